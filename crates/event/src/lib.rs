@@ -1,0 +1,36 @@
+//! What an authentication event is and where it stands: the formats of the outside world, read once, at the edge.
+//!
+//! This crate is pure: no clock, no I/O, no randomness. Everything that reads or writes events (producer, stream, engine,
+//! lake) agrees on the few types defined here and on nothing else.
+//!
+//! - [`parse`]: a line of a LANL file or a record of a stream becomes a [`ParsedEvent`] or an [`Invalid`] with words.
+//! - [`time`]: event time in microseconds, civil dates, RFC 3339.
+//! - [`ring`]: the MD5 ring over which users are spread, and ranges of it.
+//! - [`position`]: shards, sequence numbers, positions.
+//! - [`id`]: the identity of an event.
+
+pub mod id;
+mod json;
+pub mod parse;
+pub mod position;
+pub mod ring;
+pub mod time;
+
+pub use id::{EventIdRef, TimeForm};
+pub use parse::{Invalid, ParsedEvent, parse_line, parse_record};
+pub use position::{Position, SequenceNumber, ShardId};
+pub use ring::HashRange;
+pub use time::{Day, Micros};
+
+/// Longest line or record, in bytes, without byte-order mark and line end (semantics, section 1).
+pub const MAX_RECORD_BYTES: usize = 1_048_576;
+/// Longest user or computer name, in bytes of UTF-8 after trimming.
+pub const MAX_NAME_BYTES: usize = 256;
+/// Longest `event_id` that a producer may send, in bytes of UTF-8.
+pub const MAX_EVENT_ID_BYTES: usize = 128;
+/// Most digits of an integer time, leading zeros included.
+pub const MAX_TIME_DIGITS: usize = 12;
+/// Deepest nesting of a JSON record; the record's own object is depth 1.
+pub const MAX_JSON_DEPTH: usize = 100;
+/// Bytes of a rejected payload that a dead letter keeps.
+pub const MAX_DEAD_LETTER_BYTES: usize = 65_536;

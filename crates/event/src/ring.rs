@@ -1,0 +1,124 @@
+//! The 128-bit ring over which partition keys are spread: MD5, as in Kinesis.
+
+use md5::{Digest, Md5};
+use std::fmt;
+
+/// A place on the ring.
+pub type RingHash = u128;
+
+/// MD5 of a partition key, read as a big-endian number: the place of a user, and so of its state, on the ring.
+pub fn hash_key(key: &[u8]) -> RingHash {
+    u128::from_be_bytes(Md5::digest(key).into())
+}
+
+/// A contiguous range of the ring, both ends included.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HashRange {
+    /// First place.
+    pub first: RingHash,
+    /// Last place; never below `first`.
+    pub last: RingHash,
+}
+
+impl HashRange {
+    /// The whole ring.
+    pub const FULL: HashRange = HashRange { first: 0, last: u128::MAX };
+
+    /// Whether the range holds this place.
+    pub fn contains(&self, hash: RingHash) -> bool {
+        (self.first..=self.last).contains(&hash)
+    }
+
+    /// What both ranges hold, if anything.
+    pub fn intersect(&self, other: &HashRange) -> Option<HashRange> {
+        let (first, last) = (self.first.max(other.first), self.last.min(other.last));
+        (first <= last).then_some(HashRange { first, last })
+    }
+
+    /// Divides the ring evenly into `parts` ranges, as Kinesis does for a new stream.
+    pub fn divide(parts: u32) -> Vec<HashRange> {
+        let parts = u128::from(parts.max(1));
+        let width = u128::MAX / parts;
+        (0..parts)
+            .map(|i| HashRange {
+                first: if i == 0 { 0 } else { i * width + 1 },
+                last: if i + 1 == parts { u128::MAX } else { (i + 1) * width },
+            })
+            .collect()
+    }
+
+    /// Whether the ranges together hold every place of the ring; they may overlap.
+    pub fn cover_ring(ranges: impl IntoIterator<Item = HashRange>) -> bool {
+        let mut ranges: Vec<_> = ranges.into_iter().collect();
+        ranges.sort_unstable();
+        let mut next = 0u128;
+        for range in ranges {
+            if range.first > next {
+                return false;
+            }
+            if range.last == u128::MAX {
+                return true;
+            }
+            next = next.max(range.last + 1);
+        }
+        false
+    }
+}
+
+/// `first-last` in hexadecimal: the form that file names and entries use.
+impl fmt::Display for HashRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}-{:032x}", self.first, self.last)
+    }
+}
+
+impl fmt::Debug for HashRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for HashRange {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text
+            .split_once('-')
+            .and_then(|(a, b)| Some((u128::from_str_radix(a, 16).ok()?, u128::from_str_radix(b, 16).ok()?)));
+        match parts {
+            Some((first, last)) if first <= last => Ok(HashRange { first, last }),
+            _ => Err(format!("'{text}' is not a hash range such as {}", HashRange::FULL)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_divided_ring_is_covered_without_overlap() {
+        for parts in 1..=64 {
+            let ranges = HashRange::divide(parts);
+            assert!(HashRange::cover_ring(ranges.iter().copied()));
+            for pair in ranges.windows(2) {
+                assert_eq!(pair[0].last + 1, pair[1].first);
+            }
+            if parts > 1 {
+                assert!(!HashRange::cover_ring(ranges.into_iter().skip(1)));
+            }
+        }
+        assert!(!HashRange::cover_ring([]));
+    }
+
+    #[test]
+    fn ranges_print_and_parse() {
+        let range = HashRange { first: 7, last: u128::MAX / 3 };
+        assert_eq!(range.to_string().parse::<HashRange>(), Ok(range));
+        assert!("9-1".parse::<HashRange>().is_err());
+    }
+
+    #[test]
+    fn the_hash_is_md5_big_endian() {
+        assert_eq!(hash_key(b"U1") >> 120, u128::from(Md5::digest(b"U1")[0]));
+    }
+}

@@ -1,0 +1,236 @@
+//! Event time: microseconds since 1970-01-01T00:00:00Z, and the civil calendar around it.
+//!
+//! Only UTC exists here. Dates use the proleptic Gregorian calendar (Howard Hinnant's `days_from_civil`,
+//! "chrono-Compatible Low-Level Date Algorithms").
+
+use std::fmt;
+
+/// Microseconds since 1970-01-01T00:00:00Z. Event time, arrival time and settings in time units share this unit.
+pub type Micros = i64;
+
+/// Microseconds in a second.
+pub const SECOND: Micros = 1_000_000;
+/// Microseconds in an hour.
+pub const HOUR: Micros = 3_600 * SECOND;
+/// Microseconds in a day.
+pub const DAY: Micros = 86_400 * SECOND;
+/// First instant of the year 1.
+pub const MIN_TIME: Micros = -62_135_596_800 * SECOND;
+/// First instant of the year 10000: every event time lies before it.
+pub const END_TIME: Micros = 253_402_300_800 * SECOND;
+/// The default of `base`: 2015-01-01T00:00:00Z, chosen because LANL hides its real dates.
+pub const DEFAULT_BASE: Micros = 1_420_070_400 * SECOND;
+
+/// A calendar day (UTC) as days since 1970-01-01.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub i32);
+
+impl Day {
+    /// The day that holds this instant.
+    pub fn of(time: Micros) -> Day {
+        Day(time.div_euclid(DAY) as i32)
+    }
+    /// The day's first instant.
+    pub fn start(self) -> Micros {
+        i64::from(self.0) * DAY
+    }
+    /// The first instant after the day.
+    pub fn end(self) -> Micros {
+        (i64::from(self.0) + 1) * DAY
+    }
+    /// Year, month (1-12), day of month (1-31).
+    pub fn civil(self) -> (i32, u32, u32) {
+        let z = i64::from(self.0) + 719_468;
+        let era = z.div_euclid(146_097);
+        let doe = z.rem_euclid(146_097);
+        let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let mp = (5 * doy + 2) / 153;
+        let day = (doy - (153 * mp + 2) / 5 + 1) as u32;
+        let month = if mp < 10 { mp + 3 } else { mp - 9 } as u32;
+        let year = yoe + era * 400 + i64::from(month <= 2);
+        (year as i32, month, day)
+    }
+    /// The day of a civil date; the caller guarantees that the date exists.
+    pub fn from_civil(year: i32, month: u32, day: u32) -> Day {
+        let y = i64::from(year) - i64::from(month <= 2);
+        let era = y.div_euclid(400);
+        let yoe = y.rem_euclid(400);
+        let m = i64::from(month);
+        let doy = (153 * (if m > 2 { m - 3 } else { m + 9 }) + 2) / 5 + i64::from(day) - 1;
+        let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+        Day((era * 146_097 + doe - 719_468) as i32)
+    }
+}
+
+/// `2015-01-01`.
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.civil();
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+/// The hour (UTC) that holds this instant, as hours since 1970.
+pub fn hour_of(time: Micros) -> i64 {
+    time.div_euclid(HOUR)
+}
+
+/// Writes an instant as RFC 3339 in UTC with six decimals, `2015-01-01T00:00:01.000000Z`: the canonical form
+/// that enters an event id.
+pub fn format_rfc3339(time: Micros) -> String {
+    let mut out = Vec::with_capacity(27);
+    push_rfc3339(&mut out, time);
+    String::from_utf8(out).expect("digits and punctuation are UTF-8")
+}
+
+/// Appends what [`format_rfc3339`] returns to `out`.
+pub fn push_rfc3339(out: &mut Vec<u8>, time: Micros) {
+    let (year, month, day) = Day::of(time).civil();
+    let in_day = time.rem_euclid(DAY);
+    let second = in_day / SECOND;
+    push_padded(out, year as u64, 4);
+    out.push(b'-');
+    push_padded(out, u64::from(month), 2);
+    out.push(b'-');
+    push_padded(out, u64::from(day), 2);
+    out.push(b'T');
+    push_padded(out, (second / 3600) as u64, 2);
+    out.push(b':');
+    push_padded(out, (second / 60 % 60) as u64, 2);
+    out.push(b':');
+    push_padded(out, (second % 60) as u64, 2);
+    out.push(b'.');
+    push_padded(out, (in_day % SECOND) as u64, 6);
+    out.push(b'Z');
+}
+
+fn push_padded(out: &mut Vec<u8>, value: u64, width: usize) {
+    let mut divisor = 10u64.pow(width as u32 - 1);
+    for _ in 0..width {
+        out.push(b'0' + (value / divisor % 10) as u8);
+        divisor /= 10;
+    }
+}
+
+/// Reads an RFC 3339 time as the semantics page narrows it: `T` and zone in upper case, years 0001 to 9999 as written
+/// and in UTC, a second below 60, kept to the microsecond (further digits are cut).
+///
+/// # Errors
+/// Words that say which part is wrong.
+pub fn parse_rfc3339(text: &[u8]) -> Result<Micros, &'static str> {
+    const SHAPE: &str = "time is neither digits nor an RFC 3339 time such as 2015-01-01T00:00:01Z";
+    let number = |at: usize, width: usize| -> Option<u32> {
+        text.get(at..at + width)?.iter().try_fold(0u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
+    };
+    let is = |at: usize, byte: u8| text.get(at) == Some(&byte);
+    if !(is(4, b'-') && is(7, b'-') && is(10, b'T') && is(13, b':') && is(16, b':')) {
+        return Err(SHAPE);
+    }
+    let (Some(year), Some(month), Some(day), Some(hour), Some(minute), Some(second)) =
+        (number(0, 4), number(5, 2), number(8, 2), number(11, 2), number(14, 2), number(17, 2))
+    else {
+        return Err(SHAPE);
+    };
+    let mut at = 19;
+    let mut micros = 0i64;
+    if is(at, b'.') {
+        let digits = text[at + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
+        if digits == 0 {
+            return Err("time has a decimal point without digits");
+        }
+        for i in 0..6 {
+            let digit = if i < digits { text[at + 1 + i] - b'0' } else { 0 };
+            micros = micros * 10 + i64::from(digit);
+        }
+        at += 1 + digits;
+    }
+    let offset_minutes = match text.get(at) {
+        Some(b'Z') if text.len() == at + 1 => 0,
+        Some(sign @ (b'+' | b'-')) if text.len() == at + 6 && is(at + 3, b':') => {
+            let (Some(h), Some(m)) = (number(at + 1, 2), number(at + 4, 2)) else {
+                return Err("time has a malformed zone offset");
+            };
+            if h > 23 || m > 59 {
+                return Err("time has a zone offset out of range");
+            }
+            let minutes = i64::from(h * 60 + m);
+            if *sign == b'-' { -minutes } else { minutes }
+        }
+        _ => return Err("time has no zone (Z or an offset such as +01:00)"),
+    };
+    if year == 0 || month == 0 || month > 12 || day == 0 || day > days_in_month(year, month) {
+        return Err("time has a date that does not exist");
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return Err("time has an hour, minute or second out of range");
+    }
+    let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
+    let local = Day::from_civil(year as i32, month, day).start() + seconds * SECOND + micros;
+    let utc = local - offset_minutes * 60 * SECOND;
+    if !(MIN_TIME..END_TIME).contains(&utc) {
+        return Err("time lies outside the years 0001 to 9999 in UTC");
+    }
+    Ok(utc)
+}
+
+fn days_in_month(year: u32, month: u32) -> u32 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_and_civil_dates_are_inverse_over_all_years() {
+        for day in Day::of(MIN_TIME).0..Day::of(END_TIME).0 {
+            let (y, m, d) = Day(day).civil();
+            assert_eq!(Day::from_civil(y, m, d), Day(day));
+        }
+        assert_eq!(Day::of(MIN_TIME).to_string(), "0001-01-01");
+        assert_eq!(Day::of(END_TIME - 1).to_string(), "9999-12-31");
+        assert_eq!(Day::of(-1), Day(-1));
+    }
+
+    #[test]
+    fn rfc3339_is_read_as_the_page_says() {
+        let ok = |s: &str| parse_rfc3339(s.as_bytes()).map(format_rfc3339).unwrap();
+        assert_eq!(ok("2015-01-01T00:00:01Z"), "2015-01-01T00:00:01.000000Z");
+        assert_eq!(ok("2015-01-01T00:00:01.1234569Z"), "2015-01-01T00:00:01.123456Z");
+        assert_eq!(ok("2015-01-01T01:00:00.5+01:30"), "2014-12-31T23:30:00.500000Z");
+        assert_eq!(ok("2016-02-29T00:00:00-00:00"), "2016-02-29T00:00:00.000000Z");
+        assert_eq!(ok("0001-01-01T00:00:00Z"), "0001-01-01T00:00:00.000000Z");
+        assert_eq!(ok("9999-12-31T23:59:59.999999Z"), "9999-12-31T23:59:59.999999Z");
+        for bad in [
+            "2015-01-01t00:00:01Z",
+            "2015-01-01T00:00:01z",
+            "2015-01-01 00:00:01Z",
+            "2015-01-01T00:00:01",
+            "2015-01-01T00:00:60Z",
+            "2015-01-01T24:00:00Z",
+            "2015-02-29T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "2015-01-01T00:00:01.Z",
+            "2015-01-01T00:00:01+0100",
+            "2015-01-01T00:00:01+24:00",
+            "2015-13-01T00:00:00Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "2015-1-01T00:00:00Z",
+            "",
+            "2015-01-01T00:00:01Z ",
+            "2015-01-01T00:00:01+01:60",
+            "2015-00-10T00:00:00Z",
+            "2015-01-00T00:00:00Z",
+            "2015-01-01T00:60:00Z",
+        ] {
+            assert!(parse_rfc3339(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The stream: shards of records in order of arrival, with the semantics of Kinesis as far as a consumer sees them.
+//!
+//! [`Stream`] is what a consumer needs, [`StreamWriter`] what a producer and an operator need. [`local`] keeps a stream in a
+//! directory (SQLite), [`memory`] in a value for simulations; Kinesis comes behind the same traits. This crate knows nothing of
+//! risk, tables or journals.
+
+use async_trait::async_trait;
+use authpulse_event::{HashRange, Micros, Position, SequenceNumber, ShardId};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// One record as a consumer reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The bytes as they were put, unchanged.
+    pub payload: Bytes,
+    /// The key that chose the shard (UTF-8, at most 256 characters).
+    pub partition_key: Bytes,
+    /// The place within the shard; grows from record to record.
+    pub position: Position,
+    /// When the record was appended to the stream, by the stream's clock.
+    pub arrival: Micros,
+}
+
+/// One record as a producer puts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutRecord {
+    /// Any bytes, also none.
+    pub payload: Bytes,
+    /// Chooses the shard: the one whose range holds MD5(key).
+    pub partition_key: Bytes,
+}
+
+/// A stream as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamDescription {
+    /// Its name, for people.
+    pub name: String,
+    /// When it was created. Name and time of creation together identify a stream: one that was deleted and made anew
+    /// under the old name is another.
+    pub created: Micros,
+    /// How long records are kept at least after their arrival.
+    pub retention: Micros,
+    /// Whether the producer closed the stream for good: nothing will ever be appended again.
+    pub closed: bool,
+}
+
+/// A shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardDescription {
+    /// Its name.
+    pub id: ShardId,
+    /// The partition keys it owns.
+    pub range: HashRange,
+    /// The shards it came from: none, one (split) or two (merge).
+    pub parents: Vec<ShardId>,
+    /// Whether it takes no more records (it was split or merged, or the stream was closed).
+    pub closed: bool,
+}
+
+/// Where to begin reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// At the oldest record that is kept.
+    Start,
+    /// Right after this position.
+    After(Position),
+}
+
+/// How much one read may return. A read returns at least one record if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimit {
+    /// Most records.
+    pub records: usize,
+    /// Most bytes of payload.
+    pub bytes: usize,
+}
+
+/// What a read found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadBatch {
+    /// The next records, in order; may be empty.
+    pub records: Vec<Record>,
+    /// Records that the stream no longer keeps between the asked position and the first record of this batch.
+    pub gap: Option<Gap>,
+    /// Whether the shard held nothing beyond these records at the time of the read.
+    pub at_tip: bool,
+    /// Whether the shard is closed and these records reach its end: nothing will follow.
+    pub at_end: bool,
+    /// The stream's clock at the time of the read.
+    pub clock: Micros,
+}
+
+/// Records lost to the consumer because it came after their retention had ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Records lost, where the stream can tell.
+    pub records: Option<u64>,
+}
+
+/// Where one put ended up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutReceipt {
+    /// The shard chosen by the partition key.
+    pub shard: ShardId,
+    /// The number given.
+    pub sequence: SequenceNumber,
+}
+
+/// A producer's own note of how far it is, stored together with the records it covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Names the producer's job, such as the digest of its input files.
+    pub job: String,
+    /// The job's state after these records, in a form that the producer chooses.
+    pub state: String,
+}
+
+/// Why a stream could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The stream or shard does not exist; fix the argument.
+    #[error("{what} does not exist: {hint}")]
+    NotFound { what: String, hint: String },
+    /// The request contradicts the state of the stream (closed, not adjacent, …); fix the request.
+    #[error("{what}: {why}")]
+    Refused { what: String, why: String },
+    /// The store behind the stream failed; trying again may help if `retry`.
+    #[error("stream {stream}: {action} failed: {cause}")]
+    Storage { stream: String, action: &'static str, cause: String, retry: bool },
+    /// What is stored cannot be read; restore the stream from elsewhere.
+    #[error("stream {stream} is damaged: {what}")]
+    Damaged { stream: String, what: String },
+}
+
+/// What a consumer needs of a stream.
+#[async_trait]
+pub trait Stream: Send + Sync {
+    /// The stream as a whole.
+    async fn describe(&self) -> Result<StreamDescription, StreamError>;
+    /// All shards, parents before children, closed ones included as long as they hold records or have open descendants' history
+    /// to tell.
+    async fn shards(&self) -> Result<Vec<ShardDescription>, StreamError>;
+    /// The next records of a shard.
+    async fn read(&self, shard: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError>;
+    /// The position of the newest record of a shard, [`Position::START`] where it never had one.
+    async fn tip(&self, shard: &ShardId) -> Result<Position, StreamError>;
+}
+
+/// What a producer and an operator need of a stream.
+#[async_trait]
+pub trait StreamWriter: Send + Sync {
+    /// Appends records, in order for equal partition keys, all or none, together with the producer's progress.
+    async fn put(&self, records: Vec<PutRecord>, progress: Option<Progress>) -> Result<Vec<PutReceipt>, StreamError>;
+    /// The progress a job stored last.
+    async fn progress(&self, job: &str) -> Result<Option<String>, StreamError>;
+    /// Splits a shard so that the second child begins at `at`.
+    async fn split(&self, shard: &ShardId, at: u128) -> Result<[ShardId; 2], StreamError>;
+    /// Merges two shards with adjacent ranges.
+    async fn merge(&self, left: &ShardId, right: &ShardId) -> Result<ShardId, StreamError>;
+    /// Closes the stream: every shard ends, nothing can be put any more. Closing twice is no error.
+    async fn close(&self) -> Result<(), StreamError>;
+}
