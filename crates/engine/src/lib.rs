@@ -1,1 +1,26 @@
+//! The engine: records and times in, decisions and state out. Pure: no async, clock, randomness, I/O or logging.
+//!
+//! A [`Shard`] judges records ([`Shard::judge`]), scores what it accepted as soon as the popularity it needs is known
+//! ([`Shard::score_ready`], [`Board`]), and is cut now and then ([`Shard::cut`]) so that one journal entry can store what
+//! happened since the last cut. After a crash it is rebuilt ([`Restoring`]). What each step means is written in
+//! `docs/semantics.md`; this crate follows that page sentence by sentence.
 
+mod cut;
+mod judge;
+pub mod names;
+pub mod popularity;
+mod restore;
+pub mod rows;
+mod score;
+pub mod settings;
+mod shard;
+mod snapshot;
+mod user;
+
+pub use cut::Cut;
+pub use popularity::{Board, Share};
+pub use restore::{RestoreFrom, Restoring, StoredRow};
+pub use score::{Features, apply_rules};
+pub use settings::Settings;
+pub use shard::{Counts, Incoming, NamedEvent, Output, Shard, SourceKind, WaitingEvent};
+pub use snapshot::{Piece, SnapshotError};

@@ -1,0 +1,163 @@
+//! Cutting the state at one moment: everything that one journal entry stores beside rows.
+
+use crate::popularity::{HostCount, Share};
+use crate::rows::HourRow;
+use crate::shard::{NamedEvent, Shard, WaitingEvent};
+use authpulse_event::time::{HOUR, hour_of};
+use authpulse_event::{Day, HashRange, Micros};
+use std::collections::HashMap;
+
+/// What an entry stores of a shard's state, besides the rows of [`crate::shard::Output`].
+///
+/// Taking a cut assumes that it will be stored: what it publishes is not published again by this state. A shard whose cut
+/// could not be stored is rebuilt from its journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// The watermark.
+    pub watermark: Option<Micros>,
+    /// Newest accepted event time.
+    pub newest_accepted: Option<Micros>,
+    /// Whether the last accepted event was live.
+    pub last_accepted_live: bool,
+    /// Events that wait.
+    pub waiting: Vec<WaitingEvent>,
+    /// Events accepted and not yet scored, in order of acceptance.
+    pub unscored: Vec<NamedEvent>,
+    /// Hours that are complete: past by the watermark, all their events scored.
+    pub hours: Vec<HourRow>,
+    /// Every hour that ends here or before is written, with this cut.
+    pub hours_through: Option<Micros>,
+    /// Days whose logins this cut publishes.
+    pub shares: Vec<Share>,
+    /// The last day whose logins are published, with this cut.
+    pub shares_through: Option<Day>,
+    /// Days whose high-risk counts this cut publishes.
+    pub scores: Vec<Share>,
+    /// Through which day each part of the range has published its high-risk counts, with this cut.
+    pub score_spans: Vec<(HashRange, Option<Day>)>,
+}
+
+impl Shard {
+    /// Whether a cut would publish a day's share: what others, or the shard itself, may wait for.
+    pub fn has_share_to_publish(&self) -> bool {
+        !self.inherited_shares.is_empty() || self.passed_day() > self.shares_through
+    }
+
+    /// Whether a cut would write hours or publish scores, so that it is worth an entry without records.
+    pub fn has_rows_to_write(&self) -> bool {
+        let through = self.scored_through();
+        through.is_some_and(|t| self.open_hours.first_key_value().is_some_and(|(hour, _)| (hour + 1) * HOUR <= t))
+            || through.is_some_and(|t| self.score_spans.iter().any(|(_, after)| *after < Some(Day(Day::of(t).0 - 1))))
+    }
+
+    /// The last day that the watermark has passed.
+    fn passed_day(&self) -> Option<Day> {
+        self.watermark.map(|w| Day(Day::of(w).0 - 1))
+    }
+
+    /// Everything before this instant is decided and scored.
+    fn scored_through(&self) -> Option<Micros> {
+        let unscored = self.unscored.iter().map(|e| e.event_time).min();
+        self.watermark.map(|w| unscored.map_or(w, |u| u.min(w)))
+    }
+
+    /// Takes the cut.
+    pub fn cut(&mut self) -> Cut {
+        let through = self.scored_through();
+        let mut shares = std::mem::take(&mut self.inherited_shares);
+        let passed = self.passed_day();
+        if let Some(passed) = passed
+            && self.shares_through.is_none_or(|s| s < passed)
+        {
+            let days = std::mem::take(&mut self.closed_days);
+            shares.push(Share { range: self.range, after: self.shares_through, through: passed, days });
+            self.shares_through = Some(passed);
+        }
+        let hours = through.map(|t| self.take_hours(t)).unwrap_or_default();
+        let hours_through = through.map(|t| hour_of(t) * HOUR);
+        self.hours_through = self.hours_through.max(hours_through);
+        let scores = through.map(|t| self.take_scores(Day(Day::of(t).0 - 1))).unwrap_or_default();
+        Cut {
+            watermark: self.watermark,
+            newest_accepted: self.newest_accepted,
+            last_accepted_live: self.last_accepted_live,
+            waiting: self.waiting.clone(),
+            unscored: self.unscored.iter().map(|e| self.named(e)).collect(),
+            hours,
+            hours_through: self.hours_through,
+            shares,
+            shares_through: self.shares_through,
+            scores,
+            score_spans: self.score_spans.clone(),
+        }
+    }
+
+    fn named(&self, event: &crate::rows::AcceptedEvent) -> NamedEvent {
+        NamedEvent {
+            event: event.clone(),
+            user: self.user_names.get(event.user).to_owned(),
+            computer: self.computers.get(event.computer).to_owned(),
+        }
+    }
+
+    /// The hours that end at or before `through`.
+    fn take_hours(&mut self, through: Micros) -> Vec<HourRow> {
+        let rest = self.open_hours.split_off(&hour_of(through));
+        let mut rows = Vec::new();
+        for (hour, users) in std::mem::replace(&mut self.open_hours, rest) {
+            for user_id in users {
+                let user = &mut self.users[user_id as usize];
+                let Some(at) = user.hours.iter().position(|open| open.hour == hour) else { continue };
+                let open = user.hours.swap_remove(at);
+                rows.push(HourRow {
+                    window_start: hour * HOUR,
+                    user: user_id,
+                    total_logins: open.logins,
+                    unique_computers: open.slots.len() as u64,
+                    anomaly_count: open.anomalies,
+                    total_risk_score: open.total_score,
+                    max_risk_score: open.max_score,
+                });
+            }
+        }
+        rows
+    }
+
+    /// The high-risk counts of the days up to `through`, by the parts of the range that have not published them.
+    fn take_scores(&mut self, through: Day) -> Vec<Share> {
+        let mut published = Vec::new();
+        for (range, after) in &mut self.score_spans {
+            if after.is_some_and(|a| a >= through) {
+                continue;
+            }
+            let mut days = Vec::new();
+            for (day, counts) in self.high_risk.range(..=through).filter(|(day, _)| after.is_none_or(|a| a < **day)) {
+                let mut hosts: HashMap<u32, u64> = HashMap::new();
+                for ((user, computer), n) in counts {
+                    if range.contains(self.users[*user as usize].hash) {
+                        *hosts.entry(*computer).or_default() += n;
+                    }
+                }
+                let mut hosts: Vec<_> = hosts
+                    .into_iter()
+                    .map(|(c, n)| HostCount { computer: self.computers.get(c).to_owned(), logins: n, users: 0 })
+                    .collect();
+                hosts.sort_unstable_by(|a, b| a.computer.cmp(&b.computer));
+                if !hosts.is_empty() {
+                    days.push((*day, hosts));
+                }
+            }
+            published.push(Share { range: *range, after: *after, through, days });
+            *after = Some(through);
+        }
+        // Counts of a day are kept until the last part of the range has published it.
+        let all = self.score_spans.iter().map(|(_, after)| *after).min().flatten();
+        if let Some(all) = all {
+            self.high_risk = self.high_risk.split_off(&Day(all.0 + 1));
+            if self.score_spans.iter().all(|(_, after)| *after == Some(all)) {
+                self.score_spans = vec![(self.range, Some(all))];
+            }
+        }
+        published
+    }
+}

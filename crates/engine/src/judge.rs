@@ -1,0 +1,406 @@
+//! Accepting, holding back and rejecting records (semantics, section 2).
+
+use crate::rows::{AcceptedEvent, EventId, Reason};
+use crate::settings::{ARRIVAL_SLACK, WAITING_EVENTS, WAITING_PATIENCE, WAITING_SPAN, WAITING_USERS};
+use crate::shard::{Incoming, Output, Shard, SourceKind, WaitingEvent};
+use crate::user::{IdKind, OwnIds, User};
+use authpulse_event::id::{EventIdRef, TimeForm, canonical_line, content_id, looks_like_content_id};
+use authpulse_event::time::{SECOND, format_rfc3339};
+use authpulse_event::{Day, Invalid, Micros, ParsedEvent, ring};
+
+/// An event on its way through the steps of section 2.
+#[derive(Clone, Copy)]
+struct Event<'a> {
+    time: Micros,
+    user: &'a str,
+    computer: &'a str,
+    id: EventIdRef<'a>,
+    arrival: Micros,
+}
+
+impl<'a> From<&'a WaitingEvent> for Event<'a> {
+    fn from(w: &'a WaitingEvent) -> Self {
+        Event { time: w.time, user: &w.user, computer: &w.computer, id: w.id.as_ref(), arrival: w.arrival }
+    }
+}
+
+/// A rejection in the making: reason and words.
+type Verdict = Result<(), (Reason, String)>;
+
+impl Shard {
+    /// Judges one record. What follows from it, also for events that waited, is added to `out`; scores come later
+    /// ([`Shard::score_ready`]).
+    pub fn judge(&mut self, record: Incoming<'_>, parsed: Result<ParsedEvent<'_>, Invalid>, out: &mut Output) {
+        out.counts.received += 1;
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(invalid) => return Self::reject(record, Reason::Invalid, invalid.to_string(), out),
+        };
+        let event = Event {
+            time: parsed.time,
+            user: &parsed.user,
+            computer: &parsed.computer,
+            id: parsed.id(),
+            arrival: record.arrival,
+        };
+        if self.user_names.find(event.user).is_none() {
+            let hash = ring::hash_key(event.user.as_bytes());
+            if !self.range.contains(hash) {
+                let detail =
+                    format!("the user's place on the ring, {hash:032x}, lies outside the shard's {}", self.range);
+                return Self::reject(record, Reason::Misrouted, detail, out);
+            }
+        }
+        if event.time > event.arrival + ARRIVAL_SLACK {
+            let detail =
+                format!("{} ahead of its arrival; at most 300 s are allowed", seconds(event.time - event.arrival));
+            return Self::reject(record, Reason::Future, detail, out);
+        }
+        if let Err((reason, detail)) = self.judge_in_time(event, Some(record), out) {
+            Self::reject(record, reason, detail, out);
+        }
+    }
+
+    /// Rejects a record on which the code failed three times; it leaves no trace in the state.
+    pub fn reject_failed(&mut self, record: Incoming<'_>, words: &str, out: &mut Output) {
+        out.counts.received += 1;
+        Self::reject(record, Reason::Failed, words.to_owned(), out);
+    }
+
+    /// Judges again, in an heir, what waited in its parents; before the heir's first record.
+    pub fn judge_inherited(&mut self, out: &mut Output) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            let event = Event::from(&waiting);
+            if self.is_ahead(event.time) {
+                match self.prepare_to_wait(event, out) {
+                    Ahead::Duplicate(detail) => Self::reject_waiting(waiting, Reason::Duplicate, detail, out),
+                    Ahead::Waits => self.wait(waiting, out),
+                    Ahead::NoLonger => self.go_on(vec![waiting], out),
+                }
+            } else {
+                self.go_on(vec![waiting], out);
+            }
+        }
+    }
+
+    /// Steps 4 to 7. `record` is what to keep if the event must wait.
+    fn judge_in_time(&mut self, event: Event<'_>, record: Option<Incoming<'_>>, out: &mut Output) -> Verdict {
+        if self.is_ahead(event.time) {
+            if self.is_live(&event) {
+                // One live event after a quiet night: those that wait for a time it has reached go first.
+                self.release(|w| w.time <= event.time, out);
+            } else {
+                match self.prepare_to_wait(event, out) {
+                    Ahead::Duplicate(detail) => return Err((Reason::Duplicate, detail)),
+                    Ahead::Waits => {
+                        if let Some(record) = record {
+                            self.wait(waiting_event(event, record), out);
+                        }
+                        return Ok(());
+                    }
+                    Ahead::NoLonger => {}
+                }
+            }
+        }
+        self.decide(event)?;
+        self.after_acceptance(out);
+        Ok(())
+    }
+
+    /// Without a front everything is ahead; else what lies more than `max_jump` beyond it.
+    fn is_ahead(&self, time: Micros) -> bool {
+        self.front().is_none_or(|front| time > front + self.settings.time.max_jump)
+    }
+
+    fn is_live(&self, event: &Event<'_>) -> bool {
+        self.source == SourceKind::Stream && (event.time - event.arrival).abs() <= ARRIVAL_SLACK
+    }
+
+    /// The first three cases of an event ahead.
+    fn prepare_to_wait(&mut self, event: Event<'_>, out: &mut Output) -> Ahead {
+        let tolerance = self.settings.time.tolerance;
+        let mut same_user =
+            self.waiting.iter().filter(|w| w.user == event.user && (w.time - event.time).abs() <= tolerance);
+        let base = self.settings.time.base;
+        if same_user.any(|w| same_id(base, &Event::from(w), &event)) {
+            return Ahead::Duplicate("the same event waits already".to_owned());
+        }
+        if let Some(first) = self.waiting.first().map(|w| w.time) {
+            if event.time < first - WAITING_SPAN {
+                for waiting in std::mem::take(&mut self.waiting) {
+                    let detail = format!(
+                        "waited, and an event {} before the first that waits came",
+                        seconds(first - event.time)
+                    );
+                    Self::reject_waiting(waiting, Reason::Future, detail, out);
+                }
+            } else if event.time > first + WAITING_SPAN {
+                self.settle(out);
+                if !self.is_ahead(event.time) {
+                    return Ahead::NoLonger;
+                }
+            }
+        }
+        Ahead::Waits
+    }
+
+    fn wait(&mut self, waiting: WaitingEvent, out: &mut Output) {
+        self.waiting.push(waiting);
+        let mut users: Vec<&str> = self.waiting.iter().map(|w| w.user.as_str()).collect();
+        users.sort_unstable();
+        users.dedup();
+        if users.len() >= WAITING_USERS || self.waiting.len() >= WAITING_EVENTS {
+            self.release(|_| true, out);
+        }
+    }
+
+    /// Those that wait and fulfil `which` go on, in order of arrival.
+    fn release(&mut self, which: impl Fn(&WaitingEvent) -> bool, out: &mut Output) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let (go, stay) = std::mem::take(&mut self.waiting).into_iter().partition(which);
+        self.waiting = stay;
+        self.go_on(go, out);
+    }
+
+    /// Events that waited go through steps 5, 6 and 7, one after another.
+    fn go_on(&mut self, events: Vec<WaitingEvent>, out: &mut Output) {
+        for waiting in events {
+            if let Err((reason, detail)) = self.decide(Event::from(&waiting)) {
+                Self::reject_waiting(waiting, reason, format!("waited, then: {detail}"), out);
+            }
+        }
+    }
+
+    /// Those that are no longer ahead go on, in rounds, until none is left.
+    fn release_reached(&mut self, out: &mut Output) {
+        while let Some(front) = self.front() {
+            let reach = front + self.settings.time.max_jump;
+            if !self.waiting.iter().any(|w| w.time <= reach) {
+                break;
+            }
+            self.release(|w| w.time <= reach, out);
+        }
+    }
+
+    /// What an acceptance of an event that did not wait means for those that wait.
+    fn after_acceptance(&mut self, out: &mut Output) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for waiting in &mut self.waiting {
+            waiting.accepted_since += 1;
+        }
+        self.release_reached(out);
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.accepted_since >= WAITING_PATIENCE {
+                let detail =
+                    format!("waited while {WAITING_PATIENCE} later events were accepted without coming near it");
+                Self::reject_waiting(waiting, Reason::Future, detail, out);
+            } else {
+                self.waiting.push(waiting);
+            }
+        }
+    }
+
+    /// Settles what waits: those since whose arrival nothing else was accepted go on, the others are rejected.
+    pub fn settle(&mut self, out: &mut Output) {
+        let (go, reject): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|w| w.accepted_since == 0);
+        for waiting in reject {
+            let detail = "waited, and earlier events were accepted after it until what waits was settled".to_owned();
+            Self::reject_waiting(waiting, Reason::Future, detail, out);
+        }
+        self.go_on(go, out);
+    }
+
+    /// Raises the watermark, if `to` lies above it; tells whether it did.
+    pub fn rise(&mut self, to: Micros, out: &mut Output) -> bool {
+        if self.watermark.is_some_and(|w| w >= to) {
+            return false;
+        }
+        let reach = to + self.settings.time.tolerance + self.settings.time.max_jump;
+        self.release(|w| w.time <= reach, out);
+        self.release_reached(out);
+        self.raise_watermark(to);
+        true
+    }
+
+    /// Steps 5 to 7: late, duplicate, or accepted.
+    fn decide(&mut self, event: Event<'_>) -> Verdict {
+        if let Some(watermark) = self.watermark
+            && event.time < watermark
+        {
+            return Err((
+                Reason::Late,
+                format!("{} below the watermark {}", seconds(watermark - event.time), format_rfc3339(watermark)),
+            ));
+        }
+        let known = self.user_names.find(event.user);
+        if let Some(user) = known
+            && self.is_duplicate(user, &event)
+        {
+            return Err((Reason::Duplicate, "the same event was accepted already".to_owned()));
+        }
+        let user = known.unwrap_or_else(|| {
+            let user = self.user_names.intern(event.user);
+            debug_assert_eq!(user as usize, self.users.len());
+            self.users.push(User::new(ring::hash_key(event.user.as_bytes())));
+            user
+        });
+        self.accept(user, &event);
+        Ok(())
+    }
+
+    fn accept(&mut self, user_id: u32, event: &Event<'_>) {
+        // The watermark first: it closes days, so that never more than two are open.
+        self.raise_watermark(event.time - self.settings.time.tolerance);
+        self.newest_accepted = self.newest_accepted.max(Some(event.time));
+        self.last_accepted_live = self.is_live(event);
+        let computer = self.computers.intern(event.computer);
+        let id = EventId::from_ref(event.id);
+        let (windows, new_device) = self.observe(user_id, computer, event.time, &id);
+        self.unscored.push_back(AcceptedEvent {
+            event_time: event.time,
+            ingestion_time: event.arrival,
+            user: user_id,
+            computer,
+            id,
+            windows,
+            new_device,
+        });
+    }
+
+    /// What an acceptance leaves in the state of its user and of its open day.
+    pub(crate) fn observe(
+        &mut self,
+        user_id: u32,
+        computer: u32,
+        time: Micros,
+        id: &EventId,
+    ) -> (crate::rows::Windows, bool) {
+        let user = &mut self.users[user_id as usize];
+        let (slot, new_device) = user.slot_or_new(computer);
+        let windows = user.observe(time, slot, IdKind::of(id));
+        if let EventId::Own(own) = id {
+            let keep_from = self.watermark.map_or(Micros::MIN, |w| w - self.settings.time.tolerance);
+            user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, keep_from);
+        }
+        let day = Day::of(time);
+        if self.watermark.is_some_and(|w| day >= Day::of(w)) && user.count_day(slot, day, 1) {
+            self.touch_day(day, user_id, slot);
+        }
+        (windows, new_device)
+    }
+
+    /// Moves the watermark up, never down, and closes the days it has passed.
+    fn raise_watermark(&mut self, to: Micros) {
+        if self.watermark.is_some_and(|w| w >= to) {
+            return;
+        }
+        let before = self.watermark.replace(to).map(Day::of);
+        if before == Some(Day::of(to)) {
+            return;
+        }
+        for parity in 0..2 {
+            if self.open_days[parity].day < Day::of(to) && !self.open_days[parity].touched.is_empty() {
+                let open = std::mem::take(&mut self.open_days[parity]);
+                let share = self.day_share(open.day, open.touched.iter().copied());
+                self.closed_days.extend(share);
+            }
+        }
+        self.closed_days.sort_by_key(|(day, _)| *day);
+    }
+
+    /// Whether the same id was accepted for the same user with a time at most the tolerance away.
+    fn is_duplicate(&mut self, user_id: u32, event: &Event<'_>) -> bool {
+        let user = &self.users[user_id as usize];
+        let tolerance = self.settings.time.tolerance;
+        let base = self.settings.time.base;
+        match event.id {
+            EventIdRef::Content(form) => {
+                // Equal content means equal time, so only the ring's entries of that very instant matter.
+                if event.time <= user.newest {
+                    let kind = IdKind::of(&EventId::Content(form));
+                    let mut same = user.recent_between(event.time, event.time).filter(|r| r.kind == kind);
+                    if same.any(|r| self.computers.get(user.computers()[r.slot as usize]) == event.computer) {
+                        return true;
+                    }
+                }
+                user.own_ids.as_ref().is_some_and(|own| {
+                    own.like_content && {
+                        canonical_line(&mut self.scratch, base, event.time, form, event.user, event.computer);
+                        let id = content_id(&self.scratch);
+                        std::str::from_utf8(&id).is_ok_and(|id| own.has_near(id, event.time, tolerance))
+                    }
+                })
+            }
+            EventIdRef::Own(id) => {
+                if user.own_ids.as_ref().is_some_and(|own| own.has_near(id, event.time, tolerance)) {
+                    return true;
+                }
+                // An own id may equal the content id of another event.
+                looks_like_content_id(id)
+                    && user.recent_between(event.time - tolerance, event.time + tolerance).any(|r| {
+                        r.kind.form().is_some_and(|form| {
+                            let computer = self.computers.get(user.computers()[r.slot as usize]);
+                            canonical_line(&mut self.scratch, base, r.time, form, event.user, computer);
+                            content_id(&self.scratch) == id.as_bytes()
+                        })
+                    })
+            }
+        }
+    }
+}
+
+/// What became of an event that lies ahead.
+enum Ahead {
+    /// It waits already.
+    Duplicate(String),
+    /// It must wait.
+    Waits,
+    /// Settling those that waited moved the front up to it.
+    NoLonger,
+}
+
+fn waiting_event(event: Event<'_>, record: Incoming<'_>) -> WaitingEvent {
+    let kept = record.payload.len().min(authpulse_event::MAX_DEAD_LETTER_BYTES);
+    WaitingEvent {
+        time: event.time,
+        user: event.user.to_owned(),
+        computer: event.computer.to_owned(),
+        id: EventId::from_ref(event.id),
+        payload: record.payload[..kept].to_vec(),
+        payload_bytes: record.payload_bytes,
+        position: record.position,
+        arrival: record.arrival,
+        accepted_since: 0,
+    }
+}
+
+/// Whether two events of one user have the same id.
+fn same_id(base: Micros, a: &Event<'_>, b: &Event<'_>) -> bool {
+    match (a.id, b.id) {
+        (EventIdRef::Own(x), EventIdRef::Own(y)) => x == y,
+        (EventIdRef::Content(x), EventIdRef::Content(y)) => x == y && a.time == b.time && a.computer == b.computer,
+        (EventIdRef::Own(own), EventIdRef::Content(form)) => is_content_id_of(base, own, b, form),
+        (EventIdRef::Content(form), EventIdRef::Own(own)) => is_content_id_of(base, own, a, form),
+    }
+}
+
+fn is_content_id_of(base: Micros, own: &str, event: &Event<'_>, form: TimeForm) -> bool {
+    looks_like_content_id(own) && {
+        let mut line = Vec::new();
+        canonical_line(&mut line, base, event.time, form, event.user, event.computer);
+        content_id(&line) == own.as_bytes()
+    }
+}
+
+fn seconds(micros: Micros) -> String {
+    if micros % SECOND == 0 {
+        format!("{} s", micros / SECOND)
+    } else {
+        format!("{:.6} s", micros as f64 / SECOND as f64)
+    }
+}

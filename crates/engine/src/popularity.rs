@@ -1,0 +1,339 @@
+//! Popularity of computers over the look-back (semantics, section 5), out of the shares that shards stored.
+//!
+//! Shards publish what they know of a day as a [`Share`] in a journal entry; the [`Board`] collects stored shares and answers
+//! only when they cover the whole ring. So a score never depends on which shard was faster.
+
+use authpulse_event::{Day, HashRange, Micros};
+use foldhash::quality::RandomState;
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What one shard counted on one computer on one day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCount {
+    /// The computer's name.
+    pub computer: String,
+    /// Accepted events (in a [`Share`]) or those of level HIGH or CRITICAL (in a score count).
+    pub logins: u64,
+    /// Distinct users; 0 in a score count.
+    pub users: u64,
+}
+
+/// Counts of the days after `after` (all earlier days where it is `None`) up to and with `through`, of the users within a
+/// range of the ring. A day that is not listed had none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Whose users.
+    pub range: HashRange,
+    /// The last day that was published before.
+    pub after: Option<Day>,
+    /// The last day that is published now.
+    pub through: Day,
+    /// Days with events, in order; computers sorted by name.
+    pub days: Vec<(Day, Vec<HostCount>)>,
+}
+
+/// Which days which parts of the ring have published.
+#[derive(Clone, Default, Debug)]
+pub struct Coverage {
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    range: HashRange,
+    after: Option<Day>,
+    /// `None`: for ever (a sealed shard counts as empty for later days).
+    through: Option<Day>,
+}
+
+impl Coverage {
+    /// Takes note that a range published the days after `after` up to `through`.
+    pub fn add(&mut self, range: HashRange, after: Option<Day>, through: Day) {
+        if let Some(span) = self.spans.iter_mut().find(|s| s.range == range && s.through == after && after.is_some()) {
+            span.through = Some(through);
+        } else {
+            self.spans.push(Span { range, after, through: Some(through) });
+        }
+    }
+
+    /// Takes note that a range is sealed: it counts as empty for all days after `after`.
+    pub fn seal(&mut self, range: HashRange, after: Option<Day>) {
+        self.spans.push(Span { range, after, through: None });
+    }
+
+    /// Takes a seal back, because the shard goes on.
+    pub fn unseal(&mut self, range: HashRange) {
+        self.spans.retain(|span| span.range != range || span.through.is_some());
+    }
+
+    /// Whether the whole ring has published the day.
+    pub fn covers(&self, day: Day) -> bool {
+        HashRange::cover_ring(self.holding(day))
+    }
+
+    /// The parts of the ring that have published the day.
+    pub fn holding(&self, day: Day) -> impl Iterator<Item = HashRange> + '_ {
+        let holds = move |span: &&Span| span.after.is_none_or(|a| a < day) && span.through.is_none_or(|t| day <= t);
+        self.spans.iter().filter(holds).map(|span| span.range)
+    }
+
+    /// Drops spans that end before the day.
+    fn forget_before(&mut self, day: Day) {
+        self.spans.retain(|span| span.through.is_none_or(|t| t >= day));
+    }
+}
+
+/// The look-back that ends with one closed day.
+#[derive(Debug)]
+pub struct LookBack {
+    /// The newest closed day.
+    pub newest: Day,
+    /// Computers with an event in the look-back.
+    pub hosts: usize,
+    /// The 5th percentile of their popularity, nearest rank; 0 without hosts.
+    pub p5: u64,
+    logins: HashMap<Arc<str>, u64, RandomState>,
+}
+
+impl LookBack {
+    /// Logins accepted on the computer in the look-back.
+    pub fn popularity(&self, computer: &str) -> u64 {
+        self.logins.get(computer).copied().unwrap_or(0)
+    }
+}
+
+type HostTotals = HashMap<Arc<str>, HostTotal, RandomState>;
+
+#[derive(Clone, Copy, Default)]
+struct HostTotal {
+    logins: u64,
+    users: u64,
+    high_risk: u64,
+}
+
+/// All stored shares, and what follows from them.
+pub struct Board {
+    lookback_days: u32,
+    shares: Coverage,
+    scores: Coverage,
+    days: BTreeMap<Day, HostTotals>,
+    /// One string per computer, shared by all days.
+    names: HashMap<Arc<str>, (), RandomState>,
+    views: BTreeMap<Day, Arc<LookBack>>,
+}
+
+/// Look-backs kept at hand: shards that run apart ask for different days.
+const VIEWS_MAX: usize = 8;
+
+impl Board {
+    /// An empty board.
+    pub fn new(lookback_days: u32) -> Board {
+        Board {
+            lookback_days,
+            shares: Coverage::default(),
+            scores: Coverage::default(),
+            days: BTreeMap::new(),
+            names: HashMap::default(),
+            views: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in a stored share of logins.
+    pub fn add_share(&mut self, share: &Share) {
+        self.shares.add(share.range, share.after, share.through);
+        self.sum(share, |total, count| {
+            total.logins += count.logins;
+            total.users += count.users;
+        });
+    }
+
+    /// Takes in a stored share of high-risk counts.
+    pub fn add_scores(&mut self, share: &Share) {
+        self.scores.add(share.range, share.after, share.through);
+        self.sum(share, |total, count| total.high_risk += count.logins);
+    }
+
+    fn sum(&mut self, share: &Share, add: impl Fn(&mut HostTotal, &HostCount)) {
+        for (day, hosts) in &share.days {
+            let totals = self.days.entry(*day).or_default();
+            for count in hosts {
+                let name = match self.names.get_key_value(count.computer.as_str()) {
+                    Some((name, ())) => name.clone(),
+                    None => {
+                        let name: Arc<str> = Arc::from(count.computer.as_str());
+                        self.names.insert(name.clone(), ());
+                        name
+                    }
+                };
+                add(totals.entry(name).or_default(), count);
+            }
+        }
+    }
+
+    /// A sealed range counts as empty for later days.
+    pub fn seal(&mut self, range: HashRange, shares_after: Option<Day>, scores_after: Option<Day>) {
+        self.shares.seal(range, shares_after);
+        self.scores.seal(range, scores_after);
+    }
+
+    /// A sealed shard goes on (a further backfill).
+    pub fn unseal(&mut self, range: HashRange) {
+        self.shares.unseal(range);
+        self.scores.unseal(range);
+        self.views.clear();
+    }
+
+    /// Whether shares of the day cover the ring.
+    pub fn can_use(&self, day: Day) -> bool {
+        self.shares.covers(day)
+    }
+
+    /// The parts of the ring whose shares of the day are stored.
+    pub fn published(&self, day: Day) -> Vec<HashRange> {
+        self.shares.holding(day).collect()
+    }
+
+    /// Whether a day's shares and high-risk counts cover the ring, so that its rows can be written.
+    pub fn day_is_complete(&self, day: Day) -> bool {
+        self.shares.covers(day) && self.scores.covers(day)
+    }
+
+    /// The days with events after `after`, in order.
+    pub fn days_after(&self, after: Option<Day>) -> impl Iterator<Item = Day> + '_ {
+        self.days.keys().copied().filter(move |day| after.is_none_or(|a| *day > a))
+    }
+
+    /// The rows of `host_popularity_daily` of a complete day, sorted by computer. Computers without an accepted event have none.
+    pub fn day_rows(&self, day: Day) -> Vec<crate::rows::DayRow> {
+        let mut rows: Vec<_> = self
+            .days
+            .get(&day)
+            .into_iter()
+            .flatten()
+            .filter(|(_, total)| total.logins > 0)
+            .map(|(computer, total)| crate::rows::DayRow {
+                day,
+                computer: computer.to_string(),
+                unique_users: total.users,
+                total_logins: total.logins,
+                high_risk_events: total.high_risk,
+            })
+            .collect();
+        rows.sort_unstable_by(|a, b| a.computer.cmp(&b.computer));
+        rows
+    }
+
+    /// The look-back that ends with `newest`, once shares of that day cover the ring.
+    pub fn look_back(&mut self, newest: Day) -> Option<Arc<LookBack>> {
+        if let Some(view) = self.views.get(&newest) {
+            return Some(view.clone());
+        }
+        if !self.shares.covers(newest) {
+            return None;
+        }
+        let first = Day(newest.0.saturating_sub(self.lookback_days as i32 - 1));
+        let mut logins: HashMap<Arc<str>, u64, RandomState> = HashMap::default();
+        for totals in self.days.range(first..=newest).map(|(_, totals)| totals) {
+            for (computer, total) in totals.iter().filter(|(_, total)| total.logins > 0) {
+                *logins.entry(computer.clone()).or_default() += total.logins;
+            }
+        }
+        let mut counts: Vec<u64> = logins.values().copied().collect();
+        let p5 = match counts.len() {
+            0 => 0,
+            n => *counts.select_nth_unstable(n.div_ceil(20) - 1).1,
+        };
+        let view = Arc::new(LookBack { newest, hosts: counts.len(), p5, logins });
+        if self.views.len() == VIEWS_MAX {
+            self.views.pop_first();
+        }
+        self.views.insert(newest, view.clone());
+        Some(view)
+    }
+
+    /// Drops what no event from `oldest_needed` on, and no day's row after it, can ask for any more: days before its look-back.
+    pub fn forget_before(&mut self, oldest_needed: Day) {
+        let first = Day(oldest_needed.0.saturating_sub(self.lookback_days as i32 + 2));
+        self.days = self.days.split_off(&first);
+        self.shares.forget_before(first);
+        self.scores.forget_before(first);
+        self.views.retain(|day, _| *day >= first);
+        let days = &self.days;
+        if self.names.len() > 2 * days.values().map(|d| d.len()).max().unwrap_or(0) + 1024 {
+            self.names.retain(|name, ()| Arc::strong_count(name) > 1);
+        }
+    }
+}
+
+/// The newest day that is closed for an event at its own time (semantics, section 5): the last one with
+/// `time >= end of day + settle`.
+pub fn newest_closed_day(time: Micros, settle: Micros) -> Day {
+    Day(Day::of(time - settle).0 - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use authpulse_event::time::{DAY, HOUR, SECOND};
+
+    fn share(range: HashRange, after: Option<i32>, through: i32, days: &[(i32, &[(&str, u64)])]) -> Share {
+        let hosts = |hosts: &[(&str, u64)]| {
+            hosts.iter().map(|(c, n)| HostCount { computer: c.to_string(), logins: *n, users: 1 }).collect()
+        };
+        Share {
+            range,
+            after: after.map(Day),
+            through: Day(through),
+            days: days.iter().map(|(d, h)| (Day(*d), hosts(h))).collect(),
+        }
+    }
+
+    #[test]
+    fn a_day_closes_settle_after_its_end() {
+        assert_eq!(newest_closed_day(10 * DAY + HOUR, HOUR), Day(9));
+        assert_eq!(newest_closed_day(10 * DAY + HOUR - 1, HOUR), Day(8));
+        assert_eq!(newest_closed_day(10 * DAY, 0), Day(9));
+        assert_eq!(newest_closed_day(-SECOND, 0), Day(-2));
+    }
+
+    #[test]
+    fn a_day_is_used_when_shares_cover_the_ring_and_no_sooner() {
+        let mut board = Board::new(2);
+        let [left, right] = HashRange::divide(2)[..] else { panic!("two parts") };
+        board.add_share(&share(left, None, 5, &[(5, &[("C1", 3)])]));
+        assert!(board.look_back(Day(5)).is_none());
+        board.add_share(&share(right, None, 4, &[(4, &[("C1", 2), ("C2", 1)])]));
+        assert_eq!(board.look_back(Day(4)).unwrap().popularity("C1"), 2);
+        assert!(board.look_back(Day(5)).is_none());
+        board.add_share(&share(right, Some(4), 6, &[]));
+        let view = board.look_back(Day(5)).unwrap();
+        assert_eq!((view.popularity("C1"), view.popularity("C9"), view.hosts, view.p5), (5, 0, 2, 1));
+        board.add_share(&share(left, Some(5), 6, &[]));
+        let view = board.look_back(Day(6)).unwrap();
+        assert_eq!((view.popularity("C1"), view.hosts), (3, 1), "day 4 has left the look-back of two days");
+    }
+
+    #[test]
+    fn a_sealed_range_counts_as_empty_for_later_days_until_it_goes_on() {
+        let mut board = Board::new(30);
+        board.add_share(&share(HashRange::FULL, None, 5, &[]));
+        assert!(!board.can_use(Day(9)));
+        board.seal(HashRange::FULL, Some(Day(5)), Some(Day(5)));
+        assert!(board.can_use(Day(9)));
+        board.unseal(HashRange::FULL);
+        assert!(!board.can_use(Day(9)) && board.can_use(Day(5)));
+    }
+
+    #[test]
+    fn the_percentile_is_the_nearest_rank_in_integers() {
+        for (n, rank) in [(1, 1), (20, 1), (21, 2), (40, 2), (41, 3)] {
+            let names: Vec<String> = (1..=n).map(|i| format!("C{i}")).collect();
+            let hosts: Vec<(&str, u64)> = names.iter().zip(1..).map(|(c, i)| (c.as_str(), i)).collect();
+            let mut board = Board::new(30);
+            board.add_share(&share(HashRange::FULL, None, 0, &[(0, &hosts)]));
+            assert_eq!(board.look_back(Day(0)).unwrap().p5, rank, "{n} hosts");
+        }
+    }
+}

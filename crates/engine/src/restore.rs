@@ -1,0 +1,215 @@
+//! Rebuilding a shard after a crash: the newest usable snapshot, the rows written since, and what the last entry holds.
+//!
+//! What acceptance leaves in the state (windows, devices, open days) and what scoring leaves (open hours, high-risk counts) are
+//! sums and sets, so rows may come in any order.
+
+use crate::rows::EventId;
+use crate::settings::Settings;
+use crate::shard::{NamedEvent, Shard, SourceKind, WaitingEvent};
+use crate::snapshot::SnapshotError;
+use authpulse_event::id::{TimeForm, canonical_line, content_id};
+use authpulse_event::time::{HOUR, SECOND};
+use authpulse_event::{Day, HashRange, Micros, ring};
+use std::collections::{HashMap, VecDeque};
+
+/// What the last entry says of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RestoreFrom {
+    /// The watermark.
+    pub watermark: Option<Micros>,
+    /// Newest accepted event time.
+    pub newest_accepted: Option<Micros>,
+    /// Whether the last accepted event was live.
+    pub last_accepted_live: bool,
+    /// Events that wait.
+    pub waiting: Vec<WaitingEvent>,
+    /// Events accepted and not yet scored.
+    pub unscored: Vec<NamedEvent>,
+    /// Every hour that ends here or before is written.
+    pub hours_through: Option<Micros>,
+    /// The last day whose logins are published.
+    pub shares_through: Option<Day>,
+    /// Through which day each part of the range has published its high-risk counts.
+    pub score_spans: Vec<(HashRange, Option<Day>)>,
+}
+
+/// A curated row as far as state follows from it.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredRow<'a> {
+    /// `event_id`.
+    pub event_id: &'a str,
+    /// Event time.
+    pub time: Micros,
+    /// Who.
+    pub user: &'a str,
+    /// Where.
+    pub computer: &'a str,
+    /// `risk_score`.
+    pub score: u8,
+}
+
+/// A shard that is being rebuilt.
+pub struct Restoring {
+    shard: Shard,
+    last: RestoreFrom,
+    /// Events that the snapshot's entry held as accepted and not yet scored: the snapshot knows their acceptance already.
+    known: HashMap<(String, Micros), Vec<String>>,
+}
+
+impl Restoring {
+    /// Begins with what the last entry says. `range` may be a part of the shard's own range: an heir's part of a parent.
+    pub fn begin(settings: Settings, source: SourceKind, range: HashRange, last: RestoreFrom) -> Restoring {
+        let mut shard = Shard::new(settings, source, range);
+        shard.watermark = last.watermark;
+        shard.newest_accepted = last.newest_accepted;
+        shard.last_accepted_live = last.last_accepted_live;
+        shard.hours_through = last.hours_through;
+        shard.shares_through = last.shares_through;
+        shard.score_spans = last
+            .score_spans
+            .iter()
+            .filter_map(|(part, after)| part.intersect(&range).map(|part| (part, *after)))
+            .collect();
+        Restoring { shard, last, known: HashMap::new() }
+    }
+
+    /// Takes in a piece of the snapshot.
+    ///
+    /// # Errors
+    /// If the piece is damaged or too new. Begin anew, with an older snapshot or without.
+    pub fn piece(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.shard.load_piece(bytes)
+    }
+
+    /// Tells which events were accepted and not yet scored in the entry of the snapshot.
+    pub fn unscored_at_snapshot(&mut self, events: &[NamedEvent]) {
+        for named in events {
+            let id = self.shard.id_text(named);
+            self.known.entry((named.user.clone(), named.event.event_time)).or_default().push(id);
+        }
+    }
+
+    /// Whether the snapshot knows the acceptance already; each such event is named once.
+    fn take_known(&mut self, user: &str, time: Micros, id: &str) -> bool {
+        if self.known.is_empty() {
+            return false;
+        }
+        let key = (user.to_owned(), time);
+        let Some(ids) = self.known.get_mut(&key) else { return false };
+        let Some(at) = ids.iter().position(|known| known == id) else { return false };
+        ids.swap_remove(at);
+        if ids.is_empty() {
+            self.known.remove(&key);
+        }
+        true
+    }
+
+    /// Takes in a row that an entry after the snapshot's wrote. Rows of other ranges are passed over.
+    pub fn row(&mut self, row: &StoredRow<'_>) {
+        let hash = ring::hash_key(row.user.as_bytes());
+        if !self.shard.range.contains(hash) {
+            return;
+        }
+        let known = self.take_known(row.user, row.time, row.event_id);
+        let (user, computer) = self.shard.intern(row.user, row.computer, hash);
+        if !known {
+            let id = self.shard.id_of_row(row);
+            self.shard.observe(user, computer, row.time, &id);
+        }
+        self.shard.restore_score(user, computer, hash, row.time, row.score);
+    }
+
+    /// Takes in what the last entry holds as accepted and not yet scored, and what waits; the shard is then as it was when
+    /// that entry was stored.
+    pub fn finish(mut self) -> Shard {
+        let mut unscored = VecDeque::new();
+        for named in std::mem::take(&mut self.last.unscored) {
+            let hash = ring::hash_key(named.user.as_bytes());
+            if !self.shard.range.contains(hash) {
+                continue;
+            }
+            let id = self.shard.id_text(&named);
+            let known = self.take_known(&named.user, named.event.event_time, &id);
+            let (user, computer) = self.shard.intern(&named.user, &named.computer, hash);
+            let mut event = named.event;
+            if !known {
+                self.shard.observe(user, computer, event.event_time, &event.id);
+            }
+            (event.user, event.computer) = (user, computer);
+            unscored.push_back(event);
+        }
+        self.shard.unscored = unscored;
+        let range = self.shard.range;
+        let here = |w: &WaitingEvent| range.contains(ring::hash_key(w.user.as_bytes()));
+        self.shard.waiting = std::mem::take(&mut self.last.waiting).into_iter().filter(here).collect();
+        self.shard
+    }
+}
+
+impl Shard {
+    fn intern(&mut self, user: &str, computer: &str, hash: u128) -> (u32, u32) {
+        let id = self.user_names.intern(user);
+        if id as usize == self.users.len() {
+            self.users.push(crate::user::User::new(hash));
+        }
+        (id, self.computers.intern(computer))
+    }
+
+    fn id_text(&self, named: &NamedEvent) -> String {
+        match &named.event.id {
+            EventId::Own(id) => id.to_string(),
+            EventId::Content(form) => {
+                let mut line = Vec::new();
+                canonical_line(
+                    &mut line,
+                    self.settings.time.base,
+                    named.event.event_time,
+                    *form,
+                    &named.user,
+                    &named.computer,
+                );
+                content_id(&line).iter().map(|b| char::from(*b)).collect()
+            }
+        }
+    }
+
+    /// How a stored row's id came about. Only rows that a duplicate could still meet need the true answer.
+    fn id_of_row(&mut self, row: &StoredRow<'_>) -> EventId {
+        let time = &self.settings.time;
+        let needed = self.watermark.is_some_and(|w| row.time >= w - time.tolerance);
+        let seconds = row.time > time.base && (row.time - time.base) % SECOND == 0;
+        if !needed {
+            return EventId::Content(TimeForm::Seconds);
+        }
+        for form in [TimeForm::Seconds, TimeForm::Rfc3339] {
+            if form == TimeForm::Seconds && !seconds {
+                continue;
+            }
+            canonical_line(&mut self.scratch, time.base, row.time, form, row.user, row.computer);
+            if content_id(&self.scratch) == row.event_id.as_bytes() {
+                return EventId::Content(form);
+            }
+        }
+        EventId::Own(row.event_id.into())
+    }
+
+    pub(crate) fn hour_is_written(&self, hour: i64) -> bool {
+        self.hours_through.is_some_and(|through| (hour + 1) * HOUR <= through)
+    }
+
+    pub(crate) fn score_is_published(&self, hash: u128, day: Day) -> bool {
+        let span = self.score_spans.iter().find(|(range, _)| range.contains(hash));
+        span.is_some_and(|(_, after)| after.is_some_and(|a| day <= a))
+    }
+
+    /// What scoring a row leaves in the state, as far as it is not published yet.
+    fn restore_score(&mut self, user: u32, computer: u32, hash: u128, time: Micros, score: u8) {
+        if !self.hour_is_written(authpulse_event::time::hour_of(time)) {
+            self.count_hour(user, computer, time, score);
+        }
+        let day = Day::of(time);
+        if !self.score_is_published(hash, day) {
+            self.count_high_risk(user, computer, day, score);
+        }
+    }
+}

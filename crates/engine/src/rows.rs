@@ -1,0 +1,241 @@
+//! What the engine says about records: the rows that land in the lake's tables, before any table format.
+
+use crate::names::NameId;
+use authpulse_event::{Day, Micros, Position, TimeForm};
+use std::fmt;
+
+/// The rules, in the order in which `risk_flags` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Flag {
+    /// The user was never accepted on this computer before.
+    NewDevice = 0,
+    /// More logons within an hour than the threshold.
+    BurstLogin = 1,
+    /// At least as many distinct computers within an hour as the threshold.
+    LateralMovement = 2,
+    /// The computer is among the least popular ones.
+    RareHost = 3,
+}
+
+impl Flag {
+    /// All rules, in order.
+    pub const ALL: [Flag; 4] = [Flag::NewDevice, Flag::BurstLogin, Flag::LateralMovement, Flag::RareHost];
+
+    /// The name in `risk_flags`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Flag::NewDevice => "NEW_DEVICE",
+            Flag::BurstLogin => "BURST_LOGIN",
+            Flag::LateralMovement => "LATERAL_MOVEMENT",
+            Flag::RareHost => "RARE_HOST",
+        }
+    }
+}
+
+/// A set of [`Flag`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// Adds the flag if `fires`.
+    pub fn set(&mut self, flag: Flag, fires: bool) {
+        self.0 |= u8::from(fires) << flag as u8;
+    }
+    /// Whether the flag is in the set.
+    pub fn has(self, flag: Flag) -> bool {
+        self.0 >> flag as u8 & 1 == 1
+    }
+    /// The flags of the set, in order.
+    pub fn iter(self) -> impl Iterator<Item = Flag> {
+        Flag::ALL.into_iter().filter(move |flag| self.has(*flag))
+    }
+    /// As four bits, flag 0 in the lowest: the form that entries and snapshots store.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+    /// The inverse of [`Flags::bits`]; unknown bits are dropped.
+    pub fn from_bits(bits: u8) -> Flags {
+        Flags(bits & 0xf)
+    }
+}
+
+/// How bad a score is, for people (semantics, section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RiskLevel {
+    /// 0 to 25.
+    Low,
+    /// 26 to 50.
+    Medium,
+    /// 51 to 75.
+    High,
+    /// 76 to 100.
+    Critical,
+}
+
+impl RiskLevel {
+    /// The level of a score.
+    pub fn of(score: u8) -> RiskLevel {
+        match score {
+            0..=25 => RiskLevel::Low,
+            26..=50 => RiskLevel::Medium,
+            51..=75 => RiskLevel::High,
+            _ => RiskLevel::Critical,
+        }
+    }
+    /// The name in `risk_level`.
+    pub fn name(self) -> &'static str {
+        match self {
+            RiskLevel::Low => "LOW",
+            RiskLevel::Medium => "MEDIUM",
+            RiskLevel::High => "HIGH",
+            RiskLevel::Critical => "CRITICAL",
+        }
+    }
+}
+
+/// Where an accepted event's id comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EventId {
+    /// SHA-256 of the canonical line, whose time has this form; computed where the id is needed.
+    Content(TimeForm),
+    /// The producer's own.
+    Own(Box<str>),
+}
+
+/// The four windows of section 3 at one event, the event itself included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Windows {
+    /// `login_count_1h`.
+    pub logins_1h: u32,
+    /// `login_count_24h`.
+    pub logins_24h: u32,
+    /// `unique_computers_1h`.
+    pub computers_1h: u32,
+    /// `unique_computers_24h`.
+    pub computers_24h: u32,
+}
+
+/// An event that was accepted and not yet scored: everything that acceptance fixed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedEvent {
+    /// Event time.
+    pub event_time: Micros,
+    /// Arrival in the stream, or the start of the run for a file.
+    pub ingestion_time: Micros,
+    /// Who.
+    pub user: NameId,
+    /// Where.
+    pub computer: NameId,
+    /// Identity.
+    pub id: EventId,
+    /// The windows at acceptance.
+    pub windows: Windows,
+    /// Whether the user was never accepted on this computer before.
+    pub new_device: bool,
+}
+
+/// A row of `auth_events_curated`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScoredEvent {
+    /// What acceptance fixed.
+    pub event: AcceptedEvent,
+    /// `host_popularity`; `None` where the look-back holds fewer than `min_hosts` computers.
+    pub popularity: Option<u64>,
+    /// The rules that fired.
+    pub flags: Flags,
+    /// Sum of their weights, 0 to 100.
+    pub score: u8,
+}
+
+/// A row of `user_behavior_hourly`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HourRow {
+    /// Start of the clock hour (UTC).
+    pub window_start: Micros,
+    /// Who.
+    pub user: NameId,
+    /// Accepted events.
+    pub total_logins: u64,
+    /// Distinct computers.
+    pub unique_computers: u64,
+    /// Events with a score above 0.
+    pub anomaly_count: u64,
+    /// Sum of the scores.
+    pub total_risk_score: u64,
+    /// Highest score.
+    pub max_risk_score: u8,
+}
+
+/// A row of `host_popularity_daily`. Names are strings: the row sums shares of several shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayRow {
+    /// The day (UTC).
+    pub day: Day,
+    /// Where.
+    pub computer: String,
+    /// Distinct users.
+    pub unique_users: u64,
+    /// Accepted events.
+    pub total_logins: u64,
+    /// Events with level HIGH or CRITICAL.
+    pub high_risk_events: u64,
+}
+
+/// Why a record became a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// It does not parse or breaks a rule of section 1.
+    Invalid,
+    /// Its user belongs to another shard.
+    Misrouted,
+    /// Its time lies too far ahead.
+    Future,
+    /// Its time lies below the watermark.
+    Late,
+    /// The same event was accepted, or waits, already.
+    Duplicate,
+    /// The code failed on it three times.
+    Failed,
+}
+
+impl Reason {
+    /// All reasons, in the order in which a record is judged.
+    pub const ALL: [Reason; 6] =
+        [Reason::Invalid, Reason::Misrouted, Reason::Future, Reason::Late, Reason::Duplicate, Reason::Failed];
+
+    /// The name in `reason`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Invalid => "invalid",
+            Reason::Misrouted => "misrouted",
+            Reason::Future => "future",
+            Reason::Late => "late",
+            Reason::Duplicate => "duplicate",
+            Reason::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A row of `auth_events_rejected`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// Why.
+    pub reason: Reason,
+    /// Why, in words, with the figures that decided.
+    pub detail: String,
+    /// The first 64 KiB of the record.
+    pub payload: Vec<u8>,
+    /// The record's whole length, in bytes.
+    pub payload_bytes: u64,
+    /// Where the record stood in its shard.
+    pub position: Position,
+    /// Arrival in the stream, or the start of the run for a file.
+    pub ingestion_time: Micros,
+}

@@ -1,0 +1,170 @@
+//! The settings that decide a row. Everything here is part of the contract (docs/semantics.md).
+
+use crate::rows::Flag;
+use authpulse_event::id::sha256_hex;
+use authpulse_event::time::{self, DEFAULT_BASE, HOUR, Micros, SECOND};
+
+/// How far ahead of its own arrival an event may lie (semantics, section 2, step 3), and how near to it a live event lies.
+pub const ARRIVAL_SLACK: Micros = 300 * SECOND;
+/// An event ahead this much before the first that waits rejects all that wait; this much after, it settles them.
+pub const WAITING_SPAN: Micros = time::DAY;
+/// Distinct users that wait before all go on.
+pub const WAITING_USERS: usize = 3;
+/// Events that wait before all go on.
+pub const WAITING_EVENTS: usize = 10;
+/// Acceptances of events that did not wait after which an event that still waits is rejected.
+pub const WAITING_PATIENCE: u32 = 10;
+/// Most events that may be accepted and not yet scored before a shard stops reading.
+pub const UNSCORED_MAX: usize = 100_000;
+/// The longer of the two windows; the shorter one is [`HOUR`].
+pub const LONG_WINDOW: Micros = time::DAY;
+
+/// What decides acceptance and windows. A lake keeps these for life: changing one would make old and new rows
+/// incomparable, so a changed value on an existing lake is refused ([`TimeRules::max_jump`] excepted).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeRules {
+    /// What integer times count from.
+    pub base: Micros,
+    /// How far behind the newest accepted event another may lie, and within which equal ids are duplicates. Below an hour.
+    pub tolerance: Micros,
+    /// How far beyond the front an event may lie before it must wait for company.
+    pub max_jump: Micros,
+    /// Calendar days over which the popularity of computers is counted.
+    pub lookback_days: u32,
+    /// How long after its end a day closes. At least the tolerance.
+    pub settle: Micros,
+}
+
+impl Default for TimeRules {
+    fn default() -> Self {
+        TimeRules {
+            base: DEFAULT_BASE,
+            tolerance: 300 * SECOND,
+            max_jump: 3600 * SECOND,
+            lookback_days: 30,
+            settle: HOUR,
+        }
+    }
+}
+
+/// Thresholds and weights of the four rules. They may change; each row says by its `rule_set` which ones scored it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSet {
+    /// Points of each flag, in the order of [`Flag::ALL`]. Their sum is at most 100.
+    pub weights: [u8; 4],
+    /// BURST_LOGIN fires above this many logons within an hour.
+    pub burst_over: u32,
+    /// LATERAL_MOVEMENT fires from this many distinct computers within an hour on.
+    pub lateral_from: u32,
+    /// RARE_HOST never fires with fewer computers than this in the look-back.
+    pub min_hosts: u32,
+}
+
+impl Default for RuleSet {
+    fn default() -> Self {
+        RuleSet { weights: [30, 25, 35, 10], burst_over: 50, lateral_from: 10, min_hosts: 20 }
+    }
+}
+
+impl RuleSet {
+    /// A short digest of the thresholds and weights: the column `rule_set`.
+    pub fn digest(&self) -> String {
+        let text = format!(
+            "weights={:?};burst_over={};lateral_from={};min_hosts={}",
+            self.weights, self.burst_over, self.lateral_from, self.min_hosts
+        );
+        sha256_hex(text.as_bytes())[..12].to_owned()
+    }
+
+    /// The points of a flag.
+    pub fn weight(&self, flag: Flag) -> u8 {
+        self.weights[flag as usize]
+    }
+}
+
+/// All settings of the engine.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// What decides acceptance and windows.
+    pub time: TimeRules,
+    /// What decides scores.
+    pub rules: RuleSet,
+}
+
+impl Settings {
+    /// Everything that is wrong with these settings, in words; empty where they are fit for use.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let time = &self.time;
+        let mut check = |holds: bool, words: String| {
+            if !holds {
+                faults.push(words);
+            }
+        };
+        let seconds = |micros: Micros| micros as f64 / SECOND as f64;
+        check(
+            (time::MIN_TIME..time::END_TIME).contains(&time.base),
+            "base lies outside the years 0001 to 9999".to_owned(),
+        );
+        check(
+            (0..HOUR).contains(&time.tolerance),
+            format!("tolerance is {} s; it must be at least 0 s and below 3600 s", seconds(time.tolerance)),
+        );
+        check(time.max_jump >= 0, format!("max_jump is {} s; it must not be negative", seconds(time.max_jump)));
+        check(
+            time.max_jump <= 366 * time::DAY,
+            format!("max_jump is {} s; it must be at most a year", seconds(time.max_jump)),
+        );
+        check(
+            (1..=3_650).contains(&time.lookback_days),
+            format!("lookback is {} days; it must be 1 to 3650", time.lookback_days),
+        );
+        check(
+            time.settle >= time.tolerance && time.settle <= 7 * time::DAY,
+            format!(
+                "settle is {} s; it must be at least the tolerance ({} s) and at most a week",
+                seconds(time.settle),
+                seconds(time.tolerance)
+            ),
+        );
+        let sum: u32 = self.rules.weights.iter().map(|w| u32::from(*w)).sum();
+        check(sum <= 100, format!("the weights sum to {sum}; a risk score is at most 100"));
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_semantics_page() {
+        let settings = Settings::default();
+        assert_eq!(settings.faults(), Vec::<String>::new());
+        assert_eq!(time::format_rfc3339(settings.time.base), "2015-01-01T00:00:00.000000Z");
+        assert_eq!(settings.rules.weights, [30, 25, 35, 10]);
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once() {
+        let mut settings = Settings::default();
+        settings.rules.weights = [30, 25, 35, 11];
+        settings.time.tolerance = HOUR;
+        settings.time.settle = HOUR - 1;
+        let faults = settings.faults();
+        assert_eq!(faults.len(), 3, "{faults:?}");
+    }
+
+    #[test]
+    fn the_rule_set_names_thresholds_and_weights() {
+        let default = RuleSet::default();
+        for other in [
+            RuleSet { burst_over: 51, ..default.clone() },
+            RuleSet { lateral_from: 9, ..default.clone() },
+            RuleSet { min_hosts: 21, ..default.clone() },
+            RuleSet { weights: [31, 25, 34, 10], ..default.clone() },
+        ] {
+            assert_ne!(other.digest(), default.digest());
+        }
+    }
+}

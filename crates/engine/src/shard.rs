@@ -1,0 +1,399 @@
+//! A shard's state and how it begins: empty, or as the heir of others.
+//!
+//! ```text
+//!            judge.rs                     score.rs                 cut.rs
+//! record --> accepted / waits / rejected --> scored row --> what one journal entry stores
+//!               |                              ^    |
+//!               v                              |    v
+//!         users, open days              Board (stored shares)   open hours, high-risk counts
+//! ```
+
+use crate::names::{NameId, Names};
+use crate::popularity::{HostCount, Share};
+use crate::rows::{AcceptedEvent, EventId, Reason, RejectedRecord, ScoredEvent};
+use crate::score::Resolved;
+use crate::settings::Settings;
+use crate::user::{Slot, User};
+use authpulse_event::id::EventIdRef;
+use authpulse_event::{Day, HashRange, Micros, Position};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// What kind of input a shard reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A backfilled file: arrival says nothing about event time, so nothing is live.
+    File,
+    /// A stream: events within 300 s of their arrival are live.
+    Stream,
+}
+
+/// A record as it stood in its source; what a dead letter needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// The record's bytes; of an overlong one at least the first 64 KiB.
+    pub payload: &'a [u8],
+    /// The record's whole length.
+    pub payload_bytes: u64,
+    /// Where it stood.
+    pub position: Position,
+    /// When it arrived.
+    pub arrival: Micros,
+}
+
+/// An event that is ahead and waits for company, with the record it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingEvent {
+    /// Event time.
+    pub time: Micros,
+    /// Who.
+    pub user: String,
+    /// Where.
+    pub computer: String,
+    /// Identity.
+    pub id: EventId,
+    /// The first 64 KiB of the record.
+    pub payload: Vec<u8>,
+    /// The record's whole length.
+    pub payload_bytes: u64,
+    /// Where the record stood.
+    pub position: Position,
+    /// When it arrived.
+    pub arrival: Micros,
+    /// How many events that did not wait have been accepted since.
+    pub accepted_since: u32,
+}
+
+/// An accepted event by names: the form in which it travels in entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedEvent {
+    /// Everything but the names; its name numbers mean nothing.
+    pub event: AcceptedEvent,
+    /// Who.
+    pub user: String,
+    /// Where.
+    pub computer: String,
+}
+
+/// How many records ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records taken in.
+    pub received: u64,
+    /// Rows scored.
+    pub curated: u64,
+    /// Dead letters, by [`Reason`] in the order of [`Reason::ALL`].
+    pub rejected: [u64; 6],
+}
+
+impl Counts {
+    /// Dead letters of all reasons.
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+    /// Adds other counts.
+    pub fn add(&mut self, other: &Counts) {
+        self.received += other.received;
+        self.curated += other.curated;
+        for (sum, n) in self.rejected.iter_mut().zip(other.rejected) {
+            *sum += n;
+        }
+    }
+}
+
+/// What the engine decided: the rows since the last cut.
+#[derive(Default)]
+pub struct Output {
+    /// Rows of the curated table, in order of acceptance.
+    pub scored: Vec<ScoredEvent>,
+    /// Dead letters, in order of decision.
+    pub rejected: Vec<RejectedRecord>,
+    /// Their counts, and the records received.
+    pub counts: Counts,
+}
+
+/// The state of one shard.
+pub struct Shard {
+    pub(crate) settings: Settings,
+    pub(crate) source: SourceKind,
+    pub(crate) range: HashRange,
+    pub(crate) watermark: Option<Micros>,
+    /// Newest accepted event time; decides up to when a seal reaches.
+    pub(crate) newest_accepted: Option<Micros>,
+    pub(crate) last_accepted_live: bool,
+    pub(crate) waiting: Vec<WaitingEvent>,
+    pub(crate) unscored: VecDeque<AcceptedEvent>,
+    pub(crate) user_names: Names,
+    pub(crate) users: Vec<User>,
+    pub(crate) computers: Names,
+    /// The pairs counted on the days that are still open, by the day number's parity.
+    pub(crate) open_days: [OpenDay; 2],
+    /// Days that the watermark has passed since the last cut.
+    pub(crate) closed_days: Vec<(Day, Vec<HostCount>)>,
+    /// The last day published by a cut.
+    pub(crate) shares_through: Option<Day>,
+    /// Shares of days that the parents had not published, waiting for the first cut.
+    pub(crate) inherited_shares: Vec<Share>,
+    /// Users with an open hour, by hour.
+    pub(crate) open_hours: BTreeMap<i64, Vec<NameId>>,
+    /// Every hour that ends here or before is written.
+    pub(crate) hours_through: Option<Micros>,
+    /// Scored events of level HIGH or CRITICAL, by day, user and computer, until published.
+    pub(crate) high_risk: BTreeMap<Day, HashMap<(NameId, NameId), u64>>,
+    /// Through which day each part of the range has published its high-risk counts.
+    pub(crate) score_spans: Vec<(HashRange, Option<Day>)>,
+    /// Popularities at hand, newest use last.
+    pub(crate) resolved: Vec<Resolved>,
+    pub(crate) scratch: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct OpenDay {
+    pub day: Day,
+    pub touched: Vec<(NameId, Slot)>,
+}
+
+impl Default for OpenDay {
+    fn default() -> Self {
+        OpenDay { day: Day(i32::MIN), touched: Vec::new() }
+    }
+}
+
+impl Shard {
+    /// A shard that starts empty.
+    pub fn new(settings: Settings, source: SourceKind, range: HashRange) -> Shard {
+        Shard {
+            settings,
+            source,
+            range,
+            watermark: None,
+            newest_accepted: None,
+            last_accepted_live: false,
+            waiting: Vec::new(),
+            unscored: VecDeque::new(),
+            user_names: Names::default(),
+            users: Vec::new(),
+            computers: Names::default(),
+            open_days: Default::default(),
+            closed_days: Vec::new(),
+            shares_through: None,
+            inherited_shares: Vec::new(),
+            open_hours: BTreeMap::new(),
+            hours_through: None,
+            high_risk: BTreeMap::new(),
+            score_spans: vec![(range, None)],
+            resolved: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The heir of shards that ended: takes the state of every user within `range`, what waits, what is not yet scored, and
+    /// the newest watermark. Call [`Shard::judge_inherited`] next, before the first record.
+    pub fn inherit(settings: Settings, range: HashRange, parents: Vec<Shard>) -> Shard {
+        let mut heir = Shard::new(settings, SourceKind::Stream, range);
+        heir.score_spans.clear();
+        heir.watermark = parents.iter().filter_map(|p| p.watermark).max();
+        heir.newest_accepted = parents.iter().filter_map(|p| p.newest_accepted).max();
+        heir.shares_through = heir.watermark.map(|w| Day(Day::of(w).0 - 1));
+        heir.hours_through = parents.iter().map(|p| p.hours_through).min().flatten();
+        for parent in parents {
+            heir.take_over(parent);
+        }
+        heir.waiting.sort_by_key(|w| (w.arrival, w.position));
+        heir
+    }
+
+    fn take_over(&mut self, mut parent: Shard) {
+        let Some(part) = self.range.intersect(&parent.range) else { return };
+        let hash = |parent: &Shard, user: NameId| parent.users[user as usize].hash;
+        // Days that the heir's watermark has passed and the parent had not published.
+        if let Some(through) = self.shares_through
+            && parent.shares_through.is_none_or(|p| p < through)
+        {
+            let mut days = Vec::new();
+            for open in &parent.open_days {
+                if open.day <= through {
+                    let touched = open.touched.iter().filter(|(u, _)| part.contains(hash(&parent, *u)));
+                    days.extend(parent.day_share(open.day, touched.copied()));
+                }
+            }
+            days.sort_by_key(|(day, _)| *day);
+            self.inherited_shares.push(Share { range: part, after: parent.shares_through, through, days });
+        }
+        for (own, after) in &parent.score_spans {
+            if let Some(range) = part.intersect(own) {
+                self.score_spans.push((range, *after));
+            }
+        }
+        // Who moves, and under which numbers.
+        let mut numbers: Vec<Option<NameId>> = vec![None; parent.users.len()];
+        for (id, user) in std::mem::take(&mut parent.users).into_iter().enumerate() {
+            if part.contains(user.hash) {
+                let new = self.user_names.intern(parent.user_names.get(id as NameId));
+                numbers[id] = Some(new);
+                let mut user = user;
+                let computers = &mut self.computers;
+                user.renumber(|computer| computers.intern(parent.computers.get(computer)));
+                for hour in &user.hours {
+                    self.open_hours.entry(hour.hour).or_default().push(new);
+                }
+                debug_assert_eq!(self.users.len(), new as usize, "a user belongs to one parent");
+                self.users.push(user);
+            }
+        }
+        for open in &parent.open_days {
+            if self.shares_through.is_some_and(|through| open.day <= through) {
+                continue;
+            }
+            for (user, slot) in &open.touched {
+                if let Some(user) = numbers[*user as usize] {
+                    self.touch_day(open.day, user, *slot);
+                }
+            }
+        }
+        for (day, counts) in &parent.high_risk {
+            for ((user, computer), n) in counts {
+                if let Some(user) = numbers[*user as usize] {
+                    let computer = self.computers.intern(parent.computers.get(*computer));
+                    *self.high_risk.entry(*day).or_default().entry((user, computer)).or_default() += n;
+                }
+            }
+        }
+        for mut event in parent.unscored {
+            if let Some(user) = numbers[event.user as usize] {
+                event.user = user;
+                event.computer = self.computers.intern(parent.computers.get(event.computer));
+                self.unscored.push_back(event);
+            }
+        }
+        let waits_here = |w: &WaitingEvent| part.contains(authpulse_event::ring::hash_key(w.user.as_bytes()));
+        self.waiting.extend(parent.waiting.into_iter().filter(waits_here));
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+    /// The part of the ring whose users live here.
+    pub fn range(&self) -> HashRange {
+        self.range
+    }
+    /// Below it, events are late. `None` before the first acceptance or rise.
+    pub fn watermark(&self) -> Option<Micros> {
+        self.watermark
+    }
+    /// Watermark + tolerance.
+    pub fn front(&self) -> Option<Micros> {
+        self.watermark.map(|w| w + self.settings.time.tolerance)
+    }
+    /// Newest accepted event time.
+    pub fn newest_accepted(&self) -> Option<Micros> {
+        self.newest_accepted
+    }
+    /// Whether the last accepted event lay within 300 s of its arrival on a stream.
+    pub fn last_accepted_live(&self) -> bool {
+        self.last_accepted_live
+    }
+    /// Events that wait.
+    pub fn waiting(&self) -> &[WaitingEvent] {
+        &self.waiting
+    }
+    /// How many events are accepted and not yet scored.
+    pub fn unscored_len(&self) -> usize {
+        self.unscored.len()
+    }
+    /// Users known.
+    pub fn user_names(&self) -> &Names {
+        &self.user_names
+    }
+    /// Computers known.
+    pub fn computer_names(&self) -> &Names {
+        &self.computers
+    }
+
+    pub(crate) fn touch_day(&mut self, day: Day, user: NameId, slot: Slot) {
+        let open = &mut self.open_days[(day.0 & 1) as usize];
+        if open.day != day {
+            debug_assert!(open.touched.is_empty(), "a day is closed before another takes its place");
+            open.day = day;
+            open.touched.clear();
+        }
+        open.touched.push((user, slot));
+    }
+
+    /// What was counted on a day, per computer, over some of the pairs touched on it; `None` if nothing was.
+    pub(crate) fn day_share(
+        &self,
+        day: Day,
+        touched: impl Iterator<Item = (NameId, Slot)>,
+    ) -> Option<(Day, Vec<HostCount>)> {
+        let mut hosts: HashMap<NameId, (u64, u64)> = HashMap::new();
+        for (user, slot) in touched {
+            let user = &self.users[user as usize];
+            let (logins, users) = hosts.entry(user.computers()[slot as usize]).or_default();
+            *logins += u64::from(user.day_count(slot, day));
+            *users += 1;
+        }
+        let mut counts: Vec<_> = hosts
+            .into_iter()
+            .map(|(computer, (logins, users))| HostCount {
+                computer: self.computers.get(computer).to_owned(),
+                logins,
+                users,
+            })
+            .collect();
+        counts.sort_unstable_by(|a, b| a.computer.cmp(&b.computer));
+        (!counts.is_empty()).then_some((day, counts))
+    }
+
+    /// A dead letter.
+    pub(crate) fn reject(record: Incoming<'_>, reason: Reason, detail: String, out: &mut Output) {
+        let kept = record.payload.len().min(authpulse_event::MAX_DEAD_LETTER_BYTES);
+        Self::reject_row(
+            RejectedRecord {
+                reason,
+                detail,
+                payload: record.payload[..kept].to_vec(),
+                payload_bytes: record.payload_bytes,
+                position: record.position,
+                ingestion_time: record.arrival,
+            },
+            out,
+        );
+    }
+
+    pub(crate) fn reject_waiting(waiting: WaitingEvent, reason: Reason, detail: String, out: &mut Output) {
+        Self::reject_row(
+            RejectedRecord {
+                reason,
+                detail,
+                payload: waiting.payload,
+                payload_bytes: waiting.payload_bytes,
+                position: waiting.position,
+                ingestion_time: waiting.arrival,
+            },
+            out,
+        );
+    }
+
+    fn reject_row(row: RejectedRecord, out: &mut Output) {
+        out.counts.rejected[row.reason as usize] += 1;
+        out.rejected.push(row);
+    }
+}
+
+impl EventId {
+    /// Borrows the id.
+    pub fn as_ref(&self) -> EventIdRef<'_> {
+        match self {
+            EventId::Content(form) => EventIdRef::Content(*form),
+            EventId::Own(id) => EventIdRef::Own(id),
+        }
+    }
+    /// Keeps a borrowed id.
+    pub fn from_ref(id: EventIdRef<'_>) -> EventId {
+        match id {
+            EventIdRef::Content(form) => EventId::Content(form),
+            EventIdRef::Own(id) => EventId::Own(id.into()),
+        }
+    }
+}

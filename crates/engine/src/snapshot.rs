@@ -1,0 +1,318 @@
+//! State as bytes: what a user leaves behind in a snapshot, in pieces that each cover a range of the ring.
+//!
+//! ```text
+//! piece  magic "APST" | version u8 | computers: n, name* | users: n, user*          users in order of their hash
+//! user   name | newest | ring: n, (time delta, slot * 4 + kind)* | pairs: n, computer*
+//!        open days: n, (slot, day, logins)* | own ids: n, (id, time)* | hours: n, hour* | high risk: n, (day, slot, count)*
+//! hour   hour | logins | anomalies | total | max | n, slot*
+//! ```
+//!
+//! Numbers are LEB128 varints, signed ones zigzag; names and ids are length and bytes. Process-local numbers do not travel:
+//! computers are numbered within the piece. Compression and checksums are the caller's.
+
+use crate::shard::Shard;
+use crate::user::{IdKind, OpenHour, OwnIds, Recent, User};
+use authpulse_event::{Day, HashRange, ring};
+use std::collections::HashMap;
+
+const MAGIC: &[u8; 4] = b"APST";
+const VERSION: u8 = 1;
+
+/// A part of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The users within it. The pieces of a snapshot divide the shard's range.
+    pub range: HashRange,
+    /// How many users it holds.
+    pub users: u64,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a piece cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// Written by a newer version; upgrade, or remove the reference and rebuild from the tables.
+    #[error("state snapshot has format version {0}, this program reads up to {VERSION}; run a newer version")]
+    Newer(u8),
+    /// Not what was written.
+    #[error("state snapshot is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+impl Shard {
+    /// Everything known of users, in pieces of about `piece_bytes`.
+    pub fn snapshot(&self, piece_bytes: usize) -> Vec<Piece> {
+        let mut order: Vec<u32> = (0..self.users.len() as u32).collect();
+        order.sort_unstable_by_key(|id| self.users[*id as usize].hash);
+        let mut high_risk: HashMap<u32, Vec<(Day, u32, u64)>> = HashMap::new();
+        for (day, counts) in &self.high_risk {
+            for ((user, computer), n) in counts {
+                high_risk.entry(*user).or_default().push((*day, *computer, *n));
+            }
+        }
+        let mut pieces = Vec::new();
+        let mut first = self.range.first;
+        let mut writer = PieceWriter::default();
+        for (at, id) in order.iter().enumerate() {
+            let user = &self.users[*id as usize];
+            let risk = high_risk.get(id).map_or(&[][..], |v| v);
+            writer.user(self, self.user_names.get(*id), user, risk);
+            // Users of one hash (there are none outside of tests) stay in one piece.
+            let next = order.get(at + 1).map(|id| self.users[*id as usize].hash);
+            if writer.users.len() >= piece_bytes && next.is_some_and(|next| next != user.hash) {
+                pieces.push(std::mem::take(&mut writer).finish(HashRange { first, last: user.hash }));
+                first = user.hash + 1;
+            }
+        }
+        pieces.push(writer.finish(HashRange { first, last: self.range.last }));
+        pieces
+    }
+
+    /// Adds the users of a piece that lie within the shard's range.
+    ///
+    /// # Errors
+    /// If the bytes are not those of a piece. The shard is then unfit for use.
+    pub(crate) fn load_piece(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let mut reader = Reader { bytes };
+        if reader.take(4)? != MAGIC {
+            return Err(SnapshotError::Damaged("it does not begin with its magic bytes"));
+        }
+        match reader.take(1)?[0] {
+            VERSION => {}
+            newer => return Err(SnapshotError::Newer(newer)),
+        }
+        let computers = reader.list(|r| r.text().map(str::to_owned))?;
+        let count = reader.number()?;
+        for _ in 0..count {
+            self.load_user(&mut reader, &computers)?;
+        }
+        if reader.bytes.is_empty() { Ok(()) } else { Err(SnapshotError::Damaged("something follows the last user")) }
+    }
+
+    fn load_user(&mut self, reader: &mut Reader<'_>, computers: &[String]) -> Result<(), SnapshotError> {
+        let name = reader.text()?;
+        let newest = reader.signed()?;
+        let mut time = 0i64;
+        let ring = reader.list(|r| {
+            time = time.checked_add(r.signed()?).ok_or(SnapshotError::Damaged("a time overflows"))?;
+            let packed = r.number()?;
+            let kind = match packed & 3 {
+                0 => IdKind::Seconds,
+                1 => IdKind::Rfc3339,
+                _ => IdKind::Own,
+            };
+            Ok(Recent { time, slot: (packed >> 2) as u32, kind })
+        })?;
+        let pairs = reader.list(Reader::number)?;
+        let open_days = reader.list(|r| Ok((r.number()?, r.signed()?, r.number()?)))?;
+        let own_ids = reader.list(|r| Ok((r.text()?, r.signed()?)))?;
+        let hours = reader.list(|r| {
+            Ok(OpenHour {
+                hour: r.signed()?,
+                logins: r.number()?,
+                anomalies: r.number()?,
+                total_score: r.number()?,
+                max_score: r.number()? as u8,
+                slots: r.list(|r| Ok(r.number()? as u32))?,
+            })
+        })?;
+        let high_risk = reader.list(|r| Ok((r.signed()?, r.number()?, r.number()?)))?;
+
+        let in_pairs = |slot: u64| slot < pairs.len() as u64;
+        let valid = pairs.iter().all(|c| *c < computers.len() as u64)
+            && ring.iter().all(|r| in_pairs(u64::from(r.slot)))
+            && open_days.iter().all(|(slot, _, _)| in_pairs(*slot))
+            && hours.iter().all(|h| h.slots.iter().all(|slot| in_pairs(u64::from(*slot))))
+            && high_risk.iter().all(|(_, slot, _)| in_pairs(*slot));
+        if !valid {
+            return Err(SnapshotError::Damaged("a user names a computer that is not in the piece"));
+        }
+
+        let hash = ring::hash_key(name.as_bytes());
+        if !self.range.contains(hash) {
+            return Ok(());
+        }
+        let id = self.user_names.intern(name);
+        if (id as usize) < self.users.len() {
+            return Err(SnapshotError::Damaged("a user occurs twice"));
+        }
+        let mut user = User::new(hash);
+        for computer in &pairs {
+            let computer = self.computers.intern(&computers[*computer as usize]);
+            user.slot_or_new(computer);
+        }
+        user.newest = newest;
+        for recent in ring {
+            user.observe(recent.time, recent.slot, recent.kind);
+        }
+        let keep_ids_from = self.watermark.map_or(i64::MIN, |w| w - self.settings.time.tolerance);
+        for (own, time) in own_ids {
+            user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, keep_ids_from);
+        }
+        let open_from = self.watermark.map(Day::of);
+        let mut touched = Vec::new();
+        for (slot, day, logins) in open_days {
+            let day = Day(day as i32);
+            if open_from.is_some_and(|from| day >= from) && user.count_day(slot as u32, day, logins as u32) {
+                touched.push((day, slot as u32));
+            }
+        }
+        let kept_hours: Vec<_> = hours.into_iter().filter(|h| !self.hour_is_written(h.hour)).collect();
+        for hour in &kept_hours {
+            self.open_hours.entry(hour.hour).or_default().push(id);
+        }
+        user.hours = kept_hours;
+        for (day, slot, n) in high_risk {
+            let (day, computer) = (Day(day as i32), user.computers()[slot as usize]);
+            if !self.score_is_published(hash, day) {
+                *self.high_risk.entry(day).or_default().entry((id, computer)).or_default() += n;
+            }
+        }
+        self.users.push(user);
+        for (day, slot) in touched {
+            self.touch_day(day, id, slot);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct PieceWriter {
+    computers: Vec<u8>,
+    computer_count: u64,
+    numbers: HashMap<u32, u64>,
+    users: Vec<u8>,
+    user_count: u64,
+}
+
+impl PieceWriter {
+    fn user(&mut self, shard: &Shard, name: &str, user: &User, high_risk: &[(Day, u32, u64)]) {
+        self.user_count += 1;
+        put_text(&mut self.users, name);
+        put_signed(&mut self.users, user.newest);
+        put_number(&mut self.users, user.ring.len() as u64);
+        let mut time = 0;
+        for recent in &user.ring {
+            put_signed(&mut self.users, recent.time - time);
+            put_number(&mut self.users, u64::from(recent.slot) << 2 | recent.kind as u64);
+            time = recent.time;
+        }
+        put_number(&mut self.users, user.computers().len() as u64);
+        for computer in user.computers() {
+            let number = *self.numbers.entry(*computer).or_insert_with(|| {
+                put_text(&mut self.computers, shard.computers.get(*computer));
+                self.computer_count += 1;
+                self.computer_count - 1
+            });
+            put_number(&mut self.users, number);
+        }
+        let open_from = shard.watermark.map_or(Day(i32::MAX), Day::of);
+        let open: Vec<_> = user.open_counts(open_from).collect();
+        put_number(&mut self.users, open.len() as u64);
+        for (slot, day, logins) in open {
+            put_number(&mut self.users, u64::from(slot));
+            put_signed(&mut self.users, i64::from(day.0));
+            put_number(&mut self.users, u64::from(logins));
+        }
+        let own: Vec<_> = user.own_ids.iter().flat_map(|own| own.iter()).collect();
+        put_number(&mut self.users, own.len() as u64);
+        for (id, time) in own {
+            put_text(&mut self.users, id);
+            put_signed(&mut self.users, time);
+        }
+        put_number(&mut self.users, user.hours.len() as u64);
+        for hour in &user.hours {
+            put_signed(&mut self.users, hour.hour);
+            for number in [hour.logins, hour.anomalies, hour.total_score, u64::from(hour.max_score)] {
+                put_number(&mut self.users, number);
+            }
+            put_number(&mut self.users, hour.slots.len() as u64);
+            for slot in &hour.slots {
+                put_number(&mut self.users, u64::from(*slot));
+            }
+        }
+        put_number(&mut self.users, high_risk.len() as u64);
+        for (day, computer, n) in high_risk {
+            put_signed(&mut self.users, i64::from(day.0));
+            put_number(&mut self.users, u64::from(user.slot(*computer).expect("a scored computer is a pair")));
+            put_number(&mut self.users, *n);
+        }
+    }
+
+    fn finish(self, range: HashRange) -> Piece {
+        let mut bytes = Vec::with_capacity(self.computers.len() + self.users.len() + 32);
+        bytes.extend_from_slice(MAGIC);
+        bytes.push(VERSION);
+        put_number(&mut bytes, self.computer_count);
+        bytes.extend_from_slice(&self.computers);
+        put_number(&mut bytes, self.user_count);
+        bytes.extend_from_slice(&self.users);
+        Piece { range, users: self.user_count, bytes }
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put_number(out, (value << 1 ^ value >> 63) as u64);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_number(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], SnapshotError> {
+        let (head, rest) = self.bytes.split_at_checked(n).ok_or(SnapshotError::Damaged("it ends early"))?;
+        self.bytes = rest;
+        Ok(head)
+    }
+
+    fn number(&mut self) -> Result<u64, SnapshotError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(SnapshotError::Damaged("a number has no end"))
+    }
+
+    fn signed(&mut self) -> Result<i64, SnapshotError> {
+        let value = self.number()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    fn text(&mut self) -> Result<&'a str, SnapshotError> {
+        let len = self.number()?;
+        let bytes = self.take(usize::try_from(len).unwrap_or(usize::MAX))?;
+        std::str::from_utf8(bytes).map_err(|_| SnapshotError::Damaged("a name is not UTF-8"))
+    }
+
+    fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, SnapshotError>,
+    ) -> Result<Vec<T>, SnapshotError> {
+        let count = self.number()?;
+        // A count that the bytes cannot hold is damage; do not reserve memory for it.
+        let mut items = Vec::with_capacity(count.min(self.bytes.len() as u64) as usize);
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+}

@@ -1,0 +1,333 @@
+//! What is remembered of one user: the last 24 hours, and all devices ever.
+//!
+//! ```text
+//! ring   | t0 c4 | t1 c9 | ... | tk c4 | ... | newest |      sorted by event time, (newest - 24 h, newest]
+//!                                ^ hour_start: first entry within (newest - 1 h, newest]
+//! pairs  c4: in_hour, in_day | c9: ... | ...                 one per computer ever used, never removed
+//! ```
+//!
+//! A pair's place in `pairs` (its slot) never changes, so ring entries hold slots and expiry needs no look-up; the vector of
+//! pairs is the all-time set of devices. Distinct counts follow from the pairs' counters crossing zero.
+
+use crate::names::NameId;
+use crate::rows::{EventId, Windows};
+use crate::settings::LONG_WINDOW;
+use authpulse_event::time::HOUR;
+use authpulse_event::{Day, Micros, TimeForm};
+use hashbrown::{HashMap, HashTable};
+use std::collections::VecDeque;
+
+/// A pair's place in its user.
+pub(crate) type Slot = u32;
+
+/// Pairs above which a user gets an index; below, a scan of the keys is faster.
+const INDEX_FROM: usize = 32;
+
+/// How an entry's id came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum IdKind {
+    Seconds = 0,
+    Rfc3339 = 1,
+    Own = 2,
+}
+
+impl IdKind {
+    pub(crate) fn of(id: &EventId) -> IdKind {
+        match id {
+            EventId::Content(TimeForm::Seconds) => IdKind::Seconds,
+            EventId::Content(TimeForm::Rfc3339) => IdKind::Rfc3339,
+            EventId::Own(_) => IdKind::Own,
+        }
+    }
+    /// The form of a content id.
+    pub(crate) fn form(self) -> Option<TimeForm> {
+        match self {
+            IdKind::Seconds => Some(TimeForm::Seconds),
+            IdKind::Rfc3339 => Some(TimeForm::Rfc3339),
+            IdKind::Own => None,
+        }
+    }
+}
+
+/// One accepted event of the last 24 hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recent {
+    pub time: Micros,
+    pub slot: Slot,
+    pub kind: IdKind,
+}
+
+/// One computer of a user.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pair {
+    in_hour: u32,
+    in_day: u32,
+    /// Accepted events of the two days that can be open at once, by the day number's parity.
+    open_days: [OpenCount; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenCount {
+    day: Day,
+    logins: u32,
+}
+
+impl Default for OpenCount {
+    fn default() -> Self {
+        OpenCount { day: Day(i32::MIN), logins: 0 }
+    }
+}
+
+/// A user's hour that is not written yet; counts what has been scored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenHour {
+    /// Hours since 1970.
+    pub hour: i64,
+    pub logins: u64,
+    pub anomalies: u64,
+    pub total_score: u64,
+    pub max_score: u8,
+    /// Distinct computers, unordered.
+    pub slots: Vec<Slot>,
+}
+
+/// All that is known of one user.
+#[derive(Default)]
+pub(crate) struct User {
+    /// MD5 of the name.
+    pub hash: u128,
+    /// Newest accepted event time; meaningless while the ring is empty.
+    pub newest: Micros,
+    pub ring: VecDeque<Recent>,
+    hour_start: usize,
+    computers_1h: u32,
+    computers_24h: u32,
+    keys: Vec<NameId>,
+    pairs: Vec<Pair>,
+    index: Option<Box<HashTable<Slot>>>,
+    /// Own ids accepted lately, with the times they were accepted at. Boxed: most sources send none.
+    pub own_ids: Option<Box<OwnIds>>,
+    pub hours: Vec<OpenHour>,
+}
+
+impl User {
+    pub(crate) fn new(hash: u128) -> User {
+        User { hash, ..User::default() }
+    }
+
+    /// Gives each computer the number it has in another table of names.
+    pub(crate) fn renumber(&mut self, mut number: impl FnMut(NameId) -> NameId) {
+        for key in &mut self.keys {
+            *key = number(*key);
+        }
+        let keys = &self.keys;
+        if let Some(index) = &mut self.index {
+            index.clear();
+            for slot in 0..keys.len() as Slot {
+                index.insert_unique(spread(keys[slot as usize]), slot, |slot| spread(keys[*slot as usize]));
+            }
+        }
+    }
+
+    /// The days that can still be open, with the logins of each pair.
+    pub(crate) fn open_counts(&self, from: Day) -> impl Iterator<Item = (Slot, Day, u32)> + '_ {
+        let pairs = self.pairs.iter().enumerate();
+        pairs.flat_map(move |(slot, pair)| {
+            let open = pair.open_days.iter().filter(move |open| open.day >= from && open.logins > 0);
+            open.map(move |open| (slot as Slot, open.day, open.logins))
+        })
+    }
+
+    /// The computers ever used, by slot.
+    pub(crate) fn computers(&self) -> &[NameId] {
+        &self.keys
+    }
+
+    /// The slot of a computer, if the user was ever accepted on it.
+    pub(crate) fn slot(&self, computer: NameId) -> Option<Slot> {
+        match &self.index {
+            Some(index) => index.find(spread(computer), |slot| self.keys[*slot as usize] == computer).copied(),
+            None => self.keys.iter().position(|key| *key == computer).map(|slot| slot as Slot),
+        }
+    }
+
+    /// The slot of a computer, and whether it is new.
+    pub(crate) fn slot_or_new(&mut self, computer: NameId) -> (Slot, bool) {
+        if let Some(slot) = self.slot(computer) {
+            return (slot, false);
+        }
+        let slot = self.keys.len() as Slot;
+        self.keys.push(computer);
+        self.pairs.push(Pair::default());
+        let keys = &self.keys;
+        let rehash = |slot: &Slot| spread(keys[*slot as usize]);
+        if let Some(index) = &mut self.index {
+            index.insert_unique(spread(computer), slot, rehash);
+        } else if keys.len() > INDEX_FROM {
+            let mut index = HashTable::with_capacity(2 * keys.len());
+            for slot in 0..keys.len() as Slot {
+                index.insert_unique(rehash(&slot), slot, rehash);
+            }
+            self.index = Some(Box::new(index));
+        }
+        (slot, true)
+    }
+
+    /// Takes an accepted event into the windows and returns them, the event included.
+    pub(crate) fn observe(&mut self, time: Micros, slot: Slot, kind: IdKind) -> Windows {
+        if self.ring.is_empty() || time > self.newest {
+            self.newest = time;
+            self.expire();
+        }
+        if time > self.newest - LONG_WINDOW {
+            self.insert(Recent { time, slot, kind });
+        }
+        self.windows()
+    }
+
+    /// The windows that end at the newest event.
+    fn windows(&self) -> Windows {
+        Windows {
+            logins_1h: (self.ring.len() - self.hour_start) as u32,
+            logins_24h: self.ring.len() as u32,
+            computers_1h: self.computers_1h,
+            computers_24h: self.computers_24h,
+        }
+    }
+
+    /// Drops what lies outside the windows that end at `newest`.
+    fn expire(&mut self) {
+        while let Some(oldest) = self.ring.get(self.hour_start)
+            && oldest.time <= self.newest - HOUR
+        {
+            let pair = &mut self.pairs[oldest.slot as usize];
+            pair.in_hour -= 1;
+            self.computers_1h -= u32::from(pair.in_hour == 0);
+            self.hour_start += 1;
+        }
+        while let Some(oldest) = self.ring.front()
+            && oldest.time <= self.newest - LONG_WINDOW
+        {
+            let pair = &mut self.pairs[oldest.slot as usize];
+            pair.in_day -= 1;
+            self.computers_24h -= u32::from(pair.in_day == 0);
+            self.ring.pop_front();
+            self.hour_start -= 1;
+        }
+        // One burst must not keep its memory for ever.
+        if self.ring.capacity() > 64 && self.ring.len() < self.ring.capacity() / 8 {
+            self.ring.shrink_to(2 * self.ring.len());
+        }
+    }
+
+    /// Puts an event of the long window in its place. Disorder is at most the tolerance, so its place is near the end.
+    fn insert(&mut self, recent: Recent) {
+        let mut at = self.ring.len();
+        while at > 0 && self.ring[at - 1].time > recent.time {
+            at -= 1;
+        }
+        let pair = &mut self.pairs[recent.slot as usize];
+        self.computers_24h += u32::from(pair.in_day == 0);
+        pair.in_day += 1;
+        if recent.time > self.newest - HOUR {
+            self.computers_1h += u32::from(pair.in_hour == 0);
+            pair.in_hour += 1;
+        } else {
+            self.hour_start += 1;
+        }
+        if at == self.ring.len() { self.ring.push_back(recent) } else { self.ring.insert(at, recent) }
+    }
+
+    /// The accepted events with a time from `from` to `to`, both included, newest first.
+    pub(crate) fn recent_between(&self, from: Micros, to: Micros) -> impl Iterator<Item = Recent> + '_ {
+        self.ring.iter().rev().skip_while(move |r| r.time > to).take_while(move |r| r.time >= from).copied()
+    }
+
+    /// Counts an accepted event in its open day; tells whether it is the pair's first of that day.
+    pub(crate) fn count_day(&mut self, slot: Slot, day: Day, logins: u32) -> bool {
+        let open = &mut self.pairs[slot as usize].open_days[(day.0 & 1) as usize];
+        let first = open.day != day;
+        if first {
+            *open = OpenCount { day, logins: 0 };
+        }
+        open.logins += logins;
+        first
+    }
+
+    /// The accepted events of a pair on an open day.
+    pub(crate) fn day_count(&self, slot: Slot, day: Day) -> u32 {
+        let open = &self.pairs[slot as usize].open_days[(day.0 & 1) as usize];
+        if open.day == day { open.logins } else { 0 }
+    }
+
+    /// The open hour, made if there is none; tells whether it was made.
+    pub(crate) fn hour(&mut self, hour: i64) -> (&mut OpenHour, bool) {
+        let found = self.hours.iter().position(|open| open.hour == hour);
+        let at = found.unwrap_or_else(|| {
+            self.hours.push(OpenHour {
+                hour,
+                logins: 0,
+                anomalies: 0,
+                total_score: 0,
+                max_score: 0,
+                slots: Vec::new(),
+            });
+            self.hours.len() - 1
+        });
+        (&mut self.hours[at], found.is_none())
+    }
+}
+
+impl OpenHour {
+    /// Counts a scored event.
+    pub(crate) fn count(&mut self, slot: Slot, score: u8) {
+        self.logins += 1;
+        self.anomalies += u64::from(score > 0);
+        self.total_score += u64::from(score);
+        self.max_score = self.max_score.max(score);
+        if !self.slots.contains(&slot) {
+            self.slots.push(slot);
+        }
+    }
+}
+
+/// Own ids of one user, kept as long as a duplicate of them could be accepted.
+#[derive(Default)]
+pub(crate) struct OwnIds {
+    times: HashMap<Box<str>, Vec<Micros>, foldhash::quality::RandomState>,
+    /// Whether any id ever kept could equal a content id.
+    pub like_content: bool,
+    /// Entries above which the next insertion looks for ids to forget.
+    prune_at: usize,
+}
+
+impl OwnIds {
+    /// Whether the id was accepted with a time at most `tolerance` from `time`.
+    pub(crate) fn has_near(&self, id: &str, time: Micros, tolerance: Micros) -> bool {
+        self.times.get(id).is_some_and(|times| times.iter().any(|t| (t - time).abs() <= tolerance))
+    }
+
+    /// Remembers an id; forgets those accepted before `keep_from`.
+    pub(crate) fn insert(&mut self, id: &str, time: Micros, keep_from: Micros) {
+        self.times.entry_ref(id).or_default().push(time);
+        if self.times.len() > self.prune_at.max(16) {
+            self.times.retain(|_, times| {
+                times.retain(|t| *t >= keep_from);
+                !times.is_empty()
+            });
+            self.prune_at = 2 * self.times.len();
+        }
+        self.like_content |= authpulse_event::id::looks_like_content_id(id);
+    }
+
+    /// All ids with the times they were accepted at.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Micros)> {
+        self.times.iter().flat_map(|(id, times)| times.iter().map(move |t| (&**id, *t)))
+    }
+}
+
+fn spread(computer: NameId) -> u64 {
+    // Fibonacci hashing: numbers are dense and not chosen by an attacker.
+    u64::from(computer).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
