@@ -1,0 +1,1101 @@
+//! Random histories that shrink: plans of small, named acts (a logon, a burst, a quiet night, a corrupt clock) that a
+//! builder turns into records. While it builds, the builder runs the judge beside itself, so that an act can aim at an
+//! exact edge: the watermark, the front + `max_jump`, a day before the first event that waits.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::broken;
+use crate::calendar::{date_of, days_of, format_utc, year_10000};
+use crate::judge::{History, Judge, holds};
+use crate::model::{DAY, FUTURE_LIMIT, Form, HOUR, LINE_BYTES_MAX, Record, SECOND, Settings, Shard, Step, WHOLE_RING};
+use crate::parse::{Event, parse, ring_position};
+
+/// A random input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    pub settings: Settings,
+    pub shards: Vec<Shard>,
+}
+
+/// One backfilled file: the shard `file`, sealed at its end.
+pub fn file_case() -> impl Strategy<Value = Case> {
+    (settings(), start(), acts(false)).prop_map(|(settings, start, acts)| {
+        let run = start + 4_000 * DAY;
+        let shards = {
+            let mut builder = Builder::new(&settings, start, Pace::Run(run));
+            builder.open("file", WHOLE_RING, false, &[]);
+            builder.play(&acts);
+            builder.settle();
+            builder.shards()
+        };
+        Case { settings, shards }
+    })
+}
+
+/// One to eight shards of a stream; also ones that split, merge or follow a file, and records that lie in the wrong
+/// shard.
+pub fn stream_case() -> impl Strategy<Value = Case> {
+    let parts = (settings(), start(), pace(), layout(), acts(true), turn(), acts(true), any::<bool>());
+    parts.prop_map(|(settings, start, pace, layout, before, turn, after, settled)| {
+        let pace = match pace {
+            Pace::Live => Pace::Live,
+            Pace::Run(_) => Pace::Run(start + 4_000 * DAY),
+        };
+        let shards = {
+            let mut builder = Builder::new(&settings, start, pace);
+            builder.play_layout(&layout, &before, &turn, &after);
+            if settled {
+                builder.settle();
+            }
+            builder.shards()
+        };
+        Case { settings, shards }
+    })
+}
+
+/// The bytes of a file with these payloads, as `style` (any number) writes it: with or without a mark, with either line
+/// end, with blank lines between.
+pub fn file_bytes(payloads: &[Vec<u8>], style: u64) -> Vec<u8> {
+    const MARK: &[u8] = b"\xEF\xBB\xBF";
+    let mut file = Vec::new();
+    let marked = payloads.first().is_some_and(|first| first.starts_with(MARK));
+    if marked || style & 1 == 1 {
+        file.extend_from_slice(MARK);
+    }
+    for (at, payload) in payloads.iter().enumerate() {
+        let choice = style.rotate_right(u32::try_from(at * 3 % 60).expect("small") + 1);
+        if choice & 7 == 0 {
+            file.extend_from_slice(if choice & 8 == 0 { b"\n" } else { b" \t\r\n" });
+        }
+        file.extend_from_slice(payload);
+        let last = at + 1 == payloads.len();
+        if payload.ends_with(b"\r") || choice & 16 == 0 {
+            file.push(b'\r');
+        }
+        if !last || choice & 32 == 0 {
+            file.push(b'\n');
+        }
+    }
+    file
+}
+
+/// A user's name, few enough that they meet.
+pub fn user_name(number: u8) -> String {
+    match number % 8 {
+        5 => "\u{fc}5@DOM1".to_owned(),
+        6 => "U 6\"".to_owned(),
+        7 => "U".repeat(256),
+        n => format!("U{n}"),
+    }
+}
+
+/// A computer's name.
+pub fn computer_name(number: u8) -> String {
+    match number % 32 {
+        31 => "\u{1F600}31".to_owned(),
+        n => format!("C{n}"),
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What a plan is made of.
+
+/// A deviation from an edge, in microseconds.
+type Delta = i64;
+
+/// When an event happens.
+#[derive(Debug, Clone)]
+enum At {
+    Now,
+    /// The clock moves on by so many seconds.
+    After(u16),
+    /// By so many microseconds.
+    Micros(u32),
+    /// So many seconds before the clock.
+    Back(u16),
+    /// About the watermark.
+    Watermark(Delta),
+    /// About `max_jump` beyond the front.
+    MaxJump(Delta),
+    /// So many seconds more than `max_jump` beyond the front.
+    Ahead(u32),
+    /// About an hour after the user's last event.
+    HourLater(Delta),
+    DayLater(Delta),
+    /// About a day before or after the first event that waits.
+    DayBeforeWaiting(Delta),
+    DayAfterWaiting(Delta),
+    /// About 300 s after its arrival.
+    FutureLimit(Delta),
+    /// About 300 s before its arrival.
+    LiveLimit(Delta),
+    /// A clock that is wrong by so many hours.
+    Corrupt(i32),
+}
+
+/// How an event is written.
+#[derive(Debug, Clone, Copy)]
+enum Dress {
+    /// The line form in a file, the wire form on a stream.
+    Plain,
+    Rfc,
+    /// With an offset, blanks, leading zeros, digits that are cut, keys in another order, and so on.
+    Odd(u8),
+    /// The wire form, in a file too.
+    Wire,
+    WireRfc,
+    WireOdd(u8),
+}
+
+/// Whether the time between an event and its arrival is as the clock has it, or this many seconds (live streams only).
+#[derive(Debug, Clone, Copy)]
+enum Delay {
+    None,
+    Secs(u16),
+}
+
+#[derive(Debug, Clone)]
+struct Logon {
+    user: u8,
+    computer: u8,
+    at: At,
+    dress: Dress,
+    own_id: Option<u8>,
+    delay: Delay,
+    /// Sent to this shard whoever owns the user.
+    stray: Option<u8>,
+}
+
+/// What an act repeats of an earlier event.
+#[derive(Debug, Clone)]
+struct Again {
+    /// How many valid events back.
+    back: u8,
+    shift: Shift,
+    other_user: Option<u8>,
+    dress: Dress,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Shift {
+    /// The same content once more (in the given dress: the other form of time gives another id).
+    Content,
+    /// The same id as a producer's own, so many seconds and microseconds away.
+    SameId(i16, Delta),
+    /// The same id the tolerance away, to either side.
+    Tolerance(bool, Delta),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Quiet {
+    Secs(u16),
+    Hours(u8),
+    Days(u8),
+    Hour,
+    Midnight,
+    /// The next end of a day + `settle`.
+    Settle(Delta),
+    Month,
+    Year,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum RiseTo {
+    /// "W, the newest watermark of the other shards".
+    Others,
+    /// So many seconds from the shard's own.
+    Own(i32),
+    /// As far as lets the first event that waits go on.
+    Reaches(Delta),
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Logon(Logon),
+    /// One user, one computer, many logons.
+    Burst {
+        user: u8,
+        computer: u8,
+        logons: u8,
+        every: u8,
+    },
+    /// One user, many computers.
+    Sweep {
+        user: u8,
+        first: u8,
+        computers: u8,
+        every: u8,
+    },
+    /// Logons of many users on many computers, so that a day has a popularity worth its name.
+    Fleet {
+        computers: u8,
+        twice: u8,
+    },
+    /// Fleets on several days in a row.
+    Week {
+        days: u8,
+        computers: u8,
+    },
+    Quiet(Quiet),
+    /// Quiet, and then three users at the very instant it ends, so that all are accepted.
+    Morning(Quiet, u8),
+    Again(Again),
+    /// Two events ahead, the second only for the first, then one that brings the first within reach.
+    Chain {
+        users: (u8, u8, u8),
+        first: u16,
+        second: u16,
+        reach: u16,
+    },
+    /// An event ahead, one accepted, another ahead, and one more than a day after the first.
+    Settled {
+        users: (u8, u8),
+        hours: u8,
+        later: Delta,
+    },
+    /// An event that waits so many seconds beyond reach, and the same id so many seconds within it.
+    Meet {
+        user: u8,
+        beyond: u8,
+        before: u8,
+    },
+    Broken {
+        kind: u8,
+        user: u8,
+    },
+    /// 1 MiB, exactly or a byte more.
+    Large {
+        over: bool,
+        blank: bool,
+        user: u8,
+    },
+    Rise {
+        shard: u8,
+        to: RiseTo,
+    },
+    /// All shards settle and rise to the end of the newest day.
+    Seal,
+}
+
+/// How the ring is divided, and how that changes half-way.
+#[derive(Debug, Clone)]
+enum Layout {
+    Same(u8),
+    /// One of several shards splits; the others stay.
+    Split(u8, u8),
+    /// Two neighbours merge; the others stay.
+    Merge(u8, u8),
+    /// All end, and others take over.
+    Anew(u8, u8),
+    FileThen(u8),
+}
+
+/// Whether records arrive as events happen, or all in one run.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    Live,
+    Run(i64),
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Strategies.
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let standard = Settings::default();
+    let base = standard.base_micros;
+    let other = (
+        prop_oneof![4 => Just(base), 1 => Just(base + 250_000), 1 => Just(base - 400 * DAY)],
+        prop_oneof![3 => Just(300), 1 => Just(1), 1 => Just(60), 1 => Just(3_599)],
+        prop_oneof![3 => Just(3_600), 1 => Just(600), 1 => Just(7_200)],
+        prop_oneof![2 => Just(30), 1 => Just(1), 2 => Just(2), 1 => Just(7)],
+        prop_oneof![3 => Just(3_600), 1 => Just(0), 1 => Just(7_200)],
+        prop_oneof![1 => Just(20), 3 => Just(3), 1 => Just(1)],
+        prop_oneof![Just(50), Just(4)],
+        prop_oneof![Just(10), Just(3)],
+        prop_oneof![
+            3 => Just([30, 25, 35, 10]),
+            1 => Just([25, 25, 25, 25]),
+            1 => Just([26, 25, 0, 49]),
+            1 => Just([1, 50, 24, 25]),
+        ],
+    )
+        .prop_map(|(base_micros, tolerance, max_jump, lookback, settle, min_hosts, burst, lateral, weights)| {
+            Settings {
+                base_micros,
+                tolerance,
+                max_jump: i64::max(max_jump, tolerance),
+                lookback,
+                settle: i64::max(settle, tolerance),
+                min_hosts,
+                burst_over: burst,
+                lateral_at_least: lateral,
+                weights,
+            }
+        });
+    prop_oneof![1 => Just(standard), 1 => other]
+}
+
+/// Where the clock of a case begins.
+fn start() -> impl Strategy<Value = i64> {
+    let at = |year, month, day, hour| days_of(year, month, day).expect("a date") * DAY + hour * HOUR;
+    prop_oneof![
+        4 => Just(at(2015, 1, 1, 0) + SECOND),
+        2 => Just(at(2015, 1, 30, 22)),
+        1 => Just(at(2015, 12, 31, 21)),
+        1 => Just(at(2016, 2, 28, 23)),
+        2 => Just(at(2014, 12, 31, 22)),
+        1 => Just(at(1969, 12, 31, 20)),
+        1 => Just(at(2015, 1, 1, 0) + 500_000),
+    ]
+}
+
+fn delta() -> impl Strategy<Value = Delta> {
+    prop_oneof![3 => Just(0), 1 => Just(1), 1 => Just(-1), 2 => Just(SECOND), 2 => Just(-SECOND)]
+}
+
+/// Three users make most of the traffic, so that they meet.
+fn user() -> impl Strategy<Value = u8> {
+    prop_oneof![4 => 0..3u8, 1 => 3..8u8]
+}
+
+fn computer() -> impl Strategy<Value = u8> {
+    prop_oneof![3 => 0..4u8, 2 => 0..32u8]
+}
+
+fn at(live: bool) -> impl Strategy<Value = At> {
+    let streams = if live { 3 } else { 1 };
+    prop_oneof![
+        4 => Just(At::Now),
+        14 => (1..120u16).prop_map(At::After),
+        2 => (1..2_000_000u32).prop_map(At::Micros),
+        4 => (1..400u16).prop_map(At::Back),
+        2 => (300..9_000u16).prop_map(At::Back),
+        4 => delta().prop_map(At::Watermark),
+        3 => delta().prop_map(At::MaxJump),
+        4 => (1..20_000u32).prop_map(At::Ahead),
+        2 => delta().prop_map(At::HourLater),
+        2 => delta().prop_map(At::DayLater),
+        2 => delta().prop_map(At::DayBeforeWaiting),
+        2 => delta().prop_map(At::DayAfterWaiting),
+        2 => delta().prop_map(At::FutureLimit),
+        streams => delta().prop_map(At::LiveLimit),
+        2 => (26..600i32).prop_map(At::Corrupt),
+        1 => (-600..-1i32).prop_map(At::Corrupt),
+        1 => (600..60_000i32).prop_map(At::Corrupt),
+    ]
+}
+
+fn dress() -> impl Strategy<Value = Dress> {
+    prop_oneof![
+        6 => Just(Dress::Plain),
+        2 => Just(Dress::Rfc),
+        2 => any::<u8>().prop_map(Dress::Odd),
+        2 => Just(Dress::Wire),
+        1 => Just(Dress::WireRfc),
+        2 => any::<u8>().prop_map(Dress::WireOdd),
+    ]
+}
+
+fn delay() -> impl Strategy<Value = Delay> {
+    prop_oneof![
+        6 => Just(Delay::None),
+        1 => (1..300u16).prop_map(Delay::Secs),
+        2 => (301..20_000u16).prop_map(Delay::Secs),
+    ]
+}
+
+fn logon(live: bool) -> impl Strategy<Value = Logon> {
+    let own_id = prop_oneof![6 => Just(None), 1 => (0..8u8).prop_map(Some)];
+    let stray = prop_oneof![12 => Just(None), 1 => any::<u8>().prop_map(Some)];
+    (user(), computer(), at(live), dress(), own_id, delay(), stray).prop_map(
+        |(user, computer, at, dress, own_id, delay, stray)| Logon { user, computer, at, dress, own_id, delay, stray },
+    )
+}
+
+fn shift() -> impl Strategy<Value = Shift> {
+    prop_oneof![
+        3 => Just(Shift::Content),
+        1 => (-400..400i16, delta()).prop_map(|(secs, delta)| Shift::SameId(secs, delta)),
+        3 => (any::<bool>(), delta()).prop_map(|(later, delta)| Shift::Tolerance(later, delta)),
+    ]
+}
+
+fn again() -> impl Strategy<Value = Again> {
+    let other_user = prop_oneof![4 => Just(None), 1 => user().prop_map(Some)];
+    let back = prop_oneof![3 => 1..3u8, 1 => 1..40u8];
+    (back, shift(), other_user, dress()).prop_map(|(back, shift, other_user, dress)| Again {
+        back,
+        shift,
+        other_user,
+        dress,
+    })
+}
+
+fn quiet() -> impl Strategy<Value = Quiet> {
+    prop_oneof![
+        3 => (60..5_000u16).prop_map(Quiet::Secs),
+        2 => (1..30u8).prop_map(Quiet::Hours),
+        1 => (1..40u8).prop_map(Quiet::Days),
+        2 => Just(Quiet::Hour),
+        2 => Just(Quiet::Midnight),
+        3 => delta().prop_map(Quiet::Settle),
+        1 => Just(Quiet::Month),
+        1 => Just(Quiet::Year),
+    ]
+}
+
+fn rise_to() -> impl Strategy<Value = RiseTo> {
+    prop_oneof![
+        2 => Just(RiseTo::Others),
+        2 => (-100..20_000i32).prop_map(RiseTo::Own),
+        3 => delta().prop_map(RiseTo::Reaches),
+    ]
+}
+
+fn act(live: bool) -> BoxedStrategy<Act> {
+    let chain = ((user(), user(), user()), 1..3_000u16, 1..3_000u16, 1..3_600u16)
+        .prop_map(|(users, first, second, reach)| Act::Chain { users, first, second, reach });
+    let settled =
+        ((user(), user()), 1..48u8, delta()).prop_map(|(users, hours, later)| Act::Settled { users, hours, later });
+    let meet = (user(), 1..200u8, 0..100u8).prop_map(|(user, beyond, before)| Act::Meet { user, beyond, before });
+    let both = prop_oneof![
+        40 => logon(live).prop_map(Act::Logon),
+        8 => again().prop_map(Act::Again),
+        2 => (quiet(), computer()).prop_map(|(quiet, computer)| Act::Morning(quiet, computer)),
+        6 => quiet().prop_map(Act::Quiet),
+        2 => (user(), computer(), 3..60u8, 0..80u8)
+            .prop_map(|(user, computer, logons, every)| Act::Burst { user, computer, logons, every }),
+        2 => (user(), 0..32u8, 2..16u8, 0..120u8)
+            .prop_map(|(user, first, computers, every)| Act::Sweep { user, first, computers, every }),
+        2 => (1..32u8, 0..32u8).prop_map(|(computers, twice)| Act::Fleet { computers, twice }),
+        1 => (2..34u8, 1..26u8).prop_map(|(days, computers)| Act::Week { days, computers }),
+        2 => chain,
+        2 => settled,
+        2 => meet,
+        5 => (any::<u8>(), user()).prop_map(|(kind, user)| Act::Broken { kind, user }),
+    ];
+    if live {
+        let rise = (any::<u8>(), rise_to()).prop_map(|(shard, to)| Act::Rise { shard, to });
+        prop_oneof![24 => both, 1 => rise].boxed()
+    } else {
+        both.boxed()
+    }
+}
+
+/// Mostly small acts; the rare ones are dear (a megabyte) or drastic (a seal).
+fn acts(live: bool) -> impl Strategy<Value = Vec<Act>> {
+    let large = (any::<bool>(), any::<bool>(), user()).prop_map(|(over, blank, user)| Act::Large { over, blank, user });
+    let rare = if live { prop_oneof![large, Just(Act::Seal)].boxed() } else { large.boxed() };
+    let most = if live { 25 } else { 40 };
+    vec(prop_oneof![300 => act(live), 1 => rare], 0..most)
+}
+
+/// What happens just before the ring is divided anew: something that waits, as a rule.
+fn turn() -> impl Strategy<Value = Vec<Act>> {
+    let ahead = (
+        user(),
+        computer(),
+        prop_oneof![
+            (1..9_000u32).prop_map(At::Ahead),
+            delta().prop_map(At::DayAfterWaiting),
+            (26..200i32).prop_map(At::Corrupt),
+        ],
+    );
+    let ahead = (ahead, any::<u8>()).prop_map(|((user, computer, at), id)| {
+        let own_id = (id % 3 == 0).then_some(id % 8);
+        let delay = Delay::Secs(301 + u16::from(id));
+        Act::Logon(Logon { user, computer, at, dress: Dress::Plain, own_id, delay, stray: None })
+    });
+    vec(ahead, 0..4)
+}
+
+fn pace() -> impl Strategy<Value = Pace> {
+    prop_oneof![3 => Just(Pace::Live), 2 => Just(Pace::Run(0))]
+}
+
+fn layout() -> impl Strategy<Value = Layout> {
+    prop_oneof![
+        3 => Just(Layout::Same(1)),
+        4 => (2..9u8).prop_map(Layout::Same),
+        2 => (1..6u8, any::<u8>()).prop_map(|(shards, which)| Layout::Split(shards, which)),
+        3 => (2..6u8, any::<u8>()).prop_map(|(shards, which)| Layout::Merge(shards, which)),
+        2 => (1..4u8, 1..5u8).prop_map(|(before, after)| Layout::Anew(before, after)),
+        1 => (1..5u8).prop_map(Layout::FileThen),
+    ]
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// From a plan to records.
+
+/// A shard that is being built.
+struct Lane<'a> {
+    shard: Shard,
+    judge: Judge<'a>,
+    open: bool,
+}
+
+struct Builder<'a> {
+    settings: &'a Settings,
+    lanes: Vec<Lane<'a>>,
+    /// The clock of the plan.
+    now: i64,
+    pace: Pace,
+    /// The last arrival; those of streams never repeat, so that no order hangs on a tie.
+    arrived: i64,
+    /// Every valid event so far.
+    log: Vec<Event>,
+}
+
+/// `count` equal parts of the ring.
+pub fn equal_ranges(count: u8) -> Vec<(u128, u128)> {
+    let count = u128::from(count);
+    let step = u128::MAX / count;
+    (0..count)
+        .map(|at| {
+            let end = if at + 1 == count { u128::MAX } else { (at + 1) * step - 1 };
+            (at * step, end)
+        })
+        .collect()
+}
+
+fn middle(range: (u128, u128)) -> u128 {
+    range.0 + (range.1 - range.0) / 2
+}
+
+impl<'a> Builder<'a> {
+    fn new(settings: &'a Settings, start: i64, pace: Pace) -> Builder<'a> {
+        let arrived = match pace {
+            Pace::Live => start,
+            Pace::Run(run) => run,
+        };
+        Builder { settings, lanes: Vec::new(), now: start, pace, arrived, log: Vec::new() }
+    }
+
+    fn shards(self) -> Vec<Shard> {
+        self.lanes.into_iter().map(|lane| lane.shard).collect()
+    }
+
+    fn open(&mut self, id: &str, range: (u128, u128), live: bool, parents: &[usize]) {
+        for &parent in parents {
+            self.lanes[parent].open = false;
+        }
+        let histories: Vec<&History> = parents.iter().map(|&parent| &self.lanes[parent].judge.history).collect();
+        let judge = Judge::new(self.settings, range, live, &histories);
+        let shard = Shard { id: id.to_owned(), range, parents: parents.to_vec(), live, steps: Vec::new() };
+        self.lanes.push(Lane { shard, judge, open: true });
+    }
+
+    fn open_shard(&mut self, range: (u128, u128), parents: &[usize]) {
+        let id = format!("shardId-{:012}", self.lanes.len());
+        self.open(&id, range, true, parents);
+    }
+
+    fn play_layout(&mut self, layout: &Layout, before: &[Act], turn: &[Act], after: &[Act]) {
+        let first = match layout {
+            Layout::Same(shards) | Layout::Split(shards, _) | Layout::Merge(shards, _) => *shards,
+            Layout::Anew(before, _) => *before,
+            Layout::FileThen(_) => 0,
+        };
+        let ranges = equal_ranges(first.max(1));
+        if first == 0 {
+            self.open("file", WHOLE_RING, false, &[]);
+        } else {
+            ranges.iter().for_each(|&range| self.open_shard(range, &[]));
+        }
+        self.play(before);
+        if !matches!(layout, Layout::Same(_)) {
+            self.play(turn);
+        }
+        match layout {
+            Layout::Same(_) => {}
+            Layout::Split(shards, which) => {
+                let which = usize::from(which % shards);
+                let range = ranges[which];
+                self.open_shard((range.0, middle(range)), &[which]);
+                self.open_shard((middle(range) + 1, range.1), &[which]);
+            }
+            Layout::Merge(shards, which) => {
+                let which = usize::from(which % (shards - 1));
+                let range = (ranges[which].0, ranges[which + 1].1);
+                self.open_shard(range, &[which, which + 1]);
+            }
+            Layout::Anew(_, shards) | Layout::FileThen(shards) => {
+                for range in equal_ranges(*shards) {
+                    let overlaps = |old: &(u128, u128)| old.0 <= range.1 && range.0 <= old.1;
+                    let parents: Vec<usize> = (0..ranges.len()).filter(|&at| overlaps(&ranges[at])).collect();
+                    self.open_shard(range, &parents);
+                }
+            }
+        }
+        self.play(after);
+    }
+
+    fn play(&mut self, acts: &[Act]) {
+        for act in acts {
+            self.act(act);
+        }
+    }
+
+    fn act(&mut self, act: &Act) {
+        match *act {
+            Act::Logon(ref logon) => self.logon(logon),
+            Act::Burst { user, computer, logons, every } => {
+                for _ in 0..logons {
+                    self.simple(user, computer, every);
+                }
+            }
+            Act::Sweep { user, first, computers, every } => {
+                for at in 0..computers {
+                    self.simple(user, first.wrapping_add(at), every);
+                }
+            }
+            Act::Fleet { computers, twice } => self.fleet(computers, twice),
+            Act::Week { days, computers } => {
+                for day in 0..days {
+                    self.fleet(if day % 3 == 0 { computers } else { 3 }, day);
+                    self.quiet(Quiet::Settle(0));
+                }
+            }
+            Act::Quiet(quiet) => self.quiet(quiet),
+            Act::Morning(quiet, computer) => {
+                self.quiet(quiet);
+                for user in 0..3 {
+                    self.simple(user, computer, 0);
+                }
+            }
+            Act::Again(ref again) => self.again(again),
+            Act::Chain { users, first, second, reach } => {
+                let front = self.front_of(users.2).unwrap_or(self.now);
+                let jump = self.settings.max_jump * SECOND;
+                let first = front + jump + i64::from(first) * SECOND;
+                let second = i64::max(first, front + jump) + i64::from(second) * SECOND;
+                self.write(users.0, 1, first, Dress::Plain, None);
+                self.write(users.1, 2, second, Dress::Plain, None);
+                self.write(users.2, 3, front + i64::from(reach) * SECOND, Dress::Plain, None);
+            }
+            Act::Settled { users, hours, later } => {
+                let front = self.front_of(users.0).unwrap_or(self.now);
+                let first = front + self.settings.max_jump * SECOND + i64::from(hours) * HOUR;
+                self.write(users.0, 1, first, Dress::Plain, None);
+                self.write(users.1, 2, front + SECOND, Dress::Plain, None);
+                self.write(users.0, 3, first + HOUR, Dress::Plain, None);
+                self.write(users.1, 4, first + DAY + later, Dress::Plain, None);
+            }
+            Act::Meet { user, beyond, before } => {
+                let reach = self.front_of(user).unwrap_or(self.now) + self.settings.max_jump * SECOND;
+                let id = Some(own_id(user));
+                self.write(user, 1, reach + i64::from(beyond) * SECOND, Dress::Plain, id.clone());
+                self.write(user, 1, reach - i64::from(before) * SECOND, Dress::Plain, id);
+            }
+            Act::Broken { kind, user } => self.broken(kind, user),
+            Act::Large { over, blank, user } => self.large(over, blank, user),
+            Act::Rise { shard, to } => self.rise(shard, to),
+            Act::Seal => self.seal(),
+        }
+    }
+
+    /// The open shard that owns a user.
+    fn owner(&self, user: &str) -> usize {
+        let owns = |lane: &Lane| lane.open && holds(lane.shard.range, user);
+        self.lanes.iter().position(owns).expect("open shards cover the ring")
+    }
+
+    fn front_of(&self, user: u8) -> Option<i64> {
+        self.lanes[self.owner(&user_name(user))].judge.front()
+    }
+
+    fn next_arrival(&mut self, lane: usize, delay: Delay) -> i64 {
+        match self.pace {
+            // "for a backfilled file, the (stored) start of the run"
+            Pace::Run(run) if self.lanes[lane].shard.id == "file" => return run,
+            Pace::Run(_) => self.arrived += 1_000,
+            Pace::Live => {
+                if let Delay::Secs(secs) = delay {
+                    self.now += i64::from(secs) * SECOND;
+                }
+                let millis = (self.now.max(self.arrived + 1) + 999).div_euclid(1_000);
+                self.arrived = millis * 1_000;
+            }
+        }
+        self.arrived
+    }
+
+    fn time_of(&mut self, at: &At, user: &str, lane: usize, arrival: i64) -> i64 {
+        let judge = &self.lanes[lane].judge;
+        let front = judge.front().unwrap_or(self.now);
+        let jump = self.settings.max_jump * SECOND;
+        let tolerance = self.settings.tolerance * SECOND;
+        let accepted = judge.history.accepted.iter().filter(|event| event.user == user);
+        let newest = accepted.map(|event| event.time).max().unwrap_or(self.now);
+        let waits = judge.history.waiting.first().map_or(front + jump + 3 * DAY, |it| it.arrived.event.time);
+        match *at {
+            At::Now => self.now,
+            At::After(secs) => {
+                self.now += i64::from(secs) * SECOND;
+                self.now
+            }
+            At::Micros(micros) => {
+                self.now += i64::from(micros);
+                self.now
+            }
+            At::Back(secs) => self.now - i64::from(secs) * SECOND,
+            At::Watermark(delta) => front - tolerance + delta,
+            At::MaxJump(delta) => front + jump + delta,
+            At::Ahead(secs) => front + jump + i64::from(secs) * SECOND,
+            At::HourLater(delta) => newest + HOUR + delta,
+            At::DayLater(delta) => newest + DAY + delta,
+            At::DayBeforeWaiting(delta) => waits - DAY + delta,
+            At::DayAfterWaiting(delta) => waits + DAY + delta,
+            At::FutureLimit(delta) => arrival + FUTURE_LIMIT + delta,
+            At::LiveLimit(delta) => arrival - FUTURE_LIMIT + delta,
+            At::Corrupt(hours) => self.now + i64::from(hours) * HOUR,
+        }
+    }
+
+    fn logon(&mut self, logon: &Logon) {
+        let user = user_name(logon.user);
+        let owner = self.owner(&user);
+        let lane = match logon.stray {
+            Some(stray) => {
+                let open: Vec<usize> = (0..self.lanes.len()).filter(|&at| self.lanes[at].open).collect();
+                open[usize::from(stray) % open.len()]
+            }
+            None => owner,
+        };
+        let before = self.now;
+        let arrival = if matches!(logon.delay, Delay::None) {
+            // The clock may move with the event, and its arrival with the clock.
+            if let At::After(secs) = logon.at {
+                self.now += i64::from(secs) * SECOND;
+            }
+            let arrival = self.next_arrival(lane, Delay::None);
+            self.now = before;
+            arrival
+        } else {
+            self.next_arrival(lane, logon.delay)
+        };
+        let delayed = self.now;
+        self.now = before;
+        let time = self.time_of(&logon.at, &user, lane, arrival);
+        self.now = self.now.max(delayed);
+        self.send(lane, arrival, time, &user, &computer_name(logon.computer), logon.dress, logon.own_id.map(own_id));
+    }
+
+    /// A plain logon so many seconds after the last.
+    fn simple(&mut self, user: u8, computer: u8, every: u8) {
+        self.now += i64::from(every) * SECOND;
+        self.write(user, computer, self.now, Dress::Plain, None);
+    }
+
+    /// Sends an event of this time to its owner.
+    fn write(&mut self, user: u8, computer: u8, time: i64, dress: Dress, id: Option<String>) {
+        let user = user_name(user);
+        let lane = self.owner(&user);
+        let arrival = self.next_arrival(lane, Delay::None);
+        self.send(lane, arrival, time, &user, &computer_name(computer), dress, id);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of a record, each of another kind")]
+    fn send(
+        &mut self,
+        lane: usize,
+        arrival: i64,
+        time: i64,
+        user: &str,
+        computer: &str,
+        dress: Dress,
+        id: Option<String>,
+    ) {
+        let first = days_of(1, 1, 1).expect("a date") * DAY;
+        let time = time.clamp(first, year_10000() - 1);
+        let file = self.lanes[lane].shard.id == "file";
+        let payload = dress_up(self.settings, time, user, computer, dress, id, file);
+        self.push(lane, arrival, payload, user.to_owned());
+    }
+
+    fn push(&mut self, lane: usize, arrival: i64, payload: Vec<u8>, partition_key: String) {
+        let file = self.lanes[lane].shard.id == "file";
+        let form = if file { Form::Line } else { Form::Wire };
+        let partition_key = if file { String::new() } else { partition_key };
+        let record = Record { payload, partition_key, arrival, form };
+        self.log.extend(parse(self.settings, &record));
+        self.step(lane, Step::Record(record));
+    }
+
+    fn step(&mut self, lane: usize, step: Step) {
+        let lane = &mut self.lanes[lane];
+        lane.judge.step(&step);
+        lane.shard.steps.push(step);
+        // The plan's clock follows the shards, or all later events would be late.
+        if let Some(front) = lane.judge.front() {
+            self.now = self.now.max(front);
+        }
+    }
+
+    fn fleet(&mut self, computers: u8, twice: u8) {
+        for at in 0..computers {
+            self.simple(at % 5, at, 3);
+            if at < twice {
+                self.simple((at + 1) % 5, at, 0);
+            }
+        }
+    }
+
+    fn quiet(&mut self, quiet: Quiet) {
+        let day = self.now.div_euclid(DAY);
+        let (year, month, _) = date_of(day);
+        let midnight = (day + 1) * DAY;
+        self.now = match quiet {
+            Quiet::Secs(secs) => self.now + i64::from(secs) * SECOND,
+            Quiet::Hours(hours) => self.now + i64::from(hours) * HOUR,
+            Quiet::Days(days) => self.now + i64::from(days) * DAY,
+            Quiet::Hour => (self.now.div_euclid(HOUR) + 1) * HOUR,
+            Quiet::Midnight => midnight,
+            Quiet::Settle(delta) => {
+                let settle = self.settings.settle * SECOND;
+                ((self.now - settle).div_euclid(DAY) + 1) * DAY + settle + delta
+            }
+            Quiet::Month if month == 12 => days_of(year + 1, 1, 1).expect("a date") * DAY,
+            Quiet::Month => days_of(year, month + 1, 1).expect("a date") * DAY,
+            Quiet::Year => days_of(year + 1, 1, 1).expect("a date") * DAY,
+        };
+    }
+
+    fn again(&mut self, again: &Again) {
+        let back = usize::from(again.back).min(self.log.len());
+        if back == 0 {
+            return;
+        }
+        let event = self.log[self.log.len() - back].clone();
+        let user = again.other_user.map_or(event.user, user_name);
+        let tolerance = self.settings.tolerance * SECOND;
+        let (time, id) = match again.shift {
+            Shift::Content => {
+                let id = (!event.content_id).then_some(event.id);
+                (event.time, id)
+            }
+            Shift::SameId(secs, delta) => (event.time + i64::from(secs) * SECOND + delta, Some(event.id)),
+            Shift::Tolerance(true, delta) => (event.time + tolerance + delta, Some(event.id)),
+            Shift::Tolerance(false, delta) => (event.time - tolerance - delta, Some(event.id)),
+        };
+        let lane = self.owner(&user);
+        let arrival = self.next_arrival(lane, Delay::None);
+        self.send(lane, arrival, time, &user, &event.computer, again.dress, id);
+    }
+
+    fn broken(&mut self, kind: u8, user: u8) {
+        let user = user_name(user % 5);
+        let lane = self.owner(&user);
+        let arrival = self.next_arrival(lane, Delay::None);
+        let file = self.lanes[lane].shard.id == "file";
+        let (payload, key) = if file {
+            let lines = broken::lines(&user);
+            (lines[usize::from(kind) % lines.len()].clone(), String::new())
+        } else {
+            let records = broken::records(&user);
+            records[usize::from(kind) % records.len()].clone()
+        };
+        self.push(lane, arrival, payload, key);
+    }
+
+    /// A payload of 1,048,576 bytes or one more: blanks, or a valid event with blanks after it.
+    fn large(&mut self, over: bool, blank: bool, user: u8) {
+        let user = user_name(user % 5);
+        let lane = self.owner(&user);
+        let arrival = self.next_arrival(lane, Delay::None);
+        let file = self.lanes[lane].shard.id == "file";
+        let mut payload = if blank && (over || !file) {
+            Vec::new()
+        } else {
+            dress_up(self.settings, self.now, &user, "C1", Dress::Wire, None, file)
+        };
+        payload.resize(LINE_BYTES_MAX + usize::from(over), b' ');
+        self.push(lane, arrival, payload, user);
+    }
+
+    fn rise(&mut self, shard: u8, to: RiseTo) {
+        let open: Vec<usize> = (0..self.lanes.len()).filter(|&at| self.lanes[at].open).collect();
+        // Rather a shard in which something waits.
+        let waits = |at: &&usize| !self.lanes[**at].judge.history.waiting.is_empty();
+        let lane = match open.iter().find(waits) {
+            Some(&lane) if shard.is_multiple_of(2) => lane,
+            _ => open[usize::from(shard) % open.len()],
+        };
+        let watermark = |at: usize| self.lanes[at].judge.history.watermark;
+        let to = match to {
+            RiseTo::Others => {
+                let others = open.iter().filter(|&&other| other != lane);
+                others.filter_map(|&other| watermark(other)).max()
+            }
+            RiseTo::Own(secs) => Some(watermark(lane).unwrap_or(self.now) + i64::from(secs) * SECOND),
+            RiseTo::Reaches(delta) => self.lanes[lane].judge.history.waiting.first().map(|it| {
+                let reach = (self.settings.max_jump + self.settings.tolerance) * SECOND;
+                it.arrived.event.time - reach + delta
+            }),
+        };
+        if let Some(to) = to {
+            self.step(lane, Step::Rise(to));
+        }
+    }
+
+    fn settle(&mut self) {
+        for lane in 0..self.lanes.len() {
+            if self.lanes[lane].open {
+                self.step(lane, Step::Settle);
+            }
+        }
+    }
+
+    /// "what waits is settled; when all ends are stored, each shard's watermark rises to the end of the newest day
+    /// (UTC) accepted in any of them".
+    fn seal(&mut self) {
+        self.settle();
+        let accepted = self.lanes.iter().flat_map(|lane| &lane.judge.history.accepted);
+        let Some(newest) = accepted.map(|event| event.time).max() else {
+            return;
+        };
+        let end = (newest.div_euclid(DAY) + 1) * DAY;
+        for lane in 0..self.lanes.len() {
+            if self.lanes[lane].open {
+                self.step(lane, Step::Rise(end));
+            }
+        }
+    }
+}
+
+/// A producer's own id: short, or as long as may be.
+fn own_id(number: u8) -> String {
+    match number {
+        7 => "\u{e9}".repeat(64),
+        6 => " 6, ".to_owned(),
+        n => format!("id-{n}"),
+    }
+}
+
+/// An event as the bytes of a record.
+fn dress_up(
+    settings: &Settings,
+    time: i64,
+    user: &str,
+    computer: &str,
+    dress: Dress,
+    id: Option<String>,
+    file: bool,
+) -> Vec<u8> {
+    let since = time - settings.base_micros;
+    let whole = since % SECOND == 0 && (1..1_000_000_000_000).contains(&(since / SECOND));
+    let integer = whole.then(|| (since / SECOND).to_string());
+    let as_line = file && id.is_none();
+    match dress {
+        Dress::Plain | Dress::Rfc | Dress::Odd(_) if as_line => {
+            let text = match (dress, integer) {
+                (Dress::Plain, Some(integer)) => integer,
+                (Dress::Odd(n), Some(integer)) if n % 3 == 0 => {
+                    return format!("\t {integer:0>12} , {user}\t,  {computer} ").into_bytes();
+                }
+                (Dress::Odd(n), _) => odd_rfc(time, n),
+                _ => format_utc(time),
+            };
+            // A line form must not begin with `{`, and no name here does.
+            format!("{text},{user},{computer}").into_bytes()
+        }
+        Dress::Odd(n) | Dress::WireOdd(n) => odd_wire(time, integer, user, computer, id.as_deref(), n, file),
+        Dress::Rfc | Dress::WireRfc => {
+            let time = json_text(&format_utc(time));
+            wire(&time, &json_text(user), &json_text(computer), id.as_deref())
+        }
+        Dress::Plain | Dress::Wire => {
+            let time = integer.unwrap_or_else(|| json_text(&format_utc(time)));
+            wire(&time, &json_text(user), &json_text(computer), id.as_deref())
+        }
+    }
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::to_string(text).expect("a string")
+}
+
+fn wire(time: &str, user: &str, computer: &str, id: Option<&str>) -> Vec<u8> {
+    let id = id.map_or(String::new(), |id| format!(",\"event_id\":{}", json_text(id)));
+    format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{id}}}").into_bytes()
+}
+
+/// The same instant in another of RFC 3339's ways.
+fn odd_rfc(time: i64, n: u8) -> String {
+    let first = days_of(1, 1, 2).expect("a date") * DAY;
+    let shift = |minutes: i64, zone: &str| {
+        let local = time + minutes * 60 * SECOND;
+        if local < first || local >= year_10000() {
+            return format_utc(time);
+        }
+        format!("{}{zone}", format_utc(local).trim_end_matches('Z'))
+    };
+    let short = |text: String| text.replace(".000000", "").replace(".500000", ".5");
+    match n % 6 {
+        0 => short(format_utc(time)),
+        1 => format!("{}999999999Z", format_utc(time).trim_end_matches('Z')),
+        2 => shift(330, "+05:30"),
+        3 => short(shift(-(23 * 60 + 59), "-23:59")),
+        4 => shift(0, "-00:00"),
+        _ => short(shift(23 * 60 + 59, "+23:59")),
+    }
+}
+
+/// The wire form with all that is allowed around and within it.
+fn odd_wire(
+    time: i64,
+    integer: Option<String>,
+    user: &str,
+    computer: &str,
+    id: Option<&str>,
+    n: u8,
+    file: bool,
+) -> Vec<u8> {
+    let digits = |integer: &str| format!("\"{integer:0>12}\"");
+    let plain = integer.clone().unwrap_or_else(|| json_text(&odd_rfc(time, n / 16)));
+    let (user, computer) = (json_text(user), json_text(computer));
+    let own = id.map_or(String::new(), |id| format!(",\"event_id\":{}", json_text(id)));
+    let escaped = |text: &str| {
+        let inner: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+        format!("\"{inner}\"")
+    };
+    let unquoted = |json: &str| serde_json::from_str::<String>(json).expect("a string");
+    let extra = |extra: &str| format!("{{\"time\":{plain},{extra},\"user\":{user},\"computer\":{computer}{own}}}");
+    let text = match n % 14 {
+        0 => format!("{{\"computer\":{computer},\"user\":{user}{own},\"time\":{plain}}}"),
+        1 => extra(&format!("\"deep\":{}{}", "[".repeat(99), "]".repeat(99))),
+        2 => extra("\"n\":[-0,1e999999999,0.5E-3,123456789012345678901234567890]"),
+        3 => extra(r#""\ud800":"\udc00\ud800x","\ud800":null"#),
+        4 => extra(r#""x":1,"x":2,"Time":null,"user ":{"user":[],"time":{}}"#),
+        5 => format!("{{\"\\u0074ime\":{plain},\"u\\u0073er\":{user},\"computer\":{computer}{own}}}"),
+        6 => format!(
+            "{{\"time\":{plain},\"user\":{},\"computer\":{}{own}}}",
+            escaped(&unquoted(&user)),
+            escaped(&unquoted(&computer))
+        ),
+        7 => format!(
+            "{{\"time\":{plain},\"user\":{},\"computer\":{}{own}}}",
+            json_text(&format!(" \t{}\t ", unquoted(&user))),
+            json_text(&format!("{} ", unquoted(&computer)))
+        ),
+        8 => format!("{{ \"time\" :\t{plain} ,\"user\": {user},\"computer\":{computer}{own} }} \t"),
+        9 if !file => format!("\r\n\t {{\"time\":{plain},\"user\":{user},\"computer\":{computer}{own}}}\n"),
+        10 | 11 => {
+            let time = integer.as_deref().map_or(plain.clone(), digits);
+            format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{own}}}")
+        }
+        12 => {
+            let time = json_text(&odd_rfc(time, n / 16));
+            format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{own}}}")
+        }
+        _ => extra("\"\u{7f}\u{fffe}\":\"\u{85}\\/\\b\\f\""),
+    };
+    text.into_bytes()
+}
+
+/// Which shards of a case a user's events may lie in: those that hold MD5(user).
+pub fn shards_of<'a>(case: &'a Case, user: &str) -> impl Iterator<Item = &'a Shard> {
+    let position = ring_position(user);
+    case.shards.iter().filter(move |shard| (shard.range.0..=shard.range.1).contains(&position))
+}

@@ -1,0 +1,212 @@
+//! Which rules and edges an input reaches, so that a suite can show that it tests something.
+
+use std::collections::BTreeMap;
+
+use crate::model::Outcome;
+
+/// How often one input reached each edge.
+pub type Marks = BTreeMap<Edge, u64>;
+
+macro_rules! edges {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A rule, a reason or an edge of the page.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Edge {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Edge {
+            /// Every edge there is.
+            pub const ALL: &[Edge] = &[$(Edge::$name,)*];
+        }
+    };
+}
+
+edges! {
+    /// Reasons of section 2.
+    Invalid,
+    Misrouted,
+    Future,
+    /// A time exactly 300 s ahead of its arrival, which is not `future`.
+    FutureNotQuite,
+    /// A time at most a second too far ahead of its arrival.
+    FutureBarely,
+    Late,
+    /// At most a second below the watermark.
+    LateBarely,
+    /// Accepted exactly at the watermark.
+    TieAtWatermark,
+    Duplicate,
+    /// A duplicate whose time lies exactly the tolerance from the first one's.
+    DuplicateAtTolerance,
+    /// The same id of the same user accepted again, at most a second beyond the tolerance.
+    SameIdBeyondTolerance,
+    /// The same id accepted for two users.
+    SameIdOtherUser,
+    /// A producer's own id that equals the content id of another event.
+    OwnIdIsContentId,
+    /// The same instant, user and computer accepted in both forms of time, which have two ids.
+    BothFormsOfTime,
+
+    /// Events that wait.
+    Waited,
+    /// Exactly `max_jump` beyond the front, which is not ahead.
+    AheadNotQuite,
+    /// At most a second more than `max_jump` beyond the front.
+    AheadBarely,
+    DuplicateAmongWaiting,
+    /// A duplicate among those that wait, exactly the tolerance away.
+    DuplicateAmongWaitingAtTolerance,
+    /// The same id waits twice, at most a second beyond the tolerance.
+    SameIdWaitsTwice,
+    WentOnByThreeUsers,
+    WentOnByTenEvents,
+    WentOnNoLongerAhead,
+    /// No longer ahead only because of one that went on before it.
+    WentOnInASecondRound,
+    RejectedAfterTenAccepted,
+    /// All that wait are rejected by one more than 86400 s before the first.
+    RejectedByEarlierDay,
+    /// Exactly 86400 s before the first event that waits, which rejects nothing.
+    EarlierDayNotQuite,
+    SettledByLaterDay,
+    /// Exactly 86400 s after the first event that waits, which settles nothing.
+    LaterDayNotQuite,
+    SettleAccepted,
+    SettleRejected,
+    /// An event that waited is `late` when it goes on.
+    WaitedThenLate,
+    /// An event that waited is a `duplicate` when it goes on.
+    WaitedThenDuplicate,
+    /// Something waits at the end of an input that is not settled.
+    StillWaiting,
+
+    /// Edges of streams: an event within 300 s of its arrival, far beyond the front.
+    LiveJump,
+    /// The same in a shard without a front.
+    LiveFirst,
+    /// Exactly 300 s behind its arrival, and so not ahead.
+    LiveBarely,
+    WentOnBeforeLive,
+    WentOnBeforeRise,
+    /// Exactly `W` + tolerance + `max_jump`.
+    WentOnBeforeRiseBarely,
+    Rise,
+    /// A rise to what is not above the watermark, which is none.
+    RiseToNothing,
+    /// `late` because of a rise, not because of the newest accepted event.
+    LateByRise,
+    Inherited,
+    /// An heir judges again what waited in a parent.
+    InheritedWaiting,
+    /// Of those, one waits again.
+    InheritedWaitsAgain,
+    /// Of those, one is accepted at once.
+    InheritedGoesOn,
+    /// A window of an heir holds events that a parent accepted.
+    InheritedWindow,
+
+    /// Windows: an event lies exactly 3600 s before the newest, and so outside.
+    HourWindowEdge,
+    /// The oldest event inside lies within a second of the edge.
+    HourWindowInside,
+    DayWindowEdge,
+    DayWindowInside,
+    /// Accepted below the user's newest time.
+    OutOfOrder,
+    /// Two events of a user at one instant.
+    SameInstant,
+
+    /// Rules of section 4.
+    NewDevice,
+    KnownDevice,
+    BurstLogin,
+    /// As many logins as do not fire the rule yet.
+    BurstNotQuite,
+    /// One more.
+    BurstBarely,
+    LateralMovement,
+    LateralNotQuite,
+    LateralBarely,
+    RareHost,
+    NoFlag,
+    Low,
+    Medium,
+    High,
+    Critical,
+
+    /// Popularity: the look-back holds too few computers, but some.
+    TooFewHosts,
+    /// It holds exactly `min_hosts`.
+    JustEnoughHosts,
+    CommonHost,
+    /// Popularity equals the percentile, and another computer's does too.
+    PercentileTie,
+    PopularityZero,
+    /// Judged exactly at the end of a day with events + `settle`, which closes the day.
+    DayClosedAtSettle,
+    /// Judged after the end of a day with events, before `settle` has passed.
+    DayNotYetClosed,
+    /// The computer has events on the first day of the look-back.
+    LookbackFirstDay,
+    /// The computer has events on the day before the look-back, which do not count.
+    LookbackDayBefore,
+
+    /// Calendar: exactly at the start of an hour.
+    HourEdge,
+    MidnightEdge,
+    MonthEdge,
+    YearEdge,
+    /// A time with a fraction of a second.
+    Microseconds,
+    BeforeBase,
+}
+
+/// Edges that a backfilled file cannot reach.
+const STREAMS_ONLY: &[Edge] = &[
+    Edge::Misrouted,
+    Edge::LiveJump,
+    Edge::LiveFirst,
+    Edge::LiveBarely,
+    Edge::WentOnBeforeLive,
+    Edge::WentOnBeforeRise,
+    Edge::WentOnBeforeRiseBarely,
+    Edge::Rise,
+    Edge::RiseToNothing,
+    Edge::LateByRise,
+    Edge::Inherited,
+    Edge::InheritedWaiting,
+    Edge::InheritedWaitsAgain,
+    Edge::InheritedGoesOn,
+    Edge::InheritedWindow,
+    Edge::StillWaiting,
+];
+
+impl Edge {
+    /// Those that a backfilled file can reach.
+    pub fn of_files() -> impl Iterator<Item = Edge> {
+        Edge::ALL.iter().copied().filter(|edge| !STREAMS_ONLY.contains(edge))
+    }
+}
+
+/// How many of the cases seen so far reached each edge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    pub cases: u64,
+    pub reached: BTreeMap<Edge, u64>,
+}
+
+impl Coverage {
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.cases += 1;
+        for edge in outcome.marks.keys() {
+            *self.reached.entry(*edge).or_default() += 1;
+        }
+    }
+
+    /// Those of `wanted` that fewer than one in a hundred cases reached, with how many did.
+    pub fn rare(&self, wanted: impl IntoIterator<Item = Edge>) -> Vec<(Edge, u64)> {
+        let reached = |edge| self.reached.get(&edge).copied().unwrap_or(0);
+        wanted.into_iter().map(|edge| (edge, reached(edge))).filter(|(_, cases)| cases * 100 < self.cases).collect()
+    }
+}

@@ -1,0 +1,408 @@
+//! Section 2: which events are accepted, in which order, and why the others are not.
+//!
+//! ```text
+//!  record -> invalid? -> misrouted? -> future? -> ahead? ---> late? -> duplicate? -> accepted
+//!                                                  |            ^                       |
+//!                                                  v            |                       |
+//!                                                waits ---- goes on <-- no longer ahead +
+//!                                                  |
+//!                                                  +----> future
+//! ```
+//!
+//! Choices where the page is silent:
+//!
+//! - "The first event that waits" is the first in order of arrival.
+//! - A shard without a front: a live event is not ahead, and those that wait with a time up to its own go on before it,
+//!   as if it lay more than `max_jump` beyond a front.
+//! - Whether an event is live is settled where it arrives: an event of a file that an heir inherits never becomes live.
+//! - A rise to a time that is not above the watermark is none, and moves nothing that waits.
+//! - An heir judges those it inherits one after another, each against those before it that wait again. They keep the
+//!   number of acceptances since their arrival, and remain events that waited. Of two parents, order of arrival is
+//!   that of the arrival times; where these are equal, the parent named first comes first.
+
+use std::collections::BTreeSet;
+
+use crate::coverage::{Edge, Marks};
+use crate::model::{DAY, DEAD_LETTER_BYTES, FUTURE_LIMIT, Record, Rejected, SECOND, Settings, Shard, Step};
+use crate::parse::{Event, parse, ring_position};
+
+/// A valid event with what it arrived as.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    pub event: Event,
+    pub payload: Vec<u8>,
+    pub arrival: i64,
+    /// "An event within 300 s of its own arrival on a stream".
+    pub live: bool,
+}
+
+/// An event that waits.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    pub arrived: Arrived,
+    /// How many events that did not wait have been accepted since its arrival.
+    pub accepted_since: usize,
+}
+
+/// All that has happened to a shard.
+#[derive(Debug, Clone)]
+pub struct History {
+    pub range: (u128, u128),
+    /// "A new shard has neither" watermark nor front.
+    pub watermark: Option<i64>,
+    /// Accepted by its ancestors for users that are now its own, then by itself, in order of acceptance.
+    pub accepted: Vec<Event>,
+    /// How many of `accepted` are its ancestors'.
+    pub inherited: usize,
+    pub waiting: Vec<Waiting>,
+    pub rejected: Vec<Rejected>,
+}
+
+/// Runs every shard through its steps, in the order given; parents stand before their heirs.
+pub fn judge(settings: &Settings, shards: &[Shard], marks: &mut Marks) -> Vec<History> {
+    let mut histories: Vec<History> = Vec::new();
+    for shard in shards {
+        let parents: Vec<&History> = shard.parents.iter().map(|&at| &histories[at]).collect();
+        let mut judge = Judge::new(settings, shard.range, shard.live, &parents);
+        for step in &shard.steps {
+            judge.step(step);
+        }
+        for (edge, times) in judge.marks {
+            *marks.entry(edge).or_default() += times;
+        }
+        histories.push(judge.history);
+    }
+    histories
+}
+
+/// "A shard starts empty".
+fn empty(range: (u128, u128)) -> History {
+    History { range, watermark: None, accepted: Vec::new(), inherited: 0, waiting: Vec::new(), rejected: Vec::new() }
+}
+
+/// Whether a range of the ring holds a user.
+pub fn holds(range: (u128, u128), user: &str) -> bool {
+    (range.0..=range.1).contains(&ring_position(user))
+}
+
+/// One shard while its steps are taken.
+pub struct Judge<'a> {
+    settings: &'a Settings,
+    live: bool,
+    pub history: History,
+    /// The watermark is a rise's.
+    by_rise: bool,
+    pub marks: Marks,
+}
+
+impl<'a> Judge<'a> {
+    /// A shard before its first step, the ends of its parents taken in.
+    pub fn new(settings: &'a Settings, range: (u128, u128), live: bool, parents: &[&History]) -> Judge<'a> {
+        let mut judge = Judge { settings, live, history: empty(range), by_rise: false, marks: Marks::new() };
+        judge.inherit(parents);
+        judge
+    }
+
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::Record(record) => self.receive(record),
+            Step::Rise(to) => self.rise(*to),
+            Step::Settle => self.settle(),
+        }
+    }
+
+    fn mark(&mut self, edge: Edge) {
+        *self.marks.entry(edge).or_default() += 1;
+    }
+
+    fn mark_if(&mut self, reached: bool, edge: Edge) {
+        if reached {
+            self.mark(edge);
+        }
+    }
+
+    fn tolerance(&self) -> i64 {
+        self.settings.tolerance * SECOND
+    }
+
+    fn max_jump(&self) -> i64 {
+        self.settings.max_jump * SECOND
+    }
+
+    /// "Front = watermark + tolerance."
+    pub fn front(&self) -> Option<i64> {
+        Some(self.history.watermark? + self.tolerance())
+    }
+
+    /// "the shard has no front yet, or the time lies more than `max_jump` (3600 s) beyond it".
+    fn is_beyond(&self, time: i64) -> bool {
+        self.front().is_none_or(|front| time > front + self.max_jump())
+    }
+
+    /// "the heirs of a split or merge take from their parents' ends, by hash range, every user's state, what waits and
+    /// what is not yet scored, and the newest of the parents' watermarks; what waits is judged again from 4 in the
+    /// heir, in order of arrival, before its first record."
+    fn inherit(&mut self, parents: &[&History]) {
+        let range = self.history.range;
+        let mut inherited: Vec<Waiting> = Vec::new();
+        for parent in parents {
+            let own = |user: &str| holds(range, user);
+            self.history.accepted.extend(parent.accepted.iter().filter(|event| own(&event.user)).cloned());
+            let waiting = parent.waiting.iter();
+            inherited.extend(waiting.filter(|it| own(&it.arrived.event.user)).cloned());
+            self.history.watermark = self.history.watermark.max(parent.watermark);
+        }
+        self.history.inherited = self.history.accepted.len();
+        self.mark_if(!parents.is_empty(), Edge::Inherited);
+        // A stable sort: equal arrivals keep the order of the parents.
+        inherited.sort_by_key(|waiting| waiting.arrived.arrival);
+        for waiting in inherited {
+            self.mark(Edge::InheritedWaiting);
+            self.judge_from_4(waiting, true);
+        }
+    }
+
+    /// "Each record is judged in this order, against the shard's state before it; the first that holds decides":
+    /// invalid, misrouted, future, and on.
+    fn receive(&mut self, record: &Record) {
+        let Some(event) = parse(self.settings, record) else {
+            self.mark(Edge::Invalid);
+            return self.reject("invalid", &record.payload);
+        };
+        if !holds(self.history.range, &event.user) {
+            self.mark(Edge::Misrouted);
+            return self.reject("misrouted", &record.payload);
+        }
+        let lead = event.time - record.arrival;
+        self.mark_if(lead == FUTURE_LIMIT, Edge::FutureNotQuite);
+        if lead > FUTURE_LIMIT {
+            self.mark(Edge::Future);
+            self.mark_if(lead <= FUTURE_LIMIT + SECOND, Edge::FutureBarely);
+            return self.reject("future", &record.payload);
+        }
+        let live = self.live && lead.abs() <= FUTURE_LIMIT;
+        self.mark_if(live && lead == -FUTURE_LIMIT, Edge::LiveBarely);
+        let payload = record.payload.clone();
+        let arrived = Arrived { event, payload, arrival: record.arrival, live };
+        self.judge_from_4(Waiting { arrived, accepted_since: 0 }, false);
+    }
+
+    /// "4. **Ahead**", and what follows for an event that is not.
+    fn judge_from_4(&mut self, new: Waiting, waited: bool) {
+        let time = new.arrived.event.time;
+        let beyond_front = self.front().map(|front| time - front - self.max_jump());
+        self.mark_if(beyond_front == Some(0), Edge::AheadNotQuite);
+        if self.is_beyond(time) && !new.arrived.live {
+            let barely = beyond_front.is_some_and(|beyond| beyond <= SECOND);
+            self.mark_if(barely, Edge::AheadBarely);
+            return self.judge_ahead(new, waited);
+        }
+        if self.is_beyond(time) {
+            let edge = if self.front().is_none() { Edge::LiveFirst } else { Edge::LiveJump };
+            self.mark(edge);
+            // "where it lies more than `max_jump` beyond the front, those that wait with a time up to its own go on
+            // before it".
+            let go = self.take_waiting(|it| it.arrived.event.time <= time);
+            self.mark_if(!go.is_empty(), Edge::WentOnBeforeLive);
+            self.go_on(go);
+        }
+        self.mark_if(waited, Edge::InheritedGoesOn);
+        if self.decide(new.arrived, waited) && !waited {
+            self.after_acceptance();
+        }
+    }
+
+    /// "In this order", for an event ahead.
+    fn judge_ahead(&mut self, new: Waiting, waited: bool) {
+        let event = &new.arrived.event;
+        let (time, tolerance) = (event.time, self.tolerance());
+        // "Where the same `event_id` of the same user waits already, with a time at most the tolerance from its own,
+        // the new one is a `duplicate`."
+        let same: Vec<i64> = self
+            .history
+            .waiting
+            .iter()
+            .map(|it| &it.arrived.event)
+            .filter(|other| other.id == event.id && other.user == event.user)
+            .map(|other| (other.time - time).abs())
+            .collect();
+        if same.iter().any(|&apart| apart <= tolerance) {
+            self.mark(Edge::DuplicateAmongWaiting);
+            let at_edge = same.contains(&tolerance) && !same.iter().any(|&apart| apart < tolerance);
+            self.mark_if(at_edge, Edge::DuplicateAmongWaitingAtTolerance);
+            return self.reject("duplicate", &new.arrived.payload);
+        }
+        let barely = same.iter().any(|&apart| apart <= tolerance + SECOND);
+        self.mark_if(barely, Edge::SameIdWaitsTwice);
+        if let Some(first) = self.history.waiting.first().map(|it| it.arrived.event.time) {
+            self.mark_if(time == first - DAY, Edge::EarlierDayNotQuite);
+            self.mark_if(time == first + DAY, Edge::LaterDayNotQuite);
+            if time < first - DAY {
+                // "Where its time lies more than 86400 s before that of the first event that waits, all that wait are
+                // rejected as `future`."
+                self.mark(Edge::RejectedByEarlierDay);
+                let all = self.take_waiting(|_| true);
+                self.reject_all("future", all);
+            } else if time > first + DAY {
+                // "Where its time lies more than 86400 s after that of the first event that waits, what waits is
+                // settled, and the new one is judged again from the start of 4."
+                self.mark(Edge::SettledByLaterDay);
+                self.settle();
+                return self.judge_from_4(new, waited);
+            }
+        }
+        // "It waits. As soon as events of three distinct users, or ten events, wait, all of them go on: in order of
+        // arrival, one after another, each through 5, 6 and 7 against the state the last one left."
+        self.mark(Edge::Waited);
+        self.mark_if(waited, Edge::InheritedWaitsAgain);
+        self.history.waiting.push(new);
+        let waiting = &self.history.waiting;
+        let users: BTreeSet<&str> = waiting.iter().map(|it| it.arrived.event.user.as_str()).collect();
+        let (three, ten) = (users.len() >= 3, waiting.len() >= 10);
+        if three || ten {
+            self.mark(if three { Edge::WentOnByThreeUsers } else { Edge::WentOnByTenEvents });
+            let all = self.take_waiting(|_| true);
+            self.go_on(all);
+        }
+    }
+
+    /// "After each acceptance of an event that did not wait, first those that wait and are no longer ahead go on, in
+    /// rounds; then those since whose arrival ten events that did not wait have been accepted are rejected as
+    /// `future`."
+    fn after_acceptance(&mut self) {
+        for waiting in &mut self.history.waiting {
+            waiting.accepted_since += 1;
+        }
+        let rounds = self.rounds();
+        self.mark_if(rounds >= 1, Edge::WentOnNoLongerAhead);
+        self.mark_if(rounds >= 2, Edge::WentOnInASecondRound);
+        let overtaken = self.take_waiting(|it| it.accepted_since >= 10);
+        self.mark_if(!overtaken.is_empty(), Edge::RejectedAfterTenAccepted);
+        self.reject_all("future", overtaken);
+    }
+
+    /// "in rounds (those that are not ahead now, in order of arrival; then again, until none is left)": how many.
+    fn rounds(&mut self) -> usize {
+        for round in 0.. {
+            let Some(front) = self.front() else {
+                return round;
+            };
+            let limit = front + self.max_jump();
+            let go = self.take_waiting(|it| it.arrived.event.time <= limit);
+            if go.is_empty() {
+                return round;
+            }
+            self.go_on(go);
+        }
+        unreachable!("there are rounds without end, and each takes an event that waits")
+    }
+
+    /// "To **settle** what waits: those since whose arrival no event that did not wait has been accepted go on, the
+    /// others are rejected as `future` (which is which is found before any of them goes on)."
+    fn settle(&mut self) {
+        let go = self.take_waiting(|it| it.accepted_since == 0);
+        let others = self.take_waiting(|_| true);
+        self.mark_if(!go.is_empty(), Edge::SettleAccepted);
+        self.mark_if(!others.is_empty(), Edge::SettleRejected);
+        self.reject_all("future", others);
+        self.go_on(go);
+    }
+
+    /// "Before a rise to W, those that wait with a time up to W + tolerance + `max_jump` go on, then, in rounds, those
+    /// no longer ahead; later ones wait on." "It never falls."
+    fn rise(&mut self, to: i64) {
+        if self.history.watermark.is_some_and(|watermark| watermark >= to) {
+            return self.mark(Edge::RiseToNothing);
+        }
+        self.mark(Edge::Rise);
+        let limit = to + self.tolerance() + self.max_jump();
+        let go = self.take_waiting(|it| it.arrived.event.time <= limit);
+        let barely = go.iter().any(|it| it.arrived.event.time == limit);
+        self.mark_if(!go.is_empty(), Edge::WentOnBeforeRise);
+        self.mark_if(barely, Edge::WentOnBeforeRiseBarely);
+        self.go_on(go);
+        self.rounds();
+        if self.history.watermark.is_none_or(|watermark| watermark < to) {
+            self.history.watermark = Some(to);
+            self.by_rise = true;
+        }
+    }
+
+    /// Takes those out of the list that fulfil the condition, in order of arrival.
+    fn take_waiting(&mut self, condition: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let all = std::mem::take(&mut self.history.waiting);
+        let (taken, left) = all.into_iter().partition(condition);
+        self.history.waiting = left;
+        taken
+    }
+
+    /// "in order of arrival, one after another, each through 5, 6 and 7 against the state the last one left".
+    fn go_on(&mut self, waiting: Vec<Waiting>) {
+        for it in waiting {
+            self.decide(it.arrived, true);
+        }
+    }
+
+    /// "5. `late`: below the watermark. 6. `duplicate`: the same `event_id` was accepted for the same user with a time
+    /// at most the tolerance from its own. 7. Everything else is **accepted**." Whether it was.
+    fn decide(&mut self, new: Arrived, waited: bool) -> bool {
+        let Arrived { event, payload, .. } = new;
+        let tolerance = self.tolerance();
+        if let Some(watermark) = self.history.watermark {
+            if event.time < watermark {
+                self.mark(Edge::Late);
+                self.mark_if(event.time >= watermark - SECOND, Edge::LateBarely);
+                self.mark_if(self.by_rise, Edge::LateByRise);
+                self.mark_if(waited, Edge::WaitedThenLate);
+                self.reject("late", &payload);
+                return false;
+            }
+            self.mark_if(event.time == watermark, Edge::TieAtWatermark);
+        }
+        let same: Vec<(i64, bool)> = self
+            .history
+            .accepted
+            .iter()
+            .filter(|other| other.id == event.id && other.user == event.user)
+            .map(|other| ((other.time - event.time).abs(), other.content_id))
+            .collect();
+        if same.iter().any(|&(apart, _)| apart <= tolerance) {
+            let at_edge =
+                same.iter().any(|&(apart, _)| apart == tolerance) && !same.iter().any(|&(apart, _)| apart < tolerance);
+            let other_kind = same.iter().any(|&(apart, content)| apart <= tolerance && content != event.content_id);
+            self.mark(Edge::Duplicate);
+            self.mark_if(at_edge, Edge::DuplicateAtTolerance);
+            self.mark_if(other_kind, Edge::OwnIdIsContentId);
+            self.mark_if(waited, Edge::WaitedThenDuplicate);
+            self.reject("duplicate", &payload);
+            return false;
+        }
+        let barely = same.iter().any(|&(apart, _)| apart <= tolerance + SECOND);
+        self.mark_if(barely, Edge::SameIdBeyondTolerance);
+        // "**Watermark** = the newest `event_time` accepted in the shard less the tolerance, or a rise where that is
+        // higher. It never falls."
+        let watermark = event.time - tolerance;
+        if self.history.watermark.is_none_or(|old| old < watermark) {
+            self.history.watermark = Some(watermark);
+            self.by_rise = false;
+        }
+        self.history.accepted.push(event);
+        true
+    }
+
+    fn reject_all(&mut self, reason: &'static str, waiting: Vec<Waiting>) {
+        for it in waiting {
+            self.reject(reason, &it.arrived.payload);
+        }
+    }
+
+    /// "a dead letter the first 64 KiB and the length".
+    fn reject(&mut self, reason: &'static str, payload: &[u8]) {
+        let kept = &payload[..payload.len().min(DEAD_LETTER_BYTES)];
+        self.history.rejected.push(Rejected {
+            reason,
+            payload: kept.to_vec(),
+            payload_bytes: i64::try_from(payload.len()).expect("a length"),
+        });
+    }
+}

@@ -1,0 +1,36 @@
+//! A second, dumb opinion on what the engine must answer.
+//!
+//! It reads the whole history each time, keeps no incremental state and shares no code with the rest of the
+//! workspace: it is written from `docs/semantics.md` alone, and every function quotes the sentence it follows. Tests
+//! compare it with the engine row by row.
+//!
+//! ```text
+//! bytes --split_lines--> records --parse--> events --judge--> accepted, rejected, waiting --score--> rows
+//! ```
+//!
+//! Where the page is silent it chooses, and says so at the place:
+//!
+//! - [`parse`]: what a record of a stream may be.
+//! - [`judge`]: a shard without a front, inheriting, rises that lower nothing.
+//! - [`score`]: what counts towards popularity.
+
+pub mod broken;
+pub mod calendar;
+pub mod cases;
+pub mod coverage;
+pub mod fixed;
+pub mod json;
+pub mod judge;
+pub mod lines;
+pub mod model;
+pub mod parse;
+pub mod score;
+
+pub use coverage::{Coverage, Edge};
+pub use lines::{split_lines, split_lines_with_numbers};
+pub use model::{
+    Curated, Daily, Form, Hourly, Outcome, Record, Rejected, Settings, Shard, Step, WHOLE_RING, days_closed_at,
+    hours_closed_at,
+};
+pub use parse::{Event, parse, ring_position};
+pub use score::evaluate;
