@@ -3,6 +3,31 @@
 //! [`Stream`] is what a consumer needs, [`StreamWriter`] what a producer and an operator need. [`local`] keeps a stream in a
 //! directory (SQLite), [`memory`] in a value for simulations; Kinesis comes behind the same traits. This crate knows nothing of
 //! risk, tables or journals.
+//!
+//! ```text
+//! StreamWriter::put --> shard 0 | batch | batch | batch |  --> Stream::read (shard 0, after a position)
+//!       key's MD5  \--> shard 1 | batch | batch |          --> Stream::read (shard 1, ...)
+//!                               oldest first; trimmed after the retention
+//! ```
+//!
+//! What both stores promise (and `tests/contract` checks on both):
+//! - A put is there whole or not at all, together with the producer's progress, once and in order.
+//! - Positions and arrivals never fall within a shard; the positions of an heir lie beyond all of its parents'.
+//! - A read begins anywhere, and what retention took away before it is counted.
+//!
+//! Bounds are in [`limits`].
+
+mod codec;
+pub mod limits;
+pub mod local;
+pub mod memory;
+mod options;
+mod request;
+mod shards;
+
+pub use local::LocalStream;
+pub use memory::MemoryStream;
+pub use options::{Clock, CreateOptions, system_clock};
 
 use async_trait::async_trait;
 use authpulse_event::{HashRange, Micros, Position, SequenceNumber, ShardId};
@@ -14,7 +39,8 @@ use serde::{Deserialize, Serialize};
 pub struct Record {
     /// The bytes as they were put, unchanged.
     pub payload: Bytes,
-    /// The key that chose the shard (UTF-8, at most 256 characters).
+    /// The key that chose the shard, as it was put: UTF-8 of at most 256 characters where Kinesis is to take it, but the
+    /// stores of this crate carry any bytes (see [`limits::MAX_PARTITION_KEY_BYTES`]).
     pub partition_key: Bytes,
     /// The place within the shard; grows from record to record.
     pub position: Position,
@@ -67,7 +93,7 @@ pub enum ReadFrom {
     After(Position),
 }
 
-/// How much one read may return. A read returns at least one record if there is one.
+/// How much one read may return. A read returns at least one record if there is one, whatever the limit says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimit {
     /// Most records.
@@ -81,13 +107,15 @@ pub struct ReadLimit {
 pub struct ReadBatch {
     /// The next records, in order; may be empty.
     pub records: Vec<Record>,
-    /// Records that the stream no longer keeps between the asked position and the first record of this batch.
+    /// Records that the stream no longer keeps between the asked position and the first record of this batch. It may come
+    /// without a record, where all is gone; then the next read from the same position reports it again, grown perhaps.
+    /// So of two gaps from one position the later *replaces* the earlier; only gaps from different positions add up.
     pub gap: Option<Gap>,
     /// Whether the shard held nothing beyond these records at the time of the read.
     pub at_tip: bool,
     /// Whether the shard is closed and these records reach its end: nothing will follow.
     pub at_end: bool,
-    /// The stream's clock at the time of the read.
+    /// The stream's clock, taken before the read looked at the shard; never below the arrival of a record returned.
     pub clock: Micros,
 }
 
@@ -141,7 +169,8 @@ pub trait Stream: Send + Sync {
     /// All shards, parents before children, closed ones included as long as they hold records or have open descendants' history
     /// to tell.
     async fn shards(&self) -> Result<Vec<ShardDescription>, StreamError>;
-    /// The next records of a shard.
+    /// The next records of a shard. Reading after a position beyond all that the stream has given out is refused: such a
+    /// position is of another stream.
     async fn read(&self, shard: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError>;
     /// The position of the newest record of a shard, [`Position::START`] where it never had one.
     async fn tip(&self, shard: &ShardId) -> Result<Position, StreamError>;
@@ -150,13 +179,15 @@ pub trait Stream: Send + Sync {
 /// What a producer and an operator need of a stream.
 #[async_trait]
 pub trait StreamWriter: Send + Sync {
-    /// Appends records, in order for equal partition keys, all or none, together with the producer's progress.
+    /// Appends records, in order for equal partition keys, all or none, together with the producer's progress. The receipts
+    /// are in the order of the records. A put without records stores the progress alone. After an error that may be tried
+    /// again it is unknown whether the put happened; [`StreamWriter::progress`] tells.
     async fn put(&self, records: Vec<PutRecord>, progress: Option<Progress>) -> Result<Vec<PutReceipt>, StreamError>;
     /// The progress a job stored last.
     async fn progress(&self, job: &str) -> Result<Option<String>, StreamError>;
-    /// Splits a shard so that the second child begins at `at`.
+    /// Splits an open shard so that the second child begins at `at`. The shard takes no more records; both children are new.
     async fn split(&self, shard: &ShardId, at: u128) -> Result<[ShardId; 2], StreamError>;
-    /// Merges two shards with adjacent ranges.
+    /// Merges two open shards with adjacent ranges, given in either order, into a new one; neither takes more records.
     async fn merge(&self, left: &ShardId, right: &ShardId) -> Result<ShardId, StreamError>;
     /// Closes the stream: every shard ends, nothing can be put any more. Closing twice is no error.
     async fn close(&self) -> Result<(), StreamError>;

@@ -1,0 +1,278 @@
+//! A stream in a directory: the embedded stand-in for Kinesis, one SQLite database in `DIR/stream.db`.
+//!
+//! A producer and any number of consumers use it at the same time, also from several processes. They find each other's
+//! records by polling: a read that is at the tip costs a few look-ups and no waiting, so a consumer reads again after a pause of
+//! its own choosing.
+//!
+//! What is assumed: the directory lies on a local disk (SQLite's write-ahead log shares memory between processes), and a flush
+//! that the disk confirms has happened. Then a put that returned is never lost, whatever is killed, and one that did not return
+//! is there whole, with the producer's progress, or not at all.
+//!
+//! **Blocking.** SQLite blocks, for milliseconds as a rule (a put of [`MAX_PUT_RECORDS`](crate::limits::MAX_PUT_RECORDS)
+//! takes some tens) and for [`BUSY_TIMEOUT`](crate::limits::BUSY_TIMEOUT) at worst. On a multi-threaded tokio runtime
+//! the calls tell the runtime (`block_in_place`), so that other tasks go on; anywhere else - a simulator's executor, a
+//! current-thread runtime, no runtime - they run in place. Either way an operation has no await point: a future that was
+//! polled has finished, and dropping one cannot cut an operation in half.
+//!
+//! (Tokio forbids `block_in_place` within a `LocalSet` of a multi-threaded runtime: do not call from there.)
+//!
+//! **Clock.** Arrivals never fall, over the whole stream: where the clock is set back, the newest arrival counts instead.
+//! The clock decides about retention, so one that is set ahead by more than the retention costs all records at the next put.
+//!
+//! The layout of the database is drawn in `schema.rs`.
+
+mod append;
+mod failure;
+mod read;
+mod reshard;
+mod schema;
+mod trim;
+
+use crate::options::{Clock, CreateOptions, system_clock};
+use crate::shards::Shard;
+use crate::{
+    Progress, PutReceipt, PutRecord, ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription,
+    StreamError, StreamWriter,
+};
+use async_trait::async_trait;
+use authpulse_event::{Position, ShardId};
+use failure::Failure;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The database within the stream's directory.
+pub const FILE_NAME: &str = "stream.db";
+
+/// A stream in a directory. One handle serves any number of tasks; reads never wait for puts.
+pub struct LocalStream {
+    path: PathBuf,
+    clock: Clock,
+    reader: Mutex<Connection>,
+    writer: Mutex<Connection>,
+}
+
+impl LocalStream {
+    /// Creates a stream in a directory, which is created, too, if need be.
+    ///
+    /// # Errors
+    /// [`StreamError::Refused`] if the directory holds a stream or the options are out of bounds; `Storage` or `Damaged`
+    /// as for [`LocalStream::open`].
+    pub fn create(dir: impl AsRef<Path>, options: CreateOptions) -> Result<Self, StreamError> {
+        let path = dir.as_ref().join(FILE_NAME);
+        if !Self::make(&path, &options)? {
+            return Err(StreamError::Refused {
+                what: format!("new stream '{}'", options.name),
+                why: format!("'{}' exists; open it, or choose another directory", path.display()),
+            });
+        }
+        Self::attach(path, options.clock)
+    }
+
+    /// Opens the stream of a directory, with the system's clock.
+    ///
+    /// # Errors
+    /// [`StreamError::NotFound`] if there is none, `Refused` if it is of a newer version or no stream, `Damaged` if it
+    /// cannot be read, `Storage` if the disk or another process is in the way.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, StreamError> {
+        Self::attach(dir.as_ref().join(FILE_NAME), system_clock())
+    }
+
+    /// Opens the stream of a directory, or creates it from the options where there is none. Of a stream that exists only the
+    /// options' clock is used. Several processes may do this at once: one of them creates.
+    ///
+    /// # Errors
+    /// As for [`LocalStream::create`] and [`LocalStream::open`].
+    pub fn open_or_create(dir: impl AsRef<Path>, options: CreateOptions) -> Result<Self, StreamError> {
+        let path = dir.as_ref().join(FILE_NAME);
+        Self::make(&path, &options)?;
+        Self::attach(path, options.clock)
+    }
+
+    /// The same stream under another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Deletes all records that have outlived the retention, and returns how many. A put does this by and by; a closed
+    /// stream keeps what it has unless this is called.
+    ///
+    /// # Errors
+    /// `Storage` or `Damaged`; what was trimmed until then stays trimmed.
+    pub async fn trim(&self) -> Result<u64, StreamError> {
+        let mut trimmed = 0;
+        loop {
+            let step = self.write("trim", |tx| trim::trim(tx, (self.clock)()))?;
+            trimmed += step.records;
+            if step.finished {
+                return Ok(trimmed);
+            }
+        }
+    }
+
+    /// Makes the database; whether there was none.
+    fn make(path: &Path, options: &CreateOptions) -> Result<bool, StreamError> {
+        options.check()?;
+        let dir = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(dir).map_err(|cause| StreamError::Storage {
+            stream: path.display().to_string(),
+            action: "creating its directory",
+            cause: cause.to_string(),
+            retry: false,
+        })?;
+        let make = || schema::create(&mut schema::connect(path, true)?, options);
+        make().map_err(|failure| failure.tell(path, "create"))
+    }
+
+    fn attach(path: PathBuf, clock: Clock) -> Result<Self, StreamError> {
+        if !path.exists() {
+            return Err(schema::no_stream(&path));
+        }
+        let attach = || {
+            let mut writer = schema::connect(&path, false)?;
+            schema::check(&mut writer, &path)?;
+            schema::use_write_ahead_log(&writer)?;
+            Ok((writer, schema::connect(&path, false)?))
+        };
+        let (writer, reader) = attach().map_err(|failure: Failure| failure.tell(&path, "open"))?;
+        Ok(LocalStream { path, clock, reader: Mutex::new(reader), writer: Mutex::new(writer) })
+    }
+
+    /// Runs a query on one state of the stream.
+    fn query<T>(
+        &self,
+        action: &'static str,
+        run: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, StreamError> {
+        self.transact(&self.reader, TransactionBehavior::Deferred, action, run)
+    }
+
+    /// Runs a change: all of it or, on an error, nothing.
+    fn write<T>(
+        &self,
+        action: &'static str,
+        run: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, StreamError> {
+        self.transact(&self.writer, TransactionBehavior::Immediate, action, run)
+    }
+
+    fn transact<T>(
+        &self,
+        connection: &Mutex<Connection>,
+        behavior: TransactionBehavior,
+        action: &'static str,
+        run: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, StreamError> {
+        blocking(|| {
+            // A panic while the lock was held has rolled its transaction back: the connection is good.
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let tx = connection.transaction_with_behavior(behavior)?;
+            let result = run(&tx)?;
+            tx.commit()?;
+            Ok(result)
+        })
+        .map_err(|failure: Failure| failure.tell(&self.path, action))
+    }
+}
+
+/// Runs something that blocks; see the module's documentation.
+fn blocking<T>(run: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
+        _ => run(),
+    }
+}
+
+impl fmt::Debug for LocalStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalStream").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Stream for LocalStream {
+    async fn describe(&self) -> Result<StreamDescription, StreamError> {
+        let head = self.query("describe", schema::head)?;
+        Ok(StreamDescription { name: head.name, created: head.created, retention: head.retention, closed: head.closed })
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardDescription>, StreamError> {
+        let shards = self.query("shards", schema::shards)?;
+        Ok(shards.iter().map(Shard::describe).collect())
+    }
+
+    async fn read(&self, shard: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError> {
+        // Before the query: what the reader concludes from a tip at this time then holds for all that came before.
+        let now = (self.clock)();
+        let found = self.query("read", |tx| read::find(tx, shard, from, limit))?;
+        blocking(|| found.decode(now)).map_err(|failure| failure.tell(&self.path, "read"))
+    }
+
+    async fn tip(&self, shard: &ShardId) -> Result<Position, StreamError> {
+        let row = self.query("tip", |tx| schema::shard(tx, shard))?;
+        Ok(Position { sequence: row.last_sequence.into(), sub_sequence: 0 })
+    }
+}
+
+#[async_trait]
+impl StreamWriter for LocalStream {
+    async fn put(&self, records: Vec<PutRecord>, progress: Option<Progress>) -> Result<Vec<PutReceipt>, StreamError> {
+        crate::request::check_put(&records, progress.as_ref())?;
+        self.write("put", |tx| append::append(tx, (self.clock)(), &records, progress.as_ref()))
+    }
+
+    async fn progress(&self, job: &str) -> Result<Option<String>, StreamError> {
+        self.query("progress", |tx| {
+            let state = tx.query_row("SELECT state FROM progress WHERE job = ?1", [job], |row| row.get(0));
+            Ok(state.optional()?)
+        })
+    }
+
+    async fn split(&self, shard: &ShardId, at: u128) -> Result<[ShardId; 2], StreamError> {
+        self.write("split", |tx| reshard::split(tx, shard, at))
+    }
+
+    async fn merge(&self, left: &ShardId, right: &ShardId) -> Result<ShardId, StreamError> {
+        self.write("merge", |tx| reshard::merge(tx, left, right))
+    }
+
+    async fn close(&self) -> Result<(), StreamError> {
+        self.write("close", reshard::close)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ReadFrom;
+    use futures::executor::block_on;
+    use std::time::Duration;
+
+    #[test]
+    fn another_writer_in_the_way_may_be_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let stream = LocalStream::create(dir.path(), CreateOptions { shards: 1, ..CreateOptions::default() }).unwrap();
+        stream.writer.lock().unwrap().busy_timeout(Duration::from_millis(20)).unwrap();
+        let put = || {
+            let record = PutRecord { payload: "x".into(), partition_key: "k".into() };
+            block_on(stream.put(vec![record], None))
+        };
+        let kept = || {
+            let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
+            block_on(stream.read(&ShardId::new("shardId-000000000000"), ReadFrom::Start, limit)).unwrap().records.len()
+        };
+        put().unwrap();
+        let other = Connection::open(dir.path().join(FILE_NAME)).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = put().unwrap_err();
+        assert!(matches!(error, StreamError::Storage { retry: true, action: "put", .. }), "{error:?}");
+        assert_eq!(kept(), 1, "reads do not wait");
+        other.execute_batch("ROLLBACK").unwrap();
+        put().unwrap();
+        assert_eq!(kept(), 2);
+    }
+}
