@@ -1,1 +1,25 @@
+//! The consumer: from a stream or from files through the engine into the lake, exactly once.
+//!
+//! One [`worker::Worker`] per shard reads, judges, scores and stores entries; [`service::Service`] decides which shards are worked
+//! on; [`committer`] lets the tables follow the journals. Everything outside (clock, ids, threads, files, journal, tables) is in
+//! [`env::Env`], so that the same code runs in production and in the simulator.
 
+pub mod backfill;
+pub mod committer;
+mod draft;
+pub mod env;
+pub mod error;
+pub mod input;
+pub mod log;
+pub mod open;
+pub mod options;
+pub mod poison;
+pub mod registry;
+pub mod restore;
+pub mod service;
+pub mod sink;
+pub mod worker;
+
+pub use env::Env;
+pub use error::{ConsumerError, Result};
+pub use options::Options;

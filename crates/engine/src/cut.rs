@@ -82,7 +82,7 @@ impl Shard {
             newest_accepted: self.newest_accepted,
             last_accepted_live: self.last_accepted_live,
             waiting: self.waiting.clone(),
-            unscored: self.unscored.iter().map(|e| self.named(e)).collect(),
+            unscored: self.named_unscored(),
             hours,
             hours_through: self.hours_through,
             shares,
@@ -90,6 +90,11 @@ impl Shard {
             scores,
             score_spans: self.score_spans.clone(),
         }
+    }
+
+    /// The events accepted and not yet scored, by names.
+    pub fn named_unscored(&self) -> Vec<NamedEvent> {
+        self.unscored.iter().map(|e| self.named(e)).collect()
     }
 
     fn named(&self, event: &crate::rows::AcceptedEvent) -> NamedEvent {

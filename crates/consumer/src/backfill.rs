@@ -1,0 +1,179 @@
+//! Files straight into a lake, through the same worker as a stream's shard: one shard, `file`, over the whole ring.
+
+use crate::env::Env;
+use crate::error::{ConsumerError, Result};
+use crate::input::Input;
+use crate::open::{Opened, open_existing, open_lake, open_new};
+use crate::options::Options;
+use crate::registry::Registry;
+use crate::worker::{Goal, Start, Worker};
+use authpulse_event::time::format_rfc3339;
+use authpulse_event::{HashRange, ShardId, parse_line};
+use authpulse_lake::entry::{Backfill, BackfillFile, Entry, Source};
+use authpulse_producer::input::{self, InputOptions, LineBlocks, Progress};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct BackfillRequest {
+    /// The files, in order.
+    pub files: Vec<input::Source>,
+    /// Whether what is open stays open, for a later run or a stream that continues.
+    pub keep_open: bool,
+}
+
+/// A backfill that is ready to run.
+pub struct BackfillRun {
+    /// The worker to step until it is done.
+    pub worker: Worker,
+    /// What shards know of each other (there is one).
+    pub registry: Arc<Registry>,
+    /// How far the files are read.
+    pub progress: Arc<Progress>,
+    /// Lines of this run that an interrupted attempt stored already.
+    pub lines_stored: u64,
+}
+
+/// Checks the files against the lake and begins, or continues, a run.
+///
+/// # Errors
+/// The files cannot be read, are others than an unfinished run's, or begin below what the lake has passed.
+pub async fn prepare(env: &Env, options: Arc<Options>, request: &BackfillRequest) -> Result<BackfillRun> {
+    let files = identify(&request.files)?;
+    env.lake.ensure_tables().await?;
+    let Opened { registry, mut tails } = open_lake(env, &options).await?;
+    refuse_stream(&tails)?;
+    let key = ShardId::file();
+    let tail = tails.remove(&key);
+    let continued = tail.as_ref().is_some_and(|tail| continues(tail, &files, request.keep_open));
+    if let Some(tail) = &tail
+        && !continued
+    {
+        refuse_others_files(tail, &files)?;
+        refuse_late_beginning(tail, &request.files, &options)?;
+    }
+    registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]));
+    let opened = match tail {
+        Some(tail) => open_existing(env, &options, &registry, tail).await?,
+        None => open_new(env, &options, &key, Source::File, HashRange::FULL, Vec::new()).await?,
+    };
+    let read = opened.last.position()?.sequence.as_u64().unwrap_or(0);
+    let backfill = match &opened.last.backfill {
+        Some(backfill) if continued => Backfill { keep_open: request.keep_open, ..backfill.clone() },
+        _ => Backfill {
+            run_started: env.clock.now(),
+            files,
+            lines_before: read,
+            finished: false,
+            keep_open: request.keep_open,
+        },
+    };
+    let blocks = LineBlocks::open(
+        request.files.clone(),
+        InputOptions { lines_before: backfill.lines_before, ..InputOptions::default() },
+    )
+    .map_err(input_error)?;
+    let progress = blocks.progress();
+    let name = backfill.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(",");
+    let start = Start {
+        key: key.clone(),
+        name: key,
+        last: opened.last,
+        inherits: Vec::new(),
+        shard: opened.shard,
+        input: Input::File { blocks: Some(blocks), arrival: backfill.run_started, name },
+        goal: if request.keep_open { Goal::EndKeepOpen } else { Goal::Forever },
+    };
+    let lines_stored = read - backfill.lines_before;
+    let mut worker = Worker::new(env.clone(), options, registry.clone(), Arc::default(), start)?;
+    worker.set_backfill(backfill);
+    Ok(BackfillRun { worker, registry, progress, lines_stored })
+}
+
+fn input_error(error: input::InputError) -> ConsumerError {
+    ConsumerError::Input(error.to_string())
+}
+
+fn identify(sources: &[input::Source]) -> Result<Vec<BackfillFile>> {
+    let mut files = Vec::new();
+    for source in sources {
+        let identity = input::identify(source).map_err(input_error)?.ok_or_else(|| {
+            ConsumerError::Refused(format!(
+                "{source} is not a regular file: a backfill must be able to read it again after an interruption; save it to a \
+                 file, or replay it into a stream"
+            ))
+        })?;
+        files.push(BackfillFile { name: identity.name, bytes: identity.size, sha256: identity.sha256 });
+    }
+    Ok(files)
+}
+
+fn same_content(a: &[BackfillFile], b: &[BackfillFile]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.bytes == b.bytes && a.sha256 == b.sha256)
+}
+
+/// Whether this request goes on with the run that the lake's last entry belongs to.
+fn continues(tail: &Entry, files: &[BackfillFile], keep_open: bool) -> bool {
+    let Some(backfill) = &tail.backfill else { return false };
+    let open = !backfill.finished || (tail.sealed.is_none() && !(keep_open && backfill.keep_open));
+    open && same_content(&backfill.files, files)
+}
+
+fn refuse_stream(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
+    let stream = tails.values().find_map(|tail| match &tail.source {
+        Source::Stream { name, .. } => Some(name),
+        Source::File => None,
+    });
+    match stream {
+        Some(name) => Err(ConsumerError::Refused(format!(
+            "the lake is continued by the stream '{name}': history comes first; backfill into another lake"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// An unfinished run is continued with its own files or not at all.
+fn refuse_others_files(tail: &Entry, files: &[BackfillFile]) -> Result<()> {
+    let Some(backfill) = &tail.backfill else { return Ok(()) };
+    let describe =
+        |f: &BackfillFile| format!("{} ({} bytes, SHA-256 {}…)", f.name, f.bytes, &f.sha256[..12.min(f.sha256.len())]);
+    if !backfill.finished {
+        let theirs: Vec<String> = backfill.files.iter().map(describe).collect();
+        let ours: Vec<String> = files.iter().map(describe).collect();
+        return Err(ConsumerError::Refused(format!(
+            "the lake's backfill of {} is not finished, and these files are others: {}; run it again with its own, unchanged files",
+            theirs.join(", "),
+            ours.join(", ")
+        )));
+    }
+    if same_content(&backfill.files, files) {
+        let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
+        return Err(ConsumerError::Refused(format!("{} is in the lake already; nothing to do", names.join(", "))));
+    }
+    Ok(())
+}
+
+/// A further run must begin where the lake is open: its first event must not be late.
+fn refuse_late_beginning(tail: &Entry, files: &[input::Source], options: &Options) -> Result<()> {
+    let Some(open_from) = tail.watermark else { return Ok(()) };
+    let blocks = LineBlocks::open(files.to_vec(), InputOptions::default()).map_err(input_error)?;
+    for block in blocks {
+        let block = block.map_err(input_error)?;
+        let mut events = block.lines().filter(|line| !line.is_overlong());
+        let first = events.find_map(|line| parse_line(line.bytes, options.engine.time.base).ok());
+        if let Some(event) = first {
+            if event.time >= open_from {
+                return Ok(());
+            }
+            let what = if tail.sealed.is_some() { "is sealed up to" } else { "has passed" };
+            return Err(ConsumerError::Refused(format!(
+                "the first event lies at {}, but the lake {what} {}: everything below would be late; load files in order of time, \
+                 or use another lake",
+                format_rfc3339(event.time),
+                format_rfc3339(open_from)
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! The tables follow the journals, all four, every commit interval.
+
+use crate::env::Env;
+use crate::error::Result;
+use authpulse_event::ShardId;
+use authpulse_lake::entry::Entry;
+use authpulse_lake::{EntryFiles, LakeError, Remedy, Table};
+use std::collections::BTreeMap;
+
+/// Entries of one shard in one commit: bounds the memory of a committer that catches up.
+const ENTRIES_AT_ONCE: usize = 200;
+
+/// What one round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Entries applied to at least one table.
+    pub entries: usize,
+    /// Rows appended, over all tables.
+    pub rows: u64,
+}
+
+/// Brings each table up to the journals, each entry exactly once. Two at a time do no harm.
+///
+/// # Errors
+/// A journal, a file or the catalog fails. What is applied stays applied; the call can be repeated.
+pub async fn commit_all(env: &Env) -> Result<Round> {
+    let mut total = Round::default();
+    loop {
+        let round = commit_once(env).await?;
+        total.entries += round.entries;
+        total.rows += round.rows;
+        if round.entries == 0 {
+            return Ok(total);
+        }
+    }
+}
+
+async fn commit_once(env: &Env) -> Result<Round> {
+    let mut applied: BTreeMap<Table, BTreeMap<ShardId, u64>> = BTreeMap::new();
+    for table in Table::ALL {
+        applied.insert(table, env.lake.load(table).await?.applied()?);
+    }
+    let mut entries: Vec<(ShardId, Entry)> = Vec::new();
+    for shard in env.journal.shards().await? {
+        let lowest = applied.values().map(|a| a.get(&shard).copied().unwrap_or(0)).min().unwrap_or(0);
+        for (n, body) in env.journal.list(&shard, lowest + 1, ENTRIES_AT_ONCE).await? {
+            entries.push((shard.clone(), Entry::decode(&shard, n, &body)?));
+        }
+    }
+    let mut round = Round { entries: entries.len(), rows: 0 };
+    if entries.is_empty() {
+        return Ok(round);
+    }
+    let files: Vec<EntryFiles<'_>> =
+        entries.iter().map(|(shard, entry)| EntryFiles { shard, n: entry.n, files: &entry.files }).collect();
+    for table in Table::ALL {
+        match env.lake.commit(table, &files).await {
+            Ok(report) => round.rows += report.rows,
+            Err(error) => return Err(with_context(error, table)),
+        }
+    }
+    Ok(round)
+}
+
+fn with_context(error: LakeError, table: Table) -> crate::error::ConsumerError {
+    if matches!(error.remedy(), Remedy::Retry | Remedy::Look) {
+        tracing::warn!(%table, %error, "a table commit did not succeed; the journal keeps what it was to hold");
+    }
+    error.into()
+}

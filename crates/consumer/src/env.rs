@@ -1,0 +1,111 @@
+//! The world around the consumer: clock, ids, work for other threads, files, journal, tables. Each is a trait, so that one seed
+//! can simulate all of them with faults.
+
+use crate::sink::DecisionSink;
+use async_trait::async_trait;
+use authpulse_event::Micros;
+use authpulse_lake::{Journal, Lake, ObjectStore};
+use futures::future::BoxFuture;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Time for arrival of files, ages and intervals. Event time never comes from here.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Now, in microseconds since 1970.
+    fn now(&self) -> Micros;
+    /// Returns after this long, or sooner.
+    async fn sleep(&self, duration: Duration);
+}
+
+/// Fresh names for entries and files.
+pub trait Ids: Send + Sync {
+    /// A commit id that was never given out before, in characters that a file name may hold.
+    fn commit_id(&self) -> String;
+}
+
+/// Runs work that computes or blocks.
+pub trait Work: Send + Sync {
+    /// Starts the work, on another thread where there are any. The answer resolves when it is done and must be awaited: a
+    /// simulation may run it only then.
+    fn start(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
+}
+
+/// Starts work with a result; `None` if it panicked.
+pub(crate) fn start<T: Send + 'static>(
+    work: &dyn Work,
+    job: impl Future<Output = T> + Send + 'static,
+) -> BoxFuture<'static, Option<T>> {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let done = work.start(Box::pin(async move {
+        // The receiver is gone only where the worker was dropped; then nobody needs the result.
+        let _ = send.send(job.await);
+    }));
+    Box::pin(async move {
+        done.await;
+        receive.await.ok()
+    })
+}
+
+/// Named moments at which a test may end the process or fail; called with the moment's name and its subject.
+pub type Probe = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// Everything a worker needs of the world. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    /// The lake's files.
+    pub store: Arc<dyn ObjectStore>,
+    /// The lake's journal.
+    pub journal: Arc<dyn Journal>,
+    /// The lake's tables.
+    pub lake: Arc<Lake>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh names.
+    pub ids: Arc<dyn Ids>,
+    /// Other threads.
+    pub work: Arc<dyn Work>,
+    /// Where decisions go when they are made.
+    pub sink: Arc<dyn DecisionSink>,
+    /// Called at named moments; does nothing outside of tests.
+    pub probe: Probe,
+    /// Called with each record's payload right before it is judged; a panic in it counts as a panic of the engine.
+    pub inspect: Option<Arc<dyn Fn(&[u8]) + Send + Sync>>,
+}
+
+/// The system's clock.
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn now(&self) -> Micros {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+    }
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// Random (version 4) UUIDs.
+pub struct RandomIds;
+
+impl Ids for RandomIds {
+    fn commit_id(&self) -> String {
+        uuid::Uuid::new_v4().simple().to_string()
+    }
+}
+
+/// Work on the blocking threads of the tokio runtime that calls [`Work::start`].
+pub struct TokioWork;
+
+impl Work for TokioWork {
+    fn start(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        let runtime = tokio::runtime::Handle::current();
+        let task = tokio::task::spawn_blocking(move || runtime.block_on(work));
+        Box::pin(async move {
+            // A panic was printed by the panic hook; the missing result tells the caller.
+            let _ = task.await;
+        })
+    }
+}

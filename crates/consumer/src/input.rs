@@ -1,0 +1,111 @@
+//! What a worker reads: a shard of a stream, or backfilled files, one batch at a time.
+
+use crate::error::{ConsumerError, Result};
+use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
+use authpulse_producer::input::{LineBlock, LineBlocks};
+use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, Stream};
+use std::sync::Arc;
+
+/// Where a worker's records come from.
+pub enum Input {
+    /// A shard of a stream.
+    Stream {
+        /// The stream.
+        stream: Arc<dyn Stream>,
+        /// Its name.
+        name: String,
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Files, in order.
+    File {
+        /// Their lines; absent once they are read to the end.
+        blocks: Option<LineBlocks>,
+        /// Arrival of every line: the start of the run.
+        arrival: Micros,
+        /// The name that raw records carry in `stream`.
+        name: String,
+    },
+}
+
+/// Records at hand.
+pub enum Batch {
+    /// None.
+    Empty,
+    /// Records of a stream.
+    Records(std::vec::IntoIter<Record>),
+    /// Whole lines of a file.
+    Lines(LineBlock),
+}
+
+/// What a read told besides records.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Found {
+    /// Nothing lies beyond the batch now.
+    pub at_tip: bool,
+    /// Nothing will ever lie beyond the batch.
+    pub at_end: bool,
+    /// Records lost before the batch.
+    pub gap: Option<Gap>,
+    /// The stream's clock.
+    pub clock: Option<Micros>,
+}
+
+impl Input {
+    /// The next batch after a position.
+    pub async fn read(&mut self, after: Position, limit: ReadLimit) -> Result<(Batch, Found)> {
+        match self {
+            Input::Stream { stream, shard, .. } => {
+                let from = if after == Position::START { ReadFrom::Start } else { ReadFrom::After(after) };
+                let read = stream.read(shard, from, limit).await?;
+                let found = Found { at_tip: read.at_tip, at_end: read.at_end, gap: read.gap, clock: Some(read.clock) };
+                let batch =
+                    if read.records.is_empty() { Batch::Empty } else { Batch::Records(read.records.into_iter()) };
+                Ok((batch, found))
+            }
+            Input::File { blocks, .. } => {
+                let read_before = after.sequence.as_u64().unwrap_or(u64::MAX);
+                while let Some(open) = blocks {
+                    match open.next() {
+                        None => *blocks = None,
+                        Some(Err(error)) => return Err(ConsumerError::Input(error.to_string())),
+                        // A run that is continued passes over whole blocks that are stored already.
+                        Some(Ok(block)) if block.first_line + block.line_count <= read_before + 1 => {}
+                        Some(Ok(block)) => return Ok((Batch::Lines(after_line(block, read_before)), Found::default())),
+                    }
+                }
+                Ok((Batch::Empty, Found { at_tip: true, at_end: true, ..Found::default() }))
+            }
+        }
+    }
+}
+
+/// What of a block lies after a line.
+fn after_line(block: LineBlock, read_before: u64) -> LineBlock {
+    if block.first_line > read_before {
+        return block;
+    }
+    match block.lines().find(|line| line.number > read_before) {
+        Some(line) => rest_from(&block, line.number, line.offset),
+        // Only blank lines are left.
+        None => LineBlock { bytes: block.bytes.slice(block.bytes.len()..), ..block },
+    }
+}
+
+/// The rest of a block from one of its lines on.
+pub fn rest_from(block: &LineBlock, number: u64, offset: u64) -> LineBlock {
+    let passed = number - block.first_line;
+    LineBlock {
+        bytes: block.bytes.slice((offset - block.offset) as usize..),
+        first_line: number,
+        first_line_in_source: block.first_line_in_source + passed,
+        line_count: block.line_count - passed,
+        offset,
+        ..block.clone()
+    }
+}
+
+/// A line's position in the shard `file`.
+pub fn line_position(number: u64) -> Position {
+    Position { sequence: SequenceNumber::from(number), sub_sequence: 0 }
+}

@@ -1,0 +1,187 @@
+//! What a lake holds already, and opening one shard of it.
+
+use crate::draft::{finish_raw, spans};
+use crate::env::Env;
+use crate::error::{ConsumerError, Result};
+use crate::log::{read_entry, read_side, take_over};
+use crate::options::Options;
+use crate::registry::Registry;
+use crate::restore::{restore, restore_parents, source_kind};
+use authpulse_engine::{Settings, Shard};
+use authpulse_event::time::{SECOND, format_rfc3339};
+use authpulse_event::{HashRange, Position, ShardId};
+use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, Inherited, Side, Source, StoredTimeRules};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Entries read from a journal at once.
+const ENTRIES_AT_ONCE: usize = 100;
+
+/// A lake as its journals describe it.
+pub struct Opened {
+    /// What shards know of each other.
+    pub registry: Arc<Registry>,
+    /// The last entry of each shard.
+    pub tails: BTreeMap<ShardId, Entry>,
+}
+
+/// Reads all journals.
+///
+/// # Errors
+/// An entry cannot be read, or the lake was made under other settings than these.
+pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
+    let registry = Arc::new(Registry::new(options.engine.time.lookback_days));
+    let mut tails = BTreeMap::new();
+    for shard in env.journal.shards().await? {
+        let mut from = 1;
+        loop {
+            let entries = env.journal.list(&shard, from, ENTRIES_AT_ONCE).await?;
+            let Some((last, _)) = entries.last() else { break };
+            from = last + 1;
+            for (n, body) in entries {
+                let entry = Entry::decode(&shard, n, &body)?;
+                let side = if entry.takes_over { Side::default() } else { read_side(env, &entry).await? };
+                registry.stored(&entry, &side)?;
+                tails.insert(shard.clone(), entry);
+            }
+        }
+    }
+    if let Some(tail) = tails.values().next() {
+        check_settings(&tail.time_rules, &options.engine)?;
+    }
+    Ok(Opened { registry, tails })
+}
+
+/// Refuses settings under which new rows could not be compared with those in the lake.
+///
+/// # Errors
+/// Names every setting that differs, with both values.
+pub fn check_settings(stored: &StoredTimeRules, settings: &Settings) -> Result<()> {
+    let now = StoredTimeRules::from(&settings.time);
+    let seconds = |micros: i64| format!("{} s", micros as f64 / SECOND as f64);
+    let mut faults = Vec::new();
+    let mut compare = |name: &str, lake: String, asked: String| {
+        if lake != asked {
+            faults.push(format!("{name} is {asked}, the lake was made with {lake}"));
+        }
+    };
+    compare("base", format_rfc3339(stored.base), format_rfc3339(now.base));
+    compare("tolerance", seconds(stored.tolerance), seconds(now.tolerance));
+    compare("lookback", format!("{} days", stored.lookback_days), format!("{} days", now.lookback_days));
+    compare("settle", seconds(stored.settle), seconds(now.settle));
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let hint = "old and new rows could not be compared: set it back, or use another lake";
+    Err(ConsumerError::Refused(format!("{}; {hint}", faults.join("; "))))
+}
+
+/// The made-up entry before a shard's first.
+pub fn entry_zero(key: &ShardId, source: Source, range: HashRange, options: &Options) -> Entry {
+    Entry {
+        format: FORMAT,
+        shard: key.to_string(),
+        n: 0,
+        epoch: 1,
+        commit_id: String::new(),
+        written_at: 0,
+        takes_over: false,
+        source,
+        range: range.to_string(),
+        inherits: Vec::new(),
+        from: Position::START.into(),
+        to: Position::START.into(),
+        counts: EntryCounts::default(),
+        watermark: None,
+        rises: Vec::new(),
+        newest_accepted: None,
+        last_accepted_live: false,
+        hours_through: None,
+        shares_through: None,
+        score_spans: spans(&[(range, None)]),
+        daily_through: None,
+        waiting: Vec::new(),
+        side: Side::default(),
+        side_file: None,
+        files: Vec::new(),
+        raw: Vec::new(),
+        raw_done: 0,
+        snapshot: Vec::new(),
+        last_snapshot: 0,
+        gaps: Vec::new(),
+        read_to_end: false,
+        settled: false,
+        end: false,
+        sealed: None,
+        time_rules: (&options.engine.time).into(),
+        rule_set: options.engine.rules.digest(),
+        backfill: None,
+    }
+}
+
+/// A shard's last entry and its state as of that entry.
+pub struct OpenedShard {
+    /// The last entry, or [`entry_zero`].
+    pub last: Entry,
+    /// The state.
+    pub shard: Shard,
+    /// For an heir without an entry: whom it inherits from.
+    pub inherits: Vec<Inherited>,
+}
+
+/// Takes over a shard that has entries: fences the former owner, finishes its raw files, rebuilds the state.
+///
+/// # Errors
+/// Another owner was first, or something stored cannot be read.
+pub async fn open_existing(env: &Env, options: &Options, registry: &Registry, tail: Entry) -> Result<OpenedShard> {
+    let key = ShardId::new(&tail.shard);
+    let raw_done = tail.raw_done;
+    let last = take_over(env, &key, tail).await?;
+    for n in raw_done + 1..last.n {
+        if let Some(entry) = read_entry(env, &key, n).await? {
+            finish_raw(env, &entry).await?;
+        }
+    }
+    // What the former owner stored since the registry was filled.
+    let known = registry.view(&key).map_or(0, |view| view.last);
+    for n in known + 1..=last.n {
+        if let Some(entry) = read_entry(env, &key, n).await? {
+            let side = if entry.takes_over { Side::default() } else { read_side(env, &entry).await? };
+            registry.stored(&entry, &side)?;
+        }
+    }
+    let shard = restore(env, &options.engine, &last, last.hash_range()?).await?;
+    Ok(OpenedShard { last, shard, inherits: Vec::new() })
+}
+
+/// Begins a shard that has no entry: empty, or as the heir of `parents`.
+///
+/// # Errors
+/// The parents' state cannot be rebuilt.
+pub async fn open_new(
+    env: &Env,
+    options: &Options,
+    key: &ShardId,
+    source: Source,
+    range: HashRange,
+    parents: Vec<Inherited>,
+) -> Result<OpenedShard> {
+    let mut last = entry_zero(key, source.clone(), range, options);
+    if parents.is_empty() {
+        let shard = Shard::new(options.engine.clone(), source_kind(&source), range);
+        return Ok(OpenedShard { last, shard, inherits: Vec::new() });
+    }
+    let ends = parents.iter().map(|p| (ShardId::new(&p.shard), p.n));
+    let states = restore_parents(env, &options.engine, ends.clone(), range).await?;
+    let shard = Shard::inherit(options.engine.clone(), range, states);
+    last.counts.waiting = shard.waiting().len() as u64;
+    last.counts.unscored = shard.unscored_len() as u64;
+    if range.first == 0 {
+        for (parent, n) in ends {
+            if let Some(end) = read_entry(env, &parent, n).await? {
+                last.daily_through = last.daily_through.max(end.daily_through);
+            }
+        }
+    }
+    Ok(OpenedShard { last, shard, inherits: parents })
+}

@@ -1,0 +1,63 @@
+//! How the consumer runs: nothing here changes a row.
+
+use authpulse_engine::Settings;
+use authpulse_event::Micros;
+use authpulse_event::time::SECOND;
+use authpulse_lake::EncodeOptions;
+
+/// All options of a consumer.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What decides rows.
+    pub engine: Settings,
+    /// An entry is stored, and its files roll, at this many rows. More make larger files and a longer catch-up after a crash.
+    pub entry_rows: u64,
+    /// An entry is stored, and its files roll, at this age of its oldest record. Shorter means fresher tables and more files.
+    pub entry_age: Micros,
+    /// An entry is stored at this many bytes of raw and rejected payload.
+    pub entry_bytes: u64,
+    /// Rows that are encoded as one piece of work; an entry is encoded by several threads in such pieces.
+    pub chunk_rows: usize,
+    /// Records taken from a stream in one read.
+    pub read_records: usize,
+    /// Bytes taken from a stream in one read.
+    pub read_bytes: usize,
+    /// How often the tables follow the journal.
+    pub commit_interval: Micros,
+    /// A state snapshot is taken at the first entry after this many curated rows.
+    pub snapshot_rows: u64,
+    /// A state snapshot is taken at the first entry after this long, if there were rows.
+    pub snapshot_age: Micros,
+    /// Size of a piece of a snapshot, before compression, in bytes.
+    pub snapshot_piece_bytes: usize,
+    /// How long a shard accepts nothing, at its tip, before its watermark may rise.
+    pub idle_after: Micros,
+    /// How often a shard at its tip is read again.
+    pub poll_interval: Micros,
+    /// Whether records are kept in the raw zone.
+    pub raw: bool,
+    /// How files are cut.
+    pub encode: EncodeOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            engine: Settings::default(),
+            entry_rows: 1_000_000,
+            entry_age: 10 * SECOND,
+            entry_bytes: 64 << 20,
+            chunk_rows: 250_000,
+            read_records: 10_000,
+            read_bytes: 8 << 20,
+            commit_interval: 30 * SECOND,
+            snapshot_rows: 20_000_000,
+            snapshot_age: 900 * SECOND,
+            snapshot_piece_bytes: 16 << 20,
+            idle_after: 60 * SECOND,
+            poll_interval: SECOND / 20,
+            raw: true,
+            encode: EncodeOptions::default(),
+        }
+    }
+}

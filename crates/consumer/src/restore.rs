@@ -1,0 +1,187 @@
+//! Rebuilding a shard's state from what is stored: the newest snapshot that can be read and the rows written since, or, where a
+//! snapshot or one of those files is lost, the whole curated table.
+
+use crate::env::Env;
+use crate::error::{ConsumerError, Result};
+use crate::log::{read_entry, read_side, sha256_hex};
+use authpulse_engine::{Restoring, Settings, Shard, SourceKind, StoredRow};
+use authpulse_event::{HashRange, ShardId};
+use authpulse_lake::entry::{Entry, EntryError, Source};
+use authpulse_lake::read::LiveFile;
+use authpulse_lake::{LakeError, StoreError, Table};
+use std::collections::BTreeSet;
+
+/// A decompressed piece is at most this large, in bytes.
+const MAX_PIECE_BYTES: usize = 1 << 31;
+
+/// The kind of input behind an entry.
+pub fn source_kind(source: &Source) -> SourceKind {
+    match source {
+        Source::File => SourceKind::File,
+        Source::Stream { .. } => SourceKind::Stream,
+    }
+}
+
+/// Rebuilds the shard as of `tail`, its last entry; only the users within `range`.
+pub async fn restore(env: &Env, settings: &Settings, tail: &Entry, range: HashRange) -> Result<Shard> {
+    match from_snapshot(env, settings, tail, range).await {
+        Ok(shard) => Ok(shard),
+        Err(Lost::Snapshot(why)) => {
+            tracing::warn!(shard = %tail.shard, %why, "the state is rebuilt from the curated table, which takes longer");
+            from_table(env, settings, tail, range).await
+        }
+        Err(Lost::Other(error)) => Err(error),
+    }
+}
+
+/// Why a snapshot could not be used.
+enum Lost {
+    /// It, or a file written since, is lost: rebuild from the table.
+    Snapshot(String),
+    /// Anything else.
+    Other(ConsumerError),
+}
+
+impl<E: Into<ConsumerError>> From<E> for Lost {
+    fn from(error: E) -> Self {
+        match error.into() {
+            ConsumerError::Store(error @ StoreError::NotFound { .. }) => Lost::Snapshot(error.to_string()),
+            ConsumerError::Lake(error @ LakeError::Damaged { .. }) => Lost::Snapshot(error.to_string()),
+            ConsumerError::Entry(error @ EntryError::Damaged { .. }) => Lost::Snapshot(error.to_string()),
+            error => Lost::Other(error),
+        }
+    }
+}
+
+async fn from_snapshot(
+    env: &Env,
+    settings: &Settings,
+    tail: &Entry,
+    range: HashRange,
+) -> std::result::Result<Shard, Lost> {
+    let shard_id = ShardId::new(&tail.shard);
+    let side = read_side(env, tail).await?;
+    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
+    let mut next = tail.last_snapshot + 1;
+    if tail.last_snapshot > 0 {
+        let entry = entry_of(env, &shard_id, tail.last_snapshot).await?;
+        for piece in &entry.snapshot {
+            let part: HashRange = piece.range.parse().map_err(|cause| damaged(&piece.file.path, cause))?;
+            if part.intersect(&range).is_none() {
+                continue;
+            }
+            let bytes = env.store.get(&piece.file.path).await.map_err(ConsumerError::from)?;
+            if sha256_hex(&bytes) != piece.file.sha256 {
+                return Err(Lost::Snapshot(format!("the checksum of {} does not match", piece.file.path)));
+            }
+            let raw = zstd::stream::decode_all(&bytes[..]).map_err(|e| Lost::Snapshot(e.to_string()))?;
+            if raw.len() > MAX_PIECE_BYTES {
+                return Err(Lost::Snapshot(format!("{} is too large", piece.file.path)));
+            }
+            state.piece(&raw).map_err(|e| Lost::Snapshot(format!("{}: {e}", piece.file.path)))?;
+        }
+        let unscored: Vec<_> = read_side(env, &entry).await?.unscored.iter().map(|u| u.to_event()).collect();
+        state.unscored_at_snapshot(&unscored);
+    } else if let Some(first) = read_entry(env, &shard_id, 1).await?
+        && !first.inherits.is_empty()
+    {
+        // An heir without a snapshot of its own begins with its parents' ends.
+        let heir = inherited_users(env, settings, &first, range).await?;
+        let unscored = heir.named_unscored();
+        for piece in heir.snapshot(usize::MAX) {
+            state.piece(&piece.bytes).map_err(|e| Lost::Snapshot(e.to_string()))?;
+        }
+        state.unscored_at_snapshot(&unscored);
+    }
+    while next <= tail.n {
+        let entry = entry_of(env, &shard_id, next).await?;
+        for file in entry.files.iter().filter(|f| f.table == Table::Curated) {
+            read_rows(env, &file.into(), &mut state).await?;
+        }
+        next += 1;
+    }
+    Ok(state.finish())
+}
+
+/// The users of a range as an heir's parents left them; without judging what waits.
+async fn inherited_users(env: &Env, settings: &Settings, first: &Entry, range: HashRange) -> Result<Shard> {
+    let parents =
+        restore_parents(env, settings, first.inherits.iter().map(|i| (ShardId::new(&i.shard), i.n)), range).await?;
+    Ok(Shard::inherit(settings.clone(), range, parents))
+}
+
+/// The state of some ended shards, each as far as `range` reaches.
+pub async fn restore_parents(
+    env: &Env,
+    settings: &Settings,
+    parents: impl Iterator<Item = (ShardId, u64)>,
+    range: HashRange,
+) -> Result<Vec<Shard>> {
+    let mut shards = Vec::new();
+    for (parent, n) in parents {
+        let end = read_entry(env, &parent, n).await?.ok_or_else(|| missing(&parent, n))?;
+        if let Some(part) = end.hash_range()?.intersect(&range) {
+            shards.push(Box::pin(restore(env, settings, &end, part)).await?);
+        }
+    }
+    Ok(shards)
+}
+
+async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRange) -> Result<Shard> {
+    let side = read_side(env, tail).await?;
+    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
+    let table = env.lake.live_files(Table::Curated).await?;
+    for file in &table.files {
+        read_rows(env, file, &mut state).await?;
+    }
+    // Entries that the table does not hold yet, of this shard and of those it came from.
+    let mut pending = vec![ShardId::new(&tail.shard)];
+    let mut seen = BTreeSet::new();
+    while let Some(shard) = pending.pop() {
+        if !seen.insert(shard.clone()) {
+            continue;
+        }
+        if let Some(first) = read_entry(env, &shard, 1).await? {
+            pending.extend(first.inherits.iter().map(|i| ShardId::new(&i.shard)));
+        }
+        let last = if shard.as_str() == tail.shard { Some(tail.n) } else { env.journal.tail(&shard).await? };
+        for n in table.applied.get(&shard).copied().unwrap_or(0) + 1..=last.unwrap_or(0) {
+            let entry = entry_of(env, &shard, n).await?;
+            for file in entry.files.iter().filter(|f| f.table == Table::Curated) {
+                read_rows(env, &file.into(), &mut state).await?;
+            }
+        }
+    }
+    Ok(state.finish())
+}
+
+async fn read_rows(env: &Env, file: &LiveFile, state: &mut Restoring) -> Result<()> {
+    for batch in env.lake.read_curated(file, None).await? {
+        for row in batch?.iter() {
+            state.row(&StoredRow {
+                event_id: row.event_id,
+                time: row.event_time,
+                user: row.user_id,
+                computer: row.computer_id,
+                score: u8::try_from(row.risk_score).unwrap_or(u8::MAX),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn entry_of(env: &Env, shard: &ShardId, n: u64) -> Result<Entry> {
+    read_entry(env, shard, n).await?.ok_or_else(|| missing(shard, n))
+}
+
+fn missing(shard: &ShardId, n: u64) -> ConsumerError {
+    EntryError::Damaged {
+        what: format!("entry {n} of shard {shard}"),
+        cause: "it is missing from the journal".to_owned(),
+    }
+    .into()
+}
+
+fn damaged(path: &str, cause: String) -> ConsumerError {
+    EntryError::Damaged { what: format!("the reference to {path}"), cause }.into()
+}

@@ -1,0 +1,270 @@
+//! The long-running consumer of a stream: which shards to work on, when heirs start, when it is done.
+
+use crate::env::Env;
+use crate::error::{ConsumerError, Result};
+use crate::input::Input;
+use crate::log::read_tail;
+use crate::open::{Opened, open_existing, open_lake, open_new};
+use crate::options::Options;
+use crate::poison::Poison;
+use crate::registry::{Registry, ShardView};
+use crate::worker::{Goal, Start, Worker};
+use authpulse_event::{Position, ShardId};
+use authpulse_lake::entry::{Entry, Inherited, Source};
+use authpulse_stream::{ShardDescription, Stream, StreamDescription};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// When the service ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Only when the stream is closed, and then sealed.
+    Run,
+    /// At the tips found at its start; what is open stays open.
+    UntilCaughtUp,
+    /// At the tips found at its start; seals.
+    Seal,
+}
+
+/// See the module.
+pub struct Service {
+    env: Env,
+    options: Arc<Options>,
+    stream: Arc<dyn Stream>,
+    description: StreamDescription,
+    mode: Mode,
+    registry: Arc<Registry>,
+    poison: Arc<Poison>,
+    shards: Vec<ShardDescription>,
+    tips: BTreeMap<ShardId, Position>,
+    /// Shards that have a worker, or had one that is done.
+    started: BTreeSet<ShardId>,
+}
+
+impl Service {
+    /// Reads the lake and the stream, and checks that they go together.
+    ///
+    /// # Errors
+    /// They do not, or one cannot be read.
+    pub async fn open(env: Env, options: Arc<Options>, stream: Arc<dyn Stream>, mode: Mode) -> Result<Service> {
+        env.lake.ensure_tables().await?;
+        let Opened { registry, tails } = open_lake(&env, &options).await?;
+        refuse_unfinished_backfill(&tails)?;
+        let description = stream.describe().await?;
+        let shards = stream.shards().await?;
+        let mut tips = BTreeMap::new();
+        if mode != Mode::Run {
+            for shard in &shards {
+                tips.insert(shard.id.clone(), stream.tip(&shard.id).await?);
+            }
+        }
+        let mut service = Service {
+            env,
+            options,
+            stream,
+            description,
+            mode,
+            registry,
+            poison: Arc::default(),
+            shards,
+            tips,
+            started: BTreeSet::new(),
+        };
+        service.publish_topology();
+        service.refuse_other_open_stream()?;
+        service.skip_what_is_sealed().await?;
+        Ok(service)
+    }
+
+    /// What shards know of each other.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The stream as it was at the last look.
+    pub fn description(&self) -> &StreamDescription {
+        &self.description
+    }
+
+    /// The name of a shard's journal: the same shard name in another stream is another shard.
+    pub fn key(&self, shard: &ShardId) -> ShardId {
+        journal_key(&self.description, shard)
+    }
+
+    fn source(&self, shard: &ShardId) -> Source {
+        Source::Stream {
+            name: self.description.name.clone(),
+            created: self.description.created,
+            shard_id: shard.to_string(),
+        }
+    }
+
+    fn is_own(&self, source: &Source) -> bool {
+        matches!(source, Source::Stream { name, created, .. }
+            if *name == self.description.name && *created == self.description.created)
+    }
+
+    /// Looks for new shards. Only a service without a goal follows splits and merges that happen after its start.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    pub async fn refresh(&mut self) -> Result<()> {
+        if self.mode == Mode::Run {
+            self.description = self.stream.describe().await?;
+            let shards = self.stream.shards().await?;
+            if shards != self.shards {
+                self.shards = shards;
+                self.publish_topology();
+            }
+        }
+        Ok(())
+    }
+
+    fn publish_topology(&self) {
+        let mut topology: BTreeMap<ShardId, Vec<ShardId>> = BTreeMap::new();
+        for shard in &self.shards {
+            topology.entry(self.key(&shard.id)).or_default();
+            for parent in &shard.parents {
+                // A parent that the stream has forgotten is no part of the input any more.
+                if self.shards.iter().any(|s| s.id == *parent) {
+                    topology.entry(self.key(parent)).or_default().push(self.key(&shard.id));
+                }
+            }
+        }
+        self.registry.set_topology(topology);
+    }
+
+    fn refuse_other_open_stream(&self) -> Result<()> {
+        for (key, view) in self.registry.leaves() {
+            if let Source::Stream { name, .. } = &view.source
+                && !self.is_own(&view.source)
+                && view.sealed.is_none()
+            {
+                return Err(ConsumerError::Refused(format!(
+                    "the lake follows the stream '{name}' (shard {key}), which is not sealed: seal it first with \
+                     `authpulse consume --seal`, or use another lake for this stream"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A closed stream that is sealed whole needs no worker, and no entry that says so once more.
+    async fn skip_what_is_sealed(&mut self) -> Result<()> {
+        if !self.description.closed || !self.registry.all_leaves(|_, view| view.sealed.is_some()) {
+            return Ok(());
+        }
+        for shard in &self.shards {
+            let Some(tail) = read_tail(&self.env, &self.key(&shard.id)).await? else { return Ok(()) };
+            if tail.position()? < self.stream.tip(&shard.id).await? {
+                return Ok(());
+            }
+        }
+        self.started.extend(self.shards.iter().map(|s| s.id.clone()));
+        Ok(())
+    }
+
+    /// Opens the shards that can be worked on now and have no worker yet.
+    ///
+    /// # Errors
+    /// A shard cannot be taken over or rebuilt.
+    pub async fn start_ready(&mut self) -> Result<Vec<Worker>> {
+        let mut workers = Vec::new();
+        for shard in self.shards.clone() {
+            if self.started.contains(&shard.id) {
+                continue;
+            }
+            let key = self.key(&shard.id);
+            let opened = match read_tail(&self.env, &key).await? {
+                Some(tail) if tail.end => {
+                    self.started.insert(shard.id);
+                    continue;
+                }
+                Some(tail) => open_existing(&self.env, &self.options, &self.registry, tail).await?,
+                None => {
+                    let Some(parents) = self.parents_of_new(&shard)? else { continue };
+                    let source = self.source(&shard.id);
+                    open_new(&self.env, &self.options, &key, source, shard.range, parents).await?
+                }
+            };
+            let goal = match (self.mode, self.tips.get(&shard.id)) {
+                (Mode::UntilCaughtUp, Some(tip)) => Goal::Until(*tip),
+                (Mode::Seal, Some(tip)) => Goal::SealAt(*tip),
+                _ => Goal::Forever,
+            };
+            let start = Start {
+                key,
+                name: shard.id.clone(),
+                last: opened.last,
+                inherits: opened.inherits,
+                shard: opened.shard,
+                input: Input::Stream {
+                    stream: self.stream.clone(),
+                    name: self.description.name.clone(),
+                    shard: shard.id.clone(),
+                },
+                goal,
+            };
+            let (env, options) = (self.env.clone(), self.options.clone());
+            workers.push(Worker::new(env, options, self.registry.clone(), self.poison.clone(), start)?);
+            self.started.insert(shard.id);
+        }
+        Ok(workers)
+    }
+
+    /// A worker was dropped: its shard is opened anew by the next [`Service::start_ready`].
+    pub fn restart(&mut self, key: &ShardId) {
+        let description = &self.description;
+        self.started.retain(|shard| journal_key(description, shard) != *key);
+    }
+
+    /// Whether every shard is started, so that nothing is left once all workers are done.
+    pub fn all_started(&self) -> bool {
+        self.shards.iter().all(|shard| self.started.contains(&shard.id))
+    }
+
+    /// Whom a shard without entries inherits from; `None` while it cannot start.
+    fn parents_of_new(&self, shard: &ShardDescription) -> Result<Option<Vec<Inherited>>> {
+        let known: Vec<&ShardId> =
+            shard.parents.iter().filter(|parent| self.shards.iter().any(|s| s.id == **parent)).collect();
+        if known.is_empty() {
+            // A first shard: what the lake read before this stream lives on in it.
+            return Ok(Some(self.earlier_input()));
+        }
+        let mut parents = Vec::new();
+        for parent in known {
+            match self.registry.view(&self.key(parent)) {
+                Some(view) if view.end => parents.push(Inherited { shard: self.key(parent).to_string(), n: view.last }),
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(parents))
+    }
+
+    /// The last shards of what the lake read before this stream: a backfill, or an earlier stream.
+    fn earlier_input(&self) -> Vec<Inherited> {
+        let views = self.registry.views();
+        let others: BTreeMap<&ShardId, &ShardView> = views.iter().filter(|(_, v)| !self.is_own(&v.source)).collect();
+        let parents: BTreeSet<&ShardId> = others.values().flat_map(|view| &view.inherited).collect();
+        let leaves = others.into_iter().filter(|(key, _)| !parents.contains(key));
+        leaves.map(|(key, view)| Inherited { shard: key.to_string(), n: view.last }).collect()
+    }
+}
+
+/// See [`Service::key`].
+pub fn journal_key(stream: &StreamDescription, shard: &ShardId) -> ShardId {
+    ShardId::new(format!("{shard}@{}.{}", stream.name, stream.created))
+}
+
+/// While a backfill is unfinished, its history would come after the stream's events.
+fn refuse_unfinished_backfill(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
+    let Some(backfill) = tails.get(&ShardId::file()).and_then(|tail| tail.backfill.as_ref()) else { return Ok(()) };
+    if backfill.finished {
+        return Ok(());
+    }
+    let names: Vec<&str> = backfill.files.iter().map(|f| f.name.as_str()).collect();
+    Err(ConsumerError::Refused(format!(
+        "the lake's backfill of {} is not finished: run the same `authpulse backfill` again first, it continues where it stopped",
+        names.join(", ")
+    )))
+}

@@ -1,0 +1,748 @@
+//! One shard: read, judge, score, store, again and again.
+//!
+//! ```text
+//!                  .------------------- Reading ------------------.
+//!                  | at its end, has children   | at its end, none | target tip reached
+//!                  v                            v                  v
+//!                Parent --(all parents of      Ended             (until caught up) --> Done
+//!                  |       its heirs ended)     | all leaves read to their ends
+//!                  v                            v
+//!                Done                         Settled --(all settled)--> Risen --(all scored, all written)--> Done
+//! ```
+//!
+//! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
+
+use crate::draft::{Closing, Draft, Finish};
+use crate::env::{Env, start};
+use crate::error::{ConsumerError, Result};
+use crate::input::{Batch, Found, Input, line_position, rest_from};
+use crate::options::Options;
+use crate::poison::Poison;
+use crate::registry::Registry;
+use crate::sink::Decision;
+use authpulse_engine::settings::UNSCORED_MAX;
+use authpulse_engine::{Incoming, Output, Shard};
+use authpulse_event::parse::too_long;
+use authpulse_event::{Day, Invalid, MAX_RECORD_BYTES, Micros, Position, ShardId, parse_line, parse_record};
+use authpulse_lake::RawRecord;
+use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
+use authpulse_stream::ReadLimit;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use std::sync::Arc;
+
+/// Records judged between two looks at the board and the draft.
+const JUDGE_STRIDE: usize = 1_024;
+/// Room left below [`UNSCORED_MAX`] for events that waited and go on all at once.
+const UNSCORED_SLACK: usize = 16;
+/// Rows from which on an entry is stored as soon as it can publish a share: early enough that the next day's scoring seldom waits.
+const SHARE_ROWS: u64 = 50_000;
+
+/// When a worker is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Never.
+    Forever,
+    /// At this position, leaving open what is open.
+    Until(Position),
+    /// At this position, sealing.
+    SealAt(Position),
+    /// At the end of the files, leaving open what is open.
+    EndKeepOpen,
+}
+
+/// Where a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It reads.
+    Reading,
+    /// It was read to its end and has children that cannot start yet.
+    Parent,
+    /// It was read to its end and is to be sealed.
+    Ended,
+    /// What waited is settled.
+    Settled,
+    /// Its watermark rose to the seal.
+    Risen,
+    /// It has nothing more to do.
+    Done,
+}
+
+/// What a step achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Something; step again at once.
+    Worked,
+    /// Nothing, until the stream or another shard brings news.
+    Idle,
+    /// Everything.
+    Done,
+}
+
+/// How a worker begins.
+pub struct Start {
+    /// Names the journal.
+    pub key: ShardId,
+    /// What rows carry in `shard_id`.
+    pub name: ShardId,
+    /// The last entry; a made-up entry 0 for a shard that has none.
+    pub last: Entry,
+    /// In an heir that has no entry yet: whom it inherits from.
+    pub inherits: Vec<Inherited>,
+    /// The state as of `last`.
+    pub shard: Shard,
+    /// What to read.
+    pub input: Input,
+    /// When to stop.
+    pub goal: Goal,
+}
+
+/// See the module.
+pub struct Worker {
+    env: Env,
+    options: Arc<Options>,
+    registry: Arc<Registry>,
+    poison: Arc<Poison>,
+    key: ShardId,
+    name: ShardId,
+    goal: Goal,
+    phase: Phase,
+    input: Input,
+    batch: Batch,
+    found: Found,
+    shard: Shard,
+    out: Output,
+    position: Position,
+    draft: Draft,
+    /// The last entry stored.
+    last: Entry,
+    in_flight: Option<BoxFuture<'static, Option<Result<Entry>>>>,
+    inherits: Vec<Inherited>,
+    backfill: Option<Backfill>,
+    daily_through: Option<Day>,
+    accepted_at: Micros,
+    stored_at: Micros,
+    clock_before: Option<Micros>,
+    rows_since_snapshot: u64,
+    snapshot_at: Micros,
+    /// The two newest snapshots' entries; older ones are removed.
+    snapshots: Vec<u64>,
+}
+
+impl Worker {
+    /// A worker over a shard's state. The caller has taken the shard over.
+    pub fn new(
+        env: Env,
+        options: Arc<Options>,
+        registry: Arc<Registry>,
+        poison: Arc<Poison>,
+        start: Start,
+    ) -> Result<Worker> {
+        let position = start.last.position()?;
+        let now = env.clock.now();
+        let mut worker = Worker {
+            draft: Draft::new(&env, position),
+            env,
+            options,
+            registry,
+            poison,
+            key: start.key,
+            name: start.name,
+            goal: start.goal,
+            phase: Phase::Reading,
+            input: start.input,
+            batch: Batch::Empty,
+            found: Found::default(),
+            shard: start.shard,
+            out: Output::default(),
+            position,
+            backfill: start.last.backfill.clone(),
+            daily_through: start.last.daily_through.map(Day),
+            last: start.last,
+            in_flight: None,
+            inherits: start.inherits,
+            accepted_at: now,
+            stored_at: now,
+            clock_before: None,
+            rows_since_snapshot: 0,
+            snapshot_at: now,
+            snapshots: Vec::new(),
+        };
+        if worker.last.last_snapshot > 0 {
+            worker.snapshots.push(worker.last.last_snapshot);
+        }
+        if !worker.inherits.is_empty() {
+            worker.shard.judge_inherited(&mut worker.out);
+        }
+        Ok(worker)
+    }
+
+    /// The journal it writes.
+    pub fn key(&self) -> &ShardId {
+        &self.key
+    }
+    /// Where it is.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+    /// The position after the last record judged.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+    /// The last entry stored.
+    pub fn last_entry(&self) -> &Entry {
+        &self.last
+    }
+    /// The state.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+    /// The state of the backfill that its entries carry.
+    pub fn set_backfill(&mut self, backfill: Backfill) {
+        self.backfill = Some(backfill);
+    }
+
+    /// Does a bounded piece of work.
+    ///
+    /// # Errors
+    /// The worker cannot go on and must be dropped; what it had not stored never happened.
+    pub async fn step(&mut self) -> Result<Progress> {
+        if !self.inherits.is_empty() {
+            // An heir's first entry: publishes what its parents could not.
+            self.store(Marks::default()).await?;
+            return Ok(Progress::Worked);
+        }
+        let scored = self.score();
+        let progress = match self.phase {
+            Phase::Reading => self.read().await?,
+            Phase::Parent => self.wait_for_heirs().await?,
+            Phase::Ended => self.wait_for_ends().await?,
+            Phase::Settled => self.wait_for_settled().await?,
+            Phase::Risen => self.finish_seal().await?,
+            Phase::Done => Progress::Done,
+        };
+        Ok(if scored && progress == Progress::Idle { Progress::Worked } else { progress })
+    }
+
+    /// Stores what is decided and stops.
+    ///
+    /// # Errors
+    /// As for [`Worker::step`].
+    pub async fn stop(&mut self) -> Result<()> {
+        if self.phase != Phase::Done {
+            self.land().await?;
+            self.score();
+            if self.has_news() {
+                self.store(Marks::default()).await?;
+            }
+            self.phase = Phase::Done;
+        }
+        self.land().await
+    }
+
+    /// One more round for a worker that has reached its goal, now that others have stored theirs: tells whether it stored.
+    ///
+    /// # Errors
+    /// As for [`Worker::step`].
+    pub async fn store_what_became_ready(&mut self) -> Result<bool> {
+        self.land().await?;
+        let scored = self.score();
+        let news = scored || self.shard.has_rows_to_write() || self.shard.has_share_to_publish() || self.has_day();
+        if news {
+            self.store(Marks::default()).await?;
+            self.land().await?;
+        }
+        Ok(news)
+    }
+
+    async fn read(&mut self) -> Result<Progress> {
+        if self.shard.unscored_len() >= UNSCORED_MAX - UNSCORED_SLACK {
+            return self.catch_up_scoring().await;
+        }
+        let mut others = None;
+        let mut clock = None;
+        if matches!(self.batch, Batch::Empty) {
+            // Taken before the read that finds the tip: what comes later cannot be made late by them.
+            others = self.registry.newest_watermark_of_others(&self.key);
+            clock = self.clock_before;
+            let room = UNSCORED_MAX - UNSCORED_SLACK - self.shard.unscored_len();
+            let limit = ReadLimit { records: self.options.read_records.min(room), bytes: self.options.read_bytes };
+            (self.batch, self.found) = self.input.read(self.position, limit).await?;
+            self.clock_before = self.found.clock;
+            self.note_gap();
+        }
+        let judged = self.judge_batch().await?;
+        if self.is_due() {
+            self.store(Marks::default()).await?;
+        }
+        if !matches!(self.batch, Batch::Empty) {
+            return Ok(Progress::Worked);
+        }
+        if self.found.at_end {
+            return self.reach_end().await;
+        }
+        match self.goal {
+            Goal::Until(tip) if self.position >= tip => {
+                self.stop().await?;
+                return Ok(Progress::Done);
+            }
+            Goal::SealAt(tip) if self.position >= tip => return self.reach_end().await,
+            _ => {}
+        }
+        if judged || !self.found.at_tip {
+            return Ok(Progress::Worked);
+        }
+        self.idle(others, clock).await
+    }
+
+    /// Judges what is at hand, until the entry is full or scoring is too far behind; tells whether there was anything.
+    async fn judge_batch(&mut self) -> Result<bool> {
+        let mut judged = false;
+        loop {
+            let n = match std::mem::replace(&mut self.batch, Batch::Empty) {
+                Batch::Empty => 0,
+                Batch::Records(records) => self.judge_records(records)?,
+                Batch::Lines(block) => self.judge_lines(block)?,
+            };
+            judged |= n > 0;
+            if n > 0 {
+                self.draft.opened.get_or_insert(self.env.clock.now());
+            }
+            self.score();
+            self.collect();
+            if self.out.scored.len() >= self.options.chunk_rows {
+                let rows = std::mem::take(&mut self.out.scored);
+                self.draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
+            }
+            let full = self.is_full();
+            if n == 0 || full || self.shard.unscored_len() >= UNSCORED_MAX - UNSCORED_SLACK {
+                return Ok(judged);
+            }
+        }
+    }
+
+    fn judge_records(&mut self, mut records: std::vec::IntoIter<authpulse_stream::Record>) -> Result<usize> {
+        let mut n = 0;
+        while n < JUDGE_STRIDE {
+            let Some(record) = records.next() else { return Ok(n) };
+            n += 1;
+            let incoming = Incoming {
+                payload: &record.payload,
+                payload_bytes: record.payload.len() as u64,
+                position: record.position,
+                arrival: record.arrival,
+            };
+            self.judge(incoming, Some(&record.partition_key))?;
+            if self.options.raw {
+                self.keep_raw(record.payload, record.partition_key, record.position, record.arrival);
+            }
+        }
+        self.batch = Batch::Records(records);
+        Ok(n)
+    }
+
+    fn judge_lines(&mut self, block: authpulse_producer::input::LineBlock) -> Result<usize> {
+        let Input::File { arrival, .. } = self.input else { return Ok(0) };
+        let mut n = 0;
+        let mut lines = block.lines();
+        for line in lines.by_ref() {
+            if n == JUDGE_STRIDE {
+                self.batch = Batch::Lines(rest_from(&block, line.number, line.offset));
+                return Ok(n);
+            }
+            n += 1;
+            let position = line_position(line.number);
+            let incoming = Incoming { payload: line.bytes, payload_bytes: line.length, position, arrival };
+            self.judge(incoming, None)?;
+            if self.options.raw {
+                self.keep_raw(block.bytes.slice_ref(line.bytes), Bytes::new(), position, arrival);
+            }
+        }
+        self.position = line_position(block.first_line + block.line_count - 1);
+        Ok(n.max(1))
+    }
+
+    fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: Micros) {
+        self.draft.payload_bytes += payload.len() as u64;
+        let stream = match &self.input {
+            Input::Stream { name, .. } | Input::File { name, .. } => name.clone(),
+        };
+        let shard = self.name.clone();
+        self.draft.raw.push(RawRecord { stream, shard, position, partition_key, ingestion_time, payload });
+    }
+
+    /// Judges one record. A record on which the engine panicked three times is rejected without asking it again.
+    fn judge(&mut self, incoming: Incoming<'_>, partition_key: Option<&[u8]>) -> Result<()> {
+        let position = incoming.position;
+        if self.poison.gives_up(&self.key, position) {
+            self.shard.reject_failed(incoming, "the engine failed on this record three times", &mut self.out);
+            self.position = position;
+            return Ok(());
+        }
+        let base = self.options.engine.time.base;
+        let (shard, out, inspect) = (&mut self.shard, &mut self.out, self.env.inspect.as_deref());
+        let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            if let Some(inspect) = inspect {
+                inspect(incoming.payload);
+            }
+            let parsed = if incoming.payload_bytes > MAX_RECORD_BYTES as u64 {
+                Err::<_, Invalid>(too_long(incoming.payload_bytes))
+            } else {
+                match partition_key {
+                    Some(key) => parse_record(incoming.payload, key, base),
+                    None => parse_line(incoming.payload, base),
+                }
+            };
+            shard.judge(incoming, parsed, out);
+        }));
+        if let Err(panic) = judged {
+            // The state may be half changed: this worker is dropped, and the shard rebuilt from its journal.
+            self.poison.failed(&self.key, position);
+            let words = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            return Err(ConsumerError::Panicked { shard: self.key.clone(), position, words });
+        }
+        self.position = position;
+        Ok(())
+    }
+
+    /// Scores what can be scored and hands the decisions over; tells whether there were any.
+    fn score(&mut self) -> bool {
+        let before = self.out.scored.len();
+        if self.shard.unscored_len() > 0 {
+            let (shard, out) = (&mut self.shard, &mut self.out);
+            self.registry.with_board(|board| shard.score_ready(board, out));
+            let min_score = self.env.sink.min_score();
+            for scored in &self.out.scored[before..] {
+                if scored.score >= min_score {
+                    self.env.sink.decided(Decision {
+                        scored,
+                        user: self.shard.user_names().get(scored.event.user),
+                        computer: self.shard.computer_names().get(scored.event.computer),
+                        base: self.options.engine.time.base,
+                    });
+                }
+            }
+        }
+        self.out.scored.len() > before
+    }
+
+    /// Moves counts and dead letters into the draft.
+    fn collect(&mut self) {
+        let counts = std::mem::take(&mut self.out.counts);
+        if counts.received > counts.rejected_total() || counts.curated > 0 {
+            self.accepted_at = self.env.clock.now();
+        }
+        self.draft.counts.add(&counts);
+        self.draft.payload_bytes += self.out.rejected.iter().map(|r| r.payload.len() as u64).sum::<u64>();
+        self.draft.rejected.append(&mut self.out.rejected);
+    }
+
+    fn note_gap(&mut self) {
+        // A gap without a record behind it is reported again, and may grow, by the next read.
+        let before = match &self.batch {
+            Batch::Records(records) => records.as_slice().first().map(|r| r.position),
+            _ => self.found.at_end.then_some(self.position),
+        };
+        let (Some(gap), Some(before)) = (self.found.gap.take(), before) else { return };
+        let records = gap.records;
+        tracing::warn!(shard = %self.key, after = %self.position, ?records, "records were gone from the stream before they were read");
+        self.draft.gaps.push(StoredGap { after: self.position.into(), before: before.into(), records });
+        self.draft.opened.get_or_insert(self.env.clock.now());
+    }
+
+    fn is_full(&self) -> bool {
+        let rows = self.draft.counts.curated + self.draft.counts.rejected_total();
+        rows >= self.options.entry_rows || self.draft.payload_bytes >= self.options.entry_bytes
+    }
+
+    /// Whether the entry in the making is to be stored now.
+    fn is_due(&self) -> bool {
+        let Some(opened) = self.draft.opened else { return false };
+        if self.is_full() || self.env.clock.now() - opened >= self.options.entry_age {
+            return true;
+        }
+        self.shard.has_share_to_publish()
+            && (self.draft.counts.curated >= SHARE_ROWS
+                || self.shard.unscored_len() >= UNSCORED_MAX / 2
+                || self.is_waited_for())
+    }
+
+    /// Whether another shard's scoring stands still for a day that this one could publish.
+    fn is_waited_for(&self) -> bool {
+        let passed = self.shard.watermark().map(|w| Day(Day::of(w).0 - 1));
+        self.registry.is_waited_for(self.last.shares_through.map(Day), passed)
+    }
+
+    /// Whether this shard writes the days' rows and there is a complete one.
+    fn has_day(&self) -> bool {
+        self.shard.range().first == 0 && self.registry.has_complete_day(self.daily_through)
+    }
+
+    /// Whether an entry would tell anything that the last one does not.
+    fn has_news(&self) -> bool {
+        !self.draft.is_empty()
+            || !self.out.scored.is_empty()
+            || self.out.counts != Default::default()
+            || self.has_rows()
+    }
+
+    fn has_rows(&self) -> bool {
+        self.shard.has_share_to_publish() || self.shard.has_rows_to_write() || self.has_day()
+    }
+
+    /// Scoring is too far behind: store what there is, say what is missing, and read on only when scoring has caught up.
+    async fn catch_up_scoring(&mut self) -> Result<Progress> {
+        let day = self.registry.with_board(|board| self.shard.waits_for_day(board));
+        self.registry.want(&self.key, day);
+        if self.in_flight.is_some() {
+            self.land().await?;
+            return Ok(Progress::Worked);
+        }
+        if self.has_news() {
+            self.store(Marks::default()).await?;
+            self.land().await?;
+            return Ok(Progress::Worked);
+        }
+        Ok(Progress::Idle)
+    }
+
+    /// Nothing to read for now: rise if nothing was accepted for long enough, and store what is due.
+    async fn idle(&mut self, others: Option<Micros>, clock: Option<Micros>) -> Result<Progress> {
+        self.land().await?;
+        let now = self.env.clock.now();
+        if now - self.accepted_at >= self.options.idle_after {
+            let tolerance = self.shard.settings().time.tolerance;
+            let live = clock.filter(|_| self.shard.last_accepted_live()).map(|clock| clock - tolerance);
+            self.rise(others.max(live), "idle");
+        }
+        self.store_while_waiting().await
+    }
+
+    /// For a shard that reads nothing: stores when somebody waits, or when there are rows and the last entry is old enough.
+    async fn store_while_waiting(&mut self) -> Result<Progress> {
+        let day = self.registry.with_board(|board| self.shard.waits_for_day(board));
+        self.registry.want(&self.key, day);
+        let own_day = day.is_some() && self.shard.has_share_to_publish();
+        let aged = self.env.clock.now() - self.stored_at >= self.options.entry_age;
+        let rows = self.has_rows() || !self.out.scored.is_empty();
+        if own_day || self.is_due() || (self.shard.has_share_to_publish() && self.is_waited_for()) || (aged && rows) {
+            self.store(Marks::default()).await?;
+            self.land().await?;
+            return Ok(Progress::Worked);
+        }
+        Ok(Progress::Idle)
+    }
+
+    fn rise(&mut self, to: Option<Micros>, cause: &str) {
+        let Some(to) = to else { return };
+        if self.shard.rise(to, &mut self.out) {
+            self.draft.opened.get_or_insert(self.env.clock.now());
+            self.draft.rises.push(Rise { after: self.position.into(), to, cause: cause.to_owned() });
+            self.collect();
+        }
+    }
+
+    /// Every record is judged.
+    async fn reach_end(&mut self) -> Result<Progress> {
+        if let Some(backfill) = &mut self.backfill {
+            backfill.finished = true;
+        }
+        if self.goal == Goal::EndKeepOpen {
+            // The last entry says that the files are read, whether it holds anything else or not.
+            self.store(Marks::default()).await?;
+            self.land().await?;
+            self.store_until_scored().await?;
+            self.phase = Phase::Done;
+            return Ok(Progress::Done);
+        }
+        let is_parent = !self.registry.children(&self.key).is_empty();
+        self.phase = if is_parent { Phase::Parent } else { Phase::Ended };
+        if is_parent && self.heirs_can_start() {
+            return self.store_end().await;
+        }
+        self.store(Marks { read_to_end: true, ..Marks::default() }).await?;
+        self.land().await?;
+        Ok(Progress::Worked)
+    }
+
+    /// Stores until nothing more can be scored without other shards.
+    async fn store_until_scored(&mut self) -> Result<()> {
+        while self.store_what_became_ready().await? {}
+        Ok(())
+    }
+
+    /// Whether every parent of every heir is read to its end; this one is.
+    fn heirs_can_start(&self) -> bool {
+        let children = self.registry.children(&self.key);
+        let parents = children.iter().flat_map(|child| self.registry.parents(child));
+        parents.into_iter().all(|p| p == self.key || self.registry.view(&p).is_some_and(|view| view.read_to_end))
+    }
+
+    async fn store_end(&mut self) -> Result<Progress> {
+        self.store(Marks { read_to_end: true, end: true, ..Marks::default() }).await?;
+        self.land().await?;
+        self.registry.want(&self.key, None);
+        self.phase = Phase::Done;
+        Ok(Progress::Done)
+    }
+
+    async fn wait_for_heirs(&mut self) -> Result<Progress> {
+        if self.heirs_can_start() {
+            return self.store_end().await;
+        }
+        let mut ancestors = std::collections::BTreeSet::new();
+        for child in self.registry.children(&self.key) {
+            ancestors.extend(self.registry.ancestors(&child));
+        }
+        ancestors.remove(&self.key);
+        self.rise(self.registry.newest_watermark_among(&ancestors), "ancestor");
+        self.store_while_ended().await
+    }
+
+    async fn wait_for_ends(&mut self) -> Result<Progress> {
+        if self.registry.all_leaves(|_, view| view.read_to_end) {
+            self.shard.settle(&mut self.out);
+            self.collect();
+            self.phase = Phase::Settled;
+            self.store(Marks { read_to_end: true, settled: true, ..Marks::default() }).await?;
+            self.land().await?;
+            return Ok(Progress::Worked);
+        }
+        self.rise(self.registry.newest_watermark_of_others(&self.key), "idle");
+        self.store_while_ended().await
+    }
+
+    /// As [`Worker::store_while_waiting`], under the mark that every record was read.
+    async fn store_while_ended(&mut self) -> Result<Progress> {
+        self.store_while_waiting().await
+    }
+
+    async fn wait_for_settled(&mut self) -> Result<Progress> {
+        if !self.registry.all_leaves(|_, view| view.settled) {
+            return self.store_while_ended().await;
+        }
+        let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
+        self.rise(seal, "seal");
+        self.phase = Phase::Risen;
+        self.store(Marks::default()).await?;
+        self.land().await?;
+        Ok(Progress::Worked)
+    }
+
+    /// After the last rise: score, write hours and days, and say that the shard is sealed.
+    async fn finish_seal(&mut self) -> Result<Progress> {
+        if self.shard.unscored_len() > 0 {
+            return self.store_while_ended().await;
+        }
+        let writes_days = self.shard.range().first == 0;
+        let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
+        if writes_days && seal.is_some() {
+            // Days are complete when every shard has published its scores.
+            let published = self.shard.has_rows_to_write() || !self.out.scored.is_empty();
+            if published {
+                self.store(Marks::default()).await?;
+                self.land().await?;
+            }
+            let key = self.key.clone();
+            if !self.registry.all_leaves(|leaf, view| *leaf == key || view.sealed.is_some()) {
+                return self.store_while_ended().await;
+            }
+        }
+        self.store(Marks { sealed: seal, ..Marks::default() }).await?;
+        self.land().await?;
+        self.registry.want(&self.key, None);
+        self.phase = Phase::Done;
+        Ok(Progress::Done)
+    }
+
+    /// Cuts the state and starts to store the next entry; waits for the one before.
+    async fn store(&mut self, marks: Marks) -> Result<()> {
+        self.land().await?;
+        self.score();
+        self.collect();
+        let rows = std::mem::take(&mut self.out.scored);
+        let next = Draft::new(&self.env, self.position);
+        let mut draft = std::mem::replace(&mut self.draft, next);
+        self.rows_since_snapshot += draft.counts.curated;
+        draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
+        let now = self.env.clock.now();
+        let cut = self.shard.cut();
+        let snapshot_due = self.rows_since_snapshot >= self.options.snapshot_rows
+            || (self.rows_since_snapshot > 0 && now - self.snapshot_at >= self.options.snapshot_age);
+        let snapshot = snapshot_due.then(|| self.shard.snapshot(self.options.snapshot_piece_bytes));
+        if snapshot_due {
+            (self.rows_since_snapshot, self.snapshot_at) = (0, now);
+        }
+        let days = if self.shard.range().first == 0 {
+            let (rows, through) = self.registry.complete_days(self.daily_through);
+            self.daily_through = through;
+            (rows, through.map(|d| d.0))
+        } else {
+            (Vec::new(), None)
+        };
+        let ended = !matches!(self.phase, Phase::Reading | Phase::Done);
+        let settled = matches!(self.phase, Phase::Settled | Phase::Risen);
+        let finish = Finish {
+            env: self.env.clone(),
+            options: self.options.clone(),
+            registry: self.registry.clone(),
+            shard: self.key.clone(),
+            shard_name: self.name.clone(),
+            last: self.last.clone(),
+            draft,
+            cut,
+            closing: Closing {
+                to: self.position,
+                days,
+                snapshot,
+                read_to_end: marks.read_to_end || ended,
+                settled: marks.settled || settled,
+                end: marks.end,
+                sealed: marks.sealed,
+                backfill: self.backfill.clone(),
+                inherits: std::mem::take(&mut self.inherits),
+            },
+            users: self.shard.user_names().view(),
+        };
+        self.stored_at = now;
+        self.in_flight = Some(start(&*self.env.work, finish.run()));
+        Ok(())
+    }
+
+    /// Waits until the entry under way is stored.
+    async fn land(&mut self) -> Result<()> {
+        let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
+        let bug = || ConsumerError::Bug { shard: self.key.clone(), what: "storing an entry" };
+        let entry = in_flight.await.ok_or_else(bug)??;
+        if !entry.snapshot.is_empty() {
+            self.snapshots.push(entry.n);
+            self.remove_old_snapshots().await?;
+        }
+        self.last = entry;
+        self.registry.forget_old_days();
+        Ok(())
+    }
+
+    /// Keeps the two newest snapshots.
+    async fn remove_old_snapshots(&mut self) -> Result<()> {
+        while self.snapshots.len() > 2 {
+            let n = self.snapshots.remove(0);
+            if let Some(entry) = crate::log::read_entry(&self.env, &self.key, n).await? {
+                for piece in &entry.snapshot {
+                    self.env.store.delete(&piece.file.path).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the next entry says about the shard's end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Marks {
+    read_to_end: bool,
+    settled: bool,
+    end: bool,
+    sealed: Option<Micros>,
+}

@@ -1,0 +1,130 @@
+//! Why an input cannot be read, and what to do about it.
+
+use std::io;
+
+use super::Format;
+
+/// A failure of an input. Whatever was read whole before it has been delivered; nothing after it is.
+///
+/// `name` is the path as given, or `standard input`. `read_bytes` counts bytes as they lie on disk, `line` is the
+/// number within that file of the last line that was read whole (0: none).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// Nothing was named.
+    #[error("no input named; give --input FILE, or - for standard input")]
+    NoSource,
+
+    /// `-` was given more than once.
+    #[error("standard input (-) is named {times} times; it can be read only once")]
+    StdinTwice {
+        /// How often.
+        times: usize,
+    },
+
+    /// No such file.
+    #[error("cannot open '{name}': no such file; check the path given with --input")]
+    NotFound {
+        /// The input.
+        name: String,
+    },
+
+    /// Not ours to read.
+    #[error("cannot open '{name}': permission denied; make it readable for this user")]
+    NoPermission {
+        /// The input.
+        name: String,
+    },
+
+    /// A directory was named.
+    #[error("'{name}' is a directory; name the files in it, in the order they are to be read")]
+    Directory {
+        /// The input.
+        name: String,
+    },
+
+    /// Any other failure to open.
+    #[error("cannot open '{name}': {source}")]
+    Open {
+        /// The input.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+
+    /// The first bytes are those of a packing that is not read here.
+    #[error(
+        "'{name}' is packed as {packing}, which is not read directly; unpack it first, or pipe it: {command} | … --input -"
+    )]
+    Unsupported {
+        /// The input.
+        name: String,
+        /// What it looks like.
+        packing: &'static str,
+        /// A command that writes its lines to standard output.
+        command: String,
+    },
+
+    /// The device or pipe failed.
+    #[error(
+        "cannot read '{name}' beyond byte {read_bytes} (after line {line}): {source}; check the disk or the pipe, then run again"
+    )]
+    Read {
+        /// The input.
+        name: String,
+        /// Bytes read.
+        read_bytes: u64,
+        /// Last whole line.
+        line: u64,
+        /// What the system says.
+        source: io::Error,
+    },
+
+    /// The compressed data stops before its own end.
+    #[error(
+        "'{name}' is cut off: its {format} data stops at byte {read_bytes} (after line {line}) without an end; \
+         it was probably not copied or downloaded completely: compare its size with the original and fetch it again"
+    )]
+    Truncated {
+        /// The input.
+        name: String,
+        /// The compression.
+        format: Format,
+        /// Bytes read, which is all there are.
+        read_bytes: u64,
+        /// Last whole line.
+        line: u64,
+    },
+
+    /// The compressed data contradicts itself.
+    #[error(
+        "'{name}' is damaged: its {format} data cannot be decoded near byte {read_bytes} (after line {line}): {source}; \
+         test it with `{format} -t`, and fetch it again"
+    )]
+    Damaged {
+        /// The input.
+        name: String,
+        /// The compression.
+        format: Format,
+        /// Bytes read, at most one buffer beyond the damage.
+        read_bytes: u64,
+        /// Last whole line.
+        line: u64,
+        /// What the decoder says.
+        source: io::Error,
+    },
+
+    /// The reading thread could not be started.
+    #[error("cannot start the thread that reads the input: {source}")]
+    Thread {
+        /// What the system says.
+        source: io::Error,
+    },
+
+    /// The reading thread ended without saying why. A bug here or in a decoder, never a clean end.
+    #[error("reading the input stopped unexpectedly in '{name}'; this is a bug, please report it")]
+    Stopped {
+        /// The input that was being read last, as far as known.
+        name: String,
+    },
+}

@@ -1,0 +1,87 @@
+//! Which compression a file has, told by its first bytes; names lie too often.
+
+use std::fmt;
+
+/// How the bytes of a file are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Lines as they are.
+    Plain,
+    /// gzip, any number of members.
+    Gzip,
+    /// bzip2, any number of streams.
+    Bzip2,
+    /// Zstandard, any number of frames.
+    Zstd,
+}
+
+/// As many bytes as the longest magic has (bzip2: header and first block).
+pub(super) const MAGIC_BYTES: usize = 10;
+
+const BZIP2_BLOCK: [u8; 6] = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
+const BZIP2_END: [u8; 6] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
+
+impl Format {
+    /// Judges by the first [`MAGIC_BYTES`] of a file, or all it has if those are fewer.
+    pub(super) fn detect(head: &[u8]) -> Format {
+        if head.starts_with(&[0x1f, 0x8b]) {
+            Format::Gzip
+        } else if is_bzip2(head) {
+            Format::Bzip2
+        } else if is_zstd(head) {
+            Format::Zstd
+        } else {
+            Format::Plain
+        }
+    }
+}
+
+/// A file cut off within its magic still counts: as lines it would be one line of junk.
+fn is_bzip2(head: &[u8]) -> bool {
+    let [b'B', b'Z', b'h', b'1'..=b'9', rest @ ..] = head else { return false };
+    let rest = &rest[..rest.len().min(BZIP2_BLOCK.len())];
+    BZIP2_BLOCK.starts_with(rest) || BZIP2_END.starts_with(rest)
+}
+
+/// A frame, or a skippable frame before the first.
+fn is_zstd(head: &[u8]) -> bool {
+    matches!(head, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+/// Packings that people do hand over and that would otherwise become millions of dead letters: how they begin, what
+/// they are, and the command that unpacks them.
+const UNSUPPORTED: [(&[u8], &str, &str); 4] = [
+    (&[0xfd, b'7', b'z', b'X', b'Z', 0x00], "xz", "xz -dc"),
+    (b"PK\x03\x04", "zip", "unzip -p"),
+    (&[b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c], "7z", "7z e -so"),
+    (&[0x04, 0x22, 0x4d, 0x18], "lz4", "lz4 -dc"),
+];
+
+/// What it is and the command that unpacks it, if it is one of those.
+pub(super) fn unsupported(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    UNSUPPORTED.iter().find(|(magic, ..)| head.starts_with(magic)).map(|&(_, packing, command)| (packing, command))
+}
+
+/// Whether more bytes could still make this the beginning of something packed. A live pipe must not be asked for
+/// more than that: its first line may be all there is for hours.
+pub(super) fn undecided(head: &[u8]) -> bool {
+    let begins = |magic: &[u8]| head.len() < magic.len() && magic.starts_with(head);
+    let zstd_skippable = |byte: &u8| (0x50..=0x5f).contains(byte);
+    begins(&[0x1f, 0x8b])
+        || begins(b"BZh1")
+        || (head.len() < MAGIC_BYTES && is_bzip2(head))
+        || begins(&[0x28, 0xb5, 0x2f, 0xfd])
+        || (head.first().is_some_and(zstd_skippable) && head.len() < 4 && [0x2a, 0x4d, 0x18].starts_with(&head[1..]))
+        || UNSUPPORTED.iter().any(|(magic, ..)| begins(magic))
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Plain => "plain",
+            Format::Gzip => "gzip",
+            Format::Bzip2 => "bzip2",
+            Format::Zstd => "zstd",
+        })
+    }
+}

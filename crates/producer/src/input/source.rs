@@ -1,0 +1,87 @@
+//! What the operator names on the command line, and opening it.
+
+use std::fmt;
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::InputError;
+
+/// One thing to read lines from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// Standard input, `-` on the command line.
+    Stdin,
+    /// A file, or anything else that opens like one (a named pipe, `/dev/fd/63`).
+    File(PathBuf),
+}
+
+impl Source {
+    /// `-` is standard input, everything else a path (`./-` for a file of that name).
+    pub fn parse(text: &str) -> Self {
+        if text == "-" { Source::Stdin } else { Source::File(PathBuf::from(text)) }
+    }
+
+    /// Opens a file and refuses what cannot hold lines. `None` for standard input.
+    pub(super) fn open(&self) -> Result<Option<(File, Metadata)>, InputError> {
+        let Source::File(path) = self else { return Ok(None) };
+        let failed = |source: io::Error| open_error(path, source);
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(InputError::Directory { name: self.to_string() });
+        }
+        Ok(Some((file, metadata)))
+    }
+
+    /// The bytes on disk, where the source is a regular file and can say so.
+    pub(super) fn size(&self) -> Result<Option<u64>, InputError> {
+        let Source::File(path) = self else { return Ok(None) };
+        let metadata = std::fs::metadata(path).map_err(|source| open_error(path, source))?;
+        Ok(metadata.is_file().then_some(metadata.len()))
+    }
+
+    /// Opens and closes a regular file, so that a missing one is reported before the first is read. A pipe is
+    /// only looked at: opening it would wait for its writer, and closing it would end that writer.
+    pub(super) fn check(&self) -> Result<Option<u64>, InputError> {
+        let size = self.size()?;
+        if size.is_some() {
+            self.open()?;
+        } else if let Source::File(path) = self
+            && path.is_dir()
+        {
+            return Err(InputError::Directory { name: self.to_string() });
+        }
+        Ok(size)
+    }
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        if path.as_os_str() == "-" { Source::Stdin } else { Source::File(path) }
+    }
+}
+
+impl From<&Path> for Source {
+    fn from(path: &Path) -> Self {
+        path.to_path_buf().into()
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Stdin => f.write_str("standard input"),
+            Source::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+fn open_error(path: &Path, source: io::Error) -> InputError {
+    let name = path.display().to_string();
+    match source.kind() {
+        io::ErrorKind::NotFound => InputError::NotFound { name },
+        io::ErrorKind::PermissionDenied => InputError::NoPermission { name },
+        _ => InputError::Open { name, source },
+    }
+}
