@@ -6,7 +6,9 @@
 
 pub mod backfill;
 pub mod committer;
+pub mod config;
 mod draft;
+pub mod drive;
 pub mod env;
 pub mod error;
 pub mod input;

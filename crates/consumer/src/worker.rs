@@ -189,6 +189,10 @@ impl Worker {
     pub fn position(&self) -> Position {
         self.position
     }
+    /// Whether it stopped at a position with everything left open, so that it may have more to store once others have stored.
+    pub fn reached_goal_open(&self) -> bool {
+        self.phase == Phase::Done && matches!(self.goal, Goal::Until(_)) && !self.last.end && self.last.sealed.is_none()
+    }
     /// The last entry stored.
     pub fn last_entry(&self) -> &Entry {
         &self.last

@@ -1,11 +1,12 @@
 //! Cutting the state at one moment: everything that one journal entry stores beside rows.
 
+use crate::names::NameId;
 use crate::popularity::{HostCount, Share};
 use crate::rows::HourRow;
 use crate::shard::{NamedEvent, Shard, WaitingEvent};
 use authpulse_event::time::{HOUR, hour_of};
 use authpulse_event::{Day, HashRange, Micros};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What an entry stores of a shard's state, besides the rows of [`crate::shard::Output`].
 ///
@@ -25,7 +26,7 @@ pub struct Cut {
     pub unscored: Vec<NamedEvent>,
     /// Hours that are complete: past by the watermark, all their events scored.
     pub hours: Vec<HourRow>,
-    /// Every hour that ends here or before is written, with this cut.
+    /// With this cut every hour that ends here or before is written, except those of users with an unscored event in them.
     pub hours_through: Option<Micros>,
     /// Days whose logins this cut publishes.
     pub shares: Vec<Share>,
@@ -46,8 +47,24 @@ impl Shard {
     /// Whether a cut would write hours or publish scores, so that it is worth an entry without records.
     pub fn has_rows_to_write(&self) -> bool {
         let through = self.scored_through();
-        through.is_some_and(|t| self.open_hours.first_key_value().is_some_and(|(hour, _)| (hour + 1) * HOUR <= t))
+        self.has_complete_hour()
             || through.is_some_and(|t| self.score_spans.iter().any(|(_, after)| *after < Some(Day(Day::of(t).0 - 1))))
+    }
+
+    fn has_complete_hour(&self) -> bool {
+        let Some(current) = self.watermark.map(hour_of) else { return false };
+        let mut passed = self.open_hours.range(..current).peekable();
+        if passed.peek().is_none() {
+            return false;
+        }
+        let unscored = self.unscored_hours(current);
+        passed.any(|(hour, users)| users.iter().any(|user| !unscored.contains(&(*user, *hour))))
+    }
+
+    /// The users' hours before `current` that hold an event not yet scored.
+    fn unscored_hours(&self, current: i64) -> HashSet<(NameId, i64)> {
+        let hours = self.unscored.iter().map(|e| (e.user, hour_of(e.event_time)));
+        hours.filter(|(_, hour)| *hour < current).collect()
     }
 
     /// The last day that the watermark has passed.
@@ -73,9 +90,7 @@ impl Shard {
             shares.push(Share { range: self.range, after: self.shares_through, through: passed, days });
             self.shares_through = Some(passed);
         }
-        let hours = through.map(|t| self.take_hours(t)).unwrap_or_default();
-        let hours_through = through.map(|t| hour_of(t) * HOUR);
-        self.hours_through = self.hours_through.max(hours_through);
+        let hours = self.watermark.map(|w| self.take_hours(hour_of(w))).unwrap_or_default();
         let scores = through.map(|t| self.take_scores(Day(Day::of(t).0 - 1))).unwrap_or_default();
         Cut {
             watermark: self.watermark,
@@ -84,7 +99,7 @@ impl Shard {
             waiting: self.waiting.clone(),
             unscored: self.named_unscored(),
             hours,
-            hours_through: self.hours_through,
+            hours_through: self.watermark.map(|w| hour_of(w) * HOUR),
             shares,
             shares_through: self.shares_through,
             scores,
@@ -105,12 +120,22 @@ impl Shard {
         }
     }
 
-    /// The hours that end at or before `through`.
-    fn take_hours(&mut self, through: Micros) -> Vec<HourRow> {
-        let rest = self.open_hours.split_off(&hour_of(through));
+    /// The hours before `current` whose events are all scored.
+    fn take_hours(&mut self, current: i64) -> Vec<HourRow> {
+        let rest = self.open_hours.split_off(&current);
+        let passed = std::mem::replace(&mut self.open_hours, rest);
+        if passed.is_empty() {
+            return Vec::new();
+        }
+        let unscored = self.unscored_hours(current);
         let mut rows = Vec::new();
-        for (hour, users) in std::mem::replace(&mut self.open_hours, rest) {
-            for user_id in users {
+        for (hour, users) in passed {
+            let (open, complete): (Vec<_>, Vec<_>) =
+                users.into_iter().partition(|user| unscored.contains(&(*user, hour)));
+            if !open.is_empty() {
+                self.open_hours.insert(hour, open);
+            }
+            for user_id in complete {
                 let user = &mut self.users[user_id as usize];
                 let Some(at) = user.hours.iter().position(|open| open.hour == hour) else { continue };
                 let open = user.hours.swap_remove(at);

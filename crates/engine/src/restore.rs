@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::shard::{NamedEvent, Shard, SourceKind, WaitingEvent};
 use crate::snapshot::SnapshotError;
 use authpulse_event::id::{TimeForm, canonical_line, content_id};
-use authpulse_event::time::{HOUR, SECOND};
+use authpulse_event::time::{SECOND, hour_of};
 use authpulse_event::{Day, HashRange, Micros, ring};
 use std::collections::{HashMap, VecDeque};
 
@@ -25,7 +25,7 @@ pub struct RestoreFrom {
     pub waiting: Vec<WaitingEvent>,
     /// Events accepted and not yet scored.
     pub unscored: Vec<NamedEvent>,
-    /// Every hour that ends here or before is written.
+    /// Every hour that ends here or before is written, except those of users with an unscored event in them.
     pub hours_through: Option<Micros>,
     /// The last day whose logins are published.
     pub shares_through: Option<Day>,
@@ -52,8 +52,36 @@ pub struct StoredRow<'a> {
 pub struct Restoring {
     shard: Shard,
     last: RestoreFrom,
+    written: WrittenHours,
     /// Events that the snapshot's entry held as accepted and not yet scored: the snapshot knows their acceptance already.
     known: HashMap<(String, Micros), Vec<String>>,
+}
+
+/// Which hours the last entry and those before it wrote.
+#[derive(Default)]
+pub(crate) struct WrittenHours {
+    /// The first hour that the watermark has not passed.
+    current: Option<i64>,
+    /// Hours that it has passed, but that hold events not yet scored, by user.
+    open: HashMap<String, Vec<i64>>,
+}
+
+impl WrittenHours {
+    fn of(last: &RestoreFrom) -> WrittenHours {
+        let mut written = WrittenHours { current: last.hours_through.map(hour_of), ..WrittenHours::default() };
+        for named in &last.unscored {
+            let hour = hour_of(named.event.event_time);
+            if written.current.is_some_and(|current| hour < current) {
+                written.open.entry(named.user.clone()).or_default().push(hour);
+            }
+        }
+        written
+    }
+
+    pub(crate) fn contains(&self, user: &str, hour: i64) -> bool {
+        self.current.is_some_and(|current| hour < current)
+            && !self.open.get(user).is_some_and(|open| open.contains(&hour))
+    }
 }
 
 impl Restoring {
@@ -63,14 +91,13 @@ impl Restoring {
         shard.watermark = last.watermark;
         shard.newest_accepted = last.newest_accepted;
         shard.last_accepted_live = last.last_accepted_live;
-        shard.hours_through = last.hours_through;
         shard.shares_through = last.shares_through;
         shard.score_spans = last
             .score_spans
             .iter()
             .filter_map(|(part, after)| part.intersect(&range).map(|part| (part, *after)))
             .collect();
-        Restoring { shard, last, known: HashMap::new() }
+        Restoring { shard, written: WrittenHours::of(&last), last, known: HashMap::new() }
     }
 
     /// Takes in a piece of the snapshot.
@@ -78,7 +105,7 @@ impl Restoring {
     /// # Errors
     /// If the piece is damaged or too new. Begin anew, with an older snapshot or without.
     pub fn piece(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        self.shard.load_piece(bytes)
+        self.shard.load_piece(bytes, &self.written)
     }
 
     /// Tells which events were accepted and not yet scored in the entry of the snapshot.
@@ -116,7 +143,14 @@ impl Restoring {
             let id = self.shard.id_of_row(row);
             self.shard.observe(user, computer, row.time, &id);
         }
-        self.shard.restore_score(user, computer, hash, row.time, row.score);
+        // What scoring left in the state, as far as it is not published yet.
+        if !self.written.contains(row.user, hour_of(row.time)) {
+            self.shard.count_hour(user, computer, row.time, row.score);
+        }
+        let day = Day::of(row.time);
+        if !self.shard.score_is_published(hash, day) {
+            self.shard.count_high_risk(user, computer, day, row.score);
+        }
     }
 
     /// Takes in what the last entry holds as accepted and not yet scored, and what waits; the shard is then as it was when
@@ -193,23 +227,8 @@ impl Shard {
         EventId::Own(row.event_id.into())
     }
 
-    pub(crate) fn hour_is_written(&self, hour: i64) -> bool {
-        self.hours_through.is_some_and(|through| (hour + 1) * HOUR <= through)
-    }
-
     pub(crate) fn score_is_published(&self, hash: u128, day: Day) -> bool {
         let span = self.score_spans.iter().find(|(range, _)| range.contains(hash));
         span.is_some_and(|(_, after)| after.is_some_and(|a| day <= a))
-    }
-
-    /// What scoring a row leaves in the state, as far as it is not published yet.
-    fn restore_score(&mut self, user: u32, computer: u32, hash: u128, time: Micros, score: u8) {
-        if !self.hour_is_written(authpulse_event::time::hour_of(time)) {
-            self.count_hour(user, computer, time, score);
-        }
-        let day = Day::of(time);
-        if !self.score_is_published(hash, day) {
-            self.count_high_risk(user, computer, day, score);
-        }
     }
 }

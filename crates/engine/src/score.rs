@@ -94,7 +94,8 @@ impl Shard {
         let rules = &self.settings.rules;
         let resolved = &mut self.resolved[resolved];
         let computers = &self.computers;
-        let popularity = (resolved.view.hosts >= rules.min_hosts as usize).then(|| {
+        // An empty look-back judges nothing, whatever `min_hosts` is.
+        let popularity = (resolved.view.hosts >= rules.min_hosts.max(1) as usize).then(|| {
             (resolved.popularity(event.computer, || computers.get(event.computer).to_owned()), resolved.view.p5)
         });
         let features = Features { windows: event.windows, new_device: event.new_device, popularity };

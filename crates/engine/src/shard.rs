@@ -135,8 +135,6 @@ pub struct Shard {
     pub(crate) inherited_shares: Vec<Share>,
     /// Users with an open hour, by hour.
     pub(crate) open_hours: BTreeMap<i64, Vec<NameId>>,
-    /// Every hour that ends here or before is written.
-    pub(crate) hours_through: Option<Micros>,
     /// Scored events of level HIGH or CRITICAL, by day, user and computer, until published.
     pub(crate) high_risk: BTreeMap<Day, HashMap<(NameId, NameId), u64>>,
     /// Through which day each part of the range has published its high-risk counts.
@@ -178,7 +176,6 @@ impl Shard {
             shares_through: None,
             inherited_shares: Vec::new(),
             open_hours: BTreeMap::new(),
-            hours_through: None,
             high_risk: BTreeMap::new(),
             score_spans: vec![(range, None)],
             resolved: Vec::new(),
@@ -194,7 +191,6 @@ impl Shard {
         heir.watermark = parents.iter().filter_map(|p| p.watermark).max();
         heir.newest_accepted = parents.iter().filter_map(|p| p.newest_accepted).max();
         heir.shares_through = heir.watermark.map(|w| Day(Day::of(w).0 - 1));
-        heir.hours_through = parents.iter().map(|p| p.hours_through).min().flatten();
         for parent in parents {
             heir.take_over(parent);
         }

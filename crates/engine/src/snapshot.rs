@@ -8,10 +8,12 @@
 //! ```
 //!
 //! Numbers are LEB128 varints, signed ones zigzag; names and ids are length and bytes. Process-local numbers do not travel:
-//! computers are numbered within the piece. Compression and checksums are the caller's.
+//! computers are numbered within the piece. Compression and checksums are the caller's. What passes a checksum by accident is
+//! still an error where it says what cannot be, never a panic.
 
+use crate::restore::WrittenHours;
 use crate::shard::Shard;
-use crate::user::{IdKind, OpenHour, OwnIds, Recent, User};
+use crate::user::{IdKind, OpenHour, OwnIds, Recent, Slot, User};
 use authpulse_event::{Day, HashRange, ring};
 use std::collections::HashMap;
 
@@ -45,12 +47,15 @@ impl Shard {
     pub fn snapshot(&self, piece_bytes: usize) -> Vec<Piece> {
         let mut order: Vec<u32> = (0..self.users.len() as u32).collect();
         order.sort_unstable_by_key(|id| self.users[*id as usize].hash);
-        let mut high_risk: HashMap<u32, Vec<(Day, u32, u64)>> = HashMap::new();
+        let mut high_risk: HashMap<u32, Vec<(Day, Slot, u64)>> = HashMap::new();
         for (day, counts) in &self.high_risk {
             for ((user, computer), n) in counts {
-                high_risk.entry(*user).or_default().push((*day, *computer, *n));
+                let slot = self.users[*user as usize].slot(*computer).expect("a scored computer is a pair");
+                high_risk.entry(*user).or_default().push((*day, slot, *n));
             }
         }
+        // Maps have no order, but one state has one snapshot.
+        high_risk.values_mut().for_each(|counts| counts.sort_unstable());
         let mut pieces = Vec::new();
         let mut first = self.range.first;
         let mut writer = PieceWriter::default();
@@ -73,7 +78,7 @@ impl Shard {
     ///
     /// # Errors
     /// If the bytes are not those of a piece. The shard is then unfit for use.
-    pub(crate) fn load_piece(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+    pub(crate) fn load_piece(&mut self, bytes: &[u8], written: &WrittenHours) -> Result<(), SnapshotError> {
         let mut reader = Reader { bytes };
         if reader.take(4)? != MAGIC {
             return Err(SnapshotError::Damaged("it does not begin with its magic bytes"));
@@ -85,12 +90,17 @@ impl Shard {
         let computers = reader.list(|r| r.text().map(str::to_owned))?;
         let count = reader.number()?;
         for _ in 0..count {
-            self.load_user(&mut reader, &computers)?;
+            self.load_user(&mut reader, &computers, written)?;
         }
         if reader.bytes.is_empty() { Ok(()) } else { Err(SnapshotError::Damaged("something follows the last user")) }
     }
 
-    fn load_user(&mut self, reader: &mut Reader<'_>, computers: &[String]) -> Result<(), SnapshotError> {
+    fn load_user(
+        &mut self,
+        reader: &mut Reader<'_>,
+        computers: &[String],
+        written: &WrittenHours,
+    ) -> Result<(), SnapshotError> {
         let name = reader.text()?;
         let newest = reader.signed()?;
         let mut time = 0i64;
@@ -158,7 +168,7 @@ impl Shard {
                 touched.push((day, slot as u32));
             }
         }
-        let kept_hours: Vec<_> = hours.into_iter().filter(|h| !self.hour_is_written(h.hour)).collect();
+        let kept_hours: Vec<_> = hours.into_iter().filter(|h| !written.contains(name, h.hour)).collect();
         for hour in &kept_hours {
             self.open_hours.entry(hour.hour).or_default().push(id);
         }
@@ -187,7 +197,7 @@ struct PieceWriter {
 }
 
 impl PieceWriter {
-    fn user(&mut self, shard: &Shard, name: &str, user: &User, high_risk: &[(Day, u32, u64)]) {
+    fn user(&mut self, shard: &Shard, name: &str, user: &User, high_risk: &[(Day, Slot, u64)]) {
         self.user_count += 1;
         put_text(&mut self.users, name);
         put_signed(&mut self.users, user.newest);
@@ -215,7 +225,8 @@ impl PieceWriter {
             put_signed(&mut self.users, i64::from(day.0));
             put_number(&mut self.users, u64::from(logins));
         }
-        let own: Vec<_> = user.own_ids.iter().flat_map(|own| own.iter()).collect();
+        let mut own: Vec<_> = user.own_ids.iter().flat_map(|own| own.iter()).collect();
+        own.sort_unstable();
         put_number(&mut self.users, own.len() as u64);
         for (id, time) in own {
             put_text(&mut self.users, id);
@@ -233,9 +244,9 @@ impl PieceWriter {
             }
         }
         put_number(&mut self.users, high_risk.len() as u64);
-        for (day, computer, n) in high_risk {
+        for (day, slot, n) in high_risk {
             put_signed(&mut self.users, i64::from(day.0));
-            put_number(&mut self.users, u64::from(user.slot(*computer).expect("a scored computer is a pair")));
+            put_number(&mut self.users, u64::from(*slot));
             put_number(&mut self.users, *n);
         }
     }

@@ -1,1 +1,35 @@
+//! The lake: files, the journal, the tables in Apache Iceberg over Parquet. Knows nothing of streams.
+//!
+//! - [`store`]: the files, local or in memory; S3 comes behind the same trait.
+//! - [`journal`]: numbered entries per shard, the one atomic step.
+//! - [`catalog`]: which metadata file is a table's current one.
+//! - [`lock`]: a local lake belongs to one process.
+//! - [`schema`]: the tables.
+//! - [`encode`]: rows become Parquet bytes and a [`TableFile`].
+//! - [`commit`]: the tables follow the journal, each entry exactly once.
+//! - [`read`]: what the tables hold now, for rebuilding state and for `verify`.
+//!
+//! Nothing here reads the clock or draws a random number by itself: [`commit::CommitIds`] hands both in.
 
+pub mod catalog;
+pub mod commit;
+pub mod encode;
+pub mod entry;
+pub mod error;
+pub mod fault;
+pub mod journal;
+mod lake;
+pub mod lock;
+pub mod read;
+pub mod schema;
+mod sqlite;
+pub mod store;
+
+pub use catalog::{MemoryCatalog, SqliteCatalog, TablePointers};
+pub use commit::{CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, LoadedTable, SystemIds};
+pub use encode::{EncodeOptions, EncodedFile, RawRecord, TableFile};
+pub use error::{LakeError, Remedy};
+pub use journal::{Journal, MemoryJournal, PutOutcome, SqliteJournal};
+pub use lock::LakeLock;
+pub use schema::{Partition, Table};
+pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

@@ -1,0 +1,513 @@
+//! The configuration file: every setting once, with default, unit and meaning. `config show` prints what this table holds, so
+//! the manual cannot drift from the program.
+
+use crate::options::Options;
+use authpulse_event::time::{SECOND, format_rfc3339, parse_rfc3339};
+use std::path::PathBuf;
+use toml::Value;
+
+/// Options and where decisions go.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Everything the consumer goes by.
+    pub options: Options,
+    /// Where decisions go.
+    pub decisions: Decisions,
+    /// The lowest score that is handed to `decisions`.
+    pub decisions_min_score: u8,
+}
+
+/// Where decisions go at the moment they are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decisions {
+    /// Nowhere but into the tables.
+    None,
+    /// A log line each.
+    Log,
+    /// A line of JSON each, appended to this file.
+    File(PathBuf),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { options: Options::default(), decisions: Decisions::None, decisions_min_score: 51 }
+    }
+}
+
+/// What a stored lake says to a changed value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is refused: old and new rows could not be compared.
+    Refused,
+    /// It holds from the next entry on, and each row names its `rule_set`.
+    NewRuleSet,
+    /// It changes no row.
+    Free,
+}
+
+/// One setting.
+pub struct Setting {
+    /// Table of the file.
+    pub section: &'static str,
+    /// Key within it.
+    pub key: &'static str,
+    /// Unit, or form.
+    pub unit: &'static str,
+    /// What it does, and what rises and falls with it.
+    pub meaning: &'static str,
+    /// What happens when it is changed for a lake that exists.
+    pub change: Change,
+    get: fn(&Config) -> Value,
+    set: fn(&mut Config, &Value) -> Result<(), String>,
+}
+
+fn integer(value: &Value, from: i64, to: i64) -> Result<i64, String> {
+    match value {
+        Value::Integer(n) if (from..=to).contains(n) => Ok(*n),
+        other => Err(format!("{other} is not a whole number from {from} to {to}")),
+    }
+}
+
+fn micros(value: &Value) -> Result<i64, String> {
+    let seconds = match value {
+        Value::Integer(n) => *n as f64,
+        Value::Float(x) => *x,
+        other => return Err(format!("{other} is not a number of seconds")),
+    };
+    if (0.0..=1e9).contains(&seconds) {
+        Ok((seconds * SECOND as f64).round() as i64)
+    } else {
+        Err(format!("{seconds} is not from 0 to 1000000000 seconds"))
+    }
+}
+
+fn seconds(micros: i64) -> Value {
+    if micros % SECOND == 0 { Value::Integer(micros / SECOND) } else { Value::Float(micros as f64 / SECOND as f64) }
+}
+
+macro_rules! seconds_setting {
+    ($section:literal, $key:literal, $change:expr, $meaning:literal, $($field:ident).+) => {
+        Setting {
+            section: $section, key: $key, unit: "seconds", meaning: $meaning, change: $change,
+            get: |c| seconds(c.$($field).+),
+            set: |c, v| { c.$($field).+ = micros(v)?; Ok(()) },
+        }
+    };
+}
+
+macro_rules! integer_setting {
+    ($section:literal, $key:literal, $unit:literal, $change:expr, $from:expr, $to:expr, $meaning:literal, $type:ty, $($field:tt)+) => {
+        Setting {
+            section: $section, key: $key, unit: $unit, meaning: $meaning, change: $change,
+            get: |c| Value::Integer(c.$($field)+ as i64),
+            set: |c, v| { c.$($field)+ = integer(v, $from, $to)? as $type; Ok(()) },
+        }
+    };
+}
+
+/// All settings, in the order of the file.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        section: "engine",
+        key: "base",
+        unit: "RFC 3339 time",
+        meaning: "What integer times of events count from. LANL hides its real dates, so any day does for it.",
+        change: Change::Refused,
+        get: |c| Value::String(format_rfc3339(c.options.engine.time.base)),
+        set: |c, v| {
+            let text = v.as_str().ok_or_else(|| format!("{v} is not a string"))?;
+            c.options.engine.time.base = parse_rfc3339(text.as_bytes())?;
+            Ok(())
+        },
+    },
+    seconds_setting!(
+        "engine",
+        "tolerance",
+        Change::Refused,
+        "How far behind the newest accepted event another may lie before it is late, and within which equal ids are duplicates. More forgives more disorder and closes hours and days later. Below 3600.",
+        options.engine.time.tolerance
+    ),
+    seconds_setting!(
+        "engine",
+        "max_jump",
+        Change::Free,
+        "How far beyond the front an event may lie before it has to wait for company. Less catches smaller clock errors; more passes longer quiet times without waiting.",
+        options.engine.time.max_jump
+    ),
+    integer_setting!(
+        "engine",
+        "lookback",
+        "days",
+        Change::Refused,
+        1,
+        3650,
+        "Calendar days over which the popularity of computers is counted.",
+        u32,
+        options.engine.time.lookback_days
+    ),
+    seconds_setting!(
+        "engine",
+        "settle",
+        Change::Refused,
+        "How long after its end a day closes for popularity. Leaves shards that long to publish their shares before others wait for them. At least the tolerance.",
+        options.engine.time.settle
+    ),
+    integer_setting!(
+        "rules",
+        "weight_new_device",
+        "points",
+        Change::NewRuleSet,
+        0,
+        100,
+        "Points of NEW_DEVICE. The four weights sum to at most 100.",
+        u8,
+        options.engine.rules.weights[0]
+    ),
+    integer_setting!(
+        "rules",
+        "weight_burst_login",
+        "points",
+        Change::NewRuleSet,
+        0,
+        100,
+        "Points of BURST_LOGIN.",
+        u8,
+        options.engine.rules.weights[1]
+    ),
+    integer_setting!(
+        "rules",
+        "weight_lateral_movement",
+        "points",
+        Change::NewRuleSet,
+        0,
+        100,
+        "Points of LATERAL_MOVEMENT.",
+        u8,
+        options.engine.rules.weights[2]
+    ),
+    integer_setting!(
+        "rules",
+        "weight_rare_host",
+        "points",
+        Change::NewRuleSet,
+        0,
+        100,
+        "Points of RARE_HOST.",
+        u8,
+        options.engine.rules.weights[3]
+    ),
+    integer_setting!(
+        "rules",
+        "burst_over",
+        "logons",
+        Change::NewRuleSet,
+        0,
+        u32::MAX as i64,
+        "BURST_LOGIN fires above this many logons of a user within an hour.",
+        u32,
+        options.engine.rules.burst_over
+    ),
+    integer_setting!(
+        "rules",
+        "lateral_from",
+        "computers",
+        Change::NewRuleSet,
+        0,
+        u32::MAX as i64,
+        "LATERAL_MOVEMENT fires from this many distinct computers of a user within an hour on.",
+        u32,
+        options.engine.rules.lateral_from
+    ),
+    integer_setting!(
+        "rules",
+        "min_hosts",
+        "computers",
+        Change::NewRuleSet,
+        0,
+        u32::MAX as i64,
+        "RARE_HOST never fires with fewer computers than this in the look-back.",
+        u32,
+        options.engine.rules.min_hosts
+    ),
+    integer_setting!(
+        "store",
+        "roll_rows",
+        "rows",
+        Change::Free,
+        1,
+        100_000_000,
+        "Files roll, and an entry is stored, at this many rows. More makes larger files, and a longer catch-up after a crash.",
+        u64,
+        options.entry_rows
+    ),
+    seconds_setting!(
+        "store",
+        "roll_age",
+        Change::Free,
+        "Files roll, and an entry is stored, when the oldest row in it is this old. Less makes fresher tables out of more, smaller files.",
+        options.entry_age
+    ),
+    integer_setting!(
+        "store",
+        "roll_bytes",
+        "bytes",
+        Change::Free,
+        1 << 10,
+        1 << 30,
+        "An entry is stored at this many bytes of raw and rejected records. Bounds memory.",
+        u64,
+        options.entry_bytes
+    ),
+    integer_setting!(
+        "store",
+        "chunk_rows",
+        "rows",
+        Change::Free,
+        1,
+        10_000_000,
+        "Rows encoded as one piece of work. Less spreads an entry over more threads and makes more files.",
+        usize,
+        options.chunk_rows
+    ),
+    seconds_setting!(
+        "store",
+        "commit_interval",
+        Change::Free,
+        "How often the tables follow the journals. Less makes rows queryable sooner and makes more snapshots.",
+        options.commit_interval
+    ),
+    integer_setting!(
+        "store",
+        "snapshot_rows",
+        "rows",
+        Change::Free,
+        1,
+        i64::MAX,
+        "A state snapshot is taken after this many rows. Less restarts faster and writes more.",
+        u64,
+        options.snapshot_rows
+    ),
+    seconds_setting!(
+        "store",
+        "snapshot_age",
+        Change::Free,
+        "A state snapshot is taken after this long, if there were rows.",
+        options.snapshot_age
+    ),
+    Setting {
+        section: "store",
+        key: "raw",
+        unit: "true or false",
+        meaning: "Whether every record of a stream is kept as received. A backfill keeps none unless asked (--raw): the file is the raw zone.",
+        change: Change::Free,
+        get: |c| Value::Boolean(c.options.raw),
+        set: |c, v| {
+            c.options.raw = v.as_bool().ok_or_else(|| format!("{v} is neither true nor false"))?;
+            Ok(())
+        },
+    },
+    seconds_setting!(
+        "run",
+        "idle_after",
+        Change::Free,
+        "A shard that accepted nothing for this long, at its tip, follows the others' watermark. Less lets quiet shards hold others up for a shorter time; an event that comes later than this behind the others is late.",
+        options.idle_after
+    ),
+    seconds_setting!(
+        "run",
+        "poll_interval",
+        Change::Free,
+        "How often a shard is read again after it brought nothing. Less sees records sooner and asks more often.",
+        options.poll_interval
+    ),
+    integer_setting!(
+        "run",
+        "read_records",
+        "records",
+        Change::Free,
+        1,
+        10_000,
+        "Most records taken from a shard in one read.",
+        usize,
+        options.read_records
+    ),
+    integer_setting!(
+        "run",
+        "read_bytes",
+        "bytes",
+        Change::Free,
+        1 << 10,
+        1 << 28,
+        "Most bytes taken from a shard in one read.",
+        usize,
+        options.read_bytes
+    ),
+    Setting {
+        section: "decisions",
+        key: "to",
+        unit: "none, log, or file:PATH",
+        meaning: "Where decisions go at the moment they are made, before they are committed. After a crash one may come again, with the same event_id.",
+        change: Change::Free,
+        get: |c| {
+            Value::String(match &c.decisions {
+                Decisions::None => "none".to_owned(),
+                Decisions::Log => "log".to_owned(),
+                Decisions::File(path) => format!("file:{}", path.display()),
+            })
+        },
+        set: |c, v| {
+            c.decisions = match v.as_str() {
+                Some("none") => Decisions::None,
+                Some("log") => Decisions::Log,
+                Some(text) if text.len() > 5 && text.starts_with("file:") => Decisions::File(text[5..].into()),
+                _ => return Err(format!("{v} is neither \"none\", \"log\" nor \"file:PATH\"")),
+            };
+            Ok(())
+        },
+    },
+    integer_setting!(
+        "decisions",
+        "min_score",
+        "points",
+        Change::Free,
+        0,
+        100,
+        "The lowest risk score that is handed on; 51 is HIGH.",
+        u8,
+        decisions_min_score
+    ),
+];
+
+impl Config {
+    /// Reads a configuration file; what it leaves out keeps its default.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn parse(text: &str) -> Result<Config, Vec<String>> {
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| vec![format!("not TOML: {e}")])?;
+        let mut config = Config::default();
+        let mut faults = Vec::new();
+        for (section, value) in &table {
+            let Some(keys) = value.as_table() else {
+                faults.push(format!("'{section}' stands outside of a table such as [engine]"));
+                continue;
+            };
+            if !SETTINGS.iter().any(|s| s.section == section) {
+                faults.push(format!("there is no table [{section}]; known are {}", sections().join(", ")));
+                continue;
+            }
+            for (key, value) in keys {
+                match SETTINGS.iter().find(|s| s.section == section && s.key == key) {
+                    None => {
+                        let known: Vec<_> = SETTINGS.iter().filter(|s| s.section == section).map(|s| s.key).collect();
+                        faults.push(format!("[{section}] has no setting '{key}'; it has {}", known.join(", ")));
+                    }
+                    Some(setting) => {
+                        if let Err(why) = (setting.set)(&mut config, value) {
+                            faults.push(format!("[{section}] {key}: {why} ({})", setting.unit));
+                        }
+                    }
+                }
+            }
+        }
+        faults.extend(config.options.engine.faults());
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+
+    /// The configuration as a file: every setting with unit and meaning, and its default where the value differs.
+    pub fn show(&self) -> String {
+        let default = Config::default();
+        let mut out = String::from("# AuthPulse: every setting, as it holds now.\n");
+        for section in sections() {
+            out += &format!("\n[{section}]\n");
+            for setting in SETTINGS.iter().filter(|s| s.section == section) {
+                for line in wrap(setting.meaning, 116) {
+                    out += &format!("# {line}\n");
+                }
+                let change = match setting.change {
+                    Change::Refused => "; a lake keeps it for life",
+                    Change::NewRuleSet => "; a change holds from the next entry on, as another rule_set",
+                    Change::Free => "",
+                };
+                let (value, standard) = ((setting.get)(self), (setting.get)(&default));
+                out += &format!("# unit: {}; default: {standard}{change}\n{} = {value}\n", setting.unit, setting.key);
+            }
+        }
+        out
+    }
+}
+
+fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<&str> = SETTINGS.iter().map(|s| s.section).collect();
+    sections.dedup();
+    sections
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("there is always a line");
+        if !last.is_empty() && last.len() + 1 + word.len() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_show_prints_is_read_back_as_the_same() {
+        let text = Config::default().show();
+        assert_eq!(Config::parse(&text).unwrap().show(), text);
+        let changed = "[engine]\ntolerance = 0.5\n[rules]\nweight_rare_host = 0\n[decisions]\nto = \"file:d.jsonl\"\n[store]\nraw = false";
+        let config = Config::parse(changed).unwrap();
+        assert_eq!(Config::parse(&config.show()).unwrap().show(), config.show());
+        assert_eq!(config.options.engine.time.tolerance, SECOND / 2);
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_with_what_would_do() {
+        let faults = Config::parse(
+            "top = 1\n[engin]\nx = 1\n[engine]\ntolerence = 1\nbase = 5\nsettle = 10\n[rules]\nweight_new_device = 90\nburst_over = -1\n[run]\npoll_interval = \"fast\"",
+        )
+        .unwrap_err();
+        let all = faults.join("\n");
+        for words in [
+            "'top' stands outside",
+            "no table [engin]; known are engine, rules",
+            "no setting 'tolerence'; it has base",
+            "base: 5 is not a string",
+            "settle is 10 s",
+            "sum to 160",
+            "burst_over: -1 is not a whole number",
+            "poll_interval",
+        ] {
+            assert!(all.contains(words), "{words} in\n{all}");
+        }
+        assert!(Config::parse("[engine").unwrap_err()[0].contains("not TOML"));
+    }
+
+    #[test]
+    fn each_setting_can_be_set_and_shows_its_value() {
+        for setting in SETTINGS {
+            let mut config = Config::default();
+            let value = match (setting.get)(&config) {
+                Value::Integer(n) => Value::Integer(n / 2 + 1),
+                Value::Float(x) => Value::Float(x / 2.0),
+                Value::Boolean(b) => Value::Boolean(!b),
+                Value::String(_) if setting.key == "base" => Value::String("2020-02-02T00:00:00.000000Z".to_owned()),
+                _ => Value::String("log".to_owned()),
+            };
+            (setting.set)(&mut config, &value).unwrap_or_else(|e| panic!("{}: {e}", setting.key));
+            assert_eq!((setting.get)(&config), value, "{}", setting.key);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Engine and oracle give the same rows, whatever happens in between.
+
+use crate::random;
+use crate::schedule::{Schedule, schedule};
+use crate::service::{Answer, Check, run};
+use authpulse_oracle::cases::{Case, file_case, stream_case};
+use authpulse_oracle::{Coverage, Edge, Outcome, Step, evaluate, fixed};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use std::cell::RefCell;
+use std::fmt::Debug;
+
+/// Schedules under which each fixed case is run.
+const SCHEDULES: usize = 24;
+/// From so many cases on, how often each edge was reached says something.
+const ENOUGH_CASES: u64 = 500;
+
+#[test]
+fn fixed_cases_have_the_answers_computed_by_hand() {
+    let mut runner = TestRunner::deterministic();
+    let mut schedules = vec![Schedule::CALM];
+    schedules.extend((1..SCHEDULES).map(|_| schedule().new_tree(&mut runner).expect("a schedule").current()));
+    let mut faults = Vec::new();
+    for fixed in fixed::all() {
+        let case = Case { settings: fixed.settings.clone(), shards: fixed.shards.clone() };
+        for schedule in &schedules {
+            let answer = match run(&case, schedule) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    faults.push(format!("{} with {schedule:?}: {error}", fixed.name));
+                    break;
+                }
+            };
+            let Answer { curated, rejected, hourly, daily, waiting, .. } = answer;
+            if let Err(fault) = fixed.check(&curated, &rejected, &hourly, &daily, waiting) {
+                faults.push(format!("with {schedule:?} {fault}"));
+                break;
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn files() {
+    agree_on(2_500, file_case(), Edge::of_files());
+}
+
+#[test]
+fn streams() {
+    agree_on(2_500, stream_case(), Edge::ALL.iter().copied());
+}
+
+fn agree_on(cases: u32, strategy: impl Strategy<Value = Case>, edges: impl Iterator<Item = Edge>) {
+    let coverage = RefCell::new(Coverage::default());
+    random::check(cases, &(strategy, schedule()), |(case, schedule)| {
+        let outcome = evaluate(&case.settings, &case.shards);
+        coverage.borrow_mut().add(&outcome);
+        agree(&case, &outcome, run(&case, &schedule)?)
+    });
+    let coverage = coverage.into_inner();
+    assert!(coverage.cases < ENOUGH_CASES || coverage.rare(edges).is_empty(), "{coverage:#?}");
+}
+
+/// The service wrote what the oracle finds, row by row, and nothing else.
+pub fn agree(case: &Case, outcome: &Outcome, answer: Answer) -> Check {
+    let mut curated = outcome.curated.clone();
+    // Which shard wrote a row is no column.
+    curated.iter_mut().for_each(|row| row.shard = 0);
+    same("curated", curated, answer.curated)?;
+    same("rejected", outcome.rejected.clone(), answer.rejected)?;
+    same("hourly", outcome.hourly.clone(), answer.hourly)?;
+    same("daily", outcome.daily.clone(), answer.daily)?;
+    prop_assert_eq!(outcome.waiting, answer.waiting, "what still waits");
+    prop_assert_eq!(&outcome.watermarks, &answer.watermarks, "watermarks");
+    let steps = case.shards.iter().flat_map(|shard| &shard.steps);
+    let received = steps.filter(|step| matches!(step, Step::Record(_))).count();
+    prop_assert_eq!(received, outcome.received(), "nothing is lost");
+    Ok(())
+}
+
+fn same<T: Ord + Debug>(table: &str, mut expected: Vec<T>, mut found: Vec<T>) -> Check {
+    expected.sort();
+    found.sort();
+    if expected == found {
+        return Ok(());
+    }
+    let missing = without(&expected, &found);
+    let other = without(&found, &expected);
+    Err(TestCaseError::fail(format!("{table}: missing {missing:#?}, instead {other:#?}")))
+}
+
+/// What is in one sorted list and not in another, as often as it is there.
+fn without<'a, T: Ord>(all: &'a [T], but: &[T]) -> Vec<&'a T> {
+    let mut but = but.iter().peekable();
+    let mut left = Vec::new();
+    for row in all {
+        while but.next_if(|other| *other < row).is_some() {}
+        if but.next_if(|other| *other == row).is_none() {
+            left.push(row);
+        }
+    }
+    left
+}

@@ -1,0 +1,15 @@
+//! The engine against the oracle: a second, dumb evaluator of the semantics page (crate `authpulse-oracle`).
+//!
+//! However a service batches, crashes, restarts, splits and merges ([`service`], [`schedule`]), it must write the very rows
+//! that the oracle finds in the whole history, each once ([`agreement`]).
+//!
+//! `AUTHPULSE_CASES` sets how many random cases each test tries, `AUTHPULSE_SEED` which ones.
+
+mod agreement;
+mod payloads;
+mod random;
+mod regressions;
+mod rows;
+mod schedule;
+mod service;
+mod snapshots;

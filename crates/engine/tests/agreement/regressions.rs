@@ -1,0 +1,1 @@
+//! Cases that once had another answer, as small as they get.

@@ -1,0 +1,116 @@
+//! The engine's rows, settings and ranges in the words of the oracle, and back.
+
+use authpulse_engine::rows::{EventId, Flag, HourRow, RejectedRecord, RiskLevel, ScoredEvent};
+use authpulse_engine::settings::{RuleSet, TimeRules};
+use authpulse_engine::{Settings, Shard, StoredRow, rows::DayRow};
+use authpulse_event::id::{canonical_line, content_id};
+use authpulse_event::time::{HOUR, SECOND};
+use authpulse_event::{Day, HashRange};
+use authpulse_oracle::{Curated, Daily, Hourly, Rejected};
+
+/// The engine's settings.
+pub fn settings(oracle: &authpulse_oracle::Settings) -> Settings {
+    let number = |value: i64| u32::try_from(value).expect("a small number");
+    let settings = Settings {
+        time: TimeRules {
+            base: oracle.base_micros,
+            tolerance: oracle.tolerance * SECOND,
+            max_jump: oracle.max_jump * SECOND,
+            lookback_days: number(oracle.lookback),
+            settle: oracle.settle * SECOND,
+        },
+        rules: RuleSet {
+            weights: oracle.weights.map(|weight| u8::try_from(weight).expect("at most 100")),
+            burst_over: number(oracle.burst_over),
+            lateral_from: number(oracle.lateral_at_least),
+            min_hosts: number(oracle.min_hosts),
+        },
+    };
+    assert_eq!(settings.faults(), Vec::<String>::new());
+    settings
+}
+
+/// A part of the ring.
+pub fn range((first, last): (u128, u128)) -> HashRange {
+    HashRange { first, last }
+}
+
+/// A scored event of a shard with its names and id.
+pub fn curated(shard: &Shard, row: &ScoredEvent) -> Curated {
+    let event = &row.event;
+    let (user, computer) = (shard.user_names().get(event.user), shard.computer_names().get(event.computer));
+    let event_id = match &event.id {
+        EventId::Own(id) => id.to_string(),
+        EventId::Content(form) => {
+            let mut line = Vec::new();
+            canonical_line(&mut line, shard.settings().time.base, event.event_time, *form, user, computer);
+            content_id(&line).map(char::from).iter().collect()
+        }
+    };
+    let fires = |flag| i32::from(row.flags.has(flag));
+    Curated {
+        event_time: event.event_time,
+        event_id,
+        user_id: user.to_owned(),
+        computer_id: computer.to_owned(),
+        login_count_1h: event.windows.logins_1h.into(),
+        login_count_24h: event.windows.logins_24h.into(),
+        unique_computers_1h: event.windows.computers_1h.into(),
+        unique_computers_24h: event.windows.computers_24h.into(),
+        is_new_device: fires(Flag::NewDevice),
+        is_burst_login: fires(Flag::BurstLogin),
+        is_lateral_movement: fires(Flag::LateralMovement),
+        is_rare_host: fires(Flag::RareHost),
+        risk_flags: row.flags.iter().map(Flag::name).collect(),
+        risk_score: row.score.into(),
+        risk_level: RiskLevel::of(row.score).name(),
+        host_popularity: row.popularity.map(count),
+        event_date: Day::of(event.event_time).0,
+        shard: 0,
+    }
+}
+
+/// What restoring reads of a row.
+pub fn stored(row: &Curated) -> StoredRow<'_> {
+    StoredRow {
+        event_id: &row.event_id,
+        time: row.event_time,
+        user: &row.user_id,
+        computer: &row.computer_id,
+        score: u8::try_from(row.risk_score).expect("at most 100"),
+    }
+}
+
+/// A dead letter.
+pub fn rejected(row: RejectedRecord) -> Rejected {
+    Rejected { reason: row.reason.name(), payload: row.payload, payload_bytes: count(row.payload_bytes) }
+}
+
+/// A user's hour with the user's name.
+pub fn hourly(shard: &Shard, row: &HourRow) -> Hourly {
+    Hourly {
+        window_start: row.window_start,
+        window_end: row.window_start + HOUR,
+        user_id: shard.user_names().get(row.user).to_owned(),
+        total_logins: count(row.total_logins),
+        unique_computers: count(row.unique_computers),
+        anomaly_count: count(row.anomaly_count),
+        total_risk_score: count(row.total_risk_score),
+        max_risk_score: row.max_risk_score.into(),
+    }
+}
+
+/// A computer's day.
+pub fn daily(row: DayRow) -> Daily {
+    Daily {
+        date: row.day.0,
+        computer_id: row.computer,
+        unique_users: count(row.unique_users),
+        total_logins: count(row.total_logins),
+        high_risk_events: count(row.high_risk_events),
+    }
+}
+
+fn count(value: u64) -> i64 {
+    i64::try_from(value).expect("a count")
+}

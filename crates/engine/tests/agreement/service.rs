@@ -1,0 +1,520 @@
+//! A service around the engine, as small as one can be that does everything a real one does: it reads several shards side by
+//! side, stores entries now and then, shares what is stored and nothing else, dies at any moment and goes on from its entries,
+//! hands parents over to heirs, and seals at the end.
+//!
+//! ```text
+//! case --steps--> Shard --out--> entry --rows--> answer
+//!                   ^              |
+//!                   |              +--shares, scores--> Board --> popularity, days
+//!                   +---restore----+
+//! ```
+
+use crate::rows;
+use crate::schedule::{Chance, Move, Origin, Schedule};
+use authpulse_engine::{Board, Cut, Incoming, NamedEvent, Output, Piece, RestoreFrom, Restoring};
+use authpulse_engine::{Settings, Shard, SourceKind};
+use authpulse_event::{Day, HashRange, Position, SequenceNumber, parse_line, parse_record};
+use authpulse_oracle::cases::Case;
+use authpulse_oracle::{Curated, Daily, Form, Hourly, Record, Rejected, Step};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+/// Ends with what is wrong, in words.
+pub type Check<T = ()> = Result<T, TestCaseError>;
+
+/// Moves after which the rest is done in one go: some schedules never get anywhere.
+const MOVES_MAX: usize = 600;
+
+/// Everything that the service wrote, and what is left.
+pub struct Answer {
+    pub curated: Vec<Curated>,
+    pub rejected: Vec<Rejected>,
+    pub hourly: Vec<Hourly>,
+    pub daily: Vec<Daily>,
+    pub waiting: usize,
+    pub watermarks: Vec<Option<i64>>,
+}
+
+/// Runs a case to its end under a schedule.
+pub fn run(case: &Case, schedule: &Schedule) -> Check<Answer> {
+    let mut service = Service::new(case, schedule.chance);
+    for next in schedule.moves.iter().cycle().take(MOVES_MAX) {
+        if service.all_read() {
+            break;
+        }
+        service.make(*next)?;
+    }
+    service.finish()
+}
+
+/// What is stored at once.
+struct Entry {
+    /// Steps of the shard that it covers.
+    taken: usize,
+    cut: Cut,
+    curated: Vec<Curated>,
+    rejected: Vec<Rejected>,
+    hourly: Vec<Hourly>,
+    snapshot: Vec<Piece>,
+}
+
+/// One shard on its way.
+#[derive(Default)]
+struct Lane {
+    /// Not there before its parents are read, and once an heir has taken it over.
+    shard: Option<Shard>,
+    taken: usize,
+    /// Rows since the last entry.
+    out: Output,
+    /// Events that waited and that were not scored when `out` began.
+    before: (usize, usize),
+    journal: Vec<Entry>,
+    /// An heir has begun: its last entry is its end.
+    ended: bool,
+}
+
+struct Service<'a> {
+    case: &'a Case,
+    settings: Settings,
+    chance: Chance,
+    board: Board,
+    lanes: Vec<Lane>,
+    daily: Vec<Daily>,
+    daily_through: Option<Day>,
+}
+
+impl<'a> Service<'a> {
+    fn new(case: &'a Case, chance: u64) -> Service<'a> {
+        let settings = rows::settings(&case.settings);
+        Service {
+            board: empty_board(case, &settings),
+            settings,
+            case,
+            chance: Chance(chance),
+            lanes: case.shards.iter().map(|_| Lane::default()).collect(),
+            daily: Vec::new(),
+            daily_through: None,
+        }
+    }
+
+    // -----------------------------------------------------------------------------------------------------------------
+    // Moves.
+
+    fn make(&mut self, next: Move) -> Check {
+        match next {
+            Move::Take { shard, steps } => {
+                let at = self.pick(shard)?;
+                self.take(at, steps.into());
+            }
+            Move::Score { shard } => {
+                let at = self.pick(shard)?;
+                self.score(at)?;
+            }
+            Move::Store { shard, piece_bytes } => {
+                let at = self.pick(shard)?;
+                self.store(at, piece_bytes)?;
+            }
+            Move::Crash { shard, from } => {
+                let at = self.pick(shard)?;
+                self.crash(at, from)?;
+            }
+            Move::CrashAll { from } => {
+                self.rebuild_board();
+                for at in 0..self.lanes.len() {
+                    if self.lanes[at].ended {
+                        self.lanes[at].shard = None;
+                    } else if self.lanes[at].shard.is_some() {
+                        self.crash(at, from)?;
+                    }
+                }
+            }
+            Move::Forget => self.forget(),
+        }
+        Ok(())
+    }
+
+    /// One of the shards that are being read or could be; begins it if need be.
+    fn pick(&mut self, choice: u8) -> Check<usize> {
+        let can_be_read = |at: &usize| {
+            let parents = &self.case.shards[*at].parents;
+            !self.lanes[*at].ended && parents.iter().all(|&parent| self.is_read(parent))
+        };
+        let open: Vec<usize> = (0..self.lanes.len()).filter(can_be_read).collect();
+        let at = open[usize::from(choice) % open.len()];
+        if self.lanes[at].shard.is_none() {
+            self.begin(at)?;
+        }
+        Ok(at)
+    }
+
+    fn is_read(&self, at: usize) -> bool {
+        self.lanes[at].shard.is_some() && self.lanes[at].taken == self.case.shards[at].steps.len() || self.lanes[at].ended
+    }
+
+    fn all_read(&self) -> bool {
+        (0..self.lanes.len()).all(|at| self.is_read(at))
+    }
+
+    /// Empty, or as the heir of its parents.
+    fn begin(&mut self, at: usize) -> Check {
+        let range = self.range(at);
+        let mut shard = if self.case.shards[at].parents.is_empty() {
+            Shard::new(self.settings.clone(), self.source(at), range)
+        } else {
+            let parents = self.parents_of(at, true)?;
+            Shard::inherit(self.settings.clone(), range, parents)
+        };
+        let lane = &mut self.lanes[at];
+        lane.before = (shard.waiting().len(), shard.unscored_len());
+        shard.judge_inherited(&mut lane.out);
+        lane.shard = Some(shard);
+        Ok(())
+    }
+
+    /// The ends of a shard's parents; in memory where they are at hand, and else rebuilt.
+    fn parents_of(&mut self, at: usize, at_hand: bool) -> Check<Vec<Shard>> {
+        let mut parents = Vec::new();
+        for &parent in &self.case.shards[at].parents {
+            if !self.lanes[parent].ended {
+                let piece_bytes = [None, Some(1), Some(500)][self.chance.below(3)];
+                self.store(parent, piece_bytes)?;
+                self.lanes[parent].ended = true;
+            }
+            if at_hand
+                && self.chance.below(2) == 0
+                && let Some(shard) = self.lanes[parent].shard.take()
+            {
+                parents.push(shard);
+                continue;
+            }
+            let whole = self.range(parent);
+            let part = whole.intersect(&self.range(at)).expect("a parent holds some of its heir's users");
+            let range = if self.chance.below(2) == 0 { whole } else { part };
+            let from = self.chance.origin();
+            parents.push(self.restore(parent, range, from)?);
+        }
+        Ok(parents)
+    }
+
+    fn take(&mut self, at: usize, steps: usize) {
+        let lane = &mut self.lanes[at];
+        let shard = lane.shard.as_mut().expect("a shard that is read");
+        let base = self.settings.time.base;
+        for (number, step) in self.case.shards[at].steps.iter().enumerate().skip(lane.taken).take(steps) {
+            match step {
+                Step::Record(record) => {
+                    let parsed = match record.form {
+                        Form::Line => parse_line(&record.payload, base),
+                        Form::Wire => parse_record(&record.payload, record.partition_key.as_bytes(), base),
+                    };
+                    shard.judge(incoming(at, number, record), parsed, &mut lane.out);
+                }
+                Step::Rise(to) => drop(shard.rise(*to, &mut lane.out)),
+                Step::Settle => shard.settle(&mut lane.out),
+            }
+            lane.taken += 1;
+        }
+    }
+
+    fn score(&mut self, at: usize) -> Check {
+        let lane = &mut self.lanes[at];
+        let shard = lane.shard.as_mut().expect("a shard that is read");
+        shard.score_ready(&mut self.board, &mut lane.out);
+        prop_assert_eq!(shard.waits_for_day(&self.board).is_some(), shard.unscored_len() > 0, "what a shard waits for");
+        Ok(())
+    }
+
+    /// Stores an entry: from here on its rows are written, and its shares can be read.
+    fn store(&mut self, at: usize, piece_bytes: Option<u16>) -> Check {
+        let lane = &mut self.lanes[at];
+        let shard = lane.shard.as_mut().expect("a shard that is read");
+        let due = (shard.has_share_to_publish(), shard.has_rows_to_write());
+        let cut = shard.cut();
+        let done = (!cut.shares.is_empty(), !(cut.hours.is_empty() && cut.scores.is_empty()));
+        prop_assert_eq!(due, done, "what a cut has to publish");
+        prop_assert!(!shard.has_share_to_publish() && !shard.has_rows_to_write(), "a cut publishes all there is");
+
+        let out = std::mem::take(&mut lane.out);
+        prop_assert_eq!(out.counts.curated, out.scored.len() as u64);
+        prop_assert_eq!(out.counts.rejected_total(), out.rejected.len() as u64);
+        let (waiting, unscored) = (cut.waiting.len(), cut.unscored.len());
+        let came = out.counts.received as usize + lane.before.0 + lane.before.1;
+        prop_assert_eq!(came, out.scored.len() + out.rejected.len() + waiting + unscored, "the counts add up");
+        prop_assert!(waiting <= 9, "{waiting} wait");
+        let last = lane.journal.last().and_then(|last| last.cut.watermark);
+        prop_assert!(cut.watermark >= last, "the watermark falls from {last:?} to {:?}", cut.watermark);
+
+        for share in &cut.shares {
+            self.board.add_share(share);
+        }
+        for scores in &cut.scores {
+            self.board.add_scores(scores);
+        }
+        lane.before = (waiting, unscored);
+        lane.journal.push(Entry {
+            taken: lane.taken,
+            curated: out.scored.iter().map(|row| rows::curated(shard, row)).collect(),
+            rejected: out.rejected.into_iter().map(rows::rejected).collect(),
+            hourly: cut.hours.iter().map(|row| rows::hourly(shard, row)).collect(),
+            snapshot: piece_bytes.map_or_else(Vec::new, |bytes| shard.snapshot(bytes.into())),
+            cut,
+        });
+        self.write_days();
+        Ok(())
+    }
+
+    /// The daily rows are written once, by whoever holds position 0 of the ring.
+    fn write_days(&mut self) {
+        while let Some(day) = self.board.days_after(self.daily_through).next()
+            && self.board.day_is_complete(day)
+        {
+            self.daily.extend(self.board.day_rows(day).into_iter().map(rows::daily));
+            self.daily_through = Some(day);
+        }
+    }
+
+    /// Drops the days that every shard has scored and that are written.
+    fn forget(&mut self) {
+        let living = (0..self.lanes.len()).filter(|&at| !self.lanes[at].ended);
+        let scored = living.map(|at| self.scored_through(at)).min().flatten();
+        if let Some(oldest) = scored.min(self.daily_through) {
+            self.board.forget_before(oldest);
+        }
+    }
+
+    /// The last day whose events a shard has published and scored; a shard without an entry is where its parents are.
+    fn scored_through(&self, at: usize) -> Option<Day> {
+        match self.lanes[at].journal.last() {
+            Some(last) => scores_through(&last.cut).min(last.cut.shares_through),
+            None => self.case.shards[at].parents.iter().map(|&parent| self.scored_through(parent)).min().flatten(),
+        }
+    }
+
+    // -----------------------------------------------------------------------------------------------------------------
+    // Going on after a crash.
+
+    fn crash(&mut self, at: usize, from: Origin) -> Check {
+        let lane = &mut self.lanes[at];
+        (lane.shard, lane.out) = (None, Output::default());
+        let Some(last) = lane.journal.last() else {
+            lane.taken = 0;
+            return self.begin(at);
+        };
+        lane.taken = last.taken;
+        lane.before = (last.cut.waiting.len(), last.cut.unscored.len());
+        let shard = self.restore(at, self.range(at), from)?;
+        let last = &self.lanes[at].journal.last().expect("an entry").cut;
+        prop_assert_eq!(shard.watermark(), last.watermark);
+        prop_assert_eq!(shard.newest_accepted(), last.newest_accepted);
+        prop_assert_eq!(shard.last_accepted_live(), last.last_accepted_live);
+        prop_assert_eq!(shard.waiting(), &last.waiting[..]);
+        prop_assert_eq!(nameless(shard.named_unscored()), nameless(last.unscored.clone()));
+        prop_assert!(!shard.has_share_to_publish() && !shard.has_rows_to_write(), "what is published stays published");
+        self.lanes[at].shard = Some(shard);
+        Ok(())
+    }
+
+    /// A shard as of its last entry; its users within `range`, which is all of its range or an heir's part.
+    fn restore(&mut self, at: usize, range: HashRange, from: Origin) -> Check<Shard> {
+        let parents = match from {
+            Origin::Parents if !self.case.shards[at].parents.is_empty() => Some(self.parents_of(at, false)?),
+            _ => None,
+        };
+        let journal = &self.lanes[at].journal;
+        let last = restore_from(&journal.last().expect("an entry").cut);
+        let mut restoring = Restoring::begin(self.settings.clone(), self.source(at), range, last);
+        let snapshots: Vec<usize> = (0..journal.len()).filter(|&n| !journal[n].snapshot.is_empty()).collect();
+        let mut since: Vec<&Curated> = match (from, parents) {
+            (_, Some(parents)) => {
+                let heir = Shard::inherit(self.settings.clone(), self.range(at), parents);
+                for piece in heir.snapshot(usize::MAX) {
+                    restoring.piece(&piece.bytes)?;
+                }
+                restoring.unscored_at_snapshot(&heir.named_unscored());
+                journal.iter().flat_map(|entry| &entry.curated).collect()
+            }
+            (Origin::Snapshot { back }, None) if !snapshots.is_empty() => {
+                let n = snapshots[snapshots.len() - 1 - usize::from(back) % snapshots.len()];
+                let mut pieces: Vec<&Piece> =
+                    journal[n].snapshot.iter().filter(|piece| piece.range.intersect(&range).is_some()).collect();
+                self.chance.shuffle(&mut pieces);
+                for piece in pieces {
+                    restoring.piece(&piece.bytes)?;
+                }
+                restoring.unscored_at_snapshot(&journal[n].cut.unscored);
+                journal[n + 1..].iter().flat_map(|entry| &entry.curated).collect()
+            }
+            _ => {
+                // The table as of the shard's last entry: what its heirs wrote is not there yet.
+                let there = (0..self.lanes.len()).filter(|&other| !self.descends(other, at));
+                let entries = there.flat_map(|other| &self.lanes[other].journal);
+                entries.flat_map(|entry| &entry.curated).collect()
+            }
+        };
+        self.chance.shuffle(&mut since);
+        for row in since {
+            restoring.row(&rows::stored(row));
+        }
+        Ok(restoring.finish())
+    }
+
+    /// The board as a process finds it that has just started.
+    fn rebuild_board(&mut self) {
+        let mut cuts: Vec<&Cut> =
+            self.lanes.iter().flat_map(|lane| lane.journal.iter().map(|entry| &entry.cut)).collect();
+        self.chance.shuffle(&mut cuts);
+        self.board = empty_board(self.case, &self.settings);
+        for cut in cuts {
+            cut.scores.iter().for_each(|scores| self.board.add_scores(scores));
+            cut.shares.iter().for_each(|share| self.board.add_share(share));
+        }
+    }
+
+    // -----------------------------------------------------------------------------------------------------------------
+    // The end.
+
+    fn finish(mut self) -> Check<Answer> {
+        for at in 0..self.lanes.len() {
+            if self.lanes[at].shard.is_none() && !self.lanes[at].ended {
+                self.begin(at)?;
+            }
+            if !self.lanes[at].ended {
+                self.take(at, usize::MAX);
+                self.score(at)?;
+                self.store(at, None)?;
+            }
+        }
+        let ends: Vec<&Cut> = self.lanes.iter().map(|lane| &lane.journal.last().expect("an end").cut).collect();
+        let watermarks = ends.iter().map(|end| end.watermark).collect();
+        let newest = ends.iter().filter_map(|end| end.newest_accepted).max().map(Day::of);
+
+        let mut leaves: Vec<usize> = (0..self.lanes.len()).filter(|&at| !self.lanes[at].ended).collect();
+        let mut waiting = 0;
+        for &at in &leaves {
+            waiting += self.set_waiting_aside(at)?;
+        }
+        self.chance.shuffle(&mut leaves);
+        if let Some(newest) = newest {
+            self.seal(&leaves, newest)?;
+        }
+        let mut answer = Answer {
+            curated: Vec::new(),
+            rejected: Vec::new(),
+            hourly: Vec::new(),
+            daily: self.daily,
+            waiting,
+            watermarks,
+        };
+        for entry in self.lanes.into_iter().flat_map(|lane| lane.journal) {
+            answer.curated.extend(entry.curated);
+            answer.rejected.extend(entry.rejected);
+            answer.hourly.extend(entry.hourly);
+        }
+        Ok(answer)
+    }
+
+    /// Takes out what still waits, which no rise shall let go on: the oracle counts it, and closes all hours and days
+    /// nevertheless.
+    fn set_waiting_aside(&mut self, at: usize) -> Check<usize> {
+        let last = self.lanes[at].journal.last_mut().expect("an end");
+        let waiting = std::mem::take(&mut last.cut.waiting).len();
+        if waiting > 0 {
+            let from = self.chance.origin();
+            self.crash(at, from)?;
+        }
+        Ok(waiting)
+    }
+
+    /// Raises every leaf to the end of the newest day, so that everything is scored and written.
+    fn seal(&mut self, leaves: &[usize], newest: Day) -> Check {
+        for &at in leaves {
+            let lane = &mut self.lanes[at];
+            let shard = lane.shard.as_mut().expect("a shard that is read");
+            shard.settle(&mut lane.out);
+            shard.rise(newest.end(), &mut lane.out);
+            self.store(at, None)?;
+        }
+        for &at in leaves {
+            self.score(at)?;
+            self.store(at, None)?;
+            prop_assert_eq!(self.lanes[at].before, (0, 0), "events are left after a seal");
+            let cut = &self.lanes[at].journal.last().expect("an end").cut;
+            self.board.seal(self.range(at), cut.shares_through, scores_through(cut));
+        }
+        prop_assert_eq!(self.board.days_after(self.daily_through).next(), None, "a day is left after a seal");
+        prop_assert!(self.board.can_use(Day(newest.0 + 100)), "a sealed shard counts as empty for later days");
+        Ok(())
+    }
+
+    // -----------------------------------------------------------------------------------------------------------------
+
+    fn range(&self, at: usize) -> HashRange {
+        rows::range(self.case.shards[at].range)
+    }
+
+    fn source(&self, at: usize) -> SourceKind {
+        if self.case.shards[at].live { SourceKind::Stream } else { SourceKind::File }
+    }
+
+    fn descends(&self, at: usize, from: usize) -> bool {
+        let parents = &self.case.shards[at].parents;
+        parents.iter().any(|&parent| parent == from || self.descends(parent, from))
+    }
+}
+
+/// A board without shares. What no shard of a case owns counts as sealed.
+fn empty_board(case: &Case, settings: &Settings) -> Board {
+    let mut board = Board::new(settings.time.lookback_days);
+    let mut owned: Vec<(u128, u128)> =
+        case.shards.iter().filter(|shard| shard.parents.is_empty()).map(|shard| shard.range).collect();
+    owned.sort_unstable();
+    let mut next = Some(0);
+    for (first, last) in owned {
+        if let Some(next) = next.filter(|next| *next < first) {
+            board.seal(rows::range((next, first - 1)), None, None);
+        }
+        next = last.checked_add(1);
+    }
+    if let Some(next) = next {
+        board.seal(rows::range((next, u128::MAX)), None, None);
+    }
+    board
+}
+
+fn incoming(shard: usize, number: usize, record: &Record) -> Incoming<'_> {
+    // Numbers that grow over all shards: of two events that arrived at once, the one of the shard named first is first.
+    let sequence = SequenceNumber::from((shard as u64) << 32 | number as u64);
+    Incoming {
+        payload: &record.payload,
+        payload_bytes: record.payload.len() as u64,
+        position: Position { sequence, sub_sequence: 0 },
+        arrival: record.arrival,
+    }
+}
+
+fn restore_from(cut: &Cut) -> RestoreFrom {
+    let Cut { watermark, newest_accepted, last_accepted_live, hours_through, shares_through, .. } = *cut;
+    RestoreFrom {
+        watermark,
+        newest_accepted,
+        last_accepted_live,
+        waiting: cut.waiting.clone(),
+        unscored: cut.unscored.clone(),
+        hours_through,
+        shares_through,
+        score_spans: cut.score_spans.clone(),
+    }
+}
+
+/// The last day that is scored in all parts of the range.
+fn scores_through(cut: &Cut) -> Option<Day> {
+    cut.score_spans.iter().map(|(_, day)| *day).min().flatten()
+}
+
+/// Without the numbers of names, which differ from process to process.
+fn nameless(mut events: Vec<NamedEvent>) -> Vec<NamedEvent> {
+    for named in &mut events {
+        (named.event.user, named.event.computer) = (0, 0);
+    }
+    events
+}

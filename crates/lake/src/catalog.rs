@@ -1,0 +1,212 @@
+//! Which metadata file is a table's current one: load it, or swap it if it is still the one that was loaded.
+
+use crate::error::Remedy;
+use crate::fault::Faults;
+use crate::sqlite;
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The catalog's name and the namespace of all tables.
+pub const NAMESPACE: &str = "authpulse";
+
+/// What became of a swap or a creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwapOutcome {
+    /// The table points to the new metadata, durably.
+    Swapped,
+    /// The table pointed elsewhere, or exists already. After an unclear answer this may be one's own earlier swap.
+    Conflict,
+}
+
+/// Why the catalog did not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The swap may have happened or not: load the table and look.
+    #[error("table {table}: the catalog's answer to a commit is unclear ({cause}): load the table and look")]
+    Unclear {
+        /// The table.
+        table: String,
+        /// What the catalog said.
+        cause: String,
+    },
+    /// The catalog could not be read.
+    #[error("table {table}: the catalog could not be read: {cause}")]
+    Failed {
+        /// The table.
+        table: String,
+        /// What the catalog said.
+        cause: String,
+    },
+    /// The catalog's file is no catalog, or is damaged.
+    #[error("catalog {catalog} cannot be used: {cause}: restore the file from a copy, or start a new lake")]
+    Damaged {
+        /// Where it is.
+        catalog: String,
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+impl CatalogError {
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            CatalogError::Unclear { .. } => Remedy::Look,
+            CatalogError::Failed { .. } => Remedy::Retry,
+            CatalogError::Damaged { .. } => Remedy::Restore,
+        }
+    }
+}
+
+/// The pointers of a catalog.
+#[async_trait]
+pub trait TablePointers: Send + Sync {
+    /// Where a table's current metadata file is (a URI); `None` where there is no such table.
+    async fn load(&self, table: &str) -> Result<Option<String>, CatalogError>;
+    /// Makes a table that points to this metadata; a conflict where it exists.
+    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError>;
+    /// Points the table to `new` if it points to `old`; durable when it returns.
+    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError>;
+}
+
+/// Iceberg's SQL catalog in an SQLite database, as the JDBC catalog and PyIceberg's `SqlCatalog` know it.
+pub struct SqliteCatalog {
+    connection: Mutex<Connection>,
+}
+
+/// Columns and keys as PyIceberg 0.12 makes them (schema "v1": with `iceberg_type`).
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS iceberg_tables (
+        catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT NULL, table_name VARCHAR(255) NOT NULL,
+        metadata_location VARCHAR(1000), previous_metadata_location VARCHAR(1000), iceberg_type VARCHAR(5),
+        PRIMARY KEY (catalog_name, table_namespace, table_name));
+    CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
+        catalog_name VARCHAR(255) NOT NULL, namespace VARCHAR(255) NOT NULL, property_key VARCHAR(255) NOT NULL,
+        property_value VARCHAR(1000) NOT NULL, PRIMARY KEY (catalog_name, namespace, property_key));
+    INSERT OR IGNORE INTO iceberg_namespace_properties VALUES ('authpulse', 'authpulse', 'exists', 'true');";
+
+const WHICH: &str = "catalog_name = 'authpulse' AND table_namespace = 'authpulse' AND table_name = ?1 \
+                     AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
+
+impl SqliteCatalog {
+    /// Opens a catalog, making it where it is missing.
+    ///
+    /// # Errors
+    /// The file cannot be opened or is no catalog.
+    pub fn open(path: impl AsRef<Path>) -> Result<SqliteCatalog, CatalogError> {
+        match sqlite::open(path.as_ref(), SCHEMA) {
+            Ok(connection) => Ok(SqliteCatalog { connection: Mutex::new(connection) }),
+            Err(cause) => Err(CatalogError::Damaged { catalog: path.as_ref().display().to_string(), cause }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl TablePointers for SqliteCatalog {
+    async fn load(&self, table: &str) -> Result<Option<String>, CatalogError> {
+        let connection = self.lock();
+        let query = format!("SELECT metadata_location FROM iceberg_tables WHERE {WHICH}");
+        let load = connection
+            .prepare_cached(&query)
+            .and_then(|mut s| s.query_row([table], |row| row.get::<_, Option<String>>(0)).optional());
+        match load {
+            Ok(location) => Ok(location.flatten()),
+            Err(e) => Err(CatalogError::Failed { table: table.to_owned(), cause: e.to_string() }),
+        }
+    }
+
+    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError> {
+        let create = self.lock().execute(
+            "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type) \
+             VALUES ('authpulse', 'authpulse', ?1, ?2, 'TABLE')",
+            params![table, location],
+        );
+        match create {
+            Ok(_) => Ok(SwapOutcome::Swapped),
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(SwapOutcome::Conflict),
+            Err(e) => Err(CatalogError::Unclear { table: table.to_owned(), cause: e.to_string() }),
+        }
+    }
+
+    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError> {
+        let connection = self.lock();
+        let update = format!(
+            "UPDATE iceberg_tables SET metadata_location = ?3, previous_metadata_location = ?2 \
+             WHERE {WHICH} AND metadata_location = ?2"
+        );
+        match connection.prepare_cached(&update).and_then(|mut s| s.execute(params![table, old, new])) {
+            Ok(0) => Ok(SwapOutcome::Conflict),
+            Ok(_) => Ok(SwapOutcome::Swapped),
+            Err(e) => Err(CatalogError::Unclear { table: table.to_owned(), cause: e.to_string() }),
+        }
+    }
+}
+
+/// Pointers in a map: the deterministic double, with faults.
+#[derive(Default)]
+pub struct MemoryCatalog {
+    pointers: Mutex<BTreeMap<String, String>>,
+    faults: Mutex<Faults>,
+}
+
+impl MemoryCatalog {
+    /// An empty catalog.
+    pub fn new() -> MemoryCatalog {
+        MemoryCatalog::default()
+    }
+    /// Replaces the faults.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    fn run<T>(
+        &self,
+        operation: &'static str,
+        table: &str,
+        fault: impl Fn(String) -> CatalogError,
+        effect: impl FnOnce(&mut BTreeMap<String, String>) -> T,
+    ) -> Result<T, CatalogError> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let pointers = || self.pointers.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.around("catalog", operation, table, fault, || Ok(effect(&mut pointers())))
+    }
+}
+
+fn unclear(table: &str) -> impl Fn(String) -> CatalogError {
+    move |cause| CatalogError::Unclear { table: table.to_owned(), cause }
+}
+
+#[async_trait]
+impl TablePointers for MemoryCatalog {
+    async fn load(&self, table: &str) -> Result<Option<String>, CatalogError> {
+        let fault = |cause| CatalogError::Failed { table: table.to_owned(), cause };
+        self.run("load", table, fault, |pointers| pointers.get(table).cloned())
+    }
+
+    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError> {
+        self.run("create", table, unclear(table), |pointers| {
+            if pointers.contains_key(table) {
+                return SwapOutcome::Conflict;
+            }
+            pointers.insert(table.to_owned(), location.to_owned());
+            SwapOutcome::Swapped
+        })
+    }
+
+    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError> {
+        self.run("swap", table, unclear(table), |pointers| match pointers.get_mut(table) {
+            Some(current) if current == old => {
+                new.clone_into(current);
+                SwapOutcome::Swapped
+            }
+            _ => SwapOutcome::Conflict,
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! Metadata files: their names, their bytes, and whether a table is one of ours.
+
+use crate::error::LakeError;
+use crate::schema::Table;
+use bytes::Bytes;
+use iceberg::spec::{FormatVersion, TableMetadata};
+use uuid::Uuid;
+
+/// The next metadata file of a table: `<location>/metadata/<version>-<uuid>.metadata.json`.
+pub(crate) fn next_location(table_location: &str, previous: Option<&str>, uuid: Uuid) -> String {
+    let version = previous.and_then(|location| {
+        let name = location.rsplit('/').next()?;
+        name.split('-').next()?.parse::<u32>().ok()
+    });
+    let version = version.map_or(0, |v| v.saturating_add(1));
+    format!("{table_location}/metadata/{version:05}-{uuid}.metadata.json")
+}
+
+/// The bytes of a metadata file. Equal metadata give equal bytes: lists that Iceberg leaves without an order are put in one.
+/// `updated_ms` replaces the time of a change that adds no snapshot, which the iceberg crate takes from the computer's clock.
+pub(crate) fn encode(table: Table, metadata: &TableMetadata, updated_ms: Option<i64>) -> Result<Bytes, LakeError> {
+    let failed =
+        |e: serde_json::Error| LakeError::Encode { table: table.name().to_owned(), what: format!("metadata: {e}") };
+    let mut json = serde_json::to_value(metadata).map_err(failed)?;
+    if let Some(ms) = updated_ms {
+        json["last-updated-ms"] = ms.into();
+    }
+    for (list, key) in [
+        ("snapshots", "sequence-number"),
+        ("schemas", "schema-id"),
+        ("partition-specs", "spec-id"),
+        ("sort-orders", "order-id"),
+        ("statistics", "snapshot-id"),
+        ("partition-statistics", "snapshot-id"),
+    ] {
+        if let Some(items) = json.get_mut(list).and_then(serde_json::Value::as_array_mut) {
+            items.sort_by_key(|item| item.get(key).and_then(serde_json::Value::as_i64));
+        }
+    }
+    serde_json::to_vec(&json).map(Bytes::from).map_err(failed)
+}
+
+/// Refuses tables whose columns or partitions differ from those that files are written for. Further columns do no harm.
+pub(crate) fn check(table: Table, metadata: &TableMetadata) -> Result<(), LakeError> {
+    let refuse = |what: String| Err(LakeError::Unsuitable { table: table.name().to_owned(), what });
+    if metadata.format_version() != FormatVersion::V2 {
+        return refuse(format!("it has Iceberg format {}, and only version 2 can be used", metadata.format_version()));
+    }
+    for ours in table.schema().as_struct().fields() {
+        match metadata.current_schema().field_by_name(&ours.name) {
+            Some(theirs) if theirs.id == ours.id && theirs.field_type == ours.field_type && !theirs.required => {}
+            Some(theirs) => {
+                return refuse(format!(
+                    "column {} has id {} and type {}{}, and id {} and an optional {} are needed",
+                    ours.name,
+                    theirs.id,
+                    if theirs.required { "required " } else { "" },
+                    theirs.field_type,
+                    ours.id,
+                    ours.field_type
+                ));
+            }
+            None => return refuse(format!("column {} is missing", ours.name)),
+        }
+    }
+    let spec = table.partition_spec();
+    match metadata.partition_spec_by_id(spec.spec_id()) {
+        Some(theirs) if theirs.is_compatible_with(spec) => Ok(()),
+        _ => refuse(format!("its partition spec {} is not the one of a new lake", spec.spec_id())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_files_count_up() {
+        let uuid = Uuid::from_u128(7);
+        let first = next_location("memory:///t", None, uuid);
+        assert_eq!(first, "memory:///t/metadata/00000-00000000-0000-0000-0000-000000000007.metadata.json");
+        assert!(next_location("memory:///t", Some(&first), uuid).contains("/metadata/00001-"));
+        assert!(next_location("t", Some("t/metadata/00041-x.gz.metadata.json"), uuid).contains("/00042-"));
+    }
+}

@@ -1,0 +1,132 @@
+//! The tables follow the journal: each entry's files are appended exactly once, however often and by whomever it is tried.
+//!
+//! A commit loads a table's metadata, reads from it which entry of each shard was applied last, appends the files of all later
+//! ones as one snapshot, writes the new numbers into the same metadata, and swaps the pointer if it still points to what was
+//! loaded. The check and the swap are about the same metadata, so a commit may be repeated after any error, by anyone.
+
+pub(crate) mod metadata;
+mod prepare;
+mod snapshots;
+
+pub use crate::lake::{CommitIds, CommitSettings, Lake, LoadedTable, Probe, SystemIds};
+
+use crate::catalog::SwapOutcome;
+use crate::encode::TableFile;
+use crate::error::{LakeError, Remedy};
+use crate::schema::Table;
+use authpulse_event::ShardId;
+use prepare::{Pending, Prepared};
+use std::collections::BTreeMap;
+
+/// An entry, as far as the tables care. Entries count from 1.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryFiles<'a> {
+    /// Whose.
+    pub shard: &'a ShardId,
+    /// Which.
+    pub n: u64,
+    /// Its files, of all tables; a commit takes those of its own table.
+    pub files: &'a [TableFile],
+}
+
+/// What a commit did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitReport {
+    /// Entries that this call applied.
+    pub entries: usize,
+    /// Entries that the table held already.
+    pub skipped: usize,
+    /// Files appended.
+    pub files: usize,
+    /// Rows appended.
+    pub rows: u64,
+    /// The new snapshot; none where no row was appended.
+    pub snapshot_id: Option<i64>,
+    /// The table's metadata file (a URI) that holds all of it.
+    pub metadata_location: String,
+    /// The last entry applied of each shard, now.
+    pub applied: BTreeMap<ShardId, u64>,
+    /// How often the table was loaded; 1 unless others changed it meanwhile or an answer was lost.
+    pub attempts: u32,
+}
+
+impl Lake {
+    /// Brings one table up to the given entries. Entries that it holds already are skipped; the others must follow them without
+    /// a hole. Every shard's number advances, also where an entry has no file of this table.
+    ///
+    /// # Errors
+    /// Whatever the error, calling again with the same or more entries is right once its cause is gone.
+    pub async fn commit(&self, table: Table, entries: &[EntryFiles<'_>]) -> Result<CommitReport, LakeError> {
+        // A swap whose answer was lost: the next look at the table tells whether it took place.
+        let mut unclear: Option<(CommitReport, LakeError)> = None;
+        for attempt in 1..=self.settings.attempts.max(1) {
+            let loaded = self.load(table).await?;
+            if let Some((report, _)) = unclear.take()
+                && holds(&loaded, &report.metadata_location)
+            {
+                return Ok(CommitReport { attempts: attempt, ..report });
+            }
+            let pending = Pending::select(&loaded, entries)?;
+            if pending.entries == 0 {
+                return Ok(CommitReport {
+                    skipped: pending.skipped,
+                    metadata_location: loaded.location,
+                    applied: pending.applied,
+                    attempts: attempt,
+                    ..CommitReport::default()
+                });
+            }
+            let prepared = match self.prepare(&loaded, &pending).await {
+                Ok(prepared) => prepared,
+                // Another committer may have removed what this one was reading.
+                Err(e) if e.remedy() == Remedy::Restore => {
+                    if self.pointers.load(table.name()).await?.as_ref() == Some(&loaded.location) {
+                        return Err(e);
+                    }
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            let report = CommitReport {
+                entries: pending.entries,
+                skipped: pending.skipped,
+                files: pending.files.len(),
+                rows: pending.files.iter().map(|file| file.rows).sum(),
+                snapshot_id: prepared.snapshot_id,
+                metadata_location: prepared.location.clone(),
+                applied: pending.applied,
+                attempts: attempt,
+            };
+            (self.probe)(&format!("table swap before:{table}"));
+            match self.pointers.swap(table.name(), &loaded.location, &prepared.location).await {
+                Ok(SwapOutcome::Swapped) => {
+                    (self.probe)(&format!("table swap after:{table}"));
+                    self.remove_unreachable(&prepared).await;
+                    return Ok(report);
+                }
+                // What was written for this attempt stays: only a cleaner that knows the whole table may judge it.
+                Ok(SwapOutcome::Conflict) => {}
+                Err(e) if e.remedy() == Remedy::Look => unclear = Some((report, e.into())),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        match unclear {
+            Some((_, error)) => Err(error),
+            None => Err(LakeError::Contended { table: table.name().to_owned(), attempts: self.settings.attempts }),
+        }
+    }
+
+    /// Removes what no metadata names any more. Failing here loses nothing: a cleaner finds it later.
+    async fn remove_unreachable(&self, prepared: &Prepared) {
+        for uri in &prepared.unreachable {
+            if let Ok(path) = self.store.relative(uri) {
+                let _ = self.store.delete(&path).await;
+            }
+        }
+    }
+}
+
+/// Whether a table's history holds this metadata file.
+fn holds(loaded: &LoadedTable, location: &str) -> bool {
+    loaded.location == location || loaded.metadata.metadata_log().iter().any(|log| log.metadata_file == location)
+}

@@ -1,0 +1,294 @@
+//! Everything of a commit but its swap: manifests, manifest list, metadata, written under names that nobody else uses.
+
+use super::metadata;
+use super::snapshots;
+use crate::encode::TableFile;
+use crate::error::LakeError;
+use crate::lake::{Lake, LoadedTable};
+use crate::schema::{APPLIED, Table};
+use authpulse_event::ShardId;
+use iceberg::spec::{
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestList, ManifestListWriter,
+    ManifestWriterBuilder, Operation, Snapshot, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use super::EntryFiles;
+
+/// Manifests above this size are left alone by merges: reading them again and again would cost more than they do.
+const MERGE_BELOW_BYTES: i64 = 4 << 20;
+
+/// The entries that a table does not hold yet.
+pub(super) struct Pending<'a> {
+    pub(super) entries: usize,
+    pub(super) skipped: usize,
+    pub(super) files: Vec<&'a TableFile>,
+    pub(super) applied: BTreeMap<ShardId, u64>,
+}
+
+impl<'a> Pending<'a> {
+    pub(super) fn select(loaded: &LoadedTable, entries: &[EntryFiles<'a>]) -> Result<Pending<'a>, LakeError> {
+        let mut pending = Pending { entries: 0, skipped: 0, files: Vec::new(), applied: loaded.applied()? };
+        let mut entries: Vec<_> = entries.iter().collect();
+        entries.sort_by_key(|entry| (entry.shard, entry.n));
+        for entry in entries {
+            let applied = pending.applied.get(entry.shard).copied().unwrap_or(0);
+            if entry.n <= applied {
+                pending.skipped += 1;
+                continue;
+            }
+            if entry.n != applied + 1 {
+                return Err(LakeError::EntryMissing {
+                    table: loaded.table.name().to_owned(),
+                    shard: entry.shard.to_string(),
+                    applied,
+                    got: entry.n,
+                });
+            }
+            pending.applied.insert(entry.shard.clone(), entry.n);
+            pending.files.extend(entry.files.iter().filter(|file| file.table == loaded.table));
+            pending.entries += 1;
+        }
+        Ok(pending)
+    }
+
+    fn applied_json(&self) -> String {
+        let numbers: serde_json::Map<String, serde_json::Value> =
+            self.applied.iter().map(|(shard, n)| (shard.to_string(), (*n).into())).collect();
+        serde_json::Value::Object(numbers).to_string()
+    }
+}
+
+/// New metadata that waits for its swap.
+pub(super) struct Prepared {
+    pub(super) location: String,
+    pub(super) snapshot_id: Option<i64>,
+    /// Files (URIs) that nothing names once the swap has taken place.
+    pub(super) unreachable: Vec<String>,
+}
+
+/// One attempt: the table it starts from and the name of all it writes.
+struct Attempt<'a> {
+    lake: &'a Lake,
+    table: Table,
+    base: &'a TableMetadata,
+    snapshot_id: i64,
+    name: uuid::Uuid,
+    manifests_written: usize,
+}
+
+impl Lake {
+    pub(super) async fn prepare(&self, loaded: &LoadedTable, pending: &Pending<'_>) -> Result<Prepared, LakeError> {
+        let (table, base) = (loaded.table, &loaded.metadata);
+        let failed = |e: iceberg::Error| LakeError::from_iceberg(table.name(), &loaded.location, &e);
+        let now = self.ids.now_ms().max(base.last_updated_ms());
+        let properties = HashMap::from([(APPLIED.to_owned(), pending.applied_json())]);
+        let builder = base.clone().into_builder(Some(loaded.location.clone()));
+        let mut builder = builder.set_properties(properties).map_err(failed)?;
+        let mut unreachable = Vec::new();
+        let mut snapshot_id = None;
+        if !pending.files.is_empty() {
+            let snapshot = self.write_snapshot(loaded, pending, now).await?;
+            snapshot_id = Some(snapshot.snapshot_id());
+            builder = builder.set_branch_snapshot(snapshot, MAIN_BRANCH).map_err(failed)?;
+            let dropped = snapshots::to_drop(base, self.settings.keep_snapshots);
+            let lists = dropped.iter().filter_map(|id| base.snapshot_by_id(*id));
+            unreachable.extend(lists.map(|snapshot| snapshot.manifest_list().to_owned()));
+            for id in &dropped {
+                builder = builder.remove_statistics(*id).remove_partition_statistics(*id);
+            }
+            builder = builder.remove_snapshots(&dropped);
+        }
+        let built = builder.build().map_err(failed)?;
+        if built.metadata.properties().get("write.metadata.delete-after-commit.enabled").is_some_and(|v| v == "true") {
+            unreachable.extend(built.expired_metadata_logs.into_iter().map(|log| log.metadata_file));
+        }
+        let location = metadata::next_location(base.location(), Some(&loaded.location), self.ids.uuid());
+        let body = metadata::encode(table, &built.metadata, snapshot_id.is_none().then_some(now))?;
+        self.put_metadata(table, &location, body).await?;
+        Ok(Prepared { location, snapshot_id, unreachable })
+    }
+
+    /// Writes the manifests and the list of a snapshot that appends the pending files.
+    async fn write_snapshot(
+        &self,
+        loaded: &LoadedTable,
+        pending: &Pending<'_>,
+        now: i64,
+    ) -> Result<Snapshot, LakeError> {
+        let (table, base) = (loaded.table, &loaded.metadata);
+        let mut snapshot_id = self.ids.snapshot_id();
+        while base.snapshot_by_id(snapshot_id).is_some() {
+            snapshot_id = self.ids.snapshot_id();
+        }
+        let name = self.ids.uuid();
+        let mut attempt = Attempt { lake: self, table, base, snapshot_id, name, manifests_written: 0 };
+        let sequence_number = base.next_sequence_number();
+        let parent = base.current_snapshot();
+        let old = match parent {
+            Some(parent) => self.manifests(loaded, parent.manifest_list()).await?,
+            None => Vec::new(),
+        };
+        let mut manifests = attempt.write_added(pending).await?;
+        if old.len() + manifests.len() > self.settings.manifests_max {
+            manifests.extend(attempt.merge(old).await?);
+        } else {
+            manifests.extend(old);
+        }
+
+        let summary = summary(base, pending, &manifests);
+        let list = format!("{}/metadata/snap-{snapshot_id}-0-{name}.avro", base.location());
+        let write = async {
+            let writer = self.io.new_output(&list)?.writer().await?;
+            let parent_id = parent.map(|p| p.snapshot_id());
+            let mut writer = ManifestListWriter::v2(writer, snapshot_id, parent_id, sequence_number);
+            writer.add_manifests(manifests.into_iter())?;
+            writer.close().await
+        };
+        write.await.map_err(|e| LakeError::from_iceberg(table.name(), &list, &e))?;
+        Ok(Snapshot::builder()
+            .with_snapshot_id(snapshot_id)
+            .with_parent_snapshot_id(parent.map(|p| p.snapshot_id()))
+            .with_sequence_number(sequence_number)
+            .with_timestamp_ms(now)
+            .with_manifest_list(list)
+            .with_summary(summary)
+            .with_schema_id(base.current_schema_id())
+            .build())
+    }
+
+    /// The manifests that a list names.
+    pub(crate) async fn manifests(&self, loaded: &LoadedTable, list: &str) -> Result<Vec<ManifestFile>, LakeError> {
+        let read = async {
+            let body = self.io.new_input(list)?.read().await?;
+            ManifestList::parse_with_version(&body, FormatVersion::V2)
+        };
+        let parsed = read.await.map_err(|e| LakeError::from_iceberg(loaded.table.name(), list, &e))?;
+        Ok(parsed.entries().to_vec())
+    }
+}
+
+impl Attempt<'_> {
+    fn failed(&self, file: &str) -> impl Fn(iceberg::Error) -> LakeError {
+        let (table, file) = (self.table.name(), file.to_owned());
+        move |e| LakeError::from_iceberg(table, &file, &e)
+    }
+
+    /// Starts a manifest for files of one partition spec.
+    fn manifest(&mut self, spec_id: i32) -> Result<(iceberg::spec::ManifestWriter, String), LakeError> {
+        let path = format!("{}/metadata/{}-m{}.avro", self.base.location(), self.name, self.manifests_written);
+        self.manifests_written += 1;
+        let spec = self.base.partition_spec_by_id(spec_id).ok_or_else(|| LakeError::Unsuitable {
+            table: self.table.name().to_owned(),
+            what: format!("it has no partition spec {spec_id}, which a file to append was written for"),
+        })?;
+        let output = self.lake.io.new_output(&path).map_err(self.failed(&path))?;
+        let schema = self.base.current_schema().clone();
+        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec.as_ref().clone());
+        Ok((builder.build_v2_data(), path))
+    }
+
+    /// One manifest per partition spec for the files to append.
+    async fn write_added(&mut self, pending: &Pending<'_>) -> Result<Vec<ManifestFile>, LakeError> {
+        let specs: BTreeSet<i32> = pending.files.iter().map(|file| file.spec_id).collect();
+        let mut manifests = Vec::new();
+        for spec_id in specs {
+            let (mut writer, path) = self.manifest(spec_id)?;
+            for file in pending.files.iter().filter(|file| file.spec_id == spec_id) {
+                let data_file = self.data_file(file)?;
+                writer.add_file(data_file, UNASSIGNED_SEQUENCE_NUMBER).map_err(self.failed(&path))?;
+            }
+            manifests.push(writer.write_manifest_file().await.map_err(self.failed(&path))?);
+        }
+        Ok(manifests)
+    }
+
+    fn data_file(&self, file: &TableFile) -> Result<DataFile, LakeError> {
+        let schema = self.base.current_schema();
+        let spec = self.base.partition_spec_by_id(file.spec_id).expect("the manifest of this spec was started");
+        let partition_type = spec.partition_type(schema).map_err(self.failed(&file.path))?;
+        let order = self.table.sort_order();
+        let sorted = self.base.sort_order_by_id(order.order_id).is_some_and(|theirs| theirs.as_ref() == order);
+        file.to_data_file(&self.lake.store.uri(&file.path), &partition_type, schema, sorted)
+    }
+
+    /// Merges the small manifests among `old` into one per partition spec; the others go on as they are.
+    async fn merge(&mut self, old: Vec<ManifestFile>) -> Result<Vec<ManifestFile>, LakeError> {
+        let mut kept = Vec::new();
+        let mut small: BTreeMap<i32, Vec<ManifestFile>> = BTreeMap::new();
+        for manifest in old {
+            if manifest.content == ManifestContentType::Data && manifest.manifest_length < MERGE_BELOW_BYTES {
+                small.entry(manifest.partition_spec_id).or_default().push(manifest);
+            } else {
+                kept.push(manifest);
+            }
+        }
+        for (spec_id, group) in small {
+            if group.len() < 2 {
+                kept.extend(group);
+                continue;
+            }
+            let (mut writer, path) = self.manifest(spec_id)?;
+            let mut alive = false;
+            for manifest in &group {
+                let loaded = manifest.load_manifest(&self.lake.io).await;
+                let loaded = loaded.map_err(self.failed(&manifest.manifest_path))?;
+                for entry in loaded.entries().iter().filter(|entry| entry.is_alive()) {
+                    let (Some(snapshot), Some(sequence)) = (entry.snapshot_id, entry.sequence_number) else {
+                        return Err(LakeError::Damaged {
+                            table: self.table.name().to_owned(),
+                            file: manifest.manifest_path.clone(),
+                            what: "an entry has no snapshot or sequence number".to_owned(),
+                        });
+                    };
+                    let file = entry.data_file.clone();
+                    writer
+                        .add_existing_file(file, snapshot, sequence, entry.file_sequence_number)
+                        .map_err(self.failed(&path))?;
+                    alive = true;
+                }
+            }
+            if alive {
+                kept.push(writer.write_manifest_file().await.map_err(self.failed(&path))?);
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// What the snapshot says of itself, with totals as Iceberg's own writers keep them.
+fn summary(base: &TableMetadata, pending: &Pending<'_>, manifests: &[ManifestFile]) -> Summary {
+    let added_rows: u64 = pending.files.iter().map(|file| file.rows).sum();
+    let added_bytes: u64 = pending.files.iter().map(|file| file.bytes).sum();
+    let partitions: BTreeSet<_> = pending.files.iter().map(|file| (file.spec_id, file.partition)).collect();
+    let data = || manifests.iter().filter(|m| m.content == ManifestContentType::Data);
+    let total_files: u64 = data()
+        .map(|m| u64::from(m.added_files_count.unwrap_or(0)) + u64::from(m.existing_files_count.unwrap_or(0)))
+        .sum();
+    let total_rows: u64 = data().map(|m| m.added_rows_count.unwrap_or(0) + m.existing_rows_count.unwrap_or(0)).sum();
+    let mut properties = HashMap::from([
+        ("added-data-files".to_owned(), pending.files.len().to_string()),
+        ("added-records".to_owned(), added_rows.to_string()),
+        ("added-files-size".to_owned(), added_bytes.to_string()),
+        ("changed-partition-count".to_owned(), partitions.len().to_string()),
+        ("total-data-files".to_owned(), total_files.to_string()),
+        ("total-records".to_owned(), total_rows.to_string()),
+        ("authpulse.entries".to_owned(), pending.entries.to_string()),
+    ]);
+    let before = |key: &str| match base.current_snapshot() {
+        None => Some(0),
+        Some(parent) => parent.summary().additional_properties.get(key).and_then(|v| v.parse::<u64>().ok()),
+    };
+    // What the parent does not tell cannot be known without opening every manifest: it stays out.
+    let totals = [
+        ("total-files-size", added_bytes),
+        ("total-delete-files", 0),
+        ("total-position-deletes", 0),
+        ("total-equality-deletes", 0),
+    ];
+    for (key, added) in totals {
+        if let Some(before) = before(key) {
+            properties.insert(key.to_owned(), (before + added).to_string());
+        }
+    }
+    Summary { operation: Operation::Append, additional_properties: properties }
+}

@@ -1,0 +1,109 @@
+//! The raw zone: every record as received, plain Parquet under Hive-style partitions.
+
+use super::columns::{Text, long, longs, times};
+use super::{EncodeOptions, encode_error, parquet_file};
+use crate::error::LakeError;
+use crate::schema::{RAW, raw_arrow_schema, raw_path};
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use authpulse_event::{Day, Micros, Position, ShardId};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// A record as it was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawRecord {
+    /// The stream's name.
+    pub stream: String,
+    /// Its shard.
+    pub shard: ShardId,
+    /// Its place within the shard.
+    pub position: Position,
+    /// The key that chose the shard. What is not UTF-8 is written with replacement characters.
+    pub partition_key: Bytes,
+    /// Arrival in the stream.
+    pub ingestion_time: Micros,
+    /// The bytes, unchanged.
+    pub payload: Bytes,
+}
+
+/// An encoded raw file that has no name yet.
+#[derive(Clone, Debug)]
+pub struct EncodedRaw {
+    /// The partition: the day on which its records arrived.
+    pub ingest_date: Day,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its content.
+    pub bytes: Bytes,
+}
+
+impl EncodedRaw {
+    /// Its final path; `unique` must not repeat within the lake.
+    pub fn path(&self, unique: &str) -> String {
+        raw_path(self.ingest_date, unique)
+    }
+}
+
+/// Encodes raw records: one file or more per day of arrival, in order of arrival.
+///
+/// # Errors
+/// The Parquet writer fails.
+pub fn encode_raw(rows: &[RawRecord], options: &EncodeOptions) -> Result<Vec<EncodedRaw>, LakeError> {
+    let mut days: BTreeMap<Day, Vec<&RawRecord>> = BTreeMap::new();
+    for row in rows {
+        days.entry(Day::of(row.ingestion_time)).or_default().push(row);
+    }
+    let mut files = Vec::new();
+    for (ingest_date, rows) in days {
+        for part in cut_by_bytes(&rows, options, |row| row.payload.len()) {
+            let batch = batch(part).map_err(|e| encode_error(RAW, e));
+            let (bytes, _) = parquet_file::write(raw_arrow_schema(), None, std::iter::once(batch), options)?;
+            files.push(EncodedRaw { ingest_date, rows: part.len() as u64, bytes });
+        }
+    }
+    Ok(files)
+}
+
+fn batch(rows: &[&RawRecord]) -> Result<RecordBatch, ArrowError> {
+    let text = |pick: &dyn Fn(&RawRecord) -> String| {
+        let mut column = Text::with_capacity(rows.len(), rows.len() * 16);
+        rows.iter().for_each(|row| column.push(pick(row).as_bytes()));
+        column.string_column()
+    };
+    let mut payload = Text::with_capacity(rows.len(), rows.iter().map(|row| row.payload.len()).sum());
+    rows.iter().for_each(|row| payload.push(&row.payload));
+    let columns = vec![
+        text(&|row| row.stream.clone())?,
+        text(&|row| row.shard.as_str().to_owned())?,
+        text(&|row| row.position.sequence.to_string())?,
+        longs(rows.iter().map(|row| long(row.position.sub_sequence)).collect()),
+        text(&|row| String::from_utf8_lossy(&row.partition_key).into_owned())?,
+        times(rows.iter().map(|row| row.ingestion_time).collect()),
+        payload.binary_column()?,
+    ];
+    RecordBatch::try_new(raw_arrow_schema().clone(), columns)
+}
+
+/// Cuts rows so that no part exceeds the rows and payload bytes of a file, but for a single row that does so alone.
+pub(super) fn cut_by_bytes<'a, R>(
+    rows: &'a [R],
+    options: &EncodeOptions,
+    size: impl Fn(&R) -> usize,
+) -> impl Iterator<Item = &'a [R]> {
+    let (most_rows, most_bytes) = (options.max_rows_per_file.max(1), options.max_payload_bytes.min(1 << 30));
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = rest.iter().take(most_rows).take_while(|row| {
+            bytes += size(row);
+            bytes <= most_bytes
+        });
+        let (part, after) = rest.split_at(fits.count().max(1));
+        rest = after;
+        Some(part)
+    })
+}

@@ -1,0 +1,747 @@
+//! The content of a journal entry: everything that becomes true at once when the entry is stored.
+//!
+//! An entry is JSON under zstd, so that it can be read with common tools:
+//! `sqlite3 journal.db "select writefile('e.zst', body) from entries where shard='file' and n=1"; zstdcat e.zst`.
+//! Wire types are their own: a change of the engine's types must not move a stored byte. Fields may be added with a default;
+//! anything else is a new [`FORMAT`].
+
+use crate::encode::TableFile;
+use authpulse_engine::popularity::HostCount;
+use authpulse_engine::rows::{AcceptedEvent, EventId, Reason, Windows};
+use authpulse_engine::settings::TimeRules;
+use authpulse_engine::{Counts, NamedEvent, RestoreFrom, Share, WaitingEvent};
+use authpulse_event::{Day, HashRange, Micros, Position, ShardId, TimeForm};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The format that this program writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+/// zstd level of an entry: small bodies, written every few seconds.
+const ZSTD_LEVEL: i32 = 3;
+/// Largest decompressed entry or side file that is read, in bytes. 100,000 unscored events are some 20 MB.
+const MAX_BODY_BYTES: usize = 1 << 30;
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// Whose journal.
+    pub shard: String,
+    /// The entry's number, from 1.
+    pub n: u64,
+    /// Grows with each take-over of the shard; an owner of an older epoch can store nothing any more.
+    pub epoch: u64,
+    /// The writer's own id of this entry: tells, after an unclear answer, whose entry stands at `n`.
+    pub commit_id: String,
+    /// When it was written, by the writer's clock.
+    pub written_at: Micros,
+    /// Whether this entry only takes the shard over: it repeats what is open and publishes nothing, also where its side file
+    /// (that of the entry before) holds shares.
+    #[serde(default)]
+    pub takes_over: bool,
+    /// What the shard reads.
+    pub source: Source,
+    /// The shard's part of the ring, `first-last` in hexadecimal.
+    pub range: String,
+    /// In the first entry of an heir: its parents and their last entries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inherits: Vec<Inherited>,
+    /// Position after which this entry begins.
+    pub from: Place,
+    /// Position up to which it reaches; equal to `from` where it holds no record.
+    pub to: Place,
+    /// What became of the records.
+    pub counts: EntryCounts,
+    /// The watermark after it.
+    pub watermark: Option<Micros>,
+    /// Rises of the watermark decided within it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rises: Vec<Rise>,
+    /// Newest event time ever accepted in the shard or inherited.
+    pub newest_accepted: Option<Micros>,
+    /// Whether the last accepted event was live.
+    #[serde(default)]
+    pub last_accepted_live: bool,
+    /// Every hour that ends here or before is written, with this entry.
+    pub hours_through: Option<Micros>,
+    /// The last day whose logins are published, as days since 1970.
+    pub shares_through: Option<i32>,
+    /// Through which day each part of the range has published its high-risk counts.
+    pub score_spans: Vec<Span>,
+    /// The last day whose rows of `host_popularity_daily` are written; only in the shard that holds ring position 0.
+    #[serde(default)]
+    pub daily_through: Option<i32>,
+    /// Events that wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+    /// Unscored events and shares, where they are small; else they are in `side_file`.
+    #[serde(default, skip_serializing_if = "Side::is_empty")]
+    pub side: Side,
+    /// Where unscored events and shares are, when they are large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side_file: Option<FileRef>,
+    /// The files that each Iceberg table gets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<TableFile>,
+    /// The raw records, staged; they get their final name after this entry is stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raw: Vec<RawFile>,
+    /// Entries up to this one have their raw files under the final name.
+    #[serde(default)]
+    pub raw_done: u64,
+    /// A snapshot of the state as it is with this entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshot: Vec<PieceRef>,
+    /// The newest entry, this one included, that has a snapshot; 0 for none.
+    #[serde(default)]
+    pub last_snapshot: u64,
+    /// Records that the stream no longer held when they were due.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<StoredGap>,
+    /// Whether every record that this owner is to read is in this or an earlier entry: the shard is closed in its stream, or has
+    /// reached the tip at which it is to be sealed, or is a file read to its end.
+    #[serde(default)]
+    pub read_to_end: bool,
+    /// First step of a seal: what waited is settled.
+    #[serde(default)]
+    pub settled: bool,
+    /// The last entry of a shard that was split or merged: its heirs start from here.
+    #[serde(default)]
+    pub end: bool,
+    /// Set once a seal is complete: the instant below which input is late from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Micros>,
+    /// The settings that no later entry may change.
+    pub time_rules: StoredTimeRules,
+    /// The digest of thresholds and weights in force.
+    pub rule_set: String,
+    /// For the shard `file`: the files and how far they are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Backfill>,
+}
+
+/// What a shard reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    /// Backfilled files.
+    File,
+    /// A shard of a stream; name and time of creation identify the stream.
+    Stream {
+        /// The stream's name.
+        name: String,
+        /// When it was created.
+        created: Micros,
+        /// The shard's name within the stream.
+        shard_id: String,
+    },
+}
+
+/// A parent and its last entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inherited {
+    /// The parent.
+    pub shard: String,
+    /// Its end.
+    pub n: u64,
+}
+
+/// A position; sequence numbers are strings, because those of Kinesis exceed every JSON reader's integers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Decimal sequence number.
+    pub sequence: String,
+    /// The place within an aggregate.
+    #[serde(default)]
+    pub sub_sequence: u64,
+}
+
+impl From<Position> for Place {
+    fn from(position: Position) -> Self {
+        Place { sequence: position.sequence.to_string(), sub_sequence: position.sub_sequence }
+    }
+}
+
+impl Place {
+    /// The position.
+    ///
+    /// # Errors
+    /// If the sequence number is none.
+    pub fn position(&self) -> Result<Position, String> {
+        Ok(Position { sequence: self.sequence.parse()?, sub_sequence: self.sub_sequence })
+    }
+}
+
+/// What became of an entry's records. Per entry, and so in all:
+/// `received + waiting_before + unscored_before = curated + rejected + waiting + unscored`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryCounts {
+    /// Records read.
+    pub received: u64,
+    /// Rows of the curated table.
+    pub curated: u64,
+    /// Dead letters by reason; reasons without any are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, u64>,
+    /// Events that waited before the entry (inherited ones in an heir's first).
+    pub waiting_before: u64,
+    /// Events accepted and not scored before the entry (likewise).
+    pub unscored_before: u64,
+    /// Events that wait after it.
+    pub waiting: u64,
+    /// Events accepted and not scored after it.
+    pub unscored: u64,
+}
+
+impl EntryCounts {
+    /// From the engine's counts and what was and is open.
+    pub fn new(counts: &Counts, before: (u64, u64), after: (u64, u64)) -> EntryCounts {
+        let by_reason = Reason::ALL.into_iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
+        EntryCounts {
+            received: counts.received,
+            curated: counts.curated,
+            rejected: by_reason.map(|(reason, n)| (reason.name().to_owned(), n)).collect(),
+            waiting_before: before.0,
+            unscored_before: before.1,
+            waiting: after.0,
+            unscored: after.1,
+        }
+    }
+    /// Dead letters of all reasons.
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+    /// Whether every record is accounted for.
+    pub fn adds_up(&self) -> bool {
+        self.received + self.waiting_before + self.unscored_before
+            == self.curated + self.rejected_total() + self.waiting + self.unscored
+    }
+}
+
+/// A rise of the watermark.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rise {
+    /// It was decided after this position was judged.
+    pub after: Place,
+    /// The watermark it rose to.
+    pub to: Micros,
+    /// Why: `idle`, `ancestor` or `seal`.
+    pub cause: String,
+}
+
+/// A part of the ring and the last day it has published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The part.
+    pub range: String,
+    /// The day, as days since 1970.
+    pub through: Option<i32>,
+}
+
+/// An event that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    time: Micros,
+    user: String,
+    computer: String,
+    id: StoredId,
+    /// Hexadecimal: a record's bytes need not be text.
+    payload: String,
+    payload_bytes: u64,
+    at: Place,
+    arrival: Micros,
+    accepted_since: u32,
+}
+
+/// How an event's id came about: `seconds`, `rfc3339`, or the producer's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredId {
+    Seconds,
+    Rfc3339,
+    Own(String),
+}
+
+impl From<&EventId> for StoredId {
+    fn from(id: &EventId) -> Self {
+        match id {
+            EventId::Content(TimeForm::Seconds) => StoredId::Seconds,
+            EventId::Content(TimeForm::Rfc3339) => StoredId::Rfc3339,
+            EventId::Own(id) => StoredId::Own(id.to_string()),
+        }
+    }
+}
+
+impl From<StoredId> for EventId {
+    fn from(id: StoredId) -> Self {
+        match id {
+            StoredId::Seconds => EventId::Content(TimeForm::Seconds),
+            StoredId::Rfc3339 => EventId::Content(TimeForm::Rfc3339),
+            StoredId::Own(id) => EventId::Own(id.into()),
+        }
+    }
+}
+
+/// What an entry publishes or carries on, and what can be large.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// Events accepted and not yet scored, in order of acceptance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unscored: Vec<Unscored>,
+    /// Logins and distinct users per computer of the days that are published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<StoredShare>,
+    /// High-risk counts of the days that are published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<StoredShare>,
+}
+
+impl Side {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.unscored.is_empty() && self.shares.is_empty() && self.scores.is_empty()
+    }
+    /// Roughly how many bytes of JSON it takes.
+    pub fn size_estimate(&self) -> usize {
+        let hosts = |shares: &[StoredShare]| shares.iter().flat_map(|s| &s.days).map(|d| d.hosts.len()).sum::<usize>();
+        self.unscored.len() * 160 + (hosts(&self.shares) + hosts(&self.scores)) * 24
+    }
+}
+
+/// An event accepted and not yet scored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unscored {
+    time: Micros,
+    arrival: Micros,
+    user: String,
+    computer: String,
+    id: StoredId,
+    /// `login_count_1h`, `login_count_24h`, `unique_computers_1h`, `unique_computers_24h`.
+    windows: [u32; 4],
+    new_device: bool,
+}
+
+/// A share of some days: logins and users, or high-risk counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredShare {
+    /// Whose users.
+    pub range: String,
+    /// The last day published before, as days since 1970; none where all earlier days are published at once.
+    pub after: Option<i32>,
+    /// The last day published.
+    pub through: i32,
+    /// Days with events.
+    pub days: Vec<StoredDay>,
+}
+
+/// One day of a share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDay {
+    /// Days since 1970.
+    pub day: i32,
+    /// Computer, logins (or high-risk events), distinct users.
+    pub hosts: Vec<(String, u64, u64)>,
+}
+
+/// A file of the lake with its checksum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRef {
+    /// Path relative to the lake.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Hexadecimal SHA-256 of its bytes.
+    pub sha256: String,
+}
+
+/// A file of raw records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawFile {
+    /// Where it was written before the entry.
+    pub staged: String,
+    /// Where it belongs.
+    pub path: String,
+    /// Records in it.
+    pub rows: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A piece of a state snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PieceRef {
+    /// The users within it.
+    pub range: String,
+    /// How many users.
+    pub users: u64,
+    /// The file.
+    #[serde(flatten)]
+    pub file: FileRef,
+}
+
+/// Records lost to retention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredGap {
+    /// After this position.
+    pub after: Place,
+    /// Before this one.
+    pub before: Place,
+    /// How many records, where the stream can tell.
+    pub records: Option<u64>,
+}
+
+/// The settings that a lake keeps for life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredTimeRules {
+    /// What integer times count from.
+    pub base: Micros,
+    /// Tolerance.
+    pub tolerance: Micros,
+    /// Look-back in days.
+    pub lookback_days: u32,
+    /// Settle.
+    pub settle: Micros,
+}
+
+impl From<&TimeRules> for StoredTimeRules {
+    fn from(rules: &TimeRules) -> Self {
+        StoredTimeRules {
+            base: rules.base,
+            tolerance: rules.tolerance,
+            lookback_days: rules.lookback_days,
+            settle: rules.settle,
+        }
+    }
+}
+
+/// How far a backfill is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfill {
+    /// Arrival of every record of the current run: its start.
+    pub run_started: Micros,
+    /// The run's files, in order.
+    pub files: Vec<BackfillFile>,
+    /// Lines of all earlier runs: the sequence number before the run's first line.
+    pub lines_before: u64,
+    /// Whether every line of the run is in this or an earlier entry.
+    pub finished: bool,
+    /// Whether the run was to leave the lake open.
+    pub keep_open: bool,
+}
+
+/// A backfilled file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackfillFile {
+    /// Its name as given, without folders.
+    pub name: String,
+    /// Its length on disk.
+    pub bytes: u64,
+    /// Hexadecimal SHA-256 of its bytes on disk.
+    pub sha256: String,
+}
+
+/// Why a stored entry cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// Written by a newer version.
+    #[error("{what} has format {format}, this program reads up to {FORMAT}: run a newer version of authpulse")]
+    Newer { what: String, format: u32 },
+    /// Not what was written.
+    #[error("{what} is damaged: {cause}")]
+    Damaged { what: String, cause: String },
+}
+
+impl Entry {
+    /// The bytes to store. Encode once and keep them: a repeated put must carry the same.
+    pub fn encode(&self) -> Bytes {
+        compress(&serde_json::to_vec(self).expect("an entry has string keys only and serialises"))
+    }
+
+    /// Reads a stored entry.
+    ///
+    /// # Errors
+    /// If it was written by a newer version or is damaged.
+    pub fn decode(shard: &ShardId, n: u64, bytes: &[u8]) -> Result<Entry, EntryError> {
+        let what = || format!("entry {n} of shard {shard}");
+        let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
+        let json = zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| damaged(e.to_string()))?;
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let head: Head = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        if head.format > FORMAT {
+            return Err(EntryError::Newer { what: what(), format: head.format });
+        }
+        let entry: Entry = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        if entry.shard != shard.as_str() || entry.n != n {
+            return Err(damaged(format!("it says it is entry {} of shard {}", entry.n, entry.shard)));
+        }
+        Ok(entry)
+    }
+
+    /// The shard's part of the ring.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn hash_range(&self) -> Result<HashRange, EntryError> {
+        self.range.parse().map_err(|cause| self.damaged(cause))
+    }
+
+    /// Position up to which the entry reaches.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn position(&self) -> Result<Position, EntryError> {
+        self.to.position().map_err(|cause| self.damaged(cause))
+    }
+
+    /// What a shard needs to be rebuilt as of this entry; `side` is what [`Entry::side`] or its file holds.
+    ///
+    /// # Errors
+    /// If a range or position is none.
+    pub fn restore_from(&self, side: &Side) -> Result<RestoreFrom, EntryError> {
+        let mut score_spans = Vec::new();
+        for span in &self.score_spans {
+            let range = span.range.parse().map_err(|cause| self.damaged(cause))?;
+            score_spans.push((range, span.through.map(Day)));
+        }
+        Ok(RestoreFrom {
+            watermark: self.watermark,
+            newest_accepted: self.newest_accepted,
+            last_accepted_live: self.last_accepted_live,
+            waiting: self
+                .waiting
+                .iter()
+                .map(Waiting::to_event)
+                .collect::<Result<_, _>>()
+                .map_err(|cause| self.damaged(cause))?,
+            unscored: side.unscored.iter().map(Unscored::to_event).collect(),
+            hours_through: self.hours_through,
+            shares_through: self.shares_through.map(Day),
+            score_spans,
+        })
+    }
+
+    fn damaged(&self, cause: String) -> EntryError {
+        EntryError::Damaged { what: format!("entry {} of shard {}", self.n, self.shard), cause }
+    }
+}
+
+impl Side {
+    /// The bytes of a side file.
+    pub fn encode(&self) -> Bytes {
+        compress(&serde_json::to_vec(self).expect("a side has string keys only and serialises"))
+    }
+
+    /// Reads a side file.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn decode(path: &str, bytes: &[u8]) -> Result<Side, EntryError> {
+        let damaged = |cause: String| EntryError::Damaged { what: format!("file {path}"), cause };
+        let json = zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| damaged(e.to_string()))?;
+        serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))
+    }
+}
+
+fn compress(json: &[u8]) -> Bytes {
+    zstd::bulk::compress(json, ZSTD_LEVEL).expect("compressing into memory does not fail").into()
+}
+
+/// The decompressed length that the frame states; every frame written here does.
+fn capacity(bytes: &[u8]) -> usize {
+    match zstd::zstd_safe::get_frame_content_size(bytes) {
+        Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
+        _ => 0,
+    }
+}
+
+impl From<&WaitingEvent> for Waiting {
+    fn from(w: &WaitingEvent) -> Self {
+        Waiting {
+            time: w.time,
+            user: w.user.clone(),
+            computer: w.computer.clone(),
+            id: (&w.id).into(),
+            payload: w.payload.iter().map(|b| format!("{b:02x}")).collect(),
+            payload_bytes: w.payload_bytes,
+            at: w.position.into(),
+            arrival: w.arrival,
+            accepted_since: w.accepted_since,
+        }
+    }
+}
+
+impl Waiting {
+    /// Event time, user, computer and arrival, for `status`.
+    pub fn summary(&self) -> (Micros, &str, &str, Micros) {
+        (self.time, &self.user, &self.computer, self.arrival)
+    }
+
+    fn to_event(&self) -> Result<WaitingEvent, String> {
+        let digit = |at: usize| self.payload.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let payload: Option<Vec<u8>> = (0..self.payload.len()).step_by(2).map(digit).collect();
+        Ok(WaitingEvent {
+            time: self.time,
+            user: self.user.clone(),
+            computer: self.computer.clone(),
+            id: self.id.clone().into(),
+            payload: payload.ok_or("the payload of an event that waits is not hexadecimal")?,
+            payload_bytes: self.payload_bytes,
+            position: self.at.position()?,
+            arrival: self.arrival,
+            accepted_since: self.accepted_since,
+        })
+    }
+}
+
+impl From<&NamedEvent> for Unscored {
+    fn from(named: &NamedEvent) -> Self {
+        let (event, w) = (&named.event, &named.event.windows);
+        Unscored {
+            time: event.event_time,
+            arrival: event.ingestion_time,
+            user: named.user.clone(),
+            computer: named.computer.clone(),
+            id: (&event.id).into(),
+            windows: [w.logins_1h, w.logins_24h, w.computers_1h, w.computers_24h],
+            new_device: event.new_device,
+        }
+    }
+}
+
+impl Unscored {
+    /// The event, with names instead of numbers.
+    pub fn to_event(&self) -> NamedEvent {
+        let [logins_1h, logins_24h, computers_1h, computers_24h] = self.windows;
+        NamedEvent {
+            event: AcceptedEvent {
+                event_time: self.time,
+                ingestion_time: self.arrival,
+                user: 0,
+                computer: 0,
+                id: self.id.clone().into(),
+                windows: Windows { logins_1h, logins_24h, computers_1h, computers_24h },
+                new_device: self.new_device,
+            },
+            user: self.user.clone(),
+            computer: self.computer.clone(),
+        }
+    }
+}
+
+impl From<&Share> for StoredShare {
+    fn from(share: &Share) -> Self {
+        let hosts = |hosts: &[HostCount]| hosts.iter().map(|h| (h.computer.clone(), h.logins, h.users)).collect();
+        StoredShare {
+            range: share.range.to_string(),
+            after: share.after.map(|d| d.0),
+            through: share.through.0,
+            days: share.days.iter().map(|(day, h)| StoredDay { day: day.0, hosts: hosts(h) }).collect(),
+        }
+    }
+}
+
+impl StoredShare {
+    /// The share.
+    ///
+    /// # Errors
+    /// If its range is none.
+    pub fn to_share(&self) -> Result<Share, String> {
+        let host = |(computer, logins, users): &(String, u64, u64)| HostCount {
+            computer: computer.clone(),
+            logins: *logins,
+            users: *users,
+        };
+        Ok(Share {
+            range: self.range.parse()?,
+            after: self.after.map(Day),
+            through: Day(self.through),
+            days: self.days.iter().map(|d| (Day(d.day), d.hosts.iter().map(host).collect())).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        Entry {
+            format: FORMAT,
+            shard: "shardId-000000000001".to_owned(),
+            n: 7,
+            epoch: 2,
+            commit_id: "c".to_owned(),
+            written_at: 1,
+            takes_over: false,
+            source: Source::Stream { name: "auth".to_owned(), created: 5, shard_id: "shardId-1".to_owned() },
+            range: HashRange::FULL.to_string(),
+            inherits: Vec::new(),
+            from: Position::START.into(),
+            to: Place { sequence: "49590338271490256608559692538361571095921575989136588898".to_owned(), sub_sequence: 3 },
+            counts: EntryCounts { received: 3, curated: 1, waiting: 1, unscored: 1, ..EntryCounts::default() },
+            watermark: Some(-5),
+            rises: vec![Rise { after: Position::START.into(), to: 9, cause: "idle".to_owned() }],
+            newest_accepted: None,
+            last_accepted_live: true,
+            hours_through: None,
+            shares_through: Some(-3),
+            score_spans: vec![Span { range: HashRange::FULL.to_string(), through: None }],
+            daily_through: None,
+            waiting: vec![Waiting {
+                time: 1,
+                user: "U1".to_owned(),
+                computer: "C1".to_owned(),
+                id: StoredId::Own("x".to_owned()),
+                payload: "00ff7b".to_owned(),
+                payload_bytes: 3,
+                at: Position::START.into(),
+                arrival: 2,
+                accepted_since: 9,
+            }],
+            side: Side::default(),
+            side_file: None,
+            files: Vec::new(),
+            raw: Vec::new(),
+            raw_done: 0,
+            snapshot: Vec::new(),
+            last_snapshot: 0,
+            gaps: Vec::new(),
+            read_to_end: false,
+            settled: false,
+            end: false,
+            sealed: None,
+            time_rules: (&TimeRules::default()).into(),
+            rule_set: "r".to_owned(),
+            backfill: None,
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        let entry = entry();
+        let shard = ShardId::new(&entry.shard);
+        let read = Entry::decode(&shard, 7, &entry.encode()).unwrap();
+        assert_eq!(read, entry);
+        let from = read.restore_from(&read.side).unwrap();
+        assert_eq!(from.waiting[0].payload, b"\x00\xff{");
+        assert_eq!(Waiting::from(&from.waiting[0]), entry.waiting[0]);
+        assert!(entry.counts.adds_up());
+    }
+
+    #[test]
+    fn newer_damaged_and_misplaced_entries_are_told_apart() {
+        let shard = ShardId::new("shardId-000000000001");
+        let newer = Entry { format: FORMAT + 1, ..entry() };
+        assert!(matches!(Entry::decode(&shard, 7, &newer.encode()), Err(EntryError::Newer { .. })));
+        assert!(Entry::decode(&shard, 8, &entry().encode()).unwrap_err().to_string().contains("says it is entry 7"));
+        let bytes = entry().encode();
+        for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+            assert!(matches!(Entry::decode(&shard, 7, &bytes[..cut]), Err(EntryError::Damaged { .. })));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What went wrong and what to do about it. Every error of this crate answers the second question through [`Remedy`].
+
+use crate::catalog::CatalogError;
+use crate::journal::JournalError;
+use crate::store::StoreError;
+
+/// What the caller of a failed operation can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Nothing happened; the same call may succeed later.
+    Retry,
+    /// It may have happened or not: look at what is stored before doing anything else.
+    Look,
+    /// What is stored is missing or unreadable: restore it; trying again does not help.
+    Restore,
+    /// The request contradicts what is there, or a setting is wrong: change it.
+    Correct,
+}
+
+/// Why a table could not be committed to or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// A file failed.
+    #[error("table {table}: {source}")]
+    Store {
+        /// The table whose operation needed the file.
+        table: String,
+        /// What the store said.
+        #[source]
+        source: StoreError,
+    },
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The catalog does not know the table.
+    #[error("table {table} does not exist in the catalog: create the lake's tables first")]
+    NoTable {
+        /// The table.
+        table: String,
+    },
+    /// The table in the catalog is not one this crate can write or read.
+    #[error("table {table} cannot be used: {what}")]
+    Unsuitable {
+        /// The table.
+        table: String,
+        /// What does not fit, and what would.
+        what: String,
+    },
+    /// An entry does not follow the last one that the table holds.
+    #[error(
+        "table {table}: entry {got} of shard {shard} cannot be applied, because the table holds its entries up to {applied} \
+         only: hand over entry {} first",
+        applied + 1
+    )]
+    EntryMissing {
+        /// The table.
+        table: String,
+        /// The shard.
+        shard: String,
+        /// The last entry applied, 0 for none.
+        applied: u64,
+        /// The entry that was handed over next.
+        got: u64,
+    },
+    /// Others changed the table during every attempt.
+    #[error("table {table}: {attempts} attempts to commit met other commits: try again later")]
+    Contended {
+        /// The table.
+        table: String,
+        /// How many attempts.
+        attempts: u32,
+    },
+    /// A file is missing, cut off or unreadable.
+    #[error("table {table}: file {file} is damaged: {what}")]
+    Damaged {
+        /// The table.
+        table: String,
+        /// The file, relative to the lake where it lies in it.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Rows that cannot be written; a bug of the caller.
+    #[error("table {table}: rows cannot be encoded: {what}")]
+    Encode {
+        /// The table.
+        table: String,
+        /// What the encoder said.
+        what: String,
+    },
+}
+
+impl LakeError {
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            LakeError::Store { source, .. } => source.remedy(),
+            LakeError::Catalog(e) => e.remedy(),
+            LakeError::Journal(e) => e.remedy(),
+            LakeError::Contended { .. } => Remedy::Retry,
+            LakeError::Damaged { .. } => Remedy::Restore,
+            LakeError::NoTable { .. }
+            | LakeError::Unsuitable { .. }
+            | LakeError::EntryMissing { .. }
+            | LakeError::Encode { .. } => Remedy::Correct,
+        }
+    }
+
+    /// Wraps what the iceberg crate says about a file, keeping the store's own error where that is the cause.
+    pub(crate) fn from_iceberg(table: &str, file: &str, error: &iceberg::Error) -> LakeError {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+        while let Some(inner) = cause {
+            match inner.downcast_ref::<StoreError>() {
+                Some(StoreError::NotFound { path }) => {
+                    let what = "it is missing: restore it, or roll the table back to a snapshot that does not need it";
+                    return LakeError::Damaged { table: table.to_owned(), file: path.clone(), what: what.to_owned() };
+                }
+                Some(store) => return LakeError::Store { table: table.to_owned(), source: store.clone() },
+                None => cause = inner.source(),
+            }
+        }
+        LakeError::Damaged { table: table.to_owned(), file: file.to_owned(), what: error.to_string() }
+    }
+
+    /// A store's answer on a file that the table needs: a missing one is damage.
+    pub(crate) fn from_store(table: &str, error: StoreError) -> LakeError {
+        match error {
+            StoreError::NotFound { path } => {
+                LakeError::Damaged { table: table.to_owned(), file: path, what: "it is missing: restore it".to_owned() }
+            }
+            source => LakeError::Store { table: table.to_owned(), source },
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! A row of numbered entries per shard, each stored whole or not at all, and only if its number is free.
+//!
+//! This is the one atomic step that the lake stands on. The content of an entry is none of the journal's business.
+//! Entries count from 1.
+
+use crate::error::Remedy;
+use crate::fault::Faults;
+use crate::sqlite;
+use async_trait::async_trait;
+use authpulse_event::ShardId;
+use bytes::Bytes;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What became of a put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The entry is stored, durably.
+    Created,
+    /// The number was taken; what is stored there is unchanged, and may be an earlier attempt of the caller itself.
+    Taken,
+}
+
+/// Why the journal did not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The entry may be stored or not: read its number before doing anything else.
+    #[error("entry {n} of shard {shard} may be stored or not ({cause}): read it before writing on")]
+    Unclear {
+        /// The shard.
+        shard: ShardId,
+        /// The number.
+        n: u64,
+        /// What the store said.
+        cause: String,
+    },
+    /// The journal could not be read.
+    #[error("journal {journal}: {action} failed: {cause}")]
+    Failed {
+        /// Where it is.
+        journal: String,
+        /// What was tried.
+        action: &'static str,
+        /// What the store said.
+        cause: String,
+    },
+    /// The journal's file is no journal, or is damaged.
+    #[error("journal {journal} cannot be used: {cause}: restore the file from a copy, or start a new lake")]
+    Damaged {
+        /// Where it is.
+        journal: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// A number below 1 or beyond what the journal can hold.
+    #[error("shard {shard}: {n} is no entry number: entries count from 1")]
+    Number {
+        /// The shard.
+        shard: ShardId,
+        /// The number.
+        n: u64,
+    },
+}
+
+impl JournalError {
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            JournalError::Unclear { .. } => Remedy::Look,
+            JournalError::Failed { .. } => Remedy::Retry,
+            JournalError::Damaged { .. } => Remedy::Restore,
+            JournalError::Number { .. } => Remedy::Correct,
+        }
+    }
+}
+
+/// The journals of all shards of a lake.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Stores entry `n` if that number is free; durable when it returns.
+    async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError>;
+    /// Entry `n`, if it is stored.
+    async fn get(&self, shard: &ShardId, n: u64) -> Result<Option<Bytes>, JournalError>;
+    /// The highest number stored.
+    async fn tail(&self, shard: &ShardId) -> Result<Option<u64>, JournalError>;
+    /// All shards that have an entry, in order of name.
+    async fn shards(&self) -> Result<Vec<ShardId>, JournalError>;
+    /// The entries numbered `from` and above, in order, at most `limit` of them.
+    async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError>;
+}
+
+fn check(shard: &ShardId, n: u64) -> Result<i64, JournalError> {
+    match i64::try_from(n) {
+        Ok(number) if number >= 1 => Ok(number),
+        _ => Err(JournalError::Number { shard: shard.clone(), n }),
+    }
+}
+
+/// A journal in an SQLite database: WAL, full sync, primary key (shard, n).
+pub struct SqliteJournal {
+    connection: Mutex<Connection>,
+    name: String,
+}
+
+impl SqliteJournal {
+    /// Opens a journal, making it where it is missing.
+    ///
+    /// # Errors
+    /// The file cannot be opened or is no journal.
+    pub fn open(path: impl AsRef<Path>) -> Result<SqliteJournal, JournalError> {
+        let name = path.as_ref().display().to_string();
+        let schema = "CREATE TABLE IF NOT EXISTS entries (shard TEXT NOT NULL, n INTEGER NOT NULL, body BLOB NOT NULL, \
+                      PRIMARY KEY (shard, n)) WITHOUT ROWID";
+        match sqlite::open(path.as_ref(), schema) {
+            Ok(connection) => Ok(SqliteJournal { connection: Mutex::new(connection), name }),
+            Err(cause) => Err(JournalError::Damaged { journal: name, cause }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(
+        &self,
+        action: &'static str,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        query(&self.lock()).map_err(|e| {
+            let (journal, cause) = (self.name.clone(), e.to_string());
+            match e.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => JournalError::Damaged { journal, cause },
+                _ => JournalError::Failed { journal, action, cause },
+            }
+        })
+    }
+}
+
+fn bytes(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Bytes> {
+    row.get::<_, Vec<u8>>(index).map(Bytes::from)
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
+        let number = check(shard, n)?;
+        let connection = self.lock();
+        let insert = connection
+            .prepare_cached("INSERT INTO entries (shard, n, body) VALUES (?1, ?2, ?3)")
+            .and_then(|mut s| s.execute(params![shard.as_str(), number, &body[..]]));
+        match insert {
+            Ok(_) => Ok(PutOutcome::Created),
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(PutOutcome::Taken),
+            Err(e) => Err(JournalError::Unclear { shard: shard.clone(), n, cause: e.to_string() }),
+        }
+    }
+
+    async fn get(&self, shard: &ShardId, n: u64) -> Result<Option<Bytes>, JournalError> {
+        let number = check(shard, n)?;
+        self.read("reading an entry", |c| {
+            c.prepare_cached("SELECT body FROM entries WHERE shard = ?1 AND n = ?2")?
+                .query_row(params![shard.as_str(), number], |row| bytes(row, 0))
+                .optional()
+        })
+    }
+
+    async fn tail(&self, shard: &ShardId) -> Result<Option<u64>, JournalError> {
+        self.read("reading the tail", |c| {
+            c.prepare_cached("SELECT max(n) FROM entries WHERE shard = ?1")?
+                .query_row([shard.as_str()], |row| row.get::<_, Option<i64>>(0))
+                .map(|n| n.map(i64::cast_unsigned))
+        })
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardId>, JournalError> {
+        self.read("listing the shards", |c| {
+            c.prepare_cached("SELECT DISTINCT shard FROM entries ORDER BY shard")?
+                .query_map([], |row| row.get::<_, String>(0).map(ShardId::new))?
+                .collect()
+        })
+    }
+
+    async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
+        let (from, limit) = (i64::try_from(from).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+        self.read("listing entries", |c| {
+            c.prepare_cached("SELECT n, body FROM entries WHERE shard = ?1 AND n >= ?2 ORDER BY n LIMIT ?3")?
+                .query_map(params![shard.as_str(), from, limit], |row| {
+                    Ok((row.get::<_, i64>(0)?.cast_unsigned(), bytes(row, 1)?))
+                })?
+                .collect()
+        })
+    }
+}
+
+/// A journal in a map: the deterministic double, with faults.
+#[derive(Default)]
+pub struct MemoryJournal {
+    entries: Mutex<BTreeMap<(ShardId, u64), Bytes>>,
+    faults: Mutex<Faults>,
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    pub fn new() -> MemoryJournal {
+        MemoryJournal::default()
+    }
+    /// Replaces the faults.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    fn run<T>(
+        &self,
+        operation: &'static str,
+        shard: &str,
+        n: u64,
+        fault: impl Fn(String) -> JournalError,
+        effect: impl FnOnce(&mut BTreeMap<(ShardId, u64), Bytes>) -> T,
+    ) -> Result<T, JournalError> {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let entries = || self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.around("journal", operation, &format!("{shard}/{n}"), fault, || Ok(effect(&mut entries())))
+    }
+}
+
+fn unread(action: &'static str) -> impl Fn(String) -> JournalError {
+    move |cause| JournalError::Failed { journal: "in memory".to_owned(), action, cause }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
+        check(shard, n)?;
+        let fault = |cause| JournalError::Unclear { shard: shard.clone(), n, cause };
+        self.run("put", shard.as_str(), n, fault, |entries| match entries.entry((shard.clone(), n)) {
+            std::collections::btree_map::Entry::Occupied(_) => PutOutcome::Taken,
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(body);
+                PutOutcome::Created
+            }
+        })
+    }
+
+    async fn get(&self, shard: &ShardId, n: u64) -> Result<Option<Bytes>, JournalError> {
+        check(shard, n)?;
+        self.run("get", shard.as_str(), n, unread("reading an entry"), |entries| {
+            entries.get(&(shard.clone(), n)).cloned()
+        })
+    }
+
+    async fn tail(&self, shard: &ShardId) -> Result<Option<u64>, JournalError> {
+        self.run("tail", shard.as_str(), 0, unread("reading the tail"), |entries| {
+            entries.range((shard.clone(), 0)..=(shard.clone(), u64::MAX)).next_back().map(|((_, n), _)| *n)
+        })
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardId>, JournalError> {
+        self.run("shards", "", 0, unread("listing the shards"), |entries| {
+            let mut shards: Vec<_> = entries.keys().map(|(shard, _)| shard.clone()).collect();
+            shards.dedup();
+            shards
+        })
+    }
+
+    async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
+        self.run("list", shard.as_str(), from, unread("listing entries"), |entries| {
+            let range = entries.range((shard.clone(), from)..=(shard.clone(), u64::MAX));
+            range.take(limit).map(|((_, n), body)| (*n, body.clone())).collect()
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! A lake's tables: their files, their pointers, and what a commit takes from outside (time, ids).
+
+use crate::catalog::{SwapOutcome, TablePointers};
+use crate::commit::metadata;
+use crate::error::{LakeError, Remedy};
+use crate::schema::{APPLIED, Table};
+use crate::store::{ObjectStore, file_io};
+use authpulse_event::ShardId;
+use iceberg::io::FileIO;
+use iceberg::spec::{FormatVersion, TableMetadata, TableMetadataBuilder};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
+
+/// Time and names for commits. A simulation hands in its own.
+pub trait CommitIds: Send + Sync {
+    /// Now, in milliseconds since 1970.
+    fn now_ms(&self) -> i64;
+    /// A name that no other commit has.
+    fn uuid(&self) -> Uuid;
+    /// A positive number that no other snapshot of a table has.
+    fn snapshot_id(&self) -> i64 {
+        let (high, low) = self.uuid().as_u64_pair();
+        ((high ^ low) >> 1).cast_signed()
+    }
+}
+
+/// The computer's clock and random numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemIds;
+
+impl CommitIds for SystemIds {
+    fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+    fn uuid(&self) -> Uuid {
+        Uuid::new_v4()
+    }
+}
+
+/// How commits keep tables in shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitSettings {
+    /// Snapshots that a table keeps, the newest included. Each costs 650 bytes in every metadata file; fewer shorten how far
+    /// back a query can travel.
+    pub keep_snapshots: usize,
+    /// Manifests above which a commit merges the small ones. Each costs a query one more file to open; merging costs a commit
+    /// about a millisecond for each.
+    pub manifests_max: usize,
+    /// Attempts before a commit gives up on a table that others keep changing.
+    pub attempts: u32,
+}
+
+impl Default for CommitSettings {
+    fn default() -> Self {
+        CommitSettings { keep_snapshots: 200, manifests_max: 100, attempts: 20 }
+    }
+}
+
+/// Told where a commit stands: `table swap before:<table>`, `table swap after:<table>`. Kill tests stop the process there.
+pub type Probe = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The tables of a lake.
+#[derive(Clone)]
+pub struct Lake {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) pointers: Arc<dyn TablePointers>,
+    pub(crate) io: FileIO,
+    pub(crate) ids: Arc<dyn CommitIds>,
+    pub(crate) settings: CommitSettings,
+    pub(crate) probe: Probe,
+}
+
+/// A table as it was at one moment.
+#[derive(Clone, Debug)]
+pub struct LoadedTable {
+    /// Which table.
+    pub table: Table,
+    /// Its metadata file (a URI).
+    pub location: String,
+    /// What that file says.
+    pub metadata: TableMetadata,
+}
+
+impl LoadedTable {
+    /// The last entry applied of each shard.
+    ///
+    /// # Errors
+    /// The table's property cannot be read.
+    pub fn applied(&self) -> Result<BTreeMap<ShardId, u64>, LakeError> {
+        let Some(text) = self.metadata.properties().get(APPLIED) else { return Ok(BTreeMap::new()) };
+        let numbers: BTreeMap<String, u64> = serde_json::from_str(text).map_err(|e| LakeError::Damaged {
+            table: self.table.name().to_owned(),
+            file: self.location.clone(),
+            what: format!("property {APPLIED} cannot be read: {e}"),
+        })?;
+        Ok(numbers.into_iter().map(|(shard, n)| (ShardId::new(shard), n)).collect())
+    }
+}
+
+impl Lake {
+    /// A lake over a store and a catalog, with default settings and the computer's clock.
+    pub fn new(store: Arc<dyn ObjectStore>, pointers: Arc<dyn TablePointers>) -> Lake {
+        Lake {
+            io: file_io(store.clone()),
+            store,
+            pointers,
+            ids: Arc::new(SystemIds),
+            settings: CommitSettings::default(),
+            probe: Arc::new(|_| {}),
+        }
+    }
+
+    /// With another source of time and names.
+    #[must_use]
+    pub fn with_ids(self, ids: Arc<dyn CommitIds>) -> Lake {
+        Lake { ids, ..self }
+    }
+
+    /// With other settings.
+    #[must_use]
+    pub fn with_settings(self, settings: CommitSettings) -> Lake {
+        Lake { settings, ..self }
+    }
+
+    /// With a probe.
+    #[must_use]
+    pub fn with_probe(self, probe: Probe) -> Lake {
+        Lake { probe, ..self }
+    }
+
+    /// The files.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// Makes the tables that are missing, and checks those that exist.
+    ///
+    /// # Errors
+    /// The store or the catalog fails, or a table exists that cannot be used. The call can be repeated.
+    pub async fn ensure_tables(&self) -> Result<(), LakeError> {
+        for table in Table::ALL {
+            self.ensure_table(table).await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure_table(&self, table: Table) -> Result<(), LakeError> {
+        if self.pointers.load(table.name()).await?.is_none() {
+            let location = self.store.uri(&table.location());
+            let unsuitable =
+                |e: iceberg::Error| LakeError::Unsuitable { table: table.name().to_owned(), what: e.to_string() };
+            let metadata = TableMetadataBuilder::new(
+                table.schema().as_ref().clone(),
+                table.partition_spec().clone(),
+                table.sort_order().clone(),
+                location.clone(),
+                FormatVersion::V2,
+                table.properties(),
+            )
+            .and_then(|builder| builder.assign_uuid(self.ids.uuid()).build())
+            .map_err(unsuitable)?
+            .metadata;
+            let file = metadata::next_location(&location, None, self.ids.uuid());
+            let body = metadata::encode(table, &metadata, Some(self.ids.now_ms()))?;
+            self.put_metadata(table, &file, body).await?;
+            match self.pointers.create(table.name(), &file).await {
+                // A conflict: somebody else made it, or this call did before its answer was lost.
+                Ok(SwapOutcome::Swapped | SwapOutcome::Conflict) => {}
+                Err(e) if e.remedy() == Remedy::Look && self.pointers.load(table.name()).await?.is_some() => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.load(table).await.map(|_| ())
+    }
+
+    /// The table as it is now.
+    ///
+    /// # Errors
+    /// It does not exist, cannot be read, or is none that this crate can use.
+    pub async fn load(&self, table: Table) -> Result<LoadedTable, LakeError> {
+        let name = table.name();
+        let mut tried: Option<String> = None;
+        loop {
+            let location = self.pointers.load(name).await?;
+            let location = location.ok_or_else(|| LakeError::NoTable { table: name.to_owned() })?;
+            match TableMetadata::read_from(&self.io, &location).await {
+                Ok(metadata) => {
+                    metadata::check(table, &metadata)?;
+                    return Ok(LoadedTable { table, location, metadata });
+                }
+                // Another committer was so far ahead that it has removed this metadata: look again, if it moved on.
+                Err(e) => {
+                    let error = LakeError::from_iceberg(name, &location, &e);
+                    if !matches!(error, LakeError::Damaged { .. }) || tried.as_ref() == Some(&location) {
+                        return Err(error);
+                    }
+                    tried = Some(location);
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn put_metadata(&self, table: Table, uri: &str, body: bytes::Bytes) -> Result<(), LakeError> {
+        let put = async { self.store.put_new(&self.store.relative(uri)?, body).await };
+        put.await.map_err(|source| LakeError::Store { table: table.name().to_owned(), source })
+    }
+}

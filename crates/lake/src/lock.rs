@@ -1,0 +1,92 @@
+//! A local lake belongs to one process at a time. The operating system lets go of the lock when that process ends, however it ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// The lock file's name within the lake.
+pub const LOCK_FILE: &str = ".lock";
+
+/// Why the lake could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("lake {lake} is in use by {holder}: wait for it to end, or use another lake")]
+    Held {
+        /// The lake.
+        lake: String,
+        /// Process id and command, as the holder wrote them.
+        holder: String,
+    },
+    /// The lock file cannot be made or locked.
+    #[error("lake {lake} cannot be locked: {cause}")]
+    Failed {
+        /// The lake.
+        lake: String,
+        /// What the system said.
+        cause: String,
+    },
+}
+
+/// Exclusive ownership of a local lake, for as long as the value lives.
+#[derive(Debug)]
+pub struct LakeLock {
+    file: File,
+}
+
+impl LakeLock {
+    /// Takes the lake at once or not at all. `command` names the taker for those who come later, such as `authpulse consume`.
+    ///
+    /// # Errors
+    /// Another process holds it, or the file system refuses.
+    pub fn acquire(lake: impl AsRef<Path>, command: &str) -> Result<LakeLock, LockError> {
+        let lake = lake.as_ref();
+        let shown = lake.display().to_string();
+        let failed = |e: io::Error| LockError::Failed { lake: shown.clone(), cause: e.to_string() };
+        std::fs::create_dir_all(lake).map_err(failed)?;
+        let path = lake.join(LOCK_FILE);
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The holder may be about to write its name.
+                let _ = file.take(1024).read_to_string(&mut holder);
+                let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
+                return Err(LockError::Held { lake: shown, holder: holder.to_owned() });
+            }
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+        }
+        let name = |file: &mut File| -> io::Result<()> {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            writeln!(file, "process {} ({command})", std::process::id())
+        };
+        name(&mut file).map_err(failed)?;
+        Ok(LakeLock { file })
+    }
+}
+
+impl Drop for LakeLock {
+    fn drop(&mut self) {
+        // The name goes before the lock does; both go with the process in any case.
+        let _ = self.file.set_len(0);
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_taker_is_told_who_holds_the_lake() {
+        let lake = tempfile::tempdir().unwrap();
+        let held = LakeLock::acquire(lake.path(), "authpulse consume").unwrap();
+        let refusal = LakeLock::acquire(lake.path(), "authpulse backfill").unwrap_err().to_string();
+        assert!(refusal.contains(&format!("process {} (authpulse consume)", std::process::id())), "{refusal}");
+        drop(held);
+        LakeLock::acquire(lake.path(), "authpulse backfill").unwrap();
+    }
+}

@@ -1,0 +1,237 @@
+//! What the tables hold now: their live files, and the rows within, column by column. Rebuilding state and `verify` stand on it.
+//!
+//! A file that is missing, cut off or of another size or row count than its table says is an error that names both.
+
+mod parquet_file;
+mod rows;
+
+pub use parquet_file::Batches;
+pub use rows::{
+    CuratedBatch, CuratedRow, DailyBatch, DailyRow, HourlyBatch, HourlyRow, PairBatch, PairRow, RawBatch, RawRow,
+    RejectedBatch, RejectedRow, RowBatch, Rows,
+};
+
+use crate::encode::{TableFile, TimeRange};
+use crate::error::LakeError;
+use crate::lake::{Lake, LoadedTable};
+use crate::schema::{RAW, Table};
+use authpulse_event::{Day, ShardId};
+use iceberg::spec::{DataContentType, Datum, Literal, ManifestContentType, ManifestEntry, PrimitiveLiteral};
+use std::collections::BTreeMap;
+
+/// A file as its table describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveFile {
+    /// The table.
+    pub table: Table,
+    /// Where it is, relative to the lake.
+    pub path: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// The partition spec of `partition`.
+    pub spec_id: i32,
+    /// Days or months since 1970; none where another engine wrote it without one.
+    pub partition: Option<i32>,
+    /// Range of the table's time column; none where another engine wrote no bounds.
+    pub times: Option<TimeRange>,
+    /// The snapshot that added it.
+    pub snapshot_id: Option<i64>,
+    /// That snapshot's sequence number.
+    pub sequence_number: Option<i64>,
+}
+
+impl From<&TableFile> for LiveFile {
+    /// A file of an entry that the table may not hold yet.
+    fn from(file: &TableFile) -> LiveFile {
+        LiveFile {
+            table: file.table,
+            path: file.path.clone(),
+            rows: file.rows,
+            bytes: file.bytes,
+            spec_id: file.spec_id,
+            partition: Some(file.partition),
+            times: file.times,
+            snapshot_id: None,
+            sequence_number: None,
+        }
+    }
+}
+
+/// What a table holds at one moment.
+#[derive(Clone, Debug)]
+pub struct LiveTable {
+    /// Which table.
+    pub table: Table,
+    /// Its current snapshot.
+    pub snapshot_id: Option<i64>,
+    /// The last entry of each shard whose rows are among the files.
+    pub applied: BTreeMap<ShardId, u64>,
+    /// Its files, in order of path.
+    pub files: Vec<LiveFile>,
+}
+
+impl Lake {
+    /// The files of a table, together with the entries they stand for.
+    ///
+    /// # Errors
+    /// The table or one of its manifests cannot be read, or another engine deleted single rows, which cannot be followed here.
+    pub async fn live_files(&self, table: Table) -> Result<LiveTable, LakeError> {
+        loop {
+            let loaded = self.load(table).await?;
+            match self.files_of(&loaded).await {
+                // Another committer may have removed what was being read.
+                Err(LakeError::Damaged { .. })
+                    if self.pointers.load(table.name()).await?.as_ref() != Some(&loaded.location) => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn files_of(&self, loaded: &LoadedTable) -> Result<LiveTable, LakeError> {
+        let table = loaded.table;
+        let snapshot = loaded.metadata.current_snapshot();
+        let manifests = match snapshot {
+            Some(snapshot) => self.manifests(loaded, snapshot.manifest_list()).await?,
+            None => Vec::new(),
+        };
+        let mut files = Vec::new();
+        for manifest in manifests {
+            let read = manifest.load_manifest(&self.io).await;
+            let read = read.map_err(|e| LakeError::from_iceberg(table.name(), &manifest.manifest_path, &e))?;
+            for entry in read.entries().iter().filter(|entry| entry.is_alive()) {
+                if manifest.content != ManifestContentType::Data || entry.content_type() != DataContentType::Data {
+                    return Err(LakeError::Unsuitable {
+                        table: table.name().to_owned(),
+                        what: "another engine deleted single rows of it: compact the table with that engine first \
+                               (Athena: OPTIMIZE … REWRITE DATA)"
+                            .to_owned(),
+                    });
+                }
+                files.push(self.live_file(table, manifest.partition_spec_id, entry)?);
+            }
+        }
+        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let snapshot_id = snapshot.map(|s| s.snapshot_id());
+        Ok(LiveTable { table, snapshot_id, applied: loaded.applied()?, files })
+    }
+
+    fn live_file(&self, table: Table, spec_id: i32, entry: &ManifestEntry) -> Result<LiveFile, LakeError> {
+        let file = &entry.data_file;
+        let path = self.store.relative(file.file_path());
+        let path = path.map_err(|source| LakeError::Store { table: table.name().to_owned(), source })?;
+        let partition = match file.partition().fields() {
+            [Some(Literal::Primitive(PrimitiveLiteral::Int(value)))] => Some(*value),
+            _ => None,
+        };
+        let id = table.schema().field_id_by_name(table.time_column());
+        let bound = |bounds: &std::collections::HashMap<i32, Datum>| bounds.get(&id?).and_then(time_of);
+        let times = bound(file.lower_bounds()).zip(bound(file.upper_bounds()));
+        Ok(LiveFile {
+            table,
+            path,
+            rows: file.record_count(),
+            bytes: file.file_size_in_bytes(),
+            spec_id,
+            partition,
+            times: times.map(|(min, max)| TimeRange { min, max }),
+            snapshot_id: entry.snapshot_id,
+            sequence_number: entry.sequence_number,
+        })
+    }
+
+    /// How many rows a file really holds, from its footer.
+    ///
+    /// # Errors
+    /// The file is missing, cut off, or differs from its description in size.
+    pub async fn count_rows(&self, file: &LiveFile) -> Result<u64, LakeError> {
+        let name = file.table.name();
+        let footer = parquet_file::footer(self.store.as_ref(), name, &file.path, Some(file.bytes)).await?;
+        Ok(u64::try_from(footer.metadata.file_metadata().num_rows()).unwrap_or(0))
+    }
+
+    /// A file's rows as Arrow batches: some columns or all, rows within `times` or all. Only what is asked for is read.
+    ///
+    /// # Errors
+    /// The file is missing, cut off, differs from its description, or lacks a column.
+    pub async fn read_columns(
+        &self,
+        file: &LiveFile,
+        columns: Option<&[&str]>,
+        times: Option<TimeRange>,
+    ) -> Result<Batches, LakeError> {
+        let filter = times.map(|times| (file.table.time_column(), times));
+        let expected = Some((file.rows, file.bytes));
+        Batches::open(self.store.as_ref(), file.table.name(), &file.path, expected, columns, filter).await
+    }
+
+    async fn read_rows<B: RowBatch>(&self, file: &LiveFile, times: Option<TimeRange>) -> Result<Rows<B>, LakeError> {
+        Ok(Rows::new(self.read_columns(file, Some(B::COLUMNS), times).await?))
+    }
+
+    /// Rows of `auth_events_curated`, those within `times` or all, in the file's order.
+    ///
+    /// # Errors
+    /// See [`Lake::read_columns`].
+    pub async fn read_curated(
+        &self,
+        file: &LiveFile,
+        times: Option<TimeRange>,
+    ) -> Result<Rows<CuratedBatch>, LakeError> {
+        self.read_rows(file, times).await
+    }
+
+    /// User and computer alone of rows of `auth_events_curated`: who was ever accepted where.
+    ///
+    /// # Errors
+    /// See [`Lake::read_columns`].
+    pub async fn read_pairs(&self, file: &LiveFile, times: Option<TimeRange>) -> Result<Rows<PairBatch>, LakeError> {
+        self.read_rows(file, times).await
+    }
+
+    /// Rows of `user_behavior_hourly`.
+    ///
+    /// # Errors
+    /// See [`Lake::read_columns`].
+    pub async fn read_hourly(&self, file: &LiveFile, times: Option<TimeRange>) -> Result<Rows<HourlyBatch>, LakeError> {
+        self.read_rows(file, times).await
+    }
+
+    /// Rows of `host_popularity_daily`.
+    ///
+    /// # Errors
+    /// See [`Lake::read_columns`].
+    pub async fn read_daily(&self, file: &LiveFile, times: Option<TimeRange>) -> Result<Rows<DailyBatch>, LakeError> {
+        self.read_rows(file, times).await
+    }
+
+    /// Rows of `auth_events_rejected`.
+    ///
+    /// # Errors
+    /// See [`Lake::read_columns`].
+    pub async fn read_rejected(
+        &self,
+        file: &LiveFile,
+        times: Option<TimeRange>,
+    ) -> Result<Rows<RejectedBatch>, LakeError> {
+        self.read_rows(file, times).await
+    }
+
+    /// Records of a raw file.
+    ///
+    /// # Errors
+    /// The file is missing, cut off or no raw file.
+    pub async fn read_raw(&self, path: &str) -> Result<Rows<RawBatch>, LakeError> {
+        let columns = Some(RawBatch::COLUMNS);
+        Ok(Rows::new(Batches::open(self.store.as_ref(), RAW, path, None, columns, None).await?))
+    }
+}
+
+fn time_of(bound: &Datum) -> Option<i64> {
+    match bound.literal() {
+        PrimitiveLiteral::Long(micros) => Some(*micros),
+        PrimitiveLiteral::Int(day) => Some(Day(*day).start()),
+        _ => None,
+    }
+}

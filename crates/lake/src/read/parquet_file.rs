@@ -1,0 +1,278 @@
+//! Opens a Parquet file in the store: its footer first, then only the columns and row groups that are asked for.
+
+use crate::encode::TimeRange;
+use crate::error::LakeError;
+use crate::store::{ObjectStore, StoreError};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, TimestampMicrosecondType};
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::{ArrowError, DataType};
+use authpulse_event::Day;
+use bytes::buf::Reader;
+use bytes::{Buf, Bytes};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowFilter,
+};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
+use parquet::schema::types::SchemaDescriptor;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Rows of a batch that is read: large enough for speed, small enough to stream.
+const BATCH_ROWS: usize = 16_384;
+/// What is read from the end of a file to find its footer; a larger footer takes a second read.
+const TAIL_BYTES: u64 = 64 << 10;
+/// Length of the footer's length and the magic word.
+const FOOTER_END: u64 = 8;
+
+/// A footer and where it was found.
+pub(super) struct Footer {
+    pub(super) metadata: Arc<ParquetMetaData>,
+    size: u64,
+}
+
+struct Naming<'a> {
+    table: &'a str,
+    path: &'a str,
+}
+
+impl Naming<'_> {
+    fn damaged(&self, what: impl Into<String>) -> LakeError {
+        LakeError::Damaged { table: self.table.to_owned(), file: self.path.to_owned(), what: what.into() }
+    }
+    fn store(&self, error: StoreError) -> LakeError {
+        LakeError::from_store(self.table, error)
+    }
+}
+
+/// Reads a file's footer; `bytes` is the size that its table tells.
+pub(super) async fn footer(
+    store: &dyn ObjectStore,
+    table: &str,
+    path: &str,
+    bytes: Option<u64>,
+) -> Result<Footer, LakeError> {
+    let named = Naming { table, path };
+    let size = store.size(path).await.map_err(|e| named.store(e))?;
+    let size = size.ok_or_else(|| named.store(StoreError::NotFound { path: path.to_owned() }))?;
+    if let Some(expected) = bytes
+        && expected != size
+    {
+        return Err(named.damaged(format!(
+            "it has {size} bytes, and the table says {expected}: it was cut off or edited; restore it"
+        )));
+    }
+    let no_end = || named.damaged("it has no Parquet footer: it was cut off or is no Parquet file; restore it");
+    if size < FOOTER_END {
+        return Err(no_end());
+    }
+    let start = size.saturating_sub(TAIL_BYTES);
+    let tail = store.get_range(path, start..size).await.map_err(|e| named.store(e))?;
+    let end: [u8; FOOTER_END as usize] =
+        tail[tail.len() - FOOTER_END as usize..].try_into().map_err(|_| no_end())?;
+    let length = FooterTail::try_from(end).map_err(|_| no_end())?.metadata_length() as u64;
+    let begin = (size - FOOTER_END).checked_sub(length).ok_or_else(no_end)?;
+    let body = if begin >= start {
+        tail.slice((begin - start) as usize..tail.len() - FOOTER_END as usize)
+    } else {
+        store.get_range(path, begin..size - FOOTER_END).await.map_err(|e| named.store(e))?
+    };
+    let metadata = ParquetMetaDataReader::decode_metadata(&body)
+        .map_err(|e| named.damaged(format!("its Parquet footer cannot be read ({e}); restore it")))?;
+    Ok(Footer { metadata: Arc::new(metadata), size })
+}
+
+/// A file's rows, batch by batch. What was asked for is in memory already; only decoding is left.
+pub struct Batches {
+    /// Gone after an error: a reader of a damaged file may fail for ever.
+    reader: Option<ParquetRecordBatchReader>,
+    table: String,
+    path: String,
+}
+
+impl Batches {
+    pub(super) async fn open(
+        store: &dyn ObjectStore,
+        table: &str,
+        path: &str,
+        expected: Option<(u64, u64)>,
+        columns: Option<&[&str]>,
+        filter: Option<(&str, TimeRange)>,
+    ) -> Result<Batches, LakeError> {
+        let named = Naming { table, path };
+        let footer = footer(store, table, path, expected.map(|(_, bytes)| bytes)).await?;
+        let unreadable = |e: ParquetError| named.damaged(format!("it cannot be read ({e}); restore it"));
+        let held = footer.metadata.file_metadata().num_rows();
+        if let Some((rows, _)) = expected
+            && u64::try_from(held) != Ok(rows)
+        {
+            return Err(named.damaged(format!("it holds {held} rows, and the table says {rows}; restore it")));
+        }
+        // Types come from the Parquet schema alone, whichever engine wrote the file.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata = ArrowReaderMetadata::try_new(footer.metadata.clone(), options).map_err(unreadable)?;
+        let schema = metadata.parquet_schema();
+        let root = |name: &str| {
+            let roots = schema.root_schema().get_fields();
+            let found = roots.iter().position(|field| field.name() == name);
+            found.ok_or_else(|| named.damaged(format!("it has no column {name}; restore it")))
+        };
+        let mut roots = match columns {
+            Some(names) => names.iter().map(|name| root(name)).collect::<Result<Vec<_>, _>>()?,
+            None => (0..schema.root_schema().get_fields().len()).collect(),
+        };
+        let mask = ProjectionMask::roots(schema, roots.iter().copied());
+        let mut groups: Vec<usize> = (0..footer.metadata.num_row_groups()).collect();
+        let mut row_filter = None;
+        if let Some((column, times)) = filter {
+            let time_root = root(column)?;
+            let ranges: Vec<_> =
+                footer.metadata.row_groups().iter().map(|group| group_times(group, schema, time_root)).collect();
+            groups.retain(|g| ranges[*g].is_none_or(|range| range.overlaps(&times)));
+            if groups.iter().any(|g| !ranges[*g].is_some_and(|r| times.contains(r.min) && times.contains(r.max))) {
+                let within = move |batch: RecordBatch| keep_times(&batch, times);
+                let predicate = ArrowPredicateFn::new(ProjectionMask::roots(schema, [time_root]), within);
+                row_filter = Some(RowFilter::new(vec![Box::new(predicate)]));
+                roots.push(time_root);
+            }
+        }
+        let wanted = wanted_ranges(&footer.metadata, schema, &groups, &roots);
+        let body = SparseFile::fetch(store, path, footer.size, wanted).await.map_err(|e| named.store(e))?;
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(body, metadata)
+            .with_batch_size(BATCH_ROWS)
+            .with_row_groups(groups)
+            .with_projection(mask);
+        if let Some(filter) = row_filter {
+            builder = builder.with_row_filter(filter);
+        }
+        let reader = builder.build().map_err(unreadable)?;
+        Ok(Batches { reader: Some(reader), table: table.to_owned(), path: path.to_owned() })
+    }
+
+    pub(super) fn damaged(&self, what: impl Into<String>) -> LakeError {
+        Naming { table: &self.table, path: &self.path }.damaged(what)
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, LakeError>;
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.as_mut()?.next()?;
+        Some(batch.map_err(|e| {
+            self.reader = None;
+            self.damaged(format!("its rows cannot be decoded ({e}); restore it"))
+        }))
+    }
+}
+
+/// The range of a time column within a row group, where it is told.
+fn group_times(group: &RowGroupMetaData, schema: &SchemaDescriptor, root: usize) -> Option<TimeRange> {
+    let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == root)?;
+    match group.column(leaf).statistics()? {
+        Statistics::Int64(s) => Some(TimeRange { min: *s.min_opt()?, max: *s.max_opt()? }),
+        Statistics::Int32(s) => Some(TimeRange { min: Day(*s.min_opt()?).start(), max: Day(*s.max_opt()?).start() }),
+        _ => None,
+    }
+}
+
+fn keep_times(batch: &RecordBatch, times: TimeRange) -> Result<BooleanArray, ArrowError> {
+    let column = batch.column(0);
+    match column.data_type() {
+        DataType::Timestamp(_, _) => {
+            let values = column
+                .as_primitive_opt::<TimestampMicrosecondType>()
+                .ok_or_else(|| ArrowError::CastError("times are not in microseconds".to_owned()))?;
+            Ok(values.iter().map(|t| Some(t.is_some_and(|t| times.contains(t)))).collect())
+        }
+        DataType::Date32 => {
+            let values = column.as_primitive::<Date32Type>();
+            Ok(values.iter().map(|d| Some(d.is_some_and(|d| times.contains(Day(d).start())))).collect())
+        }
+        other => Err(ArrowError::CastError(format!("a time column has type {other}"))),
+    }
+}
+
+fn wanted_ranges(
+    metadata: &ParquetMetaData,
+    schema: &SchemaDescriptor,
+    groups: &[usize],
+    roots: &[usize],
+) -> Vec<Range<u64>> {
+    let mut ranges = Vec::new();
+    for group in groups {
+        for (leaf, column) in metadata.row_group(*group).columns().iter().enumerate() {
+            if roots.contains(&schema.get_column_root_idx(leaf)) {
+                let (start, length) = column.byte_range();
+                ranges.push(start..start + length);
+            }
+        }
+    }
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges
+}
+
+/// Parts of a file, by their place in it.
+struct SparseFile {
+    size: u64,
+    parts: Vec<(u64, Bytes)>,
+}
+
+impl SparseFile {
+    /// Reads the ranges, in order of start; neighbours in one go.
+    async fn fetch(
+        store: &dyn ObjectStore,
+        path: &str,
+        size: u64,
+        ranges: Vec<Range<u64>>,
+    ) -> Result<SparseFile, StoreError> {
+        /// A gap that is cheaper to read than to skip.
+        const GAP: u64 = 64 << 10;
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last) if range.start <= last.end.saturating_add(GAP) => last.end = last.end.max(range.end),
+                _ => joined.push(range),
+            }
+        }
+        let mut parts = Vec::with_capacity(joined.len());
+        for range in joined {
+            parts.push((range.start, store.get_range(path, range).await?));
+        }
+        Ok(SparseFile { size, parts })
+    }
+
+    fn from(&self, start: u64) -> ParquetResult<Bytes> {
+        let part = self.parts.partition_point(|(at, _)| *at <= start).checked_sub(1).map(|i| &self.parts[i]);
+        match part {
+            Some((at, body)) if start - at <= body.len() as u64 => Ok(body.slice((start - at) as usize..)),
+            _ => Err(ParquetError::EOF(format!("byte {start} was not fetched"))),
+        }
+    }
+}
+
+impl Length for SparseFile {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for SparseFile {
+    type T = Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let body = self.from(start)?;
+        if body.len() < length {
+            return Err(ParquetError::EOF(format!("{length} bytes from {start} were not fetched")));
+        }
+        Ok(body.slice(..length))
+    }
+}

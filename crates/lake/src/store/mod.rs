@@ -1,0 +1,113 @@
+//! The lake's files: immutable objects under paths such as `warehouse/auth_events_curated/data/…`.
+//!
+//! Nothing is ever overwritten. A put that returned is durable, also through a loss of power.
+
+mod iceberg_io;
+mod local;
+mod memory;
+
+pub use iceberg_io::file_io;
+pub use local::LocalStore;
+pub(crate) use local::sync_directory;
+pub use memory::MemoryStore;
+
+use crate::error::Remedy;
+use async_trait::async_trait;
+use authpulse_event::Micros;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// A file in a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectMeta {
+    /// Path relative to the lake.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was put, by the store's clock.
+    pub modified: Micros,
+}
+
+/// Why a file operation failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The name is taken; what is stored under it is unchanged.
+    #[error("file {path} exists already")]
+    AlreadyExists {
+        /// The path.
+        path: String,
+    },
+    /// There is no such file.
+    #[error("file {path} does not exist")]
+    NotFound {
+        /// The path.
+        path: String,
+    },
+    /// The store cannot be used as it is set up, or the path is none of its own.
+    #[error("file {path}: {why}")]
+    Refused {
+        /// The path.
+        path: String,
+        /// Why, and what would do.
+        why: String,
+    },
+    /// The operation failed, and may or may not have taken effect.
+    #[error("{action} file {path} failed: {cause}")]
+    Failed {
+        /// The path.
+        path: String,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        cause: String,
+    },
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            StoreError::AlreadyExists { .. } | StoreError::Refused { .. } => Remedy::Correct,
+            StoreError::NotFound { .. } => Remedy::Restore,
+            StoreError::Failed { .. } => Remedy::Look,
+        }
+    }
+}
+
+/// Where the lake's files are. Paths are relative to the lake, parts separated by `/`, no part empty, `.` or `..`.
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// Stores a new file, whole or not at all; durable when it returns.
+    async fn put_new(&self, path: &str, body: Bytes) -> Result<(), StoreError>;
+    /// A whole file.
+    async fn get(&self, path: &str) -> Result<Bytes, StoreError>;
+    /// A part of a file; asking beyond its end is a failure.
+    async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
+    /// A file's size in bytes; `None` where there is none.
+    async fn size(&self, path: &str) -> Result<Option<u64>, StoreError>;
+    /// Removes a file; a missing one is no error.
+    async fn delete(&self, path: &str) -> Result<(), StoreError>;
+    /// The files whose path begins with `prefix`, in order of path. Files that are still being put are not among them.
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError>;
+    /// Stores a file's content under a second, new name; durable when it returns.
+    async fn copy_new(&self, from: &str, to: &str) -> Result<(), StoreError>;
+    /// The path as Iceberg metadata hold it.
+    fn uri(&self, path: &str) -> String;
+    /// The inverse of [`ObjectStore::uri`]; refuses what lies outside the lake.
+    fn relative(&self, uri: &str) -> Result<String, StoreError>;
+}
+
+/// Refuses paths that could leave the lake or mean two things.
+fn check_path(path: &str) -> Result<(), StoreError> {
+    let bad = path.split('/').any(|part| matches!(part, "" | "." | "..")) || path.contains('\\') || path.contains('\0');
+    if bad {
+        let why = "a path is relative to the lake, such as state/a/b, without empty parts, '.' and '..'";
+        return Err(StoreError::Refused { path: path.to_owned(), why: why.to_owned() });
+    }
+    Ok(())
+}
+
+fn out_of_range(path: &str, range: &Range<u64>, size: u64) -> StoreError {
+    let cause = format!("bytes {} to {} were asked of a file of {size}: it is cut off", range.start, range.end);
+    StoreError::Failed { path: path.to_owned(), action: "reading a part of", cause }
+}
