@@ -20,6 +20,8 @@ pub mod registry;
 pub mod restore;
 pub mod service;
 pub mod sink;
+pub mod status;
+pub mod verify;
 pub mod worker;
 
 pub use env::Env;

@@ -280,11 +280,11 @@ impl Shard {
         time: Micros,
         id: &EventId,
     ) -> (crate::rows::Windows, bool) {
+        let keep_from = self.oldest_id_to_keep();
         let user = &mut self.users[user_id as usize];
         let (slot, new_device) = user.slot_or_new(computer);
         let windows = user.observe(time, slot, IdKind::of(id));
         if let EventId::Own(own) = id {
-            let keep_from = self.watermark.map_or(Micros::MIN, |w| w - self.settings.time.tolerance);
             user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, keep_from);
         }
         let day = Day::of(time);
@@ -292,6 +292,11 @@ impl Shard {
             self.touch_day(day, user_id, slot);
         }
         (windows, new_device)
+    }
+
+    /// An id accepted before this time meets no duplicate any more: what could be one is late.
+    pub(crate) fn oldest_id_to_keep(&self) -> Micros {
+        self.watermark.map_or(Micros::MIN, |w| w - self.settings.time.tolerance)
     }
 
     /// Moves the watermark up, never down, and closes the days it has passed.

@@ -3,6 +3,8 @@
 //! Shards publish what they know of a day as a [`Share`] in a journal entry; the [`Board`] collects stored shares and answers
 //! only when they cover the whole ring. So a score never depends on which shard was faster.
 
+use crate::settings::SETTLE_MAX;
+use authpulse_event::time::DAY;
 use authpulse_event::{Day, HashRange, Micros};
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
@@ -253,9 +255,11 @@ impl Board {
         Some(view)
     }
 
-    /// Drops what no event from `oldest_needed` on, and no day's row after it, can ask for any more: days before its look-back.
+    /// Drops what no event from `oldest_needed` on, and no day's row after it, can ask for any more: days before the look-back
+    /// of an event on that day, whatever `settle` is.
     pub fn forget_before(&mut self, oldest_needed: Day) {
-        let first = Day(oldest_needed.0.saturating_sub(self.lookback_days as i32 + 2));
+        let settle_days = (SETTLE_MAX / DAY) as i32;
+        let first = Day(oldest_needed.0.saturating_sub(self.lookback_days as i32 + settle_days));
         self.days = self.days.split_off(&first);
         self.shares.forget_before(first);
         self.scores.forget_before(first);
@@ -276,7 +280,7 @@ pub fn newest_closed_day(time: Micros, settle: Micros) -> Day {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_event::time::{DAY, HOUR, SECOND};
+    use authpulse_event::time::{HOUR, SECOND};
 
     fn share(range: HashRange, after: Option<i32>, through: i32, days: &[(i32, &[(&str, u64)])]) -> Share {
         let hosts = |hosts: &[(&str, u64)]| {

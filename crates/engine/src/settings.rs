@@ -16,6 +16,8 @@ pub const WAITING_EVENTS: usize = 10;
 pub const WAITING_PATIENCE: u32 = 10;
 /// Most events that may be accepted and not yet scored before a shard stops reading.
 pub const UNSCORED_MAX: usize = 100_000;
+/// The longest `settle`.
+pub const SETTLE_MAX: Micros = 7 * time::DAY;
 /// The longer of the two windows; the shorter one is [`HOUR`].
 pub const LONG_WINDOW: Micros = time::DAY;
 
@@ -120,7 +122,7 @@ impl Settings {
             format!("lookback is {} days; it must be 1 to 3650", time.lookback_days),
         );
         check(
-            time.settle >= time.tolerance && time.settle <= 7 * time::DAY,
+            time.settle >= time.tolerance && time.settle <= SETTLE_MAX,
             format!(
                 "settle is {} s; it must be at least the tolerance ({} s) and at most a week",
                 seconds(time.settle),

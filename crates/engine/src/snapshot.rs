@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! piece  magic "APST" | version u8 | computers: n, name* | users: n, user*          users in order of their hash
-//! user   name | newest | ring: n, (time delta, slot * 4 + kind)* | pairs: n, computer*
+//! user   name | pairs: n, computer* | ring: n, (time delta, slot * 4 + kind)*
 //!        open days: n, (slot, day, logins)* | own ids: n, (id, time)* | hours: n, hour* | high risk: n, (day, slot, count)*
 //! hour   hour | logins | anomalies | total | max | n, slot*
 //! ```
@@ -14,11 +14,18 @@
 use crate::restore::WrittenHours;
 use crate::shard::Shard;
 use crate::user::{IdKind, OpenHour, OwnIds, Recent, Slot, User};
-use authpulse_event::{Day, HashRange, ring};
+use authpulse_event::time::{DAY, END_TIME, HOUR, MIN_TIME, hour_of};
+use authpulse_event::{Day, HashRange, Micros, ring};
 use std::collections::HashMap;
 
 const MAGIC: &[u8; 4] = b"APST";
 const VERSION: u8 = 1;
+/// Counts lie far below; sums of such counts do not overflow.
+const COUNT_LIMIT: u64 = 1 << 48;
+/// Logins of one user on one computer and day lie far below.
+const LOGINS_LIMIT: u64 = 1 << 31;
+/// Items for which a list reserves memory before it has read them.
+const RESERVED_MAX: u64 = 1024;
 
 /// A part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +92,8 @@ impl Shard {
         }
         match reader.take(1)?[0] {
             VERSION => {}
-            newer => return Err(SnapshotError::Newer(newer)),
+            newer @ VERSION.. => return Err(SnapshotError::Newer(newer)),
+            _ => return Err(SnapshotError::Damaged("it has no version")),
         }
         let computers = reader.list(|r| r.text().map(str::to_owned))?;
         let count = reader.number()?;
@@ -102,42 +110,33 @@ impl Shard {
         written: &WrittenHours,
     ) -> Result<(), SnapshotError> {
         let name = reader.text()?;
-        let newest = reader.signed()?;
-        let mut time = 0i64;
+        let pairs = reader.list(|r| r.below(computers.len() as u64, "a computer that is not in the piece"))?;
+        let slots = pairs.len() as u64;
+        let mut time = 0;
         let ring = reader.list(|r| {
-            time = time.checked_add(r.signed()?).ok_or(SnapshotError::Damaged("a time overflows"))?;
+            time = in_calendar(r.signed()?.checked_add(time))?;
             let packed = r.number()?;
             let kind = match packed & 3 {
                 0 => IdKind::Seconds,
                 1 => IdKind::Rfc3339,
-                _ => IdKind::Own,
+                2 => IdKind::Own,
+                _ => return Err(SnapshotError::Damaged("an id of no kind")),
             };
-            Ok(Recent { time, slot: (packed >> 2) as u32, kind })
+            Ok(Recent { time, slot: as_slot(packed >> 2, slots)?, kind })
         })?;
-        let pairs = reader.list(Reader::number)?;
-        let open_days = reader.list(|r| Ok((r.number()?, r.signed()?, r.number()?)))?;
-        let own_ids = reader.list(|r| Ok((r.text()?, r.signed()?)))?;
+        let open_days = reader.list(|r| Ok((r.slot(slots)?, r.day()?, r.count(LOGINS_LIMIT)? as u32)))?;
+        let own_ids = reader.list(|r| Ok((r.text()?, in_calendar(Some(r.signed()?))?)))?;
         let hours = reader.list(|r| {
             Ok(OpenHour {
-                hour: r.signed()?,
-                logins: r.number()?,
-                anomalies: r.number()?,
-                total_score: r.number()?,
-                max_score: r.number()? as u8,
-                slots: r.list(|r| Ok(r.number()? as u32))?,
+                hour: hour_of(in_calendar(r.signed()?.checked_mul(HOUR))?),
+                logins: r.count(COUNT_LIMIT)?,
+                anomalies: r.count(COUNT_LIMIT)?,
+                total_score: r.count(COUNT_LIMIT)?,
+                max_score: r.below(101, "a score above 100")? as u8,
+                slots: r.list(|r| r.slot(slots))?,
             })
         })?;
-        let high_risk = reader.list(|r| Ok((r.signed()?, r.number()?, r.number()?)))?;
-
-        let in_pairs = |slot: u64| slot < pairs.len() as u64;
-        let valid = pairs.iter().all(|c| *c < computers.len() as u64)
-            && ring.iter().all(|r| in_pairs(u64::from(r.slot)))
-            && open_days.iter().all(|(slot, _, _)| in_pairs(*slot))
-            && hours.iter().all(|h| h.slots.iter().all(|slot| in_pairs(u64::from(*slot))))
-            && high_risk.iter().all(|(_, slot, _)| in_pairs(*slot));
-        if !valid {
-            return Err(SnapshotError::Damaged("a user names a computer that is not in the piece"));
-        }
+        let high_risk = reader.list(|r| Ok((r.day()?, r.slot(slots)?, r.count(COUNT_LIMIT)?)))?;
 
         let hash = ring::hash_key(name.as_bytes());
         if !self.range.contains(hash) {
@@ -150,23 +149,25 @@ impl Shard {
         let mut user = User::new(hash);
         for computer in &pairs {
             let computer = self.computers.intern(&computers[*computer as usize]);
-            user.slot_or_new(computer);
+            if !user.slot_or_new(computer).1 {
+                return Err(SnapshotError::Damaged("a user has a computer twice"));
+            }
         }
-        user.newest = newest;
         for recent in ring {
             user.observe(recent.time, recent.slot, recent.kind);
         }
-        let keep_ids_from = self.watermark.map_or(i64::MIN, |w| w - self.settings.time.tolerance);
+        let keep_ids_from = self.oldest_id_to_keep();
         for (own, time) in own_ids {
             user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, keep_ids_from);
         }
-        let open_from = self.watermark.map(Day::of);
+        // None but these can be open, and no two others at once.
+        let open = self.watermark.map(Day::of)..=self.front().map(Day::of);
         let mut touched = Vec::new();
-        for (slot, day, logins) in open_days {
-            let day = Day(day as i32);
-            if open_from.is_some_and(|from| day >= from) && user.count_day(slot as u32, day, logins as u32) {
-                touched.push((day, slot as u32));
+        for (slot, day, logins) in open_days.into_iter().filter(|(_, day, _)| Some(*day) >= *open.start()) {
+            if !open.contains(&Some(day)) || !user.count_day(slot, day, logins) {
+                return Err(SnapshotError::Damaged("a day that is not open, or is twice"));
             }
+            touched.push((day, slot));
         }
         let kept_hours: Vec<_> = hours.into_iter().filter(|h| !written.contains(name, h.hour)).collect();
         for hour in &kept_hours {
@@ -174,7 +175,7 @@ impl Shard {
         }
         user.hours = kept_hours;
         for (day, slot, n) in high_risk {
-            let (day, computer) = (Day(day as i32), user.computers()[slot as usize]);
+            let computer = user.computers()[slot as usize];
             if !self.score_is_published(hash, day) {
                 *self.high_risk.entry(day).or_default().entry((id, computer)).or_default() += n;
             }
@@ -200,14 +201,6 @@ impl PieceWriter {
     fn user(&mut self, shard: &Shard, name: &str, user: &User, high_risk: &[(Day, Slot, u64)]) {
         self.user_count += 1;
         put_text(&mut self.users, name);
-        put_signed(&mut self.users, user.newest);
-        put_number(&mut self.users, user.ring.len() as u64);
-        let mut time = 0;
-        for recent in &user.ring {
-            put_signed(&mut self.users, recent.time - time);
-            put_number(&mut self.users, u64::from(recent.slot) << 2 | recent.kind as u64);
-            time = recent.time;
-        }
         put_number(&mut self.users, user.computers().len() as u64);
         for computer in user.computers() {
             let number = *self.numbers.entry(*computer).or_insert_with(|| {
@@ -217,6 +210,13 @@ impl PieceWriter {
             });
             put_number(&mut self.users, number);
         }
+        put_number(&mut self.users, user.ring.len() as u64);
+        let mut time = 0;
+        for recent in &user.ring {
+            put_signed(&mut self.users, recent.time - time);
+            put_number(&mut self.users, u64::from(recent.slot) << 2 | recent.kind as u64);
+            time = recent.time;
+        }
         let open_from = shard.watermark.map_or(Day(i32::MAX), Day::of);
         let open: Vec<_> = user.open_counts(open_from).collect();
         put_number(&mut self.users, open.len() as u64);
@@ -225,7 +225,10 @@ impl PieceWriter {
             put_signed(&mut self.users, i64::from(day.0));
             put_number(&mut self.users, u64::from(logins));
         }
-        let mut own: Vec<_> = user.own_ids.iter().flat_map(|own| own.iter()).collect();
+        // Ids that no duplicate can meet any more are forgotten at different times; none of them is written.
+        let keep_ids_from = shard.oldest_id_to_keep();
+        let own = user.own_ids.iter().flat_map(|own| own.iter());
+        let mut own: Vec<_> = own.filter(|(_, time)| *time >= keep_ids_from).collect();
         own.sort_unstable();
         put_number(&mut self.users, own.len() as u64);
         for (id, time) in own {
@@ -280,6 +283,17 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+fn as_slot(value: u64, slots: u64) -> Result<Slot, SnapshotError> {
+    match Slot::try_from(value) {
+        Ok(slot) if value < slots => Ok(slot),
+        _ => Err(SnapshotError::Damaged("a computer that its user does not have")),
+    }
+}
+
+fn in_calendar(time: Option<Micros>) -> Result<Micros, SnapshotError> {
+    time.filter(|time| (MIN_TIME..END_TIME).contains(time)).ok_or(SnapshotError::Damaged("a time outside the calendar"))
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -308,6 +322,23 @@ impl<'a> Reader<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    fn below(&mut self, limit: u64, fault: &'static str) -> Result<u64, SnapshotError> {
+        let value = self.number()?;
+        if value < limit { Ok(value) } else { Err(SnapshotError::Damaged(fault)) }
+    }
+
+    fn count(&mut self, limit: u64) -> Result<u64, SnapshotError> {
+        self.below(limit, "a count that is too high")
+    }
+
+    fn slot(&mut self, slots: u64) -> Result<Slot, SnapshotError> {
+        as_slot(self.number()?, slots)
+    }
+
+    fn day(&mut self) -> Result<Day, SnapshotError> {
+        in_calendar(self.signed()?.checked_mul(DAY)).map(Day::of)
+    }
+
     fn text(&mut self) -> Result<&'a str, SnapshotError> {
         let len = self.number()?;
         let bytes = self.take(usize::try_from(len).unwrap_or(usize::MAX))?;
@@ -320,7 +351,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Vec<T>, SnapshotError> {
         let count = self.number()?;
         // A count that the bytes cannot hold is damage; do not reserve memory for it.
-        let mut items = Vec::with_capacity(count.min(self.bytes.len() as u64) as usize);
+        let mut items = Vec::with_capacity(count.min(RESERVED_MAX) as usize);
         for _ in 0..count {
             items.push(item(self)?);
         }

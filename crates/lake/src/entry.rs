@@ -466,7 +466,8 @@ impl Entry {
     pub fn decode(shard: &ShardId, n: u64, bytes: &[u8]) -> Result<Entry, EntryError> {
         let what = || format!("entry {n} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
-        let json = zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| damaged(e.to_string()))?;
+        let json =
+            zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| damaged(e.to_string()))?;
         #[derive(Deserialize)]
         struct Head {
             format: u32,
@@ -542,7 +543,8 @@ impl Side {
     /// If it is damaged.
     pub fn decode(path: &str, bytes: &[u8]) -> Result<Side, EntryError> {
         let damaged = |cause: String| EntryError::Damaged { what: format!("file {path}"), cause };
-        let json = zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| damaged(e.to_string()))?;
+        let json =
+            zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| damaged(e.to_string()))?;
         serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))
     }
 }
@@ -682,7 +684,10 @@ mod tests {
             range: HashRange::FULL.to_string(),
             inherits: Vec::new(),
             from: Position::START.into(),
-            to: Place { sequence: "49590338271490256608559692538361571095921575989136588898".to_owned(), sub_sequence: 3 },
+            to: Place {
+                sequence: "49590338271490256608559692538361571095921575989136588898".to_owned(),
+                sub_sequence: 3,
+            },
             counts: EntryCounts { received: 3, curated: 1, waiting: 1, unscored: 1, ..EntryCounts::default() },
             watermark: Some(-5),
             rises: vec![Rise { after: Position::START.into(), to: 9, cause: "idle".to_owned() }],

@@ -136,11 +136,9 @@ impl Table {
         let date = |column| Partitioning::Day { column, field: column, transform: Transform::Identity };
         match self {
             Table::Curated => date("event_date"),
-            Table::Hourly => Partitioning::Day {
-                column: "window_start",
-                field: "window_start_day",
-                transform: Transform::Day,
-            },
+            Table::Hourly => {
+                Partitioning::Day { column: "window_start", field: "window_start_day", transform: Transform::Day }
+            }
             Table::Daily => Partitioning::Month { column: "date", field: "date_month" },
             Table::Rejected => date("ingest_date"),
         }
@@ -390,7 +388,10 @@ mod tests {
     #[test]
     fn partitions_cover_all_years() {
         let month = |t| Table::Daily.partition_of(t).to_string();
-        assert_eq!((month(MIN_TIME), month(0), month(END_TIME - 1)), ("0001-01".into(), "1970-01".into(), "9999-12".into()));
+        assert_eq!(
+            (month(MIN_TIME), month(0), month(END_TIME - 1)),
+            ("0001-01".into(), "1970-01".into(), "9999-12".into())
+        );
         assert_eq!(
             Table::Curated.data_path(Table::Curated.partition_of(-1), "x"),
             "warehouse/auth_events_curated/data/event_date=1969-12-31/x.parquet"

@@ -11,8 +11,8 @@ use authpulse_lake::{
 };
 use common::{CountingIds, Entry, curated_users, entry, expected_users, memory_lake, stored, views};
 use futures::executor::block_on;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ROWS: u64 = 3;
 
@@ -153,9 +153,12 @@ fn a_single_failure_at_any_step_neither_loses_nor_doubles_rows() {
         commit_all(&lake, &entries[..1]).unwrap();
         let steps = Arc::new(AtomicUsize::new(0));
         let counter = steps.clone();
-        let faults = Faults::new(move |_: &Step<'_>| {
-            if counter.fetch_add(1, Ordering::Relaxed) == nth { Err("reset".to_owned()) } else { Ok(()) }
-        });
+        let faults =
+            Faults::new(
+                move |_: &Step<'_>| {
+                    if counter.fetch_add(1, Ordering::Relaxed) == nth { Err("reset".to_owned()) } else { Ok(()) }
+                },
+            );
         store.set_faults(faults.clone());
         catalog.set_faults(faults);
         // One repetition is always enough.
@@ -223,6 +226,11 @@ impl TablePointers for AlwaysBeaten {
     }
 }
 
+/// Runs on a thread of its own: a probe is called within an executor, and executors do not nest.
+fn elsewhere<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+}
+
 /// What another engine does: a change that knows nothing of entries.
 fn set_foreign_property(lake: &Lake, catalog: &MemoryCatalog) {
     let loaded = block_on(lake.load(Table::Curated)).unwrap();
@@ -247,9 +255,9 @@ fn commits_of_others_in_between_are_carried_on() {
         move |point: &str| match looks.fetch_add(1, Ordering::Relaxed) {
             0 => {
                 assert_eq!(point, "table swap before:auth_events_curated");
-                block_on(other.commit(Table::Curated, &[entries[1].view()])).unwrap();
+                elsewhere(|| block_on(other.commit(Table::Curated, &[entries[1].view()])).unwrap());
             }
-            1 => set_foreign_property(&other, &catalog),
+            1 => elsewhere(|| set_foreign_property(&other, &catalog)),
             _ => {}
         }
     };

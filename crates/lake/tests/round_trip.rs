@@ -295,8 +295,7 @@ proptest! {
 #[test]
 fn no_rows_make_no_files() {
     let (names, options) = (Names::default().view(), EncodeOptions::default());
-    let input =
-        CuratedRows { rows: &[], users: &names, computers: &names, base: 0, rule_set: "", processing_time: 0 };
+    let input = CuratedRows { rows: &[], users: &names, computers: &names, base: 0, rule_set: "", processing_time: 0 };
     assert!(encode_curated(&input, &options).unwrap().is_empty());
     assert!(encode_hourly(&[], &names, &options).unwrap().is_empty());
     assert!(encode_daily(&[], &options).unwrap().is_empty());

@@ -92,7 +92,7 @@ pub fn user_name(number: u8) -> String {
 
 /// A computer's name.
 pub fn computer_name(number: u8) -> String {
-    match number % 32 {
+    match number % 64 {
         31 => "\u{1F600}31".to_owned(),
         n => format!("C{n}"),
     }
@@ -227,6 +227,13 @@ enum Act {
         computers: u8,
         every: u8,
     },
+    /// One user, many ids of its own, and then one of them again.
+    Ids {
+        user: u8,
+        ids: u8,
+        every: u8,
+        again: u8,
+    },
     /// Logons of many users on many computers, so that a day has a popularity worth its name.
     Fleet {
         computers: u8,
@@ -286,6 +293,8 @@ enum Layout {
     Split(u8, u8),
     /// Two neighbours merge; the others stay.
     Merge(u8, u8),
+    /// One of several splits, and later its second half merges with its neighbour.
+    SplitThenMerge(u8, u8),
     /// All end, and others take over.
     Anew(u8, u8),
     FileThen(u8),
@@ -309,8 +318,8 @@ fn settings() -> impl Strategy<Value = Settings> {
         prop_oneof![3 => Just(300), 1 => Just(1), 1 => Just(60), 1 => Just(3_599)],
         prop_oneof![3 => Just(3_600), 1 => Just(600), 1 => Just(7_200)],
         prop_oneof![2 => Just(30), 1 => Just(1), 2 => Just(2), 1 => Just(7)],
-        prop_oneof![3 => Just(3_600), 1 => Just(0), 1 => Just(7_200)],
-        prop_oneof![1 => Just(20), 3 => Just(3), 1 => Just(1)],
+        prop_oneof![6 => Just(3_600), 2 => Just(0), 2 => Just(7_200), 1 => Just(90_000), 1 => Just(604_800)],
+        prop_oneof![2 => Just(20), 6 => Just(3), 1 => Just(1), 1 => Just(0)],
         prop_oneof![Just(50), Just(4)],
         prop_oneof![Just(10), Just(3)],
         prop_oneof![
@@ -466,8 +475,10 @@ fn act(live: bool) -> BoxedStrategy<Act> {
         6 => quiet().prop_map(Act::Quiet),
         2 => (user(), computer(), 3..60u8, 0..80u8)
             .prop_map(|(user, computer, logons, every)| Act::Burst { user, computer, logons, every }),
-        2 => (user(), 0..32u8, 2..16u8, 0..120u8)
+        2 => (user(), 0..32u8, prop_oneof![9 => 2..16u8, 1 => 30..60u8], 0..120u8)
             .prop_map(|(user, first, computers, every)| Act::Sweep { user, first, computers, every }),
+        1 => (user(), 1..40u8, 0..60u8, any::<u8>())
+            .prop_map(|(user, ids, every, again)| Act::Ids { user, ids, every, again }),
         2 => (1..32u8, 0..32u8).prop_map(|(computers, twice)| Act::Fleet { computers, twice }),
         1 => (2..34u8, 1..26u8).prop_map(|(days, computers)| Act::Week { days, computers }),
         2 => chain,
@@ -520,6 +531,7 @@ fn layout() -> impl Strategy<Value = Layout> {
         4 => (2..9u8).prop_map(Layout::Same),
         2 => (1..6u8, any::<u8>()).prop_map(|(shards, which)| Layout::Split(shards, which)),
         3 => (2..6u8, any::<u8>()).prop_map(|(shards, which)| Layout::Merge(shards, which)),
+        2 => (1..4u8, any::<u8>()).prop_map(|(shards, which)| Layout::SplitThenMerge(shards, which)),
         2 => (1..4u8, 1..5u8).prop_map(|(before, after)| Layout::Anew(before, after)),
         1 => (1..5u8).prop_map(Layout::FileThen),
     ]
@@ -594,6 +606,7 @@ impl<'a> Builder<'a> {
     fn play_layout(&mut self, layout: &Layout, before: &[Act], turn: &[Act], after: &[Act]) {
         let first = match layout {
             Layout::Same(shards) | Layout::Split(shards, _) | Layout::Merge(shards, _) => *shards,
+            Layout::SplitThenMerge(shards, _) => *shards,
             Layout::Anew(before, _) => *before,
             Layout::FileThen(_) => 0,
         };
@@ -609,11 +622,19 @@ impl<'a> Builder<'a> {
         }
         match layout {
             Layout::Same(_) => {}
-            Layout::Split(shards, which) => {
+            Layout::Split(shards, which) => self.split(usize::from(which % shards)),
+            Layout::SplitThenMerge(shards, which) => {
                 let which = usize::from(which % shards);
-                let range = ranges[which];
-                self.open_shard((range.0, middle(range)), &[which]);
-                self.open_shard((middle(range) + 1, range.1), &[which]);
+                self.split(which);
+                let (soon, later) = after.split_at(after.len() / 2);
+                self.play(soon);
+                self.play(turn);
+                let (first, second) = (self.lanes.len() - 2, self.lanes.len() - 1);
+                // The neighbour behind, or else the first half.
+                let parents = if which + 1 < ranges.len() { [second, which + 1] } else { [first, second] };
+                let [from, to] = parents.map(|parent| self.lanes[parent].shard.range);
+                self.open_shard((from.0, to.1), &parents);
+                return self.play(later);
             }
             Layout::Merge(shards, which) => {
                 let which = usize::from(which % (shards - 1));
@@ -629,6 +650,13 @@ impl<'a> Builder<'a> {
             }
         }
         self.play(after);
+    }
+
+    /// Divides a shard in the middle.
+    fn split(&mut self, which: usize) {
+        let range = self.lanes[which].shard.range;
+        self.open_shard((range.0, middle(range)), &[which]);
+        self.open_shard((middle(range) + 1, range.1), &[which]);
     }
 
     fn play(&mut self, acts: &[Act]) {
@@ -648,6 +676,12 @@ impl<'a> Builder<'a> {
             Act::Sweep { user, first, computers, every } => {
                 for at in 0..computers {
                     self.simple(user, first.wrapping_add(at), every);
+                }
+            }
+            Act::Ids { user, ids, every, again } => {
+                for at in (0..ids).chain([again % ids]) {
+                    self.now += i64::from(every) * SECOND;
+                    self.write(user, at % 3, self.now, Dress::Plain, Some(format!("many-{at}")));
                 }
             }
             Act::Fleet { computers, twice } => self.fleet(computers, twice),

@@ -33,7 +33,8 @@ pub struct Settings {
     pub lookback: i64,
     /// "`settle` (3600 s; at least the tolerance)".
     pub settle: i64,
-    /// "With fewer than `min_hosts` (20) computers in the look-back the rule never fires." At least 1.
+    /// "With fewer than `min_hosts` (20) computers in the look-back the rule never fires." An empty look-back
+    /// judges nothing, even where this is 0.
     pub min_hosts: i64,
     /// "`login_count_1h > 50`".
     pub burst_over: i64,

@@ -1,8 +1,11 @@
 //! Where events come from: files in LANL's format, made-up traffic, and what is known about its attacks.
 //!
-//! Nothing here judges an event. [`input`] cuts bytes into lines and says where each line stood,
-//! [`generate`] writes such lines, [`labels`] reads back which of them were attacks.
+//! Nothing here judges an event. [`input`] cuts bytes into lines and says where each line stood, [`replay`] sends them
+//! into a stream, [`generate`] writes such lines, [`labels`] reads back which of them were attacks, and [`progress`] tells a
+//! terminal how far any of it is.
 
 pub mod generate;
 pub mod input;
 pub mod labels;
+pub mod progress;
+pub mod replay;

@@ -1,5 +1,6 @@
 //! The engine's parser and the oracle's, of which neither knows the other.
 
+use crate::damage::{damage, damaged};
 use crate::random;
 use crate::service::Check;
 use authpulse_event::id::{canonical_line, content_id};
@@ -8,7 +9,6 @@ use authpulse_oracle::cases::{Case, file_case, stream_case};
 use authpulse_oracle::{Form, Record, Settings, Step, broken, parse};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::Index;
 
 /// Time, user, computer and id of a valid event.
 type Seen = (i64, String, String, String);
@@ -61,39 +61,6 @@ fn generated_payloads_are_read_alike() {
     random::check(400, &prop_oneof![file_case(), stream_case()], |case| {
         records(&case).try_for_each(|record| agree(&case.settings, record))
     });
-}
-
-/// A byte put in place of another, put in, or taken out.
-#[derive(Debug, Clone)]
-enum Damage {
-    Replace(Index, u8),
-    Insert(Index, u8),
-    Remove(Index),
-}
-
-fn damage() -> impl Strategy<Value = Damage> {
-    let telling = b"{}[]\",:\\/u0159deDE.+-TZ \t\r\n\0\x7f\x1f\x80\xc2\xed\xff".to_vec();
-    let byte = || prop_oneof![4 => proptest::sample::select(telling.clone()), 1 => any::<u8>()];
-    prop_oneof![
-        2 => (any::<Index>(), byte()).prop_map(|(at, byte)| Damage::Replace(at, byte)),
-        2 => (any::<Index>(), byte()).prop_map(|(at, byte)| Damage::Insert(at, byte)),
-        1 => any::<Index>().prop_map(Damage::Remove),
-    ]
-}
-
-fn damaged(mut payload: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
-    for damage in damages {
-        match damage {
-            Damage::Replace(at, byte) if !payload.is_empty() => {
-                let at = at.index(payload.len());
-                payload[at] = *byte;
-            }
-            Damage::Remove(at) if !payload.is_empty() => drop(payload.remove(at.index(payload.len()))),
-            Damage::Insert(at, byte) => payload.insert(at.index(payload.len() + 1), *byte),
-            _ => {}
-        }
-    }
-    payload
 }
 
 #[test]

@@ -148,7 +148,8 @@ impl<'a> Service<'a> {
     }
 
     fn is_read(&self, at: usize) -> bool {
-        self.lanes[at].shard.is_some() && self.lanes[at].taken == self.case.shards[at].steps.len() || self.lanes[at].ended
+        self.lanes[at].shard.is_some() && self.lanes[at].taken == self.case.shards[at].steps.len()
+            || self.lanes[at].ended
     }
 
     fn all_read(&self) -> bool {
@@ -492,7 +493,8 @@ fn incoming(shard: usize, number: usize, record: &Record) -> Incoming<'_> {
     }
 }
 
-fn restore_from(cut: &Cut) -> RestoreFrom {
+/// What the last entry says of a shard.
+pub fn restore_from(cut: &Cut) -> RestoreFrom {
     let Cut { watermark, newest_accepted, last_accepted_live, hours_through, shares_through, .. } = *cut;
     RestoreFrom {
         watermark,

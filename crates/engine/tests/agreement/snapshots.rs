@@ -1,1 +1,142 @@
 //! State as bytes: what comes back is what was written, part by part, and damage is an error.
+
+use crate::damage::{damage, damaged};
+use crate::random;
+use crate::rows;
+use crate::service::{Check, restore_from};
+use authpulse_engine::{Board, Cut, Incoming, Output, Piece, Restoring, Shard, SnapshotError, SourceKind};
+use authpulse_event::{HashRange, Position, parse_line};
+use authpulse_oracle::cases::{Case, file_case};
+use authpulse_oracle::{Record, Step};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// The shard of a file after its last line, cut so that it has nothing to publish.
+fn read(case: &Case) -> (Shard, Cut) {
+    let settings = rows::settings(&case.settings);
+    let (base, mut board) = (settings.time.base, Board::new(settings.time.lookback_days));
+    let mut shard = Shard::new(settings, SourceKind::File, HashRange::FULL);
+    let mut out = Output::default();
+    for step in &case.shards[0].steps {
+        let Step::Record(Record { payload, arrival, .. }) = step else { continue };
+        let payload_bytes = payload.len() as u64;
+        let record = Incoming { payload, payload_bytes, position: Position::START, arrival: *arrival };
+        shard.judge(record, parse_line(payload, base), &mut out);
+    }
+    shard.cut().shares.iter().for_each(|share| board.add_share(share));
+    shard.score_ready(&mut board, &mut out);
+    let cut = shard.cut();
+    (shard, cut)
+}
+
+/// The users of some pieces that lie within a range.
+fn restore(case: &Case, cut: &Cut, range: HashRange, pieces: &[Piece]) -> Result<Shard, SnapshotError> {
+    let mut restoring = Restoring::begin(rows::settings(&case.settings), SourceKind::File, range, restore_from(cut));
+    for piece in pieces {
+        restoring.piece(&piece.bytes)?;
+    }
+    restoring.unscored_at_snapshot(&cut.unscored);
+    Ok(restoring.finish())
+}
+
+fn users(pieces: &[Piece]) -> u64 {
+    pieces.iter().map(|piece| piece.users).sum()
+}
+
+#[test]
+fn a_snapshot_comes_back_as_it_was_written() {
+    random::check(400, &(file_case(), 1..3_000usize), |(case, piece_bytes)| {
+        let (shard, cut) = read(&case);
+        let pieces = shard.snapshot(piece_bytes);
+        let restored = restore(&case, &cut, HashRange::FULL, &pieces)?;
+        prop_assert_eq!(restored.snapshot(piece_bytes), pieces);
+        prop_assert_eq!(restored.snapshot(usize::MAX), shard.snapshot(usize::MAX));
+        Ok(())
+    });
+}
+
+#[test]
+fn pieces_divide_the_range_and_the_users() {
+    random::check(400, &(file_case(), 1..3_000usize), |(case, piece_bytes)| {
+        let (shard, cut) = read(&case);
+        let pieces = shard.snapshot(piece_bytes);
+        prop_assert_eq!(users(&pieces), shard.user_names().len() as u64);
+        prop_assert_eq!((pieces[0].range.first, pieces[pieces.len() - 1].range.last), (0, u128::MAX));
+        for pair in pieces.windows(2) {
+            prop_assert_eq!(pair[0].range.last + 1, pair[1].range.first);
+        }
+        for piece in &pieces {
+            let part = restore(&case, &cut, piece.range, std::slice::from_ref(piece))?;
+            prop_assert_eq!(users(&part.snapshot(usize::MAX)), piece.users, "a piece holds the users of its range");
+        }
+        Ok(())
+    });
+}
+
+/// What an heir reads of a parent's snapshot is what it would take from the parent itself.
+#[test]
+fn a_part_read_from_pieces_is_the_part_an_heir_takes() {
+    random::check(400, &(file_case(), 1..3_000usize, any::<u128>(), any::<u128>()), |(case, piece_bytes, a, b)| {
+        let range = HashRange { first: a.min(b), last: a.max(b) };
+        let (shard, cut) = read(&case);
+        let mut pieces = shard.snapshot(piece_bytes);
+        let of_all = restore(&case, &cut, range, &pieces)?;
+        pieces.retain(|piece| piece.range.intersect(&range).is_some());
+        let of_its_own = restore(&case, &cut, range, &pieces)?;
+        let heir = Shard::inherit(shard.settings().clone(), range, vec![shard]);
+        let expected = heir.snapshot(usize::MAX);
+        prop_assert_eq!(&of_all.snapshot(usize::MAX), &expected);
+        prop_assert_eq!(&of_its_own.snapshot(usize::MAX), &expected);
+        prop_assert_eq!(of_its_own.waiting(), heir.waiting());
+        prop_assert_eq!(of_its_own.unscored_len(), heir.unscored_len());
+        Ok(())
+    });
+}
+
+#[test]
+fn damage_is_an_error_and_no_panic() {
+    let cases = (file_case(), vec(vec(damage(), 1..6), 1..60));
+    random::check(400, &cases, |(case, damages)| {
+        let (shard, cut) = read(&case);
+        // Without the events not yet scored, whose computers a damaged piece may have lost.
+        let cut = Cut { unscored: Vec::new(), ..cut };
+        let pieces = shard.snapshot(usize::MAX);
+        for damages in &damages {
+            let bytes = damaged(pieces[0].bytes.clone(), damages);
+            if let Ok(restored) = restore(&case, &cut, HashRange::FULL, &[Piece { bytes, ..pieces[0].clone() }]) {
+                go_on(restored, &cut);
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Uses a state that may be nonsense.
+fn go_on(mut shard: Shard, cut: &Cut) {
+    let mut out = Output::default();
+    shard.rise(cut.watermark.unwrap_or_default() + 400 * authpulse_event::time::DAY, &mut out);
+    shard.cut();
+    shard.snapshot(100);
+}
+
+#[test]
+fn every_beginning_of_a_piece_is_damaged() {
+    random::check(10, &file_case(), |case| {
+        let (shard, cut) = read(&case);
+        let piece = &shard.snapshot(usize::MAX)[0];
+        for length in 0..piece.bytes.len() {
+            let bytes = piece.bytes[..length].to_vec();
+            let error = restore(&case, &cut, HashRange::FULL, &[Piece { bytes, ..piece.clone() }]).err();
+            prop_assert!(matches!(error, Some(SnapshotError::Damaged(_))), "{error:?} at {length}");
+        }
+        is_newer(&case, &cut, piece)
+    });
+}
+
+fn is_newer(case: &Case, cut: &Cut, piece: &Piece) -> Check {
+    let mut piece = piece.clone();
+    piece.bytes[4] += 1;
+    let error = restore(case, cut, HashRange::FULL, &[piece]).err();
+    prop_assert!(matches!(error, Some(SnapshotError::Newer(_))), "{error:?}");
+    Ok(())
+}

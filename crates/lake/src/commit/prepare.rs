@@ -1,5 +1,6 @@
 //! Everything of a commit but its swap: manifests, manifest list, metadata, written under names that nobody else uses.
 
+use super::EntryFiles;
 use super::metadata;
 use super::snapshots;
 use crate::encode::TableFile;
@@ -12,7 +13,6 @@ use iceberg::spec::{
     ManifestWriterBuilder, Operation, Snapshot, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use super::EntryFiles;
 
 /// Manifests above this size are left alone by merges: reading them again and again would cost more than they do.
 const MERGE_BELOW_BYTES: i64 = 4 << 20;

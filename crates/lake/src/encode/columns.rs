@@ -1,6 +1,8 @@
 //! Plain vectors that become Arrow columns without copying.
 
-use arrow_array::{ArrayRef, Date32Array, Int32Array, Int64Array, LargeBinaryArray, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, Date32Array, Int32Array, Int64Array, LargeBinaryArray, StringArray, TimestampMicrosecondArray,
+};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::ArrowError;
 use std::sync::Arc;
@@ -16,6 +18,13 @@ impl Text {
         let mut ends = Vec::with_capacity(rows + 1);
         ends.push(0);
         Text { bytes: Vec::with_capacity(bytes), ends }
+    }
+
+    /// One value in every row.
+    pub(super) fn repeated(value: &str, rows: usize) -> Text {
+        let mut column = Text::with_capacity(rows, rows * value.len());
+        (0..rows).for_each(|_| column.push(value.as_bytes()));
+        column
     }
 
     /// Appends a value. The caller keeps a column below 2 GiB; see `EncodeOptions`.

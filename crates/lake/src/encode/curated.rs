@@ -52,17 +52,16 @@ pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Resul
         let in_day = (time - day.start()).cast_unsigned();
         let hour = in_day / HOUR.cast_unsigned();
         let rank = u64::from(ranks[row.event.user as usize]);
-        let place = (hour << RANK_BITS | rank) << MICROS_BITS | in_day % HOUR.cast_unsigned();
+        let place = (((hour << RANK_BITS) | rank) << MICROS_BITS) | (in_day % HOUR.cast_unsigned());
         days.entry(day).or_default().push((place, index));
     }
     let mut files = Vec::new();
     for (day, mut places) in days {
         places.sort_unstable();
         for part in places.chunks(options.max_rows_per_file.max(1)) {
-            let batches = part.chunks(BATCH_ROWS).map(|rows| {
-                batch(input, day, rows.iter().map(|(_, index)| &input.rows[*index as usize]))
-                    .map_err(|e| encode_error(Table::Curated.name(), e))
-            });
+            let batches = part
+                .chunks(BATCH_ROWS)
+                .map(|rows| batch(input, day, rows).map_err(|e| encode_error(Table::Curated.name(), e)));
             files.push(parquet_file::table_file(Table::Curated, Partition::Day(day), batches, options)?);
         }
     }
@@ -89,73 +88,114 @@ fn rank_users(input: &CuratedRows<'_>) -> Vec<u32> {
     ranks
 }
 
-fn batch<'a>(
-    input: &CuratedRows<'_>,
-    day: Day,
-    rows: impl ExactSizeIterator<Item = &'a ScoredEvent> + Clone,
-) -> Result<RecordBatch, ArrowError> {
-    let count = rows.len();
-    let mut event_id = Text::with_capacity(count, count * 64);
-    let (mut user_id, mut computer_id) = (Text::with_capacity(count, count * 8), Text::with_capacity(count, count * 8));
-    let mut flag_names = Text::with_capacity(count / 4, count * 4);
-    let mut flag_ends = Vec::with_capacity(count + 1);
-    flag_ends.push(0i32);
-    let mut level = Text::with_capacity(count, count * 4);
-    let mut popularity = Vec::with_capacity(count);
-    let mut line = Vec::new();
-    let mut flag_count = 0i32;
-    for row in rows.clone() {
+/// Columns under construction. One pass fills them all: the rows lie scattered in memory, and each is fetched once.
+struct Columns {
+    event_id: Text,
+    event_time: Vec<i64>,
+    user_id: Text,
+    computer_id: Text,
+    ingestion_time: Vec<i64>,
+    windows: [Vec<i64>; 4],
+    flags: [Vec<i32>; 4],
+    flag_names: Text,
+    flag_ends: Vec<i32>,
+    score: Vec<i32>,
+    level: Text,
+    popularity: Vec<Option<i64>>,
+    /// The canonical line at hand.
+    line: Vec<u8>,
+}
+
+impl Columns {
+    fn with_capacity(count: usize) -> Columns {
+        let mut flag_ends = Vec::with_capacity(count + 1);
+        flag_ends.push(0);
+        Columns {
+            event_id: Text::with_capacity(count, count * 64),
+            event_time: Vec::with_capacity(count),
+            user_id: Text::with_capacity(count, count * 8),
+            computer_id: Text::with_capacity(count, count * 8),
+            ingestion_time: Vec::with_capacity(count),
+            windows: std::array::from_fn(|_| Vec::with_capacity(count)),
+            flags: std::array::from_fn(|_| Vec::with_capacity(count)),
+            flag_names: Text::with_capacity(count / 4, count * 4),
+            flag_ends,
+            score: Vec::with_capacity(count),
+            level: Text::with_capacity(count, count * 4),
+            popularity: Vec::with_capacity(count),
+            line: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, row: &ScoredEvent, input: &CuratedRows<'_>) {
         let event = &row.event;
         let (user, computer) = (input.users.get(event.user), input.computers.get(event.computer));
         match &event.id {
-            EventId::Own(id) => event_id.push(id.as_bytes()),
+            EventId::Own(id) => self.event_id.push(id.as_bytes()),
             EventId::Content(form) => {
-                canonical_line(&mut line, input.base, event.event_time, *form, user, computer);
-                event_id.push(&content_id(&line));
+                canonical_line(&mut self.line, input.base, event.event_time, *form, user, computer);
+                self.event_id.push(&content_id(&self.line));
             }
         }
-        user_id.push(user.as_bytes());
-        computer_id.push(computer.as_bytes());
-        for flag in row.flags.iter() {
-            flag_names.push(flag.name().as_bytes());
-            flag_count += 1;
+        self.event_time.push(event.event_time);
+        self.user_id.push(user.as_bytes());
+        self.computer_id.push(computer.as_bytes());
+        self.ingestion_time.push(event.ingestion_time);
+        let windows = &event.windows;
+        let counts = [windows.logins_1h, windows.logins_24h, windows.computers_1h, windows.computers_24h];
+        self.windows.iter_mut().zip(counts).for_each(|(column, count)| column.push(i64::from(count)));
+        let mut names = 0;
+        for (column, flag) in self.flags.iter_mut().zip(Flag::ALL) {
+            let fires = row.flags.has(flag);
+            column.push(i32::from(fires));
+            if fires {
+                self.flag_names.push(flag.name().as_bytes());
+                names += 1;
+            }
         }
-        flag_ends.push(flag_count);
-        level.push(RiskLevel::of(row.score).name().as_bytes());
-        popularity.push(row.popularity.map(long));
+        let end = self.flag_ends.last().copied().unwrap_or(0);
+        self.flag_ends.push(end + names);
+        self.score.push(i32::from(row.score));
+        self.level.push(RiskLevel::of(row.score).name().as_bytes());
+        self.popularity.push(row.popularity.map(long));
     }
-    let mut rule_set = Text::with_capacity(count, count * input.rule_set.len());
-    (0..count).for_each(|_| rule_set.push(input.rule_set.as_bytes()));
+}
 
-    let time = |pick: fn(&ScoredEvent) -> Micros| times(rows.clone().map(pick).collect());
-    let counted = |pick: fn(&ScoredEvent) -> u32| longs(rows.clone().map(|row| i64::from(pick(row))).collect());
-    let flag = |flag: Flag| ints(rows.clone().map(|row| i32::from(row.flags.has(flag))).collect());
+fn batch(input: &CuratedRows<'_>, day: Day, rows: &[(u64, u32)]) -> Result<RecordBatch, ArrowError> {
+    let count = rows.len();
+    let mut columns = Columns::with_capacity(count);
+    for (_, index) in rows {
+        columns.push(&input.rows[*index as usize], input);
+    }
     let schema = Table::Curated.arrow_schema().clone();
     let DataType::List(element) = schema.field_with_name("risk_flags")?.data_type().clone() else {
         return Err(ArrowError::SchemaError("risk_flags is no list".to_owned()));
     };
-    let risk_flags = ListArray::try_new(element, offsets(flag_ends), flag_names.string_column()?, None)?;
+    let flag_names = columns.flag_names.string_column()?;
+    let risk_flags = ListArray::try_new(element, offsets(columns.flag_ends), flag_names, None)?;
+    let [logins_1h, logins_24h, computers_1h, computers_24h] = columns.windows.map(longs);
+    let [new_device, burst_login, lateral_movement, rare_host] = columns.flags.map(ints);
     let columns: Vec<ArrayRef> = vec![
-        event_id.string_column()?,
-        time(|row| row.event.event_time),
-        user_id.string_column()?,
-        computer_id.string_column()?,
-        time(|row| row.event.ingestion_time),
-        counted(|row| row.event.windows.logins_1h),
-        counted(|row| row.event.windows.logins_24h),
-        counted(|row| row.event.windows.computers_1h),
-        counted(|row| row.event.windows.computers_24h),
-        flag(Flag::NewDevice),
-        flag(Flag::BurstLogin),
-        flag(Flag::LateralMovement),
-        flag(Flag::RareHost),
+        columns.event_id.string_column()?,
+        times(columns.event_time),
+        columns.user_id.string_column()?,
+        columns.computer_id.string_column()?,
+        times(columns.ingestion_time),
+        logins_1h,
+        logins_24h,
+        computers_1h,
+        computers_24h,
+        new_device,
+        burst_login,
+        lateral_movement,
+        rare_host,
         Arc::new(risk_flags),
-        ints(rows.clone().map(|row| i32::from(row.score)).collect()),
-        level.string_column()?,
+        ints(columns.score),
+        columns.level.string_column()?,
         times(vec![input.processing_time; count]),
         dates(vec![day.0; count]),
-        Arc::new(Int64Array::from(popularity)),
-        rule_set.string_column()?,
+        Arc::new(Int64Array::from(columns.popularity)),
+        Text::repeated(input.rule_set, count).string_column()?,
     ];
     RecordBatch::try_new(schema, columns)
 }

@@ -88,6 +88,9 @@ pub struct TableFile {
     pub times: Option<TimeRange>,
     /// Iceberg's description (counts, bounds, split offsets) as JSON.
     pub data_file: String,
+    /// Hexadecimal SHA-256 of its bytes, by which `verify` notices any edit; empty where its writer did not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
 }
 
 impl TableFile {
@@ -145,9 +148,10 @@ impl EncodedFile {
     pub fn path(&self, unique: &str) -> String {
         self.file.table.data_path(self.partition(), unique)
     }
-    /// The file under its path, and the bytes to put there.
+    /// The file under its path with its checksum, and the bytes to put there.
     pub fn finish(self, path: String) -> (TableFile, Bytes) {
-        (TableFile { path, ..self.file }, self.bytes)
+        let sha256 = authpulse_event::id::sha256_hex(&self.bytes);
+        (TableFile { path, sha256, ..self.file }, self.bytes)
     }
 }
 

@@ -60,9 +60,8 @@ pub(super) fn write(
 ) -> Result<(Bytes, ParquetMetaData), LakeError> {
     let name = table.map_or(crate::schema::RAW, Table::name);
     let failed = |e: ParquetError| encode_error(name, e);
-    let arrow = ArrowWriterOptions::new()
-        .with_properties(properties(schema, table, options))
-        .with_skip_arrow_metadata(true);
+    let arrow =
+        ArrowWriterOptions::new().with_properties(properties(schema, table, options)).with_skip_arrow_metadata(true);
     let mut out = Vec::new();
     let mut writer = ArrowWriter::try_new_with_options(&mut out, schema.clone(), arrow).map_err(failed)?;
     for batch in batches {
@@ -128,6 +127,7 @@ pub(super) fn table_file(
         partition: partition.value(),
         times: facts.times,
         data_file: json,
+        sha256: String::new(),
     };
     Ok(EncodedFile { bytes, file })
 }

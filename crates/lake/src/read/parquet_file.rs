@@ -73,8 +73,7 @@ pub(super) async fn footer(
     }
     let start = size.saturating_sub(TAIL_BYTES);
     let tail = store.get_range(path, start..size).await.map_err(|e| named.store(e))?;
-    let end: [u8; FOOTER_END as usize] =
-        tail[tail.len() - FOOTER_END as usize..].try_into().map_err(|_| no_end())?;
+    let end: [u8; FOOTER_END as usize] = tail[tail.len() - FOOTER_END as usize..].try_into().map_err(|_| no_end())?;
     let length = FooterTail::try_from(end).map_err(|_| no_end())?.metadata_length() as u64;
     let begin = (size - FOOTER_END).checked_sub(length).ok_or_else(no_end)?;
     let body = if begin >= start {

@@ -43,7 +43,8 @@ fn wrap(error: StoreError) -> Error {
 
 impl Adapter {
     fn at(&self, uri: &str) -> Result<(&Arc<dyn ObjectStore>, String)> {
-        let store = self.store.as_ref().ok_or_else(|| Error::new(ErrorKind::Unexpected, "the storage lost its store"))?;
+        let store =
+            self.store.as_ref().ok_or_else(|| Error::new(ErrorKind::Unexpected, "the storage lost its store"))?;
         let path = store.relative(uri).map_err(wrap)?;
         Ok((store, path))
     }

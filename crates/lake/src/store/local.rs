@@ -36,9 +36,8 @@ impl LocalStore {
     pub fn open(root: impl AsRef<Path>) -> Result<LocalStore, StoreError> {
         let root = root.as_ref();
         let shown = root.display().to_string();
-        let failed =
-            |e: io::Error| StoreError::Failed { path: shown.clone(), action: "opening", cause: e.to_string() };
-        make_directories(root, &mut HashSet::new()).map_err(failed)?;
+        let failed = |e: io::Error| StoreError::Failed { path: shown.clone(), action: "opening", cause: e.to_string() };
+        make_root(root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;
         let refused = |why: &str| StoreError::Refused { path: shown.clone(), why: why.to_owned() };
         let root_text = root.to_str().ok_or_else(|| refused("its name is not UTF-8: choose another directory"))?;
@@ -62,7 +61,7 @@ impl LocalStore {
     /// Makes the directory of `target` and returns it.
     fn directory_of<'a>(&self, target: &'a Path) -> io::Result<&'a Path> {
         let directory = target.parent().ok_or(ErrorKind::InvalidInput)?;
-        make_directories(directory, &mut self.directories.lock().unwrap_or_else(PoisonError::into_inner))?;
+        make_directory(directory, &self.root, &mut self.directories.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(directory)
     }
 
@@ -138,24 +137,36 @@ fn name_new(temporary: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a directory and its missing parents, each synced into its own parent.
-fn make_directories(directory: &Path, known: &mut HashSet<PathBuf>) -> io::Result<()> {
-    if known.contains(directory) {
-        return Ok(());
-    }
+/// Makes a lake's own directory and its missing parents, each synced into its parent.
+fn make_root(root: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
-    let mut at = directory;
+    let mut at = root;
     while !at.as_os_str().is_empty() && !at.is_dir() {
         missing.push(at);
         let Some(parent) = at.parent() else { break };
         at = parent;
     }
-    fs::create_dir_all(directory)?;
+    fs::create_dir_all(root)?;
     for made in missing.iter().rev() {
-        let parent = made.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        sync_directory(parent)?;
+        sync_directory(made.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     }
-    known.insert(directory.to_owned());
+    Ok(())
+}
+
+/// Makes a directory within the lake. It and those above it are synced into their parents once per process, also where they
+/// exist: a process before may have died between making and syncing them.
+fn make_directory(directory: &Path, root: &Path, known: &mut HashSet<PathBuf>) -> io::Result<()> {
+    if known.contains(directory) {
+        return Ok(());
+    }
+    fs::create_dir_all(directory)?;
+    let mut at = directory;
+    while at != root && !known.contains(at) {
+        let Some(parent) = at.parent() else { break };
+        sync_directory(parent)?;
+        at = parent;
+    }
+    known.extend(directory.ancestors().take_while(|d| d.starts_with(root)).map(Path::to_owned));
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use authpulse_engine::names::Names;
-use authpulse_engine::rows::{AcceptedEvent, DayRow, EventId, Flag, Flags, Reason, RejectedRecord, ScoredEvent, Windows};
+use authpulse_engine::rows::{
+    AcceptedEvent, DayRow, EventId, Flag, Flags, Reason, RejectedRecord, ScoredEvent, Windows,
+};
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{Day, Micros, Position, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_rejected};
@@ -75,7 +77,7 @@ pub fn events(shard: &str, n: u64, rows: u64, names: &mut Names) -> Vec<ScoredEv
                 windows: Windows { logins_1h: i as u32 + 1, ..Windows::default() },
                 new_device: i.is_multiple_of(2),
             },
-            popularity: (i % 4 != 0).then_some(i),
+            popularity: (!i.is_multiple_of(4)).then_some(i),
             flags,
             score: 10 * (i % 4) as u8,
         }

@@ -20,6 +20,8 @@ const READ_BYTES: usize = 256 * 1024;
 pub(super) struct Cutter<R> {
     reader: R,
     block_bytes: usize,
+    /// Whoever writes the other end may be slow: whole lines go out as they come, not when a block is full.
+    live: bool,
     /// Read and not yet handed out; starts at a line's start.
     buffer: Vec<u8>,
     /// Where `buffer` starts in the unpacked source.
@@ -35,10 +37,11 @@ pub(super) struct Cutter<R> {
 impl<R: Read> Cutter<R> {
     /// `block_bytes` is the usual size of a block. Above [`LINE_BYTES_MAX`] it would let an overlong line hide
     /// among others, so it is held to that.
-    pub(super) fn new(reader: R, block_bytes: usize) -> Self {
+    pub(super) fn new(reader: R, block_bytes: usize, live: bool) -> Self {
         Cutter {
             reader,
             block_bytes: block_bytes.clamp(1, LINE_BYTES_MAX),
+            live,
             buffer: Vec::new(),
             offset: 0,
             lines: 0,
@@ -57,16 +60,15 @@ impl<R: Read> Cutter<R> {
         self.lines
     }
 
-    /// The next block, numbered within this source only. `eager` is asked after each read that brought a line
-    /// end: where it says yes, a block goes out before it is full. After an error there is nothing more to ask for.
-    pub(super) fn next(&mut self, eager: impl Fn() -> bool) -> io::Result<Option<LineBlock>> {
+    /// The next block, numbered within this source only. After an error there is nothing more to ask for.
+    pub(super) fn next(&mut self) -> io::Result<Option<LineBlock>> {
         if !self.started {
             self.skip_mark();
         }
         let mut searched = 0;
         let mut want = self.block_bytes;
         loop {
-            self.fill(want, searched, &eager);
+            self.fill(want, searched);
             if let Some(end) = memrchr(b'\n', &self.buffer[searched..]) {
                 return Ok(Some(self.cut(searched + end + 1)));
             }
@@ -88,7 +90,7 @@ impl<R: Read> Cutter<R> {
     fn skip_mark(&mut self) {
         for want in 1..=BYTE_ORDER_MARK.len() {
             if BYTE_ORDER_MARK.starts_with(&self.buffer) {
-                self.fill(want, 0, &|| false);
+                self.fill(want, 0);
             }
         }
         if self.buffer.starts_with(&BYTE_ORDER_MARK) {
@@ -98,8 +100,8 @@ impl<R: Read> Cutter<R> {
         self.started = true;
     }
 
-    /// Reads until the buffer has `want` bytes (never more), the source ends or fails, or an eager caller has a line.
-    fn fill(&mut self, want: usize, searched: usize, eager: &impl Fn() -> bool) {
+    /// Reads until the buffer has `want` bytes (never more), the source ends or fails, or a live one has a line.
+    fn fill(&mut self, want: usize, searched: usize) {
         while !self.ended && self.failure.is_none() && self.buffer.len() < want {
             let had = self.buffer.len();
             self.buffer.resize(want.min(had + READ_BYTES), 0);
@@ -110,7 +112,7 @@ impl<R: Read> Cutter<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => self.failure = Some(error),
             }
-            if eager() && memchr(b'\n', &self.buffer[searched..]).is_some() {
+            if self.live && memchr(b'\n', &self.buffer[searched..]).is_some() {
                 break;
             }
         }

@@ -13,7 +13,7 @@
 //!   number but is no record, and no iterator here yields it.
 //! - A line above [`LINE_BYTES_MAX`] is a record whatever it holds, and comes with its true length. It is held
 //!   whole up to [`OVERLONG_WHOLE_BYTES_MAX`], so that it can be sent on unchanged; of a longer one only the first
-//!   [`OVERLONG_PREFIX_BYTES`] are kept, which is what a dead letter stores.
+//!   [`OVERLONG_PREFIX_BYTES`] are kept, more than a dead letter stores.
 //! - A source that cannot be read to its end gives its whole lines first and then one [`InputError`]; the line
 //!   that the failure cut through is not delivered, because nobody can say where it would have ended.
 //!
@@ -48,5 +48,6 @@ pub const LINE_BYTES_MAX: usize = 1_048_576;
 /// and it bounds the memory of a file without line ends: a few such blocks at a time, not the file.
 pub const OVERLONG_WHOLE_BYTES_MAX: usize = 16 * 1_048_576;
 
-/// What is kept of a line above [`OVERLONG_WHOLE_BYTES_MAX`], in bytes: as much as a dead letter holds.
-pub const OVERLONG_PREFIX_BYTES: usize = 64 * 1024;
+/// What is kept of a line above [`OVERLONG_WHOLE_BYTES_MAX`], in bytes. Itself above [`LINE_BYTES_MAX`], so that it is
+/// an overlong record wherever it is sent on, and above what a dead letter holds.
+pub const OVERLONG_PREFIX_BYTES: usize = LINE_BYTES_MAX + 64 * 1024;

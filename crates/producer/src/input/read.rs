@@ -123,6 +123,11 @@ impl LineBlocks {
         self.names.get(source).map_or("", String::as_str)
     }
 
+    /// Whether the next block may be long in coming: none is queued, and a source is no regular file.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.progress.total_bytes().is_none() && self.queued.load(Ordering::Relaxed) == 0
+    }
+
     fn stopped(&self) -> InputError {
         InputError::Stopped { name: self.name(self.reading).to_owned() }
     }
@@ -186,15 +191,13 @@ impl Feed {
         }
     }
 
-    /// `live`: whoever writes the other end may be slow, so a caller that waits gets each line as it comes. A file
-    /// is all there, and full blocks are cheaper.
+    /// `live`: a line goes out as it comes, whether or not the caller waits for it yet: by the time it does, this thread may
+    /// wait for the next. A file is all there, and full blocks are cheaper.
     fn reader(&mut self, index: usize, name: String, raw: impl Read + 'static, live: bool) -> Result<(), Stop> {
         let decoder = Decoder::new(name, raw, Arc::clone(&self.progress))?;
-        let mut cutter = Cutter::new(decoder, self.block_bytes);
-        let queued = Arc::clone(&self.queued);
-        let caller_waits = || live && queued.load(Ordering::Relaxed) == 0;
+        let mut cutter = Cutter::new(decoder, self.block_bytes, live);
         loop {
-            let cut = cutter.next(caller_waits);
+            let cut = cutter.next();
             match cut.map_err(|error| cutter.reader().explain(error, cutter.lines()))? {
                 Some(block) => self.send(LineBlock {
                     source: index,

@@ -1,0 +1,263 @@
+//! The command line.
+
+use crate::logging::LogFormat;
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Authentication risk on streams: which logons look like stolen credentials, and why.
+///
+/// Reads authentication events from a stream as they happen (or from files), keeps per-user windows and the all-time set of
+/// devices, applies four weighted rules, and lands every scored event exactly once in Apache Iceberg tables.
+///
+/// Begin with `authpulse demo`. Logs go to standard error (AUTHPULSE_LOG=info for more), results to standard output.
+#[derive(Parser, Debug)]
+#[command(name = "authpulse", version, max_term_width = 120)]
+pub struct Args {
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    Demo(Demo),
+    Generate(Generate),
+    Replay(Replay),
+    Consume(Consume),
+    Backfill(Backfill),
+    Verify(Verify),
+    Status(Status),
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(subcommand)]
+    Stream(StreamCommand),
+}
+
+/// The whole path on this machine: generate, replay, score, land, and say who looks stolen.
+///
+/// Generates a LANL-like file with a few injected attacks (or takes yours), starts a consumer as a second process, replays the
+/// file at full speed through the embedded stream into it, seals, and prints what came in, what was landed, and the riskiest
+/// users with the reasons. Exits 0 only if all is landed and adds up. Run again after an interruption, it continues.
+#[derive(ClapArgs, Debug, Clone)]
+pub struct Demo {
+    /// A file of events (time,user,computer; plain, gzip, bzip2 or zstd) instead of a generated one.
+    #[arg(long)]
+    pub input: Option<PathBuf>,
+    /// Events to generate, or the most to take from --input.
+    #[arg(long)]
+    pub events: Option<u64>,
+    /// Where the lake goes.
+    #[arg(long, default_value = "./lake")]
+    pub lake: PathBuf,
+    /// Shards of the embedded stream.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub shards: u32,
+    /// Seed of the generated events.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Attacks to inject into the generated events.
+    #[arg(long, default_value_t = 12)]
+    pub attacks: u32,
+    /// Removes the lake that is there (only one that the demo made) and begins anew.
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+/// Writes LANL-like events in order of time, deterministic from the seed.
+#[derive(ClapArgs, Debug)]
+pub struct Generate {
+    /// Where to write; `-` for standard output.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Events to write, attacks not counted; the network and the time span grow with them. [default: 1000000 without --days]
+    #[arg(long)]
+    pub events: Option<u64>,
+    /// Days to write.
+    #[arg(long)]
+    pub days: Option<u32>,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Attacks to inject: fan-outs, bursts, slow lateral movement, stolen credentials on a rare host, in turn.
+    #[arg(long, default_value_t = 0)]
+    pub attacks: u32,
+    /// Where to write which events are attacks: attack,kind,time,user,computer.
+    #[arg(long)]
+    pub labels: Option<PathBuf>,
+}
+
+/// Sends the lines of files into a stream, in order, as fast as told.
+///
+/// Stops cleanly on SIGTERM or Ctrl-C. Run again with the same files and stream, it continues where it stopped, without loss or
+/// repeat (standard input cannot be continued). Lines that do not parse are sent unchanged, so that they are judged and kept.
+#[derive(ClapArgs, Debug)]
+pub struct Replay {
+    /// Files to send, in order; plain, gzip, bzip2 or zstd, told apart by content; `-` for standard input.
+    #[arg(long, required = true, num_args = 1..)]
+    pub input: Vec<String>,
+    /// The stream: local:DIR. Made if it is missing.
+    #[arg(long)]
+    pub stream: String,
+    /// Shards of a stream that is made.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub shards: u32,
+    /// Events a second. [default: 2000]
+    #[arg(long, conflicts_with_all = ["speed", "max"])]
+    pub rate: Option<f64>,
+    /// Event time, sped up this many times.
+    #[arg(long, conflicts_with = "max")]
+    pub speed: Option<f64>,
+    /// As fast as the stream takes them.
+    #[arg(long)]
+    pub max: bool,
+    /// Stop after this many records of the input.
+    #[arg(long)]
+    pub max_events: Option<u64>,
+    /// Records in one append. More is faster and less smooth.
+    #[arg(long)]
+    pub batch_size: Option<usize>,
+    /// Close the stream at the end: whoever reads it then knows that nothing follows, and seals.
+    #[arg(long)]
+    pub close: bool,
+    /// The configuration file of the consumer; its `base` decides which times are valid.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// The long-running service: reads a stream, scores, lands. SIGTERM stores what is decided and exits 0.
+#[derive(ClapArgs, Debug)]
+pub struct Consume {
+    /// The stream: local:DIR.
+    #[arg(long)]
+    pub stream: String,
+    /// The lake: a directory, made if it is missing.
+    #[arg(long)]
+    pub lake: PathBuf,
+    /// A configuration file; see `authpulse config show`.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// End when the tips found at the start are reached; what is open stays open and continues.
+    #[arg(long)]
+    pub until_caught_up: bool,
+    /// End when the tips found at the start are reached, and seal: every open hour and day is written, and input below is late
+    /// from then on.
+    #[arg(long, conflicts_with = "until_caught_up")]
+    pub seal: bool,
+    /// End when this process ends (a process id); how the demo keeps its consumer from outliving it.
+    #[arg(long, hide = true)]
+    pub with_parent: Option<u32>,
+}
+
+/// Loads files straight into a lake: the same engine and rows as through a stream, faster.
+///
+/// Seals at the end unless --keep-open. Run again after an interruption with the same files, it continues.
+#[derive(ClapArgs, Debug)]
+pub struct Backfill {
+    /// Files to load, in order of time; plain, gzip, bzip2 or zstd, told apart by content.
+    #[arg(long, required = true, num_args = 1..)]
+    pub input: Vec<String>,
+    /// The lake: a directory, made if it is missing.
+    #[arg(long)]
+    pub lake: PathBuf,
+    /// A configuration file; see `authpulse config show`.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Leave the last hours and day open, for more files or a stream that continues them.
+    #[arg(long)]
+    pub keep_open: bool,
+    /// Keep every line in the raw zone as well.
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// Audits a lake: journal, files and tables against each other, row by row. Exits 1 with the first difference.
+#[derive(ClapArgs, Debug)]
+pub struct Verify {
+    /// The lake.
+    #[arg(long)]
+    pub lake: PathBuf,
+    /// The configuration file it was made with.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// Where a lake stands: positions, watermarks, lag, last entry and commit, what waits and for what.
+#[derive(ClapArgs, Debug)]
+pub struct Status {
+    /// The lake.
+    #[arg(long)]
+    pub lake: PathBuf,
+    /// The stream, to tell the lag: local:DIR.
+    #[arg(long)]
+    pub stream: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration file it was made with.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// Every setting with default, unit and meaning; checks a configuration file.
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Prints every setting with its value, default, unit and meaning; the output is itself a configuration file.
+    Show {
+        /// The file whose values to show.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Checks a file, and whether a lake can go on with it; tells every fault at once.
+    Check {
+        /// The file.
+        config: PathBuf,
+        /// A lake that exists.
+        #[arg(long)]
+        lake: Option<PathBuf>,
+    },
+}
+
+/// Makes, splits, merges and closes an embedded stream.
+#[derive(Subcommand, Debug)]
+pub enum StreamCommand {
+    /// Makes a stream.
+    Create {
+        /// local:DIR.
+        stream: String,
+        /// Its shards.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+        shards: u32,
+        /// How long records are kept, in hours.
+        #[arg(long, default_value_t = 168)]
+        retention_hours: u32,
+    },
+    /// Shows the shards.
+    Describe {
+        /// local:DIR.
+        stream: String,
+    },
+    /// Splits a shard in the middle of its range.
+    Split {
+        /// local:DIR.
+        stream: String,
+        /// The shard.
+        shard: String,
+    },
+    /// Merges two neighbours.
+    Merge {
+        /// local:DIR.
+        stream: String,
+        /// The shard with the lower range.
+        left: String,
+        /// The shard with the upper range.
+        right: String,
+    },
+    /// Closes the stream for good.
+    Close {
+        /// local:DIR.
+        stream: String,
+    },
+}

@@ -1,0 +1,288 @@
+//! What each command does, short of the demo.
+
+use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
+use crate::lake::{Access, crash_probe, local_stream, open, options, read_config};
+use crate::report::{rate, thousands};
+use crate::signals::stop_signal;
+use anyhow::{Context, Result};
+use authpulse_consumer::backfill::{BackfillRequest, prepare};
+use authpulse_consumer::drive::{Ended, run_backfill, run_service};
+use authpulse_consumer::open::{check_settings, open_lake};
+use authpulse_consumer::service::{Mode, Service};
+use authpulse_event::ShardId;
+use authpulse_event::time::{HOUR, format_rfc3339};
+use authpulse_producer::generate::{GenerateOptions, generate};
+use authpulse_producer::input::Source;
+use crate::pr::ProgressReporter;
+use authpulse_stream::local::LocalStream;
+use authpulse_stream::{CreateOptions, Stream, StreamWriter};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Runs a command; the code is that of the process.
+///
+/// # Errors
+/// What failed, on which input, and what to do.
+pub async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Demo(args) => crate::demo::run(args).await,
+        Command::Generate(args) => run_generate(&args),
+        Command::Replay(args) => run_replay(args).await,
+        Command::Consume(args) => run_consume(args).await,
+        Command::Backfill(args) => run_backfill_command(args).await,
+        Command::Verify(args) => run_verify(args).await,
+        Command::Status(args) => run_status(args).await,
+        Command::Config(args) => run_config(args).await,
+        Command::Stream(args) => run_stream(args).await,
+    }
+}
+
+/// Writes a generated file.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn run_generate(args: &Generate) -> Result<ExitCode> {
+    let stdout = args.out.as_os_str() == "-";
+    let out: Box<dyn Write> = if stdout {
+        Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout().lock()))
+    } else {
+        Box::new(BufWriter::with_capacity(1 << 20, create(&args.out)?))
+    };
+    let labels = args.labels.as_deref().map(create).transpose()?.map(BufWriter::new);
+    let options = GenerateOptions { events: args.events, days: args.days, seed: args.seed, attacks: args.attacks };
+    let mut progress = ProgressReporter::new("generate", args.events, "events");
+    let summary = generate(&options, out, labels, |done| progress.update(done))
+        .with_context(|| format!("generating {} failed", args.out.display()))?;
+    progress.finish();
+    eprintln!(
+        "{} events ({} of {} attacks) by {} users on {} computers over {} days",
+        thousands(summary.lines()),
+        thousands(summary.attack_events),
+        summary.attacks,
+        thousands(u64::from(summary.users)),
+        thousands(u64::from(summary.computers)),
+        summary.days
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+async fn run_consume(args: Consume) -> Result<ExitCode> {
+    let config = read_config(args.config.as_deref())?;
+    let lake = open(&args.lake, &config, Access::Write("authpulse consume"))?;
+    let dir = local_stream(&args.stream)?;
+    let stream: Arc<dyn Stream> = Arc::new(LocalStream::open(&dir)?);
+    let mode = match (args.until_caught_up, args.seal) {
+        (true, _) => Mode::UntilCaughtUp,
+        (_, true) => Mode::Seal,
+        _ => Mode::Run,
+    };
+    let stop = stop_signal(args.with_parent)?;
+    let options = options(&config);
+    let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
+    let registry = service.registry().clone();
+    let ended = run_service(service, &lake.env, &options, stop).await?;
+    for (shard, view) in registry.leaves() {
+        let watermark = view.watermark.map_or("none".to_owned(), format_rfc3339);
+        match view.sealed {
+            Some(sealed) => println!("{shard}: sealed up to {}; input below it will be late", format_rfc3339(sealed)),
+            None => println!("{shard}: watermark {watermark}, {} events wait for scores", view.unscored),
+        }
+    }
+    println!("{}", if ended == Ended::Stopped { "stopped; run it again to go on" } else { "done" });
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
+    let mut config = read_config(args.config.as_deref())?;
+    config.options.raw = args.raw;
+    let lake = open(&args.lake, &config, Access::Write("authpulse backfill"))?;
+    let stop = stop_signal(None)?;
+    let options = options(&config);
+    let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
+    let request = BackfillRequest { files, keep_open: args.keep_open };
+    let started = Instant::now();
+    let run = prepare(&lake.env, options.clone(), &request).await?;
+    if run.lines_stored > 0 {
+        eprintln!("continuing: {} lines are stored already", thousands(run.lines_stored));
+    }
+    let mut progress = ProgressReporter::new("backfill", run.progress.total_bytes(), "bytes");
+    let ended = run_backfill(run, &lake.env, &options, stop, |bytes| progress.update(bytes)).await?;
+    progress.finish();
+    let totals = totals(&lake.env, &options).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{totals}");
+    println!("{:.1} s, {} events/s", seconds, rate(totals.received, seconds));
+    if ended == Ended::Stopped {
+        println!("stopped; run the same command again to go on");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a lake holds, summed over its journals.
+pub struct Totals {
+    pub received: u64,
+    pub curated: u64,
+    pub rejected: std::collections::BTreeMap<String, u64>,
+    pub waiting: u64,
+    pub unscored: u64,
+    pub sealed: Option<i64>,
+}
+
+impl Totals {
+    /// Whether every record is accounted for.
+    pub fn adds_up(&self) -> bool {
+        self.received == self.curated + self.rejected.values().sum::<u64>() + self.waiting + self.unscored
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rejected: u64 = self.rejected.values().sum();
+        writeln!(f, "received  {:>15}", thousands(self.received))?;
+        writeln!(f, "curated   {:>15}", thousands(self.curated))?;
+        writeln!(f, "rejected  {:>15}", thousands(rejected))?;
+        for (reason, n) in &self.rejected {
+            writeln!(f, "  {reason:<10}{:>13}", thousands(*n))?;
+        }
+        if self.waiting + self.unscored > 0 {
+            writeln!(f, "open      {:>15}  (waiting {}, not yet scored {})", thousands(self.waiting + self.unscored), self.waiting, self.unscored)?;
+        }
+        let sum = if self.adds_up() { "received = curated + rejected + open: it adds up" } else { "IT DOES NOT ADD UP: run authpulse verify" };
+        write!(f, "{sum}")?;
+        if let Some(sealed) = self.sealed {
+            write!(f, "\nsealed up to {}; input below it will be late", format_rfc3339(sealed))?;
+        }
+        Ok(())
+    }
+}
+
+/// Sums a lake's journals.
+///
+/// # Errors
+/// An entry cannot be read.
+pub async fn totals(env: &authpulse_consumer::Env, options: &authpulse_consumer::Options) -> Result<Totals> {
+    let mut totals =
+        Totals { received: 0, curated: 0, rejected: Default::default(), waiting: 0, unscored: 0, sealed: None };
+    let opened = open_lake(env, options).await?;
+    let leaves = opened.registry.leaves();
+    for shard in env.journal.shards().await? {
+        let mut from = 1;
+        loop {
+            let entries = env.journal.list(&shard, from, 100).await?;
+            let Some((last, _)) = entries.last() else { break };
+            from = last + 1;
+            for (n, body) in entries {
+                let entry = authpulse_lake::entry::Entry::decode(&shard, n, &body)?;
+                totals.received += entry.counts.received;
+                totals.curated += entry.counts.curated;
+                for (reason, n) in entry.counts.rejected {
+                    *totals.rejected.entry(reason).or_default() += n;
+                }
+            }
+        }
+        if leaves.contains_key(&shard)
+            && let Some(tail) = opened.tails.get(&shard)
+        {
+            totals.waiting += tail.counts.waiting;
+            totals.unscored += tail.counts.unscored;
+            totals.sealed = totals.sealed.max(tail.sealed);
+        }
+    }
+    Ok(totals)
+}
+
+async fn run_replay(args: Replay) -> Result<ExitCode> {
+    let _ = (args, crash_probe());
+    anyhow::bail!("replay")
+}
+
+async fn run_verify(args: Verify) -> Result<ExitCode> {
+    let _ = args;
+    anyhow::bail!("verify")
+}
+
+async fn run_status(args: Status) -> Result<ExitCode> {
+    let _ = args;
+    anyhow::bail!("status")
+}
+
+async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
+    match command {
+        ConfigCommand::Show { config } => print!("{}", read_config(config.as_deref())?.show()),
+        ConfigCommand::Check { config: path, lake } => {
+            let config = read_config(Some(&path))?;
+            if let Some(dir) = lake {
+                let lake = open(&dir, &config, Access::Read)?;
+                for shard in lake.env.journal.shards().await? {
+                    if let Some(tail) = authpulse_consumer::log::read_tail(&lake.env, &shard).await? {
+                        check_settings(&tail.time_rules, &config.options.engine)?;
+                    }
+                }
+                println!("the lake {} can go on with it", dir.display());
+            }
+            println!("{} is valid (rule_set {})", path.display(), config.options.engine.rules.digest());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
+    match command {
+        StreamCommand::Create { stream, shards, retention_hours } => {
+            let options = CreateOptions { shards, retention: i64::from(retention_hours) * HOUR, ..CreateOptions::default() };
+            LocalStream::create(local_stream(&stream)?, options)?;
+            describe(&LocalStream::open(local_stream(&stream)?)?).await?;
+        }
+        StreamCommand::Describe { stream } => describe(&LocalStream::open(local_stream(&stream)?)?).await?,
+        StreamCommand::Split { stream, shard } => {
+            let stream = LocalStream::open(local_stream(&stream)?)?;
+            let id = ShardId::new(&shard);
+            let shards = stream.shards().await?;
+            let found = shards.iter().find(|s| s.id == id).with_context(|| format!("there is no shard '{shard}'"))?;
+            let middle = found.range.first + (found.range.last - found.range.first) / 2 + 1;
+            stream.split(&id, middle).await?;
+            describe(&stream).await?;
+        }
+        StreamCommand::Merge { stream, left, right } => {
+            let stream = LocalStream::open(local_stream(&stream)?)?;
+            stream.merge(&ShardId::new(left), &ShardId::new(right)).await?;
+            describe(&stream).await?;
+        }
+        StreamCommand::Close { stream } => {
+            let stream = LocalStream::open(local_stream(&stream)?)?;
+            stream.close().await?;
+            describe(&stream).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn describe(stream: &LocalStream) -> Result<()> {
+    let description = stream.describe().await?;
+    println!(
+        "stream '{}', created {}, {}",
+        description.name,
+        format_rfc3339(description.created),
+        if description.closed { "closed" } else { "open" }
+    );
+    for shard in stream.shards().await? {
+        let parents: Vec<&str> = shard.parents.iter().map(ShardId::as_str).collect();
+        println!(
+            "{} {} {:<6} tip {}{}",
+            shard.id,
+            shard.range,
+            if shard.closed { "closed" } else { "open" },
+            stream.tip(&shard.id).await?,
+            if parents.is_empty() { String::new() } else { format!(" from {}", parents.join(", ")) }
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! The demo: the whole path on one machine, with a second process as the consumer.
+//!
+//! ```text
+//! this process:  generate --> events.txt --> replay (max) --> stream --.         .--> figures, riskiest users
+//! second process:                                            consume --+--> lake
+//! ```
+//!
+//! Everything it makes lies in the lake's directory. A plan that is written first and marked done last lets it continue.
+
+mod findings;
+mod plan;
+
+use crate::args::{Demo, Generate};
+use crate::commands::{run_generate, totals};
+use crate::lake::{Access, make_lake_directory, open, options, read_config};
+use crate::report::{rate, thousands};
+use crate::signals::stop_signal;
+use anyhow::{Context, Result, bail};
+use authpulse_lake::{LakeLock, Table};
+use authpulse_producer::input::Source;
+use authpulse_producer::progress::ProgressReporter;
+use authpulse_producer::replay::{Pace, ReplayOptions, ReplaySummary};
+use authpulse_stream::CreateOptions;
+use authpulse_stream::local::LocalStream;
+use plan::Plan;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a consumer that an interrupted demo left behind may take to let go of the lake.
+const LET_GO: Duration = Duration::from_secs(25);
+const DEFAULT_EVENTS: u64 = 1_000_000;
+
+/// Where the demo's own files are within the lake.
+struct Paths {
+    events: PathBuf,
+    labels: PathBuf,
+    stream: PathBuf,
+    plan: PathBuf,
+}
+
+impl Paths {
+    fn new(lake: &Path) -> Paths {
+        let dir = lake.join("demo");
+        Paths {
+            events: dir.join("events.txt"),
+            labels: dir.join("labels.csv"),
+            stream: dir.join("stream"),
+            plan: dir.join("plan.json"),
+        }
+    }
+}
+
+/// Runs the demo, or the rest of an interrupted one.
+///
+/// # Errors
+/// What failed, and what to do.
+pub async fn run(args: Demo) -> Result<ExitCode> {
+    let lake = std::path::absolute(&args.lake)?;
+    let paths = Paths::new(&lake);
+    if args.fresh {
+        remove_demo(&lake, &paths)?;
+    }
+    let plan = match Plan::read(&paths.plan)? {
+        Some(plan) if plan.done => {
+            bail!(
+                "the demo's lake {} exists and is complete; look into it:\n{}\nor begin anew with --fresh, or with another --lake",
+                args.lake.display(),
+                next_commands(&args.lake, &paths)
+            )
+        }
+        Some(plan) => {
+            plan.check_same_input(&args)?;
+            eprintln!("continuing the interrupted demo in {}", args.lake.display());
+            plan
+        }
+        None => {
+            make_lake_directory(&lake)?;
+            let plan = Plan::new(&args);
+            plan.write(&paths.plan)?;
+            plan
+        }
+    };
+    wait_for_lake(&lake).await?;
+    let started = Instant::now();
+    let input = prepare_input(&plan, &paths)?;
+    let generated = started.elapsed();
+
+    let create = CreateOptions { name: "demo".to_owned(), shards: plan.shards, ..CreateOptions::default() };
+    let stream = LocalStream::open_or_create(&paths.stream, create)?;
+    let running = Instant::now();
+    let mut consumer = start_consumer(&lake, &paths)?;
+    let replayed = replay(&plan, input, &stream).await;
+    let replayed_in = running.elapsed();
+    let stopped = replayed.as_ref().is_ok_and(|summary| summary.stopped);
+    if stopped || replayed.is_err() {
+        // The consumer sees that its parent ends, or is stopped here, and stores what it has decided.
+        end_child(&mut consumer);
+    }
+    let replayed = replayed.context("replaying into the embedded stream failed; run the demo again to continue")?;
+    if stopped {
+        println!("stopped; run the same command again to continue");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = tokio::task::spawn_blocking(move || consumer.wait()).await??;
+    if !status.success() {
+        bail!("the consumer ended with {status}; what it stored is kept: run the demo again to continue");
+    }
+    let took = running.elapsed();
+    let complete = print_result(&args, &lake, &paths, &plan, &replayed, generated, replayed_in, took).await?;
+    if complete {
+        Plan { done: true, ..plan }.write(&paths.plan)?;
+        println!("\nNext:\n{}", next_commands(&args.lake, &paths));
+    }
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Removes a lake that the demo made, and nothing else.
+fn remove_demo(lake: &Path, paths: &Paths) -> Result<()> {
+    if !lake.exists() {
+        return Ok(());
+    }
+    let empty = std::fs::read_dir(lake)?.next().is_none();
+    if !empty && !paths.plan.exists() {
+        bail!("{} was not made by the demo, so --fresh does not remove it: name another --lake", lake.display());
+    }
+    let lock = LakeLock::acquire(lake, "authpulse demo --fresh")?;
+    // The plan goes last: an interrupted removal can be repeated.
+    for entry in std::fs::read_dir(lake)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name != "demo") {
+            if path.is_dir() { std::fs::remove_dir_all(&path)? } else { std::fs::remove_file(&path)? }
+        }
+    }
+    drop(lock);
+    std::fs::remove_dir_all(lake).with_context(|| format!("{} cannot be removed", lake.display()))
+}
+
+/// Waits until a consumer of an interrupted demo has let go of the lake.
+async fn wait_for_lake(lake: &Path) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        match LakeLock::acquire(lake, "authpulse demo") {
+            Ok(_) => return Ok(()),
+            Err(error) if started.elapsed() > LET_GO => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// The file to replay: the user's, or a generated one. A file that was cut short by an interruption is made again.
+fn prepare_input(plan: &Plan, paths: &Paths) -> Result<PathBuf> {
+    if let Some(input) = &plan.input {
+        return Ok(input.clone());
+    }
+    if !paths.events.exists() {
+        let part = paths.events.with_extension("part");
+        run_generate(&Generate {
+            out: part.clone(),
+            events: Some(plan.events.unwrap_or(DEFAULT_EVENTS)),
+            days: None,
+            seed: plan.seed,
+            attacks: plan.attacks,
+            labels: Some(paths.labels.clone()),
+        })?;
+        std::fs::rename(&part, &paths.events).context("the generated file cannot be renamed")?;
+    }
+    Ok(paths.events.clone())
+}
+
+fn start_consumer(lake: &Path, paths: &Paths) -> Result<Child> {
+    let program = std::env::current_exe().context("this program's own path cannot be found")?;
+    Command::new(program)
+        .arg("consume")
+        .arg("--stream")
+        .arg(format!("local:{}", paths.stream.display()))
+        .arg("--lake")
+        .arg(lake)
+        .arg("--with-parent")
+        .arg(std::process::id().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("the consumer process cannot be started")
+}
+
+fn end_child(child: &mut Child) {
+    // It may have ended by itself; then there is nothing to kill. What it stored stays, whatever the instant.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+async fn replay(plan: &Plan, input: PathBuf, stream: &LocalStream) -> Result<ReplaySummary> {
+    let options = ReplayOptions {
+        pace: Pace::Max,
+        max_events: plan.input.as_ref().and(plan.events),
+        close: true,
+        ..ReplayOptions::default()
+    };
+    crate::commands::replay_into(vec![Source::File(input)], stream, options, stop_signal(None)?).await
+}
+
+#[expect(clippy::too_many_arguments, reason = "the figures of one run, printed once")]
+async fn print_result(
+    args: &Demo,
+    lake: &Path,
+    paths: &Paths,
+    plan: &Plan,
+    replayed: &ReplaySummary,
+    generated: Duration,
+    replayed_in: Duration,
+    took: Duration,
+) -> Result<bool> {
+    let config = read_config(None)?;
+    let open = open(lake, &config, Access::Read)?;
+    let totals = totals(&open.env, &options(&config)).await?;
+    println!("AuthPulse demo: {}\n", args.lake.display());
+    if plan.input.is_none() {
+        println!("generated in {:.1} s: {}", generated.as_secs_f64(), paths.events.display());
+    }
+    println!(
+        "replayed {} records in {:.1} s, landed after {:.1} s: {} events/s end to end\n",
+        thousands(replayed.events_total),
+        replayed_in.as_secs_f64(),
+        took.as_secs_f64(),
+        rate(replayed.events_sent, took.as_secs_f64())
+    );
+    println!("{totals}");
+    let missing = entries_missing_in_tables(&open.env).await?;
+    if missing > 0 {
+        println!("{missing} journal entries are not in the tables yet: run the demo again");
+    }
+    if totals.received != replayed.events_total {
+        println!("{} records were replayed, {} were received: run `authpulse verify`", replayed.events_total, totals.received);
+    }
+    let findings = findings::collect(&open.env, &config.options.engine.rules, findings::read_labels(&paths.labels)?).await?;
+    println!("\n{findings}");
+    Ok(missing == 0 && totals.adds_up() && totals.waiting + totals.unscored == 0 && totals.received == replayed.events_total)
+}
+
+/// Entries that a table does not hold yet, at most over all tables.
+async fn entries_missing_in_tables(env: &authpulse_consumer::Env) -> Result<u64> {
+    let mut missing = 0;
+    for table in Table::ALL {
+        let applied = env.lake.load(table).await?.applied()?;
+        for shard in env.journal.shards().await? {
+            let tail = env.journal.tail(&shard).await?.unwrap_or(0);
+            missing = missing.max(tail - applied.get(&shard).copied().unwrap_or(0));
+        }
+    }
+    Ok(missing)
+}
+
+fn next_commands(lake: &Path, paths: &Paths) -> String {
+    let lake = lake.display();
+    let stream = paths.stream.display();
+    format!(
+        "  authpulse verify --lake {lake}                    # audit journal and tables, row by row\n  \
+           authpulse status --lake {lake} --stream local:{stream}\n  \
+           python3 docs/examples/riskiest_users.py {lake}     # the same tables through PyIceberg and DuckDB\n  \
+           authpulse backfill --input FILE --lake ./history  # your own file, straight into a lake\n  \
+         (authpulse is target/release/authpulse, or: cargo run --release -- …)"
+    )
+}
+
+/// Keeps progress visible while the consumer works on after the replay.
+pub fn landing_progress(total: u64) -> ProgressReporter {
+    ProgressReporter::new("landed", Some(total), "events")
+}

@@ -1,0 +1,85 @@
+//! What a demo set out to do, so that an interrupted one continues with the same.
+
+use crate::args::Demo;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The user's file, absolute.
+    pub input: Option<PathBuf>,
+    /// Events to generate or to take.
+    pub events: Option<u64>,
+    /// Shards.
+    pub shards: u32,
+    /// Seed.
+    pub seed: u64,
+    /// Attacks.
+    pub attacks: u32,
+    /// Whether everything is landed and adds up.
+    pub done: bool,
+}
+
+impl Plan {
+    /// From the command line.
+    pub fn new(args: &Demo) -> Plan {
+        let input = args.input.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+        Plan { input, events: args.events, shards: args.shards, seed: args.seed, attacks: args.attacks, done: false }
+    }
+
+    /// Reads a plan, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(path: &Path) -> Result<Option<Plan>> {
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                let plan = serde_json::from_slice(&bytes);
+                plan.map(Some).with_context(|| format!("{} is damaged: use --fresh or another --lake", path.display()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+        }
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let temporary = path.with_extension("new");
+        let write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+            std::fs::write(&temporary, serde_json::to_vec_pretty(self)?)?;
+            std::fs::rename(&temporary, path)
+        };
+        write().with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// Refuses to continue with another input than the one that was begun.
+    ///
+    /// # Errors
+    /// If the command line asks for something else.
+    pub fn check_same_input(&self, args: &Demo) -> Result<()> {
+        let asked = Plan::new(args);
+        if asked == *self {
+            return Ok(());
+        }
+        let source = |plan: &Plan| match &plan.input {
+            Some(path) => path.display().to_string(),
+            None => format!("generated events (seed {}, attacks {})", plan.seed, plan.attacks),
+        };
+        bail!(
+            "the interrupted demo in this lake goes over {}, {} events, {} shards; this one asks for {}, {} events, {} shards: \
+             repeat its own command to continue, or use --fresh or another --lake",
+            source(self),
+            self.events.map_or("default".to_owned(), |n| n.to_string()),
+            self.shards,
+            source(&asked),
+            asked.events.map_or("default".to_owned(), |n| n.to_string()),
+            asked.shards
+        )
+    }
+}

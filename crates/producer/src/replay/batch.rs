@@ -1,0 +1,193 @@
+//! Lines become batches, in a thread of its own, ahead of the sending.
+
+use std::thread;
+use std::time::Duration;
+
+use authpulse_event::Micros;
+use authpulse_stream::PutRecord;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::pace::{Schedule, TICK};
+use super::state::Counts;
+use super::wire::{Encoded, push_record};
+use super::{Pace, ReplayError};
+use crate::input::{Line, LineBlocks};
+
+/// Records of one append, unless told otherwise or a paced replay makes smaller ones.
+pub const BATCH_RECORDS_DEFAULT: usize = 10_000;
+/// A batch goes as soon as it holds so many bytes. With one overlong line on top it is far below what a put takes.
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Batches prepared and not yet asked for. With the one being sent and the one being filled at most three are in memory.
+const QUEUE_BATCHES: usize = 1;
+/// What a record takes at a guess: the wire form of a LANL line.
+const RECORD_BYTES_GUESS: usize = 64;
+
+/// Records of one append.
+pub(super) struct Batch {
+    bytes: Bytes,
+    records: Vec<Encoded>,
+    /// When the last of them is due.
+    pub(super) due: Duration,
+    /// The job's counts after them.
+    pub(super) counts: Counts,
+    /// Set on the last batch of a run.
+    pub(super) end: Option<End>,
+}
+
+/// Why nothing follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The input ends here.
+    Complete,
+    /// There is more, but as many records as were wanted have been sent.
+    Limit,
+}
+
+impl Batch {
+    pub(super) fn records(&self) -> Vec<PutRecord> {
+        let slice = |record: &Encoded| PutRecord {
+            payload: self.bytes.slice(record.payload.clone()),
+            partition_key: self.bytes.slice(record.partition_key.clone()),
+        };
+        self.records.iter().map(slice).collect()
+    }
+}
+
+/// What decides how lines become batches.
+pub(super) struct BatchOptions {
+    /// The job's name, for messages.
+    pub(super) job: String,
+    pub(super) base: Micros,
+    pub(super) pace: Pace,
+    /// Most records of a batch.
+    pub(super) records: usize,
+    /// Most records of the job.
+    pub(super) limit: Option<u64>,
+}
+
+/// Starts the thread. It ends after the last batch, after an error, or when the receiver is dropped (one that waits for
+/// standard input waits on).
+pub(super) fn start(
+    blocks: LineBlocks,
+    before: Counts,
+    options: BatchOptions,
+) -> Result<mpsc::Receiver<Result<Batch, ReplayError>>, ReplayError> {
+    let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
+    let preparer = Preparer {
+        schedule: Schedule::new(options.pace),
+        options,
+        sender,
+        counts: before,
+        bytes: Vec::new(),
+        records: Vec::new(),
+        first_due: Duration::ZERO,
+        due: Duration::ZERO,
+    };
+    thread::Builder::new()
+        .name("authpulse-replay".to_owned())
+        // The receiver is gone: nobody wants the rest.
+        .spawn(move || drop(preparer.run(blocks)))
+        .map_err(|source| ReplayError::Thread { source })?;
+    Ok(receiver)
+}
+
+struct Preparer {
+    options: BatchOptions,
+    schedule: Schedule,
+    sender: mpsc::Sender<Result<Batch, ReplayError>>,
+    /// Of the job, after the records at hand.
+    counts: Counts,
+    bytes: Vec<u8>,
+    records: Vec<Encoded>,
+    first_due: Duration,
+    due: Duration,
+}
+
+/// The receiver is gone.
+struct Unwanted;
+
+impl Preparer {
+    fn run(mut self, mut blocks: LineBlocks) -> Result<(), Unwanted> {
+        let before = self.counts.lines;
+        let mut last_line = 0;
+        loop {
+            if !self.records.is_empty() && blocks.may_wait() {
+                self.send(None)?;
+            }
+            let block = match blocks.next() {
+                Some(Ok(block)) => block,
+                Some(Err(error)) => {
+                    self.send(None)?;
+                    return self.sender.blocking_send(Err(error.into())).map_err(|_| Unwanted);
+                }
+                None => break,
+            };
+            last_line = block.first_line + block.line_count - 1;
+            if last_line <= before {
+                continue;
+            }
+            for line in block.lines().skip_while(|line| line.number <= before) {
+                // Asked before the record beyond it, not after the last: an input of just so many records is complete.
+                if self.limit_reached() {
+                    return self.send(Some(End::Limit));
+                }
+                self.add(&line)?;
+            }
+            self.counts.lines = last_line;
+            if self.limit_reached() && blocks.may_wait() {
+                return self.send(Some(End::Limit));
+            }
+        }
+        if last_line < before {
+            let why = format!("it stands at line {before}, but the input has {last_line}");
+            let error = ReplayError::Note { job: self.options.job, why };
+            return self.sender.blocking_send(Err(error)).map_err(|_| Unwanted);
+        }
+        self.send(Some(End::Complete))
+    }
+
+    fn limit_reached(&self) -> bool {
+        self.options.limit.is_some_and(|limit| self.counts.records() >= limit)
+    }
+
+    fn add(&mut self, line: &Line<'_>) -> Result<(), Unwanted> {
+        let start = self.bytes.len();
+        let mut record = push_record(&mut self.bytes, line, self.options.base);
+        let due = self.schedule.due(record.time);
+        if !self.records.is_empty() && due.saturating_sub(self.first_due) >= TICK {
+            // The record belongs to the next batch: it takes its bytes along.
+            let own = self.bytes.split_off(start);
+            self.send(None)?;
+            self.bytes.extend_from_slice(&own);
+            for range in [&mut record.payload, &mut record.partition_key] {
+                *range = range.start - start..range.end - start;
+            }
+        }
+        if self.records.is_empty() {
+            self.first_due = due;
+        }
+        self.due = due;
+        self.counts.lines = line.number;
+        self.counts.events += u64::from(record.time.is_some());
+        self.counts.unparsed += u64::from(record.time.is_none());
+        self.counts.shortened += u64::from(line.length > line.bytes.len() as u64);
+        self.records.push(record);
+        if self.records.len() >= self.options.records || self.bytes.len() >= BATCH_BYTES {
+            self.send(None)?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the records at hand. Without records only an end is worth it.
+    fn send(&mut self, end: Option<End>) -> Result<(), Unwanted> {
+        if self.records.is_empty() && end.is_none() {
+            return Ok(());
+        }
+        let capacity = self.records.len();
+        let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity * RECORD_BYTES_GUESS));
+        let records = std::mem::replace(&mut self.records, Vec::with_capacity(capacity));
+        let batch = Batch { bytes: Bytes::from(bytes), records, due: self.due, counts: self.counts, end };
+        self.sender.blocking_send(Ok(batch)).map_err(|_| Unwanted)
+    }
+}

@@ -1,0 +1,122 @@
+//! Appending a batch exactly once, although an answer may be lost.
+
+use std::time::Duration;
+
+use authpulse_stream::{Progress, StreamError, StreamWriter};
+use tokio::sync::watch;
+
+use super::batch::{Batch, End};
+use super::pace::{PaceClock, sleep};
+use super::state::{Job, Note};
+use super::{ReplayError, Surroundings};
+
+/// How often an append is tried before the replay gives up.
+pub const PUT_ATTEMPTS: u32 = 8;
+/// The pause after the first failed attempt; each further one is twice as long.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Before an append.
+pub const PROBE_BEFORE: &str = "stream append before";
+/// After an append that is stored.
+pub const PROBE_AFTER: &str = "stream append after";
+
+/// What the stream keeps of a job, if anything.
+pub(super) async fn read_note<C: PaceClock>(
+    stream: &dyn StreamWriter,
+    job: &Job,
+    around: &mut Surroundings<'_, C>,
+) -> Result<Option<Note>, ReplayError> {
+    let name = || job.name.clone();
+    let mut retry = Retry::default();
+    let note = loop {
+        match stream.progress(&job.name).await {
+            Ok(note) => break note,
+            Err(error) => retry
+                .after(error, around.clock, &mut around.stop)
+                .await
+                .map_err(|source| ReplayError::Progress { job: name(), source })?,
+        }
+    };
+    note.map(|text| Note::from_json(&text)).transpose().map_err(|why| ReplayError::Note { job: name(), why })
+}
+
+/// Appends a batch together with the job's note. `line` is the last one that is in the stream already.
+pub(super) async fn append<C: PaceClock>(
+    stream: &dyn StreamWriter,
+    job: &Job,
+    batch: &Batch,
+    line: u64,
+    around: &mut Surroundings<'_, C>,
+) -> Result<(), ReplayError> {
+    let state = Note::new(batch.counts, batch.end == Some(End::Complete)).to_json();
+    let mut retry = Retry::default();
+    (around.probe)(PROBE_BEFORE);
+    while let Err(error) = attempt(stream, job, batch, &state, retry.attempts > 0).await {
+        retry.after(error, around.clock, &mut around.stop).await.map_err(|source| ReplayError::Put {
+            line,
+            attempts: retry.attempts,
+            resumable: job.resumable,
+            source,
+        })?;
+    }
+    (around.probe)(PROBE_AFTER);
+    Ok(())
+}
+
+/// One attempt. After a failed one the put may have happened all the same, only its answer was lost. The note tells: none is
+/// like another.
+async fn attempt(
+    stream: &dyn StreamWriter,
+    job: &Job,
+    batch: &Batch,
+    state: &str,
+    may_be_stored: bool,
+) -> Result<(), StreamError> {
+    if may_be_stored && stream.progress(&job.name).await?.as_deref() == Some(state) {
+        return Ok(());
+    }
+    let progress = Progress { job: job.name.clone(), state: state.to_owned() };
+    stream.put(batch.records(), Some(progress)).await.map(drop)
+}
+
+/// Closes the stream for good.
+pub(super) async fn close<C: PaceClock>(
+    stream: &dyn StreamWriter,
+    around: &mut Surroundings<'_, C>,
+) -> Result<(), ReplayError> {
+    let mut retry = Retry::default();
+    while let Err(error) = stream.close().await {
+        retry.after(error, around.clock, &mut around.stop).await.map_err(|source| ReplayError::Close { source })?;
+    }
+    Ok(())
+}
+
+/// Attempts so far.
+#[derive(Default)]
+struct Retry {
+    attempts: u32,
+    /// The replay is to stop: one more attempt, without a pause.
+    stopping: bool,
+}
+
+impl Retry {
+    /// Pauses before another attempt, or gives the error back where there is to be none.
+    async fn after(
+        &mut self,
+        error: StreamError,
+        clock: &impl PaceClock,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), StreamError> {
+        self.attempts += 1;
+        let may_help = matches!(error, StreamError::Storage { retry: true, .. });
+        if !may_help || self.stopping || self.attempts >= PUT_ATTEMPTS {
+            return Err(error);
+        }
+        let pause = BACKOFF_MAX.min(BACKOFF_FIRST * 2u32.pow(self.attempts - 1));
+        tracing::warn!(attempt = self.attempts, ?pause, %error, "the stream failed; trying again");
+        self.stopping = !sleep(clock, pause, stop).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! From a line of a file to a record of a stream.
+//!
+//! Whatever the line is, a consumer decides about the record as [`parse_line`] does about the line:
+//!
+//! | line | payload | partition key |
+//! | --- | --- | --- |
+//! | a valid `time,user,computer` | the wire form, `{"time":1,"user":"U1","computer":"C1"}` | the user |
+//! | a valid line that begins with `{` | the line | the user |
+//! | any other | the line, or its prefix (below) | its SHA-256 in lower-case hex |
+//!
+//! The last kind is invalid on a stream, too: it is no JSON object; or it is one that begins with blanks, which the
+//! consumer tells from a foreign producer's by the partition key; or it is above 1 MiB. Of a line too long to be held
+//! whole ([`OVERLONG_WHOLE_BYTES_MAX`](crate::input::OVERLONG_WHOLE_BYTES_MAX)) the prefix that is sent is itself above 1 MiB.
+//!
+//! Integer times are written without leading zeros, RFC 3339 times as they stand in the line, or as UTC with six decimals
+//! where they have an absurd number of decimals. Neither changes the time, its form or the content id.
+
+use std::ops::Range;
+
+use authpulse_event::time::push_rfc3339;
+use authpulse_event::{Micros, TimeForm, id, parse_line};
+use memchr::{memchr, memchr2};
+
+use crate::input::{LINE_BYTES_MAX, Line, OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
+use authpulse_stream::limits::MAX_PAYLOAD_BYTES;
+
+const _: () = assert!(OVERLONG_WHOLE_BYTES_MAX <= MAX_PAYLOAD_BYTES, "what is held whole can be sent");
+const _: () =
+    assert!(OVERLONG_PREFIX_BYTES > LINE_BYTES_MAX, "a prefix of an overlong line is invalid, whatever it holds");
+
+/// A longer RFC 3339 time is written anew, so that no wire form exceeds what a record may have.
+const RFC3339_BYTES_MAX: usize = 64;
+
+/// Where a record lies in its batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Encoded {
+    pub(super) payload: Range<usize>,
+    pub(super) partition_key: Range<usize>,
+    /// Event time of a valid event.
+    pub(super) time: Option<Micros>,
+}
+
+/// Appends the record of a line to `out`.
+#[inline]
+pub(super) fn push_record(out: &mut Vec<u8>, line: &Line<'_>, base: Micros) -> Encoded {
+    let start = out.len();
+    let Ok(event) = parse_line(line.bytes, base) else {
+        out.extend_from_slice(line.bytes);
+        let payload = start..out.len();
+        out.extend_from_slice(id::sha256_hex(line.bytes).as_bytes());
+        return Encoded { partition_key: payload.end..out.len(), payload, time: None };
+    };
+    let time = Some(event.time);
+    if line.bytes.first() == Some(&b'{') {
+        out.extend_from_slice(line.bytes);
+        let payload = start..out.len();
+        out.extend_from_slice(event.user.as_bytes());
+        return Encoded { partition_key: payload.end..out.len(), payload, time };
+    }
+    out.extend_from_slice(b"{\"time\":");
+    push_time(out, line.bytes, event.time, event.form);
+    out.extend_from_slice(b",\"user\":\"");
+    let user = push_escaped(out, &event.user);
+    out.extend_from_slice(b"\",\"computer\":\"");
+    push_escaped(out, &event.computer);
+    out.extend_from_slice(b"\"}");
+    let payload = start..out.len();
+    // A name without escapes is its own key.
+    let partition_key = user.unwrap_or_else(|| {
+        out.extend_from_slice(event.user.as_bytes());
+        payload.end..out.len()
+    });
+    Encoded { payload, partition_key, time }
+}
+
+/// The time of a valid line.
+fn push_time(out: &mut Vec<u8>, line: &[u8], time: Micros, form: TimeForm) {
+    let end = memchr(b',', line).unwrap_or(line.len());
+    let written = line[..end].trim_ascii();
+    match form {
+        TimeForm::Seconds => {
+            let zeros = written.iter().take_while(|byte| **byte == b'0').count();
+            out.extend_from_slice(&written[zeros..]);
+        }
+        TimeForm::Rfc3339 => {
+            out.push(b'"');
+            if written.len() <= RFC3339_BYTES_MAX {
+                out.extend_from_slice(written);
+            } else {
+                push_rfc3339(out, time);
+            }
+            out.push(b'"');
+        }
+    }
+}
+
+/// Appends a valid name as the inside of a JSON string; where it stands, if it has no escapes. A valid name has no control
+/// characters, so a quote and a backslash are all there is to escape.
+fn push_escaped(out: &mut Vec<u8>, name: &str) -> Option<Range<usize>> {
+    let start = out.len();
+    let mut rest = name.as_bytes();
+    let mut escaped = false;
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'\\', rest[at]]);
+        rest = &rest[at + 1..];
+        escaped = true;
+    }
+    out.extend_from_slice(rest);
+    (!escaped).then(|| start..out.len())
+}

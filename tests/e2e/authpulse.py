@@ -1,0 +1,67 @@
+"""Runs the program as its users do: as a process, with files."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXCERPT = REPOSITORY / "tests" / "data" / "auth9mo_head5k.txt.gz"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
+PROGRAM = Path(os.environ.get("AUTHPULSE_BIN", REPOSITORY / TARGET / "release" / "authpulse"))
+
+# Far above what any call here takes; a call that hangs is a failure with a name.
+TIMEOUT_SECONDS = 240
+
+
+class Result:
+    """What a process left behind."""
+
+    def __init__(self, command, code, stdout, stderr):
+        self.command, self.code, self.stdout, self.stderr = command, code, stdout, stderr
+
+    def __str__(self):
+        return f"$ {self.command}\n(exit {self.code})\n--- stdout\n{self.stdout[-3000:]}\n--- stderr\n{self.stderr[-3000:]}"
+
+    def count(self, word):
+        """A figure of the summary, such as `curated   5,000`; 0 where it is not named."""
+        found = re.search(rf"^\s*{word}\s+([\d,]+)\b", self.stdout, re.MULTILINE)
+        return int(found[1].replace(",", "")) if found else 0
+
+
+def attempt(*args, env=None, stdin=b"", **popen):
+    """Runs the program; whatever the outcome, it neither panics nor is killed by a signal."""
+    words = [str(PROGRAM), *map(str, args)]
+    done = subprocess.run(
+        words, input=stdin, capture_output=True, timeout=TIMEOUT_SECONDS, env={**os.environ, **(env or {})}, **popen
+    )
+    result = Result(
+        " ".join(words),
+        done.returncode,
+        done.stdout.decode("utf-8", "backslashreplace"),
+        done.stderr.decode("utf-8", "backslashreplace"),
+    )
+    assert "panicked" not in result.stderr, f"a panic is never an answer\n{result}"
+    assert result.code >= 0, f"ended by signal {-result.code}\n{result}"
+    return result
+
+
+def run(*args, **kwargs):
+    """Runs the program, which must succeed."""
+    result = attempt(*args, **kwargs)
+    assert result.code == 0, f"this must succeed\n{result}"
+    return result
+
+
+def refused(*args, names=(), **kwargs):
+    """Runs the program, which must fail and say why: each of `names` stands in the message, a regular expression."""
+    result = attempt(*args, **kwargs)
+    assert result.code != 0, f"this must be refused\n{result}"
+    for name in names:
+        assert re.search(name, result.stderr), f"the message must name {name!r}\n{result}"
+    return result
+
+
+def start(*args, **popen):
+    """Starts the program in the background."""
+    return subprocess.Popen([str(PROGRAM), *map(str, args)], stdin=subprocess.DEVNULL, **popen)

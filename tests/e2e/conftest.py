@@ -1,0 +1,21 @@
+"""Ends a run with a line in the form of `cargo test`, so that one count covers both."""
+
+import pytest
+
+from authpulse import PROGRAM
+
+
+def pytest_sessionstart(session):
+    if not PROGRAM.exists():
+        pytest.exit(f"there is no program at {PROGRAM}: build it with `cargo build --release`, or run ./test", 3)
+
+
+def pytest_terminal_summary(terminalreporter):
+    stats = terminalreporter.stats
+    passed = len(stats.get("passed", []))
+    failed = len(stats.get("failed", [])) + len(stats.get("error", []))
+    skipped = len(stats.get("skipped", []))
+    for report in stats.get("skipped", []):
+        terminalreporter.write_line(f"NOT RUN: {report.nodeid}: {report.longrepr[2]}")
+    verdict = "FAILED" if failed else "ok"
+    terminalreporter.write_line(f"test result: {verdict}. {passed} passed; {failed} failed; {skipped} ignored")

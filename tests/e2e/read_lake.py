@@ -1,0 +1,150 @@
+"""Reads lakes with engines that are not ours: PyIceberg and DuckDB, which must agree on every row."""
+
+import importlib
+import sqlite3
+from pathlib import Path
+
+import duckdb
+from pyiceberg.catalog.sql import SqlCatalog
+
+CURATED, HOURLY, DAILY, REJECTED = (
+    "auth_events_curated",
+    "user_behavior_hourly",
+    "host_popularity_daily",
+    "auth_events_rejected",
+)
+TABLES = (CURATED, HOURLY, DAILY, REJECTED)
+
+COLUMNS = {
+    CURATED: (
+        "event_id event_time user_id computer_id ingestion_time login_count_1h login_count_24h unique_computers_1h "
+        "unique_computers_24h is_new_device is_burst_login is_lateral_movement is_rare_host risk_flags risk_score "
+        "risk_level processing_time event_date host_popularity rule_set"
+    ).split(),
+    HOURLY: (
+        "window_start window_end user_id total_logins unique_computers anomaly_count total_risk_score max_risk_score"
+    ).split(),
+    DAILY: "date computer_id unique_users total_logins high_risk_events".split(),
+    REJECTED: (
+        "reason detail payload payload_bytes shard_id sequence_number sub_sequence_number ingestion_time "
+        "processing_time ingest_date"
+    ).split(),
+}
+
+# What may differ between two ways to the same rows (see docs/semantics.md).
+UNCOMPARED = {
+    "ingestion_time",
+    "processing_time",
+    "ingest_date",
+    "shard_id",
+    "sequence_number",
+    "sub_sequence_number",
+    "detail",
+}
+PAYLOAD = {"payload", "payload_bytes"}
+
+
+def _extension(name):
+    """The file of a DuckDB extension in its package: INSTALL would need a network."""
+    package = importlib.import_module(f"duckdb_extension_{name}")
+    (file,) = Path(package.__file__).parent.rglob(f"{name}.duckdb_extension")
+    return file
+
+
+def connect_duckdb():
+    """DuckDB that can read Iceberg and fetches nothing."""
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    for name in ("avro", "iceberg"):
+        connection.execute(f"LOAD '{_extension(name)}'")
+    return connection
+
+
+class Lake:
+    """A lake in a directory."""
+
+    def __init__(self, directory):
+        self.directory = Path(directory).resolve()
+        self._duckdb = connect_duckdb()
+        self.catalog = SqlCatalog(
+            "authpulse",
+            uri=f"sqlite:///{self.directory}/catalog.db",
+            warehouse=f"file://{self.directory}/warehouse",
+        )
+
+    def metadata_location(self, table):
+        """The current metadata file, out of the catalog's own table."""
+        with sqlite3.connect(self.directory / "catalog.db") as catalog:
+            query = "SELECT metadata_location FROM iceberg_tables WHERE catalog_name = 'authpulse' AND table_name = ?"
+            (location,) = catalog.execute(query, [table]).fetchone()
+        return location
+
+    def by_pyiceberg(self, table):
+        """All rows, as dictionaries."""
+        arrow = self.catalog.load_table(f"authpulse.{table}").scan().to_arrow()
+        assert arrow.column_names == COLUMNS[table], f"columns of {table}"
+        return arrow.to_pylist()
+
+    def query(self, sql, **parameters):
+        """DuckDB's answer, as dictionaries."""
+        answer = self._duckdb.execute(sql, parameters or None)
+        names = [column[0] for column in answer.description]
+        return [dict(zip(names, row)) for row in answer.fetchall()]
+
+    def by_duckdb(self, table):
+        """All rows, as dictionaries."""
+        columns = ", ".join(f'"{c}"' for c in COLUMNS[table])
+        return self.query(f"SELECT {columns} FROM iceberg_scan('{self.metadata_location(table)}')")
+
+    def rows(self, table):
+        """All rows, on which both readers agree."""
+        ours, theirs = self.by_pyiceberg(table), self.by_duckdb(table)
+        difference = first_difference(canonical(ours, set()), canonical(theirs, set()))
+        assert difference is None, f"PyIceberg and DuckDB disagree on {table}: {difference}"
+        return ours
+
+    def comparable(self, table, payload=True):
+        """The columns that every way into a lake must give alike, as sorted tuples."""
+        return canonical(self.rows(table), UNCOMPARED if payload else UNCOMPARED | PAYLOAD)
+
+    def raw(self):
+        """All records as received, in order of position."""
+        files = self.directory / "raw" / "*" / "*.parquet"
+        if not list(self.directory.glob("raw/*/*.parquet")):
+            return []
+        rows = self.query(f"SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
+        return sorted(rows, key=lambda r: (r["shard_id"], int(r["sequence_number"]), r["sub_sequence_number"]))
+
+
+def canonical(rows, without):
+    """Rows as sorted tuples of (column, value), lists as tuples."""
+    tuples = [
+        tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in row.items() if name not in without)
+        for row in rows
+    ]
+    return sorted(tuples, key=repr)
+
+
+def first_difference(left, right):
+    """In words; `None` where both are equal."""
+    if left == right:
+        return None
+    only_left, only_right = list(left), []
+    remaining = {}
+    for row in only_left:
+        remaining[row] = remaining.get(row, 0) + 1
+    for row in right:
+        if remaining.get(row, 0):
+            remaining[row] -= 1
+        else:
+            only_right.append(row)
+    only_left = [row for row, n in remaining.items() if n]
+    return (
+        f"{len(left)} and {len(right)} rows; only in the first ({len(only_left)}): {dict(only_left[0]) if only_left else '-'}; "
+        f"only in the second ({len(only_right)}): {dict(only_right[0]) if only_right else '-'}"
+    )
+
+
+def assert_same(left, right, what):
+    """Both lists of canonical rows are equal."""
+    difference = first_difference(left, right)
+    assert difference is None, f"{what}: {difference}"
