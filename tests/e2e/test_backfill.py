@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from authpulse import EXCERPT, run
+from authpulse import EXCERPT, refused, run
 from read_lake import CURATED, DAILY, HOURLY, REJECTED, Lake
 
 BASE = datetime(2015, 1, 1)
@@ -140,7 +140,5 @@ def test_partitions_are_pruned_by_both_readers(backfilled):
 def test_the_same_file_again_is_refused_and_changes_nothing(tmp_path):
     directory = tmp_path / "lake"
     run("backfill", "--input", EXCERPT, "--lake", directory)
-    from authpulse import refused
-
     refused("backfill", "--input", EXCERPT, "--lake", directory, names=["auth9mo_head5k", "already"])
     assert len(Lake(directory).rows(CURATED)) == 5000

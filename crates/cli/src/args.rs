@@ -139,7 +139,8 @@ pub struct Consume {
     /// A configuration file; see `authpulse config show`.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// End when the tips found at the start are reached; what is open stays open and continues.
+    /// End when the tips found at the start are reached; what is open stays open and continues. (A stream that its producer
+    /// closed is sealed all the same: nothing can continue it.)
     #[arg(long)]
     pub until_caught_up: bool,
     /// End when the tips found at the start are reached, and seal: every open hour and day is written, and input below is late

@@ -13,7 +13,8 @@ use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
 use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::input::Source;
-use crate::pr::ProgressReporter;
+use authpulse_producer::progress::ProgressReporter;
+use authpulse_producer::replay::{self, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
 use authpulse_stream::local::LocalStream;
 use authpulse_stream::{CreateOptions, Stream, StreamWriter};
 use std::fs::File;
@@ -22,6 +23,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
 
 /// Runs a command; the code is that of the process.
 ///
@@ -200,8 +202,81 @@ pub async fn totals(env: &authpulse_consumer::Env, options: &authpulse_consumer:
 }
 
 async fn run_replay(args: Replay) -> Result<ExitCode> {
-    let _ = (args, crash_probe());
-    anyhow::bail!("replay")
+    let config = read_config(args.config.as_deref())?;
+    let dir = local_stream(&args.stream)?;
+    let stream = LocalStream::open_or_create(&dir, CreateOptions { shards: args.shards, ..CreateOptions::default() })?;
+    let pace = match (args.rate, args.speed, args.max) {
+        (_, _, true) => Pace::Max,
+        (_, Some(speed), _) => Pace::Speed(speed),
+        (Some(rate), _, _) => Pace::Rate(rate),
+        _ => Pace::default(),
+    };
+    let options = ReplayOptions {
+        pace,
+        max_events: args.max_events,
+        batch_size: args.batch_size,
+        close: args.close,
+        base: config.options.engine.time.base,
+    };
+    let sources: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
+    let summary = replay_into(sources, &stream, &options, stop_signal(None)?).await?;
+    if let Some(line) = summary.resumed_from {
+        println!("continued after line {}", thousands(line));
+    }
+    let (run, seconds) = (summary.run, summary.elapsed.as_secs_f64());
+    println!(
+        "sent {} records ({} of them do not parse) of {} lines in {seconds:.1} s, {} records/s",
+        thousands(run.records()),
+        thousands(run.unparsed),
+        thousands(run.lines),
+        rate(run.records(), seconds)
+    );
+    println!("{} records of this input are in the stream", thousands(summary.job.records()));
+    let ended = match summary.outcome {
+        Outcome::Complete => "complete",
+        Outcome::AlreadyComplete => "this input was sent before; nothing was sent again",
+        Outcome::LimitReached => "stopped at --max-events; the input has more",
+        Outcome::Stopped if summary.resumable => "stopped; run the same command again to go on",
+        Outcome::Stopped => "stopped; what was read from a pipe cannot be continued",
+    };
+    println!("{ended}{}", if summary.closed { "; the stream is closed" } else { "" });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Replays with progress on the terminal.
+///
+/// # Errors
+/// The input or the stream fails.
+pub async fn replay_into(
+    sources: Vec<Source>,
+    stream: &LocalStream,
+    options: &ReplayOptions,
+    stop: watch::Receiver<bool>,
+) -> Result<ReplaySummary> {
+    let mut reporter: Option<ProgressReporter> = None;
+    let mut show = |status: replay::Status| {
+        let reporter = reporter.get_or_insert_with(|| {
+            let mut reporter = ProgressReporter::new("replay", status.estimated_records(), "records");
+            reporter.start_at(status.job.records());
+            reporter
+        });
+        if let Some(total) = status.estimated_records() {
+            reporter.set_total(total);
+        }
+        reporter.update(status.job.records());
+    };
+    let probe = crash_probe();
+    let around = Surroundings {
+        clock: &SystemPace::default(),
+        stop,
+        probe: &move |point| probe(point, ""),
+        progress: &mut show,
+    };
+    let summary = replay::replay(sources.into(), stream, options, around).await?;
+    if let Some(mut reporter) = reporter {
+        reporter.finish();
+    }
+    Ok(summary)
 }
 
 async fn run_verify(args: Verify) -> Result<ExitCode> {

@@ -143,7 +143,7 @@ fn make_marker(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `AUTHPULSE_CRASH=POINT[:N]` ends the process, without any clean-up, the Nth time it comes to a named point. For kill tests;
+/// `AUTHPULSE_CRASH=POINT[@N]` ends the process, without any clean-up, the Nth time it comes to a named point. For kill tests;
 /// the names are in CONTRIBUTING.md.
 pub fn crash_probe() -> Probe {
     let Ok(wanted) = std::env::var("AUTHPULSE_CRASH") else { return Arc::new(|_, _| {}) };

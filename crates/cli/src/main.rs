@@ -5,7 +5,6 @@ mod commands;
 mod demo;
 mod lake;
 mod logging;
-mod pr;
 mod report;
 mod signals;
 

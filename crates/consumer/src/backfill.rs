@@ -5,6 +5,7 @@ use crate::error::{ConsumerError, Result};
 use crate::input::Input;
 use crate::open::{Opened, open_existing, open_lake, open_new};
 use crate::options::Options;
+use crate::poison::Poison;
 use crate::registry::Registry;
 use crate::worker::{Goal, Start, Worker};
 use authpulse_event::time::format_rfc3339;
@@ -33,6 +34,21 @@ pub struct BackfillRun {
     pub progress: Arc<Progress>,
     /// Lines of this run that an interrupted attempt stored already.
     pub lines_stored: u64,
+    pub(crate) request: BackfillRequest,
+    pub(crate) options: Arc<Options>,
+    pub(crate) poison: Arc<Poison>,
+}
+
+impl BackfillRun {
+    /// The same run over a shard that is rebuilt from its journal, after a worker was dropped.
+    ///
+    /// # Errors
+    /// As for [`prepare`].
+    pub async fn rebuild(self, env: &Env) -> Result<BackfillRun> {
+        let BackfillRun { request, options, poison, worker, .. } = self;
+        drop(worker);
+        prepare_with(env, options, &request, poison).await
+    }
 }
 
 /// Checks the files against the lake and begins, or continues, a run.
@@ -40,6 +56,15 @@ pub struct BackfillRun {
 /// # Errors
 /// The files cannot be read, are others than an unfinished run's, or begin below what the lake has passed.
 pub async fn prepare(env: &Env, options: Arc<Options>, request: &BackfillRequest) -> Result<BackfillRun> {
+    prepare_with(env, options, request, Arc::default()).await
+}
+
+async fn prepare_with(
+    env: &Env,
+    options: Arc<Options>,
+    request: &BackfillRequest,
+    poison: Arc<Poison>,
+) -> Result<BackfillRun> {
     let files = identify(&request.files)?;
     env.lake.ensure_tables().await?;
     let Opened { registry, mut tails } = open_lake(env, &options).await?;
@@ -86,9 +111,9 @@ pub async fn prepare(env: &Env, options: Arc<Options>, request: &BackfillRequest
         goal: if request.keep_open { Goal::EndKeepOpen } else { Goal::Forever },
     };
     let lines_stored = read - backfill.lines_before;
-    let mut worker = Worker::new(env.clone(), options, registry.clone(), Arc::default(), start)?;
+    let mut worker = Worker::new(env.clone(), options.clone(), registry.clone(), poison.clone(), start)?;
     worker.set_backfill(backfill);
-    Ok(BackfillRun { worker, registry, progress, lines_stored })
+    Ok(BackfillRun { worker, registry, progress, lines_stored, request: request.clone(), options, poison })
 }
 
 fn input_error(error: input::InputError) -> ConsumerError {

@@ -41,7 +41,7 @@ pub enum Change {
     Refused,
     /// It holds from the next entry on, and each row names its `rule_set`.
     NewRuleSet,
-    /// It changes no row.
+    /// It may be changed at any time; rows that are stored stay as they are.
     Free,
 }
 

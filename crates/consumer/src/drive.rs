@@ -197,24 +197,28 @@ async fn run_workers(
 /// # Errors
 /// The input or the lake fails; what is stored stays, and the same backfill continues.
 pub async fn run_backfill(
-    run: BackfillRun,
+    mut run: BackfillRun,
     env: &Env,
     options: &Options,
     stop: watch::Receiver<bool>,
     mut report: impl FnMut(u64),
 ) -> Result<Ended> {
     let committer = Committer::start(env, options);
-    let mut worker = run.worker;
     let outcome: Result<Ended> = async {
         loop {
             if *stop.borrow() {
-                worker.stop().await?;
+                run.worker.stop().await?;
                 return Ok(Ended::Stopped);
             }
-            match worker.step().await? {
-                Progress::Done => return Ok(Ended::Complete),
-                Progress::Idle => env.clock.sleep(duration(options.poll_interval)).await,
-                Progress::Worked => {}
+            match run.worker.step().await {
+                Ok(Progress::Done) => return Ok(Ended::Complete),
+                Ok(Progress::Idle) => env.clock.sleep(duration(options.poll_interval)).await,
+                Ok(Progress::Worked) => {}
+                Err(error @ ConsumerError::Panicked { .. }) => {
+                    tracing::error!(%error, "rebuilding the shard and trying the line again");
+                    run = run.rebuild(env).await?;
+                }
+                Err(error) => return Err(error),
             }
             report(run.progress.read_bytes());
         }

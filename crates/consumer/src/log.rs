@@ -126,9 +126,10 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<En
             raw: Vec::new(),
             snapshot: Vec::new(),
             gaps: Vec::new(),
-            // Reading begins anew, so a seal that was under way does as well.
+            // Reading begins anew, so a seal that was under way does as well, and one that was complete holds no more days closed.
             read_to_end: false,
             settled: false,
+            sealed: None,
             ..tail.clone()
         };
         match put(env, shard, &entry).await? {

@@ -1,4 +1,4 @@
-//! How the consumer runs: nothing here changes a row.
+//! How the consumer runs. What decides rows is in [`Settings`]; of the rest only `idle_after` can, through when a shard rises.
 
 use authpulse_engine::Settings;
 use authpulse_event::Micros;

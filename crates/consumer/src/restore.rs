@@ -86,7 +86,15 @@ async fn from_snapshot(
         && !first.inherits.is_empty()
     {
         // An heir without a snapshot of its own begins with its parents' ends.
-        let heir = inherited_users(env, settings, &first, range).await?;
+        let mut parents = Vec::new();
+        for parent in &first.inherits {
+            let end = entry_of(env, &ShardId::new(&parent.shard), parent.n).await?;
+            if let Some(part) = end.hash_range()?.intersect(&range) {
+                // Not out of the table: that holds the heir's own rows already. It would be rebuilt from there as a whole.
+                parents.push(Box::pin(from_snapshot(env, settings, &end, part)).await?);
+            }
+        }
+        let heir = Shard::inherit(settings.clone(), range, parents);
         let unscored = heir.named_unscored();
         for piece in heir.snapshot(usize::MAX) {
             state.piece(&piece.bytes).map_err(|e| Lost::Snapshot(e.to_string()))?;
@@ -101,13 +109,6 @@ async fn from_snapshot(
         next += 1;
     }
     Ok(state.finish())
-}
-
-/// The users of a range as an heir's parents left them; without judging what waits.
-async fn inherited_users(env: &Env, settings: &Settings, first: &Entry, range: HashRange) -> Result<Shard> {
-    let parents =
-        restore_parents(env, settings, first.inherits.iter().map(|i| (ShardId::new(&i.shard), i.n)), range).await?;
-    Ok(Shard::inherit(settings.clone(), range, parents))
 }
 
 /// The state of some ended shards, each as far as `range` reaches.

@@ -23,6 +23,7 @@ use crate::sink::Decision;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Incoming, Output, Shard};
 use authpulse_event::parse::too_long;
+use authpulse_event::time::MIN_TIME;
 use authpulse_event::{Day, Invalid, MAX_RECORD_BYTES, Micros, Position, ShardId, parse_line, parse_record};
 use authpulse_lake::RawRecord;
 use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
@@ -285,12 +286,14 @@ impl Worker {
         if self.found.at_end {
             return self.reach_end().await;
         }
+        // Records that retention removed are never reached: a tip with nothing behind it counts as well.
+        let reached = |tip: Position| self.position >= tip || (self.found.at_tip && !judged);
         match self.goal {
-            Goal::Until(tip) if self.position >= tip => {
+            Goal::Until(tip) if reached(tip) => {
                 self.stop().await?;
                 return Ok(Progress::Done);
             }
-            Goal::SealAt(tip) if self.position >= tip => return self.reach_end().await,
+            Goal::SealAt(tip) if reached(tip) => return self.reach_end().await,
             _ => {}
         }
         if judged || !self.found.at_tip {
@@ -303,12 +306,17 @@ impl Worker {
     async fn judge_batch(&mut self) -> Result<bool> {
         let mut judged = false;
         loop {
+            let unscored = self.shard.unscored_len();
+            let most = JUDGE_STRIDE.min((UNSCORED_MAX - UNSCORED_SLACK).saturating_sub(unscored)).max(1);
             let n = match std::mem::replace(&mut self.batch, Batch::Empty) {
                 Batch::Empty => 0,
-                Batch::Records(records) => self.judge_records(records)?,
-                Batch::Lines(block) => self.judge_lines(block)?,
+                Batch::Records(records) => self.judge_records(records, most)?,
+                Batch::Lines(block) => self.judge_lines(block, most)?,
             };
             judged |= n > 0;
+            if self.shard.unscored_len() > unscored {
+                self.accepted_at = self.env.clock.now();
+            }
             if n > 0 {
                 self.draft.opened.get_or_insert(self.env.clock.now());
             }
@@ -325,9 +333,13 @@ impl Worker {
         }
     }
 
-    fn judge_records(&mut self, mut records: std::vec::IntoIter<authpulse_stream::Record>) -> Result<usize> {
+    fn judge_records(
+        &mut self,
+        mut records: std::vec::IntoIter<authpulse_stream::Record>,
+        most: usize,
+    ) -> Result<usize> {
         let mut n = 0;
-        while n < JUDGE_STRIDE {
+        while n < most {
             let Some(record) = records.next() else { return Ok(n) };
             n += 1;
             let incoming = Incoming {
@@ -345,12 +357,12 @@ impl Worker {
         Ok(n)
     }
 
-    fn judge_lines(&mut self, block: authpulse_producer::input::LineBlock) -> Result<usize> {
+    fn judge_lines(&mut self, block: authpulse_producer::input::LineBlock, most: usize) -> Result<usize> {
         let Input::File { arrival, .. } = self.input else { return Ok(0) };
         let mut n = 0;
         let mut lines = block.lines();
         for line in lines.by_ref() {
-            if n == JUDGE_STRIDE {
+            if n == most {
                 self.batch = Batch::Lines(rest_from(&block, line.number, line.offset));
                 return Ok(n);
             }
@@ -434,9 +446,6 @@ impl Worker {
     /// Moves counts and dead letters into the draft.
     fn collect(&mut self) {
         let counts = std::mem::take(&mut self.out.counts);
-        if counts.received > counts.rejected_total() || counts.curated > 0 {
-            self.accepted_at = self.env.clock.now();
-        }
         self.draft.counts.add(&counts);
         self.draft.payload_bytes += self.out.rejected.iter().map(|r| r.payload.len() as u64).sum::<u64>();
         self.draft.rejected.append(&mut self.out.rejected);
@@ -653,7 +662,8 @@ impl Worker {
                 return self.store_while_ended().await;
             }
         }
-        self.store(Marks { sealed: seal, ..Marks::default() }).await?;
+        // An input without a single accepted event is sealed too, up to the beginning of time.
+        self.store(Marks { sealed: Some(seal.unwrap_or(MIN_TIME)), ..Marks::default() }).await?;
         self.land().await?;
         self.registry.want(&self.key, None);
         self.phase = Phase::Done;

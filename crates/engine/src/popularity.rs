@@ -331,6 +331,19 @@ mod tests {
     }
 
     #[test]
+    fn what_an_event_can_still_ask_for_is_not_forgotten() {
+        let today = Day(20);
+        for (lookback_days, settle) in [(1, 0), (1, HOUR), (2, 25 * HOUR), (30, SETTLE_MAX)] {
+            let newest = newest_closed_day(today.start(), settle);
+            let mut board = Board::new(lookback_days);
+            let days: Vec<_> = (-100..=newest.0).map(|day| (day, &[("C1", 1)][..])).collect();
+            board.add_share(&share(HashRange::FULL, None, newest.0, &days));
+            board.forget_before(today);
+            assert_eq!(board.look_back(newest).unwrap().popularity("C1"), u64::from(lookback_days));
+        }
+    }
+
+    #[test]
     fn the_percentile_is_the_nearest_rank_in_integers() {
         for (n, rank) in [(1, 1), (20, 1), (21, 2), (40, 2), (41, 3)] {
             let names: Vec<String> = (1..=n).map(|i| format!("C{i}")).collect();

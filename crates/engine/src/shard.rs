@@ -190,6 +190,8 @@ impl Shard {
         heir.score_spans.clear();
         heir.watermark = parents.iter().filter_map(|p| p.watermark).max();
         heir.newest_accepted = parents.iter().filter_map(|p| p.newest_accepted).max();
+        // A live stream stays live through a split in the evening.
+        heir.last_accepted_live = parents.iter().any(|p| p.last_accepted_live);
         heir.shares_through = heir.watermark.map(|w| Day(Day::of(w).0 - 1));
         for parent in parents {
             heir.take_over(parent);

@@ -18,8 +18,7 @@ use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
 use authpulse_lake::{LakeLock, Table};
 use authpulse_producer::input::Source;
-use authpulse_producer::progress::ProgressReporter;
-use authpulse_producer::replay::{Pace, ReplayOptions, ReplaySummary};
+use authpulse_producer::replay::{Outcome, Pace, ReplayOptions, ReplaySummary};
 use authpulse_stream::CreateOptions;
 use authpulse_stream::local::LocalStream;
 use plan::Plan;
@@ -92,7 +91,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     let mut consumer = start_consumer(&lake, &paths)?;
     let replayed = replay(&plan, input, &stream).await;
     let replayed_in = running.elapsed();
-    let stopped = replayed.as_ref().is_ok_and(|summary| summary.stopped);
+    let stopped = replayed.as_ref().is_ok_and(|summary| summary.outcome == Outcome::Stopped);
     if stopped || replayed.is_err() {
         // The consumer sees that its parent ends, or is stopped here, and stores what it has decided.
         end_child(&mut consumer);
@@ -197,7 +196,7 @@ async fn replay(plan: &Plan, input: PathBuf, stream: &LocalStream) -> Result<Rep
         close: true,
         ..ReplayOptions::default()
     };
-    crate::commands::replay_into(vec![Source::File(input)], stream, options, stop_signal(None)?).await
+    crate::commands::replay_into(vec![Source::File(input)], stream, &options, stop_signal(None)?).await
 }
 
 #[expect(clippy::too_many_arguments, reason = "the figures of one run, printed once")]
@@ -220,22 +219,22 @@ async fn print_result(
     }
     println!(
         "replayed {} records in {:.1} s, landed after {:.1} s: {} events/s end to end\n",
-        thousands(replayed.events_total),
+        thousands(replayed.job.records()),
         replayed_in.as_secs_f64(),
         took.as_secs_f64(),
-        rate(replayed.events_sent, took.as_secs_f64())
+        rate(replayed.run.records(), took.as_secs_f64())
     );
     println!("{totals}");
     let missing = entries_missing_in_tables(&open.env).await?;
     if missing > 0 {
         println!("{missing} journal entries are not in the tables yet: run the demo again");
     }
-    if totals.received != replayed.events_total {
-        println!("{} records were replayed, {} were received: run `authpulse verify`", replayed.events_total, totals.received);
+    if totals.received != replayed.job.records() {
+        println!("{} records were replayed, {} were received: run `authpulse verify`", replayed.job.records(), totals.received);
     }
     let findings = findings::collect(&open.env, &config.options.engine.rules, findings::read_labels(&paths.labels)?).await?;
     println!("\n{findings}");
-    Ok(missing == 0 && totals.adds_up() && totals.waiting + totals.unscored == 0 && totals.received == replayed.events_total)
+    Ok(missing == 0 && totals.adds_up() && totals.waiting + totals.unscored == 0 && totals.received == replayed.job.records())
 }
 
 /// Entries that a table does not hold yet, at most over all tables.
@@ -261,9 +260,4 @@ fn next_commands(lake: &Path, paths: &Paths) -> String {
            authpulse backfill --input FILE --lake ./history  # your own file, straight into a lake\n  \
          (authpulse is target/release/authpulse, or: cargo run --release -- …)"
     )
-}
-
-/// Keeps progress visible while the consumer works on after the replay.
-pub fn landing_progress(total: u64) -> ProgressReporter {
-    ProgressReporter::new("landed", Some(total), "events")
 }

@@ -92,6 +92,9 @@ pub fn settings(options: &Options) -> oracle::Settings {
     }
 }
 
+/// Rows of a difference that are shown.
+const SHOWN: usize = 3;
+
 fn compare<T: Ord + Debug>(table: &str, mut lake: Vec<T>, oracle: impl Iterator<Item = T>) -> Result<(), String> {
     let mut oracle: Vec<T> = oracle.collect();
     lake.sort();
@@ -99,10 +102,10 @@ fn compare<T: Ord + Debug>(table: &str, mut lake: Vec<T>, oracle: impl Iterator<
     if lake == oracle {
         return Ok(());
     }
-    let extra = lake.iter().find(|row| oracle.binary_search(row).is_err());
-    let missing = oracle.iter().find(|row| lake.binary_search(row).is_err());
+    let extra: Vec<&T> = lake.iter().filter(|row| oracle.binary_search(row).is_err()).take(SHOWN).collect();
+    let missing: Vec<&T> = oracle.iter().filter(|row| lake.binary_search(row).is_err()).take(SHOWN).collect();
     Err(format!(
-        "{table}: the lake has {} rows, the oracle {}\n  only in the lake: {extra:?}\n  only in the oracle: {missing:?}",
+        "{table}: the lake has {} rows, the oracle {}\n  only in the lake: {extra:#?}\n  only in the oracle: {missing:#?}",
         lake.len(),
         oracle.len()
     ))

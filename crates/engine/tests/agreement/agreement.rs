@@ -2,13 +2,14 @@
 
 use crate::random;
 use crate::schedule::{Schedule, schedule};
-use crate::service::{Answer, Check, run};
+use crate::service::{Answer, Check, Deed, run};
 use authpulse_oracle::cases::{Case, file_case, stream_case};
 use authpulse_oracle::{Coverage, Edge, Outcome, Step, evaluate, fixed};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// Schedules under which each fixed case is run.
@@ -44,23 +45,30 @@ fn fixed_cases_have_the_answers_computed_by_hand() {
 
 #[test]
 fn files() {
-    agree_on(2_500, file_case(), Edge::of_files());
+    agree_on(2_500, file_case(), Edge::of_files(), &Deed::ALONE);
 }
 
 #[test]
 fn streams() {
-    agree_on(2_500, stream_case(), Edge::ALL.iter().copied());
+    agree_on(2_500, stream_case(), Edge::ALL.iter().copied(), &[&Deed::ALONE[..], &Deed::OF_HEIRS].concat());
 }
 
-fn agree_on(cases: u32, strategy: impl Strategy<Value = Case>, edges: impl Iterator<Item = Edge>) {
+fn agree_on(cases: u32, strategy: impl Strategy<Value = Case>, edges: impl Iterator<Item = Edge>, deeds: &[Deed]) {
     let coverage = RefCell::new(Coverage::default());
+    let done = RefCell::new(BTreeMap::<Deed, u64>::new());
     random::check(cases, &(strategy, schedule()), |(case, schedule)| {
         let outcome = evaluate(&case.settings, &case.shards);
         coverage.borrow_mut().add(&outcome);
-        agree(&case, &outcome, run(&case, &schedule)?)
+        let answer = run(&case, &schedule)?;
+        answer.deeds.iter().for_each(|deed| *done.borrow_mut().entry(*deed).or_default() += 1);
+        agree(&case, &outcome, answer)
     });
-    let coverage = coverage.into_inner();
-    assert!(coverage.cases < ENOUGH_CASES || coverage.rare(edges).is_empty(), "{coverage:#?}");
+    let (coverage, done) = (coverage.into_inner(), done.into_inner());
+    if coverage.cases >= ENOUGH_CASES {
+        assert_eq!(coverage.rare(edges), [], "{coverage:#?}");
+        let often = |deed: &Deed| done.get(deed).is_some_and(|cases| cases * 100 >= coverage.cases);
+        assert!(deeds.iter().all(often), "{done:#?} of {}", coverage.cases);
+    }
 }
 
 /// The service wrote what the oracle finds, row by row, and nothing else.

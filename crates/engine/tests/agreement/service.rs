@@ -18,6 +18,7 @@ use authpulse_oracle::cases::Case;
 use authpulse_oracle::{Curated, Daily, Form, Hourly, Record, Rejected, Step};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
+use std::collections::BTreeSet;
 
 /// Ends with what is wrong, in words.
 pub type Check<T = ()> = Result<T, TestCaseError>;
@@ -33,16 +34,57 @@ pub struct Answer {
     pub daily: Vec<Daily>,
     pub waiting: usize,
     pub watermarks: Vec<Option<i64>>,
+    pub deeds: BTreeSet<Deed>,
+}
+
+/// What a service did on the way, so that a suite can show that it tests something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deed {
+    /// Stored events that wait.
+    StoredWaiting,
+    /// Stored events not yet scored.
+    StoredUnscored,
+    /// Rebuilt a shard from a snapshot.
+    FromSnapshot,
+    /// From one that knew events not yet scored.
+    FromSnapshotWithUnscored,
+    /// From all rows.
+    FromRows,
+    /// Forgot days.
+    Forgot,
+    /// Rebuilt an heir from its parents' ends.
+    FromParents,
+    /// An heir from all rows.
+    HeirFromRows,
+    /// Took over a parent as it was in memory.
+    TookOver,
+    /// Took over a part of a parent that had to be rebuilt.
+    TookOverRebuiltPart,
+}
+
+impl Deed {
+    /// Those that need no heirs.
+    pub const ALONE: [Deed; 6] = [
+        Deed::StoredWaiting,
+        Deed::StoredUnscored,
+        Deed::FromSnapshot,
+        Deed::FromSnapshotWithUnscored,
+        Deed::FromRows,
+        Deed::Forgot,
+    ];
+    /// Those of heirs.
+    pub const OF_HEIRS: [Deed; 4] = [Deed::FromParents, Deed::HeirFromRows, Deed::TookOver, Deed::TookOverRebuiltPart];
 }
 
 /// Runs a case to its end under a schedule.
 pub fn run(case: &Case, schedule: &Schedule) -> Check<Answer> {
     let mut service = Service::new(case, schedule.chance);
-    for next in schedule.moves.iter().cycle().take(MOVES_MAX) {
-        if service.all_read() {
-            break;
+    let mut moves = 0;
+    while !service.all_read() && moves < MOVES_MAX && !schedule.moves.is_empty() {
+        for next in &schedule.moves {
+            service.make(*next)?;
         }
-        service.make(*next)?;
+        moves += schedule.moves.len();
     }
     service.finish()
 }
@@ -81,6 +123,7 @@ struct Service<'a> {
     lanes: Vec<Lane>,
     daily: Vec<Daily>,
     daily_through: Option<Day>,
+    deeds: BTreeSet<Deed>,
 }
 
 impl<'a> Service<'a> {
@@ -94,6 +137,13 @@ impl<'a> Service<'a> {
             lanes: case.shards.iter().map(|_| Lane::default()).collect(),
             daily: Vec::new(),
             daily_through: None,
+            deeds: BTreeSet::new(),
+        }
+    }
+
+    fn did(&mut self, deed: Deed, whether: bool) {
+        if whether {
+            self.deeds.insert(deed);
         }
     }
 
@@ -186,11 +236,13 @@ impl<'a> Service<'a> {
                 && let Some(shard) = self.lanes[parent].shard.take()
             {
                 parents.push(shard);
+                self.did(Deed::TookOver, true);
                 continue;
             }
             let whole = self.range(parent);
             let part = whole.intersect(&self.range(at)).expect("a parent holds some of its heir's users");
             let range = if self.chance.below(2) == 0 { whole } else { part };
+            self.did(Deed::TookOverRebuiltPart, at_hand && range != whole);
             let from = self.chance.origin();
             parents.push(self.restore(parent, range, from)?);
         }
@@ -260,6 +312,8 @@ impl<'a> Service<'a> {
             snapshot: piece_bytes.map_or_else(Vec::new, |bytes| shard.snapshot(bytes.into())),
             cut,
         });
+        self.did(Deed::StoredWaiting, waiting > 0);
+        self.did(Deed::StoredUnscored, unscored > 0);
         self.write_days();
         Ok(())
     }
@@ -280,6 +334,7 @@ impl<'a> Service<'a> {
         let scored = living.map(|at| self.scored_through(at)).min().flatten();
         if let Some(oldest) = scored.min(self.daily_through) {
             self.board.forget_before(oldest);
+            self.did(Deed::Forgot, true);
         }
     }
 
@@ -325,6 +380,7 @@ impl<'a> Service<'a> {
         let last = restore_from(&journal.last().expect("an entry").cut);
         let mut restoring = Restoring::begin(self.settings.clone(), self.source(at), range, last);
         let snapshots: Vec<usize> = (0..journal.len()).filter(|&n| !journal[n].snapshot.is_empty()).collect();
+        let deed;
         let mut since: Vec<&Curated> = match (from, parents) {
             (_, Some(parents)) => {
                 let heir = Shard::inherit(self.settings.clone(), self.range(at), parents);
@@ -332,6 +388,7 @@ impl<'a> Service<'a> {
                     restoring.piece(&piece.bytes)?;
                 }
                 restoring.unscored_at_snapshot(&heir.named_unscored());
+                deed = Deed::FromParents;
                 journal.iter().flat_map(|entry| &entry.curated).collect()
             }
             (Origin::Snapshot { back }, None) if !snapshots.is_empty() => {
@@ -343,9 +400,13 @@ impl<'a> Service<'a> {
                     restoring.piece(&piece.bytes)?;
                 }
                 restoring.unscored_at_snapshot(&journal[n].cut.unscored);
+                let has_unscored = !journal[n].cut.unscored.is_empty();
+                deed = if has_unscored { Deed::FromSnapshotWithUnscored } else { Deed::FromSnapshot };
                 journal[n + 1..].iter().flat_map(|entry| &entry.curated).collect()
             }
             _ => {
+                let is_heir = !self.case.shards[at].parents.is_empty();
+                deed = if is_heir { Deed::HeirFromRows } else { Deed::FromRows };
                 // The table as of the shard's last entry: what its heirs wrote is not there yet.
                 let there = (0..self.lanes.len()).filter(|&other| !self.descends(other, at));
                 let entries = there.flat_map(|other| &self.lanes[other].journal);
@@ -356,6 +417,7 @@ impl<'a> Service<'a> {
         for row in since {
             restoring.row(&rows::stored(row));
         }
+        self.did(deed, true);
         Ok(restoring.finish())
     }
 
@@ -405,6 +467,7 @@ impl<'a> Service<'a> {
             daily: self.daily,
             waiting,
             watermarks,
+            deeds: self.deeds,
         };
         for entry in self.lanes.into_iter().flat_map(|lane| lane.journal) {
             answer.curated.extend(entry.curated);

@@ -905,6 +905,13 @@ fn popularity() -> Vec<Fixed> {
             "open 1d+3600\n1d+3600 U1 C1",
             "1d+3600 U1 C1 -> 0 LOW - 1 1 1 1 -",
         ),
+        case_with(
+            Settings { min_hosts: 0, ..Settings::default() },
+            "an_empty_look_back_judges_nothing",
+            "null where the look-back holds fewer than `min_hosts` computers (or none at all)",
+            "open 1000\n1000 U1 C1",
+            "1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -",
+        ),
         second_day(
             three_hosts(),
             "a_common_computer",

@@ -103,6 +103,9 @@ impl<R: Read> Cutter<R> {
     /// Reads until the buffer has `want` bytes (never more), the source ends or fails, or a live one has a line.
     fn fill(&mut self, want: usize, searched: usize) {
         while !self.ended && self.failure.is_none() && self.buffer.len() < want {
+            if self.live && memchr(b'\n', &self.buffer[searched..]).is_some() {
+                break;
+            }
             let had = self.buffer.len();
             self.buffer.resize(want.min(had + READ_BYTES), 0);
             let read = self.reader.read(&mut self.buffer[had..]);
@@ -111,9 +114,6 @@ impl<R: Read> Cutter<R> {
                 Ok(bytes) => self.ended = bytes == 0,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => self.failure = Some(error),
-            }
-            if self.live && memchr(b'\n', &self.buffer[searched..]).is_some() {
-                break;
             }
         }
     }

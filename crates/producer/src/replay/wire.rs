@@ -107,5 +107,5 @@ fn push_escaped(out: &mut Vec<u8>, name: &str) -> Option<Range<usize>> {
         escaped = true;
     }
     out.extend_from_slice(rest);
-    (!escaped).then(|| start..out.len())
+    (!escaped).then_some(start..out.len())
 }

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use super::*;
 
@@ -102,4 +105,31 @@ fn a_dropped_reader_does_not_hang() {
     let mut blocks = from_memory(&lines, block_bytes(1_000));
     assert!(blocks.next().is_some());
     drop(blocks);
+}
+
+/// The second line comes while the first is not yet taken, and nothing follows it: it must not wait for what follows.
+#[test]
+fn a_live_line_comes_without_the_one_after_it() {
+    struct Live(mpsc::Receiver<&'static [u8]>);
+    impl Read for Live {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let Ok(bytes) = self.0.recv() else { return Ok(0) };
+            out[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
+        }
+    }
+    let (writer, live) = mpsc::channel();
+    let blocks = LineBlocks::from_reader("live", Live(live), InputOptions::default()).expect("starts");
+    // As long as the first bytes that are looked at, so that each is one read.
+    for line in [&b"1,U11,C11\n"[..], b"2,U11,C11\n"] {
+        writer.send(line).expect("it listens");
+    }
+    thread::sleep(Duration::from_millis(50));
+    let (sender, taken) = mpsc::channel();
+    thread::spawn(move || blocks.flatten().try_for_each(|block| sender.send(block.line_count)));
+    let mut lines = 0;
+    while lines < 2 {
+        lines += taken.recv_timeout(Duration::from_secs(30)).expect("the line comes although nothing follows it");
+    }
+    drop(writer);
 }

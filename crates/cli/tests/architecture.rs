@@ -1,0 +1,206 @@
+//! House rules that the compiler does not know: which crate may know which, what pure means, what no file may hold.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Each crate, and the crates of this workspace that it may depend on. Knowledge runs one way, from the top of this list down.
+const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
+    (
+        "authpulse",
+        &[
+            "authpulse-event",
+            "authpulse-engine",
+            "authpulse-stream",
+            "authpulse-lake",
+            "authpulse-producer",
+            "authpulse-consumer",
+        ],
+    ),
+    (
+        "authpulse-consumer",
+        &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-producer"],
+    ),
+    ("authpulse-producer", &["authpulse-event", "authpulse-stream"]),
+    ("authpulse-lake", &["authpulse-event", "authpulse-engine"]),
+    ("authpulse-stream", &["authpulse-event"]),
+    ("authpulse-engine", &["authpulse-event"]),
+    ("authpulse-event", &[]),
+    ("authpulse-oracle", &[]),
+];
+
+/// Crates that only compute: the same input gives the same output, on any machine at any time.
+const PURE: &[&str] = &["event", "engine"];
+
+/// What pure crates may be built of: hashing, searching, hash tables, error texts.
+const PURE_DEPENDENCIES: &[&str] = &["authpulse-event", "foldhash", "hashbrown", "md-5", "memchr", "sha2", "thiserror"];
+
+/// What sources of pure crates do not mention: clocks, files, networks, chance, output, runtimes.
+const IMPURE_WORDS: &[&str] = &[
+    "SystemTime",
+    "Instant",
+    "fs",
+    "net",
+    "env",
+    "process",
+    "thread",
+    "io",
+    "print",
+    "println",
+    "eprint",
+    "eprintln",
+    "dbg",
+    "tracing",
+    "log",
+    "rand",
+    "getrandom",
+    "async",
+    "await",
+    "tokio",
+    "futures",
+];
+
+/// Above this a file has more than one subject.
+const LINES_MAX: usize = 700;
+/// Above this it probably has.
+const LINES_MANY: usize = 600;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace is above this crate")
+}
+
+/// What a program prints, run in the workspace's root.
+fn output(program: &str, words: &[&str]) -> String {
+    let ran = Command::new(program).args(words).current_dir(root()).output();
+    let ran = ran.unwrap_or_else(|e| panic!("{program} cannot be run: {e}"));
+    assert!(ran.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).expect("text")
+}
+
+/// The workspace's crates: name, and (dependency, kind), where the kind of a normal one is empty.
+fn crates() -> BTreeMap<String, Vec<(String, String)>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let text = output(&cargo, &["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_str(&text).expect("cargo metadata is JSON");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    list(&metadata["packages"])
+        .iter()
+        .map(|package| {
+            let dependencies = list(&package["dependencies"]);
+            (text(&package["name"]), dependencies.iter().map(|d| (text(&d["name"]), text(&d["kind"]))).collect())
+        })
+        .collect()
+}
+
+/// The repository's own files: known to git or about to be, and not ignored.
+fn files() -> Vec<PathBuf> {
+    let listed = output("git", &["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    let root = root();
+    let files: Vec<PathBuf> = listed.split('\0').filter(|f| !f.is_empty()).map(|f| root.join(f)).collect();
+    files.into_iter().filter(|f| f.is_file()).collect()
+}
+
+fn shown(file: &Path) -> String {
+    file.strip_prefix(root()).unwrap_or(file).display().to_string()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let crates = crates();
+    let known: BTreeSet<&str> = MAY_DEPEND_ON.iter().map(|(name, _)| *name).collect();
+    let found: BTreeSet<&str> = crates.keys().map(String::as_str).collect();
+    assert_eq!(found, known, "each crate has its place in MAY_DEPEND_ON");
+    let mut faults = Vec::new();
+    for (name, allowed) in MAY_DEPEND_ON {
+        for (dependency, kind) in &crates[*name] {
+            // The second opinion serves tests of any crate, and nothing that is shipped.
+            let in_test = kind == "dev" && dependency == "authpulse-oracle";
+            if known.contains(dependency.as_str()) && !allowed.contains(&dependency.as_str()) && !in_test {
+                faults.push(format!("{name} must not depend on {dependency}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn pure_crates_are_built_of_nothing_impure() {
+    let crates = crates();
+    for short in PURE {
+        let name = format!("authpulse-{short}");
+        for (dependency, kind) in &crates[&name] {
+            let allowed = kind == "dev" || PURE_DEPENDENCIES.contains(&dependency.as_str());
+            assert!(allowed, "{name} only computes; may it depend on {dependency}? Then add that to PURE_DEPENDENCIES");
+        }
+    }
+}
+
+/// The words of a line of code, without what a comment or a string literal holds.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let code = line.split("//").next().unwrap_or_default();
+    let outside = code.split('"').step_by(2);
+    outside.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'))
+}
+
+#[test]
+fn pure_crates_ask_nobody_for_time_chance_or_files() {
+    let mut faults = Vec::new();
+    for file in files() {
+        let shown = shown(&file);
+        let is_pure = PURE.iter().any(|name| shown.starts_with(&format!("crates/{name}/src/")));
+        if !is_pure || file.extension().is_none_or(|e| e != "rs") {
+            continue;
+        }
+        let source = std::fs::read_to_string(&file).expect("a source is text");
+        for (number, line) in (1..).zip(source.lines()) {
+            for word in words(line).filter(|word| IMPURE_WORDS.contains(word)) {
+                faults.push(format!("{shown}:{number}: '{word}': {}", line.trim()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "these crates only compute; hand it in instead:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn no_file_holds_paths_of_a_machine_or_unfinished_work() {
+    // Put together here, so that this file does not hold them either.
+    let paths = ["home", "root", "work", "Users"].map(|dir| format!("/{dir}/"));
+    let unfinished = ["TO DO", "FIX ME", "X XX", "unimple mented!", "to do!"].map(|word| word.replace(' ', ""));
+    let mut faults = Vec::new();
+    for file in files() {
+        // What is not text is data.
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        for (number, line) in (1..).zip(text.lines()) {
+            // The beginning of a path, and no part of a longer one or of an address.
+            let begins = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-~}".contains(c));
+            let path = paths.iter().find(|path| line.match_indices(path.as_str()).any(|(at, _)| begins(at)));
+            let word = unfinished.iter().find(|word| line.contains(word.as_str()));
+            if let Some(what) = path.or(word) {
+                faults.push(format!("{}:{number}: {what}", shown(&file)));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn sources_have_one_subject_each() {
+    let mut faults = Vec::new();
+    for file in files() {
+        let shown = shown(&file);
+        if !shown.starts_with("crates/") || !shown.contains("/src/") || !shown.ends_with(".rs") {
+            continue;
+        }
+        let lines = std::fs::read_to_string(&file).expect("a source is text").lines().count();
+        // Tables of cases grow with the cases; they are no code.
+        let is_table = shown.starts_with("crates/oracle/src/");
+        if lines > LINES_MAX && !is_table {
+            faults.push(format!("{shown} has {lines} lines, more than {LINES_MAX}"));
+        } else if lines > LINES_MANY {
+            eprintln!("{shown} has {lines} lines: one subject still?");
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}

@@ -1,0 +1,221 @@
+//! One entry: by itself, and after the entry before it.
+
+use super::stop::{Check, RESTORE_JOURNAL, differ};
+use authpulse_engine::rows::Reason;
+use authpulse_event::time::{HOUR, format_rfc3339};
+use authpulse_event::{Micros, Position};
+use authpulse_lake::Table;
+use authpulse_lake::entry::{Entry, EntryCounts, Side, Source};
+use std::fmt::Debug;
+
+/// Checks an entry; `before` is the one before it, none for the first.
+pub(super) fn check(before: Option<&Entry>, entry: &Entry, side: &Side) -> Check<()> {
+    let check = EntryCheck { entry };
+    check.places(before)?;
+    check.counts(before)?;
+    check.lists(side)?;
+    check.times(before)?;
+    check.files()?;
+    check.owner(before)?;
+    match before {
+        Some(before) => check.follows(before, side),
+        None => check.first(),
+    }
+}
+
+/// Where an entry is, in words.
+pub(super) fn place(entry: &Entry) -> String {
+    format!("entry {} of shard {}", entry.n, entry.shard)
+}
+
+struct EntryCheck<'a> {
+    entry: &'a Entry,
+}
+
+impl EntryCheck<'_> {
+    fn holds(&self, holds: bool, what: &str, expected: impl ToString, found: impl ToString) -> Check<()> {
+        if holds {
+            return Ok(());
+        }
+        Err(differ(what, place(self.entry), expected, found, RESTORE_JOURNAL))
+    }
+
+    fn equal<T: PartialEq + Debug>(&self, what: &str, expected: &T, found: &T) -> Check<()> {
+        self.holds(expected == found, what, format!("{expected:?}"), format!("{found:?}"))
+    }
+
+    /// Neither falls from one entry to the next nor vanishes.
+    fn never_falls(&self, what: &str, before: Option<Micros>, now: Option<Micros>) -> Check<()> {
+        self.holds(now >= before, what, format!("{} or later", moment(before)), moment(now))
+    }
+
+    fn places(&self, before: Option<&Entry>) -> Check<()> {
+        let e = self.entry;
+        let place = |p: &authpulse_lake::entry::Place| {
+            let position = p.position();
+            position.map_err(|why| differ("a position cannot be read", place(e), "a position", why, RESTORE_JOURNAL))
+        };
+        let (from, to) = (place(&e.from)?, place(&e.to)?);
+        let start = before.map_or(Ok(Position::START), |before| place(&before.to))?;
+        self.holds(from == start, "positions are not contiguous", format!("from {start}"), format!("from {from}"))?;
+        self.holds(from <= to, "an entry ends before it begins", format!("to {from} or later"), format!("to {to}"))?;
+        if e.counts.received > 0 {
+            self.holds(from < to, "an entry holds records and no positions", format!("to beyond {from}"), to)?;
+        }
+        if let (Source::File, Some(from), Some(to)) = (&e.source, from.sequence.as_u64(), to.sequence.as_u64()) {
+            let lines = to - from;
+            let received = e.counts.received;
+            self.holds(received <= lines, "an entry holds more records than lines", format!("at most {lines}"), received)?;
+        }
+        let mut last = from;
+        for rise in &e.rises {
+            let after = place(&rise.after)?;
+            let words = "a rise lies outside of its entry";
+            self.holds((last..=to).contains(&after), words, format!("after {last} to {to}"), format!("after {after}"))?;
+            let reached = e.watermark >= Some(rise.to);
+            let rise_to = format!("{} or later", moment(Some(rise.to)));
+            self.holds(reached, "the watermark lies below a rise", rise_to, moment(e.watermark))?;
+            last = after;
+        }
+        for gap in &e.gaps {
+            let (after, before) = (place(&gap.after)?, place(&gap.before)?);
+            let within = from <= after && after <= before && after <= to;
+            self.holds(within, "a gap lies outside of its entry", format!("within {from} to {to}"), format!("{after} to {before}"))?;
+        }
+        Ok(())
+    }
+
+    fn counts(&self, before: Option<&Entry>) -> Check<()> {
+        let counts = &self.entry.counts;
+        let unknown = counts.rejected.keys().find(|reason| !Reason::ALL.iter().any(|r| r.name() == reason.as_str()));
+        self.holds(unknown.is_none(), "an unknown reason", "a documented reason", unknown.map_or("", String::as_str))?;
+        let rejected: u128 = counts.rejected.values().copied().map(u128::from).sum();
+        let sum = |parts: &[u64]| parts.iter().copied().map(u128::from).sum::<u128>();
+        let given = sum(&[counts.received, counts.waiting_before, counts.unscored_before]);
+        let accounted = sum(&[counts.curated, counts.waiting, counts.unscored]) + rejected;
+        self.holds(
+            given == accounted,
+            "an entry's counts do not add up",
+            format!("received + open before = {given}"),
+            format!("curated + rejected + open after = {accounted}"),
+        )?;
+        let Some(before) = before else { return Ok(()) };
+        let open = |c: &EntryCounts| format!("{} waiting, {} not scored", c.waiting, c.unscored);
+        self.holds(
+            (counts.waiting_before, counts.unscored_before) == (before.counts.waiting, before.counts.unscored),
+            "an entry does not go on with what the one before left open",
+            open(&before.counts),
+            format!("{} waiting, {} not scored", counts.waiting_before, counts.unscored_before),
+        )
+    }
+
+    /// What is carried along is as much as the counts say.
+    fn lists(&self, side: &Side) -> Check<()> {
+        let counts = &self.entry.counts;
+        self.equal("the list of events that wait", &counts.waiting, &(self.entry.waiting.len() as u64))?;
+        self.equal("the list of events not scored", &counts.unscored, &(side.unscored.len() as u64))?;
+        self.entry.restore_from(side)?;
+        Ok(())
+    }
+
+    fn times(&self, before: Option<&Entry>) -> Check<()> {
+        let e = self.entry;
+        let hours = e.watermark.map(|w| w.div_euclid(HOUR) * HOUR);
+        self.holds(hours == e.hours_through, "hours are not written as far as the watermark reaches", moment(hours), moment(e.hours_through))?;
+        let sealed_below = e.sealed.is_none_or(|sealed| e.watermark >= Some(sealed));
+        self.holds(sealed_below, "a seal lies beyond the watermark", moment(e.watermark), moment(e.sealed))?;
+        let Some(before) = before else { return Ok(()) };
+        self.never_falls("the watermark falls", before.watermark, e.watermark)?;
+        self.never_falls("the newest event accepted falls", before.newest_accepted, e.newest_accepted)?;
+        let days = [(before.shares_through, e.shares_through), (before.daily_through, e.daily_through)];
+        for (before, now) in days {
+            self.holds(now >= before, "a published day is taken back", format!("{before:?} or later"), format!("{now:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> Check<()> {
+        let e = self.entry;
+        let rows = |table: Table| e.files.iter().filter(move |f| f.table == table).map(|f| u128::from(f.rows)).sum::<u128>();
+        let rejected: u128 = e.counts.rejected.values().copied().map(u128::from).sum();
+        let curated = u128::from(e.counts.curated);
+        self.equal("rows in the entry's curated files", &curated, &rows(Table::Curated))?;
+        self.equal("rows in the entry's files of dead letters", &rejected, &rows(Table::Rejected))?;
+        if !e.raw.is_empty() {
+            let raw: u128 = e.raw.iter().map(|f| u128::from(f.rows)).sum();
+            self.equal("records in the entry's raw files", &u128::from(e.counts.received), &raw)?;
+        }
+        for file in &e.files {
+            let inside = file.path.starts_with(&format!("{}/data/", file.table.location()));
+            self.holds(inside, "a file lies outside of its table", file.table.location(), &file.path)?;
+            self.holds(file.rows > 0, "a file without rows", "rows", format!("0 rows in {}", file.path))?;
+        }
+        let first = e.hash_range()?.first == 0;
+        let days = e.files.iter().any(|f| f.table == Table::Daily) || e.daily_through.is_some();
+        self.holds(first || !days, "days are written by a shard that does not hold ring position 0", "no day", "days")
+    }
+
+    fn owner(&self, before: Option<&Entry>) -> Check<()> {
+        let e = self.entry;
+        self.holds(!e.commit_id.is_empty(), "an entry has no commit id", "an id", "none")?;
+        self.holds(e.raw_done < e.n, "raw files are final before their entry", format!("below {}", e.n), e.raw_done)?;
+        self.holds(e.last_snapshot <= e.n, "a snapshot lies ahead", format!("at most {}", e.n), e.last_snapshot)?;
+        if !e.snapshot.is_empty() {
+            self.equal("the entry of the newest snapshot", &e.n, &e.last_snapshot)?;
+        }
+        let epoch = before.map_or(1, |before| before.epoch);
+        if e.takes_over {
+            self.holds(e.epoch > epoch, "a shard is taken over under an old epoch", format!("above {epoch}"), e.epoch)
+        } else if before.is_some() && e.epoch != epoch {
+            let what = if e.epoch < epoch { "the epoch falls" } else { "the epoch grows without a take-over" };
+            self.holds(false, what, epoch, e.epoch)
+        } else {
+            self.holds(e.epoch >= epoch, "the epoch is below the first", epoch, e.epoch)
+        }
+    }
+
+    fn first(&self) -> Check<()> {
+        let (e, counts) = (self.entry, &self.entry.counts);
+        self.holds(!e.takes_over, "a journal begins with a take-over", "an entry with records", "a take-over")?;
+        if e.inherits.is_empty() {
+            self.equal("what a shard without parents had open", &(0, 0), &(counts.waiting_before, counts.unscored_before))?;
+        }
+        Ok(())
+    }
+
+    fn follows(&self, before: &Entry, side: &Side) -> Check<()> {
+        let e = self.entry;
+        self.equal("what the shard reads", &before.source, &e.source)?;
+        self.equal("the shard's range", &before.range, &e.range)?;
+        self.equal("the settings that a lake keeps", &before.time_rules, &e.time_rules)?;
+        self.holds(e.inherits.is_empty(), "a later entry inherits", "parents in the first entry only", "parents")?;
+        self.holds(!before.end, "a shard goes on after its end", "no entry", "an entry")?;
+        self.holds(e.raw_done >= before.raw_done, "final raw files are taken back", before.raw_done, e.raw_done)?;
+        let snapshot = if e.snapshot.is_empty() { before.last_snapshot } else { e.n };
+        self.equal("the entry of the newest snapshot", &snapshot, &e.last_snapshot)?;
+        if e.takes_over {
+            return self.takes_over(before);
+        }
+        let through = side.shares.iter().map(|share| share.through).max().or(before.shares_through);
+        self.equal("the last day whose logins are published", &through, &e.shares_through)
+    }
+
+    /// A take-over repeats what is open and adds nothing.
+    fn takes_over(&self, before: &Entry) -> Check<()> {
+        let e = self.entry;
+        let lists = [e.files.len(), e.raw.len(), e.rises.len(), e.snapshot.len(), e.gaps.len(), e.counts.rejected.len()];
+        let counts = [e.counts.received, e.counts.curated];
+        let empty = lists.iter().all(|n| *n == 0) && counts.iter().all(|n| *n == 0) && e.from == e.to;
+        self.holds(empty, "a take-over adds something", "nothing new", "records, files or rises")?;
+        let same = (&before.waiting, &before.side, &before.side_file) == (&e.waiting, &e.side, &e.side_file)
+            && (before.watermark, before.shares_through, before.daily_through)
+                == (e.watermark, e.shares_through, e.daily_through)
+            && before.score_spans == e.score_spans;
+        self.holds(same, "a take-over changes what it repeats", "what the entry before holds", "something else")
+    }
+}
+
+/// An instant for people.
+pub(super) fn moment(at: Option<Micros>) -> String {
+    at.map_or("none".to_owned(), format_rfc3339)
+}

@@ -1,0 +1,89 @@
+//! Files that another engine, or a compaction, put in the place of those that entries name: the same rows, or a difference.
+
+use super::files::lake_error;
+use super::report::VerifyReport;
+use super::stop::{Check, ROLL_BACK, differ};
+use super::tables::{AuditedFile, Files};
+use crate::env::Env;
+use authpulse_lake::Table;
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::fmt::Debug;
+use std::hash::BuildHasher;
+
+/// Two sums over the rows of some files, the same whatever their order.
+type Digest = (u64, u64);
+
+/// Compares what is gone with what came for it, where what is gone can still be read.
+pub(super) async fn compare(env: &Env, files: &Files, report: &mut VerifyReport) -> Check<()> {
+    let keys = (RandomState::new(), RandomState::new());
+    for (table, replaced) in &files.replaced {
+        let mut unreadable = 0;
+        for file in &replaced.gone {
+            unreadable += u64::from(env.store.size(&file.live.path).await?.is_none());
+        }
+        if unreadable > 0 {
+            report.notes.push(format!(
+                "{table}: {unreadable} of {} files of entries were replaced and are removed: the rows that took their place were \
+                 compared by number, and with the other tables",
+                replaced.gone.len()
+            ));
+            continue;
+        }
+        // Without partitions there is only the whole.
+        let whole = replaced.new.iter().any(|f| f.live.partition.is_none());
+        let key = |file: &AuditedFile| file.live.partition.filter(|_| !whole);
+        let mut digests: BTreeMap<Option<i32>, (Digest, Digest)> = BTreeMap::new();
+        for file in &replaced.gone {
+            add_rows(env, file, &keys, &mut digests.entry(key(file)).or_default().0).await?;
+        }
+        for file in &replaced.new {
+            add_rows(env, file, &keys, &mut digests.entry(key(file)).or_default().1).await?;
+        }
+        for (partition, (gone, new)) in digests {
+            if gone != new {
+                let name = partition.map(|p| format!(", partition {}", table.partition_from_value(p)));
+                let place = format!("table {table}{}", name.unwrap_or_default());
+                let what = "rows were changed when files were replaced";
+                let new = replaced.new.iter().filter(|f| key(f) == partition);
+                let names: Vec<&str> = new.map(|f| f.live.path.as_str()).collect();
+                let found = format!("others in {}", names.join(", "));
+                return Err(differ(what, place, "the rows that entries stored", found, ROLL_BACK));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn add_rows(env: &Env, file: &AuditedFile, keys: &(RandomState, RandomState), sums: &mut Digest) -> Check<()> {
+    let failed = lake_error(file);
+    let live = &file.live;
+    let mut add = |row: &dyn Debug| {
+        let text = format!("{row:?}");
+        sums.0 = sums.0.wrapping_add(keys.0.hash_one(&text));
+        sums.1 = sums.1.wrapping_add(keys.1.hash_one(&text));
+    };
+    match live.table {
+        Table::Curated => {
+            for batch in env.lake.read_curated(live, None).await.map_err(&failed)? {
+                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
+            }
+        }
+        Table::Hourly => {
+            for batch in env.lake.read_hourly(live, None).await.map_err(&failed)? {
+                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
+            }
+        }
+        Table::Daily => {
+            for batch in env.lake.read_daily(live, None).await.map_err(&failed)? {
+                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
+            }
+        }
+        Table::Rejected => {
+            for batch in env.lake.read_rejected(live, None).await.map_err(&failed)? {
+                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Which days which parts of the ring have published: each once, without holes.
+
+use super::stop::{Check, RESTORE_JOURNAL, differ};
+use authpulse_event::{Day, HashRange};
+use authpulse_lake::entry::StoredShare;
+
+/// Days after `after` (all earlier ones where it is `None`) up to and with `through`, of one part of the ring.
+#[derive(Clone, Debug)]
+pub(super) struct Span {
+    pub range: HashRange,
+    pub after: Option<i32>,
+    pub through: i32,
+    /// The entry that published the first of them, in words.
+    pub place: String,
+}
+
+impl Span {
+    fn holds(&self, day: i32) -> bool {
+        self.after.is_none_or(|after| after < day) && day <= self.through
+    }
+    fn overlaps(&self, other: &Span) -> bool {
+        self.range.intersect(&other.range).is_some()
+            && self.after.is_none_or(|after| after < other.through)
+            && other.after.is_none_or(|after| after < self.through)
+    }
+    fn days(&self) -> String {
+        let after = self.after.map_or("the beginning".to_owned(), |a| Day(a.saturating_add(1)).to_string());
+        format!("{after} to {} of {}", Day(self.through), self.range)
+    }
+}
+
+/// Adds what an entry publishes; neighbours in time become one span.
+pub(super) fn add(spans: &mut Vec<Span>, share: &StoredShare, owned: HashRange, place: &str) -> Check<()> {
+    let bad = |what: &str, expected: String, found: String| Err(differ(what, place, expected, found, RESTORE_JOURNAL));
+    let Ok(range) = share.range.parse::<HashRange>() else {
+        return bad("a share's range cannot be read", "a range".to_owned(), share.range.clone());
+    };
+    if range.intersect(&owned) != Some(range) {
+        return bad("a share is not of its shard's users", format!("a part of {owned}"), range.to_string());
+    }
+    if share.after.is_some_and(|after| after >= share.through) {
+        return bad("a share ends before it begins", format!("through after {:?}", share.after), share.through.to_string());
+    }
+    let mut last = share.after;
+    for day in &share.days {
+        if last.is_some_and(|last| day.day <= last) || day.day > share.through {
+            return bad("a share's days are not in order", format!("after {last:?}, up to {}", share.through), day.day.to_string());
+        }
+        last = Some(day.day);
+    }
+    let known = spans.iter_mut().rev().find(|span| span.range == range && Some(span.through) == share.after);
+    match known {
+        Some(span) => span.through = share.through,
+        None => {
+            spans.push(Span { range, after: share.after, through: share.through, place: place.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// No part of the ring publishes a day twice, and none leaves one out.
+pub(super) fn check(spans: &[Span], what: &str) -> Check<()> {
+    for (i, span) in spans.iter().enumerate() {
+        if let Some(other) = spans[..i].iter().find(|other| other.overlaps(span)) {
+            return Err(differ(
+                format!("{what} of one day are published twice"),
+                &span.place,
+                format!("no day that {} published ({})", other.place, other.days()),
+                span.days(),
+                RESTORE_JOURNAL,
+            ));
+        }
+        let Some(after) = span.after else { continue };
+        let before = spans.iter().filter(|s| s.holds(after)).filter_map(|s| s.range.intersect(&span.range));
+        if !covers(before.collect(), span.range) {
+            return Err(differ(
+                format!("{what} of a day are left out"),
+                &span.place,
+                format!("{} published for {} before", Day(after), span.range),
+                "not published for all of it",
+                RESTORE_JOURNAL,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a day is published for the whole ring.
+pub(super) fn ring_published(spans: &[Span], day: Day) -> bool {
+    HashRange::cover_ring(spans.iter().filter(|s| s.holds(day.0)).map(|s| s.range))
+}
+
+/// Whether parts of a range hold all of it.
+pub(super) fn covers(mut parts: Vec<HashRange>, whole: HashRange) -> bool {
+    parts.sort_unstable();
+    let mut next = whole.first;
+    for part in parts {
+        if part.first > next {
+            return false;
+        }
+        if part.last >= whole.last {
+            return true;
+        }
+        next = next.max(part.last + 1);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stop::Stop;
+    use super::*;
+
+    fn share(range: HashRange, after: Option<i32>, through: i32) -> StoredShare {
+        StoredShare { range: range.to_string(), after, through, days: Vec::new() }
+    }
+
+    fn verdict(shares: &[StoredShare]) -> Result<(), String> {
+        let mut spans = Vec::new();
+        let mut run = || {
+            shares.iter().try_for_each(|s| add(&mut spans, s, HashRange::FULL, "here"))?;
+            check(&spans, "logins")
+        };
+        run().map_err(|stop| match stop {
+            Stop::Difference(d) => d.what,
+            Stop::Error(e) => e.to_string(),
+        })
+    }
+
+    #[test]
+    fn days_follow_each_other_also_where_the_ring_is_divided_anew() {
+        let [left, right] = HashRange::divide(2)[..] else { panic!("two parts") };
+        let full = HashRange::FULL;
+        assert_eq!(verdict(&[share(full, None, 5), share(full, Some(5), 7)]), Ok(()));
+        assert_eq!(verdict(&[share(left, None, 5), share(right, None, 5), share(full, Some(5), 6)]), Ok(()));
+        assert_eq!(verdict(&[share(full, None, 5), share(left, Some(5), 6), share(right, Some(5), 9)]), Ok(()));
+        for twice in [
+            vec![share(full, None, 5), share(left, None, 2)],
+            vec![share(full, None, 5), share(full, Some(4), 6)],
+            vec![share(left, None, 5), share(right, None, 6), share(full, Some(5), 7)],
+        ] {
+            assert!(verdict(&twice).unwrap_err().contains("twice"), "{twice:?}");
+        }
+        for hole in [
+            vec![share(full, Some(3), 5)],
+            vec![share(full, None, 5), share(full, Some(6), 7)],
+            vec![share(left, None, 5), share(right, None, 4), share(full, Some(5), 7)],
+        ] {
+            assert!(verdict(&hole).unwrap_err().contains("left out"), "{hole:?}");
+        }
+    }
+}

@@ -1,0 +1,490 @@
+"""Whatever is handed in: a clear refusal that names the thing, or counted rejections that add up. Never a panic, never a loss."""
+
+import bz2
+import contextlib
+import gzip
+import json
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import time
+from datetime import datetime
+
+import pytest
+import zstandard
+
+from authpulse import EXCERPT, attempt, refused, run, start
+from read_lake import CURATED, REJECTED, TABLES, Lake, assert_same
+
+MIB = 1 << 20
+PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstandard.ZstdCompressor().compress}
+
+
+@pytest.fixture
+def ways(tmp_path):
+    """Puts a file into a lake by each way, which must agree; answers the lake and (received, curated, rejected)."""
+
+    def load(content):
+        text = tmp_path / "input.txt"
+        text.write_bytes(content)
+        backfilled = run("backfill", "--input", text, "--lake", tmp_path / "file")
+        stream = f"local:{tmp_path / 'stream'}"
+        run("replay", "--input", text, "--stream", stream, "--shards", 2, "--max", "--close")
+        run("consume", "--stream", stream, "--lake", tmp_path / "lake")
+        told = tuple(backfilled.count(word) for word in ("received", "curated", "rejected"))
+        from_file, from_stream = Lake(tmp_path / "file"), Lake(tmp_path / "lake")
+        for table in TABLES:
+            ours, theirs = from_file.comparable(table, payload=False), from_stream.comparable(table, payload=False)
+            assert_same(ours, theirs, f"{table}: file and stream")
+        assert told[0] == told[1] + told[2], backfilled
+        assert told == (told[0], len(from_file.rows(CURATED)), len(from_file.rows(REJECTED))), backfilled
+        assert len(from_stream.raw()) == told[0], "raw holds every record of the stream"
+        return from_file, told
+
+    return load
+
+
+@contextlib.contextmanager
+def mounted(path, options):
+    """A small file system of its own; needs the right to mount, and says so where it is missing."""
+    path.mkdir(exist_ok=True)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, text=True)
+    if mount.returncode != 0:
+        pytest.skip(f"a file system with '{options}' cannot be mounted here: {mount.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+# --- content -----------------------------------------------------------------------------------------------------
+
+
+def test_binary_junk_is_kept_as_dead_letters(ways):
+    import random
+
+    junk = random.Random(7).randbytes(300_000)
+    lake, (received, curated, _) = ways(junk)
+    letters = lake.rows(REJECTED)
+    assert curated == 0 and received > 1000
+    assert {letter["reason"] for letter in letters} == {"invalid"}
+    letters.sort(key=lambda letter: int(letter["sequence_number"]))
+    lines = [line.removesuffix(b"\r") for line in junk.split(b"\n")]
+    assert [letter["payload"] for letter in letters] == [line for line in lines if line.strip(b" \t")]
+
+
+def test_lines_around_the_limit(ways):
+    def line(length):
+        return b'{"time":1,"user":"U1","computer":"C1","x":"'.ljust(length - 2, b"x") + b'"}'
+
+    long = [line(MIB), line(MIB + 1), line(20 * MIB)]
+    lake, told = ways(b"\n".join(long) + b"\r\n" + b" " * (MIB + 1) + b"\n" + b" " * MIB + b"\n2,U1,C1\n")
+    assert told == (5, 2, 3)
+    letters = sorted(lake.rows(REJECTED), key=lambda letter: int(letter["sequence_number"]))
+    assert [letter["payload_bytes"] for letter in letters] == [MIB + 1, 20 * MIB, MIB + 1]
+    assert [letter["payload"] for letter in letters] == [long[1][:65536], long[2][:65536], b" " * 65536]
+    assert [int(letter["sequence_number"]) for letter in letters] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf", b" \t\r\n\r\n\n"], ids=["empty", "line", "mark", "blank"])
+def test_a_file_without_records(ways, content):
+    _, told = ways(content)
+    assert told == (0, 0, 0)
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_an_empty_packed_file(tmp_path, packing):
+    (tmp_path / "input").write_bytes(PACKERS[packing](b""))
+    result = run("backfill", "--input", tmp_path / "input", "--lake", tmp_path / "lake")
+    assert result.count("received") == 0
+    assert Lake(tmp_path / "lake").rows(CURATED) == []
+
+
+def test_line_ends_and_text(ways):
+    lake, told = ways(
+        b"\xef\xbb\xbf1,U1,C1\r\n"
+        b"2,U1,C1\r\r\n"  # one CR belongs to the line end, the other is a control character in a name
+        b"3,U\xff,C1\n"
+        b"4,\xc3\xa9,C1\n"
+        b"5,U1,C1\x00\n"
+        b"\xef\xbb\xbf6,U1,C1\n"
+        b"7,U1,C1"
+    )
+    assert told == (7, 3, 4)
+    assert sorted(row["user_id"] for row in lake.rows(CURATED)) == ["U1", "U1", "é"]
+    payloads = {letter["payload"] for letter in lake.rows(REJECTED)}
+    assert payloads == {b"2,U1,C1\r", b"3,U\xff,C1", b"5,U1,C1\x00", b"\xef\xbb\xbf6,U1,C1"}
+
+
+def test_times_at_the_ends_of_the_calendar(ways):
+    """The last instant before the year 10000 is a time, but ahead of its arrival; the next one is none. So at the first one."""
+    last = int((datetime(9999, 12, 31, 23, 59, 59) - datetime(2015, 1, 1)).total_seconds())
+    lake, told = ways(
+        b"0001-01-01T00:00:00Z,U1,C1\n0001-01-01T00:00:01+00:00,U2,C1\n0001-01-01T00:00:00+00:01,U1,C1\n"
+        + f"{last},U1,C1\n9999-12-31T23:59:59.999999Z,U2,C1\n{last + 1},U1,C1\n9999-12-31T23:59:59-00:01,U3,C1\n".encode()
+    )
+    assert told == (7, 2, 5)
+    assert {row["event_time"] for row in lake.rows(CURATED)} == {datetime(1, 1, 1), datetime(1, 1, 1, 0, 0, 1)}
+    assert sorted(row["reason"] for row in lake.rows(REJECTED)) == ["future"] * 2 + ["invalid"] * 3
+
+
+@pytest.mark.parametrize("wrong", ["2020-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_one_broken_clock_does_not_make_the_rest_late(tmp_path, wrong):
+    """A lone time years ahead in the midst of a day is rejected as `future`; its followers are scored."""
+    lines = [f"{n},U{n % 9},C{n % 5}" for n in range(1, 200)]
+    lines.insert(100, f"{wrong},U1,C1")
+    (tmp_path / "input").write_text("\n".join(lines))
+    result = run("backfill", "--input", tmp_path / "input", "--lake", tmp_path / "lake")
+    assert [result.count(word) for word in ("received", "curated", "future")] == [200, 199, 1], result
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["backfill", "replay"])
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_packed_file_that_is_cut_off(tmp_path, packing, command):
+    plain = gzip.decompress(EXCERPT.read_bytes())
+    packed = PACKERS[packing](plain)
+    name = f"cut.{packing}"
+    (tmp_path / name).write_bytes(packed[: len(packed) - 20])
+    to = {"backfill": ["--lake", tmp_path / "lake"], "replay": ["--stream", f"local:{tmp_path / 'stream'}", "--max"]}
+    refused(command, "--input", tmp_path / name, *to[command], names=[name, "cut off|damaged"])
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_a_packed_file_that_is_damaged(tmp_path, packing):
+    packed = bytearray(PACKERS[packing](gzip.decompress(EXCERPT.read_bytes())))
+    packed[len(packed) // 2] ^= 0x55
+    name = f"damaged.{packing}"
+    (tmp_path / name).write_bytes(packed)
+    refused("backfill", "--input", tmp_path / name, "--lake", tmp_path / "lake", names=[name, "damaged|cut off"])
+
+
+@pytest.mark.parametrize("command", ["backfill", "replay", "demo"])
+def test_a_file_that_is_none(tmp_path, command):
+    missing = tmp_path / "nowhere.txt"
+    to = {
+        "backfill": ["--lake", tmp_path / "lake"],
+        "replay": ["--stream", f"local:{tmp_path / 'stream'}"],
+        "demo": ["--lake", tmp_path / "demo"],
+    }
+    refused(command, "--input", missing, *to[command], names=["nowhere.txt", "no such file|No such file"])
+    refused(command, "--input", tmp_path, *to[command], names=[str(tmp_path), "directory"])
+
+
+def test_a_pipe_is_refused_by_backfill_and_taken_by_replay(tmp_path):
+    refused("backfill", "--input", "-", "--lake", tmp_path / "lake", stdin=b"1,U1,C1\n", names=["standard input"])
+    stream = f"local:{tmp_path / 'stream'}"
+    run("replay", "--input", "-", "--stream", stream, "--max", "--close", stdin=b"1,U1,C1\n2,U2,C2\n")
+    run("consume", "--stream", stream, "--lake", tmp_path / "lake2")
+    assert len(Lake(tmp_path / "lake2").rows(CURATED)) == 2
+
+
+def test_other_packings_are_named(tmp_path):
+    import lzma
+
+    (tmp_path / "events.xz").write_bytes(lzma.compress(b"1,U1,C1\n"))
+    refused("backfill", "--input", tmp_path / "events.xz", "--lake", tmp_path / "lake", names=["events.xz", "xz"])
+
+
+def test_an_interrupted_backfill_goes_on_with_its_own_file_only(tmp_path):
+    """The file is cut off; with what was missing put back it is another file, and that is said; its lake loses nothing."""
+    plain = gzip.decompress(EXCERPT.read_bytes())
+    packed = gzip.compress(plain)
+    (tmp_path / "events.gz").write_bytes(packed[:-20])
+    refused("backfill", "--input", tmp_path / "events.gz", "--lake", tmp_path / "lake", names=["events.gz"])
+    (tmp_path / "events.gz").write_bytes(packed)
+    result = attempt("backfill", "--input", tmp_path / "events.gz", "--lake", tmp_path / "lake")
+    if result.code == 0:
+        assert len(Lake(tmp_path / "lake").rows(CURATED)) == 5000
+    else:
+        assert "not finished" in result.stderr, result
+
+
+# --- lakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sealed") / "lake"
+    run("backfill", "--input", EXCERPT, "--lake", directory)
+    return directory
+
+
+@pytest.fixture
+def lake(tmp_path):
+    """A lake of 5,000 events that a test may damage."""
+    run("backfill", "--input", EXCERPT, "--lake", tmp_path / "lake")
+    return tmp_path / "lake"
+
+
+def open_lake(tmp_path, name="open"):
+    """A lake that more input can continue."""
+    run("backfill", "--input", EXCERPT, "--lake", tmp_path / name, "--keep-open")
+    return tmp_path / name
+
+
+def later_file(tmp_path):
+    lines = [f"{400 + n},U{n % 9},C{n % 7}" for n in range(50)]
+    (tmp_path / "later.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path / "later.txt"
+
+
+def lake_commands(directory, tmp_path):
+    """Every command that takes a lake."""
+    stream = tmp_path / "some-stream"
+    if not stream.exists():
+        run("stream", "create", f"local:{stream}", "--shards", 1)
+    (tmp_path / "empty.toml").write_text("")
+    return [
+        ["backfill", "--input", EXCERPT, "--lake", directory],
+        ["consume", "--stream", f"local:{stream}", "--lake", directory, "--until-caught-up"],
+        ["verify", "--lake", directory],
+        ["status", "--lake", directory],
+        ["config", "check", tmp_path / "empty.toml", "--lake", directory],
+    ]
+
+
+def test_a_lake_with_a_newer_layout(lake, tmp_path):
+    marker = json.loads((lake / "lake.json").read_text())
+    (lake / "lake.json").write_text(json.dumps({**marker, "layout": 2}))
+    for command in lake_commands(lake, tmp_path):
+        refused(*command, names=[str(lake), "layout 2", "newer"])
+
+
+def test_a_lake_with_a_newer_entry(lake, tmp_path):
+    with sqlite3.connect(lake / "journal.db") as journal:
+        shard, n, body = journal.execute("SELECT shard, n, body FROM entries ORDER BY n DESC LIMIT 1").fetchone()
+        entry = json.loads(zstandard.ZstdDecompressor().decompress(body))
+        entry["format"] = 2
+        body = zstandard.ZstdCompressor().compress(json.dumps(entry).encode())
+        journal.execute("UPDATE entries SET body = ? WHERE shard = ? AND n = ?", [body, shard, n])
+    for command in lake_commands(lake, tmp_path):
+        refused(*command, names=[f"entry {n}", "newer"])
+
+
+@pytest.mark.parametrize("name", ["journal.db", "catalog.db", "lake.json"])
+def test_a_lake_with_a_destroyed_file(lake, tmp_path, name):
+    (lake / name).write_bytes(b"\xff\x00 nothing that anyone wrote" * 500)
+    for extra in (f"{name}-wal", f"{name}-shm"):
+        (lake / extra).unlink(missing_ok=True)
+    for command in lake_commands(lake, tmp_path):
+        refused(*command, names=[name])
+
+
+def test_a_directory_that_is_no_lake(tmp_path):
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "cat.jpg").write_bytes(b"meow")
+    for command in lake_commands(other, tmp_path):
+        refused(*command, names=["photos", "not a lake"])
+    assert [f.name for f in other.iterdir()] == ["cat.jpg"], "a refused directory is left as it was"
+    refused("demo", "--events", 1000, "--lake", other, "--fresh", names=["photos"])
+    assert (other / "cat.jpg").read_bytes() == b"meow"
+
+
+def test_a_lake_that_is_missing(tmp_path):
+    missing = tmp_path / "nowhere"
+    for command in lake_commands(missing, tmp_path)[2:]:
+        refused(*command, names=["nowhere", "no lake"])
+    assert not missing.exists(), "looking makes nothing"
+
+
+def test_a_lake_below_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    for command in lake_commands(tmp_path / "file" / "lake", tmp_path):
+        refused(*command, names=["file/lake"])
+
+
+def test_a_read_only_directory(tmp_path):
+    with mounted(tmp_path / "ro", "ro,size=1m") as place:
+        for command in lake_commands(place / "lake", tmp_path)[:2]:
+            refused(*command, names=["ro/lake", "[Rr]ead-only|cannot be made"])
+
+
+def test_a_second_writer_is_refused_by_name(tmp_path):
+    stream, directory = f"local:{tmp_path / 'stream'}", tmp_path / "lake"
+    run("replay", "--input", EXCERPT, "--stream", stream, "--max")
+    consumer = start("consume", "--stream", stream, "--lake", directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 60
+        while not (directory / ".lock").exists() or str(consumer.pid) not in (directory / ".lock").read_text():
+            assert consumer.poll() is None and time.monotonic() < deadline, "the consumer takes the lake"
+            time.sleep(0.02)
+        for command in lake_commands(directory, tmp_path)[:2]:
+            refused(*command, names=[f"process {consumer.pid}", "authpulse consume"])
+    finally:
+        consumer.send_signal(signal.SIGTERM)
+        out, err = consumer.communicate(timeout=60)
+    assert consumer.returncode == 0, f"SIGTERM is an orderly end\n{out}\n{err}"
+    # What it left goes on where it stopped; closing the stream seals.
+    run("stream", "close", stream)
+    run("consume", "--stream", stream, "--lake", directory)
+    assert len(Lake(directory).rows(CURATED)) == 5000
+
+
+# --- disks that fill up ------------------------------------------------------------------------------------------
+
+
+def fits(result):
+    """Whether all is written; if not, a reason is named."""
+    assert result.code == 0 or "error: " in result.stderr, result
+    return result.code == 0 or "nothing to do" in result.stderr
+
+
+def expect_whole(directory, expected):
+    for table in TABLES:
+        assert_same(Lake(expected).comparable(table), Lake(directory).comparable(table), f"{table} after a full disk")
+
+
+def test_a_full_disk_loses_nothing(sealed, tmp_path):
+    """Ever larger disks, the same lake on each, until it fits: each attempt but the last fails with a reason."""
+    with mounted(tmp_path / "disk", "size=64k") as place:
+        refusals = 0
+        for kib in (64, 96, 128, 160, 192, 256, 384, 512, 768, 1024, 4096, 16384):
+            subprocess.run(["mount", "-o", f"remount,size={kib}k", place], check=True)
+            result = attempt("backfill", "--input", EXCERPT, "--lake", place / "lake")
+            if fits(result):
+                break
+            refusals += 1
+        assert fits(result) and refusals >= 3, f"{refusals} refusals before it fitted\n{result}"
+        expect_whole(place / "lake", sealed)
+
+
+def test_files_that_cannot_grow_lose_nothing(sealed, tmp_path):
+    """The same without the right to mount: a limit on the size of files."""
+
+    def limit(kib):
+        # The signal must not end the process: a write that fails is what is tried here.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, resource.RLIM_INFINITY))
+
+    directory = tmp_path / "lake"
+    refusals = 0
+    for kib in (0, 1, 4, 8, 16, 32, 48, 64, 96, 128, 256, 1024):
+        result = attempt(
+            "backfill", "--input", EXCERPT, "--lake", directory,
+            preexec_fn=lambda: limit(kib), restore_signals=False,
+        )  # fmt: skip
+        if fits(result):
+            break
+        refusals += 1
+    assert fits(result) and refusals >= 3, f"{refusals} refusals before it fitted\n{result}"
+    expect_whole(directory, sealed)
+
+
+# --- settings ----------------------------------------------------------------------------------------------------
+
+
+def config(tmp_path, text):
+    path = tmp_path / "authpulse.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_fault_of_a_configuration_is_named_at_once(tmp_path):
+    path = config(tmp_path, "[engine]\ntolerence = 1\nsettle = 1\n[rule]\nx = 1\n[rules]\nweight_new_device = 99\n")
+    names = ["authpulse.toml", "tolerence", r"\[rule\]", "settle", "sum to"]
+    refused("config", "check", path, names=names)
+    refused("backfill", "--input", EXCERPT, "--lake", tmp_path / "lake", "--config", path, names=names)
+    assert not (tmp_path / "lake").exists(), "nothing is made under a configuration with faults"
+    refused("config", "check", tmp_path / "none.toml", names=["none.toml"])
+    refused("config", "check", tmp_path, names=[str(tmp_path)])
+    refused("config", "check", config(tmp_path, "[engine"), names=["not TOML"])
+    path.write_bytes(b"\xff\xfe")
+    refused("config", "check", path, names=["authpulse.toml"])
+
+
+def test_what_show_prints_is_a_configuration(tmp_path):
+    path = config(tmp_path, run("config", "show").stdout)
+    run("config", "check", path)
+    assert run("config", "show", "--config", path).stdout == path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ('base = "2016-01-01T00:00:00Z"', "base"),
+        ("tolerance = 200", "tolerance"),
+        ("lookback = 7", "lookback"),
+        ("settle = 7200", "settle"),
+    ],
+)
+def test_a_lake_keeps_what_makes_its_rows_comparable(tmp_path, setting, name):
+    directory, later = open_lake(tmp_path), later_file(tmp_path)
+    path = config(tmp_path, f"[engine]\n{setting}\n")
+    refused("config", "check", path, "--lake", directory, names=[name, "lake was made with"])
+    refused("backfill", "--input", later, "--lake", directory, "--config", path, names=[name, "lake was made with"])
+    stream = f"local:{tmp_path / 'stream'}"
+    run("replay", "--input", later, "--stream", stream, "--max", "--close")
+    refused("consume", "--stream", stream, "--lake", directory, "--config", path, names=[name, "lake was made with"])
+    # The refusals changed nothing: under its own settings the lake goes on.
+    run("backfill", "--input", later, "--lake", directory)
+    assert len(Lake(directory).rows(CURATED)) == 5050
+
+
+def test_changed_weights_hold_from_then_on_under_another_name(tmp_path):
+    directory, later = open_lake(tmp_path), later_file(tmp_path)
+    path = config(tmp_path, "[rules]\nweight_new_device = 20\nlateral_from = 3\n")
+    run("config", "check", path, "--lake", directory)
+    run("backfill", "--input", later, "--lake", directory, "--config", path)
+    rows = Lake(directory).rows(CURATED)
+    boundary = datetime(2015, 1, 1, 0, 6, 40)
+    old = {row["rule_set"] for row in rows if row["event_time"] < boundary}
+    new = {row["rule_set"] for row in rows if row["event_time"] >= boundary}
+    assert len(rows) == 5050 and len(old) == 1 and len(new) == 1 and old != new
+    assert {20} == {row["risk_score"] for row in rows if row["rule_set"] in new and row["risk_flags"] == ["NEW_DEVICE"]}
+
+
+# --- order of things ---------------------------------------------------------------------------------------------
+
+
+def test_input_below_a_seal_is_refused_before_it_is_read(sealed, tmp_path):
+    before = Lake(sealed).comparable(CURATED)
+    refused("backfill", "--input", later_file(tmp_path), "--lake", sealed, names=["sealed up to 2015-01-02", "late"])
+    assert Lake(sealed).comparable(CURATED) == before
+
+
+def test_a_stream_must_exist_and_be_one(tmp_path):
+    for command in (["consume", "--lake", tmp_path / "lake"], ["stream", "describe"], ["stream", "close"]):
+        flag = ["--stream"] if command[0] == "consume" else []
+        refused(*command, *flag, f"local:{tmp_path / 'none'}", names=["none"])
+        refused(*command, *flag, "kafka:topic", names=["kafka:topic", "local:DIR"])
+    (tmp_path / "file").write_bytes(b"x")
+    refused("consume", "--lake", tmp_path / "lake2", "--stream", f"local:{tmp_path / 'file'}", names=["file"])
+
+
+def test_a_closed_stream_takes_nothing_more(tmp_path):
+    stream = f"local:{tmp_path / 'stream'}"
+    run("replay", "--input", EXCERPT, "--stream", stream, "--max", "--close")
+    refused("replay", "--input", later_file(tmp_path), "--stream", stream, "--max", names=["closed"])
+    # The same file again is no fault: it is there.
+    run("replay", "--input", EXCERPT, "--stream", stream, "--max", "--close")
+    run("consume", "--stream", stream, "--lake", tmp_path / "lake")
+    assert len(Lake(tmp_path / "lake").rows(CURATED)) == 5000
+
+
+def test_history_comes_before_streams(tmp_path):
+    stream, directory = f"local:{tmp_path / 'stream'}", tmp_path / "lake"
+    run("replay", "--input", EXCERPT, "--stream", stream, "--max")
+    run("consume", "--stream", stream, "--lake", directory, "--until-caught-up")
+    refused("backfill", "--input", later_file(tmp_path), "--lake", directory, names=["stream", "another lake"])
+
+
+def test_command_lines_that_say_too_much_or_too_little(tmp_path):
+    stream = ["--stream", f"local:{tmp_path / 's'}"]
+    for words, name in [
+        (["backfill", "--lake", tmp_path / "lake"], "--input"),
+        (["replay", "--input", EXCERPT, *stream, "--max", "--rate", "5"], "--max"),
+        (["replay", "--input", EXCERPT, *stream, "--rate", "0"], "rate|0"),
+        (["replay", "--input", EXCERPT, *stream, "--rate", "nan"], "(?i)rate|nan"),
+        (["replay", "--input", EXCERPT, *stream, "--batch-size", "0"], "batch"),
+        (["replay", "--input", EXCERPT, *stream, "--shards", "0"], "shards"),
+        (["generate", "--out", tmp_path / "no" / "where.txt", "--events", "10"], "where.txt"),
+        (["consume", *stream, "--lake", tmp_path / "l", "--seal", "--until-caught-up"], "--seal"),
+    ]:
+        refused(*words, names=[name])
+    assert not os.path.exists(tmp_path / "lake")
