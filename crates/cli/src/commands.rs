@@ -9,6 +9,8 @@ use authpulse_consumer::backfill::{BackfillRequest, prepare};
 use authpulse_consumer::drive::{Ended, run_backfill, run_service};
 use authpulse_consumer::open::{check_settings, open_lake};
 use authpulse_consumer::service::{Mode, Service};
+use authpulse_consumer::status::status;
+use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
 use authpulse_producer::generate::{GenerateOptions, generate};
@@ -21,7 +23,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -155,9 +157,19 @@ impl std::fmt::Display for Totals {
             writeln!(f, "  {reason:<10}{:>13}", thousands(*n))?;
         }
         if self.waiting + self.unscored > 0 {
-            writeln!(f, "open      {:>15}  (waiting {}, not yet scored {})", thousands(self.waiting + self.unscored), self.waiting, self.unscored)?;
+            writeln!(
+                f,
+                "open      {:>15}  (waiting {}, not yet scored {})",
+                thousands(self.waiting + self.unscored),
+                self.waiting,
+                self.unscored
+            )?;
         }
-        let sum = if self.adds_up() { "received = curated + rejected + open: it adds up" } else { "IT DOES NOT ADD UP: run authpulse verify" };
+        let sum = if self.adds_up() {
+            "received = curated + rejected + open: it adds up"
+        } else {
+            "IT DOES NOT ADD UP: run authpulse verify"
+        };
         write!(f, "{sum}")?;
         if let Some(sealed) = self.sealed {
             write!(f, "\nsealed up to {}; input below it will be late", format_rfc3339(sealed))?;
@@ -280,13 +292,36 @@ pub async fn replay_into(
 }
 
 async fn run_verify(args: Verify) -> Result<ExitCode> {
-    let _ = args;
-    anyhow::bail!("verify")
+    let config = read_config(args.config.as_deref())?;
+    let lake = open(&args.lake, &config, Access::Read)?;
+    let reporter = Mutex::new(None::<ProgressReporter>);
+    let options = VerifyOptions {
+        rules: config.options.engine.rules.clone(),
+        progress: Arc::new(move |done, total| {
+            let mut reporter = reporter.lock().unwrap_or_else(PoisonError::into_inner);
+            reporter.get_or_insert_with(|| ProgressReporter::new("verify", Some(total), "rows")).update(done);
+        }),
+    };
+    let report = verify(&lake.env, &options).await?;
+    drop(options);
+    println!("{report}");
+    Ok(if report.difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn run_status(args: Status) -> Result<ExitCode> {
-    let _ = args;
-    anyhow::bail!("status")
+    let config = read_config(args.config.as_deref())?;
+    let lake = open(&args.lake, &config, Access::Read)?;
+    let stream = match &args.stream {
+        Some(text) => Some(LocalStream::open(local_stream(text)?)?),
+        None => None,
+    };
+    let status = status(&lake.env, stream.as_ref().map(|s| s as &dyn Stream)).await?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        println!("{status}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
@@ -312,7 +347,8 @@ async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
 async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
     match command {
         StreamCommand::Create { stream, shards, retention_hours } => {
-            let options = CreateOptions { shards, retention: i64::from(retention_hours) * HOUR, ..CreateOptions::default() };
+            let options =
+                CreateOptions { shards, retention: i64::from(retention_hours) * HOUR, ..CreateOptions::default() };
             LocalStream::create(local_stream(&stream)?, options)?;
             describe(&LocalStream::open(local_stream(&stream)?)?).await?;
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::config::{Config, Decisions};
-use authpulse_consumer::env::{Clock, Probe, RandomIds, SystemClock, TokioWork};
+use authpulse_consumer::env::{Probe, RandomIds, SystemClock, TokioWork};
 use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
 use authpulse_consumer::{Env, Options};
 use authpulse_lake::{Lake, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
@@ -21,7 +21,8 @@ const MARKER: &str = "lake.json";
 /// The file cannot be read, or everything that is wrong with it.
 pub fn read_config(path: Option<&Path>) -> Result<Config> {
     let Some(path) = path else { return Ok(Config::default()) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("configuration {} cannot be read", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("configuration {} cannot be read", path.display()))?;
     Config::parse(&text).map_err(|faults| {
         anyhow::anyhow!("configuration {} has {} fault(s):\n  {}", path.display(), faults.len(), faults.join("\n  "))
     })
@@ -113,9 +114,15 @@ fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
             if may_be_missing && is_empty {
                 Ok(())
             } else if dir.exists() && !is_empty {
-                bail!("{} is not a lake (it has no {MARKER}), and it is not empty: name another directory", dir.display())
+                bail!(
+                    "{} is not a lake (it has no {MARKER}), and it is not empty: name another directory",
+                    dir.display()
+                )
             } else {
-                bail!("there is no lake at {}: make one with `authpulse backfill` or `authpulse consume`", dir.display())
+                bail!(
+                    "there is no lake at {}: make one with `authpulse backfill` or `authpulse consume`",
+                    dir.display()
+                )
             }
         }
         Err(error) => Err(error).with_context(|| format!("lake {} cannot be read", dir.display())),
@@ -169,11 +176,6 @@ pub fn local_stream(text: &str) -> Result<PathBuf> {
         Some(("local", dir)) if !dir.is_empty() => Ok(PathBuf::from(dir)),
         _ => bail!("'{text}' is not a stream such as local:DIR"),
     }
-}
-
-/// Now, for messages.
-pub fn now() -> i64 {
-    SystemClock.now()
 }
 
 /// The options of a command.

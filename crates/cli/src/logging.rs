@@ -14,7 +14,8 @@ pub enum LogFormat {
 
 /// Starts logging; `AUTHPULSE_LOG` holds a filter such as `warn` or `authpulse_consumer=debug`.
 pub fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("AUTHPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,authpulse::decision=info"));
+    let filter =
+        EnvFilter::try_from_env("AUTHPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,authpulse::decision=info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_target(false).init(),

@@ -22,6 +22,9 @@ pub fn rate(events: u64, seconds: f64) -> String {
 mod tests {
     #[test]
     fn thousands_are_grouped_from_the_right() {
-        assert_eq!([0, 999, 1_000, 123_456, 1_234_567].map(super::thousands), ["0", "999", "1,000", "123,456", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1_000, 123_456, 1_234_567].map(super::thousands),
+            ["0", "999", "1,000", "123,456", "1,234,567"]
+        );
     }
 }

@@ -67,7 +67,7 @@ const LINES_MAX: usize = 700;
 const LINES_MANY: usize = 600;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace is above this crate")
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace is above this crate").to_owned()
 }
 
 /// What a program prints, run in the workspace's root.

@@ -50,6 +50,9 @@ pub(crate) fn start<T: Send + 'static>(
 /// Named moments at which a test may end the process or fail; called with the moment's name and its subject.
 pub type Probe = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
+/// Called with the payload of a record.
+pub type Inspect = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
 /// Everything a worker needs of the world. Cheap to clone.
 #[derive(Clone)]
 pub struct Env {
@@ -70,7 +73,7 @@ pub struct Env {
     /// Called at named moments; does nothing outside of tests.
     pub probe: Probe,
     /// Called with each record's payload right before it is judged; a panic in it counts as a panic of the engine.
-    pub inspect: Option<Arc<dyn Fn(&[u8]) + Send + Sync>>,
+    pub inspect: Option<Inspect>,
 }
 
 /// The system's clock.

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::log::{read_side, read_tail};
 use crate::registry::Registry;
 use authpulse_engine::popularity::newest_closed_day;
+use authpulse_event::ring::hash_key;
 use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, HashRange, Micros, ShardId};
 use authpulse_lake::entry::{Entry, Side, Source};
@@ -218,7 +219,7 @@ pub async fn status(env: &Env, stream: Option<&dyn Stream>) -> Result<Status> {
 struct Journals {
     tails: BTreeMap<ShardId, Entry>,
     gaps: BTreeMap<ShardId, Vec<GapStatus>>,
-    heirs: BTreeMap<ShardId, Vec<String>>,
+    heirs: BTreeMap<ShardId, Vec<(String, HashRange)>>,
     registry: Registry,
 }
 
@@ -259,7 +260,10 @@ impl Journals {
                 self.registry.stored(&entry, &side)?;
                 self.gaps.entry(shard.clone()).or_default().extend(gaps_of(&entry));
                 for parent in &entry.inherits {
-                    self.heirs.entry(ShardId::new(&parent.shard)).or_default().push(shard.to_string());
+                    self.heirs
+                        .entry(ShardId::new(&parent.shard))
+                        .or_default()
+                        .push((shard.to_string(), entry.hash_range()?));
                 }
             }
         }
@@ -276,9 +280,16 @@ impl Journals {
             Entry { read_to_end: true, .. } => State::ReadToEnd,
             _ => State::Reading,
         };
-        // What an ended shard had open, its heirs have now.
-        let first_unscored = stored.unscored.first().filter(|_| heirs.is_empty()).map(|e| e.event.event_time);
-        let waiting = stored.waiting.into_iter().map(|w| WaitingStatus {
+        // What an ended shard left open is with its heirs as soon as they have begun.
+        let is_own = |user: &str| {
+            heirs.is_empty() || {
+                let hash = hash_key(user.as_bytes());
+                !heirs.iter().any(|(_, range)| range.contains(hash))
+            }
+        };
+        let unscored: Vec<_> = stored.unscored.into_iter().filter(|event| is_own(&event.user)).collect();
+        let first_unscored = unscored.first().map(|e| e.event.event_time);
+        let waiting = stored.waiting.into_iter().filter(|w| is_own(&w.user)).map(|w| WaitingStatus {
             user: w.user,
             computer: w.computer,
             time: w.time,
@@ -300,8 +311,8 @@ impl Journals {
             newest_accepted: tail.newest_accepted,
             lag: None,
             behind: BTreeMap::new(),
-            waiting: waiting.filter(|_| heirs.is_empty()).collect(),
-            unscored: if heirs.is_empty() { tail.counts.unscored } else { 0 },
+            waiting: waiting.collect(),
+            unscored: unscored.len() as u64,
             waits_for: first_unscored.and_then(|t| self.wait_of(newest_closed_day(t, tail.time_rules.settle))),
             sealed: tail.sealed,
             gaps: self.gaps.get(shard).cloned().unwrap_or_default(),
@@ -312,7 +323,7 @@ impl Journals {
                 finished: backfill.finished,
                 keep_open: backfill.keep_open,
             }),
-            heirs,
+            heirs: heirs.into_iter().map(|(name, _)| name).collect(),
         })
     }
 

@@ -10,7 +10,7 @@
 //!
 //! Where the page is silent it chooses, and says so at the place:
 //!
-//! - [`parse`]: what a record of a stream may be.
+//! - [`mod@parse`]: what a record of a stream may be.
 //! - [`judge`]: a shard without a front, inheriting, rises that lower nothing.
 //! - [`score`]: what counts towards popularity.
 

@@ -74,6 +74,7 @@ fn read_all(stream: &LocalStream, events: usize) -> Result<(), StreamError> {
             }
         }
         if read == before {
+            #[expect(clippy::disallowed_methods, reason = "a thread of its own that polls")]
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }

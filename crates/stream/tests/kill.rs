@@ -38,6 +38,7 @@ fn a_killed_producer_leaves_whole_puts_with_their_progress() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
+        #[expect(clippy::disallowed_methods, reason = "any instant will do, the more the better")]
         std::thread::sleep(Duration::from_millis(20 + round * 13 % 50));
         producer.kill().unwrap();
         producer.wait().unwrap();

@@ -81,7 +81,8 @@ pub async fn collect(env: &Env, rules: &RuleSet, labels: Vec<Label>) -> Result<F
             for row in batch?.iter().filter(|row| row.risk_score > 0) {
                 *levels.entry(row.risk_level.to_owned()).or_default() += 1;
                 if !labelled.is_empty()
-                    && let Some(number) = labelled.get(&(row.event_time, row.user_id.to_owned(), row.computer_id.to_owned()))
+                    && let Some(number) =
+                        labelled.get(&(row.event_time, row.user_id.to_owned(), row.computer_id.to_owned()))
                     && let Some(attack) = attacks.get_mut(number)
                 {
                     attack.caught |= row.risk_flags.contains(&rule_for(attack.kind));
@@ -93,7 +94,8 @@ pub async fn collect(env: &Env, rules: &RuleSet, labels: Vec<Label>) -> Result<F
                 };
                 suspect.total_score += u64::from(row.risk_score.unsigned_abs());
                 suspect.high_events += u64::from(row.risk_score > 50);
-                if row.risk_score > suspect.score || (row.risk_score == suspect.score && row.event_time < suspect.time) {
+                if row.risk_score > suspect.score || (row.risk_score == suspect.score && row.event_time < suspect.time)
+                {
                     suspect.user = row.user_id.to_owned();
                     suspect.score = row.risk_score;
                     suspect.computer = row.computer_id.to_owned();
@@ -120,7 +122,10 @@ fn reasons(rules: &RuleSet, row: &CuratedRow<'_>) -> Vec<String> {
             "NEW_DEVICE" => format!("never seen on {} before", row.computer_id),
             "BURST_LOGIN" => format!("{} logons within an hour (more than {})", row.login_count_1h, rules.burst_over),
             "LATERAL_MOVEMENT" => {
-                format!("on {} different computers within an hour ({} or more)", row.unique_computers_1h, rules.lateral_from)
+                format!(
+                    "on {} different computers within an hour ({} or more)",
+                    row.unique_computers_1h, rules.lateral_from
+                )
             }
             "RARE_HOST" => format!(
                 "{} is among the 5% least used computers ({} logons in the look-back)",

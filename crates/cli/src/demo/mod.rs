@@ -230,11 +230,19 @@ async fn print_result(
         println!("{missing} journal entries are not in the tables yet: run the demo again");
     }
     if totals.received != replayed.job.records() {
-        println!("{} records were replayed, {} were received: run `authpulse verify`", replayed.job.records(), totals.received);
+        println!(
+            "{} records were replayed, {} were received: run `authpulse verify`",
+            replayed.job.records(),
+            totals.received
+        );
     }
-    let findings = findings::collect(&open.env, &config.options.engine.rules, findings::read_labels(&paths.labels)?).await?;
+    let findings =
+        findings::collect(&open.env, &config.options.engine.rules, findings::read_labels(&paths.labels)?).await?;
     println!("\n{findings}");
-    Ok(missing == 0 && totals.adds_up() && totals.waiting + totals.unscored == 0 && totals.received == replayed.job.records())
+    Ok(missing == 0
+        && totals.adds_up()
+        && totals.waiting + totals.unscored == 0
+        && totals.received == replayed.job.records())
 }
 
 /// Entries that a table does not hold yet, at most over all tables.

@@ -68,7 +68,9 @@ impl Reader {
                 match self.rules.check(&row, &self.views, &mut line) {
                     Ok(IdKind::Content) => {}
                     Ok(IdKind::Own) => found.own_ids += 1,
-                    Ok(IdKind::Doubtful) => (found.own_ids, found.doubtful_ids) = (found.own_ids + 1, found.doubtful_ids + 1),
+                    Ok(IdKind::Doubtful) => {
+                        (found.own_ids, found.doubtful_ids) = (found.own_ids + 1, found.doubtful_ids + 1)
+                    }
                     Err((what, expected, found)) => {
                         let time = format_rfc3339(row.event_time);
                         let place =

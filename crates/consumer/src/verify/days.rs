@@ -2,8 +2,8 @@
 
 use super::curated::Event;
 use super::files::{check_bytes, check_time, lake_error};
-use super::journal::{DaySums, Journals};
 use super::hours::days_within;
+use super::journal::{DaySums, Journals};
 use super::rows::Rows;
 use super::spans::{Span, ring_published};
 use super::stop::{Check, RESTORE_FILE, RESTORE_JOURNAL, ROLL_BACK, Stop, differ};
@@ -102,24 +102,36 @@ impl<'a> Days<'a> {
             rows.users.add(hasher, name, sums.users);
             rows.high_risk.add(hasher, name, sums.high_risk);
         }
-        let agree = |what: &str, spans: &[Span], shares: [super::journal::Sketch; 2], rows: [super::journal::Sketch; 2]| {
-            if shares == rows || !ring_published(spans, day) {
-                return Ok(());
-            }
-            let words = |[a, b]: [super::journal::Sketch; 2]| format!("{} and {} ({what})", a.total, b.total);
-            let same = shares.map(|s| s.total) == rows.map(|s| s.total);
-            let found = words(shares) + if same { ", divided otherwise among computers" } else { "" };
-            let place = format!("the shares of {day} in the journals");
-            let title = "what shards published of a day is not the sum of its rows in auth_events_curated";
-            Err(differ(title, place, words(rows), found, RESTORE_JOURNAL))
-        };
-        agree("logons, and users summed over computers", &self.shares, [published.logins, published.users], [rows.logins, rows.users])?;
+        let agree =
+            |what: &str, spans: &[Span], shares: [super::journal::Sketch; 2], rows: [super::journal::Sketch; 2]| {
+                if shares == rows || !ring_published(spans, day) {
+                    return Ok(());
+                }
+                let words = |[a, b]: [super::journal::Sketch; 2]| format!("{} and {} ({what})", a.total, b.total);
+                let same = shares.map(|s| s.total) == rows.map(|s| s.total);
+                let found = words(shares) + if same { ", divided otherwise among computers" } else { "" };
+                let place = format!("the shares of {day} in the journals");
+                let title = "what shards published of a day is not the sum of its rows in auth_events_curated";
+                Err(differ(title, place, words(rows), found, RESTORE_JOURNAL))
+            };
+        agree(
+            "logons, and users summed over computers",
+            &self.shares,
+            [published.logins, published.users],
+            [rows.logins, rows.users],
+        )?;
         let high_risk = |sums: &DaySums| [sums.high_risk; 2];
         agree("high-risk events", &self.scores, high_risk(&published), high_risk(&rows))
     }
 
     /// The rows of a day, each computer once.
-    async fn stored(&self, env: &Env, day: Day, computers: &mut Names, rows: &mut Rows) -> Check<HashMap<NameId, Sums>> {
+    async fn stored(
+        &self,
+        env: &Env,
+        day: Day,
+        computers: &mut Names,
+        rows: &mut Rows,
+    ) -> Check<HashMap<NameId, Sums>> {
         let times = TimeRange { min: day.start(), max: day.end() - 1 };
         let mut found = HashMap::new();
         for file in self.files.iter().filter(|f| f.live.times.is_none_or(|t| t.overlaps(&times))) {

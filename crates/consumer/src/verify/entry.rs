@@ -65,7 +65,12 @@ impl EntryCheck<'_> {
         if let (Source::File, Some(from), Some(to)) = (&e.source, from.sequence.as_u64(), to.sequence.as_u64()) {
             let lines = to - from;
             let received = e.counts.received;
-            self.holds(received <= lines, "an entry holds more records than lines", format!("at most {lines}"), received)?;
+            self.holds(
+                received <= lines,
+                "an entry holds more records than lines",
+                format!("at most {lines}"),
+                received,
+            )?;
         }
         let mut last = from;
         for rise in &e.rises {
@@ -80,7 +85,12 @@ impl EntryCheck<'_> {
         for gap in &e.gaps {
             let (after, before) = (place(&gap.after)?, place(&gap.before)?);
             let within = from <= after && after <= before && after <= to;
-            self.holds(within, "a gap lies outside of its entry", format!("within {from} to {to}"), format!("{after} to {before}"))?;
+            self.holds(
+                within,
+                "a gap lies outside of its entry",
+                format!("within {from} to {to}"),
+                format!("{after} to {before}"),
+            )?;
         }
         Ok(())
     }
@@ -121,7 +131,12 @@ impl EntryCheck<'_> {
     fn times(&self, before: Option<&Entry>) -> Check<()> {
         let e = self.entry;
         let hours = e.watermark.map(|w| w.div_euclid(HOUR) * HOUR);
-        self.holds(hours == e.hours_through, "hours are not written as far as the watermark reaches", moment(hours), moment(e.hours_through))?;
+        self.holds(
+            hours == e.hours_through,
+            "hours are not written as far as the watermark reaches",
+            moment(hours),
+            moment(e.hours_through),
+        )?;
         let sealed_below = e.sealed.is_none_or(|sealed| e.watermark >= Some(sealed));
         self.holds(sealed_below, "a seal lies beyond the watermark", moment(e.watermark), moment(e.sealed))?;
         let Some(before) = before else { return Ok(()) };
@@ -129,14 +144,20 @@ impl EntryCheck<'_> {
         self.never_falls("the newest event accepted falls", before.newest_accepted, e.newest_accepted)?;
         let days = [(before.shares_through, e.shares_through), (before.daily_through, e.daily_through)];
         for (before, now) in days {
-            self.holds(now >= before, "a published day is taken back", format!("{before:?} or later"), format!("{now:?}"))?;
+            self.holds(
+                now >= before,
+                "a published day is taken back",
+                format!("{before:?} or later"),
+                format!("{now:?}"),
+            )?;
         }
         Ok(())
     }
 
     fn files(&self) -> Check<()> {
         let e = self.entry;
-        let rows = |table: Table| e.files.iter().filter(move |f| f.table == table).map(|f| u128::from(f.rows)).sum::<u128>();
+        let rows =
+            |table: Table| e.files.iter().filter(move |f| f.table == table).map(|f| u128::from(f.rows)).sum::<u128>();
         let rejected: u128 = e.counts.rejected.values().copied().map(u128::from).sum();
         let curated = u128::from(e.counts.curated);
         self.equal("rows in the entry's curated files", &curated, &rows(Table::Curated))?;
@@ -178,7 +199,11 @@ impl EntryCheck<'_> {
         let (e, counts) = (self.entry, &self.entry.counts);
         self.holds(!e.takes_over, "a journal begins with a take-over", "an entry with records", "a take-over")?;
         if e.inherits.is_empty() {
-            self.equal("what a shard without parents had open", &(0, 0), &(counts.waiting_before, counts.unscored_before))?;
+            self.equal(
+                "what a shard without parents had open",
+                &(0, 0),
+                &(counts.waiting_before, counts.unscored_before),
+            )?;
         }
         Ok(())
     }
@@ -203,7 +228,8 @@ impl EntryCheck<'_> {
     /// A take-over repeats what is open and adds nothing.
     fn takes_over(&self, before: &Entry) -> Check<()> {
         let e = self.entry;
-        let lists = [e.files.len(), e.raw.len(), e.rises.len(), e.snapshot.len(), e.gaps.len(), e.counts.rejected.len()];
+        let lists =
+            [e.files.len(), e.raw.len(), e.rises.len(), e.snapshot.len(), e.gaps.len(), e.counts.rejected.len()];
         let counts = [e.counts.received, e.counts.curated];
         let empty = lists.iter().all(|n| *n == 0) && counts.iter().all(|n| *n == 0) && e.from == e.to;
         self.holds(empty, "a take-over adds something", "nothing new", "records, files or rises")?;

@@ -17,14 +17,16 @@ pub(super) fn check(journals: &Journals) -> Check<()> {
     for family in families(journals, &heirs) {
         check_family(journals, &heirs, &family)?;
     }
-    let spans = |pick: fn(&Shard) -> &Vec<spans::Span>| journals.shards.values().flat_map(pick).cloned().collect::<Vec<_>>();
+    let spans =
+        |pick: fn(&Shard) -> &Vec<spans::Span>| journals.shards.values().flat_map(pick).cloned().collect::<Vec<_>>();
     spans::check(&spans(|s| &s.shares), "logins")?;
     spans::check(&spans(|s| &s.scores), "high-risk counts")
 }
 
 fn check_parents(journals: &Journals, key: &ShardId, shard: &Shard) -> Check<()> {
     let place = || format!("entry 1 of shard {key}");
-    let bad = |what: &str, expected: String, found: String| Err(differ(what, place(), expected, found, RESTORE_JOURNAL));
+    let bad =
+        |what: &str, expected: String, found: String| Err(differ(what, place(), expected, found, RESTORE_JOURNAL));
     for parent in &shard.inherits {
         let Some(found) = journals.shards.get(&ShardId::new(&parent.shard)) else {
             return bad("a parent has no journal", format!("a journal of shard {}", parent.shard), "none".to_owned());
@@ -87,9 +89,11 @@ fn check_family(journals: &Journals, heirs: &BTreeMap<ShardId, Vec<&ShardId>>, p
     let mut all_heirs: Vec<&ShardId> = parents.iter().filter_map(|p| heirs.get(p)).flatten().copied().collect();
     all_heirs.sort_unstable();
     all_heirs.dedup();
-    let ranges: Vec<HashRange> = all_heirs.iter().filter_map(|key| journals.shards.get(*key)).map(|s| s.range).collect();
+    let ranges: Vec<HashRange> =
+        all_heirs.iter().filter_map(|key| journals.shards.get(*key)).map(|s| s.range).collect();
     let place = || {
-        let name = |keys: &mut dyn Iterator<Item = &ShardId>| keys.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let name =
+            |keys: &mut dyn Iterator<Item = &ShardId>| keys.map(ToString::to_string).collect::<Vec<_>>().join(", ");
         format!("shards {} and their heirs {}", name(&mut parents.iter()), name(&mut all_heirs.iter().copied()))
     };
     for (i, range) in ranges.iter().enumerate() {
@@ -99,9 +103,8 @@ fn check_family(journals: &Journals, heirs: &BTreeMap<ShardId, Vec<&ShardId>>, p
         }
     }
     let tails = || parents.iter().filter_map(|p| journals.shards.get(p));
-    let complete = tails().all(|parent| {
-        spans::covers(ranges.iter().filter_map(|r| r.intersect(&parent.range)).collect(), parent.range)
-    });
+    let complete = tails()
+        .all(|parent| spans::covers(ranges.iter().filter_map(|r| r.intersect(&parent.range)).collect(), parent.range));
     let sum = |counts: &mut dyn Iterator<Item = (u64, u64)>| {
         counts.fold((0u128, 0u128), |(w, u), (waiting, unscored)| (w + u128::from(waiting), u + u128::from(unscored)))
     };
@@ -111,7 +114,13 @@ fn check_family(journals: &Journals, heirs: &BTreeMap<ShardId, Vec<&ShardId>>, p
     if !agrees {
         let words = |(waiting, unscored): (u128, u128)| format!("{waiting} waiting, {unscored} not scored");
         let expected = format!("{}{}", if complete { "" } else { "at most " }, words(left));
-        return Err(differ("heirs do not begin with what their parents left open", place(), expected, words(taken), RESTORE_JOURNAL));
+        return Err(differ(
+            "heirs do not begin with what their parents left open",
+            place(),
+            expected,
+            words(taken),
+            RESTORE_JOURNAL,
+        ));
     }
     Ok(())
 }
@@ -126,7 +135,8 @@ impl<'a> Owners<'a> {
         let heirs = heirs(journals);
         let mut parts = Vec::new();
         for (key, shard) in &journals.shards {
-            let taken = heirs.get(key).into_iter().flatten().filter_map(|heir| journals.shards.get(*heir)).map(|s| s.range);
+            let taken =
+                heirs.get(key).into_iter().flatten().filter_map(|heir| journals.shards.get(*heir)).map(|s| s.range);
             parts.extend(without(shard.range, taken.collect()).into_iter().map(|range| (range, shard)));
         }
         parts.sort_unstable_by_key(|(range, _)| *range);

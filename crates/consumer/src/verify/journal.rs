@@ -140,7 +140,8 @@ async fn cut(env: &Env) -> Check<BTreeMap<ShardId, u64>> {
         before = Some(tails);
     }
     Err(Stop::Error(ConsumerError::Refused(
-        "entries are stored faster than the journals can be looked at: stop the consumer, or verify at a quieter time".to_owned(),
+        "entries are stored faster than the journals can be looked at: stop the consumer, or verify at a quieter time"
+            .to_owned(),
     )))
 }
 
@@ -164,7 +165,13 @@ impl Journals {
                 if n != next {
                     let place = format!("shard {key}");
                     let (expected, found) = (format!("entry {next}"), format!("entry {n} next"));
-                    return Err(differ("an entry is missing from the journal", place, expected, found, RESTORE_JOURNAL));
+                    return Err(differ(
+                        "an entry is missing from the journal",
+                        place,
+                        expected,
+                        found,
+                        RESTORE_JOURNAL,
+                    ));
                 }
                 next += 1;
                 let entry = Entry::decode(&key, n, &body)?;
@@ -172,7 +179,13 @@ impl Journals {
                 entry::check(shard.as_ref().map(|s| &s.tail), &entry, &side)?;
                 if !commit_ids.insert(entry.commit_id.clone()) {
                     let expected = "an id of its own";
-                    return Err(differ("two entries have one commit id", place(&entry), expected, entry.commit_id, RESTORE_JOURNAL));
+                    return Err(differ(
+                        "two entries have one commit id",
+                        place(&entry),
+                        expected,
+                        entry.commit_id,
+                        RESTORE_JOURNAL,
+                    ));
                 }
                 self.keep(&mut shard, entry, side, totals)?;
             }

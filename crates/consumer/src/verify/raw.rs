@@ -33,9 +33,16 @@ pub(super) async fn check(env: &Env, journals: &Journals, listed: &[String], rep
         }
     }
     if let Some(extra) = listed.iter().find(|path| !named.contains(path.as_str())) {
-        let (expected, found) = ("only files that entries name", "a file that none names: its records would count twice");
+        let (expected, found) =
+            ("only files that entries name", "a file that none names: its records would count twice");
         let remedy = "move the file out of the raw zone";
-        return Err(differ("the raw zone holds a file too many", format!("{RAW}, file {extra}"), expected, found, remedy));
+        return Err(differ(
+            "the raw zone holds a file too many",
+            format!("{RAW}, file {extra}"),
+            expected,
+            found,
+            remedy,
+        ));
     }
     for raw in &journals.raw {
         let done = journals.shards.get(&raw.shard).map_or(0, |shard| shard.tail.raw_done);
@@ -78,7 +85,13 @@ async fn find<'a>(
         if is_staged && must_be_final {
             let expected = "the file under its final name: later entries say that it has it";
             let remedy = "move the staged file to its final name";
-            return Err(differ("a raw file is only staged", place(raw, file), expected, format!("it as {path}"), remedy));
+            return Err(differ(
+                "a raw file is only staged",
+                place(raw, file),
+                expected,
+                format!("it as {path}"),
+                remedy,
+            ));
         }
         return Ok((path, is_staged));
     }
@@ -101,9 +114,8 @@ async fn read(
         }
         stop => stop,
     };
-    let wrong = |what: &str, expected: String, found: String| {
-        differ(what, place(raw, file), expected, found, RESTORE_FILE)
-    };
+    let wrong =
+        |what: &str, expected: String, found: String| differ(what, place(raw, file), expected, found, RESTORE_FILE);
     let bounds = raw.from.position().and_then(|from| Ok((from, raw.to.position()?)));
     let (from, to) = bounds.map_err(|why| wrong("an entry's positions cannot be read", "positions".to_owned(), why))?;
     let mut rows = 0;
@@ -115,7 +127,11 @@ async fn read(
             let position = position.map(|(sequence, sub_sequence)| Position { sequence, sub_sequence });
             let Some(position) = position.filter(|at| *at > from && *at <= to) else {
                 let found = format!("{}/{}", row.sequence_number, row.sub_sequence_number);
-                return Err(wrong("a raw record is not of its entry", format!("positions after {from}, up to {to}"), found));
+                return Err(wrong(
+                    "a raw record is not of its entry",
+                    format!("positions after {from}, up to {to}"),
+                    found,
+                ));
             };
             if row.shard_id != shard_name {
                 let found = row.shard_id.to_owned();
@@ -129,7 +145,11 @@ async fn read(
         }
     }
     if rows != file.rows {
-        return Err(wrong("a raw file holds more or fewer records", format!("{} records", file.rows), rows.to_string()));
+        return Err(wrong(
+            "a raw file holds more or fewer records",
+            format!("{} records", file.rows),
+            rows.to_string(),
+        ));
     }
     Ok(())
 }

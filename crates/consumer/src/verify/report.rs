@@ -184,7 +184,9 @@ impl Display for VerifyReport {
         writeln!(f, "unscored  {:>15}", t.unscored)?;
         match &self.difference {
             Some(difference) => write!(f, "{difference}"),
-            None => write!(f, "verified: received = curated + rejected + waiting + unscored, and {} rows agree", self.rows),
+            None => {
+                write!(f, "verified: received = curated + rejected + waiting + unscored, and {} rows agree", self.rows)
+            }
         }
     }
 }

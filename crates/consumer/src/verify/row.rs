@@ -42,7 +42,12 @@ impl RowRules {
         let day = Day::of(row.event_time);
         holds(row.event_date == day, "event_date is not the date of event_time", day, row.event_date)?;
         let arrival = row.ingestion_time.saturating_add(ARRIVAL_SLACK);
-        holds(row.event_time <= arrival, "an event lies ahead of its arrival", format!("event_time up to {arrival}"), row.event_time)?;
+        holds(
+            row.event_time <= arrival,
+            "an event lies ahead of its arrival",
+            format!("event_time up to {arrival}"),
+            row.event_time,
+        )?;
         for (what, text, max) in [
             ("user_id is no name", row.user_id, MAX_NAME_BYTES),
             ("computer_id is no name", row.computer_id, MAX_NAME_BYTES),
@@ -61,7 +66,12 @@ impl RowRules {
         holds(flags.iter().all(|f| matches!(f, 0 | 1)), "a flag is neither 0 nor 1", "0 or 1", format!("{flags:?}"))?;
         let fired = || Flag::ALL.into_iter().zip(flags).filter(|(_, fires)| *fires == 1).map(|(flag, _)| flag);
         let names: Vec<&str> = fired().map(Flag::name).collect();
-        holds(names == row.risk_flags, "risk_flags are not the flags that are 1", names.join(", "), row.risk_flags.join(", "))?;
+        holds(
+            names == row.risk_flags,
+            "risk_flags are not the flags that are 1",
+            names.join(", "),
+            row.risk_flags.join(", "),
+        )?;
         let score = u8::try_from(row.risk_score).ok().filter(|score| *score <= 100);
         let Some(score) = score else {
             return Err(("risk_score is none", "0 to 100".to_owned(), row.risk_score.to_string()));
@@ -102,7 +112,12 @@ impl RowRules {
             row.host_popularity.map(|_| counted())
         };
         let of = || format!("{} (logons in the look-back that ends with {newest})", words(expected));
-        holds(expected == row.host_popularity, "host_popularity is not what the rows say", of(), words(row.host_popularity))?;
+        holds(
+            expected == row.host_popularity,
+            "host_popularity is not what the rows say",
+            of(),
+            words(row.host_popularity),
+        )?;
         let rare = expected.is_some_and(|popularity| u64::try_from(popularity).is_ok_and(|p| p <= view.p5));
         holds(
             rare == (row.is_rare_host == 1),

@@ -39,12 +39,20 @@ pub(super) fn add(spans: &mut Vec<Span>, share: &StoredShare, owned: HashRange, 
         return bad("a share is not of its shard's users", format!("a part of {owned}"), range.to_string());
     }
     if share.after.is_some_and(|after| after >= share.through) {
-        return bad("a share ends before it begins", format!("through after {:?}", share.after), share.through.to_string());
+        return bad(
+            "a share ends before it begins",
+            format!("through after {:?}", share.after),
+            share.through.to_string(),
+        );
     }
     let mut last = share.after;
     for day in &share.days {
         if last.is_some_and(|last| day.day <= last) || day.day > share.through {
-            return bad("a share's days are not in order", format!("after {last:?}, up to {}", share.through), day.day.to_string());
+            return bad(
+                "a share's days are not in order",
+                format!("after {last:?}, up to {}", share.through),
+                day.day.to_string(),
+            );
         }
         last = Some(day.day);
     }

@@ -18,12 +18,14 @@ pub(super) enum Stop {
 pub(super) type Check<T> = std::result::Result<T, Stop>;
 
 /// What to do where a journal is not as it was written.
-pub(super) const RESTORE_JOURNAL: &str = "restore the lake's journal from a copy; without one, load its input again into a new lake";
+pub(super) const RESTORE_JOURNAL: &str =
+    "restore the lake's journal from a copy; without one, load its input again into a new lake";
 /// What to do where a file is not as it was written.
 pub(super) const RESTORE_FILE: &str =
     "restore the file from a copy under its own name; without one, load the lake's input again into a new lake";
 /// What to do where a table is not what its journals say.
-pub(super) const ROLL_BACK: &str = "find in the table's history which commit did it, and roll the table back to the snapshot before";
+pub(super) const ROLL_BACK: &str =
+    "find in the table's history which commit did it, and roll the table back to the snapshot before";
 
 /// A difference that ends the audit.
 pub(super) fn differ(
@@ -63,7 +65,8 @@ impl From<LakeError> for Stop {
             (_, LakeError::Store { source, .. }) => source.into(),
             (_, LakeError::NoTable { table }) => {
                 let place = format!("table {table}");
-                let remedy = "restore the lake's catalog from a copy, or register the table's newest metadata file again";
+                let remedy =
+                    "restore the lake's catalog from a copy, or register the table's newest metadata file again";
                 differ("a table is missing from the catalog", place, "the table", "none of this name", remedy)
             }
             (Remedy::Correct, LakeError::Unsuitable { table, what }) => {

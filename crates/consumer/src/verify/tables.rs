@@ -68,12 +68,7 @@ pub(super) async fn read(env: &Env) -> Check<Live> {
 }
 
 /// Compares them with the journals.
-pub(super) async fn compare(
-    env: &Env,
-    live: &Live,
-    journals: &Journals,
-    report: &mut VerifyReport,
-) -> Check<Files> {
+pub(super) async fn compare(env: &Env, live: &Live, journals: &Journals, report: &mut VerifyReport) -> Check<Files> {
     let mut files = Files { files: BTreeMap::new(), replaced: BTreeMap::new() };
     for (table, (loaded, live)) in live {
         check_schema(loaded)?;
@@ -196,7 +191,8 @@ fn check_numbers(table: Table, replaced: &Replaced) -> Check<()> {
         rows.entry(key(file)).or_default().1 += u128::from(file.live.rows);
     }
     let Some((partition, (gone, new))) = rows.into_iter().find(|(_, (gone, new))| gone != new) else { return Ok(()) };
-    let name = partition.map_or("the whole table".to_owned(), |p| format!("partition {}", table.partition_from_value(p)));
+    let name =
+        partition.map_or("the whole table".to_owned(), |p| format!("partition {}", table.partition_from_value(p)));
     let of = |files: &[AuditedFile]| files.iter().find(|f| key(f) == partition).map(AuditedFile::place);
     if gone > new {
         let place = of(&replaced.gone).unwrap_or_default();

@@ -175,7 +175,10 @@ pub fn lines(events: u64) -> Vec<String> {
 /// The same event in the wire form, under an id of its producer.
 fn with_own_id(line: &str, i: usize) -> String {
     let fields: Vec<&str> = line.trim().split(',').collect();
-    format!("{{\"time\":{},\"user\":\"{}\",\"computer\":\"{}\",\"event_id\":\"own-{i}\"}}\n", fields[0], fields[1], fields[2])
+    format!(
+        "{{\"time\":{},\"user\":\"{}\",\"computer\":\"{}\",\"event_id\":\"own-{i}\"}}\n",
+        fields[0], fields[1], fields[2]
+    )
 }
 
 /// Changes the bytes of a file on disk.

@@ -64,6 +64,7 @@ fn agree_on(cases: u32, strategy: impl Strategy<Value = Case>, edges: impl Itera
         agree(&case, &outcome, answer)
     });
     let (coverage, done) = (coverage.into_inner(), done.into_inner());
+    println!("{} cases, of which so many reached: {:?} {done:?}", coverage.cases, coverage.reached);
     if coverage.cases >= ENOUGH_CASES {
         assert_eq!(coverage.rare(edges), [], "{coverage:#?}");
         let often = |deed: &Deed| done.get(deed).is_some_and(|cases| cases * 100 >= coverage.cases);

@@ -515,6 +515,14 @@ fn live() -> Vec<Fixed> {
               10000 U1 C3 -> 30 MEDIUM N 1 2 1 2 -",
         ),
         case(
+            "one_that_waits_with_the_very_time_of_a_live_one",
+            "those that wait with a time up to its own go on before it",
+            "shard s1\n5 U1 C1 @10\n10000 U2 C2 @10301\n10000 U2 C3 @10000",
+            r"5 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
+              10000 U2 C2 -> 30 MEDIUM N 1 1 1 1 -
+              10000 U2 C3 -> 30 MEDIUM N 2 2 2 2 -",
+        ),
+        case(
             "also_where_there_is_no_front",
             "the shard has no front yet (as if beyond it)",
             "shard s1\n9000 U2 C2 @9900\n10000 U1 C3 @10000",

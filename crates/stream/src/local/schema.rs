@@ -183,6 +183,10 @@ pub(super) fn use_write_ahead_log(connection: &Connection) -> Result<(), Failure
             Err(cause) if late || cause.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) => {
                 return Err(cause.into());
             }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "SQLite blocks too, for longer, and nothing tells when to try again"
+            )]
             _ => std::thread::sleep(LOG_RETRY_PAUSE),
         }
     }

@@ -1,0 +1,203 @@
+//! A lake that a service fills is sound at every moment: over splits, merges, restarts, days that lack shares, and to the seal.
+
+mod small_lake;
+
+use authpulse_consumer::Options;
+use authpulse_consumer::committer::commit_all;
+use authpulse_consumer::service::{Mode, Service};
+use authpulse_consumer::status::{State, status};
+use authpulse_consumer::verify::{VerifyOptions, verify};
+use authpulse_consumer::worker::{Progress, Worker};
+use authpulse_event::time::SECOND;
+use authpulse_event::{Micros, parse_line};
+use authpulse_stream::memory::MemoryStream;
+use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
+use bytes::Bytes;
+use small_lake::{SmallLake, lines, options};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a run has met, so that it cannot pass for want of anything to see.
+#[derive(Default, Debug)]
+struct Met {
+    waiting: bool,
+    unscored: bool,
+    waits_for_a_day: bool,
+    ended: bool,
+    behind: bool,
+    audits: u32,
+}
+
+/// One run under a seed.
+struct Run {
+    lake: SmallLake,
+    stream: Arc<MemoryStream>,
+    options: Arc<Options>,
+    chance: u64,
+    met: Met,
+}
+
+impl Run {
+    fn below(&mut self, n: u64) -> u64 {
+        self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.chance >> 33) % n
+    }
+
+    async fn audit(&mut self) {
+        let report = verify(&self.lake.env, &VerifyOptions::default()).await.unwrap();
+        assert_eq!(report.difference, None, "{report}");
+        let totals = report.totals();
+        assert!(totals.adds_up(), "{report}");
+        self.met.audits += 1;
+        self.met.waiting |= totals.waiting > 0;
+        self.met.unscored |= totals.unscored > 0;
+        self.met.behind |= report.tables.iter().any(|t| t.entries_behind > 0);
+        let status = status(&self.lake.env, Some(&*self.stream)).await.unwrap();
+        let text = status.to_string();
+        for shard in &status.shards {
+            assert!(text.contains(&shard.shard), "{text}");
+            self.met.ended |= shard.state == State::Ended;
+            if let Some(wait) = &shard.waits_for {
+                self.met.waits_for_a_day = true;
+                assert!(wait.missing.iter().all(|m| !m.shards.is_empty()), "{text}");
+                assert!(text.contains(&wait.day), "{text}");
+            }
+        }
+        let open: u64 = status.shards.iter().map(|s| s.unscored + s.waiting.len() as u64).sum();
+        assert_eq!(open, totals.unscored + totals.waiting, "{text}\n{report}");
+        serde_json::to_string(&status).unwrap();
+    }
+
+    /// Puts a part of the lines, with the clock a little later each time.
+    async fn put(&mut self, lines: &[String]) {
+        // A clock that runs days ahead: its event waits for company until ten others have come.
+        let ahead = format!("{},U-ahead-{},C1\n", 700_000 + self.met.audits, self.below(20));
+        let records = lines.iter().chain([&ahead]).map(|line| {
+            let line = line.trim();
+            let parsed = parse_line(line.as_bytes(), authpulse_event::time::DEFAULT_BASE);
+            let key = parsed.as_ref().map_or("?".to_owned(), |e| e.user.to_string());
+            let fields: Vec<&str> = line.split(',').collect();
+            let payload = match (line.starts_with('{'), fields.as_slice()) {
+                (false, [time, user, computer]) => {
+                    format!("{{\"time\":{time},\"user\":\"{user}\",\"computer\":\"{computer}\"}}")
+                }
+                _ => line.to_owned(),
+            };
+            PutRecord { payload: payload.into(), partition_key: Bytes::from(key) }
+        });
+        self.stream.put(records.collect(), None).await.unwrap();
+        self.lake.clock.0.fetch_add(SECOND / 20, Ordering::Relaxed);
+    }
+
+    async fn reshard(&mut self, split: bool) {
+        let shards = self.stream.shards().await.unwrap();
+        let mut open: Vec<_> = shards.into_iter().filter(|s| !s.closed).collect();
+        open.sort_by_key(|s| s.range);
+        if split {
+            let range = open[0].range;
+            let at = range.first + (range.last - range.first) / 2 + 1;
+            self.stream.split(&open[0].id, at).await.unwrap();
+        } else {
+            self.stream.merge(&open[0].id, &open[1].id).await.unwrap();
+        }
+    }
+
+    /// Steps a service until it is done or has worked for so many steps; some workers are stepped more often than others.
+    async fn serve(&mut self, mode: Mode, steps: u64) {
+        let (env, options) = (self.lake.env.clone(), self.options.clone());
+        let mut service = Service::open(env, options, self.stream.clone(), mode).await.unwrap();
+        let mut workers: Vec<Worker> = Vec::new();
+        for step in 0..steps {
+            if step % 8 == 0 {
+                service.refresh().await.unwrap();
+                workers.extend(service.start_ready().await.unwrap());
+            }
+            if workers.is_empty() {
+                return;
+            }
+            // The first is the slowest.
+            let count = workers.len() as u64;
+            let at = self.below(count * 3).min(self.below(count * 3)).max(self.below(count));
+            let at = (count - 1).saturating_sub(at.min(count - 1)) as usize;
+            let pace = self.below(3) as Micros;
+            self.lake.clock.0.fetch_add(pace * SECOND / 4, Ordering::Relaxed);
+            if workers[at].step().await.unwrap() == Progress::Done {
+                workers.remove(at);
+            }
+            match self.below(60) {
+                0 => self.audit().await,
+                1 => {
+                    commit_all(&self.lake.env).await.unwrap();
+                }
+                _ => {}
+            }
+        }
+        // Whatever was not stored never happened: the service is gone without a word.
+    }
+}
+
+async fn run(seed: u64, history_first: bool) -> Met {
+    let lake = SmallLake::new();
+    let clock = lake.clock.clone();
+    let stream = MemoryStream::new(CreateOptions {
+        shards: 2,
+        clock: Arc::new(move || clock.0.load(Ordering::Relaxed)),
+        ..CreateOptions::default()
+    });
+    let options = Arc::new(Options {
+        entry_age: SECOND,
+        entry_rows: 300,
+        read_records: 40,
+        idle_after: 3 * SECOND,
+        ..(*options()).clone()
+    });
+    let mut run = Run { lake, stream: Arc::new(stream.unwrap()), options, chance: seed, met: Met::default() };
+    let mut lines = lines(3_000);
+    if history_first {
+        let rest = lines.split_off(lines.len() / 3);
+        let file = run.lake.write_input("history.txt", &lines);
+        run.lake.backfill(&[file], &run.options, true).await;
+        run.audit().await;
+        lines = rest;
+    }
+    let parts: Vec<Vec<String>> = lines.chunks(lines.len() / 12 + 1).map(<[String]>::to_vec).collect();
+    for (i, part) in parts.iter().enumerate() {
+        run.put(part).await;
+        match i {
+            3 => run.reshard(true).await,
+            7 => run.reshard(false).await,
+            _ => {}
+        }
+        let steps = 20 + run.below(120);
+        run.serve(Mode::Run, steps).await;
+        run.audit().await;
+    }
+    run.stream.close().await.unwrap();
+    run.serve(Mode::Run, 1_000_000).await;
+    run.audit().await;
+    commit_all(&run.lake.env).await.unwrap();
+    run.audit().await;
+    let status = status(&run.lake.env, Some(&*run.stream)).await.unwrap();
+    assert!(status.shards.iter().all(|s| matches!(s.state, State::Sealed | State::Ended)), "{status}");
+    assert!(status.tables.iter().all(|t| t.behind == 0), "{status}");
+    assert!(status.shards.iter().filter_map(|s| s.lag.as_ref()).all(|lag| lag.records == 0), "{status}");
+    run.met
+}
+
+#[tokio::test]
+async fn a_lake_that_a_service_fills_is_sound_at_every_moment() {
+    let mut all = Met::default();
+    for seed in 0..6 {
+        let met = run(seed, seed % 2 == 1).await;
+        all.waiting |= met.waiting;
+        all.unscored |= met.unscored;
+        all.waits_for_a_day |= met.waits_for_a_day;
+        all.ended |= met.ended;
+        all.behind |= met.behind;
+        all.audits += met.audits;
+    }
+    assert!(
+        all.waiting && all.unscored && all.waits_for_a_day && all.ended && all.behind && all.audits > 100,
+        "{all:?}"
+    );
+}

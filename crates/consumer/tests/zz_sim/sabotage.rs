@@ -1,0 +1,101 @@
+//! Doubles that break one promise each: a simulation that still passes over them proves nothing.
+
+use async_trait::async_trait;
+use authpulse_event::ShardId;
+use authpulse_lake::journal::JournalError;
+use authpulse_lake::store::ObjectMeta;
+use authpulse_lake::{Journal, MemoryJournal, MemoryStore, ObjectStore, PutOutcome, StoreError};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+/// A journal without "only if absent": the last put wins.
+pub struct Overwrites {
+    inner: Arc<MemoryJournal>,
+    over: Mutex<BTreeMap<(ShardId, u64), Bytes>>,
+}
+
+impl Overwrites {
+    pub fn new(inner: Arc<MemoryJournal>) -> Overwrites {
+        Overwrites { inner, over: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Journal for Overwrites {
+    async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
+        if self.inner.put(shard, n, body.clone()).await? == PutOutcome::Taken {
+            self.over.lock().unwrap().insert((shard.clone(), n), body);
+        }
+        Ok(PutOutcome::Created)
+    }
+    async fn get(&self, shard: &ShardId, n: u64) -> Result<Option<Bytes>, JournalError> {
+        let stored = self.inner.get(shard, n).await?;
+        Ok(self.over.lock().unwrap().get(&(shard.clone(), n)).cloned().or(stored))
+    }
+    async fn tail(&self, shard: &ShardId) -> Result<Option<u64>, JournalError> {
+        self.inner.tail(shard).await
+    }
+    async fn shards(&self) -> Result<Vec<ShardId>, JournalError> {
+        self.inner.shards().await
+    }
+    async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
+        let mut entries = self.inner.list(shard, from, limit).await?;
+        let over = self.over.lock().unwrap();
+        for (n, body) in &mut entries {
+            if let Some(other) = over.get(&(shard.clone(), *n)) {
+                *body = other.clone();
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// A store whose table metadata lose the property that says which entries are applied.
+pub struct ForgetsApplied(pub Arc<MemoryStore>);
+
+#[async_trait]
+impl ObjectStore for ForgetsApplied {
+    async fn put_new(&self, path: &str, body: Bytes) -> Result<(), StoreError> {
+        self.0.put_new(path, body).await
+    }
+    async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
+        let body = self.0.get(path).await?;
+        if !path.ends_with(".metadata.json") {
+            return Ok(body);
+        }
+        let mut json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        if let Some(properties) = json["properties"].as_object_mut() {
+            properties.remove(authpulse_lake::schema::APPLIED);
+        }
+        Ok(serde_json::to_vec(&json).unwrap().into())
+    }
+    async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.0.get_range(path, range).await
+    }
+    async fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
+        if !path.ends_with(".metadata.json") {
+            return self.0.size(path).await;
+        }
+        match self.0.size(path).await? {
+            Some(_) => Ok(Some(self.get(path).await?.len() as u64)),
+            None => Ok(None),
+        }
+    }
+    async fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.0.delete(path).await
+    }
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.0.list(prefix).await
+    }
+    async fn copy_new(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        self.0.copy_new(from, to).await
+    }
+    fn uri(&self, path: &str) -> String {
+        self.0.uri(path)
+    }
+    fn relative(&self, uri: &str) -> Result<String, StoreError> {
+        self.0.relative(uri)
+    }
+}

@@ -1,0 +1,66 @@
+//! Records of a made-up organisation: mostly in order, with everything that can be wrong mixed in.
+
+use crate::rng::Rng;
+use authpulse_event::id::sha256_hex;
+use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND, format_rfc3339};
+use authpulse_stream::PutRecord;
+
+pub struct Traffic {
+    rng: Rng,
+    /// Whether events happen when they arrive, or are replayed from long ago.
+    live: bool,
+    /// Where event time is.
+    time: i64,
+    users: u64,
+    computers: u64,
+}
+
+impl Traffic {
+    pub fn new(rng: Rng) -> Traffic {
+        let mut rng = rng;
+        let live = rng.per_mille(400);
+        let (users, computers) = (3 + rng.below(15), 3 + rng.below(30));
+        Traffic { live, time: DEFAULT_BASE + 20 * HOUR, users, computers, rng }
+    }
+
+    pub fn batch(&mut self, now: i64) -> Vec<PutRecord> {
+        let n = 1 + self.rng.below(20);
+        (0..n).map(|_| self.record(now)).collect()
+    }
+
+    fn record(&mut self, now: i64) -> PutRecord {
+        let rng = &mut self.rng;
+        if rng.per_mille(30) {
+            let line = format!("junk {}", rng.below(1000));
+            return PutRecord { partition_key: sha256_hex(line.as_bytes()).into(), payload: line.into() };
+        }
+        self.time += match rng.below(100) {
+            0..=69 => rng.below(90) as i64 * SECOND,
+            70..=94 => rng.below(900) as i64 * SECOND,
+            95..=98 => rng.below(4 * 3600) as i64 * SECOND,
+            _ => rng.below(30 * 3600) as i64 * SECOND,
+        };
+        let now_time = if self.live { now } else { self.time };
+        let time = match rng.below(100) {
+            0..=84 => now_time,
+            85..=94 => now_time - rng.below(310) as i64 * SECOND,
+            95..=96 => now_time - rng.below(5000) as i64 * SECOND,
+            97 => now_time + rng.below(100 * 3600) as i64 * SECOND,
+            _ => now_time + rng.below(320) as i64 * SECOND,
+        };
+        // Few users make most of the traffic.
+        let user = rng.below(self.users).min(rng.below(self.users));
+        let computer = if rng.per_mille(700) { user % self.computers } else { rng.below(self.computers) };
+        let (user, computer) = (format!("U{user}"), format!("C{computer}"));
+        let id = if rng.per_mille(200) { format!(",\"event_id\":\"e{}\"", rng.below(40)) } else { String::new() };
+        let second = (time - DEFAULT_BASE).div_euclid(SECOND);
+        let time = if self.live || rng.per_mille(100) || second < 1 {
+            format!("\"{}\"", format_rfc3339(time))
+        } else {
+            second.to_string()
+        };
+        let payload = format!("{{\"time\":{time},\"user\":\"{user}\",\"computer\":\"{computer}\"{id}}}");
+        let key = if rng.per_mille(5) { format!("U{}", rng.below(self.users)) } else { user };
+        PutRecord { payload: payload.into(), partition_key: key.into() }
+    }
+}
