@@ -137,6 +137,10 @@ def test_partitions_are_pruned_by_both_readers(backfilled):
     assert backfilled.query(count.format(location, "2015-01-02")) == [{"n": 0}]
 
 
+def test_the_programs_own_audit_agrees(backfilled):
+    assert "verified" in run("verify", "--lake", backfilled.directory).stdout
+
+
 def test_the_same_file_again_is_refused_and_changes_nothing(tmp_path):
     directory = tmp_path / "lake"
     run("backfill", "--input", EXCERPT, "--lake", directory)

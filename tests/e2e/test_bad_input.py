@@ -336,6 +336,7 @@ def fits(result):
 
 
 def expect_whole(directory, expected):
+    run("verify", "--lake", directory)
     for table in TABLES:
         assert_same(Lake(expected).comparable(table), Lake(directory).comparable(table), f"{table} after a full disk")
 

@@ -58,6 +58,7 @@ def undisturbed(place):
 
 
 def expect_same(undisturbed, way, directory, what):
+    run("verify", "--lake", directory, "--config", directory.parent / "small.toml")
     killed = Lake(directory)
     for table in TABLES:
         assert_same(undisturbed[way].comparable(table), killed.comparable(table), f"{table} after {what}")

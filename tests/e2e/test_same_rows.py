@@ -1,5 +1,7 @@
 """One input, every way into a lake: a file, a stream of 1, 2, 4 or 8 shards, the demo. The same rows each time."""
 
+import json
+
 import pytest
 
 import nasty
@@ -87,12 +89,22 @@ def test_raw_of_a_stream_holds_every_record(from_stream, counts, shards):
     assert sorted(r["payload"] for r in raw) == one
 
 
+@pytest.mark.parametrize("shards", SHARDS)
+def test_the_programs_own_audit_agrees(place, from_stream, shards):
+    from_stream(shards)
+    run("verify", "--lake", place / f"lake{shards}")
+    status = json.loads(run("status", "--lake", place / f"lake{shards}", "--json").stdout)
+    assert [shard["state"] for shard in status["shards"]] == ["sealed"] * shards
+    assert {table["behind"] for table in status["tables"]} == {0}
+
+
 def test_the_demo_gives_the_rows_of_the_file(place, from_file, counts):
     run("demo", "--input", place / "nasty.txt", "--lake", place / "demo", "--shards", 3)
     demo = Lake(place / "demo")
     for table in TABLES:
         ours, theirs = from_file.comparable(table, payload=False), demo.comparable(table, payload=False)
         assert_same(ours, theirs, f"{table}: file and demo")
+    run("verify", "--lake", place / "demo")
 
 
 def test_the_file_in_two_parts_gives_the_rows_of_the_file(place, from_file):

@@ -130,7 +130,7 @@ pub struct DayWait {
 pub struct MissingShare {
     /// The part.
     pub range: String,
-    /// The shards that own it; none where no shard of the lake does.
+    /// The shards that own it, of the lake or, where it was given, of the stream.
     pub shards: Vec<String>,
 }
 

@@ -3,7 +3,7 @@
 use super::{ShardStatus, maybe_time, time};
 use crate::error::Result;
 use crate::service::journal_key;
-use authpulse_event::{Micros, Position, ShardId};
+use authpulse_event::{HashRange, Micros, Position, ShardId};
 use authpulse_lake::entry::Entry;
 use authpulse_stream::{ReadFrom, ReadLimit, Stream};
 use serde::Serialize;
@@ -56,7 +56,16 @@ pub(super) async fn measure(
         let lag = lag(stream, &shard.id, position).await?;
         match shards.iter_mut().find(|s| s.shard == key.as_str()) {
             Some(known) => known.lag = Some(lag),
-            None => unread.push(UnreadShard { shard: shard.id.to_string(), range: shard.range.to_string(), lag }),
+            None => {
+                unread.push(UnreadShard { shard: shard.id.to_string(), range: shard.range.to_string(), lag });
+                let waits = shards.iter_mut().filter_map(|s| s.waits_for.as_mut());
+                for missing in waits.flat_map(|wait| &mut wait.missing) {
+                    let range = missing.range.parse::<HashRange>();
+                    if range.is_ok_and(|range| range.intersect(&shard.range).is_some()) {
+                        missing.shards.push(shard.id.to_string());
+                    }
+                }
+            }
         }
     }
     Ok(unread)

@@ -52,7 +52,7 @@ impl Popularity {
         }
         let mut counts: Vec<u64> = sums.values().copied().collect();
         counts.sort_unstable();
-        let p5 = counts.get(((counts.len() + 19) / 20).saturating_sub(1)).copied().unwrap_or(0);
+        let p5 = counts.get(counts.len().div_ceil(20).saturating_sub(1)).copied().unwrap_or(0);
         let logins = sums.into_iter().map(|(computer, n)| (computers.get(computer).to_owned(), n)).collect();
         View { newest, hosts: counts.len(), p5, logins }
     }

@@ -92,11 +92,23 @@ async fn explain(world: &World, shards: &[oracle::Shard], outcome: &oracle::Outc
     for key in world.env.journal.shards().await.map_err(|e| e.to_string())? {
         for (n, body) in world.env.journal.list(&key, 1, usize::MAX).await.map_err(|e| e.to_string())? {
             let e = Entry::decode(&key, n, &body).map_err(|e| e.to_string())?;
-            let marks = [("read to end", e.read_to_end), ("settled", e.settled), ("end", e.end), ("sealed", e.sealed.is_some())];
+            let marks = [
+                ("read to end", e.read_to_end),
+                ("settled", e.settled),
+                ("end", e.end),
+                ("sealed", e.sealed.is_some()),
+            ];
             let marks: Vec<&str> = marks.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
             println!(
                 "{key} {n} epoch {} to {}: received {} curated {} waiting {} unscored {} watermark {:?} rises {:?} {marks:?}",
-                e.epoch, e.to.sequence, e.counts.received, e.counts.curated, e.counts.waiting, e.counts.unscored, e.watermark, e.rises
+                e.epoch,
+                e.to.sequence,
+                e.counts.received,
+                e.counts.curated,
+                e.counts.waiting,
+                e.counts.unscored,
+                e.watermark,
+                e.rises
             );
         }
     }

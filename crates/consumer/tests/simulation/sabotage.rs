@@ -52,8 +52,13 @@ impl Journal for Overwrites {
     }
 }
 
-/// A store whose table metadata lose the property that says which entries are applied.
+/// A store in which every third metadata file has lost the property that says which entries are applied. Not all of them: a
+/// table that never remembered anything would be committed to for ever.
 pub struct ForgetsApplied(pub Arc<MemoryStore>);
+
+fn forgets(path: &str) -> bool {
+    path.ends_with(".metadata.json") && path.bytes().map(u32::from).sum::<u32>().is_multiple_of(3)
+}
 
 #[async_trait]
 impl ObjectStore for ForgetsApplied {
@@ -62,7 +67,7 @@ impl ObjectStore for ForgetsApplied {
     }
     async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
         let body = self.0.get(path).await?;
-        if !path.ends_with(".metadata.json") {
+        if !forgets(path) {
             return Ok(body);
         }
         let mut json: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -75,7 +80,7 @@ impl ObjectStore for ForgetsApplied {
         self.0.get_range(path, range).await
     }
     async fn size(&self, path: &str) -> Result<Option<u64>, StoreError> {
-        if !path.ends_with(".metadata.json") {
+        if !forgets(path) {
             return self.0.size(path).await;
         }
         match self.0.size(path).await? {
