@@ -111,7 +111,7 @@ fn parse(sql: &str) -> Statement {
     }
     let rest: Vec<String> = tokens.collect();
     let at = |word: &str| rest.iter().position(|token| token == word).unwrap_or_else(|| panic!("{word} is missing"));
-    let mut after = rest[at("PARTITIONED") + 2..].iter().cloned();
+    let mut after = Vec::from(&rest[at("PARTITIONED") + 2..]).into_iter();
     let partition = list(&mut after);
     let partition: Vec<String> =
         partition.iter().map(|item| without_comment(item).0.join(" ").replace('`', "")).collect();
