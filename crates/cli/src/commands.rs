@@ -5,6 +5,7 @@ use crate::lake::{Access, crash_probe, local_stream, open, options, read_config}
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result};
+use authpulse_consumer::ConsumerError;
 use authpulse_consumer::backfill::{BackfillRequest, prepare};
 use authpulse_consumer::drive::{Ended, run_backfill, run_service};
 use authpulse_consumer::open::{check_settings, open_lake};
@@ -79,6 +80,8 @@ fn create(path: &Path) -> Result<File> {
 }
 
 async fn run_consume(args: Consume) -> Result<ExitCode> {
+    // First of all: from now on a signal asks for an orderly end, whatever is under way.
+    let stop = stop_signal(args.with_parent)?;
     let config = read_config(args.config.as_deref())?;
     let lake = open(&args.lake, &config, Access::Write("authpulse consume"))?;
     let dir = local_stream(&args.stream)?;
@@ -88,7 +91,6 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
         (_, true) => Mode::Seal,
         _ => Mode::Run,
     };
-    let stop = stop_signal(args.with_parent)?;
     let options = options(&config);
     let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
     let registry = service.registry().clone();
@@ -105,15 +107,22 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
 }
 
 async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
+    let stop = stop_signal(None)?;
     let mut config = read_config(args.config.as_deref())?;
     config.options.raw = args.raw;
     let lake = open(&args.lake, &config, Access::Write("authpulse backfill"))?;
-    let stop = stop_signal(None)?;
     let options = options(&config);
     let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     let request = BackfillRequest { files, keep_open: args.keep_open };
     let started = Instant::now();
-    let run = prepare(&lake.env, options.clone(), &request).await?;
+    let run = match prepare(&lake.env, options.clone(), &request).await {
+        Ok(run) => run,
+        Err(ConsumerError::NothingToDo(words)) => {
+            println!("{words}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => return Err(error.into()),
+    };
     if run.lines_stored > 0 {
         eprintln!("continuing: {} lines are stored already", thousands(run.lines_stored));
     }

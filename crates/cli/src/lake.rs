@@ -125,7 +125,7 @@ fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
                 )
             }
         }
-        Err(error) => Err(error).with_context(|| format!("lake {} cannot be read", dir.display())),
+        Err(error) => Err(error).with_context(|| format!("{} cannot be read: restore it", path.display())),
     }
 }
 

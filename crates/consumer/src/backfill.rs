@@ -1,8 +1,11 @@
 //! Files straight into a lake, through the same worker as a stream's shard: one shard, `file`, over the whole ring.
 
+use crate::committer::commit_all;
+use crate::draft::finish_raw;
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use crate::input::Input;
+use crate::log::read_entry;
 use crate::open::{Opened, open_existing, open_lake, open_new};
 use crate::options::Options;
 use crate::poison::Poison;
@@ -68,6 +71,8 @@ async fn prepare_with(
     let files = identify(&request.files)?;
     env.lake.ensure_tables().await?;
     let Opened { registry, mut tails } = open_lake(env, &options).await?;
+    // An earlier run may have ended between its last entry and the tables.
+    commit_all(env).await?;
     refuse_stream(&tails)?;
     let key = ShardId::file();
     let tail = tails.remove(&key);
@@ -75,6 +80,11 @@ async fn prepare_with(
     if let Some(tail) = &tail
         && !continued
     {
+        for n in tail.raw_done + 1..=tail.n {
+            if let Some(entry) = read_entry(env, &key, n).await? {
+                finish_raw(env, &entry).await?;
+            }
+        }
         refuse_others_files(tail, &files)?;
         refuse_late_beginning(tail, &request.files, &options)?;
     }
@@ -174,7 +184,7 @@ fn refuse_others_files(tail: &Entry, files: &[BackfillFile]) -> Result<()> {
     }
     if same_content(&backfill.files, files) {
         let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
-        return Err(ConsumerError::Refused(format!("{} is in the lake already; nothing to do", names.join(", "))));
+        return Err(ConsumerError::NothingToDo(format!("{} is in the lake already; nothing to do", names.join(", "))));
     }
     Ok(())
 }

@@ -22,6 +22,9 @@ pub enum ConsumerError {
     /// The request contradicts the lake's state.
     #[error("{0}")]
     Refused(String),
+    /// Everything that was asked for is in the lake already.
+    #[error("{0}")]
+    NothingToDo(String),
     /// The journal failed for too long.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -12,6 +12,8 @@
 //!
 //! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
 
+mod seal;
+
 use crate::draft::{Closing, Draft, Finish};
 use crate::env::{Env, start};
 use crate::error::{ConsumerError, Result};
@@ -23,7 +25,6 @@ use crate::sink::Decision;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Incoming, Output, Shard};
 use authpulse_event::parse::too_long;
-use authpulse_event::time::MIN_TIME;
 use authpulse_event::{Day, Invalid, MAX_RECORD_BYTES, Micros, Position, ShardId, parse_line, parse_record};
 use authpulse_lake::RawRecord;
 use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
@@ -554,120 +555,6 @@ impl Worker {
             self.draft.rises.push(Rise { after: self.position.into(), to, cause: cause.to_owned() });
             self.collect();
         }
-    }
-
-    /// Every record is judged.
-    async fn reach_end(&mut self) -> Result<Progress> {
-        if let Some(backfill) = &mut self.backfill {
-            backfill.finished = true;
-        }
-        if self.goal == Goal::EndKeepOpen {
-            // The last entry says that the files are read, whether it holds anything else or not.
-            self.store(Marks::default()).await?;
-            self.land().await?;
-            self.store_until_scored().await?;
-            self.phase = Phase::Done;
-            return Ok(Progress::Done);
-        }
-        let is_parent = !self.registry.children(&self.key).is_empty();
-        self.phase = if is_parent { Phase::Parent } else { Phase::Ended };
-        if is_parent && self.heirs_can_start() {
-            return self.store_end().await;
-        }
-        self.store(Marks { read_to_end: true, ..Marks::default() }).await?;
-        self.land().await?;
-        Ok(Progress::Worked)
-    }
-
-    /// Stores until nothing more can be scored without other shards.
-    async fn store_until_scored(&mut self) -> Result<()> {
-        while self.store_what_became_ready().await? {}
-        Ok(())
-    }
-
-    /// Whether every parent of every heir is read to its end; this one is.
-    fn heirs_can_start(&self) -> bool {
-        let children = self.registry.children(&self.key);
-        let parents = children.iter().flat_map(|child| self.registry.parents(child));
-        parents.into_iter().all(|p| p == self.key || self.registry.view(&p).is_some_and(|view| view.read_to_end))
-    }
-
-    async fn store_end(&mut self) -> Result<Progress> {
-        self.store(Marks { read_to_end: true, end: true, ..Marks::default() }).await?;
-        self.land().await?;
-        self.registry.want(&self.key, None);
-        self.phase = Phase::Done;
-        Ok(Progress::Done)
-    }
-
-    async fn wait_for_heirs(&mut self) -> Result<Progress> {
-        if self.heirs_can_start() {
-            return self.store_end().await;
-        }
-        let mut ancestors = std::collections::BTreeSet::new();
-        for child in self.registry.children(&self.key) {
-            ancestors.extend(self.registry.ancestors(&child));
-        }
-        ancestors.remove(&self.key);
-        self.rise(self.registry.newest_watermark_among(&ancestors), "ancestor");
-        self.store_while_ended().await
-    }
-
-    async fn wait_for_ends(&mut self) -> Result<Progress> {
-        if self.registry.all_leaves(|_, view| view.read_to_end) {
-            self.shard.settle(&mut self.out);
-            self.collect();
-            self.phase = Phase::Settled;
-            self.store(Marks { read_to_end: true, settled: true, ..Marks::default() }).await?;
-            self.land().await?;
-            return Ok(Progress::Worked);
-        }
-        self.rise(self.registry.newest_watermark_of_others(&self.key), "idle");
-        self.store_while_ended().await
-    }
-
-    /// As [`Worker::store_while_waiting`], under the mark that every record was read.
-    async fn store_while_ended(&mut self) -> Result<Progress> {
-        self.store_while_waiting().await
-    }
-
-    async fn wait_for_settled(&mut self) -> Result<Progress> {
-        if !self.registry.all_leaves(|_, view| view.settled) {
-            return self.store_while_ended().await;
-        }
-        let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
-        self.rise(seal, "seal");
-        self.phase = Phase::Risen;
-        self.store(Marks::default()).await?;
-        self.land().await?;
-        Ok(Progress::Worked)
-    }
-
-    /// After the last rise: score, write hours and days, and say that the shard is sealed.
-    async fn finish_seal(&mut self) -> Result<Progress> {
-        if self.shard.unscored_len() > 0 {
-            return self.store_while_ended().await;
-        }
-        let writes_days = self.shard.range().first == 0;
-        let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
-        if writes_days && seal.is_some() {
-            // Days are complete when every shard has published its scores.
-            let published = self.shard.has_rows_to_write() || !self.out.scored.is_empty();
-            if published {
-                self.store(Marks::default()).await?;
-                self.land().await?;
-            }
-            let key = self.key.clone();
-            if !self.registry.all_leaves(|leaf, view| *leaf == key || view.sealed.is_some()) {
-                return self.store_while_ended().await;
-            }
-        }
-        // An input without a single accepted event is sealed too, up to the beginning of time.
-        self.store(Marks { sealed: Some(seal.unwrap_or(MIN_TIME)), ..Marks::default() }).await?;
-        self.land().await?;
-        self.registry.want(&self.key, None);
-        self.phase = Phase::Done;
-        Ok(Progress::Done)
     }
 
     /// Cuts the state and starts to store the next entry; waits for the one before.

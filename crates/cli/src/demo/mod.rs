@@ -60,6 +60,10 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     if args.fresh {
         remove_demo(&lake, &paths)?;
     }
+    if let Some(input) = &args.input {
+        // Before anything is made: a mistyped name must not leave a half-made demo behind.
+        std::fs::File::open(input).with_context(|| format!("{} cannot be read", input.display()))?;
+    }
     let plan = match Plan::read(&paths.plan)? {
         Some(plan) if plan.done => {
             bail!(
