@@ -271,7 +271,23 @@ impl Registry {
     pub fn forget_old_days(&self) {
         let mut guard = self.lock();
         let (inner, board) = &mut *guard;
-        let living = inner.shards.iter().filter(|(key, _)| !inner.parents.contains(*key));
+        // A parent counts until heirs with entries of their own speak for its whole range.
+        let replaced = |key: &ShardId, view: &ShardView| {
+            let heirs = inner.shards.values().filter(|heir| heir.inherited.contains(key));
+            let mut parts: Vec<HashRange> = heirs.filter_map(|heir| heir.range.intersect(&view.range)).collect();
+            parts.sort_unstable();
+            let mut next = Some(view.range.first);
+            for part in parts {
+                if next == Some(part.first) {
+                    next = part.last.checked_add(1).filter(|_| part.last < view.range.last);
+                    if next.is_none() {
+                        return true;
+                    }
+                }
+            }
+            false
+        };
+        let living = inner.shards.iter().filter(|(key, view)| !replaced(key, view));
         let oldest = living
             .map(|(_, view)| {
                 let scored = view.scores_through.min(view.shares_through);

@@ -64,7 +64,7 @@ pub struct Entry {
     /// Whether the last accepted event was live.
     #[serde(default)]
     pub last_accepted_live: bool,
-    /// Every hour that ends here or before is written, with this entry.
+    /// With this entry every hour that ends here or before is written, except those of users with an unscored event in them.
     pub hours_through: Option<Micros>,
     /// The last day whose logins are published, as days since 1970.
     pub shares_through: Option<i32>,
