@@ -13,6 +13,7 @@ use crate::registry::Registry;
 use crate::worker::{Goal, Start, Worker};
 use authpulse_event::time::format_rfc3339;
 use authpulse_event::{HashRange, ShardId, parse_line};
+use authpulse_lake::StoreError;
 use authpulse_lake::entry::{Backfill, BackfillFile, Entry, Source};
 use authpulse_producer::input::{self, InputOptions, LineBlocks, Progress};
 use std::collections::BTreeMap;
@@ -85,7 +86,11 @@ async fn prepare_with(
                 finish_raw(env, &entry).await?;
             }
         }
-        refuse_others_files(tail, &files)?;
+        let completed = env.store.size(&completion_mark(tail.n)).await?.is_some();
+        if !completed {
+            mark_complete(env, tail.n).await?;
+        }
+        refuse_others_files(tail, &files, completed)?;
         refuse_late_beginning(tail, &request.files, &options)?;
     }
     registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]));
@@ -124,6 +129,22 @@ async fn prepare_with(
     let mut worker = Worker::new(env.clone(), options.clone(), registry.clone(), poison.clone(), start)?;
     worker.set_backfill(backfill);
     Ok(BackfillRun { worker, registry, progress, lines_stored, request: request.clone(), options, poison })
+}
+
+/// The file that says that a run whose last entry is `n` was brought to its very end, tables and all.
+fn completion_mark(n: u64) -> String {
+    format!("state/backfill-{n}.complete")
+}
+
+/// Notes that a run was brought to its very end.
+///
+/// # Errors
+/// The mark cannot be stored.
+pub async fn mark_complete(env: &Env, n: u64) -> Result<()> {
+    match env.store.put_new(&completion_mark(n), bytes::Bytes::new()).await {
+        Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn input_error(error: input::InputError) -> ConsumerError {
@@ -169,7 +190,7 @@ fn refuse_stream(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
 }
 
 /// An unfinished run is continued with its own files or not at all.
-fn refuse_others_files(tail: &Entry, files: &[BackfillFile]) -> Result<()> {
+fn refuse_others_files(tail: &Entry, files: &[BackfillFile], completed: bool) -> Result<()> {
     let Some(backfill) = &tail.backfill else { return Ok(()) };
     let describe =
         |f: &BackfillFile| format!("{} ({} bytes, SHA-256 {}…)", f.name, f.bytes, &f.sha256[..12.min(f.sha256.len())]);
@@ -184,7 +205,9 @@ fn refuse_others_files(tail: &Entry, files: &[BackfillFile]) -> Result<()> {
     }
     if same_content(&backfill.files, files) {
         let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
-        return Err(ConsumerError::NothingToDo(format!("{} is in the lake already; nothing to do", names.join(", "))));
+        let words = format!("{} is in the lake already; nothing to do", names.join(", "));
+        // A run that was interrupted between its last entry and its end is completed by being repeated; that is no error.
+        return Err(if completed { ConsumerError::Refused(words) } else { ConsumerError::NothingToDo(words) });
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Running workers for real: one tokio task each, a committer beside them, and an orderly end.
 
-use crate::backfill::BackfillRun;
+use crate::backfill::{BackfillRun, mark_complete};
 use crate::committer::commit_all;
 use crate::env::{Clock, Env};
 use crate::error::{ConsumerError, Result};
@@ -204,14 +204,14 @@ pub async fn run_backfill(
     mut report: impl FnMut(u64),
 ) -> Result<Ended> {
     let committer = Committer::start(env, options);
-    let outcome: Result<Ended> = async {
+    let outcome: Result<(Ended, u64)> = async {
         loop {
             if *stop.borrow() {
                 run.worker.stop().await?;
-                return Ok(Ended::Stopped);
+                return Ok((Ended::Stopped, run.worker.last_entry().n));
             }
             match run.worker.step().await {
-                Ok(Progress::Done) => return Ok(Ended::Complete),
+                Ok(Progress::Done) => return Ok((Ended::Complete, run.worker.last_entry().n)),
                 Ok(Progress::Idle) => env.clock.sleep(duration(options.poll_interval)).await,
                 Ok(Progress::Worked) => {}
                 Err(error @ ConsumerError::Panicked { .. }) => {
@@ -225,7 +225,10 @@ pub async fn run_backfill(
     }
     .await;
     let committed = committer.finish(env).await;
-    let ended = outcome?;
+    let (ended, last) = outcome?;
     committed?;
+    if ended == Ended::Complete {
+        mark_complete(env, last).await?;
+    }
     Ok(ended)
 }
