@@ -24,7 +24,8 @@ fn main() -> std::io::Result<()> {
         let begin = Instant::now();
         for (at, line) in input.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
             let position = Position { sequence: SequenceNumber::from(at as u64 + 1), sub_sequence: 0 };
-            let incoming = Incoming { payload: line, payload_bytes: line.len() as u64, position, arrival: i64::MAX / 2 };
+            let incoming =
+                Incoming { payload: line, payload_bytes: line.len() as u64, position, arrival: i64::MAX / 2 };
             shard.judge(incoming, parse_line(line, settings.time.base), &mut out);
             if at % STRIDE == 0 {
                 shard.score_ready(&mut board, &mut out);
@@ -41,7 +42,10 @@ fn main() -> std::io::Result<()> {
         shard.score_ready(&mut board, &mut out);
         scored += out.scored.len() as u64;
         let seconds = begin.elapsed().as_secs_f64();
-        println!("pass {pass}: {scored} events scored, {seconds:.2} s, {:.2} M events/s", scored as f64 / seconds / 1e6);
+        println!(
+            "pass {pass}: {scored} events scored, {seconds:.2} s, {:.2} M events/s",
+            scored as f64 / seconds / 1e6
+        );
     }
     Ok(())
 }
