@@ -2,36 +2,11 @@
 
 mod small_lake;
 
-use authpulse_consumer::Env;
-use authpulse_consumer::verify::{Difference, VerifyOptions, VerifyReport, verify};
-use authpulse_engine::names::Names;
-use authpulse_engine::rows::{AcceptedEvent, EventId, Flag, Flags, ScoredEvent, Windows};
 use authpulse_event::ShardId;
-use authpulse_event::time::{DEFAULT_BASE, SECOND};
-use authpulse_lake::encode::{CuratedRows, encode_curated};
 use authpulse_lake::entry::Entry;
-use authpulse_lake::read::LiveFile;
-use authpulse_lake::{EncodeOptions, EntryFiles, Table, TableFile, TablePointers};
+use authpulse_lake::{EntryFiles, Table, TableFile, TablePointers};
+use small_lake::audit::{Uncommitted, expect, first_file, report};
 use small_lake::{SmallLake, edit};
-
-async fn report(env: &Env) -> VerifyReport {
-    verify(env, &VerifyOptions::default()).await.unwrap()
-}
-
-async fn difference(env: &Env) -> Difference {
-    let report = report(env).await;
-    report.difference.clone().unwrap_or_else(|| panic!("nothing was noticed:\n{report}"))
-}
-
-/// The difference, which must speak of all of this.
-async fn expect(env: &Env, words: &[&str]) {
-    let difference = difference(env).await;
-    let text = difference.to_string();
-    for word in words {
-        assert!(text.contains(word), "'{word}' is not in\n{text}");
-    }
-    assert!(!difference.remedy.is_empty());
-}
 
 #[tokio::test]
 async fn a_sound_lake_passes_and_its_totals_add_up() {
@@ -85,10 +60,6 @@ async fn commit(lake: &SmallLake, shard: &str, n: u64, file: TableFile) {
     let table = file.table;
     let files = [file];
     lake.env.lake.commit(table, &[EntryFiles { shard: &shard, n, files: &files }]).await.unwrap();
-}
-
-fn first_file(entries: &[Entry], table: Table) -> TableFile {
-    entries.iter().flat_map(|e| &e.files).find(|f| f.table == table).unwrap().clone()
 }
 
 /// Makes the table forget who committed last, as an engine would that knows nothing of journals.
@@ -166,27 +137,6 @@ async fn a_lost_entry_is_named() {
         expect(&lake.with_entries(&without(n)).await, &words).await;
     }
     expect(&lake.with_entries(&[]).await, &["no journal has"]).await;
-}
-
-/// A lake whose tables hold nothing yet, so that entries and rows must speak for themselves.
-struct Uncommitted {
-    lake: SmallLake,
-    entries: Vec<Entry>,
-}
-
-impl Uncommitted {
-    async fn new() -> Uncommitted {
-        let lake = SmallLake::backfilled(false).await;
-        let entries = lake.entries("file").await;
-        Uncommitted { lake, entries }
-    }
-
-    /// What is found after a change to entries.
-    async fn changed(&self, change: impl Fn(&mut [Entry]), words: &[&str]) {
-        let mut entries = self.entries.clone();
-        change(&mut entries);
-        expect(&self.lake.with_entries(&entries).await, words).await;
-    }
 }
 
 #[tokio::test]
@@ -310,108 +260,4 @@ async fn the_raw_zone_holds_each_record_once() {
     expect(&lake.with_entries(&entries).await, &["not of its entry", file]).await;
     std::fs::remove_file(&path).unwrap();
     expect(&lake.env, &["missing", "auth_events_raw", file, "entry"]).await;
-}
-
-/// Rows of a curated file, as the engine hands them over.
-struct EditedRows {
-    rows: Vec<ScoredEvent>,
-    users: Names,
-    computers: Names,
-}
-
-/// The lake after one file was rewritten, its entry and checksum included.
-async fn edited(Uncommitted { lake, entries }: &Uncommitted, change: impl FnOnce(&mut EditedRows)) -> Env {
-    let mut entries = entries.clone();
-    // Not the first entries: days and pairs are behind these rows.
-    let at = entries.iter().rposition(|e| e.files.iter().any(|f| f.table == Table::Curated)).unwrap();
-    let at_file = entries[at].files.iter().position(|f| f.table == Table::Curated).unwrap();
-    let file = entries[at].files[at_file].clone();
-    let mut edited = EditedRows { rows: Vec::new(), users: Names::default(), computers: Names::default() };
-    for batch in lake.env.lake.read_curated(&LiveFile::from(&file), None).await.unwrap() {
-        for row in batch.unwrap().iter() {
-            let mut flags = Flags::default();
-            let fired = [row.is_new_device, row.is_burst_login, row.is_lateral_movement, row.is_rare_host];
-            Flag::ALL.into_iter().zip(fired).for_each(|(flag, fires)| flags.set(flag, fires == 1));
-            edited.rows.push(ScoredEvent {
-                event: AcceptedEvent {
-                    event_time: row.event_time,
-                    ingestion_time: row.ingestion_time,
-                    user: edited.users.intern(row.user_id),
-                    computer: edited.computers.intern(row.computer_id),
-                    id: EventId::Own(row.event_id.into()),
-                    windows: Windows {
-                        logins_1h: row.login_count_1h as u32,
-                        logins_24h: row.login_count_24h as u32,
-                        computers_1h: row.unique_computers_1h as u32,
-                        computers_24h: row.unique_computers_24h as u32,
-                    },
-                    new_device: row.is_new_device == 1,
-                },
-                popularity: row.host_popularity.map(|p| p as u64),
-                flags,
-                score: row.risk_score as u8,
-            });
-        }
-    }
-    change(&mut edited);
-    let (users, computers) = (edited.users.view(), edited.computers.view());
-    let input = CuratedRows {
-        rows: &edited.rows,
-        users: &users,
-        computers: &computers,
-        base: DEFAULT_BASE,
-        rule_set: &entries[at].rule_set,
-        processing_time: entries[at].written_at,
-    };
-    let mut files = Vec::new();
-    for (i, encoded) in encode_curated(&input, &EncodeOptions::default()).unwrap().into_iter().enumerate() {
-        let path = encoded.path(&format!("edited-{}-{i}", lake.files("warehouse/").await.len()));
-        let (file, bytes) = encoded.finish(path);
-        lake.env.store.put_new(&file.path, bytes).await.unwrap();
-        files.push(file);
-    }
-    entries[at].files.splice(at_file..=at_file, files);
-    lake.with_entries(&entries).await
-}
-
-#[tokio::test]
-async fn an_edited_row_is_named_whatever_its_checksum_says() {
-    let lake = Uncommitted::new().await;
-    let untouched = edited(&lake, |_| ()).await;
-    assert_eq!(report(&untouched).await.difference, None);
-    let row = |change: fn(&mut ScoredEvent)| edited(&lake, move |e| change(&mut e.rows[5]));
-    let curated = "auth_events_curated";
-    expect(&row(|r| r.score += 1).await, &["risk_score is not the sum", curated, "row of user"]).await;
-    expect(&row(|r| r.event.windows.logins_1h = 51).await, &["windows contradict", curated]).await;
-    let burst = row(|r| (r.event.windows.logins_1h, r.event.windows.logins_24h) = (51, 5_000)).await;
-    expect(&burst, &["is_burst_login does not follow", curated]).await;
-    expect(&row(|r| r.popularity = r.popularity.map(|p| p + 1)).await, &["host_popularity", curated, "row of user"])
-        .await;
-    expect(&row(|r| r.popularity = None).await, &["host_popularity", curated, "null"]).await;
-    let rare = |r: &mut ScoredEvent| {
-        let is_rare = r.flags.has(Flag::RareHost);
-        r.flags = Flags::from_bits(r.flags.bits() ^ 1 << Flag::RareHost as u8);
-        r.score = if is_rare { r.score - 10 } else { r.score + 10 };
-    };
-    expect(&row(rare).await, &["is_rare_host does not follow", curated]).await;
-    let new_device = |r: &mut ScoredEvent| {
-        let is_new = r.flags.has(Flag::NewDevice);
-        r.flags = Flags::from_bits(r.flags.bits() ^ 1 << Flag::NewDevice as u8);
-        r.score = if is_new { r.score - 30 } else { r.score + 30 };
-    };
-    expect(&row(new_device).await, &["is_new_device is not 1", curated]).await;
-    expect(&row(|r| r.event.ingestion_time = r.event.event_time - 301 * SECOND).await, &["ahead of its arrival"]).await;
-    let other_user = edited(&lake, |e| {
-        e.rows[5].event.user = e.rows.iter().map(|r| r.event.user).find(|u| *u != e.rows[5].event.user).unwrap();
-        e.rows[5].event.new_device = false;
-    });
-    expect(&other_user.await, &[curated]).await;
-    expect(
-        &edited(&lake, |e| e.rows[5] = e.rows[6].clone()).await,
-        &["an event is in the table twice", curated, "user"],
-    )
-    .await;
-    // What nothing else depends on is at least told.
-    let moved = report(&row(|r| r.event.event_time += SECOND / 1_000).await).await;
-    assert!(moved.notes.iter().any(|note| note.contains("1 rows have an event_id")), "{moved}");
 }

@@ -119,6 +119,7 @@ async fn read(
     let bounds = raw.from.position().and_then(|from| Ok((from, raw.to.position()?)));
     let (from, to) = bounds.map_err(|why| wrong("an entry's positions cannot be read", "positions".to_owned(), why))?;
     let mut rows = 0;
+    let mut last_day = None;
     for batch in env.lake.read_raw(path).await.map_err(failed)? {
         let batch = batch.map_err(failed)?;
         rows += batch.len() as u64;
@@ -137,10 +138,11 @@ async fn read(
                 let found = row.shard_id.to_owned();
                 return Err(wrong("a raw record is of another shard", shard_name.to_owned(), found));
             }
-            let day = format!("/ingest_date={}/", Day::of(row.ingestion_time));
-            if !file.path.contains(&day) {
-                return Err(wrong("a raw record lies in the wrong partition", day, file.path.clone()));
+            let day = Day::of(row.ingestion_time);
+            if last_day != Some(day) && !file.path.contains(&format!("/ingest_date={day}/")) {
+                return Err(wrong("a raw record lies in the wrong partition", day.to_string(), file.path.clone()));
             }
+            last_day = Some(day);
             positions.push(position);
         }
     }

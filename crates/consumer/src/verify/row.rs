@@ -32,28 +32,32 @@ pub(super) enum IdKind {
     Doubtful,
 }
 
-fn holds(holds: bool, what: &'static str, expected: impl ToString, found: impl ToString) -> Result<(), Wrong> {
-    if holds { Ok(()) } else { Err((what, expected.to_string(), found.to_string())) }
+/// Says what is wrong, in words that are made only where something is.
+fn holds(holds: bool, wrong: impl FnOnce() -> Wrong) -> Result<(), Wrong> {
+    if holds { Ok(()) } else { Err(wrong()) }
+}
+
+fn wrong(what: &'static str, expected: impl ToString, found: impl ToString) -> Wrong {
+    (what, expected.to_string(), found.to_string())
 }
 
 impl RowRules {
     /// Checks a row whose time is one. `views` are the look-backs that events of its day may have.
     pub fn check(&self, row: &CuratedRow<'_>, views: &[View], line: &mut Vec<u8>) -> Result<IdKind, Wrong> {
         let day = Day::of(row.event_time);
-        holds(row.event_date == day, "event_date is not the date of event_time", day, row.event_date)?;
-        let arrival = row.ingestion_time.saturating_add(ARRIVAL_SLACK);
-        holds(
-            row.event_time <= arrival,
-            "an event lies ahead of its arrival",
-            format!("event_time up to {arrival}"),
-            row.event_time,
-        )?;
+        holds(row.event_date == day, || wrong("event_date is not the date of event_time", day, row.event_date))?;
+        let latest = row.ingestion_time.saturating_add(ARRIVAL_SLACK);
+        holds(row.event_time <= latest, || {
+            wrong("an event lies ahead of its arrival", format!("event_time up to {latest}"), row.event_time)
+        })?;
         for (what, text, max) in [
             ("user_id is no name", row.user_id, MAX_NAME_BYTES),
             ("computer_id is no name", row.computer_id, MAX_NAME_BYTES),
             ("event_id is no id", row.event_id, MAX_EVENT_ID_BYTES),
         ] {
-            holds((1..=max).contains(&text.len()), what, format!("1 to {max} bytes"), format!("{} bytes", text.len()))?;
+            holds((1..=max).contains(&text.len()), || {
+                wrong(what, format!("1 to {max} bytes"), format!("{} bytes", text.len()))
+            })?;
         }
         check_windows(row)?;
         self.check_score(row)?;
@@ -63,47 +67,39 @@ impl RowRules {
 
     fn check_score(&self, row: &CuratedRow<'_>) -> Result<(), Wrong> {
         let flags = [row.is_new_device, row.is_burst_login, row.is_lateral_movement, row.is_rare_host];
-        holds(flags.iter().all(|f| matches!(f, 0 | 1)), "a flag is neither 0 nor 1", "0 or 1", format!("{flags:?}"))?;
+        holds(flags.iter().all(|f| matches!(f, 0 | 1)), || {
+            wrong("a flag is neither 0 nor 1", "0 or 1", format!("{flags:?}"))
+        })?;
         let fired = || Flag::ALL.into_iter().zip(flags).filter(|(_, fires)| *fires == 1).map(|(flag, _)| flag);
-        let names: Vec<&str> = fired().map(Flag::name).collect();
-        holds(
-            names == row.risk_flags,
-            "risk_flags are not the flags that are 1",
-            names.join(", "),
-            row.risk_flags.join(", "),
-        )?;
+        holds(fired().map(Flag::name).eq(row.risk_flags.iter().copied()), || {
+            let names: Vec<&str> = fired().map(Flag::name).collect();
+            wrong("risk_flags are not the flags that are 1", names.join(", "), row.risk_flags.join(", "))
+        })?;
         let score = u8::try_from(row.risk_score).ok().filter(|score| *score <= 100);
-        let Some(score) = score else {
-            return Err(("risk_score is none", "0 to 100".to_owned(), row.risk_score.to_string()));
-        };
+        let score = score.ok_or_else(|| wrong("risk_score is none", "0 to 100", row.risk_score))?;
         let level = RiskLevel::of(score).name();
-        holds(level == row.risk_level, "risk_level is not the level of risk_score", level, row.risk_level)?;
+        holds(level == row.risk_level, || wrong("risk_level is not the level of risk_score", level, row.risk_level))?;
         if row.rule_set != self.digest {
             return Ok(());
         }
         let sum: u32 = fired().map(|flag| u32::from(self.rules.weight(flag))).sum();
-        holds(sum == u32::from(score), "risk_score is not the sum of its flags' weights", sum, score)?;
+        holds(sum == u32::from(score), || wrong("risk_score is not the sum of its flags' weights", sum, score))?;
         let burst = row.login_count_1h > i64::from(self.rules.burst_over);
-        holds(
-            burst == (row.is_burst_login == 1),
-            "is_burst_login does not follow from login_count_1h",
-            format!("{} for {} logons", i32::from(burst), row.login_count_1h),
-            row.is_burst_login,
-        )?;
+        holds(burst == (row.is_burst_login == 1), || {
+            let expected = format!("{} for {} logons", i32::from(burst), row.login_count_1h);
+            wrong("is_burst_login does not follow from login_count_1h", expected, row.is_burst_login)
+        })?;
         let lateral = row.unique_computers_1h >= i64::from(self.rules.lateral_from);
-        holds(
-            lateral == (row.is_lateral_movement == 1),
-            "is_lateral_movement does not follow from unique_computers_1h",
-            format!("{} for {} computers", i32::from(lateral), row.unique_computers_1h),
-            row.is_lateral_movement,
-        )
+        holds(lateral == (row.is_lateral_movement == 1), || {
+            let expected = format!("{} for {} computers", i32::from(lateral), row.unique_computers_1h);
+            wrong("is_lateral_movement does not follow from unique_computers_1h", expected, row.is_lateral_movement)
+        })
     }
 
     /// Popularity and rarity, counted again from the rows of the look-back.
     fn check_popularity(&self, row: &CuratedRow<'_>, views: &[View]) -> Result<(), Wrong> {
         let newest = newest_closed_day(row.event_time, self.settle);
         let Some(view) = views.iter().find(|view| view.newest == newest) else { return Ok(()) };
-        let words = |p: Option<i64>| p.map_or("null".to_owned(), |p| p.to_string());
         let counted = || i64::try_from(view.of(row.computer_id)).unwrap_or(i64::MAX);
         let expected = if row.rule_set == self.digest {
             (view.hosts >= self.rules.min_hosts.max(1) as usize).then(counted)
@@ -111,20 +107,17 @@ impl RowRules {
             // Under other rules it is unknown how few computers were too few.
             row.host_popularity.map(|_| counted())
         };
-        let of = || format!("{} (logons in the look-back that ends with {newest})", words(expected));
-        holds(
-            expected == row.host_popularity,
-            "host_popularity is not what the rows say",
-            of(),
-            words(row.host_popularity),
-        )?;
+        let words = |p: Option<i64>| p.map_or("null".to_owned(), |p| p.to_string());
+        holds(expected == row.host_popularity, || {
+            let of = format!("{} (logons in the look-back that ends with {newest})", words(expected));
+            wrong("host_popularity is not what the rows say", of, words(row.host_popularity))
+        })?;
         let rare = expected.is_some_and(|popularity| u64::try_from(popularity).is_ok_and(|p| p <= view.p5));
-        holds(
-            rare == (row.is_rare_host == 1),
-            "is_rare_host does not follow from host_popularity",
-            format!("{} for {} where the bottom 5% reach to {}", i32::from(rare), words(expected), view.p5),
-            row.is_rare_host,
-        )
+        holds(rare == (row.is_rare_host == 1), || {
+            let (popularity, p5) = (words(expected), view.p5);
+            let expected = format!("{} for {popularity} where the bottom 5% reach to {p5}", i32::from(rare));
+            wrong("is_rare_host does not follow from host_popularity", expected, row.is_rare_host)
+        })
     }
 
     fn id_kind(&self, row: &CuratedRow<'_>, line: &mut Vec<u8>) -> IdKind {
@@ -153,10 +146,9 @@ fn check_windows(row: &CuratedRow<'_>) -> Result<(), Wrong> {
         && short_hosts <= long_hosts
         && long_hosts <= long
         && long <= i64::from(u32::MAX);
-    holds(
-        sane,
-        "windows contradict each other",
-        "1 <= computers <= logons, and no more in an hour than in 24",
-        format!("1h: {short} logons, {short_hosts} computers; 24h: {long} logons, {long_hosts} computers"),
-    )
+    holds(sane, || {
+        let expected = "1 <= computers <= logons, and no more in an hour than in 24";
+        let found = format!("1h: {short} logons, {short_hosts} computers; 24h: {long} logons, {long_hosts} computers");
+        wrong("windows contradict each other", expected, found)
+    })
 }

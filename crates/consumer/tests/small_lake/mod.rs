@@ -1,6 +1,9 @@
 //! A small lake on disk, made by the real backfill or by a real service: what tests of auditing and of status stand on.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod audit;
+pub mod rows;
+
 use async_trait::async_trait;
 use authpulse_consumer::backfill::{BackfillRequest, prepare};
 use authpulse_consumer::committer::commit_all;
