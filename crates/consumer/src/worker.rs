@@ -12,24 +12,22 @@
 //!
 //! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
 
+mod judge;
 mod seal;
 
 use crate::draft::{Closing, Draft, Finish};
 use crate::env::{Env, start};
 use crate::error::{ConsumerError, Result};
-use crate::input::{Batch, Found, Input, line_position, rest_from};
+use crate::input::{Batch, Found, Input};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::Registry;
 use crate::sink::Decision;
 use authpulse_engine::settings::UNSCORED_MAX;
-use authpulse_engine::{Incoming, Output, Shard};
-use authpulse_event::parse::too_long;
-use authpulse_event::{Day, Invalid, MAX_RECORD_BYTES, Micros, Position, ShardId, parse_line, parse_record};
-use authpulse_lake::RawRecord;
+use authpulse_engine::{Known, Output, Shard};
+use authpulse_event::{Day, Micros, Position, ShardId};
 use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
 use authpulse_stream::ReadLimit;
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -113,6 +111,8 @@ pub struct Worker {
     batch: Batch,
     found: Found,
     shard: Shard,
+    /// What the engine knows of the records at hand; kept for its memory.
+    known: Vec<Known>,
     out: Output,
     position: Position,
     draft: Draft,
@@ -156,6 +156,7 @@ impl Worker {
             batch: Batch::Empty,
             found: Found::default(),
             shard: start.shard,
+            known: Vec::new(),
             out: Output::default(),
             position,
             backfill: start.last.backfill.clone(),
@@ -332,95 +333,6 @@ impl Worker {
                 return Ok(judged);
             }
         }
-    }
-
-    fn judge_records(
-        &mut self,
-        mut records: std::vec::IntoIter<authpulse_stream::Record>,
-        most: usize,
-    ) -> Result<usize> {
-        let mut n = 0;
-        while n < most {
-            let Some(record) = records.next() else { return Ok(n) };
-            n += 1;
-            let incoming = Incoming {
-                payload: &record.payload,
-                payload_bytes: record.payload.len() as u64,
-                position: record.position,
-                arrival: record.arrival,
-            };
-            self.judge(incoming, Some(&record.partition_key))?;
-            if self.options.raw {
-                self.keep_raw(record.payload, record.partition_key, record.position, record.arrival);
-            }
-        }
-        self.batch = Batch::Records(records);
-        Ok(n)
-    }
-
-    fn judge_lines(&mut self, block: authpulse_producer::input::LineBlock, most: usize) -> Result<usize> {
-        let Input::File { arrival, .. } = self.input else { return Ok(0) };
-        let mut n = 0;
-        let mut lines = block.lines();
-        for line in lines.by_ref() {
-            if n == most {
-                self.batch = Batch::Lines(rest_from(&block, line.number, line.offset));
-                return Ok(n);
-            }
-            n += 1;
-            let position = line_position(line.number);
-            let incoming = Incoming { payload: line.bytes, payload_bytes: line.length, position, arrival };
-            self.judge(incoming, None)?;
-            if self.options.raw {
-                self.keep_raw(block.bytes.slice_ref(line.bytes), Bytes::new(), position, arrival);
-            }
-        }
-        self.position = line_position(block.first_line + block.line_count - 1);
-        Ok(n.max(1))
-    }
-
-    fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: Micros) {
-        self.draft.payload_bytes += payload.len() as u64;
-        let stream = match &self.input {
-            Input::Stream { name, .. } | Input::File { name, .. } => name.clone(),
-        };
-        let shard = self.name.clone();
-        self.draft.raw.push(RawRecord { stream, shard, position, partition_key, ingestion_time, payload });
-    }
-
-    /// Judges one record. A record on which the engine panicked three times is rejected without asking it again.
-    fn judge(&mut self, incoming: Incoming<'_>, partition_key: Option<&[u8]>) -> Result<()> {
-        let position = incoming.position;
-        if self.poison.gives_up(&self.key, position) {
-            self.shard.reject_failed(incoming, "the engine failed on this record three times", &mut self.out);
-            self.position = position;
-            return Ok(());
-        }
-        let base = self.options.engine.time.base;
-        let (shard, out, inspect) = (&mut self.shard, &mut self.out, self.env.inspect.as_deref());
-        let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            if let Some(inspect) = inspect {
-                inspect(incoming.payload);
-            }
-            let parsed = if incoming.payload_bytes > MAX_RECORD_BYTES as u64 {
-                Err::<_, Invalid>(too_long(incoming.payload_bytes))
-            } else {
-                match partition_key {
-                    Some(key) => parse_record(incoming.payload, key, base),
-                    None => parse_line(incoming.payload, base),
-                }
-            };
-            shard.judge(incoming, parsed, out);
-        }));
-        if let Err(panic) = judged {
-            // The state may be half changed: this worker is dropped, and the shard rebuilt from its journal.
-            self.poison.failed(&self.key, position);
-            let words = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            return Err(ConsumerError::Panicked { shard: self.key.clone(), position, words });
-        }
-        self.position = position;
-        Ok(())
     }
 
     /// Scores what can be scored and hands the decisions over; tells whether there were any.

@@ -7,7 +7,9 @@ use authpulse_event::{HashRange, Position, SequenceNumber, parse_line};
 use std::time::Instant;
 
 /// Lines between two looks at the board.
-const STRIDE: usize = 1_024;
+const STRIDE: u64 = 1_024;
+/// Lines that are looked up together.
+const LOOK_AHEAD: usize = 32;
 
 fn main() -> std::io::Result<()> {
     let Some(path) = std::env::args().nth(1) else {
@@ -22,12 +24,24 @@ fn main() -> std::io::Result<()> {
         let mut out = Output::default();
         let mut scored = 0u64;
         let begin = Instant::now();
-        for (at, line) in input.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
-            let position = Position { sequence: SequenceNumber::from(at as u64 + 1), sub_sequence: 0 };
-            let incoming =
-                Incoming { payload: line, payload_bytes: line.len() as u64, position, arrival: i64::MAX / 2 };
-            shard.judge(incoming, parse_line(line, settings.time.base), &mut out);
-            if at % STRIDE == 0 {
+        let mut lines = input.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let (mut at, mut parsed, mut known) = (0u64, Vec::new(), Vec::new());
+        loop {
+            let base = settings.time.base;
+            parsed.clear();
+            parsed.extend(lines.by_ref().take(LOOK_AHEAD).map(|line| (line, parse_line(line, base))));
+            if parsed.is_empty() {
+                break;
+            }
+            shard.look_ahead(parsed.iter().map(|(_, parsed)| parsed.as_ref().ok()), &mut known);
+            for ((line, parsed), known) in parsed.drain(..).zip(&known) {
+                at += 1;
+                let position = Position { sequence: SequenceNumber::from(at), sub_sequence: 0 };
+                let incoming =
+                    Incoming { payload: line, payload_bytes: line.len() as u64, position, arrival: i64::MAX / 2 };
+                shard.judge_known(incoming, parsed, *known, &mut out);
+            }
+            if at.is_multiple_of(STRIDE) {
                 shard.score_ready(&mut board, &mut out);
                 scored += out.scored.len() as u64;
                 out.scored.clear();

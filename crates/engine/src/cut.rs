@@ -63,7 +63,7 @@ impl Shard {
 
     /// The users' hours before `current` that hold an event not yet scored.
     fn unscored_hours(&self, current: i64) -> HashSet<(NameId, i64)> {
-        let hours = self.unscored.iter().map(|e| (e.user, hour_of(e.event_time)));
+        let hours = self.unscored.iter().map(|u| (u.event.user, hour_of(u.event.event_time)));
         hours.filter(|(_, hour)| *hour < current).collect()
     }
 
@@ -74,7 +74,7 @@ impl Shard {
 
     /// Everything before this instant is decided and scored.
     fn scored_through(&self) -> Option<Micros> {
-        let unscored = self.unscored.iter().map(|e| e.event_time).min();
+        let unscored = self.unscored.iter().map(|u| u.event.event_time).min();
         self.watermark.map(|w| unscored.map_or(w, |u| u.min(w)))
     }
 
@@ -109,7 +109,7 @@ impl Shard {
 
     /// The events accepted and not yet scored, by names.
     pub fn named_unscored(&self) -> Vec<NamedEvent> {
-        self.unscored.iter().map(|e| self.named(e)).collect()
+        self.unscored.iter().map(|u| self.named(&u.event)).collect()
     }
 
     fn named(&self, event: &crate::rows::AcceptedEvent) -> NamedEvent {

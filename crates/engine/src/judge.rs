@@ -1,9 +1,11 @@
 //! Accepting, holding back and rejecting records (semantics, section 2).
 
-use crate::rows::{AcceptedEvent, EventId, Reason};
+use crate::look_ahead::Known;
+use crate::names::NameId;
+use crate::rows::{AcceptedEvent, EventId, Reason, Windows};
 use crate::settings::{ARRIVAL_SLACK, WAITING_EVENTS, WAITING_PATIENCE, WAITING_SPAN, WAITING_USERS};
-use crate::shard::{Incoming, Output, Shard, SourceKind, WaitingEvent};
-use crate::user::{IdKind, OwnIds, User};
+use crate::shard::{Incoming, Output, Shard, SourceKind, Unscored, WaitingEvent};
+use crate::user::{IdKind, OwnIds, Slot, User};
 use authpulse_event::id::{EventIdRef, TimeForm, canonical_line, content_id, looks_like_content_id};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_event::{Day, Invalid, Micros, ParsedEvent, ring};
@@ -14,13 +16,15 @@ struct Event<'a> {
     time: Micros,
     user: &'a str,
     computer: &'a str,
+    known: Known,
     id: EventIdRef<'a>,
     arrival: Micros,
 }
 
 impl<'a> From<&'a WaitingEvent> for Event<'a> {
     fn from(w: &'a WaitingEvent) -> Self {
-        Event { time: w.time, user: &w.user, computer: &w.computer, id: w.id.as_ref(), arrival: w.arrival }
+        let (user, computer, id) = (w.user.as_str(), w.computer.as_str(), w.id.as_ref());
+        Event { time: w.time, user, computer, known: Known::default(), id, arrival: w.arrival }
     }
 }
 
@@ -31,6 +35,17 @@ impl Shard {
     /// Judges one record. What follows from it, also for events that waited, is added to `out`; scores come later
     /// ([`Shard::score_ready`]).
     pub fn judge(&mut self, record: Incoming<'_>, parsed: Result<ParsedEvent<'_>, Invalid>, out: &mut Output) {
+        self.judge_known(record, parsed, Known::default(), out);
+    }
+
+    /// Judges one record of which [`Shard::look_ahead`] told what is known.
+    pub fn judge_known(
+        &mut self,
+        record: Incoming<'_>,
+        parsed: Result<ParsedEvent<'_>, Invalid>,
+        known: Known,
+        out: &mut Output,
+    ) {
         out.counts.received += 1;
         let parsed = match parsed {
             Ok(parsed) => parsed,
@@ -40,10 +55,11 @@ impl Shard {
             time: parsed.time,
             user: &parsed.user,
             computer: &parsed.computer,
+            known,
             id: parsed.id(),
             arrival: record.arrival,
         };
-        if self.user_names.find(event.user).is_none() {
+        if self.known_user(&event).is_none() {
             let hash = ring::hash_key(event.user.as_bytes());
             if !self.range.contains(hash) {
                 let detail =
@@ -227,6 +243,10 @@ impl Shard {
         true
     }
 
+    fn known_user(&self, event: &Event<'_>) -> Option<NameId> {
+        event.known.user.or_else(|| self.user_names.find(event.user))
+    }
+
     /// Steps 5 to 7: late, duplicate, or accepted.
     fn decide(&mut self, event: Event<'_>) -> Verdict {
         if let Some(watermark) = self.watermark
@@ -237,7 +257,7 @@ impl Shard {
                 format!("{} below the watermark {}", seconds(watermark - event.time), format_rfc3339(watermark)),
             ));
         }
-        let known = self.user_names.find(event.user);
+        let known = self.known_user(&event);
         if let Some(user) = known
             && self.is_duplicate(user, &event)
         {
@@ -258,18 +278,12 @@ impl Shard {
         self.raise_watermark(event.time - self.settings.time.tolerance);
         self.newest_accepted = self.newest_accepted.max(Some(event.time));
         self.last_accepted_live = self.is_live(event);
-        let computer = self.computers.intern(event.computer);
+        let computer = event.known.computer.unwrap_or_else(|| self.computers.intern(event.computer));
         let id = EventId::from_ref(event.id);
-        let (windows, new_device) = self.observe(user_id, computer, event.time, &id);
-        self.unscored.push_back(AcceptedEvent {
-            event_time: event.time,
-            ingestion_time: event.arrival,
-            user: user_id,
-            computer,
-            id,
-            windows,
-            new_device,
-        });
+        let (slot, windows, new_device) = self.observe(user_id, computer, event.known.slot, event.time, &id);
+        let (event_time, ingestion_time) = (event.time, event.arrival);
+        let event = AcceptedEvent { event_time, ingestion_time, user: user_id, computer, id, windows, new_device };
+        self.unscored.push_back(Unscored { event, slot });
     }
 
     /// What an acceptance leaves in the state of its user and of its open day.
@@ -277,12 +291,13 @@ impl Shard {
         &mut self,
         user_id: u32,
         computer: u32,
+        known_slot: Option<Slot>,
         time: Micros,
         id: &EventId,
-    ) -> (crate::rows::Windows, bool) {
+    ) -> (Slot, Windows, bool) {
         let keep_from = self.oldest_id_to_keep();
         let user = &mut self.users[user_id as usize];
-        let (slot, new_device) = user.slot_or_new(computer);
+        let (slot, new_device) = known_slot.map_or_else(|| user.slot_or_new(computer), |slot| (slot, false));
         let windows = user.observe(time, slot, IdKind::of(id));
         if let EventId::Own(own) = id {
             user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, keep_from);
@@ -291,7 +306,7 @@ impl Shard {
         if self.watermark.is_some_and(|w| day >= Day::of(w)) && user.count_day(slot, day, 1) {
             self.touch_day(day, user_id, slot);
         }
-        (windows, new_device)
+        (slot, windows, new_device)
     }
 
     /// An id accepted before this time meets no duplicate any more: what could be one is late.
@@ -326,10 +341,15 @@ impl Shard {
         match event.id {
             EventIdRef::Content(form) => {
                 // Equal content means equal time, so only the ring's entries of that very instant matter.
-                if event.time <= user.newest {
+                let slot = || {
+                    let computer = event.known.computer.or_else(|| self.computers.find(event.computer))?;
+                    event.known.slot.or_else(|| user.slot(computer))
+                };
+                if event.time <= user.newest
+                    && let Some(slot) = slot()
+                {
                     let kind = IdKind::of(&EventId::Content(form));
-                    let mut same = user.recent_between(event.time, event.time).filter(|r| r.kind == kind);
-                    if same.any(|r| self.computers.get(user.computers()[r.slot as usize]) == event.computer) {
+                    if user.recent_between(event.time, event.time).any(|r| r.slot == slot && r.kind == kind) {
                         return true;
                     }
                 }

@@ -7,6 +7,7 @@
 
 mod cut;
 mod judge;
+mod look_ahead;
 pub mod names;
 pub mod popularity;
 mod restore;
@@ -18,6 +19,7 @@ mod snapshot;
 mod user;
 
 pub use cut::Cut;
+pub use look_ahead::Known;
 pub use popularity::{Board, Share};
 pub use restore::{RestoreFrom, Restoring, StoredRow};
 pub use score::{Features, apply_rules};

@@ -24,10 +24,50 @@ impl Chunk {
     }
 }
 
+/// A name as its table compares it: names of up to 16 bytes are in here whole, so that looking one up touches one place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    /// The first eight bytes (of four to seven: the first four), or a hash of a longer name.
+    head: u64,
+    /// The last eight bytes (of four to seven: the last four), overlapping the first where there are fewer than 16.
+    tail: u64,
+    bytes: u32,
+}
+
+impl Key {
+    const INLINE: usize = 16;
+
+    fn of(name: &str, hasher: &RandomState) -> Key {
+        let name = name.as_bytes();
+        let (head, tail) = match name.len() {
+            8..=Key::INLINE => match (name.first_chunk(), name.last_chunk()) {
+                (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+                _ => unreachable!("eight bytes or more"),
+            },
+            4..8 => match (name.first_chunk(), name.last_chunk()) {
+                (Some(head), Some(tail)) => (u32::from_le_bytes(*head).into(), u32::from_le_bytes(*tail).into()),
+                _ => unreachable!("four bytes or more"),
+            },
+            0..4 => (name.iter().fold(0, |packed, byte| packed << 8 | u64::from(*byte)), 0),
+            _ => (hasher.hash_one(name), 0),
+        };
+        // No name has 2^32 bytes: at most 256 are valid.
+        Key { head, tail, bytes: name.len() as u32 }
+    }
+
+    fn is_whole(self) -> bool {
+        self.bytes as usize <= Key::INLINE
+    }
+
+    fn hash(self, hasher: &RandomState) -> u64 {
+        hasher.hash_one((self.head, self.tail ^ u64::from(self.bytes).rotate_right(8)))
+    }
+}
+
 /// An append-only table of names. Looking up a known name allocates nothing.
 #[derive(Default)]
 pub struct Names {
-    table: HashTable<NameId>,
+    table: HashTable<(Key, NameId)>,
     /// Seeded per process, so that chosen names cannot flood one bucket.
     hasher: RandomState,
     chunks: Vec<Arc<Chunk>>,
@@ -37,10 +77,9 @@ pub struct Names {
 impl Names {
     /// The number of a name, new if it was not known.
     pub fn intern(&mut self, name: &str) -> NameId {
-        let hash = self.hasher.hash_one(name);
-        let chunks = &self.chunks;
-        if let Some(id) = self.table.find(hash, |id| text(chunks, *id) == name) {
-            return *id;
+        let key = Key::of(name, &self.hasher);
+        if let Some(id) = self.find_key(key, name) {
+            return id;
         }
         let id = NameId::try_from(self.len).expect("fewer than 2^32 names fit a machine");
         if self.len.is_multiple_of(CHUNK) {
@@ -50,14 +89,19 @@ impl Names {
         chunk.text.push_str(name);
         chunk.ends.push(u32::try_from(chunk.text.len()).expect("1024 names of 256 bytes fit 32 bits"));
         self.len += 1;
-        let (chunks, hasher) = (&self.chunks, &self.hasher);
-        self.table.insert_unique(hash, id, |id| hasher.hash_one(text(chunks, *id)));
+        let hasher = &self.hasher;
+        self.table.insert_unique(key.hash(hasher), (key, id), |(key, _)| key.hash(hasher));
         id
     }
 
     /// The number of a name, if it is known.
     pub fn find(&self, name: &str) -> Option<NameId> {
-        self.table.find(self.hasher.hash_one(name), |id| text(&self.chunks, *id) == name).copied()
+        self.find_key(Key::of(name, &self.hasher), name)
+    }
+
+    fn find_key(&self, key: Key, name: &str) -> Option<NameId> {
+        let same = |(other, id): &(Key, NameId)| *other == key && (key.is_whole() || text(&self.chunks, *id) == name);
+        self.table.find(key.hash(&self.hasher), same).map(|(_, id)| *id)
     }
 
     /// The name of a number that this table gave out.
@@ -113,5 +157,28 @@ mod tests {
             assert_eq!(names.intern(&format!("U{i}")), *id);
         }
         assert_eq!((names.find("late"), names.find("never")), (Some(3 * CHUNK as u32), None));
+    }
+
+    #[test]
+    fn names_of_every_length_that_differ_in_one_byte_are_different() {
+        let mut names = Names::default();
+        let mut all = vec![String::new()];
+        for len in 1..=40 {
+            let same = "x".repeat(len);
+            for at in 0..len {
+                all.push(format!("{}y{}", &same[..at], &same[at + 1..]));
+            }
+            all.push(same);
+        }
+        all.push("xx\0".to_owned());
+        all.push("\0\0".to_owned());
+        all.push("\0".to_owned());
+        for (at, name) in all.iter().enumerate() {
+            assert_eq!(names.find(name), None, "{name:?}");
+            assert_eq!(names.intern(name) as usize, at, "{name:?}");
+        }
+        for (at, name) in all.iter().enumerate() {
+            assert_eq!((names.find(name), names.get(at as u32)), (Some(at as u32), name.as_str()));
+        }
     }
 }

@@ -5,8 +5,9 @@
 
 use crate::rows::EventId;
 use crate::settings::Settings;
-use crate::shard::{NamedEvent, Shard, SourceKind, WaitingEvent};
+use crate::shard::{NamedEvent, Shard, SourceKind, Unscored, WaitingEvent};
 use crate::snapshot::SnapshotError;
+use crate::user::Slot;
 use authpulse_event::id::{TimeForm, canonical_line, content_id};
 use authpulse_event::time::{SECOND, hour_of};
 use authpulse_event::{Day, HashRange, Micros, ring};
@@ -141,11 +142,12 @@ impl Restoring {
         let (user, computer) = self.shard.intern(row.user, row.computer, hash);
         if !known {
             let id = self.shard.id_of_row(row);
-            self.shard.observe(user, computer, row.time, &id);
+            self.shard.observe(user, computer, None, row.time, &id);
         }
         // What scoring left in the state, as far as it is not published yet.
         if !self.written.contains(row.user, hour_of(row.time)) {
-            self.shard.count_hour(user, computer, row.time, row.score);
+            let slot = self.shard.slot(user, computer);
+            self.shard.count_hour(user, slot, row.time, row.score);
         }
         let day = Day::of(row.time);
         if !self.shard.score_is_published(hash, day) {
@@ -167,10 +169,10 @@ impl Restoring {
             let (user, computer) = self.shard.intern(&named.user, &named.computer, hash);
             let mut event = named.event;
             if !known {
-                self.shard.observe(user, computer, event.event_time, &event.id);
+                self.shard.observe(user, computer, None, event.event_time, &event.id);
             }
             (event.user, event.computer) = (user, computer);
-            unscored.push_back(event);
+            unscored.push_back(Unscored { slot: self.shard.slot(user, computer), event });
         }
         self.shard.unscored = unscored;
         let range = self.shard.range;
@@ -187,6 +189,11 @@ impl Shard {
             self.users.push(crate::user::User::new(hash));
         }
         (id, self.computers.intern(computer))
+    }
+
+    /// The place of a computer that the user was accepted on.
+    fn slot(&self, user: u32, computer: u32) -> Slot {
+        self.users[user as usize].slot(computer).expect("an accepted event's computer is a pair of its user")
     }
 
     fn id_text(&self, named: &NamedEvent) -> String {

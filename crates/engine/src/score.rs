@@ -5,9 +5,10 @@
 
 use crate::names::NameId;
 use crate::popularity::{Board, LookBack, newest_closed_day};
-use crate::rows::{AcceptedEvent, Flag, Flags, RiskLevel, ScoredEvent, Windows};
+use crate::rows::{Flag, Flags, RiskLevel, ScoredEvent, Windows};
 use crate::settings::RuleSet;
-use crate::shard::{Output, Shard};
+use crate::shard::{Output, Shard, Unscored};
+use crate::user::Slot;
 use authpulse_event::time::hour_of;
 use authpulse_event::{Day, Micros};
 use std::sync::Arc;
@@ -61,11 +62,11 @@ impl Resolved {
 impl Shard {
     /// Scores accepted events in order, until one needs a day whose shares do not cover the ring yet.
     pub fn score_ready(&mut self, board: &mut Board, out: &mut Output) {
-        while let Some(event) = self.unscored.front() {
-            let day = newest_closed_day(event.event_time, self.settings.time.settle);
+        while let Some(unscored) = self.unscored.front() {
+            let day = newest_closed_day(unscored.event.event_time, self.settings.time.settle);
             let Some(at) = self.resolve(day, board) else { return };
-            let event = self.unscored.pop_front().expect("the front was looked at");
-            let scored = self.score(event, at);
+            let unscored = self.unscored.pop_front().expect("the front was looked at");
+            let scored = self.score(unscored, at);
             out.counts.curated += 1;
             out.scored.push(scored);
         }
@@ -73,7 +74,7 @@ impl Shard {
 
     /// The day whose shares the next event to score waits for, if it does.
     pub fn waits_for_day(&self, board: &Board) -> Option<Day> {
-        let day = newest_closed_day(self.unscored.front()?.event_time, self.settings.time.settle);
+        let day = newest_closed_day(self.unscored.front()?.event.event_time, self.settings.time.settle);
         (!board.can_use(day)).then_some(day)
     }
 
@@ -90,7 +91,7 @@ impl Shard {
         Some(self.resolved.len() - 1)
     }
 
-    fn score(&mut self, event: AcceptedEvent, resolved: usize) -> ScoredEvent {
+    fn score(&mut self, Unscored { event, slot }: Unscored, resolved: usize) -> ScoredEvent {
         let rules = &self.settings.rules;
         let resolved = &mut self.resolved[resolved];
         let computers = &self.computers;
@@ -100,23 +101,14 @@ impl Shard {
         });
         let features = Features { windows: event.windows, new_device: event.new_device, popularity };
         let (flags, score) = apply_rules(rules, &features);
-        self.count_scored(event.user, event.computer, event.event_time, score);
+        self.count_hour(event.user, slot, event.event_time, score);
+        self.count_high_risk(event.user, event.computer, Day::of(event.event_time), score);
         ScoredEvent { event, popularity: popularity.map(|(popularity, _)| popularity), flags, score }
     }
 
-    /// What a score adds to its user's hour and to the day's high-risk counts.
-    fn count_scored(&mut self, user: NameId, computer: NameId, time: Micros, score: u8) {
-        self.count_hour(user, computer, time, score);
-        self.count_high_risk(user, computer, Day::of(time), score);
-    }
-
-    pub(crate) fn count_hour(&mut self, user_id: NameId, computer: NameId, time: Micros, score: u8) {
-        let user = &mut self.users[user_id as usize];
-        let slot = user.slot(computer).expect("an accepted event's computer is a pair of its user");
+    pub(crate) fn count_hour(&mut self, user_id: NameId, slot: Slot, time: Micros, score: u8) {
         let hour = hour_of(time);
-        let (open, opened) = user.hour(hour);
-        open.count(slot, score);
-        if opened {
+        if self.users[user_id as usize].count_hour(slot, hour, score) {
             self.open_hours.entry(hour).or_default().push(user_id);
         }
     }

@@ -74,6 +74,14 @@ pub struct NamedEvent {
     pub computer: String,
 }
 
+/// An accepted event that waits for its score.
+#[derive(Clone, Debug)]
+pub(crate) struct Unscored {
+    pub event: AcceptedEvent,
+    /// Its computer's place in its user.
+    pub slot: Slot,
+}
+
 /// How many records ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -121,7 +129,7 @@ pub struct Shard {
     pub(crate) newest_accepted: Option<Micros>,
     pub(crate) last_accepted_live: bool,
     pub(crate) waiting: Vec<WaitingEvent>,
-    pub(crate) unscored: VecDeque<AcceptedEvent>,
+    pub(crate) unscored: VecDeque<Unscored>,
     pub(crate) user_names: Names,
     pub(crate) users: Vec<User>,
     pub(crate) computers: Names,
@@ -256,11 +264,11 @@ impl Shard {
                 }
             }
         }
-        for mut event in parent.unscored {
+        for Unscored { mut event, slot } in parent.unscored {
             if let Some(user) = numbers[event.user as usize] {
                 event.user = user;
                 event.computer = self.computers.intern(parent.computers.get(event.computer));
-                self.unscored.push_back(event);
+                self.unscored.push_back(Unscored { event, slot });
             }
         }
         let waits_here = |w: &WaitingEvent| part.contains(authpulse_event::ring::hash_key(w.user.as_bytes()));

@@ -169,11 +169,10 @@ impl Shard {
             }
             touched.push((day, slot));
         }
-        let kept_hours: Vec<_> = hours.into_iter().filter(|h| !written.contains(name, h.hour)).collect();
-        for hour in &kept_hours {
+        for hour in hours.into_iter().filter(|h| !written.contains(name, h.hour)) {
             self.open_hours.entry(hour.hour).or_default().push(id);
+            user.restore_hour(hour);
         }
-        user.hours = kept_hours;
         for (day, slot, n) in high_risk {
             let computer = user.computers()[slot as usize];
             if !self.score_is_published(hash, day) {

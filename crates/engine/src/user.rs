@@ -59,12 +59,25 @@ pub(crate) struct Recent {
 }
 
 /// One computer of a user.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
     in_hour: u32,
     in_day: u32,
     /// Accepted events of the two days that can be open at once, by the day number's parity.
     open_days: [OpenCount; 2],
+    /// The latest even and the latest odd hour (since 1970) that counted it.
+    counted_in: [i32; 2],
+}
+
+impl Default for Pair {
+    fn default() -> Self {
+        Pair { in_hour: 0, in_day: 0, open_days: Default::default(), counted_in: [i32::MIN; 2] }
+    }
+}
+
+/// Hours of valid times fit 32 bits by far.
+fn short_hour(hour: i64) -> i32 {
+    i32::try_from(hour).expect("hours up to the year 9999 fit 32 bits")
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -186,6 +199,26 @@ impl User {
         self.windows()
     }
 
+    /// Reads from each cache line of the record itself; the value means nothing.
+    pub(crate) fn touch(&self) -> i64 {
+        self.newest ^ (self.ring.len() ^ self.hour_start ^ self.keys.len() ^ self.hours.len()).cast_signed() as i64
+    }
+
+    /// Reads where the windows begin and end, the first key and the open hour; the value means nothing.
+    pub(crate) fn touch_ends(&self) -> i64 {
+        let at = |recent: Option<&Recent>| recent.map_or(0, |r| r.time ^ i64::from(r.slot));
+        at(self.ring.front())
+            ^ at(self.ring.get(self.hour_start))
+            ^ at(self.ring.back())
+            ^ self.keys.first().map_or(0, |key| i64::from(*key))
+            ^ self.hours.last().map_or(0, |open| open.hour)
+    }
+
+    /// Reads a pair; the value means nothing.
+    pub(crate) fn touch_pair(&self, slot: Slot) -> i64 {
+        i64::from(self.pairs[slot as usize].in_day)
+    }
+
     /// The windows that end at the newest event.
     fn windows(&self) -> Windows {
         Windows {
@@ -261,34 +294,41 @@ impl User {
         if open.day == day { open.logins } else { 0 }
     }
 
-    /// The open hour, made if there is none; tells whether it was made.
-    pub(crate) fn hour(&mut self, hour: i64) -> (&mut OpenHour, bool) {
-        let found = self.hours.iter().position(|open| open.hour == hour);
+    /// Counts a scored event in its open hour; tells whether it is the user's first of that hour.
+    pub(crate) fn count_hour(&mut self, slot: Slot, hour: i64, score: u8) -> bool {
+        let found = self.hours.iter().rposition(|open| open.hour == hour);
         let at = found.unwrap_or_else(|| {
-            self.hours.push(OpenHour {
-                hour,
-                logins: 0,
-                anomalies: 0,
-                total_score: 0,
-                max_score: 0,
-                slots: Vec::new(),
-            });
+            self.hours.push(OpenHour::new(hour));
             self.hours.len() - 1
         });
-        (&mut self.hours[at], found.is_none())
+        let open = &mut self.hours[at];
+        open.logins += 1;
+        open.anomalies += u64::from(score > 0);
+        open.total_score += u64::from(score);
+        open.max_score = open.max_score.max(score);
+        let hour = short_hour(hour);
+        let counted = &mut self.pairs[slot as usize].counted_in[(hour & 1) as usize];
+        // A long tolerance keeps more than two hours open: only then a later hour may hide this one.
+        if *counted < hour || (*counted > hour && !open.slots.contains(&slot)) {
+            open.slots.push(slot);
+            *counted = hour.max(*counted);
+        }
+        found.is_none()
+    }
+
+    /// Takes in an open hour as it was.
+    pub(crate) fn restore_hour(&mut self, open: OpenHour) {
+        for slot in &open.slots {
+            let counted = &mut self.pairs[*slot as usize].counted_in[(open.hour & 1) as usize];
+            *counted = short_hour(open.hour).max(*counted);
+        }
+        self.hours.push(open);
     }
 }
 
 impl OpenHour {
-    /// Counts a scored event.
-    pub(crate) fn count(&mut self, slot: Slot, score: u8) {
-        self.logins += 1;
-        self.anomalies += u64::from(score > 0);
-        self.total_score += u64::from(score);
-        self.max_score = self.max_score.max(score);
-        if !self.slots.contains(&slot) {
-            self.slots.push(slot);
-        }
+    fn new(hour: i64) -> OpenHour {
+        OpenHour { hour, logins: 0, anomalies: 0, total_score: 0, max_score: 0, slots: Vec::new() }
     }
 }
 

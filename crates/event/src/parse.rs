@@ -53,6 +53,9 @@ impl From<&'static str> for Invalid {
 /// # Errors
 /// Words that say which rule of section 1 the line breaks.
 pub fn parse_line(line: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid> {
+    if let Some(event) = parse_plain_line(line, base) {
+        return Ok(event);
+    }
     check_length(line)?;
     if line.first() == Some(&b'{') {
         return parse_object(line, base);
@@ -71,6 +74,34 @@ pub fn parse_line(line: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid>
         computer: name(Cow::Borrowed(computer), "computer")?,
         own_id: None,
     })
+}
+
+/// Reads a line as LANL writes them: digits and two names of visible ASCII. One pass; whatever is unusual is left to the rules
+/// as they are written, so that this never rejects and never accepts what they would not.
+fn parse_plain_line(line: &[u8], base: Micros) -> Option<ParsedEvent<'_>> {
+    let digits = line.iter().take(MAX_TIME_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 || digits > MAX_TIME_DIGITS || line.get(digits) != Some(&b',') {
+        return None;
+    }
+    let names = line.get(digits + 1..)?;
+    if names.len() > 2 * MAX_NAME_BYTES + 1 {
+        return None;
+    }
+    let (mut commas, mut comma, mut plain) = (0, 0, true);
+    for (at, byte) in names.iter().enumerate() {
+        plain &= matches!(byte, 0x21..=0x7e);
+        if *byte == b',' {
+            (commas, comma) = (commas + 1, at);
+        }
+    }
+    let name_bytes = 1..=MAX_NAME_BYTES;
+    if !plain || commas != 1 || !name_bytes.contains(&comma) || !name_bytes.contains(&(names.len() - comma - 1)) {
+        return None;
+    }
+    let (digits, names) = (std::str::from_utf8(&line[..digits]).ok()?, std::str::from_utf8(names).ok()?);
+    let (time, form) = read_seconds(digits, base).ok()?;
+    let (user, computer) = (Cow::Borrowed(&names[..comma]), Cow::Borrowed(&names[comma + 1..]));
+    Some(ParsedEvent { time, form, user, computer, own_id: None })
 }
 
 /// Reads a record of a stream in the wire form.
@@ -267,6 +298,38 @@ mod tests {
         assert!(line(&format!("1,{},C1", "é".repeat(128))).is_ok());
         assert!(line(&format!("1,{}x,C1", "é".repeat(128))).is_err());
         assert!(parse_line(b"1,U\xff,C1", DEFAULT_BASE).is_err());
+    }
+
+    #[test]
+    fn plain_lines_are_read_by_the_same_rules() {
+        let (long, longer) = ("u".repeat(MAX_NAME_BYTES), "u".repeat(MAX_NAME_BYTES + 1));
+        for (text, is_plain) in [
+            ("1,U1,C1", true),
+            ("999999999999,U1,C1", false),
+            ("252455615999,U1,C1", false),
+            ("000000000001,U1,C1", true),
+            ("0000000000001,U1,C1", false),
+            ("0,U1,C1", false),
+            ("1,U1,", false),
+            ("1,,C1", false),
+            ("1,U1,C1,", false),
+            ("1,U 1,C1", false),
+            ("1,U1,C\u{7f}", false),
+            ("1,é,C1", false),
+            (&format!("1,{long},C1"), true),
+            (&format!("1,C1,{long}"), true),
+            (&format!("1,{longer},C1"), false),
+            (&format!("1,C1,{longer}"), false),
+            ("1", false),
+            ("", false),
+        ] {
+            let plain = parse_plain_line(text.as_bytes(), DEFAULT_BASE);
+            assert_eq!(plain.is_some(), is_plain, "{text}");
+            if let Some(plain) = plain {
+                // A space around a field changes nothing, except that the line is no longer plain.
+                assert_eq!(parse_line(format!(" {text}").as_bytes(), DEFAULT_BASE), Ok(plain), "{text}");
+            }
+        }
     }
 
     #[test]
