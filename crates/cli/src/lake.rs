@@ -5,7 +5,7 @@ use authpulse_consumer::config::{Config, Decisions};
 use authpulse_consumer::env::{Probe, RandomIds, SystemClock, TokioWork};
 use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
 use authpulse_consumer::{Env, Options};
-use authpulse_lake::{Lake, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
+use authpulse_lake::{FileCommitterLock, Lake, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -82,6 +82,7 @@ pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
         store,
         journal,
         lake: Arc::new(lake),
+        committer: Arc::new(FileCommitterLock::new(&dir)),
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
         work: Arc::new(TokioWork),

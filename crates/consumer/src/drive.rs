@@ -65,6 +65,12 @@ async fn commit_regularly(env: Env, interval: Duration, mut stop: watch::Receive
             () = env.clock.sleep(interval) => {}
             _ = stop.changed() => break,
         }
+        match env.committer.hold().await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            // Two committers do no harm, none at all would.
+            Err(error) => tracing::warn!(%error, "whether another worker commits is unknown; committing all the same"),
+        }
         if let Err(error) = commit_all(&env).await {
             tracing::warn!(%error, "the tables could not follow the journal; trying again at the next interval");
         }
@@ -89,10 +95,14 @@ impl Committer {
         // Nobody listens only where the task is gone already.
         let _ = self.stop.send(true);
         let _ = self.task.await;
+        // Whoever has the lock: a run that ends leaves nothing for another to do.
         let mut attempt = 1;
         loop {
             match commit_all(env).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    env.committer.release().await;
+                    return Ok(());
+                }
                 Err(error) if attempt == LAST_COMMIT_ATTEMPTS => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, attempt, "the last commit did not succeed; trying again");

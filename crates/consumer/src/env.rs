@@ -4,7 +4,7 @@
 use crate::sink::DecisionSink;
 use async_trait::async_trait;
 use authpulse_event::Micros;
-use authpulse_lake::{Journal, Lake, ObjectStore};
+use authpulse_lake::{CommitterLock, Journal, Lake, ObjectStore};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,6 +62,8 @@ pub struct Env {
     pub journal: Arc<dyn Journal>,
     /// The lake's tables.
     pub lake: Arc<Lake>,
+    /// Whether this process or another brings the tables up to the journals.
+    pub committer: Arc<dyn CommitterLock>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Fresh names.

@@ -3,7 +3,7 @@
 //! - [`store`]: the files, local or in memory; S3 comes behind the same trait.
 //! - [`journal`]: numbered entries per shard, the one atomic step.
 //! - [`catalog`]: which metadata file is a table's current one.
-//! - [`lock`]: a local lake belongs to one process.
+//! - [`lock`]: a local lake belongs to one process; one of many workers commits.
 //! - [`schema`]: the tables.
 //! - [`encode`]: rows become Parquet bytes and a [`TableFile`].
 //! - [`commit`]: the tables follow the journal, each entry exactly once.
@@ -30,6 +30,6 @@ pub use commit::{CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, Load
 pub use encode::{EncodeOptions, EncodedFile, RawRecord, TableFile};
 pub use error::{LakeError, Remedy};
 pub use journal::{Journal, MemoryJournal, PutOutcome, SqliteJournal};
-pub use lock::LakeLock;
+pub use lock::{CommitterLock, FileCommitterLock, LakeLock, SoleCommitter};
 pub use schema::{Partition, Table};
 pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

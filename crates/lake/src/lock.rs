@@ -1,8 +1,12 @@
+//! Who may use a lake, and who of many commits.
+//!
 //! A local lake belongs to one process at a time. The operating system lets go of the lock when that process ends, however it ends.
 
+use async_trait::async_trait;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The lock file's name within the lake.
 pub const LOCK_FILE: &str = ".lock";
@@ -76,6 +80,74 @@ impl Drop for LakeLock {
     }
 }
 
+/// Who of many workers brings the tables up to the journals. It saves conflicts and nothing else: each commit checks and swaps on
+/// the same metadata, so two committers at once do no harm, and no clock needs to be trusted.
+#[async_trait]
+pub trait CommitterLock: Send + Sync {
+    /// Takes the lock, or keeps it; tells whether the caller has it. To be called before every round of commits, so that a lock
+    /// that expires is renewed by use.
+    ///
+    /// # Errors
+    /// The lock cannot be reached; who has it is then unknown.
+    async fn hold(&self) -> Result<bool, LockError>;
+    /// Lets go of the lock, if the caller has it, so that another need not wait until it expires.
+    async fn release(&self);
+}
+
+/// The lock of a local lake's committer: a file that the operating system unlocks when its holder ends.
+#[derive(Debug)]
+pub struct FileCommitterLock {
+    path: PathBuf,
+    held: Mutex<Option<File>>,
+}
+
+/// The committer's lock file within the lake.
+pub const COMMITTER_LOCK_FILE: &str = ".committer.lock";
+
+impl FileCommitterLock {
+    /// The lock of the lake in a directory, not yet taken.
+    pub fn new(lake: impl AsRef<Path>) -> FileCommitterLock {
+        FileCommitterLock { path: lake.as_ref().join(COMMITTER_LOCK_FILE), held: Mutex::new(None) }
+    }
+}
+
+#[async_trait]
+impl CommitterLock for FileCommitterLock {
+    async fn hold(&self) -> Result<bool, LockError> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            return Ok(true);
+        }
+        let failed = |e: io::Error| LockError::Failed { lake: self.path.display().to_string(), cause: e.to_string() };
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&self.path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {
+                *held = Some(file);
+                Ok(true)
+            }
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(e)) => Err(failed(e)),
+        }
+    }
+
+    async fn release(&self) {
+        // Closing the file unlocks it.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// For a lake that only one process can use: nobody else commits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SoleCommitter;
+
+#[async_trait]
+impl CommitterLock for SoleCommitter {
+    async fn hold(&self) -> Result<bool, LockError> {
+        Ok(true)
+    }
+    async fn release(&self) {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +160,19 @@ mod tests {
         assert!(refusal.contains(&format!("process {} (authpulse consume)", std::process::id())), "{refusal}");
         drop(held);
         LakeLock::acquire(lake.path(), "authpulse backfill").unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_of_two_commits_until_it_lets_go() {
+        let lake = tempfile::tempdir().unwrap();
+        let (one, two) = (FileCommitterLock::new(lake.path()), FileCommitterLock::new(lake.path()));
+        assert_eq!(
+            (one.hold().await.unwrap(), two.hold().await.unwrap(), one.hold().await.unwrap()),
+            (true, false, true)
+        );
+        one.release().await;
+        assert_eq!((two.hold().await.unwrap(), one.hold().await.unwrap()), (true, false));
+        drop(two);
+        assert!(one.hold().await.unwrap());
     }
 }

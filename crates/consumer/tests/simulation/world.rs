@@ -186,6 +186,7 @@ impl World {
             lake: Arc::new(Lake::new(store.clone(), catalog).with_ids(ids.clone())),
             store,
             journal,
+            committer: Arc::new(authpulse_lake::SoleCommitter),
             clock: clock.clone(),
             ids,
             work: Arc::new(Inline),

@@ -74,6 +74,7 @@ impl SmallLake {
             lake: Arc::new(Lake::new(store.clone(), catalog.clone())),
             store,
             journal,
+            committer: Arc::new(authpulse_lake::SoleCommitter),
             clock: clock.clone(),
             ids: Arc::new(CountingIds(AtomicU64::new(1))),
             work: Arc::new(InPlace),
