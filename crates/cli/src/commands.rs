@@ -1,7 +1,7 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
-use crate::lake::{Access, crash_probe, local_stream, open, options, read_config};
+use crate::lake::{Access, crash_probe, fleet, local_stream, open, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result};
@@ -83,7 +83,7 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
     // First of all: from now on a signal asks for an orderly end, whatever is under way.
     let stop = stop_signal(args.with_parent)?;
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake, &config, Access::Write("authpulse consume"))?;
+    let lake = open(&args.lake, &config, Access::Share("authpulse consume"))?;
     let dir = local_stream(&args.stream)?;
     let stream: Arc<dyn Stream> = Arc::new(LocalStream::open(&dir)?);
     let mode = match (args.until_caught_up, args.seal) {
@@ -94,7 +94,8 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
     let options = options(&config);
     let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
     let registry = service.registry().clone();
-    let ended = run_service(service, &lake.env, &options, stop).await?;
+    let fleet = fleet(&dir, &lake.env, &options)?;
+    let ended = run_service(service, &lake.env, &options, fleet, stop).await?;
     for (shard, view) in registry.leaves() {
         let watermark = view.watermark.map_or("none".to_owned(), format_rfc3339);
         match view.sealed {

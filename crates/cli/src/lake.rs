@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::config::{Config, Decisions};
-use authpulse_consumer::env::{Probe, RandomIds, SystemClock, TokioWork};
+use authpulse_consumer::env::{Ids, Probe, RandomIds, SystemClock, TokioWork};
 use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
 use authpulse_consumer::{Env, Options};
 use authpulse_lake::{FileCommitterLock, Lake, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
+use authpulse_lease::{Fleet, LocalLeases};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,6 +45,8 @@ fn sink(config: &Config) -> Result<Arc<dyn DecisionSink>> {
 pub enum Access {
     /// It writes: makes the lake if it is missing and refuses one that another process has.
     Write(&'static str),
+    /// It writes beside others that do the same: as above, but refuses only one that another process has alone.
+    Share(&'static str),
     /// It only reads a lake that must exist.
     Read,
 }
@@ -65,6 +68,10 @@ pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
         Access::Write(command) => {
             make_lake_directory(dir)?;
             Some(LakeLock::acquire(dir, command)?)
+        }
+        Access::Share(command) => {
+            make_lake_directory(dir)?;
+            Some(LakeLock::share(dir, command)?)
         }
         Access::Read => {
             check_marker(dir, false)?;
@@ -177,6 +184,18 @@ pub fn local_stream(text: &str) -> Result<PathBuf> {
         Some(("local", dir)) if !dir.is_empty() => Ok(PathBuf::from(dir)),
         _ => bail!("'{text}' is not a stream such as local:DIR"),
     }
+}
+
+/// This worker's part in the leases of a local stream's shards, for one lake.
+///
+/// # Errors
+/// The leases beside the stream cannot be read or written.
+pub fn fleet(stream: &Path, lake: &Env, options: &Options) -> Result<Fleet> {
+    // Leases are for one application of the stream, and a lake has one consumer of a stream, of however many workers.
+    let application = lake.store.uri("");
+    let worker = RandomIds.commit_id();
+    let leases = LocalLeases::open(stream, &application, &worker)?;
+    Ok(Fleet::new(Arc::new(leases), worker, options.leases))
 }
 
 /// The options of a command.

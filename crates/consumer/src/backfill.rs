@@ -93,7 +93,7 @@ async fn prepare_with(
         refuse_others_files(tail, &files, completed)?;
         refuse_late_beginning(tail, &request.files, &options)?;
     }
-    registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]));
+    registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
     let opened = match tail {
         Some(tail) => open_existing(env, &options, &registry, tail).await?,
         None => open_new(env, &options, &key, Source::File, HashRange::FULL, Vec::new()).await?,

@@ -4,16 +4,18 @@ use crate::backfill::{BackfillRun, mark_complete};
 use crate::committer::commit_all;
 use crate::env::{Clock, Env};
 use crate::error::{ConsumerError, Result};
+use crate::lease_keeper::{LeaseKeeper, Parting};
 use crate::options::Options;
 use crate::service::Service;
 use crate::worker::{Progress, Worker};
+use authpulse_event::ShardId;
+use authpulse_lease::{Fleet, Holdings};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How often the service looks for new shards.
-const REFRESH: Duration = Duration::from_secs(1);
 /// How long the last commit at the end may be tried again.
 const LAST_COMMIT_ATTEMPTS: u32 = 10;
 
@@ -30,6 +32,15 @@ fn duration(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
+/// How a worker came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parted {
+    /// It has nothing more to do.
+    Done,
+    /// It was told to stop, and stored what it had.
+    Stopped,
+}
+
 /// Steps a worker until it is done or told to stop.
 async fn drive(
     mut worker: Worker,
@@ -37,11 +48,11 @@ async fn drive(
     poll: Duration,
     mut stop: watch::Receiver<bool>,
     mut changes: watch::Receiver<u64>,
-) -> (Worker, Result<()>) {
+) -> (Worker, Result<Parted>) {
     loop {
         if *stop.borrow() {
             let stopped = worker.stop().await;
-            return (worker, stopped);
+            return (worker, stopped.map(|()| Parted::Stopped));
         }
         match worker.step().await {
             Ok(Progress::Worked) => tokio::task::yield_now().await,
@@ -52,7 +63,7 @@ async fn drive(
                     _ = stop.changed() => {}
                 }
             }
-            Ok(Progress::Done) => return (worker, Ok(())),
+            Ok(Progress::Done) => return (worker, Ok(Parted::Done)),
             Err(error) => return (worker, Err(error)),
         }
     }
@@ -122,67 +133,168 @@ pub async fn run_service(
     mut service: Service,
     env: &Env,
     options: &Options,
+    fleet: Fleet,
     stop: watch::Receiver<bool>,
 ) -> Result<Ended> {
     let committer = Committer::start(env, options);
-    let outcome = run_workers(&mut service, env, options, stop).await;
+    let leases = LeaseKeeper::start(env, fleet, service.wanted_leases());
+    let outcome = run_workers(&mut service, env, options, &leases, stop).await;
+    // The entries are stored: others can go on with the shards while the tables follow.
+    leases.finish().await;
     let committed = committer.finish(env).await;
     let ended = outcome?;
     committed?;
     Ok(ended)
 }
 
+/// How often a worker may lose a shard to another that has no lease for it, before it gives up.
+const FENCED_MAX: u32 = 5;
+
+/// The workers of a service and what is to become of them.
+struct Crew {
+    tasks: JoinSet<(Worker, Result<Parted>)>,
+    /// Tells a shard's worker to stop.
+    stops: HashMap<ShardId, watch::Sender<bool>>,
+    /// Workers that stop because their lease goes, or went, to another.
+    leaving: HashSet<ShardId>,
+    done: Vec<Worker>,
+    fenced: HashMap<ShardId, u32>,
+    failure: Option<ConsumerError>,
+}
+
+impl Crew {
+    fn stop_all(&self) {
+        for stop in self.stops.values() {
+            stop.send_replace(true);
+        }
+    }
+
+    /// Stops the workers whose leases others ask for or have.
+    fn part_with(&mut self, holdings: &Holdings, leases: &LeaseKeeper) {
+        for (key, stop) in &self.stops {
+            if holdings.asked_for.contains(key.as_str()) || !holdings.held.contains(key.as_str()) {
+                self.leaving.insert(key.clone());
+                stop.send_replace(true);
+            }
+        }
+        for key in &holdings.asked_for {
+            if !self.stops.contains_key(&ShardId::new(key)) {
+                leases.tell(Parting::HandOver(key.clone()));
+            }
+        }
+    }
+
+    fn joined(
+        &mut self,
+        joined: std::result::Result<(Worker, Result<Parted>), tokio::task::JoinError>,
+        service: &mut Service,
+        leases: &LeaseKeeper,
+    ) {
+        let (worker, outcome) = match joined {
+            Ok(joined) => joined,
+            Err(error) => {
+                let words = format!("a worker ended by a bug in this program: {error}");
+                self.failure.get_or_insert(ConsumerError::Refused(words));
+                return;
+            }
+        };
+        let key = worker.key().clone();
+        self.stops.remove(&key);
+        let left = self.leaving.remove(&key);
+        match outcome {
+            Ok(Parted::Stopped) if left => {
+                tracing::info!(shard = %key, position = %worker.position(), "handing the shard over");
+                service.restart(&key);
+                leases.tell(Parting::HandOver(key.to_string()));
+            }
+            Ok(_) => {
+                tracing::info!(shard = %key, position = %worker.position(), "done with shard");
+                if worker.last_entry().end {
+                    leases.tell(Parting::End(key.to_string()));
+                }
+                self.done.push(worker);
+            }
+            Err(error @ ConsumerError::Panicked { .. }) => {
+                tracing::error!(%error, "rebuilding the shard and trying the record again");
+                service.restart(&key);
+            }
+            Err(error @ ConsumerError::Fenced { .. }) => {
+                service.restart(&key);
+                self.lost(&key, error, leases);
+            }
+            Err(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+}
+
 async fn run_workers(
     service: &mut Service,
     env: &Env,
     options: &Options,
+    leases: &LeaseKeeper,
     stop: watch::Receiver<bool>,
 ) -> Result<Ended> {
-    // Workers listen to a channel of their own, so that the failure of one can stop the others.
-    let (halt, halted) = watch::channel(false);
     let mut outside = stop.clone();
-    let mut tasks = JoinSet::new();
-    let mut done = Vec::new();
-    let mut failure = None;
+    let mut holdings_changed = leases.holdings.clone();
+    let mut stopping = false;
+    let mut crew = Crew {
+        tasks: JoinSet::new(),
+        stops: HashMap::new(),
+        leaving: HashSet::new(),
+        done: Vec::new(),
+        fenced: HashMap::new(),
+        failure: None,
+    };
+    let mut refreshed_at = env.clock.ticks();
     loop {
-        let stopping = *halted.borrow();
-        if !stopping {
-            for worker in service.start_ready().await? {
-                tracing::info!(shard = %worker.key(), position = %worker.position(), "working on shard");
-                let changes = service.registry().changes();
-                tasks.spawn(drive(worker, env.clock.clone(), duration(options.poll_interval), halted.clone(), changes));
+        if (crew.failure.is_some() || *outside.borrow_and_update()) && !stopping {
+            stopping = true;
+        }
+        let holdings = holdings_changed.borrow_and_update().clone();
+        if stopping {
+            crew.stop_all();
+        } else {
+            crew.part_with(&holdings, leases);
+            let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
+            match service.start_ready(&ready).await {
+                Ok(workers) => crew.start(workers, service, env, options),
+                // Another took the shard over while this worker was about to.
+                Err(error @ ConsumerError::Fenced { .. }) => {
+                    if let ConsumerError::Fenced { shard, .. } = &error {
+                        crew.lost(&shard.clone(), error, leases);
+                    }
+                }
+                Err(error) => {
+                    crew.failure.get_or_insert(error);
+                    continue;
+                }
             }
         }
-        if tasks.is_empty() {
+        if crew.tasks.is_empty() && (stopping || service.is_complete(&holdings.others)) {
             break;
         }
         tokio::select! {
-            joined = tasks.join_next() => match joined {
-                Some(Ok((worker, Ok(())))) => {
-                    tracing::info!(shard = %worker.key(), position = %worker.position(), "done with shard");
-                    done.push(worker);
-                }
-                Some(Ok((worker, Err(error @ ConsumerError::Panicked { .. })))) => {
-                    tracing::error!(%error, "rebuilding the shard and trying the record again");
-                    service.restart(worker.key());
-                }
-                Some(Ok((_, Err(error)))) => {
-                    failure.get_or_insert(error);
-                    let _ = halt.send(true);
-                }
-                Some(Err(error)) => {
-                    failure.get_or_insert(ConsumerError::Refused(format!("a worker ended by a bug in this program: {error}")));
-                    let _ = halt.send(true);
-                }
-                None => {}
-            },
-            () = env.clock.sleep(REFRESH) => service.refresh().await?,
-            _ = outside.changed(), if !stopping => {
-                let _ = halt.send(true);
+            Some(joined) = crew.tasks.join_next() => crew.joined(joined, service, leases),
+            () = env.clock.sleep(duration(options.follow_interval)) => {}
+            _ = holdings_changed.changed() => {}
+            _ = outside.changed(), if !stopping => {}
+        }
+        let now = env.clock.ticks();
+        if !stopping && now - refreshed_at >= options.follow_interval {
+            refreshed_at = now;
+            let news = async {
+                service.refresh().await?;
+                service.follow(&holdings.held).await
+            };
+            if let Err(error) = news.await {
+                crew.failure.get_or_insert(error);
             }
+            leases.want(service.wanted_leases());
         }
     }
-    if let Some(error) = failure {
+    if let Some(error) = crew.failure {
         return Err(error);
     }
     if *stop.borrow() {
@@ -191,13 +303,37 @@ async fn run_workers(
     // Whoever reached its goal first may have left scores open that the others' shares allow now.
     loop {
         let mut changed = false;
-        for worker in &mut done {
+        for worker in &mut crew.done {
             if worker.reached_goal_open() {
                 changed |= worker.store_what_became_ready().await?;
             }
         }
         if !changed {
             return Ok(Ended::Complete);
+        }
+    }
+}
+
+impl Crew {
+    /// Another worker has the shard: what was not stored here never happened.
+    fn lost(&mut self, key: &ShardId, error: ConsumerError, leases: &LeaseKeeper) {
+        let times = self.fenced.entry(key.clone()).or_default();
+        *times += 1;
+        if *times >= FENCED_MAX {
+            self.failure.get_or_insert(error);
+            return;
+        }
+        tracing::warn!(%error, "another worker has the shard; what was not stored here is dropped");
+        leases.tell(Parting::Forget(key.to_string()));
+    }
+
+    fn start(&mut self, workers: Vec<Worker>, service: &Service, env: &Env, options: &Options) {
+        for worker in workers {
+            tracing::info!(shard = %worker.key(), position = %worker.position(), "working on shard");
+            let (stop, stopped) = watch::channel(false);
+            self.stops.insert(worker.key().clone(), stop);
+            let changes = service.registry().changes();
+            self.tasks.spawn(drive(worker, env.clock.clone(), duration(options.poll_interval), stopped, changes));
         }
     }
 }

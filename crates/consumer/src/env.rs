@@ -6,14 +6,16 @@ use async_trait::async_trait;
 use authpulse_event::Micros;
 use authpulse_lake::{CommitterLock, Journal, Lake, ObjectStore};
 use futures::future::BoxFuture;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time for arrival of files, ages and intervals. Event time never comes from here.
 #[async_trait]
 pub trait Clock: Send + Sync {
     /// Now, in microseconds since 1970.
     fn now(&self) -> Micros;
+    /// Microseconds since some instant, never going back: for leases, whose expiry no correction of the clock may decide.
+    fn ticks(&self) -> i64;
     /// Returns after this long, or sooner.
     async fn sleep(&self, duration: Duration);
 }
@@ -86,6 +88,10 @@ impl Clock for SystemClock {
     fn now(&self) -> Micros {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+    }
+    fn ticks(&self) -> i64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        i64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(i64::MAX)
     }
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;

@@ -12,6 +12,7 @@ pub mod drive;
 pub mod env;
 pub mod error;
 pub mod input;
+mod lease_keeper;
 pub mod log;
 pub mod open;
 pub mod options;

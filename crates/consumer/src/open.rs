@@ -33,23 +33,36 @@ pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
     let registry = Arc::new(Registry::new(options.engine.time.lookback_days));
     let mut tails = BTreeMap::new();
     for shard in env.journal.shards().await? {
-        let mut from = 1;
-        loop {
-            let entries = env.journal.list(&shard, from, ENTRIES_AT_ONCE).await?;
-            let Some((last, _)) = entries.last() else { break };
-            from = last + 1;
-            for (n, body) in entries {
-                let entry = Entry::decode(&shard, n, &body)?;
-                let side = if entry.takes_over { Side::default() } else { read_side(env, &entry).await? };
-                registry.stored(&entry, &side)?;
-                tails.insert(shard.clone(), entry);
-            }
+        follow_shard(env, &registry, &shard).await?;
+        if let Some(view) = registry.view(&shard)
+            && let Some(tail) = read_entry(env, &shard, view.last).await?
+        {
+            tails.insert(shard, tail);
         }
     }
     if let Some(tail) = tails.values().next() {
         check_settings(&tail.time_rules, &options.engine)?;
     }
     Ok(Opened { registry, tails })
+}
+
+/// Takes what a shard's owners have stored since the registry last heard of it.
+///
+/// # Errors
+/// An entry cannot be read.
+pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
+    loop {
+        let known = registry.view(shard).map_or(0, |view| view.last);
+        let entries = env.journal.list(shard, known + 1, ENTRIES_AT_ONCE).await?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for (n, body) in entries {
+            let entry = Entry::decode(shard, n, &body)?;
+            let side = if entry.takes_over { Side::default() } else { read_side(env, &entry).await? };
+            registry.stored(&entry, &side)?;
+        }
+    }
 }
 
 /// Refuses settings under which new rows could not be compared with those in the lake.
@@ -142,14 +155,8 @@ pub async fn open_existing(env: &Env, options: &Options, registry: &Registry, ta
             finish_raw(env, &entry).await?;
         }
     }
-    // What the former owner stored since the registry was filled.
-    let known = registry.view(&key).map_or(0, |view| view.last);
-    for n in known + 1..=last.n {
-        if let Some(entry) = read_entry(env, &key, n).await? {
-            let side = if entry.takes_over { Side::default() } else { read_side(env, &entry).await? };
-            registry.stored(&entry, &side)?;
-        }
-    }
+    // What the former owner stored since the registry was filled, and the entry that fences it.
+    follow_shard(env, registry, &key).await?;
     let shard = restore(env, &options.engine, &last, last.hash_range()?).await?;
     Ok(OpenedShard { last, shard, inherits: Vec::new() })
 }

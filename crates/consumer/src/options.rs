@@ -4,6 +4,7 @@ use authpulse_engine::Settings;
 use authpulse_event::Micros;
 use authpulse_event::time::SECOND;
 use authpulse_lake::EncodeOptions;
+use authpulse_lease::LeaseSettings;
 
 /// All options of a consumer.
 #[derive(Clone, Debug)]
@@ -34,6 +35,10 @@ pub struct Options {
     pub idle_after: Micros,
     /// How often a shard at its tip is read again.
     pub poll_interval: Micros,
+    /// How often this worker looks what others have stored, for shares and seals.
+    pub follow_interval: Micros,
+    /// How shards are shared with other workers.
+    pub leases: LeaseSettings,
     /// Whether records are kept in the raw zone.
     pub raw: bool,
     /// How files are cut.
@@ -56,6 +61,8 @@ impl Default for Options {
             snapshot_piece_bytes: 16 << 20,
             idle_after: 60 * SECOND,
             poll_interval: SECOND / 20,
+            follow_interval: SECOND,
+            leases: LeaseSettings::default(),
             raw: true,
             encode: EncodeOptions::default(),
         }

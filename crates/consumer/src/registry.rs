@@ -5,7 +5,7 @@
 use crate::error::Result;
 use authpulse_engine::rows::DayRow;
 use authpulse_engine::{Board, Share};
-use authpulse_event::{Day, HashRange, Micros, ShardId};
+use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
 use authpulse_lake::entry::{Entry, EntryError, Side, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,8 @@ pub struct ShardView {
     pub inherited: Vec<ShardId>,
     /// Number of its last entry.
     pub last: u64,
+    /// The position after its last record.
+    pub position: Position,
     /// Its watermark.
     pub watermark: Option<Micros>,
     /// Newest event time accepted.
@@ -52,6 +54,8 @@ struct Inner {
     wanted: BTreeMap<ShardId, Day>,
     /// What the input looks like from outside: each shard with its children.
     topology: BTreeMap<ShardId, Vec<ShardId>>,
+    /// Whether the topology is the last one: no shard can be split or merged any more.
+    complete: bool,
 }
 
 /// See the module.
@@ -85,6 +89,7 @@ impl Registry {
         let damaged =
             |cause: String| EntryError::Damaged { what: format!("entry {} of shard {}", entry.n, entry.shard), cause };
         let range = entry.hash_range()?;
+        let position = entry.position()?;
         let shares = |stored: &[authpulse_lake::entry::StoredShare]| -> std::result::Result<Vec<Share>, EntryError> {
             stored.iter().map(|s| s.to_share().map_err(damaged)).collect()
         };
@@ -120,6 +125,7 @@ impl Registry {
             range,
             inherited: inner.shards.get(&key).map_or(inherited, |view| view.inherited.clone()),
             last: entry.n,
+            position,
             watermark: entry.watermark,
             newest_accepted: entry.newest_accepted,
             read_to_end: entry.read_to_end,
@@ -171,15 +177,24 @@ impl Registry {
             .collect()
     }
 
-    /// Says which shards the input has, and which children each of them has.
-    pub fn set_topology(&self, topology: BTreeMap<ShardId, Vec<ShardId>>) {
-        self.lock().0.topology = topology;
+    /// Says which shards the input has, which children each of them has, and whether that can change no more.
+    pub fn set_topology(&self, topology: BTreeMap<ShardId, Vec<ShardId>>, complete: bool) {
+        let mut guard = self.lock();
+        (guard.0.topology, guard.0.complete) = (topology, complete);
+        drop(guard);
         self.changed.send_modify(|n| *n += 1);
     }
 
     /// The children of a shard of the input.
     pub fn children(&self, shard: &ShardId) -> Vec<ShardId> {
         self.lock().0.topology.get(shard).cloned().unwrap_or_default()
+    }
+
+    /// Whether it is known what follows a shard that was read to its end: its children, or nothing. A shard may end by a split
+    /// that nobody here has heard of yet; to seal it then would make its heirs' events late.
+    pub fn knows_what_follows(&self, shard: &ShardId) -> bool {
+        let guard = self.lock();
+        guard.0.complete || guard.0.topology.get(shard).is_some_and(|children| !children.is_empty())
     }
 
     /// The parents of a shard of the input.

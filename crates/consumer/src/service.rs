@@ -4,12 +4,12 @@ use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use crate::input::Input;
 use crate::log::read_tail;
-use crate::open::{Opened, open_existing, open_lake, open_new};
+use crate::open::{Opened, follow_shard, open_existing, open_lake, open_new};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Registry, ShardView};
 use crate::worker::{Goal, Start, Worker};
-use authpulse_event::{Position, ShardId};
+use authpulse_event::{Day, Position, ShardId};
 use authpulse_lake::entry::{Entry, Inherited, Source};
 use authpulse_stream::{ShardDescription, Stream, StreamDescription};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,8 +37,10 @@ pub struct Service {
     poison: Arc<Poison>,
     shards: Vec<ShardDescription>,
     tips: BTreeMap<ShardId, Position>,
-    /// Shards that have a worker, or had one that is done.
+    /// Shards that have a worker here, or had one that is done.
     started: BTreeSet<ShardId>,
+    /// Where the shards of a closed stream end.
+    ends: BTreeMap<ShardId, Position>,
 }
 
 impl Service {
@@ -69,10 +71,11 @@ impl Service {
             shards,
             tips,
             started: BTreeSet::new(),
+            ends: BTreeMap::new(),
         };
         service.publish_topology();
         service.refuse_other_open_stream()?;
-        service.skip_what_is_sealed().await?;
+        service.find_ends().await?;
         Ok(service)
     }
 
@@ -110,11 +113,71 @@ impl Service {
     /// The stream cannot be read.
     pub async fn refresh(&mut self) -> Result<()> {
         if self.mode == Mode::Run {
-            self.description = self.stream.describe().await?;
+            let description = self.stream.describe().await?;
             let shards = self.stream.shards().await?;
-            if shards != self.shards {
-                self.shards = shards;
+            if shards != self.shards || description != self.description {
+                (self.shards, self.description) = (shards, description);
                 self.publish_topology();
+            }
+            self.find_ends().await?;
+        }
+        Ok(())
+    }
+
+    /// Learns what other workers have stored: shares, watermarks, ends.
+    ///
+    /// # Errors
+    /// A journal cannot be read.
+    pub async fn follow(&self, held: &BTreeSet<String>) -> Result<()> {
+        for shard in self.env.journal.shards().await? {
+            // One's own workers report what they store.
+            if !held.contains(shard.as_str()) {
+                follow_shard(&self.env, &self.registry, &shard).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The leases of the shards that somebody has to work on now.
+    pub fn wanted_leases(&self) -> BTreeSet<String> {
+        let wanted = self.shards.iter().filter(|shard| {
+            let key = self.key(&shard.id);
+            !self.is_finished(shard) && (self.registry.view(&key).is_some() || self.may_begin(shard))
+        });
+        wanted.map(|shard| self.key(&shard.id).to_string()).collect()
+    }
+
+    /// Whether a shard needs no worker any more, here or elsewhere.
+    fn is_finished(&self, shard: &ShardDescription) -> bool {
+        let Some(view) = self.registry.view(&self.key(&shard.id)) else { return false };
+        if view.end {
+            return true;
+        }
+        // A seal that is not the one of the newest day was made before more came in elsewhere: it is made anew.
+        let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
+        let end = self.ends.get(&shard.id);
+        end.is_some_and(|end| view.position >= *end && view.sealed.is_some() && (seal.is_none() || view.sealed >= seal))
+    }
+
+    /// Whether nothing is left to do: every shard is done here, or elsewhere. `others` are the leases of other living workers.
+    pub fn is_complete(&self, others: &BTreeSet<String>) -> bool {
+        self.shards.iter().all(|shard| {
+            let key = self.key(&shard.id);
+            let reached = || match (self.mode, self.tips.get(&shard.id), self.registry.view(&key)) {
+                (Mode::UntilCaughtUp, Some(tip), Some(view)) => view.position >= *tip && others.contains(key.as_str()),
+                _ => false,
+            };
+            self.started.contains(&shard.id) || self.is_finished(shard) || reached()
+        })
+    }
+
+    /// Of a closed stream, where its shards end.
+    async fn find_ends(&mut self) -> Result<()> {
+        if self.description.closed {
+            for shard in &self.shards {
+                if !self.ends.contains_key(&shard.id) {
+                    self.ends.insert(shard.id.clone(), self.stream.tip(&shard.id).await?);
+                }
             }
         }
         Ok(())
@@ -131,7 +194,8 @@ impl Service {
                 }
             }
         }
-        self.registry.set_topology(topology);
+        // The description was read first: a stream that was closed then has no shard that is not among these.
+        self.registry.set_topology(topology, self.description.closed);
     }
 
     fn refuse_other_open_stream(&self) -> Result<()> {
@@ -149,32 +213,17 @@ impl Service {
         Ok(())
     }
 
-    /// A closed stream that is sealed whole needs no worker, and no entry that says so once more.
-    async fn skip_what_is_sealed(&mut self) -> Result<()> {
-        if !self.description.closed || !self.registry.all_leaves(|_, view| view.sealed.is_some()) {
-            return Ok(());
-        }
-        for shard in &self.shards {
-            let Some(tail) = read_tail(&self.env, &self.key(&shard.id)).await? else { return Ok(()) };
-            if tail.position()? < self.stream.tip(&shard.id).await? {
-                return Ok(());
-            }
-        }
-        self.started.extend(self.shards.iter().map(|s| s.id.clone()));
-        Ok(())
-    }
-
-    /// Opens the shards that can be worked on now and have no worker yet.
+    /// Opens the shards among those leased that can be worked on now and have no worker here yet.
     ///
     /// # Errors
     /// A shard cannot be taken over or rebuilt.
-    pub async fn start_ready(&mut self) -> Result<Vec<Worker>> {
+    pub async fn start_ready(&mut self, held: &BTreeSet<String>) -> Result<Vec<Worker>> {
         let mut workers = Vec::new();
         for shard in self.shards.clone() {
-            if self.started.contains(&shard.id) {
+            let key = self.key(&shard.id);
+            if self.started.contains(&shard.id) || !held.contains(key.as_str()) || self.is_finished(&shard) {
                 continue;
             }
-            let key = self.key(&shard.id);
             let opened = match read_tail(&self.env, &key).await? {
                 Some(tail) if tail.end => {
                     self.started.insert(shard.id);
@@ -218,9 +267,10 @@ impl Service {
         self.started.retain(|shard| journal_key(description, shard) != *key);
     }
 
-    /// Whether every shard is started, so that nothing is left once all workers are done.
-    pub fn all_started(&self) -> bool {
-        self.shards.iter().all(|shard| self.started.contains(&shard.id))
+    /// Whether a shard without entries can be worked on.
+    fn may_begin(&self, shard: &ShardDescription) -> bool {
+        let mut known = shard.parents.iter().filter(|parent| self.shards.iter().any(|s| s.id == **parent));
+        known.all(|parent| self.registry.view(&self.key(parent)).is_some_and(|view| view.end))
     }
 
     /// Whom a shard without entries inherits from; `None` while it cannot start.

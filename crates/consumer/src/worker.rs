@@ -285,7 +285,8 @@ impl Worker {
         if !matches!(self.batch, Batch::Empty) {
             return Ok(Progress::Worked);
         }
-        if self.found.at_end {
+        let sealing = matches!(self.goal, Goal::SealAt(_));
+        if self.found.at_end && (sealing || self.registry.knows_what_follows(&self.key)) {
             return self.reach_end().await;
         }
         // Records that retention removed are never reached: a tip with nothing behind it counts as well.

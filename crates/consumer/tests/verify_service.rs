@@ -110,7 +110,7 @@ impl Run {
         for step in 0..steps {
             if step % 8 == 0 {
                 service.refresh().await.unwrap();
-                workers.extend(service.start_ready().await.unwrap());
+                workers.extend(service.start_ready(&service.wanted_leases()).await.unwrap());
             }
             if workers.is_empty() {
                 return;

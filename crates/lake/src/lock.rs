@@ -1,6 +1,7 @@
 //! Who may use a lake, and who of many commits.
 //!
-//! A local lake belongs to one process at a time. The operating system lets go of the lock when that process ends, however it ends.
+//! A local lake belongs to one process, or to workers that share it. The operating system lets go of a lock when its process ends,
+//! however it ends.
 
 use async_trait::async_trait;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -32,7 +33,7 @@ pub enum LockError {
     },
 }
 
-/// Exclusive ownership of a local lake, for as long as the value lives.
+/// Ownership of a local lake, alone or with others, for as long as the value lives.
 #[derive(Debug)]
 pub struct LakeLock {
     file: File,
@@ -44,14 +45,25 @@ impl LakeLock {
     /// # Errors
     /// Another process holds it, or the file system refuses.
     pub fn acquire(lake: impl AsRef<Path>, command: &str) -> Result<LakeLock, LockError> {
-        let lake = lake.as_ref();
+        LakeLock::take(lake.as_ref(), command, false)
+    }
+
+    /// Takes a part in the lake, at once or not at all, beside others that do the same; nobody then has it alone.
+    ///
+    /// # Errors
+    /// As for [`LakeLock::acquire`].
+    pub fn share(lake: impl AsRef<Path>, command: &str) -> Result<LakeLock, LockError> {
+        LakeLock::take(lake.as_ref(), command, true)
+    }
+
+    fn take(lake: &Path, command: &str, shared: bool) -> Result<LakeLock, LockError> {
         let shown = lake.display().to_string();
         let failed = |e: io::Error| LockError::Failed { lake: shown.clone(), cause: e.to_string() };
         std::fs::create_dir_all(lake).map_err(failed)?;
         let path = lake.join(LOCK_FILE);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        match file.try_lock() {
+        match if shared { file.try_lock_shared() } else { file.try_lock() } {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -74,8 +86,7 @@ impl LakeLock {
 
 impl Drop for LakeLock {
     fn drop(&mut self) {
-        // The name goes before the lock does; both go with the process in any case.
-        let _ = self.file.set_len(0);
+        // The name may stay: it is read only where somebody has the lock, and whoever takes it writes its own.
         let _ = self.file.unlock();
     }
 }
@@ -160,6 +171,21 @@ mod tests {
         assert!(refusal.contains(&format!("process {} (authpulse consume)", std::process::id())), "{refusal}");
         drop(held);
         LakeLock::acquire(lake.path(), "authpulse backfill").unwrap();
+    }
+
+    #[test]
+    fn those_who_share_keep_out_who_wants_it_alone() {
+        let lake = tempfile::tempdir().unwrap();
+        let one = LakeLock::share(lake.path(), "authpulse consume").unwrap();
+        let two = LakeLock::share(lake.path(), "authpulse consume").unwrap();
+        drop(one);
+        let refusal = LakeLock::acquire(lake.path(), "authpulse backfill").unwrap_err().to_string();
+        assert!(refusal.contains("(authpulse consume)"), "{refusal}");
+        drop(two);
+        let alone = LakeLock::acquire(lake.path(), "authpulse backfill").unwrap();
+        let refusal = LakeLock::share(lake.path(), "authpulse consume").unwrap_err().to_string();
+        assert!(refusal.contains("(authpulse backfill)"), "{refusal}");
+        drop(alone);
     }
 
     #[tokio::test]

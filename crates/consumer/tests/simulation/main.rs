@@ -1,5 +1,5 @@
-//! One seed simulates the whole pipe: a stream that is split and merged, processes that crash, hang and come back as zombies,
-//! answers that get lost, quiet times, a clock that jumps. The code under it is the shipped one; the lake must in the end equal
+//! One seed simulates the whole pipe: a stream that is split and merged, workers that share it by leases, processes that crash,
+//! hang and come back as zombies, answers that get lost, quiet times, a clock that jumps. The code under it is the shipped one; the lake must in the end equal
 //! the dumb evaluator's rows.
 //!
 //! `AUTHPULSE_SEEDS=N` runs N seeds, `AUTHPULSE_SEED=S` that one alone.
@@ -17,6 +17,7 @@ use authpulse_consumer::{ConsumerError, Options};
 use authpulse_event::HashRange;
 use authpulse_event::time::{HOUR, SECOND};
 use authpulse_lake::LakeError;
+use authpulse_lease::{Fleet, LeaseSettings};
 use authpulse_stream::{Stream, StreamWriter};
 use futures::executor::block_on;
 use rng::Rng;
@@ -28,10 +29,14 @@ use world::{Sabotage, World};
 /// Steps without any progress after which a run counts as stuck.
 const STUCK_AFTER: u32 = 2_000;
 
+/// Processes that work side by side, at most.
+const PROCESSES_MAX: u64 = 3;
+
 struct Process {
     id: usize,
     service: Service,
     workers: Vec<Worker>,
+    fleet: Fleet,
 }
 
 /// What a run was.
@@ -40,6 +45,8 @@ struct Run {
     trace: u64,
     rows: usize,
     crashes: u64,
+    handed_over: u64,
+    fenced: u64,
     struck: BTreeMap<(String, &'static str), u64>,
     seen: BTreeSet<String>,
 }
@@ -67,6 +74,8 @@ struct Simulation {
     options: Arc<Options>,
     processes: usize,
     crashes: u64,
+    handed_over: u64,
+    fenced: u64,
 }
 
 impl Simulation {
@@ -82,7 +91,9 @@ impl Simulation {
                 if self.world.sabotage == Sabotage::Shares {
                     service.registry().with_board(|board| board.seal(HashRange::FULL, None, None));
                 }
-                Some(Process { id, service, workers: Vec::new() })
+                let settings = LeaseSettings { hand_over_within: 15 * SECOND, ..LeaseSettings::default() };
+                let fleet = Fleet::new(self.world.leases.clone(), format!("worker {id}"), settings);
+                Some(Process { id, service, workers: Vec::new(), fleet })
             }
             Err(error) => {
                 assert!(is_fault(&error), "a process could not start: {error}");
@@ -95,12 +106,29 @@ impl Simulation {
     /// Lets a process do something; false if it is to be dropped.
     fn step(&mut self, process: &mut Process) -> bool {
         self.world.act_as(process.id);
-        match block_on(process.service.start_ready()) {
+        self.tend_leases(process);
+        let holdings = process.fleet.holdings();
+        if self.rng.per_mille(400)
+            && let Err(error) = block_on(process.service.follow(&holdings.held))
+        {
+            return self.failed(&error);
+        }
+        let leaves = |key: &str| holdings.asked_for.contains(key) || !holdings.held.contains(key);
+        while let Some(at) = process.workers.iter().position(|worker| leaves(worker.key().as_str())) {
+            let mut worker = process.workers.remove(at);
+            let stopped = block_on(worker.stop());
+            if !self.parted(process, &worker, stopped) {
+                return false;
+            }
+        }
+        let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
+        match block_on(process.service.start_ready(&ready)) {
             Ok(workers) => process.workers.extend(workers),
+            Err(ConsumerError::Fenced { shard, .. }) => process.fleet.forget(shard.as_str()),
             Err(error) => return self.failed(&error),
         }
         if process.workers.is_empty() {
-            return true;
+            return !self.world.fate.lock().unwrap().is_dead(process.id);
         }
         let at = self.rng.below(process.workers.len() as u64) as usize;
         for _ in 0..=self.rng.below(6) {
@@ -108,15 +136,56 @@ impl Simulation {
                 Ok(Progress::Worked) => {}
                 Ok(Progress::Idle) => break,
                 Ok(Progress::Done) => {
-                    process.workers.remove(at);
+                    let worker = process.workers.remove(at);
+                    if worker.last_entry().end {
+                        block_on(process.fleet.end(worker.key().as_str()));
+                    }
                     break;
                 }
-                Err(error) => return self.failed(&error),
+                Err(error) => {
+                    let worker = process.workers.remove(at);
+                    if !self.parted(process, &worker, Err(error)) {
+                        return false;
+                    }
+                    break;
+                }
             }
         }
         let alive = !self.world.fate.lock().unwrap().is_dead(process.id);
         self.crashes += u64::from(!alive);
         alive
+    }
+
+    /// A worker left: it handed its shard over, or lost it; any other failure is the process's end.
+    fn parted(&mut self, process: &mut Process, worker: &Worker, outcome: authpulse_consumer::Result<()>) -> bool {
+        let key = worker.key();
+        match outcome {
+            Ok(()) => {
+                self.handed_over += 1;
+                process.service.restart(key);
+                block_on(process.fleet.hand_over(key.as_str()));
+                true
+            }
+            Err(ConsumerError::Fenced { .. }) => {
+                self.fenced += 1;
+                process.service.restart(key);
+                process.fleet.forget(key.as_str());
+                true
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Now and then, too often or too late.
+    fn tend_leases(&mut self, process: &mut Process) {
+        let now = self.world.clock.0.load(Ordering::SeqCst);
+        if self.rng.per_mille(500) {
+            block_on(process.fleet.renew(now));
+        }
+        if self.rng.per_mille(500) {
+            // What it could not do it does at the next look.
+            let _ = block_on(process.fleet.scan(now, &process.service.wanted_leases()));
+        }
     }
 
     fn failed(&mut self, error: &ConsumerError) -> bool {
@@ -155,8 +224,9 @@ fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
     let world = World::new(&root, 1 + rng.below(4) as u32, sabotage);
     let options = Arc::new(options(&mut rng));
     let mut traffic = traffic::Traffic::new(root.child(3));
-    let mut sim = Simulation { rng, world, options, processes: 0, crashes: 0 };
-    let mut active: Option<Process> = None;
+    let mut sim = Simulation { rng, world, options, processes: 0, crashes: 0, handed_over: 0, fenced: 0 };
+    let most = 1 + sim.rng.below(PROCESSES_MAX) as usize;
+    let mut active: Vec<Process> = Vec::new();
     let mut zombie: Option<Process> = None;
     let rounds = 150 + sim.rng.below(350);
     for _ in 0..rounds {
@@ -169,10 +239,15 @@ fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
                 }
             }
             25..=69 => {
-                active = match active.take().or_else(|| sim.start()) {
-                    Some(mut process) => sim.step(&mut process).then_some(process),
-                    None => None,
-                };
+                if active.len() < most && (active.is_empty() || sim.rng.per_mille(100)) {
+                    active.extend(sim.start());
+                }
+                if !active.is_empty() {
+                    let at = sim.rng.below(active.len() as u64) as usize;
+                    if !sim.step(&mut active[at]) {
+                        active.remove(at);
+                    }
+                }
             }
             70..=76 => {
                 if let Some(mut process) = zombie.take() {
@@ -180,7 +255,7 @@ fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
                 }
             }
             77..=83 => {
-                let id = active.as_ref().or(zombie.as_ref()).map_or(0, |p| p.id);
+                let id = active.first().or(zombie.as_ref()).map_or(0, |p| p.id);
                 sim.world.act_as(id);
                 // Before the first process has made the tables there is nothing to commit to.
                 if sim.processes > 0
@@ -200,7 +275,7 @@ fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
             }
             94 | 95 => sim.reshard(),
             96 | 97 => {
-                if let Some(process) = active.take() {
+                if let Some(process) = active.pop() {
                     sim.world.fate.lock().unwrap().kill(process.id);
                     sim.crashes += 1;
                 }
@@ -208,16 +283,15 @@ fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
             _ => {
                 // The process hangs; another takes its place, and later it wakes up.
                 if zombie.is_none() {
-                    zombie = active.take();
+                    zombie = active.pop();
                 }
             }
         }
-        if let Some(process) = &mut active {
-            sim.world.act_as(process.id);
-            if block_on(process.service.refresh()).is_err() {
-                active = None;
-            }
-        }
+        let world = &sim.world;
+        active.retain_mut(|process| {
+            world.act_as(process.id);
+            block_on(process.service.refresh()).is_ok()
+        });
     }
     // Nothing goes wrong any more: everything must land.
     sim.world.fate.lock().unwrap().on = false;
@@ -233,7 +307,7 @@ fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
     drop(active);
     let mut process = sim.start().ok_or("the last process could not start")?;
     let mut stuck = 0;
-    while !(process.workers.is_empty() && process.service.all_started()) {
+    while !(process.workers.is_empty() && process.service.is_complete(&BTreeSet::new())) {
         let before = sim.world.fate.lock().unwrap().trace;
         if !sim.step(&mut process) {
             process = sim.start().ok_or("the last process could not start again")?;
@@ -260,6 +334,8 @@ fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
         trace: fate.trace,
         rows: outcome.curated.len(),
         crashes: sim.crashes,
+        handed_over: sim.handed_over,
+        fenced: sim.fenced,
         struck: fate.struck.clone(),
         seen: fate.seen.clone(),
     })
@@ -280,7 +356,7 @@ fn replay(seed: u64) -> String {
 #[test]
 fn every_seed_lands_what_the_oracle_says() {
     let mut rows = 0;
-    let mut crashes = 0;
+    let (mut crashes, mut handed_over, mut fenced) = (0, 0, 0);
     let mut struck: BTreeMap<(String, &str), u64> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let seeds = seeds(100);
@@ -290,18 +366,24 @@ fn every_seed_lands_what_the_oracle_says() {
         let run = run.unwrap_or_else(|why| panic!("seed {seed}: {why}\nagain with:\n  {}", replay(seed)));
         rows += run.rows;
         crashes += run.crashes;
+        handed_over += run.handed_over;
+        fenced += run.fenced;
         for (fault, n) in run.struck {
             *struck.entry(fault).or_default() += n;
         }
         seen.extend(run.seen);
     }
-    println!("{} seeds, {rows} rows, {crashes} crashes", seeds.len());
+    println!(
+        "{} seeds, {rows} rows, {crashes} crashes, {handed_over} shards handed over, {fenced} lost to another",
+        seeds.len()
+    );
     for ((operation, kind), n) in &struck {
         println!("{operation:<24} {kind:<22} {n}");
     }
     if seeds.len() >= 100 {
         assert!(rows > 10_000 && crashes > 200, "too little happened: {rows} rows, {crashes} crashes");
-        for operation in ["journal put", "store put_new", "catalog swap", "stream read"] {
+        assert!(handed_over > 50 && fenced > 20, "workers seldom met: {handed_over} handed over, {fenced} lost");
+        for operation in ["journal put", "store put_new", "catalog swap", "stream read", "lease update"] {
             for kind in ["crash before", "crash after", "unanswered, not done", "unanswered, done"] {
                 assert!(struck.contains_key(&(operation.to_owned(), kind)), "{operation}: {kind} never happened");
             }

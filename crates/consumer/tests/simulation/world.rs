@@ -7,6 +7,7 @@ use authpulse_consumer::env::{Clock, Ids, Work};
 use authpulse_consumer::sink::NoSink;
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::{CommitIds, Journal, Lake, MemoryCatalog, MemoryJournal, MemoryStore, ObjectStore, TablePointers};
+use authpulse_lease::MemoryLeases;
 use authpulse_stream::memory::{MemoryStream, Moment as StreamMoment, Operation};
 use authpulse_stream::{CreateOptions, StreamError};
 use futures::future::BoxFuture;
@@ -74,6 +75,9 @@ impl Clock for SimClock {
     fn now(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
     }
+    fn ticks(&self) -> i64 {
+        self.now()
+    }
     async fn sleep(&self, duration: Duration) {
         self.0.fetch_add(duration.as_micros() as i64, Ordering::SeqCst);
     }
@@ -125,6 +129,7 @@ pub struct World {
     pub clock: Arc<SimClock>,
     pub stream: Arc<MemoryStream>,
     pub env: Env,
+    pub leases: Arc<MemoryLeases>,
     pub fate: Arc<Mutex<Fate>>,
     pub sabotage: Sabotage,
 }
@@ -194,7 +199,11 @@ impl World {
             probe: Arc::new(|_, _| {}),
             inspect: None,
         };
-        World { clock, stream: Arc::new(stream), env, fate, sabotage }
+        let lease_fate = fate.clone();
+        let leases = MemoryLeases::with_faults(Arc::new(move |operation, key, after| {
+            lease_fate.lock().unwrap().decide(operation.to_owned(), key, after)
+        }));
+        World { clock, stream: Arc::new(stream), env, leases: Arc::new(leases), fate, sabotage }
     }
 
     /// From now on it is this process that acts.

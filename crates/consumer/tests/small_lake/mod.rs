@@ -32,6 +32,9 @@ impl Clock for TestClock {
     fn now(&self) -> Micros {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
+    fn ticks(&self) -> i64 {
+        self.now()
+    }
     async fn sleep(&self, duration: Duration) {
         self.0.fetch_add(duration.as_micros() as i64, Ordering::Relaxed);
     }

@@ -1,0 +1,106 @@
+//! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
+
+use crate::env::Env;
+use authpulse_lease::{Fleet, Holdings};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// How a lease is parted with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// The work came to an end here: whoever asked may go on, or anybody.
+    HandOver(String),
+    /// Nothing is left to do, ever.
+    End(String),
+    /// It is another's already.
+    Forget(String),
+}
+
+/// See the module.
+pub struct LeaseKeeper {
+    /// What this worker has, as of the last look.
+    pub holdings: watch::Receiver<Holdings>,
+    wanted: watch::Sender<BTreeSet<String>>,
+    partings: mpsc::UnboundedSender<Parting>,
+    task: JoinHandle<()>,
+}
+
+impl LeaseKeeper {
+    /// Begins at once to take leases among `wanted`.
+    pub fn start(env: &Env, fleet: Fleet, wanted: BTreeSet<String>) -> LeaseKeeper {
+        let (held, holdings) = watch::channel(Holdings::default());
+        let (want, wanted) = watch::channel(wanted);
+        // At most one a shard and look: bounded by the number of shards.
+        let (partings, orders) = mpsc::unbounded_channel();
+        let task = tokio::spawn(keep(env.clone(), fleet, wanted, orders, held));
+        LeaseKeeper { holdings, wanted: want, partings, task }
+    }
+
+    /// Says which leases there should be.
+    pub fn want(&self, keys: BTreeSet<String>) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = *wanted != keys;
+            *wanted = keys;
+            changed
+        });
+    }
+
+    /// Parts with a lease.
+    pub fn tell(&self, parting: Parting) {
+        // Without a keeper there are no leases to part with.
+        let _ = self.partings.send(parting);
+    }
+
+    /// Gives back what is left.
+    pub async fn finish(self) {
+        drop((self.partings, self.wanted));
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "leases could not be given back; others take them when they expire");
+        }
+    }
+}
+
+async fn keep(
+    env: Env,
+    mut fleet: Fleet,
+    mut wanted: watch::Receiver<BTreeSet<String>>,
+    mut partings: mpsc::UnboundedReceiver<Parting>,
+    holdings: watch::Sender<Holdings>,
+) {
+    let (renew_every, scan_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
+    let (mut renewed, mut scanned) = (env.clock.ticks(), None);
+    loop {
+        let now = env.clock.ticks();
+        if now - renewed >= renew_every {
+            renewed = now;
+            fleet.renew(now).await;
+        }
+        if scanned.is_none_or(|scanned| now - scanned >= scan_every) {
+            scanned = Some(now);
+            let keys = wanted.borrow_and_update().clone();
+            if let Err(error) = fleet.scan(now, &keys).await {
+                tracing::warn!(%error, "leases could not be looked at; trying again");
+            }
+        }
+        let have = fleet.holdings();
+        holdings.send_if_modified(|known| {
+            let changed = *known != have;
+            *known = have;
+            changed
+        });
+        let pause = (renewed + renew_every).min(scanned.unwrap_or(now) + scan_every) - env.clock.ticks();
+        tokio::select! {
+            parting = partings.recv() => match parting {
+                Some(Parting::HandOver(key)) => fleet.hand_over(&key).await,
+                Some(Parting::End(key)) => fleet.end(&key).await,
+                Some(Parting::Forget(key)) => fleet.forget(&key),
+                None => break,
+            },
+            Ok(()) = wanted.changed() => scanned = None,
+            () = env.clock.sleep(Duration::from_micros(pause.max(0).cast_unsigned())) => {}
+        }
+    }
+    fleet.release_all().await;
+}

@@ -1,0 +1,200 @@
+//! One worker's part in the fleet: renews what it has, takes what nobody renews, hands over what others ask for.
+
+use crate::coordinator::{Coordinator, Wish};
+use crate::{Lease, LeaseError, LeaseSettings, LeaseStore, Ticks};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The leases a worker has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// To work on.
+    pub held: BTreeSet<String>,
+    /// Those among them that others ask for: to be brought to an end and handed over ([`Fleet::hand_over`]).
+    pub asked_for: BTreeSet<String>,
+    /// Those of other workers that live, as far as is known.
+    pub others: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    lease: Lease,
+    renewed: Ticks,
+}
+
+/// See the module. Whoever owns it calls [`Fleet::renew`] and [`Fleet::scan`] often enough, apart from the work itself.
+pub struct Fleet {
+    store: Arc<dyn LeaseStore>,
+    coordinator: Coordinator,
+    held: BTreeMap<String, Held>,
+    others: BTreeSet<String>,
+}
+
+impl Fleet {
+    /// A worker that has no lease yet. Its name must be its own among all workers, ever.
+    pub fn new(store: Arc<dyn LeaseStore>, worker: impl Into<String>, settings: LeaseSettings) -> Fleet {
+        Fleet { store, coordinator: Coordinator::new(worker, settings), held: BTreeMap::new(), others: BTreeSet::new() }
+    }
+
+    /// How leases are shared.
+    pub fn settings(&self) -> &LeaseSettings {
+        self.coordinator.settings()
+    }
+
+    /// The worker's name.
+    pub fn worker(&self) -> &str {
+        self.coordinator.worker()
+    }
+
+    /// The leases it has.
+    pub fn holdings(&self) -> Holdings {
+        let asked = self.held.iter().filter(|(_, held)| held.lease.next_owner.is_some());
+        Holdings {
+            held: self.held.keys().cloned().collect(),
+            asked_for: asked.map(|(key, _)| key.clone()).collect(),
+            others: self.others.clone(),
+        }
+    }
+
+    /// Renews every lease. One that another has taken is gone, and so is one that could not be renewed for its duration: others
+    /// may think the same.
+    pub async fn renew(&mut self, now: Ticks) {
+        for key in self.held.keys().cloned().collect::<Vec<_>>() {
+            if let Err(error) = self.renew_one(&key, now).await {
+                tracing::warn!(lease = %key, %error, "a lease could not be renewed");
+            }
+            let duration = self.settings().duration;
+            if self.held.get(&key).is_some_and(|held| now - held.renewed >= duration) {
+                tracing::warn!(lease = %key, "the lease expired without being renewed; its work is given up");
+                self.held.remove(&key);
+            }
+        }
+    }
+
+    async fn renew_one(&mut self, key: &str, now: Ticks) -> Result<(), LeaseError> {
+        let Some(held) = self.held.get_mut(key) else { return Ok(()) };
+        if self.store.update(&held.lease).await? {
+            held.lease.counter += 1;
+            held.renewed = now;
+            return Ok(());
+        }
+        // Somebody asked for it, or an earlier renewal took effect though its answer was lost; or it is another's by now.
+        match self.store.get(key).await? {
+            Some(lease) if lease.owner.as_deref() == Some(self.coordinator.worker()) => {
+                *held = Held { lease, renewed: now };
+            }
+            other => {
+                let owner = other.and_then(|lease| lease.owner);
+                tracing::warn!(lease = %key, owner = owner.as_deref().unwrap_or("nobody"), "the lease was taken");
+                self.held.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at all leases, makes those of `keys` that are missing, takes and asks for what this worker should have.
+    ///
+    /// # Errors
+    /// The store fails; what was taken before stays.
+    pub async fn scan(&mut self, now: Ticks, keys: &BTreeSet<String>) -> Result<(), LeaseError> {
+        self.look(now).await?;
+        let missing: Vec<&String> = keys.iter().filter(|key| !self.coordinator.knows(key)).collect();
+        if !missing.is_empty() {
+            for key in missing {
+                self.store.create(&Lease::new(key)).await?;
+            }
+            self.look(now).await?;
+        }
+        let held = self.held.keys().cloned().collect();
+        for wish in self.coordinator.wishes(now, &held) {
+            match wish {
+                Wish::Take(lease) => {
+                    let taken = Lease { owner: Some(self.worker().to_owned()), next_owner: None, ..lease };
+                    self.write(taken, now).await?;
+                }
+                Wish::Ask(lease) => {
+                    let asked = Lease { next_owner: Some(self.worker().to_owned()), ..lease };
+                    // A failed question is asked again by the next look.
+                    self.store.update(&asked).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, now: Ticks) -> Result<(), LeaseError> {
+        let leases = self.store.list().await?;
+        for lease in &leases {
+            let ours = lease.owner.as_deref() == Some(self.coordinator.worker());
+            match self.held.get_mut(&lease.key) {
+                // A lease that an earlier call took though its answer was lost.
+                None if ours && !lease.ended => {
+                    self.held.insert(lease.key.clone(), Held { lease: lease.clone(), renewed: now });
+                }
+                Some(held) if ours => held.lease = lease.clone(),
+                Some(_) => {
+                    self.held.remove(&lease.key);
+                }
+                None => {}
+            }
+        }
+        self.coordinator.observe(now, leases);
+        self.others = self.coordinator.of_others(now);
+        Ok(())
+    }
+
+    async fn write(&mut self, lease: Lease, now: Ticks) -> Result<bool, LeaseError> {
+        if !self.store.update(&lease).await? {
+            return Ok(false);
+        }
+        let lease = Lease { counter: lease.counter + 1, ..lease };
+        if lease.owner.as_deref() == Some(self.coordinator.worker()) {
+            self.held.insert(lease.key.clone(), Held { lease, renewed: now });
+        }
+        Ok(true)
+    }
+
+    /// Gives a lease to whoever asked for it, or back; the work on it has come to an end here.
+    pub async fn hand_over(&mut self, key: &str) {
+        self.part_from(key, false).await;
+    }
+
+    /// Says that nothing is left to do for a lease, ever.
+    pub async fn end(&mut self, key: &str) {
+        self.part_from(key, true).await;
+    }
+
+    async fn part_from(&mut self, key: &str, ended: bool) {
+        let Some(held) = self.held.remove(key) else { return };
+        let mut lease = held.lease;
+        // Once more where the counter moved meanwhile: somebody has just asked for it.
+        for _ in 0..2 {
+            let next = lease.next_owner.clone().filter(|_| !ended);
+            let given = Lease { owner: next, next_owner: None, ended: ended || lease.ended, ..lease };
+            match self.store.update(&given).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(lease = %key, %error, "a lease could not be given back; others take it when it expires");
+                    return;
+                }
+            }
+            match self.store.get(key).await {
+                Ok(Some(now)) if now.owner.as_deref() == Some(self.worker()) => lease = now,
+                _ => return,
+            }
+        }
+    }
+
+    /// Gives everything back: others can go on at once.
+    pub async fn release_all(&mut self) {
+        for key in self.held.keys().cloned().collect::<Vec<_>>() {
+            self.hand_over(&key).await;
+        }
+    }
+
+    /// Drops a lease without a word: the work on it was lost to another.
+    pub fn forget(&mut self, key: &str) {
+        self.held.remove(key);
+    }
+}

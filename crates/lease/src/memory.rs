@@ -1,0 +1,70 @@
+//! Leases in a map: the deterministic double, with faults.
+
+use crate::{Lease, LeaseError, LeaseStore};
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Decides whether an operation (its name, the lease, whether it has taken effect) fails; the text becomes the cause.
+pub type LeaseFaults = Arc<dyn Fn(&'static str, &str, bool) -> Result<(), String> + Send + Sync>;
+
+/// See the module.
+#[derive(Default)]
+pub struct MemoryLeases {
+    leases: Mutex<BTreeMap<String, Lease>>,
+    faults: Option<LeaseFaults>,
+}
+
+impl MemoryLeases {
+    /// No leases, no faults.
+    pub fn new() -> MemoryLeases {
+        MemoryLeases::default()
+    }
+
+    /// No leases; fails where the hook says so.
+    pub fn with_faults(faults: LeaseFaults) -> MemoryLeases {
+        MemoryLeases { leases: Mutex::default(), faults: Some(faults) }
+    }
+
+    fn run<T>(
+        &self,
+        action: &'static str,
+        key: &str,
+        effect: impl FnOnce(&mut BTreeMap<String, Lease>) -> T,
+    ) -> Result<T, LeaseError> {
+        let failed = |cause| LeaseError::Failed { place: "memory".to_owned(), action, cause };
+        let faults = |after| self.faults.as_ref().map_or(Ok(()), |faults| faults(action, key, after)).map_err(failed);
+        faults(false)?;
+        let outcome = effect(&mut self.leases.lock().unwrap_or_else(PoisonError::into_inner));
+        faults(true)?;
+        Ok(outcome)
+    }
+}
+
+#[async_trait]
+impl LeaseStore for MemoryLeases {
+    async fn list(&self) -> Result<Vec<Lease>, LeaseError> {
+        self.run("lease list", "", |leases| leases.values().cloned().collect())
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
+        self.run("lease get", key, |leases| leases.get(key).cloned())
+    }
+
+    async fn create(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        self.run("lease create", &lease.key, |leases| match leases.contains_key(&lease.key) {
+            true => false,
+            false => leases.insert(lease.key.clone(), lease.clone()).is_none(),
+        })
+    }
+
+    async fn update(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        self.run("lease update", &lease.key, |leases| match leases.get_mut(&lease.key) {
+            Some(stored) if stored.counter == lease.counter => {
+                *stored = Lease { counter: lease.counter + 1, ..lease.clone() };
+                true
+            }
+            _ => false,
+        })
+    }
+}

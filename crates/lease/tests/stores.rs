@@ -1,0 +1,143 @@
+//! Every store keeps the same contract, and a fleet over it shares, takes over and hands over.
+
+use authpulse_lease::{Fleet, Lease, LeaseSettings, LeaseStore, LocalLeases, MemoryLeases, Ticks};
+use futures::executor::block_on;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+const SECOND: Ticks = 1_000_000;
+
+fn keys(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+async fn keeps_the_contract(store: &dyn LeaseStore) {
+    assert_eq!(store.list().await.unwrap(), []);
+    assert_eq!(store.get("a").await.unwrap(), None);
+    let lease = Lease::new("a");
+    assert!(!store.update(&lease).await.unwrap(), "what is not there cannot change");
+    assert!(store.create(&lease).await.unwrap());
+    assert!(!store.create(&Lease { ended: true, ..lease.clone() }).await.unwrap());
+    assert_eq!(store.get("a").await.unwrap(), Some(lease.clone()));
+    let mine = Lease { owner: Some("me".to_owned()), next_owner: Some("you".to_owned()), ..lease.clone() };
+    assert!(store.update(&mine).await.unwrap());
+    assert!(!store.update(&mine).await.unwrap(), "its counter has moved");
+    assert_eq!(store.get("a").await.unwrap(), Some(Lease { counter: 1, ..mine }));
+    let ended = Lease { counter: 1, ended: true, ..lease };
+    assert!(store.update(&ended).await.unwrap());
+    assert_eq!(store.list().await.unwrap(), [Lease { counter: 2, ..ended }]);
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    block_on(keeps_the_contract(&MemoryLeases::new()));
+}
+
+#[test]
+fn a_local_file_keeps_the_contract_for_each_application_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let one = LocalLeases::open(place.path(), "lake one", "w1").unwrap();
+    let two = LocalLeases::open(place.path(), "lake two", "w2").unwrap();
+    block_on(keeps_the_contract(&one));
+    block_on(keeps_the_contract(&two));
+}
+
+#[test]
+fn damage_is_told_from_failure() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("leases.db"), [7; 5000]).unwrap();
+    let error = LocalLeases::open(place.path(), "lake", "w").err().unwrap().to_string();
+    assert!(error.contains("cannot be used") && error.contains("leases.db"), "{error}");
+    let error = LocalLeases::open(place.path().join("nowhere"), "lake", "w").err().unwrap().to_string();
+    assert!(error.contains("failed"), "{error}");
+}
+
+#[test]
+fn an_owner_whose_process_has_ended_owns_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let open = |worker: &str| Arc::new(LocalLeases::open(place.path(), "lake", worker).unwrap());
+    let (one, two) = (open("w1"), open("w2"));
+    block_on(async {
+        let mut first = Fleet::new(one.clone(), "w1", LeaseSettings::default());
+        first.scan(0, &keys(&["a"])).await.unwrap();
+        assert_eq!(first.holdings().held, keys(&["a"]));
+        let mut second = Fleet::new(two, "w2", LeaseSettings::default());
+        second.scan(0, &keys(&["a"])).await.unwrap();
+        assert_eq!(second.holdings().held, keys(&[]), "its owner lives");
+        drop((first, one));
+        second.scan(1, &keys(&["a"])).await.unwrap();
+        assert_eq!(second.holdings().held, keys(&["a"]));
+    });
+}
+
+/// Lets two workers live for a while: both renew and look once a second, and hand over what is asked for.
+async fn live(fleets: &mut [&mut Fleet], from: i64, to: i64, all: &BTreeSet<String>) {
+    for second in from..to {
+        for fleet in fleets.iter_mut() {
+            fleet.renew(second * SECOND).await;
+            fleet.scan(second * SECOND, all).await.unwrap();
+            for key in fleet.holdings().asked_for {
+                fleet.hand_over(&key).await;
+            }
+        }
+    }
+}
+
+#[test]
+fn two_workers_share_one_takes_over_and_a_released_lease_moves_at_once() {
+    let store: Arc<dyn LeaseStore> = Arc::new(MemoryLeases::new());
+    let all = keys(&["a", "b", "c", "d"]);
+    block_on(async {
+        let mut one = Fleet::new(store.clone(), "w1", LeaseSettings::default());
+        let mut two = Fleet::new(store.clone(), "w2", LeaseSettings::default());
+        live(&mut [&mut one], 0, 3, &all).await;
+        assert_eq!(one.holdings().held, all);
+        live(&mut [&mut one, &mut two], 3, 6, &all).await;
+        assert_eq!((one.holdings().held.len(), two.holdings().held.len()), (2, 2));
+        assert!(one.holdings().held.is_disjoint(&two.holdings().held));
+        // The first falls silent: its leases expire after the duration, not before.
+        live(&mut [&mut two], 6, 14, &all).await;
+        assert_eq!(two.holdings().held.len(), 2);
+        live(&mut [&mut two], 14, 17, &all).await;
+        assert_eq!(two.holdings().held, all);
+        // It comes back and finds that they are gone.
+        one.renew(17 * SECOND).await;
+        assert_eq!(one.holdings().held, keys(&[]));
+        two.release_all().await;
+        one.scan(18 * SECOND, &all).await.unwrap();
+        assert_eq!(one.holdings().held, all);
+        one.end("a").await;
+        two.scan(40 * SECOND, &all).await.unwrap();
+        assert!(!two.holdings().held.contains("a"));
+    });
+}
+
+#[test]
+fn a_lost_answer_neither_loses_nor_doubles_a_lease() {
+    let count = std::sync::Mutex::new(0u32);
+    let faults = move |_: &'static str, _: &str, after: bool| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        // Every seventh moment fails, before its effect or after.
+        if count.is_multiple_of(7) { Err(format!("fault {count}, after: {after}")) } else { Ok(()) }
+    };
+    let store: Arc<dyn LeaseStore> = Arc::new(MemoryLeases::with_faults(Arc::new(faults)));
+    let all = keys(&["a", "b", "c"]);
+    block_on(async {
+        let mut one = Fleet::new(store.clone(), "w1", LeaseSettings::default());
+        let mut two = Fleet::new(store.clone(), "w2", LeaseSettings::default());
+        for second in 0..60 {
+            for fleet in [&mut one, &mut two] {
+                fleet.renew(second * SECOND).await;
+                let _ = fleet.scan(second * SECOND, &all).await;
+                for key in fleet.holdings().asked_for {
+                    fleet.hand_over(&key).await;
+                }
+            }
+            assert!(one.holdings().held.is_disjoint(&two.holdings().held), "second {second}");
+        }
+        let mut held = one.holdings().held;
+        held.extend(two.holdings().held);
+        assert_eq!(held, all);
+    });
+}
