@@ -126,7 +126,10 @@ fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
                 )
             }
         }
-        Err(error) => Err(error).with_context(|| format!("{} cannot be read: restore it", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(error).with_context(|| format!("{} is damaged: restore it", path.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("lake {}: {MARKER} cannot be read", dir.display())),
     }
 }
 
