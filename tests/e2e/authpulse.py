@@ -42,6 +42,9 @@ def attempt(*args, env=None, stdin=b"", may_abort=False, **popen):
         done.stderr.decode("utf-8", "backslashreplace"),
     )
     assert "panicked" not in result.stderr, f"a panic is never an answer\n{result}"
+    for message in re.findall(r"^error: .*", result.stderr, re.MULTILINE):
+        pieces = [piece for piece in re.split(r"[:;] ", message) if len(piece) > 15]
+        assert len(pieces) == len(set(pieces)), f"a message says each thing once\n{result}"
     assert may_abort or result.code >= 0, f"ended by signal {-result.code}\n{result}"
     return result
 

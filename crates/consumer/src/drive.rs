@@ -3,7 +3,7 @@
 use crate::backfill::{BackfillRun, mark_complete};
 use crate::committer::commit_all;
 use crate::env::{Clock, Env};
-use crate::error::{ConsumerError, Result};
+use crate::error::{Chain, ConsumerError, Result};
 use crate::options::Options;
 use crate::service::Service;
 use crate::worker::{Progress, Worker};
@@ -72,7 +72,7 @@ async fn commit_regularly(env: Env, interval: Duration, mut stop: watch::Receive
             Err(error) => tracing::warn!(%error, "whether another worker commits is unknown; committing all the same"),
         }
         if let Err(error) = commit_all(&env).await {
-            tracing::warn!(%error, "the tables could not follow the journal; trying again at the next interval");
+            tracing::warn!(error = %Chain(&error), "the tables could not follow the journal; trying again at the next interval");
         }
     }
 }
@@ -105,7 +105,7 @@ impl Committer {
                 }
                 Err(error) if attempt == LAST_COMMIT_ATTEMPTS => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, attempt, "the last commit did not succeed; trying again");
+                    tracing::warn!(error = %Chain(&error), attempt, "the last commit did not succeed; trying again");
                     attempt += 1;
                     env.clock.sleep(Duration::from_millis(300)).await;
                 }
@@ -163,7 +163,7 @@ async fn run_workers(
                     done.push(worker);
                 }
                 Some(Ok((worker, Err(error @ ConsumerError::Panicked { .. })))) => {
-                    tracing::error!(%error, "rebuilding the shard and trying the record again");
+                    tracing::error!(error = %Chain(&error), "rebuilding the shard and trying the record again");
                     service.restart(worker.key());
                 }
                 Some(Ok((_, Err(error)))) => {
@@ -225,7 +225,7 @@ pub async fn run_backfill(
                 Ok(Progress::Idle) => env.clock.sleep(duration(options.poll_interval)).await,
                 Ok(Progress::Worked) => {}
                 Err(error @ ConsumerError::Panicked { .. }) => {
-                    tracing::error!(%error, "rebuilding the shard and trying the line again");
+                    tracing::error!(error = %Chain(&error), "rebuilding the shard and trying the line again");
                     run = run.rebuild(env).await?;
                 }
                 Err(error) => return Err(error),

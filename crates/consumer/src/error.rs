@@ -5,7 +5,10 @@ use authpulse_lake::catalog::CatalogError;
 use authpulse_lake::entry::EntryError;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{LakeError, StoreError};
+use authpulse_producer::input::InputError;
 use authpulse_stream::StreamError;
+use std::error::Error;
+use std::fmt;
 
 /// Why a worker, or the service, cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +47,39 @@ pub enum ConsumerError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// The input file failed.
-    #[error("{0}")]
-    Input(String),
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+/// An error with its causes, `what: cause: cause`, for a log line. An error's own words leave its cause to whoever prints the
+/// chain, so that it stands there once.
+pub(crate) struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut beneath = self.0.source();
+        while let Some(cause) = beneath {
+            write!(f, ": {cause}")?;
+            beneath = cause.source();
+        }
+        Ok(())
+    }
 }
 
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, ConsumerError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let cause = StoreError::Failed { path: "a/b".to_owned(), action: "writing", cause: "no space".to_owned() };
+        let error = ConsumerError::from(LakeError::Store { table: "t".to_owned(), source: cause });
+        assert_eq!(Chain(&error).to_string(), "a file of table t failed: writing file a/b failed: no space");
+        let input = InputError::Open { name: "x".to_owned(), source: std::io::Error::other("gone") };
+        assert_eq!(Chain(&ConsumerError::from(input)).to_string(), "cannot open 'x': gone");
+    }
+}

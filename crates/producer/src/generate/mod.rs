@@ -107,7 +107,7 @@ pub enum GenerateError {
     },
 
     /// The lines could not be written.
-    #[error("cannot write the events (after {lines} lines): {source}; free some space or choose another --out")]
+    #[error("cannot write the events (after {lines} lines); free some space or choose another --out")]
     Write {
         /// Lines generated before.
         lines: u64,
@@ -116,7 +116,7 @@ pub enum GenerateError {
     },
 
     /// The labels could not be written.
-    #[error("cannot write the labels: {source}; free some space or choose another --labels")]
+    #[error("cannot write the labels; free some space or choose another --labels")]
     WriteLabels {
         /// What the system says.
         source: io::Error,
