@@ -155,13 +155,15 @@ def test_a_packed_file_that_is_cut_off(tmp_path, packing, command):
     refused(command, "--input", tmp_path / name, *to[command], names=[name, "cut off|damaged"])
 
 
+@pytest.mark.parametrize("command", ["backfill", "replay"])
 @pytest.mark.parametrize("packing", PACKERS)
-def test_a_packed_file_that_is_damaged(tmp_path, packing):
+def test_a_packed_file_that_is_damaged(tmp_path, packing, command):
     packed = bytearray(PACKERS[packing](gzip.decompress(EXCERPT.read_bytes())))
     packed[len(packed) // 2] ^= 0x55
     name = f"damaged.{packing}"
     (tmp_path / name).write_bytes(packed)
-    refused("backfill", "--input", tmp_path / name, "--lake", tmp_path / "lake", names=[name, "damaged|cut off"])
+    to = {"backfill": ["--lake", tmp_path / "lake"], "replay": ["--stream", f"local:{tmp_path / 'stream'}", "--max"]}
+    refused(command, "--input", tmp_path / name, *to[command], names=[name, "damaged|cut off"])
 
 
 @pytest.mark.parametrize("command", ["backfill", "replay", "demo"])
@@ -547,6 +549,56 @@ def test_history_comes_before_streams(tmp_path):
     run("replay", "--input", EXCERPT, "--stream", stream, "--max")
     run("consume", "--stream", stream, "--lake", directory, "--until-caught-up")
     refused("backfill", "--input", later_file(tmp_path), "--lake", directory, names=["stream", "another lake"])
+
+
+def test_a_refused_command_leaves_nothing_behind(tmp_path):
+    """Whatever is wrong shows before a lake, a stream or a file is made."""
+    (tmp_path / "work").mkdir()
+    place = tmp_path / "work"
+    stream, lake, missing = f"local:{place / 'stream'}", ["--lake", place / "lake"], place / "missing"
+    existing = f"local:{tmp_path / 'existing'}"
+    run("stream", "create", existing)
+    bad = config(tmp_path, "[engine]\ntolerance = -1\n")
+    sink = tmp_path / "sink.toml"
+    sink.write_text(f'[decisions]\nto = "file:{place / "no" / "file.jsonl"}"\n')
+    (tmp_path / "events.xz").write_bytes(b"\xfd7zXZ\x00 and so on")
+    replay = ["replay", "--input", EXCERPT, "--stream", stream]
+    for words, name in [
+        (["consume", "--stream", stream, *lake], "does not exist"),
+        (["consume", "--stream", "kafka:x", *lake], "kafka:x"),
+        (["consume", "--stream", existing, *lake, "--config", bad], "tolerance"),
+        (["consume", "--stream", existing, *lake, "--config", sink], "decisions file"),
+        (["consume", "--stream", existing, "--lake", place / "a?b"], r"misread '\?'"),
+        (["backfill", "--input", missing, *lake], "no such file"),
+        (["backfill", "--input", EXCERPT, missing, *lake], "no such file"),
+        (["backfill", "--input", tmp_path, *lake], "is a directory"),
+        (["backfill", "--input", "-", *lake], "not a regular file"),
+        (["backfill", "--input", tmp_path / "events.xz", *lake], "packed as xz"),
+        (["backfill", "--input", EXCERPT, *lake, "--config", bad], "tolerance"),
+        (["backfill", "--input", EXCERPT, *lake, "--config", missing], "cannot be read"),
+        (["backfill", "--input", EXCERPT, "--lake", place / "50%" / "lake"], "misread"),
+        ([*replay, "--rate", "0"], "a rate of 0"),
+        ([*replay, "--speed", "inf"], "a speed of inf"),
+        ([*replay, "--batch-size", "0"], "--batch-size"),
+        ([*replay, "--shards", "0"], "--shards"),
+        ([*replay, "--config", bad], "tolerance"),
+        (["replay", "--input", missing, "--stream", stream], "no such file"),
+        (["replay", "--input", tmp_path / "events.xz", "--stream", stream], "packed as xz"),
+        (["replay", "--input", "-", "-", "--stream", stream], "named 2 times"),
+        (["stream", "create", stream, "--retention-hours", "0"], "retention"),
+        (["stream", "describe", stream], "does not exist"),
+        (["generate", "--out", place / "out.txt", "--events", "0"], "0 events"),
+        (["generate", "--out", place / "out.txt", "--days", "0"], "0 days"),
+        (["demo", *lake, "--events", "0"], "0 events"),
+        (["demo", *lake, "--input", missing], "no such file"),
+        (["demo", *lake, "--input", tmp_path], "is a directory"),
+        (["demo", "--lake", place / "a#b", "--events", "1000"], "misread"),
+        (["status", *lake], "no lake"),
+        (["verify", *lake], "no lake"),
+        (["config", "check", bad, *lake], "tolerance"),
+    ]:
+        refused(*words, names=[name])
+        assert list(place.iterdir()) == [], f"{words} left something behind"
 
 
 def test_command_lines_that_say_too_much_or_too_little(tmp_path):

@@ -61,14 +61,17 @@ pub struct OpenLake {
 /// # Errors
 /// It is in use, of a newer version, no lake, or cannot be read.
 pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
-    let lock = match access {
+    let (lock, sink) = match access {
         Access::Write(command) => {
+            check_marker(dir, true)?;
+            // Before the lake is made: one that is refused is not begun.
+            let sink = sink(config)?;
             make_lake_directory(dir)?;
-            Some(LakeLock::acquire(dir, command)?)
+            (Some(LakeLock::acquire(dir, command)?), sink)
         }
         Access::Read => {
             check_marker(dir, false)?;
-            None
+            (None, Arc::new(NoSink) as Arc<dyn DecisionSink>)
         }
     };
     let dir = std::path::absolute(dir)?;
@@ -86,7 +89,7 @@ pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
         work: Arc::new(TokioWork),
-        sink: sink(config)?,
+        sink,
         probe,
         inspect: None,
     };
@@ -94,6 +97,7 @@ pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
 }
 
 fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
+    LocalStore::check_name(dir)?;
     let path = dir.join(MARKER);
     match std::fs::read_to_string(&path) {
         Ok(text) => {

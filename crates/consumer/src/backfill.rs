@@ -146,6 +146,18 @@ pub async fn mark_complete(env: &Env, n: u64) -> Result<()> {
     }
 }
 
+/// Looks at the files without reading them, and refuses what no backfill can load; a command does this before it makes a lake.
+///
+/// # Errors
+/// One is missing, cannot be opened, or is not a regular file.
+pub fn check_files(sources: &[input::Source]) -> Result<()> {
+    input::check(sources)?;
+    for source in sources {
+        input::stamp(source)?.ok_or_else(|| not_regular(source))?;
+    }
+    Ok(())
+}
+
 fn not_regular(source: &input::Source) -> ConsumerError {
     ConsumerError::Refused(format!(
         "{source} is not a regular file: a backfill must be able to read it again after an interruption; save it to a \

@@ -123,6 +123,16 @@ pub enum GenerateError {
     },
 }
 
+impl GenerateOptions {
+    /// Refuses what cannot be generated; a command does this before it makes a file.
+    ///
+    /// # Errors
+    /// [`GenerateError::Events`] or [`GenerateError::Days`].
+    pub fn check(&self) -> Result<(), GenerateError> {
+        Scale::new(self.events, self.days).map(drop)
+    }
+}
+
 /// Writes the events to `out` and, for each event of an attack, a row to `labels`. `progress` is called now and
 /// then, and at the end, with the lines written so far. Both writers are flushed; neither needs a buffer.
 ///
