@@ -19,6 +19,14 @@ pub enum ConsumerError {
     /// The engine panicked on a record; the shard is rebuilt and the record tried again.
     #[error("the engine failed on record {position} of shard {shard}: {words}")]
     Panicked { shard: ShardId, position: Position, words: String },
+    /// Scoring panicked. An accepted event has changed its user's windows and may be counted in shares that others have read: it
+    /// cannot become a dead letter any more.
+    #[error(
+        "scoring {event} (shard {shard}) failed by a bug in this program: {words}; the shard is stored up to entry {entry}, \
+         nothing is lost, and restarting goes on from there; if it ends at the same event again, report this and restart with a \
+         version that mends it"
+    )]
+    Unscorable { shard: ShardId, entry: u64, event: String, words: String },
     /// Work for another thread panicked.
     #[error("shard {shard}: {what} failed by a bug in this program; restart it to go on from the last entry")]
     Bug { shard: ShardId, what: &'static str },
