@@ -551,6 +551,14 @@ def test_history_comes_before_streams(tmp_path):
     refused("backfill", "--input", later_file(tmp_path), "--lake", directory, names=["stream", "another lake"])
 
 
+def test_a_reader_that_goes_away_is_no_panic(sealed):
+    for words in (["status", "--lake", sealed], ["config", "show"], ["verify", "--lake", sealed]):
+        process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.close()
+        error = process.stderr.read().decode()
+        assert process.wait(timeout=60) == 141 and "panicked" not in error, error
+
+
 def test_a_refused_command_leaves_nothing_behind(tmp_path):
     """Whatever is wrong shows before a lake, a stream or a file is made."""
     (tmp_path / "work").mkdir()
