@@ -15,10 +15,22 @@ use std::fmt;
 pub enum ConsumerError {
     /// Another owner stored an entry of a newer epoch: the shard is lost to it, and what is not stored is dropped.
     #[error("shard {shard} was taken over by another consumer at entry {n}: this one stops, nothing is lost")]
-    Fenced { shard: ShardId, n: u64 },
+    Fenced {
+        /// The journal.
+        shard: ShardId,
+        /// The number at which the other's entry was found.
+        n: u64,
+    },
     /// The engine panicked on a record; the shard is rebuilt and the record tried again.
     #[error("the engine failed on record {position} of shard {shard}: {words}")]
-    Panicked { shard: ShardId, position: Position, words: String },
+    Panicked {
+        /// The journal.
+        shard: ShardId,
+        /// Where the record stands in its source.
+        position: Position,
+        /// What the panic said.
+        words: String,
+    },
     /// Scoring panicked. An accepted event has changed its user's windows and may be counted in shares that others have read: it
     /// cannot become a dead letter any more.
     #[error(
@@ -26,10 +38,24 @@ pub enum ConsumerError {
          nothing is lost, and restarting goes on from there; if it ends at the same event again, report this and restart with a \
          version that mends it"
     )]
-    Unscorable { shard: ShardId, entry: u64, event: String, words: String },
+    Unscorable {
+        /// The journal.
+        shard: ShardId,
+        /// The last entry stored, 0 for none.
+        entry: u64,
+        /// User, computer and time of the event.
+        event: String,
+        /// What the panic said.
+        words: String,
+    },
     /// Work for another thread panicked.
     #[error("shard {shard}: {what} failed by a bug in this program; restart it to go on from the last entry")]
-    Bug { shard: ShardId, what: &'static str },
+    Bug {
+        /// The journal.
+        shard: ShardId,
+        /// What the work was to do.
+        what: &'static str,
+    },
     /// The request contradicts the lake's state.
     #[error("{0}")]
     Refused(String),
