@@ -29,7 +29,7 @@ class Result:
         return int(found[1].replace(",", "")) if found else 0
 
 
-def attempt(*args, env=None, stdin=b"", may_abort=False, **popen):
+def attempt(*args, env=None, stdin=b"", may_abort=False, may_panic=False, **popen):
     """Runs the program; whatever the outcome, it neither panics nor ends by a signal."""
     words = [str(PROGRAM), *map(str, args)]
     done = subprocess.run(
@@ -41,7 +41,10 @@ def attempt(*args, env=None, stdin=b"", may_abort=False, **popen):
         done.stdout.decode("utf-8", "backslashreplace"),
         done.stderr.decode("utf-8", "backslashreplace"),
     )
-    assert "panicked" not in result.stderr, f"a panic is never an answer\n{result}"
+    assert may_panic or "panicked" not in result.stderr, f"a panic is never an answer\n{result}"
+    for message in re.findall(r"^error: .*", result.stderr, re.MULTILINE):
+        pieces = [piece for piece in re.split(r"[:;] ", message) if len(piece) > 15]
+        assert len(pieces) == len(set(pieces)), f"a message says each thing once\n{result}"
     assert may_abort or result.code >= 0, f"ended by signal {-result.code}\n{result}"
     return result
 

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import resource
 import signal
 import sqlite3
@@ -15,7 +16,7 @@ from datetime import datetime
 import pytest
 import zstandard
 
-from authpulse import EXCERPT, attempt, refused, run, start
+from authpulse import EXCERPT, PROGRAM, attempt, refused, run, start
 from read_lake import CURATED, REJECTED, TABLES, Lake, assert_same
 
 MIB = 1 << 20
@@ -154,13 +155,15 @@ def test_a_packed_file_that_is_cut_off(tmp_path, packing, command):
     refused(command, "--input", tmp_path / name, *to[command], names=[name, "cut off|damaged"])
 
 
+@pytest.mark.parametrize("command", ["backfill", "replay"])
 @pytest.mark.parametrize("packing", PACKERS)
-def test_a_packed_file_that_is_damaged(tmp_path, packing):
+def test_a_packed_file_that_is_damaged(tmp_path, packing, command):
     packed = bytearray(PACKERS[packing](gzip.decompress(EXCERPT.read_bytes())))
     packed[len(packed) // 2] ^= 0x55
     name = f"damaged.{packing}"
     (tmp_path / name).write_bytes(packed)
-    refused("backfill", "--input", tmp_path / name, "--lake", tmp_path / "lake", names=[name, "damaged|cut off"])
+    to = {"backfill": ["--lake", tmp_path / "lake"], "replay": ["--stream", f"local:{tmp_path / 'stream'}", "--max"]}
+    refused(command, "--input", tmp_path / name, *to[command], names=[name, "damaged|cut off"])
 
 
 @pytest.mark.parametrize("command", ["backfill", "replay", "demo"])
@@ -329,10 +332,18 @@ def test_a_second_writer_is_refused_by_name(tmp_path):
 # --- disks that fill up ------------------------------------------------------------------------------------------
 
 
+# What a disk without room, a directory without the right to write, and a limit are never called.
+DAMAGE = re.compile("damaged|cannot be used|restore", re.IGNORECASE)
+
+
 def fits(result):
-    """Whether all is written; if not, a reason is named."""
-    assert result.code == 0 or "error: " in result.stderr, result
-    return result.code == 0 or "nothing to do" in result.stderr
+    """Whether all is written; if not, a reason is named, and it is not damage."""
+    if result.code == 0 or "nothing to do" in result.stderr:
+        return True
+    last = result.stderr.strip().splitlines()[-1]
+    assert re.match("error: .*([Nn]o space left|is full|[Ff]ile too large|limit on the size|code 27)", last), result
+    assert not DAMAGE.search(last), result
+    return False
 
 
 def expect_whole(directory, expected):
@@ -356,7 +367,8 @@ def test_a_full_disk_loses_nothing(sealed, tmp_path):
 
 
 def test_files_that_cannot_grow_lose_nothing(sealed, tmp_path):
-    """The same without the right to mount: a limit on the size of files."""
+    """The same without the right to mount, by a limit on the size of files (EFBIG). To SQLite it is what a quota (EDQUOT) is: an
+    I/O error that is none of the device's."""
 
     def limit(kib):
         # The signal must not end the process: a write that fails is what is tried here.
@@ -375,6 +387,70 @@ def test_files_that_cannot_grow_lose_nothing(sealed, tmp_path):
         refusals += 1
     assert fits(result) and refusals >= 3, f"{refusals} refusals before it fitted\n{result}"
     expect_whole(directory, sealed)
+
+
+def test_a_stream_on_a_full_disk_is_not_called_damaged(tmp_path):
+    """What fits goes in; what does not is refused for want of room, and can be continued with more of it."""
+    with mounted(tmp_path / "disk", "size=64k") as place:
+        replay = ["replay", "--input", EXCERPT, "--stream", f"local:{place / 'stream'}", "--max", "--close"]
+        for kib in (64, 128):
+            subprocess.run(["mount", "-o", f"remount,size={kib}k", place], check=True)
+            result = refused(*replay, names=["stream.db: (create|open) failed: database or disk is full", "free some space"])
+            assert not DAMAGE.search(result.stderr), result
+        subprocess.run(["mount", "-o", "remount,size=16m", place], check=True)
+        run(*replay)
+        run("consume", "--stream", f"local:{place / 'stream'}", "--lake", tmp_path / "lake")
+    assert len(Lake(tmp_path / "lake").rows(CURATED)) == 5000
+
+
+def lake_and_stream(place, tmp_path):
+    """Both in one place, and every command that opens them."""
+    directory, stream = place / "lake", f"local:{place / 'stream'}"
+    run("backfill", "--input", EXCERPT, "--lake", directory, "--keep-open")
+    run("replay", "--input", EXCERPT, "--stream", stream, "--max")
+    return [
+        ["backfill", "--input", later_file(tmp_path), "--lake", directory],
+        ["consume", "--stream", stream, "--lake", directory, "--until-caught-up"],
+        ["verify", "--lake", directory],
+        ["status", "--lake", directory],
+        ["consume", "--stream", stream, "--lake", tmp_path / "other", "--until-caught-up"],
+        ["replay", "--input", EXCERPT, "--stream", stream, "--max"],
+        ["stream", "describe", stream],
+    ]
+
+
+def test_a_lake_and_a_stream_mounted_read_only_are_not_called_damaged(tmp_path):
+    with mounted(tmp_path / "disk", "size=16m") as place:
+        commands = lake_and_stream(place, tmp_path)
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        for command in commands:
+            result = refused(*command, names=["(lake|stream|stream.db|journal.db)", "[Rr]ead-only"])
+            assert not DAMAGE.search(result.stderr), result
+
+
+def test_a_lake_and_a_stream_of_another_user_are_not_called_damaged(tmp_path):
+    commands = lake_and_stream(tmp_path, tmp_path)
+    (tmp_path / "other").mkdir(mode=0o777)
+    (tmp_path / "other").chmod(0o777)
+    nobody = {}
+    if os.geteuid() == 0:
+        # Rights do not bind root: another user asks. Its way there must be open.
+        nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+        for directory in [tmp_path, *tmp_path.parents[:2]]:
+            directory.chmod(directory.stat().st_mode | 0o055)
+        if subprocess.run([PROGRAM, "--version"], capture_output=True, **nobody).returncode != 0:
+            pytest.skip("the program cannot be run by another user here")
+    places = [tmp_path / "lake", tmp_path / "stream"]
+    files = [file for place in places for file in [place, *place.rglob("*")]]
+    for file in files:
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    try:
+        for command in commands:
+            result = refused(*command, names=["(lake|stream|stream.db|journal.db)", "[Pp]ermission|write the file"], **nobody)
+            assert not DAMAGE.search(result.stderr), result
+    finally:
+        for file in files:
+            file.chmod(0o755 if file.is_dir() else 0o644)
 
 
 # --- settings ----------------------------------------------------------------------------------------------------
@@ -473,6 +549,64 @@ def test_history_comes_before_streams(tmp_path):
     run("replay", "--input", EXCERPT, "--stream", stream, "--max")
     run("consume", "--stream", stream, "--lake", directory, "--until-caught-up")
     refused("backfill", "--input", later_file(tmp_path), "--lake", directory, names=["stream", "another lake"])
+
+
+def test_a_reader_that_goes_away_is_no_panic(sealed):
+    for words in (["status", "--lake", sealed], ["config", "show"], ["verify", "--lake", sealed]):
+        process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.close()
+        error = process.stderr.read().decode()
+        assert process.wait(timeout=60) == 141 and "panicked" not in error, error
+
+
+def test_a_refused_command_leaves_nothing_behind(tmp_path):
+    """Whatever is wrong shows before a lake, a stream or a file is made."""
+    (tmp_path / "work").mkdir()
+    place = tmp_path / "work"
+    stream, lake, missing = f"local:{place / 'stream'}", ["--lake", place / "lake"], place / "missing"
+    existing = f"local:{tmp_path / 'existing'}"
+    run("stream", "create", existing)
+    bad = config(tmp_path, "[engine]\ntolerance = -1\n")
+    sink = tmp_path / "sink.toml"
+    sink.write_text(f'[decisions]\nto = "file:{place / "no" / "file.jsonl"}"\n')
+    (tmp_path / "events.xz").write_bytes(b"\xfd7zXZ\x00 and so on")
+    replay = ["replay", "--input", EXCERPT, "--stream", stream]
+    for words, name in [
+        (["consume", "--stream", stream, *lake], "does not exist"),
+        (["consume", "--stream", "kafka:x", *lake], "kafka:x"),
+        (["consume", "--stream", existing, *lake, "--config", bad], "tolerance"),
+        (["consume", "--stream", existing, *lake, "--config", sink], "decisions file"),
+        (["consume", "--stream", existing, "--lake", place / "a?b"], r"misread '\?'"),
+        (["backfill", "--input", missing, *lake], "no such file"),
+        (["backfill", "--input", EXCERPT, missing, *lake], "no such file"),
+        (["backfill", "--input", tmp_path, *lake], "is a directory"),
+        (["backfill", "--input", "-", *lake], "not a regular file"),
+        (["backfill", "--input", tmp_path / "events.xz", *lake], "packed as xz"),
+        (["backfill", "--input", EXCERPT, *lake, "--config", bad], "tolerance"),
+        (["backfill", "--input", EXCERPT, *lake, "--config", missing], "cannot be read"),
+        (["backfill", "--input", EXCERPT, "--lake", place / "50%" / "lake"], "misread"),
+        ([*replay, "--rate", "0"], "a rate of 0"),
+        ([*replay, "--speed", "inf"], "a speed of inf"),
+        ([*replay, "--batch-size", "0"], "--batch-size"),
+        ([*replay, "--shards", "0"], "--shards"),
+        ([*replay, "--config", bad], "tolerance"),
+        (["replay", "--input", missing, "--stream", stream], "no such file"),
+        (["replay", "--input", tmp_path / "events.xz", "--stream", stream], "packed as xz"),
+        (["replay", "--input", "-", "-", "--stream", stream], "named 2 times"),
+        (["stream", "create", stream, "--retention-hours", "0"], "retention"),
+        (["stream", "describe", stream], "does not exist"),
+        (["generate", "--out", place / "out.txt", "--events", "0"], "0 events"),
+        (["generate", "--out", place / "out.txt", "--days", "0"], "0 days"),
+        (["demo", *lake, "--events", "0"], "0 events"),
+        (["demo", *lake, "--input", missing], "no such file"),
+        (["demo", *lake, "--input", tmp_path], "is a directory"),
+        (["demo", "--lake", place / "a#b", "--events", "1000"], "misread"),
+        (["status", *lake], "no lake"),
+        (["verify", *lake], "no lake"),
+        (["config", "check", bad, *lake], "tolerance"),
+    ]:
+        refused(*words, names=[name])
+        assert list(place.iterdir()) == [], f"{words} left something behind"
 
 
 def test_command_lines_that_say_too_much_or_too_little(tmp_path):

@@ -6,7 +6,7 @@ use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result};
 use authpulse_consumer::ConsumerError;
-use authpulse_consumer::backfill::{BackfillRequest, prepare};
+use authpulse_consumer::backfill::{BackfillRequest, check_files, prepare};
 use authpulse_consumer::drive::{Ended, run_backfill, run_service};
 use authpulse_consumer::open::{check_settings, open_lake};
 use authpulse_consumer::service::{Mode, Service};
@@ -15,7 +15,7 @@ use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
 use authpulse_producer::generate::{GenerateOptions, generate};
-use authpulse_producer::input::Source;
+use authpulse_producer::input::{self, Source};
 use authpulse_producer::progress::ProgressReporter;
 use authpulse_producer::replay::{self, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
 use authpulse_stream::local::LocalStream;
@@ -51,6 +51,8 @@ pub async fn run(command: Command) -> Result<ExitCode> {
 /// # Errors
 /// A file cannot be written.
 pub fn run_generate(args: &Generate) -> Result<ExitCode> {
+    let options = GenerateOptions { events: args.events, days: args.days, seed: args.seed, attacks: args.attacks };
+    options.check()?;
     let stdout = args.out.as_os_str() == "-";
     let out: Box<dyn Write> = if stdout {
         Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout().lock()))
@@ -58,7 +60,6 @@ pub fn run_generate(args: &Generate) -> Result<ExitCode> {
         Box::new(BufWriter::with_capacity(1 << 20, create(&args.out)?))
     };
     let labels = args.labels.as_deref().map(create).transpose()?.map(BufWriter::new);
-    let options = GenerateOptions { events: args.events, days: args.days, seed: args.seed, attacks: args.attacks };
     let mut progress = ProgressReporter::new("generate", args.events, "events");
     let summary = generate(&options, out, labels, |done| progress.update(done))
         .with_context(|| format!("generating {} failed", args.out.display()))?;
@@ -83,9 +84,10 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
     // First of all: from now on a signal asks for an orderly end, whatever is under way.
     let stop = stop_signal(args.with_parent)?;
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake, &config, Access::Share("authpulse consume"))?;
+    // The stream before the lake: a command that is refused makes nothing.
     let dir = local_stream(&args.stream)?;
     let stream: Arc<dyn Stream> = Arc::new(LocalStream::open(&dir)?);
+    let lake = open(&args.lake, &config, Access::Share("authpulse consume"))?;
     let mode = match (args.until_caught_up, args.seal) {
         (true, _) => Mode::UntilCaughtUp,
         (_, true) => Mode::Seal,
@@ -111,9 +113,10 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
     let stop = stop_signal(None)?;
     let mut config = read_config(args.config.as_deref())?;
     config.options.raw = args.raw;
+    let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
+    check_files(&files)?;
     let lake = open(&args.lake, &config, Access::Write("authpulse backfill"))?;
     let options = options(&config);
-    let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     let request = BackfillRequest { files, keep_open: args.keep_open };
     let started = Instant::now();
     let run = match prepare(&lake.env, options.clone(), &request).await {
@@ -226,7 +229,6 @@ pub async fn totals(env: &authpulse_consumer::Env, options: &authpulse_consumer:
 async fn run_replay(args: Replay) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
     let dir = local_stream(&args.stream)?;
-    let stream = LocalStream::open_or_create(&dir, CreateOptions { shards: args.shards, ..CreateOptions::default() })?;
     let pace = match (args.rate, args.speed, args.max) {
         (_, _, true) => Pace::Max,
         (_, Some(speed), _) => Pace::Speed(speed),
@@ -241,6 +243,9 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         base: config.options.engine.time.base,
     };
     let sources: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
+    options.check()?;
+    input::check(&sources)?;
+    let stream = LocalStream::open_or_create(&dir, CreateOptions { shards: args.shards, ..CreateOptions::default() })?;
     let summary = replay_into(sources, &stream, &options, stop_signal(None)?).await?;
     if let Some(line) = summary.resumed_from {
         println!("continued after line {}", thousands(line));

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::config::{Config, Decisions};
-use authpulse_consumer::env::{Ids, Probe, RandomIds, SystemClock, TokioWork};
+use authpulse_consumer::env::{Ids, Inspect, Probe, RandomIds, SystemClock, TokioWork};
 use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
 use authpulse_consumer::{Env, Options};
 use authpulse_lake::{FileCommitterLock, Lake, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
@@ -64,18 +64,19 @@ pub struct OpenLake {
 /// # Errors
 /// It is in use, of a newer version, no lake, or cannot be read.
 pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
-    let lock = match access {
-        Access::Write(command) => {
+    let (lock, sink) = match access {
+        Access::Write(command) | Access::Share(command) => {
+            check_marker(dir, true)?;
+            // Before the lake is made: one that is refused is not begun.
+            let sink = sink(config)?;
             make_lake_directory(dir)?;
-            Some(LakeLock::acquire(dir, command)?)
-        }
-        Access::Share(command) => {
-            make_lake_directory(dir)?;
-            Some(LakeLock::share(dir, command)?)
+            let shared = matches!(access, Access::Share(_));
+            let lock = if shared { LakeLock::share(dir, command)? } else { LakeLock::acquire(dir, command)? };
+            (Some(lock), sink)
         }
         Access::Read => {
             check_marker(dir, false)?;
-            None
+            (None, Arc::new(NoSink) as Arc<dyn DecisionSink>)
         }
     };
     let dir = std::path::absolute(dir)?;
@@ -93,14 +94,15 @@ pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
         work: Arc::new(TokioWork),
-        sink: sink(config)?,
+        sink,
         probe,
-        inspect: None,
+        inspect: failing_inspect(),
     };
     Ok(OpenLake { env, _lock: lock })
 }
 
 fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
+    LocalStore::check_name(dir)?;
     let path = dir.join(MARKER);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
@@ -133,7 +135,10 @@ fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
                 )
             }
         }
-        Err(error) => Err(error).with_context(|| format!("{} cannot be read: restore it", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(error).with_context(|| format!("{} is damaged: restore it", path.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("lake {}: {MARKER} cannot be read", dir.display())),
     }
 }
 
@@ -158,21 +163,41 @@ fn make_marker(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `AUTHPULSE_CRASH=POINT[@N]` ends the process, without any clean-up, the Nth time it comes to a named point. For kill tests;
-/// the names are in CONTRIBUTING.md.
+/// `AUTHPULSE_CRASH=POINT[@N]` ends the process, without any clean-up, the Nth time it comes to a named point, and
+/// `AUTHPULSE_FAIL_AT=POINT[@N]` panics there. For tests; the names are in CONTRIBUTING.md.
 pub fn crash_probe() -> Probe {
-    let Ok(wanted) = std::env::var("AUTHPULSE_CRASH") else { return Arc::new(|_, _| {}) };
-    let (point, left) = match wanted.rsplit_once('@') {
-        Some((point, n)) => (point.to_owned(), n.parse().unwrap_or(1)),
-        None => (wanted, 1),
+    let (crash, fail) = (named_point("AUTHPULSE_CRASH"), named_point("AUTHPULSE_FAIL_AT"));
+    if crash.is_none() && fail.is_none() {
+        return Arc::new(|_, _| {});
+    }
+    let comes_to = |named: &Option<(String, AtomicU32)>, at: &str| {
+        named.as_ref().is_some_and(|(point, left)| at == point && left.fetch_sub(1, Ordering::SeqCst) == 1)
     };
-    let left = AtomicU32::new(left);
     Arc::new(move |at, _| {
-        if at == point && left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if comes_to(&crash, at) {
             eprintln!("AUTHPULSE_CRASH: ending at '{at}'");
             std::process::abort();
         }
+        assert!(!comes_to(&fail, at), "AUTHPULSE_FAIL_AT: failing at '{at}'");
     })
+}
+
+/// What a variable holds in the form `POINT[@N]`, with N counting down.
+fn named_point(variable: &str) -> Option<(String, AtomicU32)> {
+    let wanted = std::env::var(variable).ok()?;
+    Some(match wanted.rsplit_once('@') {
+        Some((point, n)) => (point.to_owned(), AtomicU32::new(n.parse().unwrap_or(1))),
+        None => (wanted, AtomicU32::new(1)),
+    })
+}
+
+/// `AUTHPULSE_FAIL_ON=TEXT` panics on every record that holds the text, as a bug in judging would. For tests.
+fn failing_inspect() -> Option<Inspect> {
+    let text = std::env::var("AUTHPULSE_FAIL_ON").ok().filter(|text| !text.is_empty())?;
+    Some(Arc::new(move |payload| {
+        let holds = payload.windows(text.len()).any(|part| part == text.as_bytes());
+        assert!(!holds, "AUTHPULSE_FAIL_ON: failing on a record with '{text}'");
+    }))
 }
 
 /// The directory of `local:DIR`.

@@ -112,8 +112,7 @@ async fn prepare_with(
     let blocks = LineBlocks::open(
         request.files.clone(),
         InputOptions { lines_before: backfill.lines_before, ..InputOptions::default() },
-    )
-    .map_err(input_error)?;
+    )?;
     let progress = blocks.progress();
     let name = backfill.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(",");
     let start = Start {
@@ -147,19 +146,29 @@ pub async fn mark_complete(env: &Env, n: u64) -> Result<()> {
     }
 }
 
-fn input_error(error: input::InputError) -> ConsumerError {
-    ConsumerError::Input(error.to_string())
+/// Looks at the files without reading them, and refuses what no backfill can load; a command does this before it makes a lake.
+///
+/// # Errors
+/// One is missing, cannot be opened, or is not a regular file.
+pub fn check_files(sources: &[input::Source]) -> Result<()> {
+    input::check(sources)?;
+    for source in sources {
+        input::stamp(source)?.ok_or_else(|| not_regular(source))?;
+    }
+    Ok(())
+}
+
+fn not_regular(source: &input::Source) -> ConsumerError {
+    ConsumerError::Refused(format!(
+        "{source} is not a regular file: a backfill must be able to read it again after an interruption; save it to a \
+         file, or replay it into a stream"
+    ))
 }
 
 fn identify(sources: &[input::Source]) -> Result<Vec<BackfillFile>> {
     let mut files = Vec::new();
     for source in sources {
-        let identity = input::identify(source).map_err(input_error)?.ok_or_else(|| {
-            ConsumerError::Refused(format!(
-                "{source} is not a regular file: a backfill must be able to read it again after an interruption; save it to a \
-                 file, or replay it into a stream"
-            ))
-        })?;
+        let identity = input::identify(source)?.ok_or_else(|| not_regular(source))?;
         files.push(BackfillFile { name: identity.name, bytes: identity.size, sha256: identity.sha256 });
     }
     Ok(files)
@@ -215,9 +224,9 @@ fn refuse_others_files(tail: &Entry, files: &[BackfillFile], completed: bool) ->
 /// A further run must begin where the lake is open: its first event must not be late.
 fn refuse_late_beginning(tail: &Entry, files: &[input::Source], options: &Options) -> Result<()> {
     let Some(open_from) = tail.watermark else { return Ok(()) };
-    let blocks = LineBlocks::open(files.to_vec(), InputOptions::default()).map_err(input_error)?;
+    let blocks = LineBlocks::open(files.to_vec(), InputOptions::default())?;
     for block in blocks {
-        let block = block.map_err(input_error)?;
+        let block = block?;
         let mut events = block.lines().filter(|line| !line.is_overlong());
         let first = events.find_map(|line| parse_line(line.bytes, options.engine.time.base).ok());
         if let Some(event) = first {

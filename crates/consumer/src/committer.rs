@@ -1,7 +1,7 @@
 //! The tables follow the journals, all four, every commit interval.
 
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Chain, ConsumerError, Result};
 use authpulse_event::ShardId;
 use authpulse_lake::entry::Entry;
 use authpulse_lake::{EntryFiles, LakeError, Remedy, Table};
@@ -62,9 +62,9 @@ async fn commit_once(env: &Env) -> Result<Round> {
     Ok(round)
 }
 
-fn with_context(error: LakeError, table: Table) -> crate::error::ConsumerError {
+fn with_context(error: LakeError, table: Table) -> ConsumerError {
     if matches!(error.remedy(), Remedy::Retry | Remedy::Look) {
-        tracing::warn!(%table, %error, "a table commit did not succeed; the journal keeps what it was to hold");
+        tracing::warn!(%table, error = %Chain(&error), "a table commit did not succeed; the journal keeps what it was to hold");
     }
     error.into()
 }

@@ -3,7 +3,7 @@
 use crate::backfill::{BackfillRun, mark_complete};
 use crate::committer::commit_all;
 use crate::env::{Clock, Env};
-use crate::error::{ConsumerError, Result};
+use crate::error::{Chain, ConsumerError, Result};
 use crate::lease_keeper::{LeaseKeeper, Parting};
 use crate::options::Options;
 use crate::service::Service;
@@ -80,10 +80,12 @@ async fn commit_regularly(env: Env, interval: Duration, mut stop: watch::Receive
             Ok(true) => {}
             Ok(false) => continue,
             // Two committers do no harm, none at all would.
-            Err(error) => tracing::warn!(%error, "whether another worker commits is unknown; committing all the same"),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "whether another worker commits is unknown; committing all the same")
+            }
         }
         if let Err(error) = commit_all(&env).await {
-            tracing::warn!(%error, "the tables could not follow the journal; trying again at the next interval");
+            tracing::warn!(error = %Chain(&error), "the tables could not follow the journal; trying again at the next interval");
         }
     }
 }
@@ -116,7 +118,7 @@ impl Committer {
                 }
                 Err(error) if attempt == LAST_COMMIT_ATTEMPTS => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, attempt, "the last commit did not succeed; trying again");
+                    tracing::warn!(error = %Chain(&error), attempt, "the last commit did not succeed; trying again");
                     attempt += 1;
                     env.clock.sleep(Duration::from_millis(300)).await;
                 }
@@ -215,7 +217,7 @@ impl Crew {
                 self.done.push(worker);
             }
             Err(error @ ConsumerError::Panicked { .. }) => {
-                tracing::error!(%error, "rebuilding the shard and trying the record again");
+                tracing::error!(error = %Chain(&error), "rebuilding the shard and trying the record again");
                 service.restart(&key);
             }
             Err(error @ ConsumerError::Fenced { .. }) => {
@@ -323,7 +325,7 @@ impl Crew {
             self.failure.get_or_insert(error);
             return;
         }
-        tracing::warn!(%error, "another worker has the shard; what was not stored here is dropped");
+        tracing::warn!(error = %Chain(&error), "another worker has the shard; what was not stored here is dropped");
         leases.tell(Parting::Forget(key.to_string()));
     }
 
@@ -361,7 +363,7 @@ pub async fn run_backfill(
                 Ok(Progress::Idle) => env.clock.sleep(duration(options.poll_interval)).await,
                 Ok(Progress::Worked) => {}
                 Err(error @ ConsumerError::Panicked { .. }) => {
-                    tracing::error!(%error, "rebuilding the shard and trying the line again");
+                    tracing::error!(error = %Chain(&error), "rebuilding the shard and trying the line again");
                     run = run.rebuild(env).await?;
                 }
                 Err(error) => return Err(error),

@@ -5,20 +5,57 @@ use authpulse_lake::catalog::CatalogError;
 use authpulse_lake::entry::EntryError;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{LakeError, StoreError};
+use authpulse_producer::input::InputError;
 use authpulse_stream::StreamError;
+use std::error::Error;
+use std::fmt;
 
 /// Why a worker, or the service, cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
     /// Another owner stored an entry of a newer epoch: the shard is lost to it, and what is not stored is dropped.
     #[error("shard {shard} was taken over by another consumer at entry {n}: this one stops, nothing is lost")]
-    Fenced { shard: ShardId, n: u64 },
+    Fenced {
+        /// The journal.
+        shard: ShardId,
+        /// The number at which the other's entry was found.
+        n: u64,
+    },
     /// The engine panicked on a record; the shard is rebuilt and the record tried again.
     #[error("the engine failed on record {position} of shard {shard}: {words}")]
-    Panicked { shard: ShardId, position: Position, words: String },
+    Panicked {
+        /// The journal.
+        shard: ShardId,
+        /// Where the record stands in its source.
+        position: Position,
+        /// What the panic said.
+        words: String,
+    },
+    /// Scoring panicked. An accepted event has changed its user's windows and may be counted in shares that others have read: it
+    /// cannot become a dead letter any more.
+    #[error(
+        "scoring {event} (shard {shard}) failed by a bug in this program: {words}; the shard is stored up to entry {entry}, \
+         nothing is lost, and restarting goes on from there; if it ends at the same event again, report this and restart with a \
+         version that mends it"
+    )]
+    Unscorable {
+        /// The journal.
+        shard: ShardId,
+        /// The last entry stored, 0 for none.
+        entry: u64,
+        /// User, computer and time of the event.
+        event: String,
+        /// What the panic said.
+        words: String,
+    },
     /// Work for another thread panicked.
     #[error("shard {shard}: {what} failed by a bug in this program; restart it to go on from the last entry")]
-    Bug { shard: ShardId, what: &'static str },
+    Bug {
+        /// The journal.
+        shard: ShardId,
+        /// What the work was to do.
+        what: &'static str,
+    },
     /// The request contradicts the lake's state.
     #[error("{0}")]
     Refused(String),
@@ -44,9 +81,39 @@ pub enum ConsumerError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// The input file failed.
-    #[error("{0}")]
-    Input(String),
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+/// An error with its causes, `what: cause: cause`, for a log line. An error's own words leave its cause to whoever prints the
+/// chain, so that it stands there once.
+pub(crate) struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut beneath = self.0.source();
+        while let Some(cause) = beneath {
+            write!(f, ": {cause}")?;
+            beneath = cause.source();
+        }
+        Ok(())
+    }
 }
 
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, ConsumerError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let cause = StoreError::Failed { path: "a/b".to_owned(), action: "writing", cause: "no space".to_owned() };
+        let error = ConsumerError::from(LakeError::Store { table: "t".to_owned(), source: cause });
+        assert_eq!(Chain(&error).to_string(), "a file of table t failed: writing file a/b failed: no space");
+        let input = InputError::Open { name: "x".to_owned(), source: std::io::Error::other("gone") };
+        assert_eq!(Chain(&ConsumerError::from(input)).to_string(), "cannot open 'x': gone");
+    }
+}

@@ -1,6 +1,6 @@
 //! What a worker reads: a shard of a stream, or backfilled files, one batch at a time.
 
-use crate::error::{ConsumerError, Result};
+use crate::error::Result;
 use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
 use authpulse_producer::input::{LineBlock, LineBlocks};
 use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, Stream};
@@ -68,7 +68,7 @@ impl Input {
                 while let Some(open) = blocks {
                     match open.next() {
                         None => *blocks = None,
-                        Some(Err(error)) => return Err(ConsumerError::Input(error.to_string())),
+                        Some(Err(error)) => return Err(error.into()),
                         // A run that is continued passes over whole blocks that are stored already.
                         Some(Ok(block)) if block.first_line + block.line_count <= read_before + 1 => {}
                         Some(Ok(block)) => return Ok((Batch::Lines(after_line(block, read_before)), Found::default())),

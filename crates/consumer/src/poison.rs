@@ -1,6 +1,7 @@
 //! Records on which the engine panicked, and how often. After three times a record is rejected as `failed`.
 
 use authpulse_event::{Position, ShardId};
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -31,4 +32,10 @@ impl Poison {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.get(&(shard.clone(), position)).is_some_and(|n| *n >= ATTEMPTS)
     }
+}
+
+/// What a panic said.
+pub(crate) fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }

@@ -72,7 +72,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, (Inner, Board)> {
-        // A panic while the lock is held can only come from arithmetic on damaged entries; the data are still whole entries.
+        // After a panic in scoring, workers only store what they have; see [`Registry::is_poisoned`].
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -153,6 +153,11 @@ impl Registry {
     /// Runs something on the board: scoring, mostly.
     pub fn with_board<T>(&self, run: impl FnOnce(&mut Board) -> T) -> T {
         run(&mut self.lock().1)
+    }
+
+    /// Whether a panic left the board in the middle of something: then nobody scores by it any more, and the service ends.
+    pub fn is_poisoned(&self) -> bool {
+        self.inner.is_poisoned()
     }
 
     /// What is stored of a shard.
@@ -262,6 +267,9 @@ impl Registry {
 
     /// The rows of the days after `after` that are complete, and the last day they reach.
     pub fn complete_days(&self, after: Option<Day>) -> (Vec<DayRow>, Option<Day>) {
+        if self.is_poisoned() {
+            return (Vec::new(), after);
+        }
         let guard = self.lock();
         let board = &guard.1;
         let mut through = after;

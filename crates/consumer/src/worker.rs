@@ -25,10 +25,12 @@ use crate::registry::Registry;
 use crate::sink::Decision;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
+use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, Micros, Position, ShardId};
 use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
 use authpulse_stream::ReadLimit;
 use futures::future::BoxFuture;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Records judged between two looks at the board and the draft.
@@ -219,7 +221,7 @@ impl Worker {
             self.store(Marks::default()).await?;
             return Ok(Progress::Worked);
         }
-        let scored = self.score();
+        let scored = self.score()?;
         let progress = match self.phase {
             Phase::Reading => self.read().await?,
             Phase::Parent => self.wait_for_heirs().await?,
@@ -238,7 +240,7 @@ impl Worker {
     pub async fn stop(&mut self) -> Result<()> {
         if self.phase != Phase::Done {
             self.land().await?;
-            self.score();
+            self.score()?;
             if self.has_news() {
                 self.store(Marks::default()).await?;
             }
@@ -253,7 +255,7 @@ impl Worker {
     /// As for [`Worker::step`].
     pub async fn store_what_became_ready(&mut self) -> Result<bool> {
         self.land().await?;
-        let scored = self.score();
+        let scored = self.score()?;
         let news = scored || self.shard.has_rows_to_write() || self.shard.has_share_to_publish() || self.has_day();
         if news {
             self.store(Marks::default()).await?;
@@ -323,7 +325,7 @@ impl Worker {
             if n > 0 {
                 self.draft.opened.get_or_insert(self.env.clock.now());
             }
-            self.score();
+            self.score()?;
             self.collect();
             if self.out.scored.len() >= self.options.chunk_rows {
                 let rows = std::mem::take(&mut self.out.scored);
@@ -337,11 +339,17 @@ impl Worker {
     }
 
     /// Scores what can be scored and hands the decisions over; tells whether there were any.
-    fn score(&mut self) -> bool {
+    fn score(&mut self) -> Result<bool> {
         let before = self.out.scored.len();
-        if self.shard.unscored_len() > 0 {
-            let (shard, out) = (&mut self.shard, &mut self.out);
-            self.registry.with_board(|board| shard.score_ready(board, out));
+        if self.shard.unscored_len() > 0 && !self.registry.is_poisoned() {
+            let (shard, out, probe) = (&mut self.shard, &mut self.out, &self.env.probe);
+            let scored = catch_unwind(AssertUnwindSafe(|| {
+                self.registry.with_board(|board| {
+                    probe("score", self.key.as_str());
+                    shard.score_ready(board, out);
+                });
+            }));
+            scored.map_err(|panic| self.unscorable(&*panic))?;
             let min_score = self.env.sink.min_score();
             for scored in &self.out.scored[before..] {
                 if scored.score >= min_score {
@@ -354,7 +362,17 @@ impl Worker {
                 }
             }
         }
-        self.out.scored.len() > before
+        Ok(self.out.scored.len() > before)
+    }
+
+    fn unscorable(&self, panic: &(dyn std::any::Any + Send)) -> ConsumerError {
+        let event = self.shard.next_to_score().map_or("an event".to_owned(), |event| {
+            let (user, computer) =
+                (self.shard.user_names().get(event.user), self.shard.computer_names().get(event.computer));
+            format!("the event of {user} on {computer} at {}", format_rfc3339(event.event_time))
+        });
+        let words = crate::poison::words(panic);
+        ConsumerError::Unscorable { shard: self.key.clone(), entry: self.last.n, event, words }
     }
 
     /// Moves counts and dead letters into the draft.
@@ -473,7 +491,7 @@ impl Worker {
     /// Cuts the state and starts to store the next entry; waits for the one before.
     async fn store(&mut self, marks: Marks) -> Result<()> {
         self.land().await?;
-        self.score();
+        self.score()?;
         self.collect();
         let rows = std::mem::take(&mut self.out.scored);
         let next = Draft::new(&self.env, self.position);

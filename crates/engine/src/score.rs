@@ -5,7 +5,7 @@
 
 use crate::names::NameId;
 use crate::popularity::{Board, LookBack, newest_closed_day};
-use crate::rows::{Flag, Flags, RiskLevel, ScoredEvent, Windows};
+use crate::rows::{AcceptedEvent, Flag, Flags, RiskLevel, ScoredEvent, Windows};
 use crate::settings::RuleSet;
 use crate::shard::{Output, Shard, Unscored};
 use crate::user::Slot;
@@ -65,11 +65,17 @@ impl Shard {
         while let Some(unscored) = self.unscored.front() {
             let day = newest_closed_day(unscored.event.event_time, self.settings.time.settle);
             let Some(at) = self.resolve(day, board) else { return };
-            let unscored = self.unscored.pop_front().expect("the front was looked at");
-            let scored = self.score(unscored, at);
+            let (popularity, flags, score) = self.score_next(at);
+            // Taken out last: where scoring fails, what it failed on is still the first.
+            let Unscored { event, .. } = self.unscored.pop_front().expect("the front was looked at");
             out.counts.curated += 1;
-            out.scored.push(scored);
+            out.scored.push(ScoredEvent { event, popularity, flags, score });
         }
+    }
+
+    /// The event that is scored next.
+    pub fn next_to_score(&self) -> Option<&AcceptedEvent> {
+        self.unscored.front().map(|unscored| &unscored.event)
     }
 
     /// The day whose shares the next event to score waits for, if it does.
@@ -91,19 +97,21 @@ impl Shard {
         Some(self.resolved.len() - 1)
     }
 
-    fn score(&mut self, Unscored { event, slot }: Unscored, resolved: usize) -> ScoredEvent {
+    /// Popularity, flags and score of the first unscored event; counts them into its hour and day.
+    fn score_next(&mut self, resolved: usize) -> (Option<u64>, Flags, u8) {
+        let Unscored { event, slot } = self.unscored.front().expect("the caller looked at it");
+        let (user, computer, time, slot) = (event.user, event.computer, event.event_time, *slot);
         let rules = &self.settings.rules;
         let resolved = &mut self.resolved[resolved];
         let computers = &self.computers;
         // An empty look-back judges nothing, whatever `min_hosts` is.
-        let popularity = (resolved.view.hosts >= rules.min_hosts.max(1) as usize).then(|| {
-            (resolved.popularity(event.computer, || computers.get(event.computer).to_owned()), resolved.view.p5)
-        });
+        let popularity = (resolved.view.hosts >= rules.min_hosts.max(1) as usize)
+            .then(|| (resolved.popularity(computer, || computers.get(computer).to_owned()), resolved.view.p5));
         let features = Features { windows: event.windows, new_device: event.new_device, popularity };
         let (flags, score) = apply_rules(rules, &features);
-        self.count_hour(event.user, slot, event.event_time, score);
-        self.count_high_risk(event.user, event.computer, Day::of(event.event_time), score);
-        ScoredEvent { event, popularity: popularity.map(|(popularity, _)| popularity), flags, score }
+        self.count_hour(user, slot, time, score);
+        self.count_high_risk(user, computer, Day::of(time), score);
+        (popularity.map(|(popularity, _)| popularity), flags, score)
     }
 
     pub(crate) fn count_hour(&mut self, user_id: NameId, slot: Slot, time: Micros, score: u8) {

@@ -2,7 +2,7 @@
 
 use crate::error::Remedy;
 use crate::fault::Faults;
-use crate::sqlite;
+use crate::sqlite::{self, Failure};
 use async_trait::async_trait;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::collections::BTreeMap;
@@ -40,6 +40,14 @@ pub enum CatalogError {
         /// What the catalog said.
         cause: String,
     },
+    /// The catalog could not be opened; what is stored in it is as it was.
+    #[error("catalog {catalog}: opening it failed: {cause}")]
+    Unopened {
+        /// Where it is.
+        catalog: String,
+        /// What the catalog said.
+        cause: String,
+    },
     /// The catalog's file is no catalog, or is damaged.
     #[error("catalog {catalog} cannot be used: {cause}: restore the file from a copy, or start a new lake")]
     Damaged {
@@ -55,7 +63,7 @@ impl CatalogError {
     pub fn remedy(&self) -> Remedy {
         match self {
             CatalogError::Unclear { .. } => Remedy::Look,
-            CatalogError::Failed { .. } => Remedy::Retry,
+            CatalogError::Failed { .. } | CatalogError::Unopened { .. } => Remedy::Retry,
             CatalogError::Damaged { .. } => Remedy::Restore,
         }
     }
@@ -75,6 +83,7 @@ pub trait TablePointers: Send + Sync {
 /// Iceberg's SQL catalog in an SQLite database, as the JDBC catalog and PyIceberg's `SqlCatalog` know it.
 pub struct SqliteCatalog {
     connection: Mutex<Connection>,
+    name: String,
 }
 
 /// Columns and keys as PyIceberg 0.12 makes them (schema "v1": with `iceberg_type`).
@@ -95,11 +104,21 @@ impl SqliteCatalog {
     /// Opens a catalog, making it where it is missing.
     ///
     /// # Errors
-    /// The file cannot be opened or is no catalog.
+    /// [`CatalogError::Unopened`] if the disk, its rights or another process is in the way, `Damaged` if the file is no catalog.
     pub fn open(path: impl AsRef<Path>) -> Result<SqliteCatalog, CatalogError> {
+        let name = path.as_ref().display().to_string();
         match sqlite::open(path.as_ref(), SCHEMA) {
-            Ok(connection) => Ok(SqliteCatalog { connection: Mutex::new(connection) }),
-            Err(cause) => Err(CatalogError::Damaged { catalog: path.as_ref().display().to_string(), cause }),
+            Ok(connection) => Ok(SqliteCatalog { connection: Mutex::new(connection), name }),
+            Err(Failure { damaged: true, cause }) => Err(CatalogError::Damaged { catalog: name, cause }),
+            Err(Failure { cause, .. }) => Err(CatalogError::Unopened { catalog: name, cause }),
+        }
+    }
+
+    /// What a failed statement means: damage, or what `else_` makes of its cause.
+    fn failed(&self, error: rusqlite::Error, else_: impl FnOnce(String) -> CatalogError) -> CatalogError {
+        match Failure::from(error) {
+            Failure { damaged: true, cause } => CatalogError::Damaged { catalog: self.name.clone(), cause },
+            Failure { cause, .. } => else_(cause),
         }
     }
 
@@ -118,7 +137,7 @@ impl TablePointers for SqliteCatalog {
             .and_then(|mut s| s.query_row([table], |row| row.get::<_, Option<String>>(0)).optional());
         match load {
             Ok(location) => Ok(location.flatten()),
-            Err(e) => Err(CatalogError::Failed { table: table.to_owned(), cause: e.to_string() }),
+            Err(e) => Err(self.failed(e, |cause| CatalogError::Failed { table: table.to_owned(), cause })),
         }
     }
 
@@ -131,7 +150,7 @@ impl TablePointers for SqliteCatalog {
         match create {
             Ok(_) => Ok(SwapOutcome::Swapped),
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(SwapOutcome::Conflict),
-            Err(e) => Err(CatalogError::Unclear { table: table.to_owned(), cause: e.to_string() }),
+            Err(e) => Err(self.failed(e, unclear(table))),
         }
     }
 
@@ -144,7 +163,7 @@ impl TablePointers for SqliteCatalog {
         match connection.prepare_cached(&update).and_then(|mut s| s.execute(params![table, old, new])) {
             Ok(0) => Ok(SwapOutcome::Conflict),
             Ok(_) => Ok(SwapOutcome::Swapped),
-            Err(e) => Err(CatalogError::Unclear { table: table.to_owned(), cause: e.to_string() }),
+            Err(e) => Err(self.failed(e, unclear(table))),
         }
     }
 }

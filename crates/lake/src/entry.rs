@@ -447,10 +447,20 @@ pub struct BackfillFile {
 pub enum EntryError {
     /// Written by a newer version.
     #[error("{what} has format {format}, this program reads up to {FORMAT}: run a newer version of authpulse")]
-    Newer { what: String, format: u32 },
+    Newer {
+        /// The entry, by number and shard, or the file.
+        what: String,
+        /// The format it names.
+        format: u32,
+    },
     /// Not what was written.
     #[error("{what} is damaged: {cause}")]
-    Damaged { what: String, cause: String },
+    Damaged {
+        /// The entry, by number and shard, or the file.
+        what: String,
+        /// What is wrong with it.
+        cause: String,
+    },
 }
 
 impl Entry {

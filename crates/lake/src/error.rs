@@ -21,7 +21,7 @@ pub enum Remedy {
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// A file failed.
-    #[error("table {table}: {source}")]
+    #[error("a file of table {table} failed")]
     Store {
         /// The table whose operation needed the file.
         table: String,

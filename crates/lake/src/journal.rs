@@ -36,7 +36,7 @@ pub enum JournalError {
         /// What the store said.
         cause: String,
     },
-    /// The journal could not be read.
+    /// The journal could not be opened or read; what is stored in it is as it was.
     #[error("journal {journal}: {action} failed: {cause}")]
     Failed {
         /// Where it is.
@@ -108,14 +108,14 @@ impl SqliteJournal {
     /// Opens a journal, making it where it is missing.
     ///
     /// # Errors
-    /// The file cannot be opened or is no journal.
+    /// [`JournalError::Failed`] if the disk, its rights or another process is in the way, `Damaged` if the file is no journal.
     pub fn open(path: impl AsRef<Path>) -> Result<SqliteJournal, JournalError> {
         let name = path.as_ref().display().to_string();
         let schema = "CREATE TABLE IF NOT EXISTS entries (shard TEXT NOT NULL, n INTEGER NOT NULL, body BLOB NOT NULL, \
                       PRIMARY KEY (shard, n)) WITHOUT ROWID";
         match sqlite::open(path.as_ref(), schema) {
             Ok(connection) => Ok(SqliteJournal { connection: Mutex::new(connection), name }),
-            Err(cause) => Err(JournalError::Damaged { journal: name, cause }),
+            Err(failure) => Err(unusable(name, "opening it", failure)),
         }
     }
 
@@ -128,13 +128,15 @@ impl SqliteJournal {
         action: &'static str,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
-        query(&self.lock()).map_err(|e| {
-            let (journal, cause) = (self.name.clone(), e.to_string());
-            match e.sqlite_error_code() {
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => JournalError::Damaged { journal, cause },
-                _ => JournalError::Failed { journal, action, cause },
-            }
-        })
+        query(&self.lock()).map_err(|e| unusable(self.name.clone(), action, e.into()))
+    }
+}
+
+fn unusable(journal: String, action: &'static str, failure: sqlite::Failure) -> JournalError {
+    let cause = failure.cause;
+    match failure.damaged {
+        true => JournalError::Damaged { journal, cause },
+        false => JournalError::Failed { journal, action, cause },
     }
 }
 
@@ -153,7 +155,14 @@ impl Journal for SqliteJournal {
         match insert {
             Ok(_) => Ok(PutOutcome::Created),
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(PutOutcome::Taken),
-            Err(e) => Err(JournalError::Unclear { shard: shard.clone(), n, cause: e.to_string() }),
+            Err(e) => {
+                let sqlite::Failure { damaged, cause } = e.into();
+                // Nothing is stored in a file that is damaged, and looking again does not mend it.
+                Err(match damaged {
+                    true => JournalError::Damaged { journal: self.name.clone(), cause },
+                    false => JournalError::Unclear { shard: shard.clone(), n, cause },
+                })
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use authpulse_event::ShardId;
-use authpulse_lake::catalog::{SwapOutcome, TablePointers};
+use authpulse_lake::catalog::{CatalogError, SwapOutcome, TablePointers};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::journal::{Journal, JournalError};
 use authpulse_lake::{
@@ -196,4 +196,29 @@ fn a_pointer_moves_only_from_where_it_was_seen() {
         assert_eq!(block_on(catalog.load("t")).unwrap().as_deref(), Some("b"));
         assert_eq!(block_on(catalog.load("other")).unwrap(), None);
     });
+}
+
+#[test]
+fn what_is_in_the_way_of_a_database_is_not_called_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    // A directory under the database's name cannot be opened, whoever asks.
+    let path = directory.path().join("taken.db");
+    std::fs::create_dir(&path).unwrap();
+    let journal = SqliteJournal::open(&path).err().unwrap();
+    assert!(matches!(&journal, JournalError::Failed { action: "opening it", .. }), "{journal}");
+    let catalog = SqliteCatalog::open(&path).err().unwrap();
+    assert!(matches!(&catalog, CatalogError::Unopened { .. }), "{catalog}");
+    for (error, remedy) in [(journal.to_string(), journal.remedy()), (catalog.to_string(), catalog.remedy())] {
+        assert!(
+            error.contains("taken.db") && error.contains("unable to open") && !error.contains("restore"),
+            "{error}"
+        );
+        assert_eq!(remedy, Remedy::Retry, "{error}");
+    }
+    let path = directory.path().join("other.db");
+    std::fs::write(&path, b"no database at all".repeat(1000)).unwrap();
+    let journal = SqliteJournal::open(&path).err().unwrap();
+    assert!(matches!(&journal, JournalError::Damaged { .. }), "{journal}");
+    let catalog = SqliteCatalog::open(&path).err().unwrap();
+    assert!(matches!(&catalog, CatalogError::Damaged { .. }), "{catalog}");
 }

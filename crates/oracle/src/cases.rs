@@ -14,7 +14,9 @@ use crate::parse::{Event, parse, ring_position};
 /// A random input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
+    /// What every shard of it goes by.
     pub settings: Settings,
+    /// Its shards with their steps, parents before heirs.
     pub shards: Vec<Shard>,
 }
 

@@ -23,19 +23,24 @@ macro_rules! edges {
 }
 
 edges! {
-    /// Reasons of section 2.
+    // Reasons of section 2.
+    /// Rejected: does not parse or breaks a rule of section 1.
     Invalid,
+    /// Rejected: the user belongs to another shard.
     Misrouted,
+    /// Rejected: more than 300 s ahead of its arrival.
     Future,
     /// A time exactly 300 s ahead of its arrival, which is not `future`.
     FutureNotQuite,
     /// A time at most a second too far ahead of its arrival.
     FutureBarely,
+    /// Rejected: below the watermark.
     Late,
     /// At most a second below the watermark.
     LateBarely,
     /// Accepted exactly at the watermark.
     TieAtWatermark,
+    /// Rejected: the same id of the same user was accepted within the tolerance.
     Duplicate,
     /// A duplicate whose time lies exactly the tolerance from the first one's.
     DuplicateAtTolerance,
@@ -48,31 +53,40 @@ edges! {
     /// The same instant, user and computer accepted in both forms of time, which have two ids.
     BothFormsOfTime,
 
-    /// Events that wait.
+    // Events that wait.
+    /// It waits.
     Waited,
     /// Exactly `max_jump` beyond the front, which is not ahead.
     AheadNotQuite,
     /// At most a second more than `max_jump` beyond the front.
     AheadBarely,
+    /// The same id of the same user waits already, within the tolerance.
     DuplicateAmongWaiting,
     /// A duplicate among those that wait, exactly the tolerance away.
     DuplicateAmongWaitingAtTolerance,
     /// The same id waits twice, at most a second beyond the tolerance.
     SameIdWaitsTwice,
+    /// Events of three distinct users wait, and all go on.
     WentOnByThreeUsers,
+    /// Ten events wait, and all go on.
     WentOnByTenEvents,
+    /// An acceptance moved the front so that one that waited is no longer ahead.
     WentOnNoLongerAhead,
     /// No longer ahead only because of one that went on before it.
     WentOnInASecondRound,
+    /// Ten events that did not wait were accepted since its arrival: rejected as `future`.
     RejectedAfterTenAccepted,
     /// All that wait are rejected by one more than 86400 s before the first.
     RejectedByEarlierDay,
     /// Exactly 86400 s before the first event that waits, which rejects nothing.
     EarlierDayNotQuite,
+    /// One more than 86400 s after the first that waits settles them.
     SettledByLaterDay,
     /// Exactly 86400 s after the first event that waits, which settles nothing.
     LaterDayNotQuite,
+    /// Settling: nothing was accepted since its arrival, so it goes on.
     SettleAccepted,
+    /// Settling: something was accepted since its arrival, so it is rejected as `future`.
     SettleRejected,
     /// An event that waited is `late` when it goes on.
     WaitedThenLate,
@@ -81,21 +95,26 @@ edges! {
     /// Something waits at the end of an input that is not settled.
     StillWaiting,
 
-    /// Edges of streams: an event within 300 s of its arrival, far beyond the front.
+    // Edges of streams.
+    /// An event within 300 s of its arrival, far beyond the front.
     LiveJump,
     /// The same in a shard without a front.
     LiveFirst,
     /// Exactly 300 s behind its arrival, and so not ahead.
     LiveBarely,
+    /// It waited with a time up to that of a live event, and goes on before it.
     WentOnBeforeLive,
+    /// It waited with a time up to `W` + tolerance + `max_jump`, and goes on before the rise.
     WentOnBeforeRise,
     /// Exactly `W` + tolerance + `max_jump`.
     WentOnBeforeRiseBarely,
+    /// A watermark rises without an event.
     Rise,
     /// A rise to what is not above the watermark, which is none.
     RiseToNothing,
     /// `late` because of a rise, not because of the newest accepted event.
     LateByRise,
+    /// A shard begins with what its parents left.
     Inherited,
     /// An heir judges again what waited in a parent.
     InheritedWaiting,
@@ -106,42 +125,60 @@ edges! {
     /// A window of an heir holds events that a parent accepted.
     InheritedWindow,
 
-    /// Windows: an event lies exactly 3600 s before the newest, and so outside.
+    // Windows.
+    /// An event lies exactly 3600 s before the newest, and so outside.
     HourWindowEdge,
     /// The oldest event inside lies within a second of the edge.
     HourWindowInside,
+    /// An event lies exactly 86400 s before the newest, and so outside.
     DayWindowEdge,
+    /// The oldest event inside the day lies within a second of the edge.
     DayWindowInside,
     /// Accepted below the user's newest time.
     OutOfOrder,
     /// Two events of a user at one instant.
     SameInstant,
 
-    /// Rules of section 4.
+    // Rules of section 4.
+    /// NEW_DEVICE fires.
     NewDevice,
+    /// A computer that the user was accepted on before: NEW_DEVICE is quiet.
     KnownDevice,
+    /// BURST_LOGIN fires.
     BurstLogin,
     /// As many logins as do not fire the rule yet.
     BurstNotQuite,
     /// One more.
     BurstBarely,
+    /// LATERAL_MOVEMENT fires.
     LateralMovement,
+    /// One computer less than fires the rule.
     LateralNotQuite,
+    /// Exactly as many computers as fire the rule.
     LateralBarely,
+    /// RARE_HOST fires.
     RareHost,
+    /// No rule fires.
     NoFlag,
+    /// Score 0 to 25.
     Low,
+    /// Score 26 to 50.
     Medium,
+    /// Score 51 to 75.
     High,
+    /// Score 76 and more.
     Critical,
 
-    /// Popularity: the look-back holds too few computers, but some.
+    // Popularity.
+    /// The look-back holds too few computers, but some.
     TooFewHosts,
     /// It holds exactly `min_hosts`.
     JustEnoughHosts,
+    /// Popularity above the percentile: RARE_HOST is quiet.
     CommonHost,
     /// Popularity equals the percentile, and another computer's does too.
     PercentileTie,
+    /// The computer has no event in the look-back.
     PopularityZero,
     /// Judged exactly at the end of a day with events + `settle`, which closes the day.
     DayClosedAtSettle,
@@ -152,13 +189,18 @@ edges! {
     /// The computer has events on the day before the look-back, which do not count.
     LookbackDayBefore,
 
-    /// Calendar: exactly at the start of an hour.
+    // Calendar.
+    /// Exactly at the start of an hour.
     HourEdge,
+    /// Exactly at the start of a day.
     MidnightEdge,
+    /// Exactly at the start of a month.
     MonthEdge,
+    /// Exactly at the start of a year.
     YearEdge,
     /// A time with a fraction of a second.
     Microseconds,
+    /// A time before `base`.
     BeforeBase,
 }
 
@@ -192,11 +234,14 @@ impl Edge {
 /// How many of the cases seen so far reached each edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
+    /// Cases seen.
     pub cases: u64,
+    /// In how many of them each edge was met at least once; an edge that was never met is absent.
     pub reached: BTreeMap<Edge, u64>,
 }
 
 impl Coverage {
+    /// Counts one case by what its evaluation met.
     pub fn add(&mut self, outcome: &Outcome) {
         self.cases += 1;
         for edge in outcome.marks.keys() {

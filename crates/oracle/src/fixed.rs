@@ -47,10 +47,13 @@ pub fn shards(settings: &Settings, script: &str) -> Vec<Shard> {
 /// A case and its answer.
 #[derive(Debug, Clone)]
 pub struct Fixed {
+    /// Names the case in a test's output.
     pub name: &'static str,
     /// What the page says about it.
     pub sentence: &'static str,
+    /// What its shards go by.
     pub settings: Settings,
+    /// Its input.
     pub shards: Vec<Shard>,
     expected: Expected,
 }

@@ -6,12 +6,15 @@ pub const DEPTH_MAX: usize = 100;
 /// A value, as far as anything here asks about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
+    /// `null`.
     Null,
+    /// `true` or `false`; nothing here asks which.
     Bool,
     /// As written.
     Number(String),
     /// Unescaped; nothing where a lone surrogate stands in it, which is well-formed but no text.
     Text(Option<String>),
+    /// A list; nothing here asks of what.
     Array,
     /// Keys as [`Json::Text`] holds them, in the order written, repetitions included.
     Object(Vec<(Option<String>, Json)>),

@@ -29,8 +29,11 @@ use crate::parse::{Event, parse, ring_position};
 /// A valid event with what it arrived as.
 #[derive(Debug, Clone)]
 pub struct Arrived {
+    /// What it parses to.
     pub event: Event,
+    /// Its bytes, for a dead letter.
     pub payload: Vec<u8>,
+    /// Microseconds since 1970.
     pub arrival: i64,
     /// "An event within 300 s of its own arrival on a stream".
     pub live: bool,
@@ -39,6 +42,7 @@ pub struct Arrived {
 /// An event that waits.
 #[derive(Debug, Clone)]
 pub struct Waiting {
+    /// The event and its record.
     pub arrived: Arrived,
     /// How many events that did not wait have been accepted since its arrival.
     pub accepted_since: usize,
@@ -47,6 +51,7 @@ pub struct Waiting {
 /// All that has happened to a shard.
 #[derive(Debug, Clone)]
 pub struct History {
+    /// The part of the ring it owns, both ends included.
     pub range: (u128, u128),
     /// "A new shard has neither" watermark nor front.
     pub watermark: Option<i64>,
@@ -54,7 +59,9 @@ pub struct History {
     pub accepted: Vec<Event>,
     /// How many of `accepted` are its ancestors'.
     pub inherited: usize,
+    /// What waits now, in order of arrival.
     pub waiting: Vec<Waiting>,
+    /// Dead letters, in order of decision.
     pub rejected: Vec<Rejected>,
 }
 
@@ -89,9 +96,11 @@ pub fn holds(range: (u128, u128), user: &str) -> bool {
 pub struct Judge<'a> {
     settings: &'a Settings,
     live: bool,
+    /// What has happened so far.
     pub history: History,
     /// The watermark is a rise's.
     by_rise: bool,
+    /// The edges met so far.
     pub marks: Marks,
 }
 
@@ -103,6 +112,7 @@ impl<'a> Judge<'a> {
         judge
     }
 
+    /// Takes the next step of the shard.
     pub fn step(&mut self, step: &Step) {
         match step {
             Step::Record(record) => self.receive(record),

@@ -72,18 +72,21 @@ pub enum Form {
 /// One record as received.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
+    /// Its bytes, unchanged.
     pub payload: Vec<u8>,
     /// The producer's partition key; of no meaning for [`Form::Line`].
     pub partition_key: String,
     /// "Arrival is the time a record was appended to its stream; for a backfilled file, the (stored) start of the
     /// run." Microseconds since 1970.
     pub arrival: i64,
+    /// Which rules of section 1 its bytes follow.
     pub form: Form,
 }
 
 /// What happens to a shard, one after another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// A record arrives and is judged.
     Record(Record),
     /// The watermark rises to this (microseconds since 1970), after those that wait have gone on as "Rises" says.
     Rise(i64),
@@ -94,6 +97,7 @@ pub enum Step {
 /// A shard and all that happens to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
+    /// Its name, as `shard_id` has it.
     pub id: String,
     /// The part of the ring it owns, both ends included.
     pub range: (u128, u128),
@@ -101,27 +105,44 @@ pub struct Shard {
     pub parents: Vec<usize>,
     /// A shard of a stream; false for `file`, which "has no such events" that arrive as they happen.
     pub live: bool,
+    /// What happens to it, in order.
     pub steps: Vec<Step>,
 }
 
 /// A row of `auth_events_curated`, less the columns that differ between runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Curated {
+    /// Microseconds since 1970.
     pub event_time: i64,
+    /// The content id (lower-case hexadecimal), or the producer's own.
     pub event_id: String,
+    /// Who, trimmed.
     pub user_id: String,
+    /// Where, trimmed.
     pub computer_id: String,
+    /// Events of the user in the hour that ends with the newest, this one included.
     pub login_count_1h: i64,
+    /// The same over 24 hours.
     pub login_count_24h: i64,
+    /// Distinct computers among the events of that hour.
     pub unique_computers_1h: i64,
+    /// The same over 24 hours.
     pub unique_computers_24h: i64,
+    /// 1 where NEW_DEVICE fires, else 0.
     pub is_new_device: i32,
+    /// 1 where BURST_LOGIN fires, else 0.
     pub is_burst_login: i32,
+    /// 1 where LATERAL_MOVEMENT fires, else 0.
     pub is_lateral_movement: i32,
+    /// 1 where RARE_HOST fires, else 0.
     pub is_rare_host: i32,
+    /// The rules that fire, in the order of section 4.
     pub risk_flags: Vec<&'static str>,
+    /// Sum of their weights, 0 to 100.
     pub risk_score: i32,
+    /// LOW, MEDIUM, HIGH or CRITICAL.
     pub risk_level: &'static str,
+    /// Logins on the computer in the look-back; nothing where that holds fewer than `min_hosts` computers.
     pub host_popularity: Option<i64>,
     /// Days since 1970.
     pub event_date: i32,
@@ -132,22 +153,32 @@ pub struct Curated {
 /// A row of `auth_events_rejected`, less the columns that differ between runs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rejected {
+    /// One of the six words of section 6.
     pub reason: &'static str,
     /// The first 64 KiB.
     pub payload: Vec<u8>,
+    /// The whole length in bytes.
     pub payload_bytes: i64,
 }
 
 /// A row of `user_behavior_hourly`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hourly {
+    /// Start of the clock hour (UTC), microseconds since 1970.
     pub window_start: i64,
+    /// Its end, 3600 s later.
     pub window_end: i64,
+    /// Who.
     pub user_id: String,
+    /// Accepted events of the user in that hour.
     pub total_logins: i64,
+    /// Distinct computers among them.
     pub unique_computers: i64,
+    /// Those with a score above 0.
     pub anomaly_count: i64,
+    /// Sum of their scores.
     pub total_risk_score: i64,
+    /// The highest of their scores, 0 to 100.
     pub max_risk_score: i32,
 }
 
@@ -156,9 +187,13 @@ pub struct Hourly {
 pub struct Daily {
     /// Days since 1970.
     pub date: i32,
+    /// Where.
     pub computer_id: String,
+    /// Distinct users with an accepted event on it that day.
     pub unique_users: i64,
+    /// Accepted events on it that day.
     pub total_logins: i64,
+    /// Those of level HIGH or CRITICAL.
     pub high_risk_events: i64,
 }
 

@@ -12,8 +12,11 @@ use crate::model::{Form, LINE_BYTES_MAX, Record, SECOND, Settings};
 pub struct Event {
     /// Microseconds since 1970.
     pub time: i64,
+    /// The content id (lower-case hexadecimal), or the producer's own.
     pub id: String,
+    /// Who, trimmed.
     pub user: String,
+    /// Where, trimmed.
     pub computer: String,
     /// The id is the content's, not the producer's own.
     pub content_id: bool,

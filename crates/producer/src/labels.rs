@@ -77,7 +77,7 @@ pub struct Label {
 #[non_exhaustive]
 pub enum LabelsError {
     /// The file failed.
-    #[error("cannot read the labels: {source}")]
+    #[error("cannot read the labels")]
     Read {
         /// What the system says.
         #[from]

@@ -149,16 +149,40 @@ pub struct Progress {
 pub enum StreamError {
     /// The stream or shard does not exist; fix the argument.
     #[error("{what} does not exist: {hint}")]
-    NotFound { what: String, hint: String },
+    NotFound {
+        /// The stream or shard, by name.
+        what: String,
+        /// What may be the reason, and what to do.
+        hint: String,
+    },
     /// The request contradicts the state of the stream (closed, not adjacent, …); fix the request.
     #[error("{what}: {why}")]
-    Refused { what: String, why: String },
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// What it contradicts, and what would do.
+        why: String,
+    },
     /// The store behind the stream failed; trying again may help if `retry`.
     #[error("stream {stream}: {action} failed: {cause}")]
-    Storage { stream: String, action: &'static str, cause: String, retry: bool },
+    Storage {
+        /// Where the stream is stored.
+        stream: String,
+        /// What was under way: `put`, `read`, `open`, …
+        action: &'static str,
+        /// What the store said and, where that is known, what to do.
+        cause: String,
+        /// Whether the same call may succeed later.
+        retry: bool,
+    },
     /// What is stored cannot be read; restore the stream from elsewhere.
     #[error("stream {stream} is damaged: {what}")]
-    Damaged { stream: String, what: String },
+    Damaged {
+        /// Where the stream is stored.
+        stream: String,
+        /// What contradicts what.
+        what: String,
+    },
 }
 
 /// What a consumer needs of a stream.

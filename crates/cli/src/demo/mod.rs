@@ -17,7 +17,8 @@ use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
 use authpulse_lake::{LakeLock, Table};
-use authpulse_producer::input::Source;
+use authpulse_producer::generate::GenerateOptions;
+use authpulse_producer::input::{self, Source};
 use authpulse_producer::replay::{Outcome, Pace, ReplayOptions, ReplaySummary};
 use authpulse_stream::CreateOptions;
 use authpulse_stream::local::LocalStream;
@@ -60,9 +61,10 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     if args.fresh {
         remove_demo(&lake, &paths)?;
     }
-    if let Some(input) = &args.input {
-        // Before anything is made: a mistyped name must not leave a half-made demo behind.
-        std::fs::File::open(input).with_context(|| format!("{} cannot be read", input.display()))?;
+    // Before anything is made: a mistyped name or number must not leave a half-made demo behind.
+    match &args.input {
+        Some(path) => input::check(&[Source::File(path.clone())]).map(drop)?,
+        None => events_to_generate(args.events, args.seed, args.attacks).check()?,
     }
     let plan = match Plan::read(&paths.plan)? {
         Some(plan) if plan.done => {
@@ -151,6 +153,10 @@ async fn wait_for_lake(lake: &Path) -> Result<()> {
     }
 }
 
+fn events_to_generate(events: Option<u64>, seed: u64, attacks: u32) -> GenerateOptions {
+    GenerateOptions { events: Some(events.unwrap_or(DEFAULT_EVENTS)), days: None, seed, attacks }
+}
+
 /// The file to replay: the user's, or a generated one. A file that was cut short by an interruption is made again.
 fn prepare_input(plan: &Plan, paths: &Paths) -> Result<PathBuf> {
     if let Some(input) = &plan.input {
@@ -158,14 +164,9 @@ fn prepare_input(plan: &Plan, paths: &Paths) -> Result<PathBuf> {
     }
     if !paths.events.exists() {
         let part = paths.events.with_extension("part");
-        run_generate(&Generate {
-            out: part.clone(),
-            events: Some(plan.events.unwrap_or(DEFAULT_EVENTS)),
-            days: None,
-            seed: plan.seed,
-            attacks: plan.attacks,
-            labels: Some(paths.labels.clone()),
-        })?;
+        let GenerateOptions { events, days, seed, attacks } = events_to_generate(plan.events, plan.seed, plan.attacks);
+        let labels = Some(paths.labels.clone());
+        run_generate(&Generate { out: part.clone(), events, days, seed, attacks, labels })?;
         std::fs::rename(&part, &paths.events).context("the generated file cannot be renamed")?;
     }
     Ok(paths.events.clone())

@@ -6,6 +6,7 @@
 use super::Worker;
 use crate::error::{ConsumerError, Result};
 use crate::input::{Batch, Input, line_position, rest_from};
+use crate::poison::words;
 use authpulse_engine::{Incoming, Known};
 use authpulse_event::parse::too_long;
 use authpulse_event::{Invalid, MAX_RECORD_BYTES, Micros, ParsedEvent, Position, parse_line, parse_record};
@@ -146,8 +147,6 @@ impl Worker {
 
     fn panicked(&self, position: Position, panic: &(dyn std::any::Any + Send)) -> ConsumerError {
         self.poison.failed(&self.key, position);
-        let words = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let words = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        ConsumerError::Panicked { shard: self.key.clone(), position, words }
+        ConsumerError::Panicked { shard: self.key.clone(), position, words: words(panic) }
     }
 }

@@ -37,15 +37,27 @@ impl LocalStore {
         let root = root.as_ref();
         let shown = root.display().to_string();
         let failed = |e: io::Error| StoreError::Failed { path: shown.clone(), action: "opening", cause: e.to_string() };
+        Self::check_name(root)?;
         make_root(root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;
-        let refused = |why: &str| StoreError::Refused { path: shown.clone(), why: why.to_owned() };
-        let root_text = root.to_str().ok_or_else(|| refused("its name is not UTF-8: choose another directory"))?;
-        if root_text.contains(['?', '#', '%', '\\']) {
-            return Err(refused("readers of Iceberg misread '?', '#', '%' and '\\': choose another directory"));
-        }
-        let root_text = root_text.trim_end_matches('/').to_owned();
+        let root_text = checked_name(&root)?.trim_end_matches('/').to_owned();
         Ok(LocalStore { root, root_text, directories: Mutex::default(), temporary: AtomicU64::new(0) })
+    }
+
+    /// Refuses a directory whose name cannot stand in the tables' metadata, also before it is made.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with the reason.
+    pub fn check_name(root: impl AsRef<Path>) -> Result<(), StoreError> {
+        let root = root.as_ref();
+        let failed = |e: io::Error| error(&root.display().to_string(), "looking at", &e);
+        let full = std::path::absolute(root).map_err(failed)?;
+        // What exists of it may be a symbolic link to a place with another name.
+        let resolved = full.ancestors().find_map(|there| {
+            let rest = full.strip_prefix(there).ok()?;
+            there.canonicalize().ok().map(|there| there.join(rest))
+        });
+        checked_name(&resolved.unwrap_or(full)).map(drop)
     }
 
     /// The directory, absolute and without symbolic links.
@@ -116,6 +128,16 @@ impl LocalStore {
         }
         Ok(())
     }
+}
+
+/// A lake's name as URIs hold it.
+fn checked_name(root: &Path) -> Result<&str, StoreError> {
+    let refused = |why: &str| StoreError::Refused { path: root.display().to_string(), why: why.to_owned() };
+    let text = root.to_str().ok_or_else(|| refused("its name is not UTF-8: choose another directory"))?;
+    if text.contains(['?', '#', '%', '\\']) {
+        return Err(refused("readers of Iceberg misread '?', '#', '%' and '\\': choose another directory"));
+    }
+    Ok(text)
 }
 
 fn modified(meta: &fs::Metadata) -> Micros {

@@ -107,7 +107,7 @@ pub enum GenerateError {
     },
 
     /// The lines could not be written.
-    #[error("cannot write the events (after {lines} lines): {source}; free some space or choose another --out")]
+    #[error("cannot write the events (after {lines} lines); free some space or choose another --out")]
     Write {
         /// Lines generated before.
         lines: u64,
@@ -116,11 +116,21 @@ pub enum GenerateError {
     },
 
     /// The labels could not be written.
-    #[error("cannot write the labels: {source}; free some space or choose another --labels")]
+    #[error("cannot write the labels; free some space or choose another --labels")]
     WriteLabels {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl GenerateOptions {
+    /// Refuses what cannot be generated; a command does this before it makes a file.
+    ///
+    /// # Errors
+    /// [`GenerateError::Events`] or [`GenerateError::Days`].
+    pub fn check(&self) -> Result<(), GenerateError> {
+        Scale::new(self.events, self.days).map(drop)
+    }
 }
 
 /// Writes the events to `out` and, for each event of an attack, a row to `labels`. `progress` is called now and

@@ -34,10 +34,7 @@ impl Decoder {
     pub(super) fn new(name: String, raw: impl Read + 'static, progress: Arc<Progress>) -> Result<Decoder, InputError> {
         let mut raw = Raw { inner: raw, failure: None };
         let head = raw.head();
-        if let Some((packing, unpack)) = format::unsupported(&head) {
-            let command = format!("{unpack} '{name}'");
-            return Err(InputError::Unsupported { name, packing, command });
-        }
+        format::refuse_unsupported(&name, &head)?;
         let format = Format::detect(&head);
         let tap = Arc::new(Tap::default());
         let disk = BufReader::with_capacity(DISK_BUFFER_BYTES, Cursor::new(head).chain(raw));

@@ -44,7 +44,7 @@ pub enum InputError {
     },
 
     /// Any other failure to open.
-    #[error("cannot open '{name}': {source}")]
+    #[error("cannot open '{name}'")]
     Open {
         /// The input.
         name: String,
@@ -67,7 +67,7 @@ pub enum InputError {
 
     /// The device or pipe failed.
     #[error(
-        "cannot read '{name}' beyond byte {read_bytes} (after line {line}): {source}; check the disk or the pipe, then run again"
+        "cannot read '{name}' beyond byte {read_bytes} (after line {line}); check the disk or the pipe, then run again"
     )]
     Read {
         /// The input.
@@ -98,7 +98,7 @@ pub enum InputError {
 
     /// The compressed data contradicts itself.
     #[error(
-        "'{name}' is damaged: its {format} data cannot be decoded near byte {read_bytes} (after line {line}): {source}; \
+        "'{name}' is damaged: its {format} data cannot be decoded near byte {read_bytes} (after line {line}); \
          test it with `{format} -t`, and fetch it again"
     )]
     Damaged {
@@ -115,7 +115,7 @@ pub enum InputError {
     },
 
     /// The reading thread could not be started.
-    #[error("cannot start the thread that reads the input: {source}")]
+    #[error("cannot start the thread that reads the input")]
     Thread {
         /// What the system says.
         source: io::Error,

@@ -1,5 +1,6 @@
 //! Which compression a file has, told by its first bytes; names lie too often.
 
+use super::InputError;
 use std::fmt;
 
 /// How the bytes of a file are packed.
@@ -57,9 +58,14 @@ const UNSUPPORTED: [(&[u8], &str, &str); 4] = [
     (&[0x04, 0x22, 0x4d, 0x18], "lz4", "lz4 -dc"),
 ];
 
-/// What it is and the command that unpacks it, if it is one of those.
-pub(super) fn unsupported(head: &[u8]) -> Option<(&'static str, &'static str)> {
-    UNSUPPORTED.iter().find(|(magic, ..)| head.starts_with(magic)).map(|&(_, packing, command)| (packing, command))
+/// Refuses the input `name` if it is one of those.
+pub(super) fn refuse_unsupported(name: &str, head: &[u8]) -> Result<(), InputError> {
+    match UNSUPPORTED.iter().find(|(magic, ..)| head.starts_with(magic)) {
+        Some((_, packing, unpack)) => {
+            Err(InputError::Unsupported { name: name.to_owned(), packing, command: format!("{unpack} '{name}'") })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether more bytes could still make this the beginning of something packed. A live pipe must not be asked for

@@ -37,7 +37,7 @@ pub use error::InputError;
 pub use format::Format;
 pub use identity::{FileIdentity, FileStamp, identify, stamp};
 pub use progress::Progress;
-pub use read::{InputOptions, LineBlocks};
+pub use read::{InputOptions, LineBlocks, check};
 pub use records::{Record, Records};
 pub use source::Source;
 

@@ -51,21 +51,32 @@ enum Message {
     End,
 }
 
+/// Looks at all sources without reading them, and refuses what is no input; a command does this before it makes anything.
+/// Answers their bytes on disk, where all are regular files.
+///
+/// # Errors
+/// There is none, one is missing, a directory, not readable for this user or in a packing that is not read, or standard input
+/// is named twice.
+pub fn check(sources: &[Source]) -> Result<Option<u64>, InputError> {
+    if sources.is_empty() {
+        return Err(InputError::NoSource);
+    }
+    let times = sources.iter().filter(|source| **source == Source::Stdin).count();
+    if times > 1 {
+        return Err(InputError::StdinTwice { times });
+    }
+    let mut total_bytes = Some(0);
+    for source in sources {
+        let size = source.check()?;
+        total_bytes = total_bytes.zip(size).map(|(total, size): (u64, u64)| total + size);
+    }
+    Ok(total_bytes)
+}
+
 impl LineBlocks {
     /// Starts to read. Looks at all sources first, so that a missing file is reported before anything is read.
     pub fn open(sources: Vec<Source>, options: InputOptions) -> Result<LineBlocks, InputError> {
-        if sources.is_empty() {
-            return Err(InputError::NoSource);
-        }
-        let times = sources.iter().filter(|source| **source == Source::Stdin).count();
-        if times > 1 {
-            return Err(InputError::StdinTwice { times });
-        }
-        let mut total_bytes = Some(0);
-        for source in &sources {
-            let size = source.check()?;
-            total_bytes = total_bytes.zip(size).map(|(total, size): (u64, u64)| total + size);
-        }
+        let total_bytes = check(&sources)?;
         let names = sources.iter().map(Source::to_string).collect();
         Self::start(names, total_bytes, options, move |feed| {
             sources.iter().enumerate().try_for_each(|(index, source)| feed.source(index, source))

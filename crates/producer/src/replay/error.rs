@@ -31,9 +31,7 @@ pub enum ReplayError {
     Input(#[from] InputError),
 
     /// The stream does not tell how far an earlier run was. Nothing was sent.
-    #[error(
-        "cannot ask the stream how far an earlier replay of this input was (job {job}): {source}; nothing was sent"
-    )]
+    #[error("cannot ask the stream how far an earlier replay of this input was (job {job}); nothing was sent")]
     Progress {
         /// The job.
         job: String,
@@ -54,7 +52,7 @@ pub enum ReplayError {
     },
 
     /// The stream does not take the records.
-    #[error("cannot append to the stream, at attempt {attempts}: {source}; {}", next(*.line, *.resumable))]
+    #[error("cannot append to the stream, at attempt {attempts}; {}", next(*.line, *.resumable))]
     Put {
         /// The last line that is surely in the stream.
         line: u64,
@@ -67,14 +65,14 @@ pub enum ReplayError {
     },
 
     /// Everything was sent, but the stream was not closed.
-    #[error("everything was sent, but the stream could not be closed: {source}; run the same again to close it")]
+    #[error("everything was sent, but the stream could not be closed; run the same again to close it")]
     Close {
         /// What the stream says.
         source: StreamError,
     },
 
     /// A thread could not be started.
-    #[error("cannot start the thread that prepares the records: {source}")]
+    #[error("cannot start the thread that prepares the records")]
     Thread {
         /// What the system says.
         source: std::io::Error,

@@ -71,6 +71,15 @@ impl Default for ReplayOptions {
 }
 
 impl ReplayOptions {
+    /// Refuses what no replay can keep; a command does this before it makes a stream.
+    ///
+    /// # Errors
+    /// [`ReplayError::Pace`] or [`ReplayError::BatchSize`].
+    pub fn check(&self) -> Result<(), ReplayError> {
+        self.pace.check()?;
+        self.batch_records().map(drop)
+    }
+
     fn batch_records(&self) -> Result<usize, ReplayError> {
         let size = self.batch_size.unwrap_or(BATCH_RECORDS_DEFAULT);
         if (1..=MAX_PUT_RECORDS).contains(&size) { Ok(size) } else { Err(ReplayError::BatchSize { size }) }

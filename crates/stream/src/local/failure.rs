@@ -41,17 +41,17 @@ impl Failure {
             Failure::Told(error) => error,
             Failure::Damaged(what) => StreamError::Damaged { stream, what },
             Failure::Io(cause) => StreamError::Storage { stream, action, cause: cause.to_string(), retry: false },
-            Failure::Sqlite(cause) => match damage_or_retry(&cause) {
-                None => StreamError::Damaged { stream, what: cause.to_string() },
-                Some(retry) => StreamError::Storage { stream, action, cause: cause.to_string(), retry },
+            Failure::Sqlite(error) => match damage_or_retry(&error) {
+                None => StreamError::Damaged { stream, what: error.to_string() },
+                Some(retry) => StreamError::Storage { stream, action, cause: words(&error), retry },
             },
         }
     }
 }
 
 /// `None`: damage. Otherwise whether trying again may help.
-fn damage_or_retry(cause: &rusqlite::Error) -> Option<bool> {
-    match cause.sqlite_error_code() {
+fn damage_or_retry(error: &rusqlite::Error) -> Option<bool> {
+    match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TypeMismatch) => None,
         Some(
             ErrorCode::DatabaseBusy
@@ -62,10 +62,64 @@ fn damage_or_retry(cause: &rusqlite::Error) -> Option<bool> {
             | ErrorCode::OutOfMemory
             | ErrorCode::OperationInterrupted,
         ) => Some(true),
-        // A generic error of the engine while a fixed statement is prepared: a table or column is missing.
-        Some(ErrorCode::Unknown) => None,
+        // The statements are fixed: a table or column that they name was there when the stream was made.
+        Some(ErrorCode::Unknown) if error.to_string().starts_with("no such ") => None,
         Some(_) => Some(false),
         // Not from the engine: a value of a wrong type or range, or a row that must exist and does not.
         None => None,
+    }
+}
+
+/// What SQLite said about a file that is good, and what to do about what is in its way.
+fn words(error: &rusqlite::Error) -> String {
+    let what = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "free some space",
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            "this user must be able to write the file and its directory, and the file system must not be mounted read-only"
+        }
+        // SQLite has one answer for a quota, a limit on the size of files and a device that fails.
+        Some(ErrorCode::SystemIoFailure) => {
+            "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process has held it for 10 s; try again when that is done"
+        }
+        _ => return error.to_string(),
+    };
+    let code = error.sqlite_error().map_or(0, |e| e.extended_code);
+    format!("{error} (SQLite code {code}): {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    #[test]
+    fn only_a_bad_file_is_damage() {
+        let tell = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            Failure::from(error).tell(Path::new("stream.db"), "put")
+        };
+        for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_CORRUPT_INDEX, ffi::SQLITE_NOTADB] {
+            assert!(matches!(tell(code), StreamError::Damaged { .. }), "{code}");
+        }
+        for (code, again, word) in [
+            (ffi::SQLITE_FULL, true, "free some space"),
+            (ffi::SQLITE_IOERR_WRITE, true, "quota"),
+            (ffi::SQLITE_IOERR_SHMSIZE, true, "quota"),
+            (ffi::SQLITE_BUSY, true, "another process"),
+            (ffi::SQLITE_LOCKED, true, "another process"),
+            (ffi::SQLITE_CANTOPEN, false, "write the file and its directory"),
+            (ffi::SQLITE_READONLY, false, "read-only"),
+            (ffi::SQLITE_READONLY_DIRECTORY, false, "read-only"),
+            (ffi::SQLITE_PERM, false, "write the file"),
+            (ffi::SQLITE_ERROR, false, ""),
+        ] {
+            match tell(code) {
+                StreamError::Storage { retry, cause, .. } if retry == again && cause.contains(word) => {}
+                other => panic!("{code}: {other:?}"),
+            }
+        }
     }
 }

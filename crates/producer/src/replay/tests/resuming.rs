@@ -105,12 +105,14 @@ async fn it_gives_up_in_the_end_and_says_what_is_next() {
     let stream = faulty(fail(is_put, Moment::Before, 2, PUT_ATTEMPTS, true));
     let clock = VirtualClock::default();
     let file = File::new(&bytes);
-    let error = run_until(&file, &stream, &by(3), &clock, |_| false).await.expect_err("it gives up").to_string();
+    let error = run_until(&file, &stream, &by(3), &clock, |_| false).await.expect_err("it gives up");
     assert_eq!(
-        error,
-        "cannot append to the stream, at attempt 8: stream memory: put failed: on purpose; \
+        error.to_string(),
+        "cannot append to the stream, at attempt 8; \
          lines up to 3 are in it: once the cause is mended, run the same again to continue"
     );
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    assert_eq!(cause.as_deref(), Some("stream memory: put failed: on purpose"));
     assert_eq!(clock.now(), Duration::from_millis(100 + 200 + 400 + 800 + 1_600 + 3_200 + 5_000));
     assert_eq!(run(&file, &stream, &by(3)).await.expect("goes on").resumed_from, Some(3));
     assert_holds(&stream, &bytes).await;
