@@ -1,7 +1,7 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
-use crate::lake::{Access, crash_probe, local_stream, open, options, read_config};
+use crate::lake::{Access, crash_probe, local_stream, open, open_when_free, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result};
@@ -83,7 +83,12 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
     // First of all: from now on a signal asks for an orderly end, whatever is under way.
     let stop = stop_signal(args.with_parent)?;
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake, &config, Access::Write("authpulse consume"))?;
+    let access = Access::Write("authpulse consume");
+    let lake = match args.with_parent {
+        // The consumer of a demo that was killed may have taken the lake just now; it is about to let go.
+        Some(_) => open_when_free(&args.lake, &config, access, &stop).await?,
+        None => open(&args.lake, &config, access)?,
+    };
     let dir = local_stream(&args.stream)?;
     let stream: Arc<dyn Stream> = Arc::new(LocalStream::open(&dir)?);
     let mode = match (args.until_caught_up, args.seal) {

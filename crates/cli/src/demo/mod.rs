@@ -12,7 +12,7 @@ mod plan;
 
 use crate::args::{Demo, Generate};
 use crate::commands::{run_generate, totals};
-use crate::lake::{Access, make_lake_directory, open, options, read_config};
+use crate::lake::{Access, LET_GO, LET_GO_POLL, make_lake_directory, open, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
@@ -28,8 +28,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a consumer that an interrupted demo left behind may take to let go of the lake.
-const LET_GO: Duration = Duration::from_secs(25);
 const DEFAULT_EVENTS: u64 = 1_000_000;
 
 /// Where the demo's own files are within the lake.
@@ -144,14 +142,15 @@ fn remove_demo(lake: &Path, paths: &Paths) -> Result<()> {
     std::fs::remove_dir_all(lake).with_context(|| format!("{} cannot be removed", lake.display()))
 }
 
-/// Waits until a consumer of an interrupted demo has let go of the lake.
+/// Waits until a consumer of an interrupted demo has let go of the lake. (One that had not taken it yet when its demo was
+/// killed may do so after this look: the consumer that is started here waits again.)
 async fn wait_for_lake(lake: &Path) -> Result<()> {
     let started = Instant::now();
     loop {
         match LakeLock::acquire(lake, "authpulse demo") {
             Ok(_) => return Ok(()),
             Err(error) if started.elapsed() > LET_GO => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) => tokio::time::sleep(LET_GO_POLL).await,
         }
     }
 }
