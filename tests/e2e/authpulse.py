@@ -12,6 +12,8 @@ PROGRAM = Path(os.environ.get("AUTHPULSE_BIN", REPOSITORY / TARGET / "release" /
 
 # Far above what any call here takes; a call that hangs is a failure with a name.
 TIMEOUT_SECONDS = 240
+# Within which a service that is told to stop has stored everything and ended.
+STOP_SECONDS = 20
 
 
 class Result:

@@ -1,10 +1,12 @@
 """Reads lakes with engines that are not ours: PyIceberg and DuckDB, which must agree on every row."""
 
 import importlib
+import json
 import sqlite3
 from pathlib import Path
 
 import duckdb
+import zstandard
 from pyiceberg.catalog.sql import SqlCatalog
 
 CURATED, HOURLY, DAILY, REJECTED = (
@@ -109,6 +111,12 @@ class Lake:
     def comparable(self, table, payload=True):
         """The columns that every way into a lake must give alike, as sorted tuples."""
         return canonical(self.rows(table), UNCOMPARED if payload else UNCOMPARED | PAYLOAD)
+
+    def entries(self):
+        """The entries of all journals, as the JSON they are."""
+        with sqlite3.connect(self.directory / "journal.db") as journal:
+            bodies = journal.execute("SELECT body FROM entries ORDER BY shard, n").fetchall()
+        return [json.loads(zstandard.ZstdDecompressor().decompressobj().decompress(body)) for (body,) in bodies]
 
     def raw(self):
         """All records as received, in order of position."""

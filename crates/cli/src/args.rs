@@ -61,6 +61,9 @@ pub struct Demo {
     /// Attacks to inject into the generated events.
     #[arg(long, default_value_t = 12)]
     pub attacks: u32,
+    /// A configuration file for the consumer; see `authpulse config show`.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
     /// Removes the lake that is there (only one that the demo made) and begins anew.
     #[arg(long)]
     pub fresh: bool,

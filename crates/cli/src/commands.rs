@@ -1,7 +1,7 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
-use crate::lake::{Access, crash_probe, fleet, local_stream, open, options, read_config};
+use crate::lake::{Access, crash_probe, fleet, local_stream, open, open_when_free, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result};
@@ -87,7 +87,12 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
     // The stream before the lake: a command that is refused makes nothing.
     let dir = local_stream(&args.stream)?;
     let stream: Arc<dyn Stream> = Arc::new(LocalStream::open(&dir)?);
-    let lake = open(&args.lake, &config, Access::Share("authpulse consume"))?;
+    let access = Access::Share("authpulse consume");
+    let lake = match args.with_parent {
+        // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
+        Some(_) => open_when_free(&args.lake, &config, access, &stop).await?,
+        None => open(&args.lake, &config, access)?,
+    };
     let mode = match (args.until_caught_up, args.seal) {
         (true, _) => Mode::UntilCaughtUp,
         (_, true) => Mode::Seal,

@@ -5,16 +5,25 @@ use authpulse_consumer::config::{Config, Decisions};
 use authpulse_consumer::env::{Ids, Inspect, Probe, RandomIds, SystemClock, TokioWork};
 use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
 use authpulse_consumer::{Env, Options};
+use authpulse_lake::lock::LockError;
 use authpulse_lake::{FileCommitterLock, Lake, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
 use authpulse_lease::{Fleet, LocalLeases};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// The version of the lake's layout that this program writes, and the newest that it reads.
 const LAYOUT: u32 = 1;
 /// The file that marks a directory as a lake.
 const MARKER: &str = "lake.json";
+
+/// How long a consumer that an interrupted demo left behind may take to let go of the lake: it looks for its parent every
+/// 200 ms and then stops as a service does.
+pub const LET_GO: Duration = Duration::from_secs(25);
+/// How often to look whether it has.
+pub const LET_GO_POLL: Duration = Duration::from_millis(100);
 
 /// Reads the configuration, or takes the defaults.
 ///
@@ -99,6 +108,37 @@ pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
         inspect: failing_inspect(),
     };
     Ok(OpenLake { env, _lock: lock })
+}
+
+/// Opens a lake that another process is about to let go of; gives up after [`LET_GO`], or once `stop` holds true.
+///
+/// # Errors
+/// As for [`open`].
+pub async fn open_when_free(
+    dir: &Path,
+    config: &Config,
+    access: Access,
+    stop: &watch::Receiver<bool>,
+) -> Result<OpenLake> {
+    let started = Instant::now();
+    let mut told = false;
+    loop {
+        match open(dir, config, access) {
+            Err(error) if is_held(&error) && started.elapsed() < LET_GO && !*stop.borrow() => {
+                if !told {
+                    tracing::info!("waiting: {error}");
+                    told = true;
+                }
+                tokio::time::sleep(LET_GO_POLL).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Whether an error says that another process has the lake.
+fn is_held(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(LockError::Held { .. }))
 }
 
 fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {

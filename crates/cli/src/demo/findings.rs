@@ -3,8 +3,9 @@
 use crate::report::thousands;
 use anyhow::{Context, Result};
 use authpulse_consumer::Env;
+use authpulse_engine::Settings;
 use authpulse_engine::settings::RuleSet;
-use authpulse_event::time::{DEFAULT_BASE, SECOND, format_rfc3339};
+use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_lake::Table;
 use authpulse_lake::read::CuratedRow;
 use authpulse_producer::labels::{self, AttackKind, Label};
@@ -67,12 +68,12 @@ fn rule_for(kind: AttackKind) -> &'static str {
 ///
 /// # Errors
 /// A file cannot be read.
-pub async fn collect(env: &Env, rules: &RuleSet, labels: Vec<Label>) -> Result<Findings> {
+pub async fn collect(env: &Env, settings: &Settings, labels: Vec<Label>) -> Result<Findings> {
     let mut attacks = BTreeMap::new();
     let mut labelled: HashMap<(i64, String, String), u32> = HashMap::new();
     for label in labels {
         attacks.entry(label.attack).or_insert(Attack { kind: label.kind, caught: false, top_score: 0 });
-        labelled.insert((DEFAULT_BASE + label.time as i64 * SECOND, label.user, label.computer), label.attack);
+        labelled.insert((settings.time.base + label.time as i64 * SECOND, label.user, label.computer), label.attack);
     }
     let mut users: HashMap<String, Suspect> = HashMap::new();
     let mut levels: BTreeMap<String, u64> = BTreeMap::new();
@@ -100,7 +101,7 @@ pub async fn collect(env: &Env, rules: &RuleSet, labels: Vec<Label>) -> Result<F
                     suspect.score = row.risk_score;
                     suspect.computer = row.computer_id.to_owned();
                     suspect.time = row.event_time;
-                    suspect.why = reasons(rules, &row);
+                    suspect.why = reasons(&settings.rules, &row);
                 }
             }
         }

@@ -12,10 +12,11 @@ mod plan;
 
 use crate::args::{Demo, Generate};
 use crate::commands::{run_generate, totals};
-use crate::lake::{Access, make_lake_directory, open, options, read_config};
+use crate::lake::{Access, LET_GO, LET_GO_POLL, make_lake_directory, open, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
+use authpulse_consumer::config::Config;
 use authpulse_lake::{LakeLock, Table};
 use authpulse_producer::generate::GenerateOptions;
 use authpulse_producer::input::{self, Source};
@@ -23,12 +24,11 @@ use authpulse_producer::replay::{Outcome, Pace, ReplayOptions, ReplaySummary};
 use authpulse_stream::CreateOptions;
 use authpulse_stream::local::LocalStream;
 use plan::Plan;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a consumer that an interrupted demo left behind may take to let go of the lake.
-const LET_GO: Duration = Duration::from_secs(25);
 const DEFAULT_EVENTS: u64 = 1_000_000;
 
 /// Where the demo's own files are within the lake.
@@ -58,6 +58,9 @@ impl Paths {
 pub async fn run(args: Demo) -> Result<ExitCode> {
     let lake = std::path::absolute(&args.lake)?;
     let paths = Paths::new(&lake);
+    let config_path = args.config.as_deref().map(std::path::absolute).transpose()?;
+    // Before anything is made or removed, as for the input below.
+    let config = read_config(config_path.as_deref())?;
     if args.fresh {
         remove_demo(&lake, &paths)?;
     }
@@ -71,7 +74,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
             bail!(
                 "the demo's lake {} exists and is complete; look into it:\n{}\nor begin anew with --fresh, or with another --lake",
                 args.lake.display(),
-                next_commands(&args.lake, &paths)
+                next_commands(&args, &paths)
             )
         }
         Some(plan) => {
@@ -94,8 +97,8 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     let create = CreateOptions { name: "demo".to_owned(), shards: plan.shards, ..CreateOptions::default() };
     let stream = LocalStream::open_or_create(&paths.stream, create)?;
     let running = Instant::now();
-    let mut consumer = start_consumer(&lake, &paths)?;
-    let replayed = replay(&plan, input, &stream).await;
+    let mut consumer = start_consumer(&lake, &paths, config_path.as_deref())?;
+    let replayed = replay(&plan, input, &stream, &config).await;
     let replayed_in = running.elapsed();
     let stopped = replayed.as_ref().is_ok_and(|summary| summary.outcome == Outcome::Stopped);
     if stopped || replayed.is_err() {
@@ -112,10 +115,10 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
         bail!("the consumer ended with {status}; what it stored is kept: run the demo again to continue");
     }
     let took = running.elapsed();
-    let complete = print_result(&args, &lake, &paths, &plan, &replayed, generated, replayed_in, took).await?;
+    let complete = print_result(&args, &config, &lake, &paths, &plan, &replayed, generated, replayed_in, took).await?;
     if complete {
         Plan { done: true, ..plan }.write(&paths.plan)?;
-        println!("\nNext:\n{}", next_commands(&args.lake, &paths));
+        println!("\nNext:\n{}", next_commands(&args, &paths));
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -141,14 +144,15 @@ fn remove_demo(lake: &Path, paths: &Paths) -> Result<()> {
     std::fs::remove_dir_all(lake).with_context(|| format!("{} cannot be removed", lake.display()))
 }
 
-/// Waits until a consumer of an interrupted demo has let go of the lake.
+/// Waits until a consumer of an interrupted demo has let go of the lake. (One that had not taken it yet when its demo was
+/// killed may do so after this look: the consumer that is started here waits again.)
 async fn wait_for_lake(lake: &Path) -> Result<()> {
     let started = Instant::now();
     loop {
         match LakeLock::acquire(lake, "authpulse demo") {
             Ok(_) => return Ok(()),
             Err(error) if started.elapsed() > LET_GO => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) => tokio::time::sleep(LET_GO_POLL).await,
         }
     }
 }
@@ -172,7 +176,7 @@ fn prepare_input(plan: &Plan, paths: &Paths) -> Result<PathBuf> {
     Ok(paths.events.clone())
 }
 
-fn start_consumer(lake: &Path, paths: &Paths) -> Result<Child> {
+fn start_consumer(lake: &Path, paths: &Paths, config: Option<&Path>) -> Result<Child> {
     let program = std::env::current_exe().context("this program's own path cannot be found")?;
     Command::new(program)
         .arg("consume")
@@ -182,6 +186,7 @@ fn start_consumer(lake: &Path, paths: &Paths) -> Result<Child> {
         .arg(lake)
         .arg("--with-parent")
         .arg(std::process::id().to_string())
+        .args(config.into_iter().flat_map(|config| [OsStr::new("--config"), config.as_os_str()]))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
@@ -194,11 +199,12 @@ fn end_child(child: &mut Child) {
     let _ = child.wait();
 }
 
-async fn replay(plan: &Plan, input: PathBuf, stream: &LocalStream) -> Result<ReplaySummary> {
+async fn replay(plan: &Plan, input: PathBuf, stream: &LocalStream, config: &Config) -> Result<ReplaySummary> {
     let options = ReplayOptions {
         pace: Pace::Max,
         max_events: plan.input.as_ref().and(plan.events),
         close: true,
+        base: config.options.engine.time.base,
         ..ReplayOptions::default()
     };
     crate::commands::replay_into(vec![Source::File(input)], stream, &options, stop_signal(None)?).await
@@ -207,6 +213,7 @@ async fn replay(plan: &Plan, input: PathBuf, stream: &LocalStream) -> Result<Rep
 #[expect(clippy::too_many_arguments, reason = "the figures of one run, printed once")]
 async fn print_result(
     args: &Demo,
+    config: &Config,
     lake: &Path,
     paths: &Paths,
     plan: &Plan,
@@ -215,9 +222,8 @@ async fn print_result(
     replayed_in: Duration,
     took: Duration,
 ) -> Result<bool> {
-    let config = read_config(None)?;
-    let open = open(lake, &config, Access::Read)?;
-    let totals = totals(&open.env, &options(&config)).await?;
+    let open = open(lake, config, Access::Read)?;
+    let totals = totals(&open.env, &options(config)).await?;
     println!("AuthPulse demo: {}\n", args.lake.display());
     if plan.input.is_none() {
         println!("generated in {:.1} s: {}", generated.as_secs_f64(), paths.events.display());
@@ -241,8 +247,7 @@ async fn print_result(
             totals.received
         );
     }
-    let findings =
-        findings::collect(&open.env, &config.options.engine.rules, findings::read_labels(&paths.labels)?).await?;
+    let findings = findings::collect(&open.env, &config.options.engine, findings::read_labels(&paths.labels)?).await?;
     println!("\n{findings}");
     Ok(missing == 0
         && totals.adds_up()
@@ -263,12 +268,13 @@ async fn entries_missing_in_tables(env: &authpulse_consumer::Env) -> Result<u64>
     Ok(missing)
 }
 
-fn next_commands(lake: &Path, paths: &Paths) -> String {
-    let lake = lake.display();
+fn next_commands(args: &Demo, paths: &Paths) -> String {
+    let lake = args.lake.display();
     let stream = paths.stream.display();
+    let config = args.config.as_ref().map_or(String::new(), |path| format!(" --config {}", path.display()));
     format!(
-        "  authpulse verify --lake {lake}                    # audit journal and tables, row by row\n  \
-           authpulse status --lake {lake} --stream local:{stream}\n  \
+        "  authpulse verify --lake {lake}{config}                    # audit journal and tables, row by row\n  \
+           authpulse status --lake {lake} --stream local:{stream}{config}\n  \
            python3 docs/examples/riskiest_users.py {lake}     # the same tables through PyIceberg and DuckDB\n  \
            authpulse backfill --input FILE --lake ./history  # your own file, straight into a lake\n  \
          (authpulse is target/release/authpulse, or: cargo run --release -- …)"
