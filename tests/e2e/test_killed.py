@@ -36,17 +36,18 @@ POINTS = [
     "snapshot after",
     *(f"table swap {when}:{table}" for when in ("before", "after") for table in TABLES),
 ]
-# One life after another on one lake, each ended when it comes to the point for that many times. The same point twice in a
-# row: what the second life finds is what the first one left half done.
+# One life after another on one lake, each ended when it comes to the point for that many times. The same point twice in
+# a row: what the second life finds is what the first one left half done.
 LIVES = (1, 1, 3, 2, 8) if LONG else (1, 1, 3)
 
-# The shortest of so many undisturbed runs is what instants are drawn over: one slow run would put many of them after the end.
+# The shortest of so many undisturbed runs is what instants are drawn over: one slow run would put many of them after the
+# end.
 MEASUREMENTS = 3
 WAYS = ["backfill", "consume", "demo"]
 SHARDS = 3
 
-# Small entries, commits all the time: many instants between which to end. An age of 0 stores an entry after each read, and
-# a read brings at most 100 records, or one of the files of a backfill.
+# Small entries, commits all the time: many instants between which to end. An age of 0 stores an entry after each read,
+# and a read brings at most 100 records, or one of the files of a backfill.
 CONFIG = """\
 [store]
 roll_rows = 100

@@ -320,6 +320,38 @@ pub const SETTINGS: &[Setting] = &[
         "How often a shard is read again after it brought nothing. Less sees records sooner and asks more often.",
         options.poll_interval
     ),
+    seconds_setting!(
+        "workers",
+        "follow_interval",
+        Change::Free,
+        "How often a worker looks what others have stored: scores wait this much longer for their shares. Less asks the journal more often.",
+        options.follow_interval
+    ),
+    seconds_setting!(
+        "workers",
+        "lease_duration",
+        Change::Free,
+        "A shard whose worker is silent for this long is taken over. Less takes over sooner after a loss of power or network, and from workers that only pause. The same for all workers of a lake.",
+        options.leases.duration
+    ),
+    seconds_setting!(
+        "workers",
+        "lease_scan",
+        Change::Free,
+        "How often a worker looks at all leases: how soon it takes what another gave back.",
+        options.leases.scan_every
+    ),
+    integer_setting!(
+        "workers",
+        "leases_max",
+        "shards",
+        Change::Free,
+        1,
+        i64::MAX,
+        "The most shards that one worker takes, whatever its part is.",
+        usize,
+        options.leases.max_leases
+    ),
     integer_setting!(
         "run",
         "read_records",
