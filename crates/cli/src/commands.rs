@@ -1,7 +1,7 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
-use crate::lake::{Access, crash_probe, fleet, local_stream, open, open_when_free, options, read_config};
+use crate::lake::{Access, crash_probe, fleet, leases_of, local_stream, open, open_when_free, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result};
@@ -14,6 +14,7 @@ use authpulse_consumer::status::status;
 use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
+use authpulse_lease::LeaseStore;
 use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::input::{self, Source};
 use authpulse_producer::progress::ProgressReporter;
@@ -331,11 +332,14 @@ async fn run_verify(args: Verify) -> Result<ExitCode> {
 async fn run_status(args: Status) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
     let lake = open(&args.lake, &config, Access::Read)?;
-    let stream = match &args.stream {
-        Some(text) => Some(LocalStream::open(local_stream(text)?)?),
-        None => None,
-    };
-    let status = status(&lake.env, stream.as_ref().map(|s| s as &dyn Stream)).await?;
+    let (mut stream, mut leases) = (None, None);
+    if let Some(text) = &args.stream {
+        let dir = local_stream(text)?;
+        stream = Some(LocalStream::open(&dir)?);
+        leases = leases_of(&dir, &lake.env)?;
+    }
+    let stream = stream.as_ref().map(|s| s as &dyn Stream);
+    let status = status(&lake.env, stream, leases.as_ref().map(|l| l as &dyn LeaseStore)).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&status)?);
     } else {

@@ -263,6 +263,17 @@ pub fn fleet(stream: &Path, lake: &Env, options: &Options) -> Result<Fleet> {
     Ok(Fleet::new(Arc::new(leases), worker, options.leases))
 }
 
+/// The leases of a local stream's shards, for one lake, to look at; none where no worker has ever run.
+///
+/// # Errors
+/// They cannot be read.
+pub fn leases_of(stream: &Path, lake: &Env) -> Result<Option<LocalLeases>> {
+    if !LocalLeases::exist(stream) {
+        return Ok(None);
+    }
+    Ok(Some(LocalLeases::open(stream, &lake.store.uri(""), &RandomIds.commit_id())?))
+}
+
 /// The options of a command.
 pub fn options(config: &Config) -> Arc<Options> {
     Arc::new(config.options.clone())

@@ -320,6 +320,28 @@ pub const SETTINGS: &[Setting] = &[
         "How often a shard is read again after it brought nothing. Less sees records sooner and asks more often.",
         options.poll_interval
     ),
+    integer_setting!(
+        "run",
+        "read_records",
+        "records",
+        Change::Free,
+        1,
+        10_000,
+        "Most records taken from a shard in one read.",
+        usize,
+        options.read_records
+    ),
+    integer_setting!(
+        "run",
+        "read_bytes",
+        "bytes",
+        Change::Free,
+        1 << 10,
+        1 << 28,
+        "Most bytes taken from a shard in one read.",
+        usize,
+        options.read_bytes
+    ),
     seconds_setting!(
         "workers",
         "follow_interval",
@@ -347,32 +369,10 @@ pub const SETTINGS: &[Setting] = &[
         "shards",
         Change::Free,
         1,
-        i64::MAX,
+        10_000,
         "The most shards that one worker takes, whatever its part is.",
         usize,
         options.leases.max_leases
-    ),
-    integer_setting!(
-        "run",
-        "read_records",
-        "records",
-        Change::Free,
-        1,
-        10_000,
-        "Most records taken from a shard in one read.",
-        usize,
-        options.read_records
-    ),
-    integer_setting!(
-        "run",
-        "read_bytes",
-        "bytes",
-        Change::Free,
-        1 << 10,
-        1 << 28,
-        "Most bytes taken from a shard in one read.",
-        usize,
-        options.read_bytes
     ),
     Setting {
         section: "decisions",

@@ -77,6 +77,9 @@ pub enum ConsumerError {
     /// A file failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The leases failed.
+    #[error(transparent)]
+    Lease(#[from] authpulse_lease::LeaseError),
     /// The stream failed.
     #[error(transparent)]
     Stream(#[from] StreamError),

@@ -13,6 +13,7 @@ use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, HashRange, Micros, ShardId};
 use authpulse_lake::entry::{Entry, Side, Source};
 use authpulse_lake::{LakeError, Table};
+use authpulse_lease::LeaseStore;
 use authpulse_stream::Stream;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -34,6 +35,19 @@ pub struct Status {
     pub tables: Vec<TableStatus>,
     /// Shards of the stream that have no entry yet.
     pub unread: Vec<UnreadShard>,
+    /// Who works on which shard, where the stream was given.
+    pub leases: Vec<LeaseStatus>,
+}
+
+/// Who works on a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeaseStatus {
+    /// The shard, by the name of its journal.
+    pub shard: String,
+    /// The worker, if a living one has it.
+    pub owner: Option<String>,
+    /// The worker that asked for it.
+    pub next_owner: Option<String>,
 }
 
 /// One shard.
@@ -179,7 +193,7 @@ pub struct TableStatus {
 ///
 /// # Errors
 /// A journal, a table or the stream cannot be read.
-pub async fn status(env: &Env, stream: Option<&dyn Stream>) -> Result<Status> {
+pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn LeaseStore>) -> Result<Status> {
     let mut tables = BTreeMap::new();
     for table in Table::ALL {
         let loaded = match env.lake.load(table).await {
@@ -212,7 +226,15 @@ pub async fn status(env: &Env, stream: Option<&dyn Stream>) -> Result<Status> {
             behind: shards.iter().filter_map(|s| s.behind.get(table.name())).sum(),
         })
         .collect();
-    Ok(Status { at, shards, tables, unread })
+    let leases = match leases {
+        Some(leases) => leases.list().await?,
+        None => Vec::new(),
+    };
+    let living = leases.into_iter().filter(|lease| !lease.ended);
+    let leases = living
+        .map(|lease| LeaseStatus { shard: lease.key, owner: lease.owner, next_owner: lease.next_owner })
+        .collect();
+    Ok(Status { at, shards, tables, unread, leases })
 }
 
 /// What the journals say.

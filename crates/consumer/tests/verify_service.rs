@@ -52,7 +52,7 @@ impl Run {
         self.met.waiting |= totals.waiting > 0;
         self.met.unscored |= totals.unscored > 0;
         self.met.behind |= report.tables.iter().any(|t| t.entries_behind > 0);
-        let status = status(&self.lake.env, Some(&*self.stream)).await.unwrap();
+        let status = status(&self.lake.env, Some(&*self.stream), None).await.unwrap();
         let text = status.to_string();
         for shard in &status.shards {
             assert!(text.contains(&shard.shard), "{text}");
@@ -177,7 +177,7 @@ async fn run(seed: u64, history_first: bool) -> Met {
     run.audit().await;
     commit_all(&run.lake.env).await.unwrap();
     run.audit().await;
-    let status = status(&run.lake.env, Some(&*run.stream)).await.unwrap();
+    let status = status(&run.lake.env, Some(&*run.stream), None).await.unwrap();
     assert!(status.shards.iter().all(|s| matches!(s.state, State::Sealed | State::Ended)), "{status}");
     assert!(status.tables.iter().all(|t| t.behind == 0), "{status}");
     assert!(status.shards.iter().filter_map(|s| s.lag.as_ref()).all(|lag| lag.records == 0), "{status}");

@@ -21,12 +21,7 @@ impl Default for LeaseSettings {
     fn default() -> Self {
         const SECOND: Ticks = 1_000_000;
         // Duration as in the Kinesis Client Library; it looks every 20 s, and what is given back waits as long for a taker.
-        LeaseSettings {
-            duration: 10 * SECOND,
-            scan_every: SECOND,
-            max_leases: usize::MAX,
-            hand_over_within: 30 * SECOND,
-        }
+        LeaseSettings { duration: 10 * SECOND, scan_every: SECOND, max_leases: 10_000, hand_over_within: 30 * SECOND }
     }
 }
 

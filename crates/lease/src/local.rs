@@ -64,6 +64,11 @@ impl LocalLeases {
         Ok(LocalLeases { connection: Mutex::new(connection), directory, application, worker, _alive: alive })
     }
 
+    /// Whether a directory holds leases.
+    pub fn exist(directory: impl AsRef<Path>) -> bool {
+        directory.as_ref().join(FILE).exists()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }

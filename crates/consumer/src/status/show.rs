@@ -17,6 +17,15 @@ impl Display for Status {
         for shard in &self.unread {
             write!(f, "{shard}")?;
         }
+        if !self.leases.is_empty() {
+            writeln!(f, "workers")?;
+        }
+        for lease in &self.leases {
+            let owner =
+                lease.owner.as_deref().map_or("nobody works on it".to_owned(), |owner| format!("worker {owner}"));
+            let next = lease.next_owner.as_ref().map_or(String::new(), |next| format!(", asked for by {next}"));
+            writeln!(f, "  {}: {owner}{next}", lease.shard)?;
+        }
         write!(f, "tables")?;
         for table in &self.tables {
             write!(f, "\n  {:<22}", table.table)?;
