@@ -11,6 +11,7 @@ mod traffic;
 mod world;
 
 use authpulse_consumer::committer::commit_all;
+use authpulse_consumer::error::Chain;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::worker::{Progress, Worker};
 use authpulse_consumer::{ConsumerError, Options};
@@ -85,7 +86,7 @@ impl Simulation {
                 Some(Process { id, service, workers: Vec::new() })
             }
             Err(error) => {
-                assert!(is_fault(&error), "a process could not start: {error}");
+                assert!(is_fault(&error), "a process could not start: {}", Chain(&error));
                 self.crashes += 1;
                 None
             }
@@ -120,7 +121,7 @@ impl Simulation {
     }
 
     fn failed(&mut self, error: &ConsumerError) -> bool {
-        assert!(is_fault(error) || self.world.sabotage != Sabotage::None, "not an injected fault: {error}");
+        assert!(is_fault(error) || self.world.sabotage != Sabotage::None, "not an injected fault: {}", Chain(error));
         self.crashes += 1;
         false
     }
@@ -142,7 +143,7 @@ impl Simulation {
 
 /// Whether an error comes from what the simulation does to the process.
 fn is_fault(error: &ConsumerError) -> bool {
-    let text = error.to_string();
+    let text = Chain(error).to_string();
     matches!(error, ConsumerError::Fenced { .. })
         || text.contains("unanswered")
         || text.contains("crash")
