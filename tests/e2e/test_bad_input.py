@@ -553,8 +553,10 @@ def test_history_comes_before_streams(tmp_path):
 
 def test_a_reader_that_goes_away_is_no_panic(sealed):
     for words in (["status", "--lake", sealed], ["config", "show"], ["verify", "--lake", sealed]):
-        process = start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        process.stdout.close()
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = start(*words, stdout=writer, stderr=subprocess.PIPE)
+        os.close(writer)
         error = process.stderr.read().decode()
         assert process.wait(timeout=60) == 141 and "panicked" not in error, error
 

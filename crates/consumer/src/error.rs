@@ -90,7 +90,7 @@ pub enum ConsumerError {
 
 /// An error with its causes, `what: cause: cause`, for a log line. An error's own words leave its cause to whoever prints the
 /// chain, so that it stands there once.
-pub(crate) struct Chain<'a>(pub &'a (dyn Error + 'static));
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,6 +11,7 @@ mod traffic;
 mod world;
 
 use authpulse_consumer::committer::commit_all;
+use authpulse_consumer::error::Chain;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::worker::{Progress, Worker};
 use authpulse_consumer::{ConsumerError, Options};
@@ -96,7 +97,7 @@ impl Simulation {
                 Some(Process { id, service, workers: Vec::new(), fleet })
             }
             Err(error) => {
-                assert!(is_fault(&error), "a process could not start: {error}");
+                assert!(is_fault(&error), "a process could not start: {}", Chain(&error));
                 self.crashes += 1;
                 None
             }
@@ -189,7 +190,7 @@ impl Simulation {
     }
 
     fn failed(&mut self, error: &ConsumerError) -> bool {
-        assert!(is_fault(error) || self.world.sabotage != Sabotage::None, "not an injected fault: {error}");
+        assert!(is_fault(error) || self.world.sabotage != Sabotage::None, "not an injected fault: {}", Chain(error));
         self.crashes += 1;
         false
     }
@@ -211,7 +212,7 @@ impl Simulation {
 
 /// Whether an error comes from what the simulation does to the process.
 fn is_fault(error: &ConsumerError) -> bool {
-    let text = error.to_string();
+    let text = Chain(error).to_string();
     matches!(error, ConsumerError::Fenced { .. })
         || text.contains("unanswered")
         || text.contains("crash")
