@@ -64,7 +64,7 @@ def test_a_decision_does_not_wait_for_its_entry(place):
     path, decisions = config(place, "early", 0)
     # One shard, which waits for no other's shares.
     words = ["backfill", "--input", place / "nasty.txt", "--lake", place / "early", "--config", path]
-    ended = attempt(*words, env={"AUTHPULSE_CRASH": "entry put before@3"}, may_abort=True)
+    ended = attempt(*words, env={"AUTHPULSE_CRASH": "entry put before@2"}, may_abort=True)
     assert ended.code == -signal.SIGABRT, ended
     early = read(decisions)
     assert len(early) > stored_rows(place / "early")
