@@ -32,13 +32,21 @@ pub enum CatalogError {
         /// What the catalog said.
         cause: String,
     },
-    /// The catalog could not be read.
-    #[error("table {table}: the catalog could not be read: {cause}")]
+    /// The catalog could not be reached, or put the call off; nothing happened.
+    #[error("table {table}: the catalog could not be reached: {cause}")]
     Failed {
         /// The table.
         table: String,
         /// What the catalog said.
         cause: String,
+    },
+    /// The catalog refused; nothing happened, and it would not the next time either.
+    #[error("table {table}: {why}")]
+    Refused {
+        /// The table, or the catalog itself.
+        table: String,
+        /// Why, and what would do.
+        why: String,
     },
     /// The catalog's file is no catalog, or is damaged.
     #[error("catalog {catalog} cannot be used: {cause}: restore the file from a copy, or start a new lake")]
@@ -56,6 +64,7 @@ impl CatalogError {
         match self {
             CatalogError::Unclear { .. } => Remedy::Look,
             CatalogError::Failed { .. } => Remedy::Retry,
+            CatalogError::Refused { .. } => Remedy::Correct,
             CatalogError::Damaged { .. } => Remedy::Restore,
         }
     }
