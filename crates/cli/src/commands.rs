@@ -1,7 +1,7 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
-use crate::lake::{Access, crash_probe, local_stream, open, options, read_config};
+use crate::lake::{Access, Place, crash_probe, local_stream, open, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result};
@@ -83,7 +83,8 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
     // First of all: from now on a signal asks for an orderly end, whatever is under way.
     let stop = stop_signal(args.with_parent)?;
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake, &config, Access::Write("authpulse consume"))?;
+    let lake =
+        open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Write("authpulse consume")).await?;
     let dir = local_stream(&args.stream)?;
     let stream: Arc<dyn Stream> = Arc::new(LocalStream::open(&dir)?);
     let mode = match (args.until_caught_up, args.seal) {
@@ -110,7 +111,8 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
     let stop = stop_signal(None)?;
     let mut config = read_config(args.config.as_deref())?;
     config.options.raw = args.raw;
-    let lake = open(&args.lake, &config, Access::Write("authpulse backfill"))?;
+    let lake =
+        open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Write("authpulse backfill")).await?;
     let options = options(&config);
     let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     let request = BackfillRequest { files, keep_open: args.keep_open };
@@ -302,7 +304,7 @@ pub async fn replay_into(
 
 async fn run_verify(args: Verify) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake, &config, Access::Read)?;
+    let lake = open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
     let reporter = Mutex::new(None::<ProgressReporter>);
     let options = VerifyOptions {
         rules: config.options.engine.rules.clone(),
@@ -319,7 +321,7 @@ async fn run_verify(args: Verify) -> Result<ExitCode> {
 
 async fn run_status(args: Status) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake, &config, Access::Read)?;
+    let lake = open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
     let stream = match &args.stream {
         Some(text) => Some(LocalStream::open(local_stream(text)?)?),
         None => None,
@@ -336,16 +338,17 @@ async fn run_status(args: Status) -> Result<ExitCode> {
 async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
     match command {
         ConfigCommand::Show { config } => print!("{}", read_config(config.as_deref())?.show()),
-        ConfigCommand::Check { config: path, lake } => {
+        ConfigCommand::Check { config: path, lake, catalog } => {
             let config = read_config(Some(&path))?;
             if let Some(dir) = lake {
-                let lake = open(&dir, &config, Access::Read)?;
+                let place = Place::new(&dir, catalog.as_deref())?;
+                let lake = open(&place, &config, Access::Read).await?;
                 for shard in lake.env.journal.shards().await? {
                     if let Some(tail) = authpulse_consumer::log::read_tail(&lake.env, &shard).await? {
                         check_settings(&tail.time_rules, &config.options.engine)?;
                     }
                 }
-                println!("the lake {} can go on with it", dir.display());
+                println!("the lake {place} can go on with it");
             }
             println!("{} is valid (rule_set {})", path.display(), config.options.engine.rules.digest());
         }

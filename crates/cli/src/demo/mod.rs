@@ -12,7 +12,7 @@ mod plan;
 
 use crate::args::{Demo, Generate};
 use crate::commands::{run_generate, totals};
-use crate::lake::{Access, make_lake_directory, open, options, read_config};
+use crate::lake::{Access, Place, make, open, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
@@ -39,8 +39,19 @@ struct Paths {
 }
 
 impl Paths {
-    fn new(lake: &Path) -> Paths {
-        let dir = lake.join("demo");
+    /// Below a local lake; for one on S3 in a directory here that is named after it.
+    fn new(place: &Place) -> Result<Paths> {
+        let dir = match place {
+            Place::Local(lake) => lake.join("demo"),
+            Place::S3 { uri, .. } => {
+                let name = uri.trim_start_matches("s3://").replace('/', "-");
+                std::path::absolute(Path::new("authpulse-demo").join(name))?
+            }
+        };
+        Ok(Paths::within(&dir))
+    }
+
+    fn within(dir: &Path) -> Paths {
         Paths {
             events: dir.join("events.txt"),
             labels: dir.join("labels.csv"),
@@ -55,10 +66,17 @@ impl Paths {
 /// # Errors
 /// What failed, and what to do.
 pub async fn run(args: Demo) -> Result<ExitCode> {
-    let lake = std::path::absolute(&args.lake)?;
-    let paths = Paths::new(&lake);
-    if args.fresh {
-        remove_demo(&lake, &paths)?;
+    let place = match Place::new(&args.lake, args.catalog.as_deref())? {
+        Place::Local(dir) => Place::Local(std::path::absolute(dir)?),
+        place => place,
+    };
+    let paths = Paths::new(&place)?;
+    match &place {
+        Place::Local(lake) if args.fresh => remove_demo(lake, &paths)?,
+        Place::S3 { uri, .. } if args.fresh => {
+            bail!("--fresh removes no lake on S3: name another prefix than {uri}, or remove it yourself")
+        }
+        _ => {}
     }
     if let Some(input) = &args.input {
         // Before anything is made: a mistyped name must not leave a half-made demo behind.
@@ -69,7 +87,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
             bail!(
                 "the demo's lake {} exists and is complete; look into it:\n{}\nor begin anew with --fresh, or with another --lake",
                 args.lake.display(),
-                next_commands(&args.lake, &paths)
+                next_commands(&args, &paths)
             )
         }
         Some(plan) => {
@@ -78,13 +96,15 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
             plan
         }
         None => {
-            make_lake_directory(&lake)?;
+            make(&place, &read_config(None)?).await?;
             let plan = Plan::new(&args);
             plan.write(&paths.plan)?;
             plan
         }
     };
-    wait_for_lake(&lake).await?;
+    if let Place::Local(lake) = &place {
+        wait_for_lake(lake).await?;
+    }
     let started = Instant::now();
     let input = prepare_input(&plan, &paths)?;
     let generated = started.elapsed();
@@ -92,7 +112,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     let create = CreateOptions { name: "demo".to_owned(), shards: plan.shards, ..CreateOptions::default() };
     let stream = LocalStream::open_or_create(&paths.stream, create)?;
     let running = Instant::now();
-    let mut consumer = start_consumer(&lake, &paths)?;
+    let mut consumer = start_consumer(&place, &paths)?;
     let replayed = replay(&plan, input, &stream).await;
     let replayed_in = running.elapsed();
     let stopped = replayed.as_ref().is_ok_and(|summary| summary.outcome == Outcome::Stopped);
@@ -110,10 +130,10 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
         bail!("the consumer ended with {status}; what it stored is kept: run the demo again to continue");
     }
     let took = running.elapsed();
-    let complete = print_result(&args, &lake, &paths, &plan, &replayed, generated, replayed_in, took).await?;
+    let complete = print_result(&args, &place, &paths, &plan, &replayed, generated, replayed_in, took).await?;
     if complete {
         Plan { done: true, ..plan }.write(&paths.plan)?;
-        println!("\nNext:\n{}", next_commands(&args.lake, &paths));
+        println!("\nNext:\n{}", next_commands(&args, &paths));
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -171,14 +191,13 @@ fn prepare_input(plan: &Plan, paths: &Paths) -> Result<PathBuf> {
     Ok(paths.events.clone())
 }
 
-fn start_consumer(lake: &Path, paths: &Paths) -> Result<Child> {
+fn start_consumer(place: &Place, paths: &Paths) -> Result<Child> {
     let program = std::env::current_exe().context("this program's own path cannot be found")?;
     Command::new(program)
         .arg("consume")
         .arg("--stream")
         .arg(format!("local:{}", paths.stream.display()))
-        .arg("--lake")
-        .arg(lake)
+        .args(place.words())
         .arg("--with-parent")
         .arg(std::process::id().to_string())
         .stdin(Stdio::null())
@@ -206,7 +225,7 @@ async fn replay(plan: &Plan, input: PathBuf, stream: &LocalStream) -> Result<Rep
 #[expect(clippy::too_many_arguments, reason = "the figures of one run, printed once")]
 async fn print_result(
     args: &Demo,
-    lake: &Path,
+    place: &Place,
     paths: &Paths,
     plan: &Plan,
     replayed: &ReplaySummary,
@@ -215,7 +234,7 @@ async fn print_result(
     took: Duration,
 ) -> Result<bool> {
     let config = read_config(None)?;
-    let open = open(lake, &config, Access::Read)?;
+    let open = open(place, &config, Access::Read).await?;
     let totals = totals(&open.env, &options(&config)).await?;
     println!("AuthPulse demo: {}\n", args.lake.display());
     if plan.input.is_none() {
@@ -262,9 +281,17 @@ async fn entries_missing_in_tables(env: &authpulse_consumer::Env) -> Result<u64>
     Ok(missing)
 }
 
-fn next_commands(lake: &Path, paths: &Paths) -> String {
-    let lake = lake.display();
+fn next_commands(args: &Demo, paths: &Paths) -> String {
+    let lake = args.lake.display();
     let stream = paths.stream.display();
+    if let Some(catalog) = &args.catalog {
+        let lake = format!("{lake} --catalog {catalog}");
+        return format!(
+            "  authpulse verify --lake {lake}     # audit journal and tables, row by row\n  \
+               authpulse status --lake {lake} --stream local:{stream}\n  \
+               docs/aws.md                         # the same tables through Athena, PyIceberg and DuckDB"
+        );
+    }
     format!(
         "  authpulse verify --lake {lake}                    # audit journal and tables, row by row\n  \
            authpulse status --lake {lake} --stream local:{stream}\n  \

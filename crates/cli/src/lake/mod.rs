@@ -1,0 +1,252 @@
+//! Opening lakes, wherever they are, and local streams, and the configuration that goes with them.
+
+mod local;
+#[cfg(feature = "aws")]
+mod s3;
+#[cfg(not(feature = "aws"))]
+#[path = "no_s3.rs"]
+mod s3;
+
+use anyhow::{Context, Result, bail};
+use authpulse_consumer::config::{Config, Decisions};
+use authpulse_consumer::env::{Probe, RandomIds, SystemClock, TokioWork};
+use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
+use authpulse_consumer::{Env, Options};
+use authpulse_lake::{CommitterLock, Journal, Lake, LakeLock, ObjectStore, TablePointers};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The version of the lake's layout that this program writes, and the newest that it reads.
+const LAYOUT: u32 = 1;
+/// The file that marks a place as a lake.
+const MARKER: &str = "lake.json";
+
+/// Reads the configuration, or takes the defaults.
+///
+/// # Errors
+/// The file cannot be read, or everything that is wrong with it.
+pub fn read_config(path: Option<&Path>) -> Result<Config> {
+    let Some(path) = path else { return Ok(Config::default()) };
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("configuration {} cannot be read", path.display()))?;
+    Config::parse(&text).map_err(|faults| {
+        anyhow::anyhow!("configuration {} has {} fault(s):\n  {}", path.display(), faults.len(), faults.join("\n  "))
+    })
+}
+
+fn sink(config: &Config) -> Result<Arc<dyn DecisionSink>> {
+    Ok(match &config.decisions {
+        Decisions::None => Arc::new(NoSink),
+        Decisions::Log => Arc::new(LogSink { min_score: config.decisions_min_score }),
+        Decisions::File(path) => {
+            let file = FileSink::open(path, config.decisions_min_score);
+            Arc::new(file.with_context(|| format!("decisions file {} cannot be opened", path.display()))?)
+        }
+    })
+}
+
+/// What a command does with a lake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It writes: makes the lake if it is missing. A local one that another process has is refused.
+    Write(&'static str),
+    /// It only reads a lake that must exist.
+    Read,
+}
+
+/// Where a lake is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a directory, with its catalog beside it.
+    Local(PathBuf),
+    /// On S3, with its tables in a Glue database.
+    S3 {
+        /// `s3://BUCKET/PREFIX`, without a `/` at its end.
+        uri: String,
+        /// The database.
+        database: String,
+    },
+}
+
+/// The Glue database where none is named.
+const DATABASE: &str = "authpulse";
+
+impl Place {
+    /// Reads `--lake` and `--catalog`.
+    ///
+    /// # Errors
+    /// The two do not go together.
+    pub fn new(lake: &Path, catalog: Option<&str>) -> Result<Place> {
+        let uri = lake.to_str().filter(|text| text.contains("://"));
+        match (uri, catalog) {
+            (None, None) => Ok(Place::Local(lake.to_owned())),
+            (None, Some(catalog)) => bail!(
+                "--catalog {catalog} is for a lake on S3 (--lake s3://BUCKET/PREFIX); the lake {} has its own catalog",
+                lake.display()
+            ),
+            (Some(uri), _) if !uri.starts_with("s3://") => {
+                bail!("'{uri}' cannot be a lake: name a directory, or s3://BUCKET/PREFIX")
+            }
+            (Some(uri), None) => {
+                bail!("the lake {uri} needs a catalog: add --catalog glue, or --catalog glue:DATABASE")
+            }
+            (Some(uri), Some(catalog)) => {
+                let database = match catalog.split_once(':') {
+                    None if catalog == "glue" => DATABASE,
+                    Some(("glue", database)) if !database.is_empty() => database,
+                    _ => bail!("'{catalog}' is no catalog: it is glue, or glue:DATABASE"),
+                };
+                Ok(Place::S3 { uri: uri.trim_end_matches('/').to_owned(), database: database.to_owned() })
+            }
+        }
+    }
+
+    /// The command-line words that name it.
+    pub fn words(&self) -> Vec<OsString> {
+        match self {
+            Place::Local(dir) => vec!["--lake".into(), dir.into()],
+            Place::S3 { uri, database } => {
+                vec!["--lake".into(), uri.into(), "--catalog".into(), format!("glue:{database}").into()]
+            }
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Local(dir) => dir.display().fmt(f),
+            Place::S3 { uri, .. } => f.write_str(uri),
+        }
+    }
+}
+
+/// An open lake.
+pub struct OpenLake {
+    /// Everything the consumer needs.
+    pub env: Env,
+    /// Held while a local lake is written to. On S3 there is none: the journal fences.
+    _lock: Option<LakeLock>,
+}
+
+/// What differs between one kind of place and another.
+struct Parts {
+    store: Arc<dyn ObjectStore>,
+    journal: Arc<dyn Journal>,
+    pointers: Arc<dyn TablePointers>,
+    committer: Arc<dyn CommitterLock>,
+    lock: Option<LakeLock>,
+}
+
+/// Opens a lake.
+///
+/// # Errors
+/// It is in use, of a newer version, no lake, or cannot be reached or read.
+pub async fn open(place: &Place, config: &Config, access: Access) -> Result<OpenLake> {
+    let parts = match place {
+        Place::Local(dir) => local::open(dir, access)?,
+        Place::S3 { uri, database } => s3::open(uri, database, config, access).await?,
+    };
+    let probe = crash_probe();
+    let table_probe = probe.clone();
+    let lake = Lake::new(parts.store.clone(), parts.pointers);
+    let lake = lake.with_probe(Arc::new(move |point| table_probe(point, "")));
+    let env = Env {
+        store: parts.store,
+        journal: parts.journal,
+        lake: Arc::new(lake),
+        committer: parts.committer,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+        work: Arc::new(TokioWork),
+        sink: sink(config)?,
+        probe,
+        inspect: None,
+    };
+    Ok(OpenLake { env, _lock: parts.lock })
+}
+
+/// Makes a lake where there is none yet, without anything in it.
+///
+/// # Errors
+/// There is something else, or it cannot be written to.
+pub async fn make(place: &Place, config: &Config) -> Result<()> {
+    match place {
+        Place::Local(dir) => local::make_directory(dir),
+        Place::S3 { uri, database } => s3::open(uri, database, config, Access::Write("")).await.map(|_| ()),
+    }
+}
+
+/// Checks the content of a lake's marker.
+fn read_marker(text: &str, shown: &str) -> Result<serde_json::Value> {
+    let marker: serde_json::Value =
+        serde_json::from_str(text).with_context(|| format!("{shown} is damaged: restore it"))?;
+    match marker["layout"].as_u64() {
+        Some(layout) if layout <= u64::from(LAYOUT) => Ok(marker),
+        Some(layout) => {
+            bail!("{shown} has layout {layout}, this program reads up to {LAYOUT}: run a newer version of authpulse")
+        }
+        None => bail!("{shown} names no layout: restore it"),
+    }
+}
+
+/// `AUTHPULSE_CRASH=POINT[@N]` ends the process, without any clean-up, the Nth time it comes to a named point. For kill tests;
+/// the names are in CONTRIBUTING.md.
+pub fn crash_probe() -> Probe {
+    let Ok(wanted) = std::env::var("AUTHPULSE_CRASH") else { return Arc::new(|_, _| {}) };
+    let (point, left) = match wanted.rsplit_once('@') {
+        Some((point, n)) => (point.to_owned(), n.parse().unwrap_or(1)),
+        None => (wanted, 1),
+    };
+    let left = AtomicU32::new(left);
+    Arc::new(move |at, _| {
+        if at == point && left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            eprintln!("AUTHPULSE_CRASH: ending at '{at}'");
+            std::process::abort();
+        }
+    })
+}
+
+/// The directory of `local:DIR`.
+///
+/// # Errors
+/// If it is not of that form.
+pub fn local_stream(text: &str) -> Result<PathBuf> {
+    match text.split_once(':') {
+        Some(("local", dir)) if !dir.is_empty() => Ok(PathBuf::from(dir)),
+        _ => bail!("'{text}' is not a stream such as local:DIR"),
+    }
+}
+
+/// The options of a command.
+pub fn options(config: &Config) -> Arc<Options> {
+    Arc::new(config.options.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_directory_or_s3_with_a_catalog() {
+        let place = |lake: &str, catalog| Place::new(Path::new(lake), catalog);
+        let s3 = |uri: &str, database: &str| Place::S3 { uri: uri.to_owned(), database: database.to_owned() };
+        assert_eq!(place("./lake", None).unwrap(), Place::Local("./lake".into()));
+        assert_eq!(place("s3://b/p/", Some("glue")).unwrap(), s3("s3://b/p", "authpulse"));
+        assert_eq!(place("s3://b/p", Some("glue:soc")).unwrap(), s3("s3://b/p", "soc"));
+        assert_eq!(s3("s3://b/p", "soc").words(), ["--lake", "s3://b/p", "--catalog", "glue:soc"]);
+        for (lake, catalog, told) in [
+            ("./lake", Some("glue"), "has its own catalog"),
+            ("s3://b/p", None, "add --catalog glue"),
+            ("s3://b/p", Some("glue:"), "it is glue, or glue:DATABASE"),
+            ("s3://b/p", Some("hive"), "it is glue, or glue:DATABASE"),
+            ("gs://b/p", Some("glue"), "name a directory, or s3://"),
+        ] {
+            let error = place(lake, catalog).unwrap_err().to_string();
+            assert!(error.contains(told), "{lake} {catalog:?}: {error}");
+        }
+    }
+}
