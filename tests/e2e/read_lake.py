@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import zstandard
+from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 
 CURATED, HOURLY, DAILY, REJECTED = (
@@ -53,10 +54,10 @@ def _extension(name):
     return file
 
 
-def connect_duckdb():
+def connect_duckdb(more=()):
     """DuckDB that can read Iceberg and fetches nothing."""
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-    for name in ("avro", "iceberg"):
+    for name in ("avro", "iceberg", *more):
         connection.execute(f"LOAD '{_extension(name)}'")
     return connection
 
@@ -123,6 +124,42 @@ class Lake:
         files = self.directory / "raw" / "*" / "*.parquet"
         if not list(self.directory.glob("raw/*/*.parquet")):
             return []
+        rows = self.query(f"SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
+        return sorted(rows, key=lambda r: (r["shard_id"], int(r["sequence_number"]), r["sub_sequence_number"]))
+
+
+class S3Lake(Lake):
+    """A lake on S3, its tables in Glue."""
+
+    def __init__(self, uri, database, emulator):
+        self.uri, self.database, self.emulator = uri, database, emulator
+        self._rows = {}
+        self._duckdb = connect_duckdb(["httpfs"])
+        self._duckdb.execute(
+            f"CREATE SECRET (TYPE s3, KEY_ID '{emulator.KEY}', SECRET '{emulator.KEY}', REGION '{emulator.REGION}', "
+            f"ENDPOINT '127.0.0.1:{emulator.port}', URL_STYLE 'path', USE_SSL false)"
+        )
+        access = {"access-key-id": emulator.KEY, "secret-access-key": emulator.KEY, "region": emulator.REGION}
+        properties = {f"{part}.{key}": value for part in ("glue", "s3") for key, value in access.items()}
+        self.catalog = GlueCatalog(
+            "glue", **properties, **{"glue.endpoint": emulator.endpoint, "s3.endpoint": emulator.endpoint}
+        )
+
+    def glue_table(self, table):
+        """The table as Glue has it."""
+        return self.emulator.client("glue").get_table(DatabaseName=self.database, Name=table)["Table"]
+
+    def metadata_location(self, table):
+        return self.glue_table(table)["Parameters"]["metadata_location"]
+
+    def by_pyiceberg(self, table):
+        arrow = self.catalog.load_table(f"{self.database}.{table}").scan().to_arrow()
+        assert arrow.column_names == COLUMNS[table], f"columns of {table}"
+        return arrow.to_pylist()
+
+    def raw(self):
+        storage = self.glue_table("auth_events_raw")["StorageDescriptor"]
+        files = f"{storage['Location']}*/*.parquet"
         rows = self.query(f"SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
         return sorted(rows, key=lambda r: (r["shard_id"], int(r["sequence_number"]), r["sub_sequence_number"]))
 

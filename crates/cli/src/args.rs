@@ -49,9 +49,13 @@ pub struct Demo {
     /// Events to generate, or the most to take from --input.
     #[arg(long)]
     pub events: Option<u64>,
-    /// Where the lake goes.
+    /// Where the lake goes: a directory, or s3://BUCKET/PREFIX with --catalog. The demo's own files (events, stream) go below it,
+    /// or for a lake on S3 into ./authpulse-demo.
     #[arg(long, default_value = "./lake")]
     pub lake: PathBuf,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long)]
+    pub catalog: Option<String>,
     /// Shards of the embedded stream.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub shards: u32,
@@ -136,9 +140,12 @@ pub struct Consume {
     /// The stream: local:DIR.
     #[arg(long)]
     pub stream: String,
-    /// The lake: a directory, made if it is missing.
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog. Made if it is missing.
     #[arg(long)]
     pub lake: PathBuf,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long)]
+    pub catalog: Option<String>,
     /// A configuration file; see `authpulse config show`.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -163,9 +170,12 @@ pub struct Backfill {
     /// Files to load, in order of time; plain, gzip, bzip2 or zstd, told apart by content.
     #[arg(long, required = true, num_args = 1..)]
     pub input: Vec<String>,
-    /// The lake: a directory, made if it is missing.
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog. Made if it is missing.
     #[arg(long)]
     pub lake: PathBuf,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long)]
+    pub catalog: Option<String>,
     /// A configuration file; see `authpulse config show`.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -180,9 +190,12 @@ pub struct Backfill {
 /// Audits a lake: journal, files and tables against each other, row by row. Exits 1 with the first difference.
 #[derive(ClapArgs, Debug)]
 pub struct Verify {
-    /// The lake.
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
     #[arg(long)]
     pub lake: PathBuf,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long)]
+    pub catalog: Option<String>,
     /// The configuration file it was made with.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -191,9 +204,12 @@ pub struct Verify {
 /// Where a lake stands: positions, watermarks, lag, last entry and commit, what waits and for what.
 #[derive(ClapArgs, Debug)]
 pub struct Status {
-    /// The lake.
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
     #[arg(long)]
     pub lake: PathBuf,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long)]
+    pub catalog: Option<String>,
     /// The stream, to tell the lag: local:DIR.
     #[arg(long)]
     pub stream: Option<String>,
@@ -218,9 +234,12 @@ pub enum ConfigCommand {
     Check {
         /// The file.
         config: PathBuf,
-        /// A lake that exists.
+        /// A lake that exists: a directory, or s3://BUCKET/PREFIX with --catalog.
         #[arg(long)]
         lake: Option<PathBuf>,
+        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+        #[arg(long, requires = "lake")]
+        catalog: Option<String>,
     },
 }
 

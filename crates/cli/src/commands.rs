@@ -1,7 +1,9 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
-use crate::lake::{Access, crash_probe, fleet, leases_of, local_stream, open, open_when_free, options, read_config};
+use crate::lake::{
+    Access, Place, crash_probe, fleet, leases_of, local_stream, open, open_when_free, options, read_config,
+};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result};
@@ -88,11 +90,11 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
     // The stream before the lake: a command that is refused makes nothing.
     let dir = local_stream(&args.stream)?;
     let stream: Arc<dyn Stream> = Arc::new(LocalStream::open(&dir)?);
-    let access = Access::Share("authpulse consume");
+    let (place, access) = (Place::new(&args.lake, args.catalog.as_deref())?, Access::Share("authpulse consume"));
     let lake = match args.with_parent {
         // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
-        Some(_) => open_when_free(&args.lake, &config, access, &stop).await?,
-        None => open(&args.lake, &config, access)?,
+        Some(_) => open_when_free(&place, &config, access, &stop).await?,
+        None => open(&place, &config, access).await?,
     };
     let mode = match (args.until_caught_up, args.seal) {
         (true, _) => Mode::UntilCaughtUp,
@@ -121,7 +123,8 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
     config.options.raw = args.raw;
     let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     check_files(&files)?;
-    let lake = open(&args.lake, &config, Access::Write("authpulse backfill"))?;
+    let place = Place::new(&args.lake, args.catalog.as_deref())?;
+    let lake = open(&place, &config, Access::Write("authpulse backfill")).await?;
     let options = options(&config);
     let request = BackfillRequest { files, keep_open: args.keep_open };
     let started = Instant::now();
@@ -314,7 +317,7 @@ pub async fn replay_into(
 
 async fn run_verify(args: Verify) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake, &config, Access::Read)?;
+    let lake = open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
     let reporter = Mutex::new(None::<ProgressReporter>);
     let options = VerifyOptions {
         rules: config.options.engine.rules.clone(),
@@ -331,7 +334,7 @@ async fn run_verify(args: Verify) -> Result<ExitCode> {
 
 async fn run_status(args: Status) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake, &config, Access::Read)?;
+    let lake = open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
     let (mut stream, mut leases) = (None, None);
     if let Some(text) = &args.stream {
         let dir = local_stream(text)?;
@@ -351,16 +354,17 @@ async fn run_status(args: Status) -> Result<ExitCode> {
 async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
     match command {
         ConfigCommand::Show { config } => print!("{}", read_config(config.as_deref())?.show()),
-        ConfigCommand::Check { config: path, lake } => {
+        ConfigCommand::Check { config: path, lake, catalog } => {
             let config = read_config(Some(&path))?;
             if let Some(dir) = lake {
-                let lake = open(&dir, &config, Access::Read)?;
+                let place = Place::new(&dir, catalog.as_deref())?;
+                let lake = open(&place, &config, Access::Read).await?;
                 for shard in lake.env.journal.shards().await? {
                     if let Some(tail) = authpulse_consumer::log::read_tail(&lake.env, &shard).await? {
                         check_settings(&tail.time_rules, &config.options.engine)?;
                     }
                 }
-                println!("the lake {} can go on with it", dir.display());
+                println!("the lake {place} can go on with it");
             }
             println!("{} is valid (rule_set {})", path.display(), config.options.engine.rules.digest());
         }

@@ -17,8 +17,10 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "authpulse-lease",
             "authpulse-producer",
             "authpulse-consumer",
+            "authpulse-aws",
         ],
     ),
+    ("authpulse-aws", &["authpulse-event", "authpulse-lake"]),
     (
         "authpulse-consumer",
         &[
@@ -135,6 +137,29 @@ fn dependencies_point_one_way() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_default_build_has_nothing_of_aws_in_it() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let tree = |more: &[&str]| {
+        let words =
+            ["tree", "--offline", "--locked", "--package", "authpulse", "--edges", "normal,build", "--prefix", "none"];
+        output(&cargo, &[&words[..], &["--format", "{p}"], more].concat())
+    };
+    let clouds = |tree: &str| -> BTreeSet<String> {
+        let names = tree.lines().filter_map(|line| line.split(' ').next());
+        let is_cloud = |name: &&str| {
+            name.starts_with("aws-") || ["authpulse-aws", "rustls", "hyper-rustls", "h2", "opendal"].contains(name)
+        };
+        names.filter(is_cloud).map(str::to_owned).collect()
+    };
+    assert_eq!(clouds(&tree(&[])), BTreeSet::new(), "only the feature `aws` may bring these");
+    // The same question finds them where they are.
+    let with = clouds(&tree(&["--features", "aws"]));
+    for name in ["authpulse-aws", "aws-sdk-s3", "aws-sdk-glue", "aws-sdk-dynamodb", "rustls"] {
+        assert!(with.contains(name), "{name} is not among {with:?}");
+    }
 }
 
 #[test]

@@ -15,6 +15,19 @@ pub struct Config {
     pub decisions: Decisions,
     /// The lowest score that is handed to `decisions`.
     pub decisions_min_score: u8,
+    /// How the files of a lake on S3 are encrypted.
+    pub s3_encryption: S3Encryption,
+}
+
+/// How S3 encrypts files where they lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum S3Encryption {
+    /// As the bucket says.
+    Bucket,
+    /// SSE-S3.
+    S3,
+    /// SSE-KMS, under this key or the account's own for S3.
+    Kms(Option<String>),
 }
 
 /// Where decisions go at the moment they are made.
@@ -30,7 +43,12 @@ pub enum Decisions {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { options: Options::default(), decisions: Decisions::None, decisions_min_score: 51 }
+        Config {
+            options: Options::default(),
+            decisions: Decisions::None,
+            decisions_min_score: 51,
+            s3_encryption: S3Encryption::Bucket,
+        }
     }
 }
 
@@ -408,6 +426,33 @@ pub const SETTINGS: &[Setting] = &[
         u8,
         decisions_min_score
     ),
+    Setting {
+        section: "s3",
+        key: "encryption",
+        unit: "bucket, sse-s3, sse-kms, or sse-kms:KEY",
+        meaning: "How S3 encrypts the files of a lake there: as the bucket says (SSE-S3 unless it was told otherwise), or as said here. KEY is the id, ARN or alias of a KMS key.",
+        change: Change::Free,
+        get: |c| {
+            Value::String(match &c.s3_encryption {
+                S3Encryption::Bucket => "bucket".to_owned(),
+                S3Encryption::S3 => "sse-s3".to_owned(),
+                S3Encryption::Kms(None) => "sse-kms".to_owned(),
+                S3Encryption::Kms(Some(key)) => format!("sse-kms:{key}"),
+            })
+        },
+        set: |c, v| {
+            c.s3_encryption = match v.as_str() {
+                Some("bucket") => S3Encryption::Bucket,
+                Some("sse-s3") => S3Encryption::S3,
+                Some("sse-kms") => S3Encryption::Kms(None),
+                Some(text) if text.len() > 8 && text.starts_with("sse-kms:") => {
+                    S3Encryption::Kms(Some(text[8..].to_owned()))
+                }
+                _ => return Err(format!("{v} is none of \"bucket\", \"sse-s3\", \"sse-kms\" and \"sse-kms:KEY\"")),
+            };
+            Ok(())
+        },
+    },
 ];
 
 impl Config {
@@ -536,6 +581,7 @@ mod tests {
                 Value::Float(x) => Value::Float(x / 2.0),
                 Value::Boolean(b) => Value::Boolean(!b),
                 Value::String(_) if setting.key == "base" => Value::String("2020-02-02T00:00:00.000000Z".to_owned()),
+                Value::String(_) if setting.key == "encryption" => Value::String("sse-kms:alias/lake".to_owned()),
                 _ => Value::String("log".to_owned()),
             };
             (setting.set)(&mut config, &value).unwrap_or_else(|e| panic!("{}: {e}", setting.key));

@@ -32,8 +32,8 @@ pub enum CatalogError {
         /// What the catalog said.
         cause: String,
     },
-    /// The catalog could not be read.
-    #[error("table {table}: the catalog could not be read: {cause}")]
+    /// The catalog could not be reached, or put the call off; nothing happened.
+    #[error("table {table}: the catalog could not be reached: {cause}")]
     Failed {
         /// The table.
         table: String,
@@ -47,6 +47,14 @@ pub enum CatalogError {
         catalog: String,
         /// What the catalog said.
         cause: String,
+    },
+    /// The catalog refused; nothing happened, and it would not the next time either.
+    #[error("table {table}: {why}")]
+    Refused {
+        /// The table, or the catalog itself.
+        table: String,
+        /// Why, and what would do.
+        why: String,
     },
     /// The catalog's file is no catalog, or is damaged.
     #[error("catalog {catalog} cannot be used: {cause}: restore the file from a copy, or start a new lake")]
@@ -64,6 +72,7 @@ impl CatalogError {
         match self {
             CatalogError::Unclear { .. } => Remedy::Look,
             CatalogError::Failed { .. } | CatalogError::Unopened { .. } => Remedy::Retry,
+            CatalogError::Refused { .. } => Remedy::Correct,
             CatalogError::Damaged { .. } => Remedy::Restore,
         }
     }

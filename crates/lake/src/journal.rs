@@ -3,6 +3,10 @@
 //! This is the one atomic step that the lake stands on. The content of an entry is none of the journal's business.
 //! Entries count from 1.
 
+mod object;
+
+pub use object::ObjectJournal;
+
 use crate::error::Remedy;
 use crate::fault::Faults;
 use crate::sqlite;
@@ -54,6 +58,14 @@ pub enum JournalError {
         /// What is wrong.
         cause: String,
     },
+    /// The journal cannot be used as it is set up; nothing happened, and it would not the next time either.
+    #[error("journal {journal}: {why}")]
+    Refused {
+        /// Where it is.
+        journal: String,
+        /// Why, and what would do.
+        why: String,
+    },
     /// A number below 1 or beyond what the journal can hold.
     #[error("shard {shard}: {n} is no entry number: entries count from 1")]
     Number {
@@ -71,7 +83,7 @@ impl JournalError {
             JournalError::Unclear { .. } => Remedy::Look,
             JournalError::Failed { .. } => Remedy::Retry,
             JournalError::Damaged { .. } => Remedy::Restore,
-            JournalError::Number { .. } => Remedy::Correct,
+            JournalError::Refused { .. } | JournalError::Number { .. } => Remedy::Correct,
         }
     }
 }

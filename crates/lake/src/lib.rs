@@ -1,6 +1,6 @@
 //! The lake: files, the journal, the tables in Apache Iceberg over Parquet. Knows nothing of streams.
 //!
-//! - [`store`]: the files, local or in memory; S3 comes behind the same trait.
+//! - [`store`]: the files, local or in memory; the crate `authpulse-aws` puts S3 behind the same trait.
 //! - [`journal`]: numbered entries per shard, the one atomic step.
 //! - [`catalog`]: which metadata file is a table's current one.
 //! - [`lock`]: a local lake belongs to one process; one of many workers commits.
@@ -29,7 +29,7 @@ pub use catalog::{MemoryCatalog, SqliteCatalog, TablePointers};
 pub use commit::{CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, LoadedTable, SystemIds};
 pub use encode::{EncodeOptions, EncodedFile, RawRecord, TableFile};
 pub use error::{LakeError, Remedy};
-pub use journal::{Journal, MemoryJournal, PutOutcome, SqliteJournal};
+pub use journal::{Journal, MemoryJournal, ObjectJournal, PutOutcome, SqliteJournal};
 pub use lock::{CommitterLock, FileCommitterLock, LakeLock, SoleCommitter};
 pub use schema::{Partition, Table};
 pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

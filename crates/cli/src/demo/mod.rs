@@ -12,7 +12,7 @@ mod plan;
 
 use crate::args::{Demo, Generate};
 use crate::commands::{run_generate, totals};
-use crate::lake::{Access, LET_GO, LET_GO_POLL, make_lake_directory, open, options, read_config};
+use crate::lake::{Access, LET_GO, LET_GO_POLL, Place, make, open, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
@@ -40,8 +40,19 @@ struct Paths {
 }
 
 impl Paths {
-    fn new(lake: &Path) -> Paths {
-        let dir = lake.join("demo");
+    /// Below a local lake; for one on S3 in a directory here that is named after it.
+    fn new(place: &Place) -> Result<Paths> {
+        let dir = match place {
+            Place::Local(lake) => lake.join("demo"),
+            Place::S3 { uri, .. } => {
+                let name = uri.trim_start_matches("s3://").replace('/', "-");
+                std::path::absolute(Path::new("authpulse-demo").join(name))?
+            }
+        };
+        Ok(Paths::within(&dir))
+    }
+
+    fn within(dir: &Path) -> Paths {
         Paths {
             events: dir.join("events.txt"),
             labels: dir.join("labels.csv"),
@@ -56,13 +67,20 @@ impl Paths {
 /// # Errors
 /// What failed, and what to do.
 pub async fn run(args: Demo) -> Result<ExitCode> {
-    let lake = std::path::absolute(&args.lake)?;
-    let paths = Paths::new(&lake);
+    let place = match Place::new(&args.lake, args.catalog.as_deref())? {
+        Place::Local(dir) => Place::Local(std::path::absolute(dir)?),
+        place => place,
+    };
+    let paths = Paths::new(&place)?;
     let config_path = args.config.as_deref().map(std::path::absolute).transpose()?;
     // Before anything is made or removed, as for the input below.
     let config = read_config(config_path.as_deref())?;
-    if args.fresh {
-        remove_demo(&lake, &paths)?;
+    match &place {
+        Place::Local(lake) if args.fresh => remove_demo(lake, &paths)?,
+        Place::S3 { uri, .. } if args.fresh => {
+            bail!("--fresh removes no lake on S3: name another prefix than {uri}, or remove it yourself")
+        }
+        _ => {}
     }
     // Before anything is made: a mistyped name or number must not leave a half-made demo behind.
     match &args.input {
@@ -83,13 +101,15 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
             plan
         }
         None => {
-            make_lake_directory(&lake)?;
+            make(&place, &config).await?;
             let plan = Plan::new(&args);
             plan.write(&paths.plan)?;
             plan
         }
     };
-    wait_for_lake(&lake).await?;
+    if let Place::Local(lake) = &place {
+        wait_for_lake(lake).await?;
+    }
     let started = Instant::now();
     let input = prepare_input(&plan, &paths)?;
     let generated = started.elapsed();
@@ -97,7 +117,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     let create = CreateOptions { name: "demo".to_owned(), shards: plan.shards, ..CreateOptions::default() };
     let stream = LocalStream::open_or_create(&paths.stream, create)?;
     let running = Instant::now();
-    let mut consumer = start_consumer(&lake, &paths, config_path.as_deref())?;
+    let mut consumer = start_consumer(&place, &paths, config_path.as_deref())?;
     let replayed = replay(&plan, input, &stream, &config).await;
     let replayed_in = running.elapsed();
     let stopped = replayed.as_ref().is_ok_and(|summary| summary.outcome == Outcome::Stopped);
@@ -115,7 +135,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
         bail!("the consumer ended with {status}; what it stored is kept: run the demo again to continue");
     }
     let took = running.elapsed();
-    let complete = print_result(&args, &config, &lake, &paths, &plan, &replayed, generated, replayed_in, took).await?;
+    let complete = print_result(&args, &config, &place, &paths, &plan, &replayed, generated, replayed_in, took).await?;
     if complete {
         Plan { done: true, ..plan }.write(&paths.plan)?;
         println!("\nNext:\n{}", next_commands(&args, &paths));
@@ -176,14 +196,13 @@ fn prepare_input(plan: &Plan, paths: &Paths) -> Result<PathBuf> {
     Ok(paths.events.clone())
 }
 
-fn start_consumer(lake: &Path, paths: &Paths, config: Option<&Path>) -> Result<Child> {
+fn start_consumer(place: &Place, paths: &Paths, config: Option<&Path>) -> Result<Child> {
     let program = std::env::current_exe().context("this program's own path cannot be found")?;
     Command::new(program)
         .arg("consume")
         .arg("--stream")
         .arg(format!("local:{}", paths.stream.display()))
-        .arg("--lake")
-        .arg(lake)
+        .args(place.words())
         .arg("--with-parent")
         .arg(std::process::id().to_string())
         .args(config.into_iter().flat_map(|config| [OsStr::new("--config"), config.as_os_str()]))
@@ -214,7 +233,7 @@ async fn replay(plan: &Plan, input: PathBuf, stream: &LocalStream, config: &Conf
 async fn print_result(
     args: &Demo,
     config: &Config,
-    lake: &Path,
+    place: &Place,
     paths: &Paths,
     plan: &Plan,
     replayed: &ReplaySummary,
@@ -222,7 +241,7 @@ async fn print_result(
     replayed_in: Duration,
     took: Duration,
 ) -> Result<bool> {
-    let open = open(lake, config, Access::Read)?;
+    let open = open(place, config, Access::Read).await?;
     let totals = totals(&open.env, &options(config)).await?;
     println!("AuthPulse demo: {}\n", args.lake.display());
     if plan.input.is_none() {
@@ -272,6 +291,14 @@ fn next_commands(args: &Demo, paths: &Paths) -> String {
     let lake = args.lake.display();
     let stream = paths.stream.display();
     let config = args.config.as_ref().map_or(String::new(), |path| format!(" --config {}", path.display()));
+    if let Some(catalog) = &args.catalog {
+        let lake = format!("{lake} --catalog {catalog}");
+        return format!(
+            "  authpulse verify --lake {lake}{config}     # audit journal and tables, row by row\n  \
+               authpulse status --lake {lake} --stream local:{stream}{config}\n  \
+               docs/aws.md                         # the same tables through Athena, PyIceberg and DuckDB"
+        );
+    }
     format!(
         "  authpulse verify --lake {lake}{config}                    # audit journal and tables, row by row\n  \
            authpulse status --lake {lake} --stream local:{stream}{config}\n  \

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use authpulse_event::Micros;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -103,6 +104,17 @@ impl ObjectStore for MemoryStore {
         self.run("list", prefix, |files| {
             let from = files.files.range(prefix.to_owned()..);
             let within = from.take_while(|(path, _)| path.starts_with(prefix));
+            Ok(within
+                .map(|(path, (body, at))| ObjectMeta { path: path.clone(), size: body.len() as u64, modified: *at })
+                .collect())
+        })
+    }
+
+    async fn list_from(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.run("list_from", prefix, |files| {
+            let from = if start_after < prefix { Included(prefix) } else { Excluded(start_after) };
+            let from = files.files.range::<str, _>((from, Unbounded));
+            let within = from.take_while(|(path, _)| path.starts_with(prefix)).take(limit);
             Ok(within
                 .map(|(path, (body, at))| ObjectMeta { path: path.clone(), size: body.len() as u64, modified: *at })
                 .collect())

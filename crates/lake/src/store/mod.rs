@@ -89,6 +89,28 @@ pub trait ObjectStore: Send + Sync {
     async fn delete(&self, path: &str) -> Result<(), StoreError>;
     /// The files whose path begins with `prefix`, in order of path. Files that are still being put are not among them.
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError>;
+    /// At most `limit` of the files whose path begins with `prefix` and stands behind `start_after`, in order of path. A store
+    /// that keeps its names in order answers this without looking at those before.
+    async fn list_from(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
+        let all = self.list(prefix).await?;
+        Ok(all.into_iter().filter(|file| file.path.as_str() > start_after).take(limit).collect())
+    }
+    /// The names of the folders right below `prefix`, which is empty or ends with `/`, in order of path.
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let mut folders = Vec::new();
+        let mut behind = String::new();
+        while let Some(file) = self.list_from(prefix, &behind, 1).await?.pop() {
+            match file.path[prefix.len()..].split_once('/') {
+                Some((folder, _)) => {
+                    // '0' is the character right behind '/', so this skips whatever else lies in the folder.
+                    behind = format!("{prefix}{folder}0");
+                    folders.push(folder.to_owned());
+                }
+                None => behind = file.path,
+            }
+        }
+        Ok(folders)
+    }
     /// Stores a file's content under a second, new name; durable when it returns.
     async fn copy_new(&self, from: &str, to: &str) -> Result<(), StoreError>;
     /// The path as Iceberg metadata hold it.
@@ -97,8 +119,11 @@ pub trait ObjectStore: Send + Sync {
     fn relative(&self, uri: &str) -> Result<String, StoreError>;
 }
 
-/// Refuses paths that could leave the lake or mean two things.
-fn check_path(path: &str) -> Result<(), StoreError> {
+/// Refuses paths that could leave the lake or mean two things. For implementations of [`ObjectStore`].
+///
+/// # Errors
+/// [`StoreError::Refused`], with what a path looks like.
+pub fn check_path(path: &str) -> Result<(), StoreError> {
     let bad = path.split('/').any(|part| matches!(part, "" | "." | "..")) || path.contains('\\') || path.contains('\0');
     if bad {
         let why = "a path is relative to the lake, such as state/a/b, without empty parts, '.' and '..'";
@@ -107,7 +132,8 @@ fn check_path(path: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn out_of_range(path: &str, range: &Range<u64>, size: u64) -> StoreError {
+/// The answer where a part beyond a file's end was asked for. For implementations of [`ObjectStore`].
+pub fn out_of_range(path: &str, range: &Range<u64>, size: u64) -> StoreError {
     let cause = format!("bytes {} to {} were asked of a file of {size}: it is cut off", range.start, range.end);
     StoreError::Failed { path: path.to_owned(), action: "reading a part of", cause }
 }

@@ -1,4 +1,11 @@
-//! Opening a local lake and a local stream, and the configuration that goes with them.
+//! Opening lakes, wherever they are, and local streams, and the configuration that goes with them.
+
+mod local;
+#[cfg(feature = "aws")]
+mod s3;
+#[cfg(not(feature = "aws"))]
+#[path = "no_s3.rs"]
+mod s3;
 
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::config::{Config, Decisions};
@@ -6,8 +13,10 @@ use authpulse_consumer::env::{Ids, Inspect, Probe, RandomIds, SystemClock, Tokio
 use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
 use authpulse_consumer::{Env, Options};
 use authpulse_lake::lock::LockError;
-use authpulse_lake::{FileCommitterLock, Lake, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
+use authpulse_lake::{CommitterLock, Journal, Lake, LakeLock, ObjectStore, TablePointers};
 use authpulse_lease::{Fleet, LocalLeases};
+use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +25,7 @@ use tokio::sync::watch;
 
 /// The version of the lake's layout that this program writes, and the newest that it reads.
 const LAYOUT: u32 = 1;
-/// The file that marks a directory as a lake.
+/// The file that marks a place as a lake.
 const MARKER: &str = "lake.json";
 
 /// How long a consumer that an interrupted demo left behind may take to let go of the lake: it looks for its parent every
@@ -52,54 +61,125 @@ fn sink(config: &Config) -> Result<Arc<dyn DecisionSink>> {
 /// What a command does with a lake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// It writes: makes the lake if it is missing and refuses one that another process has.
+    /// It writes: makes the lake if it is missing. A local one that another process has is refused.
     Write(&'static str),
-    /// It writes beside others that do the same: as above, but refuses only one that another process has alone.
+    /// It writes beside others that do the same: as above, but a local lake is refused only where another process has it alone.
     Share(&'static str),
     /// It only reads a lake that must exist.
     Read,
+}
+
+/// Where a lake is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a directory, with its catalog beside it.
+    Local(PathBuf),
+    /// On S3, with its tables in a Glue database.
+    S3 {
+        /// `s3://BUCKET/PREFIX`, without a `/` at its end.
+        uri: String,
+        /// The database.
+        database: String,
+    },
+}
+
+/// The Glue database where none is named.
+const DATABASE: &str = "authpulse";
+
+impl Place {
+    /// Reads `--lake` and `--catalog`.
+    ///
+    /// # Errors
+    /// The two do not go together.
+    pub fn new(lake: &Path, catalog: Option<&str>) -> Result<Place> {
+        let uri = lake.to_str().filter(|text| text.contains("://"));
+        match (uri, catalog) {
+            (None, None) => Ok(Place::Local(lake.to_owned())),
+            (None, Some(catalog)) => bail!(
+                "--catalog {catalog} is for a lake on S3 (--lake s3://BUCKET/PREFIX); the lake {} has its own catalog",
+                lake.display()
+            ),
+            (Some(uri), _) if !uri.starts_with("s3://") => {
+                bail!("'{uri}' cannot be a lake: name a directory, or s3://BUCKET/PREFIX")
+            }
+            (Some(uri), None) => {
+                bail!("the lake {uri} needs a catalog: add --catalog glue, or --catalog glue:DATABASE")
+            }
+            (Some(uri), Some(catalog)) => {
+                let database = match catalog.split_once(':') {
+                    None if catalog == "glue" => DATABASE,
+                    Some(("glue", database)) if !database.is_empty() => database,
+                    _ => bail!("'{catalog}' is no catalog: it is glue, or glue:DATABASE"),
+                };
+                Ok(Place::S3 { uri: uri.trim_end_matches('/').to_owned(), database: database.to_owned() })
+            }
+        }
+    }
+
+    /// The command-line words that name it.
+    pub fn words(&self) -> Vec<OsString> {
+        match self {
+            Place::Local(dir) => vec!["--lake".into(), dir.into()],
+            Place::S3 { uri, database } => {
+                vec!["--lake".into(), uri.into(), "--catalog".into(), format!("glue:{database}").into()]
+            }
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Local(dir) => dir.display().fmt(f),
+            Place::S3 { uri, .. } => f.write_str(uri),
+        }
+    }
 }
 
 /// An open lake.
 pub struct OpenLake {
     /// Everything the consumer needs.
     pub env: Env,
-    /// Held while the lake is written to.
+    /// Held while a local lake is written to. On S3 there is none: the journal fences.
     _lock: Option<LakeLock>,
 }
 
-/// Opens the lake in a directory.
+/// What differs between one kind of place and another.
+struct Parts {
+    store: Arc<dyn ObjectStore>,
+    journal: Arc<dyn Journal>,
+    pointers: Arc<dyn TablePointers>,
+    committer: Arc<dyn CommitterLock>,
+    lock: Option<LakeLock>,
+}
+
+/// Opens a lake.
 ///
 /// # Errors
-/// It is in use, of a newer version, no lake, or cannot be read.
-pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
-    let (lock, sink) = match access {
-        Access::Write(command) | Access::Share(command) => {
-            check_marker(dir, true)?;
-            // Before the lake is made: one that is refused is not begun.
-            let sink = sink(config)?;
-            make_lake_directory(dir)?;
-            let shared = matches!(access, Access::Share(_));
-            let lock = if shared { LakeLock::share(dir, command)? } else { LakeLock::acquire(dir, command)? };
-            (Some(lock), sink)
+/// It is in use, of a newer version, no lake, or cannot be reached or read.
+pub async fn open(place: &Place, config: &Config, access: Access) -> Result<OpenLake> {
+    let sink = match (access, place) {
+        (Access::Read, _) => Arc::new(NoSink) as Arc<dyn DecisionSink>,
+        // Before the lake is made: one that is refused is not begun.
+        (_, Place::Local(dir)) => {
+            local::check_marker(dir, true)?;
+            sink(config)?
         }
-        Access::Read => {
-            check_marker(dir, false)?;
-            (None, Arc::new(NoSink) as Arc<dyn DecisionSink>)
-        }
+        _ => sink(config)?,
     };
-    let dir = std::path::absolute(dir)?;
-    let store = Arc::new(LocalStore::open(&dir)?);
-    let journal = Arc::new(SqliteJournal::open(dir.join("journal.db"))?);
-    let catalog = Arc::new(SqliteCatalog::open(dir.join("catalog.db"))?);
+    let parts = match place {
+        Place::Local(dir) => local::open(dir, access)?,
+        Place::S3 { uri, database } => s3::open(uri, database, config, access).await?,
+    };
     let probe = crash_probe();
     let table_probe = probe.clone();
-    let lake = Lake::new(store.clone(), catalog).with_probe(Arc::new(move |point| table_probe(point, "")));
+    let lake = Lake::new(parts.store.clone(), parts.pointers);
+    let lake = lake.with_probe(Arc::new(move |point| table_probe(point, "")));
     let env = Env {
-        store,
-        journal,
+        store: parts.store,
+        journal: parts.journal,
         lake: Arc::new(lake),
-        committer: Arc::new(FileCommitterLock::new(&dir)),
+        committer: parts.committer,
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
         work: Arc::new(TokioWork),
@@ -107,7 +187,7 @@ pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
         probe,
         inspect: failing_inspect(),
     };
-    Ok(OpenLake { env, _lock: lock })
+    Ok(OpenLake { env, _lock: parts.lock })
 }
 
 /// Opens a lake that another process is about to let go of; gives up after [`LET_GO`], or once `stop` holds true.
@@ -115,7 +195,7 @@ pub fn open(dir: &Path, config: &Config, access: Access) -> Result<OpenLake> {
 /// # Errors
 /// As for [`open`].
 pub async fn open_when_free(
-    dir: &Path,
+    place: &Place,
     config: &Config,
     access: Access,
     stop: &watch::Receiver<bool>,
@@ -123,7 +203,7 @@ pub async fn open_when_free(
     let started = Instant::now();
     let mut told = false;
     loop {
-        match open(dir, config, access) {
+        match open(place, config, access).await {
             Err(error) if is_held(&error) && started.elapsed() < LET_GO && !*stop.borrow() => {
                 if !told {
                     tracing::info!("waiting: {error}");
@@ -141,66 +221,28 @@ fn is_held(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(LockError::Held { .. }))
 }
 
-fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
-    LocalStore::check_name(dir)?;
-    let path = dir.join(MARKER);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let marker: serde_json::Value =
-                serde_json::from_str(&text).with_context(|| format!("{} is damaged: restore it", path.display()))?;
-            match marker["layout"].as_u64() {
-                Some(layout) if layout <= u64::from(LAYOUT) => Ok(()),
-                Some(layout) => bail!(
-                    "lake {} has layout {layout}, this program reads up to {LAYOUT}: run a newer version of authpulse",
-                    dir.display()
-                ),
-                None => bail!("{} names no layout: restore it", path.display()),
-            }
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // A marker that was being written when the process ended is no lake yet.
-            let unmade = |e: std::fs::DirEntry| e.file_name().to_string_lossy().starts_with(MARKER);
-            let is_empty = !dir.exists() || std::fs::read_dir(dir)?.all(|e| e.is_ok_and(unmade));
-            if may_be_missing && is_empty {
-                Ok(())
-            } else if dir.exists() && !is_empty {
-                bail!(
-                    "{} is not a lake (it has no {MARKER}), and it is not empty: name another directory",
-                    dir.display()
-                )
-            } else {
-                bail!(
-                    "there is no lake at {}: make one with `authpulse backfill` or `authpulse consume`",
-                    dir.display()
-                )
-            }
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Err(error).with_context(|| format!("{} is damaged: restore it", path.display()))
-        }
-        Err(error) => Err(error).with_context(|| format!("lake {}: {MARKER} cannot be read", dir.display())),
-    }
-}
-
-/// Makes sure that a directory is a lake, or makes it one where it is missing or empty.
+/// Makes a lake where there is none yet, without anything in it.
 ///
 /// # Errors
-/// It is something else, of a newer version, or cannot be written to.
-pub fn make_lake_directory(dir: &Path) -> Result<()> {
-    check_marker(dir, true)?;
-    std::fs::create_dir_all(dir).with_context(|| format!("lake {} cannot be made", dir.display()))?;
-    make_marker(dir)
+/// There is something else, or it cannot be written to.
+pub async fn make(place: &Place, config: &Config) -> Result<()> {
+    match place {
+        Place::Local(dir) => local::make_directory(dir),
+        Place::S3 { uri, database } => s3::open(uri, database, config, Access::Write("")).await.map(|_| ()),
+    }
 }
 
-fn make_marker(dir: &Path) -> Result<()> {
-    let path = dir.join(MARKER);
-    if !path.exists() {
-        let text = format!("{{\"what\":\"AuthPulse lake\",\"layout\":{LAYOUT}}}\n");
-        let temporary = dir.join(format!("{MARKER}.new"));
-        let write = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
-        write.with_context(|| format!("lake {} cannot be written to", dir.display()))?;
+/// Checks the content of a lake's marker.
+fn read_marker(text: &str, shown: &str) -> Result<serde_json::Value> {
+    let marker: serde_json::Value =
+        serde_json::from_str(text).with_context(|| format!("{shown} is damaged: restore it"))?;
+    match marker["layout"].as_u64() {
+        Some(layout) if layout <= u64::from(LAYOUT) => Ok(marker),
+        Some(layout) => {
+            bail!("{shown} has layout {layout}, this program reads up to {LAYOUT}: run a newer version of authpulse")
+        }
+        None => bail!("{shown} names no layout: restore it"),
     }
-    Ok(())
 }
 
 /// `AUTHPULSE_CRASH=POINT[@N]` ends the process, without any clean-up, the Nth time it comes to a named point, and
@@ -277,4 +319,29 @@ pub fn leases_of(stream: &Path, lake: &Env) -> Result<Option<LocalLeases>> {
 /// The options of a command.
 pub fn options(config: &Config) -> Arc<Options> {
     Arc::new(config.options.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_directory_or_s3_with_a_catalog() {
+        let place = |lake: &str, catalog| Place::new(Path::new(lake), catalog);
+        let s3 = |uri: &str, database: &str| Place::S3 { uri: uri.to_owned(), database: database.to_owned() };
+        assert_eq!(place("./lake", None).unwrap(), Place::Local("./lake".into()));
+        assert_eq!(place("s3://b/p/", Some("glue")).unwrap(), s3("s3://b/p", "authpulse"));
+        assert_eq!(place("s3://b/p", Some("glue:soc")).unwrap(), s3("s3://b/p", "soc"));
+        assert_eq!(s3("s3://b/p", "soc").words(), ["--lake", "s3://b/p", "--catalog", "glue:soc"]);
+        for (lake, catalog, told) in [
+            ("./lake", Some("glue"), "has its own catalog"),
+            ("s3://b/p", None, "add --catalog glue"),
+            ("s3://b/p", Some("glue:"), "it is glue, or glue:DATABASE"),
+            ("s3://b/p", Some("hive"), "it is glue, or glue:DATABASE"),
+            ("gs://b/p", Some("glue"), "name a directory, or s3://"),
+        ] {
+            let error = place(lake, catalog).unwrap_err().to_string();
+            assert!(error.contains(told), "{lake} {catalog:?}: {error}");
+        }
+    }
 }

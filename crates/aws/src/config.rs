@@ -1,0 +1,136 @@
+//! Who asks, where, how often and how long: one configuration for all clients.
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_sdk_s3::config::IdentityCache;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
+use aws_types::service_config::ServiceConfigKey;
+use std::time::Duration;
+
+/// To a connection. Longer helps nobody: the next attempt may reach another host.
+const CONNECT: Duration = Duration::from_secs(3);
+/// To the first byte of an answer. S3 answers within some 100 ms, a large CompleteMultipartUpload within seconds; beyond this the
+/// answer is lost rather than slow.
+const READ: Duration = Duration::from_secs(20);
+/// One attempt, with the body on its way: 64 MiB at 10 Mbit/s take 54 s.
+const ATTEMPT: Duration = Duration::from_secs(60);
+/// All attempts of one call. Who waits for the answer is a worker that could read on meanwhile.
+const OPERATION: Duration = Duration::from_secs(180);
+/// Attempts of a call that may be repeated, with pauses that double from `BACKOFF`, by chance shortened.
+const ATTEMPTS: u32 = 5;
+const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// An idle connection is kept for the next call this long. Entries and commits come every 10 to 30 s; but a connection that the
+/// other side has closed meanwhile costs an unclear answer, and S3 closes idle ones after some 20 s.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// Why AWS cannot be used as it is set up.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AwsError {
+    /// No region anywhere.
+    #[error("no AWS region is set: set AWS_REGION, or `region` in the profile")]
+    NoRegion,
+    /// The lake's address cannot be used.
+    #[error("'{text}' cannot be a lake: {why}")]
+    Location {
+        /// As it was given.
+        text: String,
+        /// What does not fit, and what would.
+        why: String,
+    },
+    /// A call failed.
+    #[error("{0}")]
+    Call(String),
+}
+
+/// How files are encrypted where they lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// As the bucket says: SSE-S3 unless it says otherwise.
+    #[default]
+    Bucket,
+    /// SSE-S3, whatever the bucket says.
+    S3,
+    /// SSE-KMS under this key (id, ARN or alias), or under the account's own key for S3.
+    Kms(Option<String>),
+}
+
+/// Region, credentials, endpoints, time-outs and retries, for all clients alike.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    sdk: SdkConfig,
+}
+
+impl Aws {
+    /// Reads the environment and the profile as every AWS tool does: `AWS_REGION`, `AWS_PROFILE`, keys, web identity, the
+    /// metadata of ECS tasks and EC2 instances (IMDSv2), `AWS_ENDPOINT_URL` and its kin, `AWS_USE_FIPS_ENDPOINT`,
+    /// `HTTPS_PROXY`. Credentials are asked for at the first call.
+    ///
+    /// # Errors
+    /// There is no region.
+    pub async fn load() -> Result<Aws, AwsError> {
+        Aws::load_with(|loader| loader).await
+    }
+
+    /// The same, with what a test sets itself: endpoint, region, credentials.
+    ///
+    /// # Errors
+    /// There is no region.
+    pub async fn load_with(adjust: impl FnOnce(ConfigLoader) -> ConfigLoader) -> Result<Aws, AwsError> {
+        // The SDK's own connector but for how long it keeps idle connections.
+        let http = Builder::new().build_with_connector_fn(|settings, components| {
+            let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env()).pool_idle_timeout(IDLE);
+            connector.set_connector_settings(settings.cloned());
+            connector.set_sleep_impl(components.and_then(|c| c.sleep_impl()));
+            connector.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build()
+        });
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(READ)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(OPERATION)
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(ATTEMPTS)
+            .with_initial_backoff(BACKOFF)
+            .with_max_backoff(BACKOFF_MAX);
+        let loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            // One for all clients: a role is assumed once, not once a service.
+            .identity_cache(IdentityCache::lazy().build());
+        let sdk = adjust(loader).load().await;
+        if sdk.region().is_none_or(|region| region.as_ref().is_empty()) {
+            return Err(AwsError::NoRegion);
+        }
+        Ok(Aws { sdk })
+    }
+
+    /// What the clients are made from.
+    pub fn sdk(&self) -> &SdkConfig {
+        &self.sdk
+    }
+
+    /// The region.
+    pub fn region(&self) -> &str {
+        self.sdk.region().map_or("", |region| region.as_ref())
+    }
+
+    /// Whether S3 is reached at an address of the user's own, by `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or a profile.
+    pub(crate) fn has_s3_endpoint(&self) -> bool {
+        let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+        let of_service = || self.sdk.service_config().and_then(|config| config.load_config(key.ok()?));
+        self.sdk.endpoint_url().is_some() || of_service().is_some()
+    }
+}
+
+/// For calls that must not be repeated unseen: an answer that is lost is looked up, not guessed.
+pub(crate) fn once() -> RetryConfig {
+    RetryConfig::disabled()
+}
+
+/// Pauses between attempts that this crate makes itself, in milliseconds. After the last one the caller is told.
+pub(crate) const PAUSES_MS: [u64; 4] = [100, 400, 1_600, 3_200];

@@ -1,0 +1,254 @@
+//! Table pointers in the Glue Data Catalog.
+//!
+//! What is assumed of Glue: `UpdateTable` with a `VersionId` changes the table only if that is still its version, and every
+//! change, by whomever, makes a new one. So the guard covers the whole table as it was read: its pointer, and the parameters and
+//! columns that a commit carries on.
+//!
+//! `SkipArchive` keeps Glue from storing every version (two a minute and table would reach its quota within a year); the history
+//! that counts is in Iceberg's own metadata.
+
+mod input;
+
+use crate::config::{Aws, AwsError, PAUSES_MS, once};
+use crate::fault::{Call, Fault, code, explain};
+use async_trait::async_trait;
+use authpulse_lake::TablePointers;
+use authpulse_lake::catalog::{CatalogError, SwapOutcome};
+use authpulse_lake::schema::RAW;
+use aws_sdk_glue::Client;
+use aws_sdk_glue::config::Builder;
+use aws_sdk_glue::error::SdkError;
+use aws_sdk_glue::operation::create_table::CreateTableError;
+use aws_sdk_glue::types::{DatabaseInput, Table, TableInput};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Where the pointer stands among a table's parameters.
+const LOCATION: &str = "metadata_location";
+const PREVIOUS: &str = "previous_metadata_location";
+const KIND: &str = "table_type";
+const ICEBERG: &str = "ICEBERG";
+
+/// The tables of one Glue database.
+pub struct GlueCatalog {
+    client: Client,
+    database: String,
+    /// Each table as it was last read, so that a swap need not read it again: its version guards all of it.
+    known: Mutex<HashMap<String, Known>>,
+}
+
+/// A table at one version.
+#[derive(Clone)]
+struct Known {
+    version: String,
+    location: String,
+    table: Table,
+}
+
+impl GlueCatalog {
+    /// The catalog of a database; nothing is asked yet.
+    ///
+    /// # Errors
+    /// Athena could not read a database of that name.
+    pub fn new(aws: &Aws, database: &str) -> Result<GlueCatalog, AwsError> {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if !(1..=252).contains(&database.len()) || !database.bytes().all(fits) {
+            return Err(AwsError::Location {
+                text: format!("glue:{database}"),
+                why: "the name of a database has 1 to 252 lower-case letters, digits and '_'".to_owned(),
+            });
+        }
+        let client = Client::new(aws.sdk());
+        Ok(GlueCatalog { client, database: database.to_owned(), known: Mutex::default() })
+    }
+
+    /// The database.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Makes the database where it is missing. `location` is where Athena would put a table that names no place of its own.
+    ///
+    /// # Errors
+    /// Glue cannot be reached, or does not allow it.
+    pub async fn ensure_database(&self, location: &str) -> Result<(), CatalogError> {
+        let subject = format!("(database {})", self.database);
+        let database = || format!("Glue database {}", self.database);
+        match self.client.get_database().name(&self.database).send().await {
+            Ok(_) => return Ok(()),
+            Err(e) if code(&e) == "EntityNotFoundException" => {}
+            Err(e) => {
+                return Err(read_error(&subject, explain(&e, &Call { action: "glue:GetDatabase", on: database() })));
+            }
+        }
+        let input = DatabaseInput::builder()
+            .name(&self.database)
+            .description("AuthPulse: authentication events with their risk")
+            .location_uri(location)
+            .build()
+            .map_err(|e| refused(&subject, e.to_string()))?;
+        match self.client.create_database().database_input(input).send().await {
+            Ok(_) => Ok(()),
+            // Another was first, or this call was and its answer got lost.
+            Err(e) if code(&e) == "AlreadyExistsException" => Ok(()),
+            Err(e) => Err(read_error(&subject, explain(&e, &Call { action: "glue:CreateDatabase", on: database() }))),
+        }
+    }
+
+    /// Makes `auth_events_raw` where it is missing: plain Parquet under partition projection, as `ddl/auth_events_raw.sql` has
+    /// it. `lake` is the URI of the lake without a `/` at its end. A table that exists stays as it is.
+    ///
+    /// # Errors
+    /// Glue cannot be reached, or does not allow it.
+    pub async fn ensure_raw(&self, lake: &str) -> Result<(), CatalogError> {
+        if self.get(RAW).await?.is_some() {
+            return Ok(());
+        }
+        let input = input::raw(lake).map_err(|e| refused(RAW, e.to_string()))?;
+        self.create_table(RAW, input).await.map(|_| ())
+    }
+
+    fn call(&self, action: &'static str, table: &str) -> Call {
+        Call { action, on: format!("Glue table {}.{table} (and its database and catalog)", self.database) }
+    }
+
+    async fn get(&self, table: &str) -> Result<Option<Table>, CatalogError> {
+        match self.client.get_table().database_name(&self.database).name(table).send().await {
+            Ok(answer) => Ok(answer.table),
+            Err(e) if code(&e) == "EntityNotFoundException" => Ok(None),
+            Err(e) => Err(read_error(table, explain(&e, &self.call("glue:GetTable", table)))),
+        }
+    }
+
+    /// The table as it is now, at its version.
+    async fn read(&self, table: &str) -> Result<Option<Known>, CatalogError> {
+        let Some(found) = self.get(table).await? else { return Ok(None) };
+        let parameter = |key: &str| found.parameters().and_then(|p| p.get(key)).map(String::as_str);
+        if !parameter(KIND).is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG)) {
+            let why = format!(
+                "Glue has it in database {}, but not as an Iceberg table: name another database, or drop that table",
+                self.database
+            );
+            return Err(refused(table, why));
+        }
+        let (Some(location), Some(version)) = (parameter(LOCATION), found.version_id()) else {
+            let why =
+                format!("Glue database {} names no {LOCATION} or version of it: drop it or repair it", self.database);
+            return Err(refused(table, why));
+        };
+        Ok(Some(Known { version: version.to_owned(), location: location.to_owned(), table: found }))
+    }
+
+    fn remember(&self, table: &str, known: Option<&Known>) {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known {
+            Some(known) => drop(all.insert(table.to_owned(), known.clone())),
+            None => drop(all.remove(table)),
+        }
+    }
+
+    fn recall(&self, table: &str, location: &str) -> Option<Known> {
+        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(table).filter(|known| known.location == location).cloned()
+    }
+
+    async fn create_table(&self, table: &str, input: TableInput) -> Result<SwapOutcome, CatalogError> {
+        let mut pauses = PAUSES_MS.iter();
+        loop {
+            let create = self.client.create_table().database_name(&self.database).table_input(input.clone());
+            let sent = create.customize().config_override(Builder::new().retry_config(once())).send().await;
+            let error = match sent {
+                Ok(_) => return Ok(SwapOutcome::Swapped),
+                Err(e) if code(&e) == "AlreadyExistsException" => return Ok(SwapOutcome::Conflict),
+                Err(e) if is_no_database(&e) => {
+                    let why =
+                        format!("there is no Glue database {}: make it, or name another --catalog", self.database);
+                    return Err(refused(table, why));
+                }
+                Err(e) => explain(&e, &self.call("glue:CreateTable", table)),
+            };
+            again(&mut pauses, table, error).await?;
+        }
+    }
+}
+
+fn is_no_database(error: &SdkError<CreateTableError>) -> bool {
+    code(error) == "EntityNotFoundException"
+}
+
+/// After an answer that nothing was done: waits for the next attempt, if there is one. Anything else goes to the caller.
+async fn again(pauses: &mut std::slice::Iter<'_, u64>, table: &str, fault: Fault) -> Result<(), CatalogError> {
+    match (fault, pauses.next()) {
+        (Fault::Busy(_), Some(pause)) => {
+            tokio::time::sleep(Duration::from_millis(*pause)).await;
+            Ok(())
+        }
+        (Fault::Busy(cause), None) => Err(CatalogError::Failed { table: table.to_owned(), cause }),
+        (Fault::Refused(why), _) => Err(refused(table, why)),
+        (Fault::Unclear(cause), _) => Err(CatalogError::Unclear { table: table.to_owned(), cause }),
+    }
+}
+
+fn refused(table: &str, why: String) -> CatalogError {
+    CatalogError::Refused { table: table.to_owned(), why }
+}
+
+/// What a call that changes nothing, or may be repeated as often as one likes, came to.
+fn read_error(table: &str, fault: Fault) -> CatalogError {
+    match fault {
+        Fault::Refused(why) => refused(table, why),
+        Fault::Busy(cause) | Fault::Unclear(cause) => CatalogError::Failed { table: table.to_owned(), cause },
+    }
+}
+
+#[async_trait]
+impl TablePointers for GlueCatalog {
+    async fn load(&self, table: &str) -> Result<Option<String>, CatalogError> {
+        let known = self.read(table).await?;
+        self.remember(table, known.as_ref());
+        Ok(known.map(|known| known.location))
+    }
+
+    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError> {
+        let input = input::iceberg(table, location).map_err(|e| refused(table, e.to_string()))?;
+        self.create_table(table, input).await
+    }
+
+    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError> {
+        let known = match self.recall(table, old) {
+            Some(known) => known,
+            None => match self.read(table).await? {
+                Some(known) if known.location == old => known,
+                // Deleted, or moved on.
+                _ => return Ok(SwapOutcome::Conflict),
+            },
+        };
+        let input = input::moved(&known.table, old, new).map_err(|e| refused(table, e.to_string()))?;
+        // Whatever the answer, the version is no longer known to be this one.
+        self.remember(table, None);
+        let mut pauses = PAUSES_MS.iter();
+        loop {
+            let update = self
+                .client
+                .update_table()
+                .database_name(&self.database)
+                .table_input(input.clone())
+                .version_id(&known.version)
+                .skip_archive(true);
+            // Not the SDK's repetition: its second attempt would meet the first one's success and call it a conflict.
+            let sent = update.customize().config_override(Builder::new().retry_config(once())).send().await;
+            let error = match sent {
+                Ok(_) => return Ok(SwapOutcome::Swapped),
+                Err(e) => match code(&e) {
+                    // The version is another: a commit, or a change by DDL. Or the table was deleted. Loading it again tells.
+                    "ConcurrentModificationException" | "VersionMismatchException" | "EntityNotFoundException" => {
+                        return Ok(SwapOutcome::Conflict);
+                    }
+                    _ => explain(&e, &self.call("glue:UpdateTable", table)),
+                },
+            };
+            again(&mut pauses, table, error).await?;
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A lake on S3 with its tables in the Glue Data Catalog. Any number of processes may write to it: the journal fences shards, and
+//! each commit is conditional.
+
+use super::{Access, LAYOUT, MARKER, Parts, read_marker};
+use anyhow::{Context, Result, bail};
+use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
+use authpulse_consumer::config::{Config, S3Encryption};
+use authpulse_lake::{ObjectJournal, ObjectStore, StoreError};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A silent committer keeps its lock for this many commit intervals, and at least so long. Its turn comes once an interval, and
+/// commits that catch up take longer.
+const LEASE_INTERVALS: u64 = 4;
+const LEASE_MIN: Duration = Duration::from_secs(60);
+
+pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access) -> Result<Parts> {
+    let location = S3Location::parse(uri)?;
+    let aws = Aws::load().await?;
+    let encryption = match &config.s3_encryption {
+        S3Encryption::Bucket => Encryption::Bucket,
+        S3Encryption::S3 => Encryption::S3,
+        S3Encryption::Kms(key) => Encryption::Kms(key.clone()),
+    };
+    let store: Arc<dyn ObjectStore> = Arc::new(S3Store::new(&aws, location, encryption));
+    let catalog = GlueCatalog::new(&aws, database)?;
+    let mut command = "authpulse";
+    match access {
+        Access::Read => {
+            if !has_marker(&*store, uri, database).await? {
+                bail!("there is no lake at {uri}: make one with `authpulse backfill` or `authpulse consume`");
+            }
+        }
+        Access::Write(by) | Access::Share(by) => {
+            command = by;
+            make_marker(&*store, uri, database).await?;
+            catalog.ensure_database(&store.uri("warehouse")).await?;
+            catalog.ensure_raw(uri).await?;
+        }
+    }
+    let interval = Duration::from_micros(config.options.commit_interval.max(0).cast_unsigned());
+    let lease = LEASE_MIN.max(interval.saturating_mul(LEASE_INTERVALS as u32));
+    let holder = format!("{command}, process {}", std::process::id());
+    Ok(Parts {
+        journal: Arc::new(ObjectJournal::new(store.clone())),
+        committer: Arc::new(DynamoDbCommitterLock::new(&aws, uri, &holder, lease)),
+        pointers: Arc::new(catalog),
+        store,
+        lock: None,
+    })
+}
+
+/// Whether there is a lake; that its tables are in another database is an error.
+async fn has_marker(store: &dyn ObjectStore, uri: &str, database: &str) -> Result<bool> {
+    let bytes = match store.get(MARKER).await {
+        Ok(bytes) => bytes,
+        Err(StoreError::NotFound { .. }) => return Ok(false),
+        Err(error) => return Err(error).with_context(|| format!("lake {uri} cannot be opened")),
+    };
+    let shown = store.uri(MARKER);
+    let text = std::str::from_utf8(&bytes).with_context(|| format!("{shown} is damaged: restore it"))?;
+    let marker = read_marker(text, &shown)?;
+    // A second database would begin with empty tables, and take in the same files once more.
+    match marker["catalog"].as_str() {
+        Some(catalog) if catalog == format!("glue:{database}") => Ok(true),
+        Some(catalog) => {
+            bail!("the tables of lake {uri} are in --catalog {catalog}, not in glue:{database}: name that one")
+        }
+        None => bail!("{shown} names no catalog: restore it"),
+    }
+}
+
+/// Makes the lake where there is nothing yet.
+async fn make_marker(store: &dyn ObjectStore, uri: &str, database: &str) -> Result<()> {
+    if has_marker(store, uri, database).await? {
+        return Ok(());
+    }
+    if let Some(other) = store.list_from("", "", 1).await?.first()
+        && other.path != MARKER
+    {
+        bail!("{uri} is not a lake (it has no {MARKER}), and it is not empty ({}): name another prefix", other.path);
+    }
+    let marker =
+        serde_json::json!({ "what": "AuthPulse lake", "layout": LAYOUT, "catalog": format!("glue:{database}") });
+    match store.put_new(MARKER, format!("{marker}\n").into()).await {
+        Ok(()) => Ok(()),
+        // Another process made it at the same time; it must have made the same.
+        Err(StoreError::AlreadyExists { .. }) => has_marker(store, uri, database).await.map(|_| ()),
+        Err(error) => Err(error).with_context(|| format!("lake {uri} cannot be made")),
+    }
+}

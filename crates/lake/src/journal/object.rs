@@ -1,0 +1,257 @@
+//! A journal in an object store: entry `n` of a shard is the file `journal/SHARD/N`, put only if there is none.
+//!
+//! What is assumed of the store is what [`ObjectStore::put_new`] promises, and that a listing shows every put that returned.
+//! Numbers are written with 20 digits, so that the order of names is that of numbers; a shard's name is written in letters
+//! that every store takes as they are.
+//!
+//! A year of entries is three million names a shard, so none of the calls lists a shard from its beginning: the highest number
+//! seen so far is kept, and looked beyond. It is a lower bound, and entries are never removed; nothing rests on it but speed.
+
+use super::{Journal, JournalError, PutOutcome, check};
+use crate::store::{ObjectMeta, ObjectStore, StoreError};
+use async_trait::async_trait;
+use authpulse_event::ShardId;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The folder of all journals.
+const FOLDER: &str = "journal/";
+/// Names asked for at once where the end of a journal is looked for; one page of S3.
+const PAGE: usize = 1000;
+/// Entries read at the same time. Each is some kilobytes; what counts is the time to the first byte.
+const READS_AT_ONCE: usize = 16;
+
+/// The journals of a lake in an object store.
+pub struct ObjectJournal {
+    store: Arc<dyn ObjectStore>,
+    /// The highest number seen of each shard.
+    seen: Mutex<HashMap<ShardId, u64>>,
+}
+
+impl ObjectJournal {
+    /// The journals in a store; nothing is read or written yet.
+    pub fn new(store: Arc<dyn ObjectStore>) -> ObjectJournal {
+        ObjectJournal { store, seen: Mutex::default() }
+    }
+
+    fn saw(&self, shard: &ShardId, n: u64) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let highest = seen.entry(shard.clone()).or_default();
+        *highest = n.max(*highest);
+    }
+
+    fn seen(&self, shard: &ShardId) -> u64 {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(shard).copied().unwrap_or(0)
+    }
+
+    fn failed(&self, action: &'static str, error: StoreError) -> JournalError {
+        let journal = self.store.uri("journal");
+        match error {
+            StoreError::Refused { .. } => JournalError::Refused { journal, why: error.to_string() },
+            error => JournalError::Failed { journal, action, cause: error.to_string() },
+        }
+    }
+
+    /// The stored numbers behind `n`, in order, at most `limit`.
+    async fn behind(&self, shard: &ShardId, n: u64, limit: usize) -> Result<Vec<u64>, JournalError> {
+        let folder = folder(shard);
+        let files = self.store.list_from(&folder, &path(shard, n), limit).await;
+        let files = files.map_err(|e| self.failed("listing entries", e))?;
+        let numbers: Result<Vec<u64>, JournalError> =
+            files.iter().map(|file| number(&folder, file).ok_or_else(|| self.stray(&file.path))).collect();
+        let numbers = numbers?;
+        if let Some(last) = numbers.last() {
+            self.saw(shard, *last);
+        }
+        Ok(numbers)
+    }
+
+    fn stray(&self, path: &str) -> JournalError {
+        let why = format!("file {path} is no entry; nothing else may lie in a journal: move it elsewhere");
+        JournalError::Refused { journal: self.store.uri("journal"), why }
+    }
+}
+
+/// The number in a file's name.
+fn number(folder: &str, file: &ObjectMeta) -> Option<u64> {
+    let digits = file.path.strip_prefix(folder)?;
+    if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+fn folder(shard: &ShardId) -> String {
+    format!("{FOLDER}{}/", encode(shard.as_str()))
+}
+
+fn path(shard: &ShardId, n: u64) -> String {
+    format!("{}{n:020}", folder(shard))
+}
+
+/// A shard's name as the name of a folder. Letters, digits, `-`, `_` and inner dots stay; every other byte becomes `!` and two
+/// hexadecimal digits. (Of the characters that every object store takes as they are, `!` is the one that no stream uses.)
+fn encode(shard: &str) -> String {
+    if shard.is_empty() {
+        return "!".to_owned();
+    }
+    let mut out = String::with_capacity(shard.len() + 4);
+    for (at, byte) in shard.bytes().enumerate() {
+        match byte {
+            b'.' if at == 0 => out.push_str("!2e"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(char::from(byte)),
+            other => out.push_str(&format!("!{other:02x}")),
+        }
+    }
+    out
+}
+
+/// The inverse of [`encode`]; `None` for what it does not make.
+fn decode(folder: &str) -> Option<String> {
+    if folder == "!" {
+        return Some(String::new());
+    }
+    let mut bytes = Vec::with_capacity(folder.len());
+    let mut rest = folder.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        if *first == b'!' {
+            let digits = std::str::from_utf8(behind.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &behind[2..];
+        } else {
+            bytes.push(*first);
+            rest = behind;
+        }
+    }
+    let shard = String::from_utf8(bytes).ok()?;
+    (encode(&shard) == folder).then_some(shard)
+}
+
+#[async_trait]
+impl Journal for ObjectJournal {
+    async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
+        check(shard, n)?;
+        let outcome = match self.store.put_new(&path(shard, n), body).await {
+            Ok(()) => PutOutcome::Created,
+            Err(StoreError::AlreadyExists { .. }) => PutOutcome::Taken,
+            Err(error @ StoreError::Refused { .. }) => return Err(self.failed("storing an entry", error)),
+            Err(error) => return Err(JournalError::Unclear { shard: shard.clone(), n, cause: error.to_string() }),
+        };
+        self.saw(shard, n);
+        Ok(outcome)
+    }
+
+    async fn get(&self, shard: &ShardId, n: u64) -> Result<Option<Bytes>, JournalError> {
+        check(shard, n)?;
+        match self.store.get(&path(shard, n)).await {
+            Ok(body) => Ok(Some(body)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed("reading an entry", error)),
+        }
+    }
+
+    async fn tail(&self, shard: &ShardId) -> Result<Option<u64>, JournalError> {
+        let mut last = self.seen(shard);
+        let mut step = PAGE as u64;
+        // A page that is not full ends the journal. Where there is far to go, the steps double, and then halve again: some thirty
+        // requests for a thousand million entries, and one where the end was seen before.
+        loop {
+            let page = self.behind(shard, last, PAGE).await?;
+            last = page.last().copied().unwrap_or(last);
+            if page.len() < PAGE {
+                return Ok((last > 0).then_some(last));
+            }
+            let mut none_behind = u64::MAX;
+            while none_behind - last > PAGE as u64 {
+                let ahead = step.min((none_behind - last) / 2);
+                match self.behind(shard, last + ahead, 1).await?.first() {
+                    Some(found) => (last, step) = (*found, step.saturating_mul(2)),
+                    None => none_behind = last + ahead,
+                }
+            }
+        }
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardId>, JournalError> {
+        let folders = self.store.folders(FOLDER).await.map_err(|e| self.failed("listing the shards", e))?;
+        let shards = folders
+            .iter()
+            .map(|folder| decode(folder).map(ShardId::new).ok_or_else(|| self.stray(&format!("{FOLDER}{folder}/"))));
+        let mut shards: Vec<ShardId> = shards.collect::<Result<_, _>>()?;
+        shards.sort_unstable();
+        Ok(shards)
+    }
+
+    async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
+        if limit == 0 || from > i64::MAX.cast_unsigned() {
+            return Ok(Vec::new());
+        }
+        let numbers = self.behind(shard, from.saturating_sub(1), limit).await?;
+        let reads = numbers.into_iter().map(|n| async move {
+            let body = self.store.get(&path(shard, n)).await.map_err(|e| self.failed("reading an entry", e))?;
+            Ok((n, body))
+        });
+        futures::stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Faults;
+    use crate::store::MemoryStore;
+    use futures::executor::block_on;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn every_shard_has_a_folder_of_its_own() {
+        for shard in
+            ["file", "shardId-000000000000@demo.17", "", ".", "..", "a/b", "!", "!2e", "é ü", "a.b", ".a", "%2F"]
+        {
+            let folder = encode(shard);
+            assert_eq!(decode(&folder).as_deref(), Some(shard), "{folder}");
+            assert!(crate::store::check_path(&format!("journal/{folder}/1")).is_ok(), "{folder}");
+        }
+        assert_eq!(encode("shardId-000000000000@demo.17"), "shardId-000000000000!40demo.17");
+        for folder in ["!2", "!zz", "a@b", "!2E", "!61"] {
+            assert_eq!(decode(folder), None, "{folder}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_long_journal_is_found_in_a_few_requests() {
+        let store = Arc::new(MemoryStore::new());
+        let journal = ObjectJournal::new(store.clone());
+        let shard = ShardId::new("s");
+        for n in 1..=123_456u64 {
+            block_on(store.put_new(&path(&shard, n), Bytes::new())).unwrap();
+        }
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        store.set_faults(Faults::new(move |step| {
+            count.fetch_add(usize::from(step.moment == crate::fault::Moment::Before), Ordering::Relaxed);
+            Ok(())
+        }));
+        assert_eq!(block_on(journal.tail(&shard)).unwrap(), Some(123_456));
+        let first = asked.swap(0, Ordering::Relaxed);
+        assert!(first <= 30, "{first} requests");
+        assert_eq!(block_on(journal.tail(&shard)).unwrap(), Some(123_456));
+        assert_eq!(asked.swap(0, Ordering::Relaxed), 1);
+        // Another process writes on.
+        block_on(store.put_new(&path(&shard, 123_457), Bytes::new())).unwrap();
+        asked.store(0, Ordering::Relaxed);
+        assert_eq!(block_on(journal.tail(&shard)).unwrap(), Some(123_457));
+        assert_eq!(asked.swap(0, Ordering::Relaxed), 1);
+        assert_eq!(block_on(journal.list(&shard, 123_400, 5)).unwrap().len(), 5);
+        assert_eq!(asked.swap(0, Ordering::Relaxed), 6);
+    }
+
+    #[test]
+    fn what_is_no_entry_is_named() {
+        let store = Arc::new(MemoryStore::new());
+        block_on(store.put_new("journal/s/readme.txt", Bytes::new())).unwrap();
+        let journal = ObjectJournal::new(store);
+        let told = block_on(journal.tail(&ShardId::new("s"))).unwrap_err();
+        assert!(told.to_string().contains("journal/s/readme.txt is no entry"), "{told}");
+        assert_eq!(told.remedy(), crate::Remedy::Correct);
+    }
+}

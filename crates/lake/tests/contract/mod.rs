@@ -1,0 +1,154 @@
+//! What every store, journal and catalog must do. Each function takes a fresh one; the tests of this crate and of `authpulse-aws`
+//! run them.
+
+use authpulse_event::ShardId;
+use authpulse_lake::catalog::{SwapOutcome, TablePointers};
+use authpulse_lake::journal::{Journal, JournalError};
+use authpulse_lake::{ObjectStore, PutOutcome, StoreError};
+use bytes::Bytes;
+use futures::executor;
+use tokio::runtime::Handle;
+
+/// Waits for futures, on any thread: of a runtime where the thing under test needs one.
+#[derive(Clone, Default)]
+pub struct Wait(pub Option<Handle>);
+
+impl Wait {
+    pub fn on<F: Future>(&self, future: F) -> F::Output {
+        match &self.0 {
+            Some(runtime) => runtime.block_on(future),
+            None => executor::block_on(future),
+        }
+    }
+}
+
+pub type StoreContract = fn(&Wait, &dyn ObjectStore);
+pub type JournalContract = fn(&Wait, &dyn Journal);
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn stored(wait: &Wait, store: &dyn ObjectStore, prefix: &str) -> Vec<String> {
+    wait.on(store.list(prefix)).unwrap().into_iter().map(|file| file.path).collect()
+}
+
+pub fn a_file_is_put_once_and_read_back(wait: &Wait, store: &dyn ObjectStore) {
+    wait.on(store.put_new("a/b/c.bin", bytes("hello"))).unwrap();
+    let again = wait.on(store.put_new("a/b/c.bin", bytes("other")));
+    assert!(matches!(again, Err(StoreError::AlreadyExists { path }) if path == "a/b/c.bin"));
+    assert_eq!(wait.on(store.get("a/b/c.bin")).unwrap(), "hello");
+    assert_eq!(wait.on(store.get_range("a/b/c.bin", 1..3)).unwrap(), "el");
+    assert_eq!(wait.on(store.get_range("a/b/c.bin", 5..5)).unwrap(), "");
+    let beyond = wait.on(store.get_range("a/b/c.bin", 3..6)).unwrap_err();
+    assert!(beyond.to_string().contains("cut off"), "{beyond}");
+    assert_eq!(wait.on(store.size("a/b/c.bin")).unwrap(), Some(5));
+    wait.on(store.put_new("empty", Bytes::new())).unwrap();
+    assert_eq!(wait.on(store.get("empty")).unwrap(), "");
+}
+
+pub fn a_missing_file_is_told_from_a_failure(wait: &Wait, store: &dyn ObjectStore) {
+    assert!(matches!(wait.on(store.get("no/such")), Err(StoreError::NotFound { path }) if path == "no/such"));
+    assert!(matches!(wait.on(store.get_range("no", 0..1)), Err(StoreError::NotFound { .. })));
+    assert!(matches!(wait.on(store.copy_new("no", "to")), Err(StoreError::NotFound { path }) if path == "no"));
+    assert_eq!(wait.on(store.size("no/such")).unwrap(), None);
+    wait.on(store.delete("no/such")).unwrap();
+    assert!(stored(wait, store, "no/").is_empty());
+}
+
+pub fn a_copy_survives_its_origin(wait: &Wait, store: &dyn ObjectStore) {
+    wait.on(store.put_new("from", bytes("x"))).unwrap();
+    wait.on(store.copy_new("from", "deep/er/to")).unwrap();
+    assert!(matches!(wait.on(store.copy_new("from", "deep/er/to")), Err(StoreError::AlreadyExists { .. })));
+    wait.on(store.delete("from")).unwrap();
+    assert_eq!(wait.on(store.get("deep/er/to")).unwrap(), "x");
+    assert_eq!(stored(wait, store, ""), ["deep/er/to"]);
+}
+
+pub fn listings_go_by_prefix_in_order_of_path(wait: &Wait, store: &dyn ObjectStore) {
+    for path in ["w/b", "w/a/2", "w/a/1", "w/ab", "x"] {
+        wait.on(store.put_new(path, bytes(path))).unwrap();
+    }
+    assert_eq!(stored(wait, store, "w/a"), ["w/a/1", "w/a/2", "w/ab"]);
+    assert_eq!(stored(wait, store, "w/a/"), ["w/a/1", "w/a/2"]);
+    assert_eq!(stored(wait, store, ""), ["w/a/1", "w/a/2", "w/ab", "w/b", "x"]);
+    assert_eq!(wait.on(store.list("w/ab")).unwrap()[0].size, 4);
+    let from = |after: &str, limit| -> Vec<String> {
+        wait.on(store.list_from("w/", after, limit)).unwrap().into_iter().map(|file| file.path).collect()
+    };
+    assert_eq!(from("", 2), ["w/a/1", "w/a/2"]);
+    assert_eq!(from("w/a/1", 99), ["w/a/2", "w/ab", "w/b"]);
+    assert_eq!(from("w/a/15", 1), ["w/a/2"]);
+    assert!(from("w/b", 99).is_empty());
+    assert_eq!(wait.on(store.folders("")).unwrap(), ["w"]);
+    assert_eq!(wait.on(store.folders("w/")).unwrap(), ["a"]);
+    assert!(wait.on(store.folders("none/")).unwrap().is_empty());
+}
+
+pub fn paths_cannot_leave_the_lake_and_uris_lead_back(wait: &Wait, store: &dyn ObjectStore) {
+    for path in ["../x", "/x", "a//b", "a/../b", "", "a/", "./a", "a\\b"] {
+        assert!(matches!(wait.on(store.put_new(path, Bytes::new())), Err(StoreError::Refused { .. })), "{path}");
+    }
+    let uri = store.uri("warehouse/t/data/x.parquet");
+    assert!(uri.contains("://"), "{uri}");
+    assert_eq!(store.relative(&uri).unwrap(), "warehouse/t/data/x.parquet");
+    assert!(store.relative("file:///elsewhere/x").is_err());
+    assert!(store.relative(&store.uri("../x")).is_err());
+}
+
+pub fn threads_that_put_one_name_have_one_winner(wait: &Wait, store: &dyn ObjectStore) {
+    std::thread::scope(|scope| {
+        let puts: Vec<_> =
+            (0..8).map(|i| scope.spawn(move || wait.on(store.put_new("d/same", bytes(&i.to_string()))))).collect();
+        let won = puts.into_iter().filter_map(|put| put.join().unwrap().ok()).count();
+        assert_eq!(won, 1);
+    });
+}
+
+pub fn an_entry_is_created_once(wait: &Wait, journal: &dyn Journal) {
+    let shard = ShardId::new("shard-0");
+    assert_eq!(wait.on(journal.tail(&shard)).unwrap(), None);
+    assert_eq!(wait.on(journal.put(&shard, 1, bytes("one"))).unwrap(), PutOutcome::Created);
+    assert_eq!(wait.on(journal.put(&shard, 1, bytes("other"))).unwrap(), PutOutcome::Taken);
+    assert_eq!(wait.on(journal.get(&shard, 1)).unwrap().unwrap(), "one");
+    assert_eq!(wait.on(journal.get(&shard, 2)).unwrap(), None);
+    assert!(matches!(wait.on(journal.put(&shard, 0, bytes(""))), Err(JournalError::Number { .. })));
+}
+
+pub fn entries_are_listed_by_shard_and_in_order(wait: &Wait, journal: &dyn Journal) {
+    let (a, b) = (ShardId::new("a"), ShardId::new("b"));
+    for n in [3, 1, 2, 10] {
+        wait.on(journal.put(&a, n, bytes(&n.to_string()))).unwrap();
+    }
+    wait.on(journal.put(&b, 1, bytes("b"))).unwrap();
+    assert_eq!(wait.on(journal.tail(&a)).unwrap(), Some(10));
+    assert_eq!(wait.on(journal.shards()).unwrap(), [a.clone(), b]);
+    let numbers = |from, limit| -> Vec<u64> {
+        wait.on(journal.list(&a, from, limit)).unwrap().into_iter().map(|(n, _)| n).collect()
+    };
+    assert_eq!((numbers(0, 99), numbers(2, 2), numbers(11, 9)), (vec![1, 2, 3, 10], vec![2, 3], vec![]));
+}
+
+pub fn writers_of_one_number_have_one_winner(wait: &Wait, journal: &dyn Journal) {
+    let shard = ShardId::new("shardId-000000000000@demo.17");
+    std::thread::scope(|scope| {
+        let put = |i: u32| wait.on(journal.put(&shard, 1, bytes(&i.to_string()))).unwrap();
+        let puts: Vec<_> = (0..8).map(|i| scope.spawn(move || (i, put(i)))).collect();
+        let outcomes: Vec<_> = puts.into_iter().map(|put| put.join().unwrap()).collect();
+        let won: Vec<u32> = outcomes.iter().filter(|(_, o)| *o == PutOutcome::Created).map(|(i, _)| *i).collect();
+        assert_eq!(won.len(), 1, "{outcomes:?}");
+        assert_eq!(wait.on(journal.get(&shard, 1)).unwrap().unwrap(), won[0].to_string());
+        assert_eq!(wait.on(journal.shards()).unwrap(), [shard.clone()]);
+    });
+}
+
+pub fn a_pointer_moves_only_from_where_it_was_seen(wait: &Wait, catalog: &dyn TablePointers) {
+    assert_eq!(wait.on(catalog.load("t")).unwrap(), None);
+    assert_eq!(wait.on(catalog.swap("t", "a", "b")).unwrap(), SwapOutcome::Conflict);
+    assert_eq!(wait.on(catalog.create("t", "a")).unwrap(), SwapOutcome::Swapped);
+    assert_eq!(wait.on(catalog.create("t", "z")).unwrap(), SwapOutcome::Conflict);
+    assert_eq!(wait.on(catalog.swap("t", "a", "b")).unwrap(), SwapOutcome::Swapped);
+    assert_eq!(wait.on(catalog.swap("t", "a", "b")).unwrap(), SwapOutcome::Conflict);
+    assert_eq!(wait.on(catalog.load("t")).unwrap().as_deref(), Some("b"));
+    assert_eq!(wait.on(catalog.load("other")).unwrap(), None);
+}

@@ -1,0 +1,181 @@
+"""The lake on S3 with its tables in Glue, on an emulator: the rows of the local lake, also through kills."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+
+import pytest
+
+import nasty
+from authpulse import attempt, refused, run, start
+from emulator import Emulator
+from read_lake import CURATED, TABLES, Lake, S3Lake, assert_same
+
+KILLS = int(os.environ.get("AUTHPULSE_KILLS", "6"))
+SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
+BUCKET = "authpulse-lakes"
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    emulator = Emulator()
+    emulator.client("s3").create_bucket(Bucket=BUCKET)
+    yield emulator
+    emulator.stop()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("s3")
+    nasty.write(place / "nasty.txt", seed=3, events=2400, days=3)
+    # Small entries and frequent commits: more requests between which to end.
+    (place / "small.toml").write_text("[store]\nroll_rows = 500\ncommit_interval = 0.3\nsnapshot_rows = 900\n")
+    stream = f"local:{place / 'stream'}"
+    run("replay", "--input", place / "nasty.txt", "--stream", stream, "--shards", 3, "--max", "--close")
+    return place
+
+
+def command(place, way, lake):
+    """A way into a lake, with raw; `lake` is a directory, or the name of a lake on S3 and of its database."""
+    source = {
+        "backfill": ["--input", place / "nasty.txt", "--raw"],
+        "consume": ["--stream", f"local:{place / 'stream'}"],
+    }
+    return [way, *source[way], *words(lake), "--config", place / "small.toml"]
+
+
+def words(lake):
+    if isinstance(lake, str):
+        return ["--lake", f"s3://{BUCKET}/{lake}", "--catalog", f"glue:{lake}"]
+    return ["--lake", lake]
+
+
+@pytest.fixture(scope="module")
+def local(place):
+    lakes = {}
+    for way in ("backfill", "consume"):
+        run(*command(place, way, place / way))
+        lakes[way] = Lake(place / way)
+    return lakes
+
+
+def expect_same(place, local, way, name, emulator, what):
+    run("verify", *words(name), "--config", place / "small.toml", env=emulator.env)
+    lake = S3Lake(f"s3://{BUCKET}/{name}", name, emulator)
+    for table in TABLES:
+        assert_same(local[way].comparable(table), lake.comparable(table), f"{table}: local and {what}")
+    positions = [
+        [(row["shard_id"], row["sequence_number"], row["payload"]) for row in one.raw()] for one in (local[way], lake)
+    ]
+    assert positions[0] == positions[1], f"raw: local and {what}"
+    return lake
+
+
+@pytest.mark.parametrize("way", ["backfill", "consume"])
+def test_the_rows_of_the_local_lake(place, local, emulator, way):
+    run(*command(place, way, way), env=emulator.env)
+    lake = expect_same(place, local, way, way, emulator, f"{way} on S3")
+    status = json.loads(run("status", *words(way), "--json", env=emulator.env).stdout)
+    assert {table["behind"] for table in status["tables"]} == {0}
+    assert {shard["state"] for shard in status["shards"]} == {"sealed"}
+    told = run("config", "check", place / "small.toml", *words(way), env=emulator.env)
+    assert f"the lake s3://{BUCKET}/{way} can go on with it" in told.stdout
+    # Nothing is left staged, and the journal has one name an entry.
+    keys = [o["Key"] for o in emulator.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{way}/")["Contents"]]
+    assert not [key for key in keys if "/staging/" in key]
+    assert f"{way}/journal/file/00000000000000000001" in keys or way == "consume"
+    # Athena reads a table only in this form.
+    table = lake.glue_table(CURATED)
+    assert table["TableType"] == "EXTERNAL_TABLE" and table["Parameters"]["table_type"] == "ICEBERG"
+    assert table["Parameters"]["previous_metadata_location"].startswith(f"s3://{BUCKET}/{way}/warehouse/{CURATED}/")
+    assert table["StorageDescriptor"]["Location"] == f"s3://{BUCKET}/{way}/warehouse/{CURATED}"
+    assert [c["Name"] for c in table["StorageDescriptor"]["Columns"]][:2] == ["event_id", "event_time"]
+
+
+def test_a_parameter_set_by_hand_outlives_commits(place, emulator):
+    lines = (place / "nasty.txt").read_bytes().split(b"\n")
+    parts = [place / "first.txt", place / "second.txt"]
+    parts[0].write_bytes(b"\n".join(lines[: len(lines) // 2]) + b"\n")
+    parts[1].write_bytes(b"\n".join(lines[len(lines) // 2 :]))
+    run("backfill", "--input", parts[0], *words("by_hand"), "--keep-open", env=emulator.env)
+    glue = emulator.client("glue")
+    table = glue.get_table(DatabaseName="by_hand", Name=CURATED)["Table"]
+    kept = {key: table[key] for key in ("Name", "StorageDescriptor", "PartitionKeys", "TableType", "Parameters")}
+    kept["Parameters"]["owner_team"] = "soc"
+    glue.update_table(DatabaseName="by_hand", TableInput=kept)
+    run("backfill", "--input", parts[1], *words("by_hand"), env=emulator.env)
+    after = glue.get_table(DatabaseName="by_hand", Name=CURATED)["Table"]["Parameters"]
+    assert after["owner_team"] == "soc" and after["metadata_location"] != kept["Parameters"]["metadata_location"]
+    run("verify", *words("by_hand"), env=emulator.env)
+
+
+@pytest.mark.parametrize("way", ["backfill", "consume"])
+@pytest.mark.parametrize(
+    "point",
+    ["entry put before", "entry put after", "raw rename before", f"table swap before:{CURATED}", f"table swap after:{CURATED}"],
+)
+def test_ended_at_a_point(place, local, emulator, way, point):
+    name = f"{way}_{point}".replace(" ", "_").replace(":", "_")
+    ended = attempt(*command(place, way, name), env={**emulator.env, "AUTHPULSE_CRASH": point}, may_abort=True)
+    assert ended.code == -signal.SIGABRT, f"the point is never reached\n{ended}"
+    go_on(place, way, name, emulator)
+    expect_same(place, local, way, name, emulator, f"an end at '{point}'")
+
+
+def go_on(place, way, name, emulator):
+    """An undisturbed run to the end. A backfill that had come to its end says so and does nothing."""
+    again = attempt(*command(place, way, name), env=emulator.env)
+    assert again.code == 0 or (way == "backfill" and "nothing to do" in again.stderr), again
+
+
+@pytest.mark.parametrize("way", ["backfill", "consume"])
+def test_killed_at_random(place, local, emulator, way):
+    rng = random.Random(f"{SEED} s3 {way}")
+    name, kills = f"{way}_random", 0
+    for _ in range(KILLS):
+        process = start(
+            *command(place, way, name),
+            env={**os.environ, **emulator.env},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            process.wait(rng.uniform(0.05, 1.5))
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    go_on(place, way, name, emulator)
+    expect_same(place, local, way, name, emulator, f"{kills} kills, seed {SEED}")
+
+
+def test_the_demo_on_s3(place, emulator):
+    words = ["demo", "--events", 3000, "--shards", 2, "--lake", f"s3://{BUCKET}/demo", "--catalog", "glue:demo"]
+    result = run(*words, env=emulator.env, cwd=place)
+    assert "it adds up" in result.stdout and (place / "authpulse-demo" / f"{BUCKET}-demo" / "plan.json").exists()
+    run("verify", "--lake", f"s3://{BUCKET}/demo", "--catalog", "glue:demo", env=emulator.env)
+
+
+def test_what_does_not_fit_is_refused_with_what_to_do(place, emulator):
+    text = place / "nasty.txt"
+
+    def refused_lake(lake, *more, names):
+        refused("backfill", "--input", text, "--lake", lake, *more, env=emulator.env, names=names)
+
+    refused_lake(f"s3://{BUCKET}/x", names=["add --catalog glue"])
+    refused_lake(place / "x", "--catalog", "glue", names=["has its own catalog"])
+    refused_lake(f"s3://{BUCKET}/a b", "--catalog", "glue", names=["a prefix has at most"])
+    refused_lake("s3://no-such-bucket-here/x", "--catalog", "glue", names=["there is no bucket for s3://no-such-bucket-here"])
+    refused_lake(f"s3://{BUCKET}", "--catalog", "glue:whole", names=["is not a lake", "name another prefix"])
+    refused_lake(f"s3://{BUCKET}/x", "--catalog", "glue:Not-Good", names=["lower-case letters"])
+    refused("verify", *words("nowhere"), env=emulator.env, names=["there is no lake at s3://"])
+    run("backfill", "--input", text, *words("twice"), env=emulator.env)
+    refused_lake(f"s3://{BUCKET}/twice", "--catalog", "glue:other", names=["are in --catalog glue:twice"])
+    # Another lake under the same database would take the first one's tables for its own.
+    refused_lake(f"s3://{BUCKET}/second", "--catalog", "glue:twice", names=["does not lie in the lake"])
+    nobody = {**emulator.env, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
+    refused("status", *words("twice"), env=nobody, names=["no AWS credentials", "AWS_PROFILE"])
+    refused("status", *words("twice"), env={**emulator.env, "AWS_REGION": ""}, names=["set AWS_REGION"])
