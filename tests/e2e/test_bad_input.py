@@ -625,3 +625,18 @@ def test_command_lines_that_say_too_much_or_too_little(tmp_path):
     ]:
         refused(*words, names=[name])
     assert not os.path.exists(tmp_path / "lake")
+
+
+def test_a_lost_journal_is_noticed_before_anything_is_written(place):
+    """Entries numbered anew would seem to be in the tables already: their rows would be lost without a word."""
+    lake = place / "lost-journal"
+    run("backfill", "--input", EXCERPT, "--lake", lake, "--keep-open")
+    for file in lake.glob("journal.db*"):
+        file.unlink()
+    stream = f"local:{place / 'lost-journal-stream'}"
+    run("stream", "create", stream)
+    words = ["tables hold entries of shard file", "restore"]
+    refused("status", "--lake", lake, names=words)
+    refused("backfill", "--input", EXCERPT, "--lake", lake, names=words)
+    refused("consume", "--stream", stream, "--lake", lake, "--until-caught-up", names=words)
+    assert len(Lake(lake).rows(CURATED)) == 5_000

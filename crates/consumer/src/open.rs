@@ -11,6 +11,7 @@ use authpulse_engine::{Settings, Shard};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_event::{HashRange, Position, ShardId};
 use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, Inherited, Side, Source, StoredTimeRules};
+use authpulse_lake::{LakeError, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub struct Opened {
 /// An entry cannot be read, or the lake was made under other settings than these.
 pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
     let registry = Arc::new(Registry::new(options.engine.time.lookback_days));
+    let applied = applied_anywhere(env).await?;
     let mut tails = BTreeMap::new();
     for shard in env.journal.shards().await? {
         follow_shard(env, &registry, &shard).await?;
@@ -43,7 +45,44 @@ pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
     if let Some(tail) = tails.values().next() {
         check_settings(&tail.time_rules, &options.engine)?;
     }
+    refuse_lost_entries(&applied, |shard| tails.get(shard).map_or(0, |tail| tail.n))?;
     Ok(Opened { registry, tails })
+}
+
+/// The last entry that any table holds, of each shard. Read it before the journals, which only grow.
+///
+/// # Errors
+/// A table cannot be read.
+pub async fn applied_anywhere(env: &Env) -> Result<BTreeMap<ShardId, u64>> {
+    let mut anywhere: BTreeMap<ShardId, u64> = BTreeMap::new();
+    for table in Table::ALL {
+        let applied = match env.lake.load(table).await {
+            Ok(loaded) => loaded.applied()?,
+            Err(LakeError::NoTable { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        for (shard, n) in applied {
+            let last = anywhere.entry(shard).or_default();
+            *last = n.max(*last);
+        }
+    }
+    Ok(anywhere)
+}
+
+/// Refuses a lake whose tables hold entries that no journal has: the journal was lost, or an older copy was put in its place.
+/// Numbers given anew would look as if they were in the tables already, and their rows would never get there.
+///
+/// # Errors
+/// Names the shard, and what to do.
+pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&ShardId) -> u64) -> Result<()> {
+    match applied.iter().find(|(shard, n)| tail(shard) < **n) {
+        Some((shard, n)) => Err(ConsumerError::Refused(format!(
+            "the tables hold entries of shard {shard} up to {n}, but its journal ends with {}: the journal was lost or replaced by \
+             an older copy; restore the newest one (nothing was changed), or begin a new lake",
+            tail(shard)
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Takes what a shard's owners have stored since the registry last heard of it.

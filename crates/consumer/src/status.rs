@@ -6,6 +6,7 @@ mod show;
 use crate::env::Env;
 use crate::error::Result;
 use crate::log::{read_side, read_tail};
+use crate::open::{applied_anywhere, refuse_lost_entries};
 use crate::registry::Registry;
 use authpulse_engine::popularity::newest_closed_day;
 use authpulse_event::ring::hash_key;
@@ -203,7 +204,9 @@ pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn 
         };
         tables.insert(table, loaded);
     }
+    let applied = applied_anywhere(env).await?;
     let journals = Journals::read(env).await?;
+    refuse_lost_entries(&applied, |shard| journals.tails.get(shard).map_or(0, |tail| tail.n))?;
     let at = env.clock.now();
     let mut shards = Vec::new();
     for (shard, tail) in &journals.tails {
