@@ -3,7 +3,7 @@
 use authpulse_engine::Settings;
 use authpulse_event::Micros;
 use authpulse_event::time::SECOND;
-use authpulse_lake::EncodeOptions;
+use authpulse_lake::{EncodeOptions, MaintainSettings};
 
 /// All options of a consumer.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Options {
     pub raw: bool,
     /// How files are cut.
     pub encode: EncodeOptions,
+    /// How the tables are kept in shape.
+    pub maintain: MaintainSettings,
 }
 
 impl Default for Options {
@@ -58,6 +60,7 @@ impl Default for Options {
             poll_interval: SECOND / 20,
             raw: true,
             encode: EncodeOptions::default(),
+            maintain: MaintainSettings::default(),
         }
     }
 }
