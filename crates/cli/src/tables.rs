@@ -7,7 +7,7 @@ use crate::signals::stop_signal;
 use anyhow::{Result, bail};
 use authpulse_lake::lock::{CommitterLock, FileCommitterLock};
 use authpulse_lake::maintain::{
-    CleanReport, MaintainReport, PlanLimits, Shape, TableInfo, TableReport, Tally, inspect, maintain,
+    CleanReport, MaintainReport, Memory, PlanLimits, Shape, TableInfo, TableReport, Tally, inspect, maintain,
 };
 use authpulse_lake::{MaintainSettings, Table};
 use std::fmt::Write;
@@ -38,7 +38,7 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
             match every {
                 Some(every) => run_regularly(&lake, &settings, every, dry_run, json).await,
                 None => {
-                    let report = run_once(&lake, &settings, dry_run, json).await?;
+                    let report = run_once(&lake, &settings, dry_run, json, &mut Memory::default()).await?;
                     Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
                 }
             }
@@ -82,8 +82,9 @@ async fn run_once(
     settings: &MaintainSettings,
     dry_run: bool,
     json: bool,
+    memory: &mut Memory,
 ) -> Result<MaintainReport> {
-    let report = maintain(&lake.env.lake, lake.env.journal.as_ref(), settings, dry_run).await;
+    let report = maintain(&lake.env.lake, lake.env.journal.as_ref(), settings, dry_run, memory).await;
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -100,8 +101,9 @@ async fn run_regularly(
     json: bool,
 ) -> Result<ExitCode> {
     let mut stop: watch::Receiver<bool> = stop_signal(None)?;
+    let mut memory = Memory::default();
     while !*stop.borrow() {
-        let report = run_once(lake, settings, dry_run, json).await?;
+        let report = run_once(lake, settings, dry_run, json, &mut memory).await?;
         if !report.is_complete() {
             tracing::warn!("not all tables could be maintained; trying again at the next interval");
         }

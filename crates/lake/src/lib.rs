@@ -32,7 +32,7 @@ pub use commit::{CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, Load
 pub use encode::{EncodeOptions, EncodedFile, RawRecord, TableFile};
 pub use error::{LakeError, Remedy};
 pub use journal::{Journal, MemoryJournal, PutOutcome, SqliteJournal};
-pub use maintain::{MaintainReport, MaintainSettings, maintain};
 pub use lock::{CommitterLock, FileCommitterLock, LakeLock, SoleCommitter};
+pub use maintain::{MaintainReport, MaintainSettings, maintain};
 pub use schema::{Partition, Table};
 pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

@@ -244,25 +244,16 @@ impl Lake {
     }
 
     /// All that a manifest describes, files that went included.
-    async fn entries(
-        &self,
-        loaded: &LoadedTable,
-        manifest: &ManifestFile,
-    ) -> Result<Vec<ManifestEntryRef>, LakeError> {
+    async fn entries(&self, loaded: &LoadedTable, manifest: &ManifestFile) -> Result<Vec<ManifestEntryRef>, LakeError> {
         let read = manifest.load_manifest(&self.io).await;
         let read = read.map_err(|e| LakeError::from_iceberg(loaded.table.name(), &manifest.manifest_path, &e))?;
         Ok(read.entries().to_vec())
     }
 
     /// What only the snapshots reach that expire: manifests and data files. (Their lists come with the metadata.)
-    pub(crate) async fn unreached_after(
-        &self,
-        loaded: &LoadedTable,
-        expiry: Expiry<'_>,
-    ) -> Result<Changed, LakeError> {
+    pub(crate) async fn unreached_after(&self, loaded: &LoadedTable, expiry: Expiry<'_>) -> Result<Changed, LakeError> {
         let metadata = &loaded.metadata;
-        let gone: BTreeSet<i64> =
-            snapshots::to_expire(metadata, expiry.keep, expiry.before_ms).into_iter().collect();
+        let gone: BTreeSet<i64> = snapshots::to_expire(metadata, expiry.keep, expiry.before_ms).into_iter().collect();
         let mut changed = Changed { expired: gone.len(), ..Changed::default() };
         if gone.is_empty() {
             return Ok(changed);

@@ -117,11 +117,7 @@ pub(super) async fn shape(lake: &Lake, table: Table, limits: &PlanLimits) -> Res
     Ok(shape_of(lake, &loaded, limits).await?.0)
 }
 
-async fn shape_of(
-    lake: &Lake,
-    loaded: &LoadedTable,
-    limits: &PlanLimits,
-) -> Result<(Shape, Vec<LiveFile>), LakeError> {
+async fn shape_of(lake: &Lake, loaded: &LoadedTable, limits: &PlanLimits) -> Result<(Shape, Vec<LiveFile>), LakeError> {
     let table = loaded.table;
     let store_error = |source| LakeError::Store { table: table.name().to_owned(), source };
     let mut shape = Shape { snapshots: loaded.metadata.snapshots().len() as u64, ..Shape::default() };

@@ -28,6 +28,8 @@ struct Tail {
     inherits: Vec<ShardId>,
     /// Entries with its two newest snapshots of state, the newest first.
     snapshots: Vec<u64>,
+    /// The pieces of both.
+    pieces: Vec<String>,
     /// The earliest event that is accepted and not scored, or waits.
     open_from: Option<Micros>,
     /// When the first of the waiting events arrived.
@@ -75,9 +77,11 @@ impl Shards {
             let Some(tail) = journal.tail(&shard).await? else { continue };
             let entry = entry(journal, &shard, tail).await?;
             let first = entry_if_any(journal, &shard, 1).await?;
-            let mut snapshots = Vec::new();
+            let (mut snapshots, mut pieces) = (Vec::new(), Vec::new());
             let mut next = entry.last_snapshot;
             while next > 0 && snapshots.len() < 2 {
+                let with = self::entry(journal, &shard, next).await?;
+                pieces.extend(with.snapshot.into_iter().map(|piece| piece.file.path));
                 snapshots.push(next);
                 let before = if next > 1 { entry_if_any(journal, &shard, next - 1).await? } else { None };
                 next = before.map_or(0, |before| before.last_snapshot);
@@ -90,6 +94,7 @@ impl Shards {
                 range: entry.hash_range()?,
                 inherits: first.iter().flat_map(|e| &e.inherits).map(|i| ShardId::new(&i.shard)).collect(),
                 snapshots,
+                pieces,
                 open_from: unscored.chain(times).min(),
                 waiting_since: arrivals.into_iter().min(),
                 entry,
@@ -129,6 +134,11 @@ impl Shards {
         let below_open = |bound: Option<Micros>| bound.map(|b| open.map_or(b, |open| b.min(open)));
         let lowest = |pick: fn(&Entry) -> Option<Micros>| self.living().map(|s| pick(&s.entry)).min().flatten();
         let waiting_since = self.living().filter_map(|shard| shard.waiting_since).min();
+        // A sealed lake is written to by nobody, until something continues it.
+        if self.living().all(|shard| shard.entry.sealed.is_some()) && !self.shards.is_empty() {
+            let all = Some(Micros::MAX);
+            return Bounds { events: all, hours: all, days: all, arrivals: Micros::MAX };
+        }
         let days = self.living().filter(|s| s.range.first == 0).map(|s| s.entry.daily_through).min().flatten();
         Bounds {
             events: below_open(lowest(|entry| entry.watermark)),
@@ -143,12 +153,9 @@ impl Shards {
         self.shards.iter().filter(|(key, shard)| !self.is_covered(key, shard, |heir| !heir.snapshots.is_empty()))
     }
 
-    /// The entries whose snapshots of state are kept.
-    pub(super) fn kept_snapshots(&self) -> BTreeSet<(ShardId, u64)> {
-        let of = |(key, shard): (&ShardId, &Tail)| -> Vec<_> {
-            shard.snapshots.iter().map(|n| (key.clone(), *n)).collect()
-        };
-        self.with_state().flat_map(of).collect()
+    /// The pieces of snapshots of state that are kept: of the two newest of each shard, as long as its heirs need them.
+    pub(super) fn kept_pieces(&self) -> BTreeSet<String> {
+        self.with_state().flat_map(|(_, shard)| shard.pieces.iter().cloned()).collect()
     }
 
     /// The last entry of a shard, and up to which its raw files have their final names.

@@ -11,7 +11,7 @@ use crate::read::{Batches, LiveFile};
 use crate::schema::Table;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, ListArray, RecordBatch, UInt32Array};
+use arrow_array::{Array, ArrayRef, LargeBinaryArray, ListArray, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat_batches;
 use arrow_select::interleave::interleave_record_batch;
@@ -269,13 +269,16 @@ fn normal(table: Table, batch: &RecordBatch) -> Result<RecordBatch, String> {
     }
     let mut columns = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
-        let column =
-            batch.column_by_name(field.name()).ok_or_else(|| format!("it has no column {}", field.name()))?;
+        let column = batch.column_by_name(field.name()).ok_or_else(|| format!("it has no column {}", field.name()))?;
         let column: ArrayRef = match (field.data_type(), column.as_list_opt::<i32>()) {
             (DataType::List(element), Some(lists)) if lists.value_type() == *element.data_type() => {
                 // Engines name the element differently.
                 let (_, offsets, values, nulls) = lists.clone().into_parts();
                 Arc::new(ListArray::try_new(element.clone(), offsets, values, nulls).map_err(|e| e.to_string())?)
+            }
+            // Parquet knows one kind of binary; Arrow, two.
+            (DataType::LargeBinary, _) if column.data_type() == &DataType::Binary => {
+                Arc::new(column.as_binary::<i32>().iter().collect::<LargeBinaryArray>())
             }
             _ => column.clone(),
         };

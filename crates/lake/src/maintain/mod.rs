@@ -15,6 +15,7 @@ mod sweep;
 pub use inspect::{TableInfo, inspect};
 pub use plan::{Group, PlanLimits, groups};
 pub use report::{CleanReport, Compacted, MaintainReport, PATHS_MAX, Shape, TableReport, Tally};
+pub use sweep::Memory;
 
 use crate::commit::change::{Change, Expiry, Unreached};
 use crate::error::LakeError;
@@ -63,12 +64,13 @@ impl MaintainSettings {
 }
 
 /// Maintains all tables, then removes what nobody needs. What fails is in the report: one table does not keep another from being
-/// maintained, and the next run goes on where this one ended.
+/// maintained, and the next run goes on where this one ended. `memory` is that of the runs before in this process, or empty.
 pub async fn maintain(
     lake: &Lake,
     journal: &dyn Journal,
     settings: &MaintainSettings,
     dry_run: bool,
+    memory: &mut Memory,
 ) -> MaintainReport {
     let mut report = MaintainReport { dry_run, ..MaintainReport::default() };
     let now = lake.ids.now_ms().saturating_mul(1_000);
@@ -86,7 +88,7 @@ pub async fn maintain(
     };
     for table in Table::ALL {
         let mut of_table = TableReport::new(table);
-        let done = maintain_table(lake, table, settings, (&bounds, &needed, now), dry_run, &mut of_table).await;
+        let done = maintain_table(lake, table, settings, (&bounds, &needed), dry_run, &mut of_table).await;
         of_table.failed = done.err().map(|error| error.to_string());
         report.tables.push(of_table);
     }
@@ -96,8 +98,7 @@ pub async fn maintain(
                 Some(format!("table {} could not be maintained, so nothing else was removed", table.table));
         }
         None => {
-            let older_than = now.saturating_sub(settings.orphan_age);
-            report.cleaned = sweep::sweep(lake, journal, &needed, older_than, dry_run).await;
+            report.cleaned = sweep::sweep(lake, journal, &needed, settings.orphan_age, dry_run, memory).await;
         }
     }
     if !dry_run {
@@ -113,19 +114,21 @@ async fn maintain_table(
     lake: &Lake,
     table: Table,
     settings: &MaintainSettings,
-    (bounds, needed, now): (&Bounds, &BTreeSet<String>, Micros),
+    (bounds, needed): (&Bounds, &BTreeSet<String>),
     dry_run: bool,
     report: &mut TableReport,
 ) -> Result<(), LakeError> {
     report.before = inspect::shape(lake, table, &settings.limits()).await?;
     let closed = |partition| bounds.closed(table, partition);
     compact::compact(lake, table, &settings.limits(), closed, dry_run, report).await?;
-    let before_ms = now.saturating_sub(settings.snapshot_age) / 1_000;
-    let expiry = Expiry { keep: settings.snapshots_max, before_ms, needed };
+    let expiry = |now_ms: i64| {
+        let before_ms = now_ms.saturating_sub(settings.snapshot_age / 1_000).saturating_add(1);
+        Expiry { keep: settings.snapshots_max, before_ms, needed }
+    };
     if dry_run {
         let manifests = usize::try_from(report.before.manifests).unwrap_or(usize::MAX);
         report.manifests_merged = if manifests > settings.manifests_max.max(1) { report.before.manifests } else { 0 };
-        let changed = lake.unreached_after(&lake.load(table).await?, expiry).await?;
+        let changed = lake.unreached_after(&lake.load(table).await?, expiry(lake.ids.now_ms())).await?;
         report.expired = changed.expired as u64;
         changed.unreached.iter().for_each(|file| report.removed.add(file.bytes));
         return Ok(());
@@ -136,7 +139,7 @@ async fn maintain_table(
         report.manifests_merged = merged.merged as u64;
         remove_unreached(lake, table, merged.unreached, report).await;
     }
-    let expired = lake.change(table, Change::Expire(expiry)).await?;
+    let expired = lake.change(table, Change::Expire(expiry(lake.ids.now_ms()))).await?;
     if expired.done {
         report.expired = expired.expired as u64;
         remove_unreached(lake, table, expired.unreached, report).await;

@@ -12,8 +12,9 @@ use crate::journal::Journal;
 use crate::lake::{Lake, LoadedTable};
 use crate::schema::Table;
 use crate::store::ObjectMeta;
+use authpulse_event::time::HOUR;
 use authpulse_event::{Micros, ShardId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How often a table is read again when it moves on while it is read.
 const READ_ATTEMPTS: u32 = 5;
@@ -25,7 +26,7 @@ enum Reason {
     Orphan,
     /// An applied entry names it, and no snapshot of its table: it was replaced.
     Replaced(Table, Option<i32>),
-    /// A piece of an old snapshot of state.
+    /// A piece of a snapshot of state that is superseded, or was never named.
     OldState,
 }
 
@@ -35,16 +36,47 @@ type Candidates = BTreeMap<String, (ObjectMeta, Reason)>;
 /// Rows by table and partition.
 type Rows = BTreeMap<(Table, Option<i32>), u64>;
 
+/// How far the clocks of files and of this program may differ.
+const CLOCK_SKEW: Micros = HOUR;
+
+/// What one run leaves for the next of the same process, so that it need not read all journals from their first entry.
+///
+/// Files up to `judged` that are still there are in use. Entries up to `through` name only such files: all they named was stored,
+/// under its final name, at a moment that lies before `judged`.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    judged: Option<Micros>,
+    through: BTreeMap<ShardId, u64>,
+    /// Rows of the entries up to `through`.
+    named: Rows,
+    /// Moments, each with the entries that were stored, applied and finished by then.
+    marks: VecDeque<(Micros, BTreeMap<ShardId, u64>)>,
+}
+
+impl Memory {
+    /// The newest mark from before `time`, and those after it.
+    fn advance(&mut self, time: Micros) -> Option<BTreeMap<ShardId, u64>> {
+        let mut newest = None;
+        while self.marks.front().is_some_and(|(at, _)| *at < time) {
+            newest = self.marks.pop_front().map(|(_, entries)| entries);
+        }
+        newest
+    }
+}
+
 /// Finds what may go and, unless this is a dry run, removes it. `needed` are files that rebuilding state reads.
 pub(super) async fn sweep(
     lake: &Lake,
     journal: &dyn Journal,
     needed: &BTreeSet<String>,
-    older_than: Micros,
+    age: Micros,
     dry_run: bool,
+    memory: &mut Memory,
 ) -> CleanReport {
     let mut report = CleanReport::default();
-    let found = match find(lake, journal, needed, older_than, &mut report).await {
+    let now = lake.ids.now_ms().saturating_mul(1_000);
+    let mut next = memory.clone();
+    let found = match find(lake, journal, needed, (now, now.saturating_sub(age)), &mut next, &mut report).await {
         Ok(found) => found,
         Err(error) => {
             report.stopped = Some(format!("{error}; nothing was removed, because a file may be in use"));
@@ -71,6 +103,9 @@ pub(super) async fn sweep(
         (lake.probe)("orphan delete after");
         report.removed.add(meta.size);
     }
+    if !dry_run && report.notes.is_empty() {
+        *memory = next;
+    }
     report
 }
 
@@ -95,27 +130,25 @@ async fn find(
     lake: &Lake,
     journal: &dyn Journal,
     needed: &BTreeSet<String>,
-    older_than: Micros,
+    (now, older_than): (Micros, Micros),
+    memory: &mut Memory,
     report: &mut CleanReport,
 ) -> Result<Candidates, LakeError> {
-    let mut candidates = list(lake, older_than).await?;
-    if candidates.is_empty() {
-        return Ok(candidates);
-    }
+    let mut candidates = list(lake, older_than, memory).await?;
     let mut applied: BTreeMap<Table, BTreeMap<ShardId, u64>> = BTreeMap::new();
     let mut live = Rows::new();
     for table in Table::ALL {
         applied.insert(table, read_table(lake, table, &mut candidates, &mut live).await?);
     }
-    let mut named = Rows::new();
-    read_journals(lake, journal, &applied, &mut candidates, &mut named).await?;
+    let named = read_journals(lake, journal, &applied, &mut candidates, (now, older_than), memory).await?;
+    memory.judged = Some(older_than);
     candidates.retain(|path, _| !needed.contains(path));
     keep_what_is_missing(&mut candidates, &live, &named, report);
     Ok(candidates)
 }
 
 /// The files old enough, and what puts that came to no end have left.
-async fn list(lake: &Lake, older_than: Micros) -> Result<Candidates, LakeError> {
+async fn list(lake: &Lake, older_than: Micros, memory: &Memory) -> Result<Candidates, LakeError> {
     let tables = Table::ALL.map(|table| format!("{}/", table.location()));
     let mut candidates = Candidates::new();
     for prefix in tables.iter().map(String::as_str).chain(["raw/", "staging/", "state/"]) {
@@ -124,11 +157,31 @@ async fn list(lake: &Lake, older_than: Micros) -> Result<Candidates, LakeError> 
         // Readers of such zones pass over what begins with '_' or '.', and so does this: it is nobody's record.
         let hidden = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(['_', '.']));
         let visible = listed.into_iter().filter(|file| !hidden(&file.path));
-        for file in visible.chain(unfinished).filter(|file| file.modified < older_than) {
-            candidates.insert(file.path.clone(), (file, Reason::Orphan));
+        for file in visible.chain(unfinished).filter(|file| file.modified <= older_than) {
+            let is_judged = memory.judged.is_some_and(|judged| file.modified <= judged);
+            let reason = match Table::ALL.into_iter().find(|table| prefix == format!("{}/", table.location())) {
+                // Had no entry named it, it would have gone before. Which partition it was of is not known any more.
+                Some(table) if is_judged && file.path.contains("/data/") => Reason::Replaced(table, None),
+                Some(_) => Reason::Orphan,
+                // Other things are kept there as well.
+                None if !is_ours(&file.path) => continue,
+                // Which pieces of state are needed is known without reading the entries that named the others.
+                None if file.path.ends_with(PIECE) => Reason::OldState,
+                None if is_judged => continue,
+                None => Reason::Orphan,
+            };
+            candidates.insert(file.path.clone(), (file, reason));
         }
     }
     Ok(candidates)
+}
+
+/// How the names of pieces of snapshots of state end.
+const PIECE: &str = ".apst.zst";
+
+/// Whether a file of the raw zone, the staging area or the state is one that entries would name, or was about to become one.
+fn is_ours(path: &str) -> bool {
+    [".parquet", PIECE, ".side.json.zst", ".tmp"].iter().any(|end| path.ends_with(end))
 }
 
 fn of_cleaner(prefix: &str, source: crate::store::StoreError) -> LakeError {
@@ -197,20 +250,37 @@ async fn reached(lake: &Lake, loaded: &LoadedTable, candidates: &mut Candidates)
 }
 
 /// Takes out of the candidates what entries need, and counts the rows that the tables should hold.
+///
+/// A raw file may get its final name long after its entry was stored, by whoever takes the shard over: so an entry counts as
+/// finished only once its shard says that it has.
 async fn read_journals(
     lake: &Lake,
     journal: &dyn Journal,
     applied: &BTreeMap<Table, BTreeMap<ShardId, u64>>,
     candidates: &mut Candidates,
-    named: &mut Rows,
-) -> Result<(), LakeError> {
+    (now, older_than): (Micros, Micros),
+    memory: &mut Memory,
+) -> Result<Rows, LakeError> {
     let shards = Shards::read(lake.store.as_ref(), journal).await?;
-    let kept = shards.kept_snapshots();
+    for path in shards.kept_pieces() {
+        candidates.remove(&path);
+    }
+    let mut finished = BTreeMap::new();
+    for shard in shards.names() {
+        let lowest = applied.values().map(|a| a.get(shard).copied().unwrap_or(0)).min().unwrap_or(0);
+        finished.insert(shard.clone(), lowest.min(shards.raw_done(shard)));
+    }
+    let settled = memory.advance(older_than.saturating_sub(CLOCK_SKEW)).unwrap_or_default();
+    memory.marks.push_back((now, finished));
+    let mut recent = Rows::new();
     for shard in shards.names() {
         let raw_done = shards.raw_done(shard);
-        let mut entries = Entries::after(shard, 0);
+        let from = memory.through.get(shard).copied().unwrap_or(0);
+        let through = settled.get(shard).copied().unwrap_or(0).max(from);
+        let mut entries = Entries::after(shard, from);
         while let Some(batch) = entries.next(journal).await? {
             for entry in batch {
+                let named = if entry.n <= through { &mut memory.named } else { &mut recent };
                 for file in &entry.files {
                     let through = applied.get(&file.table).and_then(|a| a.get(shard)).copied().unwrap_or(0);
                     if entry.n > through {
@@ -231,17 +301,14 @@ async fn read_journals(
                 if let Some(side) = &entry.side_file {
                     candidates.remove(&side.path);
                 }
-                for piece in &entry.snapshot {
-                    if kept.contains(&(shard.clone(), entry.n)) {
-                        candidates.remove(&piece.file.path);
-                    } else if let Some((_, reason)) = candidates.get_mut(&piece.file.path) {
-                        *reason = Reason::OldState;
-                    }
-                }
             }
         }
+        memory.through.insert(shard.clone(), through);
     }
-    Ok(())
+    for (key, rows) in &memory.named {
+        *recent.entry(*key).or_default() += rows;
+    }
+    Ok(recent)
 }
 
 /// Files of applied entries stay where their table holds other than the rows that entries brought: they may be the only copy of
@@ -252,7 +319,7 @@ fn keep_what_is_missing(candidates: &mut Candidates, live: &Rows, named: &Rows, 
     let whole: BTreeSet<Table> = live.keys().filter(|(_, p)| p.is_none()).map(|(table, _)| *table).collect();
     let sum = |rows: &Rows, table: Table| rows.iter().filter(|((t, _), _)| *t == table).map(|(_, n)| n).sum::<u64>();
     let same = |table: Table, partition: Option<i32>| {
-        if whole.contains(&table) {
+        if whole.contains(&table) || partition.is_none() {
             return sum(live, table) == sum(named, table);
         }
         live.get(&(table, partition)).copied().unwrap_or(0) == named.get(&(table, partition)).copied().unwrap_or(0)
