@@ -31,6 +31,8 @@ pub enum Command {
     Verify(Verify),
     Status(Status),
     #[command(subcommand)]
+    Tables(TablesCommand),
+    #[command(subcommand)]
     Config(ConfigCommand),
     #[command(subcommand)]
     Stream(StreamCommand),
@@ -219,6 +221,58 @@ pub struct Status {
     /// The configuration file it was made with.
     #[arg(long)]
     pub config: Option<PathBuf>,
+}
+
+/// Keeps a lake's tables in shape, checks them, describes them.
+#[derive(Subcommand, Debug)]
+pub enum TablesCommand {
+    /// Merges small files, expires snapshots, removes what nothing needs. Runs beside `consume` and other engines.
+    ///
+    /// No row changes. It may be killed at any instant; the next run goes on. Settings are in [maintain].
+    Maintain {
+        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+        #[arg(long)]
+        lake: PathBuf,
+        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+        #[arg(long)]
+        catalog: Option<String>,
+        /// Go on for ever, and begin this often: a number and s, m, h or d, such as 1h.
+        #[arg(long, value_parser = crate::tables::parse_interval)]
+        every: Option<std::time::Duration>,
+        /// Change nothing; tell what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON, one object a run.
+        #[arg(long)]
+        json: bool,
+        /// A configuration file; see `authpulse config show`.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Tells in which ways the tables differ from those that this program makes. Exits 1 if there are any.
+    Check {
+        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+        #[arg(long)]
+        lake: PathBuf,
+        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+        #[arg(long)]
+        catalog: Option<String>,
+    },
+    /// Tells columns, partitions, sort order, properties and size of each table.
+    Describe {
+        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+        #[arg(long)]
+        lake: PathBuf,
+        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+        #[arg(long)]
+        catalog: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// A configuration file; its [maintain] says which files are small.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
 }
 
 /// Every setting with default, unit and meaning; checks a configuration file.

@@ -44,6 +44,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Backfill(args) => run_backfill_command(args).await,
         Command::Verify(args) => run_verify(args).await,
         Command::Status(args) => run_status(args).await,
+        Command::Tables(command) => crate::tables::run(command).await,
         Command::Config(args) => run_config(args).await,
         Command::Stream(args) => run_stream(args).await,
     }

@@ -392,6 +392,64 @@ pub const SETTINGS: &[Setting] = &[
         usize,
         options.leases.max_leases
     ),
+    integer_setting!(
+        "maintain",
+        "target_bytes",
+        "bytes",
+        Change::Free,
+        1 << 10,
+        1 << 30,
+        "Bytes that a data file should have: files below three quarters of it are merged, once their day or month is not written to any more. More makes fewer files; merging holds about twice as much in memory.",
+        u64,
+        options.maintain.target_bytes
+    ),
+    integer_setting!(
+        "maintain",
+        "min_files",
+        "files",
+        Change::Free,
+        2,
+        1_000_000,
+        "Small files of a day or month from which on they are merged. Less leaves fewer small files and writes more.",
+        usize,
+        options.maintain.min_files
+    ),
+    integer_setting!(
+        "maintain",
+        "manifests_max",
+        "manifests",
+        Change::Free,
+        1,
+        1_000,
+        "Small manifests of a table above which they are merged. Less makes queries open fewer files before they begin.",
+        usize,
+        options.maintain.manifests_max
+    ),
+    integer_setting!(
+        "maintain",
+        "snapshots_max",
+        "snapshots",
+        Change::Free,
+        1,
+        100_000,
+        "Snapshots of a table above which the oldest expire. Commits themselves keep 200 at most.",
+        usize,
+        options.maintain.snapshots_max
+    ),
+    seconds_setting!(
+        "maintain",
+        "snapshot_age",
+        Change::Free,
+        "Snapshots older than this expire, except the current one; files that only they reached are removed. It is how far back a query can travel, and how long a query may run.",
+        options.maintain.snapshot_age
+    ),
+    seconds_setting!(
+        "maintain",
+        "orphan_age",
+        Change::Free,
+        "Files that no entry and no snapshot names are removed when they are older than this. It must be longer than anybody, another engine included, takes from writing a file to naming it; below 3600 only where nobody writes.",
+        options.maintain.orphan_age
+    ),
     Setting {
         section: "decisions",
         key: "to",

@@ -3,7 +3,7 @@
 use authpulse_engine::Settings;
 use authpulse_event::Micros;
 use authpulse_event::time::SECOND;
-use authpulse_lake::EncodeOptions;
+use authpulse_lake::{EncodeOptions, MaintainSettings};
 use authpulse_lease::LeaseSettings;
 
 /// All options of a consumer.
@@ -43,6 +43,8 @@ pub struct Options {
     pub raw: bool,
     /// How files are cut.
     pub encode: EncodeOptions,
+    /// How the tables are kept in shape.
+    pub maintain: MaintainSettings,
 }
 
 impl Default for Options {
@@ -65,6 +67,7 @@ impl Default for Options {
             leases: LeaseSettings::default(),
             raw: true,
             encode: EncodeOptions::default(),
+            maintain: MaintainSettings::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What went wrong and what to do about it. Every error of this crate answers the second question through [`Remedy`].
 
 use crate::catalog::CatalogError;
+use crate::entry::EntryError;
 use crate::journal::JournalError;
 use crate::store::StoreError;
 
@@ -35,6 +36,9 @@ pub enum LakeError {
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A stored entry cannot be used.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// The catalog does not know the table.
     #[error("table {table} does not exist in the catalog: create the lake's tables first")]
     NoTable {
@@ -101,7 +105,8 @@ impl LakeError {
             LakeError::Catalog(e) => e.remedy(),
             LakeError::Journal(e) => e.remedy(),
             LakeError::Contended { .. } => Remedy::Retry,
-            LakeError::Damaged { .. } => Remedy::Restore,
+            LakeError::Damaged { .. } | LakeError::Entry(EntryError::Damaged { .. }) => Remedy::Restore,
+            LakeError::Entry(EntryError::Newer { .. }) => Remedy::Correct,
             LakeError::NoTable { .. }
             | LakeError::Unsuitable { .. }
             | LakeError::EntryMissing { .. }

@@ -7,6 +7,7 @@
 //! - [`schema`]: the tables.
 //! - [`encode`]: rows become Parquet bytes and a [`TableFile`].
 //! - [`commit`]: the tables follow the journal, each entry exactly once.
+//! - [`maintain`]: files are merged, snapshots expire, what nobody needs is removed.
 //! - [`read`]: what the tables hold now, for rebuilding state and for `verify`.
 //!
 //! Nothing here reads the clock or draws a random number by itself: [`commit::CommitIds`] hands both in.
@@ -20,6 +21,7 @@ pub mod fault;
 pub mod journal;
 mod lake;
 pub mod lock;
+pub mod maintain;
 pub mod read;
 pub mod schema;
 mod sqlite;
@@ -31,5 +33,6 @@ pub use encode::{EncodeOptions, EncodedFile, RawRecord, TableFile};
 pub use error::{LakeError, Remedy};
 pub use journal::{Journal, MemoryJournal, ObjectJournal, PutOutcome, SqliteJournal};
 pub use lock::{CommitterLock, FileCommitterLock, LakeLock, SoleCommitter};
+pub use maintain::{MaintainReport, MaintainSettings, maintain};
 pub use schema::{Partition, Table};
 pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

@@ -114,11 +114,18 @@ pub struct FileCommitterLock {
 
 /// The committer's lock file within the lake.
 pub const COMMITTER_LOCK_FILE: &str = ".committer.lock";
+/// The lock file of maintenance within the lake.
+pub const MAINTENANCE_LOCK_FILE: &str = ".maintenance.lock";
 
 impl FileCommitterLock {
     /// The lock of the lake in a directory, not yet taken.
     pub fn new(lake: impl AsRef<Path>) -> FileCommitterLock {
         FileCommitterLock { path: lake.as_ref().join(COMMITTER_LOCK_FILE), held: Mutex::new(None) }
+    }
+
+    /// The lock of whoever maintains the lake in a directory, not yet taken: two at once do no harm and double the work.
+    pub fn for_maintenance(lake: impl AsRef<Path>) -> FileCommitterLock {
+        FileCommitterLock { path: lake.as_ref().join(MAINTENANCE_LOCK_FILE), held: Mutex::new(None) }
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn open(dir: &Path, access: Access) -> Result<Parts> {
         journal: Arc::new(SqliteJournal::open(dir.join("journal.db"))?),
         pointers: Arc::new(SqliteCatalog::open(dir.join("catalog.db"))?),
         committer: Arc::new(FileCommitterLock::new(&dir)),
+        maintenance: Arc::new(FileCommitterLock::for_maintenance(&dir)),
         lock,
     })
 }

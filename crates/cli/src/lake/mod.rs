@@ -140,6 +140,8 @@ impl fmt::Display for Place {
 pub struct OpenLake {
     /// Everything the consumer needs.
     pub env: Env,
+    /// Who of many maintains the tables.
+    pub maintenance: Arc<dyn CommitterLock>,
     /// Held while a local lake is written to. On S3 there is none: the journal fences.
     _lock: Option<LakeLock>,
 }
@@ -150,6 +152,7 @@ struct Parts {
     journal: Arc<dyn Journal>,
     pointers: Arc<dyn TablePointers>,
     committer: Arc<dyn CommitterLock>,
+    maintenance: Arc<dyn CommitterLock>,
     lock: Option<LakeLock>,
 }
 
@@ -187,7 +190,7 @@ pub async fn open(place: &Place, config: &Config, access: Access) -> Result<Open
         probe,
         inspect: failing_inspect(),
     };
-    Ok(OpenLake { env, _lock: parts.lock })
+    Ok(OpenLake { env, maintenance: parts.maintenance, _lock: parts.lock })
 }
 
 /// Opens a lake that another process is about to let go of; gives up after [`LET_GO`], or once `stop` holds true.

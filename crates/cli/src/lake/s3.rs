@@ -14,6 +14,9 @@ use std::time::Duration;
 const LEASE_INTERVALS: u64 = 4;
 const LEASE_MIN: Duration = Duration::from_secs(60);
 
+/// A silent maintenance keeps its lock for this long: longer than a run takes, and others only wait.
+const MAINTENANCE_LEASE: Duration = Duration::from_secs(6 * 3_600);
+
 pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access) -> Result<Parts> {
     let location = S3Location::parse(uri)?;
     let aws = Aws::load().await?;
@@ -44,6 +47,12 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
     Ok(Parts {
         journal: Arc::new(ObjectJournal::new(store.clone())),
         committer: Arc::new(DynamoDbCommitterLock::new(&aws, uri, &holder, lease)),
+        maintenance: Arc::new(DynamoDbCommitterLock::new(
+            &aws,
+            &format!("{uri} maintenance"),
+            &holder,
+            MAINTENANCE_LEASE,
+        )),
         pointers: Arc::new(catalog),
         store,
         lock: None,

@@ -4,6 +4,7 @@
 //! ones as one snapshot, writes the new numbers into the same metadata, and swaps the pointer if it still points to what was
 //! loaded. The check and the swap are about the same metadata, so a commit may be repeated after any error, by anyone.
 
+pub(crate) mod change;
 pub(crate) mod metadata;
 mod prepare;
 mod snapshots;

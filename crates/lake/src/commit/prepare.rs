@@ -9,13 +9,13 @@ use crate::lake::{Lake, LoadedTable};
 use crate::schema::{APPLIED, Table};
 use authpulse_event::ShardId;
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestList, ManifestListWriter,
-    ManifestWriterBuilder, Operation, Snapshot, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
+    ManifestListWriter, ManifestWriterBuilder, Operation, Snapshot, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Manifests above this size are left alone by merges: reading them again and again would cost more than they do.
-const MERGE_BELOW_BYTES: i64 = 4 << 20;
+pub(super) const MERGE_BELOW_BYTES: i64 = 4 << 20;
 
 /// The entries that a table does not hold yet.
 pub(super) struct Pending<'a> {
@@ -67,38 +67,52 @@ pub(super) struct Prepared {
 }
 
 /// One attempt: the table it starts from and the name of all it writes.
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     lake: &'a Lake,
     table: Table,
     base: &'a TableMetadata,
-    snapshot_id: i64,
+    pub(super) snapshot_id: i64,
     name: uuid::Uuid,
     manifests_written: usize,
 }
 
 impl Lake {
     pub(super) async fn prepare(&self, loaded: &LoadedTable, pending: &Pending<'_>) -> Result<Prepared, LakeError> {
+        let now = self.ids.now_ms().max(loaded.metadata.last_updated_ms());
+        let properties = HashMap::from([(APPLIED.to_owned(), pending.applied_json())]);
+        if pending.files.is_empty() {
+            return self.write_metadata(loaded, None, properties, &[], now).await;
+        }
+        let snapshot = self.write_snapshot(loaded, pending, now).await?;
+        let dropped = snapshots::to_drop(&loaded.metadata, self.settings.keep_snapshots);
+        self.write_metadata(loaded, Some(snapshot), properties, &dropped, now).await
+    }
+
+    /// Writes metadata that follow `loaded`: with a new snapshot or none, changed properties, and without some snapshots.
+    pub(super) async fn write_metadata(
+        &self,
+        loaded: &LoadedTable,
+        snapshot: Option<Snapshot>,
+        properties: HashMap<String, String>,
+        dropped: &[i64],
+        now: i64,
+    ) -> Result<Prepared, LakeError> {
         let (table, base) = (loaded.table, &loaded.metadata);
         let failed = |e: iceberg::Error| LakeError::from_iceberg(table.name(), &loaded.location, &e);
-        let now = self.ids.now_ms().max(base.last_updated_ms());
-        let properties = HashMap::from([(APPLIED.to_owned(), pending.applied_json())]);
-        let builder = base.clone().into_builder(Some(loaded.location.clone()));
-        let mut builder = builder.set_properties(properties).map_err(failed)?;
-        let mut unreachable = Vec::new();
-        let mut snapshot_id = None;
-        if !pending.files.is_empty() {
-            let snapshot = self.write_snapshot(loaded, pending, now).await?;
-            snapshot_id = Some(snapshot.snapshot_id());
-            builder = builder.set_branch_snapshot(snapshot, MAIN_BRANCH).map_err(failed)?;
-            let dropped = snapshots::to_drop(base, self.settings.keep_snapshots);
-            let lists = dropped.iter().filter_map(|id| base.snapshot_by_id(*id));
-            unreachable.extend(lists.map(|snapshot| snapshot.manifest_list().to_owned()));
-            for id in &dropped {
-                builder = builder.remove_statistics(*id).remove_partition_statistics(*id);
-            }
-            builder = builder.remove_snapshots(&dropped);
+        let snapshot_id = snapshot.as_ref().map(Snapshot::snapshot_id);
+        let mut builder = base.clone().into_builder(Some(loaded.location.clone()));
+        if !properties.is_empty() {
+            builder = builder.set_properties(properties).map_err(failed)?;
         }
-        let built = builder.build().map_err(failed)?;
+        if let Some(snapshot) = snapshot {
+            builder = builder.set_branch_snapshot(snapshot, MAIN_BRANCH).map_err(failed)?;
+        }
+        let lists = dropped.iter().filter_map(|id| base.snapshot_by_id(*id));
+        let mut unreachable: Vec<String> = lists.map(|snapshot| snapshot.manifest_list().to_owned()).collect();
+        for id in dropped {
+            builder = builder.remove_statistics(*id).remove_partition_statistics(*id);
+        }
+        let built = builder.remove_snapshots(dropped).build().map_err(failed)?;
         if built.metadata.properties().get("write.metadata.delete-after-commit.enabled").is_some_and(|v| v == "true") {
             unreachable.extend(built.expired_metadata_logs.into_iter().map(|log| log.metadata_file));
         }
@@ -115,45 +129,30 @@ impl Lake {
         pending: &Pending<'_>,
         now: i64,
     ) -> Result<Snapshot, LakeError> {
-        let (table, base) = (loaded.table, &loaded.metadata);
-        let mut snapshot_id = self.ids.snapshot_id();
-        while base.snapshot_by_id(snapshot_id).is_some() {
-            snapshot_id = self.ids.snapshot_id();
-        }
-        let name = self.ids.uuid();
-        let mut attempt = Attempt { lake: self, table, base, snapshot_id, name, manifests_written: 0 };
-        let sequence_number = base.next_sequence_number();
-        let parent = base.current_snapshot();
-        let old = match parent {
+        let base = &loaded.metadata;
+        let mut attempt = self.attempt(loaded);
+        let old = match base.current_snapshot() {
             Some(parent) => self.manifests(loaded, parent.manifest_list()).await?,
             None => Vec::new(),
         };
-        let mut manifests = attempt.write_added(pending).await?;
+        let mut manifests = attempt.write_added(&pending.files).await?;
         if old.len() + manifests.len() > self.settings.manifests_max {
             manifests.extend(attempt.merge(old).await?);
         } else {
             manifests.extend(old);
         }
-
         let summary = summary(base, pending, &manifests);
-        let list = format!("{}/metadata/snap-{snapshot_id}-0-{name}.avro", base.location());
-        let write = async {
-            let writer = self.io.new_output(&list)?.writer().await?;
-            let parent_id = parent.map(|p| p.snapshot_id());
-            let mut writer = ManifestListWriter::v2(writer, snapshot_id, parent_id, sequence_number);
-            writer.add_manifests(manifests.into_iter())?;
-            writer.close().await
-        };
-        write.await.map_err(|e| LakeError::from_iceberg(table.name(), &list, &e))?;
-        Ok(Snapshot::builder()
-            .with_snapshot_id(snapshot_id)
-            .with_parent_snapshot_id(parent.map(|p| p.snapshot_id()))
-            .with_sequence_number(sequence_number)
-            .with_timestamp_ms(now)
-            .with_manifest_list(list)
-            .with_summary(summary)
-            .with_schema_id(base.current_schema_id())
-            .build())
+        attempt.finish(manifests, summary, now).await
+    }
+
+    /// Begins a new snapshot of a table.
+    pub(super) fn attempt<'a>(&'a self, loaded: &'a LoadedTable) -> Attempt<'a> {
+        let base = &loaded.metadata;
+        let mut snapshot_id = self.ids.snapshot_id();
+        while base.snapshot_by_id(snapshot_id).is_some() {
+            snapshot_id = self.ids.snapshot_id();
+        }
+        Attempt { lake: self, table: loaded.table, base, snapshot_id, name: self.ids.uuid(), manifests_written: 0 }
     }
 
     /// The manifests that a list names.
@@ -168,13 +167,42 @@ impl Lake {
 }
 
 impl Attempt<'_> {
-    fn failed(&self, file: &str) -> impl Fn(iceberg::Error) -> LakeError {
+    /// Writes the list of the snapshot's manifests, and describes the snapshot.
+    pub(super) async fn finish(
+        self,
+        manifests: Vec<ManifestFile>,
+        summary: Summary,
+        now: i64,
+    ) -> Result<Snapshot, LakeError> {
+        let Attempt { lake, table, base, snapshot_id, name, .. } = self;
+        let sequence_number = base.next_sequence_number();
+        let parent_id = base.current_snapshot().map(|p| p.snapshot_id());
+        let list = format!("{}/metadata/snap-{snapshot_id}-0-{name}.avro", base.location());
+        let write = async {
+            let writer = lake.io.new_output(&list)?.writer().await?;
+            let mut writer = ManifestListWriter::v2(writer, snapshot_id, parent_id, sequence_number);
+            writer.add_manifests(manifests.into_iter())?;
+            writer.close().await
+        };
+        write.await.map_err(|e| LakeError::from_iceberg(table.name(), &list, &e))?;
+        Ok(Snapshot::builder()
+            .with_snapshot_id(snapshot_id)
+            .with_parent_snapshot_id(parent_id)
+            .with_sequence_number(sequence_number)
+            .with_timestamp_ms(now)
+            .with_manifest_list(list)
+            .with_summary(summary)
+            .with_schema_id(base.current_schema_id())
+            .build())
+    }
+
+    pub(super) fn failed(&self, file: &str) -> impl Fn(iceberg::Error) -> LakeError {
         let (table, file) = (self.table.name(), file.to_owned());
         move |e| LakeError::from_iceberg(table, &file, &e)
     }
 
     /// Starts a manifest for files of one partition spec.
-    fn manifest(&mut self, spec_id: i32) -> Result<(iceberg::spec::ManifestWriter, String), LakeError> {
+    pub(super) fn manifest(&mut self, spec_id: i32) -> Result<(iceberg::spec::ManifestWriter, String), LakeError> {
         let path = format!("{}/metadata/{}-m{}.avro", self.base.location(), self.name, self.manifests_written);
         self.manifests_written += 1;
         let spec = self.base.partition_spec_by_id(spec_id).ok_or_else(|| LakeError::Unsuitable {
@@ -188,12 +216,12 @@ impl Attempt<'_> {
     }
 
     /// One manifest per partition spec for the files to append.
-    async fn write_added(&mut self, pending: &Pending<'_>) -> Result<Vec<ManifestFile>, LakeError> {
-        let specs: BTreeSet<i32> = pending.files.iter().map(|file| file.spec_id).collect();
+    pub(super) async fn write_added(&mut self, files: &[&TableFile]) -> Result<Vec<ManifestFile>, LakeError> {
+        let specs: BTreeSet<i32> = files.iter().map(|file| file.spec_id).collect();
         let mut manifests = Vec::new();
         for spec_id in specs {
             let (mut writer, path) = self.manifest(spec_id)?;
-            for file in pending.files.iter().filter(|file| file.spec_id == spec_id) {
+            for file in files.iter().filter(|file| file.spec_id == spec_id) {
                 let data_file = self.data_file(file)?;
                 writer.add_file(data_file, UNASSIGNED_SEQUENCE_NUMBER).map_err(self.failed(&path))?;
             }
@@ -209,6 +237,15 @@ impl Attempt<'_> {
         let order = self.table.sort_order();
         let sorted = self.base.sort_order_by_id(order.order_id).is_some_and(|theirs| theirs.as_ref() == order);
         file.to_data_file(&self.lake.store.uri(&file.path), &partition_type, schema, sorted)
+    }
+
+    /// The snapshot and the sequence number that a file came with: they stay with it, in whichever manifest it is described.
+    pub(super) fn numbers(&self, manifest: &str, entry: &ManifestEntry) -> Result<(i64, i64), LakeError> {
+        entry.snapshot_id.zip(entry.sequence_number).ok_or_else(|| LakeError::Damaged {
+            table: self.table.name().to_owned(),
+            file: manifest.to_owned(),
+            what: "an entry has no snapshot or sequence number".to_owned(),
+        })
     }
 
     /// Merges the small manifests among `old` into one per partition spec; the others go on as they are.
@@ -233,13 +270,7 @@ impl Attempt<'_> {
                 let loaded = manifest.load_manifest(&self.lake.io).await;
                 let loaded = loaded.map_err(self.failed(&manifest.manifest_path))?;
                 for entry in loaded.entries().iter().filter(|entry| entry.is_alive()) {
-                    let (Some(snapshot), Some(sequence)) = (entry.snapshot_id, entry.sequence_number) else {
-                        return Err(LakeError::Damaged {
-                            table: self.table.name().to_owned(),
-                            file: manifest.manifest_path.clone(),
-                            what: "an entry has no snapshot or sequence number".to_owned(),
-                        });
-                    };
+                    let (snapshot, sequence) = self.numbers(&manifest.manifest_path, entry)?;
                     let file = entry.data_file.clone();
                     writer
                         .add_existing_file(file, snapshot, sequence, entry.file_sequence_number)
@@ -255,16 +286,21 @@ impl Attempt<'_> {
     }
 }
 
+/// Files and rows that these manifests describe as live.
+pub(super) fn live_totals(manifests: &[ManifestFile]) -> (u64, u64) {
+    let data = || manifests.iter().filter(|m| m.content == ManifestContentType::Data);
+    let files = data()
+        .map(|m| u64::from(m.added_files_count.unwrap_or(0)) + u64::from(m.existing_files_count.unwrap_or(0)))
+        .sum();
+    (files, data().map(|m| m.added_rows_count.unwrap_or(0) + m.existing_rows_count.unwrap_or(0)).sum())
+}
+
 /// What the snapshot says of itself, with totals as Iceberg's own writers keep them.
 fn summary(base: &TableMetadata, pending: &Pending<'_>, manifests: &[ManifestFile]) -> Summary {
     let added_rows: u64 = pending.files.iter().map(|file| file.rows).sum();
     let added_bytes: u64 = pending.files.iter().map(|file| file.bytes).sum();
     let partitions: BTreeSet<_> = pending.files.iter().map(|file| (file.spec_id, file.partition)).collect();
-    let data = || manifests.iter().filter(|m| m.content == ManifestContentType::Data);
-    let total_files: u64 = data()
-        .map(|m| u64::from(m.added_files_count.unwrap_or(0)) + u64::from(m.existing_files_count.unwrap_or(0)))
-        .sum();
-    let total_rows: u64 = data().map(|m| m.added_rows_count.unwrap_or(0) + m.existing_rows_count.unwrap_or(0)).sum();
+    let (total_files, total_rows) = live_totals(manifests);
     let mut properties = HashMap::from([
         ("added-data-files".to_owned(), pending.files.len().to_string()),
         ("added-records".to_owned(), added_rows.to_string()),

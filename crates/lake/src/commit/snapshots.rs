@@ -19,6 +19,23 @@ pub(super) fn to_drop(metadata: &TableMetadata, keep: usize) -> Vec<i64> {
     dropped.into_iter().filter(|id| !protected.contains(id)).collect()
 }
 
+/// The snapshots to drop so that at most `keep` of main are left and none of before `before_ms`. The current one stays, and so
+/// does what another branch or a tag reaches.
+pub(super) fn to_expire(metadata: &TableMetadata, keep: usize, before_ms: i64) -> Vec<i64> {
+    let main = ancestors(metadata, metadata.current_snapshot_id());
+    let mut protected: HashSet<i64> = metadata.current_snapshot_id().into_iter().collect();
+    for name in ref_names(metadata).into_iter().filter(|name| name != MAIN_BRANCH) {
+        protected.extend(ancestors(metadata, metadata.snapshot_for_ref(&name).map(|s| s.snapshot_id())));
+    }
+    let within: HashSet<i64> = main.iter().take(keep.max(1)).copied().collect();
+    let beyond: HashSet<i64> = main.into_iter().filter(|id| !within.contains(id)).collect();
+    let goes = |id: i64, at: i64| !protected.contains(&id) && (beyond.contains(&id) || at < before_ms);
+    let mut gone: Vec<i64> =
+        metadata.snapshots().filter(|s| goes(s.snapshot_id(), s.timestamp_ms())).map(|s| s.snapshot_id()).collect();
+    gone.sort_unstable();
+    gone
+}
+
 /// A snapshot and those it follows, newest first.
 fn ancestors(metadata: &TableMetadata, head: Option<i64>) -> Vec<i64> {
     let mut line = Vec::new();

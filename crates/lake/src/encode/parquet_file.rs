@@ -72,7 +72,7 @@ pub(super) fn write(
 }
 
 /// Writes batches of one partition of a table.
-pub(super) fn table_file(
+pub(crate) fn table_file(
     table: Table,
     partition: Partition,
     batches: impl Iterator<Item = Result<RecordBatch, LakeError>>,

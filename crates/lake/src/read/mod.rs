@@ -5,6 +5,7 @@
 mod parquet_file;
 mod rows;
 
+pub(crate) use parquet_file::BATCH_ROWS;
 pub use parquet_file::Batches;
 pub use rows::{
     CuratedBatch, CuratedRow, DailyBatch, DailyRow, HourlyBatch, HourlyRow, PairBatch, PairRow, RawBatch, RawRow,
@@ -117,14 +118,11 @@ impl Lake {
         Ok(LiveTable { table, snapshot_id, applied: loaded.applied()?, files })
     }
 
-    fn live_file(&self, table: Table, spec_id: i32, entry: &ManifestEntry) -> Result<LiveFile, LakeError> {
+    pub(crate) fn live_file(&self, table: Table, spec_id: i32, entry: &ManifestEntry) -> Result<LiveFile, LakeError> {
         let file = &entry.data_file;
         let path = self.store.relative(file.file_path());
         let path = path.map_err(|source| LakeError::Store { table: table.name().to_owned(), source })?;
-        let partition = match file.partition().fields() {
-            [Some(Literal::Primitive(PrimitiveLiteral::Int(value)))] => Some(*value),
-            _ => None,
-        };
+        let partition = partition_of(entry);
         let id = table.schema().field_id_by_name(table.time_column());
         let bound = |bounds: &std::collections::HashMap<i32, Datum>| bounds.get(&id?).and_then(time_of);
         let times = bound(file.lower_bounds()).zip(bound(file.upper_bounds()));
@@ -225,6 +223,14 @@ impl Lake {
     pub async fn read_raw(&self, path: &str) -> Result<Rows<RawBatch>, LakeError> {
         let columns = Some(RawBatch::COLUMNS);
         Ok(Rows::new(Batches::open(self.store.as_ref(), RAW, path, None, columns, None).await?))
+    }
+}
+
+/// Days or months since 1970; none where another engine wrote a file without such a partition.
+pub(crate) fn partition_of(entry: &ManifestEntry) -> Option<i32> {
+    match entry.data_file.partition().fields() {
+        [Some(Literal::Primitive(PrimitiveLiteral::Int(value)))] => Some(*value),
+        _ => None,
     }
 }
 

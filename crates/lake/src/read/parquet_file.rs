@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Rows of a batch that is read: large enough for speed, small enough to stream.
-const BATCH_ROWS: usize = 16_384;
+pub(crate) const BATCH_ROWS: usize = 16_384;
 /// What is read from the end of a file to find its footer; a larger footer takes a second read.
 const TAIL_BYTES: u64 = 64 << 10;
 /// Length of the footer's length and the magic word.

@@ -97,7 +97,8 @@ impl LocalStore {
         sync_directory(directory)
     }
 
-    fn walk(&self, directory: &Path, prefix: &str, out: &mut Vec<ObjectMeta>) -> io::Result<()> {
+    /// Files below a directory: those that are whole, or those that are still being put.
+    fn walk(&self, directory: &Path, prefix: &str, unfinished: bool, out: &mut Vec<ObjectMeta>) -> io::Result<()> {
         let entries = match fs::read_dir(directory) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             other => other?,
@@ -108,12 +109,13 @@ impl LocalStore {
             let Some(path) = full.strip_prefix(&self.root).ok().and_then(Path::to_str) else { continue };
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with('.') && name.ends_with(TEMPORARY) {
+            let is_dir = entry.file_type()?.is_dir();
+            if !is_dir && unfinished != (name.starts_with('.') && name.ends_with(TEMPORARY)) {
                 continue;
             }
-            if entry.file_type()?.is_dir() {
+            if is_dir {
                 if path.starts_with(prefix) || prefix.starts_with(&format!("{path}/")) {
-                    self.walk(&full, prefix, out)?;
+                    self.walk(&full, prefix, unfinished, out)?;
                 }
             } else if path.starts_with(prefix) {
                 match entry.metadata() {
@@ -138,6 +140,19 @@ fn checked_name(root: &Path) -> Result<&str, StoreError> {
         return Err(refused("readers of Iceberg misread '?', '#', '%' and '\\': choose another directory"));
     }
     Ok(text)
+}
+
+impl LocalStore {
+    fn list_some(&self, prefix: &str, unfinished: bool) -> Result<Vec<ObjectMeta>, StoreError> {
+        let mut out = Vec::new();
+        let start = prefix.rsplit_once('/').map_or("", |(directory, _)| directory);
+        if !start.is_empty() {
+            check_path(start)?;
+        }
+        self.walk(&self.root.join(start), prefix, unfinished, &mut out).map_err(|e| error(prefix, "listing", &e))?;
+        out.sort_unstable();
+        Ok(out)
+    }
 }
 
 fn modified(meta: &fs::Metadata) -> Micros {
@@ -248,14 +263,11 @@ impl ObjectStore for LocalStore {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-        let mut out = Vec::new();
-        let start = prefix.rsplit_once('/').map_or("", |(directory, _)| directory);
-        if !start.is_empty() {
-            check_path(start)?;
-        }
-        self.walk(&self.root.join(start), prefix, &mut out).map_err(|e| error(prefix, "listing", &e))?;
-        out.sort_unstable();
-        Ok(out)
+        self.list_some(prefix, false)
+    }
+
+    async fn unfinished(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.list_some(prefix, true)
     }
 
     async fn copy_new(&self, from: &str, to: &str) -> Result<(), StoreError> {

@@ -111,6 +111,12 @@ pub trait ObjectStore: Send + Sync {
         }
         Ok(folders)
     }
+    /// What puts that came to no end have left below `prefix`, and no listing shows: [`ObjectStore::delete`] removes it. None
+    /// where the store keeps no such thing.
+    async fn unfinished(&self, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        let _ = prefix;
+        Ok(Vec::new())
+    }
     /// Stores a file's content under a second, new name; durable when it returns.
     async fn copy_new(&self, from: &str, to: &str) -> Result<(), StoreError>;
     /// The path as Iceberg metadata hold it.

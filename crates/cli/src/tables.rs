@@ -1,0 +1,269 @@
+//! `authpulse tables`: maintenance, check and description of a lake's tables.
+
+use crate::args::TablesCommand;
+use crate::lake::{Access, OpenLake, Place, open, read_config};
+use crate::report::thousands;
+use crate::signals::stop_signal;
+use anyhow::{Result, bail};
+use authpulse_lake::maintain::{
+    CleanReport, MaintainReport, Memory, PlanLimits, Shape, TableInfo, TableReport, Tally, inspect, maintain,
+};
+use authpulse_lake::{MaintainSettings, Table};
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Paths that the text of a report shows; JSON has more.
+const PATHS_SHOWN: usize = 100;
+/// How long a failed run waits at most before the next, with --every.
+const INTERVAL_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+/// Runs a command.
+///
+/// # Errors
+/// What failed, on which input, and what to do.
+pub async fn run(command: TablesCommand) -> Result<ExitCode> {
+    match command {
+        TablesCommand::Maintain { lake, catalog, every, dry_run, json, config } => {
+            let config = read_config(config.as_deref())?;
+            let place = Place::new(&lake, catalog.as_deref())?;
+            let lake = open(&place, &config, Access::Read).await?;
+            if !dry_run && !lake.maintenance.hold().await? {
+                bail!("the tables of {place} are being maintained by another process: wait for it to end");
+            }
+            let settings = config.options.maintain;
+            let code = match every {
+                Some(every) => run_regularly(&lake, &settings, every, dry_run, json).await,
+                None => {
+                    let report = run_once(&lake, &settings, dry_run, json, &mut Memory::default()).await?;
+                    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+                }
+            };
+            lake.maintenance.release().await;
+            code
+        }
+        TablesCommand::Check { lake, catalog } => check(&Place::new(&lake, catalog.as_deref())?).await,
+        TablesCommand::Describe { lake, catalog, json, config } => {
+            let config = read_config(config.as_deref())?;
+            let lake = open(&Place::new(&lake, catalog.as_deref())?, &config, Access::Read).await?;
+            let infos = infos(&lake, &config.options.maintain).await?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&infos)?);
+            } else {
+                infos.iter().for_each(|info| print!("{}", describe(info)));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// A number and a unit, such as `90s`, `30m`, `1h`, `1d`.
+///
+/// # Errors
+/// In words, what would do.
+pub fn parse_interval(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a number and s, m, h or d, such as 1h, from 1s to 366d");
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let interval = Duration::from_secs(number.checked_mul(seconds).ok_or_else(wrong)?);
+    if interval.is_zero() || interval > INTERVAL_MAX { Err(wrong()) } else { Ok(interval) }
+}
+
+async fn run_once(
+    lake: &OpenLake,
+    settings: &MaintainSettings,
+    dry_run: bool,
+    json: bool,
+    memory: &mut Memory,
+) -> Result<MaintainReport> {
+    let report = maintain(&lake.env.lake, lake.env.journal.as_ref(), settings, dry_run, memory).await;
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print!("{}", words(&report));
+    }
+    Ok(report)
+}
+
+async fn run_regularly(
+    lake: &OpenLake,
+    settings: &MaintainSettings,
+    every: Duration,
+    dry_run: bool,
+    json: bool,
+) -> Result<ExitCode> {
+    let mut stop: watch::Receiver<bool> = stop_signal(None)?;
+    let mut memory = Memory::default();
+    while !*stop.borrow() {
+        // A lock that expires is kept by use; whoever took it meanwhile does the work.
+        if !dry_run && !lake.maintenance.hold().await? {
+            bail!("another process took the maintenance of the tables over");
+        }
+        let report = run_once(lake, settings, dry_run, json, &mut memory).await?;
+        if !report.is_complete() {
+            tracing::warn!("not all tables could be maintained; trying again at the next interval");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            _ = stop.changed() => {}
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn infos(lake: &OpenLake, settings: &MaintainSettings) -> Result<Vec<TableInfo>> {
+    let limits = PlanLimits { target_bytes: settings.target_bytes, min_files: settings.min_files };
+    let mut infos = Vec::new();
+    for table in Table::ALL {
+        infos.push(inspect(&lake.env.lake, table, &limits).await?);
+    }
+    Ok(infos)
+}
+
+async fn check(place: &Place) -> Result<ExitCode> {
+    let config = read_config(None)?;
+    let lake = open(place, &config, Access::Read).await?;
+    let mut differences = 0;
+    for info in infos(&lake, &config.options.maintain).await? {
+        if info.differences.is_empty() {
+            println!("{}: as it should be", info.table);
+        }
+        for difference in &info.differences {
+            println!("{}: {difference}", info.table);
+            differences += 1;
+        }
+    }
+    Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tally(tally: Tally) -> String {
+    format!("{} files, {} bytes", thousands(tally.files), thousands(tally.bytes))
+}
+
+fn shape(shape: &Shape) -> String {
+    format!(
+        "{} ({} small), {} rows, {} manifests, {} snapshots; stored {}",
+        tally(shape.live),
+        thousands(shape.small_files),
+        thousands(shape.rows),
+        thousands(shape.manifests),
+        thousands(shape.snapshots),
+        tally(shape.stored)
+    )
+}
+
+// Writing into a String does not fail.
+fn describe(info: &TableInfo) -> String {
+    let mut out = format!("{}\n  location    {}\n", info.table, info.location);
+    let _ = writeln!(out, "  metadata    {}", info.metadata_location);
+    let pairs = |pairs: &[(String, String)]| {
+        let words: Vec<String> = pairs.iter().map(|(name, kind)| format!("{name} {kind}")).collect();
+        if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+    };
+    let _ = writeln!(out, "  partitions  {}; {} hold rows", pairs(&info.partitioned_by), thousands(info.partitions));
+    let _ = writeln!(out, "  sorted by   {}", pairs(&info.sorted_by));
+    let _ = writeln!(out, "  size        {}", shape(&info.shape));
+    for (name, kind) in &info.columns {
+        let _ = writeln!(out, "  column      {name} {kind}");
+    }
+    for (key, value) in &info.properties {
+        let _ = writeln!(out, "  property    {key} = {value}");
+    }
+    for (shard, n) in &info.applied {
+        let _ = writeln!(out, "  applied     entry {n} of shard {shard}");
+    }
+    for difference in &info.differences {
+        let _ = writeln!(out, "  differs     {difference}");
+    }
+    out
+}
+
+fn words(report: &MaintainReport) -> String {
+    let mut out = String::new();
+    for table in &report.tables {
+        table_words(&mut out, table, report.dry_run);
+    }
+    clean_words(&mut out, &report.cleaned, report.dry_run);
+    if report.is_idle() {
+        out += "nothing to do\n";
+    } else if report.dry_run {
+        out += "nothing was changed: this was a dry run\n";
+    }
+    out
+}
+
+fn table_words(out: &mut String, table: &TableReport, dry_run: bool) {
+    let _ = writeln!(out, "{}\n  before      {}", table.table, shape(&table.before));
+    let compacted = &table.compacted;
+    if compacted.before.files > 0 {
+        let after = if dry_run { format!("{} files", compacted.after.files) } else { tally(compacted.after) };
+        let rows = thousands(compacted.rows);
+        let _ = writeln!(out, "  merged      {} -> {after}, {rows} rows", tally(compacted.before));
+    }
+    if compacted.dropped > 0 {
+        let _ = writeln!(out, "  dropped     {} groups that others changed meanwhile", compacted.dropped);
+    }
+    if table.manifests_merged > 0 {
+        let _ = writeln!(out, "  manifests   {} merged", thousands(table.manifests_merged));
+    }
+    if table.expired > 0 {
+        let _ = writeln!(out, "  expired     {} snapshots", thousands(table.expired));
+    }
+    if table.removed.files > 0 {
+        let _ = writeln!(out, "  removed     {} that no snapshot reaches", tally(table.removed));
+    }
+    if let Some(after) = &table.after {
+        let _ = writeln!(out, "  after       {}", shape(after));
+    }
+    for note in &table.notes {
+        let _ = writeln!(out, "  note        {note}");
+    }
+    if let Some(why) = &table.failed {
+        let _ = writeln!(out, "  failed      {why}");
+    }
+}
+
+fn clean_words(out: &mut String, cleaned: &CleanReport, dry_run: bool) {
+    let _ = writeln!(out, "files that nothing needs");
+    for (place, found) in &cleaned.orphans {
+        let _ = writeln!(out, "  orphans     {place}: {}", tally(*found));
+    }
+    if cleaned.old_state.files > 0 {
+        let _ = writeln!(out, "  old state   {}", tally(cleaned.old_state));
+    }
+    if dry_run {
+        for path in cleaned.paths.iter().take(PATHS_SHOWN) {
+            let _ = writeln!(out, "  would go    {path}");
+        }
+        if cleaned.paths.len() > PATHS_SHOWN {
+            let _ = writeln!(out, "  would go    and {} more; --json names them", cleaned.paths.len() - PATHS_SHOWN);
+        }
+    }
+    let _ = writeln!(out, "  removed     {}", tally(cleaned.removed));
+    for note in &cleaned.notes {
+        let _ = writeln!(out, "  note        {note}");
+    }
+    if let Some(why) = &cleaned.stopped {
+        let _ = writeln!(out, "  stopped     {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_have_a_unit() {
+        let seconds = |text: &str| parse_interval(text).map(|d| d.as_secs()).ok();
+        assert_eq!(["90s", "30m", "1h", "2d"].map(seconds), [Some(90), Some(1_800), Some(3_600), Some(172_800)]);
+        assert_eq!(["", "h", "1", "0s", "-1h", "1w", "1é", "99999999999999999999d"].map(seconds), [None; 8]);
+    }
+}

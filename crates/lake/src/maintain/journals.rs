@@ -1,0 +1,257 @@
+//! What maintenance must know of the journals: which partitions are not written to any more, which entries the tables lack, and
+//! what rebuilding a shard's state still needs.
+
+use crate::entry::{Entry, Side};
+use crate::error::LakeError;
+use crate::journal::Journal;
+use crate::schema::{Partition, Table};
+use crate::store::ObjectStore;
+use authpulse_event::id::sha256_hex;
+use authpulse_event::time::HOUR;
+use authpulse_event::{Day, HashRange, Micros, ShardId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Entries read from a journal at once.
+pub(super) const ENTRIES_AT_ONCE: usize = 200;
+/// How long after a day has ended its dead letters still come: records are read that long after they arrived.
+const ARRIVAL_LAG: Micros = HOUR;
+
+/// The shards of a lake as their journals' ends describe them.
+pub(super) struct Shards {
+    shards: BTreeMap<ShardId, Tail>,
+}
+
+/// One shard.
+struct Tail {
+    entry: Entry,
+    range: HashRange,
+    inherits: Vec<ShardId>,
+    /// Entries with its two newest snapshots of state, the newest first.
+    snapshots: Vec<u64>,
+    /// The pieces of both.
+    pieces: Vec<String>,
+    /// The earliest event that is accepted and not scored, or waits.
+    open_from: Option<Micros>,
+    /// When the first of the waiting events arrived.
+    waiting_since: Option<Micros>,
+}
+
+/// Below what nothing is written any more. None: something still may be anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    events: Option<Micros>,
+    hours: Option<Micros>,
+    days: Option<Micros>,
+    arrivals: Micros,
+}
+
+impl Bounds {
+    /// Whether a partition is not written to any more.
+    pub(super) fn closed(&self, table: Table, partition: Partition) -> bool {
+        let bound = match table {
+            Table::Curated => self.events,
+            Table::Hourly => self.hours,
+            Table::Daily => self.days,
+            Table::Rejected => Some(self.arrivals),
+        };
+        bound.is_some_and(|bound| end_of(partition) <= bound)
+    }
+}
+
+/// The first instant after a partition.
+fn end_of(partition: Partition) -> Micros {
+    match partition {
+        Partition::Day(day) => day.end(),
+        Partition::Month(month) => {
+            let next = month + 1;
+            Day::from_civil(1970 + next.div_euclid(12), next.rem_euclid(12).unsigned_abs() + 1, 1).start()
+        }
+    }
+}
+
+impl Shards {
+    /// Reads the end of every journal.
+    pub(super) async fn read(store: &dyn ObjectStore, journal: &dyn Journal) -> Result<Shards, LakeError> {
+        let mut shards = BTreeMap::new();
+        for shard in journal.shards().await? {
+            let Some(tail) = journal.tail(&shard).await? else { continue };
+            let entry = entry(journal, &shard, tail).await?;
+            let first = entry_if_any(journal, &shard, 1).await?;
+            let (mut snapshots, mut pieces) = (Vec::new(), Vec::new());
+            let mut next = entry.last_snapshot;
+            while next > 0 && snapshots.len() < 2 {
+                let with = self::entry(journal, &shard, next).await?;
+                pieces.extend(with.snapshot.into_iter().map(|piece| piece.file.path));
+                snapshots.push(next);
+                let before = if next > 1 { entry_if_any(journal, &shard, next - 1).await? } else { None };
+                next = before.map_or(0, |before| before.last_snapshot);
+            }
+            let side = side(store, &entry).await?;
+            let waiting = entry.waiting.iter().map(|w| w.summary());
+            let (times, arrivals): (Vec<Micros>, Vec<Micros>) = waiting.map(|(time, _, _, at)| (time, at)).unzip();
+            let unscored = side.unscored.iter().map(|u| u.to_event().event.event_time);
+            let found = Tail {
+                range: entry.hash_range()?,
+                inherits: first.iter().flat_map(|e| &e.inherits).map(|i| ShardId::new(&i.shard)).collect(),
+                snapshots,
+                pieces,
+                open_from: unscored.chain(times).min(),
+                waiting_since: arrivals.into_iter().min(),
+                entry,
+            };
+            shards.insert(shard, found);
+        }
+        Ok(Shards { shards })
+    }
+
+    /// The parts of a shard that heirs for which `speaks` holds have taken over.
+    fn is_covered(&self, key: &ShardId, shard: &Tail, speaks: impl Fn(&Tail) -> bool) -> bool {
+        let heirs = self.shards.values().filter(|heir| heir.inherits.contains(key) && speaks(heir));
+        let mut parts: Vec<HashRange> = heirs.filter_map(|heir| heir.range.intersect(&shard.range)).collect();
+        parts.sort_unstable();
+        let mut next = Some(shard.range.first);
+        for part in parts {
+            match next {
+                Some(first) if part.first <= first => {
+                    if part.last >= first {
+                        next = part.last.checked_add(1).filter(|_| part.last < shard.range.last);
+                    }
+                }
+                _ => break,
+            }
+        }
+        next.is_none()
+    }
+
+    /// Shards that no heirs have replaced as a whole.
+    fn living(&self) -> impl Iterator<Item = &Tail> {
+        self.shards.iter().filter(|(key, shard)| !self.is_covered(key, shard, |_| true)).map(|(_, shard)| shard)
+    }
+
+    /// Below what nothing is written any more.
+    pub(super) fn bounds(&self, now: Micros) -> Bounds {
+        let open = self.living().filter_map(|shard| shard.open_from).min();
+        let below_open = |bound: Option<Micros>| bound.map(|b| open.map_or(b, |open| b.min(open)));
+        let lowest = |pick: fn(&Entry) -> Option<Micros>| self.living().map(|s| pick(&s.entry)).min().flatten();
+        let waiting_since = self.living().filter_map(|shard| shard.waiting_since).min();
+        // A sealed lake is written to by nobody, until something continues it.
+        if self.living().all(|shard| shard.entry.sealed.is_some()) && !self.shards.is_empty() {
+            let all = Some(Micros::MAX);
+            return Bounds { events: all, hours: all, days: all, arrivals: Micros::MAX };
+        }
+        let days = self.living().filter(|s| s.range.first == 0).map(|s| s.entry.daily_through).min().flatten();
+        Bounds {
+            events: below_open(lowest(|entry| entry.watermark)),
+            hours: below_open(lowest(|entry| entry.hours_through)),
+            days: days.map(|day| Day(day).end()),
+            arrivals: waiting_since.unwrap_or(Micros::MAX).min(now.saturating_sub(ARRIVAL_LAG)),
+        }
+    }
+
+    /// Shards whose state would be rebuilt from their own snapshots: those that go on, and those whose heirs have none yet.
+    fn with_state(&self) -> impl Iterator<Item = (&ShardId, &Tail)> {
+        self.shards.iter().filter(|(key, shard)| !self.is_covered(key, shard, |heir| !heir.snapshots.is_empty()))
+    }
+
+    /// The pieces of snapshots of state that are kept: of the two newest of each shard, as long as its heirs need them.
+    pub(super) fn kept_pieces(&self) -> BTreeSet<String> {
+        self.with_state().flat_map(|(_, shard)| shard.pieces.iter().cloned()).collect()
+    }
+
+    /// The last entry of a shard, and up to which its raw files have their final names.
+    pub(super) fn raw_done(&self, shard: &ShardId) -> u64 {
+        self.shards.get(shard).map_or(0, |s| s.entry.raw_done)
+    }
+
+    /// The names of all shards.
+    pub(super) fn names(&self) -> impl Iterator<Item = &ShardId> {
+        self.shards.keys()
+    }
+
+    /// Data files that the next start reads on top of a snapshot: those of entries after the newest one. Where a shard has no
+    /// snapshot, the table as it is says the same at the same cost, and nothing is kept.
+    pub(super) async fn needed_files(&self, journal: &dyn Journal) -> Result<BTreeSet<String>, LakeError> {
+        let mut needed = BTreeSet::new();
+        for (key, shard) in self.with_state() {
+            let newest = shard.snapshots.first().copied().unwrap_or(0);
+            if newest == 0 && shard.inherits.is_empty() {
+                continue;
+            }
+            let mut entries = Entries::after(key, newest);
+            while let Some(batch) = entries.next(journal).await? {
+                let files = batch.iter().flat_map(|entry| &entry.files).filter(|file| file.table == Table::Curated);
+                needed.extend(files.map(|file| file.path.clone()));
+            }
+        }
+        Ok(needed)
+    }
+}
+
+/// A journal, some entries at a time.
+pub(super) struct Entries<'a> {
+    shard: &'a ShardId,
+    next: u64,
+}
+
+impl<'a> Entries<'a> {
+    /// The entries after number `n`.
+    pub(super) fn after(shard: &'a ShardId, n: u64) -> Entries<'a> {
+        Entries { shard, next: n + 1 }
+    }
+
+    /// The next ones; none at the end.
+    pub(super) async fn next(&mut self, journal: &dyn Journal) -> Result<Option<Vec<Entry>>, LakeError> {
+        let bodies = journal.list(self.shard, self.next, ENTRIES_AT_ONCE).await?;
+        let mut entries = Vec::with_capacity(bodies.len());
+        for (n, body) in bodies {
+            if n != self.next {
+                return Err(missing(self.shard, self.next));
+            }
+            self.next += 1;
+            entries.push(Entry::decode(self.shard, n, &body)?);
+        }
+        Ok((!entries.is_empty()).then_some(entries))
+    }
+}
+
+fn missing(shard: &ShardId, n: u64) -> LakeError {
+    crate::entry::EntryError::Damaged {
+        what: format!("entry {n} of shard {shard}"),
+        cause: "it is missing from the journal".to_owned(),
+    }
+    .into()
+}
+
+async fn entry_if_any(journal: &dyn Journal, shard: &ShardId, n: u64) -> Result<Option<Entry>, LakeError> {
+    match journal.get(shard, n).await? {
+        Some(body) => Ok(Some(Entry::decode(shard, n, &body)?)),
+        None => Ok(None),
+    }
+}
+
+async fn entry(journal: &dyn Journal, shard: &ShardId, n: u64) -> Result<Entry, LakeError> {
+    entry_if_any(journal, shard, n).await?.ok_or_else(|| missing(shard, n))
+}
+
+async fn side(store: &dyn ObjectStore, entry: &Entry) -> Result<Side, LakeError> {
+    let Some(file) = &entry.side_file else { return Ok(entry.side.clone()) };
+    let bytes = store.get(&file.path).await.map_err(|e| LakeError::from_store("of journals", e))?;
+    if sha256_hex(&bytes) != file.sha256 {
+        let cause = "its checksum is not the one its entry names: restore it".to_owned();
+        return Err(crate::entry::EntryError::Damaged { what: format!("file {}", file.path), cause }.into());
+    }
+    Ok(Side::decode(&file.path, &bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_ends_where_the_next_begins() {
+        assert_eq!(end_of(Partition::Day(Day(3))), Day(4).start());
+        assert_eq!(end_of(Partition::Month(0)), Day::from_civil(1970, 2, 1).start());
+        assert_eq!(end_of(Partition::Month(-1)), 0);
+        assert_eq!(end_of(Partition::Month(551)), Day::from_civil(2016, 1, 1).start());
+    }
+}

@@ -1,0 +1,291 @@
+//! Sorted files of one partition become one sorted file, row by row, without holding all rows at once.
+//!
+//! What is in memory: the files' compressed bytes (a group is at most as large as its target), a decoded batch of each, and the
+//! file under construction. A file that turns out not to be sorted, as another engine may have written it, is decoded whole.
+
+use super::plan::Group;
+use crate::encode::{EncodeOptions, EncodedFile, table_file};
+use crate::error::LakeError;
+use crate::lake::Lake;
+use crate::read::{Batches, LiveFile};
+use crate::schema::Table;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, LargeBinaryArray, ListArray, RecordBatch, UInt32Array};
+use arrow_schema::{ArrowError, DataType};
+use arrow_select::concat::concat_batches;
+use arrow_select::interleave::interleave_record_batch;
+use arrow_select::take::take_record_batch;
+use authpulse_event::time::HOUR;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::Arc;
+
+/// Rows handed to the writer at once.
+const OUT_ROWS: usize = 65_536;
+/// Batches that wait for rows of theirs to be handed over.
+const SLOTS_MAX: usize = 4_096;
+
+/// What became of a group.
+pub(super) enum Merged {
+    /// Its rows in one file.
+    File(EncodedFile),
+    /// A file that cannot be rewritten by this program without losing something, and why.
+    PassOver(String, String),
+}
+
+/// Merges the files of a group.
+pub(super) async fn merge(lake: &Lake, table: Table, group: &Group) -> Result<Merged, LakeError> {
+    let options = EncodeOptions::default();
+    let mut whole = BTreeSet::new();
+    loop {
+        let mut inputs = Vec::with_capacity(group.files.len());
+        for (index, file) in group.files.iter().enumerate() {
+            let batches = lake.read_columns(file, None, None).await?;
+            inputs.push(Input { batches, file, whole: whole.contains(&index), current: None });
+        }
+        let mut rows = MergedRows::new(table, inputs);
+        let encoded = table_file(table, group.partition, &mut rows, &options);
+        match rows.stopped.take() {
+            Some(Stop::Unsorted(index)) if whole.insert(index) => continue,
+            Some(Stop::Unsorted(index)) => {
+                let what = format!("file {} has no order", group.files[index].path);
+                return Err(LakeError::Encode { table: table.name().to_owned(), what });
+            }
+            Some(Stop::Foreign(path, why)) => return Ok(Merged::PassOver(path, why)),
+            None => {}
+        }
+        let encoded = encoded?;
+        if encoded.rows() != group.rows() {
+            let what = format!("{} rows were merged into {}", group.rows(), encoded.rows());
+            return Err(LakeError::Encode { table: table.name().to_owned(), what });
+        }
+        return Ok(Merged::File(encoded));
+    }
+}
+
+/// Why merging stopped.
+enum Stop {
+    /// This input's rows are not in order.
+    Unsorted(usize),
+    /// A file is laid out otherwise.
+    Foreign(String, String),
+}
+
+/// A place in the table's sort order; nulls come first.
+type Key = (i64, Vec<u8>, i64);
+
+/// The columns that the sort order is about.
+struct Keys {
+    time: Vec<i64>,
+    name: ArrayRef,
+    by_time_last: bool,
+}
+
+impl Keys {
+    fn of(table: Table, batch: &RecordBatch) -> Option<Keys> {
+        let times = |name: &str| -> Option<Vec<i64>> {
+            let column = batch.column_by_name(name)?;
+            match column.data_type() {
+                DataType::Date32 => {
+                    let days = column.as_primitive_opt::<Date32Type>()?;
+                    Some(days.iter().map(|d| d.map_or(i64::MIN, i64::from)).collect())
+                }
+                _ => {
+                    let times = column.as_primitive_opt::<TimestampMicrosecondType>()?;
+                    Some(times.iter().map(|t| t.unwrap_or(i64::MIN)).collect())
+                }
+            }
+        };
+        let name = match table {
+            Table::Curated | Table::Hourly => "user_id",
+            Table::Daily => "computer_id",
+            Table::Rejected => return None,
+        };
+        let name = batch.column_by_name(name)?.clone();
+        Some(Keys { time: times(table.time_column())?, name, by_time_last: table == Table::Curated })
+    }
+
+    fn at(&self, row: usize) -> Key {
+        let time = self.time[row];
+        let names = self.name.as_string::<i32>();
+        let name = if names.is_null(row) { Vec::new() } else { names.value(row).as_bytes().to_vec() };
+        // The sort order of curated rows is hour, user, time.
+        if self.by_time_last { (time.div_euclid(HOUR), name, time) } else { (time, name, 0) }
+    }
+}
+
+struct Input<'a> {
+    batches: Batches,
+    file: &'a LiveFile,
+    /// Decoded and sorted as a whole.
+    whole: bool,
+    current: Option<Current>,
+}
+
+/// The batch at hand of an input.
+struct Current {
+    keys: Option<Keys>,
+    rows: usize,
+    row: usize,
+    /// Where the batch waits.
+    slot: usize,
+}
+
+/// The rows of all inputs in order, as batches for the writer.
+struct MergedRows<'a> {
+    table: Table,
+    inputs: Vec<Input<'a>>,
+    /// The next row of each input. Equal rows come in order of their files, so that the same files give the same bytes.
+    heap: BinaryHeap<Reverse<(Key, usize)>>,
+    slots: Vec<RecordBatch>,
+    picks: Vec<(usize, usize)>,
+    begun: bool,
+    stopped: Option<Stop>,
+}
+
+impl<'a> MergedRows<'a> {
+    fn new(table: Table, inputs: Vec<Input<'a>>) -> MergedRows<'a> {
+        MergedRows {
+            table,
+            inputs,
+            heap: BinaryHeap::new(),
+            slots: Vec::new(),
+            picks: Vec::new(),
+            begun: false,
+            stopped: None,
+        }
+    }
+
+    fn encode_error(&self, error: &ArrowError) -> LakeError {
+        LakeError::Encode { table: self.table.name().to_owned(), what: error.to_string() }
+    }
+
+    /// Says why merging cannot go on; the writer gets an error, the caller reads the reason.
+    fn stop(&mut self, stop: Stop) -> LakeError {
+        self.stopped = Some(stop);
+        LakeError::Encode { table: self.table.name().to_owned(), what: "merging stopped".to_owned() }
+    }
+
+    /// The next batch of an input, in the table's own columns.
+    fn read(&mut self, index: usize) -> Result<Option<RecordBatch>, LakeError> {
+        let schema = self.table.arrow_schema().clone();
+        let mut read = Vec::new();
+        while let Some(batch) = self.inputs[index].batches.next() {
+            match normal(self.table, &batch?) {
+                Ok(batch) => read.push(batch),
+                Err(why) => {
+                    let path = self.inputs[index].file.path.clone();
+                    return Err(self.stop(Stop::Foreign(path, why)));
+                }
+            }
+            if !self.inputs[index].whole {
+                return Ok(read.pop());
+            }
+        }
+        if read.is_empty() {
+            return Ok(None);
+        }
+        let batch = concat_batches(&schema, &read).map_err(|e| self.encode_error(&e))?;
+        let Some(keys) = Keys::of(self.table, &batch) else { return Ok(Some(batch)) };
+        let mut order: Vec<u32> = (0..u32::try_from(batch.num_rows()).unwrap_or(u32::MAX)).collect();
+        order.sort_by_cached_key(|row| keys.at(*row as usize));
+        take_record_batch(&batch, &UInt32Array::from(order)).map(Some).map_err(|e| self.encode_error(&e))
+    }
+
+    /// Moves an input on by a row, and queues it.
+    fn advance(&mut self, index: usize, last: Option<Key>) -> Result<(), LakeError> {
+        let exhausted = match &mut self.inputs[index].current {
+            Some(current) => {
+                current.row += 1;
+                current.row >= current.rows
+            }
+            None => true,
+        };
+        if exhausted {
+            self.inputs[index].current = None;
+            let batch = loop {
+                match self.read(index)? {
+                    None => return Ok(()),
+                    Some(batch) if batch.num_rows() > 0 => break batch,
+                    Some(_) => {}
+                }
+            };
+            let keys = Keys::of(self.table, &batch);
+            let current = Current { keys, rows: batch.num_rows(), row: 0, slot: self.slots.len() };
+            self.slots.push(batch);
+            self.inputs[index].current = Some(current);
+        }
+        let current = self.inputs[index].current.as_ref().expect("it was just read");
+        let key = current.keys.as_ref().map_or((0, Vec::new(), 0), |keys| keys.at(current.row));
+        if last.is_some_and(|last| key < last) {
+            return Err(self.stop(Stop::Unsorted(index)));
+        }
+        self.heap.push(Reverse((key, index)));
+        Ok(())
+    }
+
+    fn fill(&mut self) -> Result<Option<RecordBatch>, LakeError> {
+        if !self.begun {
+            self.begun = true;
+            for index in 0..self.inputs.len() {
+                self.advance(index, None)?;
+            }
+        }
+        while self.picks.len() < OUT_ROWS && self.slots.len() < SLOTS_MAX {
+            let Some(Reverse((key, index))) = self.heap.pop() else { break };
+            let current = self.inputs[index].current.as_ref().expect("an input in the queue has a row");
+            self.picks.push((current.slot, current.row));
+            self.advance(index, Some(key))?;
+        }
+        if self.picks.is_empty() {
+            return Ok(None);
+        }
+        let slots: Vec<&RecordBatch> = self.slots.iter().collect();
+        let batch = interleave_record_batch(&slots, &self.picks).map_err(|e| self.encode_error(&e))?;
+        self.picks.clear();
+        // Only the batches at hand go on waiting.
+        let old = std::mem::take(&mut self.slots);
+        for current in self.inputs.iter_mut().filter_map(|input| input.current.as_mut()) {
+            self.slots.push(old[current.slot].clone());
+            current.slot = self.slots.len() - 1;
+        }
+        Ok(Some(batch))
+    }
+}
+
+impl Iterator for MergedRows<'_> {
+    type Item = Result<RecordBatch, LakeError>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.fill().transpose()
+    }
+}
+
+/// A batch in the table's own columns and types; in words why that would lose something.
+fn normal(table: Table, batch: &RecordBatch) -> Result<RecordBatch, String> {
+    let schema = table.arrow_schema();
+    if let Some(extra) = batch.schema().fields().iter().find(|f| schema.field_with_name(f.name()).is_err()) {
+        return Err(format!("it has a column {}, which this program does not know", extra.name()));
+    }
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let column = batch.column_by_name(field.name()).ok_or_else(|| format!("it has no column {}", field.name()))?;
+        let column: ArrayRef = match (field.data_type(), column.as_list_opt::<i32>()) {
+            (DataType::List(element), Some(lists)) if lists.value_type() == *element.data_type() => {
+                // Engines name the element differently.
+                let (_, offsets, values, nulls) = lists.clone().into_parts();
+                Arc::new(ListArray::try_new(element.clone(), offsets, values, nulls).map_err(|e| e.to_string())?)
+            }
+            // Parquet knows one kind of binary; Arrow, two.
+            (DataType::LargeBinary, _) if column.data_type() == &DataType::Binary => {
+                Arc::new(column.as_binary::<i32>().iter().collect::<LargeBinaryArray>())
+            }
+            _ => column.clone(),
+        };
+        if column.data_type() != field.data_type() {
+            return Err(format!("column {} has type {}", field.name(), column.data_type()));
+        }
+        columns.push(column);
+    }
+    RecordBatch::try_new(schema.clone(), columns).map_err(|e| e.to_string())
+}

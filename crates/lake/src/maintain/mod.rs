@@ -1,0 +1,161 @@
+//! Keeping a lake in shape: few, large, sorted files; few manifests; snapshots of a limited age; nothing stored that nobody needs.
+//!
+//! Every step is one that may fail, be repeated, or run beside writers and other engines: tables change by the same check and
+//! swap as commits ([`crate::commit`]), files are written under new names and removed only when nothing reaches them. No row
+//! changes, and `applied` stays.
+
+mod compact;
+mod inspect;
+mod journals;
+mod merge;
+mod plan;
+mod report;
+mod sweep;
+
+pub use inspect::{TableInfo, inspect};
+pub use plan::{Group, PlanLimits, groups};
+pub use report::{CleanReport, Compacted, MaintainReport, PATHS_MAX, Shape, TableReport, Tally};
+pub use sweep::Memory;
+
+use crate::commit::change::{Change, Expiry, Unreached};
+use crate::error::LakeError;
+use crate::journal::Journal;
+use crate::lake::Lake;
+use crate::schema::Table;
+use authpulse_event::Micros;
+use authpulse_event::time::DAY;
+use journals::{Bounds, Shards};
+use std::collections::BTreeSet;
+
+/// What maintenance goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaintainSettings {
+    /// Bytes that a data file should have; files below three quarters of it are merged.
+    pub target_bytes: u64,
+    /// Small files of a partition from which on they are merged.
+    pub min_files: usize,
+    /// Small manifests from which on they are merged.
+    pub manifests_max: usize,
+    /// Most snapshots of a table.
+    pub snapshots_max: usize,
+    /// Snapshots older than this expire, except the current one.
+    pub snapshot_age: Micros,
+    /// Files that nothing names are removed when they are older than this.
+    pub orphan_age: Micros,
+}
+
+impl Default for MaintainSettings {
+    fn default() -> Self {
+        MaintainSettings {
+            target_bytes: 128 << 20,
+            min_files: 5,
+            manifests_max: 20,
+            snapshots_max: 200,
+            snapshot_age: DAY,
+            orphan_age: DAY,
+        }
+    }
+}
+
+impl MaintainSettings {
+    fn limits(&self) -> PlanLimits {
+        PlanLimits { target_bytes: self.target_bytes, min_files: self.min_files }
+    }
+}
+
+/// Maintains all tables, then removes what nobody needs. What fails is in the report: one table does not keep another from being
+/// maintained, and the next run goes on where this one ended. `memory` is that of the runs before in this process, or empty.
+pub async fn maintain(
+    lake: &Lake,
+    journal: &dyn Journal,
+    settings: &MaintainSettings,
+    dry_run: bool,
+    memory: &mut Memory,
+) -> MaintainReport {
+    let mut report = MaintainReport { dry_run, ..MaintainReport::default() };
+    let now = lake.ids.now_ms().saturating_mul(1_000);
+    let known = async {
+        let shards = Shards::read(lake.store.as_ref(), journal).await?;
+        let needed = shards.needed_files(journal).await?;
+        Ok::<_, LakeError>((shards.bounds(now), needed))
+    };
+    let (bounds, needed) = match known.await {
+        Ok(known) => known,
+        Err(error) => {
+            report.cleaned.stopped = Some(format!("{error}; without the journals nothing can be judged"));
+            return report;
+        }
+    };
+    for table in Table::ALL {
+        let mut of_table = TableReport::new(table);
+        let done = maintain_table(lake, table, settings, (&bounds, &needed), dry_run, &mut of_table).await;
+        of_table.failed = done.err().map(|error| error.to_string());
+        report.tables.push(of_table);
+    }
+    match report.tables.iter().find(|table| table.failed.is_some()) {
+        Some(table) => {
+            report.cleaned.stopped =
+                Some(format!("table {} could not be maintained, so nothing else was removed", table.table));
+        }
+        None => {
+            report.cleaned = sweep::sweep(lake, journal, &needed, settings.orphan_age, dry_run, memory).await;
+        }
+    }
+    if !dry_run {
+        for (table, of_table) in Table::ALL.into_iter().zip(&mut report.tables) {
+            // A shape is for people: where it cannot be told, the next run says why.
+            of_table.after = inspect::shape(lake, table, &settings.limits()).await.ok();
+        }
+    }
+    report
+}
+
+async fn maintain_table(
+    lake: &Lake,
+    table: Table,
+    settings: &MaintainSettings,
+    (bounds, needed): (&Bounds, &BTreeSet<String>),
+    dry_run: bool,
+    report: &mut TableReport,
+) -> Result<(), LakeError> {
+    report.before = inspect::shape(lake, table, &settings.limits()).await?;
+    let closed = |partition| bounds.closed(table, partition);
+    compact::compact(lake, table, &settings.limits(), closed, dry_run, report).await?;
+    let expiry = |now_ms: i64| {
+        let before_ms = now_ms.saturating_sub(settings.snapshot_age / 1_000).saturating_add(1);
+        Expiry { keep: settings.snapshots_max, before_ms, needed }
+    };
+    if dry_run {
+        let manifests = usize::try_from(report.before.manifests).unwrap_or(usize::MAX);
+        report.manifests_merged = if manifests > settings.manifests_max.max(1) { report.before.manifests } else { 0 };
+        let changed = lake.unreached_after(&lake.load(table).await?, expiry(lake.ids.now_ms())).await?;
+        report.expired = changed.expired as u64;
+        changed.unreached.iter().for_each(|file| report.removed.add(file.bytes));
+        return Ok(());
+    }
+    let merge = Change::Replace { replacements: &[], manifests_max: settings.manifests_max };
+    let merged = lake.change(table, merge).await?;
+    if merged.done {
+        report.manifests_merged = merged.merged as u64;
+        remove_unreached(lake, table, merged.unreached, report).await;
+    }
+    let expired = lake.change(table, Change::Expire(expiry(lake.ids.now_ms()))).await?;
+    if expired.done {
+        report.expired = expired.expired as u64;
+        remove_unreached(lake, table, expired.unreached, report).await;
+    }
+    Ok(())
+}
+
+/// Removes what a change has left unreached. What is left after a failure, or a crash, is an orphan: the cleaner finds it.
+async fn remove_unreached(lake: &Lake, table: Table, files: Vec<Unreached>, report: &mut TableReport) {
+    for file in files {
+        (lake.probe)(&format!("maintain delete before:{table}"));
+        if let Err(error) = lake.store.delete(&file.path).await {
+            report.notes.push(format!("{error}; the rest is left for the cleaner"));
+            return;
+        }
+        (lake.probe)(&format!("maintain delete after:{table}"));
+        report.removed.add(file.bytes);
+    }
+}

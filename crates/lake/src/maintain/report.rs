@@ -1,0 +1,156 @@
+//! What a run of maintenance found and did.
+
+use super::plan::Group;
+use crate::encode::TableFile;
+use crate::schema::Table;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Files and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// How many.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+impl Tally {
+    /// Counts a file.
+    pub fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// What a table is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Shape {
+    /// Data files that a query sees.
+    pub live: Tally,
+    /// Rows in them.
+    pub rows: u64,
+    /// Those of them that are small.
+    pub small_files: u64,
+    /// Manifests that planning a query opens.
+    pub manifests: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Bytes of the current metadata file.
+    pub metadata_bytes: u64,
+    /// Everything stored for the table: older files, manifests and metadata included.
+    pub stored: Tally,
+}
+
+/// What compaction did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Compacted {
+    /// Files that were replaced.
+    pub before: Tally,
+    /// Files that took their place; in a dry run their bytes are not known.
+    pub after: Tally,
+    /// Rows that moved.
+    pub rows: u64,
+    /// Groups of files that were left, because others changed the table first.
+    pub dropped: u64,
+}
+
+impl Compacted {
+    pub(super) fn add(&mut self, group: &Group, file: Option<&TableFile>) {
+        for file in &group.files {
+            self.before.add(file.bytes);
+        }
+        self.after.add(file.map_or(0, |file| file.bytes));
+        self.rows += group.rows();
+    }
+}
+
+/// One table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TableReport {
+    /// Its name.
+    pub table: String,
+    /// As it was found.
+    pub before: Shape,
+    /// As it was left; none in a dry run, and where something failed.
+    pub after: Option<Shape>,
+    /// Small files rewritten.
+    pub compacted: Compacted,
+    /// Manifests merged into fewer.
+    pub manifests_merged: u64,
+    /// Snapshots that expired.
+    pub expired: u64,
+    /// Files removed that only expired snapshots, or earlier metadata, reached.
+    pub removed: Tally,
+    /// What was left as it is, and why.
+    pub notes: Vec<String>,
+    /// Why maintenance of this table ended early.
+    pub failed: Option<String>,
+}
+
+impl TableReport {
+    pub(super) fn new(table: Table) -> TableReport {
+        TableReport {
+            table: table.to_string(),
+            before: Shape::default(),
+            after: None,
+            compacted: Compacted::default(),
+            manifests_merged: 0,
+            expired: 0,
+            removed: Tally::default(),
+            notes: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Whether there was nothing to do.
+    pub fn is_idle(&self) -> bool {
+        let work = [self.compacted.after.files, self.manifests_merged, self.expired, self.removed.files];
+        work.iter().all(|n| *n == 0) && self.failed.is_none()
+    }
+}
+
+/// Paths that a report names at most; the counts are always of all.
+pub const PATHS_MAX: usize = 10_000;
+
+/// What the cleaner found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CleanReport {
+    /// Why it stopped before it removed anything.
+    pub stopped: Option<String>,
+    /// Files that nothing names, by where they lie; removed unless this was a dry run.
+    pub orphans: BTreeMap<String, Tally>,
+    /// Pieces of snapshots of state that are superseded.
+    pub old_state: Tally,
+    /// The paths of both, the first [`PATHS_MAX`].
+    pub paths: Vec<String>,
+    /// What was left, and why.
+    pub notes: Vec<String>,
+    /// Files that are gone now.
+    pub removed: Tally,
+}
+
+/// What a run did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MaintainReport {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Each table.
+    pub tables: Vec<TableReport>,
+    /// Files that nothing needs.
+    pub cleaned: CleanReport,
+}
+
+impl MaintainReport {
+    /// Whether all that was to be done was done.
+    pub fn is_complete(&self) -> bool {
+        self.cleaned.stopped.is_none() && self.tables.iter().all(|table| table.failed.is_none())
+    }
+    /// Whether there was nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.tables.iter().all(TableReport::is_idle)
+            && self.cleaned.stopped.is_none()
+            && self.cleaned.orphans.is_empty()
+            && self.cleaned.old_state.files == 0
+    }
+}
