@@ -26,30 +26,35 @@ pub struct Round {
 pub async fn commit_all(env: &Env) -> Result<Round> {
     let mut total = Round::default();
     loop {
-        let round = commit_once(env).await?;
+        let (round, is_last) = commit_once(env).await?;
         total.entries += round.entries;
         total.rows += round.rows;
-        if round.entries == 0 {
+        if is_last {
             return Ok(total);
         }
     }
 }
 
-async fn commit_once(env: &Env) -> Result<Round> {
+/// One round, and whether it came to the end of every journal. To look whether a later round would find something costs as many
+/// requests as that round; the next interval does.
+async fn commit_once(env: &Env) -> Result<(Round, bool)> {
     let mut applied: BTreeMap<Table, BTreeMap<ShardId, u64>> = BTreeMap::new();
     for table in Table::ALL {
         applied.insert(table, env.lake.load(table).await?.applied()?);
     }
     let mut entries: Vec<(ShardId, Entry)> = Vec::new();
+    let mut is_last = true;
     for shard in env.journal.shards().await? {
         let lowest = applied.values().map(|a| a.get(&shard).copied().unwrap_or(0)).min().unwrap_or(0);
-        for (n, body) in env.journal.list(&shard, lowest + 1, ENTRIES_AT_ONCE).await? {
+        let found = env.journal.list(&shard, lowest + 1, ENTRIES_AT_ONCE).await?;
+        is_last &= found.len() < ENTRIES_AT_ONCE;
+        for (n, body) in found {
             entries.push((shard.clone(), Entry::decode(&shard, n, &body)?));
         }
     }
     let mut round = Round { entries: entries.len(), rows: 0 };
     if entries.is_empty() {
-        return Ok(round);
+        return Ok((round, true));
     }
     let files: Vec<EntryFiles<'_>> =
         entries.iter().map(|(shard, entry)| EntryFiles { shard, n: entry.n, files: &entry.files }).collect();
@@ -59,7 +64,7 @@ async fn commit_once(env: &Env) -> Result<Round> {
             Err(error) => return Err(with_context(error, table)),
         }
     }
-    Ok(round)
+    Ok((round, is_last))
 }
 
 fn with_context(error: LakeError, table: Table) -> ConsumerError {

@@ -149,7 +149,7 @@ mod tests {
         let columns = columns.lines().map(|line| {
             let mut words = line.split_whitespace();
             let (name, kind) = (words.next().unwrap(), words.next().unwrap());
-            (name.to_owned(), kind.trim_end_matches(',').to_owned())
+            (name.trim_matches('`').to_owned(), kind.trim_end_matches(',').to_owned())
         });
         (text.clone(), columns.collect())
     }

@@ -328,6 +328,14 @@ pub fn options(config: &Config) -> Arc<Options> {
 mod tests {
     use super::*;
 
+    #[cfg(not(feature = "aws"))]
+    #[tokio::test]
+    async fn a_build_without_aws_says_so() {
+        let place = Place::new(Path::new("s3://b/p"), Some("glue")).unwrap();
+        let told = open(&place, &Config::default(), Access::Read).await.err().unwrap().to_string();
+        assert!(told.contains("built without AWS support: cargo build --release --features aws"), "{told}");
+    }
+
     #[test]
     fn a_place_is_a_directory_or_s3_with_a_catalog() {
         let place = |lake: &str, catalog| Place::new(Path::new(lake), catalog);
