@@ -1,0 +1,145 @@
+"""S3 and Glue on this machine (ministack), and a lake in them."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import boto3
+import pyarrow.parquet
+from pyiceberg.catalog import load_catalog
+
+from read_lake import TABLES
+from trino_server import free_port
+
+START_SECONDS = 60
+STOP_SECONDS = 20
+REGION = "us-east-1"
+BUCKET, DATABASE = "authpulse-lake", "authpulse"
+DDL = Path(__file__).resolve().parents[2] / "ddl"
+
+
+class Emulator:
+    """A running ministack, which keeps everything in memory."""
+
+    def __init__(self, log):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        environment = {"GATEWAY_PORT": str(self.port), "BIND_HOST": "127.0.0.1", "SERVICES": "s3,glue,sts"}
+        program = Path(sys.executable).parent / "ministack"
+        with open(log, "wb") as out:
+            self._process = subprocess.Popen(
+                [program], env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+            )
+        self._wait(log)
+        self.s3, self.glue = self._client("s3"), self._client("glue")
+
+    def _client(self, service):
+        return boto3.client(
+            service, endpoint_url=self.url, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
+        )
+
+    def _wait(self, log):
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/_ministack/health", timeout=5).close()
+                return
+            except OSError as error:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    self.stop()
+                    raise RuntimeError(f"ministack is not ready: {error}\n{Path(log).read_text()[-3000:]}") from error
+            time.sleep(0.1)
+
+    def catalog(self):
+        """The Glue catalog, as PyIceberg opens it."""
+        aws = {"region": REGION, "access-key-id": "test", "secret-access-key": "test"}
+        return load_catalog(
+            "glue",
+            type="glue",
+            **{f"glue.{key}": value for key, value in aws.items()},
+            **{f"s3.{key}": value for key, value in aws.items()},
+            **{"glue.endpoint": self.url, "s3.endpoint": self.url, "s3.path-style-access": "true"},
+        )
+
+    def stop(self):
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def put_lake(lake, emulator, database=DATABASE):
+    """Makes a lake in S3 and Glue with the rows, commits and properties of a local one; answers its catalog.
+
+    Stands in for a program that writes to S3 itself. Then this becomes a run of the program, and nothing else changes.
+    """
+    root = f"s3://{BUCKET}/{database}"
+    emulator.s3.create_bucket(Bucket=BUCKET)
+    emulator.glue.create_database(DatabaseInput={"Name": database})
+    catalog = emulator.catalog()
+    for name in TABLES:
+        _put_table(lake.catalog.load_table(f"authpulse.{name}"), catalog, f"{database}.{name}", f"{root}/warehouse/{name}")
+    for file in lake.directory.glob("raw/*/*.parquet"):
+        emulator.s3.upload_file(str(file), BUCKET, f"{database}/{file.relative_to(lake.directory)}")
+    emulator.glue.create_table(DatabaseName=database, TableInput=raw_table(root))
+    return catalog
+
+
+def _put_table(source, catalog, name, location):
+    table = catalog.create_table(
+        name,
+        schema=source.schema(),
+        location=location,
+        partition_spec=source.spec(),
+        sort_order=source.sort_order(),
+        properties={**source.properties, "format-version": "2"},
+    )
+    if not source.snapshots():
+        # Trino's library of these days reads no table that has never had a snapshot.
+        table.append(source.schema().as_arrow().empty_table())
+    known = set()
+    for snapshot in source.snapshots():
+        files = {task.file.file_path for task in source.scan(snapshot_id=snapshot.snapshot_id).plan_files()}
+        rows = pyarrow.concat_tables(
+            pyarrow.parquet.read_table(file.removeprefix("file://"), partitioning=None) for file in sorted(files - known)
+        )
+        ours = {key: value for key, value in snapshot.summary.additional_properties.items() if key.startswith("authpulse.")}
+        table.append(rows, snapshot_properties=ours)
+        known |= files
+
+
+def raw_table(lake):
+    """What Glue holds after Athena has run ddl/auth_events_raw.sql: made from the statement, so that it is proven too."""
+    statement = (DDL / "auth_events_raw.sql").read_text().replace("LAKE", lake)
+    columns, partition = re.search(r"\(\n(.*?)\n\)\nPARTITIONED BY \((\w+ \w+)", statement, re.DOTALL).groups()
+    fields = [line.split()[:2] for line in columns.splitlines()]
+    properties = statement.partition("TBLPROPERTIES")[2]
+    parquet = "org.apache.hadoop.hive.ql.io.parquet"
+    return {
+        "Name": "auth_events_raw",
+        "TableType": "EXTERNAL_TABLE",
+        "Parameters": {"EXTERNAL": "TRUE", **dict(re.findall(r"'([^']+)' = '([^']*)'", properties))},
+        "PartitionKeys": [dict(zip(("Name", "Type"), partition.split()))],
+        "StorageDescriptor": {
+            "Columns": [{"Name": name, "Type": kind} for name, kind in fields],
+            "Location": re.search(r"LOCATION '([^']+)'", statement)[1],
+            "InputFormat": f"{parquet}.MapredParquetInputFormat",
+            "OutputFormat": f"{parquet}.MapredParquetOutputFormat",
+            "SerdeInfo": {"SerializationLibrary": f"{parquet}.serde.ParquetHiveSerDe"},
+            "NumberOfBuckets": 0,
+        },
+    }
+
+
+def finish_view(emulator, database, name):
+    """Gives a view that Trino has made the number of buckets without which Trino cannot read it; Glue itself answers 0."""
+    table = emulator.glue.get_table(DatabaseName=database, Name=name)["Table"]
+    view = {key: table[key] for key in ("Name", "TableType", "Parameters", "ViewOriginalText", "ViewExpandedText")}
+    storage = {**table["StorageDescriptor"], "NumberOfBuckets": 0}
+    emulator.glue.update_table(DatabaseName=database, TableInput={**view, "StorageDescriptor": storage})
