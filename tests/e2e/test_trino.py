@@ -7,10 +7,12 @@ from datetime import date, datetime, timedelta
 import pytest
 
 import answers
+from authpulse import EXCERPT, run
 from answers import Versions, assert_answer, cases, constants, plain
 from emulator import DATABASE, Emulator, finish_view, put_lake
 from queries import QUERIES, VIEWS, DuckDB, parameters, text, with_values
-from read_lake import CURATED, DAILY, HOURLY, REJECTED, TABLES, assert_same, canonical
+from read_lake import CURATED, DAILY, HOURLY, REJECTED, TABLES, Lake, assert_same, canonical
+from snippets import PAGE, check
 from trino_server import Trino
 
 RAW = "auth_events_raw"
@@ -224,3 +226,13 @@ def test_trino_compacts_writes_and_expires_and_keeps_what_is_ours(queried, serve
     load().append(extra)
     (rows,), _ = server.query(f"SELECT count(*) AS n FROM {table}", WRITTEN)
     assert rows["n"] == len(queried.rows(table)) + 1
+
+
+def test_the_snippet_of_the_page(emulator, server, tmp_path):
+    """docs/query.md, over the lake that it names: the catalog file there is part of the one here, and the output is real."""
+    run("backfill", "--input", EXCERPT, "--lake", tmp_path / "lake")
+    (properties,) = re.findall(r"^```properties\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    ours = (server.run / "etc" / "catalog" / "iceberg.properties").read_text().splitlines()
+    assert set(properties.splitlines()) <= set(ours)
+    put_lake(Lake(tmp_path / "lake"), emulator, "excerpt")
+    check("Athena and Trino", tmp_path, TRINO_PORT=str(server.port), TRINO_SCHEMA="excerpt")
