@@ -2,11 +2,12 @@
 --
 -- Parameters
 --   from_day, to_day  first and last day (UTC) of arrival
--- A row      a day on which anything arrived. `difference` = received - curated - rejected: 0 adds up; above 0, records wait
---            (ahead of their time, or not yet scored) or their commit is still to come; a day that stays above 0 has lost
---            something; below 0, a file was backfilled without --raw. The program's own audit is `authpulse verify`
--- Cost       the days' partitions of auth_events_raw and auth_events_rejected; of auth_events_curated the files whose range
---            of ingestion_time meets the days (its partitions are days of events, not of arrival), one column
+-- A row      a day on which anything arrived. `difference` = received - curated - rejected: 0 adds up; above 0, records
+--            wait (ahead of their time, or not yet scored) or their commit is still to come; a day that stays above 0
+--            has lost something; below 0, a file was backfilled without --raw. The program's own audit is `authpulse
+--            verify`
+-- Cost       the days' partitions of auth_events_raw and auth_events_rejected; of auth_events_curated the files whose
+--            range of ingestion_time meets the days (its partitions are days of events, not of arrival), one column
 WITH params AS (
   SELECT
     DATE '2015-01-01' AS from_day,

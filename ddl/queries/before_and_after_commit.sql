@@ -2,7 +2,8 @@
 --
 -- Parameters
 --   from_day, to_day  first and last day (UTC) to compare
---   before, after     two snapshot ids out of commits.sql, written where they are marked: a version must be a number in the text
+--   before, after     two snapshot ids out of commits.sql, written where they are marked: a version must be a number in
+--                     the text
 -- A row      a day that has rows after it; `added` is 0 where nothing changed
 -- Cost       the days' partitions of auth_events_curated in both versions, two columns
 WITH params AS (

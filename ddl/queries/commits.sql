@@ -1,8 +1,8 @@
 -- What was committed to a table, and when: the snapshots that can still be read. Begin here for time travel.
 --
 -- Parameters none; for another table change the name before $snapshots
--- A row      a commit: its snapshot_id (for FOR VERSION AS OF), the one before it, what it did and added; `entries` is how
---            many journal entries it holds, null where another program committed (OPTIMIZE, an INSERT)
+-- A row      a commit: its snapshot_id (for FOR VERSION AS OF), the one before it, what it did and added; `entries` is
+--            how many journal entries it holds, null where another program committed (OPTIMIZE, an INSERT)
 -- Cost       the table's metadata only
 SELECT
   snapshot_id,

@@ -1,11 +1,12 @@
 -- Is anything missing: the stretches of hours in which nobody at all logged on.
 --
 -- Parameters
---   from_hour, to_hour  first hour (UTC) and the end of the last, both on the hour. Hours are written once the watermark
---                       has passed them: keep to_hour two hours behind now
+--   from_hour, to_hour  first hour (UTC) and the end of the last, both on the hour. Hours are written once the
+--                       watermark has passed them: keep to_hour two hours behind now
 --   min_hours           shortest stretch to show
--- A row      a stretch of empty hours, from `gap_start` to just before `gap_end`, and the logons of the hours next to it (null
---            at the edge of the range). Quiet nights are rows as well; a source that failed has many logons beside it
+-- A row      a stretch of empty hours, from `gap_start` to just before `gap_end`, and the logons of the hours next to
+--            it (null at the edge of the range). Quiet nights are rows as well; a source that failed has many logons
+--            beside it
 -- Cost       the days of user_behavior_hourly, two columns
 -- Needs      the view auth_hours
 WITH params AS (

@@ -2,8 +2,9 @@
 --
 -- Parameters
 --   from_day, to_day  first and last day (UTC)
--- A row      a user and a computer on which the user was never accepted before; `logons` counts what followed on it within
---            the range, the first included; `users_that_day` is null until the day is closed in host_popularity_daily
+-- A row      a user and a computer on which the user was never accepted before; `logons` counts what followed on it
+--            within the range, the first included; `users_that_day` is null until the day is closed in
+--            host_popularity_daily
 -- Cost       the days' partitions of auth_events_curated, twice; the months of host_popularity_daily
 WITH params AS (
   SELECT

@@ -4,9 +4,9 @@
 --   as_of           the moment (UTC) to judge at
 --   hours           how far back to look
 --   target_seconds  the promise: newest event and 95 % of the events within it
--- A row      one in all. `lag_*_ms` is the time from arrival in the stream to the encoder, nearest rank; the commit of the
---            tables follows it (commits.sql shows when). Without an event in those hours only `is_fresh` (false) and
---            `events` (0) say something. A file that was backfilled arrived when its run began
+-- A row      one in all. `lag_*_ms` is the time from arrival in the stream to the encoder, nearest rank; the commit of
+--            the tables follows it (commits.sql shows when). Without an event in those hours only `is_fresh` (false)
+--            and `events` (0) say something. A file that was backfilled arrived when its run began
 -- Cost       the days of auth_events_curated that the hours touch, three columns
 WITH params AS (
   SELECT

@@ -3,8 +3,8 @@
 -- Parameters
 --   as_of      end of the hour (UTC); a moment of the past shows that hour
 --   min_score  lowest risk_score to look at; 51 and above are HIGH, 76 and above CRITICAL
--- A row      a user with such an event in (as_of - 1 h, as_of]: the user's worst event, the first of equals,
---            and how many there were
+-- A row      a user with such an event in (as_of - 1 h, as_of]: the user's worst event, the first of equals, and how
+--            many there were
 -- Cost       one day of auth_events_curated, two where the hour spans midnight
 -- Needs      the view auth_events_explained
 WITH params AS (

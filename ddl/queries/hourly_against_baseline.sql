@@ -2,7 +2,8 @@
 --
 -- Parameters
 --   from_day, to_day  first and last day (UTC) to judge
---   weeks             how many weeks make the habit; the lake should be that old, for an hour without a logon counts as 0
+--   weeks             how many weeks make the habit; the lake should be that old, for an hour without a logon counts as
+--                     0
 -- A row      a user and hour with a logon: logons, their mean and standard deviation (of the whole population) over the
 --            same hour of the `weeks` weeks before, and by how many deviations the hour lies off. `deviations` is null
 --            where the habit never varies: with `mean_logons` 0 the user was never seen at that hour

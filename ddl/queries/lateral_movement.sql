@@ -4,7 +4,8 @@
 --   from_day, to_day  first and last day (UTC)
 --   min_computers     how many different computers make a path; LATERAL_MOVEMENT itself begins at its threshold (10)
 -- A row      a user and day; the hour is (until_time - 1 h, until_time], which ends with the event that had the most
---            computers behind it, the first of equals; `path` has each computer once, in the order of the first logon on it
+--            computers behind it, the first of equals; `path` has each computer once, in the order of the first logon
+--            on it
 -- Cost       the days' partitions of auth_events_curated and the day before them, twice
 WITH params AS (
   SELECT

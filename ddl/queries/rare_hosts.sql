@@ -1,11 +1,12 @@
 -- The least used computers, by the count that RARE_HOST goes by: logons in the look-back, up to the 5th percentile.
 --
 -- Parameters
---   last_day       last day (UTC) of the look-back; RARE_HOST judges an event by the days up to the one before it (before
---                  01:00: up to the one before that)
+--   last_day       last day (UTC) of the look-back; RARE_HOST judges an event by the days up to the one before it
+--                  (before 01:00: up to the one before that)
 --   lookback_days  its length; the setting `lookback`
--- A row      a computer whose popularity is at most `p5`. With fewer `hosts` than the setting `min_hosts` (20) the rule is
---            quiet. A computer that nobody used in the look-back has popularity 0 and is rare too; no table can list those
+-- A row      a computer whose popularity is at most `p5`. With fewer `hosts` than the setting `min_hosts` (20) the rule
+--            is quiet. A computer that nobody used in the look-back has popularity 0 and is rare too; no table can list
+--            those
 -- Cost       two months' partitions of host_popularity_daily, once
 WITH params AS (
   SELECT

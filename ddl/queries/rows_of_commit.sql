@@ -2,10 +2,10 @@
 --
 -- Parameters
 --   from_day, to_day  first and last day (UTC) to look at
---   before, after     two snapshot ids out of commits.sql, written where they are marked; before is the parent_id of after
---                     for a single commit
--- A row      an accepted event that the later version has and the earlier one has not. Files that were only rewritten in
---            between (OPTIMIZE) add none
+--   before, after     two snapshot ids out of commits.sql, written where they are marked; before is the parent_id of
+--                     after for a single commit
+-- A row      an accepted event that the later version has and the earlier one has not. Files that were only rewritten
+--            in between (OPTIMIZE) add none
 -- Cost       the days' partitions of auth_events_curated in both versions; of the earlier one three columns
 WITH params AS (
   SELECT

@@ -1,4 +1,5 @@
--- The events of level HIGH or CRITICAL, with the reasons in words. Stands on the view auth_events_explained: create that first.
+-- The events of level HIGH or CRITICAL, with the reasons in words. Stands on the view auth_events_explained: create
+-- that first.
 --
 -- A row   an accepted event with a risk_score above 50
 -- Cost    that of auth_events_curated: name days (event_date) in the query

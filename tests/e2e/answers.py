@@ -1,4 +1,4 @@
-"""What each query under ddl/queries must answer, from all rows of the lake, in plain Python: nothing of the queries is used.
+"""What each query under ddl/queries must answer, from all rows of the lake, in plain Python; no query is used for it.
 
 `CASES` names the constants each is asked with. Answers are lists of dictionaries in the order that the query promises.
 """
@@ -47,7 +47,7 @@ CASES = {
         {"as_of": MIDNIGHT, "hours": 2, "target_seconds": 3600},
         # The newest event is no second old, and its row took longer.
         {"as_of": datetime(2015, 2, 7, 0, 50), "hours": 1, "target_seconds": 0},
-        # Mostly from the file, and mostly from the stream: whichever waited longer, half and 95 % differ in one of them.
+        # Mostly from the file, and mostly from the stream: whichever waited longer, one tells half from 95 %.
         {"as_of": datetime(2015, 1, 26, 12), "hours": 240, "target_seconds": 1},
         {"as_of": datetime(2015, 1, 31), "hours": 240, "target_seconds": 1},
         {"as_of": datetime(2016, 1, 1), "hours": 24, "target_seconds": 300},
@@ -255,7 +255,8 @@ def hourly_against_baseline(lake, from_day, to_day, weeks):
 
 def freshness(lake, as_of, hours, target_seconds):
     rows = [r for r in lake.rows(CURATED) if as_of - hours * HOUR < r["event_time"] <= as_of]
-    names = "events newest_event newest_event_age_seconds newest_processing lag_p50_ms lag_p95_ms lag_max_ms is_fresh".split()
+    names = "events newest_event newest_event_age_seconds newest_processing".split()
+    names += "lag_p50_ms lag_p95_ms lag_max_ms is_fresh".split()
     if not rows:
         return [dict(zip(names, [0, None, None, None, None, None, None, False]))]
     newest = max(r["event_time"] for r in rows)

@@ -32,7 +32,11 @@ class Emulator:
         program = Path(sys.executable).parent / "ministack"
         with open(log, "wb") as out:
             self._process = subprocess.Popen(
-                [program], env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+                [program],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
             )
         self._wait(log)
         self.s3, self.glue = self._client("s3"), self._client("glue")
@@ -84,7 +88,8 @@ def put_lake(lake, emulator, database=DATABASE):
     emulator.glue.create_database(DatabaseInput={"Name": database})
     catalog = emulator.catalog()
     for name in TABLES:
-        _put_table(lake.catalog.load_table(f"authpulse.{name}"), catalog, f"{database}.{name}", f"{root}/warehouse/{name}")
+        source = lake.catalog.load_table(f"authpulse.{name}")
+        _put_table(source, catalog, f"{database}.{name}", f"{root}/warehouse/{name}")
     for file in lake.directory.glob("raw/*/*.parquet"):
         emulator.s3.upload_file(str(file), BUCKET, f"{database}/{file.relative_to(lake.directory)}")
     emulator.glue.create_table(DatabaseName=database, TableInput=raw_table(root))
@@ -106,16 +111,16 @@ def _put_table(source, catalog, name, location):
     known = set()
     for snapshot in source.snapshots():
         files = {task.file.file_path for task in source.scan(snapshot_id=snapshot.snapshot_id).plan_files()}
-        rows = pyarrow.concat_tables(
-            pyarrow.parquet.read_table(file.removeprefix("file://"), partitioning=None) for file in sorted(files - known)
-        )
-        ours = {key: value for key, value in snapshot.summary.additional_properties.items() if key.startswith("authpulse.")}
+        new = [file.removeprefix("file://") for file in sorted(files - known)]
+        rows = pyarrow.concat_tables(pyarrow.parquet.read_table(file, partitioning=None) for file in new)
+        summary = snapshot.summary.additional_properties
+        ours = {key: value for key, value in summary.items() if key.startswith("authpulse.")}
         table.append(rows, snapshot_properties=ours)
         known |= files
 
 
 def raw_table(lake):
-    """What Glue holds after Athena has run ddl/auth_events_raw.sql: made from the statement, so that it is proven too."""
+    """What Glue holds once Athena has run ddl/auth_events_raw.sql: made from the statement, which is proven so."""
     statement = (DDL / "auth_events_raw.sql").read_text().replace("LAKE", lake)
     columns, partition = re.search(r"\(\n(.*?)\n\)\nPARTITIONED BY \((\w+ \w+)", statement, re.DOTALL).groups()
     fields = [line.split()[:2] for line in columns.splitlines()]
@@ -138,7 +143,7 @@ def raw_table(lake):
 
 
 def finish_view(emulator, database, name):
-    """Gives a view that Trino has made the number of buckets without which Trino cannot read it; Glue itself answers 0."""
+    """Gives a view that Trino made the number of buckets, without which Trino cannot read it. Glue itself answers 0."""
     table = emulator.glue.get_table(DatabaseName=database, Name=name)["Table"]
     view = {key: table[key] for key in ("Name", "TableType", "Parameters", "ViewOriginalText", "ViewExpandedText")}
     storage = {**table["StorageDescriptor"], "NumberOfBuckets": 0}

@@ -1,5 +1,5 @@
-"""Input for the queries: five weeks of `nasty` traffic, so that hours of the week recur, and a night after it with what the
-days lack: a walk and a burst across midnight, times with microseconds, a computer that nobody knew."""
+"""Input for the queries: five weeks of `nasty` traffic, so that hours of the week recur, and a night after it with what
+the days lack: a walk and a burst across midnight, times with microseconds, a computer that nobody knew."""
 
 from datetime import timedelta
 

@@ -68,7 +68,7 @@ def with_values(name, **values):
 
 
 def for_duckdb(athena, location_of):
-    """The same statement in DuckDB's words. Most is sqlglot's work; what it does not know is here, and in ddl/README.md."""
+    """The same statement in DuckDB's words. sqlglot does most; the rest is here, and in ddl/README.md."""
     (tree,) = sqlglot.parse(athena, read="athena")
 
     def node(it):

@@ -16,9 +16,10 @@ def snippets():
     """Code and output, by the heading above."""
     found = {}
     for section in PAGE.read_text().split("\n## ")[1:]:
+        heading = section.splitlines()[0]
         blocks = _SNIPPET.findall(section)
-        assert len(blocks) == section.count("```python") == 1, f"one snippet with its output under {section.splitlines()[0]}"
-        found[section.splitlines()[0]] = blocks[0]
+        assert len(blocks) == section.count("```python") == 1, f"one snippet with its output under {heading}"
+        found[heading] = blocks[0]
     return found
 
 

@@ -1,5 +1,5 @@
-"""The queries and views under ddl/ on a real Trino over Glue and S3: as near to Athena as a test comes. Their answers are those
-of plain Python and of DuckDB. Trino also writes, and leaves alone what is ours."""
+"""The queries and views under ddl/ on a real Trino over Glue and S3: as near to Athena as a test comes. Their answers
+are those of plain Python and of DuckDB. Trino also writes, and leaves alone what is ours."""
 
 import re
 from datetime import date, datetime, timedelta
@@ -69,7 +69,7 @@ def ask(server, views):
 
 
 def alike(rows):
-    """Rows without what two lakes of the same rows need not share: ids and times of commits, and the files of a commit."""
+    """Rows without what two lakes of the same rows need not share: ids, times and files of commits."""
     own = {"snapshot_id", "parent_id", "committed_at", "added_files"}
     return [{name: plain(value) for name, value in row.items() if name not in own} for row in rows]
 
@@ -137,7 +137,10 @@ def test_queries_read_only_the_partitions_that_they_name(queried, server, views,
             {HOURLY: [hours(midnight, midnight + week / 7), hours(midnight - 2 * week, midnight + week / 7)]},
         ),
         "freshness": ({"as_of": noon, "hours": 10}, {CURATED: [days(day, day)]}),
-        "completeness": ({"from_hour": midnight, "to_hour": midnight + week}, {HOURLY: [hours(midnight, midnight + week)]}),
+        "completeness": (
+            {"from_hour": midnight, "to_hour": midnight + week},
+            {HOURLY: [hours(midnight, midnight + week)]},
+        ),
         "before_and_after_commit": (travel, {CURATED: [before, days(day, day)]}),
         "rows_of_commit": (travel, {CURATED: [before, days(day, day)]}),
         # On another day than that of the test nothing arrived. Files of curated are told apart by their arrival.
@@ -150,8 +153,8 @@ def test_queries_read_only_the_partitions_that_they_name(queried, server, views,
         allowed = {table: sorted(rows) for table, rows in allowed.items()}
         assert read.keys() == allowed.keys(), f"{name} reads {read}, and should {allowed}"
         for table, rows in read.items():
-            scans = list(zip(rows, allowed[table]))
-            assert len(rows) == len(allowed[table]) and all(a <= b for a, b in scans), f"{name} reads {read}, not {allowed}"
+            within = len(rows) == len(allowed[table]) and all(a <= b for a, b in zip(rows, allowed[table]))
+            assert within, f"{name} reads {read}, not {allowed}"
             assert max(rows) < len(queried.rows(table)), f"{name} reads all of {table}"
 
 
@@ -162,7 +165,8 @@ def test_a_whole_table_would_be_noticed(queried, server, views):
 
 
 def test_raw_is_read_by_the_projection_of_its_statement(queried, ask):
-    rows = ask("SELECT shard_id, sequence_number, sub_sequence_number, payload, ingestion_time, ingest_date FROM auth_events_raw")
+    columns = "shard_id, sequence_number, sub_sequence_number, payload, ingestion_time, ingest_date"
+    rows = ask(f"SELECT {columns} FROM auth_events_raw")
     ours = [{**row, "payload": bytes(row["payload"])} for row in rows]
     theirs = [{name: row[name] for name in ours[0]} for row in queried.raw()]
     for row in theirs:
@@ -229,7 +233,7 @@ def test_trino_compacts_writes_and_expires_and_keeps_what_is_ours(queried, serve
 
 
 def test_the_snippet_of_the_page(emulator, server, tmp_path):
-    """docs/query.md, over the lake that it names: the catalog file there is part of the one here, and the output is real."""
+    """docs/query.md, over the lake that it names; the catalog file there is part of the one here."""
     run("backfill", "--input", EXCERPT, "--lake", tmp_path / "lake")
     (properties,) = re.findall(r"^```properties\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     ours = (server.run / "etc" / "catalog" / "iceberg.properties").read_text().splitlines()

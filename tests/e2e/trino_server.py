@@ -4,8 +4,8 @@
     python3 tests/e2e/trino_server.py install      downloads and unpacks it, once
     python3 tests/e2e/trino_server.py run URL      runs it over the emulator at URL until it is interrupted
 
-It is Trino 406, the newest whose Iceberg plugin is published and runs on Java 17. Maven fetches it, by its own settings, into
-AUTHPULSE_TRINO_CACHE (default: ~/.cache/authpulse-trino; about 370 MB), outside of the checkout.
+It is Trino 406, the newest whose Iceberg plugin is published and runs on Java 17. Maven fetches it, by its own settings,
+into AUTHPULSE_TRINO_CACHE (default: ~/.cache/authpulse-trino; about 370 MB), outside of the checkout.
 """
 
 import fcntl
@@ -59,8 +59,8 @@ class Jdk:
                 return
         found = f"; found {', '.join(tried)}" if tried else ""
         raise Missing(
-            f"Trino needs a JDK of version {JAVA[0]} to {JAVA[-1]} (Debian, Ubuntu: apt-get install openjdk-17-jdk-headless; "
-            f"elsewhere set JAVA_HOME){found}"
+            f"Trino needs a JDK of version {JAVA[0]} to {JAVA[-1]} "
+            f"(Debian, Ubuntu: apt-get install openjdk-17-jdk-headless; elsewhere set JAVA_HOME){found}"
         )
 
 
@@ -190,7 +190,8 @@ class Trino:
         _configuration(home, self.run, self.port, emulator)
         words = f"""{jdk.java} -Xmx{HEAP} -XX:+UseG1GC -XX:+ExitOnOutOfMemoryError -XX:ReservedCodeCacheSize=256M
             -Djdk.attach.allowAttachSelf=true -Dfile.encoding=UTF-8 -Duser.timezone=UTC
-            -Dnode.environment=test -Dnode.id=test-1 -Dnode.bind-ip=127.0.0.1 -Dnode.internal-address=127.0.0.1""".split()
+            -Dnode.environment=test -Dnode.id=test-1
+            -Dnode.bind-ip=127.0.0.1 -Dnode.internal-address=127.0.0.1""".split()
         words += [f"-Dnode.data-dir={self.run}/data", f"-Dconfig={self.run}/etc/config.properties"]
         words += ["-cp", f"{home}/main:{home}/lib/*", "Start"]
         (self.run / "data").mkdir(exist_ok=True)
