@@ -15,7 +15,7 @@ TBLPROPERTIES (
   'projection.enabled' = 'true',
   'projection.ingest_date.type' = 'date',
   'projection.ingest_date.format' = 'yyyy-MM-dd',
-  'projection.ingest_date.range' = 'NOW-3YEARS,NOW',
+  'projection.ingest_date.range' = 'NOW-1095DAYS,NOW',
   'projection.ingest_date.interval' = '1',
   'projection.ingest_date.interval.unit' = 'DAYS',
   'storage.location.template' = 'LAKE/raw/ingest_date=${ingest_date}'

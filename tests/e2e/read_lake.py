@@ -47,7 +47,7 @@ UNCOMPARED = {
 PAYLOAD = {"payload", "payload_bytes"}
 
 
-def _extension(name):
+def extension(name):
     """The file of a DuckDB extension in its package: INSTALL would need a network."""
     package = importlib.import_module(f"duckdb_extension_{name}")
     (file,) = Path(package.__file__).parent.rglob(f"{name}.duckdb_extension")
@@ -58,7 +58,7 @@ def connect_duckdb(more=()):
     """DuckDB that can read Iceberg and fetches nothing."""
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     for name in ("avro", "iceberg", *more):
-        connection.execute(f"LOAD '{_extension(name)}'")
+        connection.execute(f"LOAD '{extension(name)}'")
     return connection
 
 
