@@ -91,7 +91,9 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
     // The stream before the lake: a command that is refused makes nothing.
     let dir = local_stream(&args.stream)?;
     let stream: Arc<dyn Stream> = Arc::new(LocalStream::open(&dir)?);
-    let (place, access) = (Place::new(&args.lake, args.catalog.as_deref())?, Access::Share("authpulse consume"));
+    let place = Place::new(&args.lake, args.catalog.as_deref())?;
+    let input = format!("stream {}", dir.canonicalize()?.display());
+    let access = Access::Share("authpulse consume", &input);
     let lake = match args.with_parent {
         // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
         Some(_) => open_when_free(&place, &config, access, &stop).await?,

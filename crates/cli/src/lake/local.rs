@@ -6,15 +6,15 @@ use authpulse_lake::{FileCommitterLock, LakeLock, LocalStore, SqliteCatalog, Sql
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) fn open(dir: &Path, access: Access) -> Result<Parts> {
+pub(super) fn open(dir: &Path, access: Access<'_>) -> Result<Parts> {
     let lock = match access {
         Access::Write(command) => {
             make_directory(dir)?;
             Some(LakeLock::acquire(dir, command)?)
         }
-        Access::Share(command) => {
+        Access::Share(command, input) => {
             make_directory(dir)?;
-            Some(LakeLock::share(dir, command)?)
+            Some(LakeLock::share(dir, command, input)?)
         }
         Access::Read => {
             check_marker(dir, false)?;

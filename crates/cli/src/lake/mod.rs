@@ -60,11 +60,12 @@ fn sink(config: &Config) -> Result<Arc<dyn DecisionSink>> {
 
 /// What a command does with a lake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum Access<'a> {
     /// It writes: makes the lake if it is missing. A local one that another process has is refused.
     Write(&'static str),
-    /// It writes beside others that do the same: as above, but a local lake is refused only where another process has it alone.
-    Share(&'static str),
+    /// It writes beside others that read the same input (the second word): as above, but a local lake is refused only where
+    /// another process has it alone, or for another input.
+    Share(&'static str, &'a str),
     /// It only reads a lake that must exist.
     Read,
 }
@@ -160,7 +161,7 @@ struct Parts {
 ///
 /// # Errors
 /// It is in use, of a newer version, no lake, or cannot be reached or read.
-pub async fn open(place: &Place, config: &Config, access: Access) -> Result<OpenLake> {
+pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<OpenLake> {
     let sink = match (access, place) {
         (Access::Read, _) => Arc::new(NoSink) as Arc<dyn DecisionSink>,
         // Before the lake is made: one that is refused is not begun.
@@ -200,7 +201,7 @@ pub async fn open(place: &Place, config: &Config, access: Access) -> Result<Open
 pub async fn open_when_free(
     place: &Place,
     config: &Config,
-    access: Access,
+    access: Access<'_>,
     stop: &watch::Receiver<bool>,
 ) -> Result<OpenLake> {
     let started = Instant::now();

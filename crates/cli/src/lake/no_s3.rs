@@ -4,7 +4,7 @@ use super::{Access, Parts};
 use anyhow::{Result, bail};
 use authpulse_consumer::config::Config;
 
-pub(super) async fn open(uri: &str, _database: &str, _config: &Config, _access: Access) -> Result<Parts> {
+pub(super) async fn open(uri: &str, _database: &str, _config: &Config, _access: Access<'_>) -> Result<Parts> {
     bail!(
         "the lake {uri} cannot be opened: this program was built without AWS support: cargo build --release --features aws"
     )

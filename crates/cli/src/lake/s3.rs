@@ -17,7 +17,7 @@ const LEASE_MIN: Duration = Duration::from_secs(60);
 /// A silent maintenance keeps its lock for this long: longer than a run takes, and others only wait.
 const MAINTENANCE_LEASE: Duration = Duration::from_secs(6 * 3_600);
 
-pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access) -> Result<Parts> {
+pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access<'_>) -> Result<Parts> {
     let location = S3Location::parse(uri)?;
     let aws = Aws::load().await?;
     let encryption = match &config.s3_encryption {
@@ -34,7 +34,7 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
                 bail!("there is no lake at {uri}: make one with `authpulse backfill` or `authpulse consume`");
             }
         }
-        Access::Write(by) | Access::Share(by) => {
+        Access::Write(by) | Access::Share(by, _) => {
             command = by;
             make_marker(&*store, uri, database).await?;
             catalog.ensure_database(&store.uri("warehouse")).await?;
