@@ -7,7 +7,7 @@
 //! - [`schema`]: the tables.
 //! - [`encode`]: rows become Parquet bytes and a [`TableFile`].
 //! - [`commit`]: the tables follow the journal, each entry exactly once.
-//! - [`maintain`]: files are merged, snapshots expire, what nobody needs is removed.
+//! - [`mod@maintain`]: files are merged, snapshots expire, what nobody needs is removed.
 //! - [`read`]: what the tables hold now, for rebuilding state and for `verify`.
 //!
 //! Nothing here reads the clock or draws a random number by itself: [`commit::CommitIds`] hands both in.
