@@ -228,7 +228,7 @@ pub struct Status {
 pub enum TablesCommand {
     /// Merges small files, expires snapshots, removes what nothing needs. Runs beside `consume` and other engines.
     ///
-    /// No row changes. It may be killed at any instant; the next run goes on. Settings are in [maintain].
+    /// No row changes. It may be killed at any instant; the next run goes on. Settings are in the table `maintain` of the configuration.
     Maintain {
         /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
         #[arg(long)]
@@ -269,7 +269,7 @@ pub enum TablesCommand {
         /// As JSON.
         #[arg(long)]
         json: bool,
-        /// A configuration file; its [maintain] says which files are small.
+        /// A configuration file; its table `maintain` says which files are small.
         #[arg(long)]
         config: Option<PathBuf>,
     },
