@@ -14,6 +14,7 @@ use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_h
 use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, Span, StoredGap, StoredShare, Unscored, Waiting,
 };
+use authpulse_lake::store::put_once;
 use authpulse_lake::{EncodedFile, RawRecord, StoreError, TableFile};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -288,28 +289,6 @@ impl Small {
 /// Spans as an entry stores them.
 pub fn spans(spans: &[(authpulse_event::HashRange, Option<authpulse_event::Day>)]) -> Vec<Span> {
     spans.iter().map(|(range, through)| Span { range: range.to_string(), through: through.map(|d| d.0) }).collect()
-}
-
-/// How often a file is put again after an unclear answer.
-const PUT_ATTEMPTS: u32 = 5;
-
-/// Puts a file under a name that nobody else uses. An unclear answer is followed by the same put; that the name is taken then
-/// means that the first put took effect.
-async fn put_once(
-    store: &dyn authpulse_lake::ObjectStore,
-    path: &str,
-    bytes: Bytes,
-) -> std::result::Result<(), StoreError> {
-    let mut unclear = None;
-    for _ in 0..PUT_ATTEMPTS {
-        match store.put_new(path, bytes.clone()).await {
-            Ok(()) => return Ok(()),
-            Err(StoreError::AlreadyExists { .. }) if unclear.is_some() => return Ok(()),
-            Err(error @ StoreError::Failed { .. }) => unclear = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(unclear.expect("every attempt failed"))
 }
 
 async fn stage_raw(env: &Env, options: &Options, commit_id: &str, records: Vec<RawRecord>) -> Result<Vec<RawFile>> {

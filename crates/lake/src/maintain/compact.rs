@@ -12,8 +12,7 @@ use crate::encode::TableFile;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::schema::{Partition, Table};
-use crate::store::{ObjectStore, StoreError};
-use bytes::Bytes;
+use crate::store::put_once;
 use std::collections::BTreeSet;
 
 /// Bytes that are rewritten before they are committed: what a crash can cost.
@@ -22,8 +21,6 @@ const COMMIT_BYTES: u64 = 1 << 30;
 const COMMIT_GROUPS: usize = 64;
 /// How often the files of a table are planned: each round leaves fewer.
 const ROUNDS_MAX: u32 = 20;
-/// How often a file is put again after an unclear answer.
-const PUT_ATTEMPTS: u32 = 5;
 
 /// Compacts a table. `closed` tells which partitions are not written to any more.
 pub(super) async fn compact(
@@ -160,18 +157,4 @@ async fn remove_unused(lake: &Lake, changed: &Changed, files: &[TableFile]) {
         // Failing here loses nothing: the cleaner finds it later.
         let _ = lake.store.delete(&file.path).await;
     }
-}
-
-/// Puts a file under a name that nobody else uses: that the name is taken after an unclear answer means that the put took effect.
-async fn put_once(store: &dyn ObjectStore, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-    let mut unclear = None;
-    for _ in 0..PUT_ATTEMPTS {
-        match store.put_new(path, bytes.clone()).await {
-            Ok(()) => return Ok(()),
-            Err(StoreError::AlreadyExists { .. }) if unclear.is_some() => return Ok(()),
-            Err(error @ StoreError::Failed { .. }) => unclear = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(unclear.expect("every attempt failed"))
 }

@@ -125,6 +125,27 @@ pub trait ObjectStore: Send + Sync {
     fn relative(&self, uri: &str) -> Result<String, StoreError>;
 }
 
+/// How often a file is put again after an unclear answer.
+const PUT_ATTEMPTS: u32 = 5;
+
+/// Puts a file under a name that nobody else uses. An unclear answer is followed by the same put; that the name is taken then
+/// means that the first put took effect.
+///
+/// # Errors
+/// The store refuses, or its answer is unclear five times.
+pub async fn put_once(store: &dyn ObjectStore, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+    let mut unclear = None;
+    for _ in 0..PUT_ATTEMPTS {
+        match store.put_new(path, bytes.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::AlreadyExists { .. }) if unclear.is_some() => return Ok(()),
+            Err(error @ StoreError::Failed { .. }) => unclear = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(unclear.expect("every attempt failed"))
+}
+
 /// Refuses paths that could leave the lake or mean two things. For implementations of [`ObjectStore`].
 ///
 /// # Errors
