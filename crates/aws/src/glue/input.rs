@@ -13,7 +13,7 @@ const PROJECTION: [(&str, &str); 6] = [
     ("projection.enabled", "true"),
     ("projection.ingest_date.type", "date"),
     ("projection.ingest_date.format", "yyyy-MM-dd"),
-    ("projection.ingest_date.range", "NOW-3YEARS,NOW"),
+    ("projection.ingest_date.range", "NOW-1095DAYS,NOW"),
     ("projection.ingest_date.interval", "1"),
     ("projection.ingest_date.interval.unit", "DAYS"),
 ];
