@@ -10,7 +10,7 @@ use crate::service::Service;
 use crate::worker::{Progress, Worker};
 use authpulse_event::ShardId;
 use authpulse_lease::{Fleet, Holdings};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -260,8 +260,8 @@ async fn run_workers(
         } else {
             crew.part_with(&holdings, leases);
             let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
-            match service.start_ready(&ready).await {
-                Ok(workers) => crew.start(workers, service, env, options),
+            match crew.start_all(&ready, service, env, options).await {
+                Ok(()) => {}
                 // Another took the shard over while this worker was about to.
                 Err(error @ ConsumerError::Fenced { .. }) => {
                     if let ConsumerError::Fenced { shard, .. } = &error {
@@ -329,14 +329,22 @@ impl Crew {
         leases.tell(Parting::Forget(key.to_string()));
     }
 
-    fn start(&mut self, workers: Vec<Worker>, service: &Service, env: &Env, options: &Options) {
-        for worker in workers {
+    /// Starts every shard that can be worked on now. What was started before an error stays.
+    async fn start_all(
+        &mut self,
+        ready: &BTreeSet<String>,
+        service: &mut Service,
+        env: &Env,
+        options: &Options,
+    ) -> Result<()> {
+        while let Some(worker) = service.start_next(ready).await? {
             tracing::info!(shard = %worker.key(), position = %worker.position(), "working on shard");
             let (stop, stopped) = watch::channel(false);
             self.stops.insert(worker.key().clone(), stop);
             let changes = service.registry().changes();
             self.tasks.spawn(drive(worker, env.clock.clone(), duration(options.poll_interval), stopped, changes));
         }
+        Ok(())
     }
 }
 

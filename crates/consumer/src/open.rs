@@ -32,7 +32,15 @@ pub struct Opened {
 /// An entry cannot be read, or the lake was made under other settings than these.
 pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
     let registry = Arc::new(Registry::new(options.engine.time.lookback_days));
-    let applied = applied_anywhere(env).await?;
+    let mut tables = Vec::new();
+    for table in Table::ALL {
+        match env.lake.load(table).await {
+            Ok(loaded) => tables.push(loaded.applied()?),
+            Err(LakeError::NoTable { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let applied = applied_anywhere(&tables);
     let mut tails = BTreeMap::new();
     for shard in env.journal.shards().await? {
         follow_shard(env, &registry, &shard).await?;
@@ -49,24 +57,14 @@ pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
     Ok(Opened { registry, tails })
 }
 
-/// The last entry that any table holds, of each shard. Read it before the journals, which only grow.
-///
-/// # Errors
-/// A table cannot be read.
-pub async fn applied_anywhere(env: &Env) -> Result<BTreeMap<ShardId, u64>> {
+/// The last entry that any table holds, of each shard. Read the tables before the journals, which only grow.
+pub fn applied_anywhere<'a>(tables: impl IntoIterator<Item = &'a BTreeMap<ShardId, u64>>) -> BTreeMap<ShardId, u64> {
     let mut anywhere: BTreeMap<ShardId, u64> = BTreeMap::new();
-    for table in Table::ALL {
-        let applied = match env.lake.load(table).await {
-            Ok(loaded) => loaded.applied()?,
-            Err(LakeError::NoTable { .. }) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        for (shard, n) in applied {
-            let last = anywhere.entry(shard).or_default();
-            *last = n.max(*last);
-        }
+    for (shard, n) in tables.into_iter().flatten() {
+        let last = anywhere.entry(shard.clone()).or_default();
+        *last = (*n).max(*last);
     }
-    Ok(anywhere)
+    anywhere
 }
 
 /// Refuses a lake whose tables hold entries that no journal has: the journal was lost, or an older copy was put in its place.

@@ -213,12 +213,12 @@ impl Service {
         Ok(())
     }
 
-    /// Opens the shards among those leased that can be worked on now and have no worker here yet.
+    /// Opens a shard among those leased that can be worked on now and has no worker here yet; call it until there is none. One at
+    /// a time: a shard that is lost to another at this moment must not take along the workers of those opened before.
     ///
     /// # Errors
     /// A shard cannot be taken over or rebuilt.
-    pub async fn start_ready(&mut self, held: &BTreeSet<String>) -> Result<Vec<Worker>> {
-        let mut workers = Vec::new();
+    pub async fn start_next(&mut self, held: &BTreeSet<String>) -> Result<Option<Worker>> {
         for shard in self.shards.clone() {
             let key = self.key(&shard.id);
             if self.started.contains(&shard.id) || !held.contains(key.as_str()) || self.is_finished(&shard) {
@@ -255,13 +255,14 @@ impl Service {
                 goal,
             };
             let (env, options) = (self.env.clone(), self.options.clone());
-            workers.push(Worker::new(env, options, self.registry.clone(), self.poison.clone(), start)?);
+            let worker = Worker::new(env, options, self.registry.clone(), self.poison.clone(), start)?;
             self.started.insert(shard.id);
+            return Ok(Some(worker));
         }
-        Ok(workers)
+        Ok(None)
     }
 
-    /// A worker was dropped: its shard is opened anew by the next [`Service::start_ready`].
+    /// A worker was dropped: its shard is opened anew by the next [`Service::start_next`].
     pub fn restart(&mut self, key: &ShardId) {
         let description = &self.description;
         self.started.retain(|shard| journal_key(description, shard) != *key);

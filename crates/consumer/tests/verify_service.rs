@@ -110,7 +110,10 @@ impl Run {
         for step in 0..steps {
             if step % 8 == 0 {
                 service.refresh().await.unwrap();
-                workers.extend(service.start_ready(&service.wanted_leases()).await.unwrap());
+                let wanted = service.wanted_leases();
+                while let Some(worker) = service.start_next(&wanted).await.unwrap() {
+                    workers.push(worker);
+                }
             }
             if workers.is_empty() {
                 return;

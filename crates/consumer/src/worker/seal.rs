@@ -60,7 +60,7 @@ impl Worker {
         }
         ancestors.remove(&self.key);
         self.rise(self.registry.newest_watermark_among(&ancestors), "ancestor");
-        self.store_while_ended().await
+        self.store_while_waiting().await
     }
 
     pub(super) async fn wait_for_ends(&mut self) -> Result<Progress> {
@@ -73,17 +73,12 @@ impl Worker {
             return Ok(Progress::Worked);
         }
         self.rise(self.registry.newest_watermark_of_others(&self.key), "idle");
-        self.store_while_ended().await
-    }
-
-    /// As [`Worker::store_while_waiting`], under the mark that every record was read.
-    async fn store_while_ended(&mut self) -> Result<Progress> {
         self.store_while_waiting().await
     }
 
     pub(super) async fn wait_for_settled(&mut self) -> Result<Progress> {
         if !self.registry.all_leaves(|_, view| view.settled) {
-            return self.store_while_ended().await;
+            return self.store_while_waiting().await;
         }
         let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
         self.rise(seal, "seal");
@@ -96,7 +91,7 @@ impl Worker {
     /// After the last rise: score, write hours and days, and say that the shard is sealed.
     pub(super) async fn finish_seal(&mut self) -> Result<Progress> {
         if self.shard.unscored_len() > 0 {
-            return self.store_while_ended().await;
+            return self.store_while_waiting().await;
         }
         let writes_days = self.shard.range().first == 0;
         let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
@@ -109,7 +104,7 @@ impl Worker {
             }
             let key = self.key.clone();
             if !self.registry.all_leaves(|leaf, view| *leaf == key || view.sealed.is_some()) {
-                return self.store_while_ended().await;
+                return self.store_while_waiting().await;
             }
         }
         // An input without a single accepted event is sealed too, up to the beginning of time.

@@ -123,10 +123,16 @@ impl Simulation {
             }
         }
         let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
-        match block_on(process.service.start_ready(&ready)) {
-            Ok(workers) => process.workers.extend(workers),
-            Err(ConsumerError::Fenced { shard, .. }) => process.fleet.forget(shard.as_str()),
-            Err(error) => return self.failed(&error),
+        loop {
+            match block_on(process.service.start_next(&ready)) {
+                Ok(Some(worker)) => process.workers.push(worker),
+                Ok(None) => break,
+                Err(ConsumerError::Fenced { shard, .. }) => {
+                    process.fleet.forget(shard.as_str());
+                    break;
+                }
+                Err(error) => return self.failed(&error),
+            }
         }
         if process.workers.is_empty() {
             return !self.world.fate.lock().unwrap().is_dead(process.id);
