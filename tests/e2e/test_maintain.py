@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -22,6 +23,10 @@ POINTS = [
     "maintain swap before:user_behavior_hourly",
     "maintain swap after:host_popularity_daily",
     "compact file after:auth_events_rejected",
+    "base put before",
+    "base put after",
+    "entries remove before",
+    "entries remove after",
     "orphan delete before",
     "orphan delete after",
 ]
@@ -37,7 +42,9 @@ snapshot_rows = 700
 min_files = 2
 manifests_max = 1
 snapshot_age = 0
-orphan_age = {orphan_age}
+orphan_age = {age}
+fold_entries = 2
+entry_age = {age}
 """
 
 
@@ -51,8 +58,8 @@ def place(tmp_path_factory):
     for number, part in enumerate(parts):
         last = number == len(parts) - 1
         (place / f"part{number}.txt").write_bytes(b"\n".join(part) + (b"" if last else b"\n"))
-    (place / "at-once.toml").write_text(SETTINGS.format(orphan_age=0))
-    (place / "patient.toml").write_text(SETTINGS.format(orphan_age=3600))
+    (place / "at-once.toml").write_text(SETTINGS.format(age=0))
+    (place / "patient.toml").write_text(SETTINGS.format(age=3600))
     run("replay", "--input", place / "nasty.txt", "--stream", f"local:{place / 'stream'}", "--shards", 2, "--max", "--close")
     return place
 
@@ -87,7 +94,19 @@ def is_idle(report):
         t["compacted"]["after"]["files"] + t["manifests_merged"] + t["expired"] + t["removed"]["files"] == 0 and not t["failed"]
         for t in told["tables"]
     )
-    return tables and not told["cleaned"]["orphans"] and not told["cleaned"]["stopped"]
+    folded = told["folded"]["entries"] + told["folded"]["removed"] == 0 and not told["folded"]["failed"]
+    return tables and folded and not told["cleaned"]["orphans"] and not told["cleaned"]["stopped"]
+
+
+def journal(directory):
+    """For each shard: its last entry, how many entries there are, and the last that is folded."""
+    connection = sqlite3.connect(f"file:{directory / 'journal.db'}?mode=ro", uri=True)
+    try:
+        entries = connection.execute("SELECT shard, max(n), count(*) FROM entries GROUP BY shard").fetchall()
+        bases = dict(connection.execute("SELECT shard, max(n) FROM bases GROUP BY shard").fetchall())
+    finally:
+        connection.close()
+    return {shard: (last, count, bases.get(shard, 0)) for shard, last, count in entries}
 
 
 def expect_same(undisturbed, lake, what, place):
@@ -118,8 +137,14 @@ def test_after_a_run(place, undisturbed, way):
     files, left = live_files(report, "before"), live_files(report, "after")
     assert all(left[table] <= files[table] for table in TABLES)
     assert left["auth_events_curated"] * 2 <= files["auth_events_curated"], f"{files} files became {left}"
+    entries = journal(directory)
+    for last, count, base in journal(directory).values():
+        assert base == last - 1, "all but the last entry are folded"
+        # What the two newest snapshots of state need is still there.
+        assert last < 20 or count < last, f"{count} of {last} entries are left"
     expect_same(undisturbed[way], lake, "after maintenance", place)
     assert applied(lake) == before
+    assert "folded" in str(json.loads(report.stdout)) and max(last for last, _, _ in entries.values()) > 8
     again = maintain(place, directory)
     assert is_idle(again), again
     assert "nothing to do" in run("tables", "maintain", "--lake", directory, "--config", place / "at-once.toml").stdout

@@ -29,6 +29,7 @@ const STORE: &[(&str, StoreContract)] = &[
 const JOURNAL: &[(&str, JournalContract)] = &[
     ("once", contract::an_entry_is_created_once),
     ("order", contract::entries_are_listed_by_shard_and_in_order),
+    ("folding", contract::folded_entries_go_and_the_newest_base_stands_for_them),
     ("one winner", contract::writers_of_one_number_have_one_winner),
 ];
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use authpulse_consumer::ConsumerError;
 use authpulse_consumer::backfill::{BackfillRequest, check_files, prepare};
 use authpulse_consumer::drive::{Ended, run_backfill, run_service};
+use authpulse_consumer::log::{Entries, read_base};
 use authpulse_consumer::open::{check_settings, open_lake};
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::status::status;
@@ -166,6 +167,14 @@ pub struct Totals {
 }
 
 impl Totals {
+    fn add(&mut self, received: u64, curated: u64, rejected: std::collections::BTreeMap<String, u64>) {
+        self.received += received;
+        self.curated += curated;
+        for (reason, n) in rejected {
+            *self.rejected.entry(reason).or_default() += n;
+        }
+    }
+
     /// Whether every record is accounted for.
     pub fn adds_up(&self) -> bool {
         self.received == self.curated + self.rejected.values().sum::<u64>() + self.waiting + self.unscored
@@ -213,19 +222,13 @@ pub async fn totals(env: &authpulse_consumer::Env, options: &authpulse_consumer:
     let opened = open_lake(env, options).await?;
     let leaves = opened.registry.leaves();
     for shard in env.journal.shards().await? {
-        let mut from = 1;
-        loop {
-            let entries = env.journal.list(&shard, from, 100).await?;
-            let Some((last, _)) = entries.last() else { break };
-            from = last + 1;
-            for (n, body) in entries {
-                let entry = authpulse_lake::entry::Entry::decode(&shard, n, &body)?;
-                totals.received += entry.counts.received;
-                totals.curated += entry.counts.curated;
-                for (reason, n) in entry.counts.rejected {
-                    *totals.rejected.entry(reason).or_default() += n;
-                }
-            }
+        let base = read_base(env, &shard).await?;
+        let mut entries = Entries::after(env, &shard, base.as_ref().map_or(0, |base| base.through));
+        if let Some(base) = base {
+            totals.add(base.received, base.curated, base.rejected);
+        }
+        while let Some(some) = entries.next().await? {
+            some.into_iter().for_each(|e| totals.add(e.counts.received, e.counts.curated, e.counts.rejected));
         }
         if leaves.contains_key(&shard)
             && let Some(tail) = opened.tails.get(&shard)

@@ -6,7 +6,7 @@ use crate::report::thousands;
 use crate::signals::stop_signal;
 use anyhow::{Result, bail};
 use authpulse_lake::maintain::{
-    CleanReport, MaintainReport, Memory, PlanLimits, Shape, TableInfo, TableReport, Tally, inspect, maintain,
+    CleanReport, Folded, MaintainReport, Memory, PlanLimits, Shape, TableInfo, TableReport, Tally, inspect, maintain,
 };
 use authpulse_lake::{MaintainSettings, Table};
 use std::fmt::Write;
@@ -190,6 +190,17 @@ fn words(report: &MaintainReport) -> String {
     let mut out = String::new();
     for table in &report.tables {
         table_words(&mut out, table, report.dry_run);
+    }
+    let folded = &report.folded;
+    if *folded != Folded::default() {
+        let (shards, entries) = (thousands(folded.shards), thousands(folded.entries));
+        let _ = writeln!(out, "journals");
+        let _ =
+            writeln!(out, "  folded      {entries} entries of {shards} shards, into {} bytes", thousands(folded.bytes));
+        let _ = writeln!(out, "  removed     {} folded entries", thousands(folded.removed));
+        if let Some(why) = &folded.failed {
+            let _ = writeln!(out, "  failed      {why}");
+        }
     }
     clean_words(&mut out, &report.cleaned, report.dry_run);
     if report.is_idle() {

@@ -2,6 +2,7 @@
 
 use crate::env::Env;
 use crate::error::{Chain, ConsumerError, Result};
+use crate::log::Entries;
 use authpulse_event::ShardId;
 use authpulse_lake::entry::Entry;
 use authpulse_lake::{EntryFiles, LakeError, Remedy, Table};
@@ -25,8 +26,20 @@ pub struct Round {
 /// A journal, a file or the catalog fails. What is applied stays applied; the call can be repeated.
 pub async fn commit_all(env: &Env) -> Result<Round> {
     let mut total = Round::default();
+    let mut outdated = None;
     loop {
-        let (round, is_last) = commit_once(env).await?;
+        let (round, is_last) = match commit_once(env).await {
+            // Another committer may have applied them, and maintenance removed them, since the tables were looked at.
+            Err(ConsumerError::Outdated { shard, n }) => {
+                let lacking = Some((shard.clone(), n));
+                if outdated == lacking {
+                    return Err(lacks_folded(&shard, n));
+                }
+                outdated = lacking;
+                continue;
+            }
+            other => other?,
+        };
         total.entries += round.entries;
         total.rows += round.rows;
         if is_last {
@@ -46,11 +59,15 @@ async fn commit_once(env: &Env) -> Result<(Round, bool)> {
     let mut is_last = true;
     for shard in env.journal.shards().await? {
         let lowest = applied.values().map(|a| a.get(&shard).copied().unwrap_or(0)).min().unwrap_or(0);
-        let found = env.journal.list(&shard, lowest + 1, ENTRIES_AT_ONCE).await?;
-        is_last &= found.len() < ENTRIES_AT_ONCE;
-        for (n, body) in found {
-            entries.push((shard.clone(), Entry::decode(&shard, n, &body)?));
+        let mut behind = Entries::after(env, &shard, lowest);
+        let mut found = 0;
+        while found < ENTRIES_AT_ONCE
+            && let Some(some) = behind.next().await?
+        {
+            found += some.len();
+            entries.extend(some.into_iter().map(|entry| (shard.clone(), entry)));
         }
+        is_last &= found < ENTRIES_AT_ONCE;
     }
     let mut round = Round { entries: entries.len(), rows: 0 };
     if entries.is_empty() {
@@ -65,6 +82,13 @@ async fn commit_once(env: &Env) -> Result<(Round, bool)> {
         }
     }
     Ok((round, is_last))
+}
+
+fn lacks_folded(shard: &ShardId, n: u64) -> ConsumerError {
+    ConsumerError::Refused(format!(
+        "a table lacks entry {n} of shard {shard}, which every table held when it was folded: the catalog was replaced by an older \
+         copy, or the table rolled back with its properties; restore the newest catalog (nothing was changed)"
+    ))
 }
 
 fn with_context(error: LakeError, table: Table) -> ConsumerError {

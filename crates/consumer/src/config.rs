@@ -450,6 +450,24 @@ pub const SETTINGS: &[Setting] = &[
         "Files that no entry and no snapshot names are removed when they are older than this. It must be longer than anybody, another engine included, takes from writing a file to naming it; below 3600 only where nobody writes.",
         options.maintain.orphan_age
     ),
+    integer_setting!(
+        "maintain",
+        "fold_entries",
+        "entries",
+        Change::Free,
+        1,
+        1_000_000,
+        "Entries of a shard's journal that come together before they are folded into its base; as many of the newest are never removed.",
+        u64,
+        options.maintain.fold_entries
+    ),
+    seconds_setting!(
+        "maintain",
+        "entry_age",
+        Change::Free,
+        "Folded entries are removed when they are older than this. It must be longer than any process may be stopped and go on; a process that was stopped for longer ends and is to be started again. Below 7200 only where nobody writes.",
+        options.maintain.entry_age
+    ),
     Setting {
         section: "decisions",
         key: "to",

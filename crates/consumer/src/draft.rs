@@ -14,6 +14,7 @@ use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_h
 use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, Span, StoredGap, StoredShare, Unscored, Waiting,
 };
+use authpulse_lake::schema::raw_name;
 use authpulse_lake::store::put_once;
 use authpulse_lake::{EncodedFile, RawRecord, StoreError, TableFile};
 use bytes::Bytes;
@@ -192,7 +193,7 @@ impl Finish {
         let n = last.n + 1;
         let small = Small { hours, users, days: closing.days.0, rejected, shard: shard_name, processing_time };
         draft.start_chunk(&env, move || small.encode(&encode));
-        let raw = stage_raw(&env, &options, &commit_id, raw).await?;
+        let raw = stage_raw(&env, &options, &commit_id, (&shard, n), raw).await?;
         let snapshot = put_snapshot(&env, &commit_id, closing.snapshot).await?;
         let side = Side {
             unscored: unscored.iter().map(Unscored::from).collect(),
@@ -249,7 +250,7 @@ impl Finish {
         };
         debug_assert!(entry.counts.adds_up(), "{:?}", entry.counts);
         (env.probe)("entry put before", entry.shard.as_str());
-        log::store(&env, &shard, &entry).await?;
+        log::store(&env, &shard, &last, &entry).await?;
         (env.probe)("entry put after", entry.shard.as_str());
         finish_raw(&env, &entry).await?;
         registry.stored(&entry, &side)?;
@@ -291,15 +292,20 @@ pub fn spans(spans: &[(authpulse_event::HashRange, Option<authpulse_event::Day>)
     spans.iter().map(|(range, through)| Span { range: range.to_string(), through: through.map(|d| d.0) }).collect()
 }
 
-async fn stage_raw(env: &Env, options: &Options, commit_id: &str, records: Vec<RawRecord>) -> Result<Vec<RawFile>> {
+async fn stage_raw(
+    env: &Env,
+    options: &Options,
+    commit_id: &str,
+    (shard, n): (&ShardId, u64),
+    records: Vec<RawRecord>,
+) -> Result<Vec<RawFile>> {
     let mut files = Vec::new();
     if records.is_empty() {
         return Ok(files);
     }
     for (k, encoded) in encode_raw(&records, &options.encode)?.into_iter().enumerate() {
-        let unique = format!("{commit_id}-{k}");
-        let staged = format!("staging/raw/{unique}.parquet");
-        let (path, rows, bytes) = (encoded.path(&unique), encoded.rows, encoded.bytes.len() as u64);
+        let staged = format!("staging/raw/{commit_id}-{k}.parquet");
+        let (path, rows, bytes) = (encoded.path(&raw_name(shard, n, k)), encoded.rows, encoded.bytes.len() as u64);
         put_once(&*env.store, &staged, encoded.bytes).await?;
         files.push(RawFile { staged, path, rows, bytes });
     }

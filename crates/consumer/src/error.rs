@@ -21,6 +21,14 @@ pub enum ConsumerError {
         /// The number at which the other's entry was found.
         n: u64,
     },
+    /// Entries were folded that this process has not read: it was stopped for longer than they are kept.
+    #[error("shard {shard}: entry {n} was folded before this process had read it: start it again, nothing is lost")]
+    Outdated {
+        /// The journal.
+        shard: ShardId,
+        /// The entry.
+        n: u64,
+    },
     /// The engine panicked on a record; the shard is rebuilt and the record tried again.
     #[error("the engine failed on record {position} of shard {shard}: {words}")]
     Panicked {

@@ -2,16 +2,22 @@
 
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
-use authpulse_event::ShardId;
-use authpulse_lake::PutOutcome;
-use authpulse_lake::entry::{Entry, Side};
+use authpulse_event::time::HOUR;
+use authpulse_event::{Micros, ShardId};
+use authpulse_lake::entry::{Entry, EntryError, Inherited, Side};
 use authpulse_lake::journal::JournalError;
+use authpulse_lake::{Base, PutOutcome};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 /// How often a put with an unclear answer is looked up and tried again, half a second apart.
 const PUT_ATTEMPTS: u32 = 20;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Entries read from a journal at once.
+const ENTRIES_AT_ONCE: usize = 100;
+/// An owner that has stored nothing for this long looks at the journal's end before it goes on: entries that others stored
+/// meanwhile may be folded and removed, and its next number free again. Far less than the age at which entries are removed.
+const SILENT: Micros = HOUR;
 
 /// Reads entry `n`.
 pub async fn read_entry(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Entry>> {
@@ -29,12 +35,73 @@ pub async fn read_tail(env: &Env, shard: &ShardId) -> Result<Option<Entry>> {
     }
 }
 
+/// What stands for a shard's oldest entries, if any are folded.
+pub async fn read_base(env: &Env, shard: &ShardId) -> Result<Option<Base>> {
+    match env.journal.base(shard).await? {
+        Some((through, bytes)) => Ok(Some(Base::decode(shard, through, &bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// Whom a shard inherited from; nothing where it has no entry.
+pub async fn read_parents(env: &Env, shard: &ShardId) -> Result<Vec<Inherited>> {
+    Ok(match read_base(env, shard).await? {
+        Some(base) => base.first.inherits,
+        None => read_entry(env, shard, 1).await?.map(|first| first.inherits).unwrap_or_default(),
+    })
+}
+
+/// Entries behind a number, in order, some at a time.
+pub struct Entries<'a> {
+    env: &'a Env,
+    shard: &'a ShardId,
+    next: u64,
+}
+
+impl<'a> Entries<'a> {
+    /// The entries behind `n`, which is a base's last or any that nobody folds yet.
+    pub fn after(env: &'a Env, shard: &'a ShardId, n: u64) -> Entries<'a> {
+        Entries { env, shard, next: n + 1 }
+    }
+
+    /// The next ones; none at the end.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Outdated`] if they were folded since the reader began, [`EntryError::Damaged`] if one is missing.
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
+        let bodies = self.env.journal.list(self.shard, self.next, ENTRIES_AT_ONCE).await?;
+        let mut entries = Vec::with_capacity(bodies.len());
+        for (n, body) in bodies {
+            if n != self.next {
+                return Err(self.missing().await?);
+            }
+            self.next += 1;
+            entries.push(Entry::decode(self.shard, n, &body)?);
+        }
+        Ok((!entries.is_empty()).then_some(entries))
+    }
+
+    async fn missing(&self) -> Result<ConsumerError> {
+        let (shard, n) = (self.shard.clone(), self.next);
+        if self.env.journal.base(self.shard).await?.is_some_and(|(through, _)| through >= n) {
+            return Ok(ConsumerError::Outdated { shard, n });
+        }
+        Ok(missing(&shard, n))
+    }
+}
+
+/// What is said of an entry that should be there.
+pub(crate) fn missing(shard: &ShardId, n: u64) -> ConsumerError {
+    let cause = "it is missing from the journal".to_owned();
+    EntryError::Damaged { what: format!("entry {n} of shard {shard}"), cause }.into()
+}
+
 /// Unscored events and shares of an entry, wherever they are.
 pub async fn read_side(env: &Env, entry: &Entry) -> Result<Side> {
     let Some(file) = &entry.side_file else { return Ok(entry.side.clone()) };
     let bytes = env.store.get(&file.path).await?;
     if sha256_hex(&bytes) != file.sha256 {
-        return Err(authpulse_lake::entry::EntryError::Damaged {
+        return Err(EntryError::Damaged {
             what: format!("file {}", file.path),
             cause: "its checksum is not the one its entry names: restore it".to_owned(),
         }
@@ -55,8 +122,30 @@ enum Found {
 
 /// Puts an entry and finds out, whatever the answer was, whose entry stands at its number.
 async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
+    let begun = (env.clock.now(), env.clock.ticks());
+    let found = put_at_once(env, shard, entry).await?;
+    let took = (env.clock.now() - begun.0).abs().max(env.clock.ticks() - begun.1);
+    // Stopped on the way for so long, it may have put the entry where others had been.
+    if matches!(found, Found::Ours) && took >= SILENT {
+        return Ok(later(env, shard, entry.n).await?.unwrap_or(Found::Ours));
+    }
+    Ok(found)
+}
+
+/// The journal's last entry, if it has a number beyond `n`.
+async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Found>> {
+    match env.journal.tail(shard).await? {
+        Some(tail) if tail > n => match read_entry(env, shard, tail).await? {
+            Some(entry) => Ok(Some(Found::Other(Box::new(entry)))),
+            None => Err(missing(shard, tail)),
+        },
+        _ => Ok(None),
+    }
+}
+
+async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
     let body = entry.encode();
-    let mut last = None;
+    let mut last: Option<ConsumerError> = None;
     for attempt in 0..PUT_ATTEMPTS {
         if attempt > 0 {
             env.clock.sleep(RETRY_AFTER).await;
@@ -65,7 +154,7 @@ async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
             Ok(PutOutcome::Created) => return Ok(Found::Ours),
             // Taken may be an earlier attempt of our own whose answer was lost.
             Ok(PutOutcome::Taken) => {}
-            Err(error @ (JournalError::Unclear { .. } | JournalError::Failed { .. })) => last = Some(error),
+            Err(error @ (JournalError::Unclear { .. } | JournalError::Failed { .. })) => last = Some(error.into()),
             Err(error) => return Err(error.into()),
         }
         match env.journal.get(shard, entry.n).await {
@@ -74,12 +163,17 @@ async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
                 let ours = found.commit_id == entry.commit_id;
                 return Ok(if ours { Found::Ours } else { Found::Other(Box::new(found)) });
             }
-            Ok(None) => {}
-            Err(error) => last = Some(error),
+            // Where the journal tells that a number was folded, it is taken by an entry that is gone.
+            Ok(None) => match later(env, shard, entry.n).await {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error) => last = Some(error),
+            },
+            Err(error) => last = Some(error.into()),
         }
     }
     Err(match last {
-        Some(error) => error.into(),
+        Some(error) => error,
         None => {
             JournalError::Unclear { shard: shard.clone(), n: entry.n, cause: "every attempt was refused".to_owned() }
                 .into()
@@ -87,14 +181,18 @@ async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
     })
 }
 
-/// Stores an owner's next entry.
+/// Stores an owner's next entry; `last` is the one before it.
 ///
 /// # Errors
 /// [`ConsumerError::Fenced`] if another owner was first: the batch must be dropped.
-pub async fn store(env: &Env, shard: &ShardId, entry: &Entry) -> Result<()> {
+pub async fn store(env: &Env, shard: &ShardId, last: &Entry, entry: &Entry) -> Result<()> {
+    let fenced = || ConsumerError::Fenced { shard: shard.clone(), n: entry.n };
+    if last.n > 0 && (env.clock.now() - last.written_at).abs() >= SILENT && later(env, shard, last.n).await?.is_some() {
+        return Err(fenced());
+    }
     match put(env, shard, entry).await? {
         Found::Ours => Ok(()),
-        Found::Other(_) => Err(ConsumerError::Fenced { shard: shard.clone(), n: entry.n }),
+        Found::Other(_) => Err(fenced()),
     }
 }
 

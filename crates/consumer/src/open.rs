@@ -3,7 +3,7 @@
 use crate::draft::{finish_raw, spans};
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
-use crate::log::{read_entry, read_side, take_over};
+use crate::log::{Entries, read_base, read_entry, read_side, take_over};
 use crate::options::Options;
 use crate::registry::Registry;
 use crate::restore::{restore, restore_parents, source_kind};
@@ -14,9 +14,6 @@ use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, Inherited, Side, Source,
 use authpulse_lake::{LakeError, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Entries read from a journal at once.
-const ENTRIES_AT_ONCE: usize = 100;
 
 /// A lake as its journals describe it.
 pub struct Opened {
@@ -88,18 +85,21 @@ pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&Shar
 /// # Errors
 /// An entry cannot be read.
 pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
-    loop {
-        let known = registry.view(shard).map_or(0, |view| view.last);
-        let entries = env.journal.list(shard, known + 1, ENTRIES_AT_ONCE).await?;
-        if entries.is_empty() {
-            return Ok(());
-        }
-        for (n, body) in entries {
-            let entry = Entry::decode(shard, n, &body)?;
+    let mut known = registry.view(shard).map_or(0, |view| view.last);
+    if known == 0
+        && let Some(base) = read_base(env, shard).await?
+    {
+        registry.folded(&base)?;
+        known = base.through;
+    }
+    let mut entries = Entries::after(env, shard, known);
+    while let Some(some) = entries.next().await? {
+        for entry in some {
             let side = if entry.takes_over { Side::default() } else { read_side(env, &entry).await? };
             registry.stored(&entry, &side)?;
         }
     }
+    Ok(())
 }
 
 /// Refuses settings under which new rows could not be compared with those in the lake.

@@ -6,6 +6,7 @@ use crate::error::Result;
 use authpulse_engine::rows::DayRow;
 use authpulse_engine::{Board, Share};
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
+use authpulse_lake::Base;
 use authpulse_lake::entry::{Entry, EntryError, Side, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -148,6 +149,15 @@ impl Registry {
         drop(guard);
         self.changed.send_modify(|n| *n += 1);
         Ok(())
+    }
+
+    /// Takes in what stands for a shard's oldest entries, where none of them is known.
+    ///
+    /// # Errors
+    /// If a range in it is none.
+    pub fn folded(&self, base: &Base) -> Result<()> {
+        let last = Entry { inherits: base.first.inherits.clone(), takes_over: false, ..base.last.clone() };
+        self.stored(&last, &base.side())
     }
 
     /// Runs something on the board: scoring, mostly.

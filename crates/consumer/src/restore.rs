@@ -3,7 +3,7 @@
 
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
-use crate::log::{read_entry, read_side, sha256_hex};
+use crate::log::{missing, read_entry, read_parents, read_side, sha256_hex};
 use authpulse_engine::{Restoring, Settings, Shard, SourceKind, StoredRow};
 use authpulse_event::{HashRange, ShardId};
 use authpulse_lake::entry::{Entry, EntryError, Source};
@@ -82,12 +82,10 @@ async fn from_snapshot(
         }
         let unscored: Vec<_> = read_side(env, &entry).await?.unscored.iter().map(|u| u.to_event()).collect();
         state.unscored_at_snapshot(&unscored);
-    } else if let Some(first) = read_entry(env, &shard_id, 1).await?
-        && !first.inherits.is_empty()
-    {
+    } else if let inherits @ [_, ..] = &read_parents(env, &shard_id).await?[..] {
         // An heir without a snapshot of its own begins with its parents' ends.
         let mut parents = Vec::new();
-        for parent in &first.inherits {
+        for parent in inherits {
             let end = entry_of(env, &ShardId::new(&parent.shard), parent.n).await?;
             if let Some(part) = end.hash_range()?.intersect(&range) {
                 // Not out of the table: that holds the heir's own rows already. It would be rebuilt from there as a whole.
@@ -142,9 +140,7 @@ async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRan
         if !seen.insert(shard.clone()) {
             continue;
         }
-        if let Some(first) = read_entry(env, &shard, 1).await? {
-            pending.extend(first.inherits.iter().map(|i| ShardId::new(&i.shard)));
-        }
+        pending.extend(read_parents(env, &shard).await?.iter().map(|i| ShardId::new(&i.shard)));
         let last = if shard.as_str() == tail.shard { Some(tail.n) } else { env.journal.tail(&shard).await? };
         for n in table.applied.get(&shard).copied().unwrap_or(0) + 1..=last.unwrap_or(0) {
             let entry = entry_of(env, &shard, n).await?;
@@ -173,14 +169,6 @@ async fn read_rows(env: &Env, file: &LiveFile, state: &mut Restoring) -> Result<
 
 async fn entry_of(env: &Env, shard: &ShardId, n: u64) -> Result<Entry> {
     read_entry(env, shard, n).await?.ok_or_else(|| missing(shard, n))
-}
-
-fn missing(shard: &ShardId, n: u64) -> ConsumerError {
-    EntryError::Damaged {
-        what: format!("entry {n} of shard {shard}"),
-        cause: "it is missing from the journal".to_owned(),
-    }
-    .into()
 }
 
 fn damaged(path: &str, cause: String) -> ConsumerError {

@@ -5,14 +5,15 @@ mod show;
 
 use crate::env::Env;
 use crate::error::Result;
-use crate::log::{read_side, read_tail};
+use crate::log::{Entries, read_base, read_side, read_tail};
 use crate::open::{applied_anywhere, refuse_lost_entries};
 use crate::registry::Registry;
 use authpulse_engine::popularity::newest_closed_day;
 use authpulse_event::ring::hash_key;
 use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, HashRange, Micros, ShardId};
-use authpulse_lake::entry::{Entry, Side, Source};
+use authpulse_lake::base::FoldedGap;
+use authpulse_lake::entry::{Entry, Inherited, Place, Side, Source};
 use authpulse_lake::{LakeError, Table};
 use authpulse_lease::LeaseStore;
 use authpulse_stream::Stream;
@@ -20,9 +21,6 @@ use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 pub use lag::{Lag, UnreadShard};
-
-/// Entries read from a journal at once.
-const ENTRIES_AT_ONCE: usize = 100;
 
 /// Where a lake stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -273,26 +271,29 @@ impl Journals {
     }
 
     async fn read_shard(&mut self, env: &Env, shard: &ShardId, through: u64, sides: bool) -> Result<()> {
-        let mut next = 1;
-        while next <= through {
-            let entries = env.journal.list(shard, next, ENTRIES_AT_ONCE).await?;
-            let Some((last, _)) = entries.last() else { break };
-            next = last + 1;
-            for (n, body) in entries.into_iter().filter(|(n, _)| *n <= through) {
-                let entry = Entry::decode(shard, n, &body)?;
+        let base = read_base(env, shard).await?;
+        if let Some(base) = &base {
+            self.registry.folded(base)?;
+            self.gaps.entry(shard.clone()).or_default().extend(base.gaps.iter().map(GapStatus::folded));
+            self.heir(shard, &base.first.inherits, base.last.hash_range()?);
+        }
+        let mut entries = Entries::after(env, shard, base.map_or(0, |base| base.through));
+        while let Some(some) = entries.next().await? {
+            for entry in some.into_iter().filter(|entry| entry.n <= through) {
                 let read = sides && !entry.takes_over;
                 let side = if read { read_side(env, &entry).await? } else { Side::default() };
                 self.registry.stored(&entry, &side)?;
                 self.gaps.entry(shard.clone()).or_default().extend(gaps_of(&entry));
-                for parent in &entry.inherits {
-                    self.heirs
-                        .entry(ShardId::new(&parent.shard))
-                        .or_default()
-                        .push((shard.to_string(), entry.hash_range()?));
-                }
+                self.heir(shard, &entry.inherits, entry.hash_range()?);
             }
         }
         Ok(())
+    }
+
+    fn heir(&mut self, shard: &ShardId, parents: &[Inherited], range: HashRange) {
+        for parent in parents {
+            self.heirs.entry(ShardId::new(&parent.shard)).or_default().push((shard.to_string(), range));
+        }
     }
 
     async fn shard(&self, env: &Env, shard: &ShardId, tail: &Entry, at: Micros) -> Result<ShardStatus> {
@@ -368,12 +369,21 @@ impl Journals {
     }
 }
 
+impl GapStatus {
+    fn folded(gap: &FoldedGap) -> GapStatus {
+        GapStatus { entry: gap.n, after: words(&gap.after), before: words(&gap.before), records: gap.records }
+    }
+}
+
+fn words(place: &Place) -> String {
+    format!("{}/{}", place.sequence, place.sub_sequence)
+}
+
 fn gaps_of(entry: &Entry) -> impl Iterator<Item = GapStatus> + '_ {
-    let place = |p: &authpulse_lake::entry::Place| format!("{}/{}", p.sequence, p.sub_sequence);
     entry.gaps.iter().map(move |gap| GapStatus {
         entry: entry.n,
-        after: place(&gap.after),
-        before: place(&gap.before),
+        after: words(&gap.after),
+        before: words(&gap.before),
         records: gap.records,
     })
 }

@@ -258,8 +258,7 @@ impl Board {
     /// Drops what no event from `oldest_needed` on, and no day's row after it, can ask for any more: days before the look-back
     /// of an event on that day, whatever `settle` is.
     pub fn forget_before(&mut self, oldest_needed: Day) {
-        let settle_days = (SETTLE_MAX / DAY) as i32;
-        let first = Day(oldest_needed.0.saturating_sub(self.lookback_days as i32 + settle_days));
+        let first = oldest_kept(oldest_needed, self.lookback_days);
         self.days = self.days.split_off(&first);
         self.shares.forget_before(first);
         self.scores.forget_before(first);
@@ -269,6 +268,12 @@ impl Board {
             self.names.retain(|name, ()| Arc::strong_count(name) > 1);
         }
     }
+}
+
+/// The first day that events on `oldest_needed`, or later, can ask for.
+pub fn oldest_kept(oldest_needed: Day, lookback_days: u32) -> Day {
+    let settle_days = (SETTLE_MAX / DAY) as i32;
+    Day(oldest_needed.0.saturating_sub(lookback_days as i32 + settle_days))
 }
 
 /// The newest day that is closed for an event at its own time (semantics, section 5): the last one with

@@ -4,6 +4,7 @@
 //! "chrono-Compatible Low-Level Date Algorithms").
 
 use std::fmt;
+use std::str::FromStr;
 
 /// Microseconds since 1970-01-01T00:00:00Z. Event time, arrival time and settings in time units share this unit.
 pub type Micros = i64;
@@ -68,6 +69,21 @@ impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = self.civil();
         write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+/// The inverse of `Display`; nothing else is a day.
+impl FromStr for Day {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Day, String> {
+        let number = |part: std::ops::Range<usize>| text.get(part).and_then(|digits| digits.parse::<u32>().ok());
+        let parts = (number(0..4), number(5..7), number(8..text.len()));
+        let (Some(year), Some(month @ 1..=12), Some(day @ 1..=31)) = parts else {
+            return Err(format!("'{text}' is no day such as 2015-01-01"));
+        };
+        let day = Day::from_civil(year.cast_signed(), month, day);
+        if day.to_string() == text { Ok(day) } else { Err(format!("'{text}' is no day such as 2015-01-01")) }
     }
 }
 
@@ -196,6 +212,16 @@ mod tests {
         assert_eq!(Day::of(MIN_TIME).to_string(), "0001-01-01");
         assert_eq!(Day::of(END_TIME - 1).to_string(), "9999-12-31");
         assert_eq!(Day::of(-1), Day(-1));
+    }
+
+    #[test]
+    fn a_day_is_read_as_it_is_written() {
+        for day in [Day::of(MIN_TIME), Day(0), Day(16_436), Day::of(END_TIME - 1)] {
+            assert_eq!(day.to_string().parse(), Ok(day));
+        }
+        for text in ["", "2015", "2015-02-29", "2015-1-01", "2015-01-1", "2015-01-01 ", "2015/01/01", "+015-01-01"] {
+            assert!(text.parse::<Day>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -8,13 +8,14 @@ use authpulse_engine::rows::{AcceptedEvent, EventId, Flags, ScoredEvent, Windows
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{HashRange, Micros, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
-use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, Place, Side, Source, StoredTimeRules};
+use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, FileRef, PieceRef, Place, Side, Source, StoredTimeRules};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::{Memory, PlanLimits, inspect};
 use authpulse_lake::{
     CommitIds, EncodeOptions, EntryFiles, Journal, Lake, MaintainSettings, MemoryCatalog, MemoryJournal, MemoryStore,
     ObjectStore, Table, maintain,
 };
+use bytes::Bytes;
 use futures::executor::block_on;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -35,7 +36,16 @@ impl CommitIds for SimIds {
     }
 }
 
-fn stored_entry(shard: &ShardId, n: u64, files: Vec<authpulse_lake::TableFile>, watermark: Micros) -> Entry {
+/// Entries between two snapshots of state.
+const SNAPSHOT_EVERY: u64 = 90;
+
+fn stored_entry(
+    shard: &ShardId,
+    n: u64,
+    files: Vec<authpulse_lake::TableFile>,
+    snapshot: Vec<PieceRef>,
+    watermark: Micros,
+) -> Entry {
     let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
     Entry {
         format: FORMAT,
@@ -65,8 +75,8 @@ fn stored_entry(shard: &ShardId, n: u64, files: Vec<authpulse_lake::TableFile>, 
         files,
         raw: Vec::new(),
         raw_done: n - 1,
-        snapshot: Vec::new(),
-        last_snapshot: 0,
+        snapshot,
+        last_snapshot: n / SNAPSHOT_EVERY * SNAPSHOT_EVERY,
         gaps: Vec::new(),
         read_to_end: false,
         settled: false,
@@ -104,7 +114,8 @@ fn main() {
     let (mut commit_time, mut maintain_time, mut slowest) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let mut requests = 0;
     println!(
-        "day | commits | live files | manifests | snapshots | metadata bytes | stored files | requests to plan | requests of a \
+        "day | commits | live files | manifests | snapshots | metadata bytes | stored files | entries kept | entries \
+         behind the base | base bytes | requests to plan | requests of a \
          maintenance | commit ms | maintenance ms (mean, slowest)"
     );
     for hour in 0..days * 24 {
@@ -144,7 +155,14 @@ fn main() {
                 block_on(store.put_new(&file.path, bytes)).expect("names are new");
                 files.push(file);
             }
-            let entry = stored_entry(&shard, n, files, at);
+            let mut snapshot = Vec::new();
+            if n.is_multiple_of(SNAPSHOT_EVERY) {
+                let path = format!("state/c{n}-0.apst.zst");
+                block_on(store.put_new(&path, Bytes::from_static(b"state"))).expect("names are new");
+                let file = FileRef { path, bytes: 5, sha256: String::new() };
+                snapshot.push(PieceRef { range: HashRange::FULL.to_string(), users: 0, file });
+            }
+            let entry = stored_entry(&shard, n, files, snapshot, at);
             block_on(journal.put(&shard, n, entry.encode())).expect("memory does not fail");
             let begun = Instant::now();
             for table in Table::ALL {
@@ -168,14 +186,18 @@ fn main() {
             let live = block_on(lake.live_files(Table::Curated)).expect("the table can be read");
             let plan = reads.load(Ordering::Relaxed) - before;
             assert_eq!(live.files.iter().map(|f| f.rows).sum::<u64>(), n);
+            let kept = block_on(journal.list(&shard, 1, usize::MAX)).expect("memory does not fail").len();
+            let (folded, base) = block_on(journal.base(&shard)).expect("memory does not fail").unwrap_or_default();
             println!(
-                "{} | {n} | {} | {} | {} | {} | {} | {plan} | {requests} | {:.2} | {:.1}, {:.1}",
+                "{} | {n} | {} | {} | {} | {} | {} | {kept} | {} | {} | {plan} | {requests} | {:.2} | {:.1}, {:.1}",
                 (hour + 1) / 24,
                 info.shape.live.files,
                 info.shape.manifests,
                 info.shape.snapshots,
                 info.shape.metadata_bytes,
                 info.shape.stored.files,
+                n - folded,
+                base.len(),
                 commit_time.as_secs_f64() * 1e3 / (hours * an_hour as f64),
                 maintain_time.as_secs_f64() * 1e3 * every as f64 / hours,
                 slowest.as_secs_f64() * 1e3,

@@ -476,8 +476,7 @@ impl Entry {
     pub fn decode(shard: &ShardId, n: u64, bytes: &[u8]) -> Result<Entry, EntryError> {
         let what = || format!("entry {n} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
-        let json =
-            zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| damaged(e.to_string()))?;
+        let json = decompress(bytes).map_err(damaged)?;
         #[derive(Deserialize)]
         struct Head {
             format: u32,
@@ -553,14 +552,18 @@ impl Side {
     /// If it is damaged.
     pub fn decode(path: &str, bytes: &[u8]) -> Result<Side, EntryError> {
         let damaged = |cause: String| EntryError::Damaged { what: format!("file {path}"), cause };
-        let json =
-            zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| damaged(e.to_string()))?;
+        let json = decompress(bytes).map_err(damaged)?;
         serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))
     }
 }
 
-fn compress(json: &[u8]) -> Bytes {
+pub(crate) fn compress(json: &[u8]) -> Bytes {
     zstd::bulk::compress(json, ZSTD_LEVEL).expect("compressing into memory does not fail").into()
+}
+
+/// The inverse of [`compress`], within bounds.
+pub(crate) fn decompress(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| e.to_string())
 }
 
 /// The decompressed length that the frame states; every frame written here does.

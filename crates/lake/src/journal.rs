@@ -89,6 +89,10 @@ impl JournalError {
 }
 
 /// The journals of all shards of a lake.
+///
+/// Beside its entries a journal has bases. One that is stored for a number stands for all entries up to it (see [`crate::base`]); the
+/// last entry of a journal is never among them. Entries that a base stands for may be removed, after which their numbers may be
+/// free: what is put there counts for nothing.
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Stores entry `n` if that number is free; durable when it returns.
@@ -101,6 +105,23 @@ pub trait Journal: Send + Sync {
     async fn shards(&self) -> Result<Vec<ShardId>, JournalError>;
     /// The entries numbered `from` and above, in order, at most `limit` of them.
     async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError>;
+    /// The newest base, and the number of the last entry that it stands for.
+    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError>;
+    /// Stores the base of the entries up to `n`; one that is stored already stays.
+    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError>;
+    /// Removes the entries up to `n`, the oldest first, and all bases but the newest two. Returns how many entries there were.
+    ///
+    /// # Errors
+    /// [`JournalError::Refused`] where no base stands for entry `n`.
+    async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError>;
+}
+
+/// Bases that are kept: of a reader that has just looked up the newest, the next one must not take it away.
+const BASES_KEPT: usize = 2;
+
+fn not_folded(journal: String, shard: &ShardId, n: u64) -> JournalError {
+    let why = format!("entries of shard {shard} up to {n} are not folded and cannot be removed");
+    JournalError::Refused { journal, why }
 }
 
 fn check(shard: &ShardId, n: u64) -> Result<i64, JournalError> {
@@ -123,8 +144,13 @@ impl SqliteJournal {
     /// [`JournalError::Failed`] if the disk, its rights or another process is in the way, `Damaged` if the file is no journal.
     pub fn open(path: impl AsRef<Path>) -> Result<SqliteJournal, JournalError> {
         let name = path.as_ref().display().to_string();
-        let schema = "CREATE TABLE IF NOT EXISTS entries (shard TEXT NOT NULL, n INTEGER NOT NULL, body BLOB NOT NULL, \
-                      PRIMARY KEY (shard, n)) WITHOUT ROWID";
+        let table = |name: &str| {
+            format!(
+                "CREATE TABLE IF NOT EXISTS {name} (shard TEXT NOT NULL, n INTEGER NOT NULL, body BLOB NOT NULL, \
+                 PRIMARY KEY (shard, n)) WITHOUT ROWID;"
+            )
+        };
+        let schema = &(table("entries") + &table("bases"));
         match sqlite::open(path.as_ref(), schema) {
             Ok(connection) => Ok(SqliteJournal { connection: Mutex::new(connection), name }),
             Err(failure) => Err(unusable(name, "opening it", failure)),
@@ -161,10 +187,15 @@ impl Journal for SqliteJournal {
     async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
         let number = check(shard, n)?;
         let connection = self.lock();
+        // Here, unlike on S3, a number that was folded can be kept from being given anew.
         let insert = connection
-            .prepare_cached("INSERT INTO entries (shard, n, body) VALUES (?1, ?2, ?3)")
+            .prepare_cached(
+                "INSERT INTO entries (shard, n, body) SELECT ?1, ?2, ?3 \
+                 WHERE NOT EXISTS (SELECT 1 FROM bases WHERE shard = ?1 AND n >= ?2)",
+            )
             .and_then(|mut s| s.execute(params![shard.as_str(), number, &body[..]]));
         match insert {
+            Ok(0) => Ok(PutOutcome::Taken),
             Ok(_) => Ok(PutOutcome::Created),
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(PutOutcome::Taken),
             Err(e) => {
@@ -213,14 +244,64 @@ impl Journal for SqliteJournal {
                 .collect()
         })
     }
+
+    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.read("reading a base", |c| {
+            c.prepare_cached("SELECT n, body FROM bases WHERE shard = ?1 ORDER BY n DESC LIMIT 1")?
+                .query_row([shard.as_str()], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), bytes(row, 1)?)))
+                .optional()
+        })
+    }
+
+    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        let number = check(shard, n)?;
+        self.read("storing a base", |c| {
+            c.prepare_cached("INSERT OR IGNORE INTO bases (shard, n, body) VALUES (?1, ?2, ?3)")?
+                .execute(params![shard.as_str(), number, &body[..]])
+                .map(drop)
+        })
+    }
+
+    async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
+        let number = check(shard, n)?;
+        if self.base(shard).await?.is_none_or(|(through, _)| through < n) {
+            return Err(not_folded(self.name.clone(), shard, n));
+        }
+        let mut removed = 0;
+        loop {
+            // Some at a time, so that nobody who wants to store an entry waits for long.
+            let some = self.read("removing folded entries", |c| {
+                c.prepare_cached(
+                    "DELETE FROM entries WHERE shard = ?1 AND n IN \
+                     (SELECT n FROM entries WHERE shard = ?1 AND n <= ?2 ORDER BY n LIMIT 1000)",
+                )?
+                .execute(params![shard.as_str(), number])
+            })?;
+            removed += some as u64;
+            if some == 0 {
+                break;
+            }
+        }
+        self.read("removing old bases", |c| {
+            c.prepare_cached(
+                "DELETE FROM bases WHERE shard = ?1 AND n NOT IN \
+                 (SELECT n FROM bases WHERE shard = ?1 ORDER BY n DESC LIMIT ?2)",
+            )?
+            .execute(params![shard.as_str(), BASES_KEPT as i64])
+        })?;
+        Ok(removed)
+    }
 }
 
 /// A journal in a map: the deterministic double, with faults.
 #[derive(Default)]
 pub struct MemoryJournal {
-    entries: Mutex<BTreeMap<(ShardId, u64), Bytes>>,
+    entries: Mutex<Numbered>,
+    bases: Mutex<Numbered>,
     faults: Mutex<Faults>,
 }
+
+type Numbered = BTreeMap<(ShardId, u64), Bytes>;
 
 impl MemoryJournal {
     /// An empty journal.
@@ -238,11 +319,21 @@ impl MemoryJournal {
         shard: &str,
         n: u64,
         fault: impl Fn(String) -> JournalError,
-        effect: impl FnOnce(&mut BTreeMap<(ShardId, u64), Bytes>) -> T,
+        effect: impl FnOnce(&mut Numbered) -> T,
     ) -> Result<T, JournalError> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let entries = || self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         faults.around("journal", operation, &format!("{shard}/{n}"), fault, || Ok(effect(&mut entries())))
+    }
+
+    fn bases(&self) -> MutexGuard<'_, Numbered> {
+        self.bases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn newest_base(&self, shard: &ShardId) -> Option<(u64, Bytes)> {
+        let bases = self.bases();
+        let mut of_shard = bases.range((shard.clone(), 0)..=(shard.clone(), u64::MAX));
+        of_shard.next_back().map(|((_, n), body)| (*n, body.clone()))
     }
 }
 
@@ -290,5 +381,38 @@ impl Journal for MemoryJournal {
             let range = entries.range((shard.clone(), from)..=(shard.clone(), u64::MAX));
             range.take(limit).map(|((_, n), body)| (*n, body.clone())).collect()
         })
+    }
+
+    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.run("base", shard.as_str(), 0, unread("reading a base"), |_| self.newest_base(shard))
+    }
+
+    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        check(shard, n)?;
+        self.run("put base", shard.as_str(), n, unread("storing a base"), |_| {
+            self.bases().entry((shard.clone(), n)).or_insert(body);
+        })
+    }
+
+    async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
+        check(shard, n)?;
+        if self.newest_base(shard).is_none_or(|(through, _)| through < n) {
+            return Err(not_folded("in memory".to_owned(), shard, n));
+        }
+        let mut removed = 0;
+        // One by one, each an effect that may fail: a removal on S3 is as many requests.
+        while let Some(next) = self.run("first", shard.as_str(), n, unread("listing entries"), |entries| {
+            entries.range((shard.clone(), 0)..=(shard.clone(), n)).next().map(|(key, _)| key.clone())
+        })? {
+            self.run("remove", shard.as_str(), next.1, unread("removing a folded entry"), |entries| {
+                entries.remove(&next);
+            })?;
+            removed += 1;
+        }
+        let mut bases = self.bases();
+        let mut numbers: Vec<u64> = bases.keys().filter(|(of, _)| of == shard).map(|(_, n)| *n).collect();
+        numbers.truncate(numbers.len().saturating_sub(BASES_KEPT));
+        numbers.into_iter().for_each(|n| drop(bases.remove(&(shard.clone(), n))));
+        Ok(removed)
     }
 }

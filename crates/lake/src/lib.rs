@@ -2,6 +2,7 @@
 //!
 //! - [`store`]: the files, local or in memory; the crate `authpulse-aws` puts S3 behind the same trait.
 //! - [`journal`]: numbered entries per shard, the one atomic step.
+//! - [`base`]: what stays of a journal's oldest entries.
 //! - [`catalog`]: which metadata file is a table's current one.
 //! - [`lock`]: a local lake belongs to one process; one of many workers commits.
 //! - [`schema`]: the tables.
@@ -12,6 +13,7 @@
 //!
 //! Nothing here reads the clock or draws a random number by itself: [`commit::CommitIds`] hands both in.
 
+pub mod base;
 pub mod catalog;
 pub mod commit;
 pub mod encode;
@@ -27,6 +29,7 @@ pub mod schema;
 mod sqlite;
 pub mod store;
 
+pub use base::Base;
 pub use catalog::{MemoryCatalog, SqliteCatalog, TablePointers};
 pub use commit::{CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, LoadedTable, SystemIds};
 pub use encode::{EncodeOptions, EncodedFile, RawRecord, TableFile};

@@ -6,7 +6,7 @@
 //! numbers a new table, in Java as in Rust.
 
 use arrow_schema::SchemaRef as ArrowSchemaRef;
-use authpulse_event::{Day, Micros};
+use authpulse_event::{Day, Micros, ShardId};
 use iceberg::spec::{
     ListType, NestedField, NullOrder, PartitionSpec, PrimitiveType, Schema, SchemaRef, SortDirection, SortField,
     SortOrder, Transform, Type,
@@ -359,6 +359,44 @@ pub fn raw_arrow_schema() -> &'static ArrowSchemaRef {
 /// Where a raw file goes: `raw/ingest_date=<day>/<unique>.parquet`, the layout that Hive, Athena and DuckDB read.
 pub fn raw_path(ingest_date: Day, unique: &str) -> String {
     format!("raw/ingest_date={ingest_date}/{unique}.parquet")
+}
+
+/// The name of an entry's `k`th raw file, without folder and ending. It follows from the entry's number alone, so that one can see
+/// of a file whether its entry is folded.
+pub fn raw_name(shard: &ShardId, n: u64, k: usize) -> String {
+    format!("{}-{n:020}-{k}", file_name(shard))
+}
+
+/// The shard, as [`file_name`] writes it, and the entry of a raw file; none for what [`raw_name`] did not name.
+pub fn raw_entry(path: &str) -> Option<(&str, u64)> {
+    let name = path.strip_prefix("raw/ingest_date=")?.split_once('/')?.1.strip_suffix(".parquet")?;
+    let (entry, k) = name.rsplit_once('-')?;
+    let (shard, n) = entry.rsplit_once('-')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if n.len() == 20 && digits(n) && digits(k) { Some((shard, n.parse().ok()?)) } else { None }
+}
+
+/// The day of arrival of a raw file's records.
+pub fn raw_day(path: &str) -> Option<Day> {
+    path.strip_prefix("raw/ingest_date=")?.split_once('/')?.0.parse().ok()
+}
+
+/// A shard's name as a file's or folder's. Letters, digits, `-`, `_` and inner dots stay; every other byte becomes `!` and two
+/// hexadecimal digits. (Of the characters that every object store takes as they are, `!` is the one that no stream uses.)
+pub fn file_name(shard: &ShardId) -> String {
+    let shard = shard.as_str();
+    if shard.is_empty() {
+        return "!".to_owned();
+    }
+    let mut out = String::with_capacity(shard.len() + 4);
+    for (at, byte) in shard.bytes().enumerate() {
+        match byte {
+            b'.' if at == 0 => out.push_str("!2e"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(char::from(byte)),
+            other => out.push_str(&format!("!{other:02x}")),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -90,6 +90,11 @@ fn entries_are_listed_by_shard_and_in_order() {
 }
 
 #[test]
+fn folded_entries_go_and_the_newest_base_stands_for_them() {
+    journals(contract::folded_entries_go_and_the_newest_base_stands_for_them);
+}
+
+#[test]
 fn writers_of_one_number_have_one_winner() {
     journals(contract::writers_of_one_number_have_one_winner);
 }

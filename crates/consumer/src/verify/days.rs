@@ -102,13 +102,15 @@ impl<'a> Days<'a> {
             rows.users.add(hasher, name, sums.users);
             rows.high_risk.add(hasher, name, sums.high_risk);
         }
+        // Where the shares are folded, only the sums are left.
+        let is_past = self.journals.past.contains(&day);
         let agree =
             |what: &str, spans: &[Span], shares: [super::journal::Sketch; 2], rows: [super::journal::Sketch; 2]| {
-                if shares == rows || !ring_published(spans, day) {
+                let same = shares.map(|s| s.total) == rows.map(|s| s.total);
+                if shares == rows || (is_past && same) || !ring_published(spans, day) {
                     return Ok(());
                 }
                 let words = |[a, b]: [super::journal::Sketch; 2]| format!("{} and {} ({what})", a.total, b.total);
-                let same = shares.map(|s| s.total) == rows.map(|s| s.total);
                 let found = words(shares) + if same { ", divided otherwise among computers" } else { "" };
                 let place = format!("the shares of {day} in the journals");
                 let title = "what shards published of a day is not the sum of its rows in auth_events_curated";

@@ -1,4 +1,4 @@
-//! Reads every journal from its first entry to its last, and keeps what the rest of the audit measures by.
+//! Reads every journal from its base, or its first entry, to its last, and keeps what the rest of the audit measures by.
 
 use super::entry::{self, place};
 use super::report::{ShardTotals, VerifyReport};
@@ -6,12 +6,14 @@ use super::spans::{self, Span};
 use super::stop::{Check, RESTORE_JOURNAL, Stop, differ};
 use crate::env::Env;
 use crate::error::ConsumerError;
-use crate::log::read_side;
+use crate::log::{read_base, read_side};
 use authpulse_event::{Day, HashRange, Micros, ShardId};
+use authpulse_lake::Table;
+use authpulse_lake::base::{Base, RawTotals};
 use authpulse_lake::entry::{Entry, Inherited, Place, RawFile, Side, Source, StoredShare, StoredTimeRules};
 use authpulse_lake::read::LiveFile;
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
 
 /// Entries read at once.
@@ -24,8 +26,12 @@ pub(super) struct Journals {
     pub shards: BTreeMap<ShardId, Shard>,
     /// The files that entries name, by path.
     pub files: HashMap<String, NamedFile>,
+    /// Rows of folded entries in files that are not live any more, by table and partition.
+    pub folded_rows: BTreeMap<(Table, i32), u64>,
     /// The raw files that entries name.
     pub raw: Vec<NamedRaw>,
+    /// Days of whose shares only the sums over all computers are left.
+    pub past: BTreeSet<Day>,
     /// What shares say of days, over the ring.
     pub sums: BTreeMap<Day, DaySums>,
     /// The settings that the lake keeps for life; none where it is empty.
@@ -52,6 +58,10 @@ pub(super) struct Shard {
     pub scores: Vec<Span>,
     /// Dead letters by reason.
     pub rejected: BTreeMap<String, u64>,
+    /// The last entry that is folded, 0 for none, and where it ends.
+    pub folded: (u64, Place),
+    /// Raw files of folded entries, by day of arrival.
+    pub folded_raw: BTreeMap<Day, RawTotals>,
 }
 
 impl Shard {
@@ -109,7 +119,9 @@ pub(super) async fn audit(env: &Env, report: &mut VerifyReport) -> Check<Journal
     let mut journals = Journals {
         shards: BTreeMap::new(),
         files: HashMap::new(),
+        folded_rows: BTreeMap::new(),
         raw: Vec::new(),
+        past: BTreeSet::new(),
         sums: BTreeMap::new(),
         rules: None,
         hasher: RandomState::new(),
@@ -154,8 +166,9 @@ impl Journals {
         totals: &mut ShardTotals,
         commit_ids: &mut HashSet<String>,
     ) -> Check<()> {
-        let mut shard: Option<Shard> = None;
-        let mut next = 1;
+        let base = read_base(env, &key).await?;
+        let mut next = base.as_ref().map_or(1, |base| base.through + 1);
+        let mut shard = base.map(|base| self.begin(base, totals)).transpose()?;
         while next <= through {
             let entries = env.journal.list(&key, next, ENTRIES_AT_ONCE).await?;
             if entries.is_empty() {
@@ -165,13 +178,8 @@ impl Journals {
                 if n != next {
                     let place = format!("shard {key}");
                     let (expected, found) = (format!("entry {next}"), format!("entry {n} next"));
-                    return Err(differ(
-                        "an entry is missing from the journal",
-                        place,
-                        expected,
-                        found,
-                        RESTORE_JOURNAL,
-                    ));
+                    let what = "an entry is missing from the journal";
+                    return Err(differ(what, place, expected, found, RESTORE_JOURNAL).or_folded());
                 }
                 next += 1;
                 let entry = Entry::decode(&key, n, &body)?;
@@ -194,13 +202,85 @@ impl Journals {
         Ok(())
     }
 
-    fn keep(&mut self, shard: &mut Option<Shard>, entry: Entry, side: Side, totals: &mut ShardTotals) -> Check<()> {
-        let rules = self.rules.get_or_insert_with(|| entry.time_rules.clone());
-        if *rules != entry.time_rules {
-            let (expected, found) = (format!("{rules:?}"), format!("{:?}", entry.time_rules));
-            let what = "settings that a lake keeps for life differ between its shards";
-            return Err(differ(what, place(&entry), expected, found, RESTORE_JOURNAL));
+    /// Begins with what stands for the oldest entries.
+    fn begin(&mut self, base: Base, totals: &mut ShardTotals) -> Check<Shard> {
+        let key = ShardId::new(&base.shard);
+        let what = format!("the base of shard {key}");
+        let range = base.last.hash_range()?;
+        let counts = &base.last.counts;
+        let rejected: u64 = base.rejected.values().sum();
+        let given = base.received + base.first.waiting_before + base.first.unscored_before;
+        let accounted = base.curated + rejected + counts.waiting + counts.unscored;
+        let rows = |table: Table| base.rows().iter().filter(|((of, _), _)| *of == table).map(|(_, n)| n).sum::<u64>();
+        let raw: u64 = base.raw.values().map(|day| day.records).sum();
+        for (words, expected, found) in [
+            ("the counts of folded entries do not add up", given, accounted),
+            ("rows in the curated files of folded entries", base.curated, rows(Table::Curated)),
+            ("rows in the files of dead letters of folded entries", rejected, rows(Table::Rejected)),
+            ("records in the raw files of folded entries", base.received.max(raw), base.received),
+        ] {
+            if expected != found {
+                return Err(differ(words, what, expected, found, RESTORE_JOURNAL));
+            }
         }
+        self.rules(&base.last)?;
+        *totals = ShardTotals {
+            shard: base.shard.clone(),
+            entries: base.through,
+            position: format!("{}/{}", base.last.to.sequence, base.last.to.sub_sequence),
+            inherited: (base.first.waiting_before, base.first.unscored_before),
+            received: base.received,
+            curated: base.curated,
+            rejected: base.rejected.clone(),
+            waiting: counts.waiting,
+            unscored: counts.unscored,
+            gaps: base.older_gaps.0 + base.gaps.len() as u64,
+            gap_records: base.gaps.iter().filter_map(|gap| gap.records).fold(base.older_gaps.1, u64::saturating_add),
+        };
+        for file in base.files {
+            let named = NamedFile { shard: key.clone(), n: file.n, sha256: file.sha256.clone(), live: (&file).into() };
+            self.files.insert(file.path, named);
+        }
+        for row in base.rows {
+            *self.folded_rows.entry((row.table, row.partition)).or_default() += row.rows;
+        }
+        let mut shard = Shard {
+            range,
+            inherits: base.first.inherits,
+            inherited: (base.first.waiting_before, base.first.unscored_before),
+            first_watermark: base.first.watermark,
+            folded: (base.through, base.last.to.clone()),
+            tail: base.last,
+            side: Side::default(),
+            shares: Vec::new(),
+            scores: Vec::new(),
+            rejected: base.rejected,
+            folded_raw: base.raw.into_iter().map(|(day, totals)| (Day(day), totals)).collect(),
+        };
+        self.publish(&mut shard, &base.shares, &base.scores, &what)?;
+        for (day, totals) in base.past {
+            let sums = self.sums.entry(Day(day)).or_default();
+            sums.logins.total = sums.logins.total.wrapping_add(totals.logins);
+            sums.users.total = sums.users.total.wrapping_add(totals.users);
+            sums.high_risk.total = sums.high_risk.total.wrapping_add(totals.high_risk);
+            self.past.insert(Day(day));
+        }
+        Ok(shard)
+    }
+
+    /// The settings that a lake keeps for life are those of every entry.
+    fn rules(&mut self, entry: &Entry) -> Check<()> {
+        let rules = self.rules.get_or_insert_with(|| entry.time_rules.clone());
+        if *rules == entry.time_rules {
+            return Ok(());
+        }
+        let (expected, found) = (format!("{rules:?}"), format!("{:?}", entry.time_rules));
+        let what = "settings that a lake keeps for life differ between its shards";
+        Err(differ(what, place(entry), expected, found, RESTORE_JOURNAL))
+    }
+
+    fn keep(&mut self, shard: &mut Option<Shard>, entry: Entry, side: Side, totals: &mut ShardTotals) -> Check<()> {
+        self.rules(&entry)?;
         add_totals(totals, &entry);
         self.keep_files(&entry)?;
         let range = entry.hash_range()?;
@@ -218,6 +298,8 @@ impl Journals {
                 shares: Vec::new(),
                 scores: Vec::new(),
                 rejected: BTreeMap::new(),
+                folded: (0, entry.from.clone()),
+                folded_raw: BTreeMap::new(),
                 tail: entry,
                 side,
             }),
@@ -228,16 +310,24 @@ impl Journals {
         if shard.tail.takes_over {
             return Ok(());
         }
-        let place = place(&shard.tail);
-        for share in &shard.side.shares {
-            spans::add(&mut shard.shares, share, range, &place)?;
+        let (place, side) = (place(&shard.tail), std::mem::take(&mut shard.side));
+        self.publish(shard, &side.shares, &side.scores, &place)?;
+        shard.side = side;
+        Ok(())
+    }
+
+    /// Takes in what is published.
+    fn publish(&mut self, shard: &mut Shard, shares: &[StoredShare], scores: &[StoredShare], place: &str) -> Check<()> {
+        let range = shard.range;
+        for share in shares {
+            spans::add(&mut shard.shares, share, range, place)?;
             self.sum(share, |sums, hasher, computer, logins, users| {
                 sums.logins.add(hasher, computer, logins);
                 sums.users.add(hasher, computer, users);
             });
         }
-        for share in &shard.side.scores {
-            spans::add(&mut shard.scores, share, range, &place)?;
+        for share in scores {
+            spans::add(&mut shard.scores, share, range, place)?;
             self.sum(share, |sums, hasher, computer, high_risk, _| sums.high_risk.add(hasher, computer, high_risk));
         }
         Ok(())

@@ -43,6 +43,9 @@ use stop::{Check, Stop};
 
 pub use report::{Difference, RawTotals, ShardTotals, TableTotals, Totals, VerifyReport};
 
+/// How often the audit begins anew where entries may have been folded while it read.
+const ATTEMPTS: u32 = 3;
+
 /// What the audit may assume, and whom it tells how far it is.
 #[derive(Clone)]
 pub struct VerifyOptions {
@@ -63,14 +66,19 @@ impl Default for VerifyOptions {
 /// # Errors
 /// Something could not be read at all, for reasons that may pass; or a newer version wrote it.
 pub async fn verify(env: &Env, options: &VerifyOptions) -> Result<VerifyReport> {
-    let mut report = VerifyReport::default();
-    match audit(env, options, &mut report).await {
-        Ok(()) => Ok(report),
-        Err(Stop::Difference(difference)) => {
-            report.difference = Some(*difference);
-            Ok(report)
+    let mut attempt = 1;
+    loop {
+        let mut report = VerifyReport::default();
+        match audit(env, options, &mut report).await {
+            Ok(()) => return Ok(report),
+            Err(Stop::Error(error)) => return Err(error),
+            // Entries are folded once in a run of maintenance, within moments.
+            Err(Stop::Folded(_)) if attempt < ATTEMPTS => attempt += 1,
+            Err(Stop::Difference(difference) | Stop::Folded(difference)) => {
+                report.difference = Some(*difference);
+                return Ok(report);
+            }
         }
-        Err(Stop::Error(error)) => Err(error),
     }
 }
 

@@ -4,25 +4,32 @@ use super::journal::{Journals, NamedRaw};
 use super::report::VerifyReport;
 use super::stop::{Check, RESTORE_FILE, Stop, differ};
 use crate::env::Env;
-use authpulse_event::{Day, Position};
+use authpulse_event::{Day, Position, ShardId};
 use authpulse_lake::ObjectStore;
+use authpulse_lake::base::RawTotals;
 use authpulse_lake::entry::RawFile;
-use authpulse_lake::schema::RAW;
-use std::collections::BTreeSet;
+use authpulse_lake::schema::{RAW, file_name, raw_day, raw_entry};
+use authpulse_lake::store::ObjectMeta;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where final files are.
 const DIRECTORY: &str = "raw/";
 
 /// The files under final names.
-pub(super) async fn list(env: &Env) -> Check<Vec<String>> {
+pub(super) async fn list(env: &Env) -> Check<Vec<ObjectMeta>> {
     let files = env.store.list(DIRECTORY).await?;
     // Readers of such zones pass over what begins with '_' or '.'.
     let hidden = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(['_', '.']));
-    Ok(files.into_iter().map(|file| file.path).filter(|path| !hidden(path)).collect())
+    Ok(files.into_iter().filter(|file| !hidden(&file.path)).collect())
 }
 
 /// Checks the raw zone against the journals.
-pub(super) async fn check(env: &Env, journals: &Journals, listed: &[String], report: &mut VerifyReport) -> Check<()> {
+pub(super) async fn check(
+    env: &Env,
+    journals: &Journals,
+    listed: &[ObjectMeta],
+    report: &mut VerifyReport,
+) -> Check<()> {
     let mut named = BTreeSet::new();
     for raw in &journals.raw {
         for file in &raw.files {
@@ -32,18 +39,21 @@ pub(super) async fn check(env: &Env, journals: &Journals, listed: &[String], rep
             }
         }
     }
-    if let Some(extra) = listed.iter().find(|path| !named.contains(path.as_str())) {
+    let (folded, unfolded): (Vec<_>, Vec<_>) =
+        listed.iter().map(|file| (file, folded(journals, &file.path))).partition(|(_, shard)| shard.is_some());
+    if let Some((extra, _)) = unfolded.iter().find(|(file, _)| !named.contains(file.path.as_str())) {
         let (expected, found) =
             ("only files that entries name", "a file that none names: its records would count twice");
         let remedy = "move the file out of the raw zone";
         return Err(differ(
             "the raw zone holds a file too many",
-            format!("{RAW}, file {extra}"),
+            format!("{RAW}, file {}", extra.path),
             expected,
             found,
             remedy,
         ));
     }
+    check_folded(env, journals, &folded, report).await?;
     for raw in &journals.raw {
         let done = journals.shards.get(&raw.shard).map_or(0, |shard| shard.tail.raw_done);
         let name = journals.shards.get(&raw.shard).map_or("", |shard| shard.name());
@@ -61,6 +71,67 @@ pub(super) async fn check(env: &Env, journals: &Journals, listed: &[String], rep
         }
     }
     Ok(())
+}
+
+/// The shard whose folded entry a raw file is of.
+fn folded<'a>(journals: &'a Journals, path: &str) -> Option<&'a ShardId> {
+    let (name, n) = raw_entry(path)?;
+    journals.shards.iter().find(|(key, shard)| n <= shard.folded.0 && file_name(key) == name).map(|(key, _)| key)
+}
+
+/// Of folded entries it is known how many files, records and bytes each day got.
+async fn check_folded(
+    env: &Env,
+    journals: &Journals,
+    files: &[(&ObjectMeta, Option<&ShardId>)],
+    report: &mut VerifyReport,
+) -> Check<()> {
+    let mut found: BTreeMap<(&ShardId, Day), RawTotals> = BTreeMap::new();
+    for (file, shard) in files {
+        let Some((key, shard)) = shard.and_then(|key| journals.shards.get_key_value(key)) else { continue };
+        let (Some(day), Some((_, n))) = (raw_day(&file.path), raw_entry(&file.path)) else { continue };
+        let one = RawFile { staged: String::new(), path: file.path.clone(), rows: 0, bytes: file.size };
+        let (from, to) = (Position::START.into(), shard.folded.1.clone());
+        let raw = NamedRaw { shard: key.clone(), n, from, to, files: Vec::new() };
+        let mut positions = Vec::new();
+        read(env, &raw, &one, &one.path, shard.name(), &mut positions).await?;
+        let totals = found.entry((key, day)).or_default();
+        totals.files += 1;
+        totals.records += positions.len() as u64;
+        totals.bytes += file.size;
+        report.raw.files += 1;
+        report.raw.records += positions.len() as u64;
+        positions.sort_unstable();
+        if positions.windows(2).any(|pair| pair[0] == pair[1]) {
+            let place = place(&raw, &one);
+            return Err(differ(
+                "a record is in the raw zone twice",
+                place,
+                "each position once",
+                "one twice",
+                RESTORE_FILE,
+            ));
+        }
+    }
+    for (key, shard) in &journals.shards {
+        for (day, expected) in &shard.folded_raw {
+            let totals = found.remove(&(key, *day)).unwrap_or_default();
+            if totals != *expected {
+                let place = format!("{RAW}, ingest_date={day}, files of folded entries of shard {key}");
+                let what = "the raw zone does not hold what folded entries put there";
+                let words = |t: &RawTotals| format!("{} files, {} records, {} bytes", t.files, t.records, t.bytes);
+                return Err(differ(what, place, words(expected), words(&totals), RESTORE_FILE).or_folded());
+            }
+        }
+    }
+    match found.into_iter().next() {
+        None => Ok(()),
+        Some(((key, day), _)) => {
+            let place = format!("{RAW}, ingest_date={day}, files of folded entries of shard {key}");
+            let what = "the raw zone holds a file too many";
+            Err(differ(what, place, "no file", "files that no entry put there", RESTORE_FILE))
+        }
+    }
 }
 
 fn place(raw: &NamedRaw, file: &RawFile) -> String {
@@ -146,7 +217,7 @@ async fn read(
             positions.push(position);
         }
     }
-    if rows != file.rows {
+    if !raw.files.is_empty() && rows != file.rows {
         return Err(wrong(
             "a raw file holds more or fewer records",
             format!("{} records", file.rows),

@@ -132,6 +132,7 @@ mod tests {
         run().map_err(|stop| match stop {
             Stop::Difference(d) => d.what,
             Stop::Error(e) => e.to_string(),
+            Stop::Folded(d) => d.what,
         })
     }
 

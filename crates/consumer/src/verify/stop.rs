@@ -13,6 +13,8 @@ pub(super) enum Stop {
     Difference(Box<Difference>),
     /// Nothing can be said.
     Error(ConsumerError),
+    /// Two things do not agree, which they would not either where entries were folded while they were read: to be looked at again.
+    Folded(Box<Difference>),
 }
 
 pub(super) type Check<T> = std::result::Result<T, Stop>;
@@ -42,6 +44,16 @@ pub(super) fn differ(
         found: found.to_string(),
         remedy: remedy.to_owned(),
     }))
+}
+
+impl Stop {
+    /// The same, where it may come from entries that were folded meanwhile.
+    pub fn or_folded(self) -> Stop {
+        match self {
+            Stop::Difference(difference) => Stop::Folded(difference),
+            stop => stop,
+        }
+    }
 }
 
 impl From<StoreError> for Stop {

@@ -54,6 +54,8 @@ impl AuditedFile {
 pub(super) struct Replaced {
     pub gone: Vec<AuditedFile>,
     pub new: Vec<AuditedFile>,
+    /// Rows of files that are gone, of entries that are folded: which files these were is not known any more.
+    pub folded: u64,
 }
 
 /// Reads the tables.
@@ -107,7 +109,14 @@ pub(super) async fn compare(env: &Env, live: &Live, journals: &Journals, report:
         }
         totals.replaced = replaced.gone.len() as u64;
         report.tables.push(totals);
-        check_numbers(*table, &replaced)?;
+        let folded: BTreeMap<i32, u64> = journals
+            .folded_rows
+            .iter()
+            .filter(|((of, _), _)| of == table)
+            .map(|((_, partition), rows)| (*partition, *rows))
+            .collect();
+        check_numbers(*table, &replaced, &folded)?;
+        replaced.folded = folded.values().sum();
         audited.sort_by(|a, b| a.live.path.cmp(&b.live.path));
         files.files.insert(*table, audited);
         files.replaced.insert(*table, replaced);
@@ -158,6 +167,15 @@ fn check_applied(journals: &Journals, live: &LiveTable) -> Check<Applied> {
             ));
         }
     }
+    for (key, shard) in &journals.shards {
+        let (folded, applied) = (shard.folded.0, live.applied.get(key).copied().unwrap_or(0));
+        if folded > applied {
+            let what = "a table lacks entries that are folded because every table held them";
+            let place = format!("table {}, shard {key}", live.table);
+            let (expected, found) = (format!("entry {folded} or a later one"), format!("entry {applied}"));
+            return Err(differ(what, place, expected, found, ROLL_BACK).or_folded());
+        }
+    }
     let behind = journals.shards.iter().map(|(key, s)| s.tail.n - live.applied.get(key).copied().unwrap_or(0));
     Ok(Applied { behind: behind.sum() })
 }
@@ -180,12 +198,15 @@ fn check_live(live: &LiveTable, named: &NamedFile, file: &LiveFile) -> Check<Aud
 }
 
 /// What is gone was replaced by as many rows, partition by partition.
-fn check_numbers(table: Table, replaced: &Replaced) -> Check<()> {
+fn check_numbers(table: Table, replaced: &Replaced, folded: &BTreeMap<i32, u64>) -> Check<()> {
     let mut rows: BTreeMap<Option<i32>, (u128, u128)> = BTreeMap::new();
     let whole = replaced.new.iter().any(|f| f.live.partition.is_none());
     let key = |f: &AuditedFile| f.live.partition.filter(|_| !whole);
     for file in &replaced.gone {
         rows.entry(key(file)).or_default().0 += u128::from(file.live.rows);
+    }
+    for (partition, n) in folded {
+        rows.entry(Some(*partition).filter(|_| !whole)).or_default().0 += u128::from(*n);
     }
     for file in &replaced.new {
         rows.entry(key(file)).or_default().1 += u128::from(file.live.rows);
@@ -195,7 +216,7 @@ fn check_numbers(table: Table, replaced: &Replaced) -> Check<()> {
         partition.map_or("the whole table".to_owned(), |p| format!("partition {}", table.partition_from_value(p)));
     let of = |files: &[AuditedFile]| files.iter().find(|f| key(f) == partition).map(AuditedFile::place);
     if gone > new {
-        let place = of(&replaced.gone).unwrap_or_default();
+        let place = of(&replaced.gone).unwrap_or_else(|| format!("table {table}, files of folded entries"));
         let expected = format!("the file in the table, or its rows in a file that replaced it ({name})");
         let found = format!("{gone} rows are gone, {new} rows came for them");
         return Err(differ("rows of an entry are not in the table", place, expected, found, ROLL_BACK));

@@ -1,13 +1,16 @@
-//! A journal in an object store: entry `n` of a shard is the file `journal/SHARD/N`, put only if there is none.
+//! A journal in an object store: entry `n` of a shard is the file `journal/SHARD/N`, put only if there is none, and a base of the
+//! entries up to `n` the file `bases/SHARD/N`.
 //!
 //! What is assumed of the store is what [`ObjectStore::put_new`] promises, and that a listing shows every put that returned.
 //! Numbers are written with 20 digits, so that the order of names is that of numbers; a shard's name is written in letters
 //! that every store takes as they are.
 //!
-//! A year of entries is three million names a shard, so none of the calls lists a shard from its beginning: the highest number
-//! seen so far is kept, and looked beyond. It is a lower bound, and entries are never removed; nothing rests on it but speed.
+//! A year of entries is three million names a shard where nobody folds them, so none of the calls lists a shard from its beginning:
+//! the highest number seen so far is kept, and looked beyond. It is a lower bound, because a journal's last entry is never removed;
+//! nothing rests on it but speed.
 
-use super::{Journal, JournalError, PutOutcome, check};
+use super::{BASES_KEPT, Journal, JournalError, PutOutcome, check, not_folded};
+use crate::schema::file_name;
 use crate::store::{ObjectMeta, ObjectStore, StoreError};
 use async_trait::async_trait;
 use authpulse_event::ShardId;
@@ -18,10 +21,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The folder of all journals.
 const FOLDER: &str = "journal/";
+/// The folder of all bases.
+const BASES: &str = "bases/";
 /// Names asked for at once where the end of a journal is looked for; one page of S3.
 const PAGE: usize = 1000;
-/// Entries read at the same time. Each is some kilobytes; what counts is the time to the first byte.
-const READS_AT_ONCE: usize = 16;
+/// Entries read, or removed, at the same time. Each is some kilobytes; what counts is the time to the first byte.
+const READS_AT_ONCE: usize = 32;
 
 /// The journals of a lake in an object store.
 pub struct ObjectJournal {
@@ -68,6 +73,20 @@ impl ObjectJournal {
         Ok(numbers)
     }
 
+    /// The numbers that have a base, in order.
+    async fn bases(&self, shard: &ShardId) -> Result<Vec<u64>, JournalError> {
+        let folder = format!("{BASES}{}/", file_name(shard));
+        let files = self.store.list(&folder).await.map_err(|e| self.failed("listing bases", e))?;
+        files.iter().map(|file| number(&folder, file).ok_or_else(|| self.stray(&file.path))).collect()
+    }
+
+    async fn remove(&self, paths: impl IntoIterator<Item = String>) -> Result<(), JournalError> {
+        let removals = paths.into_iter().map(|path| async move {
+            self.store.delete(&path).await.map_err(|e| self.failed("removing what is folded", e))
+        });
+        futures::stream::iter(removals).buffered(READS_AT_ONCE).try_collect().await
+    }
+
     fn stray(&self, path: &str) -> JournalError {
         let why = format!("file {path} is no entry; nothing else may lie in a journal: move it elsewhere");
         JournalError::Refused { journal: self.store.uri("journal"), why }
@@ -81,31 +100,18 @@ fn number(folder: &str, file: &ObjectMeta) -> Option<u64> {
 }
 
 fn folder(shard: &ShardId) -> String {
-    format!("{FOLDER}{}/", encode(shard.as_str()))
+    format!("{FOLDER}{}/", file_name(shard))
+}
+
+fn base_path(shard: &ShardId, n: u64) -> String {
+    format!("{BASES}{}/{n:020}", file_name(shard))
 }
 
 fn path(shard: &ShardId, n: u64) -> String {
     format!("{}{n:020}", folder(shard))
 }
 
-/// A shard's name as the name of a folder. Letters, digits, `-`, `_` and inner dots stay; every other byte becomes `!` and two
-/// hexadecimal digits. (Of the characters that every object store takes as they are, `!` is the one that no stream uses.)
-fn encode(shard: &str) -> String {
-    if shard.is_empty() {
-        return "!".to_owned();
-    }
-    let mut out = String::with_capacity(shard.len() + 4);
-    for (at, byte) in shard.bytes().enumerate() {
-        match byte {
-            b'.' if at == 0 => out.push_str("!2e"),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(char::from(byte)),
-            other => out.push_str(&format!("!{other:02x}")),
-        }
-    }
-    out
-}
-
-/// The inverse of [`encode`]; `None` for what it does not make.
+/// The inverse of [`file_name`]; `None` for what it does not make.
 fn decode(folder: &str) -> Option<String> {
     if folder == "!" {
         return Some(String::new());
@@ -123,7 +129,7 @@ fn decode(folder: &str) -> Option<String> {
         }
     }
     let shard = String::from_utf8(bytes).ok()?;
-    (encode(&shard) == folder).then_some(shard)
+    (file_name(&ShardId::new(&shard)) == folder).then_some(shard)
 }
 
 #[async_trait]
@@ -192,6 +198,59 @@ impl Journal for ObjectJournal {
         });
         futures::stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
     }
+
+    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        loop {
+            let Some(n) = self.bases(shard).await?.pop() else { return Ok(None) };
+            match self.store.get(&base_path(shard, n)).await {
+                Ok(body) => return Ok(Some((n, body))),
+                // It was removed since, for which there must be newer ones.
+                Err(StoreError::NotFound { .. }) if self.bases(shard).await?.last().is_some_and(|last| *last > n) => {}
+                Err(error) => return Err(self.failed("reading a base", error)),
+            }
+        }
+    }
+
+    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        check(shard, n)?;
+        match self.store.put_new(&base_path(shard, n), body).await {
+            Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(self.failed("storing a base", error)),
+        }
+    }
+
+    async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
+        check(shard, n)?;
+        let mut bases = self.bases(shard).await?;
+        if bases.last().is_none_or(|through| *through < n) {
+            return Err(not_folded(self.store.uri("journal"), shard, n));
+        }
+        let folder = folder(shard);
+        let mut removed = 0;
+        let mut after = path(shard, 0);
+        loop {
+            let files = self.store.list_from(&folder, &after, PAGE).await;
+            let files = files.map_err(|e| self.failed("listing entries", e))?;
+            let Some(last) = files.last() else { break };
+            after.clone_from(&last.path);
+            let is_last = files.len() < PAGE;
+            let mut paths = Vec::new();
+            for file in &files {
+                if number(&folder, file).ok_or_else(|| self.stray(&file.path))? <= n {
+                    paths.push(file.path.clone());
+                }
+            }
+            let all = paths.len() == files.len();
+            removed += paths.len() as u64;
+            self.remove(paths).await?;
+            if is_last || !all {
+                break;
+            }
+        }
+        bases.truncate(bases.len().saturating_sub(BASES_KEPT));
+        self.remove(bases.into_iter().map(|n| base_path(shard, n))).await?;
+        Ok(removed)
+    }
 }
 
 #[cfg(test)]
@@ -207,11 +266,11 @@ mod tests {
         for shard in
             ["file", "shardId-000000000000@demo.17", "", ".", "..", "a/b", "!", "!2e", "é ü", "a.b", ".a", "%2F"]
         {
-            let folder = encode(shard);
+            let folder = file_name(&ShardId::new(shard));
             assert_eq!(decode(&folder).as_deref(), Some(shard), "{folder}");
             assert!(crate::store::check_path(&format!("journal/{folder}/1")).is_ok(), "{folder}");
         }
-        assert_eq!(encode("shardId-000000000000@demo.17"), "shardId-000000000000!40demo.17");
+        assert_eq!(file_name(&ShardId::new("shardId-000000000000@demo.17")), "shardId-000000000000!40demo.17");
         for folder in ["!2", "!zz", "a@b", "!2E", "!61"] {
             assert_eq!(decode(folder), None, "{folder}");
         }

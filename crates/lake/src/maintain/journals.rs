@@ -1,11 +1,13 @@
 //! What maintenance must know of the journals: which partitions are not written to any more, which entries the tables lack, and
 //! what rebuilding a shard's state still needs.
 
+use crate::base::Base;
 use crate::entry::{Entry, Side};
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::schema::{Partition, Table};
 use crate::store::ObjectStore;
+use authpulse_engine::popularity::oldest_kept;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::time::HOUR;
 use authpulse_event::{Day, HashRange, Micros, ShardId};
@@ -24,12 +26,16 @@ pub(super) struct Shards {
 /// One shard.
 struct Tail {
     entry: Entry,
+    /// What stands for its oldest entries.
+    base: Option<Base>,
     range: HashRange,
     inherits: Vec<ShardId>,
     /// Entries with its two newest snapshots of state, the newest first.
     snapshots: Vec<u64>,
-    /// The pieces of both.
-    pieces: Vec<String>,
+    /// The pieces of both, with their lengths.
+    pieces: Vec<(String, u64)>,
+    /// The side files of these entries and of the last.
+    side_files: Vec<String>,
     /// The earliest event that is accepted and not scored, or waits.
     open_from: Option<Micros>,
     /// When the first of the waiting events arrived.
@@ -76,12 +82,19 @@ impl Shards {
         for shard in journal.shards().await? {
             let Some(tail) = journal.tail(&shard).await? else { continue };
             let entry = entry(journal, &shard, tail).await?;
-            let first = entry_if_any(journal, &shard, 1).await?;
+            let base = read_base(journal, &shard).await?;
+            let inherits = match &base {
+                Some(base) => base.first.inherits.clone(),
+                None => entry_if_any(journal, &shard, 1).await?.map(|first| first.inherits).unwrap_or_default(),
+            };
             let (mut snapshots, mut pieces) = (Vec::new(), Vec::new());
+            let mut side_files: Vec<String> = entry.side_file.iter().map(|file| file.path.clone()).collect();
             let mut next = entry.last_snapshot;
             while next > 0 && snapshots.len() < 2 {
-                let with = self::entry(journal, &shard, next).await?;
-                pieces.extend(with.snapshot.into_iter().map(|piece| piece.file.path));
+                // Of a shard whose state its heirs have, also the entries with snapshots go.
+                let Some(with) = entry_if_any(journal, &shard, next).await? else { break };
+                pieces.extend(with.snapshot.into_iter().map(|piece| (piece.file.path, piece.file.bytes)));
+                side_files.extend(with.side_file.map(|file| file.path));
                 snapshots.push(next);
                 let before = if next > 1 { entry_if_any(journal, &shard, next - 1).await? } else { None };
                 next = before.map_or(0, |before| before.last_snapshot);
@@ -92,9 +105,11 @@ impl Shards {
             let unscored = side.unscored.iter().map(|u| u.to_event().event.event_time);
             let found = Tail {
                 range: entry.hash_range()?,
-                inherits: first.iter().flat_map(|e| &e.inherits).map(|i| ShardId::new(&i.shard)).collect(),
+                inherits: inherits.iter().map(|i| ShardId::new(&i.shard)).collect(),
+                base,
                 snapshots,
                 pieces,
+                side_files,
                 open_from: unscored.chain(times).min(),
                 waiting_since: arrivals.into_iter().min(),
                 entry,
@@ -155,7 +170,58 @@ impl Shards {
 
     /// The pieces of snapshots of state that are kept: of the two newest of each shard, as long as its heirs need them.
     pub(super) fn kept_pieces(&self) -> BTreeSet<String> {
-        self.with_state().flat_map(|(_, shard)| shard.pieces.iter().cloned()).collect()
+        self.with_state().flat_map(|(_, shard)| shard.pieces.iter().map(|(path, _)| path.clone())).collect()
+    }
+
+    /// The side files that rebuilding state reads.
+    pub(super) fn kept_side_files(&self) -> BTreeSet<String> {
+        self.shards.values().flat_map(|shard| shard.side_files.iter().cloned()).collect()
+    }
+
+    /// What stands for a shard's oldest entries.
+    pub(super) fn base(&self, shard: &ShardId) -> Option<&Base> {
+        self.shards.get(shard)?.base.as_ref()
+    }
+
+    /// Up to which entry a shard's journal can be folded, where every table holds the entries up to `applied`. The last entry is
+    /// that from which everybody goes on: it stays as it is.
+    pub(super) fn foldable(&self, shard: &ShardId, applied: u64) -> u64 {
+        let Some(tail) = self.shards.get(shard) else { return 0 };
+        applied.min(tail.entry.raw_done).min(tail.entry.n.saturating_sub(1))
+    }
+
+    /// Up to which entry nobody would look for one of a shard's: below the second newest snapshot of its state, if that is there
+    /// in full, and not among the newest `keep`. A shard whose state its heirs have needs no snapshot.
+    pub(super) async fn removable(
+        &self,
+        store: &dyn ObjectStore,
+        shard: &ShardId,
+        keep: u64,
+    ) -> Result<u64, LakeError> {
+        let Some(tail) = self.shards.get(shard) else { return Ok(0) };
+        let newest = tail.entry.n.saturating_sub(keep.max(1));
+        if self.with_state().all(|(key, _)| key != shard) {
+            return Ok(newest);
+        }
+        let [_, older] = tail.snapshots[..] else { return Ok(0) };
+        for (path, bytes) in &tail.pieces {
+            if store.size(path).await.map_err(|e| LakeError::from_store("of journals", e))? != Some(*bytes) {
+                return Ok(0);
+            }
+        }
+        Ok(newest.min(older - 1))
+    }
+
+    /// The oldest day whose popularity somebody may still ask for; none where that may be any.
+    pub(super) fn oldest_day(&self) -> Option<Day> {
+        let lowest = |shard: &Tail| {
+            let scores = shard.entry.score_spans.iter().map(|span| span.through).min().flatten();
+            let scored = scores.min(shard.entry.shares_through);
+            if shard.range.first == 0 { scored.min(shard.entry.daily_through) } else { scored }
+        };
+        let oldest = self.living().map(lowest).min().flatten()?;
+        let rules = &self.shards.values().next()?.entry.time_rules;
+        Some(oldest_kept(Day(oldest), rules.lookback_days))
     }
 
     /// The last entry of a shard, and up to which its raw files have their final names.
@@ -229,11 +295,18 @@ async fn entry_if_any(journal: &dyn Journal, shard: &ShardId, n: u64) -> Result<
     }
 }
 
+async fn read_base(journal: &dyn Journal, shard: &ShardId) -> Result<Option<Base>, LakeError> {
+    match journal.base(shard).await? {
+        Some((through, body)) => Ok(Some(Base::decode(shard, through, &body)?)),
+        None => Ok(None),
+    }
+}
+
 async fn entry(journal: &dyn Journal, shard: &ShardId, n: u64) -> Result<Entry, LakeError> {
     entry_if_any(journal, shard, n).await?.ok_or_else(|| missing(shard, n))
 }
 
-async fn side(store: &dyn ObjectStore, entry: &Entry) -> Result<Side, LakeError> {
+pub(super) async fn side(store: &dyn ObjectStore, entry: &Entry) -> Result<Side, LakeError> {
     let Some(file) = &entry.side_file else { return Ok(entry.side.clone()) };
     let bytes = store.get(&file.path).await.map_err(|e| LakeError::from_store("of journals", e))?;
     if sha256_hex(&bytes) != file.sha256 {

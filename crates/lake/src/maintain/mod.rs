@@ -5,6 +5,7 @@
 //! changes, and `applied` stays.
 
 mod compact;
+mod fold;
 mod inspect;
 mod journals;
 mod merge;
@@ -14,7 +15,7 @@ mod sweep;
 
 pub use inspect::{TableInfo, inspect};
 pub use plan::{Group, PlanLimits, groups};
-pub use report::{CleanReport, Compacted, MaintainReport, PATHS_MAX, Shape, TableReport, Tally};
+pub use report::{CleanReport, Compacted, Folded, MaintainReport, PATHS_MAX, Shape, TableReport, Tally};
 pub use sweep::Memory;
 
 use crate::commit::change::{Change, Expiry, Unreached};
@@ -42,6 +43,10 @@ pub struct MaintainSettings {
     pub snapshot_age: Micros,
     /// Files that nothing names are removed when they are older than this.
     pub orphan_age: Micros,
+    /// Entries of a shard that come together before they are folded; as many of the newest are never removed.
+    pub fold_entries: u64,
+    /// Folded entries are removed when they are older than this.
+    pub entry_age: Micros,
 }
 
 impl Default for MaintainSettings {
@@ -53,6 +58,8 @@ impl Default for MaintainSettings {
             snapshots_max: 200,
             snapshot_age: DAY,
             orphan_age: DAY,
+            fold_entries: 100,
+            entry_age: DAY,
         }
     }
 }
@@ -77,9 +84,9 @@ pub async fn maintain(
     let known = async {
         let shards = Shards::read(lake.store.as_ref(), journal).await?;
         let needed = shards.needed_files(journal).await?;
-        Ok::<_, LakeError>((shards.bounds(now), needed))
+        Ok::<_, LakeError>((shards.bounds(now), needed, shards))
     };
-    let (bounds, needed) = match known.await {
+    let (bounds, needed, shards) = match known.await {
         Ok(known) => known,
         Err(error) => {
             report.cleaned.stopped = Some(format!("{error}; without the journals nothing can be judged"));
@@ -92,6 +99,10 @@ pub async fn maintain(
         of_table.failed = done.err().map(|error| error.to_string());
         report.tables.push(of_table);
     }
+    // Before the cleaner, whose work it shortens.
+    let limits = (settings.fold_entries, settings.entry_age);
+    let folded = fold::fold(lake, journal, &shards, limits, dry_run, &mut report.folded).await;
+    report.folded.failed = folded.err().map(|error| error.to_string());
     match report.tables.iter().find(|table| table.failed.is_some()) {
         Some(table) => {
             report.cleaned.stopped =

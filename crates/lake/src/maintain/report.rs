@@ -130,6 +130,21 @@ pub struct CleanReport {
     pub removed: Tally,
 }
 
+/// What was folded, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Folded {
+    /// Shards that got a new base.
+    pub shards: u64,
+    /// Entries that these stand for and no earlier base did.
+    pub entries: u64,
+    /// Bytes of the new bases.
+    pub bytes: u64,
+    /// Folded entries that were removed.
+    pub removed: u64,
+    /// Why folding ended early.
+    pub failed: Option<String>,
+}
+
 /// What a run did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MaintainReport {
@@ -137,6 +152,8 @@ pub struct MaintainReport {
     pub dry_run: bool,
     /// Each table.
     pub tables: Vec<TableReport>,
+    /// Journals.
+    pub folded: Folded,
     /// Files that nothing needs.
     pub cleaned: CleanReport,
 }
@@ -144,11 +161,14 @@ pub struct MaintainReport {
 impl MaintainReport {
     /// Whether all that was to be done was done.
     pub fn is_complete(&self) -> bool {
-        self.cleaned.stopped.is_none() && self.tables.iter().all(|table| table.failed.is_none())
+        self.cleaned.stopped.is_none()
+            && self.folded.failed.is_none()
+            && self.tables.iter().all(|table| table.failed.is_none())
     }
     /// Whether there was nothing to do.
     pub fn is_idle(&self) -> bool {
         self.tables.iter().all(TableReport::is_idle)
+            && self.folded == Folded::default()
             && self.cleaned.stopped.is_none()
             && self.cleaned.orphans.is_empty()
             && self.cleaned.old_state.files == 0

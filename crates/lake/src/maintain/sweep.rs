@@ -10,7 +10,7 @@ use super::report::{CleanReport, PATHS_MAX, Tally};
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::{Lake, LoadedTable};
-use crate::schema::Table;
+use crate::schema::{Table, file_name, raw_entry};
 use crate::store::ObjectMeta;
 use authpulse_event::time::HOUR;
 use authpulse_event::{Micros, ShardId};
@@ -47,8 +47,8 @@ const CLOCK_SKEW: Micros = HOUR;
 pub struct Memory {
     judged: Option<Micros>,
     through: BTreeMap<ShardId, u64>,
-    /// Rows of the entries up to `through`.
-    named: Rows,
+    /// Rows of each shard's entries up to `through`.
+    named: BTreeMap<ShardId, Rows>,
     /// Moments, each with the entries that were stored, applied and finished by then.
     marks: VecDeque<(Micros, BTreeMap<ShardId, u64>)>,
 }
@@ -262,8 +262,22 @@ async fn read_journals(
     memory: &mut Memory,
 ) -> Result<Rows, LakeError> {
     let shards = Shards::read(lake.store.as_ref(), journal).await?;
-    for path in shards.kept_pieces() {
-        candidates.remove(&path);
+    for path in shards.kept_pieces().iter().chain(&shards.kept_side_files()) {
+        candidates.remove(path);
+    }
+    // Raw files of folded entries are named after them, and are under their final names.
+    let folded: BTreeMap<String, u64> =
+        shards.names().filter_map(|shard| Some((file_name(shard), shards.base(shard)?.through))).collect();
+    candidates.retain(|path, _| {
+        raw_entry(path).is_none_or(|(shard, n)| folded.get(shard).is_none_or(|through| n > *through))
+    });
+    if !folded.is_empty() {
+        // Which files folded entries brought is not known any more: such a file may have been replaced.
+        for (path, (_, reason)) in candidates.iter_mut().filter(|(path, _)| path.contains("/data/")) {
+            if let Some(table) = Table::ALL.into_iter().find(|t| path.starts_with(&format!("{}/", t.location()))) {
+                *reason = Reason::Replaced(table, None);
+            }
+        }
     }
     let mut finished = BTreeMap::new();
     for shard in shards.names() {
@@ -275,12 +289,17 @@ async fn read_journals(
     let mut recent = Rows::new();
     for shard in shards.names() {
         let raw_done = shards.raw_done(shard);
-        let from = memory.through.get(shard).copied().unwrap_or(0);
+        let mut from = memory.through.get(shard).copied().unwrap_or(0);
+        let of_shard = memory.named.entry(shard.clone()).or_default();
+        if let Some(base) = shards.base(shard).filter(|base| base.through > from) {
+            from = base.through;
+            *of_shard = base.rows().into_iter().map(|((t, p), rows)| ((t, Some(p)), rows)).collect();
+        }
         let through = settled.get(shard).copied().unwrap_or(0).max(from);
         let mut entries = Entries::after(shard, from);
         while let Some(batch) = entries.next(journal).await? {
             for entry in batch {
-                let named = if entry.n <= through { &mut memory.named } else { &mut recent };
+                let named = if entry.n <= through { &mut *of_shard } else { &mut recent };
                 for file in &entry.files {
                     let through = applied.get(&file.table).and_then(|a| a.get(shard)).copied().unwrap_or(0);
                     if entry.n > through {
@@ -305,7 +324,7 @@ async fn read_journals(
         }
         memory.through.insert(shard.clone(), through);
     }
-    for (key, rows) in &memory.named {
+    for (key, rows) in memory.named.values().flatten() {
         *recent.entry(*key).or_default() += rows;
     }
     Ok(recent)

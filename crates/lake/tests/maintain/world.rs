@@ -2,16 +2,17 @@
 
 use crate::common::{self, bytes, entry, stored};
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{Day, Micros, ShardId};
 use authpulse_lake::entry::{
     Entry as Stored, EntryCounts, FORMAT, FileRef, PieceRef, Place, RawFile, Side, Source, StoredTimeRules,
 };
 use authpulse_lake::fault::Faults;
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::read::LiveFile;
+use authpulse_lake::schema::{raw_name, raw_path};
 use authpulse_lake::{
-    CommitIds, CommitSettings, EntryFiles, Journal, Lake, MaintainSettings, MemoryCatalog, MemoryJournal, MemoryStore,
-    ObjectStore, Table, TableFile, maintain,
+    Base, CommitIds, CommitSettings, EntryFiles, Journal, Lake, MaintainSettings, MemoryCatalog, MemoryJournal,
+    MemoryStore, ObjectStore, Table, TableFile, maintain,
 };
 use futures::executor::block_on;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ pub const TIDY: MaintainSettings = MaintainSettings {
     snapshots_max: 100,
     snapshot_age: 0,
     orphan_age: HOUR,
+    fold_entries: 3,
+    entry_age: 4 * HOUR,
 };
 
 /// A clock that is set, and names that count up.
@@ -53,6 +56,8 @@ pub struct World {
     pub journal: MemoryJournal,
     pub ids: Arc<SetIds>,
     pub entries: Vec<common::Entry>,
+    /// All that was ever stored in the journals.
+    pub journaled: Vec<Stored>,
     /// Rows of each table by the entry that brought them.
     pub rows: BTreeMap<(ShardId, u64), Vec<(Table, String)>>,
 }
@@ -88,7 +93,7 @@ pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: Micr
     let name = |k: u32| format!("{shard}-{n}-{k}");
     let raw = RawFile {
         staged: format!("staging/raw/{}.parquet", name(0)),
-        path: format!("raw/ingest_date=2015-01-01/{}.parquet", name(0)),
+        path: raw_path(Day(16_436), &raw_name(&ShardId::new(shard), n, 0)),
         rows: 1,
         bytes: 3,
     };
@@ -148,7 +153,16 @@ impl World {
         let lake = Lake::new(store.clone(), catalog.clone()).with_ids(ids.clone()).with_settings(settings);
         block_on(lake.ensure_tables()).unwrap();
         let journal = MemoryJournal::new();
-        let world = World { lake, store, catalog, journal, ids, entries: Vec::new(), rows: BTreeMap::new() };
+        let world = World {
+            lake,
+            store,
+            catalog,
+            journal,
+            ids,
+            entries: Vec::new(),
+            journaled: Vec::new(),
+            rows: BTreeMap::new(),
+        };
         world.pass(0);
         world
     }
@@ -178,6 +192,7 @@ impl World {
         block_on(self.journal.put(&found.shard, n, stored.encode())).unwrap();
         let rows = found.files.iter().flat_map(|file| rows_of(&self.lake, &LiveFile::from(file))).collect();
         self.rows.insert((found.shard.clone(), n), rows);
+        self.journaled.push(stored);
         self.entries.push(found);
     }
 
@@ -238,13 +253,14 @@ impl World {
                 assert_eq!(total("total-data-files"), live.files.len() as u64, "{table}, {what}");
             }
         }
+        self.check_journals(what);
         for entry in &self.entries {
             for file in &entry.files {
                 if applied[&file.table].get(&entry.shard).is_none_or(|last| entry.n > *last) {
                     there(&file.path);
                 }
             }
-            there(&format!("raw/ingest_date=2015-01-01/{}-{}-0.parquet", entry.shard, entry.n));
+            there(&raw_path(Day(16_436), &raw_name(&entry.shard, entry.n, 0)));
             let last = self.entries.iter().filter(|e| e.shard == entry.shard).count() as u64;
             if entry.n.is_multiple_of(5) && entry.n + 10 > last / 5 * 5 {
                 there(&format!("state/{}-{}-0.apst.zst", entry.shard, entry.n));
@@ -252,6 +268,35 @@ impl World {
             // On top of its newest snapshot a shard reads what came since.
             if entry.n > last / 5 * 5 && last >= 5 {
                 entry.files.iter().filter(|f| f.table == Table::Curated).for_each(|file| there(&file.path));
+            }
+        }
+    }
+
+    /// What is not folded is there, what is folded is summed up.
+    fn check_journals(&self, what: &str) {
+        for shard in block_on(self.journal.shards()).unwrap() {
+            let of_shard = || self.journaled.iter().filter(|entry| entry.shard == shard.as_str());
+            let mut through = 0;
+            if let Some((n, body)) = block_on(self.journal.base(&shard)).unwrap() {
+                let base = Base::decode(&shard, n, &body).unwrap();
+                let mut entries = of_shard().take_while(|entry| entry.n <= n).cloned();
+                let mut whole = Base::new(entries.next().unwrap(), &Side::default());
+                entries.for_each(|entry| whole.add(entry, &Side::default()));
+                assert_eq!(base.rows(), whole.rows(), "{what}");
+                assert_eq!(Base { files: Vec::new(), rows: Vec::new(), ..base }, Base { files: Vec::new(), ..whole });
+                through = n;
+            }
+            let left: Vec<Stored> = block_on(self.journal.list(&shard, through + 1, usize::MAX))
+                .unwrap()
+                .into_iter()
+                .map(|(n, body)| Stored::decode(&shard, n, &body).unwrap())
+                .collect();
+            assert!(!left.is_empty(), "the last entry of {shard} stays, {what}");
+            assert_eq!(left, of_shard().filter(|e| e.n > through).cloned().collect::<Vec<_>>(), "{shard}, {what}");
+            // Two snapshots of state, and what came since, can be read entry by entry.
+            let last = left[left.len() - 1].n;
+            for n in (last / 5 * 5).saturating_sub(5).max(1)..=last {
+                assert!(block_on(self.journal.get(&shard, n)).unwrap().is_some(), "entry {n} of {shard}, {what}");
             }
         }
     }

@@ -1,0 +1,328 @@
+//! What stays of a journal's oldest entries once they are folded: the content of a base.
+//!
+//! A base stands for the entries 1 to [`Base::through`] of one shard, all of which every table holds. Readers begin with it and go
+//! on with the entry after it, so that opening a lake takes as long after years as after a day. It is a pure function of the
+//! entries, of which files were live when it was made, and of the day below which nobody asks for popularity any more.
+//!
+//! Like an entry it is JSON under zstd, of a format of its own.
+
+use crate::encode::{TableFile, TimeRange};
+use crate::entry::{Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decompress};
+use crate::schema::{Table, raw_day};
+use authpulse_event::{Day, Micros, ShardId};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The format that this program writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// Gaps that are kept one by one.
+pub const GAPS_KEPT: usize = 1_000;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Base {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// Whose journal.
+    pub shard: String,
+    /// The number of the last entry it stands for.
+    pub through: u64,
+    /// What only the first entry says.
+    pub first: First,
+    /// The last entry it stands for, as it was stored.
+    pub last: Entry,
+    /// Records read, by all the entries.
+    pub received: u64,
+    /// Rows of the curated table.
+    pub curated: u64,
+    /// Dead letters by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, u64>,
+    /// Records lost to the stream's retention: the newest [`GAPS_KEPT`] gaps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<FoldedGap>,
+    /// The gaps before those: how many, and how many records as far as the stream could tell.
+    #[serde(default)]
+    pub older_gaps: (u64, u64),
+    /// Logins published: spans that follow each other are one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<StoredShare>,
+    /// High-risk counts published, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<StoredShare>,
+    /// What is left of the days of `shares` and `scores` that nobody asks for any more, by day since 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub past: BTreeMap<i32, DayTotals>,
+    /// Files that were live in their tables when the base was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FoldedFile>,
+    /// Rows of all other files: those that were replaced since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<PartitionRows>,
+    /// Raw files, by their `ingest_date` as days since 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub raw: BTreeMap<i32, RawTotals>,
+}
+
+/// What only a journal's first entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct First {
+    /// See [`Entry::inherits`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inherits: Vec<Inherited>,
+    /// Events that waited before it.
+    pub waiting_before: u64,
+    /// Events accepted and not scored before it.
+    pub unscored_before: u64,
+    /// The watermark after it.
+    pub watermark: Option<Micros>,
+}
+
+/// Records lost to retention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldedGap {
+    /// The entry that tells.
+    pub n: u64,
+    /// After this position.
+    pub after: Place,
+    /// Before this one.
+    pub before: Place,
+    /// How many records, where the stream could tell.
+    pub records: Option<u64>,
+}
+
+/// The sums of a day over all computers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayTotals {
+    /// Logins.
+    pub logins: u64,
+    /// Distinct users, summed over computers.
+    pub users: u64,
+    /// High-risk events.
+    pub high_risk: u64,
+}
+
+/// A file that an entry named: what an audit needs of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoldedFile {
+    /// The entry.
+    pub n: u64,
+    /// The table it belongs to.
+    pub table: Table,
+    /// Where it is, relative to the lake.
+    pub path: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// The partition spec of `partition`.
+    pub spec_id: i32,
+    /// Its partition: days or months since 1970.
+    pub partition: i32,
+    /// Range of the table's time column.
+    pub times: Option<TimeRange>,
+    /// Hexadecimal SHA-256 of its bytes; empty where its writer did not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+}
+
+/// Rows in one partition of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionRows {
+    /// The table.
+    pub table: Table,
+    /// The partition: days or months since 1970.
+    pub partition: i32,
+    /// Rows.
+    pub rows: u64,
+}
+
+/// Raw files of one day of arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawTotals {
+    /// How many.
+    pub files: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+impl Base {
+    /// The base of a journal's first entry alone. `side` is what the entry or its side file holds.
+    pub fn new(first: Entry, side: &Side) -> Base {
+        let mut base = Base {
+            format: FORMAT,
+            shard: first.shard.clone(),
+            through: 0,
+            first: First {
+                inherits: first.inherits.clone(),
+                waiting_before: first.counts.waiting_before,
+                unscored_before: first.counts.unscored_before,
+                watermark: first.watermark,
+            },
+            last: first.clone(),
+            received: 0,
+            curated: 0,
+            rejected: BTreeMap::new(),
+            gaps: Vec::new(),
+            older_gaps: (0, 0),
+            shares: Vec::new(),
+            scores: Vec::new(),
+            past: BTreeMap::new(),
+            files: Vec::new(),
+            rows: Vec::new(),
+            raw: BTreeMap::new(),
+        };
+        base.add(first, side);
+        base
+    }
+
+    /// Takes in the entry after [`Base::through`].
+    pub fn add(&mut self, entry: Entry, side: &Side) {
+        self.through = entry.n;
+        self.received = self.received.saturating_add(entry.counts.received);
+        self.curated = self.curated.saturating_add(entry.counts.curated);
+        for (reason, n) in &entry.counts.rejected {
+            let sum = self.rejected.entry(reason.clone()).or_default();
+            *sum = sum.saturating_add(*n);
+        }
+        for gap in &entry.gaps {
+            let (after, before) = (gap.after.clone(), gap.before.clone());
+            self.gaps.push(FoldedGap { n: entry.n, after, before, records: gap.records });
+        }
+        let older = self.gaps.len().saturating_sub(GAPS_KEPT);
+        for gap in self.gaps.drain(..older) {
+            self.older_gaps.0 += 1;
+            self.older_gaps.1 = self.older_gaps.1.saturating_add(gap.records.unwrap_or(0));
+        }
+        // A take-over repeats the side of the entry before it, which has published it.
+        if !entry.takes_over {
+            side.shares.iter().for_each(|share| join(&mut self.shares, share));
+            side.scores.iter().for_each(|share| join(&mut self.scores, share));
+        }
+        self.files.extend(entry.files.iter().map(|file| FoldedFile::new(entry.n, file)));
+        for raw in &entry.raw {
+            let of_day = self.raw.entry(raw_day(&raw.path).map_or(0, |day| day.0)).or_default();
+            of_day.files += 1;
+            of_day.records += raw.rows;
+            of_day.bytes += raw.bytes;
+        }
+        self.last = entry;
+    }
+
+    /// Leaves out what nobody asks for any more: files that are not live, of which the rows are counted, and the popularity of days
+    /// before `oldest`, of which the sums stay. `live` are the paths of all tables' files.
+    pub fn shrink(&mut self, live: &BTreeSet<String>, oldest: Option<Day>) {
+        let mut rows: BTreeMap<(Table, i32), u64> =
+            self.rows.iter().map(|r| ((r.table, r.partition), r.rows)).collect();
+        self.files.retain(|file| {
+            let is_live = live.contains(&file.path);
+            if !is_live {
+                *rows.entry((file.table, file.partition)).or_default() += file.rows;
+            }
+            is_live
+        });
+        self.rows =
+            rows.into_iter().map(|((table, partition), rows)| PartitionRows { table, partition, rows }).collect();
+        let Some(oldest) = oldest else { return };
+        let past = &mut self.past;
+        take_past(&mut self.shares, oldest, |day, logins, users| {
+            let totals = past.entry(day).or_default();
+            totals.logins = totals.logins.saturating_add(logins);
+            totals.users = totals.users.saturating_add(users);
+        });
+        take_past(&mut self.scores, oldest, |day, high_risk, _| {
+            let totals = past.entry(day).or_default();
+            totals.high_risk = totals.high_risk.saturating_add(high_risk);
+        });
+    }
+
+    /// What the entries published, as far as it is kept: to be taken in with [`Base::last`].
+    pub fn side(&self) -> Side {
+        Side { unscored: Vec::new(), shares: self.shares.clone(), scores: self.scores.clone() }
+    }
+
+    /// Rows of all the entries, by table and partition.
+    pub fn rows(&self) -> BTreeMap<(Table, i32), u64> {
+        let replaced = self.rows.iter().map(|r| ((r.table, r.partition), r.rows));
+        let mut sums = BTreeMap::new();
+        for (key, rows) in replaced.chain(self.files.iter().map(|file| ((file.table, file.partition), file.rows))) {
+            *sums.entry(key).or_default() += rows;
+        }
+        sums
+    }
+
+    /// The bytes to store.
+    pub fn encode(&self) -> Bytes {
+        compress(&serde_json::to_vec(self).expect("a base has string keys only and serialises"))
+    }
+
+    /// Reads a stored base.
+    ///
+    /// # Errors
+    /// If it was written by a newer version or is damaged.
+    pub fn decode(shard: &ShardId, through: u64, bytes: &[u8]) -> Result<Base, EntryError> {
+        let what = || format!("the base of entries up to {through} of shard {shard}");
+        let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
+        let json = decompress(bytes).map_err(damaged)?;
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let head: Head = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        if head.format > FORMAT {
+            return Err(EntryError::Newer { what: what(), format: head.format });
+        }
+        let base: Base = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        if base.shard != shard.as_str() || base.through != through || base.last.n != through {
+            return Err(damaged(format!("it says it is that of entries up to {} of {}", base.through, base.shard)));
+        }
+        Ok(base)
+    }
+}
+
+impl FoldedFile {
+    fn new(n: u64, file: &TableFile) -> FoldedFile {
+        FoldedFile {
+            n,
+            table: file.table,
+            path: file.path.clone(),
+            rows: file.rows,
+            bytes: file.bytes,
+            spec_id: file.spec_id,
+            partition: file.partition,
+            times: file.times,
+            sha256: file.sha256.clone(),
+        }
+    }
+}
+
+/// Adds a share; one that goes on where another of the same users ends becomes part of that.
+fn join(shares: &mut Vec<StoredShare>, share: &StoredShare) {
+    match shares.iter_mut().find(|s| s.range == share.range && Some(s.through) == share.after) {
+        Some(before) => {
+            before.through = share.through;
+            before.days.extend(share.days.iter().cloned());
+        }
+        None => shares.push(share.clone()),
+    }
+}
+
+/// Takes the days before `oldest` out of shares and hands over the sums of each. That they were published stays.
+fn take_past(shares: &mut [StoredShare], oldest: Day, mut add: impl FnMut(i32, u64, u64)) {
+    for share in shares {
+        share.days.retain(|StoredDay { day, hosts }| {
+            let is_past = *day < oldest.0;
+            if is_past {
+                let sums = hosts.iter().fold((0u64, 0u64), |(a, b), (_, count, users)| {
+                    (a.saturating_add(*count), b.saturating_add(*users))
+                });
+                add(*day, sums.0, sums.1);
+            }
+            !is_past
+        });
+    }
+}

@@ -1,0 +1,141 @@
+//! Folding: the oldest entries of a journal become one base, and go once they are old.
+//!
+//! ```text
+//! entries  1 ............ d d+1 ........ b b+1 ........ tail
+//!          removed          | in the base  | what readers read
+//!                           older snapshots of state end here
+//! ```
+//!
+//! A base may reach up to the last entry that every table holds: whoever reads a journal from its beginning starts with the base, and
+//! whoever needs a certain entry (a committer, a state that is rebuilt) needs one behind it or finds it still there. Entries are
+//! removed only below the second newest snapshot of the shard's state, when they are old, and never the newest ones, so that no
+//! clock alone can free a number that a writer may still believe to be its next.
+
+use super::journals::{Entries, Shards, side};
+use super::report::Folded;
+use crate::base::Base;
+use crate::entry::Entry;
+use crate::error::LakeError;
+use crate::journal::Journal;
+use crate::lake::Lake;
+use crate::schema::Table;
+use authpulse_event::{Micros, ShardId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Folds what can be folded; `report` says what was done, or would be. Returns at the first failure: what is done stays done, and
+/// the next run goes on.
+pub(super) async fn fold(
+    lake: &Lake,
+    journal: &dyn Journal,
+    shards: &Shards,
+    (keep, age): (u64, Micros),
+    dry_run: bool,
+    report: &mut Folded,
+) -> Result<(), LakeError> {
+    let now = lake.ids.now_ms().saturating_mul(1_000);
+    let mut applied: BTreeMap<ShardId, u64> = BTreeMap::new();
+    for (nth, table) in Table::ALL.into_iter().enumerate() {
+        let of_table = lake.load(table).await?.applied()?;
+        if nth == 0 {
+            applied = of_table;
+        } else {
+            applied.retain(|shard, n| {
+                of_table.get(shard).is_some_and(|m| {
+                    *n = (*n).min(*m);
+                    true
+                })
+            });
+        }
+    }
+    let mut live: Option<BTreeSet<String>> = None;
+    for shard in shards.names() {
+        let foldable = shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
+        let mut through = shards.base(shard).map_or(0, |base| base.through);
+        if foldable >= through.saturating_add(keep.max(1)) {
+            if live.is_none() {
+                live = Some(live_paths(lake).await?);
+            }
+            let base = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
+            report.shards += 1;
+            report.entries += foldable - through;
+            through = foldable;
+            if let (Some(base), false) = (base, dry_run) {
+                let body = base.encode();
+                report.bytes += body.len() as u64;
+                (lake.probe)("base put before");
+                journal.put_base(shard, foldable, body).await?;
+                (lake.probe)("base put after");
+            }
+        }
+        let most = through.min(shards.removable(lake.store.as_ref(), shard, keep).await?);
+        let last = last_old(journal, shard, most, now.saturating_sub(age)).await?;
+        if last > 0 {
+            (lake.probe)("entries remove before");
+            report.removed += if dry_run { 0 } else { journal.remove_through(shard, last).await? };
+            (lake.probe)("entries remove after");
+        }
+    }
+    Ok(())
+}
+
+/// The paths of all files that queries see.
+async fn live_paths(lake: &Lake) -> Result<BTreeSet<String>, LakeError> {
+    let mut paths = BTreeSet::new();
+    for table in Table::ALL {
+        paths.extend(lake.live_files(table).await?.files.into_iter().map(|file| file.path));
+    }
+    Ok(paths)
+}
+
+/// The base of the entries up to `through`.
+async fn build(
+    lake: &Lake,
+    journal: &dyn Journal,
+    shards: &Shards,
+    shard: &ShardId,
+    through: u64,
+    live: Option<&BTreeSet<String>>,
+) -> Result<Option<Base>, LakeError> {
+    let mut base = shards.base(shard).cloned();
+    let mut entries = Entries::after(shard, base.as_ref().map_or(0, |base| base.through));
+    'all: while let Some(batch) = entries.next(journal).await? {
+        for entry in batch {
+            if entry.n > through {
+                break 'all;
+            }
+            let side = if entry.takes_over {
+                crate::entry::Side::default()
+            } else {
+                side(lake.store.as_ref(), &entry).await?
+            };
+            match &mut base {
+                Some(base) => base.add(entry, &side),
+                None => base = Some(Base::new(entry, &side)),
+            }
+        }
+    }
+    if let (Some(base), Some(live)) = (&mut base, live) {
+        base.shrink(live, shards.oldest_day());
+    }
+    Ok(base)
+}
+
+/// The last entry, up to `most`, that was written at `limit` or before; 0 for none. Entries are written one after another, so a
+/// few of them tell; where clocks of writers differ, by as much may an entry be younger.
+async fn last_old(journal: &dyn Journal, shard: &ShardId, most: u64, limit: Micros) -> Result<u64, LakeError> {
+    let first = journal.list(shard, 1, 1).await?.first().map_or(u64::MAX, |(n, _)| *n);
+    if first > most {
+        return Ok(0);
+    }
+    let (mut old, mut young) = (first - 1, most + 1);
+    while young - old > 1 {
+        let middle = old + (young - old) / 2;
+        let is_old = match journal.get(shard, middle).await? {
+            Some(body) => Entry::decode(shard, middle, &body)?.written_at <= limit,
+            // Removed by a run that did not come to its end.
+            None => true,
+        };
+        *if is_old { &mut old } else { &mut young } = middle;
+    }
+    Ok(if old < first { 0 } else { old })
+}
