@@ -31,6 +31,8 @@ LATE = "late"  # it is carried out, and the answer comes when nobody waits for i
 CONFLICT = "conflict"  # S3 and Glue: another change of the same thing was under way
 EXPIRED = "expired"  # the session's credentials
 
+CUT = "cut"  # no connection; counted without an operation
+
 # Carried out, whatever the caller hears.
 DONE = {FAILED_AFTER, LOST, TRUNCATED, LATE}
 
@@ -98,7 +100,7 @@ def understand(service, request, body):
     headers = dict(request.headers)
     path, _, query = request.target.decode().partition("?")
     query = urllib.parse.parse_qs(query, keep_blank_values=True)
-    agent = headers.get(b"user-agent", b"").decode("latin-1").split()
+    agent = headers.get(b"x-amz-user-agent", headers.get(b"user-agent", b"")).decode("latin-1").split()
     caller = next((word[4:] for word in agent if word.startswith("app/")), "")
     if service == S3:
         operation = s3_operation(request.method.decode(), path, query, headers)
@@ -132,6 +134,8 @@ class Hold:
 
     fits: object
     call: Call = None
+    # The service's own answer.
+    status: int = None
     arrived: threading.Event = field(default_factory=threading.Event)
     go: asyncio.Event = None
     loop: object = None
@@ -158,8 +162,10 @@ class FaultProxy:
         self._late = late_seconds
         # Seconds that each call of a service takes longer.
         self.delays = delays or {}
-        # Calls, and faults by (service, operation, fault).
+        # Calls by (service, operation), and faults by (service, operation, fault).
         self.calls, self.faults = collections.Counter(), collections.Counter()
+        # What the emulator has answered, in order: (caller, subject, HTTP status).
+        self.answered = []
         self._named = collections.defaultdict(collections.deque)
         self._faulted = set()
         self._chance, self._chance_faults = 0.0, ()
@@ -169,11 +175,10 @@ class FaultProxy:
         self._open = collections.defaultdict(set)
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
-        self._servers = {}
         self.ports = {}
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         for service in SERVICES:
-            self._run(self._listen(service))
+            self.ports[service] = self._run(self._listen(service))
 
     def _run(self, work):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(WAIT_SECONDS)
@@ -182,9 +187,8 @@ class FaultProxy:
         def serve(reader, writer):
             return self._serve(service, reader, writer)
 
-        port = self.ports.get(service, 0)
-        self._servers[service] = await asyncio.start_server(serve, "127.0.0.1", port, reuse_address=True)
-        self.ports[service] = self._servers[service].sockets[0].getsockname()[1]
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        return server.sockets[0].getsockname()[1]
 
     def url(self, service):
         return f"http://127.0.0.1:{self.ports[service]}"
@@ -216,28 +220,36 @@ class FaultProxy:
         return hold
 
     def cut(self, service):
-        """Cuts the network to a service: connections break, new ones are refused."""
+        """Cuts the network to a service: connections break, new ones as well, until it is mended."""
         self._run(self._do_cut(service))
 
     async def _do_cut(self, service):
         self._cut.add(service)
-        self._servers[service].close()
         for writer in list(self._open[service]):
             abort(writer)
 
     def mend(self, service):
         """Ends a cut."""
         self._cut.discard(service)
-        self._run(self._listen(service))
 
     def stop(self):
         """Breaks all connections and ends."""
         for service in SERVICES:
-            if service not in self._cut:
-                self.cut(service)
+            self.cut(service)
+        self._run(self._let_go())
         self._loop.call_soon_threadsafe(self._loop.stop)
 
+    async def _let_go(self):
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
     async def _serve(self, service, reader, writer):
+        if service in self._cut:
+            with self._lock:
+                self.faults[service, "", CUT] += 1
+            return abort(writer)
         self._open[service].add(writer)
         try:
             connection = h11.Connection(h11.SERVER)
@@ -264,9 +276,10 @@ class FaultProxy:
             hold.call, hold.go = call, asyncio.Event()
             hold.arrived.set()
             await hold.go.wait()
-        if service in self._cut or fault == RESET:
+        if not hold and (service in self._cut or fault == RESET):
             abort(writer)
             return False
+        response = None
         try:
             if fault and fault not in DONE:
                 response, answer = refusal(call, fault)
@@ -274,6 +287,7 @@ class FaultProxy:
                 response, answer = await self._forward(call)
         finally:
             if hold:
+                hold.status = response.status_code if response else None
                 hold.passed.set()
         if fault == FAILED_AFTER:
             response, answer = refusal(call, fault)
@@ -302,7 +316,7 @@ class FaultProxy:
             hold = next((hold for hold in self._holds if hold.fits(call)), None)
             if hold:
                 self._holds.remove(hold)
-            fault = self._fault(call)
+            fault = None if hold else self._fault(call)
             if fault:
                 self.faults[call.service, call.operation, fault] += 1
         return fault, hold
@@ -354,6 +368,7 @@ class FaultProxy:
                 self._idle.append((reader, writer, connection))
             else:
                 writer.close()
+            self.answered.append((call.caller, call.subject, response.status_code))
             return whole(response, call, answer), answer
 
 

@@ -8,9 +8,9 @@ import os
 import pytest
 
 import nasty
-from authpulse import attempt, refused, run
+from authpulse import attempt, run
 from emulator import Emulator
-from fault_proxy import ANYWHERE, CONFLICT, DYNAMODB, EXPIRED, GLUE, LATE, S3, SERVICES, FaultProxy
+from fault_proxy import ANYWHERE, CONFLICT, DYNAMODB, EXPIRED, GLUE, LATE, S3, FaultProxy
 from read_lake import TABLES, Lake, S3Lake, assert_same
 
 SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
@@ -24,6 +24,8 @@ commit_interval = 0.1
 snapshot_rows = 300
 [workers]
 follow_interval = 0.2
+[s3]
+answer_timeout = 1
 [maintain]
 min_files = 2
 manifests_max = 1
@@ -35,21 +37,21 @@ orphan_age = 0
 # tests of crates/aws look at.
 OPERATIONS = {
     S3: {
-        "PutObject": (CONFLICT,),
-        "CopyObject": (CONFLICT,),
-        "GetObject": (),
+        "PutObject": (CONFLICT, LATE),
+        "CopyObject": (CONFLICT, LATE),
+        "GetObject": (LATE,),
         "HeadObject": (),
-        "ListObjectsV2": (),
+        "ListObjectsV2": (LATE,),
         "DeleteObject": (),
     },
     GLUE: {
         "GetDatabase": (),
         "CreateDatabase": (),
-        "GetTable": (),
-        "CreateTable": (),
-        "UpdateTable": (CONFLICT,),
+        "GetTable": (LATE,),
+        "CreateTable": (LATE,),
+        "UpdateTable": (CONFLICT, LATE),
     },
-    DYNAMODB: {"GetItem": (), "PutItem": (), "CreateTable": (), "DescribeTable": ()},
+    DYNAMODB: {"GetItem": (LATE,), "PutItem": (LATE,), "CreateTable": (), "DescribeTable": ()},
 }
 
 # Each makes a lake of its own, because some calls are only made for a new one.
@@ -68,7 +70,7 @@ def emulator():
 
 @pytest.fixture
 def proxy(emulator):
-    proxy = FaultProxy(emulator.endpoint, seed=SEED)
+    proxy = FaultProxy(emulator.endpoint, seed=SEED, late_seconds=3)
     yield proxy
     proxy.stop()
 
@@ -154,3 +156,16 @@ def test_each_error_meets_each_call(place, local, emulator, proxy):
     assert not unknown, f"calls that no error met: {unknown}"
     print(f"{sum(proxy.faults.values())} faults in {sum(proxy.calls.values())} calls, {len(lakes)} lakes, {len(errors)} ends")
     print("\n".join(errors))
+
+
+def test_an_expired_session_ends_the_run_with_what_to_do(place, local, emulator, proxy):
+    """Nothing is tried again that cannot succeed; with new credentials the same command goes on."""
+    for service, operation in [(S3, "PutObject"), (GLUE, "UpdateTable")]:
+        name = f"expired_{service}"
+        command = commands(place, "backfill", name)[0]
+        proxy.inject(service, operation, EXPIRED)
+        result = attempt(*command, env=proxy.env(emulator))
+        assert "the AWS session has expired" in result.stderr and "log in again" in result.stderr, result
+        assert not proxy.not_injected()
+        persist(command, proxy.env(emulator))
+        expect_same(place, local, "backfill", name, emulator)
