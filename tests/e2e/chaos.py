@@ -40,13 +40,13 @@ ERRORS_MAX = 60
 
 
 class Chaos:
-    """One run. `meanwhile` is called between events."""
+    """One run. `at_work` is called once the tables have rows, `meanwhile` between events."""
 
-    def __init__(self, place, emulator, proxy, name, events, seed, meanwhile=lambda: None):
+    def __init__(self, place, emulator, proxy, name, events, seed, meanwhile=lambda: None, at_work=lambda: None):
         self.place, self.emulator, self.proxy, self.name = place, emulator, proxy, name
-        self.events, self.meanwhile = events, meanwhile
+        self.events, self.meanwhile, self.at_work = events, meanwhile, at_work
         self.rng = random.Random(f"{seed} {name}")
-        self.config = place / "chaos.toml"
+        self.seed, self.config = seed, place / "chaos.toml"
         self.config.write_text(CONFIG)
         self.stream = place / f"{name}-stream"
         self.words = ["--lake", f"s3://{BUCKET}/{name}", "--catalog", f"glue:{name}"]
@@ -66,6 +66,7 @@ class Chaos:
         try:
             # The first rows are in the tables: what follows meets workers at work.
             until(lambda: self.committed() > 0, "a first commit")
+            self.at_work()
             self.proxy.chance(faults)
             todo = ["kill"] * kills + ["pause"] * (pauses - 1) + ["split"] * 3 + ["merge"] * 2 + list(SERVICES)
             self.rng.shuffle(todo)
@@ -172,6 +173,7 @@ class Chaos:
         print(f"{self.count}, {len(self.fleet.errors)} ends with an error, {self.committed()} commits to {CURATED}")
         print(f"{sum(self.proxy.calls.values())} calls, faults {dict(self.proxy.faults)}")
         print("\n".join(self.fleet.errors))
+        print(f"seed {self.seed}")
         assert self.count["kill"] >= kills and self.count["pause"] >= pauses
         assert all(self.proxy.faults[service, "", CUT] for service in SERVICES), "a cut that nobody noticed"
         assert "another worker has the shard" in logs or "lease was taken" in logs
