@@ -3,7 +3,7 @@
 import pytest
 
 import logons
-from authpulse import PROGRAM, run
+from authpulse import PROGRAM
 from read_lake import Lake
 
 
@@ -20,18 +20,10 @@ def pytest_sessionstart(session):
 def queried(tmp_path_factory):
     """The lake that the queries are asked of: history from a file, then a stream, in several commits; sealed."""
     place = tmp_path_factory.mktemp("queried")
-    lines = logons.write(place / "all.txt")
-    lake, stream = place / "lake", f"local:{place / 'stream'}"
-    parts = [lines[: len(lines) // 2], lines[len(lines) // 2 : -150], lines[-150:]]
-    files = [place / f"part{n}.txt" for n in range(3)]
-    for file, part in zip(files, parts):
-        file.write_bytes(b"\n".join(part) + b"\n")
-    run("backfill", "--input", files[0], "--lake", lake, "--keep-open", "--raw")
-    run("replay", "--input", files[1], "--stream", stream, "--shards", 2, "--max")
-    run("consume", "--stream", stream, "--lake", lake, "--until-caught-up")
-    run("replay", "--input", files[2], "--stream", stream, "--max", "--close")
-    run("consume", "--stream", stream, "--lake", lake)
-    return Lake(lake)
+    landing = logons.Landing(place, ["--lake", place / "lake"])
+    landing.begin()
+    landing.end()
+    return Lake(place / "lake")
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -4,6 +4,7 @@ the days lack: a walk and a burst across midnight, times with microseconds, a co
 from datetime import timedelta
 
 import nasty
+from authpulse import run
 
 DAYS = 36
 NIGHT = nasty.BASE + timedelta(days=DAYS, hours=22)
@@ -15,6 +16,27 @@ def write(path):
     lines = path.read_bytes().split(b"\n") + [line.encode() for line in night()]
     path.write_bytes(b"\n".join(lines) + b"\n")
     return lines
+
+
+class Landing:
+    """The way of these logons into a lake: history from a file, then a stream of two shards, in several commits; then sealed."""
+
+    def __init__(self, place, words, env=None):
+        lines = write(place / "all.txt")
+        parts = [lines[: len(lines) // 2], lines[len(lines) // 2 : -150], lines[-150:]]
+        self._files = [place / f"part{n}.txt" for n in range(3)]
+        for file, part in zip(self._files, parts):
+            file.write_bytes(b"\n".join(part) + b"\n")
+        self._stream, self._words, self._env = ["--stream", f"local:{place / 'stream'}"], words, env
+
+    def begin(self):
+        run("backfill", "--input", self._files[0], *self._words, "--keep-open", "--raw", env=self._env)
+        run("replay", "--input", self._files[1], *self._stream, "--shards", 2, "--max")
+        run("consume", *self._stream, *self._words, "--until-caught-up", env=self._env)
+
+    def end(self):
+        run("replay", "--input", self._files[2], *self._stream, "--max", "--close")
+        run("consume", *self._stream, *self._words, env=self._env)
 
 
 def night():

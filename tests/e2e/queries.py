@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 
-from read_lake import TABLES, connect_duckdb
+from read_lake import TABLES
 
 DDL = Path(__file__).resolve().parents[2] / "ddl"
 QUERIES = sorted(file.stem for file in (DDL / "queries").glob("*.sql"))
@@ -86,21 +86,21 @@ def for_duckdb(athena, location_of):
 
 
 class DuckDB:
-    """A local lake in DuckDB, under the names that Athena has for its tables and views."""
+    """A lake in DuckDB, under the names that Athena has for its tables and views."""
 
     def __init__(self, lake):
-        self._lake, self._connection = lake, connect_duckdb()
+        self._lake, self._connection = lake, lake.connect()
         for table in TABLES:
             self._connection.execute(f"CREATE VIEW {table} AS FROM iceberg_scan('{lake.metadata_location(table)}')")
             self._snapshots(table)
-        raw = f"read_parquet('{lake.directory}/raw/*/*.parquet', hive_types = {{'ingest_date': VARCHAR}})"
+        raw = f"read_parquet('{lake.raw_files()}', hive_types = {{'ingest_date': VARCHAR}})"
         self._connection.execute(f"CREATE VIEW auth_events_raw AS FROM {raw}")
         for view in VIEWS:
             self._connection.execute(self.translate(text(view)))
 
     def _snapshots(self, table):
         """Trino's metadata table. DuckDB's own function has neither parent nor summary, so the rows are PyIceberg's."""
-        rows = self._lake.catalog.load_table(f"authpulse.{table}").inspect.snapshots()
+        rows = self._lake.load(table).inspect.snapshots()
         self._connection.register(f"{table} snapshots", rows)
         self._connection.execute(f'CREATE VIEW "{table}$snapshots" AS FROM "{table} snapshots"')
 

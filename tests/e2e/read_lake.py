@@ -75,6 +75,18 @@ class Lake:
             warehouse=f"file://{self.directory}/warehouse",
         )
 
+    def connect(self):
+        """A DuckDB that can read the lake's files."""
+        return connect_duckdb()
+
+    def load(self, table):
+        """The table, as PyIceberg opens it."""
+        return self.catalog.load_table(f"authpulse.{table}")
+
+    def raw_files(self):
+        """The pattern of the raw zone's files."""
+        return f"{self.directory}/raw/*/*.parquet"
+
     def metadata_location(self, table):
         """The current metadata file, out of the catalog's own table."""
         with sqlite3.connect(self.directory / "catalog.db") as catalog:
@@ -84,7 +96,7 @@ class Lake:
 
     def by_pyiceberg(self, table):
         """All rows, as dictionaries."""
-        arrow = self.catalog.load_table(f"authpulse.{table}").scan().to_arrow()
+        arrow = self.load(table).scan().to_arrow()
         assert arrow.column_names == COLUMNS[table], f"columns of {table}"
         return arrow.to_pylist()
 
@@ -121,10 +133,12 @@ class Lake:
 
     def raw(self):
         """All records as received, in order of position."""
-        files = self.directory / "raw" / "*" / "*.parquet"
         if not list(self.directory.glob("raw/*/*.parquet")):
             return []
-        rows = self.query(f"SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
+        return self._raw()
+
+    def _raw(self):
+        rows = self.query(f"SELECT * FROM read_parquet('{self.raw_files()}', hive_partitioning = true)")
         return sorted(rows, key=lambda r: (r["shard_id"], int(r["sequence_number"]), r["sub_sequence_number"]))
 
 
@@ -134,16 +148,26 @@ class S3Lake(Lake):
     def __init__(self, uri, database, emulator):
         self.uri, self.database, self.emulator = uri, database, emulator
         self._rows = {}
-        self._duckdb = connect_duckdb(["httpfs"])
-        self._duckdb.execute(
-            f"CREATE SECRET (TYPE s3, KEY_ID '{emulator.KEY}', SECRET '{emulator.KEY}', REGION '{emulator.REGION}', "
-            f"ENDPOINT '127.0.0.1:{emulator.port}', URL_STYLE 'path', USE_SSL false)"
-        )
+        self._duckdb = self.connect()
         access = {"access-key-id": emulator.KEY, "secret-access-key": emulator.KEY, "region": emulator.REGION}
         properties = {f"{part}.{key}": value for part in ("glue", "s3") for key, value in access.items()}
-        self.catalog = GlueCatalog(
-            "glue", **properties, **{"glue.endpoint": emulator.endpoint, "s3.endpoint": emulator.endpoint}
+        endpoints = {"glue.endpoint": emulator.endpoint, "s3.endpoint": emulator.endpoint}
+        self.catalog = GlueCatalog("glue", **properties, **endpoints)
+
+    def connect(self):
+        connection = connect_duckdb(["httpfs"])
+        key, region, port = self.emulator.KEY, self.emulator.REGION, self.emulator.port
+        connection.execute(
+            f"CREATE SECRET (TYPE s3, KEY_ID '{key}', SECRET '{key}', REGION '{region}', "
+            f"ENDPOINT '127.0.0.1:{port}', URL_STYLE 'path', USE_SSL false)"
         )
+        return connection
+
+    def load(self, table):
+        return self.catalog.load_table(f"{self.database}.{table}")
+
+    def raw_files(self):
+        return f"{self.glue_table('auth_events_raw')['StorageDescriptor']['Location']}*/*.parquet"
 
     def glue_table(self, table):
         """The table as Glue has it."""
@@ -152,16 +176,8 @@ class S3Lake(Lake):
     def metadata_location(self, table):
         return self.glue_table(table)["Parameters"]["metadata_location"]
 
-    def by_pyiceberg(self, table):
-        arrow = self.catalog.load_table(f"{self.database}.{table}").scan().to_arrow()
-        assert arrow.column_names == COLUMNS[table], f"columns of {table}"
-        return arrow.to_pylist()
-
     def raw(self):
-        storage = self.glue_table("auth_events_raw")["StorageDescriptor"]
-        files = f"{storage['Location']}*/*.parquet"
-        rows = self.query(f"SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
-        return sorted(rows, key=lambda r: (r["shard_id"], int(r["sequence_number"]), r["sub_sequence_number"]))
+        return self._raw()
 
 
 def canonical(rows, without):

@@ -14,7 +14,7 @@ from authpulse import run
 
 @pytest.fixture(scope="module")
 def versions(queried):
-    return Versions(queried.catalog.load_table(f"authpulse.{CURATED}"))
+    return Versions(queried.load(CURATED))
 
 
 @pytest.fixture(scope="module")

@@ -1,43 +1,79 @@
 """The queries and views under ddl/ on a real Trino over Glue and S3: as near to Athena as a test comes. Their answers
 are those of plain Python and of DuckDB. Trino also writes, and leaves alone what is ours."""
 
+import os
 import re
+import threading
+from collections import Counter
 from datetime import date, datetime, timedelta
 
 import pytest
+import trino
 
 import answers
+import nasty
 from authpulse import EXCERPT, run
 from answers import Versions, assert_answer, cases, constants, plain
-from glue_lake import DATABASE, GlueEmulator, finish_view, put_lake
+from chaos import BUCKET, Chaos
+from emulator import Emulator
+from fault_proxy import FaultProxy
+from logons import Landing
 from queries import QUERIES, VIEWS, DuckDB, parameters, text, with_values
-from read_lake import CURATED, DAILY, HOURLY, REJECTED, TABLES, Lake, assert_same, canonical
+from read_lake import COLUMNS, CURATED, DAILY, HOURLY, REJECTED, TABLES, S3Lake, assert_same, canonical
 from snippets import PAGE, check
 from trino_server import Trino
 
 pytestmark = pytest.mark.engines
 
+SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
+KILLS = max(20, int(os.environ.get("AUTHPULSE_KILLS", "20")))
+
 RAW = "auth_events_raw"
 APPLIED = "authpulse.applied"
+DATABASE = "authpulse"
 # A database of its own for what writes: it ends the versions that the queries travel to.
 WRITTEN = "written"
 
 
 @pytest.fixture(scope="module")
 def emulator():
-    running = GlueEmulator()
+    running = Emulator()
+    running.client("s3").create_bucket(Bucket=BUCKET)
     yield running
     running.stop()
 
 
-@pytest.fixture(scope="module")
-def catalog(emulator, queried):
-    return put_lake(queried, emulator)
+def words(database):
+    return ["--lake", f"s3://{BUCKET}/{database}", "--catalog", f"glue:{database}"]
+
+
+def opened(database, emulator):
+    return S3Lake(f"s3://{BUCKET}/{database}", database, emulator)
 
 
 @pytest.fixture(scope="module")
-def server(emulator, catalog, tmp_path_factory):
-    running = Trino(emulator.url, tmp_path_factory.mktemp("trino"))
+def queried(emulator, tmp_path_factory):
+    """The lake of the other queries, as the program writes it to S3 and Glue."""
+    landing = Landing(tmp_path_factory.mktemp("queried"), words(DATABASE), emulator.env)
+    landing.begin()
+    landing.end()
+    finish(emulator, DATABASE, RAW)
+    return opened(DATABASE, emulator)
+
+
+def finish(emulator, database, name):
+    """Gives a table the number of buckets, without which Trino cannot read it. Glue itself answers 0."""
+    glue = emulator.client("glue")
+    table = glue.get_table(DatabaseName=database, Name=name)["Table"]
+    parts = ("Name", "TableType", "Parameters", "PartitionKeys", "ViewOriginalText", "ViewExpandedText")
+    kept = {key: table[key] for key in parts if key in table}
+    storage = {**table["StorageDescriptor"], "NumberOfBuckets": 0}
+    glue.update_table(DatabaseName=database, TableInput={**kept, "StorageDescriptor": storage})
+
+
+@pytest.fixture(scope="module")
+def server(emulator, queried, tmp_path_factory):
+    running = Trino(emulator.endpoint, tmp_path_factory.mktemp("trino"))
     running.wait(DATABASE, CURATED)
     yield running
     running.stop()
@@ -47,12 +83,12 @@ def server(emulator, catalog, tmp_path_factory):
 def views(emulator, server):
     for view in VIEWS:
         server.query(text(view), DATABASE)
-        finish_view(emulator, DATABASE, view)
+        finish(emulator, DATABASE, view)
 
 
 @pytest.fixture(scope="module")
-def versions(catalog):
-    return Versions(catalog.load_table(f"{DATABASE}.{CURATED}"))
+def versions(queried):
+    return Versions(queried.load(CURATED))
 
 
 @pytest.fixture(scope="module")
@@ -60,29 +96,19 @@ def duckdb(queried):
     return DuckDB(queried)
 
 
-@pytest.fixture(scope="module")
-def local_versions(queried):
-    return Versions(queried.catalog.load_table(f"authpulse.{CURATED}"))
-
-
 @pytest.fixture
 def ask(server, views):
     return lambda sql: server.query(sql, DATABASE)[0]
 
 
-def alike(rows):
-    """Rows without what two lakes of the same rows need not share: ids, times and files of commits."""
-    own = {"snapshot_id", "parent_id", "committed_at", "added_files"}
-    return [{name: plain(value) for name, value in row.items() if name not in own} for row in rows]
-
-
 @pytest.mark.parametrize("name", QUERIES)
-def test_the_answer_is_that_of_plain_python_and_of_duckdb(queried, ask, duckdb, versions, local_versions, name):
+def test_the_answer_is_that_of_plain_python_and_of_duckdb(queried, ask, duckdb, versions, name):
     for values in cases(name, queried):
-        rows = ask(with_values(name, **constants(values, versions)))
+        query = with_values(name, **constants(values, versions))
+        rows = ask(query)
         assert_answer(rows, answers.answer(name, queried, versions, values), f"{name} {values}")
-        theirs = duckdb.query(with_values(name, **constants(values, local_versions)))
-        assert_answer(alike(rows), alike(theirs), f"{name} {values}: Trino, and DuckDB")
+        ours, theirs = ([{k: plain(v) for k, v in row.items()} for row in each] for each in (rows, duckdb.query(query)))
+        assert_answer(ours, theirs, f"{name} {values}: Trino, and DuckDB")
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -177,8 +203,11 @@ def test_raw_is_read_by_the_projection_of_its_statement(queried, ask):
 
 
 @pytest.fixture(scope="module")
-def written(emulator, queried, server):
-    return put_lake(queried, emulator, WRITTEN)
+def written(emulator, server, tmp_path_factory):
+    """A lake that is not at its end: Trino writes in between."""
+    landing = Landing(tmp_path_factory.mktemp("written"), words(WRITTEN), emulator.env)
+    landing.begin()
+    return landing
 
 
 MARKERS = {
@@ -190,55 +219,138 @@ MARKERS = {
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_trino_compacts_writes_and_expires_and_keeps_what_is_ours(queried, server, written, table):
-    def load():
-        return written.load_table(f"{WRITTEN}.{table}")
+def test_trino_compacts_writes_and_expires_and_keeps_what_is_ours(emulator, server, written, table):
+    lake = opened(WRITTEN, emulator)
+    before, applied = canonical(lake.rows(table), set()), lake.load(table).properties[APPLIED]
 
     def do(statement):
         server.query(statement, WRITTEN)
 
     def unchanged(step):
-        now = load()
-        rows = canonical(now.scan().to_arrow().to_pylist(), set())
-        assert_same(rows, canonical(queried.rows(table), set()), f"{table} after {step}")
-        ours = {name: value for name, value in now.properties.items() if name.startswith("authpulse.")}
+        assert_same(canonical(lake.rows(table), set()), before, f"{table} after {step}")
+        properties = lake.load(table).properties
+        ours = {name: value for name, value in properties.items() if name.startswith("authpulse.")}
         assert ours == {APPLIED: applied}, f"{table} after {step}"
 
-    applied = queried.catalog.load_table(f"authpulse.{table}").properties[APPLIED]
-    files = load().inspect.files().num_rows
-    snapshots = len(load().snapshots())
-    unchanged("the loading")
+    files = lake.load(table).inspect.files().num_rows
+    snapshots = len(lake.load(table).snapshots())
 
     do(f"ALTER TABLE {table} EXECUTE optimize")
     unchanged("optimize")
-    assert load().inspect.files().num_rows < files, f"{table}: it had nothing to do"
+    assert lake.load(table).inspect.files().num_rows < files, f"{table}: it had nothing to do"
 
-    columns, values = MARKERS[table]
-    marked = f"{columns.split(',')[0]} = 'marker'"
-    do(f"INSERT INTO {table} ({columns}) VALUES ({values})")
-    assert load().scan(row_filter=marked).count() == 1
-    do(f"DELETE FROM {table} WHERE {marked}")
+    mark(server, WRITTEN, table)
+    assert lake.load(table).scan(row_filter=marked(table)).count() == 1
+    do(f"DELETE FROM {table} WHERE {marked(table)}")
     unchanged("a row that came and went")
 
-    assert len(load().snapshots()) > snapshots
+    assert len(lake.load(table).snapshots()) > snapshots
     do(f"ALTER TABLE {table} EXECUTE expire_snapshots(retention_threshold => '0s')")
     unchanged("expire_snapshots")
-    assert len(load().snapshots()) == 1
-    (rows,), _ = server.query(f"SELECT count(*) AS n FROM {table}", WRITTEN)
-    assert rows["n"] == len(queried.rows(table))
+    assert len(lake.load(table).snapshots()) == 1
+    assert rows_by_trino(server, WRITTEN, table) == len(before)
 
-    # And we write on: an append after all of this is one more commit on the same table.
-    extra = load().scan(limit=1).to_arrow()
-    load().append(extra)
-    (rows,), _ = server.query(f"SELECT count(*) AS n FROM {table}", WRITTEN)
-    assert rows["n"] == len(queried.rows(table)) + 1
+
+def test_we_write_on_after_all_of_this(emulator, queried, server, written):
+    """The rest of the stream lands in tables whose files and snapshots are Trino's."""
+    written.end()
+    run("verify", *words(WRITTEN), env=emulator.env)
+    lake = opened(WRITTEN, emulator)
+    for table in TABLES:
+        assert_same(lake.comparable(table), queried.comparable(table), f"{table}: with Trino's work in between, and without")
+        assert rows_by_trino(server, WRITTEN, table) == len(lake.rows(table))
+
+
+def mark(server, database, table):
+    """Adds a row that nothing here would write."""
+    columns, values = MARKERS[table]
+    server.query(f"INSERT INTO {table} ({columns}) VALUES ({values})", database)
+
+
+def marked(table):
+    return f"{MARKERS[table][0].split(',')[0]} = 'marker'"
+
+
+def rows_by_trino(server, database, table):
+    (row,), _ = server.query(f"SELECT count(*) AS n FROM {table}", database)
+    return row["n"]
+
+
+class Compactor(threading.Thread):
+    """A Trino that does what an operator schedules, and some more, as often as it can while others commit."""
+
+    # What Trino says when a commit of ours was first, or has replaced what it read. Its work is undone; it tries again.
+    OVERTAKEN = {"ICEBERG_COMMIT_ERROR", "ICEBERG_INVALID_METADATA", "ICEBERG_CANNOT_OPEN_SPLIT"}
+
+    def __init__(self, server, database):
+        super().__init__()
+        self.server, self.database = server, database
+        self.done, self.overtaken, self.failure = Counter(), Counter(), None
+        self._over = threading.Event()
+
+    def run(self):
+        try:
+            while not self._over.is_set():
+                for table in TABLES:
+                    self.do("insert", lambda: mark(self.server, self.database, table))
+                    self.do("optimize", lambda: self.execute(table, "optimize"))
+                    expire = "expire_snapshots(retention_threshold => '2s')"
+                    self.do("expire_snapshots", lambda: self.execute(table, expire))
+        except BaseException as failure:
+            self.failure = failure
+
+    def execute(self, table, procedure):
+        self.server.query(f"ALTER TABLE {table} EXECUTE {procedure}", self.database)
+
+    def do(self, what, work):
+        try:
+            work()
+            self.done[what] += 1
+        except trino.exceptions.TrinoQueryError as error:
+            if error.error_name not in self.OVERTAKEN:
+                raise
+            self.overtaken[what] += 1
+
+    def check(self):
+        if self.failure:
+            raise self.failure
+
+    def stop(self):
+        self._over.set()
+        self.join()
+        self.check()
+
+
+def test_chaos_while_trino_compacts(tmp_path, emulator, server):
+    nasty.write(tmp_path / "nasty.txt", seed=5, users=40, events=600 * KILLS, days=3)
+    proxy = FaultProxy(emulator.endpoint, seed=SEED, delays={"s3": 0.005, "glue": 0.02, "dynamodb": 0.002})
+    trinos = Compactor(server, "chaos")
+    try:
+        chaos = Chaos(tmp_path, emulator, proxy, "chaos", tmp_path / "nasty.txt", SEED, trinos.check, trinos.start)
+        chaos.run(KILLS, 5, faults=0.01, events_per_second=200)
+    finally:
+        proxy.stop()
+        if trinos.ident:
+            trinos.stop()
+    print(f"Trino did {dict(trinos.done)} and was overtaken at {dict(trinos.overtaken)}")
+    assert all(trinos.done[what] >= 4 for what in ("insert", "optimize", "expire_snapshots"))
+    for table in TABLES:
+        # What it has inserted itself is all that is more than it should be.
+        server.query(f"ALTER TABLE {table} EXECUTE optimize", "chaos")
+        server.query(f"DELETE FROM {table} WHERE {marked(table)}", "chaos")
+    lake = chaos.expect_the_rows_of_one_worker()
+    for table in TABLES:
+        columns = ", ".join(f'"{column}"' for column in COLUMNS[table])
+        theirs = [{name: plain(value) for name, value in row.items()} for row in server.query(f"SELECT {columns} FROM {table}", "chaos")[0]]
+        ours = [{name: plain(value) for name, value in row.items()} for row in lake.rows(table)]
+        assert_same(canonical(ours, set()), canonical(theirs, set()), f"{table}: PyIceberg, and Trino")
+    chaos.expect_it_was_chaos(KILLS, 5)
 
 
 def test_the_snippet_of_the_page(emulator, server, tmp_path):
     """docs/query.md, over the lake that it names; the catalog file there is part of the one here."""
-    run("backfill", "--input", EXCERPT, "--lake", tmp_path / "lake")
+    run("backfill", "--input", EXCERPT, *words("excerpt"), env=emulator.env)
     (properties,) = re.findall(r"^```properties\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     ours = (server.run / "etc" / "catalog" / "iceberg.properties").read_text().splitlines()
     assert set(properties.splitlines()) <= set(ours)
-    put_lake(Lake(tmp_path / "lake"), emulator, "excerpt")
     check("Athena and Trino", tmp_path, TRINO_PORT=str(server.port), TRINO_SCHEMA="excerpt")

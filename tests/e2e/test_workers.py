@@ -6,7 +6,6 @@
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import time
@@ -14,7 +13,8 @@ import time
 import pytest
 
 import nasty
-from authpulse import STOP_SECONDS, TIMEOUT_SECONDS, attempt, run, start
+from authpulse import TIMEOUT_SECONDS, run, start
+from fleet import Fleet, merge_two, owners, split_one, until
 from read_lake import TABLES, Lake, assert_same
 
 SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
@@ -38,85 +38,12 @@ lease_scan = 0.2
 """
 
 
-class Fleet:
-    """Workers of one lake; each writes its log into a file of its own."""
-
-    def __init__(self, directory, stream, lake, config):
-        self.directory, self.stream, self.lake, self.config = directory, stream, lake, config
-        self.workers, self.logs, self.ended = [], {}, []
-
-    def add(self):
-        words = ["consume", "--stream", f"local:{self.stream}", "--lake", self.lake, "--config", self.config]
-        log = self.directory / f"worker-{len(self.logs)}.log"
-        worker = start(
-            *words,
-            stdout=subprocess.DEVNULL,
-            stderr=log.open("w"),
-            env={**os.environ, "AUTHPULSE_LOG": "info", "NO_COLOR": "1"},
-        )
-        self.logs[worker.pid] = log
-        self.workers.append(worker)
-        return worker
-
-    def log(self, worker):
-        return self.logs[worker.pid].read_text()
-
-    def logs_of_all(self):
-        return "\n".join(log.read_text() for log in self.logs.values())
-
-    def wait_for(self, worker, words):
-        """Until the worker's log holds the words."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while words not in self.log(worker):
-            assert worker.poll() is None or words in self.log(worker), f"it ended\n{self.log(worker)}"
-            assert time.monotonic() < deadline, f"'{words}' never came\n{self.log(worker)}"
-            time.sleep(0.02)
-
-    def kill(self, worker):
-        worker.kill()
-        worker.wait()
-        self.workers.remove(worker)
-
-    def stop(self, worker):
-        """In order: within the seconds that the product promises."""
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(STOP_SECONDS) == 0, self.log(worker)
-        self.workers.remove(worker)
-
-    def finish(self):
-        """Every worker comes to the end of the closed stream by itself."""
-        for worker in self.workers:
-            worker.send_signal(signal.SIGCONT)
-        for worker in self.workers:
-            assert worker.wait(TIMEOUT_SECONDS) == 0, self.log(worker)
-        assert "panicked" not in self.logs_of_all()
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     directory = tmp_path_factory.mktemp("workers")
     nasty.write(directory / "nasty.txt", seed=5, users=40, events=12_000, days=3)
     (directory / "workers.toml").write_text(CONFIG)
     return directory
-
-
-def owners(stream):
-    """How many shards each worker has, by the leases beside the stream."""
-    import sqlite3
-
-    connection = sqlite3.connect(f"file:{stream / 'leases.db'}?mode=ro", uri=True)
-    try:
-        rows = connection.execute("SELECT owner, count(*) FROM leases WHERE owner IS NOT NULL GROUP BY owner")
-        return dict(rows.fetchall())
-    finally:
-        connection.close()
-
-
-def until(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
-        time.sleep(0.05)
 
 
 def expect_rows_of_one_worker(place, stream, lake):
@@ -135,7 +62,7 @@ def test_workers_share_and_a_released_shard_moves_at_once(place):
     """Newcomers get their part, a worker that is stopped gives its shards back, the rest goes on."""
     stream, lake = place / "shared-stream", place / "shared"
     run("stream", "create", f"local:{stream}", "--shards", SHARDS)
-    fleet = Fleet(place, stream, lake, place / "workers.toml")
+    fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
     first = fleet.add()
     fleet.wait_for(first, "working on shard")
     until(lambda: list(owners(stream).values()) == [SHARDS], "one worker with all shards")
@@ -155,7 +82,7 @@ def test_chaos(place):
     rng = random.Random(SEED)
     stream, lake = place / "chaos-stream", place / "chaos"
     run("stream", "create", f"local:{stream}", "--shards", SHARDS)
-    fleet = Fleet(place, stream, lake, place / "workers.toml")
+    fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
     for _ in range(WORKERS):
         fleet.add()
     words = ["--stream", f"local:{stream}", "--rate", 1_000, "--batch-size", 20]
@@ -192,31 +119,11 @@ def test_chaos(place):
     expect_rows_of_one_worker(place, stream, lake)
 
 
-def open_shards(stream):
-    """The open shards, in order of their ranges."""
-    shown = run("stream", "describe", f"local:{stream}").stdout
-    shards = re.findall(r"^(shardId-\d+) (\S+) open", shown, re.MULTILINE)
-    return [name for name, _ in sorted(shards, key=lambda shard: shard[1])]
-
-
-def split_one(rng, stream):
-    run("stream", "split", f"local:{stream}", rng.choice(open_shards(stream)))
-    return "split"
-
-
-def merge_two(rng, stream):
-    shards = open_shards(stream)
-    at = rng.randrange(len(shards) - 1)
-    merged = attempt("stream", "merge", f"local:{stream}", shards[at], shards[at + 1])
-    assert merged.code == 0, merged
-    return "merge"
-
-
 def test_status_tells_the_owners(place):
     """Who works on what, for whoever looks."""
     stream, lake = place / "status-stream", place / "status"
     run("stream", "create", f"local:{stream}", "--shards", 2)
-    fleet = Fleet(place, stream, lake, place / "workers.toml")
+    fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
     worker = fleet.add()
     until(lambda: (stream / "leases.db").exists() and sum(owners(stream).values()) == 2, "two leases")
     shown = json.loads(run("status", "--lake", lake, "--stream", f"local:{stream}", "--json").stdout)

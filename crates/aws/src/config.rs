@@ -13,7 +13,7 @@ use std::time::Duration;
 const CONNECT: Duration = Duration::from_secs(3);
 /// To the first byte of an answer. S3 answers within some 100 ms, a large CompleteMultipartUpload within seconds; beyond this the
 /// answer is lost rather than slow.
-const READ: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(20);
 /// One attempt, with the body on its way: 64 MiB at 10 Mbit/s take 54 s.
 const ATTEMPT: Duration = Duration::from_secs(60);
 /// All attempts of one call. Who waits for the answer is a worker that could read on meanwhile.
@@ -61,17 +61,18 @@ pub enum Encryption {
 #[derive(Clone, Debug)]
 pub struct Aws {
     sdk: SdkConfig,
+    answer: Duration,
 }
 
 impl Aws {
     /// Reads the environment and the profile as every AWS tool does: `AWS_REGION`, `AWS_PROFILE`, keys, web identity, the
     /// metadata of ECS tasks and EC2 instances (IMDSv2), `AWS_ENDPOINT_URL` and its kin, `AWS_USE_FIPS_ENDPOINT`,
-    /// `HTTPS_PROXY`. Credentials are asked for at the first call.
+    /// `HTTPS_PROXY`. Credentials are asked for at the first call. An answer that does not begin within `answer` is lost.
     ///
     /// # Errors
     /// There is no region.
-    pub async fn load() -> Result<Aws, AwsError> {
-        Aws::load_with(|loader| loader).await
+    pub async fn load(answer: Duration) -> Result<Aws, AwsError> {
+        Aws::build(answer, |loader| loader).await
     }
 
     /// The same, with what a test sets itself: endpoint, region, credentials.
@@ -79,6 +80,10 @@ impl Aws {
     /// # Errors
     /// There is no region.
     pub async fn load_with(adjust: impl FnOnce(ConfigLoader) -> ConfigLoader) -> Result<Aws, AwsError> {
+        Aws::build(ANSWER, adjust).await
+    }
+
+    async fn build(answer: Duration, adjust: impl FnOnce(ConfigLoader) -> ConfigLoader) -> Result<Aws, AwsError> {
         // The SDK's own connector but for how long it keeps idle connections.
         let http = Builder::new().build_with_connector_fn(|settings, components| {
             let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env()).pool_idle_timeout(IDLE);
@@ -88,7 +93,7 @@ impl Aws {
         });
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
-            .read_timeout(READ)
+            .read_timeout(answer)
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(OPERATION)
             .build();
@@ -106,12 +111,17 @@ impl Aws {
         if sdk.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(AwsError::NoRegion);
         }
-        Ok(Aws { sdk })
+        Ok(Aws { sdk, answer })
     }
 
     /// What the clients are made from.
     pub fn sdk(&self) -> &SdkConfig {
         &self.sdk
+    }
+
+    /// How long the first byte of an answer may take.
+    pub(crate) fn answer(&self) -> Duration {
+        self.answer
     }
 
     /// The region.

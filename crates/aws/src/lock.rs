@@ -5,7 +5,7 @@
 //! that very counter takes the lock over. A holder that was only slow finds its own write refused. If both commit for a while,
 //! the catalog's conditional swap sorts it out.
 
-use crate::config::{Aws, once};
+use crate::config::Aws;
 use crate::fault::{Call, Fault, code, explain};
 use async_trait::async_trait;
 use authpulse_lake::CommitterLock;
@@ -69,8 +69,8 @@ struct Item {
 /// What became of a conditional write.
 enum Written {
     Done,
-    /// It did not hold, or nobody knows: reading the item tells.
-    Look,
+    /// The condition did not hold. After a repetition that may be an earlier attempt of our own: reading the item tells.
+    Refused,
     NoTable,
 }
 
@@ -91,10 +91,11 @@ impl DynamoDbCommitterLock {
         lease: Duration,
         now: Monotonic,
     ) -> DynamoDbCommitterLock {
+        let attempt = ATTEMPT.min(aws.answer());
         let timeouts = aws_sdk_dynamodb::config::timeout::TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
-            .operation_attempt_timeout(ATTEMPT)
-            .operation_timeout(2 * ATTEMPT)
+            .operation_attempt_timeout(attempt)
+            .operation_timeout(2 * attempt)
             .build();
         let config = Builder::from(aws.sdk()).timeout_config(timeouts).build();
         DynamoDbCommitterLock {
@@ -148,14 +149,12 @@ impl DynamoDbCommitterLock {
                 .expression_attribute_values(":owner", AttributeValue::S(old.owner.clone()))
                 .expression_attribute_values(":counter", AttributeValue::N(old.counter.to_string())),
         };
-        match put.customize().config_override(Builder::new().retry_config(once())).send().await {
+        // The SDK may repeat it: the condition lets it take effect once.
+        match put.send().await {
             Ok(_) => Ok(Written::Done),
             Err(e) if code(&e) == "ResourceNotFoundException" => Ok(Written::NoTable),
-            Err(e) if code(&e) == "ConditionalCheckFailedException" => Ok(Written::Look),
-            Err(e) => match self.fault("dynamodb:PutItem", &e) {
-                Fault::Unclear(_) => Ok(Written::Look),
-                fault => Err(self.failed(fault)),
-            },
+            Err(e) if code(&e) == "ConditionalCheckFailedException" => Ok(Written::Refused),
+            Err(e) => Err(self.failed(self.fault("dynamodb:PutItem", &e))),
         }
     }
 
@@ -195,7 +194,7 @@ impl DynamoDbCommitterLock {
         }
     }
 
-    /// Writes, and where the answer is no or none, reads: tells whether the lock is ours now.
+    /// Writes, and where the answer is no, reads: tells whether the lock is ours now.
     async fn take(&self, state: &mut State, old: Option<Item>, counter: u64) -> Result<bool, LockError> {
         let new = Item { owner: self.owner.clone(), counter };
         let mut written = self.write(old.as_ref(), &new).await?;

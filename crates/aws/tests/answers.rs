@@ -3,10 +3,10 @@
 #[path = "support/server.rs"]
 mod server;
 
-use authpulse_aws::{Aws, Encryption, GlueCatalog, S3Location, S3Store};
+use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
 use authpulse_lake::catalog::{CatalogError, SwapOutcome};
 use authpulse_lake::journal::JournalError;
-use authpulse_lake::{Journal, ObjectJournal, ObjectStore, PutOutcome, StoreError, TablePointers};
+use authpulse_lake::{CommitterLock, Journal, ObjectJournal, ObjectStore, PutOutcome, StoreError, TablePointers};
 use aws_sdk_s3::config::{Credentials, Region};
 use bytes::Bytes;
 use server::{Reply, Request, Server};
@@ -255,6 +255,58 @@ async fn a_swap_from_elsewhere_asks_first() {
     let catalog = GlueCatalog::new(&aws(&server).await, "d").unwrap();
     assert_eq!(catalog.swap("t", "older", "b").await.unwrap(), SwapOutcome::Conflict);
     assert_eq!(server.operations(), ["GetTable"]);
+}
+
+#[tokio::test]
+async fn a_table_whose_creation_went_unanswered_is_asked_for_again() {
+    let lost: [fn() -> Reply; 3] =
+        [|| Reply::HangUp, || Reply::json(500, "InternalServiceException"), || Reply::json(400, "ThrottlingException")];
+    for lost in lost {
+        // It had taken effect, or not.
+        for (second, outcome) in [(Reply::ok as fn() -> Reply, SwapOutcome::Swapped), (exists, SwapOutcome::Conflict)] {
+            let server = Server::start(move |all| if all.len() == 1 { lost() } else { second() });
+            let catalog = GlueCatalog::new(&aws(&server).await, "d").unwrap();
+            assert_eq!(catalog.create("t", "a").await.unwrap(), outcome);
+            assert_eq!(server.operations(), ["CreateTable", "CreateTable"]);
+        }
+    }
+}
+
+fn exists() -> Reply {
+    Reply::json(400, "AlreadyExistsException")
+}
+
+/// A lock that is held by nobody yet, where the first PutItem is answered so, and any later one with yes or no.
+async fn hold(first: fn() -> Reply, took_effect: bool) -> (bool, Vec<String>) {
+    let server = Server::start(move |all| {
+        let puts = all.iter().filter(|r| r.operation() == "PutItem").count();
+        let owner = all.iter().find(|r| r.operation() == "PutItem").and_then(|r| r.text(r#""lease_owner":{"S":""#));
+        match (last(all).operation().as_str(), owner) {
+            ("PutItem", _) if puts == 1 => first(),
+            ("PutItem", _) if took_effect => Reply::json(400, "ConditionalCheckFailedException"),
+            ("GetItem", Some(owner)) if took_effect => {
+                let item = format!(r#"{{"Item":{{"lease_owner":{{"S":"{owner}"}},"lease_counter":{{"N":"1"}}}}}}"#);
+                Reply::Say(200, Vec::new(), item)
+            }
+            _ => Reply::Say(200, Vec::new(), "{}".to_owned()),
+        }
+    });
+    let lock = DynamoDbCommitterLock::new(&aws(&server).await, "lake", "a test", std::time::Duration::from_secs(60));
+    (lock.hold().await.unwrap(), server.operations())
+}
+
+#[tokio::test]
+async fn the_lock_is_ours_whether_the_unanswered_write_took_effect_or_not() {
+    let lost: [fn() -> Reply; 3] = [
+        || Reply::HangUp,
+        || Reply::json(500, "InternalServerError"),
+        || Reply::json(400, "ProvisionedThroughputExceededException"),
+    ];
+    for lost in lost {
+        assert_eq!(hold(lost, false).await, (true, ["GetItem", "PutItem", "PutItem"].map(str::to_owned).to_vec()));
+        let looked_up = ["GetItem", "PutItem", "PutItem", "GetItem"].map(str::to_owned).to_vec();
+        assert_eq!(hold(lost, true).await, (true, looked_up));
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! the manual cannot drift from the program.
 
 use crate::options::Options;
+use authpulse_event::Micros;
 use authpulse_event::time::{SECOND, format_rfc3339, parse_rfc3339};
 use std::path::PathBuf;
 use toml::Value;
@@ -17,6 +18,8 @@ pub struct Config {
     pub decisions_min_score: u8,
     /// How the files of a lake on S3 are encrypted.
     pub s3_encryption: S3Encryption,
+    /// How long S3, Glue or DynamoDB may take to begin an answer.
+    pub s3_answer: Micros,
 }
 
 /// How S3 encrypts files where they lie.
@@ -48,6 +51,7 @@ impl Default for Config {
             decisions: Decisions::None,
             decisions_min_score: 51,
             s3_encryption: S3Encryption::Bucket,
+            s3_answer: 20 * SECOND,
         }
     }
 }
@@ -526,6 +530,22 @@ pub const SETTINGS: &[Setting] = &[
                 }
                 _ => return Err(format!("{v} is none of \"bucket\", \"sse-s3\", \"sse-kms\" and \"sse-kms:KEY\"")),
             };
+            Ok(())
+        },
+    },
+    Setting {
+        section: "s3",
+        key: "answer_timeout",
+        unit: "seconds",
+        meaning: "How long an answer of S3, Glue or DynamoDB may take to begin; then it counts as lost, and what was asked for is looked up or asked for again. Less notices a broken network sooner, and takes slow answers for lost ones. At least 0.1.",
+        change: Change::Free,
+        get: |c| seconds(c.s3_answer),
+        set: |c, v| {
+            let answer = micros(v)?;
+            if answer < SECOND / 10 {
+                return Err(format!("{v} is less than 0.1"));
+            }
+            c.s3_answer = answer;
             Ok(())
         },
     },

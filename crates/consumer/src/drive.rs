@@ -69,20 +69,41 @@ async fn drive(
     }
 }
 
-/// Commits every interval until told to stop.
-async fn commit_regularly(env: Env, interval: Duration, mut stop: watch::Receiver<bool>) {
+/// Keeps the committer's lock while it is ours, and looks for it while it is not, until told to stop. A task of its own, so that
+/// a commit that takes long does not cost it.
+async fn keep_lock(env: Env, every: Duration, ours: watch::Sender<bool>, mut stop: watch::Receiver<bool>) {
+    let mut is_known = true;
     while !*stop.borrow() {
-        tokio::select! {
-            () = env.clock.sleep(interval) => {}
-            _ = stop.changed() => break,
-        }
         match env.committer.hold().await {
-            Ok(true) => {}
-            Ok(false) => continue,
+            Ok(held) => {
+                is_known = true;
+                ours.send_replace(held);
+            }
             // Two committers do no harm, none at all would.
             Err(error) => {
-                tracing::warn!(error = %Chain(&error), "whether another worker commits is unknown; committing all the same")
+                if is_known {
+                    tracing::warn!(error = %Chain(&error), "whether another worker commits is unknown; committing all the same")
+                }
+                is_known = false;
+                ours.send_replace(true);
             }
+        }
+        tokio::select! {
+            () = env.clock.sleep(every) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Commits every interval where the lock is ours, until told to stop.
+async fn commit_regularly(env: Env, interval: Duration, ours: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = env.clock.sleep(interval) => {}
+            _ = stop.changed() => return,
+        }
+        if !*ours.borrow() {
+            continue;
         }
         if let Err(error) = commit_all(&env).await {
             tracing::warn!(error = %Chain(&error), "the tables could not follow the journal; trying again at the next interval");
@@ -93,21 +114,25 @@ async fn commit_regularly(env: Env, interval: Duration, mut stop: watch::Receive
 /// The committer beside a run; ends with it.
 struct Committer {
     stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<()>,
+    tasks: [tokio::task::JoinHandle<()>; 2],
 }
 
 impl Committer {
     fn start(env: &Env, options: &Options) -> Committer {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(commit_regularly(env.clone(), duration(options.commit_interval), stopped));
-        Committer { stop, task }
+        let (hold, ours) = watch::channel(false);
+        let (interval, every) = (duration(options.commit_interval), duration(options.leases.renew_every()));
+        let lock = tokio::spawn(keep_lock(env.clone(), every, hold, stopped.clone()));
+        Committer { stop, tasks: [lock, tokio::spawn(commit_regularly(env.clone(), interval, ours, stopped))] }
     }
 
     /// Ends it, and brings the tables up to the journal.
     async fn finish(self, env: &Env) -> Result<()> {
         // Nobody listens only where the task is gone already.
         let _ = self.stop.send(true);
-        let _ = self.task.await;
+        for task in self.tasks {
+            let _ = task.await;
+        }
         // Whoever has the lock: a run that ends leaves nothing for another to do.
         let mut attempt = 1;
         loop {

@@ -153,22 +153,20 @@ impl GlueCatalog {
         all.get(table).filter(|known| known.location == location).cloned()
     }
 
+    /// The SDK may repeat it: a table that an earlier attempt of this call has made is a conflict, and whoever meets one loads it.
     async fn create_table(&self, table: &str, input: TableInput) -> Result<SwapOutcome, CatalogError> {
-        let mut pauses = PAUSES_MS.iter();
-        loop {
-            let create = self.client.create_table().database_name(&self.database).table_input(input.clone());
-            let sent = create.customize().config_override(Builder::new().retry_config(once())).send().await;
-            let error = match sent {
-                Ok(_) => return Ok(SwapOutcome::Swapped),
-                Err(e) if code(&e) == "AlreadyExistsException" => return Ok(SwapOutcome::Conflict),
-                Err(e) if is_no_database(&e) => {
-                    let why =
-                        format!("there is no Glue database {}: make it, or name another --catalog", self.database);
-                    return Err(refused(table, why));
-                }
-                Err(e) => explain(&e, &self.call("glue:CreateTable", table)),
-            };
-            again(&mut pauses, table, error).await?;
+        let create = self.client.create_table().database_name(&self.database).table_input(input);
+        match create.send().await {
+            Ok(_) => Ok(SwapOutcome::Swapped),
+            Err(e) if code(&e) == "AlreadyExistsException" => Ok(SwapOutcome::Conflict),
+            Err(e) if is_no_database(&e) => {
+                let why = format!("there is no Glue database {}: make it, or name another --catalog", self.database);
+                Err(refused(table, why))
+            }
+            Err(e) => match explain(&e, &self.call("glue:CreateTable", table)) {
+                Fault::Unclear(cause) => Err(CatalogError::Unclear { table: table.to_owned(), cause }),
+                fault => Err(read_error(table, fault)),
+            },
         }
     }
 }

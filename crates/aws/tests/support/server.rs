@@ -12,11 +12,19 @@ pub struct Request {
     /// Path and query.
     pub target: String,
     pub headers: BTreeMap<String, String>,
+    pub body: String,
 }
 
 impl Request {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// What stands in the body between these words and the next quotation mark.
+    #[allow(dead_code, reason = "not every test that starts a server reads bodies")]
+    pub fn text(&self, after: &str) -> Option<String> {
+        let (_, rest) = self.body.split_once(after)?;
+        Some(rest.split('"').next().unwrap_or_default().to_owned())
     }
 
     /// The operation of a JSON service, or the method.
@@ -119,7 +127,9 @@ fn serve(
             out.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let length: u64 = request.header("content-length").parse().unwrap_or(0);
-        std::io::copy(&mut lines.by_ref().take(length), &mut std::io::sink())?;
+        let mut body = Vec::new();
+        lines.by_ref().take(length).read_to_end(&mut body)?;
+        request.body = String::from_utf8_lossy(&body).into_owned();
         let head = request.method == "HEAD";
         let reply = {
             let mut all = all.lock().unwrap();

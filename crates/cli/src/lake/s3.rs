@@ -5,21 +5,17 @@ use super::{Access, LAYOUT, MARKER, Parts, read_marker};
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
 use authpulse_consumer::config::{Config, S3Encryption};
+use authpulse_event::Micros;
 use authpulse_lake::{ObjectJournal, ObjectStore, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A silent committer keeps its lock for this many commit intervals, and at least so long. Its turn comes once an interval, and
-/// commits that catch up take longer.
-const LEASE_INTERVALS: u64 = 4;
-const LEASE_MIN: Duration = Duration::from_secs(60);
 
 /// A silent maintenance keeps its lock for this long: longer than a run takes, and others only wait.
 const MAINTENANCE_LEASE: Duration = Duration::from_secs(6 * 3_600);
 
 pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access<'_>) -> Result<Parts> {
     let location = S3Location::parse(uri)?;
-    let aws = Aws::load().await?;
+    let aws = Aws::load(duration(config.s3_answer)).await?;
     let encryption = match &config.s3_encryption {
         S3Encryption::Bucket => Encryption::Bucket,
         S3Encryption::S3 => Encryption::S3,
@@ -41,8 +37,8 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
             catalog.ensure_raw(uri).await?;
         }
     }
-    let interval = Duration::from_micros(config.options.commit_interval.max(0).cast_unsigned());
-    let lease = LEASE_MIN.max(interval.saturating_mul(LEASE_INTERVALS as u32));
+    // Whoever commits renews its lock as it renews its shards' leases.
+    let lease = duration(config.options.leases.duration);
     let holder = format!("{command}, process {}", std::process::id());
     Ok(Parts {
         journal: Arc::new(ObjectJournal::new(store.clone())),
@@ -57,6 +53,10 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
         store,
         lock: None,
     })
+}
+
+fn duration(micros: Micros) -> Duration {
+    Duration::from_micros(micros.max(0).cast_unsigned())
 }
 
 /// Whether there is a lake; that its tables are in another database is an error.

@@ -1,0 +1,179 @@
+"""Everything at once, with real processes: workers of a lake on S3 are killed, paused and cut off while their stream is split and
+merged and calls fail. What is left must be the lake that one worker makes of the same stream alone, undisturbed, in a directory.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+from authpulse import TIMEOUT_SECONDS, run, start
+from fault_proxy import CUT, GLUE, S3, SERVICES
+from fleet import Fleet, merge_two, split_one, until
+from read_lake import CURATED, HOURLY, TABLES, Lake, S3Lake, assert_same
+
+BUCKET = "authpulse-chaos"
+WORKERS, SHARDS = 4, 8
+LEASE_SECONDS = 1.0
+
+CONFIG = f"""
+[store]
+roll_rows = 400
+roll_age = 0.7
+commit_interval = 0.7
+snapshot_rows = 1000
+[run]
+poll_interval = 0.05
+[workers]
+follow_interval = 0.5
+lease_duration = {LEASE_SECONDS}
+lease_scan = 0.3
+[s3]
+answer_timeout = 5
+"""
+
+# Longer than a lease lasts, several times.
+AWAY_SECONDS = 2.5 * LEASE_SECONDS
+# A worker that cannot go on ends and says why. So often it may, in one run.
+ERRORS_MAX = 60
+
+
+class Chaos:
+    """One run. `at_work` is called once the tables have rows, `meanwhile` between events."""
+
+    def __init__(self, place, emulator, proxy, name, events, seed, meanwhile=lambda: None, at_work=lambda: None):
+        self.place, self.emulator, self.proxy, self.name = place, emulator, proxy, name
+        self.events, self.meanwhile, self.at_work = events, meanwhile, at_work
+        self.rng = random.Random(f"{seed} {name}")
+        self.seed, self.config = seed, place / "chaos.toml"
+        self.config.write_text(CONFIG)
+        self.stream = place / f"{name}-stream"
+        self.words = ["--lake", f"s3://{BUCKET}/{name}", "--catalog", f"glue:{name}"]
+        self.fleet = Fleet(place, self.stream, self.words, self.config, proxy.env(emulator))
+        self.away = []
+        self.count = dict.fromkeys(("kill", "pause", "split", "merge", "cut"), 0)
+
+    def lake(self):
+        return S3Lake(f"s3://{BUCKET}/{self.name}", self.name, self.emulator)
+
+    def run(self, kills, pauses, faults, events_per_second):
+        run("stream", "create", f"local:{self.stream}", "--shards", SHARDS)
+        for _ in range(WORKERS):
+            self.fleet.add()
+        words = ["--stream", f"local:{self.stream}", "--rate", events_per_second, "--batch-size", 20]
+        replay = start("replay", "--input", self.events, *words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            # The first rows are in the tables: what follows meets workers at work.
+            until(lambda: self.committed() > 0, "a first commit")
+            self.at_work()
+            self.proxy.chance(faults)
+            todo = ["kill"] * kills + ["pause"] * (pauses - 1) + ["split"] * 3 + ["merge"] * 2 + list(SERVICES)
+            self.rng.shuffle(todo)
+            todo.insert(len(todo) // 2, "pause in a commit")
+            while todo or self.away:
+                self.meanwhile()
+                self.fleet.replace_ended()
+                self.come_back()
+                time.sleep(self.rng.uniform(0.1, 1.2))
+                if todo:
+                    self.do(todo.pop())
+            assert replay.wait(TIMEOUT_SECONDS) == 0
+        finally:
+            replay.kill()
+        run("stream", "close", f"local:{self.stream}")
+        self.fleet.finish(ERRORS_MAX)
+        self.proxy.chance(0)
+
+    def committed(self):
+        """Commits to the table of events so far."""
+        return sum(subject.endswith(f".{CURATED}") and status == 200 for _, subject, status in self.updates())
+
+    def updates(self):
+        return [answer for answer in list(self.proxy.answered) if answer[1].startswith("UpdateTable ")]
+
+    def running(self):
+        stopped = {id(worker) for worker, _ in self.away}
+        return [w for w in self.fleet.workers if w.poll() is None and id(w) not in stopped]
+
+    def do(self, what):
+        if what in SERVICES:
+            self.proxy.cut(what)
+            self.away.append((what, time.monotonic()))
+            self.count["cut"] += 1
+        elif what == "pause in a commit":
+            self.pause_in_a_commit()
+        elif what == "split":
+            split_one(self.rng, self.stream)
+            self.count["split"] += 1
+        elif what == "merge":
+            merge_two(self.rng, self.stream)
+            self.count["merge"] += 1
+        else:
+            until(self.running, "a worker that runs")
+            worker = self.rng.choice(self.running())
+            if what == "pause":
+                worker.send_signal(signal.SIGSTOP)
+                self.away.append((worker, time.monotonic()))
+            else:
+                self.fleet.kill(worker)
+                self.fleet.add()
+            self.count[what] += 1
+
+    def come_back(self, all_of_them=False):
+        """What was away for longer than a lease lasts is back: others have its shards by now."""
+        for what, since in list(self.away):
+            if all_of_them:
+                time.sleep(max(0, AWAY_SECONDS - (time.monotonic() - since)))
+            if time.monotonic() - since < AWAY_SECONDS:
+                continue
+            self.away.remove((what, since))
+            if what in SERVICES:
+                self.proxy.mend(what)
+            else:
+                what.send_signal(signal.SIGCONT)
+
+    def pause_in_a_commit(self):
+        """A committer is paused between its commit's question and the answer, and the question itself is on its way until another
+        worker has committed to the same table. It must be refused: it rests on what is no longer so."""
+        self.come_back(all_of_them=True)
+        hold = self.proxy.hold(GLUE, "UpdateTable", lambda call: call.subject.endswith(f".{CURATED}"))
+        call = hold.wait()
+        worker = self.fleet.names[call.caller]
+        worker.send_signal(signal.SIGSTOP)
+        begun = len(self.proxy.answered)
+
+        def overtaken():
+            self.fleet.replace_ended()
+            later = self.proxy.answered[begun:]
+            return any(c != call.caller and subject == call.subject and status == 200 for c, subject, status in later)
+
+        until(overtaken, "a commit by another worker")
+        hold.release()
+        worker.send_signal(signal.SIGCONT)
+        assert hold.status == 400, f"a commit that was overtaken was accepted: {hold.status}"
+        self.count["pause"] += 1
+
+    def expect_the_rows_of_one_worker(self):
+        """By the program's own audit, and by PyIceberg and DuckDB, which agree on each row."""
+        run("verify", *self.words, "--config", self.config, env=self.emulator.env)
+        alone = self.place / f"{self.name}-alone"
+        run("consume", "--stream", f"local:{self.stream}", "--lake", alone, "--config", self.config)
+        one, many = Lake(alone), self.lake()
+        for table in TABLES:
+            assert_same(one.comparable(table), many.comparable(table), f"{table} after the chaos")
+        raw = [[(r["shard_id"], r["sequence_number"], r["payload"]) for r in each.raw()] for each in (one, many)]
+        assert raw[0] == raw[1], "raw after the chaos"
+        hours = {row["window_start"] for row in many.rows(HOURLY)}
+        assert len({hour.date() for hour in hours}) > 1 < len(hours), "no edge of an hour and of a day was crossed"
+        return many
+
+    def expect_it_was_chaos(self, kills, pauses):
+        logs = self.fleet.logs_of_all()
+        print(f"{self.count}, {len(self.fleet.errors)} ends with an error, {self.committed()} commits to {CURATED}")
+        print(f"{sum(self.proxy.calls.values())} calls, faults {dict(self.proxy.faults)}")
+        print("\n".join(self.fleet.errors))
+        print(f"seed {self.seed}")
+        assert self.count["kill"] >= kills and self.count["pause"] >= pauses
+        assert all(self.proxy.faults[service, "", CUT] for service in SERVICES), "a cut that nobody noticed"
+        assert "another worker has the shard" in logs or "lease was taken" in logs
