@@ -10,7 +10,7 @@ use crate::service::Service;
 use crate::worker::{Progress, Worker};
 use authpulse_event::ShardId;
 use authpulse_lease::{Fleet, Holdings};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -57,10 +57,12 @@ async fn drive(
         match worker.step().await {
             Ok(Progress::Worked) => tokio::task::yield_now().await,
             Ok(Progress::Idle) => {
+                // In this order (`biased`): what happens next is then never up to chance, and one seed can simulate it.
                 tokio::select! {
-                    () = clock.sleep(poll) => {}
-                    _ = changes.changed() => {}
+                    biased;
                     _ = stop.changed() => {}
+                    _ = changes.changed() => {}
+                    () = clock.sleep(poll) => {}
                 }
             }
             Ok(Progress::Done) => return (worker, Ok(Parted::Done)),
@@ -73,8 +75,9 @@ async fn drive(
 async fn commit_regularly(env: Env, interval: Duration, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         tokio::select! {
-            () = env.clock.sleep(interval) => {}
+            biased;
             _ = stop.changed() => break,
+            () = env.clock.sleep(interval) => {}
         }
         match env.committer.hold().await {
             Ok(true) => {}
@@ -156,11 +159,11 @@ const FENCED_MAX: u32 = 5;
 struct Crew {
     tasks: JoinSet<(Worker, Result<Parted>)>,
     /// Tells a shard's worker to stop.
-    stops: HashMap<ShardId, watch::Sender<bool>>,
+    stops: BTreeMap<ShardId, watch::Sender<bool>>,
     /// Workers that stop because their lease goes, or went, to another.
-    leaving: HashSet<ShardId>,
+    leaving: BTreeSet<ShardId>,
     done: Vec<Worker>,
-    fenced: HashMap<ShardId, u32>,
+    fenced: BTreeMap<ShardId, u32>,
     failure: Option<ConsumerError>,
 }
 
@@ -243,10 +246,10 @@ async fn run_workers(
     let mut stopping = false;
     let mut crew = Crew {
         tasks: JoinSet::new(),
-        stops: HashMap::new(),
-        leaving: HashSet::new(),
+        stops: BTreeMap::new(),
+        leaving: BTreeSet::new(),
         done: Vec::new(),
-        fenced: HashMap::new(),
+        fenced: BTreeMap::new(),
         failure: None,
     };
     let mut refreshed_at = env.clock.ticks();
@@ -278,10 +281,11 @@ async fn run_workers(
             break;
         }
         tokio::select! {
+            biased;
             Some(joined) = crew.tasks.join_next() => crew.joined(joined, service, leases),
-            () = env.clock.sleep(duration(options.follow_interval)) => {}
-            _ = holdings_changed.changed() => {}
             _ = outside.changed(), if !stopping => {}
+            _ = holdings_changed.changed() => {}
+            () = env.clock.sleep(duration(options.follow_interval)) => {}
         }
         let now = env.clock.ticks();
         if !stopping && now - refreshed_at >= options.follow_interval {

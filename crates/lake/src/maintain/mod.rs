@@ -18,7 +18,7 @@ pub use report::{CleanReport, Compacted, MaintainReport, PATHS_MAX, Shape, Table
 pub use sweep::Memory;
 
 use crate::commit::change::{Change, Expiry, Unreached};
-use crate::error::LakeError;
+use crate::error::{Chain, LakeError};
 use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::Table;
@@ -82,14 +82,14 @@ pub async fn maintain(
     let (bounds, needed) = match known.await {
         Ok(known) => known,
         Err(error) => {
-            report.cleaned.stopped = Some(format!("{error}; without the journals nothing can be judged"));
+            report.cleaned.stopped = Some(format!("{}; without the journals nothing can be judged", Chain(&error)));
             return report;
         }
     };
     for table in Table::ALL {
         let mut of_table = TableReport::new(table);
         let done = maintain_table(lake, table, settings, (&bounds, &needed), dry_run, &mut of_table).await;
-        of_table.failed = done.err().map(|error| error.to_string());
+        of_table.failed = done.err().map(|error| Chain(&error).to_string());
         report.tables.push(of_table);
     }
     match report.tables.iter().find(|table| table.failed.is_some()) {

@@ -7,7 +7,7 @@
 
 use super::journals::{Entries, Shards};
 use super::report::{CleanReport, PATHS_MAX, Tally};
-use crate::error::LakeError;
+use crate::error::{Chain, LakeError};
 use crate::journal::Journal;
 use crate::lake::{Lake, LoadedTable};
 use crate::schema::Table;
@@ -79,7 +79,7 @@ pub(super) async fn sweep(
     let found = match find(lake, journal, needed, (now, now.saturating_sub(age)), &mut next, &mut report).await {
         Ok(found) => found,
         Err(error) => {
-            report.stopped = Some(format!("{error}; nothing was removed, because a file may be in use"));
+            report.stopped = Some(format!("{}; nothing was removed, because a file may be in use", Chain(&error)));
             return report;
         }
     };
