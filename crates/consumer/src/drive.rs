@@ -175,15 +175,22 @@ impl Crew {
     }
 
     /// Stops the workers whose leases others ask for or have.
-    fn part_with(&mut self, holdings: &Holdings, leases: &LeaseKeeper) {
+    fn part_with(&mut self, holdings: &Holdings, service: &Service, leases: &LeaseKeeper) {
         for (key, stop) in &self.stops {
             if holdings.asked_for.contains(key.as_str()) || !holdings.held.contains(key.as_str()) {
                 self.leaving.insert(key.clone());
                 stop.send_replace(true);
             }
         }
-        for key in &holdings.asked_for {
-            if !self.stops.contains_key(&ShardId::new(key)) {
+        for key in &holdings.held {
+            let shard = ShardId::new(key);
+            if self.stops.contains_key(&shard) {
+                continue;
+            }
+            // Its last owner had stored the end and went before it had said so.
+            if service.has_ended(&shard) {
+                leases.tell(Parting::End(key.clone()));
+            } else if holdings.asked_for.contains(key) {
                 leases.tell(Parting::HandOver(key.clone()));
             }
         }
@@ -261,7 +268,7 @@ async fn run_workers(
         if stopping {
             crew.stop_all();
         } else {
-            crew.part_with(&holdings, leases);
+            crew.part_with(&holdings, service, leases);
             let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
             match crew.start_all(&ready, service, env, options).await {
                 Ok(()) => {}

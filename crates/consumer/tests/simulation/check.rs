@@ -28,11 +28,14 @@ pub struct Checked {
 /// Checks everything about a lake after a run; the error is in words.
 pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<Checked, String> {
     let journals = journals(world).await?;
+    if explained {
+        explain(&journals);
+    }
     let take_overs = fence::holds(world, &journals)?;
     let shards = steps(world, &journals).await?;
     let outcome = oracle::evaluate(&settings(options), &shards);
     if explained {
-        explain(&journals, &shards, &outcome);
+        println!("oracle: {} wait, watermarks {:?}", outcome.waiting, outcome.watermarks);
     }
     let digest = tables_hold(world, &outcome).await?;
     order_per_user(world, &journals, &outcome).await?;
@@ -43,7 +46,7 @@ pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<C
 /// The entries of all journals, by shard of the stream, parents before heirs.
 pub type Journals = Vec<(ShardDescription, ShardId, Vec<Entry>)>;
 
-async fn journals(world: &World) -> Result<Journals, String> {
+pub async fn journals(world: &World) -> Result<Journals, String> {
     let description = world.stream.describe().await.map_err(|e| e.to_string())?;
     let mut journals = Vec::new();
     for shard in world.stream.shards().await.map_err(|e| e.to_string())? {
@@ -177,16 +180,10 @@ pub async fn raw_zone(world: &World, options: &Options) -> Result<(), String> {
     compare("the raw zone", found, expected.into_iter(), &mut DefaultHasher::new())
 }
 
-/// Prints what one seed did, for whoever looks into it.
-fn explain(journals: &Journals, shards: &[oracle::Shard], outcome: &oracle::Outcome) {
-    println!("oracle: {} wait, watermarks {:?}", outcome.waiting, outcome.watermarks);
-    for shard in shards {
-        println!("{} from {:?}: {} steps", shard.id, shard.parents, shard.steps.len());
-        for (at, step) in shard.steps.iter().enumerate() {
-            if !matches!(step, oracle::Step::Record(_)) {
-                println!("  step {at}: {step:?}");
-            }
-        }
+/// Prints what the journals of one seed hold, for whoever looks into it.
+pub fn explain(journals: &Journals) {
+    for (shard, ..) in journals {
+        println!("{} from {:?}, closed: {}", shard.id, shard.parents, shard.closed);
     }
     for (_, key, entries) in journals {
         for e in entries {
@@ -195,6 +192,7 @@ fn explain(journals: &Journals, shards: &[oracle::Shard], outcome: &oracle::Outc
                 ("read to end", e.read_to_end),
                 ("settled", e.settled),
                 ("end", e.end),
+                ("taken over", e.takes_over),
                 ("sealed", e.sealed.is_some()),
             ];
             let marks: Vec<&str> = marks.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();

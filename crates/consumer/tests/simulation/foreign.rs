@@ -194,8 +194,7 @@ impl Engine<'_> {
         new: Option<(i32, DataFile)>,
         operation: Operation,
     ) -> Outcome {
-        let (base, store, io) =
-            (&self.loaded.metadata, &self.world.store, file_io(self.world.store.clone()));
+        let (base, store, io) = (&self.loaded.metadata, &self.world.store, file_io(self.world.store.clone()));
         let id = self.world.names().snapshot_id();
         let name = self.name();
         let writer = |spec: i32, part: &str| -> Result<_, Box<dyn std::error::Error>> {

@@ -259,6 +259,8 @@ pub struct Fate {
     pub seen: BTreeSet<&'static str>,
     /// What this seed makes sure of: this fault, the time when so many of these effects were seen.
     focus: (&'static str, Fault, u64),
+    /// Whether each effect is printed.
+    told: bool,
 }
 
 impl Fate {
@@ -267,7 +269,8 @@ impl Fate {
         let pairs: Vec<_> = effects().flat_map(|effect| Fault::ALL.map(|fault| (effect, fault))).collect();
         let (effect, fault) = pairs[(seed % pairs.len() as u64) as usize];
         let focus = (effect, fault, rng.below(4));
-        Fate { rng, on: true, trace: 0xCBF2_9CE4_8422_2325, struck: Struck::new(), seen: BTreeSet::new(), focus }
+        let told = std::env::var("AUTHPULSE_TOLD").is_ok();
+        Fate { rng, on: true, trace: 0xCBF2_9CE4_8422_2325, struck: Struck::new(), seen: BTreeSet::new(), focus, told }
     }
 
     /// Takes something down in the trace.
@@ -281,6 +284,9 @@ impl Fate {
     pub fn decide(&mut self, process: ProcessId, effect: &'static str, subject: &str) -> Option<Fault> {
         let fault = if self.on { self.draw(effect) } else { None };
         self.note(effect, subject, process as u64);
+        if self.told {
+            println!("process {process}: {effect} {subject} {}", fault.map_or("", Fault::name));
+        }
         if let Some(fault) = fault {
             self.note(fault.name(), "", 0);
             *self.struck.entry((effect, fault)).or_default() += 1;

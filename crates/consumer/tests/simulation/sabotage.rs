@@ -1,11 +1,11 @@
 //! Doubles that break one promise each: a simulation that still passes over them proves nothing.
 
 use async_trait::async_trait;
+use authpulse_event::Position;
 use authpulse_event::ShardId;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::store::ObjectMeta;
 use authpulse_lake::{Journal, MemoryJournal, ObjectStore, PutOutcome, StoreError};
-use authpulse_event::Position;
 use authpulse_stream::{ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
 use bytes::Bytes;
 use std::collections::BTreeMap;

@@ -169,13 +169,16 @@ async fn consume(
 /// Whether an error comes from what the simulation does to the process.
 fn is_fault(error: &ConsumerError) -> bool {
     let text = Chain(error).to_string();
-    matches!(error, ConsumerError::Fenced { .. }) || text.contains(Fault::Done.name()) || text.contains(Fault::NotDone.name())
+    matches!(error, ConsumerError::Fenced { .. })
+        || text.contains(Fault::Done.name())
+        || text.contains(Fault::NotDone.name())
 }
 
 /// What a report of maintenance complains of that no fault explains.
 fn complaint(report: &MaintainReport) -> Option<String> {
     let failures = report.tables.iter().filter_map(|table| table.failed.clone()).chain(report.cleaned.stopped.clone());
-    let mut unexplained = failures.filter(|why| !why.contains("unanswered") && !why.contains("could not be maintained"));
+    let mut unexplained =
+        failures.filter(|why| !why.contains("unanswered") && !why.contains("could not be maintained"));
     unexplained.next()
 }
 
@@ -494,8 +497,13 @@ pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
     for _ in 0..events {
         sim.event(most)?;
     }
-    sim.finish()?;
     let explain = std::env::var("AUTHPULSE_SEED").is_ok();
+    if let Err(why) = sim.finish() {
+        if explain {
+            check::explain(&block_on(check::journals(&sim.world))?);
+        }
+        return Err(why);
+    }
     let checked = block_on(check::lake(&sim.world, &sim.options, explain))?;
     sim.maintain_alone()?;
     block_on(check::tables_hold(&sim.world, &checked.outcome)).map_err(|why| format!("after maintenance, {why}"))?;

@@ -18,7 +18,7 @@ pub use report::{CleanReport, Compacted, MaintainReport, PATHS_MAX, Shape, Table
 pub use sweep::Memory;
 
 use crate::commit::change::{Change, Expiry, Unreached};
-use crate::error::{Chain, LakeError};
+use crate::error::{Chain, LakeError, Remedy};
 use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::Table;
@@ -26,6 +26,9 @@ use authpulse_event::Micros;
 use authpulse_event::time::DAY;
 use journals::{Bounds, Shards};
 use std::collections::BTreeSet;
+
+/// How often a table is read again when it moves on while it is read.
+const READ_ATTEMPTS: u32 = 5;
 
 /// What maintenance goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +91,22 @@ pub async fn maintain(
     };
     for table in Table::ALL {
         let mut of_table = TableReport::new(table);
-        let done = maintain_table(lake, table, settings, (&bounds, &needed), dry_run, &mut of_table).await;
+        let known = (&bounds, &needed);
+        let mut attempt = 1;
+        let done = loop {
+            let before = lake.pointers.load(table.name()).await;
+            match maintain_table(lake, table, settings, known, dry_run, &mut of_table).await {
+                // Others moved the table on, and removed what was being read here: the table as it is now tells more.
+                Err(error)
+                    if error.remedy() == Remedy::Restore
+                        && attempt < READ_ATTEMPTS
+                        && lake.pointers.load(table.name()).await.ok() != before.ok() =>
+                {
+                    attempt += 1;
+                }
+                done => break done,
+            }
+        };
         of_table.failed = done.err().map(|error| Chain(&error).to_string());
         report.tables.push(of_table);
     }

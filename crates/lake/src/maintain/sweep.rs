@@ -5,6 +5,7 @@
 //! use is found in the one or the other. What cannot be read whole proves nothing, so any error ends the run before anything is
 //! removed.
 
+use super::READ_ATTEMPTS;
 use super::journals::{Entries, Shards};
 use super::report::{CleanReport, PATHS_MAX, Tally};
 use crate::error::{Chain, LakeError};
@@ -15,9 +16,6 @@ use crate::store::ObjectMeta;
 use authpulse_event::time::HOUR;
 use authpulse_event::{Micros, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// How often a table is read again when it moves on while it is read.
-const READ_ATTEMPTS: u32 = 5;
 
 /// Why a file may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
