@@ -95,7 +95,12 @@ async fn prepare_with(
     }
     registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
     let opened = match tail {
-        Some(tail) => open_existing(env, &options, &registry, tail).await?,
+        Some(tail) => {
+            let n = tail.n;
+            let opened = open_existing(env, &options, &registry, tail).await?;
+            // Only a stream's shards are ended by their owners.
+            opened.ok_or_else(|| ConsumerError::Fenced { shard: key.clone(), n })?
+        }
         None => open_new(env, &options, &key, Source::File, HashRange::FULL, Vec::new()).await?,
     };
     let read = opened.last.position()?.sequence.as_u64().unwrap_or(0);

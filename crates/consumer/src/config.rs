@@ -469,7 +469,7 @@ pub const SETTINGS: &[Setting] = &[
         "maintain",
         "entry_age",
         Change::Free,
-        "Folded entries are removed when they are older than this. It must be longer than any process may be stopped and go on; a process that was stopped for longer ends and is to be started again. Below 7200 only where nobody writes.",
+        "Entries are removed when they have been folded for this long. It must be longer than any process may be stopped and go on; a process that was stopped for longer ends and is to be started again. Below 7200 only where nobody writes.",
         options.maintain.entry_age
     ),
     Setting {

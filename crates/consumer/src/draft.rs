@@ -35,8 +35,8 @@ type Files = Result<Vec<TableFile>>;
 pub struct Draft {
     /// Names the entry's files; becomes its commit id.
     pub commit_id: String,
-    /// When its first record was judged.
-    pub opened: Option<Micros>,
+    /// When its first record was judged, in ticks.
+    pub opened: Option<i64>,
     /// The position before its first record.
     pub from: Position,
     /// What became of its records so far.

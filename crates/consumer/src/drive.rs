@@ -10,7 +10,7 @@ use crate::service::Service;
 use crate::worker::{Progress, Worker};
 use authpulse_event::ShardId;
 use authpulse_lease::{Fleet, Holdings};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -57,10 +57,12 @@ async fn drive(
         match worker.step().await {
             Ok(Progress::Worked) => tokio::task::yield_now().await,
             Ok(Progress::Idle) => {
+                // In this order (`biased`): what happens next is then never up to chance, and one seed can simulate it.
                 tokio::select! {
-                    () = clock.sleep(poll) => {}
-                    _ = changes.changed() => {}
+                    biased;
                     _ = stop.changed() => {}
+                    _ = changes.changed() => {}
+                    () = clock.sleep(poll) => {}
                 }
             }
             Ok(Progress::Done) => return (worker, Ok(Parted::Done)),
@@ -89,8 +91,9 @@ async fn keep_lock(env: Env, every: Duration, ours: watch::Sender<bool>, mut sto
             }
         }
         tokio::select! {
-            () = env.clock.sleep(every) => {}
+            biased;
             _ = stop.changed() => {}
+            () = env.clock.sleep(every) => {}
         }
     }
 }
@@ -99,8 +102,9 @@ async fn keep_lock(env: Env, every: Duration, ours: watch::Sender<bool>, mut sto
 async fn commit_regularly(env: Env, interval: Duration, ours: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
-            () = env.clock.sleep(interval) => {}
+            biased;
             _ = stop.changed() => return,
+            () = env.clock.sleep(interval) => {}
         }
         if !*ours.borrow() {
             continue;
@@ -181,11 +185,11 @@ const FENCED_MAX: u32 = 5;
 struct Crew {
     tasks: JoinSet<(Worker, Result<Parted>)>,
     /// Tells a shard's worker to stop.
-    stops: HashMap<ShardId, watch::Sender<bool>>,
+    stops: BTreeMap<ShardId, watch::Sender<bool>>,
     /// Workers that stop because their lease goes, or went, to another.
-    leaving: HashSet<ShardId>,
+    leaving: BTreeSet<ShardId>,
     done: Vec<Worker>,
-    fenced: HashMap<ShardId, u32>,
+    fenced: BTreeMap<ShardId, u32>,
     failure: Option<ConsumerError>,
 }
 
@@ -197,15 +201,22 @@ impl Crew {
     }
 
     /// Stops the workers whose leases others ask for or have.
-    fn part_with(&mut self, holdings: &Holdings, leases: &LeaseKeeper) {
+    fn part_with(&mut self, holdings: &Holdings, service: &Service, leases: &LeaseKeeper) {
         for (key, stop) in &self.stops {
             if holdings.asked_for.contains(key.as_str()) || !holdings.held.contains(key.as_str()) {
                 self.leaving.insert(key.clone());
                 stop.send_replace(true);
             }
         }
-        for key in &holdings.asked_for {
-            if !self.stops.contains_key(&ShardId::new(key)) {
+        for key in &holdings.held {
+            let shard = ShardId::new(key);
+            if self.stops.contains_key(&shard) {
+                continue;
+            }
+            // Its last owner had stored the end and went before it had said so.
+            if service.has_ended(&shard) {
+                leases.tell(Parting::End(key.clone()));
+            } else if holdings.asked_for.contains(key) {
                 leases.tell(Parting::HandOver(key.clone()));
             }
         }
@@ -268,10 +279,10 @@ async fn run_workers(
     let mut stopping = false;
     let mut crew = Crew {
         tasks: JoinSet::new(),
-        stops: HashMap::new(),
-        leaving: HashSet::new(),
+        stops: BTreeMap::new(),
+        leaving: BTreeSet::new(),
         done: Vec::new(),
-        fenced: HashMap::new(),
+        fenced: BTreeMap::new(),
         failure: None,
     };
     let mut refreshed_at = env.clock.ticks();
@@ -283,7 +294,7 @@ async fn run_workers(
         if stopping {
             crew.stop_all();
         } else {
-            crew.part_with(&holdings, leases);
+            crew.part_with(&holdings, service, leases);
             let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
             match crew.start_all(&ready, service, env, options).await {
                 Ok(()) => {}
@@ -303,10 +314,11 @@ async fn run_workers(
             break;
         }
         tokio::select! {
+            biased;
             Some(joined) = crew.tasks.join_next() => crew.joined(joined, service, leases),
-            () = env.clock.sleep(duration(options.follow_interval)) => {}
-            _ = holdings_changed.changed() => {}
             _ = outside.changed(), if !stopping => {}
+            _ = holdings_changed.changed() => {}
+            () = env.clock.sleep(duration(options.follow_interval)) => {}
         }
         let now = env.clock.ticks();
         if !stopping && now - refreshed_at >= options.follow_interval {

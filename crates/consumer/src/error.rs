@@ -3,12 +3,11 @@
 use authpulse_event::{Position, ShardId};
 use authpulse_lake::catalog::CatalogError;
 use authpulse_lake::entry::EntryError;
+pub use authpulse_lake::error::Chain;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{LakeError, StoreError};
 use authpulse_producer::input::InputError;
 use authpulse_stream::StreamError;
-use std::error::Error;
-use std::fmt;
 
 /// Why a worker, or the service, cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -94,22 +93,6 @@ pub enum ConsumerError {
     /// The input file failed.
     #[error(transparent)]
     Input(#[from] InputError),
-}
-
-/// An error with its causes, `what: cause: cause`, for a log line. An error's own words leave its cause to whoever prints the
-/// chain, so that it stands there once.
-pub struct Chain<'a>(pub &'a (dyn Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut beneath = self.0.source();
-        while let Some(cause) = beneath {
-            write!(f, ": {cause}")?;
-            beneath = cause.source();
-        }
-        Ok(())
-    }
 }
 
 /// The crate's result.

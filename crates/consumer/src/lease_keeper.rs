@@ -92,6 +92,7 @@ async fn keep(
         });
         let pause = (renewed + renew_every).min(scanned.unwrap_or(now) + scan_every) - env.clock.ticks();
         tokio::select! {
+            biased;
             parting = partings.recv() => match parting {
                 Some(Parting::HandOver(key)) => fleet.hand_over(&key).await,
                 Some(Parting::End(key)) => fleet.end(&key).await,

@@ -114,6 +114,14 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// What became of taking a shard over.
+pub enum Taken {
+    /// It is the caller's; the entry that fences the former owner.
+    Over(Entry),
+    /// Its owner has ended it, with this entry: there is nothing to take.
+    Ended(Entry),
+}
+
 /// Whose entry stands at a number after a put.
 enum Found {
     Ours,
@@ -201,9 +209,13 @@ pub async fn store(env: &Env, shard: &ShardId, last: &Entry, entry: &Entry) -> R
 ///
 /// # Errors
 /// [`ConsumerError::Fenced`] if somebody else takes the shard over at the same time and was first.
-pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Entry> {
+pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Taken> {
     let epoch = tail.epoch + 1;
     loop {
+        // Heirs go on from there: what came behind it would be the shard's as well as theirs.
+        if tail.end {
+            return Ok(Taken::Ended(tail));
+        }
         let entry = Entry {
             n: tail.n + 1,
             epoch,
@@ -231,7 +243,7 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<En
             ..tail.clone()
         };
         match put(env, shard, &entry).await? {
-            Found::Ours => return Ok(entry),
+            Found::Ours => return Ok(Taken::Over(entry)),
             Found::Other(found) if found.epoch < epoch => tail = *found,
             Found::Other(_) => return Err(ConsumerError::Fenced { shard: shard.clone(), n: entry.n }),
         }

@@ -3,7 +3,7 @@
 use crate::draft::{finish_raw, spans};
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
-use crate::log::{Entries, read_base, read_entry, read_side, take_over};
+use crate::log::{Entries, Taken, read_base, read_entry, read_side, take_over};
 use crate::options::Options;
 use crate::registry::Registry;
 use crate::restore::{restore, restore_parents, source_kind};
@@ -13,6 +13,7 @@ use authpulse_event::{HashRange, Position, ShardId};
 use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, Inherited, Side, Source, StoredTimeRules};
 use authpulse_lake::{LakeError, Table};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A lake as its journals describe it.
@@ -179,23 +180,51 @@ pub struct OpenedShard {
     pub inherits: Vec<Inherited>,
 }
 
-/// Takes over a shard that has entries: fences the former owner, finishes its raw files, rebuilds the state.
+/// Takes over a shard that has entries: fences the former owner, finishes its raw files, rebuilds the state. `None` where the
+/// former owner has ended the shard meanwhile.
 ///
 /// # Errors
 /// Another owner was first, or something stored cannot be read.
-pub async fn open_existing(env: &Env, options: &Options, registry: &Registry, tail: Entry) -> Result<OpenedShard> {
+pub async fn open_existing(
+    env: &Env,
+    options: &Options,
+    registry: &Registry,
+    tail: Entry,
+) -> Result<Option<OpenedShard>> {
     let key = ShardId::new(&tail.shard);
     let raw_done = tail.raw_done;
-    let last = take_over(env, &key, tail).await?;
-    for n in raw_done + 1..last.n {
-        if let Some(entry) = read_entry(env, &key, n).await? {
-            finish_raw(env, &entry).await?;
+    let last = match take_over(env, &key, tail).await? {
+        Taken::Over(last) => last,
+        Taken::Ended(end) => {
+            leave_ended(env, registry, &end).await?;
+            return Ok(None);
         }
-    }
+    };
+    finish_raws(env, &key, raw_done + 1..last.n).await?;
     // What the former owner stored since the registry was filled, and the entry that fences it.
     follow_shard(env, registry, &key).await?;
     let shard = restore(env, &options.engine, &last, last.hash_range()?).await?;
-    Ok(OpenedShard { last, shard, inherits: Vec::new() })
+    Ok(Some(OpenedShard { last, shard, inherits: Vec::new() }))
+}
+
+/// Does what the owner of an ended shard may have left undone: it stored the end and went, perhaps before it had given its raw
+/// files their final names, and perhaps nobody here has heard of the end.
+///
+/// # Errors
+/// An entry or a file cannot be read.
+pub async fn leave_ended(env: &Env, registry: &Registry, end: &Entry) -> Result<()> {
+    let key = ShardId::new(&end.shard);
+    finish_raws(env, &key, end.raw_done + 1..end.n + 1).await?;
+    follow_shard(env, registry, &key).await
+}
+
+async fn finish_raws(env: &Env, shard: &ShardId, entries: Range<u64>) -> Result<()> {
+    for n in entries {
+        if let Some(entry) = read_entry(env, shard, n).await? {
+            finish_raw(env, &entry).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Begins a shard that has no entry: empty, or as the heir of `parents`.

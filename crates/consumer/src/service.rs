@@ -4,7 +4,7 @@ use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use crate::input::Input;
 use crate::log::read_tail;
-use crate::open::{Opened, follow_shard, open_existing, open_lake, open_new};
+use crate::open::{Opened, follow_shard, leave_ended, open_existing, open_lake, open_new};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Registry, ShardView};
@@ -226,10 +226,18 @@ impl Service {
             }
             let opened = match read_tail(&self.env, &key).await? {
                 Some(tail) if tail.end => {
+                    // The lease is held here, so nobody else's reports are heard: without this its heirs would wait for ever.
+                    leave_ended(&self.env, &self.registry, &tail).await?;
                     self.started.insert(shard.id);
                     continue;
                 }
-                Some(tail) => open_existing(&self.env, &self.options, &self.registry, tail).await?,
+                Some(tail) => match open_existing(&self.env, &self.options, &self.registry, tail).await? {
+                    Some(opened) => opened,
+                    None => {
+                        self.started.insert(shard.id);
+                        continue;
+                    }
+                },
                 None => {
                     let Some(parents) = self.parents_of_new(&shard)? else { continue };
                     let source = self.source(&shard.id);
@@ -260,6 +268,11 @@ impl Service {
             return Ok(Some(worker));
         }
         Ok(None)
+    }
+
+    /// Whether a shard is ended, as far as is known: no worker will ever be needed for it.
+    pub fn has_ended(&self, key: &ShardId) -> bool {
+        self.registry.view(key).is_some_and(|view| view.end)
     }
 
     /// A worker was dropped: its shard is opened anew by the next [`Service::start_next`].

@@ -124,11 +124,12 @@ pub struct Worker {
     inherits: Vec<Inherited>,
     backfill: Option<Backfill>,
     daily_through: Option<Day>,
-    accepted_at: Micros,
-    stored_at: Micros,
+    /// In ticks, as the ages below: a clock that is set back must not keep anything from being stored.
+    accepted_at: i64,
+    stored_at: i64,
     clock_before: Option<Micros>,
     rows_since_snapshot: u64,
-    snapshot_at: Micros,
+    snapshot_at: i64,
     /// The two newest snapshots' entries; older ones are removed.
     snapshots: Vec<u64>,
 }
@@ -143,7 +144,7 @@ impl Worker {
         start: Start,
     ) -> Result<Worker> {
         let position = start.last.position()?;
-        let now = env.clock.now();
+        let now = env.clock.ticks();
         let mut worker = Worker {
             draft: Draft::new(&env, position),
             env,
@@ -320,10 +321,10 @@ impl Worker {
             };
             judged |= n > 0;
             if self.shard.unscored_len() > unscored {
-                self.accepted_at = self.env.clock.now();
+                self.accepted_at = self.env.clock.ticks();
             }
             if n > 0 {
-                self.draft.opened.get_or_insert(self.env.clock.now());
+                self.draft.opened.get_or_insert(self.env.clock.ticks());
             }
             self.score()?;
             self.collect();
@@ -393,7 +394,7 @@ impl Worker {
         let records = gap.records;
         tracing::warn!(shard = %self.key, after = %self.position, ?records, "records were gone from the stream before they were read");
         self.draft.gaps.push(StoredGap { after: self.position.into(), before: before.into(), records });
-        self.draft.opened.get_or_insert(self.env.clock.now());
+        self.draft.opened.get_or_insert(self.env.clock.ticks());
     }
 
     fn is_full(&self) -> bool {
@@ -404,7 +405,7 @@ impl Worker {
     /// Whether the entry in the making is to be stored now.
     fn is_due(&self) -> bool {
         let Some(opened) = self.draft.opened else { return false };
-        if self.is_full() || self.env.clock.now() - opened >= self.options.entry_age {
+        if self.is_full() || self.env.clock.ticks() - opened >= self.options.entry_age {
             return true;
         }
         self.shard.has_share_to_publish()
@@ -455,7 +456,7 @@ impl Worker {
     /// Nothing to read for now: rise if nothing was accepted for long enough, and store what is due.
     async fn idle(&mut self, others: Option<Micros>, clock: Option<Micros>) -> Result<Progress> {
         self.land().await?;
-        let now = self.env.clock.now();
+        let now = self.env.clock.ticks();
         if now - self.accepted_at >= self.options.idle_after {
             let tolerance = self.shard.settings().time.tolerance;
             let live = clock.filter(|_| self.shard.last_accepted_live()).map(|clock| clock - tolerance);
@@ -469,7 +470,7 @@ impl Worker {
         let day = self.registry.with_board(|board| self.shard.waits_for_day(board));
         self.registry.want(&self.key, day);
         let own_day = day.is_some() && self.shard.has_share_to_publish();
-        let aged = self.env.clock.now() - self.stored_at >= self.options.entry_age;
+        let aged = self.env.clock.ticks() - self.stored_at >= self.options.entry_age;
         let rows = self.has_rows() || !self.out.scored.is_empty();
         if own_day || self.is_due() || (self.shard.has_share_to_publish() && self.is_waited_for()) || (aged && rows) {
             self.store(Marks::default()).await?;
@@ -482,7 +483,7 @@ impl Worker {
     fn rise(&mut self, to: Option<Micros>, cause: &str) {
         let Some(to) = to else { return };
         if self.shard.rise(to, &mut self.out) {
-            self.draft.opened.get_or_insert(self.env.clock.now());
+            self.draft.opened.get_or_insert(self.env.clock.ticks());
             self.draft.rises.push(Rise { after: self.position.into(), to, cause: cause.to_owned() });
             self.collect();
         }
@@ -498,7 +499,7 @@ impl Worker {
         let mut draft = std::mem::replace(&mut self.draft, next);
         self.rows_since_snapshot += draft.counts.curated;
         draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
-        let now = self.env.clock.now();
+        let now = self.env.clock.ticks();
         let cut = self.shard.cut();
         let snapshot_due = self.rows_since_snapshot >= self.options.snapshot_rows
             || (self.rows_since_snapshot > 0 && now - self.snapshot_at >= self.options.snapshot_age);

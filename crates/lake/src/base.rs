@@ -29,6 +29,8 @@ pub struct Base {
     pub shard: String,
     /// The number of the last entry it stands for.
     pub through: u64,
+    /// When how much was folded, by the clock of whoever did: from it follows what is folded for long enough to be removed.
+    pub marks: Vec<Mark>,
     /// What only the first entry says.
     pub first: First,
     /// The last entry it stands for, as it was stored.
@@ -64,6 +66,15 @@ pub struct Base {
     /// Raw files, by their `ingest_date` as days since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: BTreeMap<i32, RawTotals>,
+}
+
+/// A moment at which entries were folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The moment.
+    pub at: Micros,
+    /// The last entry that was folded by then.
+    pub through: u64,
 }
 
 /// What only a journal's first entry says.
@@ -157,6 +168,7 @@ impl Base {
             format: FORMAT,
             shard: first.shard.clone(),
             through: 0,
+            marks: Vec::new(),
             first: First {
                 inherits: first.inherits.clone(),
                 waiting_before: first.counts.waiting_before,
@@ -238,6 +250,19 @@ impl Base {
             let totals = past.entry(day).or_default();
             totals.high_risk = totals.high_risk.saturating_add(high_risk);
         });
+    }
+
+    /// Notes that all of this is folded now, and forgets what is of no use to anybody for whom folded entries are kept for `age`.
+    pub fn mark(&mut self, now: Micros, age: Micros) {
+        let through = self.through;
+        let old = self.folded_by(now.saturating_sub(age));
+        self.marks.retain(|mark| mark.through >= old);
+        self.marks.push(Mark { at: now, through });
+    }
+
+    /// The last entry that was folded at that time already; 0 for none.
+    pub fn folded_by(&self, time: Micros) -> u64 {
+        self.marks.iter().filter(|mark| mark.at <= time).map(|mark| mark.through).max().unwrap_or(0)
     }
 
     /// What the entries published, as far as it is kept: to be taken in with [`Base::last`].

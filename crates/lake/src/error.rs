@@ -4,6 +4,24 @@ use crate::catalog::CatalogError;
 use crate::entry::EntryError;
 use crate::journal::JournalError;
 use crate::store::StoreError;
+use std::error::Error;
+use std::fmt;
+
+/// An error with its causes, `what: cause: cause`, for a log line. An error's own words leave its cause to whoever prints the
+/// chain, so that it stands there once.
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut beneath = self.0.source();
+        while let Some(cause) = beneath {
+            write!(f, ": {cause}")?;
+            beneath = cause.source();
+        }
+        Ok(())
+    }
+}
 
 /// What the caller of a failed operation can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,47 +1,94 @@
 //! The oracle: the lake must hold what the dumb evaluator says of the stream's records and of the rises in the journals.
 
+use crate::fence;
 use crate::world::World;
 use authpulse_consumer::Options;
 use authpulse_consumer::service::journal_key;
-use authpulse_event::Position;
 use authpulse_event::time::SECOND;
-use authpulse_lake::Table;
+use authpulse_event::{Position, ShardId};
 use authpulse_lake::entry::Entry;
+use authpulse_lake::read::LiveFile;
+use authpulse_lake::{Lake, MemoryStore, ObjectStore, Table};
 use authpulse_oracle as oracle;
-use authpulse_stream::{ReadFrom, ReadLimit, Stream};
+use authpulse_stream::{ReadFrom, ReadLimit, Record, ShardDescription, Stream};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 
-/// Compares; the error is in words.
-pub async fn lake_equals_oracle(world: &World, options: &Options) -> Result<oracle::Outcome, String> {
+/// What a lake was found to hold.
+pub struct Checked {
+    pub outcome: oracle::Outcome,
+    /// A digest of the rows of all tables.
+    pub digest: u64,
+    /// How often a shard got another owner.
+    pub take_overs: u64,
+}
+
+/// Checks everything about a lake after a run; the error is in words.
+pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<Checked, String> {
+    let journals = journals(world).await?;
+    if explained {
+        explain(&journals);
+    }
+    let take_overs = fence::holds(world, &journals)?;
+    let shards = steps(world, &journals).await?;
+    let outcome = oracle::evaluate(&settings(options), &shards);
+    if explained {
+        println!("oracle: {} wait, watermarks {:?}", outcome.waiting, outcome.watermarks);
+    }
+    let digest = tables_hold(world, &outcome).await?;
+    order_per_user(world, &journals, &outcome).await?;
+    raw_zone(world, options).await?;
+    Ok(Checked { outcome, digest, take_overs })
+}
+
+/// The entries of all journals, by shard of the stream, parents before heirs.
+pub type Journals = Vec<(ShardDescription, ShardId, Vec<Entry>)>;
+
+pub async fn journals(world: &World) -> Result<Journals, String> {
     let description = world.stream.describe().await.map_err(|e| e.to_string())?;
-    let mut shards: Vec<oracle::Shard> = Vec::new();
+    let mut journals = Vec::new();
     for shard in world.stream.shards().await.map_err(|e| e.to_string())? {
-        let mut steps: Vec<(Position, oracle::Step)> = Vec::new();
-        let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
-        let mut from = ReadFrom::Start;
-        loop {
-            let read = world.stream.read(&shard.id, from, limit).await.map_err(|e| e.to_string())?;
-            let Some(last) = read.records.last() else { break };
-            from = ReadFrom::After(last.position);
-            for record in read.records {
-                steps.push((
-                    record.position,
-                    oracle::Step::Record(oracle::Record {
-                        payload: record.payload.to_vec(),
-                        partition_key: String::from_utf8_lossy(&record.partition_key).into_owned(),
-                        arrival: record.arrival,
-                        form: oracle::Form::Wire,
-                    }),
-                ));
-            }
-        }
-        // Rises and the settling stand where the journal says they were decided.
         let key = journal_key(&description, &shard.id);
+        let left = world.outside.journal.list(&key, 1, usize::MAX).await.map_err(|e| e.to_string())?;
+        let first = left.first().map_or(1, |(n, _)| *n);
+        let bodies = &world.writers.lock().unwrap().bodies;
+        let folded = bodies.range((key.clone(), 0)..(key.clone(), first)).map(|((_, n), body)| (*n, body.clone()));
+        let stored: Vec<_> = folded.chain(left).collect();
+        let entries = stored.into_iter().map(|(n, body)| Entry::decode(&key, n, &body));
+        let entries = entries.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+        journals.push((shard, key, entries));
+    }
+    Ok(journals)
+}
+
+/// The records of a shard.
+async fn records(world: &World, shard: &ShardId) -> Result<Vec<Record>, String> {
+    let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
+    Ok(world.stream.read(shard, ReadFrom::Start, limit).await.map_err(|e| e.to_string())?.records)
+}
+
+/// What happened to each shard: its records, and where the journal says that its watermark rose or that it settled.
+async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>, String> {
+    let mut shards: Vec<oracle::Shard> = Vec::new();
+    for (shard, key, entries) in journals {
+        let mut steps: Vec<(Position, oracle::Step)> = Vec::new();
+        for record in records(world, &shard.id).await? {
+            steps.push((
+                record.position,
+                oracle::Step::Record(oracle::Record {
+                    payload: record.payload.to_vec(),
+                    partition_key: String::from_utf8_lossy(&record.partition_key).into_owned(),
+                    arrival: record.arrival,
+                    form: oracle::Form::Wire,
+                }),
+            ));
+        }
         let mut settled = false;
-        for (n, body) in world.env.journal.list(&key, 1, usize::MAX).await.map_err(|e| e.to_string())? {
-            let entry = Entry::decode(&key, n, &body).map_err(|e| e.to_string())?;
+        for entry in entries {
             if !entry.counts.adds_up() {
-                return Err(format!("entry {n} of {key} does not add up: {:?}", entry.counts));
+                return Err(format!("entry {} of {key} does not add up: {:?}", entry.n, entry.counts));
             }
             for rise in entry.rises.iter().filter(|rise| rise.cause != "seal") {
                 let after = rise.after.position()?;
@@ -55,47 +102,101 @@ pub async fn lake_equals_oracle(world: &World, options: &Options) -> Result<orac
                 steps.insert(at, (after, oracle::Step::Settle));
             }
         }
-        let all = world.stream.shards().await.map_err(|e| e.to_string())?;
-        let parents = shard.parents.iter().map(|p| all.iter().position(|s| s.id == *p).unwrap()).collect();
+        let index = |id: &ShardId| journals.iter().position(|(s, ..)| s.id == *id).unwrap();
         shards.push(oracle::Shard {
             id: shard.id.to_string(),
             range: (shard.range.first, shard.range.last),
-            parents,
+            parents: shard.parents.iter().map(index).collect(),
             live: true,
             steps: steps.into_iter().map(|(_, step)| step).collect(),
         });
     }
-    let outcome = oracle::evaluate(&settings(options), &shards);
-    if std::env::var("AUTHPULSE_SEED").is_ok() {
-        explain(world, &shards, &outcome).await?;
-    }
-    let anonymous = outcome.curated.iter().map(|row| oracle::Curated { shard: 0, ..row.clone() });
-    // Dead letters first: they say why a row is missing.
-    compare("rejected", rejected(world).await?, outcome.rejected.iter().cloned())?;
-    compare("curated", curated(world).await?, anonymous)?;
-    compare("hourly", hourly(world).await?, outcome.hourly.iter().cloned())?;
-    compare("daily", daily(world).await?, outcome.daily.iter().cloned())?;
-    Ok(outcome)
+    Ok(shards)
 }
 
-/// Prints what one seed did, for whoever looks into it.
-async fn explain(world: &World, shards: &[oracle::Shard], outcome: &oracle::Outcome) -> Result<(), String> {
-    println!("oracle: {} wait, watermarks {:?}", outcome.waiting, outcome.watermarks);
-    for shard in shards {
-        println!("{} from {:?}: {} steps", shard.id, shard.parents, shard.steps.len());
-        for (at, step) in shard.steps.iter().enumerate() {
-            if !matches!(step, oracle::Step::Record(_)) {
-                println!("  step {at}: {step:?}");
+/// Whether the tables hold the evaluator's rows, each once. Returns a digest of them.
+pub async fn tables_hold(world: &World, outcome: &oracle::Outcome) -> Result<u64, String> {
+    let anonymous = outcome.curated.iter().map(|row| oracle::Curated { shard: 0, ..row.clone() });
+    let mut digest = DefaultHasher::new();
+    // Dead letters first: they say why a row is missing.
+    compare("rejected", rejected(world).await?, outcome.rejected.iter().cloned(), &mut digest)?;
+    compare("curated", curated(world).await?, anonymous, &mut digest)?;
+    compare("hourly", hourly(world).await?, outcome.hourly.iter().cloned(), &mut digest)?;
+    compare("daily", daily(world).await?, outcome.daily.iter().cloned(), &mut digest)?;
+    Ok(digest.finish())
+}
+
+/// The entries, one after another from parents to heirs, carry each user's rows in the order of the page: what one entry holds of
+/// a user is exactly what comes next. Read from the files as they were put, whoever has removed them since.
+async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Outcome) -> Result<(), String> {
+    let mut expected: BTreeMap<&str, VecDeque<oracle::Curated>> = BTreeMap::new();
+    for row in &outcome.curated {
+        expected.entry(&row.user_id).or_default().push_back(oracle::Curated { shard: 0, ..row.clone() });
+    }
+    let archive = Arc::new(MemoryStore::new());
+    for (path, body) in world.archive.lock().unwrap().iter() {
+        archive.put_new(path, body.clone()).await.map_err(|e| e.to_string())?;
+    }
+    let lake = Lake::new(archive, world.catalog.clone());
+    for (_, key, entries) in journals {
+        for entry in entries {
+            let mut of_user: BTreeMap<String, Vec<oracle::Curated>> = BTreeMap::new();
+            for file in entry.files.iter().filter(|file| file.table == Table::Curated) {
+                for row in curated_of(&lake, &file.into()).await? {
+                    of_user.entry(row.user_id.clone()).or_default().push(row);
+                }
+            }
+            for (user, mut rows) in of_user {
+                let next = expected.get_mut(user.as_str()).map(|rest| rest.drain(..rows.len().min(rest.len())));
+                let mut next: Vec<_> = next.into_iter().flatten().collect();
+                rows.sort();
+                next.sort();
+                if rows != next {
+                    return Err(format!("entry {} of {key} holds rows of {user} out of order", entry.n));
+                }
             }
         }
     }
-    for key in world.env.journal.shards().await.map_err(|e| e.to_string())? {
-        for (n, body) in world.env.journal.list(&key, 1, usize::MAX).await.map_err(|e| e.to_string())? {
-            let e = Entry::decode(&key, n, &body).map_err(|e| e.to_string())?;
+    match expected.iter().find(|(_, rest)| !rest.is_empty()) {
+        Some((user, rest)) => Err(format!("no entry holds the last {} rows of {user}", rest.len())),
+        None => Ok(()),
+    }
+}
+
+/// Whether the raw zone holds each record of the stream once, and nothing else.
+pub async fn raw_zone(world: &World, options: &Options) -> Result<(), String> {
+    let mut expected = Vec::new();
+    if options.raw {
+        for shard in world.stream.shards().await.map_err(|e| e.to_string())? {
+            for record in records(world, &shard.id).await? {
+                expected.push((shard.id.to_string(), record.position.sequence.to_string(), record.payload.to_vec()));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for file in world.store.list("raw/").await.map_err(|e| e.to_string())? {
+        for batch in world.outside.lake.read_raw(&file.path).await.map_err(|e| e.to_string())? {
+            let batch = batch.map_err(|e| e.to_string())?;
+            let rows = batch.iter();
+            found.extend(rows.map(|r| (r.shard_id.to_owned(), r.sequence_number.to_owned(), r.payload.to_vec())));
+        }
+    }
+    compare("the raw zone", found, expected.into_iter(), &mut DefaultHasher::new())
+}
+
+/// Prints what the journals of one seed hold, for whoever looks into it.
+pub fn explain(journals: &Journals) {
+    for (shard, ..) in journals {
+        println!("{} from {:?}, closed: {}", shard.id, shard.parents, shard.closed);
+    }
+    for (_, key, entries) in journals {
+        for e in entries {
+            let n = e.n;
             let marks = [
                 ("read to end", e.read_to_end),
                 ("settled", e.settled),
                 ("end", e.end),
+                ("taken over", e.takes_over),
                 ("sealed", e.sealed.is_some()),
             ];
             let marks: Vec<&str> = marks.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
@@ -112,10 +213,9 @@ async fn explain(world: &World, shards: &[oracle::Shard], outcome: &oracle::Outc
             );
         }
     }
-    Ok(())
 }
 
-pub fn settings(options: &Options) -> oracle::Settings {
+fn settings(options: &Options) -> oracle::Settings {
     let (time, rules) = (&options.engine.time, &options.engine.rules);
     oracle::Settings {
         base_micros: time.base,
@@ -133,11 +233,17 @@ pub fn settings(options: &Options) -> oracle::Settings {
 /// Rows of a difference that are shown.
 const SHOWN: usize = 3;
 
-fn compare<T: Ord + Debug>(table: &str, mut lake: Vec<T>, oracle: impl Iterator<Item = T>) -> Result<(), String> {
+fn compare<T: Ord + Debug>(
+    table: &str,
+    mut lake: Vec<T>,
+    oracle: impl Iterator<Item = T>,
+    digest: &mut DefaultHasher,
+) -> Result<(), String> {
     let mut oracle: Vec<T> = oracle.collect();
     lake.sort();
     oracle.sort();
     if lake == oracle {
+        digest.write(format!("{lake:?}").as_bytes());
         return Ok(());
     }
     let extra: Vec<&T> = lake.iter().filter(|row| oracle.binary_search(row).is_err()).take(SHOWN).collect();
@@ -153,21 +259,40 @@ fn flag_name(name: &str) -> &'static str {
     ["NEW_DEVICE", "BURST_LOGIN", "LATERAL_MOVEMENT", "RARE_HOST"].into_iter().find(|f| *f == name).unwrap()
 }
 
+/// A table's rows.
 macro_rules! read_table {
     ($world:expr, $table:expr, $read:ident, $row:ident => $make:expr) => {{
+        let lake = &$world.outside.lake;
         let mut rows = Vec::new();
-        for file in $world.env.lake.live_files($table).await.map_err(|e| e.to_string())?.files {
-            for batch in $world.env.lake.$read(&file, None).await.map_err(|e| e.to_string())? {
-                let batch = batch.map_err(|e| e.to_string())?;
-                rows.extend(batch.iter().map(|$row| $make));
-            }
+        for file in lake.live_files($table).await.map_err(|e| e.to_string())?.files {
+            rows.extend(read_file!(lake, &file, $read, $row => $make));
         }
         Ok(rows)
     }};
 }
 
+/// A file's rows.
+macro_rules! read_file {
+    ($lake:expr, $file:expr, $read:ident, $row:ident => $make:expr) => {{
+        let mut rows = Vec::new();
+        for batch in $lake.$read($file, None).await.map_err(|e| e.to_string())? {
+            let batch = batch.map_err(|e| e.to_string())?;
+            rows.extend(batch.iter().map(|$row| $make));
+        }
+        rows
+    }};
+}
+
 async fn curated(world: &World) -> Result<Vec<oracle::Curated>, String> {
-    read_table!(world, Table::Curated, read_curated, row => oracle::Curated {
+    let mut rows = Vec::new();
+    for file in world.outside.lake.live_files(Table::Curated).await.map_err(|e| e.to_string())?.files {
+        rows.extend(curated_of(&world.outside.lake, &file).await?);
+    }
+    Ok(rows)
+}
+
+async fn curated_of(lake: &Lake, file: &LiveFile) -> Result<Vec<oracle::Curated>, String> {
+    Ok(read_file!(lake, file, read_curated, row => oracle::Curated {
         event_time: row.event_time,
         event_id: row.event_id.to_owned(),
         user_id: row.user_id.to_owned(),
@@ -186,18 +311,19 @@ async fn curated(world: &World) -> Result<Vec<oracle::Curated>, String> {
         host_popularity: row.host_popularity,
         event_date: row.event_date.0,
         shard: 0,
-    })
+    }))
 }
 
 async fn rejected(world: &World) -> Result<Vec<oracle::Rejected>, String> {
     let reason = |name: &str| {
         ["invalid", "misrouted", "future", "late", "duplicate", "failed"].into_iter().find(|r| *r == name).unwrap()
     };
-    read_table!(world, Table::Rejected, read_rejected, row => oracle::Rejected {
+    let rows: Result<Vec<_>, String> = read_table!(world, Table::Rejected, read_rejected, row => oracle::Rejected {
         reason: reason(row.reason),
         payload: row.payload.to_vec(),
         payload_bytes: row.payload_bytes,
-    })
+    });
+    Ok(rows?.into_iter().filter(|row| !row.payload.starts_with(crate::foreign::PAYLOAD)).collect())
 }
 
 async fn hourly(world: &World) -> Result<Vec<oracle::Hourly>, String> {

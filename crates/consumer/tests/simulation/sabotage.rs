@@ -1,10 +1,12 @@
 //! Doubles that break one promise each: a simulation that still passes over them proves nothing.
 
 use async_trait::async_trait;
+use authpulse_event::Position;
 use authpulse_event::ShardId;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::store::ObjectMeta;
-use authpulse_lake::{Journal, MemoryJournal, MemoryStore, ObjectStore, PutOutcome, StoreError};
+use authpulse_lake::{Journal, MemoryJournal, ObjectStore, PutOutcome, StoreError};
+use authpulse_stream::{ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -50,11 +52,20 @@ impl Journal for Overwrites {
         }
         Ok(entries)
     }
+    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.inner.base(shard).await
+    }
+    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        self.inner.put_base(shard, n, body).await
+    }
+    async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
+        self.inner.remove_through(shard, n).await
+    }
 }
 
 /// A store in which every third metadata file has lost the property that says which entries are applied. Not all of them: a
 /// table that never remembered anything would be committed to for ever.
-pub struct ForgetsApplied(pub Arc<MemoryStore>);
+pub struct ForgetsApplied(pub Arc<dyn ObjectStore>);
 
 fn forgets(path: &str) -> bool {
     path.ends_with(".metadata.json") && path.bytes().map(u32::from).sum::<u32>().is_multiple_of(3)
@@ -102,5 +113,72 @@ impl ObjectStore for ForgetsApplied {
     }
     fn relative(&self, uri: &str) -> Result<String, StoreError> {
         self.0.relative(uri)
+    }
+}
+
+/// A journal that shows a writer its own entry at a number that another's has: the look-up after a put compares nothing.
+pub struct TakesForItsOwn {
+    inner: Arc<dyn Journal>,
+    tried: Mutex<BTreeMap<(ShardId, u64), Bytes>>,
+}
+
+impl TakesForItsOwn {
+    pub fn new(inner: Arc<dyn Journal>) -> TakesForItsOwn {
+        TakesForItsOwn { inner, tried: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Journal for TakesForItsOwn {
+    async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
+        let outcome = self.inner.put(shard, n, body.clone()).await;
+        if !matches!(outcome, Ok(PutOutcome::Created)) {
+            self.tried.lock().unwrap().insert((shard.clone(), n), body);
+        }
+        outcome
+    }
+    async fn get(&self, shard: &ShardId, n: u64) -> Result<Option<Bytes>, JournalError> {
+        let stored = self.inner.get(shard, n).await?;
+        // Only the look-up right after the put is deceived.
+        let tried = self.tried.lock().unwrap().remove(&(shard.clone(), n));
+        Ok(stored.map(|stored| tried.unwrap_or(stored)))
+    }
+    async fn tail(&self, shard: &ShardId) -> Result<Option<u64>, JournalError> {
+        self.inner.tail(shard).await
+    }
+    async fn shards(&self) -> Result<Vec<ShardId>, JournalError> {
+        self.inner.shards().await
+    }
+    async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
+        self.inner.list(shard, from, limit).await
+    }
+    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.inner.base(shard).await
+    }
+    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        self.inner.put_base(shard, n, body).await
+    }
+    async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
+        self.inner.remove_through(shard, n).await
+    }
+}
+
+/// A stream that does not tell from which shards a shard came: heirs start at once.
+pub struct HidesParents(pub Arc<dyn Stream>);
+
+#[async_trait]
+impl Stream for HidesParents {
+    async fn describe(&self) -> Result<StreamDescription, StreamError> {
+        self.0.describe().await
+    }
+    async fn shards(&self) -> Result<Vec<ShardDescription>, StreamError> {
+        let shards = self.0.shards().await?;
+        Ok(shards.into_iter().map(|shard| ShardDescription { parents: Vec::new(), ..shard }).collect())
+    }
+    async fn read(&self, shard: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError> {
+        self.0.read(shard, from, limit).await
+    }
+    async fn tip(&self, shard: &ShardId) -> Result<Position, StreamError> {
+        self.0.tip(shard).await
     }
 }

@@ -8,13 +8,14 @@
 //!
 //! A base may reach up to the last entry that every table holds: whoever reads a journal from its beginning starts with the base, and
 //! whoever needs a certain entry (a committer, a state that is rebuilt) needs one behind it or finds it still there. Entries are
-//! removed only below the second newest snapshot of the shard's state, when they are old, and never the newest ones, so that no
-//! clock alone can free a number that a writer may still believe to be its next.
+//! removed only below the second newest snapshot of the shard's state, when they have been folded for long by the clock of whoever
+//! folds them, and never the newest ones: no clock of a writer, and no clock alone, can free a number that a writer may still
+//! believe to be its next.
 
 use super::journals::{Entries, Shards, side};
 use super::report::Folded;
 use crate::base::Base;
-use crate::entry::Entry;
+use crate::entry::Side;
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::Lake;
@@ -50,16 +51,17 @@ pub(super) async fn fold(
     let mut live: Option<BTreeSet<String>> = None;
     for shard in shards.names() {
         let foldable = shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
-        let mut through = shards.base(shard).map_or(0, |base| base.through);
+        let through = shards.base(shard).map_or(0, |base| base.through);
+        let mut base = shards.base(shard).cloned();
         if foldable >= through.saturating_add(keep.max(1)) {
             if live.is_none() {
                 live = Some(live_paths(lake).await?);
             }
-            let base = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
+            base = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
             report.shards += 1;
             report.entries += foldable - through;
-            through = foldable;
-            if let (Some(base), false) = (base, dry_run) {
+            if let (Some(base), false) = (&mut base, dry_run) {
+                base.mark(now, age);
                 let body = base.encode();
                 report.bytes += body.len() as u64;
                 (lake.probe)("base put before");
@@ -67,11 +69,11 @@ pub(super) async fn fold(
                 (lake.probe)("base put after");
             }
         }
-        let most = through.min(shards.removable(lake.store.as_ref(), shard, keep).await?);
-        let last = last_old(journal, shard, most, now.saturating_sub(age)).await?;
-        if last > 0 {
+        let old = base.map_or(0, |base| base.folded_by(now.saturating_sub(age)));
+        let last = old.min(shards.removable(lake.store.as_ref(), shard, keep).await?);
+        if last > 0 && !dry_run {
             (lake.probe)("entries remove before");
-            report.removed += if dry_run { 0 } else { journal.remove_through(shard, last).await? };
+            report.removed += journal.remove_through(shard, last).await?;
             (lake.probe)("entries remove after");
         }
     }
@@ -103,11 +105,7 @@ async fn build(
             if entry.n > through {
                 break 'all;
             }
-            let side = if entry.takes_over {
-                crate::entry::Side::default()
-            } else {
-                side(lake.store.as_ref(), &entry).await?
-            };
+            let side = if entry.takes_over { Side::default() } else { side(lake.store.as_ref(), &entry).await? };
             match &mut base {
                 Some(base) => base.add(entry, &side),
                 None => base = Some(Base::new(entry, &side)),
@@ -118,24 +116,4 @@ async fn build(
         base.shrink(live, shards.oldest_day());
     }
     Ok(base)
-}
-
-/// The last entry, up to `most`, that was written at `limit` or before; 0 for none. Entries are written one after another, so a
-/// few of them tell; where clocks of writers differ, by as much may an entry be younger.
-async fn last_old(journal: &dyn Journal, shard: &ShardId, most: u64, limit: Micros) -> Result<u64, LakeError> {
-    let first = journal.list(shard, 1, 1).await?.first().map_or(u64::MAX, |(n, _)| *n);
-    if first > most {
-        return Ok(0);
-    }
-    let (mut old, mut young) = (first - 1, most + 1);
-    while young - old > 1 {
-        let middle = old + (young - old) / 2;
-        let is_old = match journal.get(shard, middle).await? {
-            Some(body) => Entry::decode(shard, middle, &body)?.written_at <= limit,
-            // Removed by a run that did not come to its end.
-            None => true,
-        };
-        *if is_old { &mut old } else { &mut young } = middle;
-    }
-    Ok(if old < first { 0 } else { old })
 }

@@ -19,7 +19,7 @@ pub use report::{CleanReport, Compacted, Folded, MaintainReport, PATHS_MAX, Shap
 pub use sweep::Memory;
 
 use crate::commit::change::{Change, Expiry, Unreached};
-use crate::error::LakeError;
+use crate::error::{Chain, LakeError, Remedy};
 use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::Table;
@@ -27,6 +27,9 @@ use authpulse_event::Micros;
 use authpulse_event::time::DAY;
 use journals::{Bounds, Shards};
 use std::collections::BTreeSet;
+
+/// How often a table is read again when it moves on while it is read.
+const READ_ATTEMPTS: u32 = 5;
 
 /// What maintenance goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub struct MaintainSettings {
     pub orphan_age: Micros,
     /// Entries of a shard that come together before they are folded; as many of the newest are never removed.
     pub fold_entries: u64,
-    /// Folded entries are removed when they are older than this.
+    /// Entries are removed when they have been folded for this long.
     pub entry_age: Micros,
 }
 
@@ -89,20 +92,35 @@ pub async fn maintain(
     let (bounds, needed, shards) = match known.await {
         Ok(known) => known,
         Err(error) => {
-            report.cleaned.stopped = Some(format!("{error}; without the journals nothing can be judged"));
+            report.cleaned.stopped = Some(format!("{}; without the journals nothing can be judged", Chain(&error)));
             return report;
         }
     };
     for table in Table::ALL {
         let mut of_table = TableReport::new(table);
-        let done = maintain_table(lake, table, settings, (&bounds, &needed), dry_run, &mut of_table).await;
-        of_table.failed = done.err().map(|error| error.to_string());
+        let known = (&bounds, &needed);
+        let mut attempt = 1;
+        let done = loop {
+            let before = lake.pointers.load(table.name()).await;
+            match maintain_table(lake, table, settings, known, dry_run, &mut of_table).await {
+                // Others moved the table on, and removed what was being read here: the table as it is now tells more.
+                Err(error)
+                    if error.remedy() == Remedy::Restore
+                        && attempt < READ_ATTEMPTS
+                        && lake.pointers.load(table.name()).await.ok() != before.ok() =>
+                {
+                    attempt += 1;
+                }
+                done => break done,
+            }
+        };
+        of_table.failed = done.err().map(|error| Chain(&error).to_string());
         report.tables.push(of_table);
     }
     // Before the cleaner, whose work it shortens.
     let limits = (settings.fold_entries, settings.entry_age);
     let folded = fold::fold(lake, journal, &shards, limits, dry_run, &mut report.folded).await;
-    report.folded.failed = folded.err().map(|error| error.to_string());
+    report.folded.failed = folded.err().map(|error| Chain(&error).to_string());
     match report.tables.iter().find(|table| table.failed.is_some()) {
         Some(table) => {
             report.cleaned.stopped =

@@ -5,9 +5,10 @@
 //! use is found in the one or the other. What cannot be read whole proves nothing, so any error ends the run before anything is
 //! removed.
 
+use super::READ_ATTEMPTS;
 use super::journals::{Entries, Shards};
 use super::report::{CleanReport, PATHS_MAX, Tally};
-use crate::error::LakeError;
+use crate::error::{Chain, LakeError};
 use crate::journal::Journal;
 use crate::lake::{Lake, LoadedTable};
 use crate::schema::{Table, file_name, raw_entry};
@@ -15,9 +16,6 @@ use crate::store::ObjectMeta;
 use authpulse_event::time::HOUR;
 use authpulse_event::{Micros, ShardId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// How often a table is read again when it moves on while it is read.
-const READ_ATTEMPTS: u32 = 5;
 
 /// Why a file may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +77,7 @@ pub(super) async fn sweep(
     let found = match find(lake, journal, needed, (now, now.saturating_sub(age)), &mut next, &mut report).await {
         Ok(found) => found,
         Err(error) => {
-            report.stopped = Some(format!("{error}; nothing was removed, because a file may be in use"));
+            report.stopped = Some(format!("{}; nothing was removed, because a file may be in use", Chain(&error)));
             return report;
         }
     };

@@ -31,7 +31,7 @@ pub const TIDY: MaintainSettings = MaintainSettings {
     snapshot_age: 0,
     orphan_age: HOUR,
     fold_entries: 3,
-    entry_age: 4 * HOUR,
+    entry_age: 2 * HOUR,
 };
 
 /// A clock that is set, and names that count up.
@@ -283,7 +283,8 @@ impl World {
                 let mut whole = Base::new(entries.next().unwrap(), &Side::default());
                 entries.for_each(|entry| whole.add(entry, &Side::default()));
                 assert_eq!(base.rows(), whole.rows(), "{what}");
-                assert_eq!(Base { files: Vec::new(), rows: Vec::new(), ..base }, Base { files: Vec::new(), ..whole });
+                let bare = |base| Base { files: Vec::new(), rows: Vec::new(), marks: Vec::new(), ..base };
+                assert_eq!(bare(base), bare(whole), "{what}");
                 through = n;
             }
             let left: Vec<Stored> = block_on(self.journal.list(&shard, through + 1, usize::MAX))

@@ -1,0 +1,535 @@
+//! One run from one seed.
+
+use crate::check;
+use crate::foreign;
+use crate::gate::{Fate, Fault, Next, ProcessId, Struck};
+use crate::process::{Kind, Process};
+use crate::rng::Rng;
+use crate::traffic::Traffic;
+use crate::world::{Sabotage, World};
+use authpulse_consumer::drive::{Ended, run_service};
+use authpulse_consumer::error::Chain;
+use authpulse_consumer::service::{Mode, Service};
+use authpulse_consumer::{ConsumerError, Env, Options};
+use authpulse_event::HashRange;
+use authpulse_event::time::{HOUR, SECOND};
+use authpulse_lake::maintain::{MaintainReport, Memory};
+use authpulse_lake::{CommitSettings, MaintainSettings, Table, TablePointers, maintain};
+use authpulse_lease::{Fleet, LeaseSettings};
+use authpulse_stream::{Stream, StreamWriter};
+use futures::executor::block_on;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Effects that the end of a run may take: what began to stand still would go on for ever.
+const STEPS_AT_THE_END: u64 = 300_000;
+/// Consumers side by side, at most.
+const CONSUMERS_MAX: u64 = 3;
+/// By how much all clocks go wrong: the cleaner takes the clocks of files and its own for equal within an hour.
+const ALL_CLOCKS: i64 = HOUR * 25 / 60;
+/// By how much a consumer's own clock goes wrong: nothing rests on it.
+const OWN_CLOCK: i64 = 30 * HOUR;
+/// Most that a process hangs, and most that nothing happens at all. With what clocks go wrong the sum is less than
+/// `orphan_age`: whoever takes longer than that from writing a file to naming it finds it removed.
+const HANGS_MAX: i64 = HOUR;
+const QUIET_MAX: i64 = 3 * HOUR;
+const ORPHAN_AGE: i64 = 5 * HOUR;
+/// Steps between two long quiets.
+const BETWEEN_QUIETS: u64 = 400;
+
+/// What a run was.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Run {
+    pub trace: u64,
+    /// A digest of all rows.
+    pub digest: u64,
+    pub rows: usize,
+    pub counts: Counts,
+    pub struck: Struck,
+    pub seen: BTreeSet<&'static str>,
+}
+
+/// What happened how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub steps: u64,
+    pub crashes: u64,
+    pub hung: u64,
+    pub stopped: u64,
+    pub failed: u64,
+    pub take_overs: u64,
+    pub late_puts: u64,
+    pub clocks_set: u64,
+    pub foreign: u64,
+    pub compacted: u64,
+    pub expired: u64,
+    pub removed: u64,
+    pub folded: u64,
+    pub forgotten: u64,
+    pub splits: u64,
+    pub merges: u64,
+}
+
+impl Counts {
+    pub fn add(&mut self, other: &Counts) {
+        for ((_, mine), (_, theirs)) in self.fields_mut().into_iter().zip(other.clone().fields_mut()) {
+            *mine += *theirs;
+        }
+    }
+    pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); 16] {
+        [
+            ("effects and pauses", &mut self.steps),
+            ("crashes", &mut self.crashes),
+            ("processes that hung", &mut self.hung),
+            ("orderly stops", &mut self.stopped),
+            ("ends after an unclear answer", &mut self.failed),
+            ("shards taken over", &mut self.take_overs),
+            ("entries that came too late", &mut self.late_puts),
+            ("clocks set", &mut self.clocks_set),
+            ("foreign commits", &mut self.foreign),
+            ("files compacted", &mut self.compacted),
+            ("snapshots expired", &mut self.expired),
+            ("orphans and old state removed", &mut self.removed),
+            ("entries folded", &mut self.folded),
+            ("folded entries removed", &mut self.forgotten),
+            ("splits", &mut self.splits),
+            ("merges", &mut self.merges),
+        ]
+    }
+}
+
+fn options(rng: &mut Rng) -> Options {
+    let mut options = Options {
+        entry_rows: 20 + rng.below(60),
+        chunk_rows: 5 + rng.below(30) as usize,
+        read_records: 1 + rng.below(40) as usize,
+        snapshot_rows: 40 + rng.below(200),
+        snapshot_piece_bytes: 200,
+        raw: rng.per_mille(300),
+        commit_interval: (5 + rng.below(60) as i64) * SECOND,
+        poll_interval: (1 + rng.below(5) as i64) * SECOND,
+        follow_interval: (1 + rng.below(4) as i64) * SECOND,
+        leases: LeaseSettings { hand_over_within: 15 * SECOND, ..LeaseSettings::default() },
+        maintain: MaintainSettings {
+            target_bytes: 1 << 20,
+            min_files: 2 + rng.below(3) as usize,
+            manifests_max: 1 + rng.below(4) as usize,
+            snapshots_max: 1 + rng.below(20) as usize,
+            snapshot_age: (1 + rng.below(3) as i64) * HOUR,
+            orphan_age: ORPHAN_AGE,
+            fold_entries: 1 + rng.below(6),
+            entry_age: ORPHAN_AGE,
+        },
+        ..Options::default()
+    };
+    options.engine.time.lookback_days = 1 + rng.below(3) as u32;
+    options.engine.rules.min_hosts = 1 + rng.below(4) as u32;
+    options.engine.rules.burst_over = 3 + rng.below(4) as u32;
+    options.engine.rules.lateral_from = 3 + rng.below(2) as u32;
+    options
+}
+
+struct Simulation {
+    rng: Rng,
+    world: World,
+    options: Arc<Options>,
+    fate: Fate,
+    traffic: Traffic,
+    processes: Vec<Process>,
+    started: usize,
+    counts: Counts,
+    /// Consumers that said everything is done.
+    complete: u64,
+    quiet_at: u64,
+    tidied: Arc<std::sync::Mutex<Counts>>,
+}
+
+/// How a process came to an end that the simulation brought about.
+const STRUCK: &str = "struck by a fault";
+const COMPLETE: &str = "complete";
+
+async fn consume(
+    env: Env,
+    options: Arc<Options>,
+    stream: Arc<dyn Stream>,
+    fleet: Fleet,
+    scores_wait: bool,
+    stop: tokio::sync::watch::Receiver<bool>,
+) -> Result<String, String> {
+    let run = async {
+        let service = Service::open(env.clone(), options.clone(), stream, Mode::Run).await?;
+        if !scores_wait {
+            service.registry().with_board(|board| board.seal(HashRange::FULL, None, None));
+        }
+        run_service(service, &env, &options, fleet, stop).await
+    };
+    match run.await {
+        Ok(Ended::Complete) => Ok(COMPLETE.to_owned()),
+        Ok(Ended::Stopped) => Ok("stopped".to_owned()),
+        Err(error) if is_fault(&error) => Ok(STRUCK.to_owned()),
+        Err(error) => Err(format!("a consumer failed without a fault: {}", Chain(&error))),
+    }
+}
+
+/// Whether an error comes from what the simulation does to the process.
+fn is_fault(error: &ConsumerError) -> bool {
+    let text = Chain(error).to_string();
+    matches!(error, ConsumerError::Fenced { .. })
+        || text.contains(Fault::Done.name())
+        || text.contains(Fault::NotDone.name())
+}
+
+/// What a report of maintenance complains of that no fault explains.
+fn complaint(report: &MaintainReport) -> Option<String> {
+    let failures = report.tables.iter().filter_map(|table| table.failed.clone());
+    let failures = failures.chain(report.folded.failed.clone()).chain(report.cleaned.stopped.clone());
+    let mut unexplained =
+        failures.filter(|why| !why.contains("unanswered") && !why.contains("could not be maintained"));
+    unexplained.next()
+}
+
+async fn keep_in_shape(
+    env: Env,
+    settings: MaintainSettings,
+    every: i64,
+    tidied: Arc<std::sync::Mutex<Counts>>,
+    stop: tokio::sync::watch::Receiver<bool>,
+) -> Result<String, String> {
+    let mut memory = Memory::default();
+    while !*stop.borrow() {
+        let report = maintain(&env.lake, env.journal.as_ref(), &settings, false, &mut memory).await;
+        take_down(&report, &mut tidied.lock().unwrap());
+        if let Some(why) = complaint(&report) {
+            return Err(format!("maintenance failed without a fault: {why}"));
+        }
+        env.clock.sleep(std::time::Duration::from_micros(every.cast_unsigned())).await;
+    }
+    Ok("stopped".to_owned())
+}
+
+fn take_down(report: &MaintainReport, counts: &mut Counts) {
+    for table in &report.tables {
+        counts.compacted += table.compacted.before.files;
+        counts.expired += table.expired;
+    }
+    counts.removed += report.cleaned.removed.files;
+    counts.folded += report.folded.entries;
+    counts.forgotten += report.folded.removed;
+}
+
+impl Simulation {
+    fn start_consumer(&mut self) {
+        self.started += 1;
+        let id = self.started;
+        let (env, stream, options) = (self.world.env(id), self.world.stream(id), self.options.clone());
+        let fleet = Fleet::new(self.world.leases(id), format!("worker {id}"), options.leases.clone());
+        let scores_wait = self.world.sabotage != Sabotage::Shares;
+        let main = |stop| consume(env, options, stream, fleet, scores_wait, stop);
+        self.processes.push(Process::start(id, Kind::Consumer, main));
+    }
+
+    fn start_maintainer(&mut self) {
+        let tables = Table::ALL.map(|table| block_on(self.world.catalog.load(table.name())).unwrap());
+        if tables.iter().any(Option::is_none) {
+            return;
+        }
+        self.started += 1;
+        let (id, settings) = (self.started, self.options.maintain);
+        let (env, every, tidied) =
+            (self.world.env(id), (30 + self.rng.below(1_800) as i64) * SECOND, self.tidied.clone());
+        let main = |stop| keep_in_shape(env, settings, every, tidied, stop);
+        self.processes.push(Process::start(id, Kind::Maintainer, main));
+    }
+
+    fn running(&self, kind: Kind) -> usize {
+        self.processes.iter().filter(|p| p.kind == kind && p.asleep_until.is_none()).count()
+    }
+
+    /// A process ends as by SIGKILL.
+    fn crash(&mut self, id: ProcessId) {
+        self.processes.retain(|process| process.id != id);
+        self.counts.crashes += 1;
+    }
+
+    /// Lets one effect take place, or time go by until there is one; false if nothing will ever happen.
+    fn step(&mut self) -> Result<bool, String> {
+        self.counts.steps += 1;
+        let now = self.world.gate.time.ticks();
+        for process in &mut self.processes {
+            process.asleep_until = process.asleep_until.filter(|until| *until > now);
+        }
+        let asleep = |id| self.processes.iter().any(|p| p.id == id && p.asleep_until.is_some());
+        let wakes = self.processes.iter().filter_map(|p| p.asleep_until).min();
+        let ready = match (self.world.gate.next(asleep), wakes) {
+            (Next::Ready(ready), _) => ready,
+            (Next::At(at), wakes) => {
+                self.world.pass(wakes.map_or(at, |wakes| wakes.min(at)) - now);
+                return Ok(true);
+            }
+            (Next::Nothing, Some(wakes)) => {
+                self.world.pass(wakes - now);
+                return Ok(true);
+            }
+            (Next::Nothing, None) => return Ok(false),
+        };
+        let ticket = ready[self.rng.below(ready.len() as u64) as usize];
+        let (id, effect) = self.world.gate.look(ticket);
+        let fault = match &effect {
+            Some((effect, subject)) => {
+                self.world.pass(self.rng.below(40_000) as i64);
+                self.fate.decide(id, effect, subject)
+            }
+            None => {
+                self.fate.note("pause", "", id as u64);
+                None
+            }
+        };
+        if fault == Some(Fault::CrashBefore) {
+            self.crash(id);
+            return Ok(true);
+        }
+        self.world.gate.grant(ticket, fault);
+        self.run(id)?;
+        Ok(true)
+    }
+
+    /// Runs a process until all its tasks wait, and looks what became of it.
+    fn run(&mut self, id: ProcessId) -> Result<(), String> {
+        let Some(at) = self.processes.iter().position(|p| p.id == id) else { return Ok(()) };
+        self.processes[at].run();
+        if self.world.gate.is_ending(id) {
+            self.crash(id);
+            return Ok(());
+        }
+        let Some(outcome) = self.processes[at].outcome() else { return Ok(()) };
+        self.processes.remove(at);
+        match outcome?.as_str() {
+            COMPLETE => self.complete += 1,
+            STRUCK => self.counts.failed += 1,
+            _ => self.counts.stopped += 1,
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self, n: u64) -> Result<(), String> {
+        for _ in 0..n {
+            if !self.step()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Time goes by, and at first things go on meanwhile.
+    fn let_pass(&mut self, micros: i64) -> Result<(), String> {
+        let until = self.world.gate.time.ticks() + micros;
+        for _ in 0..30 {
+            if self.world.gate.time.ticks() >= until || !self.step()? {
+                break;
+            }
+        }
+        self.world.pass((until - self.world.gate.time.ticks()).max(0));
+        Ok(())
+    }
+
+    fn reshard(&mut self) {
+        let shards = block_on(self.world.stream.shards()).unwrap();
+        let mut open: Vec<_> = shards.into_iter().filter(|s| !s.closed).collect();
+        open.sort_by_key(|s| s.range.first);
+        let at = self.rng.below(open.len() as u64) as usize;
+        if open.len() > 1 && self.rng.per_mille(500) {
+            let at = at.min(open.len() - 2);
+            block_on(self.world.stream.merge(&open[at].id, &open[at + 1].id)).unwrap();
+            self.counts.merges += 1;
+        } else if open.len() < 6 {
+            let range = open[at].range;
+            let middle = range.first + (range.last - range.first) / 2 + 1;
+            block_on(self.world.stream.split(&open[at].id, middle)).unwrap();
+            self.counts.splits += 1;
+        }
+    }
+
+    fn any(&mut self) -> Option<usize> {
+        let n = self.processes.len() as u64;
+        (n > 0).then(|| self.rng.below(n) as usize)
+    }
+
+    /// Something happens to the world.
+    fn event(&mut self, most: usize) -> Result<(), String> {
+        let running = self.running(Kind::Consumer);
+        if running == 0 || (running < most && self.rng.per_mille(150)) {
+            self.start_consumer();
+        }
+        let what = self.rng.below(100);
+        self.fate.note("event", "", what);
+        match what {
+            0..=29 => {
+                // Each record arrives at an instant of its own: the page leaves the order of equal arrivals in two parents open.
+                for record in self.traffic.batch(self.world.now()) {
+                    self.world.pass(1);
+                    block_on(self.world.stream.put(vec![record], None)).unwrap();
+                }
+            }
+            30..=44 => {
+                let ahead = self.rng.below(20) as i64;
+                self.let_pass(ahead * SECOND)?;
+            }
+            45..=52 => {
+                let ahead = 61 + self.rng.below(1_000) as i64;
+                self.let_pass(ahead * SECOND)?;
+            }
+            53..=55 => {
+                if self.counts.steps > self.quiet_at + BETWEEN_QUIETS {
+                    self.quiet_at = self.counts.steps;
+                    let ahead = self.rng.below(QUIET_MAX.unsigned_abs()) as i64;
+                    self.let_pass(ahead)?;
+                }
+            }
+            56..=58 => self.reshard(),
+            59..=60 => {
+                if let Some(at) = self.any() {
+                    self.crash(self.processes[at].id);
+                }
+            }
+            61..=64 => {
+                // The process hangs; others take its place, and later it goes on as if nothing had happened.
+                if let Some(at) = self.any()
+                    && self.processes.iter().all(|p| p.asleep_until.is_none())
+                {
+                    let most = if self.rng.per_mille(500) { 60 * SECOND } else { HANGS_MAX };
+                    let until = self.world.gate.time.ticks() + self.rng.below(most.unsigned_abs()) as i64;
+                    self.processes[at].asleep_until = Some(until);
+                    self.counts.hung += 1;
+                }
+            }
+            65..=66 => {
+                if let Some(at) = self.any() {
+                    self.processes[at].stop.send_replace(true);
+                    self.run(self.processes[at].id)?;
+                }
+            }
+            67..=71 => {
+                self.counts.clocks_set += 1;
+                let sign = if self.rng.per_mille(500) { 1 } else { -1 };
+                let own = self.any().map(|at| &self.processes[at]).filter(|p| p.kind == Kind::Consumer).map(|p| p.id);
+                let time = &self.world.gate.time;
+                match own.filter(|_| self.rng.per_mille(600)) {
+                    Some(id) => time.set(Some(id), sign * self.rng.below(OWN_CLOCK.unsigned_abs()) as i64, OWN_CLOCK),
+                    None => time.set(None, sign * self.rng.below(2 * ALL_CLOCKS.unsigned_abs()) as i64, ALL_CLOCKS),
+                }
+                self.world.pass(0);
+            }
+            72..=77 => {
+                let most = if self.rng.per_mille(200) { 2 } else { 1 };
+                if self.running(Kind::Maintainer) < most {
+                    self.start_maintainer();
+                }
+            }
+            78..=85 => {
+                if foreign::commit(&self.world, &mut self.rng)? {
+                    self.counts.foreign += 1;
+                }
+            }
+            _ => {}
+        }
+        let steps = self.rng.below(30);
+        self.steps(steps)
+    }
+
+    /// Nothing goes wrong any more: everything must land.
+    fn finish(&mut self) -> Result<(), String> {
+        self.fate.on = false;
+        block_on(self.world.stream.close()).unwrap();
+        for process in &mut self.processes {
+            // Also those that hung: whatever they still hold must bounce off.
+            process.asleep_until = None;
+        }
+        let begun = self.counts.steps;
+        while self.complete == 0 || self.running(Kind::Consumer) > 0 {
+            if self.running(Kind::Consumer) == 0 {
+                self.start_consumer();
+            }
+            if !self.step()? {
+                return Err("the run is stuck: nobody waits for anything".to_owned());
+            }
+            if self.counts.steps > begun + STEPS_AT_THE_END {
+                return Err("the run does not end".to_owned());
+            }
+        }
+        self.processes.clear();
+        Ok(())
+    }
+
+    /// Nobody else is there: what can be merged, expired or removed goes.
+    fn maintain_alone(&mut self) -> Result<(), String> {
+        let (env, settings) = (&self.world.outside, &self.options.maintain);
+        let mut memory = Memory::default();
+        for _ in 0..2 {
+            self.world.pass(2 * ORPHAN_AGE);
+            let report = block_on(maintain(&env.lake, env.journal.as_ref(), settings, false, &mut memory));
+            take_down(&report, &mut self.tidied.lock().unwrap());
+            if !report.is_complete() {
+                return Err(format!("maintenance fails where nothing goes wrong: {report:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Runs a seed; the error says what is wrong with the lake, or with a process.
+pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
+    let root = Rng::new(seed);
+    let mut rng = root.child(2);
+    let commits = CommitSettings {
+        keep_snapshots: 3 + rng.below(30) as usize,
+        manifests_max: 3 + rng.below(20) as usize,
+        ..CommitSettings::default()
+    };
+    let world = World::new(1 + rng.below(4) as u32, root.child(4).next(), sabotage, commits);
+    let options = Arc::new(options(&mut rng));
+    let mut sim = Simulation {
+        fate: Fate::new(root.child(1), seed),
+        traffic: Traffic::new(root.child(3)),
+        rng,
+        world,
+        options,
+        processes: Vec::new(),
+        started: 0,
+        counts: Counts::default(),
+        complete: 0,
+        quiet_at: 0,
+        tidied: Arc::default(),
+    };
+    let most = 1 + sim.rng.below(CONSUMERS_MAX) as usize;
+    let events = 80 + sim.rng.below(160);
+    for _ in 0..events {
+        sim.event(most)?;
+    }
+    let explain = std::env::var("AUTHPULSE_SEED").is_ok();
+    if let Err(why) = sim.finish() {
+        if explain {
+            check::explain(&block_on(check::journals(&sim.world))?);
+        }
+        return Err(why);
+    }
+    let checked = block_on(check::lake(&sim.world, &sim.options, explain))?;
+    sim.maintain_alone()?;
+    block_on(check::tables_hold(&sim.world, &checked.outcome)).map_err(|why| format!("after maintenance, {why}"))?;
+    block_on(check::raw_zone(&sim.world, &sim.options)).map_err(|why| format!("after maintenance, {why}"))?;
+    let mut counts = sim.counts;
+    counts.add(&sim.tidied.lock().unwrap());
+    counts.take_overs = checked.take_overs;
+    counts.late_puts = sim.world.writers.lock().unwrap().late;
+    if sim.world.decisions.0.load(Ordering::SeqCst) < checked.outcome.curated.len() as u64 {
+        return Err("fewer decisions were handed over than rows stored".to_owned());
+    }
+    Ok(Run {
+        trace: sim.fate.trace,
+        digest: checked.digest,
+        rows: checked.outcome.curated.len(),
+        counts,
+        struck: sim.fate.struck,
+        seen: sim.fate.seen,
+    })
+}
