@@ -10,6 +10,7 @@ use authpulse_lake::Base;
 use authpulse_lake::entry::{Entry, EntryError, Side, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// What is stored of one shard.
 #[derive(Clone, Debug)]
@@ -62,14 +63,15 @@ struct Inner {
 /// See the module.
 pub struct Registry {
     inner: Mutex<(Inner, Board)>,
-    changed: tokio::sync::watch::Sender<u64>,
+    /// One for each listener, so that they are woken in this order: those of one channel wake in an order left to chance.
+    listeners: Mutex<Vec<watch::Sender<u64>>>,
 }
 
 impl Registry {
     /// An empty registry.
     pub fn new(lookback_days: u32) -> Registry {
         let inner = Mutex::new((Inner::default(), Board::new(lookback_days)));
-        Registry { inner, changed: tokio::sync::watch::Sender::new(0) }
+        Registry { inner, listeners: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, (Inner, Board)> {
@@ -78,8 +80,16 @@ impl Registry {
     }
 
     /// Resolves when something was stored since the receiver last looked.
-    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.changed.subscribe()
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        let (listener, changes) = watch::channel(0);
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
+        changes
+    }
+
+    fn tell_listeners(&self) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| !listener.is_closed());
+        listeners.iter().for_each(|listener| listener.send_modify(|n| *n += 1));
     }
 
     /// Takes in a stored entry. Entries of a shard come in order; one that is known already changes nothing.
@@ -147,7 +157,7 @@ impl Registry {
         }
         inner.shards.insert(key, view);
         drop(guard);
-        self.changed.send_modify(|n| *n += 1);
+        self.tell_listeners();
         Ok(())
     }
 
@@ -197,7 +207,7 @@ impl Registry {
         let mut guard = self.lock();
         (guard.0.topology, guard.0.complete) = (topology, complete);
         drop(guard);
-        self.changed.send_modify(|n| *n += 1);
+        self.tell_listeners();
     }
 
     /// The children of a shard of the input.
@@ -265,7 +275,7 @@ impl Registry {
         };
         drop(guard);
         if changed && day.is_some() {
-            self.changed.send_modify(|n| *n += 1);
+            self.tell_listeners();
         }
     }
 

@@ -72,6 +72,9 @@ impl Engine<'_> {
         store.put_new(&store.relative(&location)?, serde_json::to_vec(&json)?.into()).await?;
         let swapped = self.world.catalog.swap(self.loaded.table.name(), &self.loaded.location, &location).await?;
         assert_eq!(swapped, SwapOutcome::Swapped, "nobody else acts meanwhile");
+        if std::env::var("AUTHPULSE_TOLD").is_ok() {
+            println!("another engine: {location}");
+        }
         Ok(true)
     }
 
@@ -202,6 +205,9 @@ impl Engine<'_> {
             let spec = base.partition_spec_by_id(spec).ok_or("no such spec")?.as_ref().clone();
             Ok(ManifestWriterBuilder::new(output, Some(id), base.current_schema().clone(), spec).build_v2_data())
         };
+        if std::env::var("AUTHPULSE_TOLD").is_ok() {
+            println!("another engine: {operation:?} without {gone:?}, with {:?}", new.as_ref().map(|(_, f)| f.file_path()));
+        }
         if let Some((at, path)) = gone {
             let manifest = manifests.remove(at);
             let mut rest = writer(manifest.partition_spec_id, "rest")?;

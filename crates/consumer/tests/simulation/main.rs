@@ -26,6 +26,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use world::Sabotage;
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds that run unless something else is asked for.
 const SEEDS: u64 = 1_000;
 /// Seeds that may fail before the rest is left out.

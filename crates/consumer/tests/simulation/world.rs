@@ -13,7 +13,7 @@ use authpulse_lake::{
 use authpulse_lease::{LeaseStore, MemoryLeases};
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, Stream};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What is broken on purpose, to see that the simulation notices.
@@ -57,11 +57,17 @@ pub struct World {
 impl World {
     pub fn new(shards: u32, slowness: u64, sabotage: Sabotage, commits: CommitSettings) -> World {
         let gate = Arc::new(Gate::new());
-        let clock = gate.clone();
+        // The stream's own clock goes on where all are set back: the page leaves the order of equal arrivals in two parents open.
+        let (clock, last) = (gate.clone(), AtomicI64::new(0));
+        let stream_clock = move || {
+            let shown = clock.time.shown(OUTSIDE);
+            let next = |last| Some(shown.max(last + 1));
+            last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).map_or(shown, |last| shown.max(last + 1))
+        };
         let options = CreateOptions {
             name: "sim".to_owned(),
             shards,
-            clock: Arc::new(move || clock.time.shown(OUTSIDE)),
+            clock: Arc::new(stream_clock),
             ..CreateOptions::default()
         };
         let stream = Arc::new(MemoryStream::new(options).unwrap());

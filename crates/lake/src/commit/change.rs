@@ -260,7 +260,7 @@ impl Lake {
         }
         let mut kept: BTreeMap<String, ManifestFile> = BTreeMap::new();
         let mut dropped: BTreeMap<String, ManifestFile> = BTreeMap::new();
-        for snapshot in metadata.snapshots() {
+        for snapshot in snapshots::in_order(metadata) {
             let side = if gone.contains(&snapshot.snapshot_id()) { &mut dropped } else { &mut kept };
             for manifest in self.manifests(loaded, snapshot.manifest_list()).await? {
                 side.entry(manifest.manifest_path.clone()).or_insert(manifest);

@@ -7,7 +7,7 @@
 pub(crate) mod change;
 pub(crate) mod metadata;
 mod prepare;
-mod snapshots;
+pub(crate) mod snapshots;
 
 pub use crate::lake::{CommitIds, CommitSettings, Lake, LoadedTable, Probe, SystemIds};
 

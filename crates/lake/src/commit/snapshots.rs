@@ -1,7 +1,14 @@
 //! Which snapshots a table keeps.
 
-use iceberg::spec::{MAIN_BRANCH, TableMetadata};
+use iceberg::spec::{MAIN_BRANCH, SnapshotRef, TableMetadata};
 use std::collections::HashSet;
+
+/// A table's snapshots, the oldest first: the iceberg crate has them in an order that differs from run to run.
+pub(crate) fn in_order(metadata: &TableMetadata) -> Vec<&SnapshotRef> {
+    let mut snapshots: Vec<_> = metadata.snapshots().collect();
+    snapshots.sort_unstable_by_key(|snapshot| (snapshot.sequence_number(), snapshot.snapshot_id()));
+    snapshots
+}
 
 /// The snapshots to drop so that, with the new one, main keeps `keep`. What another branch or a tag reaches stays.
 pub(super) fn to_drop(metadata: &TableMetadata, keep: usize) -> Vec<i64> {

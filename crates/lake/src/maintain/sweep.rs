@@ -8,6 +8,7 @@
 use super::READ_ATTEMPTS;
 use super::journals::{Entries, Shards};
 use super::report::{CleanReport, PATHS_MAX, Tally};
+use crate::commit::snapshots;
 use crate::error::{Chain, LakeError};
 use crate::journal::Journal;
 use crate::lake::{Lake, LoadedTable};
@@ -227,7 +228,7 @@ async fn reached(lake: &Lake, loaded: &LoadedTable, candidates: &mut Candidates)
     let current = metadata.current_snapshot_id();
     let mut read = BTreeSet::new();
     let mut rows = Rows::new();
-    for snapshot in metadata.snapshots() {
+    for snapshot in snapshots::in_order(metadata) {
         take(snapshot.manifest_list());
         let is_current = Some(snapshot.snapshot_id()) == current;
         for manifest in lake.manifests(loaded, snapshot.manifest_list()).await? {
