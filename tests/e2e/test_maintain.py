@@ -37,7 +37,7 @@ SETTINGS = """
 [store]
 roll_rows = 150
 commit_interval = 0.05
-snapshot_rows = 700
+snapshot_rows = 150
 [maintain]
 min_files = 2
 manifests_max = 1
@@ -138,13 +138,16 @@ def test_after_a_run(place, undisturbed, way):
     assert all(left[table] <= files[table] for table in TABLES)
     assert left["auth_events_curated"] * 2 <= files["auth_events_curated"], f"{files} files became {left}"
     entries = journal(directory)
-    for last, count, base in journal(directory).values():
+    for last, count, base in entries.values():
         assert base == last - 1, "all but the last entry are folded"
         # What the two newest snapshots of state need is still there.
         assert last < 20 or count < last, f"{count} of {last} entries are left"
     expect_same(undisturbed[way], lake, "after maintenance", place)
     assert applied(lake) == before
-    assert "folded" in str(json.loads(report.stdout)) and max(last for last, _, _ in entries.values()) > 8
+    folded = json.loads(report.stdout)["folded"]
+    assert folded["entries"] == sum(base for _, _, base in entries.values()) > 0
+    assert folded["removed"] == sum(last - count for last, count, _ in entries.values())
+    assert json.loads(dry.stdout)["folded"]["entries"] == folded["entries"]
     again = maintain(place, directory)
     assert is_idle(again), again
     assert "nothing to do" in run("tables", "maintain", "--lake", directory, "--config", place / "at-once.toml").stdout
@@ -233,3 +236,14 @@ def test_a_table_that_cannot_be_read_whole_stops_the_cleaner(place):
     (directory / "away").rename(snapshot)
     maintain(place, directory)
     assert not lost.exists()
+
+
+def test_tables_are_made_before_the_first_event(place):
+    directory = place / "made"
+    told = run("tables", "create", "--lake", directory).stdout
+    assert told.count(": made") == len(TABLES) and told.count("as it should be") == len(TABLES)
+    again = run("tables", "create", "--lake", directory).stdout
+    assert ": made" not in again and again.count("as it should be") == len(TABLES)
+    assert {table: len(Lake(directory).rows(table)) for table in TABLES} == dict.fromkeys(TABLES, 0)
+    backfill(place, directory, [0])
+    refused("tables", "create", "--lake", place, names=["is not a lake", "not empty"])

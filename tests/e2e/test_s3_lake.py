@@ -94,6 +94,17 @@ def test_the_rows_of_the_local_lake(place, local, emulator, way):
     assert [c["Name"] for c in table["StorageDescriptor"]["Columns"]][:2] == ["event_id", "event_time"]
 
 
+def test_tables_are_made_before_the_first_event(place, emulator):
+    assert run("tables", "create", *words("made"), env=emulator.env).stdout.count(": made") == len(TABLES)
+    glue = emulator.client("glue")
+    names = {table["Name"] for table in glue.get_tables(DatabaseName="made")["TableList"]}
+    assert names == {*TABLES, "auth_events_raw"}
+    told = run("tables", "check", *words("made"), env=emulator.env).stdout
+    assert told.count("as it should be") == len(TABLES)
+    run("backfill", "--input", place / "nasty.txt", *words("made"), env=emulator.env)
+    run("verify", *words("made"), env=emulator.env)
+
+
 def test_a_parameter_set_by_hand_outlives_commits(place, emulator):
     lines = (place / "nasty.txt").read_bytes().split(b"\n")
     parts = [place / "first.txt", place / "second.txt"]

@@ -226,6 +226,20 @@ pub struct Status {
 /// Keeps a lake's tables in shape, checks them, describes them.
 #[derive(Subcommand, Debug)]
 pub enum TablesCommand {
+    /// Makes a lake with its tables, empty, or the tables that are missing in one; on S3 the Glue database, the tables and the raw
+    /// zone. Not needed before `consume` or `backfill`, which do the same: it is for those who grant permissions before the first
+    /// event. Exits 1 if a table that is there differs from those that this program makes.
+    Create {
+        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+        #[arg(long)]
+        lake: PathBuf,
+        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+        #[arg(long)]
+        catalog: Option<String>,
+        /// A configuration file; its table `s3` says how new objects are encrypted.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
     /// Merges small files, expires snapshots, removes what nothing needs. Runs beside `consume` and other engines.
     ///
     /// No row changes. It may be killed at any instant; the next run goes on. Settings are in the table `maintain` of the configuration.

@@ -5,6 +5,7 @@ use crate::lake::{Access, OpenLake, Place, open, read_config};
 use crate::report::thousands;
 use crate::signals::stop_signal;
 use anyhow::{Result, bail};
+use authpulse_consumer::config::Config;
 use authpulse_lake::maintain::{
     CleanReport, Folded, MaintainReport, Memory, PlanLimits, Shape, TableInfo, TableReport, Tally, inspect, maintain,
 };
@@ -42,6 +43,15 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
             };
             lake.maintenance.release().await;
             code
+        }
+        TablesCommand::Create { lake, catalog, config } => {
+            let config = read_config(config.as_deref())?;
+            let place = Place::new(&lake, catalog.as_deref())?;
+            let lake = open(&place, &config, Access::Write("tables create")).await?;
+            for table in lake.env.lake.ensure_tables().await? {
+                println!("{table}: made");
+            }
+            compare(&lake, &config).await
         }
         TablesCommand::Check { lake, catalog } => check(&Place::new(&lake, catalog.as_deref())?).await,
         TablesCommand::Describe { lake, catalog, json, config } => {
@@ -130,9 +140,13 @@ async fn infos(lake: &OpenLake, settings: &MaintainSettings) -> Result<Vec<Table
 
 async fn check(place: &Place) -> Result<ExitCode> {
     let config = read_config(None)?;
-    let lake = open(place, &config, Access::Read).await?;
+    compare(&open(place, &config, Access::Read).await?, &config).await
+}
+
+/// Tells in which ways tables differ from those that this program makes.
+async fn compare(lake: &OpenLake, config: &Config) -> Result<ExitCode> {
     let mut differences = 0;
-    for info in infos(&lake, &config.options.maintain).await? {
+    for info in infos(lake, &config.options.maintain).await? {
         if info.differences.is_empty() {
             println!("{}: as it should be", info.table);
         }

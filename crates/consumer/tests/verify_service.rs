@@ -10,6 +10,8 @@ use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_consumer::worker::{Progress, Worker};
 use authpulse_event::time::SECOND;
 use authpulse_event::{Micros, parse_line};
+use authpulse_lake::maintain::Memory;
+use authpulse_lake::{MaintainSettings, maintain};
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
 use bytes::Bytes;
@@ -26,6 +28,8 @@ struct Met {
     ended: bool,
     behind: bool,
     audits: u32,
+    folded: u64,
+    removed: u64,
 }
 
 /// One run under a seed.
@@ -41,6 +45,16 @@ impl Run {
     fn below(&mut self, n: u64) -> u64 {
         self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.chance >> 33) % n
+    }
+
+    /// Folds journals, and merges files, as it goes.
+    async fn maintain(&mut self) {
+        let settings = MaintainSettings { min_files: 2, fold_entries: 3, entry_age: 0, ..MaintainSettings::default() };
+        let env = &self.lake.env;
+        let report = maintain(&env.lake, env.journal.as_ref(), &settings, false, &mut Memory::default()).await;
+        assert!(report.is_complete(), "{report:?}");
+        self.met.folded += report.folded.entries;
+        self.met.removed += report.folded.removed;
     }
 
     async fn audit(&mut self) {
@@ -132,6 +146,7 @@ impl Run {
                 1 => {
                     commit_all(&self.lake.env).await.unwrap();
                 }
+                2 => self.maintain().await,
                 _ => {}
             }
         }
@@ -198,7 +213,10 @@ async fn a_lake_that_a_service_fills_is_sound_at_every_moment() {
         all.ended |= met.ended;
         all.behind |= met.behind;
         all.audits += met.audits;
+        all.folded += met.folded;
+        all.removed += met.removed;
     }
+    assert!(all.folded > 100 && all.removed > 50, "{all:?}");
     assert!(
         all.waiting && all.unscored && all.waits_for_a_day && all.ended && all.behind && all.audits > 100,
         "{all:?}"

@@ -136,19 +136,23 @@ impl Lake {
         &self.store
     }
 
-    /// Makes the tables that are missing, and checks those that exist.
+    /// Makes the tables that are missing, and checks those that exist. Returns those that it made.
     ///
     /// # Errors
     /// The store or the catalog fails, or a table exists that cannot be used. The call can be repeated.
-    pub async fn ensure_tables(&self) -> Result<(), LakeError> {
+    pub async fn ensure_tables(&self) -> Result<Vec<Table>, LakeError> {
+        let mut made = Vec::new();
         for table in Table::ALL {
-            self.ensure_table(table).await?;
+            if self.ensure_table(table).await? {
+                made.push(table);
+            }
         }
-        Ok(())
+        Ok(made)
     }
 
-    async fn ensure_table(&self, table: Table) -> Result<(), LakeError> {
-        if self.pointers.load(table.name()).await?.is_none() {
+    async fn ensure_table(&self, table: Table) -> Result<bool, LakeError> {
+        let is_missing = self.pointers.load(table.name()).await?.is_none();
+        if is_missing {
             let location = self.store.uri(&table.location());
             let unsuitable =
                 |e: iceberg::Error| LakeError::Unsuitable { table: table.name().to_owned(), what: e.to_string() };
@@ -173,7 +177,7 @@ impl Lake {
                 Err(e) => return Err(e.into()),
             }
         }
-        self.load(table).await.map(|_| ())
+        self.load(table).await.map(|_| is_missing)
     }
 
     /// The table as it is now.
