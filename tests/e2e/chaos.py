@@ -79,22 +79,28 @@ class Chaos:
                 if todo:
                     self.do(todo.pop())
             assert replay.wait(TIMEOUT_SECONDS) == 0
+            run("stream", "close", f"local:{self.stream}")
+            self.fleet.finish(ERRORS_MAX)
         finally:
             replay.kill()
-        run("stream", "close", f"local:{self.stream}")
-        self.fleet.finish(ERRORS_MAX)
+            self.fleet.kill_all()
         self.proxy.chance(0)
 
     def committed(self):
         """Commits to the table of events so far."""
-        return sum(subject.endswith(f".{CURATED}") and status == 200 for _, subject, status in self.updates())
+        return sum(a.subject.endswith(f".{CURATED}") and a.status == 200 for a in self.updates())
 
     def updates(self):
-        return [answer for answer in list(self.proxy.answered) if answer[1].startswith("UpdateTable ")]
+        return [answer for answer in list(self.proxy.answered) if answer.subject.startswith("UpdateTable ")]
 
     def running(self):
         stopped = {id(worker) for worker, _ in self.away}
         return [w for w in self.fleet.workers if w.poll() is None and id(w) not in stopped]
+
+    def someone_runs(self):
+        self.fleet.replace_ended()
+        self.come_back()
+        return self.running()
 
     def do(self, what):
         if what in SERVICES:
@@ -110,7 +116,7 @@ class Chaos:
             merge_two(self.rng, self.stream)
             self.count["merge"] += 1
         else:
-            until(self.running, "a worker that runs")
+            until(self.someone_runs, "a worker that runs")
             worker = self.rng.choice(self.running())
             if what == "pause":
                 worker.send_signal(signal.SIGSTOP)
@@ -146,7 +152,7 @@ class Chaos:
         def overtaken():
             self.fleet.replace_ended()
             later = self.proxy.answered[begun:]
-            return any(c != call.caller and subject == call.subject and status == 200 for c, subject, status in later)
+            return any(a.caller != call.caller and a.subject == call.subject and a.status == 200 for a in later)
 
         until(overtaken, "a commit by another worker")
         hold.release()

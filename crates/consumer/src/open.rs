@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Entries read from a journal at once.
 const ENTRIES_AT_ONCE: usize = 100;
+/// Entries that are asked for by number before the journal is listed.
+const NEXT_ENTRIES: usize = 3;
 
 /// A lake as its journals describe it.
 pub struct Opened {
@@ -43,7 +45,7 @@ pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
     let applied = applied_anywhere(&tables);
     let mut tails = BTreeMap::new();
     for shard in env.journal.shards().await? {
-        follow_shard(env, &registry, &shard).await?;
+        read_shard(env, &registry, &shard).await?;
         if let Some(view) = registry.view(&shard)
             && let Some(tail) = read_entry(env, &shard, view.last).await?
         {
@@ -83,11 +85,11 @@ pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&Shar
     }
 }
 
-/// Takes what a shard's owners have stored since the registry last heard of it.
+/// Takes what a shard's owners have stored since the registry last heard of it, however much that is.
 ///
 /// # Errors
 /// An entry cannot be read.
-pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
+pub async fn read_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
     loop {
         let known = registry.view(shard).map_or(0, |view| view.last);
         let entries = env.journal.list(shard, known + 1, ENTRIES_AT_ONCE).await?;
@@ -95,11 +97,28 @@ pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Re
             return Ok(());
         }
         for (n, body) in entries {
-            let entry = Entry::decode(shard, n, &body)?;
-            let side = if entry.takes_over { Side::default() } else { read_side(env, &entry).await? };
-            registry.stored(&entry, &side)?;
+            take_in(env, registry, &Entry::decode(shard, n, &body)?).await?;
         }
     }
+}
+
+/// The same, for a shard that is looked at often: most often nothing is new, or one entry is, and on S3 a listing that says so
+/// costs more than ten times what asking for the next entry does.
+///
+/// # Errors
+/// An entry cannot be read.
+pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
+    for _ in 0..NEXT_ENTRIES {
+        let known = registry.view(shard).map_or(0, |view| view.last);
+        let Some(entry) = read_entry(env, shard, known + 1).await? else { return Ok(()) };
+        take_in(env, registry, &entry).await?;
+    }
+    read_shard(env, registry, shard).await
+}
+
+async fn take_in(env: &Env, registry: &Registry, entry: &Entry) -> Result<()> {
+    let side = if entry.takes_over { Side::default() } else { read_side(env, entry).await? };
+    registry.stored(entry, &side)
 }
 
 /// Refuses settings under which new rows could not be compared with those in the lake.
@@ -193,7 +212,7 @@ pub async fn open_existing(env: &Env, options: &Options, registry: &Registry, ta
         }
     }
     // What the former owner stored since the registry was filled, and the entry that fences it.
-    follow_shard(env, registry, &key).await?;
+    read_shard(env, registry, &key).await?;
     let shard = restore(env, &options.engine, &last, last.hash_range()?).await?;
     Ok(OpenedShard { last, shard, inherits: Vec::new() })
 }

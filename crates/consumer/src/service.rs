@@ -12,8 +12,12 @@ use crate::worker::{Goal, Start, Worker};
 use authpulse_event::{Day, Position, ShardId};
 use authpulse_lake::entry::{Entry, Inherited, Source};
 use authpulse_stream::{ShardDescription, Stream, StreamDescription};
+use futures::{StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Journals of others that are looked at at the same time: on S3 each look takes some 20 ms.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// When the service ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,13 +133,17 @@ impl Service {
     /// # Errors
     /// A journal cannot be read.
     pub async fn follow(&self, held: &BTreeSet<String>) -> Result<()> {
-        for shard in self.env.journal.shards().await? {
-            // One's own workers report what they store.
-            if !held.contains(shard.as_str()) {
-                follow_shard(&self.env, &self.registry, &shard).await?;
-            }
-        }
-        Ok(())
+        // Only this stream's journals grow: what the lake read before it is sealed, or finished.
+        let all = match self.mode {
+            Mode::Run => self.shards.iter().map(|shard| self.key(&shard.id)).collect(),
+            // Its view of the stream is that of its start.
+            Mode::UntilCaughtUp | Mode::Seal => self.env.journal.shards().await?,
+        };
+        // One's own workers report what they store, and behind the end of a shard nothing comes.
+        let is_open = |shard: &ShardId| !self.registry.view(shard).is_some_and(|view| view.end);
+        let others = all.into_iter().filter(|shard| !held.contains(shard.as_str()) && is_open(shard));
+        let looks = others.map(|shard| async move { follow_shard(&self.env, &self.registry, &shard).await });
+        futures::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
     }
 
     /// The leases of the shards that somebody has to work on now.
