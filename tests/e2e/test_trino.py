@@ -294,7 +294,9 @@ class Compactor(threading.Thread):
         try:
             while not self._over.is_set():
                 for table in TABLES:
-                    self.do("insert", lambda: mark(self.server, self.database, table))
+                    # Rows that somebody inserts there are history to a shard that is rebuilt from the table.
+                    if table != CURATED:
+                        self.do("insert", lambda: mark(self.server, self.database, table))
                     self.do("optimize", lambda: self.execute(table, "optimize"))
                     expire = "expire_snapshots(retention_threshold => '2s')"
                     self.do("expire_snapshots", lambda: self.execute(table, expire))
@@ -339,7 +341,8 @@ def test_chaos_while_trino_compacts(tmp_path, emulator, server):
     for table in TABLES:
         # What it has inserted itself is all that is more than it should be. Single rows that are deleted are so until files are
         # written anew.
-        server.query(f"DELETE FROM {table} WHERE {marked(table)}", "chaos")
+        if table != CURATED:
+            server.query(f"DELETE FROM {table} WHERE {marked(table)}", "chaos")
         server.query(f"ALTER TABLE {table} EXECUTE optimize", "chaos")
     lake = chaos.expect_the_rows_of_one_worker()
     for table in TABLES:

@@ -291,7 +291,11 @@ async fn run_workers(
         } else {
             crew.part_with(&holdings, leases);
             let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
-            match crew.start_all(&ready, service, env, options).await {
+            let started = match service.settle().await {
+                Ok(()) => crew.start_all(&ready, service, env, options).await,
+                Err(error) => Err(error),
+            };
+            match started {
                 Ok(()) => {}
                 // Another took the shard over while this worker was about to.
                 Err(error @ ConsumerError::Fenced { .. }) => {

@@ -204,17 +204,27 @@ pub struct OpenedShard {
 /// Another owner was first, or something stored cannot be read.
 pub async fn open_existing(env: &Env, options: &Options, registry: &Registry, tail: Entry) -> Result<OpenedShard> {
     let key = ShardId::new(&tail.shard);
-    let raw_done = tail.raw_done;
+    let before = tail.clone();
     let last = take_over(env, &key, tail).await?;
-    for n in raw_done + 1..last.n {
-        if let Some(entry) = read_entry(env, &key, n).await? {
-            finish_raw(env, &entry).await?;
-        }
-    }
+    finish_raw_to(env, &before, last.n - 1).await?;
     // What the former owner stored since the registry was filled, and the entry that fences it.
     read_shard(env, registry, &key).await?;
     let shard = restore(env, &options.engine, &last, last.hash_range()?).await?;
     Ok(OpenedShard { last, shard, inherits: Vec::new() })
+}
+
+/// Gives the raw files of a shard's entries up to `last` their final names; `tail` says which have them already.
+///
+/// # Errors
+/// An entry cannot be read, or a file not be renamed.
+pub async fn finish_raw_to(env: &Env, tail: &Entry, last: u64) -> Result<()> {
+    let key = ShardId::new(&tail.shard);
+    for n in tail.raw_done + 1..=last {
+        if let Some(entry) = read_entry(env, &key, n).await? {
+            finish_raw(env, &entry).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Begins a shard that has no entry: empty, or as the heir of `parents`.

@@ -4,7 +4,7 @@ use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use crate::input::Input;
 use crate::log::read_tail;
-use crate::open::{Opened, follow_shard, open_existing, open_lake, open_new};
+use crate::open::{Opened, finish_raw_to, follow_shard, open_existing, open_lake, open_new};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Registry, ShardView};
@@ -43,6 +43,8 @@ pub struct Service {
     tips: BTreeMap<ShardId, Position>,
     /// Shards that have a worker here, or had one that is done.
     started: BTreeSet<ShardId>,
+    /// Shards that are done, and whose raw files have their final names.
+    settled: BTreeSet<ShardId>,
     /// Where the shards of a closed stream end.
     ends: BTreeMap<ShardId, Position>,
 }
@@ -75,6 +77,7 @@ impl Service {
             shards,
             tips,
             started: BTreeSet::new(),
+            settled: BTreeSet::new(),
             ends: BTreeMap::new(),
         };
         service.publish_topology();
@@ -234,6 +237,8 @@ impl Service {
             }
             let opened = match read_tail(&self.env, &key).await? {
                 Some(tail) if tail.end => {
+                    finish_raw_to(&self.env, &tail, tail.n).await?;
+                    self.settled.insert(shard.id.clone());
                     self.started.insert(shard.id);
                     continue;
                 }
@@ -268,6 +273,24 @@ impl Service {
             return Ok(Some(worker));
         }
         Ok(None)
+    }
+
+    /// Gives the raw files of shards that others have brought to their end their final names. Their last owner may have been lost
+    /// between its last entry and that, and nobody owns them any more. Two that do it at once do no harm.
+    ///
+    /// # Errors
+    /// An entry cannot be read, or a file not be renamed.
+    pub async fn settle(&mut self) -> Result<()> {
+        for shard in &self.shards {
+            if self.started.contains(&shard.id) || self.settled.contains(&shard.id) || !self.is_finished(shard) {
+                continue;
+            }
+            if let Some(tail) = read_tail(&self.env, &self.key(&shard.id)).await? {
+                finish_raw_to(&self.env, &tail, tail.n).await?;
+            }
+            self.settled.insert(shard.id.clone());
+        }
+        Ok(())
     }
 
     /// A worker was dropped: its shard is opened anew by the next [`Service::start_next`].

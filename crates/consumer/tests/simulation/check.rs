@@ -43,6 +43,10 @@ pub async fn lake_equals_oracle(world: &World, options: &Options) -> Result<orac
             if !entry.counts.adds_up() {
                 return Err(format!("entry {n} of {key} does not add up: {:?}", entry.counts));
             }
+            for file in &entry.raw {
+                let size = world.env.store.size(&file.path).await.map_err(|e| e.to_string())?;
+                size.ok_or_else(|| format!("raw file {} of entry {n} of {key} never got its name", file.path))?;
+            }
             for rise in entry.rises.iter().filter(|rise| rise.cause != "seal") {
                 let after = rise.after.position()?;
                 let at = steps.partition_point(|(position, _)| *position <= after);

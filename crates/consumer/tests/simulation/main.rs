@@ -122,6 +122,9 @@ impl Simulation {
                 return false;
             }
         }
+        if let Err(error) = block_on(process.service.settle()) {
+            return self.failed(&error);
+        }
         let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
         loop {
             match block_on(process.service.start_next(&ready)) {
