@@ -12,8 +12,10 @@ import random
 import socket
 import struct
 import threading
+import time
 import urllib.parse
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import h11
 
@@ -128,6 +130,17 @@ def refusal(call, fault):
     return h11.Response(status_code=status, headers=headers), b"" if call.request.method == b"HEAD" else body
 
 
+class Answered(NamedTuple):
+    """What the emulator said to a call, and when."""
+
+    caller: str
+    subject: str
+    status: int
+    # Seconds of the Unix clock, with what the proxy added.
+    asked: float
+    told: float
+
+
 @dataclass
 class Hold:
     """Stops the next call that fits, before it is carried out, until it is let go."""
@@ -164,7 +177,7 @@ class FaultProxy:
         self.delays = delays or {}
         # Calls by (service, operation), and faults by (service, operation, fault).
         self.calls, self.faults = collections.Counter(), collections.Counter()
-        # What the emulator has answered, in order: (caller, subject, HTTP status).
+        # What the emulator has answered, in order.
         self.answered = []
         self._named = collections.defaultdict(collections.deque)
         self._faulted = set()
@@ -270,6 +283,7 @@ class FaultProxy:
             writer.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])))
         body = await body_of(connection, reader)
         call = understand(service, request, body)
+        asked = time.time()
         fault, hold = self._decide(call)
         await asyncio.sleep(self.delays.get(service, 0))
         if hold:
@@ -285,6 +299,8 @@ class FaultProxy:
                 response, answer = refusal(call, fault)
             else:
                 response, answer = await self._forward(call)
+                told = Answered(call.caller, call.subject, response.status_code, asked, time.time())
+                self.answered.append(told)
         finally:
             if hold:
                 hold.status = response.status_code if response else None
@@ -368,7 +384,6 @@ class FaultProxy:
                 self._idle.append((reader, writer, connection))
             else:
                 writer.close()
-            self.answered.append((call.caller, call.subject, response.status_code))
             return whole(response, call, answer), answer
 
 

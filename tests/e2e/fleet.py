@@ -47,6 +47,11 @@ class Fleet:
         worker.wait()
         self.workers.remove(worker)
 
+    def kill_all(self):
+        """Leaves nothing behind, whatever became of a test."""
+        for worker in list(self.workers):
+            self.kill(worker)
+
     def stop(self, worker):
         """In order: within the seconds that the product promises."""
         worker.send_signal(signal.SIGTERM)

@@ -129,7 +129,11 @@ class Lake:
         """The entries of all journals, as the JSON they are."""
         with sqlite3.connect(self.directory / "journal.db") as journal:
             bodies = journal.execute("SELECT body FROM entries ORDER BY shard, n").fetchall()
-        return [json.loads(zstandard.ZstdDecompressor().decompressobj().decompress(body)) for (body,) in bodies]
+        return [self._entry(body) for (body,) in bodies]
+
+    @staticmethod
+    def _entry(body):
+        return json.loads(zstandard.ZstdDecompressor().decompressobj().decompress(body))
 
     def raw(self):
         """All records as received, in order of position."""
@@ -175,6 +179,13 @@ class S3Lake(Lake):
 
     def metadata_location(self, table):
         return self.glue_table(table)["Parameters"]["metadata_location"]
+
+    def entries(self):
+        bucket, prefix = self.uri.removeprefix("s3://").split("/", 1)
+        s3 = self.emulator.client("s3")
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/journal/")
+        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+        return [self._entry(s3.get_object(Bucket=bucket, Key=key)["Body"].read()) for key in keys]
 
     def raw(self):
         return self._raw()

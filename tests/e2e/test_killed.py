@@ -328,6 +328,34 @@ def test_ended_at_a_point(small, way, point):
     small.expect_same(way, lake, f"ends at '{point}'")
 
 
+def test_raw_files_of_a_shard_that_nobody_owns_any_more(small):
+    """A shard that ended with a split is never worked on again. A worker that is lost between its last entry and giving the raw
+    file its name leaves that to whoever comes next."""
+    stream, lakes = small.directory / "split-stream", small.directory / "split"
+    half = small.text.read_bytes().split(b"\n")[:150]
+    for number, lines in enumerate([half[:75], half[75:]]):
+        (small.directory / f"half{number}.txt").write_bytes(b"\n".join(lines) + b"\n")
+    run("replay", "--input", small.directory / "half0.txt", "--stream", f"local:{stream}", "--shards", 1, "--max")
+    run("stream", "split", f"local:{stream}", "shardId-000000000000")
+    run("replay", "--input", small.directory / "half1.txt", "--stream", f"local:{stream}", "--max", "--close")
+
+    def consume(lake):
+        # Entries as large as they are by default: the last one holds records.
+        return ["consume", "--stream", f"local:{stream}", "--lake", lakes / lake]
+
+    run(*consume("undisturbed"))
+    expected = [row["payload"] for row in Lake(lakes / "undisturbed").raw()]
+    for nth in range(1, 100):
+        crash = {"AUTHPULSE_CRASH": f"raw rename before@{nth}"}
+        ended = attempt(*consume(str(nth)), env=crash, may_abort=True)
+        if ended.code == 0:
+            break
+        assert ended.code == -signal.SIGABRT, ended
+        run(*consume(str(nth)))
+        assert [row["payload"] for row in Lake(lakes / str(nth)).raw()] == expected, f"ended before raw file {nth} had its name"
+    assert nth > 2, "it never came to a raw file"
+
+
 @pytest.mark.parametrize("point", ["stream append before", "stream append after"])
 def test_a_killed_replay_goes_on(small, point):
     """Each line is sent once, wherever the producer ended."""

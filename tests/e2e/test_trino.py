@@ -210,11 +210,12 @@ def written(emulator, server, tmp_path_factory):
     return landing
 
 
-MARKERS = {
-    CURATED: ("event_id, user_id, event_date, risk_flags", "'marker', 'U1', DATE '2015-01-20', ARRAY['NEW_DEVICE']"),
-    HOURLY: ("user_id, window_start", "'marker', TIMESTAMP '2015-01-20 10:00:00'"),
-    DAILY: ('computer_id, "date"', "'marker', DATE '2015-01-20'"),
-    REJECTED: ("reason, ingest_date", "'marker', DATE '2015-01-20'"),
+# What makes a row one that nothing here would write.
+MARKED = {
+    CURATED: ("event_id", "user_id", "computer_id"),
+    HOURLY: ("user_id",),
+    DAILY: ("computer_id",),
+    REJECTED: ("reason",),
 }
 
 
@@ -262,13 +263,14 @@ def test_we_write_on_after_all_of_this(emulator, queried, server, written):
 
 
 def mark(server, database, table):
-    """Adds a row that nothing here would write."""
-    columns, values = MARKERS[table]
-    server.query(f"INSERT INTO {table} ({columns}) VALUES ({values})", database)
+    """Adds a row that nothing here would write: a copy of another under other names, so that no column is empty."""
+    values = ", ".join(f"'marker' AS {c}" if c in MARKED[table] else f'"{c}"' for c in COLUMNS[table])
+    columns = ", ".join(f'"{c}"' for c in COLUMNS[table])
+    server.query(f"INSERT INTO {table} ({columns}) SELECT {values} FROM {table} LIMIT 1", database)
 
 
 def marked(table):
-    return f"{MARKERS[table][0].split(',')[0]} = 'marker'"
+    return f"{MARKED[table][0]} = 'marker'"
 
 
 def rows_by_trino(server, database, table):
@@ -292,7 +294,9 @@ class Compactor(threading.Thread):
         try:
             while not self._over.is_set():
                 for table in TABLES:
-                    self.do("insert", lambda: mark(self.server, self.database, table))
+                    # Rows that somebody inserts there are history to a shard that is rebuilt from the table.
+                    if table != CURATED:
+                        self.do("insert", lambda: mark(self.server, self.database, table))
                     self.do("optimize", lambda: self.execute(table, "optimize"))
                     expire = "expire_snapshots(retention_threshold => '2s')"
                     self.do("expire_snapshots", lambda: self.execute(table, expire))
@@ -335,9 +339,11 @@ def test_chaos_while_trino_compacts(tmp_path, emulator, server):
     print(f"Trino did {dict(trinos.done)} and was overtaken at {dict(trinos.overtaken)}")
     assert all(trinos.done[what] >= 4 for what in ("insert", "optimize", "expire_snapshots"))
     for table in TABLES:
-        # What it has inserted itself is all that is more than it should be.
+        # What it has inserted itself is all that is more than it should be. Single rows that are deleted are so until files are
+        # written anew.
+        if table != CURATED:
+            server.query(f"DELETE FROM {table} WHERE {marked(table)}", "chaos")
         server.query(f"ALTER TABLE {table} EXECUTE optimize", "chaos")
-        server.query(f"DELETE FROM {table} WHERE {marked(table)}", "chaos")
     lake = chaos.expect_the_rows_of_one_worker()
     for table in TABLES:
         columns = ", ".join(f'"{column}"' for column in COLUMNS[table])

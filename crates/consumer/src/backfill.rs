@@ -1,12 +1,10 @@
 //! Files straight into a lake, through the same worker as a stream's shard: one shard, `file`, over the whole ring.
 
 use crate::committer::commit_all;
-use crate::draft::finish_raw;
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use crate::input::Input;
-use crate::log::read_entry;
-use crate::open::{Opened, open_existing, open_lake, open_new};
+use crate::open::{Opened, finish_raw_to, open_existing, open_lake, open_new};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::Registry;
@@ -81,11 +79,7 @@ async fn prepare_with(
     if let Some(tail) = &tail
         && !continued
     {
-        for n in tail.raw_done + 1..=tail.n {
-            if let Some(entry) = read_entry(env, &key, n).await? {
-                finish_raw(env, &entry).await?;
-            }
-        }
+        finish_raw_to(env, tail, tail.n).await?;
         let completed = env.store.size(&completion_mark(tail.n)).await?.is_some();
         if !completed {
             mark_complete(env, tail.n).await?;

@@ -6,10 +6,14 @@ use crate::log::Entries;
 use authpulse_event::ShardId;
 use authpulse_lake::entry::Entry;
 use authpulse_lake::{EntryFiles, LakeError, Remedy, Table};
-use std::collections::BTreeMap;
+use futures::future::join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 /// Entries of one shard in one commit: bounds the memory of a committer that catches up.
 const ENTRIES_AT_ONCE: usize = 200;
+
+/// Journals that are listed at the same time.
+const JOURNALS_AT_ONCE: usize = 16;
 
 /// What one round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,23 +55,20 @@ pub async fn commit_all(env: &Env) -> Result<Round> {
 /// One round, and whether it came to the end of every journal. To look whether a later round would find something costs as many
 /// requests as that round; the next interval does.
 async fn commit_once(env: &Env) -> Result<(Round, bool)> {
-    let mut applied: BTreeMap<Table, BTreeMap<ShardId, u64>> = BTreeMap::new();
-    for table in Table::ALL {
-        applied.insert(table, env.lake.load(table).await?.applied()?);
+    // On S3 and Glue each step is a wait for the network; the tables and the journals do not wait for each other.
+    let loads = join_all(Table::ALL.map(|table| env.lake.load(table))).await;
+    let applied: Vec<_> = loads.into_iter().map(|table| table?.applied()).collect::<std::result::Result<_, _>>()?;
+    let shards = env.journal.shards().await?;
+    let mut looks = Vec::with_capacity(shards.len());
+    for shard in &shards {
+        let lowest = applied.iter().map(|a| a.get(shard).copied().unwrap_or(0)).min().unwrap_or(0);
+        looks.push(look(env, shard, lowest));
     }
-    let mut entries: Vec<(ShardId, Entry)> = Vec::new();
-    let mut is_last = true;
-    for shard in env.journal.shards().await? {
-        let lowest = applied.values().map(|a| a.get(&shard).copied().unwrap_or(0)).min().unwrap_or(0);
-        let mut behind = Entries::after(env, &shard, lowest);
-        let mut found = 0;
-        while found < ENTRIES_AT_ONCE
-            && let Some(some) = behind.next().await?
-        {
-            found += some.len();
-            entries.extend(some.into_iter().map(|entry| (shard.clone(), entry)));
-        }
-        is_last &= found < ENTRIES_AT_ONCE;
+    let behind: Vec<_> = stream::iter(looks).buffered(JOURNALS_AT_ONCE).try_collect().await?;
+    let is_last = behind.iter().all(|found| found.len() < ENTRIES_AT_ONCE);
+    let mut entries: Vec<(&ShardId, Entry)> = Vec::new();
+    for (shard, found) in shards.iter().zip(behind) {
+        entries.extend(found.into_iter().map(|entry| (shard, entry)));
     }
     let mut round = Round { entries: entries.len(), rows: 0 };
     if entries.is_empty() {
@@ -75,13 +76,24 @@ async fn commit_once(env: &Env) -> Result<(Round, bool)> {
     }
     let files: Vec<EntryFiles<'_>> =
         entries.iter().map(|(shard, entry)| EntryFiles { shard, n: entry.n, files: &entry.files }).collect();
-    for table in Table::ALL {
-        match env.lake.commit(table, &files).await {
-            Ok(report) => round.rows += report.rows,
-            Err(error) => return Err(with_context(error, table)),
-        }
+    // Each is brought to its end, whatever becomes of the others.
+    let commits = join_all(Table::ALL.map(|table| env.lake.commit(table, &files))).await;
+    for (table, committed) in Table::ALL.into_iter().zip(commits) {
+        round.rows += committed.map_err(|error| with_context(error, table))?.rows;
     }
     Ok((round, is_last))
+}
+
+/// The entries behind `n`, some hundred at most.
+async fn look(env: &Env, shard: &ShardId, n: u64) -> Result<Vec<Entry>> {
+    let mut behind = Entries::after(env, shard, n);
+    let mut found = Vec::new();
+    while found.len() < ENTRIES_AT_ONCE
+        && let Some(some) = behind.next().await?
+    {
+        found.extend(some);
+    }
+    Ok(found)
 }
 
 fn lacks_folded(shard: &ShardId, n: u64) -> ConsumerError {

@@ -8,7 +8,7 @@ use crate::lease_keeper::{LeaseKeeper, Parting};
 use crate::options::Options;
 use crate::service::Service;
 use crate::worker::{Progress, Worker};
-use authpulse_event::ShardId;
+use authpulse_event::{Micros, ShardId};
 use authpulse_lease::{Fleet, Holdings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -99,12 +99,15 @@ async fn keep_lock(env: Env, every: Duration, ours: watch::Sender<bool>, mut sto
 }
 
 /// Commits every interval where the lock is ours, until told to stop.
-async fn commit_regularly(env: Env, interval: Duration, ours: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) {
+async fn commit_regularly(env: Env, interval: Micros, ours: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) {
+    let mut next = env.clock.ticks();
     loop {
+        // From one begin to the next: how long a commit takes makes rows no older. One that takes longer is followed at once.
+        next = (next + interval).max(env.clock.ticks());
         tokio::select! {
             biased;
             _ = stop.changed() => return,
-            () = env.clock.sleep(interval) => {}
+            () = env.clock.sleep(duration(next - env.clock.ticks())) => {}
         }
         if !*ours.borrow() {
             continue;
@@ -125,9 +128,12 @@ impl Committer {
     fn start(env: &Env, options: &Options) -> Committer {
         let (stop, stopped) = watch::channel(false);
         let (hold, ours) = watch::channel(false);
-        let (interval, every) = (duration(options.commit_interval), duration(options.leases.renew_every()));
+        let every = duration(options.leases.renew_every());
         let lock = tokio::spawn(keep_lock(env.clone(), every, hold, stopped.clone()));
-        Committer { stop, tasks: [lock, tokio::spawn(commit_regularly(env.clone(), interval, ours, stopped))] }
+        Committer {
+            stop,
+            tasks: [lock, tokio::spawn(commit_regularly(env.clone(), options.commit_interval, ours, stopped))],
+        }
     }
 
     /// Ends it, and brings the tables up to the journal.
@@ -296,7 +302,11 @@ async fn run_workers(
         } else {
             crew.part_with(&holdings, service, leases);
             let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
-            match crew.start_all(&ready, service, env, options).await {
+            let started = match service.settle().await {
+                Ok(()) => crew.start_all(&ready, service, env, options).await,
+                Err(error) => Err(error),
+            };
+            match started {
                 Ok(()) => {}
                 // Another took the shard over while this worker was about to.
                 Err(error @ ConsumerError::Fenced { .. }) => {

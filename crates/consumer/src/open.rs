@@ -13,8 +13,10 @@ use authpulse_event::{HashRange, Position, ShardId};
 use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, Inherited, Side, Source, StoredTimeRules};
 use authpulse_lake::{LakeError, Table};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
+
+/// Entries that are asked for by number before the journal is listed.
+const NEXT_ENTRIES: usize = 3;
 
 /// A lake as its journals describe it.
 pub struct Opened {
@@ -41,7 +43,7 @@ pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
     let applied = applied_anywhere(&tables);
     let mut tails = BTreeMap::new();
     for shard in env.journal.shards().await? {
-        follow_shard(env, &registry, &shard).await?;
+        read_shard(env, &registry, &shard).await?;
         if let Some(view) = registry.view(&shard)
             && let Some(tail) = read_entry(env, &shard, view.last).await?
         {
@@ -81,11 +83,11 @@ pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&Shar
     }
 }
 
-/// Takes what a shard's owners have stored since the registry last heard of it.
+/// Takes what a shard's owners have stored since the registry last heard of it, however much that is.
 ///
 /// # Errors
 /// An entry cannot be read.
-pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
+pub async fn read_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
     let mut known = registry.view(shard).map_or(0, |view| view.last);
     if known == 0
         && let Some(base) = read_base(env, shard).await?
@@ -96,11 +98,29 @@ pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Re
     let mut entries = Entries::after(env, shard, known);
     while let Some(some) = entries.next().await? {
         for entry in some {
-            let side = if entry.takes_over { Side::default() } else { read_side(env, &entry).await? };
-            registry.stored(&entry, &side)?;
+            take_in(env, registry, &entry).await?;
         }
     }
     Ok(())
+}
+
+/// The same, for a shard that is looked at often: most often nothing is new, or one entry is, and on S3 a listing that says so
+/// costs more than ten times what asking for the next entry does.
+///
+/// # Errors
+/// An entry cannot be read.
+pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
+    for _ in 0..NEXT_ENTRIES {
+        let known = registry.view(shard).map_or(0, |view| view.last);
+        let Some(entry) = read_entry(env, shard, known + 1).await? else { return Ok(()) };
+        take_in(env, registry, &entry).await?;
+    }
+    read_shard(env, registry, shard).await
+}
+
+async fn take_in(env: &Env, registry: &Registry, entry: &Entry) -> Result<()> {
+    let side = if entry.takes_over { Side::default() } else { read_side(env, entry).await? };
+    registry.stored(entry, &side)
 }
 
 /// Refuses settings under which new rows could not be compared with those in the lake.
@@ -192,7 +212,7 @@ pub async fn open_existing(
     tail: Entry,
 ) -> Result<Option<OpenedShard>> {
     let key = ShardId::new(&tail.shard);
-    let raw_done = tail.raw_done;
+    let before = tail.clone();
     let last = match take_over(env, &key, tail).await? {
         Taken::Over(last) => last,
         Taken::Ended(end) => {
@@ -200,9 +220,9 @@ pub async fn open_existing(
             return Ok(None);
         }
     };
-    finish_raws(env, &key, raw_done + 1..last.n).await?;
+    finish_raw_to(env, &before, last.n - 1).await?;
     // What the former owner stored since the registry was filled, and the entry that fences it.
-    follow_shard(env, registry, &key).await?;
+    read_shard(env, registry, &key).await?;
     let shard = restore(env, &options.engine, &last, last.hash_range()?).await?;
     Ok(Some(OpenedShard { last, shard, inherits: Vec::new() }))
 }
@@ -213,14 +233,18 @@ pub async fn open_existing(
 /// # Errors
 /// An entry or a file cannot be read.
 pub async fn leave_ended(env: &Env, registry: &Registry, end: &Entry) -> Result<()> {
-    let key = ShardId::new(&end.shard);
-    finish_raws(env, &key, end.raw_done + 1..end.n + 1).await?;
-    follow_shard(env, registry, &key).await
+    finish_raw_to(env, end, end.n).await?;
+    read_shard(env, registry, &ShardId::new(&end.shard)).await
 }
 
-async fn finish_raws(env: &Env, shard: &ShardId, entries: Range<u64>) -> Result<()> {
-    for n in entries {
-        if let Some(entry) = read_entry(env, shard, n).await? {
+/// Gives the raw files of a shard's entries up to `last` their final names; `tail` says which have them already.
+///
+/// # Errors
+/// An entry cannot be read, or a file not be renamed.
+pub async fn finish_raw_to(env: &Env, tail: &Entry, last: u64) -> Result<()> {
+    let key = ShardId::new(&tail.shard);
+    for n in tail.raw_done + 1..=last {
+        if let Some(entry) = read_entry(env, &key, n).await? {
             finish_raw(env, &entry).await?;
         }
     }

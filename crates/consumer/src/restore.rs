@@ -9,10 +9,19 @@ use authpulse_event::{HashRange, ShardId};
 use authpulse_lake::entry::{Entry, EntryError, Source};
 use authpulse_lake::read::LiveFile;
 use authpulse_lake::{LakeError, StoreError, Table};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
 
 /// A decompressed piece is at most this large, in bytes.
 const MAX_PIECE_BYTES: usize = 1 << 31;
+
+/// What is waited for at the same time, because on S3 each wait is some 20 to 100 ms and the owner of a shard that moves has
+/// stopped already: entries, of some kilobytes,
+const ENTRIES_AT_ONCE: usize = 32;
+/// files of rows, of some 10 MB at most (`chunk_rows`),
+const FILES_AT_ONCE: usize = 16;
+/// and pieces of a snapshot, of some 10 MB.
+const PIECES_AT_ONCE: usize = 4;
 
 /// The kind of input behind an entry.
 pub fn source_kind(source: &Source) -> SourceKind {
@@ -62,15 +71,18 @@ async fn from_snapshot(
     let shard_id = ShardId::new(&tail.shard);
     let side = read_side(env, tail).await?;
     let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
-    let mut next = tail.last_snapshot + 1;
+    let next = tail.last_snapshot + 1;
     if tail.last_snapshot > 0 {
         let entry = entry_of(env, &shard_id, tail.last_snapshot).await?;
+        let mut pieces = Vec::new();
         for piece in &entry.snapshot {
             let part: HashRange = piece.range.parse().map_err(|cause| damaged(&piece.file.path, cause))?;
-            if part.intersect(&range).is_none() {
-                continue;
+            if part.intersect(&range).is_some() {
+                pieces.push(async move { env.store.get(&piece.file.path).await.map(|bytes| (piece, bytes)) });
             }
-            let bytes = env.store.get(&piece.file.path).await.map_err(ConsumerError::from)?;
+        }
+        let mut pieces = stream::iter(pieces).buffered(PIECES_AT_ONCE);
+        while let Some((piece, bytes)) = pieces.try_next().await.map_err(ConsumerError::from)? {
             if sha256_hex(&bytes) != piece.file.sha256 {
                 return Err(Lost::Snapshot(format!("the checksum of {} does not match", piece.file.path)));
             }
@@ -99,13 +111,7 @@ async fn from_snapshot(
         }
         state.unscored_at_snapshot(&unscored);
     }
-    while next <= tail.n {
-        let entry = entry_of(env, &shard_id, next).await?;
-        for file in entry.files.iter().filter(|f| f.table == Table::Curated) {
-            read_rows(env, &file.into(), &mut state).await?;
-        }
-        next += 1;
-    }
+    read_files(env, &curated_of(env, &shard_id, next, tail.n).await?, &mut state).await?;
     Ok(state.finish())
 }
 
@@ -130,9 +136,7 @@ async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRan
     let side = read_side(env, tail).await?;
     let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
     let table = env.lake.live_files(Table::Curated).await?;
-    for file in &table.files {
-        read_rows(env, file, &mut state).await?;
-    }
+    read_files(env, &table.files, &mut state).await?;
     // Entries that the table does not hold yet, of this shard and of those it came from.
     let mut pending = vec![ShardId::new(&tail.shard)];
     let mut seen = BTreeSet::new();
@@ -142,26 +146,38 @@ async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRan
         }
         pending.extend(read_parents(env, &shard).await?.iter().map(|i| ShardId::new(&i.shard)));
         let last = if shard.as_str() == tail.shard { Some(tail.n) } else { env.journal.tail(&shard).await? };
-        for n in table.applied.get(&shard).copied().unwrap_or(0) + 1..=last.unwrap_or(0) {
-            let entry = entry_of(env, &shard, n).await?;
-            for file in entry.files.iter().filter(|f| f.table == Table::Curated) {
-                read_rows(env, &file.into(), &mut state).await?;
-            }
-        }
+        let next = table.applied.get(&shard).copied().unwrap_or(0) + 1;
+        read_files(env, &curated_of(env, &shard, next, last.unwrap_or(0)).await?, &mut state).await?;
     }
     Ok(state.finish())
 }
 
-async fn read_rows(env: &Env, file: &LiveFile, state: &mut Restoring) -> Result<()> {
-    for batch in env.lake.read_curated(file, None).await? {
-        for row in batch?.iter() {
-            state.row(&StoredRow {
-                event_id: row.event_id,
-                time: row.event_time,
-                user: row.user_id,
-                computer: row.computer_id,
-                score: u8::try_from(row.risk_score).unwrap_or(u8::MAX),
-            });
+/// The curated files of the entries from `first` to `last`, in order.
+async fn curated_of(env: &Env, shard: &ShardId, first: u64, last: u64) -> Result<Vec<LiveFile>> {
+    let entries: Vec<_> = (first..=last).map(|n| entry_of(env, shard, n)).collect();
+    let mut entries = stream::iter(entries).buffered(ENTRIES_AT_ONCE);
+    let mut files = Vec::new();
+    while let Some(entry) = entries.try_next().await? {
+        files.extend(entry.files.iter().filter(|f| f.table == Table::Curated).map(LiveFile::from));
+    }
+    Ok(files)
+}
+
+/// Takes in the rows of files, in their order; while one is decoded, the next are on their way.
+async fn read_files(env: &Env, files: &[LiveFile], state: &mut Restoring) -> Result<()> {
+    let reads: Vec<_> = files.iter().map(|file| env.lake.read_curated(file, None)).collect();
+    let mut reads = stream::iter(reads).buffered(FILES_AT_ONCE);
+    while let Some(batches) = reads.try_next().await? {
+        for batch in batches {
+            for row in batch?.iter() {
+                state.row(&StoredRow {
+                    event_id: row.event_id,
+                    time: row.event_time,
+                    user: row.user_id,
+                    computer: row.computer_id,
+                    score: u8::try_from(row.risk_score).unwrap_or(u8::MAX),
+                });
+            }
         }
     }
     Ok(())

@@ -4,16 +4,22 @@ use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use crate::input::Input;
 use crate::log::read_tail;
-use crate::open::{Opened, follow_shard, leave_ended, open_existing, open_lake, open_new};
+use crate::open::{Opened, finish_raw_to, follow_shard, leave_ended, open_existing, open_lake, open_new, read_shard};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Registry, ShardView};
 use crate::worker::{Goal, Start, Worker};
+use authpulse_event::time::HOUR;
 use authpulse_event::{Day, Position, ShardId};
 use authpulse_lake::entry::{Entry, Inherited, Source};
 use authpulse_stream::{ShardDescription, Stream, StreamDescription};
+use futures::{StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Journals of others that are looked at at the same time: on S3 each look takes some 20 ms.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// When the service ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +45,10 @@ pub struct Service {
     tips: BTreeMap<ShardId, Position>,
     /// Shards that have a worker here, or had one that is done.
     started: BTreeSet<ShardId>,
+    /// Shards that are done, and whose raw files have their final names.
+    settled: BTreeSet<ShardId>,
+    /// When the journals of others were last looked at.
+    followed_at: AtomicI64,
     /// Where the shards of a closed stream end.
     ends: BTreeMap<ShardId, Position>,
 }
@@ -71,6 +81,8 @@ impl Service {
             shards,
             tips,
             started: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            followed_at: AtomicI64::new(0),
             ends: BTreeMap::new(),
         };
         service.publish_topology();
@@ -129,13 +141,25 @@ impl Service {
     /// # Errors
     /// A journal cannot be read.
     pub async fn follow(&self, held: &BTreeSet<String>) -> Result<()> {
-        for shard in self.env.journal.shards().await? {
-            // One's own workers report what they store.
-            if !held.contains(shard.as_str()) {
-                follow_shard(&self.env, &self.registry, &shard).await?;
+        // Only this stream's journals grow: what the lake read before it is sealed, or finished.
+        let all = match self.mode {
+            Mode::Run => self.shards.iter().map(|shard| self.key(&shard.id)).collect(),
+            // Its view of the stream is that of its start.
+            Mode::UntilCaughtUp | Mode::Seal => self.env.journal.shards().await?,
+        };
+        // One's own workers report what they store, and behind the end of a shard nothing comes.
+        let is_open = |shard: &ShardId| !self.registry.view(shard).is_some_and(|view| view.end);
+        let others = all.into_iter().filter(|shard| !held.contains(shard.as_str()) && is_open(shard));
+        // After a long stop the next entry may be folded and removed, which only a listing tells from not being there yet.
+        let now = self.env.clock.now();
+        let was_away = (now - self.followed_at.swap(now, Ordering::Relaxed)).abs() >= HOUR;
+        let looks = others.map(|shard| async move {
+            match was_away {
+                true => read_shard(&self.env, &self.registry, &shard).await,
+                false => follow_shard(&self.env, &self.registry, &shard).await,
             }
-        }
-        Ok(())
+        });
+        futures::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
     }
 
     /// The leases of the shards that somebody has to work on now.
@@ -228,6 +252,7 @@ impl Service {
                 Some(tail) if tail.end => {
                     // The lease is held here, so nobody else's reports are heard: without this its heirs would wait for ever.
                     leave_ended(&self.env, &self.registry, &tail).await?;
+                    self.settled.insert(shard.id.clone());
                     self.started.insert(shard.id);
                     continue;
                 }
@@ -273,6 +298,24 @@ impl Service {
     /// Whether a shard is ended, as far as is known: no worker will ever be needed for it.
     pub fn has_ended(&self, key: &ShardId) -> bool {
         self.registry.view(key).is_some_and(|view| view.end)
+    }
+
+    /// Gives the raw files of shards that others have brought to their end their final names. Their last owner may have been lost
+    /// between its last entry and that, and nobody owns them any more. Two that do it at once do no harm.
+    ///
+    /// # Errors
+    /// An entry cannot be read, or a file not be renamed.
+    pub async fn settle(&mut self) -> Result<()> {
+        for shard in &self.shards {
+            if self.started.contains(&shard.id) || self.settled.contains(&shard.id) || !self.is_finished(shard) {
+                continue;
+            }
+            if let Some(tail) = read_tail(&self.env, &self.key(&shard.id)).await? {
+                finish_raw_to(&self.env, &tail, tail.n).await?;
+            }
+            self.settled.insert(shard.id.clone());
+        }
+        Ok(())
     }
 
     /// A worker was dropped: its shard is opened anew by the next [`Service::start_next`].

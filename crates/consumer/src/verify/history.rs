@@ -135,6 +135,7 @@ mod tests {
             Ok(()) => true,
             Err(Stop::Difference(_)) => false,
             Err(Stop::Error(error)) => panic!("{error}"),
+            Err(Stop::Folded(_)) => panic!("nothing folds here"),
         }
     }
 

@@ -90,6 +90,10 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
             if !entry.counts.adds_up() {
                 return Err(format!("entry {} of {key} does not add up: {:?}", entry.n, entry.counts));
             }
+            for file in &entry.raw {
+                let size = world.outside.store.size(&file.path).await.map_err(|e| e.to_string())?;
+                size.ok_or_else(|| format!("raw file {} of entry {} of {key} never got its name", file.path, entry.n))?;
+            }
             for rise in entry.rises.iter().filter(|rise| rise.cause != "seal") {
                 let after = rise.after.position()?;
                 let at = steps.partition_point(|(position, _)| *position <= after);

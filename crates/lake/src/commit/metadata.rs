@@ -6,6 +6,9 @@ use bytes::Bytes;
 use iceberg::spec::{FormatVersion, TableMetadata};
 use uuid::Uuid;
 
+/// What `current-snapshot-id` says of a table that has never had a snapshot.
+const NO_SNAPSHOT: i64 = -1;
+
 /// The next metadata file of a table: `<location>/metadata/<version>-<uuid>.metadata.json`.
 pub(crate) fn next_location(table_location: &str, previous: Option<&str>, uuid: Uuid) -> String {
     let version = previous.and_then(|location| {
@@ -24,6 +27,11 @@ pub(crate) fn encode(table: Table, metadata: &TableMetadata, updated_ms: Option<
     let mut json = serde_json::to_value(metadata).map_err(failed)?;
     if let Some(ms) = updated_ms {
         json["last-updated-ms"] = ms.into();
+    }
+    if metadata.current_snapshot_id().is_none() {
+        // Optional, and understood by all; Iceberg's Java library of 2022, and engines on it, refuse a table without them.
+        json["current-snapshot-id"] = NO_SNAPSHOT.into();
+        json["snapshots"] = serde_json::json!([]);
     }
     for (list, key) in [
         ("snapshots", "sequence-number"),
@@ -73,6 +81,26 @@ pub(crate) fn check(table: Table, metadata: &TableMetadata) -> Result<(), LakeEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_without_a_snapshot_says_so() {
+        let table = Table::Rejected;
+        let metadata = iceberg::spec::TableMetadataBuilder::new(
+            table.schema().as_ref().clone(),
+            table.partition_spec().clone(),
+            table.sort_order().clone(),
+            "memory:///t".to_owned(),
+            FormatVersion::V2,
+            table.properties(),
+        );
+        let metadata = metadata.unwrap().build().unwrap().metadata;
+        let bytes = encode(table, &metadata, None).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((&json["current-snapshot-id"], &json["snapshots"]), (&(-1).into(), &serde_json::json!([])));
+        let back: TableMetadata = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(back.current_snapshot_id(), None);
+        assert_eq!(encode(table, &back, None).unwrap(), bytes);
+    }
 
     #[test]
     fn metadata_files_count_up() {
