@@ -206,7 +206,10 @@ impl Engine<'_> {
             Ok(ManifestWriterBuilder::new(output, Some(id), base.current_schema().clone(), spec).build_v2_data())
         };
         if std::env::var("AUTHPULSE_TOLD").is_ok() {
-            println!("another engine: {operation:?} without {gone:?}, with {:?}", new.as_ref().map(|(_, f)| f.file_path()));
+            println!(
+                "another engine: {operation:?} without {gone:?}, with {:?}",
+                new.as_ref().map(|(_, f)| f.file_path())
+            );
         }
         if let Some((at, path)) = gone {
             let manifest = manifests.remove(at);

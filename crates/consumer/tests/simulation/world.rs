@@ -64,12 +64,8 @@ impl World {
             let next = |last| Some(shown.max(last + 1));
             last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).map_or(shown, |last| shown.max(last + 1))
         };
-        let options = CreateOptions {
-            name: "sim".to_owned(),
-            shards,
-            clock: Arc::new(stream_clock),
-            ..CreateOptions::default()
-        };
+        let options =
+            CreateOptions { name: "sim".to_owned(), shards, clock: Arc::new(stream_clock), ..CreateOptions::default() };
         let stream = Arc::new(MemoryStream::new(options).unwrap());
         let (store, catalog) = (Arc::new(MemoryStore::new()), Arc::new(MemoryCatalog::new()));
         let memory = Arc::new(MemoryJournal::new());
