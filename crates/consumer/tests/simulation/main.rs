@@ -13,6 +13,7 @@ mod foreign;
 mod gate;
 mod order;
 mod process;
+mod regressions;
 mod rng;
 mod sabotage;
 mod simulate;

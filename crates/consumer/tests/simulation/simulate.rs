@@ -24,6 +24,8 @@ use std::sync::atomic::Ordering;
 
 /// Effects that the end of a run may take: what began to stand still would go on for ever.
 const STEPS_AT_THE_END: u64 = 300_000;
+/// Effects, at most, in a closed stream while things still go wrong.
+const STEPS_OF_SEALING: u64 = 800;
 /// Consumers side by side, at most.
 const CONSUMERS_MAX: u64 = 3;
 /// By how much all clocks go wrong: the cleaner takes the clocks of files and its own for equal within an hour.
@@ -107,7 +109,7 @@ fn options(rng: &mut Rng) -> Options {
         snapshot_rows: 40 + rng.below(200),
         snapshot_piece_bytes: 200,
         raw: rng.per_mille(300),
-        commit_interval: (5 + rng.below(60) as i64) * SECOND,
+        commit_interval: (10 + rng.below(90) as i64) * SECOND,
         poll_interval: (1 + rng.below(5) as i64) * SECOND,
         follow_interval: (1 + rng.below(4) as i64) * SECOND,
         leases: LeaseSettings { hand_over_within: 15 * SECOND, ..LeaseSettings::default() },
@@ -130,11 +132,12 @@ fn options(rng: &mut Rng) -> Options {
     options
 }
 
-struct Simulation {
+/// A run under way.
+pub struct Simulation {
     rng: Rng,
-    world: World,
-    options: Arc<Options>,
-    fate: Fate,
+    pub world: World,
+    pub options: Arc<Options>,
+    pub fate: Fate,
     traffic: Traffic,
     processes: Vec<Process>,
     started: usize,
@@ -219,7 +222,31 @@ fn take_down(report: &MaintainReport, counts: &mut Counts) {
 }
 
 impl Simulation {
-    fn start_consumer(&mut self) {
+    pub fn new(seed: u64, sabotage: Sabotage) -> Simulation {
+        let root = Rng::new(seed);
+        let mut rng = root.child(2);
+        let commits = CommitSettings {
+            keep_snapshots: 3 + rng.below(30) as usize,
+            manifests_max: 3 + rng.below(20) as usize,
+            ..CommitSettings::default()
+        };
+        let world = World::new(1 + rng.below(4) as u32, root.child(4).next(), sabotage, commits);
+        Simulation {
+            fate: Fate::new(root.child(1), seed),
+            traffic: Traffic::new(root.child(3)),
+            options: Arc::new(options(&mut rng)),
+            rng,
+            world,
+            processes: Vec::new(),
+            started: 0,
+            counts: Counts::default(),
+            complete: 0,
+            quiet_at: 0,
+            tidied: Arc::default(),
+        }
+    }
+
+    pub fn start_consumer(&mut self) {
         self.started += 1;
         let id = self.started;
         let (env, stream, options) = (self.world.env(id), self.world.stream(id), self.options.clone());
@@ -237,7 +264,7 @@ impl Simulation {
         self.started += 1;
         let (id, settings) = (self.started, self.options.maintain);
         let (env, every, tidied) =
-            (self.world.env(id), (30 + self.rng.below(1_800) as i64) * SECOND, self.tidied.clone());
+            (self.world.env(id), (300 + self.rng.below(3_300) as i64) * SECOND, self.tidied.clone());
         let main = |stop| keep_in_shape(env, settings, every, tidied, stop);
         self.processes.push(Process::start(id, Kind::Maintainer, main));
     }
@@ -312,7 +339,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn steps(&mut self, n: u64) -> Result<(), String> {
+    pub fn steps(&mut self, n: u64) -> Result<(), String> {
         for _ in 0..n {
             if !self.step()? {
                 break;
@@ -331,6 +358,18 @@ impl Simulation {
         }
         self.world.pass((until - self.world.gate.time.ticks()).max(0));
         Ok(())
+    }
+
+    /// Some records arrive; returns how many.
+    pub fn put_records(&mut self) -> usize {
+        let records = self.traffic.batch(self.world.now());
+        let n = records.len();
+        for record in records {
+            // Each arrives at an instant of its own: the page leaves the order of equal arrivals in two parents open.
+            self.world.pass(1);
+            block_on(self.world.stream.put(vec![record], None)).unwrap();
+        }
+        n
     }
 
     fn reshard(&mut self) {
@@ -364,13 +403,7 @@ impl Simulation {
         let what = self.rng.below(100);
         self.fate.note("event", "", what);
         match what {
-            0..=29 => {
-                // Each record arrives at an instant of its own: the page leaves the order of equal arrivals in two parents open.
-                for record in self.traffic.batch(self.world.now()) {
-                    self.world.pass(1);
-                    block_on(self.world.stream.put(vec![record], None)).unwrap();
-                }
-            }
+            0..=29 => drop(self.put_records()),
             30..=44 => {
                 let ahead = self.rng.below(20) as i64;
                 self.let_pass(ahead * SECOND)?;
@@ -420,13 +453,13 @@ impl Simulation {
                 }
                 self.world.pass(0);
             }
-            72..=77 => {
+            72..=75 => {
                 let most = if self.rng.per_mille(200) { 2 } else { 1 };
                 if self.running(Kind::Maintainer) < most {
                     self.start_maintainer();
                 }
             }
-            78..=85 => {
+            76..=85 => {
                 if foreign::commit(&self.world, &mut self.rng)? {
                     self.counts.foreign += 1;
                 }
@@ -437,10 +470,18 @@ impl Simulation {
         self.steps(steps)
     }
 
-    /// Nothing goes wrong any more: everything must land.
+    /// The stream is closed and sealed; after a while nothing goes wrong any more, and everything must land.
     fn finish(&mut self) -> Result<(), String> {
-        self.fate.on = false;
         block_on(self.world.stream.close()).unwrap();
+        for _ in 0..self.rng.below(STEPS_OF_SEALING) {
+            if self.running(Kind::Consumer) == 0 && self.complete == 0 {
+                self.start_consumer();
+            }
+            if !self.step()? {
+                break;
+            }
+        }
+        self.fate.on = false;
         for process in &mut self.processes {
             // Also those that hung: whatever they still hold must bounce off.
             process.asleep_until = None;
@@ -479,30 +520,9 @@ impl Simulation {
 
 /// Runs a seed; the error says what is wrong with the lake, or with a process.
 pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
-    let root = Rng::new(seed);
-    let mut rng = root.child(2);
-    let commits = CommitSettings {
-        keep_snapshots: 3 + rng.below(30) as usize,
-        manifests_max: 3 + rng.below(20) as usize,
-        ..CommitSettings::default()
-    };
-    let world = World::new(1 + rng.below(4) as u32, root.child(4).next(), sabotage, commits);
-    let options = Arc::new(options(&mut rng));
-    let mut sim = Simulation {
-        fate: Fate::new(root.child(1), seed),
-        traffic: Traffic::new(root.child(3)),
-        rng,
-        world,
-        options,
-        processes: Vec::new(),
-        started: 0,
-        counts: Counts::default(),
-        complete: 0,
-        quiet_at: 0,
-        tidied: Arc::default(),
-    };
+    let mut sim = Simulation::new(seed, sabotage);
     let most = 1 + sim.rng.below(CONSUMERS_MAX) as usize;
-    let events = 80 + sim.rng.below(160);
+    let events = 50 + sim.rng.below(90);
     for _ in 0..events {
         sim.event(most)?;
     }

@@ -1,0 +1,81 @@
+//! What seeds have found, each as a case of its own: a seed finds another thing once anything about a run has changed.
+
+use crate::simulate::Simulation;
+use crate::world::Sabotage;
+use authpulse_consumer::log::{Taken, take_over};
+use authpulse_consumer::service::{Mode, Service, journal_key};
+use authpulse_event::ShardId;
+use authpulse_event::time::{HOUR, SECOND};
+use authpulse_lake::entry::Entry;
+use authpulse_stream::{Stream, StreamWriter};
+use futures::executor::block_on;
+use std::collections::BTreeSet;
+
+/// A run in which nothing goes wrong.
+fn calm() -> Simulation {
+    let mut sim = Simulation::new(1, Sabotage::None);
+    sim.fate.on = false;
+    sim
+}
+
+fn entries(sim: &Simulation, key: &ShardId) -> Vec<Entry> {
+    let stored = block_on(sim.world.outside.journal.list(key, 1, usize::MAX)).unwrap();
+    stored.into_iter().map(|(n, body)| Entry::decode(key, n, &body).unwrap()).collect()
+}
+
+fn received(sim: &Simulation) -> u64 {
+    let shards = block_on(sim.world.outside.journal.shards()).unwrap();
+    shards.iter().flat_map(|key| entries(sim, key)).map(|entry| entry.counts.received).sum()
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_entry_from_being_stored() {
+    let mut sim = calm();
+    sim.start_consumer();
+    sim.steps(300).unwrap();
+    let before = received(&sim);
+    let mut put = sim.put_records() as u64;
+    put += sim.put_records() as u64;
+    // The records are read, and their entry is begun.
+    let begun = sim.world.gate.time.ticks();
+    while sim.world.gate.time.ticks() < begun + 6 * SECOND {
+        sim.steps(1).unwrap();
+    }
+    sim.world.gate.time.set(Some(1), -20 * HOUR, 20 * HOUR);
+    while sim.world.gate.time.ticks() < begun + 40 * SECOND {
+        sim.steps(1).unwrap();
+    }
+    assert_eq!(received(&sim), before + put, "an entry waits for a clock that was set back");
+}
+
+/// A consumer that is about to store a shard's end, and somebody who looked before it did.
+#[test]
+fn an_end_that_another_has_stored_is_respected_and_heard_of() {
+    let mut sim = calm();
+    sim.start_consumer();
+    sim.put_records();
+    sim.steps(400).unwrap();
+    let description = block_on(sim.world.stream.describe()).unwrap();
+    let shard = block_on(sim.world.stream.shards()).unwrap().swap_remove(0);
+    let key = journal_key(&description, &shard.id);
+    let middle = shard.range.first + (shard.range.last - shard.range.first) / 2 + 1;
+    block_on(sim.world.stream.split(&shard.id, middle)).unwrap();
+    let (env, stream) = (sim.world.outside.clone(), sim.world.stream.clone());
+    let mut early = block_on(Service::open(env.clone(), sim.options.clone(), stream, Mode::Run)).unwrap();
+    while !entries(&sim, &key).last().is_some_and(|tail| tail.end) {
+        assert!(sim.fate.seen.is_empty() && !early.has_ended(&key));
+        sim.steps(1).unwrap();
+    }
+    let stored = entries(&sim, &key);
+    let [.., before, end] = stored.as_slice() else { panic!("an end has something before it") };
+
+    // What comes behind an end would be the shard's as well as its heirs'.
+    let taken = block_on(take_over(&env, &key, before.clone())).unwrap();
+    assert!(matches!(taken, Taken::Ended(found) if found.n == end.n));
+    assert_eq!(entries(&sim, &key), stored);
+
+    // Nobody else's reports are heard about a shard whose lease one holds: its heirs would wait for ever.
+    let held = BTreeSet::from([key.to_string()]);
+    assert!(block_on(early.start_next(&held)).unwrap().is_none());
+    assert!(early.has_ended(&key));
+}
