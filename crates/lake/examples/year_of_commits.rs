@@ -110,7 +110,7 @@ fn main() {
     let limits = PlanLimits { target_bytes: settings.target_bytes, min_files: settings.min_files };
     let shard = ShardId::new("a");
     let mut memory = Memory::default();
-    let mut n = 0;
+    let mut n = 0u64;
     let (mut commit_time, mut maintain_time, mut slowest) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let mut requests = 0;
     println!(

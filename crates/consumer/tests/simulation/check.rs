@@ -138,8 +138,9 @@ async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Ou
         expected.entry(&row.user_id).or_default().push_back(oracle::Curated { shard: 0, ..row.clone() });
     }
     let archive = Arc::new(MemoryStore::new());
-    for (path, body) in world.archive.lock().unwrap().iter() {
-        archive.put_new(path, body.clone()).await.map_err(|e| e.to_string())?;
+    let archived = world.archive.lock().unwrap().clone();
+    for (path, body) in archived {
+        archive.put_new(&path, body).await.map_err(|e| e.to_string())?;
     }
     let lake = Lake::new(archive, world.catalog.clone());
     for (_, key, entries) in journals {

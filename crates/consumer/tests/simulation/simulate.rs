@@ -250,7 +250,7 @@ impl Simulation {
         self.started += 1;
         let id = self.started;
         let (env, stream, options) = (self.world.env(id), self.world.stream(id), self.options.clone());
-        let fleet = Fleet::new(self.world.leases(id), format!("worker {id}"), options.leases.clone());
+        let fleet = Fleet::new(self.world.leases(id), format!("worker {id}"), options.leases);
         let scores_wait = self.world.sabotage != Sabotage::Shares;
         let main = |stop| consume(env, options, stream, fleet, scores_wait, stop);
         self.processes.push(Process::start(id, Kind::Consumer, main));
@@ -412,12 +412,10 @@ impl Simulation {
                 let ahead = 61 + self.rng.below(1_000) as i64;
                 self.let_pass(ahead * SECOND)?;
             }
-            53..=55 => {
-                if self.counts.steps > self.quiet_at + BETWEEN_QUIETS {
-                    self.quiet_at = self.counts.steps;
-                    let ahead = self.rng.below(QUIET_MAX.unsigned_abs()) as i64;
-                    self.let_pass(ahead)?;
-                }
+            53..=55 if self.counts.steps > self.quiet_at + BETWEEN_QUIETS => {
+                self.quiet_at = self.counts.steps;
+                let ahead = self.rng.below(QUIET_MAX.unsigned_abs()) as i64;
+                self.let_pass(ahead)?;
             }
             56..=58 => self.reshard(),
             59..=60 => {
@@ -459,11 +457,7 @@ impl Simulation {
                     self.start_maintainer();
                 }
             }
-            76..=85 => {
-                if foreign::commit(&self.world, &mut self.rng)? {
-                    self.counts.foreign += 1;
-                }
-            }
+            76..=85 => self.counts.foreign += u64::from(foreign::commit(&self.world, &mut self.rng)?),
             _ => {}
         }
         let steps = self.rng.below(30);
