@@ -18,9 +18,15 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "authpulse-producer",
             "authpulse-consumer",
             "authpulse-aws",
+            "authpulse-kinesis",
         ],
     ),
-    ("authpulse-aws", &["authpulse-event", "authpulse-lake"]),
+    ("authpulse-aws", &["authpulse-event", "authpulse-lake", "authpulse-aws-client"]),
+    (
+        "authpulse-kinesis",
+        &["authpulse-event", "authpulse-stream", "authpulse-lease", "authpulse-aws-client", "kpl-aggregation"],
+    ),
+    ("authpulse-aws-client", &[]),
     (
         "authpulse-consumer",
         &[
@@ -153,14 +159,24 @@ fn the_default_build_has_nothing_of_aws_in_it() {
     let clouds = |tree: &str| -> BTreeSet<String> {
         let names = tree.lines().filter_map(|line| line.split(' ').next());
         let is_cloud = |name: &&str| {
-            name.starts_with("aws-") || ["authpulse-aws", "rustls", "hyper-rustls", "h2", "opendal"].contains(name)
+            name.starts_with("aws-")
+                || [
+                    "authpulse-aws",
+                    "authpulse-aws-client",
+                    "authpulse-kinesis",
+                    "rustls",
+                    "hyper-rustls",
+                    "h2",
+                    "opendal",
+                ]
+                .contains(name)
         };
         names.filter(is_cloud).map(str::to_owned).collect()
     };
     assert_eq!(clouds(&tree(&[])), BTreeSet::new(), "only the feature `aws` may bring these");
     // The same question finds them where they are.
     let with = clouds(&tree(&["--features", "aws"]));
-    for name in ["authpulse-aws", "aws-sdk-s3", "aws-sdk-glue", "aws-sdk-dynamodb", "rustls"] {
+    for name in ["authpulse-aws", "authpulse-kinesis", "aws-sdk-s3", "aws-sdk-kinesis", "aws-sdk-dynamodb", "rustls"] {
         assert!(with.contains(name), "{name} is not among {with:?}");
     }
 }

@@ -88,6 +88,13 @@ pub enum ConsumerError {
     Input(#[from] InputError),
 }
 
+impl ConsumerError {
+    /// Whether the stream alone failed, and the same may work later: nothing was changed by it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, ConsumerError::Stream(StreamError::Storage { retry: true, .. }))
+    }
+}
+
 /// An error with its causes, `what: cause: cause`, for a log line. An error's own words leave its cause to whoever prints the
 /// chain, so that it stands there once.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
