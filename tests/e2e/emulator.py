@@ -1,4 +1,4 @@
-"""S3, Glue and DynamoDB on this machine: ministack, started on a free port and ended with the tests."""
+"""S3, Glue, DynamoDB and Kinesis on this machine: ministack, started on a free port and ended with the tests."""
 
 import os
 import socket
@@ -7,8 +7,10 @@ import sys
 import tempfile
 import time
 import urllib.request
+from pathlib import Path
 
 import boto3
+from botocore.config import Config
 
 START_SECONDS = 60
 
@@ -28,7 +30,7 @@ class Emulator:
         settings = {
             "GATEWAY_PORT": str(self.port),
             "BIND_HOST": "127.0.0.1",
-            "SERVICES": "s3,glue,sts,dynamodb",
+            "SERVICES": "s3,glue,sts,dynamodb,kinesis",
             "TMPDIR": self._directory.name,
             "LOG_LEVEL": "ERROR",
         }
@@ -74,3 +76,69 @@ class Emulator:
         self._process.kill()
         self._process.wait()
         self._directory.cleanup()
+
+
+# Below AUTHPULSE_NODE: ./test installs them. kinesis-local is the better Kinesis, kinesalite the second opinion.
+NODE = Path(os.environ.get("AUTHPULSE_NODE", Path(__file__).resolve().parents[2] / ".venv-node"))
+
+
+class NodeKinesis:
+    """A Kinesis that reshards: kinesis-local or kinesalite. DynamoDB comes from another emulator."""
+
+    def __init__(self, name, dynamodb):
+        self.name, self.dynamodb = name, dynamodb
+        with socket.socket() as plain, socket.socket() as tls:
+            plain.bind(("127.0.0.1", 0))
+            tls.bind(("127.0.0.1", 0))
+            port, tls_port = plain.getsockname()[1], tls.getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{port}"
+        package = NODE / "node_modules" / name
+        assert package.exists(), f"there is no {name} in {NODE}: run ./test once, or set AUTHPULSE_NODE"
+        settings = {}
+        if name == "kinesis-local":
+            command = [package / "main.js"]
+            settings = {
+                "KINESIS_MOCK_PLAIN_PORT": str(port),
+                "KINESIS_MOCK_TLS_PORT": str(tls_port),
+                "KINESIS_MOCK_CERT_PATH": str(package / "server.json"),
+                "SHARD_LIMIT": "1000",
+                "LOG_LEVEL": "ERROR",
+            }
+        else:
+            command = [package / "cli.js", "--port", str(port), "--shardLimit", "1000"]
+        self._process = subprocess.Popen(
+            ["node", *map(str, command)],
+            env={**os.environ, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.client("kinesis").list_streams()
+                return
+            except Exception:
+                assert self._process.poll() is None, f"{name} ended at its start"
+                assert time.monotonic() < deadline, f"{name} does not answer after {START_SECONDS} s"
+                time.sleep(0.05)
+
+    @property
+    def env(self):
+        return {**self.dynamodb.env, "AWS_ENDPOINT_URL_KINESIS": self.endpoint}
+
+    def client(self, service):
+        if service != "kinesis":
+            return self.dynamodb.client(service)
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=Emulator.REGION,
+            aws_access_key_id=Emulator.KEY,
+            aws_secret_access_key=Emulator.KEY,
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=20),
+        )
+
+    def stop(self):
+        self._process.kill()
+        self._process.wait()

@@ -5,9 +5,9 @@
 //! that very counter takes the lock over. A holder that was only slow finds its own write refused. If both commit for a while,
 //! the catalog's conditional swap sorts it out.
 
-use crate::config::Aws;
-use crate::fault::{Call, Fault, code, explain};
 use async_trait::async_trait;
+use authpulse_aws_client::Aws;
+use authpulse_aws_client::fault::{Call, Fault, code, explain};
 use authpulse_lake::CommitterLock;
 use authpulse_lake::lock::LockError;
 use aws_sdk_dynamodb::Client;

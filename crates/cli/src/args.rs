@@ -107,10 +107,10 @@ pub struct Replay {
     /// Files to send, in order; plain, gzip, bzip2 or zstd, told apart by content; `-` for standard input.
     #[arg(long, required = true, num_args = 1..)]
     pub input: Vec<String>,
-    /// The stream: local:DIR. Made if it is missing.
+    /// The stream: local:DIR, made if it is missing, or kinesis:NAME or kinesis:ARN, which must exist.
     #[arg(long)]
     pub stream: String,
-    /// Shards of a stream that is made.
+    /// Shards of an embedded stream that is made.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub shards: u32,
     /// Events a second. [default: 2000]
@@ -128,7 +128,13 @@ pub struct Replay {
     /// Records in one append. More is faster and less smooth.
     #[arg(long)]
     pub batch_size: Option<usize>,
-    /// Close the stream at the end: whoever reads it then knows that nothing follows, and seals.
+    /// Into Kinesis: every event as a record of its own, instead of many in one as the Kinesis Producer Library does.
+    #[arg(long)]
+    pub no_aggregate: bool,
+    /// Into Kinesis: where it is kept how far the replay is. [default: the directory of the first input]
+    #[arg(long, value_name = "DIR")]
+    pub progress: Option<PathBuf>,
+    /// Close an embedded stream at the end: whoever reads it then knows that nothing follows, and seals.
     #[arg(long)]
     pub close: bool,
     /// The configuration file of the consumer; its `base` decides which times are valid.
@@ -139,9 +145,16 @@ pub struct Replay {
 /// The long-running service: reads a stream, scores, lands. SIGTERM stores what is decided and exits 0.
 #[derive(ClapArgs, Debug)]
 pub struct Consume {
-    /// The stream: local:DIR.
+    /// The stream: local:DIR, kinesis:NAME or kinesis:ARN.
     #[arg(long)]
     pub stream: String,
+    /// Of a stream in Kinesis: the application, which is also the name of the table in DynamoDB where its workers keep their leases.
+    #[arg(long, value_name = "NAME")]
+    pub app: Option<String>,
+    /// Of a stream in Kinesis: where the lake begins to read it: trim-horizon, latest or a time (RFC 3339). It counts once; what was
+    /// read is continued. [default: trim-horizon]
+    #[arg(long, value_name = "WHERE")]
+    pub start: Option<String>,
     /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog. Made if it is missing.
     #[arg(long)]
     pub lake: PathBuf,
@@ -212,7 +225,7 @@ pub struct Status {
     /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
     #[arg(long)]
     pub catalog: Option<String>,
-    /// The stream, to tell the lag: local:DIR.
+    /// The stream, to tell the lag: local:DIR, kinesis:NAME or kinesis:ARN.
     #[arg(long)]
     pub stream: Option<String>,
     /// As JSON.
@@ -311,44 +324,55 @@ pub enum ConfigCommand {
     },
 }
 
-/// Makes, splits, merges and closes an embedded stream.
+/// Makes, splits, merges, closes and deletes streams, embedded ones and those in Kinesis.
 #[derive(Subcommand, Debug)]
 pub enum StreamCommand {
-    /// Makes a stream.
+    /// Makes a stream, and waits until it can be used.
     Create {
-        /// local:DIR.
+        /// local:DIR, kinesis:NAME or kinesis:ARN.
         stream: String,
         /// Its shards.
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
         shards: u32,
-        /// How long records are kept, in hours.
-        #[arg(long, default_value_t = 168)]
-        retention_hours: u32,
+        /// In Kinesis: shards come and go by themselves.
+        #[arg(long, conflicts_with = "shards")]
+        on_demand: bool,
+        /// How long records are kept, in hours. (A stream in Kinesis keeps them for 24 hours; the AWS CLI changes that.) [default: 168]
+        #[arg(long)]
+        retention_hours: Option<u32>,
     },
     /// Shows the shards.
     Describe {
-        /// local:DIR.
+        /// local:DIR, kinesis:NAME or kinesis:ARN.
         stream: String,
     },
     /// Splits a shard in the middle of its range.
     Split {
-        /// local:DIR.
+        /// local:DIR, kinesis:NAME or kinesis:ARN.
         stream: String,
         /// The shard.
         shard: String,
     },
     /// Merges two neighbours.
     Merge {
-        /// local:DIR.
+        /// local:DIR, kinesis:NAME or kinesis:ARN.
         stream: String,
         /// The shard with the lower range.
         left: String,
         /// The shard with the upper range.
         right: String,
     },
-    /// Closes the stream for good.
+    /// Closes an embedded stream for good.
     Close {
         /// local:DIR.
         stream: String,
+    },
+    /// Deletes a stream in Kinesis with all that is in it.
+    Delete {
+        /// kinesis:NAME or kinesis:ARN.
+        stream: String,
+        /// Says that it is meant.
+        #[arg(long, required = true)]
+        yes: bool,
     },
 }

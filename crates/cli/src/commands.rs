@@ -1,13 +1,11 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
-use crate::lake::{
-    Access, Place, crash_probe, fleet, leases_of, local_stream, open, open_when_free, options, read_config,
-};
+use crate::lake::{Access, Place, crash_probe, fleet, leases_of, open, open_when_free, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
-use anyhow::{Context, Result};
-use authpulse_consumer::ConsumerError;
+use crate::stream::{self, kinesis};
+use anyhow::{Context, Result, bail};
 use authpulse_consumer::backfill::{BackfillRequest, check_files, prepare};
 use authpulse_consumer::drive::{Ended, run_backfill, run_service};
 use authpulse_consumer::log::{Entries, read_base};
@@ -15,9 +13,10 @@ use authpulse_consumer::open::{check_settings, open_lake};
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::status::status;
 use authpulse_consumer::verify::{VerifyOptions, verify};
+use authpulse_consumer::{ConsumerError, Env, Options};
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
-use authpulse_lease::LeaseStore;
+use authpulse_lease::{Fleet, LeaseStore};
 use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::input::{self, Source};
 use authpulse_producer::progress::ProgressReporter;
@@ -26,7 +25,7 @@ use authpulse_stream::local::LocalStream;
 use authpulse_stream::{CreateOptions, Stream, StreamWriter};
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -85,15 +84,57 @@ fn create(path: &Path) -> Result<File> {
     File::create(path).with_context(|| format!("{} cannot be written", path.display()))
 }
 
+/// The stream that a consumer reads, before its lake is open.
+enum Consumed {
+    Local(PathBuf),
+    Kinesis { reader: Box<kinesis::Reader>, application: String, start: stream::Start },
+}
+
+impl Consumed {
+    async fn open(args: &Consume) -> Result<Consumed> {
+        match stream::Place::parse(&args.stream)? {
+            stream::Place::Local(_) if args.app.is_some() || args.start.is_some() => {
+                bail!("--app and --start are for streams in Kinesis; an embedded one is read from its beginning")
+            }
+            stream::Place::Local(dir) => {
+                LocalStream::open(&dir)?;
+                Ok(Consumed::Local(dir))
+            }
+            stream::Place::Kinesis(name) => {
+                let (application, start) = kinesis::application_and_start(args.app.as_deref(), args.start.as_deref())?;
+                let reader = Box::new(kinesis::Reader::open(&name).await?);
+                Ok(Consumed::Kinesis { reader, application, start })
+            }
+        }
+    }
+
+    /// What all workers of a lake have in common.
+    async fn input(&self) -> Result<String> {
+        Ok(match self {
+            Consumed::Local(dir) => format!("stream {}", dir.canonicalize()?.display()),
+            Consumed::Kinesis { reader, .. } => format!("stream {}", reader.stream().describe().await?.name),
+        })
+    }
+
+    async fn start(&self, env: &Env, options: &Options) -> Result<(Arc<dyn Stream>, Fleet)> {
+        match self {
+            Consumed::Local(dir) => Ok((Arc::new(LocalStream::open(dir)?), fleet(dir, env, options)?)),
+            Consumed::Kinesis { reader, application, start } => {
+                let consumed = reader.consume(env, options, application, *start).await?;
+                Ok((consumed.stream, consumed.fleet))
+            }
+        }
+    }
+}
+
 async fn run_consume(args: Consume) -> Result<ExitCode> {
     // First of all: from now on a signal asks for an orderly end, whatever is under way.
     let stop = stop_signal(args.with_parent)?;
     let config = read_config(args.config.as_deref())?;
     // The stream before the lake: a command that is refused makes nothing.
-    let dir = local_stream(&args.stream)?;
-    let stream: Arc<dyn Stream> = Arc::new(LocalStream::open(&dir)?);
+    let from = Consumed::open(&args).await?;
     let place = Place::new(&args.lake, args.catalog.as_deref())?;
-    let input = format!("stream {}", dir.canonicalize()?.display());
+    let input = from.input().await?;
     let access = Access::Share("authpulse consume", &input);
     let lake = match args.with_parent {
         // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
@@ -106,9 +147,9 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
         _ => Mode::Run,
     };
     let options = options(&config);
+    let (stream, fleet) = from.start(&lake.env, &options).await?;
     let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
     let registry = service.registry().clone();
-    let fleet = fleet(&dir, &lake.env, &options)?;
     let ended = run_service(service, &lake.env, &options, fleet, stop).await?;
     for (shard, view) in registry.leaves() {
         let watermark = view.watermark.map_or("none".to_owned(), format_rfc3339);
@@ -243,7 +284,7 @@ pub async fn totals(env: &authpulse_consumer::Env, options: &authpulse_consumer:
 
 async fn run_replay(args: Replay) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
-    let dir = local_stream(&args.stream)?;
+    let place = stream::Place::parse(&args.stream)?;
     let pace = match (args.rate, args.speed, args.max) {
         (_, _, true) => Pace::Max,
         (_, Some(speed), _) => Pace::Speed(speed),
@@ -260,8 +301,25 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
     let sources: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     options.check()?;
     input::check(&sources)?;
-    let stream = LocalStream::open_or_create(&dir, CreateOptions { shards: args.shards, ..CreateOptions::default() })?;
-    let summary = replay_into(sources, &stream, &options, stop_signal(None)?).await?;
+    let stop = stop_signal(None)?;
+    let (summary, told) = match &place {
+        stream::Place::Local(_) if args.no_aggregate || args.progress.is_some() => {
+            bail!("--no-aggregate and --progress are for streams in Kinesis")
+        }
+        stream::Place::Local(dir) => {
+            let create = CreateOptions { shards: args.shards, ..CreateOptions::default() };
+            let stream = LocalStream::open_or_create(dir, create)?;
+            (replay_into(sources, &stream, &options, stop).await?, None)
+        }
+        stream::Place::Kinesis(_) if args.close => bail!(
+            "a stream in Kinesis cannot be closed: leave --close out, and seal the lake with `authpulse consume --seal`"
+        ),
+        stream::Place::Kinesis(name) => {
+            let progress = args.progress.clone().or_else(|| beside(&sources));
+            let writer = kinesis::Writer::open(name, !args.no_aggregate, progress.as_deref()).await?;
+            (replay_into(sources, writer.stream(), &options, stop).await?, writer.told().await)
+        }
+    };
     if let Some(line) = summary.resumed_from {
         println!("continued after line {}", thousands(line));
     }
@@ -274,6 +332,9 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         rate(run.records(), seconds)
     );
     println!("{} records of this input are in the stream", thousands(summary.job.records()));
+    if let Some(told) = told {
+        println!("{told}");
+    }
     let ended = match summary.outcome {
         Outcome::Complete => "complete",
         Outcome::AlreadyComplete => "this input was sent before; nothing was sent again",
@@ -285,13 +346,24 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The directory of the first file; none where the input is a pipe, which nobody can continue.
+fn beside(sources: &[Source]) -> Option<PathBuf> {
+    match sources.first()? {
+        Source::File(path) => Some(match path.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        }),
+        _ => None,
+    }
+}
+
 /// Replays with progress on the terminal.
 ///
 /// # Errors
 /// The input or the stream fails.
 pub async fn replay_into(
     sources: Vec<Source>,
-    stream: &LocalStream,
+    stream: &dyn StreamWriter,
     options: &ReplayOptions,
     stop: watch::Receiver<bool>,
 ) -> Result<ReplaySummary> {
@@ -343,12 +415,13 @@ async fn run_status(args: Status) -> Result<ExitCode> {
     let lake = open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
     let (mut stream, mut leases) = (None, None);
     if let Some(text) = &args.stream {
-        let dir = local_stream(text)?;
-        stream = Some(LocalStream::open(&dir)?);
-        leases = leases_of(&dir, &lake.env)?;
+        let place = stream::Place::parse(text)?;
+        stream = Some(open_to_look(&place).await?);
+        if let stream::Place::Local(dir) = &place {
+            leases = leases_of(dir, &lake.env)?;
+        }
     }
-    let stream = stream.as_ref().map(|s| s as &dyn Stream);
-    let status = status(&lake.env, stream, leases.as_ref().map(|l| l as &dyn LeaseStore)).await?;
+    let status = status(&lake.env, stream.as_deref(), leases.as_ref().map(|l| l as &dyn LeaseStore)).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&status)?);
     } else {
@@ -380,37 +453,77 @@ async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
 
 async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
     match command {
-        StreamCommand::Create { stream, shards, retention_hours } => {
-            let options =
-                CreateOptions { shards, retention: i64::from(retention_hours) * HOUR, ..CreateOptions::default() };
-            LocalStream::create(local_stream(&stream)?, options)?;
-            describe(&LocalStream::open(local_stream(&stream)?)?).await?;
+        StreamCommand::Create { stream, shards, on_demand, retention_hours } => {
+            let place = stream::Place::parse(&stream)?;
+            match &place {
+                stream::Place::Local(_) if on_demand => bail!("--on-demand is for streams in Kinesis"),
+                stream::Place::Local(dir) => {
+                    let retention = i64::from(retention_hours.unwrap_or(168)) * HOUR;
+                    LocalStream::create(dir, CreateOptions { shards, retention, ..CreateOptions::default() })?;
+                }
+                stream::Place::Kinesis(_) if retention_hours.is_some() => bail!(
+                    "a stream in Kinesis is made with a retention of 24 hours: leave --retention-hours out, and lengthen it with \
+                     `aws kinesis increase-stream-retention-period`"
+                ),
+                stream::Place::Kinesis(name) => kinesis::create(name, (!on_demand).then_some(shards)).await?,
+            }
+            describe(&*open_to_look(&place).await?).await?;
         }
-        StreamCommand::Describe { stream } => describe(&LocalStream::open(local_stream(&stream)?)?).await?,
+        StreamCommand::Describe { stream } => {
+            describe(&*open_to_look(&stream::Place::parse(&stream)?).await?).await?;
+        }
         StreamCommand::Split { stream, shard } => {
-            let stream = LocalStream::open(local_stream(&stream)?)?;
+            let place = stream::Place::parse(&stream)?;
+            let opened = open_to_look(&place).await?;
             let id = ShardId::new(&shard);
-            let shards = stream.shards().await?;
+            let shards = opened.shards().await?;
             let found = shards.iter().find(|s| s.id == id).with_context(|| format!("there is no shard '{shard}'"))?;
-            let middle = found.range.first + (found.range.last - found.range.first) / 2 + 1;
-            stream.split(&id, middle).await?;
-            describe(&stream).await?;
+            match &place {
+                stream::Place::Local(dir) => drop(LocalStream::open(dir)?.split(&id, stream::middle(found)).await?),
+                stream::Place::Kinesis(name) => kinesis::split(name, found).await?,
+            }
+            describe(&*opened).await?;
         }
         StreamCommand::Merge { stream, left, right } => {
-            let stream = LocalStream::open(local_stream(&stream)?)?;
-            stream.merge(&ShardId::new(left), &ShardId::new(right)).await?;
-            describe(&stream).await?;
+            let place = stream::Place::parse(&stream)?;
+            let (left, right) = (ShardId::new(left), ShardId::new(right));
+            match &place {
+                stream::Place::Local(dir) => drop(LocalStream::open(dir)?.merge(&left, &right).await?),
+                stream::Place::Kinesis(name) => kinesis::merge(name, &left, &right).await?,
+            }
+            describe(&*open_to_look(&place).await?).await?;
         }
-        StreamCommand::Close { stream } => {
-            let stream = LocalStream::open(local_stream(&stream)?)?;
-            stream.close().await?;
-            describe(&stream).await?;
-        }
+        StreamCommand::Close { stream } => match stream::Place::parse(&stream)? {
+            stream::Place::Local(dir) => {
+                let stream = LocalStream::open(dir)?;
+                stream.close().await?;
+                describe(&stream).await?;
+            }
+            stream::Place::Kinesis(name) => bail!(
+                "kinesis:{name} cannot be closed: seal its lake with `authpulse consume --seal`, or delete the stream with \
+                 `authpulse stream delete`"
+            ),
+        },
+        StreamCommand::Delete { stream, yes: _ } => match stream::Place::parse(&stream)? {
+            stream::Place::Local(dir) => bail!("an embedded stream is deleted with its directory, {}", dir.display()),
+            stream::Place::Kinesis(name) => {
+                kinesis::delete(&name).await?;
+                println!("{stream} is deleted");
+            }
+        },
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn describe(stream: &LocalStream) -> Result<()> {
+/// A stream that exists, to look at.
+async fn open_to_look(place: &stream::Place) -> Result<Box<dyn Stream>> {
+    Ok(match place {
+        stream::Place::Local(dir) => Box::new(LocalStream::open(dir)?),
+        stream::Place::Kinesis(name) => Box::new(kinesis::Reader::open(name).await?.stream()),
+    })
+}
+
+async fn describe(stream: &dyn Stream) -> Result<()> {
     let description = stream.describe().await?;
     println!(
         "stream '{}', created {}, {}",

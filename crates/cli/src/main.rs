@@ -7,6 +7,7 @@ mod lake;
 mod logging;
 mod report;
 mod signals;
+mod stream;
 mod tables;
 
 use clap::Parser;

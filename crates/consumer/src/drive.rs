@@ -176,6 +176,7 @@ pub async fn run_service(
     let committer = Committer::start(env, options);
     let leases = LeaseKeeper::start(env, fleet, service.wanted_leases());
     let outcome = run_workers(&mut service, env, options, &leases, stop).await;
+    leases.stored(service.positions());
     // The entries are stored: others can go on with the shards while the tables follow.
     leases.finish().await;
     let committed = committer.finish(env).await;
@@ -323,9 +324,13 @@ async fn run_workers(
         if crew.tasks.is_empty() && (stopping || service.is_complete(&holdings.others)) {
             break;
         }
+        leases.stored(service.positions());
         tokio::select! {
             biased;
-            Some(joined) = crew.tasks.join_next() => crew.joined(joined, service, leases),
+            Some(joined) = crew.tasks.join_next() => {
+                leases.stored(service.positions());
+                crew.joined(joined, service, leases);
+            }
             _ = outside.changed(), if !stopping => {}
             _ = holdings_changed.changed() => {}
             () = env.clock.sleep(duration(options.follow_interval)) => {}
@@ -337,8 +342,12 @@ async fn run_workers(
                 service.refresh().await?;
                 service.follow(&holdings.held).await
             };
-            if let Err(error) = news.await {
-                crew.failure.get_or_insert(error);
+            match news.await {
+                Err(error) if error.may_pass() => {
+                    tracing::warn!(error = %Chain(&error), "the stream could not be looked at; trying again");
+                }
+                Err(error) => drop(crew.failure.get_or_insert(error)),
+                Ok(()) => {}
             }
             leases.want(service.wanted_leases());
         }

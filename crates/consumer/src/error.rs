@@ -95,6 +95,13 @@ pub enum ConsumerError {
     Input(#[from] InputError),
 }
 
+impl ConsumerError {
+    /// Whether the stream alone failed, and the same may work later: nothing was changed by it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, ConsumerError::Stream(StreamError::Storage { retry: true, .. }))
+    }
+}
+
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, ConsumerError>;
 

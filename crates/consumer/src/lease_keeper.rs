@@ -1,8 +1,9 @@
 //! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
 
 use crate::env::Env;
-use authpulse_lease::{Fleet, Holdings};
-use std::collections::BTreeSet;
+use authpulse_event::Position;
+use authpulse_lease::{Checkpoint, Fleet, Holdings};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -23,6 +24,7 @@ pub struct LeaseKeeper {
     /// What this worker has, as of the last look.
     pub holdings: watch::Receiver<Holdings>,
     wanted: watch::Sender<BTreeSet<String>>,
+    stored: watch::Sender<BTreeMap<String, Position>>,
     partings: mpsc::UnboundedSender<Parting>,
     task: JoinHandle<()>,
 }
@@ -34,8 +36,9 @@ impl LeaseKeeper {
         let (want, wanted) = watch::channel(wanted);
         // At most one a shard and look: bounded by the number of shards.
         let (partings, orders) = mpsc::unbounded_channel();
-        let task = tokio::spawn(keep(env.clone(), fleet, wanted, orders, held));
-        LeaseKeeper { holdings, wanted: want, partings, task }
+        let (stored, reached) = watch::channel(BTreeMap::new());
+        let task = tokio::spawn(keep(env.clone(), fleet, wanted, reached, orders, held));
+        LeaseKeeper { holdings, wanted: want, stored, partings, task }
     }
 
     /// Says which leases there should be.
@@ -47,6 +50,11 @@ impl LeaseKeeper {
         });
     }
 
+    /// Says up to where the journal of each lease's shard goes: the leases' checkpoints.
+    pub fn stored(&self, positions: BTreeMap<String, Position>) {
+        self.stored.send_replace(positions);
+    }
+
     /// Parts with a lease.
     pub fn tell(&self, parting: Parting) {
         // Without a keeper there are no leases to part with.
@@ -55,7 +63,7 @@ impl LeaseKeeper {
 
     /// Gives back what is left.
     pub async fn finish(self) {
-        drop((self.partings, self.wanted));
+        drop((self.partings, self.wanted, self.stored));
         if let Err(error) = self.task.await {
             tracing::error!(%error, "leases could not be given back; others take them when they expire");
         }
@@ -66,13 +74,21 @@ async fn keep(
     env: Env,
     mut fleet: Fleet,
     mut wanted: watch::Receiver<BTreeSet<String>>,
+    stored: watch::Receiver<BTreeMap<String, Position>>,
     mut partings: mpsc::UnboundedReceiver<Parting>,
     holdings: watch::Sender<Holdings>,
 ) {
     let (renew_every, scan_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
     let (mut renewed, mut scanned) = (env.clock.ticks(), None);
+    let reach = |fleet: &mut Fleet| {
+        for (key, position) in stored.borrow().iter().filter(|(_, position)| **position != Position::START) {
+            let (sequence, sub_sequence) = (position.sequence.to_string(), position.sub_sequence);
+            fleet.reached(key, Checkpoint { sequence, sub_sequence });
+        }
+    };
     loop {
         let now = env.clock.ticks();
+        reach(&mut fleet);
         if now - renewed >= renew_every {
             renewed = now;
             fleet.renew(now).await;
@@ -93,12 +109,15 @@ async fn keep(
         let pause = (renewed + renew_every).min(scanned.unwrap_or(now) + scan_every) - env.clock.ticks();
         tokio::select! {
             biased;
-            parting = partings.recv() => match parting {
-                Some(Parting::HandOver(key)) => fleet.hand_over(&key).await,
-                Some(Parting::End(key)) => fleet.end(&key).await,
-                Some(Parting::Forget(key)) => fleet.forget(&key),
-                None => break,
-            },
+            parting = partings.recv() => {
+                reach(&mut fleet);
+                match parting {
+                    Some(Parting::HandOver(key)) => fleet.hand_over(&key).await,
+                    Some(Parting::End(key)) => fleet.end(&key).await,
+                    Some(Parting::Forget(key)) => fleet.forget(&key),
+                    None => break,
+                }
+            }
             Ok(()) = wanted.changed() => scanned = None,
             () = env.clock.sleep(Duration::from_micros(pause.max(0).cast_unsigned())) => {}
         }

@@ -237,6 +237,15 @@ impl Service {
         Ok(())
     }
 
+    /// Up to where the journal of each of the stream's shards goes, by the key of its lease.
+    pub fn positions(&self) -> BTreeMap<String, Position> {
+        let known = self.shards.iter().filter_map(|shard| {
+            let key = self.key(&shard.id);
+            Some((key.to_string(), self.registry.view(&key)?.position))
+        });
+        known.collect()
+    }
+
     /// Opens a shard among those leased that can be worked on now and has no worker here yet; call it until there is none. One at
     /// a time: a shard that is lost to another at this moment must not take along the workers of those opened before.
     ///

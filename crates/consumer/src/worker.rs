@@ -17,7 +17,7 @@ mod seal;
 
 use crate::draft::{Closing, Draft, Finish};
 use crate::env::{Env, start};
-use crate::error::{ConsumerError, Result};
+use crate::error::{Chain, ConsumerError, Result};
 use crate::input::{Batch, Found, Input};
 use crate::options::Options;
 use crate::poison::Poison;
@@ -277,7 +277,10 @@ impl Worker {
             clock = self.clock_before;
             let room = UNSCORED_MAX - UNSCORED_SLACK - self.shard.unscored_len();
             let limit = ReadLimit { records: self.options.read_records.min(room), bytes: self.options.read_bytes };
-            (self.batch, self.found) = self.input.read(self.position, limit).await?;
+            (self.batch, self.found) = match self.input.read(self.position, limit).await {
+                Err(error) if error.may_pass() => return self.outlast(&error).await,
+                read => read?,
+            };
             self.clock_before = self.found.clock;
             self.note_gap();
         }
@@ -306,6 +309,14 @@ impl Worker {
             return Ok(Progress::Worked);
         }
         self.idle(others, clock).await
+    }
+
+    /// The stream cannot be read for now: what was decided is stored when it is due, and reading is tried again.
+    async fn outlast(&mut self, error: &ConsumerError) -> Result<Progress> {
+        tracing::warn!(shard = %self.key, error = %Chain(error), "the stream cannot be read; trying again");
+        // Nothing is known of what lies there, so nothing rises.
+        self.clock_before = None;
+        self.store_while_waiting().await
     }
 
     /// Judges what is at hand, until the entry is full or scoring is too far behind; tells whether there was anything.

@@ -1,7 +1,7 @@
 //! One worker's part in the fleet: renews what it has, takes what nobody renews, hands over what others ask for.
 
 use crate::coordinator::{Coordinator, Wish};
-use crate::{Lease, LeaseError, LeaseSettings, LeaseStore, Ticks};
+use crate::{Checkpoint, Lease, LeaseError, LeaseSettings, LeaseStore, Ticks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,6 +20,13 @@ pub struct Holdings {
 struct Held {
     lease: Lease,
     renewed: Ticks,
+}
+
+impl Held {
+    /// A lease as the store has it, with the place that the work has reached meanwhile.
+    fn at_its_place(&self, lease: Lease) -> Lease {
+        Lease { checkpoint: self.lease.checkpoint.clone().or(lease.checkpoint), ..lease }
+    }
 }
 
 /// See the module. Whoever owns it calls [`Fleet::renew`] and [`Fleet::scan`] often enough, apart from the work itself.
@@ -56,6 +63,14 @@ impl Fleet {
         }
     }
 
+    /// Says how far the work on a lease has come; the next change of the lease carries it. It never goes back.
+    pub fn reached(&mut self, key: &str, checkpoint: Checkpoint) {
+        let Some(held) = self.held.get_mut(key) else { return };
+        if held.lease.checkpoint.as_ref().is_none_or(|before| before.is_before(&checkpoint)) {
+            held.lease.checkpoint = Some(checkpoint);
+        }
+    }
+
     /// Renews every lease. One that another has taken is gone, and so is one that could not be renewed for its duration: others
     /// may think the same.
     pub async fn renew(&mut self, now: Ticks) {
@@ -81,7 +96,7 @@ impl Fleet {
         // Somebody asked for it, or an earlier renewal took effect though its answer was lost; or it is another's by now.
         match self.store.get(key).await? {
             Some(lease) if lease.owner.as_deref() == Some(self.coordinator.worker()) => {
-                *held = Held { lease, renewed: now };
+                *held = Held { lease: held.at_its_place(lease), renewed: now };
             }
             other => {
                 let owner = other.and_then(|lease| lease.owner);
@@ -131,7 +146,7 @@ impl Fleet {
                 None if ours && !lease.ended => {
                     self.held.insert(lease.key.clone(), Held { lease: lease.clone(), renewed: now });
                 }
-                Some(held) if ours => held.lease = lease.clone(),
+                Some(held) if ours => held.lease = held.at_its_place(lease.clone()),
                 Some(_) => {
                     self.held.remove(&lease.key);
                 }
@@ -180,7 +195,9 @@ impl Fleet {
                 }
             }
             match self.store.get(key).await {
-                Ok(Some(now)) if now.owner.as_deref() == Some(self.worker()) => lease = now,
+                Ok(Some(now)) if now.owner.as_deref() == Some(self.worker()) => {
+                    lease = Lease { checkpoint: given.checkpoint, ..now };
+                }
                 _ => return,
             }
         }

@@ -42,12 +42,35 @@ pub struct Lease {
     pub counter: u64,
     /// Whether nothing is left to do: nobody takes it any more.
     pub ended: bool,
+    /// How far the work has come, for whoever looks from outside; the work itself is where its results are stored. A store may leave
+    /// it out.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// A place in a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The sequence number of the last record that is done, in decimal.
+    pub sequence: String,
+    /// Its place within an aggregate, 0 for a record that stands alone.
+    pub sub_sequence: u64,
+}
+
+impl Checkpoint {
+    /// Whether it lies before another: sequence numbers are numbers, whatever their digits.
+    pub fn is_before(&self, other: &Checkpoint) -> bool {
+        fn place(of: &Checkpoint) -> (usize, &str, u64) {
+            let digits = of.sequence.trim_start_matches('0');
+            (digits.len(), digits, of.sub_sequence)
+        }
+        place(self) < place(other)
+    }
 }
 
 impl Lease {
     /// A lease that nobody has.
     pub fn new(key: impl Into<String>) -> Lease {
-        Lease { key: key.into(), owner: None, next_owner: None, counter: 0, ended: false }
+        Lease { key: key.into(), owner: None, next_owner: None, counter: 0, ended: false, checkpoint: None }
     }
 }
 

@@ -122,6 +122,7 @@ fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
         next_owner: row.get(2)?,
         counter: row.get::<_, i64>(3)?.cast_unsigned(),
         ended: row.get(4)?,
+        checkpoint: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Every store keeps the same contract, and a fleet over it shares, takes over and hands over.
 
-use authpulse_lease::{Fleet, Lease, LeaseSettings, LeaseStore, LocalLeases, MemoryLeases, Ticks};
+use authpulse_lease::{Checkpoint, Fleet, Lease, LeaseSettings, LeaseStore, LocalLeases, MemoryLeases, Ticks};
 use futures::executor::block_on;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,6 +9,32 @@ const SECOND: Ticks = 1_000_000;
 
 fn keys(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn what_was_reached_goes_along_with_renewals_and_hand_overs() {
+    block_on(async {
+        let store = Arc::new(MemoryLeases::new());
+        let mut one = Fleet::new(store.clone(), "w1", LeaseSettings::default());
+        one.scan(0, &keys(&["a"])).await.unwrap();
+        let at = |sequence: &str| Checkpoint { sequence: sequence.to_owned(), sub_sequence: 3 };
+        one.reached("a", at("17"));
+        assert_eq!(store.get("a").await.unwrap().unwrap().checkpoint, None, "not by itself");
+        one.renew(SECOND).await;
+        assert_eq!(store.get("a").await.unwrap().unwrap().checkpoint, Some(at("17")));
+        one.reached("a", at("18"));
+        one.reached("a", at("9"));
+        // A look at the leases in between does not lose it, and what is said late does not take it back.
+        one.scan(2 * SECOND, &keys(&["a"])).await.unwrap();
+        one.hand_over("a").await;
+        let left = store.get("a").await.unwrap().unwrap();
+        assert_eq!((left.owner, left.checkpoint), (None, Some(at("18"))));
+        one.reached("a", at("19"));
+        let mut two = Fleet::new(store.clone(), "w2", LeaseSettings::default());
+        two.scan(3 * SECOND, &keys(&["a"])).await.unwrap();
+        two.renew(4 * SECOND).await;
+        assert_eq!(store.get("a").await.unwrap().unwrap().checkpoint, Some(at("18")), "it goes over to the next owner");
+    });
 }
 
 async fn keeps_the_contract(store: &dyn LeaseStore) {

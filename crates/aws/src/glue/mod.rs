@@ -9,9 +9,9 @@
 
 mod input;
 
-use crate::config::{Aws, AwsError, PAUSES_MS, once};
-use crate::fault::{Call, Fault, code, explain};
 use async_trait::async_trait;
+use authpulse_aws_client::fault::{Call, Fault, code, explain};
+use authpulse_aws_client::{Aws, AwsError, PAUSES_MS, once};
 use authpulse_lake::TablePointers;
 use authpulse_lake::catalog::{CatalogError, SwapOutcome};
 use authpulse_lake::schema::RAW;

@@ -1,8 +1,9 @@
 //! Making a file that was not there: in one request, in parts, or as a copy of another.
 
 use super::{S3Store, failed};
-use crate::config::{Encryption, PAUSES_MS, once};
-use crate::fault::{Fault, code, explain, status};
+use crate::Encryption;
+use authpulse_aws_client::fault::{Fault, code, explain, status};
+use authpulse_aws_client::{PAUSES_MS, once};
 use authpulse_lake::StoreError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;

@@ -1,6 +1,6 @@
 //! `s3://bucket/prefix`, and the names within it.
 
-use crate::config::AwsError;
+use authpulse_aws_client::AwsError;
 use std::fmt;
 
 /// Schemes under which other tools name the same files.

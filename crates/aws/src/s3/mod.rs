@@ -12,9 +12,10 @@ mod location;
 
 pub use location::S3Location;
 
-use crate::config::{Aws, Encryption, PAUSES_MS};
-use crate::fault::{Call, Fault, code, explain, status};
+use crate::Encryption;
 use async_trait::async_trait;
+use authpulse_aws_client::fault::{Call, Fault, code, explain, status};
+use authpulse_aws_client::{Aws, PAUSES_MS};
 use authpulse_event::Micros;
 use authpulse_lake::store::{ObjectMeta, check_path, out_of_range};
 use authpulse_lake::{ObjectStore, StoreError};

@@ -53,7 +53,7 @@ impl Emulator {
             .args(["-c", PROGRAM])
             .env("GATEWAY_PORT", port.to_string())
             .env("BIND_HOST", "127.0.0.1")
-            .env("SERVICES", "s3,glue,sts,dynamodb")
+            .env("SERVICES", "s3,glue,sts,dynamodb,kinesis")
             .env("TMPDIR", data.path())
             .env("LOG_LEVEL", "ERROR")
             .stdin(Stdio::piped())

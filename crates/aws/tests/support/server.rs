@@ -1,4 +1,5 @@
 //! A server whose every answer the test decides, over real connections: what an emulator never says.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -286,17 +286,6 @@ fn failing_inspect() -> Option<Inspect> {
     }))
 }
 
-/// The directory of `local:DIR`.
-///
-/// # Errors
-/// If it is not of that form.
-pub fn local_stream(text: &str) -> Result<PathBuf> {
-    match text.split_once(':') {
-        Some(("local", dir)) if !dir.is_empty() => Ok(PathBuf::from(dir)),
-        _ => bail!("'{text}' is not a stream such as local:DIR"),
-    }
-}
-
 /// This worker's part in the leases of a local stream's shards, for one lake.
 ///
 /// # Errors

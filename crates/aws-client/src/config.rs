@@ -1,9 +1,9 @@
 //! Who asks, where, how often and how long: one configuration for all clients.
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
-use aws_sdk_s3::config::IdentityCache;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use aws_types::service_config::ServiceConfigKey;
@@ -13,7 +13,7 @@ use std::time::Duration;
 const CONNECT: Duration = Duration::from_secs(3);
 /// To the first byte of an answer. S3 answers within some 100 ms, a large CompleteMultipartUpload within seconds; beyond this the
 /// answer is lost rather than slow.
-const ANSWER: Duration = Duration::from_secs(20);
+pub const ANSWER: Duration = Duration::from_secs(20);
 /// One attempt, with the body on its way: 64 MiB at 10 Mbit/s take 54 s.
 const ATTEMPT: Duration = Duration::from_secs(60);
 /// All attempts of one call. Who waits for the answer is a worker that could read on meanwhile.
@@ -43,18 +43,6 @@ pub enum AwsError {
     /// A call failed.
     #[error("{0}")]
     Call(String),
-}
-
-/// How files are encrypted where they lie.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Encryption {
-    /// As the bucket says: SSE-S3 unless it says otherwise.
-    #[default]
-    Bucket,
-    /// SSE-S3, whatever the bucket says.
-    S3,
-    /// SSE-KMS under this key (id, ARN or alias), or under the account's own key for S3.
-    Kms(Option<String>),
 }
 
 /// Region, credentials, endpoints, time-outs and retries, for all clients alike.
@@ -120,7 +108,7 @@ impl Aws {
     }
 
     /// How long the first byte of an answer may take.
-    pub(crate) fn answer(&self) -> Duration {
+    pub fn answer(&self) -> Duration {
         self.answer
     }
 
@@ -130,7 +118,7 @@ impl Aws {
     }
 
     /// Whether S3 is reached at an address of the user's own, by `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or a profile.
-    pub(crate) fn has_s3_endpoint(&self) -> bool {
+    pub fn has_s3_endpoint(&self) -> bool {
         let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
         let of_service = || self.sdk.service_config().and_then(|config| config.load_config(key.ok()?));
         self.sdk.endpoint_url().is_some() || of_service().is_some()
@@ -138,9 +126,9 @@ impl Aws {
 }
 
 /// For calls that must not be repeated unseen: an answer that is lost is looked up, not guessed.
-pub(crate) fn once() -> RetryConfig {
+pub fn once() -> RetryConfig {
     RetryConfig::disabled()
 }
 
-/// Pauses between attempts that this crate makes itself, in milliseconds. After the last one the caller is told.
-pub(crate) const PAUSES_MS: [u64; 4] = [100, 400, 1_600, 3_200];
+/// Pauses between attempts that are made outside of the SDK, in milliseconds. After the last one the caller is told.
+pub const PAUSES_MS: [u64; 4] = [100, 400, 1_600, 3_200];

@@ -3,9 +3,13 @@
 //! Three answers matter. Refused: nothing happened, and nothing would the next time either. Busy: nothing happened, later it may.
 //! Unclear: it may have happened or not. Whatever is not known to be one of the first two is unclear.
 
-use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::error::Error;
+
+/// An error of any client of the SDK.
+pub type SdkError<E> = result::SdkError<E, HttpResponse>;
 
 /// What was called, for the words of an error.
 #[derive(Clone, Debug)]
@@ -61,12 +65,12 @@ struct Seen {
 }
 
 /// The error code that the service gave, or nothing.
-pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
+pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
     error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default()
 }
 
 /// The HTTP status, or 0 where there was no answer.
-pub(crate) fn status<E>(error: &SdkError<E>) -> u16 {
+pub fn status<E>(error: &SdkError<E>) -> u16 {
     error.raw_response().map_or(0, |response| response.status().as_u16())
 }
 
@@ -129,6 +133,7 @@ const BUSY: &[&str] = &[
     "ConcurrentRunsExceededException",
     "TransactionInProgressException",
     "LimitExceededException",
+    "KMSThrottlingException",
 ];
 
 /// Codes that say: who are you?
@@ -179,10 +184,13 @@ fn judge(seen: &Seen, call: &Call) -> Fault {
         "RequestTimeTooSkewed" | "RequestInTheFuture" => {
             refused(format!("this computer's clock is wrong, AWS refuses to be asked for {on}: set the clock"))
         }
-        "AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" | "Forbidden" | "KMS.AccessDeniedException" => {
-            denied(seen, call)
-        }
-        _ if code.starts_with("KMS.") || code.starts_with("Kms") => refused(format!(
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "AllAccessDisabled"
+        | "Forbidden"
+        | "KMS.AccessDeniedException"
+        | "KMSAccessDeniedException" => denied(seen, call),
+        _ if code.starts_with("KMS") || code.starts_with("Kms") => refused(format!(
             "the key that encrypts {on} cannot be used: check that it exists, is enabled and lies in the same region"
         )),
         _ if UNKNOWN_CALLER.contains(&code) => refused(format!(

@@ -1,0 +1,204 @@
+//! Streams in Kinesis.
+
+use super::{Start, parse_start, remember_start};
+use anyhow::{Context, Result, bail};
+use authpulse_aws::{ANSWER, Aws};
+use authpulse_consumer::env::{Ids, RandomIds};
+use authpulse_consumer::service::journal_key;
+use authpulse_consumer::{Env, Options};
+use authpulse_event::ShardId;
+use authpulse_kinesis::api::Api;
+use authpulse_kinesis::pack::Packing;
+use authpulse_kinesis::{
+    Address, AwsKinesis, Control, DynamoDbLeases, FileProgress, KinesisStream, KinesisWriter, MemoryProgress,
+    NewStream, ProgressStore, StartAt, SystemTimes,
+};
+use authpulse_lease::{Fleet, LeaseStore};
+use authpulse_stream::{ShardDescription, Stream, StreamDescription};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+fn address(name: &str) -> Result<Address> {
+    Address::parse(name).map_err(anyhow::Error::msg)
+}
+
+/// Different from process to process, so that many do not come back at the same moment.
+fn seed() -> u64 {
+    u64::from_str_radix(&RandomIds.commit_id().replace('-', "")[..16], 16).unwrap_or_else(|_| std::process::id().into())
+}
+
+/// A stream to send into.
+pub struct Writer(KinesisWriter);
+
+impl Writer {
+    /// Opens a stream that exists. Without a directory nothing is kept of how far a job is.
+    ///
+    /// # Errors
+    /// It does not exist, or cannot be reached.
+    pub async fn open(name: &str, aggregate: bool, progress: Option<&Path>) -> Result<Writer> {
+        let (aws, address) = (Aws::load(ANSWER).await?, address(name)?);
+        let api = AwsKinesis::open(&aws, &address).await?;
+        let summary = api.summary().await.with_context(|| format!("{address} cannot be described"))?;
+        let identity = format!("{} {}", summary.arn, summary.created);
+        let progress: Arc<dyn ProgressStore> = match progress {
+            Some(directory) => Arc::new(FileProgress::new(directory, &identity)),
+            None => Arc::new(MemoryProgress::default()),
+        };
+        let packing = Packing { aggregate, ..Packing::default() };
+        let (api, time) = (Arc::new(api), Arc::new(SystemTimes::new()));
+        Ok(Writer(KinesisWriter::new(api, time, progress, packing, &address.to_string(), seed())))
+    }
+
+    /// The writer.
+    pub fn stream(&self) -> &dyn authpulse_stream::StreamWriter {
+        &self.0
+    }
+
+    /// What was put, and what it costs.
+    pub async fn told(&self) -> Option<String> {
+        let cost = self.0.cost().await;
+        let more = |n: u64, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
+        (cost.records > 0).then(|| {
+            format!(
+                "{} Kinesis records in {} calls{}{}\n{cost}",
+                cost.records,
+                cost.calls,
+                more(cost.throttled, "throttled and sent again"),
+                more(cost.misplaced, "events sent again after a reshard")
+            )
+        })
+    }
+}
+
+/// A stream to read, before it is known where from.
+pub struct Reader {
+    api: Arc<AwsKinesis>,
+    address: Address,
+    aws: Aws,
+}
+
+/// A stream as a consumer reads it, and its leases.
+pub struct Consumed {
+    /// The stream.
+    pub stream: Arc<dyn Stream>,
+    /// This worker's part in the leases.
+    pub fleet: Fleet,
+}
+
+impl Reader {
+    /// Opens a stream that exists.
+    ///
+    /// # Errors
+    /// It does not exist, or cannot be reached.
+    pub async fn open(name: &str) -> Result<Reader> {
+        let (aws, address) = (Aws::load(ANSWER).await?, address(name)?);
+        let api = Arc::new(AwsKinesis::open(&aws, &address).await?);
+        Ok(Reader { api, address, aws })
+    }
+
+    /// The stream, read from its oldest record.
+    pub fn stream(&self) -> KinesisStream {
+        self.stream_from(StartAt::TrimHorizon)
+    }
+
+    fn stream_from(&self, start: StartAt) -> KinesisStream {
+        let time = Arc::new(SystemTimes::new());
+        KinesisStream::new(self.api.clone(), time, start, &self.address.to_string(), seed())
+    }
+
+    /// The stream and its leases for a lake.
+    ///
+    /// # Errors
+    /// The lake, the stream or the table of leases cannot be used.
+    pub async fn consume(&self, lake: &Env, options: &Options, application: &str, start: Start) -> Result<Consumed> {
+        let description = self.stream().describe().await?;
+        let identity = format!("{} {}", description.name, description.created);
+        let start = remember_start(&*lake.store, &identity, start, lake.clock.now()).await?;
+        let stream = self.stream_from(start.map_or(StartAt::TrimHorizon, StartAt::Time));
+        let listed: Arc<dyn Stream> = Arc::new(self.stream());
+        let leases = DynamoDbLeases::open(&self.aws, application, &description, listed).await?;
+        let stream = continue_from(stream, &leases, &description, lake).await?;
+        let fleet = Fleet::new(Arc::new(leases), RandomIds.commit_id(), options.leases);
+        Ok(Consumed { stream: Arc::new(stream), fleet })
+    }
+}
+
+/// Where the table has checkpoints of shards that this lake has no entry of, another application wrote them: reading goes on there.
+async fn continue_from(
+    stream: KinesisStream,
+    leases: &DynamoDbLeases,
+    description: &StreamDescription,
+    lake: &Env,
+) -> Result<KinesisStream> {
+    let known: BTreeSet<ShardId> = lake.journal.shards().await?.into_iter().collect();
+    let shards: Vec<ShardDescription> = stream.shards().await?;
+    let leases = leases.list().await?;
+    let mut stream = stream;
+    for shard in shards {
+        let key = journal_key(description, &shard.id);
+        let Some(lease) = leases.iter().find(|lease| lease.key == key.as_str() && !known.contains(&key)) else {
+            continue;
+        };
+        if lease.ended {
+            tracing::info!(shard = %shard.id, "another application has read this shard to its end; it is left out");
+            stream.leave_out(&shard.id);
+        } else if let Some(at) = &lease.checkpoint {
+            let sequence = at.sequence.parse().map_err(anyhow::Error::msg)?;
+            tracing::info!(shard = %shard.id, %sequence, at.sub_sequence, "another application has read this shard up to here");
+            stream.begin_after(&shard.id, authpulse_event::Position { sequence, sub_sequence: at.sub_sequence });
+        }
+    }
+    Ok(stream)
+}
+
+/// Makes a stream and waits until it is there.
+///
+/// # Errors
+/// It exists, or may not be made.
+pub async fn create(name: &str, shards: Option<u32>) -> Result<()> {
+    let new = shards.map_or(NewStream::OnDemand, NewStream::Provisioned);
+    Ok(control(name).await?.create(new).await?)
+}
+
+/// Splits a shard in the middle.
+///
+/// # Errors
+/// There is no such shard, or it cannot be split.
+pub async fn split(name: &str, shard: &ShardDescription) -> Result<()> {
+    Ok(control(name).await?.split(&shard.id, super::middle(shard)).await?)
+}
+
+/// Merges two neighbours.
+///
+/// # Errors
+/// They cannot be merged.
+pub async fn merge(name: &str, left: &ShardId, right: &ShardId) -> Result<()> {
+    Ok(control(name).await?.merge(left, right).await?)
+}
+
+/// Deletes a stream with all that is in it.
+///
+/// # Errors
+/// It does not exist, or may not be deleted.
+pub async fn delete(name: &str) -> Result<()> {
+    Ok(control(name).await?.delete().await?)
+}
+
+async fn control(name: &str) -> Result<Control> {
+    Ok(Control::new(&Aws::load(ANSWER).await?, address(name)?))
+}
+
+/// What a command line says about a stream in Kinesis.
+///
+/// # Errors
+/// Something is missing.
+pub fn application_and_start(app: Option<&str>, start: Option<&str>) -> Result<(String, Start)> {
+    let Some(app) = app else {
+        bail!(
+            "a stream in Kinesis is read by an application: name it with --app; it is also the name of its table in DynamoDB"
+        )
+    };
+    let start = parse_start(start.unwrap_or("trim-horizon")).map_err(anyhow::Error::msg)?;
+    Ok((app.to_owned(), start))
+}

@@ -1,0 +1,156 @@
+//! Streams by their name on the command line: embedded ones in a directory, and those in Kinesis.
+
+#[cfg(feature = "aws")]
+pub mod kinesis;
+#[cfg(not(feature = "aws"))]
+#[path = "no_kinesis.rs"]
+pub mod kinesis;
+
+use anyhow::{Result, bail};
+use authpulse_event::Micros;
+use authpulse_event::time::parse_rfc3339;
+use authpulse_lake::{ObjectStore, StoreError};
+use authpulse_stream::ShardDescription;
+use std::path::PathBuf;
+
+/// Where a stream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a directory.
+    Local(PathBuf),
+    /// In Kinesis: a name or an ARN.
+    Kinesis(String),
+}
+
+impl Place {
+    /// Reads `local:DIR`, `kinesis:NAME` or `kinesis:ARN`.
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub fn parse(text: &str) -> Result<Place> {
+        match text.split_once(':') {
+            Some(("local", dir)) if !dir.is_empty() => Ok(Place::Local(PathBuf::from(dir))),
+            Some(("kinesis", name)) if !name.is_empty() => Ok(Place::Kinesis(name.to_owned())),
+            _ => bail!("'{text}' is not a stream: give local:DIR, kinesis:NAME or kinesis:ARN"),
+        }
+    }
+}
+
+/// Where a shard is split: its second half begins there.
+pub fn middle(shard: &ShardDescription) -> u128 {
+    shard.range.first + (shard.range.last - shard.range.first) / 2 + 1
+}
+
+/// What a build without AWS says to a stream in Kinesis.
+#[cfg(not(feature = "aws"))]
+const NOT_BUILT: &str = "this program was built without AWS support: cargo build --release --features aws";
+
+/// Where reading begins, as the command line says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "embedded streams are read from their beginning"))]
+pub enum Start {
+    /// At the oldest record that is kept.
+    TrimHorizon,
+    /// With what arrives from now on.
+    Latest,
+    /// With what arrived at this time or later.
+    At(Micros),
+}
+
+/// Reads `--start`.
+///
+/// # Errors
+/// In words.
+#[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "embedded streams are read from their beginning"))]
+pub fn parse_start(text: &str) -> Result<Start, String> {
+    match text {
+        "trim-horizon" => Ok(Start::TrimHorizon),
+        "latest" => Ok(Start::Latest),
+        time => parse_rfc3339(time.as_bytes()).map(Start::At).map_err(|why| {
+            format!("'{time}' is not trim-horizon, latest or a time such as 2026-11-21T08:00:00Z: {why}")
+        }),
+    }
+}
+
+/// Where the first worker of a lake began to read a stream, for all that come later: `streams/….json` in the lake. Without it
+/// `latest` would mean another moment after every restart, and what arrived in between would be passed over.
+///
+/// # Errors
+/// The lake cannot be read or written.
+#[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "embedded streams are read from their beginning"))]
+pub async fn remember_start(
+    store: &dyn ObjectStore,
+    stream: &str,
+    start: Start,
+    now: Micros,
+) -> Result<Option<Micros>> {
+    let path = format!("streams/{}.json", &authpulse_event::id::sha256_hex(stream.as_bytes())[..32]);
+    let read = async || -> Result<Option<Option<Micros>>> {
+        match store.get(&path).await {
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+            Ok(bytes) => {
+                let note: serde_json::Value = serde_json::from_slice(&bytes)?;
+                if note["stream"] != stream {
+                    bail!("{} is damaged: restore it", store.uri(&path));
+                }
+                Ok(Some(note["start_micros"].as_i64()))
+            }
+        }
+    };
+    if let Some(start) = read().await? {
+        return Ok(start);
+    }
+    let start = match start {
+        Start::TrimHorizon => None,
+        Start::Latest => Some(now),
+        Start::At(time) => Some(time),
+    };
+    let note =
+        serde_json::json!({ "what": "where reading this stream began", "stream": stream, "start_micros": start });
+    match store.put_new(&path, format!("{note}\n").into()).await {
+        Ok(()) => Ok(start),
+        // Another worker was faster, or the answer was lost: what is there counts.
+        Err(error) => match read().await? {
+            Some(start) => Ok(start),
+            None => Err(error.into()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use authpulse_lake::LocalStore;
+
+    #[test]
+    fn a_stream_is_local_or_in_kinesis() {
+        assert_eq!(Place::parse("local:./x").unwrap(), Place::Local("./x".into()));
+        assert_eq!(Place::parse("kinesis:auth").unwrap(), Place::Kinesis("auth".to_owned()));
+        let arn = "arn:aws:kinesis:eu-west-1:1:stream/auth";
+        assert_eq!(Place::parse(&format!("kinesis:{arn}")).unwrap(), Place::Kinesis(arn.to_owned()));
+        for wrong in ["", "auth", "local:", "kinesis:", "s3:x"] {
+            let told = Place::parse(wrong).unwrap_err().to_string();
+            assert!(told.contains("give local:DIR, kinesis:NAME or kinesis:ARN"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_start_is_a_word_or_a_time() {
+        assert_eq!(parse_start("trim-horizon"), Ok(Start::TrimHorizon));
+        assert_eq!(parse_start("latest"), Ok(Start::Latest));
+        assert_eq!(parse_start("1970-01-01T00:00:01Z"), Ok(Start::At(1_000_000)));
+        assert!(parse_start("yesterday").unwrap_err().contains("trim-horizon, latest or a time"));
+    }
+
+    #[tokio::test]
+    async fn the_first_start_holds_for_ever() {
+        let place = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(place.path()).unwrap();
+        assert_eq!(remember_start(&store, "one", Start::Latest, 70).await.unwrap(), Some(70));
+        assert_eq!(remember_start(&store, "one", Start::Latest, 99).await.unwrap(), Some(70));
+        assert_eq!(remember_start(&store, "one", Start::TrimHorizon, 99).await.unwrap(), Some(70));
+        assert_eq!(remember_start(&store, "two", Start::TrimHorizon, 99).await.unwrap(), None);
+        assert_eq!(remember_start(&store, "two", Start::At(5), 99).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! What a build without AWS says to streams in Kinesis: the same calls, each of which refuses.
+
+use super::{NOT_BUILT, Start};
+use anyhow::{Result, bail};
+use authpulse_consumer::{Env, Options};
+use authpulse_event::ShardId;
+use authpulse_lease::Fleet;
+use authpulse_stream::{LocalStream, ShardDescription, Stream, StreamWriter};
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+
+fn refuse<T>(name: &str) -> Result<T> {
+    bail!("the stream kinesis:{name} cannot be used: {NOT_BUILT}")
+}
+
+/// There is none.
+pub struct Writer(Infallible);
+
+impl Writer {
+    pub async fn open(name: &str, _aggregate: bool, _progress: Option<&Path>) -> Result<Writer> {
+        refuse(name)
+    }
+    pub fn stream(&self) -> &dyn StreamWriter {
+        match self.0 {}
+    }
+    pub async fn told(&self) -> Option<String> {
+        match self.0 {}
+    }
+}
+
+/// There is none.
+pub struct Reader(Infallible);
+
+/// Never made.
+pub struct Consumed {
+    pub stream: Arc<dyn Stream>,
+    pub fleet: Fleet,
+}
+
+impl Reader {
+    pub async fn open(name: &str) -> Result<Reader> {
+        refuse(name)
+    }
+    pub fn stream(&self) -> LocalStream {
+        match self.0 {}
+    }
+    pub async fn consume(&self, _: &Env, _: &Options, _: &str, _: Start) -> Result<Consumed> {
+        match self.0 {}
+    }
+}
+
+pub async fn create(name: &str, _shards: Option<u32>) -> Result<()> {
+    refuse(name)
+}
+pub async fn split(name: &str, _shard: &ShardDescription) -> Result<()> {
+    refuse(name)
+}
+pub async fn merge(name: &str, _left: &ShardId, _right: &ShardId) -> Result<()> {
+    refuse(name)
+}
+pub async fn delete(name: &str) -> Result<()> {
+    refuse(name)
+}
+pub fn application_and_start(_: Option<&str>, _: Option<&str>) -> Result<(String, Start)> {
+    Ok((String::new(), Start::TrimHorizon))
+}

@@ -1,0 +1,490 @@
+//! The calls by the AWS SDK.
+
+use crate::api::{Api, ApiError, Entry, IteratorAt, Page, Put, RawRecord, Summary};
+use crate::limits::{GET_RECORDS, RECORD_BYTES};
+use async_trait::async_trait;
+use authpulse_aws_client::fault::{Call, Fault, code, explain};
+use authpulse_aws_client::{Aws, once};
+use authpulse_event::time::HOUR;
+use authpulse_event::{HashRange, Micros, SequenceNumber, ShardId};
+use authpulse_stream::{ShardDescription, StreamError};
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::{Builder, Region, timeout::TimeoutConfig};
+use aws_sdk_kinesis::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::primitives::{Blob, DateTime};
+use aws_sdk_kinesis::types::{
+    PutRecordsRequestEntry, PutRecordsResultEntry, Record, Shard, ShardIteratorType, StreamMode, StreamModeDetails,
+};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// One request; GetRecords brings up to 10 MiB.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// Pages of ListShards, each of 1,000 shards: more than an account may have.
+const PAGES: usize = 100;
+/// How long a change of a stream may take, and how often it is looked at.
+const CHANGE: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Where a stream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// In the account and region of the credentials.
+    Name(String),
+    /// Anywhere: `arn:aws:kinesis:REGION:ACCOUNT:stream/NAME`.
+    Arn {
+        /// The whole.
+        arn: String,
+        /// Its region.
+        region: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Address {
+    /// Reads what stands after `kinesis:`.
+    ///
+    /// # Errors
+    /// It is neither, in words.
+    pub fn parse(text: &str) -> Result<Address, String> {
+        let is_name = |name: &str| {
+            (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+        };
+        let wrong = || {
+            format!(
+                "'kinesis:{text}' names no stream: give kinesis:NAME (1 to 128 letters, digits, '_', '.', '-') or \
+                 kinesis:arn:aws:kinesis:REGION:ACCOUNT:stream/NAME"
+            )
+        };
+        if !text.starts_with("arn:") {
+            return if is_name(text) { Ok(Address::Name(text.to_owned())) } else { Err(wrong()) };
+        }
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        match parts[..] {
+            ["arn", _, "kinesis", region, account, resource] if !region.is_empty() && !account.is_empty() => {
+                let name = resource.strip_prefix("stream/").filter(|name| is_name(name)).ok_or_else(wrong)?;
+                Ok(Address::Arn { arn: text.to_owned(), region: region.to_owned(), name: name.to_owned() })
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    /// The stream's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Address::Name(name) | Address::Arn { name, .. } => name,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Name(name) => write!(f, "kinesis:{name}"),
+            Address::Arn { arn, .. } => write!(f, "kinesis:{arn}"),
+        }
+    }
+}
+
+fn client(aws: &Aws, address: &Address) -> Builder {
+    let builder = Builder::from(aws.sdk());
+    match address {
+        Address::Name(_) => builder,
+        Address::Arn { region, .. } => builder.region(Region::new(region.clone())),
+    }
+}
+
+/// What an error of the SDK means.
+fn understand<E>(error: &SdkError<E>, action: &'static str, on: &str) -> ApiError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let text = |fault: Fault| fault.text();
+    let fault = explain(error, &Call { action, on: on.to_owned() });
+    match code(error) {
+        "ExpiredIteratorException" => ApiError::ExpiredIterator,
+        "InvalidArgumentException" => ApiError::InvalidArgument(text(fault)),
+        "ResourceNotFoundException" => ApiError::NotFound(format!(
+            "Kinesis knows no such stream or shard in this account and region: check AWS_REGION and the name, or make it with \
+             `authpulse stream create` ({})",
+            text(fault)
+        )),
+        "ResourceInUseException" => ApiError::InUse(text(fault)),
+        // Somebody may mend the key: nothing is lost until then.
+        key if key.starts_with("KMS") && !matches!(fault, Fault::Busy(_)) => ApiError::Unclear(text(fault)),
+        _ => match fault {
+            Fault::Busy(text) => ApiError::Throttled(text),
+            Fault::Unclear(text) => ApiError::Unclear(text),
+            Fault::Refused(text) => ApiError::Refused(text),
+        },
+    }
+}
+
+/// What an answer holds that cannot be.
+fn strange(what: impl fmt::Display) -> ApiError {
+    ApiError::Unclear(format!("Kinesis gave an answer that cannot be used: {what}"))
+}
+
+fn built<T>(made: Result<T, BuildError>) -> Result<T, ApiError> {
+    made.map_err(|error| ApiError::Refused(error.to_string()))
+}
+
+/// Times come as seconds in binary fractions, a little beside the milliseconds that are meant.
+fn micros(time: &DateTime) -> Micros {
+    Micros::try_from((time.as_nanos() + 500) / 1_000).unwrap_or(Micros::MAX)
+}
+
+/// A stream in Kinesis, by the SDK.
+#[derive(Clone, Debug)]
+pub struct AwsKinesis {
+    client: Client,
+    arn: String,
+    /// Of a stream that was named; beside the ARN for services that know no ARNs.
+    name: Option<String>,
+    shown: String,
+    /// How many digits sequence numbers are written with, where they have zeros in front; 0 where they have not. AWS writes none;
+    /// there are services that speak Kinesis, write them and compare numbers as texts.
+    digits: Arc<AtomicUsize>,
+}
+
+impl AwsKinesis {
+    /// Finds a stream.
+    ///
+    /// # Errors
+    /// It does not exist, or cannot be asked for.
+    pub async fn open(aws: &Aws, address: &Address) -> Result<AwsKinesis, StreamError> {
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(ATTEMPT).build();
+        // What is repeated is repeated by the reader and the writer, which know what has to stay in order.
+        let config = client(aws, address).timeout_config(timeouts).retry_config(once()).build();
+        let client = Client::from_conf(config);
+        let shown = address.to_string();
+        let arn = match address {
+            Address::Arn { arn, .. } => arn.clone(),
+            Address::Name(name) => {
+                let told = client.describe_stream_summary().stream_name(name).send().await;
+                let told = told.map_err(|error| {
+                    let error = understand(&error, "kinesis:DescribeStreamSummary", &shown);
+                    crate::stream_error(&shown, "open", error)
+                })?;
+                told.stream_description_summary.map(|summary| summary.stream_arn).unwrap_or_default()
+            }
+        };
+        let name = matches!(address, Address::Name(_)).then(|| address.name().to_owned());
+        Ok(AwsKinesis { client, arn, name, shown, digits: Arc::default() })
+    }
+
+    fn written(&self, sequence: SequenceNumber) -> String {
+        format!("{:0>width$}", sequence.to_string(), width = self.digits.load(Ordering::Relaxed))
+    }
+
+    fn fault<E>(&self, action: &'static str) -> impl FnOnce(SdkError<E>) -> ApiError + '_
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        move |error| understand(&error, action, &self.shown)
+    }
+}
+
+fn describe(shard: Shard) -> Result<ShardDescription, ApiError> {
+    let id = shard.shard_id;
+    let range = shard.hash_key_range.and_then(|range| {
+        let (first, last) = (range.starting_hash_key.parse().ok()?, range.ending_hash_key.parse().ok()?);
+        Some(HashRange { first, last })
+    });
+    let range = range.ok_or_else(|| strange(format!("shard {id} has no range of hash keys")))?;
+    let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
+    let parents = parents.into_iter().flatten().filter(|id| !id.is_empty()).map(ShardId::new).collect();
+    let closed = shard.sequence_number_range.is_some_and(|range| range.ending_sequence_number.is_some());
+    Ok(ShardDescription { id: ShardId::new(id), range, parents, closed })
+}
+
+fn put(entry: PutRecordsResultEntry) -> Result<Put, ApiError> {
+    match (entry.error_code.as_deref(), entry.shard_id, entry.sequence_number) {
+        (None, Some(shard), Some(sequence)) => {
+            let sequence = sequence.parse().map_err(strange)?;
+            Ok(Put::Stored { shard: ShardId::new(shard), sequence })
+        }
+        (Some("ProvisionedThroughputExceededException" | "KMSThrottlingException"), ..) => Ok(Put::Throttled),
+        (code, ..) => {
+            let message = entry.error_message.unwrap_or_default();
+            Ok(Put::Failed(format!("an entry failed: {} {message}", code.unwrap_or("without a reason"))))
+        }
+    }
+}
+
+fn record(record: Record) -> Result<RawRecord, ApiError> {
+    Ok(RawRecord {
+        sequence: record.sequence_number.parse().map_err(strange)?,
+        arrival: record.approximate_arrival_timestamp.as_ref().map_or(0, micros),
+        partition_key: record.partition_key.into(),
+        data: record.data.into_inner().into(),
+    })
+}
+
+#[async_trait]
+impl Api for AwsKinesis {
+    async fn summary(&self) -> Result<Summary, ApiError> {
+        let call = self.client.describe_stream_summary().stream_arn(&self.arn).set_stream_name(self.name.clone());
+        let told = call.send().await.map_err(self.fault("kinesis:DescribeStreamSummary"))?;
+        let told = told.stream_description_summary.ok_or_else(|| strange("it describes no stream"))?;
+        let kibibytes = told.max_record_size_in_kib.and_then(|kib| usize::try_from(kib).ok());
+        Ok(Summary {
+            arn: told.stream_arn,
+            created: micros(&told.stream_creation_timestamp),
+            retention: Micros::from(told.retention_period_hours) * HOUR,
+            status: told.stream_status.as_str().to_owned(),
+            max_record_bytes: kibibytes.map_or(RECORD_BYTES, |kib| kib << 10),
+        })
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardDescription>, ApiError> {
+        let mut shards = Vec::new();
+        let mut next: Option<String> = None;
+        for _ in 0..PAGES {
+            let call = self.client.list_shards();
+            // The token stands for the stream.
+            let call = match next.take() {
+                Some(token) => call.next_token(token),
+                None => call.stream_arn(&self.arn).set_stream_name(self.name.clone()),
+            };
+            let page = match call.send().await {
+                Err(error) if code(&error) == "ExpiredNextTokenException" => {
+                    shards.clear();
+                    continue;
+                }
+                page => page.map_err(self.fault("kinesis:ListShards"))?,
+            };
+            for shard in page.shards.unwrap_or_default() {
+                let first = shard.sequence_number_range.as_ref().map_or("", |range| &range.starting_sequence_number);
+                if first.starts_with('0') {
+                    self.digits.store(first.len(), Ordering::Relaxed);
+                }
+                shards.push(describe(shard)?);
+            }
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(shards);
+            }
+        }
+        Err(strange(format!("its list of shards has more than {PAGES} pages")))
+    }
+
+    async fn put(&self, entries: &[Entry]) -> Result<Vec<Put>, ApiError> {
+        let entry = |entry: &Entry| {
+            let made = PutRecordsRequestEntry::builder()
+                .partition_key(&entry.partition_key)
+                .set_explicit_hash_key(entry.explicit_hash_key.map(|key| key.to_string()))
+                .data(Blob::new(entry.data.clone()));
+            built(made.build())
+        };
+        let entries: Vec<PutRecordsRequestEntry> = entries.iter().map(entry).collect::<Result<_, _>>()?;
+        let count = entries.len();
+        let call = self.client.put_records().stream_arn(&self.arn).set_stream_name(self.name.clone());
+        let call = call.set_records(Some(entries));
+        let told = call.send().await.map_err(self.fault("kinesis:PutRecords"))?;
+        if told.records.len() != count {
+            return Err(strange(format!("{} results for {count} records", told.records.len())));
+        }
+        told.records.into_iter().map(put).collect()
+    }
+
+    async fn iterator(&self, shard: &ShardId, at: IteratorAt) -> Result<String, ApiError> {
+        let call = self.client.get_shard_iterator().stream_arn(&self.arn).set_stream_name(self.name.clone());
+        let call = call.shard_id(shard.as_str());
+        let call = match at {
+            IteratorAt::Oldest => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            IteratorAt::Time(time) => call
+                .shard_iterator_type(ShardIteratorType::AtTimestamp)
+                .timestamp(DateTime::from_nanos(i128::from(time) * 1_000).map_err(strange)?),
+            IteratorAt::At(sequence) => call
+                .shard_iterator_type(ShardIteratorType::AtSequenceNumber)
+                .starting_sequence_number(self.written(sequence)),
+            IteratorAt::After(sequence) => call
+                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
+                .starting_sequence_number(self.written(sequence)),
+        };
+        let told = call.send().await.map_err(self.fault("kinesis:GetShardIterator"))?;
+        told.shard_iterator.ok_or_else(|| strange("no iterator"))
+    }
+
+    async fn get(&self, iterator: &str) -> Result<Page, ApiError> {
+        let call = self.client.get_records().stream_arn(&self.arn).shard_iterator(iterator).limit(GET_RECORDS);
+        let told = call.send().await.map_err(self.fault("kinesis:GetRecords"))?;
+        Ok(Page {
+            records: told.records.into_iter().map(record).collect::<Result<_, _>>()?,
+            next: told.next_shard_iterator,
+            behind: Duration::from_millis(told.millis_behind_latest.unwrap_or(0).max(0).cast_unsigned()),
+            has_children: told.child_shards.is_some_and(|children| !children.is_empty()),
+        })
+    }
+}
+
+/// What a new stream is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewStream {
+    /// So many shards, paid for by the hour.
+    Provisioned(u32),
+    /// Shards come and go by themselves.
+    OnDemand,
+}
+
+/// Making, resharding and deleting a stream. Every call waits until the stream is active again, or gone.
+#[derive(Clone, Debug)]
+pub struct Control {
+    client: Client,
+    address: Address,
+}
+
+impl Control {
+    /// Control of a stream, which need not exist yet.
+    pub fn new(aws: &Aws, address: Address) -> Control {
+        Control { client: Client::from_conf(client(aws, &address).build()), address }
+    }
+
+    fn fault<E>(&self, doing: &'static str, action: &'static str) -> impl FnOnce(SdkError<E>) -> StreamError + '_
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        move |error| {
+            let shown = self.address.to_string();
+            match understand(&error, action, &shown) {
+                ApiError::InvalidArgument(why) | ApiError::Refused(why) => {
+                    StreamError::Refused { what: format!("{doing} of {shown}"), why }
+                }
+                error => crate::stream_error(&shown, doing, error),
+            }
+        }
+    }
+
+    /// Makes a stream.
+    ///
+    /// # Errors
+    /// There is one of that name, the account has too many shards, or it may not be made.
+    pub async fn create(&self, new: NewStream) -> Result<(), StreamError> {
+        let call = self.client.create_stream().stream_name(self.address.name());
+        let mode = |mode| StreamModeDetails::builder().stream_mode(mode).build();
+        let wrong =
+            |error: BuildError| StreamError::Refused { what: format!("new {}", self.address), why: error.to_string() };
+        let call = match new {
+            NewStream::Provisioned(shards) => call.shard_count(i32::try_from(shards).unwrap_or(i32::MAX)),
+            NewStream::OnDemand => call.stream_mode_details(mode(StreamMode::OnDemand).map_err(wrong)?),
+        };
+        call.send().await.map_err(self.fault("create", "kinesis:CreateStream"))?;
+        self.wait(false).await
+    }
+
+    /// Splits a shard so that its second child begins at `at`.
+    ///
+    /// # Errors
+    /// The shard is closed, the stream on demand, or the place outside of the shard.
+    pub async fn split(&self, shard: &ShardId, at: u128) -> Result<(), StreamError> {
+        let call = self.client.split_shard().shard_to_split(shard.as_str()).new_starting_hash_key(at.to_string());
+        let call = match &self.address {
+            Address::Name(name) => call.stream_name(name),
+            Address::Arn { arn, .. } => call.stream_arn(arn),
+        };
+        call.send().await.map_err(self.fault("split", "kinesis:SplitShard"))?;
+        self.wait(false).await
+    }
+
+    /// Merges two neighbours.
+    ///
+    /// # Errors
+    /// They are none, or closed, or the stream is on demand.
+    pub async fn merge(&self, left: &ShardId, right: &ShardId) -> Result<(), StreamError> {
+        let call = self.client.merge_shards().shard_to_merge(left.as_str()).adjacent_shard_to_merge(right.as_str());
+        let call = match &self.address {
+            Address::Name(name) => call.stream_name(name),
+            Address::Arn { arn, .. } => call.stream_arn(arn),
+        };
+        call.send().await.map_err(self.fault("merge", "kinesis:MergeShards"))?;
+        self.wait(false).await
+    }
+
+    /// Deletes a stream with all that is in it.
+    ///
+    /// # Errors
+    /// It does not exist, or fan-out consumers are registered on it.
+    pub async fn delete(&self) -> Result<(), StreamError> {
+        let call = self.client.delete_stream();
+        let call = match &self.address {
+            Address::Name(name) => call.stream_name(name),
+            Address::Arn { arn, .. } => call.stream_arn(arn),
+        };
+        call.send().await.map_err(self.fault("delete", "kinesis:DeleteStream"))?;
+        self.wait(true).await
+    }
+
+    async fn wait(&self, gone: bool) -> Result<(), StreamError> {
+        let looks = CHANGE.as_millis() / LOOK.as_millis();
+        for _ in 0..looks {
+            let call = self.client.describe_stream_summary();
+            let call = match &self.address {
+                Address::Name(name) => call.stream_name(name),
+                Address::Arn { arn, .. } => call.stream_arn(arn),
+            };
+            match call.send().await {
+                Ok(told) => {
+                    let status = told.stream_description_summary.map(|summary| summary.stream_status);
+                    if !gone && status.is_some_and(|status| status.as_str() == "ACTIVE") {
+                        return Ok(());
+                    }
+                }
+                Err(error) if gone && code(&error) == "ResourceNotFoundException" => return Ok(()),
+                Err(error) => return Err(self.fault("describe", "kinesis:DescribeStreamSummary")(error)),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Err(StreamError::Storage {
+            stream: self.address.to_string(),
+            action: "change",
+            cause: format!("it was begun, and is not done after {} minutes; look again later", CHANGE.as_secs() / 60),
+            retry: true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_named_by_name_or_arn() {
+        assert_eq!(Address::parse("auth-1_x.y"), Ok(Address::Name("auth-1_x.y".to_owned())));
+        let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/auth";
+        let address = Address::parse(arn).unwrap();
+        assert_eq!((address.name(), address.to_string()), ("auth", format!("kinesis:{arn}")));
+        assert!(matches!(address, Address::Arn { region, .. } if region == "eu-west-1"));
+        let long = "x".repeat(129);
+        for wrong in [
+            "",
+            "a b",
+            &long,
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/",
+            "arn:aws:s3:::bucket",
+            "arn:aws:kinesis:eu-west-1:1:stream/a/consumer/b:1",
+            "arn:aws:kinesis::1:stream/a",
+        ] {
+            assert!(Address::parse(wrong).unwrap_err().contains("give kinesis:NAME"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_number_or_reason_is_no_success() {
+        let entry = |code: Option<&str>, sequence: Option<&str>| {
+            put(PutRecordsResultEntry::builder()
+                .set_error_code(code.map(str::to_owned))
+                .set_sequence_number(sequence.map(str::to_owned))
+                .shard_id("shardId-000000000000")
+                .build())
+        };
+        assert!(matches!(entry(None, Some("7")), Ok(Put::Stored { .. })));
+        assert_eq!(entry(Some("ProvisionedThroughputExceededException"), None), Ok(Put::Throttled));
+        assert!(matches!(entry(Some("InternalFailure"), None), Ok(Put::Failed(_))));
+        assert!(matches!(entry(None, None), Ok(Put::Failed(_))));
+        assert!(entry(None, Some("x")).is_err());
+    }
+}

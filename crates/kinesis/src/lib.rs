@@ -1,0 +1,46 @@
+//! Kinesis Data Streams: a producer that aggregates, keeps order and resends as the KPL does, and a consumer that reads by position.
+//!
+//! - [`KinesisWriter`]: a stream to put into ([`authpulse_stream::StreamWriter`]).
+//! - [`KinesisStream`]: a stream to read from ([`authpulse_stream::Stream`]).
+//! - [`DynamoDbLeases`]: who of many workers reads which shard, in the table of the KCL ([`authpulse_lease::LeaseStore`]).
+//! - [`AwsKinesis`]: the calls, by the AWS SDK; [`Control`]: making, resharding and deleting streams.
+//!
+//! ```text
+//!  pure:   map (who takes a key)   pack (what goes into a call)   pace (how fast, how long to wait)   cost
+//!  shell:  writer, reader <--- api (trait) ---> aws
+//! ```
+//!
+//! Nothing here knows of risk, tables or lakes. `docs/kinesis.md` has what is promised.
+
+pub mod api;
+mod aws;
+pub mod cost;
+mod leases;
+pub mod limits;
+pub mod map;
+pub mod pace;
+pub mod pack;
+pub mod progress;
+mod reader;
+mod time;
+mod writer;
+
+pub use aws::{Address, AwsKinesis, Control, NewStream};
+pub use leases::DynamoDbLeases;
+pub use progress::{FileProgress, MemoryProgress, ProgressStore};
+pub use reader::{KinesisStream, StartAt};
+pub use time::{Chance, SystemTimes, Time};
+pub use writer::KinesisWriter;
+
+use api::ApiError;
+use authpulse_stream::StreamError;
+
+/// An error of a call in the words of the stream's traits.
+fn stream_error(stream: &str, action: &'static str, error: ApiError) -> StreamError {
+    let retry =
+        matches!(error, ApiError::Throttled(_) | ApiError::Unclear(_) | ApiError::InUse(_) | ApiError::ExpiredIterator);
+    match error {
+        ApiError::NotFound(why) => StreamError::NotFound { what: stream.to_owned(), hint: why },
+        error => StreamError::Storage { stream: stream.to_owned(), action, cause: error.to_string(), retry },
+    }
+}

@@ -1,0 +1,48 @@
+//! The limits of Kinesis Data Streams that are kept here. Source, unless a line names another: "Quotas and limits",
+//! <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>, and the API's own model, 2026.
+
+use std::time::Duration;
+
+/// Entries of one PutRecords.
+pub const PUT_ENTRIES: usize = 500;
+/// Bytes of one PutRecords, keys counted: half of the 10 MiB that are allowed since 2025, which was the limit before and is that
+/// of emulators still. Larger calls gain nothing: a shard takes 1 MB a second.
+pub const PUT_BYTES: usize = 5 << 20;
+/// A record where the stream does not say (`MaxRecordSizeInKiB`).
+pub const RECORD_BYTES: usize = 1 << 20;
+/// Bytes a second that a shard takes.
+pub const WRITE_BYTES: f64 = 1_000_000.0;
+/// Records a second that a shard takes.
+pub const WRITE_RECORDS: f64 = 1_000.0;
+/// Characters of a partition key.
+pub const PARTITION_KEY_CHARACTERS: usize = 256;
+
+/// Records of one GetRecords.
+pub const GET_RECORDS: i32 = 10_000;
+/// Between two GetRecords of a shard: five a second, which all that poll it share.
+pub const READ_EVERY: Duration = Duration::from_millis(200);
+/// Bytes a second that a shard gives to all that poll it.
+pub const READ_BYTES: f64 = 2_000_000.0;
+/// A throttled GetRecords clears after about a second.
+pub const READ_BACKOFF: Duration = Duration::from_secs(1);
+/// How long a reader waits at most after failed calls.
+pub const READ_BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// The step by which PUT payload units are counted (<https://aws.amazon.com/kinesis/data-streams/pricing/>).
+pub const PUT_UNIT_BYTES: usize = 25_600;
+/// Dollars per million PUT payload units, us-east-1.
+pub const PUT_UNIT_DOLLARS: f64 = 0.014;
+/// Dollars per shard and hour, us-east-1.
+pub const SHARD_HOUR_DOLLARS: f64 = 0.015;
+
+/// Bytes of an aggregate: four PUT units, less its partition key. A call is one aggregate, so at 100 ms a call a shard still gets
+/// the 1 MB a second that it takes.
+pub const AGGREGATE_BYTES: usize = 4 * PUT_UNIT_BYTES - 1;
+/// Calls under way at once; one a shard.
+pub const CALLS: usize = 32;
+/// A shard that has taken nothing for so long ends a put.
+pub const PUT_PATIENCE: Duration = Duration::from_secs(60);
+/// Full jitter: the pause after the n-th failure in a row is drawn from 0 to this, doubled n times.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// And at most this.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,371 @@
+//! Reading: a stream in Kinesis as a [`Stream`], by polling.
+//!
+//! Each shard has a cursor that goes on where the last read ended: iterator, records at hand, budget. A read from elsewhere moves
+//! it. What a cursor knows can be lost at any time; positions are the caller's.
+//!
+//! - **Position.** Sequence number and, within an aggregate, the record's place. A read after a position opens its iterator AT that
+//!   record and looks whether it is there: what retention took in between is told as a gap.
+//! - **Time.** A record's arrival is its ApproximateArrivalTimestamp, raised to that of the records before it in the same read.
+//! - **Errors.** Throttles and expired iterators are dealt with here. What else may pass is an error that says `retry`: nothing
+//!   was lost, the same read goes on.
+
+use crate::api::{Api, ApiError, IteratorAt, Page, Summary};
+use crate::limits::{GET_RECORDS, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY};
+use crate::map::in_order;
+use crate::pace::Backoff;
+use crate::time::{Chance, Time};
+use async_trait::async_trait;
+use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
+use authpulse_stream::{
+    Gap, ReadBatch, ReadFrom, ReadLimit, Record, ShardDescription, Stream, StreamDescription, StreamError,
+};
+use kpl_aggregation::{Payload, parse};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How long what DescribeStreamSummary told is believed: an account may ask 20 times a second, and workers ask every second.
+const SUMMARY_LASTS: Duration = Duration::from_secs(60);
+/// New iterators for one read, where they keep expiring or being refused.
+const ITERATORS: u32 = 3;
+/// How far back the newest record is looked for, first; each further look goes ten times further back.
+const TIP_FIRST: Micros = 10_000_000;
+
+/// Where the shards of a stream are read from at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the oldest records that are kept.
+    TrimHorizon,
+    /// At the records that arrived at this time or later.
+    Time(Micros),
+}
+
+/// See the module.
+pub struct KinesisStream {
+    api: Arc<dyn Api>,
+    time: Arc<dyn Time>,
+    chance: Chance,
+    start: StartAt,
+    /// Shards that begin elsewhere.
+    begins: BTreeMap<ShardId, Position>,
+    left_out: BTreeSet<ShardId>,
+    /// The stream, for messages.
+    shown: String,
+    summary: Mutex<Option<(Summary, Duration)>>,
+    cursors: SyncMutex<BTreeMap<ShardId, Arc<Mutex<Cursor>>>>,
+}
+
+/// Where reading a shard has come to.
+struct Cursor {
+    /// What the next read will ask for, if it goes on.
+    from: ReadFrom,
+    iterator: Option<String>,
+    /// The newest Kinesis record that was taken in since the cursor was moved.
+    taken: Option<SequenceNumber>,
+    /// Whether the record of `from` has to be found first.
+    unchecked: bool,
+    gap: Option<Gap>,
+    at_hand: VecDeque<Record>,
+    at_tip: bool,
+    ended: bool,
+    /// The newest arrival since the cursor was moved.
+    arrival: Micros,
+    /// Before then nothing is asked for.
+    not_before: Duration,
+    backoff: Backoff,
+}
+
+impl Cursor {
+    fn new(from: ReadFrom, not_before: Duration) -> Cursor {
+        Cursor {
+            from,
+            iterator: None,
+            taken: None,
+            unchecked: matches!(from, ReadFrom::After(_)),
+            gap: None,
+            at_hand: VecDeque::new(),
+            at_tip: false,
+            ended: false,
+            arrival: Micros::MIN,
+            not_before,
+            backoff: Backoff::new(READ_BACKOFF, READ_BACKOFF_MAX),
+        }
+    }
+
+    /// Where an iterator of this cursor begins.
+    fn iterator_at(&self, start: StartAt) -> IteratorAt {
+        match (self.taken, self.from, start) {
+            (Some(taken), _, _) => IteratorAt::After(taken),
+            (None, ReadFrom::After(position), _) => IteratorAt::At(position.sequence),
+            (None, ReadFrom::Start, StartAt::TrimHorizon) => IteratorAt::Oldest,
+            (None, ReadFrom::Start, StartAt::Time(time)) => IteratorAt::Time(time),
+        }
+    }
+
+    /// Takes in the records of an answer, user record by user record.
+    fn take_in(&mut self, shard: &ShardId, page: &Page) {
+        for raw in &page.records {
+            if let (true, ReadFrom::After(position)) = (self.unchecked, self.from) {
+                self.unchecked = false;
+                if raw.sequence != position.sequence {
+                    // The record was read once, so it was there; and all that was kept after it may have gone with it.
+                    self.gap = Some(Gap { records: None });
+                }
+            }
+            self.taken = Some(raw.sequence);
+            self.arrival = self.arrival.max(raw.arrival);
+            let arrival = self.arrival;
+            let record = |sub_sequence: usize, partition_key, payload| Record {
+                payload,
+                partition_key,
+                position: Position { sequence: raw.sequence, sub_sequence: sub_sequence as u64 },
+                arrival,
+            };
+            let is_new = |record: &Record| match self.from {
+                ReadFrom::Start => true,
+                ReadFrom::After(position) => record.position > position,
+            };
+            let plain = || record(0, raw.partition_key.clone(), raw.data.clone());
+            match parse(&raw.data) {
+                Payload::Aggregate(aggregate) => {
+                    let all = aggregate.records().enumerate();
+                    let all = all.map(|(n, inner)| record(n, inner.partition_key, inner.data));
+                    self.at_hand.extend(all.filter(is_new));
+                }
+                Payload::Damaged(damage) => {
+                    let sequence = raw.sequence;
+                    tracing::warn!(%shard, %sequence, %damage, "an aggregate is damaged; it is kept whole, as one record");
+                    self.at_hand.extend(Some(plain()).filter(is_new));
+                }
+                Payload::Plain => self.at_hand.extend(Some(plain()).filter(is_new)),
+            }
+        }
+    }
+}
+
+impl KinesisStream {
+    /// A reader of a stream, which `shown` names in messages.
+    pub fn new(api: Arc<dyn Api>, time: Arc<dyn Time>, start: StartAt, shown: &str, seed: u64) -> KinesisStream {
+        KinesisStream {
+            api,
+            time,
+            chance: Chance::new(seed),
+            start,
+            begins: BTreeMap::new(),
+            left_out: BTreeSet::new(),
+            shown: shown.to_owned(),
+            summary: Mutex::default(),
+            cursors: SyncMutex::default(),
+        }
+    }
+
+    /// A shard's beginning lies after this position: another application has read it so far.
+    pub fn begin_after(&mut self, shard: &ShardId, position: Position) {
+        self.begins.insert(shard.clone(), position);
+    }
+
+    /// A shard is not listed: another application has read it to its end.
+    pub fn leave_out(&mut self, shard: &ShardId) {
+        self.left_out.insert(shard.clone());
+    }
+
+    fn failed(&self, action: &'static str, error: ApiError) -> StreamError {
+        crate::stream_error(&self.shown, action, error)
+    }
+
+    /// The stream as it was lately.
+    ///
+    /// # Errors
+    /// It cannot be asked for.
+    pub async fn summary(&self) -> Result<Summary, StreamError> {
+        let mut known = self.summary.lock().await;
+        let now = self.time.monotonic();
+        if let Some((summary, at)) = &*known
+            && now.saturating_sub(*at) < SUMMARY_LASTS
+        {
+            return Ok(summary.clone());
+        }
+        let summary = self.api.summary().await.map_err(|error| self.failed("describe", error))?;
+        *known = Some((summary.clone(), now));
+        Ok(summary)
+    }
+
+    fn cursor(&self, shard: &ShardId, from: ReadFrom) -> Arc<Mutex<Cursor>> {
+        let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Mutex::new(Cursor::new(from, Duration::ZERO)));
+        cursors.entry(shard.clone()).or_insert_with(new).clone()
+    }
+
+    /// Waits for the shard's budget and asks once, more often only where the iterator has to be made anew.
+    async fn fetch(&self, shard: &ShardId, cursor: &mut Cursor) -> Result<(), StreamError> {
+        let wait = cursor.not_before.saturating_sub(self.time.monotonic());
+        if !wait.is_zero() {
+            self.time.sleep(wait).await;
+        }
+        let mut iterators = 0;
+        loop {
+            if cursor.iterator.is_none() {
+                if iterators == ITERATORS {
+                    let error = ApiError::Unclear("shard iterators are refused right after they were made".to_owned());
+                    return Err(self.put_off(cursor, "read", error));
+                }
+                iterators += 1;
+                match self.api.iterator(shard, cursor.iterator_at(self.start)).await {
+                    Ok(iterator) => cursor.iterator = Some(iterator),
+                    // The number is none of this shard's any more: begin with what is left, and say that something is missing.
+                    Err(ApiError::InvalidArgument(why)) if cursor.unchecked => {
+                        tracing::warn!(%shard, why, "the last record read is not to be found; reading on with the oldest kept");
+                        match self.api.iterator(shard, IteratorAt::Oldest).await {
+                            Ok(iterator) => cursor.iterator = Some(iterator),
+                            Err(error) => return self.passing(cursor, error),
+                        }
+                    }
+                    Err(error) => return self.passing(cursor, error),
+                }
+            }
+            let Some(iterator) = cursor.iterator.clone() else { continue };
+            match self.api.get(&iterator).await {
+                Ok(page) => {
+                    cursor.backoff.worked();
+                    let bytes: usize = page.records.iter().map(|r| r.data.len() + r.partition_key.len()).sum();
+                    let pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
+                    cursor.not_before = self.time.monotonic() + pause;
+                    cursor.take_in(shard, &page);
+                    cursor.at_tip = page.behind.is_zero() && page.records.len() < GET_RECORDS as usize;
+                    return self.go_on(shard, cursor, page).await;
+                }
+                // Nothing is lost: a new one begins after the last record that was taken in.
+                Err(ApiError::ExpiredIterator | ApiError::InvalidArgument(_)) => cursor.iterator = None,
+                Err(error) => return self.passing(cursor, error),
+            }
+        }
+    }
+
+    /// Takes the next iterator; at the end of a shard there is none.
+    async fn go_on(&self, shard: &ShardId, cursor: &mut Cursor, page: Page) -> Result<(), StreamError> {
+        if page.next.is_some() {
+            cursor.iterator = page.next;
+            return Ok(());
+        }
+        // An answer that ends a shard names its children. One that does not is believed only if it holds nothing, claims to be at
+        // the tip, and the listing says that the shard is closed; otherwise a new iterator looks again.
+        let is_closed = || async {
+            let shards = self.api.shards().await.map_err(|error| self.failed("listing shards", error))?;
+            let has_child = shards.iter().any(|other| other.parents.contains(shard));
+            Ok::<bool, StreamError>(has_child || shards.iter().any(|s| s.id == *shard && s.closed))
+        };
+        cursor.iterator = None;
+        let nothing_left = page.records.is_empty() && page.behind.is_zero();
+        cursor.ended = page.has_children || (nothing_left && is_closed().await?);
+        cursor.at_tip = cursor.ended;
+        Ok(())
+    }
+
+    /// Throttling ends a read without records; what else may pass is told.
+    fn passing(&self, cursor: &mut Cursor, error: ApiError) -> Result<(), StreamError> {
+        cursor.at_tip = false;
+        match error {
+            ApiError::Throttled(_) => {
+                let error = self.put_off(cursor, "read", error);
+                tracing::debug!(%error, failures = cursor.backoff.failures(), "read throttled");
+                Ok(())
+            }
+            ApiError::Unclear(_) | ApiError::InUse(_) => Err(self.put_off(cursor, "read", error)),
+            error => Err(self.failed("read", error)),
+        }
+    }
+
+    fn put_off(&self, cursor: &mut Cursor, action: &'static str, error: ApiError) -> StreamError {
+        cursor.not_before = self.time.monotonic() + cursor.backoff.failed(self.chance.next());
+        self.failed(action, error)
+    }
+
+    /// The newest record since a time, if there is one.
+    async fn newest_since(&self, shard: &ShardId, at: IteratorAt) -> Result<Option<Position>, StreamError> {
+        // A cursor of its own: it takes nothing away from the reader's, and keeps to the same budget.
+        let from = ReadFrom::Start;
+        let mut cursor = Cursor::new(from, Duration::ZERO);
+        let mut newest = None;
+        cursor.iterator = loop {
+            match self.api.iterator(shard, at).await {
+                Ok(iterator) => break Some(iterator),
+                Err(error) => self.passing(&mut cursor, error)?,
+            }
+            self.time.sleep(cursor.not_before.saturating_sub(self.time.monotonic())).await;
+        };
+        while !cursor.at_tip {
+            self.fetch(shard, &mut cursor).await?;
+            newest = cursor.at_hand.drain(..).last().map(|record| record.position).or(newest);
+        }
+        Ok(newest)
+    }
+}
+
+#[async_trait]
+impl Stream for KinesisStream {
+    async fn describe(&self) -> Result<StreamDescription, StreamError> {
+        let Summary { arn, created, retention, .. } = self.summary().await?;
+        Ok(StreamDescription { name: arn, created, retention, closed: false })
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardDescription>, StreamError> {
+        let mut shards = self.api.shards().await.map_err(|error| self.failed("listing shards", error))?;
+        shards.retain(|shard| !self.left_out.contains(&shard.id));
+        Ok(in_order(shards))
+    }
+
+    async fn read(&self, shard: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError> {
+        let from = match (from, self.begins.get(shard)) {
+            (ReadFrom::Start, Some(position)) => ReadFrom::After(*position),
+            _ => from,
+        };
+        let cursor = self.cursor(shard, from);
+        let mut cursor = cursor.lock().await;
+        if cursor.from != from {
+            // Whoever reads elsewhere keeps to the shard's budget all the same.
+            *cursor = Cursor::new(from, cursor.not_before);
+        }
+        let before = self.time.now();
+        if cursor.at_hand.is_empty() && !cursor.ended {
+            self.fetch(shard, &mut cursor).await?;
+        }
+        let mut batch = ReadBatch { gap: cursor.gap, ..ReadBatch::default() };
+        if cursor.unchecked && cursor.at_tip {
+            // The record after which to read is not there, nor is any other.
+            batch.gap = Some(Gap { records: None });
+        }
+        let mut bytes = 0;
+        while let Some(record) = cursor.at_hand.front() {
+            let fits = batch.records.len() < limit.records && bytes + record.payload.len() <= limit.bytes;
+            if !batch.records.is_empty() && !fits {
+                break;
+            }
+            bytes += record.payload.len();
+            batch.records.extend(cursor.at_hand.pop_front());
+        }
+        if let Some(last) = batch.records.last() {
+            cursor.from = ReadFrom::After(last.position);
+            cursor.gap = None;
+            batch.clock = last.arrival;
+        }
+        let all = cursor.at_hand.is_empty();
+        (batch.at_tip, batch.at_end) = (all && cursor.at_tip, all && cursor.ended);
+        batch.clock = batch.clock.max(before);
+        Ok(batch)
+    }
+
+    /// There is no call for it: looks back further and further until there is a record, and reads from there to the tip.
+    async fn tip(&self, shard: &ShardId) -> Result<Position, StreamError> {
+        let Summary { created, retention, .. } = self.summary().await?;
+        let now = self.time.now();
+        let mut back = TIP_FIRST;
+        while now - back > created && back < retention {
+            if let Some(position) = self.newest_since(shard, IteratorAt::Time(now - back)).await? {
+                return Ok(position);
+            }
+            back *= 10;
+        }
+        Ok(self.newest_since(shard, IteratorAt::Oldest).await?.unwrap_or(Position::START))
+    }
+}

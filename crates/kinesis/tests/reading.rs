@@ -1,0 +1,252 @@
+//! Reading from a Kinesis that fails: every record once and in order, from wherever one begins.
+
+mod support;
+
+use authpulse_event::{Position, SequenceNumber, ShardId};
+use authpulse_kinesis::{Chance, KinesisStream, StartAt, Time};
+use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, Stream, StreamError};
+use bytes::Bytes;
+use kpl_aggregation::{Aggregator, Limits, UserRecord};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{ARN, CREATED, FakeKinesis, Faults, SECOND};
+
+const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
+
+fn seeds() -> u64 {
+    std::env::var("AUTHPULSE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+}
+
+fn reader(api: &Arc<FakeKinesis>, start: StartAt) -> KinesisStream {
+    KinesisStream::new(api.clone(), api.time.clone(), start, "kinesis:auth", 5)
+}
+
+fn shard(n: usize) -> ShardId {
+    ShardId::new(format!("shardId-{n:012}"))
+}
+
+/// Plain records, aggregates and damaged ones; what a reader must find: position and payload.
+fn fill(api: &FakeKinesis, seed: u64, records: usize) -> Vec<(Position, Bytes)> {
+    let chance = Chance::new(seed);
+    let mut expected = Vec::new();
+    for n in 0..records {
+        api.time.pass(Duration::from_millis(700));
+        let kind = chance.next();
+        if kind < 0.5 {
+            let payload = Bytes::from(format!("plain {n}"));
+            let sequence = api.append("U1", None, payload.clone());
+            expected.push((Position { sequence, sub_sequence: 0 }, payload));
+        } else if kind < 0.95 {
+            let mut aggregator = Aggregator::new(Limits::default());
+            let inner: Vec<Bytes> = (0..2 + n as u64 % 7).map(|i| Bytes::from(format!("inner {n} {i}"))).collect();
+            inner.iter().for_each(|data| assert!(aggregator.push(&UserRecord::new("U2", data.clone()))));
+            let out = aggregator.take().unwrap();
+            let sequence = api.append("a", out.explicit_hash_key, out.data);
+            let place = |(sub_sequence, data)| (Position { sequence, sub_sequence }, data);
+            expected.extend((0..).zip(inner).map(place));
+        } else {
+            // A record without its table of keys, under the right digest.
+            let message = b"\x1a\x05\x08\x00\x1a\x01x";
+            let data: Bytes =
+                [&b"\xf3\x89\x9a\xc2"[..], message, &kpl_aggregation::hash_key(message).to_be_bytes()].concat().into();
+            let sequence = api.append("U3", None, data.clone());
+            expected.push((Position { sequence, sub_sequence: 0 }, data));
+        }
+    }
+    expected
+}
+
+fn places(records: &[Record]) -> Vec<(Position, Bytes)> {
+    records.iter().map(|r| (r.position, r.payload.clone())).collect()
+}
+
+/// Reads until the tip or the end; errors that may pass are tried again.
+async fn read_on(
+    stream: &KinesisStream,
+    n: usize,
+    mut from: ReadFrom,
+    limit: ReadLimit,
+) -> (Vec<Record>, Vec<Gap>, bool) {
+    let (mut records, mut gaps) = (Vec::new(), Vec::new());
+    loop {
+        let batch = match stream.read(&shard(n), from, limit).await {
+            Ok(batch) => batch,
+            Err(StreamError::Storage { retry: true, .. }) => continue,
+            Err(error) => panic!("{error}"),
+        };
+        if !batch.records.is_empty() || batch.at_end {
+            gaps.extend(batch.gap);
+        }
+        assert!(batch.records.iter().all(|r| r.arrival <= batch.clock));
+        if let Some(last) = batch.records.last() {
+            from = ReadFrom::After(last.position);
+        }
+        records.extend(batch.records);
+        if batch.at_tip || batch.at_end {
+            return (records, gaps, batch.at_end);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_record_is_read_once_and_in_order_from_anywhere() {
+    for seed in 0..seeds() {
+        let faults = Faults {
+            throttle: [0.0, 0.2][(seed % 2) as usize],
+            unclear: [0.0, 0.1, 0.2][(seed % 3) as usize],
+            expire: [0.0, 0.2][(seed / 2 % 2) as usize],
+            empty: [0.0, 0.5][(seed / 3 % 2) as usize],
+            false_end: [0.0, 0.1][(seed / 4 % 2) as usize],
+            ..Faults::default()
+        };
+        let api = Arc::new(FakeKinesis::new(1, faults, seed));
+        let expected = fill(&api, seed, 60);
+        let ended = seed % 2 == 0;
+        if ended {
+            api.split(0);
+        }
+        let chance = Chance::new(seed);
+        let mut from = 0;
+        // Several lives: each begins after any record that was read, as a worker that comes back does.
+        for life in 0..6 {
+            let stream = reader(&api, StartAt::TrimHorizon);
+            let at = match from {
+                0 => ReadFrom::Start,
+                n => ReadFrom::After(expected[n - 1].0),
+            };
+            let limit =
+                ReadLimit { records: 1 + (chance.next() * 30.0) as usize, bytes: 1 + (chance.next() * 500.0) as usize };
+            let (records, gaps, end) = read_on(&stream, 0, at, limit).await;
+            assert_eq!(places(&records), expected[from..], "seed {seed}, life {life}, from {from}");
+            assert_eq!((gaps.len(), end), (0, ended), "seed {seed}");
+            assert!(records.iter().map(|r| r.arrival).is_sorted());
+            from = (chance.next() * expected.len() as f64) as usize;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_from_elsewhere_moves_the_cursor() {
+    let api = Arc::new(FakeKinesis::new(1, Faults::default(), 3));
+    let expected = fill(&api, 3, 40);
+    let stream = reader(&api, StartAt::TrimHorizon);
+    let one = ReadLimit { records: 3, bytes: 1 << 20 };
+    for from in [0, 3, 1, 1, 20, 4, 7] {
+        let at = if from == 0 { ReadFrom::Start } else { ReadFrom::After(expected[from - 1].0) };
+        let read = loop {
+            let read = stream.read(&shard(0), at, one).await.unwrap();
+            if !read.records.is_empty() {
+                break read;
+            }
+        };
+        assert_eq!(places(&read.records)[..], expected[from..from + read.records.len()]);
+    }
+}
+
+#[tokio::test]
+async fn what_retention_took_is_told_as_a_gap() {
+    let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
+    let numbers: Vec<SequenceNumber> = (0..10).map(|n| api.append("U1", None, format!("{n}"))).collect();
+    let after = |n: usize| ReadFrom::After(Position { sequence: numbers[n], sub_sequence: 0 });
+    api.trim(0, 4);
+    // The record itself is still there: nothing is missing.
+    let (records, gaps, _) = read_on(&reader(&api, StartAt::TrimHorizon), 0, after(4), ALL).await;
+    assert_eq!((records.len(), gaps.len()), (5, 0));
+    // It is gone, and others with it perhaps.
+    let stream = reader(&api, StartAt::TrimHorizon);
+    let (records, gaps, _) = read_on(&stream, 0, after(1), ALL).await;
+    assert_eq!((records.len(), gaps), (6, vec![Gap { records: None }]));
+    let (_, gaps, _) = read_on(&stream, 0, after(9), ALL).await;
+    assert_eq!(gaps, [], "once is enough");
+    // All is gone: told by each read from there, until a record comes.
+    api.trim(0, 6);
+    let stream = reader(&api, StartAt::TrimHorizon);
+    for _ in 0..2 {
+        let batch = stream.read(&shard(0), after(9), ALL).await.unwrap();
+        assert_eq!((batch.records.len(), batch.gap, batch.at_tip), (0, Some(Gap { records: None }), true));
+    }
+    api.append("U1", None, "new");
+    let (records, gaps, _) = read_on(&stream, 0, after(9), ALL).await;
+    assert_eq!((records.len(), gaps.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn reading_begins_where_it_was_told_to() {
+    let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
+    let expected = fill(&api, 8, 50);
+    let half = api.stored()[25].1.clone();
+    let stream = reader(&api, StartAt::Time(half.arrival));
+    let (records, _, _) = read_on(&stream, 0, ReadFrom::Start, ALL).await;
+    let first = expected.iter().position(|(position, _)| position.sequence == half.sequence).unwrap();
+    assert_eq!(places(&records), expected[first..]);
+    let (records, _, _) = read_on(&stream, 0, ReadFrom::After(expected[2].0), ALL).await;
+    assert_eq!(places(&records), expected[3..], "a position beats it");
+}
+
+#[tokio::test]
+async fn a_shards_budget_is_kept() {
+    let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
+    (0..200).for_each(|n| _ = api.append("U1", None, vec![n; 100_000]));
+    let stream = reader(&api, StartAt::TrimHorizon);
+    let begun = api.time.monotonic();
+    let (records, ..) = read_on(&stream, 0, ReadFrom::Start, ALL).await;
+    assert_eq!(records.len(), 200);
+    let (took, gets) = ((api.time.monotonic() - begun).as_secs_f64(), api.calls("get"));
+    // 20 MB, of which the last answer need not be waited for.
+    assert!((8.9..=10.1).contains(&took), "{took} s");
+    let (calls_before, before) = (gets, api.time.monotonic());
+    let mut from = ReadFrom::After(records.last().unwrap().position);
+    for _ in 0..50 {
+        let batch = stream.read(&shard(0), from, ALL).await.unwrap();
+        from = batch.records.last().map_or(from, |r| ReadFrom::After(r.position));
+    }
+    let (calls, seconds) = (api.calls("get") - calls_before, (api.time.monotonic() - before).as_secs_f64());
+    assert!(calls as f64 <= 5.0 * seconds + 1.0, "{calls} calls in {seconds} s");
+}
+
+#[tokio::test]
+async fn an_iterator_that_was_left_for_long_is_made_anew() {
+    let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
+    let mut expected = fill(&api, 8, 10);
+    let stream = reader(&api, StartAt::TrimHorizon);
+    let (records, ..) = read_on(&stream, 0, ReadFrom::Start, ALL).await;
+    assert_eq!(places(&records), expected);
+    api.time.pass(Duration::from_secs(1_000));
+    let more = fill(&api, 9, 10);
+    let (records, ..) = read_on(&stream, 0, ReadFrom::After(expected.pop().unwrap().0), ALL).await;
+    assert_eq!(places(&records), more);
+}
+
+#[tokio::test]
+async fn the_tip_is_the_newest_record() {
+    let api = Arc::new(FakeKinesis::new(2, Faults { empty: 0.3, throttle: 0.2, ..Faults::default() }, 4));
+    let stream = reader(&api, StartAt::Time(i64::MAX));
+    assert_eq!(stream.tip(&shard(0)).await.unwrap(), Position::START);
+    for waited in [1, 20, 2_000, 50_000] {
+        let newest = fill(&api, waited, 30);
+        api.time.pass(Duration::from_secs(waited));
+        for n in 0..2 {
+            let is_of = |p: &Position| api.stored().iter().any(|(s, r)| s.id == shard(n) && r.sequence == p.sequence);
+            let expected = newest.iter().map(|(position, _)| *position).rfind(is_of);
+            let found = stream.tip(&shard(n)).await.unwrap();
+            assert_eq!(Some(found), expected.or(Some(found)), "after {waited} s");
+            assert!(is_of(&found) || found == Position::START);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_known_by_its_arn_and_creation() {
+    let api = Arc::new(FakeKinesis::new(2, Faults::default(), 4));
+    api.split(0);
+    let stream = reader(&api, StartAt::TrimHorizon);
+    let description = stream.describe().await.unwrap();
+    assert_eq!((description.name.as_str(), description.created, description.closed), (ARN, CREATED, false));
+    assert_eq!(description.retention, 24 * 3_600 * SECOND);
+    (0..30).for_each(|_| drop(futures::executor::block_on(stream.describe())));
+    assert_eq!(api.calls("summary"), 1, "an account may ask 20 times a second");
+    let shards = stream.shards().await.unwrap();
+    assert_eq!(shards.iter().map(|s| s.closed).collect::<Vec<_>>(), [true, false, false, false]);
+    assert_eq!(shards[3].parents, [shard(0)]);
+    assert!(matches!(stream.read(&shard(9), ReadFrom::Start, ALL).await, Err(StreamError::NotFound { .. })));
+}

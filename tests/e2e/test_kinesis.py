@@ -1,0 +1,408 @@
+"""From files through Kinesis into a lake, on an emulator: the rows of the file, whoever is killed; leases as the KCL keeps them."""
+
+import base64
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+from aws_kinesis_agg.deaggregator import deaggregate_records
+
+import nasty
+from authpulse import STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused, run, start
+from emulator import Emulator, NodeKinesis
+from read_lake import REJECTED, TABLES, Lake, assert_same
+
+SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
+KILLS = int(os.environ.get("AUTHPULSE_KILLS", "6"))
+# What a stream carries by default, less the longest key.
+CARRIED_BYTES = (1 << 20) - 256
+
+CONFIG = """\
+[store]
+roll_rows = 300
+roll_age = 0.1
+commit_interval = 0.1
+snapshot_rows = 900
+[workers]
+follow_interval = 0.1
+lease_duration = 1
+lease_scan = 0.2
+"""
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    emulator = Emulator()
+    yield emulator
+    emulator.stop()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("kinesis")
+    nasty.write(place / "all.txt", seed=7, users=40, events=4_000, days=3)
+    lines = [line for line in (place / "all.txt").read_bytes().split(b"\n") if len(line) <= CARRIED_BYTES]
+    (place / "nasty.txt").write_bytes(b"\n".join(lines))
+    (place / "small.toml").write_text(CONFIG)
+    return place
+
+
+@pytest.fixture(scope="module")
+def from_file(place):
+    run("backfill", "--input", place / "nasty.txt", "--lake", place / "file")
+    return Lake(place / "file")
+
+
+def make(emulator, name, shards=4):
+    told = run("stream", "create", f"kinesis:{name}", "--shards", shards, env=emulator.env)
+    assert told.stdout.count("open") == shards + 1 and f":stream/{name}'" in told.stdout, told
+
+
+def replay(emulator, place, name, *words, input="nasty.txt"):
+    return run(
+        "replay", "--input", place / input, "--stream", f"kinesis:{name}", "--max", "--progress", place, *words, env=emulator.env
+    )
+
+
+def consume(place, name, lake, *words, config="small.toml"):
+    source = ["--stream", f"kinesis:{name}", "--app", f"{lake}-app"]
+    return ["consume", *source, "--lake", place / lake, "--config", place / config, *words]
+
+
+def stored(emulator, name):
+    """Every record of a stream, as its shards hold them: shard, key, data."""
+    client = emulator.client("kinesis")
+    records = []
+    for shard in client.list_shards(StreamName=name)["Shards"]:
+        at = client.get_shard_iterator(StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
+        iterator = at["ShardIterator"]
+        while True:
+            page = client.get_records(ShardIterator=iterator, Limit=10_000)
+            records += [(shard, record) for record in page["Records"]]
+            iterator = page.get("NextShardIterator")
+            if not page["Records"]:
+                break
+    return records
+
+
+def user_records(records):
+    """What Amazon's own library makes of them: shard, key, data."""
+    found = []
+    for shard, record in records:
+        about = {"kinesisSchemaVersion": "1.0", "approximateArrivalTimestamp": 1.0, "sequenceNumber": record["SequenceNumber"]}
+        outer = {"data": base64.b64encode(record["Data"]), "partitionKey": record["PartitionKey"], **about}
+        for inner in deaggregate_records([{"kinesis": outer}]):
+            found.append((shard, inner["kinesis"]["partitionKey"], base64.b64decode(inner["kinesis"]["data"])))
+    return found
+
+
+def expect_rows_of_the_file(place, from_file, lake):
+    run("verify", "--lake", place / lake, "--config", place / "small.toml")
+    streamed = Lake(place / lake)
+    for table in TABLES:
+        ours, theirs = from_file.comparable(table, payload=False), streamed.comparable(table, payload=False)
+        assert_same(ours, theirs, f"{table}: file, and {lake}")
+
+
+def through(emulator, place, way, *words):
+    """Sends the file into a stream and reads that into a lake; what the replay told."""
+    make(emulator, way)
+    told = replay(emulator, place, way, *words)
+    assert "this input was sent before; nothing was sent again" in replay(emulator, place, way, *words).stdout
+    assert re.search(r"a billion like these cost \$[\d.]+ for PUT units and \$[\d.]+ for shards", told.stdout), told
+    run(*consume(place, way, way, "--seal"), env=emulator.env)
+    return float(re.search(r"([\d.]+) events per PUT unit", told.stdout)[1])
+
+
+@pytest.fixture(scope="module")
+def aggregated(place, emulator):
+    """A stream and a lake of that name."""
+    return through(emulator, place, "aggregated")
+
+
+def test_a_stream_gives_the_rows_of_the_file(place, from_file, emulator, aggregated):
+    assert aggregated > 50
+    expect_rows_of_the_file(place, from_file, "aggregated")
+
+
+def test_records_of_their_own_give_the_rows_of_the_file(place, from_file, emulator):
+    assert through(emulator, place, "plain", "--no-aggregate") == 1.0
+    expect_rows_of_the_file(place, from_file, "plain")
+
+
+def test_amazons_library_reads_what_was_sent_each_event_on_its_shard(place, emulator, aggregated):
+    records = stored(emulator, "aggregated")
+    lines = [line for line in (place / "nasty.txt").read_bytes().splitlines() if line.strip()]
+    found = user_records(records)
+    assert len(records) < len(found) / 10 and abs(len(found) - len(lines)) <= 1
+    for shard, key, _ in found:
+        place_on_ring = int.from_bytes(hashlib.md5(key.encode()).digest())
+        range_ = shard["HashKeyRange"]
+        assert int(range_["StartingHashKey"]) <= place_on_ring <= int(range_["EndingHashKey"])
+
+
+def test_a_replay_that_is_killed_goes_on_and_every_user_keeps_its_order(place, emulator, aggregated):
+    make(emulator, "killed")
+    rng = random.Random(SEED)
+    words = ["replay", "--input", place / "nasty.txt", "--stream", "kinesis:killed", "--max", "--batch-size", 97]
+    words += ["--progress", place]
+    for _ in range(KILLS):
+        point = rng.choice(["stream append before", "stream append after"])
+        crash = {"AUTHPULSE_CRASH": f"{point}@{rng.randrange(1, 9)}"}
+        attempt(*words, env={**emulator.env, **crash}, may_abort=True)
+    told = run(*words, env=emulator.env)
+    assert "continued after line" in told.stdout
+    # A killed replay may repeat its last append, and nothing else.
+    seen, order = set(), {}
+    for _, key, data in user_records(stored(emulator, "killed")):
+        if (key, data) not in seen:
+            seen.add((key, data))
+            order.setdefault(key, []).append(data)
+    sent = {}
+    for _, key, data in user_records(stored(emulator, "aggregated")):
+        if data not in sent.setdefault(key, []):
+            sent[key].append(data)
+    assert order == sent
+
+
+def test_consumers_are_killed_and_others_go_on(place, emulator, from_file):
+    make(emulator, "workers", shards=6)
+    env = {**os.environ, **emulator.env, "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
+    rng = random.Random(SEED)
+    workers, logs = [], []
+
+    def add():
+        logs.append(place / f"worker-{len(logs)}.log")
+        workers.append(start(*consume(place, "workers", "workers"), env=env, stdout=subprocess.DEVNULL, stderr=logs[-1].open("w")))
+
+    for _ in range(3):
+        add()
+    sending = start(
+        "replay", "--input", place / "nasty.txt", "--stream", "kinesis:workers", "--rate", 700, "--progress", place, env=env
+    )
+    for _ in range(KILLS):
+        time.sleep(rng.uniform(0.3, 1.2))
+        victim = rng.choice(workers)
+        how = rng.choice([signal.SIGKILL, signal.SIGTERM])
+        victim.send_signal(how)
+        code = victim.wait(STOP_SECONDS)
+        assert code == (0 if how == signal.SIGTERM else -signal.SIGKILL)
+        workers.remove(victim)
+        add()
+    assert sending.wait(TIMEOUT_SECONDS) == 0
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    for worker in workers:
+        assert worker.wait(STOP_SECONDS) == 0
+    text = "\n".join(log.read_text() for log in logs)
+    assert "panicked" not in text, text[-3000:]
+    run(*consume(place, "workers", "workers", "--seal"), env=emulator.env)
+    expect_rows_of_the_file(place, from_file, "workers")
+
+
+def items(emulator, table):
+    return {item["leaseKey"]["S"]: item for item in emulator.client("dynamodb").scan(TableName=table)["Items"]}
+
+
+def test_leases_are_those_of_the_kcl(place, emulator, aggregated):
+    leases = items(emulator, "aggregated-app")
+    shards = {shard["ShardId"]: shard for shard in emulator.client("kinesis").list_shards(StreamName="aggregated")["Shards"]}
+    assert set(leases) == set(shards)
+    last = {shard["ShardId"]: record for shard, record in stored(emulator, "aggregated")}
+    for name, item in leases.items():
+        assert "leaseOwner" not in item, "a clean stop gives leases back"
+        assert item["entityType"] == {"S": "LEASE"} and int(item["leaseCounter"]["N"]) > 0
+        assert item["startingHashKey"]["S"] == shards[name]["HashKeyRange"]["StartingHashKey"]
+        assert item["endingHashKey"]["S"] == shards[name]["HashKeyRange"]["EndingHashKey"]
+        assert int(item["checkpoint"]["S"]) == int(last[name]["SequenceNumber"])
+        inner = len(user_records([(None, last[name])]))
+        assert int(item["checkpointSubSequenceNumber"]["N"]) == inner - 1
+        assert item["ownerSwitchesSinceCheckpoint"] == {"N": "0"}
+
+
+def test_a_table_of_the_kcl_is_continued(place, emulator):
+    """Leases as KCL 2.7 leaves them: one shard read half, one not at all."""
+    make(emulator, "continued", shards=2)
+    replay(emulator, place, "continued", input="nasty.txt")
+    records = stored(emulator, "continued")
+    dynamodb = emulator.client("dynamodb")
+    dynamodb.create_table(
+        TableName="continued-app",
+        KeySchema=[{"AttributeName": "leaseKey", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "leaseKey", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    first = [record for shard, record in records if shard["ShardId"].endswith("0")]
+    half = first[len(first) // 2]
+    inner = len(user_records([(None, half)]))
+    assert inner > 3
+    for n, checkpoint, sub in ((0, half["SequenceNumber"], 1), (1, "TRIM_HORIZON", 0)):
+        dynamodb.put_item(
+            TableName="continued-app",
+            Item={
+                "leaseKey": {"S": f"shardId-{n:012d}"},
+                "leaseCounter": {"N": "17"},
+                "leaseOwner": {"S": "kcl-worker"},
+                "checkpoint": {"S": checkpoint},
+                "checkpointSubSequenceNumber": {"N": str(sub)},
+                "ownerSwitchesSinceCheckpoint": {"N": "0"},
+            },
+        )
+    run(*consume(place, "continued", "continued", "--seal"), env=emulator.env)
+    raw = Lake(place / "continued").raw()
+    got = [(r["shard_id"], int(r["sequence_number"]), r["sub_sequence_number"]) for r in raw]
+    wanted = []
+    for shard, record in records:
+        for sub in range(len(user_records([(None, record)]))):
+            at = (shard["ShardId"], int(record["SequenceNumber"]), sub)
+            if not at[0].endswith("0") or at[1:] > (int(half["SequenceNumber"]), 1):
+                wanted.append(at)
+    assert got == sorted(wanted)
+
+
+def test_a_living_leader_of_kcl_3_is_refused(place, emulator):
+    import threading
+
+    make(emulator, "led", shards=1)
+    dynamodb = emulator.client("dynamodb")
+    dynamodb.create_table(
+        TableName="led-app",
+        KeySchema=[{"AttributeName": "leaseKey", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "leaseKey", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    stop = threading.Event()
+
+    def beat(n=0):
+        while True:
+            item = {"leaseKey": "Leader", "entityType": "LEADER", "ownerName": "w8", "recordVersionNumber": str(n)}
+            dynamodb.put_item(TableName="led-app", Item={key: {"S": value} for key, value in item.items()})
+            n += 1
+            if stop.wait(0.5):
+                return
+
+    leader = threading.Thread(target=beat)
+    leader.start()
+    try:
+        while not items(emulator, "led-app"):
+            time.sleep(0.05)
+        names = ["a living worker of KCL 3 .'w8'. assigns these leases", "stop the KCL application first"]
+        refused(*consume(place, "led", "led", "--seal"), env=emulator.env, names=names)
+    finally:
+        stop.set()
+        leader.join()
+
+
+def test_where_reading_begins_is_kept(place, emulator):
+    make(emulator, "begun", shards=1)
+    client = emulator.client("kinesis")
+    put = lambda n: client.put_record(StreamName="begun", PartitionKey="U1", Data=json.dumps({"time": n, "user": "U1", "computer": "C1"}))
+    users = lambda: sorted(json.loads(r["payload"])["time"] for r in Lake(place / "begun").raw())
+    put(1)
+    run(*consume(place, "begun", "begun", "--start", "latest", "--until-caught-up"), env=emulator.env)
+    assert users() == [], "what lay there before is not read"
+    put(2)
+    put(3)
+    run(*consume(place, "begun", "begun", "--start", "latest", "--until-caught-up"), env=emulator.env)
+    assert users() == [2, 3], "what came while nobody read is"
+    put(4)
+    run(*consume(place, "begun", "begun", "--until-caught-up"), env=emulator.env)
+    assert users() == [2, 3, 4]
+    refused(*consume(place, "begun", "x", "--start", "noon"), env=emulator.env, names=["trim-horizon, latest or a time"])
+
+
+def test_errors_name_what_to_do(place, emulator, aggregated, tmp_path):
+    env = emulator.env
+    lake = ["--lake", tmp_path / "none"]
+    refused("consume", "--stream", "kinesis:nowhere", "--app", "some", *lake, env=env, names=["authpulse stream create"])
+    refused("consume", "--stream", "kinesis:aggregated", *lake, env=env, names=["name it with --app"])
+    refused("consume", "--stream", "kinesis:aggregated", "--app", "a b", *lake, env=env, names=["3 to 255 letters"])
+    refused("consume", "--stream", "kinesis:a b", "--app", "some", *lake, env=env, names=["give kinesis:NAME"])
+    words = ["replay", "--input", place / "nasty.txt", "--stream", "kinesis:aggregated"]
+    refused(*words, "--close", env=env, names=["cannot be closed"])
+    (tmp_path / "long.txt").write_bytes(b"1,U1," + b"x" * (1 << 20) + b"\n")
+    words = ["replay", "--input", tmp_path / "long.txt", "--stream", "kinesis:aggregated", "--max"]
+    refused(*words, env=env, names=["UpdateMaxRecordSize"])
+    refused("stream", "close", "kinesis:aggregated", env=env, names=["cannot be closed"])
+    run("stream", "create", "kinesis:short-lived", "--shards", 1, env=env)
+    refused("stream", "delete", "kinesis:short-lived", env=env, names=["--yes"])
+    run("stream", "delete", "kinesis:short-lived", "--yes", env=env)
+    refused("stream", "describe", "kinesis:short-lived", env=env, names=["authpulse stream create"])
+
+
+@pytest.fixture(scope="module")
+def tolerant(place):
+    """The replay sends three days in nine seconds, so what is sent again after a reshard is behind by minutes of its time."""
+    (place / "tolerant.toml").write_text(CONFIG + "[engine]\ntolerance = 3500\n")
+    run("backfill", "--input", place / "nasty.txt", "--lake", place / "tolerant-file", "--config", place / "tolerant.toml")
+    return Lake(place / "tolerant-file")
+
+
+@pytest.fixture(scope="module", params=["kinesis-local", "kinesalite"])
+def resharding(request, emulator):
+    kinesis = NodeKinesis(request.param, emulator)
+    yield kinesis
+    kinesis.stop()
+
+
+def test_splits_and_merges_under_way(place, tolerant, resharding):
+    """A producer and two consumers go on while their shards are split and merged."""
+    name = resharding.name
+    env = {**os.environ, **resharding.env, "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
+    make(resharding, name, shards=2)
+    logs = [place / f"{name}-{n}.log" for n in range(2)]
+    words = consume(place, name, name, config="tolerant.toml")
+    workers = [start(*words, env=env, stdout=subprocess.DEVNULL, stderr=log.open("w")) for log in logs]
+    sending = start(
+        "replay", "--input", place / "nasty.txt", "--stream", f"kinesis:{name}", "--rate", 700, "--progress", place, env=env
+    )
+    shards = lambda: resharding.client("kinesis").list_shards(StreamName=name)["Shards"]
+    splits = merges = 0
+    rng = random.Random(SEED)
+    while sending.poll() is None and splits + merges < 5:
+        open_ = [s for s in shards() if "EndingSequenceNumber" not in s["SequenceNumberRange"]]
+        open_.sort(key=lambda s: int(s["HashKeyRange"]["StartingHashKey"]))
+        n = rng.randrange(len(open_) - 1)
+        if splits <= merges:
+            told = attempt("stream", "split", f"kinesis:{name}", open_[n]["ShardId"], env=env)
+            splits += told.code == 0
+        else:
+            told = attempt("stream", "merge", f"kinesis:{name}", open_[n]["ShardId"], open_[n + 1]["ShardId"], env=env)
+            merges += told.code == 0
+        assert told.code == 0, told
+    assert sending.wait(TIMEOUT_SECONDS) == 0
+    assert splits >= 2 and merges >= 1, "the replay was over too soon to say anything"
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    for worker, log in zip(workers, logs):
+        assert worker.wait(STOP_SECONDS) == 0, log.read_text()[-3000:]
+    told = run(*words, "--seal", env=env)
+    assert "panicked" not in "".join(log.read_text() for log in logs)
+    run("verify", "--lake", place / name, "--config", place / "tolerant.toml")
+    # What landed on another shard is sent again, so it may be there twice: once as a dead letter.
+    lake = Lake(place / name)
+    for table in TABLES:
+        ours, theirs = (each.comparable(table, payload=False) for each in (tolerant, lake))
+        if table == REJECTED:
+            reasons = {row["reason"] for row in lake.rows(REJECTED)}
+            assert {"invalid", "duplicate"} <= reasons <= {"invalid", "duplicate", "misrouted"}, told
+            continue
+        assert_same(ours, theirs, f"{table}: file, and {name}")
+    # Parents ended before their children: the KCL's way of saying so.
+    leases, parents = items(resharding, f"{name}-app"), {}
+    for shard in shards():
+        for parent in (shard.get("ParentShardId"), shard.get("AdjacentParentShardId")):
+            if parent:
+                parents.setdefault(parent, set()).add(shard["ShardId"])
+    assert parents
+    for parent, children in parents.items():
+        assert leases[parent]["checkpoint"] == {"S": "SHARD_END"}
+        assert set(leases[parent]["childShardIds"]["SS"]) == children
+        for child in children:
+            assert parent in leases[child]["parentShardId"]["SS"]
