@@ -59,7 +59,7 @@ fn check(api: &FakeKinesis, sent: &[Vec<PutRecord>], what: &str) {
         let (user, n) = user_and_number(&record.payload);
         wanted.entry(user).or_default().push(n);
     }
-    let (mut found, mut seen): (BTreeMap<usize, Vec<usize>>, BTreeSet<(usize, usize)>) = Default::default();
+    let (mut found, mut seen) = (BTreeMap::<usize, Vec<usize>>::new(), BTreeSet::new());
     for (user, n) in read_by_the_kcl(api) {
         if seen.insert((user, n)) {
             found.entry(user).or_default().push(n);

@@ -1,5 +1,6 @@
 //! A Kinesis in memory that fails as the real one may: throttles, half-done calls, lost answers, expired iterators, empty reads,
 //! reshards at any moment, trimmed records. What happens is drawn from a seed.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use async_trait::async_trait;
 use authpulse_event::ring::hash_key;
