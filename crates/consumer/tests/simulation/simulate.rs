@@ -12,11 +12,11 @@ use authpulse_consumer::error::Chain;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::{ConsumerError, Env, Options};
 use authpulse_event::HashRange;
-use authpulse_event::time::{HOUR, SECOND};
+use authpulse_event::time::{HOUR, SECOND, format_rfc3339};
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::{CommitSettings, MaintainSettings, Table, TablePointers, maintain};
 use authpulse_lease::{Fleet, LeaseSettings};
-use authpulse_stream::{Stream, StreamWriter};
+use authpulse_stream::{PutRecord, Stream, StreamWriter};
 use futures::executor::block_on;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -370,6 +370,14 @@ impl Simulation {
             block_on(self.world.stream.put(vec![record], None)).unwrap();
         }
         n
+    }
+
+    /// A record arrives about what happens at this moment.
+    pub fn put_record(&mut self, user: &str) {
+        let time = format_rfc3339(self.world.now());
+        let payload = format!("{{\"time\":\"{time}\",\"user\":\"{user}\",\"computer\":\"C1\"}}");
+        let record = PutRecord { payload: payload.into(), partition_key: user.to_owned().into() };
+        block_on(self.world.stream.put(vec![record], None)).unwrap();
     }
 
     fn reshard(&mut self) {
