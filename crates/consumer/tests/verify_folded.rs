@@ -119,8 +119,8 @@ async fn a_changed_base_is_named() {
         &["dead letters are not as many"],
     )
     .await;
-    changed(|b| b.files[0].rows += 1, &["folded entries"]).await;
-    changed(|b| b.files[0].sha256 = "0".repeat(64), &["edited", "SHA-256"]).await;
+    changed(|b| b.files[0].file.rows += 1, &["folded entries"]).await;
+    changed(|b| b.files[0].file.sha256 = "0".repeat(64), &["edited", "SHA-256"]).await;
     changed(|b| b.raw.values_mut().next().unwrap().files += 1, &["raw zone", "folded entries"]).await;
     changed(|b| b.shares[0].days[0].hosts[0].1 += 1, &["what shards published of a day"]).await;
     changed(|b| b.last.to.sequence = "1".to_owned(), &["not contiguous"]).await;

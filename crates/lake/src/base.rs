@@ -6,8 +6,8 @@
 //!
 //! Like an entry it is JSON under zstd, of a format of its own.
 
-use crate::encode::{TableFile, TimeRange};
-use crate::entry::{Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decompress};
+use crate::encode::TableFile;
+use crate::entry::{Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decode};
 use crate::schema::{Table, raw_day};
 use authpulse_event::{Day, Micros, ShardId};
 use bytes::Bytes;
@@ -115,28 +115,14 @@ pub struct DayTotals {
     pub high_risk: u64,
 }
 
-/// A file that an entry named: what an audit needs of it.
+/// A file that an entry named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoldedFile {
     /// The entry.
     pub n: u64,
-    /// The table it belongs to.
-    pub table: Table,
-    /// Where it is, relative to the lake.
-    pub path: String,
-    /// Rows in it.
-    pub rows: u64,
-    /// Bytes of it.
-    pub bytes: u64,
-    /// The partition spec of `partition`.
-    pub spec_id: i32,
-    /// Its partition: days or months since 1970.
-    pub partition: i32,
-    /// Range of the table's time column.
-    pub times: Option<TimeRange>,
-    /// Hexadecimal SHA-256 of its bytes; empty where its writer did not tell.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub sha256: String,
+    /// The file, without Iceberg's description: it is in the table already.
+    #[serde(flatten)]
+    pub file: TableFile,
 }
 
 /// Rows in one partition of a table.
@@ -215,7 +201,8 @@ impl Base {
             side.shares.iter().for_each(|share| join(&mut self.shares, share));
             side.scores.iter().for_each(|share| join(&mut self.scores, share));
         }
-        self.files.extend(entry.files.iter().map(|file| FoldedFile::new(entry.n, file)));
+        let bare = |file: &TableFile| TableFile { data_file: String::new(), ..file.clone() };
+        self.files.extend(entry.files.iter().map(|file| FoldedFile { n: entry.n, file: bare(file) }));
         for raw in &entry.raw {
             let of_day = self.raw.entry(raw_day(&raw.path).map_or(0, |day| day.0)).or_default();
             of_day.files += 1;
@@ -230,7 +217,7 @@ impl Base {
     pub fn shrink(&mut self, live: &BTreeSet<String>, oldest: Option<Day>) {
         let mut rows: BTreeMap<(Table, i32), u64> =
             self.rows.iter().map(|r| ((r.table, r.partition), r.rows)).collect();
-        self.files.retain(|file| {
+        self.files.retain(|FoldedFile { file, .. }| {
             let is_live = live.contains(&file.path);
             if !is_live {
                 *rows.entry((file.table, file.partition)).or_default() += file.rows;
@@ -274,7 +261,9 @@ impl Base {
     pub fn rows(&self) -> BTreeMap<(Table, i32), u64> {
         let replaced = self.rows.iter().map(|r| ((r.table, r.partition), r.rows));
         let mut sums = BTreeMap::new();
-        for (key, rows) in replaced.chain(self.files.iter().map(|file| ((file.table, file.partition), file.rows))) {
+        for (key, rows) in
+            replaced.chain(self.files.iter().map(|FoldedFile { file, .. }| ((file.table, file.partition), file.rows)))
+        {
             *sums.entry(key).or_default() += rows;
         }
         sums
@@ -292,36 +281,11 @@ impl Base {
     pub fn decode(shard: &ShardId, through: u64, bytes: &[u8]) -> Result<Base, EntryError> {
         let what = || format!("the base of entries up to {through} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
-        let json = decompress(bytes).map_err(damaged)?;
-        #[derive(Deserialize)]
-        struct Head {
-            format: u32,
-        }
-        let head: Head = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
-        if head.format > FORMAT {
-            return Err(EntryError::Newer { what: what(), format: head.format });
-        }
-        let base: Base = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        let base: Base = decode(bytes, FORMAT, what)?;
         if base.shard != shard.as_str() || base.through != through || base.last.n != through {
             return Err(damaged(format!("it says it is that of entries up to {} of {}", base.through, base.shard)));
         }
         Ok(base)
-    }
-}
-
-impl FoldedFile {
-    fn new(n: u64, file: &TableFile) -> FoldedFile {
-        FoldedFile {
-            n,
-            table: file.table,
-            path: file.path.clone(),
-            rows: file.rows,
-            bytes: file.bytes,
-            spec_id: file.spec_id,
-            partition: file.partition,
-            times: file.times,
-            sha256: file.sha256.clone(),
-        }
     }
 }
 

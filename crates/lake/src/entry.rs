@@ -12,6 +12,7 @@ use authpulse_engine::settings::TimeRules;
 use authpulse_engine::{Counts, NamedEvent, RestoreFrom, Share, WaitingEvent};
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId, TimeForm};
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -446,12 +447,14 @@ pub struct BackfillFile {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
     /// Written by a newer version.
-    #[error("{what} has format {format}, this program reads up to {FORMAT}: run a newer version of authpulse")]
+    #[error("{what} has format {format}, this program reads up to {newest}: run a newer version of authpulse")]
     Newer {
         /// The entry, by number and shard, or the file.
         what: String,
         /// The format it names.
         format: u32,
+        /// The newest that this program reads.
+        newest: u32,
     },
     /// Not what was written.
     #[error("{what} is damaged: {cause}")]
@@ -476,16 +479,7 @@ impl Entry {
     pub fn decode(shard: &ShardId, n: u64, bytes: &[u8]) -> Result<Entry, EntryError> {
         let what = || format!("entry {n} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
-        let json = decompress(bytes).map_err(damaged)?;
-        #[derive(Deserialize)]
-        struct Head {
-            format: u32,
-        }
-        let head: Head = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
-        if head.format > FORMAT {
-            return Err(EntryError::Newer { what: what(), format: head.format });
-        }
-        let entry: Entry = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        let entry: Entry = decode(bytes, FORMAT, what)?;
         if entry.shard != shard.as_str() || entry.n != n {
             return Err(damaged(format!("it says it is entry {} of shard {}", entry.n, entry.shard)));
         }
@@ -557,12 +551,31 @@ impl Side {
     }
 }
 
+/// Reads what was stored in `newest` or an older format.
+pub(crate) fn decode<T: DeserializeOwned>(
+    bytes: &[u8],
+    newest: u32,
+    what: impl Fn() -> String,
+) -> Result<T, EntryError> {
+    let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
+    let json = decompress(bytes).map_err(damaged)?;
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+    }
+    let head: Head = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+    if head.format > newest {
+        return Err(EntryError::Newer { what: what(), format: head.format, newest });
+    }
+    serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))
+}
+
 pub(crate) fn compress(json: &[u8]) -> Bytes {
     zstd::bulk::compress(json, ZSTD_LEVEL).expect("compressing into memory does not fail").into()
 }
 
 /// The inverse of [`compress`], within bounds.
-pub(crate) fn decompress(bytes: &[u8]) -> Result<Vec<u8>, String> {
+fn decompress(bytes: &[u8]) -> Result<Vec<u8>, String> {
     zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| e.to_string())
 }
 

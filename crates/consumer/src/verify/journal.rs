@@ -9,7 +9,7 @@ use crate::error::ConsumerError;
 use crate::log::{read_base, read_side};
 use authpulse_event::{Day, HashRange, Micros, ShardId};
 use authpulse_lake::Table;
-use authpulse_lake::base::{Base, RawTotals};
+use authpulse_lake::base::{Base, FoldedFile, RawTotals};
 use authpulse_lake::entry::{Entry, Inherited, Place, RawFile, Side, Source, StoredShare, StoredTimeRules};
 use authpulse_lake::read::LiveFile;
 use std::collections::hash_map::RandomState;
@@ -237,8 +237,8 @@ impl Journals {
             gaps: base.older_gaps.0 + base.gaps.len() as u64,
             gap_records: base.gaps.iter().filter_map(|gap| gap.records).fold(base.older_gaps.1, u64::saturating_add),
         };
-        for file in base.files {
-            let named = NamedFile { shard: key.clone(), n: file.n, sha256: file.sha256.clone(), live: (&file).into() };
+        for FoldedFile { n, file } in base.files {
+            let named = NamedFile { shard: key.clone(), n, live: (&file).into(), sha256: file.sha256 };
             self.files.insert(file.path, named);
         }
         for row in base.rows {

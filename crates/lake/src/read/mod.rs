@@ -12,7 +12,6 @@ pub use rows::{
     RejectedBatch, RejectedRow, RowBatch, Rows,
 };
 
-use crate::base::FoldedFile;
 use crate::encode::{TableFile, TimeRange};
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
@@ -47,23 +46,6 @@ pub struct LiveFile {
 impl From<&TableFile> for LiveFile {
     /// A file of an entry that the table may not hold yet.
     fn from(file: &TableFile) -> LiveFile {
-        LiveFile {
-            table: file.table,
-            path: file.path.clone(),
-            rows: file.rows,
-            bytes: file.bytes,
-            spec_id: file.spec_id,
-            partition: Some(file.partition),
-            times: file.times,
-            snapshot_id: None,
-            sequence_number: None,
-        }
-    }
-}
-
-impl From<&FoldedFile> for LiveFile {
-    /// A file of an entry that is folded.
-    fn from(file: &FoldedFile) -> LiveFile {
         LiveFile {
             table: file.table,
             path: file.path.clone(),
