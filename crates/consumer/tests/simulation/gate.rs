@@ -40,7 +40,7 @@ impl Fault {
 }
 
 /// The effects there are: the methods of the traits behind which the world lies, as far as anything calls them.
-pub const EFFECTS: [&str; 21] = [
+pub const EFFECTS: [&str; 26] = [
     "store put_new",
     "store get",
     "store get_range",
@@ -53,6 +53,9 @@ pub const EFFECTS: [&str; 21] = [
     "journal tail",
     "journal shards",
     "journal list",
+    "journal base",
+    "journal put base",
+    "journal remove",
     "catalog load",
     "catalog create",
     "catalog swap",
@@ -62,14 +65,9 @@ pub const EFFECTS: [&str; 21] = [
     "stream tip",
     "lease list",
     "lease get",
+    "lease create",
+    "lease update",
 ];
-/// Those of leases that change one.
-pub const LEASE_WRITES: [&str; 2] = ["lease create", "lease update"];
-
-/// All effects.
-pub fn effects() -> impl Iterator<Item = &'static str> {
-    EFFECTS.into_iter().chain(LEASE_WRITES)
-}
 
 /// What was done how often: effect, fault, times.
 pub type Struck = BTreeMap<(&'static str, Fault), u64>;
@@ -266,7 +264,7 @@ pub struct Fate {
 impl Fate {
     pub fn new(rng: Rng, seed: u64) -> Fate {
         let mut rng = rng;
-        let pairs: Vec<_> = effects().flat_map(|effect| Fault::ALL.map(|fault| (effect, fault))).collect();
+        let pairs: Vec<_> = EFFECTS.into_iter().flat_map(|effect| Fault::ALL.map(|fault| (effect, fault))).collect();
         let (effect, fault) = pairs[(seed % pairs.len() as u64) as usize];
         let focus = (effect, fault, rng.below(4));
         let told = std::env::var("AUTHPULSE_TOLD").is_ok();
@@ -280,13 +278,18 @@ impl Fate {
         }
     }
 
+    /// Prints what happens, if it was asked for (`AUTHPULSE_TOLD`).
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.told {
+            println!("{}", what());
+        }
+    }
+
     /// What becomes of an effect.
     pub fn decide(&mut self, process: ProcessId, effect: &'static str, subject: &str) -> Option<Fault> {
         let fault = if self.on { self.draw(effect) } else { None };
         self.note(effect, subject, process as u64);
-        if self.told {
-            println!("process {process}: {effect} {subject} {}", fault.map_or("", Fault::name));
-        }
+        self.tell(|| format!("process {process}: {effect} {subject} {}", fault.map_or("", Fault::name)));
         if let Some(fault) = fault {
             self.note(fault.name(), "", 0);
             *self.struck.entry((effect, fault)).or_default() += 1;

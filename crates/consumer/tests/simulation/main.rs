@@ -20,7 +20,7 @@ mod simulate;
 mod traffic;
 mod world;
 
-use gate::{Fault, Struck, effects};
+use gate::{EFFECTS, Fault, Struck};
 use simulate::{Counts, Run, simulate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -98,7 +98,7 @@ impl Totals {
         print!("\n{:<18}", "effect");
         Fault::ALL.iter().for_each(|fault| print!("{:>22}", fault.name()));
         println!();
-        for effect in effects() {
+        for effect in EFFECTS {
             print!("{effect:<18}");
             for fault in Fault::ALL {
                 print!("{:>22}", self.struck.get(&(effect, fault)).copied().unwrap_or(0));
@@ -124,10 +124,10 @@ fn every_seed_lands_what_the_oracle_says() {
     let mut totals = totals.into_inner().unwrap();
     println!("{} seeds in {} s", seeds.len(), begun.elapsed().as_secs());
     totals.print();
-    let unknown: Vec<_> = totals.seen.iter().filter(|seen| !effects().any(|effect| effect == **seen)).collect();
+    let unknown: Vec<_> = totals.seen.iter().filter(|seen| !EFFECTS.contains(seen)).collect();
     assert!(unknown.is_empty(), "effects that the table does not list: {unknown:?}");
     if seeds.len() >= SEEDS as usize {
-        for effect in effects() {
+        for effect in EFFECTS {
             for fault in Fault::ALL {
                 assert!(totals.struck.contains_key(&(effect, fault)), "{effect}: {} never happened", fault.name());
             }

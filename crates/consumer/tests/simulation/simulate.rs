@@ -275,6 +275,7 @@ impl Simulation {
 
     /// A process ends as by SIGKILL.
     fn crash(&mut self, id: ProcessId) {
+        self.fate.tell(|| format!("process {id} crashes"));
         self.processes.retain(|process| process.id != id);
         self.counts.crashes += 1;
     }
@@ -331,6 +332,7 @@ impl Simulation {
         }
         let Some(outcome) = self.processes[at].outcome() else { return Ok(()) };
         self.processes.remove(at);
+        self.fate.tell(|| format!("process {id} ends: {outcome:?}"));
         match outcome?.as_str() {
             COMPLETE => self.complete += 1,
             STRUCK => self.counts.failed += 1,
@@ -410,6 +412,7 @@ impl Simulation {
         }
         let what = self.rng.below(100);
         self.fate.note("event", "", what);
+        self.fate.tell(|| format!("event {what}"));
         match what {
             0..=29 => drop(self.put_records()),
             30..=44 => {
@@ -475,6 +478,7 @@ impl Simulation {
     /// The stream is closed and sealed; after a while nothing goes wrong any more, and everything must land.
     fn finish(&mut self) -> Result<(), String> {
         block_on(self.world.stream.close()).unwrap();
+        self.fate.tell(|| "the stream is closed".to_owned());
         for _ in 0..self.rng.below(STEPS_OF_SEALING) {
             if self.running(Kind::Consumer) == 0 && self.complete == 0 {
                 self.start_consumer();
