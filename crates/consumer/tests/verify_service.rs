@@ -165,6 +165,7 @@ async fn run(seed: u64, history_first: bool) -> Met {
     let options = Arc::new(Options {
         entry_age: SECOND,
         entry_rows: 300,
+        snapshot_rows: 150,
         read_records: 40,
         idle_after: 3 * SECOND,
         ..(*options()).clone()

@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use uuid::Uuid;
 
 pub const ROWS: u64 = 2;
+/// What stands for a piece of a snapshot of state.
+const PIECE: &str = "piece";
 
 /// Merges whatever there is, and keeps nothing longer than it must.
 pub const TIDY: MaintainSettings = MaintainSettings {
@@ -97,7 +99,7 @@ pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: Micr
         rows: 1,
         bytes: 3,
     };
-    let file = |path: String| FileRef { path, bytes: 3, sha256: String::new() };
+    let file = |path: String| FileRef { path, bytes: PIECE.len() as u64, sha256: String::new() };
     let snapshot = n.is_multiple_of(5).then(|| PieceRef {
         range: authpulse_event::HashRange::FULL.to_string(),
         users: 1,
@@ -187,7 +189,7 @@ impl World {
             block_on(self.store.put_new(&raw.path, bytes("raw"))).unwrap();
         }
         for piece in &stored.snapshot {
-            block_on(self.store.put_new(&piece.file.path, bytes("piece"))).unwrap();
+            block_on(self.store.put_new(&piece.file.path, bytes(PIECE))).unwrap();
         }
         block_on(self.journal.put(&found.shard, n, stored.encode())).unwrap();
         let rows = found.files.iter().flat_map(|file| rows_of(&self.lake, &LiveFile::from(file))).collect();
