@@ -204,6 +204,9 @@ fn any_order_of_commits_faults_and_foreign_compactions_keeps_every_row() {
                         for (n, body) in block_on(journal.list(&shard, 1, 10_000)).unwrap() {
                             block_on(copy.put(&shard, n, body)).unwrap();
                         }
+                        if let Some((through, body)) = block_on(journal.base(&shard)).unwrap() {
+                            block_on(copy.put_base(&shard, through, body)).unwrap();
+                        }
                     }
                     let hook = move |point: &str| {
                         if point.starts_with("maintain swap before") && calls.fetch_add(1, Ordering::Relaxed) == nth {
