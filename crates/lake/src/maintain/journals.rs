@@ -21,6 +21,9 @@ const ARRIVAL_LAG: Micros = HOUR;
 /// The shards of a lake as their journals' ends describe them.
 pub(super) struct Shards {
     shards: BTreeMap<ShardId, Tail>,
+    /// Those whose state nobody will ever rebuild: their heirs have snapshots, or are succeeded in turn. (Those may have no
+    /// snapshots any more: their entries go as well.)
+    succeeded: BTreeSet<ShardId>,
 }
 
 /// One shard.
@@ -116,7 +119,18 @@ impl Shards {
             };
             shards.insert(shard, found);
         }
-        Ok(Shards { shards })
+        let mut shards = Shards { shards, succeeded: BTreeSet::new() };
+        while let Some(key) = shards.next_succeeded() {
+            shards.succeeded.insert(key);
+        }
+        Ok(shards)
+    }
+
+    fn next_succeeded(&self) -> Option<ShardId> {
+        let has_state =
+            |heir: &Tail| !heir.snapshots.is_empty() || self.succeeded.contains(&ShardId::new(&heir.entry.shard));
+        let mut others = self.shards.iter().filter(|(key, _)| !self.succeeded.contains(*key));
+        others.find(|(key, shard)| self.is_covered(key, shard, has_state)).map(|(key, _)| key.clone())
     }
 
     /// The parts of a shard that heirs for which `speaks` holds have taken over.
@@ -165,7 +179,7 @@ impl Shards {
 
     /// Shards whose state would be rebuilt from their own snapshots: those that go on, and those whose heirs have none yet.
     fn with_state(&self) -> impl Iterator<Item = (&ShardId, &Tail)> {
-        self.shards.iter().filter(|(key, shard)| !self.is_covered(key, shard, |heir| !heir.snapshots.is_empty()))
+        self.shards.iter().filter(|(key, _)| !self.succeeded.contains(*key))
     }
 
     /// The pieces of snapshots of state that are kept: of the two newest of each shard, as long as its heirs need them.
@@ -200,7 +214,7 @@ impl Shards {
     ) -> Result<u64, LakeError> {
         let Some(tail) = self.shards.get(shard) else { return Ok(0) };
         let newest = tail.entry.n.saturating_sub(keep.max(1));
-        if self.with_state().all(|(key, _)| key != shard) {
+        if self.succeeded.contains(shard) {
             return Ok(newest);
         }
         let [_, older] = tail.snapshots[..] else { return Ok(0) };
