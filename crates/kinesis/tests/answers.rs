@@ -1,6 +1,5 @@
 //! What each answer of Kinesis and DynamoDB, and none, leads to: over real connections to a server that says what the test wants.
 
-#[allow(dead_code, reason = "it serves other tests as well")]
 #[path = "../../aws/tests/support/server.rs"]
 mod server;
 
