@@ -694,4 +694,4 @@ impl StoredShare {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

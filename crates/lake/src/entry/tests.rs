@@ -1,6 +1,7 @@
 use super::*;
 
-fn entry() -> Entry {
+/// An entry with something in most of its fields.
+pub(crate) fn entry() -> Entry {
     Entry {
         format: FORMAT,
         shard: "shardId-000000000001".to_owned(),

@@ -333,6 +333,28 @@ pub(super) async fn side(store: &dyn ObjectStore, entry: &Entry) -> Result<Side,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Inherited;
+    use crate::{MemoryJournal, MemoryStore};
+    use futures::executor::block_on;
+
+    #[test]
+    fn a_chain_of_heirs_is_succeeded_once_its_end_has_snapshots() {
+        for has_snapshot in [false, true] {
+            let (store, journal) = (MemoryStore::new(), MemoryJournal::new());
+            for (shard, parent) in [("a", None), ("b", Some("a")), ("c", Some("b"))] {
+                let inherits = parent.map(|p: &str| Inherited { shard: p.to_owned(), n: 1 }).into_iter().collect();
+                let mut entry = Entry { shard: shard.to_owned(), n: 1, inherits, ..crate::entry::tests::entry() };
+                if has_snapshot && shard == "c" {
+                    entry.last_snapshot = 1;
+                }
+                block_on(journal.put(&ShardId::new(shard), 1, entry.encode())).unwrap();
+            }
+            let shards = block_on(Shards::read(&store, &journal)).unwrap();
+            let succeeded: Vec<&str> = shards.succeeded.iter().map(ShardId::as_str).collect();
+            // The snapshots of `b`, which it has none of, are no reason to keep what `a` would be rebuilt from.
+            assert_eq!(succeeded, if has_snapshot { vec!["a", "b"] } else { vec![] });
+        }
+    }
 
     #[test]
     fn a_partition_ends_where_the_next_begins() {
