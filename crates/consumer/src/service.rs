@@ -185,6 +185,10 @@ impl Service {
 
     /// Whether nothing is left to do: every shard is done here, or elsewhere. `others` are the leases of other living workers.
     pub fn is_complete(&self, others: &BTreeSet<String>) -> bool {
+        // All known shards of an open stream may have ended: then there are heirs that the last look did not see yet.
+        if self.mode == Mode::Run && !self.description.closed {
+            return false;
+        }
         self.shards.iter().all(|shard| {
             let key = self.key(&shard.id);
             let reached = || match (self.mode, self.tips.get(&shard.id), self.registry.view(&key)) {

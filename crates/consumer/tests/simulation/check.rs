@@ -63,6 +63,13 @@ pub async fn journals(world: &World) -> Result<Journals, String> {
     Ok(journals)
 }
 
+/// Whether a run may call itself complete: the stream is closed, and each shard's journal ends with its end or was sealed.
+pub async fn is_complete(world: &World) -> Result<bool, String> {
+    let closed = world.stream.shards().await.map_err(|e| e.to_string())?.iter().all(|shard| shard.closed);
+    let done = |entries: &[Entry]| entries.iter().any(|entry| entry.end || entry.sealed.is_some());
+    Ok(closed && journals(world).await?.iter().all(|(_, _, entries)| done(entries)))
+}
+
 /// The records of a shard.
 async fn records(world: &World, shard: &ShardId) -> Result<Vec<Record>, String> {
     let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };

@@ -83,3 +83,29 @@ fn an_end_that_another_has_stored_is_respected_and_heard_of() {
     assert!(block_on(early.start_next(&held)).unwrap().is_none());
     assert!(early.has_ended(&key));
 }
+
+/// A consumer that hears of a shard's end before it has seen the shard's heirs.
+#[test]
+fn the_end_of_all_known_shards_is_not_the_end_of_an_open_stream() {
+    let mut sim = calm();
+    sim.start_consumer();
+    sim.put_records();
+    sim.steps(400).unwrap();
+    let (env, stream) = (sim.world.outside.clone(), sim.world.stream.clone());
+    let mut early = block_on(Service::open(env, sim.options.clone(), stream, Mode::Run)).unwrap();
+    let shards = block_on(sim.world.stream.shards()).unwrap();
+    let keys: Vec<_> = shards.iter().map(|shard| journal_key(early.description(), &shard.id)).collect();
+    for shard in &shards {
+        let middle = shard.range.first + (shard.range.last - shard.range.first) / 2 + 1;
+        block_on(sim.world.stream.split(&shard.id, middle)).unwrap();
+    }
+    while !keys.iter().all(|key| entries(&sim, key).last().is_some_and(|tail| tail.end)) {
+        sim.steps(1).unwrap();
+    }
+    let nobody = BTreeSet::new();
+    block_on(early.follow(&nobody)).unwrap();
+    assert!(keys.iter().all(|key| early.has_ended(key)));
+    assert!(!early.is_complete(&nobody), "the heirs are still to come");
+    block_on(early.refresh()).unwrap();
+    assert!(!early.is_complete(&nobody));
+}

@@ -26,6 +26,9 @@ use std::sync::atomic::Ordering;
 const STEPS_AT_THE_END: u64 = 300_000;
 /// Effects, at most, in a closed stream while things still go wrong.
 const STEPS_OF_SEALING: u64 = 800;
+/// Rounds of maintenance after all has landed, and effects in each, at most.
+const ROUNDS_OF_MAINTENANCE: u64 = 3;
+const STEPS_OF_MAINTENANCE: u64 = 150;
 /// Consumers side by side, at most.
 const CONSUMERS_MAX: u64 = 3;
 /// By how much all clocks go wrong: the cleaner takes the clocks of files and its own for equal within an hour.
@@ -142,8 +145,8 @@ pub struct Simulation {
     processes: Vec<Process>,
     started: usize,
     counts: Counts,
-    /// Consumers that said everything is done.
-    complete: u64,
+    /// Whether a consumer said that everything is done.
+    complete: bool,
     quiet_at: u64,
     tidied: Arc<std::sync::Mutex<Counts>>,
 }
@@ -240,7 +243,7 @@ impl Simulation {
             processes: Vec::new(),
             started: 0,
             counts: Counts::default(),
-            complete: 0,
+            complete: false,
             quiet_at: 0,
             tidied: Arc::default(),
         }
@@ -334,7 +337,12 @@ impl Simulation {
         self.processes.remove(at);
         self.fate.tell(|| format!("process {id} ends: {outcome:?}"));
         match outcome?.as_str() {
-            COMPLETE => self.complete += 1,
+            COMPLETE => {
+                if !block_on(check::is_complete(&self.world))? {
+                    return Err("a consumer says that all is done, and it is not".to_owned());
+                }
+                self.complete = true;
+            }
             STRUCK => self.counts.failed += 1,
             _ => self.counts.stopped += 1,
         }
@@ -480,7 +488,7 @@ impl Simulation {
         block_on(self.world.stream.close()).unwrap();
         self.fate.tell(|| "the stream is closed".to_owned());
         for _ in 0..self.rng.below(STEPS_OF_SEALING) {
-            if self.running(Kind::Consumer) == 0 && self.complete == 0 {
+            if self.running(Kind::Consumer) == 0 && !self.complete {
                 self.start_consumer();
             }
             if !self.step()? {
@@ -493,7 +501,7 @@ impl Simulation {
             process.asleep_until = None;
         }
         let begun = self.counts.steps;
-        while self.complete == 0 || self.running(Kind::Consumer) > 0 {
+        while !self.complete || self.running(Kind::Consumer) > 0 {
             if self.running(Kind::Consumer) == 0 {
                 self.start_consumer();
             }
@@ -504,6 +512,21 @@ impl Simulation {
                 return Err("the run does not end".to_owned());
             }
         }
+        self.processes.clear();
+        Ok(())
+    }
+
+    /// All has landed, and maintenance goes on where things go wrong: most of what it removes is old enough only now.
+    fn maintain_with_faults(&mut self) -> Result<(), String> {
+        self.fate.on = true;
+        for _ in 0..ROUNDS_OF_MAINTENANCE {
+            self.world.pass(ORPHAN_AGE + HOUR);
+            if self.running(Kind::Maintainer) == 0 {
+                self.start_maintainer();
+            }
+            self.steps(STEPS_OF_MAINTENANCE)?;
+        }
+        self.fate.on = false;
         self.processes.clear();
         Ok(())
     }
@@ -540,6 +563,7 @@ pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
         return Err(why);
     }
     let checked = block_on(check::lake(&sim.world, &sim.options, explain))?;
+    sim.maintain_with_faults()?;
     sim.maintain_alone()?;
     block_on(check::tables_hold(&sim.world, &checked.outcome)).map_err(|why| format!("after maintenance, {why}"))?;
     block_on(check::raw_zone(&sim.world, &sim.options)).map_err(|why| format!("after maintenance, {why}"))?;
