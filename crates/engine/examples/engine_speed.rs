@@ -1,8 +1,9 @@
-//! How fast the engine alone is: lines of a file in memory are parsed, judged and scored on one thread; nothing is written.
+//! How fast the engine alone is: lines of a file in memory are parsed, judged and scored on one thread; nothing is written. Then
+//! the state that they leave is taken as a snapshot, and read again, as the next owner of a shard does.
 //!
 //! `cargo run --release -p authpulse-engine --example engine_speed -- FILE` with a file of `authpulse generate`.
 
-use authpulse_engine::{Board, Incoming, Output, Settings, Shard, SourceKind};
+use authpulse_engine::{Board, Incoming, Output, RestoreFrom, Restoring, Settings, Shard, SourceKind};
 use authpulse_event::{HashRange, Position, SequenceNumber, parse_line};
 use std::time::Instant;
 
@@ -10,6 +11,8 @@ use std::time::Instant;
 const STRIDE: u64 = 1_024;
 /// Lines that are looked up together.
 const LOOK_AHEAD: usize = 32;
+/// Bytes of a piece of a snapshot, as the service has it by default.
+const PIECE_BYTES: usize = 16 << 20;
 
 fn main() -> std::io::Result<()> {
     let Some(path) = std::env::args().nth(1) else {
@@ -59,6 +62,27 @@ fn main() -> std::io::Result<()> {
         println!(
             "pass {pass}: {scored} events scored, {seconds:.2} s, {:.2} M events/s",
             scored as f64 / seconds / 1e6
+        );
+        let begin = Instant::now();
+        let pieces = shard.snapshot(PIECE_BYTES);
+        let (taken, begin) = (begin.elapsed(), Instant::now());
+        let from = RestoreFrom {
+            watermark: shard.watermark(),
+            newest_accepted: shard.newest_accepted(),
+            ..RestoreFrom::default()
+        };
+        let mut state = Restoring::begin(settings.clone(), SourceKind::File, HashRange::FULL, from);
+        for piece in &pieces {
+            state.piece(&piece.bytes).map_err(std::io::Error::other)?;
+        }
+        drop(state.finish());
+        let bytes: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
+        let users: u64 = pieces.iter().map(|piece| piece.users).sum();
+        println!(
+            "pass {pass}: snapshot of {users} users, {:.0} MB, taken in {:.2} s, read in {:.2} s",
+            bytes as f64 / 1e6,
+            taken.as_secs_f64(),
+            begin.elapsed().as_secs_f64()
         );
     }
     Ok(())

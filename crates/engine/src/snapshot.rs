@@ -11,6 +11,7 @@
 //! computers are numbered within the piece. Compression and checksums are the caller's. What passes a checksum by accident is
 //! still an error where it says what cannot be, never a panic.
 
+use crate::names::{NameId, Names};
 use crate::restore::WrittenHours;
 use crate::shard::Shard;
 use crate::user::{IdKind, OpenHour, OwnIds, Recent, Slot, User};
@@ -95,25 +96,29 @@ impl Shard {
             newer @ VERSION.. => return Err(SnapshotError::Newer(newer)),
             _ => return Err(SnapshotError::Damaged("it has no version")),
         }
-        let computers = reader.list(|r| r.text().map(str::to_owned))?;
+        let names = reader.list(Reader::text)?;
+        let mut computers = PieceComputers { known: vec![None; names.len()], names };
         let count = reader.number()?;
+        let mut parts = UserParts::default();
         for _ in 0..count {
-            self.load_user(&mut reader, &computers, written)?;
+            self.load_user(&mut reader, &mut computers, &mut parts, written)?;
         }
         if reader.bytes.is_empty() { Ok(()) } else { Err(SnapshotError::Damaged("something follows the last user")) }
     }
 
-    fn load_user(
+    fn load_user<'a>(
         &mut self,
-        reader: &mut Reader<'_>,
-        computers: &[String],
+        reader: &mut Reader<'a>,
+        computers: &mut PieceComputers<'a>,
+        parts: &mut UserParts<'a>,
         written: &WrittenHours,
     ) -> Result<(), SnapshotError> {
         let name = reader.text()?;
-        let pairs = reader.list(|r| r.below(computers.len() as u64, "a computer that is not in the piece"))?;
-        let slots = pairs.len() as u64;
+        let of_piece = computers.names.len() as u64;
+        reader.list_into(&mut parts.pairs, |r| r.below(of_piece, "a computer that is not in the piece"))?;
+        let slots = parts.pairs.len() as u64;
         let mut time = 0;
-        let ring = reader.list(|r| {
+        reader.list_into(&mut parts.ring, |r| {
             time = in_calendar(r.signed()?.checked_add(time))?;
             let packed = r.number()?;
             let kind = match packed & 3 {
@@ -124,9 +129,9 @@ impl Shard {
             };
             Ok(Recent { time, slot: as_slot(packed >> 2, slots)?, kind })
         })?;
-        let open_days = reader.list(|r| Ok((r.slot(slots)?, r.day()?, r.count(LOGINS_LIMIT)? as u32)))?;
-        let own_ids = reader.list(|r| Ok((r.text()?, in_calendar(Some(r.signed()?))?)))?;
-        let hours = reader.list(|r| {
+        reader.list_into(&mut parts.open_days, |r| Ok((r.slot(slots)?, r.day()?, r.count(LOGINS_LIMIT)? as u32)))?;
+        reader.list_into(&mut parts.own_ids, |r| Ok((r.text()?, in_calendar(Some(r.signed()?))?)))?;
+        reader.list_into(&mut parts.hours, |r| {
             Ok(OpenHour {
                 hour: hour_of(in_calendar(r.signed()?.checked_mul(HOUR))?),
                 logins: r.count(COUNT_LIMIT)?,
@@ -136,7 +141,7 @@ impl Shard {
                 slots: r.list(|r| r.slot(slots))?,
             })
         })?;
-        let high_risk = reader.list(|r| Ok((r.day()?, r.slot(slots)?, r.count(COUNT_LIMIT)?)))?;
+        reader.list_into(&mut parts.high_risk, |r| Ok((r.day()?, r.slot(slots)?, r.count(COUNT_LIMIT)?)))?;
 
         let hash = ring::hash_key(name.as_bytes());
         if !self.range.contains(hash) {
@@ -146,45 +151,69 @@ impl Shard {
         if (id as usize) < self.users.len() {
             return Err(SnapshotError::Damaged("a user occurs twice"));
         }
-        let mut user = User::new(hash);
-        for computer in &pairs {
-            let computer = self.computers.intern(&computers[*computer as usize]);
+        let mut user = User::with_capacity(hash, parts.pairs.len(), parts.ring.len());
+        for computer in &parts.pairs {
+            let computer = computers.number(*computer as usize, &mut self.computers);
             if !user.slot_or_new(computer).1 {
                 return Err(SnapshotError::Damaged("a user has a computer twice"));
             }
         }
-        for recent in ring {
+        for recent in &parts.ring {
             user.observe(recent.time, recent.slot, recent.kind);
         }
         let keep_ids_from = self.oldest_id_to_keep();
-        for (own, time) in own_ids {
+        for (own, time) in parts.own_ids.drain(..) {
             user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, keep_ids_from);
         }
         // None but these can be open, and no two others at once.
         let open = self.watermark.map(Day::of)..=self.front().map(Day::of);
-        let mut touched = Vec::new();
-        for (slot, day, logins) in open_days.into_iter().filter(|(_, day, _)| Some(*day) >= *open.start()) {
+        parts.touched.clear();
+        for (slot, day, logins) in parts.open_days.drain(..).filter(|(_, day, _)| Some(*day) >= *open.start()) {
             if !open.contains(&Some(day)) || !user.count_day(slot, day, logins) {
                 return Err(SnapshotError::Damaged("a day that is not open, or is twice"));
             }
-            touched.push((day, slot));
+            parts.touched.push((day, slot));
         }
-        for hour in hours.into_iter().filter(|h| !written.contains(name, h.hour)) {
+        for hour in parts.hours.drain(..).filter(|h| !written.contains(name, h.hour)) {
             self.open_hours.entry(hour.hour).or_default().push(id);
             user.restore_hour(hour);
         }
-        for (day, slot, n) in high_risk {
+        for (day, slot, n) in parts.high_risk.drain(..) {
             let computer = user.computers()[slot as usize];
             if !self.score_is_published(hash, day) {
                 *self.high_risk.entry(day).or_default().entry((id, computer)).or_default() += n;
             }
         }
         self.users.push(user);
-        for (day, slot) in touched {
+        for (day, slot) in parts.touched.drain(..) {
             self.touch_day(day, id, slot);
         }
         Ok(())
     }
+}
+
+/// The computers that a piece names, with the numbers they have here: a name is looked up once a piece, not once a user.
+struct PieceComputers<'a> {
+    names: Vec<&'a str>,
+    known: Vec<Option<NameId>>,
+}
+
+impl PieceComputers<'_> {
+    fn number(&mut self, at: usize, all: &mut Names) -> NameId {
+        *self.known[at].get_or_insert_with(|| all.intern(self.names[at]))
+    }
+}
+
+/// What is read of one user; the memory is used again for the next.
+#[derive(Default)]
+struct UserParts<'a> {
+    pairs: Vec<u64>,
+    ring: Vec<Recent>,
+    open_days: Vec<(Slot, Day, u32)>,
+    own_ids: Vec<(&'a str, Micros)>,
+    hours: Vec<OpenHour>,
+    high_risk: Vec<(Day, Slot, u64)>,
+    touched: Vec<(Day, Slot)>,
 }
 
 #[derive(Default)]
@@ -305,6 +334,11 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Result<u64, SnapshotError> {
+        // Most are below 128.
+        if let [byte @ ..0x80, rest @ ..] = self.bytes {
+            self.bytes = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];
@@ -344,16 +378,25 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map_err(|_| SnapshotError::Damaged("a name is not UTF-8"))
     }
 
-    fn list<T>(
+    fn list<T>(&mut self, item: impl FnMut(&mut Self) -> Result<T, SnapshotError>) -> Result<Vec<T>, SnapshotError> {
+        let mut items = Vec::new();
+        self.list_into(&mut items, item)?;
+        Ok(items)
+    }
+
+    /// Reads a list in place of what `items` held.
+    fn list_into<T>(
         &mut self,
+        items: &mut Vec<T>,
         mut item: impl FnMut(&mut Self) -> Result<T, SnapshotError>,
-    ) -> Result<Vec<T>, SnapshotError> {
+    ) -> Result<(), SnapshotError> {
         let count = self.number()?;
+        items.clear();
         // A count that the bytes cannot hold is damage; do not reserve memory for it.
-        let mut items = Vec::with_capacity(count.min(RESERVED_MAX) as usize);
+        items.reserve(count.min(RESERVED_MAX) as usize);
         for _ in 0..count {
             items.push(item(self)?);
         }
-        Ok(items)
+        Ok(())
     }
 }

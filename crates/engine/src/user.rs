@@ -129,6 +129,16 @@ impl User {
         User { hash, ..User::default() }
     }
 
+    /// With room for what is known to come: pairs, and events of the last 24 hours.
+    pub(crate) fn with_capacity(hash: u128, pairs: usize, events: usize) -> User {
+        User {
+            ring: VecDeque::with_capacity(events),
+            keys: Vec::with_capacity(pairs),
+            pairs: Vec::with_capacity(pairs),
+            ..User::new(hash)
+        }
+    }
+
     /// Gives each computer the number it has in another table of names.
     pub(crate) fn renumber(&mut self, mut number: impl FnMut(NameId) -> NameId) {
         for key in &mut self.keys {
