@@ -79,7 +79,11 @@ async fn commit_once(env: &Env) -> Result<(Round, bool)> {
     // Each is brought to its end, whatever becomes of the others.
     let commits = join_all(Table::ALL.map(|table| env.lake.commit(table, &files))).await;
     for (table, committed) in Table::ALL.into_iter().zip(commits) {
-        round.rows += committed.map_err(|error| with_context(error, table))?.rows;
+        let committed = committed.map_err(|error| with_context(error, table))?;
+        round.rows += committed.rows;
+        for note in &committed.notes {
+            tracing::warn!(%table, "{note}");
+        }
     }
     Ok((round, is_last))
 }

@@ -291,6 +291,17 @@ pub const SETTINGS: &[Setting] = &[
         usize,
         options.chunk_rows
     ),
+    integer_setting!(
+        "store",
+        "gather_below",
+        "bytes",
+        Change::Free,
+        0,
+        64 << 20,
+        "Files below this size that come into a table with one commit are merged, one for each partition; 0 appends each as its worker wrote it. Queries of today open fewer files; a commit takes longer and writes those rows once more.",
+        u64,
+        options.gather_below
+    ),
     seconds_setting!(
         "store",
         "commit_interval",

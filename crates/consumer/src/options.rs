@@ -25,6 +25,8 @@ pub struct Options {
     pub read_bytes: usize,
     /// How often the tables follow the journal.
     pub commit_interval: Micros,
+    /// Files below this size, in bytes, that one commit appends are merged by partition; 0 for never.
+    pub gather_below: u64,
     /// A state snapshot is taken at the first entry after this many curated rows.
     pub snapshot_rows: u64,
     /// A state snapshot is taken at the first entry after this long, if there were rows.
@@ -58,6 +60,7 @@ impl Default for Options {
             read_records: 10_000,
             read_bytes: 8 << 20,
             commit_interval: 30 * SECOND,
+            gather_below: 1 << 20,
             snapshot_rows: 20_000_000,
             snapshot_age: 900 * SECOND,
             snapshot_piece_bytes: 16 << 20,

@@ -1,16 +1,17 @@
 //! Rebuilding a shard's state from what is stored: the newest snapshot that can be read and the rows written since, or, where a
 //! snapshot or one of those files is lost, the whole curated table.
 
-use crate::env::Env;
+use crate::env::{Env, start};
 use crate::error::{ConsumerError, Result};
 use crate::log::{missing, read_entry, read_parents, read_side, sha256_hex};
 use authpulse_engine::{Restoring, Settings, Shard, SourceKind, StoredRow};
 use authpulse_event::{HashRange, ShardId};
 use authpulse_lake::entry::{Entry, EntryError, Source};
-use authpulse_lake::read::LiveFile;
-use authpulse_lake::{LakeError, StoreError, Table};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use authpulse_lake::read::{CuratedBatch, LiveFile, Rows};
+use authpulse_lake::{LakeError, ObjectStore, StoreError, Table};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A decompressed piece is at most this large, in bytes.
 const MAX_PIECE_BYTES: usize = 1 << 31;
@@ -72,29 +73,25 @@ async fn from_snapshot(
     let side = read_side(env, tail).await?;
     let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
     let next = tail.last_snapshot + 1;
-    if tail.last_snapshot > 0 {
-        let entry = entry_of(env, &shard_id, tail.last_snapshot).await?;
-        let mut pieces = Vec::new();
-        for piece in &entry.snapshot {
-            let part: HashRange = piece.range.parse().map_err(|cause| damaged(&piece.file.path, cause))?;
-            if part.intersect(&range).is_some() {
-                pieces.push(async move { env.store.get(&piece.file.path).await.map(|bytes| (piece, bytes)) });
-            }
-        }
-        let mut pieces = stream::iter(pieces).buffered(PIECES_AT_ONCE);
-        while let Some((piece, bytes)) = pieces.try_next().await.map_err(ConsumerError::from)? {
-            if sha256_hex(&bytes) != piece.file.sha256 {
-                return Err(Lost::Snapshot(format!("the checksum of {} does not match", piece.file.path)));
-            }
-            let raw = zstd::stream::decode_all(&bytes[..]).map_err(|e| Lost::Snapshot(e.to_string()))?;
-            if raw.len() > MAX_PIECE_BYTES {
-                return Err(Lost::Snapshot(format!("{} is too large", piece.file.path)));
-            }
-            state.piece(&raw).map_err(|e| Lost::Snapshot(format!("{}: {e}", piece.file.path)))?;
-        }
+    // The rows behind the snapshot are on their way while it is taken in.
+    let rows = async {
+        let files = curated_of(env, &shard_id, next, tail.n).await?;
+        let mut rows = Box::pin(rows_of(env, files).peekable());
+        rows.as_mut().peek().await;
+        Ok::<_, Lost>(rows)
+    };
+    let pieces = async {
+        let Some(last_snapshot) = (tail.last_snapshot > 0).then_some(tail.last_snapshot) else { return Ok(()) };
+        let entry = entry_of(env, &shard_id, last_snapshot).await?;
+        take_in_pieces(env, &entry, range, &mut state).await?;
         let unscored: Vec<_> = read_side(env, &entry).await?.unscored.iter().map(|u| u.to_event()).collect();
         state.unscored_at_snapshot(&unscored);
-    } else if let inherits @ [_, ..] = &read_parents(env, &shard_id).await?[..] {
+        Ok(())
+    };
+    let (mut rows, ()) = futures::try_join!(rows, pieces)?;
+    if tail.last_snapshot == 0
+        && let inherits @ [_, ..] = &read_parents(env, &shard_id).await?[..]
+    {
         // An heir without a snapshot of its own begins with its parents' ends.
         let mut parents = Vec::new();
         for parent in inherits {
@@ -111,8 +108,49 @@ async fn from_snapshot(
         }
         state.unscored_at_snapshot(&unscored);
     }
-    read_files(env, &curated_of(env, &shard_id, next, tail.n).await?, &mut state).await?;
+    while let Some(batches) = rows.try_next().await? {
+        take_in_rows(batches, &mut state)?;
+    }
     Ok(state.finish())
+}
+
+/// Takes in the pieces of a snapshot that reach into the range. While one is taken in, the next are fetched and unpacked on other
+/// threads.
+async fn take_in_pieces(
+    env: &Env,
+    entry: &Entry,
+    range: HashRange,
+    state: &mut Restoring,
+) -> std::result::Result<(), Lost> {
+    let mut pieces = Vec::new();
+    for piece in &entry.snapshot {
+        let path = &piece.file.path;
+        let part: HashRange = piece.range.parse().map_err(|cause| damaged(path, cause))?;
+        if part.intersect(&range).is_some() {
+            let unpacked = unpack(env.store.clone(), path.clone(), piece.file.sha256.clone());
+            pieces.push(async move { (path, start(&*env.work, unpacked).await) });
+        }
+    }
+    let mut pieces = stream::iter(pieces).buffered(PIECES_AT_ONCE);
+    while let Some((path, unpacked)) = pieces.next().await {
+        let bug = || ConsumerError::Refused(format!("reading {path} ended by a bug in this program"));
+        let raw = unpacked.ok_or_else(bug)??;
+        state.piece(&raw).map_err(|e| Lost::Snapshot(format!("{path}: {e}")))?;
+    }
+    Ok(())
+}
+
+/// Fetches a piece, checks and decompresses it.
+async fn unpack(store: Arc<dyn ObjectStore>, path: String, sha256: String) -> std::result::Result<Vec<u8>, Lost> {
+    let bytes = store.get(&path).await?;
+    if sha256_hex(&bytes) != sha256 {
+        return Err(Lost::Snapshot(format!("the checksum of {path} does not match")));
+    }
+    let raw = zstd::stream::decode_all(&bytes[..]).map_err(|e| Lost::Snapshot(e.to_string()))?;
+    match raw.len() > MAX_PIECE_BYTES {
+        true => Err(Lost::Snapshot(format!("{path} is too large"))),
+        false => Ok(raw),
+    }
 }
 
 /// The state of some ended shards, each as far as `range` reaches.
@@ -136,7 +174,7 @@ async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRan
     let side = read_side(env, tail).await?;
     let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
     let table = env.lake.live_files(Table::Curated).await?;
-    read_files(env, &table.files, &mut state).await?;
+    read_files(env, table.files, &mut state).await?;
     // Entries that the table does not hold yet, of this shard and of those it came from.
     let mut pending = vec![ShardId::new(&tail.shard)];
     let mut seen = BTreeSet::new();
@@ -147,7 +185,7 @@ async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRan
         pending.extend(read_parents(env, &shard).await?.iter().map(|i| ShardId::new(&i.shard)));
         let last = if shard.as_str() == tail.shard { Some(tail.n) } else { env.journal.tail(&shard).await? };
         let next = table.applied.get(&shard).copied().unwrap_or(0) + 1;
-        read_files(env, &curated_of(env, &shard, next, last.unwrap_or(0)).await?, &mut state).await?;
+        read_files(env, curated_of(env, &shard, next, last.unwrap_or(0)).await?, &mut state).await?;
     }
     Ok(state.finish())
 }
@@ -164,20 +202,30 @@ async fn curated_of(env: &Env, shard: &ShardId, first: u64, last: u64) -> Result
 }
 
 /// Takes in the rows of files, in their order; while one is decoded, the next are on their way.
-async fn read_files(env: &Env, files: &[LiveFile], state: &mut Restoring) -> Result<()> {
-    let reads: Vec<_> = files.iter().map(|file| env.lake.read_curated(file, None)).collect();
-    let mut reads = stream::iter(reads).buffered(FILES_AT_ONCE);
-    while let Some(batches) = reads.try_next().await? {
-        for batch in batches {
-            for row in batch?.iter() {
-                state.row(&StoredRow {
-                    event_id: row.event_id,
-                    time: row.event_time,
-                    user: row.user_id,
-                    computer: row.computer_id,
-                    score: u8::try_from(row.risk_score).unwrap_or(u8::MAX),
-                });
-            }
+async fn read_files(env: &Env, files: Vec<LiveFile>, state: &mut Restoring) -> Result<()> {
+    let mut rows = std::pin::pin!(rows_of(env, files));
+    while let Some(of_file) = rows.try_next().await? {
+        take_in_rows(of_file, state)?;
+    }
+    Ok(())
+}
+
+/// The rows of files, in the order of the files, fetched ahead.
+fn rows_of(env: &Env, files: Vec<LiveFile>) -> impl Stream<Item = Result<Rows<CuratedBatch>>> {
+    let reads = files.into_iter().map(|file| async move { Ok(env.lake.read_curated(&file, None).await?) });
+    stream::iter(reads.collect::<Vec<_>>()).buffered(FILES_AT_ONCE)
+}
+
+fn take_in_rows(rows: Rows<CuratedBatch>, state: &mut Restoring) -> Result<()> {
+    for batch in rows {
+        for row in batch?.iter() {
+            state.row(&StoredRow {
+                event_id: row.event_id,
+                time: row.event_time,
+                user: row.user_id,
+                computer: row.computer_id,
+                score: u8::try_from(row.risk_score).unwrap_or(u8::MAX),
+            });
         }
     }
     Ok(())

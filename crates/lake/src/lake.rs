@@ -51,15 +51,18 @@ pub struct CommitSettings {
     pub manifests_max: usize,
     /// Attempts before a commit gives up on a table that others keep changing.
     pub attempts: u32,
+    /// Bytes below which a commit merges the files it appends, by partition; 0 appends all as they are.
+    pub gather_below: u64,
 }
 
 impl Default for CommitSettings {
     fn default() -> Self {
-        CommitSettings { keep_snapshots: 200, manifests_max: 100, attempts: 20 }
+        CommitSettings { keep_snapshots: 200, manifests_max: 100, attempts: 20, gather_below: 0 }
     }
 }
 
-/// Told where a commit stands: `table swap before:<table>`, `table swap after:<table>`. Kill tests stop the process there.
+/// Told where a commit stands: `gather file before:<table>`, `gather file after:<table>`, `table swap before:<table>`,
+/// `table swap after:<table>`. Kill tests stop the process there.
 pub type Probe = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The tables of a lake.

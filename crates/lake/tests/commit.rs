@@ -7,7 +7,8 @@ use authpulse_lake::catalog::{SwapOutcome, TablePointers};
 use authpulse_lake::fault::{Faults, Moment, Step};
 use authpulse_lake::schema::APPLIED;
 use authpulse_lake::{
-    CommitSettings, EntryFiles, Lake, LakeError, LocalStore, MemoryCatalog, MemoryStore, Remedy, SqliteCatalog, Table,
+    CommitSettings, EntryFiles, Lake, LakeError, LocalStore, MemoryCatalog, MemoryStore, ObjectStore, Remedy,
+    SqliteCatalog, Table,
 };
 use common::{CountingIds, Entry, curated_users, entry, expected_users, memory_lake, stored, views};
 use futures::executor::block_on;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ROWS: u64 = 3;
+/// No file of these tests is larger.
+const GATHER_ALL: u64 = 1 << 20;
 
 fn local_lake(directory: &std::path::Path, seed: u64) -> Lake {
     let store = Arc::new(LocalStore::open(directory).unwrap());
@@ -26,6 +29,10 @@ fn entries(lake: &Lake, shards: &[&str], per_shard: u64) -> Vec<Entry> {
     shards.iter().flat_map(|shard| (1..=per_shard).map(|n| entry(lake, shard, n, ROWS))).collect()
 }
 
+fn copy(entry: &Entry) -> Entry {
+    Entry { shard: entry.shard.clone(), n: entry.n, files: entry.files.clone() }
+}
+
 fn commit_all(lake: &Lake, entries: &[Entry]) -> Result<(), LakeError> {
     for table in Table::ALL {
         block_on(lake.commit(table, &views(entries)))?;
@@ -34,7 +41,6 @@ fn commit_all(lake: &Lake, entries: &[Entry]) -> Result<(), LakeError> {
 }
 
 fn check_tables(lake: &Lake, entries: &[Entry]) {
-    assert_eq!(curated_users(lake), expected_users(entries, ROWS));
     for table in Table::ALL {
         let live = block_on(lake.live_files(table)).unwrap();
         let mut expected: Vec<_> =
@@ -42,6 +48,17 @@ fn check_tables(lake: &Lake, entries: &[Entry]) {
         expected.sort_unstable();
         let found: Vec<_> = live.files.iter().map(|f| f.path.clone()).collect();
         assert_eq!(found, expected, "{table}");
+    }
+    check_rows(lake, entries);
+}
+
+/// As [`check_tables`], whichever files hold the rows.
+fn check_rows(lake: &Lake, entries: &[Entry]) {
+    assert_eq!(curated_users(lake), expected_users(entries, ROWS));
+    for table in Table::ALL {
+        let live = block_on(lake.live_files(table)).unwrap();
+        let brought = entries.iter().flat_map(|e| &e.files).filter(|f| f.table == table).map(|f| f.rows).sum::<u64>();
+        assert_eq!(live.files.iter().map(|f| f.rows).sum::<u64>(), brought, "{table}");
         let loaded = block_on(lake.load(table)).unwrap();
         if let Some(snapshot) = loaded.metadata.current_snapshot() {
             let total = |key: &str| snapshot.summary().additional_properties[key].parse::<u64>().unwrap();
@@ -73,6 +90,61 @@ fn entries_are_applied_once_on_both_kinds_of_lake() {
         commit_all(&lake, &entries).unwrap();
         check_tables(&lake, &entries);
     }
+}
+
+#[test]
+fn small_files_of_one_commit_become_one_a_partition() {
+    let (lake, store, _) = memory_lake();
+    let lake = lake.with_settings(CommitSettings { gather_below: GATHER_ALL, ..CommitSettings::default() });
+    let entries = entries(&lake, &["a", "b", "c"], 4);
+    // Nine small files of one day's rows in one commit, then three: each time they become one.
+    let begin: Vec<Entry> = (0..3).flat_map(|s| (0..3).map(move |n| 4 * s + n)).map(|at| copy(&entries[at])).collect();
+    for (part, files) in [(&begin, 1), (&entries, 2)] {
+        let report = block_on(lake.commit(Table::Curated, &views(part))).unwrap();
+        assert_eq!((report.files, report.notes.len()), (1, 0));
+        let live = block_on(lake.live_files(Table::Curated)).unwrap();
+        assert_eq!(live.files.len(), files);
+        // Sorted as the table is: hour, user, time.
+        for file in &live.files {
+            let batches = block_on(lake.read_curated(file, None)).unwrap();
+            let hour = |time: i64| time.div_euclid(3_600_000_000);
+            let keys: Vec<_> = batches
+                .flat_map(|b| {
+                    b.unwrap()
+                        .iter()
+                        .map(|r| (hour(r.event_time), r.user_id.to_owned(), r.event_time))
+                        .collect::<Vec<_>>()
+                })
+                .collect();
+            assert!(keys.is_sorted(), "{keys:?}");
+        }
+    }
+    commit_all(&lake, &entries).unwrap();
+    check_rows(&lake, &entries);
+    // State is rebuilt from the entries' own files: they are still there.
+    for file in entries.iter().flat_map(|entry| &entry.files) {
+        assert!(block_on(store.size(&file.path)).unwrap().is_some(), "{}", file.path);
+    }
+}
+
+#[test]
+fn what_cannot_be_gathered_is_appended_as_it_is() {
+    let (lake, store, _) = memory_lake();
+    let entries = entries(&lake, &["a", "b"], 2);
+    let sizes = || entries.iter().flat_map(|e| &e.files).filter(|f| f.table == Table::Curated).map(|f| f.bytes);
+    // None of them is small.
+    let larger = lake
+        .clone()
+        .with_settings(CommitSettings { gather_below: sizes().min().unwrap(), ..CommitSettings::default() });
+    let report = block_on(larger.commit(Table::Curated, &views(&entries[..1]))).unwrap();
+    assert_eq!((report.files, report.notes.len()), (1, 0));
+    // One is gone: a commit is not the place to stop for that.
+    let lake = lake.with_settings(CommitSettings { gather_below: GATHER_ALL, ..CommitSettings::default() });
+    let lost = entries[2].files.iter().find(|f| f.table == Table::Curated).unwrap();
+    block_on(store.delete(&lost.path)).unwrap();
+    let report = block_on(lake.commit(Table::Curated, &views(&entries))).unwrap();
+    assert_eq!((report.files, report.notes.len()), (3, 1));
+    assert!(report.notes[0].contains(&lost.path), "{}", report.notes[0]);
 }
 
 #[test]
@@ -116,10 +188,21 @@ fn crash_at(nth: usize) -> (Faults, Arc<AtomicUsize>) {
 
 #[test]
 fn a_crash_at_any_step_neither_loses_nor_doubles_rows() {
+    crash_at_each_step(0);
+}
+
+#[test]
+fn a_crash_at_any_step_of_gathering_neither_loses_nor_doubles_rows() {
+    crash_at_each_step(GATHER_ALL);
+}
+
+fn crash_at_each_step(gather_below: u64) {
+    let check = if gather_below == 0 { check_tables } else { check_rows };
     let mut finished = false;
     for nth in 0.. {
         let (lake, store, catalog) = memory_lake();
-        let lake = lake.with_settings(CommitSettings { keep_snapshots: 2, manifests_max: 2, attempts: 20 });
+        let lake =
+            lake.with_settings(CommitSettings { keep_snapshots: 2, manifests_max: 2, attempts: 20, gather_below });
         let entries = entries(&lake, &["a", "b"], 4);
         // Some commits before, so that the one under test merges manifests and drops snapshots.
         for n in 1..=3 {
@@ -135,7 +218,7 @@ fn a_crash_at_any_step_neither_loses_nor_doubles_rows() {
             assert!(matches!(e.remedy(), Remedy::Retry | Remedy::Look), "step {nth}: {e}");
         }
         commit_all(&lake, &entries).unwrap();
-        check_tables(&lake, &entries);
+        check(&lake, &entries);
         if outcome.is_ok() {
             finished = true;
             break;
@@ -273,7 +356,7 @@ fn two_committers_at_once_apply_each_entry_once() {
     let lake = local_lake(directory.path(), 1);
     block_on(lake.ensure_tables()).unwrap();
     let entries = entries(&lake, &["a", "b"], 15);
-    let settings = CommitSettings { keep_snapshots: 5, manifests_max: 6, attempts: 200 };
+    let settings = CommitSettings { keep_snapshots: 5, manifests_max: 6, attempts: 200, ..CommitSettings::default() };
     std::thread::scope(|scope| {
         for seed in [21, 22] {
             let (entries, directory) = (&entries, directory.path());
@@ -295,7 +378,12 @@ fn two_committers_at_once_apply_each_entry_once() {
 #[test]
 fn manifests_are_merged_and_snapshots_dropped_at_their_limits() {
     let (lake, _, _) = memory_lake();
-    let lake = lake.with_settings(CommitSettings { keep_snapshots: 5, manifests_max: 4, attempts: 1 });
+    let lake = lake.with_settings(CommitSettings {
+        keep_snapshots: 5,
+        manifests_max: 4,
+        attempts: 1,
+        ..CommitSettings::default()
+    });
     let entries = entries(&lake, &["a"], 23);
     let mut most = 0;
     for n in 1..=entries.len() {

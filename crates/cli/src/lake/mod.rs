@@ -13,7 +13,7 @@ use authpulse_consumer::env::{Ids, Inspect, Probe, RandomIds, SystemClock, Tokio
 use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
 use authpulse_consumer::{Env, Options};
 use authpulse_lake::lock::LockError;
-use authpulse_lake::{CommitterLock, Journal, Lake, LakeLock, ObjectStore, TablePointers};
+use authpulse_lake::{CommitSettings, CommitterLock, Journal, Lake, LakeLock, ObjectStore, TablePointers};
 use authpulse_lease::{Fleet, LocalLeases};
 use std::ffi::OsString;
 use std::fmt;
@@ -178,7 +178,8 @@ pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<
     let probe = crash_probe();
     let table_probe = probe.clone();
     let lake = Lake::new(parts.store.clone(), parts.pointers);
-    let lake = lake.with_probe(Arc::new(move |point| table_probe(point, "")));
+    let commits = CommitSettings { gather_below: config.options.gather_below, ..CommitSettings::default() };
+    let lake = lake.with_settings(commits).with_probe(Arc::new(move |point| table_probe(point, "")));
     let env = Env {
         store: parts.store,
         journal: parts.journal,

@@ -231,6 +231,7 @@ impl Simulation {
         let commits = CommitSettings {
             keep_snapshots: 3 + rng.below(30) as usize,
             manifests_max: 3 + rng.below(20) as usize,
+            gather_below: if rng.per_mille(500) { 1 << 20 } else { 0 },
             ..CommitSettings::default()
         };
         let world = World::new(1 + rng.below(4) as u32, root.child(4).next(), sabotage, commits);

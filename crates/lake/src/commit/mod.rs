@@ -5,6 +5,7 @@
 //! loaded. The check and the swap are about the same metadata, so a commit may be repeated after any error, by anyone.
 
 pub(crate) mod change;
+mod gather;
 pub(crate) mod metadata;
 mod prepare;
 pub(crate) mod snapshots;
@@ -16,6 +17,7 @@ use crate::encode::TableFile;
 use crate::error::{LakeError, Remedy};
 use crate::schema::Table;
 use authpulse_event::ShardId;
+use gather::Gathered;
 use prepare::{Pending, Prepared};
 use std::collections::BTreeMap;
 
@@ -47,6 +49,8 @@ pub struct CommitReport {
     pub metadata_location: String,
     /// The last entry applied of each shard, now.
     pub applied: BTreeMap<ShardId, u64>,
+    /// What a reader of a log should know, in words.
+    pub notes: Vec<String>,
     /// How often the table was loaded; 1 unless others changed it meanwhile or an answer was lost.
     pub attempts: u32,
 }
@@ -60,6 +64,7 @@ impl Lake {
     pub async fn commit(&self, table: Table, entries: &[EntryFiles<'_>]) -> Result<CommitReport, LakeError> {
         // A swap whose answer was lost: the next look at the table tells whether it took place.
         let mut unclear: Option<(CommitReport, LakeError)> = None;
+        let mut gathered = Gathered::default();
         for attempt in 1..=self.settings.attempts.max(1) {
             let loaded = self.load(table).await?;
             if let Some((report, _)) = unclear.take()
@@ -77,6 +82,8 @@ impl Lake {
                     ..CommitReport::default()
                 });
             }
+            gathered = self.gather(&loaded, &pending.files, gathered).await;
+            let pending = Pending { files: gathered.files.iter().collect(), ..pending };
             let prepared = match self.prepare(&loaded, &pending).await {
                 Ok(prepared) => prepared,
                 // Another committer may have removed what this one was reading.
@@ -96,6 +103,7 @@ impl Lake {
                 snapshot_id: prepared.snapshot_id,
                 metadata_location: prepared.location.clone(),
                 applied: pending.applied,
+                notes: gathered.notes.clone(),
                 attempts: attempt,
             };
             (self.probe)(&format!("table swap before:{table}"));

@@ -77,7 +77,7 @@ fn batch_len(groups: &[Group]) -> usize {
 }
 
 /// Why files written here would not do for this table.
-fn unsuitable(table: Table, metadata: &iceberg::spec::TableMetadata) -> Option<String> {
+pub(crate) fn unsuitable(table: Table, metadata: &iceberg::spec::TableMetadata) -> Option<String> {
     let names = |fields: &[iceberg::spec::NestedFieldRef]| fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
     let theirs = names(metadata.current_schema().as_struct().fields());
     if theirs != names(table.schema().as_struct().fields()) {

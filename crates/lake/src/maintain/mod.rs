@@ -13,6 +13,13 @@ mod plan;
 mod report;
 mod sweep;
 
+/// Many files of a partition in one, for whoever else rewrites files.
+pub(crate) mod rewrite {
+    pub(crate) use super::compact::unsuitable;
+    pub(crate) use super::merge::{Merged, merge};
+    pub(crate) use super::plan::{Group, PlanLimits, groups};
+}
+
 pub use inspect::{TableInfo, inspect};
 pub use plan::{Group, PlanLimits, groups};
 pub use report::{CleanReport, Compacted, Folded, MaintainReport, PATHS_MAX, Shape, TableReport, Tally};

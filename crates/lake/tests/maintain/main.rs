@@ -435,7 +435,12 @@ fn maintenance_beside_a_committer_keeps_every_row() {
     let open = || {
         let store = Arc::new(LocalStore::open(directory.path()).unwrap());
         let catalog = Arc::new(SqliteCatalog::open(directory.path().join("catalog.db")).unwrap());
-        Lake::new(store, catalog).with_settings(CommitSettings { keep_snapshots: 5, manifests_max: 4, attempts: 500 })
+        Lake::new(store, catalog).with_settings(CommitSettings {
+            keep_snapshots: 5,
+            manifests_max: 4,
+            attempts: 500,
+            ..CommitSettings::default()
+        })
     };
     let lake = open();
     block_on(lake.ensure_tables()).unwrap();

@@ -151,7 +151,8 @@ impl World {
     pub fn new() -> World {
         let (store, catalog) = (Arc::new(MemoryStore::new()), Arc::new(MemoryCatalog::new()));
         let ids = Arc::new(SetIds { ms: AtomicI64::new(1_600_000_000_000), next: AtomicU64::new(1) });
-        let settings = CommitSettings { keep_snapshots: 6, manifests_max: 8, attempts: 20 };
+        let settings =
+            CommitSettings { keep_snapshots: 6, manifests_max: 8, attempts: 20, ..CommitSettings::default() };
         let lake = Lake::new(store.clone(), catalog.clone()).with_ids(ids.clone()).with_settings(settings);
         block_on(lake.ensure_tables()).unwrap();
         let journal = MemoryJournal::new();

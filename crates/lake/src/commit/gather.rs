@@ -1,0 +1,88 @@
+//! The small files of one interval become one a partition, on their way into the table: each worker hands in files of its own every
+//! few seconds, and a query of today would open all of them.
+//!
+//! The rows are the same, in the table's order. The files that the entries name stay where they are, because state is rebuilt
+//! from them; no table ever names them, and the cleaner removes them when their age comes. Whatever goes wrong, a commit goes on
+//! with the files as they are: fewer files are a favour to readers and no part of any promise.
+
+use crate::encode::TableFile;
+use crate::error::{Chain, LakeError};
+use crate::lake::{Lake, LoadedTable};
+use crate::maintain::rewrite::{Group, Merged, PlanLimits, groups, merge, unsuitable};
+use crate::read::LiveFile;
+use crate::store::put_once;
+use std::collections::BTreeSet;
+
+/// Files of a partition from which on it pays: merging reads each, and a query opens so many fewer.
+const FILES_MIN: usize = 3;
+/// Bytes of a gathered file, at most.
+const GATHERED_BYTES: u64 = 32 << 20;
+/// Rows that one commit gathers, at most: about a second of work. A committer that catches up must not fall behind further.
+const GATHERED_ROWS: u64 = 500_000;
+
+/// What an attempt gathered; another attempt with the same files uses it again.
+#[derive(Default)]
+pub(super) struct Gathered {
+    from: Vec<String>,
+    pub(super) files: Vec<TableFile>,
+    /// Why some were left as they are, for people.
+    pub(super) notes: Vec<String>,
+}
+
+impl Lake {
+    /// The files to append in place of `files`.
+    pub(super) async fn gather(&self, loaded: &LoadedTable, files: &[&TableFile], before: Gathered) -> Gathered {
+        let from: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+        if from == before.from {
+            return before;
+        }
+        let mut appended: Vec<TableFile> = files.iter().map(|file| (*file).clone()).collect();
+        let mut notes = Vec::new();
+        if unsuitable(loaded.table, &loaded.metadata).is_none() {
+            for group in self.small_groups(loaded, files) {
+                match self.gather_group(loaded, &group).await {
+                    Ok(Some(file)) => {
+                        let gone: BTreeSet<&str> = group.files.iter().map(|file| file.path.as_str()).collect();
+                        appended.retain(|file| !gone.contains(file.path.as_str()));
+                        appended.push(file);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        let n = group.files.len();
+                        notes.push(format!("{n} small files are appended as they are: {}", Chain(&error)));
+                    }
+                }
+            }
+        }
+        Gathered { from, files: appended, notes }
+    }
+
+    fn small_groups(&self, loaded: &LoadedTable, files: &[&TableFile]) -> Vec<Group> {
+        let small = files.iter().filter(|file| file.bytes < self.settings.gather_below);
+        let small: Vec<LiveFile> = small.map(|file| LiveFile::from(*file)).collect();
+        let limits = PlanLimits { target_bytes: GATHERED_BYTES, min_files: FILES_MIN };
+        let mut rows = 0;
+        let mut found = groups(loaded.table, &small, &limits, |_| true, &BTreeSet::new());
+        found.retain(|group| {
+            rows += group.rows();
+            rows <= GATHERED_ROWS
+        });
+        found
+    }
+
+    async fn gather_group(&self, loaded: &LoadedTable, group: &Group) -> Result<Option<TableFile>, LakeError> {
+        let table = loaded.table;
+        let encoded = match merge(self, table, group).await? {
+            Merged::File(encoded) => encoded,
+            Merged::PassOver(..) => return Ok(None),
+        };
+        let path = encoded.path(&format!("gather-{}", self.ids.uuid().simple()));
+        let (file, bytes) = encoded.finish(path);
+        (self.probe)(&format!("gather file before:{table}"));
+        put_once(self.store.as_ref(), &file.path, bytes)
+            .await
+            .map_err(|source| LakeError::Store { table: table.name().to_owned(), source })?;
+        (self.probe)(&format!("gather file after:{table}"));
+        Ok(Some(file))
+    }
+}
