@@ -1,4 +1,4 @@
-//! A year of commits in memory, maintained regularly: what a table is made of at the end of each month, and what a query and a
+//! A year of commits in memory, maintained regularly: what a table is made of every ten days, and what a query and a
 //! run of maintenance cost by then.
 //!
 //! `cargo run --release -p authpulse-lake --example year_of_commits -- [DAYS [COMMITS_AN_HOUR [HOURS_BETWEEN_MAINTENANCE]]]`
@@ -36,6 +36,12 @@ impl CommitIds for SimIds {
     }
 }
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Days between two lines.
+const PRINTED_DAYS: u64 = 10;
 /// Entries between two snapshots of state.
 const SNAPSHOT_EVERY: u64 = 90;
 
@@ -179,8 +185,8 @@ fn main() {
             (maintain_time, slowest) = (maintain_time + took, slowest.max(took));
             requests = requests.max(reads.load(Ordering::Relaxed) - before);
         }
-        if (hour + 1) % (24 * 30) == 0 || hour + 1 == days * 24 {
-            let hours = ((hour % (24 * 30)) + 1) as f64;
+        if (hour + 1) % (24 * PRINTED_DAYS) == 0 || hour + 1 == days * 24 {
+            let hours = ((hour % (24 * PRINTED_DAYS)) + 1) as f64;
             let info = block_on(inspect(&lake, Table::Curated, &limits)).expect("the table can be read");
             let before = reads.load(Ordering::Relaxed);
             let live = block_on(lake.live_files(Table::Curated)).expect("the table can be read");
