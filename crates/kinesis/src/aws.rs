@@ -190,6 +190,38 @@ impl AwsKinesis {
         Ok(AwsKinesis { client, arn, name, shown, digits: Arc::default() })
     }
 
+    /// ListStreamConsumers: names and states of those that are registered.
+    ///
+    /// # Errors
+    /// It is not allowed, or fails.
+    pub async fn consumers(&self) -> Result<Vec<(String, String)>, ApiError> {
+        let mut consumers = Vec::new();
+        let mut next = None;
+        for _ in 0..PAGES {
+            let call = self.client.list_stream_consumers().stream_arn(&self.arn).set_next_token(next);
+            let page = call.send().await.map_err(self.fault("kinesis:ListStreamConsumers"))?;
+            let found = page.consumers.unwrap_or_default();
+            consumers.extend(found.into_iter().map(|c| (c.consumer_name, c.consumer_status.as_str().to_owned())));
+            next = page.next_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(consumers)
+    }
+
+    /// DeregisterStreamConsumer, by name.
+    ///
+    /// # Errors
+    /// There is none of this name, or it is not allowed.
+    pub async fn deregister(&self, name: &str) -> Result<(), ApiError> {
+        let call = self.client.deregister_stream_consumer().stream_arn(&self.arn).consumer_name(name);
+        call.send().await.map(drop).map_err(|error| match code(&error) {
+            "ResourceNotFoundException" => ApiError::NotFound(format!("{} has no consumer {name}", self.shown)),
+            _ => understand(&error, "kinesis:DeregisterStreamConsumer", &self.shown),
+        })
+    }
+
     fn written(&self, sequence: SequenceNumber) -> String {
         format!("{:0>width$}", sequence.to_string(), width = self.digits.load(Ordering::Relaxed))
     }
@@ -249,7 +281,10 @@ fn event(event: SubscribeToShardEvent) -> Result<Event, ApiError> {
 }
 
 /// What ended a subscription that had begun.
-fn broke_off<R>(error: &aws_sdk_kinesis::error::SdkError<SubscribeToShardEventStreamError, R>, shown: &str) -> ApiError {
+fn broke_off<R>(
+    error: &aws_sdk_kinesis::error::SdkError<SubscribeToShardEventStreamError, R>,
+    shown: &str,
+) -> ApiError {
     let Some(said) = error.as_service_error() else {
         return ApiError::Unclear(format!("a subscription to {shown} broke off"));
     };

@@ -141,9 +141,7 @@ impl Feed {
     /// Until when an event is waited for before GetRecords is asked.
     fn until(&self, now: Duration, poll_from: Duration) -> Duration {
         match self.line {
-            Line::Open(_) if self.caught_up => {
-                (self.looked + TIP_EVERY).max(self.heard + READ_EVERY).max(poll_from)
-            }
+            Line::Open(_) if self.caught_up => (self.looked + TIP_EVERY).max(self.heard + READ_EVERY).max(poll_from),
             Line::Open(_) => now + TIP_EVERY,
             Line::Opening(_) | Line::Closed => poll_from,
         }

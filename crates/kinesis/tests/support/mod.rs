@@ -3,9 +3,9 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use async_trait::async_trait;
+use authpulse_event::Position;
 use authpulse_event::ring::hash_key;
 use authpulse_event::{HashRange, Micros, SequenceNumber, ShardId};
-use authpulse_event::Position;
 use authpulse_kinesis::api::{
     Api, ApiError, Consumer, Entry, Event, Events, IteratorAt, Page, Put, RawRecord, Summary,
 };
@@ -577,4 +577,3 @@ pub async fn read_on(
         }
     }
 }
-
