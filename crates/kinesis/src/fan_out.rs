@@ -203,6 +203,7 @@ impl KinesisStream {
             let now = self.time.monotonic();
             match heard {
                 Heard::Opened(events) => {
+                    tracing::info!(%shard, "subscribed");
                     (cursor.feed.line, cursor.feed.caught_up) = (Line::Open(events), false);
                     cursor.feed.heard = now;
                 }
@@ -274,6 +275,7 @@ impl KinesisStream {
 }
 
 fn take_event(shard: &ShardId, cursor: &mut Cursor, event: &Event) {
+    tracing::debug!(%shard, records = event.records.len(), behind = ?event.behind, "an event of the subscription");
     cursor.feed.backoff.worked();
     cursor.feed.caught_up = event.behind.is_zero();
     let taken = cursor.taken;

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub const SECOND: Micros = 1_000_000;
 /// When the stream was made.
@@ -33,27 +33,37 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a consumer that was registered is not active.
 const CONSUMER_MADE: Duration = Duration::from_secs(3);
 
-/// A clock that jumps: who sleeps is awake at once, and later.
+/// A clock that jumps: who sleeps is awake at once, and later. Or one that goes by itself, fast, for what real connections carry.
 #[derive(Default)]
-pub struct FakeTime(AtomicU64);
+pub struct FakeTime {
+    passed: AtomicU64,
+    /// Since when it goes by itself, and how many times as fast as time does.
+    goes: Option<(Instant, u32)>,
+}
 
 impl FakeTime {
     pub fn pass(&self, duration: Duration) {
-        self.0.fetch_add(duration.as_micros() as u64, Ordering::SeqCst);
+        self.passed.fetch_add(duration.as_micros() as u64, Ordering::SeqCst);
     }
 }
 
 #[async_trait]
 impl Time for FakeTime {
     fn monotonic(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::SeqCst))
+        let gone = self.goes.map_or(Duration::ZERO, |(since, times)| since.elapsed() * times);
+        Duration::from_micros(self.passed.load(Ordering::SeqCst)) + gone
     }
     fn now(&self) -> Micros {
-        CREATED + self.0.load(Ordering::SeqCst) as Micros
+        CREATED + self.monotonic().as_micros() as Micros
     }
     async fn sleep(&self, duration: Duration) {
-        self.pass(duration);
-        tokio::task::yield_now().await;
+        match self.goes {
+            Some((_, times)) => tokio::time::sleep(duration / times).await,
+            None => {
+                self.pass(duration);
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }
 
@@ -147,6 +157,12 @@ impl FakeKinesis {
             max_record_bytes: 1 << 20,
             takes: Mutex::new(usize::MAX),
         }
+    }
+
+    /// With a clock that goes by itself, so many times as fast as time does.
+    pub fn going(mut self, times: u32) -> FakeKinesis {
+        self.time = Arc::new(FakeTime { goes: Some((Instant::now(), times)), ..FakeTime::default() });
+        self
     }
 
     fn faults(&self) -> Faults {
