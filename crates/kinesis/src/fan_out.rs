@@ -20,7 +20,8 @@
 
 use crate::api::{Api, ApiError, Event, Events};
 use crate::limits::{
-    READ_EVERY, RENEW_AFTER, SILENT, SUBSCRIBE_BACKOFF, SUBSCRIBE_BACKOFF_MAX, SUBSCRIBE_EVERY, TIP_EVERY, UNREAD,
+    READ_EVERY, RENEW_AFTER, SILENT, SUBSCRIBE_BACKOFF, SUBSCRIBE_BACKOFF_MAX, SUBSCRIBE_EVERY, SUBSCRIPTIONS,
+    TIP_EVERY, UNREAD,
 };
 use crate::pace::Backoff;
 use crate::reader::{Cursor, KinesisStream};
@@ -32,6 +33,7 @@ use futures::future::{Either, select};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 /// The consumer that subscribes.
@@ -41,11 +43,18 @@ pub(crate) struct FanOut {
     arn: Mutex<Option<String>>,
     /// When subscriptions that nobody reads were looked for last.
     swept: Mutex<Duration>,
+    /// As many as there may be subscriptions.
+    places: Arc<Semaphore>,
 }
 
 impl FanOut {
     pub(crate) fn new(name: &str) -> FanOut {
-        FanOut { name: name.to_owned(), arn: Mutex::default(), swept: Mutex::default() }
+        FanOut {
+            name: name.to_owned(),
+            arn: Mutex::default(),
+            swept: Mutex::default(),
+            places: Arc::new(Semaphore::new(SUBSCRIPTIONS)),
+        }
     }
 
     /// The ARN of the consumer, which is registered if it is missing. Many may ask at once: all but one of those that register are
@@ -93,6 +102,8 @@ enum Heard {
 /// A shard's subscription.
 pub(crate) struct Feed {
     line: Line,
+    /// Its place among all subscriptions of the process.
+    place: Option<OwnedSemaphorePermit>,
     /// Whether the last event told that nothing follows for now.
     caught_up: bool,
     /// When it was asked for last.
@@ -112,6 +123,7 @@ impl Default for Feed {
     fn default() -> Feed {
         Feed {
             line: Line::Closed,
+            place: None,
             caught_up: false,
             asked: Duration::ZERO,
             heard: Duration::ZERO,
@@ -130,7 +142,7 @@ impl Feed {
     }
 
     fn hang_up(&mut self) {
-        self.line = Line::Closed;
+        (self.line, self.place) = (Line::Closed, None);
     }
 
     fn put_off(&mut self, now: Duration, chance: f64) {
@@ -188,15 +200,11 @@ impl KinesisStream {
         loop {
             let now = self.time.monotonic();
             if matches!(cursor.feed.line, Line::Closed) && now >= cursor.feed.not_before {
-                let begin = cursor.iterator_at(self.start);
-                let (api, fan_out, shard) = (self.api.clone(), fan_out.clone(), shard.clone());
-                let mut task = JoinSet::new();
-                task.spawn(async move {
-                    let consumer = fan_out.consumer(&*api).await?;
-                    api.subscribe(&consumer, &shard, begin).await
-                });
-                let feed = &mut cursor.feed;
-                (feed.line, feed.asked, feed.not_before) = (Line::Opening(task), now, now + SUBSCRIBE_EVERY);
+                cursor.feed.not_before = now + SUBSCRIBE_EVERY;
+                cursor.feed.place = fan_out.places.clone().try_acquire_owned().ok();
+                if cursor.feed.place.is_some() {
+                    (cursor.feed.line, cursor.feed.asked) = (self.subscribe(fan_out, shard, cursor), now);
+                }
             }
             let until = cursor.feed.until(now, cursor.not_before);
             let heard = cursor.feed.listen(&*self.time, until).await;
@@ -227,6 +235,17 @@ impl KinesisStream {
                 }
             }
         }
+    }
+
+    fn subscribe(&self, fan_out: &Arc<FanOut>, shard: &ShardId, cursor: &Cursor) -> Line {
+        let begin = cursor.iterator_at(self.start);
+        let (api, fan_out, shard) = (self.api.clone(), fan_out.clone(), shard.clone());
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let consumer = fan_out.consumer(&*api).await?;
+            api.subscribe(&consumer, &shard, begin).await
+        });
+        Line::Opening(task)
     }
 
     /// A subscription was refused or broke off: it is tried again after a while, from where it was. Until then there is polling,

@@ -42,10 +42,9 @@ pub const SILENT: Duration = Duration::from_secs(30);
 pub const TIP_EVERY: Duration = Duration::from_secs(1);
 /// A subscription that nobody has read from for so long is given up: over HTTP/2 what it holds back holds back others.
 pub const UNREAD: Duration = Duration::from_secs(10);
-/// Dollars per consumer, shard and hour of enhanced fan-out, us-east-1.
-pub const FAN_OUT_HOUR_DOLLARS: f64 = 0.015;
-/// Dollars per GB read by enhanced fan-out, us-east-1.
-pub const FAN_OUT_GB_DOLLARS: f64 = 0.013;
+/// Subscriptions of a process at once; shards beyond are polled. They share one connection over HTTP/2, where 100 is the least
+/// that a server should allow (RFC 9113, 6.5.2), and other calls need some.
+pub const SUBSCRIPTIONS: usize = 64;
 
 /// The step by which PUT payload units are counted (<https://aws.amazon.com/kinesis/data-streams/pricing/>).
 pub const PUT_UNIT_BYTES: usize = 25_600;

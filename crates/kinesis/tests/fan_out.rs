@@ -425,6 +425,29 @@ async fn a_silent_subscription_is_given_up() {
 }
 
 #[tokio::test]
+async fn there_are_so_many_subscriptions_at_once_and_the_rest_is_polled() {
+    let api = fake(100, Faults::default(), 7);
+    registered(&api).await;
+    let stream = fan_out(&api);
+    let expected = fill(&api, 7, 400);
+    let mut found = BTreeMap::new();
+    let mut most = 0;
+    for _ in 0..6 {
+        for n in 0..100 {
+            let batch = stream.read(&shard(n), ReadFrom::Start, ALL).await.unwrap();
+            found.extend(batch.records.into_iter().map(|r| (r.position, r.payload)));
+        }
+        most = most.max(api.live());
+    }
+    assert_eq!(most, 64);
+    for n in 0..100 {
+        let (records, ..) = read_on(&stream, n, ReadFrom::Start, ALL).await;
+        found.extend(records.into_iter().map(|r| (r.position, r.payload)));
+    }
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
 async fn what_is_not_allowed_ends_the_read_and_is_named() {
     let api = fake(1, Faults { forbidden: true, ..Faults::default() }, 7);
     registered(&api).await;

@@ -132,6 +132,8 @@ pub struct FakeKinesis {
     chance: Arc<Chance>,
     pub faults: Mutex<Faults>,
     state: Arc<Mutex<State>>,
+    /// Each subscription holds it.
+    subscribers: Arc<()>,
     pub max_record_bytes: usize,
     /// So many calls of put are taken; those after them are refused for good.
     pub takes: Mutex<usize>,
@@ -154,6 +156,7 @@ impl FakeKinesis {
             chance: Arc::new(Chance::new(seed)),
             faults: Mutex::new(faults),
             state: Arc::new(Mutex::new(State { shards, sequence: 1 << 40, ..State::default() })),
+            subscribers: Arc::default(),
             max_record_bytes: 1 << 20,
             takes: Mutex::new(usize::MAX),
         }
@@ -179,6 +182,11 @@ impl FakeKinesis {
         let mut state = self.state.lock().unwrap();
         state.consumers.remove(name).expect("it is registered");
         state.subscribed.clear();
+    }
+
+    /// Subscriptions that are there now.
+    pub fn live(&self) -> usize {
+        Arc::strong_count(&self.subscribers) - 1
     }
 
     /// Merges two neighbours.
@@ -472,7 +480,9 @@ impl Api for FakeKinesis {
         state.subscriptions.push(Subscription { shard: shard.clone(), at, made: now, records: 0, events: 0 });
         let (shared, time, chance) = (self.state.clone(), self.time.clone(), self.chance.clone());
         let (mut index, mut told, mut over) = (index, None::<Duration>, false);
+        let holds = self.subscribers.clone();
         let next = move |_: &mut std::task::Context<'_>| {
+            let _ = &holds;
             let mut all = shared.lock().unwrap();
             let (state, now) = (&mut *all, time.monotonic());
             if over || now - state.subscriptions[me].made >= SUBSCRIPTION_LASTS {
