@@ -206,6 +206,70 @@ def test_consumers_are_killed_and_others_go_on(place, emulator, from_file):
     expect_rows_of_the_file(place, from_file, "workers")
 
 
+def test_fan_out_gives_the_rows_of_the_file(place, from_file, emulator, aggregated):
+    """Of a stream that another application has read by polling, with a lake of its own."""
+    env = {**emulator.env, "AUTHPULSE_LOG": "info"}
+    words = ["consume", "--stream", "kinesis:aggregated", "--app", "fan-out", "--lake", place / "fan-out", "--config", place / "small.toml"]
+    told = run(*words, "--reading", "fan-out", "--seal", env=env)
+    assert "by enhanced fan-out, as its consumer fan-out" in told.stderr
+    expect_rows_of_the_file(place, from_file, "fan-out")
+    described = run("stream", "describe", "kinesis:aggregated", env=env)
+    assert "consumers of enhanced fan-out: fan-out (ACTIVE)" in described.stdout
+    run("stream", "deregister", "kinesis:aggregated", "--app", "fan-out", env=env)
+    assert "no consumers of enhanced fan-out" in run("stream", "describe", "kinesis:aggregated", env=env).stdout
+    names = ["has no consumer fan-out"]
+    refused("stream", "deregister", "kinesis:aggregated", "--app", "fan-out", env=env, names=names)
+    refused("consume", "--stream", f"local:{place}/x", "--lake", place / "x", "--reading", "polling", names=["in Kinesis"])
+
+
+@pytest.fixture(scope="module")
+def kinesis_local(emulator):
+    kinesis = NodeKinesis("kinesis-local", emulator)
+    yield kinesis
+    kinesis.stop()
+
+
+@pytest.mark.parametrize("which", ["emulator", "kinesis_local"])
+def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, request):
+    """Workers come and go while the stream fills, each reading its own way; shards change hands between the ways."""
+    kinesis, name = request.getfixturevalue(which), f"turns-{which.replace('_', '-')}"
+    make(kinesis, name, shards=3)
+    # Registered and active before anybody reads: else those that are killed soon may never subscribe.
+    run(*consume(place, name, name, "--reading", "fan-out", "--until-caught-up"), env=kinesis.env)
+    env = {**os.environ, **kinesis.env, "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
+    rng = random.Random(SEED)
+    workers, logs = [], []
+
+    def add():
+        way = ["fan-out", "polling"][len(logs) % 2]
+        logs.append(place / f"{name}-{len(logs)}.log")
+        words = consume(place, name, name, "--reading", way)
+        workers.append(start(*words, env=env, stdout=subprocess.DEVNULL, stderr=logs[-1].open("w")))
+
+    add()
+    add()
+    sending = start(
+        "replay", "--input", place / "nasty.txt", "--stream", f"kinesis:{name}", "--rate", 400, "--progress", place, env=env
+    )
+    for _ in range(KILLS):
+        time.sleep(rng.uniform(0.5, 1.5))
+        victim = workers.pop(0)
+        how = rng.choice([signal.SIGKILL, signal.SIGTERM])
+        victim.send_signal(how)
+        assert victim.wait(STOP_SECONDS) == (0 if how == signal.SIGTERM else -signal.SIGKILL)
+        add()
+    assert sending.wait(TIMEOUT_SECONDS) == 0
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    for worker in workers:
+        assert worker.wait(STOP_SECONDS) == 0
+    text = "\n".join(log.read_text() for log in logs)
+    assert "panicked" not in text, text[-3000:]
+    assert "by polling" in text and "by enhanced fan-out" in text and " subscribed " in text
+    run(*consume(place, name, name, "--reading", "fan-out", "--seal"), env=kinesis.env)
+    expect_rows_of_the_file(place, from_file, name)
+
+
 def items(emulator, table):
     return {item["leaseKey"]["S"]: item for item in emulator.client("dynamodb").scan(TableName=table)["Items"]}
 

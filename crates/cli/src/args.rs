@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::logging::LogFormat;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Authentication risk on streams: which logons look like stolen credentials, and why.
@@ -142,6 +142,16 @@ pub struct Replay {
     pub config: Option<PathBuf>,
 }
 
+/// How a stream in Kinesis is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reading {
+    /// By GetRecords: free, and shared with all others that poll the stream: 2 MB and 5 calls a second for each shard.
+    Polling,
+    /// By enhanced fan-out: 2 MB a second for each shard to this application alone, by subscriptions of a consumer that is registered
+    /// under the name of --app. Each shard hour and each GB costs; see docs/kinesis.md.
+    FanOut,
+}
+
 /// The long-running service: reads a stream, scores, lands. SIGTERM stores what is decided and exits 0.
 #[derive(ClapArgs, Debug)]
 pub struct Consume {
@@ -155,6 +165,9 @@ pub struct Consume {
     /// read is continued. [default: trim-horizon]
     #[arg(long, value_name = "WHERE")]
     pub start: Option<String>,
+    /// Of a stream in Kinesis: how it is read. It may be changed at any restart; nothing is lost or read twice. [default: polling]
+    #[arg(long, value_enum)]
+    pub reading: Option<Reading>,
     /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog. Made if it is missing.
     #[arg(long)]
     pub lake: PathBuf,
@@ -341,7 +354,7 @@ pub enum StreamCommand {
         #[arg(long)]
         retention_hours: Option<u32>,
     },
-    /// Shows the shards.
+    /// Shows the shards, and in Kinesis the consumers that are registered for enhanced fan-out.
     Describe {
         /// local:DIR, kinesis:NAME or kinesis:ARN.
         stream: String,
@@ -366,6 +379,15 @@ pub enum StreamCommand {
     Close {
         /// local:DIR.
         stream: String,
+    },
+    /// Deregisters a consumer of enhanced fan-out, which costs as long as it is registered. A `consume --reading fan-out` that runs
+    /// registers it anew.
+    Deregister {
+        /// kinesis:NAME or kinesis:ARN.
+        stream: String,
+        /// The application, which is the consumer's name.
+        #[arg(long, value_name = "NAME")]
+        app: String,
     },
     /// Deletes a stream in Kinesis with all that is in it.
     Delete {

@@ -1,6 +1,8 @@
 //! What each command does, short of the demo.
 
-use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
+use crate::args::{
+    Backfill, Command, ConfigCommand, Consume, Generate, Reading, Replay, Status, StreamCommand, Verify,
+};
 use crate::lake::{Access, Place, crash_probe, fleet, leases_of, open, open_when_free, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
@@ -87,14 +89,16 @@ fn create(path: &Path) -> Result<File> {
 /// The stream that a consumer reads, before its lake is open.
 enum Consumed {
     Local(PathBuf),
-    Kinesis { reader: Box<kinesis::Reader>, application: String, start: stream::Start },
+    Kinesis { reader: Box<kinesis::Reader>, application: String, start: stream::Start, reading: Reading },
 }
 
 impl Consumed {
     async fn open(args: &Consume) -> Result<Consumed> {
         match stream::Place::parse(&args.stream)? {
-            stream::Place::Local(_) if args.app.is_some() || args.start.is_some() => {
-                bail!("--app and --start are for streams in Kinesis; an embedded one is read from its beginning")
+            stream::Place::Local(_) if args.app.is_some() || args.start.is_some() || args.reading.is_some() => {
+                bail!(
+                    "--app, --start and --reading are for streams in Kinesis; an embedded one is read from its beginning"
+                )
             }
             stream::Place::Local(dir) => {
                 LocalStream::open(&dir)?;
@@ -103,7 +107,8 @@ impl Consumed {
             stream::Place::Kinesis(name) => {
                 let (application, start) = kinesis::application_and_start(args.app.as_deref(), args.start.as_deref())?;
                 let reader = Box::new(kinesis::Reader::open(&name).await?);
-                Ok(Consumed::Kinesis { reader, application, start })
+                let reading = args.reading.unwrap_or(Reading::Polling);
+                Ok(Consumed::Kinesis { reader, application, start, reading })
             }
         }
     }
@@ -119,8 +124,8 @@ impl Consumed {
     async fn start(&self, env: &Env, options: &Options) -> Result<(Arc<dyn Stream>, Fleet)> {
         match self {
             Consumed::Local(dir) => Ok((Arc::new(LocalStream::open(dir)?), fleet(dir, env, options)?)),
-            Consumed::Kinesis { reader, application, start } => {
-                let consumed = reader.consume(env, options, application, *start).await?;
+            Consumed::Kinesis { reader, application, start, reading } => {
+                let consumed = reader.consume(env, options, application, *start, *reading).await?;
                 Ok((consumed.stream, consumed.fleet))
             }
         }
@@ -470,8 +475,19 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             describe(&*open_to_look(&place).await?).await?;
         }
         StreamCommand::Describe { stream } => {
-            describe(&*open_to_look(&stream::Place::parse(&stream)?).await?).await?;
+            let place = stream::Place::parse(&stream)?;
+            describe(&*open_to_look(&place).await?).await?;
+            if let stream::Place::Kinesis(name) = &place {
+                println!("{}", kinesis::consumers(name).await?);
+            }
         }
+        StreamCommand::Deregister { stream, app } => match stream::Place::parse(&stream)? {
+            stream::Place::Local(_) => bail!("consumers are registered on streams in Kinesis"),
+            stream::Place::Kinesis(name) => {
+                kinesis::deregister(&name, &app).await?;
+                println!("{app} is deregistered from {stream}");
+            }
+        },
         StreamCommand::Split { stream, shard } => {
             let place = stream::Place::parse(&stream)?;
             let opened = open_to_look(&place).await?;

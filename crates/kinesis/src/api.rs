@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use authpulse_event::{Micros, SequenceNumber, ShardId};
 use authpulse_stream::ShardDescription;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use std::time::Duration;
 
 /// A stream as DescribeStreamSummary tells of it.
@@ -94,6 +95,33 @@ pub struct Page {
     pub has_children: bool,
 }
 
+/// A registered consumer: who may subscribe to shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// Its ARN, other after each registration.
+    pub arn: String,
+    /// `CREATING`, `ACTIVE` or `DELETING`.
+    pub status: String,
+}
+
+/// What a subscription sends, also where there are no records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// May be empty.
+    pub records: Vec<RawRecord>,
+    /// Where the next subscription goes on: after this number, which rises also where there are no records. None at the end of
+    /// a closed shard.
+    pub continuation: Option<SequenceNumber>,
+    /// How far behind the tip.
+    pub behind: Duration,
+    /// Whether it names child shards, as it does at the end of a shard.
+    pub has_children: bool,
+}
+
+/// A subscription: it ends after five minutes or with an error. It takes from the connection what is asked for and no more, so a
+/// reader that does not ask stops the sender; and a wait for the next event may be given up without losing anything.
+pub type Events = BoxStream<'static, Result<Event, ApiError>>;
+
 /// Why a call was not answered with what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -133,4 +161,10 @@ pub trait Api: Send + Sync {
     async fn iterator(&self, shard: &ShardId, at: IteratorAt) -> Result<String, ApiError>;
     /// GetRecords, of [`crate::limits::GET_RECORDS`] at most.
     async fn get(&self, iterator: &str) -> Result<Page, ApiError>;
+    /// DescribeStreamConsumer, by name.
+    async fn consumer(&self, name: &str) -> Result<Consumer, ApiError>;
+    /// RegisterStreamConsumer: it is being made when this returns.
+    async fn register(&self, name: &str) -> Result<Consumer, ApiError>;
+    /// SubscribeToShard, for a consumer by its ARN.
+    async fn subscribe(&self, consumer: &str, shard: &ShardId, at: IteratorAt) -> Result<Events, ApiError>;
 }

@@ -1,6 +1,6 @@
 //! The calls by the AWS SDK.
 
-use crate::api::{Api, ApiError, Entry, IteratorAt, Page, Put, RawRecord, Summary};
+use crate::api::{Api, ApiError, Consumer, Entry, Event, Events, IteratorAt, Page, Put, RawRecord, Summary};
 use crate::limits::{GET_RECORDS, RECORD_BYTES};
 use async_trait::async_trait;
 use authpulse_aws_client::fault::{Call, Fault, code, explain};
@@ -9,12 +9,15 @@ use authpulse_event::time::HOUR;
 use authpulse_event::{HashRange, Micros, SequenceNumber, ShardId};
 use authpulse_stream::{ShardDescription, StreamError};
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::config::{Builder, Region, timeout::TimeoutConfig};
+use aws_sdk_kinesis::config::{Builder, Region, StalledStreamProtectionConfig, timeout::TimeoutConfig};
 use aws_sdk_kinesis::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::{Blob, DateTime};
+use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
 use aws_sdk_kinesis::types::{
-    PutRecordsRequestEntry, PutRecordsResultEntry, Record, Shard, ShardIteratorType, StreamMode, StreamModeDetails,
+    PutRecordsRequestEntry, PutRecordsResultEntry, Record, Shard, ShardIteratorType, StartingPosition, StreamMode,
+    StreamModeDetails, SubscribeToShardEvent, SubscribeToShardEventStream,
 };
+use futures::StreamExt;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -137,6 +140,11 @@ fn micros(time: &DateTime) -> Micros {
     Micros::try_from((time.as_nanos() + 500) / 1_000).unwrap_or(Micros::MAX)
 }
 
+type EventReceiver = aws_sdk_kinesis::primitives::event_stream::EventReceiver<
+    SubscribeToShardEventStream,
+    SubscribeToShardEventStreamError,
+>;
+
 /// A stream in Kinesis, by the SDK.
 #[derive(Clone, Debug)]
 pub struct AwsKinesis {
@@ -158,7 +166,13 @@ impl AwsKinesis {
     pub async fn open(aws: &Aws, address: &Address) -> Result<AwsKinesis, StreamError> {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(ATTEMPT).build();
         // What is repeated is repeated by the reader and the writer, which know what has to stay in order.
-        let config = client(aws, address).timeout_config(timeouts).retry_config(once()).build();
+        // A subscription may be silent for as long as the reader allows: the reader watches that itself, and all other calls
+        // have an end.
+        let config = client(aws, address)
+            .timeout_config(timeouts)
+            .retry_config(once())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build();
         let client = Client::from_conf(config);
         let shown = address.to_string();
         let arn = match address {
@@ -174,6 +188,38 @@ impl AwsKinesis {
         };
         let name = matches!(address, Address::Name(_)).then(|| address.name().to_owned());
         Ok(AwsKinesis { client, arn, name, shown, digits: Arc::default() })
+    }
+
+    /// ListStreamConsumers: names and states of those that are registered.
+    ///
+    /// # Errors
+    /// It is not allowed, or fails.
+    pub async fn consumers(&self) -> Result<Vec<(String, String)>, ApiError> {
+        let mut consumers = Vec::new();
+        let mut next = None;
+        for _ in 0..PAGES {
+            let call = self.client.list_stream_consumers().stream_arn(&self.arn).set_next_token(next);
+            let page = call.send().await.map_err(self.fault("kinesis:ListStreamConsumers"))?;
+            let found = page.consumers.unwrap_or_default();
+            consumers.extend(found.into_iter().map(|c| (c.consumer_name, c.consumer_status.as_str().to_owned())));
+            next = page.next_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(consumers)
+    }
+
+    /// DeregisterStreamConsumer, by name.
+    ///
+    /// # Errors
+    /// There is none of this name, or it is not allowed.
+    pub async fn deregister(&self, name: &str) -> Result<(), ApiError> {
+        let call = self.client.deregister_stream_consumer().stream_arn(&self.arn).consumer_name(name);
+        call.send().await.map(drop).map_err(|error| match code(&error) {
+            "ResourceNotFoundException" => ApiError::NotFound(format!("{} has no consumer {name}", self.shown)),
+            _ => understand(&error, "kinesis:DeregisterStreamConsumer", &self.shown),
+        })
     }
 
     fn written(&self, sequence: SequenceNumber) -> String {
@@ -222,6 +268,34 @@ fn record(record: Record) -> Result<RawRecord, ApiError> {
         partition_key: record.partition_key.into(),
         data: record.data.into_inner().into(),
     })
+}
+
+fn event(event: SubscribeToShardEvent) -> Result<Event, ApiError> {
+    Ok(Event {
+        records: event.records.into_iter().map(record).collect::<Result<_, _>>()?,
+        // It is missing at the end of a shard.
+        continuation: event.continuation_sequence_number.parse().ok(),
+        behind: Duration::from_millis(event.millis_behind_latest.max(0).cast_unsigned()),
+        has_children: event.child_shards.is_some_and(|children| !children.is_empty()),
+    })
+}
+
+/// What ended a subscription that had begun.
+fn broke_off<R>(
+    error: &aws_sdk_kinesis::error::SdkError<SubscribeToShardEventStreamError, R>,
+    shown: &str,
+) -> ApiError {
+    let Some(said) = error.as_service_error() else {
+        return ApiError::Unclear(format!("a subscription to {shown} broke off"));
+    };
+    let code = said.code().unwrap_or("an error without a code");
+    let text = format!("a subscription to {shown} was ended: {code}: {}", said.message().unwrap_or_default());
+    match said {
+        SubscribeToShardEventStreamError::ResourceInUseException(_) => ApiError::InUse(text),
+        SubscribeToShardEventStreamError::ResourceNotFoundException(_) => ApiError::NotFound(text),
+        SubscribeToShardEventStreamError::KmsThrottlingException(_) => ApiError::Throttled(text),
+        _ => ApiError::Unclear(text),
+    }
 }
 
 #[async_trait]
@@ -319,6 +393,55 @@ impl Api for AwsKinesis {
             behind: Duration::from_millis(told.millis_behind_latest.unwrap_or(0).max(0).cast_unsigned()),
             has_children: told.child_shards.is_some_and(|children| !children.is_empty()),
         })
+    }
+
+    async fn consumer(&self, name: &str) -> Result<Consumer, ApiError> {
+        let call = self.client.describe_stream_consumer().stream_arn(&self.arn).consumer_name(name);
+        let told = call.send().await.map_err(self.fault("kinesis:DescribeStreamConsumer"))?;
+        let told = told.consumer_description.ok_or_else(|| strange("it describes no consumer"))?;
+        Ok(Consumer { arn: told.consumer_arn, status: told.consumer_status.as_str().to_owned() })
+    }
+
+    async fn register(&self, name: &str) -> Result<Consumer, ApiError> {
+        let call = self.client.register_stream_consumer().stream_arn(&self.arn).consumer_name(name);
+        let told = call.send().await.map_err(self.fault("kinesis:RegisterStreamConsumer"))?;
+        let told = told.consumer.ok_or_else(|| strange("it registered no consumer"))?;
+        Ok(Consumer { arn: told.consumer_arn, status: told.consumer_status.as_str().to_owned() })
+    }
+
+    async fn subscribe(&self, consumer: &str, shard: &ShardId, at: IteratorAt) -> Result<Events, ApiError> {
+        let begin = StartingPosition::builder();
+        let begin = match at {
+            IteratorAt::Oldest => begin.r#type(ShardIteratorType::TrimHorizon),
+            IteratorAt::Time(time) => begin
+                .r#type(ShardIteratorType::AtTimestamp)
+                .timestamp(DateTime::from_nanos(i128::from(time) * 1_000).map_err(strange)?),
+            IteratorAt::At(sequence) => {
+                begin.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(self.written(sequence))
+            }
+            IteratorAt::After(sequence) => {
+                begin.r#type(ShardIteratorType::AfterSequenceNumber).sequence_number(self.written(sequence))
+            }
+        };
+        let call = self.client.subscribe_to_shard().consumer_arn(consumer).shard_id(shard.as_str());
+        let call = call.starting_position(built(begin.build())?).send();
+        // The client's own limit ends with the head of the answer; the first message is waited for beyond it.
+        let told = tokio::time::timeout(ATTEMPT, call).await;
+        let told = told.map_err(|_| ApiError::Unclear(format!("a subscription to {} did not begin", self.shown)))?;
+        let events = told.map_err(self.fault("kinesis:SubscribeToShard"))?.event_stream;
+        let next = |(mut events, shown): (EventReceiver, String)| async move {
+            loop {
+                let told = match events.recv().await {
+                    Ok(None) => return None,
+                    Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(told))) => event(told),
+                    // Something that this program is too old for.
+                    Ok(Some(_)) => continue,
+                    Err(error) => Err(broke_off(&error, &shown)),
+                };
+                return Some((told, (events, shown)));
+            }
+        };
+        Ok(futures::stream::unfold((events, self.shown.clone()), next).boxed())
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!  pure:   map (who takes a key)   pack (what goes into a call)   pace (how fast, how long to wait)   cost
-//!  shell:  writer, reader <--- api (trait) ---> aws
+//!  shell:  writer, reader, fan_out <--- api (trait) ---> aws
 //! ```
 //!
 //! Nothing here knows of risk, tables or lakes. `docs/kinesis.md` has what is promised.
@@ -15,6 +15,7 @@
 pub mod api;
 mod aws;
 pub mod cost;
+mod fan_out;
 mod leases;
 pub mod limits;
 pub mod map;

@@ -28,6 +28,24 @@ pub const READ_BACKOFF: Duration = Duration::from_secs(1);
 /// How long a reader waits at most after failed calls.
 pub const READ_BACKOFF_MAX: Duration = Duration::from_secs(10);
 
+/// A subscription lasts up to five minutes (API reference of SubscribeToShard); it is renewed before.
+pub const RENEW_AFTER: Duration = Duration::from_secs(285);
+/// Between two SubscribeToShard of a consumer and shard: the second within 5 s gets ResourceInUseException.
+pub const SUBSCRIBE_EVERY: Duration = Duration::from_secs(5);
+/// After a subscription that was refused or broke off, drawn from 0 to this, doubled with each in a row.
+pub const SUBSCRIBE_BACKOFF: Duration = Duration::from_secs(5);
+/// And at most this: a key that is disabled is looked at once a minute.
+pub const SUBSCRIBE_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// A subscription tells every 5 s or so that there is nothing; one that tells nothing for so long is dead.
+pub const SILENT: Duration = Duration::from_secs(30);
+/// A quiet shard that is subscribed to is asked by GetRecords at most this often whether its tip is reached.
+pub const TIP_EVERY: Duration = Duration::from_secs(1);
+/// A subscription that nobody has read from for so long is given up: over HTTP/2 what it holds back holds back others.
+pub const UNREAD: Duration = Duration::from_secs(10);
+/// Subscriptions of a process at once; shards beyond are polled. They share one connection over HTTP/2, where 100 is the least
+/// that a server should allow (RFC 9113, 6.5.2), and other calls need some.
+pub const SUBSCRIPTIONS: usize = 64;
+
 /// The step by which PUT payload units are counted (<https://aws.amazon.com/kinesis/data-streams/pricing/>).
 pub const PUT_UNIT_BYTES: usize = 25_600;
 /// Dollars per million PUT payload units, us-east-1.

@@ -1,4 +1,4 @@
-//! Reading: a stream in Kinesis as a [`Stream`], by polling.
+//! Reading: a stream in Kinesis as a [`Stream`], by polling; `fan_out` has subscriptions beside it.
 //!
 //! Each shard has a cursor that goes on where the last read ended: iterator, records at hand, budget. A read from elsewhere moves
 //! it. What a cursor knows can be lost at any time; positions are the caller's.
@@ -9,7 +9,8 @@
 //! - **Errors.** Throttles and expired iterators are dealt with here. What else may pass is an error that says `retry`: nothing
 //!   was lost, the same read goes on.
 
-use crate::api::{Api, ApiError, IteratorAt, Page, Summary};
+use crate::api::{Api, ApiError, IteratorAt, Page, RawRecord, Summary};
+use crate::fan_out::{FanOut, Feed};
 use crate::limits::{GET_RECORDS, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY};
 use crate::map::in_order;
 use crate::pace::Backoff;
@@ -43,37 +44,42 @@ pub enum StartAt {
 
 /// See the module.
 pub struct KinesisStream {
-    api: Arc<dyn Api>,
-    time: Arc<dyn Time>,
-    chance: Chance,
-    start: StartAt,
+    pub(crate) api: Arc<dyn Api>,
+    pub(crate) time: Arc<dyn Time>,
+    pub(crate) chance: Chance,
+    pub(crate) start: StartAt,
+    fan_out: Option<Arc<FanOut>>,
     /// Shards that begin elsewhere.
     begins: BTreeMap<ShardId, Position>,
     left_out: BTreeSet<ShardId>,
     /// The stream, for messages.
     shown: String,
     summary: Mutex<Option<(Summary, Duration)>>,
-    cursors: SyncMutex<BTreeMap<ShardId, Arc<Mutex<Cursor>>>>,
+    pub(crate) cursors: SyncMutex<BTreeMap<ShardId, Arc<Mutex<Cursor>>>>,
 }
 
 /// Where reading a shard has come to.
-struct Cursor {
+pub(crate) struct Cursor {
     /// What the next read will ask for, if it goes on.
     from: ReadFrom,
-    iterator: Option<String>,
+    pub(crate) iterator: Option<String>,
     /// The newest Kinesis record that was taken in since the cursor was moved.
-    taken: Option<SequenceNumber>,
+    pub(crate) taken: Option<SequenceNumber>,
+    /// Up to here a subscription has told that there is nothing more.
+    pub(crate) continuation: Option<SequenceNumber>,
     /// Whether the record of `from` has to be found first.
-    unchecked: bool,
+    pub(crate) unchecked: bool,
     gap: Option<Gap>,
     at_hand: VecDeque<Record>,
-    at_tip: bool,
-    ended: bool,
+    pub(crate) at_tip: bool,
+    pub(crate) ended: bool,
     /// The newest arrival since the cursor was moved.
     arrival: Micros,
     /// Before then nothing is asked for.
-    not_before: Duration,
+    pub(crate) not_before: Duration,
     backoff: Backoff,
+    /// Its subscription, with fan-out.
+    pub(crate) feed: Feed,
 }
 
 impl Cursor {
@@ -82,6 +88,7 @@ impl Cursor {
             from,
             iterator: None,
             taken: None,
+            continuation: None,
             unchecked: matches!(from, ReadFrom::After(_)),
             gap: None,
             at_hand: VecDeque::new(),
@@ -90,12 +97,13 @@ impl Cursor {
             arrival: Micros::MIN,
             not_before,
             backoff: Backoff::new(READ_BACKOFF, READ_BACKOFF_MAX),
+            feed: Feed::default(),
         }
     }
 
-    /// Where an iterator of this cursor begins.
-    fn iterator_at(&self, start: StartAt) -> IteratorAt {
-        match (self.taken, self.from, start) {
+    /// Where an iterator or a subscription of this cursor begins.
+    pub(crate) fn iterator_at(&self, start: StartAt) -> IteratorAt {
+        match (self.taken.max(self.continuation), self.from, start) {
             (Some(taken), _, _) => IteratorAt::After(taken),
             (None, ReadFrom::After(position), _) => IteratorAt::At(position.sequence),
             (None, ReadFrom::Start, StartAt::TrimHorizon) => IteratorAt::Oldest,
@@ -103,9 +111,13 @@ impl Cursor {
         }
     }
 
-    /// Takes in the records of an answer, user record by user record.
-    fn take_in(&mut self, shard: &ShardId, page: &Page) {
-        for raw in &page.records {
+    /// Takes in records, user record by user record. What was taken in before is passed over: where a subscription begins while
+    /// there is polling, both bring it.
+    pub(crate) fn take_in(&mut self, shard: &ShardId, records: &[RawRecord]) {
+        for raw in records {
+            if self.taken.is_some_and(|taken| raw.sequence <= taken) {
+                continue;
+            }
             if let (true, ReadFrom::After(position)) = (self.unchecked, self.from) {
                 self.unchecked = false;
                 if raw.sequence != position.sequence {
@@ -152,11 +164,36 @@ impl KinesisStream {
             time,
             chance: Chance::new(seed),
             start,
+            fan_out: None,
             begins: BTreeMap::new(),
             left_out: BTreeSet::new(),
             shown: shown.to_owned(),
             summary: Mutex::default(),
             cursors: SyncMutex::default(),
+        }
+    }
+
+    /// Reads by enhanced fan-out, as the registered consumer of this name, which is made if it is missing. Wherever a subscription
+    /// is refused there is polling meanwhile. Positions are those of polling: a reader of either kind goes on for the other.
+    pub fn with_fan_out(mut self, consumer: &str) -> KinesisStream {
+        self.fan_out = Some(Arc::new(FanOut::new(consumer)));
+        self
+    }
+
+    /// Registers the consumer of fan-out, so that what cannot be is known before anything is read. One that is still being made,
+    /// or that cannot be made for now, is looked for again by reads, which poll meanwhile.
+    ///
+    /// # Errors
+    /// It is not allowed, or its name is none.
+    pub async fn register(&self) -> Result<(), StreamError> {
+        let Some(fan_out) = &self.fan_out else { return Ok(()) };
+        match fan_out.consumer(&*self.api).await {
+            Err(error @ (ApiError::Refused(_) | ApiError::InvalidArgument(_))) => Err(self.failed("register", error)),
+            Err(error) => {
+                tracing::info!(%error, "the fan-out consumer is not there yet; polling meanwhile");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
         }
     }
 
@@ -170,7 +207,7 @@ impl KinesisStream {
         self.left_out.insert(shard.clone());
     }
 
-    fn failed(&self, action: &'static str, error: ApiError) -> StreamError {
+    pub(crate) fn failed(&self, action: &'static str, error: ApiError) -> StreamError {
         crate::stream_error(&self.shown, action, error)
     }
 
@@ -198,7 +235,7 @@ impl KinesisStream {
     }
 
     /// Waits for the shard's budget and asks once, more often only where the iterator has to be made anew.
-    async fn fetch(&self, shard: &ShardId, cursor: &mut Cursor) -> Result<(), StreamError> {
+    pub(crate) async fn fetch(&self, shard: &ShardId, cursor: &mut Cursor) -> Result<(), StreamError> {
         let wait = cursor.not_before.saturating_sub(self.time.monotonic());
         if !wait.is_zero() {
             self.time.sleep(wait).await;
@@ -231,7 +268,7 @@ impl KinesisStream {
                     let bytes: usize = page.records.iter().map(|r| r.data.len() + r.partition_key.len()).sum();
                     let pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
                     cursor.not_before = self.time.monotonic() + pause;
-                    cursor.take_in(shard, &page);
+                    cursor.take_in(shard, &page.records);
                     cursor.at_tip = page.behind.is_zero() && page.records.len() < GET_RECORDS as usize;
                     return self.go_on(shard, cursor, page).await;
                 }
@@ -320,15 +357,21 @@ impl Stream for KinesisStream {
             (ReadFrom::Start, Some(position)) => ReadFrom::After(*position),
             _ => from,
         };
+        if let Some(fan_out) = &self.fan_out {
+            self.give_up_unread(fan_out);
+        }
         let cursor = self.cursor(shard, from);
         let mut cursor = cursor.lock().await;
         if cursor.from != from {
-            // Whoever reads elsewhere keeps to the shard's budget all the same.
-            *cursor = Cursor::new(from, cursor.not_before);
+            // Whoever reads elsewhere keeps to the shard's budgets all the same.
+            *cursor = Cursor { feed: cursor.feed.moved(), ..Cursor::new(from, cursor.not_before) };
         }
         let before = self.time.now();
         if cursor.at_hand.is_empty() && !cursor.ended {
-            self.fetch(shard, &mut cursor).await?;
+            match &self.fan_out {
+                Some(fan_out) => self.pull(fan_out, shard, &mut cursor).await?,
+                None => self.fetch(shard, &mut cursor).await?,
+            }
         }
         let mut batch = ReadBatch { gap: cursor.gap, ..ReadBatch::default() };
         if cursor.unchecked && cursor.at_tip {

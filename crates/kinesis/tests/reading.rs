@@ -2,90 +2,15 @@
 
 mod support;
 
-use authpulse_event::{Position, SequenceNumber, ShardId};
+use authpulse_event::{Position, SequenceNumber};
 use authpulse_kinesis::{Chance, KinesisStream, StartAt, Time};
-use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, Stream, StreamError};
-use bytes::Bytes;
-use kpl_aggregation::{Aggregator, Limits, UserRecord};
+use authpulse_stream::{Gap, ReadFrom, ReadLimit, Stream, StreamError};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{ARN, CREATED, FakeKinesis, Faults, SECOND};
-
-const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
-
-fn seeds() -> u64 {
-    std::env::var("AUTHPULSE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
-}
+use support::{ALL, ARN, CREATED, FakeKinesis, Faults, SECOND, fill, places, read_on, seeds, shard};
 
 fn reader(api: &Arc<FakeKinesis>, start: StartAt) -> KinesisStream {
     KinesisStream::new(api.clone(), api.time.clone(), start, "kinesis:auth", 5)
-}
-
-fn shard(n: usize) -> ShardId {
-    ShardId::new(format!("shardId-{n:012}"))
-}
-
-/// Plain records, aggregates and damaged ones; what a reader must find: position and payload.
-fn fill(api: &FakeKinesis, seed: u64, records: usize) -> Vec<(Position, Bytes)> {
-    let chance = Chance::new(seed);
-    let mut expected = Vec::new();
-    for n in 0..records {
-        api.time.pass(Duration::from_millis(700));
-        let kind = chance.next();
-        if kind < 0.5 {
-            let payload = Bytes::from(format!("plain {n}"));
-            let sequence = api.append("U1", None, payload.clone());
-            expected.push((Position { sequence, sub_sequence: 0 }, payload));
-        } else if kind < 0.95 {
-            let mut aggregator = Aggregator::new(Limits::default());
-            let inner: Vec<Bytes> = (0..2 + n as u64 % 7).map(|i| Bytes::from(format!("inner {n} {i}"))).collect();
-            inner.iter().for_each(|data| assert!(aggregator.push(&UserRecord::new("U2", data.clone()))));
-            let out = aggregator.take().unwrap();
-            let sequence = api.append("a", out.explicit_hash_key, out.data);
-            let place = |(sub_sequence, data)| (Position { sequence, sub_sequence }, data);
-            expected.extend((0..).zip(inner).map(place));
-        } else {
-            // A record without its table of keys, under the right digest.
-            let message = b"\x1a\x05\x08\x00\x1a\x01x";
-            let data: Bytes =
-                [&b"\xf3\x89\x9a\xc2"[..], message, &kpl_aggregation::hash_key(message).to_be_bytes()].concat().into();
-            let sequence = api.append("U3", None, data.clone());
-            expected.push((Position { sequence, sub_sequence: 0 }, data));
-        }
-    }
-    expected
-}
-
-fn places(records: &[Record]) -> Vec<(Position, Bytes)> {
-    records.iter().map(|r| (r.position, r.payload.clone())).collect()
-}
-
-/// Reads until the tip or the end; errors that may pass are tried again.
-async fn read_on(
-    stream: &KinesisStream,
-    n: usize,
-    mut from: ReadFrom,
-    limit: ReadLimit,
-) -> (Vec<Record>, Vec<Gap>, bool) {
-    let (mut records, mut gaps) = (Vec::new(), Vec::new());
-    loop {
-        let batch = match stream.read(&shard(n), from, limit).await {
-            Ok(batch) => batch,
-            Err(StreamError::Storage { retry: true, .. }) => continue,
-            Err(error) => panic!("{error}"),
-        };
-        if !batch.records.is_empty() || batch.at_end {
-            gaps.extend(batch.gap);
-        }
-        assert!(batch.records.iter().all(|r| r.arrival <= batch.clock));
-        if let Some(last) = batch.records.last() {
-            from = ReadFrom::After(last.position);
-        }
-        records.extend(batch.records);
-        if batch.at_tip || batch.at_end {
-            return (records, gaps, batch.at_end);
-        }
-    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Streams in Kinesis.
 
 use super::{Start, parse_start, remember_start};
+use crate::args::Reading;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{ANSWER, Aws};
 use authpulse_consumer::env::{Ids, RandomIds};
@@ -110,15 +111,30 @@ impl Reader {
     /// The stream and its leases for a lake.
     ///
     /// # Errors
-    /// The lake, the stream or the table of leases cannot be used.
-    pub async fn consume(&self, lake: &Env, options: &Options, application: &str, start: Start) -> Result<Consumed> {
+    /// The lake, the stream, the table of leases or the consumer of fan-out cannot be used.
+    pub async fn consume(
+        &self,
+        lake: &Env,
+        options: &Options,
+        application: &str,
+        start: Start,
+        reading: Reading,
+    ) -> Result<Consumed> {
         let description = self.stream().describe().await?;
         let identity = format!("{} {}", description.name, description.created);
         let start = remember_start(&*lake.store, &identity, start, lake.clock.now()).await?;
         let stream = self.stream_from(start.map_or(StartAt::TrimHorizon, StartAt::Time));
         let listed: Arc<dyn Stream> = Arc::new(self.stream());
         let leases = DynamoDbLeases::open(&self.aws, application, &description, listed).await?;
-        let stream = continue_from(stream, &leases, &description, lake).await?;
+        let mut stream = continue_from(stream, &leases, &description, lake).await?;
+        match reading {
+            Reading::Polling => eprintln!("reading {} by polling", self.address),
+            Reading::FanOut => {
+                stream = stream.with_fan_out(application);
+                stream.register().await?;
+                eprintln!("reading {} by enhanced fan-out, as its consumer {application}", self.address);
+            }
+        }
         let fleet = Fleet::new(Arc::new(leases), RandomIds.commit_id(), options.leases);
         Ok(Consumed { stream: Arc::new(stream), fleet })
     }
@@ -183,6 +199,32 @@ pub async fn merge(name: &str, left: &ShardId, right: &ShardId) -> Result<()> {
 /// It does not exist, or may not be deleted.
 pub async fn delete(name: &str) -> Result<()> {
     Ok(control(name).await?.delete().await?)
+}
+
+/// The consumers that are registered, in words.
+///
+/// # Errors
+/// The stream does not exist, or cannot be reached.
+pub async fn consumers(name: &str) -> Result<String> {
+    let reader = Reader::open(name).await?;
+    // Whoever may look at shards need not be allowed this, and not every service that speaks Kinesis knows it.
+    Ok(match reader.api.consumers().await {
+        Err(error) => format!("consumers of enhanced fan-out: unknown: {error}"),
+        Ok(consumers) if consumers.is_empty() => "no consumers of enhanced fan-out".to_owned(),
+        Ok(consumers) => {
+            let one = |(name, status): &(String, String)| format!("{name} ({status})");
+            format!("consumers of enhanced fan-out: {}", consumers.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
+    })
+}
+
+/// Deregisters a consumer.
+///
+/// # Errors
+/// There is none of this name, or it may not be deregistered.
+pub async fn deregister(name: &str, app: &str) -> Result<()> {
+    let reader = Reader::open(name).await?;
+    reader.api.deregister(app).await.with_context(|| format!("{app} cannot be deregistered from {}", reader.address))
 }
 
 async fn control(name: &str) -> Result<Control> {

@@ -1,6 +1,7 @@
 //! What a build without AWS says to streams in Kinesis: the same calls, each of which refuses.
 
 use super::{NOT_BUILT, Start};
+use crate::args::Reading;
 use anyhow::{Result, bail};
 use authpulse_consumer::{Env, Options};
 use authpulse_event::ShardId;
@@ -45,7 +46,7 @@ impl Reader {
     pub fn stream(&self) -> LocalStream {
         match self.0 {}
     }
-    pub async fn consume(&self, _: &Env, _: &Options, _: &str, _: Start) -> Result<Consumed> {
+    pub async fn consume(&self, _: &Env, _: &Options, _: &str, _: Start, _: Reading) -> Result<Consumed> {
         match self.0 {}
     }
 }
@@ -60,6 +61,12 @@ pub async fn merge(name: &str, _left: &ShardId, _right: &ShardId) -> Result<()> 
     refuse(name)
 }
 pub async fn delete(name: &str) -> Result<()> {
+    refuse(name)
+}
+pub async fn consumers(name: &str) -> Result<String> {
+    refuse(name)
+}
+pub async fn deregister(name: &str, _app: &str) -> Result<()> {
     refuse(name)
 }
 pub fn application_and_start(_: Option<&str>, _: Option<&str>) -> Result<(String, Start)> {

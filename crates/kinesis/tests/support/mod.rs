@@ -3,15 +3,22 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use async_trait::async_trait;
+use authpulse_event::Position;
 use authpulse_event::ring::hash_key;
 use authpulse_event::{HashRange, Micros, SequenceNumber, ShardId};
-use authpulse_kinesis::api::{Api, ApiError, Entry, IteratorAt, Page, Put, RawRecord, Summary};
-use authpulse_kinesis::{Chance, Time};
-use authpulse_stream::ShardDescription;
+use authpulse_kinesis::api::{
+    Api, ApiError, Consumer, Entry, Event, Events, IteratorAt, Page, Put, RawRecord, Summary,
+};
+use authpulse_kinesis::{Chance, KinesisStream, Time};
+use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, ShardDescription, Stream, StreamError};
+use bytes::Bytes;
+use futures::StreamExt;
+use kpl_aggregation::{Aggregator, Limits, UserRecord};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 pub const SECOND: Micros = 1_000_000;
 /// When the stream was made.
@@ -19,28 +26,44 @@ pub const CREATED: Micros = 1_800_000_000 * SECOND;
 /// What ARN the stream has.
 pub const ARN: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/auth";
 const ITERATOR_LIVES: Duration = Duration::from_secs(300);
+const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(300);
+/// Another subscription within so long is refused; later, it takes over.
+const SUBSCRIBED_ANEW: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a consumer that was registered is not active.
+const CONSUMER_MADE: Duration = Duration::from_secs(3);
 
-/// A clock that jumps: who sleeps is awake at once, and later.
+/// A clock that jumps: who sleeps is awake at once, and later. Or one that goes by itself, fast, for what real connections carry.
 #[derive(Default)]
-pub struct FakeTime(AtomicU64);
+pub struct FakeTime {
+    passed: AtomicU64,
+    /// Since when it goes by itself, and how many times as fast as time does.
+    goes: Option<(Instant, u32)>,
+}
 
 impl FakeTime {
     pub fn pass(&self, duration: Duration) {
-        self.0.fetch_add(duration.as_micros() as u64, Ordering::SeqCst);
+        self.passed.fetch_add(duration.as_micros() as u64, Ordering::SeqCst);
     }
 }
 
 #[async_trait]
 impl Time for FakeTime {
     fn monotonic(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::SeqCst))
+        let gone = self.goes.map_or(Duration::ZERO, |(since, times)| since.elapsed() * times);
+        Duration::from_micros(self.passed.load(Ordering::SeqCst)) + gone
     }
     fn now(&self) -> Micros {
-        CREATED + self.0.load(Ordering::SeqCst) as Micros
+        CREATED + self.monotonic().as_micros() as Micros
     }
     async fn sleep(&self, duration: Duration) {
-        self.pass(duration);
-        tokio::task::yield_now().await;
+        match self.goes {
+            Some((_, times)) => tokio::time::sleep(duration / times).await,
+            None => {
+                self.pass(duration);
+                tokio::task::yield_now().await;
+            }
+        }
     }
 }
 
@@ -57,6 +80,18 @@ pub struct Faults {
     pub reshards_most: usize,
     /// An answer without a next iterator in the middle of a shard.
     pub false_end: f64,
+    /// A subscription is refused, for one of several reasons.
+    pub refuse: f64,
+    /// An event does not come; the subscription breaks off.
+    pub break_off: f64,
+    /// An event that looks like half an end of the shard.
+    pub half_end: f64,
+    /// Subscribing is not allowed.
+    pub forbidden: bool,
+    /// Subscriptions begin and tell nothing ever.
+    pub mute: bool,
+    /// GetRecords and GetShardIterator are always throttled: only subscriptions tell anything.
+    pub no_polling: bool,
 }
 
 struct Shard {
@@ -73,13 +108,32 @@ struct State {
     iterators: HashMap<String, (usize, usize, Duration)>,
     reshards: usize,
     calls: HashMap<&'static str, usize>,
+    /// By name: ARN, and when it is active.
+    consumers: HashMap<String, (String, Duration)>,
+    /// The newest subscription to each shard: its place in `subscriptions`.
+    subscribed: HashMap<usize, usize>,
+    subscriptions: Vec<Subscription>,
+}
+
+/// One that was granted.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    pub shard: ShardId,
+    pub at: IteratorAt,
+    pub made: Duration,
+    /// Records that were pulled out of it.
+    pub records: usize,
+    /// Events that were pulled out of it.
+    pub events: usize,
 }
 
 pub struct FakeKinesis {
     pub time: Arc<FakeTime>,
-    chance: Chance,
-    faults: Faults,
-    state: Mutex<State>,
+    chance: Arc<Chance>,
+    pub faults: Mutex<Faults>,
+    state: Arc<Mutex<State>>,
+    /// Each subscription holds it.
+    subscribers: Arc<()>,
     pub max_record_bytes: usize,
     /// So many calls of put are taken; those after them are refused for good.
     pub takes: Mutex<usize>,
@@ -99,12 +153,45 @@ impl FakeKinesis {
         let shards = HashRange::divide(shards).into_iter().enumerate().map(new).collect();
         FakeKinesis {
             time: Arc::default(),
-            chance: Chance::new(seed),
-            faults,
-            state: Mutex::new(State { shards, sequence: 1 << 40, ..State::default() }),
+            chance: Arc::new(Chance::new(seed)),
+            faults: Mutex::new(faults),
+            state: Arc::new(Mutex::new(State { shards, sequence: 1 << 40, ..State::default() })),
+            subscribers: Arc::default(),
             max_record_bytes: 1 << 20,
             takes: Mutex::new(usize::MAX),
         }
+    }
+
+    /// With a clock that goes by itself, so many times as fast as time does.
+    pub fn going(mut self, times: u32) -> FakeKinesis {
+        self.time = Arc::new(FakeTime { goes: Some((Instant::now(), times)), ..FakeTime::default() });
+        self
+    }
+
+    fn faults(&self) -> Faults {
+        *self.faults.lock().unwrap()
+    }
+
+    /// The subscriptions that were granted so far.
+    pub fn subscriptions(&self) -> Vec<Subscription> {
+        self.state.lock().unwrap().subscriptions.clone()
+    }
+
+    /// A consumer is deregistered: its subscriptions end.
+    pub fn deregister(&self, name: &str) {
+        let mut state = self.state.lock().unwrap();
+        state.consumers.remove(name).expect("it is registered");
+        state.subscribed.clear();
+    }
+
+    /// Subscriptions that are there now.
+    pub fn live(&self) -> usize {
+        Arc::strong_count(&self.subscribers) - 1
+    }
+
+    /// Merges two neighbours.
+    pub fn merge(&self, left: usize, right: usize) {
+        self.state.lock().unwrap().merge(left, right);
     }
 
     fn happens(&self, part: f64) -> bool {
@@ -188,12 +275,33 @@ impl State {
         if chance.next() < 0.5 || at + 1 == open.len() {
             self.split(open[at]);
         } else {
-            let (left, right) = (open[at], open[at + 1]);
-            let first = self.shards[left].description.range.first;
-            let last = self.shards[right].description.range.last;
-            self.close(&[HashRange { first, last }], &[left, right]);
+            self.merge(open[at], open[at + 1]);
         }
         self.reshards += 1;
+    }
+
+    fn merge(&mut self, left: usize, right: usize) {
+        let first = self.shards[left].description.range.first;
+        let last = self.shards[right].description.range.last;
+        self.close(&[HashRange { first, last }], &[left, right]);
+    }
+
+    /// Where a read of a shard begins.
+    fn begin(&self, shard: &ShardId, at: IteratorAt) -> Result<(usize, usize), ApiError> {
+        let n = self.shards.iter().position(|s| s.description.id == *shard);
+        let n = n.ok_or_else(|| ApiError::NotFound(format!("no shard {shard}")))?;
+        let records = &self.shards[n].records;
+        let index = match at {
+            IteratorAt::Oldest => 0,
+            IteratorAt::Time(time) => records.partition_point(|r| r.arrival < time),
+            IteratorAt::At(sequence) => records.partition_point(|r| r.sequence < sequence),
+            IteratorAt::After(sequence) => records.partition_point(|r| r.sequence <= sequence),
+        };
+        Ok((n, index))
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.calls.entry(what).or_default() += 1;
     }
 }
 
@@ -220,7 +328,7 @@ impl Api for FakeKinesis {
 
     async fn shards(&self) -> Result<Vec<ShardDescription>, ApiError> {
         tokio::task::yield_now().await;
-        if self.happens(self.faults.throttle) {
+        if self.happens(self.faults().throttle) {
             return Err(throttled());
         }
         Ok(self.state.lock().unwrap().shards.iter().map(|shard| shard.description.clone()).collect())
@@ -236,13 +344,13 @@ impl Api for FakeKinesis {
             return Err(ApiError::Refused("not allowed".to_owned()));
         }
         *calls += 1;
-        if state.reshards < self.faults.reshards_most && self.happens(self.faults.reshard) {
+        if state.reshards < self.faults().reshards_most && self.happens(self.faults().reshard) {
             state.reshard(&self.chance);
         }
-        if self.happens(self.faults.throttle / 4.0) {
+        if self.happens(self.faults().throttle / 4.0) {
             return Err(throttled());
         }
-        let lost = self.happens(self.faults.unclear / 2.0);
+        let lost = self.happens(self.faults().unclear / 2.0);
         if lost && self.happens(0.5) {
             return Err(unclear());
         }
@@ -253,10 +361,10 @@ impl Api for FakeKinesis {
         }
         let mut puts = vec![Put::Throttled; entries.len()];
         for n in order {
-            if self.happens(self.faults.throttle) {
+            if self.happens(self.faults().throttle) {
                 continue;
             }
-            let fails = self.happens(self.faults.unclear);
+            let fails = self.happens(self.faults().unclear);
             if fails {
                 puts[n] = Put::Failed("InternalFailure".to_owned());
             }
@@ -271,19 +379,11 @@ impl Api for FakeKinesis {
     }
 
     async fn iterator(&self, shard: &ShardId, at: IteratorAt) -> Result<String, ApiError> {
-        if self.happens(self.faults.throttle) {
+        if self.faults().no_polling || self.happens(self.faults().throttle) {
             return Err(throttled());
         }
         let mut state = self.state.lock().unwrap();
-        let n = state.shards.iter().position(|s| s.description.id == *shard);
-        let n = n.ok_or_else(|| ApiError::NotFound(format!("no shard {shard}")))?;
-        let one = &state.shards[n];
-        let index = match at {
-            IteratorAt::Oldest => 0,
-            IteratorAt::Time(time) => one.records.partition_point(|r| r.arrival < time),
-            IteratorAt::At(sequence) => one.records.partition_point(|r| r.sequence < sequence),
-            IteratorAt::After(sequence) => one.records.partition_point(|r| r.sequence <= sequence),
-        };
+        let (n, index) = state.begin(shard, at)?;
         let name = format!("iterator-{}", state.iterators.len());
         let made = self.time.monotonic();
         state.iterators.insert(name.clone(), (n, index, made));
@@ -293,32 +393,213 @@ impl Api for FakeKinesis {
     async fn get(&self, iterator: &str) -> Result<Page, ApiError> {
         tokio::task::yield_now().await;
         let mut state = self.state.lock().unwrap();
-        *state.calls.entry("get").or_default() += 1;
-        if self.happens(self.faults.throttle) {
+        state.count("get");
+        if self.faults().no_polling || self.happens(self.faults().throttle) {
             return Err(throttled());
         }
-        if self.happens(self.faults.unclear) {
+        if self.happens(self.faults().unclear) {
             return Err(unclear());
         }
         let (n, index, made) =
             *state.iterators.get(iterator).ok_or(ApiError::InvalidArgument("no iterator".to_owned()))?;
         let now = self.time.monotonic();
-        if now - made > ITERATOR_LIVES || self.happens(self.faults.expire) {
+        if now - made > ITERATOR_LIVES || self.happens(self.faults().expire) {
             return Err(ApiError::ExpiredIterator);
         }
         let shard = &state.shards[n];
         let from = index.max(shard.trimmed);
-        let most = if self.happens(self.faults.empty) { 0 } else { 1 + (self.chance.next() * 20.0) as usize };
+        let most = if self.happens(self.faults().empty) { 0 } else { 1 + (self.chance.next() * 20.0) as usize };
         let records: Vec<RawRecord> = shard.records.iter().skip(from).take(most).cloned().collect();
         let next = from + records.len();
         let rest = shard.records.len() - next;
         let ended = shard.description.closed && rest == 0;
         let behind = Duration::from_secs(rest as u64);
-        if self.happens(self.faults.false_end) {
+        if self.happens(self.faults().false_end) {
             return Ok(Page { records, next: None, behind, has_children: false });
         }
         let name = format!("iterator-{}", state.iterators.len());
         state.iterators.insert(name.clone(), (n, next, now));
         Ok(Page { records, next: (!ended).then_some(name), behind, has_children: ended })
+    }
+
+    async fn consumer(&self, name: &str) -> Result<Consumer, ApiError> {
+        tokio::task::yield_now().await;
+        self.state.lock().unwrap().count("consumer");
+        if self.happens(self.faults().throttle) {
+            return Err(throttled());
+        }
+        let state = self.state.lock().unwrap();
+        let (arn, active) =
+            state.consumers.get(name).ok_or_else(|| ApiError::NotFound(format!("no consumer {name}")))?;
+        let status = if *active <= self.time.monotonic() { "ACTIVE" } else { "CREATING" };
+        Ok(Consumer { arn: arn.clone(), status: status.to_owned() })
+    }
+
+    async fn register(&self, name: &str) -> Result<Consumer, ApiError> {
+        tokio::task::yield_now().await;
+        let mut state = self.state.lock().unwrap();
+        state.count("register");
+        if state.consumers.contains_key(name) {
+            return Err(ApiError::InUse("it is registered".to_owned()));
+        }
+        let arn = format!("{ARN}/consumer/{name}:{}", state.calls["register"]);
+        state.consumers.insert(name.to_owned(), (arn.clone(), self.time.monotonic() + CONSUMER_MADE));
+        Ok(Consumer { arn, status: "CREATING".to_owned() })
+    }
+
+    async fn subscribe(&self, consumer: &str, shard: &ShardId, at: IteratorAt) -> Result<Events, ApiError> {
+        tokio::task::yield_now().await;
+        let (now, faults) = (self.time.monotonic(), self.faults());
+        let refused = self.happens(faults.refuse);
+        let mut all = self.state.lock().unwrap();
+        let state = &mut *all;
+        state.count("subscribe");
+        if faults.forbidden {
+            return Err(ApiError::Refused("not allowed: kinesis:SubscribeToShard".to_owned()));
+        }
+        if !state.consumers.values().any(|(arn, active)| arn == consumer && *active <= now) {
+            return Err(ApiError::NotFound(format!("no consumer {consumer}")));
+        }
+        if refused {
+            let why = (self.chance.next() * 4.0) as usize;
+            return Err(match why {
+                0 => throttled(),
+                1 => unclear(),
+                2 => ApiError::InUse("not active".to_owned()),
+                _ => ApiError::NotFound("nothing of that name".to_owned()),
+            });
+        }
+        let (n, index) = state.begin(shard, at)?;
+        let last = state.subscribed.get(&n).map(|last| state.subscriptions[*last].made);
+        if last.is_some_and(|made| now - made < SUBSCRIBED_ANEW) {
+            state.count("subscribed too soon");
+            return Err(ApiError::InUse("there is another subscription".to_owned()));
+        }
+        let me = state.subscriptions.len();
+        state.subscribed.insert(n, me);
+        state.subscriptions.push(Subscription { shard: shard.clone(), at, made: now, records: 0, events: 0 });
+        let (shared, time, chance) = (self.state.clone(), self.time.clone(), self.chance.clone());
+        let (mut index, mut told, mut over) = (index, None::<Duration>, false);
+        let holds = self.subscribers.clone();
+        let next = move |_: &mut std::task::Context<'_>| {
+            let _ = &holds;
+            let mut all = shared.lock().unwrap();
+            let (state, now) = (&mut *all, time.monotonic());
+            if over || now - state.subscriptions[me].made >= SUBSCRIPTION_LASTS {
+                return Poll::Ready(None);
+            }
+            if state.subscribed.get(&n) != Some(&me) {
+                over = true;
+                return Poll::Ready(Some(Err(ApiError::InUse("another subscription took over".to_owned()))));
+            }
+            let shard = &state.shards[n];
+            index = index.max(shard.trimmed);
+            let rest = shard.records.len() - index;
+            let ended = shard.description.closed && rest == 0;
+            if faults.mute {
+                return Poll::Pending;
+            }
+            if rest == 0 && !ended && told.is_some_and(|told| now - told < HEARTBEAT) {
+                return Poll::Pending;
+            }
+            told = Some(now);
+            if chance.next() < faults.break_off {
+                over = true;
+                return Poll::Ready(Some(Err(unclear())));
+            }
+            let most = 1 + (chance.next() * 20.0) as usize;
+            let records: Vec<RawRecord> = shard.records.iter().skip(index).take(most).cloned().collect();
+            index += records.len();
+            over = ended;
+            // Without records it moves on all the same, as far as anything was ever given a number.
+            let continuation = records.last().map_or(SequenceNumber::from(state.sequence), |last| last.sequence);
+            let mut event = Event {
+                behind: Duration::from_secs((shard.records.len() - index) as u64),
+                continuation: (!ended).then_some(continuation),
+                has_children: ended,
+                records,
+            };
+            if chance.next() < faults.half_end {
+                (event.continuation, event.has_children) =
+                    if chance.next() < 0.5 { (None, false) } else { (Some(continuation), true) };
+            }
+            let mine = &mut state.subscriptions[me];
+            (mine.records, mine.events) = (mine.records + event.records.len(), mine.events + 1);
+            Poll::Ready(Some(Ok(event)))
+        };
+        Ok(futures::stream::poll_fn(next).boxed())
+    }
+}
+
+pub const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
+
+pub fn seeds() -> u64 {
+    std::env::var("AUTHPULSE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200)
+}
+
+pub fn shard(n: usize) -> ShardId {
+    ShardId::new(format!("shardId-{n:012}"))
+}
+
+/// Plain records, aggregates and damaged ones; what a reader must find: position and payload.
+pub fn fill(api: &FakeKinesis, seed: u64, records: usize) -> Vec<(Position, Bytes)> {
+    let chance = Chance::new(seed);
+    let mut expected = Vec::new();
+    for n in 0..records {
+        api.time.pass(Duration::from_millis(700));
+        let kind = chance.next();
+        if kind < 0.5 {
+            let payload = Bytes::from(format!("plain {n}"));
+            let sequence = api.append("U1", None, payload.clone());
+            expected.push((Position { sequence, sub_sequence: 0 }, payload));
+        } else if kind < 0.95 {
+            let mut aggregator = Aggregator::new(Limits::default());
+            let inner: Vec<Bytes> = (0..2 + n as u64 % 7).map(|i| Bytes::from(format!("inner {n} {i}"))).collect();
+            inner.iter().for_each(|data| assert!(aggregator.push(&UserRecord::new("U2", data.clone()))));
+            let out = aggregator.take().unwrap();
+            let sequence = api.append("a", out.explicit_hash_key, out.data);
+            let place = |(sub_sequence, data)| (Position { sequence, sub_sequence }, data);
+            expected.extend((0..).zip(inner).map(place));
+        } else {
+            // A record without its table of keys, under the right digest.
+            let message = b"\x1a\x05\x08\x00\x1a\x01x";
+            let data: Bytes =
+                [&b"\xf3\x89\x9a\xc2"[..], message, &kpl_aggregation::hash_key(message).to_be_bytes()].concat().into();
+            let sequence = api.append("U3", None, data.clone());
+            expected.push((Position { sequence, sub_sequence: 0 }, data));
+        }
+    }
+    expected
+}
+
+pub fn places(records: &[Record]) -> Vec<(Position, Bytes)> {
+    records.iter().map(|r| (r.position, r.payload.clone())).collect()
+}
+
+/// Reads until the tip or the end; errors that may pass are tried again.
+pub async fn read_on(
+    stream: &KinesisStream,
+    n: usize,
+    mut from: ReadFrom,
+    limit: ReadLimit,
+) -> (Vec<Record>, Vec<Gap>, bool) {
+    let (mut records, mut gaps) = (Vec::new(), Vec::new());
+    loop {
+        let batch = match stream.read(&shard(n), from, limit).await {
+            Ok(batch) => batch,
+            Err(StreamError::Storage { retry: true, .. }) => continue,
+            Err(error) => panic!("{error}"),
+        };
+        if !batch.records.is_empty() || batch.at_end {
+            gaps.extend(batch.gap);
+        }
+        assert!(batch.records.iter().all(|r| r.arrival <= batch.clock));
+        if let Some(last) = batch.records.last() {
+            from = ReadFrom::After(last.position);
+        }
+        records.extend(batch.records);
+        if batch.at_tip || batch.at_end {
+            return (records, gaps, batch.at_end);
+        }
     }
 }

@@ -1,0 +1,321 @@
+//! Enhanced fan-out: a subscription for each shard that is read, beside the polling of `reader`.
+//!
+//! ```text
+//!            due, not within 5 s of the last                first event
+//!   Closed --------------------------------> Opening -------------------> Open
+//!     ^  polls                                 | polls                     | pulls; asks by GetRecords for the tip
+//!     '----------------------------------------'---------------------------'
+//!       refused, broken off, 285 s old, silent for 30 s, not read from for 10 s
+//! ```
+//!
+//! - **Position.** Every subscription begins where an iterator would: at the record to be found, or after the last that was taken in
+//!   or the continuation number, whichever is later. What polling and a subscription both bring is taken in once, so either may
+//!   begin or end at any time.
+//! - **Back-pressure.** An event is pulled when nothing of the last one is at hand, and only by a read. What a reader leaves lies
+//!   with the sender, but for what the connection's window holds; a subscription that is left for long is closed.
+//! - **The tip.** A subscription tells what there is, later than it is there; it cannot tell that there is nothing. Who rises on
+//!   the strength of "nothing more" needs to know. So a quiet shard is asked by GetRecords, at most once a second.
+//! - **The end** is an event with children and without a continuation number, as for the KCL. What is neither end nor event is left
+//!   to polling to find out.
+
+use crate::api::{Api, ApiError, Event, Events};
+use crate::limits::{
+    READ_EVERY, RENEW_AFTER, SILENT, SUBSCRIBE_BACKOFF, SUBSCRIBE_BACKOFF_MAX, SUBSCRIBE_EVERY, SUBSCRIPTIONS,
+    TIP_EVERY, UNREAD,
+};
+use crate::pace::Backoff;
+use crate::reader::{Cursor, KinesisStream};
+use crate::time::Time;
+use authpulse_event::ShardId;
+use authpulse_stream::StreamError;
+use futures::StreamExt;
+use futures::future::{Either, select};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+/// The consumer that subscribes.
+pub(crate) struct FanOut {
+    name: String,
+    /// Its ARN, once it is active.
+    arn: Mutex<Option<String>>,
+    /// When subscriptions that nobody reads were looked for last.
+    swept: Mutex<Duration>,
+    /// As many as there may be subscriptions.
+    places: Arc<Semaphore>,
+}
+
+impl FanOut {
+    pub(crate) fn new(name: &str) -> FanOut {
+        FanOut {
+            name: name.to_owned(),
+            arn: Mutex::default(),
+            swept: Mutex::default(),
+            places: Arc::new(Semaphore::new(SUBSCRIPTIONS)),
+        }
+    }
+
+    /// The ARN of the consumer, which is registered if it is missing. Many may ask at once: all but one of those that register are
+    /// told that it is in use, and ask again later.
+    pub(crate) async fn consumer(&self, api: &dyn Api) -> Result<String, ApiError> {
+        let known = self.arn.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(arn) = known {
+            return Ok(arn);
+        }
+        let consumer = match api.consumer(&self.name).await {
+            Err(ApiError::NotFound(_)) => api.register(&self.name).await?,
+            consumer => consumer?,
+        };
+        if consumer.status != "ACTIVE" {
+            return Err(ApiError::InUse(format!("the consumer {} is {}", self.name, consumer.status)));
+        }
+        *self.arn.lock().unwrap_or_else(PoisonError::into_inner) = Some(consumer.arn.clone());
+        Ok(consumer.arn)
+    }
+
+    /// It may have been deregistered, and is looked for anew.
+    fn forget(&self) {
+        *self.arn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+enum Line {
+    Closed,
+    /// A task of its own, which goes on while nobody reads, and ends with this.
+    Opening(JoinSet<Result<Events, ApiError>>),
+    Open(Events),
+}
+
+/// What came of waiting.
+enum Heard {
+    Opened(Events),
+    Event(Event),
+    /// The subscription ended by itself.
+    End,
+    Failed(ApiError),
+    /// The time is up.
+    Nothing,
+}
+
+/// A shard's subscription.
+pub(crate) struct Feed {
+    line: Line,
+    /// Its place among all subscriptions of the process.
+    place: Option<OwnedSemaphorePermit>,
+    /// Whether the last event told that nothing follows for now.
+    caught_up: bool,
+    /// When it was asked for last.
+    asked: Duration,
+    /// When it began, or told something last.
+    heard: Duration,
+    /// When somebody last wanted to read.
+    read: Duration,
+    /// When the tip was asked for last.
+    looked: Duration,
+    /// Before then no other is asked for.
+    not_before: Duration,
+    backoff: Backoff,
+}
+
+impl Default for Feed {
+    fn default() -> Feed {
+        Feed {
+            line: Line::Closed,
+            place: None,
+            caught_up: false,
+            asked: Duration::ZERO,
+            heard: Duration::ZERO,
+            read: Duration::ZERO,
+            looked: Duration::ZERO,
+            not_before: Duration::ZERO,
+            backoff: Backoff::new(SUBSCRIBE_BACKOFF, SUBSCRIBE_BACKOFF_MAX),
+        }
+    }
+}
+
+impl Feed {
+    /// For a cursor elsewhere in the shard: the subscription is of no use there, the limits hold on.
+    pub(crate) fn moved(&self) -> Feed {
+        Feed { not_before: self.not_before, backoff: self.backoff, ..Feed::default() }
+    }
+
+    fn hang_up(&mut self) {
+        (self.line, self.place) = (Line::Closed, None);
+    }
+
+    fn put_off(&mut self, now: Duration, chance: f64) {
+        self.hang_up();
+        self.not_before = self.not_before.max(now + self.backoff.failed(chance));
+    }
+
+    /// Until when an event is waited for before GetRecords is asked.
+    fn until(&self, now: Duration, poll_from: Duration) -> Duration {
+        match self.line {
+            Line::Open(_) if self.caught_up => (self.looked + TIP_EVERY).max(self.heard + READ_EVERY).max(poll_from),
+            Line::Open(_) => now + TIP_EVERY,
+            Line::Opening(_) | Line::Closed => poll_from,
+        }
+    }
+
+    /// Waits for what comes next. What was not waited for to its end comes the next time.
+    async fn listen(&mut self, time: &dyn Time, until: Duration) -> Heard {
+        let heard = async {
+            match &mut self.line {
+                Line::Closed => Heard::Nothing,
+                Line::Opening(task) => match task.join_next().await {
+                    Some(Ok(Ok(events))) => Heard::Opened(events),
+                    Some(Ok(Err(error))) => Heard::Failed(error),
+                    Some(Err(_)) | None => Heard::Failed(ApiError::Unclear("subscribing was given up".to_owned())),
+                },
+                Line::Open(events) => match events.next().await {
+                    Some(Ok(event)) => Heard::Event(event),
+                    Some(Err(error)) => Heard::Failed(error),
+                    None => Heard::End,
+                },
+            }
+        };
+        let wait = until.saturating_sub(time.monotonic());
+        match select(pin!(heard), time.sleep(wait)).await {
+            Either::Left((heard, _)) => heard,
+            Either::Right(_) => Heard::Nothing,
+        }
+    }
+}
+
+impl KinesisStream {
+    /// Takes in the next event; polls where there is no subscription, and where the tip is in question.
+    pub(crate) async fn pull(
+        &self,
+        fan_out: &Arc<FanOut>,
+        shard: &ShardId,
+        cursor: &mut Cursor,
+    ) -> Result<(), StreamError> {
+        cursor.at_tip = false;
+        cursor.feed.read = self.time.monotonic();
+        if cursor.feed.read.saturating_sub(cursor.feed.asked) >= RENEW_AFTER {
+            cursor.feed.hang_up();
+        }
+        loop {
+            let now = self.time.monotonic();
+            if matches!(cursor.feed.line, Line::Closed) && now >= cursor.feed.not_before {
+                cursor.feed.not_before = now + SUBSCRIBE_EVERY;
+                cursor.feed.place = fan_out.places.clone().try_acquire_owned().ok();
+                if cursor.feed.place.is_some() {
+                    (cursor.feed.line, cursor.feed.asked) = (self.subscribe(fan_out, shard, cursor), now);
+                }
+            }
+            let until = cursor.feed.until(now, cursor.not_before);
+            let heard = cursor.feed.listen(&*self.time, until).await;
+            let now = self.time.monotonic();
+            match heard {
+                Heard::Opened(events) => {
+                    tracing::info!(%shard, "subscribed");
+                    (cursor.feed.line, cursor.feed.caught_up) = (Line::Open(events), false);
+                    cursor.feed.heard = now;
+                }
+                Heard::Event(event) => {
+                    cursor.feed.heard = now;
+                    take_event(shard, cursor, &event);
+                    return Ok(());
+                }
+                Heard::End => cursor.feed.hang_up(),
+                Heard::Failed(error) => self.subscription_failed(fan_out, shard, cursor, error)?,
+                Heard::Nothing => {
+                    let is_open = matches!(cursor.feed.line, Line::Open(_));
+                    if is_open && now.saturating_sub(cursor.feed.heard) >= SILENT {
+                        let error = ApiError::Unclear("the subscription is silent".to_owned());
+                        self.subscription_failed(fan_out, shard, cursor, error)?;
+                    } else if is_open && !cursor.feed.caught_up {
+                        return Ok(());
+                    }
+                    cursor.feed.looked = now;
+                    return self.fetch(shard, cursor).await;
+                }
+            }
+        }
+    }
+
+    fn subscribe(&self, fan_out: &Arc<FanOut>, shard: &ShardId, cursor: &Cursor) -> Line {
+        let begin = cursor.iterator_at(self.start);
+        let (api, fan_out, shard) = (self.api.clone(), fan_out.clone(), shard.clone());
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let consumer = fan_out.consumer(&*api).await?;
+            api.subscribe(&consumer, &shard, begin).await
+        });
+        Line::Opening(task)
+    }
+
+    /// A subscription was refused or broke off: it is tried again after a while, from where it was. Until then there is polling,
+    /// which also finds out what became of the stream and the shard.
+    fn subscription_failed(
+        &self,
+        fan_out: &FanOut,
+        shard: &ShardId,
+        cursor: &mut Cursor,
+        error: ApiError,
+    ) -> Result<(), StreamError> {
+        cursor.feed.put_off(self.time.monotonic(), self.chance.next());
+        match error {
+            ApiError::Refused(_) => return Err(self.failed("subscribe", error)),
+            // Ours of a moment ago, another worker's that is about to end, or the limit of calls: all pass by themselves.
+            ApiError::InUse(_) | ApiError::Throttled(_) => {
+                tracing::info!(%shard, %error, "no subscription for now; polling meanwhile");
+                return Ok(());
+            }
+            ApiError::NotFound(_) => fan_out.forget(),
+            ApiError::InvalidArgument(_) => cursor.continuation = None,
+            ApiError::Unclear(_) | ApiError::ExpiredIterator => {}
+        }
+        tracing::warn!(%shard, %error, "a subscription failed; polling meanwhile");
+        Ok(())
+    }
+
+    /// Closes subscriptions that nobody has read from for long. They go on from their place when somebody does.
+    pub(crate) fn give_up_unread(&self, fan_out: &FanOut) {
+        let now = self.time.monotonic();
+        let mut swept = fan_out.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_sub(*swept) < Duration::from_secs(1) {
+            return;
+        }
+        *swept = now;
+        let cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+        for cursor in cursors.values() {
+            // One that is locked is being read.
+            if let Ok(mut cursor) = cursor.try_lock()
+                && now.saturating_sub(cursor.feed.read) >= UNREAD
+            {
+                cursor.feed.hang_up();
+            }
+        }
+    }
+}
+
+fn take_event(shard: &ShardId, cursor: &mut Cursor, event: &Event) {
+    tracing::debug!(%shard, records = event.records.len(), behind = ?event.behind, "an event of the subscription");
+    cursor.feed.backoff.worked();
+    cursor.feed.caught_up = event.behind.is_zero();
+    let taken = cursor.taken;
+    cursor.take_in(shard, &event.records);
+    if cursor.taken != taken {
+        // It would bring the same again.
+        cursor.iterator = None;
+    }
+    if !cursor.unchecked {
+        // Not before: that number may be the very record that has to be found.
+        cursor.continuation = cursor.continuation.max(event.continuation);
+    }
+    match (event.continuation, event.has_children) {
+        (Some(_), false) => {}
+        (None, true) => {
+            (cursor.ended, cursor.at_tip) = (true, true);
+            cursor.feed.hang_up();
+        }
+        (Some(_), true) | (None, false) => {
+            tracing::debug!(%shard, ?event.continuation, event.has_children, "half an end of a shard; polling finds out");
+            cursor.feed.hang_up();
+        }
+    }
+}
