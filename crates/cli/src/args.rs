@@ -324,13 +324,31 @@ pub enum ConfigCommand {
     },
 }
 
-/// Makes, splits, merges, closes and deletes streams, embedded ones and those in Kinesis.
+/// Which stream a command is about.
+#[derive(ClapArgs, Debug)]
+pub struct OneStream {
+    /// The stream: local:DIR, kinesis:NAME or kinesis:ARN.
+    #[arg(long, required_unless_present = "place")]
+    stream: Option<String>,
+    /// The stream without the option, as it was written first.
+    #[arg(hide = true, conflicts_with = "stream")]
+    place: Option<String>,
+}
+
+impl OneStream {
+    /// The stream as it was written.
+    pub fn text(self) -> String {
+        self.stream.or(self.place).unwrap_or_default()
+    }
+}
+
+/// Makes, shows, splits, merges, closes and deletes streams, embedded ones and those in Kinesis.
 #[derive(Subcommand, Debug)]
 pub enum StreamCommand {
     /// Makes a stream, and waits until it can be used.
     Create {
-        /// local:DIR, kinesis:NAME or kinesis:ARN.
-        stream: String,
+        #[command(flatten)]
+        stream: OneStream,
         /// Its shards.
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
         shards: u32,
@@ -341,38 +359,66 @@ pub enum StreamCommand {
         #[arg(long)]
         retention_hours: Option<u32>,
     },
-    /// Shows the shards.
+    /// Shows the shards: name, range, whether it is open, the position of its last record, parents.
     Describe {
-        /// local:DIR, kinesis:NAME or kinesis:ARN.
-        stream: String,
+        #[command(flatten)]
+        stream: OneStream,
     },
     /// Splits a shard in the middle of its range.
     Split {
-        /// local:DIR, kinesis:NAME or kinesis:ARN.
+        /// The stream: local:DIR, kinesis:NAME or kinesis:ARN.
+        #[arg(long)]
         stream: String,
         /// The shard.
         shard: String,
     },
     /// Merges two neighbours.
     Merge {
-        /// local:DIR, kinesis:NAME or kinesis:ARN.
+        /// The stream: local:DIR, kinesis:NAME or kinesis:ARN.
+        #[arg(long)]
         stream: String,
         /// The shard with the lower range.
         left: String,
         /// The shard with the upper range.
         right: String,
     },
-    /// Closes an embedded stream for good.
+    /// Closes an embedded stream for good: whoever reads it to its end knows that nothing follows.
     Close {
-        /// local:DIR.
-        stream: String,
+        #[command(flatten)]
+        stream: OneStream,
     },
     /// Deletes a stream in Kinesis with all that is in it.
     Delete {
-        /// kinesis:NAME or kinesis:ARN.
-        stream: String,
+        #[command(flatten)]
+        stream: OneStream,
         /// Says that it is meant.
         #[arg(long, required = true)]
         yes: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_stream_is_named_by_its_option_or_stands_alone() {
+        let named = |words: &[&str]| match Args::try_parse_from(words.iter().copied()).map(|args| args.command) {
+            Ok(Command::Stream(StreamCommand::Describe { stream })) => Some(stream.text()),
+            _ => None,
+        };
+        assert_eq!(named(&["authpulse", "stream", "describe", "--stream", "local:x"]).as_deref(), Some("local:x"));
+        assert_eq!(named(&["authpulse", "stream", "describe", "local:x"]).as_deref(), Some("local:x"));
+        assert_eq!(named(&["authpulse", "stream", "describe"]), None);
+        assert_eq!(named(&["authpulse", "stream", "describe", "local:x", "--stream", "local:y"]), None);
+        let split = |words: &[&str]| Args::try_parse_from([&["authpulse", "stream", "split"], words].concat()).is_ok();
+        assert!(split(&["--stream", "local:x", "shard-1"]) && split(&["shard-1", "--stream", "local:x"]));
+        assert!(!split(&["local:x", "shard-1"]), "which of them is the shard is not guessed");
+    }
 }

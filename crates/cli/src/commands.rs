@@ -454,7 +454,7 @@ async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
 async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
     match command {
         StreamCommand::Create { stream, shards, on_demand, retention_hours } => {
-            let place = stream::Place::parse(&stream)?;
+            let place = stream::Place::parse(&stream.text())?;
             match &place {
                 stream::Place::Local(_) if on_demand => bail!("--on-demand is for streams in Kinesis"),
                 stream::Place::Local(dir) => {
@@ -470,7 +470,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             describe(&*open_to_look(&place).await?).await?;
         }
         StreamCommand::Describe { stream } => {
-            describe(&*open_to_look(&stream::Place::parse(&stream)?).await?).await?;
+            describe(&*open_to_look(&stream::Place::parse(&stream.text())?).await?).await?;
         }
         StreamCommand::Split { stream, shard } => {
             let place = stream::Place::parse(&stream)?;
@@ -493,7 +493,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             }
             describe(&*open_to_look(&place).await?).await?;
         }
-        StreamCommand::Close { stream } => match stream::Place::parse(&stream)? {
+        StreamCommand::Close { stream } => match stream::Place::parse(&stream.text())? {
             stream::Place::Local(dir) => {
                 let stream = LocalStream::open(dir)?;
                 stream.close().await?;
@@ -504,11 +504,11 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
                  `authpulse stream delete`"
             ),
         },
-        StreamCommand::Delete { stream, yes: _ } => match stream::Place::parse(&stream)? {
+        StreamCommand::Delete { stream, yes: _ } => match stream::Place::parse(&stream.text())? {
             stream::Place::Local(dir) => bail!("an embedded stream is deleted with its directory, {}", dir.display()),
             stream::Place::Kinesis(name) => {
                 kinesis::delete(&name).await?;
-                println!("{stream} is deleted");
+                println!("kinesis:{name} is deleted");
             }
         },
     }
