@@ -28,6 +28,12 @@ pub const READ_BACKOFF: Duration = Duration::from_secs(1);
 /// How long a reader waits at most after failed calls.
 pub const READ_BACKOFF_MAX: Duration = Duration::from_secs(10);
 
+/// How long a reader waits after it could not use the stream's key, at first: it doubles with each failure in a row. Nothing is gained
+/// by asking more often; a person has to mend it.
+pub const KEY_BACKOFF: Duration = Duration::from_secs(1);
+/// And at most: KMS has quotas that other readers of the account share.
+pub const KEY_BACKOFF_MAX: Duration = Duration::from_secs(60);
+
 /// The step by which PUT payload units are counted (<https://aws.amazon.com/kinesis/data-streams/pricing/>).
 pub const PUT_UNIT_BYTES: usize = 25_600;
 /// Dollars per million PUT payload units, us-east-1.
