@@ -36,6 +36,8 @@ pub enum Command {
     Config(ConfigCommand),
     #[command(subcommand)]
     Stream(StreamCommand),
+    #[command(subcommand)]
+    Leases(LeasesCommand),
 }
 
 /// The whole path on this machine: generate, replay, score, land, and say who looks stolen.
@@ -225,9 +227,12 @@ pub struct Status {
     /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
     #[arg(long)]
     pub catalog: Option<String>,
-    /// The stream, to tell the lag: local:DIR, kinesis:NAME or kinesis:ARN.
+    /// The stream, to tell the lag and who works on what: local:DIR, kinesis:NAME or kinesis:ARN.
     #[arg(long)]
     pub stream: Option<String>,
+    /// Of a stream in Kinesis: the application, to tell who works on what.
+    #[arg(long, value_name = "NAME", requires = "stream")]
+    pub app: Option<String>,
     /// As JSON.
     #[arg(long)]
     pub json: bool,
@@ -322,6 +327,77 @@ pub enum ConfigCommand {
         #[arg(long, requires = "lake")]
         catalog: Option<String>,
     },
+}
+
+/// Shows who works on which shard, and takes leases away from workers that are gone.
+///
+/// Leases only say who should work. What was worked is in the journal of the lake, which fences: whatever is done here, no row is
+/// lost or doubled. docs/leases.md has the rules.
+#[derive(Subcommand, Debug)]
+pub enum LeasesCommand {
+    /// Tells shard, owner, counter, checkpoint, parents and children of every lease; with --lake also how far the lake's journal is.
+    ///
+    /// Changes nothing. The journal's position counts, the checkpoint follows it with each renewal. An embedded stream keeps no
+    /// checkpoints.
+    List {
+        #[command(flatten)]
+        of: LeasesOf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes the owner off leases, so that the next worker that looks takes them at once instead of waiting until they expire.
+    ///
+    /// For workers that hang or are gone. A worker that lives finds within a third of the lease duration that it has lost the shard, and
+    /// may take it again: stop it first to move its shards elsewhere. Checkpoints stay. Of a table that a leader of KCL 3 assigns
+    /// nothing is released.
+    #[command(group = clap::ArgGroup::new("which").required(true).args(["shard", "worker", "all"]))]
+    Release {
+        #[command(flatten)]
+        of: LeasesOf,
+        /// Of this shard, by its name in the stream; may be repeated.
+        #[arg(long)]
+        shard: Vec<String>,
+        /// All that this worker has.
+        #[arg(long)]
+        worker: Option<String>,
+        /// All.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Removes all leases, checkpoints with them: a new lake then begins to read at --start.
+    ///
+    /// Only where nobody is alive: counters are watched for the lease duration (10 s, or what `lease_duration` in --config says), and an
+    /// owner that renews one of them refuses the reset; of an embedded stream the locks of the workers' processes tell at once. A
+    /// worker without any lease is not seen: stop all of them first. A lake that has read the stream goes on where its journal stands,
+    /// for its position beats a lease's checkpoint.
+    Reset {
+        #[command(flatten)]
+        of: LeasesOf,
+        /// Do not look whether anybody is alive.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Whose leases.
+#[derive(ClapArgs, Debug)]
+pub struct LeasesOf {
+    /// The stream: local:DIR, kinesis:NAME or kinesis:ARN.
+    #[arg(long)]
+    pub stream: String,
+    /// Of a stream in Kinesis: the application, which is the name of the table of leases in DynamoDB.
+    #[arg(long, value_name = "NAME")]
+    pub app: Option<String>,
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog. Of an embedded stream it says whose leases are meant.
+    #[arg(long)]
+    pub lake: Option<PathBuf>,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long, requires = "lake")]
+    pub catalog: Option<String>,
+    /// The configuration file of the workers.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
 }
 
 /// Which stream a command is about.

@@ -1,7 +1,7 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
-use crate::lake::{Access, Place, crash_probe, fleet, leases_of, open, open_when_free, options, read_config};
+use crate::lake::{Access, Place, crash_probe, fleet, open, open_when_free, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
@@ -16,7 +16,7 @@ use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_consumer::{ConsumerError, Env, Options};
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
-use authpulse_lease::{Fleet, LeaseStore};
+use authpulse_lease::Fleet;
 use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::input::{self, Source};
 use authpulse_producer::progress::ProgressReporter;
@@ -47,6 +47,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Tables(command) => crate::tables::run(command).await,
         Command::Config(args) => run_config(args).await,
         Command::Stream(args) => run_stream(args).await,
+        Command::Leases(command) => crate::leases::run(command).await,
     }
 }
 
@@ -416,12 +417,14 @@ async fn run_status(args: Status) -> Result<ExitCode> {
     let (mut stream, mut leases) = (None, None);
     if let Some(text) = &args.stream {
         let place = stream::Place::parse(text)?;
-        stream = Some(open_to_look(&place).await?);
-        if let stream::Place::Local(dir) = &place {
-            leases = leases_of(dir, &lake.env)?;
+        if let (stream::Place::Local(_), Some(_)) = (&place, &args.app) {
+            bail!("--app is for streams in Kinesis: the leases of an embedded one are of its lake");
         }
+        stream = Some(open_to_look(&place).await?);
+        leases = crate::leases::find(&place, args.app.as_deref(), &lake.env).await?;
     }
-    let status = status(&lake.env, stream.as_deref(), leases.as_ref().map(|l| l as &dyn LeaseStore)).await?;
+    let store = leases.as_ref().map(|leases| leases.store());
+    let status = status(&lake.env, stream.as_deref(), store).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&status)?);
     } else {
@@ -516,7 +519,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
 }
 
 /// A stream that exists, to look at.
-async fn open_to_look(place: &stream::Place) -> Result<Box<dyn Stream>> {
+pub async fn open_to_look(place: &stream::Place) -> Result<Box<dyn Stream>> {
     Ok(match place {
         stream::Place::Local(dir) => Box::new(LocalStream::open(dir)?),
         stream::Place::Kinesis(name) => Box::new(kinesis::Reader::open(name).await?.stream()),

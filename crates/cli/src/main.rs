@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod demo;
 mod lake;
+mod leases;
 mod logging;
 mod report;
 mod signals;

@@ -4,7 +4,7 @@ use super::{NOT_BUILT, Start};
 use anyhow::{Result, bail};
 use authpulse_consumer::{Env, Options};
 use authpulse_event::ShardId;
-use authpulse_lease::Fleet;
+use authpulse_lease::{Fleet, LeaseStore};
 use authpulse_stream::{LocalStream, ShardDescription, Stream, StreamWriter};
 use std::convert::Infallible;
 use std::path::Path;
@@ -32,6 +32,18 @@ impl Writer {
 /// There is none.
 pub struct Reader(Infallible);
 
+/// There are none.
+pub struct Leases(Infallible);
+
+impl Leases {
+    pub fn store(&self) -> &dyn LeaseStore {
+        match self.0 {}
+    }
+    pub async fn refuse_a_living_leader(&self) -> Result<()> {
+        match self.0 {}
+    }
+}
+
 /// Never made.
 pub struct Consumed {
     pub stream: Arc<dyn Stream>,
@@ -43,6 +55,9 @@ impl Reader {
         refuse(name)
     }
     pub fn stream(&self) -> LocalStream {
+        match self.0 {}
+    }
+    pub async fn leases(&self, _: &str) -> Result<Leases> {
         match self.0 {}
     }
     pub async fn consume(&self, _: &Env, _: &Options, _: &str, _: Start) -> Result<Consumed> {
