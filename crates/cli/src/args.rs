@@ -124,6 +124,12 @@ pub struct Replay {
     /// As fast as the stream takes them.
     #[arg(long)]
     pub max: bool,
+    /// Which times events get: `now` makes the replay look live. The first event of the input gets the time of day at which sending
+    /// begins, each other one that time and its own distance from the first, divided by --speed (1 if it is not given). Every valid
+    /// line is then sent in the wire form with an RFC 3339 time. A run that continues shifts as the first one did, so its events lie
+    /// behind the clock by as long as it was interrupted. Not with --rate or --max: events would lie ahead of the clock.
+    #[arg(long, value_enum, conflicts_with_all = ["rate", "max"])]
+    pub clock: Option<ReplayClock>,
     /// Stop after this many records of the input.
     #[arg(long)]
     pub max_events: Option<u64>,
@@ -142,6 +148,13 @@ pub struct Replay {
     /// The configuration file of the consumer; its `base` decides which times are valid.
     #[arg(long)]
     pub config: Option<PathBuf>,
+}
+
+/// Which times a replay gives to events.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayClock {
+    /// The first event is now.
+    Now,
 }
 
 /// The long-running service: reads a stream, scores, lands. SIGTERM stores what is decided and exits 0.

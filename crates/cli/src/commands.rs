@@ -1,6 +1,8 @@
 //! What each command does, short of the demo.
 
-use crate::args::{Backfill, Command, ConfigCommand, Consume, Generate, Replay, Status, StreamCommand, Verify};
+use crate::args::{
+    Backfill, Command, ConfigCommand, Consume, Generate, Replay, ReplayClock, Status, StreamCommand, Verify,
+};
 use crate::lake::{Access, Place, crash_probe, fleet, open, open_when_free, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
@@ -20,7 +22,7 @@ use authpulse_lease::Fleet;
 use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::input::{self, Source};
 use authpulse_producer::progress::ProgressReporter;
-use authpulse_producer::replay::{self, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
+use authpulse_producer::replay::{self, Clock, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
 use authpulse_stream::local::LocalStream;
 use authpulse_stream::{CreateOptions, Stream, StreamWriter};
 use std::fs::File;
@@ -290,6 +292,7 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         (_, _, true) => Pace::Max,
         (_, Some(speed), _) => Pace::Speed(speed),
         (Some(rate), _, _) => Pace::Rate(rate),
+        _ if args.clock.is_some() => Pace::Speed(1.0),
         _ => Pace::default(),
     };
     let options = ReplayOptions {
@@ -298,6 +301,7 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         batch_size: args.batch_size,
         close: args.close,
         base: config.options.engine.time.base,
+        clock: args.clock.map_or(Clock::Input, |ReplayClock::Now| Clock::Now),
     };
     let sources: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     options.check()?;
@@ -333,6 +337,14 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         rate(run.records(), seconds)
     );
     println!("{} records of this input are in the stream", thousands(summary.job.records()));
+    if let Some(shift) = summary.shift {
+        println!(
+            "event times are shifted: {} became {}, distances are divided by {}",
+            format_rfc3339(shift.first),
+            format_rfc3339(shift.start),
+            shift.speed
+        );
+    }
     if let Some(told) = told {
         println!("{told}");
     }
