@@ -38,6 +38,7 @@ pub enum Command {
     Stream(StreamCommand),
     #[command(subcommand)]
     Leases(LeasesCommand),
+    Redrive(Redrive),
 }
 
 /// The whole path on this machine: generate, replay, score, land, and say who looks stolen.
@@ -340,6 +341,46 @@ pub enum ConfigCommand {
         #[arg(long, requires = "lake")]
         catalog: Option<String>,
     },
+}
+
+/// Puts dead letters of a lake into a stream again, each under its user as partition key.
+///
+/// For what a foreign producer sent under another key, or a reshard let land elsewhere (`misrouted`), and for records on which an
+/// earlier version of this program failed (`failed`). The bytes are those that were received. Run again, it goes on behind what it
+/// has put; ids of events make a repeat harmless. A letter stays in the table, so that it is told what happened. What lies below the
+/// watermark of its shard by now is `late` there: redrive soon.
+#[derive(ClapArgs, Debug)]
+pub struct Redrive {
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+    #[arg(long)]
+    pub lake: PathBuf,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long)]
+    pub catalog: Option<String>,
+    /// The stream to put them into, which must exist: local:DIR, kinesis:NAME or kinesis:ARN.
+    #[arg(long)]
+    pub stream: String,
+    /// Of this reason; may be repeated. The others would be judged the same again.
+    #[arg(long, value_parser = ["misrouted", "failed"], default_value = "misrouted")]
+    pub reason: Vec<String>,
+    /// Those that arrived on this day (UTC, YYYY-MM-DD) or later.
+    #[arg(long, value_name = "DAY")]
+    pub since: Option<authpulse_event::Day>,
+    /// Those that arrived on this day (UTC, YYYY-MM-DD) or earlier.
+    #[arg(long, value_name = "DAY")]
+    pub until: Option<authpulse_event::Day>,
+    /// Put nothing; tell what would be put.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Into Kinesis: every event as a record of its own, instead of many in one as the Kinesis Producer Library does.
+    #[arg(long)]
+    pub no_aggregate: bool,
+    /// Into Kinesis: where it is kept what was put. [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub progress: Option<PathBuf>,
+    /// The configuration file of the consumer; its `base` decides which times are valid.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
 }
 
 /// Shows who works on which shard, and takes leases away from workers that are gone.

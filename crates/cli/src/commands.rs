@@ -50,6 +50,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Config(args) => run_config(args).await,
         Command::Stream(args) => run_stream(args).await,
         Command::Leases(command) => crate::leases::run(command).await,
+        Command::Redrive(args) => crate::redrive::run(args).await,
     }
 }
 

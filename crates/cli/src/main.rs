@@ -6,6 +6,7 @@ mod demo;
 mod lake;
 mod leases;
 mod logging;
+mod redrive;
 mod report;
 mod signals;
 mod stream;
