@@ -185,8 +185,8 @@ pub async fn redrive(
                 done.sent_before += 1;
                 continue;
             }
-            done.sent += 1;
             if options.dry_run {
+                done.sent += 1;
                 continue;
             }
             note.note(letter);
@@ -194,11 +194,11 @@ pub async fn redrive(
             put.push(record);
             if put.len() >= PUT_RECORDS || bytes >= PUT_BYTES {
                 bytes = 0;
-                put_noted(env, stream, std::mem::take(&mut put), &job, &note).await?;
+                done.sent += put_noted(env, stream, std::mem::take(&mut put), &job, &note).await?;
             }
         }
         if !put.is_empty() {
-            put_noted(env, stream, put, &job, &note).await?;
+            done.sent += put_noted(env, stream, put, &job, &note).await?;
         }
     }
     Ok(done)
@@ -280,7 +280,8 @@ fn judge(letter: &Letter, base: Micros, done: &mut Redriven) -> Option<PutRecord
     record
 }
 
-async fn put_noted(env: &Env, stream: &dyn StreamWriter, put: Vec<PutRecord>, job: &str, note: &Note) -> Result<()> {
+/// Puts records once, together with the note; tells how many they were.
+async fn put_noted(env: &Env, stream: &dyn StreamWriter, put: Vec<PutRecord>, job: &str, note: &Note) -> Result<u64> {
     let state = serde_json::to_string(note).unwrap_or_default();
     let mut pause = PAUSE_FIRST;
     for attempt in 1.. {
@@ -300,7 +301,7 @@ async fn put_noted(env: &Env, stream: &dyn StreamWriter, put: Vec<PutRecord>, jo
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(put.len() as u64)
 }
 
 #[cfg(test)]

@@ -125,6 +125,9 @@ async fn misrouted_letters_land_once_under_the_right_key() {
     let today = Day::of(SystemClockNow::get());
     let past = RedriveOptions { until: Some(Day(today.0 - 2)), ..wanted(false) };
     assert_eq!(put_again(&env, &stream, &past).await, Redriven::default());
+    let (_send, stop) = watch::channel(true);
+    let stopped = redrive(&env, &*stream, &wanted(false), &stop).await.unwrap();
+    assert_eq!(stopped, Redriven { stopped: true, ..Redriven::default() });
     let done = put_again(&env, &stream, &wanted(false)).await;
     assert_eq!(Redriven { named: dry.named.clone(), ..dry.clone() }, done);
     assert_eq!(records(&stream).await as u64, USERS as u64 + done.sent, "an answer that is lost doubles nothing");
