@@ -58,7 +58,7 @@ class Chaos:
         return S3Lake(f"s3://{BUCKET}/{self.name}", self.name, self.emulator)
 
     def run(self, kills, pauses, faults, events_per_second):
-        run("stream", "create", f"local:{self.stream}", "--shards", SHARDS)
+        run("stream", "create", "--stream", f"local:{self.stream}", "--shards", SHARDS)
         for _ in range(WORKERS):
             self.fleet.add()
         words = ["--stream", f"local:{self.stream}", "--rate", events_per_second, "--batch-size", 20]
@@ -79,7 +79,7 @@ class Chaos:
                 if todo:
                     self.do(todo.pop())
             assert replay.wait(TIMEOUT_SECONDS) == 0
-            run("stream", "close", f"local:{self.stream}")
+            run("stream", "close", "--stream", f"local:{self.stream}")
             self.fleet.finish(ERRORS_MAX)
         finally:
             replay.kill()

@@ -107,18 +107,18 @@ def until(condition, what, seconds=60):
 
 def open_shards(stream):
     """The open shards, in order of their ranges."""
-    shown = run("stream", "describe", f"local:{stream}").stdout
+    shown = run("stream", "describe", "--stream", f"local:{stream}").stdout
     shards = re.findall(r"^(shardId-\d+) (\S+) open", shown, re.MULTILINE)
     return [name for name, _ in sorted(shards, key=lambda shard: shard[1])]
 
 
 def split_one(rng, stream):
-    run("stream", "split", f"local:{stream}", rng.choice(open_shards(stream)))
+    run("stream", "split", "--stream", f"local:{stream}", rng.choice(open_shards(stream)))
     return "split"
 
 
 def merge_two(rng, stream):
     shards = open_shards(stream)
     at = rng.randrange(len(shards) - 1)
-    run("stream", "merge", f"local:{stream}", shards[at], shards[at + 1])
+    run("stream", "merge", "--stream", f"local:{stream}", shards[at], shards[at + 1])
     return "merge"

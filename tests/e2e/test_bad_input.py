@@ -241,7 +241,7 @@ def lake_commands(directory, tmp_path):
     """Every command that takes a lake."""
     stream = tmp_path / "some-stream"
     if not stream.exists():
-        run("stream", "create", f"local:{stream}", "--shards", 1)
+        run("stream", "create", "--stream", f"local:{stream}", "--shards", 1)
     (tmp_path / "empty.toml").write_text("")
     return [
         ["backfill", "--input", EXCERPT, "--lake", directory],
@@ -320,7 +320,7 @@ def test_a_second_writer_is_refused_by_name(tmp_path):
             time.sleep(0.02)
         # A backfill wants the lake alone; a consumer of the same stream may share it, one of another stream not.
         other = f"local:{tmp_path / 'other'}"
-        run("stream", "create", other)
+        run("stream", "create", "--stream", other)
         for command in (
             ["backfill", "--input", EXCERPT, "--lake", directory],
             ["consume", "--stream", other, "--lake", directory, "--until-caught-up"],
@@ -331,7 +331,7 @@ def test_a_second_writer_is_refused_by_name(tmp_path):
         out, err = consumer.communicate(timeout=60)
     assert consumer.returncode == 0, f"SIGTERM is an orderly end\n{out}\n{err}"
     # What it left goes on where it stopped; closing the stream seals.
-    run("stream", "close", stream)
+    run("stream", "close", "--stream", stream)
     run("consume", "--stream", stream, "--lake", directory)
     assert len(Lake(directory).rows(CURATED)) == 5000
 
@@ -422,7 +422,7 @@ def lake_and_stream(place, tmp_path):
         ["status", "--lake", directory],
         ["consume", "--stream", stream, "--lake", tmp_path / "other", "--until-caught-up"],
         ["replay", "--input", EXCERPT, "--stream", stream, "--max"],
-        ["stream", "describe", stream],
+        ["stream", "describe", "--stream", stream],
     ]
 
 
@@ -536,9 +536,8 @@ def test_input_below_a_seal_is_refused_before_it_is_read(sealed, tmp_path):
 
 def test_a_stream_must_exist_and_be_one(tmp_path):
     for command in (["consume", "--lake", tmp_path / "lake"], ["stream", "describe"], ["stream", "close"]):
-        flag = ["--stream"] if command[0] == "consume" else []
-        refused(*command, *flag, f"local:{tmp_path / 'none'}", names=["none"])
-        refused(*command, *flag, "kafka:topic", names=["kafka:topic", "local:DIR"])
+        refused(*command, "--stream", f"local:{tmp_path / 'none'}", names=["none"])
+        refused(*command, "--stream", "kafka:topic", names=["kafka:topic", "local:DIR"])
     (tmp_path / "file").write_bytes(b"x")
     refused("consume", "--lake", tmp_path / "lake2", "--stream", f"local:{tmp_path / 'file'}", names=["file"])
 
@@ -576,7 +575,7 @@ def test_a_refused_command_leaves_nothing_behind(tmp_path):
     place = tmp_path / "work"
     stream, lake, missing = f"local:{place / 'stream'}", ["--lake", place / "lake"], place / "missing"
     existing = f"local:{tmp_path / 'existing'}"
-    run("stream", "create", existing)
+    run("stream", "create", "--stream", existing)
     bad = config(tmp_path, "[engine]\ntolerance = -1\n")
     sink = tmp_path / "sink.toml"
     sink.write_text(f'[decisions]\nto = "file:{place / "no" / "file.jsonl"}"\n')
@@ -604,8 +603,8 @@ def test_a_refused_command_leaves_nothing_behind(tmp_path):
         (["replay", "--input", missing, "--stream", stream], "no such file"),
         (["replay", "--input", tmp_path / "events.xz", "--stream", stream], "packed as xz"),
         (["replay", "--input", "-", "-", "--stream", stream], "named 2 times"),
-        (["stream", "create", stream, "--retention-hours", "0"], "retention"),
-        (["stream", "describe", stream], "does not exist"),
+        (["stream", "create", "--stream", stream, "--retention-hours", "0"], "retention"),
+        (["stream", "describe", "--stream", stream], "does not exist"),
         (["generate", "--out", place / "out.txt", "--events", "0"], "0 events"),
         (["generate", "--out", place / "out.txt", "--days", "0"], "0 days"),
         (["demo", *lake, "--events", "0"], "0 events"),
@@ -643,7 +642,7 @@ def test_a_lost_journal_is_noticed_before_anything_is_written(tmp_path):
     for file in lake.glob("journal.db*"):
         file.unlink()
     stream = f"local:{tmp_path / 'stream'}"
-    run("stream", "create", stream)
+    run("stream", "create", "--stream", stream)
     words = ["tables hold entries of shard file", "restore"]
     refused("status", "--lake", lake, names=words)
     refused("backfill", "--input", EXCERPT, "--lake", lake, names=words)

@@ -248,7 +248,7 @@ def measure(place, way, number):
 def start_both(place, lake, log):
     """Producer and consumer of one stream, at the same time."""
     stream = f"{lake}-stream"
-    run("stream", "create", f"local:{stream}", "--shards", SHARDS)
+    run("stream", "create", "--stream", f"local:{stream}", "--shards", SHARDS)
     return Live(place.replay(stream), log), Live(place.consume(lake, stream), log)
 
 
@@ -336,7 +336,7 @@ def test_raw_files_of_a_shard_that_nobody_owns_any_more(small):
     for number, lines in enumerate([half[:75], half[75:]]):
         (small.directory / f"half{number}.txt").write_bytes(b"\n".join(lines) + b"\n")
     run("replay", "--input", small.directory / "half0.txt", "--stream", f"local:{stream}", "--shards", 1, "--max")
-    run("stream", "split", f"local:{stream}", "shardId-000000000000")
+    run("stream", "split", "--stream", f"local:{stream}", "shardId-000000000000")
     run("replay", "--input", small.directory / "half1.txt", "--stream", f"local:{stream}", "--max", "--close")
 
     def consume(lake):

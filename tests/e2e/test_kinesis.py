@@ -60,7 +60,7 @@ def from_file(place):
 
 
 def make(emulator, name, shards=4):
-    told = run("stream", "create", f"kinesis:{name}", "--shards", shards, env=emulator.env)
+    told = run("stream", "create", "--stream", f"kinesis:{name}", "--shards", shards, env=emulator.env)
     assert told.stdout.count("open") == shards + 1 and f":stream/{name}'" in told.stdout, told
 
 
@@ -393,11 +393,11 @@ def test_errors_name_what_to_do(place, emulator, aggregated, tmp_path):
     (tmp_path / "long.txt").write_bytes(b"1,U1," + b"x" * (1 << 20) + b"\n")
     words = ["replay", "--input", tmp_path / "long.txt", "--stream", "kinesis:aggregated", "--max"]
     refused(*words, env=env, names=["UpdateMaxRecordSize"])
-    refused("stream", "close", "kinesis:aggregated", env=env, names=["cannot be closed"])
-    run("stream", "create", "kinesis:short-lived", "--shards", 1, env=env)
-    refused("stream", "delete", "kinesis:short-lived", env=env, names=["--yes"])
-    run("stream", "delete", "kinesis:short-lived", "--yes", env=env)
-    refused("stream", "describe", "kinesis:short-lived", env=env, names=["authpulse stream create"])
+    refused("stream", "close", "--stream", "kinesis:aggregated", env=env, names=["cannot be closed"])
+    run("stream", "create", "--stream", "kinesis:short-lived", "--shards", 1, env=env)
+    refused("stream", "delete", "--stream", "kinesis:short-lived", env=env, names=["--yes"])
+    run("stream", "delete", "--stream", "kinesis:short-lived", "--yes", env=env)
+    refused("stream", "describe", "--stream", "kinesis:short-lived", env=env, names=["authpulse stream create"])
 
 
 @pytest.fixture(scope="module")
@@ -434,10 +434,10 @@ def test_splits_and_merges_under_way(place, tolerant, resharding):
         open_.sort(key=lambda s: int(s["HashKeyRange"]["StartingHashKey"]))
         n = rng.randrange(len(open_) - 1)
         if splits <= merges:
-            told = attempt("stream", "split", f"kinesis:{name}", open_[n]["ShardId"], env=env)
+            told = attempt("stream", "split", "--stream", f"kinesis:{name}", open_[n]["ShardId"], env=env)
             splits += told.code == 0
         else:
-            told = attempt("stream", "merge", f"kinesis:{name}", open_[n]["ShardId"], open_[n + 1]["ShardId"], env=env)
+            told = attempt("stream", "merge", "--stream", f"kinesis:{name}", open_[n]["ShardId"], open_[n + 1]["ShardId"], env=env)
             merges += told.code == 0
         assert told.code == 0, told
     assert sending.wait(TIMEOUT_SECONDS) == 0

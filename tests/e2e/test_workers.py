@@ -61,7 +61,7 @@ def expect_rows_of_one_worker(place, stream, lake):
 def test_workers_share_and_a_released_shard_moves_at_once(place):
     """Newcomers get their part, a worker that is stopped gives its shards back, the rest goes on."""
     stream, lake = place / "shared-stream", place / "shared"
-    run("stream", "create", f"local:{stream}", "--shards", SHARDS)
+    run("stream", "create", "--stream", f"local:{stream}", "--shards", SHARDS)
     fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
     first = fleet.add()
     fleet.wait_for(first, "working on shard")
@@ -72,7 +72,7 @@ def test_workers_share_and_a_released_shard_moves_at_once(place):
     run(*replay)
     fleet.stop(others[0])
     until(lambda: sum(owners(stream).values()) == SHARDS and len(owners(stream)) == WORKERS - 1, "all shards with three")
-    run("stream", "close", f"local:{stream}")
+    run("stream", "close", "--stream", f"local:{stream}")
     fleet.finish()
     expect_rows_of_one_worker(place, stream, lake)
 
@@ -81,7 +81,7 @@ def test_chaos(place):
     """Kills, pauses beyond the end of leases, splits and merges while events come in."""
     rng = random.Random(SEED)
     stream, lake = place / "chaos-stream", place / "chaos"
-    run("stream", "create", f"local:{stream}", "--shards", SHARDS)
+    run("stream", "create", "--stream", f"local:{stream}", "--shards", SHARDS)
     fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
     for _ in range(WORKERS):
         fleet.add()
@@ -112,7 +112,7 @@ def test_chaos(place):
             reshard = split_one(rng, stream) if splits <= merges else merge_two(rng, stream)
             splits, merges = splits + (reshard == "split"), merges + (reshard == "merge")
     assert replay.wait(TIMEOUT_SECONDS) == 0
-    run("stream", "close", f"local:{stream}")
+    run("stream", "close", "--stream", f"local:{stream}")
     fleet.finish()
     print(f"seed {SEED}: {kills} kills, {pauses} pauses, {splits} splits, {merges} merges")
     assert "another worker has the shard" in fleet.logs_of_all() or "lease was taken" in fleet.logs_of_all()
@@ -122,7 +122,7 @@ def test_chaos(place):
 def test_status_tells_the_owners(place):
     """Who works on what, for whoever looks."""
     stream, lake = place / "status-stream", place / "status"
-    run("stream", "create", f"local:{stream}", "--shards", 2)
+    run("stream", "create", "--stream", f"local:{stream}", "--shards", 2)
     fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
     worker = fleet.add()
     until(lambda: (stream / "leases.db").exists() and sum(owners(stream).values()) == 2, "two leases")

@@ -36,6 +36,9 @@ pub enum Command {
     Config(ConfigCommand),
     #[command(subcommand)]
     Stream(StreamCommand),
+    #[command(subcommand)]
+    Leases(LeasesCommand),
+    Redrive(Redrive),
 }
 
 /// The whole path on this machine: generate, replay, score, land, and say who looks stolen.
@@ -122,6 +125,12 @@ pub struct Replay {
     /// As fast as the stream takes them.
     #[arg(long)]
     pub max: bool,
+    /// Which times events get: `now` makes the replay look live. The first event of the input gets the time of day at which sending
+    /// begins, each other one that time and its own distance from the first, divided by --speed (1 if it is not given). Every valid
+    /// line is then sent in the wire form with an RFC 3339 time. A run that continues shifts as the first one did, so its events lie
+    /// behind the clock by as long as it was interrupted. Not with --rate or --max: events would lie ahead of the clock.
+    #[arg(long, value_enum, conflicts_with_all = ["rate", "max"])]
+    pub clock: Option<ReplayClock>,
     /// Stop after this many records of the input.
     #[arg(long)]
     pub max_events: Option<u64>,
@@ -150,6 +159,13 @@ pub enum Reading {
     /// By enhanced fan-out: 2 MB a second for each shard to this application alone, by subscriptions of a consumer that is registered
     /// under the name of --app. Each shard hour and each GB costs; see docs/kinesis.md.
     FanOut,
+}
+
+/// Which times a replay gives to events.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayClock {
+    /// The first event is now.
+    Now,
 }
 
 /// The long-running service: reads a stream, scores, lands. SIGTERM stores what is decided and exits 0.
@@ -238,9 +254,12 @@ pub struct Status {
     /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
     #[arg(long)]
     pub catalog: Option<String>,
-    /// The stream, to tell the lag: local:DIR, kinesis:NAME or kinesis:ARN.
+    /// The stream, to tell the lag and who works on what: local:DIR, kinesis:NAME or kinesis:ARN.
     #[arg(long)]
     pub stream: Option<String>,
+    /// Of a stream in Kinesis: the application, to tell who works on what.
+    #[arg(long, value_name = "NAME", requires = "stream")]
+    pub app: Option<String>,
     /// As JSON.
     #[arg(long)]
     pub json: bool,
@@ -337,13 +356,142 @@ pub enum ConfigCommand {
     },
 }
 
-/// Makes, splits, merges, closes and deletes streams, embedded ones and those in Kinesis.
+/// Puts dead letters of a lake into a stream again, each under its user as partition key.
+///
+/// For what a foreign producer sent under another key, or a reshard let land elsewhere (`misrouted`), and for records on which an
+/// earlier version of this program failed (`failed`). The bytes are those that were received. Run again, it goes on behind what it
+/// has put; ids of events make a repeat harmless. A letter stays in the table, so that it is told what happened. What lies below the
+/// watermark of its shard by now is `late` there: redrive soon.
+#[derive(ClapArgs, Debug)]
+pub struct Redrive {
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+    #[arg(long)]
+    pub lake: PathBuf,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long)]
+    pub catalog: Option<String>,
+    /// The stream to put them into, which must exist: local:DIR, kinesis:NAME or kinesis:ARN.
+    #[arg(long)]
+    pub stream: String,
+    /// Of this reason; may be repeated. The others would be judged the same again.
+    #[arg(long, value_parser = ["misrouted", "failed"], default_value = "misrouted")]
+    pub reason: Vec<String>,
+    /// Those that arrived on this day (UTC, YYYY-MM-DD) or later.
+    #[arg(long, value_name = "DAY")]
+    pub since: Option<authpulse_event::Day>,
+    /// Those that arrived on this day (UTC, YYYY-MM-DD) or earlier.
+    #[arg(long, value_name = "DAY")]
+    pub until: Option<authpulse_event::Day>,
+    /// Put nothing; tell what would be put.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Into Kinesis: every event as a record of its own, instead of many in one as the Kinesis Producer Library does.
+    #[arg(long)]
+    pub no_aggregate: bool,
+    /// Into Kinesis: where it is kept what was put. [default: the current directory]
+    #[arg(long, value_name = "DIR")]
+    pub progress: Option<PathBuf>,
+    /// The configuration file of the consumer; its `base` decides which times are valid.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// Shows who works on which shard, and takes leases away from workers that are gone.
+///
+/// Leases only say who should work. What was worked is in the journal of the lake, which fences: whatever is done here, no row is
+/// lost or doubled. docs/leases.md has the rules.
+#[derive(Subcommand, Debug)]
+pub enum LeasesCommand {
+    /// Tells shard, owner, counter, checkpoint, parents and children of every lease; with --lake also how far the lake's journal is.
+    ///
+    /// Changes nothing. The journal's position counts, the checkpoint follows it with each renewal. An embedded stream keeps no
+    /// checkpoints.
+    List {
+        #[command(flatten)]
+        of: LeasesOf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes the owner off leases, so that the next worker that looks takes them at once instead of waiting until they expire.
+    ///
+    /// For workers that hang or are gone. A worker that lives finds within a third of the lease duration that it has lost the shard, and
+    /// may take it again: stop it first to move its shards elsewhere. Checkpoints stay. Of a table that a leader of KCL 3 assigns
+    /// nothing is released.
+    #[command(group = clap::ArgGroup::new("which").required(true).args(["shard", "worker", "all"]))]
+    Release {
+        #[command(flatten)]
+        of: LeasesOf,
+        /// Of this shard, by its name in the stream; may be repeated.
+        #[arg(long)]
+        shard: Vec<String>,
+        /// All that this worker has.
+        #[arg(long)]
+        worker: Option<String>,
+        /// All.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Removes all leases, checkpoints with them: a new lake then begins to read at --start.
+    ///
+    /// Only where nobody is alive: counters are watched for the lease duration (10 s, or what `lease_duration` in --config says), and an
+    /// owner that renews one of them refuses the reset; of an embedded stream the locks of the workers' processes tell at once. A
+    /// worker without any lease is not seen: stop all of them first. A lake that has read the stream goes on where its journal stands,
+    /// for its position beats a lease's checkpoint.
+    Reset {
+        #[command(flatten)]
+        of: LeasesOf,
+        /// Do not look whether anybody is alive.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Whose leases.
+#[derive(ClapArgs, Debug)]
+pub struct LeasesOf {
+    /// The stream: local:DIR, kinesis:NAME or kinesis:ARN.
+    #[arg(long)]
+    pub stream: String,
+    /// Of a stream in Kinesis: the application, which is the name of the table of leases in DynamoDB.
+    #[arg(long, value_name = "NAME")]
+    pub app: Option<String>,
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog. Of an embedded stream it says whose leases are meant.
+    #[arg(long)]
+    pub lake: Option<PathBuf>,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long, requires = "lake")]
+    pub catalog: Option<String>,
+    /// The configuration file of the workers.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// Which stream a command is about.
+#[derive(ClapArgs, Debug)]
+pub struct OneStream {
+    /// The stream: local:DIR, kinesis:NAME or kinesis:ARN.
+    #[arg(long, required_unless_present = "place")]
+    stream: Option<String>,
+    /// The stream without the option, as it was written first.
+    #[arg(hide = true, conflicts_with = "stream")]
+    place: Option<String>,
+}
+
+impl OneStream {
+    /// The stream as it was written.
+    pub fn text(self) -> String {
+        self.stream.or(self.place).unwrap_or_default()
+    }
+}
+
+/// Makes, shows, splits, merges, closes and deletes streams, embedded ones and those in Kinesis.
 #[derive(Subcommand, Debug)]
 pub enum StreamCommand {
     /// Makes a stream, and waits until it can be used.
     Create {
-        /// local:DIR, kinesis:NAME or kinesis:ARN.
-        stream: String,
+        #[command(flatten)]
+        stream: OneStream,
         /// Its shards.
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
         shards: u32,
@@ -354,47 +502,76 @@ pub enum StreamCommand {
         #[arg(long)]
         retention_hours: Option<u32>,
     },
-    /// Shows the shards, and in Kinesis the consumers that are registered for enhanced fan-out.
+    /// Shows the shards: name, range, whether it is open, the position of its last record, parents; in Kinesis also the consumers
+    /// that are registered for enhanced fan-out.
     Describe {
-        /// local:DIR, kinesis:NAME or kinesis:ARN.
-        stream: String,
+        #[command(flatten)]
+        stream: OneStream,
     },
     /// Splits a shard in the middle of its range.
     Split {
-        /// local:DIR, kinesis:NAME or kinesis:ARN.
+        /// The stream: local:DIR, kinesis:NAME or kinesis:ARN.
+        #[arg(long)]
         stream: String,
         /// The shard.
         shard: String,
     },
     /// Merges two neighbours.
     Merge {
-        /// local:DIR, kinesis:NAME or kinesis:ARN.
+        /// The stream: local:DIR, kinesis:NAME or kinesis:ARN.
+        #[arg(long)]
         stream: String,
         /// The shard with the lower range.
         left: String,
         /// The shard with the upper range.
         right: String,
     },
-    /// Closes an embedded stream for good.
+    /// Closes an embedded stream for good: whoever reads it to its end knows that nothing follows.
     Close {
-        /// local:DIR.
-        stream: String,
+        #[command(flatten)]
+        stream: OneStream,
     },
     /// Deregisters a consumer of enhanced fan-out, which costs as long as it is registered. A `consume --reading fan-out` that runs
     /// registers it anew.
     Deregister {
-        /// kinesis:NAME or kinesis:ARN.
-        stream: String,
+        #[command(flatten)]
+        stream: OneStream,
         /// The application, which is the consumer's name.
         #[arg(long, value_name = "NAME")]
         app: String,
     },
     /// Deletes a stream in Kinesis with all that is in it.
     Delete {
-        /// kinesis:NAME or kinesis:ARN.
-        stream: String,
+        #[command(flatten)]
+        stream: OneStream,
         /// Says that it is meant.
         #[arg(long, required = true)]
         yes: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_stream_is_named_by_its_option_or_stands_alone() {
+        let named = |words: &[&str]| match Args::try_parse_from(words.iter().copied()).map(|args| args.command) {
+            Ok(Command::Stream(StreamCommand::Describe { stream })) => Some(stream.text()),
+            _ => None,
+        };
+        assert_eq!(named(&["authpulse", "stream", "describe", "--stream", "local:x"]).as_deref(), Some("local:x"));
+        assert_eq!(named(&["authpulse", "stream", "describe", "local:x"]).as_deref(), Some("local:x"));
+        assert_eq!(named(&["authpulse", "stream", "describe"]), None);
+        assert_eq!(named(&["authpulse", "stream", "describe", "local:x", "--stream", "local:y"]), None);
+        let split = |words: &[&str]| Args::try_parse_from([&["authpulse", "stream", "split"], words].concat()).is_ok();
+        assert!(split(&["--stream", "local:x", "shard-1"]) && split(&["shard-1", "--stream", "local:x"]));
+        assert!(!split(&["local:x", "shard-1"]), "which of them is the shard is not guessed");
+    }
 }

@@ -1,9 +1,9 @@
 //! What each command does, short of the demo.
 
 use crate::args::{
-    Backfill, Command, ConfigCommand, Consume, Generate, Reading, Replay, Status, StreamCommand, Verify,
+    Backfill, Command, ConfigCommand, Consume, Generate, Reading, Replay, ReplayClock, Status, StreamCommand, Verify,
 };
-use crate::lake::{Access, Place, crash_probe, fleet, leases_of, open, open_when_free, options, read_config};
+use crate::lake::{Access, Place, crash_probe, fleet, open, open_when_free, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
@@ -18,11 +18,11 @@ use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_consumer::{ConsumerError, Env, Options};
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
-use authpulse_lease::{Fleet, LeaseStore};
+use authpulse_lease::Fleet;
 use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::input::{self, Source};
 use authpulse_producer::progress::ProgressReporter;
-use authpulse_producer::replay::{self, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
+use authpulse_producer::replay::{self, Clock, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
 use authpulse_stream::local::LocalStream;
 use authpulse_stream::{CreateOptions, Stream, StreamWriter};
 use std::fs::File;
@@ -49,6 +49,8 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Tables(command) => crate::tables::run(command).await,
         Command::Config(args) => run_config(args).await,
         Command::Stream(args) => run_stream(args).await,
+        Command::Leases(command) => crate::leases::run(command).await,
+        Command::Redrive(args) => crate::redrive::run(args).await,
     }
 }
 
@@ -294,6 +296,7 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         (_, _, true) => Pace::Max,
         (_, Some(speed), _) => Pace::Speed(speed),
         (Some(rate), _, _) => Pace::Rate(rate),
+        _ if args.clock.is_some() => Pace::Speed(1.0),
         _ => Pace::default(),
     };
     let options = ReplayOptions {
@@ -302,6 +305,7 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         batch_size: args.batch_size,
         close: args.close,
         base: config.options.engine.time.base,
+        clock: args.clock.map_or(Clock::Input, |ReplayClock::Now| Clock::Now),
     };
     let sources: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     options.check()?;
@@ -337,6 +341,14 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         rate(run.records(), seconds)
     );
     println!("{} records of this input are in the stream", thousands(summary.job.records()));
+    if let Some(shift) = summary.shift {
+        println!(
+            "event times are shifted: {} became {}, distances are divided by {}",
+            format_rfc3339(shift.first),
+            format_rfc3339(shift.start),
+            shift.speed
+        );
+    }
     if let Some(told) = told {
         println!("{told}");
     }
@@ -421,12 +433,14 @@ async fn run_status(args: Status) -> Result<ExitCode> {
     let (mut stream, mut leases) = (None, None);
     if let Some(text) = &args.stream {
         let place = stream::Place::parse(text)?;
-        stream = Some(open_to_look(&place).await?);
-        if let stream::Place::Local(dir) = &place {
-            leases = leases_of(dir, &lake.env)?;
+        if let (stream::Place::Local(_), Some(_)) = (&place, &args.app) {
+            bail!("--app is for streams in Kinesis: the leases of an embedded one are of its lake");
         }
+        stream = Some(open_to_look(&place).await?);
+        leases = crate::leases::find(&place, args.app.as_deref(), &lake.env).await?;
     }
-    let status = status(&lake.env, stream.as_deref(), leases.as_ref().map(|l| l as &dyn LeaseStore)).await?;
+    let store = leases.as_ref().map(|leases| leases.store());
+    let status = status(&lake.env, stream.as_deref(), store).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&status)?);
     } else {
@@ -459,7 +473,7 @@ async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
 async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
     match command {
         StreamCommand::Create { stream, shards, on_demand, retention_hours } => {
-            let place = stream::Place::parse(&stream)?;
+            let place = stream::Place::parse(&stream.text())?;
             match &place {
                 stream::Place::Local(_) if on_demand => bail!("--on-demand is for streams in Kinesis"),
                 stream::Place::Local(dir) => {
@@ -475,19 +489,22 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             describe(&*open_to_look(&place).await?).await?;
         }
         StreamCommand::Describe { stream } => {
-            let place = stream::Place::parse(&stream)?;
+            let place = stream::Place::parse(&stream.text())?;
             describe(&*open_to_look(&place).await?).await?;
             if let stream::Place::Kinesis(name) = &place {
                 println!("{}", kinesis::consumers(name).await?);
             }
         }
-        StreamCommand::Deregister { stream, app } => match stream::Place::parse(&stream)? {
-            stream::Place::Local(_) => bail!("consumers are registered on streams in Kinesis"),
-            stream::Place::Kinesis(name) => {
-                kinesis::deregister(&name, &app).await?;
-                println!("{app} is deregistered from {stream}");
+        StreamCommand::Deregister { stream, app } => {
+            let stream = stream.text();
+            match stream::Place::parse(&stream)? {
+                stream::Place::Local(_) => bail!("consumers are registered on streams in Kinesis"),
+                stream::Place::Kinesis(name) => {
+                    kinesis::deregister(&name, &app).await?;
+                    println!("{app} is deregistered from {stream}");
+                }
             }
-        },
+        }
         StreamCommand::Split { stream, shard } => {
             let place = stream::Place::parse(&stream)?;
             let opened = open_to_look(&place).await?;
@@ -509,7 +526,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             }
             describe(&*open_to_look(&place).await?).await?;
         }
-        StreamCommand::Close { stream } => match stream::Place::parse(&stream)? {
+        StreamCommand::Close { stream } => match stream::Place::parse(&stream.text())? {
             stream::Place::Local(dir) => {
                 let stream = LocalStream::open(dir)?;
                 stream.close().await?;
@@ -520,11 +537,11 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
                  `authpulse stream delete`"
             ),
         },
-        StreamCommand::Delete { stream, yes: _ } => match stream::Place::parse(&stream)? {
+        StreamCommand::Delete { stream, yes: _ } => match stream::Place::parse(&stream.text())? {
             stream::Place::Local(dir) => bail!("an embedded stream is deleted with its directory, {}", dir.display()),
             stream::Place::Kinesis(name) => {
                 kinesis::delete(&name).await?;
-                println!("{stream} is deleted");
+                println!("kinesis:{name} is deleted");
             }
         },
     }
@@ -532,7 +549,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
 }
 
 /// A stream that exists, to look at.
-async fn open_to_look(place: &stream::Place) -> Result<Box<dyn Stream>> {
+pub async fn open_to_look(place: &stream::Place) -> Result<Box<dyn Stream>> {
     Ok(match place {
         stream::Place::Local(dir) => Box::new(LocalStream::open(dir)?),
         stream::Place::Kinesis(name) => Box::new(kinesis::Reader::open(name).await?.stream()),

@@ -118,10 +118,37 @@ async fn commit_regularly(env: Env, interval: Micros, ours: watch::Receiver<bool
     }
 }
 
+/// Says that a task beside the workers panicked: without it the run must not go on as if nothing were.
+pub(crate) struct TellsOfPanic {
+    trouble: watch::Sender<Option<&'static str>>,
+    what: &'static str,
+}
+
+impl TellsOfPanic {
+    /// Watches the task that owns it; `what` the task does.
+    pub(crate) fn new(trouble: &watch::Sender<Option<&'static str>>, what: &'static str) -> TellsOfPanic {
+        TellsOfPanic { trouble: trouble.clone(), what }
+    }
+}
+
+impl Drop for TellsOfPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.trouble.send_replace(Some(self.what));
+        }
+    }
+}
+
+fn bug(what: &str) -> ConsumerError {
+    let words = "ended by a bug in this program; restart it to go on from the last entries, and report this";
+    ConsumerError::Refused(format!("the task that {what} {words}"))
+}
+
 /// The committer beside a run; ends with it.
 struct Committer {
     stop: watch::Sender<bool>,
     tasks: [tokio::task::JoinHandle<()>; 2],
+    trouble: watch::Sender<Option<&'static str>>,
 }
 
 impl Committer {
@@ -129,11 +156,20 @@ impl Committer {
         let (stop, stopped) = watch::channel(false);
         let (hold, ours) = watch::channel(false);
         let every = duration(options.leases.renew_every());
-        let lock = tokio::spawn(keep_lock(env.clone(), every, hold, stopped.clone()));
-        Committer {
-            stop,
-            tasks: [lock, tokio::spawn(commit_regularly(env.clone(), options.commit_interval, ours, stopped))],
-        }
+        let trouble = watch::Sender::new(None);
+        let tells = TellsOfPanic::new(&trouble, "keeps the committer's lock");
+        let lock = keep_lock(env.clone(), every, hold, stopped.clone());
+        let lock = tokio::spawn(async move {
+            let _tells = tells;
+            lock.await;
+        });
+        let tells = TellsOfPanic::new(&trouble, "brings the tables up");
+        let commits = commit_regularly(env.clone(), options.commit_interval, ours, stopped);
+        let commits = tokio::spawn(async move {
+            let _tells = tells;
+            commits.await;
+        });
+        Committer { stop, tasks: [lock, commits], trouble }
     }
 
     /// Ends it, and brings the tables up to the journal.
@@ -143,13 +179,14 @@ impl Committer {
         for task in self.tasks {
             let _ = task.await;
         }
+        let trouble = *self.trouble.borrow();
         // Whoever has the lock: a run that ends leaves nothing for another to do.
         let mut attempt = 1;
         loop {
             match commit_all(env).await {
                 Ok(_) => {
                     env.committer.release().await;
-                    return Ok(());
+                    return trouble.map_or(Ok(()), |what| Err(bug(what)));
                 }
                 Err(error) if attempt == LAST_COMMIT_ATTEMPTS => return Err(error),
                 Err(error) => {
@@ -174,8 +211,9 @@ pub async fn run_service(
     stop: watch::Receiver<bool>,
 ) -> Result<Ended> {
     let committer = Committer::start(env, options);
-    let leases = LeaseKeeper::start(env, fleet, service.wanted_leases());
-    let outcome = run_workers(&mut service, env, options, &leases, stop).await;
+    let leases = LeaseKeeper::start(env, fleet, service.wanted_leases(), &committer.trouble);
+    let trouble = committer.trouble.subscribe();
+    let outcome = run_workers(&mut service, env, options, &leases, stop, trouble).await;
     leases.stored(service.positions());
     // The entries are stored: others can go on with the shards while the tables follow.
     leases.finish().await;
@@ -280,6 +318,7 @@ async fn run_workers(
     options: &Options,
     leases: &LeaseKeeper,
     stop: watch::Receiver<bool>,
+    mut trouble: watch::Receiver<Option<&'static str>>,
 ) -> Result<Ended> {
     let mut outside = stop.clone();
     let mut holdings_changed = leases.holdings.clone();
@@ -294,6 +333,9 @@ async fn run_workers(
     };
     let mut refreshed_at = env.clock.ticks();
     loop {
+        if let Some(what) = *trouble.borrow_and_update() {
+            crew.failure.get_or_insert_with(|| bug(what));
+        }
         if (crew.failure.is_some() || *outside.borrow_and_update()) && !stopping {
             stopping = true;
         }
@@ -332,7 +374,9 @@ async fn run_workers(
                 crew.joined(joined, service, leases);
             }
             _ = outside.changed(), if !stopping => {}
-            _ = holdings_changed.changed() => {}
+            _ = trouble.changed(), if !stopping => {}
+            // A keeper that is gone has told why.
+            Ok(()) = holdings_changed.changed() => {}
             () = env.clock.sleep(duration(options.follow_interval)) => {}
         }
         let now = env.clock.ticks();

@@ -1,5 +1,6 @@
 //! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
 
+use crate::drive::TellsOfPanic;
 use crate::env::Env;
 use authpulse_event::Position;
 use authpulse_lease::{Checkpoint, Fleet, Holdings};
@@ -30,14 +31,24 @@ pub struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    /// Begins at once to take leases among `wanted`.
-    pub fn start(env: &Env, fleet: Fleet, wanted: BTreeSet<String>) -> LeaseKeeper {
+    /// Begins at once to take leases among `wanted`. A panic is told to `trouble`.
+    pub fn start(
+        env: &Env,
+        fleet: Fleet,
+        wanted: BTreeSet<String>,
+        trouble: &watch::Sender<Option<&'static str>>,
+    ) -> LeaseKeeper {
         let (held, holdings) = watch::channel(Holdings::default());
         let (want, wanted) = watch::channel(wanted);
         // At most one a shard and look: bounded by the number of shards.
         let (partings, orders) = mpsc::unbounded_channel();
         let (stored, reached) = watch::channel(BTreeMap::new());
-        let task = tokio::spawn(keep(env.clone(), fleet, wanted, reached, orders, held));
+        let tells = TellsOfPanic::new(trouble, "keeps the leases");
+        let keep = keep(env.clone(), fleet, wanted, reached, orders, held);
+        let task = tokio::spawn(async move {
+            let _tells = tells;
+            keep.await;
+        });
         LeaseKeeper { holdings, wanted: want, stored, partings, task }
     }
 

@@ -17,6 +17,7 @@ pub mod log;
 pub mod open;
 pub mod options;
 pub mod poison;
+pub mod redrive;
 pub mod registry;
 pub mod restore;
 pub mod service;

@@ -47,6 +47,9 @@ pub struct LeaseStatus {
     pub owner: Option<String>,
     /// The worker that asked for it.
     pub next_owner: Option<String>,
+    /// How far its owner says to be, sequence number and sub-sequence number, where the store of leases keeps that. The shard's
+    /// position counts.
+    pub checkpoint: Option<String>,
 }
 
 /// One shard.
@@ -233,7 +236,12 @@ pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn 
     };
     let living = leases.into_iter().filter(|lease| !lease.ended);
     let leases = living
-        .map(|lease| LeaseStatus { shard: lease.key, owner: lease.owner, next_owner: lease.next_owner })
+        .map(|lease| LeaseStatus {
+            shard: lease.key,
+            owner: lease.owner,
+            next_owner: lease.next_owner,
+            checkpoint: lease.checkpoint.map(|at| at.to_string()),
+        })
         .collect();
     Ok(Status { at, shards, tables, unread, leases })
 }

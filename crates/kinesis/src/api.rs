@@ -143,9 +143,19 @@ pub enum ApiError {
     /// Nothing happened, and it would not the next time either.
     #[error("{0}")]
     Refused(String),
+    /// The KMS key that encrypts the stream cannot be used now: nothing happened, and somebody may mend it.
+    #[error("{0}")]
+    Key(String),
     /// It may have happened or not.
     #[error("{0}")]
     Unclear(String),
+}
+
+impl ApiError {
+    /// Whether the same call may succeed later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, ApiError::Throttled(_) | ApiError::Unclear(_) | ApiError::InUse(_) | ApiError::Key(_))
+    }
 }
 
 /// One stream in Kinesis. No call repeats itself unseen.

@@ -116,8 +116,13 @@ where
             text(fault)
         )),
         "ResourceInUseException" => ApiError::InUse(text(fault)),
-        // Somebody may mend the key: nothing is lost until then.
-        key if key.starts_with("KMS") && !matches!(fault, Fault::Busy(_)) => ApiError::Unclear(text(fault)),
+        // Of a put that KMS throttles nothing is stored: it is sent again as after any throttle.
+        "KMSThrottlingException" if action == "kinesis:PutRecords" => ApiError::Throttled(text(fault)),
+        "KMSThrottlingException" => ApiError::Key(format!(
+            "KMS throttles requests for the key that encrypts {on}: a quota of KMS in this account, not of the stream ({})",
+            text(fault)
+        )),
+        key if key.starts_with("KMS") => ApiError::Key(text(fault)),
         _ => match fault {
             Fault::Busy(text) => ApiError::Throttled(text),
             Fault::Unclear(text) => ApiError::Unclear(text),
@@ -485,8 +490,18 @@ impl Control {
     /// Makes a stream.
     ///
     /// # Errors
-    /// There is one of that name, the account has too many shards, or it may not be made.
+    /// There is one of that name, the account has too many shards, it may not be made, or it was named by an ARN.
     pub async fn create(&self, new: NewStream) -> Result<(), StreamError> {
+        // The call has no place for an ARN: the stream would be the caller's own, whatever account the ARN names.
+        if let Address::Arn { name, .. } = &self.address {
+            let why = format!(
+                "name it as kinesis:{name}, with the credentials of the account and the AWS_REGION that it is to be in"
+            );
+            return Err(StreamError::Refused {
+                what: format!("a new stream is made by its name, not as {}", self.address),
+                why,
+            });
+        }
         let call = self.client.create_stream().stream_name(self.address.name());
         let mode = |mode| StreamModeDetails::builder().stream_mode(mode).build();
         let wrong =

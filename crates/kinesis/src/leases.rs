@@ -22,7 +22,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{Builder, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableStatus,
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableDescription,
+    TableStatus,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,6 +115,43 @@ impl DynamoDbLeases {
         description: &StreamDescription,
         stream: Arc<dyn Stream>,
     ) -> Result<DynamoDbLeases, LeaseError> {
+        let leases = DynamoDbLeases::named(aws, application, description, stream)?;
+        leases.ensure_table().await?;
+        leases.refuse_a_living_leader().await?;
+        Ok(leases)
+    }
+
+    /// The leases of an application whose table exists, for operators: nothing is made, and a leader of KCL 3 is not looked for.
+    ///
+    /// # Errors
+    /// There is no such table, or it is not one of leases.
+    pub async fn look(
+        aws: &Aws,
+        application: &str,
+        description: &StreamDescription,
+        stream: Arc<dyn Stream>,
+    ) -> Result<DynamoDbLeases, LeaseError> {
+        let leases = DynamoDbLeases::named(aws, application, description, stream)?;
+        match leases.client.describe_table().table_name(&leases.table).send().await {
+            Ok(told) => leases.check_key(told.table())?,
+            Err(error) if code(&error) == "ResourceNotFoundException" => {
+                let cause = "there is no such table in this account and region: no worker of this --app has run yet, or it is \
+                             another --app or AWS_REGION";
+                return Err(leases.failed("opening them", cause.to_owned()));
+            }
+            Err(error) => {
+                return Err(leases.failed("opening them", leases.fault("dynamodb:DescribeTable", &error).text()));
+            }
+        }
+        Ok(leases)
+    }
+
+    fn named(
+        aws: &Aws,
+        application: &str,
+        description: &StreamDescription,
+        stream: Arc<dyn Stream>,
+    ) -> Result<DynamoDbLeases, LeaseError> {
         let timeouts =
             TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(4 * ATTEMPT).build();
         let leases = DynamoDbLeases {
@@ -124,9 +162,16 @@ impl DynamoDbLeases {
             seen: Mutex::default(),
         };
         check_name(application).map_err(|why| leases.failed("opening them", why))?;
-        leases.ensure_table().await?;
-        leases.refuse_a_living_leader().await?;
         Ok(leases)
+    }
+
+    fn check_key(&self, table: Option<&TableDescription>) -> Result<(), LeaseError> {
+        let keys = table.map(|table| table.key_schema().iter().map(|key| key.attribute_name()).collect::<Vec<_>>());
+        if keys.is_some_and(|keys| keys != [KEY]) {
+            let cause = format!("it is another's: its key is not {KEY}; choose another --app");
+            return Err(self.failed("opening them", cause));
+        }
+        Ok(())
     }
 
     fn failed(&self, action: &'static str, cause: String) -> LeaseError {
@@ -148,12 +193,7 @@ impl DynamoDbLeases {
             match self.client.describe_table().table_name(&self.table).send().await {
                 Ok(told) => {
                     let table = told.table();
-                    let keys = table
-                        .map(|table| table.key_schema().iter().map(|key| key.attribute_name()).collect::<Vec<_>>());
-                    if keys.is_some_and(|keys| keys != [KEY]) {
-                        let cause = format!("it is another's: its key is not {KEY}; choose another --app");
-                        return Err(self.failed("opening them", cause));
-                    }
+                    self.check_key(table)?;
                     if table.and_then(|table| table.table_status()) == Some(&TableStatus::Active) {
                         return Ok(());
                     }
@@ -212,7 +252,11 @@ impl DynamoDbLeases {
         Ok(None)
     }
 
-    async fn refuse_a_living_leader(&self) -> Result<(), LeaseError> {
+    /// A leader of KCL 3 gives leases away by its own rules. One whose lock is in the table is watched for 35 s.
+    ///
+    /// # Errors
+    /// It lives, or cannot be looked for.
+    pub async fn refuse_a_living_leader(&self) -> Result<(), LeaseError> {
         let Some(first) = self.leader().await? else { return Ok(()) };
         tracing::warn!(table = %self.table, leader = %first.0, "a leader of KCL 3 left its lock here; looking for 35 s whether it lives");
         for _ in 0..LEADER_LOOKS {
@@ -458,6 +502,29 @@ impl LeaseStore for DynamoDbLeases {
             self.saw(&Lease { counter: lease.counter + 1, ..lease.clone() });
         }
         Ok(written)
+    }
+
+    async fn remove(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        let call = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .key(KEY, s(self.shard_of(&lease.key)?))
+            .condition_expression("#counter = :known")
+            .expression_attribute_names("#counter", COUNTER)
+            .expression_attribute_values(":known", n(lease.counter));
+        match call.customize().config_override(Builder::new().retry_config(once())).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if code(&error) == "ConditionalCheckFailedException" => Ok(false),
+            Err(error) => match self.fault("dynamodb:DeleteItem", &error) {
+                Fault::Unclear(cause) => match self.get(&lease.key).await? {
+                    None => Ok(true),
+                    Some(now) if now.counter == lease.counter => Err(self.failed("removing a lease", cause)),
+                    Some(_) => Ok(false),
+                },
+                fault => Err(self.failed("removing a lease", fault.text())),
+            },
+        }
     }
 }
 

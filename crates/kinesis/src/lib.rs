@@ -38,8 +38,7 @@ use authpulse_stream::StreamError;
 
 /// An error of a call in the words of the stream's traits.
 fn stream_error(stream: &str, action: &'static str, error: ApiError) -> StreamError {
-    let retry =
-        matches!(error, ApiError::Throttled(_) | ApiError::Unclear(_) | ApiError::InUse(_) | ApiError::ExpiredIterator);
+    let retry = error.may_pass() || error == ApiError::ExpiredIterator;
     match error {
         ApiError::NotFound(why) => StreamError::NotFound { what: stream.to_owned(), hint: why },
         error => StreamError::Storage { stream: stream.to_owned(), action, cause: error.to_string(), retry },

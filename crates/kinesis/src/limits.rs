@@ -45,6 +45,11 @@ pub const UNREAD: Duration = Duration::from_secs(10);
 /// Subscriptions of a process at once; shards beyond are polled. They share one connection over HTTP/2, where 100 is the least
 /// that a server should allow (RFC 9113, 6.5.2), and other calls need some.
 pub const SUBSCRIPTIONS: usize = 64;
+/// How long a reader waits after it could not use the stream's key, at first: it doubles with each failure in a row. Nothing is gained
+/// by asking more often; a person has to mend it.
+pub const KEY_BACKOFF: Duration = Duration::from_secs(1);
+/// And at most: KMS has quotas that other readers of the account share.
+pub const KEY_BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// The step by which PUT payload units are counted (<https://aws.amazon.com/kinesis/data-streams/pricing/>).
 pub const PUT_UNIT_BYTES: usize = 25_600;

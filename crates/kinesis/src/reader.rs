@@ -6,12 +6,14 @@
 //! - **Position.** Sequence number and, within an aggregate, the record's place. A read after a position opens its iterator AT that
 //!   record and looks whether it is there: what retention took in between is told as a gap.
 //! - **Time.** A record's arrival is its ApproximateArrivalTimestamp, raised to that of the records before it in the same read.
-//! - **Errors.** Throttles and expired iterators are dealt with here. What else may pass is an error that says `retry`: nothing
+//! - **Errors.** Throttles, expired iterators and a key of KMS that cannot be used are dealt with here. What else may pass is an error that says `retry`: nothing
 //!   was lost, the same read goes on.
 
 use crate::api::{Api, ApiError, IteratorAt, Page, RawRecord, Summary};
 use crate::fan_out::{FanOut, Feed};
-use crate::limits::{GET_RECORDS, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY};
+use crate::limits::{
+    GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY,
+};
 use crate::map::in_order;
 use crate::pace::Backoff;
 use crate::time::{Chance, Time};
@@ -80,6 +82,10 @@ pub(crate) struct Cursor {
     backoff: Backoff,
     /// Its subscription, with fan-out.
     pub(crate) feed: Feed,
+    /// Failures in a row to use the stream's key.
+    key: Backoff,
+    /// What the last of them said.
+    key_failed: Option<String>,
 }
 
 impl Cursor {
@@ -98,6 +104,8 @@ impl Cursor {
             not_before,
             backoff: Backoff::new(READ_BACKOFF, READ_BACKOFF_MAX),
             feed: Feed::default(),
+            key: Backoff::new(KEY_BACKOFF, KEY_BACKOFF_MAX),
+            key_failed: None,
         }
     }
 
@@ -237,6 +245,11 @@ impl KinesisStream {
     /// Waits for the shard's budget and asks once, more often only where the iterator has to be made anew.
     pub(crate) async fn fetch(&self, shard: &ShardId, cursor: &mut Cursor) -> Result<(), StreamError> {
         let wait = cursor.not_before.saturating_sub(self.time.monotonic());
+        if cursor.key_failed.is_some() && wait > READ_BACKOFF {
+            // Whoever reads must be able to stop meanwhile.
+            self.time.sleep(READ_BACKOFF).await;
+            return Ok(());
+        }
         if !wait.is_zero() {
             self.time.sleep(wait).await;
         }
@@ -265,6 +278,10 @@ impl KinesisStream {
             match self.api.get(&iterator).await {
                 Ok(page) => {
                     cursor.backoff.worked();
+                    if cursor.key_failed.take().is_some() {
+                        tracing::info!(%shard, failures = cursor.key.failures(), "the key of the stream can be used again");
+                        cursor.key.worked();
+                    }
                     let bytes: usize = page.records.iter().map(|r| r.data.len() + r.partition_key.len()).sum();
                     let pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
                     cursor.not_before = self.time.monotonic() + pause;
@@ -299,13 +316,26 @@ impl KinesisStream {
         Ok(())
     }
 
-    /// Throttling ends a read without records; what else may pass is told.
+    /// Throttling, and a key that cannot be used, end a read without records; what else may pass is told.
     fn passing(&self, cursor: &mut Cursor, error: ApiError) -> Result<(), StreamError> {
         cursor.at_tip = false;
         match error {
             ApiError::Throttled(_) => {
                 let error = self.put_off(cursor, "read", error);
                 tracing::debug!(%error, failures = cursor.backoff.failures(), "read throttled");
+                Ok(())
+            }
+            ApiError::Key(why) => {
+                // Half of the pause is drawn, so that the readers of many shards do not come back at once.
+                let bound = cursor.key.failed(1.0);
+                let pause = bound / 2 + (bound / 2).mul_f64(self.chance.next().clamp(0.0, 1.0));
+                cursor.not_before = self.time.monotonic() + pause;
+                let failures = cursor.key.failures();
+                if failures.is_power_of_two() {
+                    let stream = &self.shown;
+                    tracing::warn!(%stream, failures, ?pause, why, "the key of the stream cannot be used; trying again, nothing is lost");
+                }
+                cursor.key_failed = Some(why);
                 Ok(())
             }
             ApiError::Unclear(_) | ApiError::InUse(_) => Err(self.put_off(cursor, "read", error)),
@@ -333,6 +363,10 @@ impl KinesisStream {
         };
         while !cursor.at_tip {
             self.fetch(shard, &mut cursor).await?;
+            // Whoever asks for a tip wants an answer, not to wait for somebody who mends a key.
+            if let Some(why) = cursor.key_failed.take() {
+                return Err(self.failed("read", ApiError::Key(why)));
+            }
             newest = cursor.at_hand.drain(..).last().map(|record| record.position).or(newest);
         }
         Ok(newest)
@@ -364,7 +398,8 @@ impl Stream for KinesisStream {
         let mut cursor = cursor.lock().await;
         if cursor.from != from {
             // Whoever reads elsewhere keeps to the shard's budgets all the same.
-            *cursor = Cursor { feed: cursor.feed.moved(), ..Cursor::new(from, cursor.not_before) };
+            let (feed, key, key_failed) = (cursor.feed.moved(), cursor.key, cursor.key_failed.take());
+            *cursor = Cursor { feed, key, key_failed, ..Cursor::new(from, cursor.not_before) };
         }
         let before = self.time.now();
         if cursor.at_hand.is_empty() && !cursor.ended {

@@ -148,8 +148,7 @@ impl KinesisWriter {
                 },
                 Err(error) => error,
             };
-            let may_help = matches!(error, ApiError::Throttled(_) | ApiError::Unclear(_) | ApiError::InUse(_));
-            if !may_help || self.time.monotonic().saturating_sub(begun) >= PUT_PATIENCE {
+            if !error.may_pass() || self.time.monotonic().saturating_sub(begun) >= PUT_PATIENCE {
                 return Err(self.failed("listing shards", error));
             }
             self.time.sleep(backoff.failed(self.chance.next())).await;
@@ -222,8 +221,7 @@ impl KinesisWriter {
                 backoff.worked();
                 continue;
             };
-            let may_help = matches!(error, ApiError::Throttled(_) | ApiError::Unclear(_) | ApiError::InUse(_));
-            if !may_help || now.saturating_sub(worked_at) >= PUT_PATIENCE {
+            if !error.may_pass() || now.saturating_sub(worked_at) >= PUT_PATIENCE {
                 failure = Some(self.failed("put", error));
                 break;
             }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use authpulse_aws_client::Aws;
 use authpulse_event::{HashRange, Position, SequenceNumber, ShardId};
 use authpulse_kinesis::api::{Api, ApiError, Entry, IteratorAt, Put};
-use authpulse_kinesis::{Address, AwsKinesis, DynamoDbLeases};
+use authpulse_kinesis::{Address, AwsKinesis, Control, DynamoDbLeases, NewStream};
 use authpulse_lease::{Checkpoint, Lease, LeaseStore};
 use authpulse_stream::{ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
 use aws_sdk_kinesis::config::{Credentials, Region};
@@ -66,7 +66,7 @@ async fn an_answer_tells_of_each_entry_and_no_call_is_repeated_unseen() {
     assert!(matches!(kinesis.put(&entries).await, Err(ApiError::Unclear(_))));
     let denied = kinesis.put(&entries).await;
     assert!(matches!(&denied, Err(ApiError::Refused(text)) if text.contains("kinesis:PutRecords")), "{denied:?}");
-    assert!(matches!(kinesis.put(&entries).await, Err(ApiError::Unclear(_))), "somebody may enable the key again");
+    assert!(matches!(kinesis.put(&entries).await, Err(ApiError::Key(_))), "somebody may enable the key again");
     assert!(matches!(kinesis.put(&entries).await, Err(ApiError::Throttled(_))));
     assert!(matches!(kinesis.put(&entries).await, Err(ApiError::Unclear(_))), "fewer results than entries");
     assert_eq!(server.operations(), vec!["PutRecords"; 8]);
@@ -239,4 +239,119 @@ async fn what_is_no_lease_is_passed_over_and_owners_are_those_of_the_kcl() {
         ]
     );
     assert!(leases.get("shard-0@another.stream").await.is_err());
+}
+
+#[tokio::test]
+async fn a_lease_is_removed_only_as_it_was_seen() {
+    let (server, leases) = leases(|n| match n {
+        1 => say("{}"),
+        2 => Reply::json(400, "ConditionalCheckFailedException"),
+        // Lost answers: it is gone; it is there as before; it has moved.
+        3 | 5 | 7 => Reply::HangUp,
+        4 => say("{}"),
+        6 => found(7, ""),
+        _ => found(8, ""),
+    })
+    .await;
+    let seen = Lease { counter: 7, ..Lease::new(key(0)) };
+    assert!(leases.remove(&seen).await.unwrap());
+    assert!(!leases.remove(&seen).await.unwrap());
+    assert!(leases.remove(&seen).await.unwrap());
+    assert!(leases.remove(&seen).await.is_err(), "whether it happens yet is unknown");
+    assert!(!leases.remove(&seen).await.unwrap());
+    let operations = server.operations();
+    let expected =
+        ["DeleteItem", "DeleteItem", "DeleteItem", "GetItem", "DeleteItem", "GetItem", "DeleteItem", "GetItem"];
+    assert_eq!(operations[3..], expected, "no write is repeated unseen");
+    let sent = server.seen.lock().unwrap()[3].body.clone();
+    assert!(sent.contains("#counter = :known") && sent.contains(r#"":known":{"N":"7"}"#), "{sent}");
+}
+
+#[tokio::test]
+async fn an_operator_makes_no_table() {
+    let server = Server::start(|_: &[Request]| Reply::json(400, "ResourceNotFoundException"));
+    let stream = Arc::new(Split);
+    let description = stream.describe().await.unwrap();
+    let looked = DynamoDbLeases::look(&aws(&server).await, "some-app", &description, stream).await;
+    let told = looked.err().unwrap().to_string();
+    assert!(told.contains("some-app") && told.contains("no worker of this --app has run yet"), "{told}");
+    assert_eq!(server.operations(), ["DescribeTable"]);
+}
+
+/// Each error of GetRecords, as its reader has to take it.
+#[tokio::test]
+async fn every_error_of_a_read_is_what_the_reader_makes_of_it() {
+    type Is = fn(&ApiError) -> bool;
+    let throttled: Is = |error| matches!(error, ApiError::Throttled(_));
+    let unclear: Is = |error| matches!(error, ApiError::Unclear(_));
+    let refused: Is = |error| matches!(error, ApiError::Refused(_));
+    let key: Is = |error| matches!(error, ApiError::Key(_));
+    for (status, code, is, named) in [
+        (400, "ProvisionedThroughputExceededException", throttled, "told so"),
+        (400, "LimitExceededException", throttled, "told so"),
+        (400, "ExpiredIteratorException", (|error| *error == ApiError::ExpiredIterator) as Is, "has expired"),
+        (400, "InvalidArgumentException", |error| matches!(error, ApiError::InvalidArgument(_)), "told so"),
+        (400, "ResourceNotFoundException", |error| matches!(error, ApiError::NotFound(_)), "no such stream or shard"),
+        (400, "ResourceInUseException", |error| matches!(error, ApiError::InUse(_)), "told so"),
+        (400, "AccessDeniedException", refused, "kinesis:GetRecords"),
+        (500, "InternalFailure", unclear, "told so"),
+        (500, "InternalFailureException", unclear, "told so"),
+        (503, "", unclear, "503"),
+        (400, "KMSThrottlingException", key, "a quota of KMS"),
+        (400, "KMSDisabledException", key, "check that it exists, is enabled"),
+        (400, "KMSInvalidStateException", key, "check that it exists, is enabled"),
+        (400, "KMSNotFoundException", key, "check that it exists, is enabled"),
+        (400, "KMSOptInRequired", key, "KMSOptInRequired"),
+        (400, "KMSAccessDeniedException", key, "kms:Decrypt"),
+    ] {
+        let server = Server::start(move |_: &[Request]| Reply::json(status, code));
+        let error = kinesis(&server).await.get("one").await.unwrap_err();
+        assert!(is(&error) && error.to_string().contains(named), "{code}: {error:?}");
+        if code.starts_with("KMS") {
+            assert!(error.to_string().contains("told so"), "KMS names the key: {error}");
+            assert!(error.may_pass());
+        }
+        assert_eq!(server.operations(), ["GetRecords"], "no call is repeated unseen");
+    }
+}
+
+/// A stream of another account in another region: every call names it by its ARN, and none by a name that would be looked for here.
+#[tokio::test]
+async fn a_stream_of_another_account_is_named_by_its_arn() {
+    const THEIRS: &str = "arn:aws:kinesis:eu-central-1:999999999999:stream/theirs";
+    let server = Server::start(|all: &[Request]| match all.last().map(Request::operation).as_deref() {
+        Some("GetShardIterator") => say(r#"{"ShardIterator":"one"}"#),
+        Some("GetRecords") => say(r#"{"Records":[],"NextShardIterator":"two","MillisBehindLatest":0}"#),
+        Some("ListShards") => say(r#"{"Shards":[]}"#),
+        Some("PutRecords") => {
+            say(r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"7","ShardId":"shardId-000000000001"}]}"#)
+        }
+        Some("DescribeStreamSummary") => say(format!(
+            r#"{{"StreamDescriptionSummary":{{"StreamName":"theirs","StreamARN":"{THEIRS}","StreamStatus":"ACTIVE",
+                "RetentionPeriodHours":24,"StreamCreationTimestamp":1800000000.0,"EnhancedMonitoring":[],"OpenShardCount":1,
+                "MaxRecordSizeInKiB":10240}}}}"#
+        )),
+        _ => say("{}"),
+    });
+    let address = Address::parse(THEIRS).unwrap();
+    let kinesis = AwsKinesis::open(&aws(&server).await, &address).await.unwrap();
+    let shard = ShardId::new("shardId-000000000001");
+    let summary = kinesis.summary().await.unwrap();
+    assert_eq!((summary.arn.as_str(), summary.max_record_bytes), (THEIRS, 10 << 20));
+    kinesis.shards().await.unwrap();
+    kinesis.iterator(&shard, IteratorAt::Oldest).await.unwrap();
+    kinesis.get("one").await.unwrap();
+    kinesis.put(&[entry("a")]).await.unwrap();
+    let control = Control::new(&aws(&server).await, address);
+    control.split(&shard, 5).await.unwrap();
+    control.merge(&shard, &shard).await.unwrap();
+    let told = control.create(NewStream::OnDemand).await.unwrap_err().to_string();
+    assert!(told.contains("kinesis:theirs"), "an account makes its own streams: {told}");
+    let seen = server.seen.lock().unwrap().clone();
+    assert!(seen.len() >= 9);
+    for request in seen {
+        assert!(request.body.contains(THEIRS) && !request.body.contains("StreamName"), "{}", request.body);
+        let region = request.header("authorization").contains("/eu-central-1/kinesis/");
+        assert!(region, "signed for the region of the ARN: {}", request.operation());
+    }
 }

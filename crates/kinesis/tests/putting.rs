@@ -174,3 +174,22 @@ async fn what_kinesis_would_refuse_is_refused_before_anything_is_sent() {
     writer.put(vec![bad("ü".repeat(256).as_bytes(), 1), bad(b"U1", (1 << 20) - 2)], None).await.unwrap();
     assert_eq!(api.stored().len(), 2);
 }
+
+#[tokio::test]
+async fn a_stream_that_takes_longer_records_gets_them() {
+    for aggregate in [true, false] {
+        let mut api = FakeKinesis::new(1, Faults::default(), 1);
+        api.max_record_bytes = 10 << 20;
+        let api = Arc::new(api);
+        let writer = writer(&api, &Arc::default(), aggregate);
+        let of = |size: usize, n: usize| {
+            let text = format!("1 {n} ");
+            PutRecord { payload: format!("{text}{}", "x".repeat(size - text.len())).into(), partition_key: "U1".into() }
+        };
+        let batch = vec![of((10 << 20) - 2, 0), of(20, 1), of(6 << 20, 2), of(5 << 20, 3)];
+        writer.put(batch.clone(), None).await.unwrap();
+        check(&api, &[batch], "longest records");
+        let error = writer.put(vec![of((10 << 20) - 1, 4)], None).await.unwrap_err().to_string();
+        assert!(error.contains("10485760") || error.contains("UpdateMaxRecordSize"), "{error}");
+    }
+}

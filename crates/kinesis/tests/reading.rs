@@ -2,7 +2,8 @@
 
 mod support;
 
-use authpulse_event::{Position, SequenceNumber};
+use authpulse_event::{Position, SequenceNumber, ShardId};
+use authpulse_kinesis::api::ApiError;
 use authpulse_kinesis::{Chance, KinesisStream, StartAt, Time};
 use authpulse_stream::{Gap, ReadFrom, ReadLimit, Stream, StreamError};
 use std::sync::Arc;
@@ -178,4 +179,69 @@ async fn a_stream_is_known_by_its_arn_and_creation() {
     assert_eq!(shards.iter().map(|s| s.closed).collect::<Vec<_>>(), [true, false, false, false]);
     assert_eq!(shards[3].parents, [shard(0)]);
     assert!(matches!(stream.read(&shard(9), ReadFrom::Start, ALL).await, Err(StreamError::NotFound { .. })));
+}
+
+/// The warnings of this thread.
+#[derive(Clone, Default)]
+struct Warnings(Arc<std::sync::Mutex<u32>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, about: &tracing::Metadata<'_>) -> bool {
+        *about.level() == tracing::Level::WARN
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        *self.0.lock().unwrap() += 1;
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_used_is_waited_for_with_growing_pauses_and_few_words() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let api = Arc::new(FakeKinesis::new(1, Faults::default(), 3));
+    api.append("U1", None, "x");
+    *api.get_fails.lock().unwrap() = vec![ApiError::Key("key 1 is disabled".to_owned()); 10];
+    let stream = reader(&api, StartAt::TrimHorizon);
+    let (mut found, mut reads) = (Vec::new(), 0);
+    while found.is_empty() {
+        let before = api.time.monotonic();
+        let batch = stream.read(&shard(0), ReadFrom::Start, ALL).await.expect("no error: nothing is lost");
+        assert!(!batch.at_tip || !batch.records.is_empty(), "what lies there is unknown");
+        assert!(api.time.monotonic() - before <= Duration::from_secs(1), "a reader can stop between");
+        found = batch.records;
+        reads += 1;
+        assert!(reads < 2_000);
+    }
+    let at = api.got_at.lock().unwrap().clone();
+    let pauses: Vec<f64> = at.windows(2).map(|two| (two[1] - two[0]).as_secs_f64()).collect();
+    assert_eq!(pauses.len(), 10);
+    for (pause, bound) in pauses.into_iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0]) {
+        assert!((bound / 2.0..=bound).contains(&pause), "{pause} s, of {bound} s at most");
+    }
+    assert_eq!(*warnings.0.lock().unwrap(), 4, "after 1, 2, 4 and 8 failures");
+    // Whoever asks for the tip gets an answer.
+    *api.get_fails.lock().unwrap() = vec![ApiError::Key("key 1 is disabled".to_owned())];
+    let told = stream.tip(&shard(0)).await.unwrap_err();
+    assert!(matches!(&told, StreamError::Storage { cause, retry: true, .. } if cause.contains("key 1")), "{told}");
+}
+
+#[tokio::test]
+async fn records_may_be_as_long_as_kinesis_allows() {
+    let mut api = FakeKinesis::new(1, Faults::default(), 3);
+    api.max_record_bytes = 10 << 20;
+    let api = Arc::new(api);
+    let longest = Bytes::from(vec![b'x'; (10 << 20) - 2]);
+    api.append("U1", None, longest.clone());
+    api.append("U1", None, "y");
+    let (records, gaps, _) =
+        read_on(&reader(&api, StartAt::TrimHorizon), 0, ReadFrom::Start, ReadLimit { records: 10, bytes: 1 }).await;
+    assert_eq!((records.len(), gaps.len()), (2, 0));
+    assert_eq!(records[0].payload, longest);
 }

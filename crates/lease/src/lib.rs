@@ -18,6 +18,7 @@ pub mod coordinator;
 mod fleet;
 mod local;
 mod memory;
+pub mod operate;
 
 pub use coordinator::{Coordinator, LeaseSettings};
 pub use fleet::{Fleet, Holdings};
@@ -25,6 +26,7 @@ pub use local::LocalLeases;
 pub use memory::MemoryLeases;
 
 use async_trait::async_trait;
+use std::fmt;
 
 /// Microseconds on a clock that never goes back. Only differences mean anything, and only within one process.
 pub type Ticks = i64;
@@ -64,6 +66,12 @@ impl Checkpoint {
             (digits.len(), digits, of.sub_sequence)
         }
         place(self) < place(other)
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.sequence, self.sub_sequence)
     }
 }
 
@@ -108,4 +116,7 @@ pub trait LeaseStore: Send + Sync {
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseError>;
     /// Replaces a lease if its counter is still `lease.counter`, counting it up; tells whether it was replaced.
     async fn update(&self, lease: &Lease) -> Result<bool, LeaseError>;
+    /// Removes a lease, its checkpoint with it, if its counter is still `lease.counter`; tells whether it is gone by this call. For
+    /// operators: no worker removes leases.
+    async fn remove(&self, lease: &Lease) -> Result<bool, LeaseError>;
 }

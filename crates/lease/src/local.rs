@@ -187,4 +187,12 @@ impl LeaseStore for LocalLeases {
             .map(|rows| rows == 1)
         })
     }
+
+    async fn remove(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        self.run("removing a lease", |c| {
+            c.prepare_cached("DELETE FROM leases WHERE application = ?1 AND key = ?2 AND counter = ?3")?
+                .execute(params![self.application, lease.key, lease.counter.cast_signed()])
+                .map(|rows| rows == 1)
+        })
+    }
 }

@@ -67,4 +67,11 @@ impl LeaseStore for MemoryLeases {
             _ => false,
         })
     }
+
+    async fn remove(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        self.run("lease remove", &lease.key, |leases| match leases.get(&lease.key) {
+            Some(stored) if stored.counter == lease.counter => leases.remove(&lease.key).is_some(),
+            _ => false,
+        })
+    }
 }

@@ -51,7 +51,15 @@ async fn keeps_the_contract(store: &dyn LeaseStore) {
     assert_eq!(store.get("a").await.unwrap(), Some(Lease { counter: 1, ..mine }));
     let ended = Lease { counter: 1, ended: true, ..lease };
     assert!(store.update(&ended).await.unwrap());
-    assert_eq!(store.list().await.unwrap(), [Lease { counter: 2, ..ended }]);
+    let now = Lease { counter: 2, ..ended.clone() };
+    assert_eq!(store.list().await.unwrap(), std::slice::from_ref(&now));
+    assert!(!store.remove(&ended).await.unwrap(), "its counter has moved");
+    assert_eq!(store.list().await.unwrap(), std::slice::from_ref(&now));
+    assert!(store.remove(&now).await.unwrap());
+    assert!(!store.remove(&now).await.unwrap(), "it is gone");
+    assert_eq!((store.list().await.unwrap(), store.get("a").await.unwrap()), (vec![], None));
+    assert!(store.create(&Lease::new("a")).await.unwrap(), "and can be made again");
+    assert!(store.remove(&Lease::new("a")).await.unwrap());
 }
 
 #[test]
@@ -166,4 +174,40 @@ fn a_lost_answer_neither_loses_nor_doubles_a_lease() {
         held.extend(two.holdings().held);
         assert_eq!(held, all);
     });
+}
+
+/// A released lease is nobody's, whatever its owner does; it goes on only after a look of its own.
+async fn operators_release_and_reset(store: Arc<dyn LeaseStore>) {
+    use authpulse_lease::operate::{Released, Reset, release, reset};
+    let all = keys(&["a", "b"]);
+    let mut one = Fleet::new(store.clone(), "w1", LeaseSettings::default());
+    one.scan(0, &all).await.unwrap();
+    assert_eq!(release(&*store, "x", None).await.unwrap(), Released::Gone);
+    assert_eq!(release(&*store, "a", Some("w9")).await.unwrap(), Released::Moved("w1".to_owned()));
+    assert_eq!(one.holdings().held, all);
+    assert_eq!(release(&*store, "a", Some("w1")).await.unwrap(), Released::From("w1".to_owned()));
+    assert_eq!(release(&*store, "a", None).await.unwrap(), Released::WasFree);
+    let mut two = Fleet::new(store.clone(), "w2", LeaseSettings::default());
+    two.scan(SECOND, &all).await.unwrap();
+    assert_eq!(two.holdings().held, keys(&["a"]), "at once, without waiting for it to expire");
+    one.renew(2 * SECOND).await;
+    assert_eq!(one.holdings().held, keys(&["b"]), "its owner finds that it is gone");
+    let before = store.list().await.unwrap();
+    two.renew(3 * SECOND).await;
+    let done = reset(&*store, &before).await.unwrap();
+    assert_eq!(
+        done,
+        Reset { removed: vec!["b".to_owned()], left: vec!["a".to_owned()] },
+        "a lease that moved is left alone"
+    );
+    assert_eq!(two.holdings().held, keys(&["a"]));
+}
+
+#[test]
+fn operators_release_and_reset_in_memory_and_in_a_file() {
+    block_on(operators_release_and_reset(Arc::new(MemoryLeases::new())));
+    let place = tempfile::tempdir().unwrap();
+    let open = |worker: &str| LocalLeases::open(place.path(), "lake", worker).unwrap();
+    let _their_processes_live = [open("w1"), open("w2")];
+    block_on(operators_release_and_reset(Arc::new(open("operator"))));
 }

@@ -79,6 +79,24 @@ pub struct Reader {
     aws: Aws,
 }
 
+/// The leases of an application, for operators.
+pub struct Leases(DynamoDbLeases);
+
+impl Leases {
+    /// The leases.
+    pub fn store(&self) -> &dyn LeaseStore {
+        &self.0
+    }
+
+    /// Whether a leader of KCL 3 assigns them, which takes 35 s to tell where one was there.
+    ///
+    /// # Errors
+    /// It does, or cannot be looked for.
+    pub async fn refuse_a_living_leader(&self) -> Result<()> {
+        Ok(self.0.refuse_a_living_leader().await?)
+    }
+}
+
 /// A stream as a consumer reads it, and its leases.
 pub struct Consumed {
     /// The stream.
@@ -106,6 +124,16 @@ impl Reader {
     fn stream_from(&self, start: StartAt) -> KinesisStream {
         let time = Arc::new(SystemTimes::new());
         KinesisStream::new(self.api.clone(), time, start, &self.address.to_string(), seed())
+    }
+
+    /// The leases of an application whose table exists, to look at or to operate on.
+    ///
+    /// # Errors
+    /// There is no such table, or it cannot be reached.
+    pub async fn leases(&self, application: &str) -> Result<Leases> {
+        let stream = self.stream();
+        let description = stream.describe().await?;
+        Ok(Leases(DynamoDbLeases::look(&self.aws, application, &description, Arc::new(stream)).await?))
     }
 
     /// The stream and its leases for a lake.

@@ -5,7 +5,7 @@ use crate::args::Reading;
 use anyhow::{Result, bail};
 use authpulse_consumer::{Env, Options};
 use authpulse_event::ShardId;
-use authpulse_lease::Fleet;
+use authpulse_lease::{Fleet, LeaseStore};
 use authpulse_stream::{LocalStream, ShardDescription, Stream, StreamWriter};
 use std::convert::Infallible;
 use std::path::Path;
@@ -33,6 +33,18 @@ impl Writer {
 /// There is none.
 pub struct Reader(Infallible);
 
+/// There are none.
+pub struct Leases(Infallible);
+
+impl Leases {
+    pub fn store(&self) -> &dyn LeaseStore {
+        match self.0 {}
+    }
+    pub async fn refuse_a_living_leader(&self) -> Result<()> {
+        match self.0 {}
+    }
+}
+
 /// Never made.
 pub struct Consumed {
     pub stream: Arc<dyn Stream>,
@@ -44,6 +56,9 @@ impl Reader {
         refuse(name)
     }
     pub fn stream(&self) -> LocalStream {
+        match self.0 {}
+    }
+    pub async fn leases(&self, _: &str) -> Result<Leases> {
         match self.0 {}
     }
     pub async fn consume(&self, _: &Env, _: &Options, _: &str, _: Start, _: Reading) -> Result<Consumed> {

@@ -24,7 +24,8 @@ impl Display for Status {
             let owner =
                 lease.owner.as_deref().map_or("nobody works on it".to_owned(), |owner| format!("worker {owner}"));
             let next = lease.next_owner.as_ref().map_or(String::new(), |next| format!(", asked for by {next}"));
-            writeln!(f, "  {}: {owner}{next}", lease.shard)?;
+            let at = lease.checkpoint.as_ref().map_or(String::new(), |at| format!(", checkpoint {at}"));
+            writeln!(f, "  {}: {owner}{next}{at}", lease.shard)?;
         }
         write!(f, "tables")?;
         for table in &self.tables {

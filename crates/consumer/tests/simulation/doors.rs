@@ -252,6 +252,9 @@ impl LeaseStore for LeaseDoor {
     async fn update(&self, lease: &Lease) -> Result<bool, LeaseError> {
         self.door.go("lease update", &lease.key, unleased("update"), self.inner.update(lease)).await
     }
+    async fn remove(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        self.door.go("lease remove", &lease.key, unleased("remove"), self.inner.remove(lease)).await
+    }
 }
 
 /// A process's own clock: its ticks are right, what it shows may not be.

@@ -137,6 +137,10 @@ pub struct FakeKinesis {
     pub max_record_bytes: usize,
     /// So many calls of put are taken; those after them are refused for good.
     pub takes: Mutex<usize>,
+    /// What the next calls of get are answered with instead, one after another.
+    pub get_fails: Mutex<Vec<ApiError>>,
+    /// When get was called.
+    pub got_at: Mutex<Vec<Duration>>,
 }
 
 fn id(n: usize) -> ShardId {
@@ -159,6 +163,8 @@ impl FakeKinesis {
             subscribers: Arc::default(),
             max_record_bytes: 1 << 20,
             takes: Mutex::new(usize::MAX),
+            get_fails: Mutex::default(),
+            got_at: Mutex::default(),
         }
     }
 
@@ -394,6 +400,10 @@ impl Api for FakeKinesis {
         tokio::task::yield_now().await;
         let mut state = self.state.lock().unwrap();
         state.count("get");
+        self.got_at.lock().unwrap().push(self.time.monotonic());
+        if let Some(error) = self.get_fails.lock().unwrap().pop() {
+            return Err(error);
+        }
         if self.faults().no_polling || self.happens(self.faults().throttle) {
             return Err(throttled());
         }

@@ -8,6 +8,7 @@ use authpulse_stream::PutRecord;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::live::{Live, Shift};
 use super::pace::{Schedule, TICK};
 use super::state::Counts;
 use super::wire::{Encoded, push_record};
@@ -31,6 +32,8 @@ pub(super) struct Batch {
     pub(super) due: Duration,
     /// The job's counts after them.
     pub(super) counts: Counts,
+    /// How the times of its events, and of those that follow, are shifted.
+    pub(super) shift: Option<Shift>,
     /// Set on the last batch of a run.
     pub(super) end: Option<End>,
 }
@@ -64,6 +67,8 @@ pub(super) struct BatchOptions {
     pub(super) records: usize,
     /// Most records of the job.
     pub(super) limit: Option<u64>,
+    /// Events get other times.
+    pub(super) live: Option<Live>,
 }
 
 /// Starts the thread. It ends after the last batch, after an error, or when the receiver is dropped (one that waits for
@@ -153,7 +158,7 @@ impl Preparer {
 
     fn add(&mut self, line: &Line<'_>) -> Result<(), Unwanted> {
         let start = self.bytes.len();
-        let mut record = push_record(&mut self.bytes, line, self.options.base);
+        let mut record = push_record(&mut self.bytes, line, self.options.base, self.options.live.as_mut());
         let due = self.schedule.due(record.time);
         if !self.records.is_empty() && due.saturating_sub(self.first_due) >= TICK {
             // The record belongs to the next batch: it takes its bytes along.
@@ -187,7 +192,8 @@ impl Preparer {
         let capacity = self.records.len();
         let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity * RECORD_BYTES_GUESS));
         let records = std::mem::replace(&mut self.records, Vec::with_capacity(capacity));
-        let batch = Batch { bytes: Bytes::from(bytes), records, due: self.due, counts: self.counts, end };
+        let shift = self.options.live.and_then(|live| live.shift);
+        let batch = Batch { bytes: Bytes::from(bytes), records, due: self.due, counts: self.counts, shift, end };
         self.sender.blocking_send(Ok(batch)).map_err(|_| Unwanted)
     }
 }

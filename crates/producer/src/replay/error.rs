@@ -19,6 +19,24 @@ pub enum ReplayError {
         value: f64,
     },
 
+    /// Times that are to be now, at a pace that is not theirs.
+    #[error(
+        "event times that are now (--clock now) go with event time: give --speed, not --rate or --max, or events would soon lie ahead of \
+         the clock and be rejected as future"
+    )]
+    Clock,
+
+    /// A job that was begun at another speed.
+    #[error(
+        "this input was begun with --clock now at --speed {noted}: go on at that speed, or the times would jump (not {given})"
+    )]
+    Speed {
+        /// Of the runs before.
+        noted: f64,
+        /// Of this run.
+        given: f64,
+    },
+
     /// The batch size is out of range.
     #[error("an append of {size} records is not possible; give --batch-size between 1 and {MAX_PUT_RECORDS}")]
     BatchSize {

@@ -14,11 +14,14 @@
 //!   however the earlier one ended. One that was sent to its end sends nothing any more. Standard input and pipes
 //!   cannot be handed in again: there nothing is resumed, but each line is sent once all the same. Two replays of one
 //!   input at the same time know nothing of each other and send it twice.
+//! - **Clock.** Events are sent with their own times, or with times that make the first of them now ([`Shift`]), which is noted as well.
+//!   The same input with its own times and with others are two jobs.
 //! - **Base.** It decides only whether an integer time lies before the year 10000. Give the consumer's: under another, a line
 //!   with such a time may be judged otherwise than in a backfill.
 
 mod batch;
 mod error;
+mod live;
 mod pace;
 mod send;
 mod state;
@@ -39,6 +42,8 @@ use crate::input::{self, InputError, InputOptions, LineBlocks, Source};
 pub use batch::{BATCH_BYTES, BATCH_RECORDS_DEFAULT};
 use batch::{BatchOptions, End};
 pub use error::ReplayError;
+use live::Live;
+pub use live::{Clock, Shift};
 pub use pace::{
     BURST, PACE_MAX, PACE_MIN, Pace, PaceClock, RATE_DEFAULT, SPEED_RESTART, SPEED_WAIT_MAX, SystemPace, TICK,
 };
@@ -46,6 +51,10 @@ use pace::{Pacer, stopped};
 pub use send::{BACKOFF_FIRST, BACKOFF_MAX, PROBE_AFTER, PROBE_BEFORE, PUT_ATTEMPTS};
 pub use state::Counts;
 use state::Job;
+pub use wire::record_of;
+
+/// Speeds that differ by no more than this part are the same: a note holds them as decimals.
+const SAME_SPEED: f64 = 1e-9;
 
 /// How to send.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,11 +71,20 @@ pub struct ReplayOptions {
     pub close: bool,
     /// The consumer's setting.
     pub base: Micros,
+    /// Which times events are sent with.
+    pub clock: Clock,
 }
 
 impl Default for ReplayOptions {
     fn default() -> Self {
-        ReplayOptions { pace: Pace::default(), max_events: None, batch_size: None, close: false, base: DEFAULT_BASE }
+        ReplayOptions {
+            pace: Pace::default(),
+            max_events: None,
+            batch_size: None,
+            close: false,
+            base: DEFAULT_BASE,
+            clock: Clock::Input,
+        }
     }
 }
 
@@ -74,10 +92,20 @@ impl ReplayOptions {
     /// Refuses what no replay can keep; a command does this before it makes a stream.
     ///
     /// # Errors
-    /// [`ReplayError::Pace`] or [`ReplayError::BatchSize`].
+    /// [`ReplayError::Pace`], [`ReplayError::Clock`] or [`ReplayError::BatchSize`].
     pub fn check(&self) -> Result<(), ReplayError> {
         self.pace.check()?;
+        self.live_speed()?;
         self.batch_records().map(drop)
+    }
+
+    /// By how much event time is sped up, where times are to be now.
+    fn live_speed(&self) -> Result<Option<f64>, ReplayError> {
+        match (self.clock, self.pace) {
+            (Clock::Input, _) => Ok(None),
+            (Clock::Now, Pace::Speed(speed)) => Ok(Some(speed)),
+            (Clock::Now, _) => Err(ReplayError::Clock),
+        }
     }
 
     fn batch_records(&self) -> Result<usize, ReplayError> {
@@ -181,6 +209,8 @@ pub struct ReplaySummary {
     pub resumable: bool,
     /// How long it took by the clock, from the first byte read to identify the input.
     pub elapsed: Duration,
+    /// How the times of its events are shifted, with [`Clock::Now`].
+    pub shift: Option<Shift>,
     /// Whether this run closed the stream (or found that an earlier one had, having been asked to).
     pub closed: bool,
 }
@@ -197,7 +227,7 @@ pub async fn replay<C: PaceClock>(
     options: &ReplayOptions,
     mut around: Surroundings<'_, C>,
 ) -> Result<ReplaySummary, ReplayError> {
-    options.pace.check()?;
+    options.check()?;
     let batch_records = options.batch_records()?;
     let begin = around.clock.now();
     let mut summary = ReplaySummary {
@@ -207,14 +237,22 @@ pub async fn replay<C: PaceClock>(
         resumed_from: None,
         resumable: false,
         elapsed: Duration::ZERO,
+        shift: None,
         closed: false,
     };
-    let Some(job) = name_job(input.files(), &mut around.stop).await? else { return Ok(summary) };
+    let Some(job) = name_job(input.files(), options.clock, &mut around.stop).await? else { return Ok(summary) };
     summary.resumable = job.resumable;
     let note = send::read_note(stream, &job, &mut around).await?;
     let before = note.as_ref().map_or(Counts::default(), |note| note.counts);
     summary.resumed_from = note.as_ref().map(|note| note.counts.lines);
     summary.job = before;
+    summary.shift = note.as_ref().and_then(|note| note.shift);
+    let live = options.live_speed()?.map(|speed| Live { start: around.clock.wall(), speed, shift: summary.shift });
+    if let Some((Live { speed: given, .. }, Shift { speed: noted, .. })) = live.zip(summary.shift)
+        && (given / noted - 1.0).abs() > SAME_SPEED
+    {
+        return Err(ReplayError::Speed { noted, given });
+    }
     summary.outcome = if note.is_some_and(|note| note.complete) {
         Outcome::AlreadyComplete
     } else if options.max_events.is_some_and(|limit| before.records() >= limit) {
@@ -226,6 +264,7 @@ pub async fn replay<C: PaceClock>(
             pace: options.pace,
             records: batch_records,
             limit: options.max_events,
+            live,
         };
         send_all(input, stream, &job, options, &mut summary, &mut around).await?
     };
@@ -275,6 +314,7 @@ async fn send_all<C: PaceClock>(
         }
         send::append(stream, job, &batch, summary.job.lines, around).await?;
         summary.job = batch.counts;
+        summary.shift = batch.shift;
         (around.progress)(status(batch.counts));
         match batch.end {
             Some(End::Complete) => return Ok(Outcome::Complete),
@@ -285,13 +325,17 @@ async fn send_all<C: PaceClock>(
 }
 
 /// Reads files once to tell which they are; `None` if the replay is to stop meanwhile.
-async fn name_job(files: Option<Vec<Source>>, stop: &mut watch::Receiver<bool>) -> Result<Option<Job>, ReplayError> {
+async fn name_job(
+    files: Option<Vec<Source>>,
+    clock: Clock,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<Job>, ReplayError> {
     let Some(sources) = files else { return Ok(Some(Job::of_this_run())) };
     let (sender, named) = oneshot::channel();
     std::thread::Builder::new()
         .name("authpulse-identify".to_owned())
         // The receiver is gone if the replay stops; then nobody wants the answer.
-        .spawn(move || drop(sender.send(identify(&sources))))
+        .spawn(move || drop(sender.send(identify(&sources, clock))))
         .map_err(|source| ReplayError::Thread { source })?;
     tokio::select! {
         biased;
@@ -300,7 +344,7 @@ async fn name_job(files: Option<Vec<Source>>, stop: &mut watch::Receiver<bool>) 
     }
 }
 
-fn identify(sources: &[Source]) -> Result<Job, InputError> {
+fn identify(sources: &[Source], clock: Clock) -> Result<Job, InputError> {
     // A look at all of them first: a missing file shows before minutes go into the others.
     for source in sources {
         if input::stamp(source)?.is_none() {
@@ -314,5 +358,5 @@ fn identify(sources: &[Source]) -> Result<Job, InputError> {
             None => return Ok(Job::of_this_run()),
         }
     }
-    Ok(Job::of_files(&identities))
+    Ok(Job::of_files(&identities, clock))
 }

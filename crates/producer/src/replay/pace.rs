@@ -4,7 +4,7 @@
 //! [`Pacer`] waits by a clock. A replay that falls behind (a slow stream, a slow pipe) catches up by at most [`BURST`]; what
 //! it is behind beyond that is forgiven.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use authpulse_event::Micros;
 use authpulse_event::time::{HOUR, SECOND};
@@ -61,6 +61,11 @@ impl Pace {
 pub trait PaceClock: Sync {
     /// The time now.
     fn now(&self) -> Duration;
+    /// The time of day, for event times that are to be now; microseconds since 1970, UTC.
+    fn wall(&self) -> Micros {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+    }
     /// Waits so long.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
 }

@@ -50,7 +50,7 @@ pub(super) async fn append<C: PaceClock>(
     line: u64,
     around: &mut Surroundings<'_, C>,
 ) -> Result<(), ReplayError> {
-    let state = Note::new(batch.counts, batch.end == Some(End::Complete)).to_json();
+    let state = Note::new(batch.counts, batch.end == Some(End::Complete), batch.shift).to_json();
     let mut retry = Retry::default();
     (around.probe)(PROBE_BEFORE);
     while let Err(error) = attempt(stream, job, batch, &state, retry.attempts > 0).await {

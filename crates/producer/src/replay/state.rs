@@ -5,10 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use authpulse_event::id::sha256_hex;
 use serde::{Deserialize, Serialize};
 
+use super::live::{Clock, Shift};
 use crate::input::FileIdentity;
 
 /// Of the note's form. A later form gets another number.
 const NOTE_VERSION: u32 = 1;
+/// Of one that holds a shift: a program that does not know of it must not go on with the job.
+const NOTE_VERSION_SHIFTED: u32 = 2;
 
 /// Lines passed and what became of them: `lines = events + unparsed + blank`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,18 +50,22 @@ impl Counts {
 }
 
 /// A job's note in the stream, as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Note {
     version: u32,
     /// After the records it was stored with.
     pub(super) counts: Counts,
     /// Whether the input was sent to its end.
     pub(super) complete: bool,
+    /// How event times are shifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) shift: Option<Shift>,
 }
 
 impl Note {
-    pub(super) fn new(counts: Counts, complete: bool) -> Note {
-        Note { version: NOTE_VERSION, counts, complete }
+    pub(super) fn new(counts: Counts, complete: bool, shift: Option<Shift>) -> Note {
+        let version = if shift.is_some() { NOTE_VERSION_SHIFTED } else { NOTE_VERSION };
+        Note { version, counts, complete, shift }
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -68,8 +75,12 @@ impl Note {
     /// Reads a note; the error says what is wrong with it.
     pub(super) fn from_json(text: &str) -> Result<Note, String> {
         let note: Note = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if note.version != NOTE_VERSION {
-            return Err(format!("it has version {}; this program knows {NOTE_VERSION}", note.version));
+        let expected = if note.shift.is_some() { NOTE_VERSION_SHIFTED } else { NOTE_VERSION };
+        if note.version != expected {
+            return Err(format!("it has version {}; this program knows {expected}", note.version));
+        }
+        if note.shift.is_some_and(|shift| !shift.speed.is_finite() || shift.speed <= 0.0) {
+            return Err("its speed is none".to_owned());
         }
         let Counts { lines, events, unparsed, shortened } = note.counts;
         if events.checked_add(unparsed).is_none_or(|records| records > lines) || shortened > unparsed {
@@ -89,9 +100,14 @@ pub(super) struct Job {
 
 impl Job {
     /// The same bytes in the same order are the same job, whatever the files are called.
-    pub(super) fn of_files(identities: &[FileIdentity]) -> Job {
+    pub(super) fn of_files(identities: &[FileIdentity], clock: Clock) -> Job {
         let list: String = identities.iter().map(|file| format!("{} {}\n", file.size, file.sha256)).collect();
-        Job { name: format!("replay-{}", sha256_hex(list.as_bytes())), resumable: true }
+        // With other times they are other events.
+        let kind = match clock {
+            Clock::Input => "replay",
+            Clock::Now => "replay-now",
+        };
+        Job { name: format!("{kind}-{}", sha256_hex(list.as_bytes())), resumable: true }
     }
 
     /// An input that nobody can hand in again. It has a name all the same: after a put whose answer was lost, the

@@ -12,14 +12,22 @@
 //! consumer tells from a foreign producer's by the partition key; or it is above 1 MiB. Of a line too long to be held
 //! whole ([`OVERLONG_WHOLE_BYTES_MAX`](crate::input::OVERLONG_WHOLE_BYTES_MAX)) the prefix that is sent is itself above 1 MiB.
 //!
+//! Where times are to be now ([`Live`]), every valid line is sent in the wire form instead, with an RFC 3339 time in UTC with six
+//! decimals, whatever the line's own form is: whole seconds since `base` could not carry a distance divided by a speed. An own
+//! `event_id` goes along; keys that no consumer knows do not.
+//!
 //! Integer times are written without leading zeros, RFC 3339 times as they stand in the line, or as UTC with six decimals
 //! where they have an absurd number of decimals. Neither changes the time, its form or the content id.
 
 use std::ops::Range;
 
 use authpulse_event::time::push_rfc3339;
-use authpulse_event::{Micros, TimeForm, id, parse_line};
+use authpulse_event::{Micros, ParsedEvent, TimeForm, id, parse_line};
+use authpulse_stream::PutRecord;
+use bytes::Bytes;
 use memchr::{memchr, memchr2};
+
+use super::live::Live;
 
 use crate::input::{LINE_BYTES_MAX, Line, OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
 use authpulse_stream::limits::MAX_PAYLOAD_BYTES;
@@ -40,9 +48,9 @@ pub(super) struct Encoded {
     pub(super) time: Option<Micros>,
 }
 
-/// Appends the record of a line to `out`.
+/// Appends the record of a line to `out`, with its own time, or with the one that `live` gives it.
 #[inline]
-pub(super) fn push_record(out: &mut Vec<u8>, line: &Line<'_>, base: Micros) -> Encoded {
+pub(super) fn push_record(out: &mut Vec<u8>, line: &Line<'_>, base: Micros, live: Option<&mut Live>) -> Encoded {
     let start = out.len();
     let Ok(event) = parse_line(line.bytes, base) else {
         out.extend_from_slice(line.bytes);
@@ -51,6 +59,9 @@ pub(super) fn push_record(out: &mut Vec<u8>, line: &Line<'_>, base: Micros) -> E
         return Encoded { partition_key: payload.end..out.len(), payload, time: None };
     };
     let time = Some(event.time);
+    if let Some(live) = live {
+        return push_live(out, &event, live.at(event.time));
+    }
     if line.bytes.first() == Some(&b'{') {
         out.extend_from_slice(line.bytes);
         let payload = start..out.len();
@@ -71,6 +82,38 @@ pub(super) fn push_record(out: &mut Vec<u8>, line: &Line<'_>, base: Micros) -> E
         payload.end..out.len()
     });
     Encoded { payload, partition_key, time }
+}
+
+/// Appends an event that is to be at another time: the wire form, with nothing in it but what the engine reads.
+fn push_live(out: &mut Vec<u8>, event: &ParsedEvent<'_>, at: Micros) -> Encoded {
+    let start = out.len();
+    out.extend_from_slice(b"{\"time\":\"");
+    push_rfc3339(out, at);
+    out.extend_from_slice(b"\",\"user\":\"");
+    let user = push_escaped(out, &event.user);
+    out.extend_from_slice(b"\",\"computer\":\"");
+    push_escaped(out, &event.computer);
+    if let Some(id) = &event.own_id {
+        out.extend_from_slice(b"\",\"event_id\":\"");
+        push_escaped(out, id);
+    }
+    out.extend_from_slice(b"\"}");
+    let payload = start..out.len();
+    let partition_key = user.unwrap_or_else(|| {
+        out.extend_from_slice(event.user.as_bytes());
+        payload.end..out.len()
+    });
+    Encoded { payload, partition_key, time: Some(event.time) }
+}
+
+/// The record that a stream holds of a line which is a valid event; `None` of any other line. As a replay sends it.
+pub fn record_of(line: &[u8], base: Micros) -> Option<PutRecord> {
+    parse_line(line, base).ok()?;
+    let mut out = Vec::new();
+    let whole = Line { number: 1, offset: 0, bytes: line, length: line.len() as u64 };
+    let Encoded { payload, partition_key, .. } = push_record(&mut out, &whole, base, None);
+    let out = Bytes::from(out);
+    Some(PutRecord { payload: out.slice(payload), partition_key: out.slice(partition_key) })
 }
 
 /// The time of a valid line.

@@ -1,5 +1,6 @@
 //! Shared by the tests of the replay: time that only the replay moves, streams to replay into, and what must come out.
 
+mod live;
 mod pacing;
 mod resuming;
 mod sending;
@@ -36,10 +37,17 @@ impl PaceClock for VirtualClock {
         *self.now.lock().expect("no test panics with it")
     }
 
+    fn wall(&self) -> Micros {
+        BEGIN + self.now().as_micros() as Micros
+    }
+
     async fn sleep(&self, duration: Duration) {
         self.advance(duration);
     }
 }
+
+/// The time of day at which virtual clocks begin: 2027-01-15T08:00:00Z.
+const BEGIN: Micros = 1_800_000_000 * authpulse_event::time::SECOND;
 
 /// A stream of three shards whose arrivals follow the replay's clock.
 fn memory(clock: &VirtualClock) -> MemoryStream {

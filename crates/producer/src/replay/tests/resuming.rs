@@ -163,7 +163,7 @@ async fn what_fails_besides_appends_is_tried_again_too() {
 async fn a_note_that_cannot_be_read_stops_it_before_anything_is_sent() {
     let file = File::new(&events(5));
     let sources = vec![Source::File(file.path.clone())];
-    let job = identify(&sources).expect("identifies").name;
+    let job = identify(&sources, Clock::Input).expect("identifies").name;
     for (state, words) in [
         ("", "EOF"),
         (r#"{"version":2,"counts":{"lines":1,"events":1,"unparsed":0,"shortened":0},"complete":false}"#, "version 2"),

@@ -1,0 +1,329 @@
+//! `authpulse leases`: who works on which shard, and taking leases from workers that are gone.
+
+use crate::args::{LeasesCommand, LeasesOf};
+use crate::commands::open_to_look;
+use crate::lake::{Access, OpenLake, Place as LakePlace, leases_of, open, read_config};
+use crate::stream::{Place, kinesis};
+use anyhow::{Result, bail};
+use authpulse_consumer::Env;
+use authpulse_consumer::log::read_tail;
+use authpulse_consumer::service::journal_key;
+use authpulse_event::ShardId;
+use authpulse_lease::operate::{Released, alive, release, reset};
+use authpulse_lease::{Lease, LeaseStore, LocalLeases};
+use authpulse_stream::{Stream, StreamDescription};
+use serde::Serialize;
+use std::fmt;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How often the counters are looked at while they are watched.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Leases that exist.
+pub enum Leases {
+    /// Beside an embedded stream.
+    Local(LocalLeases),
+    /// In DynamoDB.
+    Kinesis(kinesis::Leases),
+}
+
+impl Leases {
+    /// The leases.
+    pub fn store(&self) -> &dyn LeaseStore {
+        match self {
+            Leases::Local(leases) => leases,
+            Leases::Kinesis(leases) => leases.store(),
+        }
+    }
+}
+
+/// The leases of a stream for a lake; none where no worker has ever run, or no application is named.
+///
+/// # Errors
+/// They cannot be read.
+pub async fn find(stream: &Place, app: Option<&str>, lake: &Env) -> Result<Option<Leases>> {
+    Ok(match (stream, app) {
+        (Place::Local(dir), _) => leases_of(dir, lake)?.map(Leases::Local),
+        (Place::Kinesis(name), Some(app)) => {
+            Some(Leases::Kinesis(kinesis::Reader::open(name).await?.leases(app).await?))
+        }
+        (Place::Kinesis(_), None) => None,
+    })
+}
+
+/// What a command works on.
+struct Opened {
+    stream: Box<dyn Stream>,
+    description: StreamDescription,
+    leases: Leases,
+    lake: Option<OpenLake>,
+    /// How long a lease may stand still.
+    duration: Duration,
+}
+
+impl Opened {
+    async fn open(of: &LeasesOf) -> Result<Opened> {
+        let config = read_config(of.config.as_deref())?;
+        let place = Place::parse(&of.stream)?;
+        match (&place, &of.app, &of.lake) {
+            (Place::Local(_), Some(_), _) => {
+                bail!(
+                    "--app is for streams in Kinesis: the leases of an embedded one are of its lake, name that with --lake"
+                )
+            }
+            (Place::Local(_), _, None) => bail!("name the lake whose leases are meant with --lake"),
+            (Place::Kinesis(_), None, _) => {
+                bail!(
+                    "name the application whose leases are meant with --app: it is the name of their table in DynamoDB"
+                )
+            }
+            _ => {}
+        }
+        let stream = open_to_look(&place).await?;
+        let lake = match &of.lake {
+            Some(dir) => Some(open(&LakePlace::new(dir, of.catalog.as_deref())?, &config, Access::Read).await?),
+            None => None,
+        };
+        let leases = match (&place, &lake, of.app.as_deref()) {
+            (Place::Kinesis(name), _, Some(app)) => {
+                Some(Leases::Kinesis(kinesis::Reader::open(name).await?.leases(app).await?))
+            }
+            (_, Some(lake), app) => find(&place, app, &lake.env).await?,
+            _ => None,
+        };
+        let Some(leases) = leases else {
+            bail!("there are no leases of {}: no worker of this lake has run yet", of.stream)
+        };
+        let description = stream.describe().await?;
+        let micros = u64::try_from(config.options.leases.duration).unwrap_or(0);
+        Ok(Opened { stream, description, leases, lake, duration: Duration::from_micros(micros) })
+    }
+
+    /// A shard by the name that its stream has for it, where the lease is of this stream.
+    fn shard_of<'a>(&self, key: &'a str) -> &'a str {
+        let suffix = journal_key(&self.description, &ShardId::new("")).to_string();
+        key.strip_suffix(&suffix).unwrap_or(key)
+    }
+
+    /// Up to where the lake's journal of a shard goes, as a position and as the number of its last entry.
+    async fn journal(&self, key: &str) -> Result<Option<(String, u64)>> {
+        let Some(lake) = &self.lake else { return Ok(None) };
+        Ok(match read_tail(&lake.env, &ShardId::new(key)).await? {
+            Some(tail) => Some((tail.position()?.to_string(), tail.n)),
+            None => None,
+        })
+    }
+
+    /// A leader of KCL 3 gives leases away by its own rules: nothing is changed under its hands.
+    async fn refuse_a_living_leader(&self) -> Result<()> {
+        match &self.leases {
+            Leases::Local(_) => Ok(()),
+            Leases::Kinesis(leases) => leases.refuse_a_living_leader().await,
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// What failed, on which leases, and what to do.
+pub async fn run(command: LeasesCommand) -> Result<ExitCode> {
+    match command {
+        LeasesCommand::List { of, json } => {
+            let listed = list(&Opened::open(&of).await?).await?;
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(&listed)?),
+                false => println!("{listed}"),
+            }
+        }
+        LeasesCommand::Release { of, shard, worker, all: _ } => {
+            release_all(&Opened::open(&of).await?, &shard, worker.as_deref()).await?;
+        }
+        LeasesCommand::Reset { of, force } => reset_all(&Opened::open(&of).await?, force).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All leases, for people and as JSON.
+#[derive(Serialize)]
+struct Listed {
+    stream: String,
+    leases: Vec<ListedLease>,
+}
+
+#[derive(Serialize)]
+struct ListedLease {
+    /// By its name in the stream.
+    shard: String,
+    /// By the name of its journal.
+    lease: String,
+    owner: Option<String>,
+    next_owner: Option<String>,
+    counter: u64,
+    /// Sequence number and sub-sequence number.
+    checkpoint: Option<String>,
+    ended: bool,
+    parents: Vec<String>,
+    children: Vec<String>,
+    /// Where the lake's journal stands, which counts; none without --lake, or without an entry.
+    journal: Option<String>,
+    journal_entry: Option<u64>,
+}
+
+async fn list(on: &Opened) -> Result<Listed> {
+    let shards = on.stream.shards().await?;
+    let mut leases = Vec::new();
+    for lease in on.leases.store().list().await? {
+        let shard = on.shard_of(&lease.key).to_owned();
+        let described = shards.iter().find(|described| described.id.as_str() == shard);
+        let children = shards.iter().filter(|other| other.parents.iter().any(|parent| parent.as_str() == shard));
+        let (journal, journal_entry) = on.journal(&lease.key).await?.unzip();
+        leases.push(ListedLease {
+            owner: lease.owner,
+            next_owner: lease.next_owner,
+            counter: lease.counter,
+            checkpoint: lease.checkpoint.map(|at| at.to_string()),
+            ended: lease.ended,
+            parents: described.iter().flat_map(|shard| &shard.parents).map(ShardId::to_string).collect(),
+            children: children.map(|child| child.id.to_string()).collect(),
+            lease: lease.key,
+            shard,
+            journal,
+            journal_entry,
+        });
+    }
+    Ok(Listed { stream: on.description.name.clone(), leases })
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} leases of stream '{}'", self.leases.len(), self.stream)?;
+        self.leases.iter().try_for_each(|lease| write!(f, "\n{lease}"))
+    }
+}
+
+impl fmt::Display for ListedLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner = match (&self.owner, self.ended) {
+            (Some(owner), _) => format!("worker {owner}"),
+            (None, true) => "ended".to_owned(),
+            (None, false) => "nobody works on it".to_owned(),
+        };
+        let next = self.next_owner.as_ref().map_or(String::new(), |next| format!(", asked for by {next}"));
+        write!(f, "{}: {owner}{next}, counter {}", self.shard, self.counter)?;
+        if let Some(at) = &self.checkpoint {
+            write!(f, ", checkpoint {at}")?;
+        }
+        if let (Some(at), Some(n)) = (&self.journal, self.journal_entry) {
+            write!(f, ", journal {at} (entry {n})")?;
+        }
+        for (what, shards) in [("parents", &self.parents), ("children", &self.children)] {
+            if !shards.is_empty() {
+                write!(f, ", {what} {}", shards.join(" "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn release_all(on: &Opened, shards: &[String], worker: Option<&str>) -> Result<()> {
+    let store = on.leases.store();
+    let leases = store.list().await?;
+    let is_of = |lease: &&Lease, name: &String| lease.key == *name || on.shard_of(&lease.key) == name;
+    for name in shards {
+        if !leases.iter().any(|lease| is_of(&lease, name)) {
+            let known: Vec<&str> = leases.iter().map(|lease| on.shard_of(&lease.key)).collect();
+            bail!("there is no lease of shard '{name}'; there are those of {}", known.join(", "));
+        }
+    }
+    let is_meant = |lease: &&Lease| match worker {
+        Some(worker) => lease.owner.as_deref() == Some(worker),
+        None => shards.is_empty() || shards.iter().any(|name| is_of(lease, name)),
+    };
+    let meant: Vec<&Lease> = leases.iter().filter(is_meant).collect();
+    if let (Some(worker), true) = (worker, meant.is_empty()) {
+        bail!("worker '{worker}' has no lease; `authpulse leases list` tells who has");
+    }
+    on.refuse_a_living_leader().await?;
+    let mut released = 0;
+    for lease in meant {
+        let shard = on.shard_of(&lease.key);
+        // Of whoever had it when it was chosen: who took it since is not meant.
+        match release(store, &lease.key, lease.owner.as_deref().or(worker)).await? {
+            Released::From(owner) => {
+                released += 1;
+                println!("{shard}: released, worker {owner} had it");
+            }
+            Released::WasFree => println!("{shard}: nobody had it"),
+            Released::Moved(owner) => println!("{shard}: worker {owner} has taken it meanwhile; left alone"),
+            Released::Gone => println!("{shard}: its lease is gone"),
+        }
+    }
+    println!(
+        "{released} released; the next worker that looks takes them at once, and goes on where the lake's journal stands"
+    );
+    Ok(())
+}
+
+async fn reset_all(on: &Opened, force: bool) -> Result<()> {
+    on.refuse_a_living_leader().await?;
+    let store = on.leases.store();
+    let leases = store.list().await?;
+    match force {
+        true => println!("whether anybody is alive was not looked at (--force)"),
+        false => println!("{}", refuse_the_living(on, &leases).await?),
+    }
+    let done = reset(store, &leases).await?;
+    for key in &done.left {
+        println!("{}: somebody changed it meanwhile; left alone", on.shard_of(key));
+    }
+    println!("{} leases removed", done.removed.len());
+    println!(
+        "a lake that has not read this stream begins at its --start (a first `consume` without one: the oldest record)"
+    );
+    let mut known = 0;
+    for key in &done.removed {
+        if let Some((at, entry)) = on.journal(key).await? {
+            known += 1;
+            println!("{}: this lake goes on after {at} (entry {entry})", on.shard_of(key));
+        }
+    }
+    if known > 0 || on.lake.is_none() {
+        println!("a lake that has read it goes on where its journal stands: that position beats a lease's checkpoint");
+    }
+    if !done.left.is_empty() {
+        bail!("a worker is alive: {} leases were left alone; stop it and run this again", done.left.len());
+    }
+    Ok(())
+}
+
+/// Makes sure that nobody renews a lease; says how that is known.
+async fn refuse_the_living(on: &Opened, leases: &[Lease]) -> Result<String> {
+    let owned = leases.iter().filter(|lease| lease.owner.is_some()).count();
+    if owned == 0 {
+        return Ok("nobody is alive: no lease has an owner".to_owned());
+    }
+    if matches!(on.leases, Leases::Local(_)) {
+        let mut names: Vec<&str> = leases.iter().filter_map(|lease| lease.owner.as_deref()).collect();
+        names.dedup();
+        bail!(
+            "a worker is alive, its process holds its lock: {}; stop it first, or use --force (no row can be lost)",
+            names.join(", ")
+        );
+    }
+    let seconds = on.duration.as_secs_f64();
+    eprintln!("watching the counters of {owned} leases that have an owner for {seconds} s");
+    let begin = Instant::now();
+    while begin.elapsed() < on.duration {
+        tokio::time::sleep(LOOK.min(on.duration)).await;
+        let now = on.leases.store().list().await?;
+        if let Some((owner, key)) = alive(leases, &now).into_iter().next() {
+            bail!(
+                "worker {owner} is alive: it has just renewed the lease of {}; stop it first, or use --force (no row can be lost)",
+                on.shard_of(&key)
+            );
+        }
+    }
+    Ok(format!("nobody is alive: the counters of {owned} leases stood still for {seconds} s"))
+}

@@ -1,0 +1,58 @@
+//! `authpulse redrive`: dead letters into a stream again.
+
+use crate::args::Redrive;
+use crate::lake::{Access, Place as LakePlace, open, read_config};
+use crate::report::thousands;
+use crate::signals::stop_signal;
+use crate::stream::{Place, kinesis};
+use anyhow::{Result, bail};
+use authpulse_consumer::redrive::{REDRIVABLE, RedriveOptions, redrive};
+use authpulse_stream::LocalStream;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs the command.
+///
+/// # Errors
+/// What failed, and what to do.
+pub async fn run(args: Redrive) -> Result<ExitCode> {
+    let config = read_config(args.config.as_deref())?;
+    let place = Place::parse(&args.stream)?;
+    if matches!(place, Place::Local(_)) && (args.no_aggregate || args.progress.is_some()) {
+        bail!("--no-aggregate and --progress are for streams in Kinesis");
+    }
+    let options = RedriveOptions {
+        reasons: REDRIVABLE.into_iter().filter(|reason| args.reason.iter().any(|name| name == reason.name())).collect(),
+        since: args.since,
+        until: args.until,
+        dry_run: args.dry_run,
+        base: config.options.engine.time.base,
+    };
+    let lake = open(&LakePlace::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
+    let stop = stop_signal(None)?;
+    let done = match &place {
+        Place::Local(dir) => redrive(&lake.env, &LocalStream::open(dir)?, &options, &stop).await?,
+        Place::Kinesis(name) => {
+            let progress = args.progress.as_deref().unwrap_or(Path::new("."));
+            let writer = kinesis::Writer::open(name, !args.no_aggregate, Some(progress)).await?;
+            redrive(&lake.env, writer.stream(), &options, &stop).await?
+        }
+    };
+    for name in &done.named {
+        println!("not put: {name}");
+    }
+    let unsent = done.shortened + done.no_event;
+    if unsent > done.named.len() as u64 {
+        println!("not put: and {} more", thousands(unsent - done.named.len() as u64));
+    }
+    let found: Vec<String> = done.found.iter().map(|(reason, n)| format!("{} {reason}", thousands(*n))).collect();
+    println!("found       {}", if found.is_empty() { "no dead letter".to_owned() } else { found.join(", ") });
+    println!("{} {}", if args.dry_run { "would put  " } else { "put        " }, thousands(done.sent));
+    println!("put before  {}", thousands(done.sent_before));
+    println!("shortened   {} (a dead letter keeps the first 64 KiB)", thousands(done.shortened));
+    println!("no event    {}", thousands(done.no_event));
+    if done.stopped {
+        println!("stopped; run the same command again to go on");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,360 @@
+//! Putting dead letters into a stream again, for `authpulse redrive`: the payload as it was received, under the partition key that
+//! it should have had.
+//!
+//! - **Which.** Those of reasons for which a second try may end otherwise ([`REDRIVABLE`]), as they stand in the table: what its
+//!   entries hold beyond it comes with a later run.
+//! - **Whole ones only.** A dead letter keeps the first 64 KiB. What was longer is named and counted, and not sent.
+//! - **Once.** With each put the stream keeps, for each reason and shard, up to where letters were sent; a run that is repeated goes on
+//!   behind it. Where an answer is lost, or the stream has no place for it (Kinesis) and the process is killed in between, the last
+//!   put may come twice: then the consumer finds a duplicate by the event's id.
+//! - **Order.** By day of arrival, and within a day by arrival, shard and position. One day's letters are in memory at once.
+
+use crate::env::Env;
+use crate::error::Result;
+use authpulse_engine::rows::Reason;
+use authpulse_event::id::sha256_hex;
+use authpulse_event::{Day, Micros, Position, SequenceNumber, parse_record};
+use authpulse_lake::read::LiveFile;
+use authpulse_lake::{LakeError, Table};
+use authpulse_producer::replay::record_of;
+use authpulse_stream::{Progress, PutRecord, StreamError, StreamWriter};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Reasons that may be put again. The others are judgements on the bytes or on the time of the event, and would be the same.
+pub const REDRIVABLE: [Reason; 2] = [Reason::Misrouted, Reason::Failed];
+
+/// Letters of one put.
+const PUT_RECORDS: usize = 1_000;
+/// Bytes of payload in one put, at which it goes.
+const PUT_BYTES: usize = 4 << 20;
+/// How often a put is tried, and the pauses between: doubled each time.
+const ATTEMPTS: u32 = 8;
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// Letters that cannot be sent, named at most; all are counted.
+pub const NAMED_MAX: usize = 100;
+/// Of the note's form.
+const NOTE_VERSION: u32 = 1;
+
+/// What to put again.
+#[derive(Clone, Debug)]
+pub struct RedriveOptions {
+    /// Among [`REDRIVABLE`].
+    pub reasons: Vec<Reason>,
+    /// Letters that arrived on this day (UTC) or later.
+    pub since: Option<Day>,
+    /// Letters that arrived on this day or earlier.
+    pub until: Option<Day>,
+    /// Count, and put nothing.
+    pub dry_run: bool,
+    /// The consumer's setting.
+    pub base: Micros,
+}
+
+/// What was put.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redriven {
+    /// Letters found, by reason.
+    pub found: BTreeMap<&'static str, u64>,
+    /// Put by this run; in a dry run those that would be.
+    pub sent: u64,
+    /// Put by earlier runs.
+    pub sent_before: u64,
+    /// Longer than a dead letter keeps: the table has only their beginning.
+    pub shortened: u64,
+    /// No event, so that nobody knows whose they are.
+    pub no_event: u64,
+    /// The first of those that cannot be sent, in words.
+    pub named: Vec<String>,
+    /// Whether it was asked to stop before the end.
+    pub stopped: bool,
+}
+
+/// A dead letter.
+struct Letter {
+    reason: Reason,
+    arrival: Micros,
+    shard: String,
+    position: Position,
+    payload: Bytes,
+    /// Its true length.
+    bytes: u64,
+}
+
+impl Letter {
+    fn name(&self) -> String {
+        format!("{} {} of shard {}, {} bytes", self.reason, self.position, self.shard, self.bytes)
+    }
+}
+
+/// Up to where letters of a reason and shard were sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    sequence: String,
+    sub_sequence: u64,
+    /// The newest arrival. A lake that follows a second stream may have shards of the same names, whose numbers begin anew: their letters
+    /// arrived later.
+    arrival: Micros,
+}
+
+impl Mark {
+    fn position(&self) -> Position {
+        let sequence = self.sequence.parse::<SequenceNumber>().unwrap_or_default();
+        Position { sequence, sub_sequence: self.sub_sequence }
+    }
+}
+
+/// What the stream keeps of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    version: u32,
+    /// By reason and shard, as `REASON SHARD`.
+    marks: BTreeMap<String, Mark>,
+}
+
+impl Note {
+    fn read(text: Option<&str>, job: &str) -> std::result::Result<Note, StreamError> {
+        let Some(text) = text else { return Ok(Note { version: NOTE_VERSION, ..Note::default() }) };
+        match serde_json::from_str(text) {
+            Ok(note @ Note { version: NOTE_VERSION, .. }) => Ok(note),
+            _ => Err(StreamError::Damaged {
+                stream: job.to_owned(),
+                what: "the note on how far these dead letters were put again is of a newer version, or none".to_owned(),
+            }),
+        }
+    }
+
+    fn key(letter: &Letter) -> String {
+        format!("{} {}", letter.reason, letter.shard)
+    }
+
+    fn has(&self, letter: &Letter) -> bool {
+        self.marks
+            .get(&Note::key(letter))
+            .is_some_and(|mark| letter.position <= mark.position() && letter.arrival <= mark.arrival)
+    }
+
+    fn note(&mut self, letter: &Letter) {
+        let before = self.marks.get(&Note::key(letter));
+        let at = before.map_or(Position::START, Mark::position).max(letter.position);
+        let mark = Mark {
+            sequence: at.sequence.to_string(),
+            sub_sequence: at.sub_sequence,
+            arrival: before.map_or(Micros::MIN, |mark| mark.arrival).max(letter.arrival),
+        };
+        self.marks.insert(Note::key(letter), mark);
+    }
+}
+
+/// Puts dead letters of a lake into a stream again.
+///
+/// # Errors
+/// The table cannot be read, or the stream takes nothing. What was put stays; the same run again goes on behind it.
+pub async fn redrive(
+    env: &Env,
+    stream: &dyn StreamWriter,
+    options: &RedriveOptions,
+    stop: &watch::Receiver<bool>,
+) -> Result<Redriven> {
+    // Days are part of the job: what was put of some says nothing of those before them.
+    let day = |day: Option<Day>| day.map_or_else(String::new, |day| day.to_string());
+    let of = format!("{}\n{}\n{}", env.store.uri(""), day(options.since), day(options.until));
+    let job = format!("redrive-{}", sha256_hex(of.as_bytes()));
+    let mut note = Note::read(stream.progress(&job).await?.as_deref(), &job)?;
+    let mut done = Redriven::default();
+    for (_, files) in files_by_day(env, options).await? {
+        let mut letters = Vec::new();
+        for file in &files {
+            read_letters(env, file, options, &mut letters).await?;
+        }
+        letters.sort_by(|a: &Letter, b| (a.arrival, &a.shard, a.position).cmp(&(b.arrival, &b.shard, b.position)));
+        let mut put = Vec::new();
+        let mut bytes = 0;
+        for letter in &letters {
+            if *stop.borrow() {
+                done.stopped = true;
+                return Ok(done);
+            }
+            *done.found.entry(letter.reason.name()).or_default() += 1;
+            // First: what was never sent lies below the marks of what was sent after it.
+            let Some(record) = judge(letter, options.base, &mut done) else { continue };
+            if note.has(letter) {
+                done.sent_before += 1;
+                continue;
+            }
+            if options.dry_run {
+                done.sent += 1;
+                continue;
+            }
+            note.note(letter);
+            bytes += record.payload.len();
+            put.push(record);
+            if put.len() >= PUT_RECORDS || bytes >= PUT_BYTES {
+                bytes = 0;
+                done.sent += put_noted(env, stream, std::mem::take(&mut put), &job, &note).await?;
+            }
+        }
+        if !put.is_empty() {
+            done.sent += put_noted(env, stream, put, &job, &note).await?;
+        }
+    }
+    Ok(done)
+}
+
+/// The files of the table, by day of arrival; those without a day, which another engine wrote, first.
+async fn files_by_day(env: &Env, options: &RedriveOptions) -> Result<BTreeMap<Option<i32>, Vec<LiveFile>>> {
+    let live = match env.lake.live_files(Table::Rejected).await {
+        Err(LakeError::NoTable { .. }) => return Ok(BTreeMap::new()),
+        live => live?,
+    };
+    let mut days: BTreeMap<Option<i32>, Vec<LiveFile>> = BTreeMap::new();
+    for file in live.files {
+        let day = file.partition.map(Day);
+        let is_before = day.zip(options.since).is_some_and(|(day, since)| day < since);
+        let is_after = day.zip(options.until).is_some_and(|(day, until)| day > until);
+        if !is_before && !is_after {
+            days.entry(file.partition).or_default().push(file);
+        }
+    }
+    Ok(days)
+}
+
+async fn read_letters(env: &Env, file: &LiveFile, options: &RedriveOptions, letters: &mut Vec<Letter>) -> Result<()> {
+    for batch in env.lake.read_rejected(file, None).await? {
+        for row in batch?.iter() {
+            let Some(reason) = options.reasons.iter().copied().find(|reason| reason.name() == row.reason) else {
+                continue;
+            };
+            let day = row.ingest_date;
+            if options.since.is_some_and(|since| day < since) || options.until.is_some_and(|until| day > until) {
+                continue;
+            }
+            let damaged = |why: String| LakeError::Damaged {
+                table: Table::Rejected.name().to_owned(),
+                file: file.path.clone(),
+                what: why,
+            };
+            letters.push(Letter {
+                reason,
+                arrival: row.ingestion_time,
+                shard: row.shard_id.to_owned(),
+                position: Position {
+                    sequence: row.sequence_number.parse().map_err(damaged)?,
+                    sub_sequence: row.sub_sequence_number.unsigned_abs(),
+                },
+                payload: Bytes::copy_from_slice(row.payload),
+                bytes: row.payload_bytes.unsigned_abs(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The record that a letter should have been, or why there is none.
+fn judge(letter: &Letter, base: Micros, done: &mut Redriven) -> Option<PutRecord> {
+    let mut name = |why: &str| {
+        if done.named.len() < NAMED_MAX {
+            done.named.push(format!("{}: {why}", letter.name()));
+        }
+    };
+    if letter.bytes > letter.payload.len() as u64 {
+        name("only its beginning is kept; the raw zone holds the whole, where there is one");
+        done.shortened += 1;
+        return None;
+    }
+    let record = match parse_record(&letter.payload, b"", base) {
+        Ok(event) => {
+            let partition_key = Bytes::copy_from_slice(event.user.as_bytes());
+            Some(PutRecord { payload: letter.payload.clone(), partition_key })
+        }
+        // A line of a backfilled file.
+        Err(_) => record_of(&letter.payload, base),
+    };
+    if record.is_none() {
+        name("it is no event, so it has no user to be put under");
+        done.no_event += 1;
+    }
+    record
+}
+
+/// Puts records once, together with the note; tells how many they were.
+async fn put_noted(env: &Env, stream: &dyn StreamWriter, put: Vec<PutRecord>, job: &str, note: &Note) -> Result<u64> {
+    let state = serde_json::to_string(note).unwrap_or_default();
+    let mut pause = PAUSE_FIRST;
+    for attempt in 1.. {
+        // After a failed attempt the put may have happened all the same: the note tells.
+        let stored = attempt > 1 && stream.progress(job).await?.as_deref() == Some(&state);
+        if stored {
+            break;
+        }
+        let progress = Progress { job: job.to_owned(), state: state.clone() };
+        match stream.put(put.clone(), Some(progress)).await {
+            Ok(_) => break,
+            Err(error @ StreamError::Storage { retry: true, .. }) if attempt < ATTEMPTS => {
+                tracing::warn!(attempt, %error, "the stream failed; trying again");
+                env.clock.sleep(pause).await;
+                pause *= 2;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(put.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use authpulse_event::time::DEFAULT_BASE;
+
+    fn letter(reason: Reason, sequence: u64, arrival: Micros, payload: &[u8]) -> Letter {
+        Letter {
+            reason,
+            arrival,
+            shard: "shardId-1".to_owned(),
+            position: Position { sequence: sequence.into(), sub_sequence: 0 },
+            payload: Bytes::copy_from_slice(payload),
+            bytes: payload.len() as u64,
+        }
+    }
+
+    #[test]
+    fn a_letter_goes_as_it_came_under_its_users_key() {
+        let mut done = Redriven::default();
+        let mut record = |payload: &[u8]| {
+            let record = judge(&letter(Reason::Misrouted, 1, 5, payload), DEFAULT_BASE, &mut done);
+            record.map(|record| (record.payload, record.partition_key))
+        };
+        let event = br#" {"computer":"C1","user":" U\"1 ","more":[1],"time":7}"#;
+        assert_eq!(record(event), Some((Bytes::from_static(event), Bytes::from_static(b"U\"1"))));
+        // A line of a file becomes what a replay makes of it.
+        let wire = Bytes::from_static(br#"{"time":7,"user":"U1","computer":"C1"}"#);
+        assert_eq!(record(b"007, U1,C1"), Some((wire, Bytes::from_static(b"U1"))));
+        assert_eq!(record(b"broken"), None);
+        assert_eq!((done.no_event, done.named.len()), (1, 1));
+        let long = Letter { bytes: 70_000, ..letter(Reason::Misrouted, 9, 5, event) };
+        assert_eq!(judge(&long, DEFAULT_BASE, &mut done), None, "its beginning alone would be another event");
+        assert_eq!(done.shortened, 1);
+        assert!(done.named[1].starts_with("misrouted 9/0 of shard shardId-1, 70000 bytes: only its beginning"));
+    }
+
+    #[test]
+    fn what_was_sent_is_known_by_reason_shard_and_place() {
+        let mut note = Note::read(None, "j").unwrap();
+        let of = |sequence, arrival| letter(Reason::Misrouted, sequence, arrival, b"");
+        assert!(!note.has(&of(5, 100)));
+        note.note(&of(5, 100));
+        assert!(note.has(&of(5, 100)) && note.has(&of(4, 100)) && note.has(&of(5, 90)));
+        assert!(!note.has(&of(6, 100)), "a later record");
+        assert!(!note.has(&of(2, 200)), "a later stream with a shard of that name");
+        note.note(&of(2, 200));
+        assert!(note.has(&of(2, 200)) && note.has(&of(5, 100)) && !note.has(&of(3, 201)));
+        assert!(!note.has(&letter(Reason::Failed, 4, 100, b"")));
+        let text = serde_json::to_string(&note).unwrap();
+        assert_eq!(Note::read(Some(&text), "j").unwrap(), note);
+        let later = text.replace("\"version\":1", "\"version\":2");
+        assert!(Note::read(Some(&later), "j").is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! Tasks beside the workers of a service: where one of them panics, the run ends and says which.
+
+mod small_lake;
+
+use async_trait::async_trait;
+use authpulse_consumer::drive::run_service;
+use authpulse_consumer::env::SystemClock;
+use authpulse_consumer::service::{Mode, Service};
+use authpulse_consumer::{Env, Options};
+use authpulse_lake::CommitterLock;
+use authpulse_lake::lock::LockError;
+use authpulse_lease::{Fleet, MemoryLeases};
+use authpulse_stream::{CreateOptions, MemoryStream};
+use small_lake::{SmallLake, options};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Far above what ending takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Panics when it is asked for the third time.
+#[derive(Default)]
+struct FailingLock(AtomicU32);
+
+#[async_trait]
+impl CommitterLock for FailingLock {
+    async fn hold(&self) -> Result<bool, LockError> {
+        assert!(self.0.fetch_add(1, Ordering::SeqCst) != 2, "on purpose");
+        Ok(true)
+    }
+    async fn release(&self) {}
+}
+
+/// Runs a service over an open stream, which would go on for ever; how it ended.
+async fn ended(env: Env, leases: MemoryLeases) -> String {
+    let stream = Arc::new(MemoryStream::new(CreateOptions { shards: 2, ..CreateOptions::default() }).unwrap());
+    let options = Arc::new(Options { follow_interval: 20_000, ..(*options()).clone() });
+    let service = Service::open(env.clone(), options.clone(), stream, Mode::Run).await.unwrap();
+    let leases_settings = authpulse_lease::LeaseSettings { duration: 30_000, scan_every: 10_000, ..options.leases };
+    let options = Options { leases: leases_settings, ..(*options).clone() };
+    let fleet = Fleet::new(Arc::new(leases), "w1", options.leases);
+    let (_send, stop) = watch::channel(false);
+    let run = run_service(service, &env, &options, fleet, stop);
+    tokio::time::timeout(PATIENCE, run).await.expect("it goes on as if nothing were").unwrap_err().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_keeper_of_leases_a_run_ends() {
+    let lake = SmallLake::new();
+    let env = Env { clock: Arc::new(SystemClock), ..lake.env.clone() };
+    let looks = AtomicU32::new(0);
+    let faults = move |action: &'static str, _: &str, _: bool| {
+        assert!(action != "lease list" || looks.fetch_add(1, Ordering::SeqCst) != 7, "on purpose");
+        Ok(())
+    };
+    let told = ended(env, MemoryLeases::with_faults(Arc::new(faults))).await;
+    assert!(told.starts_with("the task that keeps the leases ended by a bug in this program"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_committer_a_run_ends() {
+    let lake = SmallLake::new();
+    let committer = Arc::new(FailingLock::default());
+    let env = Env { clock: Arc::new(SystemClock), committer, ..lake.env.clone() };
+    let told = ended(env, MemoryLeases::new()).await;
+    assert!(told.starts_with("the task that keeps the committer's lock ended by a bug in this program"), "{told}");
+}
