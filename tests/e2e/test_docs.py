@@ -43,7 +43,8 @@ def test_duckdb(place, tmp_path):
 @pytest.mark.engines
 def test_spark(place, tmp_path):
     """The jars are fetched once, into the cache of what needs Java."""
-    from trino_server import CACHE, Jdk
+    from jvm import Jdk
+    from trino_server import CACHE
 
     ivy = CACHE / "ivy"
     java = Jdk().java.parent.parent

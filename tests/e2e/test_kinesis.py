@@ -1,6 +1,5 @@
 """From files through Kinesis into a lake, on an emulator: the rows of the file, whoever is killed; leases as the KCL keeps them."""
 
-import base64
 import hashlib
 import json
 import os
@@ -11,11 +10,11 @@ import subprocess
 import time
 
 import pytest
-from aws_kinesis_agg.deaggregator import deaggregate_records
 
 import nasty
 from authpulse import STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused, run, start
 from emulator import Emulator, NodeKinesis
+from kinesis_records import items, stored, user_records
 from read_lake import REJECTED, TABLES, Lake, assert_same
 
 SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
@@ -73,33 +72,6 @@ def replay(emulator, place, name, *words, input="nasty.txt"):
 def consume(place, name, lake, *words, config="small.toml"):
     source = ["--stream", f"kinesis:{name}", "--app", f"{lake}-app"]
     return ["consume", *source, "--lake", place / lake, "--config", place / config, *words]
-
-
-def stored(emulator, name):
-    """Every record of a stream, as its shards hold them: shard, key, data."""
-    client = emulator.client("kinesis")
-    records = []
-    for shard in client.list_shards(StreamName=name)["Shards"]:
-        at = client.get_shard_iterator(StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
-        iterator = at["ShardIterator"]
-        while True:
-            page = client.get_records(ShardIterator=iterator, Limit=10_000)
-            records += [(shard, record) for record in page["Records"]]
-            iterator = page.get("NextShardIterator")
-            if not page["Records"]:
-                break
-    return records
-
-
-def user_records(records):
-    """What Amazon's own library makes of them: shard, key, data."""
-    found = []
-    for shard, record in records:
-        about = {"kinesisSchemaVersion": "1.0", "approximateArrivalTimestamp": 1.0, "sequenceNumber": record["SequenceNumber"]}
-        outer = {"data": base64.b64encode(record["Data"]), "partitionKey": record["PartitionKey"], **about}
-        for inner in deaggregate_records([{"kinesis": outer}]):
-            found.append((shard, inner["kinesis"]["partitionKey"], base64.b64decode(inner["kinesis"]["data"])))
-    return found
 
 
 def expect_rows_of_the_file(place, from_file, lake):
@@ -268,10 +240,6 @@ def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, req
     assert "by polling" in text and "by enhanced fan-out" in text and " subscribed " in text
     run(*consume(place, name, name, "--reading", "fan-out", "--seal"), env=kinesis.env)
     expect_rows_of_the_file(place, from_file, name)
-
-
-def items(emulator, table):
-    return {item["leaseKey"]["S"]: item for item in emulator.client("dynamodb").scan(TableName=table)["Items"]}
 
 
 def test_leases_are_those_of_the_kcl(place, emulator, aggregated):

@@ -8,12 +8,8 @@ It is Trino 406, the newest whose Iceberg plugin is published and runs on Java 1
 into AUTHPULSE_TRINO_CACHE (default: ~/.cache/authpulse-trino; about 370 MB), outside of the checkout.
 """
 
-import fcntl
 import os
-import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,13 +18,11 @@ from pathlib import Path
 
 import trino
 
+from jvm import Jdk, Maven, Missing, call, free_port, installing
+
 SOURCES = Path(__file__).resolve().parents[1] / "trino"
 CACHE = Path(os.environ.get("AUTHPULSE_TRINO_CACHE") or Path.home() / ".cache" / "authpulse-trino")
 VERSION = "406"
-DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
-# Newer ones may do; nobody has tried.
-JAVA = range(17, 22)
-INSTALL_SECONDS = 900
 START_SECONDS = 180
 STOP_SECONDS = 30
 
@@ -36,75 +30,21 @@ HEAP = "768m"
 CATALOG = "awsdatacatalog"  # Athena's own name for it
 
 
-class Missing(Exception):
-    """Something that the machine must have."""
-
-
-class Jdk:
-    """The tools of the first JDK that fits: JAVA_HOME's, then PATH's, then those where Debian puts them."""
-
-    def __init__(self):
-        tried = []
-        homes = [Path(home) / "bin" for home in [os.environ.get("JAVA_HOME")] if home]
-        homes += [Path(javac).parent for javac in [shutil.which("javac")] if javac]
-        homes += [home / "bin" for home in sorted(Path("/usr/lib/jvm").glob("*-1[7-9]-*"))]
-        for home in homes:
-            if not (home / "javac").is_file():
-                continue
-            said = subprocess.run([home / "javac", "-version"], capture_output=True, text=True)
-            major = re.search(r"javac (\d+)", said.stdout + said.stderr)
-            tried.append(f"{home}: {major[0] if major else 'no version'}")
-            if major and int(major[1]) in JAVA:
-                self.java, self.javac, self.jar = home / "java", home / "javac", home / "jar"
-                return
-        found = f"; found {', '.join(tried)}" if tried else ""
-        raise Missing(
-            f"Trino needs a JDK of version {JAVA[0]} to {JAVA[-1]} "
-            f"(Debian, Ubuntu: apt-get install openjdk-17-jdk-headless; elsewhere set JAVA_HOME){found}"
-        )
-
-
 def install():
     """Makes sure that the server lies in the cache; answers where."""
-    home = CACHE / f"trino-{VERSION}"
-    jdk = Jdk()
-    if (home / "complete").exists():
-        return home, jdk
-    maven = shutil.which("mvn")
-    if not maven:
-        raise Missing("Trino is fetched by Maven (Debian, Ubuntu: apt-get install maven)")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at once fetch it once
-        if not (home / "complete").exists():
-            new = CACHE / "new"
-            for stale in (new, home):
-                shutil.rmtree(stale, ignore_errors=True)
-            _fill(new, maven, jdk)
-            (new / "complete").touch()
-            new.rename(home)
+    home, jdk = CACHE / f"trino-{VERSION}", Jdk()
+    with installing(home) as new:
+        if new:
+            _fill(new, jdk)
     return home, jdk
 
 
-def _fill(new, maven, jdk):
-    new.mkdir()
-    repository = new / "repository"
-    environment = {**os.environ, "JAVA_HOME": str(jdk.java.parent.parent)}
-
-    def call(*words):
-        done = subprocess.run(
-            list(map(str, words)), capture_output=True, text=True, timeout=INSTALL_SECONDS, env=environment, cwd=new
-        )
-        if done.returncode:
-            raise RuntimeError(f"$ {' '.join(map(str, words))}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-
-    mvn = [maven, "-q", "-B", f"-Dmaven.repo.local={repository}"]
-    pom, lib, plugins = SOURCES / "pom.xml", new / "lib", new / "plugin"
-    call(
-        *mvn, "-f", pom, f"{DEPENDENCY_PLUGIN}:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={lib}"
-    )
-    artifact = f"-Dartifact=io.trino:trino-iceberg:{VERSION}:zip"
-    call(*mvn, f"{DEPENDENCY_PLUGIN}:unpack", artifact, f"-DoutputDirectory={plugins}")
+def _fill(new, jdk):
+    lib, plugins = new / "lib", new / "plugin"
+    with Maven(jdk, new) as maven:
+        maven.copy(SOURCES / "pom.xml", lib)
+        artifact = f"-Dartifact=io.trino:trino-iceberg:{VERSION}:zip"
+        maven.goal("unpack", artifact, f"-DoutputDirectory={plugins}")
     iceberg, hive = plugins / "iceberg", plugins / "hive"
     (plugins / f"trino-iceberg-{VERSION}").rename(iceberg)
     hive.mkdir()
@@ -118,13 +58,6 @@ def _fill(new, maven, jdk):
     services.mkdir(parents=True)
     (services / "io.trino.spi.Plugin").write_text("Hive\n")
     call(jdk.jar, "cf", hive / "authpulse-hive.jar", "-C", classes, ".")
-    shutil.rmtree(repository)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _configuration(home, run, port, emulator):

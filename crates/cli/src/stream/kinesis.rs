@@ -169,6 +169,8 @@ impl Reader {
 }
 
 /// Where the table has checkpoints of shards that this lake has no entry of, another application wrote them: reading goes on there.
+/// The KCL forgets the lease of a shard that it has read to the end once the children are begun, so a shard without a lease
+/// that has heirs with one is read, too.
 async fn continue_from(
     stream: KinesisStream,
     leases: &DynamoDbLeases,
@@ -178,10 +180,20 @@ async fn continue_from(
     let known: BTreeSet<ShardId> = lake.journal.shards().await?.into_iter().collect();
     let shards: Vec<ShardDescription> = stream.shards().await?;
     let leases = leases.list().await?;
+    let lease_of = |shard: &ShardId| {
+        let key = journal_key(description, shard);
+        leases.iter().find(|lease| lease.key == key.as_str())
+    };
     let mut stream = stream;
-    for shard in shards {
-        let key = journal_key(description, &shard.id);
-        let Some(lease) = leases.iter().find(|lease| lease.key == key.as_str() && !known.contains(&key)) else {
+    for shard in &shards {
+        if known.contains(&journal_key(description, &shard.id)) {
+            continue;
+        }
+        let Some(lease) = lease_of(&shard.id) else {
+            if has_heir(&shards, &shard.id, |heir| lease_of(heir).is_some()) {
+                tracing::info!(shard = %shard.id, "another application reads what follows this shard; it is left out");
+                stream.leave_out(&shard.id);
+            }
             continue;
         };
         if lease.ended {
@@ -194,6 +206,23 @@ async fn continue_from(
         }
     }
     Ok(stream)
+}
+
+/// Whether a shard has an heir, or an heir of an heir, that is `such`.
+fn has_heir(shards: &[ShardDescription], shard: &ShardId, such: impl Fn(&ShardId) -> bool) -> bool {
+    let (mut seen, mut parents) = (BTreeSet::new(), vec![shard]);
+    while let Some(parent) = parents.pop() {
+        for heir in shards.iter().filter(|other| other.parents.contains(parent)) {
+            if such(&heir.id) {
+                return true;
+            }
+            // Split and merged again and again, a shard has the same heirs by many ways.
+            if seen.insert(&heir.id) {
+                parents.push(&heir.id);
+            }
+        }
+    }
+    false
 }
 
 /// Makes a stream and waits until it is there.
@@ -271,4 +300,30 @@ pub fn application_and_start(app: Option<&str>, start: Option<&str>) -> Result<(
     };
     let start = parse_start(start.unwrap_or("trim-horizon")).map_err(anyhow::Error::msg)?;
     Ok((app.to_owned(), start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use authpulse_event::HashRange;
+
+    #[test]
+    fn heirs_are_found_over_generations_and_by_many_ways() {
+        let shard = |id: String, parents: Vec<String>| ShardDescription {
+            id: ShardId::new(&id),
+            range: HashRange::FULL,
+            parents: parents.iter().map(|parent| ShardId::new(parent)).collect(),
+            closed: false,
+        };
+        // Split and merged 60 times: 2^60 ways from the first to the last.
+        let mut shards = vec![shard("0".to_owned(), vec![]), shard("alone".to_owned(), vec![])];
+        for n in 0..60 {
+            shards.push(shard(format!("{n}-left"), vec![n.to_string()]));
+            shards.push(shard(format!("{n}-right"), vec![n.to_string()]));
+            shards.push(shard((n + 1).to_string(), vec![format!("{n}-left"), format!("{n}-right")]));
+        }
+        let has = |from: &str, to: &str| has_heir(&shards, &ShardId::new(from), |heir| *heir == ShardId::new(to));
+        assert!(has("0", "60") && has("7-left", "8") && has("59", "59-right"));
+        assert!(!has("0", "0") && !has("8", "7-left") && !has("0", "alone") && !has("alone", "60"));
+    }
 }

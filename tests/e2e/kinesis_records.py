@@ -1,0 +1,41 @@
+"""What lies in a stream of Kinesis and in its table of leases, seen by Amazon's own libraries."""
+
+import base64
+
+from aws_kinesis_agg.deaggregator import deaggregate_records
+
+
+def shards(emulator, name):
+    return emulator.client("kinesis").list_shards(StreamName=name)["Shards"]
+
+
+def stored(emulator, name):
+    """Every record of a stream, as its shards hold them: shard, and the record."""
+    client = emulator.client("kinesis")
+    records = []
+    for shard in shards(emulator, name):
+        at = client.get_shard_iterator(StreamName=name, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
+        iterator = at["ShardIterator"]
+        while iterator:
+            page = client.get_records(ShardIterator=iterator, Limit=10_000)
+            records += [(shard, record) for record in page["Records"]]
+            iterator = page.get("NextShardIterator")
+            if not page["Records"]:
+                break
+    return records
+
+
+def user_records(records):
+    """What Amazon's own library makes of them: shard, key, data."""
+    found = []
+    for shard, record in records:
+        about = {"kinesisSchemaVersion": "1.0", "approximateArrivalTimestamp": 1.0, "sequenceNumber": record["SequenceNumber"]}
+        outer = {"data": base64.b64encode(record["Data"]), "partitionKey": record["PartitionKey"], **about}
+        for inner in deaggregate_records([{"kinesis": outer}]):
+            found.append((shard, inner["kinesis"]["partitionKey"], base64.b64decode(inner["kinesis"]["data"])))
+    return found
+
+
+def items(emulator, table):
+    """The items of a table of leases, by their keys."""
+    return {item["leaseKey"]["S"]: item for item in emulator.client("dynamodb").scan(TableName=table)["Items"]}
