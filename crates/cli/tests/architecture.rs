@@ -21,6 +21,19 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "authpulse-kinesis",
         ],
     ),
+    (
+        "authpulse-simulation",
+        &[
+            "authpulse-event",
+            "authpulse-engine",
+            "authpulse-stream",
+            "authpulse-lake",
+            "authpulse-lease",
+            "authpulse-consumer",
+            "authpulse-kinesis",
+            "kpl-aggregation",
+        ],
+    ),
     ("authpulse-aws", &["authpulse-event", "authpulse-lake", "authpulse-aws-client"]),
     (
         "authpulse-kinesis",

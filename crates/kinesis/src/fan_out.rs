@@ -267,7 +267,7 @@ impl KinesisStream {
             }
             ApiError::NotFound(_) => fan_out.forget(),
             ApiError::InvalidArgument(_) => cursor.continuation = None,
-            ApiError::Unclear(_) | ApiError::ExpiredIterator => {}
+            ApiError::Unclear(_) | ApiError::ExpiredIterator | ApiError::Key(_) => {}
         }
         tracing::warn!(%shard, %error, "a subscription failed; polling meanwhile");
         Ok(())

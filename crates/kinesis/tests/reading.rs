@@ -2,10 +2,11 @@
 
 mod support;
 
-use authpulse_event::{Position, SequenceNumber, ShardId};
+use authpulse_event::{Position, SequenceNumber};
 use authpulse_kinesis::api::ApiError;
 use authpulse_kinesis::{Chance, KinesisStream, StartAt, Time};
 use authpulse_stream::{Gap, ReadFrom, ReadLimit, Stream, StreamError};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{ALL, ARN, CREATED, FakeKinesis, Faults, SECOND, fill, places, read_on, seeds, shard};

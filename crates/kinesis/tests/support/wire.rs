@@ -177,6 +177,7 @@ fn code(error: &ApiError) -> &'static str {
         ApiError::NotFound(_) => "ResourceNotFoundException",
         ApiError::InUse(_) => "ResourceInUseException",
         ApiError::Refused(_) => "AccessDeniedException",
+        ApiError::Key(_) => "KMSDisabledException",
         ApiError::Unclear(_) => "InternalFailureException",
     }
 }

@@ -11,6 +11,7 @@ mod doors;
 mod fence;
 mod foreign;
 mod gate;
+mod kinesis;
 mod order;
 mod process;
 mod regressions;
@@ -116,7 +117,7 @@ fn every_seed_lands_what_the_oracle_says() {
     let failed = run_all(&seeds, Sabotage::None, FAILURES_SHOWN, |run| totals.lock().unwrap().add(run));
     for (seed, why) in &failed {
         println!(
-            "seed {seed}: {why}\nagain with:\n  AUTHPULSE_SEED={seed} cargo test --release -p authpulse-consumer --test simulation \
+            "seed {seed}: {why}\nagain with:\n  AUTHPULSE_SEED={seed} cargo test --release -p authpulse-simulation \
              every_seed -- --nocapture\n"
         );
     }
@@ -181,4 +182,9 @@ fn a_broken_share_rule_is_noticed() {
 #[test]
 fn a_broken_apply_check_is_noticed() {
     assert!(is_noticed(Sabotage::Applied));
+}
+
+#[test]
+fn iterators_that_leave_a_record_out_are_noticed() {
+    assert!(is_noticed(Sabotage::Iterators));
 }

@@ -3,6 +3,7 @@
 use crate::check;
 use crate::foreign;
 use crate::gate::{Fate, Fault, Next, ProcessId, Struck};
+use crate::kinesis::{self, Reading};
 use crate::process::{Kind, Process};
 use crate::rng::Rng;
 use crate::traffic::Traffic;
@@ -16,7 +17,7 @@ use authpulse_event::time::{HOUR, SECOND, format_rfc3339};
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::{CommitSettings, MaintainSettings, Table, TablePointers, maintain};
 use authpulse_lease::{Fleet, LeaseSettings};
-use authpulse_stream::{PutRecord, Stream, StreamWriter};
+use authpulse_stream::{PutRecord, Record, ShardDescription, Stream, StreamWriter};
 use futures::executor::block_on;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -74,6 +75,8 @@ pub struct Counts {
     pub forgotten: u64,
     pub splits: u64,
     pub merges: u64,
+    pub trimmed: u64,
+    pub of_kinesis: u64,
 }
 
 impl Counts {
@@ -82,7 +85,7 @@ impl Counts {
             *mine += *theirs;
         }
     }
-    pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); 16] {
+    pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); 18] {
         [
             ("effects and pauses", &mut self.steps),
             ("crashes", &mut self.crashes),
@@ -100,7 +103,25 @@ impl Counts {
             ("folded entries removed", &mut self.forgotten),
             ("splits", &mut self.splits),
             ("merges", &mut self.merges),
+            ("times that retention took what was read", &mut self.trimmed),
+            ("runs over Kinesis", &mut self.of_kinesis),
         ]
+    }
+}
+
+/// How the stream of a run is read.
+fn reading(sabotage: Sabotage, focus: &str, rng: &mut Rng) -> Reading {
+    let drawn = match rng.below(4) {
+        0 | 1 => Reading::Embedded,
+        2 => Reading::Polling,
+        _ => Reading::FanOut,
+    };
+    match focus {
+        _ if sabotage == Sabotage::Iterators => Reading::Polling,
+        "kinesis consumer" | "kinesis register" | "kinesis subscribe" | "kinesis event" => Reading::FanOut,
+        focus if focus.starts_with("kinesis ") && drawn == Reading::Embedded => Reading::Polling,
+        focus if focus.starts_with("stream ") => Reading::Embedded,
+        _ => drawn,
     }
 }
 
@@ -142,6 +163,8 @@ pub struct Simulation {
     pub options: Arc<Options>,
     pub fate: Fate,
     traffic: Traffic,
+    /// The shards as a producer that aggregates saw them last.
+    map: Vec<ShardDescription>,
     processes: Vec<Process>,
     started: usize,
     counts: Counts,
@@ -234,9 +257,12 @@ impl Simulation {
             gather_below: if rng.per_mille(500) { 1 << 20 } else { 0 },
             ..CommitSettings::default()
         };
-        let world = World::new(1 + rng.below(4) as u32, root.child(4).next(), sabotage, commits);
+        let fate = Fate::new(root.child(1), seed);
+        let reading = reading(sabotage, fate.focus(), &mut rng);
+        let world = World::new(1 + rng.below(4) as u32, root.child(4).next(), sabotage, commits, reading);
         Simulation {
-            fate: Fate::new(root.child(1), seed),
+            fate,
+            map: Vec::new(),
             traffic: Traffic::new(root.child(3)),
             options: Arc::new(options(&mut rng)),
             rng,
@@ -373,8 +399,20 @@ impl Simulation {
 
     /// Some records arrive; returns how many.
     pub fn put_records(&mut self) -> usize {
-        let records = self.traffic.batch(self.world.now());
+        let mut records = self.traffic.batch(self.world.now());
         let n = records.len();
+        if self.world.reading != Reading::Embedded && self.rng.per_mille(600) {
+            let is_unknown = self.map.is_empty();
+            if is_unknown || self.rng.per_mille(500) {
+                self.map = block_on(self.world.stream.shards()).unwrap();
+                self.map.retain(|shard| !shard.closed);
+            }
+            records = kinesis::aggregated(records, &self.map);
+        }
+        if self.world.reading != Reading::Embedded && self.rng.per_mille(50) {
+            // The answer was lost, and all is sent again.
+            records.extend(records.clone());
+        }
         for record in records {
             // Each arrives at an instant of its own: the page leaves the order of equal arrivals in two parents open.
             self.world.pass(1);
@@ -406,6 +444,27 @@ impl Simulation {
             block_on(self.world.stream.split(&open[at].id, middle)).unwrap();
             self.counts.splits += 1;
         }
+    }
+
+    /// Retention takes what is read and stored of a shard: whoever opens it finds the last record gone, and nothing else missing.
+    fn trim(&mut self) -> Result<(), String> {
+        let journals = block_on(check::journals(&self.world))?;
+        if self.world.reading == Reading::Embedded || journals.is_empty() {
+            return Ok(());
+        }
+        let (shard, _, entries) = &journals[self.rng.below(journals.len() as u64) as usize];
+        let Some(entry) = entries.last() else { return Ok(()) };
+        let position = entry.position().map_err(|e| e.to_string())?;
+        let records = block_on(check::records(&self.world, &shard.id))?;
+        let whole = |r: &&Record| {
+            r.position <= position
+                && records.iter().all(|o| o.position.sequence != r.position.sequence || o.position <= position)
+        };
+        if let Some(last) = records.iter().rfind(whole) {
+            self.world.kinesis.trim(&shard.id, last.position.sequence);
+            self.counts.trimmed += 1;
+        }
+        Ok(())
     }
 
     fn any(&mut self) -> Option<usize> {
@@ -477,6 +536,7 @@ impl Simulation {
                     self.start_maintainer();
                 }
             }
+            86..=88 => self.trim()?,
             76..=85 => self.counts.foreign += u64::from(foreign::commit(&self.world, &mut self.rng)?),
             _ => {}
         }
@@ -497,6 +557,7 @@ impl Simulation {
             }
         }
         self.fate.on = false;
+        *self.world.kinesis.faults.lock().unwrap() = false;
         for process in &mut self.processes {
             // Also those that hung: whatever they still hold must bounce off.
             process.asleep_until = None;
@@ -569,6 +630,7 @@ pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
     block_on(check::tables_hold(&sim.world, &checked.outcome)).map_err(|why| format!("after maintenance, {why}"))?;
     block_on(check::raw_zone(&sim.world, &sim.options)).map_err(|why| format!("after maintenance, {why}"))?;
     let mut counts = sim.counts;
+    counts.of_kinesis = u64::from(sim.world.reading != Reading::Embedded);
     counts.add(&sim.tidied.lock().unwrap());
     counts.take_overs = checked.take_overs;
     counts.late_puts = sim.world.writers.lock().unwrap().late;

@@ -4,6 +4,7 @@ use crate::doors::{
     Archive, Beside, CatalogDoor, ClockDoor, Door, JournalDoor, LeaseDoor, SimIds, StoreDoor, StreamDoor, Writers,
 };
 use crate::gate::{Gate, ProcessId};
+use crate::kinesis::{self, Kinesis, Reading};
 use crate::order::Decisions;
 use crate::sabotage::{ForgetsApplied, HidesParents, Overwrites, TakesForItsOwn};
 use authpulse_consumer::Env;
@@ -30,6 +31,8 @@ pub enum Sabotage {
     Shares,
     /// Tables forget which entries they hold.
     Applied,
+    /// Iterators of Kinesis that go on after a record leave the next one out.
+    Iterators,
 }
 
 /// The process that is nobody's: it looks at the lake, and works on it as another engine.
@@ -38,6 +41,9 @@ pub const OUTSIDE: ProcessId = 0;
 pub struct World {
     pub gate: Arc<Gate>,
     pub stream: Arc<MemoryStream>,
+    /// The same stream, as Kinesis gives it.
+    pub kinesis: Arc<Kinesis>,
+    pub reading: Reading,
     pub store: Arc<MemoryStore>,
     pub catalog: Arc<MemoryCatalog>,
     pub archive: Archive,
@@ -55,7 +61,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(shards: u32, slowness: u64, sabotage: Sabotage, commits: CommitSettings) -> World {
+    pub fn new(shards: u32, slowness: u64, sabotage: Sabotage, commits: CommitSettings, reading: Reading) -> World {
         let gate = Arc::new(Gate::new());
         // The stream's own clock goes on where all are set back: the page leaves the order of equal arrivals in two parents open.
         let (clock, last) = (gate.clone(), AtomicI64::new(0));
@@ -67,6 +73,7 @@ impl World {
         let options =
             CreateOptions { name: "sim".to_owned(), shards, clock: Arc::new(stream_clock), ..CreateOptions::default() };
         let stream = Arc::new(MemoryStream::new(options).unwrap());
+        let kinesis = Arc::new(Kinesis::new(stream.clone(), slowness, sabotage == Sabotage::Iterators));
         let (store, catalog) = (Arc::new(MemoryStore::new()), Arc::new(MemoryCatalog::new()));
         let memory = Arc::new(MemoryJournal::new());
         let journal: Arc<dyn Journal> = match sabotage {
@@ -93,6 +100,8 @@ impl World {
         let world = World {
             gate,
             stream,
+            kinesis,
+            reading,
             store,
             catalog,
             archive: Archive::default(),
@@ -155,7 +164,10 @@ impl World {
 
     /// The stream as a process finds it.
     pub fn stream(&self, process: ProcessId) -> Arc<dyn Stream> {
-        let stream = Arc::new(StreamDoor { door: self.door(process), inner: self.stream.clone() });
+        let stream: Arc<dyn Stream> = match self.reading {
+            Reading::Embedded => Arc::new(StreamDoor { door: self.door(process), inner: self.stream.clone() }),
+            reading => kinesis::reader(self.door(process), self.kinesis.clone(), reading, process as u64),
+        };
         match self.sabotage {
             Sabotage::ParentsFirst => Arc::new(HidesParents(stream)),
             _ => stream,

@@ -1,6 +1,7 @@
 //! The oracle: the lake must hold what the dumb evaluator says of the stream's records and of the rises in the journals.
 
 use crate::fence;
+use crate::kinesis::{Reading, taken_apart};
 use crate::world::World;
 use authpulse_consumer::Options;
 use authpulse_consumer::service::journal_key;
@@ -71,9 +72,14 @@ pub async fn is_complete(world: &World) -> Result<bool, String> {
 }
 
 /// The records of a shard.
-async fn records(world: &World, shard: &ShardId) -> Result<Vec<Record>, String> {
+pub async fn records(world: &World, shard: &ShardId) -> Result<Vec<Record>, String> {
     let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
-    Ok(world.stream.read(shard, ReadFrom::Start, limit).await.map_err(|e| e.to_string())?.records)
+    let read = world.stream.read(shard, ReadFrom::Start, limit).await.map_err(|e| e.to_string())?;
+    // An embedded stream knows no aggregates: what looks like one is a payload like any other.
+    Ok(match world.reading {
+        Reading::Embedded => read.records,
+        Reading::Polling | Reading::FanOut => read.records.into_iter().flat_map(taken_apart).collect(),
+    })
 }
 
 /// What happened to each shard: its records, and where the journal says that its watermark rose or that it settled.

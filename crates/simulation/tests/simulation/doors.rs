@@ -29,7 +29,7 @@ pub struct Door {
 
 impl Door {
     /// Lets an effect take place as the gate says; `lost` is the error where no answer comes.
-    async fn go<T, E>(
+    pub async fn go<T, E>(
         &self,
         effect: &'static str,
         subject: &str,

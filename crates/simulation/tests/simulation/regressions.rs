@@ -1,5 +1,6 @@
 //! What seeds have found, each as a case of its own: a seed finds another thing once anything about a run has changed.
 
+use crate::kinesis::Reading;
 use crate::simulate::Simulation;
 use crate::world::Sabotage;
 use authpulse_consumer::log::{Taken, take_over};
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 fn calm() -> Simulation {
     let mut sim = Simulation::new(1, Sabotage::None);
     sim.fate.on = false;
+    sim.world.reading = Reading::Embedded;
     sim
 }
 

@@ -40,7 +40,7 @@ impl Fault {
 }
 
 /// The effects there are: the methods of the traits behind which the world lies, as far as anything calls them.
-pub const EFFECTS: [&str; 26] = [
+pub const EFFECTS: [&str; 34] = [
     "store put_new",
     "store get",
     "store get_range",
@@ -63,6 +63,14 @@ pub const EFFECTS: [&str; 26] = [
     "stream shards",
     "stream read",
     "stream tip",
+    "kinesis summary",
+    "kinesis shards",
+    "kinesis iterator",
+    "kinesis get",
+    "kinesis consumer",
+    "kinesis register",
+    "kinesis subscribe",
+    "kinesis event",
     "lease list",
     "lease get",
     "lease create",
@@ -269,6 +277,11 @@ impl Fate {
         let focus = (effect, fault, rng.below(4));
         let told = std::env::var("AUTHPULSE_TOLD").is_ok();
         Fate { rng, on: true, trace: 0xCBF2_9CE4_8422_2325, struck: Struck::new(), seen: BTreeSet::new(), focus, told }
+    }
+
+    /// The effect to which something happens for sure, if the run has it.
+    pub fn focus(&self) -> &'static str {
+        self.focus.0
     }
 
     /// Takes something down in the trace.
