@@ -30,6 +30,8 @@ use tokio::sync::Mutex;
 
 /// How long what DescribeStreamSummary told is believed: an account may ask 20 times a second, and workers ask every second.
 const SUMMARY_LASTS: Duration = Duration::from_secs(60);
+/// How often DescribeStreamSummary and ListShards are asked again where they throttle: for some 40 s in the mean.
+const THROTTLED_MAX: u32 = 10;
 /// New iterators for one read, where they keep expiring or being refused.
 const ITERATORS: u32 = 3;
 /// How far back the newest record is looked for, first; each further look goes ten times further back.
@@ -231,9 +233,27 @@ impl KinesisStream {
         {
             return Ok(summary.clone());
         }
-        let summary = self.api.summary().await.map_err(|error| self.failed("describe", error))?;
+        let summary = self.patiently("describe", || self.api.summary()).await?;
         *known = Some((summary.clone(), now));
         Ok(summary)
+    }
+
+    /// Asks about the stream as a whole, and again where it is told to slow down: workers that start together ask together, and
+    /// one that could not be told would not start.
+    async fn patiently<T, F>(&self, action: &'static str, ask: impl Fn() -> F) -> Result<T, StreamError>
+    where
+        F: Future<Output = Result<T, ApiError>>,
+    {
+        let mut backoff = Backoff::new(READ_BACKOFF, READ_BACKOFF_MAX);
+        loop {
+            match ask().await {
+                Err(ApiError::Throttled(why)) if backoff.failures() < THROTTLED_MAX => {
+                    tracing::debug!(action, why, failures = backoff.failures(), "throttled");
+                    self.time.sleep(backoff.failed(self.chance.next())).await;
+                }
+                answer => return answer.map_err(|error| self.failed(action, error)),
+            }
+        }
     }
 
     fn cursor(&self, shard: &ShardId, from: ReadFrom) -> Arc<Mutex<Cursor>> {
@@ -305,7 +325,7 @@ impl KinesisStream {
         // An answer that ends a shard names its children. One that does not is believed only if it holds nothing, claims to be at
         // the tip, and the listing says that the shard is closed; otherwise a new iterator looks again.
         let is_closed = || async {
-            let shards = self.api.shards().await.map_err(|error| self.failed("listing shards", error))?;
+            let shards = self.patiently("listing shards", || self.api.shards()).await?;
             let has_child = shards.iter().any(|other| other.parents.contains(shard));
             Ok::<bool, StreamError>(has_child || shards.iter().any(|s| s.id == *shard && s.closed))
         };
@@ -381,7 +401,7 @@ impl Stream for KinesisStream {
     }
 
     async fn shards(&self) -> Result<Vec<ShardDescription>, StreamError> {
-        let mut shards = self.api.shards().await.map_err(|error| self.failed("listing shards", error))?;
+        let mut shards = self.patiently("listing shards", || self.api.shards()).await?;
         shards.retain(|shard| !self.left_out.contains(&shard.id));
         Ok(in_order(shards))
     }

@@ -11,6 +11,7 @@ use authpulse_lake::entry::Entry;
 use authpulse_stream::{Stream, StreamWriter};
 use futures::executor::block_on;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A run in which nothing goes wrong.
 fn calm() -> Simulation {
@@ -33,6 +34,8 @@ fn received(sim: &Simulation) -> u64 {
 #[test]
 fn a_clock_that_is_set_back_keeps_no_entry_from_being_stored() {
     let mut sim = calm();
+    let options = Arc::get_mut(&mut sim.options).unwrap();
+    (options.entry_age, options.poll_interval) = (20 * SECOND, SECOND);
     sim.start_consumer();
     sim.steps(300).unwrap();
     sim.put_record("U1");

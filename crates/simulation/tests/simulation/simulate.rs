@@ -258,7 +258,7 @@ impl Simulation {
             ..CommitSettings::default()
         };
         let fate = Fate::new(root.child(1), seed);
-        let reading = reading(sabotage, fate.focus(), &mut rng);
+        let reading = reading(sabotage, fate.focus(), &mut root.child(5));
         let world = World::new(1 + rng.below(4) as u32, root.child(4).next(), sabotage, commits, reading);
         Simulation {
             fate,
