@@ -25,7 +25,7 @@ from jvm import Jdk, Maven, Missing, call, free_port, installing
 SOURCES = Path(__file__).resolve().parents[1] / "kcl"
 CACHE = Path(os.environ.get("AUTHPULSE_KCL_CACHE") or Path.home() / ".cache" / "authpulse-kcl")
 LIBRARIES = ("kcl2", "kcl3")
-START_SECONDS = 60
+START_SECONDS = 120
 # A worker gives itself 40 s to stop.
 STOP_SECONDS = 60
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
 
 import pytest
 
@@ -61,6 +60,37 @@ def place(tmp_path_factory):
     (place / "config.toml").write_text(CONFIG)
     (place / "slow.toml").write_text(SLOW)
     return place
+
+
+class Workers:
+    """Workers that end with the test, however it ends."""
+
+    def __init__(self, place, kinesis):
+        self._place, self._kinesis, self._processes = place, kinesis, []
+
+    def kcl(self, library, stream, application, *words):
+        """One of Amazon's."""
+        worker = Worker(library, stream, application, "theirs", self._place, self._kinesis, *words)
+        self._processes.append(worker.process)
+        return worker
+
+    def ours(self, *words):
+        log = (self._place / "ours.log").open("ab")
+        self._processes.append(start(*words, env={**os.environ, **self._kinesis.env}, stdout=log, stderr=log))
+        return self._processes[-1]
+
+    def end(self):
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+def workers(place, kinesis):
+    workers = Workers(place, kinesis)
+    yield workers
+    workers.end()
 
 
 def lines_of(place, *names):
@@ -203,17 +233,17 @@ def whole(kinesis, place):
 
 
 @pytest.mark.parametrize("library", ["kcl2", "kcl3"])
-def test_a_kcl_reads_what_we_aggregate(kinesis, place, whole, library):
+def test_a_kcl_reads_what_we_aggregate(workers, kinesis, place, whole, library):
     lines = lines_of(place, "whole")
     assert len(stored(kinesis, whole)) < len(lines) / 50
-    worker = Worker(library, whole, f"read-{library}", "reader", place, kinesis)
+    worker = workers.kcl(library, whole, f"read-{library}")
     read_to_the_end(worker, kinesis, whole, f"read-{library}")
     expect_once(lines, given(worker))
 
 
-def test_we_continue_where_kcl_2_stopped(kinesis, place, whole):
+def test_we_continue_where_kcl_2_stopped(workers, kinesis, place, whole):
     lines = lines_of(place, "whole")
-    worker = Worker("kcl2", whole, "theirs", "first", place, kinesis, "--stop-after", str(len(lines) // 2 + 7))
+    worker = workers.kcl("kcl2", whole, "theirs", "--stop-after", str(len(lines) // 2 + 7))
     worker.wait()
     assert within_an_aggregate(kinesis, whole, checkpoints(kinesis, "theirs"))
     run(*consume(place, whole, "theirs", "--seal"), env=kinesis.env)
@@ -221,13 +251,13 @@ def test_we_continue_where_kcl_2_stopped(kinesis, place, whole):
 
 
 @pytest.mark.parametrize("where", ["before the split", "behind the split", "behind the split, its parent forgotten"])
-def test_we_continue_where_kcl_2_stopped_around_a_split(kinesis, place, where):
+def test_we_continue_where_kcl_2_stopped_around_a_split(workers, kinesis, place, where):
     name = f"theirs-{where.replace(' ', '-').replace(',', '')}"
     first, second = lines_of(place, "first"), lines_of(place, "second")
     enough = len(first) // 2 + 7 if where == "before the split" else len(first) + len(second) // 2 + 7
     make(kinesis, name, 1)
     # Of a stream that was split, kinesis-local tells a new application the children along with the parent; it refuses that.
-    worker = Worker("kcl2", name, name, "first", place, kinesis, "--stop-after", str(enough))
+    worker = workers.kcl("kcl2", name, name, "--stop-after", str(enough))
     worker.until("its lease", lambda: "leaseOwner" in next(iter(leases(kinesis, name).values()), {}))
     replay(kinesis, place, name, "first")
     split(kinesis, name)
@@ -248,7 +278,7 @@ def test_we_continue_where_kcl_2_stopped_around_a_split(kinesis, place, where):
     expect_the_rest(place, f"{name}-lake", first + second, given(worker))
 
 
-def part_of(kinesis, place, name, service, count):
+def part_of(place, name, service, count):
     """Lets the service read until so many records are in its lake, and stops it; what is there then."""
     lake = Lake(place / f"{name}-lake")
     until(f"{count} records in the lake", TIMEOUT_SECONDS, lambda: len(lake.raw()) >= count, service)
@@ -259,39 +289,36 @@ def part_of(kinesis, place, name, service, count):
 
 @pytest.mark.parametrize("library", ["kcl2", "kcl3"])
 @pytest.mark.parametrize("resharded", [False, True], ids=["plain", "split"])
-def test_a_kcl_continues_where_we_stopped(kinesis, place, library, resharded):
+def test_a_kcl_continues_where_we_stopped(workers, kinesis, place, library, resharded):
     name = f"ours-{library}-{'split' if resharded else 'plain'}"
     lines = lines_of(place, "first", "second")
     make(kinesis, name, 1 if resharded else 2)
-    log = (place / f"{name}.log").open("wb")
-    serve = lambda: start(
-        *consume(place, name, name, config="slow.toml"), env={**os.environ, **kinesis.env}, stdout=log, stderr=log
-    )
-    service = serve()
+    words = consume(place, name, name, config="slow.toml")
+    service = workers.ours(*words)
     replay(kinesis, place, name, "first")
     if resharded:
         split(kinesis, name)
     replay(kinesis, place, name, "second")
-    before = part_of(kinesis, place, name, service, len(lines_of(place, "first")) + 200)
+    before = part_of(place, name, service, len(lines_of(place, "first")) + 200)
     while not within_an_aggregate(kinesis, name, checkpoints(kinesis, name)):
-        before = part_of(kinesis, place, name, serve(), len(before) + 20)
+        before = part_of(place, name, workers.ours(*words), len(before) + 20)
     table = items(kinesis, name)
     assert not any("leaseOwner" in lease for lease in table.values()), "whoever comes need not wait"
     if resharded:
         parent = shards(kinesis, name)[0]["ShardId"]
         assert checkpoint(table[parent]) == SHARD_END and len(table[parent]["childShardIds"]["SS"]) == 2
     assert len(before) < len(lines) - 200, "the service had read too much to say anything"
-    worker = Worker(library, name, name, "next", place, kinesis)
+    worker = workers.kcl(library, name, name)
     read_to_the_end(worker, kinesis, name, name)
     expect_once(lines, before, given(worker))
 
 
-def test_a_table_that_kcl_3_leads_is_refused_until_it_stops(kinesis, place):
+def test_a_table_that_kcl_3_leads_is_refused_until_it_stops(workers, kinesis, place):
     make(kinesis, "led", 1)
     replay(kinesis, place, "led", "first")
-    worker = Worker("kcl3", "led", "led", "leader", place, kinesis)
+    worker = workers.kcl("kcl3", "led", "led")
     worker.until("it leads and reads", lambda: "Leader" in leases(kinesis, "led") and worker.delivered())
-    names = ["a living worker of KCL 3 .'leader'. assigns these leases", "stop the KCL application first"]
+    names = ["a living worker of KCL 3 .'theirs'. assigns these leases", "stop the KCL application first"]
     refused(*consume(place, "led", "led", "--seal"), env=kinesis.env, names=names)
     read_to_the_end(worker, kinesis, "led", "led")
     replay(kinesis, place, "led", "second")

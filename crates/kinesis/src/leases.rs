@@ -91,6 +91,29 @@ fn shards_set(shards: impl Iterator<Item = ShardId>) -> AttributeValue {
     AttributeValue::Ss(shards.map(|shard| shard.to_string()).collect())
 }
 
+/// A lease as the store knows it; `None` for what is none.
+fn read(item: &Item, suffix: &str) -> Option<Lease> {
+    if item.get(ENTITY).is_some_and(|kind| kind.as_s().is_ok_and(|kind| kind != LEASE)) {
+        return None;
+    }
+    let (owner, asked_by) = match (text(item, OWNER), text(item, CHECKPOINT_OWNER)) {
+        (next, Some(owner)) => (Some(owner), next),
+        (owner, None) => (owner, None),
+    };
+    let at = text(item, CHECKPOINT).unwrap_or_default();
+    let ended = at == SHARD_END;
+    let is_number = !at.is_empty() && at.bytes().all(|b| b.is_ascii_digit());
+    let sub_sequence = number(item, SUB_SEQUENCE).unwrap_or(0);
+    Some(Lease {
+        key: format!("{}{suffix}", text(item, KEY)?),
+        owner,
+        next_owner: asked_by,
+        counter: number(item, COUNTER)?,
+        ended,
+        checkpoint: is_number.then_some(Checkpoint { sequence: at, sub_sequence }),
+    })
+}
+
 /// What the name of an application, which is the table's, may be.
 fn check_name(application: &str) -> Result<(), String> {
     let plain = application.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
@@ -281,27 +304,8 @@ impl DynamoDbLeases {
             .ok_or_else(|| self.failed("naming a lease", format!("'{key}' is no shard of this stream")))
     }
 
-    /// A lease of ours; `None` for what is none.
     fn read(&self, item: &Item) -> Option<Lease> {
-        if item.get(ENTITY).is_some_and(|kind| kind.as_s().is_ok_and(|kind| kind != LEASE)) {
-            return None;
-        }
-        let (owner, asked_by) = match (text(item, OWNER), text(item, CHECKPOINT_OWNER)) {
-            (next, Some(owner)) => (Some(owner), next),
-            (owner, None) => (owner, None),
-        };
-        let at = text(item, CHECKPOINT).unwrap_or_default();
-        let ended = at == SHARD_END;
-        let is_number = !at.is_empty() && at.bytes().all(|b| b.is_ascii_digit());
-        let sub_sequence = number(item, SUB_SEQUENCE).unwrap_or(0);
-        Some(Lease {
-            key: format!("{}{}", text(item, KEY)?, self.suffix),
-            owner,
-            next_owner: asked_by,
-            counter: number(item, COUNTER)?,
-            ended,
-            checkpoint: is_number.then_some(Checkpoint { sequence: at, sub_sequence }),
-        })
+        read(item, &self.suffix)
     }
 
     fn saw(&self, lease: &Lease) {
@@ -540,5 +544,33 @@ mod tests {
         for name in ["", "ab", "a b c", "söc", &"x".repeat(256)] {
             assert!(check_name(name).unwrap_err().contains("3 to 255"), "{name}");
         }
+    }
+
+    #[test]
+    fn leases_of_the_kcl_are_read_and_nothing_else_is() {
+        let item = |texts: &[(&str, &str)], numbers: &[(&str, u64)]| -> Item {
+            let texts = texts.iter().map(|(key, value)| (key.to_string(), s(*value)));
+            texts.chain(numbers.iter().map(|(key, value)| (key.to_string(), n(*value)))).collect()
+        };
+        let lease = |texts: &[(&str, &str)], sub_sequence| {
+            let found = item(&[&[(KEY, "shard")], texts].concat(), &[(COUNTER, 7), (SUB_SEQUENCE, sub_sequence)]);
+            read(&found, "@stream").expect("a lease")
+        };
+        let free = Lease { counter: 7, ..Lease::new("shard@stream") };
+        // KCL 2.x names no kind, 3.5 does.
+        assert_eq!(lease(&[(CHECKPOINT, TRIM_HORIZON)], 0), free);
+        assert_eq!(lease(&[(CHECKPOINT, "LATEST"), (ENTITY, LEASE)], 0), free);
+        let checkpoint = Some(Checkpoint { sequence: "49".to_owned(), sub_sequence: 6 });
+        let owner = Some("w1".to_owned());
+        let read_half = Lease { owner: owner.clone(), checkpoint, ..free.clone() };
+        assert_eq!(lease(&[(CHECKPOINT, "49"), (OWNER, "w1")], 6), read_half);
+        let handed_over = Lease { next_owner: Some("w2".to_owned()), ..read_half };
+        assert_eq!(lease(&[(CHECKPOINT, "49"), (OWNER, "w2"), (CHECKPOINT_OWNER, "w1")], 6), handed_over);
+        assert_eq!(lease(&[(CHECKPOINT, SHARD_END), (OWNER, "w1")], 0), Lease { owner, ended: true, ..free });
+        // What KCL 3 keeps in the same table.
+        let leader = [(KEY, "Leader"), ("ownerName", "w1"), ("recordVersionNumber", "1")];
+        let metrics = [(KEY, "w1"), (ENTITY, "WORKER_METRIC_STATS")];
+        assert_eq!(read(&item(&leader, &[]), "@stream"), None);
+        assert_eq!(read(&item(&metrics, &[(COUNTER, 1)]), "@stream"), None);
     }
 }

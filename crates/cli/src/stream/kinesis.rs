@@ -312,7 +312,7 @@ mod tests {
         let shard = |id: String, parents: Vec<String>| ShardDescription {
             id: ShardId::new(&id),
             range: HashRange::FULL,
-            parents: parents.iter().map(|parent| ShardId::new(parent)).collect(),
+            parents: parents.iter().map(ShardId::new).collect(),
             closed: false,
         };
         // Split and merged 60 times: 2^60 ways from the first to the last.
