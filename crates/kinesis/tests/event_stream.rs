@@ -146,10 +146,13 @@ async fn a_reader_that_does_not_read_stops_the_sender_over_the_wire() {
     assert_eq!(got, numbers[1..]);
 }
 
+/// Whether an error is the one that it should be.
+type Is = fn(&ApiError) -> bool;
+
 /// What an error in the middle of a subscription means.
 #[tokio::test]
 async fn each_exception_in_a_stream_is_understood() {
-    let cases: [(&str, fn(&ApiError) -> bool); 10] = [
+    let cases: [(&str, Is); 10] = [
         ("ResourceInUseException", |e| matches!(e, ApiError::InUse(_))),
         ("ResourceNotFoundException", |e| matches!(e, ApiError::NotFound(_))),
         ("KMSThrottlingException", |e| matches!(e, ApiError::Throttled(_))),
@@ -190,7 +193,7 @@ async fn each_exception_in_a_stream_is_understood() {
 /// What an error at the beginning means, and how a consumer is described.
 #[tokio::test]
 async fn each_refusal_of_a_subscription_is_understood() {
-    let cases: [(u16, &str, fn(&ApiError) -> bool); 9] = [
+    let cases: [(u16, &str, Is); 9] = [
         (400, "LimitExceededException", |e| matches!(e, ApiError::Throttled(_))),
         (400, "ResourceInUseException", |e| matches!(e, ApiError::InUse(_))),
         (400, "ResourceNotFoundException", |e| matches!(e, ApiError::NotFound(_))),
