@@ -129,7 +129,7 @@ def expect_once(what, *parts):
 
 
 def make(kinesis, name, shards):
-    run("stream", "create", f"kinesis:{name}", "--shards", shards, env=kinesis.env)
+    run("stream", "create", "--stream", f"kinesis:{name}", "--shards", shards, env=kinesis.env)
 
 
 def replay(kinesis, place, stream, name):
@@ -144,7 +144,7 @@ def consume(place, stream, application, *words, config="config.toml"):
 
 
 def split(kinesis, name):
-    run("stream", "split", f"kinesis:{name}", shards(kinesis, name)[0]["ShardId"], env=kinesis.env)
+    run("stream", "split", "--stream", f"kinesis:{name}", shards(kinesis, name)[0]["ShardId"], env=kinesis.env)
 
 
 def given(worker):

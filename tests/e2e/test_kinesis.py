@@ -185,12 +185,12 @@ def test_fan_out_gives_the_rows_of_the_file(place, from_file, emulator, aggregat
     told = run(*words, "--reading", "fan-out", "--seal", env=env)
     assert "by enhanced fan-out, as its consumer fan-out" in told.stderr
     expect_rows_of_the_file(place, from_file, "fan-out")
-    described = run("stream", "describe", "kinesis:aggregated", env=env)
+    described = run("stream", "describe", "--stream", "kinesis:aggregated", env=env)
     assert "consumers of enhanced fan-out: fan-out (ACTIVE)" in described.stdout
-    run("stream", "deregister", "kinesis:aggregated", "--app", "fan-out", env=env)
-    assert "no consumers of enhanced fan-out" in run("stream", "describe", "kinesis:aggregated", env=env).stdout
+    run("stream", "deregister", "--stream", "kinesis:aggregated", "--app", "fan-out", env=env)
+    assert "no consumers of enhanced fan-out" in run("stream", "describe", "--stream", "kinesis:aggregated", env=env).stdout
     names = ["has no consumer fan-out"]
-    refused("stream", "deregister", "kinesis:aggregated", "--app", "fan-out", env=env, names=names)
+    refused("stream", "deregister", "--stream", "kinesis:aggregated", "--app", "fan-out", env=env, names=names)
     refused("consume", "--stream", f"local:{place}/x", "--lake", place / "x", "--reading", "polling", names=["in Kinesis"])
 
 
