@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from authpulse import TIMEOUT_SECONDS, run, start
-from fault_proxy import CUT, GLUE, S3, SERVICES
+from fault_proxy import CUT, GLUE
 from fleet import Fleet, merge_two, split_one, until
 from read_lake import CURATED, HOURLY, TABLES, Lake, S3Lake, assert_same
 
@@ -50,7 +50,7 @@ class Chaos:
         self.config.write_text(CONFIG)
         self.stream = place / f"{name}-stream"
         self.words = ["--lake", f"s3://{BUCKET}/{name}", "--catalog", f"glue:{name}"]
-        self.fleet = Fleet(place, self.stream, self.words, self.config, proxy.env(emulator))
+        self.fleet = self.make_fleet(proxy.env(emulator))
         self.away = []
         self.count = dict.fromkeys(("kill", "pause", "split", "merge", "cut"), 0)
 
@@ -58,17 +58,16 @@ class Chaos:
         return S3Lake(f"s3://{BUCKET}/{self.name}", self.name, self.emulator)
 
     def run(self, kills, pauses, faults, events_per_second):
-        run("stream", "create", "--stream", f"local:{self.stream}", "--shards", SHARDS)
+        self.make_stream()
         for _ in range(WORKERS):
             self.fleet.add()
-        words = ["--stream", f"local:{self.stream}", "--rate", events_per_second, "--batch-size", 20]
-        replay = start("replay", "--input", self.events, *words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        replay = self.start_replay(events_per_second)
         try:
             # The first rows are in the tables: what follows meets workers at work.
             until(lambda: self.committed() > 0, "a first commit")
             self.at_work()
             self.proxy.chance(faults)
-            todo = ["kill"] * kills + ["pause"] * (pauses - 1) + ["split"] * 3 + ["merge"] * 2 + list(SERVICES)
+            todo = ["kill"] * kills + ["pause"] * (pauses - 1) + ["split"] * 3 + ["merge"] * 2 + list(self.proxy.services)
             self.rng.shuffle(todo)
             todo.insert(len(todo) // 2, "pause in a commit")
             while todo or self.away:
@@ -79,12 +78,34 @@ class Chaos:
                 if todo:
                     self.do(todo.pop())
             assert replay.wait(TIMEOUT_SECONDS) == 0
-            run("stream", "close", "--stream", f"local:{self.stream}")
-            self.fleet.finish(ERRORS_MAX)
+            self.proxy.chance(0)
+            self.finish()
         finally:
             replay.kill()
             self.fleet.kill_all()
-        self.proxy.chance(0)
+
+    # What depends on where the stream is.
+
+    def make_fleet(self, env):
+        return Fleet(self.place, self.stream, self.words, self.config, env)
+
+    def make_stream(self):
+        run("stream", "create", "--stream", f"local:{self.stream}", "--shards", SHARDS)
+
+    def start_replay(self, events_per_second):
+        words = ["--stream", f"local:{self.stream}", "--rate", events_per_second, "--batch-size", 20]
+        return start("replay", "--input", self.events, *words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def reshard(self, what):
+        (split_one if what == "split" else merge_two)(self.rng, self.stream)
+
+    def finish(self):
+        """All is read, by workers that are left alone."""
+        run("stream", "close", "--stream", f"local:{self.stream}")
+        self.fleet.finish(ERRORS_MAX)
+
+    def consume_alone(self, lake):
+        run("consume", "--stream", f"local:{self.stream}", "--lake", lake, "--config", self.config)
 
     def committed(self):
         """Commits to the table of events so far."""
@@ -103,18 +124,15 @@ class Chaos:
         return self.running()
 
     def do(self, what):
-        if what in SERVICES:
+        if what in self.proxy.services:
             self.proxy.cut(what)
             self.away.append((what, time.monotonic()))
             self.count["cut"] += 1
         elif what == "pause in a commit":
             self.pause_in_a_commit()
-        elif what == "split":
-            split_one(self.rng, self.stream)
-            self.count["split"] += 1
-        elif what == "merge":
-            merge_two(self.rng, self.stream)
-            self.count["merge"] += 1
+        elif what in ("split", "merge"):
+            self.reshard(what)
+            self.count[what] += 1
         else:
             until(self.someone_runs, "a worker that runs")
             worker = self.rng.choice(self.running())
@@ -134,7 +152,7 @@ class Chaos:
             if time.monotonic() - since < AWAY_SECONDS:
                 continue
             self.away.remove((what, since))
-            if what in SERVICES:
+            if what in self.proxy.services:
                 self.proxy.mend(what)
             else:
                 what.send_signal(signal.SIGCONT)
@@ -163,7 +181,7 @@ class Chaos:
     def expect_the_rows_of_one_worker(self):
         """By the program's own audit, and by PyIceberg and DuckDB, which agree on each row."""
         alone = self.place / f"{self.name}-alone"
-        run("consume", "--stream", f"local:{self.stream}", "--lake", alone, "--config", self.config)
+        self.consume_alone(alone)
         one, many = Lake(alone), self.lake()
         for table in TABLES:
             assert_same(one.comparable(table), many.comparable(table), f"{table} after the chaos")
@@ -185,5 +203,67 @@ class Chaos:
         print("\n".join(self.fleet.errors))
         print(f"seed {self.seed}")
         assert self.count["kill"] >= kills and self.count["pause"] >= pauses
-        assert all(self.proxy.faults[service, "", CUT] for service in SERVICES), "a cut that nobody noticed"
+        assert all(self.proxy.faults[service, "", CUT] for service in self.proxy.services), "a cut that nobody noticed"
         assert taken >= pauses, f"shards taken over: {epochs}"
+
+
+class KinesisFleet(Fleet):
+    """Workers of a stream in Kinesis; every other one subscribes, the others poll."""
+
+    def source(self):
+        reading = ["fan-out", "polling"][len(self.logs) % 2]
+        return ["--stream", f"kinesis:{self.stream.name}", "--app", self.stream.name, "--reading", reading]
+
+
+class ChaosOverKinesis(Chaos):
+    """The same over a stream in Kinesis, which is cut off like any other service; `kinesis` is its emulator."""
+
+    def __init__(self, place, emulator, kinesis, proxy, name, events, seed):
+        self.kinesis = kinesis
+        super().__init__(place, emulator, proxy, name, events, seed)
+        # What is sent again after a reshard is behind by minutes of its time: three days pass in a minute.
+        self.config.write_text(CONFIG + "[engine]\ntolerance = 3500\n")
+
+    @property
+    def address(self):
+        return f"kinesis:{self.stream.name}"
+
+    def make_fleet(self, env):
+        return KinesisFleet(self.place, self.stream, self.words, self.config, env)
+
+    def make_stream(self):
+        run("stream", "create", "--stream", self.address, "--shards", SHARDS, env=self.kinesis.env)
+
+    def start_replay(self, events_per_second):
+        words = ["--stream", self.address, "--rate", events_per_second, "--batch-size", 20, "--progress", self.place]
+        env = {**os.environ, **self.kinesis.env}
+        return start("replay", "--input", self.events, *words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def reshard(self, what):
+        shards = self.kinesis.client("kinesis").list_shards(StreamName=self.stream.name)["Shards"]
+        shards = [shard for shard in shards if "EndingSequenceNumber" not in shard["SequenceNumberRange"]]
+        shards.sort(key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]))
+        at = self.rng.randrange(len(shards) - 1)
+        names = [shard["ShardId"] for shard in shards[at : at + (1 if what == "split" else 2)]]
+        run("stream", what, "--stream", self.address, *names, env=self.kinesis.env)
+
+    def finish(self):
+        """No stream in Kinesis ever ends: the workers are stopped in order, and one reads up to the tips."""
+        self.fleet.replace_ended()
+        for worker in list(self.fleet.workers):
+            worker.send_signal(signal.SIGCONT)
+            self.fleet.stop(worker)
+        assert "panicked" not in self.fleet.logs_of_all()
+        words = ["--stream", self.address, "--app", self.stream.name, *self.words, "--config", self.config]
+        run("consume", *words, "--seal", env=self.kinesis.env)
+
+    def consume_alone(self, lake):
+        words = ["--stream", self.address, "--app", f"{self.stream.name}-alone", "--lake", lake, "--config", self.config]
+        run("consume", *words, "--seal", env=self.kinesis.env)
+
+    def expect_it_was_chaos(self, kills, pauses):
+        super().expect_it_was_chaos(kills, pauses)
+        log = self.fleet.logs_of_all()
+        subscribed = log.count(" subscribed ")
+        print(f"{subscribed} subscriptions")
+        assert subscribed > SHARDS and "by polling" in log, "nobody took turns"

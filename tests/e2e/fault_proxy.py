@@ -1,4 +1,4 @@
-"""Between the program and the emulator: a proxy that makes S3, Glue and DynamoDB slow, refuse, fail and lose answers.
+"""Between the program and the emulators: a proxy that makes S3, Glue, DynamoDB and Kinesis slow, refuse, fail and lose answers.
 
 Each service has an address of its own, so that the network to one of them can be cut. Calls pass unchanged, signature and all.
 What is injected is either named in advance (`inject`), drawn by chance from a seed (`chance`), or a cut (`cut`); every call
@@ -20,6 +20,8 @@ from typing import NamedTuple
 import h11
 
 S3, GLUE, DYNAMODB = SERVICES = ("s3", "glue", "dynamodb")
+# Where the proxy is given a Kinesis, which often is another emulator.
+KINESIS = "kinesis"
 
 # What can happen to a call.
 THROTTLED = "throttled"  # refused for now, nothing was done
@@ -50,6 +52,10 @@ ANSWERS = {
     (GLUE, FAILED_AFTER): (500, "InternalServiceException"),
     (GLUE, CONFLICT): (400, "ConcurrentModificationException"),
     (GLUE, EXPIRED): (400, "ExpiredTokenException"),
+    (KINESIS, THROTTLED): (400, "ProvisionedThroughputExceededException"),
+    (KINESIS, FAILED): (500, "InternalFailure"),
+    (KINESIS, FAILED_AFTER): (500, "InternalFailure"),
+    (KINESIS, EXPIRED): (400, "ExpiredTokenException"),
     (DYNAMODB, THROTTLED): (400, "ProvisionedThroughputExceededException"),
     (DYNAMODB, FAILED): (500, "InternalServerError"),
     (DYNAMODB, FAILED_AFTER): (500, "InternalServerError"),
@@ -58,6 +64,9 @@ ANSWERS = {
 
 # Faults of any call; conflicts and what ends a process are asked for by name.
 ANYWHERE = (THROTTLED, FAILED, FAILED_AFTER, UNAVAILABLE, RESET, LOST, TRUNCATED)
+
+# Faults of a subscription; what is lost later is lost by a cut.
+ANSWERED_AT_ONCE = {THROTTLED, FAILED, FAILED_AFTER, UNAVAILABLE}
 
 READ = 1 << 16
 WAIT_SECONDS = 60
@@ -111,6 +120,7 @@ def understand(service, request, body):
         operation = headers[b"x-amz-target"].decode().partition(".")[2]
         asked = json.loads(body or b"{}")
         table = asked.get("Name") or asked.get("TableInput", {}).get("Name") or asked.get("TableName")
+        table = table or asked.get("ShardId") or asked.get("StreamName") or asked.get("StreamARN")
         subject = f"{asked.get('DatabaseName', '')}.{table}"
     return Call(service, operation, f"{operation} {subject}", caller, request, body)
 
@@ -124,7 +134,7 @@ def refusal(call, fault):
         kind = "application/xml"
         body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>injected</Message></Error>'.encode()
     else:
-        kind = "application/x-amz-json-1.1" if call.service == GLUE else "application/x-amz-json-1.0"
+        kind = "application/x-amz-json-1.0" if call.service == DYNAMODB else "application/x-amz-json-1.1"
         body = json.dumps({"__type": code, "message": "injected"}).encode()
     headers = [("content-type", kind), ("content-length", str(len(body))), ("x-amz-request-id", "injected")]
     return h11.Response(status_code=status, headers=headers), b"" if call.request.method == b"HEAD" else body
@@ -168,9 +178,10 @@ class Hold:
 class FaultProxy:
     """Runs in a thread of its own from the start on."""
 
-    def __init__(self, target, seed=1, delays=None, late_seconds=30):
-        parts = urllib.parse.urlsplit(target)
-        self._target = parts.hostname, parts.port
+    def __init__(self, target, seed=1, delays=None, late_seconds=30, kinesis=None):
+        self.services = (*SERVICES, KINESIS) if kinesis else SERVICES
+        parts = {service: urllib.parse.urlsplit(kinesis if service == KINESIS else target) for service in self.services}
+        self._targets = {service: (at.hostname, at.port) for service, at in parts.items()}
         self._random = random.Random(seed)
         self._late = late_seconds
         # Seconds that each call of a service takes longer.
@@ -183,14 +194,15 @@ class FaultProxy:
         self._faulted = set()
         self._chance, self._chance_faults = 0.0, ()
         self._holds = []
-        self._idle = []
+        # Connections that wait for another call, by target.
+        self._idle = collections.defaultdict(list)
         self._cut = set()
         self._open = collections.defaultdict(set)
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self.ports = {}
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        for service in SERVICES:
+        for service in self.services:
             self.ports[service] = self._run(self._listen(service))
 
     def _run(self, work):
@@ -209,7 +221,7 @@ class FaultProxy:
     def env(self, emulator):
         """What a program needs to go through the proxy instead of straight to the emulator."""
         words = {key: value for key, value in emulator.env.items() if key != "AWS_ENDPOINT_URL"}
-        return {**words, **{f"AWS_ENDPOINT_URL_{service.upper()}": self.url(service) for service in SERVICES}}
+        return {**words, **{f"AWS_ENDPOINT_URL_{service.upper()}": self.url(service) for service in self.services}}
 
     def inject(self, service, operation, *faults):
         """Each of the faults meets one of the next calls of the operation, in turn."""
@@ -247,7 +259,7 @@ class FaultProxy:
 
     def stop(self):
         """Breaks all connections and ends."""
-        for service in SERVICES:
+        for service in self.services:
             self.cut(service)
         self._run(self._let_go())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -292,6 +304,9 @@ class FaultProxy:
             await hold.go.wait()
         if not hold and (service in self._cut or fault == RESET):
             abort(writer)
+            return False
+        if call.operation == "SubscribeToShard" and fault not in ANSWERED_AT_ONCE:
+            await self._relay(call, writer)
             return False
         response = None
         try:
@@ -352,20 +367,35 @@ class FaultProxy:
             self._faulted.add(call.subject)
         return fault
 
+    async def _relay(self, call, writer):
+        """A subscription: its events pass as they come, for minutes, until a side goes away or the network is cut."""
+        reader, onward = await asyncio.open_connection(*self._targets[call.service])
+        try:
+            onward.write(self._request(h11.Connection(h11.CLIENT), call))
+            while piece := await reader.read(READ):
+                writer.write(piece)
+                await writer.drain()
+        finally:
+            onward.close()
+
+    def _request(self, connection, call):
+        headers = [(name, value) for name, value in call.request.headers.raw_items() if name.lower() not in HOP]
+        headers.append((b"Content-Length", str(len(call.body)).encode()))
+        request = h11.Request(method=call.request.method, target=call.request.target, headers=headers)
+        data = connection.send(request) + (connection.send(h11.Data(call.body)) if call.body else b"")
+        return data + connection.send(h11.EndOfMessage())
+
     async def _forward(self, call):
         """Carries a call out at the emulator; answers head and body."""
+        target = self._targets[call.service]
         while True:
-            fresh = not self._idle
+            fresh = not self._idle[target]
             if fresh:
-                reader, writer = await asyncio.open_connection(*self._target)
+                reader, writer = await asyncio.open_connection(*target)
                 connection = h11.Connection(h11.CLIENT)
             else:
-                reader, writer, connection = self._idle.pop()
-            headers = [(name, value) for name, value in call.request.headers.raw_items() if name.lower() not in HOP]
-            headers.append((b"Content-Length", str(len(call.body)).encode()))
-            request = h11.Request(method=call.request.method, target=call.request.target, headers=headers)
-            data = connection.send(request) + (connection.send(h11.Data(call.body)) if call.body else b"")
-            writer.write(data + connection.send(h11.EndOfMessage()))
+                reader, writer, connection = self._idle[target].pop()
+            writer.write(self._request(connection, call))
             try:
                 response = await next_event(connection, reader)
                 while isinstance(response, h11.InformationalResponse):
@@ -381,7 +411,7 @@ class FaultProxy:
             answer = await body_of(connection, reader)
             if connection.our_state is h11.DONE and connection.their_state is h11.DONE:
                 connection.start_next_cycle()
-                self._idle.append((reader, writer, connection))
+                self._idle[target].append((reader, writer, connection))
             else:
                 writer.close()
             return whole(response, call, answer), answer

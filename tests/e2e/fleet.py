@@ -17,8 +17,12 @@ class Fleet:
         self.directory, self.stream, self.words, self.config, self.env = directory, stream, words, config, env or {}
         self.workers, self.logs, self.names, self.errors = [], {}, {}, []
 
+    def source(self):
+        """The stream, as the next worker is told of it."""
+        return ["--stream", f"local:{self.stream}"]
+
     def add(self):
-        words = ["consume", "--stream", f"local:{self.stream}", *self.words, "--config", self.config]
+        words = ["consume", *self.source(), *self.words, "--config", self.config]
         name = f"worker-{len(self.logs)}"
         log = self.directory / f"{self.stream.name}-{name}.log"
         # The name goes along with every call to AWS.
