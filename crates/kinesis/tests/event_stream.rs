@@ -200,8 +200,8 @@ async fn each_refusal_of_a_subscription_is_understood() {
         (400, "InvalidArgumentException", |e| matches!(e, ApiError::InvalidArgument(_))),
         (400, "AccessDeniedException", |e| matches!(e, ApiError::Refused(_))),
         (400, "UnknownOperationException", |e| matches!(e, ApiError::Refused(_))),
-        (400, "KMSDisabledException", |e| matches!(e, ApiError::Unclear(_))),
-        (400, "KMSThrottlingException", |e| matches!(e, ApiError::Throttled(_))),
+        (400, "KMSDisabledException", |e| matches!(e, ApiError::Key(_))),
+        (400, "KMSThrottlingException", |e| matches!(e, ApiError::Key(_))),
         (500, "InternalFailureException", |e| matches!(e, ApiError::Unclear(_))),
     ];
     for (status, code, is_right) in cases {

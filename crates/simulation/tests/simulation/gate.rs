@@ -274,7 +274,10 @@ impl Fate {
         let mut rng = rng;
         let pairs: Vec<_> = EFFECTS.into_iter().flat_map(|effect| Fault::ALL.map(|fault| (effect, fault))).collect();
         let (effect, fault) = pairs[(seed % pairs.len() as u64) as usize];
-        let focus = (effect, fault, rng.below(4));
+        let after = rng.below(4);
+        // Of these there may be one in a run, or none.
+        let is_rare = ["journal put base", "journal remove", "kinesis register"].contains(&effect);
+        let focus = (effect, fault, if is_rare { 0 } else { after });
         let told = std::env::var("AUTHPULSE_TOLD").is_ok();
         Fate { rng, on: true, trace: 0xCBF2_9CE4_8422_2325, struck: Struck::new(), seen: BTreeSet::new(), focus, told }
     }

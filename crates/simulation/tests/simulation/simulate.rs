@@ -27,9 +27,10 @@ use std::sync::atomic::Ordering;
 const STEPS_AT_THE_END: u64 = 300_000;
 /// Effects, at most, in a closed stream while things still go wrong.
 const STEPS_OF_SEALING: u64 = 800;
-/// Rounds of maintenance after all has landed, and effects in each, at most.
+/// Rounds of maintenance after all has landed, and effects in each, at most; more where a fault is to meet what comes late in a round.
 const ROUNDS_OF_MAINTENANCE: u64 = 3;
 const STEPS_OF_MAINTENANCE: u64 = 150;
+const STEPS_TO_FOLDING: u64 = 3_000;
 /// Consumers side by side, at most.
 const CONSUMERS_MAX: u64 = 3;
 /// By how much all clocks go wrong: the cleaner takes the clocks of files and its own for equal within an hour.
@@ -581,12 +582,14 @@ impl Simulation {
     /// All has landed, and maintenance goes on where things go wrong: most of what it removes is old enough only now.
     fn maintain_with_faults(&mut self) -> Result<(), String> {
         self.fate.on = true;
+        let is_late = ["journal base", "journal put base", "journal remove"].contains(&self.fate.focus());
+        let steps = if is_late { STEPS_TO_FOLDING } else { STEPS_OF_MAINTENANCE };
         for _ in 0..ROUNDS_OF_MAINTENANCE {
             self.world.pass(ORPHAN_AGE + HOUR);
             if self.running(Kind::Maintainer) == 0 {
                 self.start_maintainer();
             }
-            self.steps(STEPS_OF_MAINTENANCE)?;
+            self.steps(steps)?;
         }
         self.fate.on = false;
         self.processes.clear();
