@@ -78,6 +78,8 @@ pub struct Faults {
     /// Before a put.
     pub reshard: f64,
     pub reshards_most: usize,
+    /// Answers to puts name the shard that was split or merged meanwhile, not the one where a record landed: broken on purpose.
+    pub conceals: bool,
     /// An answer without a next iterator in the middle of a shard.
     pub false_end: f64,
     /// A subscription is refused, for one of several reasons.
@@ -252,6 +254,15 @@ impl State {
         (shard.description.id.clone(), sequence)
     }
 
+    /// The shard that a record would have landed on before the last reshard.
+    fn forerunner(&self, entry: &Entry, landed: ShardId) -> ShardId {
+        let hash = entry.explicit_hash_key.unwrap_or_else(|| hash_key(entry.partition_key.as_bytes()));
+        let of = |id: &ShardId| self.shards.iter().find(|shard| shard.description.id == *id);
+        let parents = of(&landed).map_or(&[][..], |shard| &shard.description.parents);
+        let parent = parents.iter().find(|id| of(id).is_some_and(|shard| shard.description.range.contains(hash)));
+        parent.cloned().unwrap_or(landed)
+    }
+
     fn split(&mut self, n: usize) {
         let HashRange { first, last } = self.shards[n].description.range;
         let middle = first + (last - first) / 2;
@@ -376,6 +387,7 @@ impl Api for FakeKinesis {
             }
             if !fails || self.happens(0.5) {
                 let (shard, sequence) = state.append(&entries[n], self.time.now());
+                let shard = if self.faults().conceals { state.forerunner(&entries[n], shard) } else { shard };
                 if !fails {
                     puts[n] = Put::Stored { shard, sequence };
                 }
