@@ -18,6 +18,7 @@ const SUBSCRIPTIONS_ONLY: Faults = Faults {
     empty: 0.0,
     reshard: 0.0,
     reshards_most: 0,
+    conceals: false,
     false_end: 0.0,
     refuse: 0.0,
     break_off: 0.0,
