@@ -437,7 +437,7 @@ async fn run_status(args: Status) -> Result<ExitCode> {
             bail!("--app is for streams in Kinesis: the leases of an embedded one are of its lake");
         }
         stream = Some(open_to_look(&place).await?);
-        leases = crate::leases::find(&place, args.app.as_deref(), &lake.env).await?;
+        leases = crate::leases::find(&place, args.app.as_deref(), Some(&lake.env)).await?;
     }
     let store = leases.as_ref().map(|leases| leases.store());
     let status = status(&lake.env, stream.as_deref(), store).await?;

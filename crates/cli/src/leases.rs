@@ -38,17 +38,18 @@ impl Leases {
     }
 }
 
-/// The leases of a stream for a lake; none where no worker has ever run, or no application is named.
+/// The leases of a stream: of an embedded one those of a lake, of one in Kinesis those of an application. None where that is not
+/// named, or no worker has ever run.
 ///
 /// # Errors
 /// They cannot be read.
-pub async fn find(stream: &Place, app: Option<&str>, lake: &Env) -> Result<Option<Leases>> {
-    Ok(match (stream, app) {
-        (Place::Local(dir), _) => leases_of(dir, lake)?.map(Leases::Local),
-        (Place::Kinesis(name), Some(app)) => {
+pub async fn find(stream: &Place, app: Option<&str>, lake: Option<&Env>) -> Result<Option<Leases>> {
+    Ok(match (stream, app, lake) {
+        (Place::Local(dir), _, Some(lake)) => leases_of(dir, lake)?.map(Leases::Local),
+        (Place::Kinesis(name), Some(app), _) => {
             Some(Leases::Kinesis(kinesis::Reader::open(name).await?.leases(app).await?))
         }
-        (Place::Kinesis(_), None) => None,
+        (Place::Local(_), _, None) | (Place::Kinesis(_), None, _) => None,
     })
 }
 
@@ -85,14 +86,7 @@ impl Opened {
             Some(dir) => Some(open(&LakePlace::new(dir, of.catalog.as_deref())?, &config, Access::Read).await?),
             None => None,
         };
-        let leases = match (&place, &lake, of.app.as_deref()) {
-            (Place::Kinesis(name), _, Some(app)) => {
-                Some(Leases::Kinesis(kinesis::Reader::open(name).await?.leases(app).await?))
-            }
-            (_, Some(lake), app) => find(&place, app, &lake.env).await?,
-            _ => None,
-        };
-        let Some(leases) = leases else {
+        let Some(leases) = find(&place, of.app.as_deref(), lake.as_ref().map(|lake| &lake.env)).await? else {
             bail!("there are no leases of {}: no worker of this lake has run yet", of.stream)
         };
         let description = stream.describe().await?;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// How long the last commit at the end may be tried again.
 const LAST_COMMIT_ATTEMPTS: u32 = 10;
@@ -119,16 +119,9 @@ async fn commit_regularly(env: Env, interval: Micros, ours: watch::Receiver<bool
 }
 
 /// Says that a task beside the workers panicked: without it the run must not go on as if nothing were.
-pub(crate) struct TellsOfPanic {
+struct TellsOfPanic {
     trouble: watch::Sender<Option<&'static str>>,
     what: &'static str,
-}
-
-impl TellsOfPanic {
-    /// Watches the task that owns it; `what` the task does.
-    pub(crate) fn new(trouble: &watch::Sender<Option<&'static str>>, what: &'static str) -> TellsOfPanic {
-        TellsOfPanic { trouble: trouble.clone(), what }
-    }
 }
 
 impl Drop for TellsOfPanic {
@@ -139,6 +132,19 @@ impl Drop for TellsOfPanic {
     }
 }
 
+/// Starts a task beside the workers; `trouble` hears what it did, if it panics.
+pub(crate) fn start_beside(
+    trouble: &watch::Sender<Option<&'static str>>,
+    what: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let tells = TellsOfPanic { trouble: trouble.clone(), what };
+    tokio::spawn(async move {
+        let _tells = tells;
+        task.await;
+    })
+}
+
 fn bug(what: &str) -> ConsumerError {
     let words = "ended by a bug in this program; restart it to go on from the last entries, and report this";
     ConsumerError::Refused(format!("the task that {what} {words}"))
@@ -147,7 +153,7 @@ fn bug(what: &str) -> ConsumerError {
 /// The committer beside a run; ends with it.
 struct Committer {
     stop: watch::Sender<bool>,
-    tasks: [tokio::task::JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 2],
     trouble: watch::Sender<Option<&'static str>>,
 }
 
@@ -157,18 +163,10 @@ impl Committer {
         let (hold, ours) = watch::channel(false);
         let every = duration(options.leases.renew_every());
         let trouble = watch::Sender::new(None);
-        let tells = TellsOfPanic::new(&trouble, "keeps the committer's lock");
         let lock = keep_lock(env.clone(), every, hold, stopped.clone());
-        let lock = tokio::spawn(async move {
-            let _tells = tells;
-            lock.await;
-        });
-        let tells = TellsOfPanic::new(&trouble, "brings the tables up");
+        let lock = start_beside(&trouble, "keeps the committer's lock", lock);
         let commits = commit_regularly(env.clone(), options.commit_interval, ours, stopped);
-        let commits = tokio::spawn(async move {
-            let _tells = tells;
-            commits.await;
-        });
+        let commits = start_beside(&trouble, "brings the tables up", commits);
         Committer { stop, tasks: [lock, commits], trouble }
     }
 

@@ -1,6 +1,6 @@
 //! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
 
-use crate::drive::TellsOfPanic;
+use crate::drive::start_beside;
 use crate::env::Env;
 use authpulse_event::Position;
 use authpulse_lease::{Checkpoint, Fleet, Holdings};
@@ -43,12 +43,8 @@ impl LeaseKeeper {
         // At most one a shard and look: bounded by the number of shards.
         let (partings, orders) = mpsc::unbounded_channel();
         let (stored, reached) = watch::channel(BTreeMap::new());
-        let tells = TellsOfPanic::new(trouble, "keeps the leases");
         let keep = keep(env.clone(), fleet, wanted, reached, orders, held);
-        let task = tokio::spawn(async move {
-            let _tells = tells;
-            keep.await;
-        });
+        let task = start_beside(trouble, "keeps the leases", keep);
         LeaseKeeper { holdings, wanted: want, stored, partings, task }
     }
 

@@ -231,6 +231,19 @@ impl AwsKinesis {
         format!("{:0>width$}", sequence.to_string(), width = self.digits.load(Ordering::Relaxed))
     }
 
+    /// Where reading begins, as an iterator and a subscription are told of it: kind, sequence number, time.
+    fn begin(&self, at: IteratorAt) -> Result<(ShardIteratorType, Option<String>, Option<DateTime>), ApiError> {
+        Ok(match at {
+            IteratorAt::Oldest => (ShardIteratorType::TrimHorizon, None, None),
+            IteratorAt::Time(time) => {
+                let time = DateTime::from_nanos(i128::from(time) * 1_000).map_err(strange)?;
+                (ShardIteratorType::AtTimestamp, None, Some(time))
+            }
+            IteratorAt::At(sequence) => (ShardIteratorType::AtSequenceNumber, Some(self.written(sequence)), None),
+            IteratorAt::After(sequence) => (ShardIteratorType::AfterSequenceNumber, Some(self.written(sequence)), None),
+        })
+    }
+
     fn fault<E>(&self, action: &'static str) -> impl FnOnce(SdkError<E>) -> ApiError + '_
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -373,18 +386,8 @@ impl Api for AwsKinesis {
     async fn iterator(&self, shard: &ShardId, at: IteratorAt) -> Result<String, ApiError> {
         let call = self.client.get_shard_iterator().stream_arn(&self.arn).set_stream_name(self.name.clone());
         let call = call.shard_id(shard.as_str());
-        let call = match at {
-            IteratorAt::Oldest => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
-            IteratorAt::Time(time) => call
-                .shard_iterator_type(ShardIteratorType::AtTimestamp)
-                .timestamp(DateTime::from_nanos(i128::from(time) * 1_000).map_err(strange)?),
-            IteratorAt::At(sequence) => call
-                .shard_iterator_type(ShardIteratorType::AtSequenceNumber)
-                .starting_sequence_number(self.written(sequence)),
-            IteratorAt::After(sequence) => call
-                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
-                .starting_sequence_number(self.written(sequence)),
-        };
+        let (kind, sequence, time) = self.begin(at)?;
+        let call = call.shard_iterator_type(kind).set_starting_sequence_number(sequence).set_timestamp(time);
         let told = call.send().await.map_err(self.fault("kinesis:GetShardIterator"))?;
         told.shard_iterator.ok_or_else(|| strange("no iterator"))
     }
@@ -415,19 +418,8 @@ impl Api for AwsKinesis {
     }
 
     async fn subscribe(&self, consumer: &str, shard: &ShardId, at: IteratorAt) -> Result<Events, ApiError> {
-        let begin = StartingPosition::builder();
-        let begin = match at {
-            IteratorAt::Oldest => begin.r#type(ShardIteratorType::TrimHorizon),
-            IteratorAt::Time(time) => begin
-                .r#type(ShardIteratorType::AtTimestamp)
-                .timestamp(DateTime::from_nanos(i128::from(time) * 1_000).map_err(strange)?),
-            IteratorAt::At(sequence) => {
-                begin.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(self.written(sequence))
-            }
-            IteratorAt::After(sequence) => {
-                begin.r#type(ShardIteratorType::AfterSequenceNumber).sequence_number(self.written(sequence))
-            }
-        };
+        let (kind, sequence, time) = self.begin(at)?;
+        let begin = StartingPosition::builder().r#type(kind).set_sequence_number(sequence).set_timestamp(time);
         let call = self.client.subscribe_to_shard().consumer_arn(consumer).shard_id(shard.as_str());
         let call = call.starting_position(built(begin.build())?).send();
         // The client's own limit ends with the head of the answer; the first message is waited for beyond it.

@@ -6,8 +6,8 @@
 //! - **Position.** Sequence number and, within an aggregate, the record's place. A read after a position opens its iterator AT that
 //!   record and looks whether it is there: what retention took in between is told as a gap.
 //! - **Time.** A record's arrival is its ApproximateArrivalTimestamp, raised to that of the records before it in the same read.
-//! - **Errors.** Throttles, expired iterators and a key of KMS that cannot be used are dealt with here. What else may pass is an error that says `retry`: nothing
-//!   was lost, the same read goes on.
+//! - **Errors.** Throttles, expired iterators and a key of KMS that cannot be used are dealt with here. What else may pass is an
+//!   error that says `retry`: nothing was lost, the same read goes on.
 
 use crate::api::{Api, ApiError, IteratorAt, Page, RawRecord, Summary};
 use crate::fan_out::{FanOut, Feed};
