@@ -4,6 +4,7 @@ import pytest
 
 import logons
 from authpulse import PROGRAM
+from emulator import Emulator
 from read_lake import Lake
 
 
@@ -24,6 +25,13 @@ def queried(tmp_path_factory):
     landing.begin()
     landing.end()
     return Lake(place / "lake")
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    emulator = Emulator()
+    yield emulator
+    emulator.stop()
 
 
 def pytest_terminal_summary(terminalreporter):

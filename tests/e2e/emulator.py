@@ -15,11 +15,37 @@ from botocore.config import Config
 START_SECONDS = 60
 
 
-class Emulator:
-    """A running ministack."""
+class Endpoint:
+    """Something that speaks as AWS does, at `endpoint`."""
 
     KEY = "test"
     REGION = "us-east-1"
+
+    @property
+    def env(self):
+        """What the AWS tools and SDKs read, and so the program under test."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": self.REGION,
+            "AWS_ACCESS_KEY_ID": self.KEY,
+            "AWS_SECRET_ACCESS_KEY": self.KEY,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+    def client(self, service, config=None):
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=self.REGION,
+            aws_access_key_id=self.KEY,
+            aws_secret_access_key=self.KEY,
+            config=config,
+        )
+
+
+class Emulator(Endpoint):
+    """A running ministack."""
 
     def __init__(self):
         with socket.socket() as free:
@@ -51,27 +77,6 @@ class Emulator:
                 assert time.monotonic() < deadline, f"ministack does not answer after {START_SECONDS} s"
                 time.sleep(0.05)
 
-    @property
-    def env(self):
-        """What the AWS tools and SDKs read, and so the program under test."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_REGION": self.REGION,
-            "AWS_ACCESS_KEY_ID": self.KEY,
-            "AWS_SECRET_ACCESS_KEY": self.KEY,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }
-
-    def client(self, service):
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name=self.REGION,
-            aws_access_key_id=self.KEY,
-            aws_secret_access_key=self.KEY,
-        )
-
     def stop(self):
         self._process.kill()
         self._process.wait()
@@ -82,7 +87,7 @@ class Emulator:
 NODE = Path(os.environ.get("AUTHPULSE_NODE", Path(__file__).resolve().parents[2] / ".venv-node"))
 
 
-class NodeKinesis:
+class NodeKinesis(Endpoint):
     """A Kinesis that reshards: kinesis-local or kinesalite. DynamoDB comes from another emulator."""
 
     def __init__(self, name, dynamodb):
@@ -130,14 +135,7 @@ class NodeKinesis:
     def client(self, service):
         if service != "kinesis":
             return self.dynamodb.client(service)
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name=Emulator.REGION,
-            aws_access_key_id=Emulator.KEY,
-            aws_secret_access_key=Emulator.KEY,
-            config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=20),
-        )
+        return super().client(service, Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=20))
 
     def stop(self):
         self._process.kill()

@@ -102,11 +102,14 @@ def owners(stream):
         connection.close()
 
 
-def until(condition, what, seconds=60):
+def until(condition, what, seconds=60, process=None):
+    """Polls for a condition, and answers what it says; a `process` that ends will not bring it about."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (said := condition()):
+        assert process is None or process.poll() is None, f"the process ended before {what} came"
         assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
         time.sleep(0.05)
+    return said
 
 
 def open_shards(stream):

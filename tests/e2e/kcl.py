@@ -13,13 +13,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import namedtuple
 from pathlib import Path
 
-import boto3
-
-from emulator import Emulator
+from emulator import Endpoint
+from fleet import until
 from jvm import Jdk, Maven, Missing, call, free_port, installing
 
 SOURCES = Path(__file__).resolve().parents[1] / "kcl"
@@ -55,19 +53,7 @@ def _digest(files):
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
-def until(what, seconds, condition, process=None):
-    """Polls for a condition, and answers what it says."""
-    deadline = time.monotonic() + seconds
-    while True:
-        said = condition()
-        if said:
-            return said
-        assert process is None or process.poll() is None, f"the process ended before {what}"
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.05)
-
-
-class DynamoDb:
+class DynamoDb(Endpoint):
     """A running DynamoDB Local, in memory."""
 
     def __init__(self, place):
@@ -78,7 +64,7 @@ class DynamoDb:
         words += ["com.amazonaws.services.dynamodbv2.local.main.ServerRunner", "-inMemory", "-disableTelemetry", "-port", port]
         with open(place / "dynamodb.log", "wb") as log:
             self._process = subprocess.Popen(list(map(str, words)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place)
-        until("DynamoDB Local answers", START_SECONDS, self._answers, self._process)
+        until(self._answers, "an answer of DynamoDB Local", START_SECONDS, self._process)
 
     def _answers(self):
         try:
@@ -86,27 +72,6 @@ class DynamoDb:
             return True
         except Exception:
             return False
-
-    @property
-    def env(self):
-        """What the AWS tools and SDKs read, and so the program under test."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_REGION": Emulator.REGION,
-            "AWS_ACCESS_KEY_ID": Emulator.KEY,
-            "AWS_SECRET_ACCESS_KEY": Emulator.KEY,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }
-
-    def client(self, service):
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name=Emulator.REGION,
-            aws_access_key_id=Emulator.KEY,
-            aws_secret_access_key=Emulator.KEY,
-        )
 
     def stop(self):
         self._process.kill()
@@ -140,7 +105,7 @@ class Worker:
     def until(self, what, condition, seconds=START_SECONDS):
         """Waits while the worker lives."""
         try:
-            return until(what, seconds, condition, self.process)
+            return until(condition, what, seconds, self.process)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log.read_text()[-3000:]}") from error
 

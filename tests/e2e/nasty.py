@@ -119,6 +119,16 @@ def write(path, seed=1, users=30, days=4, events=6000):
     return total - duplicates, duplicates, invalid
 
 
+# What a record of a stream in Kinesis carries by default, less the longest key.
+CARRIED_BYTES = (1 << 20) - 256
+
+
+def keep_what_kinesis_carries(path):
+    """Leaves out the lines that are longer than a record."""
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join(line for line in lines if len(line) <= CARRIED_BYTES))
+
+
 def in_order_per_user(arrivals):
     """Sorted by arrival; times of one user sorted within his places."""
     arrivals.sort(key=lambda a: a[0])

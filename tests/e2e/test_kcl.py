@@ -11,7 +11,8 @@ import pytest
 
 from authpulse import EXCERPT, STOP_SECONDS, TIMEOUT_SECONDS, refused, run, start
 from emulator import NodeKinesis
-from kcl import DynamoDb, Worker, until
+from fleet import until
+from kcl import DynamoDb, Worker
 from kinesis_records import items, shards, stored, user_records
 from read_lake import CURATED, REJECTED, TABLES, Lake, assert_same
 
@@ -281,7 +282,7 @@ def test_we_continue_where_kcl_2_stopped_around_a_split(workers, kinesis, place,
 def part_of(place, name, service, count):
     """Lets the service read until so many records are in its lake, and stops it; what is there then."""
     lake = Lake(place / f"{name}-lake")
-    until(f"{count} records in the lake", TIMEOUT_SECONDS, lambda: len(lake.raw()) >= count, service)
+    until(lambda: len(lake.raw()) >= count, f"{count} records in the lake", TIMEOUT_SECONDS, service)
     service.send_signal(signal.SIGTERM)
     assert service.wait(STOP_SECONDS) == 0
     return landed(lake)

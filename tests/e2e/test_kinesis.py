@@ -13,14 +13,12 @@ import pytest
 
 import nasty
 from authpulse import STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused, run, start
-from emulator import Emulator, NodeKinesis
+from emulator import NodeKinesis
 from kinesis_records import items, stored, user_records
 from read_lake import REJECTED, TABLES, Lake, assert_same
 
 SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
 KILLS = int(os.environ.get("AUTHPULSE_KILLS", "6"))
-# What a stream carries by default, less the longest key.
-CARRIED_BYTES = (1 << 20) - 256
 
 CONFIG = """\
 [store]
@@ -36,18 +34,10 @@ lease_scan = 0.2
 
 
 @pytest.fixture(scope="module")
-def emulator():
-    emulator = Emulator()
-    yield emulator
-    emulator.stop()
-
-
-@pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("kinesis")
-    nasty.write(place / "all.txt", seed=7, users=40, events=4_000, days=3)
-    lines = [line for line in (place / "all.txt").read_bytes().split(b"\n") if len(line) <= CARRIED_BYTES]
-    (place / "nasty.txt").write_bytes(b"\n".join(lines))
+    nasty.write(place / "nasty.txt", seed=7, users=40, events=4_000, days=3)
+    nasty.keep_what_kinesis_carries(place / "nasty.txt")
     (place / "small.toml").write_text(CONFIG)
     return place
 
@@ -143,6 +133,25 @@ def test_a_replay_that_is_killed_goes_on_and_every_user_keeps_its_order(place, e
     assert order == sent
 
 
+def end(worker, rng):
+    """Kills a worker or stops it in order."""
+    how = rng.choice([signal.SIGKILL, signal.SIGTERM])
+    worker.send_signal(how)
+    assert worker.wait(STOP_SECONDS) == (0 if how == signal.SIGTERM else -signal.SIGKILL)
+
+
+def all_sent_and_stopped(sending, workers, logs):
+    """The replay comes to its end, the workers are stopped in order; answers what they logged."""
+    assert sending.wait(TIMEOUT_SECONDS) == 0
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+    for worker in workers:
+        assert worker.wait(STOP_SECONDS) == 0
+    text = "\n".join(log.read_text() for log in logs)
+    assert "panicked" not in text, text[-3000:]
+    return text
+
+
 def test_consumers_are_killed_and_others_go_on(place, emulator, from_file):
     make(emulator, "workers", shards=6)
     env = {**os.environ, **emulator.env, "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
@@ -161,19 +170,10 @@ def test_consumers_are_killed_and_others_go_on(place, emulator, from_file):
     for _ in range(KILLS):
         time.sleep(rng.uniform(0.3, 1.2))
         victim = rng.choice(workers)
-        how = rng.choice([signal.SIGKILL, signal.SIGTERM])
-        victim.send_signal(how)
-        code = victim.wait(STOP_SECONDS)
-        assert code == (0 if how == signal.SIGTERM else -signal.SIGKILL)
+        end(victim, rng)
         workers.remove(victim)
         add()
-    assert sending.wait(TIMEOUT_SECONDS) == 0
-    for worker in workers:
-        worker.send_signal(signal.SIGTERM)
-    for worker in workers:
-        assert worker.wait(STOP_SECONDS) == 0
-    text = "\n".join(log.read_text() for log in logs)
-    assert "panicked" not in text, text[-3000:]
+    all_sent_and_stopped(sending, workers, logs)
     run(*consume(place, "workers", "workers", "--seal"), env=emulator.env)
     expect_rows_of_the_file(place, from_file, "workers")
 
@@ -225,18 +225,9 @@ def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, req
     )
     for _ in range(KILLS):
         time.sleep(rng.uniform(0.5, 1.5))
-        victim = workers.pop(0)
-        how = rng.choice([signal.SIGKILL, signal.SIGTERM])
-        victim.send_signal(how)
-        assert victim.wait(STOP_SECONDS) == (0 if how == signal.SIGTERM else -signal.SIGKILL)
+        end(workers.pop(0), rng)
         add()
-    assert sending.wait(TIMEOUT_SECONDS) == 0
-    for worker in workers:
-        worker.send_signal(signal.SIGTERM)
-    for worker in workers:
-        assert worker.wait(STOP_SECONDS) == 0
-    text = "\n".join(log.read_text() for log in logs)
-    assert "panicked" not in text, text[-3000:]
+    text = all_sent_and_stopped(sending, workers, logs)
     assert "by polling" in text and "by enhanced fan-out" in text and " subscribed " in text
     run(*consume(place, name, name, "--reading", "fan-out", "--seal"), env=kinesis.env)
     expect_rows_of_the_file(place, from_file, name)

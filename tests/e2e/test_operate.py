@@ -14,7 +14,6 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from authpulse import EXCERPT, STOP_SECONDS, TIMEOUT_SECONDS, refused, run, start
-from emulator import Emulator
 from fleet import Fleet, owners, until
 from read_lake import CURATED, REJECTED, Lake
 
@@ -29,13 +28,6 @@ lease_duration = 60
 lease_scan = 0.2
 """
 QUICK = SLOW.replace("lease_duration = 60", "lease_duration = 2")
-
-
-@pytest.fixture(scope="module")
-def emulator():
-    emulator = Emulator()
-    yield emulator
-    emulator.stop()
 
 
 @pytest.fixture(scope="module")

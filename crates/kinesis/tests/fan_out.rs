@@ -9,7 +9,7 @@ use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, Stream, StreamError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{ALL, FakeKinesis, Faults, fill, places, read_on, seeds, shard};
+use support::{ALL, FakeKinesis, Faults, fill, live, places, read_on, seeds, shard};
 
 const SUBSCRIPTIONS_ONLY: Faults = Faults {
     throttle: 0.0,
@@ -94,17 +94,7 @@ async fn every_record_is_read_once_and_in_order_by_either_way_in_turn() {
                 api.split(0);
             }
             let stream = if chance.next() < 0.7 { fan_out(&api) } else { polling(&api) };
-            let at = match from {
-                0 => ReadFrom::Start,
-                n => ReadFrom::After(expected[n - 1].0),
-            };
-            let limit =
-                ReadLimit { records: 1 + (chance.next() * 30.0) as usize, bytes: 1 + (chance.next() * 500.0) as usize };
-            let (records, gaps, end) = read_on(&stream, 0, at, limit).await;
-            assert_eq!(places(&records), expected[from..], "seed {seed}, life {life}, from {from}");
-            assert_eq!((gaps.len(), end), (0, ended), "seed {seed}, life {life}");
-            assert!(records.iter().map(|r| r.arrival).is_sorted());
-            from = (chance.next() * expected.len() as f64) as usize;
+            from = live(&stream, &expected, from, ended, &chance, &format!("seed {seed}, life {life}")).await;
         }
     }
 }

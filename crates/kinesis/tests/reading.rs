@@ -9,7 +9,7 @@ use authpulse_stream::{Gap, ReadFrom, ReadLimit, Stream, StreamError};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{ALL, ARN, CREATED, FakeKinesis, Faults, SECOND, fill, places, read_on, seeds, shard};
+use support::{ALL, ARN, CREATED, FakeKinesis, Faults, SECOND, fill, live, places, read_on, seeds, shard};
 
 fn reader(api: &Arc<FakeKinesis>, start: StartAt) -> KinesisStream {
     KinesisStream::new(api.clone(), api.time.clone(), start, "kinesis:auth", 5)
@@ -37,17 +37,7 @@ async fn every_record_is_read_once_and_in_order_from_anywhere() {
         // Several lives: each begins after any record that was read, as a worker that comes back does.
         for life in 0..6 {
             let stream = reader(&api, StartAt::TrimHorizon);
-            let at = match from {
-                0 => ReadFrom::Start,
-                n => ReadFrom::After(expected[n - 1].0),
-            };
-            let limit =
-                ReadLimit { records: 1 + (chance.next() * 30.0) as usize, bytes: 1 + (chance.next() * 500.0) as usize };
-            let (records, gaps, end) = read_on(&stream, 0, at, limit).await;
-            assert_eq!(places(&records), expected[from..], "seed {seed}, life {life}, from {from}");
-            assert_eq!((gaps.len(), end), (0, ended), "seed {seed}");
-            assert!(records.iter().map(|r| r.arrival).is_sorted());
-            from = (chance.next() * expected.len() as f64) as usize;
+            from = live(&stream, &expected, from, ended, &chance, &format!("seed {seed}, life {life}")).await;
         }
     }
 }

@@ -598,6 +598,28 @@ pub fn places(records: &[Record]) -> Vec<(Position, Bytes)> {
     records.iter().map(|r| (r.position, r.payload.clone())).collect()
 }
 
+/// A life of a worker: it begins behind so many records of a shard, reads on by itself to the tip or the end, and finds the rest.
+/// Answers behind how many records the next life begins.
+pub async fn live(
+    stream: &KinesisStream,
+    expected: &[(Position, Bytes)],
+    from: usize,
+    ended: bool,
+    chance: &Chance,
+    what: &str,
+) -> usize {
+    let at = match from {
+        0 => ReadFrom::Start,
+        n => ReadFrom::After(expected[n - 1].0),
+    };
+    let limit = ReadLimit { records: 1 + (chance.next() * 30.0) as usize, bytes: 1 + (chance.next() * 500.0) as usize };
+    let (records, gaps, end) = read_on(stream, 0, at, limit).await;
+    assert_eq!(places(&records), expected[from..], "{what}, from {from}");
+    assert_eq!((gaps.len(), end), (0, ended), "{what}");
+    assert!(records.iter().map(|r| r.arrival).is_sorted());
+    (chance.next() * expected.len() as f64) as usize
+}
+
 /// Reads until the tip or the end; errors that may pass are tried again.
 pub async fn read_on(
     stream: &KinesisStream,
