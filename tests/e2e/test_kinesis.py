@@ -14,6 +14,8 @@ import pytest
 import nasty
 from authpulse import STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused, run, start
 from emulator import NodeKinesis
+from fault_proxy import KINESIS, FaultProxy
+from fleet import until
 from kinesis_records import items, stored, user_records
 from read_lake import REJECTED, TABLES, Lake, assert_same
 
@@ -231,6 +233,26 @@ def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, req
     assert "by polling" in text and "by enhanced fan-out" in text and " subscribed " in text
     run(*consume(place, name, name, "--reading", "fan-out", "--seal"), env=kinesis.env)
     expect_rows_of_the_file(place, from_file, name)
+
+
+@pytest.mark.parametrize("operation", ["GetRecords", "ListShards"])
+def test_a_worker_stops_in_time_though_its_stream_does_not_answer(place, emulator, operation):
+    name = f"silent-{operation}"
+    make(emulator, name, shards=1)
+    proxy = FaultProxy(emulator.endpoint, kinesis=emulator.endpoint)
+    try:
+        log = place / f"{name}.log"
+        env = {**os.environ, **proxy.env(emulator), "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
+        worker = start(*consume(place, name, name), env=env, stdout=subprocess.DEVNULL, stderr=log.open("w"))
+        until(lambda: "working on shard" in log.read_text(), "a worker at work", process=worker)
+        hold = proxy.hold(KINESIS, operation)
+        hold.wait()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(STOP_SECONDS) == 0, log.read_text()
+        assert not hold.passed.is_set()
+        assert "leaseOwner" not in items(emulator, f"{name}-app")["shardId-000000000000"]
+    finally:
+        proxy.stop()
 
 
 def test_leases_are_those_of_the_kcl(place, emulator, aggregated):

@@ -3,13 +3,13 @@
 use crate::args::{
     Backfill, Command, ConfigCommand, Consume, Generate, Reading, Replay, ReplayClock, Status, StreamCommand, Verify,
 };
-use crate::lake::{Access, Place, crash_probe, fleet, open, open_when_free, options, read_config};
+use crate::lake::{Access, OpenLake, Place, crash_probe, fleet, open, open_when_free, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::backfill::{BackfillRequest, check_files, prepare};
-use authpulse_consumer::drive::{Ended, run_backfill, run_service};
+use authpulse_consumer::drive::{Ended, run_backfill, run_service, unless_stopped};
 use authpulse_consumer::log::{Entries, read_base};
 use authpulse_consumer::open::{check_settings, open_lake};
 use authpulse_consumer::service::{Mode, Service};
@@ -134,28 +134,50 @@ impl Consumed {
     }
 }
 
+/// All that a consumer needs.
+struct Consumer {
+    lake: OpenLake,
+    options: Arc<Options>,
+    fleet: Fleet,
+    service: Service,
+}
+
+impl Consumer {
+    async fn open(args: &Consume, stop: &watch::Receiver<bool>) -> Result<Consumer> {
+        let config = read_config(args.config.as_deref())?;
+        // The stream before the lake: a command that is refused makes nothing.
+        let from = Consumed::open(args).await?;
+        let place = Place::new(&args.lake, args.catalog.as_deref())?;
+        let input = from.input().await?;
+        let access = Access::Share("authpulse consume", &input);
+        let lake = match args.with_parent {
+            // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
+            Some(_) => open_when_free(&place, &config, access, stop).await?,
+            None => open(&place, &config, access).await?,
+        };
+        let mode = match (args.until_caught_up, args.seal) {
+            (true, _) => Mode::UntilCaughtUp,
+            (_, true) => Mode::Seal,
+            _ => Mode::Run,
+        };
+        let options = options(&config);
+        let (stream, fleet) = from.start(&lake.env, &options).await?;
+        let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
+        Ok(Consumer { lake, options, fleet, service })
+    }
+}
+
+/// The last line of a consumer that was told to stop.
+const STOPPED: &str = "stopped; run it again to go on";
+
 async fn run_consume(args: Consume) -> Result<ExitCode> {
     // First of all: from now on a signal asks for an orderly end, whatever is under way.
     let stop = stop_signal(args.with_parent)?;
-    let config = read_config(args.config.as_deref())?;
-    // The stream before the lake: a command that is refused makes nothing.
-    let from = Consumed::open(&args).await?;
-    let place = Place::new(&args.lake, args.catalog.as_deref())?;
-    let input = from.input().await?;
-    let access = Access::Share("authpulse consume", &input);
-    let lake = match args.with_parent {
-        // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
-        Some(_) => open_when_free(&place, &config, access, &stop).await?,
-        None => open(&place, &config, access).await?,
+    let Some(opened) = unless_stopped(&mut stop.clone(), Consumer::open(&args, &stop)).await else {
+        println!("{STOPPED}");
+        return Ok(ExitCode::SUCCESS);
     };
-    let mode = match (args.until_caught_up, args.seal) {
-        (true, _) => Mode::UntilCaughtUp,
-        (_, true) => Mode::Seal,
-        _ => Mode::Run,
-    };
-    let options = options(&config);
-    let (stream, fleet) = from.start(&lake.env, &options).await?;
-    let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
+    let Consumer { lake, options, fleet, service } = opened?;
     let registry = service.registry().clone();
     let ended = run_service(service, &lake.env, &options, fleet, stop).await?;
     for (shard, view) in registry.leaves() {
@@ -165,7 +187,7 @@ async fn run_consume(args: Consume) -> Result<ExitCode> {
             None => println!("{shard}: watermark {watermark}, {} events wait for scores", view.unscored),
         }
     }
-    println!("{}", if ended == Ended::Stopped { "stopped; run it again to go on" } else { "done" });
+    println!("{}", if ended == Ended::Stopped { STOPPED } else { "done" });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -32,6 +32,16 @@ fn duration(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
+/// Does something that bears being dropped at any instant, as by a crash, unless the run is told to stop before it is done. A call
+/// that is never answered takes half a minute to fail, which is longer than an orderly end may take.
+pub async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        Ok(_) = stop.wait_for(|stop| *stop) => None,
+        done = work => Some(done),
+    }
+}
+
 /// How a worker came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parted {
@@ -49,6 +59,7 @@ async fn drive(
     mut stop: watch::Receiver<bool>,
     mut changes: watch::Receiver<u64>,
 ) -> (Worker, Result<Parted>) {
+    worker.read_until(stop.clone());
     loop {
         if *stop.borrow() {
             let stopped = worker.stop().await;
@@ -244,7 +255,7 @@ impl Crew {
     }
 
     /// Stops the workers whose leases others ask for or have.
-    fn part_with(&mut self, holdings: &Holdings, service: &Service, leases: &LeaseKeeper) {
+    fn part_with(&mut self, holdings: &Holdings, service: &mut Service, leases: &LeaseKeeper) {
         for (key, stop) in &self.stops {
             if holdings.asked_for.contains(key.as_str()) || !holdings.held.contains(key.as_str()) {
                 self.leaving.insert(key.clone());
@@ -260,6 +271,9 @@ impl Crew {
             if service.has_ended(&shard) {
                 leases.tell(Parting::End(key.clone()));
             } else if holdings.asked_for.contains(key) {
+                // What was done here may be begun anew there, and come back undone.
+                self.done.retain(|worker| *worker.key() != shard);
+                service.restart(&shard);
                 leases.tell(Parting::HandOver(key.clone()));
             }
         }
@@ -343,19 +357,20 @@ async fn run_workers(
         } else {
             crew.part_with(&holdings, service, leases);
             let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
-            let started = match service.settle().await {
-                Ok(()) => crew.start_all(&ready, service, env, options).await,
-                Err(error) => Err(error),
+            let start = async {
+                service.settle().await?;
+                crew.start_all(&ready, service, env, options).await
             };
-            match started {
-                Ok(()) => {}
+            match unless_stopped(&mut outside, start).await {
+                None => continue,
+                Some(Ok(())) => {}
                 // Another took the shard over while this worker was about to.
-                Err(error @ ConsumerError::Fenced { .. }) => {
+                Some(Err(error @ ConsumerError::Fenced { .. })) => {
                     if let ConsumerError::Fenced { shard, .. } = &error {
                         crew.lost(&shard.clone(), error, leases);
                     }
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     crew.failure.get_or_insert(error);
                     continue;
                 }
@@ -382,14 +397,15 @@ async fn run_workers(
             refreshed_at = now;
             let news = async {
                 service.refresh().await?;
-                service.follow(&holdings.held).await
+                service.follow(|shard| crew.stops.contains_key(shard)).await
             };
-            match news.await {
-                Err(error) if error.may_pass() => {
+            match unless_stopped(&mut outside, news).await {
+                Some(Err(error)) if error.may_pass() => {
                     tracing::warn!(error = %Chain(&error), "the stream could not be looked at; trying again");
                 }
-                Err(error) => drop(crew.failure.get_or_insert(error)),
-                Ok(()) => {}
+                Some(Err(error)) => drop(crew.failure.get_or_insert(error)),
+                Some(Ok(())) => {}
+                None => continue,
             }
             leases.want(service.wanted_leases());
         }

@@ -77,6 +77,9 @@ impl LeaseKeeper {
     }
 }
 
+/// How many times as often a worker without any lease looks for one.
+const IDLE_LOOKS: i64 = 4;
+
 async fn keep(
     env: Env,
     mut fleet: Fleet,
@@ -85,7 +88,7 @@ async fn keep(
     mut partings: mpsc::UnboundedReceiver<Parting>,
     holdings: watch::Sender<Holdings>,
 ) {
-    let (renew_every, scan_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
+    let (renew_every, looks_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
     let (mut renewed, mut scanned) = (env.clock.ticks(), None);
     let reach = |fleet: &mut Fleet| {
         for (key, position) in stored.borrow().iter().filter(|(_, position)| **position != Position::START) {
@@ -95,6 +98,9 @@ async fn keep(
     };
     loop {
         let now = env.clock.ticks();
+        // Who has nothing to do is there to go on where another leaves off: every moment until then is one without decisions.
+        let is_idle = fleet.holdings().held.is_empty();
+        let scan_every = if is_idle { (looks_every / IDLE_LOOKS).max(1) } else { looks_every };
         reach(&mut fleet);
         if now - renewed >= renew_every {
             renewed = now;

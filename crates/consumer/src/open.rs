@@ -220,10 +220,14 @@ pub async fn open_existing(
             return Ok(None);
         }
     };
-    finish_raw_to(env, &before, last.n - 1).await?;
-    // What the former owner stored since the registry was filled, and the entry that fences it.
-    read_shard(env, registry, &key).await?;
-    let shard = restore(env, &options.engine, &last, last.hash_range()?).await?;
+    let range = last.hash_range()?;
+    // None of these needs another, and each is a wait for the network: nobody decides anything until they are done.
+    let (_, _, shard) = futures::try_join!(
+        finish_raw_to(env, &before, last.n - 1),
+        // What the former owner stored since the registry was filled, and the entry that fences it.
+        read_shard(env, registry, &key),
+        restore(env, &options.engine, &last, range),
+    )?;
     Ok(Some(OpenedShard { last, shard, inherits: Vec::new() }))
 }
 

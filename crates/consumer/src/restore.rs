@@ -10,7 +10,7 @@ use authpulse_lake::entry::{Entry, EntryError, Source};
 use authpulse_lake::read::{CuratedBatch, LiveFile, Rows};
 use authpulse_lake::{LakeError, ObjectStore, StoreError, Table};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// A decompressed piece is at most this large, in bytes.
@@ -122,22 +122,27 @@ async fn take_in_pieces(
     range: HashRange,
     state: &mut Restoring,
 ) -> std::result::Result<(), Lost> {
-    let mut pieces = Vec::new();
+    let mut wanted = VecDeque::new();
     for piece in &entry.snapshot {
-        let path = &piece.file.path;
-        let part: HashRange = piece.range.parse().map_err(|cause| damaged(path, cause))?;
+        let part: HashRange = piece.range.parse().map_err(|cause| damaged(&piece.file.path, cause))?;
         if part.intersect(&range).is_some() {
-            let unpacked = unpack(env.store.clone(), path.clone(), piece.file.sha256.clone());
-            pieces.push(async move { (path, start(&*env.work, unpacked).await) });
+            wanted.push_back(&piece.file);
         }
     }
-    let mut pieces = stream::iter(pieces).buffered(PIECES_AT_ONCE);
-    while let Some((path, unpacked)) = pieces.next().await {
+    let mut under_way = VecDeque::new();
+    loop {
+        // Started at once, not when they are waited for: this task is busy with the piece before.
+        while under_way.len() < PIECES_AT_ONCE
+            && let Some(file) = wanted.pop_front()
+        {
+            let unpacked = unpack(env.store.clone(), file.path.clone(), file.sha256.clone());
+            under_way.push_back((&file.path, start(&*env.work, unpacked)));
+        }
+        let Some((path, unpacked)) = under_way.pop_front() else { return Ok(()) };
         let bug = || ConsumerError::Refused(format!("reading {path} ended by a bug in this program"));
-        let raw = unpacked.ok_or_else(bug)??;
+        let raw = unpacked.await.ok_or_else(bug)??;
         state.piece(&raw).map_err(|e| Lost::Snapshot(format!("{path}: {e}")))?;
     }
-    Ok(())
 }
 
 /// Fetches a piece, checks and decompresses it.

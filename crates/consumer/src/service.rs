@@ -136,20 +136,25 @@ impl Service {
         Ok(())
     }
 
-    /// Learns what other workers have stored: shares, watermarks, ends.
+    /// Learns what other workers have stored: shares, watermarks, ends. `has_worker` says of which shards the workers here do.
+    /// To hold a shard's lease is not enough: the one who had it before may have stored something since it was last looked at.
     ///
     /// # Errors
     /// A journal cannot be read.
-    pub async fn follow(&self, held: &BTreeSet<String>) -> Result<()> {
+    pub async fn follow(&self, has_worker: impl Fn(&ShardId) -> bool) -> Result<()> {
         // Only this stream's journals grow: what the lake read before it is sealed, or finished.
         let all = match self.mode {
             Mode::Run => self.shards.iter().map(|shard| self.key(&shard.id)).collect(),
             // Its view of the stream is that of its start.
             Mode::UntilCaughtUp | Mode::Seal => self.env.journal.shards().await?,
         };
-        // One's own workers report what they store, and behind the end of a shard nothing comes.
-        let is_open = |shard: &ShardId| !self.registry.view(shard).is_some_and(|view| view.end);
-        let others = all.into_iter().filter(|shard| !held.contains(shard.as_str()) && is_open(shard));
+        // Workers report what they store, and behind the end of a shard nothing comes. One that has read everything and waits for
+        // others may never store again, by which it would learn that another has taken its shard over.
+        let may_grow = |shard: &ShardId| match self.registry.view(shard) {
+            Some(view) => !view.end && (view.read_to_end || !has_worker(shard)),
+            None => !has_worker(shard),
+        };
+        let others = all.into_iter().filter(may_grow);
         // After a long stop the next entry may be folded and removed, which only a listing tells from not being there yet.
         let now = self.env.clock.now();
         let was_away = (now - self.followed_at.swap(now, Ordering::Relaxed)).abs() >= HOUR;
@@ -181,6 +186,11 @@ impl Service {
         let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
         let end = self.ends.get(&shard.id);
         end.is_some_and(|end| view.position >= *end && view.sealed.is_some() && (seal.is_none() || view.sealed >= seal))
+    }
+
+    async fn is_finished_now(&self, shard: &ShardDescription) -> Result<bool> {
+        read_shard(&self.env, &self.registry, &self.key(&shard.id)).await?;
+        Ok(self.is_finished(shard))
     }
 
     /// Whether nothing is left to do: every shard is done here, or elsewhere. `others` are the leases of other living workers.
@@ -269,6 +279,8 @@ impl Service {
                     self.started.insert(shard.id);
                     continue;
                 }
+                // Sealed since the last look: to take it over would undo that.
+                Some(tail) if tail.sealed.is_some() && self.is_finished_now(&shard).await? => continue,
                 Some(tail) => match open_existing(&self.env, &self.options, &self.registry, tail).await? {
                     Some(opened) => opened,
                     None => {

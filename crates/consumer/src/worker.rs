@@ -32,6 +32,8 @@ use authpulse_stream::ReadLimit;
 use futures::future::BoxFuture;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// Records judged between two looks at the board and the draft.
 const JUDGE_STRIDE: usize = 1_024;
@@ -105,6 +107,7 @@ pub struct Worker {
     options: Arc<Options>,
     registry: Arc<Registry>,
     poison: Arc<Poison>,
+    stop: Option<watch::Receiver<bool>>,
     key: ShardId,
     name: ShardId,
     goal: Goal,
@@ -151,6 +154,7 @@ impl Worker {
             options,
             registry,
             poison,
+            stop: None,
             key: start.key,
             name: start.name,
             goal: start.goal,
@@ -210,6 +214,11 @@ impl Worker {
     /// The state of the backfill that its entries carry.
     pub fn set_backfill(&mut self, backfill: Backfill) {
         self.backfill = Some(backfill);
+    }
+
+    /// A read that is under way is given up once `stop` holds true: nothing that was not judged is lost by that.
+    pub fn read_until(&mut self, stop: watch::Receiver<bool>) {
+        self.stop = Some(stop);
     }
 
     /// Does a bounded piece of work.
@@ -277,7 +286,16 @@ impl Worker {
             clock = self.clock_before;
             let room = UNSCORED_MAX - UNSCORED_SLACK - self.shard.unscored_len();
             let limit = ReadLimit { records: self.options.read_records.min(room), bytes: self.options.read_bytes };
-            (self.batch, self.found) = match self.input.read(self.position, limit).await {
+            // A stream that does not answer keeps neither the next entry nor the end waiting.
+            let due = self.draft.opened.map(|at| at + self.options.entry_age - self.env.clock.ticks());
+            let due = due.map(|left| Duration::from_micros(left.max(0).cast_unsigned()));
+            let read = tokio::select! {
+                biased;
+                read = self.input.read(self.position, limit) => read,
+                () = told(&mut self.stop) => return Ok(Progress::Idle),
+                () = self.env.clock.sleep(due.unwrap_or_default()), if due.is_some() => return self.store_while_waiting().await,
+            };
+            (self.batch, self.found) = match read {
                 Err(error) if error.may_pass() => return self.outlast(&error).await,
                 read => read?,
             };
@@ -478,6 +496,13 @@ impl Worker {
 
     /// For a shard that reads nothing: stores when somebody waits, or when there are rows and the last entry is old enough.
     async fn store_while_waiting(&mut self) -> Result<Progress> {
+        // Whoever has nothing to store does not learn by storing that another has taken the shard over.
+        if self.in_flight.is_none()
+            && let Some(view) = self.registry.view(&self.key)
+            && view.last > self.last.n
+        {
+            return Err(ConsumerError::Fenced { shard: self.key.clone(), n: self.last.n + 1 });
+        }
         let day = self.registry.with_board(|board| self.shard.waits_for_day(board));
         self.registry.want(&self.key, day);
         let own_day = day.is_some() && self.shard.has_share_to_publish();
@@ -580,6 +605,16 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Resolves when the worker is told to stop; never where nobody can tell it.
+async fn told(stop: &mut Option<watch::Receiver<bool>>) {
+    if let Some(stop) = stop
+        && stop.wait_for(|stop| *stop).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// What the next entry says about the shard's end.

@@ -230,8 +230,13 @@ mod tests {
 
     #[test]
     fn each_kind_is_invalid() {
-        let record =
-            |payload: Vec<u8>, key: &str, form| Record { payload, partition_key: key.to_owned(), arrival: 0, form };
+        let record = |payload: Vec<u8>, key: &str, form| Record {
+            payload,
+            partition_key: key.to_owned(),
+            arrival: 0,
+            place: (0, 0),
+            form,
+        };
         for line in lines("U1") {
             let record = record(line, "", Form::Line);
             assert_eq!(parse(&Settings::default(), &record), None, "{record:?}");

@@ -854,7 +854,7 @@ impl<'a> Builder<'a> {
         let file = self.lanes[lane].shard.id == "file";
         let form = if file { Form::Line } else { Form::Wire };
         let partition_key = if file { String::new() } else { partition_key };
-        let record = Record { payload, partition_key, arrival, form };
+        let record = Record { payload, partition_key, arrival, place: (0, 0), form };
         self.log.extend(parse(self.settings, &record));
         self.step(lane, Step::Record(record));
     }

@@ -320,7 +320,7 @@ impl Script<'_> {
     fn record(&mut self, payload: Vec<u8>, arrival: i64, key: &str) {
         let file = !self.shards.last().expect("a shard").live;
         let (form, key) = if file { (Form::Line, "") } else { (Form::Wire, key) };
-        self.step(Step::Record(Record { payload, partition_key: key.to_owned(), arrival, form }));
+        self.step(Step::Record(Record { payload, partition_key: key.to_owned(), arrival, place: (0, 0), form }));
     }
 
     fn event(&mut self, words: &[&str]) {

@@ -18,7 +18,7 @@
 //! - A rise to a time that is not above the watermark is none, and moves nothing that waits.
 //! - An heir judges those it inherits one after another, each against those before it that wait again. They keep the
 //!   number of acceptances since their arrival, and remain events that waited. Of two parents, order of arrival is
-//!   that of the arrival times; where these are equal, the parent named first comes first.
+//!   that of the arrival times; where these are equal, of the places in the stream.
 
 use std::collections::BTreeSet;
 
@@ -35,6 +35,8 @@ pub struct Arrived {
     pub payload: Vec<u8>,
     /// Microseconds since 1970.
     pub arrival: i64,
+    /// Its record's.
+    pub place: (u64, u64),
     /// "An event within 300 s of its own arrival on a stream".
     pub live: bool,
 }
@@ -164,8 +166,8 @@ impl<'a> Judge<'a> {
         }
         self.history.inherited = self.history.accepted.len();
         self.mark_if(!parents.is_empty(), Edge::Inherited);
-        // A stable sort: equal arrivals keep the order of the parents.
-        inherited.sort_by_key(|waiting| waiting.arrived.arrival);
+        // A stable sort: equal places keep the order of the parents.
+        inherited.sort_by_key(|waiting| (waiting.arrived.arrival, waiting.arrived.place));
         for waiting in inherited {
             self.mark(Edge::InheritedWaiting);
             self.judge_from_4(waiting, true);
@@ -193,7 +195,7 @@ impl<'a> Judge<'a> {
         let live = self.live && lead.abs() <= FUTURE_LIMIT;
         self.mark_if(live && lead == -FUTURE_LIMIT, Edge::LiveBarely);
         let payload = record.payload.clone();
-        let arrived = Arrived { event, payload, arrival: record.arrival, live };
+        let arrived = Arrived { event, payload, arrival: record.arrival, place: record.place, live };
         self.judge_from_4(Waiting { arrived, accepted_since: 0 }, false);
     }
 

@@ -79,6 +79,9 @@ pub struct Record {
     /// "Arrival is the time a record was appended to its stream; for a backfilled file, the (stored) start of the
     /// run." Microseconds since 1970.
     pub arrival: i64,
+    /// Its sequence number and its place within that record: tells which of those that wait with equal arrivals was there
+    /// first, once two parents bring them together. Equal places keep the order of the parents.
+    pub place: (u64, u64),
     /// Which rules of section 1 its bytes follow.
     pub form: Form,
 }

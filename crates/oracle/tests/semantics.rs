@@ -89,7 +89,13 @@ fn long_blank_lines_are_records() {
 #[test]
 fn dead_letters_keep_64_kib_and_the_length() {
     for length in [1, 65_535, 65_536, 65_537, 200_000] {
-        let record = Record { payload: vec![b'x'; length], partition_key: String::new(), arrival: 0, form: Form::Line };
+        let record = Record {
+            payload: vec![b'x'; length],
+            partition_key: String::new(),
+            arrival: 0,
+            place: (0, 0),
+            form: Form::Line,
+        };
         let shard = Shard {
             id: "file".to_owned(),
             range: WHOLE_RING,

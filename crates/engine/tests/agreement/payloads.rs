@@ -51,7 +51,7 @@ fn records(case: &Case) -> impl Iterator<Item = &Record> {
 fn what_is_broken_is_invalid() {
     let settings = Settings::default();
     for (payload, partition_key, form) in all_broken("U1") {
-        let record = Record { payload, partition_key, arrival: 0, form };
+        let record = Record { payload, partition_key, arrival: 0, place: (0, 0), form };
         assert_eq!(engine(&settings, &record), None, "{record:?}");
     }
 }
@@ -81,7 +81,7 @@ fn what_is_broken_and_then_damaged_is_read_alike() {
     let cases = (proptest::sample::select(broken), vec(damage(), 0..4));
     random::check(20_000, &cases, |((payload, partition_key, form), damages)| {
         let payload = damaged(payload, &damages);
-        agree(&Settings::default(), &Record { payload, partition_key, arrival: 0, form })
+        agree(&Settings::default(), &Record { payload, partition_key, arrival: 0, place: (0, 0), form })
     });
 }
 

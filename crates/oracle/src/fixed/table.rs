@@ -200,7 +200,8 @@ fn invalid() -> Vec<Fixed> {
     let arrival = settings.base_micros + 10_000 * DAY;
     let build = |name, sentence, id: &str, records: Vec<(Vec<u8>, String)>, form| {
         let expected = Expected { rejected: vec!["invalid".to_owned(); records.len()], ..Expected::default() };
-        let record = |(payload, partition_key)| Step::Record(Record { payload, partition_key, arrival, form });
+        let record =
+            |(payload, partition_key)| Step::Record(Record { payload, partition_key, arrival, place: (0, 0), form });
         let steps = records.into_iter().map(record).collect();
         let live = form == Form::Wire;
         let shard = Shard { id: id.to_owned(), range: WHOLE_RING, parents: Vec::new(), live, steps };

@@ -94,6 +94,7 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
                     payload: record.payload.to_vec(),
                     partition_key: String::from_utf8_lossy(&record.partition_key).into_owned(),
                     arrival: record.arrival,
+                    place: (record.position.sequence.as_u64().unwrap_or(u64::MAX), record.position.sub_sequence),
                     form: oracle::Form::Wire,
                 }),
             ));

@@ -1,10 +1,13 @@
 //! What seeds have found, each as a case of its own: a seed finds another thing once anything about a run has changed.
 
+use crate::check;
 use crate::kinesis::Reading;
 use crate::simulate::Simulation;
 use crate::world::Sabotage;
+use authpulse_consumer::ConsumerError;
 use authpulse_consumer::log::{Taken, take_over};
 use authpulse_consumer::service::{Mode, Service, journal_key};
+use authpulse_consumer::worker::{Phase, Progress};
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, SECOND};
 use authpulse_lake::entry::Entry;
@@ -108,9 +111,60 @@ fn the_end_of_all_known_shards_is_not_the_end_of_an_open_stream() {
         sim.steps(1).unwrap();
     }
     let nobody = BTreeSet::new();
-    block_on(early.follow(&nobody)).unwrap();
+    block_on(early.follow(|_| false)).unwrap();
     assert!(keys.iter().all(|key| early.has_ended(key)));
     assert!(!early.is_complete(&nobody), "the heirs are still to come");
     block_on(early.refresh()).unwrap();
     assert!(!early.is_complete(&nobody));
+}
+
+/// A worker that has read everything and waits for others has nothing to store, by which it would learn that it was replaced.
+#[tokio::test]
+async fn a_worker_that_waits_hears_that_another_has_its_shard() {
+    let mut sim = calm();
+    sim.put_records();
+    let stream = sim.world.stream.clone();
+    stream.close().await.unwrap();
+    let env = sim.world.outside.clone();
+    let mut service = Service::open(env.clone(), sim.options.clone(), stream.clone(), Mode::Run).await.unwrap();
+    let first = stream.shards().await.unwrap().into_iter().find(|shard| shard.parents.is_empty()).unwrap();
+    let key = service.key(&first.id);
+    let mut worker = service.start_next(&BTreeSet::from([key.to_string()])).await.unwrap().unwrap();
+    while worker.step().await.unwrap() != Progress::Idle || worker.phase() != Phase::Ended {}
+    let last = worker.last_entry().clone();
+    assert!(last.read_to_end && !last.settled, "the other shards are still to be read");
+
+    let Taken::Over(taken) = take_over(&env, &key, last).await.unwrap() else { panic!("it has not ended") };
+    assert_eq!(worker.step().await.unwrap(), Progress::Idle);
+    service.follow(|_| true).await.unwrap();
+    let told = worker.step().await;
+    assert!(matches!(&told, Err(ConsumerError::Fenced { n, .. }) if *n == taken.n), "{told:?}");
+}
+
+/// Shards that are sealed stay so when a worker with an older view of them gets their leases, and are worked on again where
+/// somebody has taken them over meanwhile.
+#[test]
+fn a_sealed_shard_is_taken_over_by_nobody_and_begun_anew_where_it_was() {
+    let mut sim = calm();
+    sim.put_records();
+    let (env, stream) = (sim.world.outside.clone(), sim.world.stream.clone());
+    let mut early = block_on(Service::open(env.clone(), sim.options.clone(), stream.clone(), Mode::Run)).unwrap();
+    block_on(stream.close()).unwrap();
+    sim.start_consumer();
+    let shard = block_on(stream.shards()).unwrap().swap_remove(0);
+    let key = early.key(&shard.id);
+    while !block_on(check::is_complete(&sim.world)).unwrap() {
+        sim.steps(1).unwrap();
+    }
+    let sealed = entries(&sim, &key);
+    let held = BTreeSet::from([key.to_string()]);
+    block_on(early.refresh()).unwrap();
+    assert!(block_on(early.start_next(&held)).unwrap().is_none());
+    assert_eq!(entries(&sim, &key), sealed);
+
+    let tail = sealed.last().unwrap().clone();
+    assert!(matches!(block_on(take_over(&env, &key, tail)).unwrap(), Taken::Over(_)));
+    assert!(block_on(early.start_next(&held)).unwrap().is_none(), "nobody has told it yet");
+    block_on(early.follow(|_| false)).unwrap();
+    assert!(block_on(early.start_next(&held)).unwrap().is_some());
 }
