@@ -16,7 +16,7 @@ use authpulse_lake::entry::{
 };
 use authpulse_lake::schema::raw_name;
 use authpulse_lake::store::put_once;
-use authpulse_lake::{EncodedFile, RawRecord, StoreError, TableFile};
+use authpulse_lake::{EncodedFile, RawRecord, RawSource, StoreError, TableFile};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
@@ -57,15 +57,15 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// An empty draft.
-    pub fn new(env: &Env, from: Position) -> Draft {
+    /// An empty draft. So many raw records are expected.
+    pub fn new(env: &Env, from: Position, raw_records: usize) -> Draft {
         Draft {
             commit_id: env.ids.commit_id(),
             opened: None,
             from,
             counts: Counts::default(),
             rejected: Vec::new(),
-            raw: Vec::new(),
+            raw: Vec::with_capacity(raw_records),
             payload_bytes: 0,
             rises: Vec::new(),
             gaps: Vec::new(),
@@ -168,8 +168,8 @@ pub struct Finish {
     pub registry: Arc<Registry>,
     /// The shard's journal.
     pub shard: ShardId,
-    /// The name that rows carry in `shard_id`.
-    pub shard_name: ShardId,
+    /// Stream and shard by the names that rows carry.
+    pub source: RawSource,
     /// The entry before.
     pub last: Entry,
     /// The draft.
@@ -185,15 +185,16 @@ pub struct Finish {
 impl Finish {
     /// Does it; returns the stored entry.
     pub async fn run(self) -> Result<Entry> {
-        let Finish { env, options, registry, shard, shard_name, last, mut draft, cut, closing, users } = self;
+        let Finish { env, options, registry, shard, source, last, mut draft, cut, closing, users } = self;
         let (commit_id, processing_time, encode) = (draft.commit_id.clone(), env.clock.now(), options.encode);
         let Cut { waiting, unscored, hours, shares, scores, .. } = cut;
         let rejected = std::mem::take(&mut draft.rejected);
         let raw = std::mem::take(&mut draft.raw);
         let n = last.n + 1;
-        let small = Small { hours, users, days: closing.days.0, rejected, shard: shard_name, processing_time };
+        let small =
+            Small { hours, users, days: closing.days.0, rejected, shard: source.shard.clone(), processing_time };
         draft.start_chunk(&env, move || small.encode(&encode));
-        let raw = stage_raw(&env, &options, &commit_id, (&shard, n), raw).await?;
+        let raw = stage_raw(&env, &options, &commit_id, (&shard, n), (&source, raw)).await?;
         let snapshot = put_snapshot(&env, &commit_id, closing.snapshot).await?;
         let side = Side {
             unscored: unscored.iter().map(Unscored::from).collect(),
@@ -297,13 +298,13 @@ async fn stage_raw(
     options: &Options,
     commit_id: &str,
     (shard, n): (&ShardId, u64),
-    records: Vec<RawRecord>,
+    (source, records): (&RawSource, Vec<RawRecord>),
 ) -> Result<Vec<RawFile>> {
     let mut files = Vec::new();
     if records.is_empty() {
         return Ok(files);
     }
-    for (k, encoded) in encode_raw(&records, &options.encode)?.into_iter().enumerate() {
+    for (k, encoded) in encode_raw(source, &records, &options.encode)?.into_iter().enumerate() {
         let staged = format!("staging/raw/{commit_id}-{k}.parquet");
         let (path, rows, bytes) = (encoded.path(&raw_name(shard, n, k)), encoded.rows, encoded.bytes.len() as u64);
         put_once(&*env.store, &staged, encoded.bytes).await?;

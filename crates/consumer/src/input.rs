@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
+use authpulse_lake::RawSource;
 use authpulse_producer::input::{LineBlock, LineBlocks};
 use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, Stream};
 use std::sync::Arc;
@@ -52,6 +53,12 @@ pub struct Found {
 }
 
 impl Input {
+    /// Where its records are from, a shard of this name.
+    pub fn source(&self, shard: &ShardId) -> RawSource {
+        let (Input::Stream { name, .. } | Input::File { name, .. }) = self;
+        RawSource { stream: name.clone(), shard: shard.clone() }
+    }
+
     /// The next batch after a position.
     pub async fn read(&mut self, after: Position, limit: ReadLimit) -> Result<(Batch, Found)> {
         match self {

@@ -149,7 +149,7 @@ impl Worker {
         let position = start.last.position()?;
         let now = env.clock.ticks();
         let mut worker = Worker {
-            draft: Draft::new(&env, position),
+            draft: Draft::new(&env, position, 0),
             env,
             options,
             registry,
@@ -531,7 +531,8 @@ impl Worker {
         self.score()?;
         self.collect();
         let rows = std::mem::take(&mut self.out.scored);
-        let next = Draft::new(&self.env, self.position);
+        // One entry is mostly about as large as the one before: its vector then grows no more.
+        let next = Draft::new(&self.env, self.position, self.draft.raw.len());
         let mut draft = std::mem::replace(&mut self.draft, next);
         self.rows_since_snapshot += draft.counts.curated;
         draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
@@ -557,7 +558,7 @@ impl Worker {
             options: self.options.clone(),
             registry: self.registry.clone(),
             shard: self.key.clone(),
-            shard_name: self.name.clone(),
+            source: self.input.source(&self.name),
             last: self.last.clone(),
             draft,
             cut,

@@ -217,7 +217,7 @@ impl KinesisStream {
                 }
                 Heard::Event(event) => {
                     cursor.feed.heard = now;
-                    take_event(shard, cursor, &event);
+                    take_event(shard, cursor, event);
                     return Ok(());
                 }
                 Heard::End => cursor.feed.hang_up(),
@@ -293,12 +293,12 @@ impl KinesisStream {
     }
 }
 
-fn take_event(shard: &ShardId, cursor: &mut Cursor, event: &Event) {
+fn take_event(shard: &ShardId, cursor: &mut Cursor, event: Event) {
     tracing::debug!(%shard, records = event.records.len(), behind = ?event.behind, "an event of the subscription");
     cursor.feed.backoff.worked();
     cursor.feed.caught_up = event.behind.is_zero();
     let taken = cursor.taken;
-    cursor.take_in(shard, &event.records);
+    cursor.take_in(event.records);
     if cursor.taken != taken {
         // It would bring the same again.
         cursor.iterator = None;

@@ -9,7 +9,7 @@
 //! - **Errors.** Throttles, expired iterators and a key of KMS that cannot be used are dealt with here. What else may pass is an
 //!   error that says `retry`: nothing was lost, the same read goes on.
 
-use crate::api::{Api, ApiError, IteratorAt, Page, RawRecord, Summary};
+use crate::api::{Api, ApiError, IteratorAt, RawRecord, Summary};
 use crate::fan_out::{FanOut, Feed};
 use crate::limits::{
     GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY,
@@ -74,6 +74,9 @@ pub(crate) struct Cursor {
     /// Whether the record of `from` has to be found first.
     pub(crate) unchecked: bool,
     gap: Option<Gap>,
+    /// Taken in, and not taken apart yet: a page of aggregates holds a hundred times as many records of users.
+    packed: VecDeque<RawRecord>,
+    /// User records of the one taken apart last.
     at_hand: VecDeque<Record>,
     pub(crate) at_tip: bool,
     pub(crate) ended: bool,
@@ -99,6 +102,7 @@ impl Cursor {
             continuation: None,
             unchecked: matches!(from, ReadFrom::After(_)),
             gap: None,
+            packed: VecDeque::new(),
             at_hand: VecDeque::new(),
             at_tip: false,
             ended: false,
@@ -121,9 +125,9 @@ impl Cursor {
         }
     }
 
-    /// Takes in records, user record by user record. What was taken in before is passed over: where a subscription begins while
-    /// there is polling, both bring it.
-    pub(crate) fn take_in(&mut self, shard: &ShardId, records: &[RawRecord]) {
+    /// Takes in records. What was taken in before is passed over: where a subscription begins while there is polling, both bring
+    /// it.
+    pub(crate) fn take_in(&mut self, records: Vec<RawRecord>) {
         for raw in records {
             if self.taken.is_some_and(|taken| raw.sequence <= taken) {
                 continue;
@@ -137,31 +141,60 @@ impl Cursor {
             }
             self.taken = Some(raw.sequence);
             self.arrival = self.arrival.max(raw.arrival);
-            let arrival = self.arrival;
-            let record = |sub_sequence: usize, partition_key, payload| Record {
-                payload,
-                partition_key,
-                position: Position { sequence: raw.sequence, sub_sequence: sub_sequence as u64 },
-                arrival,
-            };
-            let is_new = |record: &Record| match self.from {
-                ReadFrom::Start => true,
-                ReadFrom::After(position) => record.position > position,
-            };
-            let plain = || record(0, raw.partition_key.clone(), raw.data.clone());
-            match parse(&raw.data) {
-                Payload::Aggregate(aggregate) => {
-                    let all = aggregate.records().enumerate();
-                    let all = all.map(|(n, inner)| record(n, inner.partition_key, inner.data));
-                    self.at_hand.extend(all.filter(is_new));
-                }
-                Payload::Damaged(damage) => {
-                    let sequence = raw.sequence;
-                    tracing::warn!(%shard, %sequence, %damage, "an aggregate is damaged; it is kept whole, as one record");
-                    self.at_hand.extend(Some(plain()).filter(is_new));
-                }
-                Payload::Plain => self.at_hand.extend(Some(plain()).filter(is_new)),
+            self.packed.push_back(RawRecord { arrival: self.arrival, ..raw });
+        }
+    }
+
+    /// Whether all that was taken in was read.
+    fn is_empty(&self) -> bool {
+        self.packed.is_empty() && self.at_hand.is_empty()
+    }
+
+    /// The next user record.
+    fn front(&mut self, shard: &ShardId) -> Option<&Record> {
+        while self.at_hand.is_empty() {
+            let raw = self.packed.pop_front()?;
+            self.take_apart(shard, &raw);
+        }
+        self.at_hand.front()
+    }
+
+    /// Drops all that was taken in but the position of the newest user record.
+    fn newest(&mut self, shard: &ShardId) -> Option<Position> {
+        while let Some(raw) = self.packed.pop_back() {
+            self.take_apart(shard, &raw);
+            if let Some(newest) = self.at_hand.drain(..).next_back() {
+                self.packed.clear();
+                return Some(newest.position);
             }
+        }
+        None
+    }
+
+    fn take_apart(&mut self, shard: &ShardId, raw: &RawRecord) {
+        let record = |sub_sequence: usize, partition_key, payload| Record {
+            payload,
+            partition_key,
+            position: Position { sequence: raw.sequence, sub_sequence: sub_sequence as u64 },
+            arrival: raw.arrival,
+        };
+        let is_new = |record: &Record| match self.from {
+            ReadFrom::Start => true,
+            ReadFrom::After(position) => record.position > position,
+        };
+        let plain = || record(0, raw.partition_key.clone(), raw.data.clone());
+        match parse(&raw.data) {
+            Payload::Aggregate(aggregate) => {
+                let all = aggregate.records().enumerate();
+                let all = all.map(|(n, inner)| record(n, inner.partition_key, inner.data));
+                self.at_hand.extend(all.filter(is_new));
+            }
+            Payload::Damaged(damage) => {
+                let sequence = raw.sequence;
+                tracing::warn!(%shard, %sequence, %damage, "an aggregate is damaged; it is kept whole, as one record");
+                self.at_hand.extend(Some(plain()).filter(is_new));
+            }
+            Payload::Plain => self.at_hand.extend(Some(plain()).filter(is_new)),
         }
     }
 }
@@ -305,9 +338,14 @@ impl KinesisStream {
                     let bytes: usize = page.records.iter().map(|r| r.data.len() + r.partition_key.len()).sum();
                     let pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
                     cursor.not_before = self.time.monotonic() + pause;
-                    cursor.take_in(shard, &page.records);
                     cursor.at_tip = page.behind.is_zero() && page.records.len() < GET_RECORDS as usize;
-                    return self.go_on(shard, cursor, page).await;
+                    let nothing_left = page.records.is_empty() && page.behind.is_zero();
+                    cursor.take_in(page.records);
+                    cursor.iterator = page.next;
+                    if cursor.iterator.is_some() {
+                        return Ok(());
+                    }
+                    return self.end(shard, cursor, page.has_children, nothing_left).await;
                 }
                 // Nothing is lost: a new one begins after the last record that was taken in.
                 Err(ApiError::ExpiredIterator | ApiError::InvalidArgument(_)) => cursor.iterator = None,
@@ -316,22 +354,21 @@ impl KinesisStream {
         }
     }
 
-    /// Takes the next iterator; at the end of a shard there is none.
-    async fn go_on(&self, shard: &ShardId, cursor: &mut Cursor, page: Page) -> Result<(), StreamError> {
-        if page.next.is_some() {
-            cursor.iterator = page.next;
-            return Ok(());
-        }
-        // An answer that ends a shard names its children. One that does not is believed only if it holds nothing, claims to be at
-        // the tip, and the listing says that the shard is closed; otherwise a new iterator looks again.
+    /// There is no next iterator. An answer that ends a shard names its children. One that does not is believed only if it holds
+    /// nothing, claims to be at the tip, and the listing says that the shard is closed; otherwise a new iterator looks again.
+    async fn end(
+        &self,
+        shard: &ShardId,
+        cursor: &mut Cursor,
+        has_children: bool,
+        nothing_left: bool,
+    ) -> Result<(), StreamError> {
         let is_closed = || async {
             let shards = self.patiently("listing shards", || self.api.shards()).await?;
             let has_child = shards.iter().any(|other| other.parents.contains(shard));
             Ok::<bool, StreamError>(has_child || shards.iter().any(|s| s.id == *shard && s.closed))
         };
-        cursor.iterator = None;
-        let nothing_left = page.records.is_empty() && page.behind.is_zero();
-        cursor.ended = page.has_children || (nothing_left && is_closed().await?);
+        cursor.ended = has_children || (nothing_left && is_closed().await?);
         cursor.at_tip = cursor.ended;
         Ok(())
     }
@@ -387,7 +424,7 @@ impl KinesisStream {
             if let Some(why) = cursor.key_failed.take() {
                 return Err(self.failed("read", ApiError::Key(why)));
             }
-            newest = cursor.at_hand.drain(..).last().map(|record| record.position).or(newest);
+            newest = cursor.newest(shard).or(newest);
         }
         Ok(newest)
     }
@@ -422,7 +459,7 @@ impl Stream for KinesisStream {
             *cursor = Cursor { feed, key, key_failed, ..Cursor::new(from, cursor.not_before) };
         }
         let before = self.time.now();
-        if cursor.at_hand.is_empty() && !cursor.ended {
+        if cursor.is_empty() && !cursor.ended {
             match &self.fan_out {
                 Some(fan_out) => self.pull(fan_out, shard, &mut cursor).await?,
                 None => self.fetch(shard, &mut cursor).await?,
@@ -434,7 +471,7 @@ impl Stream for KinesisStream {
             batch.gap = Some(Gap { records: None });
         }
         let mut bytes = 0;
-        while let Some(record) = cursor.at_hand.front() {
+        while let Some(record) = cursor.front(shard) {
             let fits = batch.records.len() < limit.records && bytes + record.payload.len() <= limit.bytes;
             if !batch.records.is_empty() && !fits {
                 break;
@@ -447,7 +484,7 @@ impl Stream for KinesisStream {
             cursor.gap = None;
             batch.clock = last.arrival;
         }
-        let all = cursor.at_hand.is_empty();
+        let all = cursor.is_empty();
         (batch.at_tip, batch.at_end) = (all && cursor.at_tip, all && cursor.ended);
         batch.clock = batch.clock.max(before);
         Ok(batch)

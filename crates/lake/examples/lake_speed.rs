@@ -10,7 +10,7 @@ use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, Micros, Position, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
 use authpulse_lake::{
-    EncodeOptions, EncodedFile, EntryFiles, Lake, LocalStore, RawRecord, SqliteCatalog, Table, TableFile,
+    EncodeOptions, EncodedFile, EntryFiles, Lake, LocalStore, RawRecord, RawSource, SqliteCatalog, Table, TableFile,
 };
 use futures::executor::block_on;
 use std::sync::Arc;
@@ -126,7 +126,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut first = put(files, "first")?;
     println!("put: {} files in {:.0} ms", first.len(), start.elapsed().as_secs_f64() * 1e3);
     first.extend(put(others(&shard, &users, &options)?, "others")?);
-    for raw in encode_raw(&[raw_record(&shard)], &options)? {
+    let source = RawSource { stream: "logons".to_owned(), shard: shard.clone() };
+    for raw in encode_raw(&source, &[raw_record()], &options)? {
         block_on(lake.store().put_new(&raw.path("first"), raw.bytes))?;
     }
     let description = first.iter().map(|f| f.data_file.len()).max().unwrap_or(0);
@@ -210,10 +211,8 @@ fn others(
     Ok(files)
 }
 
-fn raw_record(shard: &ShardId) -> RawRecord {
+fn raw_record() -> RawRecord {
     RawRecord {
-        stream: "logons".to_owned(),
-        shard: shard.clone(),
         position: Position { sequence: 7.into(), sub_sequence: 0 },
         partition_key: "U1".into(),
         ingestion_time: DEFAULT_BASE,

@@ -13,7 +13,7 @@ use authpulse_lake::encode::{
     CuratedRows, TimeRange, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected,
 };
 use authpulse_lake::read::LiveFile;
-use authpulse_lake::{EncodeOptions, EncodedFile, Lake, RawRecord, Table, TableFile};
+use authpulse_lake::{EncodeOptions, EncodedFile, Lake, RawRecord, RawSource, Table, TableFile};
 use bytes::Bytes;
 use common::{memory_lake, put};
 use futures::executor::block_on;
@@ -265,16 +265,15 @@ proptest! {
         expected.sort_unstable();
         prop_assert_eq!(found, expected);
 
+        let source = RawSource { stream: "logons".to_owned(), shard: shard.clone() };
         let raw: Vec<_> = rows.iter().map(|(payload, t, sub, _)| RawRecord {
-            stream: "logons".to_owned(),
-            shard: shard.clone(),
             position: Position { sequence: kinesis, sub_sequence: *sub >> 1 },
             partition_key: Bytes::from_static("U1é".as_bytes()),
             ingestion_time: *t,
             payload: payload.clone().into(),
         }).collect();
         let mut found = 0;
-        for (i, file) in encode_raw(&raw, &SMALL).unwrap().into_iter().enumerate() {
+        for (i, file) in encode_raw(&source, &raw, &SMALL).unwrap().into_iter().enumerate() {
             let path = file.path(&format!("r{i}"));
             let prefix = format!("raw/ingest_date={}/", file.ingest_date);
             prop_assert!(path.starts_with(&prefix));
@@ -300,7 +299,8 @@ fn no_rows_make_no_files() {
     assert!(encode_hourly(&[], &names, &options).unwrap().is_empty());
     assert!(encode_daily(&[], &options).unwrap().is_empty());
     assert!(encode_rejected(&[], &ShardId::file(), 0, &options).unwrap().is_empty());
-    assert!(encode_raw(&[], &options).unwrap().is_empty());
+    let source = RawSource { stream: "logons".to_owned(), shard: ShardId::file() };
+    assert!(encode_raw(&source, &[], &options).unwrap().is_empty());
 }
 
 #[test]

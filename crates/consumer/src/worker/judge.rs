@@ -87,11 +87,7 @@ impl Worker {
 
     fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: Micros) {
         self.draft.payload_bytes += payload.len() as u64;
-        let stream = match &self.input {
-            Input::Stream { name, .. } | Input::File { name, .. } => name.clone(),
-        };
-        let shard = self.name.clone();
-        self.draft.raw.push(RawRecord { stream, shard, position, partition_key, ingestion_time, payload });
+        self.draft.raw.push(RawRecord { position, partition_key, ingestion_time, payload });
     }
 
     /// Parses a record, unless it is given up.

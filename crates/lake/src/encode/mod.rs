@@ -13,7 +13,7 @@ mod rejected;
 pub use aggregates::{encode_daily, encode_hourly};
 pub use curated::{CuratedRows, encode_curated};
 pub(crate) use parquet_file::table_file;
-pub use raw::{EncodedRaw, RawRecord, encode_raw};
+pub use raw::{EncodedRaw, RawRecord, RawSource, encode_raw};
 pub use rejected::encode_rejected;
 
 use crate::error::LakeError;

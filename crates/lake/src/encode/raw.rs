@@ -10,13 +10,12 @@ use authpulse_event::{Day, Micros, Position, ShardId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
+/// What the sequence numbers of Kinesis have.
+const SEQUENCE_DIGITS: usize = 56;
+
 /// A record as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRecord {
-    /// The stream's name.
-    pub stream: String,
-    /// Its shard.
-    pub shard: ShardId,
     /// Its place within the shard.
     pub position: Position,
     /// The key that chose the shard. What is not UTF-8 is written with replacement characters.
@@ -25,6 +24,15 @@ pub struct RawRecord {
     pub ingestion_time: Micros,
     /// The bytes, unchanged.
     pub payload: Bytes,
+}
+
+/// Where raw records came from, all of those that are encoded at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawSource {
+    /// The stream's name.
+    pub stream: String,
+    /// The shard's name.
+    pub shard: ShardId,
 }
 
 /// An encoded raw file that has no name yet.
@@ -49,7 +57,11 @@ impl EncodedRaw {
 ///
 /// # Errors
 /// The Parquet writer fails.
-pub fn encode_raw(rows: &[RawRecord], options: &EncodeOptions) -> Result<Vec<EncodedRaw>, LakeError> {
+pub fn encode_raw(
+    source: &RawSource,
+    rows: &[RawRecord],
+    options: &EncodeOptions,
+) -> Result<Vec<EncodedRaw>, LakeError> {
     let mut days: BTreeMap<Day, Vec<&RawRecord>> = BTreeMap::new();
     for row in rows {
         days.entry(Day::of(row.ingestion_time)).or_default().push(row);
@@ -57,7 +69,7 @@ pub fn encode_raw(rows: &[RawRecord], options: &EncodeOptions) -> Result<Vec<Enc
     let mut files = Vec::new();
     for (ingest_date, rows) in days {
         for part in cut_by_bytes(&rows, options, |row| row.payload.len()) {
-            let batch = batch(part).map_err(|e| encode_error(RAW, e));
+            let batch = batch(source, part).map_err(|e| encode_error(RAW, e));
             let (bytes, _) = parquet_file::write(raw_arrow_schema(), None, std::iter::once(batch), options)?;
             files.push(EncodedRaw { ingest_date, rows: part.len() as u64, bytes });
         }
@@ -65,20 +77,26 @@ pub fn encode_raw(rows: &[RawRecord], options: &EncodeOptions) -> Result<Vec<Enc
     Ok(files)
 }
 
-fn batch(rows: &[&RawRecord]) -> Result<RecordBatch, ArrowError> {
-    let text = |pick: &dyn Fn(&RawRecord) -> String| {
-        let mut column = Text::with_capacity(rows.len(), rows.len() * 16);
-        rows.iter().for_each(|row| column.push(pick(row).as_bytes()));
-        column.string_column()
-    };
+fn batch(source: &RawSource, rows: &[&RawRecord]) -> Result<RecordBatch, ArrowError> {
+    let mut keys = Text::with_capacity(rows.len(), rows.iter().map(|row| row.partition_key.len()).sum());
+    rows.iter().for_each(|row| keys.push(String::from_utf8_lossy(&row.partition_key).as_bytes()));
+    // Records of one aggregate have one sequence number: it is spelled out once.
+    let mut sequences = Text::with_capacity(rows.len(), rows.len() * SEQUENCE_DIGITS);
+    let (mut spelled, mut digits) = (None, String::new());
+    for row in rows {
+        if spelled != Some(row.position.sequence) {
+            (spelled, digits) = (Some(row.position.sequence), row.position.sequence.to_string());
+        }
+        sequences.push(digits.as_bytes());
+    }
     let mut payload = Text::with_capacity(rows.len(), rows.iter().map(|row| row.payload.len()).sum());
     rows.iter().for_each(|row| payload.push(&row.payload));
     let columns = vec![
-        text(&|row| row.stream.clone())?,
-        text(&|row| row.shard.as_str().to_owned())?,
-        text(&|row| row.position.sequence.to_string())?,
+        Text::repeated(&source.stream, rows.len()).string_column()?,
+        Text::repeated(source.shard.as_str(), rows.len()).string_column()?,
+        sequences.string_column()?,
         longs(rows.iter().map(|row| long(row.position.sub_sequence)).collect()),
-        text(&|row| String::from_utf8_lossy(&row.partition_key).into_owned())?,
+        keys.string_column()?,
         times(rows.iter().map(|row| row.ingestion_time).collect()),
         payload.binary_column()?,
     ];
