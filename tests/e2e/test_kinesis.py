@@ -240,10 +240,10 @@ def test_a_worker_stops_in_time_though_its_stream_does_not_answer(place, emulato
     name = f"silent-{operation}"
     make(emulator, name, shards=1)
     proxy = FaultProxy(emulator.endpoint, kinesis=emulator.endpoint)
+    log = place / f"{name}.log"
+    env = {**os.environ, **proxy.env(emulator), "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
+    worker = start(*consume(place, name, name), env=env, stdout=subprocess.DEVNULL, stderr=log.open("w"))
     try:
-        log = place / f"{name}.log"
-        env = {**os.environ, **proxy.env(emulator), "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
-        worker = start(*consume(place, name, name), env=env, stdout=subprocess.DEVNULL, stderr=log.open("w"))
         until(lambda: "working on shard" in log.read_text(), "a worker at work", process=worker)
         hold = proxy.hold(KINESIS, operation)
         hold.wait()
@@ -252,6 +252,7 @@ def test_a_worker_stops_in_time_though_its_stream_does_not_answer(place, emulato
         assert not hold.passed.is_set()
         assert "leaseOwner" not in items(emulator, f"{name}-app")["shardId-000000000000"]
     finally:
+        worker.kill()
         proxy.stop()
 
 
