@@ -243,6 +243,11 @@ async fn a_take_whose_answer_is_lost_is_looked_up() {
     // Never taken, and counted up by another: the counter alone tells nothing.
     one.next("change", Fault::NotDoneThen(world.change(4, &[("leaseOwner", "three")]).await));
     assert!(!one.leases.update(&take(4)).await.unwrap(), "it is another's");
+    // Changed once more, and still one's own: what one holds then is not what one wrote.
+    let (asked, expected) = (world.change(6, &[("checkpoint", "17")]).await, Lease { checkpoint: at("17"), ..take(7) });
+    one.next("change", Fault::DoneThen(asked));
+    assert!(!one.leases.update(&take(5)).await.unwrap());
+    assert_eq!(one.lease(&key).await, expected);
 }
 
 /// Lets `two` ask `one` for the only lease.
@@ -325,6 +330,7 @@ async fn an_end_whose_answer_is_lost_is_looked_up() {
     let rows: BTreeMap<String, Row> = world.table.rows();
     assert!(children.iter().all(|child| rows[child].get("parentShardId") == Some(&parent)), "{rows:?}");
     assert_eq!(one.lease(&key).await, Lease { counter: 1, ..end });
+    assert_eq!(one.leases.list().await.unwrap().len(), 3, "a list goes on to the last page");
 }
 
 /// An end that gets lost, and an operator who takes the owner off: the lease is as the end would have left it, but has not ended.

@@ -40,7 +40,7 @@ impl Fault {
 }
 
 /// The effects there are: the methods of the traits behind which the world lies, as far as anything calls them.
-pub const EFFECTS: [&str; 34] = [
+pub const EFFECTS: [&str; 38] = [
     "store put_new",
     "store get",
     "store get_range",
@@ -75,6 +75,10 @@ pub const EFFECTS: [&str; 34] = [
     "lease get",
     "lease create",
     "lease update",
+    "table scan",
+    "table get",
+    "table put_new",
+    "table change",
 ];
 
 /// What was done how often: effect, fault, times.
