@@ -8,6 +8,7 @@
 //! ```text
 //!  pure:   map (who takes a key)   pack (what goes into a call)   pace (how fast, how long to wait)   cost
 //!  shell:  writer, reader, fan_out <--- api (trait) ---> aws
+//!          leases <--- table (trait) ---> dynamodb
 //! ```
 //!
 //! Nothing here knows of risk, tables or lakes. `docs/kinesis.md` has what is promised.
@@ -15,6 +16,7 @@
 pub mod api;
 mod aws;
 pub mod cost;
+mod dynamodb;
 mod fan_out;
 mod leases;
 pub mod limits;
@@ -23,10 +25,12 @@ pub mod pace;
 pub mod pack;
 pub mod progress;
 mod reader;
+pub mod table;
 mod time;
 mod writer;
 
 pub use aws::{Address, AwsKinesis, Control, NewStream};
+pub use dynamodb::DynamoDbTable;
 pub use leases::DynamoDbLeases;
 pub use progress::{FileProgress, MemoryProgress, ProgressStore};
 pub use reader::{KinesisStream, StartAt};

@@ -2,6 +2,7 @@
 
 use crate::fence;
 use crate::kinesis::{Reading, taken_apart};
+use crate::leases;
 use crate::world::World;
 use authpulse_consumer::Options;
 use authpulse_consumer::service::journal_key;
@@ -33,6 +34,7 @@ pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<C
         explain(&journals);
     }
     let take_overs = fence::holds(world, &journals)?;
+    leases::hold(world, &journals)?;
     let shards = steps(world, &journals).await?;
     let outcome = oracle::evaluate(&settings(options), &shards);
     if explained {

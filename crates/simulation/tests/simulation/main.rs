@@ -12,6 +12,7 @@ mod fence;
 mod foreign;
 mod gate;
 mod kinesis;
+mod leases;
 mod order;
 mod process;
 mod regressions;
@@ -182,6 +183,11 @@ fn a_broken_share_rule_is_noticed() {
 #[test]
 fn a_broken_apply_check_is_noticed() {
     assert!(is_noticed(Sabotage::Applied));
+}
+
+#[test]
+fn a_table_of_leases_that_takes_any_counter_is_noticed() {
+    assert!(is_noticed(Sabotage::Counter));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use authpulse_event::Position;
 use authpulse_event::ShardId;
+use authpulse_kinesis::table::{COUNTER, Change, LeaseTable, MemoryTable, Row, Rows, TableError, Value};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::store::ObjectMeta;
 use authpulse_lake::{Journal, MemoryJournal, ObjectStore, PutOutcome, StoreError};
@@ -180,5 +181,35 @@ impl Stream for HidesParents {
     }
     async fn tip(&self, shard: &ShardId) -> Result<Position, StreamError> {
         self.0.tip(shard).await
+    }
+}
+
+/// A table of leases that changes a row whatever its counter has become meanwhile.
+pub struct TakesAnyCounter(pub Arc<MemoryTable>);
+
+#[async_trait]
+impl LeaseTable for TakesAnyCounter {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+    async fn scan(&self, after: Option<&str>) -> Result<Rows, TableError> {
+        self.0.scan(after).await
+    }
+    async fn get(&self, key: &str) -> Result<Option<Row>, TableError> {
+        self.0.get(key).await
+    }
+    async fn put_new(&self, row: &Row) -> Result<bool, TableError> {
+        self.0.put_new(row).await
+    }
+    async fn change(&self, change: &Change) -> Result<bool, TableError> {
+        let row = self.0.get(&change.key).await?;
+        let known = match row.as_ref().and_then(|row| row.get(COUNTER)) {
+            Some(Value::Number(counter)) => *counter,
+            _ => change.known,
+        };
+        self.0.change(&Change { known, ..change.clone() }).await
+    }
+    async fn remove(&self, key: &str, known: u64) -> Result<bool, TableError> {
+        self.0.remove(key, known).await
     }
 }

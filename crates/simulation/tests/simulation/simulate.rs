@@ -78,6 +78,10 @@ pub struct Counts {
     pub merges: u64,
     pub trimmed: u64,
     pub of_kinesis: u64,
+    pub throttled: u64,
+    pub put_twice: u64,
+    pub changed_twice: u64,
+    pub late_changes: u64,
 }
 
 impl Counts {
@@ -86,7 +90,7 @@ impl Counts {
             *mine += *theirs;
         }
     }
-    pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); 18] {
+    pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); 22] {
         [
             ("effects and pauses", &mut self.steps),
             ("crashes", &mut self.crashes),
@@ -106,6 +110,10 @@ impl Counts {
             ("merges", &mut self.merges),
             ("times that retention took what was read", &mut self.trimmed),
             ("runs over Kinesis", &mut self.of_kinesis),
+            ("requests to the table of leases throttled", &mut self.throttled),
+            ("leases made by a request that came twice", &mut self.put_twice),
+            ("leases changed by a request that came twice", &mut self.changed_twice),
+            ("leases changed after their worker gave up", &mut self.late_changes),
         ]
     }
 }
@@ -118,10 +126,12 @@ fn reading(sabotage: Sabotage, focus: &str, rng: &mut Rng) -> Reading {
         _ => Reading::FanOut,
     };
     match focus {
-        _ if sabotage == Sabotage::Iterators => Reading::Polling,
+        _ if matches!(sabotage, Sabotage::Iterators | Sabotage::Counter) => Reading::Polling,
         "kinesis consumer" | "kinesis register" | "kinesis subscribe" | "kinesis event" => Reading::FanOut,
-        focus if focus.starts_with("kinesis ") && drawn == Reading::Embedded => Reading::Polling,
-        focus if focus.starts_with("stream ") => Reading::Embedded,
+        focus if ["kinesis ", "table "].iter().any(|of| focus.starts_with(of)) && drawn == Reading::Embedded => {
+            Reading::Polling
+        }
+        focus if ["stream ", "lease "].iter().any(|of| focus.starts_with(of)) => Reading::Embedded,
         _ => drawn,
     }
 }
@@ -559,6 +569,7 @@ impl Simulation {
         }
         self.fate.on = false;
         *self.world.kinesis.faults.lock().unwrap() = false;
+        *self.world.table.faults.lock().unwrap() = false;
         for process in &mut self.processes {
             // Also those that hung: whatever they still hold must bounce off.
             process.asleep_until = None;
@@ -634,6 +645,9 @@ pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
     block_on(check::raw_zone(&sim.world, &sim.options)).map_err(|why| format!("after maintenance, {why}"))?;
     let mut counts = sim.counts;
     counts.of_kinesis = u64::from(sim.world.reading != Reading::Embedded);
+    let leases = *sim.world.table.happened.lock().unwrap();
+    (counts.throttled, counts.late_changes) = (leases.throttled, leases.late);
+    (counts.put_twice, counts.changed_twice) = (leases.put_twice, leases.changed_twice);
     counts.add(&sim.tidied.lock().unwrap());
     counts.take_overs = checked.take_overs;
     counts.late_puts = sim.world.writers.lock().unwrap().late;

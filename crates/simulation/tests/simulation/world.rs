@@ -5,6 +5,7 @@ use crate::doors::{
 };
 use crate::gate::{Gate, ProcessId};
 use crate::kinesis::{self, Kinesis, Reading};
+use crate::leases::{self, Table};
 use crate::order::Decisions;
 use crate::sabotage::{ForgetsApplied, HidesParents, Overwrites, TakesForItsOwn};
 use authpulse_consumer::Env;
@@ -14,6 +15,7 @@ use authpulse_lake::{
 use authpulse_lease::{LeaseStore, MemoryLeases};
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, Stream};
+use futures::executor::block_on;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -33,6 +35,8 @@ pub enum Sabotage {
     Applied,
     /// Iterators of Kinesis that go on after a record leave the next one out.
     Iterators,
+    /// The table of leases does not check the counter of a change.
+    Counter,
 }
 
 /// The process that is nobody's: it looks at the lake, and works on it as another engine.
@@ -44,6 +48,8 @@ pub struct World {
     /// The same stream, as Kinesis gives it.
     pub kinesis: Arc<Kinesis>,
     pub reading: Reading,
+    /// The leases of who reads it so.
+    pub table: Arc<Table>,
     pub store: Arc<MemoryStore>,
     pub catalog: Arc<MemoryCatalog>,
     pub archive: Archive,
@@ -54,6 +60,7 @@ pub struct World {
     /// The world without a gate.
     pub outside: Env,
     journal: Arc<dyn Journal>,
+    /// Of who reads it as an embedded stream.
     leases: Arc<MemoryLeases>,
     names: Arc<AtomicU64>,
     ids: Arc<SimIds>,
@@ -61,7 +68,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(shards: u32, slowness: u64, sabotage: Sabotage, commits: CommitSettings, reading: Reading) -> World {
+    pub fn new(shards: u32, seed: u64, sabotage: Sabotage, commits: CommitSettings, reading: Reading) -> World {
         let gate = Arc::new(Gate::new());
         // The stream's own clock goes on where all are set back: the page leaves the order of equal arrivals in two parents open.
         let (clock, last) = (gate.clone(), AtomicI64::new(0));
@@ -73,14 +80,14 @@ impl World {
         let options =
             CreateOptions { name: "sim".to_owned(), shards, clock: Arc::new(stream_clock), ..CreateOptions::default() };
         let stream = Arc::new(MemoryStream::new(options).unwrap());
-        let kinesis = Arc::new(Kinesis::new(stream.clone(), slowness, sabotage == Sabotage::Iterators));
+        let kinesis = Arc::new(Kinesis::new(stream.clone(), seed, sabotage == Sabotage::Iterators));
         let (store, catalog) = (Arc::new(MemoryStore::new()), Arc::new(MemoryCatalog::new()));
         let memory = Arc::new(MemoryJournal::new());
         let journal: Arc<dyn Journal> = match sabotage {
             Sabotage::Fence => Arc::new(Overwrites::new(memory)),
             _ => memory,
         };
-        let (names, slowness) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(slowness)));
+        let (names, slowness) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(seed)));
         let door = Door { process: OUTSIDE, gate: gate.clone(), slowness: slowness.clone() };
         let clock = Arc::new(ClockDoor(door));
         let ids = Arc::new(SimIds { next: names.clone(), clock: clock.clone() });
@@ -102,6 +109,7 @@ impl World {
             stream,
             kinesis,
             reading,
+            table: Arc::new(Table::new(!seed, sabotage == Sabotage::Counter)),
             store,
             catalog,
             archive: Archive::default(),
@@ -176,6 +184,13 @@ impl World {
 
     /// The leases as a process finds them.
     pub fn leases(&self, process: ProcessId) -> Arc<dyn LeaseStore> {
-        Arc::new(LeaseDoor { door: self.door(process), inner: self.leases.clone() })
+        match self.reading {
+            Reading::Embedded => Arc::new(LeaseDoor { door: self.door(process), inner: self.leases.clone() }),
+            Reading::Polling | Reading::FanOut => {
+                let description = block_on(self.stream.describe()).expect("memory always answers");
+                let stream = self.stream(process);
+                Arc::new(leases::leases(self.door(process), self.table.clone(), &description, stream))
+            }
+        }
     }
 }

@@ -1,0 +1,231 @@
+//! The leases of workers over Kinesis: the shipped store over a table in memory that all processes share. Each request goes
+//! through the gate; what DynamoDB and the network do besides (throttles, a request that arrives twice, one that arrives after its
+//! sender has given up) is drawn here.
+//!
+//! No fault of a lease reaches a row of the lake, for whose work counts is decided by the journal: a table that takes any counter,
+//! or a change without an answer that passes for done or for refused, was noticed by none of 200 seeds by its rows or its end. So
+//! the table is looked at itself: a KCL that goes on from it must neither miss a record nor read again what a checkpoint said was
+//! done.
+
+use crate::check::Journals;
+use crate::doors::Door;
+use crate::sabotage::TakesAnyCounter;
+use crate::world::World;
+use async_trait::async_trait;
+use authpulse_event::Position;
+use authpulse_kinesis::table::{Change, KEY, LeaseTable, MemoryTable, Row, Rows, TableError, Value};
+use authpulse_kinesis::{Chance, DynamoDbLeases};
+use authpulse_stream::{Stream, StreamDescription};
+use std::sync::{Arc, Mutex};
+
+/// Rows of an answer to a scan: other writes fall between two.
+const PAGE: usize = 3;
+
+/// What happened how often.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Happened {
+    pub throttled: u64,
+    /// Rows put by a request that arrived twice.
+    pub put_twice: u64,
+    pub changed_twice: u64,
+    /// Changes that arrived after their sender had given up.
+    pub late: u64,
+}
+
+/// The table as it is; its doors are the processes'.
+pub struct Table {
+    rows: Arc<MemoryTable>,
+    /// The same, or broken on purpose.
+    conditional: Arc<dyn LeaseTable>,
+    chance: Chance,
+    /// Off once nothing goes wrong any more.
+    pub faults: Mutex<bool>,
+    /// Changes that are on their way.
+    late: Mutex<Vec<Change>>,
+    pub happened: Mutex<Happened>,
+    /// What is wrong with it, for the end of the run.
+    wrong: Mutex<Option<String>>,
+}
+
+impl Table {
+    pub fn new(seed: u64, takes_any_counter: bool) -> Table {
+        let rows = Arc::new(MemoryTable::new(PAGE));
+        let conditional: Arc<dyn LeaseTable> =
+            if takes_any_counter { Arc::new(TakesAnyCounter(rows.clone())) } else { rows.clone() };
+        Table {
+            rows,
+            conditional,
+            chance: Chance::new(seed),
+            faults: Mutex::new(true),
+            late: Mutex::default(),
+            happened: Mutex::default(),
+            wrong: Mutex::default(),
+        }
+    }
+
+    fn happens(&self, part: f64) -> bool {
+        *self.faults.lock().unwrap() && self.chance.next() < part
+    }
+
+    /// What comes before each request: those that were on their way, and DynamoDB's leave to ask.
+    async fn begin(&self) -> Result<(), TableError> {
+        let late: Vec<Change> = std::mem::take(&mut *self.late.lock().unwrap());
+        for change in late {
+            if self.chance.next() < 0.2 {
+                self.happened.lock().unwrap().late += u64::from(self.change(&change).await?);
+            } else {
+                self.late.lock().unwrap().push(change);
+            }
+        }
+        if self.happens(0.02) {
+            self.happened.lock().unwrap().throttled += 1;
+            return Err(TableError::Throttled("told to slow down".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn change(&self, change: &Change) -> Result<bool, TableError> {
+        let before = self.rows.get(&change.key).await?;
+        let is_changed = self.conditional.change(change).await?;
+        let after = self.rows.get(&change.key).await?;
+        if let (Some(before), Some(after)) = (before, after)
+            && reached(&after) < reached(&before)
+        {
+            let what = format!("the checkpoint of {} went back from {before:?} to {after:?}", change.key);
+            self.wrong.lock().unwrap().get_or_insert(what);
+        }
+        Ok(is_changed)
+    }
+}
+
+/// Up to where a row says that its shard is done. What is not begun is before all numbers, an end behind them.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    Nothing,
+    Through(Position),
+    End,
+}
+
+fn reached(row: &Row) -> Reached {
+    let Some(Value::Text(at)) = row.get("checkpoint") else { return Reached::Nothing };
+    let Some(Value::Number(sub_sequence)) = row.get("checkpointSubSequenceNumber") else { return Reached::Nothing };
+    match at.parse() {
+        Ok(sequence) => Reached::Through(Position { sequence, sub_sequence: *sub_sequence }),
+        Err(_) if at == "SHARD_END" => Reached::End,
+        Err(_) => Reached::Nothing,
+    }
+}
+
+/// Checks that a KCL may go on from the table: it never went back, it says that nothing is done that no journal holds, and whoever
+/// finds the end of a shard finds the leases of its heirs.
+pub fn hold(world: &World, journals: &Journals) -> Result<(), String> {
+    if let Some(why) = world.table.wrong.lock().unwrap().clone() {
+        return Err(why);
+    }
+    let rows = world.table.rows.rows();
+    for (shard, key, entries) in journals {
+        let Some(row) = rows.get(shard.id.as_str()) else { continue };
+        let wrong = |what: String| Err(format!("the lease of {key}: {what}: {row:?}"));
+        match reached(row) {
+            Reached::Nothing => {}
+            Reached::Through(position) => {
+                let stored = entries.last().map(|entry| entry.position().map_err(|e| e.to_string())).transpose()?;
+                if stored.is_none_or(|stored| stored < position) {
+                    return wrong(format!("its checkpoint is beyond {stored:?}, where the journal ends"));
+                }
+            }
+            Reached::End => {
+                if !entries.iter().any(|entry| entry.end) {
+                    return wrong("it has ended, and the journal has no end".to_owned());
+                }
+                let heirs = journals.iter().filter(|(heir, ..)| heir.parents.contains(&shard.id));
+                if let Some((heir, ..)) = heirs.into_iter().find(|(heir, ..)| !rows.contains_key(heir.id.as_str())) {
+                    return wrong(format!("it has ended, and its heir {} has no lease", heir.id));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A process's way to the table.
+pub struct TableDoor {
+    door: Door,
+    table: Arc<Table>,
+}
+
+/// A process's leases, with what it remembers of them.
+pub fn leases(
+    door: Door,
+    table: Arc<Table>,
+    description: &StreamDescription,
+    stream: Arc<dyn Stream>,
+) -> DynamoDbLeases<TableDoor> {
+    DynamoDbLeases::over(TableDoor { door, table }, description, stream)
+}
+
+fn lost(cause: String) -> TableError {
+    TableError::Unclear(cause)
+}
+
+#[async_trait]
+impl LeaseTable for TableDoor {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn scan(&self, after: Option<&str>) -> Result<Rows, TableError> {
+        let scan = async {
+            self.table.begin().await?;
+            self.table.rows.scan(after).await
+        };
+        self.door.go("table scan", after.unwrap_or_default(), lost, scan).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Row>, TableError> {
+        let get = async {
+            self.table.begin().await?;
+            self.table.rows.get(key).await
+        };
+        self.door.go("table get", key, lost, get).await
+    }
+
+    async fn put_new(&self, row: &Row) -> Result<bool, TableError> {
+        let key = match row.get(KEY) {
+            Some(Value::Text(key)) => key.as_str(),
+            _ => "",
+        };
+        let put = async {
+            self.table.begin().await?;
+            let is_new = self.table.rows.put_new(row).await?;
+            if is_new && self.table.happens(0.1) {
+                self.table.happened.lock().unwrap().put_twice += 1;
+                return self.table.rows.put_new(row).await;
+            }
+            Ok(is_new)
+        };
+        self.door.go("table put_new", key, lost, put).await
+    }
+
+    async fn change(&self, change: &Change) -> Result<bool, TableError> {
+        let (table, key) = (&self.table, change.key.as_str());
+        let changed = async {
+            table.begin().await?;
+            if table.happens(0.01) {
+                table.late.lock().unwrap().push(change.clone());
+                return Err(TableError::Unclear("no answer in time".to_owned()));
+            }
+            let is_changed = table.change(change).await?;
+            if is_changed && table.happens(0.02) {
+                table.happened.lock().unwrap().changed_twice += 1;
+                return table.change(change).await;
+            }
+            Ok(is_changed)
+        };
+        self.door.go("table change", key, lost, changed).await
+    }
+
+    async fn remove(&self, _: &str, _: u64) -> Result<bool, TableError> {
+        unreachable!("workers remove no leases")
+    }
+}
