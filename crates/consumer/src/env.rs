@@ -107,13 +107,27 @@ impl Ids for RandomIds {
     }
 }
 
+/// How far the threads that encode and store stand back behind those that decide, as a nice value: where processors are short, an
+/// entry that takes longer costs less than decisions that come later.
+const BEHIND: i32 = 5;
+
+/// Lowers the priority of the calling thread; on Linux each has its own. Where that is refused, because the whole process stands
+/// further back already, there is nothing to do.
+fn stand_back() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, BEHIND);
+}
+
 /// Work on the blocking threads of the tokio runtime that calls [`Work::start`].
 pub struct TokioWork;
 
 impl Work for TokioWork {
     fn start(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         let runtime = tokio::runtime::Handle::current();
-        let task = tokio::task::spawn_blocking(move || runtime.block_on(work));
+        let task = tokio::task::spawn_blocking(move || {
+            stand_back();
+            runtime.block_on(work);
+        });
         Box::pin(async move {
             // A panic was printed by the panic hook; the missing result tells the caller.
             let _ = task.await;
