@@ -135,6 +135,16 @@ def test_a_replay_that_is_killed_goes_on_and_every_user_keeps_its_order(place, e
     assert order == sent
 
 
+@pytest.fixture
+def workers():
+    """What a test starts; whatever becomes of it, nothing stays behind."""
+    workers = []
+    yield workers
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+
+
 def end(worker, rng):
     """Kills a worker or stops it in order."""
     how = rng.choice([signal.SIGKILL, signal.SIGTERM])
@@ -154,11 +164,11 @@ def all_sent_and_stopped(sending, workers, logs):
     return text
 
 
-def test_consumers_are_killed_and_others_go_on(place, emulator, from_file):
+def test_consumers_are_killed_and_others_go_on(place, emulator, from_file, workers):
     make(emulator, "workers", shards=6)
     env = {**os.environ, **emulator.env, "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
     rng = random.Random(SEED)
-    workers, logs = [], []
+    logs = []
 
     def add():
         logs.append(place / f"worker-{len(logs)}.log")
@@ -204,7 +214,7 @@ def kinesis_local(emulator):
 
 
 @pytest.mark.parametrize("which", ["emulator", "kinesis_local"])
-def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, request):
+def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, request, workers):
     """Workers come and go while the stream fills, each reading its own way; shards change hands between the ways."""
     kinesis, name = request.getfixturevalue(which), f"turns-{which.replace('_', '-')}"
     make(kinesis, name, shards=3)
@@ -212,7 +222,7 @@ def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, req
     run(*consume(place, name, name, "--reading", "fan-out", "--until-caught-up"), env=kinesis.env)
     env = {**os.environ, **kinesis.env, "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
     rng = random.Random(SEED)
-    workers, logs = [], []
+    logs = []
 
     def add():
         way = ["fan-out", "polling"][len(logs) % 2]
@@ -236,13 +246,14 @@ def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, req
 
 
 @pytest.mark.parametrize("operation", ["GetRecords", "ListShards"])
-def test_a_worker_stops_in_time_though_its_stream_does_not_answer(place, emulator, operation):
+def test_a_worker_stops_in_time_though_its_stream_does_not_answer(place, emulator, operation, workers):
     name = f"silent-{operation}"
     make(emulator, name, shards=1)
     proxy = FaultProxy(emulator.endpoint, kinesis=emulator.endpoint)
     log = place / f"{name}.log"
     env = {**os.environ, **proxy.env(emulator), "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
     worker = start(*consume(place, name, name), env=env, stdout=subprocess.DEVNULL, stderr=log.open("w"))
+    workers.append(worker)
     try:
         until(lambda: "working on shard" in log.read_text(), "a worker at work", process=worker)
         hold = proxy.hold(KINESIS, operation)
@@ -252,7 +263,6 @@ def test_a_worker_stops_in_time_though_its_stream_does_not_answer(place, emulato
         assert not hold.passed.is_set()
         assert "leaseOwner" not in items(emulator, f"{name}-app")["shardId-000000000000"]
     finally:
-        worker.kill()
         proxy.stop()
 
 

@@ -2,6 +2,7 @@
 
 use super::{Access, LAYOUT, MARKER, Parts, read_marker};
 use anyhow::{Context, Result, bail};
+use authpulse_consumer::env::{Ids, RandomIds};
 use authpulse_lake::{FileCommitterLock, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +43,10 @@ pub(super) fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
             // A marker that was being written when the process ended is no lake yet.
             let unmade = |e: std::fs::DirEntry| e.file_name().to_string_lossy().starts_with(MARKER);
             let is_empty = !dir.exists() || std::fs::read_dir(dir)?.all(|e| e.is_ok_and(unmade));
+            if !is_empty && path.exists() {
+                // Another worker has made the lake since, and begun to fill it.
+                return check_marker(dir, may_be_missing);
+            }
             if may_be_missing && is_empty {
                 Ok(())
             } else if dir.exists() && !is_empty {
@@ -70,9 +75,38 @@ pub(super) fn make_directory(dir: &Path) -> Result<()> {
     let path = dir.join(MARKER);
     if !path.exists() {
         let text = format!("{{\"what\":\"AuthPulse lake\",\"layout\":{LAYOUT}}}\n");
-        let temporary = dir.join(format!("{MARKER}.new"));
+        // A name of its own: workers that start together make the lake together.
+        let temporary = dir.join(format!("{MARKER}.{}.new", RandomIds.commit_id()));
         let write = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
         write.with_context(|| format!("lake {} cannot be written to", dir.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_start_together_make_the_lake_together() {
+        let place = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let lake = place.path().join(format!("lake{round}"));
+            let begin = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for worker in 0..8 {
+                    let (lake, begin) = (&lake, &begin);
+                    scope.spawn(move || {
+                        begin.wait();
+                        make_directory(lake).unwrap();
+                        std::fs::write(lake.join(format!("of-worker-{worker}")), "").unwrap();
+                    });
+                }
+            });
+            let left = std::fs::read_dir(&lake)
+                .unwrap()
+                .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".new"));
+            assert_eq!(left.count(), 0);
+        }
+    }
 }
