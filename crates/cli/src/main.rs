@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod consume;
 mod demo;
 mod lake;
 mod leases;

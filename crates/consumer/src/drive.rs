@@ -2,12 +2,12 @@
 
 use crate::backfill::{BackfillRun, mark_complete};
 use crate::committer::commit_all;
-use crate::env::{Clock, Env};
+use crate::env::{Clock, Env, duration};
 use crate::error::{Chain, ConsumerError, Result};
 use crate::lease_keeper::{LeaseKeeper, Parting};
 use crate::options::Options;
 use crate::service::Service;
-use crate::worker::{Progress, Worker};
+use crate::worker::{Progress, Worker, told};
 use authpulse_event::{Micros, ShardId};
 use authpulse_lease::{Fleet, Holdings};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,16 +28,12 @@ pub enum Ended {
     Stopped,
 }
 
-fn duration(micros: i64) -> Duration {
-    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-}
-
 /// Does something that bears being dropped at any instant, as by a crash, unless the run is told to stop before it is done. A call
 /// that is never answered takes half a minute to fail, which is longer than an orderly end may take.
 pub async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
-        Ok(_) = stop.wait_for(|stop| *stop) => None,
+        () = told(stop) => None,
         done = work => Some(done),
     }
 }

@@ -20,6 +20,11 @@ pub trait Clock: Send + Sync {
     async fn sleep(&self, duration: Duration);
 }
 
+/// Microseconds as a duration; none where they are negative.
+pub fn duration(micros: Micros) -> Duration {
+    Duration::from_micros(micros.max(0).cast_unsigned())
+}
+
 /// Fresh names for entries and files.
 pub trait Ids: Send + Sync {
     /// A commit id that was never given out before, in characters that a file name may hold.

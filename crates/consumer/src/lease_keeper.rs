@@ -1,11 +1,10 @@
 //! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
 
 use crate::drive::start_beside;
-use crate::env::Env;
+use crate::env::{Env, duration};
 use authpulse_event::Position;
 use authpulse_lease::{Checkpoint, Fleet, Holdings};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -99,8 +98,7 @@ async fn keep(
     loop {
         let now = env.clock.ticks();
         // Who has nothing to do is there to go on where another leaves off: every moment until then is one without decisions.
-        let is_idle = fleet.holdings().held.is_empty();
-        let scan_every = if is_idle { (looks_every / IDLE_LOOKS).max(1) } else { looks_every };
+        let scan_every = if fleet.is_idle() { (looks_every / IDLE_LOOKS).max(1) } else { looks_every };
         reach(&mut fleet);
         if now - renewed >= renew_every {
             renewed = now;
@@ -132,7 +130,7 @@ async fn keep(
                 }
             }
             Ok(()) = wanted.changed() => scanned = None,
-            () = env.clock.sleep(Duration::from_micros(pause.max(0).cast_unsigned())) => {}
+            () = env.clock.sleep(duration(pause)) => {}
         }
     }
     fleet.release_all().await;

@@ -16,7 +16,7 @@ mod judge;
 mod seal;
 
 use crate::draft::{Closing, Draft, Finish};
-use crate::env::{Env, start};
+use crate::env::{Env, duration, start};
 use crate::error::{Chain, ConsumerError, Result};
 use crate::input::{Batch, Found, Input};
 use crate::options::Options;
@@ -32,7 +32,6 @@ use authpulse_stream::ReadLimit;
 use futures::future::BoxFuture;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 
 /// Records judged between two looks at the board and the draft.
@@ -107,7 +106,7 @@ pub struct Worker {
     options: Arc<Options>,
     registry: Arc<Registry>,
     poison: Arc<Poison>,
-    stop: Option<watch::Receiver<bool>>,
+    stop: watch::Receiver<bool>,
     key: ShardId,
     name: ShardId,
     goal: Goal,
@@ -154,7 +153,8 @@ impl Worker {
             options,
             registry,
             poison,
-            stop: None,
+            // Nobody can tell it.
+            stop: watch::channel(false).1,
             key: start.key,
             name: start.name,
             goal: start.goal,
@@ -218,7 +218,7 @@ impl Worker {
 
     /// A read that is under way is given up once `stop` holds true: nothing that was not judged is lost by that.
     pub fn read_until(&mut self, stop: watch::Receiver<bool>) {
-        self.stop = Some(stop);
+        self.stop = stop;
     }
 
     /// Does a bounded piece of work.
@@ -288,13 +288,13 @@ impl Worker {
             let limit = ReadLimit { records: self.options.read_records.min(room), bytes: self.options.read_bytes };
             // A stream that does not answer keeps neither the next entry nor the end waiting.
             let due = self.draft.opened.map(|at| at + self.options.entry_age - self.env.clock.ticks());
-            let due = due.map(|left| Duration::from_micros(left.max(0).cast_unsigned()));
             let read = tokio::select! {
                 biased;
-                read = self.input.read(self.position, limit) => read,
+                read = self.input.read(self.position, limit) => Some(read),
                 () = told(&mut self.stop) => return Ok(Progress::Idle),
-                () = self.env.clock.sleep(due.unwrap_or_default()), if due.is_some() => return self.store_while_waiting().await,
+                () = self.env.clock.sleep(duration(due.unwrap_or(0))), if due.is_some() => None,
             };
+            let Some(read) = read else { return self.store_while_waiting().await };
             (self.batch, self.found) = match read {
                 Err(error) if error.may_pass() => return self.outlast(&error).await,
                 read => read?,
@@ -608,14 +608,11 @@ impl Worker {
     }
 }
 
-/// Resolves when the worker is told to stop; never where nobody can tell it.
-async fn told(stop: &mut Option<watch::Receiver<bool>>) {
-    if let Some(stop) = stop
-        && stop.wait_for(|stop| *stop).await.is_ok()
-    {
-        return;
+/// Resolves when `stop` holds true; never where nobody is left to say so.
+pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
     }
-    std::future::pending().await
 }
 
 /// What the next entry says about the shard's end.

@@ -7,6 +7,10 @@ use authpulse_engine::{Board, Incoming, Output, RestoreFrom, Restoring, Settings
 use authpulse_event::{HashRange, Position, SequenceNumber, parse_line};
 use std::time::Instant;
 
+// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Lines between two looks at the board.
 const STRIDE: u64 = 1_024;
 /// Lines that are looked up together.

@@ -44,14 +44,6 @@ pub struct DynamoDbLeases<T = DynamoDbTable> {
     seen: Mutex<BTreeMap<String, Lease>>,
 }
 
-/// What became of a conditional write.
-enum Written {
-    Done,
-    Refused,
-    /// It may have happened.
-    Unclear(String),
-}
-
 fn text(row: &Row, name: &str) -> Option<String> {
     match row.get(name) {
         Some(Value::Text(text)) => Some(text.clone()),
@@ -197,7 +189,8 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
         }
     }
 
-    async fn write(&self, lease: &Lease, children: &[ShardId]) -> Result<Written, LeaseError> {
+    /// What makes a lease what it is to be.
+    fn change(&self, lease: &Lease, children: &[ShardId]) -> Result<Change, LeaseError> {
         let before = self.last_seen(&lease.key);
         let key = self.shard_of(&lease.key)?.to_owned();
         let mut change = Change { key, known: lease.counter, set: Vec::new(), remove: Vec::new(), count_up: None };
@@ -231,12 +224,7 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
         if !children.is_empty() {
             change.set.push((CHILDREN, shards_set(children)));
         }
-        match self.table.change(&change).await {
-            Ok(true) => Ok(Written::Done),
-            Ok(false) => Ok(Written::Refused),
-            Err(TableError::Unclear(cause)) => Ok(Written::Unclear(cause)),
-            Err(error) => Err(self.failed("changing a lease", error)),
-        }
+        Ok(change)
     }
 }
 
@@ -283,10 +271,9 @@ impl<T: LeaseTable> LeaseStore for DynamoDbLeases<T> {
                 children.push(child.id.clone());
             }
         }
-        let written = match self.write(lease, &children).await? {
-            Written::Done => true,
-            Written::Refused => false,
-            Written::Unclear(cause) => match self.get(&lease.key).await? {
+        let written = match self.table.change(&self.change(lease, &children)?).await {
+            Ok(is_changed) => is_changed,
+            Err(TableError::Unclear(cause)) => match self.get(&lease.key).await? {
                 Some(now) if now.counter == lease.counter => return Err(self.failed("changing a lease", cause)),
                 Some(now) => {
                     now.counter == lease.counter + 1
@@ -294,6 +281,7 @@ impl<T: LeaseTable> LeaseStore for DynamoDbLeases<T> {
                 }
                 None => false,
             },
+            Err(error) => return Err(self.failed("changing a lease", error)),
         };
         if written {
             self.saw(&Lease { counter: lease.counter + 1, ..lease.clone() });

@@ -182,20 +182,20 @@ impl Cursor {
             ReadFrom::Start => true,
             ReadFrom::After(position) => record.position > position,
         };
-        let plain = || record(0, raw.partition_key.clone(), raw.data.clone());
         match parse(&raw.data) {
             Payload::Aggregate(aggregate) => {
                 let all = aggregate.records().enumerate();
                 let all = all.map(|(n, inner)| record(n, inner.partition_key, inner.data));
                 self.at_hand.extend(all.filter(is_new));
+                return;
             }
             Payload::Damaged(damage) => {
                 let sequence = raw.sequence;
                 tracing::warn!(%shard, %sequence, %damage, "an aggregate is damaged; it is kept whole, as one record");
-                self.at_hand.extend(Some(plain()).filter(is_new));
             }
-            Payload::Plain => self.at_hand.extend(Some(plain()).filter(is_new)),
+            Payload::Plain => {}
         }
+        self.at_hand.extend(Some(record(0, raw.partition_key.clone(), raw.data.clone())).filter(is_new));
     }
 }
 

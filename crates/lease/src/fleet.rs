@@ -53,6 +53,11 @@ impl Fleet {
         self.coordinator.worker()
     }
 
+    /// Whether it has no lease.
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// The leases it has.
     pub fn holdings(&self) -> Holdings {
         let asked = self.held.iter().filter(|(_, held)| held.lease.next_owner.is_some());

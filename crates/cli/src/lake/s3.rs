@@ -5,7 +5,7 @@ use super::{Access, LAYOUT, MARKER, Parts, read_marker};
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
 use authpulse_consumer::config::{Config, S3Encryption};
-use authpulse_event::Micros;
+use authpulse_consumer::env::duration;
 use authpulse_lake::{ObjectJournal, ObjectStore, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,10 +53,6 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
         store,
         lock: None,
     })
-}
-
-fn duration(micros: Micros) -> Duration {
-    Duration::from_micros(micros.max(0).cast_unsigned())
 }
 
 /// Whether there is a lake; that its tables are in another database is an error.
