@@ -36,6 +36,11 @@ pub trait Work: Send + Sync {
     /// Starts the work, on another thread where there are any. The answer resolves when it is done and must be awaited: a
     /// simulation may run it only then.
     fn start(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
+
+    /// The same for work that decisions wait for.
+    fn start_urgent(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        self.start(work)
+    }
 }
 
 /// Starts work with a result; `None` if it panicked.
@@ -43,8 +48,23 @@ pub(crate) fn start<T: Send + 'static>(
     work: &dyn Work,
     job: impl Future<Output = T> + Send + 'static,
 ) -> BoxFuture<'static, Option<T>> {
+    start_by(job, |job| work.start(job))
+}
+
+/// The same for work that decisions wait for.
+pub(crate) fn start_urgent<T: Send + 'static>(
+    work: &dyn Work,
+    job: impl Future<Output = T> + Send + 'static,
+) -> BoxFuture<'static, Option<T>> {
+    start_by(job, |job| work.start_urgent(job))
+}
+
+fn start_by<T: Send + 'static>(
+    job: impl Future<Output = T> + Send + 'static,
+    start: impl FnOnce(BoxFuture<'static, ()>) -> BoxFuture<'static, ()>,
+) -> BoxFuture<'static, Option<T>> {
     let (send, receive) = tokio::sync::oneshot::channel();
-    let done = work.start(Box::pin(async move {
+    let done = start(Box::pin(async move {
         // The receiver is gone only where the worker was dropped; then nobody needs the result.
         let _ = send.send(job.await);
     }));
@@ -136,6 +156,19 @@ impl Work for TokioWork {
         Box::pin(async move {
             // A panic was printed by the panic hook; the missing result tells the caller.
             let _ = task.await;
+        })
+    }
+
+    /// On a thread of its own: those of the runtime have stood back, and none comes forward again without special rights.
+    fn start_urgent(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        let runtime = tokio::runtime::Handle::current();
+        let (ended, end) = tokio::sync::oneshot::channel::<()>();
+        std::thread::spawn(move || {
+            runtime.block_on(work);
+            drop(ended);
+        });
+        Box::pin(async move {
+            let _ = end.await;
         })
     }
 }

@@ -1,20 +1,22 @@
 //! Rebuilding a shard's state from what is stored: the newest snapshot that can be read and the rows written since, or, where a
 //! snapshot or one of those files is lost, the whole curated table.
 
-use crate::env::{Env, start};
+use crate::env::{Env, start_urgent};
 use crate::error::{ConsumerError, Result};
 use crate::log::{missing, read_entry, read_parents, read_side, sha256_hex};
-use authpulse_engine::{Restoring, Settings, Shard, SourceKind, StoredRow};
+use authpulse_engine::{PieceReader, ReadPiece, Restoring, Settings, Shard, SourceKind, StoredRow};
 use authpulse_event::{HashRange, ShardId};
 use authpulse_lake::entry::{Entry, EntryError, Source};
 use authpulse_lake::read::{CuratedBatch, LiveFile, Rows};
 use authpulse_lake::{LakeError, ObjectStore, StoreError, Table};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt::Display;
 use std::sync::Arc;
+use zstd::zstd_safe::get_frame_content_size;
 
 /// A decompressed piece is at most this large, in bytes.
-const MAX_PIECE_BYTES: usize = 1 << 31;
+const MAX_PIECE_BYTES: u64 = 1 << 31;
 
 /// What is waited for at the same time, because on S3 each wait is some 20 to 100 ms and the owner of a shard that moves has
 /// stopped already: entries, of some kilobytes,
@@ -104,7 +106,8 @@ async fn from_snapshot(
         let heir = Shard::inherit(settings.clone(), range, parents);
         let unscored = heir.named_unscored();
         for piece in heir.snapshot(usize::MAX) {
-            state.piece(&piece.bytes).map_err(|e| Lost::Snapshot(e.to_string()))?;
+            let piece = state.reader().read(&piece.bytes);
+            piece.and_then(|piece| state.piece(piece)).map_err(|e| Lost::Snapshot(e.to_string()))?;
         }
         state.unscored_at_snapshot(&unscored);
     }
@@ -114,7 +117,7 @@ async fn from_snapshot(
     Ok(state.finish())
 }
 
-/// Takes in the pieces of a snapshot that reach into the range. While one is taken in, the next are fetched and unpacked on other
+/// Takes in the pieces of a snapshot that reach into the range. While one is taken in, the next are fetched and read on other
 /// threads.
 async fn take_in_pieces(
     env: &Env,
@@ -123,39 +126,49 @@ async fn take_in_pieces(
     state: &mut Restoring,
 ) -> std::result::Result<(), Lost> {
     let mut wanted = VecDeque::new();
+    let mut users = 0u64;
     for piece in &entry.snapshot {
         let part: HashRange = piece.range.parse().map_err(|cause| damaged(&piece.file.path, cause))?;
         if part.intersect(&range).is_some() {
             wanted.push_back(&piece.file);
+            users = users.saturating_add(piece.users);
         }
     }
+    state.expect_users(users);
+    let reader = state.reader();
     let mut under_way = VecDeque::new();
     loop {
         // Started at once, not when they are waited for: this task is busy with the piece before.
         while under_way.len() < PIECES_AT_ONCE
             && let Some(file) = wanted.pop_front()
         {
-            let unpacked = unpack(env.store.clone(), file.path.clone(), file.sha256.clone());
-            under_way.push_back((&file.path, start(&*env.work, unpacked)));
+            let piece = read_piece(env.store.clone(), file.path.clone(), file.sha256.clone(), reader.clone());
+            under_way.push_back((&file.path, start_urgent(&*env.work, piece)));
         }
-        let Some((path, unpacked)) = under_way.pop_front() else { return Ok(()) };
+        let Some((path, piece)) = under_way.pop_front() else { return Ok(()) };
         let bug = || ConsumerError::Refused(format!("reading {path} ended by a bug in this program"));
-        let raw = unpacked.await.ok_or_else(bug)??;
-        state.piece(&raw).map_err(|e| Lost::Snapshot(format!("{path}: {e}")))?;
+        let piece = piece.await.ok_or_else(bug)??;
+        state.piece(piece).map_err(|e| Lost::Snapshot(format!("{path}: {e}")))?;
     }
 }
 
-/// Fetches a piece, checks and decompresses it.
-async fn unpack(store: Arc<dyn ObjectStore>, path: String, sha256: String) -> std::result::Result<Vec<u8>, Lost> {
+/// Fetches a piece, checks, decompresses and reads it.
+async fn read_piece(
+    store: Arc<dyn ObjectStore>,
+    path: String,
+    sha256: String,
+    reader: PieceReader,
+) -> std::result::Result<ReadPiece, Lost> {
+    let lost = |why: &dyn Display| Lost::Snapshot(format!("{path}: {why}"));
     let bytes = store.get(&path).await?;
     if sha256_hex(&bytes) != sha256 {
-        return Err(Lost::Snapshot(format!("the checksum of {path} does not match")));
+        return Err(lost(&"its checksum does not match"));
     }
-    let raw = zstd::stream::decode_all(&bytes[..]).map_err(|e| Lost::Snapshot(e.to_string()))?;
-    match raw.len() > MAX_PIECE_BYTES {
-        true => Err(Lost::Snapshot(format!("{path} is too large"))),
-        false => Ok(raw),
-    }
+    let size = get_frame_content_size(&bytes).ok().flatten().filter(|size| *size <= MAX_PIECE_BYTES);
+    let size = size.ok_or_else(|| lost(&"it does not tell its size, or is too large"))?;
+    let raw = zstd::bulk::decompress(&bytes, size as usize).map_err(|e| lost(&e))?;
+    drop(bytes);
+    reader.read(&raw).map_err(|e| lost(&e))
 }
 
 /// The state of some ended shards, each as far as `range` reaches.

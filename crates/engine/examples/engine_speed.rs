@@ -67,6 +67,7 @@ fn main() -> std::io::Result<()> {
             "pass {pass}: {scored} events scored, {seconds:.2} s, {:.2} M events/s",
             scored as f64 / seconds / 1e6
         );
+        shard.cut();
         let begin = Instant::now();
         let pieces = shard.snapshot(PIECE_BYTES);
         let (taken, begin) = (begin.elapsed(), Instant::now());
@@ -76,17 +77,23 @@ fn main() -> std::io::Result<()> {
             ..RestoreFrom::default()
         };
         let mut state = Restoring::begin(settings.clone(), SourceKind::File, HashRange::FULL, from);
+
+        state.expect_users(pieces.iter().map(|piece| piece.users).sum());
+        let reader = state.reader();
         for piece in &pieces {
-            state.piece(&piece.bytes).map_err(std::io::Error::other)?;
+            let read = reader.read(&piece.bytes);
+            read.and_then(|read| state.piece(read)).map_err(std::io::Error::other)?;
         }
-        drop(state.finish());
+        let read = state.finish();
+        let read_in = begin.elapsed();
+        drop(read);
         let bytes: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
         let users: u64 = pieces.iter().map(|piece| piece.users).sum();
         println!(
             "pass {pass}: snapshot of {users} users, {:.0} MB, taken in {:.2} s, read in {:.2} s",
             bytes as f64 / 1e6,
             taken.as_secs_f64(),
-            begin.elapsed().as_secs_f64()
+            read_in.as_secs_f64()
         );
     }
     Ok(())

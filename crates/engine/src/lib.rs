@@ -25,4 +25,4 @@ pub use restore::{RestoreFrom, Restoring, StoredRow};
 pub use score::{Features, apply_rules};
 pub use settings::Settings;
 pub use shard::{Counts, Incoming, NamedEvent, Output, Shard, SourceKind, WaitingEvent};
-pub use snapshot::{Piece, SnapshotError};
+pub use snapshot::{Piece, PieceReader, ReadPiece, SnapshotError};

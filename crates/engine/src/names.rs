@@ -11,16 +11,26 @@ pub type NameId = u32;
 /// Names per chunk: a chunk that a view shares is copied once when the next name arrives, so it stays small.
 const CHUNK: usize = 1024;
 
+/// Names one after another, of less than 4 GiB in all.
 #[derive(Clone, Default)]
-struct Chunk {
+pub(crate) struct NameList {
     text: String,
     ends: Vec<u32>,
 }
 
-impl Chunk {
-    fn get(&self, index: usize) -> &str {
+impl NameList {
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn get(&self, index: usize) -> &str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         &self.text[start..self.ends[index] as usize]
+    }
+
+    pub(crate) fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(u32::try_from(self.text.len()).expect("names of less than 4 GiB"));
     }
 }
 
@@ -70,7 +80,7 @@ pub struct Names {
     table: HashTable<(Key, NameId)>,
     /// Seeded per process, so that chosen names cannot flood one bucket.
     hasher: RandomState,
-    chunks: Vec<Arc<Chunk>>,
+    chunks: Vec<Arc<NameList>>,
     len: usize,
 }
 
@@ -86,12 +96,17 @@ impl Names {
             self.chunks.push(Arc::default());
         }
         let chunk = Arc::make_mut(self.chunks.last_mut().expect("a chunk was pushed for the first name"));
-        chunk.text.push_str(name);
-        chunk.ends.push(u32::try_from(chunk.text.len()).expect("1024 names of 256 bytes fit 32 bits"));
+        chunk.push(name);
         self.len += 1;
         let hasher = &self.hasher;
         self.table.insert_unique(key.hash(hasher), (key, id), |(key, _)| key.hash(hasher));
         id
+    }
+
+    /// Makes room for this many names more.
+    pub fn reserve(&mut self, more: usize) {
+        let hasher = &self.hasher;
+        self.table.reserve(more, |(key, _)| key.hash(hasher));
     }
 
     /// The number of a name, if it is known.
@@ -125,14 +140,14 @@ impl Names {
     }
 }
 
-fn text(chunks: &[Arc<Chunk>], id: NameId) -> &str {
+fn text(chunks: &[Arc<NameList>], id: NameId) -> &str {
     chunks[id as usize / CHUNK].get(id as usize % CHUNK)
 }
 
 /// The names a table held at one moment.
 #[derive(Clone, Default)]
 pub struct NamesView {
-    chunks: Vec<Arc<Chunk>>,
+    chunks: Vec<Arc<NameList>>,
 }
 
 impl NamesView {

@@ -6,12 +6,16 @@
 use crate::rows::EventId;
 use crate::settings::Settings;
 use crate::shard::{NamedEvent, Shard, SourceKind, Unscored, WaitingEvent};
-use crate::snapshot::SnapshotError;
+use crate::snapshot::{PieceReader, ReadPiece, SnapshotError, is_published};
 use crate::user::Slot;
 use authpulse_event::id::{TimeForm, canonical_line, content_id};
 use authpulse_event::time::{SECOND, hour_of};
 use authpulse_event::{Day, HashRange, Micros, ring};
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Users for which memory is reserved before they are read, however many a damaged number promises.
+const EXPECTED_MAX: u64 = 1 << 22;
 
 /// What the last entry says of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +57,7 @@ pub struct StoredRow<'a> {
 pub struct Restoring {
     shard: Shard,
     last: RestoreFrom,
-    written: WrittenHours,
+    written: Arc<WrittenHours>,
     /// Events that the snapshot's entry held as accepted and not yet scored: the snapshot knows their acceptance already.
     known: HashMap<(String, Micros), Vec<String>>,
 }
@@ -98,15 +102,27 @@ impl Restoring {
             .iter()
             .filter_map(|(part, after)| part.intersect(&range).map(|part| (part, *after)))
             .collect();
-        Restoring { shard, written: WrittenHours::of(&last), last, known: HashMap::new() }
+        Restoring { shard, written: Arc::new(WrittenHours::of(&last)), last, known: HashMap::new() }
     }
 
-    /// Takes in a piece of the snapshot.
+    /// Makes room for the users of the pieces to come: growing step by step costs about as much as they do.
+    pub fn expect_users(&mut self, users: u64) {
+        let users = users.min(EXPECTED_MAX) as usize;
+        self.shard.users.reserve_exact(users);
+        self.shard.user_names.reserve(users);
+    }
+
+    /// What reads pieces of the snapshot for [`Restoring::piece`], on other threads if there are any.
+    pub fn reader(&self) -> PieceReader {
+        PieceReader::new(&self.shard, self.written.clone())
+    }
+
+    /// Takes in a piece of the snapshot. All of them come before the first row.
     ///
     /// # Errors
-    /// If the piece is damaged or too new. Begin anew, with an older snapshot or without.
-    pub fn piece(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        self.shard.load_piece(bytes, &self.written)
+    /// If the pieces do not fit together. Begin anew, with an older snapshot or without.
+    pub fn piece(&mut self, piece: ReadPiece) -> Result<(), SnapshotError> {
+        self.shard.take_in(piece)
     }
 
     /// Tells which events were accepted and not yet scored in the entry of the snapshot.
@@ -235,7 +251,6 @@ impl Shard {
     }
 
     pub(crate) fn score_is_published(&self, hash: u128, day: Day) -> bool {
-        let span = self.score_spans.iter().find(|(range, _)| range.contains(hash));
-        span.is_some_and(|(_, after)| after.is_some_and(|a| day <= a))
+        is_published(&self.score_spans, hash, day)
     }
 }

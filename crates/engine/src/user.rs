@@ -129,14 +129,21 @@ impl User {
         User { hash, ..User::default() }
     }
 
-    /// With room for what is known to come: pairs, and events of the last 24 hours.
-    pub(crate) fn with_capacity(hash: u128, pairs: usize, events: usize) -> User {
-        User {
-            ring: VecDeque::with_capacity(events),
-            keys: Vec::with_capacity(pairs),
-            pairs: Vec::with_capacity(pairs),
-            ..User::new(hash)
+    /// A user as a snapshot tells: the computers, all different, and the events of the last 24 hours in order of their times.
+    /// `None` if the events are not in order, or further apart than that. Computers get their numbers by [`User::renumber`].
+    pub(crate) fn restore(hash: u128, keys: Vec<NameId>, ring: &[Recent]) -> Option<User> {
+        let mut user = User { pairs: vec![Pair::default(); keys.len()], keys, ..User::new(hash) };
+        let Some(newest) = ring.last() else { return Some(user) };
+        user.newest = newest.time;
+        if !ring.is_sorted_by_key(|recent| recent.time) || ring[0].time <= user.newest - LONG_WINDOW {
+            return None;
         }
+        user.hour_start = ring.partition_point(|recent| recent.time <= user.newest - HOUR);
+        for (at, recent) in ring.iter().enumerate() {
+            user.count(recent.slot, at >= user.hour_start);
+        }
+        user.ring = ring.iter().copied().collect();
+        Some(user)
     }
 
     /// Gives each computer the number it has in another table of names.
@@ -144,13 +151,20 @@ impl User {
         for key in &mut self.keys {
             *key = number(*key);
         }
+        self.index_pairs();
+    }
+
+    /// Makes the index anew, where there are pairs enough for one.
+    fn index_pairs(&mut self) {
         let keys = &self.keys;
-        if let Some(index) = &mut self.index {
-            index.clear();
+        self.index = (keys.len() > INDEX_FROM).then(|| {
+            let rehash = |slot: &Slot| spread(keys[*slot as usize]);
+            let mut index = HashTable::with_capacity(2 * keys.len());
             for slot in 0..keys.len() as Slot {
-                index.insert_unique(spread(keys[slot as usize]), slot, |slot| spread(keys[*slot as usize]));
+                index.insert_unique(rehash(&slot), slot, rehash);
             }
-        }
+            Box::new(index)
+        });
     }
 
     /// The days that can still be open, with the logins of each pair.
@@ -184,15 +198,11 @@ impl User {
         self.keys.push(computer);
         self.pairs.push(Pair::default());
         let keys = &self.keys;
-        let rehash = |slot: &Slot| spread(keys[*slot as usize]);
-        if let Some(index) = &mut self.index {
-            index.insert_unique(spread(computer), slot, rehash);
-        } else if keys.len() > INDEX_FROM {
-            let mut index = HashTable::with_capacity(2 * keys.len());
-            for slot in 0..keys.len() as Slot {
-                index.insert_unique(rehash(&slot), slot, rehash);
+        match &mut self.index {
+            Some(index) => {
+                index.insert_unique(spread(computer), slot, |slot| spread(keys[*slot as usize]));
             }
-            self.index = Some(Box::new(index));
+            None => self.index_pairs(),
         }
         (slot, true)
     }
@@ -270,16 +280,21 @@ impl User {
         while at > 0 && self.ring[at - 1].time > recent.time {
             at -= 1;
         }
-        let pair = &mut self.pairs[recent.slot as usize];
+        let in_hour = recent.time > self.newest - HOUR;
+        self.hour_start += usize::from(!in_hour);
+        self.count(recent.slot, in_hour);
+        if at == self.ring.len() { self.ring.push_back(recent) } else { self.ring.insert(at, recent) }
+    }
+
+    /// Counts an event of the long window, and of the short one if it is `in_hour`.
+    fn count(&mut self, slot: Slot, in_hour: bool) {
+        let pair = &mut self.pairs[slot as usize];
         self.computers_24h += u32::from(pair.in_day == 0);
         pair.in_day += 1;
-        if recent.time > self.newest - HOUR {
+        if in_hour {
             self.computers_1h += u32::from(pair.in_hour == 0);
             pair.in_hour += 1;
-        } else {
-            self.hour_start += 1;
         }
-        if at == self.ring.len() { self.ring.push_back(recent) } else { self.ring.insert(at, recent) }
     }
 
     /// The accepted events with a time from `from` to `to`, both included, newest first.

@@ -385,7 +385,7 @@ impl<'a> Service<'a> {
             (_, Some(parents)) => {
                 let heir = Shard::inherit(self.settings.clone(), self.range(at), parents);
                 for piece in heir.snapshot(usize::MAX) {
-                    restoring.piece(&piece.bytes)?;
+                    restoring.piece(restoring.reader().read(&piece.bytes)?)?;
                 }
                 restoring.unscored_at_snapshot(&heir.named_unscored());
                 deed = Deed::FromParents;
@@ -397,7 +397,7 @@ impl<'a> Service<'a> {
                     journal[n].snapshot.iter().filter(|piece| piece.range.intersect(&range).is_some()).collect();
                 self.chance.shuffle(&mut pieces);
                 for piece in pieces {
-                    restoring.piece(&piece.bytes)?;
+                    restoring.piece(restoring.reader().read(&piece.bytes)?)?;
                 }
                 restoring.unscored_at_snapshot(&journal[n].cut.unscored);
                 let has_unscored = !journal[n].cut.unscored.is_empty();

@@ -33,7 +33,7 @@ fn read(case: &Case) -> (Shard, Cut) {
 fn restore(case: &Case, cut: &Cut, range: HashRange, pieces: &[Piece]) -> Result<Shard, SnapshotError> {
     let mut restoring = Restoring::begin(rows::settings(&case.settings), SourceKind::File, range, restore_from(cut));
     for piece in pieces {
-        restoring.piece(&piece.bytes)?;
+        restoring.piece(restoring.reader().read(&piece.bytes)?)?;
     }
     restoring.unscored_at_snapshot(&cut.unscored);
     Ok(restoring.finish())

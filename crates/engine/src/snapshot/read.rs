@@ -1,0 +1,304 @@
+//! Reading a snapshot: each piece by itself, on whatever thread, and then into the shard, one after another.
+
+use super::{MAGIC, SnapshotError, VERSION};
+use crate::names::{NameId, NameList};
+use crate::restore::WrittenHours;
+use crate::shard::Shard;
+use crate::user::{IdKind, OpenHour, OwnIds, Recent, Slot, User};
+use authpulse_event::time::{DAY, END_TIME, HOUR, MIN_TIME, hour_of};
+use authpulse_event::{Day, HashRange, Micros, ring};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+/// Counts lie far below; sums of such counts do not overflow.
+const COUNT_LIMIT: u64 = 1 << 48;
+/// Logins of one user on one computer and day lie far below.
+const LOGINS_LIMIT: u64 = 1 << 31;
+/// A user's name and seven counts take up more.
+const USER_BYTES_MIN: u64 = 8;
+/// Items for which a list reserves memory before it has read them.
+const RESERVED_MAX: u64 = 1024;
+
+/// Reads pieces for one shard, as it is when its restoring begins. Cheap to clone.
+#[derive(Clone)]
+pub struct PieceReader {
+    range: HashRange,
+    /// Ids that were accepted before can meet no duplicate any more.
+    keep_ids_from: Micros,
+    /// The days that can be open; none but these, and no two others at once.
+    open_days: RangeInclusive<Option<Day>>,
+    /// Through which day each part of the range has published its high-risk counts.
+    score_spans: Vec<(HashRange, Option<Day>)>,
+    written: Arc<WrittenHours>,
+}
+
+/// A piece that was read and is part of no shard yet. Its users and computers are numbered in the order in which it names them.
+pub struct ReadPiece {
+    computers: NameList,
+    names: NameList,
+    users: Vec<User>,
+    /// Pairs with logins on a day that is open.
+    touched: Vec<(Day, u32, Slot)>,
+    high_risk: Vec<(Day, u32, Slot, u64)>,
+}
+
+impl PieceReader {
+    pub(crate) fn new(shard: &Shard, written: Arc<WrittenHours>) -> PieceReader {
+        PieceReader {
+            range: shard.range,
+            keep_ids_from: shard.oldest_id_to_keep(),
+            open_days: shard.watermark.map(Day::of)..=shard.front().map(Day::of),
+            score_spans: shard.score_spans.clone(),
+            written,
+        }
+    }
+
+    /// Reads a piece: its users that lie within the range.
+    ///
+    /// # Errors
+    /// If the bytes are not those of a piece, or of one too new.
+    pub fn read(&self, bytes: &[u8]) -> Result<ReadPiece, SnapshotError> {
+        let mut reader = Reader { bytes };
+        if reader.take(4)? != MAGIC {
+            return Err(SnapshotError::Damaged("it does not begin with its magic bytes"));
+        }
+        match reader.take(1)?[0] {
+            VERSION => {}
+            newer @ VERSION.. => return Err(SnapshotError::Newer(newer)),
+            _ => return Err(SnapshotError::Damaged("it has no version")),
+        }
+        let mut piece = ReadPiece {
+            computers: NameList::default(),
+            names: NameList::default(),
+            users: Vec::new(),
+            touched: Vec::new(),
+            high_risk: Vec::new(),
+        };
+        for _ in 0..reader.number()? {
+            piece.computers.push(reader.text()?);
+        }
+        let count = reader.number()?;
+        // A user takes up more bytes than that.
+        piece.users.reserve(count.min(bytes.len() as u64 / USER_BYTES_MIN) as usize);
+        let mut parts = UserParts { last_user: vec![None; piece.computers.len()], ..UserParts::default() };
+        for _ in 0..count {
+            self.read_user(&mut reader, &mut piece, &mut parts)?;
+        }
+        if reader.bytes.is_empty() { Ok(piece) } else { Err(SnapshotError::Damaged("something follows the last user")) }
+    }
+
+    fn read_user<'a>(
+        &self,
+        reader: &mut Reader<'a>,
+        piece: &mut ReadPiece,
+        parts: &mut UserParts<'a>,
+    ) -> Result<(), SnapshotError> {
+        let name = reader.text()?;
+        let of_piece = piece.computers.len() as u64;
+        let computer = |r: &mut Reader<'a>| Ok(r.below(of_piece, "a computer that is not in the piece")? as NameId);
+        reader.list_into(&mut parts.pairs, computer)?;
+        let slots = parts.pairs.len() as u64;
+        let mut time = 0;
+        reader.list_into(&mut parts.ring, |r| {
+            time = in_calendar(r.signed()?.checked_add(time))?;
+            let packed = r.number()?;
+            let kind = match packed & 3 {
+                0 => IdKind::Seconds,
+                1 => IdKind::Rfc3339,
+                2 => IdKind::Own,
+                _ => return Err(SnapshotError::Damaged("an id of no kind")),
+            };
+            Ok(Recent { time, slot: as_slot(packed >> 2, slots)?, kind })
+        })?;
+        reader.list_into(&mut parts.open_days, |r| Ok((r.slot(slots)?, r.day()?, r.count(LOGINS_LIMIT)? as u32)))?;
+        reader.list_into(&mut parts.own_ids, |r| Ok((r.text()?, in_calendar(Some(r.signed()?))?)))?;
+        reader.list_into(&mut parts.hours, |r| {
+            Ok(OpenHour {
+                hour: hour_of(in_calendar(r.signed()?.checked_mul(HOUR))?),
+                logins: r.count(COUNT_LIMIT)?,
+                anomalies: r.count(COUNT_LIMIT)?,
+                total_score: r.count(COUNT_LIMIT)?,
+                max_score: r.below(101, "a score above 100")? as u8,
+                slots: r.list(|r| r.slot(slots))?,
+            })
+        })?;
+        reader.list_into(&mut parts.high_risk, |r| Ok((r.day()?, r.slot(slots)?, r.count(COUNT_LIMIT)?)))?;
+
+        let hash = ring::hash_key(name.as_bytes());
+        if !self.range.contains(hash) {
+            return Ok(());
+        }
+        let id = piece.users.len() as u32;
+        for computer in &parts.pairs {
+            if parts.last_user[*computer as usize].replace(id) == Some(id) {
+                return Err(SnapshotError::Damaged("a user has a computer twice"));
+            }
+        }
+        let user = User::restore(hash, parts.pairs.clone(), &parts.ring);
+        let mut user = user.ok_or(SnapshotError::Damaged("events that are not in order or not of one day"))?;
+        for (own, time) in parts.own_ids.drain(..) {
+            user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, self.keep_ids_from);
+        }
+        for (slot, day, logins) in parts.open_days.drain(..).filter(|(_, day, _)| Some(*day) >= *self.open_days.start())
+        {
+            if !self.open_days.contains(&Some(day)) || !user.count_day(slot, day, logins) {
+                return Err(SnapshotError::Damaged("a day that is not open, or is twice"));
+            }
+            piece.touched.push((day, id, slot));
+        }
+        for hour in parts.hours.drain(..).filter(|h| !self.written.contains(name, h.hour)) {
+            user.restore_hour(hour);
+        }
+        let high_risk = parts.high_risk.drain(..);
+        let high_risk = high_risk.filter(|(day, ..)| !is_published(&self.score_spans, hash, *day));
+        piece.high_risk.extend(high_risk.map(|(day, slot, n)| (day, id, slot, n)));
+        piece.names.push(name);
+        piece.users.push(user);
+        Ok(())
+    }
+}
+
+impl Shard {
+    /// Adds the users of a piece.
+    ///
+    /// # Errors
+    /// If there is one of them already. The shard is then unfit for use.
+    pub(crate) fn take_in(&mut self, piece: ReadPiece) -> Result<(), SnapshotError> {
+        let ReadPiece { computers, names, users, touched, high_risk } = piece;
+        let first = self.users.len() as NameId;
+        // A name is looked up once a piece, not once a user.
+        let mut known: Vec<Option<NameId>> = vec![None; computers.len()];
+        for (at, mut user) in users.into_iter().enumerate() {
+            let id = self.user_names.intern(names.get(at));
+            if id as usize != self.users.len() {
+                return Err(SnapshotError::Damaged("a user occurs twice"));
+            }
+            user.renumber(|computer| {
+                let known = &mut known[computer as usize];
+                *known.get_or_insert_with(|| self.computers.intern(computers.get(computer as usize)))
+            });
+            for hour in &user.hours {
+                self.open_hours.entry(hour.hour).or_default().push(id);
+            }
+            self.users.push(user);
+        }
+        for (day, user, slot) in touched {
+            self.touch_day(day, first + user, slot);
+        }
+        for (day, user, slot, n) in high_risk {
+            let user = first + user;
+            let computer = self.users[user as usize].computers()[slot as usize];
+            *self.high_risk.entry(day).or_default().entry((user, computer)).or_default() += n;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the high-risk counts of a day were published for the part of the range where a user lies.
+pub(crate) fn is_published(spans: &[(HashRange, Option<Day>)], hash: u128, day: Day) -> bool {
+    let span = spans.iter().find(|(range, _)| range.contains(hash));
+    span.is_some_and(|(_, after)| after.is_some_and(|a| day <= a))
+}
+
+/// What is read of one user; the memory is used again for the next.
+#[derive(Default)]
+struct UserParts<'a> {
+    pairs: Vec<NameId>,
+    ring: Vec<Recent>,
+    open_days: Vec<(Slot, Day, u32)>,
+    own_ids: Vec<(&'a str, Micros)>,
+    hours: Vec<OpenHour>,
+    high_risk: Vec<(Day, Slot, u64)>,
+    /// The last user that has it, of each computer.
+    last_user: Vec<Option<u32>>,
+}
+
+fn as_slot(value: u64, slots: u64) -> Result<Slot, SnapshotError> {
+    match Slot::try_from(value) {
+        Ok(slot) if value < slots => Ok(slot),
+        _ => Err(SnapshotError::Damaged("a computer that its user does not have")),
+    }
+}
+
+fn in_calendar(time: Option<Micros>) -> Result<Micros, SnapshotError> {
+    time.filter(|time| (MIN_TIME..END_TIME).contains(time)).ok_or(SnapshotError::Damaged("a time outside the calendar"))
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], SnapshotError> {
+        let (head, rest) = self.bytes.split_at_checked(n).ok_or(SnapshotError::Damaged("it ends early"))?;
+        self.bytes = rest;
+        Ok(head)
+    }
+
+    fn number(&mut self) -> Result<u64, SnapshotError> {
+        // Most are below 128.
+        if let [byte @ ..0x80, rest @ ..] = self.bytes {
+            self.bytes = rest;
+            return Ok(u64::from(*byte));
+        }
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(SnapshotError::Damaged("a number has no end"))
+    }
+
+    fn signed(&mut self) -> Result<i64, SnapshotError> {
+        let value = self.number()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    fn below(&mut self, limit: u64, fault: &'static str) -> Result<u64, SnapshotError> {
+        let value = self.number()?;
+        if value < limit { Ok(value) } else { Err(SnapshotError::Damaged(fault)) }
+    }
+
+    fn count(&mut self, limit: u64) -> Result<u64, SnapshotError> {
+        self.below(limit, "a count that is too high")
+    }
+
+    fn slot(&mut self, slots: u64) -> Result<Slot, SnapshotError> {
+        as_slot(self.number()?, slots)
+    }
+
+    fn day(&mut self) -> Result<Day, SnapshotError> {
+        in_calendar(self.signed()?.checked_mul(DAY)).map(Day::of)
+    }
+
+    fn text(&mut self) -> Result<&'a str, SnapshotError> {
+        let len = self.number()?;
+        let bytes = self.take(usize::try_from(len).unwrap_or(usize::MAX))?;
+        std::str::from_utf8(bytes).map_err(|_| SnapshotError::Damaged("a name is not UTF-8"))
+    }
+
+    fn list<T>(&mut self, item: impl FnMut(&mut Self) -> Result<T, SnapshotError>) -> Result<Vec<T>, SnapshotError> {
+        let mut items = Vec::new();
+        self.list_into(&mut items, item)?;
+        Ok(items)
+    }
+
+    /// Reads a list in place of what `items` held.
+    fn list_into<T>(
+        &mut self,
+        items: &mut Vec<T>,
+        mut item: impl FnMut(&mut Self) -> Result<T, SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        let count = self.number()?;
+        items.clear();
+        // A count that the bytes cannot hold is damage; do not reserve memory for it.
+        items.reserve(count.min(RESERVED_MAX) as usize);
+        for _ in 0..count {
+            items.push(item(self)?);
+        }
+        Ok(())
+    }
+}

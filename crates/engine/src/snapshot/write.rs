@@ -1,0 +1,140 @@
+//! Writing a snapshot.
+
+use super::{MAGIC, Piece, VERSION};
+use crate::shard::Shard;
+use crate::user::{Slot, User};
+use authpulse_event::{Day, HashRange};
+use std::collections::HashMap;
+
+impl Shard {
+    /// Everything known of users, in pieces of about `piece_bytes`.
+    pub fn snapshot(&self, piece_bytes: usize) -> Vec<Piece> {
+        let mut order: Vec<u32> = (0..self.users.len() as u32).collect();
+        order.sort_unstable_by_key(|id| self.users[*id as usize].hash);
+        let mut high_risk: HashMap<u32, Vec<(Day, Slot, u64)>> = HashMap::new();
+        for (day, counts) in &self.high_risk {
+            for ((user, computer), n) in counts {
+                let slot = self.users[*user as usize].slot(*computer).expect("a scored computer is a pair");
+                high_risk.entry(*user).or_default().push((*day, slot, *n));
+            }
+        }
+        // Maps have no order, but one state has one snapshot.
+        high_risk.values_mut().for_each(|counts| counts.sort_unstable());
+        let mut pieces = Vec::new();
+        let mut first = self.range.first;
+        let mut writer = PieceWriter::default();
+        for (at, id) in order.iter().enumerate() {
+            let user = &self.users[*id as usize];
+            let risk = high_risk.get(id).map_or(&[][..], |v| v);
+            writer.user(self, self.user_names.get(*id), user, risk);
+            // Users of one hash (there are none outside of tests) stay in one piece.
+            let next = order.get(at + 1).map(|id| self.users[*id as usize].hash);
+            if writer.users.len() >= piece_bytes && next.is_some_and(|next| next != user.hash) {
+                pieces.push(writer.finish(HashRange { first, last: user.hash }));
+                first = user.hash + 1;
+            }
+        }
+        pieces.push(writer.finish(HashRange { first, last: self.range.last }));
+        pieces
+    }
+}
+
+#[derive(Default)]
+struct PieceWriter {
+    computers: Vec<u8>,
+    computer_count: u64,
+    numbers: HashMap<u32, u64>,
+    users: Vec<u8>,
+    user_count: u64,
+}
+
+impl PieceWriter {
+    fn user(&mut self, shard: &Shard, name: &str, user: &User, high_risk: &[(Day, Slot, u64)]) {
+        self.user_count += 1;
+        put_text(&mut self.users, name);
+        put_number(&mut self.users, user.computers().len() as u64);
+        for computer in user.computers() {
+            let number = *self.numbers.entry(*computer).or_insert_with(|| {
+                put_text(&mut self.computers, shard.computers.get(*computer));
+                self.computer_count += 1;
+                self.computer_count - 1
+            });
+            put_number(&mut self.users, number);
+        }
+        put_number(&mut self.users, user.ring.len() as u64);
+        let mut time = 0;
+        for recent in &user.ring {
+            put_signed(&mut self.users, recent.time - time);
+            put_number(&mut self.users, u64::from(recent.slot) << 2 | recent.kind as u64);
+            time = recent.time;
+        }
+        let open_from = shard.watermark.map_or(Day(i32::MAX), Day::of);
+        let open: Vec<_> = user.open_counts(open_from).collect();
+        put_number(&mut self.users, open.len() as u64);
+        for (slot, day, logins) in open {
+            put_number(&mut self.users, u64::from(slot));
+            put_signed(&mut self.users, i64::from(day.0));
+            put_number(&mut self.users, u64::from(logins));
+        }
+        // Ids that no duplicate can meet any more are forgotten at different times; none of them is written.
+        let keep_ids_from = shard.oldest_id_to_keep();
+        let own = user.own_ids.iter().flat_map(|own| own.iter());
+        let mut own: Vec<_> = own.filter(|(_, time)| *time >= keep_ids_from).collect();
+        own.sort_unstable();
+        put_number(&mut self.users, own.len() as u64);
+        for (id, time) in own {
+            put_text(&mut self.users, id);
+            put_signed(&mut self.users, time);
+        }
+        put_number(&mut self.users, user.hours.len() as u64);
+        for hour in &user.hours {
+            put_signed(&mut self.users, hour.hour);
+            for number in [hour.logins, hour.anomalies, hour.total_score, u64::from(hour.max_score)] {
+                put_number(&mut self.users, number);
+            }
+            put_number(&mut self.users, hour.slots.len() as u64);
+            for slot in &hour.slots {
+                put_number(&mut self.users, u64::from(*slot));
+            }
+        }
+        put_number(&mut self.users, high_risk.len() as u64);
+        for (day, slot, n) in high_risk {
+            put_signed(&mut self.users, i64::from(day.0));
+            put_number(&mut self.users, u64::from(*slot));
+            put_number(&mut self.users, *n);
+        }
+    }
+
+    /// The piece; the writer begins the next, in the same memory.
+    fn finish(&mut self, range: HashRange) -> Piece {
+        let mut bytes = Vec::with_capacity(self.computers.len() + self.users.len() + 32);
+        bytes.extend_from_slice(MAGIC);
+        bytes.push(VERSION);
+        put_number(&mut bytes, self.computer_count);
+        bytes.extend_from_slice(&self.computers);
+        put_number(&mut bytes, self.user_count);
+        bytes.extend_from_slice(&self.users);
+        self.numbers.clear();
+        self.computers.clear();
+        self.users.clear();
+        self.computer_count = 0;
+        Piece { range, users: std::mem::take(&mut self.user_count), bytes }
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put_number(out, (value << 1 ^ value >> 63) as u64);
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_number(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
