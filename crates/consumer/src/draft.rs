@@ -113,10 +113,13 @@ impl Draft {
     ) {
         let unique = format!("{}-{:02}", self.commit_id, self.chunks);
         self.chunks += 1;
-        let store = env.store.clone();
+        let (store, work) = (env.store.clone(), env.work.clone());
         self.under_way.push_back(start(&*env.work, async move {
             let mut files = Vec::new();
-            for (part, encoded) in encode()?.into_iter().enumerate() {
+            let turn = work.turn().await;
+            let all = encode()?;
+            drop(turn);
+            for (part, encoded) in all.into_iter().enumerate() {
                 let path = encoded.path(&format!("{unique}-{part}"));
                 let (file, bytes) = encoded.finish(path);
                 put_once(&*store, &file.path, bytes).await?;
@@ -304,7 +307,12 @@ async fn stage_raw(
     if records.is_empty() {
         return Ok(files);
     }
-    for (k, encoded) in encode_raw(source, &records, &options.encode)?.into_iter().enumerate() {
+    let turn = env.work.turn().await;
+    let all = encode_raw(source, &records, &options.encode)?;
+    // What takes up as much memory as its rows, but is of no use any more.
+    drop(records);
+    drop(turn);
+    for (k, encoded) in all.into_iter().enumerate() {
         let staged = format!("staging/raw/{commit_id}-{k}.parquet");
         let (path, rows, bytes) = (encoded.path(&raw_name(shard, n, k)), encoded.rows, encoded.bytes.len() as u64);
         put_once(&*env.store, &staged, encoded.bytes).await?;
@@ -334,9 +342,11 @@ pub async fn finish_raw(env: &Env, entry: &Entry) -> Result<()> {
 async fn put_snapshot(env: &Env, commit_id: &str, pieces: Option<Vec<Piece>>) -> Result<Vec<PieceRef>> {
     let mut stored = Vec::new();
     for (k, piece) in pieces.into_iter().flatten().enumerate() {
+        let turn = env.work.turn().await;
         let bytes: Bytes = zstd::bulk::compress(&piece.bytes, SNAPSHOT_ZSTD_LEVEL)
             .expect("compressing into memory does not fail")
             .into();
+        drop(turn);
         let path = format!("state/{commit_id}-{k}.apst.zst");
         let file = FileRef { path, bytes: bytes.len() as u64, sha256: sha256_hex(&bytes) };
         (env.probe)("snapshot before", &file.path);

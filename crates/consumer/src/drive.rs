@@ -1,8 +1,8 @@
 //! Running workers for real: one tokio task each, a committer beside them, and an orderly end.
 
 use crate::backfill::{BackfillRun, mark_complete};
-use crate::committer::commit_all;
-use crate::env::{Clock, Env, duration};
+use crate::committer::{Round, commit_all};
+use crate::env::{Clock, Env, duration, start};
 use crate::error::{Chain, ConsumerError, Result};
 use crate::lease_keeper::{LeaseKeeper, Parting};
 use crate::options::Options;
@@ -119,10 +119,17 @@ async fn commit_regularly(env: Env, interval: Micros, ours: watch::Receiver<bool
         if !*ours.borrow() {
             continue;
         }
-        if let Err(error) = commit_all(&env).await {
+        if let Err(error) = commit_beside(&env).await.expect("whoever panics says so and ends the run") {
             tracing::warn!(error = %Chain(&error), "the tables could not follow the journal; trying again at the next interval");
         }
     }
+}
+
+/// Commits on another thread, as merging files takes up to a second, in which a thread of the runtime could not decide anything.
+/// `None` if it panicked.
+async fn commit_beside(env: &Env) -> Option<Result<Round>> {
+    let (env, work) = (env.clone(), env.work.clone());
+    start(&*work, async move { commit_all(&env).await }).await
 }
 
 /// Says that a task beside the workers panicked: without it the run must not go on as if nothing were.
@@ -152,6 +159,9 @@ pub(crate) fn start_beside(
     })
 }
 
+/// What a task does, if it is to be named in an error.
+const COMMITS: &str = "brings the tables up";
+
 fn bug(what: &str) -> ConsumerError {
     let words = "ended by a bug in this program; restart it to go on from the last entries, and report this";
     ConsumerError::Refused(format!("the task that {what} {words}"))
@@ -173,7 +183,7 @@ impl Committer {
         let lock = keep_lock(env.clone(), every, hold, stopped.clone());
         let lock = start_beside(&trouble, "keeps the committer's lock", lock);
         let commits = commit_regularly(env.clone(), options.commit_interval, ours, stopped);
-        let commits = start_beside(&trouble, "brings the tables up", commits);
+        let commits = start_beside(&trouble, COMMITS, commits);
         Committer { stop, tasks: [lock, commits], trouble }
     }
 
@@ -188,7 +198,7 @@ impl Committer {
         // Whoever has the lock: a run that ends leaves nothing for another to do.
         let mut attempt = 1;
         loop {
-            match commit_all(env).await {
+            match commit_beside(env).await.unwrap_or_else(|| Err(bug(COMMITS))) {
                 Ok(_) => {
                     env.committer.release().await;
                     return trouble.map_or(Ok(()), |what| Err(bug(what)));

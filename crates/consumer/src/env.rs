@@ -8,6 +8,7 @@ use authpulse_lake::{CommitterLock, Journal, Lake, ObjectStore};
 use futures::future::BoxFuture;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Time for arrival of files, ages and intervals. Event time never comes from here.
 #[async_trait]
@@ -32,6 +33,7 @@ pub trait Ids: Send + Sync {
 }
 
 /// Runs work that computes or blocks.
+#[async_trait]
 pub trait Work: Send + Sync {
     /// Starts the work, on another thread where there are any. The answer resolves when it is done and must be awaited: a
     /// simulation may run it only then.
@@ -41,7 +43,15 @@ pub trait Work: Send + Sync {
     fn start_urgent(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         self.start(work)
     }
+
+    /// Waits for a turn to compute for long beside others, so that no more do than there are processors.
+    async fn turn(&self) -> Turn {
+        Turn(None)
+    }
 }
+
+/// A turn to compute, until it is dropped.
+pub struct Turn(#[expect(dead_code, reason = "held, not used")] Option<OwnedSemaphorePermit>);
 
 /// Starts work with a result; `None` if it panicked.
 pub(crate) fn start<T: Send + 'static>(
@@ -144,8 +154,25 @@ fn stand_back() {
 }
 
 /// Work on the blocking threads of the tokio runtime that calls [`Work::start`].
-pub struct TokioWork;
+pub struct TokioWork {
+    turns: Arc<Semaphore>,
+}
 
+impl TokioWork {
+    /// With as many turns at once as there are processors.
+    pub fn new() -> TokioWork {
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+        TokioWork { turns: Arc::new(Semaphore::new(processors)) }
+    }
+}
+
+impl Default for TokioWork {
+    fn default() -> Self {
+        TokioWork::new()
+    }
+}
+
+#[async_trait]
 impl Work for TokioWork {
     fn start(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         let runtime = tokio::runtime::Handle::current();
@@ -170,5 +197,9 @@ impl Work for TokioWork {
         Box::pin(async move {
             let _ = end.await;
         })
+    }
+
+    async fn turn(&self) -> Turn {
+        Turn(self.turns.clone().acquire_owned().await.ok())
     }
 }

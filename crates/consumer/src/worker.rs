@@ -26,10 +26,10 @@ use crate::sink::Decision;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
 use authpulse_event::time::format_rfc3339;
-use authpulse_event::{Day, Micros, Position, ShardId};
+use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
 use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
 use authpulse_stream::ReadLimit;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -126,6 +126,8 @@ pub struct Worker {
     inherits: Vec<Inherited>,
     backfill: Option<Backfill>,
     daily_through: Option<Day>,
+    /// How old the next entry may get: the first ones of a worker's shards are not due at once, nor are those that follow.
+    entry_age: i64,
     /// In ticks, as the ages below: a clock that is set back must not keep anything from being stored.
     accepted_at: i64,
     stored_at: i64,
@@ -147,7 +149,9 @@ impl Worker {
     ) -> Result<Worker> {
         let position = start.last.position()?;
         let now = env.clock.ticks();
+        let entry_age = first_entry_age(options.entry_age, start.shard.range());
         let mut worker = Worker {
+            entry_age,
             draft: Draft::new(&env, position, 0),
             env,
             options,
@@ -287,7 +291,7 @@ impl Worker {
             let room = UNSCORED_MAX - UNSCORED_SLACK - self.shard.unscored_len();
             let limit = ReadLimit { records: self.options.read_records.min(room), bytes: self.options.read_bytes };
             // A stream that does not answer keeps neither the next entry nor the end waiting.
-            let due = self.draft.opened.map(|at| at + self.options.entry_age - self.env.clock.ticks());
+            let due = self.draft.opened.map(|at| at + self.entry_age - self.env.clock.ticks());
             let read = tokio::select! {
                 biased;
                 read = self.input.read(self.position, limit) => Some(read),
@@ -434,7 +438,7 @@ impl Worker {
     /// Whether the entry in the making is to be stored now.
     fn is_due(&self) -> bool {
         let Some(opened) = self.draft.opened else { return false };
-        if self.is_full() || self.env.clock.ticks() - opened >= self.options.entry_age {
+        if self.is_full() || self.env.clock.ticks() - opened >= self.entry_age {
             return true;
         }
         self.shard.has_share_to_publish()
@@ -484,7 +488,10 @@ impl Worker {
 
     /// Nothing to read for now: rise if nothing was accepted for long enough, and store what is due.
     async fn idle(&mut self, others: Option<Micros>, clock: Option<Micros>) -> Result<Progress> {
-        self.land().await?;
+        if !self.has_landed().await? {
+            // What comes meanwhile is not kept waiting.
+            return Ok(Progress::Idle);
+        }
         let now = self.env.clock.ticks();
         if now - self.accepted_at >= self.options.idle_after {
             let tolerance = self.shard.settings().time.tolerance;
@@ -575,16 +582,36 @@ impl Worker {
             },
             users: self.shard.user_names().view(),
         };
-        self.stored_at = now;
+        (self.stored_at, self.entry_age) = (now, self.options.entry_age);
         self.in_flight = Some(start(&*self.env.work, finish.run()));
         Ok(())
     }
 
     /// Waits until the entry under way is stored.
     async fn land(&mut self) -> Result<()> {
-        let Some(in_flight) = self.in_flight.take() else { return Ok(()) };
+        match self.in_flight.take() {
+            Some(in_flight) => self.landed(in_flight.await).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether no entry is under way any more; waits for none.
+    async fn has_landed(&mut self) -> Result<bool> {
+        let stored = self.in_flight.as_mut().map(FutureExt::now_or_never);
+        match stored {
+            Some(None) => return Ok(false),
+            Some(Some(stored)) => {
+                self.in_flight = None;
+                self.landed(stored).await?;
+            }
+            None => {}
+        }
+        Ok(true)
+    }
+
+    async fn landed(&mut self, stored: Option<Result<Entry>>) -> Result<()> {
         let bug = || ConsumerError::Bug { shard: self.key.clone(), what: "storing an entry" };
-        let entry = in_flight.await.ok_or_else(bug)??;
+        let entry = stored.ok_or_else(bug)??;
         if !entry.snapshot.is_empty() {
             self.snapshots.push(entry.n);
             self.remove_old_snapshots().await?;
@@ -606,6 +633,13 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// The age of a shard's first entry: shorter the further back the shard's range begins, so that the shards of a worker, all opened
+/// at about the same time, do not all encode and store at the same moment for ever after. A shard alone has the whole age.
+fn first_entry_age(entry_age: i64, range: HashRange) -> i64 {
+    let behind = (range.first >> 64) as f64 / 2f64.powi(64);
+    (entry_age as f64 * (1.0 - behind)) as i64
 }
 
 /// Resolves when `stop` holds true; never where nobody is left to say so.

@@ -84,6 +84,8 @@ pub(crate) struct Cursor {
     arrival: Micros,
     /// Before then nothing is asked for.
     pub(crate) not_before: Duration,
+    /// Whether it was never answered with a page.
+    is_first: bool,
     backoff: Backoff,
     /// Its subscription, with fan-out.
     pub(crate) feed: Feed,
@@ -108,6 +110,7 @@ impl Cursor {
             ended: false,
             arrival: Micros::MIN,
             not_before,
+            is_first: true,
             backoff: Backoff::new(READ_BACKOFF, READ_BACKOFF_MAX),
             feed: Feed::default(),
             key: Backoff::new(KEY_BACKOFF, KEY_BACKOFF_MAX),
@@ -336,7 +339,12 @@ impl KinesisStream {
                         cursor.key.worked();
                     }
                     let bytes: usize = page.records.iter().map(|r| r.data.len() + r.partition_key.len()).sum();
-                    let pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
+                    let mut pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
+                    if cursor.is_first {
+                        // Shards that are opened together would else be read together for ever, and wait for each other.
+                        cursor.is_first = false;
+                        pause += READ_EVERY.mul_f64(self.chance.next());
+                    }
                     cursor.not_before = self.time.monotonic() + pause;
                     cursor.at_tip = page.behind.is_zero() && page.records.len() < GET_RECORDS as usize;
                     let nothing_left = page.records.is_empty() && page.behind.is_zero();

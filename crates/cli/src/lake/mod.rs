@@ -187,7 +187,7 @@ pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<
         committer: parts.committer,
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
-        work: Arc::new(TokioWork),
+        work: Arc::new(TokioWork::new()),
         sink,
         probe,
         inspect: failing_inspect(),
