@@ -9,6 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 EXCERPT = REPOSITORY / "tests" / "data" / "auth9mo_head5k.txt.gz"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 PROGRAM = Path(os.environ.get("AUTHPULSE_BIN", REPOSITORY / TARGET / "release" / "authpulse"))
+EXAMPLES = REPOSITORY / TARGET / "release" / "examples"
 
 # Far above what any call here takes; a call that hangs is a failure with a name.
 TIMEOUT_SECONDS = 240

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import nasty
-from authpulse import STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused, run, start
+from authpulse import EXAMPLES, STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused, run, start
 from emulator import NodeKinesis
 from fault_proxy import KINESIS, FaultProxy
 from fleet import until
@@ -109,6 +109,15 @@ def test_amazons_library_reads_what_was_sent_each_event_on_its_shard(place, emul
         place_on_ring = int.from_bytes(hashlib.md5(key.encode()).digest())
         range_ = shard["HashKeyRange"]
         assert int(range_["StartingHashKey"]) <= place_on_ring <= int(range_["EndingHashKey"])
+
+
+def test_the_library_counts_the_records_by_itself(emulator, aggregated):
+    found = user_records(stored(emulator, "aggregated"))
+    count = subprocess.run(
+        [EXAMPLES / "count", "aggregated"], env={**os.environ, **emulator.env}, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+    )
+    assert count.returncode == 0, count.stderr
+    assert count.stdout.splitlines()[-1] == f"{len(found)} records", count.stdout
 
 
 def test_a_replay_that_is_killed_goes_on_and_every_user_keeps_its_order(place, emulator, aggregated):

@@ -10,9 +10,9 @@ import pytest
 from aws_kinesis_agg.aggregator import RecordAggregator, messages_pb2
 from aws_kinesis_agg.deaggregator import deaggregate_records
 
-from authpulse import REPOSITORY, TARGET
+from authpulse import EXAMPLES
 
-KPL = REPOSITORY / TARGET / "release" / "examples" / "kpl"
+KPL = EXAMPLES / "kpl"
 # Of the outer record, of which the libraries reckon the frame differently: far from it, both make one aggregate.
 ONE_AGGREGATE = 1_000_000
 
