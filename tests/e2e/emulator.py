@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import boto3
+import trustme
 from botocore.config import Config
 
 START_SECONDS = 60
@@ -136,6 +137,42 @@ class NodeKinesis(Endpoint):
         if service != "kinesis":
             return self.dynamodb.client(service)
         return super().client(service, Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=20))
+
+    def stop(self):
+        self._process.kill()
+        self._process.wait()
+
+
+class Http2Front(Endpoint):
+    """Kinesis by HTTP/2 over TLS, in front of an emulator that speaks HTTP/1.1."""
+
+    def __init__(self, behind, directory):
+        self.behind, self._log = behind, directory / "http2.log"
+        authority = trustme.CA()
+        certificate = authority.issue_cert("localhost")
+        self._trusted = directory / "authority.pem"
+        authority.cert_pem.write_to_path(self._trusted)
+        chain, key = directory / "chain.pem", directory / "key.pem"
+        certificate.cert_chain_pems[0].write_to_path(chain)
+        certificate.private_key_pem.write_to_path(key)
+        script = Path(__file__).resolve().parents[1] / "node" / "http2_front.js"
+        self._process = subprocess.Popen(
+            ["node", script, chain, key, behind.endpoint], stdin=subprocess.DEVNULL, stdout=self._log.open("w"), stderr=subprocess.STDOUT
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._log.read_text().endswith("\n"):
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, f"the front does not listen after {START_SECONDS} s"
+            time.sleep(0.05)
+        self.endpoint = f"https://localhost:{self._log.read_text().split()[0]}"
+
+    @property
+    def env(self):
+        return {**self.behind.env, "AWS_ENDPOINT_URL_KINESIS": self.endpoint, "SSL_CERT_FILE": str(self._trusted)}
+
+    def calls(self):
+        """Session and operation of each call, in order."""
+        return [tuple(line.split(" ")) for line in self._log.read_text().splitlines()[1:]]
 
     def stop(self):
         self._process.kill()

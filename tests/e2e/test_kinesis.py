@@ -13,7 +13,7 @@ import pytest
 
 import nasty
 from authpulse import EXAMPLES, STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused, run, start
-from emulator import NodeKinesis
+from emulator import Http2Front, NodeKinesis
 from fault_proxy import KINESIS, FaultProxy
 from fleet import until
 from kinesis_records import items, stored, user_records
@@ -252,6 +252,31 @@ def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, req
     assert "by polling" in text and "by enhanced fan-out" in text and " subscribed " in text
     run(*consume(place, name, name, "--reading", "fan-out", "--seal"), env=kinesis.env)
     expect_rows_of_the_file(place, from_file, name)
+
+
+def test_fan_out_by_http_2_while_the_stream_fills(place, from_file, kinesis_local, workers, tmp_path):
+    """As Kinesis has it: all subscriptions of a worker share a connection, and the producer's calls are by HTTP/2 as well."""
+    front = Http2Front(kinesis_local, tmp_path)
+    try:
+        make(front, "http-2", shards=3)
+        log = place / "http-2.log"
+        env = {**os.environ, **front.env, "AUTHPULSE_LOG": "info,authpulse_kinesis=debug", "NO_COLOR": "1"}
+        words = consume(place, "http-2", "http-2", "--reading", "fan-out")
+        workers.append(start(*words, env=env, stdout=subprocess.DEVNULL, stderr=log.open("w")))
+        until(lambda: log.read_text().count(" subscribed ") >= 3, "a subscription for each shard", process=workers[0])
+        send = ["replay", "--input", place / "nasty.txt", "--stream", "kinesis:http-2", "--rate", 1_000, "--progress", place]
+        text = all_sent_and_stopped(start(*send, env=env, stdout=subprocess.DEVNULL), workers, [log])
+        pushed = sum(int(n) for n in re.findall(r"an event of the subscription .*records=(\d+)", text))
+        # Some are found by the looks for the tip.
+        assert pushed > len(stored(kinesis_local, "http-2")) / 2, text[-3000:]
+        of_session = {}
+        for session, operation in front.calls():
+            of_session.setdefault(session, []).append(operation)
+        assert any(operations.count("SubscribeToShard") >= 3 for operations in of_session.values()), of_session
+        run(*consume(place, "http-2", "http-2", "--seal"), env=front.env)
+        expect_rows_of_the_file(place, from_file, "http-2")
+    finally:
+        front.stop()
 
 
 @pytest.mark.parametrize("operation", ["GetRecords", "ListShards"])
