@@ -213,7 +213,8 @@ impl KinesisStream {
                 Heard::Opened(events) => {
                     tracing::info!(%shard, "subscribed");
                     (cursor.feed.line, cursor.feed.caught_up) = (Line::Open(events), false);
-                    cursor.feed.heard = now;
+                    // It began later than it was asked for.
+                    (cursor.feed.heard, cursor.feed.not_before) = (now, now + SUBSCRIBE_EVERY);
                 }
                 Heard::Event(event) => {
                     cursor.feed.heard = now;

@@ -88,6 +88,8 @@ pub struct Faults {
     pub break_off: f64,
     /// An event that looks like half an end of the shard.
     pub half_end: f64,
+    /// A subscription takes long to begin: others may do so much meanwhile, at most.
+    pub slow: f64,
     /// Subscribing is not allowed.
     pub forbidden: bool,
     /// Subscriptions begin and tell nothing ever.
@@ -470,8 +472,11 @@ impl Api for FakeKinesis {
     }
 
     async fn subscribe(&self, consumer: &str, shard: &ShardId, at: IteratorAt) -> Result<Events, ApiError> {
-        tokio::task::yield_now().await;
-        let (now, faults) = (self.time.monotonic(), self.faults());
+        let faults = self.faults();
+        for _ in 0..1 + (self.chance.next() * faults.slow) as usize {
+            tokio::task::yield_now().await;
+        }
+        let now = self.time.monotonic();
         let refused = self.happens(faults.refuse);
         let mut all = self.state.lock().unwrap();
         let state = &mut *all;
