@@ -426,6 +426,15 @@ def test_errors_name_what_to_do(place, emulator, aggregated, tmp_path):
     refused("stream", "describe", "--stream", "kinesis:short-lived", env=env, names=["authpulse stream create"])
 
 
+def test_a_stream_that_is_being_resharded_is_waited_for(kinesis_local):
+    make(kinesis_local, "busy", shards=2)
+    kinesis = kinesis_local.client("kinesis")
+    kinesis.split_shard(StreamName="busy", ShardToSplit="shardId-000000000000", NewStartingHashKey=str(2**126))
+    assert kinesis.describe_stream_summary(StreamName="busy")["StreamDescriptionSummary"]["StreamStatus"] == "UPDATING"
+    told = run("stream", "split", "--stream", "kinesis:busy", "shardId-000000000001", env=kinesis_local.env)
+    assert told.stdout.count("closed") == 2, told
+
+
 @pytest.fixture(scope="module")
 def tolerant(place):
     """The replay sends three days in nine seconds, so what is sent again after a reshard is behind by minutes of its time."""

@@ -451,7 +451,8 @@ pub enum NewStream {
     OnDemand,
 }
 
-/// Making, resharding and deleting a stream. Every call waits until the stream is active again, or gone.
+/// Making, resharding and deleting a stream. Every call waits until the stream is active again, or gone; one that reshards waits
+/// before that for what others have begun.
 #[derive(Clone, Debug)]
 pub struct Control {
     client: Client,
@@ -511,6 +512,7 @@ impl Control {
     /// # Errors
     /// The shard is closed, the stream on demand, or the place outside of the shard.
     pub async fn split(&self, shard: &ShardId, at: u128) -> Result<(), StreamError> {
+        self.wait(false).await?;
         let call = self.client.split_shard().shard_to_split(shard.as_str()).new_starting_hash_key(at.to_string());
         let call = match &self.address {
             Address::Name(name) => call.stream_name(name),
@@ -525,6 +527,7 @@ impl Control {
     /// # Errors
     /// They are none, or closed, or the stream is on demand.
     pub async fn merge(&self, left: &ShardId, right: &ShardId) -> Result<(), StreamError> {
+        self.wait(false).await?;
         let call = self.client.merge_shards().shard_to_merge(left.as_str()).adjacent_shard_to_merge(right.as_str());
         let call = match &self.address {
             Address::Name(name) => call.stream_name(name),
