@@ -3,17 +3,20 @@
 `AUTHPULSE_SEED` sets what is killed, paused, split and merged, and when.
 """
 
+import contextlib
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 
 import pytest
+import zstandard
 
 import nasty
-from authpulse import TIMEOUT_SECONDS, run, start
+from authpulse import TIMEOUT_SECONDS, refused, run, start
 from fleet import Fleet, merge_two, owners, split_one, until
 from read_lake import TABLES, Lake, assert_same
 
@@ -75,6 +78,42 @@ def test_workers_share_and_a_released_shard_moves_at_once(place):
     run("stream", "close", "--stream", f"local:{stream}")
     fleet.finish()
     expect_rows_of_one_worker(place, stream, lake)
+
+
+def take_over_as_a_newer_version(lake, shard):
+    """Stores what a version with another format of entries stores when it takes a shard over."""
+    while True:
+        with contextlib.closing(sqlite3.connect(lake / "journal.db", timeout=30)) as journal, journal:
+            n, body = journal.execute("SELECT n, body FROM entries WHERE shard = ? ORDER BY n DESC LIMIT 1", [shard]).fetchone()
+            entry = json.loads(zstandard.ZstdDecompressor().decompress(body))
+            entry |= {"format": entry["format"] + 1, "n": n + 1, "epoch": entry["epoch"] + 1, "takes_over": True}
+            body = zstandard.ZstdCompressor().compress(json.dumps(entry).encode())
+            try:
+                journal.execute("INSERT INTO entries (shard, n, body) VALUES (?, ?, ?)", [shard, n + 1, body])
+                return
+            except sqlite3.IntegrityError:
+                # The worker was first; once more.
+                continue
+
+
+def test_a_newer_version_takes_a_shard(place):
+    """In a rolling deploy: who cannot read the new format stores what it has, gives everything back and says what to do."""
+    stream, lake = place / "newer-stream", place / "newer"
+    run("stream", "create", "--stream", f"local:{stream}", "--shards", 2)
+    fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
+    old = fleet.add()
+    fleet.wait_for(old, "working on shard")
+    until(lambda: list(owners(stream).values()) == [2], "a worker with both shards", process=old)
+    run("replay", "--input", place / "nasty.txt", "--stream", f"local:{stream}", "--max", "--max-events", 3_000)
+    journals = lambda: json.loads(run("status", "--lake", lake, "--json").stdout)["shards"]  # noqa: E731
+    until(lambda: len(journals()) == 2 and all(shard["last_entry"] > 1 for shard in journals()), "entries of both shards", process=old)
+    take_over_as_a_newer_version(lake, journals()[0]["shard"])
+    assert old.wait(TIMEOUT_SECONDS) == 1, fleet.log(old)
+    told = fleet.log(old).strip().split("\n")[-1]
+    assert told.startswith("error: ") and "run a newer version" in told, told
+    assert owners(stream) == {}, "its leases are free"
+    refused("consume", *fleet.source(), *fleet.words, "--config", fleet.config, names=["run a newer version"])
+    assert owners(stream) == {}, "none was taken"
 
 
 def test_chaos(place):

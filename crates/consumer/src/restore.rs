@@ -24,7 +24,7 @@ const ENTRIES_AT_ONCE: usize = 32;
 /// files of rows, of some 10 MB at most (`chunk_rows`),
 const FILES_AT_ONCE: usize = 16;
 /// and pieces of a snapshot, of some 10 MB.
-const PIECES_AT_ONCE: usize = 4;
+const PIECES_AT_ONCE: usize = 3;
 
 /// The kind of input behind an entry.
 pub fn source_kind(source: &Source) -> SourceKind {

@@ -37,8 +37,6 @@ pub struct ReadPiece {
     computers: NameList,
     names: NameList,
     users: Vec<User>,
-    /// Pairs with logins on a day that is open.
-    touched: Vec<(Day, u32, Slot)>,
     high_risk: Vec<(Day, u32, Slot, u64)>,
 }
 
@@ -71,7 +69,6 @@ impl PieceReader {
             computers: NameList::default(),
             names: NameList::default(),
             users: Vec::new(),
-            touched: Vec::new(),
             high_risk: Vec::new(),
         };
         for _ in 0..reader.number()? {
@@ -144,7 +141,6 @@ impl PieceReader {
             if !self.open_days.contains(&Some(day)) || !user.count_day(slot, day, logins) {
                 return Err(SnapshotError::Damaged("a day that is not open, or is twice"));
             }
-            piece.touched.push((day, id, slot));
         }
         for hour in parts.hours.drain(..).filter(|h| !self.written.contains(name, h.hour)) {
             user.restore_hour(hour);
@@ -164,7 +160,7 @@ impl Shard {
     /// # Errors
     /// If there is one of them already. The shard is then unfit for use.
     pub(crate) fn take_in(&mut self, piece: ReadPiece) -> Result<(), SnapshotError> {
-        let ReadPiece { computers, names, users, touched, high_risk } = piece;
+        let ReadPiece { computers, names, users, high_risk } = piece;
         let first = self.users.len() as NameId;
         // A name is looked up once a piece, not once a user.
         let mut known: Vec<Option<NameId>> = vec![None; computers.len()];
@@ -180,10 +176,11 @@ impl Shard {
             for hour in &user.hours {
                 self.open_hours.entry(hour.hour).or_default().push(id);
             }
+            // None but those of open days were read.
+            for (slot, day, _) in user.open_counts(Day(i32::MIN)) {
+                self.touch_day(day, id, slot);
+            }
             self.users.push(user);
-        }
-        for (day, user, slot) in touched {
-            self.touch_day(day, first + user, slot);
         }
         for (day, user, slot, n) in high_risk {
             let user = first + user;
