@@ -4,6 +4,7 @@
 `backfill` and `demo`; `AUTHPULSE_SEED` sets at which instants.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -446,7 +447,9 @@ def kill_demo(live, whom):
         live.process.wait()
         return True
     for child in children(live.process):
-        os.kill(child, signal.SIGKILL)
+        # It may have ended since it was listed.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
     live.end()
     if live.process.returncode == 0 or says_complete("demo", live.words()):
         return False  # Its consumer had not begun, had ended, or was not needed.
