@@ -157,14 +157,15 @@ class Http2Front(Endpoint):
         certificate.private_key_pem.write_to_path(key)
         script = Path(__file__).resolve().parents[1] / "node" / "http2_front.js"
         self._process = subprocess.Popen(
-            ["node", script, chain, key, behind.endpoint], stdin=subprocess.DEVNULL, stdout=self._log.open("w"), stderr=subprocess.STDOUT
+            ["node", script, chain, key, behind.endpoint],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log.open("w"),
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._log.read_text().endswith("\n"):
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, f"the front does not listen after {START_SECONDS} s"
-            time.sleep(0.05)
-        self.endpoint = f"https://localhost:{self._log.read_text().split()[0]}"
+        port = self._process.stderr.readline()
+        assert port.strip().isdigit(), f"the front does not listen: {port}"
+        self.endpoint = f"https://localhost:{port.strip()}"
 
     @property
     def env(self):
@@ -172,7 +173,7 @@ class Http2Front(Endpoint):
 
     def calls(self):
         """Session and operation of each call, in order."""
-        return [tuple(line.split(" ")) for line in self._log.read_text().splitlines()[1:]]
+        return [tuple(line.split(" ")) for line in self._log.read_text().splitlines()]
 
     def stop(self):
         self._process.kill()

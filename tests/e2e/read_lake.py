@@ -47,6 +47,12 @@ UNCOMPARED = {
 PAYLOAD = {"payload", "payload_bytes"}
 
 
+def changed_entry(body, **fields):
+    """What a journal stores of an entry, with other fields."""
+    entry = json.loads(zstandard.ZstdDecompressor().decompress(body)) | fields
+    return zstandard.ZstdCompressor().compress(json.dumps(entry).encode())
+
+
 def extension(name):
     """The file of a DuckDB extension in its package: INSTALL would need a network."""
     package = importlib.import_module(f"duckdb_extension_{name}")

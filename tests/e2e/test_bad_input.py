@@ -18,7 +18,7 @@ import pytest
 import zstandard
 
 from authpulse import EXCERPT, PROGRAM, attempt, refused, run, start
-from read_lake import CURATED, REJECTED, TABLES, Lake, assert_same
+from read_lake import CURATED, REJECTED, TABLES, Lake, assert_same, changed_entry
 
 MIB = 1 << 20
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstandard.ZstdCompressor().compress}
@@ -262,9 +262,7 @@ def test_a_lake_with_a_newer_layout(lake, tmp_path):
 def test_a_lake_with_a_newer_entry(lake, tmp_path):
     with sqlite3.connect(lake / "journal.db") as journal:
         shard, n, body = journal.execute("SELECT shard, n, body FROM entries ORDER BY n DESC LIMIT 1").fetchone()
-        entry = json.loads(zstandard.ZstdDecompressor().decompress(body))
-        entry["format"] = 2
-        body = zstandard.ZstdCompressor().compress(json.dumps(entry).encode())
+        body = changed_entry(body, format=2)
         journal.execute("UPDATE entries SET body = ? WHERE shard = ? AND n = ?", [body, shard, n])
     for command in lake_commands(lake, tmp_path):
         refused(*command, names=[f"entry {n}", "newer"])

@@ -2,8 +2,8 @@
 //
 //   node http2_front.js CERTIFICATE KEY http://HOST:PORT
 //
-// Prints its port, then "SESSION OPERATION" for each call, sessions counted from 1. Answers pass as they come, so that the events
-// of a subscription arrive one by one.
+// Prints its port on standard error, and "SESSION OPERATION" for each call, sessions counted from 1. Answers pass as they come, so
+// that the events of a subscription arrive one by one.
 
 const http = require("node:http");
 const http2 = require("node:http2");
@@ -38,4 +38,4 @@ server.on("stream", (stream, headers) => {
   stream.on("close", () => call.destroy());
   stream.pipe(call);
 });
-server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+server.listen(0, "127.0.0.1", () => console.error(server.address().port));

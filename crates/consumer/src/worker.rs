@@ -597,15 +597,10 @@ impl Worker {
 
     /// Whether no entry is under way any more; waits for none.
     async fn has_landed(&mut self) -> Result<bool> {
-        let stored = self.in_flight.as_mut().map(FutureExt::now_or_never);
-        match stored {
-            Some(None) => return Ok(false),
-            Some(Some(stored)) => {
-                self.in_flight = None;
-                self.landed(stored).await?;
-            }
-            None => {}
-        }
+        let Some(in_flight) = &mut self.in_flight else { return Ok(true) };
+        let Some(stored) = in_flight.now_or_never() else { return Ok(false) };
+        self.in_flight = None;
+        self.landed(stored).await?;
         Ok(true)
     }
 

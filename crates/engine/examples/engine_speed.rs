@@ -77,7 +77,6 @@ fn main() -> std::io::Result<()> {
             ..RestoreFrom::default()
         };
         let mut state = Restoring::begin(settings.clone(), SourceKind::File, HashRange::FULL, from);
-
         state.expect_users(pieces.iter().map(|piece| piece.users).sum());
         let reader = state.reader();
         for piece in &pieces {

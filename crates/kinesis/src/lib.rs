@@ -9,12 +9,14 @@
 //!  pure:   map (who takes a key)   pack (what goes into a call)   pace (how fast, how long to wait)   cost
 //!  shell:  writer, reader, fan_out <--- api (trait) ---> aws
 //!          leases <--- table (trait) ---> dynamodb
+//!          control
 //! ```
 //!
 //! Nothing here knows of risk, tables or lakes. `docs/kinesis.md` has what is promised.
 
 pub mod api;
 mod aws;
+mod control;
 pub mod cost;
 mod dynamodb;
 mod fan_out;
@@ -29,7 +31,8 @@ pub mod table;
 mod time;
 mod writer;
 
-pub use aws::{Address, AwsKinesis, Control, NewStream};
+pub use aws::{Address, AwsKinesis};
+pub use control::{Control, NewStream};
 pub use dynamodb::DynamoDbTable;
 pub use leases::DynamoDbLeases;
 pub use progress::{FileProgress, MemoryProgress, ProgressStore};
