@@ -261,6 +261,15 @@ class ChaosOverKinesis(Chaos):
         words = ["--stream", self.address, "--app", f"{self.stream.name}-alone", "--lake", lake, "--config", self.config]
         run("consume", *words, "--seal", env=self.kinesis.env)
 
+    def expect_all_that_is_in_the_file(self):
+        """The worker alone reads the same stream: what the producer lost would be missing in both. So the file is sent once more, into
+        an embedded stream that nobody splits."""
+        calm = self.place / "calm"
+        run("replay", "--input", self.events, "--stream", f"local:{calm}", "--max")
+        run("consume", "--stream", f"local:{calm}", "--lake", self.place / "calm-lake", "--config", self.config, "--seal")
+        wanted, found = ({row["payload"] for row in lake.raw()} for lake in (Lake(self.place / "calm-lake"), self.lake()))
+        assert wanted == found, f"{len(wanted - found)} of {len(wanted)} records are missing, {len(found - wanted)} are strange"
+
     def expect_it_was_chaos(self, kills, pauses):
         super().expect_it_was_chaos(kills, pauses)
         log = self.fleet.logs_of_all()

@@ -59,4 +59,5 @@ def test_chaos_over_kinesis(tmp_path, emulator, kinesis, proxy_with_kinesis):
     chaos = ChaosOverKinesis(tmp_path, emulator, kinesis, proxy_with_kinesis, "chaos", tmp_path / "nasty.txt", SEED)
     chaos.run(KILLS, PAUSES, faults=0.01, events_per_second=EVENTS_PER_SECOND)
     chaos.expect_the_rows_of_one_worker()
+    chaos.expect_all_that_is_in_the_file()
     chaos.expect_it_was_chaos(KILLS, PAUSES)

@@ -14,7 +14,7 @@ import pytest
 import nasty
 from authpulse import EXAMPLES, STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused, run, start
 from emulator import Http2Front, NodeKinesis
-from fault_proxy import KINESIS, FaultProxy
+from fault_proxy import DYNAMODB, KINESIS, S3, FaultProxy
 from fleet import until
 from kinesis_records import items, stored, user_records
 from read_lake import REJECTED, TABLES, Lake, assert_same
@@ -118,6 +118,18 @@ def test_the_library_counts_the_records_by_itself(emulator, aggregated):
     )
     assert count.returncode == 0, count.stderr
     assert count.stdout.splitlines()[-1] == f"{len(found)} records", count.stdout
+
+
+def test_the_library_puts_by_itself(emulator):
+    make(emulator, "put-alone", shards=2)
+    lines = [b"key-%d %d" % (n % 7, n) for n in range(25_000)]
+    env = {**os.environ, **emulator.env}
+    put = subprocess.run([EXAMPLES / "put", "put-alone"], env=env, input=b"\n".join(lines), capture_output=True, timeout=TIMEOUT_SECONDS)
+    assert put.returncode == 0 and b"events per PUT unit" in put.stdout, put
+    found = {}
+    for _, key, data in user_records(stored(emulator, "put-alone")):
+        found.setdefault(key, []).append(data)
+    assert found == {f"key-{k}": [line for line in lines if line.startswith(b"key-%d " % k)] for k in range(7)}
 
 
 def test_a_replay_that_is_killed_goes_on_and_every_user_keeps_its_order(place, emulator, aggregated):
@@ -298,6 +310,53 @@ def test_a_worker_stops_in_time_though_its_stream_does_not_answer(place, emulato
         assert "leaseOwner" not in items(emulator, f"{name}-app")["shardId-000000000000"]
     finally:
         proxy.stop()
+
+
+def at_work(place, emulator, proxy, name, words, workers):
+    """A worker that has begun with all shards of its stream, and its log."""
+    log = place / f"{name}.log"
+    env = {**os.environ, **proxy.env(emulator), "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
+    worker = start(*words, env=env, stdout=subprocess.DEVNULL, stderr=log.open("w"))
+    workers.append(worker)
+    shards = len(emulator.client("kinesis").list_shards(StreamName=name)["Shards"])
+    until(lambda: log.read_text().count("working on shard") == shards, "a worker at work", process=worker)
+    return worker, log
+
+
+def test_a_worker_stops_in_time_though_its_leases_cannot_be_reached(place, emulator, workers):
+    name = "cut-off"
+    make(emulator, name, shards=8)
+    proxy = FaultProxy(emulator.endpoint, kinesis=emulator.endpoint)
+    try:
+        worker, log = at_work(place, emulator, proxy, name, consume(place, name, name), workers)
+        proxy.cut(DYNAMODB)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(STOP_SECONDS) == 0, log.read_text()
+        assert "could not be given back" in log.read_text()
+    finally:
+        proxy.stop()
+
+
+def test_a_worker_whose_store_does_not_answer_ends_in_time_and_says_so(place, emulator, workers):
+    """What it could not store is read again by whoever goes on."""
+    name = "mute-store"
+    make(emulator, name, shards=1)
+    emulator.client("s3").create_bucket(Bucket=name)
+    proxy = FaultProxy(emulator.endpoint, kinesis=emulator.endpoint)
+    words = ["consume", "--stream", f"kinesis:{name}", "--app", f"{name}-app", "--lake", f"s3://{name}/lake"]
+    words += ["--catalog", "glue:mute_store", "--config", place / "small.toml"]
+    try:
+        worker, log = at_work(place, emulator, proxy, name, words, workers)
+        hold = proxy.hold(S3, "PutObject", lambda call: "/journal/" in call.subject)
+        replay(emulator, place, name)
+        hold.wait()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(STOP_SECONDS) == 1, log.read_text()
+        assert "not everything could be stored within 18 s" in log.read_text()
+    finally:
+        proxy.stop()
+    run(*words, "--seal", env=emulator.env)
+    run("verify", *words[words.index("--lake") :], env=emulator.env)
 
 
 def test_leases_are_those_of_the_kcl(place, emulator, aggregated):

@@ -163,6 +163,28 @@ def test_killed_at_random(place, local, emulator, way):
     expect_same(place, local, way, name, emulator, f"{kills} kills, seed {SEED}")
 
 
+def test_maintenance_goes_on_after_one_that_was_killed(place, emulator):
+    """On S3 nobody tells that a process is gone: the next one watches its lock for the length of its lease, and takes it over."""
+    config = place / "short_leases.toml"
+    config.write_text("[store]\nroll_rows = 300\ngather_below = 0\n[maintain]\nmin_files = 2\n[workers]\nlease_duration = 1\n")
+    run("backfill", "--input", place / "nasty.txt", *words("killed_maintenance"), "--config", config, env=emulator.env)
+    maintain = ["tables", "maintain", *words("killed_maintenance"), "--config", config]
+    ended = attempt(*maintain, env={**emulator.env, "AUTHPULSE_CRASH": "maintain swap before:auth_events_rejected"}, may_abort=True)
+    assert ended.code == -signal.SIGABRT, f"the point is never reached\n{ended}"
+    assert "watching whether it renews it" in run(*maintain, env={**emulator.env, "AUTHPULSE_LOG": "info"}).stderr
+    # One that lives keeps its turn.
+    keeper = start(*maintain, "--every", "1h", env={**os.environ, **emulator.env}, stdout=subprocess.PIPE, text=True)
+    try:
+        keeper.stdout.readline()
+        refused(*maintain, env=emulator.env, names=["are being maintained by another process"])
+    finally:
+        keeper.terminate()
+        keeper.communicate()
+    assert keeper.returncode == 0
+    run(*maintain, env=emulator.env)
+    run("verify", *words("killed_maintenance"), env=emulator.env)
+
+
 def test_the_demo_on_s3(place, emulator):
     words = ["demo", "--events", 3000, "--shards", 2, "--lake", f"s3://{BUCKET}/demo", "--catalog", "glue:demo"]
     result = run(*words, env=emulator.env, cwd=place)

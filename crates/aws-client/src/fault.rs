@@ -150,6 +150,10 @@ const UNKNOWN_CALLER: &[&str] = &[
     "InvalidToken",
 ];
 
+/// How `CredentialsError` of the SDK begins where there is a source of credentials that does not give any now: a metadata service that is
+/// slow, an STS that throttles. A running service asks again; one that starts is told.
+const LATE_CREDENTIALS: &[&str] = &["credentials provider timed out", "an error occurred while loading credentials"];
+
 fn judge(seen: &Seen, call: &Call) -> Fault {
     let (code, on) = (seen.code.as_str(), &call.on);
     let said = said(seen);
@@ -157,6 +161,9 @@ fn judge(seen: &Seen, call: &Call) -> Fault {
     if seen.part != Part::Answer {
         let chain = &seen.chain;
         let text = chain.to_ascii_lowercase();
+        if LATE_CREDENTIALS.iter().any(|words| text.contains(words)) {
+            return Fault::Unclear(format!("AWS credentials for {on} could not be renewed for now: {chain}"));
+        }
         if text.contains("credential") || text.contains("profile `") {
             return Fault::Refused(format!(
                 "no AWS credentials for {on}: {chain}: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the \

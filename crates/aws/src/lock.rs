@@ -259,6 +259,10 @@ impl CommitterLock for DynamoDbCommitterLock {
         Ok(false)
     }
 
+    fn lease(&self) -> Option<Duration> {
+        Some(self.lease)
+    }
+
     async fn release(&self) {
         let mut state = self.state.lock().await;
         if let Some(counter) = state.held.take() {

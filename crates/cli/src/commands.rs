@@ -21,6 +21,7 @@ use authpulse_producer::progress::ProgressReporter;
 use authpulse_producer::replay::{self, Clock, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
 use authpulse_stream::local::LocalStream;
 use authpulse_stream::{CreateOptions, Stream, StreamWriter};
+use futures::{StreamExt, TryStreamExt};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -401,13 +402,13 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
                 ),
                 stream::Place::Kinesis(name) => kinesis::create(name, (!on_demand).then_some(shards)).await?,
             }
-            describe(&*open_to_look(&place).await?).await?;
+            describe(&*open_to_look(&place).await?, Look::Shards).await?;
         }
         StreamCommand::Describe { stream } => {
             let place = stream::Place::parse(&stream.text())?;
-            describe(&*open_to_look(&place).await?).await?;
+            describe(&*open_to_look(&place).await?, Look::Tips).await?;
             if let stream::Place::Kinesis(name) = &place {
-                println!("{}", kinesis::consumers(name).await?);
+                println!("{}", kinesis::particulars(name).await?);
             }
         }
         StreamCommand::Deregister { stream, app } => {
@@ -430,7 +431,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
                 stream::Place::Local(dir) => drop(LocalStream::open(dir)?.split(&id, stream::middle(found)).await?),
                 stream::Place::Kinesis(name) => kinesis::split(name, found).await?,
             }
-            describe(&*opened).await?;
+            describe(&*opened, Look::Shards).await?;
         }
         StreamCommand::Merge { stream, left, right } => {
             let place = stream::Place::parse(&stream)?;
@@ -439,13 +440,13 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
                 stream::Place::Local(dir) => drop(LocalStream::open(dir)?.merge(&left, &right).await?),
                 stream::Place::Kinesis(name) => kinesis::merge(name, &left, &right).await?,
             }
-            describe(&*open_to_look(&place).await?).await?;
+            describe(&*open_to_look(&place).await?, Look::Shards).await?;
         }
         StreamCommand::Close { stream } => match stream::Place::parse(&stream.text())? {
             stream::Place::Local(dir) => {
                 let stream = LocalStream::open(dir)?;
                 stream.close().await?;
-                describe(&stream).await?;
+                describe(&stream, Look::Tips).await?;
             }
             stream::Place::Kinesis(name) => bail!(
                 "kinesis:{name} cannot be closed: seal its lake with `authpulse consume --seal`, or delete the stream with \
@@ -471,7 +472,19 @@ pub async fn open_to_look(place: &stream::Place) -> Result<Box<dyn Stream>> {
     })
 }
 
-async fn describe(stream: &dyn Stream) -> Result<()> {
+/// Tips that are looked for at the same time.
+const TIPS_AT_ONCE: usize = 16;
+
+/// How closely a stream is described.
+#[derive(Clone, Copy)]
+enum Look {
+    /// Its shards.
+    Shards,
+    /// And the newest record of each, for which shards are read.
+    Tips,
+}
+
+async fn describe(stream: &dyn Stream, look: Look) -> Result<()> {
     let description = stream.describe().await?;
     println!(
         "stream '{}', created {}, {}",
@@ -479,14 +492,22 @@ async fn describe(stream: &dyn Stream) -> Result<()> {
         format_rfc3339(description.created),
         if description.closed { "closed" } else { "open" }
     );
-    for shard in stream.shards().await? {
+    let shards = stream.shards().await?;
+    let tips = match look {
+        Look::Tips => {
+            let tips = shards.iter().map(|shard| stream.tip(&shard.id));
+            futures::stream::iter(tips).buffered(TIPS_AT_ONCE).map_ok(Some).try_collect().await?
+        }
+        Look::Shards => vec![None; shards.len()],
+    };
+    for (shard, tip) in shards.iter().zip(tips) {
         let parents: Vec<&str> = shard.parents.iter().map(ShardId::as_str).collect();
         println!(
-            "{} {} {:<6} tip {}{}",
+            "{} {} {:<6}{}{}",
             shard.id,
             shard.range,
             if shard.closed { "closed" } else { "open" },
-            stream.tip(&shard.id).await?,
+            tip.map_or(String::new(), |tip| format!(" tip {tip}")),
             if parents.is_empty() { String::new() } else { format!(" from {}", parents.join(", ")) }
         );
     }

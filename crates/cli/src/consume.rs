@@ -2,7 +2,7 @@
 
 use crate::args::{Consume, Reading};
 use crate::lake::{Access, OpenLake, Place, fleet, open, open_when_free, options, read_config};
-use crate::signals::stop_signal;
+use crate::signals::stop_signal_of_service;
 use crate::stream::{self, kinesis};
 use anyhow::{Result, bail};
 use authpulse_consumer::drive::{Ended, run_service, unless_stopped};
@@ -105,7 +105,7 @@ const STOPPED: &str = "stopped; run it again to go on";
 /// What failed, on which input, and what to do.
 pub async fn run(args: Consume) -> Result<ExitCode> {
     // First of all: from now on a signal asks for an orderly end, whatever is under way.
-    let stop = stop_signal(args.with_parent)?;
+    let stop = stop_signal_of_service(args.with_parent)?;
     let Some(opened) = unless_stopped(&mut stop.clone(), Consumer::open(&args, &stop)).await else {
         println!("{STOPPED}");
         return Ok(ExitCode::SUCCESS);

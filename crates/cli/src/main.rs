@@ -7,6 +7,7 @@ mod demo;
 mod lake;
 mod leases;
 mod logging;
+mod maintenance_turn;
 mod redrive;
 mod report;
 mod signals;
@@ -43,11 +44,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(commands::run(args.command)) {
+    let code = match runtime.block_on(commands::run(args.command)) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    // What is still waited for by then, such as a commit that a stop gave up, bears being ended at any instant.
+    runtime.shutdown_background();
+    code
 }

@@ -4,8 +4,32 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// How long an orderly end of a service may take. Whoever started it kills it soon after: ECS after 30 s, systemd by our unit after 20.
+const END_WITHIN: Duration = Duration::from_secs(18);
 /// How often a child looks whether its parent still lives.
 const PARENT_POLL: Duration = Duration::from_millis(200);
+
+/// The same for a service, which is to have ended [`END_WITHIN`] after it was asked to: where a store does not answer, it ends without
+/// having stored what it had decided, which is as if it had been killed.
+///
+/// # Errors
+/// If signals cannot be listened to.
+pub fn stop_signal_of_service(parent: Option<u32>) -> std::io::Result<watch::Receiver<bool>> {
+    let stop = stop_signal(parent)?;
+    let mut told = stop.clone();
+    tokio::spawn(async move {
+        if told.wait_for(|stop| *stop).await.is_ok() {
+            tokio::time::sleep(END_WITHIN).await;
+            eprintln!(
+                "error: not everything could be stored within {} s, as a service that is needed for it does not answer; nothing is \
+                 lost: whoever goes on reads again what was not stored",
+                END_WITHIN.as_secs()
+            );
+            std::process::exit(1);
+        }
+    });
+    Ok(stop)
+}
 
 /// A receiver that holds true once the process was asked to end, or once `parent` is its parent no more.
 ///

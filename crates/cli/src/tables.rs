@@ -2,6 +2,7 @@
 
 use crate::args::TablesCommand;
 use crate::lake::{Access, OpenLake, Place, open, read_config};
+use crate::maintenance_turn::Turn;
 use crate::report::thousands;
 use crate::signals::stop_signal;
 use anyhow::{Result, bail};
@@ -30,18 +31,21 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
             let config = read_config(config.as_deref())?;
             let place = Place::new(&lake, catalog.as_deref())?;
             let lake = open(&place, &config, Access::Read).await?;
-            if !dry_run && !lake.maintenance.hold().await? {
-                bail!("the tables of {place} are being maintained by another process: wait for it to end");
-            }
+            let turn = match dry_run {
+                true => None,
+                false => Some(Turn::take(&lake.maintenance, &place.to_string()).await?),
+            };
             let settings = config.options.maintain;
             let code = match every {
-                Some(every) => run_regularly(&lake, &settings, every, dry_run, json).await,
+                Some(every) => run_regularly(&lake, &settings, every, turn.as_ref(), json).await,
                 None => {
-                    let report = run_once(&lake, &settings, dry_run, json, &mut Memory::default()).await?;
-                    Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+                    let report = run_once(&lake, &settings, dry_run, json, &mut Memory::default()).await;
+                    report.map(|report| if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
                 }
             };
-            lake.maintenance.release().await;
+            if let Some(turn) = turn {
+                turn.give_back().await;
+            }
             code
         }
         TablesCommand::Create { lake, catalog, config } => {
@@ -107,17 +111,17 @@ async fn run_regularly(
     lake: &OpenLake,
     settings: &MaintainSettings,
     every: Duration,
-    dry_run: bool,
+    turn: Option<&Turn>,
     json: bool,
 ) -> Result<ExitCode> {
     let mut stop: watch::Receiver<bool> = stop_signal(None)?;
     let mut memory = Memory::default();
     while !*stop.borrow() {
-        // A lock that expires is kept by use; whoever took it meanwhile does the work.
-        if !dry_run && !lake.maintenance.hold().await? {
+        // Whoever took it over meanwhile does the work.
+        if turn.is_some_and(Turn::is_lost) {
             bail!("another process took the maintenance of the tables over");
         }
-        let report = run_once(lake, settings, dry_run, json, &mut memory).await?;
+        let report = run_once(lake, settings, turn.is_none(), json, &mut memory).await?;
         if !report.is_complete() {
             tracing::warn!("not all tables could be maintained; trying again at the next interval");
         }

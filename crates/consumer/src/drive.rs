@@ -16,8 +16,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// How long the last commit at the end may be tried again.
+/// How often the last commit at the end is tried.
 const LAST_COMMIT_ATTEMPTS: u32 = 10;
+/// How long a service that was told to stop brings the tables up: what it has stored others commit as well, or it does when it runs
+/// again.
+const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(8);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,13 +235,22 @@ pub async fn run_service(
     leases.stored(service.positions());
     // The entries are stored: others can go on with the shards while the tables follow.
     leases.finish().await;
-    let committed = committer.finish(env).await;
+    let was_stopped = matches!(outcome, Ok(Ended::Stopped));
+    let committed = tokio::select! {
+        biased;
+        committed = committer.finish(env) => committed,
+        () = env.clock.sleep(LAST_COMMIT_PATIENCE), if was_stopped => {
+            tracing::warn!("the tables could not follow the last entries in time; they will, when a worker commits again");
+            Ok(())
+        }
+    };
     let ended = outcome?;
     committed?;
     Ok(ended)
 }
 
-/// How often a worker may lose a shard to another that has no lease for it, before it gives up.
+/// How often in a row, without an entry of its own in between, a worker may lose a shard to another that has no lease for it, before it
+/// gives up.
 const FENCED_MAX: u32 = 5;
 
 /// The workers of a service and what is to become of them.
@@ -249,6 +261,7 @@ struct Crew {
     /// Workers that stop because their lease goes, or went, to another.
     leaving: BTreeSet<ShardId>,
     done: Vec<Worker>,
+    /// How often a shard was lost.
     fenced: BTreeMap<ShardId, u32>,
     failure: Option<ConsumerError>,
 }
@@ -308,6 +321,12 @@ impl Crew {
                 service.restart(&key);
                 leases.tell(Parting::HandOver(key.to_string()));
             }
+            Ok(Parted::Stopped) => {
+                tracing::info!(shard = %key, position = %worker.position(), "stopped; giving the shard back");
+                // Others need not wait for the slowest of this worker's shards.
+                leases.tell(Parting::HandOver(key.to_string()));
+                self.done.push(worker);
+            }
             Ok(_) => {
                 tracing::info!(shard = %key, position = %worker.position(), "done with shard");
                 if worker.last_entry().end {
@@ -321,7 +340,7 @@ impl Crew {
             }
             Err(error @ ConsumerError::Fenced { .. }) => {
                 service.restart(&key);
-                self.lost(&key, error, leases);
+                self.lost(&key, worker.has_stored(), error, leases);
             }
             Err(error) => {
                 self.failure.get_or_insert(error);
@@ -356,6 +375,7 @@ async fn run_workers(
         }
         if (crew.failure.is_some() || *outside.borrow_and_update()) && !stopping {
             stopping = true;
+            leases.tell(Parting::Leave);
         }
         let holdings = holdings_changed.borrow_and_update().clone();
         if stopping {
@@ -373,7 +393,7 @@ async fn run_workers(
                 // Another took the shard over while this worker was about to.
                 Some(Err(error @ ConsumerError::Fenced { .. })) => {
                     if let ConsumerError::Fenced { shard, .. } = &error {
-                        crew.lost(&shard.clone(), error, leases);
+                        crew.lost(&shard.clone(), false, error, leases);
                     }
                 }
                 Some(Err(error)) => {
@@ -437,10 +457,10 @@ async fn run_workers(
 }
 
 impl Crew {
-    /// Another worker has the shard: what was not stored here never happened.
-    fn lost(&mut self, key: &ShardId, error: ConsumerError, leases: &LeaseKeeper) {
+    /// Another worker has the shard: what was not stored here never happened. `had_stored` tells whether some was.
+    fn lost(&mut self, key: &ShardId, had_stored: bool, error: ConsumerError, leases: &LeaseKeeper) {
         let times = self.fenced.entry(key.clone()).or_default();
-        *times += 1;
+        *times = if had_stored { 1 } else { *times + 1 };
         if *times >= FENCED_MAX {
             self.failure.get_or_insert(error);
             return;

@@ -4,7 +4,7 @@ use crate::error::Result;
 use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
 use authpulse_lake::RawSource;
 use authpulse_producer::input::{LineBlock, LineBlocks};
-use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, Stream};
+use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, Stream, StreamError};
 use std::sync::Arc;
 
 /// Where a worker's records come from.
@@ -64,7 +64,17 @@ impl Input {
         match self {
             Input::Stream { stream, shard, .. } => {
                 let from = if after == Position::START { ReadFrom::Start } else { ReadFrom::After(after) };
-                let read = stream.read(shard, from, limit).await?;
+                let read = match stream.read(shard, from, limit).await {
+                    Err(error @ StreamError::NotFound { .. }) => {
+                        if stream.shards().await?.iter().any(|listed| listed.id == *shard) {
+                            return Err(error.into());
+                        }
+                        // The stream is there and has forgotten the shard: what was not read of it is gone.
+                        let gap = Some(Gap { records: None });
+                        return Ok((Batch::Empty, Found { at_tip: true, at_end: true, gap, clock: None }));
+                    }
+                    read => read?,
+                };
                 let found = Found { at_tip: read.at_tip, at_end: read.at_end, gap: read.gap, clock: Some(read.clock) };
                 let batch =
                     if read.records.is_empty() { Batch::Empty } else { Batch::Records(read.records.into_iter()) };

@@ -3,7 +3,7 @@
 use crate::drive::start_beside;
 use crate::env::{Env, duration};
 use authpulse_event::Position;
-use authpulse_lease::{Checkpoint, Fleet, Holdings};
+use authpulse_lease::{Checkpoint, Fleet, Holdings, Ticks};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -17,6 +17,8 @@ pub enum Parting {
     End(String),
     /// It is another's already.
     Forget(String),
+    /// This worker is about to end: it takes nothing any more.
+    Leave,
 }
 
 /// See the module.
@@ -88,7 +90,7 @@ async fn keep(
     holdings: watch::Sender<Holdings>,
 ) {
     let (renew_every, looks_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
-    let (mut renewed, mut scanned) = (env.clock.ticks(), None);
+    let (mut renewed, mut scanned, mut leaving) = (env.clock.ticks(), None, false);
     let reach = |fleet: &mut Fleet| {
         for (key, position) in stored.borrow().iter().filter(|(_, position)| **position != Position::START) {
             let (sequence, sub_sequence) = (position.sequence.to_string(), position.sub_sequence);
@@ -104,10 +106,10 @@ async fn keep(
             renewed = now;
             fleet.renew(now).await;
         }
-        if scanned.is_none_or(|scanned| now - scanned >= scan_every) {
+        if !leaving && scanned.is_none_or(|scanned| now - scanned >= scan_every) {
             scanned = Some(now);
             let keys = wanted.borrow_and_update().clone();
-            if let Err(error) = fleet.scan(now, &keys).await {
+            if let Err(error) = fleet.scan(&|| env.clock.ticks(), &keys).await {
                 tracing::warn!(%error, "leases could not be looked at; trying again");
             }
         }
@@ -117,7 +119,8 @@ async fn keep(
             *known = have;
             changed
         });
-        let pause = (renewed + renew_every).min(scanned.unwrap_or(now) + scan_every) - env.clock.ticks();
+        let next_scan = scanned.filter(|_| !leaving).map_or(Ticks::MAX, |scanned| scanned + scan_every);
+        let pause = (renewed + renew_every).min(next_scan) - env.clock.ticks();
         tokio::select! {
             biased;
             parting = partings.recv() => {
@@ -126,6 +129,12 @@ async fn keep(
                     Some(Parting::HandOver(key)) => fleet.hand_over(&key).await,
                     Some(Parting::End(key)) => fleet.end(&key).await,
                     Some(Parting::Forget(key)) => fleet.forget(&key),
+                    Some(Parting::Leave) => {
+                        leaving = true;
+                        if let Err(error) = fleet.withdraw().await {
+                            tracing::debug!(%error, "what was asked of other workers could not be taken back yet");
+                        }
+                    }
                     None => break,
                 }
             }

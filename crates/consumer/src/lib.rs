@@ -11,6 +11,7 @@ mod draft;
 pub mod drive;
 pub mod env;
 pub mod error;
+mod forgotten;
 pub mod input;
 mod lease_keeper;
 pub mod log;

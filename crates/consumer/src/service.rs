@@ -2,6 +2,7 @@
 
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
+use crate::forgotten::with_forgotten;
 use crate::input::Input;
 use crate::log::read_tail;
 use crate::open::{Opened, finish_raw_to, follow_shard, leave_ended, open_existing, open_lake, open_new, read_shard};
@@ -12,7 +13,7 @@ use crate::worker::{Goal, Start, Worker};
 use authpulse_event::time::HOUR;
 use authpulse_event::{Day, Position, ShardId};
 use authpulse_lake::entry::{Entry, Inherited, Source};
-use authpulse_stream::{ShardDescription, Stream, StreamDescription};
+use authpulse_stream::{ShardDescription, Stream, StreamDescription, StreamError};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -85,6 +86,8 @@ impl Service {
             followed_at: AtomicI64::new(0),
             ends: BTreeMap::new(),
         };
+        let listed = std::mem::take(&mut service.shards);
+        service.shards = service.with_forgotten(listed);
         service.publish_topology();
         service.refuse_other_open_stream()?;
         service.find_ends().await?;
@@ -126,7 +129,7 @@ impl Service {
     pub async fn refresh(&mut self) -> Result<()> {
         if self.mode == Mode::Run {
             let description = self.stream.describe().await?;
-            let shards = self.stream.shards().await?;
+            let shards = self.with_forgotten(self.stream.shards().await?);
             if shards != self.shards || description != self.description {
                 (self.shards, self.description) = (shards, description);
                 self.publish_topology();
@@ -134,6 +137,17 @@ impl Service {
             self.find_ends().await?;
         }
         Ok(())
+    }
+
+    /// Shards as they are listed, and those that are needed although they are listed no more.
+    fn with_forgotten(&self, listed: Vec<ShardDescription>) -> Vec<ShardDescription> {
+        let own = self.registry.views().into_iter().filter(|(_, view)| self.is_own(&view.source));
+        let name = |view: &ShardView| match &view.source {
+            Source::Stream { shard_id, .. } => Some(ShardId::new(shard_id)),
+            _ => None,
+        };
+        let own = own.filter_map(|(_, view)| Some((name(&view)?, view))).collect();
+        with_forgotten(listed, &own, |shard| self.key(shard))
     }
 
     /// Learns what other workers have stored: shares, watermarks, ends. `has_worker` says of which shards the workers here do.
@@ -214,7 +228,11 @@ impl Service {
         if self.description.closed {
             for shard in &self.shards {
                 if !self.ends.contains_key(&shard.id) {
-                    self.ends.insert(shard.id.clone(), self.stream.tip(&shard.id).await?);
+                    match self.stream.tip(&shard.id).await {
+                        // It is listed no more.
+                        Err(StreamError::NotFound { .. }) => {}
+                        tip => drop(self.ends.insert(shard.id.clone(), tip?)),
+                    }
                 }
             }
         }

@@ -122,6 +122,8 @@ pub struct Worker {
     draft: Draft,
     /// The last entry stored.
     last: Entry,
+    /// Whether that is this worker's.
+    has_stored: bool,
     in_flight: Option<BoxFuture<'static, Option<Result<Entry>>>>,
     inherits: Vec<Inherited>,
     backfill: Option<Backfill>,
@@ -173,6 +175,7 @@ impl Worker {
             backfill: start.last.backfill.clone(),
             daily_through: start.last.daily_through.map(Day),
             last: start.last,
+            has_stored: false,
             in_flight: None,
             inherits: start.inherits,
             accepted_at: now,
@@ -210,6 +213,10 @@ impl Worker {
     /// The last entry stored.
     pub fn last_entry(&self) -> &Entry {
         &self.last
+    }
+    /// Whether it has stored an entry.
+    pub fn has_stored(&self) -> bool {
+        self.has_stored
     }
     /// The state.
     pub fn shard(&self) -> &Shard {
@@ -425,8 +432,15 @@ impl Worker {
         };
         let (Some(gap), Some(before)) = (self.found.gap.take(), before) else { return };
         let records = gap.records;
-        tracing::warn!(shard = %self.key, after = %self.position, ?records, "records were gone from the stream before they were read");
-        self.draft.gaps.push(StoredGap { after: self.position.into(), before: before.into(), records });
+        let found = StoredGap { after: self.position.into(), before: before.into(), records };
+        // Behind the same record a later gap stands for the one before.
+        match self.draft.gaps.last_mut().filter(|last| last.after == found.after) {
+            Some(last) => *last = found,
+            None => {
+                tracing::warn!(shard = %self.key, after = %self.position, ?records, "records were gone from the stream before they were read");
+                self.draft.gaps.push(found);
+            }
+        }
         self.draft.opened.get_or_insert(self.env.clock.ticks());
     }
 
@@ -612,6 +626,7 @@ impl Worker {
             self.remove_old_snapshots().await?;
         }
         self.last = entry;
+        self.has_stored = true;
         self.registry.forget_old_days();
         Ok(())
     }

@@ -169,8 +169,8 @@ pub trait Api: Send + Sync {
     async fn put(&self, entries: &[Entry]) -> Result<Vec<Put>, ApiError>;
     /// GetShardIterator.
     async fn iterator(&self, shard: &ShardId, at: IteratorAt) -> Result<String, ApiError>;
-    /// GetRecords, of [`crate::limits::GET_RECORDS`] at most.
-    async fn get(&self, iterator: &str) -> Result<Page, ApiError>;
+    /// GetRecords, so many at most; [`crate::limits::GET_RECORDS`] is the most that Kinesis gives.
+    async fn get(&self, iterator: &str, limit: usize) -> Result<Page, ApiError>;
     /// DescribeStreamConsumer, by name.
     async fn consumer(&self, name: &str) -> Result<Consumer, ApiError>;
     /// RegisterStreamConsumer: it is being made when this returns.

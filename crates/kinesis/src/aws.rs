@@ -2,6 +2,8 @@
 
 use crate::api::{Api, ApiError, Consumer, Entry, Event, Events, IteratorAt, Page, Put, RawRecord, Summary};
 use crate::limits::{GET_RECORDS, RECORD_BYTES};
+use crate::patience::patiently;
+use crate::time::{Chance, SystemTimes};
 use async_trait::async_trait;
 use authpulse_aws_client::fault::{Call, Fault, code, explain};
 use authpulse_aws_client::{Aws, once};
@@ -180,11 +182,13 @@ impl AwsKinesis {
         let arn = match address {
             Address::Arn { arn, .. } => arn.clone(),
             Address::Name(name) => {
-                let told = client.describe_stream_summary().stream_name(name).send().await;
-                let told = told.map_err(|error| {
-                    let error = understand(&error, "kinesis:DescribeStreamSummary", &shown);
-                    crate::stream_error(&shown, "open", error)
-                })?;
+                let ask = || async {
+                    let told = client.describe_stream_summary().stream_name(name).send().await;
+                    told.map_err(|error| understand(&error, "kinesis:DescribeStreamSummary", &shown))
+                };
+                let chance = Chance::new(std::process::id().into());
+                let told = patiently(&SystemTimes::new(), &chance, "open", ask).await;
+                let told = told.map_err(|error| crate::stream_error(&shown, "open", error))?;
                 told.stream_description_summary.map(|summary| summary.stream_arn).unwrap_or_default()
             }
         };
@@ -389,8 +393,9 @@ impl Api for AwsKinesis {
         told.shard_iterator.ok_or_else(|| strange("no iterator"))
     }
 
-    async fn get(&self, iterator: &str) -> Result<Page, ApiError> {
-        let call = self.client.get_records().stream_arn(&self.arn).shard_iterator(iterator).limit(GET_RECORDS);
+    async fn get(&self, iterator: &str, limit: usize) -> Result<Page, ApiError> {
+        let limit = limit.min(GET_RECORDS) as i32;
+        let call = self.client.get_records().stream_arn(&self.arn).shard_iterator(iterator).limit(limit);
         let told = call.send().await.map_err(self.fault("kinesis:GetRecords"))?;
         Ok(Page {
             records: told.records.into_iter().map(record).collect::<Result<_, _>>()?,

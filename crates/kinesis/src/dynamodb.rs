@@ -171,9 +171,10 @@ impl DynamoDbTable {
                         return Ok(Some((owner.unwrap_or_default(), version.unwrap_or_default())));
                     }
                 }
-                // Without leave to look at a table that need not exist it is taken for missing.
-                Err(error) if table != self.name => {
-                    tracing::debug!(%table, code = code(&error), "no table of a coordinator")
+                Err(error) if table != self.name && code(&error) == "ResourceNotFoundException" => {}
+                // Policies that are older than KCL 3 allow no look at its table.
+                Err(error) if table != self.name && code(&error) == "AccessDeniedException" => {
+                    tracing::warn!(%table, "whether a KCL 3.0 to 3.4 assigns these leases is unknown: dynamodb:GetItem on its table is not allowed")
                 }
                 Err(error) => {
                     return Err(self.failed("looking for a KCL", self.fault("dynamodb:GetItem", &error).text()));
@@ -193,7 +194,8 @@ impl DynamoDbTable {
         for _ in 0..LEADER_LOOKS {
             tokio::time::sleep(LEADER_LOOK).await;
             match self.leader().await? {
-                None => return Ok(()),
+                // It stopped; or it made room for another, which takes the lock at its next look.
+                None => {}
                 Some(now) if now != first => {
                     let cause = format!(
                         "a living worker of KCL 3 ('{}') assigns these leases: stop the KCL application first, or choose another --app",

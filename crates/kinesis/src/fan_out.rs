@@ -21,7 +21,7 @@
 use crate::api::{Api, ApiError, Event, Events};
 use crate::limits::{
     READ_EVERY, RENEW_AFTER, SILENT, SUBSCRIBE_BACKOFF, SUBSCRIBE_BACKOFF_MAX, SUBSCRIBE_EVERY, SUBSCRIPTIONS,
-    TIP_EVERY, UNREAD,
+    TIP_EVERY,
 };
 use crate::pace::Backoff;
 use crate::reader::{Cursor, KinesisStream};
@@ -41,20 +41,13 @@ pub(crate) struct FanOut {
     name: String,
     /// Its ARN, once it is active.
     arn: Mutex<Option<String>>,
-    /// When subscriptions that nobody reads were looked for last.
-    swept: Mutex<Duration>,
     /// As many as there may be subscriptions.
     places: Arc<Semaphore>,
 }
 
 impl FanOut {
     pub(crate) fn new(name: &str) -> FanOut {
-        FanOut {
-            name: name.to_owned(),
-            arn: Mutex::default(),
-            swept: Mutex::default(),
-            places: Arc::new(Semaphore::new(SUBSCRIPTIONS)),
-        }
+        FanOut { name: name.to_owned(), arn: Mutex::default(), places: Arc::new(Semaphore::new(SUBSCRIPTIONS)) }
     }
 
     /// The ARN of the consumer, which is registered if it is missing. Many may ask at once: all but one of those that register are
@@ -110,8 +103,6 @@ pub(crate) struct Feed {
     asked: Duration,
     /// When it began, or told something last.
     heard: Duration,
-    /// When somebody last wanted to read.
-    read: Duration,
     /// When the tip was asked for last.
     looked: Duration,
     /// Before then no other is asked for.
@@ -127,7 +118,6 @@ impl Default for Feed {
             caught_up: false,
             asked: Duration::ZERO,
             heard: Duration::ZERO,
-            read: Duration::ZERO,
             looked: Duration::ZERO,
             not_before: Duration::ZERO,
             backoff: Backoff::new(SUBSCRIBE_BACKOFF, SUBSCRIBE_BACKOFF_MAX),
@@ -141,7 +131,7 @@ impl Feed {
         Feed { not_before: self.not_before, backoff: self.backoff, ..Feed::default() }
     }
 
-    fn hang_up(&mut self) {
+    pub(crate) fn hang_up(&mut self) {
         (self.line, self.place) = (Line::Closed, None);
     }
 
@@ -193,13 +183,15 @@ impl KinesisStream {
         cursor: &mut Cursor,
     ) -> Result<(), StreamError> {
         cursor.at_tip = false;
-        cursor.feed.read = self.time.monotonic();
-        if cursor.feed.read.saturating_sub(cursor.feed.asked) >= RENEW_AFTER {
+        if self.time.monotonic().saturating_sub(cursor.feed.asked) >= RENEW_AFTER {
             cursor.feed.hang_up();
         }
         loop {
             let now = self.time.monotonic();
-            if matches!(cursor.feed.line, Line::Closed) && now >= cursor.feed.not_before {
+            if matches!(cursor.feed.line, Line::Closed)
+                && now >= cursor.feed.not_before
+                && !self.is_at_risk(cursor).await?
+            {
                 cursor.feed.not_before = now + SUBSCRIBE_EVERY;
                 cursor.feed.place = fan_out.places.clone().try_acquire_owned().ok();
                 if cursor.feed.place.is_some() {
@@ -218,7 +210,12 @@ impl KinesisStream {
                 }
                 Heard::Event(event) => {
                     cursor.feed.heard = now;
+                    cursor.heard(now, event.behind);
                     take_event(shard, cursor, event);
+                    if self.is_at_risk(cursor).await? {
+                        // Polling looks at each read whether the last record is still there, which a subscription cannot.
+                        cursor.feed.hang_up();
+                    }
                     return Ok(());
                 }
                 Heard::End => cursor.feed.hang_up(),
@@ -239,7 +236,7 @@ impl KinesisStream {
     }
 
     fn subscribe(&self, fan_out: &Arc<FanOut>, shard: &ShardId, cursor: &Cursor) -> Line {
-        let begin = cursor.iterator_at(self.start);
+        let begin = cursor.iterator_at(self.start_of(shard), false);
         let (api, fan_out, shard) = (self.api.clone(), fan_out.clone(), shard.clone());
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -272,25 +269,6 @@ impl KinesisStream {
         }
         tracing::warn!(%shard, %error, "a subscription failed; polling meanwhile");
         Ok(())
-    }
-
-    /// Closes subscriptions that nobody has read from for long. They go on from their place when somebody does.
-    pub(crate) fn give_up_unread(&self, fan_out: &FanOut) {
-        let now = self.time.monotonic();
-        let mut swept = fan_out.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_sub(*swept) < Duration::from_secs(1) {
-            return;
-        }
-        *swept = now;
-        let cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
-        for cursor in cursors.values() {
-            // One that is locked is being read.
-            if let Ok(mut cursor) = cursor.try_lock()
-                && now.saturating_sub(cursor.feed.read) >= UNREAD
-            {
-                cursor.feed.hang_up();
-            }
-        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `checkpoint` S, `checkpointSubSequenceNumber` N | [`Lease::checkpoint`]; `SHARD_END` is [`Lease::ended`], written after the leases of the children |
 //! | `parentShardId` SS, `childShardIds` SS, `startingHashKey` S, `endingHashKey` S, `ownerSwitchesSinceCheckpoint` N | for the KCL |
 //! | `entityType` S | `LEASE`: what is otherwise is no lease and is passed over |
+//! | `streamCreated` S | when the stream was made, which the KCL does not look at: a stream made anew under the name is another |
 //!
 //! An answer that is lost is looked up: a write whose counter and owners are there took effect.
 
@@ -17,6 +18,7 @@ use crate::table::{COUNTER, Change, KEY, LeaseTable, Row, TableError, Value};
 use async_trait::async_trait;
 use authpulse_aws_client::Aws;
 use authpulse_event::ShardId;
+use authpulse_event::time::format_rfc3339;
 use authpulse_lease::{Checkpoint, Lease, LeaseError, LeaseStore};
 use authpulse_stream::{ShardDescription, Stream, StreamDescription};
 use std::collections::BTreeMap;
@@ -33,12 +35,17 @@ const SHARD_END: &str = "SHARD_END";
 const TRIM_HORIZON: &str = "TRIM_HORIZON";
 const ENTITY: &str = "entityType";
 const LEASE: &str = "LEASE";
+const CREATED: &str = "streamCreated";
 
 /// See the module.
 pub struct DynamoDbLeases<T = DynamoDbTable> {
     table: T,
     /// What a lease's name has behind the shard's.
     suffix: String,
+    /// When the stream was made, as leases tell it.
+    created: String,
+    /// Whether leases of an earlier stream of the name are an error.
+    refuses_others: bool,
     stream: Arc<dyn Stream>,
     /// Leases as they were seen last: what a write changes.
     seen: Mutex<BTreeMap<String, Lease>>,
@@ -115,7 +122,7 @@ impl DynamoDbLeases {
     ) -> Result<DynamoDbLeases, LeaseError> {
         let table = DynamoDbTable::new(aws, application)?;
         table.find().await?;
-        Ok(DynamoDbLeases::over(table, description, stream))
+        Ok(DynamoDbLeases { refuses_others: false, ..DynamoDbLeases::over(table, description, stream) })
     }
 
     /// A leader of KCL 3 gives leases away by its own rules. One whose lock is in the table is watched for 35 s.
@@ -131,7 +138,8 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
     /// Leases in a table that is there already, named as [`DynamoDbLeases::open`] says.
     pub fn over(table: T, description: &StreamDescription, stream: Arc<dyn Stream>) -> DynamoDbLeases<T> {
         let suffix = format!("@{}.{}", description.name, description.created);
-        DynamoDbLeases { table, suffix, stream, seen: Mutex::default() }
+        let created = format_rfc3339(description.created);
+        DynamoDbLeases { table, suffix, created, refuses_others: true, stream, seen: Mutex::default() }
     }
 
     fn failed(&self, action: &'static str, cause: impl ToString) -> LeaseError {
@@ -141,6 +149,21 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
     fn shard_of<'a>(&self, key: &'a str) -> Result<&'a str, LeaseError> {
         key.strip_suffix(&self.suffix)
             .ok_or_else(|| self.failed("naming a lease", format!("'{key}' is no shard of this stream")))
+    }
+
+    /// Positions and ends of a stream that was deleted mean nothing in one that was made anew under its name.
+    fn check_stream(&self, row: &Row) -> Result<(), LeaseError> {
+        match text(row, CREATED) {
+            Some(created) if self.refuses_others && created != self.created => {
+                let cause = format!(
+                    "they are of a stream of this name that was made at {created}, and this one at {}: choose another --app, or remove \
+                     them with `authpulse leases reset`",
+                    self.created
+                );
+                Err(self.failed("reading them", cause))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn saw(&self, lease: &Lease) {
@@ -164,6 +187,7 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
             (SUB_SEQUENCE, Value::Number(0)),
             (SWITCHES, Value::Number(0)),
             (ENTITY, Value::text(LEASE)),
+            (CREATED, Value::text(&self.created)),
         ];
         row.extend(lease.owner.as_ref().map(|owner| (OWNER, Value::text(owner))));
         if let Some(shard) = shards.iter().find(|shard| shard.id.as_str() == name) {
@@ -215,6 +239,7 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
                 (CHECKPOINT, Value::text(at)),
                 (SUB_SEQUENCE, Value::Number(sub_sequence)),
                 (SWITCHES, Value::Number(0)),
+                (CREATED, Value::text(&self.created)),
             ]),
             None if before.as_ref().is_some_and(|b| b.owner != lease.owner && lease.owner.is_some()) => {
                 change.count_up = Some(SWITCHES);
@@ -235,7 +260,10 @@ impl<T: LeaseTable> LeaseStore for DynamoDbLeases<T> {
         let mut after = None;
         loop {
             let page = self.table.scan(after.as_deref()).await.map_err(|error| self.failed("listing leases", error))?;
-            leases.extend(page.rows.iter().filter_map(|row| read(row, &self.suffix)));
+            for row in &page.rows {
+                self.check_stream(row)?;
+                leases.extend(read(row, &self.suffix));
+            }
             after = page.next;
             if after.is_none() {
                 leases.iter().for_each(|lease| self.saw(lease));
@@ -257,6 +285,15 @@ impl<T: LeaseTable> LeaseStore for DynamoDbLeases<T> {
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseError> {
         let shards = self.shards().await?;
         self.put_new(lease, &shards).await
+    }
+
+    async fn create_all(&self, leases: &[Lease]) -> Result<(), LeaseError> {
+        // Listed once: an application that starts on a large stream makes hundreds.
+        let shards = self.shards().await?;
+        for lease in leases {
+            self.put_new(lease, &shards).await?;
+        }
+        Ok(())
     }
 
     async fn update(&self, lease: &Lease) -> Result<bool, LeaseError> {

@@ -25,6 +25,7 @@ pub mod limits;
 pub mod map;
 pub mod pace;
 pub mod pack;
+mod patience;
 pub mod progress;
 mod reader;
 pub mod table;

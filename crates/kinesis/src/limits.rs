@@ -18,7 +18,7 @@ pub const WRITE_RECORDS: f64 = 1_000.0;
 pub const PARTITION_KEY_CHARACTERS: usize = 256;
 
 /// Records of one GetRecords.
-pub const GET_RECORDS: i32 = 10_000;
+pub const GET_RECORDS: usize = 10_000;
 /// Between two GetRecords of a shard: five a second, which all that poll it share.
 pub const READ_EVERY: Duration = Duration::from_millis(200);
 /// Bytes a second that a shard gives to all that poll it.
@@ -42,6 +42,9 @@ pub const SILENT: Duration = Duration::from_secs(30);
 pub const TIP_EVERY: Duration = Duration::from_secs(1);
 /// A subscription that nobody has read from for so long is given up: over HTTP/2 what it holds back holds back others.
 pub const UNREAD: Duration = Duration::from_secs(10);
+/// Records at hand that nobody has read for so long are let go: mostly another worker has the shard by now. They are asked for again if
+/// not.
+pub const UNREAD_RECORDS: Duration = Duration::from_secs(300);
 /// Subscriptions of a process at once; shards beyond are polled. They share one connection over HTTP/2, where 100 is the least
 /// that a server should allow (RFC 9113, 6.5.2), and other calls need some.
 pub const SUBSCRIPTIONS: usize = 64;

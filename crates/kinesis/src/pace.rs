@@ -42,8 +42,10 @@ impl Backoff {
     }
 }
 
-/// At most so much credit is kept for a burst: a shard allows for one of about a second.
+/// At most so much credit is kept for a burst, in seconds: a shard allows for one of about a second.
 const BURST: f64 = 1.0;
+/// What one call may cost, in seconds: a call of more than a shard has credit for is throttled in part, whenever it is sent.
+const CALL: f64 = 0.5;
 /// After a throttled entry, as TCP does on loss, but less.
 const DECREASE: f64 = 0.7;
 /// After a second that used most of what was allowed and was not throttled.
@@ -89,6 +91,11 @@ impl Rate {
         self.bytes_a_second
     }
 
+    /// What a call may cost; a single record that costs more is a call of its own.
+    pub fn call(&self) -> f64 {
+        self.bytes_a_second * CALL
+    }
+
     /// How long to wait before a call. A call that costs more than any credit is let through once the credit is full.
     pub fn wait(&mut self, now: Duration, cost: f64) -> Duration {
         self.refill(now);
@@ -105,6 +112,12 @@ impl Rate {
         self.refill(now);
         self.credit -= cost;
         self.spent += cost;
+    }
+
+    /// So much of a call was throttled: it took nothing of what the shard allows.
+    pub fn refund(&mut self, now: Duration, cost: f64) {
+        self.credit += cost;
+        self.refill(now);
     }
 
     /// A call came back with nothing throttled.
@@ -188,6 +201,41 @@ mod tests {
         for limit in [200_000.0, 1_000_000.0, 20_000_000.0] {
             let sent = sent(limit, limit / 20.0, 120);
             assert!((0.6 * limit..=1.05 * limit).contains(&sent), "{sent} of {limit}");
+        }
+    }
+
+    /// Sends records of a size one by one, in calls as large as they may be, to a shard that throttles entry by entry; what it took a
+    /// second at the end.
+    fn sent_one_by_one(limit: f64, bytes: usize, seconds: u64) -> f64 {
+        let (mut now, mut rate) = (Duration::ZERO, Rate::new(Duration::ZERO));
+        let (mut credit, mut credited, mut taken) = (limit, Duration::ZERO, 0.0);
+        let one = cost(1, bytes);
+        while now < Duration::from_secs(seconds) {
+            let entries = ((rate.call() / one) as usize).clamp(1, 500);
+            now += rate.wait(now, one * entries as f64) + Duration::from_millis(5);
+            rate.spend(now, one * entries as f64);
+            credit = (credit + (now - credited).as_secs_f64() * limit).min(limit);
+            credited = now;
+            let took = ((credit / one) as usize).min(entries);
+            credit -= took as f64 * one;
+            taken += if now >= Duration::from_secs(seconds / 2) { took as f64 * one } else { 0.0 };
+            if took < entries {
+                rate.refund(now, one * (entries - took) as f64);
+                rate.throttled(now);
+            } else {
+                rate.worked(now);
+            }
+        }
+        taken / (seconds / 2) as f64
+    }
+
+    #[test]
+    fn records_one_by_one_find_what_a_shard_takes_whatever_their_size() {
+        for limit in [100_000.0, 1_000_000.0] {
+            for bytes in [100, 2_000, 4_000, 10_000, 100_000] {
+                let sent = sent_one_by_one(limit, bytes, 240);
+                assert!((0.6 * limit..=1.05 * limit).contains(&sent), "{sent} of {limit}, records of {bytes} bytes");
+            }
         }
     }
 

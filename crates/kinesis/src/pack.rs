@@ -7,6 +7,7 @@
 
 use crate::api::Entry;
 use crate::limits::{AGGREGATE_BYTES, PUT_BYTES, PUT_ENTRIES};
+use crate::pace::cost;
 use authpulse_event::ring::RingHash;
 use bytes::Bytes;
 use kpl_aggregation::{Aggregator, Limits, Outgoing, UserRecord};
@@ -55,9 +56,10 @@ pub struct Packed {
     pub items: Vec<Item>,
 }
 
-/// Takes records from the front of a shard's queue for one call, in order. Unless the queue is empty there is at least one entry.
-pub fn pack(queue: &mut VecDeque<Item>, packing: Packing) -> Vec<Packed> {
-    if packing.aggregate { pack_aggregate(queue, packing).into_iter().collect() } else { pack_plain(queue) }
+/// Takes records from the front of a shard's queue for one call, in order. Unless the queue is empty there is at least one entry; more
+/// only while the call costs no more than `most` ([`cost`]).
+pub fn pack(queue: &mut VecDeque<Item>, packing: Packing, most: f64) -> Vec<Packed> {
+    if packing.aggregate { pack_aggregate(queue, packing).into_iter().collect() } else { pack_plain(queue, most) }
 }
 
 fn entry(out: Outgoing, items: &[Item]) -> Entry {
@@ -72,13 +74,14 @@ fn entry(out: Outgoing, items: &[Item]) -> Entry {
 }
 
 /// One entry a user, up to the first record of a user that has one.
-fn pack_plain(queue: &mut VecDeque<Item>) -> Vec<Packed> {
+fn pack_plain(queue: &mut VecDeque<Item>, most: f64) -> Vec<Packed> {
     let mut users = HashSet::new();
     let mut taken = Vec::new();
     let mut bytes = 0;
     while let Some(item) = queue.front() {
         let size = item.partition_key.len() + item.data.len();
-        let full = taken.len() == PUT_ENTRIES || (bytes > 0 && bytes + size > PUT_BYTES);
+        let beyond = bytes + size > PUT_BYTES || cost(taken.len() + 1, bytes + size) > most;
+        let full = taken.len() == PUT_ENTRIES || (!taken.is_empty() && beyond);
         if full || !users.insert(item.hash) {
             break;
         }
@@ -123,13 +126,14 @@ mod tests {
         #[test]
         fn calls_keep_the_limits_and_the_order(
             given in proptest::collection::vec((0usize..12, prop_oneof![9 => 0usize..400, 1 => 40_000usize..1_048_000]), 1..400),
-            aggregate: bool
+            aggregate: bool,
+            most in 1e3..1e7,
         ) {
             let mut queue: VecDeque<Item> =
                 given.iter().enumerate().map(|(n, (user, size))| item(n, &format!("U{user}"), *size)).collect();
             let mut seen = Vec::new();
             while !queue.is_empty() {
-                let packed = pack(&mut queue, Packing { aggregate, ..Packing::default() });
+                let packed = pack(&mut queue, Packing { aggregate, ..Packing::default() }, most);
                 prop_assert!(!packed.is_empty() && packed.len() <= PUT_ENTRIES);
                 prop_assert!(total(&packed) <= PUT_BYTES, "{}", total(&packed));
                 let mut users = HashSet::new();
@@ -147,7 +151,7 @@ mod tests {
                     prop_assert!(one.entry.bytes() <= 1 << 20);
                     seen.extend(one.items.iter().map(|item| item.index));
                 }
-                prop_assert!(packed.len() == 1 || !aggregate);
+                prop_assert!(packed.len() == 1 || (!aggregate && cost(packed.len(), total(&packed)) <= most));
             }
             prop_assert!(seen.into_iter().eq(0..given.len()), "the queue's order");
         }
@@ -156,7 +160,7 @@ mod tests {
     #[test]
     fn an_aggregate_is_filled() {
         let mut many: VecDeque<Item> = (0..20_000).map(|n| item(n, &format!("U{}", n % 900), 60)).collect();
-        let packed = pack(&mut many, Packing::default());
+        let packed = pack(&mut many, Packing::default(), f64::MAX);
         assert!((AGGREGATE_BYTES - 100..=AGGREGATE_BYTES).contains(&packed[0].entry.data.len()));
         assert_eq!(many.len() + packed[0].items.len(), 20_000);
     }
@@ -166,7 +170,7 @@ mod tests {
         let mut queue: VecDeque<Item> = (0..3).map(|n| item(n, "U1", 9)).collect();
         let plain = Packing { aggregate: false, ..Packing::default() };
         for n in 0..3 {
-            let packed = pack(&mut queue, plain);
+            let packed = pack(&mut queue, plain, f64::MAX);
             assert_eq!(packed.iter().map(|one| one.items[0].index).collect::<Vec<_>>(), [n]);
         }
         assert!(queue.is_empty());

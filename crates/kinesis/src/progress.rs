@@ -57,6 +57,17 @@ impl FileProgress {
         FileProgress { directory: directory.as_ref().to_owned(), stream: stream.to_owned() }
     }
 
+    /// Whether notes can be kept in the directory: a replay that cannot keep any would send the same again and again.
+    ///
+    /// # Errors
+    /// They cannot.
+    pub fn check(&self) -> Result<(), StreamError> {
+        let path = self.directory.join(".authpulse-replay.tmp");
+        File::create(&path)
+            .and_then(|_| fs::remove_file(&path))
+            .map_err(|error| self.failed(&path, "keeping the progress", &error))
+    }
+
     fn path(&self, job: &str) -> PathBuf {
         let name = sha256_hex(format!("{}\n{job}", self.stream).as_bytes());
         self.directory.join(format!(".authpulse-replay-{}.json", &name[..16]))
@@ -129,5 +140,9 @@ mod tests {
         let nowhere = FileProgress::new(place.path().join("nowhere"), "arn");
         let told = block_on(nowhere.store(&progress("x"))).unwrap_err().to_string();
         assert!(told.contains("--progress DIR"), "{told}");
+        let told = nowhere.check().unwrap_err().to_string();
+        assert!(told.contains("--progress DIR"), "{told}");
+        store("arn.1").check().unwrap();
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "the check leaves nothing");
     }
 }

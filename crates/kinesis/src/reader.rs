@@ -12,10 +12,12 @@
 use crate::api::{Api, ApiError, IteratorAt, RawRecord, Summary};
 use crate::fan_out::{FanOut, Feed};
 use crate::limits::{
-    GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY,
+    GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY, UNREAD,
+    UNREAD_RECORDS,
 };
 use crate::map::in_order;
 use crate::pace::Backoff;
+use crate::patience::patiently;
 use crate::time::{Chance, Time};
 use async_trait::async_trait;
 use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
@@ -30,12 +32,16 @@ use tokio::sync::Mutex;
 
 /// How long what DescribeStreamSummary told is believed: an account may ask 20 times a second, and workers ask every second.
 const SUMMARY_LASTS: Duration = Duration::from_secs(60);
-/// How often DescribeStreamSummary and ListShards are asked again where they throttle: for some 40 s in the mean.
-const THROTTLED_MAX: u32 = 10;
 /// New iterators for one read, where they keep expiring or being refused.
 const ITERATORS: u32 = 3;
-/// How far back the newest record is looked for, first; each further look goes ten times further back.
+/// Kinesis keeps records for at least so long.
+const RETENTION_LEAST: Duration = Duration::from_secs(24 * 3_600);
+/// The part of the retention from which on records may be gone, as far as clocks and the removal can be trusted.
+const RISK: f64 = 0.9;
+/// How far back the newest record is looked for, first; each further look goes four times further back. Where one finds something,
+/// the time is halved until it is known this exactly, so that little has to be read to find the newest.
 const TIP_FIRST: Micros = 10_000_000;
+const TIP_FARTHER: Micros = 4;
 
 /// Where the shards of a stream are read from at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +57,19 @@ pub struct KinesisStream {
     pub(crate) api: Arc<dyn Api>,
     pub(crate) time: Arc<dyn Time>,
     pub(crate) chance: Chance,
-    pub(crate) start: StartAt,
+    start: StartAt,
     fan_out: Option<Arc<FanOut>>,
     /// Shards that begin elsewhere.
     begins: BTreeMap<ShardId, Position>,
     left_out: BTreeSet<ShardId>,
+    /// Shards that begin at their oldest record, wherever others begin.
+    from_oldest: BTreeSet<ShardId>,
     /// The stream, for messages.
     shown: String,
     summary: Mutex<Option<(Summary, Duration)>>,
     pub(crate) cursors: SyncMutex<BTreeMap<ShardId, Arc<Mutex<Cursor>>>>,
+    /// When what nobody reads was looked for last.
+    swept: SyncMutex<Duration>,
 }
 
 /// Where reading a shard has come to.
@@ -73,6 +83,10 @@ pub(crate) struct Cursor {
     pub(crate) continuation: Option<SequenceNumber>,
     /// Whether the record of `from` has to be found first.
     pub(crate) unchecked: bool,
+    /// The last answer: when it came, and how far behind the tip it was.
+    contact: Option<(Duration, Duration)>,
+    /// The iterator begins at this record, which has to be there: if it is gone, so may be what came after it.
+    check: Option<SequenceNumber>,
     gap: Option<Gap>,
     /// Taken in, and not taken apart yet: a page of aggregates holds a hundred times as many records of users.
     packed: VecDeque<RawRecord>,
@@ -84,8 +98,13 @@ pub(crate) struct Cursor {
     arrival: Micros,
     /// Before then nothing is asked for.
     pub(crate) not_before: Duration,
-    /// Whether it was never answered with a page.
-    is_first: bool,
+    /// When somebody last wanted to read.
+    read_at: Duration,
+    /// How much longer the first pause is: shards that are opened together would else be read together for ever, and wait for each
+    /// other.
+    first_pause: Duration,
+    /// Most records that are asked for at once.
+    limit: usize,
     backoff: Backoff,
     /// Its subscription, with fan-out.
     pub(crate) feed: Feed,
@@ -103,6 +122,8 @@ impl Cursor {
             taken: None,
             continuation: None,
             unchecked: matches!(from, ReadFrom::After(_)),
+            contact: None,
+            check: None,
             gap: None,
             packed: VecDeque::new(),
             at_hand: VecDeque::new(),
@@ -110,7 +131,9 @@ impl Cursor {
             ended: false,
             arrival: Micros::MIN,
             not_before,
-            is_first: true,
+            read_at: Duration::ZERO,
+            first_pause: Duration::ZERO,
+            limit: GET_RECORDS,
             backoff: Backoff::new(READ_BACKOFF, READ_BACKOFF_MAX),
             feed: Feed::default(),
             key: Backoff::new(KEY_BACKOFF, KEY_BACKOFF_MAX),
@@ -118,14 +141,28 @@ impl Cursor {
         }
     }
 
-    /// Where an iterator or a subscription of this cursor begins.
-    pub(crate) fn iterator_at(&self, start: StartAt) -> IteratorAt {
+    /// Where an iterator or a subscription of this cursor begins. Where retention may have taken what comes next (`at_risk`), at the last
+    /// record that was taken in, which has then to be there.
+    pub(crate) fn iterator_at(&self, start: StartAt, at_risk: bool) -> IteratorAt {
+        if let (Some(taken), true) = (self.taken, at_risk) {
+            return IteratorAt::At(taken);
+        }
         match (self.taken.max(self.continuation), self.from, start) {
             (Some(taken), _, _) => IteratorAt::After(taken),
             (None, ReadFrom::After(position), _) => IteratorAt::At(position.sequence),
             (None, ReadFrom::Start, StartAt::TrimHorizon) => IteratorAt::Oldest,
             (None, ReadFrom::Start, StartAt::Time(time)) => IteratorAt::Time(time),
         }
+    }
+
+    /// There was an answer.
+    pub(crate) fn heard(&mut self, now: Duration, behind: Duration) {
+        self.contact = Some((now, behind));
+    }
+
+    /// How old the oldest record may be that was not taken in.
+    fn unread_since(&self, now: Duration) -> Duration {
+        self.contact.map_or(Duration::ZERO, |(at, behind)| now.saturating_sub(at) + behind)
     }
 
     /// Takes in records. What was taken in before is passed over: where a subscription begins while there is polling, both bring
@@ -213,9 +250,11 @@ impl KinesisStream {
             fan_out: None,
             begins: BTreeMap::new(),
             left_out: BTreeSet::new(),
+            from_oldest: BTreeSet::new(),
             shown: shown.to_owned(),
             summary: Mutex::default(),
             cursors: SyncMutex::default(),
+            swept: SyncMutex::default(),
         }
     }
 
@@ -253,6 +292,16 @@ impl KinesisStream {
         self.left_out.insert(shard.clone());
     }
 
+    /// A shard begins at its oldest record: another application has read its parents to their ends.
+    pub fn begin_at_oldest(&mut self, shard: &ShardId) {
+        self.from_oldest.insert(shard.clone());
+    }
+
+    /// Where a shard is read from at first.
+    pub(crate) fn start_of(&self, shard: &ShardId) -> StartAt {
+        if self.from_oldest.contains(shard) { StartAt::TrimHorizon } else { self.start }
+    }
+
     pub(crate) fn failed(&self, action: &'static str, error: ApiError) -> StreamError {
         crate::stream_error(&self.shown, action, error)
     }
@@ -274,28 +323,44 @@ impl KinesisStream {
         Ok(summary)
     }
 
-    /// Asks about the stream as a whole, and again where it is told to slow down: workers that start together ask together, and
-    /// one that could not be told would not start.
     async fn patiently<T, F>(&self, action: &'static str, ask: impl Fn() -> F) -> Result<T, StreamError>
     where
         F: Future<Output = Result<T, ApiError>>,
     {
-        let mut backoff = Backoff::new(READ_BACKOFF, READ_BACKOFF_MAX);
-        loop {
-            match ask().await {
-                Err(ApiError::Throttled(why)) if backoff.failures() < THROTTLED_MAX => {
-                    tracing::debug!(action, why, failures = backoff.failures(), "throttled");
-                    self.time.sleep(backoff.failed(self.chance.next())).await;
-                }
-                answer => return answer.map_err(|error| self.failed(action, error)),
-            }
-        }
+        patiently(&*self.time, &self.chance, action, ask).await.map_err(|error| self.failed(action, error))
     }
 
     fn cursor(&self, shard: &ShardId, from: ReadFrom) -> Arc<Mutex<Cursor>> {
         let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Mutex::new(Cursor::new(from, Duration::ZERO)));
+        let new = || {
+            let first_pause = READ_EVERY.mul_f64(self.chance.next());
+            Arc::new(Mutex::new(Cursor { first_pause, ..Cursor::new(from, Duration::ZERO) }))
+        };
         cursors.entry(shard.clone()).or_insert_with(new).clone()
+    }
+
+    /// Gives up what nobody has read for long: records of a shard that another worker has by now, and subscriptions. Whoever reads again
+    /// goes on from the same place.
+    fn give_up_unread(&self) {
+        let now = self.time.monotonic();
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_sub(*swept) < Duration::from_secs(1) {
+            return;
+        }
+        *swept = now;
+        let cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+        for cursor in cursors.values() {
+            // One that is locked is being read, as is the one of whoever looks here.
+            let Ok(mut cursor) = cursor.try_lock() else { continue };
+            let unread = now.saturating_sub(cursor.read_at);
+            if unread >= UNREAD {
+                cursor.feed.hang_up();
+            }
+            if unread >= UNREAD_RECORDS && !cursor.is_empty() {
+                let (feed, from, read_at) = (cursor.feed.moved(), cursor.from, cursor.read_at);
+                *cursor = Cursor { feed, read_at, ..Cursor::new(from, cursor.not_before) };
+            }
+        }
     }
 
     /// Waits for the shard's budget and asks once, more often only where the iterator has to be made anew.
@@ -317,21 +382,31 @@ impl KinesisStream {
                     return Err(self.put_off(cursor, "read", error));
                 }
                 iterators += 1;
-                match self.api.iterator(shard, cursor.iterator_at(self.start)).await {
+                let at_risk = self.is_at_risk(cursor).await?;
+                let at = cursor.iterator_at(self.start_of(shard), at_risk);
+                cursor.check = if at_risk { cursor.taken } else { None };
+                match self.api.iterator(shard, at).await {
                     Ok(iterator) => cursor.iterator = Some(iterator),
+                    // A subscription's word is no record's number; without it reading goes on as well.
+                    Err(ApiError::InvalidArgument(_)) if cursor.continuation.take().is_some() => continue,
                     // The number is none of this shard's any more: begin with what is left, and say that something is missing.
-                    Err(ApiError::InvalidArgument(why)) if cursor.unchecked => {
+                    Err(ApiError::InvalidArgument(why)) if cursor.unchecked || cursor.taken.is_some() => {
                         tracing::warn!(%shard, why, "the last record read is not to be found; reading on with the oldest kept");
+                        cursor.check = cursor.taken;
                         match self.api.iterator(shard, IteratorAt::Oldest).await {
                             Ok(iterator) => cursor.iterator = Some(iterator),
                             Err(error) => return self.passing(cursor, error),
                         }
                     }
+                    // The clock of this machine is ahead of that of Kinesis, for which no such time has been.
+                    Err(ApiError::InvalidArgument(why)) if matches!(at, IteratorAt::Time(_)) => {
+                        return Err(self.put_off(cursor, "read", ApiError::Unclear(why)));
+                    }
                     Err(error) => return self.passing(cursor, error),
                 }
             }
             let Some(iterator) = cursor.iterator.clone() else { continue };
-            match self.api.get(&iterator).await {
+            match self.api.get(&iterator, cursor.limit).await {
                 Ok(page) => {
                     cursor.backoff.worked();
                     if cursor.key_failed.take().is_some() {
@@ -339,17 +414,24 @@ impl KinesisStream {
                         cursor.key.worked();
                     }
                     let bytes: usize = page.records.iter().map(|r| r.data.len() + r.partition_key.len()).sum();
-                    let mut pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
-                    if cursor.is_first {
-                        // Shards that are opened together would else be read together for ever, and wait for each other.
-                        cursor.is_first = false;
-                        pause += READ_EVERY.mul_f64(self.chance.next());
-                    }
-                    cursor.not_before = self.time.monotonic() + pause;
-                    cursor.at_tip = page.behind.is_zero() && page.records.len() < GET_RECORDS as usize;
+                    let pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
+                    cursor.not_before = self.time.monotonic() + pause + std::mem::take(&mut cursor.first_pause);
+                    cursor.at_tip = page.behind.is_zero() && page.records.len() < cursor.limit;
                     let nothing_left = page.records.is_empty() && page.behind.is_zero();
+                    cursor.heard(self.time.monotonic(), page.behind);
+                    if let (Some(begun), Some(first)) = (cursor.check, page.records.first()) {
+                        cursor.check = None;
+                        if first.sequence > begun {
+                            cursor.gap = Some(Gap { records: None });
+                        }
+                    }
                     cursor.take_in(page.records);
                     cursor.iterator = page.next;
+                    if cursor.iterator.is_some() && self.is_at_risk(cursor).await? {
+                        // Kinesis would go on behind what it has removed, without a word.
+                        cursor.iterator = None;
+                        return Ok(());
+                    }
                     if cursor.iterator.is_some() {
                         return Ok(());
                     }
@@ -360,6 +442,16 @@ impl KinesisStream {
                 Err(error) => return self.passing(cursor, error),
             }
         }
+    }
+
+    /// Whether retention may have taken records that were not read yet: the last answer was too long ago, or too far behind.
+    pub(crate) async fn is_at_risk(&self, cursor: &mut Cursor) -> Result<bool, StreamError> {
+        let unread = cursor.unread_since(self.time.monotonic());
+        if unread < RETENTION_LEAST.mul_f64(RISK) {
+            return Ok(false);
+        }
+        let retention = Duration::from_micros(self.summary().await?.retention.max(0).cast_unsigned());
+        Ok(unread >= retention.mul_f64(RISK))
     }
 
     /// There is no next iterator. An answer that ends a shard names its children. One that does not is believed only if it holds
@@ -413,25 +505,45 @@ impl KinesisStream {
         self.failed(action, error)
     }
 
+    /// A cursor beside the reader's, which loses nothing by it. Both have the shard's budget to share: one of them may be throttled.
+    async fn look(&self, shard: &ShardId, at: IteratorAt, limit: usize) -> Result<Cursor, StreamError> {
+        let mut cursor = Cursor { limit, ..Cursor::new(ReadFrom::Start, Duration::ZERO) };
+        while cursor.iterator.is_none() {
+            match self.api.iterator(shard, at).await {
+                Ok(iterator) => cursor.iterator = Some(iterator),
+                Err(error) => {
+                    self.passing(&mut cursor, error)?;
+                    self.time.sleep(cursor.not_before.saturating_sub(self.time.monotonic())).await;
+                }
+            }
+        }
+        Ok(cursor)
+    }
+
+    /// Fetches for a look. Whoever looks wants an answer, not to wait for somebody who mends a key.
+    async fn look_on(&self, shard: &ShardId, cursor: &mut Cursor) -> Result<(), StreamError> {
+        self.fetch(shard, cursor).await?;
+        match cursor.key_failed.take() {
+            Some(why) => Err(self.failed("read", ApiError::Key(why))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a shard has a record since a time.
+    async fn has_any_since(&self, shard: &ShardId, at: IteratorAt) -> Result<bool, StreamError> {
+        let mut cursor = self.look(shard, at, 1).await?;
+        while !cursor.at_tip && cursor.is_empty() {
+            self.look_on(shard, &mut cursor).await?;
+        }
+        Ok(!cursor.is_empty())
+    }
+
     /// The newest record since a time, if there is one.
     async fn newest_since(&self, shard: &ShardId, at: IteratorAt) -> Result<Option<Position>, StreamError> {
-        // A cursor of its own: it takes nothing away from the reader's, and keeps to the same budget.
-        let from = ReadFrom::Start;
-        let mut cursor = Cursor::new(from, Duration::ZERO);
+        let mut cursor = self.look(shard, at, GET_RECORDS).await?;
         let mut newest = None;
-        cursor.iterator = loop {
-            match self.api.iterator(shard, at).await {
-                Ok(iterator) => break Some(iterator),
-                Err(error) => self.passing(&mut cursor, error)?,
-            }
-            self.time.sleep(cursor.not_before.saturating_sub(self.time.monotonic())).await;
-        };
         while !cursor.at_tip {
-            self.fetch(shard, &mut cursor).await?;
-            // Whoever asks for a tip wants an answer, not to wait for somebody who mends a key.
-            if let Some(why) = cursor.key_failed.take() {
-                return Err(self.failed("read", ApiError::Key(why)));
-            }
+            self.look_on(shard, &mut cursor).await?;
             newest = cursor.newest(shard).or(newest);
         }
         Ok(newest)
@@ -456,15 +568,14 @@ impl Stream for KinesisStream {
             (ReadFrom::Start, Some(position)) => ReadFrom::After(*position),
             _ => from,
         };
-        if let Some(fan_out) = &self.fan_out {
-            self.give_up_unread(fan_out);
-        }
         let cursor = self.cursor(shard, from);
         let mut cursor = cursor.lock().await;
+        cursor.read_at = self.time.monotonic();
+        self.give_up_unread();
         if cursor.from != from {
             // Whoever reads elsewhere keeps to the shard's budgets all the same.
             let (feed, key, key_failed) = (cursor.feed.moved(), cursor.key, cursor.key_failed.take());
-            *cursor = Cursor { feed, key, key_failed, ..Cursor::new(from, cursor.not_before) };
+            *cursor = Cursor { feed, key, key_failed, read_at: cursor.read_at, ..Cursor::new(from, cursor.not_before) };
         }
         let before = self.time.now();
         if cursor.is_empty() && !cursor.ended {
@@ -498,17 +609,33 @@ impl Stream for KinesisStream {
         Ok(batch)
     }
 
-    /// There is no call for it: looks back further and further until there is a record, and reads from there to the tip.
+    /// There is no call for it: looks back further and further until there is a record, then closer to that, and reads on to the tip.
     async fn tip(&self, shard: &ShardId) -> Result<Position, StreamError> {
         let Summary { created, retention, .. } = self.summary().await?;
         let now = self.time.now();
+        let oldest = (now - created).min(retention);
+        let since = |back: Micros| if back < oldest { IteratorAt::Time(now - back) } else { IteratorAt::Oldest };
         let mut back = TIP_FIRST;
-        while now - back > created && back < retention {
-            if let Some(position) = self.newest_since(shard, IteratorAt::Time(now - back)).await? {
-                return Ok(position);
-            }
-            back *= 10;
+        if let Some(position) = self.newest_since(shard, since(back)).await? {
+            return Ok(position);
         }
-        Ok(self.newest_since(shard, IteratorAt::Oldest).await?.unwrap_or(Position::START))
+        // Nothing arrived within `nothing`; something did within `back`.
+        let mut nothing = back;
+        while !self.has_any_since(shard, since(back)).await? {
+            if back >= oldest {
+                return Ok(Position::START);
+            }
+            (nothing, back) = (back, back * TIP_FARTHER);
+        }
+        back = back.min(oldest);
+        while back - nothing > TIP_FIRST {
+            let middle = nothing + (back - nothing) / 2;
+            if self.has_any_since(shard, since(middle)).await? {
+                back = middle;
+            } else {
+                nothing = middle;
+            }
+        }
+        Ok(self.newest_since(shard, since(back)).await?.unwrap_or(Position::START))
     }
 }

@@ -9,8 +9,11 @@
 //!
 //! - **Order.** A user's records are stored in the order of the put: none is sent before an answer says that the one before is
 //!   stored. A call that fails without an answer may have stored what it held; it is sent again, so records may be in the stream twice.
-//! - **Resharding.** The answer says on which shard an entry landed. If some record of an aggregate does not belong there, all of
-//!   it is sent again by a new map, as the KPL does: readers that go by the KCL's rule drop the misplaced one.
+//! - **Resharding.** The answer says on which shard an entry landed. Where that is another than reckoned with, the shards are listed
+//!   anew, and if some record of an aggregate does not belong where it landed, all of it is sent again, as the KPL does: readers that
+//!   go by the KCL's rule drop the misplaced one.
+//! - **Part of a put.** A put that fails leaves some of its records stored, and the writer remembers which: the same put with the same
+//!   progress goes on behind them. A put whose future is dropped before its end is forgotten, and its last call may still be taken.
 //! - **Progress.** Kinesis keeps no note beside records. It is kept in a file, after the records are stored: what was sent by a
 //!   process that ended in between is sent again.
 
@@ -19,12 +22,12 @@ use crate::cost::Cost;
 use crate::limits::{CALLS, PARTITION_KEY_CHARACTERS, PUT_PATIENCE};
 use crate::map::ShardMap;
 use crate::pace::{Backoff, Rate, cost};
-use crate::pack::{Item, Packed, Packing, pack};
+use crate::pack::{Item, Packing, pack};
 use crate::progress::ProgressStore;
 use crate::time::{Chance, Time};
 use async_trait::async_trait;
 use authpulse_event::ring::hash_key;
-use authpulse_event::{HashRange, ShardId};
+use authpulse_event::{SequenceNumber, ShardId};
 use authpulse_stream::{Progress, PutReceipt, PutRecord, StreamError, StreamWriter};
 use futures::future::join_all;
 use std::collections::{BTreeMap, VecDeque};
@@ -60,8 +63,53 @@ struct State {
 
 struct Unfinished {
     progress: Option<Progress>,
+    /// As they were put, to tell whether the next put is the same.
+    records: Vec<PutRecord>,
     left: Vec<Item>,
+    /// Landed where the map did not expect it, and not decided about; before all that is left of the same users.
+    astray: Vec<Astray>,
     receipts: Vec<Option<PutReceipt>>,
+}
+
+/// An aggregate on another shard than reckoned with.
+struct Astray {
+    landed: ShardId,
+    sequence: SequenceNumber,
+    items: Vec<Item>,
+}
+
+impl Astray {
+    /// Whether all of it belongs where it landed.
+    fn is_at_home(&self, map: &ShardMap) -> bool {
+        map.range(&self.landed).is_some_and(|range| self.items.iter().all(|item| range.contains(item.hash)))
+    }
+}
+
+impl Unfinished {
+    fn is_done(&self) -> bool {
+        self.left.is_empty() && self.astray.is_empty()
+    }
+
+    fn stored(&mut self, items: &[Item], shard: &ShardId, sequence: SequenceNumber) {
+        for item in items {
+            self.receipts[item.index] = Some(PutReceipt { shard: shard.clone(), sequence });
+        }
+    }
+
+    /// Decides by a newer map about what went astray: what does not belong where it landed is to be sent again, before what is left.
+    fn bring_back(&mut self, map: &ShardMap, cost: &mut Cost) {
+        let mut again = Vec::new();
+        for one in std::mem::take(&mut self.astray) {
+            if one.is_at_home(map) {
+                cost.user_records += one.items.len() as u64;
+                self.stored(&one.items, &one.landed, one.sequence);
+            } else {
+                cost.misplaced += one.items.len() as u64;
+                again.extend(one.items);
+            }
+        }
+        self.left.splice(..0, again);
+    }
 }
 
 /// What became of one shard's queue.
@@ -70,6 +118,8 @@ struct Drained {
     rate: Rate,
     cost: Cost,
     receipts: Vec<(usize, PutReceipt)>,
+    /// Before what is left.
+    astray: Vec<Astray>,
     /// Not stored, in order: what comes first has to be sent first.
     left: Vec<Item>,
     failure: Option<StreamError>,
@@ -113,37 +163,41 @@ impl KinesisWriter {
     /// Everything that Kinesis would refuse, before anything is sent.
     fn check(&self, records: &[PutRecord], most: usize) -> Result<(), StreamError> {
         for (index, record) in records.iter().enumerate() {
+            let refused =
+                |what: String, why: String| Err(StreamError::Record { index, stream: self.shown.clone(), what, why });
             let bytes = record.payload.len() + record.partition_key.len();
             if bytes > most {
-                return self.refused(
-                    format!("record {index} of a put, {bytes} bytes with its key,"),
+                return refused(
+                    format!("{bytes} bytes with its key"),
                     format!(
-                        "the stream takes records of {most} bytes: raise that with UpdateMaxRecordSize (10 MiB at most), or take \
-                         the line out of the input"
+                        "the stream takes records of {most} bytes: raise that with UpdateMaxRecordSize, to 10 MiB at most"
                     ),
                 );
             }
             let characters = std::str::from_utf8(&record.partition_key).map(|key| key.chars().count());
             if !characters.is_ok_and(|n| (1..=PARTITION_KEY_CHARACTERS).contains(&n)) {
-                return self.refused(
-                    format!("record {index} of a put, with a partition key of {} bytes,", record.partition_key.len()),
-                    format!(
-                        "a key is UTF-8 of 1 to {PARTITION_KEY_CHARACTERS} characters: take the line out of the input"
-                    ),
+                return refused(
+                    format!("a partition key of {} bytes", record.partition_key.len()),
+                    format!("a key is UTF-8 of 1 to {PARTITION_KEY_CHARACTERS} characters"),
                 );
             }
         }
         Ok(())
     }
 
-    /// The open shards, anew.
-    async fn read_map(&self) -> Result<ShardMap, StreamError> {
+    /// The open shards, anew. The list has to know where something landed: it may be older than the answers to puts.
+    async fn read_map(&self, astray: &[Astray]) -> Result<ShardMap, StreamError> {
         let mut backoff = Backoff::default();
         let begun = self.time.monotonic();
         loop {
             let error = match self.api.shards().await {
                 Ok(shards) => match ShardMap::new(&shards) {
-                    Some(map) => return Ok(map),
+                    Some(map) => match astray.iter().find(|one| map.range(&one.landed).is_none()) {
+                        None => return Ok(map),
+                        Some(one) => {
+                            ApiError::InUse(format!("records landed on {}, which is not listed yet", one.landed))
+                        }
+                    },
                     None => ApiError::InUse("its open shards do not divide the ring: it is being resharded".to_owned()),
                 },
                 Err(error) => error,
@@ -156,19 +210,22 @@ impl KinesisWriter {
     }
 
     /// Sends a shard's queue until it is empty, something landed elsewhere, or the shard takes nothing for too long.
-    async fn drain(&self, shard: ShardId, mut rate: Rate, queue: Vec<Item>, map: &ShardMap) -> Drained {
+    async fn drain(&self, shard: ShardId, mut rate: Rate, queue: Vec<Item>, packing: Packing) -> Drained {
         let mut queue = VecDeque::from(queue);
-        let (mut sum, mut receipts, mut backoff) = (Cost::default(), Vec::new(), Backoff::default());
+        let (mut sum, mut receipts, mut astray) = (Cost::default(), Vec::new(), Vec::new());
+        let (mut backoff, mut failure) = (Backoff::default(), None);
+        // Since when nothing was stored, but for the waits that the rate asks for.
         let mut worked_at = self.time.monotonic();
-        let mut failure = None;
         let mut moved = false;
         while !queue.is_empty() && !moved {
-            let packed = pack(&mut queue, self.packing);
+            let packed = pack(&mut queue, packing, rate.call());
             let entries: Vec<_> = packed.iter().map(|one| one.entry.clone()).collect();
-            let cost = cost(entries.len(), entries.iter().map(|entry| entry.bytes()).sum());
-            self.pause(rate.wait(self.time.monotonic(), cost)).await;
+            let spent = cost(entries.len(), entries.iter().map(|entry| entry.bytes()).sum());
+            let wait = rate.wait(self.time.monotonic(), spent);
+            worked_at += wait;
+            self.pause(wait).await;
             let permit = self.calls.acquire().await.expect("it is never closed");
-            rate.spend(self.time.monotonic(), cost);
+            rate.spend(self.time.monotonic(), spent);
             let answer = self.api.put(&entries).await;
             drop(permit);
             sum.calls += 1;
@@ -176,25 +233,27 @@ impl KinesisWriter {
             let (mut again, mut why) = (Vec::new(), None);
             match answer {
                 Ok(puts) => {
-                    let mut throttled = 0;
+                    let (mut throttled, mut refund) = (0, 0.0);
                     for (one, put) in packed.into_iter().zip(puts) {
                         match put {
                             Put::Stored { shard: landed, sequence } => {
                                 worked_at = now;
+                                backoff.worked();
                                 sum.stored(one.entry.bytes());
                                 moved |= landed != shard;
-                                if is_at_home(&one, &landed, &shard, map.range(&landed)) {
+                                // A single record goes where its own key says.
+                                if landed == shard || one.items.len() == 1 {
                                     sum.user_records += one.items.len() as u64;
                                     let receipt =
                                         |item: &Item| (item.index, PutReceipt { shard: landed.clone(), sequence });
                                     receipts.extend(one.items.iter().map(receipt));
                                 } else {
-                                    sum.misplaced += one.items.len() as u64;
-                                    again.extend(one.items);
+                                    astray.push(Astray { landed, sequence, items: one.items });
                                 }
                             }
                             Put::Throttled => {
                                 throttled += 1;
+                                refund += cost(1, one.entry.bytes());
                                 again.extend(one.items);
                                 why = Some(ApiError::Throttled(format!("shard {shard} is at its limit")));
                             }
@@ -205,10 +264,16 @@ impl KinesisWriter {
                         }
                     }
                     sum.throttled += throttled;
-                    if throttled > 0 { rate.throttled(now) } else { rate.worked(now) }
+                    if throttled > 0 {
+                        rate.refund(now, refund);
+                        rate.throttled(now);
+                    } else {
+                        rate.worked(now);
+                    }
                 }
                 Err(error) => {
                     if matches!(error, ApiError::Throttled(_)) {
+                        rate.refund(now, spent);
                         rate.throttled(now);
                         sum.throttled += packed.len() as u64;
                     }
@@ -217,10 +282,7 @@ impl KinesisWriter {
                 }
             }
             again.into_iter().rev().for_each(|item| queue.push_front(item));
-            let Some(error) = why else {
-                backoff.worked();
-                continue;
-            };
+            let Some(error) = why else { continue };
             if !error.may_pass() || now.saturating_sub(worked_at) >= PUT_PATIENCE {
                 failure = Some(self.failed("put", error));
                 break;
@@ -228,7 +290,7 @@ impl KinesisWriter {
             tracing::debug!(%shard, %error, failures = backoff.failures(), "put again");
             self.pause(backoff.failed(self.chance.next())).await;
         }
-        Drained { shard, rate, cost: sum, receipts, left: queue.into(), failure }
+        Drained { shard, rate, cost: sum, receipts, astray, left: queue.into(), failure }
     }
 
     async fn pause(&self, duration: Duration) {
@@ -238,15 +300,19 @@ impl KinesisWriter {
     }
 
     /// Sends records until they are stored; what is left of them after an error is in `unfinished`.
-    async fn put_all(&self, state: &mut State, unfinished: &mut Unfinished) -> Result<(), StreamError> {
+    async fn put_all(
+        &self,
+        state: &mut State,
+        unfinished: &mut Unfinished,
+        packing: Packing,
+    ) -> Result<(), StreamError> {
         for _ in 0..ROUNDS {
-            if unfinished.left.is_empty() {
-                return Ok(());
-            }
             let map = match state.map.take() {
                 Some(map) => map,
-                None => self.read_map().await?,
+                None if unfinished.is_done() => return Ok(()),
+                None => self.read_map(&unfinished.astray).await?,
             };
+            unfinished.bring_back(&map, &mut state.cost);
             let open: Vec<ShardId> = map.open().cloned().collect();
             let mut queues: Vec<Vec<Item>> = vec![Vec::new(); open.len()];
             for item in std::mem::take(&mut unfinished.left) {
@@ -256,7 +322,7 @@ impl KinesisWriter {
             let waiting = open.into_iter().zip(queues).filter(|(_, queue)| !queue.is_empty());
             let drains = waiting.map(|(shard, queue)| {
                 let rate = state.rates.remove(&shard).unwrap_or_else(|| Rate::new(now));
-                self.drain(shard, rate, queue, &map)
+                self.drain(shard, rate, queue, packing)
             });
             let drained = join_all(drains).await;
             let mut failure = None;
@@ -266,6 +332,7 @@ impl KinesisWriter {
                 for (index, receipt) in one.receipts {
                     unfinished.receipts[index] = Some(receipt);
                 }
+                unfinished.astray.extend(one.astray);
                 unfinished.left.extend(one.left);
                 failure = failure.or(one.failure);
             }
@@ -273,27 +340,19 @@ impl KinesisWriter {
             if let Some(failure) = failure {
                 return Err(failure);
             }
-            if unfinished.left.is_empty() && unfinished.receipts.iter().flatten().all(|r| map.range(&r.shard).is_some())
-            {
+            if unfinished.is_done() && unfinished.receipts.iter().flatten().all(|r| map.range(&r.shard).is_some()) {
                 state.map = Some(map);
-            } else {
-                tracing::info!(stream = %self.shown, left = unfinished.left.len(), "the stream was resharded; reading its shards anew");
+                return Ok(());
             }
+            tracing::info!(stream = %self.shown, left = unfinished.left.len(), "the stream was resharded; reading its shards anew");
         }
-        if unfinished.left.is_empty() {
+        if unfinished.is_done() {
             return Ok(());
         }
         let why =
             ApiError::InUse(format!("records landed on other shards than reckoned with, {ROUNDS} times in a row"));
         Err(self.failed("put", why))
     }
-}
-
-/// Whether all records of an entry belong into the shard it landed on. A shard that the map does not know is no such.
-fn is_at_home(one: &Packed, landed: &ShardId, reckoned: &ShardId, range: Option<HashRange>) -> bool {
-    // A single record goes where its own key says.
-    let alone = one.items.len() == 1;
-    alone || landed == reckoned || range.is_some_and(|range| one.items.iter().all(|item| range.contains(item.hash)))
 }
 
 #[async_trait]
@@ -305,27 +364,31 @@ impl StreamWriter for KinesisWriter {
             None => self.api.summary().await.map_err(|error| self.failed("describe", error))?,
         };
         self.check(&records, summary.max_record_bytes)?;
+        // An aggregate is a record as well; what its own key takes is reckoned with.
+        let most = summary.max_record_bytes.saturating_sub(1);
+        let packing = Packing { aggregate_bytes: self.packing.aggregate_bytes.min(most), ..self.packing };
         state.summary = Some(summary);
-        let same = |before: &Unfinished| {
-            before.progress.is_some() && before.progress == progress && before.receipts.len() == records.len()
-        };
+        let same =
+            |before: &Unfinished| before.progress.is_some() && before.progress == progress && before.records == records;
         let mut unfinished = match state.unfinished.take().filter(same) {
             Some(before) => before,
             None => Unfinished {
                 progress: progress.clone(),
                 receipts: vec![None; records.len()],
                 left: (0..)
-                    .zip(records)
+                    .zip(&records)
                     .map(|(index, record)| Item {
                         index,
                         hash: hash_key(&record.partition_key),
-                        partition_key: record.partition_key,
-                        data: record.payload,
+                        partition_key: record.partition_key.clone(),
+                        data: record.payload.clone(),
                     })
                     .collect(),
+                astray: Vec::new(),
+                records,
             },
         };
-        if let Err(error) = self.put_all(&mut state, &mut unfinished).await {
+        if let Err(error) = self.put_all(&mut state, &mut unfinished, packing).await {
             state.unfinished = Some(unfinished);
             return Err(error);
         }

@@ -90,14 +90,14 @@ async fn iterators_and_records_are_understood() {
     let kinesis = kinesis(&server).await;
     let shard = ShardId::new("shardId-000000000001");
     assert_eq!(kinesis.iterator(&shard, IteratorAt::Oldest).await.unwrap(), "one");
-    let page = kinesis.get("one").await.unwrap();
+    let page = kinesis.get("one", 10_000).await.unwrap();
     assert_eq!((page.records[0].arrival, &page.records[0].data[..]), (1_800_000_000_123_000, &b"x"[..]));
     assert_eq!((page.next.as_deref(), page.behind.as_millis(), page.has_children), (Some("two"), 1_500, false));
-    let page = kinesis.get("two").await.unwrap();
+    let page = kinesis.get("two", 10_000).await.unwrap();
     assert_eq!((page.next, page.has_children), (None, true));
-    assert_eq!(kinesis.get("two").await, Err(ApiError::ExpiredIterator));
+    assert_eq!(kinesis.get("two", 10_000).await, Err(ApiError::ExpiredIterator));
     assert!(matches!(kinesis.iterator(&shard, IteratorAt::After(7.into())).await, Err(ApiError::InvalidArgument(_))));
-    let gone = kinesis.get("two").await;
+    let gone = kinesis.get("two", 10_000).await;
     assert!(matches!(&gone, Err(ApiError::NotFound(text)) if text.contains("authpulse stream create")), "{gone:?}");
     assert!(matches!(kinesis.shards().await, Err(ApiError::Throttled(_))));
 }
@@ -305,7 +305,7 @@ async fn every_error_of_a_read_is_what_the_reader_makes_of_it() {
         (400, "KMSAccessDeniedException", key, "kms:Decrypt"),
     ] {
         let server = Server::start(move |_: &[Request]| Reply::json(status, code));
-        let error = kinesis(&server).await.get("one").await.unwrap_err();
+        let error = kinesis(&server).await.get("one", 10_000).await.unwrap_err();
         assert!(is(&error) && error.to_string().contains(named), "{code}: {error:?}");
         if code.starts_with("KMS") {
             assert!(error.to_string().contains("told so"), "KMS names the key: {error}");
@@ -340,7 +340,7 @@ async fn a_stream_of_another_account_is_named_by_its_arn() {
     assert_eq!((summary.arn.as_str(), summary.max_record_bytes), (THEIRS, 10 << 20));
     kinesis.shards().await.unwrap();
     kinesis.iterator(&shard, IteratorAt::Oldest).await.unwrap();
-    kinesis.get("one").await.unwrap();
+    kinesis.get("one", 10_000).await.unwrap();
     kinesis.put(&[entry("a")]).await.unwrap();
     let control = Control::new(&aws(&server).await, address);
     control.split(&shard, 5).await.unwrap();

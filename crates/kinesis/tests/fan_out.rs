@@ -18,6 +18,8 @@ const SUBSCRIPTIONS_ONLY: Faults = Faults {
     empty: 0.0,
     reshard: 0.0,
     reshards_most: 0,
+    capacity: 0.0,
+    stale_listings: 0,
     conceals: false,
     false_end: 0.0,
     refuse: 0.0,

@@ -254,7 +254,7 @@ async fn a_take_whose_answer_is_lost_is_looked_up() {
 async fn asked_for(world: &World) -> (Worker, Worker, Fleet) {
     let (key, one, two) = (world.key().await, world.worker().await, world.worker().await);
     let mut fleet = one.fleet("one");
-    fleet.scan(0, &BTreeSet::from([key.clone()])).await.unwrap();
+    fleet.scan(&|| 0, &BTreeSet::from([key.clone()])).await.unwrap();
     let lease = two.lease(&key).await;
     assert_eq!(lease.owner.as_deref(), Some("one"));
     assert!(two.leases.update(&Lease { next_owner: Some("two".to_owned()), ..lease }).await.unwrap());
@@ -275,7 +275,7 @@ async fn a_hand_over_whose_answer_is_lost_is_looked_up() {
     let row = world.row().await;
     assert_eq!((text(&row, "leaseOwner"), text(&row, "checkpointOwner")), (Some("two"), None));
     assert_eq!(two.lease(&key).await, Lease { counter: asked.counter + 1, ..given });
-    fleet.scan(2 * SECOND, &BTreeSet::new()).await.unwrap();
+    fleet.scan(&|| 2 * SECOND, &BTreeSet::new()).await.unwrap();
     assert_eq!(fleet.holdings().held, BTreeSet::new(), "it is not one's any more");
 
     // The same by the fleet, which does not know better either.
@@ -284,10 +284,10 @@ async fn a_hand_over_whose_answer_is_lost_is_looked_up() {
     let key = world.key().await;
     one.next("change", Fault::Done);
     fleet.hand_over(&key).await;
-    fleet.scan(2 * SECOND, &BTreeSet::new()).await.unwrap();
+    fleet.scan(&|| 2 * SECOND, &BTreeSet::new()).await.unwrap();
     assert_eq!(fleet.holdings().held, BTreeSet::new());
     let mut next = two.fleet("two");
-    next.scan(2 * SECOND, &BTreeSet::new()).await.unwrap();
+    next.scan(&|| 2 * SECOND, &BTreeSet::new()).await.unwrap();
     assert_eq!(next.holdings().held, BTreeSet::from([key]));
 }
 
@@ -374,9 +374,9 @@ async fn a_change_that_arrives_twice_is_found_by_the_next_look() {
     let keys = BTreeSet::from([key.clone()]);
     one.next("put_new", Fault::Twice);
     one.next("change", Fault::Twice);
-    fleet.scan(0, &keys).await.unwrap();
+    fleet.scan(&|| 0, &keys).await.unwrap();
     assert_eq!(one.lease(&key).await, Lease { counter: 1, ..owned(Lease::new(&key), "one") });
-    fleet.scan(SECOND, &keys).await.unwrap();
+    fleet.scan(&|| SECOND, &keys).await.unwrap();
     assert_eq!(fleet.holdings().held, keys, "what is refused was taken by the same worker");
 
     fleet.reached(&key, at("17").unwrap());

@@ -156,6 +156,63 @@ async fn nothing_fails_and_nothing_is_sent_twice() {
     assert!(cost.records < 400 && cost.per_unit() > 10.0, "{cost:?}");
 }
 
+/// One by one, records of any size go as fast as their shard takes them: a call holds no more than it takes at once.
+#[tokio::test]
+async fn records_of_their_own_use_what_a_shard_takes() {
+    for size in [50, 4_000, 20_000] {
+        let api = Arc::new(FakeKinesis::new(1, Faults { capacity: 1_000_000.0, ..Faults::default() }, 1));
+        let writer = writer(&api, &Arc::default(), false);
+        let filling = "x".repeat(size);
+        let count = 60_000_000 / size.max(1_000);
+        let batch: Vec<PutRecord> = (0..count)
+            .map(|n| PutRecord { payload: format!("{n} {n} {filling}").into(), partition_key: format!("U{n}").into() })
+            .collect();
+        let begun = api.time.monotonic();
+        writer.put(batch, None).await.unwrap();
+        let took = (api.time.monotonic() - begun).as_secs_f64();
+        // A minute's worth.
+        assert!((59.0..110.0).contains(&took), "{took} s for {count} records of {size} bytes");
+    }
+}
+
+/// The list of shards may be older than the answers to puts: it is waited for, and what landed where it belongs is not sent again.
+#[tokio::test]
+async fn a_list_that_does_not_know_where_records_landed_is_read_again() {
+    for users in ["all of one child", "of both"] {
+        let api = Arc::new(FakeKinesis::new(1, Faults { stale_listings: 6, ..Faults::default() }, 1));
+        let writer = writer(&api, &Arc::default(), true);
+        writer.put(vec![record(1, 0)], None).await.unwrap();
+        api.split(0);
+        let lower = |user: &usize| hash_key(format!("U{user}").as_bytes()) < 1 << 127;
+        let of_one: Vec<usize> = (0..100).filter(lower).take(5).collect();
+        let users: Vec<usize> = if users == "of both" { (0..10).collect() } else { of_one.clone() };
+        let batch: Vec<PutRecord> = (1..50).flat_map(|n| users.iter().map(move |user| record(*user, n))).collect();
+        let (puts, lists) = (api.calls("put"), api.calls("shards"));
+        writer.put(batch.clone(), None).await.unwrap();
+        check(&api, &[vec![record(1, 0)], batch.clone()], "after a split");
+        let cost = writer.cost().await;
+        assert_eq!(cost.user_records as usize, 1 + batch.len());
+        assert_eq!(cost.misplaced == 0, users == of_one, "{} sent again", cost.misplaced);
+        let (puts, lists) = (api.calls("put") - puts, api.calls("shards") - lists);
+        assert!(lists > 6 && lists < 12 && puts < 30, "{puts} puts, {lists} lists");
+    }
+}
+
+/// The same progress stands for the same records only.
+#[tokio::test]
+async fn another_put_with_the_same_progress_is_sent() {
+    let api = Arc::new(FakeKinesis::new(3, Faults::default(), 1));
+    let writer = writer(&api, &Arc::default(), true);
+    let note = Progress { job: "job".to_owned(), state: "going on".to_owned() };
+    let of = |from: usize| (from..from + 100).map(|n| record(n % 60, n)).collect::<Vec<_>>();
+    *api.takes.lock().unwrap() = 1;
+    writer.put(of(0), Some(note.clone())).await.unwrap_err();
+    *api.takes.lock().unwrap() = usize::MAX;
+    writer.put(of(100), Some(note)).await.unwrap();
+    let read = read_by_the_kcl(&api);
+    assert!((100..200).all(|n| read.iter().any(|(_, number)| *number == n)), "{read:?}");
+}
+
 #[tokio::test]
 async fn a_put_that_was_given_up_goes_on_where_it_stopped() {
     let api = Arc::new(FakeKinesis::new(3, Faults::default(), 1));
@@ -202,7 +259,7 @@ async fn what_kinesis_would_refuse_is_refused_before_anything_is_sent() {
         (bad("ü".repeat(257).as_bytes(), 1), "UTF-8 of 1 to 256 characters"),
     ] {
         let error = writer.put(vec![bad(b"U1", 5), record], None).await.unwrap_err().to_string();
-        assert!(error.contains(told) && error.contains("record 1 of a put"), "{error}");
+        assert!(error.contains(told) && error.contains("record 1 of a put into kinesis:auth"), "{error}");
     }
     assert_eq!(api.calls("put"), 0);
     writer.put(vec![bad("ü".repeat(256).as_bytes(), 1), bad(b"U1", (1 << 20) - 2)], None).await.unwrap();

@@ -7,6 +7,7 @@ use authpulse_kinesis::api::ApiError;
 use authpulse_kinesis::{Chance, KinesisStream, StartAt, Time};
 use authpulse_stream::{Gap, ReadFrom, ReadLimit, Stream, StreamError};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use support::{ALL, ARN, CREATED, FakeKinesis, Faults, SECOND, fill, live, places, read_on, seeds, shard};
@@ -151,6 +152,86 @@ async fn the_tip_is_the_newest_record() {
             assert_eq!(Some(found), expected.or(Some(found)), "after {waited} s");
             assert!(is_of(&found) || found == Position::START);
         }
+    }
+}
+
+/// Kinesis goes on behind what retention has taken without a word, also for a reader that was there all the time.
+#[tokio::test]
+async fn what_retention_takes_from_a_reader_that_goes_on_is_told() {
+    let hour = Duration::from_secs(3_600);
+    for (away, trimmed, gap) in [(30 * hour, 9, true), (30 * hour, 5, false), (hour, 5, false)] {
+        let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
+        let expected = fill(&api, 8, 6);
+        let stream = reader(&api, StartAt::TrimHorizon);
+        let (records, gaps, _) = read_on(&stream, 0, ReadFrom::Start, ALL).await;
+        assert_eq!((places(&records), gaps.len()), (expected, 0));
+        let last = records.last().unwrap().position;
+        // Nobody can read for a while: the key is disabled, or the network is gone.
+        let more = fill(&api, 9, 6);
+        api.time.pass(away);
+        api.trim(0, trimmed);
+        let left = api.stored().split_off(trimmed.max(6)).len();
+        let (records, gaps, _) = read_on(&stream, 0, ReadFrom::After(last), ALL).await;
+        assert_eq!(gaps.len(), usize::from(gap), "away for {away:?}, {trimmed} records trimmed");
+        let sequences: BTreeSet<_> = records.iter().map(|r| r.position.sequence).collect();
+        assert_eq!(sequences.len(), left);
+        assert_eq!(records.last().map(|r| r.position), more.last().map(|(position, _)| *position));
+    }
+}
+
+/// A reader that is behind by as much as records are kept looks at each read whether its last one is still there.
+#[tokio::test]
+async fn a_reader_that_is_behind_by_the_retention_is_told_what_it_loses() {
+    let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
+    *api.behind_each.lock().unwrap() = Duration::from_secs(3_600);
+    let expected = fill(&api, 8, 120);
+    let stream = reader(&api, StartAt::TrimHorizon);
+    let batch = stream.read(&shard(0), ReadFrom::Start, ALL).await.unwrap();
+    assert!(batch.gap.is_none() && batch.records.len() < expected.len());
+    let last = batch.records.last().unwrap().position;
+    api.trim(0, 60);
+    let batch = stream.read(&shard(0), ReadFrom::After(last), ALL).await.unwrap();
+    assert_eq!(batch.gap, Some(Gap { records: None }));
+    assert_eq!(batch.records[0].position.sequence, api.stored()[60].1.sequence);
+}
+
+/// What a worker has at hand of a shard that another has by now is let go, and asked for again where it has the shard once more.
+#[tokio::test]
+async fn records_that_nobody_reads_are_let_go() {
+    let api = Arc::new(FakeKinesis::new(2, Faults::default(), 4));
+    let expected = fill(&api, 8, 60);
+    let stream = reader(&api, StartAt::TrimHorizon);
+    let n = usize::from(!api.stored()[0].0.id.as_str().ends_with('0'));
+    let one = ReadLimit { records: 1, bytes: usize::MAX };
+    let first = stream.read(&shard(n), ReadFrom::Start, one).await.unwrap().records.remove(0);
+    let calls = api.calls("get");
+    stream.read(&shard(n), ReadFrom::After(first.position), one).await.unwrap();
+    assert_eq!(api.calls("get"), calls, "more was at hand");
+    api.time.pass(Duration::from_secs(301));
+    stream.read(&shard(1 - n), ReadFrom::Start, one).await.unwrap();
+    let (records, gaps, _) = read_on(&stream, n, ReadFrom::After(first.position), ALL).await;
+    let is_of = |p: &Position| api.stored().iter().any(|(s, r)| s.id == shard(n) && r.sequence == p.sequence);
+    let wanted: Vec<_> = expected.into_iter().filter(|(at, _)| is_of(at)).skip(1).collect();
+    assert_eq!((places(&records), gaps.len()), (wanted, 0));
+    assert!(api.calls("get") > calls + 2);
+}
+
+/// A shard that had much to take hours ago, and nothing since, is not read anew for its tip.
+#[tokio::test]
+async fn little_is_read_to_find_the_tip() {
+    let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
+    let mut last = None;
+    for n in 0..5_000 {
+        api.time.pass(Duration::from_secs(1));
+        last = Some(api.append("U1", None, format!("{n}")));
+    }
+    let stream = reader(&api, StartAt::TrimHorizon);
+    for quiet in [0, 100, 9_000, 40_000] {
+        api.time.pass(Duration::from_secs(quiet));
+        let before = api.calls("get");
+        assert_eq!(Some(stream.tip(&shard(0)).await.unwrap().sequence), last);
+        let calls = api.calls("get") - before;
+        assert!(calls < 60, "{calls} calls after {quiet} s more");
     }
 }
 

@@ -31,7 +31,7 @@ mod parse;
 mod wire;
 
 pub use aggregate::{Aggregator, Limits, Outgoing};
-pub use parse::{Aggregate, Damage, MAX_TABLE_ENTRIES, MAX_USER_RECORDS, Payload, parse};
+pub use parse::{Aggregate, Damage, MAX_KEY_CHARACTERS, MAX_TABLE_ENTRIES, MAX_USER_RECORDS, Payload, parse};
 
 use bytes::Bytes;
 use md5::{Digest, Md5};

@@ -11,6 +11,9 @@ pub const MAX_USER_RECORDS: usize = 1 << 20;
 /// Most entries of each key table.
 pub const MAX_TABLE_ENTRIES: usize = 1 << 20;
 
+/// Most characters of a partition key (API reference of PutRecord).
+pub const MAX_KEY_CHARACTERS: usize = 256;
+
 /// What a Kinesis record carries.
 #[derive(Clone, Debug)]
 pub enum Payload {
@@ -42,8 +45,9 @@ pub enum Damage {
         /// The record, from 0.
         record: usize,
     },
-    /// A partition key is not UTF-8.
-    #[error("user record {record} names a partition key that is not UTF-8")]
+    /// A partition key is none that Kinesis takes. One entry of a table can be the key of a million records, so a long one would be as
+    /// many copies of itself.
+    #[error("user record {record} names a partition key that is not UTF-8 of {MAX_KEY_CHARACTERS} characters at most")]
     PartitionKey {
         /// The record, from 0.
         record: usize,
@@ -214,7 +218,8 @@ fn read_tag(data: &[u8], from: usize, end: usize) -> Result<(), Malformed> {
 
 fn check(data: &Bytes, raw: Raw) -> Result<Aggregate, Damage> {
     let text = |&(from, end): &Slice| std::str::from_utf8(&data[from as usize..end as usize]).ok();
-    let is_text: Vec<bool> = raw.partition_keys.iter().map(|key| text(key).is_some()).collect();
+    let is_key = |key: &str| key.len() <= MAX_KEY_CHARACTERS || key.chars().count() <= MAX_KEY_CHARACTERS;
+    let are_keys: Vec<bool> = raw.partition_keys.iter().map(|key| text(key).is_some_and(is_key)).collect();
     let numbers: Vec<Option<u128>> = raw.hash_keys.iter().map(|key| text(key).and_then(decimal)).collect();
     let index_in = |index: u64, entries: usize, record: usize| match usize::try_from(index) {
         Ok(at) if at < entries => Ok(at),
@@ -222,8 +227,8 @@ fn check(data: &Bytes, raw: Raw) -> Result<Aggregate, Damage> {
     };
     let mut records = Vec::with_capacity(raw.records.len());
     for (record, inner) in raw.records.iter().enumerate() {
-        let partition_key = index_in(inner.partition_key, is_text.len(), record)?;
-        if !is_text[partition_key] {
+        let partition_key = index_in(inner.partition_key, are_keys.len(), record)?;
+        if !are_keys[partition_key] {
             return Err(Damage::PartitionKey { record });
         }
         let mut hash_key = NONE;

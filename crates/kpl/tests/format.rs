@@ -169,6 +169,19 @@ fn what_a_writer_got_wrong_is_told_whole() {
     assert!(matches!(parse(&framed(just_too_large)), Payload::Damaged(Damage::HashKey { record: 0 })));
 }
 
+/// A key stands once in its table and may be that of a million records: whoever writes it beside each would run out of memory.
+#[test]
+fn a_key_is_no_longer_than_kinesis_takes() {
+    for (key, is_taken) in [("ü".repeat(256), true), ("x".repeat(257), false), ("x".repeat(300_000), false)] {
+        let records = [UserRecord::new(key.clone(), "1"), UserRecord::new(key, "2")];
+        match parse(&put_together(&records)) {
+            Payload::Aggregate(_) => assert!(is_taken),
+            Payload::Damaged(damage) => assert!(!is_taken && damage == Damage::PartitionKey { record: 0 }),
+            Payload::Plain => panic!("it is an aggregate"),
+        }
+    }
+}
+
 #[test]
 fn the_number_of_records_is_bounded() {
     let most = kpl_aggregation::MAX_USER_RECORDS;

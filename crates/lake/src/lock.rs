@@ -159,6 +159,10 @@ pub trait CommitterLock: Send + Sync {
     async fn hold(&self) -> Result<bool, LockError>;
     /// Lets go of the lock, if the caller has it, so that another need not wait until it expires.
     async fn release(&self);
+    /// How long a holder that is silent keeps the lock; none where the operating system tells at once that a holder is gone.
+    fn lease(&self) -> Option<std::time::Duration> {
+        None
+    }
 }
 
 /// The lock of a local lake's committer: a file that the operating system unlocks when its holder ends.

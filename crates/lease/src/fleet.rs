@@ -2,6 +2,7 @@
 
 use crate::coordinator::{Coordinator, Wish};
 use crate::{Checkpoint, Lease, LeaseError, LeaseSettings, LeaseStore, Ticks};
+use futures::future::{join, join_all, try_join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -112,19 +113,23 @@ impl Fleet {
         Ok(())
     }
 
-    /// Looks at all leases, makes those of `keys` that are missing, takes and asks for what this worker should have.
+    /// Looks at all leases, makes those of `keys` that are missing, takes and asks for what this worker should have. `clock` tells the
+    /// time again behind each look, which may take seconds: a counter that was read late did not stand still meanwhile.
     ///
     /// # Errors
     /// The store fails; what was taken before stays.
-    pub async fn scan(&mut self, now: Ticks, keys: &BTreeSet<String>) -> Result<(), LeaseError> {
-        self.look(now).await?;
-        let missing: Vec<&String> = keys.iter().filter(|key| !self.coordinator.knows(key)).collect();
+    pub async fn scan(
+        &mut self,
+        clock: &(dyn Fn() -> Ticks + Sync),
+        keys: &BTreeSet<String>,
+    ) -> Result<(), LeaseError> {
+        self.look(clock).await?;
+        let missing: Vec<Lease> = keys.iter().filter(|key| !self.coordinator.knows(key)).map(Lease::new).collect();
         if !missing.is_empty() {
-            for key in missing {
-                self.store.create(&Lease::new(key)).await?;
-            }
-            self.look(now).await?;
+            self.store.create_all(&missing).await?;
+            self.look(clock).await?;
         }
+        let now = clock();
         let held = self.held.keys().cloned().collect();
         for wish in self.coordinator.wishes(now, &held) {
             match wish {
@@ -142,7 +147,9 @@ impl Fleet {
         Ok(())
     }
 
-    async fn look(&mut self, now: Ticks) -> Result<(), LeaseError> {
+    async fn look(&mut self, clock: &(dyn Fn() -> Ticks + Sync)) -> Result<(), LeaseError> {
+        // A lease of ours is as old as the question; the counters of others are as new as the answer.
+        let now = clock();
         let leases = self.store.list().await?;
         for lease in &leases {
             let ours = lease.owner.as_deref() == Some(self.coordinator.worker());
@@ -158,6 +165,7 @@ impl Fleet {
                 None => {}
             }
         }
+        let now = clock();
         self.coordinator.observe(now, leases);
         self.others = self.coordinator.of_others(now);
         Ok(())
@@ -185,38 +193,80 @@ impl Fleet {
     }
 
     async fn part_from(&mut self, key: &str, ended: bool) {
-        let Some(held) = self.held.remove(key) else { return };
-        let mut lease = held.lease;
-        // Once more where the counter moved meanwhile: somebody has just asked for it.
-        for _ in 0..2 {
-            let next = lease.next_owner.clone().filter(|_| !ended);
-            let given = Lease { owner: next, next_owner: None, ended: ended || lease.ended, ..lease };
-            match self.store.update(&given).await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(lease = %key, %error, "a lease could not be given back; others take it when it expires");
-                    return;
-                }
-            }
-            match self.store.get(key).await {
-                Ok(Some(now)) if now.owner.as_deref() == Some(self.worker()) => {
-                    lease = Lease { checkpoint: given.checkpoint, ..now };
-                }
-                _ => return,
-            }
+        if let Some(held) = self.held.remove(key) {
+            give(&*self.store, self.coordinator.worker(), held.lease, ended).await;
         }
     }
 
-    /// Gives everything back: others can go on at once.
+    /// Gives everything back, and what is on its way here: others can go on at once. All at a time, because a store that does not
+    /// answer costs as long for one lease as for all.
     pub async fn release_all(&mut self) {
-        for key in self.held.keys().cloned().collect::<Vec<_>>() {
-            self.hand_over(&key).await;
+        let (store, worker) = (&*self.store, self.coordinator.worker());
+        let held = std::mem::take(&mut self.held);
+        let rest = async {
+            let leases = store.list().await?;
+            let mine = leases.into_iter().filter(|lease| {
+                let is_asked_for = lease.next_owner.as_deref() == Some(worker);
+                // Handed over since this worker looked for the last time.
+                let is_unseen =
+                    lease.owner.as_deref() == Some(worker) && !held.contains_key(&lease.key) && !lease.ended;
+                is_asked_for || is_unseen
+            });
+            leave_to_others(store, worker, mine).await
+        };
+        let given = join_all(held.values().map(|held| give(store, worker, held.lease.clone(), false)));
+        if let (_, Err(error)) = join(given, rest).await {
+            tracing::debug!(%error, "leases on their way to this worker could not be left to others");
         }
+    }
+
+    /// Takes back what was asked of others: this worker is about to end.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn withdraw(&mut self) -> Result<(), LeaseError> {
+        let (store, worker) = (&*self.store, self.coordinator.worker());
+        let asked = store.list().await?.into_iter().filter(|lease| lease.next_owner.as_deref() == Some(worker));
+        leave_to_others(store, worker, asked).await
     }
 
     /// Drops a lease without a word: the work on it was lost to another.
     pub fn forget(&mut self, key: &str) {
         self.held.remove(key);
+    }
+}
+
+/// Leaves leases that are this worker's, or on their way to it, to others. One that moves meanwhile expires as any other.
+async fn leave_to_others(
+    store: &dyn LeaseStore,
+    worker: &str,
+    leases: impl Iterator<Item = Lease>,
+) -> Result<(), LeaseError> {
+    let owner = |lease: &Lease| lease.owner.clone().filter(|owner| owner != worker);
+    let without = leases.map(|lease| Lease { owner: owner(&lease), next_owner: None, ..lease });
+    try_join_all(without.map(|lease| async move { store.update(&lease).await })).await.map(drop)
+}
+
+/// Gives a lease to whoever asked for it, or back, or to its end.
+async fn give(store: &dyn LeaseStore, worker: &str, mut lease: Lease, ended: bool) {
+    let key = lease.key.clone();
+    // Once more where the counter moved meanwhile: somebody has just asked for it.
+    for _ in 0..2 {
+        let next = lease.next_owner.clone().filter(|_| !ended);
+        let given = Lease { owner: next, next_owner: None, ended: ended || lease.ended, ..lease };
+        match store.update(&given).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(lease = %key, %error, "a lease could not be given back; others take it when it expires");
+                return;
+            }
+        }
+        match store.get(&key).await {
+            Ok(Some(now)) if now.owner.as_deref() == Some(worker) => {
+                lease = Lease { checkpoint: given.checkpoint, ..now };
+            }
+            _ => return,
+        }
     }
 }

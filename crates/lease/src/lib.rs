@@ -114,9 +114,16 @@ pub trait LeaseStore: Send + Sync {
     async fn get(&self, key: &str) -> Result<Option<Lease>, LeaseError>;
     /// Makes a lease that does not exist; tells whether it was made.
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseError>;
+    /// Makes those that do not exist.
+    async fn create_all(&self, leases: &[Lease]) -> Result<(), LeaseError> {
+        for lease in leases {
+            self.create(lease).await?;
+        }
+        Ok(())
+    }
     /// Replaces a lease if its counter is still `lease.counter`, counting it up; tells whether it was replaced.
     async fn update(&self, lease: &Lease) -> Result<bool, LeaseError>;
     /// Removes a lease, its checkpoint with it, if its counter is still `lease.counter`; tells whether it is gone by this call. For
-    /// operators: no worker removes leases.
+    /// operators, and for a service that starts behind another application: no worker at work removes leases.
     async fn remove(&self, lease: &Lease) -> Result<bool, LeaseError>;
 }

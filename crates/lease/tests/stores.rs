@@ -16,7 +16,7 @@ fn what_was_reached_goes_along_with_renewals_and_hand_overs() {
     block_on(async {
         let store = Arc::new(MemoryLeases::new());
         let mut one = Fleet::new(store.clone(), "w1", LeaseSettings::default());
-        one.scan(0, &keys(&["a"])).await.unwrap();
+        one.scan(&|| 0, &keys(&["a"])).await.unwrap();
         let at = |sequence: &str| Checkpoint { sequence: sequence.to_owned(), sub_sequence: 3 };
         one.reached("a", at("17"));
         assert_eq!(store.get("a").await.unwrap().unwrap().checkpoint, None, "not by itself");
@@ -25,13 +25,13 @@ fn what_was_reached_goes_along_with_renewals_and_hand_overs() {
         one.reached("a", at("18"));
         one.reached("a", at("9"));
         // A look at the leases in between does not lose it, and what is said late does not take it back.
-        one.scan(2 * SECOND, &keys(&["a"])).await.unwrap();
+        one.scan(&|| 2 * SECOND, &keys(&["a"])).await.unwrap();
         one.hand_over("a").await;
         let left = store.get("a").await.unwrap().unwrap();
         assert_eq!((left.owner, left.checkpoint), (None, Some(at("18"))));
         one.reached("a", at("19"));
         let mut two = Fleet::new(store.clone(), "w2", LeaseSettings::default());
-        two.scan(3 * SECOND, &keys(&["a"])).await.unwrap();
+        two.scan(&|| 3 * SECOND, &keys(&["a"])).await.unwrap();
         two.renew(4 * SECOND).await;
         assert_eq!(store.get("a").await.unwrap().unwrap().checkpoint, Some(at("18")), "it goes over to the next owner");
     });
@@ -93,13 +93,13 @@ fn an_owner_whose_process_has_ended_owns_nothing() {
     let (one, two) = (open("w1"), open("w2"));
     block_on(async {
         let mut first = Fleet::new(one.clone(), "w1", LeaseSettings::default());
-        first.scan(0, &keys(&["a"])).await.unwrap();
+        first.scan(&|| 0, &keys(&["a"])).await.unwrap();
         assert_eq!(first.holdings().held, keys(&["a"]));
         let mut second = Fleet::new(two, "w2", LeaseSettings::default());
-        second.scan(0, &keys(&["a"])).await.unwrap();
+        second.scan(&|| 0, &keys(&["a"])).await.unwrap();
         assert_eq!(second.holdings().held, keys(&[]), "its owner lives");
         drop((first, one));
-        second.scan(1, &keys(&["a"])).await.unwrap();
+        second.scan(&|| 1, &keys(&["a"])).await.unwrap();
         assert_eq!(second.holdings().held, keys(&["a"]));
     });
 }
@@ -109,7 +109,7 @@ async fn live(fleets: &mut [&mut Fleet], from: i64, to: i64, all: &BTreeSet<Stri
     for second in from..to {
         for fleet in fleets.iter_mut() {
             fleet.renew(second * SECOND).await;
-            fleet.scan(second * SECOND, all).await.unwrap();
+            fleet.scan(&|| second * SECOND, all).await.unwrap();
             for key in fleet.holdings().asked_for {
                 fleet.hand_over(&key).await;
             }
@@ -138,11 +138,63 @@ fn two_workers_share_one_takes_over_and_a_released_lease_moves_at_once() {
         one.renew(17 * SECOND).await;
         assert_eq!(one.holdings().held, keys(&[]));
         two.release_all().await;
-        one.scan(18 * SECOND, &all).await.unwrap();
+        one.scan(&|| 18 * SECOND, &all).await.unwrap();
         assert_eq!(one.holdings().held, all);
         one.end("a").await;
-        two.scan(40 * SECOND, &all).await.unwrap();
+        two.scan(&|| 40 * SECOND, &all).await.unwrap();
         assert!(!two.holdings().held.contains("a"));
+    });
+}
+
+/// Whoever ends has nothing in the table any more: neither what it had, nor what it asked for, nor what was handed to it meanwhile.
+#[test]
+fn a_worker_that_ends_leaves_nothing_behind() {
+    block_on(async {
+        let all = keys(&["a", "b", "c", "d"]);
+        for handed_over in [false, true] {
+            let store: Arc<dyn LeaseStore> = Arc::new(MemoryLeases::new());
+            let mut one = Fleet::new(store.clone(), "w1", LeaseSettings::default());
+            let mut two = Fleet::new(store.clone(), "w2", LeaseSettings::default());
+            live(&mut [&mut one], 0, 3, &all).await;
+            two.scan(&|| 3 * SECOND, &all).await.unwrap();
+            let asked = || async {
+                let leases = store.list().await.unwrap();
+                leases.into_iter().filter(|lease| lease.next_owner.is_some()).map(|lease| lease.key).collect::<Vec<_>>()
+            };
+            let wanted = asked().await;
+            assert_eq!(wanted.len(), 2);
+            one.renew(4 * SECOND).await;
+            if handed_over {
+                one.hand_over(&wanted[0]).await;
+            } else {
+                two.withdraw().await.unwrap();
+                assert_eq!(asked().await, Vec::<String>::new());
+            }
+            two.release_all().await;
+            let of_two =
+                |lease: &Lease| [&lease.owner, &lease.next_owner].into_iter().flatten().any(|name| name == "w2");
+            assert!(!store.list().await.unwrap().iter().any(of_two));
+            one.renew(5 * SECOND).await;
+            assert_eq!(one.holdings().held.len(), if handed_over { 3 } else { 4 });
+        }
+    });
+}
+
+/// A look may take as long as a lease lasts. What it brings was renewed a moment ago, not when the question was asked.
+#[test]
+fn leases_that_were_read_late_do_not_stand_still() {
+    block_on(async {
+        let store: Arc<dyn LeaseStore> = Arc::new(MemoryLeases::new());
+        let all = keys(&["a", "b"]);
+        let mut one = Fleet::new(store.clone(), "w1", LeaseSettings::default());
+        live(&mut [&mut one], 0, 3, &all).await;
+        let mut two = Fleet::new(store.clone(), "w2", LeaseSettings { max_leases: 9, ..LeaseSettings::default() });
+        // The answer comes 15 s after the question; the next look is a second later, between two renewals.
+        let looks = std::sync::atomic::AtomicI64::new(0);
+        let clock = || (3 + 15 * looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst).min(1)) * SECOND;
+        two.scan(&clock, &all).await.unwrap();
+        two.scan(&|| 19 * SECOND, &all).await.unwrap();
+        assert_eq!(two.holdings().held, keys(&[]));
     });
 }
 
@@ -163,7 +215,7 @@ fn a_lost_answer_neither_loses_nor_doubles_a_lease() {
         for second in 0..60 {
             for fleet in [&mut one, &mut two] {
                 fleet.renew(second * SECOND).await;
-                let _ = fleet.scan(second * SECOND, &all).await;
+                let _ = fleet.scan(&|| second * SECOND, &all).await;
                 for key in fleet.holdings().asked_for {
                     fleet.hand_over(&key).await;
                 }
@@ -181,14 +233,14 @@ async fn operators_release_and_reset(store: Arc<dyn LeaseStore>) {
     use authpulse_lease::operate::{Released, Reset, release, reset};
     let all = keys(&["a", "b"]);
     let mut one = Fleet::new(store.clone(), "w1", LeaseSettings::default());
-    one.scan(0, &all).await.unwrap();
+    one.scan(&|| 0, &all).await.unwrap();
     assert_eq!(release(&*store, "x", None).await.unwrap(), Released::Gone);
     assert_eq!(release(&*store, "a", Some("w9")).await.unwrap(), Released::Moved("w1".to_owned()));
     assert_eq!(one.holdings().held, all);
     assert_eq!(release(&*store, "a", Some("w1")).await.unwrap(), Released::From("w1".to_owned()));
     assert_eq!(release(&*store, "a", None).await.unwrap(), Released::WasFree);
     let mut two = Fleet::new(store.clone(), "w2", LeaseSettings::default());
-    two.scan(SECOND, &all).await.unwrap();
+    two.scan(&|| SECOND, &all).await.unwrap();
     assert_eq!(two.holdings().held, keys(&["a"]), "at once, without waiting for it to expire");
     one.renew(2 * SECOND).await;
     assert_eq!(one.holdings().held, keys(&["b"]), "its owner finds that it is gone");

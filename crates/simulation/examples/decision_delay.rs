@@ -136,7 +136,7 @@ impl Api for Feed {
     async fn iterator(&self, shard: &ShardId, _: IteratorAt) -> Result<String, ApiError> {
         Ok(shard.to_string())
     }
-    async fn get(&self, iterator: &str) -> Result<Page, ApiError> {
+    async fn get(&self, iterator: &str, _: usize) -> Result<Page, ApiError> {
         let shard = self.shards.iter().position(|(shard, _)| shard.id.as_str() == iterator);
         let shard = shard.ok_or_else(|| ApiError::NotFound(iterator.to_owned()))?;
         Ok(Page { records: self.page(shard), next: Some(iterator.to_owned()), ..Page::default() })

@@ -163,6 +163,18 @@ pub enum StreamError {
         /// What it contradicts, and what would do.
         why: String,
     },
+    /// A record of a put is none that the stream takes; nothing of the put was sent. Fix the record, or what the stream takes.
+    #[error("record {index} of a put into {stream} has {what}: {why}")]
+    Record {
+        /// Its place in the put, from 0.
+        index: usize,
+        /// The stream.
+        stream: String,
+        /// What is wrong with it.
+        what: String,
+        /// What the stream takes, and what to do.
+        why: String,
+    },
     /// The store behind the stream failed; trying again may help if `retry`.
     #[error("stream {stream}: {action} failed: {cause}")]
     Storage {

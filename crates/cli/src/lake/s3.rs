@@ -8,10 +8,9 @@ use authpulse_consumer::config::{Config, S3Encryption};
 use authpulse_consumer::env::duration;
 use authpulse_lake::{ObjectJournal, ObjectStore, StoreError};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// A silent maintenance keeps its lock for this long: longer than a run takes, and others only wait.
-const MAINTENANCE_LEASE: Duration = Duration::from_secs(6 * 3_600);
+/// A silent maintenance keeps its lock for so many times `lease_duration`: nobody is in a hurry to take it over.
+const MAINTENANCE_LEASES: u32 = 3;
 
 pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access<'_>) -> Result<Parts> {
     let location = S3Location::parse(uri)?;
@@ -47,7 +46,7 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
             &aws,
             &format!("{uri} maintenance"),
             &holder,
-            MAINTENANCE_LEASE,
+            MAINTENANCE_LEASES * lease,
         )),
         pointers: Arc::new(catalog),
         store,

@@ -5,10 +5,11 @@ use crate::args::Reading;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{ANSWER, Aws};
 use authpulse_consumer::env::{Ids, RandomIds};
+use authpulse_consumer::log::read_tail;
 use authpulse_consumer::service::journal_key;
 use authpulse_consumer::{Env, Options};
-use authpulse_event::ShardId;
-use authpulse_kinesis::api::Api;
+use authpulse_event::time::HOUR;
+use authpulse_event::{Position, ShardId};
 use authpulse_kinesis::pack::Packing;
 use authpulse_kinesis::{
     Address, AwsKinesis, Control, DynamoDbLeases, FileProgress, KinesisStream, KinesisWriter, MemoryProgress,
@@ -22,6 +23,11 @@ use std::sync::Arc;
 
 fn address(name: &str) -> Result<Address> {
     Address::parse(name).map_err(anyhow::Error::msg)
+}
+
+/// A stream that was deleted and made anew is another.
+fn identity(description: &StreamDescription) -> String {
+    format!("{} {}", description.name, description.created)
 }
 
 /// Different from process to process, so that many do not come back at the same moment.
@@ -38,17 +44,19 @@ impl Writer {
     /// # Errors
     /// It does not exist, or cannot be reached.
     pub async fn open(name: &str, aggregate: bool, progress: Option<&Path>) -> Result<Writer> {
-        let (aws, address) = (Aws::load(ANSWER).await?, address(name)?);
-        let api = AwsKinesis::open(&aws, &address).await?;
-        let summary = api.summary().await.with_context(|| format!("{address} cannot be described"))?;
-        let identity = format!("{} {}", summary.arn, summary.created);
+        let reader = Reader::open(name).await?;
+        let identity = identity(&reader.stream().describe().await?);
         let progress: Arc<dyn ProgressStore> = match progress {
-            Some(directory) => Arc::new(FileProgress::new(directory, &identity)),
+            Some(directory) => {
+                let progress = FileProgress::new(directory, &identity);
+                progress.check()?;
+                Arc::new(progress)
+            }
             None => Arc::new(MemoryProgress::default()),
         };
         let packing = Packing { aggregate, ..Packing::default() };
-        let (api, time) = (Arc::new(api), Arc::new(SystemTimes::new()));
-        Ok(Writer(KinesisWriter::new(api, time, progress, packing, &address.to_string(), seed())))
+        let time = Arc::new(SystemTimes::new());
+        Ok(Writer(KinesisWriter::new(reader.api, time, progress, packing, &reader.address.to_string(), seed())))
     }
 
     /// The writer.
@@ -149,8 +157,7 @@ impl Reader {
         reading: Reading,
     ) -> Result<Consumed> {
         let description = self.stream().describe().await?;
-        let identity = format!("{} {}", description.name, description.created);
-        let start = remember_start(&*lake.store, &identity, start, lake.clock.now()).await?;
+        let start = remember_start(&*lake.store, &identity(&description), start, lake.clock.now()).await?;
         let stream = self.stream_from(start.map_or(StartAt::TrimHorizon, StartAt::Time));
         let listed: Arc<dyn Stream> = Arc::new(self.stream());
         let leases = DynamoDbLeases::open(&self.aws, application, &description, listed).await?;
@@ -172,39 +179,58 @@ impl Reader {
 /// The KCL forgets the lease of a shard that it has read to the end once the children are begun, so a shard without a lease
 /// that has heirs with one is read, too.
 async fn continue_from(
-    stream: KinesisStream,
-    leases: &DynamoDbLeases,
+    mut stream: KinesisStream,
+    store: &DynamoDbLeases,
     description: &StreamDescription,
     lake: &Env,
 ) -> Result<KinesisStream> {
-    let known: BTreeSet<ShardId> = lake.journal.shards().await?.into_iter().collect();
+    // Leases first: one that ended by this lake's own workers is of a journal that tells so.
+    let leases = store.list().await?;
     let shards: Vec<ShardDescription> = stream.shards().await?;
-    let leases = leases.list().await?;
+    let known: BTreeSet<ShardId> = lake.journal.shards().await?.into_iter().collect();
+    let is_known = |shard: &ShardId| known.contains(&journal_key(description, shard));
     let lease_of = |shard: &ShardId| {
         let key = journal_key(description, shard);
         leases.iter().find(|lease| lease.key == key.as_str())
     };
-    let mut stream = stream;
+    let mut left_out = BTreeSet::new();
     for shard in &shards {
-        if known.contains(&journal_key(description, &shard.id)) {
+        let lease = lease_of(&shard.id);
+        let tail = match is_known(&shard.id) {
+            true => read_tail(lake, &journal_key(description, &shard.id)).await?,
+            false => None,
+        };
+        if let (Some(tail), Some(lease)) = (&tail, lease.filter(|lease| lease.ended))
+            && !tail.end
+        {
+            // Another application went on here and came to the end, this lake did not: without a new lease nobody would read the rest.
+            tracing::info!(shard = %shard.id, "another application has read this shard to its end, this lake has not: it goes on with it");
+            store.remove(lease).await?;
+        }
+        // An entry may tell of a rise or of what was inherited, and of no record yet: reading still begins where the other stopped.
+        let has_read = tail.as_ref().map(|tail| tail.position()).transpose()?.is_some_and(|at| at != Position::START);
+        if has_read {
             continue;
         }
-        let Some(lease) = lease_of(&shard.id) else {
-            if has_heir(&shards, &shard.id, |heir| lease_of(heir).is_some()) {
-                tracing::info!(shard = %shard.id, "another application reads what follows this shard; it is left out");
-                stream.leave_out(&shard.id);
-            }
-            continue;
+        let is_left_out = match lease {
+            None => has_heir(&shards, &shard.id, |heir| lease_of(heir).is_some() || is_known(heir)),
+            Some(lease) => lease.ended,
         };
-        if lease.ended {
+        if is_left_out && tail.is_none() {
             tracing::info!(shard = %shard.id, "another application has read this shard to its end; it is left out");
-            stream.leave_out(&shard.id);
-        } else if let Some(at) = &lease.checkpoint {
+            left_out.insert(&shard.id);
+        } else if let Some(at) = lease.and_then(|lease| lease.checkpoint.as_ref()) {
             let sequence = at.sequence.parse().map_err(anyhow::Error::msg)?;
             tracing::info!(shard = %shard.id, %sequence, at.sub_sequence, "another application has read this shard up to here");
-            stream.begin_after(&shard.id, authpulse_event::Position { sequence, sub_sequence: at.sub_sequence });
+            stream.begin_after(&shard.id, Position { sequence, sub_sequence: at.sub_sequence });
         }
     }
+    for shard in &shards {
+        if shard.parents.iter().any(|parent| left_out.contains(parent)) {
+            stream.begin_at_oldest(&shard.id);
+        }
+    }
+    left_out.into_iter().for_each(|shard| stream.leave_out(shard));
     Ok(stream)
 }
 
@@ -258,21 +284,29 @@ pub async fn delete(name: &str) -> Result<()> {
     Ok(control(name).await?.delete().await?)
 }
 
-/// The consumers that are registered, in words.
+/// In words what only streams in Kinesis have: state, limits, and the consumers that are registered.
 ///
 /// # Errors
 /// The stream does not exist, or cannot be reached.
-pub async fn consumers(name: &str) -> Result<String> {
+pub async fn particulars(name: &str) -> Result<String> {
     let reader = Reader::open(name).await?;
     // Whoever may look at shards need not be allowed this, and not every service that speaks Kinesis knows it.
-    Ok(match reader.api.consumers().await {
+    let summary = reader.stream().summary().await?;
+    let held = format!(
+        "{}, records are kept for {} h and have {} bytes at most",
+        summary.status.to_lowercase(),
+        summary.retention / HOUR,
+        summary.max_record_bytes
+    );
+    let consumers = match reader.api.consumers().await {
         Err(error) => format!("consumers of enhanced fan-out: unknown: {error}"),
         Ok(consumers) if consumers.is_empty() => "no consumers of enhanced fan-out".to_owned(),
         Ok(consumers) => {
             let one = |(name, status): &(String, String)| format!("{name} ({status})");
             format!("consumers of enhanced fan-out: {}", consumers.iter().map(one).collect::<Vec<_>>().join(", "))
         }
-    })
+    };
+    Ok(format!("{held}\n{consumers}"))
 }
 
 /// Deregisters a consumer.

@@ -78,7 +78,7 @@ pub async fn merge(name: &str, _left: &ShardId, _right: &ShardId) -> Result<()> 
 pub async fn delete(name: &str) -> Result<()> {
     refuse(name)
 }
-pub async fn consumers(name: &str) -> Result<String> {
+pub async fn particulars(name: &str) -> Result<String> {
     refuse(name)
 }
 pub async fn deregister(name: &str, _app: &str) -> Result<()> {

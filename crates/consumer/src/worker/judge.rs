@@ -86,7 +86,7 @@ impl Worker {
     }
 
     fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: Micros) {
-        self.draft.payload_bytes += payload.len() as u64;
+        self.draft.payload_bytes += (payload.len() + partition_key.len()) as u64;
         self.draft.raw.push(RawRecord { position, partition_key, ingestion_time, payload });
     }
 

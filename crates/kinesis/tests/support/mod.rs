@@ -94,6 +94,10 @@ pub struct Faults {
     pub forbidden: bool,
     /// Subscriptions begin and tell nothing ever.
     pub mute: bool,
+    /// Bytes a second that a shard takes, a record as 1,000 at least, with a second's worth at once; 0 for any number.
+    pub capacity: f64,
+    /// So many listings still tell what was there before a reshard.
+    pub stale_listings: usize,
     /// GetRecords and GetShardIterator are always throttled: only subscriptions tell anything.
     pub no_polling: bool,
 }
@@ -103,6 +107,8 @@ struct Shard {
     records: Vec<RawRecord>,
     /// How many of them retention took.
     trimmed: usize,
+    /// What it may take now, and since when that is known.
+    credit: Option<(f64, Duration)>,
 }
 
 #[derive(Default)]
@@ -111,6 +117,8 @@ struct State {
     sequence: u64,
     iterators: HashMap<String, (usize, usize, Duration)>,
     reshards: usize,
+    /// Listings that are still old.
+    stale: usize,
     calls: HashMap<&'static str, usize>,
     /// By name: ARN, and when it is active.
     consumers: HashMap<String, (String, Duration)>,
@@ -143,6 +151,8 @@ pub struct FakeKinesis {
     pub takes: Mutex<usize>,
     /// What the next calls of get are answered with instead, one after another.
     pub get_fails: Mutex<Vec<ApiError>>,
+    /// How far behind the tip a reader is told to be, for each record that it lacks.
+    pub behind_each: Mutex<Duration>,
     /// When get was called.
     pub got_at: Mutex<Vec<Duration>>,
 }
@@ -157,6 +167,7 @@ impl FakeKinesis {
             description: ShardDescription { id: id(n), range, parents: Vec::new(), closed: false },
             records: Vec::new(),
             trimmed: 0,
+            credit: None,
         };
         let shards = HashRange::divide(shards).into_iter().enumerate().map(new).collect();
         FakeKinesis {
@@ -168,6 +179,7 @@ impl FakeKinesis {
             max_record_bytes: 1 << 20,
             takes: Mutex::new(usize::MAX),
             get_fails: Mutex::default(),
+            behind_each: Mutex::new(Duration::from_secs(1)),
             got_at: Mutex::default(),
         }
     }
@@ -223,7 +235,9 @@ impl FakeKinesis {
     }
 
     pub fn split(&self, n: usize) {
-        self.state.lock().unwrap().split(n);
+        let mut state = self.state.lock().unwrap();
+        state.split(n);
+        state.stale = self.faults().stale_listings;
     }
 
     /// Retention takes the oldest records of a shard.
@@ -256,6 +270,22 @@ impl State {
         (shard.description.id.clone(), sequence)
     }
 
+    /// Whether an entry's shard takes it now; it is charged for it.
+    fn has_room(&mut self, entry: &Entry, capacity: f64, now: Duration) -> bool {
+        if capacity == 0.0 {
+            return true;
+        }
+        let hash = entry.explicit_hash_key.unwrap_or_else(|| hash_key(entry.partition_key.as_bytes()));
+        let takes = |shard: &&mut Shard| !shard.description.closed && shard.description.range.contains(hash);
+        let shard = self.shards.iter_mut().find(takes).expect("the ring is covered");
+        let (credit, at) = shard.credit.unwrap_or((capacity, now));
+        let credit = (credit + (now - at).as_secs_f64() * capacity).min(capacity);
+        let cost = (entry.bytes() as f64).max(1_000.0);
+        let takes = credit >= cost;
+        shard.credit = Some((if takes { credit - cost } else { credit }, now));
+        takes
+    }
+
     /// The shard that a record would have landed on before the last reshard.
     fn forerunner(&self, entry: &Entry, landed: ShardId) -> ShardId {
         let hash = entry.explicit_hash_key.unwrap_or_else(|| hash_key(entry.partition_key.as_bytes()));
@@ -282,7 +312,7 @@ impl State {
                 parents: parents.iter().map(|n| id(*n)).collect(),
                 closed: false,
             };
-            self.shards.push(Shard { description, records: Vec::new(), trimmed: 0 });
+            self.shards.push(Shard { description, records: Vec::new(), trimmed: 0, credit: None });
         }
     }
 
@@ -350,7 +380,16 @@ impl Api for FakeKinesis {
         if self.happens(self.faults().throttle) {
             return Err(throttled());
         }
-        Ok(self.state.lock().unwrap().shards.iter().map(|shard| shard.description.clone()).collect())
+        let mut state = self.state.lock().unwrap();
+        state.count("shards");
+        let all: Vec<ShardDescription> = state.shards.iter().map(|shard| shard.description.clone()).collect();
+        if state.stale > 0 {
+            state.stale -= 1;
+            // As it was at first.
+            let first = all.into_iter().filter(|shard| shard.parents.is_empty());
+            return Ok(first.map(|shard| ShardDescription { closed: false, ..shard }).collect());
+        }
+        Ok(all)
     }
 
     async fn put(&self, entries: &[Entry]) -> Result<Vec<Put>, ApiError> {
@@ -380,7 +419,9 @@ impl Api for FakeKinesis {
         }
         let mut puts = vec![Put::Throttled; entries.len()];
         for n in order {
-            if self.happens(self.faults().throttle) {
+            if self.happens(self.faults().throttle)
+                || !state.has_room(&entries[n], self.faults().capacity, self.time.monotonic())
+            {
                 continue;
             }
             let fails = self.happens(self.faults().unclear);
@@ -410,7 +451,7 @@ impl Api for FakeKinesis {
         Ok(name)
     }
 
-    async fn get(&self, iterator: &str) -> Result<Page, ApiError> {
+    async fn get(&self, iterator: &str, limit: usize) -> Result<Page, ApiError> {
         tokio::task::yield_now().await;
         let mut state = self.state.lock().unwrap();
         state.count("get");
@@ -433,11 +474,11 @@ impl Api for FakeKinesis {
         let shard = &state.shards[n];
         let from = index.max(shard.trimmed);
         let most = if self.happens(self.faults().empty) { 0 } else { 1 + (self.chance.next() * 20.0) as usize };
-        let records: Vec<RawRecord> = shard.records.iter().skip(from).take(most).cloned().collect();
+        let records: Vec<RawRecord> = shard.records.iter().skip(from).take(most.min(limit)).cloned().collect();
         let next = from + records.len();
         let rest = shard.records.len() - next;
         let ended = shard.description.closed && rest == 0;
-        let behind = Duration::from_secs(rest as u64);
+        let behind = *self.behind_each.lock().unwrap() * rest as u32;
         if self.happens(self.faults().false_end) {
             return Ok(Page { records, next: None, behind, has_children: false });
         }

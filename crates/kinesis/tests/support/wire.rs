@@ -239,7 +239,9 @@ fn answer(api: &dyn Api, operation: &str, asked: &Value) -> Result<Answer, ApiEr
                 json!({ "ShardIterator": block_on(api.iterator(&shard, begin))? })
             }
             "getrecords" => {
-                let page = block_on(api.get(&text(&asked["ShardIterator"])))?;
+                let page = block_on(
+                    api.get(&text(&asked["ShardIterator"]), asked["Limit"].as_u64().unwrap_or(10_000) as usize),
+                )?;
                 json!({
                     "Records": records(&page.records),
                     "NextShardIterator": page.next,

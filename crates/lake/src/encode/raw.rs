@@ -68,7 +68,7 @@ pub fn encode_raw(
     }
     let mut files = Vec::new();
     for (ingest_date, rows) in days {
-        for part in cut_by_bytes(&rows, options, |row| row.payload.len()) {
+        for part in cut_by_bytes(&rows, options, |row| row.payload.len() + row.partition_key.len()) {
             let batch = batch(source, part).map_err(|e| encode_error(RAW, e));
             let (bytes, _) = parquet_file::write(raw_arrow_schema(), None, std::iter::once(batch), options)?;
             files.push(EncodedRaw { ingest_date, rows: part.len() as u64, bytes });

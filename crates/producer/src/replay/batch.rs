@@ -55,6 +55,11 @@ impl Batch {
         };
         self.records.iter().map(slice).collect()
     }
+
+    /// The number of the line that a record is.
+    pub(super) fn line(&self, record: usize) -> u64 {
+        self.records.get(record).map_or(self.counts.lines, |record| record.line)
+    }
 }
 
 /// What decides how lines become batches.
@@ -159,7 +164,7 @@ impl Preparer {
     fn add(&mut self, line: &Line<'_>) -> Result<(), Unwanted> {
         let start = self.bytes.len();
         let mut record = push_record(&mut self.bytes, line, self.options.base, self.options.live.as_mut());
-        let due = self.schedule.due(record.time);
+        let due = self.due(record.time);
         if !self.records.is_empty() && due.saturating_sub(self.first_due) >= TICK {
             // The record belongs to the next batch: it takes its bytes along.
             let own = self.bytes.split_off(start);
@@ -182,6 +187,16 @@ impl Preparer {
             self.send(None)?;
         }
         Ok(())
+    }
+
+    /// When the next record is due. One that carries the time at which it is sent waits for that time as well, whichever run it is in.
+    fn due(&mut self, time: Option<Micros>) -> Duration {
+        let due = self.schedule.due(time);
+        match (self.options.live, time) {
+            (Some(live), Some(time)) => due.max(live.due(time, self.due)),
+            _ => due,
+        }
+        .max(self.due)
     }
 
     /// Hands over the records at hand. Without records only an end is worth it.

@@ -69,6 +69,17 @@ pub enum ReplayError {
         why: String,
     },
 
+    /// The stream takes no such record, whoever puts it. Nothing of its append was sent.
+    #[error(
+        "line {line} cannot be sent; the lines before its append are in the stream, and the same command goes on behind them"
+    )]
+    Record {
+        /// The line.
+        line: u64,
+        /// What the stream says, with the remedy.
+        source: StreamError,
+    },
+
     /// The stream does not take the records.
     #[error("cannot append to the stream, at attempt {attempts}; {}", next(*.line, *.resumable))]
     Put {

@@ -3,6 +3,11 @@
 use authpulse_event::time::END_TIME;
 use authpulse_event::{Day, Micros};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The longest silence that is waited for in full, so that what follows it carries the time at which it is sent. An event further
+/// ahead is taken for one of a corrupt clock and keeps nothing waiting.
+pub const LIVE_WAIT_MAX: Duration = Duration::from_secs(86_400);
 
 /// Which times events are sent with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,7 +43,7 @@ impl Shift {
 /// Shifts one event after another; the first one says by how much.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Live {
-    /// When sending began.
+    /// When this run began.
     pub(super) start: Micros,
     pub(super) speed: f64,
     /// Of an earlier run, or as the first event gave it.
@@ -48,6 +53,13 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn at(&mut self, time: Micros) -> Micros {
         self.shift.get_or_insert(Shift { first: time, start: self.start, speed: self.speed }).of(time)
+    }
+
+    /// When the time has come that an event is sent with, reckoned from the start of this run; `before` is when the record before is due.
+    pub(super) fn due(&self, time: Micros, before: Duration) -> Duration {
+        let at = self.shift.map_or(self.start, |shift| shift.of(time));
+        let due = Duration::from_micros(at.saturating_sub(self.start).max(0).cast_unsigned());
+        if due > before + LIVE_WAIT_MAX { before } else { due }
     }
 }
 

@@ -43,12 +43,12 @@ pub use batch::{BATCH_BYTES, BATCH_RECORDS_DEFAULT};
 use batch::{BatchOptions, End};
 pub use error::ReplayError;
 use live::Live;
-pub use live::{Clock, Shift};
+pub use live::{Clock, LIVE_WAIT_MAX, Shift};
 pub use pace::{
     BURST, PACE_MAX, PACE_MIN, Pace, PaceClock, RATE_DEFAULT, SPEED_RESTART, SPEED_WAIT_MAX, SystemPace, TICK,
 };
 use pace::{Pacer, stopped};
-pub use send::{BACKOFF_FIRST, BACKOFF_MAX, PROBE_AFTER, PROBE_BEFORE, PUT_ATTEMPTS};
+pub use send::{BACKOFF_FIRST, BACKOFF_MAX, PROBE_AFTER, PROBE_BEFORE, PUT_ATTEMPTS, STOP_PATIENCE};
 pub use state::Counts;
 use state::Job;
 pub use wire::record_of;
@@ -147,7 +147,7 @@ impl ReplayInput {
 pub struct Surroundings<'a, C> {
     /// Paces.
     pub clock: &'a C,
-    /// Becomes true when the replay is to stop: an append under way is finished, nothing else is begun.
+    /// Becomes true when the replay is to stop: an append under way is finished, for [`STOP_PATIENCE`] at most, nothing else is begun.
     pub stop: watch::Receiver<bool>,
     /// Called with [`PROBE_BEFORE`] and [`PROBE_AFTER`] around each append, for kill tests.
     pub probe: &'a (dyn Fn(&str) + Sync),
@@ -312,7 +312,9 @@ async fn send_all<C: PaceClock>(
         if !pacer.wait(batch.due, &mut around.stop).await {
             return Ok(Outcome::Stopped);
         }
-        send::append(stream, job, &batch, summary.job.lines, around).await?;
+        if !send::append(stream, job, &batch, summary.job.lines, around).await? {
+            return Ok(Outcome::Stopped);
+        }
         summary.job = batch.counts;
         summary.shift = batch.shift;
         (around.progress)(status(batch.counts));

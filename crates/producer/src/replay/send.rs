@@ -6,7 +6,7 @@ use authpulse_stream::{Progress, StreamError, StreamWriter};
 use tokio::sync::watch;
 
 use super::batch::{Batch, End};
-use super::pace::{PaceClock, sleep};
+use super::pace::{PaceClock, sleep, stopped};
 use super::state::{Job, Note};
 use super::{ReplayError, Surroundings};
 
@@ -16,6 +16,10 @@ pub const PUT_ATTEMPTS: u32 = 8;
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// How long an append that is under way may still take once the replay is to stop. One that takes longer is given up: a run that goes on
+/// sends its records again, and some may then be in the stream twice.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Before an append.
 pub const PROBE_BEFORE: &str = "stream append before";
@@ -42,18 +46,33 @@ pub(super) async fn read_note<C: PaceClock>(
     note.map(|text| Note::from_json(&text)).transpose().map_err(|why| ReplayError::Note { job: name(), why })
 }
 
-/// Appends a batch together with the job's note. `line` is the last one that is in the stream already.
+/// Appends a batch together with the job's note; false where that was given up because the replay is to stop. `line` is the last one
+/// that is in the stream already.
 pub(super) async fn append<C: PaceClock>(
     stream: &dyn StreamWriter,
     job: &Job,
     batch: &Batch,
     line: u64,
     around: &mut Surroundings<'_, C>,
-) -> Result<(), ReplayError> {
+) -> Result<bool, ReplayError> {
     let state = Note::new(batch.counts, batch.end == Some(End::Complete), batch.shift).to_json();
     let mut retry = Retry::default();
     (around.probe)(PROBE_BEFORE);
-    while let Err(error) = attempt(stream, job, batch, &state, retry.attempts > 0).await {
+    loop {
+        let stop = &mut around.stop;
+        let over = async {
+            stopped(stop).await;
+            around.clock.sleep(STOP_PATIENCE).await;
+        };
+        let appended = tokio::select! {
+            biased;
+            appended = attempt(stream, job, batch, &state, retry.attempts > 0) => appended,
+            () = over => return Ok(false),
+        };
+        let Err(error) = appended else { break };
+        if let StreamError::Record { index, .. } = error {
+            return Err(ReplayError::Record { line: batch.line(index), source: error });
+        }
         retry.after(error, around.clock, &mut around.stop).await.map_err(|source| ReplayError::Put {
             line,
             attempts: retry.attempts,
@@ -62,7 +81,7 @@ pub(super) async fn append<C: PaceClock>(
         })?;
     }
     (around.probe)(PROBE_AFTER);
-    Ok(())
+    Ok(true)
 }
 
 /// One attempt. After a failed one the put may have happened all the same, only its answer was lost. The note tells: none is

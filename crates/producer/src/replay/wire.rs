@@ -46,6 +46,8 @@ pub(super) struct Encoded {
     pub(super) partition_key: Range<usize>,
     /// Event time of a valid event.
     pub(super) time: Option<Micros>,
+    /// The number of its line.
+    pub(super) line: u64,
 }
 
 /// Appends the record of a line to `out`, with its own time, or with the one that `live` gives it.
@@ -56,17 +58,17 @@ pub(super) fn push_record(out: &mut Vec<u8>, line: &Line<'_>, base: Micros, live
         out.extend_from_slice(line.bytes);
         let payload = start..out.len();
         out.extend_from_slice(id::sha256_hex(line.bytes).as_bytes());
-        return Encoded { partition_key: payload.end..out.len(), payload, time: None };
+        return Encoded { partition_key: payload.end..out.len(), payload, time: None, line: line.number };
     };
     let time = Some(event.time);
     if let Some(live) = live {
-        return push_live(out, &event, live.at(event.time));
+        return push_live(out, line.number, &event, live.at(event.time));
     }
     if line.bytes.first() == Some(&b'{') {
         out.extend_from_slice(line.bytes);
         let payload = start..out.len();
         out.extend_from_slice(event.user.as_bytes());
-        return Encoded { partition_key: payload.end..out.len(), payload, time };
+        return Encoded { partition_key: payload.end..out.len(), payload, time, line: line.number };
     }
     out.extend_from_slice(b"{\"time\":");
     push_time(out, line.bytes, event.time, event.form);
@@ -81,11 +83,11 @@ pub(super) fn push_record(out: &mut Vec<u8>, line: &Line<'_>, base: Micros, live
         out.extend_from_slice(event.user.as_bytes());
         payload.end..out.len()
     });
-    Encoded { payload, partition_key, time }
+    Encoded { payload, partition_key, time, line: line.number }
 }
 
 /// Appends an event that is to be at another time: the wire form, with nothing in it but what the engine reads.
-fn push_live(out: &mut Vec<u8>, event: &ParsedEvent<'_>, at: Micros) -> Encoded {
+fn push_live(out: &mut Vec<u8>, line: u64, event: &ParsedEvent<'_>, at: Micros) -> Encoded {
     let start = out.len();
     out.extend_from_slice(b"{\"time\":\"");
     push_rfc3339(out, at);
@@ -103,7 +105,7 @@ fn push_live(out: &mut Vec<u8>, event: &ParsedEvent<'_>, at: Micros) -> Encoded 
         out.extend_from_slice(event.user.as_bytes());
         payload.end..out.len()
     });
-    Encoded { payload, partition_key, time: Some(event.time) }
+    Encoded { payload, partition_key, time: Some(event.time), line }
 }
 
 /// The record that a stream holds of a line which is a valid event; `None` of any other line. As a replay sends it.

@@ -234,7 +234,7 @@ impl Api for ApiDoor {
         self.door.go("kinesis iterator", shard.as_str(), lost, told).await
     }
 
-    async fn get(&self, name: &str) -> Result<Page, ApiError> {
+    async fn get(&self, name: &str, limit: usize) -> Result<Page, ApiError> {
         let told = async {
             self.throttled()?;
             let mut parts = name.split('|');
@@ -244,7 +244,7 @@ impl Api for ApiDoor {
             if self.now() - made > ITERATOR_LIVES || self.kinesis.happens(0.01) {
                 return Err(ApiError::ExpiredIterator);
             }
-            let most = if self.kinesis.happens(0.1) { 0 } else { 1 + self.kinesis.below(PAGE) };
+            let most = if self.kinesis.happens(0.1) { 0 } else { 1 + self.kinesis.below(PAGE).min(limit as u64 - 1) };
             // A read gives one record at least; an empty answer of Kinesis gives none.
             let read = self.kinesis.read(&shard, after, most.max(1)).await?;
             let (at_tip, at_end) = (read.at_tip && most > 0, read.at_end && most > 0);

@@ -76,6 +76,43 @@ async fn a_run_that_continues_shifts_as_the_first_one_did() {
     assert_eq!(run(&file, &parts, &by(3)).await.expect("replays").run.records(), 6);
 }
 
+/// How much later than its own time each event arrived, in order of arrival.
+async fn behind(stream: &MemoryStream) -> Vec<Micros> {
+    let mut sent = sent(stream).await;
+    sent.sort();
+    let behind =
+        sent.into_iter().map(|(arrival, time)| BEGIN + arrival - parse_rfc3339(time.as_bytes()).expect("a time"));
+    behind.collect()
+}
+
+#[tokio::test]
+async fn no_event_is_sent_before_its_time_however_often_a_replay_is_stopped() {
+    let (clock, file) = (VirtualClock::default(), File::new(b"0,U1,C1\n500,U1,C2\n1000,U1,C3\n1001,U1,C4\n"));
+    let stream = memory(&clock);
+    for (most, pause) in [(1, 20), (2, 100), (4, 0)] {
+        let options = ReplayOptions { max_events: Some(most), ..now_at(1.0) };
+        run_until(&file, &stream, &options, &clock, |_| false).await.expect("replays");
+        clock.advance(Duration::from_secs(pause));
+    }
+    let behind = behind(&stream).await;
+    assert!(behind.iter().all(|behind| (-TICK_MICROS..SECOND).contains(behind)), "{behind:?}");
+}
+
+#[tokio::test]
+async fn a_silence_is_waited_for_and_a_corrupt_clock_is_not() {
+    let (clock, file) = (VirtualClock::default(), File::new(b"0,U1,C1\n40000,U1,C2\n999999,U1,C3\n40001,U1,C4\n"));
+    let stream = memory(&clock);
+    run_until(&file, &stream, &ReplayOptions { batch_size: Some(1), ..now_at(1.0) }, &clock, |_| false)
+        .await
+        .expect("replays");
+    let behind = behind(&stream).await;
+    let near = |behind: Micros, seconds: Micros| (-TICK_MICROS..SECOND).contains(&(behind - seconds * SECOND));
+    // The one of the corrupt clock is sent as any other after a long silence, and what follows a little late.
+    let waited = SPEED_WAIT_MAX.as_secs() as Micros;
+    assert!(near(behind[0], 0) && near(behind[1], 0), "{behind:?}");
+    assert!(behind[2] < -900_000 * SECOND && behind[3] <= (waited + 1) * SECOND && behind[3] >= -SECOND, "{behind:?}");
+}
+
 #[tokio::test]
 async fn what_would_not_look_live_is_refused() {
     let (stream, file) = (memory(&VirtualClock::default()), File::new(LINES));

@@ -1,0 +1,72 @@
+//! One maintenance of a lake at a time: two do no harm, but the second does the work of the first again.
+//!
+//! On one machine the operating system tells at once whether another process is at it. On S3 its lock is an item that it renews: one
+//! that stays still for as long as the lease lasts is of a process that is gone, and to see that takes as long.
+
+use anyhow::{Result, bail};
+use authpulse_lake::CommitterLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// A lease is renewed so many times in its length, and looked at as often.
+const RENEWALS: u32 = 4;
+
+/// The turn of this process, until it is given back.
+pub struct Turn {
+    lock: Arc<dyn CommitterLock>,
+    lost: Arc<AtomicBool>,
+    renewing: Option<JoinHandle<()>>,
+}
+
+impl Turn {
+    /// Takes the turn; where another process has it, watches for the length of its lease whether it is still there. `lake` is for messages.
+    ///
+    /// # Errors
+    /// Another process maintains the tables, or the lock cannot be asked for.
+    pub async fn take(lock: &Arc<dyn CommitterLock>, lake: &str) -> Result<Turn> {
+        let begun = Instant::now();
+        while !lock.hold().await? {
+            let refused = format!("the tables of {lake} are being maintained by another process: wait for it to end");
+            let Some(lease) = lock.lease() else { bail!(refused) };
+            // From the first look on, with one more look behind its end.
+            if begun.elapsed() > lease + lease / RENEWALS {
+                bail!(refused);
+            }
+            tracing::info!(%lake, ?lease, "another process has the lock of maintenance; watching whether it renews it");
+            tokio::time::sleep(lease / RENEWALS).await;
+        }
+        let lost = Arc::new(AtomicBool::new(false));
+        let renewing = lock.lease().map(|lease| tokio::spawn(renew(lock.clone(), lease / RENEWALS, lost.clone())));
+        Ok(Turn { lock: lock.clone(), lost, renewing })
+    }
+
+    /// Whether another process took the turn over, because this one was silent for too long.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Lets others have it at once.
+    pub async fn give_back(self) {
+        if let Some(renewing) = self.renewing {
+            renewing.abort();
+            // Nothing of it may come behind the release.
+            let _ = renewing.await;
+        }
+        self.lock.release().await;
+    }
+}
+
+async fn renew(lock: Arc<dyn CommitterLock>, every: Duration, lost: Arc<AtomicBool>) {
+    loop {
+        tokio::time::sleep(every).await;
+        match lock.hold().await {
+            Ok(true) => {}
+            Ok(false) => return lost.store(true, Ordering::Relaxed),
+            Err(error) => {
+                tracing::warn!(%error, "the lock of maintenance cannot be renewed; going on, two at a time do no harm")
+            }
+        }
+    }
+}
