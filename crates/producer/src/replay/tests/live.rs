@@ -87,7 +87,7 @@ async fn behind(stream: &MemoryStream) -> Vec<Micros> {
 
 #[tokio::test]
 async fn no_event_is_sent_before_its_time_however_often_a_replay_is_stopped() {
-    let (clock, file) = (VirtualClock::default(), File::new(b"0,U1,C1\n500,U1,C2\n1000,U1,C3\n1001,U1,C4\n"));
+    let (clock, file) = (VirtualClock::default(), File::new(b"1,U1,C1\n501,U1,C2\n1001,U1,C3\n1002,U1,C4\n"));
     let stream = memory(&clock);
     for (most, pause) in [(1, 20), (2, 100), (4, 0)] {
         let options = ReplayOptions { max_events: Some(most), ..now_at(1.0) };
@@ -100,7 +100,7 @@ async fn no_event_is_sent_before_its_time_however_often_a_replay_is_stopped() {
 
 #[tokio::test]
 async fn a_silence_is_waited_for_and_a_corrupt_clock_is_not() {
-    let (clock, file) = (VirtualClock::default(), File::new(b"0,U1,C1\n40000,U1,C2\n999999,U1,C3\n40001,U1,C4\n"));
+    let (clock, file) = (VirtualClock::default(), File::new(b"1,U1,C1\n40001,U1,C2\n999999,U1,C3\n40002,U1,C4\n"));
     let stream = memory(&clock);
     run_until(&file, &stream, &ReplayOptions { batch_size: Some(1), ..now_at(1.0) }, &clock, |_| false)
         .await
