@@ -4,7 +4,7 @@ import pytest
 
 import logons
 from authpulse import PROGRAM
-from emulator import Emulator
+from emulator import Emulator, NodeKinesis
 from read_lake import Lake
 
 
@@ -32,6 +32,14 @@ def emulator():
     emulator = Emulator()
     yield emulator
     emulator.stop()
+
+
+@pytest.fixture(scope="module")
+def kinesis_local(emulator):
+    """Kinesis that splits and merges."""
+    kinesis = NodeKinesis("kinesis-local", emulator)
+    yield kinesis
+    kinesis.stop()
 
 
 def pytest_terminal_summary(terminalreporter):

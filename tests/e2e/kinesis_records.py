@@ -39,3 +39,13 @@ def user_records(records):
 def items(emulator, table):
     """The items of a table of leases, by their keys."""
     return {item["leaseKey"]["S"]: item for item in emulator.client("dynamodb").scan(TableName=table)["Items"]}
+
+
+def make_lease_table(emulator, table):
+    """A table of leases as the KCL makes it."""
+    emulator.client("dynamodb").create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "leaseKey", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "leaseKey", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )

@@ -16,7 +16,7 @@ from authpulse import EXAMPLES, STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused,
 from emulator import Http2Front, NodeKinesis
 from fault_proxy import DYNAMODB, KINESIS, S3, FaultProxy
 from fleet import until
-from kinesis_records import items, stored, user_records
+from kinesis_records import items, make_lease_table, stored, user_records
 from read_lake import REJECTED, TABLES, Lake, assert_same
 
 SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
@@ -227,13 +227,6 @@ def test_fan_out_gives_the_rows_of_the_file(place, from_file, emulator, aggregat
     refused("consume", "--stream", f"local:{place}/x", "--lake", place / "x", "--reading", "polling", names=["in Kinesis"])
 
 
-@pytest.fixture(scope="module")
-def kinesis_local(emulator):
-    kinesis = NodeKinesis("kinesis-local", emulator)
-    yield kinesis
-    kinesis.stop()
-
-
 @pytest.mark.parametrize("which", ["emulator", "kinesis_local"])
 def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, request, workers):
     """Workers come and go while the stream fills, each reading its own way; shards change hands between the ways."""
@@ -381,12 +374,7 @@ def test_a_table_of_the_kcl_is_continued(place, emulator):
     replay(emulator, place, "continued", input="nasty.txt")
     records = stored(emulator, "continued")
     dynamodb = emulator.client("dynamodb")
-    dynamodb.create_table(
-        TableName="continued-app",
-        KeySchema=[{"AttributeName": "leaseKey", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "leaseKey", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    make_lease_table(emulator, "continued-app")
     first = [record for shard, record in records if shard["ShardId"].endswith("0")]
     half = first[len(first) // 2]
     inner = len(user_records([(None, half)]))
@@ -420,12 +408,7 @@ def test_a_living_leader_of_kcl_3_is_refused(place, emulator):
 
     make(emulator, "led", shards=1)
     dynamodb = emulator.client("dynamodb")
-    dynamodb.create_table(
-        TableName="led-app",
-        KeySchema=[{"AttributeName": "leaseKey", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "leaseKey", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    make_lease_table(emulator, "led-app")
     stop = threading.Event()
 
     def beat(n=0):

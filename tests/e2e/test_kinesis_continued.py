@@ -6,8 +6,7 @@ import json
 import pytest
 
 from authpulse import refused, run
-from emulator import NodeKinesis
-from kinesis_records import items, shards, stored
+from kinesis_records import items, make_lease_table, shards, stored
 from read_lake import Lake
 
 CONFIG = """\
@@ -28,14 +27,6 @@ def place(tmp_path_factory):
     return place
 
 
-@pytest.fixture(scope="module")
-def kinesis_local(emulator):
-    """It can split."""
-    running = NodeKinesis("kinesis-local", emulator)
-    yield running
-    running.stop()
-
-
 def make(emulator, name, shards):
     run("stream", "create", "--stream", f"kinesis:{name}", "--shards", shards, env=emulator.env)
 
@@ -53,15 +44,6 @@ def consume(place, name, *words):
 def times(place, name):
     """The times of all events that the lake has received."""
     return sorted(json.loads(row["payload"])["time"] for row in Lake(place / name).raw())
-
-
-def make_table(emulator, name):
-    emulator.client("dynamodb").create_table(
-        TableName=f"{name}-app",
-        KeySchema=[{"AttributeName": "leaseKey", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "leaseKey", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
 
 
 def leave(emulator, name, shard, checkpoint, **more):
@@ -91,7 +73,7 @@ def test_a_quiet_shard_is_not_read_anew_by_the_next_life(place, emulator):
     read = [record for shard, record in stored(emulator, "quiet") if shard["ShardId"] == quiet]
     others = {json.loads(record["Data"])["time"] for record in read}
     last = max(int(record["SequenceNumber"]) for record in read)
-    make_table(emulator, "quiet")
+    make_lease_table(emulator, "quiet-app")
     leave(emulator, "quiet", quiet, str(last))
     leave(emulator, "quiet", busy, "TRIM_HORIZON")
     for n in range(3):
@@ -128,7 +110,7 @@ def test_children_of_what_another_application_ended_begin_at_their_beginning(pla
     parent = shards(kinesis_local, name)[0]["ShardId"]
     run("stream", "split", "--stream", f"kinesis:{name}", parent, env=kinesis_local.env)
     put(kinesis_local, name, "U1", 2)
-    make_table(kinesis_local, name)
+    make_lease_table(kinesis_local, f"{name}-app")
     leave(kinesis_local, name, parent, "SHARD_END")
     run(*consume(place, name, "--start", "latest", "--until-caught-up"), env=kinesis_local.env)
     assert times(place, name) == [2]
