@@ -116,6 +116,24 @@ def test_children_of_what_another_application_ended_begin_at_their_beginning(pla
     assert times(place, name) == [2]
 
 
+def test_two_lakes_do_not_share_an_application(place, emulator):
+    """Each would get a part of the stream, and neither would know."""
+    name = "shared"
+    make(emulator, name, 1)
+    put(emulator, name, "U1", 1)
+    run(*consume(place, name, "--until-caught-up"), env=emulator.env)
+    before = items(emulator, f"{name}-app")
+    put(emulator, name, "U1", 2)
+    other = [place / "another" if word == place / name else word for word in consume(place, name, "--until-caught-up")]
+    refused(*other, env=emulator.env, names=["stores elsewhere", "--app", "authpulse leases reset"])
+    assert items(emulator, f"{name}-app") == before, "nothing was taken"
+    run(*consume(place, name, "--until-caught-up"), env=emulator.env)
+    assert times(place, name) == [1, 2]
+    other[other.index(f"{name}-app")] = f"{name}-app-2"
+    run(*other, env=emulator.env)
+    assert times(place, "another") == [1, 2]
+
+
 def test_leases_of_a_stream_that_was_made_anew_are_refused(place, emulator):
     name = "anew"
     make(emulator, name, 1)

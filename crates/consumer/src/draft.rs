@@ -29,6 +29,9 @@ const SNAPSHOT_ZSTD_LEVEL: i32 = 1;
 /// Chunks that may be under way on other threads, per entry. Each holds its rows and its encoded bytes.
 const CHUNKS_UNDER_WAY: usize = 3;
 
+/// What a dead letter's words take up, about.
+const DETAIL_BYTES: usize = 128;
+
 type Files = Result<Vec<TableFile>>;
 
 /// See the module.
@@ -78,6 +81,15 @@ impl Draft {
     /// Whether storing it would tell anything new about records or the watermark.
     pub fn is_empty(&self) -> bool {
         self.counts == Counts::default() && self.rises.is_empty() && self.gaps.is_empty()
+    }
+
+    /// Bytes of memory that records and rows take up; those that were encoded already count as well.
+    pub fn held_bytes(&self) -> u64 {
+        let of = |n: u64, bytes: usize| n * bytes as u64;
+        self.payload_bytes
+            + of(self.raw.len() as u64, size_of::<RawRecord>())
+            + of(self.rejected.len() as u64, size_of::<RejectedRecord>() + DETAIL_BYTES)
+            + of(self.counts.curated, size_of::<ScoredEvent>())
     }
 
     /// Sends scored rows to be encoded and put. Waits while too many chunks are under way.

@@ -23,6 +23,9 @@ pub struct Options {
     pub read_records: usize,
     /// Bytes taken from a stream in one read.
     pub read_bytes: usize,
+    /// Bytes of memory for what the shards of this process have read and not stored yet, all together: an entry is stored at its
+    /// shard's part.
+    pub memory: u64,
     /// How often the tables follow the journal.
     pub commit_interval: Micros,
     /// Files below this size, in bytes, that one commit appends are merged by partition; 0 for never.
@@ -59,6 +62,7 @@ impl Default for Options {
             chunk_rows: 250_000,
             read_records: 10_000,
             read_bytes: 8 << 20,
+            memory: 1 << 30,
             commit_interval: 30 * SECOND,
             gather_below: 1 << 20,
             snapshot_rows: 20_000_000,

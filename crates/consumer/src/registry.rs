@@ -9,7 +9,8 @@ use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
 use authpulse_lake::Base;
 use authpulse_lake::entry::{Entry, EntryError, Side, Source};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// What is stored of one shard.
@@ -60,9 +61,20 @@ struct Inner {
     complete: bool,
 }
 
+/// A worker's place among those of its process.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// See the module.
 pub struct Registry {
     inner: Mutex<(Inner, Board)>,
+    /// As many as there are [`Place`]s.
+    workers: Arc<AtomicUsize>,
     /// One for each listener, so that they are woken in this order: those of one channel wake in an order left to chance.
     listeners: Mutex<Vec<watch::Sender<u64>>>,
 }
@@ -71,7 +83,18 @@ impl Registry {
     /// An empty registry.
     pub fn new(lookback_days: u32) -> Registry {
         let inner = Mutex::new((Inner::default(), Board::new(lookback_days)));
-        Registry { inner, listeners: Mutex::default() }
+        Registry { inner, workers: Arc::default(), listeners: Mutex::default() }
+    }
+
+    /// Counts a worker of this process, until what is returned is dropped.
+    pub fn enter(&self) -> Place {
+        self.workers.fetch_add(1, Ordering::Relaxed);
+        Place(self.workers.clone())
+    }
+
+    /// How many workers of this process there are.
+    pub fn workers(&self) -> usize {
+        self.workers.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, (Inner, Board)> {

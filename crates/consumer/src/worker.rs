@@ -21,7 +21,7 @@ use crate::error::{Chain, ConsumerError, Result};
 use crate::input::{Batch, Found, Input};
 use crate::options::Options;
 use crate::poison::Poison;
-use crate::registry::Registry;
+use crate::registry::{Place, Registry};
 use crate::sink::Decision;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
@@ -40,6 +40,9 @@ const JUDGE_STRIDE: usize = 1_024;
 const UNSCORED_SLACK: usize = 16;
 /// Rows from which on an entry is stored as soon as it can publish a share: early enough that the next day's scoring seldom waits.
 const SHARE_ROWS: u64 = 50_000;
+
+/// However many shards share the memory, an entry may take up this many bytes of it.
+const ENTRY_MEMORY_LEAST: u64 = 1 << 20;
 
 /// When a worker is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +108,8 @@ pub struct Worker {
     env: Env,
     options: Arc<Options>,
     registry: Arc<Registry>,
+    /// Its place among the workers that share the memory.
+    _place: Place,
     poison: Arc<Poison>,
     stop: watch::Receiver<bool>,
     key: ShardId,
@@ -157,6 +162,7 @@ impl Worker {
             draft: Draft::new(&env, position, 0),
             env,
             options,
+            _place: registry.enter(),
             registry,
             poison,
             // Nobody can tell it.
@@ -446,7 +452,14 @@ impl Worker {
 
     fn is_full(&self) -> bool {
         let rows = self.draft.counts.curated + self.draft.counts.rejected_total();
-        rows >= self.options.entry_rows || self.draft.payload_bytes >= self.options.entry_bytes
+        rows >= self.options.entry_rows
+            || self.draft.payload_bytes >= self.options.entry_bytes
+            || self.draft.held_bytes() >= self.memory()
+    }
+
+    /// The part of the memory that one entry of this shard may take up: one is filled while another is stored.
+    fn memory(&self) -> u64 {
+        (self.options.memory / (2 * self.registry.workers() as u64)).max(ENTRY_MEMORY_LEAST)
     }
 
     /// Whether the entry in the making is to be stored now.

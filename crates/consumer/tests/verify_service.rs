@@ -4,6 +4,7 @@ mod small_lake;
 
 use authpulse_consumer::Options;
 use authpulse_consumer::committer::commit_all;
+use authpulse_consumer::log::read_entry;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::status::{State, status};
 use authpulse_consumer::verify::{VerifyOptions, verify};
@@ -201,6 +202,35 @@ async fn run(seed: u64, history_first: bool) -> Met {
     assert!(status.tables.iter().all(|t| t.behind == 0), "{status}");
     assert!(status.shards.iter().filter_map(|s| s.lag.as_ref()).all(|lag| lag.records == 0), "{status}");
     run.met
+}
+
+/// However much there is to read, an entry takes up a part of the memory that all shards share, and two of a shard are under way.
+#[tokio::test]
+async fn entries_are_as_small_as_memory_is() {
+    let lake = SmallLake::new();
+    let clock = lake.clock.clone();
+    let stream = MemoryStream::new(CreateOptions {
+        shards: 2,
+        clock: Arc::new(move || clock.0.load(Ordering::Relaxed)),
+        ..CreateOptions::default()
+    });
+    // A quarter of it for each entry: of rows of some 300 bytes with their records, 7,000.
+    let options = Arc::new(Options { memory: 8 << 20, entry_age: 1_000_000 * SECOND, ..(*options()).clone() });
+    let mut run = Run { lake, stream: Arc::new(stream.unwrap()), options, chance: 1, met: Met::default() };
+    for part in lines(60_000).chunks(10_000) {
+        run.put(part).await;
+    }
+    run.stream.close().await.unwrap();
+    run.serve(Mode::Run, 1_000_000).await;
+    let mut most = 0;
+    for shard in run.lake.env.journal.shards().await.unwrap() {
+        let mut entries = 0;
+        while let Some(entry) = read_entry(&run.lake.env, &shard, entries + 1).await.unwrap() {
+            (entries, most) = (entries + 1, most.max(entry.counts.received));
+        }
+        assert!(entries >= 4, "{entries} entries of {shard}");
+    }
+    assert!((3_000..12_000).contains(&most), "the largest entry has {most} records");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::api::{Api, ApiError, Consumer, Entry, Event, Events, IteratorAt, Page, Put, RawRecord, Summary};
 use crate::limits::{GET_RECORDS, RECORD_BYTES};
 use crate::patience::patiently;
-use crate::time::{Chance, SystemTimes};
+use crate::time::{Chance, ServiceTimes};
 use async_trait::async_trait;
 use authpulse_aws_client::fault::{Call, Fault, code, explain};
 use authpulse_aws_client::{Aws, once};
@@ -11,9 +11,13 @@ use authpulse_event::time::HOUR;
 use authpulse_event::{HashRange, Micros, SequenceNumber, ShardId};
 use authpulse_stream::{ShardDescription, StreamError};
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::config::{Builder, Region, StalledStreamProtectionConfig, timeout::TimeoutConfig};
-use aws_sdk_kinesis::error::{BuildError, ProvideErrorMetadata, SdkError};
-use aws_sdk_kinesis::primitives::{Blob, DateTime};
+use aws_sdk_kinesis::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_kinesis::config::timeout::TimeoutConfig;
+use aws_sdk_kinesis::config::{
+    Builder, ConfigBag, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig,
+};
+use aws_sdk_kinesis::error::{BoxError, BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::primitives::{Blob, DateTime, DateTimeFormat};
 use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
 use aws_sdk_kinesis::types::{
     PutRecordsRequestEntry, PutRecordsResultEntry, Record, Shard, ShardIteratorType, StartingPosition,
@@ -160,6 +164,31 @@ pub struct AwsKinesis {
     /// How many digits sequence numbers are written with, where they have zeros in front; 0 where they have not. AWS writes none;
     /// there are services that speak Kinesis, write them and compare numbers as texts.
     digits: Arc<AtomicUsize>,
+    times: Arc<ServiceTimes>,
+}
+
+/// Reads the service's clock from its answers.
+#[derive(Debug)]
+struct Dates(Arc<ServiceTimes>);
+
+impl Intercept for Dates {
+    fn name(&self) -> &'static str {
+        "Dates"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // Without one, or with one that is none, the host's clock goes on to be believed.
+        let date = context.response().headers().get("date");
+        if let Some(Ok(date)) = date.map(|date| DateTime::from_str(date, DateTimeFormat::HttpDate)) {
+            self.0.told(micros(&date));
+        }
+        Ok(())
+    }
 }
 
 impl AwsKinesis {
@@ -172,7 +201,9 @@ impl AwsKinesis {
         // What is repeated is repeated by the reader and the writer, which know what has to stay in order.
         // A subscription may be silent for as long as the reader allows: the reader watches that itself, and all other calls
         // have an end.
+        let times = Arc::new(ServiceTimes::new());
         let config = client(aws, address)
+            .interceptor(Dates(times.clone()))
             .timeout_config(timeouts)
             .retry_config(once())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -187,13 +218,18 @@ impl AwsKinesis {
                     told.map_err(|error| understand(&error, "kinesis:DescribeStreamSummary", &shown))
                 };
                 let chance = Chance::new(std::process::id().into());
-                let told = patiently(&SystemTimes::new(), &chance, "open", ask).await;
+                let told = patiently(&*times, &chance, "open", ask).await;
                 let told = told.map_err(|error| crate::stream_error(&shown, "open", error))?;
                 told.stream_description_summary.map(|summary| summary.stream_arn).unwrap_or_default()
             }
         };
         let name = matches!(address, Address::Name(_)).then(|| address.name().to_owned());
-        Ok(AwsKinesis { client, arn, name, shown, digits: Arc::default() })
+        Ok(AwsKinesis { client, arn, name, shown, digits: Arc::default(), times })
+    }
+
+    /// The clocks to read by: the host's, of which the time of day is held to that of Kinesis.
+    pub fn times(&self) -> Arc<ServiceTimes> {
+        self.times.clone()
     }
 
     /// ListStreamConsumers: names and states of those that are registered.

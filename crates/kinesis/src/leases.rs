@@ -9,6 +9,7 @@
 //! | `checkpoint` S, `checkpointSubSequenceNumber` N | [`Lease::checkpoint`]; `SHARD_END` is [`Lease::ended`], written after the leases of the children |
 //! | `parentShardId` SS, `childShardIds` SS, `startingHashKey` S, `endingHashKey` S, `ownerSwitchesSinceCheckpoint` N | for the KCL |
 //! | `entityType` S | `LEASE`: what is otherwise is no lease and is passed over |
+//! | `destination` S | whose positions these are, where the application said so ([`DynamoDbLeases::bound_for`]); not for the KCL |
 //! | `streamCreated` S | when the stream was made, which the KCL does not look at: a stream made anew under the name is another |
 //!
 //! An answer that is lost is looked up: a write whose counter and owners are there took effect.
@@ -36,6 +37,7 @@ const TRIM_HORIZON: &str = "TRIM_HORIZON";
 const ENTITY: &str = "entityType";
 const LEASE: &str = "LEASE";
 const CREATED: &str = "streamCreated";
+const DESTINATION: &str = "destination";
 
 /// See the module.
 pub struct DynamoDbLeases<T = DynamoDbTable> {
@@ -44,7 +46,9 @@ pub struct DynamoDbLeases<T = DynamoDbTable> {
     suffix: String,
     /// When the stream was made, as leases tell it.
     created: String,
-    /// Whether leases of an earlier stream of the name are an error.
+    /// Where what is read goes.
+    destination: Option<String>,
+    /// Whether leases of an earlier stream of the name, or of another destination, are an error.
     refuses_others: bool,
     stream: Arc<dyn Stream>,
     /// Leases as they were seen last: what a write changes.
@@ -139,7 +143,15 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
     pub fn over(table: T, description: &StreamDescription, stream: Arc<dyn Stream>) -> DynamoDbLeases<T> {
         let suffix = format!("@{}.{}", description.name, description.created);
         let created = format_rfc3339(description.created);
-        DynamoDbLeases { table, suffix, created, refuses_others: true, stream, seen: Mutex::default() }
+        DynamoDbLeases {
+            table,
+            suffix,
+            created,
+            destination: None,
+            refuses_others: true,
+            stream,
+            seen: Mutex::default(),
+        }
     }
 
     fn failed(&self, action: &'static str, cause: impl ToString) -> LeaseError {
@@ -151,10 +163,29 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
             .ok_or_else(|| self.failed("naming a lease", format!("'{key}' is no shard of this stream")))
     }
 
-    /// Positions and ends of a stream that was deleted mean nothing in one that was made anew under its name.
-    fn check_stream(&self, row: &Row) -> Result<(), LeaseError> {
+    /// Says where what is read goes, a name that is used nowhere else. Leases then carry it, and those that carry another are refused: two
+    /// that share the shards of one application would each get a part of the stream, and neither would know.
+    pub fn bound_for(self, destination: &str) -> DynamoDbLeases<T> {
+        DynamoDbLeases { destination: Some(destination.to_owned()), ..self }
+    }
+
+    /// Positions and ends of a stream that was deleted mean nothing in one that was made anew under its name, and those of whoever
+    /// stores elsewhere nothing here.
+    fn check(&self, row: &Row) -> Result<(), LeaseError> {
+        if !self.refuses_others {
+            return Ok(());
+        }
+        if let (Some(theirs), Some(ours)) = (text(row, DESTINATION), &self.destination)
+            && theirs != *ours
+        {
+            let cause = format!(
+                "they are those of an application that stores elsewhere ('{theirs}', this one: '{ours}'), and each of the two would get a \
+                 part of the stream: choose another --app, or stop it and remove them with `authpulse leases reset`"
+            );
+            return Err(self.failed("reading them", cause));
+        }
         match text(row, CREATED) {
-            Some(created) if self.refuses_others && created != self.created => {
+            Some(created) if created != self.created => {
                 let cause = format!(
                     "they are of a stream of this name that was made at {created}, and this one at {}: choose another --app, or remove \
                      them with `authpulse leases reset`",
@@ -189,6 +220,7 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
             (ENTITY, Value::text(LEASE)),
             (CREATED, Value::text(&self.created)),
         ];
+        row.extend(self.destination.as_ref().map(|to| (DESTINATION, Value::text(to))));
         row.extend(lease.owner.as_ref().map(|owner| (OWNER, Value::text(owner))));
         if let Some(shard) = shards.iter().find(|shard| shard.id.as_str() == name) {
             row.push(("startingHashKey", Value::text(shard.range.first.to_string())));
@@ -235,12 +267,16 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
             (None, false) => None,
         };
         match place.filter(|_| is_new) {
-            Some((at, sub_sequence)) => change.set.extend([
-                (CHECKPOINT, Value::text(at)),
-                (SUB_SEQUENCE, Value::Number(sub_sequence)),
-                (SWITCHES, Value::Number(0)),
-                (CREATED, Value::text(&self.created)),
-            ]),
+            Some((at, sub_sequence)) => change.set.extend(
+                [
+                    (CHECKPOINT, Value::text(at)),
+                    (SUB_SEQUENCE, Value::Number(sub_sequence)),
+                    (SWITCHES, Value::Number(0)),
+                    (CREATED, Value::text(&self.created)),
+                ]
+                .into_iter()
+                .chain(self.destination.as_ref().map(|to| (DESTINATION, Value::text(to)))),
+            ),
             None if before.as_ref().is_some_and(|b| b.owner != lease.owner && lease.owner.is_some()) => {
                 change.count_up = Some(SWITCHES);
             }
@@ -261,7 +297,7 @@ impl<T: LeaseTable> LeaseStore for DynamoDbLeases<T> {
         loop {
             let page = self.table.scan(after.as_deref()).await.map_err(|error| self.failed("listing leases", error))?;
             for row in &page.rows {
-                self.check_stream(row)?;
+                self.check(row)?;
                 leases.extend(read(row, &self.suffix));
             }
             after = page.next;

@@ -28,6 +28,7 @@ pub mod pack;
 mod patience;
 pub mod progress;
 mod reader;
+mod room;
 pub mod table;
 mod time;
 mod writer;
@@ -38,7 +39,7 @@ pub use dynamodb::DynamoDbTable;
 pub use leases::DynamoDbLeases;
 pub use progress::{FileProgress, MemoryProgress, ProgressStore};
 pub use reader::{KinesisStream, StartAt};
-pub use time::{Chance, SystemTimes, Time};
+pub use time::{Chance, ServiceTimes, SystemTimes, Time};
 pub use writer::KinesisWriter;
 
 use api::ApiError;

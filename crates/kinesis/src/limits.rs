@@ -45,6 +45,13 @@ pub const UNREAD: Duration = Duration::from_secs(10);
 /// Records at hand that nobody has read for so long are let go: mostly another worker has the shard by now. They are asked for again if
 /// not.
 pub const UNREAD_RECORDS: Duration = Duration::from_secs(300);
+/// And for so long only, where they are in the way of others: of a shard that waits for what others have to tell first, mostly.
+pub const UNREAD_IN_THE_WAY: Duration = Duration::from_secs(5);
+/// Payloads and keys of all shards together that were fetched and not read yet; with so many at hand nothing more is asked for. An
+/// answer has 10 MiB at most, so a shard alone always has room.
+pub const AT_HAND_BYTES: usize = 256 << 20;
+/// GetRecords of a process under way at once: beside what is at hand, as many answers may lie in memory.
+pub const READS: usize = 64;
 /// Subscriptions of a process at once; shards beyond are polled. They share one connection over HTTP/2, where 100 is the least
 /// that a server should allow (RFC 9113, 6.5.2), and other calls need some.
 pub const SUBSCRIPTIONS: usize = 64;

@@ -12,23 +12,25 @@
 use crate::api::{Api, ApiError, IteratorAt, RawRecord, Summary};
 use crate::fan_out::{FanOut, Feed};
 use crate::limits::{
-    GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY, UNREAD,
-    UNREAD_RECORDS,
+    AT_HAND_BYTES, GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY,
+    READS, UNREAD, UNREAD_IN_THE_WAY, UNREAD_RECORDS,
 };
 use crate::map::in_order;
 use crate::pace::Backoff;
 use crate::patience::patiently;
+use crate::room::{Held, Room};
 use crate::time::{Chance, Time};
 use async_trait::async_trait;
 use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
 use authpulse_stream::{
     Gap, ReadBatch, ReadFrom, ReadLimit, Record, ShardDescription, Stream, StreamDescription, StreamError,
 };
-use kpl_aggregation::{Payload, parse};
+use kpl_aggregation::{Aggregate, Payload, parse};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 /// How long what DescribeStreamSummary told is believed: an account may ask 20 times a second, and workers ask every second.
 const SUMMARY_LASTS: Duration = Duration::from_secs(60);
@@ -70,6 +72,10 @@ pub struct KinesisStream {
     pub(crate) cursors: SyncMutex<BTreeMap<ShardId, Arc<Mutex<Cursor>>>>,
     /// When what nobody reads was looked for last.
     swept: SyncMutex<Duration>,
+    /// For what the cursors have at hand, all together.
+    pub(crate) room: Arc<Room>,
+    /// As many as there may be GetRecords under way.
+    reads: Semaphore,
 }
 
 /// Where reading a shard has come to.
@@ -90,8 +96,12 @@ pub(crate) struct Cursor {
     gap: Option<Gap>,
     /// Taken in, and not taken apart yet: a page of aggregates holds a hundred times as many records of users.
     packed: VecDeque<RawRecord>,
-    /// User records of the one taken apart last.
-    at_hand: VecDeque<Record>,
+    /// The aggregate that is being taken apart. Its user records are made one by one: of one of 10 MiB there may be a million.
+    opened: Option<Opened>,
+    /// The user record that comes next.
+    next: Option<Record>,
+    /// The memory of what was taken in.
+    held: Held,
     pub(crate) at_tip: bool,
     pub(crate) ended: bool,
     /// The newest arrival since the cursor was moved.
@@ -115,7 +125,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    fn new(from: ReadFrom, not_before: Duration) -> Cursor {
+    fn new(from: ReadFrom, not_before: Duration, room: &Arc<Room>) -> Cursor {
         Cursor {
             from,
             iterator: None,
@@ -126,7 +136,9 @@ impl Cursor {
             check: None,
             gap: None,
             packed: VecDeque::new(),
-            at_hand: VecDeque::new(),
+            opened: None,
+            next: None,
+            held: room.hold(),
             at_tip: false,
             ended: false,
             arrival: Micros::MIN,
@@ -181,61 +193,110 @@ impl Cursor {
             }
             self.taken = Some(raw.sequence);
             self.arrival = self.arrival.max(raw.arrival);
+            self.held.add(raw.data.len() + raw.partition_key.len());
             self.packed.push_back(RawRecord { arrival: self.arrival, ..raw });
         }
     }
 
     /// Whether all that was taken in was read.
     fn is_empty(&self) -> bool {
-        self.packed.is_empty() && self.at_hand.is_empty()
+        self.next.is_none() && self.opened.is_none() && self.packed.is_empty()
     }
 
     /// The next user record.
     fn front(&mut self, shard: &ShardId) -> Option<&Record> {
-        while self.at_hand.is_empty() {
-            let raw = self.packed.pop_front()?;
-            self.take_apart(shard, &raw);
+        while self.next.is_none() {
+            self.next = self.opened.as_mut().and_then(Opened::next);
+            if self.next.is_none() {
+                self.opened = None;
+                let Some(raw) = self.packed.pop_front() else {
+                    self.held.release();
+                    return None;
+                };
+                match self.take_apart(shard, raw) {
+                    Parts::One(record) => self.next = record,
+                    Parts::Many(opened) => self.opened = Some(opened),
+                }
+            }
         }
-        self.at_hand.front()
+        self.next.as_ref()
     }
 
     /// Drops all that was taken in but the position of the newest user record.
     fn newest(&mut self, shard: &ShardId) -> Option<Position> {
-        while let Some(raw) = self.packed.pop_back() {
-            self.take_apart(shard, &raw);
-            if let Some(newest) = self.at_hand.drain(..).next_back() {
-                self.packed.clear();
-                return Some(newest.position);
-            }
+        let mut newest = None;
+        while let (None, Some(raw)) = (newest, self.packed.pop_back()) {
+            newest = match self.take_apart(shard, raw) {
+                Parts::One(record) => record.map(|record| record.position),
+                Parts::Many(opened) => opened.newest(),
+            };
         }
-        None
+        self.packed.clear();
+        self.held.release();
+        newest
     }
 
-    fn take_apart(&mut self, shard: &ShardId, raw: &RawRecord) {
-        let record = |sub_sequence: usize, partition_key, payload| Record {
-            payload,
-            partition_key,
-            position: Position { sequence: raw.sequence, sub_sequence: sub_sequence as u64 },
-            arrival: raw.arrival,
-        };
-        let is_new = |record: &Record| match self.from {
-            ReadFrom::Start => true,
-            ReadFrom::After(position) => record.position > position,
-        };
-        match parse(&raw.data) {
-            Payload::Aggregate(aggregate) => {
-                let all = aggregate.records().enumerate();
-                let all = all.map(|(n, inner)| record(n, inner.partition_key, inner.data));
-                self.at_hand.extend(all.filter(is_new));
-                return;
-            }
-            Payload::Damaged(damage) => {
-                let sequence = raw.sequence;
+    /// What of a Kinesis record was not read yet.
+    fn take_apart(&self, shard: &ShardId, raw: RawRecord) -> Parts {
+        let sequence = raw.sequence;
+        let aggregate = match catch_unwind(AssertUnwindSafe(|| parse(&raw.data))) {
+            Ok(Payload::Aggregate(aggregate)) => Some(aggregate),
+            Ok(Payload::Damaged(damage)) => {
                 tracing::warn!(%shard, %sequence, %damage, "an aggregate is damaged; it is kept whole, as one record");
+                None
             }
-            Payload::Plain => {}
+            Ok(Payload::Plain) => None,
+            // A bug must not stop the shard. What comes of the bytes is somebody else's to judge.
+            Err(_) => {
+                tracing::error!(%shard, %sequence, "taking a record apart failed; it is kept whole, as one record");
+                None
+            }
+        };
+        let first = match self.from {
+            ReadFrom::After(position) if raw.sequence < position.sequence => usize::MAX,
+            ReadFrom::After(position) if raw.sequence == position.sequence => {
+                usize::try_from(position.sub_sequence).map_or(usize::MAX, |read| read.saturating_add(1))
+            }
+            ReadFrom::After(_) | ReadFrom::Start => 0,
+        };
+        let RawRecord { arrival, partition_key, data, .. } = raw;
+        match aggregate {
+            Some(aggregate) => Parts::Many(Opened { sequence, arrival, aggregate, at: first }),
+            None => {
+                let position = Position { sequence, sub_sequence: 0 };
+                Parts::One((first == 0).then_some(Record { payload: data, partition_key, position, arrival }))
+            }
         }
-        self.at_hand.extend(Some(record(0, raw.partition_key.clone(), raw.data.clone())).filter(is_new));
+    }
+}
+
+/// What a Kinesis record holds.
+enum Parts {
+    One(Option<Record>),
+    Many(Opened),
+}
+
+/// An aggregate that is being taken apart.
+struct Opened {
+    sequence: SequenceNumber,
+    arrival: Micros,
+    aggregate: Aggregate,
+    /// The user record that comes next.
+    at: usize,
+}
+
+impl Opened {
+    fn next(&mut self) -> Option<Record> {
+        let inner = self.aggregate.get(self.at)?;
+        let position = Position { sequence: self.sequence, sub_sequence: self.at as u64 };
+        self.at += 1;
+        Some(Record { payload: inner.data, partition_key: inner.partition_key, position, arrival: self.arrival })
+    }
+
+    /// The position of the last user record, if that was not read yet.
+    fn newest(&self) -> Option<Position> {
+        let last = self.aggregate.len().checked_sub(1).filter(|last| *last >= self.at)?;
+        Some(Position { sequence: self.sequence, sub_sequence: last as u64 })
     }
 }
 
@@ -255,7 +316,15 @@ impl KinesisStream {
             summary: Mutex::default(),
             cursors: SyncMutex::default(),
             swept: SyncMutex::default(),
+            room: Room::new(AT_HAND_BYTES),
+            reads: Semaphore::new(READS),
         }
+    }
+
+    /// Reads no more while the records at hand of all shards take up this many bytes, instead of [`AT_HAND_BYTES`].
+    pub fn with_room(mut self, bytes: usize) -> KinesisStream {
+        self.room = Room::new(bytes);
+        self
     }
 
     /// Reads by enhanced fan-out, as the registered consumer of this name, which is made if it is missing. Wherever a subscription
@@ -334,7 +403,7 @@ impl KinesisStream {
         let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let first_pause = READ_EVERY.mul_f64(self.chance.next());
-            Arc::new(Mutex::new(Cursor { first_pause, ..Cursor::new(from, Duration::ZERO) }))
+            Arc::new(Mutex::new(Cursor { first_pause, ..Cursor::new(from, Duration::ZERO, &self.room) }))
         };
         cursors.entry(shard.clone()).or_insert_with(new).clone()
     }
@@ -342,6 +411,7 @@ impl KinesisStream {
     /// Gives up what nobody has read for long: records of a shard that another worker has by now, and subscriptions. Whoever reads again
     /// goes on from the same place.
     fn give_up_unread(&self) {
+        let patience = if self.room.is_full() { UNREAD_IN_THE_WAY } else { UNREAD_RECORDS };
         let now = self.time.monotonic();
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_sub(*swept) < Duration::from_secs(1) {
@@ -356,10 +426,18 @@ impl KinesisStream {
             if unread >= UNREAD {
                 cursor.feed.hang_up();
             }
-            if unread >= UNREAD_RECORDS && !cursor.is_empty() {
+            if unread >= patience && !cursor.is_empty() {
                 let (feed, from, read_at) = (cursor.feed.moved(), cursor.from, cursor.read_at);
-                *cursor = Cursor { feed, read_at, ..Cursor::new(from, cursor.not_before) };
+                *cursor = Cursor { feed, read_at, ..Cursor::new(from, cursor.not_before, &self.room) };
             }
+        }
+    }
+
+    /// Waits until there is room for more: what is in the way is read by somebody, or let go.
+    async fn wait_for_room(&self) {
+        while self.room.is_full() {
+            self.time.sleep(READ_EVERY).await;
+            self.give_up_unread();
         }
     }
 
@@ -406,7 +484,11 @@ impl KinesisStream {
                 }
             }
             let Some(iterator) = cursor.iterator.clone() else { continue };
-            match self.api.get(&iterator, cursor.limit).await {
+            // A page may have 10 MiB, and until it is here nobody knows.
+            let turn = self.reads.acquire().await;
+            let page = self.api.get(&iterator, cursor.limit).await;
+            drop(turn);
+            match page {
                 Ok(page) => {
                     cursor.backoff.worked();
                     if cursor.key_failed.take().is_some() {
@@ -507,7 +589,7 @@ impl KinesisStream {
 
     /// A cursor beside the reader's, which loses nothing by it. Both have the shard's budget to share: one of them may be throttled.
     async fn look(&self, shard: &ShardId, at: IteratorAt, limit: usize) -> Result<Cursor, StreamError> {
-        let mut cursor = Cursor { limit, ..Cursor::new(ReadFrom::Start, Duration::ZERO) };
+        let mut cursor = Cursor { limit, ..Cursor::new(ReadFrom::Start, Duration::ZERO, &self.room) };
         while cursor.iterator.is_none() {
             match self.api.iterator(shard, at).await {
                 Ok(iterator) => cursor.iterator = Some(iterator),
@@ -575,10 +657,12 @@ impl Stream for KinesisStream {
         if cursor.from != from {
             // Whoever reads elsewhere keeps to the shard's budgets all the same.
             let (feed, key, key_failed) = (cursor.feed.moved(), cursor.key, cursor.key_failed.take());
-            *cursor = Cursor { feed, key, key_failed, read_at: cursor.read_at, ..Cursor::new(from, cursor.not_before) };
+            let read_at = cursor.read_at;
+            *cursor = Cursor { feed, key, key_failed, read_at, ..Cursor::new(from, cursor.not_before, &self.room) };
         }
         let before = self.time.now();
         if cursor.is_empty() && !cursor.ended {
+            self.wait_for_room().await;
             match &self.fan_out {
                 Some(fan_out) => self.pull(fan_out, shard, &mut cursor).await?,
                 None => self.fetch(shard, &mut cursor).await?,
@@ -596,7 +680,7 @@ impl Stream for KinesisStream {
                 break;
             }
             bytes += record.payload.len();
-            batch.records.extend(cursor.at_hand.pop_front());
+            batch.records.extend(cursor.next.take());
         }
         if let Some(last) = batch.records.last() {
             cursor.from = ReadFrom::After(last.position);

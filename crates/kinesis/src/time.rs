@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use authpulse_event::Micros;
-use std::sync::atomic::{AtomicU64, Ordering};
+use authpulse_event::time::SECOND;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The clocks that are looked at.
@@ -49,6 +50,63 @@ impl Time for SystemTimes {
     }
 }
 
+/// The clocks of the operating system, of which the time of day is held to what a service tells of its own (`Date` in its answers, in
+/// whole seconds). Arrival is by that clock, so a host that is minutes ahead must not take what arrives next for late.
+#[derive(Debug)]
+pub struct ServiceTimes {
+    local: SystemTimes,
+    /// How far the service's clock is ahead of this host's, in microseconds; 0 while they agree to the second.
+    ahead: AtomicI64,
+}
+
+impl ServiceTimes {
+    /// Begins to count. Before the first answer the host's clock is believed.
+    pub fn new() -> ServiceTimes {
+        ServiceTimes { local: SystemTimes::new(), ahead: AtomicI64::new(0) }
+    }
+
+    /// An answer came whose `Date` is this second, as microseconds.
+    pub fn told(&self, date: Micros) {
+        let ahead = ahead(date, self.local.now());
+        let before = self.ahead.swap(ahead, Ordering::Relaxed);
+        // Once, not again while it stays away by about as much.
+        if (ahead - before).abs() > SKEW_TOLD {
+            let seconds = ahead as f64 / SECOND as f64;
+            tracing::warn!(
+                seconds,
+                "the clock of this host is behind that of Kinesis by so much (ahead, where negative); Kinesis' is used"
+            );
+        }
+    }
+}
+
+/// From this on a change of the difference between two clocks is worth a line.
+const SKEW_TOLD: Micros = 5 * SECOND;
+
+/// How far a clock is ahead of the local one, of which is known that it was somewhere in the second that begins with `date`.
+fn ahead(date: Micros, local: Micros) -> Micros {
+    local.clamp(date, date.saturating_add(SECOND)) - local
+}
+
+impl Default for ServiceTimes {
+    fn default() -> Self {
+        ServiceTimes::new()
+    }
+}
+
+#[async_trait]
+impl Time for ServiceTimes {
+    fn monotonic(&self) -> Duration {
+        self.local.monotonic()
+    }
+    fn now(&self) -> Micros {
+        self.local.now().saturating_add(self.ahead.load(Ordering::Relaxed))
+    }
+    async fn sleep(&self, duration: Duration) {
+        self.local.sleep(duration).await;
+    }
+}
+
 /// Chance from a seed: enough to keep many clients from coming back at the same moment, and no more (SplitMix64).
 #[derive(Debug)]
 pub struct Chance(AtomicU64);
@@ -65,5 +123,25 @@ impl Chance {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_held_to_the_second_that_it_was_told() {
+        for (local, held) in [(0, 7_000_000), (6_999_999, 7_000_000), (7_000_000, 7_000_000), (7_400_000, 7_400_000)] {
+            assert_eq!(local + ahead(7_000_000, local), held);
+        }
+        for ahead_of_it in [8_000_000, 8_000_001, 400_000_000] {
+            assert_eq!(ahead_of_it + ahead(7_000_000, ahead_of_it), 8_000_000);
+        }
+        let times = ServiceTimes::new();
+        times.told(1_000_000_000);
+        assert!((1_000_000_000..1_100_000_000).contains(&times.now()), "the host is fifty years ahead");
+        times.told(times.local.now() / SECOND * SECOND + 600 * SECOND);
+        assert!(times.now() - times.local.now() > 598 * SECOND, "and now ten minutes behind");
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use authpulse_aws_client::Aws;
 use authpulse_event::{HashRange, Position, SequenceNumber, ShardId};
 use authpulse_kinesis::api::{Api, ApiError, Entry, IteratorAt, Put};
-use authpulse_kinesis::{Address, AwsKinesis, Control, DynamoDbLeases, NewStream};
+use authpulse_kinesis::{Address, AwsKinesis, Control, DynamoDbLeases, NewStream, Time};
 use authpulse_lease::{Checkpoint, Lease, LeaseStore};
 use authpulse_stream::{ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
 use aws_sdk_kinesis::config::{Credentials, Region};
@@ -100,6 +100,27 @@ async fn iterators_and_records_are_understood() {
     let gone = kinesis.get("two", 10_000).await;
     assert!(matches!(&gone, Err(ApiError::NotFound(text)) if text.contains("authpulse stream create")), "{gone:?}");
     assert!(matches!(kinesis.shards().await, Err(ApiError::Throttled(_))));
+}
+
+/// By a clock that is ahead what arrives next would be late, and `--start latest` would pass over what arrives meanwhile.
+#[tokio::test]
+async fn the_time_of_day_is_that_of_kinesis() {
+    let server = Server::start(|all: &[Request]| {
+        let date = ["Sun, 06 Nov 1994 08:49:37 GMT", "some time", "Fri, 31 Dec 2100 23:59:59 GMT"][all.len() - 1];
+        let headers = vec![("content-type", "application/x-amz-json-1.1".to_owned()), ("date", date.to_owned())];
+        Reply::Say(200, headers, r#"{"ShardIterator":"one"}"#.to_owned())
+    });
+    let kinesis = kinesis(&server).await;
+    let times = kinesis.times();
+    assert!(
+        (1_700_000_000_000_000..4_000_000_000_000_000).contains(&times.now()),
+        "the host's until there is an answer"
+    );
+    for second in [784_111_777, 784_111_777, 4_133_980_799] {
+        kinesis.iterator(&ShardId::new("shardId-000000000001"), IteratorAt::Oldest).await.unwrap();
+        let since = times.now() - second * 1_000_000;
+        assert!((0..60_000_000).contains(&since), "{since} microseconds after it was {second}");
+    }
 }
 
 #[tokio::test]

@@ -216,6 +216,30 @@ async fn rows_are_those_of_the_kcl() {
 }
 
 #[tokio::test]
+async fn leases_of_an_application_that_stores_elsewhere_are_refused() {
+    let world = World::new();
+    let leases = async || {
+        let description = world.stream.describe().await.unwrap();
+        let table = Scripted { table: world.table.clone(), script: Arc::default() };
+        DynamoDbLeases::over(table, &description, world.stream.clone())
+    };
+    let lease = Lease::new(world.key().await);
+    // Of an application that did not say, such as the KCL: whoever writes a checkpoint says so.
+    leases().await.create(&lease).await.unwrap();
+    let (ours, theirs) = (leases().await.bound_for("one"), leases().await.bound_for("two"));
+    assert_eq!((ours.list().await.unwrap().len(), theirs.list().await.unwrap().len()), (1, 1));
+    assert!(ours.update(&Lease { checkpoint: at("17"), ..owned(lease.clone(), "me") }).await.unwrap());
+    assert_eq!(text(&world.row().await, "destination"), Some("one"));
+    let refused = theirs.list().await.unwrap_err().to_string();
+    assert!(refused.contains("'one'") && refused.contains("'two'") && refused.contains("--app"), "{refused}");
+    assert_eq!((ours.list().await.unwrap().len(), leases().await.list().await.unwrap().len()), (1, 1));
+    // One that is made says so at once.
+    assert!(ours.remove(&ours.get(&lease.key).await.unwrap().unwrap()).await.unwrap());
+    assert!(theirs.create(&lease).await.unwrap());
+    assert!(ours.list().await.is_err() && theirs.list().await.is_ok());
+}
+
+#[tokio::test]
 async fn a_take_whose_answer_is_lost_is_looked_up() {
     let world = World::new();
     let (key, one) = (world.key().await, world.worker().await);

@@ -7,6 +7,7 @@ use authpulse_kinesis::api::ApiError;
 use authpulse_kinesis::{Chance, KinesisStream, StartAt, Time};
 use authpulse_stream::{Gap, ReadFrom, ReadLimit, Stream, StreamError};
 use bytes::Bytes;
+use kpl_aggregation::{Aggregator, Limits, UserRecord};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,6 +215,54 @@ async fn records_that_nobody_reads_are_let_go() {
     let wanted: Vec<_> = expected.into_iter().filter(|(at, _)| is_of(at)).skip(1).collect();
     assert_eq!((places(&records), gaps.len()), (wanted, 0));
     assert!(api.calls("get") > calls + 2);
+}
+
+/// What is at hand of all shards has a bound. A shard that stopped reading with records at hand, as one that waits for what others have
+/// to tell, is in the way of nobody: what it has is let go, and read again when it goes on.
+#[tokio::test]
+async fn all_shards_together_have_so_much_at_hand() {
+    let api = Arc::new(FakeKinesis::new(2, Faults::default(), 4));
+    let expected = fill(&api, 8, 60);
+    let n = usize::from(!api.stored()[0].0.id.as_str().ends_with('0'));
+    let stream = reader(&api, StartAt::TrimHorizon).with_room(1);
+    let one = ReadLimit { records: 1, bytes: usize::MAX };
+    let first = stream.read(&shard(n), ReadFrom::Start, one).await.unwrap().records.remove(0);
+    let (calls, begun) = (api.calls("get"), api.time.monotonic());
+    let (others, ..) = read_on(&stream, 1 - n, ReadFrom::Start, ALL).await;
+    let waited = api.time.monotonic() - begun;
+    assert!(waited >= Duration::from_secs(5), "the other began after {waited:?}");
+    assert!(api.calls("get") > calls && !others.is_empty());
+    let (records, gaps, _) = read_on(&stream, n, ReadFrom::After(first.position), ALL).await;
+    assert_eq!((records.len() + 1 + others.len(), gaps.len()), (expected.len(), 0));
+    // Those that read on have room again and again.
+    let begun = api.time.monotonic();
+    read_on(&stream, n, ReadFrom::Start, ALL).await;
+    let took = api.time.monotonic() - begun;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// The user records of an aggregate are made when they are read.
+#[tokio::test]
+async fn a_million_records_of_an_aggregate_come_by_parts() {
+    const RECORDS: usize = 200_000;
+    let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
+    let limits = Limits { bytes: 8 << 20, records: RECORDS };
+    let mut aggregator = Aggregator::new(limits);
+    while aggregator.push(&UserRecord::new("U1", "")) {}
+    let aggregate = aggregator.take().unwrap();
+    api.append("a", Some(0), aggregate.data);
+    api.append("U2", None, "behind it");
+    let stream = reader(&api, StartAt::TrimHorizon);
+    let (records, ..) = read_on(&stream, 0, ReadFrom::Start, ReadLimit { records: 7_000, bytes: 1 << 20 }).await;
+    assert_eq!(records.len(), RECORDS + 1);
+    assert!(records.iter().take(RECORDS).map(|r| r.position.sub_sequence).eq(0..RECORDS as u64));
+    assert_eq!((api.calls("get"), &records[RECORDS].payload[..]), (1, &b"behind it"[..]));
+    // A life that begins within it goes on there; one at its end, behind it.
+    for from in [1, 123_456, RECORDS - 1, RECORDS] {
+        let after = ReadFrom::After(records[from - 1].position);
+        let (rest, ..) = read_on(&reader(&api, StartAt::TrimHorizon), 0, after, ALL).await;
+        assert_eq!(rest, records[from..]);
+    }
 }
 
 /// A shard that had much to take hours ago, and nothing since, is not read anew for its tip.

@@ -1,6 +1,6 @@
 //! Streams in Kinesis.
 
-use super::{Start, parse_start, remember_start};
+use super::{Start, lake_name, parse_start, remember_start};
 use crate::args::Reading;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{ANSWER, Aws};
@@ -13,7 +13,7 @@ use authpulse_event::{Position, ShardId};
 use authpulse_kinesis::pack::Packing;
 use authpulse_kinesis::{
     Address, AwsKinesis, Control, DynamoDbLeases, FileProgress, KinesisStream, KinesisWriter, MemoryProgress,
-    NewStream, ProgressStore, StartAt, SystemTimes,
+    NewStream, ProgressStore, StartAt,
 };
 use authpulse_lease::{Fleet, LeaseStore};
 use authpulse_stream::{ShardDescription, Stream, StreamDescription};
@@ -55,7 +55,7 @@ impl Writer {
             None => Arc::new(MemoryProgress::default()),
         };
         let packing = Packing { aggregate, ..Packing::default() };
-        let time = Arc::new(SystemTimes::new());
+        let time = reader.api.times();
         Ok(Writer(KinesisWriter::new(reader.api, time, progress, packing, &reader.address.to_string(), seed())))
     }
 
@@ -130,8 +130,7 @@ impl Reader {
     }
 
     fn stream_from(&self, start: StartAt) -> KinesisStream {
-        let time = Arc::new(SystemTimes::new());
-        KinesisStream::new(self.api.clone(), time, start, &self.address.to_string(), seed())
+        KinesisStream::new(self.api.clone(), self.api.times(), start, &self.address.to_string(), seed())
     }
 
     /// The leases of an application whose table exists, to look at or to operate on.
@@ -157,10 +156,12 @@ impl Reader {
         reading: Reading,
     ) -> Result<Consumed> {
         let description = self.stream().describe().await?;
-        let start = remember_start(&*lake.store, &identity(&description), start, lake.clock.now()).await?;
+        let now = self.api.times().now();
+        let start = remember_start(&*lake.store, &identity(&description), start, now).await?;
         let stream = self.stream_from(start.map_or(StartAt::TrimHorizon, StartAt::Time));
         let listed: Arc<dyn Stream> = Arc::new(self.stream());
         let leases = DynamoDbLeases::open(&self.aws, application, &description, listed).await?;
+        let leases = leases.bound_for(&lake_name(&*lake.store, &*lake.ids).await?);
         let mut stream = continue_from(stream, &leases, &description, lake).await?;
         match reading {
             Reading::Polling => eprintln!("reading {} by polling", self.address),

@@ -6,7 +6,8 @@ pub mod kinesis;
 #[path = "no_kinesis.rs"]
 pub mod kinesis;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use authpulse_consumer::env::Ids;
 use authpulse_event::Micros;
 use authpulse_event::time::parse_rfc3339;
 use authpulse_lake::{ObjectStore, StoreError};
@@ -113,6 +114,40 @@ pub async fn remember_start(
         // Another worker was faster, or the answer was lost: what is there counts.
         Err(error) => match read().await? {
             Some(start) => Ok(start),
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// What a lake is called in tables of leases, for ever: `streams/name.json` in the lake.
+///
+/// # Errors
+/// It cannot be read, nor stored.
+#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only streams in Kinesis have such tables"))]
+pub async fn lake_name(store: &dyn ObjectStore, ids: &dyn Ids) -> Result<String> {
+    const PATH: &str = "streams/name.json";
+    let read = async || -> Result<Option<String>> {
+        match store.get(PATH).await {
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+            Ok(bytes) => {
+                let note: serde_json::Value = serde_json::from_slice(&bytes)?;
+                let name =
+                    note["name"].as_str().with_context(|| format!("{} is damaged: restore it", store.uri(PATH)))?;
+                Ok(Some(name.to_owned()))
+            }
+        }
+    };
+    if let Some(name) = read().await? {
+        return Ok(name);
+    }
+    let name = format!("lake-{}", ids.commit_id());
+    let note = serde_json::json!({ "what": "what this lake is called in tables of leases", "name": name });
+    match store.put_new(PATH, format!("{note}\n").into()).await {
+        Ok(()) => Ok(name),
+        // Another worker was faster, or the answer was lost: what is there counts.
+        Err(error) => match read().await? {
+            Some(name) => Ok(name),
             None => Err(error.into()),
         },
     }
