@@ -133,8 +133,10 @@ pub struct Worker {
     inherits: Vec<Inherited>,
     backfill: Option<Backfill>,
     daily_through: Option<Day>,
-    /// How old the next entry may get: the first ones of a worker's shards are not due at once, nor are those that follow.
-    entry_age: i64,
+    /// A moment, in ticks, at which an entry is due, as it is at whole ages before and behind it.
+    beat: i64,
+    /// Whether the last entry was stored because it was full: then one may get its whole age, which would not be reached anyway.
+    was_full: bool,
     /// In ticks, as the ages below: a clock that is set back must not keep anything from being stored.
     accepted_at: i64,
     stored_at: i64,
@@ -156,9 +158,10 @@ impl Worker {
     ) -> Result<Worker> {
         let position = start.last.position()?;
         let now = env.clock.ticks();
-        let entry_age = first_entry_age(options.entry_age, start.shard.range());
+        let beat = now + first_entry_age(options.entry_age, start.shard.range());
         let mut worker = Worker {
-            entry_age,
+            beat,
+            was_full: false,
             draft: Draft::new(&env, position, 0),
             env,
             options,
@@ -304,7 +307,7 @@ impl Worker {
             let room = UNSCORED_MAX - UNSCORED_SLACK - self.shard.unscored_len();
             let limit = ReadLimit { records: self.options.read_records.min(room), bytes: self.options.read_bytes };
             // A stream that does not answer keeps neither the next entry nor the end waiting.
-            let due = self.draft.opened.map(|at| at + self.entry_age - self.env.clock.ticks());
+            let due = self.due_at().map(|at| at - self.env.clock.ticks());
             let read = tokio::select! {
                 biased;
                 read = self.input.read(self.position, limit) => Some(read),
@@ -462,10 +465,17 @@ impl Worker {
         (self.options.memory / (2 * self.registry.workers() as u64)).max(ENTRY_MEMORY_LEAST)
     }
 
+    /// When the entry in the making gets too old, in ticks.
+    fn due_at(&self) -> Option<i64> {
+        let age = self.options.entry_age;
+        let since_beat = |opened: i64| (opened - self.beat).checked_rem_euclid(age).filter(|_| !self.was_full);
+        self.draft.opened.map(|opened| opened + age - since_beat(opened).unwrap_or(0))
+    }
+
     /// Whether the entry in the making is to be stored now.
     fn is_due(&self) -> bool {
-        let Some(opened) = self.draft.opened else { return false };
-        if self.is_full() || self.env.clock.ticks() - opened >= self.entry_age {
+        let Some(due_at) = self.due_at() else { return false };
+        if self.is_full() || self.env.clock.ticks() >= due_at {
             return true;
         }
         self.shard.has_share_to_publish()
@@ -564,6 +574,7 @@ impl Worker {
         self.land().await?;
         self.score()?;
         self.collect();
+        self.was_full = self.is_full();
         let rows = std::mem::take(&mut self.out.scored);
         // One entry is mostly about as large as the one before: its vector then grows no more.
         let next = Draft::new(&self.env, self.position, self.draft.raw.len());
@@ -609,7 +620,7 @@ impl Worker {
             },
             users: self.shard.user_names().view(),
         };
-        (self.stored_at, self.entry_age) = (now, self.options.entry_age);
+        self.stored_at = now;
         self.in_flight = Some(start(&*self.env.work, finish.run()));
         Ok(())
     }
@@ -659,7 +670,8 @@ impl Worker {
 }
 
 /// The age of a shard's first entry: shorter the further back the shard's range begins, so that the shards of a worker, all opened
-/// at about the same time, do not all encode and store at the same moment for ever after. A shard alone has the whole age.
+/// at about the same time, do not all encode and store at the same moment. They keep that distance: a day that closes makes all of
+/// them store at once, and what follows is due when it would have been. A shard alone has the whole age.
 fn first_entry_age(entry_age: i64, range: HashRange) -> i64 {
     let behind = (range.first >> 64) as f64 / 2f64.powi(64);
     (entry_age as f64 * (1.0 - behind)) as i64

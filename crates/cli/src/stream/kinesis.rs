@@ -13,7 +13,7 @@ use authpulse_event::{Position, ShardId};
 use authpulse_kinesis::pack::Packing;
 use authpulse_kinesis::{
     Address, AwsKinesis, Control, DynamoDbLeases, FileProgress, KinesisStream, KinesisWriter, MemoryProgress,
-    NewStream, ProgressStore, StartAt,
+    NewStream, ProgressStore, StartAt, Time,
 };
 use authpulse_lease::{Fleet, LeaseStore};
 use authpulse_stream::{ShardDescription, Stream, StreamDescription};
