@@ -10,6 +10,10 @@ use authpulse_event::{Day, Micros, Position, ShardId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
+/// Rows of one Arrow batch. Payloads and numbers are copied into it: a whole entry at once would take as much memory again, and most
+/// of the time goes into memory that is touched for the first time.
+const BATCH_ROWS: usize = 32_768;
+
 /// What the sequence numbers of Kinesis have.
 const SEQUENCE_DIGITS: usize = 56;
 
@@ -69,8 +73,8 @@ pub fn encode_raw(
     let mut files = Vec::new();
     for (ingest_date, rows) in days {
         for part in cut_by_bytes(&rows, options, |row| row.payload.len() + row.partition_key.len()) {
-            let batch = batch(source, part).map_err(|e| encode_error(RAW, e));
-            let (bytes, _) = parquet_file::write(raw_arrow_schema(), None, std::iter::once(batch), options)?;
+            let batches = part.chunks(BATCH_ROWS).map(|rows| batch(source, rows).map_err(|e| encode_error(RAW, e)));
+            let (bytes, _) = parquet_file::write(raw_arrow_schema(), None, batches, options)?;
             files.push(EncodedRaw { ingest_date, rows: part.len() as u64, bytes });
         }
     }
