@@ -266,7 +266,7 @@ pub const SETTINGS: &[Setting] = &[
         "store",
         "roll_age",
         Change::Free,
-        "Files roll, and an entry is stored, when the oldest row in it is this old. Less makes fresher tables out of more, smaller files.",
+        "Files roll, and an entry is stored, once in this time, each shard at a moment of its own, so that not all encode at once. Less makes fresher tables out of more, smaller files.",
         options.entry_age
     ),
     integer_setting!(

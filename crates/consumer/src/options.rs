@@ -13,7 +13,8 @@ pub struct Options {
     pub engine: Settings,
     /// An entry is stored, and its files roll, at this many rows. More make larger files and a longer catch-up after a crash.
     pub entry_rows: u64,
-    /// An entry is stored, and its files roll, at this age of its oldest record. Shorter means fresher tables and more files.
+    /// An entry is stored, and its files roll, once in this time, which its oldest record is never older than. Shorter means fresher tables
+    /// and more files.
     pub entry_age: Micros,
     /// An entry is stored at this many bytes of raw and rejected payload.
     pub entry_bytes: u64,

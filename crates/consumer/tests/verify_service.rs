@@ -10,7 +10,7 @@ use authpulse_consumer::status::{State, status};
 use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_consumer::worker::{Progress, Worker};
 use authpulse_event::time::SECOND;
-use authpulse_event::{Micros, parse_line};
+use authpulse_event::{Micros, ShardId, parse_line};
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::{MaintainSettings, maintain};
 use authpulse_stream::memory::MemoryStream;
@@ -202,6 +202,53 @@ async fn run(seed: u64, history_first: bool) -> Met {
     assert!(status.tables.iter().all(|t| t.behind == 0), "{status}");
     assert!(status.shards.iter().filter_map(|s| s.lag.as_ref()).all(|lag| lag.records == 0), "{status}");
     run.met
+}
+
+/// Shards that are opened together do not encode and store together, also after what makes all of them store at once: their first
+/// entries, which tell that they have no share of the days before, and days that close.
+#[tokio::test]
+async fn shards_store_one_after_another() {
+    const AGE: Micros = 8 * SECOND;
+    let lake = SmallLake::new();
+    let clock = lake.clock.clone();
+    let stream = MemoryStream::new(CreateOptions {
+        shards: 4,
+        clock: Arc::new(move || clock.0.load(Ordering::Relaxed)),
+        ..CreateOptions::default()
+    });
+    let options = Arc::new(Options { entry_age: AGE, ..(*options()).clone() });
+    let mut run = Run { lake, stream: Arc::new(stream.unwrap()), options, chance: 1, met: Met::default() };
+    let env = run.lake.env.clone();
+    let mut service = Service::open(env.clone(), run.options.clone(), run.stream.clone(), Mode::Run).await.unwrap();
+    service.refresh().await.unwrap();
+    let (wanted, mut workers) = (service.wanted_leases(), Vec::new());
+    while let Some(worker) = service.start_next(&wanted).await.unwrap() {
+        workers.push(worker);
+    }
+    for part in lines(30_000).chunks(100) {
+        run.put(part).await;
+        for _ in 0..3 {
+            for worker in &mut workers {
+                worker.step().await.unwrap();
+            }
+        }
+        run.lake.clock.0.fetch_add(SECOND / 5, Ordering::Relaxed);
+    }
+    let mut stored = Vec::new();
+    for shard in env.journal.shards().await.unwrap() {
+        let mut n = 1;
+        while let Some(entry) = read_entry(&env, &shard, n).await.unwrap() {
+            if entry.counts.received > 0 {
+                stored.push((entry.written_at, shard.clone()));
+            }
+            n += 1;
+        }
+    }
+    let is_crowded = |(at, shard): &&(Micros, ShardId)| {
+        stored.iter().any(|(other_at, other)| other != shard && (at - other_at).abs() < SECOND / 2)
+    };
+    let crowded = stored.iter().filter(is_crowded).count();
+    assert!(stored.len() >= 28 && crowded * 3 < stored.len(), "{crowded} of {} entries: {stored:?}", stored.len());
 }
 
 /// However much there is to read, an entry takes up a part of the memory that all shards share, and two of a shard are under way.
