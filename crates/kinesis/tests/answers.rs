@@ -288,6 +288,40 @@ async fn a_lease_is_removed_only_as_it_was_seen() {
     assert!(sent.contains("#counter = :known") && sent.contains(r#"":known":{"N":"7"}"#), "{sent}");
 }
 
+/// KCL 3.0 to 3.4 keep the leader's lock in a table beside that of the leases. What cannot be known is no leave to go on, but for
+/// policies that are older than that table.
+#[tokio::test]
+async fn a_leader_of_an_earlier_kcl_3_is_looked_for_in_its_own_table() {
+    let open = async |answer: fn(usize) -> Reply| {
+        let server = Server::start(move |all: &[Request]| {
+            let last = all.last().expect("a request came");
+            match last.operation().as_str() {
+                "DescribeTable" => say(r#"{"Table":{"TableStatus":"ACTIVE"}}"#),
+                "GetItem" if last.body.contains("some-app-CoordinatorState") => answer(all.len()),
+                _ => say("{}"),
+            }
+        });
+        let stream = Arc::new(Split);
+        let description = stream.describe().await.unwrap();
+        DynamoDbLeases::open(&aws(&server).await, "some-app", &description, stream)
+            .await
+            .map(|_| ())
+            .map_err(|e| e.to_string())
+    };
+    // Its record has another version at each look: it lives.
+    let living = open(|n| {
+        say(format!(
+            r#"{{"Item":{{"key":{{"S":"Leader"}},"ownerName":{{"S":"w7"}},"recordVersionNumber":{{"S":"{n}"}}}}}}"#
+        ))
+    });
+    let refused = living.await.unwrap_err();
+    assert!(refused.contains("w7") && refused.contains("stop the KCL application first"), "{refused}");
+    assert_eq!(open(|_| Reply::json(400, "ResourceNotFoundException")).await, Ok(()));
+    assert_eq!(open(|_| Reply::json(400, "AccessDeniedException")).await, Ok(()));
+    let unknown = open(|_| Reply::json(400, "ValidationException")).await.unwrap_err();
+    assert!(unknown.contains("looking for a KCL"), "{unknown}");
+}
+
 #[tokio::test]
 async fn an_operator_makes_no_table() {
     let server = Server::start(|_: &[Request]| Reply::json(400, "ResourceNotFoundException"));
