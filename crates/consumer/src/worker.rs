@@ -23,7 +23,6 @@ use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Place, Registry};
 use crate::sink::Decision;
-use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
 use authpulse_event::time::format_rfc3339;
@@ -379,7 +378,7 @@ impl Worker {
             self.score()?;
             self.collect();
             if self.out.scored.len() >= self.options.chunk_rows {
-                let rows = self.take_scored();
+                let rows = std::mem::take(&mut self.out.scored);
                 self.draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
             }
             let full = self.is_full();
@@ -424,12 +423,6 @@ impl Worker {
         });
         let words = crate::poison::words(panic);
         ConsumerError::Unscorable { shard: self.key.clone(), entry: self.last.n, event, words }
-    }
-
-    /// The rows scored since they were taken last. There will be about as many again: their vector then grows no more.
-    fn take_scored(&mut self) -> Vec<ScoredEvent> {
-        let count = self.out.scored.len();
-        std::mem::replace(&mut self.out.scored, Vec::with_capacity(count))
     }
 
     /// Moves counts and dead letters into the draft.
@@ -582,7 +575,7 @@ impl Worker {
         self.score()?;
         self.collect();
         self.was_full = self.is_full();
-        let rows = self.take_scored();
+        let rows = std::mem::take(&mut self.out.scored);
         // One entry is mostly about as large as the one before: its vector then grows no more.
         let next = Draft::new(&self.env, self.position, self.draft.raw.len());
         let mut draft = std::mem::replace(&mut self.draft, next);

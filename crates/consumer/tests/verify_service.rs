@@ -261,7 +261,7 @@ async fn entries_are_as_small_as_memory_is() {
         clock: Arc::new(move || clock.0.load(Ordering::Relaxed)),
         ..CreateOptions::default()
     });
-    // A quarter of it for each entry: of rows of some 300 bytes with their records, 7,000.
+    // A quarter of it for each entry: some 7,000 records and their rows, twice as many records whose rows are not scored yet.
     let options = Arc::new(Options { memory: 8 << 20, entry_age: 1_000_000 * SECOND, ..(*options()).clone() });
     let mut run = Run { lake, stream: Arc::new(stream.unwrap()), options, chance: 1, met: Met::default() };
     for part in lines(60_000).chunks(10_000) {
@@ -277,7 +277,7 @@ async fn entries_are_as_small_as_memory_is() {
         }
         assert!(entries >= 4, "{entries} entries of {shard}");
     }
-    assert!((3_000..12_000).contains(&most), "the largest entry has {most} records");
+    assert!((3_000..15_000).contains(&most), "the largest entry has {most} records");
 }
 
 #[tokio::test]

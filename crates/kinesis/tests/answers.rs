@@ -296,7 +296,9 @@ async fn a_leader_of_an_earlier_kcl_3_is_looked_for_in_its_own_table() {
         let server = Server::start(move |all: &[Request]| {
             let last = all.last().expect("a request came");
             match last.operation().as_str() {
-                "DescribeTable" => say(r#"{"Table":{"TableStatus":"ACTIVE"}}"#),
+                "DescribeTable" => say(
+                    r#"{"Table":{"TableStatus":"ACTIVE","KeySchema":[{"AttributeName":"leaseKey","KeyType":"HASH"}]}}"#,
+                ),
                 "GetItem" if last.body.contains("some-app-CoordinatorState") => answer(all.len()),
                 _ => say("{}"),
             }

@@ -10,8 +10,8 @@ use authpulse_event::{Day, Micros, Position, ShardId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// Rows of one Arrow batch. Payloads and numbers are copied into it: a whole entry at once would take as much memory again, and most
-/// of the time goes into memory that is touched for the first time.
+/// Rows of one Arrow batch. Payloads, names and numbers are spelled out in it: a whole entry at once would take more than twice its
+/// memory.
 const BATCH_ROWS: usize = 32_768;
 
 /// What the sequence numbers of Kinesis have.
