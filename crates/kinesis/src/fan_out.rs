@@ -19,12 +19,13 @@
 //!   to polling to find out.
 
 use crate::api::{Api, ApiError, Event, Events};
+use crate::cursor::Cursor;
 use crate::limits::{
     READ_EVERY, RENEW_AFTER, SILENT, SUBSCRIBE_BACKOFF, SUBSCRIBE_BACKOFF_MAX, SUBSCRIBE_EVERY, SUBSCRIPTIONS,
     TIP_EVERY,
 };
 use crate::pace::Backoff;
-use crate::reader::{Cursor, KinesisStream};
+use crate::reader::KinesisStream;
 use crate::time::Time;
 use authpulse_event::ShardId;
 use authpulse_stream::StreamError;

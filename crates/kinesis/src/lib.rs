@@ -18,6 +18,7 @@ pub mod api;
 mod aws;
 mod control;
 pub mod cost;
+mod cursor;
 mod dynamodb;
 mod fan_out;
 mod leases;

@@ -9,25 +9,20 @@
 //! - **Errors.** Throttles, expired iterators and a key of KMS that cannot be used are dealt with here. What else may pass is an
 //!   error that says `retry`: nothing was lost, the same read goes on.
 
-use crate::api::{Api, ApiError, IteratorAt, RawRecord, Summary};
-use crate::fan_out::{FanOut, Feed};
+use crate::api::{Api, ApiError, IteratorAt, Summary};
+use crate::cursor::Cursor;
+use crate::fan_out::FanOut;
 use crate::limits::{
-    AT_HAND_BYTES, GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY,
-    READS, UNREAD, UNREAD_IN_THE_WAY, UNREAD_RECORDS,
+    AT_HAND_BYTES, GET_RECORDS, READ_BACKOFF, READ_BYTES, READ_EVERY, READS, UNREAD, UNREAD_IN_THE_WAY, UNREAD_RECORDS,
 };
 use crate::map::in_order;
-use crate::pace::Backoff;
 use crate::patience::patiently;
-use crate::room::{Held, Room};
+use crate::room::Room;
 use crate::time::{Chance, Time};
 use async_trait::async_trait;
-use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
-use authpulse_stream::{
-    Gap, ReadBatch, ReadFrom, ReadLimit, Record, ShardDescription, Stream, StreamDescription, StreamError,
-};
-use kpl_aggregation::{Aggregate, Payload, parse};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use authpulse_event::{Micros, Position, ShardId};
+use authpulse_stream::{Gap, ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
@@ -76,228 +71,6 @@ pub struct KinesisStream {
     pub(crate) room: Arc<Room>,
     /// As many as there may be GetRecords under way.
     reads: Semaphore,
-}
-
-/// Where reading a shard has come to.
-pub(crate) struct Cursor {
-    /// What the next read will ask for, if it goes on.
-    from: ReadFrom,
-    pub(crate) iterator: Option<String>,
-    /// The newest Kinesis record that was taken in since the cursor was moved.
-    pub(crate) taken: Option<SequenceNumber>,
-    /// Up to here a subscription has told that there is nothing more.
-    pub(crate) continuation: Option<SequenceNumber>,
-    /// Whether the record of `from` has to be found first.
-    pub(crate) unchecked: bool,
-    /// The last answer: when it came, and how far behind the tip it was.
-    contact: Option<(Duration, Duration)>,
-    /// The iterator begins at this record, which has to be there: if it is gone, so may be what came after it.
-    check: Option<SequenceNumber>,
-    gap: Option<Gap>,
-    /// Taken in, and not taken apart yet: a page of aggregates holds a hundred times as many records of users.
-    packed: VecDeque<RawRecord>,
-    /// The aggregate that is being taken apart. Its user records are made one by one: of one of 10 MiB there may be a million.
-    opened: Option<Opened>,
-    /// The user record that comes next.
-    next: Option<Record>,
-    /// The memory of what was taken in.
-    held: Held,
-    pub(crate) at_tip: bool,
-    pub(crate) ended: bool,
-    /// The newest arrival since the cursor was moved.
-    arrival: Micros,
-    /// Before then nothing is asked for.
-    pub(crate) not_before: Duration,
-    /// When somebody last wanted to read.
-    read_at: Duration,
-    /// How much longer the first pause is: shards that are opened together would else be read together for ever, and wait for each
-    /// other.
-    first_pause: Duration,
-    /// Most records that are asked for at once.
-    limit: usize,
-    backoff: Backoff,
-    /// Its subscription, with fan-out.
-    pub(crate) feed: Feed,
-    /// Failures in a row to use the stream's key.
-    key: Backoff,
-    /// What the last of them said.
-    key_failed: Option<String>,
-}
-
-impl Cursor {
-    fn new(from: ReadFrom, not_before: Duration, room: &Arc<Room>) -> Cursor {
-        Cursor {
-            from,
-            iterator: None,
-            taken: None,
-            continuation: None,
-            unchecked: matches!(from, ReadFrom::After(_)),
-            contact: None,
-            check: None,
-            gap: None,
-            packed: VecDeque::new(),
-            opened: None,
-            next: None,
-            held: room.hold(),
-            at_tip: false,
-            ended: false,
-            arrival: Micros::MIN,
-            not_before,
-            read_at: Duration::ZERO,
-            first_pause: Duration::ZERO,
-            limit: GET_RECORDS,
-            backoff: Backoff::new(READ_BACKOFF, READ_BACKOFF_MAX),
-            feed: Feed::default(),
-            key: Backoff::new(KEY_BACKOFF, KEY_BACKOFF_MAX),
-            key_failed: None,
-        }
-    }
-
-    /// Where an iterator or a subscription of this cursor begins. Where retention may have taken what comes next (`at_risk`), at the last
-    /// record that was taken in, which has then to be there.
-    pub(crate) fn iterator_at(&self, start: StartAt, at_risk: bool) -> IteratorAt {
-        if let (Some(taken), true) = (self.taken, at_risk) {
-            return IteratorAt::At(taken);
-        }
-        match (self.taken.max(self.continuation), self.from, start) {
-            (Some(taken), _, _) => IteratorAt::After(taken),
-            (None, ReadFrom::After(position), _) => IteratorAt::At(position.sequence),
-            (None, ReadFrom::Start, StartAt::TrimHorizon) => IteratorAt::Oldest,
-            (None, ReadFrom::Start, StartAt::Time(time)) => IteratorAt::Time(time),
-        }
-    }
-
-    /// There was an answer.
-    pub(crate) fn heard(&mut self, now: Duration, behind: Duration) {
-        self.contact = Some((now, behind));
-    }
-
-    /// How old the oldest record may be that was not taken in.
-    fn unread_since(&self, now: Duration) -> Duration {
-        self.contact.map_or(Duration::ZERO, |(at, behind)| now.saturating_sub(at) + behind)
-    }
-
-    /// Takes in records. What was taken in before is passed over: where a subscription begins while there is polling, both bring
-    /// it.
-    pub(crate) fn take_in(&mut self, records: Vec<RawRecord>) {
-        for raw in records {
-            if self.taken.is_some_and(|taken| raw.sequence <= taken) {
-                continue;
-            }
-            if let (true, ReadFrom::After(position)) = (self.unchecked, self.from) {
-                self.unchecked = false;
-                if raw.sequence != position.sequence {
-                    // The record was read once, so it was there; and all that was kept after it may have gone with it.
-                    self.gap = Some(Gap { records: None });
-                }
-            }
-            self.taken = Some(raw.sequence);
-            self.arrival = self.arrival.max(raw.arrival);
-            self.held.add(raw.data.len() + raw.partition_key.len());
-            self.packed.push_back(RawRecord { arrival: self.arrival, ..raw });
-        }
-    }
-
-    /// Whether all that was taken in was read.
-    fn is_empty(&self) -> bool {
-        self.next.is_none() && self.opened.is_none() && self.packed.is_empty()
-    }
-
-    /// The next user record.
-    fn front(&mut self, shard: &ShardId) -> Option<&Record> {
-        while self.next.is_none() {
-            self.next = self.opened.as_mut().and_then(Opened::next);
-            if self.next.is_none() {
-                self.opened = None;
-                let Some(raw) = self.packed.pop_front() else {
-                    self.held.release();
-                    return None;
-                };
-                match self.take_apart(shard, raw) {
-                    Parts::One(record) => self.next = record,
-                    Parts::Many(opened) => self.opened = Some(opened),
-                }
-            }
-        }
-        self.next.as_ref()
-    }
-
-    /// Drops all that was taken in but the position of the newest user record.
-    fn newest(&mut self, shard: &ShardId) -> Option<Position> {
-        let mut newest = None;
-        while let (None, Some(raw)) = (newest, self.packed.pop_back()) {
-            newest = match self.take_apart(shard, raw) {
-                Parts::One(record) => record.map(|record| record.position),
-                Parts::Many(opened) => opened.newest(),
-            };
-        }
-        self.packed.clear();
-        self.held.release();
-        newest
-    }
-
-    /// What of a Kinesis record was not read yet.
-    fn take_apart(&self, shard: &ShardId, raw: RawRecord) -> Parts {
-        let sequence = raw.sequence;
-        let aggregate = match catch_unwind(AssertUnwindSafe(|| parse(&raw.data))) {
-            Ok(Payload::Aggregate(aggregate)) => Some(aggregate),
-            Ok(Payload::Damaged(damage)) => {
-                tracing::warn!(%shard, %sequence, %damage, "an aggregate is damaged; it is kept whole, as one record");
-                None
-            }
-            Ok(Payload::Plain) => None,
-            // A bug must not stop the shard. What comes of the bytes is somebody else's to judge.
-            Err(_) => {
-                tracing::error!(%shard, %sequence, "taking a record apart failed; it is kept whole, as one record");
-                None
-            }
-        };
-        let first = match self.from {
-            ReadFrom::After(position) if raw.sequence < position.sequence => usize::MAX,
-            ReadFrom::After(position) if raw.sequence == position.sequence => {
-                usize::try_from(position.sub_sequence).map_or(usize::MAX, |read| read.saturating_add(1))
-            }
-            ReadFrom::After(_) | ReadFrom::Start => 0,
-        };
-        let RawRecord { arrival, partition_key, data, .. } = raw;
-        match aggregate {
-            Some(aggregate) => Parts::Many(Opened { sequence, arrival, aggregate, at: first }),
-            None => {
-                let position = Position { sequence, sub_sequence: 0 };
-                Parts::One((first == 0).then_some(Record { payload: data, partition_key, position, arrival }))
-            }
-        }
-    }
-}
-
-/// What a Kinesis record holds.
-enum Parts {
-    One(Option<Record>),
-    Many(Opened),
-}
-
-/// An aggregate that is being taken apart.
-struct Opened {
-    sequence: SequenceNumber,
-    arrival: Micros,
-    aggregate: Aggregate,
-    /// The user record that comes next.
-    at: usize,
-}
-
-impl Opened {
-    fn next(&mut self) -> Option<Record> {
-        let inner = self.aggregate.get(self.at)?;
-        let position = Position { sequence: self.sequence, sub_sequence: self.at as u64 };
-        self.at += 1;
-        Some(Record { payload: inner.data, partition_key: inner.partition_key, position, arrival: self.arrival })
-    }
-
-    /// The position of the last user record, if that was not read yet.
-    fn newest(&self) -> Option<Position> {
-        let last = self.aggregate.len().checked_sub(1).filter(|last| *last >= self.at)?;
-        Some(Position { sequence: self.sequence, sub_sequence: last as u64 })
-    }
 }
 
 impl KinesisStream {
