@@ -159,6 +159,11 @@ impl Cursor {
         self.next.as_ref()
     }
 
+    /// Takes the user record that [`Cursor::front`] showed.
+    pub(crate) fn take_front(&mut self) -> Option<Record> {
+        self.next.take()
+    }
+
     /// Drops all that was taken in but the position of the newest user record.
     pub(crate) fn newest(&mut self, shard: &ShardId) -> Option<Position> {
         let mut newest = None;

@@ -176,7 +176,9 @@ impl KinesisStream {
         let mut cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let first_pause = READ_EVERY.mul_f64(self.chance.next());
-            Arc::new(Mutex::new(Cursor { first_pause, ..Cursor::new(from, Duration::ZERO, &self.room) }))
+            let mut cursor = Cursor::new(from, Duration::ZERO, &self.room);
+            cursor.first_pause = first_pause;
+            Arc::new(Mutex::new(cursor))
         };
         cursors.entry(shard.clone()).or_insert_with(new).clone()
     }
@@ -200,8 +202,9 @@ impl KinesisStream {
                 cursor.feed.hang_up();
             }
             if unread >= patience && !cursor.is_empty() {
-                let (feed, from, read_at) = (cursor.feed.moved(), cursor.from, cursor.read_at);
-                *cursor = Cursor { feed, read_at, ..Cursor::new(from, cursor.not_before, &self.room) };
+                let mut emptied = Cursor::new(cursor.from, cursor.not_before, &self.room);
+                (emptied.feed, emptied.read_at) = (cursor.feed.moved(), cursor.read_at);
+                *cursor = emptied;
             }
         }
     }
@@ -362,7 +365,8 @@ impl KinesisStream {
 
     /// A cursor beside the reader's, which loses nothing by it. Both have the shard's budget to share: one of them may be throttled.
     async fn look(&self, shard: &ShardId, at: IteratorAt, limit: usize) -> Result<Cursor, StreamError> {
-        let mut cursor = Cursor { limit, ..Cursor::new(ReadFrom::Start, Duration::ZERO, &self.room) };
+        let mut cursor = Cursor::new(ReadFrom::Start, Duration::ZERO, &self.room);
+        cursor.limit = limit;
         while cursor.iterator.is_none() {
             match self.api.iterator(shard, at).await {
                 Ok(iterator) => cursor.iterator = Some(iterator),
@@ -429,9 +433,10 @@ impl Stream for KinesisStream {
         self.give_up_unread();
         if cursor.from != from {
             // Whoever reads elsewhere keeps to the shard's budgets all the same.
-            let (feed, key, key_failed) = (cursor.feed.moved(), cursor.key, cursor.key_failed.take());
-            let read_at = cursor.read_at;
-            *cursor = Cursor { feed, key, key_failed, read_at, ..Cursor::new(from, cursor.not_before, &self.room) };
+            let mut moved = Cursor::new(from, cursor.not_before, &self.room);
+            (moved.feed, moved.read_at) = (cursor.feed.moved(), cursor.read_at);
+            (moved.key, moved.key_failed) = (cursor.key, cursor.key_failed.take());
+            *cursor = moved;
         }
         let before = self.time.now();
         if cursor.is_empty() && !cursor.ended {
@@ -453,7 +458,7 @@ impl Stream for KinesisStream {
                 break;
             }
             bytes += record.payload.len();
-            batch.records.extend(cursor.next.take());
+            batch.records.extend(cursor.take_front());
         }
         if let Some(last) = batch.records.last() {
             cursor.from = ReadFrom::After(last.position);
