@@ -4,13 +4,13 @@ mod small_lake;
 
 use authpulse_consumer::Options;
 use authpulse_consumer::committer::commit_all;
-use authpulse_consumer::log::read_entry;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::status::{State, status};
 use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_consumer::worker::{Progress, Worker};
 use authpulse_event::time::SECOND;
-use authpulse_event::{Micros, ShardId, parse_line};
+use authpulse_event::{Micros, parse_line};
+use authpulse_lake::entry::Entry;
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::{MaintainSettings, maintain};
 use authpulse_stream::memory::MemoryStream;
@@ -43,6 +43,25 @@ struct Run {
 }
 
 impl Run {
+    /// An empty lake and a stream of so many shards.
+    fn new(shards: u32, options: Options, seed: u64) -> Run {
+        let lake = SmallLake::new();
+        let clock = lake.clock.clone();
+        let clock = Arc::new(move || clock.0.load(Ordering::Relaxed));
+        let stream = MemoryStream::new(CreateOptions { shards, clock, ..CreateOptions::default() });
+        let (stream, options) = (Arc::new(stream.unwrap()), Arc::new(options));
+        Run { lake, stream, options, chance: seed, met: Met::default() }
+    }
+
+    /// The entries of each shard.
+    async fn entries(&self) -> Vec<Vec<Entry>> {
+        let mut all = Vec::new();
+        for shard in self.lake.env.journal.shards().await.unwrap() {
+            all.push(self.lake.entries(shard.as_str()).await);
+        }
+        all
+    }
+
     fn below(&mut self, n: u64) -> u64 {
         self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.chance >> 33) % n
@@ -156,22 +175,15 @@ impl Run {
 }
 
 async fn run(seed: u64, history_first: bool) -> Met {
-    let lake = SmallLake::new();
-    let clock = lake.clock.clone();
-    let stream = MemoryStream::new(CreateOptions {
-        shards: 2,
-        clock: Arc::new(move || clock.0.load(Ordering::Relaxed)),
-        ..CreateOptions::default()
-    });
-    let options = Arc::new(Options {
+    let options = Options {
         entry_age: SECOND,
         entry_rows: 300,
         snapshot_rows: 150,
         read_records: 40,
         idle_after: 3 * SECOND,
         ..(*options()).clone()
-    });
-    let mut run = Run { lake, stream: Arc::new(stream.unwrap()), options, chance: seed, met: Met::default() };
+    };
+    let mut run = Run::new(2, options, seed);
     let mut lines = lines(3_000);
     if history_first {
         let rest = lines.split_off(lines.len() / 3);
@@ -209,15 +221,7 @@ async fn run(seed: u64, history_first: bool) -> Met {
 #[tokio::test]
 async fn shards_store_one_after_another() {
     const AGE: Micros = 8 * SECOND;
-    let lake = SmallLake::new();
-    let clock = lake.clock.clone();
-    let stream = MemoryStream::new(CreateOptions {
-        shards: 4,
-        clock: Arc::new(move || clock.0.load(Ordering::Relaxed)),
-        ..CreateOptions::default()
-    });
-    let options = Arc::new(Options { entry_age: AGE, ..(*options()).clone() });
-    let mut run = Run { lake, stream: Arc::new(stream.unwrap()), options, chance: 1, met: Met::default() };
+    let mut run = Run::new(4, Options { entry_age: AGE, ..(*options()).clone() }, 1);
     let env = run.lake.env.clone();
     let mut service = Service::open(env.clone(), run.options.clone(), run.stream.clone(), Mode::Run).await.unwrap();
     service.refresh().await.unwrap();
@@ -234,17 +238,9 @@ async fn shards_store_one_after_another() {
         }
         run.lake.clock.0.fetch_add(SECOND / 5, Ordering::Relaxed);
     }
-    let mut stored = Vec::new();
-    for shard in env.journal.shards().await.unwrap() {
-        let mut n = 1;
-        while let Some(entry) = read_entry(&env, &shard, n).await.unwrap() {
-            if entry.counts.received > 0 {
-                stored.push((entry.written_at, shard.clone()));
-            }
-            n += 1;
-        }
-    }
-    let is_crowded = |(at, shard): &&(Micros, ShardId)| {
+    let stored = run.entries().await.into_iter().flatten().filter(|entry| entry.counts.received > 0);
+    let stored: Vec<(Micros, String)> = stored.map(|entry| (entry.written_at, entry.shard)).collect();
+    let is_crowded = |(at, shard): &&(Micros, String)| {
         stored.iter().any(|(other_at, other)| other != shard && (at - other_at).abs() < SECOND / 2)
     };
     let crowded = stored.iter().filter(is_crowded).count();
@@ -254,28 +250,18 @@ async fn shards_store_one_after_another() {
 /// However much there is to read, an entry takes up a part of the memory that all shards share, and two of a shard are under way.
 #[tokio::test]
 async fn entries_are_as_small_as_memory_is() {
-    let lake = SmallLake::new();
-    let clock = lake.clock.clone();
-    let stream = MemoryStream::new(CreateOptions {
-        shards: 2,
-        clock: Arc::new(move || clock.0.load(Ordering::Relaxed)),
-        ..CreateOptions::default()
-    });
     // A quarter of it for each entry: some 7,000 records and their rows, twice as many records whose rows are not scored yet.
-    let options = Arc::new(Options { memory: 8 << 20, entry_age: 1_000_000 * SECOND, ..(*options()).clone() });
-    let mut run = Run { lake, stream: Arc::new(stream.unwrap()), options, chance: 1, met: Met::default() };
+    let options = Options { memory: 8 << 20, entry_age: 1_000_000 * SECOND, ..(*options()).clone() };
+    let mut run = Run::new(2, options, 1);
     for part in lines(60_000).chunks(10_000) {
         run.put(part).await;
     }
     run.stream.close().await.unwrap();
     run.serve(Mode::Run, 1_000_000).await;
     let mut most = 0;
-    for shard in run.lake.env.journal.shards().await.unwrap() {
-        let mut entries = 0;
-        while let Some(entry) = read_entry(&run.lake.env, &shard, entries + 1).await.unwrap() {
-            (entries, most) = (entries + 1, most.max(entry.counts.received));
-        }
-        assert!(entries >= 4, "{entries} entries of {shard}");
+    for entries in run.entries().await {
+        assert!(entries.len() >= 4, "{} entries of {}", entries.len(), entries[0].shard);
+        most = entries.iter().map(|entry| entry.counts.received).fold(most, u64::max);
     }
     assert!((3_000..15_000).contains(&most), "the largest entry has {most} records");
 }

@@ -27,7 +27,7 @@ pub(crate) struct Cursor {
     /// Whether the record of `from` has to be found first.
     pub(crate) unchecked: bool,
     /// The last answer: when it came, and how far behind the tip it was.
-    pub(crate) contact: Option<(Duration, Duration)>,
+    contact: Option<(Duration, Duration)>,
     /// The iterator begins at this record, which has to be there: if it is gone, so may be what came after it.
     pub(crate) check: Option<SequenceNumber>,
     pub(crate) gap: Option<Gap>,
@@ -88,6 +88,14 @@ impl Cursor {
             key: Backoff::new(KEY_BACKOFF, KEY_BACKOFF_MAX),
             key_failed: None,
         }
+    }
+
+    /// Goes elsewhere in the shard, with nothing at hand. The shard's budgets are kept to all the same.
+    pub(crate) fn move_to(&mut self, from: ReadFrom, room: &Arc<Room>) {
+        let mut moved = Cursor::new(from, self.not_before, room);
+        (moved.feed, moved.read_at) = (self.feed.moved(), self.read_at);
+        (moved.key, moved.key_failed) = (self.key, self.key_failed.take());
+        *self = moved;
     }
 
     /// Where an iterator or a subscription of this cursor begins. Where retention may have taken what comes next (`at_risk`), at the last

@@ -202,9 +202,8 @@ impl KinesisStream {
                 cursor.feed.hang_up();
             }
             if unread >= patience && !cursor.is_empty() {
-                let mut emptied = Cursor::new(cursor.from, cursor.not_before, &self.room);
-                (emptied.feed, emptied.read_at) = (cursor.feed.moved(), cursor.read_at);
-                *cursor = emptied;
+                let from = cursor.from;
+                cursor.move_to(from, &self.room);
             }
         }
     }
@@ -432,11 +431,7 @@ impl Stream for KinesisStream {
         cursor.read_at = self.time.monotonic();
         self.give_up_unread();
         if cursor.from != from {
-            // Whoever reads elsewhere keeps to the shard's budgets all the same.
-            let mut moved = Cursor::new(from, cursor.not_before, &self.room);
-            (moved.feed, moved.read_at) = (cursor.feed.moved(), cursor.read_at);
-            (moved.key, moved.key_failed) = (cursor.key, cursor.key_failed.take());
-            *cursor = moved;
+            cursor.move_to(from, &self.room);
         }
         let before = self.time.now();
         if cursor.is_empty() && !cursor.ended {

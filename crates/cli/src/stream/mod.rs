@@ -12,6 +12,7 @@ use authpulse_event::Micros;
 use authpulse_event::time::parse_rfc3339;
 use authpulse_lake::{ObjectStore, StoreError};
 use authpulse_stream::ShardDescription;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Where a stream is.
@@ -86,68 +87,52 @@ pub async fn remember_start(
     now: Micros,
 ) -> Result<Option<Micros>> {
     let path = format!("streams/{}.json", &authpulse_event::id::sha256_hex(stream.as_bytes())[..32]);
-    let read = async || -> Result<Option<Option<Micros>>> {
-        match store.get(&path).await {
-            Err(StoreError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-            Ok(bytes) => {
-                let note: serde_json::Value = serde_json::from_slice(&bytes)?;
-                if note["stream"] != stream {
-                    bail!("{} is damaged: restore it", store.uri(&path));
-                }
-                Ok(Some(note["start_micros"].as_i64()))
-            }
-        }
-    };
-    if let Some(start) = read().await? {
-        return Ok(start);
-    }
     let start = match start {
         Start::TrimHorizon => None,
         Start::Latest => Some(now),
         Start::At(time) => Some(time),
     };
-    let note =
-        serde_json::json!({ "what": "where reading this stream began", "stream": stream, "start_micros": start });
-    match store.put_new(&path, format!("{note}\n").into()).await {
-        Ok(()) => Ok(start),
-        // Another worker was faster, or the answer was lost: what is there counts.
-        Err(error) => match read().await? {
-            Some(start) => Ok(start),
-            None => Err(error.into()),
-        },
+    let what = "where reading this stream began";
+    let kept = keep(store, &path, json!({ "what": what, "stream": stream, "start_micros": start })).await?;
+    if kept["stream"] != stream {
+        bail!("{} is damaged: restore it", store.uri(&path));
     }
+    Ok(kept["start_micros"].as_i64())
 }
 
 /// What a lake is called in tables of leases, for ever: `streams/name.json` in the lake.
 ///
 /// # Errors
 /// It cannot be read, nor stored.
-#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only streams in Kinesis have such tables"))]
+#[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "only streams in Kinesis have such tables"))]
 pub async fn lake_name(store: &dyn ObjectStore, ids: &dyn Ids) -> Result<String> {
     const PATH: &str = "streams/name.json";
-    let read = async || -> Result<Option<String>> {
-        match store.get(PATH).await {
+    let what = "what this lake is called in tables of leases";
+    let kept = keep(store, PATH, json!({ "what": what, "name": format!("lake-{}", ids.commit_id()) })).await?;
+    let name = kept["name"].as_str().with_context(|| format!("{} is damaged: restore it", store.uri(PATH)))?;
+    Ok(name.to_owned())
+}
+
+/// What the lake keeps at a path for ever: `note`, unless there is one already.
+async fn keep(store: &dyn ObjectStore, path: &str, note: Value) -> Result<Value> {
+    let read = async || -> Result<Option<Value>> {
+        match store.get(path).await {
             Err(StoreError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
             Ok(bytes) => {
-                let note: serde_json::Value = serde_json::from_slice(&bytes)?;
-                let name =
-                    note["name"].as_str().with_context(|| format!("{} is damaged: restore it", store.uri(PATH)))?;
-                Ok(Some(name.to_owned()))
+                let damaged = || format!("{} is damaged: restore it", store.uri(path));
+                Ok(Some(serde_json::from_slice(&bytes).with_context(damaged)?))
             }
         }
     };
-    if let Some(name) = read().await? {
-        return Ok(name);
+    if let Some(kept) = read().await? {
+        return Ok(kept);
     }
-    let name = format!("lake-{}", ids.commit_id());
-    let note = serde_json::json!({ "what": "what this lake is called in tables of leases", "name": name });
-    match store.put_new(PATH, format!("{note}\n").into()).await {
-        Ok(()) => Ok(name),
+    match store.put_new(path, format!("{note}\n").into()).await {
+        Ok(()) => Ok(note),
         // Another worker was faster, or the answer was lost: what is there counts.
         Err(error) => match read().await? {
-            Some(name) => Ok(name),
+            Some(kept) => Ok(kept),
             None => Err(error.into()),
         },
     }
@@ -156,6 +141,7 @@ pub async fn lake_name(store: &dyn ObjectStore, ids: &dyn Ids) -> Result<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use authpulse_consumer::env::RandomIds;
     use authpulse_lake::LocalStore;
 
     #[test]
@@ -187,5 +173,17 @@ mod tests {
         assert_eq!(remember_start(&store, "one", Start::TrimHorizon, 99).await.unwrap(), Some(70));
         assert_eq!(remember_start(&store, "two", Start::TrimHorizon, 99).await.unwrap(), None);
         assert_eq!(remember_start(&store, "two", Start::At(5), 99).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_lake_has_one_name_for_ever_and_another_lake_another() {
+        let places = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [one, two] = places.each_ref().map(|place| LocalStore::open(place.path()).unwrap());
+        let name = lake_name(&one, &RandomIds).await.unwrap();
+        assert_eq!(lake_name(&one, &RandomIds).await.unwrap(), name);
+        assert_ne!(lake_name(&two, &RandomIds).await.unwrap(), name);
+        std::fs::write(places[0].path().join("streams/name.json"), "{").unwrap();
+        let damaged = lake_name(&one, &RandomIds).await.unwrap_err().to_string();
+        assert!(damaged.contains("name.json is damaged: restore it"), "{damaged}");
     }
 }
