@@ -78,6 +78,9 @@ impl LeaseKeeper {
     }
 }
 
+/// Partings that are taken up at a time.
+const PARTINGS_AT_A_TIME: usize = 256;
+
 /// How many times as often a worker without any lease looks for one.
 const IDLE_LOOKS: i64 = 4;
 
@@ -90,7 +93,8 @@ async fn keep(
     holdings: watch::Sender<Holdings>,
 ) {
     let (renew_every, looks_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
-    let (mut renewed, mut scanned, mut leaving) = (env.clock.ticks(), None, false);
+    let (mut renewed, mut scanned) = (env.clock.ticks(), None);
+    let (mut leaving, mut has_left, mut orders) = (false, false, Vec::new());
     let reach = |fleet: &mut Fleet| {
         for (key, position) in stored.borrow().iter().filter(|(_, position)| **position != Position::START) {
             let (sequence, sub_sequence) = (position.sequence.to_string(), position.sub_sequence);
@@ -123,19 +127,27 @@ async fn keep(
         let pause = (renewed + renew_every).min(next_scan) - env.clock.ticks();
         tokio::select! {
             biased;
-            parting = partings.recv() => {
+            told = partings.recv_many(&mut orders, PARTINGS_AT_A_TIME) => {
                 reach(&mut fleet);
-                match parting {
-                    Some(Parting::HandOver(key)) => fleet.hand_over(&key).await,
-                    Some(Parting::End(key)) => fleet.end(&key).await,
-                    Some(Parting::Forget(key)) => fleet.forget(&key),
-                    Some(Parting::Leave) => {
-                        leaving = true;
-                        if let Err(error) = fleet.withdraw().await {
-                            tracing::debug!(%error, "what was asked of other workers could not be taken back yet");
-                        }
+                if told == 0 {
+                    break;
+                }
+                let (mut given, mut ended) = (BTreeSet::new(), BTreeSet::new());
+                for parting in orders.drain(..) {
+                    match parting {
+                        Parting::HandOver(key) => drop(given.insert(key)),
+                        Parting::End(key) => drop(ended.insert(key)),
+                        Parting::Forget(key) => fleet.forget(&key),
+                        Parting::Leave => leaving = true,
                     }
-                    None => break,
+                }
+                fleet.hand_over(&given).await;
+                fleet.end(&ended).await;
+                if leaving && !has_left {
+                    has_left = true;
+                    if let Err(error) = fleet.withdraw().await {
+                        tracing::debug!(%error, "what was asked of other workers could not be taken back yet");
+                    }
                 }
             }
             Ok(()) = wanted.changed() => scanned = None,

@@ -307,7 +307,7 @@ async fn a_hand_over_whose_answer_is_lost_is_looked_up() {
     let (one, two, mut fleet) = asked_for(&world).await;
     let key = world.key().await;
     one.next("change", Fault::Done);
-    fleet.hand_over(&key).await;
+    fleet.hand_over(&BTreeSet::from([key.clone()])).await;
     fleet.scan(&|| 2 * SECOND, &BTreeSet::new()).await.unwrap();
     assert_eq!(fleet.holdings().held, BTreeSet::new());
     let mut next = two.fleet("two");
@@ -411,7 +411,7 @@ async fn a_change_that_arrives_twice_is_found_by_the_next_look() {
     assert_eq!(one.lease(&key).await, Lease { counter: 3, checkpoint: at("17"), ..owned(Lease::new(&key), "one") });
 
     one.next("change", Fault::Twice);
-    fleet.hand_over(&key).await;
+    fleet.hand_over(&BTreeSet::from([key.clone()])).await;
     let left = one.lease(&key).await;
     assert_eq!((left.owner, left.counter, left.checkpoint), (None, 4, at("17")));
 }

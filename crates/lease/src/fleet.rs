@@ -2,9 +2,13 @@
 
 use crate::coordinator::{Coordinator, Wish};
 use crate::{Checkpoint, Lease, LeaseError, LeaseSettings, LeaseStore, Ticks};
-use futures::future::{join, join_all, try_join_all};
+use futures::future::{join, try_join_all};
+use futures::stream::{self, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Leases that are renewed, or parted with, at a time: a store that is slow to answer costs as long for one as for all of them.
+const AT_A_TIME: usize = 64;
 
 /// The leases a worker has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,11 +27,9 @@ struct Held {
     renewed: Ticks,
 }
 
-impl Held {
-    /// A lease as the store has it, with the place that the work has reached meanwhile.
-    fn at_its_place(&self, lease: Lease) -> Lease {
-        Lease { checkpoint: self.lease.checkpoint.clone().or(lease.checkpoint), ..lease }
-    }
+/// A lease as the store has it, with the place that the work has reached meanwhile.
+fn at_its_place(held: &Lease, lease: Lease) -> Lease {
+    Lease { checkpoint: held.checkpoint.clone().or(lease.checkpoint), ..lease }
 }
 
 /// See the module. Whoever owns it calls [`Fleet::renew`] and [`Fleet::scan`] often enough, apart from the work itself.
@@ -78,39 +80,33 @@ impl Fleet {
     }
 
     /// Renews every lease. One that another has taken is gone, and so is one that could not be renewed for its duration: others
-    /// may think the same.
+    /// may think the same. Many at a time, so that a store which is slow to answer costs no lease behind the first.
     pub async fn renew(&mut self, now: Ticks) {
-        for key in self.held.keys().cloned().collect::<Vec<_>>() {
-            if let Err(error) = self.renew_one(&key, now).await {
-                tracing::warn!(lease = %key, %error, "a lease could not be renewed");
-            }
-            let duration = self.settings().duration;
-            if self.held.get(&key).is_some_and(|held| now - held.renewed >= duration) {
-                tracing::warn!(lease = %key, "the lease expired without being renewed; its work is given up");
-                self.held.remove(&key);
-            }
-        }
-    }
-
-    async fn renew_one(&mut self, key: &str, now: Ticks) -> Result<(), LeaseError> {
-        let Some(held) = self.held.get_mut(key) else { return Ok(()) };
-        if self.store.update(&held.lease).await? {
-            held.lease.counter += 1;
-            held.renewed = now;
-            return Ok(());
-        }
-        // Somebody asked for it, or an earlier renewal took effect though its answer was lost; or it is another's by now.
-        match self.store.get(key).await? {
-            Some(lease) if lease.owner.as_deref() == Some(self.coordinator.worker()) => {
-                *held = Held { lease: held.at_its_place(lease), renewed: now };
-            }
-            other => {
-                let owner = other.and_then(|lease| lease.owner);
-                tracing::warn!(lease = %key, owner = owner.as_deref().unwrap_or("nobody"), "the lease was taken");
-                self.held.remove(key);
+        let (store, worker) = (&*self.store, self.coordinator.worker());
+        let leases: Vec<Lease> = self.held.values().map(|held| held.lease.clone()).collect();
+        let renewals = leases.into_iter().map(|lease| async move {
+            let key = lease.key.clone();
+            (key, renew(store, worker, lease).await)
+        });
+        let renewed: Vec<_> = stream::iter(renewals).buffer_unordered(AT_A_TIME).collect().await;
+        let duration = self.settings().duration;
+        for (key, outcome) in renewed {
+            let Some(held) = self.held.get_mut(&key) else { continue };
+            match outcome {
+                Ok(Renewal::Renewed(lease)) => *held = Held { lease, renewed: now },
+                Ok(Renewal::Taken(owner)) => {
+                    tracing::warn!(lease = %key, owner = owner.as_deref().unwrap_or("nobody"), "the lease was taken");
+                    self.held.remove(&key);
+                }
+                Err(error) => {
+                    tracing::warn!(lease = %key, %error, "a lease could not be renewed");
+                    if now - held.renewed >= duration {
+                        tracing::warn!(lease = %key, "the lease expired without being renewed; its work is given up");
+                        self.held.remove(&key);
+                    }
+                }
             }
         }
-        Ok(())
     }
 
     /// Looks at all leases, makes those of `keys` that are missing, takes and asks for what this worker should have. `clock` tells the
@@ -131,20 +127,33 @@ impl Fleet {
         }
         let now = clock();
         let held = self.held.keys().cloned().collect();
-        for wish in self.coordinator.wishes(now, &held) {
-            match wish {
-                Wish::Take(lease) => {
-                    let taken = Lease { owner: Some(self.worker().to_owned()), next_owner: None, ..lease };
-                    self.write(taken, now).await?;
+        let store = &*self.store;
+        let changes: Vec<Lease> =
+            self.coordinator.wishes(now, &held).into_iter().map(|wish| self.wished(wish)).collect();
+        let changes = changes.into_iter().map(|lease| async move { (store.update(&lease).await, lease) });
+        let changed: Vec<_> = stream::iter(changes).buffer_unordered(AT_A_TIME).collect().await;
+        let mut failure = Ok(());
+        for (outcome, lease) in changed {
+            match outcome {
+                Ok(true) if lease.owner.as_deref() == Some(self.coordinator.worker()) => {
+                    let lease = Lease { counter: lease.counter + 1, ..lease };
+                    self.held.insert(lease.key.clone(), Held { lease, renewed: now });
                 }
-                Wish::Ask(lease) => {
-                    let asked = Lease { next_owner: Some(self.worker().to_owned()), ..lease };
-                    // A failed question is asked again by the next look.
-                    self.store.update(&asked).await?;
-                }
+                // A question that failed is asked again by the next look.
+                Ok(_) => {}
+                Err(error) => failure = Err(error),
             }
         }
-        Ok(())
+        failure
+    }
+
+    /// A lease as it shall be.
+    fn wished(&self, wish: Wish) -> Lease {
+        let worker = Some(self.worker().to_owned());
+        match wish {
+            Wish::Take(lease) => Lease { owner: worker, next_owner: None, ..lease },
+            Wish::Ask(lease) => Lease { next_owner: worker, ..lease },
+        }
     }
 
     async fn look(&mut self, clock: &(dyn Fn() -> Ticks + Sync)) -> Result<(), LeaseError> {
@@ -158,7 +167,7 @@ impl Fleet {
                 None if ours && !lease.ended => {
                     self.held.insert(lease.key.clone(), Held { lease: lease.clone(), renewed: now });
                 }
-                Some(held) if ours => held.lease = held.at_its_place(lease.clone()),
+                Some(held) if ours => held.lease = at_its_place(&held.lease, lease.clone()),
                 Some(_) => {
                     self.held.remove(&lease.key);
                 }
@@ -171,35 +180,22 @@ impl Fleet {
         Ok(())
     }
 
-    async fn write(&mut self, lease: Lease, now: Ticks) -> Result<bool, LeaseError> {
-        if !self.store.update(&lease).await? {
-            return Ok(false);
-        }
-        let lease = Lease { counter: lease.counter + 1, ..lease };
-        if lease.owner.as_deref() == Some(self.coordinator.worker()) {
-            self.held.insert(lease.key.clone(), Held { lease, renewed: now });
-        }
-        Ok(true)
+    /// Gives leases to whoever asked for them, or back; the work on them has come to an end here.
+    pub async fn hand_over(&mut self, keys: &BTreeSet<String>) {
+        self.part_from(keys, false).await;
     }
 
-    /// Gives a lease to whoever asked for it, or back; the work on it has come to an end here.
-    pub async fn hand_over(&mut self, key: &str) {
-        self.part_from(key, false).await;
+    /// Says that nothing is left to do for leases, ever.
+    pub async fn end(&mut self, keys: &BTreeSet<String>) {
+        self.part_from(keys, true).await;
     }
 
-    /// Says that nothing is left to do for a lease, ever.
-    pub async fn end(&mut self, key: &str) {
-        self.part_from(key, true).await;
+    async fn part_from(&mut self, keys: &BTreeSet<String>, ended: bool) {
+        let parted: Vec<Held> = keys.iter().filter_map(|key| self.held.remove(key)).collect();
+        give_all(&*self.store, self.coordinator.worker(), parted, ended).await;
     }
 
-    async fn part_from(&mut self, key: &str, ended: bool) {
-        if let Some(held) = self.held.remove(key) {
-            give(&*self.store, self.coordinator.worker(), held.lease, ended).await;
-        }
-    }
-
-    /// Gives everything back, and what is on its way here: others can go on at once. All at a time, because a store that does not
-    /// answer costs as long for one lease as for all.
+    /// Gives everything back, and what is on its way here: others can go on at once.
     pub async fn release_all(&mut self) {
         let (store, worker) = (&*self.store, self.coordinator.worker());
         let held = std::mem::take(&mut self.held);
@@ -214,7 +210,7 @@ impl Fleet {
             });
             leave_to_others(store, worker, mine).await
         };
-        let given = join_all(held.values().map(|held| give(store, worker, held.lease.clone(), false)));
+        let given = give_all(store, worker, held.values().cloned(), false);
         if let (_, Err(error)) = join(given, rest).await {
             tracing::debug!(%error, "leases on their way to this worker could not be left to others");
         }
@@ -247,7 +243,33 @@ async fn leave_to_others(
     try_join_all(without.map(|lease| async move { store.update(&lease).await })).await.map(drop)
 }
 
-/// Gives a lease to whoever asked for it, or back, or to its end.
+/// What came of a renewal.
+enum Renewal {
+    /// The lease as it is now.
+    Renewed(Lease),
+    /// Somebody has it, or nobody.
+    Taken(Option<String>),
+}
+
+async fn renew(store: &dyn LeaseStore, worker: &str, mut lease: Lease) -> Result<Renewal, LeaseError> {
+    if store.update(&lease).await? {
+        lease.counter += 1;
+        return Ok(Renewal::Renewed(lease));
+    }
+    // Somebody asked for it, or an earlier renewal took effect though its answer was lost; or it is another's by now.
+    Ok(match store.get(&lease.key).await? {
+        Some(now) if now.owner.as_deref() == Some(worker) => Renewal::Renewed(at_its_place(&lease, now)),
+        other => Renewal::Taken(other.and_then(|lease| lease.owner)),
+    })
+}
+
+/// Gives leases to whoever asked for them, or back, or to their end.
+async fn give_all(store: &dyn LeaseStore, worker: &str, held: impl IntoIterator<Item = Held>, ended: bool) {
+    let given = held.into_iter().map(|held| give(store, worker, held.lease, ended));
+    stream::iter(given).buffer_unordered(AT_A_TIME).collect::<()>().await;
+}
+
+/// One of them.
 async fn give(store: &dyn LeaseStore, worker: &str, mut lease: Lease, ended: bool) {
     let key = lease.key.clone();
     // Once more where the counter moved meanwhile: somebody has just asked for it.

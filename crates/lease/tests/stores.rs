@@ -1,9 +1,15 @@
 //! Every store keeps the same contract, and a fleet over it shares, takes over and hands over.
 
-use authpulse_lease::{Checkpoint, Fleet, Lease, LeaseSettings, LeaseStore, LocalLeases, MemoryLeases, Ticks};
+use async_trait::async_trait;
+use authpulse_lease::{
+    Checkpoint, Fleet, Lease, LeaseError, LeaseSettings, LeaseStore, LocalLeases, MemoryLeases, Ticks,
+};
 use futures::executor::block_on;
+use futures::future::poll_fn;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::Poll;
 
 const SECOND: Ticks = 1_000_000;
 
@@ -26,7 +32,7 @@ fn what_was_reached_goes_along_with_renewals_and_hand_overs() {
         one.reached("a", at("9"));
         // A look at the leases in between does not lose it, and what is said late does not take it back.
         one.scan(&|| 2 * SECOND, &keys(&["a"])).await.unwrap();
-        one.hand_over("a").await;
+        one.hand_over(&keys(&["a"])).await;
         let left = store.get("a").await.unwrap().unwrap();
         assert_eq!((left.owner, left.checkpoint), (None, Some(at("18"))));
         one.reached("a", at("19"));
@@ -110,9 +116,7 @@ async fn live(fleets: &mut [&mut Fleet], from: i64, to: i64, all: &BTreeSet<Stri
         for fleet in fleets.iter_mut() {
             fleet.renew(second * SECOND).await;
             fleet.scan(&|| second * SECOND, all).await.unwrap();
-            for key in fleet.holdings().asked_for {
-                fleet.hand_over(&key).await;
-            }
+            fleet.hand_over(&fleet.holdings().asked_for).await;
         }
     }
 }
@@ -140,7 +144,7 @@ fn two_workers_share_one_takes_over_and_a_released_lease_moves_at_once() {
         two.release_all().await;
         one.scan(&|| 18 * SECOND, &all).await.unwrap();
         assert_eq!(one.holdings().held, all);
-        one.end("a").await;
+        one.end(&keys(&["a"])).await;
         two.scan(&|| 40 * SECOND, &all).await.unwrap();
         assert!(!two.holdings().held.contains("a"));
     });
@@ -165,7 +169,7 @@ fn a_worker_that_ends_leaves_nothing_behind() {
             assert_eq!(wanted.len(), 2);
             one.renew(4 * SECOND).await;
             if handed_over {
-                one.hand_over(&wanted[0]).await;
+                one.hand_over(&keys(&[&wanted[0]])).await;
             } else {
                 two.withdraw().await.unwrap();
                 assert_eq!(asked().await, Vec::<String>::new());
@@ -180,6 +184,60 @@ fn a_worker_that_ends_leaves_nothing_behind() {
     });
 }
 
+/// Tells how many changes were under way at once: each waits for a turn of the executor.
+#[derive(Default)]
+struct Slow {
+    leases: MemoryLeases,
+    under_way: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[async_trait]
+impl LeaseStore for Slow {
+    async fn list(&self) -> Result<Vec<Lease>, LeaseError> {
+        self.leases.list().await
+    }
+    async fn get(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
+        self.leases.get(key).await
+    }
+    async fn create(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        self.leases.create(lease).await
+    }
+    async fn update(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        self.most.fetch_max(self.under_way.fetch_add(1, SeqCst) + 1, SeqCst);
+        let mut has_waited = false;
+        poll_fn(|context| {
+            context.waker().wake_by_ref();
+            if std::mem::replace(&mut has_waited, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        self.under_way.fetch_sub(1, SeqCst);
+        self.leases.update(lease).await
+    }
+    async fn remove(&self, lease: &Lease) -> Result<bool, LeaseError> {
+        self.leases.remove(lease).await
+    }
+}
+
+/// One answer that is slow to come does not cost the leases behind it, and not all of many are asked for at once.
+#[test]
+fn leases_are_taken_and_renewed_and_parted_with_many_at_a_time() {
+    block_on(async {
+        let all: BTreeSet<String> = (0..100).map(|n| format!("shard {n}")).collect();
+        let store = Arc::new(Slow::default());
+        let mut fleet = Fleet::new(store.clone(), "w1", LeaseSettings::default());
+        fleet.scan(&|| 0, &all).await.unwrap();
+        assert_eq!(store.most.swap(0, SeqCst), 64);
+        fleet.renew(SECOND).await;
+        assert_eq!(store.most.swap(0, SeqCst), 64);
+        assert_eq!(fleet.holdings().held, all);
+        fleet.hand_over(&all).await;
+        assert_eq!(store.most.swap(0, SeqCst), 64);
+        let leases = store.list().await.unwrap();
+        assert!(leases.iter().all(|lease| lease.owner.is_none() && lease.counter == 3), "{leases:?}");
+    });
+}
+
 /// A look may take as long as a lease lasts. What it brings was renewed a moment ago, not when the question was asked.
 #[test]
 fn leases_that_were_read_late_do_not_stand_still() {
@@ -191,7 +249,7 @@ fn leases_that_were_read_late_do_not_stand_still() {
         let mut two = Fleet::new(store.clone(), "w2", LeaseSettings { max_leases: 9, ..LeaseSettings::default() });
         // The answer comes 15 s after the question; the next look is a second later, between two renewals.
         let looks = std::sync::atomic::AtomicI64::new(0);
-        let clock = || (3 + 15 * looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst).min(1)) * SECOND;
+        let clock = || (3 + 15 * looks.fetch_add(1, SeqCst).min(1)) * SECOND;
         two.scan(&clock, &all).await.unwrap();
         two.scan(&|| 19 * SECOND, &all).await.unwrap();
         assert_eq!(two.holdings().held, keys(&[]));
@@ -216,9 +274,7 @@ fn a_lost_answer_neither_loses_nor_doubles_a_lease() {
             for fleet in [&mut one, &mut two] {
                 fleet.renew(second * SECOND).await;
                 let _ = fleet.scan(&|| second * SECOND, &all).await;
-                for key in fleet.holdings().asked_for {
-                    fleet.hand_over(&key).await;
-                }
+                fleet.hand_over(&fleet.holdings().asked_for).await;
             }
             assert!(one.holdings().held.is_disjoint(&two.holdings().held), "second {second}");
         }
