@@ -23,6 +23,7 @@ use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Place, Registry};
 use crate::sink::Decision;
+use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
 use authpulse_event::time::format_rfc3339;
@@ -378,7 +379,7 @@ impl Worker {
             self.score()?;
             self.collect();
             if self.out.scored.len() >= self.options.chunk_rows {
-                let rows = std::mem::take(&mut self.out.scored);
+                let rows = self.take_rows();
                 self.draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
             }
             let full = self.is_full();
@@ -413,6 +414,12 @@ impl Worker {
             }
         }
         Ok(self.out.scored.len() > before)
+    }
+
+    /// The rows scored so far. As many are expected again: their vector then grows no more.
+    fn take_rows(&mut self) -> Vec<ScoredEvent> {
+        let expected = Vec::with_capacity(self.out.scored.len());
+        std::mem::replace(&mut self.out.scored, expected)
     }
 
     fn unscorable(&self, panic: &(dyn std::any::Any + Send)) -> ConsumerError {
@@ -507,20 +514,14 @@ impl Worker {
         self.shard.has_share_to_publish() || self.shard.has_rows_to_write() || self.has_day()
     }
 
-    /// Scoring is too far behind: store what there is, say what is missing, and read on only when scoring has caught up.
+    /// Scoring is too far behind: say what is missing, and read on only when scoring has caught up. What others may wait for is stored
+    /// at once, the rest when it is due: an entry stored now would hold all those events twice, unscored and, in the next, scored.
     async fn catch_up_scoring(&mut self) -> Result<Progress> {
-        let day = self.registry.with_board(|board| self.shard.waits_for_day(board));
-        self.registry.want(&self.key, day);
         if self.in_flight.is_some() {
             self.land().await?;
             return Ok(Progress::Worked);
         }
-        if self.has_news() {
-            self.store(Marks::default()).await?;
-            self.land().await?;
-            return Ok(Progress::Worked);
-        }
-        Ok(Progress::Idle)
+        self.store_while_waiting().await
     }
 
     /// Nothing to read for now: rise if nothing was accepted for long enough, and store what is due.
@@ -575,7 +576,7 @@ impl Worker {
         self.score()?;
         self.collect();
         self.was_full = self.is_full();
-        let rows = std::mem::take(&mut self.out.scored);
+        let rows = self.take_rows();
         // One entry is mostly about as large as the one before: its vector then grows no more.
         let next = Draft::new(&self.env, self.position, self.draft.raw.len());
         let mut draft = std::mem::replace(&mut self.draft, next);

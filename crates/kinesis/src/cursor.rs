@@ -148,6 +148,12 @@ impl Cursor {
         self.next.is_none() && self.opened.is_none() && self.packed.is_empty()
     }
 
+    /// How many user records there are about, if aggregates hold as many as the one that is open.
+    pub(crate) fn expected(&self) -> usize {
+        let left = self.opened.as_ref().map_or(0, Opened::left);
+        usize::from(self.next.is_some()) + left + self.packed.len() * left.max(1)
+    }
+
     /// The next user record.
     pub(crate) fn front(&mut self, shard: &ShardId) -> Option<&Record> {
         while self.next.is_none() {
@@ -236,6 +242,10 @@ struct Opened {
 }
 
 impl Opened {
+    fn left(&self) -> usize {
+        self.aggregate.len().saturating_sub(self.at)
+    }
+
     fn next(&mut self) -> Option<Record> {
         let inner = self.aggregate.get(self.at)?;
         let position = Position { sequence: self.sequence, sub_sequence: self.at as u64 };

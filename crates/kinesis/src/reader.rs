@@ -453,6 +453,9 @@ impl Stream for KinesisStream {
                 break;
             }
             bytes += record.payload.len();
+            if batch.records.is_empty() {
+                batch.records.reserve(cursor.expected().min(limit.records));
+            }
             batch.records.extend(cursor.take_front());
         }
         if let Some(last) = batch.records.last() {
