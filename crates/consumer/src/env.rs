@@ -3,6 +3,7 @@
 
 use crate::sink::DecisionSink;
 use async_trait::async_trait;
+pub use authpulse_engine::Inspect;
 use authpulse_event::Micros;
 use authpulse_lake::{CommitterLock, Journal, Lake, ObjectStore};
 use futures::future::BoxFuture;
@@ -87,9 +88,6 @@ fn start_by<T: Send + 'static>(
 /// Named moments at which a test may end the process or fail; called with the moment's name and its subject.
 pub type Probe = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
-/// Called with the payload of a record.
-pub type Inspect = Arc<dyn Fn(&[u8]) + Send + Sync>;
-
 /// Everything a worker needs of the world. Cheap to clone.
 #[derive(Clone)]
 pub struct Env {
@@ -111,7 +109,7 @@ pub struct Env {
     pub sink: Arc<dyn DecisionSink>,
     /// Called at named moments; does nothing outside of tests.
     pub probe: Probe,
-    /// Called with each record's payload right before it is judged; a panic in it counts as a panic of the engine.
+    /// Called with each record's payload right before it is judged, and again before it goes on if it waited; a panic in it counts as a panic of the engine.
     pub inspect: Option<Inspect>,
 }
 

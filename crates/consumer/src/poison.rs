@@ -2,12 +2,15 @@
 
 use authpulse_event::{Position, ShardId};
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Attempts before a record is given up.
 pub const ATTEMPTS: u32 = 3;
+
+/// What a dead letter says of a record that is given up.
+pub const GIVEN_UP: &str = "the engine failed on this record three times";
 
 /// Counts failures per record, over all rebuilds of its shard within this process.
 #[derive(Default)]
@@ -31,6 +34,13 @@ impl Poison {
         }
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.get(&(shard.clone(), position)).is_some_and(|n| *n >= ATTEMPTS)
+    }
+
+    /// The records of a shard that the engine is not to see again.
+    pub fn given_up(&self, shard: &ShardId) -> BTreeSet<Position> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_shard = failures.iter().filter(|((of, _), n)| of == shard && **n >= ATTEMPTS);
+        of_shard.map(|((_, position), _)| *position).collect()
     }
 }
 

@@ -20,7 +20,7 @@ use crate::env::{Env, duration, start};
 use crate::error::{Chain, ConsumerError, Result};
 use crate::input::{Batch, Found, Input};
 use crate::options::Options;
-use crate::poison::Poison;
+use crate::poison::{GIVEN_UP, Poison};
 use crate::registry::{Place, Registry};
 use crate::sink::Decision;
 use authpulse_engine::rows::ScoredEvent;
@@ -132,6 +132,8 @@ pub struct Worker {
     has_stored: bool,
     in_flight: Option<BoxFuture<'static, Option<Result<Entry>>>>,
     inherits: Vec<Inherited>,
+    /// Whether what waited in its parents is still to be judged.
+    inherits_waiting: bool,
     backfill: Option<Backfill>,
     daily_through: Option<Day>,
     /// A moment, in ticks, at which an entry is due, as it is at whole ages before and behind it.
@@ -187,6 +189,7 @@ impl Worker {
             last: start.last,
             has_stored: false,
             in_flight: None,
+            inherits_waiting: !start.inherits.is_empty(),
             inherits: start.inherits,
             accepted_at: now,
             stored_at: now,
@@ -198,9 +201,8 @@ impl Worker {
         if worker.last.last_snapshot > 0 {
             worker.snapshots.push(worker.last.last_snapshot);
         }
-        if !worker.inherits.is_empty() {
-            worker.shard.judge_inherited(&mut worker.out);
-        }
+        worker.shard.give_up(worker.poison.given_up(&worker.key), GIVEN_UP);
+        worker.shard.inspect_released(worker.env.inspect.clone());
         Ok(worker)
     }
 
@@ -247,6 +249,7 @@ impl Worker {
     /// # Errors
     /// The worker cannot go on and must be dropped; what it had not stored never happened.
     pub async fn step(&mut self) -> Result<Progress> {
+        self.judge_inherited()?;
         if !self.inherits.is_empty() {
             // An heir's first entry: publishes what its parents could not.
             self.store(Marks::default()).await?;
@@ -271,6 +274,7 @@ impl Worker {
     pub async fn stop(&mut self) -> Result<()> {
         if self.phase != Phase::Done {
             self.land().await?;
+            self.judge_inherited()?;
             self.score()?;
             if self.has_news() {
                 self.store(Marks::default()).await?;
@@ -534,7 +538,7 @@ impl Worker {
         if now - self.accepted_at >= self.options.idle_after {
             let tolerance = self.shard.settings().time.tolerance;
             let live = clock.filter(|_| self.shard.last_accepted_live()).map(|clock| clock - tolerance);
-            self.rise(others.max(live), "idle");
+            self.rise(others.max(live), "idle")?;
         }
         self.store_while_waiting().await
     }
@@ -561,13 +565,14 @@ impl Worker {
         Ok(Progress::Idle)
     }
 
-    fn rise(&mut self, to: Option<Micros>, cause: &str) {
-        let Some(to) = to else { return };
-        if self.shard.rise(to, &mut self.out) {
+    fn rise(&mut self, to: Option<Micros>, cause: &str) -> Result<()> {
+        let Some(to) = to else { return Ok(()) };
+        if self.release(|shard, out| shard.rise(to, out))? {
             self.draft.opened.get_or_insert(self.env.clock.ticks());
             self.draft.rises.push(Rise { after: self.position.into(), to, cause: cause.to_owned() });
             self.collect();
         }
+        Ok(())
     }
 
     /// Cuts the state and starts to store the next entry; waits for the one before.

@@ -2,15 +2,15 @@
 
 mod small_lake;
 
-use authpulse_consumer::Options;
 use authpulse_consumer::committer::commit_all;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::status::{State, status};
 use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_consumer::worker::{Progress, Worker};
+use authpulse_consumer::{ConsumerError, Options};
 use authpulse_event::time::SECOND;
 use authpulse_event::{Micros, parse_line};
-use authpulse_lake::entry::Entry;
+use authpulse_lake::entry::{Entry, EntryCounts};
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::{MaintainSettings, maintain};
 use authpulse_stream::memory::MemoryStream;
@@ -18,7 +18,7 @@ use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
 use bytes::Bytes;
 use small_lake::{SmallLake, lines, options};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What a run has met, so that it cannot pass for want of anything to see.
 #[derive(Default, Debug)]
@@ -106,19 +106,7 @@ impl Run {
     async fn put(&mut self, lines: &[String]) {
         // A clock that runs days ahead: its event waits for company until ten others have come.
         let ahead = format!("{},U-ahead-{},C1\n", 700_000 + self.met.audits, self.below(20));
-        let records = lines.iter().chain([&ahead]).map(|line| {
-            let line = line.trim();
-            let parsed = parse_line(line.as_bytes(), authpulse_event::time::DEFAULT_BASE);
-            let key = parsed.as_ref().map_or("?".to_owned(), |e| e.user.to_string());
-            let fields: Vec<&str> = line.split(',').collect();
-            let payload = match (line.starts_with('{'), fields.as_slice()) {
-                (false, [time, user, computer]) => {
-                    format!("{{\"time\":{time},\"user\":\"{user}\",\"computer\":\"{computer}\"}}")
-                }
-                _ => line.to_owned(),
-            };
-            PutRecord { payload: payload.into(), partition_key: Bytes::from(key) }
-        });
+        let records = lines.iter().chain([&ahead]).map(|line| record(line.trim()));
         self.stream.put(records.collect(), None).await.unwrap();
         self.lake.clock.0.fetch_add(SECOND / 20, Ordering::Relaxed);
     }
@@ -172,6 +160,20 @@ impl Run {
         }
         // Whatever was not stored never happened: the service is gone without a word.
     }
+}
+
+/// A line in the wire form, by its user.
+fn record(line: &str) -> PutRecord {
+    let parsed = parse_line(line.as_bytes(), authpulse_event::time::DEFAULT_BASE);
+    let key = parsed.as_ref().map_or("?".to_owned(), |e| e.user.to_string());
+    let fields: Vec<&str> = line.split(',').collect();
+    let payload = match (line.starts_with('{'), fields.as_slice()) {
+        (false, [time, user, computer]) => {
+            format!("{{\"time\":{time},\"user\":\"{user}\",\"computer\":\"{computer}\"}}")
+        }
+        _ => line.to_owned(),
+    };
+    PutRecord { payload: payload.into(), partition_key: Bytes::from(key) }
 }
 
 async fn run(seed: u64, history_first: bool) -> Met {
@@ -264,6 +266,62 @@ async fn entries_are_as_small_as_memory_is() {
         most = entries.iter().map(|entry| entry.counts.received).fold(most, u64::max);
     }
     assert!((3_000..15_000).contains(&most), "the largest entry has {most} records");
+}
+
+/// An event waits, and the code fails on it when it goes on: it is given up itself, not the records that let it go on.
+#[tokio::test]
+async fn an_event_that_fails_as_it_goes_on_is_given_up_alone() {
+    const MARK: &str = "U-poison";
+    for is_stored in [false, true] {
+        let mut run = Run::new(1, Options { entry_age: SECOND, ..(*options()).clone() }, 1);
+        let looks = AtomicU32::new(0);
+        run.lake.env.inspect = Some(Arc::new(move |payload| {
+            if payload.windows(MARK.len()).any(|part| part == MARK.as_bytes()) {
+                // The first look is at what is read, the next at what goes on. What is stored is not read again.
+                let look = looks.fetch_add(1, Ordering::Relaxed);
+                assert!(if is_stored { look == 0 } else { look % 2 == 0 }, "failing as a test wants it");
+            }
+        }));
+        let env = run.lake.env.clone();
+        let mut service = Service::open(env.clone(), run.options.clone(), run.stream.clone(), Mode::Run).await.unwrap();
+        service.refresh().await.unwrap();
+        // Three users make a company.
+        let company =
+            [format!("100,{MARK},C1"), "101,U1,C1".to_owned(), "102,U2,C2".to_owned(), "103,U3,C3".to_owned()];
+        let company = company.map(|line| record(&line));
+        let (alone, others) = company.split_at(if is_stored { 1 } else { 4 });
+        run.stream.put(alone.to_vec(), None).await.unwrap();
+        let (mut worker, mut failures) = (None, 0);
+        for step in 0..200 {
+            if step == 100 {
+                let waiting = run.entries().await.concat().last().map_or(0, |entry| entry.counts.waiting);
+                assert_eq!(waiting, u64::from(is_stored));
+                run.stream.put(others.to_vec(), None).await.unwrap();
+            }
+            run.lake.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);
+            let mut at_work: Worker = match worker.take() {
+                Some(worker) => worker,
+                None => service.start_next(&service.wanted_leases()).await.unwrap().unwrap(),
+            };
+            match at_work.step().await {
+                Ok(_) => worker = Some(at_work),
+                Err(ConsumerError::Panicked { .. }) => {
+                    failures += 1;
+                    service.restart(at_work.key());
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(failures, 3);
+        worker.unwrap().stop().await.unwrap();
+        let entries = run.entries().await.concat();
+        let sum = |of: fn(&EntryCounts) -> u64| entries.iter().map(|entry| of(&entry.counts)).sum::<u64>();
+        let failed = sum(|counts| counts.rejected.get("failed").copied().unwrap_or(0));
+        assert_eq!((failed, sum(EntryCounts::rejected_total), sum(|counts| counts.received)), (1, 1, 4));
+        let last = entries.last().unwrap().counts.clone();
+        assert_eq!((last.waiting, sum(|counts| counts.curated) + last.unscored), (0, 3));
+        run.audit().await;
+    }
 }
 
 #[tokio::test]

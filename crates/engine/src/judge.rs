@@ -4,11 +4,12 @@ use crate::look_ahead::Known;
 use crate::names::NameId;
 use crate::rows::{AcceptedEvent, EventId, Reason, Windows};
 use crate::settings::{ARRIVAL_SLACK, WAITING_EVENTS, WAITING_PATIENCE, WAITING_SPAN, WAITING_USERS};
-use crate::shard::{Incoming, Output, Shard, SourceKind, Unscored, WaitingEvent};
+use crate::shard::{Incoming, Inspect, Output, Shard, SourceKind, Unscored, WaitingEvent};
 use crate::user::{IdKind, OwnIds, Slot, User};
 use authpulse_event::id::{EventIdRef, TimeForm, canonical_line, content_id, looks_like_content_id};
 use authpulse_event::time::{SECOND, format_rfc3339};
-use authpulse_event::{Day, Invalid, Micros, ParsedEvent, ring};
+use authpulse_event::{Day, Invalid, Micros, ParsedEvent, Position, ring};
+use std::collections::BTreeSet;
 
 /// An event on its way through the steps of section 2.
 #[derive(Clone, Copy)]
@@ -81,6 +82,21 @@ impl Shard {
     pub fn reject_failed(&mut self, record: Incoming<'_>, words: &str, out: &mut Output) {
         out.counts.received += 1;
         Self::reject(record, Reason::Failed, words.to_owned(), out);
+    }
+
+    /// Events at these positions on which the code failed: those of them that wait are rejected when it is their turn to go on.
+    pub fn give_up(&mut self, positions: BTreeSet<Position>, words: &'static str) {
+        (self.released.given_up, self.released.words) = (positions, words);
+    }
+
+    /// Has each event that waited looked at before it goes on.
+    pub fn inspect_released(&mut self, inspect: Option<Inspect>) {
+        self.released.inspect = inspect;
+    }
+
+    /// The event that waited and was about to go on when the code failed: not the record that released it is to blame.
+    pub fn failed_on(&self) -> Option<Position> {
+        self.released.at_hand
     }
 
     /// Judges again, in an heir, what waited in its parents; before the heir's first record.
@@ -183,9 +199,19 @@ impl Shard {
     /// Events that waited go through steps 5, 6 and 7, one after another.
     fn go_on(&mut self, events: Vec<WaitingEvent>, out: &mut Output) {
         for waiting in events {
+            if self.released.given_up.contains(&waiting.position) {
+                let detail = format!("waited, then: {}", self.released.words);
+                Self::reject_waiting(waiting, Reason::Failed, detail, out);
+                continue;
+            }
+            self.released.at_hand = Some(waiting.position);
+            if let Some(inspect) = &self.released.inspect {
+                inspect(&waiting.payload);
+            }
             if let Err((reason, detail)) = self.decide(Event::from(&waiting)) {
                 Self::reject_waiting(waiting, reason, format!("waited, then: {detail}"), out);
             }
+            self.released.at_hand = None;
         }
     }
 

@@ -24,5 +24,5 @@ pub use popularity::{Board, Share};
 pub use restore::{RestoreFrom, Restoring, StoredRow};
 pub use score::{Features, apply_rules};
 pub use settings::Settings;
-pub use shard::{Counts, Incoming, NamedEvent, Output, Shard, SourceKind, WaitingEvent};
+pub use shard::{Counts, Incoming, Inspect, NamedEvent, Output, Shard, SourceKind, WaitingEvent};
 pub use snapshot::{Piece, PieceReader, ReadPiece, SnapshotError};

@@ -16,7 +16,8 @@ use crate::settings::Settings;
 use crate::user::{Slot, User};
 use authpulse_event::id::EventIdRef;
 use authpulse_event::{Day, HashRange, Micros, Position};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 /// What kind of input a shard reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,20 @@ impl Counts {
     }
 }
 
+/// Called with the payload of an event that waited, right before it goes on. For tests: a panic in it is one of the engine.
+pub type Inspect = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// What is known of events that waited and go on.
+#[derive(Default)]
+pub(crate) struct Released {
+    /// The one at hand.
+    pub at_hand: Option<Position>,
+    /// Those that are given up, and the words for it.
+    pub given_up: BTreeSet<Position>,
+    pub words: &'static str,
+    pub inspect: Option<Inspect>,
+}
+
 /// What the engine decided: the rows since the last cut.
 #[derive(Default)]
 pub struct Output {
@@ -129,6 +144,7 @@ pub struct Shard {
     pub(crate) newest_accepted: Option<Micros>,
     pub(crate) last_accepted_live: bool,
     pub(crate) waiting: Vec<WaitingEvent>,
+    pub(crate) released: Released,
     pub(crate) unscored: VecDeque<Unscored>,
     pub(crate) user_names: Names,
     pub(crate) users: Vec<User>,
@@ -175,6 +191,7 @@ impl Shard {
             newest_accepted: None,
             last_accepted_live: false,
             waiting: Vec::new(),
+            released: Released::default(),
             unscored: VecDeque::new(),
             user_names: Names::default(),
             users: Vec::new(),

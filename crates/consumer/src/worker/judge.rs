@@ -1,20 +1,20 @@
 //! Judging what was read: a few dozen records are parsed and looked up together, then judged one by one.
 //!
-//! A panic is attributed to its record. The state may then be half changed: the worker is dropped and the shard rebuilt from its
+//! A panic is attributed to its record, or to the event that waited and that its record let go on. The state may then be half changed: the worker is dropped and the shard rebuilt from its
 //! journal; after three times the record is a dead letter.
 
 use super::Worker;
 use crate::error::{ConsumerError, Result};
 use crate::input::{Batch, Input, line_position, rest_from};
-use crate::poison::words;
-use authpulse_engine::{Incoming, Known};
+use crate::poison::{GIVEN_UP, words};
+use authpulse_engine::{Incoming, Known, Output, Shard};
 use authpulse_event::parse::too_long;
 use authpulse_event::{Invalid, MAX_RECORD_BYTES, Micros, ParsedEvent, Position, parse_line, parse_record};
 use authpulse_lake::RawRecord;
 use authpulse_producer::input::LineBlock;
 use authpulse_stream::Record;
 use bytes::Bytes;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Records that are looked up together. From 16 to 128 make no difference (`engine_speed`).
 const LOOK_AHEAD: usize = 32;
@@ -127,8 +127,7 @@ impl Worker {
                     judged.map_err(|panic| self.panicked(position, &*panic))?;
                 }
                 None => {
-                    let words = "the engine failed on this record three times";
-                    self.shard.reject_failed(incoming, words, &mut self.out);
+                    self.shard.reject_failed(incoming, GIVEN_UP, &mut self.out);
                 }
             }
             self.position = position;
@@ -141,7 +140,22 @@ impl Worker {
         catch_unwind(AssertUnwindSafe(work)).map_err(|panic| self.panicked(position, &*panic))
     }
 
+    /// Judges what waited in the parents of an heir, before its first record.
+    pub(super) fn judge_inherited(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.inherits_waiting) { self.release(Shard::judge_inherited) } else { Ok(()) }
+    }
+
+    /// Does something that lets events go on that waited.
+    pub(super) fn release<T>(&mut self, work: impl FnOnce(&mut Shard, &mut Output) -> T) -> Result<T> {
+        let (shard, out) = (&mut self.shard, &mut self.out);
+        catch_unwind(AssertUnwindSafe(|| work(shard, out))).map_err(|panic| match self.shard.failed_on() {
+            Some(position) => self.panicked(position, &*panic),
+            None => resume_unwind(panic),
+        })
+    }
+
     fn panicked(&self, position: Position, panic: &(dyn std::any::Any + Send)) -> ConsumerError {
+        let position = self.shard.failed_on().unwrap_or(position);
         self.poison.failed(&self.key, position);
         ConsumerError::Panicked { shard: self.key.clone(), position, words: words(panic) }
     }

@@ -2,6 +2,7 @@
 
 use super::{Goal, Marks, Phase, Progress, Worker};
 use crate::error::Result;
+use authpulse_engine::Shard;
 use authpulse_event::Day;
 use authpulse_event::time::MIN_TIME;
 
@@ -59,20 +60,20 @@ impl Worker {
             ancestors.extend(self.registry.ancestors(&child));
         }
         ancestors.remove(&self.key);
-        self.rise(self.registry.newest_watermark_among(&ancestors), "ancestor");
+        self.rise(self.registry.newest_watermark_among(&ancestors), "ancestor")?;
         self.store_while_waiting().await
     }
 
     pub(super) async fn wait_for_ends(&mut self) -> Result<Progress> {
         if self.registry.all_leaves(|_, view| view.read_to_end) {
-            self.shard.settle(&mut self.out);
+            self.release(Shard::settle)?;
             self.collect();
             self.phase = Phase::Settled;
             self.store(Marks { read_to_end: true, settled: true, ..Marks::default() }).await?;
             self.land().await?;
             return Ok(Progress::Worked);
         }
-        self.rise(self.registry.newest_watermark_of_others(&self.key), "idle");
+        self.rise(self.registry.newest_watermark_of_others(&self.key), "idle")?;
         self.store_while_waiting().await
     }
 
@@ -81,7 +82,7 @@ impl Worker {
             return self.store_while_waiting().await;
         }
         let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
-        self.rise(seal, "seal");
+        self.rise(seal, "seal")?;
         self.phase = Phase::Risen;
         self.store(Marks::default()).await?;
         self.land().await?;
