@@ -234,8 +234,8 @@ pub async fn run_service(
     let outcome = run_workers(&mut service, env, options, &leases, stop, trouble).await;
     leases.stored(service.positions());
     // The entries are stored: others can go on with the shards while the tables follow.
-    leases.finish().await;
     let was_stopped = matches!(outcome, Ok(Ended::Stopped));
+    leases.finish(env, was_stopped).await;
     let committed = tokio::select! {
         biased;
         committed = committer.finish(env) => committed,

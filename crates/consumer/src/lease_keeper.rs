@@ -5,6 +5,7 @@ use crate::env::{Env, duration};
 use authpulse_event::Position;
 use authpulse_lease::{Checkpoint, Fleet, Holdings, Ticks};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -69,17 +70,29 @@ impl LeaseKeeper {
         let _ = self.partings.send(parting);
     }
 
-    /// Gives back what is left.
-    pub async fn finish(self) {
+    /// Gives back what is left; in a hurry not for long, if the table does not answer.
+    pub async fn finish(self, env: &Env, in_a_hurry: bool) {
         drop((self.partings, self.wanted, self.stored));
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "leases could not be given back; others take them when they expire");
+        tokio::select! {
+            biased;
+            ended = self.task => if let Err(error) = ended {
+                tracing::error!(%error, "leases could not be given back; others take them when they expire");
+            },
+            () = env.clock.sleep(GIVE_BACK_PATIENCE), if in_a_hurry => {
+                tracing::warn!("leases could not be given back in time; others take them when they expire");
+            }
         }
     }
 }
 
-/// Partings that are taken up at a time.
-const PARTINGS_AT_A_TIME: usize = 256;
+/// Partings that are taken up at a time: not so many that the leases which are kept expire meanwhile.
+const PARTINGS_AT_A_TIME: usize = 64;
+
+/// How long a worker that is about to end takes to take back what it asked of others. It is tried again in the end.
+const WITHDRAW_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a service that was told to stop takes to give leases back. The others take them when they expire.
+const GIVE_BACK_PATIENCE: Duration = Duration::from_secs(6);
 
 /// How many times as often a worker without any lease looks for one.
 const IDLE_LOOKS: i64 = 4;
@@ -145,8 +158,12 @@ async fn keep(
                 fleet.end(&ended).await;
                 if leaving && !has_left {
                     has_left = true;
-                    if let Err(error) = fleet.withdraw().await {
-                        tracing::debug!(%error, "what was asked of other workers could not be taken back yet");
+                    tokio::select! {
+                        biased;
+                        withdrawn = fleet.withdraw() => if let Err(error) = withdrawn {
+                            tracing::debug!(%error, "what was asked of other workers could not be taken back yet");
+                        },
+                        () = env.clock.sleep(WITHDRAW_PATIENCE) => {}
                     }
                 }
             }

@@ -4,13 +4,14 @@
 //! - **Which.** Those of reasons for which a second try may end otherwise ([`REDRIVABLE`]), as they stand in the table: what its
 //!   entries hold beyond it comes with a later run.
 //! - **Whole ones only.** A dead letter keeps the first 64 KiB. What was longer is named and counted, and not sent.
-//! - **Once.** With each put the stream keeps, for each reason and shard, up to where letters were sent; a run that is repeated goes on
-//!   behind it. Where an answer is lost, or the stream has no place for it (Kinesis) and the process is killed in between, the last
-//!   put may come twice: then the consumer finds a duplicate by the event's id.
+//! - **Once.** With each put the stream keeps, for each reason and shard, up to where letters were sent, and of events that had waited
+//!   which were sent; a run that is repeated sends the others. Where an answer is lost, or the stream has no place for it (Kinesis) and
+//!   the process is killed in between, the last put may come twice: then the consumer finds a duplicate by the event's id.
 //! - **Order.** By day of arrival, and within a day by arrival, shard and position. One day's letters are in memory at once.
 
 use crate::env::Env;
 use crate::error::Result;
+use authpulse_engine::WENT_ON;
 use authpulse_engine::rows::Reason;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::{Day, Micros, Position, SequenceNumber, parse_record};
@@ -20,7 +21,7 @@ use authpulse_producer::replay::record_of;
 use authpulse_stream::{Progress, PutRecord, StreamError, StreamWriter};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -79,6 +80,8 @@ struct Letter {
     arrival: Micros,
     shard: String,
     position: Position,
+    /// Whether its event had waited. Such letters come later than those behind them, and in an heir they have positions of its parents.
+    has_waited: bool,
     payload: Bytes,
     /// Its true length.
     bytes: u64,
@@ -113,6 +116,9 @@ struct Note {
     version: u32,
     /// By reason and shard, as `REASON SHARD`.
     marks: BTreeMap<String, Mark>,
+    /// Those whose events had waited, one by one, as `REASON SHARD POSITION ARRIVAL`. Of a shard at most nine wait at a time.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    waited: BTreeSet<String>,
 }
 
 impl Note {
@@ -131,13 +137,24 @@ impl Note {
         format!("{} {}", letter.reason, letter.shard)
     }
 
+    fn key_of_one(letter: &Letter) -> String {
+        format!("{} {} {}", Note::key(letter), letter.position, letter.arrival)
+    }
+
     fn has(&self, letter: &Letter) -> bool {
+        if letter.has_waited {
+            return self.waited.contains(&Note::key_of_one(letter));
+        }
         self.marks
             .get(&Note::key(letter))
             .is_some_and(|mark| letter.position <= mark.position() && letter.arrival <= mark.arrival)
     }
 
     fn note(&mut self, letter: &Letter) {
+        if letter.has_waited {
+            self.waited.insert(Note::key_of_one(letter));
+            return;
+        }
         let before = self.marks.get(&Note::key(letter));
         let at = before.map_or(Position::START, Mark::position).max(letter.position);
         let mark = Mark {
@@ -245,6 +262,7 @@ async fn read_letters(env: &Env, file: &LiveFile, options: &RedriveOptions, lett
                     sequence: row.sequence_number.parse().map_err(damaged)?,
                     sub_sequence: row.sub_sequence_number.unsigned_abs(),
                 },
+                has_waited: row.detail.starts_with(WENT_ON),
                 payload: Bytes::copy_from_slice(row.payload),
                 bytes: row.payload_bytes.unsigned_abs(),
             });
@@ -315,6 +333,7 @@ mod tests {
             arrival,
             shard: "shardId-1".to_owned(),
             position: Position { sequence: sequence.into(), sub_sequence: 0 },
+            has_waited: false,
             payload: Bytes::copy_from_slice(payload),
             bytes: payload.len() as u64,
         }
@@ -352,6 +371,12 @@ mod tests {
         note.note(&of(2, 200));
         assert!(note.has(&of(2, 200)) && note.has(&of(5, 100)) && !note.has(&of(3, 201)));
         assert!(!note.has(&letter(Reason::Failed, 4, 100, b"")));
+        // An event that waited is given up later than records behind it.
+        note.note(&letter(Reason::Failed, 20, 300, b""));
+        let waited = |sequence| Letter { has_waited: true, ..letter(Reason::Failed, sequence, 100, b"") };
+        assert!(!note.has(&waited(10)));
+        note.note(&waited(10));
+        assert!(note.has(&waited(10)) && !note.has(&waited(9)) && !note.has(&waited(11)));
         let text = serde_json::to_string(&note).unwrap();
         assert_eq!(Note::read(Some(&text), "j").unwrap(), note);
         let later = text.replace("\"version\":1", "\"version\":2");

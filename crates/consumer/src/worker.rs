@@ -13,6 +13,7 @@
 //! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
 
 mod judge;
+mod score;
 mod seal;
 
 use crate::draft::{Closing, Draft, Finish};
@@ -22,16 +23,12 @@ use crate::input::{Batch, Found, Input};
 use crate::options::Options;
 use crate::poison::{GIVEN_UP, Poison};
 use crate::registry::{Place, Registry};
-use crate::sink::Decision;
-use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
-use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
 use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
 use authpulse_stream::ReadLimit;
 use futures::future::{BoxFuture, FutureExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -201,7 +198,7 @@ impl Worker {
         if worker.last.last_snapshot > 0 {
             worker.snapshots.push(worker.last.last_snapshot);
         }
-        worker.shard.give_up(worker.poison.given_up(&worker.key), GIVEN_UP);
+        worker.shard.give_up(worker.poison.kept_back(&worker.key), GIVEN_UP);
         worker.shard.inspect_released(worker.env.inspect.clone());
         Ok(worker)
     }
@@ -393,49 +390,6 @@ impl Worker {
         }
     }
 
-    /// Scores what can be scored and hands the decisions over; tells whether there were any.
-    fn score(&mut self) -> Result<bool> {
-        let before = self.out.scored.len();
-        if self.shard.unscored_len() > 0 && !self.registry.is_poisoned() {
-            let (shard, out, probe) = (&mut self.shard, &mut self.out, &self.env.probe);
-            let scored = catch_unwind(AssertUnwindSafe(|| {
-                self.registry.with_board(|board| {
-                    probe("score", self.key.as_str());
-                    shard.score_ready(board, out);
-                });
-            }));
-            scored.map_err(|panic| self.unscorable(&*panic))?;
-            let min_score = self.env.sink.min_score();
-            for scored in &self.out.scored[before..] {
-                if scored.score >= min_score {
-                    self.env.sink.decided(Decision {
-                        scored,
-                        user: self.shard.user_names().get(scored.event.user),
-                        computer: self.shard.computer_names().get(scored.event.computer),
-                        base: self.options.engine.time.base,
-                    });
-                }
-            }
-        }
-        Ok(self.out.scored.len() > before)
-    }
-
-    /// The rows scored so far. As many are expected again: their vector then grows no more.
-    fn take_rows(&mut self) -> Vec<ScoredEvent> {
-        let expected = Vec::with_capacity(self.out.scored.len());
-        std::mem::replace(&mut self.out.scored, expected)
-    }
-
-    fn unscorable(&self, panic: &(dyn std::any::Any + Send)) -> ConsumerError {
-        let event = self.shard.next_to_score().map_or("an event".to_owned(), |event| {
-            let (user, computer) =
-                (self.shard.user_names().get(event.user), self.shard.computer_names().get(event.computer));
-            format!("the event of {user} on {computer} at {}", format_rfc3339(event.event_time))
-        });
-        let words = crate::poison::words(panic);
-        ConsumerError::Unscorable { shard: self.key.clone(), entry: self.last.n, event, words }
-    }
-
     /// Moves counts and dead letters into the draft.
     fn collect(&mut self) {
         let counts = std::mem::take(&mut self.out.counts);
@@ -518,16 +472,6 @@ impl Worker {
         self.shard.has_share_to_publish() || self.shard.has_rows_to_write() || self.has_day()
     }
 
-    /// Scoring is too far behind: say what is missing, and read on only when scoring has caught up. What others may wait for is stored
-    /// at once, the rest when it is due: an entry stored now would hold all those events twice, unscored and, in the next, scored.
-    async fn catch_up_scoring(&mut self) -> Result<Progress> {
-        if self.in_flight.is_some() {
-            self.land().await?;
-            return Ok(Progress::Worked);
-        }
-        self.store_while_waiting().await
-    }
-
     /// Nothing to read for now: rise if nothing was accepted for long enough, and store what is due.
     async fn idle(&mut self, others: Option<Micros>, clock: Option<Micros>) -> Result<Progress> {
         if !self.has_landed().await? {
@@ -552,9 +496,7 @@ impl Worker {
         {
             return Err(ConsumerError::Fenced { shard: self.key.clone(), n: self.last.n + 1 });
         }
-        let day = self.registry.with_board(|board| self.shard.waits_for_day(board));
-        self.registry.want(&self.key, day);
-        let own_day = day.is_some() && self.shard.has_share_to_publish();
+        let own_day = self.want().is_some() && self.shard.has_share_to_publish();
         let aged = self.env.clock.ticks() - self.stored_at >= self.options.entry_age;
         let rows = self.has_rows() || !self.out.scored.is_empty();
         if own_day || self.is_due() || (self.shard.has_share_to_publish() && self.is_waited_for()) || (aged && rows) {

@@ -11,6 +11,9 @@ use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_event::{Day, Invalid, Micros, ParsedEvent, Position, ring};
 use std::collections::BTreeSet;
 
+/// How the words of a dead letter begin whose event had waited and was rejected when it went on.
+pub const WENT_ON: &str = "waited, then: ";
+
 /// An event on its way through the steps of section 2.
 #[derive(Clone, Copy)]
 struct Event<'a> {
@@ -200,7 +203,7 @@ impl Shard {
     fn go_on(&mut self, events: Vec<WaitingEvent>, out: &mut Output) {
         for waiting in events {
             if self.released.given_up.contains(&waiting.position) {
-                let detail = format!("waited, then: {}", self.released.words);
+                let detail = format!("{WENT_ON}{}", self.released.words);
                 Self::reject_waiting(waiting, Reason::Failed, detail, out);
                 continue;
             }
@@ -209,7 +212,7 @@ impl Shard {
                 inspect(&waiting.payload);
             }
             if let Err((reason, detail)) = self.decide(Event::from(&waiting)) {
-                Self::reject_waiting(waiting, reason, format!("waited, then: {detail}"), out);
+                Self::reject_waiting(waiting, reason, format!("{WENT_ON}{detail}"), out);
             }
             self.released.at_hand = None;
         }

@@ -19,6 +19,7 @@ mod snapshot;
 mod user;
 
 pub use cut::Cut;
+pub use judge::WENT_ON;
 pub use look_ahead::Known;
 pub use popularity::{Board, Share};
 pub use restore::{RestoreFrom, Restoring, StoredRow};

@@ -2,12 +2,12 @@
 
 use crate::coordinator::{Coordinator, Wish};
 use crate::{Checkpoint, Lease, LeaseError, LeaseSettings, LeaseStore, Ticks};
-use futures::future::{join, try_join_all};
-use futures::stream::{self, StreamExt};
+use futures::future::join;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Leases that are renewed, or parted with, at a time: a store that is slow to answer costs as long for one as for all of them.
+/// Leases that are taken, renewed or parted with at a time: a store that is slow to answer costs as long for one as for so many.
 const AT_A_TIME: usize = 64;
 
 /// The leases a worker has.
@@ -239,8 +239,9 @@ async fn leave_to_others(
     leases: impl Iterator<Item = Lease>,
 ) -> Result<(), LeaseError> {
     let owner = |lease: &Lease| lease.owner.clone().filter(|owner| owner != worker);
-    let without = leases.map(|lease| Lease { owner: owner(&lease), next_owner: None, ..lease });
-    try_join_all(without.map(|lease| async move { store.update(&lease).await })).await.map(drop)
+    let without: Vec<_> = leases.map(|lease| Ok(Lease { owner: owner(&lease), next_owner: None, ..lease })).collect();
+    let left = |lease: Lease| async move { store.update(&lease).await.map(drop) };
+    stream::iter(without).try_for_each_concurrent(AT_A_TIME, left).await
 }
 
 /// What came of a renewal.

@@ -219,7 +219,7 @@ impl LeaseStore for Slow {
     }
 }
 
-/// One answer that is slow to come does not cost the leases behind it, and not all of many are asked for at once.
+/// So many, and not all of many.
 #[test]
 fn leases_are_taken_and_renewed_and_parted_with_many_at_a_time() {
     block_on(async {

@@ -1,12 +1,12 @@
 //! Judging what was read: a few dozen records are parsed and looked up together, then judged one by one.
 //!
-//! A panic is attributed to its record, or to the event that waited and that its record let go on. The state may then be half changed: the worker is dropped and the shard rebuilt from its
-//! journal; after three times the record is a dead letter.
+//! A panic is attributed to its record, or to the event that waited and that its record let go on. The state may then be half changed:
+//! the worker is dropped and the shard rebuilt from its journal; after three times the record is a dead letter.
 
 use super::Worker;
 use crate::error::{ConsumerError, Result};
 use crate::input::{Batch, Input, line_position, rest_from};
-use crate::poison::{GIVEN_UP, words};
+use crate::poison::{GIVEN_UP, Moment, words};
 use authpulse_engine::{Incoming, Known, Output, Shard};
 use authpulse_event::parse::too_long;
 use authpulse_event::{Invalid, MAX_RECORD_BYTES, Micros, ParsedEvent, Position, parse_line, parse_record};
@@ -148,15 +148,21 @@ impl Worker {
     /// Does something that lets events go on that waited.
     pub(super) fn release<T>(&mut self, work: impl FnOnce(&mut Shard, &mut Output) -> T) -> Result<T> {
         let (shard, out) = (&mut self.shard, &mut self.out);
-        catch_unwind(AssertUnwindSafe(|| work(shard, out))).map_err(|panic| match self.shard.failed_on() {
-            Some(position) => self.panicked(position, &*panic),
-            None => resume_unwind(panic),
-        })
+        let done = catch_unwind(AssertUnwindSafe(|| work(shard, out)));
+        done.map_err(|panic| self.went_on(&*panic).unwrap_or_else(|| resume_unwind(panic)))
+    }
+
+    /// The failure of an event that had waited, if it was one.
+    fn went_on(&self, panic: &(dyn std::any::Any + Send)) -> Option<ConsumerError> {
+        self.shard.failed_on().map(|position| self.blame(Moment::GoesOn, position, panic))
     }
 
     fn panicked(&self, position: Position, panic: &(dyn std::any::Any + Send)) -> ConsumerError {
-        let position = self.shard.failed_on().unwrap_or(position);
-        self.poison.failed(&self.key, position);
+        self.went_on(panic).unwrap_or_else(|| self.blame(Moment::Read, position, panic))
+    }
+
+    fn blame(&self, moment: Moment, position: Position, panic: &(dyn std::any::Any + Send)) -> ConsumerError {
+        self.poison.failed(&self.key, moment, position);
         ConsumerError::Panicked { shard: self.key.clone(), position, words: words(panic) }
     }
 }

@@ -53,7 +53,9 @@ pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Resul
         let hour = in_day / HOUR.cast_unsigned();
         let rank = u64::from(ranks[row.event.user as usize]);
         let place = (((hour << RANK_BITS) | rank) << MICROS_BITS) | (in_day % HOUR.cast_unsigned());
-        days.entry(day).or_insert_with(|| Vec::with_capacity(input.rows.len() - index as usize)).push((place, index));
+        // Most chunks are of one day.
+        let expected = if days.is_empty() { input.rows.len() } else { 0 };
+        days.entry(day).or_insert_with(|| Vec::with_capacity(expected)).push((place, index));
     }
     let mut files = Vec::new();
     for (day, mut places) in days {
