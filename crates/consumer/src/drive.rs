@@ -2,7 +2,7 @@
 
 use crate::backfill::{BackfillRun, mark_complete};
 use crate::committer::{Round, commit_all};
-use crate::env::{Clock, Env, duration, start};
+use crate::env::{Clock, Env, duration, start, within};
 use crate::error::{Chain, ConsumerError, Result};
 use crate::lease_keeper::{LeaseKeeper, Parting};
 use crate::options::Options;
@@ -18,6 +18,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// How often the last commit at the end is tried.
 const LAST_COMMIT_ATTEMPTS: u32 = 10;
+/// How long a service that was told to stop takes to give leases back. Others take them when they expire.
+const GIVE_BACK_PATIENCE: Duration = Duration::from_secs(6);
 /// How long a service that was told to stop brings the tables up: what it has stored others commit as well, or it does when it runs
 /// again.
 const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(8);
@@ -235,15 +237,14 @@ pub async fn run_service(
     leases.stored(service.positions());
     // The entries are stored: others can go on with the shards while the tables follow.
     let was_stopped = matches!(outcome, Ok(Ended::Stopped));
-    leases.finish(env, was_stopped).await;
-    let committed = tokio::select! {
-        biased;
-        committed = committer.finish(env) => committed,
-        () = env.clock.sleep(LAST_COMMIT_PATIENCE), if was_stopped => {
-            tracing::warn!("the tables could not follow the last entries in time; they will, when a worker commits again");
-            Ok(())
-        }
-    };
+    if within(env, was_stopped.then_some(GIVE_BACK_PATIENCE), leases.finish()).await.is_none() {
+        tracing::warn!("leases could not be given back in time; others take them when they expire");
+    }
+    let committed = within(env, was_stopped.then_some(LAST_COMMIT_PATIENCE), committer.finish(env)).await;
+    let committed = committed.unwrap_or_else(|| {
+        tracing::warn!("the tables could not follow the last entries in time; they will, when a worker commits again");
+        Ok(())
+    });
     let ended = outcome?;
     committed?;
     Ok(ended)

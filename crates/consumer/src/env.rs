@@ -85,6 +85,15 @@ fn start_by<T: Send + 'static>(
     })
 }
 
+/// What a future comes to, or nothing after so long; without a bound it is waited for.
+pub async fn within<T>(env: &Env, patience: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = env.clock.sleep(patience.unwrap_or_default()), if patience.is_some() => None,
+    }
+}
+
 /// Named moments at which a test may end the process or fail; called with the moment's name and its subject.
 pub type Probe = Arc<dyn Fn(&str, &str) + Send + Sync>;
 

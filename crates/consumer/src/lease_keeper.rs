@@ -1,7 +1,7 @@
 //! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
 
 use crate::drive::start_beside;
-use crate::env::{Env, duration};
+use crate::env::{Env, duration, within};
 use authpulse_event::Position;
 use authpulse_lease::{Checkpoint, Fleet, Holdings, Ticks};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,17 +70,11 @@ impl LeaseKeeper {
         let _ = self.partings.send(parting);
     }
 
-    /// Gives back what is left; in a hurry not for long, if the table does not answer.
-    pub async fn finish(self, env: &Env, in_a_hurry: bool) {
+    /// Gives back what is left.
+    pub async fn finish(self) {
         drop((self.partings, self.wanted, self.stored));
-        tokio::select! {
-            biased;
-            ended = self.task => if let Err(error) = ended {
-                tracing::error!(%error, "leases could not be given back; others take them when they expire");
-            },
-            () = env.clock.sleep(GIVE_BACK_PATIENCE), if in_a_hurry => {
-                tracing::warn!("leases could not be given back in time; others take them when they expire");
-            }
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "leases could not be given back; others take them when they expire");
         }
     }
 }
@@ -90,9 +84,6 @@ const PARTINGS_AT_A_TIME: usize = 64;
 
 /// How long a worker that is about to end takes to take back what it asked of others. It is tried again in the end.
 const WITHDRAW_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long a service that was told to stop takes to give leases back. The others take them when they expire.
-const GIVE_BACK_PATIENCE: Duration = Duration::from_secs(6);
 
 /// How many times as often a worker without any lease looks for one.
 const IDLE_LOOKS: i64 = 4;
@@ -106,8 +97,8 @@ async fn keep(
     holdings: watch::Sender<Holdings>,
 ) {
     let (renew_every, looks_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
-    let (mut renewed, mut scanned) = (env.clock.ticks(), None);
-    let (mut leaving, mut has_left, mut orders) = (false, false, Vec::new());
+    let (mut renewed, mut scanned, mut leaving) = (env.clock.ticks(), None, false);
+    let mut orders = Vec::new();
     let reach = |fleet: &mut Fleet| {
         for (key, position) in stored.borrow().iter().filter(|(_, position)| **position != Position::START) {
             let (sequence, sub_sequence) = (position.sequence.to_string(), position.sub_sequence);
@@ -145,31 +136,30 @@ async fn keep(
                 if told == 0 {
                     break;
                 }
-                let (mut given, mut ended) = (BTreeSet::new(), BTreeSet::new());
-                for parting in orders.drain(..) {
-                    match parting {
-                        Parting::HandOver(key) => drop(given.insert(key)),
-                        Parting::End(key) => drop(ended.insert(key)),
-                        Parting::Forget(key) => fleet.forget(&key),
-                        Parting::Leave => leaving = true,
-                    }
-                }
-                fleet.hand_over(&given).await;
-                fleet.end(&ended).await;
-                if leaving && !has_left {
-                    has_left = true;
-                    tokio::select! {
-                        biased;
-                        withdrawn = fleet.withdraw() => if let Err(error) = withdrawn {
-                            tracing::debug!(%error, "what was asked of other workers could not be taken back yet");
-                        },
-                        () = env.clock.sleep(WITHDRAW_PATIENCE) => {}
-                    }
-                }
+                leaving |= part(&env, &mut fleet, orders.drain(..)).await;
             }
             Ok(()) = wanted.changed() => scanned = None,
             () = env.clock.sleep(duration(pause)) => {}
         }
     }
     fleet.release_all().await;
+}
+
+/// Parts with leases; tells whether the worker is about to end.
+async fn part(env: &Env, fleet: &mut Fleet, orders: impl Iterator<Item = Parting>) -> bool {
+    let (mut given, mut ended, mut leaves) = (BTreeSet::new(), BTreeSet::new(), false);
+    for parting in orders {
+        match parting {
+            Parting::HandOver(key) => drop(given.insert(key)),
+            Parting::End(key) => drop(ended.insert(key)),
+            Parting::Forget(key) => fleet.forget(&key),
+            Parting::Leave => leaves = true,
+        }
+    }
+    fleet.hand_over(&given).await;
+    fleet.end(&ended).await;
+    if leaves && let Some(Err(error)) = within(env, Some(WITHDRAW_PATIENCE), fleet.withdraw()).await {
+        tracing::debug!(%error, "what was asked of other workers could not be taken back yet");
+    }
+    leaves
 }

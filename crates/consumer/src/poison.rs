@@ -9,9 +9,6 @@ use std::sync::{Mutex, PoisonError};
 /// Attempts before a record is given up.
 pub const ATTEMPTS: u32 = 3;
 
-/// What a dead letter says of a record that is given up.
-pub const GIVEN_UP: &str = "the engine failed on this record three times";
-
 /// At what the engine was with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Moment {

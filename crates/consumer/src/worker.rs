@@ -21,7 +21,7 @@ use crate::env::{Env, duration, start};
 use crate::error::{Chain, ConsumerError, Result};
 use crate::input::{Batch, Found, Input};
 use crate::options::Options;
-use crate::poison::{GIVEN_UP, Poison};
+use crate::poison::Poison;
 use crate::registry::{Place, Registry};
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
@@ -129,8 +129,6 @@ pub struct Worker {
     has_stored: bool,
     in_flight: Option<BoxFuture<'static, Option<Result<Entry>>>>,
     inherits: Vec<Inherited>,
-    /// Whether what waited in its parents is still to be judged.
-    inherits_waiting: bool,
     backfill: Option<Backfill>,
     daily_through: Option<Day>,
     /// A moment, in ticks, at which an entry is due, as it is at whole ages before and behind it.
@@ -186,7 +184,6 @@ impl Worker {
             last: start.last,
             has_stored: false,
             in_flight: None,
-            inherits_waiting: !start.inherits.is_empty(),
             inherits: start.inherits,
             accepted_at: now,
             stored_at: now,
@@ -198,7 +195,7 @@ impl Worker {
         if worker.last.last_snapshot > 0 {
             worker.snapshots.push(worker.last.last_snapshot);
         }
-        worker.shard.give_up(worker.poison.kept_back(&worker.key), GIVEN_UP);
+        worker.shard.give_up(worker.poison.kept_back(&worker.key));
         worker.shard.inspect_released(worker.env.inspect.clone());
         Ok(worker)
     }
@@ -246,9 +243,9 @@ impl Worker {
     /// # Errors
     /// The worker cannot go on and must be dropped; what it had not stored never happened.
     pub async fn step(&mut self) -> Result<Progress> {
-        self.judge_inherited()?;
         if !self.inherits.is_empty() {
             // An heir's first entry: publishes what its parents could not.
+            self.judge_inherited()?;
             self.store(Marks::default()).await?;
             return Ok(Progress::Worked);
         }

@@ -14,6 +14,9 @@ use std::collections::BTreeSet;
 /// How the words of a dead letter begin whose event had waited and was rejected when it went on.
 pub const WENT_ON: &str = "waited, then: ";
 
+/// What a dead letter says of a record on which the code failed.
+const GIVEN_UP: &str = "the engine failed on this record three times";
+
 /// An event on its way through the steps of section 2.
 #[derive(Clone, Copy)]
 struct Event<'a> {
@@ -82,14 +85,14 @@ impl Shard {
     }
 
     /// Rejects a record on which the code failed three times; it leaves no trace in the state.
-    pub fn reject_failed(&mut self, record: Incoming<'_>, words: &str, out: &mut Output) {
+    pub fn reject_failed(&mut self, record: Incoming<'_>, out: &mut Output) {
         out.counts.received += 1;
-        Self::reject(record, Reason::Failed, words.to_owned(), out);
+        Self::reject(record, Reason::Failed, GIVEN_UP.to_owned(), out);
     }
 
     /// Events at these positions on which the code failed: those of them that wait are rejected when it is their turn to go on.
-    pub fn give_up(&mut self, positions: BTreeSet<Position>, words: &'static str) {
-        (self.released.given_up, self.released.words) = (positions, words);
+    pub fn give_up(&mut self, positions: BTreeSet<Position>) {
+        self.released.given_up = positions;
     }
 
     /// Has each event that waited looked at before it goes on.
@@ -203,8 +206,7 @@ impl Shard {
     fn go_on(&mut self, events: Vec<WaitingEvent>, out: &mut Output) {
         for waiting in events {
             if self.released.given_up.contains(&waiting.position) {
-                let detail = format!("{WENT_ON}{}", self.released.words);
-                Self::reject_waiting(waiting, Reason::Failed, detail, out);
+                Self::reject_waiting(waiting, Reason::Failed, format!("{WENT_ON}{GIVEN_UP}"), out);
                 continue;
             }
             self.released.at_hand = Some(waiting.position);

@@ -117,9 +117,8 @@ pub type Inspect = Arc<dyn Fn(&[u8]) + Send + Sync>;
 pub(crate) struct Released {
     /// The one at hand.
     pub at_hand: Option<Position>,
-    /// Those that are given up, and the words for it.
+    /// Those that are given up.
     pub given_up: BTreeSet<Position>,
-    pub words: &'static str,
     pub inspect: Option<Inspect>,
 }
 

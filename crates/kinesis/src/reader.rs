@@ -446,6 +446,9 @@ impl Stream for KinesisStream {
             // The record after which to read is not there, nor is any other.
             batch.gap = Some(Gap { records: None });
         }
+        if cursor.front(shard).is_some() {
+            batch.records.reserve(cursor.expected().min(limit.records));
+        }
         let mut bytes = 0;
         while let Some(record) = cursor.front(shard) {
             let fits = batch.records.len() < limit.records && bytes + record.payload.len() <= limit.bytes;
@@ -453,9 +456,6 @@ impl Stream for KinesisStream {
                 break;
             }
             bytes += record.payload.len();
-            if batch.records.is_empty() {
-                batch.records.reserve(cursor.expected().min(limit.records));
-            }
             batch.records.extend(cursor.take_front());
         }
         if let Some(last) = batch.records.last() {

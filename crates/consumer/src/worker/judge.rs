@@ -6,7 +6,7 @@
 use super::Worker;
 use crate::error::{ConsumerError, Result};
 use crate::input::{Batch, Input, line_position, rest_from};
-use crate::poison::{GIVEN_UP, Moment, words};
+use crate::poison::{Moment, words};
 use authpulse_engine::{Incoming, Known, Output, Shard};
 use authpulse_event::parse::too_long;
 use authpulse_event::{Invalid, MAX_RECORD_BYTES, Micros, ParsedEvent, Position, parse_line, parse_record};
@@ -127,7 +127,7 @@ impl Worker {
                     judged.map_err(|panic| self.panicked(position, &*panic))?;
                 }
                 None => {
-                    self.shard.reject_failed(incoming, GIVEN_UP, &mut self.out);
+                    self.shard.reject_failed(incoming, &mut self.out);
                 }
             }
             self.position = position;
@@ -140,9 +140,9 @@ impl Worker {
         catch_unwind(AssertUnwindSafe(work)).map_err(|panic| self.panicked(position, &*panic))
     }
 
-    /// Judges what waited in the parents of an heir, before its first record.
+    /// Judges what waited in the parents of an heir that has no entry yet, before its first record.
     pub(super) fn judge_inherited(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.inherits_waiting) { self.release(Shard::judge_inherited) } else { Ok(()) }
+        if self.inherits.is_empty() { Ok(()) } else { self.release(Shard::judge_inherited) }
     }
 
     /// Does something that lets events go on that waited.

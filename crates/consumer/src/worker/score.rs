@@ -55,8 +55,8 @@ impl Worker {
     /// Scoring is too far behind: say what is missing, and read on only when scoring has caught up. What others may wait for is stored
     /// at once, the rest when it is due: an entry stored now would hold all those events twice, unscored and, in the next, scored.
     pub(super) async fn catch_up_scoring(&mut self) -> Result<Progress> {
-        self.want();
         if self.in_flight.is_some() {
+            self.want();
             self.land().await?;
             return Ok(Progress::Worked);
         }
