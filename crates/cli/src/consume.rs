@@ -8,11 +8,11 @@ use anyhow::{Result, bail};
 use authpulse_consumer::drive::{Ended, run_service, unless_stopped};
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::{Env, Options};
-use authpulse_event::time::format_rfc3339;
+use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_lease::Fleet;
 use authpulse_stream::Stream;
 use authpulse_stream::local::LocalStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -54,13 +54,27 @@ impl Consumed {
 
     async fn start(&self, env: &Env, options: &Options) -> Result<(Arc<dyn Stream>, Fleet)> {
         match self {
-            Consumed::Local(dir) => Ok((Arc::new(LocalStream::open(dir)?), fleet(dir, env, options)?)),
+            Consumed::Local(dir) => {
+                let stream = LocalStream::open(dir)?;
+                warn_of_clock_behind(&stream, dir)?;
+                Ok((Arc::new(stream), fleet(dir, env, options)?))
+            }
             Consumed::Kinesis { reader, application, start, reading } => {
                 let consumed = reader.consume(env, options, application, *start, *reading).await?;
                 Ok((consumed.stream, consumed.fleet))
             }
         }
     }
+}
+
+/// Says that the host's clock was ahead, if it was: until it has caught up, arrivals stand still and tell nothing.
+fn warn_of_clock_behind(stream: &LocalStream, dir: &Path) -> Result<()> {
+    let Some(behind) = stream.clock_behind()?.filter(|behind| *behind >= SECOND) else { return Ok(()) };
+    let words = "this host's clock lies behind the newest arrival in the stream: it was ahead, and was set back. Until it has caught up \
+                 new records arrive at that time, a sender's clock that is ahead may make others' events late, and quiet shards follow \
+                 the other shards alone";
+    tracing::warn!(stream = %dir.display(), seconds = behind / SECOND, "{words}");
+    Ok(())
 }
 
 /// All that a consumer needs.

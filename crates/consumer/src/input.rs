@@ -48,7 +48,7 @@ pub struct Found {
     pub at_end: bool,
     /// Records lost before the batch.
     pub gap: Option<Gap>,
-    /// The stream's clock.
+    /// The stream's clock, where it is known.
     pub clock: Option<Micros>,
 }
 
@@ -75,7 +75,7 @@ impl Input {
                     }
                     read => read?,
                 };
-                let found = Found { at_tip: read.at_tip, at_end: read.at_end, gap: read.gap, clock: Some(read.clock) };
+                let found = Found { at_tip: read.at_tip, at_end: read.at_end, gap: read.gap, clock: read.clock };
                 let batch =
                     if read.records.is_empty() { Batch::Empty } else { Batch::Records(read.records.into_iter()) };
                 Ok((batch, found))

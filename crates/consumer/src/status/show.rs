@@ -145,8 +145,8 @@ impl Display for Lag {
         }
         let least = if self.or_more { "at least " } else { "" };
         write!(f, "{least}{} {}", self.records, plural(self.records, "record", "records"))?;
-        if let Some(oldest) = self.oldest_arrival {
-            write!(f, ", the oldest arrived {} ago", age(self.clock - oldest))?;
+        if let (Some(oldest), Some(clock)) = (self.oldest_arrival, self.clock) {
+            write!(f, ", the oldest arrived {} ago", age(clock - oldest))?;
         }
         write!(f, "; tip {}", self.tip)
     }

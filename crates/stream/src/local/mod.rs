@@ -16,7 +16,8 @@
 //!
 //! (Tokio forbids `block_in_place` within a `LocalSet` of a multi-threaded runtime: do not call from there.)
 //!
-//! **Clock.** Arrivals never fall, over the whole stream: where the clock is set back, the newest arrival counts instead.
+//! **Clock.** Arrivals never fall, over the whole stream: where the clock is set back, the newest arrival counts instead, and until
+//! the clock has caught up with it reads tell none.
 //! The clock decides about retention, so one that is set ahead by more than the retention costs all records at the next put.
 //!
 //! The layout of the database is drawn in `schema.rs`.
@@ -35,7 +36,7 @@ use crate::{
     StreamError, StreamWriter,
 };
 use async_trait::async_trait;
-use authpulse_event::{Position, ShardId};
+use authpulse_event::{Micros, Position, ShardId};
 use failure::Failure;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::fmt;
@@ -95,6 +96,16 @@ impl LocalStream {
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// By how much the host's clock lies behind the newest arrival; none where it does not. By less than a second it may after a small
+    /// correction, or for records that another process puts at this moment.
+    ///
+    /// # Errors
+    /// `Storage` or `Damaged`, as for a read.
+    pub fn clock_behind(&self) -> Result<Option<Micros>, StreamError> {
+        let head = self.query("describe", schema::head)?;
+        Ok(Some(head.last_arrival - (self.clock)()).filter(|behind| *behind > 0))
     }
 
     /// Deletes all records that have outlived the retention, and returns how many. A put does this by and by; a closed

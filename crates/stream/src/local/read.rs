@@ -140,7 +140,7 @@ impl Found {
             gap: self.gap,
             at_tip,
             at_end: at_tip && self.closed,
-            clock: now.max(self.last_arrival),
+            clock: (now >= self.last_arrival).then_some(now),
         })
     }
 }
