@@ -12,7 +12,8 @@ import signal
 import sqlite3
 import subprocess
 import time
-from datetime import datetime
+from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 import zstandard
@@ -140,6 +141,37 @@ def test_one_broken_clock_does_not_make_the_rest_late(tmp_path, wrong):
     (tmp_path / "input").write_text("\n".join(lines))
     result = run("backfill", "--input", tmp_path / "input", "--lake", tmp_path / "lake")
     assert [result.count(word) for word in ("received", "curated", "future")] == [200, 199, 1], result
+
+
+def test_one_clock_ahead_hides_nothing(tmp_path):
+    """60 logons on 60 computers within a minute, delivered at its end, behind one record whose clock lies 298 s ahead."""
+    now = time.time()
+
+    def event(after, user, computer):
+        at = datetime.fromtimestamp(now + after, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return json.dumps({"time": at, "user": user, "computer": computer})
+
+    lines = [event(-80 + n, "U1", "H0") for n in range(3)] + [event(298, "U2", "C1")]
+    lines += [event(-70 + n, "U1", f"H{n}") for n in range(60)]
+    (tmp_path / "input").write_text("\n".join(lines))
+    stream = f"local:{tmp_path / 'stream'}"
+    run("replay", "--input", tmp_path / "input", "--stream", stream, "--shards", 1, "--max", "--close")
+    run("consume", "--stream", stream, "--lake", tmp_path / "lake")
+    run("verify", "--lake", tmp_path / "lake")
+    levels = Counter(row["risk_level"] for row in Lake(tmp_path / "lake").rows(CURATED))
+    assert levels == {"CRITICAL": 13, "HIGH": 38, "MEDIUM": 10, "LOW": 3}
+
+
+def test_an_event_id_that_names_a_kind_of_event(ways, tmp_path):
+    """As of senders for whom every logon is Windows' 4624: only what has the same time and computer too is the same event."""
+    event = '{{"time":{},"user":"U{}","computer":"C{}","event_id":"4624"}}'
+    lines = [event.format(1_000 + n // 8, n % 4, n // 4 % 2) for n in range(400)]
+    lake, told = ways("\n".join(lines + lines[-3:]).encode())
+    assert told == (403, 400, 3)
+    assert max(row["login_count_1h"] for row in lake.rows(CURATED)) == 100
+    details = {row["detail"] for row in lake.rows(REJECTED)}
+    assert details == {"an event of the same event_id, time, user and computer was accepted already"}
+    run("verify", "--lake", tmp_path / "file")
 
 
 # --- files -------------------------------------------------------------------------------------------------------

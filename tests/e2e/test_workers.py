@@ -84,7 +84,7 @@ def take_over_as_a_newer_version(lake, shard):
     while True:
         with contextlib.closing(sqlite3.connect(lake / "journal.db", timeout=30)) as journal, journal:
             n, body = journal.execute("SELECT n, body FROM entries WHERE shard = ? ORDER BY n DESC LIMIT 1", [shard]).fetchone()
-            body = changed_entry(body, format=2, n=n + 1, epoch=2, takes_over=True)
+            body = changed_entry(body, format=1_000, n=n + 1, epoch=2, takes_over=True)
             try:
                 journal.execute("INSERT INTO entries (shard, n, body) VALUES (?, ?, ?)", [shard, n + 1, body])
                 return

@@ -4,7 +4,7 @@ use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use authpulse_event::time::HOUR;
 use authpulse_event::{Micros, ShardId};
-use authpulse_lake::entry::{Entry, EntryError, Inherited, Side};
+use authpulse_lake::entry::{Entry, EntryError, FORMAT, Inherited, Side};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{Base, PutOutcome};
 use sha2::{Digest, Sha256};
@@ -217,6 +217,8 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
             return Ok(Taken::Ended(tail));
         }
         let entry = Entry {
+            // What comes next is decided by this version's rules.
+            format: FORMAT,
             n: tail.n + 1,
             epoch,
             commit_id: env.ids.commit_id(),

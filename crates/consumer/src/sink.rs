@@ -1,6 +1,7 @@
 //! Where decisions go at the moment they are made: before they are committed, so that an alert does not wait for a table.
 //!
-//! After a crash a decision may be handed over again; its `event_id` is the same.
+//! After a crash a decision may be handed over again, with the same `event_id`, time, user and computer. These four tell decisions
+//! apart: there are senders whose `event_id` names a kind of event.
 
 use authpulse_engine::rows::EventId;
 use authpulse_engine::rows::{RiskLevel, ScoredEvent};

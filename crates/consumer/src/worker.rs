@@ -139,6 +139,8 @@ pub struct Worker {
     accepted_at: i64,
     stored_at: i64,
     clock_before: Option<Micros>,
+    /// See [`Worker::own_ids`].
+    own_ids: (u64, u64),
     rows_since_snapshot: u64,
     snapshot_at: i64,
     /// The two newest snapshots' entries; older ones are removed.
@@ -188,6 +190,7 @@ impl Worker {
             accepted_at: now,
             stored_at: now,
             clock_before: None,
+            own_ids: (0, 0),
             rows_since_snapshot: 0,
             snapshot_at: now,
             snapshots: Vec::new(),
@@ -219,6 +222,12 @@ impl Worker {
     /// The last entry stored.
     pub fn last_entry(&self) -> &Entry {
         &self.last
+    }
+    /// How many events with an id of their producer's it has accepted, and how many of them came under an id that another event had
+    /// lately: mostly where ids name kinds of events.
+    pub fn own_ids(&self) -> (u64, u64) {
+        let counts = &self.out.counts;
+        (self.own_ids.0 + counts.own_ids, self.own_ids.1 + counts.own_ids_again)
     }
     /// Whether it has stored an entry.
     pub fn has_stored(&self) -> bool {
@@ -391,6 +400,7 @@ impl Worker {
     fn collect(&mut self) {
         let counts = std::mem::take(&mut self.out.counts);
         self.draft.counts.add(&counts);
+        self.own_ids = (self.own_ids.0 + counts.own_ids, self.own_ids.1 + counts.own_ids_again);
         self.draft.payload_bytes += self.out.rejected.iter().map(|r| r.payload.len() as u64).sum::<u64>();
         self.draft.rejected.append(&mut self.out.rejected);
     }

@@ -13,7 +13,7 @@ use crate::popularity::{HostCount, Share};
 use crate::rows::{AcceptedEvent, EventId, Reason, RejectedRecord, ScoredEvent};
 use crate::score::Resolved;
 use crate::settings::Settings;
-use crate::user::{Slot, User};
+use crate::user::{RepeatedIds, Slot, User};
 use authpulse_event::id::EventIdRef;
 use authpulse_event::{Day, HashRange, Micros, Position};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -92,6 +92,11 @@ pub struct Counts {
     pub curated: u64,
     /// Dead letters, by [`Reason`] in the order of [`Reason::ALL`].
     pub rejected: [u64; 6],
+    /// Events accepted that bring an id of their producer's.
+    pub own_ids: u64,
+    /// Those of them whose id another event, at another time or computer, brought lately: mostly where ids name kinds of events.
+    /// As far as this process saw them; neither stored nor part of what adds up.
+    pub own_ids_again: u64,
 }
 
 impl Counts {
@@ -106,6 +111,8 @@ impl Counts {
         for (sum, n) in self.rejected.iter_mut().zip(other.rejected) {
             *sum += n;
         }
+        self.own_ids += other.own_ids;
+        self.own_ids_again += other.own_ids_again;
     }
 }
 
@@ -165,6 +172,7 @@ pub struct Shard {
     /// Popularities at hand, newest use last.
     pub(crate) resolved: Vec<Resolved>,
     pub(crate) scratch: Vec<u8>,
+    pub(crate) repeated: RepeatedIds,
 }
 
 #[derive(Clone, Debug)]
@@ -204,6 +212,7 @@ impl Shard {
             score_spans: vec![(range, None)],
             resolved: Vec::new(),
             scratch: Vec::new(),
+            repeated: RepeatedIds::default(),
         }
     }
 
@@ -303,7 +312,7 @@ impl Shard {
     pub fn watermark(&self) -> Option<Micros> {
         self.watermark
     }
-    /// Watermark + tolerance.
+    /// Watermark + tolerance. Events up to [`ARRIVAL_SLACK`](crate::settings::ARRIVAL_SLACK) beyond it may be accepted.
     pub fn front(&self) -> Option<Micros> {
         self.watermark.map(|w| w + self.settings.time.tolerance)
     }

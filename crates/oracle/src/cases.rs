@@ -128,6 +128,8 @@ enum At {
     /// About a day before or after the first event that waits.
     DayBeforeWaiting(Delta),
     DayAfterWaiting(Delta),
+    /// So many seconds after its arrival; where all arrives in one run, after the clock.
+    Early(u16),
     /// About 300 s after its arrival.
     FutureLimit(Delta),
     /// About 300 s before its arrival.
@@ -183,10 +185,12 @@ struct Again {
 enum Shift {
     /// The same content once more (in the given dress: the other form of time gives another id).
     Content,
+    /// The very event, its id as a producer's own.
+    AsOwn,
     /// The same id as a producer's own, so many seconds and microseconds away.
     SameId(i16, Delta),
-    /// The same id the tolerance away, to either side.
-    Tolerance(bool, Delta),
+    /// The same id at the same time on another computer.
+    Elsewhere(u8),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -229,7 +233,7 @@ enum Act {
         computers: u8,
         every: u8,
     },
-    /// One user, many ids of its own, and then one of them again.
+    /// One user, many ids of its own; then one of them again, for the same event and for another.
     Ids {
         user: u8,
         ids: u8,
@@ -263,11 +267,18 @@ enum Act {
         hours: u8,
         later: Delta,
     },
-    /// An event that waits so many seconds beyond reach, and the same id so many seconds within it.
+    /// An event that waits so many seconds beyond reach; then it once more, and the same id for others: one that waits too, one so
+    /// many seconds within reach.
     Meet {
         user: u8,
         beyond: u8,
         before: u8,
+    },
+    /// An event ahead of its arrival, so many seconds around the next end of a day + `settle`, and two of others on time.
+    Early {
+        users: (u8, u8),
+        before: u16,
+        ahead: u16,
     },
     Broken {
         kind: u8,
@@ -389,6 +400,7 @@ fn at(live: bool) -> impl Strategy<Value = At> {
         2 => delta().prop_map(At::DayLater),
         2 => delta().prop_map(At::DayBeforeWaiting),
         2 => delta().prop_map(At::DayAfterWaiting),
+        streams => (1..301u16).prop_map(At::Early),
         2 => delta().prop_map(At::FutureLimit),
         streams => delta().prop_map(At::LiveLimit),
         2 => (26..600i32).prop_map(At::Corrupt),
@@ -427,8 +439,10 @@ fn logon(live: bool) -> impl Strategy<Value = Logon> {
 fn shift() -> impl Strategy<Value = Shift> {
     prop_oneof![
         3 => Just(Shift::Content),
-        1 => (-400..400i16, delta()).prop_map(|(secs, delta)| Shift::SameId(secs, delta)),
-        3 => (any::<bool>(), delta()).prop_map(|(later, delta)| Shift::Tolerance(later, delta)),
+        2 => Just(Shift::AsOwn),
+        2 => (-400..400i16, delta()).prop_map(|(secs, delta)| Shift::SameId(secs, delta)),
+        1 => delta().prop_map(|delta| Shift::SameId(0, delta)),
+        2 => computer().prop_map(Shift::Elsewhere),
     ]
 }
 
@@ -469,6 +483,8 @@ fn act(live: bool) -> BoxedStrategy<Act> {
         .prop_map(|(users, first, second, reach)| Act::Chain { users, first, second, reach });
     let settled =
         ((user(), user()), 1..48u8, delta()).prop_map(|(users, hours, later)| Act::Settled { users, hours, later });
+    let early =
+        ((user(), user()), 0..120u16, 1..301u16).prop_map(|(users, before, ahead)| Act::Early { users, before, ahead });
     let meet = (user(), 1..200u8, 0..100u8).prop_map(|(user, beyond, before)| Act::Meet { user, beyond, before });
     let both = prop_oneof![
         40 => logon(live).prop_map(Act::Logon),
@@ -483,6 +499,7 @@ fn act(live: bool) -> BoxedStrategy<Act> {
             .prop_map(|(user, ids, every, again)| Act::Ids { user, ids, every, again }),
         2 => (1..32u8, 0..32u8).prop_map(|(computers, twice)| Act::Fleet { computers, twice }),
         1 => (2..34u8, 1..26u8).prop_map(|(days, computers)| Act::Week { days, computers }),
+        3 => early,
         2 => chain,
         2 => settled,
         2 => meet,
@@ -681,10 +698,16 @@ impl<'a> Builder<'a> {
                 }
             }
             Act::Ids { user, ids, every, again } => {
-                for at in (0..ids).chain([again % ids]) {
+                let id = |at: u8| Some(format!("many-{at}"));
+                let again = again % ids;
+                let mut then = self.now;
+                for at in 0..ids {
                     self.now += i64::from(every) * SECOND;
-                    self.write(user, at % 3, self.now, Dress::Plain, Some(format!("many-{at}")));
+                    then = if at == again { self.now } else { then };
+                    self.write(user, at % 3, self.now, Dress::Plain, id(at));
                 }
+                self.write(user, again % 3, then, Dress::Plain, id(again));
+                self.write(user, again % 3, self.now, Dress::Plain, id(again));
             }
             Act::Fleet { computers, twice } => self.fleet(computers, twice),
             Act::Week { days, computers } => {
@@ -720,9 +743,18 @@ impl<'a> Builder<'a> {
             }
             Act::Meet { user, beyond, before } => {
                 let reach = self.front_of(user).unwrap_or(self.now) + self.settings.max_jump * SECOND;
-                let id = Some(own_id(user));
-                self.write(user, 1, reach + i64::from(beyond) * SECOND, Dress::Plain, id.clone());
-                self.write(user, 1, reach - i64::from(before) * SECOND, Dress::Plain, id);
+                let mut meet = |computer, time| self.write(user, computer, time, Dress::Plain, Some(own_id(user)));
+                meet(1, reach + i64::from(beyond) * SECOND);
+                meet(1, reach + i64::from(beyond) * SECOND);
+                meet(2, reach + i64::from(beyond) * SECOND);
+                meet(1, reach - i64::from(before) * SECOND);
+            }
+            Act::Early { users, before, ahead } => {
+                self.quiet(Quiet::Settle(-i64::from(before) * SECOND));
+                let time = self.now + i64::from(ahead) * SECOND;
+                self.write(users.0, 1, time, Dress::Plain, None);
+                self.simple(users.1, 2, 1);
+                self.simple(users.1, 3, 1);
             }
             Act::Broken { kind, user } => self.broken(kind, user),
             Act::Large { over, blank, user } => self.large(over, blank, user),
@@ -783,6 +815,10 @@ impl<'a> Builder<'a> {
             At::DayLater(delta) => newest + DAY + delta,
             At::DayBeforeWaiting(delta) => waits - DAY + delta,
             At::DayAfterWaiting(delta) => waits + DAY + delta,
+            At::Early(secs) => {
+                let clock = if matches!(self.pace, Pace::Live) { arrival } else { self.now };
+                clock + i64::from(secs) * SECOND
+            }
             At::FutureLimit(delta) => arrival + FUTURE_LIMIT + delta,
             At::LiveLimit(delta) => arrival - FUTURE_LIMIT + delta,
             At::Corrupt(hours) => self.now + i64::from(hours) * HOUR,
@@ -905,19 +941,16 @@ impl<'a> Builder<'a> {
         }
         let event = self.log[self.log.len() - back].clone();
         let user = again.other_user.map_or(event.user, user_name);
-        let tolerance = self.settings.tolerance * SECOND;
-        let (time, id) = match again.shift {
-            Shift::Content => {
-                let id = (!event.content_id).then_some(event.id);
-                (event.time, id)
-            }
-            Shift::SameId(secs, delta) => (event.time + i64::from(secs) * SECOND + delta, Some(event.id)),
-            Shift::Tolerance(true, delta) => (event.time + tolerance + delta, Some(event.id)),
-            Shift::Tolerance(false, delta) => (event.time - tolerance - delta, Some(event.id)),
-        };
+        let (mut time, mut computer, mut id) = (event.time, event.computer, Some(event.id));
+        match again.shift {
+            Shift::Content => id = id.filter(|_| !event.content_id),
+            Shift::AsOwn => {}
+            Shift::SameId(secs, delta) => time += i64::from(secs) * SECOND + delta,
+            Shift::Elsewhere(other) => computer = computer_name(other),
+        }
         let lane = self.owner(&user);
         let arrival = self.next_arrival(lane, Delay::None);
-        self.send(lane, arrival, time, &user, &event.computer, again.dress, id);
+        self.send(lane, arrival, time, &user, &computer, again.dress, id);
     }
 
     fn broken(&mut self, kind: u8, user: u8) {

@@ -94,7 +94,7 @@ pub const SETTINGS: &[Setting] = &[
         "engine",
         "tolerance",
         Change::Refused,
-        "How far behind the newest accepted event another may lie before it is late, and within which equal ids are duplicates. More forgives more disorder and closes hours and days later. Below 3600.",
+        "How far behind the newest accepted event another may lie before it is late; one ahead of its arrival counts as if it lay there. More forgives more disorder and closes hours and days later. Below 3600.",
         options.engine.time.tolerance
     ),
     seconds_setting!(
@@ -446,7 +446,7 @@ pub const SETTINGS: &[Setting] = &[
         section: "decisions",
         key: "to",
         unit: "none, log, or file:PATH",
-        meaning: "Where decisions go at the moment they are made, before they are committed. After a crash one may come again, with the same event_id.",
+        meaning: "Where decisions go at the moment they are made, before they are committed. After a crash one may come again, with the same event_id, event_time, user_id and computer_id.",
         change: Change::Free,
         get: |c| {
             Value::String(match &c.decisions {
