@@ -8,6 +8,8 @@ use authpulse_stream::{
 use futures::executor::block_on;
 use rusqlite::Connection;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
 
@@ -39,6 +41,20 @@ fn contents(stream: &LocalStream) -> Vec<usize> {
 
 fn database(dir: &Path) -> Connection {
     Connection::open(dir.join("stream.db")).unwrap()
+}
+
+#[test]
+fn a_clock_that_was_ahead_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let time = Arc::new(AtomicI64::new(1_000));
+    let shown = time.clone();
+    let clock = Arc::new(move || shown.load(Ordering::Relaxed));
+    let stream = LocalStream::create(dir.path(), CreateOptions { clock, ..options(1) }).unwrap();
+    put(&stream, 0..1).unwrap();
+    for (now, behind) in [(1_000, None), (999, Some(1)), (400, Some(600)), (2_000, None)] {
+        time.store(now, Ordering::Relaxed);
+        assert_eq!(stream.clock_behind().unwrap(), behind);
+    }
 }
 
 #[test]
