@@ -310,11 +310,14 @@ impl Shard {
     /// Up to where the acceptance of an event raises the watermark.
     fn reached_by(&self, event: &Event<'_>) -> Micros {
         let time = &self.settings.time;
-        // Not up to the event's own time where that lies ahead of its arrival: what arrives on time from now on would be late.
-        let reached = event.time.min(event.arrival) - time.tolerance;
-        // An event ahead may need a day for its score that this shard would not have passed, where `settle` is short: scoring goes
-        // by order of acceptance, and would wait for itself.
-        reached.max(newest_closed_day(event.time, time.settle).end())
+        if event.time <= event.arrival {
+            // No day is closed for it that lies beyond: `settle` is at least the tolerance.
+            return event.time - time.tolerance;
+        }
+        // Not up to the event's own time: what arrives on time from now on would be late. But an event ahead may need a day for its
+        // score that this shard would not have passed, where `settle` is short: scoring goes by order of acceptance, and would wait
+        // for itself.
+        (event.arrival - time.tolerance).max(newest_closed_day(event.time, time.settle).end())
     }
 
     fn accept(&mut self, user_id: u32, event: &Event<'_>) {
