@@ -358,9 +358,9 @@ pub enum ConfigCommand {
 
 /// Puts dead letters of a lake into a stream again, each under its user as partition key.
 ///
-/// For what a foreign producer sent under another key, or a reshard let land elsewhere (`misrouted`), and for records on which an
-/// earlier version of this program failed (`failed`). The bytes are those that were received. Run again, it goes on behind what it
-/// has put; ids of events make a repeat harmless. A letter stays in the table, so that it is told what happened. What lies below the
+/// For what a foreign producer sent under another key, or a reshard let land elsewhere (`misrouted`), for records on which an
+/// earlier version of this program failed (`failed`), and for what an earlier version did not read and this one does (`invalid`; what
+/// is still no event stays, counted and named). The bytes are those that were received. Run again, it goes on behind what it has put; ids of events make a repeat harmless. A letter stays in the table, so that it is told what happened. What lies below the
 /// watermark of its shard by now is `late` there: redrive soon.
 #[derive(ClapArgs, Debug)]
 pub struct Redrive {
@@ -374,7 +374,7 @@ pub struct Redrive {
     #[arg(long)]
     pub stream: String,
     /// Of this reason; may be repeated. The others would be judged the same again.
-    #[arg(long, value_parser = ["misrouted", "failed"], default_value = "misrouted")]
+    #[arg(long, value_parser = ["misrouted", "failed", "invalid"], default_value = "misrouted")]
     pub reason: Vec<String>,
     /// Those that arrived on this day (UTC, YYYY-MM-DD) or later.
     #[arg(long, value_name = "DAY")]

@@ -6,6 +6,7 @@ use crate::rows::{AcceptedEvent, EventId, Reason, Windows};
 use crate::settings::{ARRIVAL_SLACK, WAITING_EVENTS, WAITING_PATIENCE, WAITING_SPAN, WAITING_USERS};
 use crate::shard::{Incoming, Inspect, Output, Shard, SourceKind, Unscored, WaitingEvent};
 use crate::user::{IdKind, OwnIds, Slot, User};
+use authpulse_event::epoch::hint_of_future;
 use authpulse_event::id::{EventIdRef, TimeForm, canonical_line, content_id, looks_like_content_id};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_event::{Day, Invalid, Micros, ParsedEvent, Position, ring};
@@ -75,8 +76,9 @@ impl Shard {
             }
         }
         if event.time > event.arrival + ARRIVAL_SLACK {
-            let detail =
-                format!("{} ahead of its arrival; at most 300 s are allowed", seconds(event.time - event.arrival));
+            let hint = hint_of_future(self.settings.time.base, event.time, parsed.form, event.arrival + ARRIVAL_SLACK);
+            let ahead = seconds(event.time - event.arrival);
+            let detail = format!("{ahead} ahead of its arrival; at most 300 s are allowed{hint}");
             return Self::reject(record, Reason::Future, detail, out);
         }
         if let Err((reason, detail)) = self.judge_in_time(event, Some(record), out) {

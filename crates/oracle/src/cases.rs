@@ -270,8 +270,14 @@ enum Act {
         before: u8,
     },
     Broken {
-        kind: u8,
+        kind: u16,
         user: u8,
+    },
+    /// A logon in the second that has no number below 60.
+    Leap {
+        user: u8,
+        computer: u8,
+        dress: Dress,
     },
     /// 1 MiB, exactly or a byte more.
     Large {
@@ -486,7 +492,8 @@ fn act(live: bool) -> BoxedStrategy<Act> {
         2 => chain,
         2 => settled,
         2 => meet,
-        5 => (any::<u8>(), user()).prop_map(|(kind, user)| Act::Broken { kind, user }),
+        5 => (any::<u16>(), user()).prop_map(|(kind, user)| Act::Broken { kind, user }),
+        1 => (user(), computer(), dress()).prop_map(|(user, computer, dress)| Act::Leap { user, computer, dress }),
     ];
     if live {
         let rise = (any::<u8>(), rise_to()).prop_map(|(shard, to)| Act::Rise { shard, to });
@@ -725,6 +732,10 @@ impl<'a> Builder<'a> {
                 self.write(user, 1, reach - i64::from(before) * SECOND, Dress::Plain, id);
             }
             Act::Broken { kind, user } => self.broken(kind, user),
+            Act::Leap { user, computer, dress } => {
+                self.now = (self.now.div_euclid(DAY) + 1) * DAY - 1;
+                self.write(user, computer, self.now, dress, None);
+            }
             Act::Large { over, blank, user } => self.large(over, blank, user),
             Act::Rise { shard, to } => self.rise(shard, to),
             Act::Seal => self.seal(),
@@ -920,7 +931,7 @@ impl<'a> Builder<'a> {
         self.send(lane, arrival, time, &user, &event.computer, again.dress, id);
     }
 
-    fn broken(&mut self, kind: u8, user: u8) {
+    fn broken(&mut self, kind: u16, user: u8) {
         let user = user_name(user % 5);
         let lane = self.owner(&user);
         let arrival = self.next_arrival(lane, Delay::None);
@@ -1030,7 +1041,7 @@ fn dress_up(
                 (Dress::Odd(n), Some(integer)) if n % 3 == 0 => {
                     return format!("\t {integer:0>12} , {user}\t,  {computer} ").into_bytes();
                 }
-                (Dress::Odd(n), _) => odd_rfc(time, n),
+                (Dress::Odd(n), _) => odd_rfc(time, n, false),
                 _ => format_utc(time),
             };
             // A line form must not begin with `{`, and no name here does.
@@ -1057,24 +1068,36 @@ fn wire(time: &str, user: &str, computer: &str, id: Option<&str>) -> Vec<u8> {
     format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{id}}}").into_bytes()
 }
 
-/// The same instant in another of RFC 3339's ways.
-fn odd_rfc(time: i64, n: u8) -> String {
+/// The same instant in another of the ways that the page allows.
+fn odd_rfc(time: i64, n: u8, in_json: bool) -> String {
     let first = days_of(1, 1, 2).expect("a date") * DAY;
+    let last = year_10000() - DAY;
+    if time < first || time >= last {
+        return format_utc(time);
+    }
     let shift = |minutes: i64, zone: &str| {
-        let local = time + minutes * 60 * SECOND;
-        if local < first || local >= year_10000() {
-            return format_utc(time);
-        }
-        format!("{}{zone}", format_utc(local).trim_end_matches('Z'))
+        let local = format_utc(time + minutes * 60 * SECOND);
+        let local = local.trim_end_matches('Z');
+        // The last microsecond of a day is a leap second as well, with any fraction.
+        let leap = time.rem_euclid(DAY) == DAY - 1;
+        if leap { local.replace("59.999999", "60.25") + zone } else { format!("{local}{zone}") }
     };
-    let short = |text: String| text.replace(".000000", "").replace(".500000", ".5");
-    match n % 6 {
-        0 => short(format_utc(time)),
-        1 => format!("{}999999999Z", format_utc(time).trim_end_matches('Z')),
+    let short = |text: String| text.replace(".000000", "").replace(".500000", ".5").replace("60.25", "60");
+    let spaced = |text: String| text.replacen('T', " ", 1);
+    let comma = |text: String| if in_json { text.replace('.', ",") } else { text };
+    match n % 12 {
+        0 => short(shift(0, "Z")),
+        1 => shift(0, "999999999Z"),
         2 => shift(330, "+05:30"),
         3 => short(shift(-(23 * 60 + 59), "-23:59")),
         4 => shift(0, "-00:00"),
-        _ => short(shift(23 * 60 + 59, "+23:59")),
+        5 => short(shift(23 * 60 + 59, "+23:59")),
+        6 => shift(0, "z").to_lowercase(),
+        7 => spaced(short(shift(0, "Z"))),
+        8 => shift(330, "+0530"),
+        9 => spaced(shift(-(23 * 60 + 59), "-2359")),
+        10 => comma(shift(0, "z")),
+        _ => comma(spaced(shift(60, "+0100"))),
     }
 }
 
@@ -1089,7 +1112,7 @@ fn odd_wire(
     file: bool,
 ) -> Vec<u8> {
     let digits = |integer: &str| format!("\"{integer:0>12}\"");
-    let plain = integer.clone().unwrap_or_else(|| json_text(&odd_rfc(time, n / 16)));
+    let plain = integer.clone().unwrap_or_else(|| json_text(&odd_rfc(time, n / 16, true)));
     let (user, computer) = (json_text(user), json_text(computer));
     let own = id.map_or(String::new(), |id| format!(",\"event_id\":{}", json_text(id)));
     let escaped = |text: &str| {
@@ -1098,7 +1121,7 @@ fn odd_wire(
     };
     let unquoted = |json: &str| serde_json::from_str::<String>(json).expect("a string");
     let extra = |extra: &str| format!("{{\"time\":{plain},{extra},\"user\":{user},\"computer\":{computer}{own}}}");
-    let text = match n % 14 {
+    let text = match n % 20 {
         0 => format!("{{\"computer\":{computer},\"user\":{user}{own},\"time\":{plain}}}"),
         1 => extra(&format!("\"deep\":{}{}", "[".repeat(99), "]".repeat(99))),
         2 => extra("\"n\":[-0,1e999999999,0.5E-3,123456789012345678901234567890]"),
@@ -1122,12 +1145,19 @@ fn odd_wire(
             format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{own}}}")
         }
         12 => {
-            let time = json_text(&odd_rfc(time, n / 16));
+            let time = json_text(&odd_rfc(time, n / 16, true));
             format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{own}}}")
         }
+        // What is passed over where nobody reads it; U+F8FF stands for a byte that begins no character.
+        13 => extra("\"x\":\"\u{f8ff}\",\"\u{f8ff}\":[{\"\u{f8ff}\":\"\u{f8ff}\\\u{f8ff}\"}]"),
+        14 => extra("\"x\":\"\t\u{1}\r\0\",\"\t\":{\"\t\":[\"\u{1f}\"]}"),
+        15 if !file => extra("\"x\":\"\n\",\"\n\":null"),
+        15 | 16 => extra(r#""x":NaN,"y":[Infinity,-Infinity,{"time":NaN}]"#),
+        17 => extra(r#""x":"\x41\u12g4\"\U\\","\q":["\ud800\u",{"\ ":"\\\""}]"#),
+        18 => extra("\"user\u{f8ff}\":\"x\",\"time\t\":0,\"\\x75ser\":NaN,\"event_id\\ud800\":null"),
         _ => extra("\"\u{7f}\u{fffe}\":\"\u{85}\\/\\b\\f\""),
     };
-    text.into_bytes()
+    broken::with_bad_bytes(text)
 }
 
 /// Which shards of a case a user's events may lie in: those that hold MD5(user).

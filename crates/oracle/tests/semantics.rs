@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use authpulse_oracle::calendar::format_utc;
 use authpulse_oracle::cases::{file_case, stream_case};
+use authpulse_oracle::spellings::{self, Read};
 use authpulse_oracle::{
-    Form, Record, Settings, Shard, Step, WHOLE_RING, days_closed_at, evaluate, fixed, hours_closed_at, split_lines,
-    split_lines_with_numbers,
+    Form, Record, Settings, Shard, Step, WHOLE_RING, days_closed_at, evaluate, fixed, hours_closed_at, parse,
+    split_lines, split_lines_with_numbers,
 };
 use proptest::prelude::*;
 
@@ -18,6 +20,28 @@ fn fixed_cases_have_the_answers_computed_by_hand() {
         faults.extend(check.err());
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_spelling_of_a_time_is_read_as_the_table_says() {
+    let read = |payload: String, form| {
+        let record =
+            Record { payload: payload.into_bytes(), partition_key: String::new(), arrival: 0, place: (0, 0), form };
+        parse(&Settings::default(), &record).map(|event| format_utc(event.time))
+    };
+    for spelling in spellings::ALL {
+        for (payload, form, expected) in [
+            (spelling.object("U1"), Form::Wire, spelling.json),
+            (spelling.object("U1"), Form::Line, spelling.json),
+            (spelling.as_line("U1"), Form::Line, spelling.line),
+        ] {
+            let instant = match expected {
+                Read::At(instant) => Some(instant),
+                Read::No(_) => None,
+            };
+            assert_eq!(read(payload, form).as_deref(), instant, "{spelling:?} as {form:?}");
+        }
+    }
 }
 
 #[test]

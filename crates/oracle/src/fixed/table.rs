@@ -61,6 +61,21 @@ fn events() -> Vec<Fixed> {
             "2015-01-01T00:00:01.0000009Z,U1,C1",
             ID_RFC_1_U1_C1,
         ),
+        one("letters_of_either_case", "`T`, `t` or one blank", "2015-01-01t00:00:01z,U1,C1", ID_RFC_1_U1_C1),
+        one("a_blank_for_t", "`T`, `t` or one blank", "2015-01-01 00:00:01Z,U1,C1", ID_RFC_1_U1_C1),
+        one("an_offset_without_colon", "±hh:mm or ±hhmm", "2015-01-01 05:30:01+0530,U1,C1", ID_RFC_1_U1_C1),
+        one(
+            "a_comma_before_the_fraction",
+            "a fraction behind `.`, in a JSON record also behind `,`",
+            r#"{"time":"2014-12-31T23:00:01,0-0100","user":"U1","computer":"C1"}"#,
+            ID_RFC_1_U1_C1,
+        ),
+        case(
+            "a_leap_second",
+            "60 at 23:59 UTC, which is read as the last microsecond before midnight",
+            "raw 2014-12-31T23:59:60Z,U1,C1\nraw 2015-01-01 04:59:60.5+0500,U2,C1\nsettle",
+            "-1us U1 C1 -> 30 MEDIUM N 1 1 1 1 -\n-1us U2 C1 -> 30 MEDIUM N 1 1 1 1 -\nid 1573fa8e2d721916b4e863141d71622f3900608aae01b632ab1e7f18b05120fe",
+        ),
         one("leading_zeros_leave_the_id", "decimal without leading zeros", "000000000001,U1,C1", ID_1_U1_C1),
         one(
             "line_fields_are_trimmed",
@@ -100,8 +115,20 @@ fn events() -> Vec<Fixed> {
         ),
         one(
             "unknown_keys_are_ignored",
-            "unknown keys are ignored, their values need only be well-formed",
+            "Other keys are passed over; the rest of them must be well-formed",
             r#"{"time":1,"x":[1e99999,-0.0,{"time":null}],"x":"\ud800","\udc00":{},"user":"U1","computer":"C1"}"#,
+            ID_1_U1_C1,
+        ),
+        one(
+            "bad_bytes_in_unknown_keys",
+            "in them and their values any bytes between quotes",
+            r#"{"time":1,"\xFF\t":"\xED\xA0\x80\x00","x":["\x5Cx41\x5C"\x5Cu12"],"user\xFF":0,"user":"U1","computer":"C1"}"#,
+            ID_1_U1_C1,
+        ),
+        one(
+            "no_numbers_in_unknown_keys",
+            "`NaN`, `Infinity` and `-Infinity`",
+            r#"{"time":1,"x":NaN,"y":[Infinity,{"time":-Infinity}],"user":"U1","computer":"C1"}"#,
             ID_1_U1_C1,
         ),
         one(

@@ -16,8 +16,8 @@
 //! decimals, whatever the line's own form is: whole seconds since `base` could not carry a distance divided by a speed. An own
 //! `event_id` goes along; keys that no consumer knows do not.
 //!
-//! Integer times are written without leading zeros, RFC 3339 times as they stand in the line, or as UTC with six decimals
-//! where they have an absurd number of decimals. Neither changes the time, its form or the content id.
+//! Integer times of a plain line are written without leading zeros, RFC 3339 times as UTC with six decimals, however the line
+//! spells them: so consumers of an earlier version read them as well. Neither changes the time, its form or the content id.
 
 use std::ops::Range;
 
@@ -35,9 +35,6 @@ use authpulse_stream::limits::MAX_PAYLOAD_BYTES;
 const _: () = assert!(OVERLONG_WHOLE_BYTES_MAX <= MAX_PAYLOAD_BYTES, "what is held whole can be sent");
 const _: () =
     assert!(OVERLONG_PREFIX_BYTES > LINE_BYTES_MAX, "a prefix of an overlong line is invalid, whatever it holds");
-
-/// A longer RFC 3339 time is written anew, so that no wire form exceeds what a record may have.
-const RFC3339_BYTES_MAX: usize = 64;
 
 /// Where a record lies in its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,20 +117,16 @@ pub fn record_of(line: &[u8], base: Micros) -> Option<PutRecord> {
 
 /// The time of a valid line.
 fn push_time(out: &mut Vec<u8>, line: &[u8], time: Micros, form: TimeForm) {
-    let end = memchr(b',', line).unwrap_or(line.len());
-    let written = line[..end].trim_ascii();
     match form {
         TimeForm::Seconds => {
+            let end = memchr(b',', line).unwrap_or(line.len());
+            let written = line[..end].trim_ascii();
             let zeros = written.iter().take_while(|byte| **byte == b'0').count();
             out.extend_from_slice(&written[zeros..]);
         }
         TimeForm::Rfc3339 => {
             out.push(b'"');
-            if written.len() <= RFC3339_BYTES_MAX {
-                out.extend_from_slice(written);
-            } else {
-                push_rfc3339(out, time);
-            }
+            push_rfc3339(out, time);
             out.push(b'"');
         }
     }
