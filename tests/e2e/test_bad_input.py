@@ -132,6 +132,32 @@ def test_times_at_the_ends_of_the_calendar(ways):
     assert sorted(row["reason"] for row in lake.rows(REJECTED)) == ["future"] * 2 + ["invalid"] * 3
 
 
+def test_times_as_shippers_write_them(ways):
+    """Each event is a day after the last, of a user of its own; what is no time says what to do. File and stream agree."""
+    events = [
+        b"2015-01-01t00:00:00z,U0,C1",
+        b"2015-01-02 00:00:00+0000,U1,C1",
+        b"2015-01-03 05:30:00.0+0530,U2,C1",
+        b'{"time":"2015-01-04 00:00:00,000Z","user":"U3","computer":"C1","host":"Caf\xe9\t","load":NaN}',
+        b"2015-01-04T23:59:60.5Z,U4,C1",
+    ]
+    refused = {
+        b"2015-01-01 00:00:00,U9,C1": "no zone",
+        b"2015-01-01 00:00:00,5Z,U9,C1": "a comma before its fraction",
+        b"1448000000000,U9,C1": 'divide by 1000, and set base = "1970-01-01T00:00:00Z"',
+        b"1448000000,U9,C1": 'if it is seconds since 1970, set base = "1970-01-01T00:00:00Z"',
+    }
+    lake, told = ways(b"\n".join([*events, *refused]))
+    assert told == (9, 5, 4)
+    times = {row["user_id"]: row["event_time"] for row in lake.rows(CURATED)}
+    expected = {f"U{n}": datetime(2015, 1, n + 1) for n in range(4)}
+    assert times == expected | {"U4": datetime(2015, 1, 4, 23, 59, 59, 999999)}
+    letters = {row["payload"]: row["detail"] for row in lake.rows(REJECTED)}
+    assert letters.keys() == refused.keys()
+    for payload, words in refused.items():
+        assert words in letters[payload], letters[payload]
+
+
 @pytest.mark.parametrize("wrong", ["2020-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
 def test_one_broken_clock_does_not_make_the_rest_late(tmp_path, wrong):
     """A lone time years ahead in the midst of a day is rejected as `future`; its followers are scored."""

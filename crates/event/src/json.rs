@@ -443,7 +443,9 @@ mod tests {
             }
         }
         for key in passed.iter().filter(|key| key[0] == b'"') {
-            for record in [[&b"{"[..], *key, b":2,\"a\":1}"].concat(), [&b"{\"x\":{"[..], *key, b":2},\"a\":1}"].concat()] {
+            for record in
+                [[&b"{"[..], *key, b":2,\"a\":1}"].concat(), [&b"{\"x\":{"[..], *key, b":2},\"a\":1}"].concat()]
+            {
                 assert_eq!(
                     keys(&record),
                     Ok(vec!["a=Number([49])".to_owned()]),
@@ -454,7 +456,10 @@ mod tests {
         }
         // A key that is known, but for what makes it no text.
         for key in [&b"a\xff"[..], b"a\t", br"a\q", br"\u006", br"a\ud800"] {
-            assert_eq!(keys([&b"{\""[..], key, b"\":1,\"\\u0061\":2}"].concat()), Ok(vec!["a=Number([50])".to_owned()]));
+            assert_eq!(
+                keys([&b"{\""[..], key, b"\":1,\"\\u0061\":2}"].concat()),
+                Ok(vec!["a=Number([50])".to_owned()])
+            );
         }
     }
 

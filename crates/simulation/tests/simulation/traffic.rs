@@ -59,7 +59,19 @@ impl Traffic {
         } else {
             second.to_string()
         };
-        let payload = format!("{{\"time\":{time},\"user\":\"{user}\",\"computer\":\"{computer}\"{id}}}");
+        // Written as shippers do, and with what nobody reads. Nothing is drawn for it, so that seeds keep what they draw.
+        let time = match second.rem_euclid(7) {
+            0 => time.to_lowercase(),
+            1 => time.replacen('T', " ", 1).replace('Z', "+0000"),
+            2 => time.replace('.', ","),
+            _ => time,
+        };
+        let mut payload = format!("{{\"time\":{time},\"user\":\"{user}\",\"computer\":\"{computer}\"{id}").into_bytes();
+        payload.extend_from_slice(match second.rem_euclid(11) {
+            0 => &b",\"host\":\"Caf\xe9\t\"}"[..],
+            1 => b",\"\xff\":[NaN,-Infinity]}",
+            _ => b"}",
+        });
         let key = if rng.per_mille(5) { format!("U{}", rng.below(self.users)) } else { user };
         PutRecord { payload: payload.into(), partition_key: key.into() }
     }
