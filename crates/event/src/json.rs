@@ -34,7 +34,7 @@ pub(crate) fn read_object<'a, Key>(
     known: impl Fn(&[u8]) -> Option<Key>,
     mut field: impl FnMut(Key, Value<'a>) -> Result<()>,
 ) -> Result<()> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader { bytes, text: std::str::from_utf8(bytes).ok(), at: 0 };
     reader.skip_space();
     if !reader.eat(b'{') {
         return Err(match bytes {
@@ -47,7 +47,7 @@ pub(crate) fn read_object<'a, Key>(
     if !reader.eat(b'}') {
         loop {
             let key = reader.key()?;
-            match key.known(&known) {
+            match reader.known(key, &known) {
                 Some(key) => field(key, reader.value()?)?,
                 None => drop(reader.skip_value()?),
             }
@@ -70,35 +70,12 @@ pub(crate) fn read_object<'a, Key>(
 }
 
 /// What stands between two quotes; a backslash takes the byte behind it along, whatever that is.
-struct Quoted<'a> {
-    inside: &'a [u8],
+#[derive(Clone, Copy)]
+struct Quoted {
+    start: usize,
+    end: usize,
     escaped: bool,
     control: bool,
-}
-
-impl<'a> Quoted<'a> {
-    /// Of a key: the one that `known` makes of it. A key that is no text is none that is known.
-    fn known<Key>(self, known: impl Fn(&[u8]) -> Option<Key>) -> Option<Key> {
-        if !self.escaped {
-            return known(self.inside);
-        }
-        match self.text() {
-            Value::Text(key) => known(key.as_bytes()),
-            _ => None,
-        }
-    }
-
-    /// Of a value: the text, if it is one.
-    fn text(self) -> Value<'a> {
-        if self.control {
-            return Value::NoText("holds a raw control character");
-        }
-        match std::str::from_utf8(self.inside) {
-            Err(_) => Value::NoText("is not UTF-8"),
-            Ok(text) if !self.escaped => Value::Text(Cow::Borrowed(text)),
-            Ok(text) => unescaped(text).map_or_else(Value::NoText, |text| Value::Text(Cow::Owned(text))),
-        }
-    }
 }
 
 const ESCAPE: &str = "holds an escape that JSON does not have";
@@ -151,6 +128,8 @@ fn hex4(text: &str) -> Option<(u32, &str)> {
 
 struct Reader<'a> {
     bytes: &'a [u8],
+    /// The bytes, if they are UTF-8 all in all: one look at a record is quicker than one at each of its strings.
+    text: Option<&'a str>,
     at: usize,
 }
 
@@ -177,7 +156,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A key with its colon, up to its value.
-    fn key(&mut self) -> Result<Quoted<'a>> {
+    fn key(&mut self) -> Result<Quoted> {
         if self.peek() != Some(b'"') {
             return Err(self.or_end(NO_KEY));
         }
@@ -194,7 +173,10 @@ impl<'a> Reader<'a> {
     fn value(&mut self) -> Result<Value<'a>> {
         let start = self.at;
         match self.peek() {
-            Some(b'"') => self.quoted().map(Quoted::text),
+            Some(b'"') => {
+                let quoted = self.quoted()?;
+                Ok(self.text(quoted))
+            }
             Some(b'-' | b'0'..=b'9') => {
                 self.number()?;
                 Ok(Value::Number(&self.bytes[start..self.at]))
@@ -263,28 +245,55 @@ impl<'a> Reader<'a> {
     }
 
     /// From a quote to the one that closes it.
-    fn quoted(&mut self) -> Result<Quoted<'a>> {
+    fn quoted(&mut self) -> Result<Quoted> {
         self.at += 1;
-        let start = self.at;
-        let (mut escaped, mut control) = (false, false);
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'"' => {
-                    let inside = &self.bytes[start..self.at];
+        let (start, mut escaped, mut control) = (self.at, false, false);
+        loop {
+            self.at += plain_bytes(self.bytes.get(self.at..).unwrap_or_default());
+            match self.peek() {
+                Some(b'"') => {
                     self.at += 1;
-                    return Ok(Quoted { inside, escaped, control });
+                    return Ok(Quoted { start, end: self.at - 1, escaped, control });
                 }
-                b'\\' => {
+                Some(b'\\') => {
                     escaped = true;
                     self.at += 2;
                 }
-                _ => {
-                    control |= byte < 0x20;
+                Some(_) => {
+                    control = true;
                     self.at += 1;
                 }
+                None => return Err("malformed JSON: a string without an end"),
             }
         }
-        Err("malformed JSON: a string without an end")
+    }
+
+    /// Of a key: the one that `known` makes of it. A key that is no text is none that is known.
+    fn known<Key>(&self, key: Quoted, known: impl Fn(&[u8]) -> Option<Key>) -> Option<Key> {
+        if !key.escaped {
+            return known(&self.bytes[key.start..key.end]);
+        }
+        match self.text(key) {
+            Value::Text(key) => known(key.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// Of a value: the text, if it is one.
+    fn text(&self, value: Quoted) -> Value<'a> {
+        if value.control {
+            return Value::NoText("holds a raw control character");
+        }
+        let inside = value.start..value.end;
+        let text = match self.text {
+            Some(text) => Some(&text[inside]),
+            None => std::str::from_utf8(&self.bytes[inside]).ok(),
+        };
+        match text {
+            Some(text) if !value.escaped => Value::Text(Cow::Borrowed(text)),
+            Some(text) => unescaped(text).map_or_else(Value::NoText, |text| Value::Text(Cow::Owned(text))),
+            None => Value::NoText("is not UTF-8"),
+        }
     }
 
     /// Passes over an array or object inside the top-level object, without recursion.
@@ -336,6 +345,28 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// How many bytes come before the first quote, backslash or control character. Eight at a time: of a word's bytes, subtracting
+/// leaves the highest bit to the first one that is wanted, and perhaps to some behind it.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGHEST: u64 = u64::from_le_bytes([0x80; 8]);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (n, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let equal = |byte: u8| {
+            let differs = word ^ (ONES * u64::from(byte));
+            differs.wrapping_sub(ONES) & !differs
+        };
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let found = (equal(b'"') | equal(b'\\') | control) & HIGHEST;
+        if found != 0 {
+            return n * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_wanted = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    bytes.len() - rest.len() + rest.iter().position(is_wanted).unwrap_or(rest.len())
 }
 
 #[cfg(test)]
@@ -513,6 +544,15 @@ mod tests {
             for _ in 0..depth { value = serde_json::json!({ "v": value, "x": [[], {"k": 1}] }); }
             let expected = if depth == 0 { vec![format!("a={:?}", Value::Text(Cow::Borrowed(&text)))] } else { Vec::new() };
             prop_assert_eq!(keys(value.to_string()), Ok(expected));
+        }
+
+        #[test]
+        fn plain_bytes_end_where_the_first_other_one_is(bytes in prop::collection::vec(
+            prop_oneof![8 => 0x20u8..=0xff, 1 => any::<u8>(), 1 => prop::sample::select(b"\"\\\x1f\x20\x80\xa2\xdc".to_vec())],
+            0..40,
+        )) {
+            let first = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+            prop_assert_eq!(plain_bytes(&bytes), first.unwrap_or(bytes.len()));
         }
 
         #[test]

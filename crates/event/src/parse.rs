@@ -92,8 +92,10 @@ fn no_three_fields(text: &str) -> Invalid {
     if rfc3339::read(with_fraction.as_bytes(), Mark::PointOrComma).is_ok() {
         return "time has a comma before its fraction, where a comma separates fields: a point does".into();
     }
-    let fields = text.split(',').count();
-    Invalid(Cow::Owned(format!("{fields} comma-separated fields; a line has exactly three: time,user,computer")))
+    match text.split(',').count() {
+        1 => "no comma; a line has exactly three comma-separated fields: time,user,computer".into(),
+        n => Invalid(Cow::Owned(format!("{n} comma-separated fields; a line has exactly three: time,user,computer"))),
+    }
 }
 
 /// Reads a line as LANL writes them: digits and two names of visible ASCII. One pass; whatever is unusual is left to the rules
@@ -146,7 +148,14 @@ pub fn parse_record<'a>(payload: &'a [u8], partition_key: &[u8], base: Micros) -
             return Err(NO_LINE.into());
         }
         None => return Err("an empty record".into()),
-        _ => {}
+        Some(_) => {
+            // The words of the line say more than that it is no object.
+            if let Err(words) = parse_line(payload, base)
+                && sha256_hex(payload).as_bytes() == partition_key
+            {
+                return Err(words);
+            }
+        }
     }
     parse_object(payload, base)
 }
@@ -431,7 +440,7 @@ mod tests {
         let hint = "set base = \"1970-01-01T00:00:00Z\"";
         for (text, words) in [
             ("5,U1", "2 comma-separated fields; a line has exactly three: time,user,computer"),
-            ("5;U1;C1", "1 comma-separated fields; a line has exactly three: time,user,computer"),
+            ("5;U1;C1", "no comma; a line has exactly three comma-separated fields: time,user,computer"),
             ("5,U1,C1,Negotiate,Batch", "5 comma-separated fields; a line has exactly three: time,user,computer"),
             (
                 "2015-01-01T00:00:01,5Z,U1,C1",
@@ -531,6 +540,16 @@ mod tests {
         assert!(parse_record(payload, b"U1", DEFAULT_BASE).is_ok());
         let invalid = parse_record(payload, sha256_hex(payload).as_bytes(), DEFAULT_BASE).unwrap_err();
         assert_eq!(invalid, Invalid::from(NO_LINE));
+        // Its words are those of the line; what an earlier version could not parse is still no object.
+        for (line, words) in [
+            ("1448000000000,U1,C1", "divide by 1000"),
+            ("junk", "no comma"),
+            ("2015-01-01T00:00:01+0000,U1,C1", "not a JSON object"),
+        ] {
+            let invalid = parse_record(line.as_bytes(), sha256_hex(line.as_bytes()).as_bytes(), DEFAULT_BASE);
+            assert!(shown(invalid).unwrap_err().contains(words), "{line}");
+            assert_eq!(wire(line).unwrap_err(), "not a JSON object", "{line}");
+        }
     }
 
     #[test]
