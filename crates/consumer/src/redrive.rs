@@ -321,7 +321,7 @@ fn judge(letter: &Letter, base: Micros, done: &mut Redriven) -> Option<PutRecord
 fn record(letter: &Letter, base: Micros) -> std::result::Result<PutRecord, Invalid> {
     let as_line = || {
         let line = parse_line(&letter.payload, base)?;
-        let record = record_of(&letter.payload, base).ok_or_else(|| Invalid::from("no line"))?;
+        let record = record_of(&letter.payload, base).expect("a line that is an event has a record");
         Ok((record, line.form))
     };
     match letter.form {

@@ -49,7 +49,9 @@ pub(crate) fn read_object<'a, Key>(
             let key = reader.key()?;
             match reader.known(key, &known) {
                 Some(key) => field(key, reader.value()?)?,
-                None => drop(reader.skip_value()?),
+                None => {
+                    reader.skip_value()?;
+                }
             }
             reader.skip_space();
             if reader.eat(b',') {
