@@ -208,12 +208,24 @@ pub struct Consume {
 
 /// Loads files straight into a lake: the same engine and rows as through a stream, faster.
 ///
-/// Seals at the end unless --keep-open. Run again after an interruption with the same files, it continues.
+/// Seals at the end unless --keep-open. Run again after an interruption with the same files, it continues; they may be packed
+/// otherwise by then.
 #[derive(ClapArgs, Debug)]
 pub struct Backfill {
     /// Files to load, in order of time; plain, gzip, bzip2 or zstd, told apart by content.
-    #[arg(long, required = true, num_args = 1..)]
+    #[arg(long, required_unless_present = "give_up", num_args = 1..)]
     pub input: Vec<String>,
+    /// Puts the lines of all files in order of event time before any is judged, so that none of them is late. They are sorted on
+    /// disk: 256 MiB of memory, and about as much room as the files take when they are packed (for moments twice that).
+    #[arg(long)]
+    pub sort: bool,
+    /// Where --sort puts its temporary files, which have no names. [default: the lake's directory; for a lake on S3 TMPDIR, or /tmp]
+    #[arg(long, value_name = "DIR", requires = "sort")]
+    pub sort_dir: Option<PathBuf>,
+    /// Ends the lake's unfinished backfill where it stands, because its files are lost or cannot be read to their end. Rows stay,
+    /// nothing is sealed; the rest of those files needs another lake, and this one takes a further file or a stream.
+    #[arg(long, conflicts_with_all = ["input", "sort", "keep_open", "raw"])]
+    pub give_up: bool,
     /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog. Made if it is missing.
     #[arg(long)]
     pub lake: PathBuf,

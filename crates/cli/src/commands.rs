@@ -7,16 +7,18 @@ use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::ConsumerError;
-use authpulse_consumer::backfill::{BackfillRequest, check_files, prepare};
+use authpulse_consumer::backfill::{BackfillRequest, Sorting, check_files, prepare, refuse_disorder};
 use authpulse_consumer::drive::{Ended, run_backfill};
+use authpulse_consumer::env::{Clock as _, SystemClock};
 use authpulse_consumer::log::{Entries, read_base};
 use authpulse_consumer::open::{check_settings, open_lake};
 use authpulse_consumer::status::status;
 use authpulse_consumer::verify::{VerifyOptions, verify};
+use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
 use authpulse_producer::generate::{GenerateOptions, generate};
-use authpulse_producer::input::{self, Source};
+use authpulse_producer::input::{self, InputError, SortOptions, Source, find_disorder};
 use authpulse_producer::progress::ProgressReporter;
 use authpulse_producer::replay::{self, Clock, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
 use authpulse_stream::local::LocalStream;
@@ -86,18 +88,32 @@ fn create(path: &Path) -> Result<File> {
 }
 
 async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
+    if args.give_up {
+        return crate::give_up::run(args).await;
+    }
     let stop = stop_signal(None)?;
     let mut config = read_config(args.config.as_deref())?;
     config.options.raw = args.raw;
     let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     check_files(&files)?;
     let place = Place::new(&args.lake, args.catalog.as_deref())?;
-    let lake = open(&place, &config, Access::Write("authpulse backfill")).await?;
     let options = options(&config);
-    let request = BackfillRequest { files, keep_open: args.keep_open };
+    if place.is_new() && !args.sort {
+        refuse_disorder(&files, &options, SystemClock.now())?;
+    }
+    if let Some(dir) = &args.sort_dir {
+        SortOptions::new(dir, options.engine.time.base).check()?;
+    }
+    let lake = open(&place, &config, Access::Write("authpulse backfill")).await?;
+    let sort = args.sort.then(|| sorting(&place, args.sort_dir, &files, stop.clone()));
+    let request = BackfillRequest { files, keep_open: args.keep_open, sort };
     let started = Instant::now();
     let run = match prepare(&lake.env, options.clone(), &request).await {
         Ok(run) => run,
+        Err(ConsumerError::Input(InputError::SortStopped)) => {
+            println!("stopped; run the same command again to go on");
+            return Ok(ExitCode::SUCCESS);
+        }
         Err(ConsumerError::NothingToDo(words)) => {
             println!("{words}");
             return Ok(ExitCode::SUCCESS);
@@ -118,6 +134,23 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
         println!("stopped; run the same command again to go on");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How a run is sorted: beside the lake, whose disk has the room, unless told otherwise.
+fn sorting(place: &Place, dir: Option<PathBuf>, files: &[Source], stop: watch::Receiver<bool>) -> Sorting {
+    let dir = dir.unwrap_or_else(|| match place {
+        Place::Local(dir) => dir.clone(),
+        Place::S3 { .. } => SortOptions::system_dir(),
+    });
+    let (total, reporter) = (input::check(files).ok().flatten(), Mutex::new(None::<ProgressReporter>));
+    let progress = move |bytes| {
+        let mut reporter = reporter.lock().unwrap_or_else(PoisonError::into_inner);
+        match bytes {
+            Some(bytes) => reporter.get_or_insert_with(|| ProgressReporter::new("sort", total, "bytes")).update(bytes),
+            None => reporter.take().iter_mut().for_each(ProgressReporter::finish),
+        }
+    };
+    Sorting { dir, stop, progress: Arc::new(progress) }
 }
 
 /// What a lake holds, summed over its journals.
@@ -225,7 +258,13 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
     };
     let sources: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     options.check()?;
-    input::check(&sources)?;
+    // A pipe has no size, and what is read from it is gone.
+    if input::check(&sources)?.is_some() && sources.len() > 1 {
+        let (time, at_most) = (&config.options.engine.time, SystemClock.now() + ARRIVAL_SLACK);
+        if let Some(disorder) = find_disorder(&sources, time.base, time.tolerance, at_most)? {
+            tracing::warn!("{disorder} where the stream is read; name the files in order of time");
+        }
+    }
     let stop = stop_signal(None)?;
     let (summary, told) = match &place {
         stream::Place::Local(_) if args.no_aggregate || args.progress.is_some() => {

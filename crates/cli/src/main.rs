@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod consume;
 mod demo;
+mod give_up;
 mod lake;
 mod leases;
 mod logging;

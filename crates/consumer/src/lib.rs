@@ -14,6 +14,7 @@ pub mod error;
 mod forgotten;
 pub mod input;
 mod lease_keeper;
+mod line_digest;
 pub mod log;
 pub mod open;
 pub mod options;

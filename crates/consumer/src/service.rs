@@ -412,9 +412,9 @@ fn refuse_unfinished_backfill(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
     if backfill.finished {
         return Ok(());
     }
-    let names: Vec<&str> = backfill.files.iter().map(|f| f.name.as_str()).collect();
     Err(ConsumerError::Refused(format!(
-        "the lake's backfill of {} is not finished: run the same `authpulse backfill` again first, it continues where it stopped",
-        names.join(", ")
+        "the lake's backfill of {} is not finished: run the same `authpulse backfill` again first, it continues where it stopped; if \
+         its files cannot be read to their end, `authpulse backfill --give-up` ends it",
+        crate::backfill::names(&backfill.files)
     )))
 }

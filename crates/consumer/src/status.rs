@@ -177,6 +177,10 @@ pub struct BackfillStatus {
     pub finished: bool,
     /// Whether it left the lake open.
     pub keep_open: bool,
+    /// Whether its lines are judged in order of event time.
+    pub sorted: bool,
+    /// The run was ended by hand after so many lines.
+    pub given_up: Option<u64>,
 }
 
 /// One table.
@@ -356,6 +360,8 @@ impl Journals {
                 lines: position.sequence.as_u64().unwrap_or(0).saturating_sub(backfill.lines_before),
                 finished: backfill.finished,
                 keep_open: backfill.keep_open,
+                sorted: backfill.sorted,
+                given_up: backfill.given_up,
             }),
             heirs: heirs.into_iter().map(|(name, _)| name).collect(),
         })

@@ -13,13 +13,17 @@
 //! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
 
 mod judge;
+mod origins;
 mod score;
 mod seal;
+
+pub use origins::Origins;
 
 use crate::draft::{Closing, Draft, Finish};
 use crate::env::{Env, duration, start};
 use crate::error::{Chain, ConsumerError, Result};
 use crate::input::{Batch, Found, Input};
+use crate::line_digest::LineDigest;
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Place, Registry};
@@ -53,6 +57,8 @@ pub enum Goal {
     SealAt(Position),
     /// At the end of the files, leaving open what is open.
     EndKeepOpen,
+    /// At once: what waits is settled, and the run of files ends where it stands.
+    GiveUp,
 }
 
 /// Where a worker is.
@@ -130,6 +136,10 @@ pub struct Worker {
     in_flight: Option<BoxFuture<'static, Option<Result<Entry>>>>,
     inherits: Vec<Inherited>,
     backfill: Option<Backfill>,
+    /// Over the lines of the backfill's run that were judged; absent where they are not read.
+    digest: Option<LineDigest>,
+    /// Where its lines stood, if they were sorted.
+    origins: Option<Origins>,
     daily_through: Option<Day>,
     /// A moment, in ticks, at which an entry is due, as it is at whole ages before and behind it.
     beat: i64,
@@ -180,6 +190,8 @@ impl Worker {
             out: Output::default(),
             position,
             backfill: start.last.backfill.clone(),
+            digest: None,
+            origins: None,
             daily_through: start.last.daily_through.map(Day),
             last: start.last,
             has_stored: false,
@@ -228,9 +240,24 @@ impl Worker {
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
-    /// The state of the backfill that its entries carry.
-    pub fn set_backfill(&mut self, backfill: Backfill) {
+    /// The state of the backfill that its entries carry, and the digest over the lines of its run that are stored.
+    pub fn set_backfill(&mut self, backfill: Backfill, digest: LineDigest) {
         self.backfill = Some(backfill);
+        self.digest = Some(digest);
+    }
+
+    /// The lines are sorted: dead letters are to say where theirs stood.
+    pub fn set_origins(&mut self, origins: Origins) {
+        self.origins = Some(origins);
+    }
+
+    /// The backfill as of the position.
+    fn backfill(&self) -> Option<Backfill> {
+        let backfill = self.backfill.clone()?;
+        Some(match &self.digest {
+            Some(digest) => Backfill { digest: Some(digest.hex()), ..backfill },
+            None => backfill,
+        })
     }
 
     /// A read that is under way is given up once `stop` holds true: nothing that was not judged is lost by that.
@@ -391,6 +418,10 @@ impl Worker {
     fn collect(&mut self) {
         let counts = std::mem::take(&mut self.out.counts);
         self.draft.counts.add(&counts);
+        if let Some(origins) = &mut self.origins {
+            origins.name(&mut self.out.rejected);
+            origins.keep(self.shard.waiting().iter().map(|waiting| waiting.position));
+        }
         self.draft.payload_bytes += self.out.rejected.iter().map(|r| r.payload.len() as u64).sum::<u64>();
         self.draft.rejected.append(&mut self.out.rejected);
     }
@@ -560,7 +591,7 @@ impl Worker {
                 settled: marks.settled || settled,
                 end: marks.end,
                 sealed: marks.sealed,
-                backfill: self.backfill.clone(),
+                backfill: self.backfill(),
                 inherits: std::mem::take(&mut self.inherits),
             },
             users: self.shard.user_names().view(),

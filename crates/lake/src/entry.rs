@@ -5,6 +5,10 @@
 //! Wire types are their own: a change of the engine's types must not move a stored byte. Fields may be added with a default;
 //! anything else is a new [`FORMAT`].
 
+mod backfill;
+
+pub use backfill::{Backfill, BackfillFile};
+
 use crate::encode::TableFile;
 use authpulse_engine::popularity::HostCount;
 use authpulse_engine::rows::{AcceptedEvent, EventId, Reason, Windows};
@@ -418,32 +422,6 @@ impl From<&TimeRules> for StoredTimeRules {
     }
 }
 
-/// How far a backfill is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backfill {
-    /// Arrival of every record of the current run: its start.
-    pub run_started: Micros,
-    /// The run's files, in order.
-    pub files: Vec<BackfillFile>,
-    /// Lines of all earlier runs: the sequence number before the run's first line.
-    pub lines_before: u64,
-    /// Whether every line of the run is in this or an earlier entry.
-    pub finished: bool,
-    /// Whether the run was to leave the lake open.
-    pub keep_open: bool,
-}
-
-/// A backfilled file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackfillFile {
-    /// Its name as given, without folders.
-    pub name: String,
-    /// Its length on disk.
-    pub bytes: u64,
-    /// Hexadecimal SHA-256 of its bytes on disk.
-    pub sha256: String,
-}
-
 /// Why a stored entry cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
@@ -530,7 +508,8 @@ impl Entry {
         })
     }
 
-    fn damaged(&self, cause: String) -> EntryError {
+    /// What is said of this entry where something in it cannot be used.
+    pub fn damaged(&self, cause: String) -> EntryError {
         EntryError::Damaged { what: format!("entry {} of shard {}", self.n, self.shard), cause }
     }
 }
@@ -608,6 +587,11 @@ impl Waiting {
     /// Event time, user, computer and arrival, for `status`.
     pub fn summary(&self) -> (Micros, &str, &str, Micros) {
         (self.time, &self.user, &self.computer, self.arrival)
+    }
+
+    /// Where its record stands in its source.
+    pub fn place(&self) -> &Place {
+        &self.at
     }
 
     fn to_event(&self) -> Result<WaitingEvent, String> {

@@ -117,6 +117,11 @@ impl Place {
         }
     }
 
+    /// Whether there is certainly no lake yet. What a command can refuse by then leaves nothing behind.
+    pub fn is_new(&self) -> bool {
+        matches!(self, Place::Local(dir) if !dir.join(MARKER).exists())
+    }
+
     /// The command-line words that name it.
     pub fn words(&self) -> Vec<OsString> {
         match self {

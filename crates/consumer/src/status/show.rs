@@ -63,12 +63,14 @@ impl Display for ShardStatus {
         }
         if let Some(backfill) = &self.backfill {
             let how = match (backfill.finished, backfill.keep_open) {
+                _ if backfill.given_up.is_some() => "given up there: the rest needs another lake",
                 (false, _) => "not finished: run the same backfill again to go on",
                 (true, true) => "finished, left open",
                 (true, false) => "finished",
             };
             let files = backfill.files.join(", ");
-            line(f, "files", format_args!("{files}; {} lines stored, {how}", backfill.lines))?;
+            let sorted = if backfill.sorted { " in order of time" } else { "" };
+            line(f, "files", format_args!("{files}; {} lines stored{sorted}, {how}", backfill.lines))?;
         }
         line(f, "range", format_args!("{}", self.range))?;
         line(f, "position", format_args!("{}", self.position))?;

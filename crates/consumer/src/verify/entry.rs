@@ -17,6 +17,7 @@ pub(super) fn check(before: Option<&Entry>, entry: &Entry, side: &Side) -> Check
     check.times(before)?;
     check.files()?;
     check.owner(before)?;
+    check.backfill(before)?;
     match before {
         Some(before) => check.follows(before, side),
         None => check.first(),
@@ -193,6 +194,25 @@ impl EntryCheck<'_> {
         } else {
             self.holds(e.epoch >= epoch, "the epoch is below the first", epoch, e.epoch)
         }
+    }
+
+    /// A run that was given up ends where it says, without a seal, and nothing is read into it any more.
+    fn backfill(&self, before: Option<&Entry>) -> Check<()> {
+        let e = self.entry;
+        let Some((backfill, line)) = e.backfill.as_ref().and_then(|run| Some((run, run.given_up?))) else {
+            return Ok(());
+        };
+        let to = e.position()?.sequence.as_u64().unwrap_or(0);
+        self.equal(
+            "the line after which a backfill was given up",
+            &to.checked_sub(backfill.lines_before),
+            &Some(line),
+        )?;
+        let ended = backfill.finished && e.sealed.is_none();
+        self.holds(ended, "a backfill that was given up goes on", "a run that is finished and not sealed", "another")?;
+        let given_up = before.and_then(|before| before.backfill.as_ref()).and_then(|run| run.given_up);
+        let went_on = given_up.is_some() && e.from != e.to;
+        self.holds(!went_on, "a backfill that was given up goes on", "no line", format!("lines to {to}"))
     }
 
     fn first(&self) -> Check<()> {

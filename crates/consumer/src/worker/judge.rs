@@ -59,6 +59,9 @@ impl Worker {
     /// Judges at most `most` lines and puts the rest back; tells how many.
     pub(super) fn judge_lines(&mut self, block: LineBlock, most: usize) -> Result<usize> {
         let Input::File { arrival, .. } = self.input else { return Ok(0) };
+        if let Some(origins) = &mut self.origins {
+            origins.at(&block);
+        }
         let mut n = 0;
         let mut lines = block.lines();
         while n < most {
@@ -78,9 +81,16 @@ impl Worker {
             n += seen.len();
             self.judge_seen(seen)?;
         }
-        match lines.next() {
-            Some(line) => self.batch = Batch::Lines(rest_from(&block, line.number, line.offset)),
-            None => self.position = line_position(block.first_line + block.line_count - 1),
+        // Blank lines that follow belong to the rest: the position and the digest stand for the same lines.
+        let rest = lines.position();
+        let ended = lines.next().is_none();
+        if let Some(digest) = &mut self.digest {
+            if ended { digest.add_all(&block) } else { digest.add(&block, rest.offset) }
+        }
+        if ended {
+            self.position = line_position(block.first_line + block.line_count - 1);
+        } else {
+            self.batch = Batch::Lines(rest_from(&block, rest.number, rest.offset));
         }
         Ok(n.max(1))
     }

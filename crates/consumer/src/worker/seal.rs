@@ -11,8 +11,16 @@ impl Worker {
     pub(super) async fn reach_end(&mut self) -> Result<Progress> {
         if let Some(backfill) = &mut self.backfill {
             backfill.finished = true;
+            if self.goal == Goal::GiveUp {
+                let lines = self.position.sequence.as_u64().unwrap_or(0);
+                backfill.given_up = Some(lines.saturating_sub(backfill.lines_before));
+            }
         }
-        if self.goal == Goal::EndKeepOpen {
+        if self.goal == Goal::GiveUp {
+            self.release(Shard::settle)?;
+            self.collect();
+        }
+        if matches!(self.goal, Goal::EndKeepOpen | Goal::GiveUp) {
             // The last entry says that the files are read, whether it holds anything else or not.
             self.store(Marks::default()).await?;
             self.land().await?;

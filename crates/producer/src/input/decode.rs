@@ -4,10 +4,9 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
-
 use super::format::{Format, MAGIC_BYTES};
+use super::members::Members;
+use super::trail::WithoutTrail;
 use super::{InputError, Progress, format};
 
 /// Read from disk at a time, in bytes: large enough that a system call costs nothing, small enough that the
@@ -40,11 +39,9 @@ impl Decoder {
         let disk = BufReader::with_capacity(DISK_BUFFER_BYTES, Cursor::new(head).chain(raw));
         let metered = Metered { disk, tap: Arc::clone(&tap), progress };
         let unpacked: Box<dyn Read> = match format {
-            Format::Plain => Box::new(metered),
-            Format::Gzip => Box::new(MultiGzDecoder::new(metered)),
-            Format::Bzip2 => Box::new(MultiBzDecoder::new(metered)),
-            Format::Zstd => match zstd::stream::read::Decoder::with_buffer(metered) {
-                Ok(decoder) => Box::new(decoder),
+            Format::Plain => Box::new(WithoutTrail::new(metered)),
+            _ => match Members::new(format, metered) {
+                Ok(members) => Box::new(WithoutTrail::new(members)),
                 Err(source) => return Err(InputError::Damaged { name, format, read_bytes: 0, line: 0, source }),
             },
         };

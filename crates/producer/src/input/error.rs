@@ -114,6 +114,24 @@ pub enum InputError {
         source: io::Error,
     },
 
+    /// A temporary file of a sort failed.
+    #[error(
+        "the lines cannot be sorted: a temporary file in '{dir}' cannot be {action}; sorting takes about as much room there as the \
+         files take when they are packed, for moments twice that: free some, or name another directory with --sort-dir"
+    )]
+    Sort {
+        /// Where temporary files go.
+        dir: String,
+        /// What was to be done with it.
+        action: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+
+    /// A sort was told to end.
+    #[error("sorting was stopped; run the same again")]
+    SortStopped,
+
     /// The reading thread could not be started.
     #[error("cannot start the thread that reads the input")]
     Thread {

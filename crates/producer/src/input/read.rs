@@ -8,7 +8,8 @@ use std::thread;
 
 use super::cut::Cutter;
 use super::decode::Decoder;
-use super::{InputError, LINE_BYTES_MAX, LineBlock, Progress, Source};
+use super::sort::deliver;
+use super::{InputError, LINE_BYTES_MAX, LineBlock, Progress, Sorted, Source};
 
 /// How an input is read.
 #[derive(Debug, Clone)]
@@ -93,6 +94,12 @@ impl LineBlocks {
         Self::start(vec![name.clone()], None, options, move |feed| feed.reader(0, name, reader, true))
     }
 
+    /// The lines of sources that were sorted, as those of one source: their numbers are their ranks.
+    pub fn sorted(sorted: Arc<Sorted>, options: InputOptions) -> Result<LineBlocks, InputError> {
+        let (name, total_bytes) = ("the sorted lines".to_owned(), Some(sorted.stored_bytes()));
+        Self::start(vec![name], total_bytes, options, move |feed| deliver(&sorted, feed))
+    }
+
     fn start(
         names: Vec<String>,
         total_bytes: Option<u64>,
@@ -172,16 +179,16 @@ impl Iterator for LineBlocks {
 }
 
 /// The thread's side.
-struct Feed {
-    block_bytes: usize,
-    lines_before: u64,
+pub(super) struct Feed {
+    pub(super) block_bytes: usize,
+    pub(super) lines_before: u64,
     sender: SyncSender<Message>,
     queued: Arc<AtomicUsize>,
-    progress: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
 }
 
 /// Why the thread stops early.
-enum Stop {
+pub(super) enum Stop {
     Failed(Box<InputError>),
     /// The caller is gone.
     Unwanted,
@@ -222,7 +229,7 @@ impl Feed {
         Ok(())
     }
 
-    fn send(&self, block: LineBlock) -> Result<(), Stop> {
+    pub(super) fn send(&self, block: LineBlock) -> Result<(), Stop> {
         self.queued.fetch_add(1, Ordering::Relaxed);
         self.sender.send(Message::Block(block)).map_err(|_| Stop::Unwanted)
     }
