@@ -208,7 +208,8 @@ pub struct Consume {
 
 /// Loads files straight into a lake: the same engine and rows as through a stream, faster.
 ///
-/// Seals at the end unless --keep-open. Run again after an interruption with the same files, it continues.
+/// Seals at the end unless --keep-open. Run again after an interruption with the same files, it continues. Exits 1 if every record
+/// of the files is rejected; the lake is kept.
 #[derive(ClapArgs, Debug)]
 pub struct Backfill {
     /// Files to load, in order of time; plain, gzip, bzip2 or zstd, told apart by content.

@@ -7,7 +7,7 @@ use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::ConsumerError;
-use authpulse_consumer::backfill::{BackfillRequest, check_files, prepare};
+use authpulse_consumer::backfill::{BackfillRequest, check_files, nothing_accepted, prepare};
 use authpulse_consumer::drive::{Ended, run_backfill};
 use authpulse_consumer::log::{Entries, read_base};
 use authpulse_consumer::open::{check_settings, open_lake};
@@ -15,6 +15,7 @@ use authpulse_consumer::status::status;
 use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
+use authpulse_lake::Seal;
 use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::input::{self, Source};
 use authpulse_producer::progress::ProgressReporter;
@@ -108,6 +109,7 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
         eprintln!("continuing: {} lines are stored already", thousands(run.lines_stored));
     }
     let mut progress = ProgressReporter::new("backfill", run.progress.total_bytes(), "bytes");
+    let (tally, lines_stored) = (run.tally.clone(), run.lines_stored);
     let ended = run_backfill(run, &lake.env, &options, stop, |bytes| progress.update(bytes)).await?;
     progress.finish();
     let totals = totals(&lake.env, &options).await?;
@@ -117,7 +119,22 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
     if ended == Ended::Stopped {
         println!("stopped; run the same command again to go on");
     }
+    print_warnings(&tally.lock().unwrap_or_else(PoisonError::into_inner).warnings());
+    if ended == Ended::Complete && nothing_accepted(&lake.env, &tally, lines_stored).await? {
+        bail!("{ALL_REJECTED}");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why a command fails whose input was read to its end.
+pub const ALL_REJECTED: &str = "every record of the input is rejected; the lake is kept, its table auth_events_rejected says why for each, \
+                                and a later file or stream goes on";
+
+/// Prints what is to be said of an input.
+pub fn print_warnings(lines: &[String]) {
+    for line in lines {
+        eprintln!("{line}");
+    }
 }
 
 /// What a lake holds, summed over its journals.
@@ -127,7 +144,7 @@ pub struct Totals {
     pub rejected: std::collections::BTreeMap<String, u64>,
     pub waiting: u64,
     pub unscored: u64,
-    pub sealed: Option<i64>,
+    pub sealed: Option<Seal>,
 }
 
 impl Totals {
@@ -170,7 +187,7 @@ impl std::fmt::Display for Totals {
         };
         write!(f, "{sum}")?;
         if let Some(sealed) = self.sealed {
-            write!(f, "\nsealed up to {}; input below it will be late", format_rfc3339(sealed))?;
+            write!(f, "\n{sealed}")?;
         }
         Ok(())
     }
@@ -199,7 +216,7 @@ pub async fn totals(env: &authpulse_consumer::Env, options: &authpulse_consumer:
         {
             totals.waiting += tail.counts.waiting;
             totals.unscored += tail.counts.unscored;
-            totals.sealed = totals.sealed.max(tail.sealed);
+            totals.sealed = totals.sealed.max(tail.seal());
         }
     }
     Ok(totals)
@@ -276,6 +293,7 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         Outcome::Stopped => "stopped; what was read from a pipe cannot be continued",
     };
     println!("{ended}{}", if summary.closed { "; the stream is closed" } else { "" });
+    print_warnings(&summary.warnings);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -426,7 +444,10 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             let opened = open_to_look(&place).await?;
             let id = ShardId::new(&shard);
             let shards = opened.shards().await?;
-            let found = shards.iter().find(|s| s.id == id).with_context(|| format!("there is no shard '{shard}'"))?;
+            let found = shards
+                .iter()
+                .find(|s| s.id == id)
+                .with_context(|| format!("there is no shard '{shard}': `authpulse stream describe` names them"))?;
             match &place {
                 stream::Place::Local(dir) => drop(LocalStream::open(dir)?.split(&id, stream::middle(found)).await?),
                 stream::Place::Kinesis(name) => kinesis::split(name, found).await?,

@@ -1,15 +1,19 @@
 //! `authpulse consume`: the service, from the stream and the lake that it is told of to its orderly end.
 
 use crate::args::{Consume, Reading};
+use crate::commands::print_warnings;
 use crate::lake::{Access, OpenLake, Place, fleet, open, open_when_free, options, read_config};
 use crate::signals::stop_signal_of_service;
 use crate::stream::{self, kinesis};
 use anyhow::{Result, bail};
 use authpulse_consumer::drive::{Ended, run_service, unless_stopped};
+use authpulse_consumer::registry::Counted;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::{Env, Options};
 use authpulse_event::time::format_rfc3339;
+use authpulse_lake::Seal;
 use authpulse_lease::Fleet;
+use authpulse_producer::tally::{Of, most_rejected};
 use authpulse_stream::Stream;
 use authpulse_stream::local::LocalStream;
 use std::path::PathBuf;
@@ -116,9 +120,13 @@ pub async fn run(args: Consume) -> Result<ExitCode> {
     for (shard, view) in registry.leaves() {
         let watermark = view.watermark.map_or("none".to_owned(), format_rfc3339);
         match view.sealed {
-            Some(sealed) => println!("{shard}: sealed up to {}; input below it will be late", format_rfc3339(sealed)),
+            Some(sealed) => println!("{shard}: {}", Seal::of(sealed)),
             None => println!("{shard}: watermark {watermark}, {} events wait for scores", view.unscored),
         }
+    }
+    let Counted { received, rejected } = registry.counted();
+    if let Some(words) = most_rejected(Of::Stream, "this stream", received, &rejected, None) {
+        print_warnings(&[format!("warning: {words}")]);
     }
     println!("{}", if ended == Ended::Stopped { STOPPED } else { "done" });
     Ok(ExitCode::SUCCESS)

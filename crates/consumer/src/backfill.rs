@@ -1,5 +1,7 @@
 //! Files straight into a lake, through the same worker as a stream's shard: one shard, `file`, over the whole ring.
 
+mod outcome;
+
 use crate::committer::commit_all;
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
@@ -8,14 +10,17 @@ use crate::open::{Opened, finish_raw_to, open_existing, open_lake, open_new};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::Registry;
-use crate::worker::{Goal, Start, Worker};
+use crate::worker::{Goal, SharedTally, Start, Worker};
 use authpulse_event::time::format_rfc3339;
 use authpulse_event::{HashRange, ShardId, parse_line};
-use authpulse_lake::StoreError;
 use authpulse_lake::entry::{Backfill, BackfillFile, Entry, Source};
+use authpulse_lake::{Seal, StoreError};
 use authpulse_producer::input::{self, InputOptions, LineBlocks, Progress};
+use authpulse_producer::tally::Tally;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use outcome::nothing_accepted;
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ pub struct BackfillRun {
     pub progress: Arc<Progress>,
     /// Lines of this run that an interrupted attempt stored already.
     pub lines_stored: u64,
+    /// What became of the lines of this run.
+    pub tally: SharedTally,
     pub(crate) request: BackfillRequest,
     pub(crate) options: Arc<Options>,
     pub(crate) poison: Arc<Poison>,
@@ -47,9 +54,12 @@ impl BackfillRun {
     /// # Errors
     /// As for [`prepare`].
     pub async fn rebuild(self, env: &Env) -> Result<BackfillRun> {
-        let BackfillRun { request, options, poison, worker, .. } = self;
+        let BackfillRun { request, options, poison, worker, tally, .. } = self;
         drop(worker);
-        prepare_with(env, options, &request, poison).await
+        let mut run = prepare_with(env, options, &request, poison).await?;
+        run.worker.count_lines(tally.clone());
+        run.tally = tally;
+        Ok(run)
     }
 }
 
@@ -126,7 +136,10 @@ async fn prepare_with(
     let lines_stored = read - backfill.lines_before;
     let mut worker = Worker::new(env.clone(), options.clone(), registry.clone(), poison.clone(), start)?;
     worker.set_backfill(backfill);
-    Ok(BackfillRun { worker, registry, progress, lines_stored, request: request.clone(), options, poison })
+    let tally = SharedTally::new(Tally::new(request.files.iter().map(ToString::to_string).collect()).into());
+    worker.count_lines(tally.clone());
+    let request = request.clone();
+    Ok(BackfillRun { worker, registry, progress, lines_stored, tally, request, options, poison })
 }
 
 /// The file that says that a run whose last entry is `n` was brought to its very end, tables and all.
@@ -211,8 +224,14 @@ fn refuse_others_files(tail: &Entry, files: &[BackfillFile], completed: bool) ->
             ours.join(", ")
         )));
     }
-    if same_content(&backfill.files, files) {
-        let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
+    // Files without a line are alike, and nothing of them is in the lake: another such run is one more.
+    let holds_lines = tail.position()?.sequence.as_u64() != Some(backfill.lines_before);
+    if same_content(&backfill.files, files) && holds_lines {
+        let name = |(ours, theirs): (&BackfillFile, &BackfillFile)| match ours.name == theirs.name {
+            true => ours.name.clone(),
+            false => format!("{} (loaded as {})", ours.name, theirs.name),
+        };
+        let names: Vec<String> = files.iter().zip(&backfill.files).map(name).collect();
         let words = format!("{} is in the lake already; nothing to do", names.join(", "));
         // A run that was interrupted between its last entry and its end is completed by being repeated; that is no error.
         return Err(if completed { ConsumerError::Refused(words) } else { ConsumerError::NothingToDo(words) });
@@ -232,7 +251,8 @@ fn refuse_late_beginning(tail: &Entry, files: &[input::Source], options: &Option
             if event.time >= open_from {
                 return Ok(());
             }
-            let what = if tail.sealed.is_some() { "is sealed up to" } else { "has passed" };
+            let sealed = tail.seal().and_then(Seal::up_to).is_some();
+            let what = if sealed { "is sealed up to" } else { "has passed" };
             return Err(ConsumerError::Refused(format!(
                 "the first event lies at {}, but the lake {what} {}: everything below would be late; load files in order of time, \
                  or use another lake",

@@ -146,7 +146,9 @@ async fn take_in_pieces(
             under_way.push_back((&file.path, start_urgent(&*env.work, piece)));
         }
         let Some((path, piece)) = under_way.pop_front() else { return Ok(()) };
-        let bug = || ConsumerError::Refused(format!("reading {path} ended by a bug in this program"));
+        let bug = || {
+            ConsumerError::Refused(format!("reading {path} ended by a bug in this program; start again, and report it"))
+        };
         let piece = piece.await.ok_or_else(bug)??;
         state.piece(piece).map_err(|e| Lost::Snapshot(format!("{path}: {e}")))?;
     }

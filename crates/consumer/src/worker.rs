@@ -15,6 +15,7 @@
 mod judge;
 mod score;
 mod seal;
+mod told;
 
 use crate::draft::{Closing, Draft, Finish};
 use crate::env::{Env, duration, start};
@@ -27,10 +28,13 @@ use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
 use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
+use authpulse_producer::own_ids::OwnIds;
 use authpulse_stream::ReadLimit;
 use futures::future::{BoxFuture, FutureExt};
 use std::sync::Arc;
 use tokio::sync::watch;
+
+pub use told::SharedTally;
 
 /// Records judged between two looks at the board and the draft.
 const JUDGE_STRIDE: usize = 1_024;
@@ -130,6 +134,11 @@ pub struct Worker {
     in_flight: Option<BoxFuture<'static, Option<Result<Entry>>>>,
     inherits: Vec<Inherited>,
     backfill: Option<Backfill>,
+    /// Where lines are counted.
+    tally: Option<SharedTally>,
+    /// Ids that a stream's producers sent.
+    own_ids: OwnIds,
+    told_of_ids: bool,
     daily_through: Option<Day>,
     /// A moment, in ticks, at which an entry is due, as it is at whole ages before and behind it.
     beat: i64,
@@ -180,6 +189,9 @@ impl Worker {
             out: Output::default(),
             position,
             backfill: start.last.backfill.clone(),
+            tally: None,
+            own_ids: OwnIds::default(),
+            told_of_ids: false,
             daily_through: start.last.daily_through.map(Day),
             last: start.last,
             has_stored: false,
@@ -233,6 +245,11 @@ impl Worker {
         self.backfill = Some(backfill);
     }
 
+    /// Where the lines that it judges are counted.
+    pub fn count_lines(&mut self, tally: SharedTally) {
+        self.tally = Some(tally);
+    }
+
     /// A read that is under way is given up once `stop` holds true: nothing that was not judged is lost by that.
     pub fn read_until(&mut self, stop: watch::Receiver<bool>) {
         self.stop = stop;
@@ -267,6 +284,7 @@ impl Worker {
     /// As for [`Worker::step`].
     pub async fn stop(&mut self) -> Result<()> {
         if self.phase != Phase::Done {
+            self.tell_of_ids(true);
             self.land().await?;
             self.judge_inherited()?;
             self.score()?;
@@ -389,6 +407,7 @@ impl Worker {
 
     /// Moves counts and dead letters into the draft.
     fn collect(&mut self) {
+        self.count_rejected();
         let counts = std::mem::take(&mut self.out.counts);
         self.draft.counts.add(&counts);
         self.draft.payload_bytes += self.out.rejected.iter().map(|r| r.payload.len() as u64).sum::<u64>();
@@ -594,6 +613,7 @@ impl Worker {
             self.snapshots.push(entry.n);
             self.remove_old_snapshots().await?;
         }
+        self.registry.count(&entry.counts);
         self.last = entry;
         self.has_stored = true;
         self.registry.forget_old_days();

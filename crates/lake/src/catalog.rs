@@ -25,7 +25,9 @@ pub enum SwapOutcome {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The swap may have happened or not: load the table and look.
-    #[error("table {table}: the catalog's answer to a commit is unclear ({cause}): load the table and look")]
+    #[error(
+        "table {table}: the catalog's answer to a commit is unclear ({cause}): nothing is lost, the next commit looks the table up first"
+    )]
     Unclear {
         /// The table.
         table: String,

@@ -112,7 +112,7 @@ pub struct Entry {
     /// The last entry of a shard that was split or merged: its heirs start from here.
     #[serde(default)]
     pub end: bool,
-    /// Set once a seal is complete: the instant below which input is late from then on.
+    /// Set once a seal is complete: the instant below which input is late from then on ([`Seal`](crate::Seal) reads it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Micros>,
     /// The settings that no later entry may change.
@@ -458,7 +458,7 @@ pub enum EntryError {
         newest: u32,
     },
     /// Not what was written.
-    #[error("{what} is damaged: {cause}")]
+    #[error("{what} is damaged: {cause}: restore the lake from a copy, or start a new one")]
     Damaged {
         /// The entry, by number and shard, or the file.
         what: String,

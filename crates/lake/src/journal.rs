@@ -31,7 +31,9 @@ pub enum PutOutcome {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
     /// The entry may be stored or not: read its number before doing anything else.
-    #[error("entry {n} of shard {shard} may be stored or not ({cause}): read it before writing on")]
+    #[error(
+        "entry {n} of shard {shard} may be stored or not ({cause}): start again, it is looked up before anything is written"
+    )]
     Unclear {
         /// The shard.
         shard: ShardId,

@@ -3,6 +3,7 @@
 //! A local lake belongs to one process, or to workers that share it. The operating system lets go of a lock when its process ends,
 //! however it ends.
 
+use crate::advice;
 use async_trait::async_trait;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -136,7 +137,7 @@ impl Shown<'_> {
     }
 
     fn failed(&self, error: &io::Error) -> LockError {
-        LockError::Failed { lake: self.name.clone(), cause: error.to_string() }
+        LockError::Failed { lake: self.name.clone(), cause: advice::words(error) }
     }
 }
 
@@ -196,7 +197,8 @@ impl CommitterLock for FileCommitterLock {
         if held.is_some() {
             return Ok(true);
         }
-        let failed = |e: io::Error| LockError::Failed { lake: self.path.display().to_string(), cause: e.to_string() };
+        let failed =
+            |e: io::Error| LockError::Failed { lake: self.path.display().to_string(), cause: advice::words(&e) };
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&self.path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {

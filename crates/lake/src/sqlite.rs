@@ -1,5 +1,6 @@
 //! How the lake's SQLite files are opened: write-ahead log, full sync, patience with other readers. And what their failures mean.
 
+use crate::advice::{self, RIGHTS, unopened};
 use crate::store::sync_directory;
 use rusqlite::{Connection, ErrorCode};
 use std::path::Path;
@@ -24,9 +25,8 @@ impl From<rusqlite::Error> for Failure {
                 return Failure { damaged: true, cause: error.to_string() };
             }
             Some(ErrorCode::DiskFull) => "free some space",
-            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-                "this user must be able to write the file and its directory, and the file system must not be mounted read-only"
-            }
+            Some(ErrorCode::CannotOpen) => unopened(),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => RIGHTS,
             // SQLite has one answer for a quota, a limit on the size of files and a device that fails.
             Some(ErrorCode::SystemIoFailure) => {
                 "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound"
@@ -58,7 +58,7 @@ pub(crate) fn open(path: &Path, schema: &str) -> Result<Connection, Failure> {
     let connection = open()?;
     if !existed {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        sync_directory(parent).map_err(|e| Failure { damaged: false, cause: e.to_string() })?;
+        sync_directory(parent).map_err(|e| Failure { damaged: false, cause: advice::words(&e) })?;
     }
     Ok(connection)
 }

@@ -18,6 +18,9 @@ const FILE: &str = "leases.db";
 /// How long a statement waits for another process.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// What to look at where the file cannot be opened.
+const UNOPENED: &str =
+    "see that this user may read and write the directory, and that not too many files are open (`ulimit -n`)";
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS leases (
         application TEXT NOT NULL, key TEXT NOT NULL, owner TEXT, next_owner TEXT, counter INTEGER NOT NULL,
@@ -58,6 +61,7 @@ impl LocalLeases {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 LeaseError::Damaged { place: place.clone(), cause: e.to_string() }
             }
+            Some(ErrorCode::CannotOpen) => failed("opening them", format!("{e}: {UNOPENED}")),
             _ => failed("opening them", e.to_string()),
         })?;
         let (application, worker) = (application.to_owned(), worker.to_owned());

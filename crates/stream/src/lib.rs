@@ -188,7 +188,7 @@ pub enum StreamError {
         retry: bool,
     },
     /// What is stored cannot be read; restore the stream from elsewhere.
-    #[error("stream {stream} is damaged: {what}")]
+    #[error("stream {stream} is damaged: {what}: restore it from a copy, or begin a new stream")]
     Damaged {
         /// Where the stream is stored.
         stream: String,

@@ -11,7 +11,7 @@ mod findings;
 mod plan;
 
 use crate::args::{Demo, Generate};
-use crate::commands::{run_generate, totals};
+use crate::commands::{ALL_REJECTED, print_warnings, run_generate, totals};
 use crate::lake::{Access, LET_GO, LET_GO_POLL, Place, make, open, options, read_config};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
@@ -135,10 +135,14 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
         bail!("the consumer ended with {status}; what it stored is kept: run the demo again to continue");
     }
     let took = running.elapsed();
-    let complete = print_result(&args, &config, &place, &paths, &plan, &replayed, generated, replayed_in, took).await?;
+    let (complete, all_rejected) =
+        print_result(&args, &config, &place, &paths, &plan, &replayed, generated, replayed_in, took).await?;
     if complete {
         Plan { done: true, ..plan }.write(&paths.plan)?;
         println!("\nNext:\n{}", next_commands(&args, &paths));
+    }
+    if complete && all_rejected {
+        bail!("{ALL_REJECTED}");
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -240,7 +244,7 @@ async fn print_result(
     generated: Duration,
     replayed_in: Duration,
     took: Duration,
-) -> Result<bool> {
+) -> Result<(bool, bool)> {
     let open = open(place, config, Access::Read).await?;
     let totals = totals(&open.env, &options(config)).await?;
     println!("AuthPulse demo: {}\n", args.lake.display());
@@ -268,10 +272,12 @@ async fn print_result(
     }
     let findings = findings::collect(&open.env, &config.options.engine, findings::read_labels(&paths.labels)?).await?;
     println!("\n{findings}");
-    Ok(missing == 0
+    print_warnings(&replayed.warnings);
+    let complete = missing == 0
         && totals.adds_up()
         && totals.waiting + totals.unscored == 0
-        && totals.received == replayed.job.records())
+        && totals.received == replayed.job.records();
+    Ok((complete, totals.received > 0 && totals.curated == 0))
 }
 
 /// Entries that a table does not hold yet, at most over all tables.

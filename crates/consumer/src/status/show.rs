@@ -53,6 +53,7 @@ impl Display for ShardStatus {
             State::Ended if self.heirs.is_empty() => "ended; its heirs have not begun".to_owned(),
             State::Ended => format!("ended; goes on in {}", self.heirs.join(", ")),
             State::Sealed => "sealed".to_owned(),
+            State::FinishedEmpty => "finished, nothing was accepted".to_owned(),
         };
         writeln!(f, "{}: {state}", self.shard)?;
         match &self.source {
@@ -90,6 +91,9 @@ impl Display for ShardStatus {
         self.fmt_open(f)?;
         if let Some(sealed) = self.sealed {
             line(f, "sealed", format_args!("up to {}; input below it is late", moment(sealed)))?;
+        }
+        if self.state == State::FinishedEmpty {
+            line(f, "sealed", format_args!("nothing; a later file or stream goes on"))?;
         }
         self.gaps.iter().try_for_each(|gap| line(f, "gap", format_args!("{gap}")))
     }

@@ -4,8 +4,8 @@ use super::stop::{Check, RESTORE_JOURNAL, differ};
 use authpulse_engine::rows::Reason;
 use authpulse_event::time::{HOUR, format_rfc3339};
 use authpulse_event::{Micros, Position};
-use authpulse_lake::Table;
 use authpulse_lake::entry::{Entry, EntryCounts, Side, Source};
+use authpulse_lake::{Seal, Table};
 use std::fmt::Debug;
 
 /// Checks an entry; `before` is the one before it, none for the first.
@@ -137,8 +137,7 @@ impl EntryCheck<'_> {
             moment(hours),
             moment(e.hours_through),
         )?;
-        let sealed_below = e.sealed.is_none_or(|sealed| e.watermark >= Some(sealed));
-        self.holds(sealed_below, "a seal lies beyond the watermark", moment(e.watermark), moment(e.sealed))?;
+        self.seal()?;
         let Some(before) = before else { return Ok(()) };
         self.never_falls("the watermark falls", before.watermark, e.watermark)?;
         self.never_falls("the newest event accepted falls", before.newest_accepted, e.newest_accepted)?;
@@ -152,6 +151,22 @@ impl EntryCheck<'_> {
             )?;
         }
         Ok(())
+    }
+
+    /// A seal is reached by the watermark; one that says that nothing was accepted is true.
+    fn seal(&self) -> Check<()> {
+        let e = self.entry;
+        match e.seal() {
+            None => Ok(()),
+            Some(Seal::Nothing) => {
+                let what = "an input of which events were accepted is marked as one of which none was";
+                self.holds(e.newest_accepted.is_none(), what, "no event accepted", moment(e.newest_accepted))
+            }
+            Some(Seal::UpTo(end)) => {
+                let reached = e.watermark >= Some(end);
+                self.holds(reached, "a seal lies beyond the watermark", moment(e.watermark), moment(Some(end)))
+            }
+        }
     }
 
     fn files(&self) -> Check<()> {

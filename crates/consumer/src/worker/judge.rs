@@ -53,6 +53,7 @@ impl Worker {
         if !records.as_slice().is_empty() {
             self.batch = Batch::Records(records);
         }
+        self.tell_of_ids(false);
         Ok(n)
     }
 
@@ -76,6 +77,7 @@ impl Worker {
                 break;
             }
             n += seen.len();
+            self.count_lines_of(&block, seen.len());
             self.judge_seen(seen)?;
         }
         match lines.next() {
@@ -114,6 +116,7 @@ impl Worker {
     fn judge_seen(&mut self, seen: Vec<Seen<'_>>) -> Result<()> {
         let mut known = std::mem::take(&mut self.known);
         let parsed = || seen.iter().map(|seen| seen.parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()));
+        self.count_events(parsed());
         // Looking ahead only saves time: if it fails, the record it failed on is found by judging.
         if catch_unwind(AssertUnwindSafe(|| self.shard.look_ahead(parsed(), &mut known))).is_err() {
             known = vec![Known::default(); seen.len()];

@@ -4,11 +4,12 @@ use super::{Goal, Marks, Phase, Progress, Worker};
 use crate::error::Result;
 use authpulse_engine::Shard;
 use authpulse_event::Day;
-use authpulse_event::time::MIN_TIME;
+use authpulse_lake::Seal;
 
 impl Worker {
     /// Every record is judged.
     pub(super) async fn reach_end(&mut self) -> Result<Progress> {
+        self.tell_of_ids(true);
         if let Some(backfill) = &mut self.backfill {
             backfill.finished = true;
         }
@@ -108,8 +109,8 @@ impl Worker {
                 return self.store_while_waiting().await;
             }
         }
-        // An input without a single accepted event is sealed too, up to the beginning of time.
-        self.store(Marks { sealed: Some(seal.unwrap_or(MIN_TIME)), ..Marks::default() }).await?;
+        let seal = seal.map_or(Seal::Nothing, Seal::UpTo);
+        self.store(Marks { sealed: Some(seal.mark()), ..Marks::default() }).await?;
         self.land().await?;
         self.registry.want(&self.key, None);
         self.phase = Phase::Done;

@@ -3,6 +3,8 @@
 //! What is assumed of the file system: a hard link to an existing name fails, and what was synced (a file, then the directory
 //! that names it) survives a loss of power. A put writes a temporary name, syncs, links the final name, syncs the directory.
 
+use crate::advice;
+
 use super::{ObjectMeta, ObjectStore, StoreError, check_path, out_of_range};
 use async_trait::async_trait;
 use authpulse_event::Micros;
@@ -36,7 +38,8 @@ impl LocalStore {
     pub fn open(root: impl AsRef<Path>) -> Result<LocalStore, StoreError> {
         let root = root.as_ref();
         let shown = root.display().to_string();
-        let failed = |e: io::Error| StoreError::Failed { path: shown.clone(), action: "opening", cause: e.to_string() };
+        let failed =
+            |e: io::Error| StoreError::Failed { path: shown.clone(), action: "opening", cause: advice::words(&e) };
         Self::check_name(root)?;
         make_root(root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;
@@ -216,7 +219,7 @@ fn error(path: &str, action: &'static str, e: &io::Error) -> StoreError {
     match e.kind() {
         ErrorKind::AlreadyExists => StoreError::AlreadyExists { path: path.to_owned() },
         ErrorKind::NotFound => StoreError::NotFound { path: path.to_owned() },
-        _ => StoreError::Failed { path: path.to_owned(), action, cause: e.to_string() },
+        _ => StoreError::Failed { path: path.to_owned(), action, cause: advice::words(e) },
     }
 }
 

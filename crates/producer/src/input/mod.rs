@@ -24,6 +24,7 @@ mod cut;
 mod decode;
 mod error;
 mod format;
+mod forms;
 mod identity;
 mod progress;
 mod read;

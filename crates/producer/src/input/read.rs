@@ -8,6 +8,7 @@ use std::thread;
 
 use super::cut::Cutter;
 use super::decode::Decoder;
+use super::forms::{self, Gate};
 use super::{InputError, LINE_BYTES_MAX, LineBlock, Progress, Source};
 
 /// How an input is read.
@@ -55,8 +56,8 @@ enum Message {
 /// Answers their bytes on disk, where all are regular files.
 ///
 /// # Errors
-/// There is none, one is missing, a directory, not readable for this user or in a packing that is not read, or standard input
-/// is named twice.
+/// There is none, one is missing, a directory, not readable for this user, in a packing that is not read or none that holds lines
+/// of events, or standard input is named twice.
 pub fn check(sources: &[Source]) -> Result<Option<u64>, InputError> {
     if sources.is_empty() {
         return Err(InputError::NoSource);
@@ -68,6 +69,9 @@ pub fn check(sources: &[Source]) -> Result<Option<u64>, InputError> {
     let mut total_bytes = Some(0);
     for source in sources {
         let size = source.check()?;
+        if size.is_some() {
+            forms::look_into(source)?;
+        }
         total_bytes = total_bytes.zip(size).map(|(total, size): (u64, u64)| total + size);
     }
     Ok(total_bytes)
@@ -132,6 +136,11 @@ impl LineBlocks {
     /// The name of a source for messages, by [`LineBlock::source`].
     pub fn name(&self, source: usize) -> &str {
         self.names.get(source).map_or("", String::as_str)
+    }
+
+    /// How many sources there are.
+    pub fn sources(&self) -> usize {
+        self.names.len()
     }
 
     /// Whether the next block may be long in coming: none is queued, and a source is no regular file.
@@ -205,19 +214,25 @@ impl Feed {
     /// `live`: a line goes out as it comes, whether or not the caller waits for it yet: by the time it does, this thread may
     /// wait for the next. A file is all there, and full blocks are cheaper.
     fn reader(&mut self, index: usize, name: String, raw: impl Read + 'static, live: bool) -> Result<(), Stop> {
-        let decoder = Decoder::new(name, raw, Arc::clone(&self.progress))?;
+        let decoder = Decoder::new(name.clone(), raw, Arc::clone(&self.progress))?;
+        // A file was looked into before anything was read.
+        let mut gate = Gate::new(name, decoder.format(), !live);
         let mut cutter = Cutter::new(decoder, self.block_bytes, live);
         loop {
-            let cut = cutter.next();
-            match cut.map_err(|error| cutter.reader().explain(error, cutter.lines()))? {
-                Some(block) => self.send(LineBlock {
-                    source: index,
-                    first_line: self.lines_before + block.first_line_in_source,
-                    ..block
-                })?,
-                None => break,
-            }
+            let passed = match cutter.next() {
+                Ok(Some(block)) => {
+                    let first_line = self.lines_before + block.first_line_in_source;
+                    gate.pass(LineBlock { source: index, first_line, ..block })?
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    gate.give_up().into_iter().try_for_each(|block| self.send(block))?;
+                    return Err(cutter.reader().explain(error, cutter.lines()).into());
+                }
+            };
+            passed.into_iter().try_for_each(|block| self.send(block))?;
         }
+        gate.end()?.into_iter().try_for_each(|block| self.send(block))?;
         self.lines_before += cutter.lines();
         Ok(())
     }

@@ -29,6 +29,8 @@ use memchr::{memchr, memchr2};
 
 use super::live::Live;
 
+use crate::tally::Tally;
+
 use crate::input::{LINE_BYTES_MAX, Line, OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
 use authpulse_stream::limits::MAX_PAYLOAD_BYTES;
 
@@ -50,11 +52,22 @@ pub(super) struct Encoded {
     pub(super) line: u64,
 }
 
-/// Appends the record of a line to `out`, with its own time, or with the one that `live` gives it.
+/// Appends the record of a line to `out`, with its own time, or with the one that `live` gives it, and counts it.
 #[inline]
-pub(super) fn push_record(out: &mut Vec<u8>, line: &Line<'_>, base: Micros, live: Option<&mut Live>) -> Encoded {
+pub(super) fn push_record(
+    out: &mut Vec<u8>,
+    line: &Line<'_>,
+    base: Micros,
+    live: Option<&mut Live>,
+    tally: &mut Tally,
+) -> Encoded {
     let start = out.len();
-    let Ok(event) = parse_line(line.bytes, base) else {
+    let parsed = parse_line(line.bytes, base);
+    match &parsed {
+        Ok(event) => tally.event(event),
+        Err(invalid) => tally.rejected(line.number, "invalid", &invalid.0),
+    }
+    let Ok(event) = parsed else {
         out.extend_from_slice(line.bytes);
         let payload = start..out.len();
         out.extend_from_slice(id::sha256_hex(line.bytes).as_bytes());
@@ -113,7 +126,7 @@ pub fn record_of(line: &[u8], base: Micros) -> Option<PutRecord> {
     parse_line(line, base).ok()?;
     let mut out = Vec::new();
     let whole = Line { number: 1, offset: 0, bytes: line, length: line.len() as u64 };
-    let Encoded { payload, partition_key, .. } = push_record(&mut out, &whole, base, None);
+    let Encoded { payload, partition_key, .. } = push_record(&mut out, &whole, base, None, &mut Tally::default());
     let out = Bytes::from(out);
     Some(PutRecord { payload: out.slice(payload), partition_key: out.slice(partition_key) })
 }

@@ -135,7 +135,7 @@ fn the_message_says_what_and_where_and_what_next() {
     }
     let (_, error) = read(b"\xfd7zXZ\0 and so on");
     let message = error.expect("not read").to_string();
-    assert!(message.contains("packed as xz") && message.contains("xz -dc 'memory' |"), "{message}");
+    assert!(message.contains("packed as xz") && message.contains("unpack it first: xz -dc 'memory' >"), "{message}");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use super::super::wire::{Encoded, push_record};
 use super::*;
 use crate::input::{OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
+use crate::tally::Tally;
 use proptest::prelude::*;
 
 fn encode(line: &[u8]) -> (Vec<u8>, Vec<u8>, Option<Micros>) {
     let mut out = b"what was there before".to_vec();
     let line = Line { number: 1, offset: 0, bytes: line, length: line.len() as u64 };
-    let Encoded { payload, partition_key, time, .. } = push_record(&mut out, &line, DEFAULT_BASE, None);
+    let Encoded { payload, partition_key, time, .. } =
+        push_record(&mut out, &line, DEFAULT_BASE, None, &mut Tally::default());
     (out[payload].to_vec(), out[partition_key].to_vec(), time)
 }
 
@@ -83,7 +85,8 @@ fn an_overlong_line_stays_invalid_even_if_only_its_beginning_is_sent() {
         let kept = if length > OVERLONG_WHOLE_BYTES_MAX { &line[..OVERLONG_PREFIX_BYTES] } else { &line };
         let mut out = Vec::new();
         let line = Line { number: 1, offset: 0, bytes: kept, length: length as u64 };
-        let Encoded { payload, partition_key, time, .. } = push_record(&mut out, &line, DEFAULT_BASE, None);
+        let Encoded { payload, partition_key, time, .. } =
+            push_record(&mut out, &line, DEFAULT_BASE, None, &mut Tally::default());
         assert_eq!(time, None);
         assert!(out[payload.clone()] == *kept);
         assert!(parse_record(&out[payload], &out[partition_key], DEFAULT_BASE).is_err());
