@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import gzip
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tarfile
 import time
 from datetime import datetime
 
@@ -31,7 +33,10 @@ def ways(tmp_path):
     def load(content):
         text = tmp_path / "input.txt"
         text.write_bytes(content)
-        backfilled = run("backfill", "--input", text, "--lake", tmp_path / "file")
+        backfilled = attempt("backfill", "--input", text, "--lake", tmp_path / "file")
+        # Where nothing of it is an event that is told by the exit code, and the lake is there all the same.
+        none = backfilled.count("received") > 0 and backfilled.count("curated") == 0
+        assert backfilled.code == int(none), backfilled
         stream = f"local:{tmp_path / 'stream'}"
         run("replay", "--input", text, "--stream", stream, "--shards", 2, "--max", "--close")
         run("consume", "--stream", stream, "--lake", tmp_path / "lake")
@@ -192,6 +197,71 @@ def test_other_packings_are_named(tmp_path):
 
     (tmp_path / "events.xz").write_bytes(lzma.compress(b"1,U1,C1\n"))
     refused("backfill", "--input", tmp_path / "events.xz", "--lake", tmp_path / "lake", names=["events.xz", "xz"])
+
+
+def foreign_files():
+    """Files that hold no lines of events, and what the message names."""
+    events = [f"{n},U{n % 7},C{n % 5}" for n in range(1, 40)]
+    text = "\n".join(events) + "\n"
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        info = tarfile.TarInfo("events.txt")
+        info.size = len(text)
+        archive.addfile(info, io.BytesIO(text.encode()))
+    return {
+        "events.tar": (tar.getvalue(), "archive"),
+        "events.tar.gz": (gzip.compress(tar.getvalue()), "archive"),
+        "powershell.txt": (text.encode("utf-16"), "UTF-16"),
+        "semicolons.csv": (text.replace(",", ";").encode(), "';'"),
+        "tabs.tsv": (text.replace(",", "\t").encode(), "tabs"),
+        "old-mac.txt": (text.replace("\n", "\r").encode(), "CR alone"),
+        "array.json": (json.dumps([{"time": n, "user": "U1", "computer": "C1"} for n in range(1, 9)]).encode(), "JSON array"),
+        "auth.txt": (b"1,C1$@D,U1@D,C1,C2,Kerberos,Network,LogOn,Success\n" * 9, "nine columns"),
+        "events.parquet": (b"PAR1\x15\x04\x15" + bytes(range(200)), "Parquet"),
+    }
+
+
+@pytest.mark.parametrize("command", ["backfill", "replay", "demo"])
+def test_what_is_no_file_of_events_is_refused_before_anything_is_made(tmp_path, command):
+    for name, (content, words) in foreign_files().items():
+        (tmp_path / name).write_bytes(content)
+        made = tmp_path / f"{name}.made"
+        to = {"replay": ["--stream", f"local:{made}", "--max"]}.get(command, ["--lake", made])
+        refused(command, "--input", tmp_path / name, *to, names=[name, words])
+        assert not made.exists(), f"{name}: nothing is made"
+
+
+def test_a_file_of_which_all_is_rejected_fails_and_leaves_a_lake_that_goes_on(tmp_path):
+    (tmp_path / "bad.txt").write_text("1,U1\n2,U2\nU3,C3\n")
+    (tmp_path / "none.txt").write_bytes(b"")
+    lake = tmp_path / "lake"
+    result = refused("backfill", "--input", tmp_path / "bad.txt", "--lake", lake, names=["every record", "bad.txt: 3 of 3 records"])
+    assert result.code == 1 and "nothing is sealed" in result.stdout, result
+    for name in ("none.txt", "none.txt"):
+        assert "nothing is sealed" in run("backfill", "--input", tmp_path / name, "--lake", lake).stdout
+    run("verify", "--lake", lake)
+    assert "nothing was accepted" in run("status", "--lake", lake).stdout
+    assert len(Lake(lake).rows(REJECTED)) == 3
+    (tmp_path / "most.txt").write_text("1,U1\n2,U2\n3,U3,C3\n")
+    result = run("backfill", "--input", tmp_path / "most.txt", "--input", EXCERPT, "--lake", lake)
+    assert re.search(r"most.txt: 2 of 3 records \(66 %\) are rejected as invalid", result.stderr), result
+    assert "nothing is sealed" not in result.stdout and len(Lake(lake).rows(REJECTED)) == 5
+    run("verify", "--lake", lake)
+
+
+def test_too_few_descriptors_are_no_want_of_rights(tmp_path):
+    (tmp_path / "one.txt").write_text("1,U1,C1\n")
+    refusals = 0
+    for most in range(9, 40, 2):
+        limit = lambda most=most: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # noqa: E731
+        result = attempt("backfill", "--input", tmp_path / "one.txt", "--lake", tmp_path / "lake", preexec_fn=limit)
+        if result.code == 0:
+            break
+        last = result.stderr.strip().splitlines()[-1]
+        assert "ulimit -n" in last and "this user must" not in last and not DAMAGE.search(last), f"{most} descriptors\n{result}"
+        refusals += 1
+    assert result.code == 0 and refusals >= 3, result
+    assert len(Lake(tmp_path / "lake").rows(CURATED)) == 1
 
 
 def test_an_interrupted_backfill_goes_on_with_its_own_file_only(tmp_path):

@@ -37,7 +37,7 @@ async fn stream(lake: &SmallLake, name: &str, shards: u32, lines: &[String]) -> 
             [time, user, computer] => format!(r#"{{"time":{time},"user":"{user}","computer":"{computer}"}}"#),
             _ => line.trim().to_owned(),
         };
-        let key = fields.get(1).unwrap_or(&"").to_string();
+        let key = fields.get(1).unwrap_or(&"nobody").to_string();
         PutRecord { payload: Bytes::from(payload), partition_key: Bytes::from(key) }
     };
     stream.put(lines.iter().map(record).collect(), None).await.unwrap();

@@ -45,6 +45,15 @@ pub enum InputError {
         name: String,
     },
 
+    /// The process, or the host, has as many files open as it may.
+    #[error("cannot open '{name}'; raise the limit on open files (`ulimit -n`)")]
+    TooManyFiles {
+        /// The input.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+
     /// Any other failure to open.
     #[error("cannot open '{name}'")]
     Open {

@@ -106,7 +106,7 @@ fn unopened() -> &'static str {
 /// What to do about a failure of the system, where that is known.
 fn advice(error: &std::io::Error) -> Option<&'static str> {
     match error.raw_os_error() {
-        Some(EMFILE | ENFILE) => Some(TOO_MANY_FILES),
+        Some(EMFILE | ENFILE) => Some(RAISE),
         _ if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Some(RIGHTS),
         _ => None,
     }
@@ -115,7 +115,8 @@ fn advice(error: &std::io::Error) -> Option<&'static str> {
 /// What the system says where the process has as many files open as it may, and where the host has. The same on Linux and macOS.
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
-const TOO_MANY_FILES: &str = "too many files are open: raise the limit of this process (`ulimit -n`, LimitNOFILE in systemd), or that of the host";
+const RAISE: &str =
+    "raise the limit on open files of this process (`ulimit -n`, LimitNOFILE in systemd), or that of the host";
 const RIGHTS: &str = "this user must be able to read and write the file and its directory, and the file system must not be mounted read-only";
 
 #[cfg(test)]
