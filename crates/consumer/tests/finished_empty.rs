@@ -3,7 +3,7 @@
 mod small_lake;
 
 use authpulse_consumer::ConsumerError;
-use authpulse_consumer::backfill::{BackfillRequest, prepare};
+use authpulse_consumer::backfill::{BackfillRequest, nothing_accepted, prepare};
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::status::{State, status};
 use authpulse_consumer::verify::{VerifyOptions, verify};
@@ -194,4 +194,61 @@ async fn only_what_the_lake_holds_is_said_to_be_in_it() {
         answer(&lake, "d.txt", &events(1)).await,
         "d.txt (loaded as c.txt) is in the lake already; nothing to do"
     );
+}
+
+/// Whether all of a run is rejected is known also where an earlier process has stored a part of it, and each file counts by itself.
+#[tokio::test]
+async fn a_run_tells_of_each_file_and_whether_anything_was_accepted() {
+    let bad = || vec!["no event\n".to_owned(); 3];
+    for (what, files, accepted) in [
+        ("all rejected", [bad(), bad(), bad()], false),
+        ("one event in the first part", [events(1), bad(), bad()], true),
+        ("one event in the last part", [bad(), bad(), events(1)], true),
+        ("no line", [vec![], vec![], vec![]], true),
+    ] {
+        let lake = SmallLake::new();
+        let names = ["a.txt", "b.txt", "c.txt"];
+        let files = names.iter().zip(&files).map(|(name, lines)| Source::File(lake.write_input(name, lines))).collect();
+        let request = BackfillRequest { files, keep_open: false };
+        for interrupted in [true, false] {
+            let mut run = prepare(&lake.env, options(), &request).await.unwrap();
+            let stored_before = run.lines_stored;
+            assert!(
+                interrupted || stored_before > 0 || what == "no line",
+                "{what}: an earlier attempt has stored lines"
+            );
+            while run.worker.step().await.unwrap() != Progress::Done {
+                if interrupted && run.worker.last_entry().n > 0 && what != "no line" {
+                    break;
+                }
+            }
+            let warnings = run.tally.lock().unwrap().warnings();
+            assert!(warnings.iter().all(|words| words.contains("3 of 3 records (100 %) are rejected as invalid")));
+            if !interrupted && what != "no line" {
+                assert!(
+                    !warnings.is_empty() && !warnings.iter().any(|words| words.contains("a.txt")),
+                    "{what}: {warnings:?}"
+                );
+                assert_eq!(warnings.iter().any(|words| words.contains("c.txt")), what != "one event in the last part");
+                let nothing = nothing_accepted(&lake.env, &run.tally, stored_before).await.unwrap();
+                assert_eq!(nothing, !accepted, "{what}: {warnings:?}");
+            } else if what == "no line" {
+                assert!(!nothing_accepted(&lake.env, &run.tally, stored_before).await.unwrap(), "nothing was rejected");
+                break;
+            }
+        }
+    }
+}
+
+/// An id that names a kind of event is told of, in files and on streams alike, and changes nothing.
+#[tokio::test]
+async fn ids_that_repeat_are_told_of() {
+    let lake = SmallLake::new();
+    let line =
+        |n: u32| format!("{{\"time\":{n},\"user\":\"U{}\",\"computer\":\"C{n}\",\"event_id\":\"4624\"}}\n", n % 9);
+    let files = vec![Source::File(lake.write_input("windows.json", &(1..200).map(line).collect::<Vec<_>>()))];
+    let mut run = prepare(&lake.env, options(), &BackfillRequest { files, keep_open: false }).await.unwrap();
+    while run.worker.step().await.unwrap() != Progress::Done {}
+    let warnings = run.tally.lock().unwrap().warnings();
+    assert!(warnings.iter().any(|words| words.contains("event_id '4624' stands in 199 of 199 events")), "{warnings:?}");
 }
