@@ -64,6 +64,9 @@ pub(super) fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             Err(error).with_context(|| format!("{} is damaged: restore it", path.display()))
         }
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            bail!("{} cannot be a lake: it is a file, or lies below one; name a directory", dir.display())
+        }
         Err(error) => Err(error).with_context(|| format!("lake {}: {MARKER} cannot be read", dir.display())),
     }
 }

@@ -64,7 +64,7 @@ impl LocalStream {
         if !Self::make(&path, &options)? {
             return Err(StreamError::Refused {
                 what: format!("new stream '{}'", options.name),
-                why: format!("'{}' exists; open it, or choose another directory", path.display()),
+                why: format!("'{}' exists; use it as it is, or choose another directory", path.display()),
             });
         }
         Self::attach(path, options.clock)
