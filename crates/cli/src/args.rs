@@ -9,11 +9,11 @@ use std::path::PathBuf;
 /// Reads authentication events from a stream as they happen (or from files), keeps per-user windows and the all-time set of
 /// devices, applies four weighted rules, and lands every scored event exactly once in Apache Iceberg tables.
 ///
-/// Begin with `authpulse demo`. Logs go to standard error (AUTHPULSE_LOG=info for more), results to standard output.
+/// Begin with `authpulse demo`. Logs go to standard error (AUTHPULSE_LOG=info for more, AUTHPULSE_LOG=CRATE=debug for one crate), results to standard output.
 #[derive(Parser, Debug)]
 #[command(name = "authpulse", version, max_term_width = 120)]
 pub struct Args {
-    /// How log lines look.
+    /// How lines on standard error look: for people, or as one JSON object each.
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub log_format: LogFormat,
     #[command(subcommand)]

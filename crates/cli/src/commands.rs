@@ -2,6 +2,7 @@
 
 use crate::args::{Backfill, Command, ConfigCommand, Generate, Replay, ReplayClock, Status, StreamCommand, Verify};
 use crate::lake::{Access, Place, crash_probe, open, options, read_config};
+use crate::output::{self, Results, say, tell};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
@@ -35,6 +36,14 @@ use tokio::sync::watch;
 /// # Errors
 /// What failed, on which input, and what to do.
 pub async fn run(command: Command) -> Result<ExitCode> {
+    let (stream, app) = match &command {
+        Command::Consume(args) => (Some(&args.stream), args.app.as_ref()),
+        Command::Replay(args) => (Some(&args.stream), None),
+        Command::Redrive(args) => (Some(&args.stream), None),
+        Command::Status(args) => (args.stream.as_ref(), args.app.as_ref()),
+        _ => (None, None),
+    };
+    output::set_from(|from| (from.stream, from.app) = (stream.cloned(), app.cloned()));
     match command {
         Command::Demo(args) => crate::demo::run(args).await,
         Command::Generate(args) => run_generate(&args),
@@ -60,7 +69,7 @@ pub fn run_generate(args: &Generate) -> Result<ExitCode> {
     options.check()?;
     let stdout = args.out.as_os_str() == "-";
     let out: Box<dyn Write> = if stdout {
-        Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout().lock()))
+        Box::new(BufWriter::with_capacity(1 << 20, Results))
     } else {
         Box::new(BufWriter::with_capacity(1 << 20, create(&args.out)?))
     };
@@ -69,7 +78,7 @@ pub fn run_generate(args: &Generate) -> Result<ExitCode> {
     let summary = generate(&options, out, labels, |done| progress.update(done))
         .with_context(|| format!("generating {} failed", args.out.display()))?;
     progress.finish();
-    eprintln!(
+    tell!(
         "{} events ({} of {} attacks) by {} users on {} computers over {} days",
         thousands(summary.lines()),
         thousands(summary.attack_events),
@@ -99,23 +108,23 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
     let run = match prepare(&lake.env, options.clone(), &request).await {
         Ok(run) => run,
         Err(ConsumerError::NothingToDo(words)) => {
-            println!("{words}");
+            say!("{words}")?;
             return Ok(ExitCode::SUCCESS);
         }
         Err(error) => return Err(error.into()),
     };
     if run.lines_stored > 0 {
-        eprintln!("continuing: {} lines are stored already", thousands(run.lines_stored));
+        tell!("continuing: {} lines are stored already", thousands(run.lines_stored));
     }
     let mut progress = ProgressReporter::new("backfill", run.progress.total_bytes(), "bytes");
     let ended = run_backfill(run, &lake.env, &options, stop, |bytes| progress.update(bytes)).await?;
     progress.finish();
     let totals = totals(&lake.env, &options).await?;
     let seconds = started.elapsed().as_secs_f64();
-    println!("{totals}");
-    println!("{:.1} s, {} events/s", seconds, rate(totals.received, seconds));
+    say!("{totals}")?;
+    say!("{:.1} s, {} events/s", seconds, rate(totals.received, seconds))?;
     if ended == Ended::Stopped {
-        println!("stopped; run the same command again to go on");
+        say!("stopped; run the same command again to go on")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -246,27 +255,27 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         }
     };
     if let Some(line) = summary.resumed_from {
-        println!("continued after line {}", thousands(line));
+        say!("continued after line {}", thousands(line))?;
     }
     let (run, seconds) = (summary.run, summary.elapsed.as_secs_f64());
-    println!(
+    say!(
         "sent {} records ({} of them do not parse) of {} lines in {seconds:.1} s, {} records/s",
         thousands(run.records()),
         thousands(run.unparsed),
         thousands(run.lines),
         rate(run.records(), seconds)
-    );
-    println!("{} records of this input are in the stream", thousands(summary.job.records()));
+    )?;
+    say!("{} records of this input are in the stream", thousands(summary.job.records()))?;
     if let Some(shift) = summary.shift {
-        println!(
+        say!(
             "event times are shifted: {} became {}, distances are divided by {}",
             format_rfc3339(shift.first),
             format_rfc3339(shift.start),
             shift.speed
-        );
+        )?;
     }
     if let Some(told) = told {
-        println!("{told}");
+        say!("{told}")?;
     }
     let ended = match summary.outcome {
         Outcome::Complete => "complete",
@@ -275,7 +284,7 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         Outcome::Stopped if summary.resumable => "stopped; run the same command again to go on",
         Outcome::Stopped => "stopped; what was read from a pipe cannot be continued",
     };
-    println!("{ended}{}", if summary.closed { "; the stream is closed" } else { "" });
+    say!("{ended}{}", if summary.closed { "; the stream is closed" } else { "" })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -339,7 +348,7 @@ async fn run_verify(args: Verify) -> Result<ExitCode> {
     };
     let report = verify(&lake.env, &options).await?;
     drop(options);
-    println!("{report}");
+    say!("{report}")?;
     Ok(if report.difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -358,16 +367,16 @@ async fn run_status(args: Status) -> Result<ExitCode> {
     let store = leases.as_ref().map(|leases| leases.store());
     let status = status(&lake.env, stream.as_deref(), store).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        say!("{}", serde_json::to_string_pretty(&status)?)?;
     } else {
-        println!("{status}");
+        say!("{status}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
     match command {
-        ConfigCommand::Show { config } => print!("{}", read_config(config.as_deref())?.show()),
+        ConfigCommand::Show { config } => say!("{}", read_config(config.as_deref())?.show().trim_end())?,
         ConfigCommand::Check { config: path, lake, catalog } => {
             let config = read_config(Some(&path))?;
             if let Some(dir) = lake {
@@ -378,9 +387,9 @@ async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
                         check_settings(&tail.time_rules, &config.options.engine)?;
                     }
                 }
-                println!("the lake {place} can go on with it");
+                say!("the lake {place} can go on with it")?;
             }
-            println!("{} is valid (rule_set {})", path.display(), config.options.engine.rules.digest());
+            say!("{} is valid (rule_set {})", path.display(), config.options.engine.rules.digest())?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -408,7 +417,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             let place = stream::Place::parse(&stream.text())?;
             describe(&*open_to_look(&place).await?, Look::Tips).await?;
             if let stream::Place::Kinesis(name) = &place {
-                println!("{}", kinesis::particulars(name).await?);
+                say!("{}", kinesis::particulars(name).await?)?;
             }
         }
         StreamCommand::Deregister { stream, app } => {
@@ -417,7 +426,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
                 stream::Place::Local(_) => bail!("consumers are registered on streams in Kinesis"),
                 stream::Place::Kinesis(name) => {
                     kinesis::deregister(&name, &app).await?;
-                    println!("{app} is deregistered from {stream}");
+                    say!("{app} is deregistered from {stream}")?;
                 }
             }
         }
@@ -457,7 +466,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             stream::Place::Local(dir) => bail!("an embedded stream is deleted with its directory, {}", dir.display()),
             stream::Place::Kinesis(name) => {
                 kinesis::delete(&name).await?;
-                println!("kinesis:{name} is deleted");
+                say!("kinesis:{name} is deleted")?;
             }
         },
     }
@@ -486,12 +495,12 @@ enum Look {
 
 async fn describe(stream: &dyn Stream, look: Look) -> Result<()> {
     let description = stream.describe().await?;
-    println!(
+    say!(
         "stream '{}', created {}, {}",
         description.name,
         format_rfc3339(description.created),
         if description.closed { "closed" } else { "open" }
-    );
+    )?;
     let shards = stream.shards().await?;
     let tips = match look {
         Look::Tips => {
@@ -502,14 +511,14 @@ async fn describe(stream: &dyn Stream, look: Look) -> Result<()> {
     };
     for (shard, tip) in shards.iter().zip(tips) {
         let parents: Vec<&str> = shard.parents.iter().map(ShardId::as_str).collect();
-        println!(
+        say!(
             "{} {} {:<6}{}{}",
             shard.id,
             shard.range,
             if shard.closed { "closed" } else { "open" },
             tip.map_or(String::new(), |tip| format!(" tip {tip}")),
             if parents.is_empty() { String::new() } else { format!(" from {}", parents.join(", ")) }
-        );
+        )?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::args::{LeasesCommand, LeasesOf};
 use crate::commands::open_to_look;
 use crate::lake::{Access, OpenLake, Place as LakePlace, leases_of, open, read_config};
+use crate::output::{say, tell};
 use crate::stream::{Place, kinesis};
 use anyhow::{Result, bail};
 use authpulse_consumer::Env;
@@ -127,8 +128,8 @@ pub async fn run(command: LeasesCommand) -> Result<ExitCode> {
         LeasesCommand::List { of, json } => {
             let listed = list(&Opened::open(&of).await?).await?;
             match json {
-                true => println!("{}", serde_json::to_string_pretty(&listed)?),
-                false => println!("{listed}"),
+                true => say!("{}", serde_json::to_string_pretty(&listed)?)?,
+                false => say!("{listed}")?,
             }
         }
         LeasesCommand::Release { of, shard, worker, all: _ } => {
@@ -241,22 +242,27 @@ async fn release_all(on: &Opened, shards: &[String], worker: Option<&str>) -> Re
     }
     on.refuse_a_living_leader().await?;
     let mut released = 0;
+    // Where nobody reads, the rest is released all the same.
+    let mut said = Ok(());
     for lease in meant {
         let shard = on.shard_of(&lease.key);
         // Of whoever had it when it was chosen: who took it since is not meant.
         match release(store, &lease.key, lease.owner.as_deref().or(worker)).await? {
             Released::From(owner) => {
                 released += 1;
-                println!("{shard}: released, worker {owner} had it");
+                said = said.and(say!("{shard}: released, worker {owner} had it"));
             }
-            Released::WasFree => println!("{shard}: nobody had it"),
-            Released::Moved(owner) => println!("{shard}: worker {owner} has taken it meanwhile; left alone"),
-            Released::Gone => println!("{shard}: its lease is gone"),
+            Released::WasFree => said = said.and(say!("{shard}: nobody had it")),
+            Released::Moved(owner) => {
+                said = said.and(say!("{shard}: worker {owner} has taken it meanwhile; left alone"));
+            }
+            Released::Gone => said = said.and(say!("{shard}: its lease is gone")),
         }
     }
-    println!(
+    said?;
+    say!(
         "{released} released; the next worker that looks takes them at once, and goes on where the lake's journal stands"
-    );
+    )?;
     Ok(())
 }
 
@@ -264,27 +270,28 @@ async fn reset_all(on: &Opened, force: bool) -> Result<()> {
     on.refuse_a_living_leader().await?;
     let store = on.leases.store();
     let leases = store.list().await?;
-    match force {
-        true => println!("whether anybody is alive was not looked at (--force)"),
-        false => println!("{}", refuse_the_living(on, &leases).await?),
-    }
+    let alive = match force {
+        true => "whether anybody is alive was not looked at (--force)".to_owned(),
+        false => refuse_the_living(on, &leases).await?,
+    };
     let done = reset(store, &leases).await?;
+    say!("{alive}")?;
     for key in &done.left {
-        println!("{}: somebody changed it meanwhile; left alone", on.shard_of(key));
+        say!("{}: somebody changed it meanwhile; left alone", on.shard_of(key))?;
     }
-    println!("{} leases removed", done.removed.len());
-    println!(
+    say!("{} leases removed", done.removed.len())?;
+    say!(
         "a lake that has not read this stream begins at its --start (a first `consume` without one: the oldest record)"
-    );
+    )?;
     let mut known = 0;
     for key in &done.removed {
         if let Some((at, entry)) = on.journal(key).await? {
             known += 1;
-            println!("{}: this lake goes on after {at} (entry {entry})", on.shard_of(key));
+            say!("{}: this lake goes on after {at} (entry {entry})", on.shard_of(key))?;
         }
     }
     if known > 0 || on.lake.is_none() {
-        println!("a lake that has read it goes on where its journal stands: that position beats a lease's checkpoint");
+        say!("a lake that has read it goes on where its journal stands: that position beats a lease's checkpoint")?;
     }
     if !done.left.is_empty() {
         bail!("a worker is alive: {} leases were left alone; stop it and run this again", done.left.len());
@@ -307,7 +314,7 @@ async fn refuse_the_living(on: &Opened, leases: &[Lease]) -> Result<String> {
         );
     }
     let seconds = on.duration.as_secs_f64();
-    eprintln!("watching the counters of {owned} leases that have an owner for {seconds} s");
+    tell!("watching the counters of {owned} leases that have an owner for {seconds} s");
     let begin = Instant::now();
     while begin.elapsed() < on.duration {
         tokio::time::sleep(LOOK.min(on.duration)).await;

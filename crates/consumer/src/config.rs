@@ -41,7 +41,7 @@ pub enum S3Encryption {
 pub enum Decisions {
     /// Nowhere but into the tables.
     None,
-    /// A log line each.
+    /// A line each on standard error, whatever is logged.
     Log,
     /// A line of JSON each, appended to this file.
     File(PathBuf),
@@ -93,6 +93,15 @@ impl Config {
         }
         faults.extend(config.options.engine.faults());
         if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+
+    /// Tells configurations apart: the beginning of a checksum over every setting and its value.
+    pub fn digest(&self) -> String {
+        let mut all = String::new();
+        for setting in SETTINGS {
+            all += &format!("{}.{} = {}\n", setting.section, setting.key, (setting.get)(self));
+        }
+        crate::log::sha256_hex(all.as_bytes())[..12].to_owned()
     }
 
     /// The configuration as a file: every setting with unit and meaning, and its default where the value differs.
@@ -153,6 +162,14 @@ mod tests {
         let config = Config::parse(changed).unwrap();
         assert_eq!(Config::parse(&config.show()).unwrap().show(), config.show());
         assert_eq!(config.options.engine.time.tolerance, SECOND / 2);
+    }
+
+    #[test]
+    fn a_digest_tells_configurations_apart() {
+        let of = |text| Config::parse(text).unwrap().digest();
+        assert_eq!(of("[engine]\ntolerance = 300\n# a comment"), of("[store]\nraw = true"), "both are the default");
+        assert_ne!(of(""), of("[decisions]\nmin_score = 50"));
+        assert_eq!(of("").len(), 12);
     }
 
     #[test]

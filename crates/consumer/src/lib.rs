@@ -20,6 +20,7 @@ pub mod options;
 pub mod poison;
 pub mod redrive;
 pub mod registry;
+pub mod rejections;
 pub mod restore;
 pub mod service;
 pub mod sink;

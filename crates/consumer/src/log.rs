@@ -243,7 +243,10 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
             ..tail.clone()
         };
         match put(env, shard, &entry).await? {
-            Found::Ours => return Ok(Taken::Over(entry)),
+            Found::Ours => {
+                tracing::info!(%shard, entry = entry.n, epoch, "took the shard over");
+                return Ok(Taken::Over(entry));
+            }
             Found::Other(found) if found.epoch < epoch => tail = *found,
             Found::Other(_) => return Err(ConsumerError::Fenced { shard: shard.clone(), n: entry.n }),
         }

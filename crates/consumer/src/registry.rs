@@ -3,6 +3,7 @@
 //! Workers report each entry once it is stored ([`Registry::stored`]); a service that starts reports all that are there already.
 
 use crate::error::Result;
+use crate::rejections::Rejections;
 use authpulse_engine::rows::DayRow;
 use authpulse_engine::{Board, Share};
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
@@ -75,6 +76,7 @@ pub struct Registry {
     inner: Mutex<(Inner, Board)>,
     /// As many as there are [`Place`]s.
     workers: Arc<AtomicUsize>,
+    rejections: Mutex<Rejections>,
     /// One for each listener, so that they are woken in this order: those of one channel wake in an order left to chance.
     listeners: Mutex<Vec<watch::Sender<u64>>>,
 }
@@ -83,7 +85,7 @@ impl Registry {
     /// An empty registry.
     pub fn new(lookback_days: u32) -> Registry {
         let inner = Mutex::new((Inner::default(), Board::new(lookback_days)));
-        Registry { inner, workers: Arc::default(), listeners: Mutex::default() }
+        Registry { inner, workers: Arc::default(), rejections: Mutex::default(), listeners: Mutex::default() }
     }
 
     /// Counts a worker of this process, until what is returned is dropped.
@@ -95,6 +97,11 @@ impl Registry {
     /// How many workers of this process there are.
     pub fn workers(&self) -> usize {
         self.workers.load(Ordering::Relaxed)
+    }
+
+    /// What the workers of this process reject.
+    pub fn rejections(&self) -> MutexGuard<'_, Rejections> {
+        self.rejections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, (Inner, Board)> {

@@ -23,6 +23,7 @@ use crate::input::{Batch, Found, Input};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Place, Registry};
+use crate::rejections::Complaint;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
@@ -590,7 +591,13 @@ impl Worker {
     async fn landed(&mut self, stored: Option<Result<Entry>>) -> Result<()> {
         let bug = || ConsumerError::Bug { shard: self.key.clone(), what: "storing an entry" };
         let entry = stored.ok_or_else(bug)??;
+        let told = self.registry.rejections().stored(self.env.clock.ticks(), &entry.shard, &entry.counts);
+        if let Some(Complaint { received, late, invalid, shard, there }) = told {
+            tracing::warn!(received, late, invalid, %shard, there, "more than one record in ten is late or invalid; the dead letters say why");
+        }
         if !entry.snapshot.is_empty() {
+            let bytes: u64 = entry.snapshot.iter().map(|piece| piece.file.bytes).sum();
+            tracing::info!(shard = %self.key, entry = entry.n, pieces = entry.snapshot.len(), bytes, "stored a snapshot of the state");
             self.snapshots.push(entry.n);
             self.remove_old_snapshots().await?;
         }

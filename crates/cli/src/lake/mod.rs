@@ -7,10 +7,11 @@ mod s3;
 #[path = "no_s3.rs"]
 mod s3;
 
+use crate::output::{self, DecisionLines, tell};
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::config::{Config, Decisions};
 use authpulse_consumer::env::{Ids, Inspect, Probe, RandomIds, SystemClock, TokioWork};
-use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
+use authpulse_consumer::sink::{DecisionSink, FileSink, NoSink};
 use authpulse_consumer::{Env, Options};
 use authpulse_lake::lock::LockError;
 use authpulse_lake::{CommitSettings, CommitterLock, Journal, Lake, LakeLock, ObjectStore, TablePointers};
@@ -50,7 +51,7 @@ pub fn read_config(path: Option<&Path>) -> Result<Config> {
 fn sink(config: &Config) -> Result<Arc<dyn DecisionSink>> {
     Ok(match &config.decisions {
         Decisions::None => Arc::new(NoSink),
-        Decisions::Log => Arc::new(LogSink { min_score: config.decisions_min_score }),
+        Decisions::Log => Arc::new(DecisionLines { min_score: config.decisions_min_score }),
         Decisions::File(path) => {
             let file = FileSink::open(path, config.decisions_min_score);
             Arc::new(file.with_context(|| format!("decisions file {} cannot be opened", path.display()))?)
@@ -262,7 +263,8 @@ pub fn crash_probe() -> Probe {
     };
     Arc::new(move |at, _| {
         if comes_to(&crash, at) {
-            eprintln!("AUTHPULSE_CRASH: ending at '{at}'");
+            tell!("AUTHPULSE_CRASH: ending at '{at}'");
+            output::finish();
             std::process::abort();
         }
         assert!(!comes_to(&fail, at), "AUTHPULSE_FAIL_AT: failing at '{at}'");
@@ -287,16 +289,15 @@ fn failing_inspect() -> Option<Inspect> {
     }))
 }
 
-/// This worker's part in the leases of a local stream's shards, for one lake.
+/// This worker's part in the leases of a local stream's shards, for one lake. `worker` is its name.
 ///
 /// # Errors
 /// The leases beside the stream cannot be read or written.
-pub fn fleet(stream: &Path, lake: &Env, options: &Options) -> Result<Fleet> {
+pub fn fleet(stream: &Path, lake: &Env, options: &Options, worker: &str) -> Result<Fleet> {
     // Leases are for one application of the stream, and a lake has one consumer of a stream, of however many workers.
     let application = lake.store.uri("");
-    let worker = RandomIds.commit_id();
-    let leases = LocalLeases::open(stream, &application, &worker)?;
-    Ok(Fleet::new(Arc::new(leases), worker, options.leases))
+    let leases = LocalLeases::open(stream, &application, worker)?;
+    Ok(Fleet::new(Arc::new(leases), worker.to_owned(), options.leases))
 }
 
 /// The leases of a local stream's shards, for one lake, to look at; none where no worker has ever run.

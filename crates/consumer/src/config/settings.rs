@@ -446,7 +446,7 @@ pub const SETTINGS: &[Setting] = &[
         section: "decisions",
         key: "to",
         unit: "none, log, or file:PATH",
-        meaning: "Where decisions go at the moment they are made, before they are committed. After a crash one may come again, with the same event_id.",
+        meaning: "Where decisions go at the moment they are made, before they are committed: with \"log\" as a line each on standard error, whatever AUTHPULSE_LOG says; with a file as a line each at its end, and SIGHUP opens it anew. After a crash one may come again, with the same event_id.",
         change: Change::Free,
         get: |c| {
             Value::String(match &c.decisions {
