@@ -1,7 +1,7 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Generate, Replay, ReplayClock, Status, StreamCommand, Verify};
-use crate::lake::{Access, Place, crash_probe, open, options, read_config};
+use crate::lake::{Access, Place, crash_probe, open, options, read_config, tell_rights};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
@@ -92,6 +92,7 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
     let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     check_files(&files)?;
     let place = Place::new(&args.lake, args.catalog.as_deref())?;
+    tell_rights(&place, None, &config);
     let lake = open(&place, &config, Access::Write("authpulse backfill")).await?;
     let options = options(&config);
     let request = BackfillRequest { files, keep_open: args.keep_open };
@@ -353,7 +354,7 @@ async fn run_status(args: Status) -> Result<ExitCode> {
             bail!("--app is for streams in Kinesis: the leases of an embedded one are of its lake");
         }
         stream = Some(open_to_look(&place).await?);
-        leases = crate::leases::find(&place, args.app.as_deref(), Some(&lake.env)).await?;
+        leases = crate::leases::find(&place, args.app.as_deref(), Some(&lake.env.store.uri(""))).await?;
     }
     let store = leases.as_ref().map(|leases| leases.store());
     let status = status(&lake.env, stream.as_deref(), store).await?;

@@ -1,13 +1,15 @@
 //! `authpulse consume`: the service, from the stream and the lake that it is told of to its orderly end.
 
 use crate::args::{Consume, Reading};
-use crate::lake::{Access, OpenLake, Place, fleet, open, open_when_free, options, read_config};
+use crate::lake::{
+    Access, OpenLake, Place, fleet, open, open_when_free, options, read_config, refuse_a_lost_lake, tell_rights,
+};
 use crate::signals::stop_signal_of_service;
 use crate::stream::{self, kinesis};
 use anyhow::{Result, bail};
+use authpulse_consumer::Options;
 use authpulse_consumer::drive::{Ended, run_service, unless_stopped};
 use authpulse_consumer::service::{Mode, Service};
-use authpulse_consumer::{Env, Options};
 use authpulse_event::time::format_rfc3339;
 use authpulse_lease::Fleet;
 use authpulse_stream::Stream;
@@ -52,11 +54,11 @@ impl Consumed {
         })
     }
 
-    async fn start(&self, env: &Env, options: &Options) -> Result<(Arc<dyn Stream>, Fleet)> {
+    async fn start(&self, place: &Place, lake: &OpenLake, options: &Options) -> Result<(Arc<dyn Stream>, Fleet)> {
         match self {
-            Consumed::Local(dir) => Ok((Arc::new(LocalStream::open(dir)?), fleet(dir, env, options)?)),
+            Consumed::Local(dir) => Ok((Arc::new(LocalStream::open(dir)?), fleet(dir, place, lake, options).await?)),
             Consumed::Kinesis { reader, application, start, reading } => {
-                let consumed = reader.consume(env, options, application, *start, *reading).await?;
+                let consumed = reader.consume(&lake.env, options, application, *start, *reading).await?;
                 Ok((consumed.stream, consumed.fleet))
             }
         }
@@ -78,6 +80,11 @@ impl Consumer {
         let from = Consumed::open(args).await?;
         let place = Place::new(&args.lake, args.catalog.as_deref())?;
         let input = from.input().await?;
+        let stream = if let Consumed::Local(stream) = &from { Some(stream.as_path()) } else { None };
+        if let Some(stream) = stream {
+            refuse_a_lost_lake(stream, &place)?;
+        }
+        tell_rights(&place, stream, &config);
         let access = Access::Share("authpulse consume", &input);
         let lake = match args.with_parent {
             // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
@@ -90,7 +97,7 @@ impl Consumer {
             _ => Mode::Run,
         };
         let options = options(&config);
-        let (stream, fleet) = from.start(&lake.env, &options).await?;
+        let (stream, fleet) = from.start(&place, &lake, &options).await?;
         let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
         Ok(Consumer { lake, options, fleet, service })
     }

@@ -2,10 +2,10 @@
 
 use crate::args::{LeasesCommand, LeasesOf};
 use crate::commands::open_to_look;
-use crate::lake::{Access, OpenLake, Place as LakePlace, leases_of, open, read_config};
+use crate::lake::{Access, OpenLake, Place as LakePlace, application, leases_of, open, read_config};
 use crate::stream::{Place, kinesis};
 use anyhow::{Result, bail};
-use authpulse_consumer::Env;
+use authpulse_consumer::config::Config;
 use authpulse_consumer::log::read_tail;
 use authpulse_consumer::service::journal_key;
 use authpulse_event::ShardId;
@@ -14,6 +14,7 @@ use authpulse_lease::{Lease, LeaseStore, LocalLeases};
 use authpulse_stream::{Stream, StreamDescription};
 use serde::Serialize;
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -38,12 +39,12 @@ impl Leases {
     }
 }
 
-/// The leases of a stream: of an embedded one those of a lake, of one in Kinesis those of an application. None where that is not
-/// named, or no worker has ever run.
+/// The leases of a stream: of an embedded one those of a lake, which `lake` calls as leases do, of one in Kinesis those of an application.
+/// None where that is not named, or no worker has ever run.
 ///
 /// # Errors
 /// They cannot be read.
-pub async fn find(stream: &Place, app: Option<&str>, lake: Option<&Env>) -> Result<Option<Leases>> {
+pub async fn find(stream: &Place, app: Option<&str>, lake: Option<&str>) -> Result<Option<Leases>> {
     Ok(match (stream, app, lake) {
         (Place::Local(dir), _, Some(lake)) => leases_of(dir, lake)?.map(Leases::Local),
         (Place::Kinesis(name), Some(app), _) => {
@@ -63,7 +64,52 @@ struct Opened {
     duration: Duration,
 }
 
+/// The one lake that an embedded stream was read into, as its leases call it.
+fn only_lake(stream: &Path) -> Result<String> {
+    let mut lakes = LocalLeases::applications(stream)?;
+    match (lakes.pop(), lakes.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (None, _) => bail!("there are no leases of {}: no worker has run yet", stream.display()),
+        (Some(last), false) => bail!(
+            "name the lake whose leases are meant with --lake; the stream was read into {} and {last}",
+            lakes.join(", ")
+        ),
+    }
+}
+
 impl Opened {
+    /// As [`Opened::open`]; but the lake of an embedded stream need not be there, nor be named where there is one only.
+    async fn open_to_reset(of: &LeasesOf) -> Result<Opened> {
+        let Place::Local(dir) = Place::parse(&of.stream)? else { return Opened::open(of).await };
+        if of.app.is_some() {
+            return Opened::open(of).await;
+        }
+        let config = read_config(of.config.as_deref())?;
+        let stream = open_to_look(&Place::Local(dir.clone())).await?;
+        let named = of.lake.as_ref().map(|lake| LakePlace::new(lake, of.catalog.as_deref())).transpose()?;
+        let lake = match &named {
+            None => None,
+            Some(place) => match open(place, &config, Access::Read).await {
+                Ok(lake) => Some(lake),
+                Err(error) => {
+                    println!("the lake is not looked into: {error:#}");
+                    None
+                }
+            },
+        };
+        let name = named.as_ref().map_or_else(|| only_lake(&dir), application)?;
+        let Some(leases) = leases_of(&dir, &name)? else {
+            bail!("there are no leases of {}: no worker of this lake has run yet", of.stream)
+        };
+        Opened::of(stream, Leases::Local(leases), lake, &config).await
+    }
+
+    async fn of(stream: Box<dyn Stream>, leases: Leases, lake: Option<OpenLake>, config: &Config) -> Result<Opened> {
+        let description = stream.describe().await?;
+        let micros = u64::try_from(config.options.leases.duration).unwrap_or(0);
+        Ok(Opened { stream, description, leases, lake, duration: Duration::from_micros(micros) })
+    }
+
     async fn open(of: &LeasesOf) -> Result<Opened> {
         let config = read_config(of.config.as_deref())?;
         let place = Place::parse(&of.stream)?;
@@ -86,12 +132,11 @@ impl Opened {
             Some(dir) => Some(open(&LakePlace::new(dir, of.catalog.as_deref())?, &config, Access::Read).await?),
             None => None,
         };
-        let Some(leases) = find(&place, of.app.as_deref(), lake.as_ref().map(|lake| &lake.env)).await? else {
+        let name = lake.as_ref().map(|lake| lake.env.store.uri(""));
+        let Some(leases) = find(&place, of.app.as_deref(), name.as_deref()).await? else {
             bail!("there are no leases of {}: no worker of this lake has run yet", of.stream)
         };
-        let description = stream.describe().await?;
-        let micros = u64::try_from(config.options.leases.duration).unwrap_or(0);
-        Ok(Opened { stream, description, leases, lake, duration: Duration::from_micros(micros) })
+        Opened::of(stream, leases, lake, &config).await
     }
 
     /// A shard by the name that its stream has for it, where the lease is of this stream.
@@ -134,7 +179,7 @@ pub async fn run(command: LeasesCommand) -> Result<ExitCode> {
         LeasesCommand::Release { of, shard, worker, all: _ } => {
             release_all(&Opened::open(&of).await?, &shard, worker.as_deref()).await?;
         }
-        LeasesCommand::Reset { of, force } => reset_all(&Opened::open(&of).await?, force).await?,
+        LeasesCommand::Reset { of, force } => reset_all(&Opened::open_to_reset(&of).await?, force).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -273,6 +318,10 @@ async fn reset_all(on: &Opened, force: bool) -> Result<()> {
         println!("{}: somebody changed it meanwhile; left alone", on.shard_of(key));
     }
     println!("{} leases removed", done.removed.len());
+    if let (Leases::Local(leases), true) = (&on.leases, done.left.is_empty()) {
+        leases.forget_destination()?;
+        println!("a lake that is made at this place now begins anew");
+    }
     println!(
         "a lake that has not read this stream begins at its --start (a first `consume` without one: the oldest record)"
     );

@@ -10,6 +10,7 @@ mod logging;
 mod maintenance_turn;
 mod redrive;
 mod report;
+mod rights;
 mod signals;
 mod stream;
 mod tables;
@@ -35,6 +36,7 @@ fn end_quietly_with_the_reader() {
 
 fn main() -> ExitCode {
     end_quietly_with_the_reader();
+    rights::set(false);
     let args = args::Args::parse();
     logging::start(args.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -19,6 +19,8 @@ pub struct Config {
     pub decisions: Decisions,
     /// The lowest score that is handed to `decisions`.
     pub decisions_min_score: u8,
+    /// Whether the group of the user who runs the program may read what it writes.
+    pub group_read: bool,
     /// How the files of a lake on S3 are encrypted.
     pub s3_encryption: S3Encryption,
     /// How long S3, Glue or DynamoDB may take to begin an answer.
@@ -53,6 +55,7 @@ impl Default for Config {
             options: Options::default(),
             decisions: Decisions::None,
             decisions_min_score: 51,
+            group_read: false,
             s3_encryption: S3Encryption::Bucket,
             s3_answer: 20 * SECOND,
         }

@@ -7,6 +7,7 @@ use authpulse_event::{Micros, ShardId};
 use authpulse_lake::entry::{Entry, EntryError, Inherited, Side};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{Base, PutOutcome};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -151,6 +152,25 @@ async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Found>> {
     }
 }
 
+/// Puts an entry. While another process that hangs in the midst of a write keeps the journal from being written to, nothing has happened,
+/// and nothing else could be done: this one says so and tries again until that is over, or until it is told to stop.
+async fn put_when_free(
+    env: &Env,
+    shard: &ShardId,
+    n: u64,
+    body: &Bytes,
+) -> std::result::Result<PutOutcome, JournalError> {
+    loop {
+        match env.journal.put(shard, n, body.clone()).await {
+            Err(error @ JournalError::Busy { .. }) => {
+                tracing::warn!(%shard, n, %error, "the entry cannot be stored yet; trying again, nothing is lost");
+                env.clock.sleep(RETRY_AFTER).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
     let body = entry.encode();
     let mut last: Option<ConsumerError> = None;
@@ -158,7 +178,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found>
         if attempt > 0 {
             env.clock.sleep(RETRY_AFTER).await;
         }
-        match env.journal.put(shard, entry.n, body.clone()).await {
+        match put_when_free(env, shard, entry.n, &body).await {
             Ok(PutOutcome::Created) => return Ok(Found::Ours),
             // Taken may be an earlier attempt of our own whose answer was lost.
             Ok(PutOutcome::Taken) => {}

@@ -298,6 +298,18 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
     },
+    Setting {
+        section: "store",
+        key: "group_read",
+        unit: "true or false",
+        meaning: "Whether the group of the user who runs the program may read what it writes (files 0640, directories 0750), such as an engine under a user of its own. Otherwise nobody else can (0600 and 0700). Holds for what is made from now on; a warning names the chmod for what is there.",
+        change: Change::Free,
+        get: |c| Value::Boolean(c.group_read),
+        set: |c, v| {
+            c.group_read = v.as_bool().ok_or_else(|| format!("{v} is neither true nor false"))?;
+            Ok(())
+        },
+    },
     seconds_setting!(
         "run",
         "idle_after",

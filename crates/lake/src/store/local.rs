@@ -49,15 +49,28 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::Refused`] with the reason.
     pub fn check_name(root: impl AsRef<Path>) -> Result<(), StoreError> {
-        let root = root.as_ref();
-        let failed = |e: io::Error| error(&root.display().to_string(), "looking at", &e);
-        let full = std::path::absolute(root).map_err(failed)?;
-        // What exists of it may be a symbolic link to a place with another name.
-        let resolved = full.ancestors().find_map(|there| {
-            let rest = full.strip_prefix(there).ok()?;
-            there.canonicalize().ok().map(|there| there.join(rest))
-        });
-        checked_name(&resolved.unwrap_or(full)).map(drop)
+        checked_name(&resolved(root.as_ref())?).map(drop)
+    }
+
+    /// What in a directory's name some readers of Iceberg cannot open, beyond what [`LocalStore::check_name`] refuses: a lake that is
+    /// there works without those readers, a new one should have another name.
+    pub fn unreadable_name(root: impl AsRef<Path>) -> Result<Option<&'static str>, StoreError> {
+        let resolved = resolved(root.as_ref())?;
+        let name = resolved.to_string_lossy();
+        // DuckDB takes the first for the begin of a quoted name, PyIceberg leaves out tab, line feed and carriage return.
+        Ok(match (name.contains('"'), name.contains(char::is_control)) {
+            (true, _) => Some("a '\"'"),
+            (_, true) => Some("a control character"),
+            _ => None,
+        })
+    }
+
+    /// What [`ObjectStore::uri`] calls the root of the lake in a directory, which need not be there.
+    ///
+    /// # Errors
+    /// As for [`LocalStore::check_name`].
+    pub fn root_uri(root: impl AsRef<Path>) -> Result<String, StoreError> {
+        Ok(uri_in(checked_name(&resolved(root.as_ref())?)?.trim_end_matches('/'), ""))
     }
 
     /// The directory, absolute and without symbolic links.
@@ -130,6 +143,21 @@ impl LocalStore {
         }
         Ok(())
     }
+}
+
+/// The place that a path leads to. What exists of it may be a symbolic link to a place with another name.
+fn resolved(root: &Path) -> Result<PathBuf, StoreError> {
+    let failed = |e: io::Error| error(&root.display().to_string(), "looking at", &e);
+    let full = std::path::absolute(root).map_err(failed)?;
+    let resolved = full.ancestors().find_map(|there| {
+        let rest = full.strip_prefix(there).ok()?;
+        there.canonicalize().ok().map(|there| if rest == Path::new("") { there } else { there.join(rest) })
+    });
+    Ok(resolved.unwrap_or(full))
+}
+
+fn uri_in(root: &str, path: &str) -> String {
+    format!("file://{root}/{path}")
 }
 
 /// A lake's name as URIs hold it.
@@ -291,7 +319,7 @@ impl ObjectStore for LocalStore {
     }
 
     fn uri(&self, path: &str) -> String {
-        format!("file://{}/{path}", self.root_text)
+        uri_in(&self.root_text, path)
     }
 
     fn relative(&self, uri: &str) -> Result<String, StoreError> {
