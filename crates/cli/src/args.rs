@@ -438,6 +438,9 @@ pub enum LeasesCommand {
     /// owner that renews one of them refuses the reset; of an embedded stream the locks of the workers' processes tell at once. A
     /// worker without any lease is not seen: stop all of them first. A lake that has read the stream goes on where its journal stands,
     /// for its position beats a lease's checkpoint.
+    ///
+    /// Of an embedded stream it also forgets which lake was read into: one that was deleted may then be made anew. The lake need not be
+    /// there, nor be named with --lake where the stream was read into one only.
     Reset {
         #[command(flatten)]
         of: LeasesOf,
