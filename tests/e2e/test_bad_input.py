@@ -641,8 +641,11 @@ def test_a_lost_journal_is_noticed_before_anything_is_written(tmp_path):
         file.unlink()
     stream = f"local:{tmp_path / 'stream'}"
     run("stream", "create", "--stream", stream)
-    words = ["tables hold entries of shard file", "restore"]
-    refused("status", "--lake", lake, names=words)
-    refused("backfill", "--input", EXCERPT, "--lake", lake, names=words)
-    refused("consume", "--stream", stream, "--lake", lake, "--until-caught-up", names=words)
+    run("tables", "create", "--lake", tmp_path / "empty")
+    for words in (["lake .* has lost its journal.db", "restore"], ["tables hold entries of shard file", "restore"]):
+        refused("status", "--lake", lake, names=words)
+        refused("backfill", "--input", EXCERPT, "--lake", lake, names=words)
+        refused("consume", "--stream", stream, "--lake", lake, "--until-caught-up", names=words)
+        # A copy from before its first entry.
+        shutil.copy(tmp_path / "empty" / "journal.db", lake / "journal.db")
     assert len(Lake(lake).rows(CURATED)) == 5_000
