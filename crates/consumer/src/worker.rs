@@ -23,11 +23,13 @@ use crate::input::{Batch, Found, Input};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Place, Registry};
+use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
+use authpulse_lake::RawRecord;
 use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
-use authpulse_stream::ReadLimit;
+use authpulse_stream::{ReadLimit, Record};
 use futures::future::{BoxFuture, FutureExt};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -39,8 +41,14 @@ const UNSCORED_SLACK: usize = 16;
 /// Rows from which on an entry is stored as soon as it can publish a share: early enough that the next day's scoring seldom waits.
 const SHARE_ROWS: u64 = 50_000;
 
-/// However many shards share the memory, an entry may take up this many bytes of it.
-const ENTRY_MEMORY_LEAST: u64 = 1 << 20;
+/// The part of an entry's memory that records may take up which were read and are not judged yet.
+const AT_HAND_PART: u64 = 8;
+/// The parts of it for which room is made before there is anything: for raw records, and for scored rows. What is left lets an entry be
+/// filled.
+const RAW_ROOM_PART: u64 = 2;
+const ROWS_ROOM_PART: u64 = 4;
+/// What a record takes up besides its payload, from when it is read until it is stored.
+const RECORD_BYTES: u64 = (size_of::<Record>() + size_of::<RawRecord>() + size_of::<ScoredEvent>()) as u64;
 
 /// When a worker is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -304,7 +312,7 @@ impl Worker {
             others = self.registry.newest_watermark_of_others(&self.key);
             clock = self.clock_before;
             let room = UNSCORED_MAX - UNSCORED_SLACK - self.shard.unscored_len();
-            let limit = ReadLimit { records: self.options.read_records.min(room), bytes: self.options.read_bytes };
+            let limit = self.read_limit(room);
             // A stream that does not answer keeps neither the next entry nor the end waiting.
             let due = self.due_at().map(|at| at - self.env.clock.ticks());
             let read = tokio::select! {
@@ -419,12 +427,28 @@ impl Worker {
         let rows = self.draft.counts.curated + self.draft.counts.rejected_total();
         rows >= self.options.entry_rows
             || self.draft.payload_bytes >= self.options.entry_bytes
-            || self.draft.held_bytes() >= self.memory()
+            || self.draft.held_bytes() + spare_bytes(&self.out.scored) >= self.memory() - self.memory() / AT_HAND_PART
     }
 
-    /// The part of the memory that one entry of this shard may take up: one is filled while another is stored.
+    /// The part of the memory that one entry of this shard may take up: one is filled while another is stored. All together stay within
+    /// the memory, however many shards there are.
     fn memory(&self) -> u64 {
-        (self.options.memory / (2 * self.registry.workers() as u64)).max(ENTRY_MEMORY_LEAST)
+        self.options.memory / (2 * self.registry.workers() as u64)
+    }
+
+    /// What one read may bring, one record at least: the records at hand belong to the entry that they will go into.
+    fn read_limit(&self, room: usize) -> ReadLimit {
+        let at_hand = self.memory() / AT_HAND_PART;
+        let bound = |setting: usize, bytes: u64| setting.min(usize::try_from(bytes).unwrap_or(usize::MAX)).max(1);
+        ReadLimit {
+            records: bound(self.options.read_records.min(room), at_hand / RECORD_BYTES),
+            bytes: bound(self.options.read_bytes, at_hand),
+        }
+    }
+
+    /// Items of this many bytes for which room may be made beforehand, in a part of an entry's memory.
+    fn room_for(&self, wanted: usize, bytes: usize, part: u64) -> usize {
+        wanted.min(usize::try_from(self.memory() / part).unwrap_or(usize::MAX) / bytes)
     }
 
     /// When the entry in the making gets too old, in ticks.
@@ -522,7 +546,8 @@ impl Worker {
         self.was_full = self.is_full();
         let rows = self.take_rows();
         // One entry is mostly about as large as the one before: its vector then grows no more.
-        let next = Draft::new(&self.env, self.position, self.draft.raw.len());
+        let expected = self.room_for(self.draft.raw.len(), size_of::<RawRecord>(), RAW_ROOM_PART);
+        let next = Draft::new(&self.env, self.position, expected);
         let mut draft = std::mem::replace(&mut self.draft, next);
         self.rows_since_snapshot += draft.counts.curated;
         draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
@@ -620,6 +645,11 @@ impl Worker {
 fn first_entry_age(entry_age: i64, range: HashRange) -> i64 {
     let behind = (range.first >> 64) as f64 / 2f64.powi(64);
     (entry_age as f64 * (1.0 - behind)) as i64
+}
+
+/// Bytes that a vector has reserved and does not use.
+pub(crate) fn spare_bytes<T>(vec: &Vec<T>) -> u64 {
+    ((vec.capacity() - vec.len()) * size_of::<T>()) as u64
 }
 
 /// Resolves when `stop` holds true; never where nobody is left to say so.

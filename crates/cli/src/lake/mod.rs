@@ -187,7 +187,7 @@ pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<
         committer: parts.committer,
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
-        work: Arc::new(TokioWork::new()),
+        work: Arc::new(TokioWork::new().context("cannot start the threads that store entries")?),
         sink,
         probe,
         inspect: failing_inspect(),

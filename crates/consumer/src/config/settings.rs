@@ -246,7 +246,7 @@ pub const SETTINGS: &[Setting] = &[
         Change::Free,
         1 << 20,
         1 << 40,
-        "Records and rows of all shards of a process that are not stored yet take up about this much memory at most: each of n shards stores an entry at a 2n-th of it, one being filled and one being stored, or at 1 MiB if that is more. Less makes more and smaller files where many shards catch up.",
+        "Records and rows of all shards of a process that are not stored yet, those read ahead among them, take up about this much memory at most: each of n shards stores an entry at a 2n-th of it, one being filled and one being stored. Less makes more and smaller files where many shards catch up.",
         u64,
         options.memory
     ),
