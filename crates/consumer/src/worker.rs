@@ -438,7 +438,8 @@ impl Worker {
 
     /// What one read may bring, one record at least: the records at hand belong to the entry that they will go into.
     fn read_limit(&self, room: usize) -> ReadLimit {
-        let at_hand = self.memory() / AT_HAND_PART;
+        // One half for the payloads, one for what each record takes up besides.
+        let at_hand = self.memory() / AT_HAND_PART / 2;
         let bound = |setting: usize, bytes: u64| setting.min(usize::try_from(bytes).unwrap_or(usize::MAX)).max(1);
         ReadLimit {
             records: bound(self.options.read_records.min(room), at_hand / RECORD_BYTES),
