@@ -46,4 +46,4 @@ SELECT
 FROM firsts AS f
 INNER JOIN pairs AS n ON n.user_id = f.user_id AND n.computer_id = f.computer_id
 LEFT JOIN days AS d ON d.day = f.event_date AND d.computer_id = f.computer_id
-ORDER BY f.event_time, f.user_id, f.event_id
+ORDER BY f.event_time, f.user_id, f.event_id, f.computer_id

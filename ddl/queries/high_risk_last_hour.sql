@@ -21,7 +21,9 @@ ranked AS (
     e.event_time,
     e.why,
     count(*) OVER (PARTITION BY e.user_id) AS events,
-    row_number() OVER (PARTITION BY e.user_id ORDER BY e.risk_score DESC, e.event_time, e.event_id) AS place
+    row_number() OVER (
+      PARTITION BY e.user_id ORDER BY e.risk_score DESC, e.event_time, e.event_id, e.computer_id
+    ) AS place
   FROM auth_events_explained AS e
   CROSS JOIN params AS p
   WHERE e.event_date >= CAST(p.as_of - INTERVAL '1' HOUR AS date)

@@ -22,7 +22,8 @@ peaks AS (
       c.event_time AS until_time,
       c.risk_score,
       row_number() OVER (
-        PARTITION BY c.user_id, c.event_date ORDER BY c.unique_computers_1h DESC, c.event_time, c.event_id
+        PARTITION BY c.user_id, c.event_date
+        ORDER BY c.unique_computers_1h DESC, c.event_time, c.event_id, c.computer_id
       ) AS place
     FROM auth_events_curated AS c
     CROSS JOIN params AS p

@@ -6,14 +6,14 @@
 --                     after for a single commit
 -- A row      an accepted event that the later version has and the earlier one has not. Files that were only rewritten
 --            in between (OPTIMIZE) add none
--- Cost       the days' partitions of auth_events_curated in both versions; of the earlier one three columns
+-- Cost       the days' partitions of auth_events_curated in both versions; of the earlier one four columns
 WITH params AS (
   SELECT
     DATE '2015-01-01' AS from_day,
     DATE '2015-01-31' AS to_day
 ),
 older AS (
-  SELECT c.event_id, c.user_id, c.event_time
+  SELECT c.event_id, c.user_id, c.event_time, c.computer_id
   FROM auth_events_curated FOR VERSION AS OF 1 /* before */ AS c
   CROSS JOIN params AS p
   WHERE c.event_date >= p.from_day
@@ -28,6 +28,10 @@ newer AS (
 )
 SELECT n.event_time, n.user_id, n.computer_id, n.risk_score, n.risk_level, n.processing_time, n.event_id
 FROM newer AS n
-LEFT JOIN older AS o ON o.event_id = n.event_id AND o.user_id = n.user_id AND o.event_time = n.event_time
+LEFT JOIN older AS o
+  ON o.event_id = n.event_id
+  AND o.user_id = n.user_id
+  AND o.event_time = n.event_time
+  AND o.computer_id = n.computer_id
 WHERE o.event_id IS NULL
-ORDER BY n.event_time, n.user_id, n.event_id
+ORDER BY n.event_time, n.user_id, n.event_id, n.computer_id

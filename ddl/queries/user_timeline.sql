@@ -23,13 +23,15 @@ events AS (
 )
 SELECT
   event_time,
-  lag(computer_id) OVER (ORDER BY event_time, event_id) AS previous_computer,
+  lag(computer_id) OVER (ORDER BY event_time, event_id, computer_id) AS previous_computer,
   computer_id,
-  date_diff('second', lag(event_time) OVER (ORDER BY event_time, event_id), event_time) AS seconds_since_previous,
+  date_diff(
+    'second', lag(event_time) OVER (ORDER BY event_time, event_id, computer_id), event_time
+  ) AS seconds_since_previous,
   login_count_1h,
   unique_computers_1h,
   risk_score,
   risk_level,
   why
 FROM events
-ORDER BY event_time, event_id
+ORDER BY event_time, event_id, computer_id

@@ -102,7 +102,7 @@ def pick(row, *names):
 
 
 def by_time(row):
-    return row["event_time"], row["event_id"]
+    return row["event_time"], row["event_id"], row["computer_id"]
 
 
 def high_risk_last_hour(lake, as_of, min_score):
@@ -153,7 +153,7 @@ def first_time_devices(lake, from_day, to_day):
             "last_time": max(logons[row["user_id"], row["computer_id"]]),
             "users_that_day": len(users[row["event_time"].date(), row["computer_id"]]),
         }
-        for row in sorted(firsts, key=lambda r: (r["event_time"], order(r["user_id"]), r["event_id"]))
+        for row in sorted(firsts, key=lambda r: (r["event_time"], order(r["user_id"]), r["event_id"], r["computer_id"]))
     ]
 
 
@@ -354,7 +354,7 @@ def before_and_after_commit(versions, before, after, from_day, to_day):
 
 def rows_of_commit(versions, before, after, from_day, to_day):
     def key(row):
-        return row["event_id"], row["user_id"], row["event_time"]
+        return row["event_id"], row["user_id"], row["event_time"], row["computer_id"]
 
     known = set(map(key, versions.rows(before)))
     names = "event_time user_id computer_id risk_score risk_level processing_time event_id".split()
@@ -363,7 +363,7 @@ def rows_of_commit(versions, before, after, from_day, to_day):
         for row in versions.rows(after)
         if key(row) not in known and from_day <= row["event_time"].date() <= to_day
     ]
-    return sorted(new, key=lambda r: (r["event_time"], order(r["user_id"]), r["event_id"]))
+    return sorted(new, key=lambda r: (r["event_time"], order(r["user_id"]), r["event_id"], r["computer_id"]))
 
 
 class Versions:

@@ -38,9 +38,12 @@ INVALID = [
     b"5,U1," + "é".encode() * 129,
     b"\xef\xbb\xbf5,U1,C1",  # a mark that is not at the start of the file
     "\u0665,U1,C1".encode(),  # a digit, but not in ASCII
-    b"2015-01-01t00:00:05Z,U1,C1",
-    b"2015-01-01 00:00:05Z,U1,C1",
+    b"1420070405000,U1,C1",  # milliseconds
     b"2015-01-01T00:00:05,U1,C1",
+    b"2015-01-01  00:00:05Z,U1,C1",
+    b"2015-01-01T00:00:05 +0000,U1,C1",
+    b"2015-01-01T00:00:05+00,U1,C1",
+    b"2015-01-01T00:00:05,5Z,U1,C1",  # a comma separates fields
     b"2015-01-01T00:00:60Z,U1,C1",
     b"2015-02-29T00:00:05Z,U1,C1",
     b"0000-01-01T00:00:05Z,U1,C1",
@@ -60,7 +63,17 @@ INVALID = [
     b'{"time":5,"user":"U1","computer":"C1","more":01}',
     b'{"time":5,"user":"U1","computer":"C1","deep":' + b"[" * 101 + b"]" * 101 + b"}",
     b'{"time":5,"user":7,"computer":"C1"}',
+    b'{"time":NaN,"user":"U1","computer":"C1"}',
+    b'{"time":5,"user":"U\xff","computer":"C1"}',
+    b'{"time":5,"user":"U1","computer":"C\t1"}',
+    b'{"time":5,"us\xffer":"U1","computer":"C1"}',
+    b'{"time":5,"user":"U1","computer":"C1","more":\xff}',
+    b'{"time":5,"user":"U1","computer":"C1","more":nan}',
+    b'{"time":5,"user":"U1","computer":"C1","more":"\\"}',
 ]
+
+# What a record may hold in keys that nobody reads.
+UNREAD = [b',"x":"Caf\xe9"', b',"\xff":{"\t":"\x00"}', b',"x":[NaN,-Infinity]', b',"x":"\\x41\\"\\u12"', b',"user\xff":"\\ud800"']
 
 
 def write(path, seed=1, users=30, days=4, events=6000):
@@ -151,12 +164,17 @@ def render(rng, time, user, host, number):
     if forms < 0.75:
         return f" 00{time}\t, {user} ,\t{host} ".encode(), content
     if forms < 0.80:
-        return f"{stamp}Z,{user},{host}".encode(), rfc3339
+        spelled = [f"{stamp}Z", f"{stamp}z".lower(), f"{stamp}.0+0000".replace("T", " "), f"{stamp}-0000"][number % 4]
+        return f"{spelled},{user},{host}".encode(), rfc3339
     if forms < 0.85:
         local = (BASE + timedelta(seconds=time, hours=2)).strftime("%Y-%m-%dT%H:%M:%S")
         return f"{local}.0000009+02:00,{user},{host}".encode(), rfc3339
-    if forms < 0.92:
+    if forms < 0.88:
         return json.dumps({"computer": host, "time": time, "user": f" {user}\t", "x": {"user": [1]}}).encode(), content
+    if forms < 0.92:
+        # What stands in keys that nobody reads is passed over.
+        event = json.dumps({"time": f"{stamp},0z", "user": user, "computer": host}).encode()
+        return event[:-1] + UNREAD[number % len(UNREAD)] + b"}", rfc3339
     if forms < 0.96:
         event = {"time": str(time), "user": user, "computer": host}
         return json.dumps(event, ensure_ascii=False).encode(), content

@@ -3,6 +3,7 @@
 import bz2
 import contextlib
 import gzip
+import io
 import json
 import os
 import re
@@ -11,8 +12,10 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tarfile
 import time
-from datetime import datetime
+from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
 import zstandard
@@ -31,7 +34,10 @@ def ways(tmp_path):
     def load(content):
         text = tmp_path / "input.txt"
         text.write_bytes(content)
-        backfilled = run("backfill", "--input", text, "--lake", tmp_path / "file")
+        backfilled = attempt("backfill", "--input", text, "--lake", tmp_path / "file")
+        # Where nothing of it is an event that is told by the exit code, and the lake is there all the same.
+        none = backfilled.count("received") > 0 and backfilled.count("curated") == 0
+        assert backfilled.code == int(none), backfilled
         stream = f"local:{tmp_path / 'stream'}"
         run("replay", "--input", text, "--stream", stream, "--shards", 2, "--max", "--close")
         run("consume", "--stream", stream, "--lake", tmp_path / "lake")
@@ -132,6 +138,32 @@ def test_times_at_the_ends_of_the_calendar(ways):
     assert sorted(row["reason"] for row in lake.rows(REJECTED)) == ["future"] * 2 + ["invalid"] * 3
 
 
+def test_times_as_shippers_write_them(ways):
+    """Each event is a day after the last, of a user of its own; what is no time says what to do. File and stream agree."""
+    events = [
+        b"2015-01-01t00:00:00z,U0,C1",
+        b"2015-01-02 00:00:00+0000,U1,C1",
+        b"2015-01-03 05:30:00.0+0530,U2,C1",
+        b'{"time":"2015-01-04 00:00:00,000Z","user":"U3","computer":"C1","host":"Caf\xe9\t","load":NaN}',
+        b"2015-01-04T23:59:60.5Z,U4,C1",
+    ]
+    refused = {
+        b"2015-01-01 00:00:00,U9,C1": "no zone",
+        b"2015-01-01 00:00:00,5Z,U9,C1": "a comma before its fraction",
+        b"1448000000000,U9,C1": 'divide by 1000, and set base = "1970-01-01T00:00:00Z"',
+        b"1448000000,U9,C1": 'if it is seconds since 1970, set base = "1970-01-01T00:00:00Z"',
+    }
+    lake, told = ways(b"\n".join([*events, *refused]))
+    assert told == (9, 5, 4)
+    times = {row["user_id"]: row["event_time"] for row in lake.rows(CURATED)}
+    expected = {f"U{n}": datetime(2015, 1, n + 1) for n in range(4)}
+    assert times == expected | {"U4": datetime(2015, 1, 4, 23, 59, 59, 999999)}
+    letters = {row["payload"]: row["detail"] for row in lake.rows(REJECTED)}
+    assert letters.keys() == refused.keys()
+    for payload, words in refused.items():
+        assert words in letters[payload], letters[payload]
+
+
 @pytest.mark.parametrize("wrong", ["2020-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
 def test_one_broken_clock_does_not_make_the_rest_late(tmp_path, wrong):
     """A lone time years ahead in the midst of a day is rejected as `future`; its followers are scored."""
@@ -140,6 +172,37 @@ def test_one_broken_clock_does_not_make_the_rest_late(tmp_path, wrong):
     (tmp_path / "input").write_text("\n".join(lines))
     result = run("backfill", "--input", tmp_path / "input", "--lake", tmp_path / "lake")
     assert [result.count(word) for word in ("received", "curated", "future")] == [200, 199, 1], result
+
+
+def test_one_clock_ahead_hides_nothing(tmp_path):
+    """60 logons on 60 computers within a minute, delivered at its end, behind one record whose clock lies 298 s ahead."""
+    now = time.time()
+
+    def event(after, user, computer):
+        at = datetime.fromtimestamp(now + after, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return json.dumps({"time": at, "user": user, "computer": computer})
+
+    lines = [event(-80 + n, "U1", "H0") for n in range(3)] + [event(298, "U2", "C1")]
+    lines += [event(-70 + n, "U1", f"H{n}") for n in range(60)]
+    (tmp_path / "input").write_text("\n".join(lines))
+    stream = f"local:{tmp_path / 'stream'}"
+    run("replay", "--input", tmp_path / "input", "--stream", stream, "--shards", 1, "--max", "--close")
+    run("consume", "--stream", stream, "--lake", tmp_path / "lake")
+    run("verify", "--lake", tmp_path / "lake")
+    levels = Counter(row["risk_level"] for row in Lake(tmp_path / "lake").rows(CURATED))
+    assert levels == {"CRITICAL": 13, "HIGH": 38, "MEDIUM": 10, "LOW": 3}
+
+
+def test_an_event_id_that_names_a_kind_of_event(ways, tmp_path):
+    """As of senders for whom every logon is Windows' 4624: only what has the same time and computer too is the same event."""
+    event = '{{"time":{},"user":"U{}","computer":"C{}","event_id":"4624"}}'
+    lines = [event.format(1_000 + n // 8, n % 4, n // 4 % 2) for n in range(400)]
+    lake, told = ways("\n".join(lines + lines[-3:]).encode())
+    assert told == (403, 400, 3)
+    assert max(row["login_count_1h"] for row in lake.rows(CURATED)) == 100
+    details = {row["detail"] for row in lake.rows(REJECTED)}
+    assert details == {"an event of the same event_id, time, user and computer was accepted already"}
+    run("verify", "--lake", tmp_path / "file")
 
 
 # --- files -------------------------------------------------------------------------------------------------------
@@ -192,6 +255,71 @@ def test_other_packings_are_named(tmp_path):
 
     (tmp_path / "events.xz").write_bytes(lzma.compress(b"1,U1,C1\n"))
     refused("backfill", "--input", tmp_path / "events.xz", "--lake", tmp_path / "lake", names=["events.xz", "xz"])
+
+
+def foreign_files():
+    """Files that hold no lines of events, and what the message names."""
+    events = [f"{n},U{n % 7},C{n % 5}" for n in range(1, 40)]
+    text = "\n".join(events) + "\n"
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        info = tarfile.TarInfo("events.txt")
+        info.size = len(text)
+        archive.addfile(info, io.BytesIO(text.encode()))
+    return {
+        "events.tar": (tar.getvalue(), "archive"),
+        "events.tar.gz": (gzip.compress(tar.getvalue()), "archive"),
+        "powershell.txt": (text.encode("utf-16"), "UTF-16"),
+        "semicolons.csv": (text.replace(",", ";").encode(), "';'"),
+        "tabs.tsv": (text.replace(",", "\t").encode(), "tabs"),
+        "old-mac.txt": (text.replace("\n", "\r").encode(), "CR alone"),
+        "array.json": (json.dumps([{"time": n, "user": "U1", "computer": "C1"} for n in range(1, 9)]).encode(), "JSON array"),
+        "auth.txt": (b"1,C1$@D,U1@D,C1,C2,Kerberos,Network,LogOn,Success\n" * 9, "nine columns"),
+        "events.parquet": (b"PAR1\x15\x04\x15" + bytes(range(200)), "Parquet"),
+    }
+
+
+@pytest.mark.parametrize("command", ["backfill", "replay", "demo"])
+def test_what_is_no_file_of_events_is_refused_before_anything_is_made(tmp_path, command):
+    for name, (content, words) in foreign_files().items():
+        (tmp_path / name).write_bytes(content)
+        made = tmp_path / f"{name}.made"
+        to = {"replay": ["--stream", f"local:{made}", "--max"]}.get(command, ["--lake", made])
+        refused(command, "--input", tmp_path / name, *to, names=[name, words])
+        assert not made.exists(), f"{name}: nothing is made"
+
+
+def test_a_file_of_which_all_is_rejected_fails_and_leaves_a_lake_that_goes_on(tmp_path):
+    (tmp_path / "bad.txt").write_text("1,U1\n2,U2\nU3,C3\n")
+    (tmp_path / "none.txt").write_bytes(b"")
+    lake = tmp_path / "lake"
+    result = refused("backfill", "--input", tmp_path / "bad.txt", "--lake", lake, names=["every record", "bad.txt: 3 of 3 records"])
+    assert result.code == 1 and "nothing is sealed" in result.stdout, result
+    for name in ("none.txt", "none.txt"):
+        assert "nothing is sealed" in run("backfill", "--input", tmp_path / name, "--lake", lake).stdout
+    run("verify", "--lake", lake)
+    assert "nothing was accepted" in run("status", "--lake", lake).stdout
+    assert len(Lake(lake).rows(REJECTED)) == 3
+    (tmp_path / "most.txt").write_text("1,U1\n2,U2\n3,U3,C3\n")
+    result = run("backfill", "--input", tmp_path / "most.txt", "--input", EXCERPT, "--lake", lake)
+    assert re.search(r"most.txt: 2 of 3 records \(66 %\) are rejected as invalid", result.stderr), result
+    assert "nothing is sealed" not in result.stdout and len(Lake(lake).rows(REJECTED)) == 5
+    run("verify", "--lake", lake)
+
+
+def test_too_few_descriptors_are_no_want_of_rights(tmp_path):
+    (tmp_path / "one.txt").write_text("1,U1,C1\n")
+    refusals = 0
+    for most in range(9, 40, 2):
+        limit = lambda most=most: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # noqa: E731
+        result = attempt("backfill", "--input", tmp_path / "one.txt", "--lake", tmp_path / "lake", preexec_fn=limit)
+        if result.code == 0:
+            break
+        last = result.stderr.strip().splitlines()[-1]
+        assert "ulimit -n" in last and "this user must" not in last and not DAMAGE.search(last), f"{most} descriptors\n{result}"
+        refusals += 1
+    assert result.code == 0 and refusals >= 3, result
+    assert len(Lake(tmp_path / "lake").rows(CURATED)) == 1
 
 
 def test_an_interrupted_backfill_goes_on_with_its_own_file_only(tmp_path):
@@ -641,8 +769,11 @@ def test_a_lost_journal_is_noticed_before_anything_is_written(tmp_path):
         file.unlink()
     stream = f"local:{tmp_path / 'stream'}"
     run("stream", "create", "--stream", stream)
-    words = ["tables hold entries of shard file", "restore"]
-    refused("status", "--lake", lake, names=words)
-    refused("backfill", "--input", EXCERPT, "--lake", lake, names=words)
-    refused("consume", "--stream", stream, "--lake", lake, "--until-caught-up", names=words)
+    run("tables", "create", "--lake", tmp_path / "empty")
+    for words in (["lake .* has lost its journal.db", "restore"], ["tables hold entries of shard file", "restore"]):
+        refused("status", "--lake", lake, names=words)
+        refused("backfill", "--input", EXCERPT, "--lake", lake, names=words)
+        refused("consume", "--stream", stream, "--lake", lake, "--until-caught-up", names=words)
+        # A copy from before its first entry.
+        shutil.copy(tmp_path / "empty" / "journal.db", lake / "journal.db")
     assert len(Lake(lake).rows(CURATED)) == 5_000

@@ -45,6 +45,8 @@ snapshot_age = 0
 orphan_age = {age}
 fold_entries = 2
 entry_age = {age}
+[workers]
+lease_duration = 2
 """
 
 

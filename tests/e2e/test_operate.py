@@ -1,9 +1,11 @@
 """What operators do by hand: leases that are looked at, released and reset; dead letters that are put again; a replay that looks live;
 a service that is told twice to end, or that loses one of its tasks."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -88,6 +90,104 @@ def test_a_hung_worker_is_relieved_by_hand(place):
     run("consume", *of, "--seal")
     run("verify", "--lake", lake)
     assert len(Lake(lake).rows(CURATED)) == 5000, "each event once, whoever worked on it"
+
+
+def remove(*names):
+    def damage(lake):
+        for name in names:
+            for path in lake.glob(name):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if names == ("*",):
+            lake.rmdir()
+
+    return damage
+
+
+def made_anew(lake):
+    remove("*")(lake)
+    run("tables", "create", "--lake", lake)
+
+
+def without_an_id(lake):
+    """As one that was restored from a copy of before, or that a program of before has made anew."""
+    marker = json.loads((lake / "lake.json").read_text())
+    (lake / "lake.json").write_text(json.dumps({"what": marker["what"], "layout": marker["layout"]}))
+
+
+GONE = "the lake .* is gone, and the stream .* was read into it"
+ANOTHER = "is not the one that the stream .* was read into"
+NO_JOURNAL = "has lost its journal.db"
+
+
+@pytest.mark.parametrize(
+    "case, damage, told",
+    [
+        ("whole", lambda lake: None, None),
+        ("deleted", remove("*"), GONE),
+        ("emptied", remove("*", ".*"), GONE),
+        ("made-anew", made_anew, ANOTHER),
+        ("without-id", without_an_id, ANOTHER),
+        ("no-journal", remove("journal.db*"), NO_JOURNAL),
+        ("only-marker", remove("*.db*", "warehouse", "raw", "staging", "state"), NO_JOURNAL),
+        ("empty-journal", lambda lake: (lake / "journal.db").write_bytes(b""), NO_JOURNAL),
+        # Both come back: the tables from the journal.
+        ("no-catalog", remove("catalog.db*"), None),
+    ],
+)
+def test_a_lost_lake_is_not_made_anew_in_silence(place, case, damage, told):
+    stream, lake = place / f"lost-{case}-stream", place / f"lost-{case}"
+    of = ["--stream", f"local:{stream}", "--lake", lake]
+    (place / "few.txt").write_text("7000,U1,C1\n7001,U2,C1\n")
+    run("replay", "--input", place / "few.txt", "--stream", f"local:{stream}", "--max")
+    run("consume", *of, "--until-caught-up")
+    # Several lakes of one stream are none of each other's business.
+    run("consume", *of[:3], place / f"lost-{case}-other", "--until-caught-up")
+    damage(lake)
+    content = lambda: sorted(path for path in lake.rglob("*") if not path.name.startswith(".lock")) if lake.exists() else None  # noqa: E731
+    there = content()
+    if told is None:
+        run("consume", *of, "--until-caught-up")
+        run("verify", "--lake", lake)
+        return
+    refused("consume", *of, "--until-caught-up", names=[told])
+    assert there == content(), "nothing was made"
+    if told == NO_JOURNAL:
+        if case != "only-marker":
+            refused("status", "--lake", lake, names=[told])
+        return
+    refused("consume", *of, "--until-caught-up", names=[f"authpulse leases reset --stream local:{stream} --lake {lake}"])
+    run("leases", "reset", *of)
+    run("consume", *of, "--until-caught-up")
+    run("verify", "--lake", lake)
+
+
+def test_a_lake_and_a_stream_of_before_are_known_from_their_next_start_on(place):
+    """Neither has an id or a note of one; leases there are."""
+    stream, lake = place / "of-before-stream", place / "of-before"
+    of = ["--stream", f"local:{stream}", "--lake", lake]
+    (place / "few.txt").write_text("7000,U1,C1\n7001,U2,C1\n")
+    run("replay", "--input", place / "few.txt", "--stream", f"local:{stream}", "--max")
+    run("consume", *of, "--until-caught-up")
+
+    def as_before():
+        without_an_id(lake)
+        with contextlib.closing(sqlite3.connect(stream / "leases.db")) as leases, leases:
+            leases.execute("DROP TABLE destinations")
+
+    as_before()
+    run("consume", *of, "--until-caught-up")
+    with contextlib.closing(sqlite3.connect(stream / "leases.db")) as leases:
+        noted = leases.execute("SELECT application, destination FROM destinations").fetchall()
+    assert noted == [(f"file://{lake.resolve()}/", json.loads((lake / "lake.json").read_text())["id"])]
+    # Deleted before the program knew: its leases are there.
+    as_before()
+    remove("*", ".*")(lake)
+    refused("consume", *of, "--until-caught-up", names=[GONE])
+    # There is one lake only, which need not be named.
+    assert "leases removed" in run("leases", "reset", *of[:2]).stdout
+    run("consume", *of, "--until-caught-up")
+    run("consume", *of[:3], place / "of-before-other", "--until-caught-up")
+    refused("leases", "reset", *of[:2], names=["name the lake whose leases are meant with --lake", str(place / "of-before-other")])
 
 
 def test_a_command_line_that_is_none(place):

@@ -1,5 +1,6 @@
 """The lake on S3 with its tables in Glue, on an emulator: the rows of the local lake, also through kills."""
 
+import gzip
 import json
 import os
 import random
@@ -212,3 +213,23 @@ def test_what_does_not_fit_is_refused_with_what_to_do(place, emulator):
     nobody = {**emulator.env, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
     refused("status", *words("twice"), env=nobody, names=["no AWS credentials", "AWS_PROFILE"])
     refused("status", *words("twice"), env={**emulator.env, "AWS_REGION": ""}, names=["set AWS_REGION"])
+
+
+def test_a_file_that_is_cut_off_is_given_up(emulator, tmp_path):
+    """As on a local lake; what is loaded next is sorted beside the system's temporary files."""
+    lines = "".join(f"{n},U{n % 37},C{n % 11}\n" for n in range(1, 5000)).encode()
+    parts = [gzip.compress(lines[at : at + 20_000]) for at in range(0, len(lines), 20_000)]
+    (tmp_path / "cut.gz").write_bytes(b"".join(parts)[:-20])
+    (tmp_path / "small.toml").write_text("[store]\nroll_bytes = 1024\n")
+    refused(
+        "backfill", "--input", tmp_path / "cut.gz", *words("cut"), "--raw", "--config", tmp_path / "small.toml",
+        names=["cut off"], env=emulator.env,
+    )  # fmt: skip
+    told = run("backfill", "--give-up", *words("cut"), env=emulator.env)
+    assert "given up after line" in told.stdout and 0 < told.count("curated") < 4999, told
+    (tmp_path / "b").write_bytes(b"20000,U1,C1\n")
+    (tmp_path / "a").write_bytes(b"40000,U1,C1\n")
+    files = ["--input", tmp_path / "a", tmp_path / "b"]
+    after = run("backfill", *files, "--sort", *words("cut"), env=emulator.env)
+    assert after.count("curated") == told.count("curated") + 2, after
+    run("verify", *words("cut"), env=emulator.env)

@@ -79,12 +79,44 @@ def test_workers_share_and_a_released_shard_moves_at_once(place):
     expect_rows_of_one_worker(place, stream, lake)
 
 
+def test_a_hung_committer_is_relieved(place):
+    """A worker that is stopped while it has the committer's lock holds no table up, and finds out when it goes on."""
+    stream, lake = place / "hung-stream", place / "hung"
+    run("stream", "create", "--stream", f"local:{stream}", "--shards", 2)
+    fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
+    replay = ["replay", "--input", place / "nasty.txt", "--stream", f"local:{stream}", "--max"]
+
+    def committed():
+        tables = json.loads(run("status", "--lake", lake, "--json").stdout)["tables"]
+        return [table["committed_at"] for table in tables] if all(table["behind"] == 0 for table in tables) else None
+
+    try:
+        hung = fleet.add()
+        fleet.wait_for(hung, "working on shard")
+        run(*replay, "--max-events", 4_000)
+        other = fleet.add()
+        until(lambda: sorted(owners(stream).values()) == [1, 1], "a shard with each")
+        before = until(lambda: all(committed() or [None]) and committed(), "a commit of every table")
+        hung.send_signal(signal.SIGSTOP)
+        run(*replay)
+        until(lambda: (now := committed()) and all(new > old for new, old in zip(now, before)), "later commits", 30, other)
+        assert "took the committer's lock over: its holder was silent" in fleet.log(other)
+        assert f"process {hung.pid}" in fleet.log(other), "from whom"
+        hung.send_signal(signal.SIGCONT)
+        fleet.wait_for(hung, "another worker has taken the committer's lock over")
+    finally:
+        hung.send_signal(signal.SIGCONT)
+    run("stream", "close", "--stream", f"local:{stream}")
+    fleet.finish()
+    expect_rows_of_one_worker(place, stream, lake)
+
+
 def take_over_as_a_newer_version(lake, shard):
     """Stores what a version with another format of entries stores when it takes a shard over."""
     while True:
         with contextlib.closing(sqlite3.connect(lake / "journal.db", timeout=30)) as journal, journal:
             n, body = journal.execute("SELECT n, body FROM entries WHERE shard = ? ORDER BY n DESC LIMIT 1", [shard]).fetchone()
-            body = changed_entry(body, format=2, n=n + 1, epoch=2, takes_over=True)
+            body = changed_entry(body, format=1_000, n=n + 1, epoch=2, takes_over=True)
             try:
                 journal.execute("INSERT INTO entries (shard, n, body) VALUES (?, ?, ?)", [shard, n + 1, body])
                 return

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use authpulse_aws_client::Aws;
 use authpulse_aws_client::fault::{Call, Fault, code, explain};
 use authpulse_lake::CommitterLock;
-use authpulse_lake::lock::LockError;
+use authpulse_lake::lock::{LockError, Monotonic};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableStatus,
 };
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -35,9 +35,6 @@ const TABLE_LOOK: Duration = Duration::from_millis(500);
 /// One request to DynamoDB; it answers within milliseconds.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Time since any fixed moment, on a clock of this process that never goes back.
-pub type Monotonic = Arc<dyn Fn() -> Duration + Send + Sync>;
-
 /// The lock of a lake's committer in DynamoDB.
 pub struct DynamoDbCommitterLock {
     client: Client,
@@ -48,6 +45,7 @@ pub struct DynamoDbCommitterLock {
     lease: Duration,
     now: Monotonic,
     state: Mutex<State>,
+    told: std::sync::Mutex<Told>,
 }
 
 #[derive(Default)]
@@ -58,12 +56,29 @@ struct State {
     watched: Option<(Item, Duration)>,
 }
 
+/// What others may ask for at any moment.
+#[derive(Default)]
+struct Told {
+    /// Whom it was taken over from.
+    silent: Option<String>,
+    /// Whether who has it was seen to renew it.
+    is_renewed: bool,
+}
+
 /// The lock as it stands in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Item {
     /// Empty where it was let go of.
     owner: String,
     counter: u64,
+    /// Who it is, for people.
+    holder: String,
+}
+
+impl Item {
+    fn free(counter: u64) -> Item {
+        Item { owner: String::new(), counter, holder: "nobody".to_owned() }
+    }
 }
 
 /// What became of a conditional write.
@@ -107,6 +122,7 @@ impl DynamoDbCommitterLock {
             lease,
             now,
             state: Mutex::default(),
+            told: std::sync::Mutex::default(),
         }
     }
 
@@ -139,7 +155,7 @@ impl DynamoDbCommitterLock {
             .item(KEY, AttributeValue::S(self.lake.clone()))
             .item(OWNER, AttributeValue::S(new.owner.clone()))
             .item(COUNTER, AttributeValue::N(new.counter.to_string()))
-            .item(HOLDER, AttributeValue::S(if new.owner.is_empty() { "nobody".into() } else { self.holder.clone() }));
+            .item(HOLDER, AttributeValue::S(new.holder.clone()));
         put = match old {
             None => put.condition_expression("attribute_not_exists(#lake)").expression_attribute_names("#lake", KEY),
             Some(old) => put
@@ -196,7 +212,7 @@ impl DynamoDbCommitterLock {
 
     /// Writes, and where the answer is no, reads: tells whether the lock is ours now.
     async fn take(&self, state: &mut State, old: Option<Item>, counter: u64) -> Result<bool, LockError> {
-        let new = Item { owner: self.owner.clone(), counter };
+        let new = self.item(counter);
         let mut written = self.write(old.as_ref(), &new).await?;
         if matches!(written, Written::NoTable) {
             self.make_table().await?;
@@ -221,10 +237,21 @@ impl DynamoDbCommitterLock {
         }
     }
 
+    fn item(&self, counter: u64) -> Item {
+        Item { owner: self.owner.clone(), counter, holder: self.holder.clone() }
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Remembers what another holds, and since when it has not moved.
     fn watch(&self, state: &mut State, found: Option<Item>) {
         let same = |watched: &Option<(Item, Duration)>| matches!((watched, &found), (Some((w, _)), Some(f)) if w == f);
         if !same(&state.watched) {
+            let owner = |item: &Item| item.owner.clone();
+            let before = state.watched.as_ref().map(|(item, _)| owner(item)).filter(|owner| !owner.is_empty());
+            self.told().is_renewed = before.is_some() && before == found.as_ref().map(owner);
             state.watched = found.map(|item| (item, (self.now)()));
         }
     }
@@ -234,7 +261,11 @@ impl Item {
     fn read(item: &HashMap<String, AttributeValue>) -> Item {
         let text = |key| item.get(key).and_then(|value: &AttributeValue| value.as_s().ok()).cloned();
         let number = |key| item.get(key).and_then(|value: &AttributeValue| value.as_n().ok()?.parse().ok());
-        Item { owner: text(OWNER).unwrap_or_default(), counter: number(COUNTER).unwrap_or_default() }
+        Item {
+            owner: text(OWNER).unwrap_or_default(),
+            counter: number(COUNTER).unwrap_or_default(),
+            holder: text(HOLDER).unwrap_or_default(),
+        }
     }
 }
 
@@ -243,7 +274,7 @@ impl CommitterLock for DynamoDbCommitterLock {
     async fn hold(&self) -> Result<bool, LockError> {
         let mut state = self.state.lock().await;
         if let Some(counter) = state.held {
-            let old = Item { owner: self.owner.clone(), counter };
+            let old = self.item(counter);
             return self.take(&mut state, Some(old), counter + 1).await;
         }
         let Some(found) = self.read().await? else {
@@ -254,9 +285,22 @@ impl CommitterLock for DynamoDbCommitterLock {
         let silent = (self.now)().saturating_sub(since);
         if found.owner.is_empty() || found.owner == self.owner || silent >= self.lease {
             let counter = found.counter + 1;
-            return self.take(&mut state, Some(found), counter).await;
+            let silent = (!found.owner.is_empty() && found.owner != self.owner).then(|| found.holder.clone());
+            let taken = self.take(&mut state, Some(found), counter).await?;
+            if taken {
+                *self.told() = Told { silent, is_renewed: false };
+            }
+            return Ok(taken);
         }
         Ok(false)
+    }
+
+    fn taken_over_from(&self) -> Option<String> {
+        self.told().silent.take()
+    }
+
+    fn is_renewed_by_another(&self) -> bool {
+        self.told().is_renewed
     }
 
     fn lease(&self) -> Option<Duration> {
@@ -266,9 +310,9 @@ impl CommitterLock for DynamoDbCommitterLock {
     async fn release(&self) {
         let mut state = self.state.lock().await;
         if let Some(counter) = state.held.take() {
-            let old = Item { owner: self.owner.clone(), counter };
+            let old = self.item(counter);
             // If this is lost, the others wait for the lease to run out.
-            let _ = self.write(Some(&old), &Item { owner: String::new(), counter: counter + 1 }).await;
+            let _ = self.write(Some(&old), &Item::free(counter + 1)).await;
         }
     }
 }

@@ -7,14 +7,10 @@ mod support;
 use authpulse_aws::{DynamoDbCommitterLock, GlueCatalog, LOCK_TABLE};
 use authpulse_event::ShardId;
 use authpulse_lake::catalog::SwapOutcome;
-use authpulse_lake::{
-    CommitterLock, EntryFiles, Journal, Lake, ObjectJournal, ObjectStore, PutOutcome, Table, TablePointers,
-};
+use authpulse_lake::{EntryFiles, Journal, Lake, ObjectJournal, ObjectStore, PutOutcome, Table, TablePointers};
 use bytes::Bytes;
 use contract::{JournalContract, StoreContract, Wait};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use support::Emulator;
 
 const STORE: &[(&str, StoreContract)] = &[
@@ -156,32 +152,12 @@ fn two_committers_on_glue_apply_each_entry_once() {
 }
 
 #[test]
-fn the_committers_lock_is_taken_over_only_from_the_silent() {
+fn a_lock_is_taken_over_only_from_the_silent() {
     let emulator = Emulator::start();
     let wait = wait(&emulator);
     let aws = emulator.aws();
-    let seconds = Arc::new(AtomicU64::new(0));
-    let lock = |name: &str| {
-        let seconds = seconds.clone();
-        let clock = Arc::new(move || Duration::from_secs(seconds.load(Ordering::Relaxed)));
-        DynamoDbCommitterLock::with_clock(&aws, LOCK_TABLE, "s3://b/lake", name, Duration::from_secs(60), clock)
-    };
-    let (one, two, three) = (lock("one"), lock("two"), lock("three"));
-    let holds = |lock: &DynamoDbCommitterLock| wait.on(lock.hold()).unwrap();
     // The table is made by whoever asks first.
-    assert_eq!((holds(&one), holds(&two), holds(&one)), (true, false, true));
-    // A holder that goes on keeps it, however long; the lease runs from when its counter was seen to stand still.
-    for _ in 0..5 {
-        seconds.fetch_add(50, Ordering::Relaxed);
-        assert_eq!((holds(&one), holds(&two)), (true, false));
-    }
-    seconds.fetch_add(59, Ordering::Relaxed);
-    assert_eq!((holds(&two), holds(&three)), (false, false));
-    seconds.fetch_add(2, Ordering::Relaxed);
-    // Three has watched for two seconds only.
-    assert_eq!((holds(&three), holds(&two)), (false, true));
-    // The one that was silent finds out.
-    assert_eq!((holds(&one), holds(&two)), (false, true));
-    wait.on(two.release());
-    assert_eq!((holds(&three), holds(&two), holds(&one)), (true, false, false));
+    contract::a_lock_is_taken_over_only_from_the_silent(&wait, &|name, lease, now| {
+        Box::new(DynamoDbCommitterLock::with_clock(&aws, LOCK_TABLE, "s3://b/lake", name, lease, now))
+    });
 }

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 /// Reads authentication events from a stream as they happen (or from files), keeps per-user windows and the all-time set of
 /// devices, applies four weighted rules, and lands every scored event exactly once in Apache Iceberg tables.
 ///
-/// Begin with `authpulse demo`. Logs go to standard error (AUTHPULSE_LOG=info for more), results to standard output.
+/// Begin with `authpulse demo`. Logs go to standard error (AUTHPULSE_LOG=info for more, AUTHPULSE_LOG=CRATE=debug for one crate),
+/// results to standard output.
 #[derive(Parser, Debug)]
 #[command(name = "authpulse", version, max_term_width = 120)]
 pub struct Args {
-    /// How log lines look.
+    /// How lines on standard error look: for people, or as one JSON object each.
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub log_format: LogFormat,
     #[command(subcommand)]
@@ -208,12 +209,24 @@ pub struct Consume {
 
 /// Loads files straight into a lake: the same engine and rows as through a stream, faster.
 ///
-/// Seals at the end unless --keep-open. Run again after an interruption with the same files, it continues.
+/// Seals at the end unless --keep-open. Run again after an interruption with the same files, it continues; they may be packed
+/// otherwise by then. Exits 1 if every record of the files is rejected; the lake is kept.
 #[derive(ClapArgs, Debug)]
 pub struct Backfill {
     /// Files to load, in order of time; plain, gzip, bzip2 or zstd, told apart by content.
-    #[arg(long, required = true, num_args = 1..)]
+    #[arg(long, required_unless_present = "give_up", num_args = 1..)]
     pub input: Vec<String>,
+    /// Puts the lines of all files in order of event time before any is judged, so that none of them is late. They are sorted on
+    /// disk: 256 MiB of memory, and about as much room as the files take when they are packed (for moments twice that).
+    #[arg(long)]
+    pub sort: bool,
+    /// Where --sort puts its temporary files, which have no names. [default: the lake's directory; for a lake on S3 TMPDIR, or /tmp]
+    #[arg(long, value_name = "DIR", requires = "sort")]
+    pub sort_dir: Option<PathBuf>,
+    /// Ends the lake's unfinished backfill where it stands, because its files are lost or cannot be read to their end. Rows stay,
+    /// nothing is sealed; the rest of those files needs another lake, and this one takes a further file or a stream.
+    #[arg(long, conflicts_with_all = ["input", "sort", "keep_open", "raw"])]
+    pub give_up: bool,
     /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog. Made if it is missing.
     #[arg(long)]
     pub lake: PathBuf,
@@ -358,10 +371,11 @@ pub enum ConfigCommand {
 
 /// Puts dead letters of a lake into a stream again, each under its user as partition key.
 ///
-/// For what a foreign producer sent under another key, or a reshard let land elsewhere (`misrouted`), and for records on which an
-/// earlier version of this program failed (`failed`). The bytes are those that were received. Run again, it goes on behind what it
-/// has put; ids of events make a repeat harmless. A letter stays in the table, so that it is told what happened. What lies below the
-/// watermark of its shard by now is `late` there: redrive soon.
+/// For what a foreign producer sent under another key, or a reshard let land elsewhere (`misrouted`), for records on which an
+/// earlier version of this program failed (`failed`), and for what an earlier version did not read and this one does (`invalid`; what
+/// is still no event stays, counted and named). The bytes are those that were received. Run again, it goes on behind what it has put;
+/// ids of events make a repeat harmless. A letter stays in the table, so that it is told what happened. What lies below the watermark
+/// of its shard by now is `late` there: redrive soon.
 #[derive(ClapArgs, Debug)]
 pub struct Redrive {
     /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
@@ -374,7 +388,7 @@ pub struct Redrive {
     #[arg(long)]
     pub stream: String,
     /// Of this reason; may be repeated. The others would be judged the same again.
-    #[arg(long, value_parser = ["misrouted", "failed"], default_value = "misrouted")]
+    #[arg(long, value_parser = ["misrouted", "failed", "invalid"], default_value = "misrouted")]
     pub reason: Vec<String>,
     /// Those that arrived on this day (UTC, YYYY-MM-DD) or later.
     #[arg(long, value_name = "DAY")]
@@ -438,6 +452,9 @@ pub enum LeasesCommand {
     /// owner that renews one of them refuses the reset; of an embedded stream the locks of the workers' processes tell at once. A
     /// worker without any lease is not seen: stop all of them first. A lake that has read the stream goes on where its journal stands,
     /// for its position beats a lease's checkpoint.
+    ///
+    /// Of an embedded stream it also forgets which lake the stream was read into: one that was deleted may then be made anew. The lake need not be
+    /// there, nor be named with --lake where the stream was read into one only.
     Reset {
         #[command(flatten)]
         of: LeasesOf,

@@ -1,22 +1,26 @@
 //! What each command does, short of the demo.
 
 use crate::args::{Backfill, Command, ConfigCommand, Generate, Replay, ReplayClock, Status, StreamCommand, Verify};
-use crate::lake::{Access, Place, crash_probe, open, options, read_config};
+use crate::lake::{Access, Place, crash_probe, open, options, read_config, tell_rights};
+use crate::output::{self, Results, say, tell};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::ConsumerError;
-use authpulse_consumer::backfill::{BackfillRequest, check_files, prepare};
+use authpulse_consumer::backfill::{BackfillRequest, Sorting, check_files, nothing_accepted, prepare, refuse_disorder};
 use authpulse_consumer::drive::{Ended, run_backfill};
+use authpulse_consumer::env::{Clock as _, SystemClock};
 use authpulse_consumer::log::{Entries, read_base};
 use authpulse_consumer::open::{check_settings, open_lake};
 use authpulse_consumer::status::status;
 use authpulse_consumer::verify::{VerifyOptions, verify};
+use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
+use authpulse_lake::Seal;
 use authpulse_producer::generate::{GenerateOptions, generate};
-use authpulse_producer::input::{self, Source};
+use authpulse_producer::input::{self, InputError, SortOptions, Source, find_disorder};
 use authpulse_producer::progress::ProgressReporter;
 use authpulse_producer::replay::{self, Clock, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
 use authpulse_stream::local::LocalStream;
@@ -35,6 +39,14 @@ use tokio::sync::watch;
 /// # Errors
 /// What failed, on which input, and what to do.
 pub async fn run(command: Command) -> Result<ExitCode> {
+    let (stream, app) = match &command {
+        Command::Consume(args) => (Some(&args.stream), args.app.as_ref()),
+        Command::Replay(args) => (Some(&args.stream), None),
+        Command::Redrive(args) => (Some(&args.stream), None),
+        Command::Status(args) => (args.stream.as_ref(), args.app.as_ref()),
+        _ => (None, None),
+    };
+    output::set_from(|from| (from.stream, from.app) = (stream.cloned(), app.cloned()));
     match command {
         Command::Demo(args) => crate::demo::run(args).await,
         Command::Generate(args) => run_generate(&args),
@@ -60,7 +72,7 @@ pub fn run_generate(args: &Generate) -> Result<ExitCode> {
     options.check()?;
     let stdout = args.out.as_os_str() == "-";
     let out: Box<dyn Write> = if stdout {
-        Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout().lock()))
+        Box::new(BufWriter::with_capacity(1 << 20, Results))
     } else {
         Box::new(BufWriter::with_capacity(1 << 20, create(&args.out)?))
     };
@@ -69,7 +81,7 @@ pub fn run_generate(args: &Generate) -> Result<ExitCode> {
     let summary = generate(&options, out, labels, |done| progress.update(done))
         .with_context(|| format!("generating {} failed", args.out.display()))?;
     progress.finish();
-    eprintln!(
+    tell!(
         "{} events ({} of {} attacks) by {} users on {} computers over {} days",
         thousands(summary.lines()),
         thousands(summary.attack_events),
@@ -86,38 +98,88 @@ fn create(path: &Path) -> Result<File> {
 }
 
 async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
+    if args.give_up {
+        return crate::give_up::run(args).await;
+    }
     let stop = stop_signal(None)?;
     let mut config = read_config(args.config.as_deref())?;
     config.options.raw = args.raw;
     let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     check_files(&files)?;
     let place = Place::new(&args.lake, args.catalog.as_deref())?;
-    let lake = open(&place, &config, Access::Write("authpulse backfill")).await?;
+    tell_rights(&place, None, &config);
     let options = options(&config);
-    let request = BackfillRequest { files, keep_open: args.keep_open };
+    if place.is_new() && !args.sort {
+        refuse_disorder(&files, &options, SystemClock.now())?;
+    }
+    if let Some(dir) = &args.sort_dir {
+        SortOptions::new(dir, options.engine.time.base).check()?;
+    }
+    let lake = open(&place, &config, Access::Write("authpulse backfill")).await?;
+    let sort = args.sort.then(|| sorting(&place, args.sort_dir, &files, stop.clone()));
+    let request = BackfillRequest { files, keep_open: args.keep_open, sort };
     let started = Instant::now();
     let run = match prepare(&lake.env, options.clone(), &request).await {
         Ok(run) => run,
+        Err(ConsumerError::Input(InputError::SortStopped)) => {
+            say!("stopped; run the same command again to go on")?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Err(ConsumerError::NothingToDo(words)) => {
-            println!("{words}");
+            say!("{words}")?;
             return Ok(ExitCode::SUCCESS);
         }
         Err(error) => return Err(error.into()),
     };
     if run.lines_stored > 0 {
-        eprintln!("continuing: {} lines are stored already", thousands(run.lines_stored));
+        tell!("continuing: {} lines are stored already", thousands(run.lines_stored));
     }
     let mut progress = ProgressReporter::new("backfill", run.progress.total_bytes(), "bytes");
+    let (tally, lines_stored) = (run.tally.clone(), run.lines_stored);
     let ended = run_backfill(run, &lake.env, &options, stop, |bytes| progress.update(bytes)).await?;
     progress.finish();
     let totals = totals(&lake.env, &options).await?;
     let seconds = started.elapsed().as_secs_f64();
-    println!("{totals}");
-    println!("{:.1} s, {} events/s", seconds, rate(totals.received, seconds));
+    // Before the results: whoever reads those may have gone.
+    print_warnings(&tally.lock().unwrap_or_else(PoisonError::into_inner).warnings());
+    let all_rejected = ended == Ended::Complete && nothing_accepted(&lake.env, &tally, lines_stored).await?;
+    let said = say!("{totals}").and_then(|()| say!("{:.1} s, {} events/s", seconds, rate(totals.received, seconds)));
+    if all_rejected {
+        bail!("{ALL_REJECTED}");
+    }
+    said?;
     if ended == Ended::Stopped {
-        println!("stopped; run the same command again to go on");
+        say!("stopped; run the same command again to go on")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How a run is sorted: beside the lake, whose disk has the room, unless told otherwise.
+fn sorting(place: &Place, dir: Option<PathBuf>, files: &[Source], stop: watch::Receiver<bool>) -> Sorting {
+    let dir = dir.unwrap_or_else(|| match place {
+        Place::Local(dir) => dir.clone(),
+        Place::S3 { .. } => SortOptions::system_dir(),
+    });
+    let (total, reporter) = (input::check(files).ok().flatten(), Mutex::new(None::<ProgressReporter>));
+    let progress = move |bytes| {
+        let mut reporter = reporter.lock().unwrap_or_else(PoisonError::into_inner);
+        match bytes {
+            Some(bytes) => reporter.get_or_insert_with(|| ProgressReporter::new("sort", total, "bytes")).update(bytes),
+            None => reporter.take().iter_mut().for_each(ProgressReporter::finish),
+        }
+    };
+    Sorting { dir, stop, progress: Arc::new(progress) }
+}
+
+/// Why a command fails whose input was read to its end.
+pub const ALL_REJECTED: &str = "every record of the input is rejected; the lake is kept, its table auth_events_rejected says why for each, \
+                                and a later file or stream goes on";
+
+/// Tells what is to be said of an input.
+pub fn print_warnings(lines: &[String]) {
+    for line in lines {
+        output::tell_at(output::Level::Warn, line);
+    }
 }
 
 /// What a lake holds, summed over its journals.
@@ -127,7 +189,7 @@ pub struct Totals {
     pub rejected: std::collections::BTreeMap<String, u64>,
     pub waiting: u64,
     pub unscored: u64,
-    pub sealed: Option<i64>,
+    pub sealed: Option<Seal>,
 }
 
 impl Totals {
@@ -170,7 +232,7 @@ impl std::fmt::Display for Totals {
         };
         write!(f, "{sum}")?;
         if let Some(sealed) = self.sealed {
-            write!(f, "\nsealed up to {}; input below it will be late", format_rfc3339(sealed))?;
+            write!(f, "\n{sealed}")?;
         }
         Ok(())
     }
@@ -199,7 +261,7 @@ pub async fn totals(env: &authpulse_consumer::Env, options: &authpulse_consumer:
         {
             totals.waiting += tail.counts.waiting;
             totals.unscored += tail.counts.unscored;
-            totals.sealed = totals.sealed.max(tail.sealed);
+            totals.sealed = totals.sealed.max(tail.seal());
         }
     }
     Ok(totals)
@@ -225,7 +287,13 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
     };
     let sources: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     options.check()?;
-    input::check(&sources)?;
+    // A pipe has no size, and what is read from it is gone.
+    if input::check(&sources)?.is_some() && sources.len() > 1 {
+        let (time, at_most) = (&config.options.engine.time, SystemClock.now() + ARRIVAL_SLACK);
+        if let Some(disorder) = find_disorder(&sources, time.base, time.tolerance, at_most)? {
+            tracing::warn!("{disorder} where the stream is read; name the files in order of time");
+        }
+    }
     let stop = stop_signal(None)?;
     let (summary, told) = match &place {
         stream::Place::Local(_) if args.no_aggregate || args.progress.is_some() => {
@@ -246,27 +314,27 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         }
     };
     if let Some(line) = summary.resumed_from {
-        println!("continued after line {}", thousands(line));
+        say!("continued after line {}", thousands(line))?;
     }
     let (run, seconds) = (summary.run, summary.elapsed.as_secs_f64());
-    println!(
+    say!(
         "sent {} records ({} of them do not parse) of {} lines in {seconds:.1} s, {} records/s",
         thousands(run.records()),
         thousands(run.unparsed),
         thousands(run.lines),
         rate(run.records(), seconds)
-    );
-    println!("{} records of this input are in the stream", thousands(summary.job.records()));
+    )?;
+    say!("{} records of this input are in the stream", thousands(summary.job.records()))?;
     if let Some(shift) = summary.shift {
-        println!(
+        say!(
             "event times are shifted: {} became {}, distances are divided by {}",
             format_rfc3339(shift.first),
             format_rfc3339(shift.start),
             shift.speed
-        );
+        )?;
     }
     if let Some(told) = told {
-        println!("{told}");
+        say!("{told}")?;
     }
     let ended = match summary.outcome {
         Outcome::Complete => "complete",
@@ -275,7 +343,8 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
         Outcome::Stopped if summary.resumable => "stopped; run the same command again to go on",
         Outcome::Stopped => "stopped; what was read from a pipe cannot be continued",
     };
-    println!("{ended}{}", if summary.closed { "; the stream is closed" } else { "" });
+    print_warnings(&summary.warnings);
+    say!("{ended}{}", if summary.closed { "; the stream is closed" } else { "" })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -339,7 +408,7 @@ async fn run_verify(args: Verify) -> Result<ExitCode> {
     };
     let report = verify(&lake.env, &options).await?;
     drop(options);
-    println!("{report}");
+    say!("{report}")?;
     Ok(if report.difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -353,21 +422,21 @@ async fn run_status(args: Status) -> Result<ExitCode> {
             bail!("--app is for streams in Kinesis: the leases of an embedded one are of its lake");
         }
         stream = Some(open_to_look(&place).await?);
-        leases = crate::leases::find(&place, args.app.as_deref(), Some(&lake.env)).await?;
+        leases = crate::leases::find(&place, args.app.as_deref(), Some(&lake.env.store.uri(""))).await?;
     }
     let store = leases.as_ref().map(|leases| leases.store());
     let status = status(&lake.env, stream.as_deref(), store).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        say!("{}", serde_json::to_string_pretty(&status)?)?;
     } else {
-        println!("{status}");
+        say!("{status}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
     match command {
-        ConfigCommand::Show { config } => print!("{}", read_config(config.as_deref())?.show()),
+        ConfigCommand::Show { config } => say!("{}", read_config(config.as_deref())?.show().trim_end())?,
         ConfigCommand::Check { config: path, lake, catalog } => {
             let config = read_config(Some(&path))?;
             if let Some(dir) = lake {
@@ -378,9 +447,9 @@ async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
                         check_settings(&tail.time_rules, &config.options.engine)?;
                     }
                 }
-                println!("the lake {place} can go on with it");
+                say!("the lake {place} can go on with it")?;
             }
-            println!("{} is valid (rule_set {})", path.display(), config.options.engine.rules.digest());
+            say!("{} is valid (rule_set {})", path.display(), config.options.engine.rules.digest())?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -408,7 +477,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             let place = stream::Place::parse(&stream.text())?;
             describe(&*open_to_look(&place).await?, Look::Tips).await?;
             if let stream::Place::Kinesis(name) = &place {
-                println!("{}", kinesis::particulars(name).await?);
+                say!("{}", kinesis::particulars(name).await?)?;
             }
         }
         StreamCommand::Deregister { stream, app } => {
@@ -417,7 +486,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
                 stream::Place::Local(_) => bail!("consumers are registered on streams in Kinesis"),
                 stream::Place::Kinesis(name) => {
                     kinesis::deregister(&name, &app).await?;
-                    println!("{app} is deregistered from {stream}");
+                    say!("{app} is deregistered from {stream}")?;
                 }
             }
         }
@@ -426,7 +495,10 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             let opened = open_to_look(&place).await?;
             let id = ShardId::new(&shard);
             let shards = opened.shards().await?;
-            let found = shards.iter().find(|s| s.id == id).with_context(|| format!("there is no shard '{shard}'"))?;
+            let found = shards
+                .iter()
+                .find(|s| s.id == id)
+                .with_context(|| format!("there is no shard '{shard}': `authpulse stream describe` names them"))?;
             match &place {
                 stream::Place::Local(dir) => drop(LocalStream::open(dir)?.split(&id, stream::middle(found)).await?),
                 stream::Place::Kinesis(name) => kinesis::split(name, found).await?,
@@ -457,7 +529,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             stream::Place::Local(dir) => bail!("an embedded stream is deleted with its directory, {}", dir.display()),
             stream::Place::Kinesis(name) => {
                 kinesis::delete(&name).await?;
-                println!("kinesis:{name} is deleted");
+                say!("kinesis:{name} is deleted")?;
             }
         },
     }
@@ -486,12 +558,12 @@ enum Look {
 
 async fn describe(stream: &dyn Stream, look: Look) -> Result<()> {
     let description = stream.describe().await?;
-    println!(
+    say!(
         "stream '{}', created {}, {}",
         description.name,
         format_rfc3339(description.created),
         if description.closed { "closed" } else { "open" }
-    );
+    )?;
     let shards = stream.shards().await?;
     let tips = match look {
         Look::Tips => {
@@ -502,14 +574,14 @@ async fn describe(stream: &dyn Stream, look: Look) -> Result<()> {
     };
     for (shard, tip) in shards.iter().zip(tips) {
         let parents: Vec<&str> = shard.parents.iter().map(ShardId::as_str).collect();
-        println!(
+        say!(
             "{} {} {:<6}{}{}",
             shard.id,
             shard.range,
             if shard.closed { "closed" } else { "open" },
             tip.map_or(String::new(), |tip| format!(" tip {tip}")),
             if parents.is_empty() { String::new() } else { format!(" from {}", parents.join(", ")) }
-        );
+        )?;
     }
     Ok(())
 }

@@ -1,18 +1,27 @@
 //! `authpulse consume`: the service, from the stream and the lake that it is told of to its orderly end.
 
 use crate::args::{Consume, Reading};
-use crate::lake::{Access, OpenLake, Place, fleet, open, open_when_free, options, read_config};
-use crate::signals::stop_signal_of_service;
+use crate::commands::print_warnings;
+use crate::lake::{
+    Access, OpenLake, Place, fleet, open, open_when_free, options, read_config, refuse_a_lost_lake, tell_rights,
+};
+use crate::logging::SERVICE;
+use crate::output::{self, say, tell};
+use crate::signals::{Heard, heard_by_service, told_to_stop};
 use crate::stream::{self, kinesis};
 use anyhow::{Result, bail};
+use authpulse_consumer::Options;
+use authpulse_consumer::config::Config;
 use authpulse_consumer::drive::{Ended, run_service, unless_stopped};
+use authpulse_consumer::registry::Counted;
 use authpulse_consumer::service::{Mode, Service};
-use authpulse_consumer::{Env, Options};
-use authpulse_event::time::format_rfc3339;
+use authpulse_event::time::{SECOND, format_rfc3339};
+use authpulse_lake::Seal;
 use authpulse_lease::Fleet;
+use authpulse_producer::tally::{Of, most_rejected};
 use authpulse_stream::Stream;
 use authpulse_stream::local::LocalStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -52,15 +61,35 @@ impl Consumed {
         })
     }
 
-    async fn start(&self, env: &Env, options: &Options) -> Result<(Arc<dyn Stream>, Fleet)> {
+    async fn start(
+        &self,
+        place: &Place,
+        lake: &OpenLake,
+        options: &Options,
+        worker: &str,
+    ) -> Result<(Arc<dyn Stream>, Fleet)> {
         match self {
-            Consumed::Local(dir) => Ok((Arc::new(LocalStream::open(dir)?), fleet(dir, env, options)?)),
+            Consumed::Local(dir) => {
+                let stream = LocalStream::open(dir)?;
+                warn_of_clock_behind(&stream, dir).await?;
+                Ok((Arc::new(stream), fleet(dir, place, lake, options, worker).await?))
+            }
             Consumed::Kinesis { reader, application, start, reading } => {
-                let consumed = reader.consume(env, options, application, *start, *reading).await?;
+                let consumed = reader.consume(&lake.env, options, application, *start, *reading, worker).await?;
                 Ok((consumed.stream, consumed.fleet))
             }
         }
     }
+}
+
+/// Says that the host's clock was ahead, if it was: until it has caught up, arrivals stand still and tell nothing.
+async fn warn_of_clock_behind(stream: &LocalStream, dir: &Path) -> Result<()> {
+    let Some(behind) = stream.clock_behind().await?.filter(|behind| *behind >= SECOND) else { return Ok(()) };
+    let words = "this host's clock lies behind the newest arrival in the stream: it was ahead, and was set back. Until it has caught up \
+                 new records arrive at that time, a sender's clock that is ahead may make others' events late, and quiet shards follow \
+                 the other shards alone";
+    tracing::warn!(stream = %dir.display(), seconds = behind / SECOND, "{words}");
+    Ok(())
 }
 
 /// All that a consumer needs.
@@ -72,25 +101,29 @@ struct Consumer {
 }
 
 impl Consumer {
-    async fn open(args: &Consume, stop: &watch::Receiver<bool>) -> Result<Consumer> {
-        let config = read_config(args.config.as_deref())?;
+    async fn open(args: &Consume, config: &Config, stop: &watch::Receiver<bool>) -> Result<Consumer> {
         // The stream before the lake: a command that is refused makes nothing.
         let from = Consumed::open(args).await?;
         let place = Place::new(&args.lake, args.catalog.as_deref())?;
         let input = from.input().await?;
+        let stream = if let Consumed::Local(stream) = &from { Some(stream.as_path()) } else { None };
+        if let Some(stream) = stream {
+            refuse_a_lost_lake(stream, &place)?;
+        }
+        tell_rights(&place, stream, config);
         let access = Access::Share("authpulse consume", &input);
         let lake = match args.with_parent {
             // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
-            Some(_) => open_when_free(&place, &config, access, stop).await?,
-            None => open(&place, &config, access).await?,
+            Some(_) => open_when_free(&place, config, access, stop).await?,
+            None => open(&place, config, access).await?,
         };
         let mode = match (args.until_caught_up, args.seal) {
             (true, _) => Mode::UntilCaughtUp,
             (_, true) => Mode::Seal,
             _ => Mode::Run,
         };
-        let options = options(&config);
-        let (stream, fleet) = from.start(&lake.env, &options).await?;
+        let options = options(config);
+        let (stream, fleet) = from.start(&place, &lake, &options, &output::worker()).await?;
         let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
         Ok(Consumer { lake, options, fleet, service })
     }
@@ -105,21 +138,102 @@ const STOPPED: &str = "stopped; run it again to go on";
 /// What failed, on which input, and what to do.
 pub async fn run(args: Consume) -> Result<ExitCode> {
     // First of all: from now on a signal asks for an orderly end, whatever is under way.
-    let stop = stop_signal_of_service(args.with_parent)?;
-    let Some(opened) = unless_stopped(&mut stop.clone(), Consumer::open(&args, &stop)).await else {
-        println!("{STOPPED}");
-        return Ok(ExitCode::SUCCESS);
-    };
-    let Consumer { lake, options, fleet, service } = opened?;
-    let registry = service.registry().clone();
-    let ended = run_service(service, &lake.env, &options, fleet, stop).await?;
-    for (shard, view) in registry.leaves() {
-        let watermark = view.watermark.map_or("none".to_owned(), format_rfc3339);
-        match view.sealed {
-            Some(sealed) => println!("{shard}: sealed up to {}; input below it will be late", format_rfc3339(sealed)),
-            None => println!("{shard}: watermark {watermark}, {} events wait for scores", view.unscored),
+    let heard = heard_by_service(args.with_parent)?;
+    let config = read_config(args.config.as_deref())?;
+    let is_told = args.with_parent.is_none();
+    if is_told {
+        tell_start(&args, &config);
+    }
+    let outcome = consume(&args, &config, heard).await;
+    if is_told {
+        tell_end(&args, outcome.as_ref());
+    }
+    let (ended, words) = outcome?;
+    match (say!("{words}"), ended) {
+        (Ok(()), _) => {}
+        // A service that has ended in order has done so, whether or not anybody reads its last words.
+        (Err(lost), ended) if ended == Ended::Stopped || !(args.until_caught_up || args.seal) => {
+            if !lost.is_unread() {
+                tell!("{:#}", anyhow::Error::from(lost));
+            }
+        }
+        (Err(lost), _) => return Err(lost.into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What lines say of an embedded stream's application, which is its lake.
+fn application(args: &Consume) -> String {
+    args.app.clone().unwrap_or_else(|| args.lake.display().to_string())
+}
+
+fn tell_start(args: &Consume, config: &Config) {
+    let app = application(args);
+    output::set_from(|from| from.app = Some(app.clone()));
+    tracing::info!(
+        target: SERVICE,
+        version = env!("CARGO_PKG_VERSION"),
+        build = build(),
+        configuration = config.digest(),
+        stream = args.stream,
+        lake = %args.lake.display(),
+        app,
+        "started"
+    );
+}
+
+/// What this program was built for, and with which features.
+fn build() -> String {
+    let features = if cfg!(feature = "aws") { "aws" } else { "no features" };
+    format!("{}-{}, {features}", std::env::consts::ARCH, std::env::consts::OS)
+}
+
+fn tell_end(args: &Consume, outcome: Result<&(Ended, String), &anyhow::Error>) {
+    match outcome {
+        Err(error) => tracing::info!(target: SERVICE, why = "error", error = format!("{error:#}"), "ended"),
+        Ok((Ended::Stopped, _)) => {
+            let signal = told_to_stop().map_or("none", |told| told.by);
+            tracing::info!(target: SERVICE, why = "signal", signal, "ended");
+        }
+        Ok((Ended::Complete, _)) => {
+            let why = if args.until_caught_up { "caught up" } else { "sealed" };
+            tracing::info!(target: SERVICE, why, "ended");
         }
     }
-    println!("{}", if ended == Ended::Stopped { STOPPED } else { "done" });
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the stream until the end; how it ended, and the results in words.
+async fn consume(args: &Consume, config: &Config, heard: Heard) -> Result<(Ended, String)> {
+    let Heard { stop, mut reopen, watchdog } = heard;
+    let Some(opened) = unless_stopped(&mut stop.clone(), Consumer::open(args, config, &stop)).await else {
+        return Ok((Ended::Stopped, STOPPED.to_owned()));
+    };
+    let Consumer { lake, options, fleet, service } = opened?;
+    let sink = lake.env.sink.clone();
+    tokio::spawn(async move {
+        while reopen.changed().await.is_ok() {
+            let sink = sink.clone();
+            // A panic in it was told by the panic hook, and the old file is written on.
+            let _ = tokio::task::spawn_blocking(move || sink.reopen()).await;
+        }
+    });
+    let registry = service.registry().clone();
+    let ended = run_service(service, &lake.env, &options, fleet, stop).await?;
+    if let Some(watchdog) = watchdog {
+        watchdog.abort();
+    }
+    let mut words = String::new();
+    for (shard, view) in registry.leaves() {
+        let watermark = view.watermark.map_or("none".to_owned(), format_rfc3339);
+        words += &match view.sealed {
+            Some(sealed) => format!("{shard}: {}\n", Seal::of(sealed)),
+            None => format!("{shard}: watermark {watermark}, {} events wait for scores\n", view.unscored),
+        };
+    }
+    words += if ended == Ended::Stopped { STOPPED } else { "done" };
+    let Counted { received, rejected } = registry.counted();
+    if let Some(words) = most_rejected(Of::Stream, "this stream", received, &rejected, None) {
+        print_warnings(&[words]);
+    }
+    Ok((ended, words))
 }

@@ -2,10 +2,11 @@
 
 use crate::args::{LeasesCommand, LeasesOf};
 use crate::commands::open_to_look;
-use crate::lake::{Access, OpenLake, Place as LakePlace, leases_of, open, read_config};
+use crate::lake::{Access, OpenLake, Place as LakePlace, application, leases_of, open, read_config};
+use crate::output::{say, tell};
 use crate::stream::{Place, kinesis};
 use anyhow::{Result, bail};
-use authpulse_consumer::Env;
+use authpulse_consumer::config::Config;
 use authpulse_consumer::log::read_tail;
 use authpulse_consumer::service::journal_key;
 use authpulse_event::ShardId;
@@ -14,6 +15,7 @@ use authpulse_lease::{Lease, LeaseStore, LocalLeases};
 use authpulse_stream::{Stream, StreamDescription};
 use serde::Serialize;
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -38,12 +40,12 @@ impl Leases {
     }
 }
 
-/// The leases of a stream: of an embedded one those of a lake, of one in Kinesis those of an application. None where that is not
-/// named, or no worker has ever run.
+/// The leases of a stream: of an embedded one those of a lake, which `lake` calls as leases do, of one in Kinesis those of an application.
+/// None where that is not named, or no worker has ever run.
 ///
 /// # Errors
 /// They cannot be read.
-pub async fn find(stream: &Place, app: Option<&str>, lake: Option<&Env>) -> Result<Option<Leases>> {
+pub async fn find(stream: &Place, app: Option<&str>, lake: Option<&str>) -> Result<Option<Leases>> {
     Ok(match (stream, app, lake) {
         (Place::Local(dir), _, Some(lake)) => leases_of(dir, lake)?.map(Leases::Local),
         (Place::Kinesis(name), Some(app), _) => {
@@ -63,7 +65,52 @@ struct Opened {
     duration: Duration,
 }
 
+/// The one lake that an embedded stream was read into, as its leases call it.
+fn only_lake(stream: &Path) -> Result<String> {
+    let mut lakes = LocalLeases::applications(stream)?;
+    match (lakes.pop(), lakes.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (None, _) => bail!("there are no leases of {}: no worker has run yet", stream.display()),
+        (Some(last), false) => bail!(
+            "name the lake whose leases are meant with --lake; the stream was read into {} and {last}",
+            lakes.join(", ")
+        ),
+    }
+}
+
 impl Opened {
+    /// As [`Opened::open`]; but the lake of an embedded stream need not be there, nor be named where there is one only.
+    async fn open_to_reset(of: &LeasesOf) -> Result<Opened> {
+        let Place::Local(dir) = Place::parse(&of.stream)? else { return Opened::open(of).await };
+        if of.app.is_some() {
+            return Opened::open(of).await;
+        }
+        let config = read_config(of.config.as_deref())?;
+        let stream = open_to_look(&Place::Local(dir.clone())).await?;
+        let named = of.lake.as_ref().map(|lake| LakePlace::new(lake, of.catalog.as_deref())).transpose()?;
+        let lake = match &named {
+            None => None,
+            Some(place) => match open(place, &config, Access::Read).await {
+                Ok(lake) => Some(lake),
+                Err(error) => {
+                    tell!("the lake is not looked into: {error:#}");
+                    None
+                }
+            },
+        };
+        let name = named.as_ref().map_or_else(|| only_lake(&dir), application)?;
+        let Some(leases) = leases_of(&dir, &name)? else {
+            bail!("there are no leases of {}: no worker of this lake has run yet", of.stream)
+        };
+        Opened::of(stream, Leases::Local(leases), lake, &config).await
+    }
+
+    async fn of(stream: Box<dyn Stream>, leases: Leases, lake: Option<OpenLake>, config: &Config) -> Result<Opened> {
+        let description = stream.describe().await?;
+        let micros = u64::try_from(config.options.leases.duration).unwrap_or(0);
+        Ok(Opened { stream, description, leases, lake, duration: Duration::from_micros(micros) })
+    }
+
     async fn open(of: &LeasesOf) -> Result<Opened> {
         let config = read_config(of.config.as_deref())?;
         let place = Place::parse(&of.stream)?;
@@ -86,12 +133,11 @@ impl Opened {
             Some(dir) => Some(open(&LakePlace::new(dir, of.catalog.as_deref())?, &config, Access::Read).await?),
             None => None,
         };
-        let Some(leases) = find(&place, of.app.as_deref(), lake.as_ref().map(|lake| &lake.env)).await? else {
+        let name = lake.as_ref().map(|lake| lake.env.store.uri(""));
+        let Some(leases) = find(&place, of.app.as_deref(), name.as_deref()).await? else {
             bail!("there are no leases of {}: no worker of this lake has run yet", of.stream)
         };
-        let description = stream.describe().await?;
-        let micros = u64::try_from(config.options.leases.duration).unwrap_or(0);
-        Ok(Opened { stream, description, leases, lake, duration: Duration::from_micros(micros) })
+        Opened::of(stream, leases, lake, &config).await
     }
 
     /// A shard by the name that its stream has for it, where the lease is of this stream.
@@ -127,14 +173,14 @@ pub async fn run(command: LeasesCommand) -> Result<ExitCode> {
         LeasesCommand::List { of, json } => {
             let listed = list(&Opened::open(&of).await?).await?;
             match json {
-                true => println!("{}", serde_json::to_string_pretty(&listed)?),
-                false => println!("{listed}"),
+                true => say!("{}", serde_json::to_string_pretty(&listed)?)?,
+                false => say!("{listed}")?,
             }
         }
         LeasesCommand::Release { of, shard, worker, all: _ } => {
             release_all(&Opened::open(&of).await?, &shard, worker.as_deref()).await?;
         }
-        LeasesCommand::Reset { of, force } => reset_all(&Opened::open(&of).await?, force).await?,
+        LeasesCommand::Reset { of, force } => reset_all(&Opened::open_to_reset(&of).await?, force).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -241,22 +287,27 @@ async fn release_all(on: &Opened, shards: &[String], worker: Option<&str>) -> Re
     }
     on.refuse_a_living_leader().await?;
     let mut released = 0;
+    // Where nobody reads, the rest is released all the same.
+    let mut said = Ok(());
     for lease in meant {
         let shard = on.shard_of(&lease.key);
         // Of whoever had it when it was chosen: who took it since is not meant.
         match release(store, &lease.key, lease.owner.as_deref().or(worker)).await? {
             Released::From(owner) => {
                 released += 1;
-                println!("{shard}: released, worker {owner} had it");
+                said = said.and(say!("{shard}: released, worker {owner} had it"));
             }
-            Released::WasFree => println!("{shard}: nobody had it"),
-            Released::Moved(owner) => println!("{shard}: worker {owner} has taken it meanwhile; left alone"),
-            Released::Gone => println!("{shard}: its lease is gone"),
+            Released::WasFree => said = said.and(say!("{shard}: nobody had it")),
+            Released::Moved(owner) => {
+                said = said.and(say!("{shard}: worker {owner} has taken it meanwhile; left alone"));
+            }
+            Released::Gone => said = said.and(say!("{shard}: its lease is gone")),
         }
     }
-    println!(
+    said?;
+    say!(
         "{released} released; the next worker that looks takes them at once, and goes on where the lake's journal stands"
-    );
+    )?;
     Ok(())
 }
 
@@ -264,27 +315,34 @@ async fn reset_all(on: &Opened, force: bool) -> Result<()> {
     on.refuse_a_living_leader().await?;
     let store = on.leases.store();
     let leases = store.list().await?;
-    match force {
-        true => println!("whether anybody is alive was not looked at (--force)"),
-        false => println!("{}", refuse_the_living(on, &leases).await?),
-    }
+    let alive = match force {
+        true => "whether anybody is alive was not looked at (--force)".to_owned(),
+        false => refuse_the_living(on, &leases).await?,
+    };
     let done = reset(store, &leases).await?;
+    say!("{alive}")?;
     for key in &done.left {
-        println!("{}: somebody changed it meanwhile; left alone", on.shard_of(key));
+        say!("{}: somebody changed it meanwhile; left alone", on.shard_of(key))?;
     }
-    println!("{} leases removed", done.removed.len());
-    println!(
+    say!("{} leases removed", done.removed.len())?;
+    if let (Leases::Local(leases), true) = (&on.leases, done.left.is_empty()) {
+        leases.forget_destination()?;
+        if on.lake.is_none() {
+            say!("a lake that is made at this place now begins anew")?;
+        }
+    }
+    say!(
         "a lake that has not read this stream begins at its --start (a first `consume` without one: the oldest record)"
-    );
+    )?;
     let mut known = 0;
     for key in &done.removed {
         if let Some((at, entry)) = on.journal(key).await? {
             known += 1;
-            println!("{}: this lake goes on after {at} (entry {entry})", on.shard_of(key));
+            say!("{}: this lake goes on after {at} (entry {entry})", on.shard_of(key))?;
         }
     }
     if known > 0 || on.lake.is_none() {
-        println!("a lake that has read it goes on where its journal stands: that position beats a lease's checkpoint");
+        say!("a lake that has read it goes on where its journal stands: that position beats a lease's checkpoint")?;
     }
     if !done.left.is_empty() {
         bail!("a worker is alive: {} leases were left alone; stop it and run this again", done.left.len());
@@ -307,7 +365,7 @@ async fn refuse_the_living(on: &Opened, leases: &[Lease]) -> Result<String> {
         );
     }
     let seconds = on.duration.as_secs_f64();
-    eprintln!("watching the counters of {owned} leases that have an owner for {seconds} s");
+    tell!("watching the counters of {owned} leases that have an owner for {seconds} s");
     let begin = Instant::now();
     while begin.elapsed() < on.duration {
         tokio::time::sleep(LOOK.min(on.duration)).await;

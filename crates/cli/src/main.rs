@@ -4,54 +4,119 @@ mod args;
 mod commands;
 mod consume;
 mod demo;
+mod give_up;
 mod lake;
 mod leases;
 mod logging;
 mod maintenance_turn;
+mod output;
 mod redrive;
 mod report;
+mod rights;
 mod signals;
 mod stream;
 mod tables;
 
+use authpulse_consumer::env::{Ids, RandomIds};
 use clap::Parser;
+use logging::LogFormat;
+use output::{Level, ResultsLost};
+use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Whoever reads the results may stop reading (`authpulse status | head`). That is no bug and has no backtrace; everything that a
-/// command was to store is stored before it prints. 141 is what a shell calls the end by SIGPIPE.
-fn end_quietly_with_the_reader() {
-    let otherwise = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let words = panic.payload_as_str().unwrap_or_default();
-        if words.starts_with("failed printing to") && words.contains("Broken pipe") {
-            std::process::exit(141);
-        }
-        otherwise(panic);
-    }));
-}
+/// What a shell calls the end by SIGPIPE.
+const READER_GONE: u8 = 141;
+/// A command line, or a variable of the environment, that cannot be used.
+const USAGE: u8 = 2;
+/// A bug, as the standard library has it.
+const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
-    end_quietly_with_the_reader();
-    let args = args::Args::parse();
-    logging::start(args.log_format);
+    // Before there is any other thread.
+    rights::set(false);
+    signals::start();
+    output::start();
+    let code = std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(ExitCode::from(PANICKED));
+    output::finish();
+    code
+}
+
+fn run() -> ExitCode {
+    // What is wrong with the command line is told in the form that it asks for.
+    if asks_for_json(std::env::args_os()) {
+        output::set_format(LogFormat::Json);
+    }
+    output::set_from(|from| {
+        from.worker = Some(RandomIds.commit_id());
+        from.host = Some(rustix::system::uname().nodename().to_string_lossy().into_owned());
+    });
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return told_by_clap(&error),
+    };
+    output::set_format(args.log_format);
+    if let Err(words) = logging::start(args.log_format) {
+        output::tell_at(Level::Error, &words);
+        return ExitCode::from(USAGE);
+    }
+    output::progress_lines(args.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start threads: {error}");
+            output::tell_at(Level::Error, &format!("cannot start threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    let code = match runtime.block_on(commands::run(args.command)) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    };
+    let code = runtime.block_on(commands::run(args.command)).unwrap_or_else(|error| code_of(&error));
     // What is still waited for by then, such as a commit that a stop gave up, bears being ended at any instant.
     runtime.shutdown_background();
     code
+}
+
+/// Tells why a command failed. Whoever reads its results may have stopped reading (`authpulse status | head`): that is no error;
+/// everything that a command was to store is stored before it prints.
+fn code_of(error: &anyhow::Error) -> ExitCode {
+    match ResultsLost::of(error) {
+        Some(lost) if lost.is_unread() => ExitCode::from(READER_GONE),
+        _ => {
+            output::tell_error(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `--help` and `--version` are results, everything else is an error.
+fn told_by_clap(error: &clap::Error) -> ExitCode {
+    let words = error.render();
+    if !error.use_stderr() {
+        let words = match std::io::IsTerminal::is_terminal(&std::io::stdout()) && output::may_be_coloured() {
+            true => words.ansi().to_string(),
+            false => words.to_string(),
+        };
+        return match output::results::write(words) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(lost) => code_of(&lost.into()),
+        };
+    }
+    match (output::line::format(), output::has_colours()) {
+        (LogFormat::Text, true) => output::tell_as_is(words.ansi().to_string()),
+        (LogFormat::Text, false) => output::tell_as_is(words.to_string()),
+        (LogFormat::Json, _) => {
+            let words = words.to_string();
+            output::tell_at(Level::Error, words.trim_end().trim_start_matches("error: "));
+        }
+    }
+    ExitCode::from(USAGE)
+}
+
+/// Whether `--log-format json` is on a command line, which may be wrong elsewhere.
+fn asks_for_json(words: impl Iterator<Item = OsString>) -> bool {
+    let words: Vec<OsString> = words.collect();
+    let (name, value) = ("--log-format", "json");
+    words.iter().any(|word| *word == *format!("{name}={value}"))
+        || words.windows(2).any(|two| two[0] == name && two[1] == value)
 }

@@ -1,7 +1,7 @@
 //! One maintenance of a lake at a time: two do no harm, but the second does the work of the first again.
 //!
-//! On one machine the operating system tells at once whether another process is at it. On S3 its lock is an item that it renews: one
-//! that stays still for as long as the lease lasts is of a process that is gone, and to see that takes as long.
+//! Whoever is at it renews its lock. One that stays still for as long as the lease lasts is of a process that is gone or hangs, and to see
+//! that takes as long. (On one machine the operating system tells at once that a process is gone.)
 
 use anyhow::{Result, bail};
 use authpulse_lake::CommitterLock;
@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// A lease is renewed so many times in its length, and looked at as often.
+/// A lease is renewed so many times in its length.
 const RENEWALS: u32 = 4;
+/// How often the lock of another is looked at, at least.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The turn of this process, until it is given back.
 pub struct Turn {
@@ -21,7 +23,8 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Takes the turn; where another process has it, watches for the length of its lease whether it is still there. `lake` is for messages.
+    /// Takes the turn; where another process has it, watches until it renews its lock, or has not for the length of its lease. `lake` is
+    /// for messages.
     ///
     /// # Errors
     /// Another process maintains the tables, or the lock cannot be asked for.
@@ -31,11 +34,14 @@ impl Turn {
             let refused = format!("the tables of {lake} are being maintained by another process: wait for it to end");
             let Some(lease) = lock.lease() else { bail!(refused) };
             // From the first look on, with one more look behind its end.
-            if begun.elapsed() > lease + lease / RENEWALS {
+            if lock.is_renewed_by_another() || begun.elapsed() > lease + lease / RENEWALS {
                 bail!(refused);
             }
             tracing::info!(%lake, ?lease, "another process has the lock of maintenance; watching whether it renews it");
-            tokio::time::sleep(lease / RENEWALS).await;
+            tokio::time::sleep(LOOK.min(lease / RENEWALS)).await;
+        }
+        if let Some(silent) = lock.taken_over_from() {
+            tracing::warn!(from = %silent, "took the lock of maintenance over: its holder was silent for as long as its lease lasts");
         }
         let lost = Arc::new(AtomicBool::new(false));
         let renewing = lock.lease().map(|lease| tokio::spawn(renew(lock.clone(), lease / RENEWALS, lost.clone())));

@@ -2,6 +2,7 @@
 
 use crate::args::Redrive;
 use crate::lake::{Access, Place as LakePlace, open, read_config};
+use crate::output::say;
 use crate::report::thousands;
 use crate::signals::stop_signal;
 use crate::stream::{Place, kinesis};
@@ -39,20 +40,20 @@ pub async fn run(args: Redrive) -> Result<ExitCode> {
         }
     };
     for name in &done.named {
-        println!("not put: {name}");
+        say!("not put: {name}")?;
     }
     let unsent = done.shortened + done.no_event;
     if unsent > done.named.len() as u64 {
-        println!("not put: and {} more", thousands(unsent - done.named.len() as u64));
+        say!("not put: and {} more", thousands(unsent - done.named.len() as u64))?;
     }
     let found: Vec<String> = done.found.iter().map(|(reason, n)| format!("{} {reason}", thousands(*n))).collect();
-    println!("found       {}", if found.is_empty() { "no dead letter".to_owned() } else { found.join(", ") });
-    println!("{} {}", if args.dry_run { "would put  " } else { "put        " }, thousands(done.sent));
-    println!("put before  {}", thousands(done.sent_before));
-    println!("shortened   {} (a dead letter keeps the first 64 KiB)", thousands(done.shortened));
-    println!("no event    {}", thousands(done.no_event));
+    say!("found       {}", if found.is_empty() { "no dead letter".to_owned() } else { found.join(", ") })?;
+    say!("{} {}", if args.dry_run { "would put  " } else { "put        " }, thousands(done.sent))?;
+    say!("put before  {}", thousands(done.sent_before))?;
+    say!("shortened   {} (a dead letter keeps the first 64 KiB)", thousands(done.shortened))?;
+    say!("no event    {}", thousands(done.no_event))?;
     if done.stopped {
-        println!("stopped; run the same command again to go on");
+        say!("stopped; run the same command again to go on")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,34 +1,103 @@
-//! SIGTERM and SIGINT ask for an orderly end: stop reading, store, commit, exit 0. A second one ends the process at once.
+//! What signals do. SIGTERM and SIGINT ask for an orderly end: stop reading, store, commit, exit 0; a second one ends the process at
+//! once. SIGHUP asks a service to open its decisions file anew, and everybody else, or a service on a terminal, to end in order. A
+//! signal is acted on before anything is told.
 
-use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use crate::logging::SERVICE;
+use crate::output::{self, Level, tell};
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// How long an orderly end of a service may take. Whoever started it kills it soon after: ECS after 30 s, systemd by our unit after 20.
 const END_WITHIN: Duration = Duration::from_secs(18);
 /// How often a child looks whether its parent still lives.
 const PARENT_POLL: Duration = Duration::from_millis(200);
 
-/// The same for a service, which is to have ended [`END_WITHIN`] after it was asked to: where a store does not answer, it ends without
+/// Signals that mean nothing here and would end the process if nobody said otherwise. Beyond a limit of file sizes (SIGXFSZ) a write
+/// then fails, as on a full disk.
+const IGNORED: [libc::c_int; 4] = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM, libc::SIGXFSZ];
+
+/// Whether SIGHUP was ignored when this process began, as `nohup` has it.
+static HANGUP_IS_IGNORED: OnceLock<bool> = OnceLock::new();
+
+/// First of all: from here on signals that mean nothing end nothing.
+pub fn start() {
+    HANGUP_IS_IGNORED.get_or_init(|| is_ignored(libc::SIGHUP));
+    IGNORED.into_iter().for_each(ignore);
+}
+
+#[expect(unsafe_code, reason = "the standard library sets no signal to be ignored; this touches no memory")]
+fn ignore(signal: libc::c_int) {
+    // SAFETY: SIG_IGN runs no code, and these signals have no handler that could be lost.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+#[expect(unsafe_code, reason = "nothing else tells what was inherited for a signal")]
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action the call only writes the old one, a plain struct that is valid when zeroed.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// That the process was told to end.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// When.
+    pub since: Instant,
+    /// By what.
+    pub by: &'static str,
+}
+
+static TOLD: OnceLock<Told> = OnceLock::new();
+
+/// Whether this process was told to end, and by what.
+pub fn told_to_stop() -> Option<Told> {
+    TOLD.get().copied()
+}
+
+/// What a service hears.
+pub struct Heard {
+    /// Holds true once it was asked to end.
+    pub stop: watch::Receiver<bool>,
+    /// Counts how often it was asked to open its files anew.
+    pub reopen: watch::Receiver<u64>,
+    /// Ends the process where its orderly end takes too long; to be aborted once it has come to it.
+    pub watchdog: Option<JoinHandle<()>>,
+}
+
+/// The signals of a service, which is to have ended [`END_WITHIN`] after it was asked to: where a store does not answer, it ends without
 /// having stored what it had decided, which is as if it had been killed.
 ///
 /// # Errors
 /// If signals cannot be listened to.
-pub fn stop_signal_of_service(parent: Option<u32>) -> std::io::Result<watch::Receiver<bool>> {
-    let stop = stop_signal(parent)?;
-    let mut told = stop.clone();
-    tokio::spawn(async move {
+pub fn heard_by_service(parent: Option<u32>) -> std::io::Result<Heard> {
+    // Where a terminal goes away nobody is left to watch, and a demo's consumer ends with its demo.
+    let on_terminal =
+        std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal();
+    let mut heard = listen(parent, !on_terminal && parent.is_none())?;
+    let mut told = heard.stop.clone();
+    heard.watchdog = Some(tokio::spawn(async move {
         if told.wait_for(|stop| *stop).await.is_ok() {
             tokio::time::sleep(END_WITHIN).await;
-            eprintln!(
-                "error: not everything could be stored within {} s, as a service that is needed for it does not answer; nothing is \
-                 lost: whoever goes on reads again what was not stored",
-                END_WITHIN.as_secs()
+            output::tell_at(
+                Level::Error,
+                &format!(
+                    "not everything could be stored within {} s, as a service that is needed for it does not answer; nothing is \
+                     lost: whoever goes on reads again what was not stored",
+                    END_WITHIN.as_secs()
+                ),
             );
-            std::process::exit(1);
+            tracing::info!(target: SERVICE, why = "error", "ended");
+            output::exit(1);
         }
-    });
-    Ok(stop)
+    }));
+    Ok(heard)
 }
 
 /// A receiver that holds true once the process was asked to end, or once `parent` is its parent no more.
@@ -36,28 +105,54 @@ pub fn stop_signal_of_service(parent: Option<u32>) -> std::io::Result<watch::Rec
 /// # Errors
 /// If signals cannot be listened to.
 pub fn stop_signal(parent: Option<u32>) -> std::io::Result<watch::Receiver<bool>> {
-    let (send, receive) = watch::channel(false);
+    Ok(listen(parent, false)?.stop)
+}
+
+fn listen(parent: Option<u32>, hangup_reopens: bool) -> std::io::Result<Heard> {
+    let (send, stop) = watch::channel(false);
+    let (ask, reopen) = watch::channel(0);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = match HANGUP_IS_IGNORED.get() {
+        Some(true) => None,
+        _ => Some(signal(SignalKind::hangup())?),
+    };
     tokio::spawn(async move {
         let mut asked = false;
         loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                () = orphaned(parent), if !asked => {}
-            }
-            if asked {
-                std::process::exit(130);
-            }
-            asked = true;
-            eprintln!("stopping: storing what is decided; once more to end at once (nothing stored is lost)");
-            if send.send(true).is_err() {
-                return;
+            let by = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+                () = hung_up(&mut hangup) => "SIGHUP",
+                () = orphaned(parent), if !asked => "the end of its parent",
+            };
+            match (by, asked) {
+                ("SIGHUP", _) if hangup_reopens => ask.send_modify(|n| *n += 1),
+                // A terminal that goes away may say so more than once.
+                ("SIGHUP", true) => {}
+                (_, true) => {
+                    tracing::info!(target: SERVICE, why = "signal", signal = by, "ended at once");
+                    output::exit(130);
+                }
+                (_, false) => {
+                    asked = true;
+                    TOLD.get_or_init(|| Told { since: Instant::now(), by });
+                    // Nobody listens where everything is done already.
+                    let _ = send.send(true);
+                    tell!("stopping: storing what is decided; once more to end at once (nothing stored is lost)");
+                }
             }
         }
     });
-    Ok(receive)
+    Ok(Heard { stop, reopen, watchdog: None })
+}
+
+/// Resolves at SIGHUP; never where it is ignored.
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Resolves when `parent` is not the parent of this process any more; never without one.

@@ -3,6 +3,7 @@
 use crate::args::TablesCommand;
 use crate::lake::{Access, OpenLake, Place, open, read_config};
 use crate::maintenance_turn::Turn;
+use crate::output::say;
 use crate::report::thousands;
 use crate::signals::stop_signal;
 use anyhow::{Result, bail};
@@ -28,6 +29,8 @@ const INTERVAL_MAX: Duration = Duration::from_secs(366 * 86_400);
 pub async fn run(command: TablesCommand) -> Result<ExitCode> {
     match command {
         TablesCommand::Maintain { lake, catalog, every, dry_run, json, config } => {
+            // First of all: from now on a signal asks for an orderly end.
+            let every = every.map(|every| Ok::<_, std::io::Error>((every, stop_signal(None)?))).transpose()?;
             let config = read_config(config.as_deref())?;
             let place = Place::new(&lake, catalog.as_deref())?;
             let lake = open(&place, &config, Access::Read).await?;
@@ -37,7 +40,7 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
             };
             let settings = config.options.maintain;
             let code = match every {
-                Some(every) => run_regularly(&lake, &settings, every, turn.as_ref(), json).await,
+                Some((every, stop)) => run_regularly(&lake, &settings, every, stop, turn.as_ref(), json).await,
                 None => {
                     let report = run_once(&lake, &settings, dry_run, json, &mut Memory::default()).await;
                     report.map(|report| if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -53,7 +56,7 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
             let place = Place::new(&lake, catalog.as_deref())?;
             let lake = open(&place, &config, Access::Write("tables create")).await?;
             for table in lake.env.lake.ensure_tables().await? {
-                println!("{table}: made");
+                say!("{table}: made")?;
             }
             compare(&lake, &config).await
         }
@@ -63,9 +66,10 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
             let lake = open(&Place::new(&lake, catalog.as_deref())?, &config, Access::Read).await?;
             let infos = infos(&lake, &config.options.maintain).await?;
             if json {
-                println!("{}", serde_json::to_string_pretty(&infos)?);
+                say!("{}", serde_json::to_string_pretty(&infos)?)?;
             } else {
-                infos.iter().for_each(|info| print!("{}", describe(info)));
+                let words: String = infos.iter().map(describe).collect();
+                say!("{}", words.trim_end())?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -100,9 +104,9 @@ async fn run_once(
 ) -> Result<MaintainReport> {
     let report = maintain(&lake.env.lake, lake.env.journal.as_ref(), settings, dry_run, memory).await;
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?)?;
     } else {
-        print!("{}", words(&report));
+        say!("{}", words(&report).trim_end())?;
     }
     Ok(report)
 }
@@ -111,10 +115,10 @@ async fn run_regularly(
     lake: &OpenLake,
     settings: &MaintainSettings,
     every: Duration,
+    mut stop: watch::Receiver<bool>,
     turn: Option<&Turn>,
     json: bool,
 ) -> Result<ExitCode> {
-    let mut stop: watch::Receiver<bool> = stop_signal(None)?;
     let mut memory = Memory::default();
     while !*stop.borrow() {
         // Whoever took it over meanwhile does the work.
@@ -152,10 +156,10 @@ async fn compare(lake: &OpenLake, config: &Config) -> Result<ExitCode> {
     let mut differences = 0;
     for info in infos(lake, &config.options.maintain).await? {
         if info.differences.is_empty() {
-            println!("{}: as it should be", info.table);
+            say!("{}: as it should be", info.table)?;
         }
         for difference in &info.differences {
-            println!("{}: {difference}", info.table);
+            say!("{}: {difference}", info.table)?;
             differences += 1;
         }
     }

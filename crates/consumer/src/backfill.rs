@@ -1,5 +1,16 @@
 //! Files straight into a lake, through the same worker as a stream's shard: one shard, `file`, over the whole ring.
 
+mod give_up;
+mod order;
+mod outcome;
+mod passed;
+mod sorting;
+
+pub use give_up::{given_up_words, prepare_giving_up};
+pub use order::refuse_disorder;
+pub use outcome::nothing_accepted;
+pub use sorting::Sorting;
+
 use crate::committer::commit_all;
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
@@ -8,13 +19,15 @@ use crate::open::{Opened, finish_raw_to, open_existing, open_lake, open_new};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::Registry;
-use crate::worker::{Goal, Start, Worker};
+use crate::worker::{Goal, Origins, SharedTally, Start, Worker};
 use authpulse_event::time::format_rfc3339;
-use authpulse_event::{HashRange, ShardId, parse_line};
-use authpulse_lake::StoreError;
+use authpulse_event::{HashRange, Micros, ShardId};
 use authpulse_lake::entry::{Backfill, BackfillFile, Entry, Source};
-use authpulse_producer::input::{self, InputOptions, LineBlocks, Progress};
-use std::collections::BTreeMap;
+use authpulse_lake::{Seal, StoreError};
+use authpulse_producer::input::{self, InputOptions, LineBlocks, Progress, Sorted};
+use authpulse_producer::tally::Tally;
+use passed::{Passed, pass_over, stored_lines};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What to load.
@@ -24,6 +37,8 @@ pub struct BackfillRequest {
     pub files: Vec<input::Source>,
     /// Whether what is open stays open, for a later run or a stream that continues.
     pub keep_open: bool,
+    /// Orders the lines of all files by event time before they are judged.
+    pub sort: Option<Sorting>,
 }
 
 /// A backfill that is ready to run.
@@ -36,9 +51,19 @@ pub struct BackfillRun {
     pub progress: Arc<Progress>,
     /// Lines of this run that an interrupted attempt stored already.
     pub lines_stored: u64,
-    pub(crate) request: BackfillRequest,
+    /// What became of the lines of this run.
+    pub tally: SharedTally,
+    pub(crate) what: What,
     pub(crate) options: Arc<Options>,
     pub(crate) poison: Arc<Poison>,
+}
+
+/// What a run does.
+pub(crate) enum What {
+    /// Loads files, whose lines may be sorted already.
+    Load(BackfillRequest, Option<Arc<Sorted>>),
+    /// Gives up what is unfinished.
+    GiveUp,
 }
 
 impl BackfillRun {
@@ -47,24 +72,31 @@ impl BackfillRun {
     /// # Errors
     /// As for [`prepare`].
     pub async fn rebuild(self, env: &Env) -> Result<BackfillRun> {
-        let BackfillRun { request, options, poison, worker, .. } = self;
+        let BackfillRun { what, options, poison, worker, tally, .. } = self;
         drop(worker);
-        prepare_with(env, options, &request, poison).await
+        let mut run = match what {
+            What::Load(request, sorted) => prepare_with(env, options, &request, sorted, poison).await?,
+            What::GiveUp => give_up::prepare_with(env, options, poison).await?,
+        };
+        run.worker.count_lines(tally.clone());
+        run.tally = tally;
+        Ok(run)
     }
 }
 
 /// Checks the files against the lake and begins, or continues, a run.
 ///
 /// # Errors
-/// The files cannot be read, are others than an unfinished run's, or begin below what the lake has passed.
+/// The files cannot be read, are others than an unfinished run's, lie in no order, or begin below what the lake has passed.
 pub async fn prepare(env: &Env, options: Arc<Options>, request: &BackfillRequest) -> Result<BackfillRun> {
-    prepare_with(env, options, request, Arc::default()).await
+    prepare_with(env, options, request, None, Arc::default()).await
 }
 
 async fn prepare_with(
     env: &Env,
     options: Arc<Options>,
     request: &BackfillRequest,
+    mut sorted: Option<Arc<Sorted>>,
     poison: Arc<Poison>,
 ) -> Result<BackfillRun> {
     let files = identify(&request.files)?;
@@ -75,58 +107,112 @@ async fn prepare_with(
     refuse_stream(&tails)?;
     let key = ShardId::file();
     let tail = tails.remove(&key);
-    let continued = tail.as_ref().is_some_and(|tail| continues(tail, &files, request.keep_open));
-    if let Some(tail) = &tail
-        && !continued
-    {
-        finish_raw_to(env, tail, tail.n).await?;
-        let completed = env.store.size(&completion_mark(tail.n)).await?.is_some();
-        if !completed {
-            mark_complete(env, tail.n).await?;
+    let continued = tail.as_ref().map_or(Ok(false), |tail| continues(tail, &files, request))?;
+    let mut open_from = None;
+    if !continued {
+        if let Some(tail) = &tail {
+            finish_raw_to(env, tail, tail.n).await?;
+            let completed = env.store.size(&completion_mark(tail.n)).await?.is_some();
+            if !completed {
+                mark_complete(env, tail.n).await?;
+            }
+            refuse_what_is_there(tail, &files, completed)?;
+            open_from = tail.watermark.map(|watermark| (watermark, passed_by(tail)));
         }
-        refuse_others_files(tail, &files, completed)?;
-        refuse_late_beginning(tail, &request.files, &options)?;
+        // Of sorted files, too, none may begin below: better told before they are sorted.
+        refuse_late_beginning(open_from, request, &options)?;
+        if request.sort.is_none() {
+            refuse_disorder(&request.files, &options, env.clock.now())?;
+        }
+    }
+    if let (Some(sorting), None) = (&request.sort, &sorted) {
+        sorted = Some(sorting::sort(env, sorting, request, &options).await?);
+    }
+    if let (Some(sorted), Some((watermark, what))) = (&sorted, open_from) {
+        sorting::refuse_late_beginning(sorted, watermark, what)?;
+    }
+    let (before, through) = match &tail {
+        Some(tail) => {
+            let through = tail.position()?.sequence.as_u64().unwrap_or(0);
+            let before = tail.backfill.as_ref().filter(|_| continued).map_or(through, |run| run.lines_before);
+            (before, through)
+        }
+        None => (0, 0),
+    };
+    let how = InputOptions { lines_before: before, ..InputOptions::default() };
+    let blocks = match &sorted {
+        Some(sorted) => LineBlocks::sorted(sorted.clone(), how)?,
+        None => LineBlocks::open(request.files.clone(), how)?,
+    };
+    let progress = blocks.progress();
+    let waiting = tail.as_ref().map_or(Ok(BTreeSet::new()), waiting_lines)?;
+    let passed = pass_over(blocks, before, through, &waiting)?;
+    if let Some(tail) = tail.as_ref().filter(|_| continued) {
+        refuse_other_lines(tail, &files, &passed)?;
     }
     registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
     let opened = match tail {
         Some(tail) => {
             let n = tail.n;
             let opened = open_existing(env, &options, &registry, tail).await?;
-            // Only a stream's shards are ended by their owners.
+            // Only a stream's shards are ended by their owners; and what was read above ends where the tail did.
+            let opened = opened.filter(|opened| opened.last.n == n + 1);
             opened.ok_or_else(|| ConsumerError::Fenced { shard: key.clone(), n })?
         }
         None => open_new(env, &options, &key, Source::File, HashRange::FULL, Vec::new()).await?,
     };
-    let read = opened.last.position()?.sequence.as_u64().unwrap_or(0);
+    let keep_open = request.keep_open;
     let backfill = match &opened.last.backfill {
-        Some(backfill) if continued => Backfill { keep_open: request.keep_open, ..backfill.clone() },
+        // A file that was mended has other bytes, and perhaps another name.
+        Some(backfill) if continued => Backfill { keep_open, files, ..backfill.clone() },
         _ => Backfill {
             run_started: env.clock.now(),
             files,
-            lines_before: read,
-            finished: false,
-            keep_open: request.keep_open,
+            lines_before: before,
+            keep_open,
+            sorted: sorted.is_some(),
+            ..Backfill::default()
         },
     };
-    let blocks = LineBlocks::open(
-        request.files.clone(),
-        InputOptions { lines_before: backfill.lines_before, ..InputOptions::default() },
-    )?;
-    let progress = blocks.progress();
-    let name = backfill.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(",");
+    let Passed { rest, blocks, digest, lines: lines_stored, waiting } = passed;
     let start = Start {
         key: key.clone(),
         name: key,
         last: opened.last,
         inherits: Vec::new(),
         shard: opened.shard,
-        input: Input::File { blocks: Some(blocks), arrival: backfill.run_started, name },
-        goal: if request.keep_open { Goal::EndKeepOpen } else { Goal::Forever },
+        input: Input::File {
+            blocks: Some(blocks),
+            next: rest,
+            arrival: backfill.run_started,
+            name: backfill.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(","),
+        },
+        goal: if keep_open { Goal::EndKeepOpen } else { Goal::Forever },
     };
-    let lines_stored = read - backfill.lines_before;
     let mut worker = Worker::new(env.clone(), options.clone(), registry.clone(), poison.clone(), start)?;
-    worker.set_backfill(backfill);
-    Ok(BackfillRun { worker, registry, progress, lines_stored, request: request.clone(), options, poison })
+    worker.set_backfill(backfill, digest);
+    if let Some(sorted) = &sorted {
+        worker.set_origins(Origins::new(sorted.clone(), waiting));
+    }
+    // The lines of sorted files are mixed.
+    let counted = match (&sorted, request.files.as_slice()) {
+        (Some(_), [_, _, ..]) => vec!["the files of this run".to_owned()],
+        (_, files) => files.iter().map(ToString::to_string).collect(),
+    };
+    let tally = SharedTally::new(Tally::new(counted).into());
+    worker.count_lines(tally.clone());
+    let what = What::Load(request.clone(), sorted);
+    Ok(BackfillRun { worker, registry, progress, lines_stored, tally, what, options, poison })
+}
+
+/// The lines of a run whose events wait.
+fn waiting_lines(tail: &Entry) -> Result<BTreeSet<u64>> {
+    let mut lines = BTreeSet::new();
+    for waiting in &tail.waiting {
+        let cause = |cause| ConsumerError::Entry(tail.damaged(cause));
+        lines.extend(waiting.place().position().map_err(cause)?.sequence.as_u64());
+    }
+    Ok(lines)
 }
 
 /// The file that says that a run whose last entry is `n` was brought to its very end, tables and all.
@@ -177,11 +263,70 @@ fn same_content(a: &[BackfillFile], b: &[BackfillFile]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.bytes == b.bytes && a.sha256 == b.sha256)
 }
 
-/// Whether this request goes on with the run that the lake's last entry belongs to.
-fn continues(tail: &Entry, files: &[BackfillFile], keep_open: bool) -> bool {
-    let Some(backfill) = &tail.backfill else { return false };
-    let open = !backfill.finished || (tail.sealed.is_none() && !(keep_open && backfill.keep_open));
-    open && same_content(&backfill.files, files)
+/// Names of files, for people.
+pub(crate) fn names(files: &[BackfillFile]) -> String {
+    files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Files for people, so that one is told from another of its name.
+fn describe(files: &[BackfillFile]) -> String {
+    let each =
+        |f: &BackfillFile| format!("{} ({} bytes, SHA-256 {}…)", f.name, f.bytes, &f.sha256[..12.min(f.sha256.len())]);
+    files.iter().map(each).collect::<Vec<_>>().join(", ")
+}
+
+/// What to do where an unfinished run cannot be continued.
+const OR_GIVE_UP: &str =
+    "or, if they are lost or cannot be read to their end, end that run with `authpulse backfill --give-up`";
+
+/// Whether this request goes on with the run that the lake's last entry belongs to. Where that run has a digest, its lines are still
+/// to be compared ([`refuse_other_lines`]).
+fn continues(tail: &Entry, files: &[BackfillFile], request: &BackfillRequest) -> Result<bool> {
+    let Some(backfill) = &tail.backfill else { return Ok(false) };
+    let same = same_content(&backfill.files, files);
+    let open = match (backfill.finished, backfill.given_up) {
+        (false, _) => true,
+        (true, Some(_)) => false,
+        (true, None) => same && tail.sealed.is_none() && !(request.keep_open && backfill.keep_open),
+    };
+    if open && backfill.sorted != request.sort.is_some() {
+        let how =
+            if backfill.sorted { "with --sort: run it again with it" } else { "without --sort: run it again without" };
+        return Err(ConsumerError::Refused(format!(
+            "the lake's backfill of {} is not finished, and was begun {how}; {OR_GIVE_UP}",
+            names(&backfill.files)
+        )));
+    }
+    if open && !same && backfill.digest.is_none() {
+        return Err(ConsumerError::Refused(format!(
+            "the lake's backfill of {} is not finished, and these files are others: {}; run it again with its own, unchanged files, \
+             {OR_GIVE_UP}",
+            describe(&backfill.files),
+            describe(files)
+        )));
+    }
+    Ok(open)
+}
+
+/// An unfinished run is continued with the lines that it began with, or not at all; how the files are packed does not matter.
+fn refuse_other_lines(tail: &Entry, files: &[BackfillFile], passed: &Passed) -> Result<()> {
+    let Some(backfill) = &tail.backfill else { return Ok(()) };
+    // A run of before has the bytes of its own files to go by.
+    let Some(digest) = &backfill.digest else { return Ok(()) };
+    let stored = stored_lines(tail, backfill)?;
+    let why = if passed.lines < stored {
+        format!("these hold only {} of the {stored} lines that are stored", passed.lines)
+    } else if *digest != passed.digest.hex() {
+        format!("these do not begin with the {stored} lines that are stored")
+    } else {
+        return Ok(());
+    };
+    Err(ConsumerError::Refused(format!(
+        "the lake's backfill of {} is not finished, and {why}: {}; run it again with its own files, unpacked or fetched again if need \
+         be, {OR_GIVE_UP}",
+        describe(&backfill.files),
+        describe(files)
+    )))
 }
 
 fn refuse_stream(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
@@ -197,46 +342,50 @@ fn refuse_stream(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
     }
 }
 
-/// An unfinished run is continued with its own files or not at all.
-fn refuse_others_files(tail: &Entry, files: &[BackfillFile], completed: bool) -> Result<()> {
-    let Some(backfill) = &tail.backfill else { return Ok(()) };
-    let describe =
-        |f: &BackfillFile| format!("{} ({} bytes, SHA-256 {}…)", f.name, f.bytes, &f.sha256[..12.min(f.sha256.len())]);
-    if !backfill.finished {
-        let theirs: Vec<String> = backfill.files.iter().map(describe).collect();
-        let ours: Vec<String> = files.iter().map(describe).collect();
-        return Err(ConsumerError::Refused(format!(
-            "the lake's backfill of {} is not finished, and these files are others: {}; run it again with its own, unchanged files",
-            theirs.join(", "),
-            ours.join(", ")
-        )));
+/// Files that are in the lake already are not loaded again.
+fn refuse_what_is_there(tail: &Entry, files: &[BackfillFile], completed: bool) -> Result<()> {
+    let Some(backfill) = tail.backfill.as_ref().filter(|backfill| same_content(&backfill.files, files)) else {
+        return Ok(());
+    };
+    if let Some(line) = backfill.given_up {
+        return Err(ConsumerError::Refused(given_up_words(backfill, line)));
     }
-    if same_content(&backfill.files, files) {
-        let names: Vec<&str> = files.iter().map(|f| f.name.as_str()).collect();
-        let words = format!("{} is in the lake already; nothing to do", names.join(", "));
-        // A run that was interrupted between its last entry and its end is completed by being repeated; that is no error.
-        return Err(if completed { ConsumerError::Refused(words) } else { ConsumerError::NothingToDo(words) });
+    // Files without a line are alike, and nothing of them is in the lake: another such run is one more.
+    let holds_lines = tail.position()?.sequence.as_u64() != Some(backfill.lines_before);
+    if !holds_lines {
+        return Ok(());
     }
-    Ok(())
+    let name = |(ours, theirs): (&BackfillFile, &BackfillFile)| match ours.name == theirs.name {
+        true => ours.name.clone(),
+        false => format!("{} (loaded as {})", ours.name, theirs.name),
+    };
+    let names: Vec<String> = files.iter().zip(&backfill.files).map(name).collect();
+    let words = format!("{} is in the lake already; nothing to do", names.join(", "));
+    // A run that was interrupted between its last entry and its end is completed by being repeated; that is no error.
+    Err(if completed { ConsumerError::Refused(words) } else { ConsumerError::NothingToDo(words) })
 }
 
-/// A further run must begin where the lake is open: its first event must not be late.
-fn refuse_late_beginning(tail: &Entry, files: &[input::Source], options: &Options) -> Result<()> {
-    let Some(open_from) = tail.watermark else { return Ok(()) };
-    let blocks = LineBlocks::open(files.to_vec(), InputOptions::default())?;
-    for block in blocks {
-        let block = block?;
-        let mut events = block.lines().filter(|line| !line.is_overlong());
-        let first = events.find_map(|line| parse_line(line.bytes, options.engine.time.base).ok());
-        if let Some(event) = first {
-            if event.time >= open_from {
-                return Ok(());
-            }
-            let what = if tail.sealed.is_some() { "is sealed up to" } else { "has passed" };
+/// How a lake came by its watermark.
+fn passed_by(tail: &Entry) -> &'static str {
+    if tail.seal().and_then(Seal::up_to).is_some() { "is sealed up to" } else { "has passed" }
+}
+
+/// A further run must begin where the lake is open: its first event must not be late, nor that of any file that is to be sorted.
+fn refuse_late_beginning(
+    open_from: Option<(Micros, &str)>,
+    request: &BackfillRequest,
+    options: &Options,
+) -> Result<()> {
+    let Some((open_from, what)) = open_from else { return Ok(()) };
+    // Each file of a sorted run by itself, the files of another as one.
+    let parts = request.files.chunks(if request.sort.is_some() { 1 } else { request.files.len().max(1) });
+    for files in parts {
+        let Some(first) = input::first_event(files, options.engine.time.base, Micros::MAX)? else { continue };
+        if first < open_from {
             return Err(ConsumerError::Refused(format!(
                 "the first event lies at {}, but the lake {what} {}: everything below would be late; load files in order of time, \
                  or use another lake",
-                format_rfc3339(event.time),
+                format_rfc3339(first),
                 format_rfc3339(open_from)
             )));
         }

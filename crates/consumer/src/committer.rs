@@ -47,6 +47,9 @@ pub async fn commit_all(env: &Env) -> Result<Round> {
         total.entries += round.entries;
         total.rows += round.rows;
         if is_last {
+            if total.entries > 0 {
+                tracing::info!(entries = total.entries, rows = total.rows, "committed to the tables");
+            }
             return Ok(total);
         }
     }

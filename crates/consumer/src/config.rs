@@ -19,6 +19,8 @@ pub struct Config {
     pub decisions: Decisions,
     /// The lowest score that is handed to `decisions`.
     pub decisions_min_score: u8,
+    /// Whether the group of the user who runs the program may read what it writes.
+    pub group_read: bool,
     /// How the files of a lake on S3 are encrypted.
     pub s3_encryption: S3Encryption,
     /// How long S3, Glue or DynamoDB may take to begin an answer.
@@ -41,7 +43,7 @@ pub enum S3Encryption {
 pub enum Decisions {
     /// Nowhere but into the tables.
     None,
-    /// A log line each.
+    /// A line each on standard error, whatever is logged.
     Log,
     /// A line of JSON each, appended to this file.
     File(PathBuf),
@@ -53,6 +55,7 @@ impl Default for Config {
             options: Options::default(),
             decisions: Decisions::None,
             decisions_min_score: 51,
+            group_read: false,
             s3_encryption: S3Encryption::Bucket,
             s3_answer: 20 * SECOND,
         }
@@ -93,6 +96,15 @@ impl Config {
         }
         faults.extend(config.options.engine.faults());
         if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+
+    /// Tells configurations apart: the beginning of a checksum over every setting and its value.
+    pub fn digest(&self) -> String {
+        let mut all = String::new();
+        for setting in SETTINGS {
+            all += &format!("{}.{} = {}\n", setting.section, setting.key, (setting.get)(self));
+        }
+        crate::log::sha256_hex(all.as_bytes())[..12].to_owned()
     }
 
     /// The configuration as a file: every setting with unit and meaning, and its default where the value differs.
@@ -153,6 +165,14 @@ mod tests {
         let config = Config::parse(changed).unwrap();
         assert_eq!(Config::parse(&config.show()).unwrap().show(), config.show());
         assert_eq!(config.options.engine.time.tolerance, SECOND / 2);
+    }
+
+    #[test]
+    fn a_digest_tells_configurations_apart() {
+        let of = |text| Config::parse(text).unwrap().digest();
+        assert_eq!(of("[engine]\ntolerance = 300\n# a comment"), of("[store]\nraw = true"), "both are the default");
+        assert_ne!(of(""), of("[decisions]\nmin_score = 50"));
+        assert_eq!(of("").len(), 12);
     }
 
     #[test]

@@ -83,11 +83,11 @@ impl Draft {
         self.counts == Counts::default() && self.rises.is_empty() && self.gaps.is_empty()
     }
 
-    /// Bytes of memory that records and rows take up; those that were encoded already count as well.
+    /// Bytes of memory that records and rows take up, and room made for records; those that were encoded already count as well.
     pub fn held_bytes(&self) -> u64 {
         let of = |n: u64, bytes: usize| n * bytes as u64;
         self.payload_bytes
-            + of(self.raw.len() as u64, size_of::<RawRecord>())
+            + of(self.raw.capacity() as u64, size_of::<RawRecord>())
             + of(self.rejected.len() as u64, size_of::<RejectedRecord>() + DETAIL_BYTES)
             + of(self.counts.curated, size_of::<ScoredEvent>())
     }

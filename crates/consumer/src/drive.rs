@@ -91,7 +91,14 @@ async fn keep_lock(env: Env, every: Duration, ours: watch::Sender<bool>, mut sto
         match env.committer.hold().await {
             Ok(held) => {
                 is_known = true;
-                ours.send_replace(held);
+                if let Some(silent) = env.committer.taken_over_from() {
+                    tracing::warn!(from = %silent, "took the committer's lock over: its holder was silent for as long as a lease lasts");
+                }
+                if ours.send_replace(held) && !held {
+                    tracing::warn!(
+                        "another worker has taken the committer's lock over, as this one was silent; its commits are not needed"
+                    );
+                }
             }
             // Two committers do no harm, none at all would.
             Err(error) => {

@@ -1,6 +1,8 @@
 //! The world around the consumer: clock, ids, work for other threads, files, journal, tables. Each is a trait, so that one seed
 //! can simulate all of them with faults.
 
+mod threads;
+
 use crate::sink::DecisionSink;
 use async_trait::async_trait;
 pub use authpulse_engine::Inspect;
@@ -9,7 +11,8 @@ use authpulse_lake::{CommitterLock, Journal, Lake, ObjectStore};
 use futures::future::BoxFuture;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+pub use threads::TokioWork;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Time for arrival of files, ages and intervals. Event time never comes from here.
 #[async_trait]
@@ -147,67 +150,5 @@ pub struct RandomIds;
 impl Ids for RandomIds {
     fn commit_id(&self) -> String {
         uuid::Uuid::new_v4().simple().to_string()
-    }
-}
-
-/// How far the threads that encode and store stand back behind those that decide, as a nice value: where processors are short, an
-/// entry that takes longer costs less than decisions that come later.
-const BEHIND: i32 = 5;
-
-/// Lowers the priority of the calling thread; on Linux each has its own. Where that is refused, because the whole process stands
-/// further back already, there is nothing to do.
-fn stand_back() {
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, BEHIND);
-}
-
-/// Work on the blocking threads of the tokio runtime that calls [`Work::start`].
-pub struct TokioWork {
-    turns: Arc<Semaphore>,
-}
-
-impl TokioWork {
-    /// With as many turns at once as there are processors.
-    pub fn new() -> TokioWork {
-        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-        TokioWork { turns: Arc::new(Semaphore::new(processors)) }
-    }
-}
-
-impl Default for TokioWork {
-    fn default() -> Self {
-        TokioWork::new()
-    }
-}
-
-#[async_trait]
-impl Work for TokioWork {
-    fn start(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
-        let runtime = tokio::runtime::Handle::current();
-        let task = tokio::task::spawn_blocking(move || {
-            stand_back();
-            runtime.block_on(work);
-        });
-        Box::pin(async move {
-            // A panic was printed by the panic hook; the missing result tells the caller.
-            let _ = task.await;
-        })
-    }
-
-    /// On a thread of its own: those of the runtime have stood back, and none comes forward again without special rights.
-    fn start_urgent(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
-        let runtime = tokio::runtime::Handle::current();
-        let (ended, end) = tokio::sync::oneshot::channel::<()>();
-        std::thread::spawn(move || {
-            runtime.block_on(work);
-            drop(ended);
-        });
-        Box::pin(async move {
-            let _ = end.await;
-        })
-    }
-
-    async fn turn(&self) -> Turn {
-        Turn(self.turns.clone().acquire_owned().await.ok())
     }
 }

@@ -22,6 +22,8 @@ pub enum Input {
     File {
         /// Their lines; absent once they are read to the end.
         blocks: Option<LineBlocks>,
+        /// Lines that come before those.
+        next: Option<LineBlock>,
         /// Arrival of every line: the start of the run.
         arrival: Micros,
         /// The name that raw records carry in `stream`.
@@ -48,11 +50,16 @@ pub struct Found {
     pub at_end: bool,
     /// Records lost before the batch.
     pub gap: Option<Gap>,
-    /// The stream's clock.
+    /// The stream's clock, where it is known.
     pub clock: Option<Micros>,
 }
 
 impl Input {
+    /// Files of which nothing more is read.
+    pub fn nothing(arrival: Micros, name: String) -> Input {
+        Input::File { blocks: None, next: None, arrival, name }
+    }
+
     /// Where its records are from, a shard of this name.
     pub fn source(&self, shard: &ShardId) -> RawSource {
         let (Input::Stream { name, .. } | Input::File { name, .. }) = self;
@@ -75,37 +82,22 @@ impl Input {
                     }
                     read => read?,
                 };
-                let found = Found { at_tip: read.at_tip, at_end: read.at_end, gap: read.gap, clock: Some(read.clock) };
+                let found = Found { at_tip: read.at_tip, at_end: read.at_end, gap: read.gap, clock: read.clock };
                 let batch =
                     if read.records.is_empty() { Batch::Empty } else { Batch::Records(read.records.into_iter()) };
                 Ok((batch, found))
             }
-            Input::File { blocks, .. } => {
-                let read_before = after.sequence.as_u64().unwrap_or(u64::MAX);
-                while let Some(open) = blocks {
-                    match open.next() {
-                        None => *blocks = None,
-                        Some(Err(error)) => return Err(error.into()),
-                        // A run that is continued passes over whole blocks that are stored already.
-                        Some(Ok(block)) if block.first_line + block.line_count <= read_before + 1 => {}
-                        Some(Ok(block)) => return Ok((Batch::Lines(after_line(block, read_before)), Found::default())),
-                    }
+            Input::File { blocks, next, .. } => {
+                if let Some(block) = next.take() {
+                    return Ok((Batch::Lines(block), Found::default()));
+                }
+                match blocks.as_mut().and_then(Iterator::next) {
+                    Some(block) => return Ok((Batch::Lines(block?), Found::default())),
+                    None => *blocks = None,
                 }
                 Ok((Batch::Empty, Found { at_tip: true, at_end: true, ..Found::default() }))
             }
         }
-    }
-}
-
-/// What of a block lies after a line.
-fn after_line(block: LineBlock, read_before: u64) -> LineBlock {
-    if block.first_line > read_before {
-        return block;
-    }
-    match block.lines().find(|line| line.number > read_before) {
-        Some(line) => rest_from(&block, line.number, line.offset),
-        // Only blank lines are left.
-        None => LineBlock { bytes: block.bytes.slice(block.bytes.len()..), ..block },
     }
 }
 

@@ -4,9 +4,10 @@ use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use authpulse_event::time::HOUR;
 use authpulse_event::{Micros, ShardId};
-use authpulse_lake::entry::{Entry, EntryError, Inherited, Side};
+use authpulse_lake::entry::{Entry, EntryError, FORMAT, Inherited, Side};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{Base, PutOutcome};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -151,6 +152,25 @@ async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Found>> {
     }
 }
 
+/// Puts an entry. While another process that hangs in the midst of a write keeps the journal from being written to, nothing has happened,
+/// and nothing else could be done: this one says so and tries again until that is over, or until it is told to stop.
+async fn put_when_free(
+    env: &Env,
+    shard: &ShardId,
+    n: u64,
+    body: &Bytes,
+) -> std::result::Result<PutOutcome, JournalError> {
+    loop {
+        match env.journal.put(shard, n, body.clone()).await {
+            Err(error @ JournalError::Busy { .. }) => {
+                tracing::warn!(%shard, n, %error, "the entry cannot be stored yet; trying again, nothing is lost");
+                env.clock.sleep(RETRY_AFTER).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
     let body = entry.encode();
     let mut last: Option<ConsumerError> = None;
@@ -158,7 +178,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found>
         if attempt > 0 {
             env.clock.sleep(RETRY_AFTER).await;
         }
-        match env.journal.put(shard, entry.n, body.clone()).await {
+        match put_when_free(env, shard, entry.n, &body).await {
             Ok(PutOutcome::Created) => return Ok(Found::Ours),
             // Taken may be an earlier attempt of our own whose answer was lost.
             Ok(PutOutcome::Taken) => {}
@@ -217,6 +237,8 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
             return Ok(Taken::Ended(tail));
         }
         let entry = Entry {
+            // What comes next is decided by this version's rules.
+            format: FORMAT,
             n: tail.n + 1,
             epoch,
             commit_id: env.ids.commit_id(),
@@ -243,7 +265,10 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
             ..tail.clone()
         };
         match put(env, shard, &entry).await? {
-            Found::Ours => return Ok(Taken::Over(entry)),
+            Found::Ours => {
+                tracing::info!(%shard, entry = entry.n, epoch, "took the shard over");
+                return Ok(Taken::Over(entry));
+            }
             Found::Other(found) if found.epoch < epoch => tail = *found,
             Found::Other(_) => return Err(ConsumerError::Fenced { shard: shard.clone(), n: entry.n }),
         }

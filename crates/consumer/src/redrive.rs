@@ -14,7 +14,8 @@ use crate::error::Result;
 use authpulse_engine::WENT_ON;
 use authpulse_engine::rows::Reason;
 use authpulse_event::id::sha256_hex;
-use authpulse_event::{Day, Micros, Position, SequenceNumber, parse_record};
+use authpulse_event::parse::{Invalid, NO_LINE};
+use authpulse_event::{Day, Micros, Position, SequenceNumber, ShardId, TimeForm, parse_line, parse_record};
 use authpulse_lake::read::LiveFile;
 use authpulse_lake::{LakeError, Table};
 use authpulse_producer::replay::record_of;
@@ -25,8 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Reasons that may be put again. The others are judgements on the bytes or on the time of the event, and would be the same.
-pub const REDRIVABLE: [Reason; 2] = [Reason::Misrouted, Reason::Failed];
+/// Reasons that may be put again. The others are judgements on the time of the event, and would be the same. Of what was invalid, a
+/// version that reads more may find that it is an event.
+pub const REDRIVABLE: [Reason; 3] = [Reason::Misrouted, Reason::Failed, Reason::Invalid];
 
 /// Letters of one put.
 const PUT_RECORDS: usize = 1_000;
@@ -66,7 +68,7 @@ pub struct Redriven {
     pub sent_before: u64,
     /// Longer than a dead letter keeps: the table has only their beginning.
     pub shortened: u64,
-    /// No event, so that nobody knows whose they are.
+    /// No event (any more, or still), so that nobody knows whose they are.
     pub no_event: u64,
     /// The first of those that cannot be sent, in words.
     pub named: Vec<String>,
@@ -82,9 +84,33 @@ struct Letter {
     position: Position,
     /// Whether its event had waited. Such letters come later than those behind them, and in an heir they have positions of its parents.
     has_waited: bool,
+    form: Form,
     payload: Bytes,
     /// Its true length.
     bytes: u64,
+}
+
+/// What a payload was when it was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A line of a backfilled file.
+    Line,
+    /// A record of a stream.
+    Record,
+    /// A record of a stream that a replay made of a line which begins with a blank: no event, whatever its bytes (semantics, 8 b).
+    NoLine,
+}
+
+impl Form {
+    fn of(shard: &str, detail: &str) -> Form {
+        if ShardId::new(shard).is_file() {
+            Form::Line
+        } else if detail == NO_LINE {
+            Form::NoLine
+        } else {
+            Form::Record
+        }
+    }
 }
 
 impl Letter {
@@ -263,6 +289,7 @@ async fn read_letters(env: &Env, file: &LiveFile, options: &RedriveOptions, lett
                     sub_sequence: row.sub_sequence_number.unsigned_abs(),
                 },
                 has_waited: row.detail.starts_with(WENT_ON),
+                form: Form::of(row.shard_id, row.detail),
                 payload: Bytes::copy_from_slice(row.payload),
                 bytes: row.payload_bytes.unsigned_abs(),
             });
@@ -283,19 +310,36 @@ fn judge(letter: &Letter, base: Micros, done: &mut Redriven) -> Option<PutRecord
         done.shortened += 1;
         return None;
     }
-    let record = match parse_record(&letter.payload, b"", base) {
-        Ok(event) => {
-            let partition_key = Bytes::copy_from_slice(event.user.as_bytes());
-            Some(PutRecord { payload: letter.payload.clone(), partition_key })
-        }
-        // A line of a backfilled file.
-        Err(_) => record_of(&letter.payload, base),
-    };
-    if record.is_none() {
-        name("it is no event, so it has no user to be put under");
+    let record = record(letter, base);
+    if let Err(why) = &record {
+        name(&format!("it is no event, so it has no user to be put under: {why}"));
         done.no_event += 1;
     }
-    record
+    record.ok()
+}
+
+fn record(letter: &Letter, base: Micros) -> std::result::Result<PutRecord, Invalid> {
+    let as_line = || {
+        let line = parse_line(&letter.payload, base)?;
+        let record = record_of(&letter.payload, base).expect("a line that is an event has a record");
+        Ok((record, line.form))
+    };
+    match letter.form {
+        Form::Line => as_line().map(|(record, _)| record),
+        Form::NoLine => Err(NO_LINE.into()),
+        Form::Record => match parse_record(&letter.payload, b"", base) {
+            Ok(event) => {
+                let partition_key = Bytes::copy_from_slice(event.user.as_bytes());
+                Ok(PutRecord { payload: letter.payload.clone(), partition_key })
+            }
+            // A replay sends a line that it cannot parse as it stands. One in whole seconds it always could: that one is of a
+            // foreign producer, and no record in the wire form.
+            Err(invalid) => match as_line() {
+                Ok((record, form)) if letter.reason != Reason::Invalid || form == TimeForm::Rfc3339 => Ok(record),
+                _ => Err(invalid),
+            },
+        },
+    }
 }
 
 /// Puts records once, together with the note; tells how many they were.
@@ -334,6 +378,7 @@ mod tests {
             shard: "shardId-1".to_owned(),
             position: Position { sequence: sequence.into(), sub_sequence: 0 },
             has_waited: false,
+            form: Form::Record,
             payload: Bytes::copy_from_slice(payload),
             bytes: payload.len() as u64,
         }
@@ -357,6 +402,48 @@ mod tests {
         assert_eq!(judge(&long, DEFAULT_BASE, &mut done), None, "its beginning alone would be another event");
         assert_eq!(done.shortened, 1);
         assert!(done.named[1].starts_with("misrouted 9/0 of shard shardId-1, 70000 bytes: only its beginning"));
+    }
+
+    /// What was invalid and is an event by the rules of today goes again as a replay would send it; the rest stays.
+    #[test]
+    fn an_invalid_letter_goes_if_it_is_an_event_by_now() {
+        let record = |shard: &str, detail: &str, payload: &[u8]| {
+            let form = Form::of(shard, detail);
+            let mut done = Redriven::default();
+            let letter = Letter { form, ..letter(Reason::Invalid, 1, 5, payload) };
+            let record = judge(&letter, DEFAULT_BASE, &mut done);
+            assert_eq!((done.no_event, done.named.len()), if record.is_some() { (0, 0) } else { (1, 1) }, "{done:?}");
+            record.map(|record| {
+                assert_eq!(record.partition_key, &b"U1"[..]);
+                String::from_utf8_lossy(&record.payload).into_owned()
+            })
+        };
+        let no_zone = "time has no zone (Z or an offset such as +01:00)";
+        let no_object = "not a JSON object";
+        let line = b"2015-01-01 00:00:07+0000,U1,C1";
+        let sent = Some(r#"{"time":"2015-01-01T00:00:07.000000Z","user":"U1","computer":"C1"}"#.to_owned());
+        assert_eq!(record("file", no_zone, line), sent, "a line of a file");
+        assert_eq!(record("shardId-000000000000", no_object, line), sent, "a line that a replay sent as it stood");
+        let object = br#"{"time":"2015-01-01T00:00:07,5z","user":"U1","computer":"C1"}"#;
+        for shard in ["file", "shardId-000000000000"] {
+            assert_eq!(
+                record(shard, no_zone, object).as_deref(),
+                std::str::from_utf8(object).ok(),
+                "as it was received"
+            );
+            let odd = b"{\"time\":7,\"user\":\"U1\",\"computer\":\"C1\",\"x\":\"\xff\"}";
+            assert!(record(shard, "not UTF-8 from byte 47 on", odd).is_some());
+            for still in [&b"junk"[..], b"0,U1,C1", b"2015-01-01T00:00:07,U1,C1", br#"{"time":7,"user":"U1"}"#] {
+                assert_eq!(record(shard, no_object, still), None);
+            }
+        }
+        // A record on a stream may begin with a blank, a line may not.
+        let indented = br#" {"time":"2015-01-01t00:00:07z","user":"U1","computer":"C1"}"#;
+        assert!(record("shardId-000000000000", no_zone, indented).is_some());
+        assert_eq!(record("file", no_zone, indented), None);
+        assert_eq!(record("shardId-000000000000", NO_LINE, indented), None);
+        // No replay sent that: it is a foreign producer's, and still no JSON object.
+        assert_eq!(record("shardId-000000000000", no_object, b"7,U1,C1"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use crate::env::{Env, start_urgent};
 use crate::error::{ConsumerError, Result};
 use crate::log::{missing, read_entry, read_parents, read_side, sha256_hex};
-use authpulse_engine::{PieceReader, ReadPiece, Restoring, Settings, Shard, SourceKind, StoredRow};
+use authpulse_engine::{PieceReader, ReadPiece, Restoring, Settings, Shard, SnapshotError, SourceKind, StoredRow};
 use authpulse_event::{HashRange, ShardId};
 use authpulse_lake::entry::{Entry, EntryError, Source};
 use authpulse_lake::read::{CuratedBatch, LiveFile, Rows};
@@ -42,6 +42,12 @@ pub async fn restore(env: &Env, settings: &Settings, tail: &Entry, range: HashRa
             tracing::warn!(shard = %tail.shard, %why, "the state is rebuilt from the curated table, which takes longer");
             from_table(env, settings, tail, range).await
         }
+        Err(Lost::Older(why)) => {
+            let words = "the snapshot of the state was written by an older version: the state is rebuilt from \
+                         the curated table, which takes longer, until this version has stored one";
+            tracing::warn!(shard = %tail.shard, %why, "{words}");
+            from_table(env, settings, tail, range).await
+        }
         Err(Lost::Other(error)) => Err(error),
     }
 }
@@ -50,8 +56,20 @@ pub async fn restore(env: &Env, settings: &Settings, tail: &Entry, range: HashRa
 enum Lost {
     /// It, or a file written since, is lost: rebuild from the table.
     Snapshot(String),
+    /// It is whole, and of an older version that this one does not read: the same.
+    Older(String),
     /// Anything else.
     Other(ConsumerError),
+}
+
+impl Lost {
+    /// A piece that was not taken in.
+    fn piece(path: &str, error: &SnapshotError) -> Lost {
+        match error {
+            SnapshotError::Older(_) => Lost::Older(format!("{path}: {error}")),
+            SnapshotError::Newer(_) | SnapshotError::Damaged(_) => Lost::Snapshot(format!("{path}: {error}")),
+        }
+    }
 }
 
 impl<E: Into<ConsumerError>> From<E> for Lost {
@@ -146,9 +164,11 @@ async fn take_in_pieces(
             under_way.push_back((&file.path, start_urgent(&*env.work, piece)));
         }
         let Some((path, piece)) = under_way.pop_front() else { return Ok(()) };
-        let bug = || ConsumerError::Refused(format!("reading {path} ended by a bug in this program"));
+        let bug = || {
+            ConsumerError::Refused(format!("reading {path} ended by a bug in this program; start again, and report it"))
+        };
         let piece = piece.await.ok_or_else(bug)??;
-        state.piece(piece).map_err(|e| Lost::Snapshot(format!("{path}: {e}")))?;
+        state.piece(piece).map_err(|e| Lost::piece(path, &e))?;
     }
 }
 
@@ -168,7 +188,7 @@ async fn read_piece(
     let size = size.ok_or_else(|| lost(&"it does not tell its size, or is too large"))?;
     let raw = zstd::bulk::decompress(&bytes, size as usize).map_err(|e| lost(&e))?;
     drop(bytes);
-    reader.read(&raw).map_err(|e| lost(&e))
+    reader.read(&raw).map_err(|e| Lost::piece(&path, &e))
 }
 
 /// The state of some ended shards, each as far as `range` reaches.

@@ -309,6 +309,14 @@ impl Service {
                 None => {
                     let Some(parents) = self.parents_of_new(&shard)? else { continue };
                     let source = self.source(&shard.id);
+                    let names: Vec<&str> = parents.iter().map(|parent| parent.shard.as_str()).collect();
+                    let what = match (shard.parents.len(), names.is_empty()) {
+                        (_, true) => "begins",
+                        (0, false) => "goes on with what the lake read before",
+                        (1, false) => "goes on for a shard that was split",
+                        (_, false) => "goes on for shards that were merged",
+                    };
+                    tracing::info!(shard = %key, parents = names.join(" "), "{what}");
                     open_new(&self.env, &self.options, &key, source, shard.range, parents).await?
                 }
             };
@@ -412,9 +420,9 @@ fn refuse_unfinished_backfill(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
     if backfill.finished {
         return Ok(());
     }
-    let names: Vec<&str> = backfill.files.iter().map(|f| f.name.as_str()).collect();
     Err(ConsumerError::Refused(format!(
-        "the lake's backfill of {} is not finished: run the same `authpulse backfill` again first, it continues where it stopped",
-        names.join(", ")
+        "the lake's backfill of {} is not finished: run the same `authpulse backfill` again first, it continues where it stopped; if \
+         its files cannot be read to their end, `authpulse backfill --give-up` ends it",
+        crate::backfill::names(&backfill.files)
     )))
 }

@@ -14,7 +14,7 @@ use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, HashRange, Micros, ShardId};
 use authpulse_lake::base::FoldedGap;
 use authpulse_lake::entry::{Entry, Inherited, Place, Side, Source};
-use authpulse_lake::{LakeError, Table};
+use authpulse_lake::{LakeError, Seal, Table};
 use authpulse_lease::LeaseStore;
 use authpulse_stream::Stream;
 use serde::{Serialize, Serializer};
@@ -92,7 +92,7 @@ pub struct ShardStatus {
     pub unscored: u64,
     /// What scoring waits for; none where it waits for nothing but the next entry.
     pub waits_for: Option<DayWait>,
-    /// Up to when it is sealed: input below is late.
+    /// Up to when it is sealed: input below is late. None where it is not, or where nothing was accepted.
     #[serde(serialize_with = "maybe_time")]
     pub sealed: Option<Micros>,
     /// Records lost to the stream's retention.
@@ -113,6 +113,8 @@ pub enum State {
     Ended,
     /// It is sealed.
     Sealed,
+    /// Its input is finished, nothing of it was accepted, and nothing is sealed.
+    FinishedEmpty,
 }
 
 /// An event that waits.
@@ -177,6 +179,10 @@ pub struct BackfillStatus {
     pub finished: bool,
     /// Whether it left the lake open.
     pub keep_open: bool,
+    /// Whether its lines are judged in order of event time.
+    pub sorted: bool,
+    /// The run was ended by hand after so many lines.
+    pub given_up: Option<u64>,
 }
 
 /// One table.
@@ -310,6 +316,7 @@ impl Journals {
         let heirs = self.heirs.get(shard).cloned().unwrap_or_default();
         let state = match tail {
             _ if tail.end || !heirs.is_empty() => State::Ended,
+            _ if tail.seal() == Some(Seal::Nothing) => State::FinishedEmpty,
             Entry { sealed: Some(_), .. } => State::Sealed,
             Entry { read_to_end: true, .. } => State::ReadToEnd,
             _ => State::Reading,
@@ -348,7 +355,7 @@ impl Journals {
             waiting: waiting.collect(),
             unscored: unscored.len() as u64,
             waits_for: first_unscored.and_then(|t| self.wait_of(newest_closed_day(t, tail.time_rules.settle))),
-            sealed: tail.sealed,
+            sealed: tail.seal().and_then(Seal::up_to),
             gaps: self.gaps.get(shard).cloned().unwrap_or_default(),
             backfill: tail.backfill.as_ref().map(|backfill| BackfillStatus {
                 files: backfill.files.iter().map(|f| f.name.clone()).collect(),
@@ -356,6 +363,8 @@ impl Journals {
                 lines: position.sequence.as_u64().unwrap_or(0).saturating_sub(backfill.lines_before),
                 finished: backfill.finished,
                 keep_open: backfill.keep_open,
+                sorted: backfill.sorted,
+                given_up: backfill.given_up,
             }),
             heirs: heirs.into_iter().map(|(name, _)| name).collect(),
         })

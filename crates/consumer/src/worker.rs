@@ -13,24 +13,35 @@
 //! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
 
 mod judge;
+mod landing;
+mod origins;
 mod score;
 mod seal;
+mod told;
+
+pub use origins::Origins;
 
 use crate::draft::{Closing, Draft, Finish};
 use crate::env::{Env, duration, start};
 use crate::error::{Chain, ConsumerError, Result};
 use crate::input::{Batch, Found, Input};
+use crate::line_digest::LineDigest;
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Place, Registry};
+use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
+use authpulse_lake::RawRecord;
 use authpulse_lake::entry::{Backfill, Entry, Inherited, Rise, StoredGap};
-use authpulse_stream::ReadLimit;
-use futures::future::{BoxFuture, FutureExt};
+use authpulse_producer::own_ids::OwnIds;
+use authpulse_stream::{ReadLimit, Record};
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+pub use told::SharedTally;
 
 /// Records judged between two looks at the board and the draft.
 const JUDGE_STRIDE: usize = 1_024;
@@ -39,8 +50,14 @@ const UNSCORED_SLACK: usize = 16;
 /// Rows from which on an entry is stored as soon as it can publish a share: early enough that the next day's scoring seldom waits.
 const SHARE_ROWS: u64 = 50_000;
 
-/// However many shards share the memory, an entry may take up this many bytes of it.
-const ENTRY_MEMORY_LEAST: u64 = 1 << 20;
+/// The part of an entry's memory that records may take up which were read and are not judged yet.
+const AT_HAND_PART: u64 = 8;
+/// The parts of it for which room is made before there is anything: for raw records, and for scored rows. What is left lets an entry be
+/// filled.
+const RAW_ROOM_PART: u64 = 2;
+const ROWS_ROOM_PART: u64 = 4;
+/// What a record takes up besides its payload, from when it is read until it is stored.
+const RECORD_BYTES: u64 = (size_of::<Record>() + size_of::<RawRecord>() + size_of::<ScoredEvent>()) as u64;
 
 /// When a worker is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +70,8 @@ pub enum Goal {
     SealAt(Position),
     /// At the end of the files, leaving open what is open.
     EndKeepOpen,
+    /// At once: what waits is settled, and the run of files ends where it stands.
+    GiveUp,
 }
 
 /// Where a worker is.
@@ -130,6 +149,15 @@ pub struct Worker {
     in_flight: Option<BoxFuture<'static, Option<Result<Entry>>>>,
     inherits: Vec<Inherited>,
     backfill: Option<Backfill>,
+    /// Over the lines of the backfill's run that were judged; absent where they are not read.
+    digest: Option<LineDigest>,
+    /// Where its lines stood, if they were sorted.
+    origins: Option<Origins>,
+    /// Where lines are counted.
+    tally: Option<SharedTally>,
+    /// Ids that a stream's producers sent.
+    own_ids: OwnIds,
+    told_of_ids: bool,
     daily_through: Option<Day>,
     /// A moment, in ticks, at which an entry is due, as it is at whole ages before and behind it.
     beat: i64,
@@ -180,6 +208,11 @@ impl Worker {
             out: Output::default(),
             position,
             backfill: start.last.backfill.clone(),
+            digest: None,
+            origins: None,
+            tally: None,
+            own_ids: OwnIds::default(),
+            told_of_ids: false,
             daily_through: start.last.daily_through.map(Day),
             last: start.last,
             has_stored: false,
@@ -228,9 +261,29 @@ impl Worker {
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
-    /// The state of the backfill that its entries carry.
-    pub fn set_backfill(&mut self, backfill: Backfill) {
+    /// The state of the backfill that its entries carry, and the digest over the lines of its run that are stored.
+    pub fn set_backfill(&mut self, backfill: Backfill, digest: LineDigest) {
         self.backfill = Some(backfill);
+        self.digest = Some(digest);
+    }
+
+    /// The lines are sorted: dead letters are to say where theirs stood.
+    pub fn set_origins(&mut self, origins: Origins) {
+        self.origins = Some(origins);
+    }
+
+    /// The backfill as of the position.
+    fn backfill(&self) -> Option<Backfill> {
+        let backfill = self.backfill.clone()?;
+        Some(match &self.digest {
+            Some(digest) => Backfill { digest: Some(digest.hex()), ..backfill },
+            None => backfill,
+        })
+    }
+
+    /// Where the lines that it judges are counted.
+    pub fn count_lines(&mut self, tally: SharedTally) {
+        self.tally = Some(tally);
     }
 
     /// A read that is under way is given up once `stop` holds true: nothing that was not judged is lost by that.
@@ -267,6 +320,7 @@ impl Worker {
     /// As for [`Worker::step`].
     pub async fn stop(&mut self) -> Result<()> {
         if self.phase != Phase::Done {
+            self.tell_of_ids(true);
             self.land().await?;
             self.judge_inherited()?;
             self.score()?;
@@ -304,7 +358,7 @@ impl Worker {
             others = self.registry.newest_watermark_of_others(&self.key);
             clock = self.clock_before;
             let room = UNSCORED_MAX - UNSCORED_SLACK - self.shard.unscored_len();
-            let limit = ReadLimit { records: self.options.read_records.min(room), bytes: self.options.read_bytes };
+            let limit = self.read_limit(room);
             // A stream that does not answer keeps neither the next entry nor the end waiting.
             let due = self.due_at().map(|at| at - self.env.clock.ticks());
             let read = tokio::select! {
@@ -389,8 +443,13 @@ impl Worker {
 
     /// Moves counts and dead letters into the draft.
     fn collect(&mut self) {
+        self.count_rejected();
         let counts = std::mem::take(&mut self.out.counts);
         self.draft.counts.add(&counts);
+        if let Some(origins) = &mut self.origins {
+            origins.name(&mut self.out.rejected);
+            origins.keep(self.shard.waiting().iter().map(|waiting| waiting.position));
+        }
         self.draft.payload_bytes += self.out.rejected.iter().map(|r| r.payload.len() as u64).sum::<u64>();
         self.draft.rejected.append(&mut self.out.rejected);
     }
@@ -419,12 +478,29 @@ impl Worker {
         let rows = self.draft.counts.curated + self.draft.counts.rejected_total();
         rows >= self.options.entry_rows
             || self.draft.payload_bytes >= self.options.entry_bytes
-            || self.draft.held_bytes() >= self.memory()
+            || self.draft.held_bytes() + spare_bytes(&self.out.scored) >= self.memory() - self.memory() / AT_HAND_PART
     }
 
-    /// The part of the memory that one entry of this shard may take up: one is filled while another is stored.
+    /// The part of the memory that one entry of this shard may take up: one is filled while another is stored. All together stay within
+    /// the memory, however many shards there are.
     fn memory(&self) -> u64 {
-        (self.options.memory / (2 * self.registry.workers() as u64)).max(ENTRY_MEMORY_LEAST)
+        self.options.memory / (2 * self.registry.workers() as u64)
+    }
+
+    /// What one read may bring, one record at least: the records at hand belong to the entry that they will go into.
+    fn read_limit(&self, room: usize) -> ReadLimit {
+        // One half for the payloads, one for what each record takes up besides.
+        let at_hand = self.memory() / AT_HAND_PART / 2;
+        let bound = |setting: usize, bytes: u64| setting.min(usize::try_from(bytes).unwrap_or(usize::MAX)).max(1);
+        ReadLimit {
+            records: bound(self.options.read_records.min(room), at_hand / RECORD_BYTES),
+            bytes: bound(self.options.read_bytes, at_hand),
+        }
+    }
+
+    /// Items of this many bytes for which room may be made beforehand, in a part of an entry's memory.
+    fn room_for(&self, wanted: usize, bytes: usize, part: u64) -> usize {
+        wanted.min(usize::try_from(self.memory() / part).unwrap_or(usize::MAX) / bytes)
     }
 
     /// When the entry in the making gets too old, in ticks.
@@ -522,7 +598,8 @@ impl Worker {
         self.was_full = self.is_full();
         let rows = self.take_rows();
         // One entry is mostly about as large as the one before: its vector then grows no more.
-        let next = Draft::new(&self.env, self.position, self.draft.raw.len());
+        let expected = self.room_for(self.draft.raw.len(), size_of::<RawRecord>(), RAW_ROOM_PART);
+        let next = Draft::new(&self.env, self.position, expected);
         let mut draft = std::mem::replace(&mut self.draft, next);
         self.rows_since_snapshot += draft.counts.curated;
         draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
@@ -560,56 +637,13 @@ impl Worker {
                 settled: marks.settled || settled,
                 end: marks.end,
                 sealed: marks.sealed,
-                backfill: self.backfill.clone(),
+                backfill: self.backfill(),
                 inherits: std::mem::take(&mut self.inherits),
             },
             users: self.shard.user_names().view(),
         };
         self.stored_at = now;
         self.in_flight = Some(start(&*self.env.work, finish.run()));
-        Ok(())
-    }
-
-    /// Waits until the entry under way is stored.
-    async fn land(&mut self) -> Result<()> {
-        match self.in_flight.take() {
-            Some(in_flight) => self.landed(in_flight.await).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Whether no entry is under way any more; waits for none.
-    async fn has_landed(&mut self) -> Result<bool> {
-        let Some(in_flight) = &mut self.in_flight else { return Ok(true) };
-        let Some(stored) = in_flight.now_or_never() else { return Ok(false) };
-        self.in_flight = None;
-        self.landed(stored).await?;
-        Ok(true)
-    }
-
-    async fn landed(&mut self, stored: Option<Result<Entry>>) -> Result<()> {
-        let bug = || ConsumerError::Bug { shard: self.key.clone(), what: "storing an entry" };
-        let entry = stored.ok_or_else(bug)??;
-        if !entry.snapshot.is_empty() {
-            self.snapshots.push(entry.n);
-            self.remove_old_snapshots().await?;
-        }
-        self.last = entry;
-        self.has_stored = true;
-        self.registry.forget_old_days();
-        Ok(())
-    }
-
-    /// Keeps the two newest snapshots.
-    async fn remove_old_snapshots(&mut self) -> Result<()> {
-        while self.snapshots.len() > 2 {
-            let n = self.snapshots.remove(0);
-            if let Some(entry) = crate::log::read_entry(&self.env, &self.key, n).await? {
-                for piece in &entry.snapshot {
-                    self.env.store.delete(&piece.file.path).await?;
-                }
-            }
-        }
         Ok(())
     }
 }
@@ -620,6 +654,11 @@ impl Worker {
 fn first_entry_age(entry_age: i64, range: HashRange) -> i64 {
     let behind = (range.first >> 64) as f64 / 2f64.powi(64);
     (entry_age as f64 * (1.0 - behind)) as i64
+}
+
+/// Bytes that a vector has reserved and does not use.
+pub(crate) fn spare_bytes<T>(vec: &Vec<T>) -> u64 {
+    ((vec.capacity() - vec.len()) * size_of::<T>()) as u64
 }
 
 /// Resolves when `stop` holds true; never where nobody is left to say so.

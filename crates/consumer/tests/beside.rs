@@ -1,4 +1,5 @@
-//! Tasks beside the workers of a service: where one of them panics, the run ends and says which.
+//! What is beside the workers of a service: where one of its tasks panics, the run ends and says which; where another process hangs in
+//! the midst of a write, it waits.
 
 mod small_lake;
 
@@ -7,10 +8,13 @@ use authpulse_consumer::drive::run_service;
 use authpulse_consumer::env::SystemClock;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::{Env, Options};
-use authpulse_lake::CommitterLock;
+use authpulse_event::ShardId;
+use authpulse_lake::journal::JournalError;
 use authpulse_lake::lock::LockError;
+use authpulse_lake::{CommitterLock, Journal, PutOutcome};
 use authpulse_lease::{Fleet, MemoryLeases};
 use authpulse_stream::{CreateOptions, MemoryStream};
+use bytes::Bytes;
 use small_lake::{SmallLake, options};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -66,4 +70,60 @@ async fn without_its_committer_a_run_ends() {
     let env = Env { clock: Arc::new(SystemClock), committer, ..lake.env.clone() };
     let told = ended(env, MemoryLeases::new()).await;
     assert!(told.starts_with("the task that keeps the committer's lock ended by a bug in this program"), "{told}");
+}
+
+/// A journal that another process, which hangs, keeps from being written to so many times.
+struct BusyJournal {
+    journal: Arc<dyn Journal>,
+    left: AtomicU32,
+}
+
+#[async_trait]
+impl Journal for BusyJournal {
+    async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
+        let count_down = |left: u32| left.checked_sub(1);
+        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, count_down) {
+            Ok(_) => Err(JournalError::Busy {
+                journal: "journal.db".to_owned(),
+                action: "storing an entry",
+                cause: "process 1 is writing to it".to_owned(),
+            }),
+            Err(_) => self.journal.put(shard, n, body).await,
+        }
+    }
+    async fn get(&self, shard: &ShardId, n: u64) -> Result<Option<Bytes>, JournalError> {
+        self.journal.get(shard, n).await
+    }
+    async fn tail(&self, shard: &ShardId) -> Result<Option<u64>, JournalError> {
+        self.journal.tail(shard).await
+    }
+    async fn shards(&self) -> Result<Vec<ShardId>, JournalError> {
+        self.journal.shards().await
+    }
+    async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
+        self.journal.list(shard, from, limit).await
+    }
+    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.journal.base(shard).await
+    }
+    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        self.journal.put_base(shard, n, body).await
+    }
+    async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
+        self.journal.remove_through(shard, n).await
+    }
+}
+
+/// Each of them has waited for 10 s already: an hour and more.
+#[tokio::test]
+async fn a_journal_that_another_process_blocks_is_waited_for() {
+    let mut lake = SmallLake::new();
+    let journal = Arc::new(BusyJournal { journal: lake.env.journal.clone(), left: AtomicU32::new(500) });
+    lake.env.journal = journal.clone();
+    let lines: Vec<String> = (0..50).map(|n| format!("{},U{},C1\n", 7000 + n, n % 7)).collect();
+    let input = lake.write_input("auth.txt", &lines);
+    lake.backfill(&[input], &options(), false).await;
+    assert_eq!(journal.left.load(Ordering::SeqCst), 0);
+    let received: u64 = lake.entries("file").await.iter().map(|entry| entry.counts.received).sum();
+    assert_eq!(received, 50);
 }

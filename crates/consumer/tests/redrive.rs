@@ -145,6 +145,29 @@ async fn misrouted_letters_land_once_under_the_right_key() {
     assert_eq!(put_again(&env, &stream, &wanted(false)).await.sent, 0);
 }
 
+/// An earlier base takes the place of an earlier version: what was beyond the year 9999 is an event by another measure.
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_letters_that_are_events_by_now_are_put_once_and_the_others_are_counted() {
+    let lake = SmallLake::new();
+    let env = Env { clock: Arc::new(SystemClock), ..lake.env.clone() };
+    let stream = Arc::new(losing());
+    let beyond = |user: usize| format!("{{\"time\":252000000000,\"user\":\"U{user}\",\"computer\":\"C1\"}}");
+    let payloads = (0..6).map(|n| if n % 3 == 0 { "junk".to_owned() } else { beyond(n) });
+    let batch = payloads.map(|payload| PutRecord { payload: payload.into(), partition_key: "all".into() }).collect();
+    let _ = stream.put(batch, None).await;
+    consume(&env, &stream, Mode::UntilCaughtUp).await;
+    let invalid = RedriveOptions { reasons: vec![Reason::Invalid], ..wanted(false) };
+    let now = put_again(&env, &stream, &invalid).await;
+    assert_eq!((now.found["invalid"], now.sent, now.no_event, now.named.len()), (6, 0, 6, 6));
+    assert!(now.named.iter().any(|name| name.ends_with("time lies beyond the year 9999")), "{:?}", now.named);
+    let by_then = RedriveOptions { base: 0, ..invalid };
+    let first = put_again(&env, &stream, &by_then).await;
+    assert_eq!((first.sent, first.sent_before, first.no_event), (4, 0, 2));
+    let again = put_again(&env, &stream, &by_then).await;
+    assert_eq!((again.sent, again.sent_before, again.no_event), (0, 4, 2));
+    assert_eq!(records(&stream).await, 6 + 4);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lake_without_letters_has_nothing_to_put() {
     let lake = SmallLake::new();

@@ -2,10 +2,12 @@
 
 use crate::look_ahead::Known;
 use crate::names::NameId;
+use crate::popularity::newest_closed_day;
 use crate::rows::{AcceptedEvent, EventId, Reason, Windows};
 use crate::settings::{ARRIVAL_SLACK, WAITING_EVENTS, WAITING_PATIENCE, WAITING_SPAN, WAITING_USERS};
 use crate::shard::{Incoming, Inspect, Output, Shard, SourceKind, Unscored, WaitingEvent};
 use crate::user::{IdKind, OwnIds, Slot, User};
+use authpulse_event::epoch::hint_of_future;
 use authpulse_event::id::{EventIdRef, TimeForm, canonical_line, content_id, looks_like_content_id};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_event::{Day, Invalid, Micros, ParsedEvent, Position, ring};
@@ -75,8 +77,9 @@ impl Shard {
             }
         }
         if event.time > event.arrival + ARRIVAL_SLACK {
-            let detail =
-                format!("{} ahead of its arrival; at most 300 s are allowed", seconds(event.time - event.arrival));
+            let hint = hint_of_future(self.settings.time.base, event.time, parsed.form, event.arrival + ARRIVAL_SLACK);
+            let ahead = seconds(event.time - event.arrival);
+            let detail = format!("{ahead} ahead of its arrival; at most 300 s are allowed{hint}");
             return Self::reject(record, Reason::Future, detail, out);
         }
         if let Err((reason, detail)) = self.judge_in_time(event, Some(record), out) {
@@ -156,12 +159,10 @@ impl Shard {
 
     /// The first three cases of an event ahead.
     fn prepare_to_wait(&mut self, event: Event<'_>, out: &mut Output) -> Ahead {
-        let tolerance = self.settings.time.tolerance;
-        let mut same_user =
-            self.waiting.iter().filter(|w| w.user == event.user && (w.time - event.time).abs() <= tolerance);
+        let mut at_once = self.waiting.iter().filter(|w| w.time == event.time && w.user == event.user);
         let base = self.settings.time.base;
-        if same_user.any(|w| same_id(base, &Event::from(w), &event)) {
-            return Ahead::Duplicate("the same event waits already".to_owned());
+        if at_once.any(|w| w.computer == event.computer && same_id(base, &Event::from(w), &event)) {
+            return Ahead::Duplicate(twice(event.id, "waits"));
         }
         if let Some(first) = self.waiting.first().map(|w| w.time) {
             if event.time < first - WAITING_SPAN {
@@ -292,7 +293,7 @@ impl Shard {
         if let Some(user) = known
             && self.is_duplicate(user, &event)
         {
-            return Err((Reason::Duplicate, "the same event was accepted already".to_owned()));
+            return Err((Reason::Duplicate, twice(event.id, "was accepted")));
         }
         let user = known.unwrap_or_else(|| {
             let user = self.user_names.intern(event.user);
@@ -304,9 +305,22 @@ impl Shard {
         Ok(())
     }
 
+    /// Up to where the acceptance of an event raises the watermark.
+    fn reached_by(&self, event: &Event<'_>) -> Micros {
+        let time = &self.settings.time;
+        if event.time <= event.arrival {
+            // No day is closed for it that lies beyond: `settle` is at least the tolerance.
+            return event.time - time.tolerance;
+        }
+        // Not up to the event's own time: what arrives on time from now on would be late. But an event ahead may need a day for its
+        // score that this shard would not have passed, where `settle` is short: scoring goes by order of acceptance, and would wait
+        // for itself.
+        (event.arrival - time.tolerance).max(newest_closed_day(event.time, time.settle).end())
+    }
+
     fn accept(&mut self, user_id: u32, event: &Event<'_>) {
         // The watermark first: it closes days, so that never more than two are open.
-        self.raise_watermark(event.time - self.settings.time.tolerance);
+        self.raise_watermark(self.reached_by(event));
         self.newest_accepted = self.newest_accepted.max(Some(event.time));
         self.last_accepted_live = self.is_live(event);
         let computer = event.known.computer.unwrap_or_else(|| self.computers.intern(event.computer));
@@ -331,7 +345,7 @@ impl Shard {
         let (slot, new_device) = known_slot.map_or_else(|| user.slot_or_new(computer), |slot| (slot, false));
         let windows = user.observe(time, slot, IdKind::of(id));
         if let EventId::Own(own) = id {
-            user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, keep_from);
+            user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, slot, keep_from);
         }
         let day = Day::of(time);
         if self.watermark.is_some_and(|w| day >= Day::of(w)) && user.count_day(slot, day, 1) {
@@ -340,9 +354,9 @@ impl Shard {
         (slot, windows, new_device)
     }
 
-    /// An id accepted before this time meets no duplicate any more: what could be one is late.
+    /// The id of an event before this time meets no duplicate any more: what could be one, of that very time, is late.
     pub(crate) fn oldest_id_to_keep(&self) -> Micros {
-        self.watermark.map_or(Micros::MIN, |w| w - self.settings.time.tolerance)
+        self.watermark.unwrap_or(Micros::MIN)
     }
 
     /// Moves the watermark up, never down, and closes the days it has passed.
@@ -364,49 +378,50 @@ impl Shard {
         self.closed_days.sort_by_key(|(day, _)| *day);
     }
 
-    /// Whether the same id was accepted for the same user with a time at most the tolerance away.
+    /// Whether an event of the same user with the same id, time and computer was accepted.
     fn is_duplicate(&mut self, user_id: u32, event: &Event<'_>) -> bool {
         let user = &self.users[user_id as usize];
-        let tolerance = self.settings.time.tolerance;
+        if event.time > user.newest {
+            return false;
+        }
+        let slot = event.known.slot.or_else(|| {
+            let computer = event.known.computer.or_else(|| self.computers.find(event.computer))?;
+            user.slot(computer)
+        });
+        // Never accepted on this computer.
+        let Some(slot) = slot else { return false };
+        let at_once = || user.recent_at(event.time).filter(|r| r.slot == slot);
         let base = self.settings.time.base;
         match event.id {
             EventIdRef::Content(form) => {
-                // Equal content means equal time, so only the ring's entries of that very instant matter.
-                let slot = || {
-                    let computer = event.known.computer.or_else(|| self.computers.find(event.computer))?;
-                    event.known.slot.or_else(|| user.slot(computer))
-                };
-                if event.time <= user.newest
-                    && let Some(slot) = slot()
-                {
-                    let kind = IdKind::of(&EventId::Content(form));
-                    if user.recent_between(event.time, event.time).any(|r| r.slot == slot && r.kind == kind) {
-                        return true;
-                    }
-                }
-                user.own_ids.as_ref().is_some_and(|own| {
-                    own.like_content && {
-                        canonical_line(&mut self.scratch, base, event.time, form, event.user, event.computer);
-                        let id = content_id(&self.scratch);
-                        std::str::from_utf8(&id).is_ok_and(|id| own.has_near(id, event.time, tolerance))
-                    }
-                })
-            }
-            EventIdRef::Own(id) => {
-                if user.own_ids.as_ref().is_some_and(|own| own.has_near(id, event.time, tolerance)) {
-                    return true;
-                }
-                // An own id may equal the content id of another event.
-                looks_like_content_id(id)
-                    && user.recent_between(event.time - tolerance, event.time + tolerance).any(|r| {
-                        r.kind.form().is_some_and(|form| {
-                            let computer = self.computers.get(user.computers()[r.slot as usize]);
-                            canonical_line(&mut self.scratch, base, r.time, form, event.user, computer);
-                            content_id(&self.scratch) == id.as_bytes()
-                        })
+                let kind = IdKind::of(&EventId::Content(form));
+                at_once().any(|r| r.kind == kind)
+                    || user.own_ids.as_ref().is_some_and(|own| {
+                        own.like_content && {
+                            canonical_line(&mut self.scratch, base, event.time, form, event.user, event.computer);
+                            let id = content_id(&self.scratch);
+                            std::str::from_utf8(&id).is_ok_and(|id| own.has(id, event.time, slot))
+                        }
                     })
             }
+            EventIdRef::Own(id) => {
+                user.own_ids.as_ref().is_some_and(|own| own.has(id, event.time, slot))
+                    // The same event, of which a producer sent no id before.
+                    || looks_like_content_id(id)
+                        && at_once().filter_map(|r| r.kind.form()).any(|form| {
+                            canonical_line(&mut self.scratch, base, event.time, form, event.user, event.computer);
+                            content_id(&self.scratch) == id.as_bytes()
+                        })
+            }
         }
+    }
+}
+
+/// Why an event is a duplicate, in words: what about it is the same.
+fn twice(id: EventIdRef<'_>, what: &str) -> String {
+    match id {
+        EventIdRef::Content(_) => format!("an event of the same time, user and computer {what} already"),
+        EventIdRef::Own(_) => format!("an event of the same event_id, time, user and computer {what} already"),
     }
 }
 
@@ -435,11 +450,11 @@ fn waiting_event(event: Event<'_>, record: Incoming<'_>) -> WaitingEvent {
     }
 }
 
-/// Whether two events of one user have the same id.
+/// Whether two events of one user, time and computer have the same id.
 fn same_id(base: Micros, a: &Event<'_>, b: &Event<'_>) -> bool {
     match (a.id, b.id) {
         (EventIdRef::Own(x), EventIdRef::Own(y)) => x == y,
-        (EventIdRef::Content(x), EventIdRef::Content(y)) => x == y && a.time == b.time && a.computer == b.computer,
+        (EventIdRef::Content(x), EventIdRef::Content(y)) => x == y,
         (EventIdRef::Own(own), EventIdRef::Content(form)) => is_content_id_of(base, own, b, form),
         (EventIdRef::Content(form), EventIdRef::Own(own)) => is_content_id_of(base, own, a, form),
     }

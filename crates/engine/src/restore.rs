@@ -59,7 +59,14 @@ pub struct Restoring {
     last: RestoreFrom,
     written: Arc<WrittenHours>,
     /// Events that the snapshot's entry held as accepted and not yet scored: the snapshot knows their acceptance already.
-    known: HashMap<(String, Micros), Vec<String>>,
+    known: HashMap<(String, Micros), Vec<KnownEvent>>,
+}
+
+/// What tells events of one user and time apart.
+#[derive(PartialEq, Eq)]
+struct KnownEvent {
+    id: String,
+    computer: String,
 }
 
 /// Which hours the last entry and those before it wrote.
@@ -128,21 +135,22 @@ impl Restoring {
     /// Tells which events were accepted and not yet scored in the entry of the snapshot.
     pub fn unscored_at_snapshot(&mut self, events: &[NamedEvent]) {
         for named in events {
-            let id = self.shard.id_text(named);
-            self.known.entry((named.user.clone(), named.event.event_time)).or_default().push(id);
+            let event = KnownEvent { id: self.shard.id_text(named), computer: named.computer.clone() };
+            self.known.entry((named.user.clone(), named.event.event_time)).or_default().push(event);
         }
     }
 
     /// Whether the snapshot knows the acceptance already; each such event is named once.
-    fn take_known(&mut self, user: &str, time: Micros, id: &str) -> bool {
+    fn take_known(&mut self, user: &str, computer: &str, time: Micros, id: &str) -> bool {
         if self.known.is_empty() {
             return false;
         }
         let key = (user.to_owned(), time);
-        let Some(ids) = self.known.get_mut(&key) else { return false };
-        let Some(at) = ids.iter().position(|known| known == id) else { return false };
-        ids.swap_remove(at);
-        if ids.is_empty() {
+        let Some(events) = self.known.get_mut(&key) else { return false };
+        let at = events.iter().position(|known| known.id == id && known.computer == computer);
+        let Some(at) = at else { return false };
+        events.swap_remove(at);
+        if events.is_empty() {
             self.known.remove(&key);
         }
         true
@@ -154,7 +162,7 @@ impl Restoring {
         if !self.shard.range.contains(hash) {
             return;
         }
-        let known = self.take_known(row.user, row.time, row.event_id);
+        let known = self.take_known(row.user, row.computer, row.time, row.event_id);
         let (user, computer) = self.shard.intern(row.user, row.computer, hash);
         if !known {
             let id = self.shard.id_of_row(row);
@@ -181,7 +189,7 @@ impl Restoring {
                 continue;
             }
             let id = self.shard.id_text(&named);
-            let known = self.take_known(&named.user, named.event.event_time, &id);
+            let known = self.take_known(&named.user, &named.computer, named.event.event_time, &id);
             let (user, computer) = self.shard.intern(&named.user, &named.computer, hash);
             let mut event = named.event;
             if !known {
@@ -233,7 +241,7 @@ impl Shard {
     /// How a stored row's id came about. Only rows that a duplicate could still meet need the true answer.
     fn id_of_row(&mut self, row: &StoredRow<'_>) -> EventId {
         let time = &self.settings.time;
-        let needed = self.watermark.is_some_and(|w| row.time >= w - time.tolerance);
+        let needed = self.watermark.is_some_and(|w| row.time >= w);
         let seconds = row.time > time.base && (row.time - time.base) % SECOND == 0;
         if !needed {
             return EventId::Content(TimeForm::Seconds);

@@ -27,7 +27,7 @@ pub const LONG_WINDOW: Micros = time::DAY;
 pub struct TimeRules {
     /// What integer times count from.
     pub base: Micros,
-    /// How far behind the newest accepted event another may lie, and within which equal ids are duplicates. Below an hour.
+    /// How far behind the newest accepted event another may lie; of one that is ahead, behind its arrival. Below an hour.
     pub tolerance: Micros,
     /// How far beyond the front an event may lie before it must wait for company.
     pub max_jump: Micros,

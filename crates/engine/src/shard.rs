@@ -303,7 +303,7 @@ impl Shard {
     pub fn watermark(&self) -> Option<Micros> {
         self.watermark
     }
-    /// Watermark + tolerance.
+    /// Watermark + tolerance. Events up to [`ARRIVAL_SLACK`](crate::settings::ARRIVAL_SLACK) beyond it may be accepted.
     pub fn front(&self) -> Option<Micros> {
         self.watermark.map(|w| w + self.settings.time.tolerance)
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! piece  magic "APST" | version u8 | computers: n, name* | users: n, user*          users in order of their hash
 //! user   name | pairs: n, computer* | ring: n, (time delta, slot * 4 + kind)*
-//!        open days: n, (slot, day, logins)* | own ids: n, (id, time)* | hours: n, hour* | high risk: n, (day, slot, count)*
+//!        open days: n, (slot, day, logins)* | own ids: n, (id, time, slot)* | hours: n, hour* | high risk: n, (day, slot, count)*
 //! hour   hour | logins | anomalies | total | max | n, slot*
 //! ```
 //!
@@ -20,7 +20,8 @@ pub use read::{PieceReader, ReadPiece};
 use authpulse_event::HashRange;
 
 const MAGIC: &[u8; 4] = b"APST";
-const VERSION: u8 = 1;
+/// Version 1 had own ids without their computers.
+const VERSION: u8 = 2;
 
 /// A part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,11 @@ pub enum SnapshotError {
     /// Written by a newer version; upgrade, or remove the reference and rebuild from the tables.
     #[error("state snapshot has format version {0}, this program reads up to {VERSION}; run a newer version")]
     Newer(u8),
+    /// Written by an older version, for which an own id was the same on whatever computer: rebuild from the tables.
+    #[error(
+        "state snapshot has format version {0}, of an older version of authpulse; this program reads version {VERSION}"
+    )]
+    Older(u8),
     /// Not what was written.
     #[error("state snapshot is damaged: {0}")]
     Damaged(&'static str),

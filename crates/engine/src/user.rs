@@ -14,7 +14,7 @@ use crate::rows::{EventId, Windows};
 use crate::settings::LONG_WINDOW;
 use authpulse_event::time::HOUR;
 use authpulse_event::{Day, Micros, TimeForm};
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{Equivalent, HashSet, HashTable};
 use std::collections::VecDeque;
 
 /// A pair's place in its user.
@@ -119,7 +119,7 @@ pub(crate) struct User {
     keys: Vec<NameId>,
     pairs: Vec<Pair>,
     index: Option<Box<HashTable<Slot>>>,
-    /// Own ids accepted lately, with the times they were accepted at. Boxed: most sources send none.
+    /// Events with own ids accepted lately. Boxed: most sources send none.
     pub own_ids: Option<Box<OwnIds>>,
     pub hours: Vec<OpenHour>,
 }
@@ -274,7 +274,8 @@ impl User {
         }
     }
 
-    /// Puts an event of the long window in its place. Disorder is at most the tolerance, so its place is near the end.
+    /// Puts an event of the long window in its place. It lies behind the newest by at most the tolerance and 300 s, so its place is
+    /// near the end.
     fn insert(&mut self, recent: Recent) {
         let mut at = self.ring.len();
         while at > 0 && self.ring[at - 1].time > recent.time {
@@ -297,9 +298,9 @@ impl User {
         }
     }
 
-    /// The accepted events with a time from `from` to `to`, both included, newest first.
-    pub(crate) fn recent_between(&self, from: Micros, to: Micros) -> impl Iterator<Item = Recent> + '_ {
-        self.ring.iter().rev().skip_while(move |r| r.time > to).take_while(move |r| r.time >= from).copied()
+    /// The accepted events of a very moment.
+    pub(crate) fn recent_at(&self, time: Micros) -> impl Iterator<Item = Recent> + '_ {
+        self.ring.iter().rev().skip_while(move |r| r.time > time).take_while(move |r| r.time == time).copied()
     }
 
     /// Counts an accepted event in its open day; tells whether it is the pair's first of that day.
@@ -357,38 +358,57 @@ impl OpenHour {
     }
 }
 
-/// Own ids of one user, kept as long as a duplicate of them could be accepted.
+/// Events of one user with ids of their producer, kept as long as a duplicate of them could be accepted.
 #[derive(Default)]
 pub(crate) struct OwnIds {
-    times: HashMap<Box<str>, Vec<Micros>, foldhash::quality::RandomState>,
+    events: HashSet<OwnEvent, foldhash::quality::RandomState>,
     /// Whether any id ever kept could equal a content id.
     pub like_content: bool,
-    /// Entries above which the next insertion looks for ids to forget.
+    /// Events above which the next insertion looks for some to forget.
     prune_at: usize,
 }
 
+/// All three make the key: there are senders whose ids name a kind of event.
+#[derive(PartialEq, Eq, Hash)]
+struct OwnEvent {
+    id: Box<str>,
+    time: Micros,
+    slot: Slot,
+}
+
+/// What an [`OwnEvent`] is looked up by; hashes like one.
+#[derive(Hash)]
+struct OwnKey<'a> {
+    id: &'a str,
+    time: Micros,
+    slot: Slot,
+}
+
+impl Equivalent<OwnEvent> for OwnKey<'_> {
+    fn equivalent(&self, event: &OwnEvent) -> bool {
+        (self.time, self.slot, self.id) == (event.time, event.slot, &event.id)
+    }
+}
+
 impl OwnIds {
-    /// Whether the id was accepted with a time at most `tolerance` from `time`.
-    pub(crate) fn has_near(&self, id: &str, time: Micros, tolerance: Micros) -> bool {
-        self.times.get(id).is_some_and(|times| times.iter().any(|t| (t - time).abs() <= tolerance))
+    /// Whether an event with this id was accepted at this time on this computer.
+    pub(crate) fn has(&self, id: &str, time: Micros, slot: Slot) -> bool {
+        self.events.contains(&OwnKey { id, time, slot })
     }
 
-    /// Remembers an id; forgets those accepted before `keep_from`.
-    pub(crate) fn insert(&mut self, id: &str, time: Micros, keep_from: Micros) {
-        self.times.entry_ref(id).or_default().push(time);
-        if self.times.len() > self.prune_at.max(16) {
-            self.times.retain(|_, times| {
-                times.retain(|t| *t >= keep_from);
-                !times.is_empty()
-            });
-            self.prune_at = 2 * self.times.len();
+    /// Remembers an event; forgets those before `keep_from`.
+    pub(crate) fn insert(&mut self, id: &str, time: Micros, slot: Slot, keep_from: Micros) {
+        self.events.insert(OwnEvent { id: id.into(), time, slot });
+        if self.events.len() > self.prune_at.max(16) {
+            self.events.retain(|event| event.time >= keep_from);
+            self.prune_at = 2 * self.events.len();
         }
         self.like_content |= authpulse_event::id::looks_like_content_id(id);
     }
 
-    /// All ids with the times they were accepted at.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Micros)> {
-        self.times.iter().flat_map(|(id, times)| times.iter().map(move |t| (&**id, *t)))
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Micros, Slot)> {
+        self.events.iter().map(|event| (&*event.id, event.time, event.slot))
     }
 }
 

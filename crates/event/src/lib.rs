@@ -5,14 +5,17 @@
 //!
 //! - [`parse`]: a line of a LANL file or a record of a stream becomes a [`ParsedEvent`] or an [`Invalid`] with words.
 //! - [`time`]: event time in microseconds, civil dates, RFC 3339.
+//! - [`epoch`]: whole numbers that count from 1970 where `base` is another day.
 //! - [`ring`]: the MD5 ring over which users are spread, and ranges of it.
 //! - [`position`]: shards, sequence numbers, positions.
 //! - [`id`]: the identity of an event.
 
+pub mod epoch;
 pub mod id;
 mod json;
 pub mod parse;
 pub mod position;
+mod rfc3339;
 pub mod ring;
 pub mod time;
 

@@ -1,8 +1,10 @@
 //! From bytes to an event: a line of a LANL file, or a record of a stream in the wire form (semantics, section 1).
 
+use crate::epoch::too_many_digits;
 use crate::id::{EventIdRef, TimeForm, sha256_hex};
 use crate::json::{self, Value};
-use crate::time::{END_TIME, Micros, SECOND, parse_rfc3339};
+use crate::rfc3339::{self, Mark};
+use crate::time::{END_TIME, Micros, SECOND};
 use crate::{MAX_EVENT_ID_BYTES, MAX_NAME_BYTES, MAX_RECORD_BYTES, MAX_TIME_DIGITS};
 use std::borrow::Cow;
 use std::fmt;
@@ -64,9 +66,12 @@ pub fn parse_line(line: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid>
     let mut fields = text.split(',');
     let (Some(time), Some(user), Some(computer), None) = (fields.next(), fields.next(), fields.next(), fields.next())
     else {
-        return Err("a line needs exactly three comma-separated fields: time,user,computer".into());
+        return Err(no_three_fields(text));
     };
-    let (time, form) = read_time(trim(time), base)?;
+    let (time, form) = match read_time(trim(time), Mark::Point, base) {
+        Err(_) if trim(time).starts_with('{') => return Err(no_three_fields(text)),
+        time => time?,
+    };
     Ok(ParsedEvent {
         time,
         form,
@@ -74,6 +79,23 @@ pub fn parse_line(line: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid>
         computer: name(Cow::Borrowed(computer), "computer")?,
         own_id: None,
     })
+}
+
+/// Why a line is none of three fields.
+#[cold]
+fn no_three_fields(text: &str) -> Invalid {
+    let text = trim(text);
+    if text.starts_with('{') {
+        return "a blank stands before the JSON object of a line".into();
+    }
+    let with_fraction = text.match_indices(',').nth(1).map_or("", |(second, _)| trim(&text[..second]));
+    if rfc3339::read(with_fraction.as_bytes(), Mark::PointOrComma).is_ok() {
+        return "time has a comma before its fraction, where a comma separates fields: a point does".into();
+    }
+    match text.split(',').count() {
+        1 => "no comma; a line has exactly three comma-separated fields: time,user,computer".into(),
+        n => Invalid(Cow::Owned(format!("{n} comma-separated fields; a line has exactly three: time,user,computer"))),
+    }
 }
 
 /// Reads a line as LANL writes them: digits and two names of visible ASCII. One pass; whatever is unusual is left to the rules
@@ -98,11 +120,14 @@ fn parse_plain_line(line: &[u8], base: Micros) -> Option<ParsedEvent<'_>> {
     if !plain || commas != 1 || !name_bytes.contains(&comma) || !name_bytes.contains(&(names.len() - comma - 1)) {
         return None;
     }
-    let (digits, names) = (std::str::from_utf8(&line[..digits]).ok()?, std::str::from_utf8(names).ok()?);
-    let (time, form) = read_seconds(digits, base).ok()?;
+    let (time, form) = read_seconds(&line[..digits], base).ok()?;
+    let names = std::str::from_utf8(names).ok()?;
     let (user, computer) = (Cow::Borrowed(&names[..comma]), Cow::Borrowed(&names[comma + 1..]));
     Some(ParsedEvent { time, form, user, computer, own_id: None })
 }
+
+/// What the dead letter of a file's line says that a replay could not parse and that begins with a blank.
+pub const NO_LINE: &str = "a line of a file that is neither time,user,computer nor begins with {";
 
 /// Reads a record of a stream in the wire form.
 ///
@@ -120,10 +145,17 @@ pub fn parse_record<'a>(payload: &'a [u8], partition_key: &[u8], base: Micros) -
             return Err("a blank record".into());
         }
         Some(b' ' | b'\t' | b'\n' | b'\r') if sha256_hex(payload).as_bytes() == partition_key => {
-            return Err("a line of a file that is neither time,user,computer nor begins with {".into());
+            return Err(NO_LINE.into());
         }
         None => return Err("an empty record".into()),
-        _ => {}
+        Some(_) => {
+            // The words of the line say more than that it is no object.
+            if let Err(words) = parse_line(payload, base)
+                && sha256_hex(payload).as_bytes() == partition_key
+            {
+                return Err(words);
+            }
+        }
     }
     parse_object(payload, base)
 }
@@ -140,34 +172,54 @@ pub fn too_long(bytes: u64) -> Invalid {
     Invalid(Cow::Owned(format!("{bytes} bytes long; at most {MAX_RECORD_BYTES} are allowed")))
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str, Invalid> {
-    std::str::from_utf8(bytes).map_err(|e| Invalid(Cow::Owned(format!("not UTF-8 from byte {} on", e.valid_up_to()))))
+fn utf8(line: &[u8]) -> Result<&str, Invalid> {
+    std::str::from_utf8(line).map_err(|e| {
+        let valid = e.valid_up_to();
+        Invalid(Cow::Owned(format!("a line that is not UTF-8 behind its first {valid} bytes")))
+    })
+}
+
+/// The keys that are read.
+#[derive(Clone, Copy)]
+enum Key {
+    Time,
+    User,
+    Computer,
+    EventId,
+}
+
+impl Key {
+    fn of(name: &[u8]) -> Option<Key> {
+        match name {
+            b"time" => Some(Key::Time),
+            b"user" => Some(Key::User),
+            b"computer" => Some(Key::Computer),
+            b"event_id" => Some(Key::EventId),
+            _ => None,
+        }
+    }
 }
 
 fn parse_object(payload: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid> {
-    let text = utf8(payload)?;
     let (mut time, mut user, mut computer, mut own_id) = (None, None, None, None);
-    json::read_object(text, |key, value| {
-        let Some(key) = key else { return Ok(()) };
-        let (slot, twice) = match &*key {
-            "time" => (&mut time, "the key time occurs twice"),
-            "user" => (&mut user, "the key user occurs twice"),
-            "computer" => (&mut computer, "the key computer occurs twice"),
-            "event_id" => (&mut own_id, "the key event_id occurs twice"),
-            _ => return Ok(()),
+    json::read_object(payload, Key::of, |key, value| {
+        let (slot, twice) = match key {
+            Key::Time => (&mut time, "the key time occurs twice"),
+            Key::User => (&mut user, "the key user occurs twice"),
+            Key::Computer => (&mut computer, "the key computer occurs twice"),
+            Key::EventId => (&mut own_id, "the key event_id occurs twice"),
         };
         if slot.replace(value).is_some() { Err(twice) } else { Ok(()) }
     })?;
     let (time, form) = match time {
         None => return Err("the key time is missing".into()),
-        Some(Value::Number(number)) => {
-            if !number.bytes().all(|b| b.is_ascii_digit()) {
-                return Err("time is a number, but not a whole positive one".into());
-            }
-            read_seconds(number, base)?
+        Some(Value::Number(number)) if number.iter().all(u8::is_ascii_digit) => read_seconds(number, base)?,
+        Some(Value::Number(number)) => return Err(rfc3339::no_date(number).into()),
+        Some(Value::Text(text)) => read_time(&text, Mark::PointOrComma, base)?,
+        Some(Value::NoText(why)) => return Err(Invalid(Cow::Owned(format!("time {why}")))),
+        Some(Value::Other(what)) => {
+            return Err(Invalid(Cow::Owned(format!("time is {what}, and not a number or a string"))));
         }
-        Some(Value::Text(text)) => read_time(&text, base)?,
-        Some(_) => return Err("time is neither a number nor a string".into()),
     };
     let user = name(string(user, "user")?, "user")?;
     let computer = name(string(computer, "computer")?, "computer")?;
@@ -175,8 +227,11 @@ fn parse_object(payload: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid
         None => None,
         Some(value) => {
             let id = string(Some(value), "event_id")?;
-            if id.is_empty() || id.len() > MAX_EVENT_ID_BYTES {
-                return Err("event_id has not 1 to 128 bytes".into());
+            if id.is_empty() {
+                return Err("event_id is empty".into());
+            }
+            if id.len() > MAX_EVENT_ID_BYTES {
+                return Err("event_id is longer than 128 bytes".into());
             }
             if id.chars().any(char::is_control) {
                 return Err("event_id holds a control character".into());
@@ -188,12 +243,13 @@ fn parse_object(payload: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid
 }
 
 fn string<'a>(value: Option<Value<'a>>, key: &str) -> Result<Cow<'a, str>, Invalid> {
-    match value {
-        Some(Value::Text(text)) => Ok(text),
-        Some(Value::LoneSurrogate) => Err(Invalid(Cow::Owned(format!("{key} holds a lone surrogate")))),
-        Some(_) => Err(Invalid(Cow::Owned(format!("{key} is not a string")))),
-        None => Err(Invalid(Cow::Owned(format!("the key {key} is missing")))),
-    }
+    Err(Invalid(Cow::Owned(match value {
+        Some(Value::Text(text)) => return Ok(text),
+        Some(Value::NoText(why)) => format!("{key} {why}"),
+        Some(Value::Number(_)) => format!("{key} is a number, and not a string"),
+        Some(Value::Other(what)) => format!("{key} is {what}, and not a string"),
+        None => format!("the key {key} is missing"),
+    })))
 }
 
 fn trim(text: &str) -> &str {
@@ -224,20 +280,21 @@ fn has_control(text: &str) -> bool {
     if text.is_ascii() { text.bytes().any(|b| b < 0x20 || b == 0x7f) } else { text.chars().any(char::is_control) }
 }
 
-fn read_time(text: &str, base: Micros) -> Result<(Micros, TimeForm), Invalid> {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+fn read_time(text: &str, mark: Mark, base: Micros) -> Result<(Micros, TimeForm), Invalid> {
+    let text = text.as_bytes();
+    if !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
         read_seconds(text, base)
     } else {
-        Ok((parse_rfc3339(text.as_bytes())?, TimeForm::Rfc3339))
+        Ok((rfc3339::read(text, mark)?, TimeForm::Rfc3339))
     }
 }
 
 /// `digits` holds ASCII digits only.
-fn read_seconds(digits: &str, base: Micros) -> Result<(Micros, TimeForm), Invalid> {
+fn read_seconds(digits: &[u8], base: Micros) -> Result<(Micros, TimeForm), Invalid> {
     if digits.len() > MAX_TIME_DIGITS {
-        return Err("time has more than 12 digits".into());
+        return Err(too_many_digits(digits).into());
     }
-    let seconds = digits.bytes().fold(0i64, |n, b| n * 10 + i64::from(b - b'0'));
+    let seconds = digits.iter().fold(0i64, |n, b| n * 10 + i64::from(b - b'0'));
     if seconds == 0 {
         return Err("time is below 1".into());
     }
@@ -271,6 +328,7 @@ mod tests {
         assert_eq!(line("1,U1,C1").unwrap(), "1000000|U1|C1|None");
         assert_eq!(line(" 000000000007\t, U 1 ,\tC1").unwrap(), "7000000|U 1|C1|None");
         assert_eq!(line("2015-01-01T00:00:02.5Z,U1,C1").unwrap(), "2500000|U1|C1|None");
+        assert_eq!(line("\t2015-01-01 00:00:02.5z , U1,C1").unwrap(), "2500000|U1|C1|None");
         assert_eq!(line("1,\"U1\",C1").unwrap(), "1000000|\"U1\"|C1|None");
         for bad in [
             "0,U1,C1",
@@ -376,11 +434,122 @@ mod tests {
         }
     }
 
+    /// The words, each read with its case in hand; those of a time and of JSON are beside their readers.
+    #[test]
+    fn words_name_what_is_wrong() {
+        let hint = "set base = \"1970-01-01T00:00:00Z\"";
+        for (text, words) in [
+            ("5,U1", "2 comma-separated fields; a line has exactly three: time,user,computer"),
+            ("5;U1;C1", "no comma; a line has exactly three comma-separated fields: time,user,computer"),
+            ("5,U1,C1,Negotiate,Batch", "5 comma-separated fields; a line has exactly three: time,user,computer"),
+            (
+                "2015-01-01T00:00:01,5Z,U1,C1",
+                "time has a comma before its fraction, where a comma separates fields: a point does",
+            ),
+            (
+                " 2015-01-01 00:00:01,500+0000,U1,C1",
+                "time has a comma before its fraction, where a comma separates fields: a point does",
+            ),
+            (" {\"time\":1,\"user\":\"U1\",\"computer\":\"C1\"}", "a blank stands before the JSON object of a line"),
+            ("\t{\"time\":1,\"user\":\"U1\"}", "a blank stands before the JSON object of a line"),
+            ("{\"time\":1,\"user\":\"U1\"}", "the key computer is missing"),
+            ("0,U1,C1", "time is below 1"),
+            (",U1,C1", "time is empty"),
+            ("time,user,computer", "time is neither digits nor an RFC 3339 time such as 2015-01-01T00:00:01Z"),
+            ("\"1\",U1,C1", "time is neither digits nor an RFC 3339 time such as 2015-01-01T00:00:01Z"),
+            ("999999999999,U1,C1", "time lies beyond the year 9999"),
+            (
+                "1448000000000,U1,C1",
+                &format!("time has more than 12 digits; if it is milliseconds since 1970, divide by 1000, and {hint}"),
+            ),
+            (
+                "1448000000.123,U1,C1",
+                &format!("time has a fraction or exponent: cut it off, and if it is seconds since 1970, {hint}"),
+            ),
+            ("2015-01-01T00:00:01,U1,C1", "time has no zone: Z or an offset such as +01:00 belongs behind it"),
+            ("1,,C1", "user is empty"),
+            ("1,U1,\t", "computer is empty"),
+            ("1,U1,C\r", "computer holds a control character"),
+        ] {
+            assert_eq!(line(text).unwrap_err(), words, "{text}");
+        }
+        assert_eq!(
+            shown(parse_line(b"1,U\xff,C1", DEFAULT_BASE)).unwrap_err(),
+            "a line that is not UTF-8 behind its first 3 bytes"
+        );
+        let with = |key: &str, value: &str| {
+            let value = |of: &str, plain: &str| if key == of { value.to_owned() } else { plain.to_owned() };
+            let (time, user, computer) = (value("time", "1"), value("user", "\"U1\""), value("computer", "\"C1\""));
+            format!(
+                "{{\"time\":{time},\"user\":{user},\"computer\":{computer},\"event_id\":{}}}",
+                value("event_id", "\"e\"")
+            )
+        };
+        for (key, value, words) in [
+            ("time", "null", "time is null, and not a number or a string"),
+            ("time", "[1]", "time is an array, and not a number or a string"),
+            ("time", "NaN", "time is NaN, and not a number or a string"),
+            (
+                "time",
+                "5.0",
+                "time has a fraction or exponent: it is whole seconds in digits alone, or an RFC 3339 time",
+            ),
+            ("time", "-5", "time has a sign: it is whole seconds from 1 on, or an RFC 3339 time"),
+            (
+                "time",
+                "1448000000000",
+                &format!("time has more than 12 digits; if it is milliseconds since 1970, divide by 1000, and {hint}"),
+            ),
+            ("time", "\"5\\ud800\"", "time holds a lone surrogate"),
+            ("time", "\" 5\"", "time has blanks around it"),
+            ("time", "\"\"", "time is empty"),
+            ("user", "7", "user is a number, and not a string"),
+            ("user", "{}", "user is an object, and not a string"),
+            ("user", "true", "user is true, and not a string"),
+            ("user", "\"U\\udc00\"", "user holds a lone surrogate"),
+            ("user", "\"U\t\"", "user holds a raw control character"),
+            ("user", "\"U\\t1\"", "user holds a control character"),
+            ("user", "\"\\x41\"", "user holds an escape that JSON does not have"),
+            ("computer", "\" \"", "computer is empty"),
+            ("computer", "\"a,b\"", "computer holds a comma"),
+            ("event_id", "null", "event_id is null, and not a string"),
+            ("event_id", "\"\"", "event_id is empty"),
+            ("event_id", "\"a\\nb\"", "event_id holds a control character"),
+            ("event_id", &format!("\"{}\"", "i".repeat(129)), "event_id is longer than 128 bytes"),
+        ] {
+            assert_eq!(wire(&with(key, value)).unwrap_err(), words, "{key} {value}");
+        }
+        let not_utf8 = b"{\"time\":1,\"user\":\"U1\",\"computer\":\"C\xff\"}";
+        assert_eq!(shown(parse_record(not_utf8, b"", DEFAULT_BASE)).unwrap_err(), "computer is not UTF-8");
+        assert_eq!(wire("").unwrap_err(), "an empty record");
+        assert_eq!(wire(" \r\n").unwrap_err(), "a blank record");
+        assert_eq!(wire(&with("time", "1,\"time\":2")).unwrap_err(), "the key time occurs twice");
+    }
+
+    #[test]
+    fn a_bad_byte_that_nobody_reads_costs_no_logon() {
+        let record = b"{\"time\":1,\"user\":\"U1\",\"\xff\":NaN,\"host\":\"Caf\xe9\t\",\"computer\":\"C1\"}";
+        for event in [parse_line(record, DEFAULT_BASE), parse_record(record, b"U1", DEFAULT_BASE)] {
+            assert_eq!(shown(event).as_deref(), Ok("1000000|U1|C1|None"));
+        }
+    }
+
     #[test]
     fn a_line_that_replay_could_not_parse_stays_invalid_on_the_stream() {
         let payload = br#" {"time":1,"user":"U1","computer":"C1"}"#;
         assert!(parse_record(payload, b"U1", DEFAULT_BASE).is_ok());
-        assert!(parse_record(payload, sha256_hex(payload).as_bytes(), DEFAULT_BASE).is_err());
+        let invalid = parse_record(payload, sha256_hex(payload).as_bytes(), DEFAULT_BASE).unwrap_err();
+        assert_eq!(invalid, Invalid::from(NO_LINE));
+        // Its words are those of the line; what an earlier version could not parse is still no object.
+        for (line, words) in [
+            ("1448000000000,U1,C1", "divide by 1000"),
+            ("junk", "no comma"),
+            ("2015-01-01T00:00:01+0000,U1,C1", "not a JSON object"),
+        ] {
+            let invalid = parse_record(line.as_bytes(), sha256_hex(line.as_bytes()).as_bytes(), DEFAULT_BASE);
+            assert!(shown(invalid).unwrap_err().contains(words), "{line}");
+            assert_eq!(wire(line).unwrap_err(), "not a JSON object", "{line}");
+        }
     }
 
     #[test]

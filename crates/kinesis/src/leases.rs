@@ -180,7 +180,8 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
         {
             let cause = format!(
                 "they are those of an application that stores elsewhere ('{theirs}', this one: '{ours}'), and each of the two would get a \
-                 part of the stream: choose another --app, or stop it and remove them with `authpulse leases reset`"
+                 part of the stream: choose another --app, or stop it and remove them with `authpulse leases reset`; where this lake was \
+                 deleted, put it back instead"
             );
             return Err(self.failed("reading them", cause));
         }

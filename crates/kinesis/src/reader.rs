@@ -461,11 +461,12 @@ impl Stream for KinesisStream {
         if let Some(last) = batch.records.last() {
             cursor.from = ReadFrom::After(last.position);
             cursor.gap = None;
-            batch.clock = last.arrival;
+            batch.clock = Some(last.arrival);
         }
         let all = cursor.is_empty();
         (batch.at_tip, batch.at_end) = (all && cursor.at_tip, all && cursor.ended);
-        batch.clock = batch.clock.max(before);
+        // That of Kinesis: what is told of it is none of this host.
+        batch.clock = batch.clock.max(Some(before));
         Ok(batch)
     }
 

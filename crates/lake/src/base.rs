@@ -7,7 +7,7 @@
 //! Like an entry it is JSON under zstd, of a format of its own.
 
 use crate::encode::TableFile;
-use crate::entry::{Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decode};
+use crate::entry::{self, Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decode};
 use crate::schema::{Table, raw_day};
 use authpulse_event::{Day, Micros, ShardId};
 use bytes::Bytes;
@@ -284,6 +284,10 @@ impl Base {
         let base: Base = decode(bytes, FORMAT, what)?;
         if base.shard != shard.as_str() || base.through != through || base.last.n != through {
             return Err(damaged(format!("it says it is that of entries up to {} of {}", base.through, base.shard)));
+        }
+        if base.last.format > entry::FORMAT {
+            let what = format!("the last entry in {}", what());
+            return Err(EntryError::Newer { what, format: base.last.format, newest: entry::FORMAT });
         }
         Ok(base)
     }

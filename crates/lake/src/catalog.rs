@@ -2,12 +2,12 @@
 
 use crate::error::Remedy;
 use crate::fault::Faults;
-use crate::sqlite::{self, Failure};
+use crate::sqlite::{Database, Failure};
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rusqlite::{ErrorCode, OptionalExtension, params};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// The catalog's name and the namespace of all tables.
 pub const NAMESPACE: &str = "authpulse";
@@ -25,7 +25,9 @@ pub enum SwapOutcome {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The swap may have happened or not: load the table and look.
-    #[error("table {table}: the catalog's answer to a commit is unclear ({cause}): load the table and look")]
+    #[error(
+        "table {table}: the catalog's answer to a commit is unclear ({cause}): nothing is lost, the next commit looks the table up first"
+    )]
     Unclear {
         /// The table.
         table: String,
@@ -91,8 +93,7 @@ pub trait TablePointers: Send + Sync {
 
 /// Iceberg's SQL catalog in an SQLite database, as the JDBC catalog and PyIceberg's `SqlCatalog` know it.
 pub struct SqliteCatalog {
-    connection: Mutex<Connection>,
-    name: String,
+    database: Database,
 }
 
 /// Columns and keys as PyIceberg 0.12 makes them (schema "v1": with `iceberg_type`).
@@ -106,6 +107,10 @@ const SCHEMA: &str = "
         property_value VARCHAR(1000) NOT NULL, PRIMARY KEY (catalog_name, namespace, property_key));
     INSERT OR IGNORE INTO iceberg_namespace_properties VALUES ('authpulse', 'authpulse', 'exists', 'true');";
 
+/// Finds a row where [`SCHEMA`] has nothing to do.
+const IS_MADE: &str = "SELECT 1 FROM iceberg_namespace_properties, (SELECT count(*) FROM iceberg_tables) \
+                       WHERE catalog_name = 'authpulse' AND namespace = 'authpulse'";
+
 const WHICH: &str = "catalog_name = 'authpulse' AND table_namespace = 'authpulse' AND table_name = ?1 \
                      AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
 
@@ -115,64 +120,61 @@ impl SqliteCatalog {
     /// # Errors
     /// [`CatalogError::Unopened`] if the disk, its rights or another process is in the way, `Damaged` if the file is no catalog.
     pub fn open(path: impl AsRef<Path>) -> Result<SqliteCatalog, CatalogError> {
-        let name = path.as_ref().display().to_string();
-        match sqlite::open(path.as_ref(), SCHEMA) {
-            Ok(connection) => Ok(SqliteCatalog { connection: Mutex::new(connection), name }),
-            Err(Failure { damaged: true, cause }) => Err(CatalogError::Damaged { catalog: name, cause }),
-            Err(Failure { cause, .. }) => Err(CatalogError::Unopened { catalog: name, cause }),
+        let catalog = path.as_ref().display().to_string();
+        match Database::open(path.as_ref(), SCHEMA, IS_MADE) {
+            Ok(database) => Ok(SqliteCatalog { database }),
+            Err(Failure { damaged: true, cause, .. }) => Err(CatalogError::Damaged { catalog, cause }),
+            Err(Failure { cause, .. }) => Err(CatalogError::Unopened { catalog, cause }),
         }
     }
 
-    /// What a failed statement means: damage, or what `else_` makes of its cause.
-    fn failed(&self, error: rusqlite::Error, else_: impl FnOnce(String) -> CatalogError) -> CatalogError {
-        match Failure::from(error) {
-            Failure { damaged: true, cause } => CatalogError::Damaged { catalog: self.name.clone(), cause },
-            Failure { cause, .. } => else_(cause),
+    /// What a failure means: damage, that nothing happened, or what `else_` makes of its cause.
+    fn failed(&self, table: &str, failure: Failure, else_: impl FnOnce(String) -> CatalogError) -> CatalogError {
+        let Failure { damaged, busy, cause } = failure;
+        match (damaged, busy) {
+            (true, _) => CatalogError::Damaged { catalog: self.database.name(), cause },
+            (_, true) => CatalogError::Failed { table: table.to_owned(), cause },
+            _ => else_(cause),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl TablePointers for SqliteCatalog {
     async fn load(&self, table: &str) -> Result<Option<String>, CatalogError> {
-        let connection = self.lock();
         let query = format!("SELECT metadata_location FROM iceberg_tables WHERE {WHICH}");
-        let load = connection
-            .prepare_cached(&query)
-            .and_then(|mut s| s.query_row([table], |row| row.get::<_, Option<String>>(0)).optional());
-        match load {
-            Ok(location) => Ok(location.flatten()),
-            Err(e) => Err(self.failed(e, |cause| CatalogError::Failed { table: table.to_owned(), cause })),
-        }
+        let load = self
+            .database
+            .read(|c| c.prepare_cached(&query)?.query_row([table], |row| row.get::<_, Option<String>>(0)).optional());
+        let failed = |cause| CatalogError::Failed { table: table.to_owned(), cause };
+        load.map(Option::flatten).map_err(|failure| self.failed(table, failure, failed))
     }
 
     async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError> {
-        let create = self.lock().execute(
-            "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type) \
-             VALUES ('authpulse', 'authpulse', ?1, ?2, 'TABLE')",
-            params![table, location],
-        );
-        match create {
+        let create = self.database.write(|c| {
+            c.execute(
+                "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type) \
+                 VALUES ('authpulse', 'authpulse', ?1, ?2, 'TABLE')",
+                params![table, location],
+            )
+        });
+        match create.await {
             Ok(_) => Ok(SwapOutcome::Swapped),
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(SwapOutcome::Conflict),
-            Err(e) => Err(self.failed(e, unclear(table))),
+            Err(e) => Err(self.failed(table, self.database.failure(e), unclear(table))),
         }
     }
 
     async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError> {
-        let connection = self.lock();
         let update = format!(
             "UPDATE iceberg_tables SET metadata_location = ?3, previous_metadata_location = ?2 \
              WHERE {WHICH} AND metadata_location = ?2"
         );
-        match connection.prepare_cached(&update).and_then(|mut s| s.execute(params![table, old, new])) {
+        let swap = self.database.write(|c| c.prepare_cached(&update)?.execute(params![table, old, new]));
+        match swap.await {
             Ok(0) => Ok(SwapOutcome::Conflict),
             Ok(_) => Ok(SwapOutcome::Swapped),
-            Err(e) => Err(self.failed(e, unclear(table))),
+            Err(e) => Err(self.failed(table, self.database.failure(e), unclear(table))),
         }
     }
 }

@@ -5,6 +5,10 @@
 //! Wire types are their own: a change of the engine's types must not move a stored byte. Fields may be added with a default;
 //! anything else is a new [`FORMAT`].
 
+mod backfill;
+
+pub use backfill::{Backfill, BackfillFile};
+
 use crate::encode::TableFile;
 use authpulse_engine::popularity::HostCount;
 use authpulse_engine::rows::{AcceptedEvent, EventId, Reason, Windows};
@@ -16,8 +20,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The format that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this program writes, and the newest that it reads. 2 says what 1 says, but by another rule: what an event ahead
+/// of its arrival raises the watermark to, and what makes a duplicate (semantics, section 2). Whoever knows only 1 must not go on.
+pub const FORMAT: u32 = 2;
 /// zstd level of an entry and its side. The third makes them a tenth smaller; where many events wait to be scored, as when a stream is
 /// caught up with, it took 4 % of a worker's time instead of 2.8 %.
 const ZSTD_LEVEL: i32 = 1;
@@ -112,7 +117,7 @@ pub struct Entry {
     /// The last entry of a shard that was split or merged: its heirs start from here.
     #[serde(default)]
     pub end: bool,
-    /// Set once a seal is complete: the instant below which input is late from then on.
+    /// Set once a seal is complete: the instant below which input is late from then on ([`Seal`](crate::Seal) reads it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Micros>,
     /// The settings that no later entry may change.
@@ -418,32 +423,6 @@ impl From<&TimeRules> for StoredTimeRules {
     }
 }
 
-/// How far a backfill is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backfill {
-    /// Arrival of every record of the current run: its start.
-    pub run_started: Micros,
-    /// The run's files, in order.
-    pub files: Vec<BackfillFile>,
-    /// Lines of all earlier runs: the sequence number before the run's first line.
-    pub lines_before: u64,
-    /// Whether every line of the run is in this or an earlier entry.
-    pub finished: bool,
-    /// Whether the run was to leave the lake open.
-    pub keep_open: bool,
-}
-
-/// A backfilled file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackfillFile {
-    /// Its name as given, without folders.
-    pub name: String,
-    /// Its length on disk.
-    pub bytes: u64,
-    /// Hexadecimal SHA-256 of its bytes on disk.
-    pub sha256: String,
-}
-
 /// Why a stored entry cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
@@ -458,7 +437,7 @@ pub enum EntryError {
         newest: u32,
     },
     /// Not what was written.
-    #[error("{what} is damaged: {cause}")]
+    #[error("{what} is damaged: {cause}: restore the lake from a copy, or start a new one")]
     Damaged {
         /// The entry, by number and shard, or the file.
         what: String,
@@ -530,7 +509,8 @@ impl Entry {
         })
     }
 
-    fn damaged(&self, cause: String) -> EntryError {
+    /// What is said of this entry where something in it cannot be used.
+    pub fn damaged(&self, cause: String) -> EntryError {
         EntryError::Damaged { what: format!("entry {} of shard {}", self.n, self.shard), cause }
     }
 }
@@ -608,6 +588,11 @@ impl Waiting {
     /// Event time, user, computer and arrival, for `status`.
     pub fn summary(&self) -> (Micros, &str, &str, Micros) {
         (self.time, &self.user, &self.computer, self.arrival)
+    }
+
+    /// Where its record stands in its source.
+    pub fn place(&self) -> &Place {
+        &self.at
     }
 
     fn to_event(&self) -> Result<WaitingEvent, String> {

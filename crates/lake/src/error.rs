@@ -58,7 +58,9 @@ pub enum LakeError {
     #[error(transparent)]
     Entry(#[from] EntryError),
     /// The catalog does not know the table.
-    #[error("table {table} does not exist in the catalog: create the lake's tables first")]
+    #[error(
+        "table {table} does not exist in the catalog: restore the catalog from a copy or, in a lake that holds nothing yet, run `authpulse tables create`"
+    )]
     NoTable {
         /// The table.
         table: String,

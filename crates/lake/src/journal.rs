@@ -9,7 +9,7 @@ pub use object::ObjectJournal;
 
 use crate::error::Remedy;
 use crate::fault::Faults;
-use crate::sqlite;
+use crate::sqlite::{self, Database};
 use async_trait::async_trait;
 use authpulse_event::ShardId;
 use bytes::Bytes;
@@ -31,7 +31,9 @@ pub enum PutOutcome {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
     /// The entry may be stored or not: read its number before doing anything else.
-    #[error("entry {n} of shard {shard} may be stored or not ({cause}): read it before writing on")]
+    #[error(
+        "entry {n} of shard {shard} may be stored or not ({cause}): start again, it is looked up before anything is written"
+    )]
     Unclear {
         /// The shard.
         shard: ShardId,
@@ -48,6 +50,16 @@ pub enum JournalError {
         /// What was tried.
         action: &'static str,
         /// What the store said.
+        cause: String,
+    },
+    /// Another process, which hangs or is stopped while it writes, keeps the journal from being written to; nothing happened.
+    #[error("journal {journal}: {action} failed: {cause}")]
+    Busy {
+        /// Where it is.
+        journal: String,
+        /// What was tried.
+        action: &'static str,
+        /// What the store said, and who it is, where that is known.
         cause: String,
     },
     /// The journal's file is no journal, or is damaged.
@@ -81,7 +93,7 @@ impl JournalError {
     pub fn remedy(&self) -> Remedy {
         match self {
             JournalError::Unclear { .. } => Remedy::Look,
-            JournalError::Failed { .. } => Remedy::Retry,
+            JournalError::Failed { .. } | JournalError::Busy { .. } => Remedy::Retry,
             JournalError::Damaged { .. } => Remedy::Restore,
             JournalError::Refused { .. } | JournalError::Number { .. } => Remedy::Correct,
         }
@@ -133,8 +145,7 @@ fn check(shard: &ShardId, n: u64) -> Result<i64, JournalError> {
 
 /// A journal in an SQLite database: WAL, full sync, primary key (shard, n).
 pub struct SqliteJournal {
-    connection: Mutex<Connection>,
-    name: String,
+    database: Database,
 }
 
 impl SqliteJournal {
@@ -143,7 +154,6 @@ impl SqliteJournal {
     /// # Errors
     /// [`JournalError::Failed`] if the disk, its rights or another process is in the way, `Damaged` if the file is no journal.
     pub fn open(path: impl AsRef<Path>) -> Result<SqliteJournal, JournalError> {
-        let name = path.as_ref().display().to_string();
         let table = |name: &str| {
             format!(
                 "CREATE TABLE IF NOT EXISTS {name} (shard TEXT NOT NULL, n INTEGER NOT NULL, body BLOB NOT NULL, \
@@ -151,14 +161,11 @@ impl SqliteJournal {
             )
         };
         let schema = &(table("entries") + &table("bases"));
-        match sqlite::open(path.as_ref(), schema) {
-            Ok(connection) => Ok(SqliteJournal { connection: Mutex::new(connection), name }),
-            Err(failure) => Err(unusable(name, "opening it", failure)),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        let is_made = "SELECT count(*) FROM (SELECT 1 FROM entries UNION ALL SELECT 1 FROM bases LIMIT 1)";
+        let path = path.as_ref();
+        let database = Database::open(path, schema, is_made);
+        let database = database.map_err(|failure| unusable(path.display().to_string(), "opening it", failure))?;
+        Ok(SqliteJournal { database })
     }
 
     fn read<T>(
@@ -166,15 +173,25 @@ impl SqliteJournal {
         action: &'static str,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
-        query(&self.lock()).map_err(|e| unusable(self.name.clone(), action, e.into()))
+        self.database.read(query).map_err(|failure| unusable(self.database.name(), action, failure))
+    }
+
+    async fn write<T>(
+        &self,
+        action: &'static str,
+        statement: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        let written = self.database.write(statement).await;
+        written.map_err(|error| unusable(self.database.name(), action, self.database.failure(error)))
     }
 }
 
 fn unusable(journal: String, action: &'static str, failure: sqlite::Failure) -> JournalError {
     let cause = failure.cause;
-    match failure.damaged {
-        true => JournalError::Damaged { journal, cause },
-        false => JournalError::Failed { journal, action, cause },
+    match (failure.damaged, failure.busy) {
+        (true, _) => JournalError::Damaged { journal, cause },
+        (_, true) => JournalError::Busy { journal, action, cause },
+        _ => JournalError::Failed { journal, action, cause },
     }
 }
 
@@ -186,24 +203,24 @@ fn bytes(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Bytes> {
 impl Journal for SqliteJournal {
     async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
         let number = check(shard, n)?;
-        let connection = self.lock();
         // Here, unlike on S3, a number that was folded can be kept from being given anew.
-        let insert = connection
-            .prepare_cached(
+        let insert = self.database.write(|c| {
+            c.prepare_cached(
                 "INSERT INTO entries (shard, n, body) SELECT ?1, ?2, ?3 \
                  WHERE NOT EXISTS (SELECT 1 FROM bases WHERE shard = ?1 AND n >= ?2)",
-            )
-            .and_then(|mut s| s.execute(params![shard.as_str(), number, &body[..]]));
+            )?
+            .execute(params![shard.as_str(), number, &body[..]])
+        });
+        let insert = insert.await;
         match insert {
             Ok(0) => Ok(PutOutcome::Taken),
             Ok(_) => Ok(PutOutcome::Created),
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(PutOutcome::Taken),
             Err(e) => {
-                let sqlite::Failure { damaged, cause } = e.into();
-                // Nothing is stored in a file that is damaged, and looking again does not mend it.
-                Err(match damaged {
-                    true => JournalError::Damaged { journal: self.name.clone(), cause },
-                    false => JournalError::Unclear { shard: shard.clone(), n, cause },
+                // Nothing is stored in a file that is damaged or busy, and looking again tells no more.
+                Err(match unusable(self.database.name(), "storing an entry", self.database.failure(e)) {
+                    JournalError::Failed { cause, .. } => JournalError::Unclear { shard: shard.clone(), n, cause },
+                    known => known,
                 })
             }
         }
@@ -255,40 +272,43 @@ impl Journal for SqliteJournal {
 
     async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
         let number = check(shard, n)?;
-        self.read("storing a base", |c| {
+        self.write("storing a base", |c| {
             c.prepare_cached("INSERT OR IGNORE INTO bases (shard, n, body) VALUES (?1, ?2, ?3)")?
                 .execute(params![shard.as_str(), number, &body[..]])
                 .map(drop)
         })
+        .await
     }
 
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         let number = check(shard, n)?;
         if self.base(shard).await?.is_none_or(|(through, _)| through < n) {
-            return Err(not_folded(self.name.clone(), shard, n));
+            return Err(not_folded(self.database.name(), shard, n));
         }
         let mut removed = 0;
         loop {
             // Some at a time, so that nobody who wants to store an entry waits for long.
-            let some = self.read("removing folded entries", |c| {
+            let some = self.write("removing folded entries", |c| {
                 c.prepare_cached(
                     "DELETE FROM entries WHERE shard = ?1 AND n IN \
                      (SELECT n FROM entries WHERE shard = ?1 AND n <= ?2 ORDER BY n LIMIT 1000)",
                 )?
                 .execute(params![shard.as_str(), number])
-            })?;
+            });
+            let some = some.await?;
             removed += some as u64;
             if some == 0 {
                 break;
             }
         }
-        self.read("removing old bases", |c| {
+        self.write("removing old bases", |c| {
             c.prepare_cached(
                 "DELETE FROM bases WHERE shard = ?1 AND n NOT IN \
                  (SELECT n FROM bases WHERE shard = ?1 ORDER BY n DESC LIMIT ?2)",
             )?
             .execute(params![shard.as_str(), BASES_KEPT as i64])
-        })?;
+        })
+        .await?;
         Ok(removed)
     }
 }

@@ -9,10 +9,12 @@
 //! - [`encode`]: rows become Parquet bytes and a [`TableFile`].
 //! - [`commit`]: the tables follow the journal, each entry exactly once.
 //! - [`mod@maintain`]: files are merged, snapshots expire, what nobody needs is removed.
+//! - [`seal`]: what the mark of a finished input says.
 //! - [`read`]: what the tables hold now, for rebuilding state and for `verify`.
 //!
 //! Nothing here reads the clock or draws a random number by itself: [`commit::CommitIds`] hands both in.
 
+mod advice;
 pub mod base;
 pub mod catalog;
 pub mod commit;
@@ -26,6 +28,7 @@ pub mod lock;
 pub mod maintain;
 pub mod read;
 pub mod schema;
+pub mod seal;
 mod sqlite;
 pub mod store;
 
@@ -38,4 +41,5 @@ pub use journal::{Journal, MemoryJournal, ObjectJournal, PutOutcome, SqliteJourn
 pub use lock::{CommitterLock, FileCommitterLock, LakeLock, SoleCommitter};
 pub use maintain::{MaintainReport, MaintainSettings, maintain};
 pub use schema::{Partition, Table};
+pub use seal::Seal;
 pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

@@ -3,11 +3,15 @@
 //! A local lake belongs to one process, or to workers that share it. The operating system lets go of a lock when its process ends,
 //! however it ends.
 
+mod file;
+
+pub use file::{COMMITTER_LOCK_FILE, FileCommitterLock, MAINTENANCE_LOCK_FILE, Monotonic};
+
+use crate::advice;
 use async_trait::async_trait;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 
 /// The lock file's name within the lake.
 pub const LOCK_FILE: &str = ".lock";
@@ -136,7 +140,7 @@ impl Shown<'_> {
     }
 
     fn failed(&self, error: &io::Error) -> LockError {
-        LockError::Failed { lake: self.name.clone(), cause: error.to_string() }
+        LockError::Failed { lake: self.name.clone(), cause: advice::words(error) }
     }
 }
 
@@ -159,58 +163,17 @@ pub trait CommitterLock: Send + Sync {
     async fn hold(&self) -> Result<bool, LockError>;
     /// Lets go of the lock, if the caller has it, so that another need not wait until it expires.
     async fn release(&self);
-    /// How long a holder that is silent keeps the lock; none where the operating system tells at once that a holder is gone.
+    /// How long a holder that is silent keeps the lock; none where there is no other that could have it.
     fn lease(&self) -> Option<std::time::Duration> {
         None
     }
-}
-
-/// The lock of a local lake's committer: a file that the operating system unlocks when its holder ends.
-#[derive(Debug)]
-pub struct FileCommitterLock {
-    path: PathBuf,
-    held: Mutex<Option<File>>,
-}
-
-/// The committer's lock file within the lake.
-pub const COMMITTER_LOCK_FILE: &str = ".committer.lock";
-/// The lock file of maintenance within the lake.
-pub const MAINTENANCE_LOCK_FILE: &str = ".maintenance.lock";
-
-impl FileCommitterLock {
-    /// The lock of the lake in a directory, not yet taken.
-    pub fn new(lake: impl AsRef<Path>) -> FileCommitterLock {
-        FileCommitterLock { path: lake.as_ref().join(COMMITTER_LOCK_FILE), held: Mutex::new(None) }
+    /// Whom the lock was taken over from because it was silent for as long as its lease; told once.
+    fn taken_over_from(&self) -> Option<String> {
+        None
     }
-
-    /// The lock of whoever maintains the lake in a directory, not yet taken: two at once do no harm and double the work.
-    pub fn for_maintenance(lake: impl AsRef<Path>) -> FileCommitterLock {
-        FileCommitterLock { path: lake.as_ref().join(MAINTENANCE_LOCK_FILE), held: Mutex::new(None) }
-    }
-}
-
-#[async_trait]
-impl CommitterLock for FileCommitterLock {
-    async fn hold(&self) -> Result<bool, LockError> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.is_some() {
-            return Ok(true);
-        }
-        let failed = |e: io::Error| LockError::Failed { lake: self.path.display().to_string(), cause: e.to_string() };
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&self.path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {
-                *held = Some(file);
-                Ok(true)
-            }
-            Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(e)) => Err(failed(e)),
-        }
-    }
-
-    async fn release(&self) {
-        // Closing the file unlocks it.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Whether another, who has the lock, was seen to renew it.
+    fn is_renewed_by_another(&self) -> bool {
+        false
     }
 }
 
@@ -258,19 +221,5 @@ mod tests {
         assert!(refusal.contains("(authpulse backfill)"), "{refusal}");
         drop(alone);
         share("stream b").unwrap();
-    }
-
-    #[tokio::test]
-    async fn one_of_two_commits_until_it_lets_go() {
-        let lake = tempfile::tempdir().unwrap();
-        let (one, two) = (FileCommitterLock::new(lake.path()), FileCommitterLock::new(lake.path()));
-        assert_eq!(
-            (one.hold().await.unwrap(), two.hold().await.unwrap(), one.hold().await.unwrap()),
-            (true, false, true)
-        );
-        one.release().await;
-        assert_eq!((two.hold().await.unwrap(), one.hold().await.unwrap()), (true, false));
-        drop(two);
-        assert!(one.hold().await.unwrap());
     }
 }

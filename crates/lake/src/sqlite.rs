@@ -1,8 +1,10 @@
 //! How the lake's SQLite files are opened: write-ahead log, full sync, patience with other readers. And what their failures mean.
 
+use crate::advice::{self, RIGHTS, unopened};
 use crate::store::sync_directory;
 use rusqlite::{Connection, ErrorCode};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a statement waits for another process to finish its own.
@@ -13,52 +15,149 @@ const BUSY: Duration = Duration::from_secs(10);
 pub(crate) struct Failure {
     /// Whether the file itself is bad, so that only a copy of it helps. Everything else is in the way of a good file.
     pub damaged: bool,
+    /// Whether another process kept the database from being written to for as long as [`BUSY`]: nothing has happened.
+    pub busy: bool,
     /// What SQLite said and, where the file is good, what to do.
     pub cause: String,
 }
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Failure {
+        let mut busy = false;
         let what = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                return Failure { damaged: true, cause: error.to_string() };
+                return Failure { damaged: true, busy: false, cause: error.to_string() };
             }
             Some(ErrorCode::DiskFull) => "free some space",
-            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-                "this user must be able to write the file and its directory, and the file system must not be mounted read-only"
-            }
+            Some(ErrorCode::CannotOpen) => unopened(),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => RIGHTS,
             // SQLite has one answer for a quota, a limit on the size of files and a device that fails.
             Some(ErrorCode::SystemIoFailure) => {
                 "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound"
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                busy = true;
                 "another process has held it for 10 s; try again when that is done"
             }
-            _ => return Failure { damaged: false, cause: error.to_string() },
+            _ => return Failure { damaged: false, busy: false, cause: error.to_string() },
         };
         let code = error.sqlite_error().map_or(0, |e| e.extended_code);
-        Failure { damaged: false, cause: format!("{error} (SQLite code {code}): {what}") }
+        Failure { damaged: false, busy, cause: format!("{error} (SQLite code {code}): {what}") }
     }
 }
 
-/// Opens a database and makes its tables.
-pub(crate) fn open(path: &Path, schema: &str) -> Result<Connection, Failure> {
+impl Failure {
+    /// Names, where another process is in the way and the system tells which, that process: one that is stopped in the midst of a write
+    /// keeps all others waiting until somebody lets it go on, or ends it.
+    fn naming_who_is_in_the_way(mut self, database: &Path) -> Failure {
+        if self.busy
+            && let Some(process) = writer(database)
+        {
+            self.cause = format!("{}; process {process} is writing to it", self.cause);
+        }
+        self
+    }
+}
+
+/// The process that has the right to write to a database in WAL mode.
+#[cfg(target_os = "linux")]
+fn writer(database: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let mut shared_memory = database.as_os_str().to_owned();
+    shared_memory.push("-shm");
+    let inode = std::fs::metadata(shared_memory).ok()?.ino();
+    writer_of(&std::fs::read_to_string("/proc/locks").ok()?, inode)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn writer(_: &Path) -> Option<u32> {
+    None
+}
+
+/// Whoever writes has this byte of the shared memory locked, as SQLite's format of the write-ahead log has it.
+#[cfg(target_os = "linux")]
+const WRITE_LOCK_BYTE: &str = "120";
+
+/// Finds it in a list such as `1: POSIX  ADVISORY  WRITE 4711 08:01:131 120 120`.
+#[cfg(target_os = "linux")]
+fn writer_of(locks: &str, inode: u64) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "POSIX", _, "WRITE", process, file, WRITE_LOCK_BYTE, _] = words[..] else { return None };
+        let is_ours = file.rsplit(':').next()?.parse() == Ok(inode);
+        // 0 or less: a process that is not to be seen from within this container.
+        process.parse().ok().filter(|process| is_ours && *process > 0)
+    })
+}
+
+/// A database as a lake uses it: nobody who reads waits for whoever writes, neither here nor in another process.
+pub(crate) struct Database {
+    path: PathBuf,
+    reader: Mutex<Connection>,
+    /// Waiting for one's turn takes no thread.
+    writer: futures::lock::Mutex<Connection>,
+}
+
+impl Database {
+    /// Opens it, and makes its tables unless the query `is_made` finds that they are there.
+    pub fn open(path: &Path, schema: &str, is_made: &str) -> Result<Database, Failure> {
+        let open = || open(path, schema, is_made).map_err(|failure| failure.naming_who_is_in_the_way(path));
+        let (writer, reader) = (open()?, open()?);
+        Ok(Database { path: path.to_owned(), reader: Mutex::new(reader), writer: futures::lock::Mutex::new(writer) })
+    }
+
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Reads what is stored, which takes milliseconds.
+    pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
+        query(&self.reader.lock().unwrap_or_else(PoisonError::into_inner)).map_err(Failure::from)
+    }
+
+    /// Runs a statement that may wait for another process, [`BUSY`] at worst: the runtime's other tasks go on meanwhile.
+    pub async fn write<T>(&self, statement: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        use tokio::runtime::{Handle, RuntimeFlavor};
+        let connection = self.writer.lock().await;
+        match Handle::try_current() {
+            Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
+                tokio::task::block_in_place(|| statement(&connection))
+            }
+            _ => statement(&connection),
+        }
+    }
+
+    /// What it means that a statement failed.
+    pub fn failure(&self, error: rusqlite::Error) -> Failure {
+        Failure::from(error).naming_who_is_in_the_way(&self.path)
+    }
+}
+
+/// Opens a database, and makes its tables unless the query `is_made` finds that they are there: a reader asks for no right to write, so
+/// that nobody who has it keeps readers out.
+fn open(path: &Path, schema: &str, is_made: &str) -> Result<Connection, Failure> {
+    open_patiently(path, schema, is_made, BUSY)
+}
+
+fn open_patiently(path: &Path, schema: &str, is_made: &str, busy: Duration) -> Result<Connection, Failure> {
     let existed = path.exists();
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY)?;
+        connection.busy_timeout(busy)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         // In WAL mode a commit is durable only with FULL; the default of some builds is NORMAL.
         connection.pragma_update(None, "synchronous", "FULL")?;
         // macOS: a sync that reaches the disk and not only its cache.
         connection.pragma_update(None, "fullfsync", "ON")?;
-        connection.execute_batch(schema)?;
+        if connection.query_row(is_made, [], |_| Ok(())).is_err() {
+            connection.execute_batch(schema)?;
+        }
         Ok(connection)
     };
     let connection = open()?;
     if !existed {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        sync_directory(parent).map_err(|e| Failure { damaged: false, cause: e.to_string() })?;
+        sync_directory(parent).map_err(|e| Failure { damaged: false, busy: false, cause: advice::words(&e) })?;
     }
     Ok(connection)
 }
@@ -67,6 +166,43 @@ pub(crate) fn open(path: &Path, schema: &str) -> Result<Connection, Failure> {
 mod tests {
     use super::*;
     use rusqlite::ffi;
+
+    #[test]
+    fn who_writes_for_ever_is_named_and_keeps_no_reader_out() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.db");
+        let open = || {
+            open_patiently(
+                &path,
+                "CREATE TABLE t (x); INSERT INTO t VALUES (1)",
+                "SELECT x FROM t",
+                Duration::from_millis(20),
+            )
+        };
+        open().unwrap();
+        let hung = Connection::open(&path).unwrap();
+        hung.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let other = open().unwrap();
+        assert_eq!(other.query_row("SELECT x FROM t", [], |row| row.get::<_, i64>(0)), Ok(1));
+        let failure = Failure::from(other.execute("INSERT INTO t VALUES (2)", []).unwrap_err());
+        assert!(failure.busy && !failure.damaged);
+        let told = failure.naming_who_is_in_the_way(&path).cause;
+        assert!(told.contains("another process has held it for 10 s"), "{told}");
+        #[cfg(target_os = "linux")]
+        assert!(told.ends_with(&format!("; process {} is writing to it", std::process::id())), "{told}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_writer_is_found_among_other_locks() {
+        let locks = "1: POSIX  ADVISORY  READ  11 08:01:131 123 123\n\
+                     2: POSIX  ADVISORY  WRITE 12 08:01:77 120 120\n\
+                     2: -> POSIX  ADVISORY  WRITE 15 08:01:131 120 120\n\
+                     3: FLOCK  ADVISORY  WRITE 13 08:01:131 0 EOF\n\
+                     4: POSIX  ADVISORY  WRITE 14 08:01:131 120 120\n\
+                     5: POSIX  ADVISORY  WRITE -1 08:01:132 120 120\n";
+        assert_eq!([131, 77, 132, 5].map(|inode| writer_of(locks, inode)), [Some(14), Some(12), None, None]);
+    }
 
     #[test]
     fn only_a_bad_file_is_damage() {
@@ -89,7 +225,7 @@ mod tests {
             (ffi::SQLITE_PROTOCOL, ""),
             (ffi::SQLITE_ERROR, ""),
         ] {
-            let Failure { damaged, cause } = failure(code);
+            let Failure { damaged, cause, .. } = failure(code);
             assert!(!damaged && cause.contains(word), "{code}: {cause}");
         }
     }

@@ -8,8 +8,8 @@ use authpulse_lake::catalog::{CatalogError, TablePointers};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::journal::{Journal, JournalError};
 use authpulse_lake::{
-    LocalStore, MemoryCatalog, MemoryJournal, MemoryStore, ObjectJournal, ObjectStore, PutOutcome, Remedy,
-    SqliteCatalog, SqliteJournal,
+    FileCommitterLock, LocalStore, MemoryCatalog, MemoryJournal, MemoryStore, ObjectJournal, ObjectStore, PutOutcome,
+    Remedy, SqliteCatalog, SqliteJournal,
 };
 use common::{bytes, stored};
 use contract::{JournalContract, StoreContract, Wait};
@@ -160,6 +160,14 @@ fn catalogs(test: fn(&Wait, &dyn TablePointers)) {
 #[test]
 fn a_pointer_moves_only_from_where_it_was_seen() {
     catalogs(contract::a_pointer_moves_only_from_where_it_was_seen);
+}
+
+#[test]
+fn a_lock_is_taken_over_only_from_the_silent() {
+    let directory = tempfile::tempdir().unwrap();
+    contract::a_lock_is_taken_over_only_from_the_silent(&Wait::default(), &|name, lease, now| {
+        Box::new(FileCommitterLock::with_clock(directory.path().join(".lock"), name, lease, now))
+    });
 }
 
 #[test]

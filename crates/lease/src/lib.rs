@@ -22,7 +22,7 @@ pub mod operate;
 
 pub use coordinator::{Coordinator, LeaseSettings};
 pub use fleet::{Fleet, Holdings};
-pub use local::LocalLeases;
+pub use local::{Known, LocalLeases};
 pub use memory::MemoryLeases;
 
 use async_trait::async_trait;

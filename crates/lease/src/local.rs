@@ -15,13 +15,58 @@ use std::time::Duration;
 
 /// The file of leases, within the directory.
 const FILE: &str = "leases.db";
-/// How long a statement waits for another process.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long opening waits for another process.
+const BUSY_AT_START: Duration = Duration::from_secs(10);
+/// How long a change waits for another process: one that is stopped in the midst of a write of its own keeps it waiting, for each lease
+/// anew, and what fails is tried again with the next renewal.
+const BUSY: Duration = Duration::from_secs(1);
 
+/// What to look at where the file cannot be opened.
+const UNOPENED: &str =
+    "see that this user may read and write the directory, and that not too many files are open (`ulimit -n`)";
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS leases (
         application TEXT NOT NULL, key TEXT NOT NULL, owner TEXT, next_owner TEXT, counter INTEGER NOT NULL,
-        ended INTEGER NOT NULL, PRIMARY KEY (application, key)) STRICT, WITHOUT ROWID";
+        ended INTEGER NOT NULL, PRIMARY KEY (application, key)) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS destinations (
+        application TEXT PRIMARY KEY, destination TEXT NOT NULL) STRICT, WITHOUT ROWID";
+
+/// What is known of an application whose leases are, or were, in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Where what it read was stored, as [`LocalLeases::bound_for`] was told; none for one of which there are only leases, those of a
+    /// program that did not note it.
+    pub destination: Option<String>,
+}
+
+fn connect(directory: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(directory.join(FILE))?;
+    connection.busy_timeout(BUSY_AT_START)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A lease lost with the power costs nothing: its owner is gone as well. What is noted of an application is noted again by its next start.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.execute_batch(SCHEMA)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+fn place(directory: &Path) -> String {
+    directory.join(FILE).display().to_string()
+}
+
+fn unopened(directory: &Path) -> impl Fn(rusqlite::Error) -> LeaseError {
+    let place = place(directory);
+    move |error| {
+        let (place, cause) = (place.clone(), error.to_string());
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => LeaseError::Damaged { place, cause },
+            Some(ErrorCode::CannotOpen) => {
+                LeaseError::Failed { place, action: "opening them", cause: format!("{cause}: {UNOPENED}") }
+            }
+            _ => LeaseError::Failed { place, action: "opening them", cause },
+        }
+    }
+}
 
 /// See the module.
 pub struct LocalLeases {
@@ -40,26 +85,12 @@ impl LocalLeases {
     /// The directory cannot be written to, or the file holds something else.
     pub fn open(directory: impl AsRef<Path>, application: &str, worker: &str) -> Result<LocalLeases, LeaseError> {
         let directory = directory.as_ref().to_owned();
-        let place = directory.join(FILE).display().to_string();
+        let place = place(&directory);
         let failed = |action: &'static str, cause: String| LeaseError::Failed { place: place.clone(), action, cause };
         let alive = OpenOptions::new().write(true).create(true).truncate(false).open(lock_path(&directory, worker));
         let alive = alive.map_err(|e| failed("making the worker's lock", e.to_string()))?;
         alive.try_lock().map_err(|e| failed("locking the worker's own file", e.to_string()))?;
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(directory.join(FILE))?;
-            connection.busy_timeout(BUSY)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            // A lease lost with the power costs nothing: its owner is gone as well.
-            connection.pragma_update(None, "synchronous", "NORMAL")?;
-            connection.execute_batch(SCHEMA)?;
-            Ok(connection)
-        };
-        let connection = open().map_err(|e| match e.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                LeaseError::Damaged { place: place.clone(), cause: e.to_string() }
-            }
-            _ => failed("opening them", e.to_string()),
-        })?;
+        let connection = connect(&directory).map_err(unopened(&directory))?;
         let (application, worker) = (application.to_owned(), worker.to_owned());
         Ok(LocalLeases { connection: Mutex::new(connection), directory, application, worker, _alive: alive })
     }
@@ -67,6 +98,69 @@ impl LocalLeases {
     /// Whether a directory holds leases.
     pub fn exist(directory: impl AsRef<Path>) -> bool {
         directory.as_ref().join(FILE).exists()
+    }
+
+    /// What a directory's leases know of an application; none where it has never been there, or its leases were reset.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn known(directory: impl AsRef<Path>, application: &str) -> Result<Option<Known>, LeaseError> {
+        let directory = directory.as_ref();
+        if !LocalLeases::exist(directory) {
+            return Ok(None);
+        }
+        let look = || -> rusqlite::Result<Option<Known>> {
+            let connection = connect(directory)?;
+            let query = "SELECT (SELECT destination FROM destinations WHERE application = ?1), \
+                         EXISTS (SELECT 1 FROM leases WHERE application = ?1)";
+            connection.query_row(query, [application], |row| {
+                let (destination, has_leases): (Option<String>, bool) = (row.get(0)?, row.get(1)?);
+                Ok((destination.is_some() || has_leases).then_some(Known { destination }))
+            })
+        };
+        look().map_err(unopened(directory))
+    }
+
+    /// All applications that a directory's leases know, by name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn applications(directory: impl AsRef<Path>) -> Result<Vec<String>, LeaseError> {
+        let directory = directory.as_ref();
+        if !LocalLeases::exist(directory) {
+            return Ok(Vec::new());
+        }
+        let list = || -> rusqlite::Result<Vec<String>> {
+            connect(directory)?
+                .prepare("SELECT application FROM leases UNION SELECT application FROM destinations ORDER BY 1")?
+                .query_map([], |row| row.get(0))?
+                .collect()
+        };
+        list().map_err(unopened(directory))
+    }
+
+    /// Notes where what this application reads is stored, a name that is used nowhere else, unless that is noted already. Returns what
+    /// is noted: of workers that start together all are told the same.
+    ///
+    /// # Errors
+    /// The file cannot be written or read.
+    pub fn bound_for(&self, destination: &str) -> Result<String, LeaseError> {
+        self.run("noting where its application stores", |c| {
+            c.execute("INSERT OR IGNORE INTO destinations VALUES (?1, ?2)", [&self.application, destination])?;
+            c.query_row("SELECT destination FROM destinations WHERE application = ?1", [&self.application], |row| {
+                row.get(0)
+            })
+        })
+    }
+
+    /// Forgets where this application stored what it read.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn forget_destination(&self) -> Result<(), LeaseError> {
+        self.run("forgetting where its application stored", |c| {
+            c.execute("DELETE FROM destinations WHERE application = ?1", [&self.application]).map(drop)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -79,7 +173,7 @@ impl LocalLeases {
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, LeaseError> {
         run(&self.lock()).map_err(|e| LeaseError::Failed {
-            place: self.directory.join(FILE).display().to_string(),
+            place: place(&self.directory),
             action,
             cause: e.to_string(),
         })

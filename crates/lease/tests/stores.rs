@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use authpulse_lease::{
-    Checkpoint, Fleet, Lease, LeaseError, LeaseSettings, LeaseStore, LocalLeases, MemoryLeases, Ticks,
+    Checkpoint, Fleet, Known, Lease, LeaseError, LeaseSettings, LeaseStore, LocalLeases, MemoryLeases, Ticks,
 };
 use futures::executor::block_on;
 use futures::future::poll_fn;
@@ -80,6 +80,31 @@ fn a_local_file_keeps_the_contract_for_each_application_alone() {
     let two = LocalLeases::open(place.path(), "lake two", "w2").unwrap();
     block_on(keeps_the_contract(&one));
     block_on(keeps_the_contract(&two));
+}
+
+#[test]
+fn where_an_application_stores_is_noted_once() {
+    let place = tempfile::tempdir().unwrap();
+    let known = |application: &str| LocalLeases::known(place.path(), application).unwrap();
+    let destination = |name: &str| Some(Known { destination: Some(name.to_owned()) });
+    assert_eq!(known("lake one"), None);
+    assert!(!LocalLeases::exist(place.path()), "looking makes nothing");
+    let open = |application: &str, worker: &str| LocalLeases::open(place.path(), application, worker).unwrap();
+    let (one, two, other) = (open("lake one", "w1"), open("lake one", "w2"), open("lake two", "w3"));
+    assert_eq!(known("lake one"), None);
+    assert_eq!(
+        [one.bound_for("a").unwrap(), two.bound_for("b").unwrap(), one.bound_for("a").unwrap()],
+        ["a", "a", "a"]
+    );
+    assert_eq!((known("lake one"), known("lake two")), (destination("a"), None));
+    // Of a program of before there are only leases.
+    assert!(block_on(other.create(&Lease::new("s"))).unwrap());
+    assert_eq!(known("lake two"), Some(Known { destination: None }));
+    assert_eq!(other.bound_for("c").unwrap(), "c");
+    assert_eq!(LocalLeases::applications(place.path()).unwrap(), ["lake one", "lake two"]);
+    one.forget_destination().unwrap();
+    assert_eq!((known("lake one"), known("lake two")), (None, destination("c")));
+    assert_eq!(two.bound_for("b").unwrap(), "b");
 }
 
 #[test]

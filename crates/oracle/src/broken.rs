@@ -2,6 +2,7 @@
 
 use crate::model::LINE_BYTES_MAX;
 use crate::parse::sha256_hex;
+use crate::spellings::{self, Read};
 
 /// Lines of a file; each is one invalid record.
 pub fn lines(user: &str) -> Vec<Vec<u8>> {
@@ -34,12 +35,11 @@ pub fn lines(user: &str) -> Vec<Vec<u8>> {
         "\u{ff15},U,C",
         "five,U,C",
         // The timestamp.
-        "2015-01-02t00:00:00Z,U,C",
-        "2015-01-02T00:00:00z,U,C",
-        "2015-01-02 00:00:00Z,U,C",
-        "2015-01-02T00:00:00,U,C",
-        "2015-01-02T00:00Z,U,C",
-        "2015-01-02T00:00:60Z,U,C",
+        "2015-01-02T00:00:00,5Z,U,C",
+        "2015-01-02\t00:00:00Z,U,C",
+        "2015-01-02\u{a0}00:00:00Z,U,C",
+        "2015-01-02T23:59:60+00:01,U,C",
+        "2015-01-02T23:58:60Z,U,C",
         "2015-01-02T00:60:00Z,U,C",
         "2015-01-02T24:00:00Z,U,C",
         "2015-02-29T00:00:00Z,U,C",
@@ -52,9 +52,6 @@ pub fn lines(user: &str) -> Vec<Vec<u8>> {
         "15-01-02T00:00:00Z,U,C",
         "02015-01-02T00:00:00Z,U,C",
         "2015-01-02T00:00:00.Z,U,C",
-        "2015-01-02T00:00:00.5,U,C",
-        "2015-01-02T00:00:00+0100,U,C",
-        "2015-01-02T00:00:00+1:00,U,C",
         "2015-01-02T00:00:00+24:00,U,C",
         "2015-01-02T00:00:00+01:60,U,C",
         "2015-01-02T00:00:00ZZ,U,C",
@@ -83,6 +80,8 @@ pub fn lines(user: &str) -> Vec<Vec<u8>> {
         vec![b'x'; 65_536],
         vec![b'x'; 65_537],
     ]);
+    let no_time = spellings::ALL.iter().filter(|spelling| matches!(spelling.line, Read::No(_)));
+    lines.extend(no_time.map(|spelling| spelling.as_line(user).into_bytes()));
     lines.extend(objects(user));
     lines
 }
@@ -112,6 +111,18 @@ pub fn records(user: &str) -> Vec<(Vec<u8>, String)> {
         records.push((line.into_bytes(), key));
     }
     records
+}
+
+/// The bytes of a text, with a byte that begins no character wherever U+F8FF stands.
+pub fn with_bad_bytes(text: String) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for (at, part) in text.split('\u{f8ff}').enumerate() {
+        if at > 0 {
+            bytes.push(0xFF);
+        }
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    bytes
 }
 
 /// Payloads that begin with `{`, invalid both in a file and on a stream.
@@ -183,14 +194,25 @@ fn objects(user: &str) -> Vec<Vec<u8>> {
         r#""time":5,"user":"U","computer":"C","x":+1"#,
         r#""time":5,"user":"U","computer":"C","x":01"#,
         r#""time":5,"user":"U","computer":"C","x":1e"#,
-        r#""time":5,"user":"U","computer":"C","x":NaN"#,
         r#""time":5,"user":"U","computer":"C","x":nul"#,
+        r#""time":5,"user":"U","computer":"C","x":nan"#,
+        r#""time":5,"user":"U","computer":"C","x":+Infinity"#,
+        r#""time":5,"user":"U","computer":"C","x":-NaN"#,
+        r#""time":5,"user":"U","computer":"C","x":[-infinity]"#,
+        r#""time":5,"user":"U","computer":"C","x":"\""#,
+        r#""time":5,"user":"U","computer":"C","x":{"\\\":1}"#,
+        r#""time":NaN,"user":"U","computer":"C""#,
+        r#""time":5,"user":Infinity,"computer":"C""#,
+        r#""time":5,"user":"U","computer":-Infinity"#,
+        r#""time":5,"user":"U","computer":"C","event_id":NaN"#,
+        // What is passed over where nobody reads it, in a key that is read.
+        r#""time":5,"user":"U\x41","computer":"C""#,
+        r#""time":5,"user":"U","computer":"\u12g4""#,
+        r#""time":5,"user":"U","computer":"C","event_id":"\U0041""#,
+        "\"time\":5,\"user\":\"U\t\",\"computer\":\"C\"",
+        "\"time\":\"5\u{1}\",\"user\":\"U\",\"computer\":\"C\"",
         r#""time":5,"user":"U","computer":"C","x":[1,]"#,
         r#""time":5,"user":"U","computer":"C","x":{"a"}"#,
-        r#""time":5,"user":"U","computer":"C","x":"\x41""#,
-        r#""time":5,"user":"U","computer":"C","x":"\u12g4""#,
-        r#""time":5,"user":"U","computer":"C","x":"\U0041""#,
-        "\"time\":5,\"user\":\"U\",\"computer\":\"C\",\"x\":\"\t\"",
         r#""time":5,'user':"U","computer":"C""#,
         r#"time:5,"user":"U","computer":"C""#,
         r#"/**/"time":5,"user":"U","computer":"C""#,
@@ -201,9 +223,19 @@ fn objects(user: &str) -> Vec<Vec<u8>> {
         .collect();
     let with = |extra: &str| format!("{{\"time\":5,\"user\":\"{user}\",\"computer\":\"C\"{extra}}}").into_bytes();
     let valid = String::from_utf8(with("")).expect("text");
-    let mut not_utf8 = with(",\"x\":\"?\"");
-    let at = not_utf8.iter().rposition(|&byte| byte == b'?').expect("just written");
-    not_utf8[at] = 0xFF;
+    // A byte that begins no character, in each place where it counts.
+    let not_utf8 = [
+        format!("{{\"time\":\"5\u{f8ff}\",\"user\":\"{user}\",\"computer\":\"C\"}}"),
+        format!("{{\"time\":5,\"user\":\"{user}\u{f8ff}\",\"computer\":\"C\"}}"),
+        format!("{{\"time\":5,\"user\":\"{user}\",\"computer\":\"\u{f8ff}\"}}"),
+        format!("{{\"time\":5,\"user\":\"{user}\",\"computer\":\"C\",\"event_id\":\"\u{f8ff}\"}}"),
+        format!("{{\"time\":5,\"user\u{f8ff}\":\"{user}\",\"computer\":\"C\"}}"),
+        format!("{{\"time\":5,\"user\":\"{user}\",\"computer\":\"C\",\"x\":\u{f8ff}}}"),
+        format!("{{\"time\":5,\"user\":\"{user}\",\"computer\":\"C\"\u{f8ff}}}"),
+    ];
+    objects.extend(not_utf8.map(with_bad_bytes));
+    let no_time = spellings::ALL.iter().filter(|spelling| matches!(spelling.json, Read::No(_)));
+    objects.extend(no_time.map(|spelling| spelling.object(user).into_bytes()));
     let mut too_long = with("");
     too_long.resize(LINE_BYTES_MAX + 1, b' ');
     objects.extend([
@@ -215,7 +247,6 @@ fn objects(user: &str) -> Vec<Vec<u8>> {
         with(&format!(",\"event_id\":\"{}\"", "i".repeat(129))),
         with(&format!(",\"event_id\":\"{}\"", "\u{e9}".repeat(65))),
         format!("{{\"time\":5,\"user\":\"{}\",\"computer\":\"C\"}}", "u".repeat(257)).into_bytes(),
-        not_utf8,
         b"{".to_vec(),
         too_long,
     ]);

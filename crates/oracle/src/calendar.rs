@@ -60,54 +60,78 @@ fn digits(text: &[u8]) -> Option<i64> {
     text.iter().try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
 }
 
-/// "RFC 3339 times need `T` and a zone (`Z` or an offset), both in upper case, years 0001 to 9999 (as written and in
-/// UTC), a second below 60; they are kept to the microsecond (further digits are cut)".
+/// "RFC 3339 times have `T`, `t` or one blank (a space) between date and time, a zone (`Z`, `z`, ±hh:mm or ±hhmm; none is
+/// refused), years 0001 to 9999 (as written and in UTC), a fraction behind `.`, in a JSON record also behind `,`, and a
+/// second below 60, or 60 at 23:59 UTC, which is read as the last microsecond before midnight. They are kept to the
+/// microsecond (further digits are cut)".
 ///
 /// The grammar is RFC 3339's: two digits each, hours to 23 and minutes to 59 also in the offset, at least one digit
-/// after a point.
-pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    let text = text.as_bytes();
-    if text.len() < 20 {
+/// after a point or comma.
+pub fn parse_rfc3339(text: &str, in_json: bool) -> Option<i64> {
+    let (date, clock) = (text.get(..10)?, text.get(11..19)?);
+    if !["T", "t", " "].contains(&text.get(10..11)?) {
         return None;
     }
-    let (fixed, mut rest) = text.split_at(19);
-    let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    if separators.iter().any(|&(at, byte)| fixed[at] != byte) {
-        return None;
-    }
-    let (year, month, day) = (digits(&fixed[0..4])?, digits(&fixed[5..7])?, digits(&fixed[8..10])?);
-    let (hour, minute, second) = (digits(&fixed[11..13])?, digits(&fixed[14..16])?, digits(&fixed[17..19])?);
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
+    let mut zone = text.get(19..)?;
     let mut micros = 0;
-    if rest[0] == b'.' {
-        let fraction = rest[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if fraction == 0 {
+    let mark = zone.chars().next().filter(|&mark| mark == '.' || (mark == ',' && in_json));
+    if mark.is_some() {
+        let end = zone[1..].find(|c: char| !c.is_ascii_digit()).map_or(zone.len(), |length| 1 + length);
+        let fraction = &zone[1..end];
+        if fraction.is_empty() {
             return None;
         }
-        for place in 0..6 {
-            let digit = if place < fraction { i64::from(rest[1 + place] - b'0') } else { 0 };
-            micros = micros * 10 + digit;
-        }
-        rest = &rest[1 + fraction..];
+        let six: String = fraction.chars().chain("000000".chars()).take(6).collect();
+        micros = six.parse().expect("six digits");
+        zone = &zone[end..];
     }
-    let offset_minutes = match rest {
-        b"Z" => 0,
-        [sign @ (b'+' | b'-'), zone @ ..] if zone.len() == 5 && zone[2] == b':' => {
-            let (hours, minutes) = (digits(&zone[0..2])?, digits(&zone[3..5])?);
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            let ahead = hours * 60 + minutes;
-            if *sign == b'+' { ahead } else { -ahead }
-        }
-        _ => return None,
+    let east = minutes_east(zone)?;
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let minutes = days_of(year, month, day)? * 24 * 60 + hour * 60 + minute - east;
+    let utc = if second < 60 {
+        minutes * 60 * SECOND + second * SECOND + micros
+    } else if minutes.rem_euclid(24 * 60) == 23 * 60 + 59 {
+        (minutes + 1) * 60 * SECOND - 1
+    } else {
+        return None;
     };
-    let local = days_of(year, month, day)? * DAY + hour * HOUR + minute * 60 * SECOND + second * SECOND + micros;
-    let utc = local - offset_minutes * 60 * SECOND;
     let first = days_of(1, 1, 1).expect("a date") * DAY;
     (first..year_10000()).contains(&utc).then_some(utc)
+}
+
+/// Three numbers of so many digits each with a separator between them.
+fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[i64; 3]> {
+    let parts: Vec<&str> = text.split(separator).collect();
+    let [Some(a), Some(b), Some(c)] = [0, 1, 2].map(|at| {
+        let part = parts.get(at).filter(|part| part.len() == widths[at])?;
+        digits(part.as_bytes())
+    }) else {
+        return None;
+    };
+    (parts.len() == 3).then_some([a, b, c])
+}
+
+/// The minutes by which a zone is ahead of UTC.
+fn minutes_east(zone: &str) -> Option<i64> {
+    if zone == "Z" || zone == "z" {
+        return Some(0);
+    }
+    let sign = match zone.chars().next()? {
+        '+' => 1,
+        '-' => -1,
+        _ => return None,
+    };
+    let offset = match zone.len() {
+        5 => zone[1..].to_owned(),
+        6 if zone.get(3..4) == Some(":") => zone.get(1..3)?.to_owned() + zone.get(4..)?,
+        _ => return None,
+    };
+    let (hours, minutes) = (digits(offset.get(..2)?.as_bytes())?, digits(offset.get(2..)?.as_bytes())?);
+    (hours <= 23 && minutes <= 59).then_some(sign * (hours * 60 + minutes))
 }
 
 /// "an RFC 3339 time stands there as UTC with six decimals, `2015-01-01T00:00:01.000000Z`".
@@ -155,7 +179,7 @@ mod tests {
             ("9999-12-31T23:59:59.999999Z", 253_402_300_799_999_999),
         ];
         for (text, micros) in cases {
-            assert_eq!(parse_rfc3339(text), Some(micros), "{text}");
+            assert_eq!(parse_rfc3339(text, false), Some(micros), "{text}");
         }
         assert_eq!(format_utc(951_827_696_789_012), "2000-02-29T12:34:56.789012Z");
         assert_eq!(format_utc(-1), "1969-12-31T23:59:59.999999Z");

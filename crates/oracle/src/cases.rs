@@ -128,6 +128,8 @@ enum At {
     /// About a day before or after the first event that waits.
     DayBeforeWaiting(Delta),
     DayAfterWaiting(Delta),
+    /// So many seconds after its arrival; where all arrives in one run, after the clock.
+    Early(u16),
     /// About 300 s after its arrival.
     FutureLimit(Delta),
     /// About 300 s before its arrival.
@@ -183,10 +185,12 @@ struct Again {
 enum Shift {
     /// The same content once more (in the given dress: the other form of time gives another id).
     Content,
+    /// The very event, its id as a producer's own.
+    AsOwn,
     /// The same id as a producer's own, so many seconds and microseconds away.
     SameId(i16, Delta),
-    /// The same id the tolerance away, to either side.
-    Tolerance(bool, Delta),
+    /// The same id at the same time on another computer.
+    Elsewhere(u8),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -229,7 +233,7 @@ enum Act {
         computers: u8,
         every: u8,
     },
-    /// One user, many ids of its own, and then one of them again.
+    /// One user, many ids of its own; then one of them again, for the same event and for another.
     Ids {
         user: u8,
         ids: u8,
@@ -263,15 +267,28 @@ enum Act {
         hours: u8,
         later: Delta,
     },
-    /// An event that waits so many seconds beyond reach, and the same id so many seconds within it.
+    /// An event that waits so many seconds beyond reach; then it once more, and the same id for others: one that waits too, one so
+    /// many seconds within reach.
     Meet {
         user: u8,
         beyond: u8,
         before: u8,
     },
+    /// An event ahead of its arrival, so many seconds around the next end of a day + `settle`, and two of others on time.
+    Early {
+        users: (u8, u8),
+        before: u16,
+        ahead: u16,
+    },
     Broken {
-        kind: u8,
+        kind: u16,
         user: u8,
+    },
+    /// A logon in the second that has no number below 60.
+    Leap {
+        user: u8,
+        computer: u8,
+        dress: Dress,
     },
     /// 1 MiB, exactly or a byte more.
     Large {
@@ -389,6 +406,7 @@ fn at(live: bool) -> impl Strategy<Value = At> {
         2 => delta().prop_map(At::DayLater),
         2 => delta().prop_map(At::DayBeforeWaiting),
         2 => delta().prop_map(At::DayAfterWaiting),
+        streams => (1..301u16).prop_map(At::Early),
         2 => delta().prop_map(At::FutureLimit),
         streams => delta().prop_map(At::LiveLimit),
         2 => (26..600i32).prop_map(At::Corrupt),
@@ -427,8 +445,10 @@ fn logon(live: bool) -> impl Strategy<Value = Logon> {
 fn shift() -> impl Strategy<Value = Shift> {
     prop_oneof![
         3 => Just(Shift::Content),
-        1 => (-400..400i16, delta()).prop_map(|(secs, delta)| Shift::SameId(secs, delta)),
-        3 => (any::<bool>(), delta()).prop_map(|(later, delta)| Shift::Tolerance(later, delta)),
+        2 => Just(Shift::AsOwn),
+        2 => (-400..400i16, delta()).prop_map(|(secs, delta)| Shift::SameId(secs, delta)),
+        1 => delta().prop_map(|delta| Shift::SameId(0, delta)),
+        2 => computer().prop_map(Shift::Elsewhere),
     ]
 }
 
@@ -469,6 +489,8 @@ fn act(live: bool) -> BoxedStrategy<Act> {
         .prop_map(|(users, first, second, reach)| Act::Chain { users, first, second, reach });
     let settled =
         ((user(), user()), 1..48u8, delta()).prop_map(|(users, hours, later)| Act::Settled { users, hours, later });
+    let early =
+        ((user(), user()), 0..120u16, 1..301u16).prop_map(|(users, before, ahead)| Act::Early { users, before, ahead });
     let meet = (user(), 1..200u8, 0..100u8).prop_map(|(user, beyond, before)| Act::Meet { user, beyond, before });
     let both = prop_oneof![
         40 => logon(live).prop_map(Act::Logon),
@@ -483,10 +505,12 @@ fn act(live: bool) -> BoxedStrategy<Act> {
             .prop_map(|(user, ids, every, again)| Act::Ids { user, ids, every, again }),
         2 => (1..32u8, 0..32u8).prop_map(|(computers, twice)| Act::Fleet { computers, twice }),
         1 => (2..34u8, 1..26u8).prop_map(|(days, computers)| Act::Week { days, computers }),
+        3 => early,
         2 => chain,
         2 => settled,
         2 => meet,
-        5 => (any::<u8>(), user()).prop_map(|(kind, user)| Act::Broken { kind, user }),
+        5 => (any::<u16>(), user()).prop_map(|(kind, user)| Act::Broken { kind, user }),
+        1 => (user(), computer(), dress()).prop_map(|(user, computer, dress)| Act::Leap { user, computer, dress }),
     ];
     if live {
         let rise = (any::<u8>(), rise_to()).prop_map(|(shard, to)| Act::Rise { shard, to });
@@ -681,10 +705,16 @@ impl<'a> Builder<'a> {
                 }
             }
             Act::Ids { user, ids, every, again } => {
-                for at in (0..ids).chain([again % ids]) {
+                let id = |at: u8| Some(format!("many-{at}"));
+                let again = again % ids;
+                let mut then = self.now;
+                for at in 0..ids {
                     self.now += i64::from(every) * SECOND;
-                    self.write(user, at % 3, self.now, Dress::Plain, Some(format!("many-{at}")));
+                    then = if at == again { self.now } else { then };
+                    self.write(user, at % 3, self.now, Dress::Plain, id(at));
                 }
+                self.write(user, again % 3, then, Dress::Plain, id(again));
+                self.write(user, again % 3, self.now, Dress::Plain, id(again));
             }
             Act::Fleet { computers, twice } => self.fleet(computers, twice),
             Act::Week { days, computers } => {
@@ -720,11 +750,24 @@ impl<'a> Builder<'a> {
             }
             Act::Meet { user, beyond, before } => {
                 let reach = self.front_of(user).unwrap_or(self.now) + self.settings.max_jump * SECOND;
-                let id = Some(own_id(user));
-                self.write(user, 1, reach + i64::from(beyond) * SECOND, Dress::Plain, id.clone());
-                self.write(user, 1, reach - i64::from(before) * SECOND, Dress::Plain, id);
+                let mut meet = |computer, time| self.write(user, computer, time, Dress::Plain, Some(own_id(user)));
+                meet(1, reach + i64::from(beyond) * SECOND);
+                meet(1, reach + i64::from(beyond) * SECOND);
+                meet(2, reach + i64::from(beyond) * SECOND);
+                meet(1, reach - i64::from(before) * SECOND);
+            }
+            Act::Early { users, before, ahead } => {
+                self.quiet(Quiet::Settle(-i64::from(before) * SECOND));
+                let time = self.now + i64::from(ahead) * SECOND;
+                self.write(users.0, 1, time, Dress::Plain, None);
+                self.simple(users.1, 2, 1);
+                self.simple(users.1, 3, 1);
             }
             Act::Broken { kind, user } => self.broken(kind, user),
+            Act::Leap { user, computer, dress } => {
+                self.now = (self.now.div_euclid(DAY) + 1) * DAY - 1;
+                self.write(user, computer, self.now, dress, None);
+            }
             Act::Large { over, blank, user } => self.large(over, blank, user),
             Act::Rise { shard, to } => self.rise(shard, to),
             Act::Seal => self.seal(),
@@ -783,6 +826,10 @@ impl<'a> Builder<'a> {
             At::DayLater(delta) => newest + DAY + delta,
             At::DayBeforeWaiting(delta) => waits - DAY + delta,
             At::DayAfterWaiting(delta) => waits + DAY + delta,
+            At::Early(secs) => {
+                let clock = if matches!(self.pace, Pace::Live) { arrival } else { self.now };
+                clock + i64::from(secs) * SECOND
+            }
             At::FutureLimit(delta) => arrival + FUTURE_LIMIT + delta,
             At::LiveLimit(delta) => arrival - FUTURE_LIMIT + delta,
             At::Corrupt(hours) => self.now + i64::from(hours) * HOUR,
@@ -905,22 +952,19 @@ impl<'a> Builder<'a> {
         }
         let event = self.log[self.log.len() - back].clone();
         let user = again.other_user.map_or(event.user, user_name);
-        let tolerance = self.settings.tolerance * SECOND;
-        let (time, id) = match again.shift {
-            Shift::Content => {
-                let id = (!event.content_id).then_some(event.id);
-                (event.time, id)
-            }
-            Shift::SameId(secs, delta) => (event.time + i64::from(secs) * SECOND + delta, Some(event.id)),
-            Shift::Tolerance(true, delta) => (event.time + tolerance + delta, Some(event.id)),
-            Shift::Tolerance(false, delta) => (event.time - tolerance - delta, Some(event.id)),
-        };
+        let (mut time, mut computer, mut id) = (event.time, event.computer, Some(event.id));
+        match again.shift {
+            Shift::Content => id = id.filter(|_| !event.content_id),
+            Shift::AsOwn => {}
+            Shift::SameId(secs, delta) => time += i64::from(secs) * SECOND + delta,
+            Shift::Elsewhere(other) => computer = computer_name(other),
+        }
         let lane = self.owner(&user);
         let arrival = self.next_arrival(lane, Delay::None);
-        self.send(lane, arrival, time, &user, &event.computer, again.dress, id);
+        self.send(lane, arrival, time, &user, &computer, again.dress, id);
     }
 
-    fn broken(&mut self, kind: u8, user: u8) {
+    fn broken(&mut self, kind: u16, user: u8) {
         let user = user_name(user % 5);
         let lane = self.owner(&user);
         let arrival = self.next_arrival(lane, Delay::None);
@@ -1030,7 +1074,7 @@ fn dress_up(
                 (Dress::Odd(n), Some(integer)) if n % 3 == 0 => {
                     return format!("\t {integer:0>12} , {user}\t,  {computer} ").into_bytes();
                 }
-                (Dress::Odd(n), _) => odd_rfc(time, n),
+                (Dress::Odd(n), _) => odd_rfc(time, n, false),
                 _ => format_utc(time),
             };
             // A line form must not begin with `{`, and no name here does.
@@ -1057,24 +1101,36 @@ fn wire(time: &str, user: &str, computer: &str, id: Option<&str>) -> Vec<u8> {
     format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{id}}}").into_bytes()
 }
 
-/// The same instant in another of RFC 3339's ways.
-fn odd_rfc(time: i64, n: u8) -> String {
+/// The same instant in another of the ways that the page allows.
+fn odd_rfc(time: i64, n: u8, in_json: bool) -> String {
     let first = days_of(1, 1, 2).expect("a date") * DAY;
+    let last = year_10000() - DAY;
+    if time < first || time >= last {
+        return format_utc(time);
+    }
     let shift = |minutes: i64, zone: &str| {
-        let local = time + minutes * 60 * SECOND;
-        if local < first || local >= year_10000() {
-            return format_utc(time);
-        }
-        format!("{}{zone}", format_utc(local).trim_end_matches('Z'))
+        let local = format_utc(time + minutes * 60 * SECOND);
+        let local = local.trim_end_matches('Z');
+        // The last microsecond of a day is a leap second as well, with any fraction.
+        let leap = time.rem_euclid(DAY) == DAY - 1;
+        if leap { local.replace("59.999999", "60.25") + zone } else { format!("{local}{zone}") }
     };
-    let short = |text: String| text.replace(".000000", "").replace(".500000", ".5");
-    match n % 6 {
-        0 => short(format_utc(time)),
-        1 => format!("{}999999999Z", format_utc(time).trim_end_matches('Z')),
+    let short = |text: String| text.replace(".000000", "").replace(".500000", ".5").replace("60.25", "60");
+    let spaced = |text: String| text.replacen('T', " ", 1);
+    let comma = |text: String| if in_json { text.replace('.', ",") } else { text };
+    match n % 12 {
+        0 => short(shift(0, "Z")),
+        1 => shift(0, "999999999Z"),
         2 => shift(330, "+05:30"),
         3 => short(shift(-(23 * 60 + 59), "-23:59")),
         4 => shift(0, "-00:00"),
-        _ => short(shift(23 * 60 + 59, "+23:59")),
+        5 => short(shift(23 * 60 + 59, "+23:59")),
+        6 => shift(0, "z").to_lowercase(),
+        7 => spaced(short(shift(0, "Z"))),
+        8 => shift(330, "+0530"),
+        9 => spaced(shift(-(23 * 60 + 59), "-2359")),
+        10 => comma(shift(0, "z")),
+        _ => comma(spaced(shift(60, "+0100"))),
     }
 }
 
@@ -1089,7 +1145,7 @@ fn odd_wire(
     file: bool,
 ) -> Vec<u8> {
     let digits = |integer: &str| format!("\"{integer:0>12}\"");
-    let plain = integer.clone().unwrap_or_else(|| json_text(&odd_rfc(time, n / 16)));
+    let plain = integer.clone().unwrap_or_else(|| json_text(&odd_rfc(time, n / 16, true)));
     let (user, computer) = (json_text(user), json_text(computer));
     let own = id.map_or(String::new(), |id| format!(",\"event_id\":{}", json_text(id)));
     let escaped = |text: &str| {
@@ -1098,7 +1154,7 @@ fn odd_wire(
     };
     let unquoted = |json: &str| serde_json::from_str::<String>(json).expect("a string");
     let extra = |extra: &str| format!("{{\"time\":{plain},{extra},\"user\":{user},\"computer\":{computer}{own}}}");
-    let text = match n % 14 {
+    let text = match n % 20 {
         0 => format!("{{\"computer\":{computer},\"user\":{user}{own},\"time\":{plain}}}"),
         1 => extra(&format!("\"deep\":{}{}", "[".repeat(99), "]".repeat(99))),
         2 => extra("\"n\":[-0,1e999999999,0.5E-3,123456789012345678901234567890]"),
@@ -1122,12 +1178,19 @@ fn odd_wire(
             format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{own}}}")
         }
         12 => {
-            let time = json_text(&odd_rfc(time, n / 16));
+            let time = json_text(&odd_rfc(time, n / 16, true));
             format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{own}}}")
         }
+        // What is passed over where nobody reads it; U+F8FF stands for a byte that begins no character.
+        13 => extra("\"x\":\"\u{f8ff}\",\"\u{f8ff}\":[{\"\u{f8ff}\":\"\u{f8ff}\\\u{f8ff}\"}]"),
+        14 => extra("\"x\":\"\t\u{1}\r\0\",\"\t\":{\"\t\":[\"\u{1f}\"]}"),
+        15 if !file => extra("\"x\":\"\n\",\"\n\":null"),
+        15 | 16 => extra(r#""x":NaN,"y":[Infinity,-Infinity,{"time":NaN}]"#),
+        17 => extra(r#""x":"\x41\u12g4\"\U\\","\q":["\ud800\u",{"\ ":"\\\""}]"#),
+        18 => extra("\"user\u{f8ff}\":\"x\",\"time\t\":0,\"\\x75ser\":NaN,\"event_id\\ud800\":null"),
         _ => extra("\"\u{7f}\u{fffe}\":\"\u{85}\\/\\b\\f\""),
     };
-    text.into_bytes()
+    broken::with_bad_bytes(text)
 }
 
 /// Which shards of a case a user's events may lie in: those that hold MD5(user).

@@ -40,16 +40,18 @@ edges! {
     LateBarely,
     /// Accepted exactly at the watermark.
     TieAtWatermark,
-    /// Rejected: the same id of the same user was accepted within the tolerance.
+    /// Rejected: the same id of the same user was accepted at the same instant on the same computer.
     Duplicate,
-    /// A duplicate whose time lies exactly the tolerance from the first one's.
-    DuplicateAtTolerance,
-    /// The same id of the same user accepted again, at most a second beyond the tolerance.
-    SameIdBeyondTolerance,
+    /// The same id of the same user accepted again at another instant, at most the tolerance away.
+    SameIdOtherTime,
+    /// The same on another computer.
+    SameIdOtherComputer,
     /// The same id accepted for two users.
     SameIdOtherUser,
-    /// A producer's own id that equals the content id of another event.
+    /// A duplicate of which only one brings an id of its own, the content id of both.
     OwnIdIsContentId,
+    /// Accepted with an own id that is the content id of another event, or with the content id that another had as its own.
+    OwnIdIsContentIdOfAnother,
     /// The same instant, user and computer accepted in both forms of time, which have two ids.
     BothFormsOfTime,
 
@@ -60,11 +62,9 @@ edges! {
     AheadNotQuite,
     /// At most a second more than `max_jump` beyond the front.
     AheadBarely,
-    /// The same id of the same user waits already, within the tolerance.
+    /// The same event waits already.
     DuplicateAmongWaiting,
-    /// A duplicate among those that wait, exactly the tolerance away.
-    DuplicateAmongWaitingAtTolerance,
-    /// The same id waits twice, at most a second beyond the tolerance.
+    /// The same id waits twice, at another instant or for another computer.
     SameIdWaitsTwice,
     /// Events of three distinct users wait, and all go on.
     WentOnByThreeUsers,
@@ -90,12 +90,16 @@ edges! {
     SettleRejected,
     /// An event that waited is `late` when it goes on.
     WaitedThenLate,
-    /// An event that waited is a `duplicate` when it goes on.
-    WaitedThenDuplicate,
     /// Something waits at the end of an input that is not settled.
     StillWaiting,
 
     // Edges of streams.
+    /// Accepted, with a time ahead of its arrival.
+    AcceptedEarly,
+    /// Accepted more than the tolerance below one that is ahead of its arrival: up to that one the watermark has not risen.
+    OnTimeBesideEarly,
+    /// The watermark rises to the end of a day that is closed for an event ahead of its arrival.
+    EarlyClosesDay,
     /// An event within 300 s of its arrival, far beyond the front.
     LiveJump,
     /// The same in a shard without a front.
@@ -206,6 +210,9 @@ edges! {
 
 /// Edges that a backfilled file cannot reach.
 const STREAMS_ONLY: &[Edge] = &[
+    Edge::AcceptedEarly,
+    Edge::OnTimeBesideEarly,
+    Edge::EarlyClosesDay,
     Edge::Misrouted,
     Edge::LiveJump,
     Edge::LiveFirst,

@@ -35,8 +35,10 @@ use crate::model::{
     Curated, DAY, Daily, Form, HOUR, Hourly, Record, Rejected, SECOND, Settings, Shard, Step, WHOLE_RING,
 };
 
+mod clocks;
 mod table;
 
+pub use clocks::{SIXTY, sixty};
 pub use table::all;
 
 /// The shards of a script, for a case that needs no answer computed by hand.

@@ -1,4 +1,5 @@
-//! A reader of RFC 8259, kept apart from any library whose limits (numbers, depth, surrogates) are not the page's.
+//! A reader of RFC 8259, kept apart from any library whose limits (numbers, depth, surrogates) are not the page's, and
+//! with what the page passes over where nobody reads it: any bytes between quotes, `NaN`, `Infinity` and `-Infinity`.
 
 /// "nesting deeper than 100" is invalid; the top-level object is depth 1.
 pub const DEPTH_MAX: usize = 100;
@@ -12,22 +13,24 @@ pub enum Json {
     Bool,
     /// As written.
     Number(String),
-    /// Unescaped; nothing where a lone surrogate stands in it, which is well-formed but no text.
+    /// Unescaped; nothing where what stands between the quotes is no text: not UTF-8, a raw control character, an escape
+    /// that there is not, a lone surrogate.
     Text(Option<String>),
+    /// `NaN`, `Infinity` or `-Infinity`.
+    NoNumber,
     /// A list; nothing here asks of what.
     Array,
     /// Keys as [`Json::Text`] holds them, in the order written, repetitions included.
     Object(Vec<(Option<String>, Json)>),
 }
 
-/// Reads one JSON text: a value with white space around it. Nothing if it is not well-formed UTF-8 and JSON.
+/// Reads one JSON text: a value with white space around it. Nothing if it is none, even with what is passed over.
 pub fn read(bytes: &[u8]) -> Option<Json> {
-    let text: Vec<char> = std::str::from_utf8(bytes).ok()?.chars().collect();
-    let mut reader = Reader { text: &text, at: 0 };
+    let mut reader = Reader { bytes, at: 0 };
     reader.skip_white_space();
     let value = reader.value(0)?;
     reader.skip_white_space();
-    (reader.at == text.len()).then_some(value)
+    (reader.at == bytes.len()).then_some(value)
 }
 
 /// `ws` of RFC 8259.
@@ -36,27 +39,27 @@ pub fn is_white_space(byte: u8) -> bool {
 }
 
 struct Reader<'a> {
-    text: &'a [char],
+    bytes: &'a [u8],
     at: usize,
 }
 
 impl Reader<'_> {
-    fn peek(&self) -> Option<char> {
-        self.text.get(self.at).copied()
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
     }
 
-    fn next(&mut self) -> Option<char> {
+    fn next(&mut self) -> Option<u8> {
         let next = self.peek()?;
         self.at += 1;
         Some(next)
     }
 
-    fn take(&mut self, wanted: char) -> Option<()> {
+    fn take(&mut self, wanted: u8) -> Option<()> {
         (self.next()? == wanted).then_some(())
     }
 
     fn skip_white_space(&mut self) {
-        while matches!(self.peek(), Some(' ' | '\t' | '\n' | '\r')) {
+        while self.peek().is_some_and(is_white_space) {
             self.at += 1;
         }
     }
@@ -64,25 +67,28 @@ impl Reader<'_> {
     /// A value inside `depth` arrays and objects.
     fn value(&mut self, depth: usize) -> Option<Json> {
         match self.peek()? {
-            'n' => self.word("null", Json::Null),
-            't' => self.word("true", Json::Bool),
-            'f' => self.word("false", Json::Bool),
-            '"' => self.string().map(Json::Text),
-            '[' if depth < DEPTH_MAX => self.array(depth + 1),
-            '{' if depth < DEPTH_MAX => self.object(depth + 1),
-            '-' | '0'..='9' => self.number(),
+            b'n' => self.word("null", Json::Null),
+            b't' => self.word("true", Json::Bool),
+            b'f' => self.word("false", Json::Bool),
+            b'"' => self.string().map(Json::Text),
+            b'[' if depth < DEPTH_MAX => self.array(depth + 1),
+            b'{' if depth < DEPTH_MAX => self.object(depth + 1),
+            b'N' => self.word("NaN", Json::NoNumber),
+            b'I' => self.word("Infinity", Json::NoNumber),
+            b'-' if self.bytes[self.at..].starts_with(b"-I") => self.word("-Infinity", Json::NoNumber),
+            b'-' | b'0'..=b'9' => self.number(),
             _ => None,
         }
     }
 
     fn word(&mut self, word: &str, value: Json) -> Option<Json> {
-        word.chars().try_for_each(|wanted| self.take(wanted))?;
+        word.bytes().try_for_each(|wanted| self.take(wanted))?;
         Some(value)
     }
 
     fn digits(&mut self) -> usize {
         let start = self.at;
-        while matches!(self.peek(), Some('0'..='9')) {
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
         self.at - start
@@ -91,68 +97,49 @@ impl Reader<'_> {
     /// `number = [ minus ] int [ frac ] [ exp ]`, of any size.
     fn number(&mut self) -> Option<Json> {
         let start = self.at;
-        if self.peek() == Some('-') {
+        if self.peek() == Some(b'-') {
             self.at += 1;
         }
-        let leading_zero = self.peek() == Some('0');
+        let leading_zero = self.peek() == Some(b'0');
         let int = self.digits();
         if int == 0 || (leading_zero && int > 1) {
             return None;
         }
-        if self.peek() == Some('.') {
+        if self.peek() == Some(b'.') {
             self.at += 1;
             if self.digits() == 0 {
                 return None;
             }
         }
-        if matches!(self.peek(), Some('e' | 'E')) {
+        if matches!(self.peek(), Some(b'e' | b'E')) {
             self.at += 1;
-            if matches!(self.peek(), Some('+' | '-')) {
+            if matches!(self.peek(), Some(b'+' | b'-')) {
                 self.at += 1;
             }
             if self.digits() == 0 {
                 return None;
             }
         }
-        Some(Json::Number(self.text[start..self.at].iter().collect()))
+        Some(Json::Number(self.bytes[start..self.at].iter().copied().map(char::from).collect()))
     }
 
-    /// A string as UTF-16, in which a lone surrogate can stand until it is asked for as text.
+    /// What stands between two quotes, and whether it is a text. A backslash takes the next byte along, whatever it is.
     fn string(&mut self) -> Option<Option<String>> {
-        self.take('"')?;
-        let mut units: Vec<u16> = Vec::new();
+        self.take(b'"')?;
+        let mut inside: Vec<u8> = Vec::new();
         loop {
             match self.next()? {
-                '"' => return Some(String::from_utf16(&units).ok()),
-                '\\' => units.push(match self.next()? {
-                    '"' => 0x22,
-                    '\\' => 0x5C,
-                    '/' => 0x2F,
-                    'b' => 0x08,
-                    'f' => 0x0C,
-                    'n' => 0x0A,
-                    'r' => 0x0D,
-                    't' => 0x09,
-                    'u' => {
-                        let mut unit = 0;
-                        for _ in 0..4 {
-                            let digit = self.next()?.to_digit(16)?;
-                            unit = unit * 16 + u16::try_from(digit).expect("below 16");
-                        }
-                        unit
-                    }
-                    _ => return None,
-                }),
-                '\0'..='\u{1F}' => return None,
-                other => units.extend_from_slice(other.encode_utf16(&mut [0; 2])),
+                b'"' => return Some(text(&inside)),
+                b'\\' => inside.extend([b'\\', self.next()?]),
+                other => inside.push(other),
             }
         }
     }
 
     fn array(&mut self, depth: usize) -> Option<Json> {
-        self.take('[')?;
+        self.take(b'[')?;
         self.skip_white_space();
-        if self.peek() == Some(']') {
+        if self.peek() == Some(b']') {
             self.at += 1;
             return Some(Json::Array);
         }
@@ -161,18 +148,18 @@ impl Reader<'_> {
             self.value(depth)?;
             self.skip_white_space();
             match self.next()? {
-                ',' => {}
-                ']' => return Some(Json::Array),
+                b',' => {}
+                b']' => return Some(Json::Array),
                 _ => return None,
             }
         }
     }
 
     fn object(&mut self, depth: usize) -> Option<Json> {
-        self.take('{')?;
+        self.take(b'{')?;
         let mut members = Vec::new();
         self.skip_white_space();
-        if self.peek() == Some('}') {
+        if self.peek() == Some(b'}') {
             self.at += 1;
             return Some(Json::Object(members));
         }
@@ -180,18 +167,51 @@ impl Reader<'_> {
             self.skip_white_space();
             let key = self.string()?;
             self.skip_white_space();
-            self.take(':')?;
+            self.take(b':')?;
             self.skip_white_space();
             let value = self.value(depth)?;
             members.push((key, value));
             self.skip_white_space();
             match self.next()? {
-                ',' => {}
-                '}' => return Some(Json::Object(members)),
+                b',' => {}
+                b'}' => return Some(Json::Object(members)),
                 _ => return None,
             }
         }
     }
+}
+
+/// The text that stands between two quotes as these bytes. It goes through UTF-16, in which a lone surrogate can stand
+/// until it is asked for as text.
+fn text(inside: &[u8]) -> Option<String> {
+    let mut units: Vec<u16> = Vec::new();
+    let mut chars = std::str::from_utf8(inside).ok()?.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => units.push(match chars.next()? {
+                '"' => 0x22,
+                '\\' => 0x5C,
+                '/' => 0x2F,
+                'b' => 0x08,
+                'f' => 0x0C,
+                'n' => 0x0A,
+                'r' => 0x0D,
+                't' => 0x09,
+                'u' => {
+                    let mut unit = 0;
+                    for _ in 0..4 {
+                        let digit = chars.next()?.to_digit(16)?;
+                        unit = unit * 16 + u16::try_from(digit).expect("below 16");
+                    }
+                    unit
+                }
+                _ => return None,
+            }),
+            '\0'..='\u{1F}' => return None,
+            other => units.extend_from_slice(other.encode_utf16(&mut [0; 2])),
+        }
+    }
+    String::from_utf16(&units).ok()
 }
 
 #[cfg(test)]
@@ -219,9 +239,6 @@ mod tests {
             "tru",
             "true",
             "nullx",
-            "\"a\\qb\"",
-            "\"\\u12\"",
-            "\"\t\"",
             "\"\\ud83d\\ude00\"",
             "\"\u{7f}\"",
             "{\"a\":{\"b\":[null,false]}}",
@@ -234,8 +251,10 @@ mod tests {
             "'a'",
             "\"a",
             "+1",
-            "NaN",
             "[1 2]",
+            "nan",
+            "+Infinity",
+            "-Infinit",
         ];
         for text in texts {
             let theirs = serde_json::from_str::<serde_json::Value>(text).is_ok();
@@ -246,7 +265,15 @@ mod tests {
     #[test]
     fn holds_what_libraries_refuse() {
         assert!(read(b"1e999999999999").is_some());
-        assert_eq!(read(br#""\ud800""#), Some(Json::Text(None)));
+        for no_text in [&br#""\ud800""#[..], br#""a\qb""#, br#""\u12""#, b"\"\t\"", b"\"\xff\"", br#""\x\"""#] {
+            assert_eq!(read(no_text), Some(Json::Text(None)), "{}", String::from_utf8_lossy(no_text));
+        }
+        for no_number in ["NaN", "Infinity", "-Infinity"] {
+            assert_eq!(read(no_number.as_bytes()), Some(Json::NoNumber));
+        }
+        for neither in [&br#""\""#[..], br#""\\\""#, b"\xff", b"[\"\"\xff]"] {
+            assert_eq!(read(neither), None, "{}", String::from_utf8_lossy(neither));
+        }
         assert_eq!(read(br#""\ud83d\ude00""#), Some(Json::Text(Some("\u{1F600}".into()))));
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(read(nested(100).as_bytes()).is_some());

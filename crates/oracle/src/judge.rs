@@ -227,25 +227,21 @@ impl<'a> Judge<'a> {
     /// "In this order", for an event ahead.
     fn judge_ahead(&mut self, new: Waiting, waited: bool) {
         let event = &new.arrived.event;
-        let (time, tolerance) = (event.time, self.tolerance());
-        // "Where the same `event_id` of the same user waits already, with a time at most the tolerance from its own,
-        // the new one is a `duplicate`."
-        let same: Vec<i64> = self
+        let time = event.time;
+        // "Where the same event (the same `event_id`, instant and computer of the same user) waits already, the new one is
+        // a `duplicate`."
+        let same: Vec<&Event> = self
             .history
             .waiting
             .iter()
             .map(|it| &it.arrived.event)
             .filter(|other| other.id == event.id && other.user == event.user)
-            .map(|other| (other.time - time).abs())
             .collect();
-        if same.iter().any(|&apart| apart <= tolerance) {
+        if same.iter().any(|other| other.time == time && other.computer == event.computer) {
             self.mark(Edge::DuplicateAmongWaiting);
-            let at_edge = same.contains(&tolerance) && !same.iter().any(|&apart| apart < tolerance);
-            self.mark_if(at_edge, Edge::DuplicateAmongWaitingAtTolerance);
             return self.reject("duplicate", &new.arrived.payload);
         }
-        let barely = same.iter().any(|&apart| apart <= tolerance + SECOND);
-        self.mark_if(barely, Edge::SameIdWaitsTwice);
+        self.mark_if(!same.is_empty(), Edge::SameIdWaitsTwice);
         if let Some(first) = self.history.waiting.first().map(|it| it.arrived.event.time) {
             self.mark_if(time == first - DAY, Edge::EarlierDayNotQuite);
             self.mark_if(time == first + DAY, Edge::LaterDayNotQuite);
@@ -355,11 +351,11 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// "5. `late`: below the watermark. 6. `duplicate`: the same `event_id` was accepted for the same user with a time
-    /// at most the tolerance from its own. 7. Everything else is **accepted**." Whether it was.
+    /// "5. `late`: below the watermark. 6. `duplicate`: an event of the same user with the same `event_id`, instant and
+    /// computer was accepted; the same own id with another instant or computer is another event. 7. Everything else is
+    /// **accepted**." Whether it was.
     fn decide(&mut self, new: Arrived, waited: bool) -> bool {
-        let Arrived { event, payload, .. } = new;
-        let tolerance = self.tolerance();
+        let Arrived { event, payload, arrival, .. } = new;
         if let Some(watermark) = self.history.watermark {
             if event.time < watermark {
                 self.mark(Edge::Late);
@@ -371,35 +367,45 @@ impl<'a> Judge<'a> {
             }
             self.mark_if(event.time == watermark, Edge::TieAtWatermark);
         }
-        let same: Vec<(i64, bool)> = self
-            .history
-            .accepted
-            .iter()
-            .filter(|other| other.id == event.id && other.user == event.user)
-            .map(|other| ((other.time - event.time).abs(), other.content_id))
-            .collect();
-        if same.iter().any(|&(apart, _)| apart <= tolerance) {
-            let at_edge =
-                same.iter().any(|&(apart, _)| apart == tolerance) && !same.iter().any(|&(apart, _)| apart < tolerance);
-            let other_kind = same.iter().any(|&(apart, content)| apart <= tolerance && content != event.content_id);
+        let same: Vec<&Event> =
+            self.history.accepted.iter().filter(|other| other.id == event.id && other.user == event.user).collect();
+        let twice: Vec<&&Event> =
+            same.iter().filter(|other| other.time == event.time && other.computer == event.computer).collect();
+        if !twice.is_empty() {
+            let other_kind = twice.iter().any(|other| other.content_id != event.content_id);
             self.mark(Edge::Duplicate);
-            self.mark_if(at_edge, Edge::DuplicateAtTolerance);
             self.mark_if(other_kind, Edge::OwnIdIsContentId);
-            self.mark_if(waited, Edge::WaitedThenDuplicate);
             self.reject("duplicate", &payload);
             return false;
         }
-        let barely = same.iter().any(|&(apart, _)| apart <= tolerance + SECOND);
-        self.mark_if(barely, Edge::SameIdBeyondTolerance);
-        // "**Watermark** = the newest `event_time` accepted in the shard less the tolerance, or a rise where that is
-        // higher. It never falls."
-        let watermark = event.time - tolerance;
+        let near = |other: &&Event| (other.time - event.time).abs() <= self.tolerance();
+        let other_time = same.iter().any(|other| near(other) && other.time != event.time);
+        let other_computer = same.iter().any(|other| near(other) && other.computer != event.computer);
+        let of_another = same.iter().any(|other| near(other) && other.content_id != event.content_id);
+        self.mark_if(other_time, Edge::SameIdOtherTime);
+        self.mark_if(other_computer, Edge::SameIdOtherComputer);
+        self.mark_if(of_another, Edge::OwnIdIsContentIdOfAnother);
+        self.mark_if(event.time > arrival, Edge::AcceptedEarly);
+        let beside = self.history.accepted.iter().any(|other| event.time < other.time - self.tolerance());
+        self.mark_if(beside, Edge::OnTimeBesideEarly);
+        self.raise_to_accepted(event.time, arrival);
+        self.history.accepted.push(event);
+        true
+    }
+
+    /// "**Watermark** = the highest of `min(event_time, arrival)` over the accepted events (each record's own arrival, also if
+    /// it waited or was inherited) less the tolerance, or the end of the newest day closed for an accepted event (section
+    /// 5), or a rise where that is higher. It never falls."
+    fn raise_to_accepted(&mut self, time: i64, arrival: i64) {
+        let by_time = i64::min(time, arrival) - self.tolerance();
+        // "A day is closed for an event at its own `event_time` `t` when `t >= end of that day + settle`."
+        let by_day = (time - self.settings.settle * SECOND).div_euclid(DAY) * DAY;
+        let watermark = i64::max(by_time, by_day);
         if self.history.watermark.is_none_or(|old| old < watermark) {
+            self.mark_if(by_day > by_time, Edge::EarlyClosesDay);
             self.history.watermark = Some(watermark);
             self.by_rise = false;
         }
-        self.history.accepted.push(event);
-        true
     }
 
     fn reject_all(&mut self, reason: &'static str, waiting: Vec<Waiting>) {

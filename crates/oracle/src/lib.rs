@@ -13,6 +13,9 @@
 //! - [`mod@parse`]: what a record of a stream may be.
 //! - [`judge`]: a shard without a front, inheriting, rises that lower nothing.
 //! - [`score`]: what counts towards popularity.
+//!
+//! [`fixed`] and [`spellings`] are tables of cases with answers computed by hand, which engine and oracle are both asked;
+//! [`broken`] is what must be invalid, [`cases`] random input.
 
 pub mod broken;
 pub mod calendar;
@@ -25,6 +28,7 @@ pub mod lines;
 pub mod model;
 pub mod parse;
 pub mod score;
+pub mod spellings;
 
 pub use coverage::{Coverage, Edge};
 pub use lines::{split_lines, split_lines_with_numbers};

@@ -41,7 +41,7 @@ pub fn parse(settings: &Settings, record: &Record) -> Option<Event> {
 }
 
 /// "A line of a LANL file has exactly three comma-separated fields, each trimmed, without quoting; `time` may take
-/// either form. A line whose first byte is `{` is an event in the wire form instead." "A line above 1,048,576 bytes is
+/// either form (a fraction behind `.` alone). A line whose first byte is `{` is an event in the wire form instead." "A line above 1,048,576 bytes is
 /// one invalid record."
 fn parse_line(settings: &Settings, line: &[u8]) -> Option<Event> {
     if line.len() > LINE_BYTES_MAX {
@@ -55,7 +55,7 @@ fn parse_line(settings: &Settings, line: &[u8]) -> Option<Event> {
     let [time, user, computer] = fields[..] else {
         return None;
     };
-    event(parse_time(settings, time)?, name(user)?, name(computer)?, None)
+    event(parse_time(settings, time, false)?, name(user)?, name(computer)?, None)
 }
 
 /// "an empty or blank record on a stream" is invalid (it is no JSON object).
@@ -75,7 +75,8 @@ fn parse_stream_record(settings: &Settings, record: &Record) -> Option<Event> {
 }
 
 /// "On the wire an event is one JSON object (RFC 8259, UTF-8); `time` is an integer number, a string of digits or an
-/// RFC 3339 string; unknown keys are ignored, their values need only be well-formed. Invalid: a number with fraction
+/// RFC 3339 string. Other keys are passed over, and in them and their values any bytes between quotes (a backslash takes
+/// the next byte along), `NaN`, `Infinity` and `-Infinity`; the rest of them must be well-formed. Invalid: a number with fraction
 /// or exponent (`1.0`, `1e0`), null, a missing known key (`event_id` may be missing, not null), a known key twice at
 /// the top level (after unescaping), a lone surrogate in a known value, nesting deeper than 100. Strings of `user` and
 /// `computer` are trimmed, of `time` and `event_id` not."
@@ -90,7 +91,7 @@ fn parse_wire(settings: &Settings, bytes: &[u8]) -> Option<Event> {
     let time = match known("time")[..] {
         // The grammar of JSON has no leading zeros; a sign, a fraction and an exponent are no digits.
         [Json::Number(digits)] => integer_time(settings, digits)?,
-        [Json::Text(Some(text))] => parse_time(settings, text)?,
+        [Json::Text(Some(text))] => parse_time(settings, text, true)?,
         _ => return None,
     };
     let text = |key: &str| match known(key)[..] {
@@ -113,9 +114,9 @@ struct Time {
 }
 
 /// "integer seconds since the data set's epoch, or an RFC 3339 timestamp". The two cannot be confused.
-fn parse_time(settings: &Settings, text: &str) -> Option<Time> {
+fn parse_time(settings: &Settings, text: &str, in_json: bool) -> Option<Time> {
     integer_time(settings, text).or_else(|| {
-        let micros = parse_rfc3339(text)?;
+        let micros = parse_rfc3339(text, in_json)?;
         Some(Time { micros, canonical: format_utc(micros) })
     })
 }

@@ -1,12 +1,29 @@
 //! How far a long command is, on standard error: a bar on a terminal, a plain line now and then elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Between two plain lines, at least. A log keeps every line, so few of them.
 pub const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where progress is told.
+#[derive(Clone, Copy)]
+pub struct Audience {
+    /// Takes a plain line, without waiting.
+    pub tell: fn(&str),
+    /// Whether a bar is drawn on standard error instead, which is a terminal then.
+    pub bar: bool,
+}
+
+static AUDIENCE: OnceLock<Audience> = OnceLock::new();
+
+/// Says where progress is told in this process, once; until then nobody is told.
+pub fn set_audience(audience: Audience) {
+    // The first one stays.
+    let _ = AUDIENCE.set(audience);
+}
 
 /// Tells how far a command is. Dropping it without [`finish`](ProgressReporter::finish) clears the bar, so that an error
 /// message stands alone.
@@ -22,7 +39,7 @@ enum Output {
 impl ProgressReporter {
     /// `label` says what is being done, `unit` what is counted (`events`), `total` how many there will be, where known.
     pub fn new(label: &str, total: Option<u64>, unit: &str) -> Self {
-        let output = if std::io::stderr().is_terminal() {
+        let output = if AUDIENCE.get().is_some_and(|audience| audience.bar) {
             Output::Bar(bar(label, total, unit))
         } else {
             Output::Plain { lines: PlainLines::new(label, total, unit), start: Instant::now() }
@@ -86,9 +103,10 @@ fn bar(label: &str, total: Option<u64>, unit: &str) -> ProgressBar {
     bar.with_style(style).with_prefix(label.to_owned()).with_message(unit.to_owned())
 }
 
-/// Standard error may be closed; a command does not fail for want of an audience.
 fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    if let Some(audience) = AUDIENCE.get() {
+        (audience.tell)(line);
+    }
 }
 
 /// The plain form, with the time handed in.

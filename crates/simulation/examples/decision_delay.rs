@@ -202,7 +202,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         committer: Arc::new(SoleCommitter),
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
-        work: Arc::new(TokioWork::new()),
+        work: Arc::new(TokioWork::new()?),
         sink: sink.clone(),
         probe: Arc::new(|_, _| {}),
         inspect: None,

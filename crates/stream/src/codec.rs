@@ -17,6 +17,7 @@ use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PUT_BYTES};
 use crate::{PutRecord, ReadLimit, Record};
 use authpulse_event::{Micros, Position};
 use bytes::{BufMut, Bytes};
+use std::ops::Range;
 
 const ZSTD_LEVEL: i32 = 1;
 /// Most bytes of a LEB128 number of 32 bits.
@@ -162,30 +163,45 @@ pub(crate) fn decode(
     let raw = decompressor
         .decompress(body, header.raw_bytes as usize)
         .map_err(|cause| format!("its body cannot be decompressed: {cause}"))?;
-    let raw = Bytes::from(raw);
-    let mut at = 0;
+    let (mut at, mut begin, mut is_whole) = (0, None, true);
+    let mut fields = Vec::with_capacity(budget.records.min(header.count as usize));
     let end = header.first_sequence + u64::from(header.count);
     for sequence in header.first_sequence..end {
+        let before = at;
         let payload = field(&raw, &mut at)?;
         let key = field(&raw, &mut at)?;
         if sequence <= after {
             continue;
         }
         if !budget.take(payload.len()) {
-            return Ok(false);
+            (at, is_whole) = (before, false);
+            break;
         }
-        out.push(Record {
-            payload: raw.slice(payload),
-            partition_key: raw.slice(key),
-            position: Position { sequence: sequence.into(), sub_sequence: 0 },
-            arrival: header.arrival,
-        });
+        begin.get_or_insert(before);
+        fields.push((sequence, payload, key));
     }
-    if at != raw.len() { Err("it holds more than its records".to_owned()) } else { Ok(true) }
+    if is_whole && at != raw.len() {
+        return Err("it holds more than its records".to_owned());
+    }
+    // The records keep the buffer that they lie in: one that is read in parts must not be kept as a whole by each.
+    let begin = begin.unwrap_or(at);
+    let (raw, begin) = if at - begin < raw.len() / 2 {
+        (Bytes::copy_from_slice(&raw[begin..at]), begin)
+    } else {
+        (Bytes::from(raw), 0)
+    };
+    let slice = |field: Range<usize>| raw.slice(field.start - begin..field.end - begin);
+    out.extend(fields.into_iter().map(|(sequence, payload, key)| Record {
+        payload: slice(payload),
+        partition_key: slice(key),
+        position: Position { sequence: sequence.into(), sub_sequence: 0 },
+        arrival: header.arrival,
+    }));
+    Ok(is_whole)
 }
 
 /// Where the next length-prefixed field lies.
-fn field(raw: &[u8], at: &mut usize) -> Result<std::ops::Range<usize>, String> {
+fn field(raw: &[u8], at: &mut usize) -> Result<Range<usize>, String> {
     const SHORT: &str = "it ends within a record";
     let mut length = 0usize;
     for index in 0..MAX_VARINT_BYTES {
@@ -261,6 +277,33 @@ mod tests {
             let header = Header { shard: 0, first_sequence: 1, count, ordinal: 0, arrival: 0, raw_bytes: raw.len() as u32, payload_bytes: 0 };
             let _ = decode_all(&header, header.checksum(&body), &body, 0);
             let _ = decode_all(&header, header.checksum(&raw), &raw, 0);
+        }
+    }
+
+    /// What a reader that takes a batch bit by bit has in memory is what it took.
+    #[test]
+    fn a_part_of_a_batch_does_not_keep_the_whole() {
+        let records: Vec<_> = (0..100u8).map(|n| (vec![n; 50], b"key".to_vec())).collect();
+        let (header, body) = encode(&records);
+        let mut decompressor = zstd::bulk::Decompressor::new().unwrap();
+        for (after, taken, whole) in [(99, 10, false), (149, 10, false), (190, 9, true), (199, 0, true)] {
+            let mut budget = Budget::new(ReadLimit { records: 10, bytes: usize::MAX });
+            let mut out = Vec::new();
+            let checksum = header.checksum(&body);
+            let read = decode(&header, checksum, &body, after, &mut budget, &mut decompressor, &mut out);
+            assert_eq!((read, out.len()), (Ok(whole), taken), "after {after}");
+            let Some(first) = out.first() else { continue };
+            assert_eq!(first.payload, vec![after as u8 - 99; 50]);
+            // From the first byte of the first to the last byte of the last, and one or two for the lengths.
+            let from = first.payload.as_ptr() as usize;
+            let to = out.last().unwrap().partition_key.as_ptr() as usize + 3;
+            assert!(to - from <= taken * 55, "after {after}");
+            let mut records = out.into_iter();
+            let (first, rest) = (records.next().unwrap().payload, records.as_slice().len());
+            drop(records);
+            // Alone it may be had back as a buffer, which shows how large the one is that it kept.
+            let kept = first.try_into_mut().unwrap();
+            assert!(kept.capacity() <= (rest + 1) * 55, "after {after} {} bytes are kept", kept.capacity());
         }
     }
 

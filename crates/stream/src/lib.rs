@@ -115,8 +115,10 @@ pub struct ReadBatch {
     pub at_tip: bool,
     /// Whether the shard is closed and these records reach its end: nothing will follow.
     pub at_end: bool,
-    /// The stream's clock, taken before the read looked at the shard; never below the arrival of a record returned.
-    pub clock: Micros,
+    /// The stream's clock, taken before the read looked at the shard; never below the arrival of a record returned. None where it is
+    /// not to be trusted: the clock of the host behind a stream of this crate lies behind the newest arrival, as it does after one
+    /// that was ahead was set right. Arrivals then stand still.
+    pub clock: Option<Micros>,
 }
 
 /// Records lost to the consumer because it came after their retention had ended.
@@ -188,7 +190,7 @@ pub enum StreamError {
         retry: bool,
     },
     /// What is stored cannot be read; restore the stream from elsewhere.
-    #[error("stream {stream} is damaged: {what}")]
+    #[error("stream {stream} is damaged: {what}: restore it from a copy, or begin a new stream")]
     Damaged {
         /// Where the stream is stored.
         stream: String,

@@ -8,6 +8,8 @@ use authpulse_stream::{
 use futures::executor::block_on;
 use rusqlite::Connection;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
 
@@ -42,6 +44,20 @@ fn database(dir: &Path) -> Connection {
 }
 
 #[test]
+fn a_clock_that_was_ahead_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let time = Arc::new(AtomicI64::new(1_000));
+    let shown = time.clone();
+    let clock = Arc::new(move || shown.load(Ordering::Relaxed));
+    let stream = LocalStream::create(dir.path(), CreateOptions { clock, ..options(1) }).unwrap();
+    put(&stream, 0..1).unwrap();
+    for (now, behind) in [(1_000, None), (999, Some(1)), (400, Some(600)), (2_000, None)] {
+        time.store(now, Ordering::Relaxed);
+        assert_eq!(block_on(stream.clock_behind()).unwrap(), behind);
+    }
+}
+
+#[test]
 fn a_consumer_follows_a_producer_through_another_handle() {
     const PUTS: usize = 200;
     const RECORDS: usize = 50;
@@ -69,7 +85,7 @@ fn a_consumer_follows_a_producer_through_another_handle() {
             let read = block_on(consumer.read(shard, *from, ReadLimit { records: 70, bytes: 4_000 })).unwrap();
             assert_eq!(read.gap, None);
             for record in &read.records {
-                assert!(record.arrival <= read.clock);
+                assert!(read.clock.is_none_or(|clock| record.arrival <= clock));
                 seen.push(std::str::from_utf8(&record.payload).unwrap().parse::<usize>().unwrap());
             }
             if let Some(last) = read.records.last() {
@@ -249,4 +265,14 @@ fn it_works_on_every_kind_of_runtime() {
     };
     assert_eq!(many.block_on(async { tokio::spawn(task).await.unwrap() }), 30);
     assert_eq!(block_on(use_it()), 40);
+}
+
+/// What lies below a file, or where nobody may look, is not said to be missing.
+#[test]
+fn a_stream_that_cannot_be_looked_at_is_not_called_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "x").unwrap();
+    let told = |name: &str| LocalStream::open(dir.path().join(name)).err().expect("no stream").to_string();
+    assert!(told("none").contains("authpulse stream create"), "{}", told("none"));
+    assert!(told("file").contains("Not a directory") && !told("file").contains("does not exist"), "{}", told("file"));
 }

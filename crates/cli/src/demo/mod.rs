@@ -11,8 +11,9 @@ mod findings;
 mod plan;
 
 use crate::args::{Demo, Generate};
-use crate::commands::{run_generate, totals};
+use crate::commands::{ALL_REJECTED, print_warnings, run_generate, totals};
 use crate::lake::{Access, LET_GO, LET_GO_POLL, Place, make, open, options, read_config};
+use crate::output::{self, say, tell};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
@@ -25,11 +26,15 @@ use authpulse_stream::CreateOptions;
 use authpulse_stream::local::LocalStream;
 use plan::Plan;
 use std::ffi::OsStr;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 const DEFAULT_EVENTS: u64 = 1_000_000;
+/// How often it is looked whether the consumer has ended.
+const CONSUMER_POLL: Duration = Duration::from_millis(20);
 
 /// Where the demo's own files are within the lake.
 struct Paths {
@@ -97,7 +102,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
         }
         Some(plan) => {
             plan.check_same_input(&args)?;
-            eprintln!("continuing the interrupted demo in {}", args.lake.display());
+            tell!("continuing the interrupted demo in {}", args.lake.display());
             plan
         }
         None => {
@@ -117,8 +122,9 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     let create = CreateOptions { name: "demo".to_owned(), shards: plan.shards, ..CreateOptions::default() };
     let stream = LocalStream::open_or_create(&paths.stream, create)?;
     let running = Instant::now();
+    let mut stop = stop_signal(None)?;
     let mut consumer = start_consumer(&place, &paths, config_path.as_deref())?;
-    let replayed = replay(&plan, input, &stream, &config).await;
+    let replayed = replay(&plan, input, &stream, &config, stop.clone()).await;
     let replayed_in = running.elapsed();
     let stopped = replayed.as_ref().is_ok_and(|summary| summary.outcome == Outcome::Stopped);
     if stopped || replayed.is_err() {
@@ -126,19 +132,30 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
         end_child(&mut consumer);
     }
     let replayed = replayed.context("replaying into the embedded stream failed; run the demo again to continue")?;
-    if stopped {
-        println!("stopped; run the same command again to continue");
+    let status = match stopped {
+        true => None,
+        false => wait_for_consumer(&mut consumer, &mut stop).await?,
+    };
+    let Some(status) = status else {
+        say!("stopped; run the same command again to continue")?;
         return Ok(ExitCode::SUCCESS);
-    }
-    let status = tokio::task::spawn_blocking(move || consumer.wait()).await??;
+    };
     if !status.success() {
         bail!("the consumer ended with {status}; what it stored is kept: run the demo again to continue");
     }
     let took = running.elapsed();
-    let complete = print_result(&args, &config, &place, &paths, &plan, &replayed, generated, replayed_in, took).await?;
+    let Shown { words, complete, all_rejected } =
+        result(&args, &config, &place, &paths, &plan, &replayed, generated, replayed_in, took).await?;
+    // Before it is printed: whoever reads may have gone.
     if complete {
         Plan { done: true, ..plan }.write(&paths.plan)?;
-        println!("\nNext:\n{}", next_commands(&args, &paths));
+    }
+    say!("{words}")?;
+    if complete {
+        say!("\nNext:\n{}", next_commands(&args, &paths))?;
+    }
+    if complete && all_rejected {
+        bail!("{ALL_REJECTED}");
     }
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -199,6 +216,7 @@ fn prepare_input(plan: &Plan, paths: &Paths) -> Result<PathBuf> {
 fn start_consumer(place: &Place, paths: &Paths, config: Option<&Path>) -> Result<Child> {
     let program = std::env::current_exe().context("this program's own path cannot be found")?;
     Command::new(program)
+        .args(output::line::format().words())
         .arg("consume")
         .arg("--stream")
         .arg(format!("local:{}", paths.stream.display()))
@@ -212,13 +230,36 @@ fn start_consumer(place: &Place, paths: &Paths, config: Option<&Path>) -> Result
         .context("the consumer process cannot be started")
 }
 
+/// Waits for its end; none if this process was told to stop first, which ends it.
+async fn wait_for_consumer(consumer: &mut Child, stop: &mut watch::Receiver<bool>) -> Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = consumer.try_wait()? {
+            return Ok(Some(status));
+        }
+        if *stop.borrow_and_update() {
+            end_child(consumer);
+            return Ok(None);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CONSUMER_POLL) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
 fn end_child(child: &mut Child) {
     // It may have ended by itself; then there is nothing to kill. What it stored stays, whatever the instant.
     let _ = child.kill();
     let _ = child.wait();
 }
 
-async fn replay(plan: &Plan, input: PathBuf, stream: &LocalStream, config: &Config) -> Result<ReplaySummary> {
+async fn replay(
+    plan: &Plan,
+    input: PathBuf,
+    stream: &LocalStream,
+    config: &Config,
+    stop: watch::Receiver<bool>,
+) -> Result<ReplaySummary> {
     let options = ReplayOptions {
         pace: Pace::Max,
         max_events: plan.input.as_ref().and(plan.events),
@@ -226,11 +267,19 @@ async fn replay(plan: &Plan, input: PathBuf, stream: &LocalStream, config: &Conf
         base: config.options.engine.time.base,
         ..ReplayOptions::default()
     };
-    crate::commands::replay_into(vec![Source::File(input)], stream, &options, stop_signal(None)?).await
+    crate::commands::replay_into(vec![Source::File(input)], stream, &options, stop).await
+}
+
+/// What a demo shows at its end.
+struct Shown {
+    words: String,
+    /// Whether all of the input is in the tables.
+    complete: bool,
+    all_rejected: bool,
 }
 
 #[expect(clippy::too_many_arguments, reason = "the figures of one run, printed once")]
-async fn print_result(
+async fn result(
     args: &Demo,
     config: &Config,
     place: &Place,
@@ -240,38 +289,43 @@ async fn print_result(
     generated: Duration,
     replayed_in: Duration,
     took: Duration,
-) -> Result<bool> {
+) -> Result<Shown> {
     let open = open(place, config, Access::Read).await?;
     let totals = totals(&open.env, &options(config)).await?;
-    println!("AuthPulse demo: {}\n", args.lake.display());
+    let mut out = String::new();
+    writeln!(out, "AuthPulse demo: {}\n", args.lake.display())?;
     if plan.input.is_none() {
-        println!("generated in {:.1} s: {}", generated.as_secs_f64(), paths.events.display());
+        writeln!(out, "generated in {:.1} s: {}", generated.as_secs_f64(), paths.events.display())?;
     }
-    println!(
+    writeln!(
+        out,
         "replayed {} records in {:.1} s, landed after {:.1} s: {} events/s end to end\n",
         thousands(replayed.job.records()),
         replayed_in.as_secs_f64(),
         took.as_secs_f64(),
         rate(replayed.run.records(), took.as_secs_f64())
-    );
-    println!("{totals}");
+    )?;
+    writeln!(out, "{totals}")?;
     let missing = entries_missing_in_tables(&open.env).await?;
     if missing > 0 {
-        println!("{missing} journal entries are not in the tables yet: run the demo again");
+        writeln!(out, "{missing} journal entries are not in the tables yet: run the demo again")?;
     }
     if totals.received != replayed.job.records() {
-        println!(
+        writeln!(
+            out,
             "{} records were replayed, {} were received: run `authpulse verify`",
             replayed.job.records(),
             totals.received
-        );
+        )?;
     }
     let findings = findings::collect(&open.env, &config.options.engine, findings::read_labels(&paths.labels)?).await?;
-    println!("\n{findings}");
-    Ok(missing == 0
+    write!(out, "\n{findings}")?;
+    print_warnings(&replayed.warnings);
+    let complete = missing == 0
         && totals.adds_up()
         && totals.waiting + totals.unscored == 0
-        && totals.received == replayed.job.records())
+        && totals.received == replayed.job.records();
+    Ok(Shown { words: out, complete, all_rejected: totals.received > 0 && totals.curated == 0 })
 }
 
 /// Entries that a table does not hold yet, at most over all tables.

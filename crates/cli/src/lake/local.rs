@@ -1,44 +1,86 @@
 //! A lake in a directory: files, `journal.db`, `catalog.db`, one writing process at a time, or workers that share it.
 
-use super::{Access, LAYOUT, MARKER, Parts, read_marker};
+use super::{Access, LAYOUT, MAINTENANCE_LEASES, MARKER, Parts, holder, read_marker};
 use anyhow::{Context, Result, bail};
-use authpulse_consumer::env::{Ids, RandomIds};
+use authpulse_consumer::config::Config;
+use authpulse_consumer::env::{Ids, RandomIds, duration};
 use authpulse_lake::{FileCommitterLock, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
+use serde_json::{Value, json};
+use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-pub(super) fn open(dir: &Path, access: Access<'_>) -> Result<Parts> {
-    let lock = match access {
+/// The journals of all shards.
+const JOURNAL: &str = "journal.db";
+
+pub(super) async fn open(dir: &Path, config: &Config, access: Access<'_>) -> Result<Parts> {
+    // The id first: what is refused because another has the lake changes nothing else.
+    let (lock, id) = match access {
         Access::Write(command) => {
-            make_directory(dir)?;
-            Some(LakeLock::acquire(dir, command)?)
+            let id = make_directory(dir).await?;
+            (Some(LakeLock::acquire(dir, command)?), Some(id))
         }
         Access::Share(command, input) => {
-            make_directory(dir)?;
-            Some(LakeLock::share(dir, command, input)?)
+            let id = make_directory(dir).await?;
+            (Some(LakeLock::share(dir, command, input)?), Some(id))
         }
-        Access::Read => {
-            check_marker(dir, false)?;
-            None
-        }
+        Access::Read => (None, check_marker(dir, false)?.as_ref().and_then(id_in)),
     };
+    check_journal(dir, false)?;
+    if let Some(what) = LocalStore::unreadable_name(dir)? {
+        tracing::warn!(lake = %dir.display(), "the lake's path has {what}, which readers of Iceberg cannot open: load it into a new lake");
+    }
     let dir = std::path::absolute(dir)?;
+    // Whoever commits renews its lock as it renews its shards' leases.
+    let (lease, holder) = (duration(config.options.leases.duration), holder(access));
     Ok(Parts {
         store: Arc::new(LocalStore::open(&dir)?),
-        journal: Arc::new(SqliteJournal::open(dir.join("journal.db"))?),
+        journal: Arc::new(SqliteJournal::open(dir.join(JOURNAL))?),
         pointers: Arc::new(SqliteCatalog::open(dir.join("catalog.db"))?),
-        committer: Arc::new(FileCommitterLock::new(&dir)),
-        maintenance: Arc::new(FileCommitterLock::for_maintenance(&dir)),
+        committer: Arc::new(FileCommitterLock::new(&dir, &holder, lease)),
+        maintenance: Arc::new(FileCommitterLock::for_maintenance(&dir, &holder, MAINTENANCE_LEASES * lease)),
         lock,
+        id,
     })
 }
 
-/// Whether a directory is a lake, or may become one.
-pub(super) fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
+/// What a lake's directory has besides its marker once its journal was made: the journal is the first.
+const BEHIND_THE_JOURNAL: &[&str] =
+    &["journal.db-wal", "catalog.db", "warehouse", "raw", "staging", "state", "streams"];
+
+/// Refuses a lake that has lost its journal: a new one would be empty, and all that was read would be read and scored once more.
+/// `is_known` says that somebody knows the lake as one that was in use.
+pub(super) fn check_journal(dir: &Path, is_known: bool) -> Result<()> {
+    // In this order: another worker may be making the lake just now.
+    let is_used = is_known || BEHIND_THE_JOURNAL.iter().any(|name| dir.join(name).exists());
+    let is_there = std::fs::metadata(dir.join(JOURNAL)).is_ok_and(|file| file.len() > 0);
+    if is_used && !is_there {
+        bail!(
+            "lake {} has lost its {JOURNAL}, which holds what was decided: restore it from a copy (docs/operations.md, section 6), or \
+             begin a new lake in another directory; nothing was changed",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+fn id_in(marker: &Value) -> Option<String> {
+    marker["id"].as_str().map(str::to_owned)
+}
+
+/// The id of the lake in a directory; `Some(None)` for one of a program that gave none.
+pub(super) fn id_of(dir: &Path) -> Result<Option<Option<String>>> {
+    Ok(check_marker(dir, true)?.map(|marker| id_in(&marker)))
+}
+
+/// The marker of a directory that is a lake; none where it may become one.
+pub(super) fn check_marker(dir: &Path, may_be_missing: bool) -> Result<Option<Value>> {
     LocalStore::check_name(dir)?;
     let path = dir.join(MARKER);
     match std::fs::read_to_string(&path) {
-        Ok(text) => read_marker(&text, &path.display().to_string()).map(|_| ()),
+        Ok(text) => read_marker(&text, &path.display().to_string()).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             // A marker that was being written when the process ended is no lake yet.
             let unmade = |e: std::fs::DirEntry| e.file_name().to_string_lossy().starts_with(MARKER);
@@ -48,7 +90,8 @@ pub(super) fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
                 return check_marker(dir, may_be_missing);
             }
             if may_be_missing && is_empty {
-                Ok(())
+                check_new_name(dir)?;
+                Ok(None)
             } else if dir.exists() && !is_empty {
                 bail!(
                     "{} is not a lake (it has no {MARKER}), and it is not empty: name another directory",
@@ -64,49 +107,200 @@ pub(super) fn check_marker(dir: &Path, may_be_missing: bool) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             Err(error).with_context(|| format!("{} is damaged: restore it", path.display()))
         }
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            bail!("{} cannot be a lake: it is a file, or lies below one; name a directory", dir.display())
+        }
         Err(error) => Err(error).with_context(|| format!("lake {}: {MARKER} cannot be read", dir.display())),
     }
 }
 
-/// Makes sure that a directory is a lake, or makes it one where it is missing or empty.
-pub(super) fn make_directory(dir: &Path) -> Result<()> {
-    check_marker(dir, true)?;
-    std::fs::create_dir_all(dir).with_context(|| format!("lake {} cannot be made", dir.display()))?;
-    let path = dir.join(MARKER);
-    if !path.exists() {
-        let text = format!("{{\"what\":\"AuthPulse lake\",\"layout\":{LAYOUT}}}\n");
-        // A name of its own: workers that start together make the lake together.
-        let temporary = dir.join(format!("{MARKER}.{}.new", RandomIds.commit_id()));
-        let write = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, &path));
-        write.with_context(|| format!("lake {} cannot be written to", dir.display()))?;
+/// Refuses a name that some readers cannot open, where nothing is lost by choosing another.
+fn check_new_name(dir: &Path) -> Result<()> {
+    if let Some(what) = LocalStore::unreadable_name(dir)? {
+        let shown = dir.display().to_string();
+        bail!(
+            "{shown:?} cannot become a lake: its path has {what}, which readers of Iceberg cannot open; choose another directory"
+        );
     }
     Ok(())
+}
+
+/// Makes sure that a directory is a lake that has an id, or makes it one where it is missing or empty. Returns the id, which is the same
+/// for workers that start together.
+pub(super) async fn make_directory(dir: &Path) -> Result<String> {
+    if let Some(id) = id_of(dir)?.flatten() {
+        return Ok(id);
+    }
+    std::fs::create_dir_all(dir).with_context(|| format!("lake {} cannot be made", dir.display()))?;
+    let failed = || format!("lake {} cannot be written to", dir.display());
+    let _one_at_a_time = lock_directory(dir).await.with_context(failed)?;
+    let mut marker = match check_marker(dir, true)? {
+        Some(marker) => marker,
+        None => json!({ "what": "AuthPulse lake", "layout": LAYOUT }),
+    };
+    if let Some(id) = id_in(&marker) {
+        return Ok(id);
+    }
+    let id = RandomIds.commit_id();
+    marker["id"] = id.clone().into();
+    replace_marker(dir, &marker).with_context(failed)?;
+    Ok(id)
+}
+
+/// Whole or not at all, whenever the process or the machine stops. A program of before makes it without a lock: the name is its own.
+fn replace_marker(dir: &Path, marker: &Value) -> std::io::Result<()> {
+    let temporary = dir.join(format!("{MARKER}.{}.new", RandomIds.commit_id()));
+    let mut file = File::create(&temporary)?;
+    file.write_all(format!("{marker}\n").as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, dir.join(MARKER))?;
+    File::open(dir)?.sync_all()
+}
+
+/// How long another process may take to make a lake's marker, and how often to look whether it has.
+const MARKER_PATIENCE: Duration = Duration::from_secs(10);
+const MARKER_POLL: Duration = Duration::from_millis(20);
+
+/// Locks a directory itself, for as long as the file is kept.
+async fn lock_directory(dir: &Path) -> Result<File> {
+    let directory = File::open(dir)?;
+    let begun = Instant::now();
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(directory),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < MARKER_PATIENCE => tokio::time::sleep(MARKER_POLL).await,
+            Err(TryLockError::WouldBlock) => {
+                bail!("another process has been making its {MARKER} for 10 s: see whether one hangs")
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    /// What each of many workers that start at one moment takes for the lake's id.
+    fn ids_of_those_who_start_together(lake: &Path) -> Vec<String> {
+        let begin = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            let start = |worker: usize| {
+                let begin = &begin;
+                move || {
+                    begin.wait();
+                    let id = block_on(make_directory(lake)).unwrap();
+                    std::fs::write(lake.join(format!("of-worker-{worker}")), "").unwrap();
+                    id
+                }
+            };
+            let workers: Vec<_> = (0..8).map(|worker| scope.spawn(start(worker))).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        })
+    }
+
     #[test]
     fn workers_that_start_together_make_the_lake_together() {
         let place = tempfile::tempdir().unwrap();
         for round in 0..50 {
             let lake = place.path().join(format!("lake{round}"));
-            let begin = std::sync::Barrier::new(8);
-            std::thread::scope(|scope| {
-                for worker in 0..8 {
-                    let (lake, begin) = (&lake, &begin);
-                    scope.spawn(move || {
-                        begin.wait();
-                        make_directory(lake).unwrap();
-                        std::fs::write(lake.join(format!("of-worker-{worker}")), "").unwrap();
-                    });
-                }
-            });
+            if round % 2 == 1 {
+                // One of a program that gave no id.
+                std::fs::create_dir(&lake).unwrap();
+                std::fs::write(lake.join(MARKER), "{\"what\":\"AuthPulse lake\",\"layout\":1}\n").unwrap();
+            }
+            let mut ids = ids_of_those_who_start_together(&lake);
+            ids.push(id_of(&lake).unwrap().unwrap().unwrap());
+            ids.dedup();
+            assert_eq!(ids.len(), 1, "all take it for the same");
             let left = std::fs::read_dir(&lake)
                 .unwrap()
                 .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".new"));
             assert_eq!(left.count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_lake_without_its_journal_is_not_made_anew() {
+        type Damage = fn(&Path);
+        let remove: Damage = |dir| std::fs::remove_file(dir.join(JOURNAL)).unwrap();
+        let cases: [(&str, Damage, bool); 6] = [
+            ("as it was", |_| {}, true),
+            ("without its journal", remove, false),
+            ("with an empty file for a journal", |dir| drop(File::create(dir.join(JOURNAL)).unwrap()), false),
+            (
+                "with a log of its journal alone",
+                |dir| {
+                    std::fs::rename(dir.join(JOURNAL), dir.join("journal.db-wal")).unwrap();
+                    std::fs::remove_file(dir.join("catalog.db")).unwrap();
+                },
+                false,
+            ),
+            (
+                "without its catalog, which is made from the journal",
+                |dir| std::fs::remove_file(dir.join("catalog.db")).unwrap(),
+                true,
+            ),
+            (
+                "begun, and ended before its journal was made",
+                |dir| ["catalog.db", JOURNAL].iter().for_each(|name| std::fs::remove_file(dir.join(name)).unwrap()),
+                true,
+            ),
+        ];
+        for (what, damage, is_opened) in cases {
+            let place = tempfile::tempdir().unwrap();
+            for access in [Access::Write("a test"), Access::Read] {
+                let open_again = || block_on(open(place.path(), &Config::default(), access)).map(drop);
+                block_on(open(place.path(), &Config::default(), Access::Write("a test"))).map(drop).unwrap();
+                damage(place.path());
+                match open_again() {
+                    Ok(()) => assert!(is_opened, "{what}"),
+                    Err(error) => {
+                        assert!(!is_opened && error.to_string().contains("has lost its journal.db"), "{what}: {error}");
+                        assert!(
+                            std::fs::metadata(place.path().join(JOURNAL)).is_ok_and(|file| file.len() > 0) == is_opened
+                        );
+                        break;
+                    }
+                }
+            }
+        }
+        let place = tempfile::tempdir().unwrap();
+        block_on(make_directory(place.path())).unwrap();
+        check_journal(place.path(), false).unwrap();
+        check_journal(place.path(), true).unwrap_err();
+    }
+
+    #[test]
+    fn a_name_that_a_reader_cannot_open_is_refused_for_a_new_lake_only() {
+        let place = tempfile::tempdir().unwrap();
+        for (name, told) in [
+            ("a\"b", "has a '\"'"),
+            ("a\tb", "has a control character"),
+            ("a\nb", "has a control character"),
+            ("a\rb", "has a control character"),
+            ("a\u{1b}b", "has a control character"),
+            ("a\u{7f}b", "has a control character"),
+            ("a\u{85}b", "has a control character"),
+            ("a%b", "misread"),
+        ] {
+            for lake in [place.path().join(name), place.path().join(name).join("lake")] {
+                let error = format!("{:#}", block_on(make_directory(&lake)).unwrap_err());
+                assert!(error.contains(told) && !error.contains('\u{1b}'), "{name:?}: {error}");
+                assert!(!place.path().join(name).exists(), "{name:?} was made");
+            }
+        }
+        // As one of before, which is there.
+        let lake = place.path().join("a\"b");
+        std::fs::create_dir(&lake).unwrap();
+        std::fs::write(lake.join(MARKER), "{\"what\":\"AuthPulse lake\",\"layout\":1}\n").unwrap();
+        block_on(open(&lake, &Config::default(), Access::Write("a test"))).map(drop).unwrap();
+        for name in ["a b", "ä$&'()*+,;=@[]^`{|}~", "日"] {
+            block_on(make_directory(&place.path().join(name))).unwrap();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Opening lakes, wherever they are, and local streams, and the configuration that goes with them.
 
+mod known;
 mod local;
 #[cfg(feature = "aws")]
 mod s3;
@@ -7,14 +8,17 @@ mod s3;
 #[path = "no_s3.rs"]
 mod s3;
 
+pub use known::{application, fleet, leases_of, refuse_a_lost_lake};
+
+use crate::output::{self, DecisionLines, tell};
+use crate::rights;
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::config::{Config, Decisions};
-use authpulse_consumer::env::{Ids, Inspect, Probe, RandomIds, SystemClock, TokioWork};
-use authpulse_consumer::sink::{DecisionSink, FileSink, LogSink, NoSink};
+use authpulse_consumer::env::{Inspect, Probe, RandomIds, SystemClock, TokioWork};
+use authpulse_consumer::sink::{DecisionSink, FileSink, NoSink};
 use authpulse_consumer::{Env, Options};
 use authpulse_lake::lock::LockError;
 use authpulse_lake::{CommitSettings, CommitterLock, Journal, Lake, LakeLock, ObjectStore, TablePointers};
-use authpulse_lease::{Fleet, LocalLeases};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,13 +32,16 @@ const LAYOUT: u32 = 1;
 /// The file that marks a place as a lake.
 const MARKER: &str = "lake.json";
 
+/// A silent maintenance keeps its lock for so many times `lease_duration`: nobody is in a hurry to take it over.
+const MAINTENANCE_LEASES: u32 = 3;
+
 /// How long a consumer that an interrupted demo left behind may take to let go of the lake: it looks for its parent every
 /// 200 ms and then stops as a service does.
 pub const LET_GO: Duration = Duration::from_secs(25);
 /// How often to look whether it has.
 pub const LET_GO_POLL: Duration = Duration::from_millis(100);
 
-/// Reads the configuration, or takes the defaults.
+/// Reads the configuration, or takes the defaults; from now on files have the rights that it says.
 ///
 /// # Errors
 /// The file cannot be read, or everything that is wrong with it.
@@ -42,15 +49,24 @@ pub fn read_config(path: Option<&Path>) -> Result<Config> {
     let Some(path) = path else { return Ok(Config::default()) };
     let text =
         std::fs::read_to_string(path).with_context(|| format!("configuration {} cannot be read", path.display()))?;
-    Config::parse(&text).map_err(|faults| {
+    let config = Config::parse(&text).map_err(|faults| {
         anyhow::anyhow!("configuration {} has {} fault(s):\n  {}", path.display(), faults.len(), faults.join("\n  "))
-    })
+    })?;
+    rights::set(config.group_read);
+    Ok(config)
+}
+
+/// Warns where a lake, its stream or the file of decisions has other rights than what is written from now on.
+pub fn tell_rights(place: &Place, stream: Option<&Path>, config: &Config) {
+    let lake = if let Place::Local(dir) = place { Some(dir.as_path()) } else { None };
+    let decisions = if let Decisions::File(path) = &config.decisions { Some(path.as_path()) } else { None };
+    rights::tell(lake, stream.into_iter().chain(decisions), config.group_read);
 }
 
 fn sink(config: &Config) -> Result<Arc<dyn DecisionSink>> {
     Ok(match &config.decisions {
         Decisions::None => Arc::new(NoSink),
-        Decisions::Log => Arc::new(LogSink { min_score: config.decisions_min_score }),
+        Decisions::Log => Arc::new(DecisionLines { min_score: config.decisions_min_score }),
         Decisions::File(path) => {
             let file = FileSink::open(path, config.decisions_min_score);
             Arc::new(file.with_context(|| format!("decisions file {} cannot be opened", path.display()))?)
@@ -117,6 +133,11 @@ impl Place {
         }
     }
 
+    /// Whether there is certainly no lake yet. What a command can refuse by then leaves nothing behind.
+    pub fn is_new(&self) -> bool {
+        matches!(self, Place::Local(dir) if !dir.join(MARKER).exists())
+    }
+
     /// The command-line words that name it.
     pub fn words(&self) -> Vec<OsString> {
         match self {
@@ -143,6 +164,8 @@ pub struct OpenLake {
     pub env: Env,
     /// Who of many maintains the tables.
     pub maintenance: Arc<dyn CommitterLock>,
+    /// What a local lake has in its marker, and no other has; none where a program of before made it and nobody has written to it since.
+    id: Option<String>,
     /// Held while a local lake is written to. On S3 there is none: the journal fences.
     _lock: Option<LakeLock>,
 }
@@ -155,6 +178,16 @@ struct Parts {
     committer: Arc<dyn CommitterLock>,
     maintenance: Arc<dyn CommitterLock>,
     lock: Option<LakeLock>,
+    id: Option<String>,
+}
+
+/// What a lock calls this process, for people.
+fn holder(access: Access<'_>) -> String {
+    let command = match access {
+        Access::Write(command) | Access::Share(command, _) => command,
+        Access::Read => "authpulse",
+    };
+    format!("{command}, process {}", std::process::id())
 }
 
 /// Opens a lake.
@@ -166,13 +199,13 @@ pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<
         (Access::Read, _) => Arc::new(NoSink) as Arc<dyn DecisionSink>,
         // Before the lake is made: one that is refused is not begun.
         (_, Place::Local(dir)) => {
-            local::check_marker(dir, true)?;
+            local::id_of(dir)?;
             sink(config)?
         }
         _ => sink(config)?,
     };
     let parts = match place {
-        Place::Local(dir) => local::open(dir, access)?,
+        Place::Local(dir) => local::open(dir, config, access).await?,
         Place::S3 { uri, database } => s3::open(uri, database, config, access).await?,
     };
     let probe = crash_probe();
@@ -187,12 +220,12 @@ pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<
         committer: parts.committer,
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
-        work: Arc::new(TokioWork::new()),
+        work: Arc::new(TokioWork::new().context("cannot start the threads that store entries")?),
         sink,
         probe,
         inspect: failing_inspect(),
     };
-    Ok(OpenLake { env, maintenance: parts.maintenance, _lock: parts.lock })
+    Ok(OpenLake { env, maintenance: parts.maintenance, id: parts.id, _lock: parts.lock })
 }
 
 /// Opens a lake that another process is about to let go of; gives up after [`LET_GO`], or once `stop` holds true.
@@ -232,7 +265,7 @@ fn is_held(error: &anyhow::Error) -> bool {
 /// There is something else, or it cannot be written to.
 pub async fn make(place: &Place, config: &Config) -> Result<()> {
     match place {
-        Place::Local(dir) => local::make_directory(dir),
+        Place::Local(dir) => local::make_directory(dir).await.map(|_| ()),
         Place::S3 { uri, database } => s3::open(uri, database, config, Access::Write("")).await.map(|_| ()),
     }
 }
@@ -262,7 +295,8 @@ pub fn crash_probe() -> Probe {
     };
     Arc::new(move |at, _| {
         if comes_to(&crash, at) {
-            eprintln!("AUTHPULSE_CRASH: ending at '{at}'");
+            tell!("AUTHPULSE_CRASH: ending at '{at}'");
+            output::finish();
             std::process::abort();
         }
         assert!(!comes_to(&fail, at), "AUTHPULSE_FAIL_AT: failing at '{at}'");
@@ -285,29 +319,6 @@ fn failing_inspect() -> Option<Inspect> {
         let holds = payload.windows(text.len()).any(|part| part == text.as_bytes());
         assert!(!holds, "AUTHPULSE_FAIL_ON: failing on a record with '{text}'");
     }))
-}
-
-/// This worker's part in the leases of a local stream's shards, for one lake.
-///
-/// # Errors
-/// The leases beside the stream cannot be read or written.
-pub fn fleet(stream: &Path, lake: &Env, options: &Options) -> Result<Fleet> {
-    // Leases are for one application of the stream, and a lake has one consumer of a stream, of however many workers.
-    let application = lake.store.uri("");
-    let worker = RandomIds.commit_id();
-    let leases = LocalLeases::open(stream, &application, &worker)?;
-    Ok(Fleet::new(Arc::new(leases), worker, options.leases))
-}
-
-/// The leases of a local stream's shards, for one lake, to look at; none where no worker has ever run.
-///
-/// # Errors
-/// They cannot be read.
-pub fn leases_of(stream: &Path, lake: &Env) -> Result<Option<LocalLeases>> {
-    if !LocalLeases::exist(stream) {
-        return Ok(None);
-    }
-    Ok(Some(LocalLeases::open(stream, &lake.store.uri(""), &RandomIds.commit_id())?))
 }
 
 /// The options of a command.

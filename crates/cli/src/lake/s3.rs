@@ -1,16 +1,13 @@
 //! A lake on S3 with its tables in the Glue Data Catalog. Any number of processes may write to it: the journal fences shards, and
 //! each commit is conditional.
 
-use super::{Access, LAYOUT, MARKER, Parts, read_marker};
+use super::{Access, LAYOUT, MAINTENANCE_LEASES, MARKER, Parts, holder, read_marker};
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
 use authpulse_consumer::config::{Config, S3Encryption};
 use authpulse_consumer::env::duration;
 use authpulse_lake::{ObjectJournal, ObjectStore, StoreError};
 use std::sync::Arc;
-
-/// A silent maintenance keeps its lock for so many times `lease_duration`: nobody is in a hurry to take it over.
-const MAINTENANCE_LEASES: u32 = 3;
 
 pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access<'_>) -> Result<Parts> {
     let location = S3Location::parse(uri)?;
@@ -22,15 +19,13 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
     };
     let store: Arc<dyn ObjectStore> = Arc::new(S3Store::new(&aws, location, encryption));
     let catalog = GlueCatalog::new(&aws, database)?;
-    let mut command = "authpulse";
     match access {
         Access::Read => {
             if !has_marker(&*store, uri, database).await? {
                 bail!("there is no lake at {uri}: make one with `authpulse backfill` or `authpulse consume`");
             }
         }
-        Access::Write(by) | Access::Share(by, _) => {
-            command = by;
+        Access::Write(_) | Access::Share(..) => {
             make_marker(&*store, uri, database).await?;
             catalog.ensure_database(&store.uri("warehouse")).await?;
             catalog.ensure_raw(uri).await?;
@@ -38,7 +33,7 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
     }
     // Whoever commits renews its lock as it renews its shards' leases.
     let lease = duration(config.options.leases.duration);
-    let holder = format!("{command}, process {}", std::process::id());
+    let holder = holder(access);
     Ok(Parts {
         journal: Arc::new(ObjectJournal::new(store.clone())),
         committer: Arc::new(DynamoDbCommitterLock::new(&aws, uri, &holder, lease)),
@@ -51,6 +46,7 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
         pointers: Arc::new(catalog),
         store,
         lock: None,
+        id: None,
     })
 }
 

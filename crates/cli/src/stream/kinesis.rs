@@ -2,6 +2,7 @@
 
 use super::{Start, lake_name, parse_start, remember_start};
 use crate::args::Reading;
+use crate::output::tell;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{ANSWER, Aws};
 use authpulse_consumer::env::{Ids, RandomIds};
@@ -154,6 +155,7 @@ impl Reader {
         application: &str,
         start: Start,
         reading: Reading,
+        worker: &str,
     ) -> Result<Consumed> {
         let description = self.stream().describe().await?;
         let now = self.api.times().now();
@@ -164,14 +166,14 @@ impl Reader {
         let leases = leases.bound_for(&lake_name(&*lake.store, &*lake.ids).await?);
         let mut stream = continue_from(stream, &leases, &description, lake).await?;
         match reading {
-            Reading::Polling => eprintln!("reading {} by polling", self.address),
+            Reading::Polling => tell!("reading {} by polling", self.address),
             Reading::FanOut => {
                 stream = stream.with_fan_out(application);
                 stream.register().await?;
-                eprintln!("reading {} by enhanced fan-out, as its consumer {application}", self.address);
+                tell!("reading {} by enhanced fan-out, as its consumer {application}", self.address);
             }
         }
-        let fleet = Fleet::new(Arc::new(leases), RandomIds.commit_id(), options.leases);
+        let fleet = Fleet::new(Arc::new(leases), worker.to_owned(), options.leases);
         Ok(Consumed { stream: Arc::new(stream), fleet })
     }
 }

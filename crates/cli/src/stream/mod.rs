@@ -100,11 +100,11 @@ pub async fn remember_start(
     Ok(kept["start_micros"].as_i64())
 }
 
-/// What a lake is called in tables of leases, for ever: `streams/name.json` in the lake.
+/// What a lake is called in tables of leases, for ever: `streams/name.json` in the lake. (A local lake is called by its marker's id beside
+/// an embedded stream.)
 ///
 /// # Errors
 /// It cannot be read, nor stored.
-#[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "only streams in Kinesis have such tables"))]
 pub async fn lake_name(store: &dyn ObjectStore, ids: &dyn Ids) -> Result<String> {
     const PATH: &str = "streams/name.json";
     let what = "what this lake is called in tables of leases";

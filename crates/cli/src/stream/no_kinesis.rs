@@ -61,7 +61,7 @@ impl Reader {
     pub async fn leases(&self, _: &str) -> Result<Leases> {
         match self.0 {}
     }
-    pub async fn consume(&self, _: &Env, _: &Options, _: &str, _: Start, _: Reading) -> Result<Consumed> {
+    pub async fn consume(&self, _: &Env, _: &Options, _: &str, _: Start, _: Reading, _: &str) -> Result<Consumed> {
         match self.0 {}
     }
 }

@@ -94,7 +94,7 @@ pub const SETTINGS: &[Setting] = &[
         "engine",
         "tolerance",
         Change::Refused,
-        "How far behind the newest accepted event another may lie before it is late, and within which equal ids are duplicates. More forgives more disorder and closes hours and days later. Below 3600.",
+        "How far behind the newest accepted event another may lie before it is late; one ahead of its arrival counts as if it lay there. More forgives more disorder and closes hours and days later. Below 3600.",
         options.engine.time.tolerance
     ),
     seconds_setting!(
@@ -246,7 +246,7 @@ pub const SETTINGS: &[Setting] = &[
         Change::Free,
         1 << 20,
         1 << 40,
-        "Records and rows of all shards of a process that are not stored yet take up about this much memory at most: each of n shards stores an entry at a 2n-th of it, one being filled and one being stored, or at 1 MiB if that is more. Less makes more and smaller files where many shards catch up.",
+        "Records and rows of all shards of a process that are not stored yet, those read ahead among them, take up about this much memory at most: each of n shards stores an entry at a 2n-th of it, one being filled and one being stored. Less makes more and smaller files where many shards catch up.",
         u64,
         options.memory
     ),
@@ -295,6 +295,18 @@ pub const SETTINGS: &[Setting] = &[
         get: |c| Value::Boolean(c.options.raw),
         set: |c, v| {
             c.options.raw = v.as_bool().ok_or_else(|| format!("{v} is neither true nor false"))?;
+            Ok(())
+        },
+    },
+    Setting {
+        section: "store",
+        key: "group_read",
+        unit: "true or false",
+        meaning: "Whether the group of the user who runs the program may read what it writes (files 0640, directories 0750), such as an engine under a user of its own. Otherwise nobody else can (0600 and 0700). Holds for what is made from now on; a warning names the chmod for what is there.",
+        change: Change::Free,
+        get: |c| Value::Boolean(c.group_read),
+        set: |c, v| {
+            c.group_read = v.as_bool().ok_or_else(|| format!("{v} is neither true nor false"))?;
             Ok(())
         },
     },
@@ -446,7 +458,7 @@ pub const SETTINGS: &[Setting] = &[
         section: "decisions",
         key: "to",
         unit: "none, log, or file:PATH",
-        meaning: "Where decisions go at the moment they are made, before they are committed. After a crash one may come again, with the same event_id.",
+        meaning: "Where decisions go at the moment they are made, before they are committed: with \"log\" as a line each on standard error, whatever AUTHPULSE_LOG says; with a file as a line each at its end, and SIGHUP opens it anew. After a crash one may come again, with the same event_id, event_time, user_id and computer_id.",
         change: Change::Free,
         get: |c| {
             Value::String(match &c.decisions {

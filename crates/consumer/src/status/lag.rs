@@ -1,6 +1,6 @@
 //! How far shards are behind their stream.
 
-use super::{ShardStatus, maybe_time, time};
+use super::{ShardStatus, maybe_time};
 use crate::error::Result;
 use crate::service::journal_key;
 use authpulse_event::{HashRange, Micros, Position, ShardId};
@@ -26,9 +26,9 @@ pub struct Lag {
     /// When the oldest of them arrived.
     #[serde(serialize_with = "maybe_time")]
     pub oldest_arrival: Option<Micros>,
-    /// The stream's clock.
-    #[serde(serialize_with = "time")]
-    pub clock: Micros,
+    /// The stream's clock; none where its host's clock lies behind the newest arrival.
+    #[serde(serialize_with = "maybe_time")]
+    pub clock: Option<Micros>,
 }
 
 /// A shard of the stream that has no entry.
@@ -73,7 +73,7 @@ pub(super) async fn measure(
 
 async fn lag(stream: &dyn Stream, shard: &ShardId, mut after: Position) -> Result<Lag> {
     let tip = stream.tip(shard).await?;
-    let mut lag = Lag { tip: tip.to_string(), records: 0, or_more: false, oldest_arrival: None, clock: 0 };
+    let mut lag = Lag { tip: tip.to_string(), records: 0, or_more: false, oldest_arrival: None, clock: None };
     loop {
         let from = if after == Position::START { ReadFrom::Start } else { ReadFrom::After(after) };
         let read = stream.read(shard, from, LIMIT).await?;

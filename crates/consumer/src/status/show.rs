@@ -53,6 +53,7 @@ impl Display for ShardStatus {
             State::Ended if self.heirs.is_empty() => "ended; its heirs have not begun".to_owned(),
             State::Ended => format!("ended; goes on in {}", self.heirs.join(", ")),
             State::Sealed => "sealed".to_owned(),
+            State::FinishedEmpty => "finished, nothing was accepted".to_owned(),
         };
         writeln!(f, "{}: {state}", self.shard)?;
         match &self.source {
@@ -63,12 +64,14 @@ impl Display for ShardStatus {
         }
         if let Some(backfill) = &self.backfill {
             let how = match (backfill.finished, backfill.keep_open) {
+                _ if backfill.given_up.is_some() => "given up there: the rest needs another lake",
                 (false, _) => "not finished: run the same backfill again to go on",
                 (true, true) => "finished, left open",
                 (true, false) => "finished",
             };
             let files = backfill.files.join(", ");
-            line(f, "files", format_args!("{files}; {} lines stored, {how}", backfill.lines))?;
+            let sorted = if backfill.sorted { " in order of time" } else { "" };
+            line(f, "files", format_args!("{files}; {} lines stored{sorted}, {how}", backfill.lines))?;
         }
         line(f, "range", format_args!("{}", self.range))?;
         line(f, "position", format_args!("{}", self.position))?;
@@ -90,6 +93,9 @@ impl Display for ShardStatus {
         self.fmt_open(f)?;
         if let Some(sealed) = self.sealed {
             line(f, "sealed", format_args!("up to {}; input below it is late", moment(sealed)))?;
+        }
+        if self.state == State::FinishedEmpty {
+            line(f, "sealed", format_args!("nothing; a later file or stream goes on"))?;
         }
         self.gaps.iter().try_for_each(|gap| line(f, "gap", format_args!("{gap}")))
     }
@@ -145,8 +151,8 @@ impl Display for Lag {
         }
         let least = if self.or_more { "at least " } else { "" };
         write!(f, "{least}{} {}", self.records, plural(self.records, "record", "records"))?;
-        if let Some(oldest) = self.oldest_arrival {
-            write!(f, ", the oldest arrived {} ago", age(self.clock - oldest))?;
+        if let (Some(oldest), Some(clock)) = (self.oldest_arrival, self.clock) {
+            write!(f, ", the oldest arrived {} ago", age(clock - oldest))?;
         }
         write!(f, "; tip {}", self.tip)
     }

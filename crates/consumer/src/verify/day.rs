@@ -4,7 +4,7 @@ use super::VerifyOptions;
 use super::curated::{Event, FileEvents, Reader};
 use super::days::Days;
 use super::family::Owners;
-use super::history::{Duplicates, NewDevices};
+use super::history::{NewDevices, no_event_twice};
 use super::hours::{Hours, days_within, holds};
 use super::journal::Journals;
 use super::popularity::Popularity;
@@ -53,14 +53,13 @@ pub(super) async fn check_all(
     };
     let mut names = Interned::default();
     let mut popularity = Popularity::new(rules.lookback_days, rules.settle);
-    let mut duplicates = Duplicates::new(rules.tolerance);
     let mut pairs = NewDevices::new(rules.tolerance);
     let mut hours = Hours::new(files(Table::Hourly));
     for day in all {
         reader.views = popularity.views(day, &names.computers);
         let own = files(Table::Curated).iter().filter(|f| holds(f, day)).cloned().collect();
         let mut events = read_day(&reader, own, day, &mut names, rows).await?;
-        duplicates.check(day, &mut events, &names.users)?;
+        no_event_twice(&mut events, &names.users)?;
         pairs.check(day, &mut events, &names.users, &names.computers)?;
         events.extend(unscored.get(&day).into_iter().flatten().map(|event| names.unscored(event)));
         hours.check(env, day, &mut events, &mut names.users, &owners, rows).await?;

@@ -4,8 +4,8 @@ use super::stop::{Check, RESTORE_JOURNAL, differ};
 use authpulse_engine::rows::Reason;
 use authpulse_event::time::{HOUR, format_rfc3339};
 use authpulse_event::{Micros, Position};
-use authpulse_lake::Table;
 use authpulse_lake::entry::{Entry, EntryCounts, Side, Source};
+use authpulse_lake::{Seal, Table};
 use std::fmt::Debug;
 
 /// Checks an entry; `before` is the one before it, none for the first.
@@ -17,6 +17,7 @@ pub(super) fn check(before: Option<&Entry>, entry: &Entry, side: &Side) -> Check
     check.times(before)?;
     check.files()?;
     check.owner(before)?;
+    check.backfill(before)?;
     match before {
         Some(before) => check.follows(before, side),
         None => check.first(),
@@ -137,8 +138,7 @@ impl EntryCheck<'_> {
             moment(hours),
             moment(e.hours_through),
         )?;
-        let sealed_below = e.sealed.is_none_or(|sealed| e.watermark >= Some(sealed));
-        self.holds(sealed_below, "a seal lies beyond the watermark", moment(e.watermark), moment(e.sealed))?;
+        self.seal()?;
         let Some(before) = before else { return Ok(()) };
         self.never_falls("the watermark falls", before.watermark, e.watermark)?;
         self.never_falls("the newest event accepted falls", before.newest_accepted, e.newest_accepted)?;
@@ -152,6 +152,22 @@ impl EntryCheck<'_> {
             )?;
         }
         Ok(())
+    }
+
+    /// A seal is reached by the watermark; one that says that nothing was accepted is true.
+    fn seal(&self) -> Check<()> {
+        let e = self.entry;
+        match e.seal() {
+            None => Ok(()),
+            Some(Seal::Nothing) => {
+                let what = "an input of which events were accepted is marked as one of which none was";
+                self.holds(e.newest_accepted.is_none(), what, "no event accepted", moment(e.newest_accepted))
+            }
+            Some(Seal::UpTo(end)) => {
+                let reached = e.watermark >= Some(end);
+                self.holds(reached, "a seal lies beyond the watermark", moment(e.watermark), moment(Some(end)))
+            }
+        }
     }
 
     fn files(&self) -> Check<()> {
@@ -193,6 +209,25 @@ impl EntryCheck<'_> {
         } else {
             self.holds(e.epoch >= epoch, "the epoch is below the first", epoch, e.epoch)
         }
+    }
+
+    /// A run that was given up ends where it says, without a seal, and nothing is read into it any more.
+    fn backfill(&self, before: Option<&Entry>) -> Check<()> {
+        let e = self.entry;
+        let Some((backfill, line)) = e.backfill.as_ref().and_then(|run| Some((run, run.given_up?))) else {
+            return Ok(());
+        };
+        let to = e.position()?.sequence.as_u64().unwrap_or(0);
+        self.equal(
+            "the line after which a backfill was given up",
+            &to.checked_sub(backfill.lines_before),
+            &Some(line),
+        )?;
+        let ended = backfill.finished && e.sealed.is_none();
+        self.holds(ended, "a backfill that was given up goes on", "a run that is finished and not sealed", "another")?;
+        let given_up = before.and_then(|before| before.backfill.as_ref()).and_then(|run| run.given_up);
+        let went_on = given_up.is_some() && e.from != e.to;
+        self.holds(!went_on, "a backfill that was given up goes on", "no line", format!("lines to {to}"))
     }
 
     fn first(&self) -> Check<()> {

@@ -1,50 +1,33 @@
-//! What holds between rows of different days: no event twice within the tolerance, and each pair of user and computer new once.
+//! What holds between rows: no event twice, and, over all days, each pair of user and computer new once.
 
 use super::curated::Event;
 use super::stop::{Check, ROLL_BACK, differ};
 use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, Micros};
 use std::collections::{HashMap, HashSet};
 
-/// Which rows lie at the end of the day before.
-pub(super) struct Duplicates {
-    tolerance: Micros,
-    /// Events of the last tolerance of the day before.
-    carried: Vec<Event>,
-}
-
-impl Duplicates {
-    pub fn new(tolerance: Micros) -> Duplicates {
-        Duplicates { tolerance, carried: Vec::new() }
-    }
-
-    /// Checks the rows of a day; leaves them in some order.
-    pub fn check(&mut self, day: Day, events: &mut Vec<Event>, users: &Names) -> Check<()> {
-        let own = events.len();
-        let reach = day.start().saturating_sub(self.tolerance);
-        events.extend(self.carried.drain(..).filter(|event| event.time >= reach));
-        events.sort_unstable_by_key(|e| (e.user, e.id, e.time));
-        for pair in events.windows(2) {
-            let (a, b) = (&pair[0], &pair[1]);
-            if (a.user, a.id) == (b.user, b.id) && b.time - a.time <= self.tolerance {
-                let place = format!("table auth_events_curated, user {}", users.get(a.user));
-                let expected = format!("one row of the event at {}", format_rfc3339(a.time));
-                let found = format!("another of the same event_id at {}", format_rfc3339(b.time));
-                return Err(differ("an event is in the table twice", place, expected, found, ROLL_BACK));
-            }
+/// Checks that no two rows of a day are of the same event: of the same user, id, time and computer. Leaves them in some order.
+pub(super) fn no_event_twice(events: &mut [Event], users: &Names) -> Check<()> {
+    let key = |e: &Event| (e.user, e.id, e.time, e.computer);
+    events.sort_unstable_by_key(key);
+    match events.windows(2).find(|pair| key(&pair[0]) == key(&pair[1])) {
+        None => Ok(()),
+        Some(twice) => {
+            let place = format!("table auth_events_curated, user {}", users.get(twice[0].user));
+            let expected = format!("one row of the event at {}", format_rfc3339(twice[0].time));
+            let found = "another of the same event_id, time and computer";
+            Err(differ("an event is in the table twice", place, expected, found, ROLL_BACK))
         }
-        events.retain(|event| event.time >= day.start());
-        debug_assert_eq!(events.len(), own);
-        let end = day.end().saturating_sub(self.tolerance);
-        self.carried.extend(events.iter().filter(|event| event.time >= end));
-        Ok(())
     }
 }
 
 /// Which users were on which computers.
 pub(super) struct NewDevices {
-    tolerance: Micros,
+    /// How much later than a pair's earliest row its first accepted one may lie: what is accepted lies at most that far beyond the
+    /// watermark.
+    disorder: Micros,
     known: HashSet<(NameId, NameId)>,
     /// Pairs whose new row must come right after midnight: the user was faster than its clock.
     owed: HashMap<(NameId, NameId), Micros>,
@@ -52,11 +35,11 @@ pub(super) struct NewDevices {
 
 impl NewDevices {
     pub fn new(tolerance: Micros) -> NewDevices {
-        NewDevices { tolerance, known: HashSet::new(), owed: HashMap::new() }
+        NewDevices { disorder: tolerance + ARRIVAL_SLACK, known: HashSet::new(), owed: HashMap::new() }
     }
 
     /// Checks the rows of a day: the first that was accepted of a pair, and no other, is new. Later ones may lie earlier by at
-    /// most the tolerance.
+    /// most the tolerance and 300 s.
     pub fn check(&mut self, day: Day, events: &mut [Event], users: &Names, computers: &Names) -> Check<()> {
         events.sort_unstable_by_key(|e| (e.user, e.computer, e.time));
         let mut owed = std::mem::take(&mut self.owed);
@@ -84,14 +67,14 @@ impl NewDevices {
             }
             let earliest = before.unwrap_or(group[0].time);
             match first {
-                Some(first) if first.time - earliest <= self.tolerance => {
+                Some(first) if first.time - earliest <= self.disorder => {
                     self.known.insert(pair);
                 }
                 Some(first) => {
                     let found = format!("0 at {}, 1 only at {}", format_rfc3339(earliest), format_rfc3339(first.time));
                     return bad("1 on the first row", found);
                 }
-                None if before.is_none() && group[0].time >= day.end().saturating_sub(self.tolerance) => {
+                None if before.is_none() && group[0].time >= day.end().saturating_sub(self.disorder) => {
                     self.owed.insert(pair, group[0].time);
                 }
                 None => return bad("1 on the first row", format!("0 on all of {} rows", group.len())),
@@ -140,19 +123,17 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_twice_there_across_midnight_and_within_the_tolerance_only() {
-        let run = |second: Micros| {
-            let mut duplicates = Duplicates::new(300 * SECOND);
-            let names = names();
-            assert!(fine(duplicates.check(Day(0), &mut vec![event(DAY - SECOND, 1, true)], &names)));
-            fine(duplicates.check(Day(1), &mut vec![event(second, 1, false), event(DAY, 2, false)], &names))
-        };
-        assert!(!run(DAY + 299 * SECOND));
-        assert!(run(DAY + 300 * SECOND));
+    fn an_event_is_told_by_id_time_and_computer() {
+        let run = |second: Event| fine(no_event_twice(&mut [event(DAY, 1, true), second], &names()));
+        assert!(!run(event(DAY, 1, false)));
+        assert!(run(event(DAY, 2, false)));
+        assert!(run(event(DAY + 1, 1, false)));
+        assert!(run(Event { computer: 1, ..event(DAY, 1, false) }));
+        assert!(run(Event { user: 1, ..event(DAY, 1, false) }));
     }
 
     #[test]
-    fn a_pair_is_new_once_and_first_but_for_the_tolerance() {
+    fn a_pair_is_new_once_and_first_but_for_the_tolerance_and_a_clock_ahead() {
         let run = |days: &[&[(Micros, bool)]]| {
             let mut pairs = NewDevices::new(300 * SECOND);
             let names = names();
@@ -166,8 +147,12 @@ mod tests {
         assert!(run(&[&[(5, false), (6, true)]]));
         assert!(run(&[&[(DAY - 1, false)], &[(DAY + 1, true)]]));
         assert!(!run(&[&[(5, true)], &[(DAY, true)]]));
-        assert!(!run(&[&[(5, false), (301 * SECOND, true)]]));
-        assert!(!run(&[&[(DAY - 1, false)], &[(DAY + 300 * SECOND, true)]]));
+        assert!(run(&[&[(5 * SECOND, false), (605 * SECOND, true)]]));
+        assert!(!run(&[&[(5 * SECOND, false), (605 * SECOND + 1, true)]]));
+        assert!(run(&[&[(DAY - 600 * SECOND, false)], &[(DAY, true)]]));
+        assert!(run(&[&[(DAY - SECOND, false)], &[(DAY + 599 * SECOND, true)]]));
+        assert!(!run(&[&[(DAY - SECOND, false)], &[(DAY + 599 * SECOND + 1, true)]]));
+        assert!(!run(&[&[(DAY - 600 * SECOND - 1, false)], &[(DAY, true)]]));
         assert!(!run(&[&[(DAY - 1, false)], &[]]));
         assert!(!run(&[&[(DAY - 1, false)]]));
     }

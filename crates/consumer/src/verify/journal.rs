@@ -4,6 +4,7 @@ use super::entry::{self, place};
 use super::report::{ShardTotals, VerifyReport};
 use super::spans::{self, Span};
 use super::stop::{Check, RESTORE_JOURNAL, Stop, differ};
+use crate::backfill::given_up_words;
 use crate::env::Env;
 use crate::error::ConsumerError;
 use crate::log::{read_base, read_side};
@@ -134,6 +135,14 @@ pub(super) async fn audit(env: &Env, report: &mut VerifyReport) -> Check<Journal
         read?;
     }
     Ok(journals)
+}
+
+impl Journals {
+    /// Runs of files that were ended by hand.
+    pub fn given_up(&self) -> impl Iterator<Item = String> {
+        let runs = self.shards.values().filter_map(|shard| shard.tail.backfill.as_ref());
+        runs.filter_map(|run| Some(given_up_words(run, run.given_up?)))
+    }
 }
 
 /// The last entry of every shard at one moment, so that whatever an entry stands on is within: two looks that agree.

@@ -86,6 +86,7 @@ async fn audit(env: &Env, options: &VerifyOptions, report: &mut VerifyReport) ->
     let live = tables::read(env).await;
     let raw_files = raw::list(env).await?;
     let journals = journal::audit(env, report).await?;
+    report.notes.extend(journals.given_up());
     family::check(&journals)?;
     let tables = tables::compare(env, &live?, &journals, report).await?;
     replaced::compare(env, &tables, report).await?;

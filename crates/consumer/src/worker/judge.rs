@@ -53,12 +53,16 @@ impl Worker {
         if !records.as_slice().is_empty() {
             self.batch = Batch::Records(records);
         }
+        self.tell_of_ids(false);
         Ok(n)
     }
 
     /// Judges at most `most` lines and puts the rest back; tells how many.
     pub(super) fn judge_lines(&mut self, block: LineBlock, most: usize) -> Result<usize> {
         let Input::File { arrival, .. } = self.input else { return Ok(0) };
+        if let Some(origins) = &mut self.origins {
+            origins.at(&block);
+        }
         let mut n = 0;
         let mut lines = block.lines();
         while n < most {
@@ -76,11 +80,19 @@ impl Worker {
                 break;
             }
             n += seen.len();
+            self.count_lines_of(&block, seen.len());
             self.judge_seen(seen)?;
         }
-        match lines.next() {
-            Some(line) => self.batch = Batch::Lines(rest_from(&block, line.number, line.offset)),
-            None => self.position = line_position(block.first_line + block.line_count - 1),
+        // Blank lines that follow belong to the rest: the position and the digest stand for the same lines.
+        let rest = lines.position();
+        let ended = lines.next().is_none();
+        if let Some(digest) = &mut self.digest {
+            if ended { digest.add_all(&block) } else { digest.add(&block, rest.offset) }
+        }
+        if ended {
+            self.position = line_position(block.first_line + block.line_count - 1);
+        } else {
+            self.batch = Batch::Lines(rest_from(&block, rest.number, rest.offset));
         }
         Ok(n.max(1))
     }
@@ -114,6 +126,7 @@ impl Worker {
     fn judge_seen(&mut self, seen: Vec<Seen<'_>>) -> Result<()> {
         let mut known = std::mem::take(&mut self.known);
         let parsed = || seen.iter().map(|seen| seen.parsed.as_ref().and_then(|parsed| parsed.as_ref().ok()));
+        self.count_events(parsed());
         // Looking ahead only saves time: if it fails, the record it failed on is found by judging.
         if catch_unwind(AssertUnwindSafe(|| self.shard.look_ahead(parsed(), &mut known))).is_err() {
             known = vec![Known::default(); seen.len()];

@@ -1,6 +1,6 @@
 //! Scoring what was accepted, as far as the days' shares of all shards allow, and waiting for the rest.
 
-use super::{Progress, Worker};
+use super::{Progress, ROWS_ROOM_PART, Worker};
 use crate::error::{ConsumerError, Result};
 use crate::sink::Decision;
 use authpulse_engine::rows::ScoredEvent;
@@ -38,8 +38,8 @@ impl Worker {
 
     /// The rows scored so far. As many are expected again: their vector then grows no more.
     pub(super) fn take_rows(&mut self) -> Vec<ScoredEvent> {
-        let expected = Vec::with_capacity(self.out.scored.len());
-        std::mem::replace(&mut self.out.scored, expected)
+        let expected = self.room_for(self.out.scored.len(), size_of::<ScoredEvent>(), ROWS_ROOM_PART);
+        std::mem::replace(&mut self.out.scored, Vec::with_capacity(expected))
     }
 
     fn unscorable(&self, panic: &(dyn std::any::Any + Send)) -> ConsumerError {

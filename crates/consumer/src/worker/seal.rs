@@ -4,15 +4,24 @@ use super::{Goal, Marks, Phase, Progress, Worker};
 use crate::error::Result;
 use authpulse_engine::Shard;
 use authpulse_event::Day;
-use authpulse_event::time::MIN_TIME;
+use authpulse_lake::Seal;
 
 impl Worker {
     /// Every record is judged.
     pub(super) async fn reach_end(&mut self) -> Result<Progress> {
+        self.tell_of_ids(true);
         if let Some(backfill) = &mut self.backfill {
             backfill.finished = true;
+            if self.goal == Goal::GiveUp {
+                let lines = self.position.sequence.as_u64().unwrap_or(0);
+                backfill.given_up = Some(lines.saturating_sub(backfill.lines_before));
+            }
         }
-        if self.goal == Goal::EndKeepOpen {
+        if self.goal == Goal::GiveUp {
+            self.release(Shard::settle)?;
+            self.collect();
+        }
+        if matches!(self.goal, Goal::EndKeepOpen | Goal::GiveUp) {
             // The last entry says that the files are read, whether it holds anything else or not.
             self.store(Marks::default()).await?;
             self.land().await?;
@@ -108,8 +117,8 @@ impl Worker {
                 return self.store_while_waiting().await;
             }
         }
-        // An input without a single accepted event is sealed too, up to the beginning of time.
-        self.store(Marks { sealed: Some(seal.unwrap_or(MIN_TIME)), ..Marks::default() }).await?;
+        let seal = seal.map_or(Seal::Nothing, Seal::UpTo);
+        self.store(Marks { sealed: Some(seal.mark()), ..Marks::default() }).await?;
         self.land().await?;
         self.registry.want(&self.key, None);
         self.phase = Phase::Done;

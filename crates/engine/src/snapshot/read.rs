@@ -3,6 +3,7 @@
 use super::{MAGIC, SnapshotError, VERSION};
 use crate::names::{NameId, NameList};
 use crate::restore::WrittenHours;
+use crate::settings::ARRIVAL_SLACK;
 use crate::shard::Shard;
 use crate::user::{IdKind, OpenHour, OwnIds, Recent, Slot, User};
 use authpulse_event::time::{DAY, END_TIME, HOUR, MIN_TIME, hour_of};
@@ -45,7 +46,7 @@ impl PieceReader {
         PieceReader {
             range: shard.range,
             keep_ids_from: shard.oldest_id_to_keep(),
-            open_days: shard.watermark.map(Day::of)..=shard.front().map(Day::of),
+            open_days: shard.watermark.map(Day::of)..=shard.front().map(|front| Day::of(front + ARRIVAL_SLACK)),
             score_spans: shard.score_spans.clone(),
             written,
         }
@@ -54,7 +55,7 @@ impl PieceReader {
     /// Reads a piece: its users that lie within the range.
     ///
     /// # Errors
-    /// If the bytes are not those of a piece, or of one too new.
+    /// If the bytes are not those of a piece, or of one too new or too old.
     pub fn read(&self, bytes: &[u8]) -> Result<ReadPiece, SnapshotError> {
         let mut reader = Reader { bytes };
         if reader.take(4)? != MAGIC {
@@ -63,6 +64,7 @@ impl PieceReader {
         match reader.take(1)?[0] {
             VERSION => {}
             newer @ VERSION.. => return Err(SnapshotError::Newer(newer)),
+            older @ 1.. => return Err(SnapshotError::Older(older)),
             _ => return Err(SnapshotError::Damaged("it has no version")),
         }
         let mut piece = ReadPiece {
@@ -108,7 +110,7 @@ impl PieceReader {
             Ok(Recent { time, slot: as_slot(packed >> 2, slots)?, kind })
         })?;
         reader.list_into(&mut parts.open_days, |r| Ok((r.slot(slots)?, r.day()?, r.count(LOGINS_LIMIT)? as u32)))?;
-        reader.list_into(&mut parts.own_ids, |r| Ok((r.text()?, in_calendar(Some(r.signed()?))?)))?;
+        reader.list_into(&mut parts.own_ids, |r| Ok((r.text()?, in_calendar(Some(r.signed()?))?, r.slot(slots)?)))?;
         reader.list_into(&mut parts.hours, |r| {
             Ok(OpenHour {
                 hour: hour_of(in_calendar(r.signed()?.checked_mul(HOUR))?),
@@ -133,8 +135,8 @@ impl PieceReader {
         }
         let user = User::restore(hash, parts.pairs.clone(), &parts.ring);
         let mut user = user.ok_or(SnapshotError::Damaged("events that are not in order or not of one day"))?;
-        for (own, time) in parts.own_ids.drain(..) {
-            user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, self.keep_ids_from);
+        for (own, time, slot) in parts.own_ids.drain(..) {
+            user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, slot, self.keep_ids_from);
         }
         for (slot, day, logins) in parts.open_days.drain(..).filter(|(_, day, _)| Some(*day) >= *self.open_days.start())
         {
@@ -203,7 +205,7 @@ struct UserParts<'a> {
     pairs: Vec<NameId>,
     ring: Vec<Recent>,
     open_days: Vec<(Slot, Day, u32)>,
-    own_ids: Vec<(&'a str, Micros)>,
+    own_ids: Vec<(&'a str, Micros, Slot)>,
     hours: Vec<OpenHour>,
     high_risk: Vec<(Day, Slot, u64)>,
     /// The last user that has it, of each computer.

@@ -79,12 +79,13 @@ impl PieceWriter {
         // Ids that no duplicate can meet any more are forgotten at different times; none of them is written.
         let keep_ids_from = shard.oldest_id_to_keep();
         let own = user.own_ids.iter().flat_map(|own| own.iter());
-        let mut own: Vec<_> = own.filter(|(_, time)| *time >= keep_ids_from).collect();
+        let mut own: Vec<_> = own.filter(|(_, time, _)| *time >= keep_ids_from).collect();
         own.sort_unstable();
         put_number(&mut self.users, own.len() as u64);
-        for (id, time) in own {
+        for (id, time, slot) in own {
             put_text(&mut self.users, id);
             put_signed(&mut self.users, time);
+            put_number(&mut self.users, u64::from(slot));
         }
         put_number(&mut self.users, user.hours.len() as u64);
         for hour in &user.hours {

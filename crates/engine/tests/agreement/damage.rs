@@ -12,7 +12,7 @@ pub enum Damage {
 }
 
 pub fn damage() -> impl Strategy<Value = Damage> {
-    let telling = b"{}[]\",:\\/u0159deDE.+-TZ \t\r\n\0\x7f\x1f\x80\xc2\xed\xff".to_vec();
+    let telling = b"{}[]\",:\\/u01569deDE.+-TtZzNIx \t\r\n\0\x7f\x1f\x80\xc2\xed\xff".to_vec();
     let byte = || prop_oneof![4 => proptest::sample::select(telling.clone()), 1 => any::<u8>()];
     prop_oneof![
         2 => (any::<Index>(), byte()).prop_map(|(at, byte)| Damage::Replace(at, byte)),

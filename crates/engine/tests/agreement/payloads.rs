@@ -2,10 +2,15 @@
 
 use crate::damage::{damage, damaged};
 use crate::random;
+use crate::rows;
 use crate::service::Check;
+use authpulse_engine::rows::Reason;
+use authpulse_engine::{Incoming, Output, Shard, SourceKind};
 use authpulse_event::id::{canonical_line, content_id};
-use authpulse_event::{EventIdRef, parse_line, parse_record};
+use authpulse_event::time::{SECOND, format_rfc3339};
+use authpulse_event::{EventIdRef, HashRange, Invalid, ParsedEvent, Position, parse_line, parse_record};
 use authpulse_oracle::cases::{Case, file_case, stream_case};
+use authpulse_oracle::spellings::{self, Read};
 use authpulse_oracle::{Form, Record, Settings, Step, broken, parse};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,13 +18,16 @@ use proptest::prelude::*;
 /// Time, user, computer and id of a valid event.
 type Seen = (i64, String, String, String);
 
+fn parsed<'a>(settings: &Settings, record: &'a Record) -> Result<ParsedEvent<'a>, Invalid> {
+    match record.form {
+        Form::Line => parse_line(&record.payload, settings.base_micros),
+        Form::Wire => parse_record(&record.payload, record.partition_key.as_bytes(), settings.base_micros),
+    }
+}
+
 fn engine(settings: &Settings, record: &Record) -> Option<Seen> {
     let base = settings.base_micros;
-    let event = match record.form {
-        Form::Line => parse_line(&record.payload, base),
-        Form::Wire => parse_record(&record.payload, record.partition_key.as_bytes(), base),
-    };
-    let event = event.ok()?;
+    let event = parsed(settings, record).ok()?;
     let id = match event.id() {
         EventIdRef::Own(id) => id.to_owned(),
         EventIdRef::Content(form) => {
@@ -53,6 +61,53 @@ fn what_is_broken_is_invalid() {
     for (payload, partition_key, form) in all_broken("U1") {
         let record = Record { payload, partition_key, arrival: 0, place: (0, 0), form };
         assert_eq!(engine(&settings, &record), None, "{record:?}");
+    }
+}
+
+/// The oracle is asked the same table in its own tests; the words are the parser's alone.
+#[test]
+fn every_spelling_of_a_time_is_read_as_the_table_says() {
+    for spelling in spellings::ALL {
+        for (payload, form, expected) in [
+            (spelling.object("U1"), Form::Wire, spelling.json),
+            (spelling.object("U1"), Form::Line, spelling.json),
+            (spelling.as_line("U1"), Form::Line, spelling.line),
+        ] {
+            let payload = payload.into_bytes();
+            let record = Record { payload, partition_key: "U1".to_owned(), arrival: 0, place: (0, 0), form };
+            let event = parsed(&Settings::default(), &record).map(|event| format_rfc3339(event.time));
+            match (event, expected) {
+                (Ok(time), Read::At(instant)) => assert_eq!(time, instant, "{spelling:?} as {form:?}"),
+                (Err(Invalid(words)), Read::No(wanted)) => {
+                    assert!(words.contains(wanted), "{spelling:?} as {form:?}: {words}");
+                }
+                (event, _) => panic!("{spelling:?} as {form:?}: {event:?}"),
+            }
+        }
+    }
+}
+
+/// Seconds since 1970 under the base of LANL lie decades ahead: the dead letter says what to set.
+#[test]
+fn a_time_of_unix_under_another_base_is_told_the_base() {
+    let oracle = Settings::default();
+    let settings = rows::settings(&oracle);
+    let arrival = 1_795_947_300 * SECOND;
+    let detail = |line: &[u8]| {
+        let mut shard = Shard::new(settings.clone(), SourceKind::File, HashRange::FULL);
+        let mut out = Output::default();
+        let record = Incoming { payload: line, payload_bytes: line.len() as u64, position: Position::START, arrival };
+        shard.judge(record, parse_line(line, oracle.base_micros), &mut out);
+        let [letter] = &out.rejected[..] else { panic!("{:?}", out.rejected) };
+        assert_eq!(letter.reason, Reason::Future);
+        letter.detail.clone()
+    };
+    let hint = "; if it is seconds since 1970, set base = \"1970-01-01T00:00:00Z\" for a new lake";
+    for line in [&b"1795947000,U1,C1"[..], br#"{"time":1448000000,"user":"U1","computer":"C1","event_id":"e"}"#] {
+        assert!(detail(line).ends_with(hint), "{}", detail(line));
+    }
+    for line in [&b"1800000000,U1,C1"[..], b"400000000,U1,C1", b"2060-11-19T00:00:00Z,U1,C1"] {
+        assert!(detail(line).ends_with("at most 300 s are allowed"), "{}", detail(line));
     }
 }
 

@@ -129,14 +129,19 @@ fn every_beginning_of_a_piece_is_damaged() {
             let error = restore(&case, &cut, HashRange::FULL, &[Piece { bytes, ..piece.clone() }]).err();
             prop_assert!(matches!(error, Some(SnapshotError::Damaged(_))), "{error:?} at {length}");
         }
-        is_newer(&case, &cut, piece)
+        versions_are_told_apart(&case, &cut, piece)
     });
 }
 
-fn is_newer(case: &Case, cut: &Cut, piece: &Piece) -> Check {
-    let mut piece = piece.clone();
-    piece.bytes[4] += 1;
-    let error = restore(case, cut, HashRange::FULL, &[piece]).err();
-    prop_assert!(matches!(error, Some(SnapshotError::Newer(_))), "{error:?}");
+fn versions_are_told_apart(case: &Case, cut: &Cut, piece: &Piece) -> Check {
+    let of_version = |version| {
+        let mut piece = piece.clone();
+        piece.bytes[4] = version;
+        restore(case, cut, HashRange::FULL, &[piece]).err()
+    };
+    prop_assert!(matches!(of_version(0), Some(SnapshotError::Damaged(_))));
+    prop_assert_eq!(of_version(1), Some(SnapshotError::Older(1)));
+    prop_assert_eq!(of_version(2), None);
+    prop_assert_eq!(of_version(3), Some(SnapshotError::Newer(3)));
     Ok(())
 }

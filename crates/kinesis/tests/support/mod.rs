@@ -683,7 +683,7 @@ pub async fn read_on(
         if !batch.records.is_empty() || batch.at_end {
             gaps.extend(batch.gap);
         }
-        assert!(batch.records.iter().all(|r| r.arrival <= batch.clock));
+        assert!(batch.records.iter().all(|r| Some(r.arrival) <= batch.clock));
         if let Some(last) = batch.records.last() {
             from = ReadFrom::After(last.position);
         }

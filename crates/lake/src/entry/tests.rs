@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::Base;
 
 /// An entry with something in most of its fields.
 pub(crate) fn entry() -> Entry {
@@ -70,6 +71,13 @@ fn newer_damaged_and_misplaced_entries_are_told_apart() {
     let shard = ShardId::new("shardId-000000000001");
     let newer = Entry { format: FORMAT + 1, ..entry() };
     assert!(matches!(Entry::decode(&shard, 7, &newer.encode()), Err(EntryError::Newer { .. })));
+    let older = Entry { format: 1, ..entry() };
+    assert_eq!(Entry::decode(&shard, 7, &older.encode()), Ok(older));
+    // Where all but the last entries are folded, theirs is what tells.
+    let base = |format| Base::new(Entry { format, ..entry() }, &Side::default()).encode();
+    assert!(Base::decode(&shard, 7, &base(1)).is_ok() && Base::decode(&shard, 7, &base(FORMAT)).is_ok());
+    let error = Base::decode(&shard, 7, &base(FORMAT + 1)).unwrap_err();
+    assert!(matches!(error, EntryError::Newer { format, newest: FORMAT, .. } if format == FORMAT + 1), "{error}");
     assert!(Entry::decode(&shard, 8, &entry().encode()).unwrap_err().to_string().contains("says it is entry 7"));
     let bytes = entry().encode();
     for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {

@@ -3,6 +3,8 @@
 //! What is assumed of the file system: a hard link to an existing name fails, and what was synced (a file, then the directory
 //! that names it) survives a loss of power. A put writes a temporary name, syncs, links the final name, syncs the directory.
 
+use crate::advice;
+
 use super::{ObjectMeta, ObjectStore, StoreError, check_path, out_of_range};
 use async_trait::async_trait;
 use authpulse_event::Micros;
@@ -36,7 +38,8 @@ impl LocalStore {
     pub fn open(root: impl AsRef<Path>) -> Result<LocalStore, StoreError> {
         let root = root.as_ref();
         let shown = root.display().to_string();
-        let failed = |e: io::Error| StoreError::Failed { path: shown.clone(), action: "opening", cause: e.to_string() };
+        let failed =
+            |e: io::Error| StoreError::Failed { path: shown.clone(), action: "opening", cause: advice::words(&e) };
         Self::check_name(root)?;
         make_root(root).map_err(failed)?;
         let root = root.canonicalize().map_err(failed)?;
@@ -49,15 +52,28 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::Refused`] with the reason.
     pub fn check_name(root: impl AsRef<Path>) -> Result<(), StoreError> {
-        let root = root.as_ref();
-        let failed = |e: io::Error| error(&root.display().to_string(), "looking at", &e);
-        let full = std::path::absolute(root).map_err(failed)?;
-        // What exists of it may be a symbolic link to a place with another name.
-        let resolved = full.ancestors().find_map(|there| {
-            let rest = full.strip_prefix(there).ok()?;
-            there.canonicalize().ok().map(|there| there.join(rest))
-        });
-        checked_name(&resolved.unwrap_or(full)).map(drop)
+        checked_name(&resolved(root.as_ref())?).map(drop)
+    }
+
+    /// What in a directory's name some readers of Iceberg cannot open, beyond what [`LocalStore::check_name`] refuses: a lake that is
+    /// there works without those readers, a new one should have another name.
+    pub fn unreadable_name(root: impl AsRef<Path>) -> Result<Option<&'static str>, StoreError> {
+        let resolved = resolved(root.as_ref())?;
+        let name = resolved.to_string_lossy();
+        // DuckDB takes the first for the begin of a quoted name, PyIceberg leaves out tab, line feed and carriage return.
+        Ok(match (name.contains('"'), name.contains(char::is_control)) {
+            (true, _) => Some("a '\"'"),
+            (_, true) => Some("a control character"),
+            _ => None,
+        })
+    }
+
+    /// What [`ObjectStore::uri`] calls the root of the lake in a directory, which need not be there.
+    ///
+    /// # Errors
+    /// As for [`LocalStore::check_name`].
+    pub fn root_uri(root: impl AsRef<Path>) -> Result<String, StoreError> {
+        Ok(uri_in(checked_name(&resolved(root.as_ref())?)?.trim_end_matches('/'), ""))
     }
 
     /// The directory, absolute and without symbolic links.
@@ -130,6 +146,21 @@ impl LocalStore {
         }
         Ok(())
     }
+}
+
+/// The place that a path leads to. What exists of it may be a symbolic link to a place with another name.
+fn resolved(root: &Path) -> Result<PathBuf, StoreError> {
+    let failed = |e: io::Error| error(&root.display().to_string(), "looking at", &e);
+    let full = std::path::absolute(root).map_err(failed)?;
+    let resolved = full.ancestors().find_map(|there| {
+        let rest = full.strip_prefix(there).ok()?;
+        there.canonicalize().ok().map(|there| if rest == Path::new("") { there } else { there.join(rest) })
+    });
+    Ok(resolved.unwrap_or(full))
+}
+
+fn uri_in(root: &str, path: &str) -> String {
+    format!("file://{root}/{path}")
 }
 
 /// A lake's name as URIs hold it.
@@ -216,7 +247,7 @@ fn error(path: &str, action: &'static str, e: &io::Error) -> StoreError {
     match e.kind() {
         ErrorKind::AlreadyExists => StoreError::AlreadyExists { path: path.to_owned() },
         ErrorKind::NotFound => StoreError::NotFound { path: path.to_owned() },
-        _ => StoreError::Failed { path: path.to_owned(), action, cause: e.to_string() },
+        _ => StoreError::Failed { path: path.to_owned(), action, cause: advice::words(e) },
     }
 }
 
@@ -291,7 +322,7 @@ impl ObjectStore for LocalStore {
     }
 
     fn uri(&self, path: &str) -> String {
-        format!("file://{}/{path}", self.root_text)
+        uri_in(&self.root_text, path)
     }
 
     fn relative(&self, uri: &str) -> Result<String, StoreError> {

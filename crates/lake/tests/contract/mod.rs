@@ -4,9 +4,13 @@
 use authpulse_event::ShardId;
 use authpulse_lake::catalog::{SwapOutcome, TablePointers};
 use authpulse_lake::journal::{Journal, JournalError};
-use authpulse_lake::{ObjectStore, PutOutcome, StoreError};
+use authpulse_lake::lock::Monotonic;
+use authpulse_lake::{CommitterLock, ObjectStore, PutOutcome, StoreError};
 use bytes::Bytes;
 use futures::executor;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// Waits for futures, on any thread: of a runtime where the thing under test needs one.
@@ -187,4 +191,42 @@ pub fn a_pointer_moves_only_from_where_it_was_seen(wait: &Wait, catalog: &dyn Ta
     assert_eq!(wait.on(catalog.swap("t", "a", "b")).unwrap(), SwapOutcome::Conflict);
     assert_eq!(wait.on(catalog.load("t")).unwrap().as_deref(), Some("b"));
     assert_eq!(wait.on(catalog.load("other")).unwrap(), None);
+}
+
+/// Makes a lock of one lake for a holder of this name, with this lease, by this clock.
+pub type NewLock<'a> = &'a dyn Fn(&str, Duration, Monotonic) -> Box<dyn CommitterLock>;
+
+pub fn a_lock_is_taken_over_only_from_the_silent(wait: &Wait, new: NewLock<'_>) {
+    let seconds = Arc::new(AtomicU64::new(0));
+    let pass = |more| seconds.fetch_add(more, Ordering::Relaxed);
+    let lock = |name: &str| {
+        let seconds = seconds.clone();
+        new(name, Duration::from_secs(60), Arc::new(move || Duration::from_secs(seconds.load(Ordering::Relaxed))))
+    };
+    let (one, two, three) = (lock("one"), lock("two"), lock("three"));
+    let holds = |lock: &dyn CommitterLock| wait.on(lock.hold()).unwrap();
+    assert_eq!((holds(&*one), holds(&*two), holds(&*one)), (true, false, true));
+    assert!(!two.is_renewed_by_another(), "one look tells nothing");
+    // A holder that goes on keeps it, however long; the lease runs from when its counter was seen to stand still.
+    for _ in 0..5 {
+        pass(50);
+        assert_eq!((holds(&*one), holds(&*two)), (true, false));
+        assert!(two.is_renewed_by_another());
+    }
+    pass(59);
+    assert_eq!((holds(&*two), holds(&*three)), (false, false));
+    pass(2);
+    // Three has watched for two seconds only.
+    assert_eq!((holds(&*three), holds(&*two)), (false, true));
+    let silent = [two.taken_over_from(), two.taken_over_from(), three.taken_over_from()];
+    assert_eq!(silent, [Some("one".to_owned()), None, None]);
+    // The one that was silent finds out, and watches as the others do.
+    assert_eq!((holds(&*one), holds(&*two)), (false, true));
+    pass(50);
+    assert_eq!((holds(&*two), holds(&*one), holds(&*three)), (true, false, false));
+    pass(50);
+    assert_eq!((holds(&*one), holds(&*three)), (false, false), "it has moved since");
+    wait.on(two.release());
+    assert_eq!((holds(&*three), holds(&*two), holds(&*one)), (true, false, false));
+    assert_eq!(three.taken_over_from(), None, "who has let go was not silent");
 }

@@ -3,6 +3,7 @@
 use crate::broken;
 use crate::model::{DAY, Form, Record, Settings, Shard, Step, WHOLE_RING};
 
+use super::clocks::clocks;
 use super::{Expected, Fixed, case, case_with};
 
 /// Every case.
@@ -13,6 +14,7 @@ pub fn all() -> Vec<Fixed> {
         order(),
         ahead(),
         live(),
+        clocks(),
         rises(),
         heirs(),
         windows(),
@@ -61,6 +63,21 @@ fn events() -> Vec<Fixed> {
             "2015-01-01T00:00:01.0000009Z,U1,C1",
             ID_RFC_1_U1_C1,
         ),
+        one("letters_of_either_case", "`T`, `t` or one blank", "2015-01-01t00:00:01z,U1,C1", ID_RFC_1_U1_C1),
+        one("a_blank_for_t", "`T`, `t` or one blank", "2015-01-01 00:00:01Z,U1,C1", ID_RFC_1_U1_C1),
+        one("an_offset_without_colon", "±hh:mm or ±hhmm", "2015-01-01 05:30:01+0530,U1,C1", ID_RFC_1_U1_C1),
+        one(
+            "a_comma_before_the_fraction",
+            "a fraction behind `.`, in a JSON record also behind `,`",
+            r#"{"time":"2014-12-31T23:00:01,0-0100","user":"U1","computer":"C1"}"#,
+            ID_RFC_1_U1_C1,
+        ),
+        case(
+            "a_leap_second",
+            "60 at 23:59 UTC, which is read as the last microsecond before midnight",
+            "raw 2014-12-31T23:59:60Z,U1,C1\nraw 2015-01-01 04:59:60.5+0500,U2,C1\nsettle",
+            "-1us U1 C1 -> 30 MEDIUM N 1 1 1 1 -\n-1us U2 C1 -> 30 MEDIUM N 1 1 1 1 -\nid 1573fa8e2d721916b4e863141d71622f3900608aae01b632ab1e7f18b05120fe",
+        ),
         one("leading_zeros_leave_the_id", "decimal without leading zeros", "000000000001,U1,C1", ID_1_U1_C1),
         one(
             "line_fields_are_trimmed",
@@ -100,8 +117,20 @@ fn events() -> Vec<Fixed> {
         ),
         one(
             "unknown_keys_are_ignored",
-            "unknown keys are ignored, their values need only be well-formed",
+            "Other keys are passed over; the rest of them must be well-formed",
             r#"{"time":1,"x":[1e99999,-0.0,{"time":null}],"x":"\ud800","\udc00":{},"user":"U1","computer":"C1"}"#,
+            ID_1_U1_C1,
+        ),
+        one(
+            "bad_bytes_in_unknown_keys",
+            "in them and their values any bytes between quotes",
+            r#"{"time":1,"\xFF\t":"\xED\xA0\x80\x00","x":["\x5Cx41\x5C"\x5Cu12"],"user\xFF":0,"user":"U1","computer":"C1"}"#,
+            ID_1_U1_C1,
+        ),
+        one(
+            "no_numbers_in_unknown_keys",
+            "`NaN`, `Infinity` and `-Infinity`",
+            r#"{"time":1,"x":NaN,"y":[Infinity,{"time":-Infinity}],"user":"U1","computer":"C1"}"#,
             ID_1_U1_C1,
         ),
         one(
@@ -236,46 +265,64 @@ fn order() -> Vec<Fixed> {
             "700 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\n1001 U2 C2 -> 30 MEDIUM N 1 1 1 1 -\nlate 700",
         ),
         case(
-            "duplicate_up_to_the_tolerance",
-            "the same `event_id` was accepted for the same user with a time at most the tolerance from its own",
-            "open 1000\n1000 U1 C1 id=a\n1300 U1 C2 id=a\n1300+1us U1 C3 id=a",
+            "duplicate_of_the_same_instant_and_computer",
+            "an event of the same user with the same `event_id`, instant and computer was accepted",
+            "open 1000\n1000 U1 C1 id=a\n1000 U1 C1 id=a\n1000 U1 C1 id=a",
             r#"1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
-               1300+1us U1 C3 -> 30 MEDIUM N 2 2 2 2 -
-               duplicate {"time":1300"#,
+               duplicate {"time":1000
+               duplicate {"time":1000"#,
         ),
         case(
-            "duplicate_of_a_later_time",
-            "the same `event_id` was accepted for the same user with a time at most the tolerance from its own",
-            "open 1000\n1300 U1 C1 id=a\n1000 U1 C2 id=a",
-            "1300 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\nduplicate {\"time\":1000",
+            "one_own_id_at_several_instants",
+            "the same own id with another instant or computer is another event",
+            "open 1000\n1000 U1 C1 id=4624\n1000+1us U1 C1 id=4624\n1001 U1 C1 id=4624\n999 U1 C1 id=4624",
+            r"1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
+              1000+1us U1 C1 -> 0 LOW - 2 2 1 1 -
+              1001 U1 C1 -> 0 LOW - 3 3 1 1 -
+              999 U1 C1 -> 0 LOW - 4 4 1 1 -",
+        ),
+        case(
+            "one_own_id_on_several_computers",
+            "the same own id with another instant or computer is another event",
+            "open 1000\n1000 U1 C1 id=4624\n1000 U1 C2 id=4624\n1000 U1 C1 id=4624",
+            r#"1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
+               1000 U1 C2 -> 30 MEDIUM N 2 2 2 2 -
+               duplicate {"time":1000"#,
         ),
         case(
             "duplicate_of_any_that_was_accepted",
-            "the same `event_id` was accepted for the same user",
-            "open 1000\n1000 U1 C1 id=a\n1301 U1 C2 id=a\n1001 U1 C3 id=a",
+            "an event of the same user with the same `event_id`, instant and computer was accepted",
+            "open 1000\n1000 U1 C1 id=a\n1200 U1 C2 id=a\n1000 U1 C1 id=a\n1000 U1 C1 id=b",
             r#"1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
-               1301 U1 C2 -> 30 MEDIUM N 2 2 2 2 -
-               duplicate {"time":1001"#,
-        ),
-        case(
-            "a_duplicate_is_not_accepted",
-            "the same `event_id` was accepted for the same user",
-            "open 1000\n1000 U1 C1 id=a\n1300 U1 C2 id=a\n1600 U1 C3 id=a",
-            r#"1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
-               1600 U1 C3 -> 30 MEDIUM N 2 2 2 2 -
-               duplicate {"time":1300"#,
+               1200 U1 C2 -> 30 MEDIUM N 2 2 2 2 -
+               1000 U1 C1 -> 0 LOW - 3 3 2 2 -
+               duplicate {"time":1000"#,
         ),
         case(
             "no_duplicate_of_another_user",
-            "the same `event_id` was accepted for the same user",
+            "an event of the same user",
             "open 1000\n1000 U1 C1 id=a\n1000 U2 C1 id=a",
             "1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\n1000 U2 C1 -> 30 MEDIUM N 1 1 1 1 -",
         ),
         case(
-            "own_id_that_is_a_content_id",
+            "own_id_that_is_the_content_id_of_another_event",
             "that one is used as it is",
-            &format!("raw 1,U1,C1\n2 U1 C2 i{}\nsettle", ID_1_U1_C1.replace("id ", "d=")),
-            "1 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\nduplicate {\"time\":2",
+            &format!("open 1\nraw 1,U1,C1\n2 U1 C1 i{0}\n1 U1 C2 i{0}", ID_1_U1_C1.replace("id ", "d=")),
+            r"1 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
+              2 U1 C1 -> 0 LOW - 2 2 1 1 -
+              1 U1 C2 -> 30 MEDIUM N 3 3 2 2 -",
+        ),
+        case(
+            "own_id_that_is_its_own_content_id",
+            "that one is used as it is",
+            &format!("open 1\nraw 1,U1,C1\n1 U1 C1 i{}", ID_1_U1_C1.replace("id ", "d=")),
+            "1 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\nduplicate {\"time\":1",
+        ),
+        case(
+            "content_id_that_was_sent_as_an_own_id",
+            "that one is used as it is",
+            &format!("open 1\n1 U1 C1 i{}\nraw 1,U1,C1\nraw 2,U1,C1", ID_1_U1_C1.replace("id ", "d=")),
+            "1 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\n2 U1 C1 -> 0 LOW - 2 2 1 1 -\nduplicate 1,U1",
         ),
         case(
             "future_beyond_300_s",
@@ -402,15 +449,21 @@ fn ahead() -> Vec<Fixed> {
         ),
         case(
             "duplicate_among_those_that_wait",
-            "Where the same `event_id` of the same user waits already, with a time at most the tolerance from its own",
-            "open 1000\n9000 U1 C1 id=a\n9300 U1 C2 id=a\n8700 U1 C3 id=a\n9301 U1 C4 id=a\n9000 U2 C1 id=a",
-            "duplicate {\"time\":9300\nduplicate {\"time\":8700\nwaiting 3",
+            "Where the same event (the same `event_id`, instant and computer of the same user) waits already",
+            "open 1000\n9000 U1 C1 id=a\n9000 U1 C1 id=a\n9001 U1 C1 id=a\n9000 U1 C2 id=a\n9000 U2 C1 id=a",
+            "duplicate {\"time\":9000\nwaiting 4",
         ),
         case(
-            "only_events_ahead_are_compared_with_those_that_wait",
-            "Only events ahead are compared with those that wait",
+            "duplicate_among_those_that_wait_by_its_content_id",
+            "Where the same event (the same `event_id`, instant and computer of the same user) waits already",
+            &format!("1 U1 C1\n1 U1 C1 i{}\n1 U1 C1", ID_1_U1_C1.replace("id ", "d=")),
+            "duplicate {\"time\":1\nduplicate 1,U1\nwaiting 1",
+        ),
+        case(
+            "one_own_id_of_several_events_that_wait",
+            "the same own id with another instant or computer is another event",
             "open 1000\n4700 U1 C1 id=a\n4600 U1 C2 id=a",
-            "4600 U1 C2 -> 30 MEDIUM N 1 1 1 1 -\nduplicate {\"time\":4700",
+            "4600 U1 C2 -> 30 MEDIUM N 1 1 1 1 -\n4700 U1 C1 -> 30 MEDIUM N 2 2 2 2 -",
         ),
         case(
             "a_day_before_the_first_rejects",
@@ -531,11 +584,11 @@ fn live() -> Vec<Fixed> {
         ),
         case(
             "a_live_duplicate_of_one_that_waited",
-            "Only events ahead are compared with those that wait",
-            "shard s1\n5 U1 C1 @10\n9000 U2 C2 @9301 id=a\n9300 U2 C3 @9310 id=a",
+            "Only events ahead that must wait are compared with those that wait",
+            "shard s1\n5 U1 C1 @10\n9000 U2 C2 @9301 id=a\n9000 U2 C2 @9290 id=a",
             r#"5 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
                9000 U2 C2 -> 30 MEDIUM N 1 1 1 1 -
-               duplicate {"time":9300"#,
+               duplicate {"time":9000"#,
         ),
     ]
 }
@@ -678,8 +731,8 @@ fn heirs() -> Vec<Fixed> {
         case(
             "duplicate_in_the_heir_by_its_parents_users",
             "every user's state",
-            "shard s0\nopen 1000\n1000 U1 C1 id=a\nshard s1 8..f from s0\n1200 U1 C2 id=a\nshard s2 0..7 from s0",
-            "1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\nduplicate {\"time\":1200",
+            "shard s0\nopen 1000\n1000 U1 C1 id=a\nshard s1 8..f from s0\n1000 U1 C1 id=a\nshard s2 0..7 from s0",
+            "1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\nduplicate {\"time\":1000",
         ),
         case(
             "the_heir_goes_on_counting",

@@ -107,7 +107,9 @@ pub enum GenerateError {
     },
 
     /// The lines could not be written.
-    #[error("cannot write the events (after {lines} lines); free some space or choose another --out")]
+    #[error(
+        "cannot write the events (after {lines} lines); choose another --out, or free some space where that is what lacks"
+    )]
     Write {
         /// Lines generated before.
         lines: u64,
@@ -116,7 +118,7 @@ pub enum GenerateError {
     },
 
     /// The labels could not be written.
-    #[error("cannot write the labels; free some space or choose another --labels")]
+    #[error("cannot write the labels; choose another --labels, or free some space where that is what lacks")]
     WriteLabels {
         /// What the system says.
         source: io::Error,

@@ -1,9 +1,11 @@
 //! A run of whole lines, and the lines in it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use memchr::memchr;
 
-use super::LINE_BYTES_MAX;
+use super::{LINE_BYTES_MAX, Origin};
 
 /// Whole lines of one source, as they stand in it, line ends included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,28 @@ pub struct LineBlock {
     pub offset: u64,
     /// What the block holds.
     pub kind: BlockKind,
+    /// Where its lines stood, if they were sorted.
+    pub origins: Option<Origins>,
+}
+
+/// Where sorted lines stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origins {
+    first_line: u64,
+    of_lines: Arc<[Origin]>,
+}
+
+impl Origins {
+    /// Those of lines with these numbers: the first and the ones that follow it.
+    pub(super) fn new(first_line: u64, of_lines: Arc<[Origin]>) -> Origins {
+        Origins { first_line, of_lines }
+    }
+
+    /// Where the line of this number stood, if it is one of these.
+    pub fn of(&self, line: u64) -> Option<Origin> {
+        let at = usize::try_from(line.checked_sub(self.first_line)?).ok()?;
+        self.of_lines.get(at).copied()
+    }
 }
 
 /// What a block holds.
@@ -84,15 +108,19 @@ pub struct Lines<'a> {
     overlong: Option<u64>,
 }
 
-/// Where the lines not yet taken begin.
-pub(super) struct Position {
-    pub(super) number: u64,
-    pub(super) offset: u64,
+/// Where lines begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinePosition {
+    /// The number of the first.
+    pub number: u64,
+    /// Where it starts in the unpacked source, in bytes.
+    pub offset: u64,
 }
 
 impl Lines<'_> {
-    pub(super) fn position(&self) -> Position {
-        Position { number: self.number, offset: self.offset }
+    /// Where the lines not yet taken begin, blank ones before them included. Of a line that is overlong: where it began.
+    pub fn position(&self) -> LinePosition {
+        LinePosition { number: self.number, offset: self.offset }
     }
 }
 

@@ -152,6 +152,7 @@ impl<R: Read> Cutter<R> {
             line_count,
             offset: self.offset,
             kind,
+            origins: None,
         };
         self.lines += line_count;
         self.offset += taken_bytes;

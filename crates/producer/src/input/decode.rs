@@ -4,15 +4,17 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
-
 use super::format::{Format, MAGIC_BYTES};
+use super::members::Members;
+use super::trail::WithoutTrail;
 use super::{InputError, Progress, format};
 
 /// Read from disk at a time, in bytes: large enough that a system call costs nothing, small enough that the
 /// position in a message is near the fault.
 const DISK_BUFFER_BYTES: usize = 256 * 1024;
+
+/// What zstd says of a frame whose window is larger than it may be (it has no code that its crate hands on).
+const ZSTD_TOO_LARGE: &str = "Frame requires too much memory";
 
 /// A source's lines, unpacked, still as one run of bytes.
 pub(super) struct Decoder {
@@ -36,26 +38,35 @@ impl Decoder {
         let head = raw.head();
         format::refuse_unsupported(&name, &head)?;
         let format = Format::detect(&head);
+        let window = format::zstd_window(&head).filter(|window| *window > format::WINDOW_BYTES_MAX);
+        if window.is_some() {
+            return Err(InputError::Window { name, window });
+        }
         let tap = Arc::new(Tap::default());
         let disk = BufReader::with_capacity(DISK_BUFFER_BYTES, Cursor::new(head).chain(raw));
         let metered = Metered { disk, tap: Arc::clone(&tap), progress };
         let unpacked: Box<dyn Read> = match format {
-            Format::Plain => Box::new(metered),
-            Format::Gzip => Box::new(MultiGzDecoder::new(metered)),
-            Format::Bzip2 => Box::new(MultiBzDecoder::new(metered)),
-            Format::Zstd => match zstd::stream::read::Decoder::with_buffer(metered) {
-                Ok(decoder) => Box::new(decoder),
+            Format::Plain => Box::new(WithoutTrail::new(metered)),
+            _ => match Members::new(format, metered) {
+                Ok(members) => Box::new(WithoutTrail::new(members)),
                 Err(source) => return Err(InputError::Damaged { name, format, read_bytes: 0, line: 0, source }),
             },
         };
         Ok(Decoder { name, format, tap, unpacked })
     }
 
+    /// How it is packed.
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
     /// Names what a failed read means for the operator. `line` is the last one read whole.
     pub(super) fn explain(&self, source: io::Error, line: u64) -> InputError {
         let (name, format) = (self.name.clone(), self.format);
         let read_bytes = self.tap.read_bytes.load(Ordering::Relaxed);
-        if format == Format::Plain || self.tap.failed.load(Ordering::Relaxed) {
+        if format == Format::Zstd && source.to_string().contains(ZSTD_TOO_LARGE) {
+            InputError::Window { name, window: None }
+        } else if format == Format::Plain || self.tap.failed.load(Ordering::Relaxed) {
             InputError::Read { name, read_bytes, line, source }
         } else if source.kind() == io::ErrorKind::UnexpectedEof {
             InputError::Truncated { name, format, read_bytes, line }

@@ -3,6 +3,8 @@
 use std::io;
 
 use super::Format;
+use super::format::WINDOW_BYTES_MAX;
+use super::forms::quoted;
 
 /// A failure of an input. Whatever was read whole before it has been delivered; nothing after it is.
 ///
@@ -43,6 +45,15 @@ pub enum InputError {
         name: String,
     },
 
+    /// The process, or the host, has as many files open as it may.
+    #[error("cannot open '{name}'; raise the limit on open files (`ulimit -n`)")]
+    TooManyFiles {
+        /// The input.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+
     /// Any other failure to open.
     #[error("cannot open '{name}'")]
     Open {
@@ -53,16 +64,37 @@ pub enum InputError {
     },
 
     /// The first bytes are those of a packing that is not read here.
-    #[error(
-        "'{name}' is packed as {packing}, which is not read directly; unpack it first, or pipe it: {command} | … --input -"
-    )]
-    Unsupported {
+    #[error("'{name}' is packed as {packing}, which is not read directly; {advice}")]
+    Packed {
         /// The input.
         name: String,
         /// What it looks like.
         packing: &'static str,
-        /// A command that writes its lines to standard output.
-        command: String,
+        /// What unpacks it.
+        advice: String,
+    },
+
+    /// It is something else than lines of events: as lines, nothing of it would be one.
+    #[error("'{name}' is {what}; {advice}")]
+    NoLines {
+        /// The input.
+        name: String,
+        /// What it looks like.
+        what: String,
+        /// What makes lines of events of it.
+        advice: String,
+    },
+
+    /// A sound file that asks for more memory than is given.
+    #[error(
+        "'{name}' needs {}, and at most {} MiB are used here; unpack it: zstd -dc --long=31 {} > events.txt, or pack it anew without \
+         --long", window_words(*window), WINDOW_BYTES_MAX >> 20, quoted(name)
+    )]
+    Window {
+        /// The input.
+        name: String,
+        /// What its first frame asks for, in bytes, if that is what asks for more.
+        window: Option<u64>,
     },
 
     /// The device or pipe failed.
@@ -78,6 +110,19 @@ pub enum InputError {
         line: u64,
         /// What the system says.
         source: io::Error,
+    },
+
+    /// Somebody writes the file.
+    #[error(
+        "'{name}' changed from {before} to {now} bytes while it was read; wait until nobody writes it, or name a copy of it"
+    )]
+    Changed {
+        /// The input.
+        name: String,
+        /// Its bytes at first.
+        before: u64,
+        /// And then.
+        now: u64,
     },
 
     /// The compressed data stops before its own end.
@@ -114,6 +159,24 @@ pub enum InputError {
         source: io::Error,
     },
 
+    /// A temporary file of a sort failed.
+    #[error(
+        "the lines cannot be sorted: a temporary file in '{dir}' cannot be {action}; sorting takes about as much room there as the \
+         files take when they are packed, for moments twice that: free some, or name another directory with --sort-dir"
+    )]
+    Sort {
+        /// Where temporary files go.
+        dir: String,
+        /// What was to be done with it.
+        action: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+
+    /// A sort was told to end.
+    #[error("sorting was stopped; run the same again")]
+    SortStopped,
+
     /// The reading thread could not be started.
     #[error("cannot start the thread that reads the input")]
     Thread {
@@ -127,4 +190,11 @@ pub enum InputError {
         /// The input that was being read last, as far as known.
         name: String,
     },
+}
+
+fn window_words(window: Option<u64>) -> String {
+    match window {
+        Some(bytes) => format!("a window of {} MiB to be unpacked", bytes.div_ceil(1 << 20)),
+        None => "a larger window to be unpacked".to_owned(),
+    }
 }

@@ -1,6 +1,7 @@
 //! Which compression a file has, told by its first bytes; names lie too often.
 
-use super::InputError;
+use super::forms::quoted;
+use super::{InputError, Source};
 use std::fmt;
 
 /// How the bytes of a file are packed.
@@ -16,9 +17,16 @@ pub enum Format {
     Zstd,
 }
 
-/// As many bytes as the longest magic has (bzip2: header and first block).
-pub(super) const MAGIC_BYTES: usize = 10;
+/// As many bytes as the longest header that is looked at has (a frame of zstd).
+pub(super) const MAGIC_BYTES: usize = 18;
 
+/// The longest magic of bzip2.
+const BZIP2_BYTES: usize = 10;
+
+/// What a frame of zstd may ask for, in bytes: the decoder's own limit. A window is memory that is held while a file is read.
+pub(super) const WINDOW_BYTES_MAX: u64 = 128 << 20;
+
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const BZIP2_BLOCK: [u8; 6] = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
 const BZIP2_END: [u8; 6] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
 
@@ -46,23 +54,53 @@ fn is_bzip2(head: &[u8]) -> bool {
 
 /// A frame, or a skippable frame before the first.
 fn is_zstd(head: &[u8]) -> bool {
-    matches!(head, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+    head.starts_with(&ZSTD) || matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+/// The window that a frame of zstd asks for, in bytes, by its header (RFC 8878, section 3.1.1.1).
+pub(super) fn zstd_window(head: &[u8]) -> Option<u64> {
+    let [descriptor, rest @ ..] = head.strip_prefix(&ZSTD)? else { return None };
+    let single_segment = descriptor & 0x20 != 0;
+    if !single_segment {
+        let window = rest.first()?;
+        let base = 1u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    // Without a window of its own a frame asks for as much as it holds.
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let bytes = [1, 2, 4, 8][usize::from(descriptor >> 6)];
+    let mut content = [0; 8];
+    content[..bytes].copy_from_slice(rest.get(dictionary..dictionary + bytes)?);
+    Some(u64::from_le_bytes(content) + if bytes == 2 { 256 } else { 0 })
 }
 
 /// Packings that people do hand over and that would otherwise become millions of dead letters: how they begin, what
 /// they are, and the command that unpacks them.
-const UNSUPPORTED: [(&[u8], &str, &str); 4] = [
+const UNSUPPORTED: [(&[u8], &str, &str); 13] = [
     (&[0xfd, b'7', b'z', b'X', b'Z', 0x00], "xz", "xz -dc"),
     (b"PK\x03\x04", "zip", "unzip -p"),
+    (b"PK\x05\x06", "zip (an empty one)", "unzip -p"),
+    (b"PK\x07\x08", "zip", "unzip -p"),
     (&[b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c], "7z", "7z e -so"),
     (&[0x04, 0x22, 0x4d, 0x18], "lz4", "lz4 -dc"),
+    (&[0x02, 0x21, 0x4c, 0x18], "lz4", "lz4 -dc"),
+    (b"Rar!\x1a\x07", "rar", "unrar p -inul"),
+    (&[0x5d, 0x00, 0x00], "lzma", "xz -dc"),
+    (b"LZIP\x01", "lzip", "lzip -dc"),
+    (b"\x89LZO\x00\r\n\x1a\n", "lzop", "lzop -dc"),
+    (&[0x1f, 0x9d], "compress (.Z)", "gzip -dc"),
+    (b"\xff\x06\x00\x00sNaPpY", "snappy", "snzip -dc"),
 ];
 
 /// Refuses the input `name` if it is one of those.
 pub(super) fn refuse_unsupported(name: &str, head: &[u8]) -> Result<(), InputError> {
     match UNSUPPORTED.iter().find(|(magic, ..)| head.starts_with(magic)) {
         Some((_, packing, unpack)) => {
-            Err(InputError::Unsupported { name: name.to_owned(), packing, command: format!("{unpack} '{name}'") })
+            let advice = match name == Source::Stdin.to_string() {
+                true => format!("unpack it before the pipe, as `{unpack}` does with a file"),
+                false => format!("unpack it first: {unpack} {} > events.txt", quoted(name)),
+            };
+            Err(InputError::Packed { name: name.to_owned(), packing, advice })
         }
         None => Ok(()),
     }
@@ -75,8 +113,8 @@ pub(super) fn undecided(head: &[u8]) -> bool {
     let zstd_skippable = |byte: &u8| (0x50..=0x5f).contains(byte);
     begins(&[0x1f, 0x8b])
         || begins(b"BZh1")
-        || (head.len() < MAGIC_BYTES && is_bzip2(head))
-        || begins(&[0x28, 0xb5, 0x2f, 0xfd])
+        || (head.len() < BZIP2_BYTES && is_bzip2(head))
+        || begins(&ZSTD)
         || (head.first().is_some_and(zstd_skippable) && head.len() < 4 && [0x2a, 0x4d, 0x18].starts_with(&head[1..]))
         || UNSUPPORTED.iter().any(|(magic, ..)| begins(magic))
 }

@@ -60,8 +60,7 @@ pub fn identify(source: &Source) -> Result<Option<FileIdentity>, InputError> {
         }
     }
     if size != metadata.len() {
-        let changed = io::Error::other(format!("the file changed from {} to {size} bytes meanwhile", metadata.len()));
-        return Err(InputError::Read { name: source.to_string(), read_bytes: size, line: 0, source: changed });
+        return Err(InputError::Changed { name: source.to_string(), before: metadata.len(), now: size });
     }
     Ok(Some(FileIdentity { name: name(source), size, sha256: format!("{:x}", digest.finalize()) }))
 }

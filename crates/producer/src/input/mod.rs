@@ -14,8 +14,11 @@
 //! - A line above [`LINE_BYTES_MAX`] is a record whatever it holds, and comes with its true length. It is held
 //!   whole up to [`OVERLONG_WHOLE_BYTES_MAX`], so that it can be sent on unchanged; of a longer one only the first
 //!   [`OVERLONG_PREFIX_BYTES`] are kept, more than a dead letter stores.
+//! - NUL bytes at the end of a source are no part of its last line, and zero bytes behind its packed data are its end.
 //! - A source that cannot be read to its end gives its whole lines first and then one [`InputError`]; the line
 //!   that the failure cut through is not delivered, because nobody can say where it would have ended.
+//!
+//! [`sort()`] puts the lines of all sources in order of event time first, on disk.
 //!
 //! [`LineBlocks`] is the fast way (about a MiB of whole lines at a time), [`Records`] the simple one.
 
@@ -24,21 +27,28 @@ mod cut;
 mod decode;
 mod error;
 mod format;
+mod forms;
 mod identity;
+mod members;
+mod order;
 mod progress;
 mod read;
 mod records;
+mod sort;
 mod source;
 #[cfg(test)]
 mod tests;
+mod trail;
 
-pub use block::{BlockKind, Line, LineBlock, Lines, lines};
+pub use block::{BlockKind, Line, LineBlock, LinePosition, Lines, Origins, lines};
 pub use error::InputError;
 pub use format::Format;
 pub use identity::{FileIdentity, FileStamp, identify, stamp};
+pub use order::{Disorder, find_disorder, first_event};
 pub use progress::Progress;
 pub use read::{InputOptions, LineBlocks, check};
 pub use records::{Record, Records};
+pub use sort::{Origin, SortOptions, Sorted, sort};
 pub use source::Source;
 
 /// The longest valid line, in bytes without mark and line end. A longer one is one invalid record.

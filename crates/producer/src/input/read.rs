@@ -8,7 +8,9 @@ use std::thread;
 
 use super::cut::Cutter;
 use super::decode::Decoder;
-use super::{InputError, LINE_BYTES_MAX, LineBlock, Progress, Source};
+use super::forms::{self, Gate};
+use super::sort::deliver;
+use super::{InputError, LINE_BYTES_MAX, LineBlock, Progress, Sorted, Source};
 
 /// How an input is read.
 #[derive(Debug, Clone)]
@@ -55,8 +57,8 @@ enum Message {
 /// Answers their bytes on disk, where all are regular files.
 ///
 /// # Errors
-/// There is none, one is missing, a directory, not readable for this user or in a packing that is not read, or standard input
-/// is named twice.
+/// There is none, one is missing, a directory, not readable for this user, in a packing that is not read or none that holds lines
+/// of events, or standard input is named twice.
 pub fn check(sources: &[Source]) -> Result<Option<u64>, InputError> {
     if sources.is_empty() {
         return Err(InputError::NoSource);
@@ -68,6 +70,9 @@ pub fn check(sources: &[Source]) -> Result<Option<u64>, InputError> {
     let mut total_bytes = Some(0);
     for source in sources {
         let size = source.check()?;
+        if size.is_some() {
+            forms::look_into(source)?;
+        }
         total_bytes = total_bytes.zip(size).map(|(total, size): (u64, u64)| total + size);
     }
     Ok(total_bytes)
@@ -91,6 +96,12 @@ impl LineBlocks {
     ) -> Result<LineBlocks, InputError> {
         let name = name.to_owned();
         Self::start(vec![name.clone()], None, options, move |feed| feed.reader(0, name, reader, true))
+    }
+
+    /// The lines of sources that were sorted, as those of one source: their numbers are their ranks.
+    pub fn sorted(sorted: Arc<Sorted>, options: InputOptions) -> Result<LineBlocks, InputError> {
+        let (name, total_bytes) = ("the sorted lines".to_owned(), Some(sorted.stored_bytes()));
+        Self::start(vec![name], total_bytes, options, move |feed| deliver(&sorted, feed))
     }
 
     fn start(
@@ -134,6 +145,11 @@ impl LineBlocks {
         self.names.get(source).map_or("", String::as_str)
     }
 
+    /// How many sources there are.
+    pub fn sources(&self) -> usize {
+        self.names.len()
+    }
+
     /// Whether the next block may be long in coming: none is queued, and a source is no regular file.
     pub(crate) fn may_wait(&self) -> bool {
         self.progress.total_bytes().is_none() && self.queued.load(Ordering::Relaxed) == 0
@@ -172,16 +188,16 @@ impl Iterator for LineBlocks {
 }
 
 /// The thread's side.
-struct Feed {
-    block_bytes: usize,
-    lines_before: u64,
+pub(super) struct Feed {
+    pub(super) block_bytes: usize,
+    pub(super) lines_before: u64,
     sender: SyncSender<Message>,
     queued: Arc<AtomicUsize>,
-    progress: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
 }
 
 /// Why the thread stops early.
-enum Stop {
+pub(super) enum Stop {
     Failed(Box<InputError>),
     /// The caller is gone.
     Unwanted,
@@ -205,24 +221,30 @@ impl Feed {
     /// `live`: a line goes out as it comes, whether or not the caller waits for it yet: by the time it does, this thread may
     /// wait for the next. A file is all there, and full blocks are cheaper.
     fn reader(&mut self, index: usize, name: String, raw: impl Read + 'static, live: bool) -> Result<(), Stop> {
-        let decoder = Decoder::new(name, raw, Arc::clone(&self.progress))?;
+        let decoder = Decoder::new(name.clone(), raw, Arc::clone(&self.progress))?;
+        // A file was looked into before anything was read.
+        let mut gate = Gate::new(name, decoder.format(), !live);
         let mut cutter = Cutter::new(decoder, self.block_bytes, live);
         loop {
-            let cut = cutter.next();
-            match cut.map_err(|error| cutter.reader().explain(error, cutter.lines()))? {
-                Some(block) => self.send(LineBlock {
-                    source: index,
-                    first_line: self.lines_before + block.first_line_in_source,
-                    ..block
-                })?,
-                None => break,
-            }
+            let passed = match cutter.next() {
+                Ok(Some(block)) => {
+                    let first_line = self.lines_before + block.first_line_in_source;
+                    gate.pass(LineBlock { source: index, first_line, ..block })?
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    gate.give_up().into_iter().try_for_each(|block| self.send(block))?;
+                    return Err(cutter.reader().explain(error, cutter.lines()).into());
+                }
+            };
+            passed.into_iter().try_for_each(|block| self.send(block))?;
         }
+        gate.end()?.into_iter().try_for_each(|block| self.send(block))?;
         self.lines_before += cutter.lines();
         Ok(())
     }
 
-    fn send(&self, block: LineBlock) -> Result<(), Stop> {
+    pub(super) fn send(&self, block: LineBlock) -> Result<(), Stop> {
         self.queued.fetch_add(1, Ordering::Relaxed);
         self.sender.send(Message::Block(block)).map_err(|_| Stop::Unwanted)
     }

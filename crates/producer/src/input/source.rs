@@ -86,6 +86,8 @@ impl fmt::Display for Source {
 fn open_error(path: &Path, source: io::Error) -> InputError {
     let name = path.display().to_string();
     match source.kind() {
+        // EMFILE and ENFILE, on Linux and macOS.
+        _ if matches!(source.raw_os_error(), Some(24 | 23)) => InputError::TooManyFiles { name, source },
         io::ErrorKind::NotFound => InputError::NotFound { name },
         io::ErrorKind::PermissionDenied => InputError::NoPermission { name },
         _ => InputError::Open { name, source },

@@ -14,6 +14,7 @@ use super::state::Counts;
 use super::wire::{Encoded, push_record};
 use super::{Pace, ReplayError};
 use crate::input::{Line, LineBlocks};
+use crate::tally::Tally;
 
 /// Records of one append, unless told otherwise or a paced replay makes smaller ones.
 pub const BATCH_RECORDS_DEFAULT: usize = 10_000;
@@ -36,6 +37,8 @@ pub(super) struct Batch {
     pub(super) shift: Option<Shift>,
     /// Set on the last batch of a run.
     pub(super) end: Option<End>,
+    /// With it, what is to be said of the lines of this run.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Why nothing follows.
@@ -85,6 +88,7 @@ pub(super) fn start(
 ) -> Result<mpsc::Receiver<Result<Batch, ReplayError>>, ReplayError> {
     let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
     let preparer = Preparer {
+        tally: Tally::of_sent((0..blocks.sources()).map(|source| blocks.name(source).to_owned()).collect()),
         schedule: Schedule::new(options.pace),
         options,
         sender,
@@ -105,6 +109,7 @@ pub(super) fn start(
 struct Preparer {
     options: BatchOptions,
     schedule: Schedule,
+    tally: Tally,
     sender: mpsc::Sender<Result<Batch, ReplayError>>,
     /// Of the job, after the records at hand.
     counts: Counts,
@@ -137,6 +142,7 @@ impl Preparer {
             if last_line <= before {
                 continue;
             }
+            self.tally.lines(&block, 0);
             for line in block.lines().skip_while(|line| line.number <= before) {
                 // Asked before the record beyond it, not after the last: an input of just so many records is complete.
                 if self.limit_reached() {
@@ -163,7 +169,9 @@ impl Preparer {
 
     fn add(&mut self, line: &Line<'_>) -> Result<(), Unwanted> {
         let start = self.bytes.len();
-        let mut record = push_record(&mut self.bytes, line, self.options.base, self.options.live.as_mut());
+        let mut record =
+            push_record(&mut self.bytes, line, self.options.base, self.options.live.as_mut(), &mut self.tally);
+        self.tally.record();
         let due = self.due(record.time);
         if !self.records.is_empty() && due.saturating_sub(self.first_due) >= TICK {
             // The record belongs to the next batch: it takes its bytes along.
@@ -208,7 +216,9 @@ impl Preparer {
         let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity * RECORD_BYTES_GUESS));
         let records = std::mem::replace(&mut self.records, Vec::with_capacity(capacity));
         let shift = self.options.live.and_then(|live| live.shift);
-        let batch = Batch { bytes: Bytes::from(bytes), records, due: self.due, counts: self.counts, shift, end };
+        let warnings = if end.is_some() { self.tally.warnings() } else { Vec::new() };
+        let (bytes, due, counts) = (Bytes::from(bytes), self.due, self.counts);
+        let batch = Batch { bytes, records, due, counts, shift, end, warnings };
         self.sender.blocking_send(Ok(batch)).map_err(|_| Unwanted)
     }
 }

@@ -213,6 +213,8 @@ pub struct ReplaySummary {
     pub shift: Option<Shift>,
     /// Whether this run closed the stream (or found that an earlier one had, having been asked to).
     pub closed: bool,
+    /// What is to be said of the lines that this run sent to the input's end or its limit: which are no events, and ids that repeat.
+    pub warnings: Vec<String>,
 }
 
 /// Sends an input into a stream.
@@ -239,6 +241,7 @@ pub async fn replay<C: PaceClock>(
         elapsed: Duration::ZERO,
         shift: None,
         closed: false,
+        warnings: Vec::new(),
     };
     let Some(job) = name_job(input.files(), options.clock, &mut around.stop).await? else { return Ok(summary) };
     summary.resumable = job.resumable;
@@ -317,6 +320,7 @@ async fn send_all<C: PaceClock>(
         }
         summary.job = batch.counts;
         summary.shift = batch.shift;
+        summary.warnings = batch.warnings;
         (around.progress)(status(batch.counts));
         match batch.end {
             Some(End::Complete) => return Ok(Outcome::Complete),

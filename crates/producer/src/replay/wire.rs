@@ -16,8 +16,8 @@
 //! decimals, whatever the line's own form is: whole seconds since `base` could not carry a distance divided by a speed. An own
 //! `event_id` goes along; keys that no consumer knows do not.
 //!
-//! Integer times are written without leading zeros, RFC 3339 times as they stand in the line, or as UTC with six decimals
-//! where they have an absurd number of decimals. Neither changes the time, its form or the content id.
+//! Integer times of a plain line are written without leading zeros, RFC 3339 times as UTC with six decimals, however the line
+//! spells them: so consumers of an earlier version read them as well. Neither changes the time, its form or the content id.
 
 use std::ops::Range;
 
@@ -29,15 +29,14 @@ use memchr::{memchr, memchr2};
 
 use super::live::Live;
 
+use crate::tally::Tally;
+
 use crate::input::{LINE_BYTES_MAX, Line, OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
 use authpulse_stream::limits::MAX_PAYLOAD_BYTES;
 
 const _: () = assert!(OVERLONG_WHOLE_BYTES_MAX <= MAX_PAYLOAD_BYTES, "what is held whole can be sent");
 const _: () =
     assert!(OVERLONG_PREFIX_BYTES > LINE_BYTES_MAX, "a prefix of an overlong line is invalid, whatever it holds");
-
-/// A longer RFC 3339 time is written anew, so that no wire form exceeds what a record may have.
-const RFC3339_BYTES_MAX: usize = 64;
 
 /// Where a record lies in its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,11 +49,22 @@ pub(super) struct Encoded {
     pub(super) line: u64,
 }
 
-/// Appends the record of a line to `out`, with its own time, or with the one that `live` gives it.
+/// Appends the record of a line to `out`, with its own time, or with the one that `live` gives it, and counts it.
 #[inline]
-pub(super) fn push_record(out: &mut Vec<u8>, line: &Line<'_>, base: Micros, live: Option<&mut Live>) -> Encoded {
+pub(super) fn push_record(
+    out: &mut Vec<u8>,
+    line: &Line<'_>,
+    base: Micros,
+    live: Option<&mut Live>,
+    tally: &mut Tally,
+) -> Encoded {
     let start = out.len();
-    let Ok(event) = parse_line(line.bytes, base) else {
+    let parsed = parse_line(line.bytes, base);
+    match &parsed {
+        Ok(event) => tally.event(event),
+        Err(invalid) => tally.rejected(line.number, "invalid", &invalid.0),
+    }
+    let Ok(event) = parsed else {
         out.extend_from_slice(line.bytes);
         let payload = start..out.len();
         out.extend_from_slice(id::sha256_hex(line.bytes).as_bytes());
@@ -113,27 +123,23 @@ pub fn record_of(line: &[u8], base: Micros) -> Option<PutRecord> {
     parse_line(line, base).ok()?;
     let mut out = Vec::new();
     let whole = Line { number: 1, offset: 0, bytes: line, length: line.len() as u64 };
-    let Encoded { payload, partition_key, .. } = push_record(&mut out, &whole, base, None);
+    let Encoded { payload, partition_key, .. } = push_record(&mut out, &whole, base, None, &mut Tally::default());
     let out = Bytes::from(out);
     Some(PutRecord { payload: out.slice(payload), partition_key: out.slice(partition_key) })
 }
 
 /// The time of a valid line.
 fn push_time(out: &mut Vec<u8>, line: &[u8], time: Micros, form: TimeForm) {
-    let end = memchr(b',', line).unwrap_or(line.len());
-    let written = line[..end].trim_ascii();
     match form {
         TimeForm::Seconds => {
+            let end = memchr(b',', line).unwrap_or(line.len());
+            let written = line[..end].trim_ascii();
             let zeros = written.iter().take_while(|byte| **byte == b'0').count();
             out.extend_from_slice(&written[zeros..]);
         }
         TimeForm::Rfc3339 => {
             out.push(b'"');
-            if written.len() <= RFC3339_BYTES_MAX {
-                out.extend_from_slice(written);
-            } else {
-                push_rfc3339(out, time);
-            }
+            push_rfc3339(out, time);
             out.push(b'"');
         }
     }

@@ -13,6 +13,8 @@ pub struct Traffic {
     time: i64,
     users: u64,
     computers: u64,
+    /// The last event, for a sender that repeats it.
+    last: Option<PutRecord>,
 }
 
 impl Traffic {
@@ -20,7 +22,7 @@ impl Traffic {
         let mut rng = rng;
         let live = rng.per_mille(400);
         let (users, computers) = (3 + rng.below(15), 3 + rng.below(30));
-        Traffic { live, time: DEFAULT_BASE + 20 * HOUR, users, computers, rng }
+        Traffic { live, time: DEFAULT_BASE + 20 * HOUR, users, computers, last: None, rng }
     }
 
     pub fn batch(&mut self, now: i64) -> Vec<PutRecord> {
@@ -34,6 +36,9 @@ impl Traffic {
             let line = format!("junk {}", rng.below(1000));
             return PutRecord { partition_key: sha256_hex(line.as_bytes()).into(), payload: line.into() };
         }
+        if let Some(last) = self.last.clone().filter(|_| rng.per_mille(20)) {
+            return last;
+        }
         self.time += match rng.below(100) {
             0..=69 => rng.below(90) as i64 * SECOND,
             70..=94 => rng.below(900) as i64 * SECOND,
@@ -44,14 +49,15 @@ impl Traffic {
         let time = match rng.below(100) {
             0..=84 => now_time,
             85..=94 => now_time - rng.below(310) as i64 * SECOND,
-            95..=96 => now_time - rng.below(5000) as i64 * SECOND,
-            97 => now_time + rng.below(100 * 3600) as i64 * SECOND,
+            95 => now_time - rng.below(5000) as i64 * SECOND,
+            96 => now_time + rng.below(100 * 3600) as i64 * SECOND,
             _ => now_time + rng.below(320) as i64 * SECOND,
         };
         // Few users make most of the traffic.
         let user = rng.below(self.users).min(rng.below(self.users));
         let computer = if rng.per_mille(700) { user % self.computers } else { rng.below(self.computers) };
         let (user, computer) = (format!("U{user}"), format!("C{computer}"));
+        // Of some senders an id names a kind of event.
         let id = if rng.per_mille(200) { format!(",\"event_id\":\"e{}\"", rng.below(40)) } else { String::new() };
         let second = (time - DEFAULT_BASE).div_euclid(SECOND);
         let time = if self.live || rng.per_mille(100) || second < 1 {
@@ -59,8 +65,22 @@ impl Traffic {
         } else {
             second.to_string()
         };
-        let payload = format!("{{\"time\":{time},\"user\":\"{user}\",\"computer\":\"{computer}\"{id}}}");
+        // Written as shippers do, and with what nobody reads. Nothing is drawn for it, so that seeds keep what they draw.
+        let time = match second.rem_euclid(7) {
+            0 => time.to_lowercase(),
+            1 => time.replacen('T', " ", 1).replace('Z', "+0000"),
+            2 => time.replace('.', ","),
+            _ => time,
+        };
+        let mut payload = format!("{{\"time\":{time},\"user\":\"{user}\",\"computer\":\"{computer}\"{id}").into_bytes();
+        payload.extend_from_slice(match second.rem_euclid(11) {
+            0 => &b",\"host\":\"Caf\xe9\t\"}"[..],
+            1 => b",\"\xff\":[NaN,-Infinity]}",
+            _ => b"}",
+        });
         let key = if rng.per_mille(5) { format!("U{}", rng.below(self.users)) } else { user };
-        PutRecord { payload: payload.into(), partition_key: key.into() }
+        let record = PutRecord { payload: payload.into(), partition_key: key.into() };
+        self.last = Some(record.clone());
+        record
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::StreamError;
 use rusqlite::ErrorCode;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// A failure before it knows which stream and action it belongs to.
@@ -40,7 +41,10 @@ impl Failure {
         match self {
             Failure::Told(error) => error,
             Failure::Damaged(what) => StreamError::Damaged { stream, what },
-            Failure::Io(cause) => StreamError::Storage { stream, action, cause: cause.to_string(), retry: false },
+            Failure::Io(error) => {
+                let cause = advice(&error).map_or_else(|| error.to_string(), |advice| format!("{error}: {advice}"));
+                StreamError::Storage { stream, action, cause, retry: false }
+            }
             Failure::Sqlite(error) => match damage_or_retry(&error) {
                 None => StreamError::Damaged { stream, what: error.to_string() },
                 Some(retry) => StreamError::Storage { stream, action, cause: words(&error), retry },
@@ -74,9 +78,8 @@ fn damage_or_retry(error: &rusqlite::Error) -> Option<bool> {
 fn words(error: &rusqlite::Error) -> String {
     let what = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "free some space",
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            "this user must be able to write the file and its directory, and the file system must not be mounted read-only"
-        }
+        Some(ErrorCode::CannotOpen) => unopened(),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => RIGHTS,
         // SQLite has one answer for a quota, a limit on the size of files and a device that fails.
         Some(ErrorCode::SystemIoFailure) => {
             "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound"
@@ -89,6 +92,32 @@ fn words(error: &rusqlite::Error) -> String {
     let code = error.sqlite_error().map_or(0, |e| e.extended_code);
     format!("{error} (SQLite code {code}): {what}")
 }
+
+/// As many files as SQLite has open of one database: the file, its log, the log's index, the directory.
+const DATABASE_FILES: usize = 4;
+
+/// Words for a file that could not be opened. SQLite says the same where a right is missing and where this process, or the host, may
+/// open no more files: which it is shows when some are opened.
+fn unopened() -> &'static str {
+    let opened: std::io::Result<Vec<_>> = (0..DATABASE_FILES).map(|_| std::fs::File::open("/dev/null")).collect();
+    opened.err().as_ref().and_then(advice).unwrap_or(RIGHTS)
+}
+
+/// What to do about a failure of the system, where that is known.
+fn advice(error: &std::io::Error) -> Option<&'static str> {
+    match error.raw_os_error() {
+        Some(EMFILE | ENFILE) => Some(RAISE),
+        _ if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Some(RIGHTS),
+        _ => None,
+    }
+}
+
+/// What the system says where the process has as many files open as it may, and where the host has. The same on Linux and macOS.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+const RAISE: &str =
+    "raise the limit on open files of this process (`ulimit -n`, LimitNOFILE in systemd), or that of the host";
+const RIGHTS: &str = "this user must be able to read and write the file and its directory, and the file system must not be mounted read-only";
 
 #[cfg(test)]
 mod tests {

@@ -10,13 +10,15 @@
 //!
 //! **Blocking.** SQLite blocks, for milliseconds as a rule (a put of [`MAX_PUT_RECORDS`](crate::limits::MAX_PUT_RECORDS)
 //! takes some tens) and for [`BUSY_TIMEOUT`](crate::limits::BUSY_TIMEOUT) at worst. On a multi-threaded tokio runtime
-//! the calls tell the runtime (`block_in_place`), so that other tasks go on; anywhere else - a simulator's executor, a
-//! current-thread runtime, no runtime - they run in place. Either way an operation has no await point: a future that was
-//! polled has finished, and dropping one cannot cut an operation in half.
+//! reads, of which many shards do many at once, run on other threads, one a processor and one more; the others wait for their turn
+//! without a thread. All else tells the runtime that it blocks (`block_in_place`), so that other tasks go on. Anywhere else - a
+//! simulator's executor, a current-thread runtime, no runtime - all run in place. What has begun goes to its end: dropping an operation
+//! cannot cut it in half.
 //!
 //! (Tokio forbids `block_in_place` within a `LocalSet` of a multi-threaded runtime: do not call from there.)
 //!
-//! **Clock.** Arrivals never fall, over the whole stream: where the clock is set back, the newest arrival counts instead.
+//! **Clock.** Arrivals never fall, over the whole stream: where the clock is set back, the newest arrival counts instead, and until
+//! the clock has caught up with it reads tell none.
 //! The clock decides about retention, so one that is set ahead by more than the retention costs all records at the next put.
 //!
 //! The layout of the database is drawn in `schema.rs`.
@@ -35,12 +37,13 @@ use crate::{
     StreamError, StreamWriter,
 };
 use async_trait::async_trait;
-use authpulse_event::{Position, ShardId};
+use authpulse_event::{Micros, Position, ShardId};
 use failure::Failure;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use tokio::sync::{Mutex, Semaphore};
 
 /// The database within the stream's directory.
 pub const FILE_NAME: &str = "stream.db";
@@ -49,8 +52,10 @@ pub const FILE_NAME: &str = "stream.db";
 pub struct LocalStream {
     path: PathBuf,
     clock: Clock,
-    reader: Mutex<Connection>,
+    reader: Arc<Mutex<Connection>>,
     writer: Mutex<Connection>,
+    /// Turns to read: one queries while the others decode what they found.
+    reads: Arc<Semaphore>,
 }
 
 impl LocalStream {
@@ -64,7 +69,7 @@ impl LocalStream {
         if !Self::make(&path, &options)? {
             return Err(StreamError::Refused {
                 what: format!("new stream '{}'", options.name),
-                why: format!("'{}' exists; open it, or choose another directory", path.display()),
+                why: format!("'{}' exists; use it as it is, or choose another directory", path.display()),
             });
         }
         Self::attach(path, options.clock)
@@ -97,6 +102,16 @@ impl LocalStream {
         self
     }
 
+    /// By how much the host's clock lies behind the newest arrival; none where it does not. By less than a second it may after a small
+    /// correction, or for records that another process puts at this moment.
+    ///
+    /// # Errors
+    /// `Storage` or `Damaged`, as for a read.
+    pub async fn clock_behind(&self) -> Result<Option<Micros>, StreamError> {
+        let head = self.query("describe", schema::head).await?;
+        Ok(Some(head.last_arrival - (self.clock)()).filter(|behind| *behind > 0))
+    }
+
     /// Deletes all records that have outlived the retention, and returns how many. A put does this by and by; a closed
     /// stream keeps what it has unless this is called.
     ///
@@ -105,7 +120,7 @@ impl LocalStream {
     pub async fn trim(&self) -> Result<u64, StreamError> {
         let mut trimmed = 0;
         loop {
-            let step = self.write("trim", |tx| trim::trim(tx, (self.clock)()))?;
+            let step = self.write("trim", |tx| trim::trim(tx, (self.clock)())).await?;
             trimmed += step.records;
             if step.finished {
                 return Ok(trimmed);
@@ -138,37 +153,44 @@ impl LocalStream {
             Ok((writer, schema::connect(&path, false)?))
         };
         let (writer, reader) = attach().map_err(|failure: Failure| failure.tell(&path, "open"))?;
-        Ok(LocalStream { path, clock, reader: Mutex::new(reader), writer: Mutex::new(writer) })
+        let reads = 1 + std::thread::available_parallelism().map_or(1, |n| n.get());
+        Ok(LocalStream {
+            path,
+            clock,
+            reader: Arc::new(Mutex::new(reader)),
+            writer: Mutex::new(writer),
+            reads: Arc::new(Semaphore::new(reads)),
+        })
     }
 
     /// Runs a query on one state of the stream.
-    fn query<T>(
+    async fn query<T>(
         &self,
         action: &'static str,
         run: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, StreamError> {
-        self.transact(&self.reader, TransactionBehavior::Deferred, action, run)
+        self.transact(&self.reader, TransactionBehavior::Deferred, action, run).await
     }
 
     /// Runs a change: all of it or, on an error, nothing.
-    fn write<T>(
+    async fn write<T>(
         &self,
         action: &'static str,
         run: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, StreamError> {
-        self.transact(&self.writer, TransactionBehavior::Immediate, action, run)
+        self.transact(&self.writer, TransactionBehavior::Immediate, action, run).await
     }
 
-    fn transact<T>(
+    async fn transact<T>(
         &self,
         connection: &Mutex<Connection>,
         behavior: TransactionBehavior,
         action: &'static str,
         run: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, StreamError> {
+        // A panic while another had it has rolled its transaction back: the connection is good.
+        let mut connection = connection.lock().await;
         blocking(|| {
-            // A panic while the lock was held has rolled its transaction back: the connection is good.
-            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             let tx = connection.transaction_with_behavior(behavior)?;
             let result = run(&tx)?;
             tx.commit()?;
@@ -187,6 +209,20 @@ fn blocking<T>(run: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Runs something that blocks on another thread, where there are any.
+async fn aside<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => match handle.spawn_blocking(run).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime ends, and whoever waits for this with it.
+            Err(_) => std::future::pending().await,
+        },
+        _ => run(),
+    }
+}
+
 impl fmt::Debug for LocalStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalStream").field("path", &self.path).finish_non_exhaustive()
@@ -196,24 +232,34 @@ impl fmt::Debug for LocalStream {
 #[async_trait]
 impl Stream for LocalStream {
     async fn describe(&self) -> Result<StreamDescription, StreamError> {
-        let head = self.query("describe", schema::head)?;
+        let head = self.query("describe", schema::head).await?;
         Ok(StreamDescription { name: head.name, created: head.created, retention: head.retention, closed: head.closed })
     }
 
     async fn shards(&self) -> Result<Vec<ShardDescription>, StreamError> {
-        let shards = self.query("shards", schema::shards)?;
+        let shards = self.query("shards", schema::shards).await?;
         Ok(shards.iter().map(Shard::describe).collect())
     }
 
     async fn read(&self, shard: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError> {
+        let turn = self.reads.clone().acquire_owned().await;
+        let mut reader = self.reader.clone().lock_owned().await;
         // Before the query: what the reader concludes from a tip at this time then holds for all that came before.
-        let now = (self.clock)();
-        let found = self.query("read", |tx| read::find(tx, shard, from, limit))?;
-        blocking(|| found.decode(now)).map_err(|failure| failure.tell(&self.path, "read"))
+        let (shard, now) = (shard.clone(), (self.clock)());
+        let read = move || {
+            let tx = reader.transaction_with_behavior(TransactionBehavior::Deferred)?;
+            let found = read::find(&tx, &shard, from, limit)?;
+            tx.commit()?;
+            drop(reader);
+            let decoded = found.decode(now);
+            drop(turn);
+            decoded
+        };
+        aside(read).await.map_err(|failure: Failure| failure.tell(&self.path, "read"))
     }
 
     async fn tip(&self, shard: &ShardId) -> Result<Position, StreamError> {
-        let row = self.query("tip", |tx| schema::shard(tx, shard))?;
+        let row = self.query("tip", |tx| schema::shard(tx, shard)).await?;
         Ok(Position { sequence: row.last_sequence.into(), sub_sequence: 0 })
     }
 }
@@ -222,7 +268,7 @@ impl Stream for LocalStream {
 impl StreamWriter for LocalStream {
     async fn put(&self, records: Vec<PutRecord>, progress: Option<Progress>) -> Result<Vec<PutReceipt>, StreamError> {
         crate::request::check_put(&records, progress.as_ref())?;
-        self.write("put", |tx| append::append(tx, (self.clock)(), &records, progress.as_ref()))
+        self.write("put", |tx| append::append(tx, (self.clock)(), &records, progress.as_ref())).await
     }
 
     async fn progress(&self, job: &str) -> Result<Option<String>, StreamError> {
@@ -230,18 +276,19 @@ impl StreamWriter for LocalStream {
             let state = tx.query_row("SELECT state FROM progress WHERE job = ?1", [job], |row| row.get(0));
             Ok(state.optional()?)
         })
+        .await
     }
 
     async fn split(&self, shard: &ShardId, at: u128) -> Result<[ShardId; 2], StreamError> {
-        self.write("split", |tx| reshard::split(tx, shard, at))
+        self.write("split", |tx| reshard::split(tx, shard, at)).await
     }
 
     async fn merge(&self, left: &ShardId, right: &ShardId) -> Result<ShardId, StreamError> {
-        self.write("merge", |tx| reshard::merge(tx, left, right))
+        self.write("merge", |tx| reshard::merge(tx, left, right)).await
     }
 
     async fn close(&self) -> Result<(), StreamError> {
-        self.write("close", reshard::close)
+        self.write("close", reshard::close).await
     }
 }
 
@@ -256,7 +303,7 @@ mod tests {
     fn another_writer_in_the_way_may_be_tried_again() {
         let dir = tempfile::tempdir().unwrap();
         let stream = LocalStream::create(dir.path(), CreateOptions { shards: 1, ..CreateOptions::default() }).unwrap();
-        stream.writer.lock().unwrap().busy_timeout(Duration::from_millis(20)).unwrap();
+        stream.writer.try_lock().unwrap().busy_timeout(Duration::from_millis(20)).unwrap();
         let put = || {
             let record = PutRecord { payload: "x".into(), partition_key: "k".into() };
             block_on(stream.put(vec![record], None))
@@ -274,5 +321,38 @@ mod tests {
         other.execute_batch("ROLLBACK").unwrap();
         put().unwrap();
         assert_eq!(kept(), 2);
+    }
+
+    /// 64 shards that are read at once, or put into, must not take 64 threads: each wait for the database once held one.
+    #[cfg(target_os = "linux")]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_waits_for_the_database_holds_no_thread() {
+        let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+        let dir = tempfile::tempdir().unwrap();
+        let options = CreateOptions { shards: 64, ..CreateOptions::default() };
+        let stream = Arc::new(LocalStream::create(dir.path(), options).unwrap());
+        let (reader, writer, before) = (stream.reader.lock().await, stream.writer.lock().await, threads());
+        let begun = Arc::new(tokio::sync::Semaphore::new(0));
+        let tasks: Vec<_> = ((0..64).map(crate::shards::id_of))
+            .map(|shard| {
+                let (stream, begun) = (stream.clone(), begun.clone());
+                tokio::spawn(async move {
+                    begun.add_permits(1);
+                    let limit = ReadLimit { records: 10, bytes: 1_000 };
+                    let record = PutRecord { payload: "x".into(), partition_key: "k".into() };
+                    let (read, put) = tokio::join!(stream.read(&shard, ReadFrom::Start, limit), async {
+                        stream.put(vec![record], None).await
+                    });
+                    (read.unwrap().records.len() as u64, put.unwrap().len())
+                })
+            })
+            .collect();
+        let _all = begun.acquire_many(64).await.unwrap();
+        let more = threads().saturating_sub(before);
+        drop((reader, writer));
+        for task in tasks {
+            assert_eq!(task.await.unwrap().1, 1);
+        }
+        assert!(more < 16, "64 that wait took {more} threads");
     }
 }

@@ -116,18 +116,24 @@ impl Found {
     pub fn decode(self, now: Micros) -> Result<ReadBatch, Failure> {
         let mut records = Vec::new();
         let mut budget = Budget::new(self.limit);
-        let mut decompressor = zstd::bulk::Decompressor::new()?;
+        // Most reads find nothing, and a decompressor is 160 KB.
+        let mut decompressor = None;
         for Stored { header, checksum, body } in &self.batches {
             records.reserve(self.limit.records.min(header.count as usize));
-            let whole = decode(header, *checksum, body, self.after, &mut budget, &mut decompressor, &mut records)
-                .map_err(|what| {
+            let decompressor = match &mut decompressor {
+                Some(decompressor) => decompressor,
+                none => none.insert(zstd::bulk::Decompressor::new()?),
+            };
+            let whole = decode(header, *checksum, body, self.after, &mut budget, decompressor, &mut records).map_err(
+                |what| {
                     Failure::Damaged(format!(
                         "the batch of '{}' with the records {} to {}: {what}",
                         id_of(header.shard),
                         header.first_sequence,
                         header.last_sequence()
                     ))
-                })?;
+                },
+            )?;
             if !whole {
                 break;
             }
@@ -140,7 +146,7 @@ impl Found {
             gap: self.gap,
             at_tip,
             at_end: at_tip && self.closed,
-            clock: now.max(self.last_arrival),
+            clock: (now >= self.last_arrival).then_some(now),
         })
     }
 }

@@ -193,9 +193,15 @@ pub(super) fn use_write_ahead_log(connection: &Connection) -> Result<(), Failure
 }
 
 pub(super) fn no_stream(path: &Path) -> StreamError {
+    // What may not be looked at is not said to be missing.
+    if let Err(error) = std::fs::metadata(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Failure::Io(error).tell(path, "open");
+    }
     StreamError::NotFound {
         what: format!("stream in '{}'", path.display()),
-        hint: "create it first, or check the directory".to_owned(),
+        hint: "create it first (`authpulse stream create`), or check the directory".to_owned(),
     }
 }
 

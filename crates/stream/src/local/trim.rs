@@ -131,7 +131,7 @@ mod tests {
         assert!(in_a_put > 0 && records.len() < 36);
         time.store(DEFAULT_RETENTION + 1, Ordering::SeqCst);
         assert_eq!(block_on(stream.trim()).unwrap(), 36);
-        stream.write("trim", |tx| forget(tx, 0, 3)).unwrap();
+        block_on(stream.write("trim", |tx| forget(tx, 0, 3))).unwrap();
         let gap = |position: Position| {
             block_on(stream.read(&shard, ReadFrom::After(position), all)).unwrap().gap.map(|gap| gap.records)
         };
@@ -161,7 +161,7 @@ mod tests {
         let kept = || {
             let count =
                 |tx: &Transaction<'_>| tx.query_row("SELECT count(*) FROM batch", [], |row| row.get::<_, usize>(0));
-            stream.query("count", |tx| Ok(count(tx)?)).unwrap()
+            block_on(stream.query("count", |tx| Ok(count(tx)?))).unwrap()
         };
         for _ in 0..MAX_TRIM_BATCHES * 2 + 7 {
             put();

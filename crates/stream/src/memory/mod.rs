@@ -190,7 +190,7 @@ impl State {
             gap: (seen < trimmed).then(|| Gap { records: Some((trimmed - seen) as u64) }),
             at_tip,
             at_end: at_tip && self.shards[index].closed,
-            clock: now.max(self.last_arrival),
+            clock: (now >= self.last_arrival).then_some(now),
         })
     }
 

@@ -39,6 +39,51 @@ fn a_line_ends_with_lf_or_the_source_and_loses_one_cr() {
     }
 }
 
+/// NULs are bytes like any other where something follows them.
+#[test]
+fn nuls_at_the_end_of_a_source_are_no_line() {
+    let table: [Case; 9] = [
+        (b"\0", &[]),
+        (b"\0\0\0\0", &[]),
+        (b"a\n\0\0", &[(1, "a")]),
+        (b"a\0\0", &[(1, "a")]),
+        (b"a\r\0", &[(1, "a")]),
+        (b"a\n\n\0", &[(1, "a")]),
+        (b"a\0\n", &[(1, "a\0")]),
+        (b"a\n\0\0b\0", &[(1, "a"), (2, "\0\0b")]),
+        (b"\0\n\0\n\0", &[(1, "\0"), (2, "\0")]),
+    ];
+    for (source, want) in table {
+        let want: Vec<_> = want.iter().map(|&(number, text)| (number, text.to_owned())).collect();
+        for portions in [vec![usize::MAX], vec![1], vec![2, 3]] {
+            let drip = Drip::new(source, portions);
+            let blocks = LineBlocks::from_reader("drip", drip, InputOptions::default()).expect("starts");
+            let (found, error) = in_blocks(blocks);
+            assert!(error.is_none(), "{error:?}");
+            let found: Vec<_> =
+                found.into_iter().map(|(n, _, _, bytes)| (n, String::from_utf8_lossy(&bytes).into_owned())).collect();
+            assert_eq!(found, want, "{:?}", String::from_utf8_lossy(source));
+        }
+    }
+}
+
+/// They are handed on as they were, in any portions, and before a failure none of them is a line.
+#[test]
+fn nuls_within_a_source_come_through() {
+    let run = vec![0u8; 200_000];
+    let source = [&b"1,U1,C1\n"[..], &run, b"x", &run, b"\n2,U2,C2\n", &run].concat();
+    let kept = source.len() - run.len();
+    for portions in [vec![usize::MAX], vec![1_000, 65_536, 3]] {
+        let blocks = LineBlocks::from_reader("drip", Drip::new(&source, portions), InputOptions::default());
+        let (found, error) = in_blocks(blocks.expect("starts"));
+        assert!(error.is_none() && found == naive(&source[..kept]));
+    }
+    let failing = Drip { fails: true, ..Drip::new(&source[..20_000], vec![usize::MAX]) };
+    let (found, error) = in_blocks(LineBlocks::from_reader("x", failing, InputOptions::default()).expect("starts"));
+    assert_eq!(found.len(), 1);
+    assert!(matches!(error, Some(InputError::Read { line: 1, .. })), "{error:?}");
+}
+
 #[test]
 fn a_line_is_overlong_from_one_byte_above_the_limit() {
     let ends: [&[u8]; 4] = [b"\n", b"\r\n", b"", b"\r"];

@@ -2,6 +2,7 @@
 
 mod lines;
 mod packed;
+mod sorting;
 mod sources;
 
 use std::io::{self, Read};
@@ -14,6 +15,7 @@ type Found = (u64, u64, u64, Vec<u8>);
 
 /// The rules, applied to a whole source at once.
 fn naive(source: &[u8]) -> Vec<Found> {
+    let source = &source[..source.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
     let mut offset = if source.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     let mut found = Vec::new();
     let mut number = 0;

@@ -135,7 +135,7 @@ fn the_message_says_what_and_where_and_what_next() {
     }
     let (_, error) = read(b"\xfd7zXZ\0 and so on");
     let message = error.expect("not read").to_string();
-    assert!(message.contains("packed as xz") && message.contains("xz -dc 'memory' |"), "{message}");
+    assert!(message.contains("packed as xz") && message.contains("unpack it first: xz -dc 'memory' >"), "{message}");
 }
 
 #[test]
@@ -169,5 +169,78 @@ proptest! {
         let (found, error) = in_blocks(LineBlocks::from_reader("drip", drip, block_bytes(size)).expect("starts"));
         prop_assert!(error.is_none(), "{error:?}");
         prop_assert_eq!(found, naive(&source));
+    }
+}
+
+/// What may stand behind the last stream, and whether it is damage.
+#[test]
+fn zeros_up_to_the_end_are_the_end_and_anything_else_is_damage() {
+    let source = b"1,U1,C1\n2,U1,C2\n";
+    let zeros = |count: usize| vec![0u8; count];
+    for format in PACKED {
+        let (one, two) = (pack(format, source), pack(format, b"3,U1,C3\n"));
+        let sound: [(&str, Vec<u8>, usize); 6] = [
+            ("nothing", Vec::new(), 2),
+            ("one zero", zeros(1), 2),
+            ("a block", zeros(512), 2),
+            ("more than a buffer", zeros(700_001), 2),
+            ("another stream", two.clone(), 3),
+            ("another stream and a block", [two.clone(), zeros(10_240)].concat(), 3),
+        ];
+        for (what, behind, lines) in sound {
+            for portions in [vec![usize::MAX], vec![1, 7, 4096]] {
+                let packed = [one.clone(), behind.clone()].concat();
+                let drip = LineBlocks::from_reader("drip", Drip::new(&packed, portions), InputOptions::default());
+                let (found, error) = in_blocks(drip.expect("starts"));
+                assert!(error.is_none(), "{format}, {what}: {error:?}");
+                assert_eq!(found.len(), lines, "{format}, {what}");
+            }
+        }
+        let damaged: [(&str, Vec<u8>); 4] = [
+            ("text", b"tail".to_vec()),
+            ("zeros and text", [zeros(600_000), b"x".to_vec()].concat()),
+            ("zeros and another stream", [zeros(512), two.clone()].concat()),
+            ("bytes of a disk", vec![0xff; 512]),
+        ];
+        for (what, behind) in damaged {
+            let (found, error) = read(&[one.clone(), behind].concat());
+            assert!(matches!(error, Some(InputError::Damaged { line: 2, .. })), "{format}, {what}: {error:?}");
+            assert_eq!(found.len(), 2, "{format}, {what}");
+        }
+        let (_, error) = read(&[one.clone(), zeros(3), b"x".to_vec()].concat());
+        let told = std::error::Error::source(&error.expect("damage")).expect("a cause").to_string();
+        assert!(told.contains("zero bytes follow its end"), "{told}");
+    }
+}
+
+/// A source of which only the beginning is in memory.
+struct Endless {
+    begin: io::Cursor<Vec<u8>>,
+    zeros: u64,
+}
+
+impl Read for Endless {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.begin.read(out)?;
+        if read > 0 {
+            return Ok(read);
+        }
+        let zeros = usize::try_from(self.zeros).unwrap_or(usize::MAX).min(out.len());
+        out[..zeros].fill(0);
+        self.zeros -= zeros as u64;
+        Ok(zeros)
+    }
+}
+
+/// They are read a buffer at a time and thrown away: held as a line they would be a block.
+#[test]
+fn however_many_zeros_there_are() {
+    for format in [Format::Plain].into_iter().chain(PACKED) {
+        let begin = io::Cursor::new(pack(format, b"1,U1,C1\n2,U2,C2"));
+        let endless = LineBlocks::from_reader("tape", Endless { begin, zeros: 1 << 26 }, InputOptions::default());
+        let (found, error) = in_blocks(endless.expect("starts"));
+        assert!(error.is_none(), "{format}: {error:?}");
+        assert_eq!(found.last().map(|(_, _, length, _)| *length), Some(7), "{format}");
+        assert_eq!(found.len(), 2, "{format}");
     }
 }

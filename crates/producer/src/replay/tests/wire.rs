@@ -3,12 +3,14 @@
 use super::super::wire::{Encoded, push_record};
 use super::*;
 use crate::input::{OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
+use crate::tally::Tally;
 use proptest::prelude::*;
 
 fn encode(line: &[u8]) -> (Vec<u8>, Vec<u8>, Option<Micros>) {
     let mut out = b"what was there before".to_vec();
     let line = Line { number: 1, offset: 0, bytes: line, length: line.len() as u64 };
-    let Encoded { payload, partition_key, time, .. } = push_record(&mut out, &line, DEFAULT_BASE, None);
+    let Encoded { payload, partition_key, time, .. } =
+        push_record(&mut out, &line, DEFAULT_BASE, None, &mut Tally::default());
     (out[payload].to_vec(), out[partition_key].to_vec(), time)
 }
 
@@ -26,9 +28,15 @@ fn a_valid_line_takes_the_wire_form() {
         ("1,U\u{2028}é,😀", "{\"time\":1,\"user\":\"U\u{2028}é\",\"computer\":\"😀\"}", "U\u{2028}é"),
         (
             " 2015-01-01T01:00:00.12345678901+01:00,U1,C1",
-            r#"{"time":"2015-01-01T01:00:00.12345678901+01:00","user":"U1","computer":"C1"}"#,
+            r#"{"time":"2015-01-01T00:00:00.123456Z","user":"U1","computer":"C1"}"#,
             "U1",
         ),
+        (
+            "2015-01-01 00:00:00.5+0000 ,U1,C1",
+            r#"{"time":"2015-01-01T00:00:00.500000Z","user":"U1","computer":"C1"}"#,
+            "U1",
+        ),
+        ("2014-12-31t23:59:60z,U1,C1", r#"{"time":"2014-12-31T23:59:59.999999Z","user":"U1","computer":"C1"}"#, "U1"),
     ] {
         assert_eq!(text(line), [payload, key], "{line}");
         assert!(encode(line.as_bytes()).2.is_some());
@@ -43,6 +51,11 @@ fn a_line_in_the_wire_form_stays_as_it_is() {
     ] {
         assert_eq!(text(line), [line, key]);
     }
+    // What nobody reads goes along as bytes.
+    let odd = b"{\"time\":\"2015-01-01 00:00:00,5z\",\"user\":\"U1\",\"computer\":\"C1\",\"x\":[NaN,\"\xff\t\"]}";
+    let (payload, key, time) = encode(odd);
+    assert_eq!((&payload[..], &key[..], time), (&odd[..], &b"U1"[..], Some(DEFAULT_BASE + 500_000)));
+    assert_same(&payload, &key, odd);
 }
 
 #[test]
@@ -83,7 +96,8 @@ fn an_overlong_line_stays_invalid_even_if_only_its_beginning_is_sent() {
         let kept = if length > OVERLONG_WHOLE_BYTES_MAX { &line[..OVERLONG_PREFIX_BYTES] } else { &line };
         let mut out = Vec::new();
         let line = Line { number: 1, offset: 0, bytes: kept, length: length as u64 };
-        let Encoded { payload, partition_key, time, .. } = push_record(&mut out, &line, DEFAULT_BASE, None);
+        let Encoded { payload, partition_key, time, .. } =
+            push_record(&mut out, &line, DEFAULT_BASE, None, &mut Tally::default());
         assert_eq!(time, None);
         assert!(out[payload.clone()] == *kept);
         assert!(parse_record(&out[payload], &out[partition_key], DEFAULT_BASE).is_err());
@@ -96,7 +110,8 @@ pub(super) fn line() -> impl Strategy<Value = Vec<u8>> {
     let time = prop_oneof![
         4 => "0{0,3}[0-9]{1,9}",
         1 => "[0-9]{11,13}",
-        2 => r"201[5-9]-(0[1-9]|1[0-3])-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](\.[0-9]{0,80})?(Z|[+-]0[0-9]:[0-5]0)",
+        2 => r"201[5-9]-(0[1-9]|1[0-3])-[0-3][0-9][Tt ][0-2][0-9]:[0-5][0-9]:[0-5][0-9]([.,][0-9]{0,80})?(Z|z|[+-]0[0-9]:?[0-5]0)?",
+        1 => r"201[5-9]-12-31[Tt ](23:59:60(\.[0-9]{1,9})?(Z|z|[+-]00:?00)|22:59:60-01:?00)",
         1 => "[-+ .0-9a-z]{0,6}",
     ];
     let name = prop_oneof![
@@ -116,7 +131,8 @@ pub(super) fn line() -> impl Strategy<Value = Vec<u8>> {
     .boxed();
     let wire_time =
         prop_oneof![3 => "[0-9]{1,3}", 1 => "1.0|1e0|-1|null", 2 => time.prop_map(|time| format!("\"{time}\""))];
-    let more = r#"(,"event_id":"[a-c ]{0,3}")?(,"x":[\[]{0,2}[\]]{0,2})?(,"user":"U1")?"#;
+    let more =
+        r#"(,"event_id":"[a-c ]{0,3}")?(,"x":([\[]{0,2}[\]]{0,2}|NaN|-?Infinity|"[\\"\t\x00a]{0,3}"))?(,"user":"U1")?"#;
     let wire = ("[ \t\r]{0,1}", wire_time, quoted.clone(), quoted, more, "[ x]{0,1}").prop_map(
         |(start, time, user, computer, more, end)| {
             format!(r#"{start}{{"time":{time},"user":{user},"computer":{computer}{more}}}{end}"#)

@@ -1,0 +1,86 @@
+//! The lakes that an embedded stream knows: its leases note the place and the id of each lake that it was read into. A lake that was
+//! deleted, or is another by now, would otherwise be made anew in silence, and the whole stream scored once more.
+
+use super::{OpenLake, Place, local};
+use crate::stream::lake_name;
+use anyhow::{Result, bail};
+use authpulse_consumer::Options;
+use authpulse_consumer::env::{Ids, RandomIds};
+use authpulse_lake::LocalStore;
+use authpulse_lease::{Fleet, Known, LocalLeases};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What leases beside a stream are called: they are for one application of the stream, and a lake has one consumer of a stream, of
+/// however many workers.
+///
+/// # Errors
+/// The lake cannot have this name.
+pub fn application(place: &Place) -> Result<String> {
+    Ok(match place {
+        Place::Local(dir) => LocalStore::root_uri(dir)?,
+        Place::S3 { uri, .. } => format!("{uri}/"),
+    })
+}
+
+/// What to do where a lake is not the one that a stream was read into.
+fn anew(stream: &Path, place: &Place) -> String {
+    let catalog =
+        if let Place::S3 { database, .. } = place { format!(" --catalog glue:{database}") } else { String::new() };
+    format!(
+        "put that lake back; or, to begin anew and have the whole stream scored again, run `authpulse leases reset --stream local:{} \
+         --lake {place}{catalog}` first",
+        stream.display()
+    )
+}
+
+/// Refuses a local lake that the stream was read into and that is gone, or has lost its journal, before anything is made.
+///
+/// # Errors
+/// As said; or the leases beside the stream cannot be read.
+pub fn refuse_a_lost_lake(stream: &Path, place: &Place) -> Result<()> {
+    let Place::Local(dir) = place else { return Ok(()) };
+    let Some(known) = LocalLeases::known(stream, &application(place)?)? else { return Ok(()) };
+    match local::id_of(dir)? {
+        None => bail!(
+            "the lake {place} is gone, and the stream {} was read into it: {}",
+            stream.display(),
+            anew(stream, place)
+        ),
+        // Whoever noted an id had opened the lake, and so made its journal. Of a lake without an id in which a program of before ended too
+        // early there may be leases and no journal.
+        Some(id) => local::check_journal(dir, id.is_some() && known == Known { destination: id }),
+    }
+}
+
+/// This worker's part in the leases of a local stream's shards, for one lake, which is noted there. `worker` is its name.
+///
+/// # Errors
+/// The leases beside the stream cannot be read or written, or the lake is not the one that the stream was read into.
+pub async fn fleet(stream: &Path, place: &Place, lake: &OpenLake, options: &Options, worker: &str) -> Result<Fleet> {
+    let leases = LocalLeases::open(stream, &lake.env.store.uri(""), worker)?;
+    let id = match &lake.id {
+        Some(id) => id.clone(),
+        None => lake_name(&*lake.env.store, &*lake.env.ids).await?,
+    };
+    let noted = leases.bound_for(&id)?;
+    if noted != id {
+        bail!(
+            "the lake {place} is not the one that the stream {} was read into (its id is {id}, noted is {noted}): {}",
+            stream.display(),
+            anew(stream, place)
+        );
+    }
+    Ok(Fleet::new(Arc::new(leases), worker.to_owned(), options.leases))
+}
+
+/// The leases of a local stream's shards, of one application, to look at; none where no worker has ever run.
+///
+/// # Errors
+/// They cannot be read.
+pub fn leases_of(stream: &Path, application: &str) -> Result<Option<LocalLeases>> {
+    if !LocalLeases::exist(stream) {
+        return Ok(None);
+    }
+    Ok(Some(LocalLeases::open(stream, application, &RandomIds.commit_id())?))
+}

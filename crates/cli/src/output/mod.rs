@@ -1,0 +1,152 @@
+//! What the program says: results on standard output, everything else on standard error.
+//!
+//! What is said on standard error ends, stops or hangs nothing: `tell!` puts a line into a queue that a thread of its own writes
+//! ([`queue`]). `say!` writes a result, and gives an error where that fails, which the caller hands on with `?`.
+
+pub mod json;
+pub mod line;
+pub mod queue;
+pub mod results;
+
+pub use line::{Level, set_format, set_from};
+pub use results::{Results, ResultsLost};
+
+use crate::logging::LogFormat;
+use authpulse_consumer::sink::{Decision, DecisionSink};
+use authpulse_producer::progress::{self, Audience};
+use queue::Queue;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How long the end of the process waits until lines are written. Together with a service's 18 s it is less than the 20 s after
+/// which it is killed.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// How long a process that was told to end waits until its results are written.
+const PATIENCE_WITH_RESULTS: Duration = Duration::from_secs(1);
+
+/// Writes a result, a line of its own, to standard output; gives a `Result`, to be handed on with `?`.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::output::results::write(format!($($words)*) + "\n") };
+}
+
+/// Tells something on standard error, in the form of the log; never fails and never waits.
+macro_rules! tell {
+    ($($words:tt)*) => { $crate::output::tell_at($crate::output::Level::Info, &format!($($words)*)) };
+}
+
+pub(crate) use {say, tell};
+
+/// Standard error by a descriptor of its own: whoever waits within the library's lock keeps nobody here waiting.
+fn stderr() -> Box<dyn Write + Send> {
+    match io::stderr().as_fd().try_clone_to_owned() {
+        Ok(own) => Box::new(File::from(own)),
+        Err(_) => Box::new(io::stderr()),
+    }
+}
+
+fn queue() -> &'static Arc<Queue> {
+    static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
+    QUEUE.get_or_init(|| Queue::start(line::lost, stderr()))
+}
+
+/// From now on panics are told as everything else is.
+pub fn start() {
+    queue();
+    std::panic::set_hook(Box::new(|panic| tell_at(Level::Panic, &panic_words(panic))));
+}
+
+fn panic_words(panic: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("without a name");
+    let place = panic.location().map_or(String::new(), |place| format!(" at {place}"));
+    let words = panic.payload_as_str().unwrap_or("something that is no text");
+    let mut told = format!("thread '{name}' panicked{place}: {words}");
+    let trace = std::backtrace::Backtrace::capture();
+    if trace.status() == std::backtrace::BacktraceStatus::Captured {
+        told += &format!("\n{trace}");
+    }
+    told
+}
+
+/// Tells something on standard error.
+pub fn tell_at(level: Level, words: &str) {
+    queue().push(line::message(level, words));
+}
+
+/// As [`tell_at`], with an error and what lies beneath it.
+pub fn tell_error(error: &anyhow::Error) {
+    tell_at(Level::Error, &format!("{error:#}"));
+}
+
+/// Puts lines as they are on their way to standard error; `text` ends with a line's end.
+pub fn tell_as_is(text: String) {
+    queue().push(text.into_bytes());
+}
+
+/// The name of this process among the workers of a stream, which each of its lines carries.
+pub fn worker() -> String {
+    line::worker().unwrap_or_default()
+}
+
+/// Waits until lines are written, for a bounded time.
+pub fn finish() {
+    queue().flush(FLUSH_WITHIN);
+}
+
+/// Ends the process at once, but for the lines that are on their way.
+pub fn exit(code: i32) -> ! {
+    finish();
+    std::process::exit(code)
+}
+
+/// Whether anything may have colours, if it goes to a terminal.
+pub fn may_be_coloured() -> bool {
+    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|text| !text.is_empty());
+    !forbidden && std::env::var_os("TERM").is_none_or(|text| text != "dumb")
+}
+
+/// Whether lines on standard error have colours.
+pub fn has_colours() -> bool {
+    io::stderr().is_terminal() && may_be_coloured()
+}
+
+/// How far long commands are goes the same way: a bar on a terminal, lines elsewhere and where lines are for programs.
+pub fn progress_lines(format: LogFormat) {
+    let bar = io::stderr().is_terminal() && format == LogFormat::Text;
+    progress::set_audience(Audience { tell: |line| tell_at(Level::Info, line), bar });
+}
+
+/// Log lines on their way into the queue: whoever formats them writes each in one piece.
+pub struct LogLine;
+
+impl Write for LogLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        queue().push(bytes.to_vec());
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Decisions as lines on standard error, whatever level is logged.
+pub struct DecisionLines {
+    /// The lowest score that is told.
+    pub min_score: u8,
+}
+
+impl DecisionSink for DecisionLines {
+    fn min_score(&self) -> u8 {
+        self.min_score
+    }
+    fn decided(&self, decision: Decision<'_>) {
+        if let Some(line) = queue().try_push_decision(line::decision(decision.to_value())) {
+            // Others of this runtime go on meanwhile.
+            tokio::task::block_in_place(|| queue().push_decision(line));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Records that end as late or invalid in numbers: an operator hears of it from the log, not from a report that misses logons.
+
+use authpulse_event::Micros;
+use authpulse_event::time::SECOND;
+use authpulse_lake::entry::EntryCounts;
+use std::collections::BTreeMap;
+
+/// Fewer records say nothing.
+const RECORDS: u64 = 1_000;
+/// One in so many may be late or invalid without a word.
+const ONE_IN: u64 = 10;
+/// Told once in this time at most, and counted anew from its end on.
+const INTERVAL: Micros = 600 * SECOND;
+
+/// What the shards of one process received since the interval began.
+#[derive(Debug, Default)]
+pub struct Rejections {
+    began: Option<i64>,
+    told: bool,
+    shards: BTreeMap<String, Counted>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    received: u64,
+    late: u64,
+    invalid: u64,
+}
+
+impl Counted {
+    fn add(&mut self, other: Counted) {
+        self.received += other.received;
+        self.late += other.late;
+        self.invalid += other.invalid;
+    }
+}
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// Records received.
+    pub received: u64,
+    /// Of these late.
+    pub late: u64,
+    /// Of these invalid.
+    pub invalid: u64,
+    /// The shard with the most of both.
+    pub shard: String,
+    /// How many there.
+    pub there: u64,
+}
+
+impl Rejections {
+    /// An entry was stored, at this tick; tells if too much was rejected, once an interval.
+    pub fn stored(&mut self, now: i64, shard: &str, counts: &EntryCounts) -> Option<Complaint> {
+        let began = *self.began.get_or_insert(now);
+        if now - began >= INTERVAL && (self.told || self.sum().received >= RECORDS) {
+            *self = Rejections { began: Some(now), ..Rejections::default() };
+        }
+        let of = |reason: &str| counts.rejected.get(reason).copied().unwrap_or(0);
+        let counted = Counted { received: counts.received, late: of("late"), invalid: of("invalid") };
+        self.shards.entry(shard.to_owned()).or_default().add(counted);
+        let Counted { received, late, invalid } = self.sum();
+        if self.told || received < RECORDS || (late + invalid) * ONE_IN <= received {
+            return None;
+        }
+        self.told = true;
+        let (shard, worst) = self.shards.iter().max_by_key(|(_, counted)| counted.late + counted.invalid)?;
+        Some(Complaint { received, late, invalid, shard: shard.clone(), there: worst.late + worst.invalid })
+    }
+
+    fn sum(&self) -> Counted {
+        let mut sum = Counted::default();
+        self.shards.values().for_each(|counted| sum.add(*counted));
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(received: u64, late: u64, invalid: u64) -> EntryCounts {
+        let rejected = [("late", late), ("invalid", invalid), ("duplicate", 7)];
+        let rejected = rejected.into_iter().map(|(reason, n)| (reason.to_owned(), n)).collect();
+        EntryCounts { received, rejected, ..EntryCounts::default() }
+    }
+
+    #[test]
+    fn it_is_told_once_an_interval_and_only_of_enough_records() {
+        let mut rejections = Rejections::default();
+        let mut stored = |seconds: i64, shard: &str, counts| rejections.stored(seconds * SECOND, shard, &counts);
+        assert_eq!(stored(0, "a", counts(900, 90, 90)), None, "too few");
+        assert_eq!(stored(1, "b", counts(900, 0, 0)), None, "180 of 1,800 are one in ten, not more");
+        let told = Complaint { received: 1_810, late: 95, invalid: 90, shard: "a".to_owned(), there: 180 };
+        assert_eq!(stored(2, "b", counts(10, 5, 0)), Some(told));
+        assert_eq!(stored(3, "a", counts(5_000, 5_000, 0)), None, "told already");
+        assert_eq!(stored(599, "a", counts(5_000, 5_000, 0)), None);
+        assert_eq!(stored(601, "a", counts(10, 10, 0)), None, "counted anew");
+        let told = Complaint { received: 2_010, late: 10, invalid: 1_000, shard: "b".to_owned(), there: 1_000 };
+        assert_eq!(stored(602, "b", counts(2_000, 0, 1_000)), Some(told), "another interval");
+        assert_eq!(stored(1_300, "a", counts(999, 999, 0)), None);
+        assert_eq!(
+            stored(1_999, "a", counts(1, 1, 0)).map(|told| told.late),
+            Some(1_000),
+            "a slow stream takes longer"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Clocks that are ahead of arrival: what the watermark does, step by step, and what it keeps alive.
+
+use crate::agreement::agree;
+use crate::schedule::{Move, Origin, Schedule};
+use crate::service::run;
+use authpulse_engine::settings::ARRIVAL_SLACK;
+use authpulse_engine::{Board, Incoming, Output, Settings, Shard, SourceKind};
+use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
+use authpulse_event::{HashRange, Position, parse_record};
+use authpulse_oracle::cases::Case;
+use authpulse_oracle::fixed::{self, SIXTY, sixty};
+
+/// Judges an event of a user on a stream; times in seconds since base. Tells its reason if it is rejected.
+fn judge(shard: &mut Shard, out: &mut Output, user: &str, time: i64, arrival: i64) -> &'static str {
+    let payload = format!(r#"{{"time":{time},"user":"{user}","computer":"C"}}"#).into_bytes();
+    let parsed = parse_record(&payload, user.as_bytes(), DEFAULT_BASE);
+    let arrival = DEFAULT_BASE + arrival * SECOND;
+    let payload_bytes = payload.len() as u64;
+    let before = out.rejected.len();
+    shard.judge(Incoming { payload: &payload, payload_bytes, position: Position::START, arrival }, parsed, out);
+    out.rejected.get(before).map_or("accepted", |rejected| rejected.reason.name())
+}
+
+fn seconds(time: Option<i64>) -> i64 {
+    (time.expect("a time") - DEFAULT_BASE) / SECOND
+}
+
+/// The worked example of section 2 of the semantics: arrival, event time, the watermark after it and what became of it.
+#[test]
+fn the_watermark_follows_arrival_where_clocks_are_ahead() {
+    let mut shard = Shard::new(Settings::default(), SourceKind::Stream, HashRange::FULL);
+    let mut out = Output::default();
+    for (n, (arrival, time, watermark, became)) in (0..).zip([
+        (1000, 1000, 700, "accepted"),
+        (1010, 1308, 710, "accepted"),
+        (1020, 1000, 710, "accepted"),
+        (1030, 1331, 710, "future"),
+        (1320, 1320, 1020, "accepted"),
+        (1330, 1015, 1020, "late"),
+    ]) {
+        let told = judge(&mut shard, &mut out, &format!("U{n}"), time, arrival);
+        assert_eq!((seconds(shard.watermark()), told), (watermark, became), "arrival {arrival}");
+    }
+    assert_eq!(seconds(shard.front()), 1320);
+}
+
+/// Sixty logons within a minute, delivered together at its end: one record whose clock lies ahead must not change what they score.
+#[test]
+fn one_clock_ahead_does_not_hide_a_burst() {
+    for ahead in [false, true] {
+        let settings = authpulse_oracle::Settings::default();
+        let case = Case { shards: fixed::shards(&settings, &sixty(ahead)), settings };
+        let answer = run(&case, &Schedule::CALM).unwrap();
+        let of = |level| answer.curated.iter().filter(|row| row.risk_level == level).count();
+        assert_eq!((of("CRITICAL"), of("HIGH")), SIXTY, "with a record ahead: {ahead}");
+        assert_eq!(answer.rejected, []);
+    }
+}
+
+/// What one event ahead needs for its score its own shard has passed, however short `settle` is: else scoring, which goes by order
+/// of acceptance, would wait for itself.
+#[test]
+fn scoring_never_waits_for_the_shard_itself() {
+    for (tolerance, settle) in
+        [(0, 0), (300, 300), (300, 599), (300, 600), (3_599, 3_599), (3_599, 3_899), (300, 3_600)]
+    {
+        let mut settings = Settings::default();
+        (settings.time.tolerance, settings.time.settle) = (tolerance * SECOND, settle * SECOND);
+        let mut board = Board::new(settings.time.lookback_days);
+        let mut shard = Shard::new(settings.clone(), SourceKind::Stream, HashRange::FULL);
+        let mut out = Output::default();
+        let midnight = DAY / SECOND;
+        for time in [midnight - 7_200, midnight - 10] {
+            assert_eq!(judge(&mut shard, &mut out, "U1", time, time), "accepted");
+        }
+        // Every second around the moment at which the day closes.
+        for time in midnight + settle - 2..midnight + settle + 3 {
+            assert_eq!(judge(&mut shard, &mut out, "U1", time, time - 300), "accepted", "settle {settle}");
+            shard.cut().shares.iter().for_each(|share| board.add_share(share));
+            shard.score_ready(&mut board, &mut out);
+            assert_eq!(
+                shard.unscored_len(),
+                0,
+                "tolerance {tolerance}, settle {settle}: {:?}",
+                shard.waits_for_day(&board)
+            );
+        }
+    }
+}
+
+/// What is open beyond the front is neither lost nor doubled by a restart. Where tolerance and slack are at their longest, these are
+/// three hours and two days.
+#[test]
+fn hours_and_days_beyond_the_front_are_open() {
+    // Tolerance; `settle`, longer than tolerance and slack: a shorter one would close the day.
+    let cases = [
+        (300, 3_600, "86200 U1 C1 @86200\n86450 U1 C2 @86200\n86300 U2 C1 @86201\n86399 U1 C2 @86201"),
+        (
+            3_599,
+            3_900,
+            "86399 U1 C1 @86399\n82810 U1 C2 @86399\n86400 U1 C1 @86400\n86699 U1 C3 @86399\n90298 U1 C4 @89998\n\
+             86400 U1 C5 @89998\n86399 U1 C6 @89998\n86399 U2 C6 @89998\n90299 U2 C1 @89999",
+        ),
+    ];
+    for (tolerance, settle, script) in cases {
+        let settings = authpulse_oracle::Settings { tolerance, settle, ..Default::default() };
+        let case = Case { shards: fixed::shards(&settings, &format!("shard s1\n{script}")), settings };
+        let outcome = authpulse_oracle::evaluate(&case.settings, &case.shards);
+        assert_eq!(outcome.rejected, []);
+        for (piece_bytes, from) in [(None, Origin::Rows), (Some(1), Origin::Snapshot { back: 0 })] {
+            let moves = vec![
+                Move::Take { shard: 0, steps: 1 },
+                Move::Score { shard: 0 },
+                Move::Store { shard: 0, piece_bytes },
+                Move::Crash { shard: 0, from },
+            ];
+            let answer = run(&case, &Schedule { moves, chance: 0 }).and_then(|it| agree(&case, &outcome, it));
+            answer.unwrap_or_else(|fault| panic!("{fault}"));
+        }
+    }
+    let reach = 3_599 * SECOND + ARRIVAL_SLACK;
+    assert!(reach > HOUR && reach < DAY, "two open days are enough");
+}

@@ -1,0 +1,40 @@
+//! What the entries of the shard `file` say of the files that it reads.
+
+use authpulse_event::Micros;
+use serde::{Deserialize, Serialize};
+
+/// How far a backfill is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfill {
+    /// Arrival of every record of the current run: its start.
+    pub run_started: Micros,
+    /// The run's files, in order.
+    pub files: Vec<BackfillFile>,
+    /// Lines of all earlier runs: the sequence number before the run's first line.
+    pub lines_before: u64,
+    /// Whether every line of the run is in this or an earlier entry.
+    pub finished: bool,
+    /// Whether the run was to leave the lake open.
+    pub keep_open: bool,
+    /// Whether its lines are judged in order of event time, and not as they stand in the files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sorted: bool,
+    /// Hexadecimal SHA-256 over the run's lines in this and earlier entries, in the order in which they were judged. Runs that were
+    /// begun before it was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The run was ended by hand after so many of its lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<u64>,
+}
+
+/// A backfilled file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackfillFile {
+    /// Its name as given, without folders.
+    pub name: String,
+    /// Its length on disk.
+    pub bytes: u64,
+    /// Hexadecimal SHA-256 of its bytes on disk.
+    pub sha256: String,
+}

@@ -1,0 +1,72 @@
+//! Whether files are named in order of time: the shell gives `d1 d10 d11 d2`.
+
+use std::fmt;
+
+use authpulse_event::time::format_rfc3339;
+use authpulse_event::{Micros, parse_line};
+
+use super::{InputError, InputOptions, LineBlocks, Source};
+
+/// A file that begins below one that is named before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disorder {
+    file: String,
+    begins: Micros,
+    before: String,
+    before_begins: Micros,
+}
+
+impl fmt::Display for Disorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Disorder { file, begins, before, before_begins } = self;
+        write!(
+            f,
+            "{file} begins at {}, but {before}, named before it, begins at {}: its events would be late",
+            format_rfc3339(*begins),
+            format_rfc3339(*before_begins)
+        )
+    }
+}
+
+/// Finds the first file that begins below the newest beginning of those named before it, less the tolerance. What files only overlap
+/// by is not told. An event later than `at_most` (a clock years ahead) says nothing of where its file begins.
+///
+/// # Errors
+/// One of the files cannot be read. They are read from their beginnings, so none may be a pipe.
+pub fn find_disorder(
+    files: &[Source],
+    base: Micros,
+    tolerance: Micros,
+    at_most: Micros,
+) -> Result<Option<Disorder>, InputError> {
+    let mut newest: Option<(Micros, &Source)> = None;
+    for file in files {
+        let Some(begins) = first_event(std::slice::from_ref(file), base, at_most)? else { continue };
+        if let Some((before_begins, before)) = newest
+            && begins < before_begins - tolerance
+        {
+            let (file, before) = (file.to_string(), before.to_string());
+            return Ok(Some(Disorder { file, begins, before, before_begins }));
+        }
+        if newest.is_none_or(|(before_begins, _)| begins > before_begins) {
+            newest = Some((begins, file));
+        }
+    }
+    Ok(None)
+}
+
+/// The time of the first event in some files that lies at most here; none where they hold no such event.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn first_event(files: &[Source], base: Micros, at_most: Micros) -> Result<Option<Micros>, InputError> {
+    for block in LineBlocks::open(files.to_vec(), InputOptions::default())? {
+        let block = block?;
+        let events = block.lines().filter(|line| !line.is_overlong());
+        let mut times = events.filter_map(|line| parse_line(line.bytes, base).ok().map(|event| event.time));
+        if let Some(time) = times.find(|time| *time <= at_most) {
+            return Ok(Some(time));
+        }
+    }
+    Ok(None)
+}

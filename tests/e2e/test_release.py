@@ -1,0 +1,42 @@
+"""What goes along with the program when it is handed out. `deploy/release` itself builds, so it is run by hand."""
+
+import json
+import re
+import subprocess
+import sys
+
+from authpulse import REPOSITORY
+
+NOTICES = REPOSITORY / "deploy" / "notices.py"
+
+
+def locked():
+    """Names and versions of all crates of Cargo.lock that are not our own."""
+    lock = (REPOSITORY / "Cargo.lock").read_text("utf-8")
+    return set(re.findall(r'^name = "(.+)"\nversion = "(.+)"\nsource = ', lock, re.MULTILINE))
+
+
+def notices(place, *more):
+    command = [sys.executable, NOTICES, place / "NOTICES", "--target", "x86_64-unknown-linux-gnu", *more]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+
+def test_the_notices_name_each_crate_with_its_licence_and_an_sbom_must_name_them_too(tmp_path):
+    done = notices(tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "NOTICES").read_text("utf-8")
+    named = set(re.findall(r"^(\S+) (\d\S*) \((?!see below).+\)", text, re.MULTILINE))
+    assert done.stdout == f"{len(named)} crates\n"
+    assert named <= locked(), "nothing is named that is not locked"
+    # Compiled in by C code, by default, by AWS; and what only tests and macros need is not shipped.
+    names = {name for name, _ in named}
+    assert {"zstd-sys", "libsqlite3-sys", "parquet", "tokio", "aws-lc-sys", "rustls"} <= names
+    assert not names & {"proptest", "tempfile", "syn"}
+    assert "Redistribution and use in source and binary forms" in text
+
+    crates = [{"name": name, "version": version} for name, version in sorted(named)]
+    sbom = tmp_path / "sbom.json"
+    for components, code in [(crates, 0), (crates[1:], 1)]:
+        sbom.write_text(json.dumps({"components": components}))
+        done = notices(tmp_path, "--sbom", sbom)
+        assert (done.returncode, crates[0]["name"] in done.stderr) == (code, code == 1), done.stderr
