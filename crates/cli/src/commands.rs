@@ -135,14 +135,14 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
         tell!("continuing: {} lines are stored already", thousands(run.lines_stored));
     }
     let mut progress = ProgressReporter::new("backfill", run.progress.total_bytes(), "bytes");
-    let (tally, lines_stored) = (run.tally.clone(), run.lines_stored);
+    let tally = run.tally.clone();
     let ended = run_backfill(run, &lake.env, &options, stop, |bytes| progress.update(bytes)).await?;
     progress.finish();
     let totals = totals(&lake.env, &options).await?;
     let seconds = started.elapsed().as_secs_f64();
     // Before the results: whoever reads those may have gone.
     print_warnings(&tally.lock().unwrap_or_else(PoisonError::into_inner).warnings());
-    let all_rejected = ended == Ended::Complete && nothing_accepted(&lake.env, &tally, lines_stored).await?;
+    let all_rejected = ended == Ended::Complete && nothing_accepted(&lake.env).await?;
     let said = say!("{totals}").and_then(|()| say!("{:.1} s, {} events/s", seconds, rate(totals.received, seconds)));
     if all_rejected {
         bail!("{ALL_REJECTED}");

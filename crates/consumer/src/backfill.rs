@@ -149,6 +149,11 @@ async fn prepare_with(
     let passed = pass_over(blocks, before, through, &waiting)?;
     if let Some(tail) = tail.as_ref().filter(|_| continued) {
         refuse_other_lines(tail, &files, &passed)?;
+        // What was mended stays where it was; what came to it must lie in order.
+        let is_changed = tail.backfill.as_ref().is_some_and(|run| !same_content(&run.files, &files));
+        if is_changed && request.sort.is_none() {
+            refuse_disorder(&request.files, &options, env.clock.now())?;
+        }
     }
     registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
     let opened = match tail {

@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// How often a put with an unclear answer is looked up and tried again, half a second apart.
 const PUT_ATTEMPTS: u32 = 20;
+/// How often an entry is put while another process keeps the journal busy, each time for as long as a statement waits for it (10 s for a
+/// journal in SQLite): some five minutes, and then the service ends, to be started again.
+const BUSY_ATTEMPTS: u32 = 30;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Entries read from a journal at once.
 const ENTRIES_AT_ONCE: usize = 100;
@@ -153,16 +156,18 @@ async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Found>> {
 }
 
 /// Puts an entry. While another process that hangs in the midst of a write keeps the journal from being written to, nothing has happened,
-/// and nothing else could be done: this one says so and tries again until that is over, or until it is told to stop.
+/// and nothing else could be done: this one says so and tries again until that is over, [`BUSY_ATTEMPTS`] times.
 async fn put_when_free(
     env: &Env,
     shard: &ShardId,
     n: u64,
     body: &Bytes,
 ) -> std::result::Result<PutOutcome, JournalError> {
+    let mut attempts = 0;
     loop {
+        attempts += 1;
         match env.journal.put(shard, n, body.clone()).await {
-            Err(error @ JournalError::Busy { .. }) => {
+            Err(error @ JournalError::Busy { .. }) if attempts < BUSY_ATTEMPTS => {
                 tracing::warn!(%shard, n, %error, "the entry cannot be stored yet; trying again, nothing is lost");
                 env.clock.sleep(RETRY_AFTER).await;
             }

@@ -396,6 +396,20 @@ async fn an_unfinished_run_goes_on_whatever_the_order_of_its_files() {
     audited(&env).await;
 }
 
+/// Files that come to a run that goes on are looked at like those of a new one.
+#[tokio::test]
+async fn files_that_come_to_an_unfinished_run_lie_in_order() {
+    let lake = SmallLake::new();
+    let files = hours(&lake, &SHELL);
+    // The run's first entry takes the shard over; the second holds lines.
+    steps(&lake.env, &many_entries(), &request(&files[..1]), 2).await.unwrap();
+    let entries = lake.entries("file").await;
+    refused(load(&lake.env, &options(), &request(&files)).await, &["d2.log begins at", "--sort"]);
+    assert_eq!(lake.entries("file").await.len(), entries.len(), "nothing is stored");
+    load(&lake.env, &options(), &request(&hours(&lake, &BY_TIME))).await.unwrap();
+    audited(&lake.env).await;
+}
+
 #[tokio::test]
 async fn sorted_files_give_the_rows_of_files_in_order() {
     let ordered = SmallLake::new();

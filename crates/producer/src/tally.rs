@@ -117,8 +117,9 @@ impl Tally {
     /// A line was rejected for a reason: its number, and why in words.
     pub fn rejected(&mut self, line: u64, reason: &str, words: &str) {
         let at = self.begins.partition_point(|(first, _)| *first <= line);
-        let file = at.checked_sub(1).and_then(|at| self.begins.get(at)).map_or(0, |(_, file)| *file);
-        let Some(file) = self.files.get_mut(file) else { return };
+        // A line of an earlier run, whose event had waited, is none of these files'.
+        let Some((_, file)) = at.checked_sub(1).and_then(|at| self.begins.get(at)) else { return };
+        let Some(file) = self.files.get_mut(*file) else { return };
         match file.rejected.get_mut(reason) {
             Some(n) => *n += 1,
             None => drop(file.rejected.insert(reason.to_owned(), 1)),

@@ -11,6 +11,7 @@ use authpulse_consumer::service::journal_key;
 use authpulse_consumer::{Env, Options};
 use authpulse_event::time::HOUR;
 use authpulse_event::{Position, ShardId};
+use authpulse_kinesis::limits::AT_HAND_BYTES;
 use authpulse_kinesis::pack::Packing;
 use authpulse_kinesis::{
     Address, AwsKinesis, Control, DynamoDbLeases, FileProgress, KinesisStream, KinesisWriter, MemoryProgress,
@@ -160,7 +161,9 @@ impl Reader {
         let description = self.stream().describe().await?;
         let now = self.api.times().now();
         let start = remember_start(&*lake.store, &identity(&description), start, now).await?;
-        let stream = self.stream_from(start.map_or(StartAt::TrimHorizon, StartAt::Time));
+        // Of what `memory` bounds a quarter is read ahead of the shards at most.
+        let room = usize::try_from(options.memory / 4).map_or(AT_HAND_BYTES, |part| part.min(AT_HAND_BYTES));
+        let stream = self.stream_from(start.map_or(StartAt::TrimHorizon, StartAt::Time)).with_room(room);
         let listed: Arc<dyn Stream> = Arc::new(self.stream());
         let leases = DynamoDbLeases::open(&self.aws, application, &description, listed).await?;
         let leases = leases.bound_for(&lake_name(&*lake.store, &*lake.ids).await?);
