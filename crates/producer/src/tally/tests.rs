@@ -45,7 +45,7 @@ fn a_file_most_of_which_is_rejected_for_one_reason_is_named() {
         (
             "most bad",
             vec![good, bad, bad],
-            Some("f0.txt: 2 of 3 records (66 %) are rejected as invalid; most often: a line needs"),
+            Some("f0.txt: 2 of 3 records (66 %) are rejected as invalid; most often: 2 comma-separated fields; a line has"),
         ),
         (
             "most late",
@@ -101,6 +101,6 @@ fn files_that_overlap_are_told_with_the_share_that_was_late() {
 fn the_commonest_words_are_told_as_they_stand() {
     let lines = [("1,U\u{7f},C1", "invalid"), ("1,U1", "invalid"), ("2,U1", "invalid"), ("0,U1,C1", "invalid")];
     let told = tally(&[&lines], &[0]).warnings();
-    assert!(told[0].contains("a line needs exactly three"), "{told:?}");
+    assert!(told[0].contains("a line has exactly three"), "{told:?}");
     assert_eq!(without_figures("not UTF-8 from byte 1234 on"), "not UTF-N from byte N on");
 }

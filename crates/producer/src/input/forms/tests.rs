@@ -91,7 +91,7 @@ fn foreign() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("ORC", "export", b"ORC\x0a\x03\x08\x01".to_vec()),
         ("Avro", "export", b"Obj\x01\x04\x14avro.codec".to_vec()),
         ("SQLite", "sqlite3", b"SQLite format 3\0\x10\0".to_vec()),
-        ("event log (evtx)", "evtx_dump", b"ElfFile\0\0\0".to_vec()),
+        ("event log (evtx)", "evtx_dump", b"ElfFile\0\0\0\x01".to_vec()),
         ("PDF", "right file", text("%PDF-1.7\n%\n1 0 obj\n")),
         ("HTML", "fetch the file again", text("<!DOCTYPE html>\n<html><body>Sign in</body></html>\n")),
         ("XML", "export", text("<?xml version=\"1.0\"?>\n<Events><Event/></Events>\n")),
