@@ -390,7 +390,7 @@ def test_a_lake_with_a_newer_layout(lake, tmp_path):
 def test_a_lake_with_a_newer_entry(lake, tmp_path):
     with sqlite3.connect(lake / "journal.db") as journal:
         shard, n, body = journal.execute("SELECT shard, n, body FROM entries ORDER BY n DESC LIMIT 1").fetchone()
-        body = changed_entry(body, format=2)
+        body = changed_entry(body, format=1000)
         journal.execute("UPDATE entries SET body = ? WHERE shard = ? AND n = ?", [body, shard, n])
     for command in lake_commands(lake, tmp_path):
         refused(*command, names=[f"entry {n}", "newer"])

@@ -67,7 +67,12 @@ fn run() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            output::tell_at(Level::Error, &format!("cannot start threads: {error}"));
+            output::tell_at(
+                Level::Error,
+                &format!(
+                    "cannot start threads: {error}; see how many files and threads it may have (`ulimit -n`, `ulimit -u`)"
+                ),
+            );
             return ExitCode::FAILURE;
         }
     };

@@ -45,7 +45,9 @@ fn a_file_most_of_which_is_rejected_for_one_reason_is_named() {
         (
             "most bad",
             vec![good, bad, bad],
-            Some("f0.txt: 2 of 3 records (66 %) are rejected as invalid; most often: 2 comma-separated fields; a line has"),
+            Some(
+                "f0.txt: 2 of 3 records (66 %) are rejected as invalid; most often: 2 comma-separated fields; a line has",
+            ),
         ),
         (
             "most late",
