@@ -81,9 +81,9 @@ def live():
 
 
 def unfinished(events):
-    """A backfill that was ended right behind its third entry, in the middle of its file."""
-    write("unfinished.txt", events[:3000])
-    program(*backfill_unfinished(), code=-6, AUTHPULSE_CRASH="entry put after@3")
+    """A backfill that was ended right behind its second entry, in the middle of its file."""
+    write("unfinished.txt", events)
+    program(*backfill_unfinished(), code=-6, AUTHPULSE_CRASH="entry put after@2")
 
 
 def empty(events):
