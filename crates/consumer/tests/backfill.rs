@@ -317,7 +317,8 @@ async fn an_entry_that_contradicts_giving_up_is_noticed() {
     let Cut { lake, .. } = Cut::new().await;
     give_up(&lake.env).await.unwrap();
     let entries = lake.entries("file").await;
-    let changes: [(fn(&mut Entry, &mut Backfill), &str); 3] = [
+    type Change = fn(&mut Entry, &mut Backfill);
+    let changes: [(Change, &str); 3] = [
         (|_, run| run.given_up = Some(7), "the line after which a backfill was given up"),
         (|_, run| run.finished = false, "a backfill that was given up goes on"),
         (|entry, _| entry.sealed = entry.watermark, "a backfill that was given up goes on"),

@@ -272,7 +272,7 @@ fn it_works_on_every_kind_of_runtime() {
 fn a_stream_that_cannot_be_looked_at_is_not_called_missing() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "x").unwrap();
-    let told = |name: &str| LocalStream::open(dir.path().join(name)).err().expect("no stream").to_string();
+    let told = |name: &str| LocalStream::open(dir.path().join(name)).expect_err("no stream").to_string();
     assert!(told("none").contains("authpulse stream create"), "{}", told("none"));
     assert!(told("file").contains("Not a directory") && !told("file").contains("does not exist"), "{}", told("file"));
 }

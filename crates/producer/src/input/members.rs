@@ -16,7 +16,7 @@ pub(super) struct Members<R: BufRead> {
 }
 
 enum State<R: BufRead> {
-    Gzip(GzDecoder<R>),
+    Gzip(Box<GzDecoder<R>>),
     Bzip2(BzDecoder<R>),
     Zstd(zstd::stream::read::Decoder<'static, R>),
     /// Nothing more to read, or nothing that could be read.
@@ -33,7 +33,7 @@ impl<R: BufRead> Members<R> {
 impl<R: BufRead> State<R> {
     fn begin(format: Format, packed: R) -> io::Result<State<R>> {
         Ok(match format {
-            Format::Gzip => State::Gzip(GzDecoder::new(packed)),
+            Format::Gzip => State::Gzip(Box::new(GzDecoder::new(packed))),
             Format::Bzip2 => State::Bzip2(BzDecoder::new(packed)),
             Format::Zstd => State::Zstd(zstd::stream::read::Decoder::with_buffer(packed)?.single_frame()),
             Format::Plain => State::Done,

@@ -134,7 +134,8 @@ fn what_is_no_lines_is_named_and_what_to_do_about_it() {
 
 #[test]
 fn the_same_shows_within_a_packed_file() {
-    let packings: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [("gzip", gzip), ("bzip2", bzip2), ("zstd", zstd)];
+    type Pack = fn(&[u8]) -> Vec<u8>;
+    let packings: [(&str, Pack); 3] = [("gzip", gzip), ("bzip2", bzip2), ("zstd", zstd)];
     for (packing, pack) in packings {
         for (what, _, bytes) in foreign().into_iter().filter(|(what, ..)| !what.starts_with("packed")) {
             let told = checked(&pack(&bytes)).expect_err(what).to_string();
