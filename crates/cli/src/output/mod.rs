@@ -79,7 +79,21 @@ pub fn tell_at(level: Level, words: &str) {
 
 /// As [`tell_at`], with an error and what lies beneath it.
 pub fn tell_error(error: &anyhow::Error) {
-    tell_at(Level::Error, &format!("{error:#}"));
+    tell_at(Level::Error, &with_advice(format!("{error:#}")));
+}
+
+/// What the system says where this process, or the host, has as many files open as it may (EMFILE, ENFILE); the same on Linux and macOS.
+const TOO_MANY_FILES: [&str; 2] = ["(os error 24)", "(os error 23)"];
+
+/// Whatever file it was that could not be opened, the remedy is one.
+fn with_advice(words: String) -> String {
+    let is_told = words.contains("ulimit -n") || !TOO_MANY_FILES.iter().any(|code| words.contains(code));
+    if is_told {
+        words
+    } else {
+        words
+            + ": raise the limit on open files of this process (`ulimit -n`, LimitNOFILE in systemd), or that of the host"
+    }
 }
 
 /// Puts lines as they are on their way to standard error; `text` ends with a line's end.
