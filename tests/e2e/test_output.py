@@ -341,7 +341,7 @@ def test_a_hang_up_that_is_ignored_stays_so(place):
 # --- the log ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["wran", "info,wran", "authpulse=wran", "tokio=debug", "authpuls=info"])
+@pytest.mark.parametrize("text", ["wran", "info,wran", "authpulse=wran", "toki=debug", "authpuls=info"])
 def test_a_filter_that_would_hide_lines_by_mistake_is_refused(place, text):
     for words in (["config", "show"], ["consume", "--stream", f"local:{place / 'x'}", "--lake", place / "filtered"]):
         code, out, error = ended(*words, env={"AUTHPULSE_LOG": text})
