@@ -203,12 +203,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn all_lines_arrive_in_order(lines in prop::collection::vec(super::wire::line(), 0..40), size in 1usize..12, end in "\r?\n") {
-        let file: Vec<u8> = lines.join(end.as_bytes());
+        // An event first: without one, what looks like another form of file by chance would be refused.
+        let file: Vec<u8> = [&[b"1,U1,C1".to_vec()], &lines[..]].concat().join(end.as_bytes());
         let stream = memory(&VirtualClock::default());
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");
         runtime.block_on(async {
-            // A mark would be skipped, a packing unpacked: neither can come out of the generator but by chance.
-            prop_assume!(!file.starts_with(b"\xef\xbb\xbf") && !file.starts_with(b"\x1f\x8b"));
             let summary = run(&File::new(&file), &stream, &by(size)).await.expect("replays");
             assert_holds(&stream, &file).await;
             prop_assert_eq!(summary.run.records(), record_lines(&file).len() as u64);
