@@ -46,9 +46,11 @@ def ended(*words, env=None, seconds=60, **popen):
 
 
 @contextlib.contextmanager
-def running(*words, env=None, **popen):
-    """The program in the background, without a terminal; nothing of it is left behind."""
-    process = start(*words, env={**os.environ, **(env or {})}, start_new_session=True, **popen)
+def running(*words, env=None, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL), **popen):
+    """The program in the background, without a terminal; nothing of it is left behind. These tests may run under `nohup`, and what is
+    ignored is inherited; the program is not to have it so unless a test says it."""
+    env = {**os.environ, **(env or {})}
+    process = start(*words, env=env, start_new_session=True, preexec_fn=preexec_fn, **popen)
     try:
         yield process
     finally:
