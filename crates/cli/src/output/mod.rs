@@ -1,7 +1,7 @@
 //! What the program says: results on standard output, everything else on standard error.
 //!
 //! What is said on standard error ends, stops or hangs nothing: `tell!` puts a line into a queue that a thread of its own writes
-//! ([`queue`]). `say!` writes a result, and gives an error where that fails, which the caller hands on with `?`.
+//! ([`mod@queue`]). `say!` writes a result, and gives an error where that fails, which the caller hands on with `?`.
 
 pub mod json;
 pub mod line;
