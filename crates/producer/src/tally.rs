@@ -129,13 +129,6 @@ impl Tally {
         }
     }
 
-    /// Records, and those of them that were rejected.
-    pub fn records(&self) -> (u64, u64) {
-        let sum =
-            |(all, rejected), file: &FileTally| (all + file.records, rejected + file.rejected.values().sum::<u64>());
-        self.files.iter().fold((0, 0), sum)
-    }
-
     /// A line for each file most of which is rejected for one reason, for each that overlaps those before it and was late, and
     /// one for ids that repeat.
     pub fn warnings(&self) -> Vec<String> {
