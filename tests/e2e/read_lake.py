@@ -100,9 +100,9 @@ class Lake:
             (location,) = catalog.execute(query, [table]).fetchone()
         return location
 
-    def by_pyiceberg(self, table):
-        """All rows, as dictionaries."""
-        arrow = self.load(table).scan().to_arrow()
+    def by_pyiceberg(self, table, loaded=None):
+        """All rows, as dictionaries; of a table that was loaded, if one is given."""
+        arrow = (loaded or self.load(table)).scan().to_arrow()
         assert arrow.column_names == COLUMNS[table], f"columns of {table}"
         return arrow.to_pylist()
 
@@ -112,16 +112,18 @@ class Lake:
         names = [column[0] for column in answer.description]
         return [dict(zip(names, row)) for row in answer.fetchall()]
 
-    def by_duckdb(self, table):
-        """All rows, as dictionaries."""
+    def by_duckdb(self, table, location=None):
+        """All rows, as dictionaries; those of a metadata file, if one is given."""
         columns = ", ".join(f'"{c}"' for c in COLUMNS[table])
-        return self.query(f"SELECT {columns} FROM iceberg_scan('{self.metadata_location(table)}')")
+        return self.query(f"SELECT {columns} FROM iceberg_scan('{location or self.metadata_location(table)}')")
 
     def rows(self, table):
         """All rows, on which both readers agree; read again only where the table has moved on."""
-        location = self.metadata_location(table)
-        if self._rows.get(table, (None,))[0] != location:
-            ours, theirs = self.by_pyiceberg(table), self.by_duckdb(table)
+        if self._rows.get(table, (None,))[0] != self.metadata_location(table):
+            # Both read one version: a service may commit in between.
+            loaded = self.load(table)
+            location = loaded.metadata_location
+            ours, theirs = self.by_pyiceberg(table, loaded), self.by_duckdb(table, location)
             difference = first_difference(canonical(ours, set()), canonical(theirs, set()))
             assert difference is None, f"PyIceberg and DuckDB disagree on {table}: {difference}"
             self._rows[table] = location, ours

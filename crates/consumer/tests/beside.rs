@@ -4,18 +4,22 @@
 mod small_lake;
 
 use async_trait::async_trait;
+use authpulse_consumer::backfill::{BackfillRequest, prepare};
 use authpulse_consumer::drive::run_service;
 use authpulse_consumer::env::SystemClock;
 use authpulse_consumer::service::{Mode, Service};
+use authpulse_consumer::worker::Progress;
 use authpulse_consumer::{Env, Options};
 use authpulse_event::ShardId;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::lock::LockError;
 use authpulse_lake::{CommitterLock, Journal, PutOutcome};
 use authpulse_lease::{Fleet, MemoryLeases};
+use authpulse_producer::input::Source;
 use authpulse_stream::{CreateOptions, MemoryStream};
 use bytes::Bytes;
 use small_lake::{SmallLake, options};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -114,16 +118,37 @@ impl Journal for BusyJournal {
     }
 }
 
-/// Each of them has waited for 10 s already: an hour and more.
-#[tokio::test]
-async fn a_journal_that_another_process_blocks_is_waited_for() {
+/// A lake whose journal is busy so often, and a file to load into it.
+fn busy(times: u32) -> (SmallLake, Arc<BusyJournal>, PathBuf) {
     let mut lake = SmallLake::new();
-    let journal = Arc::new(BusyJournal { journal: lake.env.journal.clone(), left: AtomicU32::new(500) });
+    let journal = Arc::new(BusyJournal { journal: lake.env.journal.clone(), left: AtomicU32::new(times) });
     lake.env.journal = journal.clone();
     let lines: Vec<String> = (0..50).map(|n| format!("{},U{},C1\n", 7000 + n, n % 7)).collect();
     let input = lake.write_input("auth.txt", &lines);
+    (lake, journal, input)
+}
+
+/// With a journal in SQLite each of them has waited for 10 s already: some five minutes.
+#[tokio::test]
+async fn a_journal_that_another_process_blocks_is_waited_for() {
+    let (lake, journal, input) = busy(29);
     lake.backfill(&[input], &options(), false).await;
     assert_eq!(journal.left.load(Ordering::SeqCst), 0);
     let received: u64 = lake.entries("file").await.iter().map(|entry| entry.counts.received).sum();
     assert_eq!(received, 50);
+}
+
+#[tokio::test]
+async fn a_journal_that_stays_blocked_ends_the_run_and_names_who_blocks_it() {
+    let (lake, journal, input) = busy(u32::MAX);
+    let request = BackfillRequest { files: vec![Source::File(input)], keep_open: false, sort: None };
+    let mut run = prepare(&lake.env, options(), &request).await.unwrap();
+    let error = loop {
+        match run.worker.step().await {
+            Ok(progress) => assert!(progress != Progress::Done, "nothing could be stored"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(error.contains("process 1 is writing to it"), "{error}");
+    assert_eq!(u32::MAX - journal.left.load(Ordering::SeqCst), 30);
 }
