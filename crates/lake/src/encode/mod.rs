@@ -17,7 +17,7 @@ pub use raw::{EncodedRaw, RawRecord, RawSource, encode_raw};
 pub use rejected::encode_rejected;
 
 use crate::error::LakeError;
-use crate::schema::{Partition, Table};
+use crate::schema::{FileColumn, Partition, Table};
 use authpulse_event::Micros;
 use bytes::Bytes;
 use iceberg::spec::{DataFile, Schema, StructType, deserialize_data_file_from_json};
@@ -92,6 +92,9 @@ pub struct TableFile {
     /// Hexadecimal SHA-256 of its bytes, by which `verify` notices any edit; empty where its writer did not tell.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
+    /// The later columns in it, by which it is read wherever an entry names it; an entry with such a file is of format 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<FileColumn>,
 }
 
 impl TableFile {

@@ -128,6 +128,7 @@ pub(crate) fn table_file(
         times: facts.times,
         data_file: json,
         sha256: String::new(),
+        columns: Vec::new(),
     };
     Ok(EncodedFile { bytes, file })
 }

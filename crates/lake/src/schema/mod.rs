@@ -5,11 +5,14 @@
 //! Field ids count the columns from 1 in order; the element of `risk_flags` comes after the last column. That is how Iceberg
 //! numbers a new table, in Java as in Rust.
 
+mod column;
+
+pub use column::{Column, ColumnId, DOC_BYTES_MAX, FileColumn, Group, Kind};
+
 use arrow_schema::SchemaRef as ArrowSchemaRef;
 use authpulse_event::{Day, Micros, ShardId};
 use iceberg::spec::{
-    ListType, NestedField, NullOrder, PartitionSpec, PrimitiveType, Schema, SchemaRef, SortDirection, SortField,
-    SortOrder, Transform, Type,
+    NestedField, NullOrder, PartitionSpec, Schema, SchemaRef, SortDirection, SortField, SortOrder, Transform,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -272,17 +275,6 @@ impl fmt::Display for Partition {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Texts,
-    Time,
-    Date,
-    Int,
-    Long,
-    Binary,
-}
-
 struct Facts {
     schema: SchemaRef,
     arrow: ArrowSchemaRef,
@@ -308,18 +300,7 @@ impl Facts {
 fn iceberg_schema(columns: &[(&str, Kind)]) -> Schema {
     let last = i32::try_from(columns.len()).expect("a table has few columns");
     let fields = columns.iter().zip(1..).map(|((name, kind), id)| {
-        let kind = match kind {
-            Kind::Text => Type::Primitive(PrimitiveType::String),
-            Kind::Time => Type::Primitive(PrimitiveType::Timestamp),
-            Kind::Date => Type::Primitive(PrimitiveType::Date),
-            Kind::Int => Type::Primitive(PrimitiveType::Int),
-            Kind::Long => Type::Primitive(PrimitiveType::Long),
-            Kind::Binary => Type::Primitive(PrimitiveType::Binary),
-            Kind::Texts => {
-                let element = NestedField::list_element(last + 1, Type::Primitive(PrimitiveType::String), false);
-                Type::List(ListType::new(element.into()))
-            }
-        };
+        let kind = kind.iceberg(last + 1);
         NestedField::optional(id, *name, kind).into()
     });
     Schema::builder().with_schema_id(0).with_fields(fields).build().expect("ids and names are unique")

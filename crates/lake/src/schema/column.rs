@@ -1,0 +1,105 @@
+//! What a column of a table is (docs/shape.md, section 2).
+
+use iceberg::spec::{ListType, NestedField, NestedFieldRef, PrimitiveType, Type};
+use serde::{Deserialize, Serialize};
+
+/// A column, described once: the schema, the encoder, the readers, `verify` and what Glue is told come out of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, in lower case: catalogs know no other.
+    pub name: &'static str,
+    /// Where its id comes from.
+    pub id: ColumnId,
+    /// The type of its values.
+    pub kind: Kind,
+    /// Whether a row may have no value, by the promise of whoever writes it: in Iceberg's sense every column is optional.
+    pub nullable: bool,
+    /// What it says, in one line of at most [`DOC_BYTES_MAX`] bytes.
+    pub doc: &'static str,
+    /// With which others it comes into a table.
+    pub group: Group,
+}
+
+/// Longest [`Column::doc`]: Glue takes no longer comment of a column.
+pub const DOC_BYTES_MAX: usize = 255;
+
+/// Where a column's field id comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnId {
+    /// Written out: a column that every table has had from the first version on. A list's element has the second one.
+    Fixed(i32, Option<i32>),
+    /// The table gave it when the column was added: another engine may have taken any number before.
+    Given,
+}
+
+/// With which others a column comes into a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// It is there from the first row on.
+    First,
+    /// What events carry beside the three fields.
+    Attributes,
+    /// The column of the rule of this name.
+    Rule(&'static str),
+    /// Another, by its name.
+    Named(&'static str),
+}
+
+/// The types of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8.
+    Text,
+    /// A list of texts; neither the list nor an element is null in what is written here.
+    Texts,
+    /// Microseconds since 1970, UTC, without a zone.
+    Time,
+    /// Days since 1970.
+    Date,
+    /// 32 bits.
+    Int,
+    /// 64 bits.
+    Long,
+    /// IEEE 754, 64 bits.
+    Double,
+    /// Bytes.
+    Binary,
+}
+
+impl Kind {
+    /// Iceberg's type; the element of a list gets this id.
+    pub fn iceberg(self, element_id: i32) -> Type {
+        Type::Primitive(match self {
+            Kind::Text => PrimitiveType::String,
+            Kind::Time => PrimitiveType::Timestamp,
+            Kind::Date => PrimitiveType::Date,
+            Kind::Int => PrimitiveType::Int,
+            Kind::Long => PrimitiveType::Long,
+            Kind::Double => PrimitiveType::Double,
+            Kind::Binary => PrimitiveType::Binary,
+            Kind::Texts => {
+                let element = NestedField::list_element(element_id, Type::Primitive(PrimitiveType::String), false);
+                return Type::List(ListType::new(element.into()));
+            }
+        })
+    }
+}
+
+impl Column {
+    /// As a field of a schema, under these ids.
+    pub fn field(&self, id: i32, element_id: i32) -> NestedFieldRef {
+        NestedField::optional(id, self.name, self.kind.iceberg(element_id)).with_doc(self.doc).into()
+    }
+}
+
+/// A later column as a file has it: what the entry that names the file says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileColumn {
+    /// Its name when the file was written.
+    pub name: String,
+    /// Its field id in the file.
+    pub id: i32,
+    /// Its type as Iceberg's metadata spell it: `"string"`, or an object for a nested type with the ids of its parts.
+    #[serde(rename = "type")]
+    pub kind: Type,
+}
