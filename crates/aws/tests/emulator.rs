@@ -1,6 +1,6 @@
 //! The contracts of store, journal, catalog and lock over S3, Glue and DynamoDB as an emulator has them.
 
-#[path = "../../lake/tests/contract/mod.rs"]
+#[path = "../../lake/tests/lake/contract/mod.rs"]
 mod contract;
 mod support;
 

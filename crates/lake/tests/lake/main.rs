@@ -1,0 +1,9 @@
+//! The lake's tests, in one program: a program each would be linked with all dependencies each.
+
+mod commit;
+mod common;
+mod contract;
+mod contracts;
+mod ddl;
+mod maintain;
+mod round_trip;
