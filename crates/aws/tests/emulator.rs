@@ -138,7 +138,7 @@ fn two_committers_on_glue_apply_each_entry_once() {
         let mut applied = 0;
         for n in 1..=ENTRIES {
             let entries: Vec<_> = (1..=n).map(|n| EntryFiles { shard: &shard, n, files: &[] }).collect();
-            applied += wait.on(lake.commit(Table::Daily, &entries)).unwrap().entries as u64;
+            applied += wait.on(lake.commit(Table::DAILY, &entries)).unwrap().entries as u64;
         }
         applied
     };
@@ -147,7 +147,7 @@ fn two_committers_on_glue_apply_each_entry_once() {
         both.into_iter().map(|one| one.join().unwrap()).sum()
     });
     assert_eq!(applied, ENTRIES);
-    let table = wait.on(lake().load(Table::Daily)).unwrap();
+    let table = wait.on(lake().load(Table::DAILY)).unwrap();
     assert_eq!(table.applied().unwrap()[&shard], ENTRIES);
 }
 
