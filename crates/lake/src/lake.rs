@@ -4,6 +4,7 @@ use crate::catalog::{SwapOutcome, TablePointers};
 use crate::commit::metadata;
 use crate::error::{LakeError, Remedy};
 use crate::schema::{APPLIED, Table};
+use crate::sections::SectionList;
 use crate::store::{ObjectStore, file_io};
 use authpulse_event::ShardId;
 use iceberg::io::FileIO;
@@ -74,6 +75,7 @@ pub struct Lake {
     pub(crate) ids: Arc<dyn CommitIds>,
     pub(crate) settings: CommitSettings,
     pub(crate) probe: Probe,
+    pub(crate) sections: SectionList,
 }
 
 /// A table as it was at one moment.
@@ -113,6 +115,7 @@ impl Lake {
             ids: Arc::new(SystemIds),
             settings: CommitSettings::default(),
             probe: Arc::new(|_| {}),
+            sections: SectionList::default(),
         }
     }
 
@@ -132,6 +135,17 @@ impl Lake {
     #[must_use]
     pub fn with_probe(self, probe: Probe) -> Lake {
         Lake { probe, ..self }
+    }
+
+    /// For a program that knows these sections.
+    #[must_use]
+    pub fn with_sections(self, sections: SectionList) -> Lake {
+        Lake { sections, ..self }
+    }
+
+    /// The sections that this program knows.
+    pub fn sections(&self) -> &SectionList {
+        &self.sections
     }
 
     /// The files.
