@@ -13,7 +13,7 @@ use authpulse_consumer::drive::{Ended, run_backfill};
 use authpulse_consumer::env::{Clock as _, SystemClock};
 use authpulse_consumer::log::{Entries, read_base};
 use authpulse_consumer::open::{check_settings, open_lake};
-use authpulse_consumer::status::status;
+use authpulse_consumer::status::{TooNew, status};
 use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::ShardId;
@@ -442,7 +442,11 @@ async fn run_status(args: Status) -> Result<ExitCode> {
     } else {
         say!("{status}")?;
     }
-    Ok(ExitCode::SUCCESS)
+    match status.formats.too_new.first() {
+        // All that can be read was shown.
+        Some(TooNew { name, what }) => bail!("{name} is too new for this program: {what}"),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 async fn run_config(command: ConfigCommand) -> Result<ExitCode> {

@@ -10,13 +10,15 @@ use crate::output::{self, say, tell};
 use crate::signals::{Heard, heard_by_service, told_to_stop};
 use crate::stream::{self, kinesis};
 use anyhow::{Result, bail};
-use authpulse_consumer::Options;
+use authpulse_consumer::aside::stand_aside;
 use authpulse_consumer::config::Config;
 use authpulse_consumer::drive::{Ended, run_service, unless_stopped};
 use authpulse_consumer::rejections::Counted;
+use authpulse_consumer::env::SystemClock;
 use authpulse_consumer::service::{Mode, Service};
+use authpulse_consumer::{ConsumerError, Options};
 use authpulse_event::time::{SECOND, format_rfc3339};
-use authpulse_lake::Seal;
+use authpulse_lake::{LakeError, Seal};
 use authpulse_lease::Fleet;
 use authpulse_producer::tally::{Of, most_rejected};
 use authpulse_stream::Stream;
@@ -119,16 +121,29 @@ impl Consumer {
             Some(_) => open_when_free(&place, config, access, stop).await?,
             None => open(&place, config, access).await?,
         };
-        let mode = match (args.until_caught_up, args.seal) {
-            (true, _) => Mode::UntilCaughtUp,
-            (_, true) => Mode::Seal,
-            _ => Mode::Run,
-        };
         let options = options(config);
         let (stream, fleet) = from.start(&place, &lake, &options, &output::worker()).await?;
-        let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
+        let service = Service::open(lake.env.clone(), options.clone(), stream, mode(args)).await?;
         Ok(Consumer { lake, options, fleet, service })
     }
+}
+
+/// When the service ends by itself.
+fn mode(args: &Consume) -> Mode {
+    match (args.until_caught_up, args.seal) {
+        (true, _) => Mode::UntilCaughtUp,
+        (_, true) => Mode::Seal,
+        _ => Mode::Run,
+    }
+}
+
+/// What is too new for this program in the lake that a service was about to work on, if that is why it cannot.
+fn too_new(error: &anyhow::Error) -> Option<String> {
+    let is_too_new = error.chain().any(|cause| {
+        cause.downcast_ref::<ConsumerError>().is_some_and(ConsumerError::is_too_new)
+            || cause.downcast_ref::<LakeError>().is_some_and(LakeError::is_too_new)
+    });
+    is_too_new.then(|| format!("{error:#}"))
 }
 
 /// The last line of a consumer that was told to stop.
@@ -216,6 +231,10 @@ async fn consume(args: &Consume, config: &Config, heard: Heard) -> Result<(Ended
     let Some(opened) = unless_stopped(&mut stop.clone(), Consumer::open(args, config, &stop)).await else {
         return Ok((Ended::Stopped, STOPPED.to_owned()));
     };
+    if let (Mode::Run, Some(met)) = (mode(args), opened.as_ref().err().and_then(too_new)) {
+        stand_aside(&SystemClock, &met, stop).await;
+        return Ok((Ended::Stopped, STOPPED.to_owned()));
+    }
     let Consumer { lake, options, fleet, service } = opened?;
     (lake.env.probe)("service begin", "");
     let sink = lake.env.sink.clone();

@@ -8,13 +8,14 @@ use crate::options::Options;
 use crate::registry::Registry;
 use authpulse_engine::names::NamesView;
 use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord, ScoredEvent};
-use authpulse_engine::{Counts, Cut, Piece, Shard};
+use authpulse_engine::{Counts, Cut, Piece, PieceSection, Shard};
 use authpulse_event::{Micros, Position, ShardId};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
 use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, Span, StoredGap, StoredShare, Unscored, Waiting,
 };
 use authpulse_lake::schema::raw_name;
+use authpulse_lake::sections::{Holder, Section};
 use authpulse_lake::store::put_once;
 use authpulse_lake::{EncodedFile, RawRecord, RawSource, StoreError, TableFile};
 use bytes::Bytes;
@@ -210,18 +211,21 @@ impl Finish {
             Small { hours, users, days: closing.days.0, rejected, shard: source.shard.clone(), processing_time };
         draft.start_chunk(&env, move || small.encode(&encode));
         let raw = stage_raw(&env, &options, &commit_id, (&shard, n), (&source, raw)).await?;
-        let snapshot = put_snapshot(&env, &commit_id, closing.snapshot).await?;
+        let snapshot = put_snapshot(&env, &commit_id, closing.snapshot, &last).await?;
         let side = Side {
             unscored: unscored.iter().map(Unscored::from).collect(),
             shares: shares.iter().map(StoredShare::from).collect(),
             scores: scores.iter().map(StoredShare::from).collect(),
+            sections: env.lake.sections().written(Holder::Side, &last),
         };
         let side_file = put_side(&env, &commit_id, &side).await?;
         while !draft.under_way.is_empty() {
             draft.wait_for_one().await?;
         }
-        let entry = Entry {
-            format: authpulse_lake::entry::FORMAT,
+        let mut sections = last.sections.carried();
+        sections.extend(env.lake.sections().written(Holder::Entry, &last));
+        let mut entry = Entry {
+            format: last.format,
             shard: shard.to_string(),
             n,
             epoch: last.epoch,
@@ -263,7 +267,9 @@ impl Finish {
             time_rules: (&options.engine.time).into(),
             rule_set: options.engine.rules.digest(),
             backfill: closing.backfill,
+            sections,
         };
+        entry.format = entry.format_to_write(&side, last.format);
         debug_assert!(entry.counts.adds_up(), "{:?}", entry.counts);
         (env.probe)("entry put before", entry.shard.as_str());
         log::store(&env, &shard, &last, &entry).await?;
@@ -351,9 +357,17 @@ pub async fn finish_raw(env: &Env, entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-async fn put_snapshot(env: &Env, commit_id: &str, pieces: Option<Vec<Piece>>) -> Result<Vec<PieceRef>> {
+async fn put_snapshot(
+    env: &Env,
+    commit_id: &str,
+    pieces: Option<Vec<Piece>>,
+    last: &Entry,
+) -> Result<Vec<PieceRef>> {
     let mut stored = Vec::new();
     for (k, piece) in pieces.into_iter().flatten().enumerate() {
+        let written = env.lake.sections().written(Holder::Piece, last);
+        let sections: Vec<PieceSection> = written.iter().map(of_piece).collect();
+        let piece = piece.with_sections(&sections);
         let turn = env.work.turn().await;
         let bytes: Bytes = zstd::bulk::compress(&piece.bytes, SNAPSHOT_ZSTD_LEVEL)
             .expect("compressing into memory does not fail")
@@ -364,9 +378,14 @@ async fn put_snapshot(env: &Env, commit_id: &str, pieces: Option<Vec<Piece>>) ->
         (env.probe)("snapshot before", &file.path);
         put_once(&*env.store, &file.path, bytes).await?;
         (env.probe)("snapshot after", &file.path);
-        stored.push(PieceRef { range: piece.range.to_string(), users: piece.users, file });
+        let sections = sections.into_iter().map(|section| (section.name, section.must)).collect();
+        stored.push(PieceRef { range: piece.range.to_string(), users: piece.users, sections, file });
     }
     Ok(stored)
+}
+
+fn of_piece((name, section): (&str, &Section)) -> PieceSection {
+    PieceSection { name: name.to_owned(), must: section.must, body: section.body.text().as_bytes().to_vec() }
 }
 
 async fn put_side(env: &Env, commit_id: &str, side: &Side) -> Result<Option<FileRef>> {

@@ -1,5 +1,6 @@
 //! Why the consumer stopped, and what to do.
 
+use authpulse_engine::SnapshotError;
 use authpulse_event::{Position, ShardId};
 use authpulse_lake::catalog::CatalogError;
 use authpulse_lake::entry::EntryError;
@@ -75,6 +76,17 @@ pub enum ConsumerError {
     /// A stored entry cannot be used.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// A piece of a snapshot of state is too new for this program.
+    #[error("{path}: {source}")]
+    Snapshot {
+        /// The piece.
+        path: String,
+        /// What is too new in it.
+        source: SnapshotError,
+    },
+    /// Another task of this process met something that is too new for it; in its words.
+    #[error("{0}")]
+    TooNew(String),
     /// A table failed.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -99,6 +111,17 @@ impl ConsumerError {
     /// Whether the stream alone failed, and the same may work later: nothing was changed by it.
     pub fn may_pass(&self) -> bool {
         matches!(self, ConsumerError::Stream(StreamError::Storage { retry: true, .. }))
+    }
+
+    /// Whether what is stored is too new for this program: a newer version goes on with it, and this one must leave it alone.
+    pub fn is_too_new(&self) -> bool {
+        match self {
+            ConsumerError::Entry(error) => error.is_too_new(),
+            ConsumerError::Snapshot { source, .. } => source.is_too_new(),
+            ConsumerError::Lake(error) => error.is_too_new(),
+            ConsumerError::TooNew(_) => true,
+            _ => false,
+        }
     }
 }
 

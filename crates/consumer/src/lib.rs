@@ -4,6 +4,7 @@
 //! on; [`committer`] lets the tables follow the journals. Everything outside (clock, ids, threads, files, journal, tables) is in
 //! [`env::Env`], so that the same code runs in production and in the simulator.
 
+pub mod aside;
 pub mod backfill;
 pub mod committer;
 pub mod config;

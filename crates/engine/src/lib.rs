@@ -26,4 +26,4 @@ pub use restore::{RestoreFrom, Restoring, StoredRow};
 pub use score::{Features, apply_rules};
 pub use settings::Settings;
 pub use shard::{Counts, Incoming, Inspect, NamedEvent, Output, Shard, SourceKind, WaitingEvent};
-pub use snapshot::{Piece, PieceReader, ReadPiece, SnapshotError};
+pub use snapshot::{Piece, PieceReader, PieceSection, ReadPiece, SnapshotError};

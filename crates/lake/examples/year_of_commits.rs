@@ -8,7 +8,7 @@ use authpulse_engine::rows::{AcceptedEvent, EventId, Flags, ScoredEvent, Windows
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{HashRange, Micros, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
-use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, FileRef, PieceRef, Place, Side, Source, StoredTimeRules};
+use authpulse_lake::entry::{Entry, EntryCounts, PLAIN_FORMAT, FileRef, PieceRef, Place, Side, Source, StoredTimeRules};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::{Memory, PlanLimits, inspect};
 use authpulse_lake::{
@@ -54,7 +54,7 @@ fn stored_entry(
 ) -> Entry {
     let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
     Entry {
-        format: FORMAT,
+        format: PLAIN_FORMAT,
         shard: shard.to_string(),
         n,
         epoch: 1,
@@ -91,6 +91,7 @@ fn stored_entry(
         time_rules: StoredTimeRules { base: DEFAULT_BASE, tolerance: SECOND, lookback_days: 30, settle: SECOND },
         rule_set: "abc".to_owned(),
         backfill: None,
+        sections: Default::default(),
     }
 }
 
@@ -166,7 +167,7 @@ fn main() {
                 let path = format!("state/c{n}-0.apst.zst");
                 block_on(store.put_new(&path, Bytes::from_static(b"state"))).expect("names are new");
                 let file = FileRef { path, bytes: 5, sha256: String::new() };
-                snapshot.push(PieceRef { range: HashRange::FULL.to_string(), users: 0, file });
+                snapshot.push(PieceRef { range: HashRange::FULL.to_string(), users: 0, sections: Default::default(), file });
             }
             let entry = stored_entry(&shard, n, files, snapshot, at);
             block_on(journal.put(&shard, n, entry.encode())).expect("memory does not fail");

@@ -126,12 +126,17 @@ impl LakeError {
             LakeError::Journal(e) => e.remedy(),
             LakeError::Contended { .. } => Remedy::Retry,
             LakeError::Damaged { .. } | LakeError::Entry(EntryError::Damaged { .. }) => Remedy::Restore,
-            LakeError::Entry(EntryError::Newer { .. }) => Remedy::Correct,
+            LakeError::Entry(EntryError::Newer { .. } | EntryError::Section { .. }) => Remedy::Correct,
             LakeError::NoTable { .. }
             | LakeError::Unsuitable { .. }
             | LakeError::EntryMissing { .. }
             | LakeError::Encode { .. } => Remedy::Correct,
         }
+    }
+
+    /// Whether a newer version of this program would go on.
+    pub fn is_too_new(&self) -> bool {
+        matches!(self, LakeError::Entry(error) if error.is_too_new())
     }
 
     /// Wraps what the iceberg crate says about a file, keeping the store's own error where that is the cause.

@@ -5,6 +5,7 @@ use crate::commit::metadata;
 use crate::error::{LakeError, Remedy};
 use crate::schema::{APPLIED, Table};
 use crate::shape::Shape;
+use crate::sections::SectionList;
 use crate::store::{ObjectStore, file_io};
 use authpulse_event::ShardId;
 use iceberg::io::FileIO;
@@ -76,6 +77,7 @@ pub struct Lake {
     pub(crate) settings: CommitSettings,
     pub(crate) probe: Probe,
     pub(crate) shape: Arc<Shape>,
+    pub(crate) sections: SectionList,
 }
 
 /// A table as it was at one moment.
@@ -116,6 +118,7 @@ impl Lake {
             settings: CommitSettings::default(),
             probe: Arc::new(|_| {}),
             shape: Arc::new(Shape::default()),
+            sections: SectionList::default(),
         }
     }
 
@@ -156,6 +159,17 @@ impl Lake {
     /// Whether a table is one that this program works with.
     pub fn knows(&self, table: Table) -> bool {
         self.shape.tables.contains(&table)
+    }
+
+    /// For a program that knows these sections.
+    #[must_use]
+    pub fn with_sections(self, sections: SectionList) -> Lake {
+        Lake { sections, ..self }
+    }
+
+    /// The sections that this program knows.
+    pub fn sections(&self) -> &SectionList {
+        &self.sections
     }
 
     /// The files.

@@ -10,6 +10,7 @@
 //! - [`commit`]: the tables follow the journal, each entry exactly once.
 //! - [`mod@maintain`]: files are merged, snapshots expire, what nobody needs is removed.
 //! - [`seal`]: what the mark of a finished input says.
+//! - [`sections`]: what entries, sides, bases and pieces of snapshots hold beside what programs of before know.
 //! - [`read`]: what the tables hold now, for rebuilding state and for `verify`.
 //!
 //! Nothing here reads the clock or draws a random number by itself: [`commit::CommitIds`] hands both in.
@@ -30,6 +31,7 @@ pub mod read;
 pub mod schema;
 pub mod seal;
 mod shape;
+pub mod sections;
 mod sqlite;
 pub mod store;
 
@@ -44,4 +46,5 @@ pub use maintain::{MaintainReport, MaintainSettings, maintain};
 pub use schema::{Partition, Table, TableDef};
 pub use seal::Seal;
 pub use shape::Shape;
+pub use sections::SectionList;
 pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

@@ -139,6 +139,19 @@ impl Fleet {
         clock: &(dyn Fn() -> Ticks + Sync),
         keys: &BTreeSet<String>,
     ) -> Result<(), LeaseError> {
+        self.scan_those(clock, keys, |_| std::future::ready(true)).await
+    }
+
+    /// The same, where a lease is neither taken nor asked for unless `may_have` says so of its key. Many are asked about at a time.
+    ///
+    /// # Errors
+    /// As for [`Fleet::scan`].
+    pub async fn scan_those<F: Future<Output = bool>>(
+        &mut self,
+        clock: &(dyn Fn() -> Ticks + Sync),
+        keys: &BTreeSet<String>,
+        may_have: impl Fn(String) -> F,
+    ) -> Result<(), LeaseError> {
         self.look(clock).await?;
         let missing: Vec<Lease> = keys.iter().filter(|key| !self.coordinator.knows(key)).map(Lease::new).collect();
         if !missing.is_empty() {
@@ -148,8 +161,13 @@ impl Fleet {
         let now = clock();
         let held = self.held.keys().cloned().collect();
         let store = &*self.store;
-        let changes: Vec<Lease> =
-            self.coordinator.wishes(now, &held).into_iter().map(|wish| self.wished(wish)).collect();
+        let wishes = self.coordinator.wishes(now, &held).into_iter().map(|wish| self.wished(wish));
+        let asked = wishes.map(|lease| {
+            let may_have = may_have(lease.key.clone());
+            async move { may_have.await.then_some(lease) }
+        });
+        let asked: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffered(AT_A_TIME).collect().await;
+        let changes: Vec<Lease> = asked.into_iter().flatten().collect();
         let round = &Round::default();
         let changes = changes.into_iter().map(|lease| async move { (round.ask(store.update(&lease)).await, lease) });
         let changed: Vec<_> = stream::iter(changes).buffer_unordered(AT_A_TIME).collect().await;
@@ -220,17 +238,7 @@ impl Fleet {
     pub async fn release_all(&mut self) {
         let (store, worker) = (&*self.store, self.coordinator.worker());
         let held = std::mem::take(&mut self.held);
-        let rest = async {
-            let leases = store.list().await?;
-            let mine = leases.into_iter().filter(|lease| {
-                let is_asked_for = lease.next_owner.as_deref() == Some(worker);
-                // Handed over since this worker looked for the last time.
-                let is_unseen =
-                    lease.owner.as_deref() == Some(worker) && !held.contains_key(&lease.key) && !lease.ended;
-                is_asked_for || is_unseen
-            });
-            leave_to_others(store, worker, mine).await
-        };
+        let rest = leave_unseen(store, worker, &held);
         let given = give_all(store, worker, held.values().cloned(), false);
         if let (_, Err(error)) = join(given, rest).await {
             tracing::debug!(%error, "leases on their way to this worker could not be left to others");
@@ -247,10 +255,33 @@ impl Fleet {
         leave_to_others(store, worker, asked).await
     }
 
+    /// Leaves to others what has come to this worker since it looked for the last time, and what is on its way: it stays, and is to have
+    /// nothing.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn leave_strays(&self) -> Result<(), LeaseError> {
+        leave_unseen(&*self.store, self.coordinator.worker(), &self.held).await
+    }
+
     /// Drops a lease without a word: the work on it was lost to another.
     pub fn forget(&mut self, key: &str) {
         self.held.remove(key);
     }
+}
+
+/// Leaves to others what this worker asked for, and what was handed over to it since it looked for the last time.
+async fn leave_unseen(
+    store: &dyn LeaseStore,
+    worker: &str,
+    held: &BTreeMap<String, Held>,
+) -> Result<(), LeaseError> {
+    let mine = store.list().await?.into_iter().filter(|lease| {
+        let is_asked_for = lease.next_owner.as_deref() == Some(worker);
+        let is_unseen = lease.owner.as_deref() == Some(worker) && !held.contains_key(&lease.key) && !lease.ended;
+        is_asked_for || is_unseen
+    });
+    leave_to_others(store, worker, mine).await
 }
 
 /// Leaves leases that are this worker's, or on their way to it, to others. One that moves meanwhile expires as any other.

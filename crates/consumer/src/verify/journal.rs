@@ -191,7 +191,7 @@ impl Journals {
                     return Err(differ(what, place, expected, found, RESTORE_JOURNAL).or_folded());
                 }
                 next += 1;
-                let entry = Entry::decode(&key, n, &body)?;
+                let entry = Entry::decode(&key, n, &body, env.lake.sections())?;
                 let side = read_side(env, &entry).await?;
                 entry::check(shard.as_ref().map(|s| &s.tail), &entry, &side)?;
                 if !commit_ids.insert(entry.commit_id.clone()) {

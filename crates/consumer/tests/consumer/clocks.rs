@@ -91,7 +91,7 @@ async fn one_clock_ahead_hides_nothing() {
     let report = report(&live.lake.env).await;
     assert_eq!(report.difference, None, "{report}");
     let mut levels = BTreeMap::new();
-    for file in live.lake.env.lake.live_files(Table::Curated).await.unwrap().files {
+    for file in live.lake.env.lake.live_files(Table::CURATED).await.unwrap().files {
         for batch in live.lake.env.lake.read_curated(&file, None).await.unwrap() {
             for row in batch.unwrap().iter() {
                 *levels.entry(row.risk_level.to_owned()).or_insert(0) += 1;

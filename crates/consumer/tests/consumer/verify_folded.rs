@@ -10,7 +10,7 @@ use authpulse_consumer::status::status;
 use authpulse_event::ShardId;
 use authpulse_lake::entry::Side;
 use authpulse_lake::maintain::Memory;
-use authpulse_lake::{Base, Journal, MaintainSettings, MemoryJournal, Table, maintain};
+use authpulse_lake::{Base, Journal, MaintainSettings, MemoryJournal, SectionList, Table, maintain};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ async fn keep_in_shape(env: &Env, settings: &MaintainSettings) -> u64 {
 async fn base(lake: &SmallLake) -> Base {
     let shard = ShardId::file();
     let (n, body) = lake.env.journal.base(&shard).await.unwrap().expect("something is folded");
-    Base::decode(&shard, n, &body).unwrap()
+    Base::decode(&shard, n, &body, &SectionList::default()).unwrap()
 }
 
 /// The same lake over a journal in memory with another base.
@@ -181,13 +181,14 @@ fn a_base_is_that_of_its_entries_however_they_are_folded() {
             assert_eq!(build(build(None, part), all), build(None, all));
         }
         let base = build(None, all).unwrap();
+        let known = &SectionList::default();
         let shard = ShardId::file();
-        assert_eq!(Base::decode(&shard, all as u64, &base.encode()).unwrap(), base);
-        assert!(Base::decode(&shard, 1, &base.encode()).unwrap_err().to_string().contains("says it is"));
-        let newer = Base { format: base.format + 1, ..base.clone() };
-        assert!(Base::decode(&shard, all as u64, &newer.encode()).unwrap_err().to_string().contains("newer version"));
+        assert_eq!(Base::decode(&shard, all as u64, &base.encode(), known).unwrap(), base);
+        assert!(Base::decode(&shard, 1, &base.encode(), known).unwrap_err().to_string().contains("says it is"));
+        let newer = Base { format: authpulse_lake::base::FORMAT + 1, ..base.clone() };
+        assert!(Base::decode(&shard, all as u64, &newer.encode(), known).unwrap_err().to_string().contains("newer version"));
         let cut = &base.encode()[..40];
-        assert!(Base::decode(&shard, all as u64, cut).unwrap_err().to_string().contains("damaged"));
+        assert!(Base::decode(&shard, all as u64, cut, known).unwrap_err().to_string().contains("damaged"));
         // Spans that follow each other are one, so a base does not grow with its entries.
         assert!(base.shares.len() == 1 && base.scores.len() == 1, "{:?}", base.shares.len());
     });

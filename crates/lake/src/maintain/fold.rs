@@ -19,6 +19,7 @@ use crate::entry::Side;
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::Lake;
+use crate::sections::Holder;
 use authpulse_event::{Micros, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,13 +99,13 @@ async fn build(
     live: Option<&BTreeSet<String>>,
 ) -> Result<Option<Base>, LakeError> {
     let mut base = shards.base(shard).cloned();
-    let mut entries = Entries::after(shard, base.as_ref().map_or(0, |base| base.through));
+    let mut entries = Entries::after(shard, base.as_ref().map_or(0, |base| base.through), &lake.sections);
     'all: while let Some(batch) = entries.next(journal).await? {
         for entry in batch {
             if entry.n > through {
                 break 'all;
             }
-            let side = if entry.takes_over { Side::default() } else { side(lake.store.as_ref(), &entry).await? };
+            let side = if entry.takes_over { Side::default() } else { side(lake.store.as_ref(), &entry, &lake.sections).await? };
             match &mut base {
                 Some(base) => base.add(entry, &side),
                 None => base = Some(Base::new(entry, &side)),
@@ -113,6 +114,9 @@ async fn build(
     }
     if let (Some(base), Some(live)) = (&mut base, live) {
         base.shrink(live, shards.oldest_day());
+    }
+    if let Some(base) = &mut base {
+        base.add_sections(lake.sections.written(Holder::Base, &base.last));
     }
     Ok(base)
 }

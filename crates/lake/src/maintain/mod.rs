@@ -92,7 +92,7 @@ pub async fn maintain(
     let mut report = MaintainReport { dry_run, ..MaintainReport::default() };
     let now = lake.ids.now_ms().saturating_mul(1_000);
     let known = async {
-        let shards = Shards::read(lake.store.as_ref(), journal).await?;
+        let shards = Shards::read(lake.store.as_ref(), journal, &lake.sections).await?;
         let needed = shards.needed_files(journal).await?;
         Ok::<_, LakeError>((shards.bounds(now), needed, shards))
     };

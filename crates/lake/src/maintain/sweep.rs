@@ -265,7 +265,7 @@ async fn read_journals(
     (now, older_than): (Micros, Micros),
     memory: &mut Memory,
 ) -> Result<Rows, LakeError> {
-    let shards = Shards::read(lake.store.as_ref(), journal).await?;
+    let shards = Shards::read(lake.store.as_ref(), journal, &lake.sections).await?;
     for path in shards.kept_pieces().iter().chain(&shards.kept_side_files()) {
         candidates.remove(path);
     }
@@ -300,7 +300,7 @@ async fn read_journals(
             *of_shard = base.rows().into_iter().map(|((t, p), rows)| ((t, Some(p)), rows)).collect();
         }
         let through = settled.get(shard).copied().unwrap_or(0).max(from);
-        let mut entries = Entries::after(shard, from);
+        let mut entries = Entries::after(shard, from, &lake.sections);
         while let Some(batch) = entries.next(journal).await? {
             for entry in batch {
                 let named = if entry.n <= through { &mut *of_shard } else { &mut recent };

@@ -3,6 +3,7 @@
 use crate::fence;
 use crate::kinesis::{Reading, taken_apart};
 use crate::leases;
+use crate::versions;
 use crate::world::World;
 use authpulse_consumer::Options;
 use authpulse_consumer::service::journal_key;
@@ -35,6 +36,7 @@ pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<C
     }
     let take_overs = fence::holds(world, &journals)?;
     leases::hold(world, &journals)?;
+    versions::hold(&journals)?;
     let shards = steps(world, &journals).await?;
     let outcome = oracle::evaluate(&settings(options), &shards);
     if explained {
@@ -59,7 +61,7 @@ pub async fn journals(world: &World) -> Result<Journals, String> {
         let bodies = &world.writers.lock().unwrap().bodies;
         let folded = bodies.range((key.clone(), 0)..(key.clone(), first)).map(|((_, n), body)| (*n, body.clone()));
         let stored: Vec<_> = folded.chain(left).collect();
-        let entries = stored.into_iter().map(|(n, body)| Entry::decode(&key, n, &body));
+        let entries = stored.into_iter().map(|(n, body)| Entry::decode(&key, n, &body, world.outside.lake.sections()));
         let entries = entries.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
         journals.push((shard, key, entries));
     }

@@ -20,6 +20,7 @@ mod rng;
 mod sabotage;
 mod simulate;
 mod traffic;
+mod versions;
 mod world;
 
 use gate::{EFFECTS, Fault, Struck};
@@ -46,13 +47,18 @@ fn seeds(default: u64) -> Vec<u64> {
     }
 }
 
-/// A run, whatever becomes of it.
-fn attempt(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
-    std::panic::catch_unwind(|| simulate(seed, sabotage)).unwrap_or_else(|_| Err("panicked".to_owned()))
-}
-
 /// Runs seeds on as many threads as there are processors, until `most` have failed. Returns those, in order.
 fn run_all(seeds: &[u64], sabotage: Sabotage, most: usize, each: impl Fn(Run) + Sync) -> BTreeMap<u64, String> {
+    run_each(seeds, most, |seed| simulate(seed, sabotage), each)
+}
+
+/// The same with another run for each seed.
+fn run_each(
+    seeds: &[u64],
+    most: usize,
+    run: impl Fn(u64) -> Result<Run, String> + Sync,
+    each: impl Fn(Run) + Sync,
+) -> BTreeMap<u64, String> {
     let next = AtomicUsize::new(0);
     let failed: Mutex<BTreeMap<u64, String>> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -63,7 +69,9 @@ fn run_all(seeds: &[u64], sabotage: Sabotage, most: usize, each: impl Fn(Run) + 
                     if failed.lock().unwrap().len() >= most {
                         return;
                     }
-                    match attempt(seed, sabotage) {
+                    // Whatever becomes of it.
+                    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed)));
+                    match run.unwrap_or_else(|_| Err("panicked".to_owned())) {
                         Ok(run) => each(run),
                         Err(why) => drop(failed.lock().unwrap().insert(seed, why)),
                     }

@@ -8,6 +8,7 @@ use crate::process::{Kind, Process};
 use crate::rng::Rng;
 use crate::traffic::Traffic;
 use crate::world::{Sabotage, World};
+use authpulse_consumer::aside::stand_aside;
 use authpulse_consumer::drive::{Ended, run_service};
 use authpulse_consumer::error::Chain;
 use authpulse_consumer::service::{Mode, Service};
@@ -82,6 +83,8 @@ pub struct Counts {
     pub put_twice: u64,
     pub changed_twice: u64,
     pub late_changes: u64,
+    /// Consumers of an older program that stood aside at the end of a run of two.
+    pub stood_aside: u64,
 }
 
 impl Counts {
@@ -198,7 +201,13 @@ async fn consume(
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> Result<String, String> {
     let run = async {
-        let service = Service::open(env.clone(), options.clone(), stream, Mode::Run).await?;
+        let service = match Service::open(env.clone(), options.clone(), stream, Mode::Run).await {
+            Err(error) if error.is_too_new() => {
+                stand_aside(&*env.clock, &error.to_string(), stop).await;
+                return Ok(Ended::Stopped);
+            }
+            service => service?,
+        };
         if !scores_wait {
             service.registry().with_board(|board| board.seal(HashRange::FULL, None, None));
         }
@@ -224,8 +233,9 @@ fn is_fault(error: &ConsumerError) -> bool {
 fn complaint(report: &MaintainReport) -> Option<String> {
     let failures = report.tables.iter().filter_map(|table| table.failed.clone());
     let failures = failures.chain(report.folded.failed.clone()).chain(report.cleaned.stopped.clone());
-    let mut unexplained =
-        failures.filter(|why| !why.contains("unanswered") && !why.contains("could not be maintained"));
+    // A maintainer of an older program says so, and leaves the lake to newer ones.
+    let explained = ["unanswered", "could not be maintained", "run a newer version of authpulse"];
+    let mut unexplained = failures.filter(|why| !explained.iter().any(|words| why.contains(words)));
     unexplained.next()
 }
 
@@ -288,8 +298,15 @@ impl Simulation {
     }
 
     pub fn start_consumer(&mut self) {
+        let newer = self.world.versions.are_two() && self.rng.per_mille(500);
+        self.start_consumer_of(newer);
+    }
+
+    /// Starts a consumer of the newer program or the older one, where there are two.
+    pub fn start_consumer_of(&mut self, newer: bool) {
         self.started += 1;
         let id = self.started;
+        self.world.versions.run(id, newer);
         let (env, stream, options) = (self.world.env(id), self.world.stream(id), self.options.clone());
         let fleet = Fleet::new(self.world.leases(id), format!("worker {id}"), options.leases);
         let scores_wait = self.world.sabotage != Sabotage::Shares;
@@ -304,6 +321,10 @@ impl Simulation {
         }
         self.started += 1;
         let (id, settings) = (self.started, self.options.maintain);
+        if self.world.versions.are_two() {
+            let newer = self.rng.per_mille(500);
+            self.world.versions.run(id, newer);
+        }
         let (env, every, tidied) =
             (self.world.env(id), (300 + self.rng.below(3_300) as i64) * SECOND, self.tidied.clone());
         let main = |stop| keep_in_shape(env, settings, every, tidied, stop);
@@ -312,6 +333,12 @@ impl Simulation {
 
     fn running(&self, kind: Kind) -> usize {
         self.processes.iter().filter(|p| p.kind == kind && p.asleep_until.is_none()).count()
+    }
+
+    /// Consumers of the newest program there is.
+    fn running_newest(&self) -> usize {
+        let newest = |p: &&Process| p.kind == Kind::Consumer && p.asleep_until.is_none();
+        self.processes.iter().filter(newest).filter(|p| self.world.versions.is_newest(p.id)).count()
     }
 
     /// A process ends as by SIGKILL.
@@ -575,9 +602,10 @@ impl Simulation {
             process.asleep_until = None;
         }
         let begun = self.counts.steps;
-        while !self.complete || self.running(Kind::Consumer) > 0 {
-            if self.running(Kind::Consumer) == 0 {
-                self.start_consumer();
+        // Those that stand aside stay up: others bring the lake to its end beside them.
+        while !self.complete || self.running_newest() > 0 {
+            if self.running_newest() == 0 {
+                self.start_consumer_of(true);
             }
             if !self.step()? {
                 return Err("the run is stuck: nobody waits for anything".to_owned());
@@ -586,8 +614,33 @@ impl Simulation {
                 return Err("the run does not end".to_owned());
             }
         }
+        // And end in order once they are told to.
+        let aside: Vec<ProcessId> = self.processes.iter().filter(|p| p.kind == Kind::Consumer).map(|p| p.id).collect();
+        for id in aside {
+            self.counts.stood_aside += 1;
+            self.stop(id)?;
+            let begun = self.counts.steps;
+            while self.processes.iter().any(|p| p.id == id) {
+                if !self.step()? || self.counts.steps > begun + STEPS_AT_THE_END {
+                    return Err(format!("process {id} stands aside and does not end when it is told to"));
+                }
+            }
+        }
         self.processes.clear();
         Ok(())
+    }
+
+    /// Tells a process to end.
+    pub fn stop(&mut self, id: ProcessId) -> Result<(), String> {
+        if let Some(process) = self.processes.iter().find(|p| p.id == id) {
+            process.stop.send_replace(true);
+        }
+        self.run(id)
+    }
+
+    /// Whether a process is there.
+    pub fn is_running(&self, id: ProcessId) -> bool {
+        self.processes.iter().any(|p| p.id == id)
     }
 
     /// All has landed, and maintenance goes on where things go wrong: most of what it removes is old enough only now.
@@ -625,10 +678,22 @@ impl Simulation {
 
 /// Runs a seed; the error says what is wrong with the lake, or with a process.
 pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
-    let mut sim = Simulation::new(seed, sabotage);
+    run(Simulation::new(seed, sabotage))
+}
+
+/// The same with programs of two versions on one lake: the newer one begins to store what the older one does not know, first what it may
+/// pass over, then what it must understand.
+pub fn simulate_versions(seed: u64) -> Result<Run, String> {
+    let mut sim = Simulation::new(seed, Sabotage::None);
+    sim.world.two_versions();
+    run(sim)
+}
+
+fn run(mut sim: Simulation) -> Result<Run, String> {
     let most = 1 + sim.rng.below(CONSUMERS_MAX) as usize;
     let events = 50 + sim.rng.below(90);
-    for _ in 0..events {
+    for event in 0..events {
+        sim.world.versions.advance(3 * event / events);
         sim.event(most)?;
     }
     let explain = std::env::var("AUTHPULSE_SEED").is_ok();

@@ -133,7 +133,7 @@ impl SmallLake {
     pub async fn entries(&self, shard: &str) -> Vec<Entry> {
         let shard = ShardId::new(shard);
         let stored = self.env.journal.list(&shard, 1, 10_000).await.unwrap();
-        stored.into_iter().map(|(n, body)| Entry::decode(&shard, n, &body).unwrap()).collect()
+        stored.into_iter().map(|(n, body)| Entry::decode(&shard, n, &body, self.env.lake.sections()).unwrap()).collect()
     }
 
     /// The same lake over a journal in memory that holds other entries of the shard `file`.

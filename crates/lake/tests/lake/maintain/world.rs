@@ -4,7 +4,7 @@ use crate::common::{self, bytes, entry, stored};
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, Micros, ShardId};
 use authpulse_lake::entry::{
-    Entry as Stored, EntryCounts, FORMAT, FileRef, PieceRef, Place, RawFile, Side, Source, StoredTimeRules,
+    Entry as Stored, EntryCounts, PLAIN_FORMAT, FileRef, PieceRef, Place, RawFile, Side, Source, StoredTimeRules,
 };
 use authpulse_lake::fault::Faults;
 use authpulse_lake::maintain::{MaintainReport, Memory};
@@ -12,7 +12,7 @@ use authpulse_lake::read::LiveFile;
 use authpulse_lake::schema::{raw_name, raw_path};
 use authpulse_lake::{
     Base, CommitIds, CommitSettings, EntryFiles, Journal, Lake, MaintainSettings, MemoryCatalog, MemoryJournal,
-    MemoryStore, ObjectStore, Table, TableFile, maintain,
+    MemoryStore, ObjectStore, SectionList, Table, TableFile, maintain,
 };
 use futures::executor::block_on;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,12 +104,13 @@ pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: Micr
     };
     let file = |path: String| FileRef { path, bytes: PIECE.len() as u64, sha256: String::new() };
     let snapshot = n.is_multiple_of(5).then(|| PieceRef {
+        sections: Default::default(),
         range: authpulse_event::HashRange::FULL.to_string(),
         users: 1,
         file: file(format!("state/{}.apst.zst", name(0))),
     });
     Stored {
-        format: FORMAT,
+        format: PLAIN_FORMAT,
         shard: shard.to_owned(),
         n,
         epoch: 1,
@@ -147,6 +148,7 @@ pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: Micr
         time_rules: StoredTimeRules { base: DEFAULT_BASE, tolerance: SECOND, lookback_days: 30, settle: SECOND },
         rule_set: "abc".to_owned(),
         backfill: None,
+        sections: Default::default(),
     }
 }
 
@@ -284,7 +286,7 @@ impl World {
             let of_shard = || self.journaled.iter().filter(|entry| entry.shard == shard.as_str());
             let mut through = 0;
             if let Some((n, body)) = block_on(self.journal.base(&shard)).unwrap() {
-                let base = Base::decode(&shard, n, &body).unwrap();
+                let base = Base::decode(&shard, n, &body, &SectionList::default()).unwrap();
                 let mut entries = of_shard().take_while(|entry| entry.n <= n).cloned();
                 let mut whole = Base::new(entries.next().unwrap(), &Side::default());
                 entries.for_each(|entry| whole.add(entry, &Side::default()));
@@ -296,7 +298,7 @@ impl World {
             let left: Vec<Stored> = block_on(self.journal.list(&shard, through + 1, usize::MAX))
                 .unwrap()
                 .into_iter()
-                .map(|(n, body)| Stored::decode(&shard, n, &body).unwrap())
+                .map(|(n, body)| Stored::decode(&shard, n, &body, &SectionList::default()).unwrap())
                 .collect();
             assert!(!left.is_empty(), "the last entry of {shard} stays, {what}");
             assert_eq!(left, of_shard().filter(|e| e.n > through).cloned().collect::<Vec<_>>(), "{shard}, {what}");
