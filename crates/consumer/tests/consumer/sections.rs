@@ -55,7 +55,7 @@ fn events(from: u32, n: u32) -> Vec<String> {
 
 /// Loads a file and leaves the lake open.
 async fn load(lake: &SmallLake, env: &Env, file: PathBuf) -> Result<(), ConsumerError> {
-    let request = BackfillRequest { files: vec![Source::File(file)], keep_open: true, sort: None };
+    let request = BackfillRequest { keep_open: true, ..BackfillRequest::new(vec![Source::File(file)]) };
     let mut run = prepare(env, options(), &request).await?;
     while run.worker.step().await? != Progress::Done {
         lake.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use authpulse_event::{HashRange, ShardId};
 use authpulse_lake::entry::{Entry, FORMAT, PLAIN_FORMAT, Source};
 use authpulse_lake::lock::LockError;
 use authpulse_lake::sections::{Body, Holder, Section, SectionDef, SectionList};
-use authpulse_lake::{CommitterLock, Journal, Table};
+use authpulse_lake::CommitterLock;
 use authpulse_lease::{Lease, LeaseStore};
 use authpulse_stream::Stream;
 use futures::executor::block_on;
