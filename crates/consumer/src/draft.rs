@@ -108,11 +108,11 @@ impl Draft {
             self.wait_for_one().await?;
         }
         let (users, computers) = (shard.user_names().view(), shard.computer_names().view());
-        let (base, rule_set) = (options.engine.time.base, options.engine.rules.digest());
+        let (base, rules) = (options.engine.time.base, options.engine.rules.clone());
         let (encode, processing_time) = (options.encode, env.clock.now());
         let encoded = move || {
-            let (users, computers) = (&users, &computers);
-            let input = CuratedRows { rows: &rows, users, computers, base, rule_set: &rule_set, processing_time };
+            let (users, computers, rule_set) = (&users, &computers, &*rules.digest());
+            let input = CuratedRows { rows: &rows, users, computers, base, rules: &rules, rule_set, processing_time };
             encode_curated(&input, &encode)
         };
         self.start_chunk(env, encoded);

@@ -6,6 +6,7 @@ use authpulse_engine::names::Names;
 use authpulse_engine::rows::{
     AcceptedEvent, DayRow, EventId, Flag, Flags, HourRow, Reason, RejectedRecord, ScoredEvent, Windows,
 };
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, Micros, Position, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
@@ -46,8 +47,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let events: Vec<ScoredEvent> = (0..rows)
         .map(|i| {
             let mut flags = Flags::default();
-            flags.set(Flag::NewDevice, chance.next().is_multiple_of(33));
-            flags.set(Flag::RareHost, chance.next().is_multiple_of(20));
+            flags.set(Flag::NEW_DEVICE, chance.next().is_multiple_of(33));
+            flags.set(Flag::RARE_HOST, chance.next().is_multiple_of(20));
             let logins = 1 + chance.skewed(300) as u32;
             ScoredEvent {
                 event: AcceptedEvent {
@@ -62,11 +63,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         computers_1h: 1 + logins / 40,
                         computers_24h: 2 + logins / 20,
                     },
-                    new_device: flags.has(Flag::NewDevice),
+                    new_device: flags.has(Flag::NEW_DEVICE),
                 },
                 popularity: Some(chance.skewed(50_000)),
                 flags,
-                score: flags.iter().map(|f| [30, 25, 35, 10][f as usize]).sum(),
+                score: flags.iter().map(|f| [30, 25, 35, 10][f.index()]).sum(),
             }
         })
         .collect();
@@ -78,6 +79,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             users: &users,
             computers: &computers,
             base: DEFAULT_BASE,
+            rules: &RuleSet::default(),
             rule_set: "d1a2b3c4",
             processing_time: DEFAULT_BASE,
         };

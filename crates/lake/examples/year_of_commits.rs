@@ -5,6 +5,7 @@
 
 use authpulse_engine::names::Names;
 use authpulse_engine::rows::{AcceptedEvent, EventId, Flags, ScoredEvent, Windows};
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{HashRange, Micros, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
@@ -152,6 +153,7 @@ fn main() {
                 users: &view,
                 computers: &view,
                 base: DEFAULT_BASE,
+                rules: &RuleSet::default(),
                 rule_set: "abc",
                 processing_time: at,
             };

@@ -3,7 +3,7 @@
 use crate::small_lake::audit::{Uncommitted, expect, first_file, report};
 use crate::small_lake::rows::EditedRows;
 use authpulse_consumer::Env;
-use authpulse_engine::rows::{Flag, Flags, ScoredEvent};
+use authpulse_engine::rows::{Flag, ScoredEvent};
 use authpulse_event::ShardId;
 use authpulse_event::time::SECOND;
 use authpulse_lake::{EntryFiles, Lake, MemoryCatalog, Table, TableFile};
@@ -37,14 +37,14 @@ async fn an_edited_row_is_named_whatever_its_checksum_says() {
         .await;
     expect(&row(|r| r.popularity = None).await, &["host_popularity", curated, "null"]).await;
     let rare = |r: &mut ScoredEvent| {
-        let is_rare = r.flags.has(Flag::RareHost);
-        r.flags = Flags::from_bits(r.flags.bits() ^ 1 << Flag::RareHost as u8);
+        let is_rare = r.flags.has(Flag::RARE_HOST);
+        r.flags.set(Flag::RARE_HOST, !is_rare);
         r.score = if is_rare { r.score - 10 } else { r.score + 10 };
     };
     expect(&row(rare).await, &["is_rare_host does not follow", curated]).await;
     let new_device = |r: &mut ScoredEvent| {
-        let is_new = r.flags.has(Flag::NewDevice);
-        r.flags = Flags::from_bits(r.flags.bits() ^ 1 << Flag::NewDevice as u8);
+        let is_new = r.flags.has(Flag::NEW_DEVICE);
+        r.flags.set(Flag::NEW_DEVICE, !is_new);
         r.score = if is_new { r.score - 30 } else { r.score + 30 };
     };
     expect(&row(new_device).await, &["is_new_device is not 1", curated]).await;

@@ -8,6 +8,7 @@ use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
 use arrow_schema::{ArrowError, DataType};
 use authpulse_engine::names::NamesView;
 use authpulse_engine::rows::{EventId, Flag, RiskLevel, ScoredEvent};
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::HOUR;
 use authpulse_event::{Day, Micros};
@@ -30,7 +31,9 @@ pub struct CuratedRows<'a> {
     pub computers: &'a NamesView,
     /// Second 0 of integer times.
     pub base: Micros,
-    /// Digest of the thresholds and weights.
+    /// The rules that scored them.
+    pub rules: &'a RuleSet,
+    /// The digest of `rules`.
     pub rule_set: &'a str,
     /// When the rows were scored.
     pub processing_time: Micros,
@@ -146,14 +149,11 @@ impl Columns {
         let windows = &event.windows;
         let counts = [windows.logins_1h, windows.logins_24h, windows.computers_1h, windows.computers_24h];
         self.windows.iter_mut().zip(counts).for_each(|(column, count)| column.push(i64::from(count)));
+        self.flags.iter_mut().zip(Flag::FIRST).for_each(|(column, flag)| column.push(i32::from(row.flags.has(flag))));
         let mut names = 0;
-        for (column, flag) in self.flags.iter_mut().zip(Flag::ALL) {
-            let fires = row.flags.has(flag);
-            column.push(i32::from(fires));
-            if fires {
-                self.flag_names.push(flag.name().as_bytes());
-                names += 1;
-            }
+        for name in input.rules.names(row.flags) {
+            self.flag_names.push(name.as_bytes());
+            names += 1;
         }
         let end = self.flag_ends.last().copied().unwrap_or(0);
         self.flag_ends.push(end + names);

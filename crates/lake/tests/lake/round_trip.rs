@@ -5,6 +5,7 @@ use authpulse_engine::names::Names;
 use authpulse_engine::rows::{
     AcceptedEvent, DayRow, EventId, Flag, Flags, HourRow, Reason, RejectedRecord, RiskLevel, ScoredEvent, Windows,
 };
+use authpulse_engine::rules::{LIST, Rule, RuleSet};
 use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::{DEFAULT_BASE, END_TIME, HOUR, MIN_TIME, SECOND};
 use authpulse_event::{Day, Micros, Position, SequenceNumber, ShardId, TimeForm};
@@ -20,6 +21,15 @@ use proptest::prelude::*;
 /// Small enough that a few dozen rows make several files, row groups and pages.
 const SMALL: EncodeOptions =
     EncodeOptions { max_rows_per_file: 7, row_group_rows: 3, page_rows: 2, max_payload_bytes: 100 };
+
+/// The rules of 0.1 and one whose column no table has.
+const FIVE: &[Rule] = &[
+    LIST[0],
+    LIST[1],
+    LIST[2],
+    LIST[3],
+    Rule { name: "LATER", column: "is_later", weight: 0, thresholds: &[], ..LIST[0] },
+];
 
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -50,14 +60,14 @@ struct Event {
     form: TimeForm,
     windows: [u32; 4],
     popularity: Option<u64>,
-    flags: u8,
+    flags: u32,
     score: u8,
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let id = (proptest::option::of("\\PC{1,20}"), any::<bool>());
     let popularity = proptest::option::of(0..u64::from(u32::MAX) << 8);
-    (name(), name(), time(), id, any::<[u32; 4]>(), popularity, 0u8..16, 0u8..=100).prop_map(
+    (name(), name(), time(), id, any::<[u32; 4]>(), popularity, 0u32..32, 0u8..=100).prop_map(
         |(user, computer, time, (own_id, seconds), windows, popularity, flags, score)| {
             let whole = time > DEFAULT_BASE && (time - DEFAULT_BASE) % SECOND == 0;
             let form = if seconds && whole { TimeForm::Seconds } else { TimeForm::Rfc3339 };
@@ -73,8 +83,8 @@ fn spell(event: &Event) -> String {
         canonical_line(&mut line, DEFAULT_BASE, event.time, event.form, &event.user, &event.computer);
         content_id(&line).iter().map(|b| char::from(*b)).collect()
     });
-    let flags: Vec<_> = Flags::from_bits(event.flags).iter().map(Flag::name).collect();
-    let bits: Vec<_> = Flag::ALL.iter().map(|f| i32::from(Flags::from_bits(event.flags).has(*f))).collect();
+    let flags: Vec<_> = RuleSet::of(FIVE).names(Flags::from_bits(event.flags)).collect();
+    let bits: Vec<_> = Flag::FIRST.iter().map(|f| i32::from(Flags::from_bits(event.flags).has(*f))).collect();
     format!(
         "{id} {} {:?} {:?} {} {:?} {bits:?} {flags:?} {} {} {} {} {:?}",
         event.time,
@@ -133,7 +143,7 @@ proptest! {
         let rows = scored(&events, &mut users, &mut computers);
         let (users, computers) = (users.view(), computers.view());
         let input = CuratedRows {
-            rows: &rows, users: &users, computers: &computers, base: DEFAULT_BASE, rule_set: "r1",
+            rows: &rows, users: &users, computers: &computers, base: DEFAULT_BASE, rules: &RuleSet::of(FIVE), rule_set: "r1",
             processing_time: DEFAULT_BASE + 9,
         };
         let encoded = encode_curated(&input, &SMALL).unwrap();
@@ -292,7 +302,15 @@ proptest! {
 #[test]
 fn no_rows_make_no_files() {
     let (names, options) = (Names::default().view(), EncodeOptions::default());
-    let input = CuratedRows { rows: &[], users: &names, computers: &names, base: 0, rule_set: "", processing_time: 0 };
+    let input = CuratedRows {
+        rows: &[],
+        users: &names,
+        computers: &names,
+        base: 0,
+        rules: &RuleSet::default(),
+        rule_set: "",
+        processing_time: 0,
+    };
     assert!(encode_curated(&input, &options).unwrap().is_empty());
     assert!(encode_hourly(&[], &names, &options).unwrap().is_empty());
     assert!(encode_daily(&[], &options).unwrap().is_empty());

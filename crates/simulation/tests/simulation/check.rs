@@ -7,6 +7,7 @@ use crate::versions;
 use crate::world::World;
 use authpulse_consumer::Options;
 use authpulse_consumer::service::journal_key;
+use authpulse_engine::rows::Flag;
 use authpulse_event::time::SECOND;
 use authpulse_event::{Position, ShardId};
 use authpulse_lake::entry::Entry;
@@ -240,16 +241,17 @@ pub fn explain(journals: &Journals) {
 
 fn settings(options: &Options) -> oracle::Settings {
     let (time, rules) = (&options.engine.time, &options.engine.rules);
+    let threshold = |key| i64::from(rules.threshold(key).expect("a threshold of the four"));
     oracle::Settings {
         base_micros: time.base,
         tolerance: time.tolerance / SECOND,
         max_jump: time.max_jump / SECOND,
         lookback: i64::from(time.lookback_days),
         settle: time.settle / SECOND,
-        min_hosts: i64::from(rules.min_hosts),
-        burst_over: i64::from(rules.burst_over),
-        lateral_at_least: i64::from(rules.lateral_from),
-        weights: rules.weights.map(i32::from),
+        min_hosts: threshold("min_hosts"),
+        burst_over: threshold("burst_over"),
+        lateral_at_least: threshold("lateral_from"),
+        weights: Flag::FIRST.map(|flag| rules.weight(flag).into()),
     }
 }
 

@@ -164,9 +164,11 @@ fn options(rng: &mut Rng) -> Options {
         ..Options::default()
     };
     options.engine.time.lookback_days = 1 + rng.below(3) as u32;
-    options.engine.rules.min_hosts = 1 + rng.below(4) as u32;
-    options.engine.rules.burst_over = 3 + rng.below(4) as u32;
-    options.engine.rules.lateral_from = 3 + rng.below(2) as u32;
+    for (key, value) in
+        [("min_hosts", 1 + rng.below(4)), ("burst_over", 3 + rng.below(4)), ("lateral_from", 3 + rng.below(2))]
+    {
+        options.engine.rules.set_threshold(key, value as u32).expect("a threshold of the four");
+    }
     options
 }
 

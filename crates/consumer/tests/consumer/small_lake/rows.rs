@@ -2,7 +2,8 @@
 
 use super::SmallLake;
 use authpulse_engine::names::Names;
-use authpulse_engine::rows::{AcceptedEvent, EventId, Flag, Flags, ScoredEvent, Windows};
+use authpulse_engine::rows::{AcceptedEvent, EventId, Flags, ScoredEvent, Windows};
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::Micros;
 use authpulse_event::time::DEFAULT_BASE;
 use authpulse_lake::encode::{CuratedRows, encode_curated};
@@ -14,14 +15,21 @@ pub struct EditedRows {
     pub rows: Vec<ScoredEvent>,
     users: Names,
     computers: Names,
+    pub rules: RuleSet,
     rule_set: String,
     processing_time: Micros,
 }
 
 impl EditedRows {
-    /// Reads a file.
+    /// Reads a file of the default rules' rows.
     pub async fn read(lake: &SmallLake, file: &TableFile) -> EditedRows {
+        EditedRows::read_under(RuleSet::default(), lake, file).await
+    }
+
+    /// Reads a file of these rules' rows.
+    pub async fn read_under(rules: RuleSet, lake: &SmallLake, file: &TableFile) -> EditedRows {
         let mut edited = EditedRows {
+            rules,
             rows: Vec::new(),
             users: Names::default(),
             computers: Names::default(),
@@ -30,9 +38,7 @@ impl EditedRows {
         };
         for batch in lake.env.lake.read_curated(&LiveFile::from(file), None).await.unwrap() {
             for row in batch.unwrap().iter() {
-                let mut flags = Flags::default();
-                let fired = [row.is_new_device, row.is_burst_login, row.is_lateral_movement, row.is_rare_host];
-                Flag::ALL.into_iter().zip(fired).for_each(|(flag, fires)| flags.set(flag, fires == 1));
+                let flags: Flags = row.risk_flags.iter().map(|name| edited.rules.flag(name).unwrap()).collect();
                 edited.rule_set = row.rule_set.to_owned();
                 edited.processing_time = row.processing_time;
                 edited.rows.push(ScoredEvent {
@@ -67,6 +73,7 @@ impl EditedRows {
             users: &users,
             computers: &computers,
             base: DEFAULT_BASE,
+            rules: &self.rules,
             rule_set: &self.rule_set,
             processing_time: self.processing_time,
         };

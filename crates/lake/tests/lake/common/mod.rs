@@ -4,6 +4,7 @@ use authpulse_engine::names::Names;
 use authpulse_engine::rows::{
     AcceptedEvent, DayRow, EventId, Flag, Flags, Reason, RejectedRecord, ScoredEvent, Windows,
 };
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{Day, Micros, Position, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_rejected};
@@ -64,8 +65,8 @@ pub fn views(entries: &[Entry]) -> Vec<EntryFiles<'_>> {
 pub fn events(shard: &str, n: u64, rows: u64, names: &mut Names) -> Vec<ScoredEvent> {
     let event = |i: u64| {
         let mut flags = Flags::default();
-        flags.set(Flag::NewDevice, i.is_multiple_of(2));
-        flags.set(Flag::RareHost, i.is_multiple_of(3));
+        flags.set(Flag::NEW_DEVICE, i.is_multiple_of(2));
+        flags.set(Flag::RARE_HOST, i.is_multiple_of(3));
         ScoredEvent {
             event: AcceptedEvent {
                 event_time: DEFAULT_BASE + (n * 1000 + i) as Micros * 7 * SECOND,
@@ -106,6 +107,7 @@ pub fn entry(lake: &Lake, shard: &str, n: u64, rows: u64) -> Entry {
         users: &view,
         computers: &view,
         base: DEFAULT_BASE,
+        rules: &RuleSet::default(),
         rule_set: "abc",
         processing_time: DEFAULT_BASE,
     };
