@@ -3,6 +3,7 @@
 //! This crate is pure: no clock, no I/O, no randomness. Everything that reads or writes events (producer, stream, engine,
 //! lake) agrees on the few types defined here and on nothing else.
 //!
+//! - [`attributes`]: what an event carries beside its first fields.
 //! - [`parse`]: a line of a LANL file or a record of a stream becomes a [`ParsedEvent`] or an [`Invalid`] with words.
 //! - [`time`]: event time in microseconds, civil dates, RFC 3339.
 //! - [`epoch`]: whole numbers that count from 1970 where `base` is another day.
@@ -10,6 +11,7 @@
 //! - [`position`]: shards, sequence numbers, positions.
 //! - [`id`]: the identity of an event.
 
+pub mod attributes;
 pub mod epoch;
 pub mod id;
 mod json;
@@ -19,6 +21,7 @@ mod rfc3339;
 pub mod ring;
 pub mod time;
 
+pub use attributes::{ATTRIBUTES, Attribute, AttributeKind, AttributeValue, Attributes};
 pub use id::{EventIdRef, TimeForm};
 pub use parse::{Invalid, ParsedEvent, parse_line, parse_record};
 pub use position::{Position, SequenceNumber, ShardId};
