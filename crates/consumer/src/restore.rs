@@ -91,7 +91,7 @@ async fn from_snapshot(
 ) -> std::result::Result<Shard, Lost> {
     let shard_id = ShardId::new(&tail.shard);
     let side = read_side(env, tail).await?;
-    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
+    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side, settings.attributes)?);
     let next = tail.last_snapshot + 1;
     // The rows behind the snapshot are on their way while it is taken in.
     let rows = async {
@@ -104,7 +104,7 @@ async fn from_snapshot(
         let Some(last_snapshot) = (tail.last_snapshot > 0).then_some(tail.last_snapshot) else { return Ok(()) };
         let entry = entry_of(env, &shard_id, last_snapshot).await?;
         take_in_pieces(env, &entry, range, &mut state).await?;
-        let unscored: Vec<_> = read_side(env, &entry).await?.unscored.iter().map(|u| u.to_event()).collect();
+        let unscored: Vec<_> = read_side(env, &entry).await?.unscored.iter().map(|u| u.to_event(&[])).collect();
         state.unscored_at_snapshot(&unscored);
         Ok(())
     };
@@ -210,7 +210,7 @@ pub async fn restore_parents(
 
 async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRange) -> Result<Shard> {
     let side = read_side(env, tail).await?;
-    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
+    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side, settings.attributes)?);
     let table = env.lake.live_files(Table::Curated).await?;
     read_files(env, table.files, &mut state).await?;
     // Entries that the table does not hold yet, of this shard and of those it came from.

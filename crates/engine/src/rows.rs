@@ -1,7 +1,7 @@
 //! What the engine says about records: the rows that land in the lake's tables, before any table format.
 
 use crate::names::NameId;
-use authpulse_event::{Day, Micros, Position, TimeForm};
+use authpulse_event::{Attributes, Day, Micros, Position, TimeForm};
 use std::fmt;
 
 /// The rules, in the order in which `risk_flags` lists them.
@@ -133,6 +133,8 @@ pub struct AcceptedEvent {
     pub windows: Windows,
     /// Whether the user was never accepted on this computer before.
     pub new_device: bool,
+    /// What its sender said of it beside these.
+    pub attributes: Attributes,
 }
 
 /// A row of `auth_events_curated`.

@@ -4,6 +4,7 @@
 //! lake) agrees on the few types defined here and on nothing else.
 //!
 //! - [`attributes`]: what an event carries beside its first fields.
+//! - [`reading`]: what a parser goes by.
 //! - [`parse`]: a line of a LANL file or a record of a stream becomes a [`ParsedEvent`] or an [`Invalid`] with words.
 //! - [`time`]: event time in microseconds, civil dates, RFC 3339.
 //! - [`epoch`]: whole numbers that count from 1970 where `base` is another day.
@@ -17,6 +18,7 @@ pub mod id;
 mod json;
 pub mod parse;
 pub mod position;
+pub mod reading;
 mod rfc3339;
 pub mod ring;
 pub mod time;
@@ -25,6 +27,7 @@ pub use attributes::{ATTRIBUTES, Attribute, AttributeKind, AttributeValue, Attri
 pub use id::{EventIdRef, TimeForm};
 pub use parse::{Invalid, ParsedEvent, parse_line, parse_record};
 pub use position::{Position, SequenceNumber, ShardId};
+pub use reading::{EventModel, Reading};
 pub use ring::HashRange;
 pub use time::{Day, Micros};
 

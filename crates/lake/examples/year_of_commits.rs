@@ -88,7 +88,13 @@ fn stored_entry(
         settled: false,
         end: false,
         sealed: None,
-        time_rules: StoredTimeRules { base: DEFAULT_BASE, tolerance: SECOND, lookback_days: 30, settle: SECOND },
+        time_rules: StoredTimeRules {
+            base: DEFAULT_BASE,
+            tolerance: SECOND,
+            lookback_days: 30,
+            settle: SECOND,
+            event_model: 1,
+        },
         rule_set: "abc".to_owned(),
         backfill: None,
     }
@@ -140,6 +146,7 @@ fn main() {
                     id: EventId::Content(TimeForm::Seconds),
                     windows: Windows::default(),
                     new_device: false,
+                    attributes: Default::default(),
                 },
                 popularity: None,
                 flags: Flags::default(),

@@ -42,6 +42,9 @@ pub struct Base {
     /// Dead letters by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, u64>,
+    /// Attributes that were left out.
+    #[serde(default, skip_serializing_if = "entry::is_zero")]
+    pub fields_dropped: u64,
     /// Records lost to the stream's retention: the newest [`GAPS_KEPT`] gaps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<FoldedGap>,
@@ -165,6 +168,7 @@ impl Base {
             received: 0,
             curated: 0,
             rejected: BTreeMap::new(),
+            fields_dropped: 0,
             gaps: Vec::new(),
             older_gaps: (0, 0),
             shares: Vec::new(),
@@ -182,6 +186,7 @@ impl Base {
     pub fn add(&mut self, entry: Entry, side: &Side) {
         self.through = entry.n;
         self.received = self.received.saturating_add(entry.counts.received);
+        self.fields_dropped = self.fields_dropped.saturating_add(entry.counts.fields_dropped);
         self.curated = self.curated.saturating_add(entry.counts.curated);
         for (reason, n) in &entry.counts.rejected {
             let sum = self.rejected.entry(reason.clone()).or_default();
@@ -289,6 +294,7 @@ impl Base {
             let what = format!("the last entry in {}", what());
             return Err(EntryError::Newer { what, format: base.last.format, newest: entry::FORMAT });
         }
+        base.last.event_model()?;
         Ok(base)
     }
 }

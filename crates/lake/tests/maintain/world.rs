@@ -141,7 +141,13 @@ pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: Micr
         settled: false,
         end: false,
         sealed: None,
-        time_rules: StoredTimeRules { base: DEFAULT_BASE, tolerance: SECOND, lookback_days: 30, settle: SECOND },
+        time_rules: StoredTimeRules {
+            base: DEFAULT_BASE,
+            tolerance: SECOND,
+            lookback_days: 30,
+            settle: SECOND,
+            event_model: 1,
+        },
         rule_set: "abc".to_owned(),
         backfill: None,
     }
