@@ -248,7 +248,7 @@ impl std::fmt::Display for Totals {
 ///
 /// # Errors
 /// An entry cannot be read.
-pub async fn totals(env: &authpulse_consumer::Env, options: &authpulse_consumer::Options) -> Result<Totals> {
+pub async fn totals(env: &authpulse_consumer::Env, options: &Arc<authpulse_consumer::Options>) -> Result<Totals> {
     let mut totals =
         Totals { received: 0, curated: 0, rejected: Default::default(), waiting: 0, unscored: 0, sealed: None };
     let opened = open_lake(env, options).await?;

@@ -117,7 +117,7 @@ async fn prepare_with(
 ) -> Result<BackfillRun> {
     let files = identify(request)?;
     env.lake.ensure_tables().await?;
-    let Opened { registry, mut tails } = open_lake(env, &options).await?;
+    let Opened { registry, mut tails, options } = open_lake(env, &options).await?;
     // An earlier run may have ended between its last entry and the tables.
     commit_all(env).await?;
     refuse_stream(&tails)?;

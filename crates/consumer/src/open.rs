@@ -9,10 +9,10 @@ use crate::registry::Registry;
 use crate::restore::{entry_of, restore, restore_parents, source_kind};
 use authpulse_engine::{Settings, Shard};
 use authpulse_event::time::{SECOND, format_rfc3339};
-use authpulse_event::{HashRange, Position, ShardId};
+use authpulse_event::{EventModel, HashRange, Position, ShardId};
+use authpulse_lake::LakeError;
 use authpulse_lake::entry::{Entry, EntryCounts, Inherited, PLAIN_FORMAT, Side, Source, StoredTimeRules};
 use authpulse_lake::sections::Sections;
-use authpulse_lake::LakeError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,13 +25,15 @@ pub struct Opened {
     pub registry: Arc<Registry>,
     /// The last entry of each shard.
     pub tails: BTreeMap<ShardId, Entry>,
+    /// What is asked for, with what the lake keeps for life and nobody asks for: its event model.
+    pub options: Arc<Options>,
 }
 
 /// Reads all journals.
 ///
 /// # Errors
 /// An entry cannot be read, or the lake was made under other settings than these.
-pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
+pub async fn open_lake(env: &Env, options: &Arc<Options>) -> Result<Opened> {
     let registry = Arc::new(Registry::new(options.engine.time.lookback_days));
     let mut tables = Vec::new();
     for table in env.lake.tables().iter().copied() {
@@ -55,7 +57,42 @@ pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
         check_settings(&tail.time_rules, &options.engine)?;
     }
     refuse_lost_entries(&applied, |shard| tails.get(shard).map_or(0, |tail| tail.n))?;
-    Ok(Opened { registry, tails })
+    let event_model = event_model(tails.values())?.unwrap_or(options.engine.time.event_model);
+    let options = with_event_model(options.clone(), event_model);
+    Ok(Opened { registry, tails, options })
+}
+
+/// The event model of a lake; none where nothing is stored yet. All shards have the same: with two, which keys have force would depend
+/// on who reads a record.
+///
+/// # Errors
+/// They have not, or this program does not know it.
+pub fn event_model<'a>(tails: impl Iterator<Item = &'a Entry>) -> Result<Option<EventModel>> {
+    let mut first: Option<(&Entry, EventModel)> = None;
+    for tail in tails {
+        let model = tail.event_model()?;
+        let (other, known) = *first.get_or_insert((tail, model));
+        if model != known {
+            return Err(ConsumerError::Refused(format!(
+                "the events of shard {} are of model {}, those of shard {} of model {}: two programs began this lake, each in its own \
+                 way; begin another one",
+                other.shard,
+                known.number(),
+                tail.shard,
+                model.number()
+            )));
+        }
+    }
+    Ok(first.map(|(_, model)| model))
+}
+
+fn with_event_model(options: Arc<Options>, event_model: EventModel) -> Arc<Options> {
+    if options.engine.time.event_model == event_model {
+        return options;
+    }
+    let mut options = Options::clone(&options);
+    options.engine.time.event_model = event_model;
+    Arc::new(options)
 }
 
 /// The last entry that any table holds, of each shard. Read the tables before the journals, which only grow.
@@ -124,7 +161,8 @@ async fn take_in(env: &Env, registry: &Registry, entry: &Entry) -> Result<()> {
     registry.stored(entry, &side)
 }
 
-/// Refuses settings under which new rows could not be compared with those in the lake.
+/// Refuses settings under which new rows could not be compared with those in the lake. The event model is none of them: a worker takes
+/// it from the lake ([`Opened::options`]).
 ///
 /// # Errors
 /// Names every setting that differs, with both values.

@@ -15,7 +15,7 @@ use authpulse_engine::WENT_ON;
 use authpulse_engine::rows::Reason;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::parse::{Invalid, NO_LINE};
-use authpulse_event::{Day, Micros, Position, SequenceNumber, ShardId, TimeForm, parse_line, parse_record};
+use authpulse_event::{Day, Micros, Position, Reading, SequenceNumber, ShardId, TimeForm, parse_line, parse_record};
 use authpulse_lake::read::LiveFile;
 use authpulse_lake::{LakeError, Table};
 use authpulse_producer::replay::record_of;
@@ -319,15 +319,17 @@ fn judge(letter: &Letter, base: Micros, done: &mut Redriven) -> Option<PutRecord
 }
 
 fn record(letter: &Letter, base: Micros) -> std::result::Result<PutRecord, Invalid> {
+    // The bytes are put as they are, attributes and all.
+    let reading = Reading::three_fields(base);
     let as_line = || {
-        let line = parse_line(&letter.payload, base)?;
+        let line = parse_line(&letter.payload, reading)?;
         let record = record_of(&letter.payload, base).expect("a line that is an event has a record");
         Ok((record, line.form))
     };
     match letter.form {
         Form::Line => as_line().map(|(record, _)| record),
         Form::NoLine => Err(NO_LINE.into()),
-        Form::Record => match parse_record(&letter.payload, b"", base) {
+        Form::Record => match parse_record(&letter.payload, b"", reading) {
             Ok(event) => {
                 let partition_key = Bytes::copy_from_slice(event.user.as_bytes());
                 Ok(PutRecord { payload: letter.payload.clone(), partition_key })

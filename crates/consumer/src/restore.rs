@@ -95,7 +95,7 @@ async fn from_snapshot(
 ) -> std::result::Result<Shard, Lost> {
     let shard_id = ShardId::new(&tail.shard);
     let side = read_side(env, tail).await?;
-    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
+    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side, settings.attributes)?);
     let next = tail.last_snapshot + 1;
     // The rows behind the snapshot are on their way while it is taken in.
     let rows = async {
@@ -108,7 +108,7 @@ async fn from_snapshot(
         let Some(last_snapshot) = (tail.last_snapshot > 0).then_some(tail.last_snapshot) else { return Ok(()) };
         let entry = entry_of(env, &shard_id, last_snapshot).await?;
         take_in_pieces(env, &entry, range, &mut state).await?;
-        let unscored: Vec<_> = read_side(env, &entry).await?.unscored.iter().map(|u| u.to_event()).collect();
+        let unscored: Vec<_> = read_side(env, &entry).await?.unscored.iter().map(|u| u.to_event(&[])).collect();
         state.unscored_at_snapshot(&unscored);
         Ok(())
     };
@@ -208,7 +208,8 @@ pub async fn restore_parents(env: &Env, settings: &Settings, ends: &[Entry], ran
 
 async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRange) -> Result<Shard> {
     let side = read_side(env, tail).await?;
-    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
+    let from = tail.restore_from(&side, settings.attributes)?;
+    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, from);
     let table = env.lake.live_files(Table::CURATED).await?;
     read_files(env, table.files, &mut state).await?;
     // Entries that the table does not hold yet, of this shard and of those it came from.

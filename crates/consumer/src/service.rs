@@ -61,7 +61,7 @@ impl Service {
     /// They do not, or one cannot be read.
     pub async fn open(env: Env, options: Arc<Options>, stream: Arc<dyn Stream>, mode: Mode) -> Result<Service> {
         env.lake.ensure_tables().await?;
-        let Opened { registry, tails } = open_lake(&env, &options).await?;
+        let Opened { registry, tails, options } = open_lake(&env, &options).await?;
         refuse_unfinished_backfill(&tails)?;
         let description = stream.describe().await?;
         let shards = stream.shards().await?;

@@ -176,6 +176,7 @@ mod tests {
                 id: EventId::Own("own".into()),
                 windows: Windows::default(),
                 new_device: false,
+                attributes: Default::default(),
             },
             popularity: None,
             flags: Flags::default(),

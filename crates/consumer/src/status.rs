@@ -344,7 +344,7 @@ impl Journals {
 
     async fn shard(&self, env: &Env, shard: &ShardId, tail: &Entry, at: Micros) -> Result<ShardStatus> {
         let side = read_side(env, tail).await?;
-        let stored = tail.restore_from(&side)?;
+        let stored = tail.restore_from(&side, &[])?;
         let heirs = self.heirs.get(shard).cloned().unwrap_or_default();
         let state = match tail {
             _ if tail.end || !heirs.is_empty() => State::Ended,

@@ -30,7 +30,6 @@ use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::{Place, Registry};
 use authpulse_engine::rows::ScoredEvent;
-use authpulse_engine::settings::UNSCORED_MAX;
 use authpulse_engine::{Known, Output, Shard};
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
 use authpulse_lake::RawRecord;
@@ -45,7 +44,7 @@ pub use told::SharedTally;
 
 /// Records judged between two looks at the board and the draft.
 const JUDGE_STRIDE: usize = 1_024;
-/// Room left below [`UNSCORED_MAX`] for events that waited and go on all at once.
+/// Room left below [`UNSCORED_MAX`](authpulse_engine::settings::UNSCORED_MAX) for events that waited and go on all at once.
 const UNSCORED_SLACK: usize = 16;
 /// Rows from which on an entry is stored as soon as it can publish a share: early enough that the next day's scoring seldom waits.
 const SHARE_ROWS: u64 = 50_000;
@@ -348,7 +347,7 @@ impl Worker {
     }
 
     async fn read(&mut self) -> Result<Progress> {
-        if self.shard.unscored_len() >= UNSCORED_MAX - UNSCORED_SLACK {
+        if self.room() == 0 {
             return self.catch_up_scoring().await;
         }
         let mut others = None;
@@ -357,8 +356,7 @@ impl Worker {
             // Taken before the read that finds the tip: what comes later cannot be made late by them.
             others = self.registry.newest_watermark_of_others(&self.key);
             clock = self.clock_before;
-            let room = UNSCORED_MAX - UNSCORED_SLACK - self.shard.unscored_len();
-            let limit = self.read_limit(room);
+            let limit = self.read_limit(self.room());
             // A stream that does not answer keeps neither the next entry nor the end waiting.
             let due = self.due_at().map(|at| at - self.env.clock.ticks());
             let read = tokio::select! {
@@ -415,7 +413,7 @@ impl Worker {
         let mut judged = false;
         loop {
             let unscored = self.shard.unscored_len();
-            let most = JUDGE_STRIDE.min((UNSCORED_MAX - UNSCORED_SLACK).saturating_sub(unscored)).max(1);
+            let most = JUDGE_STRIDE.min(self.room()).max(1);
             let n = match std::mem::replace(&mut self.batch, Batch::Empty) {
                 Batch::Empty => 0,
                 Batch::Records(records) => self.judge_records(records, most)?,
@@ -435,7 +433,7 @@ impl Worker {
                 self.draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
             }
             let full = self.is_full();
-            if n == 0 || full || self.shard.unscored_len() >= UNSCORED_MAX - UNSCORED_SLACK {
+            if n == 0 || full || self.room() == 0 {
                 return Ok(judged);
             }
         }
@@ -478,7 +476,17 @@ impl Worker {
         let rows = self.draft.counts.curated + self.draft.counts.rejected_total();
         rows >= self.options.entry_rows
             || self.draft.payload_bytes >= self.options.entry_bytes
-            || self.draft.held_bytes() + spare_bytes(&self.out.scored) >= self.memory() - self.memory() / AT_HAND_PART
+            || self.held_bytes() >= self.memory() - self.memory() / AT_HAND_PART
+    }
+
+    /// Bytes of memory that the entry in the making takes up.
+    fn held_bytes(&self) -> u64 {
+        self.draft.held_bytes() + spare_bytes(&self.out.scored) + self.shard.row_attribute_bytes() as u64
+    }
+
+    /// How many more events may be accepted until scoring has caught up.
+    fn room(&self) -> usize {
+        self.shard.unscored_room().saturating_sub(UNSCORED_SLACK)
     }
 
     /// The part of the memory that one entry of this shard may take up: one is filled while another is stored. All together stay within
@@ -518,7 +526,7 @@ impl Worker {
         }
         self.shard.has_share_to_publish()
             && (self.draft.counts.curated >= SHARE_ROWS
-                || self.shard.unscored_len() >= UNSCORED_MAX / 2
+                || self.shard.is_half_unscored()
                 || self.is_waited_for())
     }
 

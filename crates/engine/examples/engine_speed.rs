@@ -34,9 +34,9 @@ fn main() -> std::io::Result<()> {
         let mut lines = input.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let (mut at, mut parsed, mut known) = (0u64, Vec::new(), Vec::new());
         loop {
-            let base = settings.time.base;
+            let reading = settings.reading();
             parsed.clear();
-            parsed.extend(lines.by_ref().take(LOOK_AHEAD).map(|line| (line, parse_line(line, base))));
+            parsed.extend(lines.by_ref().take(LOOK_AHEAD).map(|line| (line, parse_line(line, reading))));
             if parsed.is_empty() {
                 break;
             }

@@ -1,5 +1,6 @@
 //! Cutting the state at one moment: everything that one journal entry stores beside rows.
 
+use crate::attribute_sets::AttributeSets;
 use crate::names::NameId;
 use crate::popularity::{HostCount, Share};
 use crate::rows::HourRow;
@@ -80,6 +81,8 @@ impl Shard {
 
     /// Takes the cut.
     pub fn cut(&mut self) -> Cut {
+        // What the rows of one entry share is given up with it.
+        self.sets = AttributeSets::default();
         let through = self.scored_through();
         let mut shares = std::mem::take(&mut self.inherited_shares);
         let passed = self.passed_day();

@@ -10,7 +10,7 @@ use crate::user::{IdKind, OwnIds, Slot, User};
 use authpulse_event::epoch::hint_of_future;
 use authpulse_event::id::{EventIdRef, TimeForm, canonical_line, content_id, looks_like_content_id};
 use authpulse_event::time::{SECOND, format_rfc3339};
-use authpulse_event::{Day, Invalid, Micros, ParsedEvent, Position, ring};
+use authpulse_event::{Attributes, Day, Invalid, Micros, ParsedEvent, Position, ring};
 use std::collections::BTreeSet;
 
 /// How the words of a dead letter begin whose event had waited and was rejected when it went on.
@@ -27,13 +27,15 @@ struct Event<'a> {
     computer: &'a str,
     known: Known,
     id: EventIdRef<'a>,
+    attributes: &'a Attributes,
     arrival: Micros,
 }
 
 impl<'a> From<&'a WaitingEvent> for Event<'a> {
     fn from(w: &'a WaitingEvent) -> Self {
         let (user, computer, id) = (w.user.as_str(), w.computer.as_str(), w.id.as_ref());
-        Event { time: w.time, user, computer, known: Known::default(), id, arrival: w.arrival }
+        let (known, attributes) = (Known::default(), &w.attributes);
+        Event { time: w.time, user, computer, known, id, attributes, arrival: w.arrival }
     }
 }
 
@@ -66,8 +68,10 @@ impl Shard {
             computer: &parsed.computer,
             known,
             id: parsed.id(),
+            attributes: &parsed.attributes,
             arrival: record.arrival,
         };
+        out.counts.fields_dropped += u64::from(parsed.fields_dropped);
         if self.known_user(&event).is_none() {
             let hash = ring::hash_key(event.user.as_bytes());
             if !self.range.contains(hash) {
@@ -326,9 +330,17 @@ impl Shard {
         let computer = event.known.computer.unwrap_or_else(|| self.computers.intern(event.computer));
         let id = EventId::from_ref(event.id);
         let (slot, windows, new_device) = self.observe(user_id, computer, event.known.slot, event.time, &id);
-        let (event_time, ingestion_time) = (event.time, event.arrival);
-        let event = AcceptedEvent { event_time, ingestion_time, user: user_id, computer, id, windows, new_device };
-        self.unscored.push_back(Unscored { event, slot });
+        let event = AcceptedEvent {
+            event_time: event.time,
+            ingestion_time: event.arrival,
+            user: user_id,
+            computer,
+            id,
+            windows,
+            new_device,
+            attributes: event.attributes.clone(),
+        };
+        self.push_unscored(Unscored { event, slot });
     }
 
     /// What an acceptance leaves in the state of its user and of its open day.
@@ -442,6 +454,7 @@ fn waiting_event(event: Event<'_>, record: Incoming<'_>) -> WaitingEvent {
         user: event.user.to_owned(),
         computer: event.computer.to_owned(),
         id: EventId::from_ref(event.id),
+        attributes: event.attributes.clone(),
         payload: record.payload[..kept].to_vec(),
         payload_bytes: record.payload_bytes,
         position: record.position,

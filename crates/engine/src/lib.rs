@@ -5,6 +5,7 @@
 //! happened since the last cut. After a crash it is rebuilt ([`Restoring`]). What each step means is written in
 //! `docs/semantics.md`; this crate follows that page sentence by sentence.
 
+mod attribute_sets;
 mod cut;
 mod judge;
 mod look_ahead;

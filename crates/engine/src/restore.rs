@@ -11,7 +11,7 @@ use crate::user::Slot;
 use authpulse_event::id::{TimeForm, canonical_line, content_id};
 use authpulse_event::time::{SECOND, hour_of};
 use authpulse_event::{Day, HashRange, Micros, ring};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Users for which memory is reserved before they are read, however many a damaged number promises.
@@ -182,7 +182,6 @@ impl Restoring {
     /// Takes in what the last entry holds as accepted and not yet scored, and what waits; the shard is then as it was when
     /// that entry was stored.
     pub fn finish(mut self) -> Shard {
-        let mut unscored = VecDeque::new();
         for named in std::mem::take(&mut self.last.unscored) {
             let hash = ring::hash_key(named.user.as_bytes());
             if !self.shard.range.contains(hash) {
@@ -196,9 +195,9 @@ impl Restoring {
                 self.shard.observe(user, computer, None, event.event_time, &event.id);
             }
             (event.user, event.computer) = (user, computer);
-            unscored.push_back(Unscored { slot: self.shard.slot(user, computer), event });
+            let slot = self.shard.slot(user, computer);
+            self.shard.push_unscored(Unscored { event, slot });
         }
-        self.shard.unscored = unscored;
         let range = self.shard.range;
         let here = |w: &WaitingEvent| range.contains(ring::hash_key(w.user.as_bytes()));
         self.shard.waiting = std::mem::take(&mut self.last.waiting).into_iter().filter(here).collect();

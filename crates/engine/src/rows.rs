@@ -2,7 +2,7 @@
 
 use crate::names::NameId;
 use crate::rules::{FIRST, RULES_MAX};
-use authpulse_event::{Day, Micros, Position, TimeForm};
+use authpulse_event::{Attributes, Day, Micros, Position, TimeForm};
 use std::fmt;
 
 /// A rule's place in a list of rules ([`crate::rules`]), which has its name; below [`RULES_MAX`].
@@ -143,6 +143,8 @@ pub struct AcceptedEvent {
     pub windows: Windows,
     /// Whether the user was never accepted on this computer before.
     pub new_device: bool,
+    /// What its sender said of it beside these.
+    pub attributes: Attributes,
 }
 
 /// A row of `auth_events_curated`.

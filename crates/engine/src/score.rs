@@ -45,7 +45,9 @@ impl Shard {
             let Some(at) = self.resolve(day, board) else { return };
             let (popularity, flags, score) = self.score_next(at);
             // Taken out last: where scoring fails, what it failed on is still the first.
-            let Unscored { event, .. } = self.unscored.pop_front().expect("the front was looked at");
+            let Unscored { mut event, .. } = self.unscored.pop_front().expect("the front was looked at");
+            self.unscored_bytes -= event.attributes.bytes();
+            self.sets.share(&mut event.attributes);
             out.counts.curated += 1;
             out.scored.push(ScoredEvent { event, popularity, flags, score });
         }

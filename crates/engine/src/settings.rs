@@ -2,6 +2,7 @@
 
 use crate::rules::RuleSet;
 use authpulse_event::time::{self, DEFAULT_BASE, HOUR, Micros, SECOND};
+use authpulse_event::{ATTRIBUTES, Attribute, EventModel, Reading};
 
 /// How far ahead of its own arrival an event may lie (semantics, section 2, step 3), and how near to it a live event lies.
 pub const ARRIVAL_SLACK: Micros = 300 * SECOND;
@@ -15,6 +16,9 @@ pub const WAITING_EVENTS: usize = 10;
 pub const WAITING_PATIENCE: u32 = 10;
 /// Most events that may be accepted and not yet scored before a shard stops reading.
 pub const UNSCORED_MAX: usize = 100_000;
+/// Most bytes that the attributes of these may take up; whichever is reached first. Senders choose attributes, and a number of events
+/// bounds no bytes.
+pub const UNSCORED_BYTES_MAX: usize = 64 << 20;
 /// The longest `settle`.
 pub const SETTLE_MAX: Micros = 7 * time::DAY;
 /// The longer of the two windows; the shorter one is [`HOUR`].
@@ -34,6 +38,8 @@ pub struct TimeRules {
     pub lookback_days: u32,
     /// How long after its end a day closes. At least the tolerance.
     pub settle: Micros,
+    /// Whether attributes are taken in. Every lake that is made is of the first model; what a lake has, a worker takes from there.
+    pub event_model: EventModel,
 }
 
 impl Default for TimeRules {
@@ -44,20 +50,34 @@ impl Default for TimeRules {
             max_jump: 3600 * SECOND,
             lookback_days: 30,
             settle: HOUR,
+            event_model: EventModel::ThreeFields,
         }
     }
 }
 
 /// All settings of the engine.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// What decides acceptance and windows.
     pub time: TimeRules,
     /// What decides scores.
     pub rules: RuleSet,
+    /// The attributes that this program knows; taken in where the event model has any.
+    pub attributes: &'static [Attribute],
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { time: TimeRules::default(), rules: RuleSet::default(), attributes: ATTRIBUTES }
+    }
 }
 
 impl Settings {
+    /// How records and lines are read.
+    pub fn reading(&self) -> Reading {
+        Reading { base: self.time.base, attributes: self.time.event_model.of(self.attributes) }
+    }
+
     /// Everything that is wrong with these settings, in words; empty where they are fit for use.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();

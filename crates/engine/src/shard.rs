@@ -8,14 +8,16 @@
 //!         users, open days              Board (stored shares)   open hours, high-risk counts
 //! ```
 
+use crate::attribute_sets::AttributeSets;
 use crate::names::{NameId, Names};
 use crate::popularity::{HostCount, Share};
 use crate::rows::{AcceptedEvent, EventId, Reason, RejectedRecord, ScoredEvent};
 use crate::score::Resolved;
-use crate::settings::Settings;
+use crate::settings::{Settings, UNSCORED_BYTES_MAX, UNSCORED_MAX};
 use crate::user::{Slot, User};
+use authpulse_event::attributes::ATTRIBUTES_BYTES_MAX;
 use authpulse_event::id::EventIdRef;
-use authpulse_event::{Day, HashRange, Micros, Position};
+use authpulse_event::{Attributes, Day, HashRange, Micros, Position};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -52,6 +54,8 @@ pub struct WaitingEvent {
     pub computer: String,
     /// Identity.
     pub id: EventId,
+    /// What its sender said of it beside these.
+    pub attributes: Attributes,
     /// The first 64 KiB of the record.
     pub payload: Vec<u8>,
     /// The record's whole length.
@@ -92,6 +96,8 @@ pub struct Counts {
     pub curated: u64,
     /// Dead letters, by [`Reason`] in the order of [`Reason::ALL`].
     pub rejected: [u64; 6],
+    /// Attributes of records that are events which had a value not of their form, and were left out.
+    pub fields_dropped: u64,
 }
 
 impl Counts {
@@ -106,6 +112,7 @@ impl Counts {
         for (sum, n) in self.rejected.iter_mut().zip(other.rejected) {
             *sum += n;
         }
+        self.fields_dropped += other.fields_dropped;
     }
 }
 
@@ -145,6 +152,10 @@ pub struct Shard {
     pub(crate) waiting: Vec<WaitingEvent>,
     pub(crate) released: Released,
     pub(crate) unscored: VecDeque<Unscored>,
+    /// What the attributes of `unscored` take up, each event's by itself.
+    pub(crate) unscored_bytes: usize,
+    /// Those of the rows since the last cut.
+    pub(crate) sets: AttributeSets,
     pub(crate) user_names: Names,
     pub(crate) users: Vec<User>,
     pub(crate) computers: Names,
@@ -192,6 +203,8 @@ impl Shard {
             waiting: Vec::new(),
             released: Released::default(),
             unscored: VecDeque::new(),
+            unscored_bytes: 0,
+            sets: AttributeSets::default(),
             user_names: Names::default(),
             users: Vec::new(),
             computers: Names::default(),
@@ -284,11 +297,17 @@ impl Shard {
             if let Some(user) = numbers[event.user as usize] {
                 event.user = user;
                 event.computer = self.computers.intern(parent.computers.get(event.computer));
-                self.unscored.push_back(Unscored { event, slot });
+                self.push_unscored(Unscored { event, slot });
             }
         }
         let waits_here = |w: &WaitingEvent| part.contains(authpulse_event::ring::hash_key(w.user.as_bytes()));
         self.waiting.extend(parent.waiting.into_iter().filter(waits_here));
+    }
+
+    /// Puts an accepted event behind those that wait for their score.
+    pub(crate) fn push_unscored(&mut self, unscored: Unscored) {
+        self.unscored_bytes += unscored.event.attributes.bytes();
+        self.unscored.push_back(unscored);
     }
 
     /// The settings.
@@ -322,6 +341,27 @@ impl Shard {
     /// How many events are accepted and not yet scored.
     pub fn unscored_len(&self) -> usize {
         self.unscored.len()
+    }
+    /// What their attributes take up, in bytes, as if no two shared any.
+    pub fn unscored_bytes(&self) -> usize {
+        self.unscored_bytes
+    }
+    /// How many more may be accepted until scoring has caught up, however much each of them carries. Where none carries anything, the
+    /// number of events is all that counts.
+    pub fn unscored_room(&self) -> usize {
+        let events = UNSCORED_MAX.saturating_sub(self.unscored.len());
+        match self.unscored_bytes {
+            0 => events,
+            bytes => events.min(UNSCORED_BYTES_MAX.saturating_sub(bytes) / ATTRIBUTES_BYTES_MAX),
+        }
+    }
+    /// Whether half of what may be accepted and not scored is.
+    pub fn is_half_unscored(&self) -> bool {
+        self.unscored.len() >= UNSCORED_MAX / 2 || self.unscored_bytes >= UNSCORED_BYTES_MAX / 2
+    }
+    /// What the attributes of the rows since the last cut take up, in bytes; equal ones are there once.
+    pub fn row_attribute_bytes(&self) -> usize {
+        self.sets.bytes()
     }
     /// Users known.
     pub fn user_names(&self) -> &Names {

@@ -9,7 +9,7 @@ use crate::MAX_JSON_DEPTH;
 use std::borrow::Cow;
 
 /// The value of a key that is read.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
     /// A string.
     Text(Cow<'a, str>),
@@ -28,11 +28,11 @@ const NO_COLON: &str = "malformed JSON: a key without a colon";
 const NO_VALUE: &str = "malformed JSON: a value is missing, or none that JSON has";
 const NUMBER: &str = "malformed JSON: a malformed number";
 
-/// Reads one object and hands each top-level value of a key that `known` knows to `field`.
+/// Reads one object and hands each top-level value of a key that `known` knows to `field`, with the bytes that it is written in.
 pub(crate) fn read_object<'a, Key>(
     bytes: &'a [u8],
     known: impl Fn(&[u8]) -> Option<Key>,
-    mut field: impl FnMut(Key, Value<'a>) -> Result<()>,
+    mut field: impl FnMut(Key, Value<'a>, &'a [u8]) -> Result<()>,
 ) -> Result<()> {
     let mut reader = Reader { bytes, text: std::str::from_utf8(bytes).ok(), at: 0 };
     reader.skip_space();
@@ -48,7 +48,11 @@ pub(crate) fn read_object<'a, Key>(
         loop {
             let key = reader.key()?;
             match reader.known(key, &known) {
-                Some(key) => field(key, reader.value()?)?,
+                Some(key) => {
+                    let start = reader.at;
+                    let value = reader.value()?;
+                    field(key, value, &bytes[start..reader.at])?;
+                }
                 None => {
                     reader.skip_value()?;
                 }
@@ -380,7 +384,7 @@ mod tests {
     fn keys(bytes: impl AsRef<[u8]>) -> std::result::Result<Vec<String>, &'static str> {
         let mut out = Vec::new();
         let known = |key: &[u8]| matches!(key, [b'a'..=b'd']).then(|| char::from(key[0]));
-        read_object(bytes.as_ref(), known, |key, value| {
+        read_object(bytes.as_ref(), known, |key, value, _| {
             out.push(format!("{key}={value:?}"));
             Ok(())
         })?;

@@ -3,6 +3,8 @@
 //! This crate is pure: no clock, no I/O, no randomness. Everything that reads or writes events (producer, stream, engine,
 //! lake) agrees on the few types defined here and on nothing else.
 //!
+//! - [`attributes`]: what an event carries beside its first fields.
+//! - [`reading`]: what a parser goes by.
 //! - [`parse`]: a line of a LANL file or a record of a stream becomes a [`ParsedEvent`] or an [`Invalid`] with words.
 //! - [`time`]: event time in microseconds, civil dates, RFC 3339.
 //! - [`epoch`]: whole numbers that count from 1970 where `base` is another day.
@@ -12,18 +14,22 @@
 //! - [`advice`]: words that all crates have in common.
 
 pub mod advice;
+pub mod attributes;
 pub mod epoch;
 pub mod id;
 mod json;
 pub mod parse;
 pub mod position;
+pub mod reading;
 mod rfc3339;
 pub mod ring;
 pub mod time;
 
+pub use attributes::{ATTRIBUTES, Attribute, AttributeKind, AttributeValue, Attributes};
 pub use id::{EventIdRef, TimeForm};
 pub use parse::{Invalid, ParsedEvent, parse_line, parse_record};
 pub use position::{Position, SequenceNumber, ShardId};
+pub use reading::{EventModel, Reading};
 pub use ring::HashRange;
 pub use time::{Day, Micros};
 

@@ -1,8 +1,10 @@
 //! From bytes to an event: a line of a LANL file, or a record of a stream in the wire form (semantics, section 1).
 
+use crate::attributes::{Attribute, Attributes, Given};
 use crate::epoch::too_many_digits;
 use crate::id::{EventIdRef, TimeForm, sha256_hex};
 use crate::json::{self, Value};
+use crate::reading::Reading;
 use crate::rfc3339::{self, Mark};
 use crate::time::{END_TIME, Micros, SECOND};
 use crate::{MAX_EVENT_ID_BYTES, MAX_NAME_BYTES, MAX_RECORD_BYTES, MAX_TIME_DIGITS};
@@ -22,6 +24,10 @@ pub struct ParsedEvent<'a> {
     pub computer: Cow<'a, str>,
     /// The producer's own id, if it sent one.
     pub own_id: Option<Cow<'a, str>>,
+    /// What it carries beside these.
+    pub attributes: Attributes,
+    /// How many of its attributes had a value that is not of their form, and have none now.
+    pub fields_dropped: u16,
 }
 
 impl ParsedEvent<'_> {
@@ -54,13 +60,14 @@ impl From<&'static str> for Invalid {
 ///
 /// # Errors
 /// Words that say which rule of section 1 the line breaks.
-pub fn parse_line(line: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid> {
+pub fn parse_line(line: &[u8], reading: Reading) -> Result<ParsedEvent<'_>, Invalid> {
+    let base = reading.base;
     if let Some(event) = parse_plain_line(line, base) {
         return Ok(event);
     }
     check_length(line)?;
     if line.first() == Some(&b'{') {
-        return parse_object(line, base);
+        return parse_object(line, reading);
     }
     let text = utf8(line)?;
     let mut fields = text.split(',');
@@ -78,6 +85,8 @@ pub fn parse_line(line: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid>
         user: name(Cow::Borrowed(user), "user")?,
         computer: name(Cow::Borrowed(computer), "computer")?,
         own_id: None,
+        attributes: Attributes::NONE,
+        fields_dropped: 0,
     })
 }
 
@@ -123,7 +132,7 @@ fn parse_plain_line(line: &[u8], base: Micros) -> Option<ParsedEvent<'_>> {
     let (time, form) = read_seconds(&line[..digits], base).ok()?;
     let names = std::str::from_utf8(names).ok()?;
     let (user, computer) = (Cow::Borrowed(&names[..comma]), Cow::Borrowed(&names[comma + 1..]));
-    Some(ParsedEvent { time, form, user, computer, own_id: None })
+    Some(ParsedEvent { time, form, user, computer, own_id: None, attributes: Attributes::NONE, fields_dropped: 0 })
 }
 
 /// What the dead letter of a file's line says that a replay could not parse and that begins with a blank.
@@ -137,7 +146,7 @@ pub const NO_LINE: &str = "a line of a file that is neither time,user,computer n
 ///
 /// # Errors
 /// Words that say which rule of section 1 the record breaks.
-pub fn parse_record<'a>(payload: &'a [u8], partition_key: &[u8], base: Micros) -> Result<ParsedEvent<'a>, Invalid> {
+pub fn parse_record<'a>(payload: &'a [u8], partition_key: &[u8], reading: Reading) -> Result<ParsedEvent<'a>, Invalid> {
     check_length(payload)?;
     match payload.first() {
         Some(b'{') => {}
@@ -150,14 +159,14 @@ pub fn parse_record<'a>(payload: &'a [u8], partition_key: &[u8], base: Micros) -
         None => return Err("an empty record".into()),
         Some(_) => {
             // The words of the line say more than that it is no object.
-            if let Err(words) = parse_line(payload, base)
+            if let Err(words) = parse_line(payload, reading)
                 && sha256_hex(payload).as_bytes() == partition_key
             {
                 return Err(words);
             }
         }
     }
-    parse_object(payload, base)
+    parse_object(payload, reading)
 }
 
 fn check_length(payload: &[u8]) -> Result<(), Invalid> {
@@ -186,28 +195,61 @@ enum Key {
     User,
     Computer,
     EventId,
+    /// By its place in the list.
+    Attribute(usize),
 }
 
 impl Key {
-    fn of(name: &[u8]) -> Option<Key> {
+    fn of(name: &[u8], attributes: &[Attribute]) -> Option<Key> {
         match name {
             b"time" => Some(Key::Time),
             b"user" => Some(Key::User),
             b"computer" => Some(Key::Computer),
             b"event_id" => Some(Key::EventId),
-            _ => None,
+            _ => attributes.iter().position(|attribute| attribute.key.as_bytes() == name).map(Key::Attribute),
         }
     }
 }
 
-fn parse_object(payload: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid> {
+/// What was found under the key of an attribute.
+#[derive(Clone)]
+enum Found<'a> {
+    Nothing,
+    Once(Value<'a>),
+    /// Which of them holds nobody can tell: none does.
+    Twice,
+}
+
+impl Found<'_> {
+    fn given(&self) -> Given<'_> {
+        match self {
+            Found::Nothing | Found::Once(Value::Other("null")) => Given::Nothing,
+            Found::Once(Value::Other("true")) => Given::Bool(true),
+            Found::Once(Value::Other("false")) => Given::Bool(false),
+            Found::Once(Value::Text(text)) => Given::Text(Cow::Borrowed(text)),
+            Found::Once(Value::Number(number)) => Given::Number(String::from_utf8_lossy(number)),
+            Found::Once(Value::Other(_) | Value::NoText(_)) | Found::Twice => Given::Unfit,
+        }
+    }
+}
+
+fn parse_object(payload: &[u8], reading: Reading) -> Result<ParsedEvent<'_>, Invalid> {
+    let Reading { base, attributes: list } = reading;
     let (mut time, mut user, mut computer, mut own_id) = (None, None, None, None);
-    json::read_object(payload, Key::of, |key, value| {
+    // By place in the list; empty until there is one.
+    let mut found = Vec::new();
+    let known = |name: &[u8]| Key::of(name, list);
+    json::read_object(payload, known, |key, value, _| {
         let (slot, twice) = match key {
             Key::Time => (&mut time, "the key time occurs twice"),
             Key::User => (&mut user, "the key user occurs twice"),
             Key::Computer => (&mut computer, "the key computer occurs twice"),
             Key::EventId => (&mut own_id, "the key event_id occurs twice"),
+            Key::Attribute(at) => {
+                found.resize(list.len(), Found::Nothing);
+                found[at] = if matches!(found[at], Found::Nothing) { Found::Once(value) } else { Found::Twice };
+                return Ok(());
+            }
         };
         if slot.replace(value).is_some() { Err(twice) } else { Ok(()) }
     })?;
@@ -239,7 +281,23 @@ fn parse_object(payload: &[u8], base: Micros) -> Result<ParsedEvent<'_>, Invalid
             Some(id)
         }
     };
-    Ok(ParsedEvent { time, form, user, computer, own_id })
+    let (attributes, fields_dropped) = match found.is_empty() {
+        true => (Attributes::NONE, 0),
+        false => Attributes::take(list, |at| found[at].given()),
+    };
+    Ok(ParsedEvent { time, form, user, computer, own_id, attributes, fields_dropped })
+}
+
+/// The members of an event's object that are attributes of a list: key, and the value as it is written. For whoever writes an event
+/// anew and may lose none of them; what is no object has none.
+pub fn attribute_members<'a>(payload: &'a [u8], list: &'static [Attribute]) -> Vec<(&'static str, &'a [u8])> {
+    let mut members = Vec::new();
+    let known = |name: &[u8]| list.iter().find(|attribute| attribute.key.as_bytes() == name);
+    let read = json::read_object(payload, known, |attribute, _, written| {
+        members.push((attribute.key, written));
+        Ok(())
+    });
+    if read.is_ok() { members } else { Vec::new() }
 }
 
 fn string<'a>(value: Option<Value<'a>>, key: &str) -> Result<Cow<'a, str>, Invalid> {
@@ -311,11 +369,13 @@ mod tests {
     use super::*;
     use crate::time::DEFAULT_BASE;
 
+    const READING: Reading = Reading::three_fields(DEFAULT_BASE);
+
     fn line(text: &str) -> Result<String, String> {
-        shown(parse_line(text.as_bytes(), DEFAULT_BASE))
+        shown(parse_line(text.as_bytes(), READING))
     }
     fn wire(text: &str) -> Result<String, String> {
-        shown(parse_record(text.as_bytes(), b"U1", DEFAULT_BASE))
+        shown(parse_record(text.as_bytes(), b"U1", READING))
     }
     fn shown(event: Result<ParsedEvent<'_>, Invalid>) -> Result<String, String> {
         event
@@ -355,7 +415,7 @@ mod tests {
         }
         assert!(line(&format!("1,{},C1", "é".repeat(128))).is_ok());
         assert!(line(&format!("1,{}x,C1", "é".repeat(128))).is_err());
-        assert!(parse_line(b"1,U\xff,C1", DEFAULT_BASE).is_err());
+        assert!(parse_line(b"1,U\xff,C1", READING).is_err());
     }
 
     #[test]
@@ -385,7 +445,7 @@ mod tests {
             assert_eq!(plain.is_some(), is_plain, "{text}");
             if let Some(plain) = plain {
                 // A space around a field changes nothing, except that the line is no longer plain.
-                assert_eq!(parse_line(format!(" {text}").as_bytes(), DEFAULT_BASE), Ok(plain), "{text}");
+                assert_eq!(parse_line(format!(" {text}").as_bytes(), READING), Ok(plain), "{text}");
             }
         }
     }
@@ -474,7 +534,7 @@ mod tests {
             assert_eq!(line(text).unwrap_err(), words, "{text}");
         }
         assert_eq!(
-            shown(parse_line(b"1,U\xff,C1", DEFAULT_BASE)).unwrap_err(),
+            shown(parse_line(b"1,U\xff,C1", READING)).unwrap_err(),
             "a line that is not UTF-8 behind its first 3 bytes"
         );
         let with = |key: &str, value: &str| {
@@ -520,7 +580,7 @@ mod tests {
             assert_eq!(wire(&with(key, value)).unwrap_err(), words, "{key} {value}");
         }
         let not_utf8 = b"{\"time\":1,\"user\":\"U1\",\"computer\":\"C\xff\"}";
-        assert_eq!(shown(parse_record(not_utf8, b"", DEFAULT_BASE)).unwrap_err(), "computer is not UTF-8");
+        assert_eq!(shown(parse_record(not_utf8, b"", READING)).unwrap_err(), "computer is not UTF-8");
         assert_eq!(wire("").unwrap_err(), "an empty record");
         assert_eq!(wire(" \r\n").unwrap_err(), "a blank record");
         assert_eq!(wire(&with("time", "1,\"time\":2")).unwrap_err(), "the key time occurs twice");
@@ -529,7 +589,7 @@ mod tests {
     #[test]
     fn a_bad_byte_that_nobody_reads_costs_no_logon() {
         let record = b"{\"time\":1,\"user\":\"U1\",\"\xff\":NaN,\"host\":\"Caf\xe9\t\",\"computer\":\"C1\"}";
-        for event in [parse_line(record, DEFAULT_BASE), parse_record(record, b"U1", DEFAULT_BASE)] {
+        for event in [parse_line(record, READING), parse_record(record, b"U1", READING)] {
             assert_eq!(shown(event).as_deref(), Ok("1000000|U1|C1|None"));
         }
     }
@@ -537,8 +597,8 @@ mod tests {
     #[test]
     fn a_line_that_replay_could_not_parse_stays_invalid_on_the_stream() {
         let payload = br#" {"time":1,"user":"U1","computer":"C1"}"#;
-        assert!(parse_record(payload, b"U1", DEFAULT_BASE).is_ok());
-        let invalid = parse_record(payload, sha256_hex(payload).as_bytes(), DEFAULT_BASE).unwrap_err();
+        assert!(parse_record(payload, b"U1", READING).is_ok());
+        let invalid = parse_record(payload, sha256_hex(payload).as_bytes(), READING).unwrap_err();
         assert_eq!(invalid, Invalid::from(NO_LINE));
         // Its words are those of the line; what an earlier version could not parse is still no object.
         for (line, words) in [
@@ -546,7 +606,7 @@ mod tests {
             ("junk", "no comma"),
             ("2015-01-01T00:00:01+0000,U1,C1", "not a JSON object"),
         ] {
-            let invalid = parse_record(line.as_bytes(), sha256_hex(line.as_bytes()).as_bytes(), DEFAULT_BASE);
+            let invalid = parse_record(line.as_bytes(), sha256_hex(line.as_bytes()).as_bytes(), READING);
             assert!(shown(invalid).unwrap_err().contains(words), "{line}");
             assert_eq!(wire(line).unwrap_err(), "not a JSON object", "{line}");
         }

@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         computers_24h: 2 + logins / 20,
                     },
                     new_device: flags.has(Flag::NEW_DEVICE),
+                    attributes: Default::default(),
                 },
                 popularity: Some(chance.skewed(50_000)),
                 flags,

@@ -46,6 +46,9 @@ pub struct Base {
     /// Dead letters by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, u64>,
+    /// Attributes that were left out.
+    #[serde(default, skip_serializing_if = "entry::is_zero")]
+    pub fields_dropped: u64,
     /// Records lost to the stream's retention: the newest [`GAPS_KEPT`] gaps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<FoldedGap>,
@@ -173,6 +176,7 @@ impl Base {
             received: 0,
             curated: 0,
             rejected: BTreeMap::new(),
+            fields_dropped: 0,
             gaps: Vec::new(),
             older_gaps: (0, 0),
             shares: Vec::new(),
@@ -194,6 +198,7 @@ impl Base {
         }
         self.through = entry.n;
         self.received = self.received.saturating_add(entry.counts.received);
+        self.fields_dropped = self.fields_dropped.saturating_add(entry.counts.fields_dropped);
         self.curated = self.curated.saturating_add(entry.counts.curated);
         for (reason, n) in &entry.counts.rejected {
             let sum = self.rejected.entry(reason.clone()).or_default();
@@ -313,6 +318,7 @@ impl Base {
             return Err(EntryError::Section { what: what(), section: section.to_owned() });
         }
         base.last.check_sections(known, || format!("the last entry in {}", what()))?;
+        base.last.event_model()?;
         Ok(base)
     }
 }

@@ -7,20 +7,22 @@
 
 mod backfill;
 mod codec;
+mod events;
 mod format;
 
 pub use backfill::{Backfill, BackfillFile};
 pub use codec::EntryError;
 pub(crate) use codec::{compress, decode};
+pub use events::{StoredAttributes, Unscored, Waiting};
 pub use format::{FORMAT, PLAIN_FORMAT};
 
 use crate::encode::TableFile;
 use crate::sections::{SectionList, Sections};
 use authpulse_engine::popularity::HostCount;
-use authpulse_engine::rows::{AcceptedEvent, EventId, Reason, Windows};
+use authpulse_engine::rows::Reason;
 use authpulse_engine::settings::TimeRules;
-use authpulse_engine::{Counts, NamedEvent, RestoreFrom, Share, WaitingEvent};
-use authpulse_event::{Day, HashRange, Micros, Position, ShardId, TimeForm};
+use authpulse_engine::{Counts, RestoreFrom, Share};
+use authpulse_event::{Attribute, Day, EventModel, HashRange, Micros, Position, ShardId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -199,6 +201,9 @@ pub struct EntryCounts {
     pub waiting: u64,
     /// Events accepted and not scored after it.
     pub unscored: u64,
+    /// Attributes of these records that had a value not of their form, and were left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fields_dropped: u64,
 }
 
 impl EntryCounts {
@@ -213,6 +218,7 @@ impl EntryCounts {
             unscored_before: before.1,
             waiting: after.0,
             unscored: after.1,
+            fields_dropped: counts.fields_dropped,
         }
     }
     /// Dead letters of all reasons.
@@ -246,50 +252,6 @@ pub struct Span {
     pub through: Option<i32>,
 }
 
-/// An event that waits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waiting {
-    time: Micros,
-    user: String,
-    computer: String,
-    id: StoredId,
-    /// Hexadecimal: a record's bytes need not be text.
-    payload: String,
-    payload_bytes: u64,
-    at: Place,
-    arrival: Micros,
-    accepted_since: u32,
-}
-
-/// How an event's id came about: `seconds`, `rfc3339`, or the producer's own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredId {
-    Seconds,
-    Rfc3339,
-    Own(String),
-}
-
-impl From<&EventId> for StoredId {
-    fn from(id: &EventId) -> Self {
-        match id {
-            EventId::Content(TimeForm::Seconds) => StoredId::Seconds,
-            EventId::Content(TimeForm::Rfc3339) => StoredId::Rfc3339,
-            EventId::Own(id) => StoredId::Own(id.to_string()),
-        }
-    }
-}
-
-impl From<StoredId> for EventId {
-    fn from(id: StoredId) -> Self {
-        match id {
-            StoredId::Seconds => EventId::Content(TimeForm::Seconds),
-            StoredId::Rfc3339 => EventId::Content(TimeForm::Rfc3339),
-            StoredId::Own(id) => EventId::Own(id.into()),
-        }
-    }
-}
-
 /// What an entry publishes or carries on, and what can be large.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Side {
@@ -316,21 +278,9 @@ impl Side {
     pub fn size_estimate(&self) -> usize {
         let hosts = |shares: &[StoredShare]| shares.iter().flat_map(|s| &s.days).map(|d| d.hosts.len()).sum::<usize>();
         let sections = self.sections.iter().map(|(name, section)| name.len() + section.body.text().len()).sum::<usize>();
-        self.unscored.len() * 160 + (hosts(&self.shares) + hosts(&self.scores)) * 24 + sections
+        let unscored = self.unscored.iter().map(Unscored::size_estimate).sum::<usize>();
+        unscored + (hosts(&self.shares) + hosts(&self.scores)) * 24 + sections
     }
-}
-
-/// An event accepted and not yet scored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unscored {
-    time: Micros,
-    arrival: Micros,
-    user: String,
-    computer: String,
-    id: StoredId,
-    /// `login_count_1h`, `login_count_24h`, `unique_computers_1h`, `unique_computers_24h`.
-    windows: [u32; 4],
-    new_device: bool,
 }
 
 /// A share of some days: logins and users, or high-risk counts.
@@ -416,6 +366,21 @@ pub struct StoredTimeRules {
     pub lookback_days: u32,
     /// Settle.
     pub settle: Micros,
+    /// The event model, by its number; 1 is left out.
+    #[serde(default = "first_model", skip_serializing_if = "is_first_model")]
+    pub event_model: u32,
+}
+
+pub(crate) fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn first_model() -> u32 {
+    EventModel::ThreeFields.number()
+}
+
+fn is_first_model(number: &u32) -> bool {
+    *number == first_model()
 }
 
 impl From<&TimeRules> for StoredTimeRules {
@@ -425,6 +390,7 @@ impl From<&TimeRules> for StoredTimeRules {
             tolerance: rules.tolerance,
             lookback_days: rules.lookback_days,
             settle: rules.settle,
+            event_model: rules.event_model.number(),
         }
     }
 }
@@ -447,6 +413,7 @@ impl Entry {
             return Err(damaged(format!("it says it is entry {} of shard {}", entry.n, entry.shard)));
         }
         entry.check_sections(known, what)?;
+        entry.event_model()?;
         Ok(entry)
     }
 
@@ -458,6 +425,19 @@ impl Entry {
         self.range.parse().map_err(|cause| self.damaged(cause))
     }
 
+    /// What an event is in this lake.
+    ///
+    /// # Errors
+    /// If this program does not know it.
+    pub fn event_model(&self) -> Result<EventModel, EntryError> {
+        let number = self.time_rules.event_model;
+        EventModel::from_number(number).ok_or_else(|| EntryError::Newer {
+            what: format!("the event model of entry {} of shard {}", self.n, self.shard),
+            format: number,
+            newest: EventModel::NEWEST.number(),
+        })
+    }
+
     /// Position up to which the entry reaches.
     ///
     /// # Errors
@@ -466,11 +446,12 @@ impl Entry {
         self.to.position().map_err(|cause| self.damaged(cause))
     }
 
-    /// What a shard needs to be rebuilt as of this entry; `side` is what [`Entry::side`] or its file holds.
+    /// What a shard needs to be rebuilt as of this entry; `side` is what [`Entry::side`] or its file holds. Events keep those of their
+    /// attributes that are in the list.
     ///
     /// # Errors
     /// If a range or position is none.
-    pub fn restore_from(&self, side: &Side) -> Result<RestoreFrom, EntryError> {
+    pub fn restore_from(&self, side: &Side, attributes: &'static [Attribute]) -> Result<RestoreFrom, EntryError> {
         let mut score_spans = Vec::new();
         for span in &self.score_spans {
             let range = span.range.parse().map_err(|cause| self.damaged(cause))?;
@@ -483,10 +464,10 @@ impl Entry {
             waiting: self
                 .waiting
                 .iter()
-                .map(Waiting::to_event)
+                .map(|waiting| waiting.to_event(attributes))
                 .collect::<Result<_, _>>()
                 .map_err(|cause| self.damaged(cause))?,
-            unscored: side.unscored.iter().map(Unscored::to_event).collect(),
+            unscored: side.unscored.iter().map(|event| event.to_event(attributes)).collect(),
             hours_through: self.hours_through,
             shares_through: self.shares_through.map(Day),
             score_spans,
@@ -516,85 +497,6 @@ impl Side {
         match side.sections.beyond(known) {
             Some(section) => Err(EntryError::Section { what: format!("file {path}"), section: section.to_owned() }),
             None => Ok(side),
-        }
-    }
-}
-
-impl From<&WaitingEvent> for Waiting {
-    fn from(w: &WaitingEvent) -> Self {
-        Waiting {
-            time: w.time,
-            user: w.user.clone(),
-            computer: w.computer.clone(),
-            id: (&w.id).into(),
-            payload: w.payload.iter().map(|b| format!("{b:02x}")).collect(),
-            payload_bytes: w.payload_bytes,
-            at: w.position.into(),
-            arrival: w.arrival,
-            accepted_since: w.accepted_since,
-        }
-    }
-}
-
-impl Waiting {
-    /// Event time, user, computer and arrival, for `status`.
-    pub fn summary(&self) -> (Micros, &str, &str, Micros) {
-        (self.time, &self.user, &self.computer, self.arrival)
-    }
-
-    /// Where its record stands in its source.
-    pub fn place(&self) -> &Place {
-        &self.at
-    }
-
-    fn to_event(&self) -> Result<WaitingEvent, String> {
-        let digit = |at: usize| self.payload.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        let payload: Option<Vec<u8>> = (0..self.payload.len()).step_by(2).map(digit).collect();
-        Ok(WaitingEvent {
-            time: self.time,
-            user: self.user.clone(),
-            computer: self.computer.clone(),
-            id: self.id.clone().into(),
-            payload: payload.ok_or("the payload of an event that waits is not hexadecimal")?,
-            payload_bytes: self.payload_bytes,
-            position: self.at.position()?,
-            arrival: self.arrival,
-            accepted_since: self.accepted_since,
-        })
-    }
-}
-
-impl From<&NamedEvent> for Unscored {
-    fn from(named: &NamedEvent) -> Self {
-        let (event, w) = (&named.event, &named.event.windows);
-        Unscored {
-            time: event.event_time,
-            arrival: event.ingestion_time,
-            user: named.user.clone(),
-            computer: named.computer.clone(),
-            id: (&event.id).into(),
-            windows: [w.logins_1h, w.logins_24h, w.computers_1h, w.computers_24h],
-            new_device: event.new_device,
-        }
-    }
-}
-
-impl Unscored {
-    /// The event, with names instead of numbers.
-    pub fn to_event(&self) -> NamedEvent {
-        let [logins_1h, logins_24h, computers_1h, computers_24h] = self.windows;
-        NamedEvent {
-            event: AcceptedEvent {
-                event_time: self.time,
-                ingestion_time: self.arrival,
-                user: 0,
-                computer: 0,
-                id: self.id.clone().into(),
-                windows: Windows { logins_1h, logins_24h, computers_1h, computers_24h },
-                new_device: self.new_device,
-            },
-            user: self.user.clone(),
-            computer: self.computer.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::attributes::samples;
 use crate::broken;
 use crate::calendar::{date_of, days_of, format_utc, year_10000};
 use crate::judge::{History, Judge, holds};
@@ -150,6 +151,8 @@ enum Dress {
     Wire,
     WireRfc,
     WireOdd(u8),
+    /// The wire form with attributes, some of them broken.
+    WireWith(u16),
 }
 
 /// Whether the time between an event and its arrival is as the clock has it, or this many seconds (live streams only).
@@ -359,9 +362,11 @@ fn settings() -> impl Strategy<Value = Settings> {
                 burst_over: burst,
                 lateral_at_least: lateral,
                 weights,
+                event_model: 1,
             }
         });
-    prop_oneof![1 => Just(standard), 1 => other]
+    let settings = prop_oneof![1 => Just(standard), 1 => other];
+    (settings, 1..=2u32).prop_map(|(settings, event_model)| Settings { event_model, ..settings })
 }
 
 /// Where the clock of a case begins.
@@ -423,6 +428,7 @@ fn dress() -> impl Strategy<Value = Dress> {
         2 => Just(Dress::Wire),
         1 => Just(Dress::WireRfc),
         2 => any::<u8>().prop_map(Dress::WireOdd),
+        3 => any::<u16>().prop_map(Dress::WireWith),
     ]
 }
 
@@ -1085,9 +1091,13 @@ fn dress_up(
             let time = json_text(&format_utc(time));
             wire(&time, &json_text(user), &json_text(computer), id.as_deref())
         }
-        Dress::Plain | Dress::Wire => {
+        Dress::Plain | Dress::Wire | Dress::WireWith(_) => {
             let time = integer.unwrap_or_else(|| json_text(&format_utc(time)));
-            wire(&time, &json_text(user), &json_text(computer), id.as_deref())
+            let mut record = wire(&time, &json_text(user), &json_text(computer), id.as_deref());
+            if let Dress::WireWith(n) = dress {
+                record.splice(1..1, samples::members(n).into_bytes());
+            }
+            record
         }
     }
 }

@@ -9,8 +9,8 @@ pub const DEPTH_MAX: usize = 100;
 pub enum Json {
     /// `null`.
     Null,
-    /// `true` or `false`; nothing here asks which.
-    Bool,
+    /// `true` or `false`.
+    Bool(bool),
     /// As written.
     Number(String),
     /// Unescaped; nothing where what stands between the quotes is no text: not UTF-8, a raw control character, an escape
@@ -68,8 +68,8 @@ impl Reader<'_> {
     fn value(&mut self, depth: usize) -> Option<Json> {
         match self.peek()? {
             b'n' => self.word("null", Json::Null),
-            b't' => self.word("true", Json::Bool),
-            b'f' => self.word("false", Json::Bool),
+            b't' => self.word("true", Json::Bool(true)),
+            b'f' => self.word("false", Json::Bool(false)),
             b'"' => self.string().map(Json::Text),
             b'[' if depth < DEPTH_MAX => self.array(depth + 1),
             b'{' if depth < DEPTH_MAX => self.object(depth + 1),

@@ -17,6 +17,7 @@
 //! [`fixed`] and [`spellings`] are tables of cases with answers computed by hand, which engine and oracle are both asked;
 //! [`broken`] is what must be invalid, [`cases`] random input.
 
+pub mod attributes;
 pub mod broken;
 pub mod calendar;
 pub mod cases;

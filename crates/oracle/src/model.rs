@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::attributes::Attributes;
 use crate::coverage::Marks;
 
 /// Microseconds in a second: every time is a count of microseconds since 1970, UTC.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub lateral_at_least: i64,
     /// Weights in the order of the table of section 4; "weights summing to more than 100 are refused".
     pub weights: [i32; 4],
+    /// "1 ignores the new keys; 2 takes them in": stored with the lake.
+    pub event_model: u32,
 }
 
 impl Default for Settings {
@@ -56,6 +59,7 @@ impl Default for Settings {
             burst_over: 50,
             lateral_at_least: 10,
             weights: [30, 25, 35, 10],
+            event_model: 1,
         }
     }
 }
@@ -149,6 +153,8 @@ pub struct Curated {
     pub host_popularity: Option<i64>,
     /// Days since 1970.
     pub event_date: i32,
+    /// The attributes that the event has, by column.
+    pub attributes: Attributes,
     /// Index of the shard that accepted it (an heir, if it waited there). Not a column.
     pub shard: usize,
 }

@@ -3,6 +3,7 @@
 use md5::{Digest, Md5};
 use sha2::Sha256;
 
+use crate::attributes::{self, Attributes};
 use crate::calendar::{format_utc, parse_rfc3339, year_10000};
 use crate::json::{self, Json};
 use crate::model::{Form, LINE_BYTES_MAX, Record, SECOND, Settings};
@@ -20,6 +21,10 @@ pub struct Event {
     pub computer: String,
     /// The id is the content's, not the producer's own.
     pub content_id: bool,
+    /// What it carries beside these, where the event model is 2.
+    pub attributes: Attributes,
+    /// How many of its attributes had a value not of their form.
+    pub fields_dropped: usize,
 }
 
 /// "a user belongs to the shard whose range holds MD5(user)": the digest as a big-endian number.
@@ -104,7 +109,12 @@ fn parse_wire(settings: &Settings, bytes: &[u8]) -> Option<Event> {
         [] => None,
         _ => Some(text("event_id")?),
     };
-    event(time, name(trim(&user))?, name(trim(&computer))?, own_id)
+    let event = event(time, name(trim(&user))?, name(trim(&computer))?, own_id)?;
+    if settings.event_model == 1 {
+        return Some(event);
+    }
+    let (attributes, fields_dropped) = attributes::read(&members);
+    Some(Event { attributes, fields_dropped, ..event })
 }
 
 /// A time as section 1 has it: the instant, and the text that stands for it in the canonical line.
@@ -158,5 +168,13 @@ fn event(time: Time, user: &str, computer: &str, own_id: Option<String>) -> Opti
         Some(id) => id,
         None => sha256_hex(format!("{},{user},{computer}", time.canonical).as_bytes()),
     };
-    Some(Event { time: time.micros, id, user: user.to_owned(), computer: computer.to_owned(), content_id })
+    Some(Event {
+        time: time.micros,
+        id,
+        user: user.to_owned(),
+        computer: computer.to_owned(),
+        content_id,
+        attributes: Attributes::new(),
+        fields_dropped: 0,
+    })
 }

@@ -247,6 +247,7 @@ fn row(settings: &Settings, shard: usize, event: &Event, windows: &Windows, host
         risk_level: risk_level(risk_score),
         host_popularity: host.popularity,
         event_date: i32::try_from(event.time.div_euclid(DAY)).expect("a day before the year 10000"),
+        attributes: event.attributes.clone(),
         shard,
     }
 }

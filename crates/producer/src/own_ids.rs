@@ -81,14 +81,14 @@ impl OwnIds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_event::parse_line;
+    use authpulse_event::{Reading, parse_line};
     use authpulse_event::time::DEFAULT_BASE;
 
     fn warning(ids: impl IntoIterator<Item = (u64, String)>) -> Option<String> {
         let mut seen = OwnIds::default();
         for (time, id) in ids {
             let line = format!(r#"{{"time":{time},"user":"U{}","computer":"C1","event_id":"{id}"}}"#, time % 7);
-            seen.see(&parse_line(line.as_bytes(), DEFAULT_BASE).expect("an event"));
+            seen.see(&parse_line(line.as_bytes(), Reading::three_fields(DEFAULT_BASE)).expect("an event"));
         }
         seen.warning()
     }

@@ -34,7 +34,7 @@ pub async fn prepare_giving_up(env: &Env, options: Arc<Options>) -> Result<Backf
 
 pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<Poison>) -> Result<BackfillRun> {
     env.lake.ensure_tables().await?;
-    let Opened { registry, mut tails } = open_lake(env, &options).await?;
+    let Opened { registry, mut tails, options } = open_lake(env, &options).await?;
     commit_all(env).await?;
     let key = ShardId::file();
     let run = tails.remove(&key).and_then(|tail| Some((tail.backfill.clone()?, tail)));

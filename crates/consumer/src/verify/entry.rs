@@ -125,7 +125,7 @@ impl EntryCheck<'_> {
         let counts = &self.entry.counts;
         self.equal("the list of events that wait", &counts.waiting, &(self.entry.waiting.len() as u64))?;
         self.equal("the list of events not scored", &counts.unscored, &(side.unscored.len() as u64))?;
-        self.entry.restore_from(side)?;
+        self.entry.restore_from(side, &[])?;
         Ok(())
     }
 

@@ -107,7 +107,7 @@ impl Worker {
         if self.poison.gives_up(&self.key, incoming.position) {
             return Ok(Seen { incoming, parsed: None });
         }
-        let (base, inspect) = (self.options.engine.time.base, self.env.inspect.as_deref());
+        let (reading, inspect) = (self.options.engine.reading(), self.env.inspect.as_deref());
         let parsed = self.attributed(incoming.position, || {
             if let Some(inspect) = inspect {
                 inspect(incoming.payload);
@@ -116,8 +116,8 @@ impl Worker {
                 return Err(too_long(incoming.payload_bytes));
             }
             match partition_key {
-                Some(key) => parse_record(incoming.payload, key, base),
-                None => parse_line(incoming.payload, base),
+                Some(key) => parse_record(incoming.payload, key, reading),
+                None => parse_line(incoming.payload, reading),
             }
         })?;
         Ok(Seen { incoming, parsed: Some(parsed) })

@@ -8,7 +8,7 @@ use authpulse_consumer::verify::{VerifyOptions, verify};
 use authpulse_consumer::worker::{Progress, Worker};
 use authpulse_consumer::{ConsumerError, Options};
 use authpulse_event::time::SECOND;
-use authpulse_event::{Micros, parse_line};
+use authpulse_event::{Micros, Reading, parse_line};
 use authpulse_lake::entry::{Entry, EntryCounts};
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::{MaintainSettings, maintain};
@@ -162,7 +162,7 @@ impl Run {
 
 /// A line in the wire form, by its user.
 fn record(line: &str) -> PutRecord {
-    let parsed = parse_line(line.as_bytes(), authpulse_event::time::DEFAULT_BASE);
+    let parsed = parse_line(line.as_bytes(), Reading::three_fields(authpulse_event::time::DEFAULT_BASE));
     let key = parsed.as_ref().map_or("?".to_owned(), |e| e.user.to_string());
     let fields: Vec<&str> = line.split(',').collect();
     let payload = match (line.starts_with('{'), fields.as_slice()) {

@@ -4,7 +4,7 @@ use crate::random;
 use crate::schedule::{Schedule, schedule};
 use crate::service::{Answer, Check, Deed, run};
 use authpulse_oracle::cases::{Case, file_case, stream_case};
-use authpulse_oracle::{Coverage, Edge, Outcome, Step, evaluate, fixed};
+use authpulse_oracle::{Coverage, Edge, Outcome, Settings, Step, evaluate, fixed};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -51,6 +51,31 @@ fn files() {
 #[test]
 fn streams() {
     agree_on(2_500, stream_case(), Edge::ALL.iter().copied(), &[&Deed::ALONE[..], &Deed::OF_HEIRS].concat());
+}
+
+/// No attribute changes what an event is, whether it is accepted, or what it scores: the other columns are those of the first model.
+#[test]
+fn what_events_carry_changes_nothing_else() {
+    let carried = RefCell::new(0);
+    random::check(400, &(prop_oneof![file_case(), stream_case()], schedule()), |(case, schedule)| {
+        let under = |event_model| {
+            let settings = Settings { event_model, ..case.settings.clone() };
+            run(&Case { settings, shards: case.shards.clone() }, &schedule)
+        };
+        let (first, mut second) = (under(1)?, under(2)?);
+        prop_assert!(first.curated.iter().all(|row| row.attributes.is_empty()), "the first model knows none");
+        for row in &mut second.curated {
+            *carried.borrow_mut() += std::mem::take(&mut row.attributes).len();
+        }
+        same("curated", first.curated, second.curated)?;
+        same("rejected", first.rejected, second.rejected)?;
+        same("hourly", first.hourly, second.hourly)?;
+        same("daily", first.daily, second.daily)?;
+        prop_assert_eq!(first.waiting, second.waiting, "what still waits");
+        Ok(())
+    });
+    let carried = carried.into_inner();
+    assert!(carried > 200, "{carried}");
 }
 
 fn agree_on(cases: u32, strategy: impl Strategy<Value = Case>, edges: impl Iterator<Item = Edge>, deeds: &[Deed]) {

@@ -6,14 +6,14 @@ use crate::service::run;
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_engine::{Board, Incoming, Output, Settings, Shard, SourceKind};
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{HashRange, Position, parse_record};
+use authpulse_event::{HashRange, Position, Reading, parse_record};
 use authpulse_oracle::cases::Case;
 use authpulse_oracle::fixed::{self, SIXTY, sixty};
 
 /// Judges an event of a user on a stream; times in seconds since base. Tells its reason if it is rejected.
 fn judge(shard: &mut Shard, out: &mut Output, user: &str, time: i64, arrival: i64) -> &'static str {
     let payload = format!(r#"{{"time":{time},"user":"{user}","computer":"C"}}"#).into_bytes();
-    let parsed = parse_record(&payload, user.as_bytes(), DEFAULT_BASE);
+    let parsed = parse_record(&payload, user.as_bytes(), Reading::three_fields(DEFAULT_BASE));
     let arrival = DEFAULT_BASE + arrival * SECOND;
     let payload_bytes = payload.len() as u64;
     let before = out.rejected.len();

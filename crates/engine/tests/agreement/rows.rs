@@ -6,8 +6,8 @@ use authpulse_engine::settings::TimeRules;
 use authpulse_engine::{Settings, Shard, StoredRow, rows::DayRow};
 use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::{HOUR, SECOND};
-use authpulse_event::{Day, HashRange};
-use authpulse_oracle::{Curated, Daily, Hourly, Rejected};
+use authpulse_event::{AttributeValue, Attributes, Day, EventModel, HashRange};
+use authpulse_oracle::{Curated, Daily, Hourly, Rejected, attributes as oracle};
 
 /// The engine's settings.
 pub fn settings(oracle: &authpulse_oracle::Settings) -> Settings {
@@ -19,8 +19,10 @@ pub fn settings(oracle: &authpulse_oracle::Settings) -> Settings {
             max_jump: oracle.max_jump * SECOND,
             lookback_days: number(oracle.lookback),
             settle: oracle.settle * SECOND,
+            event_model: EventModel::from_number(oracle.event_model).expect("1 or 2"),
         },
         rules: rules(oracle),
+        ..Settings::default()
     };
     assert_eq!(settings.faults(), Vec::<String>::new());
     settings
@@ -76,8 +78,19 @@ pub fn curated(shard: &Shard, row: &ScoredEvent) -> Curated {
         risk_level: RiskLevel::of(row.score).name(),
         host_popularity: row.popularity.map(count),
         event_date: Day::of(event.event_time).0,
+        attributes: attributes(&event.attributes),
         shard: 0,
     }
+}
+
+/// What an event carries, by column.
+pub fn attributes(attributes: &Attributes) -> oracle::Attributes {
+    let value = |value| match value {
+        AttributeValue::Text(text) => oracle::Value::Text(text.to_owned()),
+        AttributeValue::Int(n) => oracle::Value::Flag(n == 1),
+        AttributeValue::Double(n) => oracle::Value::Hundredths((n * 100.0).round() as i64),
+    };
+    attributes.iter().map(|(attribute, of_event)| (attribute.column, value(of_event))).collect()
 }
 
 /// What restoring reads of a row.

@@ -44,6 +44,10 @@ pub enum Deed {
     StoredWaiting,
     /// Stored events not yet scored.
     StoredUnscored,
+    /// Stored such with attributes.
+    StoredAttributes,
+    /// Stored events that wait with attributes.
+    StoredWaitingAttributes,
     /// Rebuilt a shard from a snapshot.
     FromSnapshot,
     /// From one that knew events not yet scored.
@@ -64,9 +68,11 @@ pub enum Deed {
 
 impl Deed {
     /// Those that need no heirs.
-    pub const ALONE: [Deed; 6] = [
+    pub const ALONE: [Deed; 8] = [
         Deed::StoredWaiting,
         Deed::StoredUnscored,
+        Deed::StoredAttributes,
+        Deed::StoredWaitingAttributes,
         Deed::FromSnapshot,
         Deed::FromSnapshotWithUnscored,
         Deed::FromRows,
@@ -252,13 +258,13 @@ impl<'a> Service<'a> {
     fn take(&mut self, at: usize, steps: usize) {
         let lane = &mut self.lanes[at];
         let shard = lane.shard.as_mut().expect("a shard that is read");
-        let base = self.settings.time.base;
+        let reading = self.settings.reading();
         for (number, step) in self.case.shards[at].steps.iter().enumerate().skip(lane.taken).take(steps) {
             match step {
                 Step::Record(record) => {
                     let parsed = match record.form {
-                        Form::Line => parse_line(&record.payload, base),
-                        Form::Wire => parse_record(&record.payload, record.partition_key.as_bytes(), base),
+                        Form::Line => parse_line(&record.payload, reading),
+                        Form::Wire => parse_record(&record.payload, record.partition_key.as_bytes(), reading),
                     };
                     shard.judge(incoming(at, number, record), parsed, &mut lane.out);
                 }
@@ -303,6 +309,10 @@ impl<'a> Service<'a> {
         for scores in &cut.scores {
             self.board.add_scores(scores);
         }
+        let unscored_bytes = cut.unscored.iter().map(|named| named.event.attributes.bytes()).sum::<usize>();
+        prop_assert_eq!(unscored_bytes, shard.unscored_bytes(), "what is not scored takes up what it takes up");
+        prop_assert_eq!(shard.row_attribute_bytes(), 0, "what rows share is given up with their entry");
+        let waiting_bytes = cut.waiting.iter().map(|waiting| waiting.attributes.bytes()).sum::<usize>();
         lane.before = (waiting, unscored);
         lane.journal.push(Entry {
             taken: lane.taken,
@@ -314,6 +324,8 @@ impl<'a> Service<'a> {
         });
         self.did(Deed::StoredWaiting, waiting > 0);
         self.did(Deed::StoredUnscored, unscored > 0);
+        self.did(Deed::StoredAttributes, unscored_bytes > 0);
+        self.did(Deed::StoredWaitingAttributes, waiting_bytes > 0);
         self.write_days();
         Ok(())
     }

@@ -14,14 +14,14 @@ use proptest::prelude::*;
 /// The shard of a file after its last line, cut so that it has nothing to publish.
 fn read(case: &Case) -> (Shard, Cut) {
     let settings = rows::settings(&case.settings);
-    let (base, mut board) = (settings.time.base, Board::new(settings.time.lookback_days));
+    let (reading, mut board) = (settings.reading(), Board::new(settings.time.lookback_days));
     let mut shard = Shard::new(settings, SourceKind::File, HashRange::FULL);
     let mut out = Output::default();
     for step in &case.shards[0].steps {
         let Step::Record(Record { payload, arrival, .. }) = step else { continue };
         let payload_bytes = payload.len() as u64;
         let record = Incoming { payload, payload_bytes, position: Position::START, arrival: *arrival };
-        shard.judge(record, parse_line(payload, base), &mut out);
+        shard.judge(record, parse_line(payload, reading), &mut out);
     }
     shard.cut().shares.iter().for_each(|share| board.add_share(share));
     shard.score_ready(&mut board, &mut out);

@@ -2,7 +2,9 @@
 //! a lake until something new is stored.
 
 use super::{Entry, EntryError, Side};
+use crate::schema::Table;
 use crate::sections::SectionList;
+use authpulse_event::EventModel;
 
 /// The newest format that this program reads. 3 is 2 with sections, and with whatever else 2 has no room for.
 pub const FORMAT: u32 = 3;
@@ -22,10 +24,11 @@ impl Entry {
     /// Whether anything that this entry holds or names has no place in [`PLAIN_FORMAT`]. Whatever gives entries something new says so
     /// here.
     fn needs_newest(&self, side: &Side) -> bool {
-        !self.sections.is_empty()
+        self.time_rules.event_model != EventModel::default().number()
+            || !self.sections.is_empty()
             || !side.sections.is_empty()
             || self.snapshot.iter().any(|piece| !piece.sections.is_empty())
-            || self.files.iter().any(|file| !file.columns.is_empty())
+            || self.files.iter().any(|file| !file.columns.is_empty() || !Table::FIRST.contains(&file.table))
     }
 
     /// Refuses sections that must be understood and are not, in the entry, in the side within it, or in a piece that it names.

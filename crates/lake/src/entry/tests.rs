@@ -1,7 +1,9 @@
+use super::events::StoredId;
 use super::*;
 use crate::base::{self, Base};
 use crate::schema::{FileColumn, Table};
 use crate::sections::{Section, SectionDef};
+use authpulse_event::ATTRIBUTES;
 
 /// An entry with something in most of its fields.
 pub(crate) fn entry() -> Entry {
@@ -37,6 +39,7 @@ pub(crate) fn entry() -> Entry {
             at: Position::START.into(),
             arrival: 2,
             accepted_since: 9,
+            attributes: StoredAttributes::default(),
         }],
         side: Side::default(),
         side_file: None,
@@ -82,7 +85,7 @@ fn what_is_read_is_what_was_written() {
     let shard = ShardId::new(&entry.shard);
     let read = Entry::decode(&shard, 7, &entry.encode(), &nothing()).unwrap();
     assert_eq!(read, entry);
-    let from = read.restore_from(&read.side).unwrap();
+    let from = read.restore_from(&read.side, ATTRIBUTES).unwrap();
     assert_eq!(from.waiting[0].payload, b"\x00\xff{");
     assert_eq!(Waiting::from(&from.waiting[0]), entry.waiting[0]);
     assert!(entry.counts.adds_up());

@@ -112,7 +112,7 @@ impl Shards {
             let side = side(store, &entry, known).await?;
             let waiting = entry.waiting.iter().map(|w| w.summary());
             let (times, arrivals): (Vec<Micros>, Vec<Micros>) = waiting.map(|(time, _, _, at)| (time, at)).unzip();
-            let unscored = side.unscored.iter().map(|u| u.to_event().event.event_time);
+            let unscored = side.unscored.iter().map(|u| u.to_event(&[]).event.event_time);
             let found = Tail {
                 range: entry.hash_range()?,
                 inherits: inherits.iter().map(|i| ShardId::new(&i.shard)).collect(),

@@ -115,6 +115,7 @@ fn scored(events: &[Event], users: &mut Names, computers: &mut Names) -> Vec<Sco
                 computers_24h: e.windows[3],
             },
             new_device: e.flags & 1 == 1,
+            attributes: Default::default(),
         },
         popularity: e.popularity,
         flags: Flags::from_bits(e.flags),

@@ -11,7 +11,7 @@ mod wide;
 
 use super::decode::Decoder;
 use super::{Format, InputError, Progress, Source};
-use authpulse_event::parse_line;
+use authpulse_event::{Reading, parse_line};
 use authpulse_event::time::MIN_TIME;
 pub(super) use gate::Gate;
 use memchr::memchr;
@@ -137,7 +137,7 @@ impl<'a> Sample<'a> {
 
 /// Whether a line is an event under some `base`.
 fn is_event(line: &[u8]) -> bool {
-    parse_line(line, MIN_TIME).is_ok()
+    parse_line(line, Reading::three_fields(MIN_TIME)).is_ok()
 }
 
 /// One array over all lines. Its last element may stand on a line of its own and look like an event.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use authpulse_event::time::format_rfc3339;
-use authpulse_event::{Micros, parse_line};
+use authpulse_event::{Micros, Reading, parse_line};
 
 use super::{InputError, InputOptions, LineBlocks, Source};
 
@@ -75,7 +75,7 @@ pub fn first_event(
         }
         let block = block?;
         let events = block.lines().filter(|line| !line.is_overlong());
-        let mut times = events.filter_map(|line| parse_line(line.bytes, base).ok().map(|event| event.time));
+        let mut times = events.filter_map(|line| parse_line(line.bytes, Reading::three_fields(base)).ok().map(|event| event.time));
         if let Some(time) = times.find(|time| *time <= at_most) {
             return Ok(Some(time));
         }

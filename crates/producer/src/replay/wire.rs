@@ -14,7 +14,7 @@
 //!
 //! Where times are to be now ([`Live`]), every valid line is sent in the wire form instead, with an RFC 3339 time in UTC with six
 //! decimals, whatever the line's own form is: whole seconds since `base` could not carry a distance divided by a speed. An own
-//! `event_id` goes along; keys that no consumer knows do not.
+//! `event_id` and attributes go along; keys that no consumer knows do not.
 //!
 //! Integer times of a plain line are written without leading zeros, RFC 3339 times as UTC with six decimals, however the line
 //! spells them: so consumers of an earlier version read them as well. Neither changes the time, its form or the content id.
@@ -22,7 +22,8 @@
 use std::ops::Range;
 
 use authpulse_event::time::push_rfc3339;
-use authpulse_event::{Micros, ParsedEvent, TimeForm, id, parse_line};
+use authpulse_event::parse::attribute_members;
+use authpulse_event::{ATTRIBUTES, MAX_RECORD_BYTES, Micros, ParsedEvent, Reading, TimeForm, id, parse_line};
 use authpulse_stream::PutRecord;
 use bytes::Bytes;
 use memchr::{memchr, memchr2};
@@ -59,7 +60,7 @@ pub(super) fn push_record(
     tally: &mut Tally,
 ) -> Encoded {
     let start = out.len();
-    let parsed = parse_line(line.bytes, base);
+    let parsed = parse_line(line.bytes, Reading::three_fields(base));
     match &parsed {
         Ok(event) => tally.event(event),
         Err(invalid) => tally.rejected(line.number, "invalid", &invalid.0),
@@ -72,7 +73,7 @@ pub(super) fn push_record(
     };
     let time = Some(event.time);
     if let Some(live) = live {
-        return push_live(out, line.number, &event, live.at(event.time));
+        return push_live(out, line, &event, live.at(event.time));
     }
     if line.bytes.first() == Some(&b'{') {
         out.extend_from_slice(line.bytes);
@@ -96,8 +97,9 @@ pub(super) fn push_record(
     Encoded { payload, partition_key, time, line: line.number }
 }
 
-/// Appends an event that is to be at another time: the wire form, with nothing in it but what the engine reads.
-fn push_live(out: &mut Vec<u8>, line: u64, event: &ParsedEvent<'_>, at: Micros) -> Encoded {
+/// Appends an event that is to be at another time: the wire form, with nothing in it but what the engine may read. Attributes go along
+/// as they are written, also those that are none: whether they are taken in, and counted where they are dropped, is for the lake to say.
+fn push_live(out: &mut Vec<u8>, line: &Line<'_>, event: &ParsedEvent<'_>, at: Micros) -> Encoded {
     let start = out.len();
     out.extend_from_slice(b"{\"time\":\"");
     push_rfc3339(out, at);
@@ -109,18 +111,31 @@ fn push_live(out: &mut Vec<u8>, line: u64, event: &ParsedEvent<'_>, at: Micros) 
         out.extend_from_slice(b"\",\"event_id\":\"");
         push_escaped(out, id);
     }
-    out.extend_from_slice(b"\"}");
+    out.push(b'"');
+    if line.bytes.first() == Some(&b'{') {
+        let before = out.len();
+        for (key, value) in attribute_members(line.bytes, ATTRIBUTES) {
+            for part in [b",\"", key.as_bytes(), b"\":", value] {
+                out.extend_from_slice(part);
+            }
+        }
+        // A time is longer than a number of seconds: rather an event without attributes than a record that is too long to be one.
+        if out.len() - start >= MAX_RECORD_BYTES {
+            out.truncate(before);
+        }
+    }
+    out.push(b'}');
     let payload = start..out.len();
     let partition_key = user.unwrap_or_else(|| {
         out.extend_from_slice(event.user.as_bytes());
         payload.end..out.len()
     });
-    Encoded { payload, partition_key, time: Some(event.time), line }
+    Encoded { payload, partition_key, time: Some(event.time), line: line.number }
 }
 
 /// The record that a stream holds of a line which is a valid event; `None` of any other line. As a replay sends it.
 pub fn record_of(line: &[u8], base: Micros) -> Option<PutRecord> {
-    parse_line(line, base).ok()?;
+    parse_line(line, Reading::three_fields(base)).ok()?;
     let mut out = Vec::new();
     let whole = Line { number: 1, offset: 0, bytes: line, length: line.len() as u64 };
     let Encoded { payload, partition_key, .. } = push_record(&mut out, &whole, base, None, &mut Tally::default());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::input::BlockKind;
-use authpulse_event::parse_line;
+use authpulse_event::{Reading, parse_line};
 use authpulse_event::time::DEFAULT_BASE;
 use bytes::Bytes;
 
@@ -23,7 +23,7 @@ fn tally(files: &[&[(&str, &str)]], order: &[usize]) -> Tally {
                 origins: None,
             };
             tally.lines(&block, 1);
-            let parsed = parse_line(line.as_bytes(), DEFAULT_BASE);
+            let parsed = parse_line(line.as_bytes(), Reading::three_fields(DEFAULT_BASE));
             if let Ok(event) = &parsed {
                 tally.event(event);
             }

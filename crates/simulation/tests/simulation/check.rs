@@ -39,7 +39,9 @@ pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<C
     leases::hold(world, &journals)?;
     versions::hold(&journals)?;
     let shards = steps(world, &journals).await?;
-    let outcome = oracle::evaluate(&settings(options), &shards);
+    let settings = settings(options);
+    dropped_once(&journals, &settings, &shards)?;
+    let outcome = oracle::evaluate(&settings, &shards);
     if explained {
         println!("oracle: {} wait, watermarks {:?}", outcome.waiting, outcome.watermarks);
     }
@@ -139,7 +141,7 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
 
 /// Whether the tables hold the evaluator's rows, each once. Returns a digest of them.
 pub async fn tables_hold(world: &World, outcome: &oracle::Outcome) -> Result<u64, String> {
-    let anonymous = outcome.curated.iter().map(|row| oracle::Curated { shard: 0, ..row.clone() });
+    let anonymous = outcome.curated.iter().map(without_shard);
     let mut digest = DefaultHasher::new();
     // Dead letters first: they say why a row is missing.
     compare("rejected", rejected(world).await?, outcome.rejected.iter().cloned(), &mut digest)?;
@@ -149,12 +151,32 @@ pub async fn tables_hold(world: &World, outcome: &oracle::Outcome) -> Result<u64
     Ok(digest.finish())
 }
 
+/// A row as it is read back: which shard accepted it is no column, and what its event carried is not read.
+fn without_shard(row: &oracle::Curated) -> oracle::Curated {
+    oracle::Curated { shard: 0, attributes: oracle::attributes::Attributes::new(), ..row.clone() }
+}
+
+/// Whether the entries count each attribute that was dropped, once; by the records that they read.
+fn dropped_once(journals: &Journals, settings: &oracle::Settings, shards: &[oracle::Shard]) -> Result<(), String> {
+    let counted: u64 = journals.iter().flat_map(|(_, _, entries)| entries).map(|e| e.counts.fields_dropped).sum();
+    let records = shards.iter().flat_map(|shard| &shard.steps).filter_map(|step| match step {
+        oracle::Step::Record(record) => oracle::parse(settings, record),
+        _ => None,
+    });
+    let dropped = records.map(|event| event.fields_dropped as u64).sum::<u64>();
+    if counted == dropped {
+        Ok(())
+    } else {
+        Err(format!("the entries count {counted} attributes dropped, the oracle {dropped}"))
+    }
+}
+
 /// The entries, one after another from parents to heirs, carry each user's rows in the order of the page: what one entry holds of
 /// a user is exactly what comes next. Read from the files as they were put, whoever has removed them since.
 async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Outcome) -> Result<(), String> {
     let mut expected: BTreeMap<&str, VecDeque<oracle::Curated>> = BTreeMap::new();
     for row in &outcome.curated {
-        expected.entry(&row.user_id).or_default().push_back(oracle::Curated { shard: 0, ..row.clone() });
+        expected.entry(&row.user_id).or_default().push_back(without_shard(row));
     }
     let archive = Arc::new(MemoryStore::new());
     let archived = world.archive.lock().unwrap().clone();
@@ -252,6 +274,7 @@ fn settings(options: &Options) -> oracle::Settings {
         burst_over: threshold("burst_over"),
         lateral_at_least: threshold("lateral_from"),
         weights: Flag::FIRST.map(|flag| rules.weight(flag).into()),
+        event_model: time.event_model.number(),
     }
 }
 
@@ -318,6 +341,7 @@ async fn curated(world: &World) -> Result<Vec<oracle::Curated>, String> {
 
 async fn curated_of(lake: &Lake, file: &LiveFile) -> Result<Vec<oracle::Curated>, String> {
     Ok(read_file!(lake, file, read_curated, row => oracle::Curated {
+        attributes: oracle::attributes::Attributes::new(),
         event_time: row.event_time,
         event_id: row.event_id.to_owned(),
         user_id: row.user_id.to_owned(),

@@ -76,6 +76,10 @@ impl Traffic {
         payload.extend_from_slice(match second.rem_euclid(11) {
             0 => &b",\"host\":\"Caf\xe9\t\"}"[..],
             1 => b",\"\xff\":[NaN,-Infinity]}",
+            // Attributes, for a lake that takes them in, and such that are none.
+            2 => b",\"source_ip\":\"10.0.0.7\",\"outcome\":\"success\",\"mfa\":true}",
+            3 => b",\"lat\":47.377,\"user_agent\":\"curl \\\"8\\\"\",\"app\":null,\"device\":\"\"}",
+            4 => b",\"source_ip\":\"localhost\",\"lon\":8.54,\"app\":\"a\",\"app\":\"b\"}",
             _ => b"}",
         });
         let key = if rng.per_mille(5) { format!("U{}", rng.below(self.users)) } else { user };

@@ -55,6 +55,7 @@ impl EditedRows {
                             computers_24h: row.unique_computers_24h as u32,
                         },
                         new_device: row.is_new_device == 1,
+                        attributes: Default::default(),
                     },
                     popularity: row.host_popularity.map(|p| p as u64),
                     flags,

@@ -76,6 +76,7 @@ pub fn events(shard: &str, n: u64, rows: u64, names: &mut Names) -> Vec<ScoredEv
                 id: EventId::Content(TimeForm::Seconds),
                 windows: Windows { logins_1h: i as u32 + 1, ..Windows::default() },
                 new_device: i.is_multiple_of(2),
+                attributes: Default::default(),
             },
             popularity: (!i.is_multiple_of(4)).then_some(i),
             flags,

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use authpulse_event::{Micros, parse_line};
+use authpulse_event::{Micros, Reading, parse_line};
 
 use self::fill::Filling;
 use self::merge::Merge;
@@ -151,7 +151,7 @@ pub fn sort(
 }
 
 fn head_of(block: &LineBlock, line: &Line<'_>, base: Micros) -> Head {
-    let event = if line.is_overlong() { None } else { parse_line(line.bytes, base).ok() };
+    let event = if line.is_overlong() { None } else { parse_line(line.bytes, Reading::three_fields(base)).ok() };
     let origin =
         Origin { source: block.source as u32, line: block.first_line_in_source + (line.number - block.first_line) };
     Head::new(event.map(|event| event.time), origin, line.is_overlong().then_some(line.length))

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use authpulse_event::parse_line;
+use authpulse_event::{Reading, parse_line};
 use authpulse_event::time::DEFAULT_BASE;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ fn in_memory(sources: &[Vec<u8>]) -> Vec<Stood> {
     for (source, bytes) in sources.iter().enumerate() {
         for (line, _, length, kept) in naive(bytes) {
             let whole = length <= LINE_BYTES_MAX as u64;
-            let time = parse_line(&kept, DEFAULT_BASE).ok().filter(|_| whole).map(|event| event.time);
+            let time = parse_line(&kept, Reading::three_fields(DEFAULT_BASE)).ok().filter(|_| whole).map(|event| event.time);
             lines.push((time, (Origin { source: source as u32, line }, length, kept)));
         }
     }
@@ -64,7 +64,7 @@ fn on_disk(sources: &[Vec<u8>], memory_bytes: usize, fan_in: usize, block_bytes:
     assert_eq!(sorted.records(), stood.len() as u64);
     let first = stood.iter().find_map(|(origin, length, bytes)| {
         let whole = *length <= LINE_BYTES_MAX as u64;
-        parse_line(bytes, DEFAULT_BASE).ok().filter(|_| whole).map(|event| (event.time, *origin))
+        parse_line(bytes, Reading::three_fields(DEFAULT_BASE)).ok().filter(|_| whole).map(|event| (event.time, *origin))
     });
     assert_eq!(sorted.first_event(), first);
     let left = std::fs::read_dir(dir.path()).expect("there").count();

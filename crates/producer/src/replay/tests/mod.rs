@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use authpulse_event::id::sha256_hex;
 use authpulse_event::ring::hash_key;
-use authpulse_event::{Invalid, ParsedEvent, parse_line, parse_record};
+use authpulse_event::{Invalid, ParsedEvent, Reading, parse_line, parse_record};
 use authpulse_stream::memory::Faults;
 use authpulse_stream::{CreateOptions, MemoryStream, ReadFrom, ReadLimit, Record, Stream};
 
@@ -155,7 +155,7 @@ async fn assert_holds(stream: &dyn Stream, file: &[u8]) {
     let shards = stream.shards().await.expect("lists");
     let mut expected: BTreeMap<usize, Vec<&[u8]>> = (0..shards.len()).map(|shard| (shard, Vec::new())).collect();
     for line in record_lines(file) {
-        let key = match parse_line(line, DEFAULT_BASE) {
+        let key = match parse_line(line, Reading::three_fields(DEFAULT_BASE)) {
             Ok(event) => event.user.into_owned(),
             Err(_) => sha256_hex(line),
         };
@@ -174,8 +174,8 @@ async fn assert_holds(stream: &dyn Stream, file: &[u8]) {
 
 /// A consumer decides about the record as about the line.
 fn assert_same(payload: &[u8], partition_key: &[u8], line: &[u8]) {
-    let from_stream: Result<ParsedEvent, Invalid> = parse_record(payload, partition_key, DEFAULT_BASE);
-    let from_file = parse_line(line, DEFAULT_BASE);
+    let from_stream: Result<ParsedEvent, Invalid> = parse_record(payload, partition_key, Reading::three_fields(DEFAULT_BASE));
+    let from_file = parse_line(line, Reading::three_fields(DEFAULT_BASE));
     match (&from_stream, &from_file) {
         (Ok(record), Ok(line)) => {
             assert_eq!(record, line);

@@ -100,7 +100,7 @@ fn an_overlong_line_stays_invalid_even_if_only_its_beginning_is_sent() {
             push_record(&mut out, &line, DEFAULT_BASE, None, &mut Tally::default());
         assert_eq!(time, None);
         assert!(out[payload.clone()] == *kept);
-        assert!(parse_record(&out[payload], &out[partition_key], DEFAULT_BASE).is_err());
+        assert!(parse_record(&out[payload], &out[partition_key], Reading::three_fields(DEFAULT_BASE)).is_err());
     }
 }
 
@@ -152,7 +152,7 @@ proptest! {
     #[test]
     fn a_consumer_decides_about_the_record_as_about_the_line(line in line()) {
         let (payload, key, time) = encode(&line);
-        assert_eq!(time, parse_line(&line, DEFAULT_BASE).ok().map(|event| event.time));
+        assert_eq!(time, parse_line(&line, Reading::three_fields(DEFAULT_BASE)).ok().map(|event| event.time));
         assert_same(&payload, &key, &line);
     }
 }

@@ -1,0 +1,208 @@
+//! Events that wait, or are accepted and not scored, as entries carry them on.
+
+use super::Place;
+use authpulse_engine::rows::{AcceptedEvent, EventId, Windows};
+use authpulse_engine::{NamedEvent, WaitingEvent};
+use authpulse_event::attributes::Given;
+use authpulse_event::{Attribute, Attributes, Micros, TimeForm};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What an event carries beside its first fields, by the keys of the wire form. What this program does not know, or not in this form,
+/// is carried on by an entry that repeats another's events, and left out by whoever takes such an event up: a record with it would be
+/// read in the same way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StoredAttributes(BTreeMap<String, Value>);
+
+impl StoredAttributes {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those of a list.
+    fn taken(&self, list: &'static [Attribute]) -> Attributes {
+        if self.is_empty() {
+            return Attributes::NONE;
+        }
+        let given = |at: usize| match self.0.get(list[at].key) {
+            None | Some(Value::Null) => Given::Nothing,
+            Some(Value::String(text)) => Given::Text(text.into()),
+            Some(Value::Number(number)) => Given::Number(number.to_string().into()),
+            Some(Value::Bool(yes)) => Given::Bool(*yes),
+            Some(Value::Array(_) | Value::Object(_)) => Given::Unfit,
+        };
+        Attributes::take(list, given).0
+    }
+
+    /// Roughly how many bytes of JSON they take.
+    fn size_estimate(&self) -> usize {
+        let of_value = |value: &Value| value.as_str().map_or(8, str::len);
+        self.0.iter().map(|(key, value)| key.len() + of_value(value) + 6).sum()
+    }
+}
+
+impl From<&Attributes> for StoredAttributes {
+    fn from(attributes: &Attributes) -> Self {
+        let stored = |given| match given {
+            Given::Text(text) => Value::String(text.into_owned()),
+            Given::Number(number) => number.parse::<f64>().map_or(Value::Null, Value::from),
+            Given::Bool(yes) => Value::Bool(yes),
+            Given::Nothing | Given::Unfit => Value::Null,
+        };
+        StoredAttributes(attributes.given().map(|(key, given)| (key.to_owned(), stored(given))).collect())
+    }
+}
+
+/// An event that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    pub(super) time: Micros,
+    pub(super) user: String,
+    pub(super) computer: String,
+    pub(super) id: StoredId,
+    /// Hexadecimal: a record's bytes need not be text.
+    pub(super) payload: String,
+    pub(super) payload_bytes: u64,
+    pub(super) at: Place,
+    pub(super) arrival: Micros,
+    pub(super) accepted_since: u32,
+    /// What its sender said of it beside these; left out where that is nothing.
+    #[serde(default, skip_serializing_if = "StoredAttributes::is_empty")]
+    pub(super) attributes: StoredAttributes,
+}
+
+/// How an event's id came about: `seconds`, `rfc3339`, or the producer's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StoredId {
+    Seconds,
+    Rfc3339,
+    Own(String),
+}
+
+impl From<&EventId> for StoredId {
+    fn from(id: &EventId) -> Self {
+        match id {
+            EventId::Content(TimeForm::Seconds) => StoredId::Seconds,
+            EventId::Content(TimeForm::Rfc3339) => StoredId::Rfc3339,
+            EventId::Own(id) => StoredId::Own(id.to_string()),
+        }
+    }
+}
+
+impl From<StoredId> for EventId {
+    fn from(id: StoredId) -> Self {
+        match id {
+            StoredId::Seconds => EventId::Content(TimeForm::Seconds),
+            StoredId::Rfc3339 => EventId::Content(TimeForm::Rfc3339),
+            StoredId::Own(id) => EventId::Own(id.into()),
+        }
+    }
+}
+
+/// An event accepted and not yet scored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unscored {
+    pub(super) time: Micros,
+    pub(super) arrival: Micros,
+    pub(super) user: String,
+    pub(super) computer: String,
+    pub(super) id: StoredId,
+    /// `login_count_1h`, `login_count_24h`, `unique_computers_1h`, `unique_computers_24h`.
+    pub(super) windows: [u32; 4],
+    pub(super) new_device: bool,
+    /// What its sender said of it beside these; left out where that is nothing.
+    #[serde(default, skip_serializing_if = "StoredAttributes::is_empty")]
+    pub(super) attributes: StoredAttributes,
+}
+
+impl From<&WaitingEvent> for Waiting {
+    fn from(w: &WaitingEvent) -> Self {
+        Waiting {
+            time: w.time,
+            user: w.user.clone(),
+            computer: w.computer.clone(),
+            id: (&w.id).into(),
+            payload: w.payload.iter().map(|b| format!("{b:02x}")).collect(),
+            payload_bytes: w.payload_bytes,
+            at: w.position.into(),
+            arrival: w.arrival,
+            accepted_since: w.accepted_since,
+            attributes: (&w.attributes).into(),
+        }
+    }
+}
+
+impl Waiting {
+    /// Event time, user, computer and arrival, for `status`.
+    pub fn summary(&self) -> (Micros, &str, &str, Micros) {
+        (self.time, &self.user, &self.computer, self.arrival)
+    }
+
+    /// Where its record stands in its source.
+    pub fn place(&self) -> &Place {
+        &self.at
+    }
+
+    /// The event, with those of its attributes that are in the list.
+    pub(super) fn to_event(&self, list: &'static [Attribute]) -> Result<WaitingEvent, String> {
+        let digit = |at: usize| self.payload.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let payload: Option<Vec<u8>> = (0..self.payload.len()).step_by(2).map(digit).collect();
+        Ok(WaitingEvent {
+            time: self.time,
+            user: self.user.clone(),
+            computer: self.computer.clone(),
+            id: self.id.clone().into(),
+            attributes: self.attributes.taken(list),
+            payload: payload.ok_or("the payload of an event that waits is not hexadecimal")?,
+            payload_bytes: self.payload_bytes,
+            position: self.at.position()?,
+            arrival: self.arrival,
+            accepted_since: self.accepted_since,
+        })
+    }
+}
+
+impl From<&NamedEvent> for Unscored {
+    fn from(named: &NamedEvent) -> Self {
+        let (event, w) = (&named.event, &named.event.windows);
+        Unscored {
+            time: event.event_time,
+            arrival: event.ingestion_time,
+            user: named.user.clone(),
+            computer: named.computer.clone(),
+            id: (&event.id).into(),
+            windows: [w.logins_1h, w.logins_24h, w.computers_1h, w.computers_24h],
+            new_device: event.new_device,
+            attributes: (&event.attributes).into(),
+        }
+    }
+}
+
+impl Unscored {
+    /// Roughly how many bytes of JSON it takes.
+    pub(super) fn size_estimate(&self) -> usize {
+        160 + self.attributes.size_estimate()
+    }
+
+    /// The event, with names instead of numbers, and with those of its attributes that are in the list.
+    pub fn to_event(&self, list: &'static [Attribute]) -> NamedEvent {
+        let [logins_1h, logins_24h, computers_1h, computers_24h] = self.windows;
+        NamedEvent {
+            event: AcceptedEvent {
+                event_time: self.time,
+                ingestion_time: self.arrival,
+                user: 0,
+                computer: 0,
+                id: self.id.clone().into(),
+                windows: Windows { logins_1h, logins_24h, computers_1h, computers_24h },
+                new_device: self.new_device,
+                attributes: self.attributes.taken(list),
+            },
+            user: self.user.clone(),
+            computer: self.computer.clone(),
+        }
+    }
+}
