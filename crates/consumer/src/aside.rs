@@ -136,7 +136,9 @@ mod tests {
         assert_eq!(said.len(), 4, "{said:?}");
         for (level, words) in said.iter() {
             assert_eq!(*level, Level::ERROR);
-            assert!(words.contains("run a newer version of authpulse") && words.contains("entry 7 of shard a has format 9"));
+            assert!(
+                words.contains("run a newer version of authpulse") && words.contains("entry 7 of shard a has format 9")
+            );
         }
     }
 

@@ -357,12 +357,7 @@ pub async fn finish_raw(env: &Env, entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-async fn put_snapshot(
-    env: &Env,
-    commit_id: &str,
-    pieces: Option<Vec<Piece>>,
-    last: &Entry,
-) -> Result<Vec<PieceRef>> {
+async fn put_snapshot(env: &Env, commit_id: &str, pieces: Option<Vec<Piece>>, last: &Entry) -> Result<Vec<PieceRef>> {
     let mut stored = Vec::new();
     for (k, piece) in pieces.into_iter().flatten().enumerate() {
         let written = env.lake.sections().written(Holder::Piece, last);

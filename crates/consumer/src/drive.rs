@@ -287,7 +287,13 @@ pub async fn run_service(
         Ok(())
     });
     let ended = outcome?;
-    committed?;
+    match committed {
+        // A service that was told to end has ended in order, whoever brings the tables up.
+        Err(error) if service.mode() == Mode::Run && aside.meets(&error) => {
+            Reminder::default().say(env.clock.ticks(), &Chain(&error).to_string());
+        }
+        committed => committed?,
+    }
     Ok(ended)
 }
 

@@ -206,7 +206,8 @@ async fn part(env: &Env, fleet: &mut Fleet, orders: impl Iterator<Item = Parting
     fleet.hand_over(&given).await;
     fleet.end(&ended).await;
     if parted.leaves
-        && let Some(Err(error)) = within(env, Some(WITHDRAW_PATIENCE), fleet.withdraw()).await {
+        && let Some(Err(error)) = within(env, Some(WITHDRAW_PATIENCE), fleet.withdraw()).await
+    {
         tracing::debug!(%error, "what was asked of other workers could not be taken back yet");
     }
     parted

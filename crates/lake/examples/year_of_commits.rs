@@ -9,7 +9,9 @@ use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{HashRange, Micros, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
-use authpulse_lake::entry::{Entry, EntryCounts, PLAIN_FORMAT, FileRef, PieceRef, Place, Side, Source, StoredTimeRules};
+use authpulse_lake::entry::{
+    Entry, EntryCounts, FileRef, PLAIN_FORMAT, PieceRef, Place, Side, Source, StoredTimeRules,
+};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::{Memory, PlanLimits, inspect};
 use authpulse_lake::{
@@ -176,7 +178,12 @@ fn main() {
                 let path = format!("state/c{n}-0.apst.zst");
                 block_on(store.put_new(&path, Bytes::from_static(b"state"))).expect("names are new");
                 let file = FileRef { path, bytes: 5, sha256: String::new() };
-                snapshot.push(PieceRef { range: HashRange::FULL.to_string(), users: 0, sections: Default::default(), file });
+                snapshot.push(PieceRef {
+                    range: HashRange::FULL.to_string(),
+                    users: 0,
+                    sections: Default::default(),
+                    file,
+                });
             }
             let entry = stored_entry(&shard, n, files, snapshot, at);
             block_on(journal.put(&shard, n, entry.encode())).expect("memory does not fail");

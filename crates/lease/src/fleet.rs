@@ -271,11 +271,7 @@ impl Fleet {
 }
 
 /// Leaves to others what this worker asked for, and what was handed over to it since it looked for the last time.
-async fn leave_unseen(
-    store: &dyn LeaseStore,
-    worker: &str,
-    held: &BTreeMap<String, Held>,
-) -> Result<(), LeaseError> {
+async fn leave_unseen(store: &dyn LeaseStore, worker: &str, held: &BTreeMap<String, Held>) -> Result<(), LeaseError> {
     let mine = store.list().await?.into_iter().filter(|lease| {
         let is_asked_for = lease.next_owner.as_deref() == Some(worker);
         let is_unseen = lease.owner.as_deref() == Some(worker) && !held.contains_key(&lease.key) && !lease.ended;

@@ -212,8 +212,8 @@ async fn expect_too_new(lake: &SmallLake, what: &str) {
 #[tokio::test]
 async fn what_must_be_understood_is_refused_in_whatever_it_stands() {
     for (into, what) in [
-        (&[Holder::Entry], "entry 1 of shard file"),
-        (&[Holder::Side], "entry 1 of shard file"),
+        (&[Holder::Entry], "of shard file holds the section 'notes'"),
+        (&[Holder::Side], "holds the section 'notes'"),
         (&[Holder::Piece], ".apst.zst of the snapshot of entry"),
         (&[Holder::Base], "the base of entries up to"),
     ] {

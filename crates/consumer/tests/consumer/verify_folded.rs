@@ -186,7 +186,9 @@ fn a_base_is_that_of_its_entries_however_they_are_folded() {
         assert_eq!(Base::decode(&shard, all as u64, &base.encode(), known).unwrap(), base);
         assert!(Base::decode(&shard, 1, &base.encode(), known).unwrap_err().to_string().contains("says it is"));
         let newer = Base { format: authpulse_lake::base::FORMAT + 1, ..base.clone() };
-        assert!(Base::decode(&shard, all as u64, &newer.encode(), known).unwrap_err().to_string().contains("newer version"));
+        assert!(
+            Base::decode(&shard, all as u64, &newer.encode(), known).unwrap_err().to_string().contains("newer version")
+        );
         let cut = &base.encode()[..40];
         assert!(Base::decode(&shard, all as u64, cut, known).unwrap_err().to_string().contains("damaged"));
         // Spans that follow each other are one, so a base does not grow with its entries.

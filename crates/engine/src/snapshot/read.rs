@@ -107,7 +107,11 @@ impl PieceReader {
                 piece.sections.extend(self.read_section(&mut reader)?);
             }
         }
-        if reader.bytes.is_empty() { Ok(piece) } else { Err(SnapshotError::Damaged("something follows what should be last")) }
+        if reader.bytes.is_empty() {
+            Ok(piece)
+        } else {
+            Err(SnapshotError::Damaged("something follows what should be last"))
+        }
     }
 
     /// The next section, if it is known; one that need not be understood is passed over.

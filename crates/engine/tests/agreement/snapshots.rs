@@ -4,7 +4,9 @@ use crate::damage::{damage, damaged};
 use crate::random;
 use crate::rows;
 use crate::service::{Check, restore_from};
-use authpulse_engine::{Board, Cut, Incoming, Output, Piece, PieceSection, Restoring, Shard, SnapshotError, SourceKind};
+use authpulse_engine::{
+    Board, Cut, Incoming, Output, Piece, PieceSection, Restoring, Shard, SnapshotError, SourceKind,
+};
 use authpulse_event::{HashRange, Position, parse_line};
 use authpulse_oracle::cases::{Case, file_case};
 use authpulse_oracle::{Record, Step};
@@ -163,8 +165,11 @@ fn sections_are_read_by_who_knows_them_and_else_passed_over_or_refused() {
         let both = plain.clone().with_sections(&[section("notes", false), section("ledger", true)]);
         let error = restore(&case, &cut, HashRange::FULL, std::slice::from_ref(&both)).err();
         prop_assert_eq!(error.as_ref(), Some(&SnapshotError::Section("ledger".to_owned())));
-        prop_assert!(error.is_some_and(|e| e.is_too_new() && e.to_string().contains("run a newer version of authpulse")));
-        let state = Restoring::begin(rows::settings(&case.settings), SourceKind::File, HashRange::FULL, restore_from(&cut));
+        prop_assert!(
+            error.is_some_and(|e| e.is_too_new() && e.to_string().contains("run a newer version of authpulse"))
+        );
+        let state =
+            Restoring::begin(rows::settings(&case.settings), SourceKind::File, HashRange::FULL, restore_from(&cut));
         let read = state.reader().knowing(["ledger".to_owned()]).read(&both.bytes)?;
         prop_assert_eq!(read.sections(), &[section("ledger", true)][..]);
         for length in plain.bytes.len()..both.bytes.len() {

@@ -100,10 +100,15 @@ fn newer_damaged_and_misplaced_entries_are_told_apart() {
     assert_eq!(Entry::decode(&shard, 7, &older.encode(), &nothing()), Ok(older));
     // Where all but the last entries are folded, theirs is what tells.
     let base = |format| Base::new(Entry { format, ..entry() }, &Side::default()).encode();
-    assert!(Base::decode(&shard, 7, &base(1), &nothing()).is_ok() && Base::decode(&shard, 7, &base(FORMAT), &nothing()).is_ok());
+    assert!(
+        Base::decode(&shard, 7, &base(1), &nothing()).is_ok()
+            && Base::decode(&shard, 7, &base(FORMAT), &nothing()).is_ok()
+    );
     let error = Base::decode(&shard, 7, &base(FORMAT + 1), &nothing()).unwrap_err();
     assert!(matches!(error, EntryError::Newer { format, newest: FORMAT, .. } if format == FORMAT + 1), "{error}");
-    assert!(Entry::decode(&shard, 8, &entry().encode(), &nothing()).unwrap_err().to_string().contains("says it is entry 7"));
+    assert!(
+        Entry::decode(&shard, 8, &entry().encode(), &nothing()).unwrap_err().to_string().contains("says it is entry 7")
+    );
     let bytes = entry().encode();
     for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
         assert!(matches!(Entry::decode(&shard, 7, &bytes[..cut], &nothing()), Err(EntryError::Damaged { .. })));
@@ -199,7 +204,10 @@ fn sections_are_passed_over_or_refused_and_kept_as_they_are() {
     let shard = ShardId::new("shardId-000000000001");
     let refused = |error: EntryError, what: &str| {
         let words = error.to_string();
-        assert!(error.is_too_new() && matches!(&error, EntryError::Section { section, .. } if section == "a"), "{words}");
+        assert!(
+            error.is_too_new() && matches!(&error, EntryError::Section { section, .. } if section == "a"),
+            "{words}"
+        );
         assert!(words.contains(what) && words.contains("run a newer version of authpulse"), "{words}");
     };
     for must in [false, true] {
@@ -218,7 +226,10 @@ fn sections_are_passed_over_or_refused_and_kept_as_they_are() {
             match must {
                 true => {
                     refused(Entry::decode(&shard, 7, &entry.encode(), &nothing()).unwrap_err(), what);
-                    refused(Base::decode(&shard, 7, &base.encode(), &nothing()).unwrap_err(), "the last entry in the base");
+                    refused(
+                        Base::decode(&shard, 7, &base.encode(), &nothing()).unwrap_err(),
+                        "the last entry in the base",
+                    );
                 }
                 false => {
                     // To the byte: also the numbers that no reader here could hold.

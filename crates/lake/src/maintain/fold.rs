@@ -105,7 +105,11 @@ async fn build(
             if entry.n > through {
                 break 'all;
             }
-            let side = if entry.takes_over { Side::default() } else { side(lake.store.as_ref(), &entry, &lake.sections).await? };
+            let side = if entry.takes_over {
+                Side::default()
+            } else {
+                side(lake.store.as_ref(), &entry, &lake.sections).await?
+            };
             match &mut base {
                 Some(base) => base.add(entry, &side),
                 None => base = Some(Base::new(entry, &side)),

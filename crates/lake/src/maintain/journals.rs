@@ -322,11 +322,7 @@ async fn entry_if_any(
     }
 }
 
-async fn read_base(
-    journal: &dyn Journal,
-    shard: &ShardId,
-    known: &SectionList,
-) -> Result<Option<Base>, LakeError> {
+async fn read_base(journal: &dyn Journal, shard: &ShardId, known: &SectionList) -> Result<Option<Base>, LakeError> {
     match journal.base(shard).await? {
         Some((through, body)) => Ok(Some(Base::decode(shard, through, &body, known)?)),
         None => Ok(None),

@@ -7,6 +7,7 @@
 //! `AUTHPULSE_SEEDS=N` runs N seeds, `AUTHPULSE_SEED=S` that one alone.
 
 mod check;
+mod counts;
 mod doors;
 mod fence;
 mod foreign;
@@ -23,8 +24,9 @@ mod traffic;
 mod versions;
 mod world;
 
+use counts::Counts;
 use gate::{EFFECTS, Fault, Struck};
-use simulate::{Counts, Run, simulate};
+use simulate::{Run, simulate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -26,7 +26,10 @@ pub fn calm() -> Simulation {
 
 pub fn entries(sim: &Simulation, key: &ShardId) -> Vec<Entry> {
     let stored = block_on(sim.world.outside.journal.list(key, 1, usize::MAX)).unwrap();
-    stored.into_iter().map(|(n, body)| Entry::decode(key, n, &body, sim.world.outside.lake.sections()).unwrap()).collect()
+    stored
+        .into_iter()
+        .map(|(n, body)| Entry::decode(key, n, &body, sim.world.outside.lake.sections()).unwrap())
+        .collect()
 }
 
 fn received(sim: &Simulation) -> u64 {

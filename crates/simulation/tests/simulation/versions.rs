@@ -57,9 +57,8 @@ impl Versions {
             (of.load(Ordering::SeqCst) >= NOTES_FROM && due).then(|| section(false, holder == Holder::Entry, last))
         };
         let of = stage.clone();
-        let ledger = move |_, last: &Entry| {
-            (of.load(Ordering::SeqCst) >= LEDGER_FROM).then(|| section(true, false, last))
-        };
+        let ledger =
+            move |_, last: &Entry| (of.load(Ordering::SeqCst) >= LEDGER_FROM).then(|| section(true, false, last));
         let list = SectionList::new(vec![
             SectionDef { name: NOTES.to_owned(), writes: Some(Arc::new(notes)) },
             SectionDef { name: LEDGER.to_owned(), writes: Some(Arc::new(ledger)) },
@@ -115,7 +114,9 @@ pub fn hold(journals: &Journals) -> Result<(), String> {
             if before.iter().any(|before| before.format > entry.format) {
                 return wrong("is of an older format than what it goes on from");
             }
-            for (name, _) in before.iter().flat_map(|before| before.sections.iter()).filter(|(_, section)| section.carry) {
+            for (name, _) in
+                before.iter().flat_map(|before| before.sections.iter()).filter(|(_, section)| section.carry)
+            {
                 if entry.sections.get(name).is_none() {
                     return wrong(&format!("does not carry the section {name} on"));
                 }

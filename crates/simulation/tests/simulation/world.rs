@@ -7,8 +7,8 @@ use crate::gate::{Gate, ProcessId};
 use crate::kinesis::{self, Kinesis, Reading};
 use crate::leases::{self, Table};
 use crate::order::Decisions;
-use crate::versions::Versions;
 use crate::sabotage::{ForgetsApplied, HidesParents, Overwrites, TakesForItsOwn};
+use crate::versions::Versions;
 use authpulse_consumer::Env;
 use authpulse_lake::{
     CommitSettings, Journal, Lake, MemoryCatalog, MemoryJournal, MemoryStore, ObjectStore, SoleCommitter,

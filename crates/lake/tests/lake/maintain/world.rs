@@ -4,7 +4,7 @@ use crate::common::{self, bytes, entry, stored};
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, Micros, ShardId};
 use authpulse_lake::entry::{
-    Entry as Stored, EntryCounts, PLAIN_FORMAT, FileRef, PieceRef, Place, RawFile, Side, Source, StoredTimeRules,
+    Entry as Stored, EntryCounts, FileRef, PLAIN_FORMAT, PieceRef, Place, RawFile, Side, Source, StoredTimeRules,
 };
 use authpulse_lake::fault::Faults;
 use authpulse_lake::maintain::{MaintainReport, Memory};
