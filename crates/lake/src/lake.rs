@@ -1,9 +1,10 @@
 //! A lake's tables: their files, their pointers, and what a commit takes from outside (time, ids).
 
 use crate::catalog::{SwapOutcome, TablePointers};
+use crate::commit::evolve::KnownColumns;
 use crate::commit::metadata;
 use crate::error::{LakeError, Remedy};
-use crate::schema::{APPLIED, Table};
+use crate::schema::{APPLIED, REQUIRES, Table};
 use crate::store::{ObjectStore, file_io};
 use authpulse_event::ShardId;
 use iceberg::io::FileIO;
@@ -61,8 +62,11 @@ impl Default for CommitSettings {
     }
 }
 
+/// What this program knows of the names that [`REQUIRES`] may list.
+const KNOWN_REQUIREMENTS: [&str; 0] = [];
+
 /// Told where a commit stands: `gather file before:<table>`, `gather file after:<table>`, `table swap before:<table>`,
-/// `table swap after:<table>`. Kill tests stop the process there.
+/// `table swap after:<table>`, and the same of `columns swap`. Kill tests stop the process there.
 pub type Probe = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The tables of a lake.
@@ -74,6 +78,7 @@ pub struct Lake {
     pub(crate) ids: Arc<dyn CommitIds>,
     pub(crate) settings: CommitSettings,
     pub(crate) probe: Probe,
+    pub(crate) known_columns: KnownColumns,
 }
 
 /// A table as it was at one moment.
@@ -103,6 +108,21 @@ impl LoadedTable {
     }
 }
 
+impl LoadedTable {
+    /// Whether this program knows all that whoever commits to the table must know.
+    ///
+    /// # Errors
+    /// [`LakeError::TooNew`] names the first that it does not.
+    pub fn check_requires(&self) -> Result<(), LakeError> {
+        let required = self.metadata.properties().get(REQUIRES).map(String::as_str).unwrap_or_default();
+        let mut names = required.split(',').map(str::trim).filter(|name| !name.is_empty());
+        match names.find(|name| !KNOWN_REQUIREMENTS.contains(name)) {
+            Some(name) => Err(LakeError::TooNew { table: self.table.name().to_owned(), name: name.to_owned() }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Lake {
     /// A lake over a store and a catalog, with default settings and the computer's clock.
     pub fn new(store: Arc<dyn ObjectStore>, pointers: Arc<dyn TablePointers>) -> Lake {
@@ -113,6 +133,7 @@ impl Lake {
             ids: Arc::new(SystemIds),
             settings: CommitSettings::default(),
             probe: Arc::new(|_| {}),
+            known_columns: KnownColumns::default(),
         }
     }
 
@@ -173,7 +194,7 @@ impl Lake {
             let file = metadata::next_location(&location, None, self.ids.uuid());
             let body = metadata::encode(table, &metadata, Some(self.ids.now_ms()))?;
             self.put_metadata(table, &file, body).await?;
-            match self.pointers.create(table.name(), &file).await {
+            match self.pointers.create(table.name(), &file, metadata.current_schema()).await {
                 // A conflict: somebody else made it, or this call did before its answer was lost.
                 Ok(SwapOutcome::Swapped | SwapOutcome::Conflict) => {}
                 Err(e) if e.remedy() == Remedy::Look && self.pointers.load(table.name()).await?.is_some() => {}
@@ -208,6 +229,13 @@ impl Lake {
                 }
             }
         }
+    }
+
+    /// The table as it is now, to be changed: refused where that needs a newer program.
+    pub(crate) async fn load_to_commit(&self, table: Table) -> Result<LoadedTable, LakeError> {
+        let loaded = self.load(table).await?;
+        loaded.check_requires()?;
+        Ok(loaded)
     }
 
     pub(crate) async fn put_metadata(&self, table: Table, uri: &str, body: bytes::Bytes) -> Result<(), LakeError> {

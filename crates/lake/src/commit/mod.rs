@@ -5,12 +5,16 @@
 //! loaded. The check and the swap are about the same metadata, so a commit may be repeated after any error, by anyone.
 
 pub(crate) mod change;
+pub(crate) mod compare;
+pub(crate) mod evolve;
 mod gather;
 pub(crate) mod metadata;
 mod prepare;
 pub(crate) mod snapshots;
 
 pub use crate::lake::{CommitIds, CommitSettings, Lake, LoadedTable, Probe, SystemIds};
+pub use compare::ColumnIds;
+pub use evolve::COLUMNS_KNOWN_FOR_MS;
 
 use crate::catalog::SwapOutcome;
 use crate::encode::TableFile;
@@ -66,7 +70,7 @@ impl Lake {
         let mut unclear: Option<(CommitReport, LakeError)> = None;
         let mut gathered = Gathered::default();
         for attempt in 1..=self.settings.attempts.max(1) {
-            let loaded = self.load(table).await?;
+            let loaded = self.load_to_commit(table).await?;
             if let Some((report, _)) = unclear.take()
                 && holds(&loaded, &report.metadata_location)
             {
@@ -107,7 +111,7 @@ impl Lake {
                 attempts: attempt,
             };
             (self.probe)(&format!("table swap before:{table}"));
-            match self.pointers.swap(table.name(), &loaded.location, &prepared.location).await {
+            match self.pointers.swap(table.name(), &loaded.location, &prepared.location, &prepared.schema).await {
                 Ok(SwapOutcome::Swapped) => {
                     (self.probe)(&format!("table swap after:{table}"));
                     self.remove_unreachable(&prepared).await;

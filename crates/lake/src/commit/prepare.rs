@@ -10,7 +10,8 @@ use crate::schema::{APPLIED, Table};
 use authpulse_event::ShardId;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestWriterBuilder, Operation, Snapshot, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+    ManifestListWriter, ManifestWriterBuilder, Operation, Schema, SchemaRef, Snapshot, Summary, TableMetadata,
+    UNASSIGNED_SEQUENCE_NUMBER,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -58,10 +59,25 @@ impl<'a> Pending<'a> {
     }
 }
 
+/// What metadata are to say that follow others.
+#[derive(Default)]
+pub(super) struct Next<'a> {
+    /// A new schema.
+    pub(super) schema: Option<Schema>,
+    /// A new snapshot.
+    pub(super) snapshot: Option<Snapshot>,
+    /// Properties that are set.
+    pub(super) properties: HashMap<String, String>,
+    /// Snapshots that go.
+    pub(super) dropped: &'a [i64],
+}
+
 /// New metadata that waits for its swap.
 pub(super) struct Prepared {
     pub(super) location: String,
     pub(super) snapshot_id: Option<i64>,
+    /// Its current schema.
+    pub(super) schema: SchemaRef,
     /// Files (URIs) that nothing names once the swap has taken place.
     pub(super) unreachable: Vec<String>,
 }
@@ -81,26 +97,29 @@ impl Lake {
         let now = self.ids.now_ms().max(loaded.metadata.last_updated_ms());
         let properties = HashMap::from([(APPLIED.to_owned(), pending.applied_json())]);
         if pending.files.is_empty() {
-            return self.write_metadata(loaded, None, properties, &[], now).await;
+            return self.write_metadata(loaded, Next { properties, ..Next::default() }, now).await;
         }
         let snapshot = self.write_snapshot(loaded, pending, now).await?;
         let dropped = snapshots::to_drop(&loaded.metadata, self.settings.keep_snapshots);
-        self.write_metadata(loaded, Some(snapshot), properties, &dropped, now).await
+        let next = Next { snapshot: Some(snapshot), properties, dropped: &dropped, ..Next::default() };
+        self.write_metadata(loaded, next, now).await
     }
 
-    /// Writes metadata that follow `loaded`: with a new snapshot or none, changed properties, and without some snapshots.
+    /// Writes metadata that follow `loaded`.
     pub(super) async fn write_metadata(
         &self,
         loaded: &LoadedTable,
-        snapshot: Option<Snapshot>,
-        properties: HashMap<String, String>,
-        dropped: &[i64],
+        next: Next<'_>,
         now: i64,
     ) -> Result<Prepared, LakeError> {
+        let Next { schema, snapshot, properties, dropped } = next;
         let (table, base) = (loaded.table, &loaded.metadata);
         let failed = |e: iceberg::Error| LakeError::from_iceberg(table.name(), &loaded.location, &e);
         let snapshot_id = snapshot.as_ref().map(Snapshot::snapshot_id);
         let mut builder = base.clone().into_builder(Some(loaded.location.clone()));
+        if let Some(schema) = schema {
+            builder = builder.add_current_schema(schema).map_err(failed)?;
+        }
         if !properties.is_empty() {
             builder = builder.set_properties(properties).map_err(failed)?;
         }
@@ -119,7 +138,8 @@ impl Lake {
         let location = metadata::next_location(base.location(), Some(&loaded.location), self.ids.uuid());
         let body = metadata::encode(table, &built.metadata, snapshot_id.is_none().then_some(now))?;
         self.put_metadata(table, &location, body).await?;
-        Ok(Prepared { location, snapshot_id, unreachable })
+        let schema = built.metadata.current_schema().clone();
+        Ok(Prepared { location, snapshot_id, schema, unreachable })
     }
 
     /// Writes the manifests and the list of a snapshot that appends the pending files.

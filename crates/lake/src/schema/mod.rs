@@ -39,6 +39,10 @@ pub enum Table {
 /// The table property that holds, as one JSON object, the last entry applied of each shard.
 pub const APPLIED: &str = "authpulse.applied";
 
+/// The table property that names, separated by commas, what a program must know to commit to the table. It is set before the first
+/// entry that needs it and never removed.
+pub const REQUIRES: &str = "authpulse.requires";
+
 /// The name of the raw zone, within file names of messages and in Glue.
 pub const RAW: &str = "auth_events_raw";
 
@@ -133,6 +137,11 @@ impl Table {
                 ("ingest_date", Date),
             ],
         }
+    }
+
+    /// The columns that come into the table when a row has a value of them, in the order in which they do.
+    pub fn later_columns(self) -> &'static [Column] {
+        &[]
     }
 
     fn partitioning(self) -> Partitioning {

@@ -382,7 +382,8 @@ fn drop_file(world: &World, path: &str) {
         .unwrap();
     let location = loaded.location.parse::<iceberg::MetadataLocation>().unwrap().with_next_version().to_string();
     block_on(built.metadata.write_to(&io, &location.parse().unwrap())).unwrap();
-    block_on(world.catalog.swap(Table::Curated.name(), &loaded.location, &location)).unwrap();
+    block_on(world.catalog.swap(Table::Curated.name(), &loaded.location, &location, built.metadata.current_schema()))
+        .unwrap();
 }
 
 /// Another engine may write files in any order of rows: they are sorted on the way.
