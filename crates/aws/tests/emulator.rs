@@ -84,7 +84,7 @@ fn large_files_go_up_in_parts_and_long_listings_come_in_pages() {
 fn pointers_in_glue_keep_the_contract_and_what_others_set() {
     let emulator = Emulator::start();
     let wait = wait(&emulator);
-    let daily = Table::Daily.schema();
+    let daily = Table::DAILY.schema();
     let catalog = |database: &str| GlueCatalog::new(&emulator.aws(), database).unwrap();
     let refused = wait.on(catalog("nowhere").create("t", "s3://b/t/metadata/1.json", daily)).unwrap_err();
     assert!(refused.to_string().contains("there is no Glue database nowhere"), "{refused}");
@@ -134,7 +134,7 @@ fn glue_lists_the_columns_that_a_table_gains() {
     let catalog = GlueCatalog::new(&emulator.aws(), "columns").unwrap();
     wait.on(catalog.ensure_database("s3://columns/warehouse")).unwrap();
     let (first, second) = ("s3://b/t/metadata/1.json", "s3://b/t/metadata/2.json");
-    let daily = Table::Daily.schema();
+    let daily = Table::DAILY.schema();
     wait.on(catalog.create("t", first, daily)).unwrap();
 
     let glue = aws_sdk_glue::Client::new(emulator.aws().sdk());
@@ -183,7 +183,7 @@ fn two_committers_on_glue_apply_each_entry_once() {
         let mut applied = 0;
         for n in 1..=ENTRIES {
             let entries: Vec<_> = (1..=n).map(|n| EntryFiles { shard: &shard, n, files: &[] }).collect();
-            applied += wait.on(lake.commit(Table::Daily, &entries)).unwrap().entries as u64;
+            applied += wait.on(lake.commit(Table::DAILY, &entries)).unwrap().entries as u64;
         }
         applied
     };
@@ -192,7 +192,7 @@ fn two_committers_on_glue_apply_each_entry_once() {
         both.into_iter().map(|one| one.join().unwrap()).sum()
     });
     assert_eq!(applied, ENTRIES);
-    let table = wait.on(lake().load(Table::Daily)).unwrap();
+    let table = wait.on(lake().load(Table::DAILY)).unwrap();
     assert_eq!(table.applied().unwrap()[&shard], ENTRIES);
 }
 

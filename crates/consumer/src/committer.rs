@@ -59,7 +59,8 @@ pub async fn commit_all(env: &Env) -> Result<Round> {
 /// requests as that round; the next interval does.
 async fn commit_once(env: &Env) -> Result<(Round, bool)> {
     // On S3 and Glue each step is a wait for the network; the tables and the journals do not wait for each other.
-    let loads = join_all(Table::ALL.map(|table| env.lake.load(table))).await;
+    let tables = env.lake.tables();
+    let loads = join_all(tables.iter().map(|table| env.lake.load(*table))).await;
     let applied: Vec<_> = loads.into_iter().map(|table| table?.applied()).collect::<std::result::Result<_, _>>()?;
     let shards = env.journal.shards().await?;
     let mut looks = Vec::with_capacity(shards.len());
@@ -80,8 +81,8 @@ async fn commit_once(env: &Env) -> Result<(Round, bool)> {
     let files: Vec<EntryFiles<'_>> =
         entries.iter().map(|(shard, entry)| EntryFiles { shard, n: entry.n, files: &entry.files }).collect();
     // Each is brought to its end, whatever becomes of the others.
-    let commits = join_all(Table::ALL.map(|table| env.lake.commit(table, &files))).await;
-    for (table, committed) in Table::ALL.into_iter().zip(commits) {
+    let commits = join_all(tables.iter().map(|table| env.lake.commit(*table, &files))).await;
+    for (table, committed) in tables.iter().copied().zip(commits) {
         let committed = committed.map_err(|error| with_context(error, table))?;
         round.rows += committed.rows;
         for note in &committed.notes {

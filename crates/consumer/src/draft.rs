@@ -115,7 +115,7 @@ impl Draft {
             let input = CuratedRows { rows: &rows, users, computers, base, rule_set: &rule_set, processing_time };
             encode_curated(&input, &encode)
         };
-        self.start_chunk(env, asking, (Table::Curated, options.columns.clone()), encoded);
+        self.start_chunk(env, asking, (Table::CURATED, options.columns.clone()), encoded);
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl Finish {
         let small =
             Small { hours, users, days: closing.days.0, rejected, shard: source.shard.clone(), processing_time };
         // The tables of these rows have no later columns, of which a row could have a value.
-        draft.start_chunk(&env, &asking, (Table::Hourly, Vec::new()), move |_| small.encode(&encode));
+        draft.start_chunk(&env, &asking, (Table::HOURLY, Vec::new()), move |_| small.encode(&encode));
         let raw = stage_raw(&env, &options, &commit_id, (&shard, n), (&source, raw)).await?;
         let snapshot = put_snapshot(&env, &commit_id, closing.snapshot).await?;
         let side = Side {

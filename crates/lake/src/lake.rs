@@ -5,6 +5,7 @@ use crate::commit::evolve::KnownColumns;
 use crate::commit::metadata;
 use crate::error::{LakeError, Remedy};
 use crate::schema::{APPLIED, REQUIRES, Table};
+use crate::shape::Shape;
 use crate::store::{ObjectStore, file_io};
 use authpulse_event::ShardId;
 use iceberg::io::FileIO;
@@ -79,6 +80,7 @@ pub struct Lake {
     pub(crate) settings: CommitSettings,
     pub(crate) probe: Probe,
     pub(crate) known_columns: KnownColumns,
+    pub(crate) shape: Arc<Shape>,
 }
 
 /// A table as it was at one moment.
@@ -134,6 +136,7 @@ impl Lake {
             settings: CommitSettings::default(),
             probe: Arc::new(|_| {}),
             known_columns: KnownColumns::default(),
+            shape: Arc::new(Shape::default()),
         }
     }
 
@@ -155,6 +158,27 @@ impl Lake {
         Lake { probe, ..self }
     }
 
+    /// With other lists.
+    #[must_use]
+    pub fn with_shape(self, shape: Shape) -> Lake {
+        Lake { shape: Arc::new(shape), ..self }
+    }
+
+    /// The lists that this program goes by.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The tables that this program works with, in the order in which a commit visits them.
+    pub fn tables(&self) -> &[Table] {
+        &self.shape.tables
+    }
+
+    /// Whether a table is one that this program works with.
+    pub fn knows(&self, table: Table) -> bool {
+        self.shape.tables.contains(&table)
+    }
+
     /// The files.
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
@@ -166,7 +190,7 @@ impl Lake {
     /// The store or the catalog fails, or a table exists that cannot be used. The call can be repeated.
     pub async fn ensure_tables(&self) -> Result<Vec<Table>, LakeError> {
         let mut made = Vec::new();
-        for table in Table::ALL {
+        for table in self.tables().iter().copied() {
             if self.ensure_table(table).await? {
                 made.push(table);
             }

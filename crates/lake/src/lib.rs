@@ -29,6 +29,7 @@ pub mod maintain;
 pub mod read;
 pub mod schema;
 pub mod seal;
+mod shape;
 mod sqlite;
 pub mod store;
 
@@ -40,6 +41,7 @@ pub use error::{LakeError, Remedy};
 pub use journal::{Journal, MemoryJournal, ObjectJournal, PutOutcome, SqliteJournal};
 pub use lock::{CommitterLock, FileCommitterLock, LakeLock, SoleCommitter};
 pub use maintain::{MaintainReport, MaintainSettings, maintain};
-pub use schema::{Partition, Table};
+pub use schema::{Partition, Table, TableDef};
 pub use seal::Seal;
+pub use shape::Shape;
 pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn glue_is_told_the_columns_of_the_statements() {
-        for table in LakeTable::ALL {
+        for table in LakeTable::FIRST {
             let input = iceberg(table.name(), "s3://b/lake/warehouse/t/metadata/1.json", table.schema()).unwrap();
             assert_eq!(columns(&input), of_ddl(table.name()).1, "{table}");
             let storage = input.storage_descriptor().unwrap();
@@ -267,7 +267,7 @@ mod tests {
             .parameters("owner_team", "soc")
             .build()
             .unwrap();
-        let input = moved(&table, "a", "b", LakeTable::Daily.schema()).unwrap();
+        let input = moved(&table, "a", "b", LakeTable::DAILY.schema()).unwrap();
         let parameters = input.parameters().unwrap();
         assert_eq!((parameters[LOCATION].as_str(), parameters[PREVIOUS].as_str()), ("b", "a"));
         assert_eq!((parameters["owner_team"].as_str(), parameters["table_type"].as_str()), ("soc", "iceberg"));

@@ -9,7 +9,7 @@ use super::prepare::{Next, Prepared};
 use crate::catalog::SwapOutcome;
 use crate::error::{LakeError, Remedy};
 use crate::lake::{Lake, LoadedTable};
-use crate::schema::{Column, Group, Table};
+use crate::schema::{Group, Table};
 use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, NestedFieldRef, Schema, Type};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -45,11 +45,8 @@ impl Lake {
     /// # Errors
     /// The store or the catalog fails while a column is lacking, or the table needs a newer program. The call can be repeated.
     pub async fn columns(&self, table: Table, groups: &[Group]) -> Result<ColumnIds, LakeError> {
-        self.columns_among(table, table.later_columns(), groups).await
-    }
-
-    async fn columns_among(&self, table: Table, all: &[Column], groups: &[Group]) -> Result<ColumnIds, LakeError> {
-        let asked = || all.iter().filter(|column| groups.contains(&column.group));
+        let all = || self.shape.later_columns(table);
+        let asked = || all().filter(|column| groups.contains(&column.group));
         let now = self.ids.now_ms();
         let known = self.known_columns.get(table).filter(|(_, ids)| ids.settles(asked().map(|column| column.name)));
         if let Some((at, ids)) = &known
@@ -60,7 +57,7 @@ impl Lake {
         let wanted: Vec<Wanted> = asked().map(Wanted::from).collect();
         let ids = match self.with_columns(table, &wanted).await {
             Ok(loaded) => {
-                let all: Vec<Wanted> = all.iter().map(Wanted::from).collect();
+                let all: Vec<Wanted> = all().map(Wanted::from).collect();
                 ColumnIds::of(loaded.metadata.current_schema(), &all)
             }
             Err(error) => match known {

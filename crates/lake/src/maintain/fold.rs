@@ -19,7 +19,6 @@ use crate::entry::Side;
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::Lake;
-use crate::schema::Table;
 use authpulse_event::{Micros, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +34,7 @@ pub(super) async fn fold(
 ) -> Result<(), LakeError> {
     let now = lake.ids.now_ms().saturating_mul(1_000);
     let mut applied: BTreeMap<ShardId, u64> = BTreeMap::new();
-    for (nth, table) in Table::ALL.into_iter().enumerate() {
+    for (nth, table) in lake.tables().iter().copied().enumerate() {
         let of_table = lake.load(table).await?.applied()?;
         if nth == 0 {
             applied = of_table;
@@ -83,7 +82,7 @@ pub(super) async fn fold(
 /// The paths of all files that queries see.
 async fn live_paths(lake: &Lake) -> Result<BTreeSet<String>, LakeError> {
     let mut paths = BTreeSet::new();
-    for table in Table::ALL {
+    for table in lake.tables().iter().copied() {
         paths.extend(lake.live_files(table).await?.files.into_iter().map(|file| file.path));
     }
     Ok(paths)

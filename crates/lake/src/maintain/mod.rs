@@ -22,7 +22,7 @@ pub(crate) mod rewrite {
 
 pub use inspect::{TableInfo, inspect};
 pub use plan::{Group, PlanLimits, groups};
-pub use report::{CleanReport, Compacted, Folded, MaintainReport, PATHS_MAX, Shape, TableReport, Tally};
+pub use report::{CleanReport, Compacted, Extent, Folded, MaintainReport, PATHS_MAX, TableReport, Tally};
 pub use sweep::Memory;
 
 use crate::commit::change::{Change, Expiry, Unreached};
@@ -103,7 +103,7 @@ pub async fn maintain(
             return report;
         }
     };
-    for table in Table::ALL {
+    for table in lake.tables().iter().copied() {
         let mut of_table = TableReport::new(table);
         let known = (&bounds, &needed);
         let mut attempt = 1;
@@ -138,7 +138,7 @@ pub async fn maintain(
         }
     }
     if !dry_run {
-        for (table, of_table) in Table::ALL.into_iter().zip(&mut report.tables) {
+        for (table, of_table) in lake.tables().iter().copied().zip(&mut report.tables) {
             // A shape is for people: where it cannot be told, the next run says why.
             of_table.after = inspect::shape(lake, table, &settings.limits()).await.ok();
         }

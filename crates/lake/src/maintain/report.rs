@@ -25,7 +25,7 @@ impl Tally {
 
 /// What a table is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Shape {
+pub struct Extent {
     /// Data files that a query sees.
     pub live: Tally,
     /// Rows in them.
@@ -71,9 +71,9 @@ pub struct TableReport {
     /// Its name.
     pub table: String,
     /// As it was found.
-    pub before: Shape,
+    pub before: Extent,
     /// As it was left; none in a dry run, and where something failed.
-    pub after: Option<Shape>,
+    pub after: Option<Extent>,
     /// Small files rewritten.
     pub compacted: Compacted,
     /// Manifests merged into fewer.
@@ -92,7 +92,7 @@ impl TableReport {
     pub(super) fn new(table: Table) -> TableReport {
         TableReport {
             table: table.to_string(),
-            before: Shape::default(),
+            before: Extent::default(),
             after: None,
             compacted: Compacted::default(),
             manifests_merged: 0,

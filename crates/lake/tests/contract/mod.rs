@@ -184,7 +184,7 @@ pub fn writers_of_one_number_have_one_winner(wait: &Wait, journal: &dyn Journal)
 }
 
 pub fn a_pointer_moves_only_from_where_it_was_seen(wait: &Wait, catalog: &dyn TablePointers) {
-    let schema = Table::Daily.schema();
+    let schema = Table::DAILY.schema();
     assert_eq!(wait.on(catalog.load("t")).unwrap(), None);
     assert_eq!(wait.on(catalog.swap("t", "a", "b", schema)).unwrap(), SwapOutcome::Conflict);
     assert_eq!(wait.on(catalog.create("t", "a", schema)).unwrap(), SwapOutcome::Swapped);

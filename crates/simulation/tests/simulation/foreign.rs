@@ -25,7 +25,7 @@ const INSERTED: &str = "foreign-rows";
 /// Commits something to some table; tells whether there was anything to do.
 pub fn commit(world: &World, rng: &mut Rng) -> Result<bool, String> {
     let kind = rng.below(5);
-    let table = if kind >= 3 { Table::Rejected } else { Table::ALL[rng.below(4) as usize] };
+    let table = if kind >= 3 { Table::REJECTED } else { Table::FIRST[rng.below(4) as usize] };
     if block_on(world.catalog.load(table.name())).map_err(|e| e.to_string())?.is_none() {
         return Ok(false);
     }

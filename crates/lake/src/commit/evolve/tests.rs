@@ -2,7 +2,8 @@ use super::*;
 use crate::commit::EntryFiles;
 use crate::fault::{Faults, Moment, Step};
 use crate::lake::CommitIds;
-use crate::schema::{APPLIED, ColumnId, Kind, REQUIRES};
+use crate::schema::{APPLIED, Column, Kind, REQUIRES};
+use crate::shape::Shape;
 use crate::{MemoryCatalog, MemoryStore, TablePointers};
 use authpulse_event::ShardId;
 use futures::executor::block_on;
@@ -10,10 +11,10 @@ use iceberg::spec::{NestedField, PrimitiveType, TableMetadata};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use uuid::Uuid;
 
-const TABLE: Table = Table::Daily;
+const TABLE: Table = Table::DAILY;
 
 const fn column(name: &'static str, kind: Kind, group: Group) -> Column {
-    Column { name, id: ColumnId::Given, kind, nullable: true, doc: "what it says", group }
+    Column::later(group, name, kind, "what it says")
 }
 
 const LATER: [Column; 4] = [
@@ -22,6 +23,10 @@ const LATER: [Column; 4] = [
     column("tags", Kind::Texts, Group::Attributes),
     column("port", Kind::Int, Group::Attributes),
 ];
+
+fn shape() -> Shape {
+    Shape { columns: LATER.map(|column| (TABLE, column)).to_vec(), ..Shape::default() }
+}
 
 struct SetClock {
     now: AtomicI64,
@@ -49,7 +54,7 @@ impl World {
     fn new() -> World {
         let (store, catalog) = (Arc::new(MemoryStore::new()), Arc::new(MemoryCatalog::new()));
         let clock = Arc::new(SetClock { now: AtomicI64::new(1_700_000_000_000), names: AtomicU64::new(1) });
-        let lake = Lake::new(store.clone(), catalog.clone()).with_ids(clock.clone());
+        let lake = Lake::new(store.clone(), catalog.clone()).with_ids(clock.clone()).with_shape(shape());
         block_on(lake.ensure_tables()).unwrap();
         let shard = ShardId::new("s");
         block_on(lake.commit(TABLE, &[EntryFiles { shard: &shard, n: 1, files: &[] }])).unwrap();
@@ -58,7 +63,7 @@ impl World {
 
     /// Another process over the same lake.
     fn other(&self) -> Lake {
-        Lake::new(self.store.clone(), self.catalog.clone()).with_ids(self.clock.clone())
+        Lake::new(self.store.clone(), self.catalog.clone()).with_ids(self.clock.clone()).with_shape(shape())
     }
 
     fn metadata(&self) -> TableMetadata {
@@ -93,7 +98,7 @@ impl World {
 }
 
 fn ask(lake: &Lake, groups: &[Group]) -> Result<ColumnIds, LakeError> {
-    block_on(lake.columns_among(TABLE, &LATER, groups))
+    block_on(lake.columns(TABLE, groups))
 }
 
 fn id(ids: &ColumnIds, name: &str) -> Option<i32> {
