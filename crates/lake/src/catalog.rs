@@ -194,6 +194,10 @@ impl MemoryCatalog {
     pub fn new() -> MemoryCatalog {
         MemoryCatalog::default()
     }
+    /// Drops a table, as an operator may; its files stay.
+    pub fn drop_table(&self, table: &str) {
+        self.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(table);
+    }
     /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;

@@ -125,6 +125,13 @@ impl LoadedTable {
     }
 }
 
+/// What [`APPLIED`] says of these entries.
+pub(crate) fn applied_json(applied: &BTreeMap<ShardId, u64>) -> String {
+    let numbers: serde_json::Map<String, serde_json::Value> =
+        applied.iter().map(|(shard, n)| (shard.to_string(), (*n).into())).collect();
+    serde_json::Value::Object(numbers).to_string()
+}
+
 impl Lake {
     /// A lake over a store and a catalog, with default settings and the computer's clock.
     pub fn new(store: Arc<dyn ObjectStore>, pointers: Arc<dyn TablePointers>) -> Lake {
@@ -184,33 +191,37 @@ impl Lake {
         &self.store
     }
 
-    /// Makes the tables that are missing, and checks those that exist. Returns those that it made.
+    /// Makes those of the first four tables that are missing, and checks those that exist. Returns those that it made. Later ones are
+    /// made when there is something for them: see [`Lake::ensure_later_table`].
     ///
     /// # Errors
     /// The store or the catalog fails, or a table exists that cannot be used. The call can be repeated.
     pub async fn ensure_tables(&self) -> Result<Vec<Table>, LakeError> {
         let mut made = Vec::new();
-        for table in self.tables().iter().copied() {
-            if self.ensure_table(table).await? {
+        for table in self.tables().iter().copied().filter(|table| table.is_first()) {
+            if self.make_table(table, &BTreeMap::new()).await? {
                 made.push(table);
             }
         }
         Ok(made)
     }
 
-    async fn ensure_table(&self, table: Table) -> Result<bool, LakeError> {
+    /// Makes a table that holds these entries, unless it is there; tells whether it was missing.
+    pub(crate) async fn make_table(&self, table: Table, applied: &BTreeMap<ShardId, u64>) -> Result<bool, LakeError> {
         let is_missing = self.pointers.load(table.name()).await?.is_none();
         if is_missing {
             let location = self.store.uri(&table.location());
             let unsuitable =
                 |e: iceberg::Error| LakeError::Unsuitable { table: table.name().to_owned(), what: e.to_string() };
+            let mut properties = table.properties();
+            properties.insert(APPLIED.to_owned(), applied_json(applied));
             let metadata = TableMetadataBuilder::new(
                 table.schema().as_ref().clone(),
                 table.partition_spec().clone(),
                 table.sort_order().clone(),
                 location.clone(),
                 FormatVersion::V2,
-                table.properties(),
+                properties,
             )
             .and_then(|builder| builder.assign_uuid(self.ids.uuid()).build())
             .map_err(unsuitable)?

@@ -8,6 +8,7 @@ pub(crate) mod change;
 pub(crate) mod compare;
 pub(crate) mod evolve;
 mod gather;
+mod later;
 pub(crate) mod metadata;
 mod prepare;
 pub(crate) mod snapshots;
@@ -66,6 +67,20 @@ impl Lake {
     /// # Errors
     /// Whatever the error, calling again with the same or more entries is right once its cause is gone.
     pub async fn commit(&self, table: Table, entries: &[EntryFiles<'_>]) -> Result<CommitReport, LakeError> {
+        self.commit_after(table, &BTreeMap::new(), entries).await
+    }
+
+    /// The same for a table that lacks entries which are folded: of these shards, entries up to this one named no file of it, as their
+    /// bases tell. Only a later table may lack such: of the first four every entry is folded once they hold it.
+    ///
+    /// # Errors
+    /// As for [`Lake::commit`].
+    pub async fn commit_after(
+        &self,
+        table: Table,
+        folded: &BTreeMap<ShardId, u64>,
+        entries: &[EntryFiles<'_>],
+    ) -> Result<CommitReport, LakeError> {
         // A swap whose answer was lost: the next look at the table tells whether it took place.
         let mut unclear: Option<(CommitReport, LakeError)> = None;
         let mut gathered = Gathered::default();
@@ -76,8 +91,8 @@ impl Lake {
             {
                 return Ok(CommitReport { attempts: attempt, ..report });
             }
-            let pending = Pending::select(&loaded, entries)?;
-            if pending.entries == 0 {
+            let pending = Pending::select(&loaded, folded, entries)?;
+            if pending.entries == 0 && !pending.passed_folded {
                 return Ok(CommitReport {
                     skipped: pending.skipped,
                     metadata_location: loaded.location,

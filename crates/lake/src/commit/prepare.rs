@@ -5,7 +5,7 @@ use super::metadata;
 use super::snapshots;
 use crate::encode::TableFile;
 use crate::error::LakeError;
-use crate::lake::{Lake, LoadedTable};
+use crate::lake::{Lake, LoadedTable, applied_json};
 use crate::schema::{APPLIED, Table};
 use authpulse_event::ShardId;
 use iceberg::spec::{
@@ -22,13 +22,25 @@ pub(super) const MERGE_BELOW_BYTES: i64 = 4 << 20;
 pub(super) struct Pending<'a> {
     pub(super) entries: usize,
     pub(super) skipped: usize,
+    /// Whether entries are passed over that are folded and hold nothing of the table.
+    pub(super) passed_folded: bool,
     pub(super) files: Vec<&'a TableFile>,
     pub(super) applied: BTreeMap<ShardId, u64>,
 }
 
 impl<'a> Pending<'a> {
-    pub(super) fn select(loaded: &LoadedTable, entries: &[EntryFiles<'a>]) -> Result<Pending<'a>, LakeError> {
-        let mut pending = Pending { entries: 0, skipped: 0, files: Vec::new(), applied: loaded.applied()? };
+    pub(super) fn select(
+        loaded: &LoadedTable,
+        folded: &BTreeMap<ShardId, u64>,
+        entries: &[EntryFiles<'a>],
+    ) -> Result<Pending<'a>, LakeError> {
+        let applied = loaded.applied()?;
+        let mut pending = Pending { entries: 0, skipped: 0, passed_folded: false, files: Vec::new(), applied };
+        for (shard, through) in folded.iter().filter(|_| !loaded.table.is_first()) {
+            let applied = pending.applied.entry(shard.clone()).or_default();
+            pending.passed_folded |= *through > *applied;
+            *applied = (*through).max(*applied);
+        }
         let mut entries: Vec<_> = entries.iter().collect();
         entries.sort_by_key(|entry| (entry.shard, entry.n));
         for entry in entries {
@@ -50,12 +62,6 @@ impl<'a> Pending<'a> {
             pending.entries += 1;
         }
         Ok(pending)
-    }
-
-    fn applied_json(&self) -> String {
-        let numbers: serde_json::Map<String, serde_json::Value> =
-            self.applied.iter().map(|(shard, n)| (shard.to_string(), (*n).into())).collect();
-        serde_json::Value::Object(numbers).to_string()
     }
 }
 
@@ -95,7 +101,7 @@ pub(super) struct Attempt<'a> {
 impl Lake {
     pub(super) async fn prepare(&self, loaded: &LoadedTable, pending: &Pending<'_>) -> Result<Prepared, LakeError> {
         let now = self.ids.now_ms().max(loaded.metadata.last_updated_ms());
-        let properties = HashMap::from([(APPLIED.to_owned(), pending.applied_json())]);
+        let properties = HashMap::from([(APPLIED.to_owned(), applied_json(&pending.applied))]);
         if pending.files.is_empty() {
             return self.write_metadata(loaded, Next { properties, ..Next::default() }, now).await;
         }
