@@ -140,7 +140,7 @@ async fn run_regularly(
 async fn infos(lake: &OpenLake, settings: &MaintainSettings) -> Result<Vec<TableInfo>> {
     let limits = PlanLimits { target_bytes: settings.target_bytes, min_files: settings.min_files };
     let mut infos = Vec::new();
-    for table in lake.env.lake.tables().iter().copied() {
+    for table in lake.env.lake.made_tables().await? {
         infos.push(inspect(&lake.env.lake, table, &limits).await?);
     }
     Ok(infos)

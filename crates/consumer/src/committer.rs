@@ -1,13 +1,14 @@
-//! The tables follow the journals, all four, every commit interval.
+//! The tables follow the journals, all of them, every commit interval.
 
 use crate::env::Env;
 use crate::error::{Chain, ConsumerError, Result};
-use crate::log::Entries;
+use crate::log::{Entries, read_base};
 use authpulse_event::ShardId;
 use authpulse_lake::entry::Entry;
 use authpulse_lake::{EntryFiles, LakeError, Remedy, Table};
 use futures::future::join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use std::collections::BTreeMap;
 
 /// Entries of one shard in one commit: bounds the memory of a committer that catches up.
 const ENTRIES_AT_ONCE: usize = 200;
@@ -59,13 +60,19 @@ pub async fn commit_all(env: &Env) -> Result<Round> {
 /// requests as that round; the next interval does.
 async fn commit_once(env: &Env) -> Result<(Round, bool)> {
     // On S3 and Glue each step is a wait for the network; the tables and the journals do not wait for each other.
-    let tables = env.lake.tables();
-    let loads = join_all(tables.iter().map(|table| env.lake.load(*table))).await;
-    let applied: Vec<_> = loads.into_iter().map(|table| table?.applied()).collect::<std::result::Result<_, _>>()?;
+    let known = env.lake.tables();
+    let loads = join_all(known.iter().map(|table| env.lake.load_later(*table))).await;
+    let mut tables = Vec::with_capacity(known.len());
+    for (table, loaded) in known.iter().copied().zip(loads) {
+        if let Some(loaded) = loaded? {
+            tables.push(Follows { table, applied: loaded.applied()?, folded: BTreeMap::new() });
+        }
+    }
     let shards = env.journal.shards().await?;
     let mut looks = Vec::with_capacity(shards.len());
     for shard in &shards {
-        let lowest = applied.iter().map(|a| a.get(shard).copied().unwrap_or(0)).min().unwrap_or(0);
+        pass_folded(env, shard, &mut tables).await?;
+        let lowest = tables.iter().map(|follows| follows.holds(shard)).min().unwrap_or(0);
         looks.push(look(env, shard, lowest));
     }
     let behind: Vec<_> = stream::iter(looks).buffered(JOURNALS_AT_ONCE).try_collect().await?;
@@ -78,11 +85,19 @@ async fn commit_once(env: &Env) -> Result<(Round, bool)> {
     if entries.is_empty() {
         return Ok((round, true));
     }
+    let is_lacking = |table: &Table| !table.is_first() && tables.iter().all(|follows| follows.table != *table);
+    let named = entries.iter().flat_map(|(_, entry)| &entry.files).map(|file| file.table);
+    if let Some(dropped) = named.filter(|table| env.lake.knows(*table)).find(is_lacking) {
+        tracing::warn!(table = %dropped, "the table is gone; it is made again and filled from the journals");
+        env.lake.ensure_later_table(&*env.journal, dropped).await?;
+        return Ok((Round::default(), false));
+    }
     let files: Vec<EntryFiles<'_>> =
         entries.iter().map(|(shard, entry)| EntryFiles { shard, n: entry.n, files: &entry.files }).collect();
     // Each is brought to its end, whatever becomes of the others.
-    let commits = join_all(tables.iter().map(|table| env.lake.commit(*table, &files))).await;
-    for (table, committed) in tables.iter().copied().zip(commits) {
+    let commits = tables.iter().map(|follows| env.lake.commit_after(follows.table, &follows.folded, &files));
+    let commits = join_all(commits).await;
+    for (table, committed) in tables.iter().map(|follows| follows.table).zip(commits) {
         let committed = committed.map_err(|error| with_context(error, table))?;
         round.rows += committed.rows;
         for note in &committed.notes {
@@ -90,6 +105,38 @@ async fn commit_once(env: &Env) -> Result<(Round, bool)> {
         }
     }
     Ok((round, is_last))
+}
+
+/// A table and where it is.
+struct Follows {
+    table: Table,
+    applied: BTreeMap<ShardId, u64>,
+    /// Entries up to which a shard's base holds nothing of it, where it lacks some of them.
+    folded: BTreeMap<ShardId, u64>,
+}
+
+impl Follows {
+    /// The last entry of a shard that it holds, or need not hold.
+    fn holds(&self, shard: &ShardId) -> u64 {
+        let of = |numbers: &BTreeMap<ShardId, u64>| numbers.get(shard).copied().unwrap_or(0);
+        of(&self.applied).max(of(&self.folded))
+    }
+}
+
+/// A later table may lack entries that others have folded who do not know it. They named no file of it, as the base tells: it need not
+/// hold them. The base is looked at only where a later table is behind the first four.
+async fn pass_folded(env: &Env, shard: &ShardId, tables: &mut [Follows]) -> Result<()> {
+    let first = tables.iter().filter(|follows| follows.table.is_first()).map(|follows| follows.holds(shard)).min();
+    let behind = |follows: &Follows| !follows.table.is_first() && Some(follows.holds(shard)) < first;
+    if !tables.iter().any(behind) {
+        return Ok(());
+    }
+    let Some(base) = read_base(env, shard).await? else { return Ok(()) };
+    let in_base = base.tables();
+    for follows in tables.iter_mut().filter(|follows| behind(follows) && !in_base.contains(&follows.table)) {
+        follows.folded.insert(shard.clone(), base.through);
+    }
+    Ok(())
 }
 
 /// The entries behind `n`, some hundred at most.

@@ -6,6 +6,7 @@
 
 pub mod aside;
 pub mod backfill;
+mod columns;
 pub mod committer;
 pub mod config;
 mod draft;

@@ -2,6 +2,7 @@
 //!
 //! Workers report each entry once it is stored ([`Registry::stored`]); a service that starts reports all that are there already.
 
+use crate::columns::Said;
 use crate::error::Result;
 use crate::rejections::Rejections;
 use authpulse_engine::rows::DayRow;
@@ -77,6 +78,7 @@ pub struct Registry {
     /// As many as there are [`Place`]s.
     workers: Arc<AtomicUsize>,
     rejections: Mutex<Rejections>,
+    columns_said: Arc<Said>,
     /// One for each listener, so that they are woken in this order: those of one channel wake in an order left to chance.
     listeners: Mutex<Vec<watch::Sender<u64>>>,
 }
@@ -85,7 +87,8 @@ impl Registry {
     /// An empty registry.
     pub fn new(lookback_days: u32) -> Registry {
         let inner = Mutex::new((Inner::default(), Board::new(lookback_days)));
-        Registry { inner, workers: Arc::default(), rejections: Mutex::default(), listeners: Mutex::default() }
+        let (rejections, columns_said) = (Mutex::default(), Arc::default());
+        Registry { inner, workers: Arc::default(), rejections, columns_said, listeners: Mutex::default() }
     }
 
     /// Counts a worker of this process, until what is returned is dropped.
@@ -102,6 +105,11 @@ impl Registry {
     /// What became of the records whose entries this process has stored.
     pub fn rejections(&self) -> MutexGuard<'_, Rejections> {
         self.rejections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the workers of this process have said of columns that tables lack.
+    pub(crate) fn columns_said(&self) -> &Arc<Said> {
+        &self.columns_said
     }
 
     fn lock(&self) -> MutexGuard<'_, (Inner, Board)> {

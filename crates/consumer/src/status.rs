@@ -218,6 +218,8 @@ pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn 
                 continue;
             }
             Ok(loaded) => Some((loaded.applied()?, loaded.metadata.last_updated_ms().saturating_mul(1_000))),
+            // One that is made when there is something for it.
+            Err(LakeError::NoTable { .. }) if !table.is_first() => continue,
             Err(LakeError::NoTable { .. }) => None,
             Err(error) => return Err(error.into()),
         };

@@ -76,7 +76,7 @@ impl Switched {
     fn files(&self, rules: &RuleSet) -> Vec<(usize, TableFile)> {
         let of = self.entries.iter().enumerate().filter(|(_, entry)| entry.rule_set == rules.digest());
         let files = of.flat_map(|(at, entry)| entry.files.iter().map(move |file| (at, file.clone())));
-        files.filter(|(_, file)| file.table == Table::Curated).collect()
+        files.filter(|(_, file)| file.table == Table::CURATED).collect()
     }
 
     async fn rows(&self, rules: &RuleSet) -> Vec<ScoredEvent> {

@@ -37,7 +37,7 @@ pub mod store;
 
 pub use base::Base;
 pub use catalog::{MemoryCatalog, SqliteCatalog, TablePointers};
-pub use commit::{CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, LoadedTable, SystemIds};
+pub use commit::{ColumnIds, CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, LoadedTable, SystemIds};
 pub use encode::{EncodeOptions, EncodedFile, RawRecord, RawSource, TableFile};
 pub use error::{LakeError, Remedy};
 pub use journal::{Journal, MemoryJournal, ObjectJournal, PutOutcome, SqliteJournal};

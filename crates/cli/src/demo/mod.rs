@@ -331,7 +331,7 @@ async fn result(
 /// Entries that a table does not hold yet, at most over all tables.
 async fn entries_missing_in_tables(env: &authpulse_consumer::Env) -> Result<u64> {
     let mut missing = 0;
-    for table in env.lake.tables().iter().copied() {
+    for table in env.lake.made_tables().await? {
         let applied = env.lake.load(table).await?.applied()?;
         for shard in env.journal.shards().await? {
             let tail = env.journal.tail(&shard).await?.unwrap_or(0);

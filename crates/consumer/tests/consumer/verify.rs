@@ -75,7 +75,7 @@ async fn forget(lake: &SmallLake, table: Table, shard: &str, n: Option<u64>) {
     *applied = serde_json::to_string(&numbers).unwrap().into();
     let location = loaded.location.replace(".metadata.json", "-x.metadata.json");
     std::fs::write(lake.path(&lake.env.store.relative(&location).unwrap()), json.to_string()).unwrap();
-    lake.catalog().swap(table.name(), &loaded.location, &location).await.unwrap();
+    lake.catalog().swap(table.name(), &loaded.location, &location, table.schema()).await.unwrap();
 }
 
 #[tokio::test]
@@ -96,13 +96,13 @@ async fn a_doubled_file_is_named() {
 
         // The same file again.
         let now = lake.catalog().load(table.name()).await.unwrap().unwrap();
-        lake.catalog().swap(table.name(), &now, &before).await.unwrap();
+        lake.catalog().swap(table.name(), &now, &before, table.schema()).await.unwrap();
         assert_eq!(report(&lake.env).await.difference, None);
         commit(&lake, "fake", 1, file.clone()).await;
         forget(&lake, table, "fake", None).await;
         expect(&lake.env, &["twice", table.name(), &file.path]).await;
         let now = lake.catalog().load(table.name()).await.unwrap().unwrap();
-        lake.catalog().swap(table.name(), &now, &before).await.unwrap();
+        lake.catalog().swap(table.name(), &now, &before, table.schema()).await.unwrap();
     }
 }
 

@@ -35,17 +35,15 @@ pub(super) async fn fold(
 ) -> Result<(), LakeError> {
     let now = lake.ids.now_ms().saturating_mul(1_000);
     let mut applied: BTreeMap<ShardId, u64> = BTreeMap::new();
-    for (nth, table) in lake.tables().iter().copied().enumerate() {
+    for table in lake.tables().iter().copied() {
         let of_table = lake.load(table).await?.applied()?;
-        if nth == 0 {
-            applied = of_table;
-        } else {
-            applied.retain(|shard, n| {
-                of_table.get(shard).is_some_and(|m| {
-                    *n = (*n).min(*m);
-                    true
-                })
-            });
+        for shard in shards.names() {
+            let mut holds = of_table.get(shard).copied().unwrap_or(0);
+            // What a program has folded that does not know the table named no file of it: the table lacks nothing there.
+            let base = shards.base(shard).filter(|base| !table.is_first() && !base.tables().contains(&table));
+            holds = holds.max(base.map_or(0, |base| base.through));
+            let lowest = applied.entry(shard.clone()).or_insert(holds);
+            *lowest = holds.min(*lowest);
         }
     }
     let mut live: Option<BTreeSet<String>> = None;
@@ -53,20 +51,27 @@ pub(super) async fn fold(
         let foldable = shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
         let through = shards.base(shard).map_or(0, |base| base.through);
         let mut base = shards.base(shard).cloned();
-        if foldable >= through.saturating_add(keep.max(1)) {
+        let pays = |reached: u64| reached >= through.saturating_add(keep.max(1));
+        let is_known = base.as_ref().is_none_or(|base| base.tables().iter().all(|table| lake.knows(*table)));
+        if pays(foldable) && is_known {
             if live.is_none() {
                 live = Some(live_paths(lake).await?);
             }
             base = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
-            report.shards += 1;
-            report.entries += foldable - through;
-            if let (Some(base), false) = (&mut base, dry_run) {
-                base.mark(now, age);
-                let body = base.encode();
-                report.bytes += body.len() as u64;
-                (lake.probe)("base put before");
-                journal.put_base(shard, foldable, body).await?;
-                (lake.probe)("base put after");
+            let reached = base.as_ref().map_or(0, |base| base.through);
+            if !pays(reached) {
+                base = shards.base(shard).cloned();
+            } else {
+                report.shards += 1;
+                report.entries += reached - through;
+                if let (Some(base), false) = (&mut base, dry_run) {
+                    base.mark(now, age);
+                    let body = base.encode();
+                    report.bytes += body.len() as u64;
+                    (lake.probe)("base put before");
+                    journal.put_base(shard, reached, body).await?;
+                    (lake.probe)("base put after");
+                }
             }
         }
         let old = base.map_or(0, |base| base.folded_by(now.saturating_sub(age)));
@@ -89,7 +94,8 @@ async fn live_paths(lake: &Lake) -> Result<BTreeSet<String>, LakeError> {
     Ok(paths)
 }
 
-/// The base of the entries up to `through`.
+/// The base of the entries up to `through`, or to the last before one that names a file of a table that is not known here: what would
+/// stand in the base for that file is for those to say who know the table.
 async fn build(
     lake: &Lake,
     journal: &dyn Journal,
@@ -102,7 +108,7 @@ async fn build(
     let mut entries = Entries::after(shard, base.as_ref().map_or(0, |base| base.through), &lake.sections);
     'all: while let Some(batch) = entries.next(journal).await? {
         for entry in batch {
-            if entry.n > through {
+            if entry.n > through || entry.files.iter().any(|file| !lake.knows(file.table)) {
                 break 'all;
             }
             let side = if entry.takes_over {

@@ -30,6 +30,7 @@ use crate::error::{Chain, LakeError, Remedy};
 use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::Table;
+use crate::shape::Shape;
 use authpulse_event::Micros;
 use authpulse_event::time::DAY;
 use journals::{Bounds, Shards};
@@ -90,6 +91,16 @@ pub async fn maintain(
     memory: &mut Memory,
 ) -> MaintainReport {
     let mut report = MaintainReport { dry_run, ..MaintainReport::default() };
+    // A later table that is not made, or was dropped, is to what follows as one that this program does not know: its files, and the
+    // entries that name them, are not touched.
+    let made = match lake.made_tables().await {
+        Ok(made) => made,
+        Err(error) => {
+            report.cleaned.stopped = Some(format!("{}; without the catalog nothing can be judged", Chain(&error)));
+            return report;
+        }
+    };
+    let lake = &lake.clone().with_shape(Shape { tables: made, ..lake.shape().clone() });
     let now = lake.ids.now_ms().saturating_mul(1_000);
     let known = async {
         let shards = Shards::read(lake.store.as_ref(), journal, &lake.sections).await?;

@@ -14,6 +14,10 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 /// The table property that holds, as one JSON object, the last entry applied of each shard.
 pub const APPLIED: &str = "authpulse.applied";
 
+/// The table property that names, separated by commas, what a program must know to commit to the table. It is set before the first
+/// entry that needs it and never removed.
+pub const REQUIRES: &str = "authpulse.requires";
+
 /// Names of tables that entries of newer versions may bring into one process; beyond, reading them is an error.
 pub const UNKNOWN_TABLES_MAX: usize = 64;
 
@@ -166,6 +170,11 @@ impl Table {
         }
         let later = LATER.lock().unwrap_or_else(PoisonError::into_inner);
         later.get(name).map(|slot| Table(Which::Later(slot))).filter(|table| table.is_known())
+    }
+
+    /// Whether it is one of the tables of 0.1, which are made with the lake.
+    pub fn is_first(self) -> bool {
+        matches!(self.0, Which::First(_))
     }
 
     /// Whether more than its name is known in this process. Whether a lake's own list has it, [`crate::Lake::knows`] tells.

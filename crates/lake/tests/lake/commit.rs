@@ -10,6 +10,7 @@ use authpulse_lake::{
     SqliteCatalog, Table,
 };
 use futures::executor::block_on;
+use iceberg::spec::Schema;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -299,10 +300,21 @@ impl TablePointers for AlwaysBeaten {
     async fn load(&self, table: &str) -> Result<Option<String>, authpulse_lake::catalog::CatalogError> {
         self.0.load(table).await
     }
-    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, authpulse_lake::catalog::CatalogError> {
-        self.0.create(table, location).await
+    async fn create(
+        &self,
+        table: &str,
+        location: &str,
+        schema: &Schema,
+    ) -> Result<SwapOutcome, authpulse_lake::catalog::CatalogError> {
+        self.0.create(table, location, schema).await
     }
-    async fn swap(&self, _: &str, _: &str, _: &str) -> Result<SwapOutcome, authpulse_lake::catalog::CatalogError> {
+    async fn swap(
+        &self,
+        _: &str,
+        _: &str,
+        _: &str,
+        _: &Schema,
+    ) -> Result<SwapOutcome, authpulse_lake::catalog::CatalogError> {
         Ok(SwapOutcome::Conflict)
     }
 }
@@ -321,7 +333,7 @@ fn set_foreign_property(lake: &Lake, catalog: &MemoryCatalog) {
     let location = location.with_next_version().to_string();
     let io = authpulse_lake::store::file_io(lake.store().clone());
     block_on(built.metadata.write_to(&io, &location.parse().unwrap())).unwrap();
-    let swap = catalog.swap(Table::CURATED.name(), &loaded.location, &location);
+    let swap = catalog.swap(Table::CURATED.name(), &loaded.location, &location, built.metadata.current_schema());
     assert_eq!(block_on(swap).unwrap(), SwapOutcome::Swapped);
 }
 
@@ -435,7 +447,12 @@ fn a_missing_metadata_file_is_named() {
     let lake = Lake::new(store, catalog.clone());
     let none = block_on(lake.load(Table::DAILY)).unwrap_err();
     assert!(none.to_string().contains("host_popularity_daily does not exist"), "{none}");
-    block_on(catalog.create("host_popularity_daily", "memory:///warehouse/t/metadata/00000-x.metadata.json")).unwrap();
+    block_on(catalog.create(
+        "host_popularity_daily",
+        "memory:///warehouse/t/metadata/00000-x.metadata.json",
+        Table::DAILY.schema(),
+    ))
+    .unwrap();
     let gone = block_on(lake.load(Table::DAILY)).unwrap_err();
     assert_eq!(gone.remedy(), Remedy::Restore);
     assert!(gone.to_string().contains("warehouse/t/metadata/00000-x.metadata.json"), "{gone}");

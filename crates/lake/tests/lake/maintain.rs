@@ -1,6 +1,7 @@
 //! Maintenance: no row is lost, doubled or changed, `applied` stays, nothing that is referenced goes, whatever fails and whoever
 //! else changes the tables.
 
+mod fifth;
 mod world;
 
 use crate::common::{self, bytes, entry, stored};
@@ -380,7 +381,8 @@ fn drop_file(world: &World, path: &str) {
         .unwrap();
     let location = loaded.location.parse::<iceberg::MetadataLocation>().unwrap().with_next_version().to_string();
     block_on(built.metadata.write_to(&io, &location.parse().unwrap())).unwrap();
-    block_on(world.catalog.swap(Table::CURATED.name(), &loaded.location, &location)).unwrap();
+    block_on(world.catalog.swap(Table::CURATED.name(), &loaded.location, &location, built.metadata.current_schema()))
+        .unwrap();
 }
 
 /// Another engine may write files in any order of rows: they are sorted on the way.

@@ -70,7 +70,11 @@ impl Engine<'_> {
         let location = format!("{}/metadata/99999-{}.metadata.json", metadata.location(), self.name());
         let store = &self.world.store;
         store.put_new(&store.relative(&location)?, serde_json::to_vec(&json)?.into()).await?;
-        let swapped = self.world.catalog.swap(self.loaded.table.name(), &self.loaded.location, &location).await?;
+        let swapped = self
+            .world
+            .catalog
+            .swap(self.loaded.table.name(), &self.loaded.location, &location, metadata.current_schema())
+            .await?;
         assert_eq!(swapped, SwapOutcome::Swapped, "nobody else acts meanwhile");
         if std::env::var("AUTHPULSE_TOLD").is_ok() {
             println!("another engine: {location}");

@@ -193,8 +193,15 @@ impl World {
 
     /// Stores the next entry of a shard with all that belongs to it.
     pub fn store_entry(&mut self, shard: &str) {
+        self.store_entry_with(shard, |_, _| Vec::new());
+    }
+
+    /// The same with files of other tables, which no check of this world knows.
+    pub fn store_entry_with(&mut self, shard: &str, more: impl FnOnce(&World, u64) -> Vec<TableFile>) {
         let n = 1 + self.entries.iter().filter(|e| e.shard.as_str() == shard).count() as u64;
-        let found = entry(&self.lake, shard, n, ROWS);
+        let mut found = entry(&self.lake, shard, n, ROWS);
+        let first = found.files.len();
+        found.files.extend(more(self, n));
         let watermark = DEFAULT_BASE + (n * 1000) as Micros * 7 * SECOND;
         let stored = journal_entry(shard, n, found.files.clone(), watermark, self.now());
         for raw in &stored.raw {
@@ -204,7 +211,7 @@ impl World {
             block_on(self.store.put_new(&piece.file.path, bytes(PIECE))).unwrap();
         }
         block_on(self.journal.put(&found.shard, n, stored.encode())).unwrap();
-        let rows = found.files.iter().flat_map(|file| rows_of(&self.lake, &LiveFile::from(file))).collect();
+        let rows = found.files[..first].iter().flat_map(|file| rows_of(&self.lake, &LiveFile::from(file))).collect();
         self.rows.insert((found.shard.clone(), n), rows);
         self.journaled.push(stored);
         self.entries.push(found);
