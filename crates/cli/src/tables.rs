@@ -8,11 +8,11 @@ use crate::report::thousands;
 use crate::signals::stop_signal;
 use anyhow::{Result, bail};
 use authpulse_consumer::config::Config;
+use authpulse_lake::MaintainSettings;
 use authpulse_lake::maintain::{
-    CleanReport, Folded, MaintainReport, Memory, PlanLimits, Shape, Standing, TableInfo, TableReport, Tally,
-    inspect, maintain,
+    CleanReport, Extent, Folded, MaintainReport, Memory, PlanLimits, Standing, TableInfo, TableReport, Tally, inspect,
+    maintain,
 };
-use authpulse_lake::{MaintainSettings, Table};
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -144,7 +144,7 @@ async fn run_regularly(
 async fn infos(lake: &OpenLake, settings: &MaintainSettings) -> Result<Vec<TableInfo>> {
     let limits = PlanLimits { target_bytes: settings.target_bytes, min_files: settings.min_files };
     let mut infos = Vec::new();
-    for table in Table::ALL {
+    for table in lake.env.lake.made_tables().await? {
         infos.push(inspect(&lake.env.lake, table, &limits).await?);
     }
     Ok(infos)
@@ -174,7 +174,7 @@ fn tally(tally: Tally) -> String {
     format!("{} files, {} bytes", thousands(tally.files), thousands(tally.bytes))
 }
 
-fn shape(shape: &Shape) -> String {
+fn shape(shape: &Extent) -> String {
     format!(
         "{} ({} small), {} rows, {} manifests, {} snapshots; stored {}",
         tally(shape.live),

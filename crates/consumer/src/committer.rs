@@ -1,9 +1,9 @@
-//! The tables follow the journals, all four, every commit interval.
+//! The tables follow the journals, all of them, every commit interval.
 
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 pub use crate::follow::Round;
-use crate::follow::{Follower, TableFollower, round};
+use crate::follow::{Follower, TableFollower, apply, next};
 use authpulse_event::ShardId;
 use authpulse_lake::Table;
 
@@ -12,12 +12,10 @@ use authpulse_lake::Table;
 /// # Errors
 /// A journal, a file or the catalog fails. What is applied stays applied; the call can be repeated.
 pub async fn commit_all(env: &Env) -> Result<Round> {
-    let tables = Table::ALL.map(|table| TableFollower::new(env, table));
-    let tables = tables.each_ref().map(|table| table as &dyn Follower);
     let mut total = Round::default();
     let mut outdated = None;
     loop {
-        let (round, is_last) = match round(env, &tables).await {
+        let (round, is_last) = match commit_once(env).await {
             // Another committer may have applied them, and maintenance removed them, since the tables were looked at.
             Err(ConsumerError::Outdated { shard, n }) => {
                 let lacking = Some((shard.clone(), n));
@@ -38,6 +36,22 @@ pub async fn commit_all(env: &Env) -> Result<Round> {
             return Ok(total);
         }
     }
+}
+
+/// One round, and whether it came to the end of every journal. To look whether a later round would find something costs as many
+/// requests as that round; the next interval does.
+async fn commit_once(env: &Env) -> Result<(Round, bool)> {
+    let tables = TableFollower::load_all(env).await?;
+    let followers: Vec<&dyn Follower> = tables.iter().map(|table| table as &dyn Follower).collect();
+    let batch = next(env, &followers).await?;
+    let is_lacking = |table: &Table| !table.is_first() && tables.iter().all(|follows| follows.table() != *table);
+    let named = batch.entries().iter().flat_map(|followed| &followed.entry.files).map(|file| file.table);
+    if let Some(dropped) = named.filter(|table| env.lake.knows(*table)).find(is_lacking) {
+        tracing::warn!(table = %dropped, "the table is gone; it is made again and filled from the journals");
+        env.lake.ensure_later_table(&*env.journal, dropped).await?;
+        return Ok((Round::default(), false));
+    }
+    apply(&batch, &followers).await
 }
 
 fn lacks_folded(shard: &ShardId, n: u64) -> ConsumerError {

@@ -1,6 +1,7 @@
 //! The entry in the making: rows pile up, chunks of them are encoded and put on other threads, and in the end one entry names
 //! all the files.
 
+use crate::columns::Asking;
 use crate::env::{Env, start};
 use crate::error::{ConsumerError, Result};
 use crate::log::{self, sha256_hex};
@@ -14,9 +15,9 @@ use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_h
 use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, Span, StoredGap, StoredShare, Unscored, Waiting,
 };
-use authpulse_lake::schema::raw_name;
+use authpulse_lake::schema::{Group, raw_name};
 use authpulse_lake::store::put_once;
-use authpulse_lake::{EncodedFile, RawRecord, RawSource, StoreError, TableFile};
+use authpulse_lake::{ColumnIds, EncodedFile, RawRecord, RawSource, StoreError, Table, TableFile};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
@@ -97,7 +98,7 @@ impl Draft {
         &mut self,
         env: &Env,
         options: &Options,
-        shard: &Shard,
+        (shard, asking): (&Shard, &Asking),
         rows: Vec<ScoredEvent>,
     ) -> Result<()> {
         if rows.is_empty() {
@@ -109,32 +110,36 @@ impl Draft {
         let (users, computers) = (shard.user_names().view(), shard.computer_names().view());
         let (base, rule_set) = (options.engine.time.base, options.engine.rules.digest());
         let (encode, processing_time) = (options.encode, env.clock.now());
-        let encoded = move || {
+        let encoded = move |_: &ColumnIds| {
             let (users, computers) = (&users, &computers);
             let input = CuratedRows { rows: &rows, users, computers, base, rule_set: &rule_set, processing_time };
             encode_curated(&input, &encode)
         };
-        self.start_chunk(env, encoded);
+        self.start_chunk(env, asking, (Table::CURATED, options.columns.clone()), encoded);
         Ok(())
     }
 
     fn start_chunk(
         &mut self,
         env: &Env,
-        encode: impl FnOnce() -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> + Send + 'static,
+        asking: &Asking,
+        (table, groups): (Table, Vec<Group>),
+        encode: impl FnOnce(&ColumnIds) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> + Send + 'static,
     ) {
         let unique = format!("{}-{:02}", self.commit_id, self.chunks);
         self.chunks += 1;
-        let (store, work) = (env.store.clone(), env.work.clone());
-        self.under_way.push_back(start(&*env.work, async move {
+        let (env, asking) = (env.clone(), asking.clone());
+        let work = env.work.clone();
+        self.under_way.push_back(start(&*work, async move {
             let mut files = Vec::new();
-            let turn = work.turn().await;
-            let all = encode()?;
+            let ids = asking.columns(&env, table, &groups).await?;
+            let turn = env.work.turn().await;
+            let all = encode(&ids)?;
             drop(turn);
             for (part, encoded) in all.into_iter().enumerate() {
                 let path = encoded.path(&format!("{unique}-{part}"));
                 let (file, bytes) = encoded.finish(path);
-                put_once(&*store, &file.path, bytes).await?;
+                put_once(&*env.store, &file.path, bytes).await?;
                 files.push(file);
             }
             Ok(files)
@@ -195,12 +200,14 @@ pub struct Finish {
     pub closing: Closing,
     /// Names of users, for hours.
     pub users: NamesView,
+    /// How its pieces ask for columns.
+    pub asking: Asking,
 }
 
 impl Finish {
     /// Does it; returns the stored entry.
     pub async fn run(self) -> Result<Entry> {
-        let Finish { env, options, registry, shard, source, last, mut draft, cut, closing, users } = self;
+        let Finish { env, options, registry, shard, source, last, mut draft, cut, closing, users, asking } = self;
         let (commit_id, processing_time, encode) = (draft.commit_id.clone(), env.clock.now(), options.encode);
         let Cut { waiting, unscored, hours, shares, scores, .. } = cut;
         let rejected = std::mem::take(&mut draft.rejected);
@@ -208,7 +215,8 @@ impl Finish {
         let n = last.n + 1;
         let small =
             Small { hours, users, days: closing.days.0, rejected, shard: source.shard.clone(), processing_time };
-        draft.start_chunk(&env, move || small.encode(&encode));
+        // The tables of these rows have no later columns, of which a row could have a value.
+        draft.start_chunk(&env, &asking, (Table::HOURLY, Vec::new()), move |_| small.encode(&encode));
         let raw = stage_raw(&env, &options, &commit_id, (&shard, n), (&source, raw)).await?;
         let snapshot = put_snapshot(&env, &commit_id, closing.snapshot).await?;
         let side = Side {

@@ -48,7 +48,7 @@ pub async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: impl Futu
 enum Parted {
     /// It has nothing more to do.
     Done,
-    /// It was told to stop, and stored what it had.
+    /// It was told to stop, and stored what it could.
     Stopped,
 }
 
@@ -64,7 +64,7 @@ async fn drive(
     loop {
         if *stop.borrow() {
             let stopped = worker.stop().await;
-            return (worker, stopped.map(|()| Parted::Stopped));
+            return (worker, or_unstored(stopped).map(|()| Parted::Stopped));
         }
         match worker.step().await {
             Ok(Progress::Worked) => tokio::task::yield_now().await,
@@ -78,8 +78,23 @@ async fn drive(
                 }
             }
             Ok(Progress::Done) => return (worker, Ok(Parted::Done)),
+            // It was told to stop as it waited.
+            Err(error @ ConsumerError::Unstored { .. }) => {
+                return (worker, or_unstored(Err(error)).map(|()| Parted::Stopped));
+            }
             Err(error) => return (worker, Err(error)),
         }
+    }
+}
+
+/// What a stop came to: that something could not be stored is no failure, whoever reads on reads it again.
+fn or_unstored(stopped: Result<()>) -> Result<()> {
+    match stopped {
+        Err(error @ ConsumerError::Unstored { .. }) => {
+            tracing::warn!(error = %Chain(&error), "dropped what was not stored");
+            Ok(())
+        }
+        other => other,
     }
 }
 
@@ -507,11 +522,12 @@ pub async fn run_backfill(
     stop: watch::Receiver<bool>,
     mut report: impl FnMut(u64),
 ) -> Result<Ended> {
+    run.worker.read_until(stop.clone());
     let committer = Committer::start(env, options);
     let outcome: Result<(Ended, u64)> = async {
         loop {
             if *stop.borrow() {
-                run.worker.stop().await?;
+                or_unstored(run.worker.stop().await)?;
                 return Ok((Ended::Stopped, run.worker.last_entry().n));
             }
             match run.worker.step().await {
@@ -521,6 +537,11 @@ pub async fn run_backfill(
                 Err(error @ ConsumerError::Panicked { .. }) => {
                     tracing::error!(error = %Chain(&error), "rebuilding the shard and trying the line again");
                     run = run.rebuild(env).await?;
+                    run.worker.read_until(stop.clone());
+                }
+                Err(error @ ConsumerError::Unstored { .. }) => {
+                    or_unstored(Err(error))?;
+                    return Ok((Ended::Stopped, run.worker.last_entry().n));
                 }
                 Err(error) => return Err(error),
             }

@@ -74,6 +74,14 @@ pub enum ConsumerError {
         /// What the work was to do.
         what: &'static str,
     },
+    /// A worker was stopped while columns were lacking of which its rows have values and the catalog could not be reached.
+    #[error(
+        "shard {shard}: stopped before the table's columns could be added: what was not stored is dropped, and read again"
+    )]
+    Unstored {
+        /// The journal.
+        shard: ShardId,
+    },
     /// The request contradicts the lake's state.
     #[error("{0}")]
     Refused(String),

@@ -5,6 +5,7 @@
 //! [`env::Env`], so that the same code runs in production and in the simulator.
 
 pub mod backfill;
+mod columns;
 pub mod committer;
 pub mod config;
 mod draft;

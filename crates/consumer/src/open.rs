@@ -10,8 +10,8 @@ use crate::restore::{restore, restore_parents, source_kind};
 use authpulse_engine::{Settings, Shard};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_event::{HashRange, Position, ShardId};
+use authpulse_lake::LakeError;
 use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, Inherited, Side, Source, StoredTimeRules};
-use authpulse_lake::{LakeError, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub struct Opened {
 pub async fn open_lake(env: &Env, options: &Options) -> Result<Opened> {
     let registry = Arc::new(Registry::new(options.engine.time.lookback_days));
     let mut tables = Vec::new();
-    for table in Table::ALL {
+    for table in env.lake.tables().iter().copied() {
         match env.lake.load(table).await {
             Ok(loaded) => tables.push(loaded.applied()?),
             Err(LakeError::NoTable { .. }) => {}

@@ -2,6 +2,7 @@
 //!
 //! Workers report each entry once it is stored ([`Registry::stored`]); a service that starts reports all that are there already.
 
+use crate::columns::Said;
 use crate::error::Result;
 use crate::rejections::Rejections;
 use authpulse_engine::rows::DayRow;
@@ -88,6 +89,7 @@ pub struct Registry {
     /// What became of the records whose entries this process has stored.
     counted: Mutex<Counted>,
     rejections: Mutex<Rejections>,
+    columns_said: Arc<Said>,
     /// One for each listener, so that they are woken in this order: those of one channel wake in an order left to chance.
     listeners: Mutex<Vec<watch::Sender<u64>>>,
 }
@@ -97,7 +99,8 @@ impl Registry {
     pub fn new(lookback_days: u32) -> Registry {
         let inner = Mutex::new((Inner::default(), Board::new(lookback_days)));
         let (counted, rejections) = (Mutex::default(), Mutex::default());
-        Registry { inner, workers: Arc::default(), counted, rejections, listeners: Mutex::default() }
+        let columns_said = Arc::default();
+        Registry { inner, workers: Arc::default(), counted, rejections, columns_said, listeners: Mutex::default() }
     }
 
     /// Counts what an entry that this process has stored tells of records.
@@ -128,6 +131,11 @@ impl Registry {
     /// What the workers of this process reject.
     pub fn rejections(&self) -> MutexGuard<'_, Rejections> {
         self.rejections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the workers of this process have said of columns that tables lack.
+    pub(crate) fn columns_said(&self) -> &Arc<Said> {
+        &self.columns_said
     }
 
     fn lock(&self) -> MutexGuard<'_, (Inner, Board)> {

@@ -211,7 +211,7 @@ pub async fn restore_parents(
 async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRange) -> Result<Shard> {
     let side = read_side(env, tail).await?;
     let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side)?);
-    let table = env.lake.live_files(Table::Curated).await?;
+    let table = env.lake.live_files(Table::CURATED).await?;
     read_files(env, table.files, &mut state).await?;
     // Entries that the table does not hold yet, of this shard and of those it came from.
     let mut pending = vec![ShardId::new(&tail.shard)];
@@ -234,7 +234,7 @@ async fn curated_of(env: &Env, shard: &ShardId, first: u64, last: u64) -> Result
     let mut entries = stream::iter(entries).buffered(ENTRIES_AT_ONCE);
     let mut files = Vec::new();
     while let Some(entry) = entries.try_next().await? {
-        files.extend(entry.files.iter().filter(|f| f.table == Table::Curated).map(LiveFile::from));
+        files.extend(entry.files.iter().filter(|f| f.table == Table::CURATED).map(LiveFile::from));
     }
     Ok(files)
 }

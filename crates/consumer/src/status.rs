@@ -14,7 +14,7 @@ use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, HashRange, Micros, ShardId};
 use authpulse_lake::base::FoldedGap;
 use authpulse_lake::entry::{Entry, Inherited, Place, Side, Source};
-use authpulse_lake::{LakeError, Seal, Table};
+use authpulse_lake::{LakeError, Seal};
 use authpulse_lease::LeaseStore;
 use authpulse_stream::Stream;
 use serde::{Serialize, Serializer};
@@ -203,9 +203,11 @@ pub struct TableStatus {
 /// A journal, a table or the stream cannot be read.
 pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn LeaseStore>) -> Result<Status> {
     let mut tables = BTreeMap::new();
-    for table in Table::ALL {
+    for table in env.lake.tables().iter().copied() {
         let loaded = match env.lake.load(table).await {
             Ok(loaded) => Some((loaded.applied()?, loaded.metadata.last_updated_ms().saturating_mul(1_000))),
+            // One that is made when there is something for it.
+            Err(LakeError::NoTable { .. }) if !table.is_first() => continue,
             Err(LakeError::NoTable { .. }) => None,
             Err(error) => return Err(error.into()),
         };

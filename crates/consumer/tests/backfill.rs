@@ -82,7 +82,7 @@ fn packed(parts: &[&[u8]]) -> Vec<u8> {
 async fn rows(env: &Env) -> Vec<String> {
     commit_all(env).await.unwrap();
     let mut rows = Vec::new();
-    for file in env.lake.live_files(Table::Curated).await.unwrap().files {
+    for file in env.lake.live_files(Table::CURATED).await.unwrap().files {
         for batch in env.lake.read_curated(&file, None).await.unwrap() {
             for row in batch.unwrap().iter() {
                 rows.push(format!(
@@ -104,7 +104,7 @@ async fn rows(env: &Env) -> Vec<String> {
 async fn letters(env: &Env) -> Vec<(u64, String, String)> {
     commit_all(env).await.unwrap();
     let mut letters = Vec::new();
-    for file in env.lake.live_files(Table::Rejected).await.unwrap().files {
+    for file in env.lake.live_files(Table::REJECTED).await.unwrap().files {
         for batch in env.lake.read_rejected(&file, None).await.unwrap() {
             for row in batch.unwrap().iter() {
                 letters.push((row.sequence_number.parse().unwrap(), row.reason.to_owned(), row.detail.to_owned()));

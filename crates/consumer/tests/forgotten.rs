@@ -96,7 +96,7 @@ async fn consume(lake: &SmallLake, stream: &Arc<Forgetful>, mode: Mode) {
 /// Of each user how many logons landed, and how many of them on a new device.
 async fn landed(lake: &SmallLake) -> BTreeMap<String, (u32, i32)> {
     let mut found: BTreeMap<String, (u32, i32)> = BTreeMap::new();
-    for file in lake.env.lake.live_files(Table::Curated).await.unwrap().files {
+    for file in lake.env.lake.live_files(Table::CURATED).await.unwrap().files {
         for batch in lake.env.lake.read_curated(&file, None).await.unwrap() {
             for row in batch.unwrap().iter() {
                 let (logons, new) = found.entry(row.user_id.to_owned()).or_default();

@@ -91,12 +91,12 @@ async fn records(stream: &MemoryStream) -> usize {
 /// Users of the curated table, and how many dead letters there are of each reason.
 async fn landed(env: &Env) -> (Vec<String>, BTreeMap<String, u64>) {
     let (mut users, mut letters) = (Vec::new(), BTreeMap::new());
-    for file in env.lake.live_files(Table::Curated).await.unwrap().files {
+    for file in env.lake.live_files(Table::CURATED).await.unwrap().files {
         for batch in env.lake.read_curated(&file, None).await.unwrap() {
             users.extend(batch.unwrap().iter().map(|row| row.user_id.to_owned()));
         }
     }
-    for file in env.lake.live_files(Table::Rejected).await.unwrap().files {
+    for file in env.lake.live_files(Table::REJECTED).await.unwrap().files {
         for batch in env.lake.read_rejected(&file, None).await.unwrap() {
             batch.unwrap().iter().for_each(|row| *letters.entry(row.reason.to_owned()).or_default() += 1);
         }

@@ -152,7 +152,7 @@ async fn what_a_base_stands_for_is_looked_at() {
     expect(&lake.env, &["raw zone does not hold", "folded entries of shard file"]).await;
     std::fs::remove_file(&copy).unwrap();
     assert_eq!(report(&lake.env).await.difference, None);
-    for table in Table::ALL {
+    for table in Table::FIRST {
         let file = lake.files(&format!("{}/data/", table.location())).await.remove(0);
         let path = lake.path(&file);
         let kept = std::fs::read(&path).unwrap();

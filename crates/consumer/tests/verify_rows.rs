@@ -15,8 +15,8 @@ use std::sync::Arc;
 async fn edited(Uncommitted { lake, entries }: &Uncommitted, change: impl FnOnce(&mut EditedRows)) -> Env {
     let mut entries = entries.clone();
     // Not the first entries: days and pairs are behind these rows.
-    let at = entries.iter().rposition(|e| e.files.iter().any(|f| f.table == Table::Curated)).unwrap();
-    let at_file = entries[at].files.iter().position(|f| f.table == Table::Curated).unwrap();
+    let at = entries.iter().rposition(|e| e.files.iter().any(|f| f.table == Table::CURATED)).unwrap();
+    let at_file = entries[at].files.iter().position(|f| f.table == Table::CURATED).unwrap();
     let mut rows = EditedRows::read(lake, &entries[at].files[at_file]).await;
     change(&mut rows);
     let files = rows.write(lake, 1_000_000).await;
@@ -71,13 +71,13 @@ async fn replaced(Uncommitted { lake, entries }: &Uncommitted, files: &[TableFil
     let tables = Lake::new(lake.env.store.clone(), Arc::new(MemoryCatalog::new()));
     tables.ensure_tables().await.unwrap();
     let shard = ShardId::file();
-    let gone = first_file(entries, Table::Curated);
+    let gone = first_file(entries, Table::CURATED);
     for entry in entries {
         let mut now: Vec<TableFile> = entry.files.iter().filter(|f| **f != gone).cloned().collect();
         if now.len() < entry.files.len() {
             now.extend(files.iter().cloned());
         }
-        for table in Table::ALL {
+        for table in Table::FIRST {
             tables.commit(table, &[EntryFiles { shard: &shard, n: entry.n, files: &now }]).await.unwrap();
         }
     }
@@ -87,7 +87,7 @@ async fn replaced(Uncommitted { lake, entries }: &Uncommitted, files: &[TableFil
 #[tokio::test]
 async fn files_may_be_replaced_by_others_with_the_same_rows() {
     let lake = Uncommitted::new().await;
-    let gone = first_file(&lake.entries, Table::Curated);
+    let gone = first_file(&lake.entries, Table::CURATED);
     let rows = EditedRows::read(&lake.lake, &gone).await;
     let same = replaced(&lake, &rows.write(&lake.lake, 100).await).await;
     let found = report(&same).await;
@@ -95,7 +95,7 @@ async fn files_may_be_replaced_by_others_with_the_same_rows() {
     assert_eq!(found.tables[0].replaced, 1, "{found}");
     assert!(
         found.tables[0].files
-            > lake.entries.iter().flat_map(|e| &e.files).filter(|f| f.table == Table::Curated).count() as u64
+            > lake.entries.iter().flat_map(|e| &e.files).filter(|f| f.table == Table::CURATED).count() as u64
     );
 
     // A figure that nothing else depends on.

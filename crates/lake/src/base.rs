@@ -257,6 +257,11 @@ impl Base {
         Side { unscored: Vec::new(), shares: self.shares.clone(), scores: self.scores.clone() }
     }
 
+    /// The tables of which its entries named files, whether those are still there or not.
+    pub fn tables(&self) -> BTreeSet<Table> {
+        self.files.iter().map(|folded| folded.file.table).chain(self.rows.iter().map(|rows| rows.table)).collect()
+    }
+
     /// Rows of all the entries, by table and partition.
     pub fn rows(&self) -> BTreeMap<(Table, i32), u64> {
         let replaced = self.rows.iter().map(|r| ((r.table, r.partition), r.rows));

@@ -12,6 +12,7 @@ use authpulse_lake::{
 };
 use common::{CountingIds, Entry, curated_users, entry, expected_users, memory_lake, stored, views};
 use futures::executor::block_on;
+use iceberg::spec::Schema;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -34,14 +35,14 @@ fn copy(entry: &Entry) -> Entry {
 }
 
 fn commit_all(lake: &Lake, entries: &[Entry]) -> Result<(), LakeError> {
-    for table in Table::ALL {
+    for table in Table::FIRST {
         block_on(lake.commit(table, &views(entries)))?;
     }
     Ok(())
 }
 
 fn check_tables(lake: &Lake, entries: &[Entry]) {
-    for table in Table::ALL {
+    for table in Table::FIRST {
         let live = block_on(lake.live_files(table)).unwrap();
         let mut expected: Vec<_> =
             entries.iter().flat_map(|e| &e.files).filter(|f| f.table == table).map(|f| f.path.clone()).collect();
@@ -55,7 +56,7 @@ fn check_tables(lake: &Lake, entries: &[Entry]) {
 /// As [`check_tables`], whichever files hold the rows.
 fn check_rows(lake: &Lake, entries: &[Entry]) {
     assert_eq!(curated_users(lake), expected_users(entries, ROWS));
-    for table in Table::ALL {
+    for table in Table::FIRST {
         let live = block_on(lake.live_files(table)).unwrap();
         let brought = entries.iter().flat_map(|e| &e.files).filter(|f| f.table == table).map(|f| f.rows).sum::<u64>();
         assert_eq!(live.files.iter().map(|f| f.rows).sum::<u64>(), brought, "{table}");
@@ -80,12 +81,12 @@ fn entries_are_applied_once_on_both_kinds_of_lake() {
     block_on(local.ensure_tables()).unwrap();
     for lake in [memory_lake().0, local] {
         let entries = entries(&lake, &["a", "b"], 3);
-        let first = block_on(lake.commit(Table::Curated, &views(&entries[..2]))).unwrap();
+        let first = block_on(lake.commit(Table::CURATED, &views(&entries[..2]))).unwrap();
         assert_eq!((first.entries, first.skipped, first.files, first.rows, first.attempts), (2, 0, 2, 6, 1));
-        let again = block_on(lake.commit(Table::Curated, &views(&entries[..2]))).unwrap();
+        let again = block_on(lake.commit(Table::CURATED, &views(&entries[..2]))).unwrap();
         assert_eq!((again.entries, again.skipped, again.snapshot_id), (0, 2, None));
         assert_eq!(again.metadata_location, first.metadata_location);
-        let rest = block_on(lake.commit(Table::Curated, &views(&entries))).unwrap();
+        let rest = block_on(lake.commit(Table::CURATED, &views(&entries))).unwrap();
         assert_eq!((rest.entries, rest.skipped, rest.applied[&ShardId::new("a")]), (4, 2, 3));
         commit_all(&lake, &entries).unwrap();
         check_tables(&lake, &entries);
@@ -100,9 +101,9 @@ fn small_files_of_one_commit_become_one_a_partition() {
     // Nine small files of one day's rows in one commit, then three: each time they become one.
     let begin: Vec<Entry> = (0..3).flat_map(|s| (0..3).map(move |n| 4 * s + n)).map(|at| copy(&entries[at])).collect();
     for (part, files) in [(&begin, 1), (&entries, 2)] {
-        let report = block_on(lake.commit(Table::Curated, &views(part))).unwrap();
+        let report = block_on(lake.commit(Table::CURATED, &views(part))).unwrap();
         assert_eq!((report.files, report.notes.len()), (1, 0));
-        let live = block_on(lake.live_files(Table::Curated)).unwrap();
+        let live = block_on(lake.live_files(Table::CURATED)).unwrap();
         assert_eq!(live.files.len(), files);
         // Sorted as the table is: hour, user, time.
         for file in &live.files {
@@ -131,18 +132,18 @@ fn small_files_of_one_commit_become_one_a_partition() {
 fn what_cannot_be_gathered_is_appended_as_it_is() {
     let (lake, store, _) = memory_lake();
     let entries = entries(&lake, &["a", "b"], 2);
-    let sizes = || entries.iter().flat_map(|e| &e.files).filter(|f| f.table == Table::Curated).map(|f| f.bytes);
+    let sizes = || entries.iter().flat_map(|e| &e.files).filter(|f| f.table == Table::CURATED).map(|f| f.bytes);
     // None of them is small.
     let larger = lake
         .clone()
         .with_settings(CommitSettings { gather_below: sizes().min().unwrap(), ..CommitSettings::default() });
-    let report = block_on(larger.commit(Table::Curated, &views(&entries[..1]))).unwrap();
+    let report = block_on(larger.commit(Table::CURATED, &views(&entries[..1]))).unwrap();
     assert_eq!((report.files, report.notes.len()), (1, 0));
     // One is gone: a commit is not the place to stop for that.
     let lake = lake.with_settings(CommitSettings { gather_below: GATHER_ALL, ..CommitSettings::default() });
-    let lost = entries[2].files.iter().find(|f| f.table == Table::Curated).unwrap();
+    let lost = entries[2].files.iter().find(|f| f.table == Table::CURATED).unwrap();
     block_on(store.delete(&lost.path)).unwrap();
-    let report = block_on(lake.commit(Table::Curated, &views(&entries))).unwrap();
+    let report = block_on(lake.commit(Table::CURATED, &views(&entries))).unwrap();
     assert_eq!((report.files, report.notes.len()), (3, 1));
     assert!(report.notes[0].contains(&lost.path), "{}", report.notes[0]);
 }
@@ -151,12 +152,12 @@ fn what_cannot_be_gathered_is_appended_as_it_is() {
 fn a_hole_in_the_entries_is_refused() {
     let (lake, _, _) = memory_lake();
     let entries = entries(&lake, &["a"], 3);
-    let hole = block_on(lake.commit(Table::Curated, &views(&entries[1..]))).unwrap_err();
+    let hole = block_on(lake.commit(Table::CURATED, &views(&entries[1..]))).unwrap_err();
     assert_eq!(hole.remedy(), Remedy::Correct);
     assert!(hole.to_string().contains("hand over entry 1 first"), "{hole}");
     let two_holes = [entries[0].view(), entries[2].view()];
     assert!(matches!(
-        block_on(lake.commit(Table::Curated, &two_holes)),
+        block_on(lake.commit(Table::CURATED, &two_holes)),
         Err(LakeError::EntryMissing { applied: 1, got: 3, .. })
     ));
     assert!(curated_users(&lake).is_empty());
@@ -167,9 +168,9 @@ fn an_entry_without_rows_advances_the_table_by_its_properties_alone() {
     let (lake, _, _) = memory_lake();
     let shard = ShardId::new("a");
     let empty = |n| EntryFiles { shard: &shard, n, files: &[] };
-    let report = block_on(lake.commit(Table::Rejected, &[empty(2), empty(1)])).unwrap();
+    let report = block_on(lake.commit(Table::REJECTED, &[empty(2), empty(1)])).unwrap();
     assert_eq!((report.entries, report.snapshot_id), (2, None));
-    let loaded = block_on(lake.load(Table::Rejected)).unwrap();
+    let loaded = block_on(lake.load(Table::REJECTED)).unwrap();
     assert!(loaded.metadata.current_snapshot().is_none());
     assert_eq!(loaded.metadata.properties()[APPLIED], r#"{"a":2}"#);
     // The clock of the test, not the computer's.
@@ -245,9 +246,9 @@ fn a_single_failure_at_any_step_neither_loses_nor_doubles_rows() {
         store.set_faults(faults.clone());
         catalog.set_faults(faults);
         // One repetition is always enough.
-        let outcome = block_on(lake.commit(Table::Curated, &views(&entries)));
+        let outcome = block_on(lake.commit(Table::CURATED, &views(&entries)));
         if outcome.is_err() {
-            block_on(lake.commit(Table::Curated, &views(&entries))).unwrap();
+            block_on(lake.commit(Table::CURATED, &views(&entries))).unwrap();
         }
         let happened = steps.load(Ordering::Relaxed) > nth;
         store.set_faults(Faults::none());
@@ -269,10 +270,10 @@ fn a_lost_answer_to_the_swap_is_found_and_counted_once() {
             let first = step.operation == "swap" && step.moment == moment && lost.fetch_add(1, Ordering::Relaxed) == 0;
             if first { Err("reset".to_owned()) } else { Ok(()) }
         }));
-        let report = block_on(lake.commit(Table::Curated, &views(&entries))).unwrap();
+        let report = block_on(lake.commit(Table::CURATED, &views(&entries))).unwrap();
         assert_eq!((report.entries, report.rows, report.attempts), (1, ROWS, 2), "{moment:?}");
         assert_eq!(curated_users(&lake), expected_users(&entries, ROWS));
-        let history = block_on(lake.load(Table::Curated)).unwrap();
+        let history = block_on(lake.load(Table::CURATED)).unwrap();
         assert_eq!(history.metadata.snapshots().count(), 1);
     }
 }
@@ -284,12 +285,12 @@ fn an_answer_that_stays_lost_is_unclear_and_a_table_that_never_rests_is_contende
     catalog.set_faults(Faults::new(|step| {
         if step.operation == "swap" && step.moment == Moment::Before { Err("reset".to_owned()) } else { Ok(()) }
     }));
-    let unclear = block_on(lake.commit(Table::Curated, &views(&entries))).unwrap_err();
+    let unclear = block_on(lake.commit(Table::CURATED, &views(&entries))).unwrap_err();
     assert_eq!(unclear.remedy(), Remedy::Look, "{unclear}");
     catalog.set_faults(Faults::none());
 
     let busy = Lake::new(lake.store().clone(), Arc::new(AlwaysBeaten(catalog)));
-    let contended = block_on(busy.commit(Table::Curated, &views(&entries))).unwrap_err();
+    let contended = block_on(busy.commit(Table::CURATED, &views(&entries))).unwrap_err();
     assert!(matches!(contended, LakeError::Contended { attempts: 20, .. }), "{contended}");
     assert_eq!(contended.remedy(), Remedy::Retry);
 }
@@ -301,10 +302,21 @@ impl TablePointers for AlwaysBeaten {
     async fn load(&self, table: &str) -> Result<Option<String>, authpulse_lake::catalog::CatalogError> {
         self.0.load(table).await
     }
-    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, authpulse_lake::catalog::CatalogError> {
-        self.0.create(table, location).await
+    async fn create(
+        &self,
+        table: &str,
+        location: &str,
+        schema: &Schema,
+    ) -> Result<SwapOutcome, authpulse_lake::catalog::CatalogError> {
+        self.0.create(table, location, schema).await
     }
-    async fn swap(&self, _: &str, _: &str, _: &str) -> Result<SwapOutcome, authpulse_lake::catalog::CatalogError> {
+    async fn swap(
+        &self,
+        _: &str,
+        _: &str,
+        _: &str,
+        _: &Schema,
+    ) -> Result<SwapOutcome, authpulse_lake::catalog::CatalogError> {
         Ok(SwapOutcome::Conflict)
     }
 }
@@ -316,14 +328,14 @@ fn elsewhere<T: Send>(run: impl FnOnce() -> T + Send) -> T {
 
 /// What another engine does: a change that knows nothing of entries.
 fn set_foreign_property(lake: &Lake, catalog: &MemoryCatalog) {
-    let loaded = block_on(lake.load(Table::Curated)).unwrap();
+    let loaded = block_on(lake.load(Table::CURATED)).unwrap();
     let builder = loaded.metadata.into_builder(Some(loaded.location.clone()));
     let built = builder.set_properties([("owner".to_owned(), "them".to_owned())].into()).unwrap().build().unwrap();
     let location: iceberg::MetadataLocation = loaded.location.parse().unwrap();
     let location = location.with_next_version().to_string();
     let io = authpulse_lake::store::file_io(lake.store().clone());
     block_on(built.metadata.write_to(&io, &location.parse().unwrap())).unwrap();
-    let swap = catalog.swap(Table::Curated.name(), &loaded.location, &location);
+    let swap = catalog.swap(Table::CURATED.name(), &loaded.location, &location, built.metadata.current_schema());
     assert_eq!(block_on(swap).unwrap(), SwapOutcome::Swapped);
 }
 
@@ -338,16 +350,16 @@ fn commits_of_others_in_between_are_carried_on() {
         move |point: &str| match looks.fetch_add(1, Ordering::Relaxed) {
             0 => {
                 assert_eq!(point, "table swap before:auth_events_curated");
-                elsewhere(|| block_on(other.commit(Table::Curated, &[entries[1].view()])).unwrap());
+                elsewhere(|| block_on(other.commit(Table::CURATED, &[entries[1].view()])).unwrap());
             }
             1 => elsewhere(|| set_foreign_property(&other, &catalog)),
             _ => {}
         }
     };
-    let report = block_on(lake.clone().with_probe(Arc::new(hook)).commit(Table::Curated, &views(&entries))).unwrap();
+    let report = block_on(lake.clone().with_probe(Arc::new(hook)).commit(Table::CURATED, &views(&entries))).unwrap();
     assert_eq!((report.entries, report.skipped, report.attempts), (1, 1, 3));
     assert_eq!(curated_users(&lake), expected_users(&entries, ROWS));
-    assert_eq!(block_on(lake.load(Table::Curated)).unwrap().metadata.properties()["owner"], "them");
+    assert_eq!(block_on(lake.load(Table::CURATED)).unwrap().metadata.properties()["owner"], "them");
 }
 
 #[test]
@@ -364,7 +376,7 @@ fn two_committers_at_once_apply_each_entry_once() {
                 let lake = local_lake(directory, seed).with_settings(settings);
                 for n in 1..=15usize {
                     let so_far: Vec<_> = entries.iter().filter(|e| e.n <= n as u64).map(Entry::view).collect();
-                    for table in [Table::Curated, Table::Rejected] {
+                    for table in [Table::CURATED, Table::REJECTED] {
                         block_on(lake.commit(table, &so_far)).unwrap();
                     }
                 }
@@ -388,7 +400,7 @@ fn manifests_are_merged_and_snapshots_dropped_at_their_limits() {
     let mut most = 0;
     for n in 1..=entries.len() {
         commit_all(&lake, &entries[..n]).unwrap();
-        let loaded = block_on(lake.load(Table::Curated)).unwrap();
+        let loaded = block_on(lake.load(Table::CURATED)).unwrap();
         assert!(loaded.metadata.snapshots().count() <= 5);
         assert!(loaded.metadata.history().len() <= 5);
         let lists = stored(lake.store().as_ref(), "warehouse/auth_events_curated/metadata/snap-").len();
@@ -398,7 +410,7 @@ fn manifests_are_merged_and_snapshots_dropped_at_their_limits() {
     assert_eq!(most, 5);
     check_tables(&lake, &entries);
     // 23 commits of one manifest each, merged to at most four.
-    let live = block_on(lake.live_files(Table::Curated)).unwrap();
+    let live = block_on(lake.live_files(Table::CURATED)).unwrap();
     assert_eq!(live.files.len(), 23);
     let sequences: std::collections::BTreeSet<_> = live.files.iter().map(|f| f.sequence_number.unwrap()).collect();
     assert_eq!(sequences.len(), 23, "merged files keep the number of their commit");
@@ -409,7 +421,7 @@ fn old_metadata_files_go() {
     let (lake, _, _) = memory_lake();
     let shard = ShardId::new("a");
     for n in 1..=130 {
-        block_on(lake.commit(Table::Hourly, &[EntryFiles { shard: &shard, n, files: &[] }])).unwrap();
+        block_on(lake.commit(Table::HOURLY, &[EntryFiles { shard: &shard, n, files: &[] }])).unwrap();
     }
     let files = stored(lake.store().as_ref(), "warehouse/user_behavior_hourly/metadata/");
     assert_eq!(files.len(), 101);
@@ -425,7 +437,7 @@ fn equal_histories_make_equal_metadata() {
             commit_all(&lake, &entries[..n]).unwrap();
         }
         let path = |table| lake.store().relative(&block_on(lake.load(table)).unwrap().location).unwrap();
-        Table::ALL.map(|table| block_on(lake.store().get(&path(table))).unwrap())
+        Table::FIRST.map(|table| block_on(lake.store().get(&path(table))).unwrap())
     };
     assert_eq!(run(), run());
 }
@@ -435,10 +447,15 @@ fn a_missing_metadata_file_is_named() {
     let store = Arc::new(MemoryStore::new());
     let catalog = Arc::new(MemoryCatalog::new());
     let lake = Lake::new(store, catalog.clone());
-    let none = block_on(lake.load(Table::Daily)).unwrap_err();
+    let none = block_on(lake.load(Table::DAILY)).unwrap_err();
     assert!(none.to_string().contains("host_popularity_daily does not exist"), "{none}");
-    block_on(catalog.create("host_popularity_daily", "memory:///warehouse/t/metadata/00000-x.metadata.json")).unwrap();
-    let gone = block_on(lake.load(Table::Daily)).unwrap_err();
+    block_on(catalog.create(
+        "host_popularity_daily",
+        "memory:///warehouse/t/metadata/00000-x.metadata.json",
+        Table::DAILY.schema(),
+    ))
+    .unwrap();
+    let gone = block_on(lake.load(Table::DAILY)).unwrap_err();
     assert_eq!(gone.remedy(), Remedy::Restore);
     assert!(gone.to_string().contains("warehouse/t/metadata/00000-x.metadata.json"), "{gone}");
 }

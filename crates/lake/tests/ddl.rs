@@ -154,7 +154,7 @@ fn partition_of(table: Table) -> String {
 
 #[test]
 fn iceberg_tables_have_the_columns_and_partitions_of_the_code() {
-    for table in Table::ALL {
+    for table in Table::FIRST {
         let statement = Statement {
             external: false,
             name: table.name().to_owned(),
@@ -195,7 +195,7 @@ fn every_table_has_a_statement_and_every_statement_a_table() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    let expected: BTreeSet<String> = Table::ALL.iter().map(|t| t.name()).chain([RAW]).map(str::to_owned).collect();
+    let expected: BTreeSet<String> = Table::FIRST.iter().map(|t| t.name()).chain([RAW]).map(str::to_owned).collect();
     assert_eq!(found, expected);
 }
 

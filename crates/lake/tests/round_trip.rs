@@ -332,5 +332,5 @@ fn a_damaged_file_is_named_with_its_table() {
     block_on(lake.store().delete(&file.path)).unwrap();
     let gone = complaint(&file);
     assert!(gone.contains("missing") && gone.contains(&file.path), "{gone}");
-    assert_eq!(file.table, Table::Daily);
+    assert_eq!(file.table, Table::DAILY);
 }

@@ -77,7 +77,7 @@ pub async fn collect(env: &Env, settings: &Settings, labels: Vec<Label>) -> Resu
     }
     let mut users: HashMap<String, Suspect> = HashMap::new();
     let mut levels: BTreeMap<String, u64> = BTreeMap::new();
-    for file in env.lake.live_files(Table::Curated).await?.files {
+    for file in env.lake.live_files(Table::CURATED).await?.files {
         for batch in env.lake.read_curated(&file, None).await? {
             for row in batch?.iter().filter(|row| row.risk_score > 0) {
                 *levels.entry(row.risk_level.to_owned()).or_default() += 1;

@@ -66,24 +66,29 @@ pub struct Round {
     pub rows: u64,
 }
 
-/// Lets followers go on by one batch, which is read once for all of them, from where the last of them is. Returns what was done,
-/// and whether the batch came to the end of every journal. To look whether a later round would find something costs as many
-/// requests as that round; the next one does.
+/// The next entries for some followers, read once for all of them, from where the last of them is.
 ///
 /// # Errors
-/// A journal or a follower fails. What is applied stays applied; the call can be repeated.
-pub async fn round(env: &Env, followers: &[&dyn Follower]) -> Result<(Round, bool)> {
+/// A journal or a follower fails.
+pub async fn next<'a>(env: &'a Env, followers: &[&dyn Follower]) -> Result<Batch<'a>> {
     // On S3 and Glue each step is a wait for the network; the followers and the journals do not wait for each other.
     let applied = join_all(followers.iter().map(|follower| follower.applied())).await;
     let applied: Vec<Applied> = applied.into_iter().collect::<Result<_>>()?;
-    let lowest = |shard: &ShardId| applied.iter().map(|a| a.get(shard).copied().unwrap_or(0)).min().unwrap_or(0);
-    let batch = Batch::read(env, lowest).await?;
+    Batch::read(env, |shard| applied.iter().map(|a| a.get(shard).copied().unwrap_or(0)).min().unwrap_or(0)).await
+}
+
+/// Lets each follower take a batch in, at the same time. Returns what was done, and whether the batch came to the end of every
+/// journal. To look whether a later one would hold something costs as many requests as that one; the next round does.
+///
+/// # Errors
+/// A follower fails. What is applied stays applied; the call can be repeated.
+pub async fn apply(batch: &Batch<'_>, followers: &[&dyn Follower]) -> Result<(Round, bool)> {
     let mut round = Round { entries: batch.entries().len(), rows: 0 };
     if batch.entries().is_empty() {
         return Ok((round, true));
     }
     // Each is brought to its end, whatever becomes of the others.
-    for rows in join_all(followers.iter().map(|follower| follower.apply(&batch))).await {
+    for rows in join_all(followers.iter().map(|follower| follower.apply(batch))).await {
         round.rows += rows?;
     }
     Ok((round, batch.is_last()))

@@ -3,7 +3,7 @@
 use super::Applied;
 use crate::env::Env;
 use crate::error::Result;
-use crate::log::Entries;
+use crate::log::{Entries, read_base};
 use authpulse_lake::read::{CuratedBatch, DailyBatch, HourlyBatch, LiveFile, LiveTable, RejectedBatch, Rows};
 use authpulse_lake::{Lake, Table};
 use futures::future::join_all;
@@ -22,7 +22,8 @@ pub struct Version {
 impl Version {
     /// Loads the version that is the newest now.
     pub(super) async fn load(env: &Env) -> Result<Version> {
-        let tables = join_all(Table::ALL.map(|table| env.lake.live_files(table))).await;
+        let made = env.lake.made_tables().await?;
+        let tables = join_all(made.into_iter().map(|table| env.lake.live_files(table))).await;
         let mut tables: Vec<LiveTable> = tables.into_iter().collect::<std::result::Result<_, _>>()?;
         let mut applied = Applied::new();
         for (shard, n) in tables.iter().flat_map(|table| &table.applied) {
@@ -31,6 +32,16 @@ impl Version {
         }
         for (shard, through) in &applied {
             let of = |table: &LiveTable| table.applied.get(shard).copied().unwrap_or(0);
+            if tables.iter().any(|table| !table.table.is_first() && of(table) < *through)
+                && let Some(base) = read_base(env, shard).await?
+            {
+                // Of what others have folded who do not know the table it lacks nothing.
+                let in_base = base.tables();
+                for table in tables.iter_mut().filter(|t| !t.table.is_first() && !in_base.contains(&t.table)) {
+                    let passed = of(table).max(base.through);
+                    table.applied.insert(shard.clone(), passed);
+                }
+            }
             let lowest = tables.iter().map(of).min().unwrap_or(0);
             if lowest == *through {
                 continue;

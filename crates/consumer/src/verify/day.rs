@@ -34,11 +34,11 @@ pub(super) async fn check_all(
     let owners = Owners::of(journals);
     let unscored = unscored(journals, &owners);
     let files = |table: Table| tables.files.get(&table).map_or(&[][..], Vec::as_slice);
-    let days = Days::new(env, files(Table::Daily), journals, owners.daily_through()).await?;
+    let days = Days::new(env, files(Table::DAILY), journals, owners.daily_through()).await?;
     let mut all: BTreeSet<Day> = days.days();
     all.extend(unscored.keys());
-    all.extend(days_of(files(Table::Curated))?);
-    all.extend(days_of(files(Table::Hourly))?);
+    all.extend(days_of(files(Table::CURATED))?);
+    all.extend(days_of(files(Table::HOURLY))?);
     let row_rules = RowRules {
         base: rules.base,
         settle: rules.settle,
@@ -54,10 +54,10 @@ pub(super) async fn check_all(
     let mut names = Interned::default();
     let mut popularity = Popularity::new(rules.lookback_days, rules.settle);
     let mut pairs = NewDevices::new(rules.tolerance);
-    let mut hours = Hours::new(files(Table::Hourly));
+    let mut hours = Hours::new(files(Table::HOURLY));
     for day in all {
         reader.views = popularity.views(day, &names.computers);
-        let own = files(Table::Curated).iter().filter(|f| holds(f, day)).cloned().collect();
+        let own = files(Table::CURATED).iter().filter(|f| holds(f, day)).cloned().collect();
         let mut events = read_day(&reader, own, day, &mut names, rows).await?;
         no_event_twice(&mut events, &names.users)?;
         pairs.check(day, &mut events, &names.users, &names.computers)?;
@@ -125,7 +125,7 @@ async fn read_day(
         let Some(next) = under_way.pop_front() else { return Ok(events) };
         let bug = || Stop::Error(ConsumerError::Bug { shard: ShardId::new("all"), what: "reading a file" });
         let found = next.await.ok_or_else(bug)??;
-        rows.add(Table::Curated, found.events.len());
+        rows.add(Table::CURATED, found.events.len());
         rows.own_ids += found.own_ids;
         rows.doubtful_ids += found.doubtful_ids;
         names.take(found, &mut events);

@@ -176,8 +176,8 @@ impl EntryCheck<'_> {
             |table: Table| e.files.iter().filter(move |f| f.table == table).map(|f| u128::from(f.rows)).sum::<u128>();
         let rejected: u128 = e.counts.rejected.values().copied().map(u128::from).sum();
         let curated = u128::from(e.counts.curated);
-        self.equal("rows in the entry's curated files", &curated, &rows(Table::Curated))?;
-        self.equal("rows in the entry's files of dead letters", &rejected, &rows(Table::Rejected))?;
+        self.equal("rows in the entry's curated files", &curated, &rows(Table::CURATED))?;
+        self.equal("rows in the entry's files of dead letters", &rejected, &rows(Table::REJECTED))?;
         if !e.raw.is_empty() {
             let raw: u128 = e.raw.iter().map(|f| u128::from(f.rows)).sum();
             self.equal("records in the entry's raw files", &u128::from(e.counts.received), &raw)?;
@@ -188,7 +188,7 @@ impl EntryCheck<'_> {
             self.holds(file.rows > 0, "a file without rows", "rows", format!("0 rows in {}", file.path))?;
         }
         let first = e.hash_range()?.first == 0;
-        let days = e.files.iter().any(|f| f.table == Table::Daily) || e.daily_through.is_some();
+        let days = e.files.iter().any(|f| f.table == Table::DAILY) || e.daily_through.is_some();
         self.holds(first || !days, "days are written by a shard that does not hold ring position 0", "no day", "days")
     }
 

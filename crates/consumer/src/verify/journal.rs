@@ -224,8 +224,8 @@ impl Journals {
         let raw: u64 = base.raw.values().map(|day| day.records).sum();
         for (words, expected, found) in [
             ("the counts of folded entries do not add up", given, accounted),
-            ("rows in the curated files of folded entries", base.curated, rows(Table::Curated)),
-            ("rows in the files of dead letters of folded entries", rejected, rows(Table::Rejected)),
+            ("rows in the curated files of folded entries", base.curated, rows(Table::CURATED)),
+            ("rows in the files of dead letters of folded entries", rejected, rows(Table::REJECTED)),
             ("records in the raw files of folded entries", base.received.max(raw), base.received),
         ] {
             if expected != found {

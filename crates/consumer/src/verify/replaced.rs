@@ -71,27 +71,21 @@ async fn add_rows(env: &Env, file: &AuditedFile, keys: &(RandomState, RandomStat
         sums.0 = sums.0.wrapping_add(keys.0.hash_one(&text));
         sums.1 = sums.1.wrapping_add(keys.1.hash_one(&text));
     };
-    match live.table {
-        Table::Curated => {
-            for batch in env.lake.read_curated(live, None).await.map_err(&failed)? {
+    macro_rules! add_all {
+        ($read:ident) => {
+            for batch in env.lake.$read(live, None).await.map_err(&failed)? {
                 batch.map_err(&failed)?.iter().for_each(|row| add(&row));
             }
-        }
-        Table::Hourly => {
-            for batch in env.lake.read_hourly(live, None).await.map_err(&failed)? {
-                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
-            }
-        }
-        Table::Daily => {
-            for batch in env.lake.read_daily(live, None).await.map_err(&failed)? {
-                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
-            }
-        }
-        Table::Rejected => {
-            for batch in env.lake.read_rejected(live, None).await.map_err(&failed)? {
-                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
-            }
-        }
+        };
+    }
+    if live.table == Table::CURATED {
+        add_all!(read_curated);
+    } else if live.table == Table::HOURLY {
+        add_all!(read_hourly);
+    } else if live.table == Table::DAILY {
+        add_all!(read_daily);
+    } else {
+        add_all!(read_rejected);
     }
     Ok(())
 }

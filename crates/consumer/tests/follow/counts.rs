@@ -110,7 +110,7 @@ impl Follower for Counts {
             batch.side(followed).await?;
             self.sides.fetch_add(1, Ordering::Relaxed);
             let mut users = Users::new();
-            for file in followed.entry.files.iter().filter(|file| file.table == Table::Curated) {
+            for file in followed.entry.files.iter().filter(|file| file.table == Table::CURATED) {
                 count(batch.curated(followed, file).await?, &mut users)?;
             }
             entries.push((followed, users));
@@ -133,7 +133,7 @@ impl Follower for Counts {
 
     async fn rebuild(&self, version: &Version) -> Result<()> {
         let mut users = Users::new();
-        for file in version.files(Table::Curated) {
+        for file in version.files(Table::CURATED) {
             count(version.curated(file).await?, &mut users)?;
         }
         self.transact(|transaction| {
@@ -149,7 +149,7 @@ impl Follower for Counts {
 /// The same out of the lake's table.
 pub async fn counted(env: &Env) -> Users {
     let mut users = Users::new();
-    for file in env.lake.live_files(Table::Curated).await.unwrap().files {
+    for file in env.lake.live_files(Table::CURATED).await.unwrap().files {
         count(env.lake.read_curated(&file, None).await.unwrap(), &mut users).unwrap();
     }
     users

@@ -58,10 +58,10 @@ pub fn encode_hourly(
             counted(|row| row.total_risk_score),
             ints(rows.iter().map(|row| i32::from(row.max_risk_score)).collect()),
         ];
-        RecordBatch::try_new(Table::Hourly.arrow_schema().clone(), columns)
+        RecordBatch::try_new(Table::HOURLY.arrow_schema().clone(), columns)
     };
-    let partition = |row: &HourRow| Table::Hourly.partition_of(row.window_start);
-    by_partition(Table::Hourly, rows, options, partition, |row| (row.window_start, users.get(row.user)), batch)
+    let partition = |row: &HourRow| Table::HOURLY.partition_of(row.window_start);
+    by_partition(Table::HOURLY, rows, options, partition, |row| (row.window_start, users.get(row.user)), batch)
 }
 
 /// Encodes rows of `host_popularity_daily`: one file or more per month, sorted by day and computer.
@@ -80,8 +80,8 @@ pub fn encode_daily(rows: &[DayRow], options: &EncodeOptions) -> Result<Vec<Enco
             counted(|row| row.total_logins),
             counted(|row| row.high_risk_events),
         ];
-        RecordBatch::try_new(Table::Daily.arrow_schema().clone(), columns)
+        RecordBatch::try_new(Table::DAILY.arrow_schema().clone(), columns)
     };
-    let partition = |row: &DayRow| Table::Daily.partition_of(row.day.start());
-    by_partition(Table::Daily, rows, options, partition, |row| (row.day, row.computer.as_str()), batch)
+    let partition = |row: &DayRow| Table::DAILY.partition_of(row.day.start());
+    by_partition(Table::DAILY, rows, options, partition, |row| (row.day, row.computer.as_str()), batch)
 }

@@ -42,7 +42,7 @@ pub struct CuratedRows<'a> {
 /// More rows than a call may hold (2^27).
 pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Result<Vec<EncodedFile>, LakeError> {
     if input.rows.len() >= 1 << RANK_BITS {
-        return Err(encode_error(Table::Curated.name(), "more than 2^27 rows at once: encode them in parts"));
+        return Err(encode_error(Table::CURATED.name(), "more than 2^27 rows at once: encode them in parts"));
     }
     let ranks = rank_users(input);
     let mut days: BTreeMap<Day, Vec<(u64, u32)>> = BTreeMap::new();
@@ -63,8 +63,8 @@ pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Resul
         for part in places.chunks(options.max_rows_per_file.max(1)) {
             let batches = part
                 .chunks(BATCH_ROWS)
-                .map(|rows| batch(input, day, rows).map_err(|e| encode_error(Table::Curated.name(), e)));
-            files.push(parquet_file::table_file(Table::Curated, Partition::Day(day), batches, options)?);
+                .map(|rows| batch(input, day, rows).map_err(|e| encode_error(Table::CURATED.name(), e)));
+            files.push(parquet_file::table_file(Table::CURATED, Partition::Day(day), batches, options)?);
         }
     }
     Ok(files)
@@ -169,7 +169,7 @@ fn batch(input: &CuratedRows<'_>, day: Day, rows: &[(u64, u32)]) -> Result<Recor
     for (_, index) in rows {
         columns.push(&input.rows[*index as usize], input);
     }
-    let schema = Table::Curated.arrow_schema().clone();
+    let schema = Table::CURATED.arrow_schema().clone();
     let DataType::List(element) = schema.field_with_name("risk_flags")?.data_type().clone() else {
         return Err(ArrowError::SchemaError("risk_flags is no list".to_owned()));
     };

@@ -2,7 +2,7 @@
 
 use super::{EncodeOptions, EncodedFile, TableFile, TimeRange, encode_error};
 use crate::error::LakeError;
-use crate::schema::{Partition, Table};
+use crate::schema::{Bounds, Partition, Table, raw_columns};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::SchemaRef;
 use authpulse_event::Day;
@@ -24,9 +24,6 @@ use std::collections::HashMap;
 /// Characters of a string that a bound keeps: `truncate(16)`, Iceberg's default.
 const BOUND_CHARS: usize = 16;
 
-/// Columns whose pages carry bounds of their own, beside the time column: what analysts look for.
-const PAGE_BOUNDS: [&str; 3] = ["user_id", "computer_id", "risk_score"];
-
 fn properties(schema: &SchemaRef, table: Option<Table>, options: &EncodeOptions) -> WriterProperties {
     let level = ZstdLevel::try_new(1).expect("zstd has a level 1");
     let mut builder = WriterProperties::builder()
@@ -35,13 +32,15 @@ fn properties(schema: &SchemaRef, table: Option<Table>, options: &EncodeOptions)
         .set_data_page_row_count_limit(options.page_rows.max(1))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(concat!("authpulse ", env!("CARGO_PKG_VERSION")).to_owned());
+    let columns = table.map_or(raw_columns(), Table::columns);
     for field in schema.fields() {
         let name = field.name().as_str();
         let path = ColumnPath::from(name);
-        let paged = PAGE_BOUNDS.contains(&name) || table.is_some_and(|t| t.time_column() == name);
+        let bounds = columns.iter().find(|column| column.name == name).map_or(Bounds::Whole, |column| column.bounds);
+        let paged = bounds == Bounds::Pages || table.is_some_and(|t| t.time_column() == name);
         if paged {
             builder = builder.set_column_statistics_enabled(path, EnabledStatistics::Page);
-        } else if matches!(name, "event_id" | "payload" | "detail") {
+        } else if bounds == Bounds::Never {
             // Hashes and payloads: a dictionary only costs time, and bounds prune nothing.
             builder = builder
                 .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
@@ -170,7 +169,7 @@ impl Facts {
                 if field.name == table.time_column() {
                     facts.add_times(statistics);
                 }
-                if table.has_bounds(&field.name) {
+                if table.columns().iter().all(|column| column.name != field.name || column.has_bounds()) {
                     let (low, high) = bounds(statistics, kind);
                     merge(&mut facts.lower, id, low, |new, old| new < old);
                     merge(&mut facts.upper, id, high, |new, old| new > old);

@@ -28,9 +28,9 @@ pub fn encode_rejected(
     let mut files = Vec::new();
     for (day, rows) in days {
         for part in cut_by_bytes(&rows, options, |row| row.payload.len() + row.detail.len()) {
-            let batch = batch(part, day, shard, processing_time).map_err(|e| encode_error(Table::Rejected.name(), e));
+            let batch = batch(part, day, shard, processing_time).map_err(|e| encode_error(Table::REJECTED.name(), e));
             let partition = Partition::Day(day);
-            files.push(parquet_file::table_file(Table::Rejected, partition, std::iter::once(batch), options)?);
+            files.push(parquet_file::table_file(Table::REJECTED, partition, std::iter::once(batch), options)?);
         }
     }
     Ok(files)
@@ -62,5 +62,5 @@ fn batch(
         times(vec![processing_time; count]),
         dates(vec![day.0; count]),
     ];
-    RecordBatch::try_new(Table::Rejected.arrow_schema().clone(), columns)
+    RecordBatch::try_new(Table::REJECTED.arrow_schema().clone(), columns)
 }

@@ -31,7 +31,7 @@ pub(super) async fn compact(
     dry_run: bool,
     report: &mut TableReport,
 ) -> Result<(), LakeError> {
-    let loaded = lake.load(table).await?;
+    let loaded = lake.load_to_commit(table).await?;
     if let Some(why) = unsuitable(table, &loaded.metadata) {
         report.notes.push(format!("its files are not compacted: {why}"));
         return Ok(());

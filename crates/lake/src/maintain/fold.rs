@@ -24,24 +24,22 @@ use crate::entry::Side;
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::Lake;
-use crate::schema::Table;
+use crate::shape::Shape;
 use authpulse_event::{Micros, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The last entry of each shard that every table holds.
-async fn held_by_all(lake: &Lake) -> Result<BTreeMap<ShardId, u64>, LakeError> {
+async fn held_by_all(lake: &Lake, shards: &Shards) -> Result<BTreeMap<ShardId, u64>, LakeError> {
     let mut applied: BTreeMap<ShardId, u64> = BTreeMap::new();
-    for (nth, table) in Table::ALL.into_iter().enumerate() {
+    for table in lake.tables().iter().copied() {
         let of_table = lake.load(table).await?.applied()?;
-        if nth == 0 {
-            applied = of_table;
-        } else {
-            applied.retain(|shard, n| {
-                of_table.get(shard).is_some_and(|m| {
-                    *n = (*n).min(*m);
-                    true
-                })
-            });
+        for shard in shards.names() {
+            let mut holds = of_table.get(shard).copied().unwrap_or(0);
+            // What a program has folded that does not know the table named no file of it: the table lacks nothing there.
+            let base = shards.base(shard).filter(|base| !table.is_first() && !base.tables().contains(&table));
+            holds = holds.max(base.map_or(0, |base| base.through));
+            let lowest = applied.entry(shard.clone()).or_insert(holds);
+            *lowest = holds.min(*lowest);
         }
     }
     Ok(applied)
@@ -52,8 +50,10 @@ async fn held_by_all(lake: &Lake) -> Result<BTreeMap<ShardId, u64>, LakeError> {
 /// # Errors
 /// The registry, a journal or a table cannot be read.
 pub async fn standings(lake: &Lake, journal: &dyn Journal, keep: Micros) -> Result<Vec<Standing>, LakeError> {
+    let shape = Shape { tables: lake.made_tables().await?, ..lake.shape().clone() };
+    let lake = &lake.clone().with_shape(shape);
     let shards = Shards::read(lake.store.as_ref(), journal).await?;
-    let applied = held_by_all(lake).await?;
+    let applied = held_by_all(lake, &shards).await?;
     let foldable = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
     let now = lake.ids.now_ms().saturating_mul(1_000);
     Ok(Held::read(journal, &shards, (now, keep), foldable).await?.standings)
@@ -71,7 +71,7 @@ pub(super) async fn fold(
 ) -> Result<(), LakeError> {
     let (keep, age) = (settings.fold_entries, settings.entry_age);
     let now = lake.ids.now_ms().saturating_mul(1_000);
-    let applied = held_by_all(lake).await?;
+    let applied = held_by_all(lake, shards).await?;
     let by_tables = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
     let held = || Held::read(journal, shards, (now, settings.follower_keep), by_tables);
     report.followers = held().await?.standings;
@@ -81,24 +81,30 @@ pub(super) async fn fold(
         let through = shards.base(shard).map_or(0, |base| base.through);
         let mut base = shards.base(shard).cloned();
         let mut foldable = by_tables(shard);
-        let is_due = |foldable: u64| foldable >= through.saturating_add(keep.max(1));
-        if is_due(foldable) {
+        let pays = |reached: u64| reached >= through.saturating_add(keep.max(1));
+        let is_known = base.as_ref().is_none_or(|base| base.tables().iter().all(|table| lake.knows(*table)));
+        if pays(foldable) {
             foldable = foldable.min(held().await?.through(shard));
         }
-        if is_due(foldable) {
+        if pays(foldable) && is_known {
             if live.is_none() {
                 live = Some(live_paths(lake).await?);
             }
             base = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
-            report.shards += 1;
-            report.entries += foldable - through;
-            if let (Some(base), false) = (&mut base, dry_run) {
-                base.mark(now, age);
-                let body = base.encode();
-                report.bytes += body.len() as u64;
-                (lake.probe)("base put before");
-                journal.put_base(shard, foldable, body).await?;
-                (lake.probe)("base put after");
+            let reached = base.as_ref().map_or(0, |base| base.through);
+            if !pays(reached) {
+                base = shards.base(shard).cloned();
+            } else {
+                report.shards += 1;
+                report.entries += reached - through;
+                if let (Some(base), false) = (&mut base, dry_run) {
+                    base.mark(now, age);
+                    let body = base.encode();
+                    report.bytes += body.len() as u64;
+                    (lake.probe)("base put before");
+                    journal.put_base(shard, reached, body).await?;
+                    (lake.probe)("base put after");
+                }
             }
         }
         let old = base.map_or(0, |base| base.folded_by(now.saturating_sub(age)));
@@ -119,13 +125,14 @@ pub(super) async fn fold(
 /// The paths of all files that queries see.
 async fn live_paths(lake: &Lake) -> Result<BTreeSet<String>, LakeError> {
     let mut paths = BTreeSet::new();
-    for table in Table::ALL {
+    for table in lake.tables().iter().copied() {
         paths.extend(lake.live_files(table).await?.files.into_iter().map(|file| file.path));
     }
     Ok(paths)
 }
 
-/// The base of the entries up to `through`.
+/// The base of the entries up to `through`, or to the last before one that names a file of a table that is not known here: what would
+/// stand in the base for that file is for those to say who know the table.
 async fn build(
     lake: &Lake,
     journal: &dyn Journal,
@@ -138,7 +145,7 @@ async fn build(
     let mut entries = Entries::after(shard, base.as_ref().map_or(0, |base| base.through));
     'all: while let Some(batch) = entries.next(journal).await? {
         for entry in batch {
-            if entry.n > through {
+            if entry.n > through || entry.files.iter().any(|file| !lake.knows(file.table)) {
                 break 'all;
             }
             let side = if entry.takes_over { Side::default() } else { side(lake.store.as_ref(), &entry).await? };

@@ -1,7 +1,7 @@
 //! What a table looks like from outside, and whether it is as it should be.
 
 use super::plan::PlanLimits;
-use super::report::{Shape, Tally};
+use super::report::{Extent, Tally};
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
 use crate::read::LiveFile;
@@ -33,7 +33,7 @@ pub struct TableInfo {
     /// Partitions that hold rows.
     pub partitions: u64,
     /// What it is made of.
-    pub shape: Shape,
+    pub shape: Extent,
     /// In which ways it differs from a table that this program makes.
     pub differences: Vec<String>,
 }
@@ -112,15 +112,19 @@ fn differences(loaded: &LoadedTable) -> Vec<String> {
 }
 
 /// What a table is made of.
-pub(super) async fn shape(lake: &Lake, table: Table, limits: &PlanLimits) -> Result<Shape, LakeError> {
+pub(super) async fn shape(lake: &Lake, table: Table, limits: &PlanLimits) -> Result<Extent, LakeError> {
     let loaded = lake.load(table).await?;
     Ok(shape_of(lake, &loaded, limits).await?.0)
 }
 
-async fn shape_of(lake: &Lake, loaded: &LoadedTable, limits: &PlanLimits) -> Result<(Shape, Vec<LiveFile>), LakeError> {
+async fn shape_of(
+    lake: &Lake,
+    loaded: &LoadedTable,
+    limits: &PlanLimits,
+) -> Result<(Extent, Vec<LiveFile>), LakeError> {
     let table = loaded.table;
     let store_error = |source| LakeError::Store { table: table.name().to_owned(), source };
-    let mut shape = Shape { snapshots: loaded.metadata.snapshots().len() as u64, ..Shape::default() };
+    let mut shape = Extent { snapshots: loaded.metadata.snapshots().len() as u64, ..Extent::default() };
     for file in lake.store.list(&format!("{}/", table.location())).await.map_err(store_error)? {
         shape.stored.add(file.size);
     }

@@ -5,7 +5,7 @@ use crate::base::Base;
 use crate::entry::{Entry, Side};
 use crate::error::LakeError;
 use crate::journal::Journal;
-use crate::schema::{Partition, Table};
+use crate::schema::{Closing, Partition, Table};
 use crate::store::ObjectStore;
 use authpulse_engine::popularity::oldest_kept;
 use authpulse_event::id::sha256_hex;
@@ -57,11 +57,11 @@ pub(super) struct Bounds {
 impl Bounds {
     /// Whether a partition is not written to any more.
     pub(super) fn closed(&self, table: Table, partition: Partition) -> bool {
-        let bound = match table {
-            Table::Curated => self.events,
-            Table::Hourly => self.hours,
-            Table::Daily => self.days,
-            Table::Rejected => Some(self.arrivals),
+        let bound = match table.def().closing {
+            Closing::Events => self.events,
+            Closing::Hours => self.hours,
+            Closing::Days => self.days,
+            Closing::Arrivals => Some(self.arrivals),
         };
         bound.is_some_and(|bound| end_of(partition) <= bound)
     }
@@ -264,7 +264,7 @@ impl Shards {
             }
             let mut entries = Entries::after(key, newest);
             while let Some(batch) = entries.next(journal).await? {
-                let files = batch.iter().flat_map(|entry| &entry.files).filter(|file| file.table == Table::Curated);
+                let files = batch.iter().flat_map(|entry| &entry.files).filter(|file| file.table == Table::CURATED);
                 needed.extend(files.map(|file| file.path.clone()));
             }
         }

@@ -8,7 +8,7 @@ use crate::encode::{EncodeOptions, EncodedFile, table_file};
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::read::{Batches, LiveFile};
-use crate::schema::Table;
+use crate::schema::{Order, Table};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, LargeBinaryArray, ListArray, RecordBatch, UInt32Array};
@@ -104,20 +104,19 @@ impl Keys {
                 }
             }
         };
-        let name = match table {
-            Table::Curated | Table::Hourly => "user_id",
-            Table::Daily => "computer_id",
-            Table::Rejected => return None,
+        let (name, by_time_last) = match table.def().order {
+            Order::Arrival => return None,
+            Order::Time(name) => (name, false),
+            Order::Hour(name) => (name, true),
         };
         let name = batch.column_by_name(name)?.clone();
-        Some(Keys { time: times(table.time_column())?, name, by_time_last: table == Table::Curated })
+        Some(Keys { time: times(table.time_column())?, name, by_time_last })
     }
 
     fn at(&self, row: usize) -> Key {
         let time = self.time[row];
         let names = self.name.as_string::<i32>();
         let name = if names.is_null(row) { Vec::new() } else { names.value(row).as_bytes().to_vec() };
-        // The sort order of curated rows is hour, user, time.
         if self.by_time_last { (time.div_euclid(HOUR), name, time) } else { (time, name, 0) }
     }
 }

@@ -25,7 +25,7 @@ pub use fold::standings;
 pub use held::{Kept, Lacked, Standing};
 pub use inspect::{TableInfo, inspect};
 pub use plan::{Group, PlanLimits, groups};
-pub use report::{CleanReport, Compacted, Folded, MaintainReport, PATHS_MAX, Shape, TableReport, Tally};
+pub use report::{CleanReport, Compacted, Extent, Folded, MaintainReport, PATHS_MAX, TableReport, Tally};
 pub use sweep::Memory;
 
 use crate::commit::change::{Change, Expiry, Unreached};
@@ -33,6 +33,7 @@ use crate::error::{Chain, LakeError, Remedy};
 use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::Table;
+use crate::shape::Shape;
 use authpulse_event::Micros;
 use authpulse_event::time::DAY;
 use held::Held;
@@ -97,6 +98,16 @@ pub async fn maintain(
     memory: &mut Memory,
 ) -> MaintainReport {
     let mut report = MaintainReport { dry_run, ..MaintainReport::default() };
+    // A later table that is not made, or was dropped, is to what follows as one that this program does not know: its files, and the
+    // entries that name them, are not touched.
+    let made = match lake.made_tables().await {
+        Ok(made) => made,
+        Err(error) => {
+            report.cleaned.stopped = Some(format!("{}; without the catalog nothing can be judged", Chain(&error)));
+            return report;
+        }
+    };
+    let lake = &lake.clone().with_shape(Shape { tables: made, ..lake.shape().clone() });
     let now = lake.ids.now_ms().saturating_mul(1_000);
     let known = async {
         let shards = Shards::read(lake.store.as_ref(), journal).await?;
@@ -110,7 +121,7 @@ pub async fn maintain(
             return report;
         }
     };
-    for table in Table::ALL {
+    for table in lake.tables().iter().copied() {
         let mut of_table = TableReport::new(table);
         let known = (&bounds, &needed, journal);
         let mut attempt = 1;
@@ -144,7 +155,7 @@ pub async fn maintain(
         }
     }
     if !dry_run {
-        for (table, of_table) in Table::ALL.into_iter().zip(&mut report.tables) {
+        for (table, of_table) in lake.tables().iter().copied().zip(&mut report.tables) {
             // A shape is for people: where it cannot be told, the next run says why.
             of_table.after = inspect::shape(lake, table, &settings.limits()).await.ok();
         }

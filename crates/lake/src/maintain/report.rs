@@ -26,7 +26,7 @@ impl Tally {
 
 /// What a table is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Shape {
+pub struct Extent {
     /// Data files that a query sees.
     pub live: Tally,
     /// Rows in them.
@@ -72,9 +72,9 @@ pub struct TableReport {
     /// Its name.
     pub table: String,
     /// As it was found.
-    pub before: Shape,
+    pub before: Extent,
     /// As it was left; none in a dry run, and where something failed.
-    pub after: Option<Shape>,
+    pub after: Option<Extent>,
     /// Small files rewritten.
     pub compacted: Compacted,
     /// Manifests merged into fewer.
@@ -93,7 +93,7 @@ impl TableReport {
     pub(super) fn new(table: Table) -> TableReport {
         TableReport {
             table: table.to_string(),
-            before: Shape::default(),
+            before: Extent::default(),
             after: None,
             compacted: Compacted::default(),
             manifests_merged: 0,

@@ -147,7 +147,7 @@ async fn find(
     let mut candidates = list(lake, older_than, memory).await?;
     let mut applied: BTreeMap<Table, BTreeMap<ShardId, u64>> = BTreeMap::new();
     let mut live = Rows::new();
-    for table in Table::ALL {
+    for table in lake.tables().iter().copied() {
         applied.insert(table, read_table(lake, table, &mut candidates, &mut live).await?);
     }
     let named = read_journals(lake, journal, &applied, &mut candidates, (now, older_than), memory).await?;
@@ -184,17 +184,17 @@ async fn keep_what_is_held(
 
 /// The files old enough, and what puts that came to no end have left.
 async fn list(lake: &Lake, older_than: Micros, memory: &Memory) -> Result<Candidates, LakeError> {
-    let tables = Table::ALL.map(|table| format!("{}/", table.location()));
+    let tables = lake.tables().iter().map(|table| format!("{}/", table.location()));
     let mut candidates = Candidates::new();
-    for prefix in tables.iter().map(String::as_str).chain(["raw/", "staging/", "state/"]) {
-        let listed = lake.store.list(prefix).await.map_err(|source| of_cleaner(prefix, source))?;
-        let unfinished = lake.store.unfinished(prefix).await.map_err(|source| of_cleaner(prefix, source))?;
+    for prefix in tables.chain(["raw/", "staging/", "state/"].map(str::to_owned)) {
+        let listed = lake.store.list(&prefix).await.map_err(|source| of_cleaner(&prefix, source))?;
+        let unfinished = lake.store.unfinished(&prefix).await.map_err(|source| of_cleaner(&prefix, source))?;
         // Readers of such zones pass over what begins with '_' or '.', and so does this: it is nobody's record.
         let hidden = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(['_', '.']));
         let visible = listed.into_iter().filter(|file| !hidden(&file.path));
         for file in visible.chain(unfinished).filter(|file| file.modified <= older_than) {
             let is_judged = memory.judged.is_some_and(|judged| file.modified <= judged);
-            let reason = match Table::ALL.into_iter().find(|table| prefix == format!("{}/", table.location())) {
+            let reason = match table_of(lake, &prefix) {
                 // Had no entry named it, it would have gone before. Which partition it was of is not known any more.
                 Some(table) if is_judged && file.path.contains("/data/") => Reason::Replaced(table, None),
                 Some(_) => Reason::Orphan,
@@ -209,6 +209,11 @@ async fn list(lake: &Lake, older_than: Micros, memory: &Memory) -> Result<Candid
         }
     }
     Ok(candidates)
+}
+
+/// The table in whose directory a file lies.
+fn table_of(lake: &Lake, path: &str) -> Option<Table> {
+    lake.tables().iter().copied().find(|table| path.starts_with(&format!("{}/", table.location())))
 }
 
 /// How the names of pieces of snapshots of state end.
@@ -309,7 +314,7 @@ async fn read_journals(
     if !folded.is_empty() {
         // Which files folded entries brought is not known any more: such a file may have been replaced.
         for (path, (_, reason)) in candidates.iter_mut().filter(|(path, _)| path.contains("/data/")) {
-            if let Some(table) = Table::ALL.into_iter().find(|t| path.starts_with(&format!("{}/", t.location()))) {
+            if let Some(table) = table_of(lake, path) {
                 *reason = Reason::Replaced(table, None);
             }
         }

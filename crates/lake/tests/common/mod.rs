@@ -136,7 +136,7 @@ pub fn entry(lake: &Lake, shard: &str, n: u64, rows: u64) -> Entry {
 
 /// The user of every curated row, sorted: each row of these tests has its own.
 pub fn curated_users(lake: &Lake) -> Vec<String> {
-    let live = block_on(lake.live_files(Table::Curated)).unwrap();
+    let live = block_on(lake.live_files(Table::CURATED)).unwrap();
     let mut users = Vec::new();
     for file in &live.files {
         assert_eq!(block_on(lake.count_rows(file)).unwrap(), file.rows);

@@ -2,6 +2,7 @@
 //! run them.
 
 use authpulse_event::ShardId;
+use authpulse_lake::Table;
 use authpulse_lake::catalog::{SwapOutcome, TablePointers};
 use authpulse_lake::journal::{Journal, JournalError};
 use authpulse_lake::lock::Monotonic;
@@ -230,12 +231,13 @@ pub fn writers_of_one_number_have_one_winner(wait: &Wait, journal: &dyn Journal)
 }
 
 pub fn a_pointer_moves_only_from_where_it_was_seen(wait: &Wait, catalog: &dyn TablePointers) {
+    let schema = Table::DAILY.schema();
     assert_eq!(wait.on(catalog.load("t")).unwrap(), None);
-    assert_eq!(wait.on(catalog.swap("t", "a", "b")).unwrap(), SwapOutcome::Conflict);
-    assert_eq!(wait.on(catalog.create("t", "a")).unwrap(), SwapOutcome::Swapped);
-    assert_eq!(wait.on(catalog.create("t", "z")).unwrap(), SwapOutcome::Conflict);
-    assert_eq!(wait.on(catalog.swap("t", "a", "b")).unwrap(), SwapOutcome::Swapped);
-    assert_eq!(wait.on(catalog.swap("t", "a", "b")).unwrap(), SwapOutcome::Conflict);
+    assert_eq!(wait.on(catalog.swap("t", "a", "b", schema)).unwrap(), SwapOutcome::Conflict);
+    assert_eq!(wait.on(catalog.create("t", "a", schema)).unwrap(), SwapOutcome::Swapped);
+    assert_eq!(wait.on(catalog.create("t", "z", schema)).unwrap(), SwapOutcome::Conflict);
+    assert_eq!(wait.on(catalog.swap("t", "a", "b", schema)).unwrap(), SwapOutcome::Swapped);
+    assert_eq!(wait.on(catalog.swap("t", "a", "b", schema)).unwrap(), SwapOutcome::Conflict);
     assert_eq!(wait.on(catalog.load("t")).unwrap().as_deref(), Some("b"));
     assert_eq!(wait.on(catalog.load("other")).unwrap(), None);
 }

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod fifth;
 mod world;
 
 use arrow_array::UInt32Array;
@@ -31,7 +32,7 @@ fn merged_files(report: &MaintainReport) -> u64 {
 fn small_files_become_few_and_a_second_run_has_nothing_to_do() {
     let world = World::grown(30);
     let applied = world.applied();
-    let before = block_on(world.lake.live_files(Table::Curated)).unwrap().files.len();
+    let before = block_on(world.lake.live_files(Table::CURATED)).unwrap().files.len();
     world.pass(3 * DAY);
     let dry = block_on(maintain(&world.lake, world.journal.as_ref(), &TIDY, true, &mut Memory::default()));
     assert!(dry.dry_run && dry.is_complete() && merged_files(&dry) > 0);
@@ -52,7 +53,7 @@ fn small_files_become_few_and_a_second_run_has_nothing_to_do() {
     world.pass(2 * HOUR);
     assert_eq!(world.maintain(&TIDY, &mut Memory::default()).folded.removed, 2 * 24);
     world.check(&applied, "after folded entries were removed");
-    let live = block_on(world.lake.live_files(Table::Curated)).unwrap();
+    let live = block_on(world.lake.live_files(Table::CURATED)).unwrap();
     // Thirty entries of 7,000 seconds reach into the third day, which is still written to.
     let closed: Vec<_> = live.files.iter().filter(|f| f.path.contains("compact-")).collect();
     assert_eq!(closed.len(), 2, "one file a closed day");
@@ -67,7 +68,7 @@ fn small_files_become_few_and_a_second_run_has_nothing_to_do() {
             }
         }
     }
-    let metadata = block_on(world.lake.load(Table::Curated)).unwrap().metadata;
+    let metadata = block_on(world.lake.load(Table::CURATED)).unwrap().metadata;
     assert_eq!(
         (metadata.snapshots().count(), metadata.current_snapshot().unwrap().summary().operation.as_str()),
         (1, "replace")
@@ -79,7 +80,7 @@ fn a_dry_run_changes_nothing() {
     let world = World::grown(12);
     world.pass(3 * DAY);
     let look = || {
-        let pointers = Table::ALL.map(|table| block_on(world.lake.load(table)).unwrap().location);
+        let pointers = Table::FIRST.map(|table| block_on(world.lake.load(table)).unwrap().location);
         let journal = block_on(world.journal.list(&ShardId::new("a"), 1, 99)).unwrap();
         (stored(world.store.as_ref(), ""), pointers, journal, block_on(world.journal.base(&ShardId::new("a"))).unwrap())
     };
@@ -292,7 +293,7 @@ fn what_cannot_be_read_whole_stops_the_cleaner() {
     block_on(world.store.put_new("staging/raw/lost-0.parquet", bytes("x"))).unwrap();
     world.pass(2 * DAY);
     let long = MaintainSettings { snapshot_age: 30 * DAY, min_files: 1_000, manifests_max: 1_000, ..TIDY };
-    let metadata = block_on(world.lake.load(Table::Daily)).unwrap().metadata;
+    let metadata = block_on(world.lake.load(Table::DAILY)).unwrap().metadata;
     let oldest = metadata.snapshots().min_by_key(|s| s.sequence_number()).unwrap().manifest_list().to_owned();
     let list = world.store.relative(&oldest).unwrap();
     let body = block_on(world.store.get(&list)).unwrap();
@@ -314,7 +315,7 @@ fn what_cannot_be_read_whole_stops_the_cleaner() {
 fn files_of_entries_stay_where_their_rows_are_missing() {
     let world = World::grown(8);
     // Another engine drops a file, and the snapshots that held it.
-    let live = block_on(world.lake.live_files(Table::Curated)).unwrap();
+    let live = block_on(world.lake.live_files(Table::CURATED)).unwrap();
     let lost = live.files[0].path.clone();
     drop_file(&world, &lost);
     world.pass(3 * DAY);
@@ -328,7 +329,7 @@ fn files_of_entries_stay_where_their_rows_are_missing() {
 
 /// Takes a file out of the table by metadata alone, and forgets every other snapshot.
 fn drop_file(world: &World, path: &str) {
-    let loaded = block_on(world.lake.load(Table::Curated)).unwrap();
+    let loaded = block_on(world.lake.load(Table::CURATED)).unwrap();
     let io = authpulse_lake::store::file_io(world.lake.store().clone());
     let base = &loaded.metadata;
     let parent = base.current_snapshot().unwrap();
@@ -382,7 +383,8 @@ fn drop_file(world: &World, path: &str) {
         .unwrap();
     let location = loaded.location.parse::<iceberg::MetadataLocation>().unwrap().with_next_version().to_string();
     block_on(built.metadata.write_to(&io, &location.parse().unwrap())).unwrap();
-    block_on(world.catalog.swap(Table::Curated.name(), &loaded.location, &location)).unwrap();
+    block_on(world.catalog.swap(Table::CURATED.name(), &loaded.location, &location, built.metadata.current_schema()))
+        .unwrap();
 }
 
 /// Another engine may write files in any order of rows: they are sorted on the way.
@@ -394,10 +396,10 @@ fn unsorted_files_are_merged_in_order() {
     }
     // The first day's files, each turned around.
     for found in &mut world.entries {
-        for file in found.files.iter_mut().filter(|file| file.table == Table::Curated) {
+        for file in found.files.iter_mut().filter(|file| file.table == Table::CURATED) {
             let read = block_on(world.lake.read_columns(&LiveFile::from(&*file), None, None)).unwrap();
             let mut out = Vec::new();
-            let schema = Table::Curated.arrow_schema().clone();
+            let schema = Table::CURATED.arrow_schema().clone();
             let mut writer = parquet::arrow::ArrowWriter::try_new(&mut out, schema.clone(), None).unwrap();
             for batch in read {
                 let batch = batch.unwrap();
@@ -419,7 +421,7 @@ fn unsorted_files_are_merged_in_order() {
     let report = world.maintain(&TIDY, &mut Memory::default());
     assert!(report.tables[0].compacted.before.files > 5, "{report:?}");
     assert_eq!(all_rows(&world.lake), before);
-    let live = block_on(world.lake.live_files(Table::Curated)).unwrap();
+    let live = block_on(world.lake.live_files(Table::CURATED)).unwrap();
     let merged = live.files.iter().find(|f| f.path.contains("compact-")).unwrap();
     let mut places = Vec::new();
     for batch in block_on(world.lake.read_curated(merged, None)).unwrap() {
@@ -468,7 +470,7 @@ fn maintenance_beside_a_committer_keeps_every_row() {
             let stored = journal_entry("a", n, found.files.clone(), watermark, 0);
             block_on(journal.put(&shard, n, stored.encode())).unwrap();
             entries.push(found);
-            for table in Table::ALL {
+            for table in Table::FIRST {
                 block_on(lake.commit(table, &[entries[n as usize - 1].view()])).unwrap();
             }
         }
@@ -478,7 +480,7 @@ fn maintenance_beside_a_committer_keeps_every_row() {
     let report = block_on(maintain(&lake, &journal, &settings, false, &mut Memory::default()));
     assert!(report.is_complete() && merged + merged_files(&report) > 20, "{merged}, {report:?}");
     assert_eq!(common::curated_users(&lake), common::expected_users(&entries, ROWS));
-    for table in Table::ALL {
+    for table in Table::FIRST {
         assert_eq!(block_on(lake.load(table)).unwrap().applied().unwrap()[&shard], 40);
         let files: BTreeSet<String> = stored(lake.store().as_ref(), "").into_iter().collect();
         for uri in named_by(&lake, &block_on(lake.load(table)).unwrap()) {

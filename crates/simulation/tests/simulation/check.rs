@@ -162,7 +162,7 @@ async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Ou
     for (_, key, entries) in journals {
         for entry in entries {
             let mut of_user: BTreeMap<String, Vec<oracle::Curated>> = BTreeMap::new();
-            for file in entry.files.iter().filter(|file| file.table == Table::Curated) {
+            for file in entry.files.iter().filter(|file| file.table == Table::CURATED) {
                 for row in curated_of(&lake, &file.into()).await? {
                     of_user.entry(row.user_id.clone()).or_default().push(row);
                 }
@@ -306,7 +306,7 @@ macro_rules! read_file {
 
 async fn curated(world: &World) -> Result<Vec<oracle::Curated>, String> {
     let mut rows = Vec::new();
-    for file in world.outside.lake.live_files(Table::Curated).await.map_err(|e| e.to_string())?.files {
+    for file in world.outside.lake.live_files(Table::CURATED).await.map_err(|e| e.to_string())?.files {
         rows.extend(curated_of(&world.outside.lake, &file).await?);
     }
     Ok(rows)
@@ -339,7 +339,7 @@ async fn rejected(world: &World) -> Result<Vec<oracle::Rejected>, String> {
     let reason = |name: &str| {
         ["invalid", "misrouted", "future", "late", "duplicate", "failed"].into_iter().find(|r| *r == name).unwrap()
     };
-    let rows: Result<Vec<_>, String> = read_table!(world, Table::Rejected, read_rejected, row => oracle::Rejected {
+    let rows: Result<Vec<_>, String> = read_table!(world, Table::REJECTED, read_rejected, row => oracle::Rejected {
         reason: reason(row.reason),
         payload: row.payload.to_vec(),
         payload_bytes: row.payload_bytes,
@@ -348,7 +348,7 @@ async fn rejected(world: &World) -> Result<Vec<oracle::Rejected>, String> {
 }
 
 async fn hourly(world: &World) -> Result<Vec<oracle::Hourly>, String> {
-    read_table!(world, Table::Hourly, read_hourly, row => oracle::Hourly {
+    read_table!(world, Table::HOURLY, read_hourly, row => oracle::Hourly {
         window_start: row.window_start,
         window_end: row.window_end,
         user_id: row.user_id.to_owned(),
@@ -361,7 +361,7 @@ async fn hourly(world: &World) -> Result<Vec<oracle::Hourly>, String> {
 }
 
 async fn daily(world: &World) -> Result<Vec<oracle::Daily>, String> {
-    read_table!(world, Table::Daily, read_daily, row => oracle::Daily {
+    read_table!(world, Table::DAILY, read_daily, row => oracle::Daily {
         date: row.date.0,
         computer_id: row.computer_id.to_owned(),
         unique_users: row.unique_users,

@@ -12,6 +12,7 @@ use authpulse_lease::{Lease, LeaseError, LeaseStore};
 use authpulse_stream::{ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use iceberg::spec::Schema;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -211,13 +212,13 @@ impl TablePointers for CatalogDoor {
         let lost = |cause| CatalogError::Failed { table: table.to_owned(), cause };
         self.door.go("catalog load", table, lost, self.inner.load(table)).await
     }
-    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError> {
+    async fn create(&self, table: &str, location: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError> {
         let lost = |cause| CatalogError::Unclear { table: table.to_owned(), cause };
-        self.door.go("catalog create", table, lost, self.inner.create(table, location)).await
+        self.door.go("catalog create", table, lost, self.inner.create(table, location, schema)).await
     }
-    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError> {
+    async fn swap(&self, table: &str, old: &str, new: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError> {
         let lost = |cause| CatalogError::Unclear { table: table.to_owned(), cause };
-        self.door.go("catalog swap", table, lost, self.inner.swap(table, old, new)).await
+        self.door.go("catalog swap", table, lost, self.inner.swap(table, old, new, schema)).await
     }
 }
 

@@ -299,7 +299,7 @@ impl Simulation {
     }
 
     fn start_maintainer(&mut self) {
-        let tables = Table::ALL.map(|table| block_on(self.world.catalog.load(table.name())).unwrap());
+        let tables = Table::FIRST.map(|table| block_on(self.world.catalog.load(table.name())).unwrap());
         if tables.iter().any(Option::is_none) {
             return;
         }
