@@ -60,6 +60,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Stream(args) => run_stream(args).await,
         Command::Leases(command) => crate::leases::run(command).await,
         Command::Redrive(args) => crate::redrive::run(args).await,
+        Command::Followers(command) => crate::followers::run(command).await,
     }
 }
 

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod consume;
 mod demo;
+mod followers;
 mod give_up;
 mod lake;
 mod leases;

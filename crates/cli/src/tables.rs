@@ -10,7 +10,8 @@ use anyhow::{Result, bail};
 use authpulse_consumer::config::Config;
 use authpulse_lake::MaintainSettings;
 use authpulse_lake::maintain::{
-    CleanReport, Extent, Folded, MaintainReport, Memory, PlanLimits, TableInfo, TableReport, Tally, inspect, maintain,
+    CleanReport, Extent, Folded, MaintainReport, Memory, PlanLimits, Standing, TableInfo, TableReport, Tally, inspect,
+    maintain,
 };
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -103,6 +104,9 @@ async fn run_once(
     memory: &mut Memory,
 ) -> Result<MaintainReport> {
     let report = maintain(&lake.env.lake, lake.env.journal.as_ref(), settings, dry_run, memory).await;
+    for told in report.followers.iter().filter_map(Standing::words) {
+        tracing::warn!("{told}");
+    }
     if json {
         say!("{}", serde_json::to_string(&report)?)?;
     } else {
@@ -224,6 +228,13 @@ fn words(report: &MaintainReport) -> String {
             let _ = writeln!(out, "  failed      {why}");
         }
     }
+    let followers: Vec<String> = report.followers.iter().filter_map(Standing::words).collect();
+    if !followers.is_empty() {
+        let _ = writeln!(out, "followers");
+        for told in followers {
+            let _ = writeln!(out, "  note        {told}");
+        }
+    }
     clean_words(&mut out, &report.cleaned, report.dry_run);
     if report.is_idle() {
         out += "nothing to do\n";
@@ -281,6 +292,9 @@ fn clean_words(out: &mut String, cleaned: &CleanReport, dry_run: bool) {
         }
     }
     let _ = writeln!(out, "  removed     {}", tally(cleaned.removed));
+    if cleaned.held.files > 0 {
+        let _ = writeln!(out, "  held        {} for followers that lack their entries", tally(cleaned.held));
+    }
     for note in &cleaned.notes {
         let _ = writeln!(out, "  note        {note}");
     }

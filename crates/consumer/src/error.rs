@@ -29,6 +29,17 @@ pub enum ConsumerError {
         /// The entry.
         n: u64,
     },
+    /// A follower lacks entries that are folded, or files of theirs that were gathered and cleaned: it is rebuilt from the tables.
+    #[error(
+        "shard {shard}: entries up to {through} that the follower lacks are folded, or their files are gone: it has to be rebuilt from \
+         the tables"
+    )]
+    Behind {
+        /// The journal.
+        shard: ShardId,
+        /// The last entry that it cannot get by following.
+        through: u64,
+    },
     /// The engine panicked on a record; the shard is rebuilt and the record tried again.
     #[error("the engine failed on record {position} of shard {shard}: {words}")]
     Panicked {

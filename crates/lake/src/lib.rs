@@ -2,6 +2,7 @@
 //!
 //! - [`store`]: the files, local or in memory; the crate `authpulse-aws` puts S3 behind the same trait.
 //! - [`journal`]: numbered entries per shard, the one atomic step.
+//! - [`followers`]: who reads the journals beside the tables, and what is kept for them.
 //! - [`base`]: what stays of a journal's oldest entries.
 //! - [`catalog`]: which metadata file is a table's current one.
 //! - [`lock`]: a local lake belongs to one process; one of many workers commits.
@@ -23,6 +24,7 @@ pub mod encode;
 pub mod entry;
 pub mod error;
 pub mod fault;
+pub mod followers;
 pub mod journal;
 mod lake;
 pub mod lock;
@@ -40,6 +42,7 @@ pub use catalog::{MemoryCatalog, SqliteCatalog, TablePointers};
 pub use commit::{ColumnIds, CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, LoadedTable, SystemIds};
 pub use encode::{EncodeOptions, EncodedFile, RawRecord, RawSource, TableFile};
 pub use error::{LakeError, Remedy};
+pub use followers::{FollowerName, Followers};
 pub use journal::{Journal, MemoryJournal, ObjectJournal, PutOutcome, SqliteJournal};
 pub use lock::{CommitterLock, FileCommitterLock, LakeLock, SoleCommitter};
 pub use maintain::{MaintainReport, MaintainSettings, maintain};

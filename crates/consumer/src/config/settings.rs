@@ -471,6 +471,13 @@ const AFTER_RULES: &[Fixed] = &[
         "Entries are removed when they have been folded for this long. It must be longer than any process may be stopped and go on; a process that was stopped for longer ends and is to be started again. Below 7200 only where nobody writes.",
         options.maintain.entry_age
     ),
+    seconds_setting!(
+        "followers",
+        "keep",
+        Change::Free,
+        "For a follower that registered (`authpulse followers list`) and lacks entries, `tables maintain` keeps these, their sides and their files, until the oldest of them was written this long ago. More lets one be away for longer without being rebuilt; meanwhile journals are not folded and files not removed.",
+        options.maintain.follower_keep
+    ),
     Fixed {
         section: "decisions",
         key: "to",

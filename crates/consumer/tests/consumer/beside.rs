@@ -12,7 +12,7 @@ use authpulse_consumer::{Env, Options};
 use authpulse_event::ShardId;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::lock::LockError;
-use authpulse_lake::{CommitterLock, Journal, PutOutcome};
+use authpulse_lake::{CommitterLock, Followers, Journal, PutOutcome};
 use authpulse_lease::{Fleet, MemoryLeases};
 use authpulse_producer::input::Source;
 use authpulse_stream::{CreateOptions, MemoryStream};
@@ -113,6 +113,9 @@ impl Journal for BusyJournal {
     }
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         self.journal.remove_through(shard, n).await
+    }
+    fn followers(&self) -> &dyn Followers {
+        self.journal.followers()
     }
 }
 

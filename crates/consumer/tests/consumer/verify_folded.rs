@@ -24,6 +24,7 @@ const FOLD: MaintainSettings = MaintainSettings {
     orphan_age: 3_600_000_000,
     fold_entries: 1,
     entry_age: 0,
+    follower_keep: 0,
 };
 
 async fn keep_in_shape(env: &Env, settings: &MaintainSettings) -> u64 {

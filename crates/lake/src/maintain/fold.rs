@@ -11,29 +11,26 @@
 //! removed only below the second newest snapshot of the shard's state, when they have been folded for long by the clock of whoever
 //! folds them, and never the newest ones: no clock of a writer, and no clock alone, can free a number that a writer may still
 //! believe to be its next.
+//!
+//! A follower needs whole entries, of which a base is none: so nothing is folded that one lacks, as long as it is kept for
+//! ([`held`](super::held)).
 
+use super::MaintainSettings;
+use super::held::{Held, Standing};
 use super::journals::{Entries, Shards, side};
-use super::report::Folded;
+use super::report::MaintainReport;
 use crate::base::Base;
 use crate::entry::Side;
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::sections::Holder;
+use crate::shape::Shape;
 use authpulse_event::{Micros, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Folds what can be folded; `report` says what was done, or would be. Returns at the first failure: what is done stays done, and
-/// the next run goes on.
-pub(super) async fn fold(
-    lake: &Lake,
-    journal: &dyn Journal,
-    shards: &Shards,
-    (keep, age): (u64, Micros),
-    dry_run: bool,
-    report: &mut Folded,
-) -> Result<(), LakeError> {
-    let now = lake.ids.now_ms().saturating_mul(1_000);
+/// The last entry of each shard that every table holds.
+async fn held_by_all(lake: &Lake, shards: &Shards) -> Result<BTreeMap<ShardId, u64>, LakeError> {
     let mut applied: BTreeMap<ShardId, u64> = BTreeMap::new();
     for table in lake.tables().iter().copied() {
         let of_table = lake.load(table).await?.applied()?;
@@ -46,13 +43,50 @@ pub(super) async fn fold(
             *lowest = holds.min(*lowest);
         }
     }
+    Ok(applied)
+}
+
+/// The followers that registered, what each lacks, and what it holds back.
+///
+/// # Errors
+/// The registry, a journal or a table cannot be read.
+pub async fn standings(lake: &Lake, journal: &dyn Journal, keep: Micros) -> Result<Vec<Standing>, LakeError> {
+    let shape = Shape { tables: lake.made_tables().await?, ..lake.shape().clone() };
+    let lake = &lake.clone().with_shape(shape);
+    let shards = Shards::read(lake.store.as_ref(), journal).await?;
+    let applied = held_by_all(lake, &shards).await?;
+    let foldable = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
+    let now = lake.ids.now_ms().saturating_mul(1_000);
+    Ok(Held::read(journal, &shards, (now, keep), foldable).await?.standings)
+}
+
+/// Folds what can be folded; `report` says what was done, or would be. Returns at the first failure: what is done stays done, and
+/// the next run goes on.
+pub(super) async fn fold(
+    lake: &Lake,
+    journal: &dyn Journal,
+    shards: &Shards,
+    settings: &MaintainSettings,
+    dry_run: bool,
+    report: &mut MaintainReport,
+) -> Result<(), LakeError> {
+    let (keep, age) = (settings.fold_entries, settings.entry_age);
+    let now = lake.ids.now_ms().saturating_mul(1_000);
+    let applied = held_by_all(lake, shards).await?;
+    let by_tables = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
+    let held = || Held::read(journal, shards, (now, settings.follower_keep), by_tables);
+    report.followers = held().await?.standings;
+    let report = &mut report.folded;
     let mut live: Option<BTreeSet<String>> = None;
     for shard in shards.names() {
-        let foldable = shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
         let through = shards.base(shard).map_or(0, |base| base.through);
         let mut base = shards.base(shard).cloned();
+        let mut foldable = by_tables(shard);
         let pays = |reached: u64| reached >= through.saturating_add(keep.max(1));
         let is_known = base.as_ref().is_none_or(|base| base.tables().iter().all(|table| lake.knows(*table)));
+        if pays(foldable) {
+            foldable = foldable.min(held().await?.through(shard));
+        }
         if pays(foldable) && is_known {
             if live.is_none() {
                 live = Some(live_paths(lake).await?);
@@ -77,9 +111,13 @@ pub(super) async fn fold(
         let old = base.map_or(0, |base| base.folded_by(now.saturating_sub(age)));
         let last = old.min(shards.removable(lake.store.as_ref(), shard, keep).await?);
         if last > 0 && !dry_run {
-            (lake.probe)("entries remove before");
-            report.removed += journal.remove_through(shard, last).await?;
-            (lake.probe)("entries remove after");
+            // A follower may have registered since.
+            let last = last.min(held().await?.through(shard));
+            if last > 0 {
+                (lake.probe)("entries remove before");
+                report.removed += journal.remove_through(shard, last).await?;
+                (lake.probe)("entries remove after");
+            }
         }
     }
     Ok(())

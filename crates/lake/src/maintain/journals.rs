@@ -245,7 +245,12 @@ impl Shards {
         Some(oldest_kept(Day(oldest), rules.lookback_days))
     }
 
-    /// The last entry of a shard, and up to which its raw files have their final names.
+    /// The number of the last entry of a shard.
+    pub(super) fn last(&self, shard: &ShardId) -> u64 {
+        self.shards.get(shard).map_or(0, |s| s.entry.n)
+    }
+
+    /// Up to which entry of a shard raw files have their final names.
     pub(super) fn raw_done(&self, shard: &ShardId) -> u64 {
         self.shards.get(shard).map_or(0, |s| s.entry.raw_done)
     }

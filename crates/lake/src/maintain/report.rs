@@ -1,5 +1,6 @@
 //! What a run of maintenance found and did.
 
+use super::held::Standing;
 use super::plan::Group;
 use crate::encode::TableFile;
 use crate::schema::Table;
@@ -126,6 +127,8 @@ pub struct CleanReport {
     pub paths: Vec<String>,
     /// What was left, and why.
     pub notes: Vec<String>,
+    /// Files that stay because a follower lacks the entries that name them.
+    pub held: Tally,
     /// Files that are gone now.
     pub removed: Tally,
 }
@@ -154,6 +157,8 @@ pub struct MaintainReport {
     pub tables: Vec<TableReport>,
     /// Journals.
     pub folded: Folded,
+    /// Followers that registered, as folding found them.
+    pub followers: Vec<Standing>,
     /// Files that nothing needs.
     pub cleaned: CleanReport,
 }

@@ -5,9 +5,10 @@
 //! use is found in the one or the other. What cannot be read whole proves nothing, so any error ends the run before anything is
 //! removed.
 
-use super::READ_ATTEMPTS;
+use super::held::Held;
 use super::journals::{Entries, Shards};
 use super::report::{CleanReport, PATHS_MAX, Tally};
+use super::{MaintainSettings, READ_ATTEMPTS};
 use crate::commit::snapshots;
 use crate::error::{Chain, LakeError};
 use crate::journal::Journal;
@@ -68,14 +69,15 @@ pub(super) async fn sweep(
     lake: &Lake,
     journal: &dyn Journal,
     needed: &BTreeSet<String>,
-    age: Micros,
+    settings: &MaintainSettings,
     dry_run: bool,
     memory: &mut Memory,
 ) -> CleanReport {
     let mut report = CleanReport::default();
     let now = lake.ids.now_ms().saturating_mul(1_000);
     let mut next = memory.clone();
-    let found = match find(lake, journal, needed, (now, now.saturating_sub(age)), &mut next, &mut report).await {
+    let times = Times { now, older_than: now.saturating_sub(settings.orphan_age), keep: settings.follower_keep };
+    let found = match find(lake, journal, needed, times, &mut next, &mut report).await {
         Ok(found) => found,
         Err(error) => {
             report.stopped = Some(format!("{}; nothing was removed, because a file may be in use", Chain(&error)));
@@ -125,11 +127,20 @@ fn place(path: &str) -> &str {
     }
 }
 
+/// Which time it is, and what is old.
+struct Times {
+    now: Micros,
+    /// Files that were put by then are looked at.
+    older_than: Micros,
+    /// How long followers are kept for.
+    keep: Micros,
+}
+
 async fn find(
     lake: &Lake,
     journal: &dyn Journal,
     needed: &BTreeSet<String>,
-    (now, older_than): (Micros, Micros),
+    Times { now, older_than, keep }: Times,
     memory: &mut Memory,
     report: &mut CleanReport,
 ) -> Result<Candidates, LakeError> {
@@ -143,7 +154,32 @@ async fn find(
     memory.judged = Some(older_than);
     candidates.retain(|path, _| !needed.contains(path));
     keep_what_is_missing(&mut candidates, &live, &named, report);
+    keep_what_is_held(lake, journal, (now, keep), &mut candidates, report).await?;
     Ok(candidates)
+}
+
+/// Files of entries that a follower lacks stay, whoever has gathered them or put others in their place: it reads entry by entry.
+/// Last of all, so that the registry is read as late as can be.
+async fn keep_what_is_held(
+    lake: &Lake,
+    journal: &dyn Journal,
+    times: (Micros, Micros),
+    candidates: &mut Candidates,
+    report: &mut CleanReport,
+) -> Result<(), LakeError> {
+    if !candidates.keys().any(|path| super::held::is_of_entry(path)) {
+        return Ok(());
+    }
+    let shards = Shards::read(lake.store.as_ref(), journal).await?;
+    let held = Held::read(journal, &shards, times, |_| 0).await?.files(journal, &shards).await?;
+    candidates.retain(|path, (meta, _)| {
+        let is_held = held.contains(path);
+        if is_held {
+            report.held.add(meta.size);
+        }
+        !is_held
+    });
+    Ok(())
 }
 
 /// The files old enough, and what puts that came to no end have left.

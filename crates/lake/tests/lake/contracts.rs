@@ -7,7 +7,7 @@ use authpulse_lake::catalog::{CatalogError, TablePointers};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::journal::{Journal, JournalError};
 use authpulse_lake::{
-    FileCommitterLock, LocalStore, MemoryCatalog, MemoryJournal, MemoryStore, ObjectJournal, ObjectStore, PutOutcome,
+    FileCommitterLock, FollowerName, LocalStore, MemoryCatalog, MemoryJournal, MemoryStore, ObjectJournal, ObjectStore, PutOutcome,
     Remedy, SqliteCatalog, SqliteJournal,
 };
 use futures::executor::block_on;
@@ -94,6 +94,36 @@ fn folded_entries_go_and_the_newest_base_stands_for_them() {
 #[test]
 fn writers_of_one_number_have_one_winner() {
     journals(contract::writers_of_one_number_have_one_winner);
+}
+
+#[test]
+fn the_highest_registration_of_a_follower_counts_and_three_stay() {
+    journals(contract::the_highest_registration_of_a_follower_counts_and_three_stay);
+}
+
+#[test]
+fn processes_of_one_follower_get_numbers_of_their_own() {
+    journals(contract::processes_of_one_follower_get_numbers_of_their_own);
+}
+
+/// A lake of an earlier version, or one that this process may only read, is looked at without a change.
+#[test]
+fn looking_for_followers_changes_no_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal.db");
+    let tables = || -> Vec<String> {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let mut named = connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").unwrap();
+        named.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let journal = SqliteJournal::open(&path).unwrap();
+    assert!(block_on(journal.followers().registered()).unwrap().is_empty());
+    assert_eq!(tables(), ["bases", "entries"]);
+    let name = FollowerName::new("counts").unwrap();
+    block_on(journal.followers().register(&name, 1, bytes("x"))).unwrap();
+    assert_eq!(tables(), ["bases", "entries", "followers"]);
+    // Another process that opened it before finds them as well.
+    assert_eq!(block_on(SqliteJournal::open(&path).unwrap().followers().registered()).unwrap().len(), 1);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn small_files_become_few_and_a_second_run_has_nothing_to_do() {
     let applied = world.applied();
     let before = block_on(world.lake.live_files(Table::CURATED)).unwrap().files.len();
     world.pass(3 * DAY);
-    let dry = block_on(maintain(&world.lake, &world.journal, &TIDY, true, &mut Memory::default()));
+    let dry = block_on(maintain(&world.lake, world.journal.as_ref(), &TIDY, true, &mut Memory::default()));
     assert!(dry.dry_run && dry.is_complete() && merged_files(&dry) > 0);
     assert!(!dry.cleaned.paths.is_empty() && dry.cleaned.removed.files == 0);
     let files = stored(world.store.as_ref(), "");
@@ -83,7 +83,7 @@ fn a_dry_run_changes_nothing() {
         (stored(world.store.as_ref(), ""), pointers, journal, block_on(world.journal.base(&ShardId::new("a"))).unwrap())
     };
     let before = look();
-    block_on(maintain(&world.lake, &world.journal, &TIDY, true, &mut Memory::default()));
+    block_on(maintain(&world.lake, world.journal.as_ref(), &TIDY, true, &mut Memory::default()));
     assert_eq!(look(), before);
 }
 
@@ -215,7 +215,7 @@ fn any_order_of_commits_faults_and_foreign_compactions_keeps_every_row() {
                         }
                     };
                     let lake = world.lake.clone().with_probe(Arc::new(hook));
-                    let report = block_on(maintain(&lake, &world.journal, &TIDY, false, &mut memory));
+                    let report = block_on(maintain(&lake, world.journal.as_ref(), &TIDY, false, &mut memory));
                     assert!(report.is_complete(), "{what}: {report:?}");
                     world.check(&before, &what);
                 }

@@ -7,7 +7,7 @@ use authpulse_event::{Position, ShardId};
 use authpulse_lake::catalog::{CatalogError, SwapOutcome};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::store::ObjectMeta;
-use authpulse_lake::{CommitIds, Journal, ObjectStore, PutOutcome, StoreError, TablePointers};
+use authpulse_lake::{CommitIds, FollowerName, Followers, Journal, ObjectStore, PutOutcome, StoreError, TablePointers};
 use authpulse_lease::{Lease, LeaseError, LeaseStore};
 use authpulse_stream::{ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
 use bytes::Bytes;
@@ -176,6 +176,24 @@ impl Journal for JournalDoor {
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         let remove = self.inner.remove_through(shard, n);
         self.door.go("journal remove", &format!("{shard}/{n}"), unread("removing folded entries"), remove).await
+    }
+    fn followers(&self) -> &dyn Followers {
+        self
+    }
+}
+
+#[async_trait]
+impl Followers for JournalDoor {
+    async fn registered(&self) -> Result<Vec<(FollowerName, u64, Bytes)>, JournalError> {
+        let all = self.inner.followers().registered();
+        self.door.go("journal followers", "", unread("reading the followers"), all).await
+    }
+    async fn register(&self, name: &FollowerName, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
+        let put = self.inner.followers().register(name, n, body);
+        self.door.go("journal register", &format!("{name}/{n}"), unread("registering a follower"), put).await
+    }
+    async fn forget(&self, name: &FollowerName) -> Result<bool, JournalError> {
+        self.inner.followers().forget(name).await
     }
 }
 

@@ -98,6 +98,7 @@ fn options(rng: &mut Rng) -> Options {
             orphan_age: ORPHAN_AGE,
             fold_entries: 1 + rng.below(6),
             entry_age: ORPHAN_AGE,
+            follower_keep: 0,
         },
         ..Options::default()
     };

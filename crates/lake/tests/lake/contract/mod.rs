@@ -6,6 +6,7 @@ use authpulse_lake::Table;
 use authpulse_lake::catalog::{SwapOutcome, TablePointers};
 use authpulse_lake::journal::{Journal, JournalError};
 use authpulse_lake::lock::Monotonic;
+use authpulse_lake::followers::{self, FollowerName, Registration};
 use authpulse_lake::{CommitterLock, ObjectStore, PutOutcome, StoreError};
 use bytes::Bytes;
 use futures::executor;
@@ -168,6 +169,52 @@ pub fn folded_entries_go_and_the_newest_base_stands_for_them(wait: &Wait, journa
     wait.on(journal.remove_through(&a, 16)).unwrap();
     assert_eq!(numbers(&a), [17, 18, 19, 20]);
     assert!(matches!(wait.on(journal.put_base(&a, 0, bytes(""))), Err(JournalError::Number { .. })));
+}
+
+pub fn the_highest_registration_of_a_follower_counts_and_three_stay(wait: &Wait, journal: &dyn Journal) {
+    let name = |text: &str| FollowerName::new(text).unwrap();
+    let (a, b) = (name("counts-1"), name("Alerts_2"));
+    let followers = journal.followers();
+    let newest = || -> Vec<(String, u64, Bytes)> {
+        let all = wait.on(followers.registered()).unwrap();
+        all.into_iter().map(|(name, n, body)| (name.to_string(), n, body)).collect()
+    };
+    assert!(newest().is_empty());
+    assert!(!wait.on(followers.forget(&a)).unwrap(), "nobody to forget");
+    let register = |who: &FollowerName, n: u64, body: &str| wait.on(followers.register(who, n, bytes(body))).unwrap();
+    assert_eq!(register(&a, 1, "one"), PutOutcome::Created);
+    assert_eq!(register(&a, 1, "other"), PutOutcome::Taken);
+    assert_eq!(newest(), [("counts-1".to_owned(), 1, bytes("one"))], "what is stored stays");
+    for n in 2..=11 {
+        assert_eq!(register(&a, n, &n.to_string()), PutOutcome::Created);
+    }
+    assert_eq!(register(&b, 1, "b"), PutOutcome::Created);
+    let both = [("Alerts_2".to_owned(), 1, bytes("b")), ("counts-1".to_owned(), 11, bytes("11"))];
+    assert_eq!(newest(), both, "11 is more than 9, and names are in order");
+    // The three newest are taken; what was before them is gone.
+    assert_eq!([9, 10, 11].map(|n| register(&a, n, "late")), [PutOutcome::Taken; 3]);
+    assert_eq!(register(&a, 8, "late"), PutOutcome::Created);
+    assert_eq!(newest(), both, "a late one of a lower number counts for nothing");
+    assert!(wait.on(followers.forget(&a)).unwrap());
+    assert_eq!(newest(), both[..1]);
+    assert_eq!(register(&a, 12, "again"), PutOutcome::Created);
+    assert_eq!(newest().len(), 2);
+    // Entries are none of it.
+    assert!(wait.on(journal.shards()).unwrap().is_empty());
+}
+
+pub fn processes_of_one_follower_get_numbers_of_their_own(wait: &Wait, journal: &dyn Journal) {
+    let name = FollowerName::new("counts").unwrap();
+    let applied = |n| std::collections::BTreeMap::from([(ShardId::new("a"), n)]);
+    let put = |n: u64, last| {
+        let registration = Registration::new(&name, 7, &applied(n));
+        wait.on(followers::put(journal.followers(), &name, &registration, last)).unwrap()
+    };
+    // Two that know nothing of each other; the second finds its number taken.
+    assert_eq!([put(10, 0), put(20, 0), put(30, 1), put(40, 3)], [1, 2, 3, 4]);
+    let known = wait.on(followers::read(journal.followers())).unwrap();
+    assert_eq!(known, [(name.clone(), Registration::new(&name, 7, &applied(40)))]);
+    assert_eq!(known[0].1.of(&ShardId::new("b")), 0);
 }
 
 pub fn writers_of_one_number_have_one_winner(wait: &Wait, journal: &dyn Journal) {

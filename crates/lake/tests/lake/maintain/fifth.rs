@@ -2,7 +2,7 @@
 //! it is dropped.
 
 use crate::common;
-use crate::world::{TIDY, World};
+use super::world::{TIDY, World};
 use authpulse_engine::rows::DayRow;
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR};
 use authpulse_event::{Day, ShardId};

@@ -1,7 +1,7 @@
 //! A lake in memory that grows by entries, and what must hold of it at any time.
 
 use crate::common::{self, bytes, entry, stored};
-use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
+use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, Micros, ShardId};
 use authpulse_lake::entry::{
     Entry as Stored, EntryCounts, FileRef, PLAIN_FORMAT, PieceRef, Place, RawFile, Side, Source, StoredTimeRules,
@@ -34,6 +34,7 @@ pub const TIDY: MaintainSettings = MaintainSettings {
     orphan_age: HOUR,
     fold_entries: 3,
     entry_age: 2 * HOUR,
+    follower_keep: 7 * DAY,
 };
 
 /// A clock that is set, and names that count up.
@@ -55,13 +56,15 @@ pub struct World {
     pub lake: Lake,
     pub store: Arc<MemoryStore>,
     pub catalog: Arc<MemoryCatalog>,
-    pub journal: MemoryJournal,
+    pub journal: Arc<MemoryJournal>,
     pub ids: Arc<SetIds>,
     pub entries: Vec<common::Entry>,
     /// All that was ever stored in the journals.
     pub journaled: Vec<Stored>,
     /// Rows of each table by the entry that brought them.
     pub rows: BTreeMap<(ShardId, u64), Vec<(Table, String)>>,
+    /// Whether every third entry has its side in a file.
+    pub sides: bool,
 }
 
 /// Every row of a file, as text.
@@ -166,7 +169,7 @@ impl World {
             CommitSettings { keep_snapshots: 6, manifests_max: 8, attempts: 20, ..CommitSettings::default() };
         let lake = Lake::new(store.clone(), catalog.clone()).with_ids(ids.clone()).with_settings(settings);
         block_on(lake.ensure_tables()).unwrap();
-        let journal = MemoryJournal::new();
+        let journal = Arc::new(MemoryJournal::new());
         let world = World {
             lake,
             store,
@@ -176,6 +179,7 @@ impl World {
             entries: Vec::new(),
             journaled: Vec::new(),
             rows: BTreeMap::new(),
+            sides: false,
         };
         world.pass(0);
         world
@@ -203,9 +207,16 @@ impl World {
         let first = found.files.len();
         found.files.extend(more(self, n));
         let watermark = DEFAULT_BASE + (n * 1000) as Micros * 7 * SECOND;
-        let stored = journal_entry(shard, n, found.files.clone(), watermark, self.now());
+        let mut stored = journal_entry(shard, n, found.files.clone(), watermark, self.now());
         for raw in &stored.raw {
             block_on(self.store.put_new(&raw.path, bytes("raw"))).unwrap();
+        }
+        if self.sides && n.is_multiple_of(3) {
+            let body = Side::default().encode();
+            let sha256 = authpulse_event::id::sha256_hex(&body);
+            let path = format!("state/{}.side.json.zst", stored.commit_id);
+            stored.side_file = Some(FileRef { path: path.clone(), bytes: body.len() as u64, sha256 });
+            block_on(self.store.put_new(&path, body)).unwrap();
         }
         for piece in &stored.snapshot {
             block_on(self.store.put_new(&piece.file.path, bytes(PIECE))).unwrap();
@@ -240,7 +251,7 @@ impl World {
     }
 
     pub fn maintain(&self, settings: &MaintainSettings, memory: &mut Memory) -> MaintainReport {
-        block_on(maintain(&self.lake, &self.journal, settings, false, memory))
+        block_on(maintain(&self.lake, self.journal.as_ref(), settings, false, memory))
     }
 
     pub fn set_faults(&self, faults: &Faults) {
