@@ -11,11 +11,12 @@ from lakes_of_before import SETS
 EACH = [(before, name) for before in SETS.values() for name in before.names]
 
 
-def bases(before, name):
+def folded(before, name):
     """How many bases the journals have, and how many entries that these stand for are gone."""
     with sqlite3.connect(before.place / name / "journal.db") as journal:
         (count,) = journal.execute("SELECT count(*) FROM bases").fetchone()
-        (gone,) = journal.execute("SELECT sum(first - 1) FROM (SELECT min(n) AS first FROM entries GROUP BY shard)").fetchone()
+        before_first = "SELECT sum(first - 1) FROM (SELECT min(n) AS first FROM entries GROUP BY shard)"
+        (gone,) = journal.execute(before_first).fetchone()
     return count, gone
 
 
@@ -31,7 +32,7 @@ def holds_what_it_was_made_for(before):
     *_, last = before.lake("empty").entries()
     assert last["sealed"] < 0, "sealed up to the beginning of time"
     if before.has_bases:
-        count, gone = bases(before, "history")
+        count, gone = folded(before, "history")
         assert count > 0 and gone > 0, f"{count} bases, and {gone} folded entries are gone"
     if "split" in before.names:
         split = before.lake("split").entries()

@@ -66,14 +66,14 @@ fn options(seed: u64) -> EncodeOptions {
     match seed % 3 {
         0 => EncodeOptions::default(),
         1 => EncodeOptions { max_rows_per_file: 150, row_group_rows: 60, page_rows: 25, max_payload_bytes: 2_000 },
-        _ => EncodeOptions { row_group_rows: 100, page_rows: 40, ..EncodeOptions::default() },
+        // Several pages in a group.
+        _ => EncodeOptions { page_rows: 400, ..EncodeOptions::default() },
     }
 }
 
 fn curated(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
     let (mut users, mut computers) = (Names::default(), Names::default());
-    // With the first row above the limits of a page's dictionary there are files of both kinds of pages.
-    let count = [1, 40, 300, 900][chance.below(4) as usize];
+    let count = [1, 40, 300, 2_500][chance.below(4) as usize];
     let has_popularity = chance.below(4) > 0;
     let mut row = || {
         let time = chance.time();

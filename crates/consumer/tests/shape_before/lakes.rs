@@ -55,6 +55,12 @@ const FOLD: MaintainSettings = MaintainSettings {
     entry_age: HOUR,
 };
 
+/// A round of maintenance, some hours later.
+pub async fn fold(world: &mut World) {
+    world.pass(3 * HOUR);
+    world.maintain(&FOLD).await;
+}
+
 /// Makes a lake up to where its fixture was taken.
 pub async fn made(name: &str) -> World {
     match name {
@@ -98,8 +104,7 @@ async fn folded() -> World {
         }
         world.serve(Mode::Run, 250, part % 2 == 0).await;
         world.commit().await;
-        world.pass(3 * HOUR);
-        world.maintain(&FOLD).await;
+        fold(&mut world).await;
     }
     put(&mut world, &mut traffic, 150).await;
     world
@@ -173,8 +178,7 @@ async fn sealed() -> World {
     backfill(&mut world, None, false).await;
     world.commit().await;
     for _ in 0..2 {
-        world.pass(3 * HOUR);
-        world.maintain(&FOLD).await;
+        fold(&mut world).await;
     }
     let create = created(&world, 1);
     world.change_stream(create).await;

@@ -20,7 +20,7 @@ use authpulse_event::ShardId;
 use authpulse_lake::Base;
 use authpulse_lake::entry::{Entry, Side};
 use futures::executor::block_on;
-use lakes::{NAMES, go_on, is_heir, made, options};
+use lakes::{NAMES, fold, go_on, is_heir, made, options};
 use normal::{normal, unpacked};
 use rows::{Digests, digests};
 use serde_json::Value;
@@ -169,8 +169,20 @@ async fn load_and_go_on() {
         let after = sound(&world, name).await.totals();
         assert!(after.received > before.received, "{name}: nothing was left to read");
         assert_eq!(&digests(&world.env.lake).await, &expected[name], "rows of {name}");
+        fold(&mut world).await;
+        sound(&world, name).await;
+        assert_eq!(&digests(&world.env.lake).await, &expected[name], "rows of {name} after maintenance");
         // What is written now can still be read by the program of then.
         let now = world.dump().await;
+        for (shard, n, body) in &now.bases {
+            let base: Value = serde_json::from_slice(&unpacked(body)).unwrap();
+            assert_eq!(
+                (&base["format"], &base["last"]["format"]),
+                (&1.into(), &2.into()),
+                "{name}: base {n} of {shard}"
+            );
+        }
+        assert!(now.bases.iter().any(|base| !dump.bases.contains(base)), "{name}: nothing was folded");
         let mut written = 0;
         for (shard, n, body) in &now.entries {
             let entry: Value = serde_json::from_slice(&unpacked(body)).unwrap();

@@ -295,12 +295,11 @@ impl World {
         commit_all(&self.env).await.unwrap();
     }
 
-    /// A round of maintenance; answers how many entries were folded, and how many of those removed.
-    pub async fn maintain(&self, settings: &MaintainSettings) -> (u64, u64) {
+    /// A round of maintenance, which must succeed.
+    pub async fn maintain(&self, settings: &MaintainSettings) {
         let (lake, journal) = (&self.env.lake, self.env.journal.as_ref());
         let report = maintain(lake, journal, settings, false, &mut Memory::default()).await;
         assert!(report.is_complete(), "{report:?}");
-        (report.folded.entries, report.folded.removed)
     }
 
     /// All of it, but for the options.
