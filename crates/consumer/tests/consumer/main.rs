@@ -7,6 +7,7 @@ mod finished_empty;
 mod forgotten;
 mod memory;
 mod redrive;
+mod rules;
 mod sections;
 mod small_lake;
 mod verify;

@@ -1,10 +1,10 @@
 //! Followers: what one keeps is equal to what the lake says, whoever is killed when, whatever is folded, gathered or cleaned, and
 //! however long it was away. And what one lacks is kept, as long as it is to be.
 
-#[path = "../../../lake/tests/common/mod.rs"]
+#[path = "../../../lake/tests/lake/common/mod.rs"]
 mod common;
 mod counts;
-#[path = "../../../lake/tests/maintain/world.rs"]
+#[path = "../../../lake/tests/lake/maintain/world.rs"]
 #[allow(dead_code, reason = "the tests of maintenance use the rest")]
 mod world;
 

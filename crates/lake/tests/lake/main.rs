@@ -4,6 +4,9 @@ mod commit;
 mod common;
 mod contract;
 mod contracts;
+mod corpus;
+#[path = "common/created_by.rs"]
+mod created_by;
 mod ddl;
 mod maintain;
 mod round_trip;

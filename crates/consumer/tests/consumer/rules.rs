@@ -1,8 +1,6 @@
 //! Rules that are switched on and off in the life of a lake, and one more than the first four: what rows say, and what the audit
 //! makes of it.
 
-mod small_lake;
-
 use authpulse_consumer::sink::Decision;
 use authpulse_consumer::verify::{VerifyOptions, VerifyReport, verify};
 use authpulse_consumer::{Env, Options};
@@ -11,8 +9,8 @@ use authpulse_engine::rules::{Features, LIST, Rule, RuleSet, Threshold};
 use authpulse_event::time::{DAY, HOUR};
 use authpulse_lake::entry::Entry;
 use authpulse_lake::{Table, TableFile};
-use small_lake::rows::EditedRows;
-use small_lake::{SmallLake, lines, options};
+use super::small_lake::rows::EditedRows;
+use super::small_lake::{SmallLake, lines, options};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;

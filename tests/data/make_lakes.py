@@ -1,6 +1,6 @@
-"""Made `lakes.tar.xz` and `rows.json` beside it, with the program as it was before entries of format 2.
+"""Makes `lakes.tar.xz` and `rows.json` of a set, with the program of the commit of which the set is.
 
-    AUTHPULSE_BIN=PROGRAM python3 tests/data/of-0.1/make.py
+    AUTHPULSE_BIN=PROGRAM python3 tests/data/make_lakes.py shape-before
 
 A lake cannot be moved, so all of it lies at one place, `PLACE`, where tests/e2e/test_lakes_of_before.py puts it again.
 `rows.json` holds what that program itself made of each lake when it went on.
@@ -16,10 +16,12 @@ import tarfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "e2e"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
-from lakes_of_before import PLACE, SMALL, backfill_unfinished, continue_all, rows_of  # noqa: E402
+from lakes_of_before import SETS, SMALL  # noqa: E402
+
+SET = SETS[sys.argv[1]]
+PLACE = SET.place
 
 PROGRAM = os.environ["AUTHPULSE_BIN"]
 # Ten years: what is kept here must not expire from the streams.
@@ -61,6 +63,11 @@ def history(events):
     program("stream", "create", *stream, "--shards", 2, "--retention-hours", KEPT)
     program("replay", "--input", PLACE / "history-1.txt", *stream, "--max")
     consume("history", "--until-caught-up")
+    if SET.has_bases:
+        # Entries that were just folded go at once: nobody else is at work.
+        write("tidy.toml", ["[maintain]", "fold_entries = 2", "entry_age = 0"])
+        for _ in range(2):
+            program("tables", "maintain", "--lake", PLACE / "history", "--config", PLACE / "tidy.toml")
     program("replay", "--input", PLACE / "history-2.txt", *stream, "--max")
 
 
@@ -80,10 +87,24 @@ def live():
     program("replay", "--input", PLACE / "live-2.txt", *stream, "--max")
 
 
+def split(events):
+    """A shard that was split. It is read to its end, its heirs have begun, and there is more to read."""
+    parts = [events[:1200], events[1200:2000], events[2000:]]
+    stream = ["--stream", f"local:{PLACE / 'split-stream'}"]
+    program("stream", "create", *stream, "--shards", 1, "--retention-hours", KEPT)
+    for n, part in enumerate(parts):
+        write(f"split-{n}.txt", part)
+        program("replay", "--input", PLACE / f"split-{n}.txt", *stream, "--max")
+        if n < 2:
+            consume("split", "--until-caught-up")
+        if n == 0:
+            program("stream", "split", *stream, "shardId-000000000000")
+
+
 def unfinished(events):
     """A backfill that was ended right behind its second entry, in the middle of its file."""
     write("unfinished.txt", events)
-    program(*backfill_unfinished(), code=-6, AUTHPULSE_CRASH="entry put after@2")
+    program(*SET.backfill_unfinished(), code=-6, AUTHPULSE_CRASH="entry put after@2")
 
 
 def empty(events):
@@ -105,19 +126,23 @@ def consume(name, *more):
 def main():
     shutil.rmtree(PLACE, ignore_errors=True)
     PLACE.mkdir()
-    (PLACE / "small.toml").write_text(SMALL)
+    # Folded entries go once there are two snapshots of state behind them.
+    small = SMALL.replace("1000", "400") if SET.has_bases else SMALL
+    (PLACE / "small.toml").write_text(small)
     program("generate", "--out", PLACE / "events.txt", "--events", 6000, "--days", 3, "--attacks", 4)
     events = (PLACE / "events.txt").read_text().split()
     history(events)
     live()
     unfinished(events)
     empty(events)
+    if "split" in SET.names:
+        split(events)
     (PLACE / "events.txt").unlink()
-    with tarfile.open(HERE / "lakes.tar.xz", "w:xz") as packed:
+    with tarfile.open(SET.data / "lakes.tar.xz", "w:xz") as packed:
         packed.add(PLACE, arcname=".")
-    continue_all()
-    rows = {name: rows_of(name) for name in ("history", "live", "unfinished", "empty")}
-    (HERE / "rows.json").write_text(json.dumps(rows, indent=1) + "\n")
+    SET.continue_all()
+    rows = {name: SET.rows_of(name) for name in SET.names}
+    (SET.data / "rows.json").write_text(json.dumps(rows, indent=1) + "\n")
     shutil.rmtree(PLACE)
 
 
