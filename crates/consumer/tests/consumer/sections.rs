@@ -33,6 +33,7 @@ const FOLD: MaintainSettings = MaintainSettings {
     orphan_age: 3_600_000_000,
     fold_entries: 1,
     entry_age: i64::MAX,
+    follower_keep: i64::MAX,
 };
 
 /// What a newer program writes: the section `notes` into some things, as its body the number of the entry before.

@@ -2,6 +2,7 @@
 //! however long it was away. And what one lacks is kept, as long as it is to be.
 
 #[path = "../../../lake/tests/lake/common/mod.rs"]
+#[allow(dead_code, reason = "the lake's tests use the rest")]
 mod common;
 mod counts;
 #[path = "../../../lake/tests/lake/maintain/world.rs"]

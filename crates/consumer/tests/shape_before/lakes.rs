@@ -37,9 +37,9 @@ pub fn options(name: &str) -> Options {
         ..Options::default()
     };
     options.engine.time.lookback_days = 3;
-    options.engine.rules.min_hosts = 3;
-    options.engine.rules.burst_over = 4;
-    options.engine.rules.lateral_from = 3;
+    for (key, value) in [("min_hosts", 3), ("burst_over", 4), ("lateral_from", 3)] {
+        options.engine.rules.set_threshold(key, value).unwrap();
+    }
     options
 }
 
@@ -53,6 +53,7 @@ const FOLD: MaintainSettings = MaintainSettings {
     orphan_age: 2 * HOUR,
     fold_entries: 3,
     entry_age: HOUR,
+    follower_keep: DAY,
 };
 
 /// A round of maintenance, some hours later.
@@ -196,7 +197,7 @@ async fn backfill(world: &mut World, entries: Option<u64>, keep_open: bool) {
         std::fs::write(&path, content).unwrap();
         files.push(Source::File(path));
     }
-    let request = BackfillRequest { files, keep_open, sort: None };
+    let request = BackfillRequest { keep_open, ..BackfillRequest::new(files) };
     let mut run = prepare(&world.env, world.options.clone(), &request).await.unwrap();
     loop {
         if entries.is_some() && world.env.journal.tail(&ShardId::file()).await.unwrap() >= entries {

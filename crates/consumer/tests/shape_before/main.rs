@@ -17,8 +17,8 @@ mod world;
 use archive::Dump;
 use authpulse_consumer::verify::{VerifyOptions, VerifyReport, verify};
 use authpulse_event::ShardId;
-use authpulse_lake::Base;
 use authpulse_lake::entry::{Entry, Side};
+use authpulse_lake::{Base, SectionList};
 use futures::executor::block_on;
 use lakes::{NAMES, fold, go_on, is_heir, made, options};
 use normal::{normal, unpacked};
@@ -50,7 +50,7 @@ async fn sound(world: &World, name: &str) -> VerifyReport {
 async fn stored_entries(world: &World) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (shard, n, body) in world.dump().await.entries {
-        entries.push(Entry::decode(&ShardId::new(&shard), n, &body).unwrap());
+        entries.push(Entry::decode(&ShardId::new(&shard), n, &body, &SectionList::default()).unwrap());
     }
     entries
 }
@@ -103,7 +103,7 @@ fn the_lakes_hold_what_they_were_made_for() {
         let mut count = |what: &'static str, is: bool| *met.entry(what).or_default() += usize::from(is);
         let mut last = BTreeMap::new();
         for (shard, n, body) in &dump.entries {
-            let entry = Entry::decode(&ShardId::new(shard), *n, body).unwrap();
+            let entry = Entry::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap();
             count("side within an entry", !entry.side.is_empty());
             count("side file", entry.side_file.is_some());
             count("heir", !entry.inherits.is_empty());
@@ -127,7 +127,7 @@ fn the_lakes_hold_what_they_were_made_for() {
                 reason,
                 dump.entries
                     .iter()
-                    .any(|(shard, n, body)| has(&Entry::decode(&ShardId::new(shard), *n, body).unwrap())),
+                    .any(|(shard, n, body)| has(&Entry::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap())),
             );
         }
         for (shard, ..) in &dump.bases {
@@ -207,17 +207,17 @@ fn what_is_read_of_then_is_written_as_it_was() {
             assert_eq!(text(now), text(then), "{name}: {what}");
         };
         for (shard, n, body) in &dump.entries {
-            let entry = Entry::decode(&ShardId::new(shard), *n, body).unwrap();
+            let entry = Entry::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap();
             same(format!("entry {n} of {shard}"), body, &entry.encode());
         }
         for (shard, n, body) in &dump.bases {
-            let base = Base::decode(&ShardId::new(shard), *n, body).unwrap();
+            let base = Base::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap();
             assert_eq!(base.format, 1);
             same(format!("base {n} of {shard}"), body, &base.encode());
             bases += 1;
         }
         for (path, _, body) in dump.files.iter().filter(|(path, ..)| path.ends_with(".side.json.zst")) {
-            same(path.clone(), body, &Side::decode(path, body).unwrap().encode());
+            same(path.clone(), body, &Side::decode(path, body, &SectionList::default()).unwrap().encode());
             sides += 1;
         }
     }

@@ -10,6 +10,7 @@ use authpulse_consumer::worker::{Progress, Worker};
 use authpulse_consumer::{Env, Options};
 use authpulse_event::time::{DAY, SECOND};
 use authpulse_event::{Micros, ShardId};
+use authpulse_lake::followers::Followers;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::{
@@ -20,6 +21,7 @@ use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use iceberg::spec::Schema;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -114,6 +116,9 @@ impl Journal for Remembering {
         numbers.truncate(numbers.len().saturating_sub(2));
         numbers.into_iter().for_each(|n| drop(bases.remove(&(shard.clone(), n))));
         Ok(removed)
+    }
+    fn followers(&self) -> &dyn Followers {
+        self.journal.followers()
     }
 }
 
@@ -317,7 +322,7 @@ impl World {
         let bases = self.journal.bases.lock().unwrap();
         let bases = bases.iter().map(|((shard, n), body)| (shard.to_string(), *n, body.clone())).collect();
         let mut pointers = BTreeMap::new();
-        for table in Table::ALL {
+        for table in Table::FIRST {
             if let Some(location) = self.catalog.load(table.name()).await.unwrap() {
                 pointers.insert(table.name().to_owned(), location);
             }
@@ -350,7 +355,7 @@ impl World {
             world.journal.put_base(&ShardId::new(shard), *n, body.clone()).await.unwrap();
         }
         for (table, location) in &dump.pointers {
-            world.catalog.create(table, location).await.unwrap();
+            world.catalog.create(table, location, &Schema::builder().build().unwrap()).await.unwrap();
         }
         for change in dump.changes.clone() {
             world.change_stream(change).await;

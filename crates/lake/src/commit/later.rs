@@ -10,6 +10,7 @@ use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::{Lake, LoadedTable};
 use crate::schema::Table;
+use crate::sections::SectionList;
 use authpulse_event::ShardId;
 use std::collections::BTreeMap;
 
@@ -32,7 +33,7 @@ impl Lake {
         }
         let mut applied = BTreeMap::new();
         for shard in journal.shards().await? {
-            let n = held_by_new(journal, &shard, table).await?;
+            let n = held_by_new(journal, self.sections(), &shard, table).await?;
             if n > 0 {
                 applied.insert(shard, n);
             }
@@ -68,11 +69,16 @@ impl Lake {
 }
 
 /// Up to which entry of a shard a new table lacks nothing.
-async fn held_by_new(journal: &dyn Journal, shard: &ShardId, table: Table) -> Result<u64, LakeError> {
+async fn held_by_new(
+    journal: &dyn Journal,
+    known: &SectionList,
+    shard: &ShardId,
+    table: Table,
+) -> Result<u64, LakeError> {
     // Whoever stores a file of it from here on has made the table first, or found it made.
     let Some(tail) = journal.tail(shard).await? else { return Ok(0) };
     let base = match journal.base(shard).await? {
-        Some((through, body)) => Some(Base::decode(shard, through, &body)?),
+        Some((through, body)) => Some(Base::decode(shard, through, &body, known)?),
         None => None,
     };
     let mut n = 0;
@@ -91,7 +97,7 @@ async fn held_by_new(journal: &dyn Journal, shard: &ShardId, table: Table) -> Re
         }
         for (at, body) in bodies {
             // Others may have folded what was in between: then the new base tells what a commit needs.
-            if at != n + 1 || at > tail || Entry::decode(shard, at, &body)?.files.iter().any(|file| file.table == table)
+            if at != n + 1 || at > tail || Entry::decode(shard, at, &body, known)?.files.iter().any(|file| file.table == table)
             {
                 return Ok(n);
             }

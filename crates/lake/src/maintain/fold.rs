@@ -53,7 +53,7 @@ async fn held_by_all(lake: &Lake, shards: &Shards) -> Result<BTreeMap<ShardId, u
 pub async fn standings(lake: &Lake, journal: &dyn Journal, keep: Micros) -> Result<Vec<Standing>, LakeError> {
     let shape = Shape { tables: lake.made_tables().await?, ..lake.shape().clone() };
     let lake = &lake.clone().with_shape(shape);
-    let shards = Shards::read(lake.store.as_ref(), journal).await?;
+    let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
     let applied = held_by_all(lake, &shards).await?;
     let foldable = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
     let now = lake.ids.now_ms().saturating_mul(1_000);

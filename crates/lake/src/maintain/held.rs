@@ -125,7 +125,7 @@ impl Held {
             if through >= shards.last(shard) {
                 continue;
             }
-            let mut entries = Entries::after(shard, through);
+            let mut entries = Entries::after(shard, through, shards.known());
             while let Some(batch) = entries.next(journal).await? {
                 for entry in batch {
                     files.extend(entry.files.into_iter().map(|file| file.path));
@@ -170,7 +170,7 @@ async fn stand(
             Some(at) => *at,
             None => {
                 let at = match journal.get(shard, applied + 1).await? {
-                    Some(body) => Some(Entry::decode(shard, applied + 1, &body)?.written_at),
+                    Some(body) => Some(Entry::decode(shard, applied + 1, &body, shards.known())?.written_at),
                     None => None,
                 };
                 written.insert(key, at);

@@ -255,6 +255,11 @@ impl Shards {
         self.shards.get(shard).map_or(0, |s| s.entry.raw_done)
     }
 
+    /// The sections that this program knows.
+    pub(super) fn known(&self) -> &SectionList {
+        &self.known
+    }
+
     /// The names of all shards.
     pub(super) fn names(&self) -> impl Iterator<Item = &ShardId> {
         self.shards.keys()

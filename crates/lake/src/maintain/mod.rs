@@ -211,7 +211,7 @@ async fn without_held(
     mut files: Vec<Unreached>,
 ) -> Result<Vec<Unreached>, LakeError> {
     if files.iter().any(|file| held::is_of_entry(&file.path)) {
-        let shards = Shards::read(lake.store.as_ref(), journal).await?;
+        let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
         let now = lake.ids.now_ms().saturating_mul(1_000);
         let held = Held::read(journal, &shards, (now, keep), |_| 0).await?.files(journal, &shards).await?;
         files.retain(|file| !held.contains(&file.path));

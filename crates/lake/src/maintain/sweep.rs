@@ -170,7 +170,7 @@ async fn keep_what_is_held(
     if !candidates.keys().any(|path| super::held::is_of_entry(path)) {
         return Ok(());
     }
-    let shards = Shards::read(lake.store.as_ref(), journal).await?;
+    let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
     let held = Held::read(journal, &shards, times, |_| 0).await?.files(journal, &shards).await?;
     candidates.retain(|path, (meta, _)| {
         let is_held = held.contains(path);
