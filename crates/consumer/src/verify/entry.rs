@@ -11,6 +11,7 @@ use std::fmt::Debug;
 /// Checks an entry; `before` is the one before it, none for the first.
 pub(super) fn check(before: Option<&Entry>, entry: &Entry, side: &Side) -> Check<()> {
     let check = EntryCheck { entry };
+    check.format(before)?;
     check.places(before)?;
     check.counts(before)?;
     check.lists(side)?;
@@ -48,6 +49,13 @@ impl EntryCheck<'_> {
     /// Neither falls from one entry to the next nor vanishes.
     fn never_falls(&self, what: &str, before: Option<Micros>, now: Option<Micros>) -> Check<()> {
         self.holds(now >= before, what, format!("{} or later", moment(before)), moment(now))
+    }
+
+    /// A shard never goes back: who wrote the older format had not understood what came before.
+    fn format(&self, before: Option<&Entry>) -> Check<()> {
+        let least = before.map_or(0, |before| before.format);
+        let what = "an entry is of an older format than the one before it";
+        self.holds(self.entry.format >= least, what, format!("format {least} or newer"), self.entry.format)
     }
 
     fn places(&self, before: Option<&Entry>) -> Check<()> {

@@ -234,11 +234,17 @@ async fn what_must_be_understood_is_refused_in_whatever_it_stands() {
 #[tokio::test]
 async fn a_lake_in_which_nothing_is_new_is_in_the_old_format_and_may_go_back() {
     let lake = SmallLake::backfilled(true).await;
-    fold(&lake.env).await;
     let entries = lake.entries("file").await;
+    fold(&lake.env).await;
     assert!(entries.iter().all(|entry| entry.format == PLAIN_FORMAT));
     assert_eq!(base_of(&lake.env, &ShardId::file()).await.format, base::PLAIN_FORMAT);
     let status = status(&lake.env, None, None).await.unwrap();
     assert!(status.formats.older_can_go_on);
     assert!(status.to_string().contains("older programs can go on with this lake"));
+    // A shard that went back would be one that somebody wrote to who had not understood it.
+    let mut entries = entries;
+    entries[1].format = FORMAT;
+    let back = lake.with_entries(&entries).await;
+    let difference = verify(&back, &VerifyOptions::default()).await.unwrap().difference.unwrap().to_string();
+    assert!(difference.contains("of an older format than the one before it"), "{difference}");
 }

@@ -128,7 +128,7 @@ const PLAIN: &str = concat!(
     r#""daily_through":null,"waiting":[{"time":1,"user":"U1","computer":"C1","id":{"own":"x"},"payload":"00ff7b","#,
     r#""payload_bytes":3,"at":{"sequence":"0","sub_sequence":0},"arrival":2,"accepted_since":9}],"raw_done":0,"#,
     r#""last_snapshot":0,"read_to_end":false,"settled":false,"end":false,"#,
-    r#""time_rules":{"base":1420070400000000,"tolerance":0,"lookback_days":30,"settle":3600000000},"rule_set":"r"}"#,
+    r#""time_rules":{"base":1420070400000000,"tolerance":300000000,"lookback_days":30,"settle":3600000000},"rule_set":"r"}"#,
 );
 
 fn json(bytes: &[u8]) -> String {
