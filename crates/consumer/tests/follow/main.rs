@@ -530,7 +530,11 @@ fn any_order_of_events_leaves_what_the_lake_says() {
         for follower in &mut running {
             agrees(&world, follower, &format!("seed {seed}, another process"));
         }
-        rebuilds += rebuilt(&last) + running.iter().map(rebuilt).sum::<usize>();
+        // One that begins only now, beside those.
+        let elsewhere = Place::new();
+        let mut late = elsewhere.start(&world);
+        agrees(&world, &mut late, &format!("seed {seed}, begun at the end"));
+        rebuilds += rebuilt(&last) + rebuilt(&late) + running.iter().map(rebuilt).sum::<usize>();
     }
     assert!(rebuilds > 5 && kills > 10 && kept > 5, "{rebuilds} rebuilds, {kills} kills, kept for {kept} times");
 }

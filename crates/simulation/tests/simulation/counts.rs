@@ -25,6 +25,8 @@ pub struct Counts {
     pub put_twice: u64,
     pub changed_twice: u64,
     pub late_changes: u64,
+    pub followed: u64,
+    pub rebuilt: u64,
     /// Consumers of an older program that stood aside at the end of a run of two.
     pub stood_aside: u64,
 }
@@ -35,7 +37,7 @@ impl Counts {
             *mine += *theirs;
         }
     }
-    pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); 22] {
+    pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); 24] {
         [
             ("effects and pauses", &mut self.steps),
             ("crashes", &mut self.crashes),
@@ -59,6 +61,8 @@ impl Counts {
             ("leases made by a request that came twice", &mut self.put_twice),
             ("leases changed by a request that came twice", &mut self.changed_twice),
             ("leases changed after their worker gave up", &mut self.late_changes),
+            ("entries that a follower took in", &mut self.followed),
+            ("times that a follower was rebuilt", &mut self.rebuilt),
         ]
     }
 }

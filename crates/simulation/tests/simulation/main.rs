@@ -1,5 +1,5 @@
 //! One seed simulates the whole pipe: a stream that is split and merged, consumers that share it by leases, maintenance beside
-//! them, other engines that commit to the same tables; processes that crash, hang and go on, answers that are slow or get lost,
+//! them, a follower that is no table, other engines that commit to the same tables; processes that crash, hang and go on, answers that are slow or get lost,
 //! clocks that are set. The code under it is the shipped one, loops included; each process runs in a runtime of its own, and
 //! every effect of every process waits at a gate ([`gate`]) until the seed lets it through. In the end the lake must hold the
 //! dumb evaluator's rows.
@@ -10,6 +10,7 @@ mod check;
 mod counts;
 mod doors;
 mod fence;
+mod follow;
 mod foreign;
 mod gate;
 mod kinesis;

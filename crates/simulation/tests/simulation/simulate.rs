@@ -1,6 +1,7 @@
 //! One run from one seed.
 
 use crate::check;
+use crate::follow::{self, Counts as Followed, Kept};
 use crate::counts::Counts;
 use crate::foreign;
 use crate::gate::{Fate, Fault, Next, ProcessId, Struck};
@@ -98,7 +99,7 @@ fn options(rng: &mut Rng) -> Options {
             orphan_age: ORPHAN_AGE,
             fold_entries: 1 + rng.below(6),
             entry_age: ORPHAN_AGE,
-            follower_keep: 0,
+            follower_keep: (1 + rng.below(4) as i64) * HOUR,
         },
         ..Options::default()
     };
@@ -131,10 +132,12 @@ pub struct Simulation {
     complete: bool,
     quiet_at: u64,
     tidied: Arc<std::sync::Mutex<Counts>>,
+    /// What the follower keeps.
+    kept: Arc<std::sync::Mutex<Kept>>,
 }
 
 /// How a process came to an end that the simulation brought about.
-const STRUCK: &str = "struck by a fault";
+pub const STRUCK: &str = "struck by a fault";
 const COMPLETE: &str = "complete";
 
 async fn consume(
@@ -167,7 +170,7 @@ async fn consume(
 }
 
 /// Whether an error comes from what the simulation does to the process.
-fn is_fault(error: &ConsumerError) -> bool {
+pub fn is_fault(error: &ConsumerError) -> bool {
     let text = Chain(error).to_string();
     matches!(error, ConsumerError::Fenced { .. })
         || text.contains(Fault::Done.name())
@@ -239,6 +242,7 @@ impl Simulation {
             complete: false,
             quiet_at: 0,
             tidied: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -259,9 +263,26 @@ impl Simulation {
         self.processes.push(Process::start(id, Kind::Consumer, main));
     }
 
-    fn start_maintainer(&mut self) {
+    /// Whether all tables are made.
+    fn has_tables(&self) -> bool {
         let tables = Table::FIRST.map(|table| block_on(self.world.catalog.load(table.name())).unwrap());
-        if tables.iter().any(Option::is_none) {
+        tables.iter().all(Option::is_some)
+    }
+
+    fn start_follower(&mut self) {
+        if !self.has_tables() {
+            return;
+        }
+        self.started += 1;
+        let id = self.started;
+        let (env, every) = (self.world.env(id), (1 + self.rng.below(60) as i64) * SECOND);
+        let follower = Followed { kept: self.kept.clone(), door: Some(self.world.door(id)) };
+        let main = |stop| follow::run(env, follower, every, stop);
+        self.processes.push(Process::start(id, Kind::Follower, main));
+    }
+
+    fn start_maintainer(&mut self) {
+        if !self.has_tables() {
             return;
         }
         self.started += 1;
@@ -520,6 +541,7 @@ impl Simulation {
                 }
             }
             86..=88 => self.trim()?,
+            89..=91 if self.running(Kind::Follower) == 0 || self.rng.per_mille(100) => self.start_follower(),
             76..=85 => self.counts.foreign += u64::from(foreign::commit(&self.world, &mut self.rng)?),
             _ => {}
         }
@@ -649,8 +671,12 @@ fn run(mut sim: Simulation) -> Result<Run, String> {
         return Err(why);
     }
     let checked = block_on(check::lake(&sim.world, &sim.options, explain))?;
+    follow::agrees(&sim.world, &sim.kept, &checked.outcome)?;
     sim.maintain_with_faults()?;
     sim.maintain_alone()?;
+    // One that begins only now.
+    let late = Arc::default();
+    follow::agrees(&sim.world, &late, &checked.outcome).map_err(|why| format!("begun after maintenance, {why}"))?;
     block_on(check::tables_hold(&sim.world, &checked.outcome)).map_err(|why| format!("after maintenance, {why}"))?;
     block_on(check::raw_zone(&sim.world, &sim.options)).map_err(|why| format!("after maintenance, {why}"))?;
     let mut counts = sim.counts;
@@ -659,6 +685,9 @@ fn run(mut sim: Simulation) -> Result<Run, String> {
     (counts.throttled, counts.late_changes) = (leases.throttled, leases.late);
     (counts.put_twice, counts.changed_twice) = (leases.put_twice, leases.changed_twice);
     counts.add(&sim.tidied.lock().unwrap());
+    for kept in [&sim.kept, &late].map(|kept| kept.lock().unwrap()) {
+        (counts.followed, counts.rebuilt) = (counts.followed + kept.followed, counts.rebuilt + kept.rebuilt);
+    }
     counts.take_overs = checked.take_overs;
     counts.late_puts = sim.world.writers.lock().unwrap().late;
     if sim.world.decisions.0.load(Ordering::SeqCst) < checked.outcome.curated.len() as u64 {

@@ -155,7 +155,7 @@ impl World {
         &self.ids
     }
 
-    fn door(&self, process: ProcessId) -> Door {
+    pub fn door(&self, process: ProcessId) -> Door {
         Door { process, gate: self.gate.clone(), slowness: self.slowness.clone() }
     }
 
