@@ -68,7 +68,7 @@ impl Default for CommitSettings {
 const KNOWN_REQUIREMENTS: [&str; 0] = [];
 
 /// Told where a commit stands: `gather file before:<table>`, `gather file after:<table>`, `table swap before:<table>`,
-/// `table swap after:<table>`, and the same of `columns swap`. Kill tests stop the process there.
+/// `table swap after:<table>`, and the same of `fit file` and `columns swap`. Kill tests stop the process there.
 pub type Probe = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The tables of a lake.

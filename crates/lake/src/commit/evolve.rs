@@ -69,6 +69,17 @@ impl Lake {
         Ok(ids)
     }
 
+    /// Columns that files have, as this program's list describes them where it does, in the list's order.
+    pub(super) fn described(&self, table: Table, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
+        let later: Vec<Wanted> = self.shape.later_columns(table).map(Wanted::from).collect();
+        let place = |column: &Wanted| later.iter().position(|known| known.name == column.name);
+        for column in &mut wanted {
+            column.doc = place(column).and_then(|at| later[at].doc.clone());
+        }
+        wanted.sort_by_key(|column| place(column).unwrap_or(usize::MAX));
+        wanted
+    }
+
     /// The table as it is, with these columns but those whose names are taken.
     pub(super) async fn with_columns(&self, table: Table, wanted: &[Wanted]) -> Result<LoadedTable, LakeError> {
         let mut unclear: Option<LakeError> = None;

@@ -11,7 +11,10 @@ mod gather;
 mod later;
 pub(crate) mod metadata;
 mod prepare;
+mod rewrite;
 pub(crate) mod snapshots;
+#[cfg(test)]
+mod test_world;
 
 pub use crate::lake::{CommitIds, CommitSettings, Lake, LoadedTable, Probe, SystemIds};
 pub use compare::ColumnIds;
@@ -24,6 +27,7 @@ use crate::schema::Table;
 use authpulse_event::ShardId;
 use gather::Gathered;
 use prepare::{Pending, Prepared};
+use rewrite::{Fitted, lacking};
 use std::collections::BTreeMap;
 
 /// An entry, as far as the tables care. Entries count from 1.
@@ -83,15 +87,15 @@ impl Lake {
     ) -> Result<CommitReport, LakeError> {
         // A swap whose answer was lost: the next look at the table tells whether it took place.
         let mut unclear: Option<(CommitReport, LakeError)> = None;
-        let mut gathered = Gathered::default();
+        let (mut fitted, mut gathered) = (Fitted::default(), Gathered::default());
         for attempt in 1..=self.settings.attempts.max(1) {
-            let loaded = self.load_to_commit(table).await?;
+            let mut loaded = self.load_to_commit(table).await?;
             if let Some((report, _)) = unclear.take()
                 && holds(&loaded, &report.metadata_location)
             {
                 return Ok(CommitReport { attempts: attempt, ..report });
             }
-            let pending = Pending::select(&loaded, folded, entries)?;
+            let mut pending = Pending::select(&loaded, folded, entries)?;
             if pending.entries == 0 && !pending.passed_folded {
                 return Ok(CommitReport {
                     skipped: pending.skipped,
@@ -101,7 +105,13 @@ impl Lake {
                     ..CommitReport::default()
                 });
             }
-            gathered = self.gather(&loaded, &pending.files, gathered).await;
+            let wanted = lacking(loaded.metadata.current_schema(), &pending.files);
+            if !wanted.is_empty() {
+                loaded = self.with_columns(table, &self.described(table, wanted)).await?;
+                pending = Pending::select(&loaded, folded, entries)?;
+            }
+            fitted = self.fit(&loaded, &pending.files, fitted).await?;
+            gathered = self.gather(&loaded, &fitted.files.iter().collect::<Vec<_>>(), gathered).await;
             let pending = Pending { files: gathered.files.iter().collect(), ..pending };
             let prepared = match self.prepare(&loaded, &pending).await {
                 Ok(prepared) => prepared,
@@ -122,7 +132,7 @@ impl Lake {
                 snapshot_id: prepared.snapshot_id,
                 metadata_location: prepared.location.clone(),
                 applied: pending.applied,
-                notes: gathered.notes.clone(),
+                notes: fitted.notes.iter().chain(&gathered.notes).cloned().collect(),
                 attempts: attempt,
             };
             (self.probe)(&format!("table swap before:{table}"));

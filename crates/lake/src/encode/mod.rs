@@ -12,7 +12,7 @@ mod rejected;
 
 pub use aggregates::{encode_daily, encode_hourly};
 pub use curated::{CuratedRows, encode_curated};
-pub(crate) use parquet_file::table_file;
+pub(crate) use parquet_file::{table_file, write as write_batches};
 pub use raw::{EncodedRaw, RawRecord, RawSource, encode_raw};
 pub use rejected::encode_rejected;
 

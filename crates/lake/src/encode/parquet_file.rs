@@ -51,7 +51,7 @@ fn properties(schema: &SchemaRef, table: Option<Table>, options: &EncodeOptions)
 }
 
 /// Writes batches of one schema into one file.
-pub(super) fn write(
+pub(crate) fn write(
     schema: &SchemaRef,
     table: Option<Table>,
     batches: impl Iterator<Item = Result<RecordBatch, LakeError>>,

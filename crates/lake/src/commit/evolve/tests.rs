@@ -1,105 +1,12 @@
 use super::*;
 use crate::commit::EntryFiles;
-use crate::fault::{Faults, Moment, Step};
-use crate::lake::CommitIds;
-use crate::schema::{APPLIED, Column, Kind, REQUIRES};
-use crate::shape::Shape;
-use crate::{MemoryCatalog, MemoryStore, TablePointers};
+use crate::commit::test_world::{TABLE, World, ask, text};
+use crate::fault::Moment;
+use crate::schema::{APPLIED, Kind, REQUIRES};
 use authpulse_event::ShardId;
 use futures::executor::block_on;
 use iceberg::spec::{NestedField, PrimitiveType, TableMetadata};
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use uuid::Uuid;
-
-const TABLE: Table = Table::DAILY;
-
-const fn column(name: &'static str, kind: Kind, group: Group) -> Column {
-    Column::later(group, name, kind, "what it says")
-}
-
-const LATER: [Column; 4] = [
-    column("outcome", Kind::Text, Group::Attributes),
-    column("is_off_hours", Kind::Int, Group::Rule("OFF_HOURS")),
-    column("tags", Kind::Texts, Group::Attributes),
-    column("port", Kind::Int, Group::Attributes),
-];
-
-fn shape() -> Shape {
-    Shape { columns: LATER.map(|column| (TABLE, column)).to_vec(), ..Shape::default() }
-}
-
-struct SetClock {
-    now: AtomicI64,
-    names: AtomicU64,
-}
-
-impl CommitIds for SetClock {
-    fn now_ms(&self) -> i64 {
-        self.now.load(Ordering::Relaxed)
-    }
-    fn uuid(&self) -> Uuid {
-        Uuid::from_u64_pair(self.names.fetch_add(1, Ordering::Relaxed), 0)
-    }
-}
-
-struct World {
-    lake: Lake,
-    store: Arc<MemoryStore>,
-    catalog: Arc<MemoryCatalog>,
-    clock: Arc<SetClock>,
-}
-
-impl World {
-    /// A lake whose tables hold one entry.
-    fn new() -> World {
-        let (store, catalog) = (Arc::new(MemoryStore::new()), Arc::new(MemoryCatalog::new()));
-        let clock = Arc::new(SetClock { now: AtomicI64::new(1_700_000_000_000), names: AtomicU64::new(1) });
-        let lake = Lake::new(store.clone(), catalog.clone()).with_ids(clock.clone()).with_shape(shape());
-        block_on(lake.ensure_tables()).unwrap();
-        let shard = ShardId::new("s");
-        block_on(lake.commit(TABLE, &[EntryFiles { shard: &shard, n: 1, files: &[] }])).unwrap();
-        World { lake, store, catalog, clock }
-    }
-
-    /// Another process over the same lake.
-    fn other(&self) -> Lake {
-        Lake::new(self.store.clone(), self.catalog.clone()).with_ids(self.clock.clone()).with_shape(shape())
-    }
-
-    fn metadata(&self) -> TableMetadata {
-        block_on(self.lake.load(TABLE)).unwrap().metadata
-    }
-
-    /// What another engine does to the schema, and to properties.
-    fn foreign(&self, edit: impl FnOnce(&mut Vec<NestedFieldRef>, i32), properties: &[(&str, &str)]) {
-        let loaded = block_on(self.other().load(TABLE)).unwrap();
-        let mut fields = loaded.metadata.current_schema().as_struct().fields().to_vec();
-        edit(&mut fields, loaded.metadata.last_column_id() + 1);
-        let next = Next {
-            schema: Some(Schema::builder().with_fields(fields).build().unwrap()),
-            properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            ..Next::default()
-        };
-        let prepared = block_on(self.lake.write_metadata(&loaded, next, self.clock.now_ms())).unwrap();
-        let swap = self.catalog.swap(TABLE.name(), &loaded.location, &prepared.location, &prepared.schema);
-        assert_eq!(block_on(swap).unwrap(), SwapOutcome::Swapped);
-    }
-
-    fn fail(&self, hook: impl Fn(&Step<'_>) -> Result<(), String> + Send + Sync + 'static) {
-        let faults = Faults::new(hook);
-        self.store.set_faults(faults.clone());
-        self.catalog.set_faults(faults);
-    }
-
-    fn heal(&self) {
-        self.store.set_faults(Faults::none());
-        self.catalog.set_faults(Faults::none());
-    }
-}
-
-fn ask(lake: &Lake, groups: &[Group]) -> Result<ColumnIds, LakeError> {
-    block_on(lake.columns(TABLE, groups))
-}
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn id(ids: &ColumnIds, name: &str) -> Option<i32> {
     ids.get(name).map(|column| column.id)
@@ -108,10 +15,6 @@ fn id(ids: &ColumnIds, name: &str) -> Option<i32> {
 fn names(metadata: &TableMetadata) -> Vec<(i32, String)> {
     let fields = metadata.current_schema().as_struct().fields();
     fields.iter().skip(TABLE.schema().as_struct().fields().len()).map(|f| (f.id, f.name.clone())).collect()
-}
-
-fn text(id: i32, name: &str) -> NestedFieldRef {
-    NestedField::optional(id, name, Type::Primitive(PrimitiveType::String)).into()
 }
 
 fn named(names: &[(i32, &str)]) -> Vec<(i32, String)> {
