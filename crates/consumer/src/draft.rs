@@ -111,7 +111,7 @@ impl Draft {
         let (encode, processing_time) = (options.encode, env.clock.now());
         let encoded = move || {
             let (users, computers) = (&users, &computers);
-            let input = CuratedRows { rows: &rows, users, computers, base, rule_set: &rule_set, processing_time };
+            let input = CuratedRows { rows: &rows, users, computers, base, rule_set: &rule_set, processing_time, later: None };
             encode_curated(&input, &encode)
         };
         self.start_chunk(env, encoded);
@@ -291,13 +291,13 @@ impl Small {
     ) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> {
         let mut files = Vec::new();
         if !self.hours.is_empty() {
-            files.extend(encode_hourly(&self.hours, &self.users, options)?);
+            files.extend(encode_hourly(&self.hours, &self.users, None, options)?);
         }
         if !self.days.is_empty() {
-            files.extend(encode_daily(&self.days, options)?);
+            files.extend(encode_daily(&self.days, None, options)?);
         }
         if !self.rejected.is_empty() {
-            files.extend(encode_rejected(&self.rejected, &self.shard, self.processing_time, options)?);
+            files.extend(encode_rejected(&self.rejected, &self.shard, self.processing_time, None, options)?);
         }
         Ok(files)
     }

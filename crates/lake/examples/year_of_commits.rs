@@ -152,7 +152,7 @@ fn main() {
                 computers: &view,
                 base: DEFAULT_BASE,
                 rule_set: "abc",
-                processing_time: at,
+                processing_time: at, later: None,
             };
             let mut files = Vec::new();
             for file in encode_curated(&rows, &EncodeOptions::default()).expect("one row can be encoded") {

@@ -257,6 +257,11 @@ impl Base {
         Side { unscored: Vec::new(), shares: self.shares.clone(), scores: self.scores.clone() }
     }
 
+    /// The tables of which the entries named files; some of them several times.
+    pub fn tables(&self) -> impl Iterator<Item = Table> {
+        self.rows.iter().map(|r| r.table).chain(self.files.iter().map(|folded| folded.file.table))
+    }
+
     /// Rows of all the entries, by table and partition.
     pub fn rows(&self) -> BTreeMap<(Table, i32), u64> {
         let replaced = self.rows.iter().map(|r| ((r.table, r.partition), r.rows));

@@ -1,18 +1,55 @@
 //! What a program knows of what is stored (docs/shape.md): handed in, so that programs of two versions can run beside each other
 //! in one test.
 
-use crate::schema::Table;
+use crate::encode::LaterGroup;
+use crate::schema::{Column, Table};
+use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord, ScoredEvent};
 
 /// The lists that a program goes by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Shape {
     /// The tables, in the order in which a commit visits them.
     pub tables: Vec<Table>,
+    /// Later columns of `auth_events_curated`, group by group in the order in which they come into the table.
+    pub curated: Vec<LaterGroup<ScoredEvent>>,
+    /// Those of `user_behavior_hourly`.
+    pub hourly: Vec<LaterGroup<HourRow>>,
+    /// Those of `host_popularity_daily`.
+    pub daily: Vec<LaterGroup<DayRow>>,
+    /// Those of `auth_events_rejected`.
+    pub rejected: Vec<LaterGroup<RejectedRecord>>,
 }
 
 impl Default for Shape {
-    /// The four tables of 0.1.
+    /// The four tables of 0.1 with the columns that they were made with.
     fn default() -> Shape {
-        Shape { tables: Table::FIRST.to_vec() }
+        Shape {
+            tables: Table::FIRST.to_vec(),
+            curated: Vec::new(),
+            hourly: Vec::new(),
+            daily: Vec::new(),
+            rejected: Vec::new(),
+        }
     }
+}
+
+impl Shape {
+    /// The later columns of a table that this program knows, in the order in which they come into it.
+    pub fn later(&self, table: Table) -> Vec<Column> {
+        if table == Table::CURATED {
+            columns(&self.curated)
+        } else if table == Table::HOURLY {
+            columns(&self.hourly)
+        } else if table == Table::DAILY {
+            columns(&self.daily)
+        } else if table == Table::REJECTED {
+            columns(&self.rejected)
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+fn columns<R>(groups: &[LaterGroup<R>]) -> Vec<Column> {
+    groups.iter().flat_map(LaterGroup::columns).copied().collect()
 }

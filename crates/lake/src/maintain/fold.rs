@@ -56,16 +56,20 @@ pub(super) async fn fold(
             if live.is_none() {
                 live = Some(live_paths(lake).await?);
             }
-            base = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
-            report.shards += 1;
-            report.entries += foldable - through;
-            if let (Some(base), false) = (&mut base, dry_run) {
-                base.mark(now, age);
-                let body = base.encode();
-                report.bytes += body.len() as u64;
-                (lake.probe)("base put before");
-                journal.put_base(shard, foldable, body).await?;
-                (lake.probe)("base put after");
+            let built = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
+            // Fewer than could be where an entry names a file of a table that this program does not know.
+            if let Some(mut built) = built.filter(|built| built.through >= through.saturating_add(keep.max(1))) {
+                report.shards += 1;
+                report.entries += built.through - through;
+                if !dry_run {
+                    built.mark(now, age);
+                    let body = built.encode();
+                    report.bytes += body.len() as u64;
+                    (lake.probe)("base put before");
+                    journal.put_base(shard, built.through, body).await?;
+                    (lake.probe)("base put after");
+                }
+                base = Some(built);
             }
         }
         let old = base.map_or(0, |base| base.folded_by(now.saturating_sub(age)));
@@ -88,7 +92,8 @@ async fn live_paths(lake: &Lake) -> Result<BTreeSet<String>, LakeError> {
     Ok(paths)
 }
 
-/// The base of the entries up to `through`.
+/// The base of the entries up to `through`, or up to the last one before which all tables that are named are known: what becomes of
+/// the files of another, and whether it holds them, only a program that knows it can tell.
 async fn build(
     lake: &Lake,
     journal: &dyn Journal,
@@ -98,10 +103,13 @@ async fn build(
     live: Option<&BTreeSet<String>>,
 ) -> Result<Option<Base>, LakeError> {
     let mut base = shards.base(shard).cloned();
+    if base.as_ref().is_some_and(|base| base.tables().any(|table| !lake.knows(table))) {
+        return Ok(None);
+    }
     let mut entries = Entries::after(shard, base.as_ref().map_or(0, |base| base.through));
     'all: while let Some(batch) = entries.next(journal).await? {
         for entry in batch {
-            if entry.n > through {
+            if entry.n > through || entry.files.iter().any(|file| !lake.knows(file.table)) {
                 break 'all;
             }
             let side = if entry.takes_over { Side::default() } else { side(lake.store.as_ref(), &entry).await? };

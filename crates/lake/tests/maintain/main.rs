@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod fifth;
 mod world;
 
 use arrow_array::UInt32Array;
