@@ -11,7 +11,7 @@ use authpulse_engine::names::NamesView;
 use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord, ScoredEvent};
 use authpulse_engine::{Counts, Cut, Piece, PieceSection, Shard};
 use authpulse_event::{Micros, Position, ShardId};
-use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
+use authpulse_lake::encode::{CuratedRows, Later, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected, groups_needed};
 use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, Span, StoredGap, StoredShare, Unscored, Waiting,
 };
@@ -111,12 +111,24 @@ impl Draft {
         let (users, computers) = (shard.user_names().view(), shard.computer_names().view());
         let (base, rules) = (options.engine.time.base, options.engine.rules.clone());
         let (encode, processing_time) = (options.encode, env.clock.now());
-        let encoded = move |_: &ColumnIds| {
+        let later = env.lake.shape().curated.clone();
+        let groups = groups_needed(&rows, &later).into_iter().collect();
+        let encoded = move |ids: &ColumnIds| {
             let (users, computers, rule_set) = (&users, &computers, &*rules.digest());
-            let input = CuratedRows { rows: &rows, users, computers, base, rules: &rules, rule_set, processing_time };
+            let later = Later::new(&later, ids);
+            let input = CuratedRows {
+                rows: &rows,
+                users,
+                computers,
+                base,
+                rules: &rules,
+                rule_set,
+                processing_time,
+                later: Some(&later),
+            };
             encode_curated(&input, &encode)
         };
-        self.start_chunk(env, asking, (Table::CURATED, options.columns.clone()), encoded);
+        self.start_chunk(env, asking, (Table::CURATED, groups), encoded);
         Ok(())
     }
 
@@ -305,13 +317,13 @@ impl Small {
     ) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> {
         let mut files = Vec::new();
         if !self.hours.is_empty() {
-            files.extend(encode_hourly(&self.hours, &self.users, options)?);
+            files.extend(encode_hourly(&self.hours, &self.users, None, options)?);
         }
         if !self.days.is_empty() {
-            files.extend(encode_daily(&self.days, options)?);
+            files.extend(encode_daily(&self.days, None, options)?);
         }
         if !self.rejected.is_empty() {
-            files.extend(encode_rejected(&self.rejected, &self.shard, self.processing_time, options)?);
+            files.extend(encode_rejected(&self.rejected, &self.shard, self.processing_time, None, options)?);
         }
         Ok(files)
     }

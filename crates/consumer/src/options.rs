@@ -3,7 +3,6 @@
 use authpulse_engine::Settings;
 use authpulse_event::Micros;
 use authpulse_event::time::SECOND;
-use authpulse_lake::schema::Group;
 use authpulse_lake::{EncodeOptions, MaintainSettings};
 use authpulse_lease::LeaseSettings;
 
@@ -48,8 +47,6 @@ pub struct Options {
     pub leases: LeaseSettings,
     /// Whether records are kept in the raw zone.
     pub raw: bool,
-    /// Groups of later columns of which every curated row has a value.
-    pub columns: Vec<Group>,
     /// How files are cut.
     pub encode: EncodeOptions,
     /// How the tables are kept in shape.
@@ -77,7 +74,6 @@ impl Default for Options {
             follow_interval: SECOND,
             leases: LeaseSettings::default(),
             raw: true,
-            columns: Vec::new(),
             encode: EncodeOptions::default(),
             maintain: MaintainSettings::default(),
         }

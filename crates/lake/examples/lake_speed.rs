@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             base: DEFAULT_BASE,
             rules: &RuleSet::default(),
             rule_set: "d1a2b3c4",
-            processing_time: DEFAULT_BASE,
+            processing_time: DEFAULT_BASE, later: None,
         };
         encode_curated(&input, &options)
     };
@@ -208,9 +208,9 @@ fn others(
         position: Position { sequence: 7.into(), sub_sequence: 0 },
         ingestion_time: DEFAULT_BASE,
     };
-    let mut files = encode_hourly(&hours, users, options)?;
-    files.extend(encode_daily(&days, options)?);
-    files.extend(encode_rejected(&[letter], shard, DEFAULT_BASE, options)?);
+    let mut files = encode_hourly(&hours, users, None, options)?;
+    files.extend(encode_daily(&days, None, options)?);
+    files.extend(encode_rejected(&[letter], shard, DEFAULT_BASE, None, options)?);
     Ok(files)
 }
 

@@ -19,6 +19,7 @@
 mod advice;
 pub mod base;
 pub mod catalog;
+mod cells;
 pub mod commit;
 pub mod encode;
 pub mod entry;

@@ -5,7 +5,7 @@
 //! to Iceberg, so nothing may be added beside it. Ids come from the table, types from whoever writes the rows: where the table has
 //! a wider type (`long` for our `int`), files keep ours, and every engine promotes them as it reads.
 
-use crate::schema::{Column, FileColumn};
+use crate::schema::{Column, FileColumn, promotes};
 use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +32,12 @@ impl ColumnIds {
     /// Whether each of these is either there or taken: asking the table again would tell nothing new.
     pub(crate) fn settles<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         names.all(|name| self.ours.contains_key(name) || self.taken.contains_key(name))
+    }
+
+    /// What a schema has for these columns.
+    pub fn in_schema<'a>(schema: &Schema, columns: impl IntoIterator<Item = &'a Column>) -> ColumnIds {
+        let wanted: Vec<Wanted> = columns.into_iter().map(Wanted::from).collect();
+        ColumnIds::of(schema, &wanted)
     }
 
     /// What a schema has for these columns.
@@ -152,18 +158,6 @@ fn fit_part(theirs: &NestedFieldRef, ours: &NestedFieldRef) -> Result<Option<Nes
         (part.id, part.field_type) = (theirs.id, Box::new(kind));
         Arc::new(part)
     }))
-}
-
-/// Whether files with the first type may lie in a column of the second: it is the same, or Iceberg's format promotes it.
-fn promotes(from: &PrimitiveType, to: &PrimitiveType) -> bool {
-    use PrimitiveType::{Decimal, Double, Float, Int, Long};
-    match (from, to) {
-        (Int, Long) | (Float, Double) => true,
-        (Decimal { precision, scale }, Decimal { precision: wider, scale: same }) => {
-            scale == same && precision <= wider
-        }
-        _ => from == to,
-    }
 }
 
 /// The fields of a schema with those wanted that it lacks behind its last one, in the order in which they are asked for; and the

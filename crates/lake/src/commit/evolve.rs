@@ -45,8 +45,8 @@ impl Lake {
     /// # Errors
     /// The store or the catalog fails while a column is lacking, or the table needs a newer program. The call can be repeated.
     pub async fn columns(&self, table: Table, groups: &[Group]) -> Result<ColumnIds, LakeError> {
-        let all = || self.shape.later_columns(table);
-        let asked = || all().filter(|column| groups.contains(&column.group));
+        let all = self.shape.later(table);
+        let asked = || all.iter().filter(|column| groups.contains(&column.group));
         let now = self.ids.now_ms();
         let known = self.known_columns.get(table).filter(|(_, ids)| ids.settles(asked().map(|column| column.name)));
         if let Some((at, ids)) = &known
@@ -57,8 +57,7 @@ impl Lake {
         let wanted: Vec<Wanted> = asked().map(Wanted::from).collect();
         let ids = match self.with_columns(table, &wanted).await {
             Ok(loaded) => {
-                let all: Vec<Wanted> = all().map(Wanted::from).collect();
-                ColumnIds::of(loaded.metadata.current_schema(), &all)
+                ColumnIds::in_schema(loaded.metadata.current_schema(), &all)
             }
             Err(error) => match known {
                 Some((_, ids)) if !error.is_too_new() => ids,
@@ -71,7 +70,7 @@ impl Lake {
 
     /// Columns that files have, as this program's list describes them where it does, in the list's order.
     pub(super) fn described(&self, table: Table, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
-        let later: Vec<Wanted> = self.shape.later_columns(table).map(Wanted::from).collect();
+        let later: Vec<Wanted> = self.shape.later(table).iter().map(Wanted::from).collect();
         let place = |column: &Wanted| later.iter().position(|known| known.name == column.name);
         for column in &mut wanted {
             column.doc = place(column).and_then(|at| later[at].doc.clone());

@@ -7,7 +7,7 @@ use super::compare::{Found, Wanted, find};
 use crate::encode::{EncodeOptions, TableFile, write_batches};
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
-use crate::schema::FileColumn;
+use crate::schema::{Bounds, Column, FileColumn};
 use crate::store::put_once;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, LargeListArray, ListArray, MapArray, RecordBatch, StructArray};
@@ -117,7 +117,8 @@ impl Lake {
             let what = format!("it has {} bytes, and its entry says {}; restore it", body.len(), file.bytes);
             return Err(damaged(file, what));
         }
-        let (bytes, metadata) = rewritten(file, body, plan)?;
+        let later = self.shape.later(table);
+        let (bytes, metadata) = rewritten(file, body, plan, &later)?;
         let path = table.data_path(file.partition(), &format!("fit-{}", self.ids.uuid().simple()));
         let note = note(&path, plan, file);
         let file = TableFile {
@@ -201,7 +202,12 @@ impl Plan {
 }
 
 /// The file's bytes under the table's ids.
-fn rewritten(file: &TableFile, body: Bytes, plan: &Plan) -> Result<(Bytes, ParquetMetaData), LakeError> {
+fn rewritten(
+    file: &TableFile,
+    body: Bytes,
+    plan: &Plan,
+    later: &[Column],
+) -> Result<(Bytes, ParquetMetaData), LakeError> {
     let unreadable = |e: &dyn std::fmt::Display| damaged(file, format!("it cannot be read ({e}); restore it"));
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(body, options).map_err(|e| unreadable(&e))?;
@@ -221,7 +227,9 @@ fn rewritten(file: &TableFile, body: Bytes, plan: &Plan) -> Result<(Bytes, Parqu
             places.iter().zip(schema.fields()).map(|(at, field)| typed(batch.column(*at), field.data_type())).collect();
         RecordBatch::try_new(schema.clone(), columns).map_err(|e| unreadable(&e))
     });
-    write_batches(&schema, Some(file.table), batches, &EncodeOptions::default())
+    let known = |name: &str| file.table.columns().iter().chain(later).find(|column| column.name == name);
+    let bounds = |name: &str| known(name).map_or(Bounds::Whole, |column| column.bounds);
+    write_batches((file.table.name(), &schema), bounds, batches, &EncodeOptions::default())
 }
 
 fn field_id(field: &Field) -> Option<i32> {

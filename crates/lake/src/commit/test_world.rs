@@ -2,6 +2,7 @@
 
 use super::prepare::Next;
 use crate::catalog::SwapOutcome;
+use crate::encode::LaterGroup;
 use crate::commit::{ColumnIds, EntryFiles};
 use crate::error::LakeError;
 use crate::fault::{Faults, Step};
@@ -30,7 +31,7 @@ pub(super) const LATER: [Column; 4] = [
 ];
 
 pub(super) fn shape() -> Shape {
-    Shape { columns: LATER.map(|column| (TABLE, column)).to_vec(), ..Shape::default() }
+    Shape { daily: vec![LaterGroup::new(LATER.to_vec(), |_| false, |_, _| None)], ..Shape::default() }
 }
 
 pub(super) struct SetClock {

@@ -4,8 +4,8 @@ use super::plan::PlanLimits;
 use super::report::{Extent, Tally};
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
-use crate::read::LiveFile;
-use crate::schema::{APPLIED, Table};
+use crate::read::{FileIds, LiveFile};
+use crate::schema::{APPLIED, Column, Table};
 use authpulse_event::ShardId;
 use iceberg::spec::ManifestContentType;
 use serde::Serialize;
@@ -75,17 +75,19 @@ pub async fn inspect(lake: &Lake, table: Table, limits: &PlanLimits) -> Result<T
         applied: applied.iter().map(|(shard, n): (&ShardId, &u64)| (shard.to_string(), *n)).collect(),
         partitions: partitions.len() as u64,
         shape,
-        differences: differences(&loaded),
+        differences: differences(&loaded, &lake.shape.later(table)),
     })
 }
 
 /// What could be used (else loading would have refused it) and is not as this program would have made it.
-fn differences(loaded: &LoadedTable) -> Vec<String> {
+fn differences(loaded: &LoadedTable, later: &[Column]) -> Vec<String> {
     let (table, metadata) = (loaded.table, &loaded.metadata);
     let mut found = Vec::new();
     let names = |fields: &[iceberg::spec::NestedFieldRef]| fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
     let ours = names(table.schema().as_struct().fields());
-    let theirs = names(metadata.current_schema().as_struct().fields());
+    let mut theirs = names(metadata.current_schema().as_struct().fields());
+    // Later columns of this program come when they are needed.
+    theirs.retain(|name| !later.iter().any(|column| column.name == name));
     if ours != theirs {
         found.push(format!("columns are {}; expected {}", theirs.join(", "), ours.join(", ")));
     }
@@ -132,6 +134,7 @@ async fn shape_of(
         shape.metadata_bytes = lake.store.size(&path).await.map_err(store_error)?.unwrap_or(0);
     }
     let mut live = Vec::new();
+    let ids = FileIds::of_table(loaded);
     if let Some(snapshot) = loaded.metadata.current_snapshot() {
         for manifest in lake.manifests(loaded, snapshot.manifest_list()).await? {
             shape.manifests += 1;
@@ -139,7 +142,7 @@ async fn shape_of(
                 continue;
             }
             for entry in lake.alive(loaded, &manifest).await? {
-                live.push(lake.live_file(table, manifest.partition_spec_id, &entry)?);
+                live.push(lake.live_file(table, &ids, manifest.partition_spec_id, &entry)?);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! swap as commits ([`crate::commit`]), files are written under new names and removed only when nothing reaches them. No row
 //! changes, and `applied` stays.
 
+mod align;
 mod compact;
 mod fold;
 mod held;

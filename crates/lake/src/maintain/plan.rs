@@ -138,6 +138,7 @@ mod tests {
             times: Some(TimeRange { min, max: min + 1 }),
             snapshot_id: None,
             sequence_number: None,
+            ids: Default::default(),
         }
     }
 

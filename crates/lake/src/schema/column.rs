@@ -150,3 +150,10 @@ pub struct FileColumn {
     #[serde(rename = "type")]
     pub kind: Type,
 }
+
+impl FileColumn {
+    /// A column of a schema, as a file of that schema has it.
+    pub fn of(field: &NestedFieldRef) -> FileColumn {
+        FileColumn { name: field.name.clone(), id: field.id, kind: field.field_type.as_ref().clone() }
+    }
+}

@@ -6,10 +6,13 @@
 //! as in Rust: columns from 1 in order, the element of a list behind the last column.
 
 mod column;
+pub(crate) mod describe;
+mod promotion;
 mod table;
 pub(crate) mod tables;
 
 pub use column::{Bounds, Column, ColumnId, DOC_BYTES_MAX, FileColumn, Group, Kind};
+pub use promotion::promotes;
 pub use table::{APPLIED, Closing, Order, Partitioning, REQUIRES, Table, TableDef, UNKNOWN_TABLES_MAX};
 
 use arrow_schema::SchemaRef as ArrowSchemaRef;
@@ -65,7 +68,7 @@ fn iceberg_schema(columns: &[Column]) -> Schema {
 
 /// The columns of the raw zone.
 pub fn raw_columns() -> &'static [Column] {
-    tables::RAW
+    tables::raw::COLUMNS
 }
 
 /// The Arrow schema of the raw zone, with field ids as for a table.

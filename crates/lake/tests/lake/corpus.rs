@@ -7,9 +7,10 @@ use authpulse_engine::names::Names;
 use authpulse_engine::rows::{
     AcceptedEvent, DayRow, EventId, Flags, HourRow, Reason, RejectedRecord, ScoredEvent, Windows,
 };
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{Day, Micros, Position, SequenceNumber, ShardId, TimeForm};
+use authpulse_event::{Attributes, Day, Micros, Position, SequenceNumber, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
 use authpulse_lake::{EncodeOptions, EncodedFile, RawRecord, RawSource};
 use bytes::Bytes;
@@ -80,7 +81,7 @@ fn curated(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
             0 => EventId::Own(format!("own-{}-é", chance.below(1_000)).into()),
             _ => EventId::Content(form),
         };
-        let flags = Flags::from_bits(chance.below(16) as u8 & chance.below(16) as u8);
+        let flags = Flags::from_bits(chance.below(16) as u32 & chance.below(16) as u32);
         ScoredEvent {
             event: AcceptedEvent {
                 event_time: time,
@@ -95,6 +96,7 @@ fn curated(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
                     computers_24h: 1 + chance.below(20) as u32,
                 },
                 new_device: flags.bits() & 1 == 1,
+                attributes: Attributes::NONE,
             },
             popularity: (has_popularity && chance.below(5) > 0).then(|| chance.below(700)),
             flags,
@@ -107,8 +109,10 @@ fn curated(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
         users: &users.view(),
         computers: &computers.view(),
         base: DEFAULT_BASE,
+        rules: &RuleSet::default(),
         rule_set: "0123456789abcdef",
         processing_time: PROCESSED,
+        later: None,
     };
     encode_curated(&input, options).unwrap()
 }
@@ -126,7 +130,7 @@ fn hourly(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
         max_risk_score: chance.below(101) as u8,
     };
     let rows: Vec<HourRow> = (0..count).map(|_| row()).collect();
-    encode_hourly(&rows, &users.view(), options).unwrap()
+    encode_hourly(&rows, &users.view(), None, options).unwrap()
 }
 
 fn daily(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
@@ -139,7 +143,7 @@ fn daily(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
         high_risk_events: chance.below(7),
     };
     let rows: Vec<DayRow> = (0..count).map(|_| row()).collect();
-    encode_daily(&rows, options).unwrap()
+    encode_daily(&rows, None, options).unwrap()
 }
 
 fn rejected(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
@@ -156,7 +160,7 @@ fn rejected(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
         }
     };
     let rows: Vec<RejectedRecord> = (0..count).map(|_| row()).collect();
-    encode_rejected(&rows, &ShardId::new("shardId-000000000003"), PROCESSED, options).unwrap()
+    encode_rejected(&rows, &ShardId::new("shardId-000000000003"), PROCESSED, None, options).unwrap()
 }
 
 fn raw(chance: &mut Chance, options: &EncodeOptions) -> Vec<(String, Bytes)> {

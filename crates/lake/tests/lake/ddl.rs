@@ -2,7 +2,7 @@
 
 use authpulse_event::Day;
 use authpulse_lake::Table;
-use authpulse_lake::schema::{RAW, raw_arrow_schema, raw_path};
+use authpulse_lake::schema::{Column, DOC_BYTES_MAX, RAW, raw_arrow_schema, raw_columns, raw_path};
 use iceberg::arrow::arrow_schema_to_schema;
 use iceberg::spec::{PrimitiveType, Schema, Transform, Type};
 use std::collections::BTreeSet;
@@ -15,8 +15,8 @@ struct Statement {
     name: String,
     /// Name and type.
     columns: Vec<(String, String)>,
-    /// Columns without a comment: there are to be none.
-    silent: Vec<String>,
+    /// The comment of each column.
+    comments: Vec<String>,
     /// As written between the parentheses of `PARTITIONED BY`, without comments.
     partition: String,
     location: String,
@@ -82,10 +82,11 @@ fn list(tokens: &mut std::vec::IntoIter<String>) -> Vec<Vec<String>> {
     panic!("a list has an end");
 }
 
-/// An item of a list without its comment, and whether it had one.
-fn without_comment(item: &[String]) -> (&[String], bool) {
+/// An item of a list without its comment, and that.
+fn without_comment(item: &[String]) -> (&[String], String) {
     let at = item.iter().position(|token| token == "COMMENT");
-    (&item[..at.unwrap_or(item.len())], at.is_some_and(|at| item.get(at + 1).is_some_and(|text| text.len() > 2)))
+    let text = at.and_then(|at| item.get(at + 1)).map_or("", String::as_str);
+    (&item[..at.unwrap_or(item.len())], text.trim_matches('\'').replace("''", "'"))
 }
 
 fn parse(sql: &str) -> Statement {
@@ -100,14 +101,11 @@ fn parse(sql: &str) -> Statement {
     }
     assert_eq!(word.as_deref(), Some("TABLE"));
     let name = tokens.next().expect("a table has a name");
-    let (mut columns, mut silent) = (Vec::new(), Vec::new());
+    let (mut columns, mut comments) = (Vec::new(), Vec::new());
     for item in list(&mut tokens) {
-        let (column, commented) = without_comment(&item);
-        let name = name_of(&column[0]);
-        if !commented {
-            silent.push(name.clone());
-        }
-        columns.push((name, column[1..].concat()));
+        let (column, comment) = without_comment(&item);
+        columns.push((name_of(&column[0]), column[1..].concat()));
+        comments.push(comment);
     }
     let rest: Vec<String> = tokens.collect();
     let at = |word: &str| rest.iter().position(|token| token == word).unwrap_or_else(|| panic!("{word} is missing"));
@@ -118,7 +116,7 @@ fn parse(sql: &str) -> Statement {
     let location = rest[at("LOCATION") + 1].trim_matches('\'').to_owned();
     let has = |text: &str| rest.iter().any(|token| token.trim_matches('\'') == text);
     assert_eq!(has("ICEBERG"), !external, "{name}: an Iceberg table is not external, plain Parquet is");
-    Statement { external, name, columns, silent, partition: partition.join(", "), location }
+    Statement { external, name, columns, comments, partition: partition.join(", "), location }
 }
 
 /// How Athena's DDL calls a type of ours.
@@ -137,6 +135,10 @@ fn type_in_ddl(kind: &Type) -> String {
 
 fn columns_of(schema: &Schema) -> Vec<(String, String)> {
     schema.as_struct().fields().iter().map(|field| (field.name.clone(), type_in_ddl(&field.field_type))).collect()
+}
+
+fn comments_of(columns: &[Column]) -> Vec<String> {
+    columns.iter().map(|column| column.doc.to_owned()).collect()
 }
 
 fn partition_of(table: Table) -> String {
@@ -159,7 +161,7 @@ fn iceberg_tables_have_the_columns_and_partitions_of_the_code() {
             external: false,
             name: table.name().to_owned(),
             columns: columns_of(table.schema()),
-            silent: Vec::new(),
+            comments: comments_of(table.columns()),
             partition: partition_of(table),
             location: format!("LAKE/{}/", table.location()),
         };
@@ -174,7 +176,7 @@ fn the_raw_zone_has_the_columns_and_the_layout_of_the_code() {
         external: true,
         name: RAW.to_owned(),
         columns: columns_of(&schema),
-        silent: Vec::new(),
+        comments: comments_of(raw_columns()),
         partition: "ingest_date string".to_owned(),
         location: "LAKE/raw/".to_owned(),
     };
@@ -186,6 +188,88 @@ fn the_raw_zone_has_the_columns_and_the_layout_of_the_code() {
     let template = tokens[at + 2].trim_matches('\'').replace("${ingest_date}", "2015-01-31");
     let day = Day::from_civil(2015, 1, 31);
     assert_eq!(format!("LAKE/{}", raw_path(day, "unique")), format!("{template}/unique.parquet"));
+}
+
+/// Glue refuses a table with a longer comment, and Hive's shell one of two lines.
+#[test]
+fn words_of_columns_are_one_line_of_few_bytes() {
+    for column in Table::FIRST.iter().flat_map(|table| table.columns()).chain(raw_columns()) {
+        let fits = !column.doc.is_empty() && column.doc.len() <= DOC_BYTES_MAX && !column.doc.contains(['\n', '\r']);
+        assert!(fits, "{}", column.name);
+    }
+    // New tables have them; a table that was made before does not need them.
+    for field in Table::CURATED.schema().as_struct().fields() {
+        assert!(field.doc.is_some(), "{}", field.name);
+    }
+}
+
+/// The ids of the first version are written out: a column more must not move any of them.
+#[test]
+fn ids_of_the_first_version_are_what_they_were() {
+    for (table, columns) in Table::FIRST.iter().zip([20, 8, 5, 10]) {
+        let schema = table.schema();
+        let ids: Vec<i32> = schema.as_struct().fields().iter().map(|field| field.id).collect();
+        assert_eq!(ids, (1..=columns).collect::<Vec<i32>>(), "{table}");
+    }
+    assert_eq!(Table::CURATED.schema().name_by_field_id(21), Some("risk_flags.element"));
+    let raw = arrow_schema_to_schema(raw_arrow_schema()).unwrap();
+    assert_eq!(
+        raw.as_struct().fields().iter().map(|field| field.id).collect::<Vec<_>>(),
+        (1..=7).collect::<Vec<i32>>()
+    );
+}
+
+/// The list itself, and the form of decisions, which are no rows of a table and have a form of their own.
+const ALLOWED: [&str; 2] = ["lake/src/schema/tables.rs", "consumer/src/sink.rs"];
+
+/// Columns are described in one place; what else names many of them is a second list, which would be forgotten.
+#[test]
+fn no_source_lists_columns_a_second_time() {
+    let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(&crates).unwrap().map(|e| e.unwrap().path().join("src")).collect();
+    let mut found = Vec::new();
+    let mut seen = 0;
+    folders.retain(|folder| folder.is_dir());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") && !ALLOWED.iter().any(|known| path.ends_with(known))
+            {
+                seen += 1;
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.extend(second_list(&text).map(|names| format!("{}: {names}", path.display())));
+            }
+        }
+    }
+    assert!(seen > 100, "{seen}");
+    assert_eq!(found, [""; 0]);
+    assert!(second_list("x\n\"window_start\", \"window_end\",\n\"user_id\", \"total_logins\"").is_some());
+}
+
+/// Four names of one table's columns, each as a string of its own, within so many lines that they belong together.
+fn second_list(text: &str) -> Option<String> {
+    const TOGETHER: usize = 12;
+    // Every other piece between quotation marks is a string.
+    let strings: Vec<(usize, &str)> = text
+        .lines()
+        .enumerate()
+        .flat_map(|(at, line)| line.split('"').skip(1).step_by(2).map(move |text| (at, text)))
+        .collect();
+    let lists = Table::FIRST.iter().map(|table| table.columns()).chain([raw_columns()]);
+    for columns in lists {
+        let named: Vec<(usize, &str)> =
+            strings.iter().filter(|(_, text)| columns.iter().any(|column| column.name == *text)).copied().collect();
+        for (at, _) in &named {
+            let together = named.iter().filter(|(line, _)| (*at..at + TOGETHER).contains(line));
+            let names: BTreeSet<&str> = together.map(|(_, name)| *name).collect();
+            if names.len() >= 4 {
+                return Some(names.into_iter().collect::<Vec<_>>().join(", "));
+            }
+        }
+    }
+    None
 }
 
 #[test]
@@ -206,6 +290,7 @@ fn a_drift_is_noticed() {
     let statement = parse(sql);
     let column = |name: &str, kind: &str| (name.to_owned(), kind.to_owned());
     assert_eq!(statement.columns, [column("a", "string"), column("date", "array<string>")]);
-    assert_eq!((statement.silent, statement.partition), (vec!["date".to_owned()], "month ( date )".to_owned()));
+    assert_eq!(statement.comments, ["it's, (so)", ""]);
+    assert_eq!(statement.partition, "month ( date )");
     assert_ne!(parse(&sql.replace("a string", "a int")).columns, statement.columns);
 }

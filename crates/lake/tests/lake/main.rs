@@ -8,5 +8,6 @@ mod corpus;
 #[path = "common/created_by.rs"]
 mod created_by;
 mod ddl;
+mod later_columns;
 mod maintain;
 mod round_trip;

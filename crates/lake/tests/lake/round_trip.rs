@@ -145,7 +145,7 @@ proptest! {
         let (users, computers) = (users.view(), computers.view());
         let input = CuratedRows {
             rows: &rows, users: &users, computers: &computers, base: DEFAULT_BASE, rules: &RuleSet::of(FIVE), rule_set: "r1",
-            processing_time: DEFAULT_BASE + 9,
+            processing_time: DEFAULT_BASE + 9, later: None,
         };
         let encoded = encode_curated(&input, &SMALL).unwrap();
         let again = encode_curated(&input, &SMALL).unwrap();
@@ -209,7 +209,7 @@ proptest! {
             high_risk_events: n[2].into(),
         }).collect();
         let mut found = Vec::new();
-        for file in stored(&lake, encode_hourly(&hours, &users.view(), &SMALL).unwrap()) {
+        for file in stored(&lake, encode_hourly(&hours, &users.view(), None, &SMALL).unwrap()) {
             let mut places = Vec::new();
             for batch in block_on(lake.read_hourly(&file, None)).unwrap() {
                 for r in batch.unwrap().iter() {
@@ -230,7 +230,7 @@ proptest! {
         prop_assert_eq!(found, expected);
 
         let mut found = Vec::new();
-        for file in stored(&lake, encode_daily(&days, &SMALL).unwrap()) {
+        for file in stored(&lake, encode_daily(&days, None, &SMALL).unwrap()) {
             for batch in block_on(lake.read_daily(&file, None)).unwrap() {
                 found.extend(batch.unwrap().iter().map(|r| format!("{:?}",
                     (r.date, r.computer_id, r.unique_users, r.total_logins, r.high_risk_events))));
@@ -258,7 +258,7 @@ proptest! {
             ingestion_time: *t,
         }).collect();
         let mut found = Vec::new();
-        for file in stored(&lake, encode_rejected(&letters, &shard, 77, &SMALL).unwrap()) {
+        for file in stored(&lake, encode_rejected(&letters, &shard, 77, None, &SMALL).unwrap()) {
             for batch in block_on(lake.read_rejected(&file, None)).unwrap() {
                 for r in batch.unwrap().iter() {
                     prop_assert_eq!((r.shard_id, r.processing_time), ("shardId-000000000000", 77));
@@ -309,13 +309,14 @@ fn no_rows_make_no_files() {
         computers: &names,
         base: 0,
         rules: &RuleSet::default(),
-        rule_set: "",
+        rule_set: "r",
         processing_time: 0,
+        later: None,
     };
     assert!(encode_curated(&input, &options).unwrap().is_empty());
-    assert!(encode_hourly(&[], &names, &options).unwrap().is_empty());
-    assert!(encode_daily(&[], &options).unwrap().is_empty());
-    assert!(encode_rejected(&[], &ShardId::file(), 0, &options).unwrap().is_empty());
+    assert!(encode_hourly(&[], &names, None, &options).unwrap().is_empty());
+    assert!(encode_daily(&[], None, &options).unwrap().is_empty());
+    assert!(encode_rejected(&[], &ShardId::file(), 0, None, &options).unwrap().is_empty());
     let source = RawSource { stream: "logons".to_owned(), shard: ShardId::file() };
     assert!(encode_raw(&source, &[], &options).unwrap().is_empty());
 }
@@ -324,7 +325,7 @@ fn no_rows_make_no_files() {
 fn a_damaged_file_is_named_with_its_table() {
     let (lake, store, _) = memory_lake();
     let day = DayRow { day: Day(0), computer: "C1".to_owned(), unique_users: 1, total_logins: 1, high_risk_events: 0 };
-    let file = stored(&lake, encode_daily(&[day], &EncodeOptions::default()).unwrap()).remove(0);
+    let file = stored(&lake, encode_daily(&[day], None, &EncodeOptions::default()).unwrap()).remove(0);
     let body = block_on(lake.store().get(&file.path)).unwrap();
     let replace = |body: Bytes| {
         block_on(lake.store().delete(&file.path)).unwrap();

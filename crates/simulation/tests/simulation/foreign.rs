@@ -165,7 +165,7 @@ impl Engine<'_> {
             ingestion_time: self.world.now(),
         };
         let shard = ShardId::new("foreign");
-        for encoded in encode_rejected(&[row], &shard, self.world.now(), &EncodeOptions::default())? {
+        for encoded in encode_rejected(&[row], &shard, self.world.now(), None, &EncodeOptions::default())? {
             let path = encoded.path(&format!("{INSERTED}-{name}"));
             let (file, body) = encoded.finish(path);
             self.world.store.put_new(&file.path, body).await?;

@@ -63,7 +63,7 @@ fn file(world: &World, name: &str, columns: &[FileColumn]) -> TableFile {
             high_risk_events: 0,
         })
         .collect();
-    let encoded = encode_daily(&rows, &EncodeOptions::default()).unwrap().remove(0);
+    let encoded = encode_daily(&rows, None, &EncodeOptions::default()).unwrap().remove(0);
     let path = encoded.path(name);
     let (plain, bytes) = encoded.finish(path);
     let fields: Vec<NestedFieldRef> = TABLE.schema().as_struct().fields().to_vec();

@@ -111,6 +111,7 @@ pub fn entry(lake: &Lake, shard: &str, n: u64, rows: u64) -> Entry {
         rules: &RuleSet::default(),
         rule_set: "abc",
         processing_time: DEFAULT_BASE,
+        later: None,
     };
     let mut files = encode_curated(&curated, &options).unwrap();
     let day = DayRow {
@@ -120,7 +121,7 @@ pub fn entry(lake: &Lake, shard: &str, n: u64, rows: u64) -> Entry {
         total_logins: 1,
         high_risk_events: 0,
     };
-    files.extend(encode_daily(&[day], &options).unwrap());
+    files.extend(encode_daily(&[day], None, &options).unwrap());
     if n.is_multiple_of(2) {
         let letter = RejectedRecord {
             reason: Reason::Late,
@@ -130,7 +131,7 @@ pub fn entry(lake: &Lake, shard: &str, n: u64, rows: u64) -> Entry {
             position: Position { sequence: n.into(), sub_sequence: 0 },
             ingestion_time: DEFAULT_BASE,
         };
-        files.extend(encode_rejected(&[letter], &ShardId::new(shard), DEFAULT_BASE, &options).unwrap());
+        files.extend(encode_rejected(&[letter], &ShardId::new(shard), DEFAULT_BASE, None, &options).unwrap());
     }
     let files = put(lake, files, &format!("{shard}-{n}")).unwrap();
     Entry { shard: ShardId::new(shard), n, files }
