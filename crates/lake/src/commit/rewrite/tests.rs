@@ -76,8 +76,9 @@ fn file(world: &World, name: &str, columns: &[FileColumn]) -> TableFile {
         batch.columns().iter().zip(schema.fields()).map(|(column, field)| typed(column, field.data_type())).collect();
     all.extend(schema.fields()[first..].iter().map(values));
     let batch = RecordBatch::try_new(schema.clone(), all).unwrap();
+    let batches = std::iter::once(Ok(batch));
     let (bytes, _) =
-        write_batches(&schema, Some(TABLE), std::iter::once(Ok(batch)), &EncodeOptions::default()).unwrap();
+        write_batches((TABLE.name(), &schema), |_| Bounds::Whole, batches, &EncodeOptions::default()).unwrap();
     let mut json: Value = serde_json::from_str(&plain.data_file).unwrap();
     json["file_size_in_bytes"] = json!(bytes.len());
     for column in columns {
