@@ -1,6 +1,6 @@
 //! The ids that a table gave to its columns.
 
-use super::{Column, FileColumn, Kind};
+use super::{Column, FileColumn};
 use iceberg::spec::{NestedFieldRef, PrimitiveType, Schema, Type};
 use std::collections::BTreeMap;
 
@@ -38,8 +38,8 @@ impl ColumnIds {
         if field.required {
             return Fit::Taken("the table requires a value in each row".to_owned());
         }
-        if !holds(&field.field_type, column.kind) {
-            let ours = column.kind.iceberg(0);
+        let ours = column.kind.iceberg(0);
+        if !becomes(&ours, &field.field_type) {
             return Fit::Taken(format!(
                 "in the table it has type {}, which cannot be read as {ours}",
                 field.field_type
@@ -49,16 +49,11 @@ impl ColumnIds {
     }
 }
 
-/// Whether a column of this type holds values of ours.
-fn holds(theirs: &Type, kind: Kind) -> bool {
-    match (kind.iceberg(0), theirs) {
-        (Type::Primitive(ours), Type::Primitive(theirs)) => promotes(&ours, theirs),
-        (Type::List(ours), Type::List(theirs)) => {
-            match (ours.element_field.field_type.as_ref(), theirs.element_field.field_type.as_ref()) {
-                (Type::Primitive(ours), Type::Primitive(theirs)) => promotes(ours, theirs),
-                _ => false,
-            }
-        }
+/// Whether a column of this type may be read as that: the same, or one to which Iceberg promotes it, also within a list.
+pub fn becomes(from: &Type, to: &Type) -> bool {
+    match (from, to) {
+        (Type::Primitive(from), Type::Primitive(to)) => promotes(from, to),
+        (Type::List(from), Type::List(to)) => becomes(&from.element_field.field_type, &to.element_field.field_type),
         _ => false,
     }
 }
