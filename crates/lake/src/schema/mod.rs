@@ -12,7 +12,7 @@ mod table;
 pub(crate) mod tables;
 
 pub use column::{Bounds, Column, ColumnId, DOC_BYTES_MAX, FileColumn, Group, Kind};
-pub use promotion::promotes;
+pub use promotion::{becomes, promotes};
 pub use table::{APPLIED, Closing, Order, Partitioning, REQUIRES, Table, TableDef, UNKNOWN_TABLES_MAX};
 
 use arrow_schema::SchemaRef as ArrowSchemaRef;

@@ -3,7 +3,7 @@ use crate::commit::test_world::{TABLE, World, ask, text};
 use crate::commit::{CommitReport, EntryFiles};
 use crate::encode::encode_daily;
 use crate::error::Remedy;
-use crate::schema::Group;
+use crate::schema::{Bounds, Group};
 use crate::store::ObjectStore;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
