@@ -3,6 +3,7 @@
 mod backfill;
 mod beside;
 mod clocks;
+mod columns;
 mod finished_empty;
 mod forgotten;
 mod memory;

@@ -1,17 +1,18 @@
 //! Rows with values of columns that the table lacks: the columns come before the entry; while they cannot be added, the worker keeps
 //! its shard, reads no further and tries again, and a stop drops what is not stored. Rows without such values wait for nothing.
 
-mod small_lake;
-
 use async_trait::async_trait;
 use authpulse_consumer::committer::commit_all;
 use authpulse_consumer::drive::{Ended, run_service};
 use authpulse_consumer::env::{SystemClock, TokioWork};
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::{Env, Options};
+use authpulse_engine::rows::ScoredEvent;
 use authpulse_event::{Position, ShardId};
+use authpulse_lake::encode::LaterGroup;
 use authpulse_lake::entry::Entry;
 use authpulse_lake::fault::{Faults, Moment};
+use authpulse_lake::read::Value;
 use authpulse_lake::schema::{Column, Group, Kind};
 use authpulse_lake::{CommitSettings, Lake, MemoryCatalog, Shape, Table};
 use authpulse_lease::{Fleet, LeaseStore, MemoryLeases};
@@ -19,7 +20,7 @@ use authpulse_stream::{
     CreateOptions, MemoryStream, PutRecord, ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream,
     StreamDescription, StreamError, StreamWriter,
 };
-use small_lake::{SmallLake, options};
+use super::small_lake::{SmallLake, options};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,21 +79,24 @@ impl World {
         };
         stream.put((0..RECORDS).map(record).collect(), None).await.unwrap();
         let catalog = Arc::new(MemoryCatalog::new());
-        let note = Column::later(GROUP, "note", Kind::Text, "what is noted");
         let tables = Lake::new(lake.env.store.clone(), catalog.clone())
             .with_settings(CommitSettings { attempts: 1, ..CommitSettings::default() })
-            .with_probe(Arc::new(|point| FOR_COLUMNS.set(point.starts_with("columns swap before"))))
-            .with_shape(Shape { columns: vec![(Table::CURATED, note)], ..Shape::default() });
+            .with_probe(Arc::new(|point| FOR_COLUMNS.set(point.starts_with("columns swap before"))));
         let work = Arc::new(TokioWork::new().unwrap());
         let env = Env { lake: Arc::new(tables), clock: Arc::new(SystemClock), work, ..lake.env.clone() };
         let stream = Arc::new(Counted { stream, reads: AtomicUsize::new(0) });
         World { lake, env, catalog, stream, leases: Arc::new(MemoryLeases::new()) }
     }
 
-    /// Runs a service whose rows have values of these groups, until it is done or stopped.
-    async fn run(&self, columns: Vec<Group>, stop: watch::Receiver<bool>) -> Ended {
-        let options = Arc::new(Options { columns, read_records: READ, ..(*options()).clone() });
-        let (env, stream) = (self.env.clone(), self.stream.clone());
+    /// Runs a service whose rows are noted or not, until it is done or stopped.
+    async fn run(&self, noted: bool, stop: watch::Receiver<bool>) -> Ended {
+        let options = Arc::new(Options { read_records: READ, ..(*options()).clone() });
+        let note = Column::later(GROUP, "note", Kind::Text, "what is noted");
+        let notes =
+            LaterGroup::new(vec![note], move |_: &ScoredEvent| noted, |_, _| Some(Value::Text("seen by night")));
+        let shape = Shape { curated: vec![notes], ..Shape::default() };
+        let lake = Arc::new((*self.env.lake).clone().with_shape(shape));
+        let (env, stream) = (Env { lake, ..self.env.clone() }, self.stream.clone());
         let service = Service::open(env.clone(), options.clone(), stream, Mode::UntilCaughtUp).await.unwrap();
         let fleet = Fleet::new(self.leases.clone(), "w1", options.leases);
         let run = run_service(service, &env, &options, fleet, stop);
@@ -149,7 +153,7 @@ async fn columns_come_before_the_entry_whose_rows_have_values_of_them() {
         }
     });
     let (_send, stop) = watch::channel(false);
-    assert_eq!(world.run(vec![GROUP], stop).await, Ended::Complete);
+    assert_eq!(world.run(true, stop).await, Ended::Complete);
     let without = world.entries().await.iter().take_while(|entry| entry.counts.curated == 0).count();
     assert!(lacked.load(Ordering::SeqCst) <= without, "an entry with rows was put before the column was there");
     assert_eq!(world.rows().await, RECORDS as u64);
@@ -177,7 +181,7 @@ async fn while_columns_cannot_be_added_nothing_more_is_read_and_a_stop_drops_wha
         assert!(leases.iter().all(|lease| lease.owner.as_deref() == Some("w1")), "it keeps its lease: {leases:?}");
         send.send_replace(true);
     };
-    let (ended, ()) = tokio::join!(world.run(vec![GROUP], stop), watched);
+    let (ended, ()) = tokio::join!(world.run(true, stop), watched);
     assert_eq!(ended, Ended::Stopped);
     let leases = world.leases.list().await.unwrap();
     assert!(!leases.is_empty() && leases.iter().all(|lease| lease.owner.is_none()), "given back: {leases:?}");
@@ -186,7 +190,7 @@ async fn while_columns_cannot_be_added_nothing_more_is_read_and_a_stop_drops_wha
     // Whoever has the shard next reads it again.
     world.catalog.set_faults(Faults::none());
     let (_send, stop) = watch::channel(false);
-    assert_eq!(world.run(vec![GROUP], stop).await, Ended::Complete);
+    assert_eq!(world.run(true, stop).await, Ended::Complete);
     assert_eq!(world.rows().await, RECORDS as u64);
 }
 
@@ -197,7 +201,7 @@ async fn the_worker_goes_on_by_itself_once_the_catalog_answers() {
     let (tell, mut failures) = mpsc::unbounded_channel();
     world.fail_columns(2, tell);
     let (_send, stop) = watch::channel(false);
-    assert_eq!(world.run(vec![GROUP], stop).await, Ended::Complete);
+    assert_eq!(world.run(true, stop).await, Ended::Complete);
     assert!(failures.recv().await.is_some() && failures.recv().await.is_some());
     assert_eq!(world.rows().await, RECORDS as u64);
     assert!(world.columns().await.contains(&"note".to_owned()));
@@ -227,7 +231,7 @@ async fn rows_without_such_values_wait_for_nothing() {
         world.catalog.set_faults(Faults::none());
         send.send_replace(true);
     };
-    let (_, ()) = tokio::join!(world.run(Vec::new(), stop), stored);
+    let (_, ()) = tokio::join!(world.run(false, stop), stored);
     assert_eq!(world.rows().await, RECORDS as u64);
     assert!(!world.columns().await.contains(&"note".to_owned()));
 }
