@@ -78,10 +78,18 @@ fn words(of: &Standing, keep: Micros) -> String {
         Kept::Yes => {
             let until = format_rfc3339(oldest.written_at.saturating_add(keep));
             let _ = writeln!(out, "  kept        until {until} ({} after that entry was written)", length(keep));
-            let _ = writeln!(out, "  holds back  the folding of {} entries, and the removal of their files", thousands(of.holds));
+            let _ = writeln!(
+                out,
+                "  holds back  the folding of {} entries, and the removal of their files",
+                thousands(of.holds)
+            );
         }
         Kept::Overdue => {
-            let _ = writeln!(out, "  kept        no longer, as that is more than {} ago; it will be rebuilt when it comes back", length(keep));
+            let _ = writeln!(
+                out,
+                "  kept        no longer, as that is more than {} ago; it will be rebuilt when it comes back",
+                length(keep)
+            );
         }
         Kept::Folded => {
             let _ = writeln!(out, "  kept        no: some of them are folded; it will be rebuilt when it comes back");

@@ -142,7 +142,12 @@ pub async fn read(followers: &dyn Followers) -> Result<Vec<(FollowerName, Regist
 ///
 /// # Errors
 /// The registry fails, or others take each number before this one does.
-pub async fn put(followers: &dyn Followers, name: &FollowerName, registration: &Registration, last: u64) -> Result<u64, JournalError> {
+pub async fn put(
+    followers: &dyn Followers,
+    name: &FollowerName,
+    registration: &Registration,
+    last: u64,
+) -> Result<u64, JournalError> {
     let mut last = if last == 0 { newest(followers, name).await? } else { last };
     for _ in 0..PUT_ATTEMPTS {
         let n = last + 1;
@@ -155,7 +160,9 @@ pub async fn put(followers: &dyn Followers, name: &FollowerName, registration: &
     Err(JournalError::Failed {
         journal: format!("registry of followers, {name}"),
         action: "registering",
-        cause: format!("{PUT_ATTEMPTS} numbers were taken by others: see whether several processes run under this name"),
+        cause: format!(
+            "{PUT_ATTEMPTS} numbers were taken by others: see whether several processes run under this name"
+        ),
     })
 }
 
@@ -186,9 +193,11 @@ mod tests {
         assert_eq!(Registration::decode(&name, 1, &whole.encode()).unwrap(), whole);
         let newer = Registration { format: FORMAT + 1, ..whole.clone() };
         let other = Registration { name: "other".to_owned(), ..whole };
-        for (body, words) in
-            [(newer.encode(), "newer version"), (other.encode(), "it is of other"), (Bytes::from_static(b"{"), "damaged")]
-        {
+        for (body, words) in [
+            (newer.encode(), "newer version"),
+            (other.encode(), "it is of other"),
+            (Bytes::from_static(b"{"), "damaged"),
+        ] {
             let told = Registration::decode(&name, 1, &body).unwrap_err().to_string();
             assert!(told.contains(words) && told.contains("followers forget counts"), "{told}");
         }

@@ -56,7 +56,8 @@ impl TableFollower {
 /// hold them. The base is looked at only where a later table is behind the first four.
 async fn pass_folded(env: &Env, tables: &mut [TableFollower]) -> Result<()> {
     let first = |table: &&TableFollower| table.table.is_first();
-    let shards: BTreeSet<ShardId> = tables.iter().filter(first).flat_map(|table| table.applied.keys().cloned()).collect();
+    let shards: BTreeSet<ShardId> =
+        tables.iter().filter(first).flat_map(|table| table.applied.keys().cloned()).collect();
     for shard in shards {
         let lowest = tables.iter().filter(first).map(|table| table.holds(&shard)).min();
         let behind = |table: &TableFollower| !table.table.is_first() && Some(table.holds(&shard)) < lowest;

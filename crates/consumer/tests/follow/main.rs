@@ -206,10 +206,14 @@ fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
     }
     let report = world.maintain(&TIDY, &mut Memory::default());
     let told = report.followers[0].words().unwrap();
-    assert!(held > 50 && told.contains("follower counts lacks 96 entries, the oldest entry 11 of shard a"), "{held}, {told}");
+    assert!(
+        held > 50 && told.contains("follower counts lacks 96 entries, the oldest entry 11 of shard a"),
+        "{held}, {told}"
+    );
     assert!(told.contains("94 entries are not folded for its sake"), "{told}");
     // A dry run removes as little.
-    let dry = block_on(authpulse_lake::maintain(&world.lake, world.journal.as_ref(), &TIDY, true, &mut Memory::default()));
+    let dry =
+        block_on(authpulse_lake::maintain(&world.lake, world.journal.as_ref(), &TIDY, true, &mut Memory::default()));
     assert_eq!((dry.folded.entries, dry.cleaned.held), (report.folded.entries, report.cleaned.held));
 
     // In time: it goes on as if nothing had been. Another one, which stays away, is one too many.
@@ -229,7 +233,8 @@ fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
         world.now(),
         &block_on(away.follower().applied()).unwrap(),
     );
-    block_on(followers::put(world.journal.followers(), &followers::FollowerName::new("counts").unwrap(), &lagging, 0)).unwrap();
+    block_on(followers::put(world.journal.followers(), &followers::FollowerName::new("counts").unwrap(), &lagging, 0))
+        .unwrap();
     world.pass(2 * DAY);
     let report = world.maintain(&TIDY, &mut Memory::default());
     let told = report.followers[0].words().unwrap();
@@ -302,8 +307,7 @@ fn one_that_finds_a_file_gone_is_rebuilt() {
     let report = world.maintain(&unfolded, &mut Memory::default());
     assert!(report.is_complete() && report.folded.entries == 0 && report.cleaned.removed.files > 10, "{report:?}");
     let mut follower = place.start(&world);
-    let Err(ConsumerError::Behind { shard, through }) = block_on(shared_round(&world, follower.follower()))
-    else {
+    let Err(ConsumerError::Behind { shard, through }) = block_on(shared_round(&world, follower.follower())) else {
         panic!("its first files are gone")
     };
     assert_eq!((shard.as_str(), through), ("a", 1));
@@ -347,7 +351,13 @@ fn a_version_is_whole_where_tables_stand_apart() {
         }
     }
     world.pass(HOUR);
-    assert_eq!(world.maintain(&MaintainSettings { fold_entries: 1, entry_age: 0, ..TIDY }, &mut Memory::default()).folded.entries, 8);
+    assert_eq!(
+        world
+            .maintain(&MaintainSettings { fold_entries: 1, entry_age: 0, ..TIDY }, &mut Memory::default())
+            .folded
+            .entries,
+        8
+    );
     let mut follower = place.start(&world);
     block_on(follower.catch_up()).unwrap();
     assert_eq!(rebuilt(&follower), 1);
@@ -440,7 +450,8 @@ fn killed_at_any_effect_it_keeps_what_the_lake_says() {
     // Behind what the tables hold, some more that they do not.
     store_both(&mut world);
     assert!(gone(&world, "a", 4));
-    let all: counts::Users = common::expected_users(&world.entries, world::ROWS).into_iter().map(|user| (user, 1)).collect();
+    let all: counts::Users =
+        common::expected_users(&world.entries, world::ROWS).into_iter().map(|user| (user, 1)).collect();
     let mut nth = 0;
     loop {
         let place = Place::new();

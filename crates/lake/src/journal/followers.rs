@@ -54,7 +54,9 @@ impl Followers for SqliteJournal {
             let insert = "INSERT INTO followers (name, n, body) VALUES (?1, ?2, ?3)";
             match c.prepare_cached(insert)?.execute(params![name, number, &body[..]]) {
                 Ok(_) => {}
-                Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => return Ok(PutOutcome::Taken),
+                Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                    return Ok(PutOutcome::Taken);
+                }
                 Err(e) => return Err(e),
             }
             // What a crash leaves here goes with the next registration.

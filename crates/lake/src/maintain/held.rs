@@ -145,14 +145,8 @@ async fn stand(
     (name, registration): (&FollowerName, &Registration),
     written: &mut BTreeMap<(ShardId, u64), Option<Micros>>,
 ) -> Result<Standing, LakeError> {
-    let mut standing = Standing {
-        name: name.to_string(),
-        at: registration.at,
-        lacks: 0,
-        oldest: None,
-        kept: Kept::Yes,
-        holds: 0,
-    };
+    let mut standing =
+        Standing { name: name.to_string(), at: registration.at, lacks: 0, oldest: None, kept: Kept::Yes, holds: 0 };
     for shard in shards.names() {
         let (applied, last) = (registration.of(shard), shards.last(shard));
         if applied >= last {

@@ -7,8 +7,8 @@ use authpulse_lake::catalog::{CatalogError, TablePointers};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::journal::{Journal, JournalError};
 use authpulse_lake::{
-    FileCommitterLock, FollowerName, LocalStore, MemoryCatalog, MemoryJournal, MemoryStore, ObjectJournal, ObjectStore, PutOutcome,
-    Remedy, SqliteCatalog, SqliteJournal,
+    FileCommitterLock, FollowerName, LocalStore, MemoryCatalog, MemoryJournal, MemoryStore, ObjectJournal, ObjectStore,
+    PutOutcome, Remedy, SqliteCatalog, SqliteJournal,
 };
 use futures::executor::block_on;
 use std::sync::Arc;
@@ -113,7 +113,8 @@ fn looking_for_followers_changes_no_database() {
     let path = directory.path().join("journal.db");
     let tables = || -> Vec<String> {
         let connection = rusqlite::Connection::open(&path).unwrap();
-        let mut named = connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").unwrap();
+        let mut named =
+            connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").unwrap();
         named.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
     let journal = SqliteJournal::open(&path).unwrap();

@@ -4,9 +4,9 @@
 use authpulse_event::ShardId;
 use authpulse_lake::Table;
 use authpulse_lake::catalog::{SwapOutcome, TablePointers};
+use authpulse_lake::followers::{self, FollowerName, Registration};
 use authpulse_lake::journal::{Journal, JournalError};
 use authpulse_lake::lock::Monotonic;
-use authpulse_lake::followers::{self, FollowerName, Registration};
 use authpulse_lake::{CommitterLock, ObjectStore, PutOutcome, StoreError};
 use bytes::Bytes;
 use futures::executor;
