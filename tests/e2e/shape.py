@@ -17,7 +17,7 @@ ANALYST = "analyst"
 
 
 def fields(n):
-    return {"time": n * STEP, "user": f"U{n % 7}", "computer": f"C{n % 11}"}
+    return {"time": (n + 1) * STEP, "user": f"U{n % 7}", "computer": f"C{n % 11}"}
 
 
 def attributes(n):

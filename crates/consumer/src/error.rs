@@ -96,7 +96,7 @@ pub enum ConsumerError {
     #[error(transparent)]
     Entry(#[from] EntryError),
     /// A piece of a snapshot of state is too new for this program.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be taken in")]
     Snapshot {
         /// The piece.
         path: String,
