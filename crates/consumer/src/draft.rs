@@ -18,7 +18,7 @@ use authpulse_lake::entry::{
 use authpulse_lake::schema::{Group, raw_name};
 use authpulse_lake::sections::{Holder, Section};
 use authpulse_lake::store::put_once;
-use authpulse_lake::{ColumnIds, EncodedFile, RawRecord, RawSource, StoreError, Table, TableFile};
+use authpulse_lake::{ColumnIds, EncodedFile, RawRecord, RawSource, Shape, StoreError, Table, TableFile};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
@@ -113,9 +113,9 @@ impl Draft {
         let (encode, processing_time) = (options.encode, env.clock.now());
         let later = env.lake.shape().curated.clone();
         let groups = groups_needed(&rows, &later).into_iter().collect();
-        let encoded = move |ids: &ColumnIds| {
+        let encoded = move |ids: &[ColumnIds]| {
             let (users, computers, rule_set) = (&users, &computers, &*rules.digest());
-            let later = Later::new(&later, ids);
+            let later = Later::new(&later, of_table(ids, 0));
             let input = CuratedRows {
                 rows: &rows,
                 users,
@@ -128,7 +128,7 @@ impl Draft {
             };
             encode_curated(&input, &encode)
         };
-        self.start_chunk(env, asking, (Table::CURATED, groups), encoded);
+        self.start_chunk(env, asking, vec![(Table::CURATED, groups)], encoded);
         Ok(())
     }
 
@@ -136,8 +136,8 @@ impl Draft {
         &mut self,
         env: &Env,
         asking: &Asking,
-        (table, groups): (Table, Vec<Group>),
-        encode: impl FnOnce(&ColumnIds) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> + Send + 'static,
+        asks: Vec<(Table, Vec<Group>)>,
+        encode: impl FnOnce(&[ColumnIds]) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> + Send + 'static,
     ) {
         let unique = format!("{}-{:02}", self.commit_id, self.chunks);
         self.chunks += 1;
@@ -145,7 +145,10 @@ impl Draft {
         let work = env.work.clone();
         self.under_way.push_back(start(&*work, async move {
             let mut files = Vec::new();
-            let ids = asking.columns(&env, table, &groups).await?;
+            let mut ids = Vec::with_capacity(asks.len());
+            for (table, groups) in asks {
+                ids.push(asking.columns(&env, table, &groups).await?);
+            }
             let turn = env.work.turn().await;
             let all = encode(&ids)?;
             drop(turn);
@@ -226,10 +229,16 @@ impl Finish {
         let rejected = std::mem::take(&mut draft.rejected);
         let raw = std::mem::take(&mut draft.raw);
         let n = last.n + 1;
-        let small =
-            Small { hours, users, days: closing.days.0, rejected, shard: source.shard.clone(), processing_time };
-        // The tables of these rows have no later columns, of which a row could have a value.
-        draft.start_chunk(&env, &asking, (Table::HOURLY, Vec::new()), move |_| small.encode(&encode));
+        let small = Small {
+            hours,
+            users,
+            days: closing.days.0,
+            rejected,
+            shard: source.shard.clone(),
+            processing_time,
+            shape: env.lake.shape().clone(),
+        };
+        draft.start_chunk(&env, &asking, small.asks(), move |ids| small.encode(ids, &encode));
         let raw = stage_raw(&env, &options, &commit_id, (&shard, n), (&source, raw)).await?;
         let snapshot = put_snapshot(&env, &commit_id, closing.snapshot, &last).await?;
         let side = Side {
@@ -300,6 +309,11 @@ impl Finish {
     }
 }
 
+/// The ids of the nth table that was asked for.
+fn of_table(ids: &[ColumnIds], nth: usize) -> &ColumnIds {
+    ids.get(nth).expect("each table that was asked for has answered")
+}
+
 /// Rows that are few: hours, days, dead letters.
 struct Small {
     hours: Vec<HourRow>,
@@ -308,22 +322,37 @@ struct Small {
     rejected: Vec<RejectedRecord>,
     shard: ShardId,
     processing_time: Micros,
+    shape: Shape,
 }
 
 impl Small {
+    /// The groups of later columns that the rows need, by table.
+    fn asks(&self) -> Vec<(Table, Vec<Group>)> {
+        vec![
+            (Table::HOURLY, groups_needed(&self.hours, &self.shape.hourly).into_iter().collect()),
+            (Table::DAILY, groups_needed(&self.days, &self.shape.daily).into_iter().collect()),
+            (Table::REJECTED, groups_needed(&self.rejected, &self.shape.rejected).into_iter().collect()),
+        ]
+    }
+
+    /// The files; `ids` are those of the tables asked for, in that order.
     fn encode(
         self,
+        ids: &[ColumnIds],
         options: &authpulse_lake::EncodeOptions,
     ) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> {
         let mut files = Vec::new();
         if !self.hours.is_empty() {
-            files.extend(encode_hourly(&self.hours, &self.users, None, options)?);
+            let later = Later::new(&self.shape.hourly, of_table(ids, 0));
+            files.extend(encode_hourly(&self.hours, &self.users, Some(&later), options)?);
         }
         if !self.days.is_empty() {
-            files.extend(encode_daily(&self.days, None, options)?);
+            let later = Later::new(&self.shape.daily, of_table(ids, 1));
+            files.extend(encode_daily(&self.days, Some(&later), options)?);
         }
         if !self.rejected.is_empty() {
-            files.extend(encode_rejected(&self.rejected, &self.shard, self.processing_time, None, options)?);
+            let later = Later::new(&self.shape.rejected, of_table(ids, 2));
+            files.extend(encode_rejected(&self.rejected, &self.shard, self.processing_time, Some(&later), options)?);
         }
         Ok(files)
     }
