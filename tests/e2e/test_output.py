@@ -382,8 +382,8 @@ def test_a_signal_that_comes_before_anything_else_ends_a_service_in_order(place,
     code, _, error = ended(*words, "--log-format", "json", preexec_fn=waiting, stdin=terminal)
     os.close(terminal)
     os.close(master)
-    last = objects(error)[-1]["fields"]
-    assert code == 0 and (last["message"], last["why"], last["signal"]) == ("ended", "signal", sent.name), error
+    (end,) = [line["fields"] for line in objects(error) if line["fields"]["message"] == "ended"]
+    assert code == 0 and (end["why"], end["signal"]) == ("signal", sent.name), error
     code, out, _ = ended("replay", "--input", EXCERPT, "--stream", f"local:{place / f'early-{sent}'}-replayed", preexec_fn=waiting)
     assert code == 0 and "stopped; run the same command again to go on" in out, out
     code, out, _ = ended("verify", "--lake", place / "lake", preexec_fn=waiting)

@@ -337,7 +337,10 @@ mod tests {
 
         /// Until the writer has tried what was there.
         fn settle(&self) {
-            self.queue.flush(Duration::from_secs(60));
+            let mut state = self.queue.lock();
+            while !state.items.is_empty() || state.writing {
+                state = self.queue.room.wait(state).unwrap();
+            }
         }
     }
 
