@@ -214,7 +214,7 @@ mod tests {
         let run = |rows: &[(i32, Micros, NameId, &str, bool)]| {
             let mut pairs = NewDevices::new(300 * SECOND);
             let (mut users, mut others) = (Names::default(), RuleSets::default());
-            ["A", "B"].map(|name| users.intern(name));
+            ["A", "B"].iter().for_each(|name| _ = users.intern(name));
             let checked = (0..3).try_for_each(|day| {
                 let mut events = Vec::new();
                 for (_, time, user, digest, new_device) in rows.iter().filter(|row| row.0 == day) {
