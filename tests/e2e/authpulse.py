@@ -68,6 +68,6 @@ def refused(*args, names=(), **kwargs):
     return result
 
 
-def start(*args, **popen):
-    """Starts the program in the background."""
-    return subprocess.Popen([str(PROGRAM), *map(str, args)], stdin=subprocess.DEVNULL, **popen)
+def start(*args, program=PROGRAM, **popen):
+    """Starts the program, or another one of the same name, in the background."""
+    return subprocess.Popen([str(program), *map(str, args)], stdin=subprocess.DEVNULL, **popen)

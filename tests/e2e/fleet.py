@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import time
 
-from authpulse import STOP_SECONDS, TIMEOUT_SECONDS, run, start
+from authpulse import PROGRAM, STOP_SECONDS, TIMEOUT_SECONDS, run, start
 
 
 class Fleet:
@@ -21,13 +21,13 @@ class Fleet:
         """The stream, as the next worker is told of it."""
         return ["--stream", f"local:{self.stream}"]
 
-    def add(self):
+    def add(self, program=PROGRAM):
         words = ["consume", *self.source(), *self.words, "--config", self.config]
         name = f"worker-{len(self.logs)}"
         log = self.directory / f"{self.stream.name}-{name}.log"
         # The name goes along with every call to AWS.
         env = {**os.environ, **self.env, "AUTHPULSE_LOG": "info", "NO_COLOR": "1", "AWS_SDK_UA_APP_ID": name}
-        worker = start(*words, stdout=subprocess.DEVNULL, stderr=log.open("w"), env=env)
+        worker = start(*words, program=program, stdout=subprocess.DEVNULL, stderr=log.open("w"), env=env)
         self.logs[worker.pid], self.names[name] = log, worker
         self.workers.append(worker)
         return worker

@@ -1,4 +1,4 @@
-"""Lakes, streams and an unfinished backfill that a program of before wrote: tests/data/of-0.1."""
+"""Lakes, streams and unfinished backfills that programs of before wrote: tests/data/of-0.1 and tests/data/shape-before."""
 
 import fcntl
 import hashlib
@@ -10,10 +10,6 @@ from pathlib import Path
 from authpulse import REPOSITORY, run
 from read_lake import TABLES, Lake
 
-DATA = REPOSITORY / "tests" / "data" / "of-0.1"
-# Tables name their files in full, so a lake works at the place alone at which it was made.
-PLACE = Path("/tmp/authpulse-lakes-of-0.1")
-
 # Entries of few records, so that a short backfill has several.
 SMALL = """\
 [store]
@@ -23,48 +19,69 @@ snapshot_rows = 1000
 """
 
 
-@contextmanager
-def unpacked():
-    """All of it, at its place, for one test at a time."""
-    with open(PLACE.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.rmtree(PLACE, ignore_errors=True)
-        PLACE.mkdir()
-        with tarfile.open(DATA / "lakes.tar.xz") as packed:
-            packed.extractall(PLACE)
-        try:
-            yield
-        finally:
-            shutil.rmtree(PLACE, ignore_errors=True)
+class Before:
+    """What one program of before wrote."""
+
+    def __init__(self, version, names, entry_format, has_bases):
+        self.version, self.names, self.entry_format, self.has_bases = version, names, entry_format, has_bases
+        self.data = REPOSITORY / "tests" / "data" / version
+        # Tables name their files in full, so a lake works at the place alone at which it was made.
+        self.place = Path(f"/tmp/authpulse-lakes-{version}")
+
+    @contextmanager
+    def unpacked(self):
+        """All of it, at its place, for one test at a time."""
+        with open(f"{self.place}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            shutil.rmtree(self.place, ignore_errors=True)
+            self.place.mkdir()
+            with tarfile.open(self.data / "lakes.tar.xz") as packed:
+                packed.extractall(self.place)
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.place, ignore_errors=True)
+
+    def backfill_unfinished(self):
+        """The run that was ended, raw zone and all."""
+        place = ["--input", self.place / "unfinished.txt", "--lake", self.place / "unfinished"]
+        return ["backfill", *place, "--raw", "--config", self.place / "small.toml"]
+
+    def continue_all(self):
+        """Goes on with each; answers what each command left behind."""
+        config = ["--config", self.place / "small.toml"]
+
+        def consume(name, *more):
+            stream = f"local:{self.place / f'{name}-stream'}"
+            return run("consume", "--stream", stream, "--lake", self.place / name, *config, *more)
+
+        empty = ["--input", self.place / "empty-2.txt", "--lake", self.place / "empty"]
+        ways = {
+            "history": lambda: consume("history", "--seal"),
+            "live": lambda: consume("live", "--until-caught-up"),
+            "unfinished": lambda: run(*self.backfill_unfinished()),
+            "empty": lambda: run("backfill", *empty),
+            "split": lambda: consume("split", "--seal"),
+        }
+        return {name: ways[name]() for name in self.names}
+
+    def rows_of(self, name):
+        """Of each table: how many rows, and a digest of all that every way into a lake must give alike."""
+        lake = Lake(self.place / name)
+
+        def digest(rows):
+            return {"rows": len(rows), "sha256": hashlib.sha256(repr(rows).encode()).hexdigest()}
+
+        return {table: digest(lake.comparable(table)) for table in TABLES}
+
+    def lake(self, name):
+        return Lake(self.place / name)
 
 
-def backfill_unfinished():
-    """The run that was ended, raw zone and all."""
-    place = ["--input", PLACE / "unfinished.txt", "--lake", PLACE / "unfinished"]
-    return ["backfill", *place, "--raw", "--config", PLACE / "small.toml"]
-
-
-def continue_all():
-    """Goes on with each; answers what each command left behind."""
-    config = ["--config", PLACE / "small.toml"]
-
-    def consume(name, *more):
-        stream = f"local:{PLACE / f'{name}-stream'}"
-        return run("consume", "--stream", stream, "--lake", PLACE / name, *config, *more)
-
-    return {
-        "history": consume("history", "--seal"),
-        "live": consume("live", "--until-caught-up"),
-        "unfinished": run(*backfill_unfinished()),
-        "empty": run("backfill", "--input", PLACE / "empty-2.txt", "--lake", PLACE / "empty"),
-    }
-
-
-def rows_of(name):
-    """Of each table: how many rows, and a digest of all that every way into a lake must give alike."""
-    lake = Lake(PLACE / name)
-
-    def digest(rows):
-        return {"rows": len(rows), "sha256": hashlib.sha256(repr(rows).encode()).hexdigest()}
-
-    return {table: digest(lake.comparable(table)) for table in TABLES}
+SETS = {
+    before.version: before
+    for before in (
+        Before("of-0.1", ("history", "live", "unfinished", "empty"), entry_format=1, has_bases=False),
+        Before("shape-before", ("history", "live", "unfinished", "empty", "split"), entry_format=2, has_bases=True),
+    )
+}

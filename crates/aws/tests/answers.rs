@@ -6,7 +6,9 @@ mod server;
 use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
 use authpulse_lake::catalog::{CatalogError, SwapOutcome};
 use authpulse_lake::journal::JournalError;
-use authpulse_lake::{CommitterLock, Journal, ObjectJournal, ObjectStore, PutOutcome, StoreError, TablePointers};
+use authpulse_lake::{
+    CommitterLock, Journal, ObjectJournal, ObjectStore, PutOutcome, StoreError, Table, TablePointers,
+};
 use aws_sdk_s3::config::{Credentials, Region};
 use bytes::Bytes;
 use server::{Reply, Request, Server};
@@ -203,7 +205,7 @@ async fn swap(replies: Vec<fn() -> Reply>) -> (Result<SwapOutcome, CatalogError>
     });
     let catalog = GlueCatalog::new(&aws(&server).await, "d").unwrap();
     assert_eq!(catalog.load("t").await.unwrap().as_deref(), Some("a"));
-    (catalog.swap("t", "a", "b").await, server.operations())
+    (catalog.swap("t", "a", "b", Table::DAILY.schema()).await, server.operations())
 }
 
 #[tokio::test]
@@ -253,7 +255,7 @@ async fn every_answer_to_a_swap_is_understood() {
 async fn a_swap_from_elsewhere_asks_first() {
     let server = Server::start(|_| Reply::Say(200, Vec::new(), TABLE.to_owned()));
     let catalog = GlueCatalog::new(&aws(&server).await, "d").unwrap();
-    assert_eq!(catalog.swap("t", "older", "b").await.unwrap(), SwapOutcome::Conflict);
+    assert_eq!(catalog.swap("t", "older", "b", Table::DAILY.schema()).await.unwrap(), SwapOutcome::Conflict);
     assert_eq!(server.operations(), ["GetTable"]);
 }
 
@@ -266,7 +268,7 @@ async fn a_table_whose_creation_went_unanswered_is_asked_for_again() {
         for (second, outcome) in [(Reply::ok as fn() -> Reply, SwapOutcome::Swapped), (exists, SwapOutcome::Conflict)] {
             let server = Server::start(move |all| if all.len() == 1 { lost() } else { second() });
             let catalog = GlueCatalog::new(&aws(&server).await, "d").unwrap();
-            assert_eq!(catalog.create("t", "a").await.unwrap(), outcome);
+            assert_eq!(catalog.create("t", "a", Table::DAILY.schema()).await.unwrap(), outcome);
             assert_eq!(server.operations(), ["CreateTable", "CreateTable"]);
         }
     }

@@ -1,6 +1,6 @@
 //! The contracts of store, journal, catalog and lock over S3, Glue and DynamoDB as an emulator has them.
 
-#[path = "../../lake/tests/contract/mod.rs"]
+#[path = "../../lake/tests/lake/contract/mod.rs"]
 mod contract;
 mod support;
 
@@ -10,6 +10,7 @@ use authpulse_lake::catalog::SwapOutcome;
 use authpulse_lake::{EntryFiles, Journal, Lake, ObjectJournal, ObjectStore, PutOutcome, Table, TablePointers};
 use bytes::Bytes;
 use contract::{JournalContract, StoreContract, Wait};
+use iceberg::spec::{ListType, NestedField, PrimitiveType, Schema, StructType, Type};
 use std::sync::Arc;
 use support::Emulator;
 
@@ -26,6 +27,8 @@ const JOURNAL: &[(&str, JournalContract)] = &[
     ("once", contract::an_entry_is_created_once),
     ("order", contract::entries_are_listed_by_shard_and_in_order),
     ("folding", contract::folded_entries_go_and_the_newest_base_stands_for_them),
+    ("followers", contract::the_highest_registration_of_a_follower_counts_and_three_stay),
+    ("processes of a follower", contract::processes_of_one_follower_get_numbers_of_their_own),
     ("one winner", contract::writers_of_one_number_have_one_winner),
 ];
 
@@ -83,8 +86,9 @@ fn large_files_go_up_in_parts_and_long_listings_come_in_pages() {
 fn pointers_in_glue_keep_the_contract_and_what_others_set() {
     let emulator = Emulator::start();
     let wait = wait(&emulator);
+    let daily = Table::DAILY.schema();
     let catalog = |database: &str| GlueCatalog::new(&emulator.aws(), database).unwrap();
-    let refused = wait.on(catalog("nowhere").create("t", "s3://b/t/metadata/1.json")).unwrap_err();
+    let refused = wait.on(catalog("nowhere").create("t", "s3://b/t/metadata/1.json", daily)).unwrap_err();
     assert!(refused.to_string().contains("there is no Glue database nowhere"), "{refused}");
     for _ in 0..2 {
         wait.on(catalog("contracts").ensure_database("s3://contracts/warehouse")).unwrap();
@@ -96,7 +100,7 @@ fn pointers_in_glue_keep_the_contract_and_what_others_set() {
     let glue = aws_sdk_glue::Client::new(emulator.aws().sdk());
     let (one, two) = (catalog("contracts"), catalog("contracts"));
     let (first, second, third) = ("s3://b/u/metadata/1.json", "s3://b/u/metadata/2.json", "s3://b/u/metadata/3.json");
-    wait.on(one.create("u", first)).unwrap();
+    wait.on(one.create("u", first, daily)).unwrap();
     assert_eq!(wait.on(one.load("u")).unwrap().as_deref(), Some(first));
     let table = || wait.on(glue.get_table().database_name("contracts").name("u").send()).unwrap().table.unwrap();
     let mut parameters = table().parameters.unwrap();
@@ -107,21 +111,64 @@ fn pointers_in_glue_keep_the_contract_and_what_others_set() {
         .set_parameters(Some(parameters));
     wait.on(glue.update_table().database_name("contracts").table_input(input.build().unwrap()).send()).unwrap();
     assert_eq!(
-        wait.on(one.swap("u", first, second)).unwrap(),
+        wait.on(one.swap("u", first, second, daily)).unwrap(),
         SwapOutcome::Conflict,
         "the version that was read is gone"
     );
-    assert_eq!(wait.on(two.swap("u", first, second)).unwrap(), SwapOutcome::Swapped);
+    assert_eq!(wait.on(two.swap("u", first, second, daily)).unwrap(), SwapOutcome::Swapped);
     assert_eq!(table().parameters.unwrap()["owner_team"], "soc");
-    assert_eq!(wait.on(one.swap("u", first, third)).unwrap(), SwapOutcome::Conflict);
+    assert_eq!(wait.on(one.swap("u", first, third, daily)).unwrap(), SwapOutcome::Conflict);
     // Deleted by somebody else.
     wait.on(one.load("u")).unwrap();
     wait.on(glue.delete_table().database_name("contracts").name("u").send()).unwrap();
-    assert_eq!(wait.on(one.swap("u", second, third)).unwrap(), SwapOutcome::Conflict);
+    assert_eq!(wait.on(one.swap("u", second, third, daily)).unwrap(), SwapOutcome::Conflict);
     assert_eq!(wait.on(one.load("u")).unwrap(), None);
     // What is no Iceberg table is told, not overwritten.
     let told = wait.on(one.load("auth_events_raw")).unwrap_err();
     assert!(told.to_string().contains("not as an Iceberg table"), "{told}");
+}
+
+/// A column that the table gains is in Glue's list with the same update that moves the pointer; words that people wrote there stay.
+#[test]
+fn glue_lists_the_columns_that_a_table_gains() {
+    let emulator = Emulator::start();
+    let wait = wait(&emulator);
+    let catalog = GlueCatalog::new(&emulator.aws(), "columns").unwrap();
+    wait.on(catalog.ensure_database("s3://columns/warehouse")).unwrap();
+    let (first, second) = ("s3://b/t/metadata/1.json", "s3://b/t/metadata/2.json");
+    let daily = Table::DAILY.schema();
+    wait.on(catalog.create("t", first, daily)).unwrap();
+
+    let glue = aws_sdk_glue::Client::new(emulator.aws().sdk());
+    let table = || wait.on(glue.get_table().database_name("columns").name("t").send()).unwrap().table.unwrap();
+    let mut storage = table().storage_descriptor.unwrap();
+    storage.columns.as_mut().unwrap()[1].comment = Some("by hand".to_owned());
+    let input = aws_sdk_glue::types::TableInput::builder()
+        .name("t")
+        .set_storage_descriptor(Some(storage))
+        .set_parameters(table().parameters);
+    wait.on(glue.update_table().database_name("columns").table_input(input.build().unwrap()).send()).unwrap();
+
+    let part = NestedField::optional(9, "reason", Type::Primitive(PrimitiveType::String)).into();
+    let element = NestedField::list_element(8, Type::Struct(StructType::new(vec![part])), false);
+    let more = [
+        NestedField::optional(6, "outcome", Type::Primitive(PrimitiveType::String)).with_doc("how it went"),
+        NestedField::optional(7, "evidence", Type::List(ListType::new(element.into()))),
+    ];
+    let fields = daily.as_struct().fields().iter().cloned().chain(more.map(Into::into));
+    let schema = Schema::builder().with_fields(fields).build().unwrap();
+    wait.on(catalog.load("t")).unwrap();
+    assert_eq!(wait.on(catalog.swap("t", first, second, &schema)).unwrap(), SwapOutcome::Swapped);
+    let found = table();
+    assert_eq!(found.parameters.as_ref().unwrap()["metadata_location"], second);
+    let columns = found.storage_descriptor.unwrap().columns.unwrap();
+    let told: Vec<_> = columns.iter().map(|c| (c.name(), c.r#type().unwrap(), c.comment())).collect();
+    assert_eq!(told[1], ("computer_id", "string", Some("by hand")));
+    assert_eq!(
+        told[5..],
+        [("outcome", "string", Some("how it went")), ("evidence", "array<struct<reason:string>>", None)]
+    );
+    assert_eq!(columns[5].parameters().unwrap()["iceberg.field.id"], "6");
 }
 
 #[test]
@@ -138,7 +185,7 @@ fn two_committers_on_glue_apply_each_entry_once() {
         let mut applied = 0;
         for n in 1..=ENTRIES {
             let entries: Vec<_> = (1..=n).map(|n| EntryFiles { shard: &shard, n, files: &[] }).collect();
-            applied += wait.on(lake.commit(Table::Daily, &entries)).unwrap().entries as u64;
+            applied += wait.on(lake.commit(Table::DAILY, &entries)).unwrap().entries as u64;
         }
         applied
     };
@@ -147,7 +194,7 @@ fn two_committers_on_glue_apply_each_entry_once() {
         both.into_iter().map(|one| one.join().unwrap()).sum()
     });
     assert_eq!(applied, ENTRIES);
-    let table = wait.on(lake().load(Table::Daily)).unwrap();
+    let table = wait.on(lake().load(Table::DAILY)).unwrap();
     assert_eq!(table.applied().unwrap()[&shard], ENTRIES);
 }
 

@@ -40,6 +40,8 @@ pub enum Command {
     #[command(subcommand)]
     Leases(LeasesCommand),
     Redrive(Redrive),
+    #[command(subcommand)]
+    Followers(FollowersCommand),
 }
 
 /// The whole path on this machine: generate, replay, score, land, and say who looks stolen.
@@ -281,6 +283,18 @@ pub struct Status {
     pub config: Option<PathBuf>,
 }
 
+impl Command {
+    /// Whether a signal asks this command for an orderly end, from its beginning on. Any other one is ended at once, `demo` until it
+    /// replays.
+    pub fn ends_in_order(&self) -> bool {
+        match self {
+            Command::Consume(_) | Command::Backfill(_) | Command::Replay(_) | Command::Redrive(_) => true,
+            Command::Tables(TablesCommand::Maintain { every, .. }) => every.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// Keeps a lake's tables in shape, checks them, describes them.
 #[derive(Subcommand, Debug)]
 pub enum TablesCommand {
@@ -344,6 +358,45 @@ pub enum TablesCommand {
         /// A configuration file; its table `maintain` says which files are small.
         #[arg(long)]
         config: Option<PathBuf>,
+    },
+}
+
+/// Shows who, beside the tables, follows a lake's journals, and ends what is kept for one that does not come back.
+///
+/// A follower reads entry by entry and keeps something of its own, such as rows in a database. `tables maintain` keeps what one
+/// lacks for as long as `keep` in the table `followers` of the configuration says (7 days), and then goes on without it.
+#[derive(Subcommand, Debug)]
+pub enum FollowersCommand {
+    /// Tells of each follower when it registered last, what it lacks and since when, until when that is kept, and what it holds back.
+    ///
+    /// Changes nothing.
+    List {
+        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+        #[arg(long)]
+        lake: PathBuf,
+        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+        #[arg(long)]
+        catalog: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// The configuration file of `tables maintain`; its table `followers` says how long something is kept.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Forgets a follower: from now on nothing is kept for it. For one that was given up, or whose registration cannot be read.
+    ///
+    /// Nothing of the lake is removed by this, and nothing of what the follower keeps. One that still runs registers again when
+    /// it goes on; one that comes back later and finds entries folded is rebuilt from the tables.
+    Forget {
+        /// The follower.
+        name: String,
+        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+        #[arg(long)]
+        lake: PathBuf,
+        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+        #[arg(long)]
+        catalog: Option<String>,
     },
 }
 

@@ -10,17 +10,21 @@ use crate::output::{self, say, tell};
 use crate::signals::{Heard, heard_by_service, told_to_stop};
 use crate::stream::{self, kinesis};
 use anyhow::{Result, bail};
-use authpulse_consumer::Options;
+use authpulse_consumer::aside::stand_aside;
 use authpulse_consumer::config::Config;
 use authpulse_consumer::drive::{Ended, run_service, unless_stopped};
-use authpulse_consumer::registry::Counted;
+use authpulse_consumer::rejections::Counted;
+use authpulse_consumer::env::SystemClock;
 use authpulse_consumer::service::{Mode, Service};
+use authpulse_consumer::{ConsumerError, Options};
 use authpulse_event::time::{SECOND, format_rfc3339};
-use authpulse_lake::Seal;
+use authpulse_lake::{LakeError, Seal};
 use authpulse_lease::Fleet;
 use authpulse_producer::tally::{Of, most_rejected};
 use authpulse_stream::Stream;
 use authpulse_stream::local::LocalStream;
+use futures::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -108,7 +112,7 @@ impl Consumer {
         let input = from.input().await?;
         let stream = if let Consumed::Local(stream) = &from { Some(stream.as_path()) } else { None };
         if let Some(stream) = stream {
-            refuse_a_lost_lake(stream, &place)?;
+            refuse_a_lost_lake(stream, &place, config).await?;
         }
         tell_rights(&place, stream, config);
         let access = Access::Share("authpulse consume", &input);
@@ -117,16 +121,29 @@ impl Consumer {
             Some(_) => open_when_free(&place, config, access, stop).await?,
             None => open(&place, config, access).await?,
         };
-        let mode = match (args.until_caught_up, args.seal) {
-            (true, _) => Mode::UntilCaughtUp,
-            (_, true) => Mode::Seal,
-            _ => Mode::Run,
-        };
         let options = options(config);
         let (stream, fleet) = from.start(&place, &lake, &options, &output::worker()).await?;
-        let service = Service::open(lake.env.clone(), options.clone(), stream, mode).await?;
+        let service = Service::open(lake.env.clone(), options.clone(), stream, mode(args)).await?;
         Ok(Consumer { lake, options, fleet, service })
     }
+}
+
+/// When the service ends by itself.
+fn mode(args: &Consume) -> Mode {
+    match (args.until_caught_up, args.seal) {
+        (true, _) => Mode::UntilCaughtUp,
+        (_, true) => Mode::Seal,
+        _ => Mode::Run,
+    }
+}
+
+/// What is too new for this program in the lake that a service was about to work on, if that is why it cannot.
+fn too_new(error: &anyhow::Error) -> Option<String> {
+    let is_too_new = error.chain().any(|cause| {
+        cause.downcast_ref::<ConsumerError>().is_some_and(ConsumerError::is_too_new)
+            || cause.downcast_ref::<LakeError>().is_some_and(LakeError::is_too_new)
+    });
+    is_too_new.then(|| format!("{error:#}"))
 }
 
 /// The last line of a consumer that was told to stop.
@@ -137,18 +154,25 @@ const STOPPED: &str = "stopped; run it again to go on";
 /// # Errors
 /// What failed, on which input, and what to do.
 pub async fn run(args: Consume) -> Result<ExitCode> {
-    // First of all: from now on a signal asks for an orderly end, whatever is under way.
-    let heard = heard_by_service(args.with_parent)?;
-    let config = read_config(args.config.as_deref())?;
     let is_told = args.with_parent.is_none();
     if is_told {
-        tell_start(&args, &config);
+        output::set_from(|from| from.app = Some(application(&args)));
     }
-    let outcome = consume(&args, &config, heard).await;
+    let work = async {
+        // First of all: from now on a signal asks for an orderly end, whatever is under way.
+        let heard = heard_by_service(args.with_parent)?;
+        let config = read_config(args.config.as_deref())?;
+        if is_told {
+            tell_start(&args, &config);
+        }
+        consume(&args, &config, heard).await
+    };
+    // The panic itself is told by the panic hook.
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
     if is_told {
-        tell_end(&args, outcome.as_ref());
+        tell_end(&args, &outcome);
     }
-    let (ended, words) = outcome?;
+    let (ended, words) = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     match (say!("{words}"), ended) {
         (Ok(()), _) => {}
         // A service that has ended in order has done so, whether or not anybody reads its last words.
@@ -168,8 +192,6 @@ fn application(args: &Consume) -> String {
 }
 
 fn tell_start(args: &Consume, config: &Config) {
-    let app = application(args);
-    output::set_from(|from| from.app = Some(app.clone()));
     tracing::info!(
         target: SERVICE,
         version = env!("CARGO_PKG_VERSION"),
@@ -177,7 +199,7 @@ fn tell_start(args: &Consume, config: &Config) {
         configuration = config.digest(),
         stream = args.stream,
         lake = %args.lake.display(),
-        app,
+        app = application(args),
         "started"
     );
 }
@@ -188,14 +210,15 @@ fn build() -> String {
     format!("{}-{}, {features}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
-fn tell_end(args: &Consume, outcome: Result<&(Ended, String), &anyhow::Error>) {
+fn tell_end(args: &Consume, outcome: &std::thread::Result<Result<(Ended, String)>>) {
     match outcome {
-        Err(error) => tracing::info!(target: SERVICE, why = "error", error = format!("{error:#}"), "ended"),
-        Ok((Ended::Stopped, _)) => {
+        Err(_) => tracing::info!(target: SERVICE, why = "panic", "ended"),
+        Ok(Err(error)) => tracing::info!(target: SERVICE, why = "error", error = format!("{error:#}"), "ended"),
+        Ok(Ok((Ended::Stopped, _))) => {
             let signal = told_to_stop().map_or("none", |told| told.by);
             tracing::info!(target: SERVICE, why = "signal", signal, "ended");
         }
-        Ok((Ended::Complete, _)) => {
+        Ok(Ok((Ended::Complete, _))) => {
             let why = if args.until_caught_up { "caught up" } else { "sealed" };
             tracing::info!(target: SERVICE, why, "ended");
         }
@@ -208,7 +231,12 @@ async fn consume(args: &Consume, config: &Config, heard: Heard) -> Result<(Ended
     let Some(opened) = unless_stopped(&mut stop.clone(), Consumer::open(args, config, &stop)).await else {
         return Ok((Ended::Stopped, STOPPED.to_owned()));
     };
+    if let (Mode::Run, Some(met)) = (mode(args), opened.as_ref().err().and_then(too_new)) {
+        stand_aside(&SystemClock, &met, stop).await;
+        return Ok((Ended::Stopped, STOPPED.to_owned()));
+    }
     let Consumer { lake, options, fleet, service } = opened?;
+    (lake.env.probe)("service begin", "");
     let sink = lake.env.sink.clone();
     tokio::spawn(async move {
         while reopen.changed().await.is_ok() {
@@ -231,7 +259,7 @@ async fn consume(args: &Consume, config: &Config, heard: Heard) -> Result<(Ended
         };
     }
     words += if ended == Ended::Stopped { STOPPED } else { "done" };
-    let Counted { received, rejected } = registry.counted();
+    let Counted { received, rejected } = registry.rejections().all().clone();
     if let Some(words) = most_rejected(Of::Stream, "this stream", received, &rejected, None) {
         print_warnings(&[words]);
     }

@@ -8,10 +8,11 @@ use crate::report::thousands;
 use crate::signals::stop_signal;
 use anyhow::{Result, bail};
 use authpulse_consumer::config::Config;
+use authpulse_lake::MaintainSettings;
 use authpulse_lake::maintain::{
-    CleanReport, Folded, MaintainReport, Memory, PlanLimits, Shape, TableInfo, TableReport, Tally, inspect, maintain,
+    CleanReport, Extent, Folded, MaintainReport, Memory, PlanLimits, Standing, TableInfo, TableReport, Tally, inspect,
+    maintain,
 };
-use authpulse_lake::{MaintainSettings, Table};
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -103,6 +104,9 @@ async fn run_once(
     memory: &mut Memory,
 ) -> Result<MaintainReport> {
     let report = maintain(&lake.env.lake, lake.env.journal.as_ref(), settings, dry_run, memory).await;
+    for told in report.followers.iter().filter_map(Standing::words) {
+        tracing::warn!("{told}");
+    }
     if json {
         say!("{}", serde_json::to_string(&report)?)?;
     } else {
@@ -140,7 +144,7 @@ async fn run_regularly(
 async fn infos(lake: &OpenLake, settings: &MaintainSettings) -> Result<Vec<TableInfo>> {
     let limits = PlanLimits { target_bytes: settings.target_bytes, min_files: settings.min_files };
     let mut infos = Vec::new();
-    for table in Table::ALL {
+    for table in lake.env.lake.made_tables().await? {
         infos.push(inspect(&lake.env.lake, table, &limits).await?);
     }
     Ok(infos)
@@ -170,7 +174,7 @@ fn tally(tally: Tally) -> String {
     format!("{} files, {} bytes", thousands(tally.files), thousands(tally.bytes))
 }
 
-fn shape(shape: &Shape) -> String {
+fn shape(shape: &Extent) -> String {
     format!(
         "{} ({} small), {} rows, {} manifests, {} snapshots; stored {}",
         tally(shape.live),
@@ -222,6 +226,13 @@ fn words(report: &MaintainReport) -> String {
         let _ = writeln!(out, "  removed     {} folded entries", thousands(folded.removed));
         if let Some(why) = &folded.failed {
             let _ = writeln!(out, "  failed      {why}");
+        }
+    }
+    let followers: Vec<String> = report.followers.iter().filter_map(Standing::words).collect();
+    if !followers.is_empty() {
+        let _ = writeln!(out, "followers");
+        for told in followers {
+            let _ = writeln!(out, "  note        {told}");
         }
     }
     clean_words(&mut out, &report.cleaned, report.dry_run);
@@ -281,6 +292,9 @@ fn clean_words(out: &mut String, cleaned: &CleanReport, dry_run: bool) {
         }
     }
     let _ = writeln!(out, "  removed     {}", tally(cleaned.removed));
+    if cleaned.held.files > 0 {
+        let _ = writeln!(out, "  held        {} for followers that lack their entries", tally(cleaned.held));
+    }
     for note in &cleaned.notes {
         let _ = writeln!(out, "  note        {note}");
     }

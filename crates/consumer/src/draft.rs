@@ -1,6 +1,7 @@
 //! The entry in the making: rows pile up, chunks of them are encoded and put on other threads, and in the end one entry names
 //! all the files.
 
+use crate::columns::Asking;
 use crate::env::{Env, start};
 use crate::error::{ConsumerError, Result};
 use crate::log::{self, sha256_hex};
@@ -8,15 +9,16 @@ use crate::options::Options;
 use crate::registry::Registry;
 use authpulse_engine::names::NamesView;
 use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord, ScoredEvent};
-use authpulse_engine::{Counts, Cut, Piece, Shard};
+use authpulse_engine::{Counts, Cut, Piece, PieceSection, Shard};
 use authpulse_event::{Micros, Position, ShardId};
-use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
+use authpulse_lake::encode::{CuratedRows, Later, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected, groups_needed};
 use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, Span, StoredGap, StoredShare, Unscored, Waiting,
 };
-use authpulse_lake::schema::raw_name;
+use authpulse_lake::schema::{Group, raw_name};
+use authpulse_lake::sections::{Holder, Section};
 use authpulse_lake::store::put_once;
-use authpulse_lake::{EncodedFile, RawRecord, RawSource, StoreError, TableFile};
+use authpulse_lake::{ColumnIds, EncodedFile, RawRecord, RawSource, StoreError, Table, TableFile};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
@@ -97,7 +99,7 @@ impl Draft {
         &mut self,
         env: &Env,
         options: &Options,
-        shard: &Shard,
+        (shard, asking): (&Shard, &Asking),
         rows: Vec<ScoredEvent>,
     ) -> Result<()> {
         if rows.is_empty() {
@@ -107,34 +109,50 @@ impl Draft {
             self.wait_for_one().await?;
         }
         let (users, computers) = (shard.user_names().view(), shard.computer_names().view());
-        let (base, rule_set) = (options.engine.time.base, options.engine.rules.digest());
+        let (base, rules) = (options.engine.time.base, options.engine.rules.clone());
         let (encode, processing_time) = (options.encode, env.clock.now());
-        let encoded = move || {
-            let (users, computers) = (&users, &computers);
-            let input = CuratedRows { rows: &rows, users, computers, base, rule_set: &rule_set, processing_time };
+        let later = env.lake.shape().curated.clone();
+        let groups = groups_needed(&rows, &later).into_iter().collect();
+        let encoded = move |ids: &ColumnIds| {
+            let (users, computers, rule_set) = (&users, &computers, &*rules.digest());
+            let later = Later::new(&later, ids);
+            let input = CuratedRows {
+                rows: &rows,
+                users,
+                computers,
+                base,
+                rules: &rules,
+                rule_set,
+                processing_time,
+                later: Some(&later),
+            };
             encode_curated(&input, &encode)
         };
-        self.start_chunk(env, encoded);
+        self.start_chunk(env, asking, (Table::CURATED, groups), encoded);
         Ok(())
     }
 
     fn start_chunk(
         &mut self,
         env: &Env,
-        encode: impl FnOnce() -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> + Send + 'static,
+        asking: &Asking,
+        (table, groups): (Table, Vec<Group>),
+        encode: impl FnOnce(&ColumnIds) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> + Send + 'static,
     ) {
         let unique = format!("{}-{:02}", self.commit_id, self.chunks);
         self.chunks += 1;
-        let (store, work) = (env.store.clone(), env.work.clone());
-        self.under_way.push_back(start(&*env.work, async move {
+        let (env, asking) = (env.clone(), asking.clone());
+        let work = env.work.clone();
+        self.under_way.push_back(start(&*work, async move {
             let mut files = Vec::new();
-            let turn = work.turn().await;
-            let all = encode()?;
+            let ids = asking.columns(&env, table, &groups).await?;
+            let turn = env.work.turn().await;
+            let all = encode(&ids)?;
             drop(turn);
             for (part, encoded) in all.into_iter().enumerate() {
                 let path = encoded.path(&format!("{unique}-{part}"));
                 let (file, bytes) = encoded.finish(path);
-                put_once(&*store, &file.path, bytes).await?;
+                put_once(&*env.store, &file.path, bytes).await?;
                 files.push(file);
             }
             Ok(files)
@@ -195,12 +213,14 @@ pub struct Finish {
     pub closing: Closing,
     /// Names of users, for hours.
     pub users: NamesView,
+    /// How its pieces ask for columns.
+    pub asking: Asking,
 }
 
 impl Finish {
     /// Does it; returns the stored entry.
     pub async fn run(self) -> Result<Entry> {
-        let Finish { env, options, registry, shard, source, last, mut draft, cut, closing, users } = self;
+        let Finish { env, options, registry, shard, source, last, mut draft, cut, closing, users, asking } = self;
         let (commit_id, processing_time, encode) = (draft.commit_id.clone(), env.clock.now(), options.encode);
         let Cut { waiting, unscored, hours, shares, scores, .. } = cut;
         let rejected = std::mem::take(&mut draft.rejected);
@@ -208,20 +228,24 @@ impl Finish {
         let n = last.n + 1;
         let small =
             Small { hours, users, days: closing.days.0, rejected, shard: source.shard.clone(), processing_time };
-        draft.start_chunk(&env, move || small.encode(&encode));
+        // The tables of these rows have no later columns, of which a row could have a value.
+        draft.start_chunk(&env, &asking, (Table::HOURLY, Vec::new()), move |_| small.encode(&encode));
         let raw = stage_raw(&env, &options, &commit_id, (&shard, n), (&source, raw)).await?;
-        let snapshot = put_snapshot(&env, &commit_id, closing.snapshot).await?;
+        let snapshot = put_snapshot(&env, &commit_id, closing.snapshot, &last).await?;
         let side = Side {
             unscored: unscored.iter().map(Unscored::from).collect(),
             shares: shares.iter().map(StoredShare::from).collect(),
             scores: scores.iter().map(StoredShare::from).collect(),
+            sections: env.lake.sections().written(Holder::Side, &last),
         };
         let side_file = put_side(&env, &commit_id, &side).await?;
         while !draft.under_way.is_empty() {
             draft.wait_for_one().await?;
         }
-        let entry = Entry {
-            format: authpulse_lake::entry::FORMAT,
+        let mut sections = last.sections.carried();
+        sections.extend(env.lake.sections().written(Holder::Entry, &last));
+        let mut entry = Entry {
+            format: last.format,
             shard: shard.to_string(),
             n,
             epoch: last.epoch,
@@ -263,7 +287,9 @@ impl Finish {
             time_rules: (&options.engine.time).into(),
             rule_set: options.engine.rules.digest(),
             backfill: closing.backfill,
+            sections,
         };
+        entry.format = entry.format_to_write(&side, last.format);
         debug_assert!(entry.counts.adds_up(), "{:?}", entry.counts);
         (env.probe)("entry put before", entry.shard.as_str());
         log::store(&env, &shard, &last, &entry).await?;
@@ -291,13 +317,13 @@ impl Small {
     ) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> {
         let mut files = Vec::new();
         if !self.hours.is_empty() {
-            files.extend(encode_hourly(&self.hours, &self.users, options)?);
+            files.extend(encode_hourly(&self.hours, &self.users, None, options)?);
         }
         if !self.days.is_empty() {
-            files.extend(encode_daily(&self.days, options)?);
+            files.extend(encode_daily(&self.days, None, options)?);
         }
         if !self.rejected.is_empty() {
-            files.extend(encode_rejected(&self.rejected, &self.shard, self.processing_time, options)?);
+            files.extend(encode_rejected(&self.rejected, &self.shard, self.processing_time, None, options)?);
         }
         Ok(files)
     }
@@ -351,9 +377,12 @@ pub async fn finish_raw(env: &Env, entry: &Entry) -> Result<()> {
     Ok(())
 }
 
-async fn put_snapshot(env: &Env, commit_id: &str, pieces: Option<Vec<Piece>>) -> Result<Vec<PieceRef>> {
+async fn put_snapshot(env: &Env, commit_id: &str, pieces: Option<Vec<Piece>>, last: &Entry) -> Result<Vec<PieceRef>> {
     let mut stored = Vec::new();
     for (k, piece) in pieces.into_iter().flatten().enumerate() {
+        let written = env.lake.sections().written(Holder::Piece, last);
+        let sections: Vec<PieceSection> = written.iter().map(of_piece).collect();
+        let piece = piece.with_sections(&sections);
         let turn = env.work.turn().await;
         let bytes: Bytes = zstd::bulk::compress(&piece.bytes, SNAPSHOT_ZSTD_LEVEL)
             .expect("compressing into memory does not fail")
@@ -364,9 +393,14 @@ async fn put_snapshot(env: &Env, commit_id: &str, pieces: Option<Vec<Piece>>) ->
         (env.probe)("snapshot before", &file.path);
         put_once(&*env.store, &file.path, bytes).await?;
         (env.probe)("snapshot after", &file.path);
-        stored.push(PieceRef { range: piece.range.to_string(), users: piece.users, file });
+        let sections = sections.into_iter().map(|section| (section.name, section.must)).collect();
+        stored.push(PieceRef { range: piece.range.to_string(), users: piece.users, sections, file });
     }
     Ok(stored)
+}
+
+fn of_piece((name, section): (&str, &Section)) -> PieceSection {
+    PieceSection { name: name.to_owned(), must: section.must, body: section.body.text().as_bytes().to_vec() }
 }
 
 async fn put_side(env: &Env, commit_id: &str, side: &Side) -> Result<Option<FileRef>> {

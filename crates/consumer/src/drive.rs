@@ -1,15 +1,17 @@
 //! Running workers for real: one tokio task each, a committer beside them, and an orderly end.
 
+use crate::aside::{Aside, Reminder};
 use crate::backfill::{BackfillRun, mark_complete};
 use crate::committer::{Round, commit_all};
 use crate::env::{Clock, Env, duration, start, within};
 use crate::error::{Chain, ConsumerError, Result};
 use crate::lease_keeper::{LeaseKeeper, Parting};
 use crate::options::Options;
-use crate::service::Service;
+use crate::service::{Mode, Service};
 use crate::worker::{Progress, Worker, told};
 use authpulse_event::{Micros, ShardId};
 use authpulse_lease::{Fleet, Holdings};
+use authpulse_producer::input::InputError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +50,7 @@ pub async fn unless_stopped<T>(stop: &mut watch::Receiver<bool>, work: impl Futu
 enum Parted {
     /// It has nothing more to do.
     Done,
-    /// It was told to stop, and stored what it had.
+    /// It was told to stop, and stored what it could.
     Stopped,
 }
 
@@ -64,7 +66,7 @@ async fn drive(
     loop {
         if *stop.borrow() {
             let stopped = worker.stop().await;
-            return (worker, stopped.map(|()| Parted::Stopped));
+            return (worker, or_unstored(stopped).map(|()| Parted::Stopped));
         }
         match worker.step().await {
             Ok(Progress::Worked) => tokio::task::yield_now().await,
@@ -78,16 +80,42 @@ async fn drive(
                 }
             }
             Ok(Progress::Done) => return (worker, Ok(Parted::Done)),
+            // It was told to stop as it waited.
+            Err(error @ ConsumerError::Unstored { .. }) => {
+                return (worker, or_unstored(Err(error)).map(|()| Parted::Stopped));
+            }
             Err(error) => return (worker, Err(error)),
         }
     }
 }
 
-/// Keeps the committer's lock while it is ours, and looks for it while it is not, until told to stop. A task of its own, so that
-/// a commit that takes long does not cost it.
-async fn keep_lock(env: Env, every: Duration, ours: watch::Sender<bool>, mut stop: watch::Receiver<bool>) {
+/// What a stop came to: that something could not be stored is no failure, whoever reads on reads it again.
+fn or_unstored(stopped: Result<()>) -> Result<()> {
+    match stopped {
+        Err(error @ ConsumerError::Unstored { .. }) => {
+            tracing::warn!(error = %Chain(&error), "dropped what was not stored");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Keeps the committer's lock while it is ours, and looks for it while it is not, until told to stop or something is met that is too
+/// new for this program: then others have it. A task of its own, so that a commit that takes long does not cost it.
+async fn keep_lock(
+    env: Env,
+    every: Duration,
+    ours: watch::Sender<bool>,
+    aside: Aside,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut is_known = true;
+    let mut met = aside.watch();
     while !*stop.borrow() {
+        if met.borrow_and_update().is_some() {
+            ours.send_replace(false);
+            return env.committer.release().await;
+        }
         match env.committer.hold().await {
             Ok(held) => {
                 is_known = true;
@@ -112,13 +140,20 @@ async fn keep_lock(env: Env, every: Duration, ours: watch::Sender<bool>, mut sto
         tokio::select! {
             biased;
             _ = stop.changed() => {}
+            _ = met.changed() => {}
             () = env.clock.sleep(every) => {}
         }
     }
 }
 
-/// Commits every interval where the lock is ours, until told to stop.
-async fn commit_regularly(env: Env, interval: Micros, ours: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) {
+/// Commits every interval where the lock is ours, until told to stop or something is met that is too new for this program.
+async fn commit_regularly(
+    env: Env,
+    interval: Micros,
+    ours: watch::Receiver<bool>,
+    aside: Aside,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut next = env.clock.ticks();
     loop {
         // From one begin to the next: how long a commit takes makes rows no older. One that takes longer is followed at once.
@@ -128,10 +163,15 @@ async fn commit_regularly(env: Env, interval: Micros, ours: watch::Receiver<bool
             _ = stop.changed() => return,
             () = env.clock.sleep(duration(next - env.clock.ticks())) => {}
         }
+        if aside.met().is_some() {
+            return;
+        }
         if !*ours.borrow() {
             continue;
         }
-        if let Err(error) = commit_beside(&env).await.expect("whoever panics says so and ends the run") {
+        if let Err(error) = commit_beside(&env).await.expect("whoever panics says so and ends the run")
+            && !aside.meets(&error)
+        {
             tracing::warn!(error = %Chain(&error), "the tables could not follow the journal; trying again at the next interval");
         }
     }
@@ -187,26 +227,31 @@ struct Committer {
 }
 
 impl Committer {
-    fn start(env: &Env, options: &Options) -> Committer {
+    /// Starts it; `aside` hears of what is too new for this program, and keeps it from committing.
+    fn start(env: &Env, options: &Options, aside: &Aside) -> Committer {
         let (stop, stopped) = watch::channel(false);
         let (hold, ours) = watch::channel(false);
         let every = duration(options.leases.renew_every());
         let trouble = watch::Sender::new(None);
-        let lock = keep_lock(env.clone(), every, hold, stopped.clone());
+        let lock = keep_lock(env.clone(), every, hold, aside.clone(), stopped.clone());
         let lock = start_beside(&trouble, "keeps the committer's lock", lock);
-        let commits = commit_regularly(env.clone(), options.commit_interval, ours, stopped);
+        let commits = commit_regularly(env.clone(), options.commit_interval, ours, aside.clone(), stopped);
         let commits = start_beside(&trouble, COMMITS, commits);
         Committer { stop, tasks: [lock, commits], trouble }
     }
 
-    /// Ends it, and brings the tables up to the journal.
-    async fn finish(self, env: &Env) -> Result<()> {
+    /// Ends it, and brings the tables up to the journal; not where this process `stands_aside`: then others do.
+    async fn finish(self, env: &Env, stands_aside: bool) -> Result<()> {
         // Nobody listens only where the task is gone already.
         let _ = self.stop.send(true);
         for task in self.tasks {
             let _ = task.await;
         }
         let trouble = *self.trouble.borrow();
+        if stands_aside {
+            env.committer.release().await;
+            return trouble.map_or(Ok(()), |what| Err(bug(what)));
+        }
         // Whoever has the lock: a run that ends leaves nothing for another to do.
         let mut attempt = 1;
         loop {
@@ -215,7 +260,7 @@ impl Committer {
                     env.committer.release().await;
                     return trouble.map_or(Ok(()), |what| Err(bug(what)));
                 }
-                Err(error) if attempt == LAST_COMMIT_ATTEMPTS => return Err(error),
+                Err(error) if attempt == LAST_COMMIT_ATTEMPTS || error.is_too_new() => return Err(error),
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), attempt, "the last commit did not succeed; trying again");
                     attempt += 1;
@@ -226,10 +271,12 @@ impl Committer {
     }
 }
 
-/// Runs a service until its mode says that it is done, or until `stop` holds true.
+/// Runs a service until its mode says that it is done, or until `stop` holds true. One that is to run for ever and meets something that
+/// is too new for this program stands aside ([`aside`](crate::aside)) until then.
 ///
 /// # Errors
-/// A shard cannot go on; the others are stopped in order first, and what is stored stays.
+/// A shard cannot go on; the others are stopped in order first, and what is stored stays. In a mode with an end also where something is
+/// too new: nobody would wait for that end.
 pub async fn run_service(
     mut service: Service,
     env: &Env,
@@ -237,23 +284,31 @@ pub async fn run_service(
     fleet: Fleet,
     stop: watch::Receiver<bool>,
 ) -> Result<Ended> {
-    let committer = Committer::start(env, options);
-    let leases = LeaseKeeper::start(env, fleet, service.wanted_leases(), &committer.trouble);
+    let aside = Aside::new();
+    let committer = Committer::start(env, options, &aside);
+    let leases = LeaseKeeper::start(env, fleet, service.wanted_leases(), &committer.trouble, aside.clone());
     let trouble = committer.trouble.subscribe();
-    let outcome = run_workers(&mut service, env, options, &leases, stop, trouble).await;
+    let outcome = run_workers(&mut service, env, options, &leases, &aside, stop, trouble).await;
+    let stands_aside = aside.met().is_some();
     leases.stored(service.positions());
     // The entries are stored: others can go on with the shards while the tables follow.
     let was_stopped = matches!(outcome, Ok(Ended::Stopped));
     if within(env, was_stopped.then_some(GIVE_BACK_PATIENCE), leases.finish()).await.is_none() {
         tracing::warn!("leases could not be given back in time; others take them when they expire");
     }
-    let committed = within(env, was_stopped.then_some(LAST_COMMIT_PATIENCE), committer.finish(env)).await;
+    let committed = within(env, was_stopped.then_some(LAST_COMMIT_PATIENCE), committer.finish(env, stands_aside)).await;
     let committed = committed.unwrap_or_else(|| {
         tracing::warn!("the tables could not follow the last entries in time; they will, when a worker commits again");
         Ok(())
     });
     let ended = outcome?;
-    committed?;
+    match committed {
+        // A service that was told to end has ended in order, whoever brings the tables up.
+        Err(error) if service.mode() == Mode::Run && aside.meets(&error) => {
+            Reminder::default().say(env.clock.ticks(), &Chain(&error).to_string());
+        }
+        committed => committed?,
+    }
     Ok(ended)
 }
 
@@ -272,12 +327,27 @@ struct Crew {
     /// How often a shard was lost.
     fenced: BTreeMap<ShardId, u32>,
     failure: Option<ConsumerError>,
+    aside: Aside,
 }
 
 impl Crew {
     fn stop_all(&self) {
         for stop in self.stops.values() {
             stop.send_replace(true);
+        }
+    }
+
+    /// Takes in what a look at the lake or a worker failed with. What is too new makes the run stand aside, or fail, in its time.
+    fn fail(&mut self, error: ConsumerError) {
+        if !self.aside.meets(&error) {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    /// Gives back the leases that no worker here is at any more.
+    fn give_back(&self, holdings: &Holdings, leases: &LeaseKeeper) {
+        for key in holdings.held.iter().filter(|key| !self.stops.contains_key(&ShardId::new(*key))) {
+            leases.tell(Parting::HandOver(key.clone()));
         }
     }
 
@@ -350,9 +420,7 @@ impl Crew {
                 service.restart(&key);
                 self.lost(&key, worker.has_stored(), error, leases);
             }
-            Err(error) => {
-                self.failure.get_or_insert(error);
-            }
+            Err(error) => self.fail(error),
         }
     }
 }
@@ -362,12 +430,16 @@ async fn run_workers(
     env: &Env,
     options: &Options,
     leases: &LeaseKeeper,
+    aside: &Aside,
     stop: watch::Receiver<bool>,
     mut trouble: watch::Receiver<Option<&'static str>>,
 ) -> Result<Ended> {
     let mut outside = stop.clone();
     let mut holdings_changed = leases.holdings.clone();
     let mut stopping = false;
+    let mut met = aside.watch();
+    let mut standing_aside: Option<Arc<str>> = None;
+    let mut reminder = Reminder::default();
     let mut crew = Crew {
         tasks: JoinSet::new(),
         stops: BTreeMap::new(),
@@ -375,19 +447,35 @@ async fn run_workers(
         done: Vec::new(),
         fenced: BTreeMap::new(),
         failure: None,
+        aside: aside.clone(),
     };
     let mut refreshed_at = env.clock.ticks();
     loop {
         if let Some(what) = *trouble.borrow_and_update() {
             crew.failure.get_or_insert_with(|| bug(what));
         }
+        if let Some(met) = met.borrow_and_update().clone()
+            && standing_aside.is_none()
+        {
+            if service.mode() == Mode::Run {
+                leases.tell(Parting::StandAside);
+                standing_aside = Some(met);
+            } else {
+                crew.failure.get_or_insert_with(|| ConsumerError::TooNew(met.to_string()));
+            }
+        }
         if (crew.failure.is_some() || *outside.borrow_and_update()) && !stopping {
             stopping = true;
             leases.tell(Parting::Leave);
         }
         let holdings = holdings_changed.borrow_and_update().clone();
-        if stopping {
+        if stopping || standing_aside.is_some() {
             crew.stop_all();
+            if let Some(met) = &standing_aside {
+                reminder.say(env.clock.ticks(), met);
+                crew.give_back(&holdings, leases);
+                crew.done.clear();
+            }
         } else {
             crew.part_with(&holdings, service, leases);
             let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
@@ -405,12 +493,13 @@ async fn run_workers(
                     }
                 }
                 Some(Err(error)) => {
-                    crew.failure.get_or_insert(error);
+                    crew.fail(error);
                     continue;
                 }
             }
         }
-        if crew.tasks.is_empty() && (stopping || service.is_complete(&holdings.others)) {
+        let is_idle = crew.tasks.is_empty();
+        if is_idle && (stopping || (standing_aside.is_none() && service.is_complete(&holdings.others))) {
             break;
         }
         leases.stored(service.positions());
@@ -422,12 +511,13 @@ async fn run_workers(
             }
             _ = outside.changed(), if !stopping => {}
             _ = trouble.changed(), if !stopping => {}
+            _ = met.changed(), if !stopping => {}
             // A keeper that is gone has told why.
             Ok(()) = holdings_changed.changed() => {}
             () = env.clock.sleep(duration(options.follow_interval)) => {}
         }
         let now = env.clock.ticks();
-        if !stopping && now - refreshed_at >= options.follow_interval {
+        if !stopping && standing_aside.is_none() && now - refreshed_at >= options.follow_interval {
             refreshed_at = now;
             let news = async {
                 service.refresh().await?;
@@ -437,7 +527,7 @@ async fn run_workers(
                 Some(Err(error)) if error.may_pass() => {
                     tracing::warn!(error = %Chain(&error), "the stream could not be looked at; trying again");
                 }
-                Some(Err(error)) => drop(crew.failure.get_or_insert(error)),
+                Some(Err(error)) => crew.fail(error),
                 Some(Ok(())) => {}
                 None => continue,
             }
@@ -507,11 +597,13 @@ pub async fn run_backfill(
     stop: watch::Receiver<bool>,
     mut report: impl FnMut(u64),
 ) -> Result<Ended> {
-    let committer = Committer::start(env, options);
+    run.worker.read_until(stop.clone());
+    // Whoever loads files waits for the end, and hears what is too new.
+    let committer = Committer::start(env, options, &Aside::new());
     let outcome: Result<(Ended, u64)> = async {
         loop {
             if *stop.borrow() {
-                run.worker.stop().await?;
+                or_unstored(run.worker.stop().await)?;
                 return Ok((Ended::Stopped, run.worker.last_entry().n));
             }
             match run.worker.step().await {
@@ -520,7 +612,16 @@ pub async fn run_backfill(
                 Ok(Progress::Worked) => {}
                 Err(error @ ConsumerError::Panicked { .. }) => {
                     tracing::error!(error = %Chain(&error), "rebuilding the shard and trying the line again");
-                    run = run.rebuild(env).await?;
+                    run = match run.rebuild(env).await {
+                        // What the lost worker had not stored is read again by whoever goes on.
+                        Err(ConsumerError::Input(InputError::ToldToEnd)) => return Ok((Ended::Stopped, 0)),
+                        rebuilt => rebuilt?,
+                    };
+                    run.worker.read_until(stop.clone());
+                }
+                Err(error @ ConsumerError::Unstored { .. }) => {
+                    or_unstored(Err(error))?;
+                    return Ok((Ended::Stopped, run.worker.last_entry().n));
                 }
                 Err(error) => return Err(error),
             }
@@ -528,7 +629,7 @@ pub async fn run_backfill(
         }
     }
     .await;
-    let committed = committer.finish(env).await;
+    let committed = committer.finish(env, false).await;
     let (ended, last) = outcome?;
     committed?;
     if ended == Ended::Complete {

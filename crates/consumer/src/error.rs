@@ -1,5 +1,6 @@
 //! Why the consumer stopped, and what to do.
 
+use authpulse_engine::SnapshotError;
 use authpulse_event::{Position, ShardId};
 use authpulse_lake::catalog::CatalogError;
 use authpulse_lake::entry::EntryError;
@@ -27,6 +28,17 @@ pub enum ConsumerError {
         shard: ShardId,
         /// The entry.
         n: u64,
+    },
+    /// A follower lacks entries that are folded, or files of theirs that were gathered and cleaned: it is rebuilt from the tables.
+    #[error(
+        "shard {shard}: entries up to {through} that the follower lacks are folded, or their files are gone: it has to be rebuilt from \
+         the tables"
+    )]
+    Behind {
+        /// The journal.
+        shard: ShardId,
+        /// The last entry that it cannot get by following.
+        through: u64,
     },
     /// The engine panicked on a record; the shard is rebuilt and the record tried again.
     #[error("the engine failed on record {position} of shard {shard}: {words}")]
@@ -63,6 +75,14 @@ pub enum ConsumerError {
         /// What the work was to do.
         what: &'static str,
     },
+    /// A worker was stopped while columns were lacking of which its rows have values and the catalog could not be reached.
+    #[error(
+        "shard {shard}: stopped before the table's columns could be added: what was not stored is dropped, and read again"
+    )]
+    Unstored {
+        /// The journal.
+        shard: ShardId,
+    },
     /// The request contradicts the lake's state.
     #[error("{0}")]
     Refused(String),
@@ -75,6 +95,17 @@ pub enum ConsumerError {
     /// A stored entry cannot be used.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// A piece of a snapshot of state is too new for this program.
+    #[error("{path}: {source}")]
+    Snapshot {
+        /// The piece.
+        path: String,
+        /// What is too new in it.
+        source: SnapshotError,
+    },
+    /// Another task of this process met something that is too new for it; in its words.
+    #[error("{0}")]
+    TooNew(String),
     /// A table failed.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -99,6 +130,17 @@ impl ConsumerError {
     /// Whether the stream alone failed, and the same may work later: nothing was changed by it.
     pub fn may_pass(&self) -> bool {
         matches!(self, ConsumerError::Stream(StreamError::Storage { retry: true, .. }))
+    }
+
+    /// Whether what is stored is too new for this program: a newer version goes on with it, and this one must leave it alone.
+    pub fn is_too_new(&self) -> bool {
+        match self {
+            ConsumerError::Entry(error) => error.is_too_new(),
+            ConsumerError::Snapshot { source, .. } => source.is_too_new(),
+            ConsumerError::Lake(error) => error.is_too_new(),
+            ConsumerError::TooNew(_) => true,
+            _ => false,
+        }
     }
 }
 

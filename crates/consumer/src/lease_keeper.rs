@@ -1,8 +1,10 @@
 //! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
 
+use crate::aside::Aside;
 use crate::drive::start_beside;
 use crate::env::{Env, duration, within};
-use authpulse_event::Position;
+use crate::log::read_tail;
+use authpulse_event::{Position, ShardId};
 use authpulse_lease::{Checkpoint, Fleet, Holdings, Ticks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +22,8 @@ pub enum Parting {
     Forget(String),
     /// This worker is about to end: it takes nothing any more.
     Leave,
+    /// This worker stands aside, however long it stays up: it takes nothing any more, and leaves to others whatever still comes its way.
+    StandAside,
 }
 
 /// See the module.
@@ -33,19 +37,20 @@ pub struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    /// Begins at once to take leases among `wanted`. A panic is told to `trouble`.
-    pub fn start(
+    /// Begins at once to take leases among `wanted`. A panic is told to `trouble`; a shard whose last entry is too new to `aside`.
+    pub(crate) fn start(
         env: &Env,
         fleet: Fleet,
         wanted: BTreeSet<String>,
         trouble: &watch::Sender<Option<&'static str>>,
+        aside: Aside,
     ) -> LeaseKeeper {
         let (held, holdings) = watch::channel(Holdings::default());
         let (want, wanted) = watch::channel(wanted);
         // At most one a shard and look: bounded by the number of shards.
         let (partings, orders) = mpsc::unbounded_channel();
         let (stored, reached) = watch::channel(BTreeMap::new());
-        let keep = keep(env.clone(), fleet, wanted, reached, orders, held);
+        let keep = keep(env.clone(), aside, fleet, wanted, reached, orders, held);
         let task = start_beside(trouble, "keeps the leases", keep);
         LeaseKeeper { holdings, wanted: want, stored, partings, task }
     }
@@ -88,8 +93,23 @@ const WITHDRAW_PATIENCE: Duration = Duration::from_secs(1);
 /// How many times as often a worker without any lease looks for one.
 const IDLE_LOOKS: i64 = 4;
 
+/// Whether a shard's last entry is one that this program understands: before it is, nobody takes the shard's lease or asks for it.
+/// Whatever else is wrong with it comes out when the shard is opened, and keeps no lease from being renewed meanwhile.
+async fn may_have(env: &Env, aside: &Aside, key: &str, patience: Duration) -> bool {
+    if aside.met().is_some() {
+        return false;
+    }
+    match within(env, Some(patience), read_tail(env, &ShardId::new(key))).await {
+        // It does not answer: the next look asks again.
+        None => false,
+        Some(Err(error)) => !aside.meets(&error),
+        Some(Ok(_)) => true,
+    }
+}
+
 async fn keep(
     env: Env,
+    aside: Aside,
     mut fleet: Fleet,
     mut wanted: watch::Receiver<BTreeSet<String>>,
     stored: watch::Receiver<BTreeMap<String, Position>>,
@@ -98,6 +118,13 @@ async fn keep(
 ) {
     let (renew_every, looks_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
     let (mut renewed, mut scanned, mut leaving) = (env.clock.ticks(), None, false);
+    // When a worker that stands aside looks next whether a lease has come its way.
+    let mut strays: Option<Ticks> = None;
+    let tail_patience = duration(renew_every / 2);
+    let may_have = |key: String| {
+        let (env, aside) = (&env, &aside);
+        async move { may_have(env, aside, &key, tail_patience).await }
+    };
     let mut orders = Vec::new();
     let reach = |fleet: &mut Fleet| {
         for (key, position) in stored.borrow().iter().filter(|(_, position)| **position != Position::START) {
@@ -117,8 +144,14 @@ async fn keep(
         if !leaving && scanned.is_none_or(|scanned| now - scanned >= scan_every) {
             scanned = Some(now);
             let keys = wanted.borrow_and_update().clone();
-            if let Err(error) = fleet.scan(&|| env.clock.ticks(), &keys).await {
+            if let Err(error) = fleet.scan_those(&|| env.clock.ticks(), &keys, may_have).await {
                 tracing::warn!(%error, "leases could not be looked at; trying again");
+            }
+        }
+        if strays.is_some_and(|next| now >= next) {
+            strays = Some(now + fleet.settings().duration);
+            if let Err(error) = fleet.leave_strays().await {
+                tracing::debug!(%error, "whether leases came to this worker, which stands aside, is not known yet");
             }
         }
         let have = fleet.holdings();
@@ -128,7 +161,7 @@ async fn keep(
             changed
         });
         let next_scan = scanned.filter(|_| !leaving).map_or(Ticks::MAX, |scanned| scanned + scan_every);
-        let pause = (renewed + renew_every).min(next_scan) - env.clock.ticks();
+        let pause = (renewed + renew_every).min(next_scan).min(strays.unwrap_or(Ticks::MAX)) - env.clock.ticks();
         tokio::select! {
             biased;
             told = partings.recv_many(&mut orders, PARTINGS_AT_A_TIME) => {
@@ -136,7 +169,11 @@ async fn keep(
                 if told == 0 {
                     break;
                 }
-                leaving |= part(&env, &mut fleet, orders.drain(..)).await;
+                let parted = part(&env, &mut fleet, orders.drain(..)).await;
+                leaving |= parted.leaves;
+                if parted.stands_aside {
+                    strays.get_or_insert_with(|| env.clock.ticks());
+                }
             }
             Ok(()) = wanted.changed() => scanned = None,
             () = env.clock.sleep(duration(pause)) => {}
@@ -145,21 +182,33 @@ async fn keep(
     fleet.release_all().await;
 }
 
-/// Parts with leases; tells whether the worker is about to end.
-async fn part(env: &Env, fleet: &mut Fleet, orders: impl Iterator<Item = Parting>) -> bool {
-    let (mut given, mut ended, mut leaves) = (BTreeSet::new(), BTreeSet::new(), false);
+/// What some partings say of the worker itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parted {
+    /// It takes nothing any more.
+    leaves: bool,
+    /// And it stays up.
+    stands_aside: bool,
+}
+
+/// Parts with leases.
+async fn part(env: &Env, fleet: &mut Fleet, orders: impl Iterator<Item = Parting>) -> Parted {
+    let (mut given, mut ended, mut parted) = (BTreeSet::new(), BTreeSet::new(), Parted::default());
     for parting in orders {
         match parting {
             Parting::HandOver(key) => drop(given.insert(key)),
             Parting::End(key) => drop(ended.insert(key)),
             Parting::Forget(key) => fleet.forget(&key),
-            Parting::Leave => leaves = true,
+            Parting::Leave => parted.leaves = true,
+            Parting::StandAside => parted = Parted { leaves: true, stands_aside: true },
         }
     }
     fleet.hand_over(&given).await;
     fleet.end(&ended).await;
-    if leaves && let Some(Err(error)) = within(env, Some(WITHDRAW_PATIENCE), fleet.withdraw()).await {
+    if parted.leaves
+        && let Some(Err(error)) = within(env, Some(WITHDRAW_PATIENCE), fleet.withdraw()).await
+    {
         tracing::debug!(%error, "what was asked of other workers could not be taken back yet");
     }
-    leaves
+    parted
 }

@@ -4,7 +4,7 @@ use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use authpulse_event::time::HOUR;
 use authpulse_event::{Micros, ShardId};
-use authpulse_lake::entry::{Entry, EntryError, FORMAT, Inherited, Side};
+use authpulse_lake::entry::{Entry, EntryError, Inherited, Side};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{Base, PutOutcome};
 use bytes::Bytes;
@@ -26,7 +26,7 @@ const SILENT: Micros = HOUR;
 /// Reads entry `n`.
 pub async fn read_entry(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Entry>> {
     match env.journal.get(shard, n).await? {
-        Some(bytes) => Ok(Some(Entry::decode(shard, n, &bytes)?)),
+        Some(bytes) => Ok(Some(Entry::decode(shard, n, &bytes, env.lake.sections())?)),
         None => Ok(None),
     }
 }
@@ -42,7 +42,7 @@ pub async fn read_tail(env: &Env, shard: &ShardId) -> Result<Option<Entry>> {
 /// What stands for a shard's oldest entries, if any are folded.
 pub async fn read_base(env: &Env, shard: &ShardId) -> Result<Option<Base>> {
     match env.journal.base(shard).await? {
-        Some((through, bytes)) => Ok(Some(Base::decode(shard, through, &bytes)?)),
+        Some((through, bytes)) => Ok(Some(Base::decode(shard, through, &bytes, env.lake.sections())?)),
         None => Ok(None),
     }
 }
@@ -80,7 +80,7 @@ impl<'a> Entries<'a> {
                 return Err(self.missing().await?);
             }
             self.next += 1;
-            entries.push(Entry::decode(self.shard, n, &body)?);
+            entries.push(Entry::decode(self.shard, n, &body, self.env.lake.sections())?);
         }
         Ok((!entries.is_empty()).then_some(entries))
     }
@@ -111,7 +111,7 @@ pub async fn read_side(env: &Env, entry: &Entry) -> Result<Side> {
         }
         .into());
     }
-    Ok(Side::decode(&file.path, &bytes)?)
+    Ok(Side::decode(&file.path, &bytes, env.lake.sections())?)
 }
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
@@ -192,7 +192,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found>
         }
         match env.journal.get(shard, entry.n).await {
             Ok(Some(bytes)) => {
-                let found = Entry::decode(shard, entry.n, &bytes)?;
+                let found = Entry::decode(shard, entry.n, &bytes, env.lake.sections())?;
                 let ours = found.commit_id == entry.commit_id;
                 return Ok(if ours { Found::Ours } else { Found::Other(Box::new(found)) });
             }
@@ -241,9 +241,7 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
         if tail.end {
             return Ok(Taken::Ended(tail));
         }
-        let entry = Entry {
-            // What comes next is decided by this version's rules.
-            format: FORMAT,
+        let mut entry = Entry {
             n: tail.n + 1,
             epoch,
             commit_id: env.ids.commit_id(),
@@ -267,8 +265,11 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
             read_to_end: false,
             settled: false,
             sealed: None,
+            sections: tail.sections.carried(),
             ..tail.clone()
         };
+        // The side is that of the tail, whose format says what it needs.
+        entry.format = entry.format_to_write(&entry.side, tail.format);
         match put(env, shard, &entry).await? {
             Found::Ours => {
                 tracing::info!(%shard, entry = entry.n, epoch, "took the shard over");

@@ -6,12 +6,13 @@ use crate::error::{ConsumerError, Result};
 use crate::log::{Entries, Taken, read_base, read_entry, read_side, take_over};
 use crate::options::Options;
 use crate::registry::Registry;
-use crate::restore::{restore, restore_parents, source_kind};
+use crate::restore::{entry_of, restore, restore_parents, source_kind};
 use authpulse_engine::{Settings, Shard};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_event::{EventModel, HashRange, Position, ShardId};
-use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, Inherited, Side, Source, StoredTimeRules};
-use authpulse_lake::{LakeError, Table};
+use authpulse_lake::LakeError;
+use authpulse_lake::entry::{Entry, EntryCounts, Inherited, PLAIN_FORMAT, Side, Source, StoredTimeRules};
+use authpulse_lake::sections::Sections;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub struct Opened {
 pub async fn open_lake(env: &Env, options: &Arc<Options>) -> Result<Opened> {
     let registry = Arc::new(Registry::new(options.engine.time.lookback_days));
     let mut tables = Vec::new();
-    for table in Table::ALL {
+    for table in env.lake.tables().iter().copied() {
         match env.lake.load(table).await {
             Ok(loaded) => tables.push(loaded.applied()?),
             Err(LakeError::NoTable { .. }) => {}
@@ -188,7 +189,7 @@ pub fn check_settings(stored: &StoredTimeRules, settings: &Settings) -> Result<(
 /// The made-up entry before a shard's first.
 pub fn entry_zero(key: &ShardId, source: Source, range: HashRange, options: &Options) -> Entry {
     Entry {
-        format: FORMAT,
+        format: PLAIN_FORMAT,
         shard: key.to_string(),
         n: 0,
         epoch: 1,
@@ -225,6 +226,7 @@ pub fn entry_zero(key: &ShardId, source: Source, range: HashRange, options: &Opt
         time_rules: (&options.engine.time).into(),
         rule_set: options.engine.rules.digest(),
         backfill: None,
+        sections: Sections::default(),
     }
 }
 
@@ -310,17 +312,20 @@ pub async fn open_new(
         let shard = Shard::new(options.engine.clone(), source_kind(&source), range);
         return Ok(OpenedShard { last, shard, inherits: Vec::new() });
     }
-    let ends = parents.iter().map(|p| (ShardId::new(&p.shard), p.n));
-    let states = restore_parents(env, &options.engine, ends.clone(), range).await?;
+    let mut ends = Vec::with_capacity(parents.len());
+    for parent in &parents {
+        let end = entry_of(env, &ShardId::new(&parent.shard), parent.n).await?;
+        // What the parents' last entries needed the heir's first does, and what each entry repeats comes from all of them.
+        last.format = last.format.max(end.format);
+        last.sections.join(end.sections.carried());
+        if range.first == 0 {
+            last.daily_through = last.daily_through.max(end.daily_through);
+        }
+        ends.push(end);
+    }
+    let states = restore_parents(env, &options.engine, &ends, range).await?;
     let shard = Shard::inherit(options.engine.clone(), range, states);
     last.counts.waiting = shard.waiting().len() as u64;
     last.counts.unscored = shard.unscored_len() as u64;
-    if range.first == 0 {
-        for (parent, n) in ends {
-            if let Some(end) = read_entry(env, &parent, n).await? {
-                last.daily_through = last.daily_through.max(end.daily_through);
-            }
-        }
-    }
     Ok(OpenedShard { last, shard, inherits: parents })
 }

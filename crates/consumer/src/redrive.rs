@@ -249,7 +249,7 @@ pub async fn redrive(
 
 /// The files of the table, by day of arrival; those without a day, which another engine wrote, first.
 async fn files_by_day(env: &Env, options: &RedriveOptions) -> Result<BTreeMap<Option<i32>, Vec<LiveFile>>> {
-    let live = match env.lake.live_files(Table::Rejected).await {
+    let live = match env.lake.live_files(Table::REJECTED).await {
         Err(LakeError::NoTable { .. }) => return Ok(BTreeMap::new()),
         live => live?,
     };
@@ -276,7 +276,7 @@ async fn read_letters(env: &Env, file: &LiveFile, options: &RedriveOptions, lett
                 continue;
             }
             let damaged = |why: String| LakeError::Damaged {
-                table: Table::Rejected.name().to_owned(),
+                table: Table::REJECTED.name().to_owned(),
                 file: file.path.clone(),
                 what: why,
             };

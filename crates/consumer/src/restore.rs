@@ -67,7 +67,11 @@ impl Lost {
     fn piece(path: &str, error: &SnapshotError) -> Lost {
         match error {
             SnapshotError::Older(_) => Lost::Older(format!("{path}: {error}")),
-            SnapshotError::Newer(_) | SnapshotError::Damaged(_) => Lost::Snapshot(format!("{path}: {error}")),
+            SnapshotError::Damaged(_) => Lost::Snapshot(format!("{path}: {error}")),
+            // The table does not hold what it says: whoever understands it must go on.
+            SnapshotError::Newer(_) | SnapshotError::Section(_) => {
+                Lost::Other(ConsumerError::Snapshot { path: path.to_owned(), source: error.clone() })
+            }
         }
     }
 }
@@ -153,7 +157,7 @@ async fn take_in_pieces(
         }
     }
     state.expect_users(users);
-    let reader = state.reader();
+    let reader = state.reader().knowing(env.lake.sections().names().map(str::to_owned));
     let mut under_way = VecDeque::new();
     loop {
         // Started at once, not when they are waited for: this task is busy with the piece before.
@@ -191,18 +195,12 @@ async fn read_piece(
     reader.read(&raw).map_err(|e| Lost::piece(&path, &e))
 }
 
-/// The state of some ended shards, each as far as `range` reaches.
-pub async fn restore_parents(
-    env: &Env,
-    settings: &Settings,
-    parents: impl Iterator<Item = (ShardId, u64)>,
-    range: HashRange,
-) -> Result<Vec<Shard>> {
+/// The state of ended shards, whose last entries these are, each as far as `range` reaches.
+pub async fn restore_parents(env: &Env, settings: &Settings, ends: &[Entry], range: HashRange) -> Result<Vec<Shard>> {
     let mut shards = Vec::new();
-    for (parent, n) in parents {
-        let end = read_entry(env, &parent, n).await?.ok_or_else(|| missing(&parent, n))?;
+    for end in ends {
         if let Some(part) = end.hash_range()?.intersect(&range) {
-            shards.push(Box::pin(restore(env, settings, &end, part)).await?);
+            shards.push(Box::pin(restore(env, settings, end, part)).await?);
         }
     }
     Ok(shards)
@@ -210,8 +208,9 @@ pub async fn restore_parents(
 
 async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRange) -> Result<Shard> {
     let side = read_side(env, tail).await?;
-    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side, settings.attributes)?);
-    let table = env.lake.live_files(Table::Curated).await?;
+    let from = tail.restore_from(&side, settings.attributes)?;
+    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, from);
+    let table = env.lake.live_files(Table::CURATED).await?;
     read_files(env, table.files, &mut state).await?;
     // Entries that the table does not hold yet, of this shard and of those it came from.
     let mut pending = vec![ShardId::new(&tail.shard)];
@@ -234,7 +233,7 @@ async fn curated_of(env: &Env, shard: &ShardId, first: u64, last: u64) -> Result
     let mut entries = stream::iter(entries).buffered(ENTRIES_AT_ONCE);
     let mut files = Vec::new();
     while let Some(entry) = entries.try_next().await? {
-        files.extend(entry.files.iter().filter(|f| f.table == Table::Curated).map(LiveFile::from));
+        files.extend(entry.files.iter().filter(|f| f.table == Table::CURATED).map(LiveFile::from));
     }
     Ok(files)
 }
@@ -269,7 +268,8 @@ fn take_in_rows(rows: Rows<CuratedBatch>, state: &mut Restoring) -> Result<()> {
     Ok(())
 }
 
-async fn entry_of(env: &Env, shard: &ShardId, n: u64) -> Result<Entry> {
+/// An entry that must be there.
+pub(crate) async fn entry_of(env: &Env, shard: &ShardId, n: u64) -> Result<Entry> {
     read_entry(env, shard, n).await?.ok_or_else(|| missing(shard, n))
 }
 

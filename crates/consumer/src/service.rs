@@ -99,6 +99,11 @@ impl Service {
         &self.registry
     }
 
+    /// When it ends by itself.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// The stream as it was at the last look.
     pub fn description(&self) -> &StreamDescription {
         &self.description

@@ -5,6 +5,7 @@
 
 use authpulse_engine::rows::EventId;
 use authpulse_engine::rows::{RiskLevel, ScoredEvent};
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::Micros;
 use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::format_rfc3339;
@@ -24,6 +25,8 @@ pub struct Decision<'a> {
     pub computer: &'a str,
     /// What integer times count from; part of a content id.
     pub base: Micros,
+    /// The rules that scored it.
+    pub rules: &'a RuleSet,
 }
 
 impl Decision<'_> {
@@ -49,7 +52,7 @@ impl Decision<'_> {
             "computer_id": self.computer,
             "risk_score": scored.score,
             "risk_level": RiskLevel::of(scored.score).name(),
-            "risk_flags": scored.flags.iter().map(|f| f.name()).collect::<Vec<_>>(),
+            "risk_flags": self.rules.names(scored.flags).collect::<Vec<_>>(),
             "login_count_1h": windows.logins_1h,
             "unique_computers_1h": windows.computers_1h,
             "host_popularity": scored.popularity,
@@ -179,7 +182,9 @@ mod tests {
             flags: Flags::default(),
             score: 0,
         };
-        let write = |user: &str| sink.decided(Decision { scored: &scored, user, computer: "C1", base: 0 });
+        let rules = RuleSet::default();
+        let write =
+            |user: &str| sink.decided(Decision { scored: &scored, user, computer: "C1", base: 0, rules: &rules });
         let users = |path: &Path| -> Vec<String> {
             let text = std::fs::read_to_string(path).unwrap();
             let user =

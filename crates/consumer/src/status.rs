@@ -1,11 +1,12 @@
 //! Where a lake stands, for `authpulse status`: read from journals and tables alone, beside whatever else uses the lake.
 
+mod formats;
 mod lag;
 mod show;
 
 use crate::env::Env;
 use crate::error::Result;
-use crate::log::{Entries, read_base, read_side, read_tail};
+use crate::log::{Entries, read_base, read_entry, read_side};
 use crate::open::{applied_anywhere, refuse_lost_entries};
 use crate::registry::Registry;
 use authpulse_engine::popularity::newest_closed_day;
@@ -14,12 +15,13 @@ use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, HashRange, Micros, ShardId};
 use authpulse_lake::base::FoldedGap;
 use authpulse_lake::entry::{Entry, Inherited, Place, Side, Source};
-use authpulse_lake::{LakeError, Seal, Table};
+use authpulse_lake::{LakeError, Seal};
 use authpulse_lease::LeaseStore;
 use authpulse_stream::Stream;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
+pub use formats::{Formats, TooNew};
 pub use lag::{Lag, UnreadShard};
 
 /// Where a lake stands.
@@ -36,6 +38,8 @@ pub struct Status {
     pub unread: Vec<UnreadShard>,
     /// Who works on which shard, where the stream was given.
     pub leases: Vec<LeaseStatus>,
+    /// Which programs can go on with the lake.
+    pub formats: Formats,
 }
 
 /// Who works on a shard.
@@ -69,6 +73,8 @@ pub struct ShardStatus {
     pub last_entry: u64,
     /// The owner's epoch: how often it was taken over, and one.
     pub epoch: u64,
+    /// The format of its last entry.
+    pub format: u32,
     /// When the last entry was written, by its writer's clock.
     #[serde(serialize_with = "time")]
     pub written_at: Micros,
@@ -197,32 +203,48 @@ pub struct TableStatus {
     pub behind: u64,
 }
 
-/// Reads where a lake stands; with its stream, also how far it is behind.
+/// Reads where a lake stands; with its stream, also how far it is behind. What is too new for this program is left out and named in
+/// [`Status::formats`].
 ///
 /// # Errors
 /// A journal, a table or the stream cannot be read.
 pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn LeaseStore>) -> Result<Status> {
     let mut tables = BTreeMap::new();
-    for table in Table::ALL {
+    let mut too_new = Vec::new();
+    for table in env.lake.tables().iter().copied() {
         let loaded = match env.lake.load(table).await {
+            Err(error) if error.is_too_new() => {
+                too_new.push(TooNew::new(table.name(), &error));
+                continue;
+            }
             Ok(loaded) => Some((loaded.applied()?, loaded.metadata.last_updated_ms().saturating_mul(1_000))),
+            // One that is made when there is something for it.
+            Err(LakeError::NoTable { .. }) if !table.is_first() => continue,
             Err(LakeError::NoTable { .. }) => None,
             Err(error) => return Err(error.into()),
         };
         tables.insert(table, loaded);
     }
     let applied = applied_anywhere(tables.values().flatten().map(|(applied, _)| applied));
-    let journals = Journals::read(env).await?;
-    refuse_lost_entries(&applied, |shard| journals.tails.get(shard).map_or(0, |tail| tail.n))?;
+    let mut journals = Journals::read(env, &mut too_new).await?;
+    let ends = &journals.ends;
+    refuse_lost_entries(&applied, |shard| ends.get(shard).copied().unwrap_or(0))?;
     let at = env.clock.now();
     let mut shards = Vec::new();
-    for (shard, tail) in &journals.tails {
-        let mut found = journals.shard(env, shard, tail, at).await?;
+    for (shard, tail) in std::mem::take(&mut journals.tails) {
+        let mut found = match journals.shard(env, &shard, &tail, at).await {
+            Err(error) if error.is_too_new() => {
+                too_new.push(TooNew::new(shard.as_str(), &error));
+                continue;
+            }
+            found => found?,
+        };
         for (table, loaded) in &tables {
-            let applied = loaded.as_ref().and_then(|(applied, _)| applied.get(shard)).copied().unwrap_or(0);
+            let applied = loaded.as_ref().and_then(|(applied, _)| applied.get(&shard)).copied().unwrap_or(0);
             found.behind.insert(table.to_string(), tail.n.saturating_sub(applied));
         }
         shards.push(found);
+        journals.tails.insert(shard, tail);
     }
     let unread = match stream {
         Some(stream) => lag::measure(stream, &journals.tails, &mut shards).await?,
@@ -249,23 +271,29 @@ pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn 
             checkpoint: lease.checkpoint.map(|at| at.to_string()),
         })
         .collect();
-    Ok(Status { at, shards, tables, unread, leases })
+    let formats = Formats::of(&shards, too_new);
+    Ok(Status { at, shards, tables, unread, leases, formats })
 }
 
 /// What the journals say.
 struct Journals {
     tails: BTreeMap<ShardId, Entry>,
+    /// The numbers of the last entries, also of those that are too new for this program.
+    ends: BTreeMap<ShardId, u64>,
     gaps: BTreeMap<ShardId, Vec<GapStatus>>,
     heirs: BTreeMap<ShardId, Vec<(String, HashRange)>>,
     registry: Registry,
 }
 
 impl Journals {
-    async fn read(env: &Env) -> Result<Journals> {
-        let mut tails = BTreeMap::new();
+    async fn read(env: &Env, too_new: &mut Vec<TooNew>) -> Result<Journals> {
+        let (mut tails, mut ends) = (BTreeMap::new(), BTreeMap::new());
         for shard in env.journal.shards().await? {
-            if let Some(tail) = read_tail(env, &shard).await? {
-                tails.insert(shard, tail);
+            let Some(n) = env.journal.tail(&shard).await? else { continue };
+            ends.insert(shard.clone(), n);
+            match read_entry(env, &shard, n).await {
+                Err(error) if error.is_too_new() => too_new.push(TooNew::new(shard.as_str(), &error)),
+                tail => drop(tail?.map(|tail| tails.insert(shard, tail))),
             }
         }
         // Shares are needed only to say what scoring waits for.
@@ -276,10 +304,16 @@ impl Journals {
             gaps: BTreeMap::new(),
             heirs: BTreeMap::new(),
             tails: BTreeMap::new(),
+            ends,
         };
         for (shard, tail) in tails {
-            journals.read_shard(env, &shard, tail.n, waits).await?;
-            journals.tails.insert(shard, tail);
+            match journals.read_shard(env, &shard, tail.n, waits).await {
+                Err(error) if error.is_too_new() => too_new.push(TooNew::new(shard.as_str(), &error)),
+                read => {
+                    read?;
+                    journals.tails.insert(shard, tail);
+                }
+            }
         }
         Ok(journals)
     }
@@ -345,6 +379,7 @@ impl Journals {
             state,
             last_entry: tail.n,
             epoch: tail.epoch,
+            format: tail.format,
             written_at: tail.written_at,
             age_seconds: seconds(at.saturating_sub(tail.written_at)),
             position: position.to_string(),

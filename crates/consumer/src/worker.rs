@@ -21,6 +21,7 @@ mod told;
 
 pub use origins::Origins;
 
+use crate::columns::Asking;
 use crate::draft::{Closing, Draft, Finish};
 use crate::env::{Env, duration, start};
 use crate::error::{Chain, ConsumerError, Result};
@@ -128,6 +129,7 @@ pub struct Worker {
     _place: Place,
     poison: Arc<Poison>,
     stop: watch::Receiver<bool>,
+    asking: Asking,
     key: ShardId,
     name: ShardId,
     goal: Goal,
@@ -191,6 +193,7 @@ impl Worker {
             env,
             options,
             _place: registry.enter(),
+            asking: Asking::new(start.key.clone(), registry.columns_said().clone()),
             registry,
             poison,
             // Nobody can tell it.
@@ -285,8 +288,9 @@ impl Worker {
         self.tally = Some(tally);
     }
 
-    /// A read that is under way is given up once `stop` holds true: nothing that was not judged is lost by that.
+    /// A read that is under way, and waiting for columns, is given up once `stop` holds true: nothing that was not judged is lost by that.
     pub fn read_until(&mut self, stop: watch::Receiver<bool>) {
+        self.asking.until(stop.clone());
         self.stop = stop;
     }
 
@@ -349,6 +353,11 @@ impl Worker {
     async fn read(&mut self) -> Result<Progress> {
         if self.room() == 0 {
             return self.catch_up_scoring().await;
+        }
+        if self.asking.waits() {
+            // Nothing more is read: what is at hand can be written nowhere else.
+            self.has_landed().await?;
+            return Ok(Progress::Idle);
         }
         let mut others = None;
         let mut clock = None;
@@ -430,7 +439,7 @@ impl Worker {
             self.collect();
             if self.out.scored.len() >= self.options.chunk_rows {
                 let rows = self.take_rows();
-                self.draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
+                self.draft.add_rows(&self.env, &self.options, (&self.shard, &self.asking), rows).await?;
             }
             let full = self.is_full();
             if n == 0 || full || self.room() == 0 {
@@ -610,7 +619,7 @@ impl Worker {
         let next = Draft::new(&self.env, self.position, expected);
         let mut draft = std::mem::replace(&mut self.draft, next);
         self.rows_since_snapshot += draft.counts.curated;
-        draft.add_rows(&self.env, &self.options, &self.shard, rows).await?;
+        draft.add_rows(&self.env, &self.options, (&self.shard, &self.asking), rows).await?;
         let now = self.env.clock.ticks();
         let cut = self.shard.cut();
         let snapshot_due = self.rows_since_snapshot >= self.options.snapshot_rows
@@ -649,6 +658,7 @@ impl Worker {
                 inherits: std::mem::take(&mut self.inherits),
             },
             users: self.shard.user_names().view(),
+            asking: self.asking.clone(),
         };
         self.stored_at = now;
         self.in_flight = Some(start(&*self.env.work, finish.run()));

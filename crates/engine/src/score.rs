@@ -1,39 +1,17 @@
-//! The four rules (semantics, section 4) over features that acceptance fixed, and what scores add up to.
+//! Scoring: the features of what was accepted, what the rules make of them, and what scores add up to.
 //!
-//! Features (windows, novelty, popularity) come from elsewhere; [`apply_rules`] only weighs them, so that a second rule set can
-//! score the same features.
+//! Features (windows, novelty, popularity) are computed once, apart from rules; [`crate::rules::RuleSet::judge`] only weighs
+//! them, so that a second rule set can score the same features.
 
 use crate::names::NameId;
 use crate::popularity::{Board, LookBack, newest_closed_day};
-use crate::rows::{AcceptedEvent, Flag, Flags, RiskLevel, ScoredEvent, Windows};
-use crate::settings::RuleSet;
+use crate::rows::{AcceptedEvent, Flags, RiskLevel, ScoredEvent};
+use crate::rules::Features;
 use crate::shard::{Output, Shard, Unscored};
 use crate::user::Slot;
 use authpulse_event::time::hour_of;
 use authpulse_event::{Day, Micros};
 use std::sync::Arc;
-
-/// What the rules look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Features {
-    /// The user's windows.
-    pub windows: Windows,
-    /// Whether the computer is new to the user.
-    pub new_device: bool,
-    /// Popularity of the computer and the 5th percentile it is measured against; `None` with too few computers.
-    pub popularity: Option<(u64, u64)>,
-}
-
-/// The rules that fire, and the sum of their weights.
-pub fn apply_rules(rules: &RuleSet, features: &Features) -> (Flags, u8) {
-    let mut flags = Flags::default();
-    flags.set(Flag::NewDevice, features.new_device);
-    flags.set(Flag::BurstLogin, features.windows.logins_1h > rules.burst_over);
-    flags.set(Flag::LateralMovement, features.windows.computers_1h >= rules.lateral_from);
-    flags.set(Flag::RareHost, features.popularity.is_some_and(|(popularity, p5)| popularity <= p5));
-    let score = flags.iter().map(|flag| rules.weight(flag)).sum();
-    (flags, score)
-}
 
 /// A look-back with the popularity of each of the shard's computers, looked up once.
 pub(crate) struct Resolved {
@@ -106,11 +84,10 @@ impl Shard {
         let rules = &self.settings.rules;
         let resolved = &mut self.resolved[resolved];
         let computers = &self.computers;
-        // An empty look-back judges nothing, whatever `min_hosts` is.
-        let popularity = (resolved.view.hosts >= rules.min_hosts.max(1) as usize)
+        let popularity = (resolved.view.hosts >= rules.min_hosts())
             .then(|| (resolved.popularity(computer, || computers.get(computer).to_owned()), resolved.view.p5));
-        let features = Features { windows: event.windows, new_device: event.new_device, popularity };
-        let (flags, score) = apply_rules(rules, &features);
+        let features = Features { time, windows: event.windows, new_device: event.new_device, popularity };
+        let (flags, score) = rules.judge(&features);
         self.count_hour(user, slot, time, score);
         self.count_high_risk(user, computer, Day::of(time), score);
         (popularity.map(|(popularity, _)| popularity), flags, score)
@@ -133,36 +110,6 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_rule_has_a_quiet_and_a_firing_side() {
-        let rules = RuleSet::default();
-        let quiet = Features {
-            windows: Windows { logins_1h: 50, computers_1h: 9, logins_24h: 5_000, computers_24h: 500 },
-            new_device: false,
-            popularity: Some((8, 7)),
-        };
-        assert_eq!(apply_rules(&rules, &quiet), (Flags::default(), 0));
-        let fires = |change: fn(&mut Features)| {
-            let mut features = quiet;
-            change(&mut features);
-            let (flags, score) = apply_rules(&rules, &features);
-            (flags.iter().map(Flag::name).collect::<Vec<_>>().join("+"), score)
-        };
-        assert_eq!(fires(|f| f.new_device = true), ("NEW_DEVICE".to_owned(), 30));
-        assert_eq!(fires(|f| f.windows.logins_1h = 51), ("BURST_LOGIN".to_owned(), 25));
-        assert_eq!(fires(|f| f.windows.computers_1h = 10), ("LATERAL_MOVEMENT".to_owned(), 35));
-        assert_eq!(fires(|f| f.popularity = Some((7, 7))), ("RARE_HOST".to_owned(), 10));
-        assert_eq!(fires(|f| f.popularity = None), (String::new(), 0));
-        let all = fires(|f| {
-            *f = Features {
-                windows: Windows { logins_1h: 51, computers_1h: 10, ..f.windows },
-                new_device: true,
-                popularity: Some((0, 0)),
-            }
-        });
-        assert_eq!(all, ("NEW_DEVICE+BURST_LOGIN+LATERAL_MOVEMENT+RARE_HOST".to_owned(), 100));
-    }
 
     #[test]
     fn levels_change_right_above_25_50_and_75() {

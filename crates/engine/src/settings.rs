@@ -1,7 +1,6 @@
 //! The settings that decide a row. Everything here is part of the contract (docs/semantics.md).
 
-use crate::rows::Flag;
-use authpulse_event::id::sha256_hex;
+use crate::rules::RuleSet;
 use authpulse_event::time::{self, DEFAULT_BASE, HOUR, Micros, SECOND};
 use authpulse_event::{ATTRIBUTES, Attribute, EventModel, Reading};
 
@@ -53,41 +52,6 @@ impl Default for TimeRules {
             settle: HOUR,
             event_model: EventModel::ThreeFields,
         }
-    }
-}
-
-/// Thresholds and weights of the four rules. They may change; each row says by its `rule_set` which ones scored it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleSet {
-    /// Points of each flag, in the order of [`Flag::ALL`]. Their sum is at most 100.
-    pub weights: [u8; 4],
-    /// BURST_LOGIN fires above this many logons within an hour.
-    pub burst_over: u32,
-    /// LATERAL_MOVEMENT fires from this many distinct computers within an hour on.
-    pub lateral_from: u32,
-    /// RARE_HOST never fires with fewer computers than this in the look-back.
-    pub min_hosts: u32,
-}
-
-impl Default for RuleSet {
-    fn default() -> Self {
-        RuleSet { weights: [30, 25, 35, 10], burst_over: 50, lateral_from: 10, min_hosts: 20 }
-    }
-}
-
-impl RuleSet {
-    /// A short digest of the thresholds and weights: the column `rule_set`.
-    pub fn digest(&self) -> String {
-        let text = format!(
-            "weights={:?};burst_over={};lateral_from={};min_hosts={}",
-            self.weights, self.burst_over, self.lateral_from, self.min_hosts
-        );
-        sha256_hex(text.as_bytes())[..12].to_owned()
-    }
-
-    /// The points of a flag.
-    pub fn weight(&self, flag: Flag) -> u8 {
-        self.weights[flag as usize]
     }
 }
 
@@ -149,8 +113,8 @@ impl Settings {
                 seconds(time.tolerance)
             ),
         );
-        let sum: u32 = self.rules.weights.iter().map(|w| u32::from(*w)).sum();
-        check(sum <= 100, format!("the weights sum to {sum}; a risk score is at most 100"));
+        let sum = self.rules.weights_on();
+        check(sum <= 100, format!("the weights of the rules that are on sum to {sum}; a risk score is at most 100"));
         faults
     }
 }
@@ -158,35 +122,23 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::Flag;
 
     #[test]
     fn the_defaults_are_those_of_the_semantics_page() {
         let settings = Settings::default();
         assert_eq!(settings.faults(), Vec::<String>::new());
         assert_eq!(time::format_rfc3339(settings.time.base), "2015-01-01T00:00:00.000000Z");
-        assert_eq!(settings.rules.weights, [30, 25, 35, 10]);
+        assert_eq!(Flag::FIRST.map(|flag| settings.rules.weight(flag)), [30, 25, 35, 10]);
     }
 
     #[test]
     fn every_fault_is_named_at_once() {
         let mut settings = Settings::default();
-        settings.rules.weights = [30, 25, 35, 11];
+        settings.rules.set_weight(Flag::RARE_HOST, 11);
         settings.time.tolerance = HOUR;
         settings.time.settle = HOUR - 1;
         let faults = settings.faults();
         assert_eq!(faults.len(), 3, "{faults:?}");
-    }
-
-    #[test]
-    fn the_rule_set_names_thresholds_and_weights() {
-        let default = RuleSet::default();
-        for other in [
-            RuleSet { burst_over: 51, ..default.clone() },
-            RuleSet { lateral_from: 9, ..default.clone() },
-            RuleSet { min_hosts: 21, ..default.clone() },
-            RuleSet { weights: [31, 25, 34, 10], ..default.clone() },
-        ] {
-            assert_ne!(other.digest(), default.digest());
-        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! piece  magic "APST" | version u8 | computers: n, name* | users: n, user*          users in order of their hash
+//!        in version 3 then: sections: n, (name | must be understood u8 | length, bytes)*
 //! user   name | pairs: n, computer* | ring: n, (time delta, slot * 4 + kind)*
 //!        open days: n, (slot, day, logins)* | own ids: n, (id, time, slot)* | hours: n, hour* | high risk: n, (day, slot, count)*
 //! hour   hour | logins | anomalies | total | max | n, slot*
@@ -16,12 +17,15 @@ mod write;
 
 pub(crate) use read::is_published;
 pub use read::{PieceReader, ReadPiece};
+pub use write::PieceSection;
 
 use authpulse_event::HashRange;
 
 const MAGIC: &[u8; 4] = b"APST";
-/// Version 1 had own ids without their computers.
+/// The version of a piece without sections. Version 1 had own ids without their computers.
 const VERSION: u8 = 2;
+/// The version of a piece with sections, and the newest that this program reads.
+const VERSION_WITH_SECTIONS: u8 = 3;
 
 /// A part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +41,17 @@ pub struct Piece {
 /// Why a piece cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    /// Written by a newer version; upgrade, or remove the reference and rebuild from the tables.
-    #[error("state snapshot has format version {0}, this program reads up to {VERSION}; run a newer version")]
+    /// Written by a newer version.
+    #[error(
+        "state snapshot has format version {0}, this program reads up to {VERSION_WITH_SECTIONS}: run a newer version of authpulse"
+    )]
     Newer(u8),
+    /// It holds something that this program does not know and must understand.
+    #[error(
+        "state snapshot holds the section '{0}', which this version of authpulse does not know and must understand: run a newer \
+         version of authpulse"
+    )]
+    Section(String),
     /// Written by an older version, for which an own id was the same on whatever computer: rebuild from the tables.
     #[error(
         "state snapshot has format version {0}, of an older version of authpulse; this program reads version {VERSION}"
@@ -48,4 +60,11 @@ pub enum SnapshotError {
     /// Not what was written.
     #[error("state snapshot is damaged: {0}")]
     Damaged(&'static str),
+}
+
+impl SnapshotError {
+    /// Whether a newer version of this program could read it.
+    pub fn is_too_new(&self) -> bool {
+        matches!(self, SnapshotError::Newer(_) | SnapshotError::Section(_))
+    }
 }

@@ -6,6 +6,7 @@ use authpulse_engine::names::Names;
 use authpulse_engine::rows::{
     AcceptedEvent, DayRow, EventId, Flag, Flags, HourRow, Reason, RejectedRecord, ScoredEvent, Windows,
 };
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, Micros, Position, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
@@ -46,8 +47,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let events: Vec<ScoredEvent> = (0..rows)
         .map(|i| {
             let mut flags = Flags::default();
-            flags.set(Flag::NewDevice, chance.next().is_multiple_of(33));
-            flags.set(Flag::RareHost, chance.next().is_multiple_of(20));
+            flags.set(Flag::NEW_DEVICE, chance.next().is_multiple_of(33));
+            flags.set(Flag::RARE_HOST, chance.next().is_multiple_of(20));
             let logins = 1 + chance.skewed(300) as u32;
             ScoredEvent {
                 event: AcceptedEvent {
@@ -62,12 +63,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         computers_1h: 1 + logins / 40,
                         computers_24h: 2 + logins / 20,
                     },
-                    new_device: flags.has(Flag::NewDevice),
+                    new_device: flags.has(Flag::NEW_DEVICE),
                     attributes: Default::default(),
                 },
                 popularity: Some(chance.skewed(50_000)),
                 flags,
-                score: flags.iter().map(|f| [30, 25, 35, 10][f as usize]).sum(),
+                score: flags.iter().map(|f| [30, 25, 35, 10][f.index()]).sum(),
             }
         })
         .collect();
@@ -79,8 +80,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             users: &users,
             computers: &computers,
             base: DEFAULT_BASE,
+            rules: &RuleSet::default(),
             rule_set: "d1a2b3c4",
-            processing_time: DEFAULT_BASE,
+            processing_time: DEFAULT_BASE, later: None,
         };
         encode_curated(&input, &options)
     };
@@ -134,7 +136,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let description = first.iter().map(|f| f.data_file.len()).max().unwrap_or(0);
     println!("description of a file: {description} bytes of JSON at most");
     let start = Instant::now();
-    for table in Table::ALL {
+    for table in Table::FIRST {
         block_on(lake.commit(table, &[EntryFiles { shard: &shard, n: 1, files: &first }]))?;
     }
     println!("first commit: {:.1} ms for four tables", start.elapsed().as_secs_f64() * 1e3);
@@ -145,7 +147,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let small = put(encode(&events[from..(from + 1000).min(events.len())])?, &format!("small-{n}"))?;
         let start = Instant::now();
         let entry = EntryFiles { shard: &shard, n: n as u64 + 2, files: &small };
-        block_on(lake.commit(Table::Curated, &[entry]))?;
+        block_on(lake.commit(Table::CURATED, &[entry]))?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
@@ -153,7 +155,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("commit of one file: median {:.1} ms, slowest {last:.1} ms of {}", times[middle], times.len());
     }
 
-    let live = block_on(lake.live_files(Table::Curated))?;
+    let live = block_on(lake.live_files(Table::CURATED))?;
     let start = Instant::now();
     let mut read = 0;
     for file in &live.files {
@@ -206,9 +208,9 @@ fn others(
         position: Position { sequence: 7.into(), sub_sequence: 0 },
         ingestion_time: DEFAULT_BASE,
     };
-    let mut files = encode_hourly(&hours, users, options)?;
-    files.extend(encode_daily(&days, options)?);
-    files.extend(encode_rejected(&[letter], shard, DEFAULT_BASE, options)?);
+    let mut files = encode_hourly(&hours, users, None, options)?;
+    files.extend(encode_daily(&days, None, options)?);
+    files.extend(encode_rejected(&[letter], shard, DEFAULT_BASE, None, options)?);
     Ok(files)
 }
 

@@ -5,10 +5,13 @@
 
 use authpulse_engine::names::Names;
 use authpulse_engine::rows::{AcceptedEvent, EventId, Flags, ScoredEvent, Windows};
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{HashRange, Micros, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
-use authpulse_lake::entry::{Entry, EntryCounts, FORMAT, FileRef, PieceRef, Place, Side, Source, StoredTimeRules};
+use authpulse_lake::entry::{
+    Entry, EntryCounts, FileRef, PLAIN_FORMAT, PieceRef, Place, Side, Source, StoredTimeRules,
+};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::{Memory, PlanLimits, inspect};
 use authpulse_lake::{
@@ -54,7 +57,7 @@ fn stored_entry(
 ) -> Entry {
     let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
     Entry {
-        format: FORMAT,
+        format: PLAIN_FORMAT,
         shard: shard.to_string(),
         n,
         epoch: 1,
@@ -97,6 +100,7 @@ fn stored_entry(
         },
         rule_set: "abc".to_owned(),
         backfill: None,
+        sections: Default::default(),
     }
 }
 
@@ -158,8 +162,9 @@ fn main() {
                 users: &view,
                 computers: &view,
                 base: DEFAULT_BASE,
+                rules: &RuleSet::default(),
                 rule_set: "abc",
-                processing_time: at,
+                processing_time: at, later: None,
             };
             let mut files = Vec::new();
             for file in encode_curated(&rows, &EncodeOptions::default()).expect("one row can be encoded") {
@@ -173,12 +178,17 @@ fn main() {
                 let path = format!("state/c{n}-0.apst.zst");
                 block_on(store.put_new(&path, Bytes::from_static(b"state"))).expect("names are new");
                 let file = FileRef { path, bytes: 5, sha256: String::new() };
-                snapshot.push(PieceRef { range: HashRange::FULL.to_string(), users: 0, file });
+                snapshot.push(PieceRef {
+                    range: HashRange::FULL.to_string(),
+                    users: 0,
+                    sections: Default::default(),
+                    file,
+                });
             }
             let entry = stored_entry(&shard, n, files, snapshot, at);
             block_on(journal.put(&shard, n, entry.encode())).expect("memory does not fail");
             let begun = Instant::now();
-            for table in Table::ALL {
+            for table in Table::FIRST {
                 let view = [EntryFiles { shard: &shard, n, files: &entry.files }];
                 block_on(lake.commit(table, &view)).expect("memory does not fail");
             }
@@ -194,9 +204,9 @@ fn main() {
         }
         if (hour + 1) % (24 * PRINTED_DAYS) == 0 || hour + 1 == days * 24 {
             let hours = ((hour % (24 * PRINTED_DAYS)) + 1) as f64;
-            let info = block_on(inspect(&lake, Table::Curated, &limits)).expect("the table can be read");
+            let info = block_on(inspect(&lake, Table::CURATED, &limits)).expect("the table can be read");
             let before = reads.load(Ordering::Relaxed);
-            let live = block_on(lake.live_files(Table::Curated)).expect("the table can be read");
+            let live = block_on(lake.live_files(Table::CURATED)).expect("the table can be read");
             let plan = reads.load(Ordering::Relaxed) - before;
             assert_eq!(live.files.iter().map(|f| f.rows).sum::<u64>(), n);
             let kept = block_on(journal.list(&shard, 1, usize::MAX)).expect("memory does not fail").len();

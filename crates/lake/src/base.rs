@@ -9,13 +9,17 @@
 use crate::encode::TableFile;
 use crate::entry::{self, Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decode};
 use crate::schema::{Table, raw_day};
+use crate::sections::{SectionList, Sections};
 use authpulse_event::{Day, Micros, ShardId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The format that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The newest format that this program reads. 2 stands for entries of which one at least is newer than [`entry::PLAIN_FORMAT`].
+pub const FORMAT: u32 = 2;
+/// The format of a base in which nothing is new, nor in anything that it stands for: byte for byte what programs write that know no
+/// newer one.
+pub const PLAIN_FORMAT: u32 = 1;
 
 /// Gaps that are kept one by one.
 pub const GAPS_KEPT: usize = 1_000;
@@ -69,6 +73,10 @@ pub struct Base {
     /// Raw files, by their `ingest_date` as days since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: BTreeMap<i32, RawTotals>,
+    /// What programs of before do not know. One that a folder does not know and need not understand stays as it is: it says itself
+    /// through which entry it reaches.
+    #[serde(default, skip_serializing_if = "Sections::is_empty")]
+    pub sections: Sections,
 }
 
 /// A moment at which entries were folded.
@@ -154,7 +162,7 @@ impl Base {
     /// The base of a journal's first entry alone. `side` is what the entry or its side file holds.
     pub fn new(first: Entry, side: &Side) -> Base {
         let mut base = Base {
-            format: FORMAT,
+            format: PLAIN_FORMAT,
             shard: first.shard.clone(),
             through: 0,
             marks: Vec::new(),
@@ -177,6 +185,7 @@ impl Base {
             files: Vec::new(),
             rows: Vec::new(),
             raw: BTreeMap::new(),
+            sections: Sections::default(),
         };
         base.add(first, side);
         base
@@ -184,6 +193,9 @@ impl Base {
 
     /// Takes in the entry after [`Base::through`].
     pub fn add(&mut self, entry: Entry, side: &Side) {
+        if entry.format > entry::PLAIN_FORMAT {
+            self.format = FORMAT;
+        }
         self.through = entry.n;
         self.received = self.received.saturating_add(entry.counts.received);
         self.fields_dropped = self.fields_dropped.saturating_add(entry.counts.fields_dropped);
@@ -259,7 +271,12 @@ impl Base {
 
     /// What the entries published, as far as it is kept: to be taken in with [`Base::last`].
     pub fn side(&self) -> Side {
-        Side { unscored: Vec::new(), shares: self.shares.clone(), scores: self.scores.clone() }
+        Side { shares: self.shares.clone(), scores: self.scores.clone(), ..Side::default() }
+    }
+
+    /// The tables of which its entries named files, whether those are still there or not.
+    pub fn tables(&self) -> BTreeSet<Table> {
+        self.files.iter().map(|folded| folded.file.table).chain(self.rows.iter().map(|rows| rows.table)).collect()
     }
 
     /// Rows of all the entries, by table and partition.
@@ -279,11 +296,19 @@ impl Base {
         compress(&serde_json::to_vec(self).expect("a base has string keys only and serialises"))
     }
 
-    /// Reads a stored base.
+    /// Puts sections in, in place of those of the same names.
+    pub fn add_sections(&mut self, sections: Sections) {
+        if !sections.is_empty() {
+            self.format = FORMAT;
+            self.sections.extend(sections);
+        }
+    }
+
+    /// Reads a stored base; `known` are the sections that the reader knows.
     ///
     /// # Errors
-    /// If it was written by a newer version or is damaged.
-    pub fn decode(shard: &ShardId, through: u64, bytes: &[u8]) -> Result<Base, EntryError> {
+    /// If it was written by a newer version, holds a section that must be understood and is not, or is damaged.
+    pub fn decode(shard: &ShardId, through: u64, bytes: &[u8], known: &SectionList) -> Result<Base, EntryError> {
         let what = || format!("the base of entries up to {through} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
         let base: Base = decode(bytes, FORMAT, what)?;
@@ -294,6 +319,10 @@ impl Base {
             let what = format!("the last entry in {}", what());
             return Err(EntryError::Newer { what, format: base.last.format, newest: entry::FORMAT });
         }
+        if let Some(section) = base.sections.beyond(known) {
+            return Err(EntryError::Section { what: what(), section: section.to_owned() });
+        }
+        base.last.check_sections(known, || format!("the last entry in {}", what()))?;
         base.last.event_model()?;
         Ok(base)
     }

@@ -4,6 +4,7 @@ use crate::error::Remedy;
 use crate::fault::Faults;
 use crate::sqlite::{Database, Failure};
 use async_trait::async_trait;
+use iceberg::spec::Schema;
 use rusqlite::{ErrorCode, OptionalExtension, params};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -85,10 +86,12 @@ impl CatalogError {
 pub trait TablePointers: Send + Sync {
     /// Where a table's current metadata file is (a URI); `None` where there is no such table.
     async fn load(&self, table: &str) -> Result<Option<String>, CatalogError>;
-    /// Makes a table that points to this metadata; a conflict where it exists.
-    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError>;
-    /// Points the table to `new` if it points to `old`; durable when it returns.
-    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError>;
+    /// Makes a table that points to this metadata; a conflict where it exists. `schema` is the current one of that metadata, for
+    /// catalogs that keep a list of columns beside the pointer.
+    async fn create(&self, table: &str, location: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError>;
+    /// Points the table to `new` if it points to `old`; durable when it returns. `schema` is the current one of `new`: a catalog's
+    /// own list of columns gains, in the same step, those that it lacks.
+    async fn swap(&self, table: &str, old: &str, new: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError>;
 }
 
 /// Iceberg's SQL catalog in an SQLite database, as the JDBC catalog and PyIceberg's `SqlCatalog` know it.
@@ -150,7 +153,7 @@ impl TablePointers for SqliteCatalog {
         load.map(Option::flatten).map_err(|failure| self.failed(table, failure, failed))
     }
 
-    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError> {
+    async fn create(&self, table: &str, location: &str, _: &Schema) -> Result<SwapOutcome, CatalogError> {
         let create = self.database.write(|c| {
             c.execute(
                 "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type) \
@@ -165,7 +168,7 @@ impl TablePointers for SqliteCatalog {
         }
     }
 
-    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError> {
+    async fn swap(&self, table: &str, old: &str, new: &str, _: &Schema) -> Result<SwapOutcome, CatalogError> {
         let update = format!(
             "UPDATE iceberg_tables SET metadata_location = ?3, previous_metadata_location = ?2 \
              WHERE {WHICH} AND metadata_location = ?2"
@@ -190,6 +193,10 @@ impl MemoryCatalog {
     /// An empty catalog.
     pub fn new() -> MemoryCatalog {
         MemoryCatalog::default()
+    }
+    /// Drops a table, as an operator may; its files stay.
+    pub fn drop_table(&self, table: &str) {
+        self.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(table);
     }
     /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
@@ -220,7 +227,7 @@ impl TablePointers for MemoryCatalog {
         self.run("load", table, fault, |pointers| pointers.get(table).cloned())
     }
 
-    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError> {
+    async fn create(&self, table: &str, location: &str, _: &Schema) -> Result<SwapOutcome, CatalogError> {
         self.run("create", table, unclear(table), |pointers| {
             if pointers.contains_key(table) {
                 return SwapOutcome::Conflict;
@@ -230,7 +237,7 @@ impl TablePointers for MemoryCatalog {
         })
     }
 
-    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError> {
+    async fn swap(&self, table: &str, old: &str, new: &str, _: &Schema) -> Result<SwapOutcome, CatalogError> {
         self.run("swap", table, unclear(table), |pointers| match pointers.get_mut(table) {
             Some(current) if current == old => {
                 new.clone_into(current);

@@ -6,30 +6,26 @@
 //! anything else is a new [`FORMAT`].
 
 mod backfill;
+mod codec;
 mod events;
+mod format;
 
 pub use backfill::{Backfill, BackfillFile};
+pub use codec::EntryError;
+pub(crate) use codec::{compress, decode};
 pub use events::{StoredAttributes, Unscored, Waiting};
+pub use format::{FORMAT, PLAIN_FORMAT};
 
 use crate::encode::TableFile;
+use crate::sections::{SectionList, Sections};
 use authpulse_engine::popularity::HostCount;
 use authpulse_engine::rows::Reason;
 use authpulse_engine::settings::TimeRules;
 use authpulse_engine::{Counts, RestoreFrom, Share};
 use authpulse_event::{Attribute, Day, EventModel, HashRange, Micros, Position, ShardId};
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// The format that this program writes, and the newest that it reads. 2 says what 1 says, but by another rule: what an event ahead
-/// of its arrival raises the watermark to, and what makes a duplicate (semantics, section 2). Whoever knows only 1 must not go on.
-pub const FORMAT: u32 = 2;
-/// zstd level of an entry and its side. The third makes them a tenth smaller; where many events wait to be scored, as when a stream is
-/// caught up with, it took 4 % of a worker's time instead of 2.8 %.
-const ZSTD_LEVEL: i32 = 1;
-/// Largest decompressed entry or side file that is read, in bytes. 100,000 unscored events are some 20 MB.
-const MAX_BODY_BYTES: usize = 1 << 30;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +125,9 @@ pub struct Entry {
     /// For the shard `file`: the files and how far they are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
+    /// What programs of before do not know ([`sections`](crate::sections)).
+    #[serde(default, skip_serializing_if = "Sections::is_empty")]
+    pub sections: Sections,
 }
 
 /// What a shard reads.
@@ -265,17 +264,22 @@ pub struct Side {
     /// High-risk counts of the days that are published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<StoredShare>,
+    /// What programs of before do not know.
+    #[serde(default, skip_serializing_if = "Sections::is_empty")]
+    pub sections: Sections,
 }
 
 impl Side {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.unscored.is_empty() && self.shares.is_empty() && self.scores.is_empty()
+        self.unscored.is_empty() && self.shares.is_empty() && self.scores.is_empty() && self.sections.is_empty()
     }
     /// Roughly how many bytes of JSON it takes.
     pub fn size_estimate(&self) -> usize {
         let hosts = |shares: &[StoredShare]| shares.iter().flat_map(|s| &s.days).map(|d| d.hosts.len()).sum::<usize>();
-        self.unscored.iter().map(Unscored::size_estimate).sum::<usize>() + (hosts(&self.shares) + hosts(&self.scores)) * 24
+        let sections = self.sections.iter().map(|(name, section)| name.len() + section.body.text().len()).sum::<usize>();
+        let unscored = self.unscored.iter().map(Unscored::size_estimate).sum::<usize>();
+        unscored + (hosts(&self.shares) + hosts(&self.scores)) * 24 + sections
     }
 }
 
@@ -332,6 +336,9 @@ pub struct PieceRef {
     pub range: String,
     /// How many users.
     pub users: u64,
+    /// The sections in it: whether each must be understood, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sections: BTreeMap<String, bool>,
     /// The file.
     #[serde(flatten)]
     pub file: FileRef,
@@ -388,46 +395,24 @@ impl From<&TimeRules> for StoredTimeRules {
     }
 }
 
-/// Why a stored entry cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EntryError {
-    /// Written by a newer version.
-    #[error("{what} has format {format}, this program reads up to {newest}: run a newer version of authpulse")]
-    Newer {
-        /// The entry, by number and shard, or the file.
-        what: String,
-        /// The format it names.
-        format: u32,
-        /// The newest that this program reads.
-        newest: u32,
-    },
-    /// Not what was written.
-    #[error("{what} is damaged: {cause}: restore the lake from a copy, or start a new one")]
-    Damaged {
-        /// The entry, by number and shard, or the file.
-        what: String,
-        /// What is wrong with it.
-        cause: String,
-    },
-}
-
 impl Entry {
     /// The bytes to store. Encode once and keep them: a repeated put must carry the same.
     pub fn encode(&self) -> Bytes {
         compress(&serde_json::to_vec(self).expect("an entry has string keys only and serialises"))
     }
 
-    /// Reads a stored entry.
+    /// Reads a stored entry; `known` are the sections that the reader knows.
     ///
     /// # Errors
-    /// If it was written by a newer version or is damaged.
-    pub fn decode(shard: &ShardId, n: u64, bytes: &[u8]) -> Result<Entry, EntryError> {
+    /// If it was written by a newer version, holds a section that must be understood and is not, or is damaged.
+    pub fn decode(shard: &ShardId, n: u64, bytes: &[u8], known: &SectionList) -> Result<Entry, EntryError> {
         let what = || format!("entry {n} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
         let entry: Entry = decode(bytes, FORMAT, what)?;
         if entry.shard != shard.as_str() || entry.n != n {
             return Err(damaged(format!("it says it is entry {} of shard {}", entry.n, entry.shard)));
         }
+        entry.check_sections(known, what)?;
         entry.event_model()?;
         Ok(entry)
     }
@@ -501,50 +486,18 @@ impl Side {
         compress(&serde_json::to_vec(self).expect("a side has string keys only and serialises"))
     }
 
-    /// Reads a side file.
+    /// Reads a side file; `known` are the sections that the reader knows.
     ///
     /// # Errors
-    /// If it is damaged.
-    pub fn decode(path: &str, bytes: &[u8]) -> Result<Side, EntryError> {
+    /// If it holds a section that must be understood and is not, or is damaged.
+    pub fn decode(path: &str, bytes: &[u8], known: &SectionList) -> Result<Side, EntryError> {
         let damaged = |cause: String| EntryError::Damaged { what: format!("file {path}"), cause };
-        let json = decompress(bytes).map_err(damaged)?;
-        serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))
-    }
-}
-
-/// Reads what was stored in `newest` or an older format.
-pub(crate) fn decode<T: DeserializeOwned>(
-    bytes: &[u8],
-    newest: u32,
-    what: impl Fn() -> String,
-) -> Result<T, EntryError> {
-    let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
-    let json = decompress(bytes).map_err(damaged)?;
-    #[derive(Deserialize)]
-    struct Head {
-        format: u32,
-    }
-    let head: Head = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
-    if head.format > newest {
-        return Err(EntryError::Newer { what: what(), format: head.format, newest });
-    }
-    serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))
-}
-
-pub(crate) fn compress(json: &[u8]) -> Bytes {
-    zstd::bulk::compress(json, ZSTD_LEVEL).expect("compressing into memory does not fail").into()
-}
-
-/// The inverse of [`compress`], within bounds.
-fn decompress(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    zstd::bulk::decompress(bytes, MAX_BODY_BYTES.min(capacity(bytes))).map_err(|e| e.to_string())
-}
-
-/// The decompressed length that the frame states; every frame written here does.
-fn capacity(bytes: &[u8]) -> usize {
-    match zstd::zstd_safe::get_frame_content_size(bytes) {
-        Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
-        _ => 0,
+        let json = codec::decompress(bytes).map_err(damaged)?;
+        let side: Side = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        match side.sections.beyond(known) {
+            Some(section) => Err(EntryError::Section { what: format!("file {path}"), section: section.to_owned() }),
+            None => Ok(side),
+        }
     }
 }
 

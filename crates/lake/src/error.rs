@@ -73,6 +73,14 @@ pub enum LakeError {
         /// What does not fit, and what would.
         what: String,
     },
+    /// The table needs a program that knows more than this one.
+    #[error("table {table} needs a program that knows {name}: run a newer version of authpulse")]
+    TooNew {
+        /// The table.
+        table: String,
+        /// What is to be known.
+        name: String,
+    },
     /// An entry does not follow the last one that the table holds.
     #[error(
         "table {table}: entry {got} of shard {shard} cannot be applied, because the table holds its entries up to {applied} \
@@ -126,11 +134,21 @@ impl LakeError {
             LakeError::Journal(e) => e.remedy(),
             LakeError::Contended { .. } => Remedy::Retry,
             LakeError::Damaged { .. } | LakeError::Entry(EntryError::Damaged { .. }) => Remedy::Restore,
-            LakeError::Entry(EntryError::Newer { .. }) => Remedy::Correct,
+            LakeError::Entry(EntryError::Newer { .. } | EntryError::Section { .. }) => Remedy::Correct,
             LakeError::NoTable { .. }
             | LakeError::Unsuitable { .. }
+            | LakeError::TooNew { .. }
             | LakeError::EntryMissing { .. }
             | LakeError::Encode { .. } => Remedy::Correct,
+        }
+    }
+
+    /// Whether only a newer version of this program can go on.
+    pub fn is_too_new(&self) -> bool {
+        match self {
+            LakeError::TooNew { .. } => true,
+            LakeError::Entry(error) => error.is_too_new(),
+            _ => false,
         }
     }
 

@@ -3,12 +3,14 @@
 //! This is the one atomic step that the lake stands on. The content of an entry is none of the journal's business.
 //! Entries count from 1.
 
+mod followers;
 mod object;
 
 pub use object::ObjectJournal;
 
 use crate::error::Remedy;
 use crate::fault::Faults;
+use crate::followers::{FollowerName, Followers};
 use crate::sqlite::{self, Database};
 use async_trait::async_trait;
 use authpulse_event::ShardId;
@@ -126,6 +128,8 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`JournalError::Refused`] where no base stands for entry `n`.
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError>;
+    /// Who follows these journals beside the tables.
+    fn followers(&self) -> &dyn Followers;
 }
 
 /// Bases that are kept: of a reader that has just looked up the newest, the next one must not take it away.
@@ -311,6 +315,10 @@ impl Journal for SqliteJournal {
         .await?;
         Ok(removed)
     }
+
+    fn followers(&self) -> &dyn Followers {
+        self
+    }
 }
 
 /// A journal in a map: the deterministic double, with faults.
@@ -318,6 +326,7 @@ impl Journal for SqliteJournal {
 pub struct MemoryJournal {
     entries: Mutex<Numbered>,
     bases: Mutex<Numbered>,
+    followers: Mutex<BTreeMap<(FollowerName, u64), Bytes>>,
     faults: Mutex<Faults>,
 }
 
@@ -434,5 +443,9 @@ impl Journal for MemoryJournal {
         numbers.truncate(numbers.len().saturating_sub(BASES_KEPT));
         numbers.into_iter().for_each(|n| drop(bases.remove(&(shard.clone(), n))));
         Ok(removed)
+    }
+
+    fn followers(&self) -> &dyn Followers {
+        self
     }
 }

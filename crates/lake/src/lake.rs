@@ -1,9 +1,12 @@
 //! A lake's tables: their files, their pointers, and what a commit takes from outside (time, ids).
 
 use crate::catalog::{SwapOutcome, TablePointers};
+use crate::commit::evolve::KnownColumns;
 use crate::commit::metadata;
 use crate::error::{LakeError, Remedy};
-use crate::schema::{APPLIED, Table};
+use crate::schema::{APPLIED, REQUIRES, Table};
+use crate::shape::Shape;
+use crate::sections::SectionList;
 use crate::store::{ObjectStore, file_io};
 use authpulse_event::ShardId;
 use iceberg::io::FileIO;
@@ -61,8 +64,11 @@ impl Default for CommitSettings {
     }
 }
 
+/// What this program knows of the names that [`REQUIRES`] may list.
+const KNOWN_REQUIREMENTS: [&str; 0] = [];
+
 /// Told where a commit stands: `gather file before:<table>`, `gather file after:<table>`, `table swap before:<table>`,
-/// `table swap after:<table>`. Kill tests stop the process there.
+/// `table swap after:<table>`, and the same of `fit file` and `columns swap`. Kill tests stop the process there.
 pub type Probe = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The tables of a lake.
@@ -74,6 +80,9 @@ pub struct Lake {
     pub(crate) ids: Arc<dyn CommitIds>,
     pub(crate) settings: CommitSettings,
     pub(crate) probe: Probe,
+    pub(crate) known_columns: KnownColumns,
+    pub(crate) shape: Arc<Shape>,
+    pub(crate) sections: SectionList,
 }
 
 /// A table as it was at one moment.
@@ -103,6 +112,28 @@ impl LoadedTable {
     }
 }
 
+impl LoadedTable {
+    /// Whether this program knows all that whoever commits to the table must know.
+    ///
+    /// # Errors
+    /// [`LakeError::TooNew`] names the first that it does not.
+    pub fn check_requires(&self) -> Result<(), LakeError> {
+        let required = self.metadata.properties().get(REQUIRES).map(String::as_str).unwrap_or_default();
+        let mut names = required.split(',').map(str::trim).filter(|name| !name.is_empty());
+        match names.find(|name| !KNOWN_REQUIREMENTS.contains(name)) {
+            Some(name) => Err(LakeError::TooNew { table: self.table.name().to_owned(), name: name.to_owned() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What [`APPLIED`] says of these entries.
+pub(crate) fn applied_json(applied: &BTreeMap<ShardId, u64>) -> String {
+    let numbers: serde_json::Map<String, serde_json::Value> =
+        applied.iter().map(|(shard, n)| (shard.to_string(), (*n).into())).collect();
+    serde_json::Value::Object(numbers).to_string()
+}
+
 impl Lake {
     /// A lake over a store and a catalog, with default settings and the computer's clock.
     pub fn new(store: Arc<dyn ObjectStore>, pointers: Arc<dyn TablePointers>) -> Lake {
@@ -113,6 +144,9 @@ impl Lake {
             ids: Arc::new(SystemIds),
             settings: CommitSettings::default(),
             probe: Arc::new(|_| {}),
+            known_columns: KnownColumns::default(),
+            shape: Arc::new(Shape::default()),
+            sections: SectionList::default(),
         }
     }
 
@@ -134,38 +168,74 @@ impl Lake {
         Lake { probe, ..self }
     }
 
+    /// With other lists.
+    #[must_use]
+    pub fn with_shape(self, shape: Shape) -> Lake {
+        Lake { shape: Arc::new(shape), ..self }
+    }
+
+    /// The lists that this program goes by.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The tables that this program works with, in the order in which a commit visits them.
+    pub fn tables(&self) -> &[Table] {
+        &self.shape.tables
+    }
+
+    /// Whether a table is one that this program works with.
+    pub fn knows(&self, table: Table) -> bool {
+        self.shape.tables.contains(&table)
+    }
+
+    /// For a program that knows these sections.
+    #[must_use]
+    pub fn with_sections(self, sections: SectionList) -> Lake {
+        Lake { sections, ..self }
+    }
+
+    /// The sections that this program knows.
+    pub fn sections(&self) -> &SectionList {
+        &self.sections
+    }
+
     /// The files.
     pub fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
     }
 
-    /// Makes the tables that are missing, and checks those that exist. Returns those that it made.
+    /// Makes those of the first four tables that are missing, and checks those that exist. Returns those that it made. Later ones are
+    /// made when there is something for them: see [`Lake::ensure_later_table`].
     ///
     /// # Errors
     /// The store or the catalog fails, or a table exists that cannot be used. The call can be repeated.
     pub async fn ensure_tables(&self) -> Result<Vec<Table>, LakeError> {
         let mut made = Vec::new();
-        for table in Table::ALL {
-            if self.ensure_table(table).await? {
+        for table in self.tables().iter().copied().filter(|table| table.is_first()) {
+            if self.make_table(table, &BTreeMap::new()).await? {
                 made.push(table);
             }
         }
         Ok(made)
     }
 
-    async fn ensure_table(&self, table: Table) -> Result<bool, LakeError> {
+    /// Makes a table that holds these entries, unless it is there; tells whether it was missing.
+    pub(crate) async fn make_table(&self, table: Table, applied: &BTreeMap<ShardId, u64>) -> Result<bool, LakeError> {
         let is_missing = self.pointers.load(table.name()).await?.is_none();
         if is_missing {
             let location = self.store.uri(&table.location());
             let unsuitable =
                 |e: iceberg::Error| LakeError::Unsuitable { table: table.name().to_owned(), what: e.to_string() };
+            let mut properties = table.properties();
+            properties.insert(APPLIED.to_owned(), applied_json(applied));
             let metadata = TableMetadataBuilder::new(
                 table.schema().as_ref().clone(),
                 table.partition_spec().clone(),
                 table.sort_order().clone(),
                 location.clone(),
                 FormatVersion::V2,
-                table.properties(),
+                properties,
             )
             .and_then(|builder| builder.assign_uuid(self.ids.uuid()).build())
             .map_err(unsuitable)?
@@ -173,7 +243,7 @@ impl Lake {
             let file = metadata::next_location(&location, None, self.ids.uuid());
             let body = metadata::encode(table, &metadata, Some(self.ids.now_ms()))?;
             self.put_metadata(table, &file, body).await?;
-            match self.pointers.create(table.name(), &file).await {
+            match self.pointers.create(table.name(), &file, metadata.current_schema()).await {
                 // A conflict: somebody else made it, or this call did before its answer was lost.
                 Ok(SwapOutcome::Swapped | SwapOutcome::Conflict) => {}
                 Err(e) if e.remedy() == Remedy::Look && self.pointers.load(table.name()).await?.is_some() => {}
@@ -208,6 +278,13 @@ impl Lake {
                 }
             }
         }
+    }
+
+    /// The table as it is now, to be changed: refused where that needs a newer program.
+    pub(crate) async fn load_to_commit(&self, table: Table) -> Result<LoadedTable, LakeError> {
+        let loaded = self.load(table).await?;
+        loaded.check_requires()?;
+        Ok(loaded)
     }
 
     pub(crate) async fn put_metadata(&self, table: Table, uri: &str, body: bytes::Bytes) -> Result<(), LakeError> {

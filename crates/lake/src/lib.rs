@@ -2,6 +2,7 @@
 //!
 //! - [`store`]: the files, local or in memory; the crate `authpulse-aws` puts S3 behind the same trait.
 //! - [`journal`]: numbered entries per shard, the one atomic step.
+//! - [`followers`]: who reads the journals beside the tables, and what is kept for them.
 //! - [`base`]: what stays of a journal's oldest entries.
 //! - [`catalog`]: which metadata file is a table's current one.
 //! - [`lock`]: a local lake belongs to one process; one of many workers commits.
@@ -10,6 +11,7 @@
 //! - [`commit`]: the tables follow the journal, each entry exactly once.
 //! - [`mod@maintain`]: files are merged, snapshots expire, what nobody needs is removed.
 //! - [`seal`]: what the mark of a finished input says.
+//! - [`sections`]: what entries, sides, bases and pieces of snapshots hold beside what programs of before know.
 //! - [`read`]: what the tables hold now, for rebuilding state and for `verify`.
 //!
 //! Nothing here reads the clock or draws a random number by itself: [`commit::CommitIds`] hands both in.
@@ -17,11 +19,13 @@
 mod advice;
 pub mod base;
 pub mod catalog;
+mod cells;
 pub mod commit;
 pub mod encode;
 pub mod entry;
 pub mod error;
 pub mod fault;
+pub mod followers;
 pub mod journal;
 mod lake;
 pub mod lock;
@@ -29,17 +33,22 @@ pub mod maintain;
 pub mod read;
 pub mod schema;
 pub mod seal;
+mod shape;
+pub mod sections;
 mod sqlite;
 pub mod store;
 
 pub use base::Base;
 pub use catalog::{MemoryCatalog, SqliteCatalog, TablePointers};
-pub use commit::{CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, LoadedTable, SystemIds};
+pub use commit::{ColumnIds, CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, LoadedTable, SystemIds};
 pub use encode::{EncodeOptions, EncodedFile, RawRecord, RawSource, TableFile};
 pub use error::{LakeError, Remedy};
+pub use followers::{FollowerName, Followers};
 pub use journal::{Journal, MemoryJournal, ObjectJournal, PutOutcome, SqliteJournal};
 pub use lock::{CommitterLock, FileCommitterLock, LakeLock, SoleCommitter};
 pub use maintain::{MaintainReport, MaintainSettings, maintain};
-pub use schema::{Partition, Table};
+pub use schema::{Partition, Table, TableDef};
 pub use seal::Seal;
+pub use shape::Shape;
+pub use sections::SectionList;
 pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

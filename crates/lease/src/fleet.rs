@@ -5,10 +5,29 @@ use crate::{Checkpoint, Lease, LeaseError, LeaseSettings, LeaseStore, Ticks};
 use futures::future::join;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
 
 /// Leases that are taken, renewed or parted with at a time: a store that is slow to answer costs as long for one as for so many.
 const AT_A_TIME: usize = 64;
+
+/// What is asked of a store one lease after another. Where another process is in the midst of a write and stays there, the first that
+/// has waited for it answers for those that have not been asked yet.
+#[derive(Default)]
+struct Round(OnceLock<LeaseError>);
+
+impl Round {
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, LeaseError>>) -> Result<T, LeaseError> {
+        if let Some(busy) = self.0.get() {
+            return Err(busy.clone());
+        }
+        let answer = question.await;
+        if let Err(busy @ LeaseError::Busy { .. }) = &answer {
+            self.0.get_or_init(|| busy.clone());
+        }
+        answer
+    }
+}
 
 /// The leases a worker has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,9 +103,10 @@ impl Fleet {
     pub async fn renew(&mut self, now: Ticks) {
         let (store, worker) = (&*self.store, self.coordinator.worker());
         let leases: Vec<Lease> = self.held.values().map(|held| held.lease.clone()).collect();
+        let round = &Round::default();
         let renewals = leases.into_iter().map(|lease| async move {
             let key = lease.key.clone();
-            (key, renew(store, worker, lease).await)
+            (key, round.ask(renew(store, worker, lease)).await)
         });
         let renewed: Vec<_> = stream::iter(renewals).buffer_unordered(AT_A_TIME).collect().await;
         let duration = self.settings().duration;
@@ -119,6 +139,19 @@ impl Fleet {
         clock: &(dyn Fn() -> Ticks + Sync),
         keys: &BTreeSet<String>,
     ) -> Result<(), LeaseError> {
+        self.scan_those(clock, keys, |_| std::future::ready(true)).await
+    }
+
+    /// The same, where a lease is neither taken nor asked for unless `may_have` says so of its key. Many are asked about at a time.
+    ///
+    /// # Errors
+    /// As for [`Fleet::scan`].
+    pub async fn scan_those<F: Future<Output = bool>>(
+        &mut self,
+        clock: &(dyn Fn() -> Ticks + Sync),
+        keys: &BTreeSet<String>,
+        may_have: impl Fn(String) -> F,
+    ) -> Result<(), LeaseError> {
         self.look(clock).await?;
         let missing: Vec<Lease> = keys.iter().filter(|key| !self.coordinator.knows(key)).map(Lease::new).collect();
         if !missing.is_empty() {
@@ -128,9 +161,15 @@ impl Fleet {
         let now = clock();
         let held = self.held.keys().cloned().collect();
         let store = &*self.store;
-        let changes: Vec<Lease> =
-            self.coordinator.wishes(now, &held).into_iter().map(|wish| self.wished(wish)).collect();
-        let changes = changes.into_iter().map(|lease| async move { (store.update(&lease).await, lease) });
+        let wishes = self.coordinator.wishes(now, &held).into_iter().map(|wish| self.wished(wish));
+        let asked = wishes.map(|lease| {
+            let may_have = may_have(lease.key.clone());
+            async move { may_have.await.then_some(lease) }
+        });
+        let asked: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffered(AT_A_TIME).collect().await;
+        let changes: Vec<Lease> = asked.into_iter().flatten().collect();
+        let round = &Round::default();
+        let changes = changes.into_iter().map(|lease| async move { (round.ask(store.update(&lease)).await, lease) });
         let changed: Vec<_> = stream::iter(changes).buffer_unordered(AT_A_TIME).collect().await;
         let mut failure = Ok(());
         for (outcome, lease) in changed {
@@ -199,17 +238,7 @@ impl Fleet {
     pub async fn release_all(&mut self) {
         let (store, worker) = (&*self.store, self.coordinator.worker());
         let held = std::mem::take(&mut self.held);
-        let rest = async {
-            let leases = store.list().await?;
-            let mine = leases.into_iter().filter(|lease| {
-                let is_asked_for = lease.next_owner.as_deref() == Some(worker);
-                // Handed over since this worker looked for the last time.
-                let is_unseen =
-                    lease.owner.as_deref() == Some(worker) && !held.contains_key(&lease.key) && !lease.ended;
-                is_asked_for || is_unseen
-            });
-            leave_to_others(store, worker, mine).await
-        };
+        let rest = leave_unseen(store, worker, &held);
         let given = give_all(store, worker, held.values().cloned(), false);
         if let (_, Err(error)) = join(given, rest).await {
             tracing::debug!(%error, "leases on their way to this worker could not be left to others");
@@ -226,10 +255,29 @@ impl Fleet {
         leave_to_others(store, worker, asked).await
     }
 
+    /// Leaves to others what has come to this worker since it looked for the last time, and what is on its way: it stays, and is to have
+    /// nothing.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn leave_strays(&self) -> Result<(), LeaseError> {
+        leave_unseen(&*self.store, self.coordinator.worker(), &self.held).await
+    }
+
     /// Drops a lease without a word: the work on it was lost to another.
     pub fn forget(&mut self, key: &str) {
         self.held.remove(key);
     }
+}
+
+/// Leaves to others what this worker asked for, and what was handed over to it since it looked for the last time.
+async fn leave_unseen(store: &dyn LeaseStore, worker: &str, held: &BTreeMap<String, Held>) -> Result<(), LeaseError> {
+    let mine = store.list().await?.into_iter().filter(|lease| {
+        let is_asked_for = lease.next_owner.as_deref() == Some(worker);
+        let is_unseen = lease.owner.as_deref() == Some(worker) && !held.contains_key(&lease.key) && !lease.ended;
+        is_asked_for || is_unseen
+    });
+    leave_to_others(store, worker, mine).await
 }
 
 /// Leaves leases that are this worker's, or on their way to it, to others. One that moves meanwhile expires as any other.
@@ -266,18 +314,19 @@ async fn renew(store: &dyn LeaseStore, worker: &str, mut lease: Lease) -> Result
 
 /// Gives leases to whoever asked for them, or back, or to their end.
 async fn give_all(store: &dyn LeaseStore, worker: &str, held: impl IntoIterator<Item = Held>, ended: bool) {
-    let given = held.into_iter().map(|held| give(store, worker, held.lease, ended));
+    let round = &Round::default();
+    let given = held.into_iter().map(|held| give(store, round, worker, held.lease, ended));
     stream::iter(given).buffer_unordered(AT_A_TIME).collect::<()>().await;
 }
 
 /// One of them.
-async fn give(store: &dyn LeaseStore, worker: &str, mut lease: Lease, ended: bool) {
+async fn give(store: &dyn LeaseStore, round: &Round, worker: &str, mut lease: Lease, ended: bool) {
     let key = lease.key.clone();
     // Once more where the counter moved meanwhile: somebody has just asked for it.
     for _ in 0..2 {
         let next = lease.next_owner.clone().filter(|_| !ended);
         let given = Lease { owner: next, next_owner: None, ended: ended || lease.ended, ..lease };
-        match store.update(&given).await {
+        match round.ask(store.update(&given)).await {
             Ok(true) => return,
             Ok(false) => {}
             Err(error) => {

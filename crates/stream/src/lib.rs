@@ -10,7 +10,7 @@
 //!                               oldest first; trimmed after the retention
 //! ```
 //!
-//! What both stores promise (and `tests/contract` checks on both):
+//! What both stores promise (and `tests/stream/contract` checks on both):
 //! - A put is there whole or not at all, together with the producer's progress, once and in order.
 //! - Positions and arrivals never fall within a shard; the positions of an heir lie beyond all of its parents'.
 //! - A read begins anywhere, and what retention took away before it is counted.

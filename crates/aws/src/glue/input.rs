@@ -1,11 +1,10 @@
 //! Tables as Glue is told of them, in the form that Iceberg's own Glue catalog writes: Athena reads no other.
 
 use super::{ICEBERG, KIND, LOCATION, PREVIOUS};
-use authpulse_lake::Table as LakeTable;
-use authpulse_lake::schema::{RAW, raw_arrow_schema};
+use authpulse_lake::schema::{DOC_BYTES_MAX, RAW, raw_arrow_schema};
 use aws_sdk_glue::error::BuildError;
 use aws_sdk_glue::types::{Column, SerDeInfo, StorageDescriptor, Table, TableInput};
-use iceberg::spec::{NestedField, PrimitiveType, Type};
+use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use std::collections::HashMap;
 
 /// How many days back Athena looks for raw files, and how: `ddl/auth_events_raw.sql` says the same.
@@ -18,11 +17,14 @@ const PROJECTION: [(&str, &str); 6] = [
     ("projection.ingest_date.interval.unit", "DAYS"),
 ];
 
+/// The parameter of a column that says whether the table's current schema has it.
+const CURRENT: &str = "iceberg.field.current";
+/// Longest name of a column, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
 /// A new Iceberg table.
-pub(super) fn iceberg(name: &str, location: &str) -> Result<TableInput, BuildError> {
-    let known = LakeTable::ALL.into_iter().find(|table| table.name() == name);
-    let fields = known.iter().flat_map(|table| table.schema().as_struct().fields());
-    let columns = fields.map(|field| column(field)).collect::<Result<Vec<_>, _>>()?;
+pub(super) fn iceberg(name: &str, location: &str, schema: &Schema) -> Result<TableInput, BuildError> {
+    let columns = with_lacking(&[], schema)?;
     // TABLE/metadata/FILE
     let root = location.rsplit_once("/metadata/").map_or(location, |(root, _)| root);
     let storage = StorageDescriptor::builder().location(root).set_columns(Some(columns)).build();
@@ -37,8 +39,12 @@ pub(super) fn iceberg(name: &str, location: &str) -> Result<TableInput, BuildErr
         .build()
 }
 
-/// A table that exists, pointed elsewhere; all else is kept as it was read.
-pub(super) fn moved(table: &Table, old: &str, new: &str) -> Result<TableInput, BuildError> {
+/// A table that exists, pointed elsewhere, with the columns that its list lacks; all else is kept as it was read.
+pub(super) fn moved(table: &Table, old: &str, new: &str, schema: &Schema) -> Result<TableInput, BuildError> {
+    let mut storage = table.storage_descriptor.clone();
+    if let Some(storage) = &mut storage {
+        storage.columns = Some(with_lacking(storage.columns(), schema)?);
+    }
     let mut parameters = table.parameters.clone().unwrap_or_default();
     parameters.insert(LOCATION.to_owned(), new.to_owned());
     parameters.insert(PREVIOUS.to_owned(), old.to_owned());
@@ -49,7 +55,7 @@ pub(super) fn moved(table: &Table, old: &str, new: &str) -> Result<TableInput, B
         .set_last_access_time(table.last_access_time)
         .set_last_analyzed_time(table.last_analyzed_time)
         .retention(table.retention)
-        .set_storage_descriptor(table.storage_descriptor.clone())
+        .set_storage_descriptor(storage)
         .set_partition_keys(Some(table.partition_keys().to_vec()))
         .set_view_original_text(table.view_original_text.clone())
         .set_view_expanded_text(table.view_expanded_text.clone())
@@ -96,15 +102,66 @@ pub(super) fn raw(lake: &str) -> Result<TableInput, BuildError> {
         .build()
 }
 
+/// Glue's list with the columns of the schema that it lacks, behind its last one. To Glue and Athena names in other letter case are
+/// the same. One that the list has as gone comes back in its place, with its words; one whose parts have changed gets its new type.
+fn with_lacking(list: &[Column], schema: &Schema) -> Result<Vec<Column>, BuildError> {
+    let mut columns = list.to_vec();
+    let places = columns.iter().enumerate().map(|(at, column)| (column.name().to_lowercase(), at));
+    let mut places: HashMap<String, usize> = places.collect();
+    for field in schema.as_struct().fields() {
+        if !fits(&field.name, NAME_BYTES_MAX) {
+            // Glue would refuse the whole table for it; Athena reads the columns from Iceberg's metadata all the same.
+            continue;
+        }
+        match places.get(&field.name.to_lowercase()) {
+            None => {
+                places.insert(field.name.to_lowercase(), columns.len());
+                columns.push(column(field)?);
+            }
+            Some(at) => {
+                let theirs = &mut columns[*at];
+                let said = |key: &str| theirs.parameters().and_then(|p| p.get(key)).map(String::as_str);
+                let kind = hive(&field.field_type);
+                if said(CURRENT).is_some_and(|current| current.eq_ignore_ascii_case("false")) {
+                    let mut back = column(field)?;
+                    back.comment = theirs.comment.take().filter(|words| !words.is_empty()).or(back.comment);
+                    let mut parameters = theirs.parameters.take().unwrap_or_default();
+                    parameters.extend(back.parameters.take().unwrap_or_default());
+                    back.parameters = Some(parameters);
+                    *theirs = back;
+                } else if kind.contains("struct<") && theirs.r#type() != Some(kind.as_str()) {
+                    theirs.r#type = Some(kind);
+                }
+            }
+        }
+    }
+    Ok(columns)
+}
+
 fn column(field: &NestedField) -> Result<Column, BuildError> {
     Column::builder()
         .name(&field.name)
         .r#type(hive(&field.field_type))
-        .set_comment(field.doc.clone())
+        .set_comment(field.doc.as_deref().map(comment))
         .parameters("iceberg.field.id", field.id.to_string())
         .parameters("iceberg.field.optional", (!field.required).to_string())
-        .parameters("iceberg.field.current", "true")
+        .parameters(CURRENT, "true")
         .build()
+}
+
+/// What Glue takes of a column's words: one line. Another engine may have made the column, with more words than that.
+fn comment(doc: &str) -> String {
+    let line: String = doc.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut end = line.len().min(DOC_BYTES_MAX);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line[..end].to_owned()
+}
+
+/// Whether Glue takes a text of at most so many bytes.
+fn fits(text: &str, bytes: usize) -> bool {
+    (1..=bytes).contains(&text.len()) && !text.contains(char::is_control)
 }
 
 /// A type as Hive writes it.
@@ -138,6 +195,8 @@ fn hive(kind: &Type) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use authpulse_lake::Table as LakeTable;
+    use iceberg::spec::{ListType, StructType};
     use std::collections::BTreeMap;
     use std::path::Path;
 
@@ -161,8 +220,8 @@ mod tests {
 
     #[test]
     fn glue_is_told_the_columns_of_the_statements() {
-        for table in LakeTable::ALL {
-            let input = iceberg(table.name(), "s3://b/lake/warehouse/t/metadata/1.json").unwrap();
+        for table in LakeTable::FIRST {
+            let input = iceberg(table.name(), "s3://b/lake/warehouse/t/metadata/1.json", table.schema()).unwrap();
             assert_eq!(columns(&input), of_ddl(table.name()).1, "{table}");
             let storage = input.storage_descriptor().unwrap();
             assert_eq!(storage.location(), Some("s3://b/lake/warehouse/t"));
@@ -208,11 +267,103 @@ mod tests {
             .parameters("owner_team", "soc")
             .build()
             .unwrap();
-        let input = moved(&table, "a", "b").unwrap();
+        let input = moved(&table, "a", "b", LakeTable::DAILY.schema()).unwrap();
         let parameters = input.parameters().unwrap();
         assert_eq!((parameters[LOCATION].as_str(), parameters[PREVIOUS].as_str()), ("b", "a"));
         assert_eq!((parameters["owner_team"].as_str(), parameters["table_type"].as_str()), ("soc", "iceberg"));
         assert_eq!((input.description(), input.retention()), (Some("by hand"), 7));
         assert_eq!(input.storage_descriptor().unwrap().location(), Some("s3://b/t"));
+    }
+
+    /// A table in Glue with these columns: name, type, comment, whether it is current.
+    fn listed(columns: &[(&str, &str, Option<&str>, bool)]) -> Table {
+        let column = |(name, kind, words, current): &(&str, &str, Option<&str>, bool)| {
+            let built = Column::builder()
+                .name(*name)
+                .r#type(*kind)
+                .set_comment(words.map(str::to_owned))
+                .parameters(CURRENT, current.to_string())
+                .parameters("team", "soc");
+            built.build().unwrap()
+        };
+        let storage = StorageDescriptor::builder().set_columns(Some(columns.iter().map(column).collect()));
+        Table::builder().name("t").storage_descriptor(storage.build()).build().unwrap()
+    }
+
+    fn schema(fields: Vec<NestedField>) -> Schema {
+        Schema::builder().with_fields(fields.into_iter().map(Into::into)).build().unwrap()
+    }
+
+    fn text(id: i32, name: &str) -> NestedField {
+        NestedField::optional(id, name, Type::Primitive(PrimitiveType::String))
+    }
+
+    fn evidence(names: &[&str]) -> NestedField {
+        let parts = names.iter().zip(41..).map(|(name, id)| text(id, name).into()).collect();
+        let element = NestedField::list_element(40, Type::Struct(StructType::new(parts)), false);
+        NestedField::optional(30, "evidence", Type::List(ListType::new(element.into())))
+    }
+
+    /// Name, type, comment and parameters of each column after a swap to this schema.
+    fn after(table: &Table, schema: &Schema) -> Vec<(String, String, Option<String>, BTreeMap<String, String>)> {
+        let input = moved(table, "a", "b", schema).unwrap();
+        let column = |c: &Column| {
+            let parameters = c.parameters().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+            (c.name().to_owned(), c.r#type().unwrap().to_owned(), c.comment().map(str::to_owned), parameters)
+        };
+        input.storage_descriptor().unwrap().columns().iter().map(column).collect()
+    }
+
+    #[test]
+    fn a_move_adds_the_columns_that_the_list_lacks_behind_the_last_one() {
+        let table = listed(&[
+            ("EVENT_ID", "string", Some("their words"), true),
+            ("gone", "int", Some("kept words"), false),
+            ("by_hand", "string", None, true),
+            ("bare", "string", None, false),
+        ]);
+        let long = format!("first\nsecond {}", "é".repeat(200));
+        let schema = schema(vec![
+            text(1, "event_id").with_doc("ours"),
+            text(23, "gone").with_doc("ours"),
+            text(24, "bare").with_doc("ours"),
+            text(25, "new").with_doc(&long),
+            text(26, "New"),
+            evidence(&["computer_id"]),
+            text(27, "two\nlines"),
+        ]);
+        let found = after(&table, &schema);
+        let told: Vec<_> = found.iter().map(|(n, k, c, _)| (n.as_str(), k.as_str(), c.as_deref())).collect();
+        // What Glue takes: one line of at most 255 bytes; "first second " and 121 letters of two bytes are 255.
+        let cut = format!("first second {}", "é".repeat(121));
+        assert_eq!(
+            told,
+            [
+                ("EVENT_ID", "string", Some("their words")),
+                ("gone", "string", Some("kept words")),
+                ("by_hand", "string", None),
+                ("bare", "string", Some("ours")),
+                ("new", "string", Some(cut.as_str())),
+                ("evidence", "array<struct<computer_id:string>>", None),
+            ]
+        );
+        assert_eq!(cut.len(), 255);
+        let of = |at: usize, key: &str| found[at].3.get(key).map(String::as_str);
+        assert_eq!((of(0, "iceberg.field.id"), of(0, "team")), (None, Some("soc")), "what is there stays as it is");
+        assert_eq!((of(1, "iceberg.field.id"), of(1, CURRENT), of(1, "team")), (Some("23"), Some("true"), Some("soc")));
+        assert_eq!((of(4, "iceberg.field.id"), of(4, "iceberg.field.optional")), (Some("25"), Some("true")));
+    }
+
+    #[test]
+    fn a_column_that_has_gained_parts_gets_its_new_type_and_nothing_else_changes() {
+        let before = "array<struct<computer_id:string>>";
+        let table = listed(&[("evidence", before, Some("their words"), true), ("odd", "varchar(9)", None, true)]);
+        let found = after(&table, &schema(vec![evidence(&["computer_id", "reason"]), text(50, "odd")]));
+        assert_eq!(found[0].1, "array<struct<computer_id:string,reason:string>>");
+        assert_eq!((found[0].2.as_deref(), found[0].3["team"].as_str()), (Some("their words"), "soc"));
+        assert_eq!((found[1].1.as_str(), found.len()), ("varchar(9)", 2));
+        // A list that lacks nothing is handed back as it was read.
+        let same = moved(&table, "a", "b", &schema(vec![evidence(&["computer_id"]), text(50, "odd")])).unwrap();
+        assert_eq!(same.storage_descriptor, table.storage_descriptor);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What is assumed of Glue: `UpdateTable` with a `VersionId` changes the table only if that is still its version, and every
 //! change, by whomever, makes a new one. So the guard covers the whole table as it was read: its pointer, and the parameters and
-//! columns that a commit carries on.
+//! columns that a commit carries on. A commit of a table that has gained columns adds them to Glue's list in the same update.
 //!
 //! `SkipArchive` keeps Glue from storing every version (two a minute and table would reach its quota within a year); the history
 //! that counts is in Iceberg's own metadata.
@@ -20,6 +20,7 @@ use aws_sdk_glue::config::Builder;
 use aws_sdk_glue::error::SdkError;
 use aws_sdk_glue::operation::create_table::CreateTableError;
 use aws_sdk_glue::types::{DatabaseInput, Table, TableInput};
+use iceberg::spec::Schema;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -208,12 +209,12 @@ impl TablePointers for GlueCatalog {
         Ok(known.map(|known| known.location))
     }
 
-    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError> {
-        let input = input::iceberg(table, location).map_err(|e| refused(table, e.to_string()))?;
+    async fn create(&self, table: &str, location: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError> {
+        let input = input::iceberg(table, location, schema).map_err(|e| refused(table, e.to_string()))?;
         self.create_table(table, input).await
     }
 
-    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError> {
+    async fn swap(&self, table: &str, old: &str, new: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError> {
         let known = match self.recall(table, old) {
             Some(known) => known,
             None => match self.read(table).await? {
@@ -222,7 +223,7 @@ impl TablePointers for GlueCatalog {
                 _ => return Ok(SwapOutcome::Conflict),
             },
         };
-        let input = input::moved(&known.table, old, new).map_err(|e| refused(table, e.to_string()))?;
+        let input = input::moved(&known.table, old, new, schema).map_err(|e| refused(table, e.to_string()))?;
         // Whatever the answer, the version is no longer known to be this one.
         self.remember(table, None);
         let mut pauses = PAUSES_MS.iter();

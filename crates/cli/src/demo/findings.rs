@@ -4,7 +4,8 @@ use crate::report::thousands;
 use anyhow::{Context, Result};
 use authpulse_consumer::Env;
 use authpulse_engine::Settings;
-use authpulse_engine::settings::RuleSet;
+use authpulse_engine::rows::Windows;
+use authpulse_engine::rules::{Evidence, RuleSet};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_lake::Table;
 use authpulse_lake::read::CuratedRow;
@@ -77,7 +78,7 @@ pub async fn collect(env: &Env, settings: &Settings, labels: Vec<Label>) -> Resu
     }
     let mut users: HashMap<String, Suspect> = HashMap::new();
     let mut levels: BTreeMap<String, u64> = BTreeMap::new();
-    for file in env.lake.live_files(Table::Curated).await?.files {
+    for file in env.lake.live_files(Table::CURATED).await?.files {
         for batch in env.lake.read_curated(&file, None).await? {
             for row in batch?.iter().filter(|row| row.risk_score > 0) {
                 *levels.entry(row.risk_level.to_owned()).or_default() += 1;
@@ -115,28 +116,25 @@ pub async fn collect(env: &Env, settings: &Settings, labels: Vec<Label>) -> Resu
     Ok(Findings { suspects, attacks, levels })
 }
 
-/// Why a row scored, in words.
+/// Why a row scored, in words; by the name alone where it is no rule of this program.
 fn reasons(rules: &RuleSet, row: &CuratedRow<'_>) -> Vec<String> {
-    let mut why = Vec::new();
-    for flag in &row.risk_flags {
-        why.push(match *flag {
-            "NEW_DEVICE" => format!("never seen on {} before", row.computer_id),
-            "BURST_LOGIN" => format!("{} logons within an hour (more than {})", row.login_count_1h, rules.burst_over),
-            "LATERAL_MOVEMENT" => {
-                format!(
-                    "on {} different computers within an hour ({} or more)",
-                    row.unique_computers_1h, rules.lateral_from
-                )
-            }
-            "RARE_HOST" => format!(
-                "{} is among the 5% least used computers ({} logons in the look-back)",
-                row.computer_id,
-                row.host_popularity.map_or("no".to_owned(), |n| n.to_string())
-            ),
-            other => other.to_owned(),
-        });
-    }
-    why
+    let evidence = Evidence {
+        time: row.event_time,
+        computer: row.computer_id,
+        windows: Windows {
+            logins_1h: count(row.login_count_1h),
+            logins_24h: count(row.login_count_24h),
+            computers_1h: count(row.unique_computers_1h),
+            computers_24h: count(row.unique_computers_24h),
+        },
+        popularity: row.host_popularity.map(i64::unsigned_abs),
+    };
+    let why = |name: &&str| rules.flag(name).map_or_else(|| (*name).to_owned(), |flag| rules.why(flag, &evidence));
+    row.risk_flags.iter().map(why).collect()
+}
+
+fn count(count: i64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl fmt::Display for Findings {

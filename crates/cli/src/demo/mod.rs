@@ -18,7 +18,7 @@ use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
 use authpulse_consumer::config::Config;
-use authpulse_lake::{LakeLock, Table};
+use authpulse_lake::LakeLock;
 use authpulse_producer::generate::GenerateOptions;
 use authpulse_producer::input::{self, Source};
 use authpulse_producer::replay::{Outcome, Pace, ReplayOptions, ReplaySummary};
@@ -331,7 +331,7 @@ async fn result(
 /// Entries that a table does not hold yet, at most over all tables.
 async fn entries_missing_in_tables(env: &authpulse_consumer::Env) -> Result<u64> {
     let mut missing = 0;
-    for table in Table::ALL {
+    for table in env.lake.made_tables().await? {
         let applied = env.lake.load(table).await?.applied()?;
         for shard in env.journal.shards().await? {
             let tail = env.journal.tail(&shard).await?.unwrap_or(0);

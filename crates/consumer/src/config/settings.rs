@@ -1,7 +1,10 @@
 //! Every setting once, in the order of the file: name, unit, meaning, bounds, and where its value is kept.
 
 use super::{Config, Decisions, S3Encryption};
+use authpulse_engine::rows::Flag;
+use authpulse_engine::rules::{Rule, RuleSet, Threshold};
 use authpulse_event::time::{SECOND, format_rfc3339, parse_rfc3339};
+use std::borrow::Cow;
 use toml::Value;
 
 /// What a stored lake says to a changed value.
@@ -20,15 +23,102 @@ pub struct Setting {
     /// Table of the file.
     pub section: &'static str,
     /// Key within it.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// Unit, or form.
     pub unit: &'static str,
     /// What it does, and what rises and falls with it.
-    pub meaning: &'static str,
+    pub meaning: Cow<'static, str>,
     /// What happens when it is changed for a lake that exists.
     pub change: Change,
-    pub(super) get: fn(&Config) -> Value,
-    pub(super) set: fn(&mut Config, &Value) -> Result<(), String>,
+    kept: Kept,
+}
+
+/// Where a setting's value is kept.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// Where these functions find it.
+    Fixed(Get, Set),
+    /// The names of the rules that are on.
+    RulesOn,
+    /// A rule's weight.
+    Weight(Flag),
+    /// A rule's threshold.
+    Threshold(&'static Threshold),
+}
+
+type Get = fn(&Config) -> Value;
+type Set = fn(&mut Config, &Value) -> Result<(), String>;
+
+/// A setting that every program has, whatever its rules are.
+struct Fixed {
+    section: &'static str,
+    key: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+    change: Change,
+    get: Get,
+    set: Set,
+}
+
+impl From<&Fixed> for Setting {
+    fn from(it: &Fixed) -> Setting {
+        let (key, meaning) = (it.key.into(), it.meaning.into());
+        let kept = Kept::Fixed(it.get, it.set);
+        Setting { section: it.section, key, unit: it.unit, meaning, change: it.change, kept }
+    }
+}
+
+impl Setting {
+    /// The value, as it stands in a file.
+    pub(super) fn get(&self, config: &Config) -> Value {
+        let rules = &config.options.engine.rules;
+        match self.kept {
+            Kept::Fixed(get, _) => get(config),
+            Kept::RulesOn => rules.names(rules.on()).map(Value::from).collect::<Vec<_>>().into(),
+            Kept::Weight(flag) => i64::from(rules.weight(flag)).into(),
+            Kept::Threshold(it) => i64::from(rules.threshold(it.key).unwrap_or(it.default)).into(),
+        }
+    }
+
+    /// Takes a value out of a file, or says what is wrong with it.
+    pub(super) fn set(&self, config: &mut Config, value: &Value) -> Result<(), String> {
+        let rules = &mut config.options.engine.rules;
+        match self.kept {
+            Kept::Fixed(_, set) => set(config, value)?,
+            Kept::RulesOn => {
+                let names: Option<Vec<&str>> = value.as_array().and_then(|all| all.iter().map(Value::as_str).collect());
+                rules.turn_on(&names.ok_or_else(|| format!("{value} is not a list of names"))?)?;
+            }
+            Kept::Weight(flag) => rules.set_weight(flag, integer(value, 0, 100)? as u8),
+            Kept::Threshold(it) => {
+                let value = integer(value, it.bounds.0.into(), it.bounds.1.into())? as u32;
+                rules.set_threshold(it.key, value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All settings, in the order of the file. Those of `[rules]` come out of the list of rules.
+pub fn settings(rules: &'static [Rule]) -> Vec<Setting> {
+    let fixed = |settings: &[Fixed]| settings.iter().map(Setting::from).collect::<Vec<_>>();
+    [fixed(BEFORE_RULES), of_rules(rules), fixed(AFTER_RULES)].into_iter().flatten().collect()
+}
+
+fn of_rules(rules: &'static [Rule]) -> Vec<Setting> {
+    let setting =
+        |key, unit, meaning, kept| Setting { section: "rules", key, unit, meaning, change: Change::NewRuleSet, kept };
+    let on = "The rules that are on; one that is off never fires. Rules behind the first four are off until they are named here.";
+    let mut settings = vec![setting("on".into(), "names of rules", on.into(), Kept::RulesOn)];
+    for (flag, rule) in RuleSet::of(rules).flags().zip(rules) {
+        let sum = if flag.index() == 0 { " The weights of the rules that are on sum to at most 100." } else { "" };
+        let meaning = format!("Points of {}.{sum}", rule.name);
+        settings.push(setting(rule.weight_key().into(), "points", meaning.into(), Kept::Weight(flag)));
+    }
+    for it in rules.iter().flat_map(|rule| rule.thresholds) {
+        settings.push(setting(it.key.into(), it.unit, it.meaning.into(), Kept::Threshold(it)));
+    }
+    settings
 }
 
 fn integer(value: &Value, from: i64, to: i64) -> Result<i64, String> {
@@ -57,7 +147,7 @@ fn seconds(micros: i64) -> Value {
 
 macro_rules! seconds_setting {
     ($section:literal, $key:literal, $change:expr, $meaning:literal, $($field:ident).+) => {
-        Setting {
+        Fixed {
             section: $section, key: $key, unit: "seconds", meaning: $meaning, change: $change,
             get: |c| seconds(c.$($field).+),
             set: |c, v| { c.$($field).+ = micros(v)?; Ok(()) },
@@ -67,7 +157,7 @@ macro_rules! seconds_setting {
 
 macro_rules! integer_setting {
     ($section:literal, $key:literal, $unit:literal, $change:expr, $from:expr, $to:expr, $meaning:literal, $type:ty, $($field:tt)+) => {
-        Setting {
+        Fixed {
             section: $section, key: $key, unit: $unit, meaning: $meaning, change: $change,
             get: |c| Value::Integer(c.$($field)+ as i64),
             set: |c, v| { c.$($field)+ = integer(v, $from, $to)? as $type; Ok(()) },
@@ -75,9 +165,9 @@ macro_rules! integer_setting {
     };
 }
 
-/// All settings, in the order of the file.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
+/// Settings that stand before those of the rules.
+const BEFORE_RULES: &[Fixed] = &[
+    Fixed {
         section: "engine",
         key: "base",
         unit: "RFC 3339 time",
@@ -122,83 +212,10 @@ pub const SETTINGS: &[Setting] = &[
         "How long after its end a day closes for popularity. Leaves shards that long to publish their shares before others wait for them. At least the tolerance.",
         options.engine.time.settle
     ),
-    integer_setting!(
-        "rules",
-        "weight_new_device",
-        "points",
-        Change::NewRuleSet,
-        0,
-        100,
-        "Points of NEW_DEVICE. The four weights sum to at most 100.",
-        u8,
-        options.engine.rules.weights[0]
-    ),
-    integer_setting!(
-        "rules",
-        "weight_burst_login",
-        "points",
-        Change::NewRuleSet,
-        0,
-        100,
-        "Points of BURST_LOGIN.",
-        u8,
-        options.engine.rules.weights[1]
-    ),
-    integer_setting!(
-        "rules",
-        "weight_lateral_movement",
-        "points",
-        Change::NewRuleSet,
-        0,
-        100,
-        "Points of LATERAL_MOVEMENT.",
-        u8,
-        options.engine.rules.weights[2]
-    ),
-    integer_setting!(
-        "rules",
-        "weight_rare_host",
-        "points",
-        Change::NewRuleSet,
-        0,
-        100,
-        "Points of RARE_HOST.",
-        u8,
-        options.engine.rules.weights[3]
-    ),
-    integer_setting!(
-        "rules",
-        "burst_over",
-        "logons",
-        Change::NewRuleSet,
-        0,
-        u32::MAX as i64,
-        "BURST_LOGIN fires above this many logons of a user within an hour.",
-        u32,
-        options.engine.rules.burst_over
-    ),
-    integer_setting!(
-        "rules",
-        "lateral_from",
-        "computers",
-        Change::NewRuleSet,
-        0,
-        u32::MAX as i64,
-        "LATERAL_MOVEMENT fires from this many distinct computers of a user within an hour on.",
-        u32,
-        options.engine.rules.lateral_from
-    ),
-    integer_setting!(
-        "rules",
-        "min_hosts",
-        "computers",
-        Change::NewRuleSet,
-        0,
-        u32::MAX as i64,
-        "RARE_HOST never fires with fewer computers than this in the look-back.",
-        u32,
-        options.engine.rules.min_hosts
-    ),
+];
+
+/// Settings that stand behind those of the rules.
+const AFTER_RULES: &[Fixed] = &[
     integer_setting!(
         "store",
         "roll_rows",
@@ -286,7 +303,7 @@ pub const SETTINGS: &[Setting] = &[
         "A state snapshot is taken after this long, if there were rows.",
         options.snapshot_age
     ),
-    Setting {
+    Fixed {
         section: "store",
         key: "raw",
         unit: "true or false",
@@ -298,7 +315,7 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
     },
-    Setting {
+    Fixed {
         section: "store",
         key: "group_read",
         unit: "true or false",
@@ -454,7 +471,14 @@ pub const SETTINGS: &[Setting] = &[
         "Entries are removed when they have been folded for this long. It must be longer than any process may be stopped and go on; a process that was stopped for longer ends and is to be started again. Below 7200 only where nobody writes.",
         options.maintain.entry_age
     ),
-    Setting {
+    seconds_setting!(
+        "followers",
+        "keep",
+        Change::Free,
+        "For a follower that registered (`authpulse followers list`) and lacks entries, `tables maintain` keeps these, their sides and their files, until the oldest of them was written this long ago. More lets one be away for longer without being rebuilt; meanwhile journals are not folded and files not removed.",
+        options.maintain.follower_keep
+    ),
+    Fixed {
         section: "decisions",
         key: "to",
         unit: "none, log, or file:PATH",
@@ -488,7 +512,7 @@ pub const SETTINGS: &[Setting] = &[
         u8,
         decisions_min_score
     ),
-    Setting {
+    Fixed {
         section: "s3",
         key: "encryption",
         unit: "bucket, sse-s3, sse-kms, or sse-kms:KEY",
@@ -515,7 +539,7 @@ pub const SETTINGS: &[Setting] = &[
             Ok(())
         },
     },
-    Setting {
+    Fixed {
         section: "s3",
         key: "answer_timeout",
         unit: "seconds",

@@ -41,7 +41,7 @@ impl Display for Status {
                 }
             }
         }
-        Ok(())
+        write!(f, "\n{}", self.formats)
     }
 }
 
@@ -83,7 +83,13 @@ impl Display for ShardStatus {
         line(
             f,
             "last entry",
-            format_args!("{} ({} ago), epoch {}", self.last_entry, age_of(self.age_seconds), self.epoch),
+            format_args!(
+                "{} ({} ago), epoch {}, format {}",
+                self.last_entry,
+                age_of(self.age_seconds),
+                self.epoch,
+                self.format
+            ),
         )?;
         let behind: Vec<String> =
             self.behind.iter().filter(|(_, n)| **n > 0).map(|(table, n)| format!("{table} {n}")).collect();

@@ -1,12 +1,14 @@
 //! Decodes a file of curated rows, judges each row by itself, and keeps what rows have to do with each other.
 
 use super::files::{check_bytes, check_time, lake_error};
+use super::others::{RuleSets, Under};
 use super::popularity::View;
-use super::row::{IdKind, RowRules};
+use super::row::{IdKind, RowRules, Wrong};
 use super::stop::{Check, RESTORE_FILE, differ};
 use super::tables::AuditedFile;
 use crate::env::Env;
 use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::rows::Flag;
 use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, Micros};
 use authpulse_lake::encode::TimeRange;
@@ -24,6 +26,8 @@ pub(super) struct Event {
     pub time: Micros,
     pub score: u8,
     pub new_device: bool,
+    /// Under which rules `new_device` is false, where NEW_DEVICE may have been off.
+    pub under: Under,
     /// Whether it is a row; else it waits in an entry for its score.
     pub scored: bool,
 }
@@ -36,6 +40,7 @@ pub(super) struct FileEvents {
     pub computers: Names,
     pub own_ids: u64,
     pub doubtful_ids: u64,
+    pub others: RuleSets,
 }
 
 /// What reading a file takes. Cheap to clone.
@@ -65,17 +70,25 @@ impl Reader {
             for row in batch.iter() {
                 let name = || format!("row of user {} (time {})", row.user_id, row.event_time);
                 check_time(&file, row.event_time, name)?;
-                match self.rules.check(&row, &self.views, &mut line) {
-                    Ok(IdKind::Content) => {}
-                    Ok(IdKind::Own) => found.own_ids += 1,
-                    Ok(IdKind::Doubtful) => {
+                let difference = |(what, expected, found): Wrong| {
+                    let time = format_rfc3339(row.event_time);
+                    let place =
+                        format!("{}, row of user {} on {} at {time}", file.place(), row.user_id, row.computer_id);
+                    differ(what, place, expected, found, RESTORE_FILE)
+                };
+                let judged = self.rules.check(&row, &self.views, &mut line).map_err(difference)?;
+                match judged.id {
+                    IdKind::Content => {}
+                    IdKind::Own => found.own_ids += 1,
+                    IdKind::Doubtful => {
                         (found.own_ids, found.doubtful_ids) = (found.own_ids + 1, found.doubtful_ids + 1)
                     }
-                    Err((what, expected, found)) => {
-                        let time = format_rfc3339(row.event_time);
-                        let place =
-                            format!("{}, row of user {} on {} at {time}", file.place(), row.user_id, row.computer_id);
-                        return Err(differ(what, place, expected, found, RESTORE_FILE));
+                }
+                let mut under = Under::KNOWN;
+                if !judged.new_device_on {
+                    under = found.others.met(row.rule_set, judged.fired);
+                    if let Some(quiet) = judged.quiet {
+                        found.others.was_quiet(under, Flag::RARE_HOST, difference(quiet))?;
                     }
                 }
                 found.events.push(Event {
@@ -85,6 +98,7 @@ impl Reader {
                     time: row.event_time,
                     score: u8::try_from(row.risk_score).unwrap_or(u8::MAX),
                     new_device: row.is_new_device == 1,
+                    under,
                     scored: true,
                 });
             }

@@ -7,6 +7,7 @@ use super::family::Owners;
 use super::history::{NewDevices, no_event_twice};
 use super::hours::{Hours, days_within, holds};
 use super::journal::Journals;
+use super::others::{RuleSets, Under};
 use super::popularity::Popularity;
 use super::row::RowRules;
 use super::rows::Rows;
@@ -34,11 +35,11 @@ pub(super) async fn check_all(
     let owners = Owners::of(journals);
     let unscored = unscored(journals, &owners);
     let files = |table: Table| tables.files.get(&table).map_or(&[][..], Vec::as_slice);
-    let days = Days::new(env, files(Table::Daily), journals, owners.daily_through()).await?;
+    let days = Days::new(env, files(Table::DAILY), journals, owners.daily_through()).await?;
     let mut all: BTreeSet<Day> = days.days();
     all.extend(unscored.keys());
-    all.extend(days_of(files(Table::Curated))?);
-    all.extend(days_of(files(Table::Hourly))?);
+    all.extend(days_of(files(Table::CURATED))?);
+    all.extend(days_of(files(Table::HOURLY))?);
     let row_rules = RowRules {
         base: rules.base,
         settle: rules.settle,
@@ -54,26 +55,28 @@ pub(super) async fn check_all(
     let mut names = Interned::default();
     let mut popularity = Popularity::new(rules.lookback_days, rules.settle);
     let mut pairs = NewDevices::new(rules.tolerance);
-    let mut hours = Hours::new(files(Table::Hourly));
+    let mut hours = Hours::new(files(Table::HOURLY));
     for day in all {
         reader.views = popularity.views(day, &names.computers);
-        let own = files(Table::Curated).iter().filter(|f| holds(f, day)).cloned().collect();
+        let own = files(Table::CURATED).iter().filter(|f| holds(f, day)).cloned().collect();
         let mut events = read_day(&reader, own, day, &mut names, rows).await?;
         no_event_twice(&mut events, &names.users)?;
-        pairs.check(day, &mut events, &names.users, &names.computers)?;
+        pairs.check(day, &mut events, &names.users, &names.computers, &mut names.others)?;
         events.extend(unscored.get(&day).into_iter().flatten().map(|event| names.unscored(event)));
         hours.check(env, day, &mut events, &mut names.users, &owners, rows).await?;
         popularity.add(day, days.check(env, day, &mut events, &mut names.computers, rows).await?);
     }
-    pairs.finish(&names.users, &names.computers)?;
+    pairs.finish(&names.users, &names.computers, &mut names.others)?;
+    names.others.finish()?;
     rows.check_complete()
 }
 
-/// Names of all files.
+/// Names of all files, and the rules that scored their rows.
 #[derive(Default)]
 struct Interned {
     users: Names,
     computers: Names,
+    others: RuleSets,
 }
 
 impl Interned {
@@ -84,9 +87,11 @@ impl Interned {
         };
         let users = renumber(&file.users, &mut self.users);
         let computers = renumber(&file.computers, &mut self.computers);
+        let others = self.others.take(file.others);
         events.extend(file.events.into_iter().map(|event| Event {
             user: users[event.user as usize],
             computer: computers[event.computer as usize],
+            under: RuleSets::renumbered(event.under, &others),
             ..event
         }));
     }
@@ -99,6 +104,7 @@ impl Interned {
             time: named.event.event_time,
             score: 0,
             new_device: named.event.new_device,
+            under: Under::KNOWN,
             scored: false,
         }
     }
@@ -125,7 +131,7 @@ async fn read_day(
         let Some(next) = under_way.pop_front() else { return Ok(events) };
         let bug = || Stop::Error(ConsumerError::Bug { shard: ShardId::new("all"), what: "reading a file" });
         let found = next.await.ok_or_else(bug)??;
-        rows.add(Table::Curated, found.events.len());
+        rows.add(Table::CURATED, found.events.len());
         rows.own_ids += found.own_ids;
         rows.doubtful_ids += found.doubtful_ids;
         names.take(found, &mut events);

@@ -140,7 +140,7 @@ impl<'a> Days<'a> {
             let failed = lake_error(file);
             for batch in env.lake.read_daily(&file.live, Some(times)).await.map_err(&failed)? {
                 let batch = batch.map_err(&failed)?;
-                rows.add(Table::Daily, batch.len());
+                rows.add(Table::DAILY, batch.len());
                 for row in batch.iter() {
                     let name = || format!("row of computer {} on {}", row.computer_id, row.date);
                     check_time(file, row.date.start(), name)?;

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 /// Checks an entry; `before` is the one before it, none for the first.
 pub(super) fn check(before: Option<&Entry>, entry: &Entry, side: &Side) -> Check<()> {
     let check = EntryCheck { entry };
+    check.format(before)?;
     check.places(before)?;
     check.counts(before)?;
     check.lists(side)?;
@@ -48,6 +49,13 @@ impl EntryCheck<'_> {
     /// Neither falls from one entry to the next nor vanishes.
     fn never_falls(&self, what: &str, before: Option<Micros>, now: Option<Micros>) -> Check<()> {
         self.holds(now >= before, what, format!("{} or later", moment(before)), moment(now))
+    }
+
+    /// A shard never goes back: who wrote the older format had not understood what came before.
+    fn format(&self, before: Option<&Entry>) -> Check<()> {
+        let least = before.map_or(0, |before| before.format);
+        let what = "an entry is of an older format than the one before it";
+        self.holds(self.entry.format >= least, what, format!("format {least} or newer"), self.entry.format)
     }
 
     fn places(&self, before: Option<&Entry>) -> Check<()> {
@@ -176,8 +184,8 @@ impl EntryCheck<'_> {
             |table: Table| e.files.iter().filter(move |f| f.table == table).map(|f| u128::from(f.rows)).sum::<u128>();
         let rejected: u128 = e.counts.rejected.values().copied().map(u128::from).sum();
         let curated = u128::from(e.counts.curated);
-        self.equal("rows in the entry's curated files", &curated, &rows(Table::Curated))?;
-        self.equal("rows in the entry's files of dead letters", &rejected, &rows(Table::Rejected))?;
+        self.equal("rows in the entry's curated files", &curated, &rows(Table::CURATED))?;
+        self.equal("rows in the entry's files of dead letters", &rejected, &rows(Table::REJECTED))?;
         if !e.raw.is_empty() {
             let raw: u128 = e.raw.iter().map(|f| u128::from(f.rows)).sum();
             self.equal("records in the entry's raw files", &u128::from(e.counts.received), &raw)?;
@@ -188,7 +196,7 @@ impl EntryCheck<'_> {
             self.holds(file.rows > 0, "a file without rows", "rows", format!("0 rows in {}", file.path))?;
         }
         let first = e.hash_range()?.first == 0;
-        let days = e.files.iter().any(|f| f.table == Table::Daily) || e.daily_through.is_some();
+        let days = e.files.iter().any(|f| f.table == Table::DAILY) || e.daily_through.is_some();
         self.holds(first || !days, "days are written by a shard that does not hold ring position 0", "no day", "days")
     }
 

@@ -1,12 +1,16 @@
 //! What holds between rows: no event twice, and, over all days, each pair of user and computer new once.
 
 use super::curated::Event;
-use super::stop::{Check, ROLL_BACK, differ};
+use super::others::{RuleSets, Under};
+use super::stop::{Check, ROLL_BACK, Stop, differ};
 use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::rows::Flag;
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, Micros};
 use std::collections::{HashMap, HashSet};
+
+const WHAT: &str = "is_new_device is not 1 on a pair's first row alone";
 
 /// Checks that no two rows of a day are of the same event: of the same user, id, time and computer. Leaves them in some order.
 pub(super) fn no_event_twice(events: &mut [Event], users: &Names) -> Check<()> {
@@ -30,8 +34,19 @@ pub(super) struct NewDevices {
     disorder: Micros,
     known: HashSet<(NameId, NameId)>,
     /// Pairs whose new row must come right after midnight: the user was faster than its clock.
-    owed: HashMap<(NameId, NameId), Micros>,
+    owed: HashMap<(NameId, NameId), Owed>,
 }
+
+/// A pair whose rows so far are not new.
+#[derive(Clone, Copy)]
+struct Owed {
+    /// Its earliest row.
+    since: Micros,
+    under: Mixed,
+}
+
+/// Under which rules rows were scored; none where under several. NEW_DEVICE was off for some of these then, or nothing can be said.
+type Mixed = Option<Under>;
 
 impl NewDevices {
     pub fn new(tolerance: Micros) -> NewDevices {
@@ -40,7 +55,14 @@ impl NewDevices {
 
     /// Checks the rows of a day: the first that was accepted of a pair, and no other, is new. Later ones may lie earlier by at
     /// most the tolerance and 300 s.
-    pub fn check(&mut self, day: Day, events: &mut [Event], users: &Names, computers: &Names) -> Check<()> {
+    pub fn check(
+        &mut self,
+        day: Day,
+        events: &mut [Event],
+        users: &Names,
+        computers: &Names,
+        others: &mut RuleSets,
+    ) -> Check<()> {
         events.sort_unstable_by_key(|e| (e.user, e.computer, e.time));
         let mut owed = std::mem::take(&mut self.owed);
         for group in events.chunk_by(|a, b| (a.user, a.computer) == (b.user, b.computer)) {
@@ -52,59 +74,87 @@ impl NewDevices {
                     users.get(pair.0),
                     computers.get(pair.1)
                 );
-                Err(differ("is_new_device is not 1 on a pair's first row alone", place, expected, found, ROLL_BACK))
+                differ(WHAT, place, expected, found, ROLL_BACK)
             };
             let mut new = group.iter().filter(|e| e.new_device);
             let first = new.next();
             if self.known.contains(&pair) {
                 if let Some(again) = first {
-                    return bad("0: the pair was seen before", format!("1 at {}", format_rfc3339(again.time)));
+                    return Err(bad("0: the pair was seen before", format!("1 at {}", format_rfc3339(again.time))));
                 }
                 continue;
             }
             if let Some(again) = new.next() {
-                return bad("one row with 1", format!("another at {}", format_rfc3339(again.time)));
+                return Err(bad("one row with 1", format!("another at {}", format_rfc3339(again.time))));
             }
-            let earliest = before.unwrap_or(group[0].time);
+            let earliest = before.map_or(group[0].time, |owed| owed.since);
             match first {
                 Some(first) if first.time - earliest <= self.disorder => {
                     self.known.insert(pair);
                 }
                 Some(first) => {
                     let found = format!("0 at {}, 1 only at {}", format_rfc3339(earliest), format_rfc3339(first.time));
-                    return bad("1 on the first row", found);
+                    return Err(bad("1 on the first row", found));
                 }
-                None if before.is_none() && group[0].time >= day.end().saturating_sub(self.disorder) => {
-                    self.owed.insert(pair, group[0].time);
+                None => {
+                    // Among these is the first that was accepted.
+                    let first = group.iter().take_while(|e| e.time - earliest <= self.disorder).map(|e| Some(e.under));
+                    let under = first.chain(before.map(|owed| owed.under)).reduce(|a, b| if a == b { a } else { None });
+                    let under = under.unwrap_or_default();
+                    if before.is_none() && group[0].time >= day.end().saturating_sub(self.disorder) {
+                        self.owed.insert(pair, Owed { since: earliest, under });
+                        continue;
+                    }
+                    let difference = bad("1 on the first row", format!("0 on all of {} rows", group.len()));
+                    self.was_not_new(pair, under, difference, others)?;
                 }
-                None => return bad("1 on the first row", format!("0 on all of {} rows", group.len())),
             }
         }
-        none_owed(&owed, users, computers)
+        self.none_owed(owed, users, computers, others)
     }
 
     /// Nothing may be owed after the last day.
-    pub fn finish(&self, users: &Names, computers: &Names) -> Check<()> {
-        none_owed(&self.owed, users, computers)
+    pub fn finish(&mut self, users: &Names, computers: &Names, others: &mut RuleSets) -> Check<()> {
+        let owed = std::mem::take(&mut self.owed);
+        self.none_owed(owed, users, computers, others)
     }
-}
 
-fn none_owed(owed: &HashMap<(NameId, NameId), Micros>, users: &Names, computers: &Names) -> Check<()> {
-    let Some(((user, computer), time)) = owed.iter().next() else { return Ok(()) };
-    let place = format!("table auth_events_curated, user {} on {}", users.get(*user), computers.get(*computer));
-    let found = format!("0 at {}, and no row with 1", format_rfc3339(*time));
-    let what = "is_new_device is not 1 on a pair's first row alone";
-    Err(differ(what, place, "1 on the first row", found, ROLL_BACK))
+    fn none_owed(
+        &mut self,
+        owed: HashMap<(NameId, NameId), Owed>,
+        users: &Names,
+        computers: &Names,
+        others: &mut RuleSets,
+    ) -> Check<()> {
+        for (pair, Owed { since, under }) in owed {
+            let place = format!("table auth_events_curated, user {} on {}", users.get(pair.0), computers.get(pair.1));
+            let found = format!("0 at {}, and no row with 1", format_rfc3339(since));
+            self.was_not_new(pair, under, differ(WHAT, place, "1 on the first row", found, ROLL_BACK), others)?;
+        }
+        Ok(())
+    }
+
+    /// None of a pair's first rows is new: right only where NEW_DEVICE was off.
+    fn was_not_new(
+        &mut self,
+        pair: (NameId, NameId),
+        under: Mixed,
+        difference: Stop,
+        others: &mut RuleSets,
+    ) -> Check<()> {
+        self.known.insert(pair);
+        under.map_or(Ok(()), |under| others.was_quiet(under, Flag::NEW_DEVICE, difference))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::stop::Stop;
     use super::*;
+    use authpulse_engine::rows::Flags;
     use authpulse_event::time::{DAY, SECOND};
 
     fn event(time: Micros, id: u64, new_device: bool) -> Event {
-        Event { id: (id, id), user: 0, computer: 0, time, score: 0, new_device, scored: true }
+        Event { id: (id, id), user: 0, computer: 0, time, score: 0, new_device, under: Under::KNOWN, scored: true }
     }
 
     fn names() -> Names {
@@ -136,12 +186,13 @@ mod tests {
     fn a_pair_is_new_once_and_first_but_for_the_tolerance_and_a_clock_ahead() {
         let run = |days: &[&[(Micros, bool)]]| {
             let mut pairs = NewDevices::new(300 * SECOND);
-            let names = names();
+            let (names, mut others) = (names(), RuleSets::default());
             let each = |(day, rows): (i32, &&[(Micros, bool)])| {
                 let mut events: Vec<Event> = rows.iter().map(|(t, new)| event(*t, 1, *new)).collect();
-                pairs.check(Day(day), &mut events, &names, &names)
+                pairs.check(Day(day), &mut events, &names, &names, &mut others)
             };
-            fine((0..).zip(days).try_for_each(each)) && fine(pairs.finish(&names, &names))
+            let checked = (0..).zip(days).try_for_each(each);
+            fine(checked) && fine(pairs.finish(&names, &names, &mut others)) && fine(others.finish())
         };
         assert!(run(&[&[(5, true), (6, false)], &[(DAY, false)]]));
         assert!(run(&[&[(5, false), (6, true)]]));
@@ -155,5 +206,43 @@ mod tests {
         assert!(!run(&[&[(DAY - 600 * SECOND - 1, false)], &[(DAY, true)]]));
         assert!(!run(&[&[(DAY - 1, false)], &[]]));
         assert!(!run(&[&[(DAY - 1, false)]]));
+    }
+
+    #[test]
+    fn a_pair_may_lack_a_new_row_only_where_the_rule_was_off() {
+        // Each row: its day, time of day, user, `rule_set` ("" is known), new.
+        let run = |rows: &[(i32, Micros, NameId, &str, bool)]| {
+            let mut pairs = NewDevices::new(300 * SECOND);
+            let (mut users, mut others) = (Names::default(), RuleSets::default());
+            for name in ["A", "B"] {
+                users.intern(name);
+            }
+            let checked = (0..3).try_for_each(|day| {
+                let mut events = Vec::new();
+                for (_, time, user, digest, new_device) in rows.iter().filter(|row| row.0 == day) {
+                    let fired = Flag::NEW_DEVICE.index() as u32;
+                    let fired = Flags::from_bits(u32::from(*new_device) << fired);
+                    let under = if digest.is_empty() { Under::KNOWN } else { others.met(digest, fired) };
+                    let time = i64::from(day) * DAY + time;
+                    events.push(Event { user: *user, under, ..event(time, 1, *new_device) });
+                }
+                pairs.check(Day(day), &mut events, &users, &users, &mut others)
+            });
+            fine(checked) && fine(pairs.finish(&users, &users, &mut others)) && fine(others.finish())
+        };
+        assert!(!run(&[(0, 5, 0, "", false)]));
+        assert!(run(&[(0, 5, 0, "off", false), (1, 5, 0, "off", false), (1, 7, 0, "", false)]));
+        assert!(!run(&[(0, 5, 0, "off", false), (1, 7, 0, "", true)]), "it was known by then");
+        assert!(!run(&[(0, 5, 0, "on", false), (1, 5, 1, "on", true)]), "it was on");
+        assert!(run(&[(0, 5, 0, "off", false), (1, 5, 1, "on", true)]));
+        // Accepted first with the rule off, then an earlier one with the rule on; and across midnight.
+        assert!(run(&[(0, 9, 0, "off", false), (0, 5, 0, "", false)]));
+        assert!(run(&[(0, 9, 0, "off", false), (0, 5, 0, "on", false), (1, 5, 1, "on", true)]));
+        assert!(!run(&[(0, 9, 0, "on", false), (0, 5, 0, "on", false), (1, 5, 1, "on", true)]));
+        assert!(run(&[(0, DAY - 5, 0, "off", false), (1, 5, 0, "", false)]));
+        assert!(run(&[(0, DAY - 5, 0, "off", false)]));
+        assert!(run(&[(0, DAY - 5, 0, "off", false), (1, 5, 0, "on", true)]));
+        assert!(!run(&[(0, DAY - 5, 0, "on", false), (1, 5, 1, "on", true)]));
+        assert!(!run(&[(0, DAY - 5, 0, "", false), (1, 5, 0, "", false)]));
     }
 }

@@ -93,7 +93,7 @@ impl<'a> Hours<'a> {
             let times = file.live.partition.is_none().then(|| TimeRange { min: day.start(), max: day.end() - 1 });
             for batch in env.lake.read_hourly(&file.live, times).await.map_err(&failed)? {
                 let batch = batch.map_err(&failed)?;
-                rows.add(Table::Hourly, batch.len());
+                rows.add(Table::HOURLY, batch.len());
                 for row in batch.iter() {
                     let name = || format!("row of user {}, hour from {}", row.user_id, row.window_start);
                     check_time(file, row.window_start, name)?;

@@ -191,7 +191,7 @@ impl Journals {
                     return Err(differ(what, place, expected, found, RESTORE_JOURNAL).or_folded());
                 }
                 next += 1;
-                let entry = Entry::decode(&key, n, &body)?;
+                let entry = Entry::decode(&key, n, &body, env.lake.sections())?;
                 let side = read_side(env, &entry).await?;
                 entry::check(shard.as_ref().map(|s| &s.tail), &entry, &side)?;
                 if !commit_ids.insert(entry.commit_id.clone()) {
@@ -224,8 +224,8 @@ impl Journals {
         let raw: u64 = base.raw.values().map(|day| day.records).sum();
         for (words, expected, found) in [
             ("the counts of folded entries do not add up", given, accounted),
-            ("rows in the curated files of folded entries", base.curated, rows(Table::Curated)),
-            ("rows in the files of dead letters of folded entries", rejected, rows(Table::Rejected)),
+            ("rows in the curated files of folded entries", base.curated, rows(Table::CURATED)),
+            ("rows in the files of dead letters of folded entries", rejected, rows(Table::REJECTED)),
             ("records in the raw files of folded entries", base.received.max(raw), base.received),
         ] {
             if expected != found {

@@ -28,6 +28,7 @@ mod popularity;
 mod raw;
 mod rejected;
 mod replaced;
+mod others;
 mod report;
 mod row;
 mod rows;
@@ -37,7 +38,7 @@ mod tables;
 
 use crate::env::Env;
 use crate::error::Result;
-use authpulse_engine::settings::RuleSet;
+use authpulse_engine::rules::RuleSet;
 use std::sync::Arc;
 use stop::{Check, Stop};
 

@@ -19,7 +19,7 @@ type Tally = BTreeMap<(String, String), u64>;
 
 /// Checks the table of dead letters.
 pub(super) async fn check(env: &Env, journals: &Journals, tables: &Files, rows: &mut Rows) -> Check<()> {
-    let files = tables.files.get(&Table::Rejected).map_or(&[][..], Vec::as_slice);
+    let files = tables.files.get(&Table::REJECTED).map_or(&[][..], Vec::as_slice);
     let mut partitions: BTreeMap<Option<i32>, Vec<&AuditedFile>> = BTreeMap::new();
     for file in files {
         partitions.entry(file.live.partition).or_default().push(file);
@@ -34,7 +34,7 @@ pub(super) async fn check(env: &Env, journals: &Journals, tables: &Files, rows: 
             let failed = lake_error(file);
             for batch in env.lake.read_rejected(&file.live, None).await.map_err(&failed)? {
                 let batch = batch.map_err(&failed)?;
-                rows.add(Table::Rejected, batch.len());
+                rows.add(Table::REJECTED, batch.len());
                 for row in batch.iter() {
                     check_row(file, &row)?;
                     let place = place_of(&row);

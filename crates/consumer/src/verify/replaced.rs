@@ -3,12 +3,13 @@
 use super::files::lake_error;
 use super::report::VerifyReport;
 use super::stop::{Check, ROLL_BACK, differ};
-use super::tables::{AuditedFile, Files};
+use super::tables::{AuditedFile, Files, Replaced};
 use crate::env::Env;
 use authpulse_lake::Table;
-use std::collections::BTreeMap;
+use authpulse_lake::read::Value;
+use authpulse_lake::schema::{FileColumn, becomes};
 use std::collections::hash_map::RandomState;
-use std::fmt::Debug;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 
 /// Two sums over the rows of some files, the same whatever their order.
@@ -38,15 +39,17 @@ pub(super) async fn compare(env: &Env, files: &Files, report: &mut VerifyReport)
             ));
             continue;
         }
+        let columns = columns(*table, replaced);
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
         // Without partitions there is only the whole.
         let whole = replaced.new.iter().any(|f| f.live.partition.is_none());
         let key = |file: &AuditedFile| file.live.partition.filter(|_| !whole);
         let mut digests: BTreeMap<Option<i32>, (Digest, Digest)> = BTreeMap::new();
         for file in &replaced.gone {
-            add_rows(env, file, &keys, &mut digests.entry(key(file)).or_default().0).await?;
+            add_rows(env, file, &columns, &keys, &mut digests.entry(key(file)).or_default().0).await?;
         }
         for file in &replaced.new {
-            add_rows(env, file, &keys, &mut digests.entry(key(file)).or_default().1).await?;
+            add_rows(env, file, &columns, &keys, &mut digests.entry(key(file)).or_default().1).await?;
         }
         for (partition, (gone, new)) in digests {
             if gone != new {
@@ -63,34 +66,41 @@ pub(super) async fn compare(env: &Env, files: &Files, report: &mut VerifyReport)
     Ok(())
 }
 
-async fn add_rows(env: &Env, file: &AuditedFile, keys: &(RandomState, RandomState), sums: &mut Digest) -> Check<()> {
-    let failed = lake_error(file);
-    let live = &file.live;
-    let mut add = |row: &dyn Debug| {
-        let text = format!("{row:?}");
-        sums.0 = sums.0.wrapping_add(keys.0.hash_one(&text));
-        sums.1 = sums.1.wrapping_add(keys.1.hash_one(&text));
+/// The columns that are compared: those with which the table is made, and those later ones of which an entry tells and which the
+/// table still has, of a type to which theirs may have been promoted.
+fn columns(table: Table, replaced: &Replaced) -> Vec<String> {
+    let mut names: Vec<String> = table.columns().iter().map(|column| column.name.to_owned()).collect();
+    let Some(now) = replaced.new.first() else { return names };
+    let is_kept = |column: &FileColumn| {
+        let same = |theirs: &&FileColumn| theirs.name == column.name && becomes(&column.kind, &theirs.kind);
+        now.live.ids.later().iter().any(|theirs| same(&theirs))
     };
-    match live.table {
-        Table::Curated => {
-            for batch in env.lake.read_curated(live, None).await.map_err(&failed)? {
-                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
-            }
-        }
-        Table::Hourly => {
-            for batch in env.lake.read_hourly(live, None).await.map_err(&failed)? {
-                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
-            }
-        }
-        Table::Daily => {
-            for batch in env.lake.read_daily(live, None).await.map_err(&failed)? {
-                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
-            }
-        }
-        Table::Rejected => {
-            for batch in env.lake.read_rejected(live, None).await.map_err(&failed)? {
-                batch.map_err(&failed)?.iter().for_each(|row| add(&row));
-            }
+    let of_entries = replaced.gone.iter().flat_map(|file| file.live.ids.later());
+    let later: BTreeSet<&str> =
+        of_entries.filter(|column| is_kept(column)).map(|column| column.name.as_str()).collect();
+    names.extend(later.into_iter().map(str::to_owned));
+    names
+}
+
+async fn add_rows(
+    env: &Env,
+    file: &AuditedFile,
+    columns: &[&str],
+    keys: &(RandomState, RandomState),
+    sums: &mut Digest,
+) -> Check<()> {
+    let failed = lake_error(file);
+    for batch in env.lake.read_values(&file.live, columns, None).await.map_err(&failed)? {
+        let batch = batch.map_err(&failed)?;
+        for row in 0..batch.len() {
+            let value = |nth: usize| match batch.value(row, nth) {
+                // The table may have promoted it.
+                Some(Value::Int(n)) => Some(Value::Long(n.into())),
+                other => other,
+            };
+            let text = format!("{:?}", (0..columns.len()).map(value).collect::<Vec<_>>());
+            sums.0 = sums.0.wrapping_add(keys.0.hash_one(&text));
+            sums.1 = sums.1.wrapping_add(keys.1.hash_one(&text));
         }
     }
     Ok(())

@@ -2,12 +2,14 @@
 
 use super::popularity::View;
 use authpulse_engine::popularity::newest_closed_day;
-use authpulse_engine::rows::{Flag, RiskLevel};
-use authpulse_engine::settings::{ARRIVAL_SLACK, RuleSet};
+use authpulse_engine::rows::{Flag, Flags, RiskLevel, Windows};
+use authpulse_engine::rules::{FIRST, Features, LIST, RuleSet};
+use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::id::{canonical_line, content_id, looks_like_content_id};
 use authpulse_event::time::SECOND;
 use authpulse_event::{Day, MAX_EVENT_ID_BYTES, MAX_NAME_BYTES, Micros, TimeForm};
 use authpulse_lake::read::CuratedRow;
+use std::borrow::Cow;
 
 /// What rows are measured by.
 pub(super) struct RowRules {
@@ -19,7 +21,19 @@ pub(super) struct RowRules {
 }
 
 /// What is wrong with a row: what, expected, found.
-pub(super) type Wrong = (&'static str, String, String);
+pub(super) type Wrong = (Cow<'static, str>, String, String);
+
+/// What a row by itself leaves open.
+pub(super) struct Judged {
+    /// Where its id comes from.
+    pub id: IdKind,
+    /// Those of the first four rules that fired.
+    pub fired: Flags,
+    /// RARE_HOST is quiet and should not be, unless it was off under the other rules that scored the row.
+    pub quiet: Option<Wrong>,
+    /// NEW_DEVICE was on: a 0 means that the pair was known.
+    pub new_device_on: bool,
+}
 
 /// Where a row's id comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +52,12 @@ fn holds(holds: bool, wrong: impl FnOnce() -> Wrong) -> Result<(), Wrong> {
 }
 
 fn wrong(what: &'static str, expected: impl ToString, found: impl ToString) -> Wrong {
-    (what, expected.to_string(), found.to_string())
+    (what.into(), expected.to_string(), found.to_string())
 }
 
 impl RowRules {
     /// Checks a row whose time is one. `views` are the look-backs that events of its day may have.
-    pub fn check(&self, row: &CuratedRow<'_>, views: &[View], line: &mut Vec<u8>) -> Result<IdKind, Wrong> {
+    pub fn check(&self, row: &CuratedRow<'_>, views: &[View], line: &mut Vec<u8>) -> Result<Judged, Wrong> {
         let day = Day::of(row.event_time);
         holds(row.event_date == day, || wrong("event_date is not the date of event_time", day, row.event_date))?;
         let latest = row.ingestion_time.saturating_add(ARRIVAL_SLACK);
@@ -60,64 +74,119 @@ impl RowRules {
             })?;
         }
         check_windows(row)?;
-        self.check_score(row)?;
-        self.check_popularity(row, views)?;
-        Ok(self.id_kind(row, line))
+        let first = Self::check_flags(row)?;
+        let own = row.rule_set == self.digest;
+        let fired = if own { self.check_sum(row, first)? } else { first };
+        let newest = newest_closed_day(row.event_time, self.settle);
+        let view = views.iter().find(|view| view.newest == newest);
+        let popularity = view.map(|view| self.check_popularity(row, view, own)).transpose()?;
+        let mut quiet = None;
+        if own {
+            self.check_rules(row, fired, popularity)?;
+        } else if let Some(popularity) = popularity {
+            let rare = popularity.is_some_and(|(popularity, p5)| popularity <= p5);
+            if rare != fired.has(Flag::RARE_HOST) {
+                let figures = format!("{} for {}", i32::from(rare), popular(popularity));
+                let wrong = wrong("is_rare_host does not follow from host_popularity", figures, row.is_rare_host);
+                // Switched off, it never fires.
+                if !rare {
+                    return Err(wrong);
+                }
+                quiet = Some(wrong);
+            }
+        }
+        Ok(Judged {
+            id: self.id_kind(row, line),
+            fired: first,
+            quiet,
+            new_device_on: own && self.rules.is_on(Flag::NEW_DEVICE),
+        })
     }
 
-    fn check_score(&self, row: &CuratedRow<'_>) -> Result<(), Wrong> {
-        let flags = [row.is_new_device, row.is_burst_login, row.is_lateral_movement, row.is_rare_host];
-        holds(flags.iter().all(|f| matches!(f, 0 | 1)), || {
-            wrong("a flag is neither 0 nor 1", "0 or 1", format!("{flags:?}"))
+    /// The flags agree with each other, and the score with its level; the first four that fired.
+    fn check_flags(row: &CuratedRow<'_>) -> Result<Flags, Wrong> {
+        let columns = [row.is_new_device, row.is_burst_login, row.is_lateral_movement, row.is_rare_host];
+        holds(columns.iter().all(|f| matches!(f, 0 | 1)), || {
+            wrong("a flag is neither 0 nor 1", "0 or 1", format!("{columns:?}"))
         })?;
-        let fired = || Flag::ALL.into_iter().zip(flags).filter(|(_, fires)| *fires == 1).map(|(flag, _)| flag);
-        holds(fired().map(Flag::name).eq(row.risk_flags.iter().copied()), || {
-            let names: Vec<&str> = fired().map(Flag::name).collect();
+        let fired: Flags =
+            Flag::FIRST.into_iter().zip(columns).filter(|(_, fires)| *fires == 1).map(|(f, _)| f).collect();
+        // Whatever rules wrote the row, they began with these four.
+        let first = &LIST[..FIRST];
+        let names = || fired.iter().map(|flag| first[flag.index()].name);
+        let (listed, later) = row.risk_flags.split_at_checked(fired.iter().count()).unwrap_or((&[], &row.risk_flags));
+        let no_first = !later.iter().any(|name| first.iter().any(|rule| rule.name == *name));
+        holds(names().eq(listed.iter().copied()) && no_first, || {
+            let names: Vec<&str> = names().collect();
             wrong("risk_flags are not the flags that are 1", names.join(", "), row.risk_flags.join(", "))
         })?;
         let score = u8::try_from(row.risk_score).ok().filter(|score| *score <= 100);
         let score = score.ok_or_else(|| wrong("risk_score is none", "0 to 100", row.risk_score))?;
         let level = RiskLevel::of(score).name();
         holds(level == row.risk_level, || wrong("risk_level is not the level of risk_score", level, row.risk_level))?;
-        if row.rule_set != self.digest {
-            return Ok(());
-        }
-        let sum: u32 = fired().map(|flag| u32::from(self.rules.weight(flag))).sum();
-        holds(sum == u32::from(score), || wrong("risk_score is not the sum of its flags' weights", sum, score))?;
-        let burst = row.login_count_1h > i64::from(self.rules.burst_over);
-        holds(burst == (row.is_burst_login == 1), || {
-            let expected = format!("{} for {} logons", i32::from(burst), row.login_count_1h);
-            wrong("is_burst_login does not follow from login_count_1h", expected, row.is_burst_login)
-        })?;
-        let lateral = row.unique_computers_1h >= i64::from(self.rules.lateral_from);
-        holds(lateral == (row.is_lateral_movement == 1), || {
-            let expected = format!("{} for {} computers", i32::from(lateral), row.unique_computers_1h);
-            wrong("is_lateral_movement does not follow from unique_computers_1h", expected, row.is_lateral_movement)
-        })
+        Ok(fired)
     }
 
-    /// Popularity and rarity, counted again from the rows of the look-back.
-    fn check_popularity(&self, row: &CuratedRow<'_>, views: &[View]) -> Result<(), Wrong> {
-        let newest = newest_closed_day(row.event_time, self.settle);
-        let Some(view) = views.iter().find(|view| view.newest == newest) else { return Ok(()) };
-        let counted = || i64::try_from(view.of(row.computer_id)).unwrap_or(i64::MAX);
-        let expected = if row.rule_set == self.digest {
-            (view.hosts >= self.rules.min_hosts.max(1) as usize).then(counted)
+    /// Of a row that our own rules scored: all flags that fired, and their sum.
+    fn check_sum(&self, row: &CuratedRow<'_>, first: Flags) -> Result<Flags, Wrong> {
+        let (mut fired, mut known) = (first, true);
+        for name in row.risk_flags.iter().skip(first.iter().count()) {
+            match self.rules.flag(name) {
+                Some(flag) if !fired.has(flag) => fired.set(flag, true),
+                _ => known = false,
+            }
+        }
+        let in_order = self.rules.names(fired).eq(row.risk_flags.iter().copied());
+        holds(known && in_order && fired.iter().all(|flag| self.rules.is_on(flag)), || {
+            let on: Vec<&str> = self.rules.names(self.rules.on()).collect();
+            wrong("risk_flags are not of the rules that are on, in order", on.join(", "), row.risk_flags.join(", "))
+        })?;
+        let sum: u32 = fired.iter().map(|flag| u32::from(self.rules.weight(flag))).sum();
+        holds(i64::from(sum) == i64::from(row.risk_score), || {
+            wrong("risk_score is not the sum of its flags' weights", sum, row.risk_score)
+        })?;
+        Ok(fired)
+    }
+
+    /// Popularity, counted again from the rows of the look-back.
+    fn check_popularity(&self, row: &CuratedRow<'_>, view: &View, own: bool) -> Result<Option<(u64, u64)>, Wrong> {
+        let known = if own {
+            view.hosts >= self.rules.min_hosts()
         } else {
             // Under other rules it is unknown how few computers were too few.
-            row.host_popularity.map(|_| counted())
+            row.host_popularity.is_some()
         };
-        let words = |p: Option<i64>| p.map_or("null".to_owned(), |p| p.to_string());
+        let popularity = known.then(|| view.of(row.computer_id));
+        let expected = popularity.map(|popularity| i64::try_from(popularity).unwrap_or(i64::MAX));
         holds(expected == row.host_popularity, || {
-            let of = format!("{} (logons in the look-back that ends with {newest})", words(expected));
+            let words = |p: Option<i64>| p.map_or("null".to_owned(), |p| p.to_string());
+            let of = format!("{} (logons in the look-back that ends with {})", words(expected), view.newest);
             wrong("host_popularity is not what the rows say", of, words(row.host_popularity))
         })?;
-        let rare = expected.is_some_and(|popularity| u64::try_from(popularity).is_ok_and(|p| p <= view.p5));
-        holds(rare == (row.is_rare_host == 1), || {
-            let (popularity, p5) = (words(expected), view.p5);
-            let expected = format!("{} for {popularity} where the bottom 5% reach to {p5}", i32::from(rare));
-            wrong("is_rare_host does not follow from host_popularity", expected, row.is_rare_host)
-        })
+        Ok(popularity.map(|popularity| (popularity, view.p5)))
+    }
+
+    /// Of a row that our own rules scored: each rule that is on fires where it should. What is not known of the event may be either.
+    fn check_rules(&self, row: &CuratedRow<'_>, fired: Flags, view: Option<Option<(u64, u64)>>) -> Result<(), Wrong> {
+        // Whether it is right is seen from all rows of the pair; where the rule is off, the column says nothing.
+        let is_new = row.is_new_device == 1;
+        let new_device = [is_new, is_new || !self.rules.is_on(Flag::NEW_DEVICE)];
+        let popularity = view.map_or([None, Some((0, 0))], |known| [known, known]);
+        let features =
+            |new_device, popularity| Features { time: row.event_time, windows: windows(row), new_device, popularity };
+        for flag in self.rules.on().iter() {
+            let (rule, thresholds) = (self.rules.rule(flag), self.rules.thresholds(flag));
+            let possible = new_device.iter().any(|new| {
+                popularity.iter().any(|popular| (rule.fires)(&features(*new, *popular), thresholds) == fired.has(flag))
+            });
+            holds(possible, || {
+                let figures = describe(&features(is_new, popularity[0]));
+                let expected = format!("{} for {figures}", i32::from(!fired.has(flag)));
+                let what = format!("{} does not follow from the row's figures", rule.column);
+                (what.into(), expected, i32::from(fired.has(flag)).to_string())
+            })?;
+        }
+        Ok(())
     }
 
     fn id_kind(&self, row: &CuratedRow<'_>, line: &mut Vec<u8>) -> IdKind {
@@ -151,4 +220,25 @@ fn check_windows(row: &CuratedRow<'_>) -> Result<(), Wrong> {
         let found = format!("1h: {short} logons, {short_hosts} computers; 24h: {long} logons, {long_hosts} computers");
         wrong("windows contradict each other", expected, found)
     })
+}
+
+/// The windows of a row; that they are such was checked.
+fn windows(row: &CuratedRow<'_>) -> Windows {
+    let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+    Windows {
+        logins_1h: count(row.login_count_1h),
+        logins_24h: count(row.login_count_24h),
+        computers_1h: count(row.unique_computers_1h),
+        computers_24h: count(row.unique_computers_24h),
+    }
+}
+
+fn describe(features: &Features) -> String {
+    let Windows { logins_1h, computers_1h, .. } = features.windows;
+    format!("{logins_1h} logons on {computers_1h} computers within an hour, {}", popular(features.popularity))
+}
+
+fn popular(popularity: Option<(u64, u64)>) -> String {
+    let words = |(popularity, p5)| format!("popularity {popularity} where the bottom 5% reach to {p5}");
+    popularity.map_or("no popularity".to_owned(), words)
 }

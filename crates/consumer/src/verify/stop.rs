@@ -97,7 +97,7 @@ impl From<EntryError> for Stop {
             EntryError::Damaged { what, cause } => {
                 differ("a stored entry cannot be read", what, "what was written", cause, RESTORE_JOURNAL)
             }
-            error @ EntryError::Newer { .. } => Stop::Error(error.into()),
+            error @ (EntryError::Newer { .. } | EntryError::Section { .. }) => Stop::Error(error.into()),
         }
     }
 }

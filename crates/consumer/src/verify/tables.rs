@@ -61,7 +61,7 @@ pub(super) struct Replaced {
 /// Reads the tables.
 pub(super) async fn read(env: &Env) -> Check<Live> {
     let mut live = BTreeMap::new();
-    for table in Table::ALL {
+    for table in env.lake.made_tables().await? {
         // Loading once more than the listing does: a table that moves on meanwhile has the same columns.
         let loaded = env.lake.load(table).await?;
         live.insert(table, (loaded, env.lake.live_files(table).await?));

@@ -29,6 +29,7 @@ impl Worker {
                         user: self.shard.user_names().get(scored.event.user),
                         computer: self.shard.computer_names().get(scored.event.computer),
                         base: self.options.engine.time.base,
+                        rules: &self.options.engine.rules,
                     });
                 }
             }

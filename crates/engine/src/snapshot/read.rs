@@ -1,6 +1,6 @@
 //! Reading a snapshot: each piece by itself, on whatever thread, and then into the shard, one after another.
 
-use super::{MAGIC, SnapshotError, VERSION};
+use super::{MAGIC, PieceSection, SnapshotError, VERSION, VERSION_WITH_SECTIONS};
 use crate::names::{NameId, NameList};
 use crate::restore::WrittenHours;
 use crate::settings::ARRIVAL_SLACK;
@@ -31,6 +31,8 @@ pub struct PieceReader {
     /// Through which day each part of the range has published its high-risk counts.
     score_spans: Vec<(HashRange, Option<Day>)>,
     written: Arc<WrittenHours>,
+    /// The sections that are read; others are passed over, or refused.
+    known: Arc<[String]>,
 }
 
 /// A piece that was read and is part of no shard yet. Its users and computers are numbered in the order in which it names them.
@@ -39,6 +41,14 @@ pub struct ReadPiece {
     names: NameList,
     users: Vec<User>,
     high_risk: Vec<(Day, u32, Slot, u64)>,
+    sections: Vec<PieceSection>,
+}
+
+impl ReadPiece {
+    /// Its sections, of those that the reader knows.
+    pub fn sections(&self) -> &[PieceSection] {
+        &self.sections
+    }
 }
 
 impl PieceReader {
@@ -49,7 +59,14 @@ impl PieceReader {
             open_days: shard.watermark.map(Day::of)..=shard.front().map(|front| Day::of(front + ARRIVAL_SLACK)),
             score_spans: shard.score_spans.clone(),
             written,
+            known: Arc::default(),
         }
+    }
+
+    /// A reader that knows these sections.
+    #[must_use]
+    pub fn knowing(self, sections: impl IntoIterator<Item = String>) -> PieceReader {
+        PieceReader { known: sections.into_iter().collect(), ..self }
     }
 
     /// Reads a piece: its users that lie within the range.
@@ -61,9 +78,10 @@ impl PieceReader {
         if reader.take(4)? != MAGIC {
             return Err(SnapshotError::Damaged("it does not begin with its magic bytes"));
         }
-        match reader.take(1)?[0] {
-            VERSION => {}
-            newer @ VERSION.. => return Err(SnapshotError::Newer(newer)),
+        let version = reader.take(1)?[0];
+        match version {
+            VERSION | VERSION_WITH_SECTIONS => {}
+            newer @ VERSION_WITH_SECTIONS.. => return Err(SnapshotError::Newer(newer)),
             older @ 1.. => return Err(SnapshotError::Older(older)),
             _ => return Err(SnapshotError::Damaged("it has no version")),
         }
@@ -72,6 +90,7 @@ impl PieceReader {
             names: NameList::default(),
             users: Vec::new(),
             high_risk: Vec::new(),
+            sections: Vec::new(),
         };
         for _ in 0..reader.number()? {
             piece.computers.push(reader.text()?);
@@ -83,7 +102,28 @@ impl PieceReader {
         for _ in 0..count {
             self.read_user(&mut reader, &mut piece, &mut parts)?;
         }
-        if reader.bytes.is_empty() { Ok(piece) } else { Err(SnapshotError::Damaged("something follows the last user")) }
+        if version == VERSION_WITH_SECTIONS {
+            for _ in 0..reader.number()? {
+                piece.sections.extend(self.read_section(&mut reader)?);
+            }
+        }
+        if reader.bytes.is_empty() {
+            Ok(piece)
+        } else {
+            Err(SnapshotError::Damaged("something follows what should be last"))
+        }
+    }
+
+    /// The next section, if it is known; one that need not be understood is passed over.
+    fn read_section(&self, reader: &mut Reader<'_>) -> Result<Option<PieceSection>, SnapshotError> {
+        let name = reader.text()?;
+        let must = reader.below(2, "a section that must be understood or not in a third way")? == 1;
+        let length = reader.number()?;
+        let body = reader.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+        if self.known.iter().any(|known| known == name) {
+            return Ok(Some(PieceSection { name: name.to_owned(), must, body: body.to_vec() }));
+        }
+        if must { Err(SnapshotError::Section(name.to_owned())) } else { Ok(None) }
     }
 
     fn read_user<'a>(
@@ -162,7 +202,7 @@ impl Shard {
     /// # Errors
     /// If there is one of them already. The shard is then unfit for use.
     pub(crate) fn take_in(&mut self, piece: ReadPiece) -> Result<(), SnapshotError> {
-        let ReadPiece { computers, names, users, high_risk } = piece;
+        let ReadPiece { computers, names, users, high_risk, sections: _ } = piece;
         let first = self.users.len() as NameId;
         // A name is looked up once a piece, not once a user.
         let mut known: Vec<Option<NameId>> = vec![None; computers.len()];

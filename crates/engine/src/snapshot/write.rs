@@ -1,6 +1,6 @@
 //! Writing a snapshot.
 
-use super::{MAGIC, Piece, VERSION};
+use super::{MAGIC, Piece, VERSION, VERSION_WITH_SECTIONS};
 use crate::shard::Shard;
 use crate::user::{Slot, User};
 use authpulse_event::{Day, HashRange};
@@ -36,6 +36,35 @@ impl Shard {
         }
         pieces.push(writer.finish(HashRange { first, last: self.range.last }));
         pieces
+    }
+}
+
+/// A named part of a piece, behind its users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PieceSection {
+    /// Its name.
+    pub name: String,
+    /// Whether a program that does not know it must not go on.
+    pub must: bool,
+    /// What it says.
+    pub body: Vec<u8>,
+}
+
+impl Piece {
+    /// A piece as [`Shard::snapshot`] makes them, with these sections; without any it stays as it is.
+    #[must_use]
+    pub fn with_sections(mut self, sections: &[PieceSection]) -> Piece {
+        if !sections.is_empty() {
+            self.bytes[MAGIC.len()] = VERSION_WITH_SECTIONS;
+            put_number(&mut self.bytes, sections.len() as u64);
+            for section in sections {
+                put_text(&mut self.bytes, &section.name);
+                self.bytes.push(u8::from(section.must));
+                put_number(&mut self.bytes, section.body.len() as u64);
+                self.bytes.extend_from_slice(&section.body);
+            }
+        }
+        self
     }
 }
 

@@ -1,7 +1,8 @@
 //! The engine's rows, settings and ranges in the words of the oracle, and back.
 
 use authpulse_engine::rows::{EventId, Flag, HourRow, RejectedRecord, RiskLevel, ScoredEvent};
-use authpulse_engine::settings::{RuleSet, TimeRules};
+use authpulse_engine::rules::RuleSet;
+use authpulse_engine::settings::TimeRules;
 use authpulse_engine::{Settings, Shard, StoredRow, rows::DayRow};
 use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::{HOUR, SECOND};
@@ -20,16 +21,25 @@ pub fn settings(oracle: &authpulse_oracle::Settings) -> Settings {
             settle: oracle.settle * SECOND,
             event_model: EventModel::from_number(oracle.event_model).expect("1 or 2"),
         },
-        rules: RuleSet {
-            weights: oracle.weights.map(|weight| u8::try_from(weight).expect("at most 100")),
-            burst_over: number(oracle.burst_over),
-            lateral_from: number(oracle.lateral_at_least),
-            min_hosts: number(oracle.min_hosts),
-        },
+        rules: rules(oracle),
         ..Settings::default()
     };
     assert_eq!(settings.faults(), Vec::<String>::new());
     settings
+}
+
+/// The four rules with the oracle's figures.
+fn rules(oracle: &authpulse_oracle::Settings) -> RuleSet {
+    let mut rules = RuleSet::default();
+    for (flag, weight) in Flag::FIRST.into_iter().zip(oracle.weights) {
+        rules.set_weight(flag, u8::try_from(weight).expect("at most 100"));
+    }
+    let thresholds =
+        [("burst_over", oracle.burst_over), ("lateral_from", oracle.lateral_at_least), ("min_hosts", oracle.min_hosts)];
+    for (key, value) in thresholds {
+        rules.set_threshold(key, u32::try_from(value).expect("a small number")).expect("a threshold of the four");
+    }
+    rules
 }
 
 /// A part of the ring.
@@ -59,11 +69,11 @@ pub fn curated(shard: &Shard, row: &ScoredEvent) -> Curated {
         login_count_24h: event.windows.logins_24h.into(),
         unique_computers_1h: event.windows.computers_1h.into(),
         unique_computers_24h: event.windows.computers_24h.into(),
-        is_new_device: fires(Flag::NewDevice),
-        is_burst_login: fires(Flag::BurstLogin),
-        is_lateral_movement: fires(Flag::LateralMovement),
-        is_rare_host: fires(Flag::RareHost),
-        risk_flags: row.flags.iter().map(Flag::name).collect(),
+        is_new_device: fires(Flag::NEW_DEVICE),
+        is_burst_login: fires(Flag::BURST_LOGIN),
+        is_lateral_movement: fires(Flag::LATERAL_MOVEMENT),
+        is_rare_host: fires(Flag::RARE_HOST),
+        risk_flags: shard.settings().rules.names(row.flags).collect(),
         risk_score: row.score.into(),
         risk_level: RiskLevel::of(row.score).name(),
         host_popularity: row.popularity.map(count),

@@ -4,7 +4,9 @@ use crate::damage::{damage, damaged};
 use crate::random;
 use crate::rows;
 use crate::service::{Check, restore_from};
-use authpulse_engine::{Board, Cut, Incoming, Output, Piece, Restoring, Shard, SnapshotError, SourceKind};
+use authpulse_engine::{
+    Board, Cut, Incoming, Output, Piece, PieceSection, Restoring, Shard, SnapshotError, SourceKind,
+};
 use authpulse_event::{HashRange, Position, parse_line};
 use authpulse_oracle::cases::{Case, file_case};
 use authpulse_oracle::{Record, Step};
@@ -142,6 +144,38 @@ fn versions_are_told_apart(case: &Case, cut: &Cut, piece: &Piece) -> Check {
     prop_assert!(matches!(of_version(0), Some(SnapshotError::Damaged(_))));
     prop_assert_eq!(of_version(1), Some(SnapshotError::Older(1)));
     prop_assert_eq!(of_version(2), None);
-    prop_assert_eq!(of_version(3), Some(SnapshotError::Newer(3)));
+    // A piece of version 3 ends with its sections, of which there may be none.
+    prop_assert!(matches!(of_version(3), Some(SnapshotError::Damaged(_))));
+    prop_assert_eq!(of_version(4), Some(SnapshotError::Newer(4)));
     Ok(())
+}
+
+#[test]
+fn sections_are_read_by_who_knows_them_and_else_passed_over_or_refused() {
+    let section = |name: &str, must| PieceSection { name: name.to_owned(), must, body: name.as_bytes().repeat(40) };
+    random::check(10, &file_case(), |case| {
+        let (shard, cut) = read(&case);
+        let plain = shard.snapshot(usize::MAX).remove(0);
+        prop_assert_eq!(plain.clone().with_sections(&[]), plain.clone());
+        prop_assert_eq!(plain.bytes[4], 2, "what is not used changes nothing");
+        let skipped = plain.clone().with_sections(&[section("notes", false)]);
+        prop_assert_eq!((skipped.bytes[4], skipped.users), (3, plain.users));
+        let restored = restore(&case, &cut, HashRange::FULL, std::slice::from_ref(&skipped))?;
+        prop_assert_eq!(restored.snapshot(usize::MAX), vec![plain.clone()]);
+        let both = plain.clone().with_sections(&[section("notes", false), section("ledger", true)]);
+        let error = restore(&case, &cut, HashRange::FULL, std::slice::from_ref(&both)).err();
+        prop_assert_eq!(error.as_ref(), Some(&SnapshotError::Section("ledger".to_owned())));
+        prop_assert!(
+            error.is_some_and(|e| e.is_too_new() && e.to_string().contains("run a newer version of authpulse"))
+        );
+        let state =
+            Restoring::begin(rows::settings(&case.settings), SourceKind::File, HashRange::FULL, restore_from(&cut));
+        let read = state.reader().knowing(["ledger".to_owned()]).read(&both.bytes)?;
+        prop_assert_eq!(read.sections(), &[section("ledger", true)][..]);
+        for length in plain.bytes.len()..both.bytes.len() {
+            let error = state.reader().read(&both.bytes[..length]).err();
+            prop_assert!(matches!(error, Some(SnapshotError::Damaged(_))), "{error:?} at {length}");
+        }
+        Ok(())
+    });
 }

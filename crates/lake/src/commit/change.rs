@@ -4,7 +4,7 @@
 //! are carried on, `applied` among them.
 
 use super::holds;
-use super::prepare::{Attempt, MERGE_BELOW_BYTES, Prepared, live_totals};
+use super::prepare::{Attempt, MERGE_BELOW_BYTES, Next, Prepared, live_totals};
 use super::snapshots;
 use crate::catalog::SwapOutcome;
 use crate::encode::TableFile;
@@ -82,7 +82,7 @@ impl Lake {
         let mut unclear: Option<(Changed, String, LakeError)> = None;
         let mut doubtful = false;
         for _ in 0..self.settings.attempts.max(1) {
-            let loaded = self.load(table).await?;
+            let loaded = self.load_to_commit(table).await?;
             if let Some((changed, location, _)) = unclear.take()
                 && holds(&loaded, &location)
             {
@@ -109,7 +109,7 @@ impl Lake {
                 }
             }
             (self.probe)(&format!("maintain swap before:{table}"));
-            match self.pointers.swap(table.name(), &loaded.location, &prepared.location).await {
+            match self.pointers.swap(table.name(), &loaded.location, &prepared.location, &prepared.schema).await {
                 Ok(SwapOutcome::Swapped) => {
                     (self.probe)(&format!("maintain swap after:{table}"));
                     return Ok(Changed { done: true, doubtful, ..changed });
@@ -144,7 +144,7 @@ impl Lake {
                 }
                 let now = self.ids.now_ms().max(loaded.metadata.last_updated_ms());
                 let gone = snapshots::to_expire(&loaded.metadata, expiry.keep, expiry.before_ms);
-                let prepared = self.write_metadata(loaded, None, HashMap::new(), &gone, now).await?;
+                let prepared = self.write_metadata(loaded, Next { dropped: &gone, ..Next::default() }, now).await?;
                 Ok((Some(prepared), changed))
             }
         }
@@ -229,7 +229,8 @@ impl Lake {
         let gone_bytes = gone.iter().filter_map(|path| rows.get(path)).map(|(_, bytes)| bytes).sum();
         let summary = summary(&loaded.metadata, &new, (gone.len(), gone_bytes), &manifests);
         let snapshot = attempt.finish(manifests, summary, now).await?;
-        let prepared = self.write_metadata(loaded, Some(snapshot), HashMap::new(), &[], now).await?;
+        let next = Next { snapshot: Some(snapshot), ..Next::default() };
+        let prepared = self.write_metadata(loaded, next, now).await?;
         Ok((Some(prepared), changed))
     }
 

@@ -72,9 +72,9 @@ impl Lake {
 
     async fn gather_group(&self, loaded: &LoadedTable, group: &Group) -> Result<Option<TableFile>, LakeError> {
         let table = loaded.table;
-        let encoded = match merge(self, table, group).await? {
-            Merged::File(encoded) => encoded,
-            Merged::PassOver(..) => return Ok(None),
+        let encoded = match merge(self, loaded, group).await? {
+            Merged::File { file, left_out } if left_out.is_empty() => file,
+            Merged::File { .. } | Merged::PassOver(..) => return Ok(None),
         };
         let path = encoded.path(&format!("gather-{}", self.ids.uuid().simple()));
         let (file, bytes) = encoded.finish(path);

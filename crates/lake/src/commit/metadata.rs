@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_table_without_a_snapshot_says_so() {
-        let table = Table::Rejected;
+        let table = Table::REJECTED;
         let metadata = iceberg::spec::TableMetadataBuilder::new(
             table.schema().as_ref().clone(),
             table.partition_spec().clone(),

@@ -5,12 +5,20 @@
 //! loaded. The check and the swap are about the same metadata, so a commit may be repeated after any error, by anyone.
 
 pub(crate) mod change;
+pub(crate) mod compare;
+pub(crate) mod evolve;
 mod gather;
+mod later;
 pub(crate) mod metadata;
 mod prepare;
+mod rewrite;
 pub(crate) mod snapshots;
+#[cfg(test)]
+mod test_world;
 
 pub use crate::lake::{CommitIds, CommitSettings, Lake, LoadedTable, Probe, SystemIds};
+pub use compare::ColumnIds;
+pub use evolve::COLUMNS_KNOWN_FOR_MS;
 
 use crate::catalog::SwapOutcome;
 use crate::encode::TableFile;
@@ -19,6 +27,7 @@ use crate::schema::Table;
 use authpulse_event::ShardId;
 use gather::Gathered;
 use prepare::{Pending, Prepared};
+use rewrite::{Fitted, lacking};
 use std::collections::BTreeMap;
 
 /// An entry, as far as the tables care. Entries count from 1.
@@ -62,18 +71,32 @@ impl Lake {
     /// # Errors
     /// Whatever the error, calling again with the same or more entries is right once its cause is gone.
     pub async fn commit(&self, table: Table, entries: &[EntryFiles<'_>]) -> Result<CommitReport, LakeError> {
+        self.commit_after(table, &BTreeMap::new(), entries).await
+    }
+
+    /// The same for a table that lacks entries which are folded: of these shards, entries up to this one named no file of it, as their
+    /// bases tell. Only a later table may lack such: of the first four every entry is folded once they hold it.
+    ///
+    /// # Errors
+    /// As for [`Lake::commit`].
+    pub async fn commit_after(
+        &self,
+        table: Table,
+        folded: &BTreeMap<ShardId, u64>,
+        entries: &[EntryFiles<'_>],
+    ) -> Result<CommitReport, LakeError> {
         // A swap whose answer was lost: the next look at the table tells whether it took place.
         let mut unclear: Option<(CommitReport, LakeError)> = None;
-        let mut gathered = Gathered::default();
+        let (mut fitted, mut gathered) = (Fitted::default(), Gathered::default());
         for attempt in 1..=self.settings.attempts.max(1) {
-            let loaded = self.load(table).await?;
+            let mut loaded = self.load_to_commit(table).await?;
             if let Some((report, _)) = unclear.take()
                 && holds(&loaded, &report.metadata_location)
             {
                 return Ok(CommitReport { attempts: attempt, ..report });
             }
-            let pending = Pending::select(&loaded, entries)?;
-            if pending.entries == 0 {
+            let mut pending = Pending::select(&loaded, folded, entries)?;
+            if pending.entries == 0 && !pending.passed_folded {
                 return Ok(CommitReport {
                     skipped: pending.skipped,
                     metadata_location: loaded.location,
@@ -82,7 +105,13 @@ impl Lake {
                     ..CommitReport::default()
                 });
             }
-            gathered = self.gather(&loaded, &pending.files, gathered).await;
+            let wanted = lacking(loaded.metadata.current_schema(), &pending.files);
+            if !wanted.is_empty() {
+                loaded = self.with_columns(table, &self.described(table, wanted)).await?;
+                pending = Pending::select(&loaded, folded, entries)?;
+            }
+            fitted = self.fit(&loaded, &pending.files, fitted).await?;
+            gathered = self.gather(&loaded, &fitted.files.iter().collect::<Vec<_>>(), gathered).await;
             let pending = Pending { files: gathered.files.iter().collect(), ..pending };
             let prepared = match self.prepare(&loaded, &pending).await {
                 Ok(prepared) => prepared,
@@ -103,11 +132,11 @@ impl Lake {
                 snapshot_id: prepared.snapshot_id,
                 metadata_location: prepared.location.clone(),
                 applied: pending.applied,
-                notes: gathered.notes.clone(),
+                notes: fitted.notes.iter().chain(&gathered.notes).cloned().collect(),
                 attempts: attempt,
             };
             (self.probe)(&format!("table swap before:{table}"));
-            match self.pointers.swap(table.name(), &loaded.location, &prepared.location).await {
+            match self.pointers.swap(table.name(), &loaded.location, &prepared.location, &prepared.schema).await {
                 Ok(SwapOutcome::Swapped) => {
                     (self.probe)(&format!("table swap after:{table}"));
                     self.remove_unreachable(&prepared).await;

@@ -5,12 +5,13 @@ use super::metadata;
 use super::snapshots;
 use crate::encode::TableFile;
 use crate::error::LakeError;
-use crate::lake::{Lake, LoadedTable};
+use crate::lake::{Lake, LoadedTable, applied_json};
 use crate::schema::{APPLIED, Table};
 use authpulse_event::ShardId;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestWriterBuilder, Operation, Snapshot, Summary, TableMetadata, UNASSIGNED_SEQUENCE_NUMBER,
+    ManifestListWriter, ManifestWriterBuilder, Operation, Schema, SchemaRef, Snapshot, Summary, TableMetadata,
+    UNASSIGNED_SEQUENCE_NUMBER,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,13 +22,25 @@ pub(super) const MERGE_BELOW_BYTES: i64 = 4 << 20;
 pub(super) struct Pending<'a> {
     pub(super) entries: usize,
     pub(super) skipped: usize,
+    /// Whether entries are passed over that are folded and hold nothing of the table.
+    pub(super) passed_folded: bool,
     pub(super) files: Vec<&'a TableFile>,
     pub(super) applied: BTreeMap<ShardId, u64>,
 }
 
 impl<'a> Pending<'a> {
-    pub(super) fn select(loaded: &LoadedTable, entries: &[EntryFiles<'a>]) -> Result<Pending<'a>, LakeError> {
-        let mut pending = Pending { entries: 0, skipped: 0, files: Vec::new(), applied: loaded.applied()? };
+    pub(super) fn select(
+        loaded: &LoadedTable,
+        folded: &BTreeMap<ShardId, u64>,
+        entries: &[EntryFiles<'a>],
+    ) -> Result<Pending<'a>, LakeError> {
+        let applied = loaded.applied()?;
+        let mut pending = Pending { entries: 0, skipped: 0, passed_folded: false, files: Vec::new(), applied };
+        for (shard, through) in folded.iter().filter(|_| !loaded.table.is_first()) {
+            let applied = pending.applied.entry(shard.clone()).or_default();
+            pending.passed_folded |= *through > *applied;
+            *applied = (*through).max(*applied);
+        }
         let mut entries: Vec<_> = entries.iter().collect();
         entries.sort_by_key(|entry| (entry.shard, entry.n));
         for entry in entries {
@@ -50,18 +63,27 @@ impl<'a> Pending<'a> {
         }
         Ok(pending)
     }
+}
 
-    fn applied_json(&self) -> String {
-        let numbers: serde_json::Map<String, serde_json::Value> =
-            self.applied.iter().map(|(shard, n)| (shard.to_string(), (*n).into())).collect();
-        serde_json::Value::Object(numbers).to_string()
-    }
+/// What metadata are to say that follow others.
+#[derive(Default)]
+pub(super) struct Next<'a> {
+    /// A new schema.
+    pub(super) schema: Option<Schema>,
+    /// A new snapshot.
+    pub(super) snapshot: Option<Snapshot>,
+    /// Properties that are set.
+    pub(super) properties: HashMap<String, String>,
+    /// Snapshots that go.
+    pub(super) dropped: &'a [i64],
 }
 
 /// New metadata that waits for its swap.
 pub(super) struct Prepared {
     pub(super) location: String,
     pub(super) snapshot_id: Option<i64>,
+    /// Its current schema.
+    pub(super) schema: SchemaRef,
     /// Files (URIs) that nothing names once the swap has taken place.
     pub(super) unreachable: Vec<String>,
 }
@@ -79,28 +101,31 @@ pub(super) struct Attempt<'a> {
 impl Lake {
     pub(super) async fn prepare(&self, loaded: &LoadedTable, pending: &Pending<'_>) -> Result<Prepared, LakeError> {
         let now = self.ids.now_ms().max(loaded.metadata.last_updated_ms());
-        let properties = HashMap::from([(APPLIED.to_owned(), pending.applied_json())]);
+        let properties = HashMap::from([(APPLIED.to_owned(), applied_json(&pending.applied))]);
         if pending.files.is_empty() {
-            return self.write_metadata(loaded, None, properties, &[], now).await;
+            return self.write_metadata(loaded, Next { properties, ..Next::default() }, now).await;
         }
         let snapshot = self.write_snapshot(loaded, pending, now).await?;
         let dropped = snapshots::to_drop(&loaded.metadata, self.settings.keep_snapshots);
-        self.write_metadata(loaded, Some(snapshot), properties, &dropped, now).await
+        let next = Next { snapshot: Some(snapshot), properties, dropped: &dropped, ..Next::default() };
+        self.write_metadata(loaded, next, now).await
     }
 
-    /// Writes metadata that follow `loaded`: with a new snapshot or none, changed properties, and without some snapshots.
+    /// Writes metadata that follow `loaded`.
     pub(super) async fn write_metadata(
         &self,
         loaded: &LoadedTable,
-        snapshot: Option<Snapshot>,
-        properties: HashMap<String, String>,
-        dropped: &[i64],
+        next: Next<'_>,
         now: i64,
     ) -> Result<Prepared, LakeError> {
+        let Next { schema, snapshot, properties, dropped } = next;
         let (table, base) = (loaded.table, &loaded.metadata);
         let failed = |e: iceberg::Error| LakeError::from_iceberg(table.name(), &loaded.location, &e);
         let snapshot_id = snapshot.as_ref().map(Snapshot::snapshot_id);
         let mut builder = base.clone().into_builder(Some(loaded.location.clone()));
+        if let Some(schema) = schema {
+            builder = builder.add_current_schema(schema).map_err(failed)?;
+        }
         if !properties.is_empty() {
             builder = builder.set_properties(properties).map_err(failed)?;
         }
@@ -119,7 +144,8 @@ impl Lake {
         let location = metadata::next_location(base.location(), Some(&loaded.location), self.ids.uuid());
         let body = metadata::encode(table, &built.metadata, snapshot_id.is_none().then_some(now))?;
         self.put_metadata(table, &location, body).await?;
-        Ok(Prepared { location, snapshot_id, unreachable })
+        let schema = built.metadata.current_schema().clone();
+        Ok(Prepared { location, snapshot_id, schema, unreachable })
     }
 
     /// Writes the manifests and the list of a snapshot that appends the pending files.

@@ -1,18 +1,20 @@
 //! `auth_events_curated`: most of all rows, so the one encoder where speed matters.
 
-use super::columns::{Text, dates, ints, long, longs, offsets, times};
+use super::later::{Carried, Later, finish};
 use super::{BATCH_ROWS, EncodeOptions, EncodedFile, encode_error, parquet_file};
+use crate::cells::Bytes;
 use crate::error::LakeError;
+use crate::schema::tables::curated::Building;
 use crate::schema::{Partition, Table};
-use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
-use arrow_schema::{ArrowError, DataType};
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
 use authpulse_engine::names::NamesView;
-use authpulse_engine::rows::{EventId, Flag, RiskLevel, ScoredEvent};
+use authpulse_engine::rows::{EventId, Flag, ScoredEvent};
+use authpulse_engine::rules::RuleSet;
 use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::HOUR;
 use authpulse_event::{Day, Micros};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A row's place in the sort order fits 64 bits: hour of the day, rank of the user's name, microsecond of the hour.
 const RANK_BITS: u32 = 27;
@@ -30,10 +32,14 @@ pub struct CuratedRows<'a> {
     pub computers: &'a NamesView,
     /// Second 0 of integer times.
     pub base: Micros,
-    /// Digest of the thresholds and weights.
+    /// The rules that scored them.
+    pub rules: &'a RuleSet,
+    /// The digest of `rules`.
     pub rule_set: &'a str,
     /// When the rows were scored.
     pub processing_time: Micros,
+    /// Later columns that the table has; none where the program knows none.
+    pub later: Option<&'a Later<ScoredEvent>>,
 }
 
 /// Encodes scored events: one file or more per day of event time, each sorted by hour, user and time.
@@ -42,7 +48,7 @@ pub struct CuratedRows<'a> {
 /// More rows than a call may hold (2^27).
 pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Result<Vec<EncodedFile>, LakeError> {
     if input.rows.len() >= 1 << RANK_BITS {
-        return Err(encode_error(Table::Curated.name(), "more than 2^27 rows at once: encode them in parts"));
+        return Err(encode_error(Table::CURATED.name(), "more than 2^27 rows at once: encode them in parts"));
     }
     let ranks = rank_users(input);
     let mut days: BTreeMap<Day, Vec<(u64, u32)>> = BTreeMap::new();
@@ -58,13 +64,16 @@ pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Resul
         days.entry(day).or_insert_with(|| Vec::with_capacity(expected)).push((place, index));
     }
     let mut files = Vec::new();
+    let no_later = Later::default();
     for (day, mut places) in days {
         places.sort_unstable();
         for part in places.chunks(options.max_rows_per_file.max(1)) {
+            let rows = part.iter().map(|(_, index)| &input.rows[*index as usize]);
+            let carried = input.later.unwrap_or(&no_later).carried(Table::CURATED, rows)?;
             let batches = part
                 .chunks(BATCH_ROWS)
-                .map(|rows| batch(input, day, rows).map_err(|e| encode_error(Table::Curated.name(), e)));
-            files.push(parquet_file::table_file(Table::Curated, Partition::Day(day), batches, options)?);
+                .map(|rows| batch(input, &carried, day, rows).map_err(|e| encode_error(Table::CURATED.name(), e)));
+            files.push(parquet_file::table_file(&carried.schema, Partition::Day(day), batches, options)?);
         }
     }
     Ok(files)
@@ -90,114 +99,54 @@ fn rank_users(input: &CuratedRows<'_>) -> Vec<u32> {
     ranks
 }
 
-/// Columns under construction. One pass fills them all: the rows lie scattered in memory, and each is fetched once.
-struct Columns {
-    event_id: Text,
-    event_time: Vec<i64>,
-    user_id: Text,
-    computer_id: Text,
-    ingestion_time: Vec<i64>,
-    windows: [Vec<i64>; 4],
-    flags: [Vec<i32>; 4],
-    flag_names: Text,
-    flag_ends: Vec<i32>,
-    score: Vec<i32>,
-    level: Text,
-    popularity: Vec<Option<i64>>,
+/// A row and what it takes to spell it out: what the list of the table's columns is filled from.
+pub(crate) struct CuratedLine<'a> {
+    pub(crate) row: &'a ScoredEvent,
+    pub(crate) user: &'a str,
+    pub(crate) computer: &'a str,
+    pub(crate) input: &'a CuratedRows<'a>,
+    pub(crate) day: Day,
     /// The canonical line at hand.
-    line: Vec<u8>,
+    line: &'a mut Vec<u8>,
 }
 
-impl Columns {
-    fn with_capacity(count: usize) -> Columns {
-        let mut flag_ends = Vec::with_capacity(count + 1);
-        flag_ends.push(0);
-        Columns {
-            event_id: Text::with_capacity(count, count * 64),
-            event_time: Vec::with_capacity(count),
-            user_id: Text::with_capacity(count, count * 8),
-            computer_id: Text::with_capacity(count, count * 8),
-            ingestion_time: Vec::with_capacity(count),
-            windows: std::array::from_fn(|_| Vec::with_capacity(count)),
-            flags: std::array::from_fn(|_| Vec::with_capacity(count)),
-            flag_names: Text::with_capacity(count / 4, count * 4),
-            flag_ends,
-            score: Vec::with_capacity(count),
-            level: Text::with_capacity(count, count * 4),
-            popularity: Vec::with_capacity(count),
-            line: Vec::new(),
-        }
-    }
-
-    fn push(&mut self, row: &ScoredEvent, input: &CuratedRows<'_>) {
-        let event = &row.event;
-        let (user, computer) = (input.users.get(event.user), input.computers.get(event.computer));
+impl CuratedLine<'_> {
+    /// The producer's own id, or that of the event's content.
+    #[inline]
+    pub(crate) fn event_id(&mut self, out: &mut Bytes) {
+        let event = &self.row.event;
         match &event.id {
-            EventId::Own(id) => self.event_id.push(id.as_bytes()),
+            EventId::Own(id) => out.push(id.as_bytes()),
             EventId::Content(form) => {
-                canonical_line(&mut self.line, input.base, event.event_time, *form, user, computer);
-                self.event_id.push(&content_id(&self.line));
+                canonical_line(self.line, self.input.base, event.event_time, *form, self.user, self.computer);
+                out.push(&content_id(self.line));
             }
         }
-        self.event_time.push(event.event_time);
-        self.user_id.push(user.as_bytes());
-        self.computer_id.push(computer.as_bytes());
-        self.ingestion_time.push(event.ingestion_time);
-        let windows = &event.windows;
-        let counts = [windows.logins_1h, windows.logins_24h, windows.computers_1h, windows.computers_24h];
-        self.windows.iter_mut().zip(counts).for_each(|(column, count)| column.push(i64::from(count)));
-        let mut names = 0;
-        for (column, flag) in self.flags.iter_mut().zip(Flag::ALL) {
-            let fires = row.flags.has(flag);
-            column.push(i32::from(fires));
-            if fires {
-                self.flag_names.push(flag.name().as_bytes());
-                names += 1;
-            }
-        }
-        let end = self.flag_ends.last().copied().unwrap_or(0);
-        self.flag_ends.push(end + names);
-        self.score.push(i32::from(row.score));
-        self.level.push(RiskLevel::of(row.score).name().as_bytes());
-        self.popularity.push(row.popularity.map(long));
+    }
+
+    /// 1 if a rule fires, else 0.
+    #[inline]
+    pub(crate) fn fires(&self, flag: Flag) -> i32 {
+        i32::from(self.row.flags.has(flag))
     }
 }
 
-fn batch(input: &CuratedRows<'_>, day: Day, rows: &[(u64, u32)]) -> Result<RecordBatch, ArrowError> {
-    let count = rows.len();
-    let mut columns = Columns::with_capacity(count);
+fn batch(
+    input: &CuratedRows<'_>,
+    carried: &Carried<'_, ScoredEvent>,
+    day: Day,
+    rows: &[(u64, u32)],
+) -> Result<RecordBatch, ArrowError> {
+    let mut columns = Building::with_capacity(rows.len());
+    let mut later = carried.building();
+    let line = &mut Vec::new();
     for (_, index) in rows {
-        columns.push(&input.rows[*index as usize], input);
+        let row = &input.rows[*index as usize];
+        let (user, computer) = (input.users.get(row.event.user), input.computers.get(row.event.computer));
+        columns.push(&mut CuratedLine { row, user, computer, input, day, line });
+        carried.push(&mut later, row)?;
     }
-    let schema = Table::Curated.arrow_schema().clone();
-    let DataType::List(element) = schema.field_with_name("risk_flags")?.data_type().clone() else {
-        return Err(ArrowError::SchemaError("risk_flags is no list".to_owned()));
-    };
-    let flag_names = columns.flag_names.string_column()?;
-    let risk_flags = ListArray::try_new(element, offsets(columns.flag_ends), flag_names, None)?;
-    let [logins_1h, logins_24h, computers_1h, computers_24h] = columns.windows.map(longs);
-    let [new_device, burst_login, lateral_movement, rare_host] = columns.flags.map(ints);
-    let columns: Vec<ArrayRef> = vec![
-        columns.event_id.string_column()?,
-        times(columns.event_time),
-        columns.user_id.string_column()?,
-        columns.computer_id.string_column()?,
-        times(columns.ingestion_time),
-        logins_1h,
-        logins_24h,
-        computers_1h,
-        computers_24h,
-        new_device,
-        burst_login,
-        lateral_movement,
-        rare_host,
-        Arc::new(risk_flags),
-        ints(columns.score),
-        columns.level.string_column()?,
-        times(vec![input.processing_time; count]),
-        dates(vec![day.0; count]),
-        Arc::new(Int64Array::from(columns.popularity)),
-        Text::repeated(input.rule_set, count).string_column()?,
-    ];
-    RecordBatch::try_new(schema, columns)
+    let mut arrays = columns.finish(Table::CURATED.arrow_schema())?;
+    arrays.extend(finish(later));
+    RecordBatch::try_new(carried.schema.arrow().clone(), arrays)
 }

@@ -4,16 +4,25 @@
 //! for one hour skips files by their bounds, one for a user reads a page or two of each file.
 
 mod aggregates;
-mod columns;
 mod curated;
+mod file_schema;
+mod later;
 mod parquet_file;
 mod raw;
 mod rejected;
+mod sources;
 
+pub(crate) use aggregates::HourlyLine;
 pub use aggregates::{encode_daily, encode_hourly};
+pub(crate) use curated::CuratedLine;
 pub use curated::{CuratedRows, encode_curated};
-pub(crate) use parquet_file::table_file;
+pub(crate) use file_schema::{FileSchema, is_first};
+pub use later::{Later, LaterGroup, groups_needed};
+pub(crate) use parquet_file::{table_file, write as write_batches};
+pub(crate) use raw::RawLine;
+pub use sources::{attributes, rules};
 pub use raw::{EncodedRaw, RawRecord, RawSource, encode_raw};
+pub(crate) use rejected::RejectedLine;
 pub use rejected::encode_rejected;
 
 use crate::error::LakeError;
@@ -125,6 +134,19 @@ impl TableFile {
         deserialize_data_file_from_json(&json.to_string(), self.spec_id, partition_type, schema)
             .map_err(|e| unreadable(e.to_string()))
     }
+}
+
+/// Encodes rows of one partition of a table behind the first four, in its columns and in the order in which it is sorted.
+///
+/// # Errors
+/// The batches have other columns, or the Parquet writer fails.
+pub fn encode_batches(
+    table: Table,
+    partition: Partition,
+    batches: Vec<arrow_array::RecordBatch>,
+    options: &EncodeOptions,
+) -> Result<EncodedFile, LakeError> {
+    table_file(&FileSchema::of(table), partition, batches.into_iter().map(Ok), options)
 }
 
 /// An encoded file that has no name yet.

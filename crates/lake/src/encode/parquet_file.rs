@@ -1,8 +1,9 @@
 //! Batches of one partition become one Parquet file and its Iceberg description.
 
+use super::file_schema::{FileSchema, is_first};
 use super::{EncodeOptions, EncodedFile, TableFile, TimeRange, encode_error};
 use crate::error::LakeError;
-use crate::schema::{Partition, Table};
+use crate::schema::{Bounds, Partition};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::SchemaRef;
 use authpulse_event::Day;
@@ -15,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
@@ -24,10 +25,7 @@ use std::collections::HashMap;
 /// Characters of a string that a bound keeps: `truncate(16)`, Iceberg's default.
 const BOUND_CHARS: usize = 16;
 
-/// Columns whose pages carry bounds of their own, beside the time column: what analysts look for.
-const PAGE_BOUNDS: [&str; 3] = ["user_id", "computer_id", "risk_score"];
-
-fn properties(schema: &SchemaRef, table: Option<Table>, options: &EncodeOptions) -> WriterProperties {
+fn properties(schema: &SchemaRef, bounds: impl Fn(&str) -> Bounds, options: &EncodeOptions) -> WriterProperties {
     let level = ZstdLevel::try_new(1).expect("zstd has a level 1");
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -36,32 +34,31 @@ fn properties(schema: &SchemaRef, table: Option<Table>, options: &EncodeOptions)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(concat!("authpulse ", env!("CARGO_PKG_VERSION")).to_owned());
     for field in schema.fields() {
-        let name = field.name().as_str();
-        let path = ColumnPath::from(name);
-        let paged = PAGE_BOUNDS.contains(&name) || table.is_some_and(|t| t.time_column() == name);
-        if paged {
-            builder = builder.set_column_statistics_enabled(path, EnabledStatistics::Page);
-        } else if matches!(name, "event_id" | "payload" | "detail") {
-            // Hashes and payloads: a dictionary only costs time, and bounds prune nothing.
-            builder = builder
-                .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
-                .set_column_dictionary_enabled(path, false);
+        let path = ColumnPath::from(field.name().as_str());
+        match bounds(field.name()) {
+            Bounds::Pages => builder = builder.set_column_statistics_enabled(path, EnabledStatistics::Page),
+            Bounds::Whole | Bounds::Counts => {}
+            // A dictionary only costs time, and bounds prune nothing.
+            Bounds::Never => {
+                builder = builder
+                    .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
+                    .set_column_dictionary_enabled(path, false);
+            }
         }
     }
     builder.build()
 }
 
-/// Writes batches of one schema into one file.
-pub(super) fn write(
-    schema: &SchemaRef,
-    table: Option<Table>,
+/// Writes batches of one schema into one file. `name` is the table's, for errors.
+pub(crate) fn write(
+    (name, schema): (&str, &SchemaRef),
+    bounds: impl Fn(&str) -> Bounds,
     batches: impl Iterator<Item = Result<RecordBatch, LakeError>>,
     options: &EncodeOptions,
 ) -> Result<(Bytes, ParquetMetaData), LakeError> {
-    let name = table.map_or(crate::schema::RAW, Table::name);
     let failed = |e: ParquetError| encode_error(name, e);
     let arrow =
-        ArrowWriterOptions::new().with_properties(properties(schema, table, options)).with_skip_arrow_metadata(true);
+        ArrowWriterOptions::new().with_properties(properties(schema, bounds, options)).with_skip_arrow_metadata(true);
     let mut out = Vec::new();
     let mut writer = ArrowWriter::try_new_with_options(&mut out, schema.clone(), arrow).map_err(failed)?;
     for batch in batches {
@@ -73,12 +70,13 @@ pub(super) fn write(
 
 /// Writes batches of one partition of a table.
 pub(crate) fn table_file(
-    table: Table,
+    schema: &FileSchema,
     partition: Partition,
     batches: impl Iterator<Item = Result<RecordBatch, LakeError>>,
     options: &EncodeOptions,
 ) -> Result<EncodedFile, LakeError> {
-    let mut nulls: Vec<u64> = vec![0; table.arrow_schema().fields().len()];
+    let (table, name) = (schema.table(), schema.table().name());
+    let mut nulls: Vec<u64> = vec![0; schema.arrow().fields().len()];
     let batches = batches.inspect(|batch| {
         if let Ok(batch) = batch {
             for (count, column) in nulls.iter_mut().zip(batch.columns()) {
@@ -86,10 +84,16 @@ pub(crate) fn table_file(
             }
         }
     });
-    let (bytes, metadata) = write(table.arrow_schema(), Some(table), batches, options)?;
-    let facts = Facts::of(table, &metadata);
+    let (bytes, metadata) = write((name, schema.arrow()), |column| schema.bounds(column), batches, options)?;
     let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
-    let ids = || (1..).zip(&nulls);
+    let mut facts = Facts::of(schema, &metadata);
+    for (field, nulls) in schema.schema().as_struct().fields().iter().zip(nulls) {
+        // Of a nested column the parts are counted, but for the one that each curated file has had from the first version on.
+        if field.field_type.is_primitive() || is_first(table, field.id) {
+            facts.values.insert(field.id, rows);
+            facts.nulls.insert(field.id, nulls);
+        }
+    }
     let partition_value = match partition {
         Partition::Day(day) => Literal::date(day.0),
         Partition::Month(month) => Literal::int(month),
@@ -104,15 +108,14 @@ pub(crate) fn table_file(
         .record_count(rows)
         .file_size_in_bytes(bytes.len() as u64)
         .column_sizes(facts.sizes)
-        .value_counts(ids().map(|(id, _)| (id, rows)).collect())
-        .null_value_counts(ids().map(|(id, nulls)| (id, *nulls)).collect())
+        .value_counts(facts.values)
+        .null_value_counts(facts.nulls)
         .lower_bounds(facts.lower)
         .upper_bounds(facts.upper)
         .split_offsets(Some(facts.split_offsets));
     if !table.sort_order().is_unsorted() {
         builder.sort_order_id(i32::try_from(table.sort_order().order_id).unwrap_or(0));
     }
-    let name = table.name();
     let data_file = builder.build().map_err(|e| encode_error(name, e))?;
     let partition_type = table.partition_spec().partition_type(table.schema()).map_err(|e| encode_error(name, e))?;
     let json = serialize_data_file_to_json(data_file, &partition_type, FormatVersion::V2)
@@ -128,7 +131,7 @@ pub(crate) fn table_file(
         times: facts.times,
         data_file: json,
         sha256: String::new(),
-        columns: Vec::new(),
+        columns: schema.later().to_vec(),
     };
     Ok(EncodedFile { bytes, file })
 }
@@ -146,6 +149,8 @@ fn in_order(json: &str) -> iceberg::Result<String> {
 #[derive(Default)]
 struct Facts {
     sizes: HashMap<i32, u64>,
+    values: HashMap<i32, u64>,
+    nulls: HashMap<i32, u64>,
     lower: HashMap<i32, Datum>,
     upper: HashMap<i32, Datum>,
     split_offsets: Vec<i64>,
@@ -153,8 +158,10 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(table: Table, metadata: &ParquetMetaData) -> Facts {
+    fn of(schema: &FileSchema, metadata: &ParquetMetaData) -> Facts {
         let mut facts = Facts::default();
+        let table = schema.table();
+        let time = table.schema().field_id_by_name(table.time_column());
         for group in metadata.row_groups() {
             facts.split_offsets.extend(group.columns().first().map(|c| c.byte_range().0.cast_signed()));
             for column in group.columns() {
@@ -164,13 +171,19 @@ impl Facts {
                 }
                 let id = info.id();
                 *facts.sizes.entry(id).or_default() += u64::try_from(column.compressed_size()).unwrap_or(0);
-                let Some(field) = table.schema().as_struct().field_by_id(id) else { continue };
+                let Some(field) = schema.schema().field_by_id(id) else { continue };
+                let top = schema.schema().as_struct().field_by_id(id).is_some();
+                if !top && !schema.is_of_first(id) {
+                    facts.count_part(id, column);
+                }
                 let Type::Primitive(kind) = field.field_type.as_ref() else { continue };
                 let Some(statistics) = column.statistics() else { continue };
-                if field.name == table.time_column() {
+                if Some(id) == time {
                     facts.add_times(statistics);
                 }
-                if table.has_bounds(&field.name) {
+                let is_repeated = column.column_descr().max_rep_level() > 0;
+                let name = if top { field.name.as_str() } else { "" };
+                if !is_repeated && matches!(schema.bounds(name), Bounds::Pages | Bounds::Whole) {
                     let (low, high) = bounds(statistics, kind);
                     merge(&mut facts.lower, id, low, |new, old| new < old);
                     merge(&mut facts.upper, id, high, |new, old| new > old);
@@ -178,6 +191,14 @@ impl Facts {
             }
         }
         facts
+    }
+
+    /// Counts the values of a part of a nested column, and the nulls among them.
+    fn count_part(&mut self, id: i32, column: &ColumnChunkMetaData) {
+        *self.values.entry(id).or_default() += u64::try_from(column.num_values()).unwrap_or(0);
+        if let Some(nulls) = column.statistics().and_then(Statistics::null_count_opt) {
+            *self.nulls.entry(id).or_default() += nulls;
+        }
     }
 
     fn add_times(&mut self, statistics: &Statistics) {
@@ -218,6 +239,21 @@ fn bounds(statistics: &Statistics, kind: &PrimitiveType) -> (Option<Datum>, Opti
         }
         (Statistics::Int64(s), PrimitiveType::Timestamp) => {
             (s.min_opt().map(|v| Datum::timestamp_micros(*v)), s.max_opt().map(|v| Datum::timestamp_micros(*v)))
+        }
+        (Statistics::Int64(s), PrimitiveType::Timestamptz) => {
+            (s.min_opt().map(|v| Datum::timestamptz_micros(*v)), s.max_opt().map(|v| Datum::timestamptz_micros(*v)))
+        }
+        (Statistics::Boolean(s), PrimitiveType::Boolean) => {
+            (s.min_opt().map(|v| Datum::bool(*v)), s.max_opt().map(|v| Datum::bool(*v)))
+        }
+        // The footer passes over what is no number; where there is nothing else, there is no bound.
+        (Statistics::Float(s), PrimitiveType::Float) => {
+            let number = |v: Option<&f32>| v.filter(|v| !v.is_nan()).map(|v| Datum::float(*v));
+            (number(s.min_opt()), number(s.max_opt()))
+        }
+        (Statistics::Double(s), PrimitiveType::Double) => {
+            let number = |v: Option<&f64>| v.filter(|v| !v.is_nan()).map(|v| Datum::double(*v));
+            (number(s.min_opt()), number(s.max_opt()))
         }
         (Statistics::ByteArray(s), PrimitiveType::String) => {
             let low = s.min_opt().and_then(|v| std::str::from_utf8(v.data()).ok()).map(lower_text);

@@ -1,9 +1,9 @@
 //! The raw zone: every record as received, plain Parquet under Hive-style partitions.
 
-use super::columns::{Text, long, longs, times};
 use super::{EncodeOptions, encode_error, parquet_file};
 use crate::error::LakeError;
-use crate::schema::{RAW, raw_arrow_schema, raw_path};
+use crate::schema::tables::raw::Building;
+use crate::schema::{Bounds, RAW, raw_arrow_schema, raw_columns, raw_path};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use authpulse_event::{Day, Micros, Position, ShardId};
@@ -13,9 +13,6 @@ use std::collections::BTreeMap;
 /// Rows of one Arrow batch. Payloads, names and numbers are spelled out in it: a whole entry at once would take more than twice its
 /// memory.
 const BATCH_ROWS: usize = 32_768;
-
-/// What the sequence numbers of Kinesis have.
-const SEQUENCE_DIGITS: usize = 56;
 
 /// A record as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,40 +68,37 @@ pub fn encode_raw(
         days.entry(Day::of(row.ingestion_time)).or_default().push(row);
     }
     let mut files = Vec::new();
+    let bounds = |name: &str| {
+        raw_columns().iter().find(|column| column.name == name).map_or(Bounds::Whole, |column| column.bounds)
+    };
     for (ingest_date, rows) in days {
         for part in cut_by_bytes(&rows, options, |row| row.payload.len() + row.partition_key.len()) {
             let batches = part.chunks(BATCH_ROWS).map(|rows| batch(source, rows).map_err(|e| encode_error(RAW, e)));
-            let (bytes, _) = parquet_file::write(raw_arrow_schema(), None, batches, options)?;
+            let (bytes, _) = parquet_file::write((RAW, raw_arrow_schema()), bounds, batches, options)?;
             files.push(EncodedRaw { ingest_date, rows: part.len() as u64, bytes });
         }
     }
     Ok(files)
 }
 
+/// A raw record, where it came from, and its sequence number in digits: what the list of columns is filled from.
+pub(crate) struct RawLine<'a> {
+    pub(crate) row: &'a RawRecord,
+    pub(crate) source: &'a RawSource,
+    pub(crate) sequence: &'a str,
+}
+
 fn batch(source: &RawSource, rows: &[&RawRecord]) -> Result<RecordBatch, ArrowError> {
-    let mut keys = Text::with_capacity(rows.len(), rows.iter().map(|row| row.partition_key.len()).sum());
-    rows.iter().for_each(|row| keys.push(String::from_utf8_lossy(&row.partition_key).as_bytes()));
+    let mut columns = Building::with_capacity(rows.len());
     // Records of one aggregate have one sequence number: it is spelled out once.
-    let mut sequences = Text::with_capacity(rows.len(), rows.len() * SEQUENCE_DIGITS);
     let (mut spelled, mut digits) = (None, String::new());
     for row in rows {
         if spelled != Some(row.position.sequence) {
             (spelled, digits) = (Some(row.position.sequence), row.position.sequence.to_string());
         }
-        sequences.push(digits.as_bytes());
+        columns.push(&mut RawLine { row, source, sequence: &digits });
     }
-    let mut payload = Text::with_capacity(rows.len(), rows.iter().map(|row| row.payload.len()).sum());
-    rows.iter().for_each(|row| payload.push(&row.payload));
-    let columns = vec![
-        Text::repeated(&source.stream, rows.len()).string_column()?,
-        Text::repeated(source.shard.as_str(), rows.len()).string_column()?,
-        sequences.string_column()?,
-        longs(rows.iter().map(|row| long(row.position.sub_sequence)).collect()),
-        keys.string_column()?,
-        times(rows.iter().map(|row| row.ingestion_time).collect()),
-        payload.binary_column()?,
-    ];
-    RecordBatch::try_new(raw_arrow_schema().clone(), columns)
+    RecordBatch::try_new(raw_arrow_schema().clone(), columns.finish(raw_arrow_schema())?)
 }
 
 /// Cuts rows so that no part exceeds the rows and payload bytes of a file, but for a single row that does so alone.

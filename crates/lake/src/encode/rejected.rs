@@ -1,12 +1,12 @@
 //! `auth_events_rejected`: dead letters, in order of arrival.
 
-use super::columns::{Text, dates, long, longs, times};
+use super::aggregates::batch;
+use super::later::Later;
 use super::raw::cut_by_bytes;
 use super::{EncodeOptions, EncodedFile, encode_error, parquet_file};
 use crate::error::LakeError;
+use crate::schema::tables::rejected::Building;
 use crate::schema::{Partition, Table};
-use arrow_array::RecordBatch;
-use arrow_schema::ArrowError;
 use authpulse_engine::rows::RejectedRecord;
 use authpulse_event::{Day, Micros, ShardId};
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ pub fn encode_rejected(
     rows: &[RejectedRecord],
     shard: &ShardId,
     processing_time: Micros,
+    later: Option<&Later<RejectedRecord>>,
     options: &EncodeOptions,
 ) -> Result<Vec<EncodedFile>, LakeError> {
     let mut days: BTreeMap<Day, Vec<&RejectedRecord>> = BTreeMap::new();
@@ -26,41 +27,28 @@ pub fn encode_rejected(
         days.entry(Day::of(row.ingestion_time)).or_default().push(row);
     }
     let mut files = Vec::new();
+    let no_later = Later::default();
     for (day, rows) in days {
         for part in cut_by_bytes(&rows, options, |row| row.payload.len() + row.detail.len()) {
-            let batch = batch(part, day, shard, processing_time).map_err(|e| encode_error(Table::Rejected.name(), e));
+            let carried = later.unwrap_or(&no_later).carried(Table::REJECTED, part.iter().copied())?;
+            let mut columns = Building::with_capacity(part.len());
+            for row in part {
+                columns.push(&mut RejectedLine { row, shard, processing_time, day });
+            }
+            let arrays = columns.finish(Table::REJECTED.arrow_schema());
+            let batch = arrays.and_then(|arrays| batch(&carried, part, arrays));
+            let batch = batch.map_err(|e| encode_error(Table::REJECTED.name(), e));
             let partition = Partition::Day(day);
-            files.push(parquet_file::table_file(Table::Rejected, partition, std::iter::once(batch), options)?);
+            files.push(parquet_file::table_file(&carried.schema, partition, std::iter::once(batch), options)?);
         }
     }
     Ok(files)
 }
 
-fn batch(
-    rows: &[&RejectedRecord],
-    day: Day,
-    shard: &ShardId,
-    processing_time: Micros,
-) -> Result<RecordBatch, ArrowError> {
-    let count = rows.len();
-    let text = |pick: &dyn Fn(&RejectedRecord) -> String| {
-        let mut column = Text::with_capacity(count, count * 16);
-        rows.iter().for_each(|row| column.push(pick(row).as_bytes()));
-        column.string_column()
-    };
-    let mut payload = Text::with_capacity(count, rows.iter().map(|row| row.payload.len()).sum());
-    rows.iter().for_each(|row| payload.push(&row.payload));
-    let columns = vec![
-        text(&|row| row.reason.name().to_owned())?,
-        text(&|row| row.detail.clone())?,
-        payload.binary_column()?,
-        longs(rows.iter().map(|row| long(row.payload_bytes)).collect()),
-        text(&|_| shard.as_str().to_owned())?,
-        text(&|row| row.position.sequence.to_string())?,
-        longs(rows.iter().map(|row| long(row.position.sub_sequence)).collect()),
-        times(rows.iter().map(|row| row.ingestion_time).collect()),
-        times(vec![processing_time; count]),
-        dates(vec![day.0; count]),
-    ];
-    RecordBatch::try_new(Table::Rejected.arrow_schema().clone(), columns)
+/// A dead letter and where it was judged: what the list of the table's columns is filled from.
+pub(crate) struct RejectedLine<'a> {
+    pub(crate) row: &'a RejectedRecord,
+    pub(crate) shard: &'a ShardId,
+    pub(crate) processing_time: Micros,
+    pub(crate) day: Day,
 }

@@ -10,6 +10,7 @@
 //! nothing rests on it but speed.
 
 use super::{BASES_KEPT, Journal, JournalError, PutOutcome, check, not_folded};
+use crate::followers::Followers;
 use crate::schema::file_name;
 use crate::store::{ObjectMeta, ObjectStore, StoreError};
 use async_trait::async_trait;
@@ -30,7 +31,7 @@ const READS_AT_ONCE: usize = 32;
 
 /// The journals of a lake in an object store.
 pub struct ObjectJournal {
-    store: Arc<dyn ObjectStore>,
+    pub(super) store: Arc<dyn ObjectStore>,
     /// The highest number seen of each shard.
     seen: Mutex<HashMap<ShardId, u64>>,
 }
@@ -51,7 +52,7 @@ impl ObjectJournal {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(shard).copied().unwrap_or(0)
     }
 
-    fn failed(&self, action: &'static str, error: StoreError) -> JournalError {
+    pub(super) fn failed(&self, action: &'static str, error: StoreError) -> JournalError {
         let journal = self.store.uri("journal");
         match error {
             StoreError::Refused { .. } => JournalError::Refused { journal, why: error.to_string() },
@@ -80,7 +81,7 @@ impl ObjectJournal {
         files.iter().map(|file| number(&folder, file).ok_or_else(|| self.stray(&file.path))).collect()
     }
 
-    async fn remove(&self, paths: impl IntoIterator<Item = String>) -> Result<(), JournalError> {
+    pub(super) async fn remove(&self, paths: impl IntoIterator<Item = String>) -> Result<(), JournalError> {
         let removals = paths.into_iter().map(|path| async move {
             self.store.delete(&path).await.map_err(|e| self.failed("removing what is folded", e))
         });
@@ -94,7 +95,7 @@ impl ObjectJournal {
 }
 
 /// The number in a file's name.
-fn number(folder: &str, file: &ObjectMeta) -> Option<u64> {
+pub(super) fn number(folder: &str, file: &ObjectMeta) -> Option<u64> {
     let digits = file.path.strip_prefix(folder)?;
     if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
@@ -250,6 +251,10 @@ impl Journal for ObjectJournal {
         bases.truncate(bases.len().saturating_sub(BASES_KEPT));
         self.remove(bases.into_iter().map(|n| base_path(shard, n))).await?;
         Ok(removed)
+    }
+
+    fn followers(&self) -> &dyn Followers {
+        self
     }
 }
 

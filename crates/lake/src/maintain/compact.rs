@@ -31,7 +31,7 @@ pub(super) async fn compact(
     dry_run: bool,
     report: &mut TableReport,
 ) -> Result<(), LakeError> {
-    let loaded = lake.load(table).await?;
+    let loaded = lake.load_to_commit(table).await?;
     if let Some(why) = unsuitable(table, &loaded.metadata) {
         report.notes.push(format!("its files are not compacted: {why}"));
         return Ok(());
@@ -78,11 +78,6 @@ fn batch_len(groups: &[Group]) -> usize {
 
 /// Why files written here would not do for this table.
 pub(crate) fn unsuitable(table: Table, metadata: &iceberg::spec::TableMetadata) -> Option<String> {
-    let names = |fields: &[iceberg::spec::NestedFieldRef]| fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
-    let theirs = names(metadata.current_schema().as_struct().fields());
-    if theirs != names(table.schema().as_struct().fields()) {
-        return Some("it has columns that this program does not write".to_owned());
-    }
     let spec = table.partition_spec();
     let same = metadata.default_partition_spec_id() == spec.spec_id()
         && metadata.default_partition_spec().is_compatible_with(spec);
@@ -98,9 +93,11 @@ async fn rewrite(
 ) -> Result<(), LakeError> {
     let mut replacements = Vec::new();
     let mut groups = Vec::new();
+    // A column that comes while this is at work is null in these rows, whether their file has it or not.
+    let loaded = lake.load(table).await?;
     for group in batch {
-        let encoded = match merge(lake, table, group).await {
-            Ok(Merged::File(encoded)) => encoded,
+        let encoded = match merge(lake, &loaded, group).await {
+            Ok(Merged::File { file, .. }) => file,
             Ok(Merged::PassOver(path, why)) => {
                 report.notes.push(format!("{path} is left as it is: {why}"));
                 passed_over.insert(path);

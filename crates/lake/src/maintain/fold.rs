@@ -11,17 +11,54 @@
 //! removed only below the second newest snapshot of the shard's state, when they have been folded for long by the clock of whoever
 //! folds them, and never the newest ones: no clock of a writer, and no clock alone, can free a number that a writer may still
 //! believe to be its next.
+//!
+//! A follower needs whole entries, of which a base is none: so nothing is folded that one lacks, as long as it is kept for
+//! ([`held`](super::held)).
 
+use super::MaintainSettings;
+use super::held::{Held, Standing};
 use super::journals::{Entries, Shards, side};
-use super::report::Folded;
+use super::report::MaintainReport;
 use crate::base::Base;
 use crate::entry::Side;
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::Lake;
-use crate::schema::Table;
+use crate::sections::Holder;
+use crate::shape::Shape;
 use authpulse_event::{Micros, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The last entry of each shard that every table holds.
+async fn held_by_all(lake: &Lake, shards: &Shards) -> Result<BTreeMap<ShardId, u64>, LakeError> {
+    let mut applied: BTreeMap<ShardId, u64> = BTreeMap::new();
+    for table in lake.tables().iter().copied() {
+        let of_table = lake.load(table).await?.applied()?;
+        for shard in shards.names() {
+            let mut holds = of_table.get(shard).copied().unwrap_or(0);
+            // What a program has folded that does not know the table named no file of it: the table lacks nothing there.
+            let base = shards.base(shard).filter(|base| !table.is_first() && !base.tables().contains(&table));
+            holds = holds.max(base.map_or(0, |base| base.through));
+            let lowest = applied.entry(shard.clone()).or_insert(holds);
+            *lowest = holds.min(*lowest);
+        }
+    }
+    Ok(applied)
+}
+
+/// The followers that registered, what each lacks, and what it holds back.
+///
+/// # Errors
+/// The registry, a journal or a table cannot be read.
+pub async fn standings(lake: &Lake, journal: &dyn Journal, keep: Micros) -> Result<Vec<Standing>, LakeError> {
+    let shape = Shape { tables: lake.made_tables().await?, ..lake.shape().clone() };
+    let lake = &lake.clone().with_shape(shape);
+    let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
+    let applied = held_by_all(lake, &shards).await?;
+    let foldable = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
+    let now = lake.ids.now_ms().saturating_mul(1_000);
+    Ok(Held::read(journal, &shards, (now, keep), foldable).await?.standings)
+}
 
 /// Folds what can be folded; `report` says what was done, or would be. Returns at the first failure: what is done stays done, and
 /// the next run goes on.
@@ -29,52 +66,58 @@ pub(super) async fn fold(
     lake: &Lake,
     journal: &dyn Journal,
     shards: &Shards,
-    (keep, age): (u64, Micros),
+    settings: &MaintainSettings,
     dry_run: bool,
-    report: &mut Folded,
+    report: &mut MaintainReport,
 ) -> Result<(), LakeError> {
+    let (keep, age) = (settings.fold_entries, settings.entry_age);
     let now = lake.ids.now_ms().saturating_mul(1_000);
-    let mut applied: BTreeMap<ShardId, u64> = BTreeMap::new();
-    for (nth, table) in Table::ALL.into_iter().enumerate() {
-        let of_table = lake.load(table).await?.applied()?;
-        if nth == 0 {
-            applied = of_table;
-        } else {
-            applied.retain(|shard, n| {
-                of_table.get(shard).is_some_and(|m| {
-                    *n = (*n).min(*m);
-                    true
-                })
-            });
-        }
-    }
+    let applied = held_by_all(lake, shards).await?;
+    let by_tables = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
+    let held = || Held::read(journal, shards, (now, settings.follower_keep), by_tables);
+    report.followers = held().await?.standings;
+    let report = &mut report.folded;
     let mut live: Option<BTreeSet<String>> = None;
     for shard in shards.names() {
-        let foldable = shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
         let through = shards.base(shard).map_or(0, |base| base.through);
         let mut base = shards.base(shard).cloned();
-        if foldable >= through.saturating_add(keep.max(1)) {
+        let mut foldable = by_tables(shard);
+        let pays = |reached: u64| reached >= through.saturating_add(keep.max(1));
+        let is_known = base.as_ref().is_none_or(|base| base.tables().iter().all(|table| lake.knows(*table)));
+        if pays(foldable) {
+            foldable = foldable.min(held().await?.through(shard));
+        }
+        if pays(foldable) && is_known {
             if live.is_none() {
                 live = Some(live_paths(lake).await?);
             }
             base = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
-            report.shards += 1;
-            report.entries += foldable - through;
-            if let (Some(base), false) = (&mut base, dry_run) {
-                base.mark(now, age);
-                let body = base.encode();
-                report.bytes += body.len() as u64;
-                (lake.probe)("base put before");
-                journal.put_base(shard, foldable, body).await?;
-                (lake.probe)("base put after");
+            let reached = base.as_ref().map_or(0, |base| base.through);
+            if !pays(reached) {
+                base = shards.base(shard).cloned();
+            } else {
+                report.shards += 1;
+                report.entries += reached - through;
+                if let (Some(base), false) = (&mut base, dry_run) {
+                    base.mark(now, age);
+                    let body = base.encode();
+                    report.bytes += body.len() as u64;
+                    (lake.probe)("base put before");
+                    journal.put_base(shard, reached, body).await?;
+                    (lake.probe)("base put after");
+                }
             }
         }
         let old = base.map_or(0, |base| base.folded_by(now.saturating_sub(age)));
         let last = old.min(shards.removable(lake.store.as_ref(), shard, keep).await?);
         if last > 0 && !dry_run {
-            (lake.probe)("entries remove before");
-            report.removed += journal.remove_through(shard, last).await?;
-            (lake.probe)("entries remove after");
+            // A follower may have registered since.
+            let last = last.min(held().await?.through(shard));
+            if last > 0 {
+                (lake.probe)("entries remove before");
+                report.removed += journal.remove_through(shard, last).await?;
+                (lake.probe)("entries remove after");
+            }
         }
     }
     Ok(())
@@ -83,13 +126,14 @@ pub(super) async fn fold(
 /// The paths of all files that queries see.
 async fn live_paths(lake: &Lake) -> Result<BTreeSet<String>, LakeError> {
     let mut paths = BTreeSet::new();
-    for table in Table::ALL {
+    for table in lake.tables().iter().copied() {
         paths.extend(lake.live_files(table).await?.files.into_iter().map(|file| file.path));
     }
     Ok(paths)
 }
 
-/// The base of the entries up to `through`.
+/// The base of the entries up to `through`, or to the last before one that names a file of a table that is not known here: what would
+/// stand in the base for that file is for those to say who know the table.
 async fn build(
     lake: &Lake,
     journal: &dyn Journal,
@@ -99,13 +143,17 @@ async fn build(
     live: Option<&BTreeSet<String>>,
 ) -> Result<Option<Base>, LakeError> {
     let mut base = shards.base(shard).cloned();
-    let mut entries = Entries::after(shard, base.as_ref().map_or(0, |base| base.through));
+    let mut entries = Entries::after(shard, base.as_ref().map_or(0, |base| base.through), &lake.sections);
     'all: while let Some(batch) = entries.next(journal).await? {
         for entry in batch {
-            if entry.n > through {
+            if entry.n > through || entry.files.iter().any(|file| !lake.knows(file.table)) {
                 break 'all;
             }
-            let side = if entry.takes_over { Side::default() } else { side(lake.store.as_ref(), &entry).await? };
+            let side = if entry.takes_over {
+                Side::default()
+            } else {
+                side(lake.store.as_ref(), &entry, &lake.sections).await?
+            };
             match &mut base {
                 Some(base) => base.add(entry, &side),
                 None => base = Some(Base::new(entry, &side)),
@@ -114,6 +162,9 @@ async fn build(
     }
     if let (Some(base), Some(live)) = (&mut base, live) {
         base.shrink(live, shards.oldest_day());
+    }
+    if let Some(base) = &mut base {
+        base.add_sections(lake.sections.written(Holder::Base, &base.last));
     }
     Ok(base)
 }

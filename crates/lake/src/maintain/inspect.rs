@@ -1,11 +1,11 @@
 //! What a table looks like from outside, and whether it is as it should be.
 
 use super::plan::PlanLimits;
-use super::report::{Shape, Tally};
+use super::report::{Extent, Tally};
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
-use crate::read::LiveFile;
-use crate::schema::{APPLIED, Table};
+use crate::read::{FileIds, LiveFile};
+use crate::schema::{APPLIED, Column, Table};
 use authpulse_event::ShardId;
 use iceberg::spec::ManifestContentType;
 use serde::Serialize;
@@ -33,7 +33,7 @@ pub struct TableInfo {
     /// Partitions that hold rows.
     pub partitions: u64,
     /// What it is made of.
-    pub shape: Shape,
+    pub shape: Extent,
     /// In which ways it differs from a table that this program makes.
     pub differences: Vec<String>,
 }
@@ -75,17 +75,19 @@ pub async fn inspect(lake: &Lake, table: Table, limits: &PlanLimits) -> Result<T
         applied: applied.iter().map(|(shard, n): (&ShardId, &u64)| (shard.to_string(), *n)).collect(),
         partitions: partitions.len() as u64,
         shape,
-        differences: differences(&loaded),
+        differences: differences(&loaded, &lake.shape.later(table)),
     })
 }
 
 /// What could be used (else loading would have refused it) and is not as this program would have made it.
-fn differences(loaded: &LoadedTable) -> Vec<String> {
+fn differences(loaded: &LoadedTable, later: &[Column]) -> Vec<String> {
     let (table, metadata) = (loaded.table, &loaded.metadata);
     let mut found = Vec::new();
     let names = |fields: &[iceberg::spec::NestedFieldRef]| fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
     let ours = names(table.schema().as_struct().fields());
-    let theirs = names(metadata.current_schema().as_struct().fields());
+    let mut theirs = names(metadata.current_schema().as_struct().fields());
+    // Later columns of this program come when they are needed.
+    theirs.retain(|name| !later.iter().any(|column| column.name == name));
     if ours != theirs {
         found.push(format!("columns are {}; expected {}", theirs.join(", "), ours.join(", ")));
     }
@@ -112,15 +114,19 @@ fn differences(loaded: &LoadedTable) -> Vec<String> {
 }
 
 /// What a table is made of.
-pub(super) async fn shape(lake: &Lake, table: Table, limits: &PlanLimits) -> Result<Shape, LakeError> {
+pub(super) async fn shape(lake: &Lake, table: Table, limits: &PlanLimits) -> Result<Extent, LakeError> {
     let loaded = lake.load(table).await?;
     Ok(shape_of(lake, &loaded, limits).await?.0)
 }
 
-async fn shape_of(lake: &Lake, loaded: &LoadedTable, limits: &PlanLimits) -> Result<(Shape, Vec<LiveFile>), LakeError> {
+async fn shape_of(
+    lake: &Lake,
+    loaded: &LoadedTable,
+    limits: &PlanLimits,
+) -> Result<(Extent, Vec<LiveFile>), LakeError> {
     let table = loaded.table;
     let store_error = |source| LakeError::Store { table: table.name().to_owned(), source };
-    let mut shape = Shape { snapshots: loaded.metadata.snapshots().len() as u64, ..Shape::default() };
+    let mut shape = Extent { snapshots: loaded.metadata.snapshots().len() as u64, ..Extent::default() };
     for file in lake.store.list(&format!("{}/", table.location())).await.map_err(store_error)? {
         shape.stored.add(file.size);
     }
@@ -128,6 +134,7 @@ async fn shape_of(lake: &Lake, loaded: &LoadedTable, limits: &PlanLimits) -> Res
         shape.metadata_bytes = lake.store.size(&path).await.map_err(store_error)?.unwrap_or(0);
     }
     let mut live = Vec::new();
+    let ids = FileIds::of_table(loaded);
     if let Some(snapshot) = loaded.metadata.current_snapshot() {
         for manifest in lake.manifests(loaded, snapshot.manifest_list()).await? {
             shape.manifests += 1;
@@ -135,7 +142,7 @@ async fn shape_of(lake: &Lake, loaded: &LoadedTable, limits: &PlanLimits) -> Res
                 continue;
             }
             for entry in lake.alive(loaded, &manifest).await? {
-                live.push(lake.live_file(table, manifest.partition_spec_id, &entry)?);
+                live.push(lake.live_file(table, &ids, manifest.partition_spec_id, &entry)?);
             }
         }
     }

@@ -5,7 +5,8 @@ use crate::base::Base;
 use crate::entry::{Entry, Side};
 use crate::error::LakeError;
 use crate::journal::Journal;
-use crate::schema::{Partition, Table};
+use crate::schema::{Closing, Partition, Table};
+use crate::sections::SectionList;
 use crate::store::ObjectStore;
 use authpulse_engine::popularity::oldest_kept;
 use authpulse_event::id::sha256_hex;
@@ -24,6 +25,8 @@ pub(super) struct Shards {
     /// Those whose state nobody will ever rebuild: their heirs have snapshots, or are succeeded in turn. (Those may have no
     /// snapshots any more: their entries go as well.)
     succeeded: BTreeSet<ShardId>,
+    /// The sections that this program knows.
+    known: SectionList,
 }
 
 /// One shard.
@@ -57,11 +60,11 @@ pub(super) struct Bounds {
 impl Bounds {
     /// Whether a partition is not written to any more.
     pub(super) fn closed(&self, table: Table, partition: Partition) -> bool {
-        let bound = match table {
-            Table::Curated => self.events,
-            Table::Hourly => self.hours,
-            Table::Daily => self.days,
-            Table::Rejected => Some(self.arrivals),
+        let bound = match table.def().closing {
+            Closing::Events => self.events,
+            Closing::Hours => self.hours,
+            Closing::Days => self.days,
+            Closing::Arrivals => Some(self.arrivals),
         };
         bound.is_some_and(|bound| end_of(partition) <= bound)
     }
@@ -79,30 +82,34 @@ fn end_of(partition: Partition) -> Micros {
 }
 
 impl Shards {
-    /// Reads the end of every journal.
-    pub(super) async fn read(store: &dyn ObjectStore, journal: &dyn Journal) -> Result<Shards, LakeError> {
+    /// Reads the end of every journal; `known` are the sections that this program knows.
+    pub(super) async fn read(
+        store: &dyn ObjectStore,
+        journal: &dyn Journal,
+        known: &SectionList,
+    ) -> Result<Shards, LakeError> {
         let mut shards = BTreeMap::new();
         for shard in journal.shards().await? {
             let Some(tail) = journal.tail(&shard).await? else { continue };
-            let entry = entry(journal, &shard, tail).await?;
-            let base = read_base(journal, &shard).await?;
+            let entry = entry(journal, &shard, tail, known).await?;
+            let base = read_base(journal, &shard, known).await?;
             let inherits = match &base {
                 Some(base) => base.first.inherits.clone(),
-                None => entry_if_any(journal, &shard, 1).await?.map(|first| first.inherits).unwrap_or_default(),
+                None => entry_if_any(journal, &shard, 1, known).await?.map(|first| first.inherits).unwrap_or_default(),
             };
             let (mut snapshots, mut pieces) = (Vec::new(), Vec::new());
             let mut side_files: Vec<String> = entry.side_file.iter().map(|file| file.path.clone()).collect();
             let mut next = entry.last_snapshot;
             while next > 0 && snapshots.len() < 2 {
                 // Of a shard whose state its heirs have, also the entries with snapshots go.
-                let Some(with) = entry_if_any(journal, &shard, next).await? else { break };
+                let Some(with) = entry_if_any(journal, &shard, next, known).await? else { break };
                 pieces.extend(with.snapshot.into_iter().map(|piece| (piece.file.path, piece.file.bytes)));
                 side_files.extend(with.side_file.map(|file| file.path));
                 snapshots.push(next);
-                let before = if next > 1 { entry_if_any(journal, &shard, next - 1).await? } else { None };
+                let before = if next > 1 { entry_if_any(journal, &shard, next - 1, known).await? } else { None };
                 next = before.map_or(0, |before| before.last_snapshot);
             }
-            let side = side(store, &entry).await?;
+            let side = side(store, &entry, known).await?;
             let waiting = entry.waiting.iter().map(|w| w.summary());
             let (times, arrivals): (Vec<Micros>, Vec<Micros>) = waiting.map(|(time, _, _, at)| (time, at)).unzip();
             let unscored = side.unscored.iter().map(|u| u.to_event(&[]).event.event_time);
@@ -119,7 +126,7 @@ impl Shards {
             };
             shards.insert(shard, found);
         }
-        let mut shards = Shards { shards, succeeded: BTreeSet::new() };
+        let mut shards = Shards { shards, succeeded: BTreeSet::new(), known: known.clone() };
         while let Some(key) = shards.next_succeeded() {
             shards.succeeded.insert(key);
         }
@@ -238,9 +245,19 @@ impl Shards {
         Some(oldest_kept(Day(oldest), rules.lookback_days))
     }
 
-    /// The last entry of a shard, and up to which its raw files have their final names.
+    /// The number of the last entry of a shard.
+    pub(super) fn last(&self, shard: &ShardId) -> u64 {
+        self.shards.get(shard).map_or(0, |s| s.entry.n)
+    }
+
+    /// Up to which entry of a shard raw files have their final names.
     pub(super) fn raw_done(&self, shard: &ShardId) -> u64 {
         self.shards.get(shard).map_or(0, |s| s.entry.raw_done)
+    }
+
+    /// The sections that this program knows.
+    pub(super) fn known(&self) -> &SectionList {
+        &self.known
     }
 
     /// The names of all shards.
@@ -257,9 +274,9 @@ impl Shards {
             if newest == 0 && shard.inherits.is_empty() {
                 continue;
             }
-            let mut entries = Entries::after(key, newest);
+            let mut entries = Entries::after(key, newest, &self.known);
             while let Some(batch) = entries.next(journal).await? {
-                let files = batch.iter().flat_map(|entry| &entry.files).filter(|file| file.table == Table::Curated);
+                let files = batch.iter().flat_map(|entry| &entry.files).filter(|file| file.table == Table::CURATED);
                 needed.extend(files.map(|file| file.path.clone()));
             }
         }
@@ -270,13 +287,14 @@ impl Shards {
 /// A journal, some entries at a time.
 pub(super) struct Entries<'a> {
     shard: &'a ShardId,
+    known: &'a SectionList,
     next: u64,
 }
 
 impl<'a> Entries<'a> {
-    /// The entries after number `n`.
-    pub(super) fn after(shard: &'a ShardId, n: u64) -> Entries<'a> {
-        Entries { shard, next: n + 1 }
+    /// The entries after number `n`; `known` are the sections that this program knows.
+    pub(super) fn after(shard: &'a ShardId, n: u64, known: &'a SectionList) -> Entries<'a> {
+        Entries { shard, known, next: n + 1 }
     }
 
     /// The next ones; none at the end.
@@ -288,7 +306,7 @@ impl<'a> Entries<'a> {
                 return Err(missing(self.shard, self.next));
             }
             self.next += 1;
-            entries.push(Entry::decode(self.shard, n, &body)?);
+            entries.push(Entry::decode(self.shard, n, &body, self.known)?);
         }
         Ok((!entries.is_empty()).then_some(entries))
     }
@@ -302,32 +320,37 @@ fn missing(shard: &ShardId, n: u64) -> LakeError {
     .into()
 }
 
-async fn entry_if_any(journal: &dyn Journal, shard: &ShardId, n: u64) -> Result<Option<Entry>, LakeError> {
+async fn entry_if_any(
+    journal: &dyn Journal,
+    shard: &ShardId,
+    n: u64,
+    known: &SectionList,
+) -> Result<Option<Entry>, LakeError> {
     match journal.get(shard, n).await? {
-        Some(body) => Ok(Some(Entry::decode(shard, n, &body)?)),
+        Some(body) => Ok(Some(Entry::decode(shard, n, &body, known)?)),
         None => Ok(None),
     }
 }
 
-async fn read_base(journal: &dyn Journal, shard: &ShardId) -> Result<Option<Base>, LakeError> {
+async fn read_base(journal: &dyn Journal, shard: &ShardId, known: &SectionList) -> Result<Option<Base>, LakeError> {
     match journal.base(shard).await? {
-        Some((through, body)) => Ok(Some(Base::decode(shard, through, &body)?)),
+        Some((through, body)) => Ok(Some(Base::decode(shard, through, &body, known)?)),
         None => Ok(None),
     }
 }
 
-async fn entry(journal: &dyn Journal, shard: &ShardId, n: u64) -> Result<Entry, LakeError> {
-    entry_if_any(journal, shard, n).await?.ok_or_else(|| missing(shard, n))
+async fn entry(journal: &dyn Journal, shard: &ShardId, n: u64, known: &SectionList) -> Result<Entry, LakeError> {
+    entry_if_any(journal, shard, n, known).await?.ok_or_else(|| missing(shard, n))
 }
 
-pub(super) async fn side(store: &dyn ObjectStore, entry: &Entry) -> Result<Side, LakeError> {
+pub(super) async fn side(store: &dyn ObjectStore, entry: &Entry, known: &SectionList) -> Result<Side, LakeError> {
     let Some(file) = &entry.side_file else { return Ok(entry.side.clone()) };
     let bytes = store.get(&file.path).await.map_err(|e| LakeError::from_store("of journals", e))?;
     if sha256_hex(&bytes) != file.sha256 {
         let cause = "its checksum is not the one its entry names: restore it".to_owned();
         return Err(crate::entry::EntryError::Damaged { what: format!("file {}", file.path), cause }.into());
     }
-    Ok(Side::decode(&file.path, &bytes)?)
+    Ok(Side::decode(&file.path, &bytes, known)?)
 }
 
 #[cfg(test)]
@@ -349,7 +372,7 @@ mod tests {
                 }
                 block_on(journal.put(&ShardId::new(shard), 1, entry.encode())).unwrap();
             }
-            let shards = block_on(Shards::read(&store, &journal)).unwrap();
+            let shards = block_on(Shards::read(&store, &journal, &SectionList::default())).unwrap();
             let succeeded: Vec<&str> = shards.succeeded.iter().map(ShardId::as_str).collect();
             // The snapshots of `b`, which it has none of, are no reason to keep what `a` would be rebuilt from.
             assert_eq!(succeeded, if has_snapshot { vec!["a", "b"] } else { vec![] });

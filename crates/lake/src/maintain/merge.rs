@@ -1,17 +1,20 @@
 //! Sorted files of one partition become one sorted file, row by row, without holding all rows at once.
 //!
+//! Columns are the table's own, also those that this program does not know (`align.rs`).
+//!
 //! What is in memory: the files' compressed bytes (a group is at most as large as its target), a decoded batch of each, and the
 //! file under construction. A file that turns out not to be sorted, as another engine may have written it, is decoded whole.
 
+use super::align::{Alignment, align};
 use super::plan::Group;
-use crate::encode::{EncodeOptions, EncodedFile, table_file};
+use crate::encode::{EncodeOptions, EncodedFile, FileSchema, table_file};
 use crate::error::LakeError;
-use crate::lake::Lake;
+use crate::lake::{Lake, LoadedTable};
 use crate::read::{Batches, LiveFile};
-use crate::schema::Table;
+use crate::schema::{Order, Table};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, TimestampMicrosecondType};
-use arrow_array::{Array, ArrayRef, LargeBinaryArray, ListArray, RecordBatch, UInt32Array};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::concat::concat_batches;
 use arrow_select::interleave::interleave_record_batch;
@@ -19,8 +22,7 @@ use arrow_select::take::take_record_batch;
 use authpulse_event::time::HOUR;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// Rows handed to the writer at once.
 const OUT_ROWS: usize = 65_536;
@@ -32,27 +34,38 @@ const READS_AT_ONCE: usize = 16;
 
 /// What became of a group.
 pub(crate) enum Merged {
-    /// Its rows in one file.
-    File(EncodedFile),
+    /// Its rows in one file, with all columns that the table has, whoever made them.
+    File {
+        /// The file.
+        file: EncodedFile,
+        /// Values that are not in it, by the names of their columns: those that an entry tells of and the table has no place for.
+        left_out: BTreeMap<String, u64>,
+    },
     /// A file that cannot be rewritten by this program without losing something, and why.
     PassOver(String, String),
 }
 
-/// Merges the files of a group.
-pub(crate) async fn merge(lake: &Lake, table: Table, group: &Group) -> Result<Merged, LakeError> {
+/// Merges the files of a group into one as the table is now.
+pub(crate) async fn merge(lake: &Lake, loaded: &LoadedTable, group: &Group) -> Result<Merged, LakeError> {
+    let table = loaded.table;
     let options = EncodeOptions::default();
     let mut whole = BTreeSet::new();
     loop {
         let reads: Vec<_> = group.files.iter().map(|file| lake.read_columns(file, None, None)).collect();
         let read: Vec<Batches> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
-        let inputs = read.into_iter().zip(&group.files).enumerate();
-        let inputs = inputs.map(|(index, (batches, file))| {
+        let files: Vec<(&LiveFile, &Batches)> = group.files.iter().zip(&read).collect();
+        let (schema, alignments) = match align(lake, loaded, &files)? {
+            Ok(aligned) => aligned,
+            Err((path, why)) => return Ok(Merged::PassOver(path, why)),
+        };
+        let inputs = read.into_iter().zip(&group.files).zip(alignments).enumerate();
+        let inputs = inputs.map(|(index, ((batches, file), alignment))| {
             let whole = whole.contains(&index);
-            Input { batches, file, whole, current: None }
+            Input { batches, file, alignment, whole, current: None }
         });
-        let inputs = inputs.collect();
-        let mut rows = MergedRows::new(table, inputs);
-        let encoded = table_file(table, group.partition, &mut rows, &options);
+        let mut rows = MergedRows::new(&schema, inputs.collect());
+        let encoded = table_file(&schema, group.partition, &mut rows, &options);
+        let left_out = std::mem::take(&mut rows.left_out);
         match rows.stopped.take() {
             Some(Stop::Unsorted(index)) if whole.insert(index) => continue,
             Some(Stop::Unsorted(index)) => {
@@ -67,7 +80,7 @@ pub(crate) async fn merge(lake: &Lake, table: Table, group: &Group) -> Result<Me
             let what = format!("{} rows were merged into {}", group.rows(), encoded.rows());
             return Err(LakeError::Encode { table: table.name().to_owned(), what });
         }
-        return Ok(Merged::File(encoded));
+        return Ok(Merged::File { file: encoded, left_out });
     }
 }
 
@@ -104,20 +117,19 @@ impl Keys {
                 }
             }
         };
-        let name = match table {
-            Table::Curated | Table::Hourly => "user_id",
-            Table::Daily => "computer_id",
-            Table::Rejected => return None,
+        let (name, by_time_last) = match table.def().order {
+            Order::Arrival => return None,
+            Order::Time(name) => (name, false),
+            Order::Hour(name) => (name, true),
         };
         let name = batch.column_by_name(name)?.clone();
-        Some(Keys { time: times(table.time_column())?, name, by_time_last: table == Table::Curated })
+        Some(Keys { time: times(table.time_column())?, name, by_time_last })
     }
 
     fn at(&self, row: usize) -> Key {
         let time = self.time[row];
         let names = self.name.as_string::<i32>();
         let name = if names.is_null(row) { Vec::new() } else { names.value(row).as_bytes().to_vec() };
-        // The sort order of curated rows is hour, user, time.
         if self.by_time_last { (time.div_euclid(HOUR), name, time) } else { (time, name, 0) }
     }
 }
@@ -125,6 +137,7 @@ impl Keys {
 struct Input<'a> {
     batches: Batches,
     file: &'a LiveFile,
+    alignment: Alignment,
     /// Decoded and sorted as a whole.
     whole: bool,
     current: Option<Current>,
@@ -142,6 +155,7 @@ struct Current {
 /// The rows of all inputs in order, as batches for the writer.
 struct MergedRows<'a> {
     table: Table,
+    schema: &'a FileSchema,
     inputs: Vec<Input<'a>>,
     /// The next row of each input. Equal rows come in order of their files, so that the same files give the same bytes.
     heap: BinaryHeap<Reverse<(Key, usize)>>,
@@ -149,18 +163,21 @@ struct MergedRows<'a> {
     picks: Vec<(usize, usize)>,
     begun: bool,
     stopped: Option<Stop>,
+    left_out: BTreeMap<String, u64>,
 }
 
 impl<'a> MergedRows<'a> {
-    fn new(table: Table, inputs: Vec<Input<'a>>) -> MergedRows<'a> {
+    fn new(schema: &'a FileSchema, inputs: Vec<Input<'a>>) -> MergedRows<'a> {
         MergedRows {
-            table,
+            table: schema.table(),
+            schema,
             inputs,
             heap: BinaryHeap::new(),
             slots: Vec::new(),
             picks: Vec::new(),
             begun: false,
             stopped: None,
+            left_out: BTreeMap::new(),
         }
     }
 
@@ -174,12 +191,13 @@ impl<'a> MergedRows<'a> {
         LakeError::Encode { table: self.table.name().to_owned(), what: "merging stopped".to_owned() }
     }
 
-    /// The next batch of an input, in the table's own columns.
+    /// The next batch of an input, as the table has it.
     fn read(&mut self, index: usize) -> Result<Option<RecordBatch>, LakeError> {
-        let schema = self.table.arrow_schema().clone();
+        let schema = self.schema.arrow().clone();
         let mut read = Vec::new();
         while let Some(batch) = self.inputs[index].batches.next() {
-            match normal(self.table, &batch?) {
+            let input = &self.inputs[index];
+            match input.alignment.apply(self.schema, input.file, &batch?, &mut self.left_out) {
                 Ok(batch) => read.push(batch),
                 Err(why) => {
                     let path = self.inputs[index].file.path.clone();
@@ -266,33 +284,4 @@ impl Iterator for MergedRows<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         self.fill().transpose()
     }
-}
-
-/// A batch in the table's own columns and types; in words why that would lose something.
-fn normal(table: Table, batch: &RecordBatch) -> Result<RecordBatch, String> {
-    let schema = table.arrow_schema();
-    if let Some(extra) = batch.schema().fields().iter().find(|f| schema.field_with_name(f.name()).is_err()) {
-        return Err(format!("it has a column {}, which this program does not know", extra.name()));
-    }
-    let mut columns = Vec::with_capacity(schema.fields().len());
-    for field in schema.fields() {
-        let column = batch.column_by_name(field.name()).ok_or_else(|| format!("it has no column {}", field.name()))?;
-        let column: ArrayRef = match (field.data_type(), column.as_list_opt::<i32>()) {
-            (DataType::List(element), Some(lists)) if lists.value_type() == *element.data_type() => {
-                // Engines name the element differently.
-                let (_, offsets, values, nulls) = lists.clone().into_parts();
-                Arc::new(ListArray::try_new(element.clone(), offsets, values, nulls).map_err(|e| e.to_string())?)
-            }
-            // Parquet knows one kind of binary; Arrow, two.
-            (DataType::LargeBinary, _) if column.data_type() == &DataType::Binary => {
-                Arc::new(column.as_binary::<i32>().iter().collect::<LargeBinaryArray>())
-            }
-            _ => column.clone(),
-        };
-        if column.data_type() != field.data_type() {
-            return Err(format!("column {} has type {}", field.name(), column.data_type()));
-        }
-        columns.push(column);
-    }
-    RecordBatch::try_new(schema.clone(), columns).map_err(|e| e.to_string())
 }

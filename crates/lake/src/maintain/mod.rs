@@ -4,8 +4,10 @@
 //! swap as commits ([`crate::commit`]), files are written under new names and removed only when nothing reaches them. No row
 //! changes, and `applied` stays.
 
+mod align;
 mod compact;
 mod fold;
+mod held;
 mod inspect;
 mod journals;
 mod merge;
@@ -20,9 +22,11 @@ pub(crate) mod rewrite {
     pub(crate) use super::plan::{Group, PlanLimits, groups};
 }
 
+pub use fold::standings;
+pub use held::{Kept, Lacked, Standing};
 pub use inspect::{TableInfo, inspect};
 pub use plan::{Group, PlanLimits, groups};
-pub use report::{CleanReport, Compacted, Folded, MaintainReport, PATHS_MAX, Shape, TableReport, Tally};
+pub use report::{CleanReport, Compacted, Extent, Folded, MaintainReport, PATHS_MAX, TableReport, Tally};
 pub use sweep::Memory;
 
 use crate::commit::change::{Change, Expiry, Unreached};
@@ -30,8 +34,10 @@ use crate::error::{Chain, LakeError, Remedy};
 use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::Table;
+use crate::shape::Shape;
 use authpulse_event::Micros;
 use authpulse_event::time::DAY;
+use held::Held;
 use journals::{Bounds, Shards};
 use std::collections::BTreeSet;
 
@@ -57,6 +63,8 @@ pub struct MaintainSettings {
     pub fold_entries: u64,
     /// Entries are removed when they have been folded for this long.
     pub entry_age: Micros,
+    /// For a follower that lacks entries these stay, with their sides and files, until the oldest was written so long ago.
+    pub follower_keep: Micros,
 }
 
 impl Default for MaintainSettings {
@@ -70,6 +78,7 @@ impl Default for MaintainSettings {
             orphan_age: DAY,
             fold_entries: 100,
             entry_age: DAY,
+            follower_keep: 7 * DAY,
         }
     }
 }
@@ -90,9 +99,19 @@ pub async fn maintain(
     memory: &mut Memory,
 ) -> MaintainReport {
     let mut report = MaintainReport { dry_run, ..MaintainReport::default() };
+    // A later table that is not made, or was dropped, is to what follows as one that this program does not know: its files, and the
+    // entries that name them, are not touched.
+    let made = match lake.made_tables().await {
+        Ok(made) => made,
+        Err(error) => {
+            report.cleaned.stopped = Some(format!("{}; without the catalog nothing can be judged", Chain(&error)));
+            return report;
+        }
+    };
+    let lake = &lake.clone().with_shape(Shape { tables: made, ..lake.shape().clone() });
     let now = lake.ids.now_ms().saturating_mul(1_000);
     let known = async {
-        let shards = Shards::read(lake.store.as_ref(), journal).await?;
+        let shards = Shards::read(lake.store.as_ref(), journal, &lake.sections).await?;
         let needed = shards.needed_files(journal).await?;
         Ok::<_, LakeError>((shards.bounds(now), needed, shards))
     };
@@ -103,9 +122,9 @@ pub async fn maintain(
             return report;
         }
     };
-    for table in Table::ALL {
+    for table in lake.tables().iter().copied() {
         let mut of_table = TableReport::new(table);
-        let known = (&bounds, &needed);
+        let known = (&bounds, &needed, journal);
         let mut attempt = 1;
         let done = loop {
             let before = lake.pointers.load(table.name()).await;
@@ -125,8 +144,7 @@ pub async fn maintain(
         report.tables.push(of_table);
     }
     // Before the cleaner, whose work it shortens.
-    let limits = (settings.fold_entries, settings.entry_age);
-    let folded = fold::fold(lake, journal, &shards, limits, dry_run, &mut report.folded).await;
+    let folded = fold::fold(lake, journal, &shards, settings, dry_run, &mut report).await;
     report.folded.failed = folded.err().map(|error| Chain(&error).to_string());
     match report.tables.iter().find(|table| table.failed.is_some()) {
         Some(table) => {
@@ -134,11 +152,11 @@ pub async fn maintain(
                 Some(format!("table {} could not be maintained, so nothing else was removed", table.table));
         }
         None => {
-            report.cleaned = sweep::sweep(lake, journal, &needed, settings.orphan_age, dry_run, memory).await;
+            report.cleaned = sweep::sweep(lake, journal, &needed, settings, dry_run, memory).await;
         }
     }
     if !dry_run {
-        for (table, of_table) in Table::ALL.into_iter().zip(&mut report.tables) {
+        for (table, of_table) in lake.tables().iter().copied().zip(&mut report.tables) {
             // A shape is for people: where it cannot be told, the next run says why.
             of_table.after = inspect::shape(lake, table, &settings.limits()).await.ok();
         }
@@ -150,7 +168,7 @@ async fn maintain_table(
     lake: &Lake,
     table: Table,
     settings: &MaintainSettings,
-    (bounds, needed): (&Bounds, &BTreeSet<String>),
+    (bounds, needed, journal): (&Bounds, &BTreeSet<String>, &dyn Journal),
     dry_run: bool,
     report: &mut TableReport,
 ) -> Result<(), LakeError> {
@@ -166,21 +184,40 @@ async fn maintain_table(
         report.manifests_merged = if manifests > settings.manifests_max.max(1) { report.before.manifests } else { 0 };
         let changed = lake.unreached_after(&lake.load(table).await?, expiry(lake.ids.now_ms())).await?;
         report.expired = changed.expired as u64;
-        changed.unreached.iter().for_each(|file| report.removed.add(file.bytes));
+        let unreached = without_held(lake, journal, settings.follower_keep, changed.unreached).await?;
+        unreached.iter().for_each(|file| report.removed.add(file.bytes));
         return Ok(());
     }
     let merge = Change::Replace { replacements: &[], manifests_max: settings.manifests_max };
     let merged = lake.change(table, merge).await?;
     if merged.done {
         report.manifests_merged = merged.merged as u64;
-        remove_unreached(lake, table, merged.unreached, report).await;
+        let unreached = without_held(lake, journal, settings.follower_keep, merged.unreached).await?;
+        remove_unreached(lake, table, unreached, report).await;
     }
     let expired = lake.change(table, Change::Expire(expiry(lake.ids.now_ms()))).await?;
     if expired.done {
         report.expired = expired.expired as u64;
-        remove_unreached(lake, table, expired.unreached, report).await;
+        let unreached = without_held(lake, journal, settings.follower_keep, expired.unreached).await?;
+        remove_unreached(lake, table, unreached, report).await;
     }
     Ok(())
+}
+
+/// Leaves out the files of entries that a follower lacks: the cleaner finds them when it has gone on.
+async fn without_held(
+    lake: &Lake,
+    journal: &dyn Journal,
+    keep: Micros,
+    mut files: Vec<Unreached>,
+) -> Result<Vec<Unreached>, LakeError> {
+    if files.iter().any(|file| held::is_of_entry(&file.path)) {
+        let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
+        let now = lake.ids.now_ms().saturating_mul(1_000);
+        let held = Held::read(journal, &shards, (now, keep), |_| 0).await?.files(journal, &shards).await?;
+        files.retain(|file| !held.contains(&file.path));
+    }
+    Ok(files)
 }
 
 /// Removes what a change has left unreached. What is left after a failure, or a crash, is an orphan: the cleaner finds it.

@@ -1,5 +1,6 @@
 //! What a run of maintenance found and did.
 
+use super::held::Standing;
 use super::plan::Group;
 use crate::encode::TableFile;
 use crate::schema::Table;
@@ -25,7 +26,7 @@ impl Tally {
 
 /// What a table is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Shape {
+pub struct Extent {
     /// Data files that a query sees.
     pub live: Tally,
     /// Rows in them.
@@ -71,9 +72,9 @@ pub struct TableReport {
     /// Its name.
     pub table: String,
     /// As it was found.
-    pub before: Shape,
+    pub before: Extent,
     /// As it was left; none in a dry run, and where something failed.
-    pub after: Option<Shape>,
+    pub after: Option<Extent>,
     /// Small files rewritten.
     pub compacted: Compacted,
     /// Manifests merged into fewer.
@@ -92,7 +93,7 @@ impl TableReport {
     pub(super) fn new(table: Table) -> TableReport {
         TableReport {
             table: table.to_string(),
-            before: Shape::default(),
+            before: Extent::default(),
             after: None,
             compacted: Compacted::default(),
             manifests_merged: 0,
@@ -126,6 +127,8 @@ pub struct CleanReport {
     pub paths: Vec<String>,
     /// What was left, and why.
     pub notes: Vec<String>,
+    /// Files that stay because a follower lacks the entries that name them.
+    pub held: Tally,
     /// Files that are gone now.
     pub removed: Tally,
 }
@@ -154,6 +157,8 @@ pub struct MaintainReport {
     pub tables: Vec<TableReport>,
     /// Journals.
     pub folded: Folded,
+    /// Followers that registered, as folding found them.
+    pub followers: Vec<Standing>,
     /// Files that nothing needs.
     pub cleaned: CleanReport,
 }

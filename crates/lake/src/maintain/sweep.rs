@@ -5,9 +5,10 @@
 //! use is found in the one or the other. What cannot be read whole proves nothing, so any error ends the run before anything is
 //! removed.
 
-use super::READ_ATTEMPTS;
+use super::held::Held;
 use super::journals::{Entries, Shards};
 use super::report::{CleanReport, PATHS_MAX, Tally};
+use super::{MaintainSettings, READ_ATTEMPTS};
 use crate::commit::snapshots;
 use crate::error::{Chain, LakeError};
 use crate::journal::Journal;
@@ -68,14 +69,15 @@ pub(super) async fn sweep(
     lake: &Lake,
     journal: &dyn Journal,
     needed: &BTreeSet<String>,
-    age: Micros,
+    settings: &MaintainSettings,
     dry_run: bool,
     memory: &mut Memory,
 ) -> CleanReport {
     let mut report = CleanReport::default();
     let now = lake.ids.now_ms().saturating_mul(1_000);
     let mut next = memory.clone();
-    let found = match find(lake, journal, needed, (now, now.saturating_sub(age)), &mut next, &mut report).await {
+    let times = Times { now, older_than: now.saturating_sub(settings.orphan_age), keep: settings.follower_keep };
+    let found = match find(lake, journal, needed, times, &mut next, &mut report).await {
         Ok(found) => found,
         Err(error) => {
             report.stopped = Some(format!("{}; nothing was removed, because a file may be in use", Chain(&error)));
@@ -125,40 +127,74 @@ fn place(path: &str) -> &str {
     }
 }
 
+/// Which time it is, and what is old.
+struct Times {
+    now: Micros,
+    /// Files that were put by then are looked at.
+    older_than: Micros,
+    /// How long followers are kept for.
+    keep: Micros,
+}
+
 async fn find(
     lake: &Lake,
     journal: &dyn Journal,
     needed: &BTreeSet<String>,
-    (now, older_than): (Micros, Micros),
+    Times { now, older_than, keep }: Times,
     memory: &mut Memory,
     report: &mut CleanReport,
 ) -> Result<Candidates, LakeError> {
     let mut candidates = list(lake, older_than, memory).await?;
     let mut applied: BTreeMap<Table, BTreeMap<ShardId, u64>> = BTreeMap::new();
     let mut live = Rows::new();
-    for table in Table::ALL {
+    for table in lake.tables().iter().copied() {
         applied.insert(table, read_table(lake, table, &mut candidates, &mut live).await?);
     }
     let named = read_journals(lake, journal, &applied, &mut candidates, (now, older_than), memory).await?;
     memory.judged = Some(older_than);
     candidates.retain(|path, _| !needed.contains(path));
     keep_what_is_missing(&mut candidates, &live, &named, report);
+    keep_what_is_held(lake, journal, (now, keep), &mut candidates, report).await?;
     Ok(candidates)
+}
+
+/// Files of entries that a follower lacks stay, whoever has gathered them or put others in their place: it reads entry by entry.
+/// Last of all, so that the registry is read as late as can be.
+async fn keep_what_is_held(
+    lake: &Lake,
+    journal: &dyn Journal,
+    times: (Micros, Micros),
+    candidates: &mut Candidates,
+    report: &mut CleanReport,
+) -> Result<(), LakeError> {
+    if !candidates.keys().any(|path| super::held::is_of_entry(path)) {
+        return Ok(());
+    }
+    let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
+    let held = Held::read(journal, &shards, times, |_| 0).await?.files(journal, &shards).await?;
+    candidates.retain(|path, (meta, _)| {
+        let is_held = held.contains(path);
+        if is_held {
+            report.held.add(meta.size);
+        }
+        !is_held
+    });
+    Ok(())
 }
 
 /// The files old enough, and what puts that came to no end have left.
 async fn list(lake: &Lake, older_than: Micros, memory: &Memory) -> Result<Candidates, LakeError> {
-    let tables = Table::ALL.map(|table| format!("{}/", table.location()));
+    let tables = lake.tables().iter().map(|table| format!("{}/", table.location()));
     let mut candidates = Candidates::new();
-    for prefix in tables.iter().map(String::as_str).chain(["raw/", "staging/", "state/"]) {
-        let listed = lake.store.list(prefix).await.map_err(|source| of_cleaner(prefix, source))?;
-        let unfinished = lake.store.unfinished(prefix).await.map_err(|source| of_cleaner(prefix, source))?;
+    for prefix in tables.chain(["raw/", "staging/", "state/"].map(str::to_owned)) {
+        let listed = lake.store.list(&prefix).await.map_err(|source| of_cleaner(&prefix, source))?;
+        let unfinished = lake.store.unfinished(&prefix).await.map_err(|source| of_cleaner(&prefix, source))?;
         // Readers of such zones pass over what begins with '_' or '.', and so does this: it is nobody's record.
         let hidden = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(['_', '.']));
         let visible = listed.into_iter().filter(|file| !hidden(&file.path));
         for file in visible.chain(unfinished).filter(|file| file.modified <= older_than) {
             let is_judged = memory.judged.is_some_and(|judged| file.modified <= judged);
-            let reason = match Table::ALL.into_iter().find(|table| prefix == format!("{}/", table.location())) {
+            let reason = match table_of(lake, &prefix) {
                 // Had no entry named it, it would have gone before. Which partition it was of is not known any more.
                 Some(table) if is_judged && file.path.contains("/data/") => Reason::Replaced(table, None),
                 Some(_) => Reason::Orphan,
@@ -173,6 +209,11 @@ async fn list(lake: &Lake, older_than: Micros, memory: &Memory) -> Result<Candid
         }
     }
     Ok(candidates)
+}
+
+/// The table in whose directory a file lies.
+fn table_of(lake: &Lake, path: &str) -> Option<Table> {
+    lake.tables().iter().copied().find(|table| path.starts_with(&format!("{}/", table.location())))
 }
 
 /// How the names of pieces of snapshots of state end.
@@ -260,7 +301,7 @@ async fn read_journals(
     (now, older_than): (Micros, Micros),
     memory: &mut Memory,
 ) -> Result<Rows, LakeError> {
-    let shards = Shards::read(lake.store.as_ref(), journal).await?;
+    let shards = Shards::read(lake.store.as_ref(), journal, &lake.sections).await?;
     for path in shards.kept_pieces().iter().chain(&shards.kept_side_files()) {
         candidates.remove(path);
     }
@@ -273,7 +314,7 @@ async fn read_journals(
     if !folded.is_empty() {
         // Which files folded entries brought is not known any more: such a file may have been replaced.
         for (path, (_, reason)) in candidates.iter_mut().filter(|(path, _)| path.contains("/data/")) {
-            if let Some(table) = Table::ALL.into_iter().find(|t| path.starts_with(&format!("{}/", t.location()))) {
+            if let Some(table) = table_of(lake, path) {
                 *reason = Reason::Replaced(table, None);
             }
         }
@@ -295,7 +336,7 @@ async fn read_journals(
             *of_shard = base.rows().into_iter().map(|((t, p), rows)| ((t, Some(p)), rows)).collect();
         }
         let through = settled.get(shard).copied().unwrap_or(0).max(from);
-        let mut entries = Entries::after(shard, from);
+        let mut entries = Entries::after(shard, from, &lake.sections);
         while let Some(batch) = entries.next(journal).await? {
             for entry in batch {
                 let named = if entry.n <= through { &mut *of_shard } else { &mut recent };

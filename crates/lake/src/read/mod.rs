@@ -2,15 +2,22 @@
 //!
 //! A file that is missing, cut off or of another size or row count than its table says is an error that names both.
 
+mod ids;
 mod parquet_file;
 mod rows;
 
+pub use crate::cells::Value;
+pub use ids::FileIds;
+pub(crate) use ids::mapped;
 pub(crate) use parquet_file::BATCH_ROWS;
 pub use parquet_file::Batches;
+pub(crate) use rows::take;
 pub use rows::{
     CuratedBatch, CuratedRow, DailyBatch, DailyRow, HourlyBatch, HourlyRow, PairBatch, PairRow, RawBatch, RawRow,
-    RejectedBatch, RejectedRow, RowBatch, Rows,
+    RejectedBatch, RejectedRow, RowBatch, Rows, ValueRows, Values,
 };
+
+use ids::Wanted;
 
 use crate::encode::{TableFile, TimeRange};
 use crate::error::LakeError;
@@ -41,6 +48,8 @@ pub struct LiveFile {
     pub snapshot_id: Option<i64>,
     /// That snapshot's sequence number.
     pub sequence_number: Option<i64>,
+    /// By which its columns are found.
+    pub ids: FileIds,
 }
 
 impl From<&TableFile> for LiveFile {
@@ -56,6 +65,7 @@ impl From<&TableFile> for LiveFile {
             times: file.times,
             snapshot_id: None,
             sequence_number: None,
+            ids: FileIds::of_entry(&file.columns),
         }
     }
 }
@@ -98,6 +108,7 @@ impl Lake {
             None => Vec::new(),
         };
         let mut files = Vec::new();
+        let ids = FileIds::of_table(loaded);
         for manifest in manifests {
             let read = manifest.load_manifest(&self.io).await;
             let read = read.map_err(|e| LakeError::from_iceberg(table.name(), &manifest.manifest_path, &e))?;
@@ -110,7 +121,7 @@ impl Lake {
                             .to_owned(),
                     });
                 }
-                files.push(self.live_file(table, manifest.partition_spec_id, entry)?);
+                files.push(self.live_file(table, &ids, manifest.partition_spec_id, entry)?);
             }
         }
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -118,7 +129,13 @@ impl Lake {
         Ok(LiveTable { table, snapshot_id, applied: loaded.applied()?, files })
     }
 
-    pub(crate) fn live_file(&self, table: Table, spec_id: i32, entry: &ManifestEntry) -> Result<LiveFile, LakeError> {
+    pub(crate) fn live_file(
+        &self,
+        table: Table,
+        ids: &FileIds,
+        spec_id: i32,
+        entry: &ManifestEntry,
+    ) -> Result<LiveFile, LakeError> {
         let file = &entry.data_file;
         let path = self.store.relative(file.file_path());
         let path = path.map_err(|source| LakeError::Store { table: table.name().to_owned(), source })?;
@@ -136,6 +153,7 @@ impl Lake {
             times: times.map(|(min, max)| TimeRange { min, max }),
             snapshot_id: entry.snapshot_id,
             sequence_number: entry.sequence_number,
+            ids: ids.clone(),
         })
     }
 
@@ -149,23 +167,49 @@ impl Lake {
         Ok(u64::try_from(footer.metadata.file_metadata().num_rows()).unwrap_or(0))
     }
 
-    /// A file's rows as Arrow batches: some columns or all, rows within `times` or all. Only what is asked for is read.
+    /// A file's rows as Arrow batches: some columns, under these names and in this order, or all as they stand in the file; rows
+    /// within `times` or all. Only what is asked for is read. A column that the file lacks is null.
     ///
     /// # Errors
-    /// The file is missing, cut off, differs from its description, or lacks a column.
+    /// The file is missing, cut off, differs from its description, or lacks a column that may not be null.
     pub async fn read_columns(
         &self,
         file: &LiveFile,
         columns: Option<&[&str]>,
         times: Option<TimeRange>,
     ) -> Result<Batches, LakeError> {
-        let filter = times.map(|times| (file.table.time_column(), times));
+        let named = |names: &[&str]| names.iter().map(|name| Wanted::named(file.table, &file.ids, name)).collect();
+        self.open(file, columns.map(named), times).await
+    }
+
+    async fn open(
+        &self,
+        file: &LiveFile,
+        wanted: Option<Vec<Wanted>>,
+        times: Option<TimeRange>,
+    ) -> Result<Batches, LakeError> {
+        let filter = times.map(|times| (Wanted::named(file.table, &file.ids, file.table.time_column()), times));
         let expected = Some((file.rows, file.bytes));
-        Batches::open(self.store.as_ref(), file.table.name(), &file.path, expected, columns, filter).await
+        let names = (file.table.name(), file.path.as_str());
+        Batches::open(self.store.as_ref(), names, &file.ids, expected, wanted, filter).await
     }
 
     async fn read_rows<B: RowBatch>(&self, file: &LiveFile, times: Option<TimeRange>) -> Result<Rows<B>, LakeError> {
-        Ok(Rows::new(self.read_columns(file, Some(B::COLUMNS), times).await?))
+        let wanted = B::columns().into_iter().map(Wanted::first).collect();
+        Ok(Rows::new(self.open(file, Some(wanted), times).await?))
+    }
+
+    /// Values of some columns by name, later ones among them: [`FileIds::later`] tells which there are.
+    ///
+    /// # Errors
+    /// See [`Lake::read_columns`].
+    pub async fn read_values(
+        &self,
+        file: &LiveFile,
+        columns: &[&str],
+        times: Option<TimeRange>,
+    ) -> Result<ValueRows, LakeError> {
+        Ok(ValueRows::new(self.read_columns(file, Some(columns), times).await?))
     }
 
     /// Rows of `auth_events_curated`, those within `times` or all, in the file's order.
@@ -221,8 +265,9 @@ impl Lake {
     /// # Errors
     /// The file is missing, cut off or no raw file.
     pub async fn read_raw(&self, path: &str) -> Result<Rows<RawBatch>, LakeError> {
-        let columns = Some(RawBatch::COLUMNS);
-        Ok(Rows::new(Batches::open(self.store.as_ref(), RAW, path, None, columns, None).await?))
+        let wanted = RawBatch::columns().into_iter().map(Wanted::first).collect();
+        let ids = FileIds::default();
+        Ok(Rows::new(Batches::open(self.store.as_ref(), (RAW, path), &ids, None, Some(wanted), None).await?))
     }
 }
 

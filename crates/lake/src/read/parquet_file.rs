@@ -1,12 +1,13 @@
 //! Opens a Parquet file in the store: its footer first, then only the columns and row groups that are asked for.
 
+use super::ids::{FileIds, Wanted};
 use crate::encode::TimeRange;
 use crate::error::LakeError;
 use crate::store::{ObjectStore, StoreError};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, TimestampMicrosecondType};
-use arrow_array::{Array, BooleanArray, RecordBatch};
-use arrow_schema::{ArrowError, DataType};
+use arrow_array::{Array, BooleanArray, NullArray, RecordBatch, RecordBatchOptions};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use authpulse_event::Day;
 use bytes::buf::Reader;
 use bytes::{Buf, Bytes};
@@ -92,16 +93,20 @@ pub struct Batches {
     reader: Option<ParquetRecordBatchReader>,
     table: String,
     path: String,
+    /// What is handed out, where some columns were asked for: each under its name, from where it stands in what is read.
+    shown: Option<Vec<(String, Option<usize>)>>,
+    schema: SchemaRef,
 }
 
 impl Batches {
+    /// Opens a file of a table. `ids` tell which of its columns is which, `expected` rows and bytes of it.
     pub(super) async fn open(
         store: &dyn ObjectStore,
-        table: &str,
-        path: &str,
+        (table, path): (&str, &str),
+        ids: &FileIds,
         expected: Option<(u64, u64)>,
-        columns: Option<&[&str]>,
-        filter: Option<(&str, TimeRange)>,
+        wanted: Option<Vec<Wanted>>,
+        filter: Option<(Wanted, TimeRange)>,
     ) -> Result<Batches, LakeError> {
         let named = Naming { table, path };
         let footer = footer(store, table, path, expected.map(|(_, bytes)| bytes)).await?;
@@ -116,20 +121,26 @@ impl Batches {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::try_new(footer.metadata.clone(), options).map_err(unreadable)?;
         let schema = metadata.parquet_schema();
-        let root = |name: &str| {
-            let roots = schema.root_schema().get_fields();
-            let found = roots.iter().position(|field| field.name() == name);
-            found.ok_or_else(|| named.damaged(format!("it has no column {name}; restore it")))
+        let root = |wanted: &Wanted| match wanted.root(schema, ids) {
+            None if !wanted.nullable => Err(named.damaged(format!("it has no column {}; restore it", wanted.name))),
+            found => Ok(found),
         };
-        let mut roots = match columns {
-            Some(names) => names.iter().map(|name| root(name)).collect::<Result<Vec<_>, _>>()?,
-            None => (0..schema.root_schema().get_fields().len()).collect(),
-        };
+        let (mut roots, mut shown) = ((0..schema.root_schema().get_fields().len()).collect::<Vec<_>>(), None);
+        if let Some(wanted) = wanted {
+            let found = wanted.iter().map(root).collect::<Result<Vec<_>, _>>()?;
+            roots = found.iter().flatten().copied().collect();
+            // What is read comes in the file's order, each column once.
+            roots.sort_unstable();
+            roots.dedup();
+            let place = |root: Option<usize>| root.and_then(|root| roots.iter().position(|read| *read == root));
+            shown = Some(wanted.into_iter().zip(found).map(|(wanted, root)| (wanted.name, place(root))).collect());
+        }
         let mask = ProjectionMask::roots(schema, roots.iter().copied());
         let mut groups: Vec<usize> = (0..footer.metadata.num_row_groups()).collect();
         let mut row_filter = None;
         if let Some((column, times)) = filter {
-            let time_root = root(column)?;
+            let lacks = || named.damaged(format!("it has no column {}; restore it", column.name));
+            let time_root = root(&column)?.ok_or_else(lacks)?;
             let ranges: Vec<_> =
                 footer.metadata.row_groups().iter().map(|group| group_times(group, schema, time_root)).collect();
             groups.retain(|g| ranges[*g].is_none_or(|range| range.overlaps(&times)));
@@ -149,12 +160,39 @@ impl Batches {
         if let Some(filter) = row_filter {
             builder = builder.with_row_filter(filter);
         }
+        let schema = builder.schema().clone();
         let reader = builder.build().map_err(unreadable)?;
-        Ok(Batches { reader: Some(reader), table: table.to_owned(), path: path.to_owned() })
+        Ok(Batches { reader: Some(reader), table: table.to_owned(), path: path.to_owned(), shown, schema })
+    }
+
+    /// The columns of the batches, where all were asked for: with the ids that the file tells.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     pub(super) fn damaged(&self, what: impl Into<String>) -> LakeError {
         Naming { table: &self.table, path: &self.path }.damaged(what)
+    }
+
+    /// A batch as it was asked for.
+    fn show(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let Some(shown) = &self.shown else { return Ok(batch) };
+        let read = batch.schema();
+        let (mut fields, mut columns) = (Vec::with_capacity(shown.len()), Vec::with_capacity(shown.len()));
+        for (name, place) in shown {
+            match place {
+                Some(place) => {
+                    fields.push(read.field(*place).clone().with_name(name));
+                    columns.push(batch.column(*place).clone());
+                }
+                None => {
+                    fields.push(Field::new(name, DataType::Null, true));
+                    columns.push(Arc::new(NullArray::new(batch.num_rows())));
+                }
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
     }
 }
 
@@ -162,7 +200,7 @@ impl Iterator for Batches {
     type Item = Result<RecordBatch, LakeError>;
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.as_mut()?.next()?;
-        Some(batch.map_err(|e| {
+        Some(batch.and_then(|batch| self.show(batch)).map_err(|e| {
             self.reader = None;
             self.damaged(format!("its rows cannot be decoded ({e}); restore it"))
         }))

@@ -18,6 +18,23 @@ pub struct Column {
     pub doc: &'static str,
     /// With which others it comes into a table.
     pub group: Group,
+    /// What files tell of its values as a whole.
+    pub bounds: Bounds,
+    /// Whether it counts something: a count that is 0 is null, where the column is a later one.
+    pub counts: bool,
+}
+
+/// What files tell of a column's values, beside how many there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// The least and the greatest of each page and of the whole: what analysts look for.
+    Pages,
+    /// The least and the greatest of the whole.
+    Whole,
+    /// Neither: they would prune nothing.
+    Counts,
+    /// Neither, and no dictionary: each value is there once (hashes, payloads).
+    Never,
 }
 
 /// Longest [`Column::doc`]: Glue takes no longer comment of a column.
@@ -86,6 +103,36 @@ impl Kind {
 }
 
 impl Column {
+    /// A column of [`Group::First`] that is never null, with bounds of the whole.
+    pub const fn new(id: ColumnId, name: &'static str, kind: Kind, doc: &'static str) -> Column {
+        Column { name, id, kind, nullable: false, doc, group: Group::First, bounds: Bounds::Whole, counts: false }
+    }
+
+    /// A later column of a group.
+    pub const fn later(group: Group, name: &'static str, kind: Kind, doc: &'static str) -> Column {
+        Column { group, nullable: true, ..Column::new(ColumnId::Given, name, kind, doc) }
+    }
+
+    /// One that may be null.
+    pub const fn nullable(self) -> Column {
+        Column { nullable: true, ..self }
+    }
+
+    /// One of which files tell this.
+    pub const fn bounds(self, bounds: Bounds) -> Column {
+        Column { bounds, ..self }
+    }
+
+    /// One that counts something.
+    pub const fn counting(self) -> Column {
+        Column { counts: true, ..self }
+    }
+
+    /// Whether Iceberg's description of a file has its least and greatest value.
+    pub fn has_bounds(&self) -> bool {
+        matches!(self.bounds, Bounds::Pages | Bounds::Whole)
+    }
+
     /// As a field of a schema, under these ids.
     pub fn field(&self, id: i32, element_id: i32) -> NestedFieldRef {
         NestedField::optional(id, self.name, self.kind.iceberg(element_id)).with_doc(self.doc).into()
@@ -102,4 +149,11 @@ pub struct FileColumn {
     /// Its type as Iceberg's metadata spell it: `"string"`, or an object for a nested type with the ids of its parts.
     #[serde(rename = "type")]
     pub kind: Type,
+}
+
+impl FileColumn {
+    /// A column of a schema, as a file of that schema has it.
+    pub fn of(field: &NestedFieldRef) -> FileColumn {
+        FileColumn { name: field.name.clone(), id: field.id, kind: field.field_type.as_ref().clone() }
+    }
 }

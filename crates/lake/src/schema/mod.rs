@@ -2,247 +2,27 @@
 //!
 //! Every column is optional in Iceberg's sense. Athena's DDL can make no other, so a table that was made there and one that
 //! was made here have one schema; that only `host_popularity` is ever null is a promise of the writer, checked by `verify`.
-//! Field ids count the columns from 1 in order; the element of `risk_flags` comes after the last column. That is how Iceberg
-//! numbers a new table, in Java as in Rust.
+//! The field ids of the columns with which a table is made are written out. They are what Iceberg gives to a new table, in Java
+//! as in Rust: columns from 1 in order, the element of a list behind the last column.
 
 mod column;
+pub(crate) mod describe;
+mod promotion;
+mod table;
+pub(crate) mod tables;
 
-pub use column::{Column, ColumnId, DOC_BYTES_MAX, FileColumn, Group, Kind};
+pub use column::{Bounds, Column, ColumnId, DOC_BYTES_MAX, FileColumn, Group, Kind};
+pub use promotion::{becomes, promotes};
+pub use table::{APPLIED, Closing, Order, Partitioning, REQUIRES, Table, TableDef, UNKNOWN_TABLES_MAX};
 
 use arrow_schema::SchemaRef as ArrowSchemaRef;
-use authpulse_event::{Day, Micros, ShardId};
-use iceberg::spec::{
-    NestedField, NullOrder, PartitionSpec, Schema, SchemaRef, SortDirection, SortField, SortOrder, Transform,
-};
-use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use authpulse_event::{Day, ShardId};
+use iceberg::spec::Schema;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-/// A table in Iceberg. Raw records are plain Parquet and no table in this sense: see [`crate::encode::encode_raw`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Table {
-    /// One row an accepted event.
-    #[serde(rename = "auth_events_curated")]
-    Curated,
-    /// One row a user and hour.
-    #[serde(rename = "user_behavior_hourly")]
-    Hourly,
-    /// One row a day and computer.
-    #[serde(rename = "host_popularity_daily")]
-    Daily,
-    /// The dead letters.
-    #[serde(rename = "auth_events_rejected")]
-    Rejected,
-}
-
-/// The table property that holds, as one JSON object, the last entry applied of each shard.
-pub const APPLIED: &str = "authpulse.applied";
-
 /// The name of the raw zone, within file names of messages and in Glue.
 pub const RAW: &str = "auth_events_raw";
-
-/// How files are divided among partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Partitioning {
-    Day { column: &'static str, field: &'static str, transform: Transform },
-    Month { column: &'static str, field: &'static str },
-}
-
-impl Table {
-    /// All tables, in the order in which a commit visits them.
-    pub const ALL: [Table; 4] = [Table::Curated, Table::Hourly, Table::Daily, Table::Rejected];
-
-    /// The name in the catalog.
-    pub fn name(self) -> &'static str {
-        match self {
-            Table::Curated => "auth_events_curated",
-            Table::Hourly => "user_behavior_hourly",
-            Table::Daily => "host_popularity_daily",
-            Table::Rejected => "auth_events_rejected",
-        }
-    }
-
-    /// The table's directory within the lake.
-    pub fn location(self) -> String {
-        format!("warehouse/{}", self.name())
-    }
-
-    /// The column that holds a row's time: what `times` of a file and a time filter are about.
-    pub fn time_column(self) -> &'static str {
-        match self {
-            Table::Curated => "event_time",
-            Table::Hourly => "window_start",
-            Table::Daily => "date",
-            Table::Rejected => "ingestion_time",
-        }
-    }
-
-    fn columns(self) -> &'static [(&'static str, Kind)] {
-        use Kind::{Binary, Date, Int, Long, Text, Texts, Time};
-        match self {
-            Table::Curated => &[
-                ("event_id", Text),
-                ("event_time", Time),
-                ("user_id", Text),
-                ("computer_id", Text),
-                ("ingestion_time", Time),
-                ("login_count_1h", Long),
-                ("login_count_24h", Long),
-                ("unique_computers_1h", Long),
-                ("unique_computers_24h", Long),
-                ("is_new_device", Int),
-                ("is_burst_login", Int),
-                ("is_lateral_movement", Int),
-                ("is_rare_host", Int),
-                ("risk_flags", Texts),
-                ("risk_score", Int),
-                ("risk_level", Text),
-                ("processing_time", Time),
-                ("event_date", Date),
-                ("host_popularity", Long),
-                ("rule_set", Text),
-            ],
-            Table::Hourly => &[
-                ("window_start", Time),
-                ("window_end", Time),
-                ("user_id", Text),
-                ("total_logins", Long),
-                ("unique_computers", Long),
-                ("anomaly_count", Long),
-                ("total_risk_score", Long),
-                ("max_risk_score", Int),
-            ],
-            Table::Daily => &[
-                ("date", Date),
-                ("computer_id", Text),
-                ("unique_users", Long),
-                ("total_logins", Long),
-                ("high_risk_events", Long),
-            ],
-            Table::Rejected => &[
-                ("reason", Text),
-                ("detail", Text),
-                ("payload", Binary),
-                ("payload_bytes", Long),
-                ("shard_id", Text),
-                ("sequence_number", Text),
-                ("sub_sequence_number", Long),
-                ("ingestion_time", Time),
-                ("processing_time", Time),
-                ("ingest_date", Date),
-            ],
-        }
-    }
-
-    fn partitioning(self) -> Partitioning {
-        let date = |column| Partitioning::Day { column, field: column, transform: Transform::Identity };
-        match self {
-            Table::Curated => date("event_date"),
-            Table::Hourly => {
-                Partitioning::Day { column: "window_start", field: "window_start_day", transform: Transform::Day }
-            }
-            Table::Daily => Partitioning::Month { column: "date", field: "date_month" },
-            Table::Rejected => date("ingest_date"),
-        }
-    }
-
-    /// The columns by which each file is sorted; none where rows stay in order of arrival.
-    fn sorting(self) -> &'static [(&'static str, Transform)] {
-        match self {
-            Table::Curated => &[
-                ("event_time", Transform::Hour),
-                ("user_id", Transform::Identity),
-                ("event_time", Transform::Identity),
-            ],
-            Table::Hourly => &[("window_start", Transform::Identity), ("user_id", Transform::Identity)],
-            Table::Daily => &[("date", Transform::Identity), ("computer_id", Transform::Identity)],
-            Table::Rejected => &[],
-        }
-    }
-
-    /// Whether files carry bounds of this column. Bounds of hashes, free text and payloads prune nothing.
-    pub(crate) fn has_bounds(self, column: &str) -> bool {
-        !matches!(column, "event_id" | "detail" | "payload" | "risk_flags" | "rule_set")
-    }
-
-    /// The Iceberg schema.
-    pub fn schema(self) -> &'static SchemaRef {
-        &self.facts().schema
-    }
-
-    /// The Arrow schema, with Iceberg's field ids.
-    pub fn arrow_schema(self) -> &'static ArrowSchemaRef {
-        &self.facts().arrow
-    }
-
-    /// The partition spec that files written here follow.
-    pub fn partition_spec(self) -> &'static PartitionSpec {
-        &self.facts().spec
-    }
-
-    /// The sort order that files written here follow.
-    pub fn sort_order(self) -> &'static SortOrder {
-        &self.facts().sort
-    }
-
-    fn facts(self) -> &'static Facts {
-        static ALL: LazyLock<[Facts; 4]> = LazyLock::new(|| Table::ALL.map(Facts::of));
-        &ALL[self as usize]
-    }
-
-    /// The partition of a row with this time (the start of its day for a column of dates).
-    pub fn partition_of(self, time: Micros) -> Partition {
-        let day = Day::of(time);
-        match self.partitioning() {
-            Partitioning::Day { .. } => Partition::Day(day),
-            Partitioning::Month { .. } => {
-                let (year, month, _) = day.civil();
-                Partition::Month((year - 1970) * 12 + month as i32 - 1)
-            }
-        }
-    }
-
-    /// The inverse of [`Partition::value`].
-    pub fn partition_from_value(self, value: i32) -> Partition {
-        match self.partitioning() {
-            Partitioning::Day { .. } => Partition::Day(Day(value)),
-            Partitioning::Month { .. } => Partition::Month(value),
-        }
-    }
-
-    /// Where a file of this partition goes: `warehouse/<table>/data/<partition>/<unique>.parquet`.
-    pub fn data_path(self, partition: Partition, unique: &str) -> String {
-        let (Partitioning::Day { field, .. } | Partitioning::Month { field, .. }) = self.partitioning();
-        format!("{}/data/{field}={partition}/{unique}.parquet", self.location())
-    }
-
-    /// The properties of a new table.
-    pub fn properties(self) -> HashMap<String, String> {
-        let properties = [
-            ("write.format.default", "parquet"),
-            ("write.parquet.compression-codec", "zstd"),
-            ("write.parquet.compression-level", "1"),
-            ("write.metadata.delete-after-commit.enabled", "true"),
-            ("write.metadata.previous-versions-max", "100"),
-            ("write.metadata.metrics.default", "truncate(16)"),
-            ("commit.manifest-merge.enabled", "true"),
-            (APPLIED, "{}"),
-        ];
-        let mut properties: HashMap<_, _> =
-            properties.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        for (column, _) in self.columns().iter().filter(|(column, _)| !self.has_bounds(column)) {
-            properties.insert(format!("write.metadata.metrics.column.{column}"), "counts".to_owned());
-        }
-        properties
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A partition, as Iceberg counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -275,64 +55,27 @@ impl fmt::Display for Partition {
     }
 }
 
-struct Facts {
-    schema: SchemaRef,
-    arrow: ArrowSchemaRef,
-    spec: PartitionSpec,
-    sort: SortOrder,
-}
-
-impl Facts {
-    fn of(table: Table) -> Facts {
-        let schema: SchemaRef = Arc::new(iceberg_schema(table.columns()));
-        let arrow = iceberg::arrow::schema_to_arrow_schema(&schema).expect("every column type exists in Arrow");
-        let builder = PartitionSpec::builder(schema.clone()).with_spec_id(0);
-        let spec = match table.partitioning() {
-            Partitioning::Day { column, field, transform } => builder.add_partition_field(column, field, transform),
-            Partitioning::Month { column, field } => builder.add_partition_field(column, field, Transform::Month),
-        };
-        let spec = spec.and_then(|s| s.build()).expect("the partition column exists");
-        let sort = sort_order(&schema, table.sorting());
-        Facts { schema, arrow: Arc::new(arrow), spec, sort }
-    }
-}
-
-fn iceberg_schema(columns: &[(&str, Kind)]) -> Schema {
-    let last = i32::try_from(columns.len()).expect("a table has few columns");
-    let fields = columns.iter().zip(1..).map(|((name, kind), id)| {
-        let kind = kind.iceberg(last + 1);
-        NestedField::optional(id, *name, kind).into()
+/// The schema of columns whose ids are written out.
+fn iceberg_schema(columns: &[Column]) -> Schema {
+    let fields = columns.iter().map(|column| match column.id {
+        ColumnId::Fixed(id, element) => column.field(id, element.unwrap_or(0)),
+        ColumnId::Given => {
+            panic!("column {} is one with which its table is made: its id is to be written out", column.name)
+        }
     });
     Schema::builder().with_schema_id(0).with_fields(fields).build().expect("ids and names are unique")
 }
 
-fn sort_order(schema: &Schema, columns: &[(&str, Transform)]) -> SortOrder {
-    if columns.is_empty() {
-        return SortOrder::unsorted_order();
-    }
-    let fields = columns.iter().map(|(name, transform)| SortField {
-        source_id: schema.field_id_by_name(name).expect("the sort column exists"),
-        transform: *transform,
-        direction: SortDirection::Ascending,
-        null_order: NullOrder::First,
-    });
-    let order = SortOrder::builder().with_order_id(1).with_fields(fields.collect()).build(schema);
-    order.expect("the sort columns can be sorted")
+/// The columns of the raw zone.
+pub fn raw_columns() -> &'static [Column] {
+    tables::raw::COLUMNS
 }
 
 /// The Arrow schema of the raw zone, with field ids as for a table.
 pub fn raw_arrow_schema() -> &'static ArrowSchemaRef {
     static SCHEMA: LazyLock<ArrowSchemaRef> = LazyLock::new(|| {
-        let schema = iceberg_schema(&[
-            ("stream", Kind::Text),
-            ("shard_id", Kind::Text),
-            ("sequence_number", Kind::Text),
-            ("sub_sequence_number", Kind::Long),
-            ("partition_key", Kind::Text),
-            ("ingestion_time", Kind::Time),
-            ("payload", Kind::Binary),
-        ]);
-        Arc::new(iceberg::arrow::schema_to_arrow_schema(&schema).expect("every column type exists in Arrow"))
+        let arrow = iceberg::arrow::schema_to_arrow_schema(&iceberg_schema(raw_columns()));
+        Arc::new(arrow.expect("every column type exists in Arrow"))
     });
     &SCHEMA
 }
@@ -388,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_new_table_keeps_the_field_ids() {
-        for table in Table::ALL {
+        for table in Table::FIRST {
             let built = TableMetadataBuilder::new(
                 table.schema().as_ref().clone(),
                 table.partition_spec().clone(),
@@ -406,15 +149,15 @@ mod tests {
 
     #[test]
     fn partitions_cover_all_years() {
-        let month = |t| Table::Daily.partition_of(t).to_string();
+        let month = |t| Table::DAILY.partition_of(t).to_string();
         assert_eq!(
             (month(MIN_TIME), month(0), month(END_TIME - 1)),
             ("0001-01".into(), "1970-01".into(), "9999-12".into())
         );
         assert_eq!(
-            Table::Curated.data_path(Table::Curated.partition_of(-1), "x"),
+            Table::CURATED.data_path(Table::CURATED.partition_of(-1), "x"),
             "warehouse/auth_events_curated/data/event_date=1969-12-31/x.parquet"
         );
-        assert_eq!(Table::Daily.partition_of(-1), Partition::Month(-1));
+        assert_eq!(Table::DAILY.partition_of(-1), Partition::Month(-1));
     }
 }

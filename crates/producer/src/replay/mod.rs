@@ -359,7 +359,7 @@ fn identify(sources: &[Source], clock: Clock) -> Result<Job, InputError> {
     }
     let mut identities = Vec::with_capacity(sources.len());
     for source in sources {
-        match input::identify(source)? {
+        match input::identify(source, &|| true)? {
             Some(identity) => identities.push(identity),
             None => return Ok(Job::of_this_run()),
         }

@@ -3,9 +3,11 @@
 use crate::fence;
 use crate::kinesis::{Reading, taken_apart};
 use crate::leases;
+use crate::versions;
 use crate::world::World;
 use authpulse_consumer::Options;
 use authpulse_consumer::service::journal_key;
+use authpulse_engine::rows::Flag;
 use authpulse_event::time::SECOND;
 use authpulse_event::{Position, ShardId};
 use authpulse_lake::entry::Entry;
@@ -35,6 +37,7 @@ pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<C
     }
     let take_overs = fence::holds(world, &journals)?;
     leases::hold(world, &journals)?;
+    versions::hold(&journals)?;
     let shards = steps(world, &journals).await?;
     let settings = settings(options);
     dropped_once(&journals, &settings, &shards)?;
@@ -61,7 +64,7 @@ pub async fn journals(world: &World) -> Result<Journals, String> {
         let bodies = &world.writers.lock().unwrap().bodies;
         let folded = bodies.range((key.clone(), 0)..(key.clone(), first)).map(|((_, n), body)| (*n, body.clone()));
         let stored: Vec<_> = folded.chain(left).collect();
-        let entries = stored.into_iter().map(|(n, body)| Entry::decode(&key, n, &body));
+        let entries = stored.into_iter().map(|(n, body)| Entry::decode(&key, n, &body, world.outside.lake.sections()));
         let entries = entries.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
         journals.push((shard, key, entries));
     }
@@ -184,7 +187,7 @@ async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Ou
     for (_, key, entries) in journals {
         for entry in entries {
             let mut of_user: BTreeMap<String, Vec<oracle::Curated>> = BTreeMap::new();
-            for file in entry.files.iter().filter(|file| file.table == Table::Curated) {
+            for file in entry.files.iter().filter(|file| file.table == Table::CURATED) {
                 for row in curated_of(&lake, &file.into()).await? {
                     of_user.entry(row.user_id.clone()).or_default().push(row);
                 }
@@ -260,16 +263,17 @@ pub fn explain(journals: &Journals) {
 
 fn settings(options: &Options) -> oracle::Settings {
     let (time, rules) = (&options.engine.time, &options.engine.rules);
+    let threshold = |key| i64::from(rules.threshold(key).expect("a threshold of the four"));
     oracle::Settings {
         base_micros: time.base,
         tolerance: time.tolerance / SECOND,
         max_jump: time.max_jump / SECOND,
         lookback: i64::from(time.lookback_days),
         settle: time.settle / SECOND,
-        min_hosts: i64::from(rules.min_hosts),
-        burst_over: i64::from(rules.burst_over),
-        lateral_at_least: i64::from(rules.lateral_from),
-        weights: rules.weights.map(i32::from),
+        min_hosts: threshold("min_hosts"),
+        burst_over: threshold("burst_over"),
+        lateral_at_least: threshold("lateral_from"),
+        weights: Flag::FIRST.map(|flag| rules.weight(flag).into()),
         event_model: time.event_model.number(),
     }
 }
@@ -329,7 +333,7 @@ macro_rules! read_file {
 
 async fn curated(world: &World) -> Result<Vec<oracle::Curated>, String> {
     let mut rows = Vec::new();
-    for file in world.outside.lake.live_files(Table::Curated).await.map_err(|e| e.to_string())?.files {
+    for file in world.outside.lake.live_files(Table::CURATED).await.map_err(|e| e.to_string())?.files {
         rows.extend(curated_of(&world.outside.lake, &file).await?);
     }
     Ok(rows)
@@ -363,7 +367,7 @@ async fn rejected(world: &World) -> Result<Vec<oracle::Rejected>, String> {
     let reason = |name: &str| {
         ["invalid", "misrouted", "future", "late", "duplicate", "failed"].into_iter().find(|r| *r == name).unwrap()
     };
-    let rows: Result<Vec<_>, String> = read_table!(world, Table::Rejected, read_rejected, row => oracle::Rejected {
+    let rows: Result<Vec<_>, String> = read_table!(world, Table::REJECTED, read_rejected, row => oracle::Rejected {
         reason: reason(row.reason),
         payload: row.payload.to_vec(),
         payload_bytes: row.payload_bytes,
@@ -372,7 +376,7 @@ async fn rejected(world: &World) -> Result<Vec<oracle::Rejected>, String> {
 }
 
 async fn hourly(world: &World) -> Result<Vec<oracle::Hourly>, String> {
-    read_table!(world, Table::Hourly, read_hourly, row => oracle::Hourly {
+    read_table!(world, Table::HOURLY, read_hourly, row => oracle::Hourly {
         window_start: row.window_start,
         window_end: row.window_end,
         user_id: row.user_id.to_owned(),
@@ -385,7 +389,7 @@ async fn hourly(world: &World) -> Result<Vec<oracle::Hourly>, String> {
 }
 
 async fn daily(world: &World) -> Result<Vec<oracle::Daily>, String> {
-    read_table!(world, Table::Daily, read_daily, row => oracle::Daily {
+    read_table!(world, Table::DAILY, read_daily, row => oracle::Daily {
         date: row.date.0,
         computer_id: row.computer_id.to_owned(),
         unique_users: row.unique_users,

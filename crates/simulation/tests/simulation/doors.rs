@@ -7,11 +7,12 @@ use authpulse_event::{Position, ShardId};
 use authpulse_lake::catalog::{CatalogError, SwapOutcome};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::store::ObjectMeta;
-use authpulse_lake::{CommitIds, Journal, ObjectStore, PutOutcome, StoreError, TablePointers};
+use authpulse_lake::{CommitIds, FollowerName, Followers, Journal, ObjectStore, PutOutcome, StoreError, TablePointers};
 use authpulse_lease::{Lease, LeaseError, LeaseStore};
 use authpulse_stream::{ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use iceberg::spec::Schema;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -176,6 +177,24 @@ impl Journal for JournalDoor {
         let remove = self.inner.remove_through(shard, n);
         self.door.go("journal remove", &format!("{shard}/{n}"), unread("removing folded entries"), remove).await
     }
+    fn followers(&self) -> &dyn Followers {
+        self
+    }
+}
+
+#[async_trait]
+impl Followers for JournalDoor {
+    async fn registered(&self) -> Result<Vec<(FollowerName, u64, Bytes)>, JournalError> {
+        let all = self.inner.followers().registered();
+        self.door.go("journal followers", "", unread("reading the followers"), all).await
+    }
+    async fn register(&self, name: &FollowerName, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
+        let put = self.inner.followers().register(name, n, body);
+        self.door.go("journal register", &format!("{name}/{n}"), unread("registering a follower"), put).await
+    }
+    async fn forget(&self, name: &FollowerName) -> Result<bool, JournalError> {
+        self.inner.followers().forget(name).await
+    }
 }
 
 fn unread(action: &'static str) -> impl Fn(String) -> JournalError {
@@ -193,13 +212,13 @@ impl TablePointers for CatalogDoor {
         let lost = |cause| CatalogError::Failed { table: table.to_owned(), cause };
         self.door.go("catalog load", table, lost, self.inner.load(table)).await
     }
-    async fn create(&self, table: &str, location: &str) -> Result<SwapOutcome, CatalogError> {
+    async fn create(&self, table: &str, location: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError> {
         let lost = |cause| CatalogError::Unclear { table: table.to_owned(), cause };
-        self.door.go("catalog create", table, lost, self.inner.create(table, location)).await
+        self.door.go("catalog create", table, lost, self.inner.create(table, location, schema)).await
     }
-    async fn swap(&self, table: &str, old: &str, new: &str) -> Result<SwapOutcome, CatalogError> {
+    async fn swap(&self, table: &str, old: &str, new: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError> {
         let lost = |cause| CatalogError::Unclear { table: table.to_owned(), cause };
-        self.door.go("catalog swap", table, lost, self.inner.swap(table, old, new)).await
+        self.door.go("catalog swap", table, lost, self.inner.swap(table, old, new, schema)).await
     }
 }
 

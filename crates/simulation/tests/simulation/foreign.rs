@@ -25,7 +25,7 @@ const INSERTED: &str = "foreign-rows";
 /// Commits something to some table; tells whether there was anything to do.
 pub fn commit(world: &World, rng: &mut Rng) -> Result<bool, String> {
     let kind = rng.below(5);
-    let table = if kind >= 3 { Table::Rejected } else { Table::ALL[rng.below(4) as usize] };
+    let table = if kind >= 3 { Table::REJECTED } else { Table::FIRST[rng.below(4) as usize] };
     if block_on(world.catalog.load(table.name())).map_err(|e| e.to_string())?.is_none() {
         return Ok(false);
     }
@@ -70,7 +70,11 @@ impl Engine<'_> {
         let location = format!("{}/metadata/99999-{}.metadata.json", metadata.location(), self.name());
         let store = &self.world.store;
         store.put_new(&store.relative(&location)?, serde_json::to_vec(&json)?.into()).await?;
-        let swapped = self.world.catalog.swap(self.loaded.table.name(), &self.loaded.location, &location).await?;
+        let swapped = self
+            .world
+            .catalog
+            .swap(self.loaded.table.name(), &self.loaded.location, &location, metadata.current_schema())
+            .await?;
         assert_eq!(swapped, SwapOutcome::Swapped, "nobody else acts meanwhile");
         if std::env::var("AUTHPULSE_TOLD").is_ok() {
             println!("another engine: {location}");
@@ -161,7 +165,7 @@ impl Engine<'_> {
             ingestion_time: self.world.now(),
         };
         let shard = ShardId::new("foreign");
-        for encoded in encode_rejected(&[row], &shard, self.world.now(), &EncodeOptions::default())? {
+        for encoded in encode_rejected(&[row], &shard, self.world.now(), None, &EncodeOptions::default())? {
             let path = encoded.path(&format!("{INSERTED}-{name}"));
             let (file, body) = encoded.finish(path);
             self.world.store.put_new(&file.path, body).await?;

@@ -40,7 +40,7 @@ impl Fault {
 }
 
 /// The effects there are: the methods of the traits behind which the world lies, as far as anything calls them.
-pub const EFFECTS: [&str; 38] = [
+pub const EFFECTS: [&str; 41] = [
     "store put_new",
     "store get",
     "store get_range",
@@ -56,6 +56,9 @@ pub const EFFECTS: [&str; 38] = [
     "journal base",
     "journal put base",
     "journal remove",
+    "journal followers",
+    "journal register",
+    "follower commit",
     "catalog load",
     "catalog create",
     "catalog swap",

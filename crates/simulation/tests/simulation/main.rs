@@ -1,5 +1,5 @@
 //! One seed simulates the whole pipe: a stream that is split and merged, consumers that share it by leases, maintenance beside
-//! them, other engines that commit to the same tables; processes that crash, hang and go on, answers that are slow or get lost,
+//! them, a follower that is no table, other engines that commit to the same tables; processes that crash, hang and go on, answers that are slow or get lost,
 //! clocks that are set. The code under it is the shipped one, loops included; each process runs in a runtime of its own, and
 //! every effect of every process waits at a gate ([`gate`]) until the seed lets it through. In the end the lake must hold the
 //! dumb evaluator's rows.
@@ -7,8 +7,10 @@
 //! `AUTHPULSE_SEEDS=N` runs N seeds, `AUTHPULSE_SEED=S` that one alone.
 
 mod check;
+mod counts;
 mod doors;
 mod fence;
+mod follow;
 mod foreign;
 mod gate;
 mod kinesis;
@@ -20,10 +22,12 @@ mod rng;
 mod sabotage;
 mod simulate;
 mod traffic;
+mod versions;
 mod world;
 
+use counts::Counts;
 use gate::{EFFECTS, Fault, Struck};
-use simulate::{Counts, Run, simulate};
+use simulate::{Run, simulate};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,13 +50,18 @@ fn seeds(default: u64) -> Vec<u64> {
     }
 }
 
-/// A run, whatever becomes of it.
-fn attempt(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
-    std::panic::catch_unwind(|| simulate(seed, sabotage)).unwrap_or_else(|_| Err("panicked".to_owned()))
-}
-
 /// Runs seeds on as many threads as there are processors, until `most` have failed. Returns those, in order.
 fn run_all(seeds: &[u64], sabotage: Sabotage, most: usize, each: impl Fn(Run) + Sync) -> BTreeMap<u64, String> {
+    run_each(seeds, most, |seed| simulate(seed, sabotage), each)
+}
+
+/// The same with another run for each seed.
+fn run_each(
+    seeds: &[u64],
+    most: usize,
+    run: impl Fn(u64) -> Result<Run, String> + Sync,
+    each: impl Fn(Run) + Sync,
+) -> BTreeMap<u64, String> {
     let next = AtomicUsize::new(0);
     let failed: Mutex<BTreeMap<u64, String>> = Mutex::default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -63,7 +72,9 @@ fn run_all(seeds: &[u64], sabotage: Sabotage, most: usize, each: impl Fn(Run) + 
                     if failed.lock().unwrap().len() >= most {
                         return;
                     }
-                    match attempt(seed, sabotage) {
+                    // Whatever becomes of it.
+                    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed)));
+                    match run.unwrap_or_else(|_| Err("panicked".to_owned())) {
                         Ok(run) => each(run),
                         Err(why) => drop(failed.lock().unwrap().insert(seed, why)),
                     }

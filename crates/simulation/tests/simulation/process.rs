@@ -16,6 +16,8 @@ pub enum Kind {
     Consumer,
     /// Maintenance of the tables.
     Maintainer,
+    /// A follower that is no table.
+    Follower,
 }
 
 /// See the module.

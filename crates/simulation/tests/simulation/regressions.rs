@@ -17,16 +17,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A run in which nothing goes wrong.
-fn calm() -> Simulation {
+pub fn calm() -> Simulation {
     let mut sim = Simulation::new(1, Sabotage::None);
     sim.fate.on = false;
     sim.world.reading = Reading::Embedded;
     sim
 }
 
-fn entries(sim: &Simulation, key: &ShardId) -> Vec<Entry> {
+pub fn entries(sim: &Simulation, key: &ShardId) -> Vec<Entry> {
     let stored = block_on(sim.world.outside.journal.list(key, 1, usize::MAX)).unwrap();
-    stored.into_iter().map(|(n, body)| Entry::decode(key, n, &body).unwrap()).collect()
+    stored
+        .into_iter()
+        .map(|(n, body)| Entry::decode(key, n, &body, sim.world.outside.lake.sections()).unwrap())
+        .collect()
 }
 
 fn received(sim: &Simulation) -> u64 {
@@ -53,7 +56,7 @@ fn a_clock_that_is_set_back_keeps_no_entry_from_being_stored() {
     assert_eq!(received(&sim), 2, "an entry waits for a clock that was set back");
 }
 
-fn run_for(sim: &mut Simulation, micros: i64) {
+pub fn run_for(sim: &mut Simulation, micros: i64) {
     let until = sim.world.gate.time.ticks() + micros;
     while sim.world.gate.time.ticks() < until {
         sim.steps(1).unwrap();

@@ -6,7 +6,7 @@ use authpulse_event::ShardId;
 use authpulse_kinesis::table::{COUNTER, Change, LeaseTable, MemoryTable, Row, Rows, TableError, Value};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::store::ObjectMeta;
-use authpulse_lake::{Journal, MemoryJournal, ObjectStore, PutOutcome, StoreError};
+use authpulse_lake::{Followers, Journal, MemoryJournal, ObjectStore, PutOutcome, StoreError};
 use authpulse_stream::{ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -61,6 +61,9 @@ impl Journal for Overwrites {
     }
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         self.inner.remove_through(shard, n).await
+    }
+    fn followers(&self) -> &dyn Followers {
+        self.inner.followers()
     }
 }
 
@@ -161,6 +164,9 @@ impl Journal for TakesForItsOwn {
     }
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         self.inner.remove_through(shard, n).await
+    }
+    fn followers(&self) -> &dyn Followers {
+        self.inner.followers()
     }
 }
 

@@ -1,6 +1,8 @@
 //! One run from one seed.
 
 use crate::check;
+use crate::follow::{self, Counts as Followed, Kept};
+use crate::counts::Counts;
 use crate::foreign;
 use crate::gate::{Fate, Fault, Next, ProcessId, Struck};
 use crate::kinesis::{self, Reading};
@@ -8,6 +10,7 @@ use crate::process::{Kind, Process};
 use crate::rng::Rng;
 use crate::traffic::Traffic;
 use crate::world::{Sabotage, World};
+use authpulse_consumer::aside::stand_aside;
 use authpulse_consumer::drive::{Ended, run_service};
 use authpulse_consumer::error::Chain;
 use authpulse_consumer::service::{Mode, Service};
@@ -57,67 +60,6 @@ pub struct Run {
     pub seen: BTreeSet<&'static str>,
 }
 
-/// What happened how often.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub steps: u64,
-    pub crashes: u64,
-    pub hung: u64,
-    pub stopped: u64,
-    pub failed: u64,
-    pub take_overs: u64,
-    pub late_puts: u64,
-    pub clocks_set: u64,
-    pub foreign: u64,
-    pub compacted: u64,
-    pub expired: u64,
-    pub removed: u64,
-    pub folded: u64,
-    pub forgotten: u64,
-    pub splits: u64,
-    pub merges: u64,
-    pub trimmed: u64,
-    pub of_kinesis: u64,
-    pub throttled: u64,
-    pub put_twice: u64,
-    pub changed_twice: u64,
-    pub late_changes: u64,
-}
-
-impl Counts {
-    pub fn add(&mut self, other: &Counts) {
-        for ((_, mine), (_, theirs)) in self.fields_mut().into_iter().zip(other.clone().fields_mut()) {
-            *mine += *theirs;
-        }
-    }
-    pub fn fields_mut(&mut self) -> [(&'static str, &mut u64); 22] {
-        [
-            ("effects and pauses", &mut self.steps),
-            ("crashes", &mut self.crashes),
-            ("processes that hung", &mut self.hung),
-            ("orderly stops", &mut self.stopped),
-            ("ends after an unclear answer", &mut self.failed),
-            ("shards taken over", &mut self.take_overs),
-            ("entries that came too late", &mut self.late_puts),
-            ("clocks set", &mut self.clocks_set),
-            ("foreign commits", &mut self.foreign),
-            ("files compacted", &mut self.compacted),
-            ("snapshots expired", &mut self.expired),
-            ("orphans and old state removed", &mut self.removed),
-            ("entries folded", &mut self.folded),
-            ("folded entries removed", &mut self.forgotten),
-            ("splits", &mut self.splits),
-            ("merges", &mut self.merges),
-            ("times that retention took what was read", &mut self.trimmed),
-            ("runs over Kinesis", &mut self.of_kinesis),
-            ("requests to the table of leases throttled", &mut self.throttled),
-            ("leases made by a request that came twice", &mut self.put_twice),
-            ("leases changed by a request that came twice", &mut self.changed_twice),
-            ("leases changed after their worker gave up", &mut self.late_changes),
-        ]
-    }
-}
-
 /// How the stream of a run is read.
 fn reading(sabotage: Sabotage, focus: &str, rng: &mut Rng) -> Reading {
     let drawn = match rng.below(4) {
@@ -157,13 +99,16 @@ fn options(rng: &mut Rng) -> Options {
             orphan_age: ORPHAN_AGE,
             fold_entries: 1 + rng.below(6),
             entry_age: ORPHAN_AGE,
+            follower_keep: (1 + rng.below(4) as i64) * HOUR,
         },
         ..Options::default()
     };
     options.engine.time.lookback_days = 1 + rng.below(3) as u32;
-    options.engine.rules.min_hosts = 1 + rng.below(4) as u32;
-    options.engine.rules.burst_over = 3 + rng.below(4) as u32;
-    options.engine.rules.lateral_from = 3 + rng.below(2) as u32;
+    for (key, value) in
+        [("min_hosts", 1 + rng.below(4)), ("burst_over", 3 + rng.below(4)), ("lateral_from", 3 + rng.below(2))]
+    {
+        options.engine.rules.set_threshold(key, value as u32).expect("a threshold of the four");
+    }
     // Nothing is drawn for it, so that seeds keep what they draw.
     if options.entry_rows % 2 == 1 {
         options.engine.time.event_model = EventModel::Attributes;
@@ -187,10 +132,12 @@ pub struct Simulation {
     complete: bool,
     quiet_at: u64,
     tidied: Arc<std::sync::Mutex<Counts>>,
+    /// What the follower keeps.
+    kept: Arc<std::sync::Mutex<Kept>>,
 }
 
 /// How a process came to an end that the simulation brought about.
-const STRUCK: &str = "struck by a fault";
+pub const STRUCK: &str = "struck by a fault";
 const COMPLETE: &str = "complete";
 
 async fn consume(
@@ -202,7 +149,13 @@ async fn consume(
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> Result<String, String> {
     let run = async {
-        let service = Service::open(env.clone(), options.clone(), stream, Mode::Run).await?;
+        let service = match Service::open(env.clone(), options.clone(), stream, Mode::Run).await {
+            Err(error) if error.is_too_new() => {
+                stand_aside(&*env.clock, &error.to_string(), stop).await;
+                return Ok(Ended::Stopped);
+            }
+            service => service?,
+        };
         if !scores_wait {
             service.registry().with_board(|board| board.seal(HashRange::FULL, None, None));
         }
@@ -217,7 +170,7 @@ async fn consume(
 }
 
 /// Whether an error comes from what the simulation does to the process.
-fn is_fault(error: &ConsumerError) -> bool {
+pub fn is_fault(error: &ConsumerError) -> bool {
     let text = Chain(error).to_string();
     matches!(error, ConsumerError::Fenced { .. })
         || text.contains(Fault::Done.name())
@@ -228,8 +181,9 @@ fn is_fault(error: &ConsumerError) -> bool {
 fn complaint(report: &MaintainReport) -> Option<String> {
     let failures = report.tables.iter().filter_map(|table| table.failed.clone());
     let failures = failures.chain(report.folded.failed.clone()).chain(report.cleaned.stopped.clone());
-    let mut unexplained =
-        failures.filter(|why| !why.contains("unanswered") && !why.contains("could not be maintained"));
+    // A maintainer of an older program says so, and leaves the lake to newer ones.
+    let explained = ["unanswered", "could not be maintained", "run a newer version of authpulse"];
+    let mut unexplained = failures.filter(|why| !explained.iter().any(|words| why.contains(words)));
     unexplained.next()
 }
 
@@ -288,12 +242,20 @@ impl Simulation {
             complete: false,
             quiet_at: 0,
             tidied: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
     pub fn start_consumer(&mut self) {
+        let newer = self.world.versions.are_two() && self.rng.per_mille(500);
+        self.start_consumer_of(newer);
+    }
+
+    /// Starts a consumer of the newer program or the older one, where there are two.
+    pub fn start_consumer_of(&mut self, newer: bool) {
         self.started += 1;
         let id = self.started;
+        self.world.versions.run(id, newer);
         let (env, stream, options) = (self.world.env(id), self.world.stream(id), self.options.clone());
         let fleet = Fleet::new(self.world.leases(id), format!("worker {id}"), options.leases);
         let scores_wait = self.world.sabotage != Sabotage::Shares;
@@ -301,13 +263,34 @@ impl Simulation {
         self.processes.push(Process::start(id, Kind::Consumer, main));
     }
 
+    /// Whether all tables are made.
+    fn has_tables(&self) -> bool {
+        let tables = Table::FIRST.map(|table| block_on(self.world.catalog.load(table.name())).unwrap());
+        tables.iter().all(Option::is_some)
+    }
+
+    fn start_follower(&mut self) {
+        if !self.has_tables() {
+            return;
+        }
+        self.started += 1;
+        let id = self.started;
+        let (env, every) = (self.world.env(id), (1 + self.rng.below(60) as i64) * SECOND);
+        let follower = Followed { kept: self.kept.clone(), door: Some(self.world.door(id)) };
+        let main = |stop| follow::run(env, follower, every, stop);
+        self.processes.push(Process::start(id, Kind::Follower, main));
+    }
+
     fn start_maintainer(&mut self) {
-        let tables = Table::ALL.map(|table| block_on(self.world.catalog.load(table.name())).unwrap());
-        if tables.iter().any(Option::is_none) {
+        if !self.has_tables() {
             return;
         }
         self.started += 1;
         let (id, settings) = (self.started, self.options.maintain);
+        if self.world.versions.are_two() {
+            let newer = self.rng.per_mille(500);
+            self.world.versions.run(id, newer);
+        }
         let (env, every, tidied) =
             (self.world.env(id), (300 + self.rng.below(3_300) as i64) * SECOND, self.tidied.clone());
         let main = |stop| keep_in_shape(env, settings, every, tidied, stop);
@@ -316,6 +299,12 @@ impl Simulation {
 
     fn running(&self, kind: Kind) -> usize {
         self.processes.iter().filter(|p| p.kind == kind && p.asleep_until.is_none()).count()
+    }
+
+    /// Consumers of the newest program there is.
+    fn running_newest(&self) -> usize {
+        let newest = |p: &&Process| p.kind == Kind::Consumer && p.asleep_until.is_none();
+        self.processes.iter().filter(newest).filter(|p| self.world.versions.is_newest(p.id)).count()
     }
 
     /// A process ends as by SIGKILL.
@@ -552,6 +541,7 @@ impl Simulation {
                 }
             }
             86..=88 => self.trim()?,
+            89..=91 if self.running(Kind::Follower) == 0 || self.rng.per_mille(100) => self.start_follower(),
             76..=85 => self.counts.foreign += u64::from(foreign::commit(&self.world, &mut self.rng)?),
             _ => {}
         }
@@ -579,9 +569,10 @@ impl Simulation {
             process.asleep_until = None;
         }
         let begun = self.counts.steps;
-        while !self.complete || self.running(Kind::Consumer) > 0 {
-            if self.running(Kind::Consumer) == 0 {
-                self.start_consumer();
+        // Those that stand aside stay up: others bring the lake to its end beside them.
+        while !self.complete || self.running_newest() > 0 {
+            if self.running_newest() == 0 {
+                self.start_consumer_of(true);
             }
             if !self.step()? {
                 return Err("the run is stuck: nobody waits for anything".to_owned());
@@ -590,8 +581,33 @@ impl Simulation {
                 return Err("the run does not end".to_owned());
             }
         }
+        // And end in order once they are told to.
+        let aside: Vec<ProcessId> = self.processes.iter().filter(|p| p.kind == Kind::Consumer).map(|p| p.id).collect();
+        for id in aside {
+            self.counts.stood_aside += 1;
+            self.stop(id)?;
+            let begun = self.counts.steps;
+            while self.processes.iter().any(|p| p.id == id) {
+                if !self.step()? || self.counts.steps > begun + STEPS_AT_THE_END {
+                    return Err(format!("process {id} stands aside and does not end when it is told to"));
+                }
+            }
+        }
         self.processes.clear();
         Ok(())
+    }
+
+    /// Tells a process to end.
+    pub fn stop(&mut self, id: ProcessId) -> Result<(), String> {
+        if let Some(process) = self.processes.iter().find(|p| p.id == id) {
+            process.stop.send_replace(true);
+        }
+        self.run(id)
+    }
+
+    /// Whether a process is there.
+    pub fn is_running(&self, id: ProcessId) -> bool {
+        self.processes.iter().any(|p| p.id == id)
     }
 
     /// All has landed, and maintenance goes on where things go wrong: most of what it removes is old enough only now.
@@ -629,10 +645,22 @@ impl Simulation {
 
 /// Runs a seed; the error says what is wrong with the lake, or with a process.
 pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
-    let mut sim = Simulation::new(seed, sabotage);
+    run(Simulation::new(seed, sabotage))
+}
+
+/// The same with programs of two versions on one lake: the newer one begins to store what the older one does not know, first what it may
+/// pass over, then what it must understand.
+pub fn simulate_versions(seed: u64) -> Result<Run, String> {
+    let mut sim = Simulation::new(seed, Sabotage::None);
+    sim.world.two_versions();
+    run(sim)
+}
+
+fn run(mut sim: Simulation) -> Result<Run, String> {
     let most = 1 + sim.rng.below(CONSUMERS_MAX) as usize;
     let events = 50 + sim.rng.below(90);
-    for _ in 0..events {
+    for event in 0..events {
+        sim.world.versions.advance(3 * event / events);
         sim.event(most)?;
     }
     let explain = std::env::var("AUTHPULSE_SEED").is_ok();
@@ -643,8 +671,12 @@ pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
         return Err(why);
     }
     let checked = block_on(check::lake(&sim.world, &sim.options, explain))?;
+    follow::agrees(&sim.world, &sim.kept, &checked.outcome)?;
     sim.maintain_with_faults()?;
     sim.maintain_alone()?;
+    // One that begins only now.
+    let late = Arc::default();
+    follow::agrees(&sim.world, &late, &checked.outcome).map_err(|why| format!("begun after maintenance, {why}"))?;
     block_on(check::tables_hold(&sim.world, &checked.outcome)).map_err(|why| format!("after maintenance, {why}"))?;
     block_on(check::raw_zone(&sim.world, &sim.options)).map_err(|why| format!("after maintenance, {why}"))?;
     let mut counts = sim.counts;
@@ -653,6 +685,9 @@ pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
     (counts.throttled, counts.late_changes) = (leases.throttled, leases.late);
     (counts.put_twice, counts.changed_twice) = (leases.put_twice, leases.changed_twice);
     counts.add(&sim.tidied.lock().unwrap());
+    for kept in [&sim.kept, &late].map(|kept| kept.lock().unwrap()) {
+        (counts.followed, counts.rebuilt) = (counts.followed + kept.followed, counts.rebuilt + kept.rebuilt);
+    }
     counts.take_overs = checked.take_overs;
     counts.late_puts = sim.world.writers.lock().unwrap().late;
     if sim.world.decisions.0.load(Ordering::SeqCst) < checked.outcome.curated.len() as u64 {

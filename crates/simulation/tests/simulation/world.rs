@@ -8,6 +8,7 @@ use crate::kinesis::{self, Kinesis, Reading};
 use crate::leases::{self, Table};
 use crate::order::Decisions;
 use crate::sabotage::{ForgetsApplied, HidesParents, Overwrites, TakesForItsOwn};
+use crate::versions::Versions;
 use authpulse_consumer::Env;
 use authpulse_lake::{
     CommitSettings, Journal, Lake, MemoryCatalog, MemoryJournal, MemoryStore, ObjectStore, SoleCommitter,
@@ -59,9 +60,11 @@ pub struct World {
     pub commits: CommitSettings,
     /// The world without a gate.
     pub outside: Env,
+    /// Which programs the processes run.
+    pub versions: Versions,
     journal: Arc<dyn Journal>,
     /// Of who reads it as an embedded stream.
-    leases: Arc<MemoryLeases>,
+    pub leases: Arc<MemoryLeases>,
     names: Arc<AtomicU64>,
     ids: Arc<SimIds>,
     slowness: Arc<AtomicU64>,
@@ -118,6 +121,7 @@ impl World {
             sabotage,
             commits,
             outside,
+            versions: Versions::default(),
             journal,
             leases: Arc::new(MemoryLeases::new()),
             names,
@@ -126,6 +130,13 @@ impl World {
         };
         world.pass(0);
         world
+    }
+
+    /// From now on processes run programs of two versions; whoever looks from outside knows what both know.
+    pub fn two_versions(&mut self) {
+        self.versions = Versions::two();
+        let lake = Lake::clone(&self.outside.lake).with_sections(self.versions.all());
+        self.outside.lake = Arc::new(lake);
     }
 
     /// Time goes by.
@@ -144,7 +155,7 @@ impl World {
         &self.ids
     }
 
-    fn door(&self, process: ProcessId) -> Door {
+    pub fn door(&self, process: ProcessId) -> Door {
         Door { process, gate: self.gate.clone(), slowness: self.slowness.clone() }
     }
 
@@ -167,6 +178,7 @@ impl World {
         let clock = Arc::new(ClockDoor(self.door(process)));
         let ids = Arc::new(SimIds { next: self.names.clone(), clock: clock.clone() });
         let lake = Lake::new(store.clone(), catalog).with_ids(ids.clone()).with_settings(self.commits);
+        let lake = lake.with_sections(self.versions.sections(process));
         Env { lake: Arc::new(lake), store, journal, clock, ids, ..self.outside.clone() }
     }
 

@@ -1,0 +1,17 @@
+//! The consumer's tests over real stores, in one program: a program each would be linked with all dependencies each.
+
+mod backfill;
+mod beside;
+mod clocks;
+mod columns;
+mod finished_empty;
+mod forgotten;
+mod memory;
+mod redrive;
+mod rules;
+mod sections;
+mod small_lake;
+mod verify;
+mod verify_folded;
+mod verify_rows;
+mod verify_service;

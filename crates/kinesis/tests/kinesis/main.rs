@@ -1,0 +1,11 @@
+//! The crate's tests, in one program: a program each would be linked with all dependencies each.
+
+mod answers;
+mod event_stream;
+mod fan_out;
+mod leases;
+mod putting;
+mod reading;
+#[path = "../../../aws/tests/support/server.rs"]
+mod server;
+mod support;

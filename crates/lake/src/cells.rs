@@ -1,0 +1,395 @@
+//! The types of values, each with how a column of it is built and how it is read back.
+
+use crate::schema::Kind;
+use arrow_array::builder::{
+    Date32Builder, Float64Builder, Int32Builder, Int64Builder, LargeBinaryBuilder, ListBuilder, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, Date32Array, Float64Array, Int32Array, Int64Array, LargeBinaryArray, ListArray,
+    StringArray, TimestampMicrosecondArray,
+};
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{ArrowError, DataType, Field};
+use authpulse_event::{Day, Micros};
+use std::sync::Arc;
+
+/// A column of one type as it is read; only those that say so may hold nulls.
+pub trait Cell: Sized {
+    /// Its type.
+    const KIND: Kind;
+    /// Whether it may hold nulls.
+    const NULLABLE: bool;
+    /// What a row has.
+    type Value<'a>
+    where
+        Self: 'a;
+    /// A column under construction.
+    type Building: Building;
+    /// Takes a column; none where it has another type, or nulls that it may not have.
+    fn of(column: &dyn Array) -> Option<Self>;
+    /// The value of a row; it is below the number of rows.
+    fn value(&self, row: usize) -> Self::Value<'_>;
+}
+
+/// A column under construction: plain vectors that become Arrow columns without copying.
+pub trait Building: Sized {
+    /// An empty one with room for these rows.
+    fn with_capacity(rows: usize) -> Self;
+    /// The column, as this field has it.
+    fn finish(self, field: &Field) -> Result<ArrayRef, ArrowError>;
+}
+
+/// Strings or bytes under construction.
+pub struct Bytes {
+    rows: usize,
+    bytes: Vec<u8>,
+    ends: Vec<i32>,
+}
+
+/// Bytes of a value for which room is made in advance, at most.
+const ROOM_BYTES: usize = 64;
+
+impl Bytes {
+    /// Appends a value. The caller keeps a column below 2 GiB; see `EncodeOptions`.
+    pub fn push(&mut self, value: &[u8]) {
+        if self.bytes.capacity() == 0 {
+            // The others are likely to be as long.
+            self.bytes.reserve(self.rows.saturating_mul(value.len().min(ROOM_BYTES)));
+        }
+        self.bytes.extend_from_slice(value);
+        self.ends.push(i32::try_from(self.bytes.len()).expect("a batch is cut long before 2 GiB"));
+    }
+
+    fn strings(self) -> Result<StringArray, ArrowError> {
+        StringArray::try_new(offsets(self.ends), Buffer::from_vec(self.bytes), None)
+    }
+}
+
+impl Building for Bytes {
+    fn with_capacity(rows: usize) -> Bytes {
+        Bytes { rows, bytes: Vec::new(), ends: from_zero(rows) }
+    }
+    fn finish(self, field: &Field) -> Result<ArrayRef, ArrowError> {
+        if field.data_type() != &DataType::LargeBinary {
+            return Ok(Arc::new(self.strings()?));
+        }
+        // Iceberg's binary is LargeBinary in Arrow; in Parquet both are the same.
+        let ends: Vec<i64> = self.ends.into_iter().map(i64::from).collect();
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+        Ok(Arc::new(LargeBinaryArray::try_new(offsets, Buffer::from_vec(self.bytes), None)?))
+    }
+}
+
+/// Lists of texts under construction.
+pub struct Lists {
+    texts: Bytes,
+    ends: Vec<i32>,
+}
+
+impl Lists {
+    /// Appends a list.
+    pub fn push<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {
+        texts.for_each(|text| self.texts.push(text.as_bytes()));
+        self.ends.push(i32::try_from(self.texts.ends.len() - 1).expect("a batch is cut long before 2^31 texts"));
+    }
+}
+
+impl Building for Lists {
+    fn with_capacity(rows: usize) -> Lists {
+        Lists { texts: Bytes::with_capacity(rows / 4), ends: from_zero(rows) }
+    }
+    fn finish(self, field: &Field) -> Result<ArrayRef, ArrowError> {
+        let DataType::List(element) = field.data_type() else {
+            return Err(ArrowError::SchemaError(format!("{} is no list", field.name())));
+        };
+        let texts = Arc::new(self.texts.strings()?);
+        Ok(Arc::new(ListArray::try_new(element.clone(), offsets(self.ends), texts, None)?))
+    }
+}
+
+fn from_zero(rows: usize) -> Vec<i32> {
+    let mut ends = Vec::with_capacity(rows + 1);
+    ends.push(0);
+    ends
+}
+
+fn offsets(ends: Vec<i32>) -> OffsetBuffer<i32> {
+    OffsetBuffer::new(ScalarBuffer::from(ends))
+}
+
+/// Counts stay far below 2^63; one that does not is a bug, and stands out as the largest number there is.
+pub(crate) fn long(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn whole<A: Array>(array: &A) -> bool {
+    array.null_count() == 0
+}
+
+macro_rules! cell {
+    ($name:ident<$life:lifetime>, $kind:ident, $array:ty => $value:ty, $building:ty, $cast:ident::<$type:ty>, $wrap:expr) => {
+        #[doc = concat!("Values of [`Kind::", stringify!($kind), "`], none of them null.")]
+        pub struct $name($array);
+        impl Cell for $name {
+            const KIND: Kind = Kind::$kind;
+            const NULLABLE: bool = false;
+            type Value<$life> = $value;
+            type Building = $building;
+            fn of(column: &dyn Array) -> Option<Self> {
+                column.$cast::<$type>().filter(|array| whole(*array)).cloned().map($name)
+            }
+            fn value<$life>(&$life self, row: usize) -> $value {
+                $wrap(self.0.value(row))
+            }
+        }
+    };
+}
+
+cell!(Text<'a>, Text, StringArray => &'a str, Bytes, as_string_opt::<i32>, std::convert::identity);
+cell!(Time<'a>, Time, TimestampMicrosecondArray => Micros, Times, as_primitive_opt::<TimestampMicrosecondType>, std::convert::identity);
+cell!(Date<'a>, Date, Date32Array => Day, Dates, as_primitive_opt::<Date32Type>, Day);
+cell!(Int<'a>, Int, Int32Array => i32, Ints, as_primitive_opt::<Int32Type>, std::convert::identity);
+cell!(Long<'a>, Long, Int64Array => i64, Longs, as_primitive_opt::<Int64Type>, std::convert::identity);
+cell!(Binary<'a>, Binary, BinaryArray => &'a [u8], Bytes, as_binary_opt::<i32>, std::convert::identity);
+
+macro_rules! building {
+    ($name:ident, $value:ty => $array:ty) => {
+        #[doc = concat!("A column of `", stringify!($value), "` under construction.")]
+        pub struct $name(Vec<$value>);
+        impl $name {
+            /// Appends a value.
+            #[inline]
+            pub fn push(&mut self, value: $value) {
+                self.0.push(value);
+            }
+        }
+        impl Building for $name {
+            fn with_capacity(rows: usize) -> $name {
+                $name(Vec::with_capacity(rows))
+            }
+            fn finish(self, _: &Field) -> Result<ArrayRef, ArrowError> {
+                Ok(Arc::new(<$array>::from(self.0)))
+            }
+        }
+    };
+}
+
+building!(Times, Micros => TimestampMicrosecondArray);
+building!(Dates, i32 => Date32Array);
+building!(Ints, i32 => Int32Array);
+building!(Longs, i64 => Int64Array);
+building!(MaybeLongs, Option<i64> => Int64Array);
+
+/// Values of [`Kind::Long`], and nulls.
+pub struct MaybeLong(Int64Array);
+
+impl Cell for MaybeLong {
+    const KIND: Kind = Kind::Long;
+    const NULLABLE: bool = true;
+    type Value<'a> = Option<i64>;
+    type Building = MaybeLongs;
+    fn of(column: &dyn Array) -> Option<Self> {
+        // What a file lacks has no type.
+        if column.data_type() == &DataType::Null {
+            return Some(MaybeLong(Int64Array::new_null(column.len())));
+        }
+        column.as_primitive_opt::<Int64Type>().cloned().map(MaybeLong)
+    }
+    fn value(&self, row: usize) -> Option<i64> {
+        (!self.0.is_null(row)).then(|| self.0.value(row))
+    }
+}
+
+/// Values of [`Kind::Texts`], none of them null.
+pub struct Texts {
+    lists: ListArray,
+    texts: StringArray,
+}
+
+impl Cell for Texts {
+    const KIND: Kind = Kind::Texts;
+    const NULLABLE: bool = false;
+    type Value<'a> = Vec<&'a str>;
+    type Building = Lists;
+    fn of(column: &dyn Array) -> Option<Self> {
+        let lists = column.as_list_opt::<i32>().filter(|lists| whole(*lists))?.clone();
+        let texts = lists.values().as_string_opt::<i32>().filter(|texts| whole(*texts))?.clone();
+        Some(Texts { lists, texts })
+    }
+    fn value(&self, row: usize) -> Vec<&str> {
+        let ends = self.lists.value_offsets();
+        (ends[row] as usize..ends[row + 1] as usize).map(|i| self.texts.value(i)).collect()
+    }
+}
+
+/// A value of a later column.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+pub enum Value<'a> {
+    /// Of [`Kind::Text`].
+    Text(&'a str),
+    /// Of [`Kind::Texts`].
+    Texts(Vec<&'a str>),
+    /// Of [`Kind::Time`].
+    Time(Micros),
+    /// Of [`Kind::Date`].
+    Date(Day),
+    /// Of [`Kind::Int`].
+    Int(i32),
+    /// Of [`Kind::Long`].
+    Long(i64),
+    /// Of [`Kind::Double`].
+    Double(f64),
+    /// Of [`Kind::Binary`].
+    Binary(&'a [u8]),
+}
+
+/// A later column as it is read, nulls and all.
+pub(crate) enum Column {
+    Text(StringArray),
+    Texts(ListArray, StringArray),
+    Time(TimestampMicrosecondArray),
+    Date(Date32Array),
+    Int(Int32Array),
+    Long(Int64Array),
+    Double(Float64Array),
+    Binary(BinaryArray),
+    LargeBinary(LargeBinaryArray),
+}
+
+impl Column {
+    /// Takes a column; none where no value of ours has its type.
+    pub(crate) fn of(column: &dyn Array) -> Option<Column> {
+        let primitive = match column.data_type() {
+            DataType::Utf8 => Column::Text(column.as_string_opt::<i32>()?.clone()),
+            DataType::Timestamp(..) => Column::Time(column.as_primitive_opt::<TimestampMicrosecondType>()?.clone()),
+            DataType::Date32 => Column::Date(column.as_primitive_opt::<Date32Type>()?.clone()),
+            DataType::Int32 => Column::Int(column.as_primitive_opt::<Int32Type>()?.clone()),
+            DataType::Int64 => Column::Long(column.as_primitive_opt::<Int64Type>()?.clone()),
+            DataType::Float64 => Column::Double(column.as_primitive_opt::<Float64Type>()?.clone()),
+            DataType::Binary => Column::Binary(column.as_binary_opt::<i32>()?.clone()),
+            DataType::LargeBinary => Column::LargeBinary(column.as_binary_opt::<i64>()?.clone()),
+            DataType::List(_) => {
+                let lists = column.as_list_opt::<i32>()?.clone();
+                let texts = lists.values().as_string_opt::<i32>()?.clone();
+                Column::Texts(lists, texts)
+            }
+            _ => return None,
+        };
+        Some(primitive)
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        match self {
+            Column::Text(a) => a.is_null(row),
+            Column::Texts(a, _) => a.is_null(row),
+            Column::Time(a) => a.is_null(row),
+            Column::Date(a) => a.is_null(row),
+            Column::Int(a) => a.is_null(row),
+            Column::Long(a) => a.is_null(row),
+            Column::Double(a) => a.is_null(row),
+            Column::Binary(a) => a.is_null(row),
+            Column::LargeBinary(a) => a.is_null(row),
+        }
+    }
+
+    /// The value of a row; none where it is null.
+    pub(crate) fn value(&self, row: usize) -> Option<Value<'_>> {
+        if self.is_null(row) {
+            return None;
+        }
+        Some(match self {
+            Column::Text(a) => Value::Text(a.value(row)),
+            Column::Texts(lists, texts) => {
+                let ends = lists.value_offsets();
+                Value::Texts((ends[row] as usize..ends[row + 1] as usize).map(|i| texts.value(i)).collect())
+            }
+            Column::Time(a) => Value::Time(a.value(row)),
+            Column::Date(a) => Value::Date(Day(a.value(row))),
+            Column::Int(a) => Value::Int(a.value(row)),
+            Column::Long(a) => Value::Long(a.value(row)),
+            Column::Double(a) => Value::Double(a.value(row)),
+            Column::Binary(a) => Value::Binary(a.value(row)),
+            Column::LargeBinary(a) => Value::Binary(a.value(row)),
+        })
+    }
+}
+
+/// A later column under construction.
+pub(crate) enum LaterBuilding {
+    Text(StringBuilder),
+    Texts(ListBuilder<StringBuilder>),
+    Time(TimestampMicrosecondBuilder),
+    Date(Date32Builder),
+    Int(Int32Builder),
+    Long(Int64Builder),
+    Double(Float64Builder),
+    Binary(LargeBinaryBuilder),
+}
+
+impl LaterBuilding {
+    /// An empty one, for a column as this field has it.
+    pub(crate) fn new(kind: Kind, field: &Field) -> LaterBuilding {
+        match kind {
+            Kind::Text => LaterBuilding::Text(StringBuilder::new()),
+            Kind::Texts => {
+                let lists = ListBuilder::new(StringBuilder::new());
+                LaterBuilding::Texts(match field.data_type() {
+                    DataType::List(element) => lists.with_field(element.clone()),
+                    _ => lists,
+                })
+            }
+            Kind::Time => LaterBuilding::Time(TimestampMicrosecondBuilder::new()),
+            Kind::Date => LaterBuilding::Date(Date32Builder::new()),
+            Kind::Int => LaterBuilding::Int(Int32Builder::new()),
+            Kind::Long => LaterBuilding::Long(Int64Builder::new()),
+            Kind::Double => LaterBuilding::Double(Float64Builder::new()),
+            Kind::Binary => LaterBuilding::Binary(LargeBinaryBuilder::new()),
+        }
+    }
+
+    /// Appends a value or none. A value of another type than the column's is a bug, and an error.
+    pub(crate) fn push(&mut self, value: Option<Value<'_>>) -> Result<(), ArrowError> {
+        match (self, value) {
+            (LaterBuilding::Text(b), Some(Value::Text(v))) => b.append_value(v),
+            (LaterBuilding::Text(b), None) => b.append_null(),
+            (LaterBuilding::Texts(b), Some(Value::Texts(texts))) => {
+                texts.iter().for_each(|text| b.values().append_value(text));
+                b.append(true);
+            }
+            (LaterBuilding::Texts(b), None) => b.append(false),
+            (LaterBuilding::Time(b), Some(Value::Time(v))) => b.append_value(v),
+            (LaterBuilding::Time(b), None) => b.append_null(),
+            (LaterBuilding::Date(b), Some(Value::Date(v))) => b.append_value(v.0),
+            (LaterBuilding::Date(b), None) => b.append_null(),
+            (LaterBuilding::Int(b), Some(Value::Int(v))) => b.append_value(v),
+            (LaterBuilding::Int(b), None) => b.append_null(),
+            (LaterBuilding::Long(b), Some(Value::Long(v))) => b.append_value(v),
+            (LaterBuilding::Long(b), None) => b.append_null(),
+            (LaterBuilding::Double(b), Some(Value::Double(v))) => b.append_value(v),
+            (LaterBuilding::Double(b), None) => b.append_null(),
+            (LaterBuilding::Binary(b), Some(Value::Binary(v))) => b.append_value(v),
+            (LaterBuilding::Binary(b), None) => b.append_null(),
+            (_, Some(value)) => {
+                return Err(ArrowError::CastError(format!("{value:?} is of another type than its column")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The column.
+    pub(crate) fn finish(self) -> ArrayRef {
+        match self {
+            LaterBuilding::Text(mut b) => Arc::new(b.finish()),
+            LaterBuilding::Texts(mut b) => Arc::new(b.finish()),
+            LaterBuilding::Time(mut b) => Arc::new(b.finish()),
+            LaterBuilding::Date(mut b) => Arc::new(b.finish()),
+            LaterBuilding::Int(mut b) => Arc::new(b.finish()),
+            LaterBuilding::Long(mut b) => Arc::new(b.finish()),
+            LaterBuilding::Double(mut b) => Arc::new(b.finish()),
+            LaterBuilding::Binary(mut b) => Arc::new(b.finish()),
+        }
+    }
+}

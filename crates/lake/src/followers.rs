@@ -1,0 +1,205 @@
+//! The registry of followers: who, beside the tables, reads the journals, and how far each is, so that folding and cleaning keep
+//! what it lacks.
+//!
+//! The Iceberg tables are not in it: nothing is folded that a table lacks, for ever. Others are kept for only as long as
+//! [`MaintainSettings::follower_keep`](crate::MaintainSettings) says. No follower's rows rest on the registry: the follower itself
+//! holds where it is, in the same transaction as what it keeps. A registration may be late or lost; then the follower finds
+//! something gone and is rebuilt.
+
+use crate::entry::EntryError;
+use crate::error::LakeError;
+use crate::journal::{JournalError, PutOutcome};
+use async_trait::async_trait;
+use authpulse_event::{Micros, ShardId};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The format of a registration that this program writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+/// The longest name of a follower, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Registrations of one follower that stay: of a reader that has just looked up the newest, the next one must not take it away.
+pub const REGISTRATIONS_KEPT: u64 = 3;
+/// How often a registration is put under the next number while others take it.
+const PUT_ATTEMPTS: u32 = 5;
+
+/// A follower's name: 1 to [`NAME_BYTES_MAX`] letters (A to Z), digits, `-` and `_`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FollowerName(String);
+
+impl FollowerName {
+    /// Takes a name.
+    ///
+    /// # Errors
+    /// In words, what a name looks like.
+    pub fn new(name: &str) -> Result<FollowerName, String> {
+        let is_fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_fine) {
+            return Err(format!(
+                "{name:?} is no name of a follower: it has 1 to {NAME_BYTES_MAX} letters, digits, '-' and '_'"
+            ));
+        }
+        Ok(FollowerName(name.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FollowerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where registrations are kept: numbered from 1 for each follower, each stored whole or not at all, and only if its number is
+/// free. The highest number counts.
+#[async_trait]
+pub trait Followers: Send + Sync {
+    /// The registration with the highest number of each follower, in order of name.
+    async fn registered(&self) -> Result<Vec<(FollowerName, u64, Bytes)>, JournalError>;
+    /// Stores registration `n` if that number is free, and then removes all but the newest [`REGISTRATIONS_KEPT`]. An error
+    /// leaves open whether it is stored; storing it once more does no harm.
+    async fn register(&self, name: &FollowerName, n: u64, body: Bytes) -> Result<PutOutcome, JournalError>;
+    /// Removes all registrations of a follower; tells whether there was any.
+    async fn forget(&self, name: &FollowerName) -> Result<bool, JournalError>;
+}
+
+/// What a follower says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// See [`FORMAT`].
+    pub format: u32,
+    /// Who.
+    pub name: String,
+    /// When it said so, by its own clock.
+    pub at: Micros,
+    /// The last entry of each shard that it holds; none of a shard that is not there.
+    pub applied: BTreeMap<String, u64>,
+}
+
+impl Registration {
+    /// A registration of this version.
+    pub fn new(name: &FollowerName, at: Micros, applied: &BTreeMap<ShardId, u64>) -> Registration {
+        let applied = applied.iter().map(|(shard, n)| (shard.to_string(), *n)).collect();
+        Registration { format: FORMAT, name: name.to_string(), at, applied }
+    }
+
+    /// The last entry of a shard that it holds, 0 for none.
+    pub fn of(&self, shard: &ShardId) -> u64 {
+        self.applied.get(shard.as_str()).copied().unwrap_or(0)
+    }
+
+    /// The bytes to store: JSON, so that it can be read with common tools.
+    pub fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("a registration has string keys only and serialises").into()
+    }
+
+    /// Reads a stored registration.
+    ///
+    /// # Errors
+    /// If it was written by a newer version or is damaged; `authpulse followers forget` removes it.
+    pub fn decode(name: &FollowerName, n: u64, bytes: &[u8]) -> Result<Registration, EntryError> {
+        let what = || format!("registration {n} of follower {name} (`authpulse followers forget {name}` removes it)");
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
+        let head: Head = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+        if head.format > FORMAT {
+            return Err(EntryError::Newer { what: what(), format: head.format, newest: FORMAT });
+        }
+        let found: Registration = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+        if found.name != name.as_str() {
+            return Err(damaged(format!("it says it is of {}", found.name)));
+        }
+        Ok(found)
+    }
+}
+
+/// All followers as they said last.
+///
+/// # Errors
+/// The registry cannot be read, or a registration is damaged or of a newer version: what is kept for whom is then unknown.
+pub async fn read(followers: &dyn Followers) -> Result<Vec<(FollowerName, Registration)>, LakeError> {
+    let stored = followers.registered().await?;
+    stored
+        .into_iter()
+        .map(|(name, n, body)| {
+            let registration = Registration::decode(&name, n, &body)?;
+            Ok((name, registration))
+        })
+        .collect()
+}
+
+/// Stores a registration behind all others of the follower. `last` is the number of the one before, as far as it is known, 0
+/// for unknown; returns the number of this one.
+///
+/// # Errors
+/// The registry fails, or others take each number before this one does.
+pub async fn put(
+    followers: &dyn Followers,
+    name: &FollowerName,
+    registration: &Registration,
+    last: u64,
+) -> Result<u64, JournalError> {
+    let mut last = if last == 0 { newest(followers, name).await? } else { last };
+    for _ in 0..PUT_ATTEMPTS {
+        let n = last + 1;
+        if followers.register(name, n, registration.encode()).await? == PutOutcome::Created {
+            return Ok(n);
+        }
+        // Another process of this follower, or an earlier attempt of this one whose answer was lost.
+        last = newest(followers, name).await?.max(n);
+    }
+    Err(JournalError::Failed {
+        journal: format!("registry of followers, {name}"),
+        action: "registering",
+        cause: format!(
+            "{PUT_ATTEMPTS} numbers were taken by others: see whether several processes run under this name"
+        ),
+    })
+}
+
+async fn newest(followers: &dyn Followers, name: &FollowerName) -> Result<u64, JournalError> {
+    let all = followers.registered().await?;
+    Ok(all.into_iter().find(|(other, ..)| other == name).map_or(0, |(_, n, _)| n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_part_of_a_path_everywhere() {
+        for name in ["a", "counts-by_User9", &"x".repeat(NAME_BYTES_MAX)] {
+            assert_eq!(FollowerName::new(name).map(|n| n.to_string()).as_deref(), Ok(name));
+        }
+        for name in ["", ".", "a/b", "a b", "ä", "a.b", &"x".repeat(NAME_BYTES_MAX + 1)] {
+            let told = FollowerName::new(name).unwrap_err();
+            assert!(told.contains("1 to 64 letters"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_how_to_be_rid_of_it() {
+        let name = FollowerName::new("counts").unwrap();
+        let whole = Registration::new(&name, 7, &BTreeMap::from([(ShardId::new("a"), 3)]));
+        assert_eq!(Registration::decode(&name, 1, &whole.encode()).unwrap(), whole);
+        let newer = Registration { format: FORMAT + 1, ..whole.clone() };
+        let other = Registration { name: "other".to_owned(), ..whole };
+        for (body, words) in [
+            (newer.encode(), "newer version"),
+            (other.encode(), "it is of other"),
+            (Bytes::from_static(b"{"), "damaged"),
+        ] {
+            let told = Registration::decode(&name, 1, &body).unwrap_err().to_string();
+            assert!(told.contains(words) && told.contains("followers forget counts"), "{told}");
+        }
+    }
+}

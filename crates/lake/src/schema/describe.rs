@@ -1,0 +1,120 @@
+//! How the columns of a table, or of the raw zone, are described: each in one place, with its id, name, type, what files tell of
+//! it, its words, and how a row fills it. The schema, the encoder and the reader come out of that.
+
+/// Declares, from the columns in order: `COLUMNS`, the list; `Building`, all of them under construction, filled row by row in one
+/// pass; a batch of them as it is read, and a view of a row of it.
+macro_rules! columns {
+    (
+        $(#[$about:meta])* $batch:ident, $row:ident<$life:lifetime>, $words:literal,
+        filled from $at:ident: $line:ty;
+        $($id:literal $(($element:literal))? $column:ident: $cell:ident $bounds:ident $doc:literal = $out:ident => $fill:expr;)+
+    ) => {
+        /// The columns.
+        pub(crate) const COLUMNS: &[$crate::schema::Column] = &[$(
+            $crate::schema::Column {
+                nullable: <$crate::cells::$cell as $crate::cells::Cell>::NULLABLE,
+                ..$crate::schema::Column::new(
+                    $crate::schema::ColumnId::Fixed($id, $crate::schema::describe::element!($($element)?)),
+                    stringify!($column),
+                    <$crate::cells::$cell as $crate::cells::Cell>::KIND,
+                    $doc,
+                )
+                .bounds($crate::schema::Bounds::$bounds)
+            },
+        )+];
+
+        /// The columns under construction. One pass fills them all: rows lie scattered in memory, and each is fetched once.
+        pub(crate) struct Building {
+            $($column: <$crate::cells::$cell as $crate::cells::Cell>::Building,)+
+        }
+
+        impl Building {
+            pub(crate) fn with_capacity(rows: usize) -> Building {
+                Building { $($column: $crate::cells::Building::with_capacity(rows),)+ }
+            }
+
+            /// Appends a row.
+            #[inline]
+            pub(crate) fn push(&mut self, $at: &mut $line) {
+                $({
+                    let $out = &mut self.$column;
+                    $fill
+                })+
+            }
+
+            /// The columns, in order, as this schema has them.
+            pub(crate) fn finish(
+                self,
+                schema: &arrow_schema::Schema,
+            ) -> Result<Vec<arrow_array::ArrayRef>, arrow_schema::ArrowError> {
+                Ok(vec![$($crate::cells::Building::finish(
+                    self.$column,
+                    schema.field_with_name(stringify!($column))?,
+                )?,)+])
+            }
+        }
+
+        #[doc = concat!("Columns of ", $words, ".")]
+        pub struct $batch {
+            rows: usize,
+            $($column: $crate::cells::$cell,)+
+        }
+
+        #[doc = concat!("A row of ", $words, ", as it stands in its file.")]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[expect(missing_docs, reason = "the columns of the tables, named and explained in the semantics")]
+        pub struct $row<$life> {
+            $(pub $column: <$crate::cells::$cell as $crate::cells::Cell>::Value<$life>,)+
+        }
+
+        $crate::schema::describe::batch!($batch, $row, COLUMNS, $($column),+);
+    };
+}
+
+/// The id of a list's element, where there is one.
+macro_rules! element {
+    () => {
+        None
+    };
+    ($element:literal) => {
+        Some($element)
+    };
+}
+
+/// What a batch of these columns of a list can do.
+macro_rules! batch {
+    ($batch:ident, $row:ident, $columns:expr, $($column:ident),+) => {
+        impl $crate::read::RowBatch for $batch {
+            fn columns() -> Vec<&'static $crate::schema::Column> {
+                let named = [$(stringify!($column)),+];
+                let find = |name: &str| $columns.iter().find(|column| column.name == name).expect("it is on the list");
+                named.into_iter().map(find).collect()
+            }
+            fn of(batch: &arrow_array::RecordBatch) -> Result<Self, String> {
+                let rows = batch.num_rows();
+                Ok($batch { rows, $($column: $crate::read::take(batch, stringify!($column))?,)+ })
+            }
+        }
+
+        impl $batch {
+            /// Rows in it.
+            pub fn len(&self) -> usize {
+                self.rows
+            }
+            /// Whether it has none.
+            pub fn is_empty(&self) -> bool {
+                self.rows == 0
+            }
+            /// One row; `index` is below the number of rows.
+            pub fn row(&self, index: usize) -> $row<'_> {
+                $row { $($column: $crate::cells::Cell::value(&self.$column, index),)+ }
+            }
+            /// All rows, in order.
+            pub fn iter(&self) -> impl ExactSizeIterator<Item = $row<'_>> {
+                (0..self.rows).map(|index| self.row(index))
+            }
+        }
+    };
+}
+
+pub(crate) use {batch, columns, element};

@@ -1,0 +1,241 @@
+//! Named sections: how entries, sides, bases and pieces of snapshots take on what a program of before does not know, without
+//! another format each time.
+//!
+//! A section has a name, a body, and two marks. `must`: whoever does not know it must not go on, and what holds it is too new for
+//! such a program. `carry`: each later entry of the shard repeats it, also those of programs that do not know it. A section that
+//! need not be understood is passed over by readers, and kept to the byte wherever what holds it is passed on.
+//!
+//! Which sections a program knows is a list that is handed in ([`SectionList`]), so that programs with different lists can work on
+//! one lake. This version knows none.
+
+use crate::entry::Entry;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// A section's content: JSON, kept as it was written, to the byte.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Body(Box<RawValue>);
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Body) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Body {}
+
+impl Body {
+    /// A value as a body.
+    ///
+    /// # Errors
+    /// If the value cannot be written as JSON.
+    pub fn new(value: &impl Serialize) -> Result<Body, serde_json::Error> {
+        serde_json::value::to_raw_value(value).map(Body)
+    }
+
+    /// The JSON.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+
+    /// What it holds, for whoever knows it.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.text())
+    }
+}
+
+/// One section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// Whether a program that does not know it must not go on.
+    pub must: bool,
+    /// In an entry: whether each later entry of the shard, and the first one of each heir, repeats it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub carry: bool,
+    /// What it says.
+    pub body: Body,
+    /// In an heir of several parents that said different things: what the others said. A program that knows the section makes one
+    /// of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Body>,
+}
+
+/// The sections of one thing, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sections(BTreeMap<String, Section>);
+
+impl Sections {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One of them.
+    pub fn get(&self, name: &str) -> Option<&Section> {
+        self.0.get(name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Section)> {
+        self.0.iter().map(|(name, section)| (name.as_str(), section))
+    }
+
+    /// Puts one in, in place of what had the name.
+    pub fn insert(&mut self, name: impl Into<String>, section: Section) {
+        self.0.insert(name.into(), section);
+    }
+
+    /// Puts others in, in place of those of the same names.
+    pub fn extend(&mut self, others: Sections) {
+        self.0.extend(others.0);
+    }
+
+    /// The first one that must be understood and is not known.
+    pub fn beyond(&self, known: &SectionList) -> Option<&str> {
+        self.iter().find(|(name, section)| section.must && !known.knows(name)).map(|(name, _)| name)
+    }
+
+    /// Those that the shard's next entry repeats.
+    pub fn carried(&self) -> Sections {
+        Sections(self.0.iter().filter(|(_, section)| section.carry).map(|(n, s)| (n.clone(), s.clone())).collect())
+    }
+
+    /// Takes in what another parent of an heir carries. What both say is said once; where they differ both are kept.
+    pub fn join(&mut self, other: Sections) {
+        for (name, theirs) in other.0 {
+            let Some(ours) = self.0.get_mut(&name) else {
+                self.0.insert(name, theirs);
+                continue;
+            };
+            ours.must |= theirs.must;
+            ours.carry |= theirs.carry;
+            for body in std::iter::once(theirs.body).chain(theirs.also) {
+                if ours.body != body && !ours.also.contains(&body) {
+                    ours.also.push(body);
+                }
+            }
+        }
+    }
+}
+
+/// What sections stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// An entry of a journal.
+    Entry,
+    /// An entry's side, in the entry or in a file of its own.
+    Side,
+    /// A base.
+    Base,
+    /// A piece of a snapshot of state.
+    Piece,
+}
+
+/// What a program writes of a section: given what is about to be written and the last entry before it (of a base: its own last).
+pub type Writes = Arc<dyn Fn(Holder, &Entry) -> Option<Section> + Send + Sync>;
+
+/// A section that a program knows.
+#[derive(Clone)]
+pub struct SectionDef {
+    /// Its name, the same in whatever it stands.
+    pub name: String,
+    /// What the program puts into each thing that it writes, besides what it carries on; none for one that it only reads.
+    pub writes: Option<Writes>,
+}
+
+impl SectionDef {
+    /// A section that is read and understood, and never written.
+    pub fn read_only(name: impl Into<String>) -> SectionDef {
+        SectionDef { name: name.into(), writes: None }
+    }
+}
+
+impl fmt::Debug for SectionDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.name, if self.writes.is_some() { ", written" } else { "" })
+    }
+}
+
+/// The sections that a program knows. Cheap to clone; by default those of this version, which are none.
+#[derive(Clone, Debug, Default)]
+pub struct SectionList(Arc<Vec<SectionDef>>);
+
+impl SectionList {
+    /// A list of these.
+    pub fn new(sections: Vec<SectionDef>) -> SectionList {
+        SectionList(Arc::new(sections))
+    }
+
+    /// Whether one of this name is known.
+    pub fn knows(&self, name: &str) -> bool {
+        self.0.iter().any(|section| section.name == name)
+    }
+
+    /// The names of all that are known.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|section| section.name.as_str())
+    }
+
+    /// What this program puts into something that it is about to write; `last` is the entry before it.
+    pub fn written(&self, holder: Holder, last: &Entry) -> Sections {
+        let sections = self.0.iter().filter_map(|section| {
+            let written = section.writes.as_ref()?(holder, last)?;
+            Some((section.name.clone(), written))
+        });
+        Sections(sections.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(must: bool, carry: bool, body: &str) -> Section {
+        Section { must, carry, body: serde_json::from_str(body).unwrap(), also: Vec::new() }
+    }
+
+    #[test]
+    fn a_body_is_kept_to_the_byte() {
+        let text = r#"{"later":{"must":false,"body":{"b": 1.10, "a":123456789012345678901234567890, "a":2}}}"#;
+        let read: Sections = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    }
+
+    #[test]
+    fn what_must_be_understood_and_is_not_is_named() {
+        let mut sections = Sections::default();
+        sections.insert("a", section(false, false, "1"));
+        sections.insert("b", section(true, true, "2"));
+        assert_eq!(sections.beyond(&SectionList::default()), Some("b"));
+        assert_eq!(sections.beyond(&SectionList::new(vec![SectionDef::read_only("b")])), None);
+        assert_eq!(sections.carried().iter().map(|(name, _)| name).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn an_heir_keeps_what_its_parents_say_once_each() {
+        let of = |body: &str| {
+            let mut sections = Sections::default();
+            sections.insert("a", section(false, true, body));
+            sections
+        };
+        let mut heir = of("1");
+        for body in ["1", "2", "1", "2"] {
+            heir.join(of(body));
+        }
+        let joined = heir.get("a").unwrap();
+        let all: Vec<&str> = std::iter::once(&joined.body).chain(&joined.also).map(Body::text).collect();
+        assert_eq!(all, ["1", "2"]);
+        // And again, when heirs that have both are merged.
+        heir.join(heir.clone());
+        assert_eq!(heir.get("a").unwrap().also.len(), 1);
+    }
+}

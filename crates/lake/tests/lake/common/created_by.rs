@@ -1,0 +1,16 @@
+//! Parquet files of two versions of the program differ in the words by which each names itself, and in nothing else.
+
+/// A Parquet file without the name of the program that wrote it, and without the length of the footer, which that name is a part of.
+pub fn without_created_by(file: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"authpulse ";
+    let (before, end) = file.split_at(file.len() - 8);
+    let footer = u32::from_le_bytes(end[..4].try_into().unwrap()) as usize;
+    assert_eq!(&end[4..], b"PAR1");
+    let (data, footer) = before.split_at(before.len() - footer);
+    let at: Vec<usize> = (1..footer.len()).filter(|at| footer[*at..].starts_with(NAME)).collect();
+    let [at] = at[..] else { panic!("the footer names its program {} times", at.len()) };
+    // Thrift's compact protocol has the length before the text: one byte below 128.
+    let bytes = usize::from(footer[at - 1]);
+    assert!((NAME.len()..128).contains(&bytes));
+    [data, &footer[..at - 1], &footer[at + bytes..]].concat()
+}

@@ -1,0 +1,13 @@
+//! The lake's tests, in one program: a program each would be linked with all dependencies each.
+
+mod commit;
+mod common;
+mod contract;
+mod contracts;
+mod corpus;
+#[path = "common/created_by.rs"]
+mod created_by;
+mod ddl;
+mod later_columns;
+mod maintain;
+mod round_trip;
