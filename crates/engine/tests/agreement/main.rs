@@ -6,6 +6,7 @@
 //! `AUTHPULSE_CASES` sets how many random cases each test tries, `AUTHPULSE_SEED` which ones.
 
 mod agreement;
+mod attributes;
 mod clocks;
 mod damage;
 mod payloads;

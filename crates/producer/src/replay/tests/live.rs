@@ -50,6 +50,31 @@ async fn every_event_carries_the_time_at_which_it_is_sent() {
     }
 }
 
+/// What a lake may take in goes along as it is written, also what it will drop; what no lake knows does not.
+#[tokio::test]
+async fn what_events_carry_goes_along() {
+    let line = |members: &str| format!("{{\"time\":7000,\"user\":\"U1\",{members}\"computer\":\"C1\"}}\n");
+    let long = format!("\"user_agent\":\"{}\",", "a".repeat(1_048_576 - 80));
+    let lines = [
+        line(r#""source_ip":"::1", "x":1,"m\u0066a" : true ,"lat":[4.0],"app":"a \"\u00fc\"","app":null,"#),
+        line(&long),
+    ];
+    let (clock, file) = (VirtualClock::default(), File::new(lines.concat().as_bytes()));
+    let stream = memory(&clock);
+    run_until(&file, &stream, &now_at(2.0), &clock, |_| false).await.expect("replays");
+    let sent = payloads(&in_order(&stream).await);
+    let start = r#"{"time":"2027-01-15T08:00:00.000000Z","user":"U1","computer":"C1""#;
+    let carried = r#","source_ip":"::1","mfa":true,"lat":[4.0],"app":"a \"\u00fc\"","app":null}"#;
+    // The longest line would be too long with the longer time.
+    assert_eq!(sent, [format!("{start}{carried}"), format!("{start}}}")]);
+    // As they are, lines are sent as they are.
+    let stream = memory(&clock);
+    run(&file, &stream, &by(3)).await.expect("replays");
+    let mut sent = payloads(&in_order(&stream).await);
+    sent.sort_by_key(String::len);
+    assert_eq!(sent, lines.map(|line| line.trim_end().to_owned()));
+}
+
 const TICK_MICROS: Micros = TICK.as_micros() as Micros;
 
 #[tokio::test]
