@@ -18,7 +18,7 @@ use authpulse_consumer::env::{Inspect, Probe, RandomIds, SystemClock, TokioWork}
 use authpulse_consumer::sink::{DecisionSink, FileSink, NoSink};
 use authpulse_consumer::{Env, Options};
 use authpulse_lake::lock::LockError;
-use authpulse_lake::{CommitSettings, CommitterLock, Journal, Lake, LakeLock, ObjectStore, TablePointers};
+use authpulse_lake::{CommitSettings, CommitterLock, Journal, Lake, LakeLock, ObjectStore, Shape, TablePointers};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -229,6 +229,7 @@ pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<
     let work = Arc::new(TokioWork::new().context("cannot start the threads that store entries")?);
     let commits = CommitSettings { gather_below: config.options.gather_below, ..CommitSettings::default() };
     let lake = lake.with_settings(commits).with_probe(Arc::new(move |point| table_probe(point, "")));
+    let lake = lake.with_shape(Shape::default().with_rules(&config.options.engine.rules));
     let env = Env {
         store: parts.store,
         journal: parts.journal,

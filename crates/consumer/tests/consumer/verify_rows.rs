@@ -1,12 +1,16 @@
 //! The audit of rows: of files that were edited together with all that vouches for them, and of files that others replaced.
 
+use crate::small_lake::SmallLake;
 use crate::small_lake::audit::{Uncommitted, expect, first_file, report};
 use crate::small_lake::rows::EditedRows;
 use authpulse_consumer::Env;
 use authpulse_engine::rows::{Flag, ScoredEvent};
 use authpulse_event::ShardId;
 use authpulse_event::time::SECOND;
-use authpulse_lake::{EntryFiles, Lake, MemoryCatalog, Table, TableFile};
+use authpulse_lake::encode::LaterGroup;
+use authpulse_lake::read::Value;
+use authpulse_lake::schema::{Column, Group, Kind};
+use authpulse_lake::{CommitSettings, EntryFiles, Lake, MemoryCatalog, Shape, Table, TableFile};
 use std::sync::Arc;
 
 /// The lake after the rows of one file were changed, its entry and checksum included.
@@ -116,4 +120,48 @@ async fn files_may_be_replaced_by_others_with_the_same_rows() {
     let found = report(&same).await;
     assert_eq!(found.difference, None, "{found}");
     assert!(found.notes[0].contains("auth_events_curated: 1 of 1 files"), "{found}");
+}
+
+/// What is noted of a row: by its time, so that rows that change places are noticed.
+fn noted() -> Shape {
+    let columns = vec![
+        Column::later(Group::Named("notes"), "note", Kind::Text, "what is noted"),
+        Column::later(Group::Named("notes"), "times", Kind::Int, "how often").counting(),
+    ];
+    let notes = LaterGroup::new(
+        columns,
+        |_: &ScoredEvent| true,
+        |row, nth| match nth {
+            0 => Some(Value::Text(["by day", "by night"][usize::from(row.score) % 2])),
+            _ => Some(Value::Int((row.event.event_time / SECOND % 3) as i32)),
+        },
+    );
+    Shape { curated: vec![notes], ..Shape::default() }
+}
+
+#[tokio::test]
+async fn files_that_were_replaced_had_later_columns_which_are_compared_as_well() {
+    let lake = SmallLake::backfilled_by(noted(), false).await;
+    let lake = Uncommitted { entries: lake.entries("file").await, lake };
+    let gone = first_file(&lake.entries, Table::CURATED);
+    assert_eq!(gone.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["note", "times"]);
+    // A commit gathers small files of entries into one: with all values, by a program that knows nothing of the columns.
+    let gather = CommitSettings { gather_below: 1 << 20, ..CommitSettings::default() };
+    let tables = Lake::new(lake.lake.env.store.clone(), Arc::new(MemoryCatalog::new())).with_settings(gather);
+    tables.ensure_tables().await.unwrap();
+    let shard = ShardId::file();
+    let views: Vec<_> =
+        lake.entries.iter().map(|entry| EntryFiles { shard: &shard, n: entry.n, files: &entry.files }).collect();
+    for table in Table::FIRST {
+        let done = tables.commit(table, &views).await.unwrap();
+        assert_eq!(done.notes, [""; 0]);
+    }
+    let gathered = Env { lake: Arc::new(tables), ..lake.lake.env.clone() };
+    let found = report(&gathered).await;
+    assert_eq!(found.difference, None, "{found}");
+    assert!(found.tables[0].replaced > 3, "{found}");
+    // The same rows without them are others.
+    let rows = EditedRows::read(&lake.lake, &gone).await;
+    let bare = replaced(&lake, &rows.write(&lake.lake, 1_000_000).await).await;
+    expect(&bare, &["rows were changed when files were replaced", "auth_events_curated"]).await;
 }

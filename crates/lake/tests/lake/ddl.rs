@@ -1,8 +1,8 @@
 //! The statements in `ddl/` say what the code writes: columns in order, types, partitions, directories, and nothing else.
 
 use authpulse_event::Day;
-use authpulse_lake::Table;
 use authpulse_lake::schema::{Column, DOC_BYTES_MAX, RAW, raw_arrow_schema, raw_columns, raw_path};
+use authpulse_lake::{Shape, Table};
 use iceberg::arrow::arrow_schema_to_schema;
 use iceberg::spec::{PrimitiveType, Schema, Transform, Type};
 use std::collections::BTreeSet;
@@ -127,6 +127,7 @@ fn type_in_ddl(kind: &Type) -> String {
         Type::Primitive(PrimitiveType::Date) => "date".to_owned(),
         Type::Primitive(PrimitiveType::Int) => "int".to_owned(),
         Type::Primitive(PrimitiveType::Long) => "bigint".to_owned(),
+        Type::Primitive(PrimitiveType::Double) => "double".to_owned(),
         Type::Primitive(PrimitiveType::Binary) => "binary".to_owned(),
         Type::List(list) => format!("array<{}>", type_in_ddl(&list.element_field.field_type)),
         other => panic!("no table has a column of type {other}"),
@@ -193,7 +194,9 @@ fn the_raw_zone_has_the_columns_and_the_layout_of_the_code() {
 /// Glue refuses a table with a longer comment, and Hive's shell one of two lines.
 #[test]
 fn words_of_columns_are_one_line_of_few_bytes() {
-    for column in Table::FIRST.iter().flat_map(|table| table.columns()).chain(raw_columns()) {
+    let later: Vec<Column> = Table::FIRST.iter().flat_map(|table| Shape::default().later(*table)).collect();
+    assert!(!later.is_empty());
+    for column in Table::FIRST.iter().flat_map(|table| table.columns()).chain(raw_columns()).chain(&later) {
         let fits = !column.doc.is_empty() && column.doc.len() <= DOC_BYTES_MAX && !column.doc.contains(['\n', '\r']);
         assert!(fits, "{}", column.name);
     }
@@ -281,6 +284,39 @@ fn every_table_has_a_statement_and_every_statement_a_table() {
         .collect();
     let expected: BTreeSet<String> = Table::FIRST.iter().map(|t| t.name()).chain([RAW]).map(str::to_owned).collect();
     assert_eq!(found, expected);
+}
+
+/// Athena's `ALTER TABLE … ADD COLUMNS` takes no comments: the words stand before the statement.
+#[test]
+fn columns_that_a_table_may_gain_have_a_statement_as_well() {
+    let shape = Shape::default();
+    for table in Table::FIRST {
+        let path = directory().join("columns").join(format!("{table}.sql"));
+        let later = shape.later(table);
+        if later.is_empty() {
+            assert!(!path.exists(), "{table} gains no columns");
+            continue;
+        }
+        let sql = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let mut words = tokens(&sql).into_iter();
+        let begin: Vec<String> = words.by_ref().take(5).collect();
+        assert_eq!(begin.join(" "), format!("ALTER TABLE {table} ADD COLUMNS"));
+        let columns = list(&mut words);
+        assert_eq!(words.next(), None, "one statement");
+        let stated: Vec<(String, String)> =
+            columns.iter().map(|item| (name_of(&item[0]), item[1..].concat())).collect();
+        let kind = |column: &Column| type_in_ddl(&column.kind.iceberg(0));
+        let expected: Vec<(String, String)> = later.iter().map(|c| (c.name.to_owned(), kind(c))).collect();
+        assert_eq!(stated, expected);
+        let said = sql.lines().filter_map(|line| line.strip_prefix("-- ")?.split_once(": "));
+        let expected: Vec<(&str, &str)> = later.iter().map(|column| (column.name, column.doc)).collect();
+        assert_eq!(said.collect::<Vec<_>>(), expected);
+    }
+    let files = std::fs::read_dir(directory().join("columns")).unwrap();
+    let tables: BTreeSet<&str> = Table::FIRST.iter().map(|table| table.name()).collect();
+    for path in files.map(|entry| entry.unwrap().path()) {
+        assert!(tables.contains(path.file_stem().unwrap().to_str().unwrap()), "{}", path.display());
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Columns that a table was not made with: what a file carries of them, by which id they are found, and what becomes of them when
 //! files are merged.
 
+use super::common::{Entry, events, memory_lake, put};
 use authpulse_engine::names::Names;
 use authpulse_engine::rows::{DayRow, ScoredEvent};
 use authpulse_engine::rules::RuleSet;
@@ -10,11 +11,10 @@ use authpulse_lake::encode::{CuratedRows, Later, LaterGroup, encode_curated, enc
 use authpulse_lake::read::{FileIds, LiveFile, Value};
 use authpulse_lake::schema::{Bounds, Column, Group, Kind};
 use authpulse_lake::{
-    ColumnIds, EncodeOptions, EncodedFile, Journal, Lake, MaintainSettings, MemoryCatalog, MemoryJournal, Shape, Table, TableFile,
-    TablePointers, maintain,
+    ColumnIds, EncodeOptions, EncodedFile, Journal, Lake, MaintainSettings, MemoryCatalog, MemoryJournal, Shape, Table,
+    TableFile, TablePointers, maintain,
 };
 use bytes::Bytes;
-use super::common::{Entry, events, memory_lake, put};
 use futures::executor::block_on;
 use iceberg::spec::{NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, TableMetadataBuilder, Type};
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,6 +211,42 @@ fn a_file_carries_the_columns_in_which_one_of_its_rows_has_a_value() {
     assert_eq!((of("value_counts", 14), of("value_counts", 21)), (Some(8.into()), None));
 }
 
+/// What events carry comes into columns by the list of attributes alone.
+#[test]
+fn attributes_become_columns_of_the_rows_that_have_them() {
+    use authpulse_event::ATTRIBUTES;
+    use authpulse_event::attributes::Given;
+    let (lake, _, _) = memory_lake();
+    let groups = Shape::default().curated;
+    let mut names = Names::default();
+    let mut rows = events("a", 1, 6, &mut names);
+    assert_eq!(groups_needed(&rows, &groups), BTreeSet::new());
+    let carry = |given: &[(&str, Given<'static>)]| {
+        let of = |at: usize| given.iter().find(|(key, _)| *key == ATTRIBUTES[at].key).map(|(_, value)| value.clone());
+        authpulse_event::Attributes::take(ATTRIBUTES, |at| of(at).unwrap_or(Given::Nothing)).0
+    };
+    rows[1].event.attributes = carry(&[("outcome", Given::Text("FAILURE".into())), ("mfa", Given::Bool(false))]);
+    rows[4].event.attributes = carry(&[("lat", Given::Number("47.376".into())), ("kind", Given::Text("web".into()))]);
+    let needed: Vec<Group> = groups_needed(&rows, &groups).into_iter().collect();
+    assert_eq!(needed, [Group::Attributes]);
+    // All of the group come into the table, in the list's order, with their words; the file has those with a value.
+    let ids = block_on(lake.columns(Table::CURATED, &needed)).unwrap();
+    let loaded = block_on(lake.load(Table::CURATED)).unwrap();
+    let fields = loaded.metadata.current_schema().as_struct().fields();
+    let added: Vec<(&str, Option<&str>)> = fields[20..].iter().map(|f| (f.name.as_str(), f.doc.as_deref())).collect();
+    assert_eq!(added, ATTRIBUTES.iter().map(|a| (a.column, Some(a.doc))).collect::<Vec<_>>());
+    let later = Later::new(&groups, &ids);
+    let file = put(&lake, encode(&rows, &names, Some(&later)), "a-1").unwrap().remove(0);
+    let carried: Vec<&str> = file.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(carried, ["outcome", "logon_kind", "is_mfa", "source_lat"]);
+    let found =
+        values(&lake, &LiveFile::from(&file), &["user_id", "outcome", "logon_kind", "is_mfa", "source_lat", "app"]);
+    assert_eq!(found["a-1-0"], "None None None None None");
+    // No count, so 0 is a value.
+    assert_eq!(found["a-1-1"], "Some(Text(\"failure\")) None Some(Int(0)) None None");
+    assert_eq!(found["a-1-4"], "None Some(Text(\"web\")) None Some(Double(47.38)) None");
+}
+
 #[test]
 fn aggregates_have_later_columns_as_well() {
     let (lake, _, _) = memory_lake();
@@ -236,7 +272,6 @@ fn aggregates_have_later_columns_as_well() {
     assert_eq!(found["C0"], "None");
     assert_eq!(found["C7"], format!("{:?}", Some(Value::Long(7))));
 }
-
 
 #[test]
 fn columns_are_found_by_id_whatever_they_are_called_now() {

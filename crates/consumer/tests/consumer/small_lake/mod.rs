@@ -13,7 +13,7 @@ use authpulse_consumer::{Env, Options};
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{Micros, ShardId};
 use authpulse_lake::entry::Entry;
-use authpulse_lake::{Journal, Lake, LocalStore, MemoryJournal, SqliteCatalog, SqliteJournal};
+use authpulse_lake::{Journal, Lake, LocalStore, MemoryJournal, Shape, SqliteCatalog, SqliteJournal};
 use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::input::Source;
 use futures::future::BoxFuture;
@@ -90,7 +90,13 @@ impl SmallLake {
     /// Three days of logons and some lines that are none, backfilled in many entries, with raw records; `commit` tells whether
     /// the tables follow.
     pub async fn backfilled(commit: bool) -> SmallLake {
-        let lake = SmallLake::new();
+        SmallLake::backfilled_by(Shape::default(), commit).await
+    }
+
+    /// The same by a program with other lists.
+    pub async fn backfilled_by(shape: Shape, commit: bool) -> SmallLake {
+        let mut lake = SmallLake::new();
+        lake.env.lake = Arc::new((*lake.env.lake).clone().with_shape(shape));
         // Each file makes an entry at least.
         let lines = lines(6_000);
         let parts = lines.chunks(lines.len() / 12 + 1).enumerate();
