@@ -9,9 +9,10 @@ use crate::error::{Chain, ConsumerError, Result};
 use crate::worker::told;
 use authpulse_event::time::SECOND;
 use authpulse_event::{Micros, ShardId};
+use authpulse_lake::encode::{Later, LaterGroup, groups_needed};
 use authpulse_lake::schema::Group;
-use authpulse_lake::{ColumnIds, LakeError, Table};
-use std::collections::BTreeSet;
+use authpulse_lake::{ColumnIds, Table};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,38 +28,44 @@ const SAID_EVERY: Micros = 60 * SECOND;
 pub struct Said {
     /// When it was last said that some wait, in ticks.
     waits_at: Mutex<Option<i64>>,
-    /// Names that others have taken: said once each. There are no more than the program's lists have columns.
-    taken: Mutex<BTreeSet<(Table, String)>>,
+    /// Values left out, by columns whose names others have taken: said once each. There are no more than the program's lists have
+    /// columns.
+    left_out: Mutex<BTreeMap<(Table, &'static str), u64>>,
 }
 
 impl Said {
-    fn fails(&self, now: i64, table: Table, error: &LakeError) {
+    /// Whether it is to be said now that some wait.
+    fn waits(&self, now: i64) -> bool {
         let mut at = self.waits_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if at.is_none_or(|at| now - at >= SAID_EVERY) {
+        let is_due = at.is_none_or(|at| now - at >= SAID_EVERY);
+        if is_due {
             *at = Some(now);
-            tracing::warn!(
-                %table, error = %Chain(error),
-                "columns that rows have values of could not be added; nothing more is read until they are, trying again every second"
-            );
         }
+        is_due
     }
 
-    fn works(&self, table: Table) {
-        if self.waits_at.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
-            tracing::info!(%table, "the columns could be added; reading goes on");
-        }
+    /// Whether it is to be said that they go on.
+    fn goes_on(&self) -> bool {
+        self.waits_at.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
-    fn are_taken(&self, table: Table, ids: &ColumnIds) {
-        for (name, why) in ids.taken() {
-            let mut said = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            if said.insert((table, name.to_owned())) {
-                tracing::warn!(
-                    %table, column = name, why,
-                    "the table has another column of this name: values are left out until it is renamed or dropped, the rest of \
-                     each row is written"
-                );
-            }
+    /// Counts values that are left out; tells whether the column is the first time among them.
+    fn leaves_out(&self, table: Table, name: &'static str, values: u64) -> bool {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !left_out.contains_key(&(table, name));
+        *left_out.entry((table, name)).or_default() += values;
+        is_new
+    }
+
+    /// Values that were left out, because others have taken the names of their columns.
+    fn left_out(&self) -> BTreeMap<(Table, &'static str), u64> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says at the end of a run how many values were left out.
+    pub fn tell_left_out(&self) {
+        for ((table, column), values) in self.left_out() {
+            tracing::warn!(%table, column, values, "values were left out, as the table has another column of this name");
         }
     }
 }
@@ -88,26 +95,55 @@ impl Asking {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// The ids of a table's later columns, those of these groups among them unless their names are taken.
+    /// The later columns of these groups as the table has them, those added of which a row has a value; none where no row has any.
     ///
     /// # Errors
     /// [`ConsumerError::Unstored`] after a stop, or the table needs a newer program.
-    pub async fn columns(&self, env: &Env, table: Table, groups: &[Group]) -> Result<ColumnIds> {
-        if groups.is_empty() {
-            return Ok(ColumnIds::default());
+    pub async fn later<R>(
+        &self,
+        env: &Env,
+        table: Table,
+        groups: &[LaterGroup<R>],
+        rows: &[R],
+    ) -> Result<Option<Later<R>>> {
+        let needed: Vec<Group> = groups_needed(rows, groups).into_iter().collect();
+        if needed.is_empty() {
+            return Ok(None);
         }
+        let ids = self.columns(env, table, &needed).await?;
+        for (name, why) in ids.taken() {
+            for group in groups {
+                let Some(nth) = group.columns().iter().position(|column| column.name == name) else { continue };
+                let values = group.count(rows, nth);
+                if values > 0 && self.said.leaves_out(table, group.columns()[nth].name, values) {
+                    tracing::warn!(
+                        %table, column = name, why, values,
+                        "the table has another column of this name: values are left out until that is renamed or dropped, the rest \
+                         of each row is written"
+                    );
+                }
+            }
+        }
+        Ok(Some(Later::new(groups, &ids)))
+    }
+
+    async fn columns(&self, env: &Env, table: Table, groups: &[Group]) -> Result<ColumnIds> {
         let mut waits = None;
         loop {
             match env.lake.columns(table, groups).await {
                 Ok(ids) => {
-                    if waits.is_some() {
-                        self.said.works(table);
+                    if waits.is_some() && self.said.goes_on() {
+                        tracing::info!(%table, "the columns could be added; reading goes on");
                     }
-                    self.said.are_taken(table, &ids);
                     return Ok(ids);
                 }
                 Err(error) if error.is_too_new() => return Err(error.into()),
-                Err(error) => self.said.fails(env.clock.ticks(), table, &error),
+                Err(error) if self.said.waits(env.clock.ticks()) => tracing::warn!(
+                    %table, error = %Chain(&error),
+                    "columns that rows have values of could not be added; nothing more is read until they are, trying again every \
+                     second"
+                ),
+                Err(_) => {}
             }
             waits.get_or_insert_with(|| Waits::begin(&self.waiting));
             let mut stop = self.stop.clone();
@@ -133,5 +169,29 @@ impl Waits {
 impl Drop for Waits {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_once_and_then_once_a_minute_until_it_is_over() {
+        let said = Said::default();
+        let times = [0, 1, 59, 60, 61, 119, 120].map(|seconds| said.waits(seconds * SECOND));
+        assert_eq!(times, [true, false, false, true, false, false, true]);
+        assert!(said.goes_on() && !said.goes_on());
+        assert!(said.waits(121 * SECOND), "another time");
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted_and_named_once() {
+        let said = Said::default();
+        let news =
+            [("outcome", 2), ("outcome", 3), ("port", 1)].map(|(name, n)| said.leaves_out(Table::CURATED, name, n));
+        assert_eq!((news, said.leaves_out(Table::DAILY, "outcome", 1)), ([true, false, true], true));
+        let counted: Vec<u64> = said.left_out().into_values().collect();
+        assert_eq!(counted, [5, 1, 1]);
     }
 }

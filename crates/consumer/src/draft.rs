@@ -11,14 +11,14 @@ use authpulse_engine::names::NamesView;
 use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord, ScoredEvent};
 use authpulse_engine::{Counts, Cut, Piece, PieceSection, Shard};
 use authpulse_event::{Micros, Position, ShardId};
-use authpulse_lake::encode::{CuratedRows, Later, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected, groups_needed};
+use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
 use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, Span, StoredGap, StoredShare, Unscored, Waiting,
 };
-use authpulse_lake::schema::{Group, raw_name};
+use authpulse_lake::schema::raw_name;
 use authpulse_lake::sections::{Holder, Section};
 use authpulse_lake::store::put_once;
-use authpulse_lake::{ColumnIds, EncodedFile, RawRecord, RawSource, Shape, StoreError, Table, TableFile};
+use authpulse_lake::{EncodeOptions, EncodedFile, RawRecord, RawSource, StoreError, Table, TableFile};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;
@@ -111,11 +111,11 @@ impl Draft {
         let (users, computers) = (shard.user_names().view(), shard.computer_names().view());
         let (base, rules) = (options.engine.time.base, options.engine.rules.clone());
         let (encode, processing_time) = (options.encode, env.clock.now());
-        let later = env.lake.shape().curated.clone();
-        let groups = groups_needed(&rows, &later).into_iter().collect();
-        let encoded = move |ids: &[ColumnIds]| {
+        let (world, asking) = (env.clone(), asking.clone());
+        let encoded = async move {
+            let later = asking.later(&world, Table::CURATED, &world.lake.shape().curated, &rows).await?;
+            let _turn = world.work.turn().await;
             let (users, computers, rule_set) = (&users, &computers, &*rules.digest());
-            let later = Later::new(&later, of_table(ids, 0));
             let input = CuratedRows {
                 rows: &rows,
                 users,
@@ -124,38 +124,24 @@ impl Draft {
                 rules: &rules,
                 rule_set,
                 processing_time,
-                later: Some(&later),
+                later: later.as_ref(),
             };
-            encode_curated(&input, &encode)
+            Ok(encode_curated(&input, &encode)?)
         };
-        self.start_chunk(env, asking, vec![(Table::CURATED, groups)], encoded);
+        self.start_chunk(env, encoded);
         Ok(())
     }
 
-    fn start_chunk(
-        &mut self,
-        env: &Env,
-        asking: &Asking,
-        asks: Vec<(Table, Vec<Group>)>,
-        encode: impl FnOnce(&[ColumnIds]) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> + Send + 'static,
-    ) {
+    fn start_chunk(&mut self, env: &Env, encoded: impl Future<Output = Result<Vec<EncodedFile>>> + Send + 'static) {
         let unique = format!("{}-{:02}", self.commit_id, self.chunks);
         self.chunks += 1;
-        let (env, asking) = (env.clone(), asking.clone());
-        let work = env.work.clone();
-        self.under_way.push_back(start(&*work, async move {
+        let store = env.store.clone();
+        self.under_way.push_back(start(&*env.work, async move {
             let mut files = Vec::new();
-            let mut ids = Vec::with_capacity(asks.len());
-            for (table, groups) in asks {
-                ids.push(asking.columns(&env, table, &groups).await?);
-            }
-            let turn = env.work.turn().await;
-            let all = encode(&ids)?;
-            drop(turn);
-            for (part, encoded) in all.into_iter().enumerate() {
+            for (part, encoded) in encoded.await?.into_iter().enumerate() {
                 let path = encoded.path(&format!("{unique}-{part}"));
                 let (file, bytes) = encoded.finish(path);
-                put_once(&*env.store, &file.path, bytes).await?;
+                put_once(&*store, &file.path, bytes).await?;
                 files.push(file);
             }
             Ok(files)
@@ -229,16 +215,9 @@ impl Finish {
         let rejected = std::mem::take(&mut draft.rejected);
         let raw = std::mem::take(&mut draft.raw);
         let n = last.n + 1;
-        let small = Small {
-            hours,
-            users,
-            days: closing.days.0,
-            rejected,
-            shard: source.shard.clone(),
-            processing_time,
-            shape: env.lake.shape().clone(),
-        };
-        draft.start_chunk(&env, &asking, small.asks(), move |ids| small.encode(ids, &encode));
+        let small =
+            Small { hours, users, days: closing.days.0, rejected, shard: source.shard.clone(), processing_time };
+        draft.start_chunk(&env, small.encode(env.clone(), asking, encode));
         let raw = stage_raw(&env, &options, &commit_id, (&shard, n), (&source, raw)).await?;
         let snapshot = put_snapshot(&env, &commit_id, closing.snapshot, &last).await?;
         let side = Side {
@@ -309,11 +288,6 @@ impl Finish {
     }
 }
 
-/// The ids of the nth table that was asked for.
-fn of_table(ids: &[ColumnIds], nth: usize) -> &ColumnIds {
-    ids.get(nth).expect("each table that was asked for has answered")
-}
-
 /// Rows that are few: hours, days, dead letters.
 struct Small {
     hours: Vec<HourRow>,
@@ -322,37 +296,25 @@ struct Small {
     rejected: Vec<RejectedRecord>,
     shard: ShardId,
     processing_time: Micros,
-    shape: Shape,
 }
 
 impl Small {
-    /// The groups of later columns that the rows need, by table.
-    fn asks(&self) -> Vec<(Table, Vec<Group>)> {
-        vec![
-            (Table::HOURLY, groups_needed(&self.hours, &self.shape.hourly).into_iter().collect()),
-            (Table::DAILY, groups_needed(&self.days, &self.shape.daily).into_iter().collect()),
-            (Table::REJECTED, groups_needed(&self.rejected, &self.shape.rejected).into_iter().collect()),
-        ]
-    }
-
-    /// The files; `ids` are those of the tables asked for, in that order.
-    fn encode(
-        self,
-        ids: &[ColumnIds],
-        options: &authpulse_lake::EncodeOptions,
-    ) -> std::result::Result<Vec<EncodedFile>, authpulse_lake::LakeError> {
+    async fn encode(self, env: Env, asking: Asking, options: EncodeOptions) -> Result<Vec<EncodedFile>> {
+        let Small { hours, users, days, rejected, shard, processing_time } = self;
+        let shape = env.lake.shape();
+        let of_hours = asking.later(&env, Table::HOURLY, &shape.hourly, &hours).await?;
+        let of_days = asking.later(&env, Table::DAILY, &shape.daily, &days).await?;
+        let of_rejected = asking.later(&env, Table::REJECTED, &shape.rejected, &rejected).await?;
+        let _turn = env.work.turn().await;
         let mut files = Vec::new();
-        if !self.hours.is_empty() {
-            let later = Later::new(&self.shape.hourly, of_table(ids, 0));
-            files.extend(encode_hourly(&self.hours, &self.users, Some(&later), options)?);
+        if !hours.is_empty() {
+            files.extend(encode_hourly(&hours, &users, of_hours.as_ref(), &options)?);
         }
-        if !self.days.is_empty() {
-            let later = Later::new(&self.shape.daily, of_table(ids, 1));
-            files.extend(encode_daily(&self.days, Some(&later), options)?);
+        if !days.is_empty() {
+            files.extend(encode_daily(&days, of_days.as_ref(), &options)?);
         }
-        if !self.rejected.is_empty() {
-            let later = Later::new(&self.shape.rejected, of_table(ids, 2));
-            files.extend(encode_rejected(&self.rejected, &self.shard, self.processing_time, Some(&later), options)?);
+        if !rejected.is_empty() {
+            files.extend(encode_rejected(&rejected, &shard, processing_time, of_rejected.as_ref(), &options)?);
         }
         Ok(files)
     }

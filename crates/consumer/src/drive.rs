@@ -290,6 +290,7 @@ pub async fn run_service(
     let trouble = committer.trouble.subscribe();
     let outcome = run_workers(&mut service, env, options, &leases, &aside, stop, trouble).await;
     let stands_aside = aside.met().is_some();
+    service.registry().columns_said().tell_left_out();
     leases.stored(service.positions());
     // The entries are stored: others can go on with the shards while the tables follow.
     let was_stopped = matches!(outcome, Ok(Ended::Stopped));
@@ -598,6 +599,7 @@ pub async fn run_backfill(
     mut report: impl FnMut(u64),
 ) -> Result<Ended> {
     run.worker.read_until(stop.clone());
+    let columns_said = run.worker.columns_said().clone();
     // Whoever loads files waits for the end, and hears what is too new.
     let committer = Committer::start(env, options, &Aside::new());
     let outcome: Result<(Ended, u64)> = async {
@@ -629,6 +631,7 @@ pub async fn run_backfill(
         }
     }
     .await;
+    columns_said.tell_left_out();
     let committed = committer.finish(env, false).await;
     let (ended, last) = outcome?;
     committed?;

@@ -21,7 +21,7 @@ mod told;
 
 pub use origins::Origins;
 
-use crate::columns::Asking;
+use crate::columns::{Asking, Said};
 use crate::draft::{Closing, Draft, Finish};
 use crate::env::{Env, duration, start};
 use crate::error::{Chain, ConsumerError, Result};
@@ -288,6 +288,10 @@ impl Worker {
         self.tally = Some(tally);
     }
 
+    /// What the workers of the process have said of columns.
+    pub(crate) fn columns_said(&self) -> &Arc<Said> {
+        self.registry.columns_said()
+    }
     /// A read that is under way, and waiting for columns, is given up once `stop` holds true: nothing that was not judged is lost by that.
     pub fn read_until(&mut self, stop: watch::Receiver<bool>) {
         self.asking.until(stop.clone());
@@ -534,9 +538,7 @@ impl Worker {
             return true;
         }
         self.shard.has_share_to_publish()
-            && (self.draft.counts.curated >= SHARE_ROWS
-                || self.shard.is_half_unscored()
-                || self.is_waited_for())
+            && (self.draft.counts.curated >= SHARE_ROWS || self.shard.is_half_unscored() || self.is_waited_for())
     }
 
     /// Whether another shard's scoring stands still for a day that this one could publish.

@@ -56,9 +56,7 @@ impl Lake {
         }
         let wanted: Vec<Wanted> = asked().map(Wanted::from).collect();
         let ids = match self.with_columns(table, &wanted).await {
-            Ok(loaded) => {
-                ColumnIds::in_schema(loaded.metadata.current_schema(), &all)
-            }
+            Ok(loaded) => ColumnIds::in_schema(loaded.metadata.current_schema(), &all),
             Err(error) => match known {
                 Some((_, ids)) if !error.is_too_new() => ids,
                 _ => return Err(error),

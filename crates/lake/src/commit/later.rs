@@ -97,7 +97,9 @@ async fn held_by_new(
         }
         for (at, body) in bodies {
             // Others may have folded what was in between: then the new base tells what a commit needs.
-            if at != n + 1 || at > tail || Entry::decode(shard, at, &body, known)?.files.iter().any(|file| file.table == table)
+            if at != n + 1
+                || at > tail
+                || Entry::decode(shard, at, &body, known)?.files.iter().any(|file| file.table == table)
             {
                 return Ok(n);
             }

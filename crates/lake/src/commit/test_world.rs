@@ -2,8 +2,8 @@
 
 use super::prepare::Next;
 use crate::catalog::SwapOutcome;
-use crate::encode::LaterGroup;
 use crate::commit::{ColumnIds, EntryFiles};
+use crate::encode::LaterGroup;
 use crate::error::LakeError;
 use crate::fault::{Faults, Step};
 use crate::lake::{CommitIds, Lake};

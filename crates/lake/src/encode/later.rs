@@ -2,8 +2,8 @@
 
 use super::FileSchema;
 use crate::cells::{LaterBuilding, Value};
-use crate::error::LakeError;
 use crate::commit::ColumnIds;
+use crate::error::LakeError;
 use crate::schema::{Column, Group, Table};
 use arrow_array::ArrayRef;
 use arrow_schema::ArrowError;
@@ -50,6 +50,11 @@ impl<R> LaterGroup<R> {
         &self.columns
     }
 
+    /// How many of these rows have a value in the nth column.
+    pub fn count(&self, rows: &[R], nth: usize) -> u64 {
+        rows.iter().filter(|row| (self.has)(row) && self.value(row, nth).is_some()).count() as u64
+    }
+
     /// A row's value in the nth column; a count that is 0 is none.
     fn value<'a>(&self, row: &'a R, nth: usize) -> Option<Value<'a>> {
         let value = (self.value)(row, nth)?;
@@ -63,6 +68,10 @@ pub fn groups_needed<R>(rows: &[R], groups: &[LaterGroup<R>]) -> BTreeSet<Group>
     let mut needed = BTreeSet::new();
     for group in groups {
         let has = |row: &R| (group.has)(row);
+        // Most often no row has any: they are looked through once, not once a column.
+        if !rows.iter().any(has) {
+            continue;
+        }
         for (nth, column) in group.columns.iter().enumerate() {
             if !needed.contains(&column.group) && rows.iter().any(|row| has(row) && group.value(row, nth).is_some()) {
                 needed.insert(column.group);

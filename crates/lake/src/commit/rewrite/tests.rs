@@ -13,6 +13,7 @@ use authpulse_event::{Day, ShardId};
 use futures::executor::block_on;
 use iceberg::spec::{ListType, NestedField, NestedFieldRef, PrimitiveType, StructType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -148,6 +149,19 @@ fn rows(world: &World) -> BTreeMap<String, String> {
     rows
 }
 
+/// What the table tells of its one file: how many values are null, by id; and the ids of which it tells sizes.
+fn described(world: &World) -> (BTreeMap<i32, u64>, BTreeSet<i32>) {
+    let loaded = block_on(world.lake.load(TABLE)).unwrap();
+    let list = loaded.metadata.current_snapshot().unwrap().manifest_list().to_owned();
+    let manifests = block_on(world.lake.manifests(&loaded, &list)).unwrap();
+    let files: Vec<_> = manifests.iter().flat_map(|m| block_on(world.lake.alive(&loaded, m)).unwrap()).collect();
+    assert_eq!(files.len(), 1);
+    let file = files[0].data_file();
+    assert_eq!(file.split_offsets(), Some(&[4][..]));
+    let nulls = file.null_value_counts().iter().map(|(id, n)| (*id, *n)).filter(|(id, _)| *id > 5).collect();
+    (nulls, file.column_sizes().keys().copied().filter(|id| *id > 5).collect())
+}
+
 /// What [`rows`] says of the rows of one file.
 fn told(world: &World, name: &str) -> Vec<String> {
     rows(world).into_iter().filter(|(row, _)| row.starts_with(name)).map(|(_, told)| told).collect()
@@ -222,6 +236,8 @@ fn a_column_that_was_renamed_or_dropped_comes_again_and_the_file_is_written_unde
     assert_eq!(ids(&world), expected);
     assert!(notes[0].contains("/f.parquet was written anew as") && notes[0].contains("has outcome under another id"));
     assert!(paths(&world)[0].contains("/fit-"));
+    // Of all that is told of the file, nothing is told under the id that is another's now; of a list its element has a size.
+    assert_eq!(described(&world), (BTreeMap::from([(7, 1), (9, 1), (10, 1)]), BTreeSet::from([8, 9, 10])));
     let (world, _, told, _) = after(drop);
     assert_eq!(told, WHOLE);
     assert_eq!(ids(&world), expected[1..]);
@@ -247,6 +263,7 @@ fn a_name_that_is_taken_is_left_out_and_the_rest_of_each_row_is_written() {
         assert_eq!(told, WHOLE.map(|row| row.split_once(' ').unwrap().1), "{why}");
         assert!(notes[0].contains("2 values of outcome are left out") && notes[0].contains(why), "{}", notes[0]);
         assert!(!ids(&world).iter().any(|(id, _)| *id > 10), "nothing is added: {:?}", ids(&world));
+        assert_eq!(described(&world), (BTreeMap::from([(7, 1), (9, 1)]), BTreeSet::from([8, 9])), "{why}");
     }
 }
 

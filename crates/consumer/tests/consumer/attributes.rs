@@ -1,6 +1,6 @@
 //! What events carry, from a file to the decision: over kills, whatever a worker was told of the lake's event model.
 
-mod small_lake;
+
 
 use authpulse_consumer::backfill::{BackfillRequest, prepare};
 use authpulse_consumer::open::{entry_zero, event_model};
@@ -12,7 +12,7 @@ use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{EventModel, HashRange, ShardId};
 use authpulse_lake::entry::{Entry, Source};
 use authpulse_producer::input::Source as File;
-use small_lake::{SmallLake, options};
+use super::small_lake::{SmallLake, options};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
