@@ -75,7 +75,7 @@ fn input(lake: &SmallLake) -> PathBuf {
 }
 
 fn request(file: &Path) -> BackfillRequest {
-    BackfillRequest { files: vec![File::File(file.to_owned())], keep_open: false, sort: None }
+    BackfillRequest::new(vec![File::File(file.to_owned())])
 }
 
 /// Steps a run so many times and drops it, as a kill does; tells whether it was done.
