@@ -285,14 +285,14 @@ fn with_attributes() -> Entry {
     entry
 }
 
-fn json(entry: &Entry) -> serde_json::Value {
+fn value_of(entry: &Entry) -> serde_json::Value {
     serde_json::to_value(entry).unwrap()
 }
 
 #[test]
 fn attributes_come_back_as_they_were_stored() {
     let entry = with_attributes();
-    let read = Entry::decode(&ShardId::new(&entry.shard), 7, &entry.encode()).unwrap();
+    let read = Entry::decode(&ShardId::new(&entry.shard), 7, &entry.encode(), &nothing()).unwrap();
     assert_eq!(read, entry);
     let from = read.restore_from(&read.side, ATTRIBUTES).unwrap();
     let shown = |attributes: &authpulse_event::Attributes| format!("{attributes:?}");
@@ -322,15 +322,15 @@ fn what_is_not_used_leaves_no_trace_in_an_entry() {
         .side
         .unscored
         .push(Unscored { attributes: StoredAttributes::default(), ..with_attributes().side.unscored.remove(0) });
-    let text = json(&entry).to_string();
+    let text = value_of(&entry).to_string();
     for word in ["attributes", "event_model", "fields_dropped"] {
         assert!(!text.contains(word), "{word}: {text}");
     }
     assert_eq!(entry.event_model(), Ok(EventModel::ThreeFields));
     let dropped = Counts { received: 3, fields_dropped: 2, ..Counts::default() };
     entry.counts = EntryCounts::new(&dropped, (0, 0), (0, 0));
-    assert_eq!(json(&entry)["counts"]["fields_dropped"], 2);
-    assert_eq!(json(&with_attributes())["time_rules"]["event_model"], 2);
+    assert_eq!(value_of(&entry)["counts"]["fields_dropped"], 2);
+    assert_eq!(value_of(&with_attributes())["time_rules"]["event_model"], 2);
 }
 
 /// Another program's attributes are carried on with an entry that repeats its events, and left out by whoever takes those up.
@@ -340,9 +340,9 @@ fn attributes_that_nobody_here_knows_are_carried_on_and_left_out() {
     let newer =
         attributes(&[("app", "mail".into()), ("mood", "good".into()), ("mfa", 3.into()), ("site", vec![1].into())]);
     entry.side.unscored[0].attributes = newer;
-    let read = Entry::decode(&ShardId::new(&entry.shard), 7, &entry.encode()).unwrap();
+    let read = Entry::decode(&ShardId::new(&entry.shard), 7, &entry.encode(), &nothing()).unwrap();
     assert_eq!(read.encode(), entry.encode());
-    assert_eq!(json(&read)["side"]["unscored"][0]["attributes"]["mood"], "good");
+    assert_eq!(value_of(&read)["side"]["unscored"][0]["attributes"]["mood"], "good");
     let from = read.restore_from(&read.side, ATTRIBUTES).unwrap();
     assert_eq!(format!("{:?}", from.unscored[0].event.attributes), r#"{"app": Text("mail")}"#);
 }
@@ -352,10 +352,10 @@ fn an_event_model_that_nobody_here_knows_is_of_a_newer_program() {
     let shard = ShardId::new("shardId-000000000001");
     let mut newer = entry();
     newer.time_rules.event_model = 3;
-    let error = Entry::decode(&shard, 7, &newer.encode()).unwrap_err();
+    let error = Entry::decode(&shard, 7, &newer.encode(), &nothing()).unwrap_err();
     assert!(matches!(error, EntryError::Newer { format: 3, newest: 2, .. }), "{error}");
     assert!(error.to_string().contains("the event model of entry 7"), "{error}");
-    let error = Base::decode(&shard, 7, &Base::new(newer, &Side::default()).encode()).unwrap_err();
+    let error = Base::decode(&shard, 7, &Base::new(newer, &Side::default()).encode(), &nothing()).unwrap_err();
     assert!(matches!(error, EntryError::Newer { .. }), "{error}");
     assert_eq!(with_attributes().event_model(), Ok(EventModel::Attributes));
 }
