@@ -1,5 +1,6 @@
 //! The consumer's tests over real stores, in one program: a program each would be linked with all dependencies each.
 
+mod attributes;
 mod backfill;
 mod beside;
 mod clocks;
