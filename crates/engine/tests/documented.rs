@@ -1,6 +1,7 @@
-//! The pages and statements that are written by hand say of the rules what the list says.
+//! The pages and statements that are written by hand say of rules and attributes what the lists say.
 
 use authpulse_engine::rules::{FIRST, LIST, Rule};
+use authpulse_event::attributes::{ATTRIBUTES, AttributeKind, Form};
 use std::path::PathBuf;
 
 fn page(path: &str) -> String {
@@ -59,5 +60,45 @@ fn the_statements_have_a_column_for_each_rule() {
     for rule in &LIST[FIRST..] {
         let later = page("ddl/columns/auth_events_curated.sql");
         assert!(later.contains(rule.column) && later.contains(rule.name), "{}", rule.name);
+    }
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn the_semantics_have_each_attribute_with_its_column_and_form() {
+    let mut documented = Vec::new();
+    for row in table(&page("docs/semantics.md"), "| key | column |") {
+        let (columns, kind) = row[1].rsplit_once(' ').expect("a column has a type");
+        let columns = columns.trim_end_matches(',');
+        let keys = quoted(&row[0]);
+        let columns: Vec<&str> = if columns == "the same" { keys.clone() } else { columns.split(", ").collect() };
+        assert_eq!(keys.len(), columns.len(), "{row:?}");
+        for (key, column) in keys.iter().zip(columns) {
+            documented.push(((*key).to_owned(), column.to_owned(), kind.to_owned(), row[2].clone()));
+        }
+    }
+    assert_eq!(documented.len(), ATTRIBUTES.len());
+    for ((key, column, kind, form), attribute) in documented.iter().zip(ATTRIBUTES) {
+        assert_eq!((key.as_str(), column.as_str()), (attribute.key, attribute.column));
+        let name = match attribute.kind() {
+            AttributeKind::Text => "STRING",
+            AttributeKind::Int => "INT",
+            AttributeKind::Double => "DOUBLE",
+        };
+        assert_eq!(kind, name, "{key}");
+        let degrees = |hundredths: i32| (hundredths / 100).to_string();
+        match attribute.form {
+            Form::Words(words) => assert_eq!(quoted(form), words, "{key}"),
+            Form::Text(most) | Form::LowerText(most) => assert!(form.contains(&format!("{most} bytes")), "{key}"),
+            Form::Beginning(_) => assert!(form.contains("first 1,024 bytes"), "{key}"),
+            Form::Name => assert_eq!(form, "name", "{key}"),
+            Form::Address => assert_eq!(form, "address", "{key}"),
+            Form::Flag => assert_eq!(quoted(form), ["true", "false"], "{key}"),
+            Form::Hundredths(_, most) => assert!(form.contains(&degrees(most)), "{key}"),
+        }
     }
 }

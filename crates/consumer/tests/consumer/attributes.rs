@@ -1,7 +1,6 @@
 //! What events carry, from a file to the decision: over kills, whatever a worker was told of the lake's event model.
 
-
-
+use crate::small_lake::{SmallLake, options};
 use authpulse_consumer::backfill::{BackfillRequest, prepare};
 use authpulse_consumer::open::{entry_zero, event_model};
 use authpulse_consumer::sink::{Decision, DecisionSink};
@@ -12,7 +11,6 @@ use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{EventModel, HashRange, ShardId};
 use authpulse_lake::entry::{Entry, Source};
 use authpulse_producer::input::Source as File;
-use super::small_lake::{SmallLake, options};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -9,9 +9,9 @@ use authpulse_consumer::Options;
 use authpulse_consumer::service::journal_key;
 use authpulse_engine::rows::Flag;
 use authpulse_event::time::SECOND;
-use authpulse_event::{Position, ShardId};
+use authpulse_event::{ATTRIBUTES, Position, ShardId};
 use authpulse_lake::entry::Entry;
-use authpulse_lake::read::LiveFile;
+use authpulse_lake::read::{LiveFile, Value};
 use authpulse_lake::{Lake, MemoryStore, ObjectStore, Table};
 use authpulse_oracle as oracle;
 use authpulse_stream::{ReadFrom, ReadLimit, Record, ShardDescription, Stream};
@@ -151,9 +151,9 @@ pub async fn tables_hold(world: &World, outcome: &oracle::Outcome) -> Result<u64
     Ok(digest.finish())
 }
 
-/// A row as it is read back: which shard accepted it is no column, and what its event carried is not read.
+/// A row as it is read back: which shard accepted it is no column.
 fn without_shard(row: &oracle::Curated) -> oracle::Curated {
-    oracle::Curated { shard: 0, attributes: oracle::attributes::Attributes::new(), ..row.clone() }
+    oracle::Curated { shard: 0, ..row.clone() }
 }
 
 /// Whether the entries count each attribute that was dropped, once; by the records that they read.
@@ -340,8 +340,9 @@ async fn curated(world: &World) -> Result<Vec<oracle::Curated>, String> {
 }
 
 async fn curated_of(lake: &Lake, file: &LiveFile) -> Result<Vec<oracle::Curated>, String> {
+    let mut carried = attributes_of(lake, file).await?.into_iter();
     Ok(read_file!(lake, file, read_curated, row => oracle::Curated {
-        attributes: oracle::attributes::Attributes::new(),
+        attributes: carried.next().unwrap_or_default(),
         event_time: row.event_time,
         event_id: row.event_id.to_owned(),
         user_id: row.user_id.to_owned(),
@@ -361,6 +362,29 @@ async fn curated_of(lake: &Lake, file: &LiveFile) -> Result<Vec<oracle::Curated>
         event_date: row.event_date.0,
         shard: 0,
     }))
+}
+
+/// What the events of a file's rows carried, row by row.
+async fn attributes_of(lake: &Lake, file: &LiveFile) -> Result<Vec<oracle::attributes::Attributes>, String> {
+    let names: Vec<&str> = ATTRIBUTES.iter().map(|attribute| attribute.column).collect();
+    let value = |value: Value<'_>| match value {
+        Value::Text(text) => oracle::attributes::Value::Text(text.to_owned()),
+        Value::Int(n) => oracle::attributes::Value::Flag(n == 1),
+        Value::Double(n) => oracle::attributes::Value::Hundredths((n * 100.0).round() as i64),
+        other => panic!("no attribute is {other:?}"),
+    };
+    let mut rows = Vec::new();
+    for batch in lake.read_values(file, &names, None).await.map_err(|e| e.to_string())? {
+        let batch = batch.map_err(|e| e.to_string())?;
+        for row in 0..batch.len() {
+            let mut carried = oracle::attributes::Attributes::new();
+            for (nth, attribute) in ATTRIBUTES.iter().enumerate() {
+                carried.extend(batch.value(row, nth).map(|of_row| (attribute.column, value(of_row))));
+            }
+            rows.push(carried);
+        }
+    }
+    Ok(rows)
 }
 
 async fn rejected(world: &World) -> Result<Vec<oracle::Rejected>, String> {
