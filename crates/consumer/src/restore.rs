@@ -95,7 +95,12 @@ async fn from_snapshot(
 ) -> std::result::Result<Shard, Lost> {
     let shard_id = ShardId::new(&tail.shard);
     let side = read_side(env, tail).await?;
-    let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, tail.restore_from(&side, settings.attributes)?);
+    let mut state = Restoring::begin(
+        settings.clone(),
+        source_kind(&tail.source),
+        range,
+        tail.restore_from(&side, settings.attributes)?,
+    );
     let next = tail.last_snapshot + 1;
     // The rows behind the snapshot are on their way while it is taken in.
     let rows = async {

@@ -3,10 +3,10 @@
 //! The list is here and nowhere else. What lies between the record and its row hands [`Attributes`] on as one value and knows of
 //! none of them; another attribute is another line in [`ATTRIBUTES`] and its column.
 
+use core::net::IpAddr;
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use core::net::IpAddr;
 use std::sync::Arc;
 
 use crate::MAX_NAME_BYTES;

@@ -82,7 +82,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             base: DEFAULT_BASE,
             rules: &RuleSet::default(),
             rule_set: "d1a2b3c4",
-            processing_time: DEFAULT_BASE, later: None,
+            processing_time: DEFAULT_BASE,
+            later: None,
         };
         encode_curated(&input, &options)
     };

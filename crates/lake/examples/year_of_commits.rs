@@ -164,7 +164,8 @@ fn main() {
                 base: DEFAULT_BASE,
                 rules: &RuleSet::default(),
                 rule_set: "abc",
-                processing_time: at, later: None,
+                processing_time: at,
+                later: None,
             };
             let mut files = Vec::new();
             for file in encode_curated(&rows, &EncodeOptions::default()).expect("one row can be encoded") {

@@ -277,7 +277,8 @@ impl Side {
     /// Roughly how many bytes of JSON it takes.
     pub fn size_estimate(&self) -> usize {
         let hosts = |shares: &[StoredShare]| shares.iter().flat_map(|s| &s.days).map(|d| d.hosts.len()).sum::<usize>();
-        let sections = self.sections.iter().map(|(name, section)| name.len() + section.body.text().len()).sum::<usize>();
+        let sections =
+            self.sections.iter().map(|(name, section)| name.len() + section.body.text().len()).sum::<usize>();
         let unscored = self.unscored.iter().map(Unscored::size_estimate).sum::<usize>();
         unscored + (hosts(&self.shares) + hosts(&self.scores)) * 24 + sections
     }

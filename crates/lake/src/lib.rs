@@ -33,8 +33,8 @@ pub mod maintain;
 pub mod read;
 pub mod schema;
 pub mod seal;
-mod shape;
 pub mod sections;
+mod shape;
 mod sqlite;
 pub mod store;
 
@@ -49,6 +49,6 @@ pub use lock::{CommitterLock, FileCommitterLock, LakeLock, SoleCommitter};
 pub use maintain::{MaintainReport, MaintainSettings, maintain};
 pub use schema::{Partition, Table, TableDef};
 pub use seal::Seal;
-pub use shape::Shape;
 pub use sections::SectionList;
+pub use shape::Shape;
 pub use store::{LocalStore, MemoryStore, ObjectStore, StoreError};

@@ -81,8 +81,8 @@ impl OwnIds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_event::{Reading, parse_line};
     use authpulse_event::time::DEFAULT_BASE;
+    use authpulse_event::{Reading, parse_line};
 
     fn warning(ids: impl IntoIterator<Item = (u64, String)>) -> Option<String> {
         let mut seen = OwnIds::default();

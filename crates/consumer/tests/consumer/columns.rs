@@ -1,6 +1,7 @@
 //! Rows with values of columns that the table lacks: the columns come before the entry; while they cannot be added, the worker keeps
 //! its shard, reads no further and tries again, and a stop drops what is not stored. Rows without such values wait for nothing.
 
+use super::small_lake::{SmallLake, options};
 use async_trait::async_trait;
 use authpulse_consumer::committer::commit_all;
 use authpulse_consumer::drive::{Ended, run_service};
@@ -20,7 +21,6 @@ use authpulse_stream::{
     CreateOptions, MemoryStream, PutRecord, ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream,
     StreamDescription, StreamError, StreamWriter,
 };
-use super::small_lake::{SmallLake, options};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

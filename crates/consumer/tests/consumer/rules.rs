@@ -1,6 +1,8 @@
 //! Rules that are switched on and off in the life of a lake, and one more than the first four: what rows say, and what the audit
 //! makes of it.
 
+use super::small_lake::rows::EditedRows;
+use super::small_lake::{SmallLake, lines, options};
 use authpulse_consumer::sink::Decision;
 use authpulse_consumer::verify::{VerifyOptions, VerifyReport, verify};
 use authpulse_consumer::{Env, Options};
@@ -9,8 +11,6 @@ use authpulse_engine::rules::{Features, LIST, Rule, RuleSet, Threshold};
 use authpulse_event::time::{DAY, HOUR};
 use authpulse_lake::entry::Entry;
 use authpulse_lake::{Lake, MemoryCatalog, Table, TableFile};
-use super::small_lake::rows::EditedRows;
-use super::small_lake::{SmallLake, lines, options};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;

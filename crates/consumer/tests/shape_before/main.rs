@@ -125,9 +125,9 @@ fn the_lakes_hold_what_they_were_made_for() {
             let has = |entry: &Entry| entry.counts.rejected.contains_key(reason);
             count(
                 reason,
-                dump.entries
-                    .iter()
-                    .any(|(shard, n, body)| has(&Entry::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap())),
+                dump.entries.iter().any(|(shard, n, body)| {
+                    has(&Entry::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap())
+                }),
             );
         }
         for (shard, ..) in &dump.bases {

@@ -20,10 +20,10 @@ pub(crate) use file_schema::{FileSchema, is_first};
 pub use later::{Later, LaterGroup, groups_needed};
 pub(crate) use parquet_file::{table_file, write as write_batches};
 pub(crate) use raw::RawLine;
-pub use sources::{attributes, rules};
 pub use raw::{EncodedRaw, RawRecord, RawSource, encode_raw};
 pub(crate) use rejected::RejectedLine;
 pub use rejected::encode_rejected;
+pub use sources::{attributes, rules};
 
 use crate::error::LakeError;
 use crate::schema::{FileColumn, Partition, Table};

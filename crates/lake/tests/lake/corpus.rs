@@ -3,6 +3,7 @@
 //!
 //! `AUTHPULSE_MAKE=1` writes instead of comparing: that is how the program of that commit made them.
 
+use super::created_by::without_created_by;
 use authpulse_engine::names::Names;
 use authpulse_engine::rows::{
     AcceptedEvent, DayRow, EventId, Flags, HourRow, Reason, RejectedRecord, ScoredEvent, Windows,
@@ -14,7 +15,6 @@ use authpulse_event::{Attributes, Day, Micros, Position, SequenceNumber, ShardId
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
 use authpulse_lake::{EncodeOptions, EncodedFile, RawRecord, RawSource};
 use bytes::Bytes;
-use super::created_by::without_created_by;
 use std::path::{Path, PathBuf};
 
 const SEEDS: u64 = 20;

@@ -11,8 +11,8 @@ mod wide;
 
 use super::decode::Decoder;
 use super::{Format, InputError, Progress, Source};
-use authpulse_event::{Reading, parse_line};
 use authpulse_event::time::MIN_TIME;
+use authpulse_event::{Reading, parse_line};
 pub(super) use gate::Gate;
 use memchr::memchr;
 use std::io::{self, Read};

@@ -75,7 +75,8 @@ pub fn first_event(
         }
         let block = block?;
         let events = block.lines().filter(|line| !line.is_overlong());
-        let mut times = events.filter_map(|line| parse_line(line.bytes, Reading::three_fields(base)).ok().map(|event| event.time));
+        let mut times =
+            events.filter_map(|line| parse_line(line.bytes, Reading::three_fields(base)).ok().map(|event| event.time));
         if let Some(time) = times.find(|time| *time <= at_most) {
             return Ok(Some(time));
         }

@@ -21,8 +21,8 @@
 
 use std::ops::Range;
 
-use authpulse_event::time::push_rfc3339;
 use authpulse_event::parse::attribute_members;
+use authpulse_event::time::push_rfc3339;
 use authpulse_event::{ATTRIBUTES, MAX_RECORD_BYTES, Micros, ParsedEvent, Reading, TimeForm, id, parse_line};
 use authpulse_stream::PutRecord;
 use bytes::Bytes;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::input::BlockKind;
-use authpulse_event::{Reading, parse_line};
 use authpulse_event::time::DEFAULT_BASE;
+use authpulse_event::{Reading, parse_line};
 use bytes::Bytes;
 
 /// Files of lines, each with the reason for which it is rejected.

@@ -1,8 +1,8 @@
 //! One run from one seed.
 
 use crate::check;
-use crate::follow::{self, Counts as Followed, Kept};
 use crate::counts::Counts;
+use crate::follow::{self, Counts as Followed, Kept};
 use crate::foreign;
 use crate::gate::{Fate, Fault, Next, ProcessId, Struck};
 use crate::kinesis::{self, Reading};

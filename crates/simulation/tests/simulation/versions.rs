@@ -12,10 +12,10 @@ use authpulse_consumer::open::entry_zero;
 use authpulse_consumer::service::journal_key;
 use authpulse_event::time::{HOUR, SECOND};
 use authpulse_event::{HashRange, ShardId};
+use authpulse_lake::CommitterLock;
 use authpulse_lake::entry::{Entry, FORMAT, PLAIN_FORMAT, Source};
 use authpulse_lake::lock::LockError;
 use authpulse_lake::sections::{Body, Holder, Section, SectionDef, SectionList};
-use authpulse_lake::CommitterLock;
 use authpulse_lease::{Lease, LeaseStore};
 use authpulse_stream::Stream;
 use futures::executor::block_on;
@@ -203,7 +203,13 @@ fn received(sim: &Simulation) -> u64 {
 }
 
 fn applied(sim: &Simulation) -> Vec<BTreeMap<ShardId, u64>> {
-    sim.world.outside.lake.tables().iter().map(|table| block_on(sim.world.outside.lake.load(*table)).unwrap().applied().unwrap()).collect()
+    sim.world
+        .outside
+        .lake
+        .tables()
+        .iter()
+        .map(|table| block_on(sim.world.outside.lake.load(*table)).unwrap().applied().unwrap())
+        .collect()
 }
 
 #[test]

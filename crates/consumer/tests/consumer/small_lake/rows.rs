@@ -76,7 +76,8 @@ impl EditedRows {
             base: DEFAULT_BASE,
             rules: &self.rules,
             rule_set: &self.rule_set,
-            processing_time: self.processing_time, later: None,
+            processing_time: self.processing_time,
+            later: None,
         };
         let options = EncodeOptions { max_rows_per_file, ..EncodeOptions::default() };
         let mut files = Vec::new();

@@ -1,8 +1,8 @@
 //! A table that a lake gains behind its first four: where it starts, what programs that do not know it do, and what becomes of it when
 //! it is dropped.
 
-use crate::common;
 use super::world::{TIDY, World};
+use crate::common;
 use authpulse_engine::rows::DayRow;
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR};
 use authpulse_event::{Day, ShardId};
@@ -10,8 +10,8 @@ use authpulse_lake::encode::encode_daily;
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::schema::{Table, TableDef};
 use authpulse_lake::{
-    Base, SectionList, CommitReport, EncodeOptions, EntryFiles, Journal, Lake, LakeError, MaintainSettings, ObjectStore, Shape,
-    TableFile, maintain,
+    Base, CommitReport, EncodeOptions, EntryFiles, Journal, Lake, LakeError, MaintainSettings, ObjectStore,
+    SectionList, Shape, TableFile, maintain,
 };
 use futures::executor::block_on;
 use std::collections::BTreeMap;

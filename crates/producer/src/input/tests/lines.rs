@@ -1,7 +1,7 @@
 //! What is a line, wherever blocks and reads happen to end.
 
-use authpulse_event::{Reading, parse_line};
 use authpulse_event::time::DEFAULT_BASE;
+use authpulse_event::{Reading, parse_line};
 use proptest::prelude::*;
 
 use super::*;

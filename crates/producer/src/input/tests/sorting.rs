@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use authpulse_event::{Reading, parse_line};
 use authpulse_event::time::DEFAULT_BASE;
+use authpulse_event::{Reading, parse_line};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -19,7 +19,8 @@ fn in_memory(sources: &[Vec<u8>]) -> Vec<Stood> {
     for (source, bytes) in sources.iter().enumerate() {
         for (line, _, length, kept) in naive(bytes) {
             let whole = length <= LINE_BYTES_MAX as u64;
-            let time = parse_line(&kept, Reading::three_fields(DEFAULT_BASE)).ok().filter(|_| whole).map(|event| event.time);
+            let time =
+                parse_line(&kept, Reading::three_fields(DEFAULT_BASE)).ok().filter(|_| whole).map(|event| event.time);
             lines.push((time, (Origin { source: source as u32, line }, length, kept)));
         }
     }

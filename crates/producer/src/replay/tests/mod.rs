@@ -174,7 +174,8 @@ async fn assert_holds(stream: &dyn Stream, file: &[u8]) {
 
 /// A consumer decides about the record as about the line.
 fn assert_same(payload: &[u8], partition_key: &[u8], line: &[u8]) {
-    let from_stream: Result<ParsedEvent, Invalid> = parse_record(payload, partition_key, Reading::three_fields(DEFAULT_BASE));
+    let from_stream: Result<ParsedEvent, Invalid> =
+        parse_record(payload, partition_key, Reading::three_fields(DEFAULT_BASE));
     let from_file = parse_line(line, Reading::three_fields(DEFAULT_BASE));
     match (&from_stream, &from_file) {
         (Ok(record), Ok(line)) => {
