@@ -1,12 +1,19 @@
 """A lake that gains columns, read by engines that are not ours: the rows of before and after, time travel, merging, repair."""
 
+import json
+import os
+import re
 import sqlite3
+import subprocess
+import sys
+from datetime import datetime
 
 import pytest
 from pyiceberg.types import StringType
 
 import shape
 from authpulse import run
+from snippets import SECONDS, snippets
 from read_lake import COLUMNS, CURATED, TABLES, Lake
 
 
@@ -110,3 +117,44 @@ def test_merging_carries_all_columns(grown, place):
     assert merged < files
     same_everywhere(lake)
     run("verify", "--lake", place / "lake")
+
+
+@pytest.mark.engines
+def test_spark_reads_it(grown, place):
+    """By the catalog that docs/query.md opens; also as it was before the change."""
+    from jvm import Jdk
+    from trino_server import CACHE
+
+    _, before = grown
+    opened = re.split(r"^spark\.sql\(", snippets()["Spark"][0], flags=re.MULTILINE)[0]
+    table, snapshot = "authpulse.authpulse.auth_events_curated", before.current_snapshot().snapshot_id
+    names = ", ".join(("user_id", "computer_id", "event_time", *shape.SOME, shape.ANALYST))
+    asked = f"""
+import json
+for sql in ("SELECT {names} FROM {table}", "SELECT * FROM {table} VERSION AS OF {snapshot}"):
+    rows = [row.asDict() for row in spark.sql(sql).collect()]
+    print("ROWS", json.dumps(rows, default=str))
+"""
+    options = f"--conf spark.jars.ivy={CACHE / 'ivy'} --conf spark.ui.enabled=false pyspark-shell"
+    environment = {
+        **os.environ,
+        "PYSPARK_SUBMIT_ARGS": options,
+        "JAVA_HOME": str(Jdk().java.parent.parent),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "TZ": "UTC",
+    }
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=opened + asked,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        cwd=place,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    now, then = (json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("ROWS "))
+    for row in now:
+        row["event_time"] = datetime.fromisoformat(row["event_time"])
+    assert shape.found(now) == shape.expected()
+    assert len(then) == shape.EVENTS and list(then[0]) == COLUMNS[CURATED]

@@ -12,6 +12,7 @@ import trino
 
 import answers
 import nasty
+import shape
 from authpulse import EXCERPT, run
 from answers import Versions, assert_answer, cases, constants, plain
 from chaos import BUCKET, Chaos
@@ -360,3 +361,48 @@ def test_the_snippet_of_the_page(emulator, server, tmp_path):
     ours = (server.run / "etc" / "catalog" / "iceberg.properties").read_text().splitlines()
     assert set(properties.splitlines()) <= set(ours)
     check("Athena and Trino", tmp_path, TRINO_PORT=str(server.port), TRINO_SCHEMA="excerpt")
+
+
+def test_a_table_across_the_columns_that_it_gains(emulator, queried, server, tmp_path):
+    """Three fields; a column that Trino adds; attributes; merging. Trino reads it through Glue at each step, and travels back."""
+    database = "grown"
+    (tmp_path / "small.toml").write_text(shape.CONFIG)
+    shape.write_plain(tmp_path / "plain.txt")
+    shape.write_attributes(tmp_path / "attributes.jsonl")
+
+    def do(*command):
+        run(*command, *words(database), "--config", tmp_path / "small.toml", env=emulator.env)
+
+    def ask(sql):
+        return server.query(sql, database)[0]
+
+    def found(select):
+        return shape.found(ask(f"SELECT * FROM {select}"))
+
+    do("backfill", "--input", tmp_path / "plain.txt", "--keep-open")
+    lake = opened(database, emulator)
+    version = lake.load(CURATED).current_snapshot().snapshot_id
+    s3 = emulator.client("s3")
+    for listed in s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{database}/journal/")["Contents"]:
+        body = s3.get_object(Bucket=BUCKET, Key=listed["Key"])["Body"].read()
+        s3.put_object(Bucket=BUCKET, Key=listed["Key"], Body=shape.taking_attributes(body))
+    ask(f"ALTER TABLE {CURATED} ADD COLUMN {shape.ANALYST} varchar")
+    finish(emulator, database, CURATED)
+    do("backfill", "--input", tmp_path / "attributes.jsonl")
+    assert found(CURATED) == shape.expected()
+    # Glue's own list: what Trino and we added, each once, in the order in which they came.
+    columns = [column["Name"] for column in lake.glue_table(CURATED)["StorageDescriptor"]["Columns"]]
+    assert columns[:21] == [*COLUMNS[CURATED], shape.ANALYST]
+    assert columns == [field.name for field in lake.load(CURATED).schema().fields]
+    travelled = ask(f"SELECT * FROM {CURATED} FOR VERSION AS OF {version}")
+    assert len(travelled) == shape.EVENTS and list(travelled[0]) == COLUMNS[CURATED]
+
+    ask(f"UPDATE {CURATED} SET {shape.ANALYST} = 'seen' WHERE user_id = 'U1' AND {shape.ANALYST} IS NULL")
+    ask(f"ALTER TABLE {CURATED} EXECUTE optimize")
+    expected = shape.expected()
+    for (user, _, _), row in expected.items():
+        row[shape.ANALYST] = "seen" if user == "U1" else None
+    assert found(CURATED) == expected
+    do("tables", "maintain")
+    assert found(CURATED) == expected
+    assert shape.found(lake.load(CURATED).scan().to_arrow().to_pylist()) == expected
