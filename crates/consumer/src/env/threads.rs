@@ -308,11 +308,19 @@ mod tests {
         let_go.send(()).unwrap();
         ended.join().unwrap();
         assert_eq!(*work.steps.count(), 0);
-        // What waited has its turn now, and is not stepped.
+        // What waited would have its turn now, and so would what comes.
         go_on.send(true).unwrap();
-        let late = runtime.block_on(async { start(&*work, async { panic!("nothing begins") }) });
-        drop((runtime, late));
+        let stepped = (begun, done.clone());
+        runtime.block_on(async {
+            drop(start(&*work, async move {
+                stepped.1.fetch_add(1, Ordering::SeqCst);
+                drop(stepped.0);
+            }));
+        });
         drop(Arc::into_inner(work).expect("nobody else has it"));
+        // Whether it was stepped or not, each is gone by the end of the threads.
+        let gone = has_begun.recv_timeout(PATIENCE);
+        assert_eq!(gone, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
         assert_eq!(done.load(Ordering::SeqCst), 0, "neither stepped, nor told to whoever waits as if it had panicked");
     }
 
