@@ -191,14 +191,15 @@ impl RuleSet {
 
     /// The rules that fire, and the sum of their weights.
     pub fn judge(&self, features: &Features) -> (Flags, u8) {
-        let (mut flags, mut score) = (Flags::default(), 0u8);
+        let (mut bits, mut score) = (0, 0u8);
+        // Without branches: what fires cannot be foretold. Once for each event.
         for rule in &self.asked {
-            let fires = (rule.fires)(features, &rule.thresholds);
-            flags.set(rule.flag, fires);
+            let fires = u8::from((rule.fires)(features, &rule.thresholds));
+            bits |= u32::from(fires) << rule.flag.index();
             // Settings with faults are refused before anything is scored; without, the sum is at most 100.
-            score = score.wrapping_add(if fires { rule.weight } else { 0 });
+            score = score.wrapping_add(fires.wrapping_neg() & rule.weight);
         }
-        (flags, score)
+        (Flags::from_bits(bits), score)
     }
 
     /// Why a rule fired, in words, with the figures that decided.
