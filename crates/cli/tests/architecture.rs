@@ -207,7 +207,8 @@ fn pure_crates_are_built_of_nothing_impure() {
 
 /// The words of a line of code, without what a comment or a string literal holds.
 fn words(line: &str) -> impl Iterator<Item = &str> {
-    let code = line.split("//").next().unwrap_or_default();
+    // `core` has addresses and no network.
+    let code = line.split("//").next().unwrap_or_default().trim_start_matches("use core::net::");
     let outside = code.split('"').step_by(2);
     outside.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'))
 }
