@@ -183,13 +183,13 @@ pub const ATTRIBUTES: &[Attribute] = &[
     Attribute {
         key: "lat",
         column: "source_lat",
-        form: Form::Hundredths(-90_00, 90_00),
+        form: Form::Hundredths(-9000, 9000),
         doc: "the latitude that it came from, in degrees to the hundredth, north positive",
     },
     Attribute {
         key: "lon",
         column: "source_lon",
-        form: Form::Hundredths(-180_00, 180_00),
+        form: Form::Hundredths(-18000, 18000),
         doc: "the longitude that it came from, in degrees to the hundredth, east positive",
     },
     Attribute {

@@ -304,8 +304,11 @@ mod tests {
         NestedField::optional(30, "evidence", Type::List(ListType::new(element.into())))
     }
 
-    /// Name, type, comment and parameters of each column after a swap to this schema.
-    fn after(table: &Table, schema: &Schema) -> Vec<(String, String, Option<String>, BTreeMap<String, String>)> {
+    /// Name, type, comment and parameters of a column.
+    type Told = (String, String, Option<String>, BTreeMap<String, String>);
+
+    /// Each column after a swap to this schema.
+    fn after(table: &Table, schema: &Schema) -> Vec<Told> {
         let input = moved(table, "a", "b", schema).unwrap();
         let column = |c: &Column| {
             let parameters = c.parameters().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();

@@ -194,9 +194,9 @@ async fn what_is_not_carried_ends_with_its_entry_and_the_shard_stays_newer() {
 /// Both what is done with the lake as a whole and what `status` can still tell.
 async fn expect_too_new(lake: &SmallLake, what: &str) {
     let env = &lake.env;
-    let opened = open_lake(env, &options()).await.err().expect("it is too new");
+    let Err(opened) = open_lake(env, &options()).await else { panic!("it is too new") };
     let loaded = load(lake, env, lake.write_input("later.txt", &events(90_000, 3))).await.unwrap_err();
-    let verified = verify(env, &VerifyOptions::default()).await.err().expect("it is too new");
+    let Err(verified) = verify(env, &VerifyOptions::default()).await else { panic!("it is too new") };
     for error in [opened, loaded, verified] {
         let words = error.to_string();
         assert!(error.is_too_new() && words.contains(what) && words.contains("run a newer version"), "{words}");

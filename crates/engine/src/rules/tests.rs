@@ -83,8 +83,7 @@ fn each_rule_stands_by_its_cases() {
 fn scores_add_up_to_a_hundred_at_most() {
     let all = ("NEW_DEVICE+BURST_LOGIN+LATERAL_MOVEMENT+RARE_HOST".to_owned(), 100);
     assert_eq!(judged(&RuleSet::default(), &Features::LOUD), all);
-    let mut settings = Settings::default();
-    settings.rules = RuleSet::of(FIVE);
+    let mut settings = Settings { rules: RuleSet::of(FIVE), ..Settings::default() };
     let night = settings.rules.flag("BY_NIGHT").unwrap();
     settings.rules.set_weight(night, 1);
     assert_eq!(settings.faults(), Vec::<String>::new(), "what is off adds nothing");

@@ -202,7 +202,9 @@ impl Next {
     fn fresh(&mut self, kind: &Type) -> Type {
         match kind {
             Type::Primitive(_) => kind.clone(),
-            Type::List(list) => Type::List(ListType::new(self.fresh_parts(&[list.element_field.clone()]).remove(0))),
+            Type::List(list) => {
+                Type::List(ListType::new(self.fresh_parts(std::slice::from_ref(&list.element_field)).remove(0)))
+            }
             Type::Map(map) => {
                 let mut parts = self.fresh_parts(&[map.key_field.clone(), map.value_field.clone()]);
                 let value = parts.remove(1);

@@ -39,16 +39,18 @@ pub(super) struct Alignment {
     homeless: Vec<(String, usize)>,
 }
 
+/// The columns of a file of all inputs, with how each input is brought to them; or the file that cannot be, and why.
+pub(super) type Aligned = Result<(FileSchema, Vec<Alignment>), (String, String)>;
+
+/// Where the table's columns are in a file, and which it has besides, by name.
+type Roots = (Vec<Option<usize>>, Vec<(String, usize)>);
+
 /// The columns that a file of all these holds, and how each of them is brought there; in words, with the file, why one cannot be.
-pub(super) fn align(
-    lake: &Lake,
-    loaded: &LoadedTable,
-    inputs: &[(&LiveFile, &Batches)],
-) -> Result<Result<(FileSchema, Vec<Alignment>), (String, String)>, LakeError> {
+pub(super) fn align(lake: &Lake, loaded: &LoadedTable, inputs: &[(&LiveFile, &Batches)]) -> Result<Aligned, LakeError> {
     let table = loaded.table;
     let fields = loaded.metadata.current_schema().as_struct().fields();
     let mut present: BTreeSet<i32> = BTreeSet::new();
-    let mut found: Vec<(Vec<Option<usize>>, Vec<(String, usize)>)> = Vec::new();
+    let mut found: Vec<Roots> = Vec::new();
     for (file, batches) in inputs {
         let roots = match roots(table, file, batches) {
             Ok(roots) => roots,

@@ -135,7 +135,7 @@ fn a_failure_at_any_step_leaves_a_table_that_is_right() {
             assert_eq!(between.properties()[APPLIED], r#"{"s":1}"#);
             let ids = ask(&world.other(), &[Group::Attributes]).unwrap();
             assert_eq!(names(&world.metadata()), named(&[(6, "outcome"), (7, "tags"), (9, "port")]), "step {nth}");
-            assert_eq!(first.map_or(true, |first| first == ids), true, "step {nth}");
+            assert!(first.map_or(true, |first| first == ids), "step {nth}");
             if steps.load(Ordering::Relaxed) <= nth {
                 break;
             }

@@ -217,7 +217,7 @@ fn a_file_that_fits_is_appended_as_it_is() {
     assert_eq!(told, WHOLE);
     // Wider than ours: every reader promotes, also the bounds.
     let wider = |fields: &mut Vec<NestedFieldRef>, _: i32| {
-        edit(fields, "port", |field| field.field_type = Box::new(primitive(PrimitiveType::Long)));
+        edit(fields, "port", |field| *field.field_type = primitive(PrimitiveType::Long));
     };
     let (_, _, told, as_it_is) = after(wider);
     assert!(as_it_is);
@@ -255,8 +255,8 @@ fn a_name_that_is_taken_is_left_out_and_the_rest_of_each_row_is_written() {
     let required = |fields: &mut Vec<NestedFieldRef>, _: i32| edit(fields, "outcome", |field| field.required = true);
     let case =
         |fields: &mut Vec<NestedFieldRef>, _: i32| edit(fields, "outcome", |field| field.name = "Outcome".into());
-    let all: [(fn(&mut Vec<NestedFieldRef>, i32), &str); 3] =
-        [(another, "it has type int"), (required, "it is required"), (case, "as Outcome")];
+    type Edit = fn(&mut Vec<NestedFieldRef>, i32);
+    let all: [(Edit, &str); 3] = [(another, "it has type int"), (required, "it is required"), (case, "as Outcome")];
     for (edit, why) in all {
         let (world, notes, told, as_it_is) = after(edit);
         assert!(!as_it_is);
@@ -302,7 +302,7 @@ fn nested_columns_are_compared_and_written_part_by_part() {
     assert_eq!(told(&world, "f"), rows(8, 9));
     // A part is renamed by others: it comes again within the column, and values go with it.
     let renamed = evidence(7, &[("because", PrimitiveType::String), ("points", PrimitiveType::Int)]);
-    world.foreign(|fields, _| edit(fields, "evidence", |field| field.field_type = Box::new(renamed)), &[]);
+    world.foreign(|fields, _| edit(fields, "evidence", |field| *field.field_type = renamed), &[]);
     let second = file(&world, "g", std::slice::from_ref(&column));
     let shard = ShardId::new("s");
     let report = block_on(world.lake.commit(TABLE, &[EntryFiles { shard: &shard, n: 3, files: &[second] }])).unwrap();
@@ -316,7 +316,7 @@ fn nested_columns_are_compared_and_written_part_by_part() {
     );
     // A part has another type: all of the column is left out.
     let other = evidence(7, &[("reason", PrimitiveType::Double), ("points", PrimitiveType::Int)]);
-    world.foreign(|fields, _| edit(fields, "evidence", |field| field.field_type = Box::new(other)), &[]);
+    world.foreign(|fields, _| edit(fields, "evidence", |field| *field.field_type = other), &[]);
     let third = file(&world, "h", &[column]);
     let report = block_on(world.lake.commit(TABLE, &[EntryFiles { shard: &shard, n: 4, files: &[third] }])).unwrap();
     assert!(report.notes[0].contains("2 values of evidence are left out"), "{:?}", report.notes);
