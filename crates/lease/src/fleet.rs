@@ -5,10 +5,29 @@ use crate::{Checkpoint, Lease, LeaseError, LeaseSettings, LeaseStore, Ticks};
 use futures::future::join;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
 
 /// Leases that are taken, renewed or parted with at a time: a store that is slow to answer costs as long for one as for so many.
 const AT_A_TIME: usize = 64;
+
+/// What is asked of a store one lease after another. Where another process is in the midst of a write and stays there, the first that
+/// has waited for it answers for those that have not been asked yet.
+#[derive(Default)]
+struct Round(OnceLock<LeaseError>);
+
+impl Round {
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, LeaseError>>) -> Result<T, LeaseError> {
+        if let Some(busy) = self.0.get() {
+            return Err(busy.clone());
+        }
+        let answer = question.await;
+        if let Err(busy @ LeaseError::Busy { .. }) = &answer {
+            self.0.get_or_init(|| busy.clone());
+        }
+        answer
+    }
+}
 
 /// The leases a worker has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,9 +103,10 @@ impl Fleet {
     pub async fn renew(&mut self, now: Ticks) {
         let (store, worker) = (&*self.store, self.coordinator.worker());
         let leases: Vec<Lease> = self.held.values().map(|held| held.lease.clone()).collect();
+        let round = &Round::default();
         let renewals = leases.into_iter().map(|lease| async move {
             let key = lease.key.clone();
-            (key, renew(store, worker, lease).await)
+            (key, round.ask(renew(store, worker, lease)).await)
         });
         let renewed: Vec<_> = stream::iter(renewals).buffer_unordered(AT_A_TIME).collect().await;
         let duration = self.settings().duration;
@@ -130,7 +150,8 @@ impl Fleet {
         let store = &*self.store;
         let changes: Vec<Lease> =
             self.coordinator.wishes(now, &held).into_iter().map(|wish| self.wished(wish)).collect();
-        let changes = changes.into_iter().map(|lease| async move { (store.update(&lease).await, lease) });
+        let round = &Round::default();
+        let changes = changes.into_iter().map(|lease| async move { (round.ask(store.update(&lease)).await, lease) });
         let changed: Vec<_> = stream::iter(changes).buffer_unordered(AT_A_TIME).collect().await;
         let mut failure = Ok(());
         for (outcome, lease) in changed {
@@ -266,18 +287,19 @@ async fn renew(store: &dyn LeaseStore, worker: &str, mut lease: Lease) -> Result
 
 /// Gives leases to whoever asked for them, or back, or to their end.
 async fn give_all(store: &dyn LeaseStore, worker: &str, held: impl IntoIterator<Item = Held>, ended: bool) {
-    let given = held.into_iter().map(|held| give(store, worker, held.lease, ended));
+    let round = &Round::default();
+    let given = held.into_iter().map(|held| give(store, round, worker, held.lease, ended));
     stream::iter(given).buffer_unordered(AT_A_TIME).collect::<()>().await;
 }
 
 /// One of them.
-async fn give(store: &dyn LeaseStore, worker: &str, mut lease: Lease, ended: bool) {
+async fn give(store: &dyn LeaseStore, round: &Round, worker: &str, mut lease: Lease, ended: bool) {
     let key = lease.key.clone();
     // Once more where the counter moved meanwhile: somebody has just asked for it.
     for _ in 0..2 {
         let next = lease.next_owner.clone().filter(|_| !ended);
         let given = Lease { owner: next, next_owner: None, ended: ended || lease.ended, ..lease };
-        match store.update(&given).await {
+        match round.ask(store.update(&given)).await {
             Ok(true) => return,
             Ok(false) => {}
             Err(error) => {

@@ -95,6 +95,14 @@ pub enum LeaseError {
         /// What the store said.
         cause: String,
     },
+    /// Another process is in the midst of a write, and stays there: what is asked next would wait as long, for nothing.
+    #[error("leases at {place}: {action} failed, as another process is writing to them and does not come to an end")]
+    Busy {
+        /// Where they are.
+        place: String,
+        /// What was tried.
+        action: &'static str,
+    },
     /// What is there are no leases of this version.
     #[error("leases at {place} cannot be used: {cause}; remove the file while no worker runs, it is made anew")]
     Damaged {

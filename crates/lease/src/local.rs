@@ -12,13 +12,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The file of leases, within the directory.
 const FILE: &str = "leases.db";
 /// How long opening waits for another process.
 const BUSY_AT_START: Duration = Duration::from_secs(10);
-/// How long a change waits for another process: one that is stopped in the midst of a write of its own keeps it waiting, for each lease
-/// anew, and what fails is tried again with the next renewal.
+/// How long a change waits for another process: one that is stopped in the midst of a write of its own keeps it waiting, and what fails
+/// is tried again with the next renewal. The runtime's other tasks go on meanwhile.
 const BUSY: Duration = Duration::from_secs(1);
 
 /// What to look at where the file cannot be opened.
@@ -172,10 +173,15 @@ impl LocalLeases {
         action: &'static str,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, LeaseError> {
-        run(&self.lock()).map_err(|e| LeaseError::Failed {
-            place: place(&self.directory),
-            action,
-            cause: e.to_string(),
+        let run = || run(&self.lock());
+        let outcome = match Handle::try_current() {
+            Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
+            _ => run(),
+        };
+        let place = || place(&self.directory);
+        outcome.map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LeaseError::Busy { place: place(), action },
+            _ => LeaseError::Failed { place: place(), action, cause: error.to_string() },
         })
     }
 

@@ -6,10 +6,12 @@ use authpulse_lease::{
 };
 use futures::executor::block_on;
 use futures::future::poll_fn;
+use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 const SECOND: Ticks = 1_000_000;
 
@@ -343,4 +345,58 @@ fn operators_release_and_reset_in_memory_and_in_a_file() {
     let open = |worker: &str| LocalLeases::open(place.path(), "lake", worker).unwrap();
     let _their_processes_live = [open("w1"), open("w2")];
     block_on(operators_release_and_reset(Arc::new(open("operator"))));
+}
+
+/// In the midst of a write to the leases, as a process that was stopped there.
+fn stopped_within_a_write(place: &std::path::Path) -> Connection {
+    let writer = Connection::open(place.join("leases.db")).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    writer
+}
+
+/// However many leases there are, all of them wait no longer for such a process than one would.
+#[test]
+fn a_process_that_is_stopped_within_a_write_is_waited_for_once_a_round() {
+    let place = tempfile::tempdir().unwrap();
+    let all: BTreeSet<String> = (0..100).map(|n| format!("shard {n}")).collect();
+    let mut fleet =
+        Fleet::new(Arc::new(LocalLeases::open(place.path(), "lake", "w1").unwrap()), "w1", LeaseSettings::default());
+    block_on(fleet.scan(&|| 0, &all)).unwrap();
+    let writer = stopped_within_a_write(place.path());
+    let begun = Instant::now();
+    block_on(fleet.renew(SECOND));
+    let waited = begun.elapsed();
+    // A second, and far from the 100 of as many leases.
+    assert!(waited > Duration::from_millis(500) && waited < Duration::from_secs(20), "{waited:?}");
+    assert_eq!(fleet.holdings().held, all, "they have not expired");
+    writer.execute_batch("ROLLBACK").unwrap();
+    block_on(fleet.renew(2 * SECOND));
+    let leases = block_on(LocalLeases::open(place.path(), "lake", "w2").unwrap().list()).unwrap();
+    assert!(leases.iter().all(|lease| lease.counter == 2), "{leases:?}");
+    // What is given back is not waited for any longer, either.
+    let writer = stopped_within_a_write(place.path());
+    let begun = Instant::now();
+    block_on(fleet.hand_over(&all));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop(writer);
+}
+
+/// Other tasks of the runtime's only thread go on while a change waits for another process: one of them ends the waiting here.
+#[test]
+fn what_waits_for_another_process_keeps_no_task_waiting() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let leases = LocalLeases::open(place.path(), "lake", "w1").unwrap();
+    runtime.block_on(async {
+        assert!(leases.create(&Lease::new("a")).await.unwrap());
+        let writer = stopped_within_a_write(place.path());
+        let (begun, waits) = tokio::sync::oneshot::channel();
+        let change = tokio::spawn(async move {
+            begun.send(()).unwrap();
+            leases.update(&Lease::new("a")).await
+        });
+        waits.await.unwrap();
+        tokio::spawn(async move { writer.execute_batch("COMMIT").unwrap() }).await.unwrap();
+        assert!(change.await.unwrap().unwrap(), "it was let through");
+    });
 }
