@@ -9,7 +9,9 @@
 //! - [`ring`]: the MD5 ring over which users are spread, and ranges of it.
 //! - [`position`]: shards, sequence numbers, positions.
 //! - [`id`]: the identity of an event.
+//! - [`advice`]: words that all crates have in common.
 
+pub mod advice;
 pub mod epoch;
 pub mod id;
 mod json;

@@ -1,8 +1,8 @@
 //! Why an operation on the database failed, and how a caller is told.
 
 use crate::StreamError;
+use authpulse_event::advice::{RIGHTS, on_refused_file};
 use rusqlite::ErrorCode;
-use std::io::ErrorKind;
 use std::path::Path;
 
 /// A failure before it knows which stream and action it belongs to.
@@ -105,19 +105,8 @@ fn unopened() -> &'static str {
 
 /// What to do about a failure of the system, where that is known.
 fn advice(error: &std::io::Error) -> Option<&'static str> {
-    match error.raw_os_error() {
-        Some(EMFILE | ENFILE) => Some(RAISE),
-        _ if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Some(RIGHTS),
-        _ => None,
-    }
+    error.raw_os_error().and_then(on_refused_file)
 }
-
-/// What the system says where the process has as many files open as it may, and where the host has. The same on Linux and macOS.
-const EMFILE: i32 = 24;
-const ENFILE: i32 = 23;
-const RAISE: &str =
-    "raise the limit on open files of this process (`ulimit -n`, LimitNOFILE in systemd), or that of the host";
-const RIGHTS: &str = "this user must be able to read and write the file and its directory, and the file system must not be mounted read-only";
 
 #[cfg(test)]
 mod tests {
