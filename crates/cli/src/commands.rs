@@ -110,21 +110,21 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
     tell_rights(&place, None, &config);
     let options = options(&config);
     if place.is_new() && !args.sort {
-        refuse_disorder(&files, &options, SystemClock.now())?;
+        match refuse_disorder(&files, &options, SystemClock.now(), &stop) {
+            Err(ConsumerError::Input(InputError::ToldToEnd)) => return told_to_end(),
+            outcome => outcome?,
+        }
     }
     if let Some(dir) = &args.sort_dir {
         SortOptions::new(dir, options.engine.time.base).check()?;
     }
     let lake = open(&place, &config, Access::Write("authpulse backfill")).await?;
-    let sort = args.sort.then(|| sorting(&place, args.sort_dir, &files, stop.clone()));
-    let request = BackfillRequest { files, keep_open: args.keep_open, sort };
+    let sort = args.sort.then(|| sorting(&place, args.sort_dir, &files));
+    let request = BackfillRequest { files, keep_open: args.keep_open, sort, stop: stop.clone() };
     let started = Instant::now();
     let run = match prepare(&lake.env, options.clone(), &request).await {
         Ok(run) => run,
-        Err(ConsumerError::Input(InputError::SortStopped)) => {
-            say!("stopped; run the same command again to go on")?;
-            return Ok(ExitCode::SUCCESS);
-        }
+        Err(ConsumerError::Input(InputError::ToldToEnd)) => return told_to_end(),
         Err(ConsumerError::NothingToDo(words)) => {
             say!("{words}")?;
             return Ok(ExitCode::SUCCESS);
@@ -149,13 +149,19 @@ async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {
     }
     said?;
     if ended == Ended::Stopped {
-        say!("stopped; run the same command again to go on")?;
+        return told_to_end();
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The orderly end of a command that was told to stop before its input was at its end.
+fn told_to_end() -> Result<ExitCode> {
+    say!("stopped; run the same command again to go on")?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// How a run is sorted: beside the lake, whose disk has the room, unless told otherwise.
-fn sorting(place: &Place, dir: Option<PathBuf>, files: &[Source], stop: watch::Receiver<bool>) -> Sorting {
+fn sorting(place: &Place, dir: Option<PathBuf>, files: &[Source]) -> Sorting {
     let dir = dir.unwrap_or_else(|| match place {
         Place::Local(dir) => dir.clone(),
         Place::S3 { .. } => SortOptions::system_dir(),
@@ -168,7 +174,7 @@ fn sorting(place: &Place, dir: Option<PathBuf>, files: &[Source], stop: watch::R
             None => reporter.take().iter_mut().for_each(ProgressReporter::finish),
         }
     };
-    Sorting { dir, stop, progress: Arc::new(progress) }
+    Sorting { dir, progress: Arc::new(progress) }
 }
 
 /// Why a command fails whose input was read to its end.
@@ -268,6 +274,7 @@ pub async fn totals(env: &authpulse_consumer::Env, options: &authpulse_consumer:
 }
 
 async fn run_replay(args: Replay) -> Result<ExitCode> {
+    let stop = stop_signal(None)?;
     let config = read_config(args.config.as_deref())?;
     let place = stream::Place::parse(&args.stream)?;
     let pace = match (args.rate, args.speed, args.max) {
@@ -290,11 +297,15 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
     // A pipe has no size, and what is read from it is gone.
     if input::check(&sources)?.is_some() && sources.len() > 1 {
         let (time, at_most) = (&config.options.engine.time, SystemClock.now() + ARRIVAL_SLACK);
-        if let Some(disorder) = find_disorder(&sources, time.base, time.tolerance, at_most)? {
-            tracing::warn!("{disorder} where the stream is read; name the files in order of time");
+        match find_disorder(&sources, time.base, time.tolerance, at_most, &|| !*stop.borrow()) {
+            Err(InputError::ToldToEnd) => return told_to_end(),
+            found => {
+                if let Some(disorder) = found? {
+                    tracing::warn!("{disorder} where the stream is read; name the files in order of time");
+                }
+            }
         }
     }
-    let stop = stop_signal(None)?;
     let (summary, told) = match &place {
         stream::Place::Local(_) if args.no_aggregate || args.progress.is_some() => {
             bail!("--no-aggregate and --progress are for streams in Kinesis")

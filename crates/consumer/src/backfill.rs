@@ -15,7 +15,7 @@ use crate::committer::commit_all;
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use crate::input::Input;
-use crate::open::{Opened, finish_raw_to, open_existing, open_lake, open_new};
+use crate::open::{Opened, OpenedShard, finish_raw_to, open_existing, open_lake, open_new};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::registry::Registry;
@@ -29,6 +29,7 @@ use authpulse_producer::tally::Tally;
 use passed::{Passed, pass_over, stored_lines};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -39,6 +40,20 @@ pub struct BackfillRequest {
     pub keep_open: bool,
     /// Orders the lines of all files by event time before they are judged.
     pub sort: Option<Sorting>,
+    /// Ends what comes before the first line is judged, once it holds true: files are read up to three times by then.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl BackfillRequest {
+    /// Files as they are, sealed at their end, which nobody stops.
+    pub fn new(files: Vec<input::Source>) -> BackfillRequest {
+        BackfillRequest { files, keep_open: false, sort: None, stop: watch::channel(false).1 }
+    }
+
+    /// Whether nobody has stopped it yet.
+    fn goes_on(&self) -> bool {
+        !*self.stop.borrow()
+    }
 }
 
 /// A backfill that is ready to run.
@@ -87,7 +102,8 @@ impl BackfillRun {
 /// Checks the files against the lake and begins, or continues, a run.
 ///
 /// # Errors
-/// The files cannot be read, are others than an unfinished run's, lie in no order, or begin below what the lake has passed.
+/// The files cannot be read, are others than an unfinished run's, lie in no order, or begin below what the lake has passed. Stopped it
+/// ends with [`InputError::ToldToEnd`](input::InputError::ToldToEnd): what the lake holds is continued by the next run.
 pub async fn prepare(env: &Env, options: Arc<Options>, request: &BackfillRequest) -> Result<BackfillRun> {
     prepare_with(env, options, request, None, Arc::default()).await
 }
@@ -99,7 +115,7 @@ async fn prepare_with(
     mut sorted: Option<Arc<Sorted>>,
     poison: Arc<Poison>,
 ) -> Result<BackfillRun> {
-    let files = identify(&request.files)?;
+    let files = identify(request)?;
     env.lake.ensure_tables().await?;
     let Opened { registry, mut tails } = open_lake(env, &options).await?;
     // An earlier run may have ended between its last entry and the tables.
@@ -121,9 +137,6 @@ async fn prepare_with(
         }
         // Of sorted files, too, none may begin below: better told before they are sorted.
         refuse_late_beginning(open_from, request, &options)?;
-        if request.sort.is_none() {
-            refuse_disorder(&request.files, &options, env.clock.now())?;
-        }
     }
     if let (Some(sorting), None) = (&request.sort, &sorted) {
         sorted = Some(sorting::sort(env, sorting, request, &options).await?);
@@ -146,14 +159,15 @@ async fn prepare_with(
     };
     let progress = blocks.progress();
     let waiting = tail.as_ref().map_or(Ok(BTreeSet::new()), waiting_lines)?;
-    let passed = pass_over(blocks, before, through, &waiting)?;
+    let passed = pass_over(blocks, before, through, &waiting, &|| request.goes_on())?;
+    let mut begun_with = None;
     if let Some(tail) = tail.as_ref().filter(|_| continued) {
         refuse_other_lines(tail, &files, &passed)?;
-        // What was mended stays where it was; what came to it must lie in order.
-        let is_changed = tail.backfill.as_ref().is_some_and(|run| !same_content(&run.files, &files));
-        if is_changed && request.sort.is_none() {
-            refuse_disorder(&request.files, &options, env.clock.now())?;
-        }
+        begun_with = tail.backfill.as_ref().map(|run| &run.files);
+    }
+    // What a run began with lies in order; what was mended stays where it was, and what came to it must lie in order as well.
+    if request.sort.is_none() && begun_with.is_none_or(|begun_with| !same_content(begun_with, &files)) {
+        refuse_disorder(&request.files, &options, env.clock.now(), &request.stop)?;
     }
     registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
     let opened = match tail {
@@ -180,20 +194,13 @@ async fn prepare_with(
         },
     };
     let Passed { rest, blocks, digest, lines: lines_stored, waiting } = passed;
-    let start = Start {
-        key: key.clone(),
-        name: key,
-        last: opened.last,
-        inherits: Vec::new(),
-        shard: opened.shard,
-        input: Input::File {
-            blocks: Some(blocks),
-            next: rest,
-            arrival: backfill.run_started,
-            name: backfill.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(","),
-        },
-        goal: if keep_open { Goal::EndKeepOpen } else { Goal::Forever },
+    let input = Input::File {
+        blocks: Some(blocks),
+        next: rest,
+        arrival: backfill.run_started,
+        name: backfill.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(","),
     };
+    let start = start_of(opened, input, if keep_open { Goal::EndKeepOpen } else { Goal::Forever });
     let mut worker = Worker::new(env.clone(), options.clone(), registry.clone(), poison.clone(), start)?;
     worker.set_backfill(backfill, digest);
     if let Some(sorted) = &sorted {
@@ -208,6 +215,12 @@ async fn prepare_with(
     worker.count_lines(tally.clone());
     let what = What::Load(request.clone(), sorted);
     Ok(BackfillRun { worker, registry, progress, lines_stored, tally, what, options, poison })
+}
+
+/// The one shard of files, from where its last entry ends.
+fn start_of(opened: OpenedShard, input: Input, goal: Goal) -> Start {
+    let OpenedShard { last, shard, inherits } = opened;
+    Start { key: ShardId::file(), name: ShardId::file(), last, inherits, shard, input, goal }
 }
 
 /// The lines of a run whose events wait.
@@ -255,10 +268,10 @@ fn not_regular(source: &input::Source) -> ConsumerError {
     ))
 }
 
-fn identify(sources: &[input::Source]) -> Result<Vec<BackfillFile>> {
+fn identify(request: &BackfillRequest) -> Result<Vec<BackfillFile>> {
     let mut files = Vec::new();
-    for source in sources {
-        let identity = input::identify(source)?.ok_or_else(|| not_regular(source))?;
+    for source in &request.files {
+        let identity = input::identify(source, &|| request.goes_on())?.ok_or_else(|| not_regular(source))?;
         files.push(BackfillFile { name: identity.name, bytes: identity.size, sha256: identity.sha256 });
     }
     Ok(files)
@@ -385,7 +398,10 @@ fn refuse_late_beginning(
     // Each file of a sorted run by itself, the files of another as one.
     let parts = request.files.chunks(if request.sort.is_some() { 1 } else { request.files.len().max(1) });
     for files in parts {
-        let Some(first) = input::first_event(files, options.engine.time.base, Micros::MAX)? else { continue };
+        let Some(first) = input::first_event(files, options.engine.time.base, Micros::MAX, &|| request.goes_on())?
+        else {
+            continue;
+        };
         if first < open_from {
             return Err(ConsumerError::Refused(format!(
                 "the first event lies at {}, but the lake {what} {}: everything below would be late; load files in order of time, \

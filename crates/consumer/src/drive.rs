@@ -10,6 +10,7 @@ use crate::service::Service;
 use crate::worker::{Progress, Worker, told};
 use authpulse_event::{Micros, ShardId};
 use authpulse_lease::{Fleet, Holdings};
+use authpulse_producer::input::InputError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -520,7 +521,11 @@ pub async fn run_backfill(
                 Ok(Progress::Worked) => {}
                 Err(error @ ConsumerError::Panicked { .. }) => {
                     tracing::error!(error = %Chain(&error), "rebuilding the shard and trying the line again");
-                    run = run.rebuild(env).await?;
+                    run = match run.rebuild(env).await {
+                        // What the lost worker had not stored is read again by whoever goes on.
+                        Err(ConsumerError::Input(InputError::ToldToEnd)) => return Ok((Ended::Stopped, 0)),
+                        rebuilt => rebuilt?,
+                    };
                 }
                 Err(error) => return Err(error),
             }

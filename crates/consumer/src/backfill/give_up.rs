@@ -1,6 +1,6 @@
 //! The end of a run whose files cannot be read to their end: what it stored stays, and the lake goes on without the rest.
 
-use super::{BackfillRun, What, names, passed::stored_lines};
+use super::{BackfillRun, What, names, passed::stored_lines, start_of};
 use crate::backfill::mark_complete;
 use crate::committer::commit_all;
 use crate::env::Env;
@@ -9,7 +9,7 @@ use crate::input::Input;
 use crate::open::{Opened, open_existing, open_lake};
 use crate::options::Options;
 use crate::poison::Poison;
-use crate::worker::{Goal, SharedTally, Start, Worker};
+use crate::worker::{Goal, SharedTally, Worker};
 use authpulse_event::ShardId;
 use authpulse_lake::entry::Backfill;
 use std::collections::BTreeMap;
@@ -56,15 +56,8 @@ pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<P
     let opened = open_existing(env, &options, &registry, tail).await?;
     // Only a stream's shards are ended by their owners.
     let opened = opened.ok_or_else(|| ConsumerError::Fenced { shard: key.clone(), n })?;
-    let start = Start {
-        key: key.clone(),
-        name: key,
-        last: opened.last,
-        inherits: Vec::new(),
-        shard: opened.shard,
-        input: Input::nothing(backfill.run_started, names(&backfill.files)),
-        goal: Goal::GiveUp,
-    };
+    let input = Input::nothing(backfill.run_started, names(&backfill.files));
+    let start = start_of(opened, input, Goal::GiveUp);
     let worker = Worker::new(env.clone(), options.clone(), registry.clone(), poison.clone(), start)?;
     let tally = SharedTally::default();
     Ok(BackfillRun {

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::input::rest_from;
 use crate::line_digest::LineDigest;
 use authpulse_lake::entry::{Backfill, Entry};
-use authpulse_producer::input::{LineBlock, LineBlocks, Origin};
+use authpulse_producer::input::{InputError, LineBlock, LineBlocks, Origin};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An input that stands behind the stored lines.
@@ -20,8 +20,15 @@ pub(super) struct Passed {
     pub waiting: BTreeMap<u64, Origin>,
 }
 
-/// Passes over the lines up to `through`, counted as the blocks count them; `before` is the number before their first.
-pub(super) fn pass_over(mut blocks: LineBlocks, before: u64, through: u64, waiting: &BTreeSet<u64>) -> Result<Passed> {
+/// Passes over the lines up to `through`, counted as the blocks count them; `before` is the number before their first. `go_on` is asked
+/// for each block.
+pub(super) fn pass_over(
+    mut blocks: LineBlocks,
+    before: u64,
+    through: u64,
+    waiting: &BTreeSet<u64>,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Passed> {
     let mut digest = LineDigest::default();
     let mut origins = BTreeMap::new();
     let mut passed = before;
@@ -30,6 +37,9 @@ pub(super) fn pass_over(mut blocks: LineBlocks, before: u64, through: u64, waiti
         && let Some(block) = blocks.next()
     {
         let block = block?;
+        if !go_on() {
+            return Err(InputError::ToldToEnd.into());
+        }
         let end = (block.first_line + block.line_count - 1).min(through);
         if let Some(of) = &block.origins {
             let within = waiting.range(block.first_line..=end);

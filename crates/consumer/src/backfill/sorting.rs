@@ -10,15 +10,12 @@ use authpulse_producer::input::{self, SortOptions, Sorted};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// How the lines of a run are sorted.
 #[derive(Clone)]
 pub struct Sorting {
     /// Where temporary files go.
     pub dir: PathBuf,
-    /// Ends it, once it holds true.
-    pub stop: watch::Receiver<bool>,
     /// Told how many bytes of the files were read, and nothing once it is done.
     pub progress: Arc<dyn Fn(Option<u64>) + Send + Sync>,
 }
@@ -36,7 +33,7 @@ pub(super) async fn sort(
     request: &BackfillRequest,
     options: &Options,
 ) -> Result<Arc<Sorted>> {
-    let (files, Sorting { dir, stop, progress }) = (request.files.clone(), sorting.clone());
+    let (files, stop, Sorting { dir, progress }) = (request.files.clone(), request.stop.clone(), sorting.clone());
     let how = SortOptions::new(&dir, options.engine.time.base);
     let sorted = start(&*env.work, async move {
         input::sort(&files, &how, |read_bytes| {

@@ -10,7 +10,7 @@ use authpulse_consumer::{ConsumerError, Env, Options};
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_lake::Table;
 use authpulse_lake::entry::{Backfill, Entry};
-use authpulse_producer::input::Source;
+use authpulse_producer::input::{InputError, Source};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,12 +22,11 @@ fn many_entries() -> Arc<Options> {
 }
 
 fn request(files: &[PathBuf]) -> BackfillRequest {
-    BackfillRequest { files: files.iter().cloned().map(Source::File).collect(), keep_open: false, sort: None }
+    BackfillRequest::new(files.iter().cloned().map(Source::File).collect())
 }
 
 fn sorting(lake: &SmallLake) -> Option<Sorting> {
-    let (dir, stop) = (lake.dir.path().join("lake"), watch::channel(false).1);
-    Some(Sorting { dir, stop, progress: Arc::new(|_| ()) })
+    Some(Sorting { dir: lake.dir.path().join("lake"), progress: Arc::new(|_| ()) })
 }
 
 /// Steps a run so many times, or to its end.
@@ -368,7 +367,7 @@ async fn what_counts_is_where_files_begin() {
     for (what, file, fits) in cases {
         let after = begins("z", "10002,U1,C1\n");
         let files: Vec<Source> = [a.clone(), file, after].into_iter().map(Source::File).collect();
-        let told = refuse_disorder(&files, &options(), now);
+        let told = refuse_disorder(&files, &options(), now, &watch::channel(false).1);
         assert_eq!(told.is_ok(), fits, "{what}: {told:?}");
     }
 }
@@ -534,4 +533,39 @@ async fn a_sorted_run_may_not_begin_below_the_lake_either() {
     );
     assert_eq!(lake.entries("file").await, before);
     assert!(lake.env.clock.now() > DEFAULT_BASE + SECOND);
+}
+
+/// Files are hashed, looked at for their order, sorted, and read again as far as they are stored, all before a line is judged. Wherever
+/// the stop comes, the run ends, nothing is changed, and the next one goes on.
+#[tokio::test]
+async fn a_stop_is_heard_before_the_first_line_is_judged() {
+    let told_to_end = |error: Option<ConsumerError>| {
+        assert!(matches!(error, Some(ConsumerError::Input(InputError::ToldToEnd))), "{error:?}");
+    };
+    let stopped = watch::channel(true).1;
+    for sorted in [false, true] {
+        let lake = SmallLake::new();
+        let files = [lake.write_input("events.txt", &lines(5_000))];
+        let sort = || if sorted { sorting(&lake) } else { None };
+        let request = || BackfillRequest { sort: sort(), ..request(&files) };
+        steps(&lake.env, &many_entries(), &request(), 3).await.unwrap();
+        let stored = last(&lake).await.0.n;
+
+        let at_once = BackfillRequest { stop: stopped.clone(), ..request() };
+        told_to_end(prepare(&lake.env, many_entries(), &at_once).await.err());
+        told_to_end(refuse_disorder(&at_once.files, &options(), DEFAULT_BASE, &stopped).err());
+        if sorted {
+            // Only what is stored already is still to be read again by then.
+            let (stop, heard) = watch::channel(false);
+            let progress = Arc::new(move |bytes: Option<u64>| {
+                stop.send_replace(bytes.is_none());
+            });
+            let sort = Some(Sorting { progress, ..sorting(&lake).unwrap() });
+            let later = BackfillRequest { sort, stop: heard, ..request() };
+            told_to_end(prepare(&lake.env, many_entries(), &later).await.err());
+        }
+        assert_eq!(last(&lake).await.0.n, stored);
+        load(&lake.env, &many_entries(), &request()).await.unwrap();
+        audited(&lake.env).await;
+    }
 }

@@ -139,7 +139,7 @@ async fn a_journal_that_another_process_blocks_is_waited_for() {
 #[tokio::test]
 async fn a_journal_that_stays_blocked_ends_the_run_and_names_who_blocks_it() {
     let (lake, journal, input) = busy(u32::MAX);
-    let request = BackfillRequest { files: vec![Source::File(input)], keep_open: false, sort: None };
+    let request = BackfillRequest::new(vec![Source::File(input)]);
     let mut run = prepare(&lake.env, options(), &request).await.unwrap();
     let error = loop {
         match run.worker.step().await {

@@ -173,7 +173,7 @@ async fn an_untrue_mark_is_found() {
 async fn only_what_the_lake_holds_is_said_to_be_in_it() {
     let answer = async |lake: &SmallLake, name: &str, content: &[String]| {
         let files = vec![Source::File(lake.write_input(name, content))];
-        match prepare(&lake.env, options(), &BackfillRequest { files, keep_open: false, sort: None }).await {
+        match prepare(&lake.env, options(), &BackfillRequest::new(files)).await {
             Ok(mut run) => {
                 while run.worker.step().await.unwrap() != Progress::Done {}
                 "loaded".to_owned()
@@ -207,7 +207,7 @@ async fn a_run_tells_of_each_file_and_whether_anything_was_accepted() {
         let lake = SmallLake::new();
         let names = ["a.txt", "b.txt", "c.txt"];
         let files = names.iter().zip(&files).map(|(name, lines)| Source::File(lake.write_input(name, lines))).collect();
-        let request = BackfillRequest { files, keep_open: false, sort: None };
+        let request = BackfillRequest::new(files);
         for interrupted in [true, false] {
             let mut run = prepare(&lake.env, options(), &request).await.unwrap();
             let stored_before = run.lines_stored;
@@ -245,8 +245,7 @@ async fn ids_that_repeat_are_told_of() {
     let line =
         |n: u32| format!("{{\"time\":{n},\"user\":\"U{}\",\"computer\":\"C{n}\",\"event_id\":\"4624\"}}\n", n % 9);
     let files = vec![Source::File(lake.write_input("windows.json", &(1..200).map(line).collect::<Vec<_>>()))];
-    let mut run =
-        prepare(&lake.env, options(), &BackfillRequest { files, keep_open: false, sort: None }).await.unwrap();
+    let mut run = prepare(&lake.env, options(), &BackfillRequest::new(files)).await.unwrap();
     while run.worker.step().await.unwrap() != Progress::Done {}
     let warnings = run.tally.lock().unwrap().warnings();
     assert!(warnings.iter().any(|words| words.contains("event_id '4624' stands in 199 of 199 events")), "{warnings:?}");

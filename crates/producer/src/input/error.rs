@@ -173,9 +173,9 @@ pub enum InputError {
         source: io::Error,
     },
 
-    /// A sort was told to end.
-    #[error("sorting was stopped; run the same again")]
-    SortStopped,
+    /// Whoever asked for it wants it no more.
+    #[error("the input was read no further, as this was told to end; run the same again")]
+    ToldToEnd,
 
     /// The reading thread could not be started.
     #[error("cannot start the thread that reads the input")]

@@ -40,13 +40,19 @@ pub struct FileStamp {
 }
 
 /// Reads a file once (some 1 GB/s) and digests it. `None` for standard input and pipes: what is read from them is
-/// gone, and nobody can hand in the same again.
-pub fn identify(source: &Source) -> Result<Option<FileIdentity>, InputError> {
+/// gone, and nobody can hand in the same again. `go_on` is asked every 256 KiB.
+///
+/// # Errors
+/// It cannot be read, or changes meanwhile; [`InputError::ToldToEnd`] where `go_on` says no.
+pub fn identify(source: &Source, go_on: &dyn Fn() -> bool) -> Result<Option<FileIdentity>, InputError> {
     let Some((mut file, metadata)) = open_regular(source)? else { return Ok(None) };
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     let mut size = 0;
     loop {
+        if !go_on() {
+            return Err(InputError::ToldToEnd);
+        }
         match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(bytes) => {

@@ -29,19 +29,22 @@ impl fmt::Display for Disorder {
 }
 
 /// Finds the first file that begins below the newest beginning of those named before it, less the tolerance. What files only overlap
-/// by is not told. An event later than `at_most` (a clock years ahead) says nothing of where its file begins.
+/// by is not told. An event later than `at_most` (a clock years ahead) says nothing of where its file begins. `go_on` is asked for each
+/// block of lines.
 ///
 /// # Errors
-/// One of the files cannot be read. They are read from their beginnings, so none may be a pipe.
+/// One of the files cannot be read. They are read from their beginnings, so none may be a pipe. [`InputError::ToldToEnd`] where `go_on`
+/// says no.
 pub fn find_disorder(
     files: &[Source],
     base: Micros,
     tolerance: Micros,
     at_most: Micros,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Option<Disorder>, InputError> {
     let mut newest: Option<(Micros, &Source)> = None;
     for file in files {
-        let Some(begins) = first_event(std::slice::from_ref(file), base, at_most)? else { continue };
+        let Some(begins) = first_event(std::slice::from_ref(file), base, at_most, go_on)? else { continue };
         if let Some((before_begins, before)) = newest
             && begins < before_begins - tolerance
         {
@@ -55,12 +58,21 @@ pub fn find_disorder(
     Ok(None)
 }
 
-/// The time of the first event in some files that lies at most here; none where they hold no such event.
+/// The time of the first event in some files that lies at most here; none where they hold no such event. `go_on` is asked for each block
+/// of lines.
 ///
 /// # Errors
-/// A file cannot be read.
-pub fn first_event(files: &[Source], base: Micros, at_most: Micros) -> Result<Option<Micros>, InputError> {
+/// A file cannot be read; [`InputError::ToldToEnd`] where `go_on` says no.
+pub fn first_event(
+    files: &[Source],
+    base: Micros,
+    at_most: Micros,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Option<Micros>, InputError> {
     for block in LineBlocks::open(files.to_vec(), InputOptions::default())? {
+        if !go_on() {
+            return Err(InputError::ToldToEnd);
+        }
         let block = block?;
         let events = block.lines().filter(|line| !line.is_overlong());
         let mut times = events.filter_map(|line| parse_line(line.bytes, base).ok().map(|event| event.time));

@@ -243,7 +243,11 @@ pub async fn replay<C: PaceClock>(
         closed: false,
         warnings: Vec::new(),
     };
-    let Some(job) = name_job(input.files(), options.clock, &mut around.stop).await? else { return Ok(summary) };
+    let Some(job) = name_job(input.files(), options.clock, &mut around.stop).await? else {
+        // Nothing was taken from anything yet.
+        summary.resumable = true;
+        return Ok(summary);
+    };
     summary.resumable = job.resumable;
     let note = send::read_note(stream, &job, &mut around).await?;
     let before = note.as_ref().map_or(Counts::default(), |note| note.counts);
@@ -359,7 +363,7 @@ fn identify(sources: &[Source], clock: Clock) -> Result<Job, InputError> {
     }
     let mut identities = Vec::with_capacity(sources.len());
     for source in sources {
-        match input::identify(source)? {
+        match input::identify(source, &|| true)? {
             Some(identity) => identities.push(identity),
             None => return Ok(Job::of_this_run()),
         }

@@ -112,7 +112,7 @@ impl SmallLake {
     /// Backfills files to the end.
     pub async fn backfill(&self, files: &[PathBuf], options: &Arc<Options>, keep_open: bool) {
         let files = files.iter().cloned().map(Source::File).collect();
-        let request = BackfillRequest { files, keep_open, sort: None };
+        let request = BackfillRequest { keep_open, ..BackfillRequest::new(files) };
         let mut run = prepare(&self.env, options.clone(), &request).await.unwrap();
         while run.worker.step().await.unwrap() != Progress::Done {
             self.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);

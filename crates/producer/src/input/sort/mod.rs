@@ -133,7 +133,7 @@ pub fn sort(
         let block = block?;
         let mut go_on = || go_on(progress.read_bytes());
         if !go_on() {
-            return Err(InputError::SortStopped);
+            return Err(InputError::ToldToEnd);
         }
         for line in block.lines() {
             let head = head_of(&block, &line, options.base);
@@ -225,7 +225,7 @@ impl Sorter<'_> {
             out.write(&head, &bytes).map_err(unwritten)?;
             merged += 1;
             if merged.is_multiple_of(ASK_EVERY) && !go_on() {
-                return Err(InputError::SortStopped);
+                return Err(InputError::ToldToEnd);
             }
         }
         out.finish().map_err(unwritten)

@@ -142,7 +142,7 @@ fn a_sort_that_is_told_to_end_ends() {
         asked += 1;
         asked < 3
     });
-    assert!(matches!(told, Err(InputError::SortStopped)), "{told:?}");
+    assert!(matches!(told, Err(InputError::ToldToEnd)), "{told:?}");
     assert_eq!(asked, 3);
 }
 

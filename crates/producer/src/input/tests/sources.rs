@@ -1,10 +1,13 @@
 //! Files: several, missing, recognised again.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+
+use authpulse_event::Micros;
 
 use super::*;
 
@@ -74,7 +77,7 @@ fn a_file_is_known_by_its_bytes_on_disk() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let one = file(directory.path(), "one.gz", b"abc");
     let two = file(directory.path(), "two.gz", b"abc");
-    let identity = |source: &Source| identify(source).expect("it exists").expect("it is a file");
+    let identity = |source: &Source| identify(source, &|| true).expect("it exists").expect("it is a file");
     assert_eq!(
         identity(&one),
         FileIdentity {
@@ -93,10 +96,29 @@ fn a_file_is_known_by_its_bytes_on_disk() {
 
 #[test]
 fn what_is_no_file_has_no_identity() {
-    assert!(identify(&Source::Stdin).expect("nothing to fail").is_none());
+    assert!(identify(&Source::Stdin, &|| true).expect("nothing to fail").is_none());
     assert!(stamp(&Source::Stdin).expect("nothing to fail").is_none());
     let missing = Source::parse("no/such/file");
-    assert!(matches!(identify(&missing), Err(InputError::NotFound { .. })));
+    assert!(matches!(identify(&missing, &|| true), Err(InputError::NotFound { .. })));
+}
+
+/// Whoever looks at much is asked for it again and again, within one file as well.
+#[test]
+fn a_look_at_files_ends_where_it_is_told_to() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let sources = [file(directory.path(), "none.csv", &b"no event\n".repeat(500_000))];
+    let asked = Cell::new(0);
+    let go_on = || {
+        asked.set(asked.get() + 1);
+        asked.get() < 3
+    };
+    let told = |error: Option<InputError>| {
+        assert!(matches!(error, Some(InputError::ToldToEnd)), "{error:?}");
+        assert_eq!(asked.replace(0), 3);
+    };
+    told(identify(&sources[0], &go_on).err());
+    told(first_event(&sources, 0, Micros::MAX, &go_on).err());
+    told(find_disorder(&sources, 0, 0, Micros::MAX, &go_on).err());
 }
 
 #[test]
