@@ -8,7 +8,7 @@ use authpulse_engine::rows::DayRow;
 use authpulse_engine::{Board, Share};
 use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
 use authpulse_lake::Base;
-use authpulse_lake::entry::{Entry, EntryCounts, EntryError, Side, Source};
+use authpulse_lake::entry::{Entry, EntryError, Side, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,15 +62,6 @@ struct Inner {
     complete: bool,
 }
 
-/// Records, and what was rejected of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// Records read.
-    pub received: u64,
-    /// Those rejected, by reason.
-    pub rejected: BTreeMap<String, u64>,
-}
-
 /// A worker's place among those of its process.
 pub struct Place(Arc<AtomicUsize>);
 
@@ -85,8 +76,6 @@ pub struct Registry {
     inner: Mutex<(Inner, Board)>,
     /// As many as there are [`Place`]s.
     workers: Arc<AtomicUsize>,
-    /// What became of the records whose entries this process has stored.
-    counted: Mutex<Counted>,
     rejections: Mutex<Rejections>,
     /// One for each listener, so that they are woken in this order: those of one channel wake in an order left to chance.
     listeners: Mutex<Vec<watch::Sender<u64>>>,
@@ -96,22 +85,7 @@ impl Registry {
     /// An empty registry.
     pub fn new(lookback_days: u32) -> Registry {
         let inner = Mutex::new((Inner::default(), Board::new(lookback_days)));
-        let (counted, rejections) = (Mutex::default(), Mutex::default());
-        Registry { inner, workers: Arc::default(), counted, rejections, listeners: Mutex::default() }
-    }
-
-    /// Counts what an entry that this process has stored tells of records.
-    pub fn count(&self, counts: &EntryCounts) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.received += counts.received;
-        for (reason, n) in &counts.rejected {
-            *counted.rejected.entry(reason.clone()).or_default() += n;
-        }
-    }
-
-    /// What became of the records whose entries this process has stored.
-    pub fn counted(&self) -> Counted {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Registry { inner, workers: Arc::default(), rejections: Mutex::default(), listeners: Mutex::default() }
     }
 
     /// Counts a worker of this process, until what is returned is dropped.
@@ -125,7 +99,7 @@ impl Registry {
         self.workers.load(Ordering::Relaxed)
     }
 
-    /// What the workers of this process reject.
+    /// What became of the records whose entries this process has stored.
     pub fn rejections(&self) -> MutexGuard<'_, Rejections> {
         self.rejections.lock().unwrap_or_else(PoisonError::into_inner)
     }

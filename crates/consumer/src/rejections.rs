@@ -1,4 +1,5 @@
-//! Records that end as late or invalid in numbers: an operator hears of it from the log, not from a report that misses logons.
+//! What becomes of the records of a process. Where many end as late or invalid an operator hears of it from the log, not from a report
+//! that misses logons.
 
 use authpulse_event::Micros;
 use authpulse_event::time::SECOND;
@@ -12,26 +13,39 @@ const ONE_IN: u64 = 10;
 /// Told once in this time at most, and counted anew from its end on.
 const INTERVAL: Micros = 600 * SECOND;
 
-/// What the shards of one process received since the interval began.
+/// What the shards of one process received, in all and since the interval began.
 #[derive(Debug, Default)]
 pub struct Rejections {
+    all: Counted,
     began: Option<i64>,
     told: bool,
     shards: BTreeMap<String, Counted>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Counted {
-    received: u64,
-    late: u64,
-    invalid: u64,
+/// Records, and what was rejected of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Records read.
+    pub received: u64,
+    /// Those rejected, by reason.
+    pub rejected: BTreeMap<String, u64>,
 }
 
 impl Counted {
-    fn add(&mut self, other: Counted) {
-        self.received += other.received;
-        self.late += other.late;
-        self.invalid += other.invalid;
+    fn add(&mut self, received: u64, rejected: &BTreeMap<String, u64>) {
+        self.received += received;
+        for (reason, n) in rejected {
+            *self.rejected.entry(reason.clone()).or_default() += n;
+        }
+    }
+
+    fn of(&self, reason: &str) -> u64 {
+        self.rejected.get(reason).copied().unwrap_or(0)
+    }
+
+    /// Late and invalid ones.
+    fn missed(&self) -> u64 {
+        self.of("late") + self.of("invalid")
     }
 }
 
@@ -55,23 +69,28 @@ impl Rejections {
     pub fn stored(&mut self, now: i64, shard: &str, counts: &EntryCounts) -> Option<Complaint> {
         let began = *self.began.get_or_insert(now);
         if now - began >= INTERVAL && (self.told || self.sum().received >= RECORDS) {
-            *self = Rejections { began: Some(now), ..Rejections::default() };
+            *self = Rejections { all: std::mem::take(&mut self.all), began: Some(now), ..Rejections::default() };
         }
-        let of = |reason: &str| counts.rejected.get(reason).copied().unwrap_or(0);
-        let counted = Counted { received: counts.received, late: of("late"), invalid: of("invalid") };
-        self.shards.entry(shard.to_owned()).or_default().add(counted);
-        let Counted { received, late, invalid } = self.sum();
-        if self.told || received < RECORDS || (late + invalid) * ONE_IN <= received {
+        self.all.add(counts.received, &counts.rejected);
+        self.shards.entry(shard.to_owned()).or_default().add(counts.received, &counts.rejected);
+        let sum = self.sum();
+        if self.told || sum.received < RECORDS || sum.missed() * ONE_IN <= sum.received {
             return None;
         }
         self.told = true;
-        let (shard, worst) = self.shards.iter().max_by_key(|(_, counted)| counted.late + counted.invalid)?;
-        Some(Complaint { received, late, invalid, shard: shard.clone(), there: worst.late + worst.invalid })
+        let (shard, worst) = self.shards.iter().max_by_key(|(_, counted)| counted.missed())?;
+        let (late, invalid) = (sum.of("late"), sum.of("invalid"));
+        Some(Complaint { received: sum.received, late, invalid, shard: shard.clone(), there: worst.missed() })
+    }
+
+    /// What became of all records whose entries this process has stored.
+    pub fn all(&self) -> &Counted {
+        &self.all
     }
 
     fn sum(&self) -> Counted {
         let mut sum = Counted::default();
-        self.shards.values().for_each(|counted| sum.add(*counted));
+        self.shards.values().for_each(|counted| sum.add(counted.received, &counted.rejected));
         sum
     }
 }
@@ -105,5 +124,7 @@ mod tests {
             Some(1_000),
             "a slow stream takes longer"
         );
+        let all = rejections.all();
+        assert_eq!((all.received, all.of("duplicate")), (900 + 900 + 10 + 5_000 + 5_000 + 10 + 2_000 + 999 + 1, 9 * 7));
     }
 }

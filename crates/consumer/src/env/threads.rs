@@ -4,6 +4,10 @@
 //! computes, or blocks in a file. Whatever it waits for - a turn, the pieces before it, an answer over the network - it waits for without
 //! a thread, so that what is under way costs its rows and nothing else. (A thread is not cheap: what the allocator keeps at hand for it
 //! and never shares is some megabytes.)
+//!
+//! What is still under way when a command ends, such as a commit that a stop gave up, bears being ended at any instant; but a piece that
+//! runs on while its runtime goes away panics, which says nothing to anybody. So the end is in order ([`TokioWork::end`]): nothing is
+//! stepped any more, and what computes is waited for, for a bounded time.
 
 use super::{Turn, Work};
 use async_trait::async_trait;
@@ -12,10 +16,11 @@ use futures::future::{BoxFuture, FutureExt};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// How far the threads that encode and store stand back behind those that decide, as a nice value: where processors are short, an
 /// entry that takes longer costs less than decisions that come later.
@@ -38,6 +43,59 @@ pub struct TokioWork {
     /// until that thread has done with what it does, and that is a disk or half a second of encoding.)
     behind: ThreadPool,
     turns: Arc<Semaphore>,
+    steps: Arc<Steps>,
+}
+
+/// Pieces that are being stepped at the moment, until none may be.
+struct Steps {
+    under_way: Mutex<usize>,
+    fewer: Condvar,
+    /// Holds true once nothing is stepped any more.
+    ended: watch::Sender<bool>,
+}
+
+/// One of them; dropped also where the piece panics.
+struct Step<'a>(&'a Steps);
+
+impl Steps {
+    fn new() -> Steps {
+        Steps { under_way: Mutex::new(0), fewer: Condvar::new(), ended: watch::Sender::new(false) }
+    }
+
+    fn count(&self) -> MutexGuard<'_, usize> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None once the end has come.
+    fn begin(&self) -> Option<Step<'_>> {
+        let mut count = self.count();
+        if *self.ended.borrow() {
+            return None;
+        }
+        *count += 1;
+        Some(Step(self))
+    }
+
+    fn end(&self, within: Duration) {
+        self.ended.send_replace(true);
+        let waited = self.fewer.wait_timeout_while(self.count(), within, |count| *count > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        *self.0.count() -= 1;
+        self.0.fewer.notify_all();
+    }
+}
+
+/// Waits for the end of a piece; for ever where none is to come any more: whoever waits ends with the process, and a missing result would
+/// be taken for a panic.
+async fn end_of(piece: oneshot::Receiver<()>, steps: Arc<Steps>) {
+    if piece.await.is_err() && *steps.ended.borrow() {
+        std::future::pending().await
+    }
 }
 
 impl TokioWork {
@@ -52,7 +110,13 @@ impl TokioWork {
             .name_prefix("authpulse-store")
             .after_start(|_| stand_back())
             .create()?;
-        Ok(TokioWork { behind, turns: Arc::new(Semaphore::new(processors)) })
+        Ok(TokioWork { behind, turns: Arc::new(Semaphore::new(processors)), steps: Arc::new(Steps::new()) })
+    }
+
+    /// From now on no piece is stepped, and none that is being stepped is left after this, unless it takes longer than this. To be called
+    /// before the runtime goes away.
+    pub fn end(&self, within: Duration) {
+        self.steps.end(within);
     }
 }
 
@@ -61,13 +125,15 @@ impl TokioWork {
 struct Of {
     caller: Handle,
     work: BoxFuture<'static, ()>,
+    steps: Arc<Steps>,
 }
 
 impl Future for Of {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Of { caller, work } = &mut *self;
+        let Of { caller, work, steps } = &mut *self;
+        let Some(_step) = steps.begin() else { return Poll::Pending };
         let _caller = caller.enter();
         work.as_mut().poll(context)
     }
@@ -76,30 +142,39 @@ impl Future for Of {
 #[async_trait]
 impl Work for TokioWork {
     fn start(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
-        let work = AssertUnwindSafe(Of { caller: Handle::current(), work }).catch_unwind();
+        let work = Of { caller: Handle::current(), work, steps: self.steps.clone() };
+        let work = AssertUnwindSafe(work).catch_unwind();
         let (ended, end) = oneshot::channel::<()>();
         self.behind.spawn_ok(async move {
             // A panic was printed by the panic hook; the missing result tells the caller.
             let _ = work.await;
-            drop(ended);
+            // Nobody may wait for it any more.
+            let _ = ended.send(());
         });
-        Box::pin(async move {
-            let _ = end.await;
-        })
+        Box::pin(end_of(end, self.steps.clone()))
     }
 
     /// On a thread of its own: the others have stood back, and none comes forward again without special rights. Only reading a
     /// snapshot is urgent, of one shard at a time and three pieces.
     fn start_urgent(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
-        let runtime = Handle::current();
+        let (runtime, steps) = (Handle::current(), self.steps.clone());
         let (ended, end) = oneshot::channel::<()>();
         std::thread::spawn(move || {
-            runtime.block_on(work);
-            drop(ended);
+            let Some(_step) = steps.begin() else { return };
+            let mut told = steps.ended.subscribe();
+            let is_done = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    _ = told.wait_for(|ended| *ended) => false,
+                    () = work => true,
+                }
+            });
+            if is_done {
+                // Nobody may wait for it any more.
+                let _ = ended.send(());
+            }
         });
-        Box::pin(async move {
-            let _ = end.await;
-        })
+        Box::pin(end_of(end, self.steps.clone()))
     }
 
     async fn turn(&self) -> Turn {
@@ -111,8 +186,8 @@ impl Work for TokioWork {
 mod tests {
     use super::super::start;
     use super::*;
+    use crate::env::start_urgent;
     use std::collections::HashSet;
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::sync::Barrier;
 
@@ -190,10 +265,68 @@ mod tests {
         assert_eq!(start(&work, async { 7 }).await, Some(7));
     }
 
+    /// Far above what anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A piece that waits, one that computes at that moment, and an urgent one that waits: none of them touches the runtime any more once
+    /// the end has come, and nobody hears of a panic.
+    #[test]
+    fn after_the_end_nothing_is_stepped() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let work = Arc::new(TokioWork::new().unwrap());
+        let (go_on, waits) = tokio::sync::watch::channel(false);
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let done = Arc::new(AtomicUsize::new(0));
+        runtime.block_on(async {
+            for is_urgent in [false, true] {
+                let (mut waits, begun, stepped, told) = (waits.clone(), begun.clone(), done.clone(), done.clone());
+                let piece = async move {
+                    begun.send(()).unwrap();
+                    let _ = waits.wait_for(|go_on| *go_on).await;
+                    stepped.fetch_add(1, Ordering::SeqCst);
+                };
+                let piece = if is_urgent { start_urgent(&*work, piece) } else { start(&*work, piece) };
+                tokio::spawn(async move {
+                    piece.await;
+                    told.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            let begun = begun.clone();
+            let computes = start(&*work, async move {
+                begun.send(()).unwrap();
+                held.recv().unwrap();
+            });
+            drop(computes);
+        });
+        (0..3).for_each(|_| has_begun.recv_timeout(PATIENCE).unwrap());
+        // What computes is waited for, no longer than it may take.
+        work.end(Duration::from_millis(1));
+        let ending = work.clone();
+        let ended = std::thread::spawn(move || ending.end(PATIENCE));
+        assert!(!ended.is_finished() || *work.steps.count() == 0);
+        let_go.send(()).unwrap();
+        ended.join().unwrap();
+        assert_eq!(*work.steps.count(), 0);
+        // What waited would have its turn now, and so would what comes.
+        go_on.send(true).unwrap();
+        let stepped = (begun, done.clone());
+        runtime.block_on(async {
+            drop(start(&*work, async move {
+                stepped.1.fetch_add(1, Ordering::SeqCst);
+                drop(stepped.0);
+            }));
+        });
+        drop(Arc::into_inner(work).expect("nobody else has it"));
+        // Whether it was stepped or not, each is gone by the end of the threads.
+        let gone = has_begun.recv_timeout(PATIENCE);
+        assert_eq!(gone, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+        assert_eq!(done.load(Ordering::SeqCst), 0, "neither stepped, nor told to whoever waits as if it had panicked");
+    }
+
     #[cfg(target_os = "linux")]
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn only_what_is_urgent_does_not_stand_back() {
-        use crate::env::start_urgent;
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let (work, own) = (TokioWork::new().unwrap(), nice());
         assert_eq!(start(&work, async move { nice() }).await, Some(own.max(BEHIND)));

@@ -37,7 +37,6 @@ impl Worker {
             self.snapshots.push(entry.n);
             self.remove_old_snapshots().await?;
         }
-        self.registry.count(&entry.counts);
         self.last = entry;
         self.has_stored = true;
         self.registry.forget_old_days();
