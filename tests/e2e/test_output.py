@@ -10,6 +10,8 @@ import re
 import resource
 import signal
 import subprocess
+import sys
+import termios
 from datetime import datetime
 
 import pytest
@@ -17,6 +19,9 @@ import pytest
 from authpulse import EXCERPT, PROGRAM, STOP_SECONDS, run, start
 from fleet import until
 from read_lake import CURATED, Lake
+
+# /dev/full, and what the kernel tells of a process in /proc.
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="macOS has neither /dev/full nor /proc")
 
 QUICK = "[store]\nroll_age = 0.1\ncommit_interval = 0.1\n[workers]\nfollow_interval = 0.1\n"
 RECORDS = 5000
@@ -135,6 +140,7 @@ def commands(place, name):
     ]
 
 
+@on_linux
 def test_results_that_cannot_be_written_are_an_error(place):
     for words in commands(place, "full"):
         with open("/dev/full", "w") as output:
@@ -185,6 +191,7 @@ def test_a_log_that_nobody_reads_hangs_nothing(place, fault):
     run("verify", "--lake", place / name)
 
 
+@on_linux
 @pytest.mark.parametrize("way", ["replay", "tables maintain"])
 def test_other_commands_stop_without_a_reader_as_well(place, way):
     reader, both = full()
@@ -200,6 +207,39 @@ def test_other_commands_stop_without_a_reader_as_well(place, way):
         # Where results were lost, it says so by its code.
         assert process.wait(STOP_SECONDS) in (0, 1)
     os.close(reader)
+
+
+@pytest.mark.parametrize("way", ["generate", "backfill", "replay", "verify"])
+def test_a_terminal_that_stands_still_holds_nothing_up(place, way):
+    """As after ^S: the bar of a long command waits for nobody."""
+    words = {
+        "generate": ["--events", 300_000, "--out", place / "still.txt"],
+        "backfill": ["--input", EXCERPT, "--lake", place / "still-lake"],
+        "replay": ["--input", EXCERPT, "--stream", f"local:{place / 'still'}", "--max"],
+        "verify": ["--lake", place / "lake"],
+    }[way]
+    master, terminal = pty.openpty()
+    termios.tcflow(terminal, termios.TCOOFF)
+    code, _, _ = ended(way, *words, env={"TERM": "xterm"}, stderr=terminal)
+    assert code == 0
+    os.close(terminal)
+    os.close(master)
+
+
+def test_a_bar_is_drawn_and_taken_away(tmp_path):
+    master, terminal = pty.openpty()
+    words = ["generate", "--events", 300_000, "--out", tmp_path / "bar.txt"]
+    process = start(*words, env={**os.environ, "TERM": "xterm"}, stderr=terminal)
+    os.close(terminal)
+    seen = b""
+    with contextlib.suppress(OSError):
+        while more_of_it := os.read(master, 4096):
+            seen += more_of_it
+    os.close(master)
+    assert process.wait(60) == 0
+    bar, _, after = seen.rpartition(b"\x1b[2K")
+    assert b"generate" in bar and b"events, " in bar, seen[-500:]
+    assert after.startswith(b"300,000 events"), after
 
 
 def signals(process, field):
@@ -227,6 +267,7 @@ def test_what_could_not_be_written_is_told_later(place):
     assert lines[0]["message"] == "started" and lines[-1]["why"] == "signal"
 
 
+@on_linux
 def test_a_disk_that_is_full_loses_lines_and_nothing_else(place):
     words = service(place, "full-disk", "--until-caught-up")
     with open("/dev/full", "w") as error:
@@ -241,6 +282,7 @@ def test_a_disk_that_is_full_loses_lines_and_nothing_else(place):
 # --- signals --------------------------------------------------------------------------------------------------------------
 
 
+@on_linux
 def test_signals_that_mean_nothing_end_nothing(place):
     words, log = service(place, "signals"), place / "signals.log"
     with running(*words, stdout=subprocess.DEVNULL, stderr=log.open("w")) as worker:
@@ -289,6 +331,7 @@ def decided(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+@on_linux
 def test_a_hang_up_opens_the_decisions_file_anew(place):
     decisions, config = rotated(place, "rotated")
     stream, old, log = f"local:{place / 'rotated'}-stream", place / "rotated.jsonl.1", place / "rotated.log"
@@ -324,6 +367,30 @@ def descriptors(process):
     return []
 
 
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_before_anything_else_ends_a_service_in_order(place, sent):
+    """It waits for the program already when that begins; a command that has no orderly end is ended by it."""
+
+    def waiting():
+        signal.signal(sent, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {sent})
+        os.kill(os.getpid(), sent)
+
+    words = service(place, f"early-{sent}")
+    master, terminal = pty.openpty()
+    # On a terminal a hang-up ends a service as well.
+    code, _, error = ended(*words, "--log-format", "json", preexec_fn=waiting, stdin=terminal)
+    os.close(terminal)
+    os.close(master)
+    (end,) = [line["fields"] for line in objects(error) if line["fields"]["message"] == "ended"]
+    assert code == 0 and (end["why"], end["signal"]) == ("signal", sent.name), error
+    code, out, _ = ended("replay", "--input", EXCERPT, "--stream", f"local:{place / f'early-{sent}'}-replayed", preexec_fn=waiting)
+    assert code == 0 and "stopped; run the same command again to go on" in out, out
+    code, out, _ = ended("verify", "--lake", place / "lake", preexec_fn=waiting)
+    assert code == -sent, (code, out)
+
+
+@on_linux
 def test_a_hang_up_that_is_ignored_stays_so(place):
     """As `nohup` has it; and on a terminal a service ends in order."""
     ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -423,6 +490,21 @@ def test_every_line_for_programs_is_an_object(place):
         lines = objects(error)
         assert found == code and out == "" and lines[-1]["level"] == "ERROR" and lines[-1]["fields"]["message"], error
         assert code == 2 or lines[-2]["fields"]["why"] == "error", error
+
+
+def test_the_end_says_why_whatever_it_is(place):
+    """A panic of the command itself, and a configuration that cannot be read."""
+    words = service(place, "ends", "--log-format", "json")
+    code, _, error = ended(*words, env={"AUTHPULSE_FAIL_AT": "service begin"})
+    last = objects(error)[-1]["fields"]
+    assert code == 101 and (last["message"], last["why"]) == ("ended", "panic"), error
+    (place / "wrong.toml").write_text("[store]\nroll_age = 'no'\n")
+    words[words.index(place / "quick.toml")] = place / "wrong.toml"
+    code, _, error = ended(*words)
+    lines = [line["fields"] for line in objects(error)]
+    assert code == 1 and not any(line["message"] == "started" for line in lines), error
+    (end,) = [line for line in lines if line["message"] == "ended"]
+    assert end["why"] == "error" and "wrong.toml" in end["error"], error
 
 
 def test_many_late_and_invalid_records_are_told_once(place):

@@ -215,6 +215,33 @@ def test_what_does_not_fit_is_refused_with_what_to_do(place, emulator):
     refused("status", *words("twice"), env={**emulator.env, "AWS_REGION": ""}, names=["set AWS_REGION"])
 
 
+def test_a_lost_lake_is_not_made_anew_in_silence(place, emulator):
+    """An embedded stream knows the lakes that it was read into, those on S3 as well: what is refused has made nothing."""
+    stream, of = f"local:{place / 'lost-stream'}", words("lost")
+    run("replay", "--input", place / "nasty.txt", "--stream", stream, "--max")
+    consume = ["consume", "--stream", stream, *of, "--until-caught-up"]
+    run(*consume, env=emulator.env)
+    s3 = emulator.client("s3")
+
+    def content():
+        return sorted(found["Key"] for found in s3.list_objects_v2(Bucket=BUCKET, Prefix="lost/").get("Contents", []))
+
+    for key in content():
+        s3.delete_object(Bucket=BUCKET, Key=key)
+    gone = r"the lake s3://.*/lost is gone, and the stream .* was read into it"
+    refused(*consume, env=emulator.env, names=[gone, f"leases reset --stream {stream} --lake s3://{BUCKET}/lost --catalog glue:lost"])
+    assert content() == []
+    # Another lake in the same place.
+    emulator.client("glue").delete_database(Name="lost")
+    run("tables", "create", *of, env=emulator.env)
+    before = content()
+    refused(*consume, env=emulator.env, names=["is not the one that the stream .* was read into"])
+    assert content() == before
+    run("leases", "reset", "--stream", stream, *of, env=emulator.env)
+    run(*consume, env=emulator.env)
+    run("verify", *of, env=emulator.env)
+
+
 def test_a_file_that_is_cut_off_is_given_up(emulator, tmp_path):
     """As on a local lake; what is loaded next is sorted beside the system's temporary files."""
     lines = "".join(f"{n},U{n % 37},C{n % 11}\n" for n in range(1, 5000)).encode()

@@ -281,6 +281,18 @@ pub struct Status {
     pub config: Option<PathBuf>,
 }
 
+impl Command {
+    /// Whether a signal asks this command for an orderly end, from its beginning on. Any other one is ended at once, `demo` until it
+    /// replays.
+    pub fn ends_in_order(&self) -> bool {
+        match self {
+            Command::Consume(_) | Command::Backfill(_) | Command::Replay(_) | Command::Redrive(_) => true,
+            Command::Tables(TablesCommand::Maintain { every, .. }) => every.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// Keeps a lake's tables in shape, checks them, describes them.
 #[derive(Subcommand, Debug)]
 pub enum TablesCommand {

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use authpulse_consumer::Options;
 use authpulse_consumer::config::Config;
 use authpulse_consumer::drive::{Ended, run_service, unless_stopped};
-use authpulse_consumer::registry::Counted;
+use authpulse_consumer::rejections::Counted;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_lake::Seal;
@@ -21,6 +21,8 @@ use authpulse_lease::Fleet;
 use authpulse_producer::tally::{Of, most_rejected};
 use authpulse_stream::Stream;
 use authpulse_stream::local::LocalStream;
+use futures::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -108,7 +110,7 @@ impl Consumer {
         let input = from.input().await?;
         let stream = if let Consumed::Local(stream) = &from { Some(stream.as_path()) } else { None };
         if let Some(stream) = stream {
-            refuse_a_lost_lake(stream, &place)?;
+            refuse_a_lost_lake(stream, &place, config).await?;
         }
         tell_rights(&place, stream, config);
         let access = Access::Share("authpulse consume", &input);
@@ -137,18 +139,25 @@ const STOPPED: &str = "stopped; run it again to go on";
 /// # Errors
 /// What failed, on which input, and what to do.
 pub async fn run(args: Consume) -> Result<ExitCode> {
-    // First of all: from now on a signal asks for an orderly end, whatever is under way.
-    let heard = heard_by_service(args.with_parent)?;
-    let config = read_config(args.config.as_deref())?;
     let is_told = args.with_parent.is_none();
     if is_told {
-        tell_start(&args, &config);
+        output::set_from(|from| from.app = Some(application(&args)));
     }
-    let outcome = consume(&args, &config, heard).await;
+    let work = async {
+        // First of all: from now on a signal asks for an orderly end, whatever is under way.
+        let heard = heard_by_service(args.with_parent)?;
+        let config = read_config(args.config.as_deref())?;
+        if is_told {
+            tell_start(&args, &config);
+        }
+        consume(&args, &config, heard).await
+    };
+    // The panic itself is told by the panic hook.
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
     if is_told {
-        tell_end(&args, outcome.as_ref());
+        tell_end(&args, &outcome);
     }
-    let (ended, words) = outcome?;
+    let (ended, words) = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     match (say!("{words}"), ended) {
         (Ok(()), _) => {}
         // A service that has ended in order has done so, whether or not anybody reads its last words.
@@ -168,8 +177,6 @@ fn application(args: &Consume) -> String {
 }
 
 fn tell_start(args: &Consume, config: &Config) {
-    let app = application(args);
-    output::set_from(|from| from.app = Some(app.clone()));
     tracing::info!(
         target: SERVICE,
         version = env!("CARGO_PKG_VERSION"),
@@ -177,7 +184,7 @@ fn tell_start(args: &Consume, config: &Config) {
         configuration = config.digest(),
         stream = args.stream,
         lake = %args.lake.display(),
-        app,
+        app = application(args),
         "started"
     );
 }
@@ -188,14 +195,15 @@ fn build() -> String {
     format!("{}-{}, {features}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
-fn tell_end(args: &Consume, outcome: Result<&(Ended, String), &anyhow::Error>) {
+fn tell_end(args: &Consume, outcome: &std::thread::Result<Result<(Ended, String)>>) {
     match outcome {
-        Err(error) => tracing::info!(target: SERVICE, why = "error", error = format!("{error:#}"), "ended"),
-        Ok((Ended::Stopped, _)) => {
+        Err(_) => tracing::info!(target: SERVICE, why = "panic", "ended"),
+        Ok(Err(error)) => tracing::info!(target: SERVICE, why = "error", error = format!("{error:#}"), "ended"),
+        Ok(Ok((Ended::Stopped, _))) => {
             let signal = told_to_stop().map_or("none", |told| told.by);
             tracing::info!(target: SERVICE, why = "signal", signal, "ended");
         }
-        Ok((Ended::Complete, _)) => {
+        Ok(Ok((Ended::Complete, _))) => {
             let why = if args.until_caught_up { "caught up" } else { "sealed" };
             tracing::info!(target: SERVICE, why, "ended");
         }
@@ -209,6 +217,7 @@ async fn consume(args: &Consume, config: &Config, heard: Heard) -> Result<(Ended
         return Ok((Ended::Stopped, STOPPED.to_owned()));
     };
     let Consumer { lake, options, fleet, service } = opened?;
+    (lake.env.probe)("service begin", "");
     let sink = lake.env.sink.clone();
     tokio::spawn(async move {
         while reopen.changed().await.is_ok() {
@@ -231,7 +240,7 @@ async fn consume(args: &Consume, config: &Config, heard: Heard) -> Result<(Ended
         };
     }
     words += if ended == Ended::Stopped { STOPPED } else { "done" };
-    let Counted { received, rejected } = registry.counted();
+    let Counted { received, rejected } = registry.rejections().all().clone();
     if let Some(words) = most_rejected(Of::Stream, "this stream", received, &rejected, None) {
         print_warnings(&[words]);
     }

@@ -56,8 +56,14 @@ fn run() -> ExitCode {
     });
     let args = match args::Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return told_by_clap(&error),
+        Err(error) => {
+            signals::let_through();
+            return told_by_clap(&error);
+        }
     };
+    if !args.command.ends_in_order() {
+        signals::let_through();
+    }
     output::set_format(args.log_format);
     if let Err(words) = logging::start(args.log_format) {
         output::tell_at(Level::Error, &words);

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 /// # Errors
 /// What failed, and what to do.
 pub async fn run(args: Redrive) -> Result<ExitCode> {
+    let stop = stop_signal(None)?;
     let config = read_config(args.config.as_deref())?;
     let place = Place::parse(&args.stream)?;
     if matches!(place, Place::Local(_)) && (args.no_aggregate || args.progress.is_some()) {
@@ -30,7 +31,6 @@ pub async fn run(args: Redrive) -> Result<ExitCode> {
         base: config.options.engine.time.base,
     };
     let lake = open(&LakePlace::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
-    let stop = stop_signal(None)?;
     let done = match &place {
         Place::Local(dir) => redrive(&lake.env, &LocalStream::open(dir)?, &options, &stop).await?,
         Place::Kinesis(name) => {

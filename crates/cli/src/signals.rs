@@ -1,6 +1,6 @@
 //! What signals do. SIGTERM and SIGINT ask for an orderly end: stop reading, store, commit, exit 0; a second one ends the process at
 //! once. SIGHUP asks a service to open its decisions file anew, and everybody else, or a service on a terminal, to end in order. A
-//! signal is acted on before anything is told.
+//! signal is acted on before anything is told, and one that comes before anybody listens waits until somebody does.
 
 use crate::logging::SERVICE;
 use crate::output::{self, Level, tell};
@@ -23,10 +23,34 @@ const IGNORED: [libc::c_int; 4] = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM, 
 /// Whether SIGHUP was ignored when this process began, as `nohup` has it.
 static HANGUP_IS_IGNORED: OnceLock<bool> = OnceLock::new();
 
-/// First of all: from here on signals that mean nothing end nothing.
+/// Those that ask for an end, or for a file to be opened anew.
+const ASKING: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// First of all, and on the first thread: from here on signals that mean nothing end nothing, and those that ask for something wait.
+/// They come through once somebody listens to them, or by [`let_through`].
 pub fn start() {
     HANGUP_IS_IGNORED.get_or_init(|| is_ignored(libc::SIGHUP));
+    mask(libc::SIG_BLOCK);
     IGNORED.into_iter().for_each(ignore);
+}
+
+/// Signals that waited, and all that come, have their effect from now on: nobody of this command listens to them, or somebody does now.
+pub fn let_through() {
+    mask(libc::SIG_UNBLOCK);
+}
+
+/// Of the calling thread. Those that it starts have it as well; processes that it starts do not, the standard library sees to that.
+#[expect(unsafe_code, reason = "the standard library lets no signal wait")]
+fn mask(how: libc::c_int) {
+    let mut asking = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the first call makes the set a whole one, and all of them know these signals; nothing else is written to.
+    unsafe {
+        libc::sigemptyset(asking.as_mut_ptr());
+        for signal in ASKING {
+            libc::sigaddset(asking.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(how, asking.as_ptr(), std::ptr::null_mut());
+    }
 }
 
 #[expect(unsafe_code, reason = "the standard library sets no signal to be ignored; this touches no memory")]
@@ -117,6 +141,7 @@ fn listen(parent: Option<u32>, hangup_reopens: bool) -> std::io::Result<Heard> {
         Some(true) => None,
         _ => Some(signal(SignalKind::hangup())?),
     };
+    let_through();
     tokio::spawn(async move {
         let mut asked = false;
         loop {
@@ -160,5 +185,32 @@ async fn orphaned(parent: Option<u32>) {
     let Some(parent) = parent else { return std::future::pending().await };
     while std::os::unix::process::parent_id() == parent {
         tokio::time::sleep(PARENT_POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far above what a signal takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// On a thread of its own, as what waits, waits for one thread; without the mask this ends the tests.
+    #[test]
+    fn what_comes_before_anybody_listens_is_heard() {
+        let heard = std::thread::spawn(|| {
+            start();
+            #[expect(unsafe_code, reason = "the standard library sends no signal")]
+            // SAFETY: it touches no memory.
+            let sent = unsafe { libc::raise(libc::SIGTERM) };
+            assert_eq!(sent, 0);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut stop = stop_signal(None).unwrap();
+                tokio::time::timeout(PATIENCE, stop.wait_for(|stop| *stop)).await.is_ok_and(|stop| stop.is_ok())
+            })
+        });
+        assert!(heard.join().unwrap());
+        assert_eq!(told_to_stop().unwrap().by, "SIGTERM");
     }
 }

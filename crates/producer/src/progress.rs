@@ -1,9 +1,10 @@
 //! How far a long command is, on standard error: a bar on a terminal, a plain line now and then elsewhere.
 
-use std::sync::OnceLock;
+use std::io;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 /// Between two plain lines, at least. A log keeps every line, so few of them.
 pub const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
@@ -13,8 +14,83 @@ pub const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Audience {
     /// Takes a plain line, without waiting.
     pub tell: fn(&str),
-    /// Whether a bar is drawn on standard error instead, which is a terminal then.
-    pub bar: bool,
+    /// Where a bar is drawn instead.
+    pub bar: Option<Screen>,
+}
+
+/// A terminal, as far as a bar needs one.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// How many columns it has.
+    pub width: fn() -> u16,
+    /// Takes a picture of the bar, without waiting.
+    pub draw: fn(Picture),
+}
+
+/// What goes to a terminal in one piece.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// Text and the codes that move the cursor.
+    pub bytes: Vec<u8>,
+    /// Whether a bar is seen behind it: then another one follows, and this one may be left out. The last one takes the bar away.
+    pub shows_bar: bool,
+}
+
+/// Pictures a second, at most.
+const PICTURES_A_SECOND: u8 = 10;
+
+/// Collects a picture.
+#[derive(Debug)]
+struct Canvas {
+    screen: Screen,
+    picture: Mutex<Picture>,
+}
+
+impl Canvas {
+    fn add(&self, text: &str, shows_bar: bool) -> io::Result<()> {
+        let mut picture = self.picture.lock().unwrap_or_else(PoisonError::into_inner);
+        picture.bytes.extend_from_slice(text.as_bytes());
+        picture.shows_bar |= shows_bar;
+        Ok(())
+    }
+
+    fn moved(&self, n: usize, direction: char) -> io::Result<()> {
+        if n > 0 { self.add(&format!("\x1b[{n}{direction}"), false) } else { Ok(()) }
+    }
+}
+
+impl TermLike for Canvas {
+    fn width(&self) -> u16 {
+        (self.screen.width)()
+    }
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.moved(n, 'A')
+    }
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.moved(n, 'B')
+    }
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.moved(n, 'C')
+    }
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.moved(n, 'D')
+    }
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.add(&format!("{text}\n"), false)
+    }
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.add(text, !text.trim().is_empty())
+    }
+    fn clear_line(&self) -> io::Result<()> {
+        self.add("\r\x1b[2K", false)
+    }
+    fn flush(&self) -> io::Result<()> {
+        let picture = std::mem::take(&mut *self.picture.lock().unwrap_or_else(PoisonError::into_inner));
+        if !picture.bytes.is_empty() {
+            (self.screen.draw)(picture);
+        }
+        Ok(())
+    }
 }
 
 static AUDIENCE: OnceLock<Audience> = OnceLock::new();
@@ -39,10 +115,9 @@ enum Output {
 impl ProgressReporter {
     /// `label` says what is being done, `unit` what is counted (`events`), `total` how many there will be, where known.
     pub fn new(label: &str, total: Option<u64>, unit: &str) -> Self {
-        let output = if AUDIENCE.get().is_some_and(|audience| audience.bar) {
-            Output::Bar(bar(label, total, unit))
-        } else {
-            Output::Plain { lines: PlainLines::new(label, total, unit), start: Instant::now() }
+        let output = match AUDIENCE.get().and_then(|audience| audience.bar) {
+            Some(screen) => Output::Bar(bar(screen, label, total, unit)),
+            None => Output::Plain { lines: PlainLines::new(label, total, unit), start: Instant::now() },
         };
         ProgressReporter { output }
     }
@@ -92,13 +167,14 @@ impl ProgressReporter {
     }
 }
 
-fn bar(label: &str, total: Option<u64>, unit: &str) -> ProgressBar {
-    let (bar, template) = match total {
-        Some(total) => {
-            (ProgressBar::new(total), "{prefix} {wide_bar} {human_pos}/{human_len} {msg}, {per_sec:.0}, {eta} left")
-        }
-        None => (ProgressBar::no_length(), "{prefix} {spinner} {human_pos} {msg}, {per_sec:.0}, {elapsed}"),
+fn bar(screen: Screen, label: &str, total: Option<u64>, unit: &str) -> ProgressBar {
+    let template = match total {
+        Some(_) => "{prefix} {wide_bar} {human_pos}/{human_len} {msg}, {per_sec:.0}, {eta} left",
+        None => "{prefix} {spinner} {human_pos} {msg}, {per_sec:.0}, {elapsed}",
     };
+    let canvas = Canvas { screen, picture: Mutex::default() };
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(canvas), PICTURES_A_SECOND);
+    let bar = ProgressBar::with_draw_target(total, target);
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style).with_prefix(label.to_owned()).with_message(unit.to_owned())
 }
@@ -199,6 +275,21 @@ mod tests {
         assert_eq!(lines.update(6_000, seconds(2)), None);
         assert_eq!(lines.finish(seconds(2)), None);
         assert_eq!(lines.update(6_000, seconds(11)).as_deref(), Some("replay: events=6000 rate=100/s eta=unknown"));
+    }
+
+    #[test]
+    fn a_bar_is_drawn_in_whole_pictures_and_the_last_one_takes_it_away() {
+        static DRAWN: Mutex<Vec<Picture>> = Mutex::new(Vec::new());
+        let screen = Screen { width: || 80, draw: |picture| DRAWN.lock().expect("no panic").push(picture) };
+        let mut reporter = ProgressReporter { output: Output::Bar(bar(screen, "replay", Some(1_000), "events")) };
+        reporter.update(10);
+        reporter.update(500);
+        reporter.finish();
+        let drawn = DRAWN.lock().expect("no panic").clone();
+        let (last, shown) = drawn.split_last().expect("it was drawn");
+        assert!(!shown.is_empty() && shown.iter().all(|picture| picture.shows_bar), "{drawn:?}");
+        assert!(String::from_utf8_lossy(&shown[0].bytes).contains("replay"), "{drawn:?}");
+        assert_eq!(last, &Picture { bytes: b"\r\x1b[2K".to_vec(), shows_bar: false });
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The lakes that an embedded stream knows: its leases note the place and the id of each lake that it was read into. A lake that was
 //! deleted, or is another by now, would otherwise be made anew in silence, and the whole stream scored once more.
 
-use super::{OpenLake, Place, local};
+use super::{OpenLake, Place, local, s3};
 use crate::stream::lake_name;
 use anyhow::{Result, bail};
 use authpulse_consumer::Options;
+use authpulse_consumer::config::Config;
 use authpulse_consumer::env::{Ids, RandomIds};
 use authpulse_lake::LocalStore;
 use authpulse_lease::{Fleet, Known, LocalLeases};
@@ -34,23 +35,38 @@ fn anew(stream: &Path, place: &Place) -> String {
     )
 }
 
-/// Refuses a local lake that the stream was read into and that is gone, or has lost its journal, before anything is made.
+/// Refuses a lake that the stream was read into and that is gone, before anything is made; a local one also where it has lost its journal,
+/// one on S3 where it is another by now.
 ///
 /// # Errors
-/// As said; or the leases beside the stream cannot be read.
-pub fn refuse_a_lost_lake(stream: &Path, place: &Place) -> Result<()> {
-    let Place::Local(dir) = place else { return Ok(()) };
+/// As said; or the leases beside the stream, or the lake, cannot be read.
+pub async fn refuse_a_lost_lake(stream: &Path, place: &Place, config: &Config) -> Result<()> {
     let Some(known) = LocalLeases::known(stream, &application(place)?)? else { return Ok(()) };
-    match local::id_of(dir)? {
-        None => bail!(
-            "the lake {place} is gone, and the stream {} was read into it: {}",
-            stream.display(),
-            anew(stream, place)
-        ),
+    let found = match place {
+        Place::Local(dir) => local::id_of(dir)?,
+        Place::S3 { uri, database } => s3::id_of(uri, database, config).await?,
+    };
+    let Some(id) = found else {
+        bail!("the lake {place} is gone, and the stream {} was read into it: {}", stream.display(), anew(stream, place))
+    };
+    match (place, known) {
         // Whoever noted an id had opened the lake, and so made its journal. Of a lake without an id in which a program of before ended too
         // early there may be leases and no journal.
-        Some(id) => local::check_journal(dir, id.is_some() && known == Known { destination: id }),
+        (Place::Local(dir), known) => local::check_journal(dir, id.is_some() && known == Known { destination: id }),
+        // A local lake of before gets its id only where it is opened to be written to.
+        (Place::S3 { .. }, Known { destination: Some(noted) }) if id.as_ref() != Some(&noted) => {
+            refuse_another(stream, place, id.as_deref().unwrap_or("missing"), &noted)
+        }
+        (Place::S3 { .. }, _) => Ok(()),
     }
+}
+
+fn refuse_another(stream: &Path, place: &Place, id: &str, noted: &str) -> Result<()> {
+    bail!(
+        "the lake {place} is not the one that the stream {} was read into (its id is {id}, noted is {noted}): {}",
+        stream.display(),
+        anew(stream, place)
+    )
 }
 
 /// This worker's part in the leases of a local stream's shards, for one lake, which is noted there. `worker` is its name.
@@ -65,11 +81,7 @@ pub async fn fleet(stream: &Path, place: &Place, lake: &OpenLake, options: &Opti
     };
     let noted = leases.bound_for(&id)?;
     if noted != id {
-        bail!(
-            "the lake {place} is not the one that the stream {} was read into (its id is {id}, noted is {noted}): {}",
-            stream.display(),
-            anew(stream, place)
-        );
+        refuse_another(stream, place, &id, &noted)?;
     }
     Ok(Fleet::new(Arc::new(leases), worker.to_owned(), options.leases))
 }

@@ -166,8 +166,23 @@ pub struct OpenLake {
     pub maintenance: Arc<dyn CommitterLock>,
     /// What a local lake has in its marker, and no other has; none where a program of before made it and nobody has written to it since.
     id: Option<String>,
+    /// Before the lock is let go of, nothing here works on the lake any more.
+    _threads: EndOfWork,
     /// Held while a local lake is written to. On S3 there is none: the journal fences.
     _lock: Option<LakeLock>,
+}
+
+/// How long the end of a command waits for what still computes, or blocks in a file. With a service's 18 s, and the second for its last
+/// lines, it is less than the 20 s after which it is killed.
+const END_OF_WORK: Duration = Duration::from_millis(500);
+
+/// Ends the threads that store, while the runtime is still there.
+struct EndOfWork(Arc<TokioWork>);
+
+impl Drop for EndOfWork {
+    fn drop(&mut self) {
+        self.0.end(END_OF_WORK);
+    }
 }
 
 /// What differs between one kind of place and another.
@@ -211,6 +226,7 @@ pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<
     let probe = crash_probe();
     let table_probe = probe.clone();
     let lake = Lake::new(parts.store.clone(), parts.pointers);
+    let work = Arc::new(TokioWork::new().context("cannot start the threads that store entries")?);
     let commits = CommitSettings { gather_below: config.options.gather_below, ..CommitSettings::default() };
     let lake = lake.with_settings(commits).with_probe(Arc::new(move |point| table_probe(point, "")));
     let env = Env {
@@ -220,12 +236,12 @@ pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<
         committer: parts.committer,
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
-        work: Arc::new(TokioWork::new().context("cannot start the threads that store entries")?),
+        work: work.clone(),
         sink,
         probe,
         inspect: failing_inspect(),
     };
-    Ok(OpenLake { env, maintenance: parts.maintenance, id: parts.id, _lock: parts.lock })
+    Ok(OpenLake { env, maintenance: parts.maintenance, id: parts.id, _threads: EndOfWork(work), _lock: parts.lock })
 }
 
 /// Opens a lake that another process is about to let go of; gives up after [`LET_GO`], or once `stop` holds true.

@@ -5,6 +5,14 @@ use anyhow::{Result, bail};
 use authpulse_consumer::config::Config;
 
 pub(super) async fn open(uri: &str, _database: &str, _config: &Config, _access: Access<'_>) -> Result<Parts> {
+    unsupported(uri)
+}
+
+pub(super) async fn id_of(uri: &str, _database: &str, _config: &Config) -> Result<Option<Option<String>>> {
+    unsupported(uri)
+}
+
+fn unsupported<T>(uri: &str) -> Result<T> {
     bail!(
         "the lake {uri} cannot be opened: this program was built without AWS support: cargo build --release --features aws"
     )

@@ -2,6 +2,7 @@
 //! each commit is conditional.
 
 use super::{Access, LAYOUT, MAINTENANCE_LEASES, MARKER, Parts, holder, read_marker};
+use crate::stream::known_lake_name;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
 use authpulse_consumer::config::{Config, S3Encryption};
@@ -9,7 +10,7 @@ use authpulse_consumer::env::duration;
 use authpulse_lake::{ObjectJournal, ObjectStore, StoreError};
 use std::sync::Arc;
 
-pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access<'_>) -> Result<Parts> {
+async fn store(uri: &str, config: &Config) -> Result<(Aws, Arc<dyn ObjectStore>)> {
     let location = S3Location::parse(uri)?;
     let aws = Aws::load(duration(config.s3_answer)).await?;
     let encryption = match &config.s3_encryption {
@@ -17,7 +18,22 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
         S3Encryption::S3 => Encryption::S3,
         S3Encryption::Kms(key) => Encryption::Kms(key.clone()),
     };
-    let store: Arc<dyn ObjectStore> = Arc::new(S3Store::new(&aws, location, encryption));
+    let store = Arc::new(S3Store::new(&aws, location, encryption));
+    Ok((aws, store))
+}
+
+/// The id of a lake, which is its name in tables of leases; `Some(None)` for one that has not been consumed into, none where there is no
+/// lake. Makes nothing.
+pub(super) async fn id_of(uri: &str, database: &str, config: &Config) -> Result<Option<Option<String>>> {
+    let (_, store) = store(uri, config).await?;
+    Ok(match has_marker(&*store, uri, database).await? {
+        true => Some(known_lake_name(&*store).await?),
+        false => None,
+    })
+}
+
+pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access<'_>) -> Result<Parts> {
+    let (aws, store) = store(uri, config).await?;
     let catalog = GlueCatalog::new(&aws, database)?;
     match access {
         Access::Read => {

@@ -13,7 +13,8 @@ pub use results::{Results, ResultsLost};
 
 use crate::logging::LogFormat;
 use authpulse_consumer::sink::{Decision, DecisionSink};
-use authpulse_producer::progress::{self, Audience};
+use authpulse_event::advice::{RAISE, TOO_MANY_FILES};
+use authpulse_producer::progress::{self, Audience, Screen};
 use queue::Queue;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -82,18 +83,10 @@ pub fn tell_error(error: &anyhow::Error) {
     tell_at(Level::Error, &with_advice(format!("{error:#}")));
 }
 
-/// What the system says where this process, or the host, has as many files open as it may (EMFILE, ENFILE); the same on Linux and macOS.
-const TOO_MANY_FILES: [&str; 2] = ["(os error 24)", "(os error 23)"];
-
 /// Whatever file it was that could not be opened, the remedy is one.
 fn with_advice(words: String) -> String {
-    let is_told = words.contains("ulimit -n") || !TOO_MANY_FILES.iter().any(|code| words.contains(code));
-    if is_told {
-        words
-    } else {
-        words
-            + ": raise the limit on open files of this process (`ulimit -n`, LimitNOFILE in systemd), or that of the host"
-    }
+    let is_due = TOO_MANY_FILES.iter().any(|code| words.contains(&format!("(os error {code})")));
+    if is_due && !words.contains("ulimit -n") { format!("{words}: {RAISE}") } else { words }
 }
 
 /// Puts lines as they are on their way to standard error; `text` ends with a line's end.
@@ -120,7 +113,7 @@ pub fn exit(code: i32) -> ! {
 /// Whether anything may have colours, if it goes to a terminal.
 pub fn may_be_coloured() -> bool {
     let forbidden = std::env::var_os("NO_COLOR").is_some_and(|text| !text.is_empty());
-    !forbidden && std::env::var_os("TERM").is_none_or(|text| text != "dumb")
+    !forbidden && !is_dumb()
 }
 
 /// Whether lines on standard error have colours.
@@ -130,8 +123,26 @@ pub fn has_colours() -> bool {
 
 /// How far long commands are goes the same way: a bar on a terminal, lines elsewhere and where lines are for programs.
 pub fn progress_lines(format: LogFormat) {
-    let bar = io::stderr().is_terminal() && format == LogFormat::Text;
-    progress::set_audience(Audience { tell: |line| tell_at(Level::Info, line), bar });
+    let has_bar = io::stderr().is_terminal() && format == LogFormat::Text && !is_dumb();
+    let screen = Screen { width: stderr_columns, draw: |picture| queue().push_picture(picture) };
+    progress::set_audience(Audience { tell: |line| tell_at(Level::Info, line), bar: has_bar.then_some(screen) });
+}
+
+/// How wide a terminal is that does not say.
+const COLUMNS_DEFAULT: u16 = 80;
+
+/// The width of the terminal that standard error is.
+#[expect(unsafe_code, reason = "the standard library does not ask a terminal for its size")]
+fn stderr_columns() -> u16 {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: it writes to the struct that it is handed, and to nothing else.
+    let asked = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    if asked == 0 && size.ws_col > 0 { size.ws_col } else { COLUMNS_DEFAULT }
+}
+
+/// Whether the terminal only knows lines.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|text| text == "dumb")
 }
 
 /// Log lines on their way into the queue: whoever formats them writes each in one piece.

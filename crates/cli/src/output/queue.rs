@@ -3,6 +3,7 @@
 //! Whoever has something to say puts it here and goes on. Where standard error takes nothing (its reader is gone, or stopped; the
 //! disk is full), lines are dropped and counted, and how many is told as soon as writing works again.
 
+use authpulse_producer::progress::Picture;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -125,6 +126,17 @@ impl Queue {
         self.add(&mut state, Item::new(Kind::Line, line));
     }
 
+    /// Adds a picture of a bar, unless something is on its way: another one follows. One that takes the bar away is added all the same.
+    /// Never waits, and nobody misses what is left out.
+    pub fn push_picture(&self, picture: Picture) {
+        let mut state = self.lock();
+        let is_behind = !state.items.is_empty() || state.writing;
+        if picture.shows_bar && is_behind || state.bytes + picture.bytes.len() > LINES_BYTES {
+            return;
+        }
+        self.add(&mut state, Item { bytes: picture.bytes, loses: Lost::default() });
+    }
+
     /// Adds a decision, or returns it if there is no room and there may be some soon; drops and counts it where nothing moves.
     pub fn try_push_decision(&self, line: Vec<u8>) -> Option<Vec<u8>> {
         let mut state = self.lock();
@@ -202,7 +214,8 @@ impl Queue {
             let (written, failed) = self.write_all(&mut out, &bytes);
             torn = match written {
                 0 => torn,
-                n => bytes[n - 1] != b'\n',
+                // A picture of a bar is whole without one.
+                n => n < bytes.len() && bytes[n - 1] != b'\n',
             };
             let mut end = head;
             let mut lost = Lost::default();
@@ -324,7 +337,10 @@ mod tests {
 
         /// Until the writer has tried what was there.
         fn settle(&self) {
-            self.queue.flush(Duration::from_secs(60));
+            let mut state = self.queue.lock();
+            while !state.items.is_empty() || state.writing {
+                state = self.queue.room.wait(state).unwrap();
+            }
         }
     }
 
@@ -368,6 +384,20 @@ mod tests {
         case.order(Err(ErrorKind::WouldBlock));
         case.push("one");
         assert_eq!(case.end(), "one\n");
+    }
+
+    #[test]
+    fn pictures_of_a_bar_are_left_out_where_something_waits() {
+        let picture = |text: &str, shows_bar| Picture { bytes: text.as_bytes().to_vec(), shows_bar };
+        let case = Case::new();
+        case.order(Ok(usize::MAX));
+        case.queue.push_picture(picture("first bar", true));
+        case.settle();
+        // Nothing is taken from here on, until the end.
+        (0..3 * LINES_BYTES / 8).for_each(|_| case.queue.push_picture(picture(" another", true)));
+        case.push(" a line");
+        case.queue.push_picture(picture("no bar", false));
+        assert_eq!(case.end(), "first bar another a line\nno bar");
     }
 
     #[test]

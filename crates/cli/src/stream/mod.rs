@@ -106,25 +106,43 @@ pub async fn remember_start(
 /// # Errors
 /// It cannot be read, nor stored.
 pub async fn lake_name(store: &dyn ObjectStore, ids: &dyn Ids) -> Result<String> {
-    const PATH: &str = "streams/name.json";
     let what = "what this lake is called in tables of leases";
-    let kept = keep(store, PATH, json!({ "what": what, "name": format!("lake-{}", ids.commit_id()) })).await?;
-    let name = kept["name"].as_str().with_context(|| format!("{} is damaged: restore it", store.uri(PATH)))?;
+    let kept = keep(store, NAME, json!({ "what": what, "name": format!("lake-{}", ids.commit_id()) })).await?;
+    name_in(store, &kept)
+}
+
+/// The same, where it has been called anything yet.
+///
+/// # Errors
+/// It cannot be read.
+#[cfg(feature = "aws")]
+pub async fn known_lake_name(store: &dyn ObjectStore) -> Result<Option<String>> {
+    kept(store, NAME).await?.map(|kept| name_in(store, &kept)).transpose()
+}
+
+/// Where a lake has its name.
+const NAME: &str = "streams/name.json";
+
+fn name_in(store: &dyn ObjectStore, kept: &Value) -> Result<String> {
+    let name = kept["name"].as_str().with_context(|| format!("{} is damaged: restore it", store.uri(NAME)))?;
     Ok(name.to_owned())
+}
+
+/// What the lake keeps at a path, if anything.
+async fn kept(store: &dyn ObjectStore, path: &str) -> Result<Option<Value>> {
+    match store.get(path).await {
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+        Ok(bytes) => {
+            let damaged = || format!("{} is damaged: restore it", store.uri(path));
+            Ok(Some(serde_json::from_slice(&bytes).with_context(damaged)?))
+        }
+    }
 }
 
 /// What the lake keeps at a path for ever: `note`, unless there is one already.
 async fn keep(store: &dyn ObjectStore, path: &str, note: Value) -> Result<Value> {
-    let read = async || -> Result<Option<Value>> {
-        match store.get(path).await {
-            Err(StoreError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-            Ok(bytes) => {
-                let damaged = || format!("{} is damaged: restore it", store.uri(path));
-                Ok(Some(serde_json::from_slice(&bytes).with_context(damaged)?))
-            }
-        }
-    };
+    let read = async || kept(store, path).await;
     if let Some(kept) = read().await? {
         return Ok(kept);
     }
