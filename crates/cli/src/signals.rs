@@ -192,6 +192,9 @@ async fn orphaned(parent: Option<u32>) {
 mod tests {
     use super::*;
 
+    /// Far above what a signal takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// On a thread of its own, as what waits, waits for one thread; without the mask this ends the tests.
     #[test]
     fn what_comes_before_anybody_listens_is_heard() {
@@ -202,7 +205,10 @@ mod tests {
             let sent = unsafe { libc::raise(libc::SIGTERM) };
             assert_eq!(sent, 0);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async { stop_signal(None).unwrap().wait_for(|stop| *stop).await.is_ok() })
+            runtime.block_on(async {
+                let mut stop = stop_signal(None).unwrap();
+                tokio::time::timeout(PATIENCE, stop.wait_for(|stop| *stop)).await.is_ok_and(|stop| stop.is_ok())
+            })
         });
         assert!(heard.join().unwrap());
         assert_eq!(told_to_stop().unwrap().by, "SIGTERM");
