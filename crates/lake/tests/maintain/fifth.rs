@@ -100,7 +100,7 @@ fn folded_through(world: &World, shard: &str) -> u64 {
 
 fn fold(world: &World, lake: &Lake) {
     let settings = MaintainSettings { min_files: usize::MAX, ..TIDY };
-    let report = block_on(maintain(lake, &world.journal, &settings, false, &mut Memory::default()));
+    let report = block_on(maintain(lake, world.journal.as_ref(), &settings, false, &mut Memory::default()));
     assert!(report.is_complete(), "{report:?}");
 }
 
@@ -123,9 +123,9 @@ fn a_later_table_starts_at_the_tails_as_they_were() {
     // It is none of those that are made with a lake, and nothing but it is missing.
     assert!(block_on(lake.ensure_tables()).unwrap().is_empty());
     assert_eq!(block_on(lake.made_tables()).unwrap(), Table::FIRST);
-    assert!(block_on(lake.ensure_later_table(&world.journal, fifth())).unwrap());
+    assert!(block_on(lake.ensure_later_table(world.journal.as_ref(), fifth())).unwrap());
     assert_eq!(applied(&lake), of(&[("a", 12), ("b", 12)]));
-    assert!(!block_on(lake.ensure_later_table(&world.journal, fifth())).unwrap());
+    assert!(!block_on(lake.ensure_later_table(world.journal.as_ref(), fifth())).unwrap());
     store_with(&mut world, "a");
     world.store_entry("b");
     store_with(&mut world, "c");
@@ -140,7 +140,7 @@ fn a_later_table_starts_at_the_tails_as_they_were() {
 fn nobody_folds_an_entry_with_a_file_of_a_table_that_is_not_known() {
     let mut world = folded();
     let lake = newer(&world);
-    block_on(lake.ensure_later_table(&world.journal, fifth())).unwrap();
+    block_on(lake.ensure_later_table(world.journal.as_ref(), fifth())).unwrap();
     for n in 13..=20 {
         if n == 16 {
             store_with(&mut world, "a")
@@ -183,7 +183,7 @@ fn nobody_folds_an_entry_with_a_file_of_a_table_that_is_not_known() {
 fn what_others_have_folded_without_a_file_of_the_table_is_passed_over() {
     let mut world = folded();
     let lake = newer(&world);
-    block_on(lake.ensure_later_table(&world.journal, fifth())).unwrap();
+    block_on(lake.ensure_later_table(world.journal.as_ref(), fifth())).unwrap();
     for _ in 13..=30 {
         world.store_entry("a");
     }
@@ -213,7 +213,7 @@ fn what_others_have_folded_without_a_file_of_the_table_is_passed_over() {
 fn a_table_that_was_dropped_starts_before_the_first_file_that_is_named() {
     let mut world = folded();
     let lake = newer(&world);
-    block_on(lake.ensure_later_table(&world.journal, fifth())).unwrap();
+    block_on(lake.ensure_later_table(world.journal.as_ref(), fifth())).unwrap();
     for n in 13..=20 {
         if n % 3 == 0 { store_with(&mut world, "a") } else { world.store_entry("a") }
     }
@@ -225,7 +225,7 @@ fn a_table_that_was_dropped_starts_before_the_first_file_that_is_named() {
     world.pass(3 * DAY);
     fold(&world, &lake);
     assert_eq!(folded_through(&world, "a"), 14);
-    block_on(lake.ensure_later_table(&world.journal, fifth())).unwrap();
+    block_on(lake.ensure_later_table(world.journal.as_ref(), fifth())).unwrap();
     assert_eq!(applied(&lake), of(&[("a", 14), ("b", 12)]));
     follow(&world, &lake, &BTreeMap::new(), |_| 0).unwrap();
     assert_eq!(rows(&lake), ["a-15", "a-18"]);
@@ -237,7 +237,7 @@ fn a_table_that_was_dropped_starts_before_the_first_file_that_is_named() {
     }
     assert_eq!(folded_through(&world, "a"), 19);
     world.catalog.drop_table(fifth().name());
-    block_on(lake.ensure_later_table(&world.journal, fifth())).unwrap();
+    block_on(lake.ensure_later_table(world.journal.as_ref(), fifth())).unwrap();
     assert_eq!(applied(&lake), of(&[("a", 14), ("b", 12)]));
     let refused = follow(&world, &lake, &BTreeMap::new(), |_| 19).unwrap_err();
     assert!(matches!(refused, LakeError::EntryMissing { applied: 14, got: 20, .. }), "{refused}");
