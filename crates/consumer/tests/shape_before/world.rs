@@ -314,7 +314,7 @@ impl World {
             let stored = self.journal.list(&shard, 1, usize::MAX).await.unwrap();
             entries.extend(stored.into_iter().map(|(n, body)| (shard.to_string(), n, body)));
         }
-        let bases = self.journal.bases.lock().unwrap();
+        let bases = self.journal.bases.lock().unwrap().clone();
         let bases = bases.iter().map(|((shard, n), body)| (shard.to_string(), *n, body.clone())).collect();
         let mut pointers = BTreeMap::new();
         for table in Table::ALL {
