@@ -319,10 +319,8 @@ impl World {
             let stored = self.journal.list(&shard, 1, usize::MAX).await.unwrap();
             entries.extend(stored.into_iter().map(|(n, body)| (shard.to_string(), n, body)));
         }
-        let bases = {
-            let bases = self.journal.bases.lock().unwrap();
-            bases.iter().map(|((shard, n), body)| (shard.to_string(), *n, body.clone())).collect()
-        };
+        let bases = self.journal.bases.lock().unwrap().clone();
+        let bases = bases.iter().map(|((shard, n), body)| (shard.to_string(), *n, body.clone())).collect();
         let mut pointers = BTreeMap::new();
         for table in Table::FIRST {
             if let Some(location) = self.catalog.load(table.name()).await.unwrap() {
