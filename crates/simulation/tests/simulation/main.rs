@@ -9,6 +9,7 @@
 mod check;
 mod counts;
 mod doors;
+mod drawn;
 mod fence;
 mod follow;
 mod foreign;

@@ -2,6 +2,7 @@
 
 use crate::check;
 use crate::counts::Counts;
+use crate::drawn::drawn_options;
 use crate::follow::{self, Counts as Followed, Kept};
 use crate::foreign;
 use crate::gate::{Fate, Fault, Next, ProcessId, Struck};
@@ -15,11 +16,11 @@ use authpulse_consumer::drive::{Ended, run_service};
 use authpulse_consumer::error::Chain;
 use authpulse_consumer::service::{Mode, Service};
 use authpulse_consumer::{ConsumerError, Env, Options};
+use authpulse_event::HashRange;
 use authpulse_event::time::{HOUR, SECOND, format_rfc3339};
-use authpulse_event::{EventModel, HashRange};
 use authpulse_lake::maintain::{MaintainReport, Memory};
-use authpulse_lake::{CommitSettings, MaintainSettings, Table, TablePointers, maintain};
-use authpulse_lease::{Fleet, LeaseSettings};
+use authpulse_lake::{CommitSettings, Table, TablePointers, maintain};
+use authpulse_lease::Fleet;
 use authpulse_stream::{PutRecord, Record, ShardDescription, Stream, StreamWriter};
 use futures::executor::block_on;
 use std::collections::BTreeSet;
@@ -76,44 +77,6 @@ fn reading(sabotage: Sabotage, focus: &str, rng: &mut Rng) -> Reading {
         focus if ["stream ", "lease "].iter().any(|of| focus.starts_with(of)) => Reading::Embedded,
         _ => drawn,
     }
-}
-
-fn options(rng: &mut Rng) -> Options {
-    let mut options = Options {
-        entry_rows: 20 + rng.below(60),
-        chunk_rows: 5 + rng.below(30) as usize,
-        read_records: 1 + rng.below(40) as usize,
-        snapshot_rows: 40 + rng.below(200),
-        snapshot_piece_bytes: 200,
-        raw: rng.per_mille(300),
-        commit_interval: (10 + rng.below(90) as i64) * SECOND,
-        poll_interval: (1 + rng.below(5) as i64) * SECOND,
-        follow_interval: (1 + rng.below(4) as i64) * SECOND,
-        leases: LeaseSettings { hand_over_within: 15 * SECOND, ..LeaseSettings::default() },
-        maintain: MaintainSettings {
-            target_bytes: 1 << 20,
-            min_files: 2 + rng.below(3) as usize,
-            manifests_max: 1 + rng.below(4) as usize,
-            snapshots_max: 1 + rng.below(20) as usize,
-            snapshot_age: (1 + rng.below(3) as i64) * HOUR,
-            orphan_age: ORPHAN_AGE,
-            fold_entries: 1 + rng.below(6),
-            entry_age: ORPHAN_AGE,
-            follower_keep: (1 + rng.below(4) as i64) * HOUR,
-        },
-        ..Options::default()
-    };
-    options.engine.time.lookback_days = 1 + rng.below(3) as u32;
-    for (key, value) in
-        [("min_hosts", 1 + rng.below(4)), ("burst_over", 3 + rng.below(4)), ("lateral_from", 3 + rng.below(2))]
-    {
-        options.engine.rules.set_threshold(key, value as u32).expect("a threshold of the four");
-    }
-    // Nothing is drawn for it, so that seeds keep what they draw.
-    if options.entry_rows % 2 == 1 {
-        options.engine.time.event_model = EventModel::Attributes;
-    }
-    options
 }
 
 /// A run under way.
@@ -233,7 +196,7 @@ impl Simulation {
             fate,
             map: Vec::new(),
             traffic: Traffic::new(root.child(3)),
-            options: Arc::new(options(&mut rng)),
+            options: Arc::new(drawn_options(&mut rng, ORPHAN_AGE)),
             rng,
             world,
             processes: Vec::new(),
