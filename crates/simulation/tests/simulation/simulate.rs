@@ -19,7 +19,7 @@ use authpulse_consumer::{ConsumerError, Env, Options};
 use authpulse_event::HashRange;
 use authpulse_event::time::{HOUR, SECOND, format_rfc3339};
 use authpulse_lake::maintain::{MaintainReport, Memory};
-use authpulse_lake::{CommitSettings, Table, TablePointers, maintain};
+use authpulse_lake::{CommitSettings, MaintainSettings, Table, TablePointers, maintain};
 use authpulse_lease::Fleet;
 use authpulse_stream::{PutRecord, Record, ShardDescription, Stream, StreamWriter};
 use futures::executor::block_on;
