@@ -7,6 +7,7 @@ mod clocks;
 mod columns;
 mod finished_empty;
 mod forgotten;
+mod later_table;
 mod memory;
 mod redrive;
 mod rules;
