@@ -6,7 +6,7 @@ use authpulse_consumer::committer::commit_all;
 use authpulse_event::ShardId;
 use authpulse_lake::entry::{Entry, Side};
 use authpulse_lake::schema::TableDef;
-use authpulse_lake::{Base, Journal, Lake, MemoryCatalog, Shape, Table, TableFile};
+use authpulse_lake::{Base, Lake, MemoryCatalog, Shape, Table, TableFile};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
@@ -49,7 +49,8 @@ impl World {
         }
         let tables = Table::FIRST.into_iter().chain([table]).collect();
         let catalog = Arc::new(MemoryCatalog::new());
-        let tables = Lake::new(lake.env.store.clone(), catalog.clone()).with_shape(Shape { tables, ..Shape::default() });
+        let tables =
+            Lake::new(lake.env.store.clone(), catalog.clone()).with_shape(Shape { tables, ..Shape::default() });
         tables.ensure_tables().await.unwrap();
         World { lake, table, tables: Arc::new(tables), catalog, entries, rows: 2 * daily.rows }
     }
