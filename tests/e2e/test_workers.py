@@ -140,11 +140,15 @@ def test_a_newer_version_takes_a_shard(place):
     take_over_as_a_newer_version(lake, journals()[0]["shard"])
     # It has something to store again.
     run(*replay)
-    assert old.wait(TIMEOUT_SECONDS) == 1, fleet.log(old)
-    told = fleet.log(old).strip().split("\n")[-1]
-    assert told.startswith("error: ") and "run a newer version" in told, told
-    assert owners(stream) == {}, "its leases are free"
-    refused("consume", *fleet.source(), *fleet.words, "--config", fleet.config, names=["run a newer version"])
+    fleet.wait_for(old, "run a newer version")
+    until(lambda: owners(stream) == {}, "free leases", process=old)
+    # It stays up, and so does another of its kind, which takes none.
+    another = fleet.add()
+    fleet.wait_for(another, "run a newer version")
+    assert owners(stream) == {} and old.poll() is None, fleet.log(old)
+    for worker in (old, another):
+        fleet.stop(worker)
+    refused("consume", *fleet.source(), *fleet.words, "--config", fleet.config, "--until-caught-up", names=["run a newer version"])
     assert owners(stream) == {}, "none was taken"
 
 
