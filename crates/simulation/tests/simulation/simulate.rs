@@ -238,6 +238,8 @@ impl Simulation {
         }
         self.started += 1;
         let id = self.started;
+        // Of the newer program, where there are two: one that cannot read what is new can only say so.
+        self.world.versions.run(id, true);
         let (env, every) = (self.world.env(id), (1 + self.rng.below(60) as i64) * SECOND);
         let follower = Followed { kept: self.kept.clone(), door: Some(self.world.door(id)) };
         let main = |stop| follow::run(env, follower, every, stop);

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use authpulse_consumer::open::entry_zero;
 use authpulse_consumer::service::journal_key;
 use authpulse_event::time::{HOUR, SECOND};
-use authpulse_event::{HashRange, ShardId};
+use authpulse_event::{EventModel, HashRange, ShardId};
 use authpulse_lake::CommitterLock;
 use authpulse_lake::entry::{Entry, FORMAT, PLAIN_FORMAT, Source};
 use authpulse_lake::lock::LockError;
@@ -174,6 +174,8 @@ impl CommitterLock for CountingLock {
 fn calm() -> (Simulation, Arc<CountingLock>) {
     let shards = |sim: &Simulation| block_on(sim.world.stream.shards()).unwrap().len();
     let mut sim = (1..).map(|seed| Simulation::new(seed, Sabotage::None)).find(|sim| shards(sim) > 1).unwrap();
+    // What events carry makes entries new by itself.
+    Arc::get_mut(&mut sim.options).unwrap().engine.time.event_model = EventModel::ThreeFields;
     sim.fate.on = false;
     sim.world.reading = Reading::Embedded;
     let lock = Arc::new(CountingLock::default());
