@@ -19,9 +19,6 @@ pub(crate) struct AttributeSets {
 impl AttributeSets {
     /// Puts the allocation of an equal one in place of this one, or keeps this one for those to come.
     pub(crate) fn share(&mut self, attributes: &mut Attributes) {
-        if attributes.is_empty() {
-            return;
-        }
         match self.sets.get(attributes) {
             Some(known) => *attributes = known.clone(),
             None => {

@@ -46,8 +46,10 @@ impl Shard {
             let (popularity, flags, score) = self.score_next(at);
             // Taken out last: where scoring fails, what it failed on is still the first.
             let Unscored { mut event, .. } = self.unscored.pop_front().expect("the front was looked at");
-            self.unscored_bytes -= event.attributes.bytes();
-            self.sets.share(&mut event.attributes);
+            if !event.attributes.is_empty() {
+                self.unscored_bytes -= event.attributes.bytes();
+                self.sets.share(&mut event.attributes);
+            }
             out.counts.curated += 1;
             out.scored.push(ScoredEvent { event, popularity, flags, score });
         }

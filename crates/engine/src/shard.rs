@@ -305,8 +305,11 @@ impl Shard {
     }
 
     /// Puts an accepted event behind those that wait for their score.
+    #[inline]
     pub(crate) fn push_unscored(&mut self, unscored: Unscored) {
-        self.unscored_bytes += unscored.event.attributes.bytes();
+        if !unscored.event.attributes.is_empty() {
+            self.unscored_bytes += unscored.event.attributes.bytes();
+        }
         self.unscored.push_back(unscored);
     }
 

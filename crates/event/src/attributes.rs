@@ -313,6 +313,7 @@ impl Attributes {
     }
 
     /// Whether there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }

@@ -51,7 +51,7 @@ pub(crate) fn read_object<'a, Key>(
                 Some(key) => {
                     let start = reader.at;
                     let value = reader.value()?;
-                    field(key, value, &bytes[start..reader.at])?;
+                    field(key, value, bytes.get(start..reader.at).unwrap_or_default())?;
                 }
                 None => {
                     reader.skip_value()?;
@@ -176,6 +176,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A value that is read.
+    #[inline(always)]
     fn value(&mut self) -> Result<Value<'a>> {
         let start = self.at;
         match self.peek() {

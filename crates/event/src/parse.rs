@@ -188,27 +188,34 @@ fn utf8(line: &[u8]) -> Result<&str, Invalid> {
     })
 }
 
-/// The keys that are read.
+/// The keys that are always read.
 #[derive(Clone, Copy)]
 enum Key {
     Time,
     User,
     Computer,
     EventId,
-    /// By its place in the list.
-    Attribute(usize),
 }
 
 impl Key {
-    fn of(name: &[u8], attributes: &[Attribute]) -> Option<Key> {
+    fn of(name: &[u8]) -> Option<Key> {
         match name {
             b"time" => Some(Key::Time),
             b"user" => Some(Key::User),
             b"computer" => Some(Key::Computer),
             b"event_id" => Some(Key::EventId),
-            _ => attributes.iter().position(|attribute| attribute.key.as_bytes() == name).map(Key::Attribute),
+            _ => None,
         }
     }
+}
+
+/// What was found under them.
+#[derive(Default)]
+struct First<'a> {
+    time: Option<Value<'a>>,
+    user: Option<Value<'a>>,
+    computer: Option<Value<'a>>,
+    own_id: Option<Value<'a>>,
 }
 
 /// What was found under the key of an attribute.
@@ -234,58 +241,90 @@ impl Found<'_> {
 }
 
 fn parse_object(payload: &[u8], reading: Reading) -> Result<ParsedEvent<'_>, Invalid> {
-    let Reading { base, attributes: list } = reading;
-    let (mut time, mut user, mut computer, mut own_id) = (None, None, None, None);
+    if !reading.attributes.is_empty() {
+        return parse_with_attributes(payload, reading);
+    }
+    let mut first = First::default();
+    json::read_object(payload, Key::of, |key, value, _| first.take(key, value))?;
+    first.event(reading.base)
+}
+
+/// The same for a lake that takes attributes in; apart, so that others pay nothing for them.
+fn parse_with_attributes(payload: &[u8], reading: Reading) -> Result<ParsedEvent<'_>, Invalid> {
+    enum Any {
+        First(Key),
+        /// By its place in the list.
+        Attribute(usize),
+    }
+    let list = reading.attributes;
+    let known = |name: &[u8]| {
+        let place = || list.iter().position(|attribute| attribute.key.as_bytes() == name);
+        Key::of(name).map(Any::First).or_else(|| place().map(Any::Attribute))
+    };
+    let mut first = First::default();
     // By place in the list; empty until there is one.
     let mut found = Vec::new();
-    let known = |name: &[u8]| Key::of(name, list);
-    json::read_object(payload, known, |key, value, _| {
+    json::read_object(payload, known, |key, value, _| match key {
+        Any::First(key) => first.take(key, value),
+        Any::Attribute(at) => {
+            found.resize(list.len(), Found::Nothing);
+            found[at] = if matches!(found[at], Found::Nothing) { Found::Once(value) } else { Found::Twice };
+            Ok(())
+        }
+    })?;
+    let mut event = first.event(reading.base)?;
+    if !found.is_empty() {
+        (event.attributes, event.fields_dropped) = Attributes::take(list, |at| found[at].given());
+    }
+    Ok(event)
+}
+
+impl<'a> First<'a> {
+    #[inline]
+    fn take(&mut self, key: Key, value: Value<'a>) -> json::Result<()> {
         let (slot, twice) = match key {
-            Key::Time => (&mut time, "the key time occurs twice"),
-            Key::User => (&mut user, "the key user occurs twice"),
-            Key::Computer => (&mut computer, "the key computer occurs twice"),
-            Key::EventId => (&mut own_id, "the key event_id occurs twice"),
-            Key::Attribute(at) => {
-                found.resize(list.len(), Found::Nothing);
-                found[at] = if matches!(found[at], Found::Nothing) { Found::Once(value) } else { Found::Twice };
-                return Ok(());
-            }
+            Key::Time => (&mut self.time, "the key time occurs twice"),
+            Key::User => (&mut self.user, "the key user occurs twice"),
+            Key::Computer => (&mut self.computer, "the key computer occurs twice"),
+            Key::EventId => (&mut self.own_id, "the key event_id occurs twice"),
         };
         if slot.replace(value).is_some() { Err(twice) } else { Ok(()) }
-    })?;
-    let (time, form) = match time {
-        None => return Err("the key time is missing".into()),
-        Some(Value::Number(number)) if number.iter().all(u8::is_ascii_digit) => read_seconds(number, base)?,
-        Some(Value::Number(number)) => return Err(rfc3339::no_date(number).into()),
-        Some(Value::Text(text)) => read_time(&text, Mark::PointOrComma, base)?,
-        Some(Value::NoText(why)) => return Err(Invalid(Cow::Owned(format!("time {why}")))),
-        Some(Value::Other(what)) => {
-            return Err(Invalid(Cow::Owned(format!("time is {what}, and not a number or a string"))));
-        }
-    };
-    let user = name(string(user, "user")?, "user")?;
-    let computer = name(string(computer, "computer")?, "computer")?;
-    let own_id = match own_id {
-        None => None,
-        Some(value) => {
-            let id = string(Some(value), "event_id")?;
-            if id.is_empty() {
-                return Err("event_id is empty".into());
+    }
+
+    /// The event of these fields, without attributes.
+    #[inline(always)]
+    fn event(self, base: Micros) -> Result<ParsedEvent<'a>, Invalid> {
+        let First { time, user, computer, own_id } = self;
+        let (time, form) = match time {
+            None => return Err("the key time is missing".into()),
+            Some(Value::Number(number)) if number.iter().all(u8::is_ascii_digit) => read_seconds(number, base)?,
+            Some(Value::Number(number)) => return Err(rfc3339::no_date(number).into()),
+            Some(Value::Text(text)) => read_time(&text, Mark::PointOrComma, base)?,
+            Some(Value::NoText(why)) => return Err(Invalid(Cow::Owned(format!("time {why}")))),
+            Some(Value::Other(what)) => {
+                return Err(Invalid(Cow::Owned(format!("time is {what}, and not a number or a string"))));
             }
-            if id.len() > MAX_EVENT_ID_BYTES {
-                return Err("event_id is longer than 128 bytes".into());
+        };
+        let user = name(string(user, "user")?, "user")?;
+        let computer = name(string(computer, "computer")?, "computer")?;
+        let own_id = match own_id {
+            None => None,
+            Some(value) => {
+                let id = string(Some(value), "event_id")?;
+                if id.is_empty() {
+                    return Err("event_id is empty".into());
+                }
+                if id.len() > MAX_EVENT_ID_BYTES {
+                    return Err("event_id is longer than 128 bytes".into());
+                }
+                if id.chars().any(char::is_control) {
+                    return Err("event_id holds a control character".into());
+                }
+                Some(id)
             }
-            if id.chars().any(char::is_control) {
-                return Err("event_id holds a control character".into());
-            }
-            Some(id)
-        }
-    };
-    let (attributes, fields_dropped) = match found.is_empty() {
-        true => (Attributes::NONE, 0),
-        false => Attributes::take(list, |at| found[at].given()),
-    };
-    Ok(ParsedEvent { time, form, user, computer, own_id, attributes, fields_dropped })
+        };
+        Ok(ParsedEvent { time, form, user, computer, own_id, attributes: Attributes::NONE, fields_dropped: 0 })
+    }
 }
 
 /// The members of an event's object that are attributes of a list: key, and the value as it is written. For whoever writes an event

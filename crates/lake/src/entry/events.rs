@@ -206,3 +206,6 @@ impl Unscored {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
