@@ -286,6 +286,15 @@ impl Registry {
         leaves.all(|key| inner.shards.get(key).is_some_and(|view| holds(key, view)))
     }
 
+    /// Whether the end of every shard from which another has inherited is known here. It is stored before the heirs' first entries, but may
+    /// be read after them: a worker of this process that has lost the shard, and does not know it yet, keeps others from following it.
+    pub fn knows_ends_of_parents(&self) -> bool {
+        let guard = self.lock();
+        let shards = &guard.0.shards;
+        let mut parents = shards.values().flat_map(|view| &view.inherited);
+        parents.all(|parent| shards.get(parent).is_none_or(|view| view.end || view.sealed.is_some()))
+    }
+
     /// The newest event time accepted in any shard of the input.
     pub fn newest_accepted(&self) -> Option<Micros> {
         let guard = self.lock();

@@ -113,7 +113,9 @@ impl Worker {
                 self.land().await?;
             }
             let key = self.key.clone();
-            if !self.registry.all_leaves(|leaf, view| *leaf == key || view.sealed.is_some()) {
+            let others_sealed = self.registry.all_leaves(|leaf, view| *leaf == key || view.sealed.is_some());
+            // A shard that was split may have published its last scores with its end.
+            if !others_sealed || !self.registry.knows_ends_of_parents() {
                 return self.store_while_waiting().await;
             }
         }
