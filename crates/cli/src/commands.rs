@@ -7,20 +7,20 @@ use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
 use anyhow::{Context, Result, bail};
-use authpulse_consumer::ConsumerError;
-use authpulse_consumer::backfill::{BackfillRequest, Sorting, check_files, nothing_accepted, prepare, refuse_disorder};
-use authpulse_consumer::drive::{Ended, run_backfill};
-use authpulse_consumer::env::{Clock as _, SystemClock};
-use authpulse_consumer::log::{Entries, read_base};
-use authpulse_consumer::open::{check_settings, open_lake};
-use authpulse_consumer::status::{TooNew, status};
-use authpulse_consumer::verify::{VerifyOptions, verify};
+use authpulse_journal::ConsumerError;
+use authpulse_service::backfill::{BackfillRequest, Sorting, check_files, nothing_accepted, prepare, refuse_disorder};
+use authpulse_service::drive::{Ended, run_backfill};
+use authpulse_journal::env::{Clock as _, SystemClock};
+use authpulse_journal::log::{Entries, read_base};
+use authpulse_journal::open::{check_settings, open_lake};
+use authpulse_audit::status::{TooNew, status};
+use authpulse_audit::verify::{VerifyOptions, verify};
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, format_rfc3339};
 use authpulse_lake::Seal;
 use authpulse_producer::generate::{GenerateOptions, generate};
-use authpulse_producer::input::{self, InputError, SortOptions, Source, find_disorder};
+use authpulse_files::{self as input, InputError, SortOptions, Source, find_disorder};
 use authpulse_producer::progress::ProgressReporter;
 use authpulse_producer::replay::{self, Clock, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
 use authpulse_stream::local::LocalStream;
@@ -249,7 +249,7 @@ impl std::fmt::Display for Totals {
 ///
 /// # Errors
 /// An entry cannot be read.
-pub async fn totals(env: &authpulse_consumer::Env, options: &Arc<authpulse_consumer::Options>) -> Result<Totals> {
+pub async fn totals(env: &authpulse_journal::Env, options: &Arc<authpulse_settings::Options>) -> Result<Totals> {
     let mut totals =
         Totals { received: 0, curated: 0, rejected: Default::default(), waiting: 0, unscored: 0, sealed: None };
     let opened = open_lake(env, options).await?;
@@ -459,7 +459,7 @@ async fn run_config(command: ConfigCommand) -> Result<ExitCode> {
                 let place = Place::new(&dir, catalog.as_deref())?;
                 let lake = open(&place, &config, Access::Read).await?;
                 for shard in lake.env.journal.shards().await? {
-                    if let Some(tail) = authpulse_consumer::log::read_tail(&lake.env, &shard).await? {
+                    if let Some(tail) = authpulse_journal::log::read_tail(&lake.env, &shard).await? {
                         check_settings(&tail.time_rules, &config.options.engine)?;
                     }
                 }

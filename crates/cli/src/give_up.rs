@@ -6,9 +6,9 @@ use crate::lake::{Access, Place, open, options, read_config};
 use crate::output::say;
 use crate::signals::stop_signal;
 use anyhow::Result;
-use authpulse_consumer::ConsumerError;
-use authpulse_consumer::backfill::{given_up_words, prepare_giving_up};
-use authpulse_consumer::drive::{Ended, run_backfill};
+use authpulse_journal::ConsumerError;
+use authpulse_service::backfill::{given_up_words, prepare_giving_up};
+use authpulse_service::drive::{Ended, run_backfill};
 use std::process::ExitCode;
 
 /// Runs it.

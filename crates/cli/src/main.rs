@@ -18,7 +18,7 @@ mod signals;
 mod stream;
 mod tables;
 
-use authpulse_consumer::env::{Ids, RandomIds};
+use authpulse_journal::env::{Ids, RandomIds};
 use clap::Parser;
 use logging::LogFormat;
 use output::{Level, ResultsLost};

@@ -7,7 +7,7 @@ use crate::report::thousands;
 use crate::signals::stop_signal;
 use crate::stream::{Place, kinesis};
 use anyhow::{Result, bail};
-use authpulse_consumer::redrive::{REDRIVABLE, RedriveOptions, redrive};
+use authpulse_service::redrive::{REDRIVABLE, RedriveOptions, redrive};
 use authpulse_stream::LocalStream;
 use std::path::Path;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use crate::output::say;
 use crate::report::thousands;
 use crate::signals::stop_signal;
 use anyhow::{Result, bail};
-use authpulse_consumer::config::Config;
+use authpulse_settings::config::Config;
 use authpulse_lake::MaintainSettings;
 use authpulse_lake::maintain::{
     CleanReport, Extent, Folded, MaintainReport, Memory, PlanLimits, Standing, TableInfo, TableReport, Tally, inspect,

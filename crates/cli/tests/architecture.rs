@@ -7,51 +7,18 @@ use std::process::Command;
 
 /// Each crate, and the crates of this workspace that it may depend on. Knowledge runs one way, from the top of this list down.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
-    (
-        "authpulse",
-        &[
-            "authpulse-event",
-            "authpulse-engine",
-            "authpulse-stream",
-            "authpulse-lake",
-            "authpulse-lease",
-            "authpulse-producer",
-            "authpulse-consumer",
-            "authpulse-aws",
-            "authpulse-kinesis",
-        ],
-    ),
-    (
-        "authpulse-simulation",
-        &[
-            "authpulse-event",
-            "authpulse-engine",
-            "authpulse-stream",
-            "authpulse-lake",
-            "authpulse-lease",
-            "authpulse-consumer",
-            "authpulse-kinesis",
-            "kpl-aggregation",
-        ],
-    ),
+    ("authpulse", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-files", "authpulse-settings", "authpulse-journal", "authpulse-worker", "authpulse-service", "authpulse-audit", "authpulse-producer", "authpulse-aws", "authpulse-kinesis"]),
+    ("authpulse-simulation", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-settings", "authpulse-journal", "authpulse-worker", "authpulse-service", "authpulse-kinesis", "kpl-aggregation"]),
+    ("authpulse-audit", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-journal"]),
+    ("authpulse-service", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-files", "authpulse-settings", "authpulse-journal", "authpulse-worker", "authpulse-producer"]),
+    ("authpulse-worker", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-files", "authpulse-settings", "authpulse-journal"]),
+    ("authpulse-journal", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-files", "authpulse-settings"]),
+    ("authpulse-settings", &["authpulse-event", "authpulse-engine", "authpulse-lake", "authpulse-lease"]),
+    ("authpulse-producer", &["authpulse-event", "authpulse-stream", "authpulse-files"]),
+    ("authpulse-files", &["authpulse-event"]),
     ("authpulse-aws", &["authpulse-event", "authpulse-lake", "authpulse-aws-client"]),
-    (
-        "authpulse-kinesis",
-        &["authpulse-event", "authpulse-stream", "authpulse-lease", "authpulse-aws-client", "kpl-aggregation"],
-    ),
+    ("authpulse-kinesis", &["authpulse-event", "authpulse-stream", "authpulse-lease", "authpulse-aws-client", "kpl-aggregation"]),
     ("authpulse-aws-client", &[]),
-    (
-        "authpulse-consumer",
-        &[
-            "authpulse-event",
-            "authpulse-engine",
-            "authpulse-stream",
-            "authpulse-lake",
-            "authpulse-lease",
-            "authpulse-producer",
-        ],
-    ),
-    ("authpulse-producer", &["authpulse-event", "authpulse-stream"]),
     ("authpulse-lake", &["authpulse-event", "authpulse-engine"]),
     ("authpulse-lease", &[]),
     ("authpulse-stream", &["authpulse-event"]),
@@ -151,8 +118,10 @@ fn dependencies_point_one_way() {
     let mut faults = Vec::new();
     for (name, allowed) in MAY_DEPEND_ON {
         for (dependency, kind) in &crates[*name] {
-            // The second opinion serves tests of any crate, and nothing that is shipped.
-            let in_test = kind == "dev" && dependency == "authpulse-oracle";
+            // The second opinion serves tests of any crate, and nothing that is shipped; what a service has written is audited.
+            let in_test = kind == "dev"
+                && (dependency == "authpulse-oracle"
+                    || (*name == "authpulse-service" && dependency == "authpulse-audit"));
             if known.contains(dependency.as_str()) && !allowed.contains(&dependency.as_str()) && !in_test {
                 faults.push(format!("{name} must not depend on {dependency}"));
             }
@@ -191,6 +160,32 @@ fn the_default_build_has_nothing_of_aws_in_it() {
     let with = clouds(&tree(&["--features", "aws"]));
     for name in ["authpulse-aws", "authpulse-kinesis", "aws-sdk-s3", "aws-sdk-kinesis", "aws-sdk-dynamodb", "rustls"] {
         assert!(with.contains(name), "{name} is not among {with:?}");
+    }
+}
+
+/// Packages from elsewhere as a build compiles them: each with a set of features.
+fn compiled(more: &[&str]) -> BTreeSet<String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let words = ["tree", "--locked", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]"];
+    let tree = output(&cargo, &[&words[..], more].concat());
+    let of_here = ["authpulse", "kpl-aggregation"];
+    let lines = tree.lines().map(|line| line.trim_end_matches(" (*)"));
+    lines.filter(|line| !of_here.iter().any(|name| line.starts_with(name))).map(str::to_owned).collect()
+}
+
+#[test]
+fn builds_share_what_they_compile() {
+    let default = compiled(&["--package", "authpulse", "--edges", "normal,build"]);
+    let with_aws = compiled(&["--package", "authpulse", "--features", "aws", "--edges", "normal,build"]);
+    let tests = compiled(&["--workspace", "--features", "authpulse/aws", "--edges", "normal,build,dev"]);
+    assert!(default.len() > 100 && default.len() < with_aws.len(), "{} packages, with AWS {}", default.len(), with_aws.len());
+    for (smaller, larger, who) in [(&default, &with_aws, "AWS"), (&with_aws, &tests, "the tests")] {
+        let twice: Vec<&String> = smaller.difference(larger).collect();
+        assert!(
+            twice.is_empty(),
+            "the build with {who} would compile these once more, with other features: give them those features for their own sake, \
+             beside `futures-sink` in Cargo.toml: {twice:#?}"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::BufWriter;
 use std::time::Instant;
 
 use authpulse_producer::generate::{GenerateOptions, generate};
-use authpulse_producer::input::Source;
+use authpulse_files::Source;
 use authpulse_producer::replay::{Pace, ReplayOptions, Surroundings, SystemPace, replay};
 use authpulse_stream::{CreateOptions, LocalStream, MemoryStream, StreamWriter};
 use tokio::sync::watch;

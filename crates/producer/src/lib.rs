@@ -1,13 +1,9 @@
 //! Where events come from: files in LANL's format, made-up traffic, and what is known about its attacks.
 //!
-//! Nothing here judges an event. [`input`] cuts bytes into lines and says where each line stood, [`replay`] sends them
-//! into a stream, [`generate`] writes such lines, [`labels`] reads back which of them were attacks, and [`progress`] tells a
-//! terminal how far any of it is. [`tally`] counts what became of them, and [`own_ids`] whether their ids repeat.
+//! Nothing here judges an event. [`replay`] sends the lines of files into a stream, [`generate`] writes such lines, [`labels`] reads back
+//! which of them were attacks, and [`progress`] tells a terminal how far any of it is.
 
 pub mod generate;
-pub mod input;
 pub mod labels;
-pub mod own_ids;
 pub mod progress;
 pub mod replay;
-pub mod tally;

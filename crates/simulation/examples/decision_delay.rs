@@ -7,11 +7,12 @@
 //! `cargo run --release -p authpulse-simulation --example decision_delay -- [EVENTS_A_SECOND [SECONDS [SHARDS]]]`
 
 use async_trait::async_trait;
-use authpulse_consumer::drive::run_service;
-use authpulse_consumer::env::{RandomIds, SystemClock, TokioWork};
-use authpulse_consumer::service::{Mode, Service};
-use authpulse_consumer::sink::{Decision, DecisionSink};
-use authpulse_consumer::{Env, Options};
+use authpulse_service::drive::run_service;
+use authpulse_journal::env::{RandomIds, SystemClock, TokioWork};
+use authpulse_service::service::{Mode, Service};
+use authpulse_journal::sink::{Decision, DecisionSink};
+use authpulse_journal::Env;
+use authpulse_settings::Options;
 use authpulse_event::time::{HOUR, format_rfc3339};
 use authpulse_event::{HashRange, Micros, ShardId};
 use authpulse_kinesis::api::{Api, ApiError, Consumer, Entry, Events, IteratorAt, Page, Put, RawRecord, Summary};

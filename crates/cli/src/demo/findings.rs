@@ -2,7 +2,7 @@
 
 use crate::report::thousands;
 use anyhow::{Context, Result};
-use authpulse_consumer::Env;
+use authpulse_journal::Env;
 use authpulse_engine::Settings;
 use authpulse_engine::rows::Windows;
 use authpulse_engine::rules::{Evidence, RuleSet};

@@ -17,10 +17,10 @@ use crate::output::{self, say, tell};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
-use authpulse_consumer::config::Config;
+use authpulse_settings::config::Config;
 use authpulse_lake::LakeLock;
 use authpulse_producer::generate::GenerateOptions;
-use authpulse_producer::input::{self, Source};
+use authpulse_files::{self as input, Source};
 use authpulse_producer::replay::{Outcome, Pace, ReplayOptions, ReplaySummary};
 use authpulse_stream::CreateOptions;
 use authpulse_stream::local::LocalStream;
@@ -329,7 +329,7 @@ async fn result(
 }
 
 /// Entries that a table does not hold yet, at most over all tables.
-async fn entries_missing_in_tables(env: &authpulse_consumer::Env) -> Result<u64> {
+async fn entries_missing_in_tables(env: &authpulse_journal::Env) -> Result<u64> {
     let mut missing = 0;
     for table in env.lake.made_tables().await? {
         let applied = env.lake.load(table).await?.applied()?;

@@ -2,7 +2,7 @@
 
 use super::{Access, Parts};
 use anyhow::{Result, bail};
-use authpulse_consumer::config::Config;
+use authpulse_settings::config::Config;
 
 pub(super) async fn open(uri: &str, _database: &str, _config: &Config, _access: Access<'_>) -> Result<Parts> {
     unsupported(uri)

@@ -5,8 +5,8 @@ use super::{Access, LAYOUT, MAINTENANCE_LEASES, MARKER, Parts, holder, read_mark
 use crate::stream::known_lake_name;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
-use authpulse_consumer::config::{Config, S3Encryption};
-use authpulse_consumer::env::duration;
+use authpulse_settings::config::{Config, S3Encryption};
+use authpulse_journal::env::duration;
 use authpulse_lake::{ObjectJournal, ObjectStore, StoreError};
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::queue::Lost;
 use crate::logging::LogFormat;
-use authpulse_consumer::env::{Clock, SystemClock};
+use authpulse_journal::env::{Clock, SystemClock};
 use authpulse_event::time::format_rfc3339;
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -7,7 +7,7 @@ pub mod kinesis;
 pub mod kinesis;
 
 use anyhow::{Context, Result, bail};
-use authpulse_consumer::env::Ids;
+use authpulse_journal::env::Ids;
 use authpulse_event::Micros;
 use authpulse_event::time::parse_rfc3339;
 use authpulse_lake::{ObjectStore, StoreError};
@@ -159,7 +159,7 @@ async fn keep(store: &dyn ObjectStore, path: &str, note: Value) -> Result<Value>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_consumer::env::RandomIds;
+    use authpulse_journal::env::RandomIds;
     use authpulse_lake::LocalStore;
 
     #[test]

@@ -3,7 +3,8 @@
 use super::{NOT_BUILT, Start};
 use crate::args::Reading;
 use anyhow::{Result, bail};
-use authpulse_consumer::{Env, Options};
+use authpulse_journal::Env;
+use authpulse_settings::Options;
 use authpulse_event::ShardId;
 use authpulse_lease::{Fleet, LeaseStore};
 use authpulse_stream::{LocalStream, ShardDescription, Stream, StreamWriter};

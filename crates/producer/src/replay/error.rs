@@ -4,7 +4,7 @@ use authpulse_stream::StreamError;
 use authpulse_stream::limits::MAX_PUT_RECORDS;
 
 use super::pace::{PACE_MAX, PACE_MIN};
-use crate::input::InputError;
+use authpulse_files::InputError;
 
 /// A failure of a replay. Whatever was sent before it is in the stream, together with the note of how far that is.
 #[derive(Debug, thiserror::Error)]

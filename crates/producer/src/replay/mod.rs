@@ -38,7 +38,7 @@ use authpulse_stream::StreamWriter;
 use authpulse_stream::limits::MAX_PUT_RECORDS;
 use tokio::sync::{oneshot, watch};
 
-use crate::input::{self, InputError, InputOptions, LineBlocks, Source};
+use authpulse_files::{self, InputError, InputOptions, LineBlocks, Source};
 pub use batch::{BATCH_BYTES, BATCH_RECORDS_DEFAULT};
 use batch::{BatchOptions, End};
 pub use error::ReplayError;

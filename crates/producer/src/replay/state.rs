@@ -6,7 +6,7 @@ use authpulse_event::id::sha256_hex;
 use serde::{Deserialize, Serialize};
 
 use super::live::{Clock, Shift};
-use crate::input::FileIdentity;
+use authpulse_files::FileIdentity;
 
 /// Of the note's form. A later form gets another number.
 const NOTE_VERSION: u32 = 1;
@@ -23,7 +23,7 @@ pub struct Counts {
     /// Lines sent that are no valid event; the consumer makes dead letters of them.
     pub unparsed: u64,
     /// Of those, lines of which only a prefix was sent, because they are above
-    /// [`OVERLONG_WHOLE_BYTES_MAX`](crate::input::OVERLONG_WHOLE_BYTES_MAX).
+    /// [`OVERLONG_WHOLE_BYTES_MAX`](authpulse_files::OVERLONG_WHOLE_BYTES_MAX).
     pub shortened: u64,
 }
 

@@ -10,7 +10,7 @@
 //!
 //! The last kind is invalid on a stream, too: it is no JSON object; or it is one that begins with blanks, which the
 //! consumer tells from a foreign producer's by the partition key; or it is above 1 MiB. Of a line too long to be held
-//! whole ([`OVERLONG_WHOLE_BYTES_MAX`](crate::input::OVERLONG_WHOLE_BYTES_MAX)) the prefix that is sent is itself above 1 MiB.
+//! whole ([`OVERLONG_WHOLE_BYTES_MAX`](authpulse_files::OVERLONG_WHOLE_BYTES_MAX)) the prefix that is sent is itself above 1 MiB.
 //!
 //! Where times are to be now ([`Live`]), every valid line is sent in the wire form instead, with an RFC 3339 time in UTC with six
 //! decimals, whatever the line's own form is: whole seconds since `base` could not carry a distance divided by a speed. An own
@@ -30,9 +30,9 @@ use memchr::{memchr, memchr2};
 
 use super::live::Live;
 
-use crate::tally::Tally;
+use authpulse_files::tally::Tally;
 
-use crate::input::{LINE_BYTES_MAX, Line, OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
+use authpulse_files::{LINE_BYTES_MAX, Line, OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
 use authpulse_stream::limits::MAX_PAYLOAD_BYTES;
 
 const _: () = assert!(OVERLONG_WHOLE_BYTES_MAX <= MAX_PAYLOAD_BYTES, "what is held whole can be sent");

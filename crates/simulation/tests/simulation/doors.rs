@@ -2,7 +2,7 @@
 
 use crate::gate::{Fault, Gate, ProcessId};
 use async_trait::async_trait;
-use authpulse_consumer::env::{Clock, Ids, Work};
+use authpulse_journal::env::{Clock, Ids, Work};
 use authpulse_event::{Position, ShardId};
 use authpulse_lake::catalog::{CatalogError, SwapOutcome};
 use authpulse_lake::journal::JournalError;

@@ -1,7 +1,7 @@
 //! How the consumers of a run are set up, as its seed draws it.
 
 use crate::rng::Rng;
-use authpulse_consumer::Options;
+use authpulse_settings::Options;
 use authpulse_event::EventModel;
 use authpulse_event::time::{HOUR, SECOND};
 use authpulse_lake::MaintainSettings;

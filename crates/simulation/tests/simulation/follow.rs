@@ -4,9 +4,9 @@ use crate::doors::Door;
 use crate::simulate::{STRUCK, is_fault};
 use crate::world::World;
 use async_trait::async_trait;
-use authpulse_consumer::error::{Chain, Result};
-use authpulse_consumer::follow::{Applied, Batch, Follower, Registered, Version};
-use authpulse_consumer::{ConsumerError, Env};
+use authpulse_journal::error::{Chain, Result};
+use authpulse_service::follow::{Applied, Batch, Follower, Registered, Version};
+use authpulse_journal::{ConsumerError, Env};
 use authpulse_lake::Table;
 use authpulse_lake::read::{CuratedBatch, Rows};
 use authpulse_oracle as oracle;
@@ -133,7 +133,7 @@ pub fn agrees(world: &World, kept: &Arc<Mutex<Kept>>, outcome: &oracle::Outcome)
     let mut follower = follower.map_err(|e| e.to_string())?;
     block_on(follower.catch_up()).map_err(|e| format!("the follower cannot go on: {e}"))?;
     // Where it is now is registered as it goes on.
-    world.pass(authpulse_consumer::follow::REGISTER_EVERY);
+    world.pass(authpulse_service::follow::REGISTER_EVERY);
     block_on(follower.catch_up()).map_err(|e| format!("the follower cannot go on: {e}"))?;
     let mut expected = Users::new();
     for row in &outcome.curated {

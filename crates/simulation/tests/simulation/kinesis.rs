@@ -4,7 +4,7 @@
 
 use crate::doors::{ClockDoor, Door};
 use async_trait::async_trait;
-use authpulse_consumer::env::Clock;
+use authpulse_journal::env::Clock;
 use authpulse_event::ring::hash_key;
 use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
 use authpulse_kinesis::api::{

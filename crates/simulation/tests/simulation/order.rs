@@ -1,6 +1,6 @@
 //! Decisions in the order in which they were made.
 
-use authpulse_consumer::sink::{Decision, DecisionSink};
+use authpulse_journal::sink::{Decision, DecisionSink};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts decisions.

@@ -9,7 +9,7 @@ use crate::leases::{self, Table};
 use crate::order::Decisions;
 use crate::sabotage::{ForgetsApplied, HidesParents, Overwrites, TakesForItsOwn};
 use crate::versions::Versions;
-use authpulse_consumer::Env;
+use authpulse_journal::Env;
 use authpulse_lake::{
     CommitSettings, Journal, Lake, MemoryCatalog, MemoryJournal, MemoryStore, ObjectStore, SoleCommitter,
 };

@@ -18,7 +18,7 @@ use authpulse_stream::memory::Faults;
 use authpulse_stream::{CreateOptions, MemoryStream, ReadFrom, ReadLimit, Record, Stream};
 
 use super::*;
-use crate::input::{LINE_BYTES_MAX, Line};
+use authpulse_files::{LINE_BYTES_MAX, Line};
 
 /// Time passes only while the replay waits.
 #[derive(Debug, Clone, Default)]

@@ -1,0 +1,488 @@
+//! Where a lake stands, for `authpulse status`: read from journals and tables alone, beside whatever else uses the lake.
+
+mod formats;
+mod lag;
+mod show;
+
+use authpulse_journal::env::Env;
+use authpulse_journal::error::Result;
+use authpulse_journal::log::{Entries, read_base, read_entry, read_side};
+use authpulse_journal::open::{applied_anywhere, refuse_lost_entries};
+use authpulse_journal::registry::Registry;
+use authpulse_engine::popularity::newest_closed_day;
+use authpulse_event::ring::hash_key;
+use authpulse_event::time::format_rfc3339;
+use authpulse_event::{Day, HashRange, Micros, ShardId};
+use authpulse_lake::base::FoldedGap;
+use authpulse_lake::entry::{Entry, Inherited, Place, Side, Source};
+use authpulse_lake::{LakeError, Seal};
+use authpulse_lease::LeaseStore;
+use authpulse_stream::Stream;
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+
+pub use formats::{Formats, TooNew};
+pub use lag::{Lag, UnreadShard};
+
+/// Where a lake stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// When this was read, by the reader's clock.
+    #[serde(serialize_with = "time")]
+    pub at: Micros,
+    /// Its shards, by name of their journals.
+    pub shards: Vec<ShardStatus>,
+    /// Its tables.
+    pub tables: Vec<TableStatus>,
+    /// Shards of the stream that have no entry yet.
+    pub unread: Vec<UnreadShard>,
+    /// Who works on which shard, where the stream was given.
+    pub leases: Vec<LeaseStatus>,
+    /// Which programs can go on with the lake.
+    pub formats: Formats,
+}
+
+/// Who works on a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeaseStatus {
+    /// The shard, by the name of its journal.
+    pub shard: String,
+    /// The worker, if a living one has it.
+    pub owner: Option<String>,
+    /// The worker that asked for it.
+    pub next_owner: Option<String>,
+    /// How far its owner says to be, sequence number and sub-sequence number, where the store of leases keeps that. The shard's
+    /// position counts.
+    pub checkpoint: Option<String>,
+}
+
+/// One shard.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShardStatus {
+    /// The name of its journal.
+    pub shard: String,
+    /// What it reads.
+    pub source: Source,
+    /// Its part of the ring.
+    pub range: String,
+    /// How far it is.
+    pub state: State,
+    /// The shards that inherited from it.
+    pub heirs: Vec<String>,
+    /// The number of its last entry.
+    pub last_entry: u64,
+    /// The owner's epoch: how often it was taken over, and one.
+    pub epoch: u64,
+    /// The format of its last entry.
+    pub format: u32,
+    /// When the last entry was written, by its writer's clock.
+    #[serde(serialize_with = "time")]
+    pub written_at: Micros,
+    /// How long ago that was.
+    pub age_seconds: f64,
+    /// Position up to which records are decided: sequence number and sub-sequence number.
+    pub position: String,
+    /// The watermark.
+    #[serde(serialize_with = "maybe_time")]
+    pub watermark: Option<Micros>,
+    /// The newest event time accepted.
+    #[serde(serialize_with = "maybe_time")]
+    pub newest_accepted: Option<Micros>,
+    /// How far it is behind its stream, where that was given.
+    pub lag: Option<Lag>,
+    /// For each table the entries that it does not hold yet.
+    pub behind: BTreeMap<String, u64>,
+    /// Events that wait for company.
+    pub waiting: Vec<WaitingStatus>,
+    /// Events accepted and not yet scored.
+    pub unscored: u64,
+    /// What scoring waits for; none where it waits for nothing but the next entry.
+    pub waits_for: Option<DayWait>,
+    /// Up to when it is sealed: input below is late. None where it is not, or where nothing was accepted.
+    #[serde(serialize_with = "maybe_time")]
+    pub sealed: Option<Micros>,
+    /// Records lost to the stream's retention.
+    pub gaps: Vec<GapStatus>,
+    /// For the shard `file`: its files.
+    pub backfill: Option<BackfillStatus>,
+}
+
+/// How far a shard is, as its last entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It reads.
+    Reading,
+    /// It was read to its end, or to the tip at which it is to be sealed.
+    ReadToEnd,
+    /// It was split or merged, or another input continues it: its heirs go on.
+    Ended,
+    /// It is sealed.
+    Sealed,
+    /// Its input is finished, nothing of it was accepted, and nothing is sealed.
+    FinishedEmpty,
+}
+
+/// An event that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitingStatus {
+    /// Who.
+    pub user: String,
+    /// Where.
+    pub computer: String,
+    /// Event time.
+    #[serde(serialize_with = "time")]
+    pub time: Micros,
+    /// When it arrived.
+    #[serde(serialize_with = "time")]
+    pub arrival: Micros,
+    /// Events that did not wait and were accepted since.
+    pub accepted_since: u32,
+}
+
+/// A day whose logins a shard needs to score on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DayWait {
+    /// The day.
+    pub day: String,
+    /// The parts of the ring that have not published it.
+    pub missing: Vec<MissingShare>,
+}
+
+/// A part of the ring whose share of a day is not stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MissingShare {
+    /// The part.
+    pub range: String,
+    /// The shards that own it, of the lake or, where it was given, of the stream.
+    pub shards: Vec<String>,
+}
+
+/// Records lost to retention.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GapStatus {
+    /// The entry that tells.
+    pub entry: u64,
+    /// After this position.
+    pub after: String,
+    /// Before this one.
+    pub before: String,
+    /// How many, where the stream could tell.
+    pub records: Option<u64>,
+}
+
+/// Backfilled files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackfillStatus {
+    /// The files of the last run, in order.
+    pub files: Vec<String>,
+    /// When it began.
+    #[serde(serialize_with = "time")]
+    pub run_started: Micros,
+    /// Lines of the run that are stored.
+    pub lines: u64,
+    /// Whether it was read to its end.
+    pub finished: bool,
+    /// Whether it left the lake open.
+    pub keep_open: bool,
+    /// Whether its lines are judged in order of event time.
+    pub sorted: bool,
+    /// The run was ended by hand after so many lines.
+    pub given_up: Option<u64>,
+}
+
+/// One table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TableStatus {
+    /// Its name.
+    pub table: String,
+    /// When it was last committed to; none where the table does not exist yet.
+    #[serde(serialize_with = "maybe_time")]
+    pub committed_at: Option<Micros>,
+    /// Entries, of all shards, that it does not hold yet.
+    pub behind: u64,
+}
+
+/// Reads where a lake stands; with its stream, also how far it is behind. What is too new for this program is left out and named in
+/// [`Status::formats`].
+///
+/// # Errors
+/// A journal, a table or the stream cannot be read.
+pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn LeaseStore>) -> Result<Status> {
+    let mut tables = BTreeMap::new();
+    let mut too_new = Vec::new();
+    for table in env.lake.tables().iter().copied() {
+        let loaded = match env.lake.load(table).await {
+            Err(error) if error.is_too_new() => {
+                too_new.push(TooNew::new(table.name(), &error));
+                continue;
+            }
+            Ok(loaded) => Some((loaded.applied()?, loaded.metadata.last_updated_ms().saturating_mul(1_000))),
+            // One that is made when there is something for it.
+            Err(LakeError::NoTable { .. }) if !table.is_first() => continue,
+            Err(LakeError::NoTable { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        tables.insert(table, loaded);
+    }
+    let applied = applied_anywhere(tables.values().flatten().map(|(applied, _)| applied));
+    let mut journals = Journals::read(env, &mut too_new).await?;
+    let ends = &journals.ends;
+    refuse_lost_entries(&applied, |shard| ends.get(shard).copied().unwrap_or(0))?;
+    let at = env.clock.now();
+    let mut shards = Vec::new();
+    for (shard, tail) in std::mem::take(&mut journals.tails) {
+        let mut found = match journals.shard(env, &shard, &tail, at).await {
+            Err(error) if error.is_too_new() => {
+                too_new.push(TooNew::new(shard.as_str(), &error));
+                continue;
+            }
+            found => found?,
+        };
+        for (table, loaded) in &tables {
+            let applied = loaded.as_ref().and_then(|(applied, _)| applied.get(&shard)).copied().unwrap_or(0);
+            found.behind.insert(table.to_string(), tail.n.saturating_sub(applied));
+        }
+        shards.push(found);
+        journals.tails.insert(shard, tail);
+    }
+    let unread = match stream {
+        Some(stream) => lag::measure(stream, &journals.tails, &mut shards).await?,
+        None => Vec::new(),
+    };
+    let tables = tables
+        .into_iter()
+        .map(|(table, loaded)| TableStatus {
+            table: table.to_string(),
+            committed_at: loaded.map(|(_, at)| at),
+            behind: shards.iter().filter_map(|s| s.behind.get(table.name())).sum(),
+        })
+        .collect();
+    let leases = match leases {
+        Some(leases) => leases.list().await?,
+        None => Vec::new(),
+    };
+    let living = leases.into_iter().filter(|lease| !lease.ended);
+    let leases = living
+        .map(|lease| LeaseStatus {
+            shard: lease.key,
+            owner: lease.owner,
+            next_owner: lease.next_owner,
+            checkpoint: lease.checkpoint.map(|at| at.to_string()),
+        })
+        .collect();
+    let formats = Formats::of(&shards, too_new);
+    Ok(Status { at, shards, tables, unread, leases, formats })
+}
+
+/// What the journals say.
+struct Journals {
+    tails: BTreeMap<ShardId, Entry>,
+    /// The numbers of the last entries, also of those that are too new for this program.
+    ends: BTreeMap<ShardId, u64>,
+    gaps: BTreeMap<ShardId, Vec<GapStatus>>,
+    heirs: BTreeMap<ShardId, Vec<(String, HashRange)>>,
+    registry: Registry,
+}
+
+impl Journals {
+    async fn read(env: &Env, too_new: &mut Vec<TooNew>) -> Result<Journals> {
+        let (mut tails, mut ends) = (BTreeMap::new(), BTreeMap::new());
+        for shard in env.journal.shards().await? {
+            let Some(n) = env.journal.tail(&shard).await? else { continue };
+            ends.insert(shard.clone(), n);
+            match read_entry(env, &shard, n).await {
+                Err(error) if error.is_too_new() => too_new.push(TooNew::new(shard.as_str(), &error)),
+                tail => drop(tail?.map(|tail| tails.insert(shard, tail))),
+            }
+        }
+        // Shares are needed only to say what scoring waits for.
+        let waits = tails.values().any(|tail: &Entry| tail.counts.unscored > 0);
+        let lookback = tails.values().next().map_or(1, |tail| tail.time_rules.lookback_days);
+        let mut journals = Journals {
+            registry: Registry::new(lookback),
+            gaps: BTreeMap::new(),
+            heirs: BTreeMap::new(),
+            tails: BTreeMap::new(),
+            ends,
+        };
+        for (shard, tail) in tails {
+            match journals.read_shard(env, &shard, tail.n, waits).await {
+                Err(error) if error.is_too_new() => too_new.push(TooNew::new(shard.as_str(), &error)),
+                read => {
+                    read?;
+                    journals.tails.insert(shard, tail);
+                }
+            }
+        }
+        Ok(journals)
+    }
+
+    async fn read_shard(&mut self, env: &Env, shard: &ShardId, through: u64, sides: bool) -> Result<()> {
+        let base = read_base(env, shard).await?;
+        if let Some(base) = &base {
+            self.registry.folded(base)?;
+            self.gaps.entry(shard.clone()).or_default().extend(base.gaps.iter().map(GapStatus::folded));
+            self.heir(shard, &base.first.inherits, base.last.hash_range()?);
+        }
+        let mut entries = Entries::after(env, shard, base.map_or(0, |base| base.through));
+        while let Some(some) = entries.next().await? {
+            for entry in some.into_iter().filter(|entry| entry.n <= through) {
+                let read = sides && !entry.takes_over;
+                let side = if read { read_side(env, &entry).await? } else { Side::default() };
+                self.registry.stored(&entry, &side)?;
+                self.gaps.entry(shard.clone()).or_default().extend(gaps_of(&entry));
+                self.heir(shard, &entry.inherits, entry.hash_range()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn heir(&mut self, shard: &ShardId, parents: &[Inherited], range: HashRange) {
+        for parent in parents {
+            self.heirs.entry(ShardId::new(&parent.shard)).or_default().push((shard.to_string(), range));
+        }
+    }
+
+    async fn shard(&self, env: &Env, shard: &ShardId, tail: &Entry, at: Micros) -> Result<ShardStatus> {
+        let side = read_side(env, tail).await?;
+        let stored = tail.restore_from(&side, &[])?;
+        let heirs = self.heirs.get(shard).cloned().unwrap_or_default();
+        let state = match tail {
+            _ if tail.end || !heirs.is_empty() => State::Ended,
+            _ if tail.seal() == Some(Seal::Nothing) => State::FinishedEmpty,
+            Entry { sealed: Some(_), .. } => State::Sealed,
+            Entry { read_to_end: true, .. } => State::ReadToEnd,
+            _ => State::Reading,
+        };
+        // What an ended shard left open is with its heirs as soon as they have begun.
+        let is_own = |user: &str| {
+            heirs.is_empty() || {
+                let hash = hash_key(user.as_bytes());
+                !heirs.iter().any(|(_, range)| range.contains(hash))
+            }
+        };
+        let unscored: Vec<_> = stored.unscored.into_iter().filter(|event| is_own(&event.user)).collect();
+        let first_unscored = unscored.first().map(|e| e.event.event_time);
+        let waiting = stored.waiting.into_iter().filter(|w| is_own(&w.user)).map(|w| WaitingStatus {
+            user: w.user,
+            computer: w.computer,
+            time: w.time,
+            arrival: w.arrival,
+            accepted_since: w.accepted_since,
+        });
+        let position = tail.position()?;
+        Ok(ShardStatus {
+            shard: shard.to_string(),
+            source: tail.source.clone(),
+            range: tail.range.clone(),
+            state,
+            last_entry: tail.n,
+            epoch: tail.epoch,
+            format: tail.format,
+            written_at: tail.written_at,
+            age_seconds: seconds(at.saturating_sub(tail.written_at)),
+            position: position.to_string(),
+            watermark: tail.watermark,
+            newest_accepted: tail.newest_accepted,
+            lag: None,
+            behind: BTreeMap::new(),
+            waiting: waiting.collect(),
+            unscored: unscored.len() as u64,
+            waits_for: first_unscored.and_then(|t| self.wait_of(newest_closed_day(t, tail.time_rules.settle))),
+            sealed: tail.seal().and_then(Seal::up_to),
+            gaps: self.gaps.get(shard).cloned().unwrap_or_default(),
+            backfill: tail.backfill.as_ref().map(|backfill| BackfillStatus {
+                files: backfill.files.iter().map(|f| f.name.clone()).collect(),
+                run_started: backfill.run_started,
+                lines: position.sequence.as_u64().unwrap_or(0).saturating_sub(backfill.lines_before),
+                finished: backfill.finished,
+                keep_open: backfill.keep_open,
+                sorted: backfill.sorted,
+                given_up: backfill.given_up,
+            }),
+            heirs: heirs.into_iter().map(|(name, _)| name).collect(),
+        })
+    }
+
+    /// Who has not published a day, if anybody.
+    fn wait_of(&self, day: Day) -> Option<DayWait> {
+        let published = self.registry.with_board(|board| (!board.can_use(day)).then(|| board.published(day)))?;
+        let leaves = self.registry.leaves();
+        let missing = rest_of_ring(published).into_iter().map(|range| MissingShare {
+            range: range.to_string(),
+            shards: leaves
+                .iter()
+                .filter(|(_, view)| view.range.intersect(&range).is_some())
+                .map(|(shard, _)| shard.to_string())
+                .collect(),
+        });
+        Some(DayWait { day: day.to_string(), missing: missing.collect() })
+    }
+}
+
+impl GapStatus {
+    fn folded(gap: &FoldedGap) -> GapStatus {
+        GapStatus { entry: gap.n, after: words(&gap.after), before: words(&gap.before), records: gap.records }
+    }
+}
+
+fn words(place: &Place) -> String {
+    format!("{}/{}", place.sequence, place.sub_sequence)
+}
+
+fn gaps_of(entry: &Entry) -> impl Iterator<Item = GapStatus> + '_ {
+    entry.gaps.iter().map(move |gap| GapStatus {
+        entry: entry.n,
+        after: words(&gap.after),
+        before: words(&gap.before),
+        records: gap.records,
+    })
+}
+
+/// The parts of the ring that no range holds.
+fn rest_of_ring(mut ranges: Vec<HashRange>) -> Vec<HashRange> {
+    ranges.sort_unstable();
+    let mut rest = Vec::new();
+    let mut next = Some(0u128);
+    for range in ranges {
+        let Some(first) = next else { break };
+        if range.first > first {
+            rest.push(HashRange { first, last: range.first - 1 });
+        }
+        next = range.last.max(first.saturating_sub(1)).checked_add(1);
+    }
+    rest.extend(next.map(|first| HashRange { first, last: u128::MAX }));
+    rest
+}
+
+fn seconds(micros: Micros) -> f64 {
+    micros as f64 / authpulse_event::time::SECOND as f64
+}
+
+fn time<S: Serializer>(at: &Micros, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format_rfc3339(*at))
+}
+
+fn maybe_time<S: Serializer>(at: &Option<Micros>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => time(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_the_ring_and_what_was_taken_cover_it() {
+        assert_eq!(rest_of_ring(vec![]), [HashRange::FULL]);
+        assert_eq!(rest_of_ring(vec![HashRange::FULL]), []);
+        let parts = HashRange::divide(5);
+        let taken = vec![parts[3], parts[0], parts[3]];
+        let rest = rest_of_ring(taken.clone());
+        assert_eq!(rest, [HashRange { first: parts[1].first, last: parts[2].last }, parts[4]]);
+        assert!(HashRange::cover_ring(taken.into_iter().chain(rest)));
+    }
+}

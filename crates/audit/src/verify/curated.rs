@@ -1,0 +1,108 @@
+//! Decodes a file of curated rows, judges each row by itself, and keeps what rows have to do with each other.
+
+use super::files::{check_bytes, check_time, lake_error};
+use super::others::{RuleSets, Under};
+use super::popularity::View;
+use super::row::{IdKind, RowRules, Wrong};
+use super::stop::{Check, RESTORE_FILE, differ};
+use super::tables::AuditedFile;
+use authpulse_journal::env::Env;
+use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::rows::Flag;
+use authpulse_event::time::format_rfc3339;
+use authpulse_event::{Day, Micros};
+use authpulse_lake::encode::TimeRange;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+/// An accepted event, as far as other rows depend on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event {
+    /// A digest of `event_id`.
+    pub id: (u64, u64),
+    pub user: NameId,
+    pub computer: NameId,
+    pub time: Micros,
+    pub score: u8,
+    pub new_device: bool,
+    /// Under which rules `new_device` is false, where NEW_DEVICE may have been off.
+    pub under: Under,
+    /// Whether it is a row; else it waits in an entry for its score.
+    pub scored: bool,
+}
+
+/// What a file holds; names are numbered within it.
+#[derive(Default)]
+pub(super) struct FileEvents {
+    pub events: Vec<Event>,
+    pub users: Names,
+    pub computers: Names,
+    pub own_ids: u64,
+    pub doubtful_ids: u64,
+    pub others: RuleSets,
+}
+
+/// What reading a file takes. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Reader {
+    pub env: Env,
+    pub rules: Arc<RowRules>,
+    /// Of the day at hand.
+    pub views: Arc<Vec<View>>,
+    /// Keys of the digests of ids.
+    pub keys: Arc<(RandomState, RandomState)>,
+}
+
+impl Reader {
+    /// Reads the rows of one day out of a file.
+    pub async fn read(self, file: AuditedFile, day: Day) -> Check<FileEvents> {
+        check_bytes(&self.env, &file).await?;
+        let failed = lake_error(&file);
+        // A file that names its partition holds nothing else; it is read whole, so that what else is in it is noticed.
+        let times = file.live.partition.is_none().then(|| TimeRange { min: day.start(), max: day.end() - 1 });
+        let batches = self.env.lake.read_curated(&file.live, times).await.map_err(&failed)?;
+        let mut found = FileEvents::default();
+        let mut line = Vec::new();
+        for batch in batches {
+            let batch = batch.map_err(&failed)?;
+            found.events.reserve(batch.len());
+            for row in batch.iter() {
+                let name = || format!("row of user {} (time {})", row.user_id, row.event_time);
+                check_time(&file, row.event_time, name)?;
+                let difference = |(what, expected, found): Wrong| {
+                    let time = format_rfc3339(row.event_time);
+                    let place =
+                        format!("{}, row of user {} on {} at {time}", file.place(), row.user_id, row.computer_id);
+                    differ(what, place, expected, found, RESTORE_FILE)
+                };
+                let judged = self.rules.check(&row, &self.views, &mut line).map_err(difference)?;
+                match judged.id {
+                    IdKind::Content => {}
+                    IdKind::Own => found.own_ids += 1,
+                    IdKind::Doubtful => {
+                        (found.own_ids, found.doubtful_ids) = (found.own_ids + 1, found.doubtful_ids + 1)
+                    }
+                }
+                let mut under = Under::KNOWN;
+                if !judged.new_device_on {
+                    under = found.others.met(row.rule_set, judged.fired);
+                    if let Some(quiet) = judged.quiet {
+                        found.others.was_quiet(under, Flag::RARE_HOST, difference(quiet))?;
+                    }
+                }
+                found.events.push(Event {
+                    id: (self.keys.0.hash_one(row.event_id), self.keys.1.hash_one(row.event_id)),
+                    user: found.users.intern(row.user_id),
+                    computer: found.computers.intern(row.computer_id),
+                    time: row.event_time,
+                    score: u8::try_from(row.risk_score).unwrap_or(u8::MAX),
+                    new_device: row.is_new_device == 1,
+                    under,
+                    scored: true,
+                });
+            }
+        }
+        Ok(found)
+    }
+}

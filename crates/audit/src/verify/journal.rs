@@ -1,0 +1,395 @@
+//! Reads every journal from its base, or its first entry, to its last, and keeps what the rest of the audit measures by.
+
+use super::entry::{self, place};
+use super::report::{ShardTotals, VerifyReport};
+use super::spans::{self, Span};
+use super::stop::{Check, RESTORE_JOURNAL, Stop, differ};
+use authpulse_journal::backfills::given_up_words;
+use authpulse_journal::env::Env;
+use authpulse_journal::error::ConsumerError;
+use authpulse_journal::log::{read_base, read_side};
+use authpulse_event::{Day, HashRange, Micros, ShardId};
+use authpulse_lake::Table;
+use authpulse_lake::base::{Base, FoldedFile, RawTotals};
+use authpulse_lake::entry::{Entry, Inherited, Place, RawFile, Side, Source, StoredShare, StoredTimeRules};
+use authpulse_lake::read::LiveFile;
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::BuildHasher;
+
+/// Entries read at once.
+const ENTRIES_AT_ONCE: usize = 100;
+/// How often the tails are looked at to find a moment at which nothing was stored.
+const CUT_ATTEMPTS: u32 = 100;
+
+/// What all journals say.
+pub(super) struct Journals {
+    pub shards: BTreeMap<ShardId, Shard>,
+    /// The files that entries name, by path.
+    pub files: HashMap<String, NamedFile>,
+    /// Rows of folded entries in files that are not live any more, by table and partition.
+    pub folded_rows: BTreeMap<(Table, i32), u64>,
+    /// The raw files that entries name.
+    pub raw: Vec<NamedRaw>,
+    /// Days of whose shares only the sums over all computers are left.
+    pub past: BTreeSet<Day>,
+    /// What shares say of days, over the ring.
+    pub sums: BTreeMap<Day, DaySums>,
+    /// The settings that the lake keeps for life; none where it is empty.
+    pub rules: Option<StoredTimeRules>,
+    /// Keys of all digests of this audit.
+    pub hasher: RandomState,
+}
+
+/// One journal.
+pub(super) struct Shard {
+    pub range: HashRange,
+    pub inherits: Vec<Inherited>,
+    /// Events that waited, and that were not scored, before the first entry.
+    pub inherited: (u64, u64),
+    /// Watermark of the first entry.
+    pub first_watermark: Option<Micros>,
+    /// The last entry.
+    pub tail: Entry,
+    /// Its side.
+    pub side: Side,
+    /// Logins published.
+    pub shares: Vec<Span>,
+    /// High-risk counts published.
+    pub scores: Vec<Span>,
+    /// Dead letters by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// The last entry that is folded, 0 for none, and where it ends.
+    pub folded: (u64, Place),
+    /// Raw files of folded entries, by day of arrival.
+    pub folded_raw: BTreeMap<Day, RawTotals>,
+}
+
+impl Shard {
+    /// What its rows carry in `shard_id`.
+    pub fn name(&self) -> &str {
+        match &self.tail.source {
+            Source::File => "file",
+            Source::Stream { shard_id, .. } => shard_id,
+        }
+    }
+}
+
+/// A file of a table, as its entry names it.
+pub(super) struct NamedFile {
+    pub shard: ShardId,
+    pub n: u64,
+    pub live: LiveFile,
+    /// Empty where its writer did not tell.
+    pub sha256: String,
+}
+
+/// The raw files of an entry.
+pub(super) struct NamedRaw {
+    pub shard: ShardId,
+    pub n: u64,
+    pub from: Place,
+    pub to: Place,
+    pub files: Vec<RawFile>,
+}
+
+/// Counts by computer, summed up so that any division into parts gives the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sketch {
+    pub total: u64,
+    mix: u64,
+}
+
+impl Sketch {
+    pub fn add(&mut self, hasher: &RandomState, computer: &str, count: u64) {
+        self.total = self.total.wrapping_add(count);
+        self.mix = self.mix.wrapping_add(hasher.hash_one(computer).wrapping_mul(count));
+    }
+}
+
+/// What shares, or rows, say of a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DaySums {
+    pub logins: Sketch,
+    pub users: Sketch,
+    pub high_risk: Sketch,
+}
+
+/// Reads and checks all journals.
+pub(super) async fn audit(env: &Env, report: &mut VerifyReport) -> Check<Journals> {
+    let mut journals = Journals {
+        shards: BTreeMap::new(),
+        files: HashMap::new(),
+        folded_rows: BTreeMap::new(),
+        raw: Vec::new(),
+        past: BTreeSet::new(),
+        sums: BTreeMap::new(),
+        rules: None,
+        hasher: RandomState::new(),
+    };
+    let mut commit_ids = HashSet::new();
+    for (shard, through) in cut(env).await? {
+        let mut totals = ShardTotals { shard: shard.to_string(), ..ShardTotals::default() };
+        let read = journals.read(env, shard, through, &mut totals, &mut commit_ids).await;
+        report.shards.push(totals);
+        read?;
+    }
+    Ok(journals)
+}
+
+impl Journals {
+    /// Runs of files that were ended by hand.
+    pub fn given_up(&self) -> impl Iterator<Item = String> {
+        let runs = self.shards.values().filter_map(|shard| shard.tail.backfill.as_ref());
+        runs.filter_map(|run| Some(given_up_words(run, run.given_up?)))
+    }
+}
+
+/// The last entry of every shard at one moment, so that whatever an entry stands on is within: two looks that agree.
+async fn cut(env: &Env) -> Check<BTreeMap<ShardId, u64>> {
+    let mut before = None;
+    for _ in 0..CUT_ATTEMPTS {
+        let mut tails = BTreeMap::new();
+        for shard in env.journal.shards().await? {
+            if let Some(tail) = env.journal.tail(&shard).await? {
+                tails.insert(shard, tail);
+            }
+        }
+        if before.as_ref() == Some(&tails) {
+            return Ok(tails);
+        }
+        before = Some(tails);
+    }
+    Err(Stop::Error(ConsumerError::Refused(
+        "entries are stored faster than the journals can be looked at: stop the consumer, or verify at a quieter time"
+            .to_owned(),
+    )))
+}
+
+impl Journals {
+    async fn read(
+        &mut self,
+        env: &Env,
+        key: ShardId,
+        through: u64,
+        totals: &mut ShardTotals,
+        commit_ids: &mut HashSet<String>,
+    ) -> Check<()> {
+        let base = read_base(env, &key).await?;
+        let mut next = base.as_ref().map_or(1, |base| base.through + 1);
+        let mut shard = base.map(|base| self.begin(base, totals)).transpose()?;
+        while next <= through {
+            let entries = env.journal.list(&key, next, ENTRIES_AT_ONCE).await?;
+            if entries.is_empty() {
+                break;
+            }
+            for (n, body) in entries.into_iter().take_while(|(n, _)| *n <= through) {
+                if n != next {
+                    let place = format!("shard {key}");
+                    let (expected, found) = (format!("entry {next}"), format!("entry {n} next"));
+                    let what = "an entry is missing from the journal";
+                    return Err(differ(what, place, expected, found, RESTORE_JOURNAL).or_folded());
+                }
+                next += 1;
+                let entry = Entry::decode(&key, n, &body, env.lake.sections())?;
+                let side = read_side(env, &entry).await?;
+                entry::check(shard.as_ref().map(|s| &s.tail), &entry, &side)?;
+                if !commit_ids.insert(entry.commit_id.clone()) {
+                    let expected = "an id of its own";
+                    return Err(differ(
+                        "two entries have one commit id",
+                        place(&entry),
+                        expected,
+                        entry.commit_id,
+                        RESTORE_JOURNAL,
+                    ));
+                }
+                self.keep(&mut shard, entry, side, totals)?;
+            }
+        }
+        self.shards.extend(shard.map(|shard| (key, shard)));
+        Ok(())
+    }
+
+    /// Begins with what stands for the oldest entries.
+    fn begin(&mut self, base: Base, totals: &mut ShardTotals) -> Check<Shard> {
+        let key = ShardId::new(&base.shard);
+        let what = format!("the base of shard {key}");
+        let range = base.last.hash_range()?;
+        let counts = &base.last.counts;
+        let rejected: u64 = base.rejected.values().sum();
+        let given = base.received + base.first.waiting_before + base.first.unscored_before;
+        let accounted = base.curated + rejected + counts.waiting + counts.unscored;
+        let rows = |table: Table| base.rows().iter().filter(|((of, _), _)| *of == table).map(|(_, n)| n).sum::<u64>();
+        let raw: u64 = base.raw.values().map(|day| day.records).sum();
+        for (words, expected, found) in [
+            ("the counts of folded entries do not add up", given, accounted),
+            ("rows in the curated files of folded entries", base.curated, rows(Table::CURATED)),
+            ("rows in the files of dead letters of folded entries", rejected, rows(Table::REJECTED)),
+            ("records in the raw files of folded entries", base.received.max(raw), base.received),
+        ] {
+            if expected != found {
+                return Err(differ(words, what, expected, found, RESTORE_JOURNAL));
+            }
+        }
+        self.rules(&base.last)?;
+        *totals = ShardTotals {
+            shard: base.shard.clone(),
+            entries: base.through,
+            position: format!("{}/{}", base.last.to.sequence, base.last.to.sub_sequence),
+            inherited: (base.first.waiting_before, base.first.unscored_before),
+            received: base.received,
+            curated: base.curated,
+            rejected: base.rejected.clone(),
+            waiting: counts.waiting,
+            unscored: counts.unscored,
+            gaps: base.older_gaps.0 + base.gaps.len() as u64,
+            gap_records: base.gaps.iter().filter_map(|gap| gap.records).fold(base.older_gaps.1, u64::saturating_add),
+        };
+        for FoldedFile { n, file } in base.files {
+            let named = NamedFile { shard: key.clone(), n, live: (&file).into(), sha256: file.sha256 };
+            self.files.insert(file.path, named);
+        }
+        for row in base.rows {
+            *self.folded_rows.entry((row.table, row.partition)).or_default() += row.rows;
+        }
+        let mut shard = Shard {
+            range,
+            inherits: base.first.inherits,
+            inherited: (base.first.waiting_before, base.first.unscored_before),
+            first_watermark: base.first.watermark,
+            folded: (base.through, base.last.to.clone()),
+            tail: base.last,
+            side: Side::default(),
+            shares: Vec::new(),
+            scores: Vec::new(),
+            rejected: base.rejected,
+            folded_raw: base.raw.into_iter().map(|(day, totals)| (Day(day), totals)).collect(),
+        };
+        self.publish(&mut shard, &base.shares, &base.scores, &what)?;
+        for (day, totals) in base.past {
+            let sums = self.sums.entry(Day(day)).or_default();
+            sums.logins.total = sums.logins.total.wrapping_add(totals.logins);
+            sums.users.total = sums.users.total.wrapping_add(totals.users);
+            sums.high_risk.total = sums.high_risk.total.wrapping_add(totals.high_risk);
+            self.past.insert(Day(day));
+        }
+        Ok(shard)
+    }
+
+    /// The settings that a lake keeps for life are those of every entry.
+    fn rules(&mut self, entry: &Entry) -> Check<()> {
+        let rules = self.rules.get_or_insert_with(|| entry.time_rules.clone());
+        if *rules == entry.time_rules {
+            return Ok(());
+        }
+        let (expected, found) = (format!("{rules:?}"), format!("{:?}", entry.time_rules));
+        let what = "settings that a lake keeps for life differ between its shards";
+        Err(differ(what, place(entry), expected, found, RESTORE_JOURNAL))
+    }
+
+    fn keep(&mut self, shard: &mut Option<Shard>, entry: Entry, side: Side, totals: &mut ShardTotals) -> Check<()> {
+        self.rules(&entry)?;
+        add_totals(totals, &entry);
+        self.keep_files(&entry)?;
+        let range = entry.hash_range()?;
+        let shard = match shard {
+            Some(shard) => {
+                shard.tail = entry;
+                shard.side = side;
+                shard
+            }
+            None => shard.insert(Shard {
+                range,
+                inherits: entry.inherits.clone(),
+                inherited: (entry.counts.waiting_before, entry.counts.unscored_before),
+                first_watermark: entry.watermark,
+                shares: Vec::new(),
+                scores: Vec::new(),
+                rejected: BTreeMap::new(),
+                folded: (0, entry.from.clone()),
+                folded_raw: BTreeMap::new(),
+                tail: entry,
+                side,
+            }),
+        };
+        for (reason, n) in &shard.tail.counts.rejected {
+            *shard.rejected.entry(reason.clone()).or_default() += n;
+        }
+        if shard.tail.takes_over {
+            return Ok(());
+        }
+        let (place, side) = (place(&shard.tail), std::mem::take(&mut shard.side));
+        self.publish(shard, &side.shares, &side.scores, &place)?;
+        shard.side = side;
+        Ok(())
+    }
+
+    /// Takes in what is published.
+    fn publish(&mut self, shard: &mut Shard, shares: &[StoredShare], scores: &[StoredShare], place: &str) -> Check<()> {
+        let range = shard.range;
+        for share in shares {
+            spans::add(&mut shard.shares, share, range, place)?;
+            self.sum(share, |sums, hasher, computer, logins, users| {
+                sums.logins.add(hasher, computer, logins);
+                sums.users.add(hasher, computer, users);
+            });
+        }
+        for share in scores {
+            spans::add(&mut shard.scores, share, range, place)?;
+            self.sum(share, |sums, hasher, computer, high_risk, _| sums.high_risk.add(hasher, computer, high_risk));
+        }
+        Ok(())
+    }
+
+    fn sum(&mut self, share: &StoredShare, add: impl Fn(&mut DaySums, &RandomState, &str, u64, u64)) {
+        for day in &share.days {
+            let sums = self.sums.entry(Day(day.day)).or_default();
+            for (computer, count, users) in &day.hosts {
+                add(sums, &self.hasher, computer, *count, *users);
+            }
+        }
+    }
+
+    fn keep_files(&mut self, entry: &Entry) -> Check<()> {
+        let shard = ShardId::new(&entry.shard);
+        for file in &entry.files {
+            let live = LiveFile::from(file);
+            let named = NamedFile { shard: shard.clone(), n: entry.n, live, sha256: file.sha256.clone() };
+            if let Some(other) = self.files.insert(file.path.clone(), named) {
+                let expected = "each file in one entry";
+                let found = format!("file {}, which entry {} of shard {} names, too", file.path, other.n, other.shard);
+                return Err(differ("two entries name one file", place(entry), expected, found, RESTORE_JOURNAL));
+            }
+        }
+        if !entry.raw.is_empty() {
+            self.raw.push(NamedRaw {
+                shard,
+                n: entry.n,
+                from: entry.from.clone(),
+                to: entry.to.clone(),
+                files: entry.raw.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn add_totals(totals: &mut ShardTotals, entry: &Entry) {
+    let counts = &entry.counts;
+    totals.entries += 1;
+    if entry.n == 1 {
+        totals.inherited = (counts.waiting_before, counts.unscored_before);
+    }
+    totals.position = format!("{}/{}", entry.to.sequence, entry.to.sub_sequence);
+    totals.received = totals.received.saturating_add(counts.received);
+    totals.curated = totals.curated.saturating_add(counts.curated);
+    for (reason, n) in &counts.rejected {
+        let sum = totals.rejected.entry(reason.clone()).or_default();
+        *sum = sum.saturating_add(*n);
+    }
+    (totals.waiting, totals.unscored) = (counts.waiting, counts.unscored);
+    totals.gaps += entry.gaps.len() as u64;
+    let lost = entry.gaps.iter().filter_map(|gap| gap.records);
+    totals.gap_records = lost.fold(totals.gap_records, u64::saturating_add);
+}

@@ -1,0 +1,84 @@
+//! What the workers of one process have said of columns that tables lack, so that each thing is said once.
+
+use authpulse_event::Micros;
+use authpulse_event::time::SECOND;
+use authpulse_lake::Table;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// The log target that operators filter by.
+const TARGET: &str = "authpulse_consumer::columns";
+
+/// How often a process says that some wait.
+const SAID_EVERY: Micros = 60 * SECOND;
+
+/// What the workers of one process have said of columns.
+#[derive(Default)]
+pub struct Said {
+    /// When it was last said that some wait, in ticks.
+    waits_at: Mutex<Option<i64>>,
+    /// Values left out, by columns whose names others have taken: said once each. There are no more than the program's lists have
+    /// columns.
+    left_out: Mutex<BTreeMap<(Table, &'static str), u64>>,
+}
+
+impl Said {
+    /// Whether it is to be said now that some wait.
+    pub fn waits(&self, now: i64) -> bool {
+        let mut at = self.waits_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = at.is_none_or(|at| now - at >= SAID_EVERY);
+        if is_due {
+            *at = Some(now);
+        }
+        is_due
+    }
+
+    /// Whether it is to be said that they go on.
+    pub fn goes_on(&self) -> bool {
+        self.waits_at.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    /// Counts values that are left out; tells whether the column is the first time among them.
+    pub fn leaves_out(&self, table: Table, name: &'static str, values: u64) -> bool {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !left_out.contains_key(&(table, name));
+        *left_out.entry((table, name)).or_default() += values;
+        is_new
+    }
+
+    /// Values that were left out, because others have taken the names of their columns.
+    pub fn left_out(&self) -> BTreeMap<(Table, &'static str), u64> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says at the end of a run how many values were left out.
+    pub fn tell_left_out(&self) {
+        for ((table, column), values) in self.left_out() {
+            tracing::warn!(target: TARGET, %table, column, values, "values were left out, as the table has another column of this name");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_once_and_then_once_a_minute_until_it_is_over() {
+        let said = Said::default();
+        let times = [0, 1, 59, 60, 61, 119, 120].map(|seconds| said.waits(seconds * SECOND));
+        assert_eq!(times, [true, false, false, true, false, false, true]);
+        assert!(said.goes_on() && !said.goes_on());
+        assert!(said.waits(121 * SECOND), "another time");
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted_and_named_once() {
+        let said = Said::default();
+        let news =
+            [("outcome", 2), ("outcome", 3), ("port", 1)].map(|(name, n)| said.leaves_out(Table::CURATED, name, n));
+        assert_eq!((news, said.leaves_out(Table::DAILY, "outcome", 1)), ([true, false, true], true));
+        let counted: Vec<u64> = said.left_out().into_values().collect();
+        assert_eq!(counted, [5, 1, 1]);
+    }
+}

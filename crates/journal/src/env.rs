@@ -1,0 +1,154 @@
+//! The world around the consumer: clock, ids, work for other threads, files, journal, tables. Each is a trait, so that one seed
+//! can simulate all of them with faults.
+
+mod threads;
+
+use crate::sink::DecisionSink;
+use async_trait::async_trait;
+pub use authpulse_engine::Inspect;
+use authpulse_event::Micros;
+use authpulse_lake::{CommitterLock, Journal, Lake, ObjectStore};
+use futures::future::BoxFuture;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+pub use threads::TokioWork;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Time for arrival of files, ages and intervals. Event time never comes from here.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Now, in microseconds since 1970.
+    fn now(&self) -> Micros;
+    /// Microseconds since some instant, never going back: for leases, whose expiry no correction of the clock may decide.
+    fn ticks(&self) -> i64;
+    /// Returns after this long, or sooner.
+    async fn sleep(&self, duration: Duration);
+}
+
+/// Microseconds as a duration; none where they are negative.
+pub fn duration(micros: Micros) -> Duration {
+    Duration::from_micros(micros.max(0).cast_unsigned())
+}
+
+/// Fresh names for entries and files.
+pub trait Ids: Send + Sync {
+    /// A commit id that was never given out before, in characters that a file name may hold.
+    fn commit_id(&self) -> String;
+}
+
+/// Runs work that computes or blocks.
+#[async_trait]
+pub trait Work: Send + Sync {
+    /// Starts the work, on another thread where there are any. The answer resolves when it is done and must be awaited: a
+    /// simulation may run it only then.
+    fn start(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
+
+    /// The same for work that decisions wait for.
+    fn start_urgent(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        self.start(work)
+    }
+
+    /// Waits for a turn to compute for long beside others, so that no more do than there are processors.
+    async fn turn(&self) -> Turn {
+        Turn(None)
+    }
+}
+
+/// A turn to compute, until it is dropped.
+pub struct Turn(#[expect(dead_code, reason = "held, not used")] Option<OwnedSemaphorePermit>);
+
+/// Starts work with a result; `None` if it panicked.
+pub fn start<T: Send + 'static>(
+    work: &dyn Work,
+    job: impl Future<Output = T> + Send + 'static,
+) -> BoxFuture<'static, Option<T>> {
+    start_by(job, |job| work.start(job))
+}
+
+/// The same for work that decisions wait for.
+pub fn start_urgent<T: Send + 'static>(
+    work: &dyn Work,
+    job: impl Future<Output = T> + Send + 'static,
+) -> BoxFuture<'static, Option<T>> {
+    start_by(job, |job| work.start_urgent(job))
+}
+
+fn start_by<T: Send + 'static>(
+    job: impl Future<Output = T> + Send + 'static,
+    start: impl FnOnce(BoxFuture<'static, ()>) -> BoxFuture<'static, ()>,
+) -> BoxFuture<'static, Option<T>> {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let done = start(Box::pin(async move {
+        // The receiver is gone only where the worker was dropped; then nobody needs the result.
+        let _ = send.send(job.await);
+    }));
+    Box::pin(async move {
+        done.await;
+        receive.await.ok()
+    })
+}
+
+/// What a future comes to, or nothing after so long; without a bound it is waited for.
+pub async fn within<T>(env: &Env, patience: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = env.clock.sleep(patience.unwrap_or_default()), if patience.is_some() => None,
+    }
+}
+
+/// Named moments at which a test may end the process or fail; called with the moment's name and its subject.
+pub type Probe = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// Everything a worker needs of the world. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    /// The lake's files.
+    pub store: Arc<dyn ObjectStore>,
+    /// The lake's journal.
+    pub journal: Arc<dyn Journal>,
+    /// The lake's tables.
+    pub lake: Arc<Lake>,
+    /// Whether this process or another brings the tables up to the journals.
+    pub committer: Arc<dyn CommitterLock>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh names.
+    pub ids: Arc<dyn Ids>,
+    /// Other threads.
+    pub work: Arc<dyn Work>,
+    /// Where decisions go when they are made.
+    pub sink: Arc<dyn DecisionSink>,
+    /// Called at named moments; does nothing outside of tests.
+    pub probe: Probe,
+    /// Called with each record's payload right before it is judged, and again before it goes on if it waited; a panic in it counts as a
+    /// panic of the engine.
+    pub inspect: Option<Inspect>,
+}
+
+/// The system's clock.
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    fn now(&self) -> Micros {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+    }
+    fn ticks(&self) -> i64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        i64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// Random (version 4) UUIDs.
+pub struct RandomIds;
+
+impl Ids for RandomIds {
+    fn commit_id(&self) -> String {
+        uuid::Uuid::new_v4().simple().to_string()
+    }
+}

@@ -1,0 +1,18 @@
+//! What a lake's journals say, and the world in which they are read: below whoever works on a shard, and whoever audits one.
+//!
+//! [`env`] is everything outside (clock, ids, threads, files, journal, tables), so that the same code runs in production and in the
+//! simulator. [`log`] reads and writes one shard's entries, [`registry`] is what shards know of each other, and [`open`] fills it.
+
+pub mod backfills;
+pub mod columns_said;
+pub mod env;
+pub mod error;
+pub mod log;
+pub mod open;
+pub mod registry;
+pub mod rejections;
+pub mod sink;
+pub mod stop;
+
+pub use env::Env;
+pub use error::{ConsumerError, Result};

@@ -1,0 +1,289 @@
+//! One shard's journal as its owner writes it: entries in order, fenced by epoch.
+
+use crate::env::Env;
+use crate::error::{ConsumerError, Result};
+use authpulse_event::id::sha256_hex;
+use authpulse_event::time::HOUR;
+use authpulse_event::{Micros, ShardId};
+use authpulse_lake::entry::{Entry, EntryError, Inherited, Side};
+use authpulse_lake::journal::JournalError;
+use authpulse_lake::{Base, PutOutcome};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// The log target that operators filter by.
+const TARGET: &str = "authpulse_consumer::log";
+
+/// How often a put with an unclear answer is looked up and tried again, half a second apart.
+const PUT_ATTEMPTS: u32 = 20;
+/// How often an entry is put while another process keeps the journal busy, each time for as long as a statement waits for it (10 s for a
+/// journal in SQLite): some five minutes, and then the service ends, to be started again.
+const BUSY_ATTEMPTS: u32 = 30;
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Entries read from a journal at once.
+const ENTRIES_AT_ONCE: usize = 100;
+/// An owner that has stored nothing for this long looks at the journal's end before it goes on: entries that others stored
+/// meanwhile may be folded and removed, and its next number free again. Far less than the age at which entries are removed.
+const SILENT: Micros = HOUR;
+
+/// Reads entry `n`.
+pub async fn read_entry(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Entry>> {
+    match env.journal.get(shard, n).await? {
+        Some(bytes) => Ok(Some(Entry::decode(shard, n, &bytes, env.lake.sections())?)),
+        None => Ok(None),
+    }
+}
+
+/// The last entry of a shard, if it has any.
+pub async fn read_tail(env: &Env, shard: &ShardId) -> Result<Option<Entry>> {
+    match env.journal.tail(shard).await? {
+        Some(n) => read_entry(env, shard, n).await,
+        None => Ok(None),
+    }
+}
+
+/// What stands for a shard's oldest entries, if any are folded.
+pub async fn read_base(env: &Env, shard: &ShardId) -> Result<Option<Base>> {
+    match env.journal.base(shard).await? {
+        Some((through, bytes)) => Ok(Some(Base::decode(shard, through, &bytes, env.lake.sections())?)),
+        None => Ok(None),
+    }
+}
+
+/// Whom a shard inherited from; nothing where it has no entry.
+pub async fn read_parents(env: &Env, shard: &ShardId) -> Result<Vec<Inherited>> {
+    Ok(match read_base(env, shard).await? {
+        Some(base) => base.first.inherits,
+        None => read_entry(env, shard, 1).await?.map(|first| first.inherits).unwrap_or_default(),
+    })
+}
+
+/// Entries behind a number, in order, some at a time.
+pub struct Entries<'a> {
+    env: &'a Env,
+    shard: &'a ShardId,
+    next: u64,
+}
+
+impl<'a> Entries<'a> {
+    /// The entries behind `n`, which is a base's last or any that nobody folds yet.
+    pub fn after(env: &'a Env, shard: &'a ShardId, n: u64) -> Entries<'a> {
+        Entries { env, shard, next: n + 1 }
+    }
+
+    /// The next ones; none at the end.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Outdated`] if they were folded since the reader began, [`EntryError::Damaged`] if one is missing.
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
+        let bodies = self.env.journal.list(self.shard, self.next, ENTRIES_AT_ONCE).await?;
+        let mut entries = Vec::with_capacity(bodies.len());
+        for (n, body) in bodies {
+            if n != self.next {
+                return Err(self.missing().await?);
+            }
+            self.next += 1;
+            entries.push(Entry::decode(self.shard, n, &body, self.env.lake.sections())?);
+        }
+        Ok((!entries.is_empty()).then_some(entries))
+    }
+
+    async fn missing(&self) -> Result<ConsumerError> {
+        let (shard, n) = (self.shard.clone(), self.next);
+        if self.env.journal.base(self.shard).await?.is_some_and(|(through, _)| through >= n) {
+            return Ok(ConsumerError::Outdated { shard, n });
+        }
+        Ok(missing(&shard, n))
+    }
+}
+
+/// Reads an entry that must be there.
+///
+/// # Errors
+/// It is not, or cannot be read.
+pub async fn entry_of(env: &Env, shard: &ShardId, n: u64) -> Result<Entry> {
+    read_entry(env, shard, n).await?.ok_or_else(|| missing(shard, n))
+}
+
+/// What is said of an entry that should be there.
+pub fn missing(shard: &ShardId, n: u64) -> ConsumerError {
+    let cause = "it is missing from the journal".to_owned();
+    EntryError::Damaged { what: format!("entry {n} of shard {shard}"), cause }.into()
+}
+
+/// Unscored events and shares of an entry, wherever they are.
+pub async fn read_side(env: &Env, entry: &Entry) -> Result<Side> {
+    let Some(file) = &entry.side_file else { return Ok(entry.side.clone()) };
+    let bytes = env.store.get(&file.path).await?;
+    if sha256_hex(&bytes) != file.sha256 {
+        return Err(EntryError::Damaged {
+            what: format!("file {}", file.path),
+            cause: "its checksum is not the one its entry names: restore it".to_owned(),
+        }
+        .into());
+    }
+    Ok(Side::decode(&file.path, &bytes, env.lake.sections())?)
+}
+
+/// What became of taking a shard over.
+pub enum Taken {
+    /// It is the caller's; the entry that fences the former owner.
+    Over(Entry),
+    /// Its owner has ended it, with this entry: there is nothing to take.
+    Ended(Entry),
+}
+
+/// Whose entry stands at a number after a put.
+enum Found {
+    Ours,
+    Other(Box<Entry>),
+}
+
+/// Puts an entry and finds out, whatever the answer was, whose entry stands at its number.
+async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
+    let begun = (env.clock.now(), env.clock.ticks());
+    let found = put_at_once(env, shard, entry).await?;
+    let took = (env.clock.now() - begun.0).abs().max(env.clock.ticks() - begun.1);
+    // Stopped on the way for so long, it may have put the entry where others had been.
+    if matches!(found, Found::Ours) && took >= SILENT {
+        return Ok(later(env, shard, entry.n).await?.unwrap_or(Found::Ours));
+    }
+    Ok(found)
+}
+
+/// The journal's last entry, if it has a number beyond `n`.
+async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Found>> {
+    match env.journal.tail(shard).await? {
+        Some(tail) if tail > n => match read_entry(env, shard, tail).await? {
+            Some(entry) => Ok(Some(Found::Other(Box::new(entry)))),
+            None => Err(missing(shard, tail)),
+        },
+        _ => Ok(None),
+    }
+}
+
+/// Puts an entry. While another process that hangs in the midst of a write keeps the journal from being written to, nothing has happened,
+/// and nothing else could be done: this one says so and tries again until that is over, [`BUSY_ATTEMPTS`] times.
+async fn put_when_free(
+    env: &Env,
+    shard: &ShardId,
+    n: u64,
+    body: &Bytes,
+) -> std::result::Result<PutOutcome, JournalError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match env.journal.put(shard, n, body.clone()).await {
+            Err(error @ JournalError::Busy { .. }) if attempts < BUSY_ATTEMPTS => {
+                tracing::warn!(target: TARGET, %shard, n, %error, "the entry cannot be stored yet; trying again, nothing is lost");
+                env.clock.sleep(RETRY_AFTER).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
+    let body = entry.encode();
+    let mut last: Option<ConsumerError> = None;
+    for attempt in 0..PUT_ATTEMPTS {
+        if attempt > 0 {
+            env.clock.sleep(RETRY_AFTER).await;
+        }
+        match put_when_free(env, shard, entry.n, &body).await {
+            Ok(PutOutcome::Created) => return Ok(Found::Ours),
+            // Taken may be an earlier attempt of our own whose answer was lost.
+            Ok(PutOutcome::Taken) => {}
+            Err(error @ (JournalError::Unclear { .. } | JournalError::Failed { .. })) => last = Some(error.into()),
+            Err(error) => return Err(error.into()),
+        }
+        match env.journal.get(shard, entry.n).await {
+            Ok(Some(bytes)) => {
+                let found = Entry::decode(shard, entry.n, &bytes, env.lake.sections())?;
+                let ours = found.commit_id == entry.commit_id;
+                return Ok(if ours { Found::Ours } else { Found::Other(Box::new(found)) });
+            }
+            // Where the journal tells that a number was folded, it is taken by an entry that is gone.
+            Ok(None) => match later(env, shard, entry.n).await {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error) => last = Some(error),
+            },
+            Err(error) => last = Some(error.into()),
+        }
+    }
+    Err(match last {
+        Some(error) => error,
+        None => {
+            JournalError::Unclear { shard: shard.clone(), n: entry.n, cause: "every attempt was refused".to_owned() }
+                .into()
+        }
+    })
+}
+
+/// Stores an owner's next entry; `last` is the one before it.
+///
+/// # Errors
+/// [`ConsumerError::Fenced`] if another owner was first: the batch must be dropped.
+pub async fn store(env: &Env, shard: &ShardId, last: &Entry, entry: &Entry) -> Result<()> {
+    let fenced = || ConsumerError::Fenced { shard: shard.clone(), n: entry.n };
+    if last.n > 0 && (env.clock.now() - last.written_at).abs() >= SILENT && later(env, shard, last.n).await?.is_some() {
+        return Err(fenced());
+    }
+    match put(env, shard, entry).await? {
+        Found::Ours => Ok(()),
+        Found::Other(_) => Err(fenced()),
+    }
+}
+
+/// Takes a shard over: stores an entry without rows under the next epoch, after whatever the former owner managed to store. From
+/// then on the former owner can store nothing. Returns the entry.
+///
+/// # Errors
+/// [`ConsumerError::Fenced`] if somebody else takes the shard over at the same time and was first.
+pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Taken> {
+    let epoch = tail.epoch + 1;
+    loop {
+        // Heirs go on from there: what came behind it would be the shard's as well as theirs.
+        if tail.end {
+            return Ok(Taken::Ended(tail));
+        }
+        let mut entry = Entry {
+            n: tail.n + 1,
+            epoch,
+            commit_id: env.ids.commit_id(),
+            written_at: env.clock.now(),
+            takes_over: true,
+            inherits: Vec::new(),
+            from: tail.to.clone(),
+            counts: authpulse_lake::entry::EntryCounts {
+                waiting_before: tail.counts.waiting,
+                unscored_before: tail.counts.unscored,
+                waiting: tail.counts.waiting,
+                unscored: tail.counts.unscored,
+                ..Default::default()
+            },
+            rises: Vec::new(),
+            files: Vec::new(),
+            raw: Vec::new(),
+            snapshot: Vec::new(),
+            gaps: Vec::new(),
+            // Reading begins anew, so a seal that was under way does as well, and one that was complete holds no more days closed.
+            read_to_end: false,
+            settled: false,
+            sealed: None,
+            sections: tail.sections.carried(),
+            ..tail.clone()
+        };
+        // The side is that of the tail, whose format says what it needs.
+        entry.format = entry.format_to_write(&entry.side, tail.format);
+        match put(env, shard, &entry).await? {
+            Found::Ours => {
+                tracing::info!(target: TARGET, %shard, entry = entry.n, epoch, "took the shard over");
+                return Ok(Taken::Over(entry));
+            }
+            Found::Other(found) if found.epoch < epoch => tail = *found,
+            Found::Other(_) => return Err(ConsumerError::Fenced { shard: shard.clone(), n: entry.n }),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The end of a run whose files cannot be read to their end: what it stored stays, and the lake goes on without the rest.
+
+use super::{BackfillRun, What, names, passed::stored_lines, start_of};
+use crate::backfill::mark_complete;
+use crate::committer::commit_all;
+use authpulse_journal::env::Env;
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_worker::input::Input;
+use authpulse_journal::open::{Opened, open_existing, open_lake};
+use authpulse_settings::options::Options;
+use authpulse_worker::poison::Poison;
+use authpulse_worker::worker::{Goal, SharedTally, Worker};
+use authpulse_event::ShardId;
+use authpulse_lake::entry::Backfill;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Begins to give the lake's unfinished run up. Its worker settles what waits and stores that; it needs no file.
+///
+/// # Errors
+/// There is no such run ([`ConsumerError::NothingToDo`] where it was given up already), or the lake cannot be read.
+pub async fn prepare_giving_up(env: &Env, options: Arc<Options>) -> Result<BackfillRun> {
+    prepare_with(env, options, Arc::default()).await
+}
+
+pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<Poison>) -> Result<BackfillRun> {
+    env.lake.ensure_tables().await?;
+    let Opened { registry, mut tails, options } = open_lake(env, &options).await?;
+    commit_all(env).await?;
+    let key = ShardId::file();
+    let run = tails.remove(&key).and_then(|tail| Some((tail.backfill.clone()?, tail)));
+    let Some((backfill, tail)) = run else {
+        return Err(ConsumerError::Refused("the lake holds no backfill: there is nothing to give up".to_owned()));
+    };
+    if let Some(line) = backfill.given_up {
+        // It may have ended before this was noted.
+        mark_complete(env, tail.n).await?;
+        return Err(ConsumerError::NothingToDo(given_up_words(&backfill, line)));
+    }
+    if backfill.finished {
+        let words = "is finished: there is nothing to give up";
+        return Err(ConsumerError::Refused(format!("the lake's backfill of {} {words}", names(&backfill.files))));
+    }
+    let lines_stored = stored_lines(&tail, &backfill)?;
+    registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
+    let n = tail.n;
+    let opened = open_existing(env, &options, &registry, tail).await?;
+    // Only a stream's shards are ended by their owners.
+    let opened = opened.ok_or_else(|| ConsumerError::Fenced { shard: key.clone(), n })?;
+    let input = Input::nothing(backfill.run_started, names(&backfill.files));
+    let start = start_of(opened, input, Goal::GiveUp);
+    let worker = Worker::new(env.clone(), options.clone(), registry.clone(), poison.clone(), start)?;
+    let tally = SharedTally::default();
+    Ok(BackfillRun {
+        worker,
+        registry,
+        progress: Arc::default(),
+        lines_stored,
+        tally,
+        what: What::GiveUp,
+        options,
+        poison,
+    })
+}

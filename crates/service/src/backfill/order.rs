@@ -1,0 +1,24 @@
+//! The order of a run's files, looked at before a line is judged.
+
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_settings::options::Options;
+use authpulse_engine::settings::ARRIVAL_SLACK;
+use authpulse_event::Micros;
+use authpulse_files::{Source, find_disorder};
+use tokio::sync::watch;
+
+/// Refuses files of which one begins below the newest beginning of those named before it, less the tolerance: most of it would be
+/// late. What files only overlap by is judged line by line. `now` is when they arrive: what lies ahead of that is rejected as `future`,
+/// and its file begins behind it. `stop` ends it once it holds true.
+///
+/// # Errors
+/// Names both files and times, or one cannot be read, or it was stopped.
+pub fn refuse_disorder(files: &[Source], options: &Options, now: Micros, stop: &watch::Receiver<bool>) -> Result<()> {
+    let time = &options.engine.time;
+    match find_disorder(files, time.base, time.tolerance, now + ARRIVAL_SLACK, &|| !*stop.borrow())? {
+        Some(disorder) => Err(ConsumerError::Refused(format!(
+            "{disorder}; name the files in order of time, or add --sort, which puts the lines of all files in order of time"
+        ))),
+        None => Ok(()),
+    }
+}

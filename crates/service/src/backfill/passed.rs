@@ -1,0 +1,70 @@
+//! The lines of a run that are stored already: read again, compared with what was judged, and passed over.
+
+use authpulse_journal::error::Result;
+use authpulse_worker::input::rest_from;
+use authpulse_worker::line_digest::LineDigest;
+use authpulse_lake::entry::{Backfill, Entry};
+use authpulse_files::{InputError, LineBlock, LineBlocks, Origin};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An input that stands behind the stored lines.
+pub(super) struct Passed {
+    /// What follows, first the rest of a block that was begun.
+    pub rest: Option<LineBlock>,
+    pub blocks: LineBlocks,
+    /// Over the lines that were passed.
+    pub digest: LineDigest,
+    /// Lines passed; fewer than were to be where the input ends before.
+    pub lines: u64,
+    /// Where events stood that wait, if lines are sorted.
+    pub waiting: BTreeMap<u64, Origin>,
+}
+
+/// Passes over the lines up to `through`, counted as the blocks count them; `before` is the number before their first. `go_on` is asked
+/// for each block.
+pub(super) fn pass_over(
+    mut blocks: LineBlocks,
+    before: u64,
+    through: u64,
+    waiting: &BTreeSet<u64>,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Passed> {
+    let mut digest = LineDigest::default();
+    let mut origins = BTreeMap::new();
+    let mut passed = before;
+    let mut rest = None;
+    while passed < through
+        && let Some(block) = blocks.next()
+    {
+        let block = block?;
+        if !go_on() {
+            return Err(InputError::ToldToEnd.into());
+        }
+        let end = (block.first_line + block.line_count - 1).min(through);
+        if let Some(of) = &block.origins {
+            let within = waiting.range(block.first_line..=end);
+            origins.extend(within.filter_map(|line| Some((*line, of.of(*line)?))));
+        }
+        let line_count = end + 1 - block.first_line;
+        if line_count == block.line_count {
+            digest.add_all(&block);
+        } else {
+            let offset = block.offset + end_of(&block, line_count);
+            digest.add(&block, offset);
+            rest = Some(rest_from(&block, end + 1, offset));
+        }
+        passed = end;
+    }
+    Ok(Passed { rest, blocks, digest, lines: passed - before, waiting: origins })
+}
+
+/// How many bytes the first lines of a block take up, blank ones and line ends included.
+fn end_of(block: &LineBlock, lines: u64) -> u64 {
+    let mut ends = block.bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at as u64 + 1);
+    ends.nth(lines as usize - 1).unwrap_or(block.bytes.len() as u64)
+}
+
+/// The lines of the run that an entry and those before it hold.
+pub(super) fn stored_lines(entry: &Entry, backfill: &Backfill) -> Result<u64> {
+    Ok(entry.position()?.sequence.as_u64().unwrap_or(0).saturating_sub(backfill.lines_before))
+}

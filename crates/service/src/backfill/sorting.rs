@@ -1,0 +1,63 @@
+//! A run whose lines are sorted before they are judged.
+
+use super::BackfillRequest;
+use authpulse_journal::env::{Env, start};
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_settings::options::Options;
+use authpulse_event::Micros;
+use authpulse_event::time::format_rfc3339;
+use authpulse_files::{self as input, SortOptions, Sorted};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How the lines of a run are sorted.
+#[derive(Clone)]
+pub struct Sorting {
+    /// Where temporary files go.
+    pub dir: PathBuf,
+    /// Told how many bytes of the files were read, and nothing once it is done.
+    pub progress: Arc<dyn Fn(Option<u64>) + Send + Sync>,
+}
+
+impl fmt::Debug for Sorting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sorting").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// Sorts the lines of a request's files, on another thread.
+pub(super) async fn sort(
+    env: &Env,
+    sorting: &Sorting,
+    request: &BackfillRequest,
+    options: &Options,
+) -> Result<Arc<Sorted>> {
+    let (files, stop, Sorting { dir, progress }) = (request.files.clone(), request.stop.clone(), sorting.clone());
+    let how = SortOptions::new(&dir, options.engine.time.base);
+    let sorted = start(&*env.work, async move {
+        input::sort(&files, &how, |read_bytes| {
+            progress(Some(read_bytes));
+            !*stop.borrow()
+        })
+    });
+    let bug = || ConsumerError::Refused("sorting ended by a bug in this program; report it".to_owned());
+    let sorted = sorted.await;
+    (sorting.progress)(None);
+    Ok(Arc::new(sorted.ok_or_else(bug)??))
+}
+
+/// A further run must begin where the lake is open, with its earliest event where it is sorted.
+pub(super) fn refuse_late_beginning(sorted: &Sorted, open_from: Micros, what: &str) -> Result<()> {
+    match sorted.first_event() {
+        Some((time, origin)) if time < open_from => Err(ConsumerError::Refused(format!(
+            "the earliest event, in line {} of {}, lies at {}, but the lake {what} {}: everything below would be late; use another lake, \
+             or leave out what lies below",
+            origin.line,
+            sorted.name(origin.source),
+            format_rfc3339(time),
+            format_rfc3339(open_from)
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,65 @@
+//! The tables follow the journals, all of them, every commit interval.
+
+use authpulse_journal::env::Env;
+use authpulse_journal::error::{ConsumerError, Result};
+pub use crate::follow::Round;
+use crate::follow::{Follower, TableFollower, apply, next};
+use authpulse_event::ShardId;
+use authpulse_lake::Table;
+
+/// The log target that operators filter by.
+const TARGET: &str = "authpulse_consumer::committer";
+
+/// Brings each table up to the journals, each entry exactly once. Two at a time do no harm.
+///
+/// # Errors
+/// A journal, a file or the catalog fails. What is applied stays applied; the call can be repeated.
+pub async fn commit_all(env: &Env) -> Result<Round> {
+    let mut total = Round::default();
+    let mut outdated = None;
+    loop {
+        let (round, is_last) = match commit_once(env).await {
+            // Another committer may have applied them, and maintenance removed them, since the tables were looked at.
+            Err(ConsumerError::Outdated { shard, n }) => {
+                let lacking = Some((shard.clone(), n));
+                if outdated == lacking {
+                    return Err(lacks_folded(&shard, n));
+                }
+                outdated = lacking;
+                continue;
+            }
+            other => other?,
+        };
+        total.entries += round.entries;
+        total.rows += round.rows;
+        if is_last {
+            if total.entries > 0 {
+                tracing::info!(target: TARGET, entries = total.entries, rows = total.rows, "committed to the tables");
+            }
+            return Ok(total);
+        }
+    }
+}
+
+/// One round, and whether it came to the end of every journal. To look whether a later round would find something costs as many
+/// requests as that round; the next interval does.
+async fn commit_once(env: &Env) -> Result<(Round, bool)> {
+    let tables = TableFollower::load_all(env).await?;
+    let followers: Vec<&dyn Follower> = tables.iter().map(|table| table as &dyn Follower).collect();
+    let batch = next(env, &followers).await?;
+    let is_lacking = |table: &Table| !table.is_first() && tables.iter().all(|follows| follows.table() != *table);
+    let named = batch.entries().iter().flat_map(|followed| &followed.entry.files).map(|file| file.table);
+    if let Some(dropped) = named.filter(|table| env.lake.knows(*table)).find(is_lacking) {
+        tracing::warn!(target: TARGET, table = %dropped, "the table is gone; it is made again and filled from the journals");
+        env.lake.ensure_later_table(&*env.journal, dropped).await?;
+        return Ok((Round::default(), false));
+    }
+    apply(&batch, &followers).await
+}
+
+fn lacks_folded(shard: &ShardId, n: u64) -> ConsumerError {
+    ConsumerError::Refused(format!(
+        "a table lacks entry {n} of shard {shard}, which every table held when it was folded: the catalog was replaced by an older \
+         copy, or the table rolled back with its properties; restore the newest catalog (nothing was changed)"
+    ))
+}

@@ -1,0 +1,217 @@
+//! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
+
+use crate::aside::Aside;
+use crate::drive::start_beside;
+use authpulse_journal::env::{Env, duration, within};
+use authpulse_journal::log::read_tail;
+use authpulse_event::{Position, ShardId};
+use authpulse_lease::{Checkpoint, Fleet, Holdings, Ticks};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// The log target that operators filter by.
+const TARGET: &str = "authpulse_consumer::lease_keeper";
+
+/// How a lease is parted with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// The work came to an end here: whoever asked may go on, or anybody.
+    HandOver(String),
+    /// Nothing is left to do, ever.
+    End(String),
+    /// It is another's already.
+    Forget(String),
+    /// This worker is about to end: it takes nothing any more.
+    Leave,
+    /// This worker stands aside, however long it stays up: it takes nothing any more, and leaves to others whatever still comes its way.
+    StandAside,
+}
+
+/// See the module.
+pub struct LeaseKeeper {
+    /// What this worker has, as of the last look.
+    pub holdings: watch::Receiver<Holdings>,
+    wanted: watch::Sender<BTreeSet<String>>,
+    stored: watch::Sender<BTreeMap<String, Position>>,
+    partings: mpsc::UnboundedSender<Parting>,
+    task: JoinHandle<()>,
+}
+
+impl LeaseKeeper {
+    /// Begins at once to take leases among `wanted`. A panic is told to `trouble`; a shard whose last entry is too new to `aside`.
+    pub(crate) fn start(
+        env: &Env,
+        fleet: Fleet,
+        wanted: BTreeSet<String>,
+        trouble: &watch::Sender<Option<&'static str>>,
+        aside: Aside,
+    ) -> LeaseKeeper {
+        let (held, holdings) = watch::channel(Holdings::default());
+        let (want, wanted) = watch::channel(wanted);
+        // At most one a shard and look: bounded by the number of shards.
+        let (partings, orders) = mpsc::unbounded_channel();
+        let (stored, reached) = watch::channel(BTreeMap::new());
+        let keep = keep(env.clone(), aside, fleet, wanted, reached, orders, held);
+        let task = start_beside(trouble, "keeps the leases", keep);
+        LeaseKeeper { holdings, wanted: want, stored, partings, task }
+    }
+
+    /// Says which leases there should be.
+    pub fn want(&self, keys: BTreeSet<String>) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = *wanted != keys;
+            *wanted = keys;
+            changed
+        });
+    }
+
+    /// Says up to where the journal of each lease's shard goes: the leases' checkpoints.
+    pub fn stored(&self, positions: BTreeMap<String, Position>) {
+        self.stored.send_replace(positions);
+    }
+
+    /// Parts with a lease.
+    pub fn tell(&self, parting: Parting) {
+        // Without a keeper there are no leases to part with.
+        let _ = self.partings.send(parting);
+    }
+
+    /// Gives back what is left.
+    pub async fn finish(self) {
+        drop((self.partings, self.wanted, self.stored));
+        if let Err(error) = self.task.await {
+            tracing::error!(target: TARGET, %error, "leases could not be given back; others take them when they expire");
+        }
+    }
+}
+
+/// Partings that are taken up at a time: not so many that the leases which are kept expire meanwhile.
+const PARTINGS_AT_A_TIME: usize = 64;
+
+/// How long a worker that is about to end takes to take back what it asked of others. It is tried again in the end.
+const WITHDRAW_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many times as often a worker without any lease looks for one.
+const IDLE_LOOKS: i64 = 4;
+
+/// Whether a shard's last entry is one that this program understands: before it is, nobody takes the shard's lease or asks for it.
+/// Whatever else is wrong with it comes out when the shard is opened, and keeps no lease from being renewed meanwhile.
+async fn may_have(env: &Env, aside: &Aside, key: &str, patience: Duration) -> bool {
+    if aside.met().is_some() {
+        return false;
+    }
+    match within(env, Some(patience), read_tail(env, &ShardId::new(key))).await {
+        // It does not answer: the next look asks again.
+        None => false,
+        Some(Err(error)) => !aside.meets(&error),
+        Some(Ok(_)) => true,
+    }
+}
+
+async fn keep(
+    env: Env,
+    aside: Aside,
+    mut fleet: Fleet,
+    mut wanted: watch::Receiver<BTreeSet<String>>,
+    stored: watch::Receiver<BTreeMap<String, Position>>,
+    mut partings: mpsc::UnboundedReceiver<Parting>,
+    holdings: watch::Sender<Holdings>,
+) {
+    let (renew_every, looks_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
+    let (mut renewed, mut scanned, mut leaving) = (env.clock.ticks(), None, false);
+    // When a worker that stands aside looks next whether a lease has come its way.
+    let mut strays: Option<Ticks> = None;
+    let tail_patience = duration(renew_every / 2);
+    let may_have = |key: String| {
+        let (env, aside) = (&env, &aside);
+        async move { may_have(env, aside, &key, tail_patience).await }
+    };
+    let mut orders = Vec::new();
+    let reach = |fleet: &mut Fleet| {
+        for (key, position) in stored.borrow().iter().filter(|(_, position)| **position != Position::START) {
+            let (sequence, sub_sequence) = (position.sequence.to_string(), position.sub_sequence);
+            fleet.reached(key, Checkpoint { sequence, sub_sequence });
+        }
+    };
+    loop {
+        let now = env.clock.ticks();
+        // Who has nothing to do is there to go on where another leaves off: every moment until then is one without decisions.
+        let scan_every = if fleet.is_idle() { (looks_every / IDLE_LOOKS).max(1) } else { looks_every };
+        reach(&mut fleet);
+        if now - renewed >= renew_every {
+            renewed = now;
+            fleet.renew(now).await;
+        }
+        if !leaving && scanned.is_none_or(|scanned| now - scanned >= scan_every) {
+            scanned = Some(now);
+            let keys = wanted.borrow_and_update().clone();
+            if let Err(error) = fleet.scan_those(&|| env.clock.ticks(), &keys, may_have).await {
+                tracing::warn!(target: TARGET, %error, "leases could not be looked at; trying again");
+            }
+        }
+        if strays.is_some_and(|next| now >= next) {
+            strays = Some(now + fleet.settings().duration);
+            if let Err(error) = fleet.leave_strays().await {
+                tracing::debug!(target: TARGET, %error, "whether leases came to this worker, which stands aside, is not known yet");
+            }
+        }
+        let have = fleet.holdings();
+        holdings.send_if_modified(|known| {
+            let changed = *known != have;
+            *known = have;
+            changed
+        });
+        let next_scan = scanned.filter(|_| !leaving).map_or(Ticks::MAX, |scanned| scanned + scan_every);
+        let pause = (renewed + renew_every).min(next_scan).min(strays.unwrap_or(Ticks::MAX)) - env.clock.ticks();
+        tokio::select! {
+            biased;
+            told = partings.recv_many(&mut orders, PARTINGS_AT_A_TIME) => {
+                reach(&mut fleet);
+                if told == 0 {
+                    break;
+                }
+                let parted = part(&env, &mut fleet, orders.drain(..)).await;
+                leaving |= parted.leaves;
+                if parted.stands_aside {
+                    strays.get_or_insert_with(|| env.clock.ticks());
+                }
+            }
+            Ok(()) = wanted.changed() => scanned = None,
+            () = env.clock.sleep(duration(pause)) => {}
+        }
+    }
+    fleet.release_all().await;
+}
+
+/// What some partings say of the worker itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parted {
+    /// It takes nothing any more.
+    leaves: bool,
+    /// And it stays up.
+    stands_aside: bool,
+}
+
+/// Parts with leases.
+async fn part(env: &Env, fleet: &mut Fleet, orders: impl Iterator<Item = Parting>) -> Parted {
+    let (mut given, mut ended, mut parted) = (BTreeSet::new(), BTreeSet::new(), Parted::default());
+    for parting in orders {
+        match parting {
+            Parting::HandOver(key) => drop(given.insert(key)),
+            Parting::End(key) => drop(ended.insert(key)),
+            Parting::Forget(key) => fleet.forget(&key),
+            Parting::Leave => parted.leaves = true,
+            Parting::StandAside => parted = Parted { leaves: true, stands_aside: true },
+        }
+    }
+    fleet.hand_over(&given).await;
+    fleet.end(&ended).await;
+    if parted.leaves
+        && let Some(Err(error)) = within(env, Some(WITHDRAW_PATIENCE), fleet.withdraw()).await
+    {
+        tracing::debug!(target: TARGET, %error, "what was asked of other workers could not be taken back yet");
+    }
+    parted
+}

@@ -1,0 +1,125 @@
+//! The ids of later columns, asked for by the pieces of work that encode rows with values of them.
+//!
+//! Where some are lacking and the catalog cannot be reached, the piece waits: what it holds can be written nowhere else. The worker
+//! keeps its lease meanwhile and reads no further. A stop ends the waiting, and with it the worker: what was not stored is read
+//! again by whoever has the shard next. Pieces that need no such column ask nobody.
+
+use authpulse_journal::env::Env;
+use authpulse_journal::columns_said::Said;
+use authpulse_journal::error::{Chain, ConsumerError, Result};
+use authpulse_journal::stop::stop_requested;
+use authpulse_event::ShardId;
+use authpulse_lake::encode::{Later, LaterGroup, groups_needed};
+use authpulse_lake::schema::Group;
+use authpulse_lake::{ColumnIds, Table};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The log target that operators filter by.
+const TARGET: &str = "authpulse_consumer::columns";
+
+/// How long a piece waits before it asks again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How a worker's pieces of work ask.
+#[derive(Clone)]
+pub struct Asking {
+    shard: ShardId,
+    said: Arc<Said>,
+    stop: watch::Receiver<bool>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Asking {
+    /// For a shard's worker; until [`Asking::until`] nobody can end the waiting.
+    pub fn new(shard: ShardId, said: Arc<Said>) -> Asking {
+        Asking { shard, said, stop: watch::channel(false).1, waiting: Arc::default() }
+    }
+
+    /// The waiting ends once `stop` holds true.
+    pub fn until(&mut self, stop: watch::Receiver<bool>) {
+        self.stop = stop;
+    }
+
+    /// Whether some piece of the worker waits for columns.
+    pub fn waits(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// The later columns of these groups as the table has them, those added of which a row has a value; none where no row has any.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Unstored`] after a stop, or the table needs a newer program.
+    pub async fn later<R>(
+        &self,
+        env: &Env,
+        table: Table,
+        groups: &[LaterGroup<R>],
+        rows: &[R],
+    ) -> Result<Option<Later<R>>> {
+        let needed: Vec<Group> = groups_needed(rows, groups).into_iter().collect();
+        if needed.is_empty() {
+            return Ok(None);
+        }
+        let ids = self.columns(env, table, &needed).await?;
+        for (name, why) in ids.taken() {
+            for group in groups {
+                let Some(nth) = group.columns().iter().position(|column| column.name == name) else { continue };
+                let values = group.count(rows, nth);
+                if values > 0 && self.said.leaves_out(table, group.columns()[nth].name, values) {
+                    tracing::warn!(
+target: TARGET, %table, column = name, why, values,
+                        "the table has another column of this name: values are left out until that is renamed or dropped, the rest \
+                         of each row is written"
+                    );
+                }
+            }
+        }
+        Ok(Some(Later::new(groups, &ids)))
+    }
+
+    async fn columns(&self, env: &Env, table: Table, groups: &[Group]) -> Result<ColumnIds> {
+        let mut waits = None;
+        loop {
+            match env.lake.columns(table, groups).await {
+                Ok(ids) => {
+                    if waits.is_some() && self.said.goes_on() {
+                        tracing::info!(target: TARGET, %table, "the columns could be added; reading goes on");
+                    }
+                    return Ok(ids);
+                }
+                Err(error) if error.is_too_new() => return Err(error.into()),
+                Err(error) if self.said.waits(env.clock.ticks()) => tracing::warn!(
+target: TARGET, %table, error = %Chain(&error),
+                    "columns that rows have values of could not be added; nothing more is read until they are, trying again every \
+                     second"
+                ),
+                Err(_) => {}
+            }
+            waits.get_or_insert_with(|| Waits::begin(&self.waiting));
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                biased;
+                () = stop_requested(&mut stop) => return Err(ConsumerError::Unstored { shard: self.shard.clone() }),
+                () = env.clock.sleep(AGAIN) => {}
+            }
+        }
+    }
+}
+
+/// Counted among those that wait, until it is dropped.
+struct Waits(Arc<AtomicUsize>);
+
+impl Waits {
+    fn begin(waiting: &Arc<AtomicUsize>) -> Waits {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Waits(waiting.clone())
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

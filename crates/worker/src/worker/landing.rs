@@ -1,0 +1,61 @@
+//! An entry that was under way is stored: what is counted and told of it, and which snapshots it replaces.
+
+use super::Worker;
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::rejections::Complaint;
+use authpulse_lake::entry::Entry;
+use futures::future::FutureExt;
+
+/// The log target that operators filter by.
+const TARGET: &str = "authpulse_consumer::worker::landing";
+
+impl Worker {
+    /// Waits until the entry under way is stored.
+    pub(super) async fn land(&mut self) -> Result<()> {
+        match self.in_flight.take() {
+            Some(in_flight) => self.landed(in_flight.await).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether no entry is under way any more; waits for none.
+    pub(super) async fn has_landed(&mut self) -> Result<bool> {
+        let Some(in_flight) = &mut self.in_flight else { return Ok(true) };
+        let Some(stored) = in_flight.now_or_never() else { return Ok(false) };
+        self.in_flight = None;
+        self.landed(stored).await?;
+        Ok(true)
+    }
+
+    async fn landed(&mut self, stored: Option<Result<Entry>>) -> Result<()> {
+        let bug = || ConsumerError::Bug { shard: self.key.clone(), what: "storing an entry" };
+        let entry = stored.ok_or_else(bug)??;
+        let told = self.registry.rejections().stored(self.env.clock.ticks(), &entry.shard, &entry.counts);
+        if let Some(Complaint { received, late, invalid, shard, there }) = told {
+            tracing::warn!(target: TARGET, received, late, invalid, %shard, there, "more than one record in ten is late or invalid; the dead letters say why");
+        }
+        if !entry.snapshot.is_empty() {
+            let bytes: u64 = entry.snapshot.iter().map(|piece| piece.file.bytes).sum();
+            tracing::info!(target: TARGET, shard = %self.key, entry = entry.n, pieces = entry.snapshot.len(), bytes, "stored a snapshot of the state");
+            self.snapshots.push(entry.n);
+            self.remove_old_snapshots().await?;
+        }
+        self.last = entry;
+        self.has_stored = true;
+        self.registry.forget_old_days();
+        Ok(())
+    }
+
+    /// Keeps the two newest snapshots.
+    async fn remove_old_snapshots(&mut self) -> Result<()> {
+        while self.snapshots.len() > 2 {
+            let n = self.snapshots.remove(0);
+            if let Some(entry) = authpulse_journal::log::read_entry(&self.env, &self.key, n).await? {
+                for piece in &entry.snapshot {
+                    self.env.store.delete(&piece.file.path).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,48 @@
+//! Where sorted lines stood, for the words of dead letters: their number is a rank, by which nobody finds them.
+
+use authpulse_engine::rows::RejectedRecord;
+use authpulse_event::Position;
+use authpulse_files::{self as input, LineBlock, Origin, Sorted};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// See the module.
+pub struct Origins {
+    sorted: Arc<Sorted>,
+    /// Of the lines at hand.
+    current: Option<input::Origins>,
+    /// Of events that wait: a line of theirs may be long past.
+    waiting: BTreeMap<u64, Origin>,
+}
+
+impl Origins {
+    /// Before the first line, or behind lines some of whose events wait.
+    pub fn new(sorted: Arc<Sorted>, waiting: BTreeMap<u64, Origin>) -> Origins {
+        Origins { sorted, current: None, waiting }
+    }
+
+    /// These lines are judged next.
+    pub fn at(&mut self, block: &LineBlock) {
+        self.current.clone_from(&block.origins);
+    }
+
+    /// Says of each dead letter where its line stood.
+    pub fn name(&self, letters: &mut [RejectedRecord]) {
+        for letter in letters {
+            if let Some(Origin { source, line }) = letter.position.sequence.as_u64().and_then(|rank| self.of(rank)) {
+                letter.detail.push_str(&format!(" (line {line} of {})", self.sorted.name(source)));
+            }
+        }
+    }
+
+    /// Keeps what is known of the events that wait, and forgets the others.
+    pub fn keep(&mut self, waiting: impl Iterator<Item = Position>) {
+        let ranks = waiting.filter_map(|position| position.sequence.as_u64());
+        self.waiting = ranks.filter_map(|rank| Some((rank, self.of(rank)?))).collect();
+    }
+
+    fn of(&self, rank: u64) -> Option<Origin> {
+        let current = self.current.as_ref().and_then(|origins| origins.of(rank));
+        current.or_else(|| self.waiting.get(&rank).copied())
+    }
+}
