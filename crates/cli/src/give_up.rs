@@ -7,7 +7,8 @@ use crate::output::say;
 use crate::signals::stop_signal;
 use anyhow::Result;
 use authpulse_journal::ConsumerError;
-use authpulse_service::backfill::{given_up_words, prepare_giving_up};
+use authpulse_journal::backfills::given_up_words;
+use authpulse_service::backfill::prepare_giving_up;
 use authpulse_service::drive::{Ended, run_backfill};
 use std::process::ExitCode;
 

@@ -6,12 +6,12 @@ use crate::lake::{Access, OpenLake, Place as LakePlace, application, leases_of, 
 use crate::output::{say, tell};
 use crate::stream::{Place, kinesis};
 use anyhow::{Result, bail};
-use authpulse_settings::config::Config;
-use authpulse_journal::log::read_tail;
-use authpulse_service::service::journal_key;
 use authpulse_event::ShardId;
+use authpulse_journal::log::read_tail;
+use authpulse_journal::open::journal_key;
 use authpulse_lease::operate::{Released, alive, release, reset};
 use authpulse_lease::{Lease, LeaseStore, LocalLeases};
+use authpulse_settings::config::Config;
 use authpulse_stream::{Stream, StreamDescription};
 use serde::Serialize;
 use std::fmt;

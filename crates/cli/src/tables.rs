@@ -7,12 +7,12 @@ use crate::output::say;
 use crate::report::thousands;
 use crate::signals::stop_signal;
 use anyhow::{Result, bail};
-use authpulse_settings::config::Config;
 use authpulse_lake::MaintainSettings;
 use authpulse_lake::maintain::{
     CleanReport, Extent, Folded, MaintainReport, Memory, PlanLimits, Standing, TableInfo, TableReport, Tally, inspect,
     maintain,
 };
+use authpulse_settings::config::Config;
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -7,17 +7,99 @@ use std::process::Command;
 
 /// Each crate, and the crates of this workspace that it may depend on. Knowledge runs one way, from the top of this list down.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
-    ("authpulse", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-files", "authpulse-settings", "authpulse-journal", "authpulse-worker", "authpulse-service", "authpulse-audit", "authpulse-producer", "authpulse-aws", "authpulse-kinesis"]),
-    ("authpulse-simulation", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-settings", "authpulse-journal", "authpulse-worker", "authpulse-service", "authpulse-kinesis", "kpl-aggregation"]),
-    ("authpulse-audit", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-journal"]),
-    ("authpulse-service", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-files", "authpulse-settings", "authpulse-journal", "authpulse-worker", "authpulse-producer"]),
-    ("authpulse-worker", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-files", "authpulse-settings", "authpulse-journal"]),
-    ("authpulse-journal", &["authpulse-event", "authpulse-engine", "authpulse-stream", "authpulse-lake", "authpulse-lease", "authpulse-files", "authpulse-settings"]),
+    (
+        "authpulse",
+        &[
+            "authpulse-event",
+            "authpulse-engine",
+            "authpulse-stream",
+            "authpulse-lake",
+            "authpulse-lease",
+            "authpulse-files",
+            "authpulse-settings",
+            "authpulse-journal",
+            "authpulse-worker",
+            "authpulse-service",
+            "authpulse-audit",
+            "authpulse-producer",
+            "authpulse-aws",
+            "authpulse-kinesis",
+        ],
+    ),
+    (
+        "authpulse-simulation",
+        &[
+            "authpulse-event",
+            "authpulse-engine",
+            "authpulse-stream",
+            "authpulse-lake",
+            "authpulse-lease",
+            "authpulse-settings",
+            "authpulse-journal",
+            "authpulse-worker",
+            "authpulse-service",
+            "authpulse-kinesis",
+            "kpl-aggregation",
+        ],
+    ),
+    (
+        "authpulse-audit",
+        &[
+            "authpulse-event",
+            "authpulse-engine",
+            "authpulse-stream",
+            "authpulse-lake",
+            "authpulse-lease",
+            "authpulse-journal",
+        ],
+    ),
+    (
+        "authpulse-service",
+        &[
+            "authpulse-event",
+            "authpulse-engine",
+            "authpulse-stream",
+            "authpulse-lake",
+            "authpulse-lease",
+            "authpulse-files",
+            "authpulse-settings",
+            "authpulse-journal",
+            "authpulse-worker",
+            "authpulse-producer",
+        ],
+    ),
+    (
+        "authpulse-worker",
+        &[
+            "authpulse-event",
+            "authpulse-engine",
+            "authpulse-stream",
+            "authpulse-lake",
+            "authpulse-files",
+            "authpulse-settings",
+            "authpulse-journal",
+        ],
+    ),
+    (
+        "authpulse-journal",
+        &[
+            "authpulse-event",
+            "authpulse-engine",
+            "authpulse-stream",
+            "authpulse-lake",
+            "authpulse-lease",
+            "authpulse-files",
+            "authpulse-settings",
+        ],
+    ),
     ("authpulse-settings", &["authpulse-event", "authpulse-engine", "authpulse-lake", "authpulse-lease"]),
     ("authpulse-producer", &["authpulse-event", "authpulse-stream", "authpulse-files"]),
     ("authpulse-files", &["authpulse-event"]),
     ("authpulse-aws", &["authpulse-event", "authpulse-lake", "authpulse-aws-client"]),
-    ("authpulse-kinesis", &["authpulse-event", "authpulse-stream", "authpulse-lease", "authpulse-aws-client", "kpl-aggregation"]),
+    (
+        "authpulse-kinesis",
+        &["authpulse-event", "authpulse-stream", "authpulse-lease", "authpulse-aws-client", "kpl-aggregation"],
+    ),
     ("authpulse-aws-client", &[]),
     ("authpulse-lake", &["authpulse-event", "authpulse-engine"]),
     ("authpulse-lease", &[]),
@@ -148,7 +230,6 @@ fn the_default_build_has_nothing_of_aws_in_it() {
                     "authpulse-kinesis",
                     "rustls",
                     "hyper-rustls",
-                    "h2",
                     "opendal",
                 ]
                 .contains(name)
@@ -178,7 +259,12 @@ fn builds_share_what_they_compile() {
     let default = compiled(&["--package", "authpulse", "--edges", "normal,build"]);
     let with_aws = compiled(&["--package", "authpulse", "--features", "aws", "--edges", "normal,build"]);
     let tests = compiled(&["--workspace", "--features", "authpulse/aws", "--edges", "normal,build,dev"]);
-    assert!(default.len() > 100 && default.len() < with_aws.len(), "{} packages, with AWS {}", default.len(), with_aws.len());
+    assert!(
+        default.len() > 100 && default.len() < with_aws.len(),
+        "{} packages, with AWS {}",
+        default.len(),
+        with_aws.len()
+    );
     for (smaller, larger, who) in [(&default, &with_aws, "AWS"), (&with_aws, &tests, "the tests")] {
         let twice: Vec<&String> = smaller.difference(larger).collect();
         assert!(
@@ -306,4 +392,49 @@ fn an_error_leaves_its_cause_to_the_chain() {
         }
     }
     assert!(faults.is_empty(), "the program prints the chain of causes itself:\n{}", faults.join("\n"));
+}
+
+/// Log targets that operators may filter by, and that are older than the crates which write them.
+const TARGETS_KEPT: &[&str] = &[
+    "authpulse_consumer::aside",
+    "authpulse_consumer::columns",
+    "authpulse_consumer::committer",
+    "authpulse_consumer::drive",
+    "authpulse_consumer::follow::registered",
+    "authpulse_consumer::follow::tables",
+    "authpulse_consumer::lease_keeper",
+    "authpulse_consumer::log",
+    "authpulse_consumer::redrive",
+    "authpulse_consumer::restore",
+    "authpulse_consumer::service",
+    "authpulse_consumer::sink",
+    "authpulse_consumer::worker",
+    "authpulse_consumer::worker::landing",
+    "authpulse_consumer::worker::told",
+];
+
+#[test]
+fn log_targets_stay_what_filters_name() {
+    let (mut targets, mut faults) = (BTreeSet::new(), Vec::new());
+    for file in files() {
+        let shown = shown(&file);
+        let kept = ["journal", "worker", "service", "audit", "settings"];
+        if !kept.iter().any(|dir| shown.starts_with(&format!("crates/{dir}/src/"))) || !shown.ends_with(".rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("a source is text");
+        targets.extend(
+            text.lines().filter_map(|line| {
+                line.strip_prefix("const TARGET: &str = \"")?.strip_suffix("\";").map(str::to_owned)
+            }),
+        );
+        for level in ["error", "warn", "info", "debug", "trace"] {
+            let call = format!("tracing::{level}!(");
+            if text.split(call.as_str()).skip(1).any(|call| !call.trim_start().starts_with("target: TARGET,")) {
+                faults.push(shown.clone());
+            }
+        }
+    }
+    assert_eq!(targets, TARGETS_KEPT.iter().map(|target| (*target).to_owned()).collect());
+    assert!(faults.is_empty(), "these log without naming their target: {faults:#?}");
 }

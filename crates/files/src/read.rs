@@ -151,7 +151,7 @@ impl LineBlocks {
     }
 
     /// Whether the next block may be long in coming: none is queued, and a source is no regular file.
-    pub(crate) fn may_wait(&self) -> bool {
+    pub fn may_wait(&self) -> bool {
         self.progress.total_bytes().is_none() && self.queued.load(Ordering::Relaxed) == 0
     }
 

@@ -2,12 +2,12 @@
 
 use authpulse_engine::SnapshotError;
 use authpulse_event::{Position, ShardId};
+use authpulse_files::InputError;
 use authpulse_lake::catalog::CatalogError;
 use authpulse_lake::entry::EntryError;
 pub use authpulse_lake::error::Chain;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{LakeError, StoreError};
-use authpulse_files::InputError;
 use authpulse_stream::StreamError;
 
 /// Why a worker, or the service, cannot go on.

@@ -3,7 +3,6 @@
 use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use crate::log::{Entries, read_base, read_entry, read_side};
-use authpulse_settings::options::Options;
 use crate::registry::Registry;
 use authpulse_engine::Settings;
 use authpulse_event::time::{SECOND, format_rfc3339};
@@ -11,6 +10,7 @@ use authpulse_event::{Day, EventModel, HashRange, Position, ShardId};
 use authpulse_lake::LakeError;
 use authpulse_lake::entry::{Entry, EntryCounts, PLAIN_FORMAT, Side, Source, Span, StoredTimeRules};
 use authpulse_lake::sections::Sections;
+use authpulse_settings::options::Options;
 use authpulse_stream::StreamDescription;
 use std::collections::BTreeMap;
 use std::sync::Arc;

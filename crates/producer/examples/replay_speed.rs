@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::time::Instant;
 
-use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_files::Source;
+use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::replay::{Pace, ReplayOptions, Surroundings, SystemPace, replay};
 use authpulse_stream::{CreateOptions, LocalStream, MemoryStream, StreamWriter};
 use tokio::sync::watch;

@@ -5,11 +5,11 @@
 //! takes, asks for and counts for none from then on, says once a minute that a newer version is needed, and stays up until it is told to
 //! stop: newer programs have the lake to themselves, one after another.
 
+use authpulse_event::Micros;
+use authpulse_event::time::SECOND;
 use authpulse_journal::env::{Clock, duration};
 use authpulse_journal::error::{Chain, ConsumerError};
 use authpulse_journal::stop::stop_requested;
-use authpulse_event::Micros;
-use authpulse_event::time::SECOND;
 use std::sync::Arc;
 use tokio::sync::watch;
 

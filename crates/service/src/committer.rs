@@ -1,10 +1,10 @@
 //! The tables follow the journals, all of them, every commit interval.
 
-use authpulse_journal::env::Env;
-use authpulse_journal::error::{ConsumerError, Result};
 pub use crate::follow::Round;
 use crate::follow::{Follower, TableFollower, apply, next};
 use authpulse_event::ShardId;
+use authpulse_journal::env::Env;
+use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_lake::Table;
 
 /// The log target that operators filter by.

@@ -3,16 +3,16 @@
 use crate::aside::{Aside, Reminder};
 use crate::backfill::{BackfillRun, mark_complete};
 use crate::committer::{Round, commit_all};
+use crate::lease_keeper::{LeaseKeeper, Parting};
+use crate::service::{Mode, Service};
+use authpulse_event::{Micros, ShardId};
+use authpulse_files::InputError;
 use authpulse_journal::env::{Clock, Env, duration, start, within};
 use authpulse_journal::error::{Chain, ConsumerError, Result};
-use crate::lease_keeper::{LeaseKeeper, Parting};
-use authpulse_settings::options::Options;
-use crate::service::{Mode, Service};
-use authpulse_worker::worker::{Progress, Worker};
-use authpulse_journal::stop::{stop_requested, unless_stopped};
-use authpulse_event::{Micros, ShardId};
+use authpulse_journal::stop::unless_stopped;
 use authpulse_lease::{Fleet, Holdings};
-use authpulse_files::InputError;
+use authpulse_settings::options::Options;
+use authpulse_worker::worker::{Progress, Worker};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,8 +118,8 @@ async fn keep_lock(
                 }
                 if ours.send_replace(held) && !held {
                     tracing::warn!(
-target: TARGET, "another worker has taken the committer's lock over, as this one was silent; its commits are not needed"
-                    );
+                    target: TARGET, "another worker has taken the committer's lock over, as this one was silent; its commits are not needed"
+                                        );
                 }
             }
             // Two committers do no harm, none at all would.

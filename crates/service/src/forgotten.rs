@@ -4,8 +4,8 @@
 //! shards that nobody lists: read in part, or read to their end while their heirs had not begun. What they knew of their users, and what
 //! waited there, belongs to those heirs all the same; what was not read is a gap.
 
-use authpulse_journal::registry::ShardView;
 use authpulse_event::ShardId;
+use authpulse_journal::registry::ShardView;
 use authpulse_stream::ShardDescription;
 use std::collections::BTreeMap;
 

@@ -2,9 +2,9 @@
 
 use crate::aside::Aside;
 use crate::drive::start_beside;
+use authpulse_event::{Position, ShardId};
 use authpulse_journal::env::{Env, duration, within};
 use authpulse_journal::log::read_tail;
-use authpulse_event::{Position, ShardId};
 use authpulse_lease::{Checkpoint, Fleet, Holdings, Ticks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

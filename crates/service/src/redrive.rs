@@ -9,13 +9,13 @@
 //!   the process is killed in between, the last put may come twice: then the consumer finds a duplicate by the event's id.
 //! - **Order.** By day of arrival, and within a day by arrival, shard and position. One day's letters are in memory at once.
 
-use authpulse_journal::env::Env;
-use authpulse_journal::error::Result;
 use authpulse_engine::WENT_ON;
 use authpulse_engine::rows::Reason;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::parse::{Invalid, NO_LINE};
 use authpulse_event::{Day, Micros, Position, Reading, SequenceNumber, ShardId, TimeForm, parse_line, parse_record};
+use authpulse_journal::env::Env;
+use authpulse_journal::error::Result;
 use authpulse_lake::read::LiveFile;
 use authpulse_lake::{LakeError, Table};
 use authpulse_producer::replay::record_of;

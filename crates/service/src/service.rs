@@ -1,19 +1,21 @@
 //! The long-running consumer of a stream: which shards to work on, when heirs start, when it is done.
 
-use authpulse_journal::env::Env;
-use authpulse_journal::error::{ConsumerError, Result};
 use crate::forgotten::with_forgotten;
-use authpulse_worker::input::Input;
-use authpulse_journal::log::read_tail;
-use authpulse_journal::open::{Opened, finish_raw_to, follow_shard, leave_ended, open_existing, open_lake, open_new, read_shard};
-use authpulse_settings::options::Options;
-use authpulse_worker::poison::Poison;
-use authpulse_journal::registry::{Registry, ShardView};
-use authpulse_worker::worker::{Goal, Start, Worker};
 use authpulse_event::time::HOUR;
 use authpulse_event::{Day, Position, ShardId};
+use authpulse_journal::backfills::names;
+use authpulse_journal::env::Env;
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::log::read_tail;
+use authpulse_journal::open::{Opened, follow_shard, journal_key, open_lake, read_shard};
+use authpulse_journal::registry::{Registry, ShardView};
 use authpulse_lake::entry::{Entry, Inherited, Source};
+use authpulse_settings::options::Options;
 use authpulse_stream::{ShardDescription, Stream, StreamDescription, StreamError};
+use authpulse_worker::begin::{finish_raw_to, leave_ended, open_existing, open_new};
+use authpulse_worker::input::Input;
+use authpulse_worker::poison::Poison;
+use authpulse_worker::worker::{Goal, Start, Worker};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -426,6 +428,6 @@ fn refuse_unfinished_backfill(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
     Err(ConsumerError::Refused(format!(
         "the lake's backfill of {} is not finished: run the same `authpulse backfill` again first, it continues where it stopped; if \
          its files cannot be read to their end, `authpulse backfill --give-up` ends it",
-        crate::backfill::names(&backfill.files)
+        names(&backfill.files)
     )))
 }

@@ -7,18 +7,18 @@
 //! `cargo run --release -p authpulse-simulation --example decision_delay -- [EVENTS_A_SECOND [SECONDS [SHARDS]]]`
 
 use async_trait::async_trait;
-use authpulse_service::drive::run_service;
-use authpulse_journal::env::{RandomIds, SystemClock, TokioWork};
-use authpulse_service::service::{Mode, Service};
-use authpulse_journal::sink::{Decision, DecisionSink};
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_event::time::{HOUR, format_rfc3339};
 use authpulse_event::{HashRange, Micros, ShardId};
+use authpulse_journal::Env;
+use authpulse_journal::env::{RandomIds, SystemClock, TokioWork};
+use authpulse_journal::sink::{Decision, DecisionSink};
 use authpulse_kinesis::api::{Api, ApiError, Consumer, Entry, Events, IteratorAt, Page, Put, RawRecord, Summary};
 use authpulse_kinesis::{KinesisStream, StartAt, SystemTimes, Time};
 use authpulse_lake::{Lake, LocalStore, SoleCommitter, SqliteCatalog, SqliteJournal};
 use authpulse_lease::{Fleet, MemoryLeases};
+use authpulse_service::drive::run_service;
+use authpulse_service::service::{Mode, Service};
+use authpulse_settings::Options;
 use authpulse_stream::ShardDescription;
 use kpl_aggregation::{Aggregator, Limits, UserRecord, hash_key};
 use std::collections::BTreeMap;

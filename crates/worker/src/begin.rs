@@ -1,16 +1,16 @@
 //! Beginning to work on one shard of a lake: taken over from its former owner, or begun as nothing or as the heir of others.
 
 use crate::draft::finish_raw;
+use crate::restore::{restore, restore_parents, source_kind};
+use authpulse_engine::Shard;
+use authpulse_event::{HashRange, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_journal::log::{Taken, entry_of, read_entry, take_over};
 use authpulse_journal::open::{entry_zero, read_shard};
-use authpulse_settings::options::Options;
 use authpulse_journal::registry::Registry;
-use crate::restore::{restore, restore_parents, source_kind};
-use authpulse_engine::Shard;
-use authpulse_event::{HashRange, ShardId};
 use authpulse_lake::entry::{Entry, Inherited, Source};
+use authpulse_settings::options::Options;
 
 /// A shard's last entry and its state as of that entry.
 pub struct OpenedShard {

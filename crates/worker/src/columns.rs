@@ -4,16 +4,16 @@
 //! keeps its lease meanwhile and reads no further. A stop ends the waiting, and with it the worker: what was not stored is read
 //! again by whoever has the shard next. Pieces that need no such column ask nobody.
 
-use authpulse_journal::env::Env;
+use authpulse_event::ShardId;
 use authpulse_journal::columns_said::Said;
+use authpulse_journal::env::Env;
 use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_journal::stop::stop_requested;
-use authpulse_event::ShardId;
 use authpulse_lake::encode::{Later, LaterGroup, groups_needed};
 use authpulse_lake::schema::Group;
 use authpulse_lake::{ColumnIds, Table};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -69,10 +69,10 @@ impl Asking {
                 let values = group.count(rows, nth);
                 if values > 0 && self.said.leaves_out(table, group.columns()[nth].name, values) {
                     tracing::warn!(
-target: TARGET, %table, column = name, why, values,
-                        "the table has another column of this name: values are left out until that is renamed or dropped, the rest \
-                         of each row is written"
-                    );
+                    target: TARGET, %table, column = name, why, values,
+                                            "the table has another column of this name: values are left out until that is renamed or dropped, the rest \
+                                             of each row is written"
+                                        );
                 }
             }
         }
@@ -91,10 +91,10 @@ target: TARGET, %table, column = name, why, values,
                 }
                 Err(error) if error.is_too_new() => return Err(error.into()),
                 Err(error) if self.said.waits(env.clock.ticks()) => tracing::warn!(
-target: TARGET, %table, error = %Chain(&error),
-                    "columns that rows have values of could not be added; nothing more is read until they are, trying again every \
-                     second"
-                ),
+                target: TARGET, %table, error = %Chain(&error),
+                                    "columns that rows have values of could not be added; nothing more is read until they are, trying again every \
+                                     second"
+                                ),
                 Err(_) => {}
             }
             waits.get_or_insert_with(|| Waits::begin(&self.waiting));

@@ -2,24 +2,25 @@
 //! all the files.
 
 use crate::columns::Asking;
-use authpulse_journal::env::{Env, start};
-use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_event::id::sha256_hex;
-use authpulse_journal::log;
-use authpulse_settings::options::Options;
-use authpulse_journal::registry::Registry;
 use authpulse_engine::names::NamesView;
 use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord, ScoredEvent};
 use authpulse_engine::{Counts, Cut, Piece, PieceSection, Shard};
+use authpulse_event::id::sha256_hex;
 use authpulse_event::{Micros, Position, ShardId};
+use authpulse_journal::env::{Env, start};
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::log;
+use authpulse_journal::open::spans;
+use authpulse_journal::registry::Registry;
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
 use authpulse_lake::entry::{
-    Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, Span, StoredGap, StoredShare, Unscored, Waiting,
+    Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, StoredGap, StoredShare, Unscored, Waiting,
 };
 use authpulse_lake::schema::raw_name;
 use authpulse_lake::sections::{Holder, Section};
 use authpulse_lake::store::put_once;
 use authpulse_lake::{EncodeOptions, EncodedFile, RawRecord, RawSource, StoreError, Table, TableFile};
+use authpulse_settings::options::Options;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use std::collections::VecDeque;

@@ -1,9 +1,9 @@
 //! What a worker reads: a shard of a stream, or backfilled files, one batch at a time.
 
-use authpulse_journal::error::Result;
 use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
-use authpulse_lake::RawSource;
 use authpulse_files::{LineBlock, LineBlocks};
+use authpulse_journal::error::Result;
+use authpulse_lake::RawSource;
 use authpulse_stream::{Gap, ReadFrom, ReadLimit, Record, Stream, StreamError};
 use std::sync::Arc;
 

@@ -5,9 +5,9 @@
 
 pub mod begin;
 mod columns;
-mod draft;
+pub mod draft;
 pub mod input;
-mod line_digest;
+pub mod line_digest;
 pub mod poison;
 pub mod restore;
 pub mod worker;

@@ -1,12 +1,12 @@
 //! Rebuilding a shard's state from what is stored: the newest snapshot that can be read and the rows written since, or, where a
 //! snapshot or one of those files is lost, the whole curated table.
 
+use authpulse_engine::{PieceReader, ReadPiece, Restoring, Settings, Shard, SnapshotError, SourceKind, StoredRow};
+use authpulse_event::id::sha256_hex;
+use authpulse_event::{HashRange, ShardId};
 use authpulse_journal::env::{Env, start_urgent};
 use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_event::id::sha256_hex;
-use authpulse_journal::log::{entry_of, missing, read_entry, read_parents, read_side};
-use authpulse_engine::{PieceReader, ReadPiece, Restoring, Settings, Shard, SnapshotError, SourceKind, StoredRow};
-use authpulse_event::{HashRange, ShardId};
+use authpulse_journal::log::{entry_of, read_parents, read_side};
 use authpulse_lake::entry::{Entry, EntryError, Source};
 use authpulse_lake::read::{CuratedBatch, LiveFile, Rows};
 use authpulse_lake::{LakeError, ObjectStore, StoreError, Table};

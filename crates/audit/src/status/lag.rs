@@ -1,9 +1,9 @@
 //! How far shards are behind their stream.
 
 use super::{ShardStatus, maybe_time};
+use authpulse_event::{HashRange, Micros, Position, ShardId};
 use authpulse_journal::error::Result;
 use authpulse_journal::open::journal_key;
-use authpulse_event::{HashRange, Micros, Position, ShardId};
 use authpulse_lake::entry::Entry;
 use authpulse_stream::{ReadFrom, ReadLimit, Stream};
 use serde::Serialize;

@@ -2,10 +2,10 @@
 
 use super::stop::{Check, RESTORE_FILE, Stop, differ};
 use super::tables::AuditedFile;
-use authpulse_journal::env::Env;
-use authpulse_journal::log::sha256_hex;
 use authpulse_event::Micros;
+use authpulse_event::id::sha256_hex;
 use authpulse_event::time::{END_TIME, MIN_TIME};
+use authpulse_journal::env::Env;
 use authpulse_lake::{LakeError, Partition};
 
 /// Compares a file's bytes with what its writer told of them.

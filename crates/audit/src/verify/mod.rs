@@ -36,9 +36,9 @@ mod spans;
 mod stop;
 mod tables;
 
+use authpulse_engine::rules::RuleSet;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
-use authpulse_engine::rules::RuleSet;
 use std::sync::Arc;
 use stop::{Check, Stop};
 

@@ -3,8 +3,8 @@
 use super::journal::{Journals, NamedRaw};
 use super::report::VerifyReport;
 use super::stop::{Check, RESTORE_FILE, Stop, differ};
-use authpulse_journal::env::Env;
 use authpulse_event::{Day, Position, ShardId};
+use authpulse_journal::env::Env;
 use authpulse_lake::ObjectStore;
 use authpulse_lake::base::RawTotals;
 use authpulse_lake::entry::RawFile;

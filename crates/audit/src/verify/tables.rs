@@ -3,8 +3,8 @@
 use super::journal::{Journals, NamedFile};
 use super::report::{TableTotals, VerifyReport};
 use super::stop::{Check, RESTORE_FILE, ROLL_BACK, differ};
-use authpulse_journal::env::Env;
 use authpulse_event::ShardId;
+use authpulse_journal::env::Env;
 use authpulse_lake::read::{LiveFile, LiveTable};
 use authpulse_lake::{LoadedTable, Table};
 use std::collections::{BTreeMap, HashSet};

@@ -2,11 +2,11 @@
 
 use crate::report::thousands;
 use anyhow::{Context, Result};
-use authpulse_journal::Env;
 use authpulse_engine::Settings;
 use authpulse_engine::rows::Windows;
 use authpulse_engine::rules::{Evidence, RuleSet};
 use authpulse_event::time::{SECOND, format_rfc3339};
+use authpulse_journal::Env;
 use authpulse_lake::Table;
 use authpulse_lake::read::CuratedRow;
 use authpulse_producer::labels::{self, AttackKind, Label};

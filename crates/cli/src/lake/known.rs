@@ -4,11 +4,11 @@
 use super::{OpenLake, Place, local, s3};
 use crate::stream::lake_name;
 use anyhow::{Result, bail};
-use authpulse_settings::Options;
-use authpulse_settings::config::Config;
 use authpulse_journal::env::{Ids, RandomIds};
 use authpulse_lake::LocalStore;
 use authpulse_lease::{Fleet, Known, LocalLeases};
+use authpulse_settings::Options;
+use authpulse_settings::config::Config;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -2,9 +2,9 @@
 
 use super::{Access, LAYOUT, MAINTENANCE_LEASES, MARKER, Parts, holder, read_marker};
 use anyhow::{Context, Result, bail};
-use authpulse_settings::config::Config;
 use authpulse_journal::env::{Ids, RandomIds, duration};
 use authpulse_lake::{FileCommitterLock, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
+use authpulse_settings::config::Config;
 use serde_json::{Value, json};
 use std::fs::{File, TryLockError};
 use std::io::Write;

@@ -5,9 +5,9 @@ use super::{Access, LAYOUT, MAINTENANCE_LEASES, MARKER, Parts, holder, read_mark
 use crate::stream::known_lake_name;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
-use authpulse_settings::config::{Config, S3Encryption};
 use authpulse_journal::env::duration;
 use authpulse_lake::{ObjectJournal, ObjectStore, StoreError};
+use authpulse_settings::config::{Config, S3Encryption};
 use std::sync::Arc;
 
 async fn store(uri: &str, config: &Config) -> Result<(Aws, Arc<dyn ObjectStore>)> {

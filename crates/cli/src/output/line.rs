@@ -2,8 +2,8 @@
 
 use super::queue::Lost;
 use crate::logging::LogFormat;
-use authpulse_journal::env::{Clock, SystemClock};
 use authpulse_event::time::format_rfc3339;
+use authpulse_journal::env::{Clock, SystemClock};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};

@@ -12,8 +12,8 @@ pub use line::{Level, set_format, set_from};
 pub use results::{Results, ResultsLost};
 
 use crate::logging::LogFormat;
-use authpulse_journal::sink::{Decision, DecisionSink};
 use authpulse_event::advice::{RAISE, TOO_MANY_FILES};
+use authpulse_journal::sink::{Decision, DecisionSink};
 use authpulse_producer::progress::{self, Audience, Screen};
 use queue::Queue;
 use std::fs::File;

@@ -5,13 +5,12 @@ use crate::args::Reading;
 use crate::output::tell;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{ANSWER, Aws};
-use authpulse_journal::env::{Ids, RandomIds};
-use authpulse_journal::log::read_tail;
-use authpulse_service::service::journal_key;
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_event::time::HOUR;
 use authpulse_event::{Position, ShardId};
+use authpulse_journal::Env;
+use authpulse_journal::env::{Ids, RandomIds};
+use authpulse_journal::log::read_tail;
+use authpulse_journal::open::journal_key;
 use authpulse_kinesis::limits::AT_HAND_BYTES;
 use authpulse_kinesis::pack::Packing;
 use authpulse_kinesis::{
@@ -19,6 +18,7 @@ use authpulse_kinesis::{
     NewStream, ProgressStore, StartAt, Time,
 };
 use authpulse_lease::{Fleet, LeaseStore};
+use authpulse_settings::Options;
 use authpulse_stream::{ShardDescription, Stream, StreamDescription};
 use std::collections::BTreeSet;
 use std::path::Path;

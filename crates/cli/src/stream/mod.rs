@@ -7,9 +7,9 @@ pub mod kinesis;
 pub mod kinesis;
 
 use anyhow::{Context, Result, bail};
-use authpulse_journal::env::Ids;
 use authpulse_event::Micros;
 use authpulse_event::time::parse_rfc3339;
+use authpulse_journal::env::Ids;
 use authpulse_lake::{ObjectStore, StoreError};
 use authpulse_stream::ShardDescription;
 use serde_json::{Value, json};

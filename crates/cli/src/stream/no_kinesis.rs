@@ -3,10 +3,10 @@
 use super::{NOT_BUILT, Start};
 use crate::args::Reading;
 use anyhow::{Result, bail};
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_event::ShardId;
+use authpulse_journal::Env;
 use authpulse_lease::{Fleet, LeaseStore};
+use authpulse_settings::Options;
 use authpulse_stream::{LocalStream, ShardDescription, Stream, StreamWriter};
 use std::convert::Infallible;
 use std::path::Path;

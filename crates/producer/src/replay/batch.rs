@@ -13,8 +13,8 @@ use super::pace::{Schedule, TICK};
 use super::state::Counts;
 use super::wire::{Encoded, push_record};
 use super::{Pace, ReplayError};
-use authpulse_files::{Line, LineBlocks};
 use authpulse_files::tally::Tally;
+use authpulse_files::{Line, LineBlocks};
 
 /// Records of one append, unless told otherwise or a paced replay makes smaller ones.
 pub const BATCH_RECORDS_DEFAULT: usize = 10_000;

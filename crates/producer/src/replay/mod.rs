@@ -357,13 +357,13 @@ async fn name_job(
 fn identify(sources: &[Source], clock: Clock) -> Result<Job, InputError> {
     // A look at all of them first: a missing file shows before minutes go into the others.
     for source in sources {
-        if input::stamp(source)?.is_none() {
+        if authpulse_files::stamp(source)?.is_none() {
             return Ok(Job::of_this_run());
         }
     }
     let mut identities = Vec::with_capacity(sources.len());
     for source in sources {
-        match input::identify(source, &|| true)? {
+        match authpulse_files::identify(source, &|| true)? {
             Some(identity) => identities.push(identity),
             None => return Ok(Job::of_this_run()),
         }

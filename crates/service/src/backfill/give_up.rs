@@ -1,17 +1,18 @@
 //! The end of a run whose files cannot be read to their end: what it stored stays, and the lake goes on without the rest.
 
-use super::{BackfillRun, What, names, passed::stored_lines, start_of};
+use super::{BackfillRun, What, passed::stored_lines, start_of};
 use crate::backfill::mark_complete;
 use crate::committer::commit_all;
+use authpulse_event::ShardId;
+use authpulse_journal::backfills::{given_up_words, names};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_worker::input::Input;
-use authpulse_journal::open::{Opened, open_existing, open_lake};
+use authpulse_journal::open::{Opened, open_lake};
 use authpulse_settings::options::Options;
+use authpulse_worker::begin::open_existing;
+use authpulse_worker::input::Input;
 use authpulse_worker::poison::Poison;
 use authpulse_worker::worker::{Goal, SharedTally, Worker};
-use authpulse_event::ShardId;
-use authpulse_lake::entry::Backfill;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! The order of a run's files, looked at before a line is judged.
 
-use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_settings::options::Options;
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::Micros;
 use authpulse_files::{Source, find_disorder};
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_settings::options::Options;
 use tokio::sync::watch;
 
 /// Refuses files of which one begins below the newest beginning of those named before it, less the tolerance: most of it would be

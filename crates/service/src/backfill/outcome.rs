@@ -1,9 +1,9 @@
 //! What became of a run: whether anything of it was accepted.
 
+use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_journal::log::{Entries, read_base, read_tail};
-use authpulse_event::ShardId;
 
 /// Whether the run that the lake's last entry belongs to had records, and every one of them is rejected, by its entries and the base
 /// that stands for folded ones.

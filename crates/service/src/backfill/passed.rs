@@ -1,10 +1,10 @@
 //! The lines of a run that are stored already: read again, compared with what was judged, and passed over.
 
+use authpulse_files::{InputError, LineBlock, LineBlocks, Origin};
 use authpulse_journal::error::Result;
+use authpulse_lake::entry::{Backfill, Entry};
 use authpulse_worker::input::rest_from;
 use authpulse_worker::line_digest::LineDigest;
-use authpulse_lake::entry::{Backfill, Entry};
-use authpulse_files::{InputError, LineBlock, LineBlocks, Origin};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An input that stands behind the stored lines.

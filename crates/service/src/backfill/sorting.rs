@@ -1,12 +1,12 @@
 //! A run whose lines are sorted before they are judged.
 
 use super::BackfillRequest;
-use authpulse_journal::env::{Env, start};
-use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_settings::options::Options;
 use authpulse_event::Micros;
 use authpulse_event::time::format_rfc3339;
 use authpulse_files::{self as input, SortOptions, Sorted};
+use authpulse_journal::env::{Env, start};
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_settings::options::Options;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Entries on their way to followers, with their sides and files.
 
 use super::{Applied, gap};
+use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_journal::log::{Entries, read_side};
-use authpulse_event::ShardId;
 use authpulse_lake::entry::{Entry, Side};
 use authpulse_lake::read::{CuratedBatch, DailyBatch, HourlyBatch, LiveFile, RejectedBatch, Rows};
 use authpulse_lake::{Lake, LakeError, StoreError, TableFile};

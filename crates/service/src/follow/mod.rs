@@ -20,10 +20,10 @@ pub use registered::{REGISTER_EVERY, Registered};
 pub use tables::TableFollower;
 pub use version::Version;
 
-use authpulse_journal::env::Env;
-use authpulse_journal::error::{ConsumerError, Result};
 use async_trait::async_trait;
 use authpulse_event::ShardId;
+use authpulse_journal::env::Env;
+use authpulse_journal::error::{ConsumerError, Result};
 use futures::future::join_all;
 use std::collections::BTreeMap;
 

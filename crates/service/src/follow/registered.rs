@@ -1,11 +1,11 @@
 //! A follower that is no table: registered, so that folding and cleaning keep what it lacks, and rebuilt where they could not.
 
 use super::{Applied, Batch, Follower, Round, Version};
-use authpulse_journal::stop::unless_stopped;
-use authpulse_journal::env::Env;
-use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_event::time::{HOUR, SECOND};
 use authpulse_event::{Micros, ShardId};
+use authpulse_journal::env::Env;
+use authpulse_journal::error::{Chain, ConsumerError, Result};
+use authpulse_journal::stop::unless_stopped;
 use authpulse_lake::followers::{self, FollowerName, Registration};
 use authpulse_lake::{LakeError, Remedy};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -62,9 +62,9 @@ impl<F: Follower> Registered<F> {
         match self.follow(&applied).await {
             Err(ConsumerError::Behind { shard, through }) => {
                 tracing::warn!(
-target: TARGET, follower = %self.name, %shard, through,
-                    "entries that the follower lacks are folded, or their files removed; it is rebuilt from the tables"
-                );
+                target: TARGET, follower = %self.name, %shard, through,
+                                    "entries that the follower lacks are folded, or their files removed; it is rebuilt from the tables"
+                                );
                 self.rebuild(&shard, through).await?;
                 Ok((Round::default(), false))
             }

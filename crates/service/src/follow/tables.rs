@@ -1,11 +1,11 @@
 //! The Iceberg tables as followers, each with its own position, which its metadata hold.
 
 use super::{Applied, Batch, Follower, Version};
+use async_trait::async_trait;
+use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_journal::log::read_base;
-use async_trait::async_trait;
-use authpulse_event::ShardId;
 use authpulse_lake::{EntryFiles, Lake, LakeError, Remedy, Table};
 use futures::future::join_all;
 use std::collections::BTreeSet;

@@ -1,12 +1,12 @@
 //! A follower that is no table: how many curated rows each user has, in SQLite.
 
 use async_trait::async_trait;
-use authpulse_journal::error::Result;
-use authpulse_service::follow::{Applied, Batch, Follower, Version};
-use authpulse_journal::{ConsumerError, Env};
 use authpulse_event::ShardId;
+use authpulse_journal::error::Result;
+use authpulse_journal::{ConsumerError, Env};
 use authpulse_lake::Table;
 use authpulse_lake::read::{CuratedBatch, Rows};
+use authpulse_service::follow::{Applied, Batch, Follower, Version};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use std::collections::BTreeMap;
 use std::path::Path;

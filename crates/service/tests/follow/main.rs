@@ -10,20 +10,20 @@ mod counts;
 mod world;
 
 use async_trait::async_trait;
-use authpulse_service::committer::commit_all;
-use authpulse_journal::env::{Clock, Ids, Work};
-use authpulse_journal::error::Result;
-use authpulse_service::follow::{Follower, Registered, Round, TableFollower, apply, next};
-use authpulse_journal::sink::NoSink;
-use authpulse_journal::{ConsumerError, Env};
 use authpulse_event::time::{DAY, HOUR};
 use authpulse_event::{Micros, ShardId};
+use authpulse_journal::env::{Clock, Ids, Work};
+use authpulse_journal::error::Result;
+use authpulse_journal::sink::NoSink;
+use authpulse_journal::{ConsumerError, Env};
 use authpulse_lake::fault::{Faults, Step};
 use authpulse_lake::followers;
 use authpulse_lake::maintain::{Kept, Memory};
 use authpulse_lake::{
     CommitIds, CommitSettings, EntryFiles, Journal, MaintainSettings, ObjectStore, SoleCommitter, Table,
 };
+use authpulse_service::committer::commit_all;
+use authpulse_service::follow::{Follower, Registered, Round, TableFollower, apply, next};
 use counts::{Counts, Kill, counted};
 use futures::executor::block_on;
 use futures::future::BoxFuture;

@@ -3,15 +3,15 @@
 use crate::archive::StreamChange;
 use crate::traffic::Traffic;
 use crate::world::World;
-use authpulse_settings::Options;
-use authpulse_service::backfill::{BackfillRequest, prepare};
-use authpulse_service::service::Mode;
-use authpulse_worker::worker::Progress;
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Micros, ShardId};
-use authpulse_lake::MaintainSettings;
 use authpulse_files::Source;
+use authpulse_lake::MaintainSettings;
+use authpulse_service::backfill::{BackfillRequest, prepare};
+use authpulse_service::service::Mode;
+use authpulse_settings::Options;
 use authpulse_stream::StreamWriter;
+use authpulse_worker::worker::Progress;
 
 /// All of them.
 pub const NAMES: [&str; 5] = ["folded", "ahead", "split", "unfinished", "sealed"];

@@ -2,15 +2,11 @@
 
 use crate::archive::{Body, Dump, StreamChange};
 use async_trait::async_trait;
-use authpulse_service::committer::commit_all;
-use authpulse_journal::env::{Clock, Ids, Work};
-use authpulse_service::service::{Mode, Service};
-use authpulse_journal::sink::NoSink;
-use authpulse_worker::worker::{Progress, Worker};
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_event::time::{DAY, SECOND};
 use authpulse_event::{Micros, ShardId};
+use authpulse_journal::Env;
+use authpulse_journal::env::{Clock, Ids, Work};
+use authpulse_journal::sink::NoSink;
 use authpulse_lake::followers::Followers;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::maintain::Memory;
@@ -18,8 +14,12 @@ use authpulse_lake::{
     CommitIds, CommitSettings, Journal, Lake, MaintainSettings, MemoryCatalog, MemoryJournal, MemoryStore, ObjectStore,
     PutOutcome, Table, TablePointers, maintain,
 };
+use authpulse_service::committer::commit_all;
+use authpulse_service::service::{Mode, Service};
+use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
+use authpulse_worker::worker::{Progress, Worker};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use iceberg::spec::Schema;

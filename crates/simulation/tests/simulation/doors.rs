@@ -2,8 +2,8 @@
 
 use crate::gate::{Fault, Gate, ProcessId};
 use async_trait::async_trait;
-use authpulse_journal::env::{Clock, Ids, Work};
 use authpulse_event::{Position, ShardId};
+use authpulse_journal::env::{Clock, Ids, Work};
 use authpulse_lake::catalog::{CatalogError, SwapOutcome};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::store::ObjectMeta;

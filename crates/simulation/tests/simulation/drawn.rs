@@ -1,11 +1,11 @@
 //! How the consumers of a run are set up, as its seed draws it.
 
 use crate::rng::Rng;
-use authpulse_settings::Options;
 use authpulse_event::EventModel;
 use authpulse_event::time::{HOUR, SECOND};
 use authpulse_lake::MaintainSettings;
 use authpulse_lease::LeaseSettings;
+use authpulse_settings::Options;
 
 /// Small entries, short intervals; half of the runs take attributes in. Files that nobody names go after `orphan_age`.
 pub fn drawn_options(rng: &mut Rng, orphan_age: i64) -> Options {

@@ -4,9 +4,9 @@
 
 use crate::doors::{ClockDoor, Door};
 use async_trait::async_trait;
-use authpulse_journal::env::Clock;
 use authpulse_event::ring::hash_key;
 use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
+use authpulse_journal::env::Clock;
 use authpulse_kinesis::api::{
     Api, ApiError, Consumer, Entry, Event, Events, IteratorAt, Page, Put, RawRecord, Summary,
 };

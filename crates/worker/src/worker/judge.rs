@@ -4,14 +4,14 @@
 //! the worker is dropped and the shard rebuilt from its journal; after three times the record is a dead letter.
 
 use super::Worker;
-use authpulse_journal::error::{ConsumerError, Result};
 use crate::input::{Batch, Input, line_position, rest_from};
 use crate::poison::{Moment, words};
 use authpulse_engine::{Incoming, Known, Output, Shard};
 use authpulse_event::parse::too_long;
 use authpulse_event::{Invalid, MAX_RECORD_BYTES, Micros, ParsedEvent, Position, parse_line, parse_record};
-use authpulse_lake::RawRecord;
 use authpulse_files::LineBlock;
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_lake::RawRecord;
 use authpulse_stream::Record;
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -1,11 +1,11 @@
 //! Scoring what was accepted, as far as the days' shares of all shards allow, and waiting for the rest.
 
 use super::{Progress, ROWS_ROOM_PART, Worker};
-use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_journal::sink::Decision;
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_event::Day;
 use authpulse_event::time::format_rfc3339;
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::sink::Decision;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Worker {

@@ -1,9 +1,9 @@
 //! What a worker does after its last record: its end as a parent, or a seal in two steps.
 
 use super::{Goal, Marks, Phase, Progress, Worker};
-use authpulse_journal::error::Result;
 use authpulse_engine::Shard;
 use authpulse_event::Day;
+use authpulse_journal::error::Result;
 use authpulse_lake::Seal;
 
 impl Worker {

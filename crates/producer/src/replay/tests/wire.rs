@@ -2,8 +2,8 @@
 
 use super::super::wire::{Encoded, push_record};
 use super::*;
-use authpulse_files::{OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
 use authpulse_files::tally::Tally;
+use authpulse_files::{OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
 use proptest::prelude::*;
 
 fn encode(line: &[u8]) -> (Vec<u8>, Vec<u8>, Option<Micros>) {

@@ -2,15 +2,15 @@
 
 use crate::small_lake::{SmallLake, options};
 use async_trait::async_trait;
-use authpulse_service::drive::{Ended, run_service};
-use authpulse_journal::env::SystemClock;
-use authpulse_service::service::{Mode, Service};
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_event::{Position, ShardId};
+use authpulse_journal::Env;
+use authpulse_journal::env::SystemClock;
 use authpulse_lake::RawRecord;
 use authpulse_lease::{Fleet, MemoryLeases};
+use authpulse_service::drive::{Ended, run_service};
+use authpulse_service::service::{Mode, Service};
+use authpulse_settings::Options;
 use authpulse_stream::{
     CreateOptions, MemoryStream, PutRecord, ReadBatch, ReadFrom, ReadLimit, Record, ShardDescription, Stream,
     StreamDescription, StreamError, StreamWriter,

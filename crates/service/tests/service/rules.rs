@@ -3,15 +3,15 @@
 
 use super::small_lake::rows::EditedRows;
 use super::small_lake::{SmallLake, lines, options};
-use authpulse_journal::sink::Decision;
 use authpulse_audit::verify::{VerifyOptions, VerifyReport, verify};
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_engine::rows::{Flag, ScoredEvent};
 use authpulse_engine::rules::{Features, LIST, Rule, RuleSet, Threshold};
 use authpulse_event::time::{DAY, HOUR};
+use authpulse_journal::Env;
+use authpulse_journal::sink::Decision;
 use authpulse_lake::entry::Entry;
 use authpulse_lake::{Lake, MemoryCatalog, Table, TableFile};
+use authpulse_settings::Options;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;

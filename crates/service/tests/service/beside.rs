@@ -3,20 +3,20 @@
 
 use crate::small_lake::{SmallLake, options};
 use async_trait::async_trait;
-use authpulse_service::backfill::{BackfillRequest, prepare};
-use authpulse_service::drive::run_service;
-use authpulse_journal::env::SystemClock;
-use authpulse_service::service::{Mode, Service};
-use authpulse_worker::worker::Progress;
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_event::ShardId;
+use authpulse_files::Source;
+use authpulse_journal::Env;
+use authpulse_journal::env::SystemClock;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::lock::LockError;
 use authpulse_lake::{CommitterLock, Followers, Journal, PutOutcome};
 use authpulse_lease::{Fleet, MemoryLeases};
-use authpulse_files::Source;
+use authpulse_service::backfill::{BackfillRequest, prepare};
+use authpulse_service::drive::run_service;
+use authpulse_service::service::{Mode, Service};
+use authpulse_settings::Options;
 use authpulse_stream::{CreateOptions, MemoryStream};
+use authpulse_worker::worker::Progress;
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,17 +1,17 @@
 //! A bounded input of which nothing is accepted: it is finished, nothing is sealed, and whatever comes later goes on.
 
 use crate::small_lake::{SmallLake, options};
-use authpulse_journal::ConsumerError;
-use authpulse_service::backfill::{BackfillRequest, nothing_accepted, prepare};
-use authpulse_service::service::{Mode, Service};
 use authpulse_audit::status::{State, status};
 use authpulse_audit::verify::{VerifyOptions, verify};
-use authpulse_worker::worker::{Progress, Worker};
 use authpulse_event::time::SECOND;
-use authpulse_lake::Seal;
 use authpulse_files::Source;
+use authpulse_journal::ConsumerError;
+use authpulse_lake::Seal;
+use authpulse_service::backfill::{BackfillRequest, nothing_accepted, prepare};
+use authpulse_service::service::{Mode, Service};
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, StreamWriter};
+use authpulse_worker::worker::{Progress, Worker};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

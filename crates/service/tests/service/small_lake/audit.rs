@@ -1,8 +1,8 @@
 //! Auditing a lake, and lakes to audit.
 
 use super::SmallLake;
-use authpulse_journal::Env;
 use authpulse_audit::verify::{Difference, VerifyOptions, VerifyReport, verify};
+use authpulse_journal::Env;
 use authpulse_lake::entry::Entry;
 use authpulse_lake::{Table, TableFile};
 

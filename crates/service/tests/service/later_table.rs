@@ -1,12 +1,12 @@
 //! A table behind the first four, as the committer meets it: made again where it was dropped, and past what others have folded.
 
 use crate::small_lake::SmallLake;
-use authpulse_journal::Env;
-use authpulse_service::committer::commit_all;
 use authpulse_event::ShardId;
+use authpulse_journal::Env;
 use authpulse_lake::entry::{Entry, Side};
 use authpulse_lake::schema::TableDef;
 use authpulse_lake::{Base, Lake, MemoryCatalog, Shape, Table, TableFile};
+use authpulse_service::committer::commit_all;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 

@@ -2,18 +2,18 @@
 
 use crate::small_lake::audit::report;
 use crate::small_lake::{SmallLake, edit, options};
-use authpulse_service::committer::commit_all;
-use authpulse_worker::restore::restore;
-use authpulse_service::service::{Mode, Service};
-use authpulse_worker::worker::{Progress, Worker};
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND, format_rfc3339};
 use authpulse_event::{HashRange, Micros};
+use authpulse_journal::Env;
 use authpulse_lake::Table;
 use authpulse_lake::entry::Entry;
+use authpulse_service::committer::commit_all;
+use authpulse_service::service::{Mode, Service};
+use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
+use authpulse_worker::restore::restore;
+use authpulse_worker::worker::{Progress, Worker};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;

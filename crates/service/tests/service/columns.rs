@@ -3,14 +3,10 @@
 
 use super::small_lake::{SmallLake, options};
 use async_trait::async_trait;
-use authpulse_service::committer::commit_all;
-use authpulse_service::drive::{Ended, run_service};
-use authpulse_journal::env::{SystemClock, TokioWork};
-use authpulse_service::service::{Mode, Service};
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_event::{Position, ShardId};
+use authpulse_journal::Env;
+use authpulse_journal::env::{SystemClock, TokioWork};
 use authpulse_lake::encode::LaterGroup;
 use authpulse_lake::entry::Entry;
 use authpulse_lake::fault::{Faults, Moment};
@@ -18,6 +14,10 @@ use authpulse_lake::read::Value;
 use authpulse_lake::schema::{Column, Group, Kind};
 use authpulse_lake::{CommitSettings, Lake, MemoryCatalog, Shape, Table};
 use authpulse_lease::{Fleet, LeaseStore, MemoryLeases};
+use authpulse_service::committer::commit_all;
+use authpulse_service::drive::{Ended, run_service};
+use authpulse_service::service::{Mode, Service};
+use authpulse_settings::Options;
 use authpulse_stream::{
     CreateOptions, MemoryStream, PutRecord, ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream,
     StreamDescription, StreamError, StreamWriter,

@@ -1,17 +1,17 @@
 //! What events carry, from a file to the decision: over kills, whatever a worker was told of the lake's event model.
 
 use crate::small_lake::{SmallLake, options};
-use authpulse_service::backfill::{BackfillRequest, prepare};
-use authpulse_journal::open::{entry_zero, event_model};
-use authpulse_journal::sink::{Decision, DecisionSink};
-use authpulse_worker::worker::Progress;
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_engine::settings::UNSCORED_BYTES_MAX;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{EventModel, HashRange, ShardId};
-use authpulse_lake::entry::{Entry, Source};
 use authpulse_files::Source as File;
+use authpulse_journal::Env;
+use authpulse_journal::open::{entry_zero, event_model};
+use authpulse_journal::sink::{Decision, DecisionSink};
+use authpulse_lake::entry::{Entry, Source};
+use authpulse_service::backfill::{BackfillRequest, prepare};
+use authpulse_settings::Options;
+use authpulse_worker::worker::Progress;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

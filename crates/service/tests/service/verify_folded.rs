@@ -3,11 +3,11 @@
 
 use crate::small_lake::audit::{expect, report};
 use crate::small_lake::{SmallLake, edit, options};
+use authpulse_audit::status::status;
+use authpulse_event::ShardId;
 use authpulse_journal::Env;
 use authpulse_journal::open::open_lake;
 use authpulse_journal::registry::ShardView;
-use authpulse_audit::status::status;
-use authpulse_event::ShardId;
 use authpulse_lake::entry::Side;
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::{Base, Journal, MaintainSettings, MemoryJournal, SectionList, Table, maintain};

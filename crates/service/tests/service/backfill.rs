@@ -2,16 +2,16 @@
 
 use crate::small_lake::audit::{expect, report};
 use crate::small_lake::{SmallLake, lines, options};
-use authpulse_service::backfill::{BackfillRequest, Sorting, prepare, prepare_giving_up, refuse_disorder};
-use authpulse_service::committer::commit_all;
 use authpulse_audit::status::status;
-use authpulse_worker::worker::Progress;
-use authpulse_journal::{ConsumerError, Env};
-use authpulse_settings::Options;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
+use authpulse_files::{InputError, Source};
+use authpulse_journal::{ConsumerError, Env};
 use authpulse_lake::Table;
 use authpulse_lake::entry::{Backfill, Entry};
-use authpulse_files::{InputError, Source};
+use authpulse_service::backfill::{BackfillRequest, Sorting, prepare, prepare_giving_up, refuse_disorder};
+use authpulse_service::committer::commit_all;
+use authpulse_settings::Options;
+use authpulse_worker::worker::Progress;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

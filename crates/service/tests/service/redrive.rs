@@ -1,17 +1,17 @@
 //! Dead letters that are put again land as if they had come under the right key at once.
 
 use crate::small_lake::{SmallLake, options};
-use authpulse_service::drive::{Ended, run_service};
-use authpulse_journal::env::SystemClock;
-use authpulse_service::redrive::{RedriveOptions, Redriven, redrive};
-use authpulse_service::service::{Mode, Service};
-use authpulse_journal::Env;
-use authpulse_settings::Options;
 use authpulse_engine::rows::Reason;
 use authpulse_event::Day;
 use authpulse_event::time::{DEFAULT_BASE, SECOND, format_rfc3339};
+use authpulse_journal::Env;
+use authpulse_journal::env::SystemClock;
 use authpulse_lake::Table;
 use authpulse_lease::{Fleet, MemoryLeases};
+use authpulse_service::drive::{Ended, run_service};
+use authpulse_service::redrive::{RedriveOptions, Redriven, redrive};
+use authpulse_service::service::{Mode, Service};
+use authpulse_settings::Options;
 use authpulse_stream::memory::{Moment, Operation};
 use authpulse_stream::{
     CreateOptions, MemoryStream, PutRecord, ReadFrom, ReadLimit, Stream, StreamError, StreamWriter,

@@ -3,14 +3,14 @@
 
 use crate::small_lake::{SmallLake, options};
 use async_trait::async_trait;
-use authpulse_journal::Env;
-use authpulse_service::drive::{Ended, run_service};
-use authpulse_journal::env::SystemClock;
-use authpulse_service::service::{Mode, Service};
 use authpulse_audit::verify::{VerifyOptions, verify};
 use authpulse_event::{Position, ShardId};
+use authpulse_journal::Env;
+use authpulse_journal::env::SystemClock;
 use authpulse_lake::Table;
 use authpulse_lease::{Fleet, MemoryLeases};
+use authpulse_service::drive::{Ended, run_service};
+use authpulse_service::service::{Mode, Service};
 use authpulse_stream::{
     CreateOptions, MemoryStream, PutRecord, ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream,
     StreamDescription, StreamError, StreamWriter,

@@ -3,10 +3,10 @@
 use crate::small_lake::SmallLake;
 use crate::small_lake::audit::{Uncommitted, expect, first_file, report};
 use crate::small_lake::rows::EditedRows;
-use authpulse_journal::Env;
 use authpulse_engine::rows::{Flag, ScoredEvent};
 use authpulse_event::ShardId;
 use authpulse_event::time::SECOND;
+use authpulse_journal::Env;
 use authpulse_lake::encode::LaterGroup;
 use authpulse_lake::read::Value;
 use authpulse_lake::schema::{Column, Group, Kind};

@@ -2,23 +2,23 @@
 //! folding; those that it must understand keep it from going on, and say so.
 
 use super::small_lake::{SmallLake, options};
-use authpulse_service::backfill::{BackfillRequest, prepare};
-use authpulse_journal::log::{Taken, take_over};
-use authpulse_journal::open::open_lake;
-use authpulse_service::service::{Mode, Service};
 use authpulse_audit::status::status;
 use authpulse_audit::verify::{VerifyOptions, verify};
-use authpulse_worker::worker::{Progress, Worker};
-use authpulse_journal::{ConsumerError, Env};
 use authpulse_event::time::SECOND;
 use authpulse_event::{HashRange, ShardId};
+use authpulse_files::Source;
+use authpulse_journal::log::{Taken, take_over};
+use authpulse_journal::open::open_lake;
+use authpulse_journal::{ConsumerError, Env};
 use authpulse_lake::entry::{Entry, FORMAT, PLAIN_FORMAT};
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::sections::{Body, Holder, Section, SectionDef, SectionList};
 use authpulse_lake::{Base, Lake, MaintainSettings, base, maintain};
-use authpulse_files::Source;
+use authpulse_service::backfill::{BackfillRequest, prepare};
+use authpulse_service::service::{Mode, Service};
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
+use authpulse_worker::worker::{Progress, Worker};
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;

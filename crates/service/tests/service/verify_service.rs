@@ -1,20 +1,20 @@
 //! A lake that a service fills is sound at every moment: over splits, merges, restarts, days that lack shares, and to the seal.
 
 use crate::small_lake::{SmallLake, lines, options};
-use authpulse_service::committer::commit_all;
-use authpulse_service::service::{Mode, Service};
 use authpulse_audit::status::{State, status};
 use authpulse_audit::verify::{VerifyOptions, verify};
-use authpulse_worker::worker::{Progress, Worker};
-use authpulse_journal::ConsumerError;
-use authpulse_settings::Options;
 use authpulse_event::time::SECOND;
 use authpulse_event::{Micros, Reading, parse_line};
+use authpulse_journal::ConsumerError;
 use authpulse_lake::entry::{Entry, EntryCounts};
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::{MaintainSettings, maintain};
+use authpulse_service::committer::commit_all;
+use authpulse_service::service::{Mode, Service};
+use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
+use authpulse_worker::worker::{Progress, Worker};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
