@@ -129,7 +129,7 @@ def main():
     # Folded entries go once there are two snapshots of state behind them.
     small = SMALL.replace("1000", "400") if SET.has_bases else SMALL
     (PLACE / "small.toml").write_text(small)
-    program("generate", "--out", PLACE / "events.txt", "--events", 6000, "--days", 3, "--attacks", 4)
+    program("generate", "--profile", "simple", "--out", PLACE / "events.txt", "--events", 6000, "--days", 3, "--attacks", 4)
     events = (PLACE / "events.txt").read_text().split()
     history(events)
     live()

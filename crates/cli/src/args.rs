@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::generate::Generate;
 use crate::logging::LogFormat;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -79,29 +80,6 @@ pub struct Demo {
     /// Removes the lake that is there (only one that the demo made) and begins anew.
     #[arg(long)]
     pub fresh: bool,
-}
-
-/// Writes LANL-like events in order of time, deterministic from the seed.
-#[derive(ClapArgs, Debug)]
-pub struct Generate {
-    /// Where to write; `-` for standard output.
-    #[arg(long)]
-    pub out: PathBuf,
-    /// Events to write, attacks not counted; the network and the time span grow with them. [default: 1000000 without --days]
-    #[arg(long)]
-    pub events: Option<u64>,
-    /// Days to write.
-    #[arg(long)]
-    pub days: Option<u32>,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Attacks to inject: fan-outs, bursts, slow lateral movement, stolen credentials on a rare host, in turn.
-    #[arg(long, default_value_t = 0)]
-    pub attacks: u32,
-    /// Where to write which events are attacks: attack,kind,time,user,computer.
-    #[arg(long)]
-    pub labels: Option<PathBuf>,
 }
 
 /// Sends the lines of files into a stream, in order, as fast as told.

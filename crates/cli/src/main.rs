@@ -5,6 +5,7 @@ mod commands;
 mod consume;
 mod demo;
 mod followers;
+mod generate;
 mod give_up;
 mod lake;
 mod leases;

@@ -10,8 +10,8 @@
 mod findings;
 mod plan;
 
-use crate::args::{Demo, Generate};
-use crate::commands::{ALL_REJECTED, print_warnings, run_generate, totals};
+use crate::args::Demo;
+use crate::commands::{ALL_REJECTED, print_warnings, totals};
 use crate::lake::{Access, LET_GO, LET_GO_POLL, Place, make, open, options, read_config};
 use crate::output::{self, say, tell};
 use crate::report::{rate, thousands};
@@ -205,9 +205,8 @@ fn prepare_input(plan: &Plan, paths: &Paths) -> Result<PathBuf> {
     }
     if !paths.events.exists() {
         let part = paths.events.with_extension("part");
-        let GenerateOptions { events, days, seed, attacks } = events_to_generate(plan.events, plan.seed, plan.attacks);
-        let labels = Some(paths.labels.clone());
-        run_generate(&Generate { out: part.clone(), events, days, seed, attacks, labels })?;
+        let options = events_to_generate(plan.events, plan.seed, plan.attacks);
+        crate::generate::simple(&options, &part, Some(&paths.labels))?;
         std::fs::rename(&part, &paths.events).context("the generated file cannot be renamed")?;
     }
     Ok(paths.events.clone())
