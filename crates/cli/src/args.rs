@@ -1,6 +1,7 @@
 //! The command line.
 
-use crate::generate::Generate;
+use crate::evaluate::Evaluate;
+use crate::generate::{Generate, Profile};
 use crate::logging::LogFormat;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ pub struct Args {
 pub enum Command {
     Demo(Demo),
     Generate(Generate),
+    Evaluate(Evaluate),
     Replay(Replay),
     Consume(Consume),
     Backfill(Backfill),
@@ -68,6 +70,9 @@ pub struct Demo {
     /// Shards of the embedded stream.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub shards: u32,
+    /// The shape of the generated events. In LANL's, busy accounts fire rules all day, as real ones do, and stand before the attacks.
+    #[arg(long, value_enum, default_value = "simple")]
+    pub profile: Profile,
     /// Seed of the generated events.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -47,6 +47,7 @@ pub async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => crate::demo::run(args).await,
         Command::Generate(args) => crate::generate::run(&args),
+        Command::Evaluate(args) => crate::evaluate::run(args).await,
         Command::Replay(args) => run_replay(args).await,
         Command::Consume(args) => crate::consume::run(args).await,
         Command::Backfill(args) => run_backfill_command(args).await,

@@ -8,22 +8,26 @@ use authpulse_producer::input::{InputOptions, LineBlocks, Source};
 use authpulse_producer::lanl::{self, Figure, Figures, LanlOptions, RedTeam, Trouble, Verdict};
 use authpulse_producer::progress::ProgressReporter;
 use clap::{Args as ClapArgs, ValueEnum};
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// In the shape of what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Profile {
     /// LANL's nine months: 708 million logons of 11,361 users on 22,283 computers.
     #[value(name = "lanl-9mo")]
+    #[serde(rename = "lanl-9mo")]
     NineMonths,
     /// LANL's 58 days: 1,051 million events of 80,553 accounts, machine accounts among them.
     #[value(name = "lanl-58")]
+    #[serde(rename = "lanl-58")]
     FiftyEightDays,
     /// A small office that rules are easy to show on: hardly anybody fires one by accident.
     #[value(name = "simple")]
+    #[serde(rename = "simple")]
     Simple,
 }
 
@@ -184,11 +188,59 @@ impl Generate {
     }
 }
 
+/// What a demo is run on. In LANL's shape it is a small network: a million events are three days of some 1,300 users, so
+/// that there is history, and a day is closed, before the attacks begin.
+pub enum ForDemo {
+    /// The simple profile.
+    Simple(GenerateOptions),
+    /// One of LANL's.
+    Lanl(LanlOptions),
+}
+
+/// From so many events on a demo takes the whole network of LANL's.
+const WHOLE_NETWORK_EVENTS: u64 = 50_000_000;
+
+impl ForDemo {
+    /// So many events.
+    pub fn new(profile: Profile, events: u64, seed: u64, attacks: u32) -> ForDemo {
+        let lanl = |profile| {
+            let days = ((3.0 * (events as f64 / 1e6).sqrt()).round() as u32).max(1);
+            let days = (events < WHOLE_NETWORK_EVENTS).then_some(days);
+            let more = LanlOptions::default();
+            ForDemo::Lanl(LanlOptions { profile, events: Some(events), days, seed, attack_seed: seed, attacks, ..more })
+        };
+        match profile {
+            Profile::Simple => ForDemo::Simple(GenerateOptions { events: Some(events), days: None, seed, attacks }),
+            Profile::NineMonths => lanl(lanl::Profile::NineMonths),
+            Profile::FiftyEightDays => lanl(lanl::Profile::FiftyEightDays),
+        }
+    }
+
+    /// Refuses what cannot be, before anything is made.
+    ///
+    /// # Errors
+    /// What cannot be.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            ForDemo::Simple(options) => Ok(options.check()?),
+            ForDemo::Lanl(options) => Ok(options.check()?),
+        }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&self, out: &Path, labels: &Path) -> Result<ExitCode> {
+        match self {
+            ForDemo::Simple(options) => simple(options, out, Some(labels)),
+            ForDemo::Lanl(options) => lanl(options, out, Some(labels)),
+        }
+    }
+}
+
 /// Writes what [`generate`] makes.
-///
-/// # Errors
-/// A file cannot be written, or an option cannot be.
-pub fn simple(options: &GenerateOptions, out: &Path, labels: Option<&Path>) -> Result<ExitCode> {
+fn simple(options: &GenerateOptions, out: &Path, labels: Option<&Path>) -> Result<ExitCode> {
     options.check()?;
     let (writer, labels) = (open(out)?, labels.map(create).transpose()?.map(BufWriter::new));
     let mut progress = ProgressReporter::new("generate", options.events, "events");
@@ -208,10 +260,7 @@ pub fn simple(options: &GenerateOptions, out: &Path, labels: Option<&Path>) -> R
 }
 
 /// Writes what [`lanl::write`] makes.
-///
-/// # Errors
-/// A file cannot be written, or an option cannot be.
-pub fn lanl(options: &LanlOptions, out: &Path, labels: Option<&Path>) -> Result<ExitCode> {
+fn lanl(options: &LanlOptions, out: &Path, labels: Option<&Path>) -> Result<ExitCode> {
     options.check()?;
     let (writer, labels) = (open(out)?, labels.map(create).transpose()?);
     let mut progress = ProgressReporter::new("generate", options.events, "events");

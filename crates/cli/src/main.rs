@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod consume;
 mod demo;
+mod evaluate;
 mod followers;
 mod generate;
 mod give_up;
