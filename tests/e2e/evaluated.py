@@ -5,6 +5,7 @@ Shares no code with the program; the order of equals is written out here once mo
 
 import csv
 import datetime
+import json
 from collections import defaultdict
 
 BUDGETS = (20, 50, 100, 308)
@@ -25,7 +26,16 @@ def labels_of(path):
 
 
 def seconds(time):
-    return int((time - BASE).total_seconds())
+    return int((time.replace(tzinfo=datetime.timezone.utc) - BASE).total_seconds())
+
+
+def letter(payload):
+    """Time, user and computer of a dead letter; a line of a file, or what a replay makes of it."""
+    if payload.startswith(b"{"):
+        record = json.loads(payload)
+        return (record["time"], record["user"], record["computer"])
+    fields = payload.decode().split(",")
+    return (int(fields[0]), *fields[1:]) if len(fields) == 3 and fields[0].isdigit() else None
 
 
 def evaluated(lake, labels_path, by="score", rule=None):
@@ -41,9 +51,8 @@ def evaluated(lake, labels_path, by="score", rule=None):
         if row:
             landed.append((label, row))
             continue
-        line = f"{label['time']},{label['user']},{label['computer']}".encode()
-        reason = next((letter["reason"] for letter in rejected if letter["payload"].strip() == line), "not in the lake")
-        not_landed[reason] += 1
+        event = (label["time"], label["user"], label["computer"])
+        not_landed[next((row["reason"] for row in rejected if letter(row["payload"]) == event), "not in the lake")] += 1
     first = min(label["time"] for label, _ in landed) // 86_400
     last = max(label["time"] for label, _ in landed) // 86_400
     account_days = defaultdict(list)

@@ -6,12 +6,13 @@ use crate::lake::{Access, OpenLake, Place, open, read_config};
 use crate::output::say;
 use crate::report::thousands;
 use anyhow::{Context, Result, bail};
+use authpulse_event::{Micros, Reading, parse_line};
 use authpulse_lake::Table;
 use authpulse_producer::labels;
 use clap::Args as ClapArgs;
 use rank::{By, Days, Event, Judged};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -83,7 +84,8 @@ pub async fn run(args: Evaluate) -> Result<ExitCode> {
     }
     let count = labels.len() as u64;
     let lake = open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
-    let mut days = Days::new(labels, config.options.engine.time.base);
+    let base = config.options.engine.time.base;
+    let mut days = Days::new(labels, base);
     let fired = read(&lake, &by, &mut days).await?;
     if let By::Rule(name) = &by
         && !fired
@@ -93,7 +95,7 @@ pub async fn run(args: Evaluate) -> Result<ExitCode> {
             "no rule of this program is called {name}, and no row of the lake has such a flag: see `authpulse config show`"
         );
     }
-    let not_landed = reasons(&lake, &days).await?;
+    let not_landed = reasons(&lake, &days, base).await?;
     let judged = days.judge(&by);
     let report = Report {
         by: judged.by.clone(),
@@ -147,30 +149,28 @@ async fn read(lake: &OpenLake, by: &By, days: &mut Days) -> Result<bool> {
 }
 
 /// Why labels have no row: the reason of the dead letter that holds the event, or that the lake has neither.
-async fn reasons(lake: &OpenLake, days: &Days) -> Result<BTreeMap<String, u64>> {
-    let mut wanted: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-    for label in days.missing() {
-        let line = format!("{},{},{}", label.time, label.user, label.computer);
-        *wanted.entry(line.into_bytes()).or_default() += 1;
-    }
+async fn reasons(lake: &OpenLake, days: &Days, base: Micros) -> Result<BTreeMap<String, u64>> {
+    let wanted: HashMap<_, u64> = days.missing().map(|(key, labels)| (key.clone(), labels)).collect();
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     if wanted.is_empty() {
         return Ok(reasons);
     }
-    let mut found: HashSet<Vec<u8>> = HashSet::new();
+    let mut found = HashSet::new();
     for file in lake.env.lake.live_files(Table::REJECTED).await?.files {
         for batch in lake.env.lake.read_rejected(&file, None).await? {
             for row in batch?.iter() {
-                let line = row.payload.trim_ascii();
-                if let Some(labels) = wanted.get(line)
-                    && found.insert(line.to_vec())
+                // What is no event is no labelled one.
+                let Ok(event) = parse_line(row.payload.trim_ascii(), Reading::three_fields(base)) else { continue };
+                let key = (event.time, event.user.into_owned(), event.computer.into_owned());
+                if let Some(labels) = wanted.get(&key)
+                    && found.insert(key)
                 {
                     *reasons.entry(row.reason.to_owned()).or_default() += labels;
                 }
             }
         }
     }
-    let absent: u64 = wanted.iter().filter(|(line, _)| !found.contains(*line)).map(|(_, labels)| labels).sum();
+    let absent: u64 = wanted.iter().filter(|(key, _)| !found.contains(*key)).map(|(_, labels)| labels).sum();
     if absent > 0 {
         reasons.insert("not in the lake".to_owned(), absent);
     }

@@ -179,9 +179,9 @@ impl Days {
         self.landed.len() as u64
     }
 
-    /// Labels whose rows are not.
-    pub fn missing(&self) -> impl Iterator<Item = &Label> {
-        self.wanted.values().flatten()
+    /// Labels whose rows are not: time, user and computer, and how many labels name them.
+    pub fn missing(&self) -> impl Iterator<Item = (&(Micros, String, String), u64)> {
+        self.wanted.iter().map(|(key, labels)| (key, labels.len() as u64))
     }
 
     /// Days with a row from the day of the first label to that of the last; none without a label in the lake.
