@@ -112,3 +112,10 @@ def test_evaluate_says_what_it_cannot_use(attacked, tmp_path):
     refused("evaluate", "--lake", lake, "--labels", tmp_path / "none.csv", names=["none.csv"])
     refused("evaluate", "--lake", lake, "--labels", labels, "--by", "rule", "NO_SUCH", names=["NO_SUCH"])
     refused("evaluate", "--lake", lake, "--labels", labels, "--by", "worst", names=["--by score"])
+
+
+@pytest.mark.parametrize("profile", ["lanl-9mo", "lanl-58"])
+def test_a_demo_takes_the_shape_it_is_told(tmp_path, profile):
+    told = run("demo", "--profile", profile, "--events", 6_000, "--attacks", 4, "--lake", tmp_path / "lake").stdout
+    assert "it adds up" in told and "lateral_over_days" in told, told
+    assert f"# profile={profile}\n" in (tmp_path / "lake" / "demo" / "labels.csv").read_text()

@@ -245,5 +245,6 @@ proptest! {
         let (text, found, written) = run(&options);
         check(&text, &found, &options, &written);
         prop_assert!(!options.users_only || !text.contains('M'));
+        prop_assert!(written.days <= days || written.attack_events > 0, "everyday events on a day nobody asked for");
     }
 }
