@@ -35,6 +35,13 @@ pub struct Event<'a> {
     pub fires: bool,
 }
 
+/// A user, by the order in which they were read, and a day since 1970.
+pub type Account = (u32, i64);
+/// Time, user, computer.
+pub type EventKey = (Micros, String, String);
+/// Highest first; its hash; whose it is.
+type Ranked = (Reverse<(i64, i64)>, u64, Account);
+
 /// What one account did on one day.
 #[derive(Clone, Copy, Debug, Default)]
 struct Day {
@@ -50,7 +57,7 @@ struct Landed {
     attack: u32,
     kind: AttackKind,
     time: Micros,
-    account: (u32, i64),
+    account: Account,
     computer: String,
     score: i32,
     fires: bool,
@@ -61,8 +68,8 @@ pub struct Days {
     base: Micros,
     users: HashMap<String, u32>,
     names: Vec<String>,
-    days: HashMap<(u32, i64), Day>,
-    wanted: HashMap<(Micros, String, String), Vec<Label>>,
+    days: HashMap<Account, Day>,
+    wanted: HashMap<EventKey, Vec<Label>>,
     times: HashSet<Micros>,
     landed: Vec<Landed>,
     rows: u64,
@@ -126,7 +133,7 @@ impl Days {
             users: HashMap::new(),
             names: Vec::new(),
             days: HashMap::new(),
-            times: wanted.keys().map(|key: &(Micros, String, String)| key.0).collect(),
+            times: wanted.keys().map(|key: &EventKey| key.0).collect(),
             wanted,
             landed: Vec::new(),
             rows: 0,
@@ -180,7 +187,7 @@ impl Days {
     }
 
     /// Labels whose rows are not: time, user and computer, and how many labels name them.
-    pub fn missing(&self) -> impl Iterator<Item = (&(Micros, String, String), u64)> {
+    pub fn missing(&self) -> impl Iterator<Item = (&EventKey, u64)> {
         self.wanted.iter().map(|(key, labels)| (key, labels.len() as u64))
     }
 
@@ -192,7 +199,7 @@ impl Days {
     }
 
     /// Account-days that have a label.
-    pub fn labelled(&self) -> HashSet<(u32, i64)> {
+    pub fn labelled(&self) -> HashSet<Account> {
         self.landed.iter().map(|landed| landed.account).collect()
     }
 
@@ -206,7 +213,7 @@ impl Days {
     pub fn judge(&self, by: &By) -> Judged {
         let span = self.span();
         let labelled = self.labelled();
-        let mut ranked: Vec<(Reverse<(i64, i64)>, u64, (u32, i64))> = self
+        let mut ranked: Vec<Ranked> = self
             .days
             .iter()
             .filter(|(account, _)| span.contains(&account.1))
@@ -233,16 +240,10 @@ impl Days {
         Judged { by: by.name(), budgets, average_precision }
     }
 
-    fn budget(
-        &self,
-        by: &By,
-        per_day: u64,
-        taken: &[(Reverse<(i64, i64)>, u64, (u32, i64))],
-        labelled: &HashSet<(u32, i64)>,
-    ) -> Budget {
+    fn budget(&self, by: &By, per_day: u64, taken: &[Ranked], labelled: &HashSet<Account>) -> Budget {
         let alerts = taken.len() as u64;
         let cut = taken.last().map_or(0, |(Reverse(value), ..)| value.0);
-        let taken: HashSet<(u32, i64)> = taken.iter().map(|&(_, _, account)| account).collect();
+        let taken: HashSet<Account> = taken.iter().map(|&(_, _, account)| account).collect();
         let caught = labelled.iter().filter(|account| taken.contains(account)).count() as u64;
         let mut first: BTreeMap<u32, (Micros, Option<Micros>)> = BTreeMap::new();
         for landed in &self.landed {
@@ -272,8 +273,8 @@ impl Days {
         }
     }
 
-    fn kinds(&self, taken: &HashSet<(u32, i64)>) -> Vec<KindCaught> {
-        let mut computers: BTreeMap<(AttackKind, u32, (u32, i64)), HashSet<&str>> = BTreeMap::new();
+    fn kinds(&self, taken: &HashSet<Account>) -> Vec<KindCaught> {
+        let mut computers: BTreeMap<(AttackKind, u32, Account), HashSet<&str>> = BTreeMap::new();
         for landed in &self.landed {
             computers.entry((landed.kind, landed.attack, landed.account)).or_default().insert(&landed.computer);
         }
@@ -299,7 +300,7 @@ impl Days {
 
     /// FNV-1a of the user's name, a comma, and the day counted from that of second 0 (1 January 2015 by default): the order
     /// of equals, the same in every run and in every lake of the same events.
-    fn hash(&self, (user, day): (u32, i64)) -> u64 {
+    fn hash(&self, (user, day): Account) -> u64 {
         let text = format!("{},{}", self.names[user as usize], day - self.base.div_euclid(DAY));
         text.bytes()
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
@@ -336,8 +337,8 @@ mod tests {
         Label { attack, kind: AttackKind::RedTeam, time, user: user.to_owned(), computer: computer.to_owned() }
     }
 
-    fn event<'a>(second: i64, user: &'a str, computer: &'a str, score: i32) -> Event<'a> {
-        Event { time: second * 1_000_000, user, computer, score, is_new_device: score >= 30, fires: score == 25 }
+    fn event<'a>(second: u64, user: &'a str, computer: &'a str, score: i32) -> Event<'a> {
+        Event { time: second as i64 * 1_000_000, user, computer, score, is_new_device: score >= 30, fires: score == 25 }
     }
 
     #[test]

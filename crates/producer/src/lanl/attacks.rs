@@ -46,7 +46,7 @@ pub(super) struct Attacks {
     seed: u64,
     /// Latest first.
     planned: Vec<Planned>,
-    under_way: BinaryHeap<Reverse<(u64, u64, u32, u32, u32)>>,
+    under_way: BinaryHeap<Reverse<Pending>>,
     made: u64,
     kinds: BTreeMap<u32, AttackKind>,
     victims: HashSet<u32>,
@@ -57,6 +57,9 @@ pub(super) struct Attacks {
     end: u64,
     pub(super) red_left_out: u64,
 }
+
+/// Time, the order in which it was made, attack, user, computer.
+type Pending = (u64, u64, u32, u32, u32);
 
 #[derive(Debug, Clone, Copy)]
 struct Planned {

@@ -73,7 +73,7 @@ fn accounts(model: &Model, share: Share, rng: &mut Rng) -> Vec<Account> {
         .map(|at| {
             let at = at as usize;
             let (first, last) = (first[at] as u32, DAYS - 1 - before_end[at]);
-            let logons = (1u64 << (logons[at] / 16)) * steps[logons[at] as usize % 16] >> 16;
+            let logons = ((1u64 << (logons[at] / 16)) * steps[logons[at] as usize % 16]) >> 16;
             let days = active_days(first, last, last - first + 1 - idle[at], at >= people, rng);
             Account { machine: at >= people, first, last, days, degree: degrees[at], logons: logons.max(1) }
         })

@@ -1,5 +1,6 @@
 //! The lines, with trouble put in on purpose and counted.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io::{self, Write};
 
@@ -52,6 +53,9 @@ pub struct Troubled {
     pub spelled_lines: u64,
 }
 
+/// When it is written, the order in which it was held, its time, the line.
+type Late = (u64, u64, u64, Vec<u8>);
+
 pub(super) struct Lines<W> {
     out: W,
     buffer: Vec<u8>,
@@ -63,7 +67,7 @@ pub(super) struct Lines<W> {
     any: bool,
     pub(super) troubled: Troubled,
     rng: Rng,
-    late: BinaryHeap<std::cmp::Reverse<(u64, u64, u64, Vec<u8>)>>,
+    late: BinaryHeap<Reverse<Late>>,
     held: u64,
     last: u64,
     bad_every: u64,
@@ -169,7 +173,7 @@ impl<W: Write> Lines<W> {
         if !attack && self.trouble.disorder_s > 0 && self.rng.below(1_000) < LATE_OF_1000 {
             self.held += 1;
             let release = second + u64::from(self.rng.between(1, self.trouble.disorder_s));
-            self.late.push(std::cmp::Reverse((release, self.held, second, line)));
+            self.late.push(Reverse((release, self.held, second, line)));
             return Ok(());
         }
         self.last = second;
@@ -183,10 +187,10 @@ impl<W: Write> Lines<W> {
 
     /// Lines that were held and are due.
     fn release(&mut self, second: u64) -> io::Result<()> {
-        while let Some(std::cmp::Reverse((release, ..))) = self.late.peek()
+        while let Some(Reverse((release, ..))) = self.late.peek()
             && *release <= second
         {
-            let Some(std::cmp::Reverse((_, _, time, line))) = self.late.pop() else { break };
+            let Some(Reverse((_, _, time, line))) = self.late.pop() else { break };
             if time < self.last {
                 self.troubled.disordered_lines += 1;
                 self.troubled.disorder_seconds = self.troubled.disorder_seconds.max(self.last - time);

@@ -90,7 +90,7 @@ fn people(model: &Model, share: Share, degrees: &[u32], rng: &mut Rng) -> Vec<Us
             machine: false,
             always: share.original(user, all).and_then(|user| rates.get(user)).copied().unwrap_or(0),
             // Who knows more computers is busier, by the root: made up, like the spread itself.
-            office: office[rng.below(office.len() as u32) as usize] * u32::from(16 * degrees[user]).isqrt() / 16,
+            office: office[rng.below(office.len() as u32) as usize] * (16 * degrees[user]).isqrt() / 16,
             days: u64::MAX,
         })
         .collect()

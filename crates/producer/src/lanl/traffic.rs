@@ -232,12 +232,12 @@ impl Traffic {
             1 => 1,
             _ => {
                 let sizes = &self.sizes[(known.min(4) as usize - 2) * 4..][..4];
-                let chance = ((random >> 48) * 1_000 >> 16) as u32;
+                let chance = (((random >> 48) * 1_000) >> 16) as u32;
                 1 + sizes.iter().filter(|&&below| chance >= below * SINGLE_OF_10 / 10).count() as u32
             }
         };
-        let place = ((random & 0xffff) * (random >> 16 & 0xffff) >> 16) as u32;
-        let nth = if !always && (random >> 32 & 0xff) < u64::from(HOME_OF_256) { 0 } else { (place * known) >> 16 };
+        let place = (((random & 0xffff) * ((random >> 16) & 0xffff)) >> 16) as u32;
+        let nth = if !always && ((random >> 32) & 0xff) < u64::from(HOME_OF_256) { 0 } else { (place * known) >> 16 };
         let mut made = 0;
         for step in 0..size.min(room).min(known) {
             made += u32::from(self.log_on(user, (nth + step) % known, second, out));
