@@ -33,6 +33,10 @@ def program(*words, code=0, **env):
     assert done.returncode == code, f"{words}: {done.returncode}\n{done.stderr}"
 
 
+def told(*words):
+    return subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=True).stdout
+
+
 def in_first_half(line):
     user = line.split(",")[1]
     return hashlib.md5(user.encode()).digest()[0] < 128
@@ -129,7 +133,8 @@ def main():
     # Folded entries go once there are two snapshots of state behind them.
     small = SMALL.replace("1000", "400") if SET.has_bases else SMALL
     (PLACE / "small.toml").write_text(small)
-    program("generate", "--out", PLACE / "events.txt", "--events", 6000, "--days", 3, "--attacks", 4)
+    simple = ["--profile", "simple"] if "--profile" in told("generate", "--help") else []
+    program("generate", *simple, "--out", PLACE / "events.txt", "--events", 6000, "--days", 3, "--attacks", 4)
     events = (PLACE / "events.txt").read_text().split()
     history(events)
     live()

@@ -37,7 +37,7 @@ def watched(process):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of threads in /proc")
 def test_threads_and_memory_do_not_grow_with_the_shards(tmp_path):
     stream = f"local:{tmp_path / 'stream'}"
-    run("generate", "--out", tmp_path / "events.txt", "--events", 150_000)
+    run("generate", "--profile", "simple", "--out", tmp_path / "events.txt", "--events", 150_000)
     run("replay", "--input", tmp_path / "events.txt", "--stream", stream, "--shards", SHARDS, "--max")
     config = tmp_path / "authpulse.toml"
     config.write_text(f"[store]\nmemory = {MEMORY}\nroll_age = 1\n")

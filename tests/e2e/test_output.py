@@ -112,6 +112,7 @@ def commands(place, name):
         ["consume", "--help"],
         ["demo", "--events", "2000", "--attacks", "0", "--lake", dir / "demo"],
         ["generate", "--events", "2000", "--out", "-"],
+        ["generate", "--check", EXCERPT],
         ["stream", "create", "--stream", stream],
         ["stream", "describe", "--stream", stream],
         ["replay", "--input", EXCERPT, "--stream", stream, "--max"],
@@ -213,7 +214,7 @@ def test_other_commands_stop_without_a_reader_as_well(place, way):
 def test_a_terminal_that_stands_still_holds_nothing_up(place, way):
     """As after ^S: the bar of a long command waits for nobody."""
     words = {
-        "generate": ["--events", 300_000, "--out", place / "still.txt"],
+        "generate": ["--profile", "simple", "--events", 300_000, "--out", place / "still.txt"],
         "backfill": ["--input", EXCERPT, "--lake", place / "still-lake"],
         "replay": ["--input", EXCERPT, "--stream", f"local:{place / 'still'}", "--max"],
         "verify": ["--lake", place / "lake"],
@@ -228,7 +229,7 @@ def test_a_terminal_that_stands_still_holds_nothing_up(place, way):
 
 def test_a_bar_is_drawn_and_taken_away(tmp_path):
     master, terminal = pty.openpty()
-    words = ["generate", "--events", 300_000, "--out", tmp_path / "bar.txt"]
+    words = ["generate", "--profile", "simple", "--events", 300_000, "--out", tmp_path / "bar.txt"]
     process = start(*words, env={**os.environ, "TERM": "xterm"}, stderr=terminal)
     os.close(terminal)
     seen = b""
@@ -314,10 +315,10 @@ def more(place):
 
 def test_a_limit_of_file_sizes_is_a_write_that_fails(place):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-    code, _, error = ended("generate", "--events", 9000, "--out", place / "limited.txt", preexec_fn=limit)
+    code, _, error = ended("generate", "--profile", "simple", "--events", 9000, "--out", place / "limited.txt", preexec_fn=limit)
     assert code == 1 and "File too large" in error and "panicked" not in error, error
     with open(place / "limited.out", "w") as output:
-        code, _, error = ended("generate", "--events", 9000, "--out", "-", stdout=output, preexec_fn=limit)
+        code, _, error = ended("generate", "--profile", "simple", "--events", 9000, "--out", "-", stdout=output, preexec_fn=limit)
     assert code == 1 and "File too large" in error and "panicked" not in error, error
 
 

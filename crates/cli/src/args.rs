@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::evaluate::Evaluate;
+use crate::generate::{Generate, Profile};
 use crate::logging::LogFormat;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ pub struct Args {
 pub enum Command {
     Demo(Demo),
     Generate(Generate),
+    Evaluate(Evaluate),
     Replay(Replay),
     Consume(Consume),
     Backfill(Backfill),
@@ -67,6 +70,9 @@ pub struct Demo {
     /// Shards of the embedded stream.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub shards: u32,
+    /// The shape of the generated events. In LANL's, busy accounts fire rules all day, as real ones do, and stand before the attacks.
+    #[arg(long, value_enum, default_value = "simple")]
+    pub profile: Profile,
     /// Seed of the generated events.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -79,29 +85,6 @@ pub struct Demo {
     /// Removes the lake that is there (only one that the demo made) and begins anew.
     #[arg(long)]
     pub fresh: bool,
-}
-
-/// Writes LANL-like events in order of time, deterministic from the seed.
-#[derive(ClapArgs, Debug)]
-pub struct Generate {
-    /// Where to write; `-` for standard output.
-    #[arg(long)]
-    pub out: PathBuf,
-    /// Events to write, attacks not counted; the network and the time span grow with them. [default: 1000000 without --days]
-    #[arg(long)]
-    pub events: Option<u64>,
-    /// Days to write.
-    #[arg(long)]
-    pub days: Option<u32>,
-    /// The seed.
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Attacks to inject: fan-outs, bursts, slow lateral movement, stolen credentials on a rare host, in turn.
-    #[arg(long, default_value_t = 0)]
-    pub attacks: u32,
-    /// Where to write which events are attacks: attack,kind,time,user,computer.
-    #[arg(long)]
-    pub labels: Option<PathBuf>,
 }
 
 /// Sends the lines of files into a stream, in order, as fast as told.

@@ -1,8 +1,8 @@
 //! What each command does, short of the demo.
 
-use crate::args::{Backfill, Command, ConfigCommand, Generate, Replay, ReplayClock, Status, StreamCommand, Verify};
+use crate::args::{Backfill, Command, ConfigCommand, Replay, ReplayClock, Status, StreamCommand, Verify};
 use crate::lake::{Access, Place, crash_probe, open, options, read_config, tell_rights};
-use crate::output::{self, Results, say, tell};
+use crate::output::{self, say, tell};
 use crate::report::{rate, thousands};
 use crate::signals::stop_signal;
 use crate::stream::{self, kinesis};
@@ -18,7 +18,6 @@ use authpulse_journal::env::{Clock as _, SystemClock};
 use authpulse_journal::log::{Entries, read_base};
 use authpulse_journal::open::{check_settings, open_lake};
 use authpulse_lake::Seal;
-use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_producer::progress::ProgressReporter;
 use authpulse_producer::replay::{self, Clock, Outcome, Pace, ReplayOptions, ReplaySummary, Surroundings, SystemPace};
 use authpulse_service::backfill::{BackfillRequest, Sorting, check_files, nothing_accepted, prepare, refuse_disorder};
@@ -26,8 +25,6 @@ use authpulse_service::drive::{Ended, run_backfill};
 use authpulse_stream::local::LocalStream;
 use authpulse_stream::{CreateOptions, Stream, StreamWriter};
 use futures::{StreamExt, TryStreamExt};
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,7 +46,8 @@ pub async fn run(command: Command) -> Result<ExitCode> {
     output::set_from(|from| (from.stream, from.app) = (stream.cloned(), app.cloned()));
     match command {
         Command::Demo(args) => crate::demo::run(args).await,
-        Command::Generate(args) => run_generate(&args),
+        Command::Generate(args) => crate::generate::run(&args),
+        Command::Evaluate(args) => crate::evaluate::run(args).await,
         Command::Replay(args) => run_replay(args).await,
         Command::Consume(args) => crate::consume::run(args).await,
         Command::Backfill(args) => run_backfill_command(args).await,
@@ -62,40 +60,6 @@ pub async fn run(command: Command) -> Result<ExitCode> {
         Command::Redrive(args) => crate::redrive::run(args).await,
         Command::Followers(command) => crate::followers::run(command).await,
     }
-}
-
-/// Writes a generated file.
-///
-/// # Errors
-/// A file cannot be written.
-pub fn run_generate(args: &Generate) -> Result<ExitCode> {
-    let options = GenerateOptions { events: args.events, days: args.days, seed: args.seed, attacks: args.attacks };
-    options.check()?;
-    let stdout = args.out.as_os_str() == "-";
-    let out: Box<dyn Write> = if stdout {
-        Box::new(BufWriter::with_capacity(1 << 20, Results))
-    } else {
-        Box::new(BufWriter::with_capacity(1 << 20, create(&args.out)?))
-    };
-    let labels = args.labels.as_deref().map(create).transpose()?.map(BufWriter::new);
-    let mut progress = ProgressReporter::new("generate", args.events, "events");
-    let summary = generate(&options, out, labels, |done| progress.update(done))
-        .with_context(|| format!("generating {} failed", args.out.display()))?;
-    progress.finish();
-    tell!(
-        "{} events ({} of {} attacks) by {} users on {} computers over {} days",
-        thousands(summary.lines()),
-        thousands(summary.attack_events),
-        summary.attacks,
-        thousands(u64::from(summary.users)),
-        thousands(u64::from(summary.computers)),
-        summary.days
-    );
-    Ok(ExitCode::SUCCESS)
-}
-
-fn create(path: &Path) -> Result<File> {
-    File::create(path).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 async fn run_backfill_command(args: Backfill) -> Result<ExitCode> {

@@ -1,4 +1,5 @@
-//! Which events were attacks: a CSV file beside the generated events, `attack,kind,time,user,computer`.
+//! Which events were attacks: a CSV file beside the generated events, `attack,kind,time,user,computer`. Lines `# name=value`
+//! before the header say how the events were made and count what was wrong with them on purpose.
 
 use std::fmt;
 use std::io::{self, BufRead, BufWriter, Write};
@@ -20,16 +21,26 @@ pub enum AttackKind {
     /// One to four logons at night on a computer that hardly anyone uses. Fires NEW_DEVICE and, once a day has
     /// been closed, RARE_HOST.
     StolenCredentials,
+    /// A computer or two a day that are new to the user, for days. Fires NEW_DEVICE, one at a time.
+    LateralOverDays,
+    /// A logon of a red team in the shape of the real one; an attack is what one account does.
+    RedTeam,
 }
 
 impl AttackKind {
-    /// All kinds, in the order in which generated attacks take turns.
-    pub const ALL: [AttackKind; 4] =
-        [AttackKind::FanOut, AttackKind::Burst, AttackKind::SlowLateral, AttackKind::StolenCredentials];
+    /// All kinds.
+    pub const ALL: [AttackKind; 6] = [
+        AttackKind::FanOut,
+        AttackKind::Burst,
+        AttackKind::SlowLateral,
+        AttackKind::StolenCredentials,
+        AttackKind::LateralOverDays,
+        AttackKind::RedTeam,
+    ];
 
-    /// The kind of a generated attack by its number, from 1.
+    /// The kind of an attack of the profile `simple` by its number, from 1: the first four take turns.
     pub(crate) fn of(attack: u32) -> AttackKind {
-        Self::ALL[(attack.max(1) - 1) as usize % Self::ALL.len()]
+        Self::ALL[(attack.max(1) - 1) as usize % 4]
     }
 
     /// The name in the file.
@@ -39,6 +50,8 @@ impl AttackKind {
             AttackKind::Burst => "burst",
             AttackKind::SlowLateral => "slow_lateral",
             AttackKind::StolenCredentials => "stolen_credentials",
+            AttackKind::LateralOverDays => "lateral_over_days",
+            AttackKind::RedTeam => "red_team",
         }
     }
 }
@@ -101,18 +114,25 @@ pub enum LabelsError {
     },
 }
 
-/// Reads a labels file, rows in the order of the events. Empty lines are passed over.
+/// Reads a labels file, rows in the order of the events. Empty lines are passed over, and lines with `#` before the header.
 pub fn read(input: impl BufRead) -> Result<Vec<Label>, LabelsError> {
     let mut lines = input.lines();
-    let header = lines.next().transpose()?.unwrap_or_default();
+    let mut above = 1;
+    let header = loop {
+        let line = lines.next().transpose()?.unwrap_or_default();
+        if !line.starts_with('#') {
+            break line;
+        }
+        above += 1;
+    };
     if header.trim_end() != HEADER {
         return Err(LabelsError::Header { found: header.chars().take(60).collect() });
     }
     let mut labels = Vec::new();
-    for (index, line) in lines.enumerate() {
+    for (index, line) in (above + 1..).zip(lines) {
         let line = line?;
         if !line.trim().is_empty() {
-            labels.push(parse(line.trim_end()).map_err(|problem| LabelsError::Row { line: index + 2, problem })?);
+            labels.push(parse(line.trim_end()).map_err(|problem| LabelsError::Row { line: index, problem })?);
         }
     }
     Ok(labels)
@@ -143,7 +163,15 @@ pub struct LabelWriter<W: Write> {
 impl<W: Write> LabelWriter<W> {
     /// Writes the header.
     pub fn new(out: W) -> io::Result<Self> {
+        Self::with_counts(out, &[])
+    }
+
+    /// Writes `# name=value` for each, and the header.
+    pub fn with_counts(out: W, counts: &[(&str, String)]) -> io::Result<Self> {
         let mut out = BufWriter::new(out);
+        for (name, value) in counts {
+            writeln!(out, "# {name}={value}")?;
+        }
         writeln!(out, "{HEADER}")?;
         Ok(LabelWriter { out })
     }
@@ -195,6 +223,8 @@ mod tests {
             ("attack,kind,time,user,computer\n1,burst,-7,U1,C1\n", "the time"),
             ("attack,kind,time,user,computer\nx,burst,7,U1,C1\n", "the attack"),
             ("attack,kind,time,user,computer\n1,burst,7,,C1\n", "empty"),
+            ("# bad_lines=3\n# seed=1\nattack,kind,time,user,computer\n1,burst,7,U1\n", "line 4"),
+            ("# bad_lines=3\n1,burst,7,U1,C1\n", "no labels file"),
         ];
         for (text, want) in table {
             let message = read(text.as_bytes()).expect_err(text).to_string();

@@ -62,6 +62,7 @@ fn rule_for(kind: AttackKind) -> &'static str {
         AttackKind::FanOut | AttackKind::SlowLateral => "LATERAL_MOVEMENT",
         AttackKind::Burst => "BURST_LOGIN",
         AttackKind::StolenCredentials => "RARE_HOST",
+        AttackKind::LateralOverDays | AttackKind::RedTeam => "NEW_DEVICE",
     }
 }
 

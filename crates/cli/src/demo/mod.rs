@@ -10,8 +10,9 @@
 mod findings;
 mod plan;
 
-use crate::args::{Demo, Generate};
-use crate::commands::{ALL_REJECTED, print_warnings, run_generate, totals};
+use crate::args::Demo;
+use crate::commands::{ALL_REJECTED, print_warnings, totals};
+use crate::generate::ForDemo;
 use crate::lake::{Access, LET_GO, LET_GO_POLL, Place, make, open, options, read_config};
 use crate::output::{self, say, tell};
 use crate::report::{rate, thousands};
@@ -19,7 +20,6 @@ use crate::signals::stop_signal;
 use anyhow::{Context, Result, bail};
 use authpulse_files::{self as input, Source};
 use authpulse_lake::LakeLock;
-use authpulse_producer::generate::GenerateOptions;
 use authpulse_producer::replay::{Outcome, Pace, ReplayOptions, ReplaySummary};
 use authpulse_settings::config::Config;
 use authpulse_stream::CreateOptions;
@@ -90,7 +90,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     // Before anything is made: a mistyped name or number must not leave a half-made demo behind.
     match &args.input {
         Some(path) => input::check(&[Source::File(path.clone())]).map(drop)?,
-        None => events_to_generate(args.events, args.seed, args.attacks).check()?,
+        None => to_generate(&Plan::new(&args)).check()?,
     }
     let plan = match Plan::read(&paths.plan)? {
         Some(plan) if plan.done => {
@@ -194,8 +194,8 @@ async fn wait_for_lake(lake: &Path) -> Result<()> {
     }
 }
 
-fn events_to_generate(events: Option<u64>, seed: u64, attacks: u32) -> GenerateOptions {
-    GenerateOptions { events: Some(events.unwrap_or(DEFAULT_EVENTS)), days: None, seed, attacks }
+fn to_generate(plan: &Plan) -> ForDemo {
+    ForDemo::new(plan.profile, plan.events.unwrap_or(DEFAULT_EVENTS), plan.seed, plan.attacks)
 }
 
 /// The file to replay: the user's, or a generated one. A file that was cut short by an interruption is made again.
@@ -205,9 +205,7 @@ fn prepare_input(plan: &Plan, paths: &Paths) -> Result<PathBuf> {
     }
     if !paths.events.exists() {
         let part = paths.events.with_extension("part");
-        let GenerateOptions { events, days, seed, attacks } = events_to_generate(plan.events, plan.seed, plan.attacks);
-        let labels = Some(paths.labels.clone());
-        run_generate(&Generate { out: part.clone(), events, days, seed, attacks, labels })?;
+        to_generate(plan).write(&part, &paths.labels)?;
         std::fs::rename(&part, &paths.events).context("the generated file cannot be renamed")?;
     }
     Ok(paths.events.clone())

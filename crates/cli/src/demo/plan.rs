@@ -1,6 +1,7 @@
 //! What a demo set out to do, so that an interrupted one continues with the same.
 
 use crate::args::Demo;
+use crate::generate::Profile;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ pub struct Plan {
     pub events: Option<u64>,
     /// Shards.
     pub shards: u32,
+    /// Shape; of a demo begun before there were several, the simple one.
+    #[serde(default = "simple")]
+    pub profile: Profile,
     /// Seed.
     pub seed: u64,
     /// Attacks.
@@ -22,11 +26,23 @@ pub struct Plan {
     pub done: bool,
 }
 
+fn simple() -> Profile {
+    Profile::Simple
+}
+
 impl Plan {
     /// From the command line.
     pub fn new(args: &Demo) -> Plan {
         let input = args.input.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-        Plan { input, events: args.events, shards: args.shards, seed: args.seed, attacks: args.attacks, done: false }
+        Plan {
+            input,
+            events: args.events,
+            shards: args.shards,
+            profile: args.profile,
+            seed: args.seed,
+            attacks: args.attacks,
+            done: false,
+        }
     }
 
     /// Reads a plan, if there is one.
@@ -69,7 +85,7 @@ impl Plan {
         }
         let source = |plan: &Plan| match &plan.input {
             Some(path) => path.display().to_string(),
-            None => format!("generated events (seed {}, attacks {})", plan.seed, plan.attacks),
+            None => format!("generated events ({:?}, seed {}, attacks {})", plan.profile, plan.seed, plan.attacks),
         };
         bail!(
             "the interrupted demo in this lake goes over {}, {} events, {} shards; this one asks for {}, {} events, {} shards: \

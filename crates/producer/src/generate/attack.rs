@@ -111,7 +111,7 @@ impl Attacks {
                     self.push(attack, at, user, computer);
                 }
             }
-            AttackKind::SlowLateral => {
+            AttackKind::SlowLateral | AttackKind::LateralOverDays => {
                 let count = self.rng.between(8, 16);
                 let every_s = self.rng.between(8, 24) * 60;
                 for (step, computer) in self.fresh(user, count, traffic).into_iter().enumerate() {
@@ -119,7 +119,7 @@ impl Attacks {
                     self.push(attack, at, user, computer);
                 }
             }
-            AttackKind::StolenCredentials => {
+            AttackKind::StolenCredentials | AttackKind::RedTeam => {
                 let computer = self.rare(user, traffic);
                 let mut at = now;
                 for _ in 0..self.rng.between(1, 4) {

@@ -1,4 +1,5 @@
-//! Made-up logons in LANL's format, with attacks whose answers are known.
+//! Made-up logons in LANL's format, with attacks whose answers are known: the profile `simple`. What is in the shape of
+//! LANL's data is in [`crate::lanl`].
 //!
 //! `time,user,computer`, one line an event, times in whole seconds from 1 and in order, `U1…` and `C1…` numbered by
 //! first appearance, no line twice. The same options give the same bytes on every machine; attacks are put in
@@ -18,7 +19,7 @@ mod attack;
 mod output;
 mod population;
 mod rhythm;
-mod rng;
+pub(crate) mod rng;
 mod scale;
 #[cfg(test)]
 mod tests;

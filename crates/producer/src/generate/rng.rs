@@ -6,26 +6,35 @@
 /// What a stream of numbers is for. Each draws from its own child of the seed, so that one more draw here does not
 /// shuffle what happens there; the numbers are fixed for good.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Population = 1,
     Traffic = 2,
     Attacks = 3,
+    LanlGraph = 4,
+    LanlHour = 5,
+    LanlAttacks = 6,
+    LanlTrouble = 7,
 }
 
 /// xoshiro256++, seeded through SplitMix64 as its authors advise.
 #[derive(Debug, Clone)]
-pub(super) struct Rng {
+pub(crate) struct Rng {
     state: [u64; 4],
 }
 
 impl Rng {
-    pub(super) fn new(seed: u64, purpose: Purpose) -> Rng {
+    pub(crate) fn new(seed: u64, purpose: Purpose) -> Rng {
         let mut split = seed ^ (purpose as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
         Rng { state: std::array::from_fn(|_| split_mix(&mut split)) }
     }
 
+    /// The chance of one hour of a run, whatever came before it.
+    pub(crate) fn of_hour(seed: u64, hour: u32) -> Rng {
+        Rng::new(seed ^ (u64::from(hour) + 1).wrapping_mul(0xff51_afd7_ed55_8ccd), Purpose::LanlHour)
+    }
+
     #[inline]
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         let s = &mut self.state;
         let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
         let shifted = s[1] << 17;
@@ -41,18 +50,18 @@ impl Rng {
     /// 0 to `bound` - 1; 0 for an empty range. The bias of the multiplication is below 2^-32, far under what any
     /// of this is meant to show.
     #[inline]
-    pub(super) fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         (((self.next() >> 32) * u64::from(bound)) >> 32) as u32
     }
 
     /// `low` to `high`, both included.
-    pub(super) fn between(&mut self, low: u32, high: u32) -> u32 {
+    pub(crate) fn between(&mut self, low: u32, high: u32) -> u32 {
         low + self.below(high - low + 1)
     }
 
     /// 0 to below 1.
     #[inline]
-    pub(super) fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
@@ -67,13 +76,13 @@ fn split_mix(state: &mut u64) -> u64 {
 
 /// Weighted choice in constant time (Vose's alias table).
 #[derive(Debug, Clone)]
-pub(super) struct Weighted {
+pub(crate) struct Weighted {
     /// Per entry: stay below this of 2^32, else take the other.
     cells: Vec<(u64, u32)>,
 }
 
 impl Weighted {
-    pub(super) fn new(weights: &[f64]) -> Weighted {
+    pub(crate) fn new(weights: &[f64]) -> Weighted {
         let total: f64 = weights.iter().sum();
         let mut share: Vec<f64> = weights.iter().map(|weight| weight * weights.len() as f64 / total).collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..share.len()).partition(|&i| share[i] < 1.0);
@@ -92,7 +101,7 @@ impl Weighted {
 
     /// Index of the entry that `random` chooses. There must be one.
     #[inline]
-    pub(super) fn pick(&self, random: u64) -> u32 {
+    pub(crate) fn pick(&self, random: u64) -> u32 {
         let index = ((random >> 32) * self.cells.len() as u64) >> 32;
         let (stay_below, other) = self.cells[index as usize];
         if (random & 0xffff_ffff) < stay_below { index as u32 } else { other }
@@ -101,7 +110,7 @@ impl Weighted {
 
 /// Counts of independent arrivals with a given mean, by inversion, in portions small enough for it.
 #[derive(Debug, Clone)]
-pub(super) struct Poisson {
+pub(crate) struct Poisson {
     portions: u32,
     portion: f64,
     none: f64,
@@ -111,13 +120,13 @@ impl Poisson {
     /// The largest mean of one portion: `exp(-30)` is still far above the smallest double.
     const PORTION_MAX: f64 = 30.0;
 
-    pub(super) fn new(mean: f64) -> Poisson {
+    pub(crate) fn new(mean: f64) -> Poisson {
         let portions = (mean / Self::PORTION_MAX) as u32 + 1;
         let portion = mean / f64::from(portions);
         Poisson { portions, portion, none: exp_negative(portion) }
     }
 
-    pub(super) fn draw(&self, rng: &mut Rng) -> u32 {
+    pub(crate) fn draw(&self, rng: &mut Rng) -> u32 {
         (0..self.portions).map(|_| self.draw_portion(rng.unit())).sum()
     }
 

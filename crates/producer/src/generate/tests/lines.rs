@@ -84,6 +84,7 @@ fn labels_name_lines_of_the_file() {
                 AttackKind::FanOut => computers >= 12 && span < 3_600,
                 AttackKind::Burst => labels.len() > 50 && computers == 1 && span < 3_600,
                 AttackKind::SlowLateral => computers >= 8 && computers == labels.len() && span > 3_000,
+                AttackKind::LateralOverDays | AttackKind::RedTeam => false,
                 AttackKind::StolenCredentials => computers == 1 && labels.len() <= 4 && span < 3_600,
             };
             assert!(as_meant, "attack {number}: {} logons, {computers} computers, {span} s", labels.len());

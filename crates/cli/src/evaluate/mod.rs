@@ -1,0 +1,229 @@
+//! `authpulse evaluate`: what a lake's scores catch of labelled attacks, by budgets of alerts a day.
+
+mod rank;
+
+use crate::lake::{Access, OpenLake, Place, open, read_config};
+use crate::output::say;
+use crate::report::thousands;
+use anyhow::{Context, Result, bail};
+use authpulse_event::{Micros, Reading, parse_line};
+use authpulse_lake::Table;
+use authpulse_producer::labels;
+use clap::Args as ClapArgs;
+use rank::{By, Days, Event, Judged};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Says what a lake's scores catch of labelled attacks.
+///
+/// Accounts are ranked per day, by the day's highest score or by how often a rule fired. A budget of N alerts a day takes the
+/// N x D highest of all D days; D counts the days with a row from the first label's day to the last. Beside it stand a count
+/// of first-seen computers and a random order. Reads the lake only.
+#[derive(ClapArgs, Debug)]
+pub struct Evaluate {
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+    #[arg(long)]
+    pub lake: PathBuf,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long)]
+    pub catalog: Option<String>,
+    /// The labels, as `authpulse generate --labels` writes them.
+    #[arg(long)]
+    pub labels: PathBuf,
+    /// `score`, or `rule` and a rule's name.
+    #[arg(long, num_args = 1..=2, value_names = ["WHAT", "NAME"], default_value = "score")]
+    pub by: Vec<String>,
+    /// The figures as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// The configuration that the lake was written with, if it sets the time of second 0.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+}
+
+/// All of it, as JSON has it.
+#[derive(Serialize)]
+struct Report {
+    by: String,
+    days: u64,
+    /// Account-days with a label.
+    labelled: u64,
+    account_days: u64,
+    rows: u64,
+    labels: u64,
+    landed: u64,
+    not_landed: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    judged: Ranked,
+    first_seen: Judged,
+    random: Judged,
+}
+
+#[derive(Serialize)]
+struct Ranked {
+    budgets: Vec<rank::Budget>,
+    average_precision: f64,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// What cannot be read, or an order that cannot be.
+pub async fn run(args: Evaluate) -> Result<ExitCode> {
+    let by = order(&args.by)?;
+    let config = read_config(args.config.as_deref())?;
+    let file = File::open(&args.labels).with_context(|| format!("{} cannot be read", args.labels.display()))?;
+    let labels =
+        labels::read(BufReader::new(file)).with_context(|| format!("{} cannot be used", args.labels.display()))?;
+    if labels.is_empty() {
+        bail!("{} has no label: make one with `authpulse generate --attacks N --labels FILE`", args.labels.display());
+    }
+    let count = labels.len() as u64;
+    let lake = open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
+    let base = config.options.engine.time.base;
+    let mut days = Days::new(labels, base);
+    let fired = read(&lake, &by, &mut days).await?;
+    if let By::Rule(name) = &by
+        && !fired
+        && !authpulse_engine::rules::LIST.iter().any(|rule| rule.name == name)
+    {
+        bail!(
+            "no rule of this program is called {name}, and no row of the lake has such a flag: see `authpulse config show`"
+        );
+    }
+    let not_landed = reasons(&lake, &days, base).await?;
+    let judged = days.judge(&by);
+    let report = Report {
+        by: judged.by.clone(),
+        days: days.span().len() as u64,
+        labelled: days.labelled().len() as u64,
+        account_days: days.account_days(),
+        rows: days.rows(),
+        labels: count,
+        landed: days.landed(),
+        not_landed,
+        judged: Ranked { budgets: judged.budgets, average_precision: judged.average_precision },
+        first_seen: days.judge(&By::FirstSeen),
+        random: days.judge(&By::Random),
+    };
+    if args.json {
+        say!("{}", serde_json::to_string_pretty(&report)?)?;
+    } else {
+        print(&report)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn order(words: &[String]) -> Result<By> {
+    match words {
+        [what] if what == "score" => Ok(By::Score),
+        [what, name] if what == "rule" => Ok(By::Rule(name.clone())),
+        _ => bail!("--by {} cannot be: give --by score, or --by rule NAME", words.join(" ")),
+    }
+}
+
+/// Reads the curated table once; says whether the rule ever fired.
+async fn read(lake: &OpenLake, by: &By, days: &mut Days) -> Result<bool> {
+    let mut fired = false;
+    for file in lake.env.lake.live_files(Table::CURATED).await?.files {
+        for batch in lake.env.lake.read_curated(&file, None).await? {
+            for row in batch?.iter() {
+                let fires = matches!(by, By::Rule(name) if row.risk_flags.contains(&name.as_str()));
+                fired |= fires;
+                days.add(&Event {
+                    time: row.event_time,
+                    user: row.user_id,
+                    computer: row.computer_id,
+                    score: row.risk_score,
+                    is_new_device: row.is_new_device == 1,
+                    fires,
+                });
+            }
+        }
+    }
+    Ok(fired)
+}
+
+/// Why labels have no row: the reason of the dead letter that holds the event, or that the lake has neither.
+async fn reasons(lake: &OpenLake, days: &Days, base: Micros) -> Result<BTreeMap<String, u64>> {
+    let wanted: HashMap<_, u64> = days.missing().map(|(key, labels)| (key.clone(), labels)).collect();
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    if wanted.is_empty() {
+        return Ok(reasons);
+    }
+    let mut found = HashSet::new();
+    for file in lake.env.lake.live_files(Table::REJECTED).await?.files {
+        for batch in lake.env.lake.read_rejected(&file, None).await? {
+            for row in batch?.iter() {
+                // What is no event is no labelled one.
+                let Ok(event) = parse_line(row.payload.trim_ascii(), Reading::three_fields(base)) else { continue };
+                let key = (event.time, event.user.into_owned(), event.computer.into_owned());
+                if let Some(labels) = wanted.get(&key)
+                    && found.insert(key)
+                {
+                    *reasons.entry(row.reason.to_owned()).or_default() += labels;
+                }
+            }
+        }
+    }
+    let absent: u64 = wanted.iter().filter(|(key, _)| !found.contains(*key)).map(|(_, labels)| labels).sum();
+    if absent > 0 {
+        reasons.insert("not in the lake".to_owned(), absent);
+    }
+    Ok(reasons)
+}
+
+fn print(report: &Report) -> Result<()> {
+    say!(
+        "{} of {} labels are in the lake, on {} account-days of {} in {} days",
+        thousands(report.landed),
+        thousands(report.labels),
+        thousands(report.labelled),
+        thousands(report.account_days),
+        report.days
+    )?;
+    for (reason, labels) in &report.not_landed {
+        say!("  {} not landed: {reason}", thousands(*labels))?;
+    }
+    let ranked = [
+        (report.by.as_str(), &report.judged.budgets, report.judged.average_precision),
+        (&report.first_seen.by, &report.first_seen.budgets, report.first_seen.average_precision),
+        (&report.random.by, &report.random.budgets, report.random.average_precision),
+    ];
+    say!("\n| by | alerts a day | alerts | caught | recall | precision | attacks seen | median to detection |")?;
+    say!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
+    for (by, budgets, _) in ranked {
+        for budget in budgets {
+            say!(
+                "| {by} | {} | {} | {} | {:.1} % | {:.2} % | {} | {} |",
+                budget.per_day,
+                thousands(budget.alerts),
+                thousands(budget.caught),
+                100.0 * budget.recall,
+                100.0 * budget.precision,
+                thousands(budget.attacks_detected),
+                budget
+                    .median_seconds_to_detection
+                    .map_or("-".to_owned(), |seconds| format!("{} s", thousands(seconds)))
+            )?;
+        }
+    }
+    let precision: Vec<String> = ranked.iter().map(|(by, _, precision)| format!("{by} {precision:.4}")).collect();
+    say!("\naverage precision: {}", precision.join(", "))?;
+    say!(
+        "\n| attack, computers on the day | account-days | {} |",
+        report.judged.budgets.iter().map(|budget| format!("{} a day", budget.per_day)).collect::<Vec<_>>().join(" | ")
+    )?;
+    say!("| --- | ---: |{}", " ---: |".repeat(report.judged.budgets.len()))?;
+    let Some(first) = report.judged.budgets.first() else { return Ok(()) };
+    for (row, kind) in first.kinds.iter().enumerate() {
+        let caught = report.judged.budgets.iter().filter_map(|budget| budget.kinds.get(row));
+        let caught: Vec<String> = caught.map(|kind| thousands(kind.caught)).collect();
+        say!("| {}, {} | {} | {} |", kind.kind, kind.size, thousands(kind.of), caught.join(" | "))?;
+    }
+    Ok(())
+}

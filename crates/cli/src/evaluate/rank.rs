@@ -1,0 +1,379 @@
+//! Account-days in order, and what a budget of alerts catches of those that are labelled. Pure: rows come in, figures go out.
+
+use authpulse_event::Micros;
+use authpulse_event::time::DAY;
+use authpulse_producer::labels::{AttackKind, Label};
+use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Alerts a day.
+pub const BUDGETS: [u64; 4] = [20, 50, 100, 308];
+
+/// What account-days are ranked by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The highest `risk_score` of the day, then their sum.
+    Score,
+    /// How often a rule fired.
+    Rule(String),
+    /// How often the account was new on a computer.
+    FirstSeen,
+    /// Nothing but the hash.
+    Random,
+}
+
+/// What is looked at of a row of `auth_events_curated`.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    pub time: Micros,
+    pub user: &'a str,
+    pub computer: &'a str,
+    pub score: i32,
+    pub is_new_device: bool,
+    /// Whether the rule that is ranked by fired.
+    pub fires: bool,
+}
+
+/// A user, by the order in which they were read, and a day since 1970.
+pub type Account = (u32, i64);
+/// Time, user, computer.
+pub type EventKey = (Micros, String, String);
+/// Highest first; its hash; whose it is.
+type Ranked = (Reverse<(i64, i64)>, u64, Account);
+
+/// What one account did on one day.
+#[derive(Clone, Copy, Debug, Default)]
+struct Day {
+    highest: i32,
+    sum: i64,
+    fired: u64,
+    new_devices: u64,
+}
+
+/// A label whose row is in the lake.
+#[derive(Clone, Debug)]
+struct Landed {
+    attack: u32,
+    kind: AttackKind,
+    time: Micros,
+    account: Account,
+    computer: String,
+    score: i32,
+    fires: bool,
+}
+
+/// Rows are added one by one, in any order.
+pub struct Days {
+    base: Micros,
+    users: HashMap<String, u32>,
+    names: Vec<String>,
+    days: HashMap<Account, Day>,
+    wanted: HashMap<EventKey, Vec<Label>>,
+    times: HashSet<Micros>,
+    landed: Vec<Landed>,
+    rows: u64,
+}
+
+/// One way to rank, judged.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judged {
+    /// What it ranks by.
+    pub by: String,
+    /// What each budget catches.
+    pub budgets: Vec<Budget>,
+    /// The mean, over the labelled account-days, of the precision at the place of each.
+    pub average_precision: f64,
+}
+
+/// So many alerts a day.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Budget {
+    /// Account-days a day.
+    pub per_day: u64,
+    /// Those there were: none with nothing to show is an alert.
+    pub alerts: u64,
+    /// Of them, labelled ones.
+    pub caught: u64,
+    /// Of the labelled account-days, the share.
+    pub recall: f64,
+    /// Of the alerts, the share.
+    pub precision: f64,
+    /// Attacks of which a labelled event in a caught account-day reaches the cut.
+    pub attacks_detected: u64,
+    /// From an attack's first label to that event; the middle one of the attacks detected.
+    pub median_seconds_to_detection: Option<u64>,
+    /// By kind of attack and computers of the attack on that account-day.
+    pub kinds: Vec<KindCaught>,
+}
+
+/// What was caught of one kind and size. An account-day with two attacks counts for each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KindCaught {
+    /// The kind.
+    pub kind: &'static str,
+    /// `1`, `2-6` or `7+` distinct computers.
+    pub size: &'static str,
+    /// Caught.
+    pub caught: u64,
+    /// All there are.
+    pub of: u64,
+}
+
+impl Days {
+    /// `base` is the time of second 0, as labels count.
+    pub fn new(labels: Vec<Label>, base: Micros) -> Days {
+        let mut wanted: HashMap<_, Vec<Label>> = HashMap::new();
+        for label in labels {
+            let time = base.saturating_add(i64::try_from(label.time).unwrap_or(i64::MAX).saturating_mul(1_000_000));
+            wanted.entry((time, label.user.clone(), label.computer.clone())).or_default().push(label);
+        }
+        Days {
+            base,
+            users: HashMap::new(),
+            names: Vec::new(),
+            days: HashMap::new(),
+            times: wanted.keys().map(|key: &EventKey| key.0).collect(),
+            wanted,
+            landed: Vec::new(),
+            rows: 0,
+        }
+    }
+
+    /// Takes a row in.
+    pub fn add(&mut self, event: &Event<'_>) {
+        self.rows += 1;
+        let user = match self.users.get(event.user) {
+            Some(&user) => user,
+            None => {
+                let user = self.names.len() as u32;
+                self.users.insert(event.user.to_owned(), user);
+                self.names.push(event.user.to_owned());
+                user
+            }
+        };
+        let account = (user, event.time.div_euclid(DAY));
+        let day = self.days.entry(account).or_default();
+        day.highest = day.highest.max(event.score);
+        day.sum += i64::from(event.score);
+        day.fired += u64::from(event.fires);
+        day.new_devices += u64::from(event.is_new_device);
+        // Names are looked up only for rows of the few seconds in which there are labels.
+        if !self.times.contains(&event.time) {
+            return;
+        }
+        let key = (event.time, event.user.to_owned(), event.computer.to_owned());
+        for label in self.wanted.remove(&key).unwrap_or_default() {
+            self.landed.push(Landed {
+                attack: label.attack,
+                kind: label.kind,
+                time: event.time,
+                account,
+                computer: label.computer,
+                score: event.score,
+                fires: event.fires,
+            });
+        }
+    }
+
+    /// Rows taken in.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Labels whose rows are in the lake.
+    pub fn landed(&self) -> u64 {
+        self.landed.len() as u64
+    }
+
+    /// Labels whose rows are not: time, user and computer, and how many labels name them.
+    pub fn missing(&self) -> impl Iterator<Item = (&EventKey, u64)> {
+        self.wanted.iter().map(|(key, labels)| (key, labels.len() as u64))
+    }
+
+    /// Days with a row from the day of the first label to that of the last; none without a label in the lake.
+    pub fn span(&self) -> BTreeSet<i64> {
+        let days = || self.landed.iter().map(|landed| landed.account.1);
+        let (Some(first), Some(last)) = (days().min(), days().max()) else { return BTreeSet::new() };
+        self.days.keys().map(|account| account.1).filter(|day| (first..=last).contains(day)).collect()
+    }
+
+    /// Account-days that have a label.
+    pub fn labelled(&self) -> HashSet<Account> {
+        self.landed.iter().map(|landed| landed.account).collect()
+    }
+
+    /// Account-days within the span.
+    pub fn account_days(&self) -> u64 {
+        let span = self.span();
+        self.days.keys().filter(|account| span.contains(&account.1)).count() as u64
+    }
+
+    /// Judges a way to rank.
+    pub fn judge(&self, by: &By) -> Judged {
+        let span = self.span();
+        let labelled = self.labelled();
+        let mut ranked: Vec<Ranked> = self
+            .days
+            .iter()
+            .filter(|(account, _)| span.contains(&account.1))
+            .map(|(&account, day)| (Reverse(value(by, day)), self.hash(account), account))
+            .collect();
+        ranked.sort_unstable();
+        let (mut hits, mut sum) = (0u64, 0.0);
+        for (place, (_, _, account)) in (1u64..).zip(&ranked) {
+            if labelled.contains(account) {
+                hits += 1;
+                sum += hits as f64 / place as f64;
+            }
+        }
+        // Of random ones all are alerts; of the others those that show anything.
+        let alerts = ranked.iter().filter(|(Reverse(value), ..)| *by == By::Random || value.0 > 0).count();
+        let budgets = BUDGETS
+            .map(|per_day| {
+                let most = usize::try_from(per_day * span.len() as u64).unwrap_or(usize::MAX);
+                let taken = &ranked[..most.min(alerts)];
+                self.budget(by, per_day, taken, &labelled)
+            })
+            .to_vec();
+        let average_precision = if labelled.is_empty() { 0.0 } else { sum / labelled.len() as f64 };
+        Judged { by: by.name(), budgets, average_precision }
+    }
+
+    fn budget(&self, by: &By, per_day: u64, taken: &[Ranked], labelled: &HashSet<Account>) -> Budget {
+        let alerts = taken.len() as u64;
+        let cut = taken.last().map_or(0, |(Reverse(value), ..)| value.0);
+        let taken: HashSet<Account> = taken.iter().map(|&(_, _, account)| account).collect();
+        let caught = labelled.iter().filter(|account| taken.contains(account)).count() as u64;
+        let mut first: BTreeMap<u32, (Micros, Option<Micros>)> = BTreeMap::new();
+        for landed in &self.landed {
+            let attack = first.entry(landed.attack).or_insert((landed.time, None));
+            attack.0 = attack.0.min(landed.time);
+            let reaches = match by {
+                By::Score => i64::from(landed.score) >= cut,
+                By::Rule(_) => landed.fires,
+                By::FirstSeen | By::Random => true,
+            };
+            if reaches && taken.contains(&landed.account) {
+                attack.1 = Some(attack.1.map_or(landed.time, |time| time.min(landed.time)));
+            }
+        }
+        let mut delays: Vec<Micros> = first.values().filter_map(|(begun, seen)| Some((*seen)? - begun)).collect();
+        delays.sort_unstable();
+        let share = |of: u64, all: u64| if all == 0 { 0.0 } else { of as f64 / all as f64 };
+        Budget {
+            per_day,
+            alerts,
+            caught,
+            recall: share(caught, labelled.len() as u64),
+            precision: share(caught, alerts),
+            attacks_detected: delays.len() as u64,
+            median_seconds_to_detection: delays.get(delays.len() / 2).map(|delay| delay.unsigned_abs() / 1_000_000),
+            kinds: self.kinds(&taken),
+        }
+    }
+
+    fn kinds(&self, taken: &HashSet<Account>) -> Vec<KindCaught> {
+        let mut computers: BTreeMap<(AttackKind, u32, Account), HashSet<&str>> = BTreeMap::new();
+        for landed in &self.landed {
+            computers.entry((landed.kind, landed.attack, landed.account)).or_default().insert(&landed.computer);
+        }
+        let mut counts: BTreeMap<(AttackKind, usize), (u64, u64)> = BTreeMap::new();
+        for ((kind, _, account), computers) in computers {
+            let size = match computers.len() {
+                1 => 0,
+                2..=6 => 1,
+                _ => 2,
+            };
+            let count = counts.entry((kind, size)).or_default();
+            count.0 += u64::from(taken.contains(&account));
+            count.1 += 1;
+        }
+        let row = |((kind, size), (caught, of)): ((AttackKind, usize), (u64, u64))| KindCaught {
+            kind: kind.as_str(),
+            size: ["1", "2-6", "7+"][size],
+            caught,
+            of,
+        };
+        counts.into_iter().map(row).collect()
+    }
+
+    /// FNV-1a of the user's name, a comma, and the day counted from that of second 0 (1 January 2015 by default): the order
+    /// of equals, the same in every run and in every lake of the same events.
+    fn hash(&self, (user, day): Account) -> u64 {
+        let text = format!("{},{}", self.names[user as usize], day - self.base.div_euclid(DAY));
+        text.bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+}
+
+fn value(by: &By, day: &Day) -> (i64, i64) {
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    match by {
+        By::Score => (i64::from(day.highest), day.sum),
+        By::Rule(_) => (count(day.fired), 0),
+        By::FirstSeen => (count(day.new_devices), 0),
+        By::Random => (0, 0),
+    }
+}
+
+impl By {
+    /// As it is printed.
+    pub fn name(&self) -> String {
+        match self {
+            By::Score => "score".to_owned(),
+            By::Rule(name) => format!("rule {name}"),
+            By::FirstSeen => "first-seen".to_owned(),
+            By::Random => "random".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(attack: u32, time: u64, user: &str, computer: &str) -> Label {
+        Label { attack, kind: AttackKind::RedTeam, time, user: user.to_owned(), computer: computer.to_owned() }
+    }
+
+    fn event<'a>(second: u64, user: &'a str, computer: &'a str, score: i32) -> Event<'a> {
+        Event { time: second as i64 * 1_000_000, user, computer, score, is_new_device: score >= 30, fires: score == 25 }
+    }
+
+    #[test]
+    fn a_small_case_by_hand() {
+        let day = 86_400;
+        let labels = vec![
+            label(1, 10, "A", "C1"),
+            label(1, 60, "A", "C2"),
+            label(2, day + 5, "B", "C1"),
+            label(3, 7, "Z", "C1"),
+        ];
+        let mut days = Days::new(labels, 0);
+        // Day 0: A is worst, B second; day 1: B has nothing but its label; day 2 is past the last label.
+        for row in [
+            event(10, "A", "C1", 0),
+            event(60, "A", "C2", 65),
+            event(70, "B", "C2", 30),
+            event(80, "B", "C3", 30),
+            event(day + 5, "B", "C1", 0),
+            event(2 * day, "C", "C1", 100),
+        ] {
+            days.add(&row);
+        }
+        assert_eq!((days.landed(), days.missing().count(), days.span().len()), (3, 1, 2));
+        assert_eq!(days.account_days(), 3);
+        let judged = days.judge(&By::Score);
+        let first = &judged.budgets[0];
+        assert_eq!((first.per_day, first.alerts, first.caught), (20, 2, 1), "what shows nothing is no alert");
+        assert_eq!((first.recall, first.precision), (0.5, 0.5));
+        // A's second event reaches the cut of 30, 50 seconds after its first.
+        assert_eq!((first.attacks_detected, first.median_seconds_to_detection), (1, Some(50)));
+        assert!((judged.average_precision - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
+        let sizes: Vec<_> = first.kinds.iter().map(|kind| (kind.size, kind.caught, kind.of)).collect();
+        assert_eq!(sizes, [("1", 0, 1), ("2-6", 1, 1)]);
+        assert_eq!(days.judge(&By::Random).budgets[0].alerts, 3);
+        assert_eq!(days.judge(&By::Rule("X".to_owned())).budgets[0].alerts, 0);
+    }
+}

@@ -1,0 +1,263 @@
+//! The lines, with trouble put in on purpose and counted.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::io::{self, Write};
+
+use super::plan::Plan;
+use super::rng::{Purpose, Rng};
+use super::traffic::Logon;
+
+/// Handed to the file at a time, in bytes.
+const BUFFER_BYTES: usize = 256 * 1024;
+const LINE_BYTES_MAX: usize = 48;
+/// With disorder, this share of 1,000 lines comes late.
+const LATE_OF_1000: u32 = 20;
+/// A clock that is wrong is so by at most this, in seconds.
+const SKEW_MAX_S: u32 = 7_200;
+const MILLION: u32 = 1_000_000;
+
+/// What goes wrong on purpose. Lines of attacks are spared by all of it but duplicates, so that labels name them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// One everyday line in fifty comes up to so many seconds late.
+    pub disorder_s: u32,
+    /// Lines that are no events.
+    pub bad: u64,
+    /// Of a million lines, those that stand twice.
+    pub duplicates: u32,
+    /// Computers whose clocks are wrong by up to two hours, half of them ahead.
+    pub skewed_clocks: u32,
+    /// Of a million users, those whose name is spelled in four ways.
+    pub spellings: u32,
+}
+
+/// What went wrong: the lines of each kind in the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Troubled {
+    /// Lines whose time is before that of a line above, by disorder (not by a skewed clock).
+    pub disordered_lines: u64,
+    /// By how much at most, in seconds.
+    pub disorder_seconds: u64,
+    /// Lines that are no events.
+    pub bad_lines: u64,
+    /// Second copies.
+    pub duplicate_lines: u64,
+    /// Computers with a skewed clock, of those that have lines.
+    pub skewed_computers: u64,
+    /// Their lines.
+    pub skewed_lines: u64,
+    /// Users spelled in several ways.
+    pub spelled_users: u64,
+    /// Lines with another spelling than the usual.
+    pub spelled_lines: u64,
+}
+
+/// When it is written, the order in which it was held, its time, the line.
+type Late = (u64, u64, u64, Vec<u8>);
+
+pub(super) struct Lines<W> {
+    out: W,
+    buffer: Vec<u8>,
+    pub(super) bytes: u64,
+    pub(super) lines: u64,
+    /// A letter and a number for each user.
+    names: Vec<(u8, u32)>,
+    trouble: Trouble,
+    any: bool,
+    pub(super) troubled: Troubled,
+    rng: Rng,
+    late: BinaryHeap<Reverse<Late>>,
+    held: u64,
+    last: u64,
+    bad_every: u64,
+    seen: u64,
+    skewed: BTreeMap<u32, (i64, bool)>,
+    spelled: BTreeMap<u32, bool>,
+}
+
+impl<W: Write> Lines<W> {
+    /// `events`: how many there will be, about; bad lines are spread over them.
+    pub(super) fn new(out: W, plan: &Plan, trouble: Trouble, seed: u64, events: u64) -> Lines<W> {
+        let mut rng = Rng::new(seed, Purpose::LanlTrouble);
+        let (mut users, mut machines) = (0, 0);
+        let names = plan.users.iter().map(|user| {
+            let (letter, number) = if user.machine { (b'M', &mut machines) } else { (b'U', &mut users) };
+            *number += 1;
+            (letter, *number)
+        });
+        let mut skewed = BTreeMap::new();
+        // Among the first, which are in any run.
+        let among = (plan.computers / 10).max(trouble.skewed_clocks.min(plan.computers));
+        while skewed.len() < trouble.skewed_clocks.min(plan.computers) as usize {
+            let by = i64::from(rng.between(60, SKEW_MAX_S));
+            let by = if skewed.len() % 2 == 0 { by } else { -by };
+            skewed.entry(rng.below(among)).or_insert((by, false));
+        }
+        Lines {
+            names: names.collect(),
+            out,
+            buffer: Vec::with_capacity(BUFFER_BYTES + 1024),
+            bytes: 0,
+            lines: 0,
+            any: trouble != Trouble::default(),
+            bad_every: events.checked_div(trouble.bad).unwrap_or(u64::MAX).max(1),
+            trouble,
+            troubled: Troubled::default(),
+            rng,
+            late: BinaryHeap::new(),
+            held: 0,
+            last: 0,
+            seen: 0,
+            skewed,
+            spelled: BTreeMap::new(),
+        }
+    }
+
+    /// A user's name.
+    pub(super) fn user(&self, user: u32) -> String {
+        let (letter, number) = self.names[user as usize];
+        format!("{}{number}", char::from(letter))
+    }
+
+    #[inline]
+    pub(super) fn write(&mut self, second: u64, logon: &Logon) -> io::Result<()> {
+        if self.any {
+            return self.write_troubled(second, logon);
+        }
+        let (letter, number) = self.names[logon.user as usize];
+        let mut line = [0; LINE_BYTES_MAX];
+        let mut at = LINE_BYTES_MAX;
+        let mut put = |before: &[u8], number: u64| {
+            let mut rest = number;
+            loop {
+                at -= 1;
+                line[at] = b'0' + (rest % 10) as u8;
+                rest /= 10;
+                if rest == 0 {
+                    break;
+                }
+            }
+            at -= before.len();
+            line[at..at + before.len()].copy_from_slice(before);
+        };
+        put(b",C", u64::from(logon.computer) + 1);
+        put(&[b',', letter], u64::from(number));
+        put(b"", second);
+        self.buffer.extend_from_slice(&line[at..]);
+        self.buffer.push(b'\n');
+        self.lines += 1;
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn write_troubled(&mut self, second: u64, logon: &Logon) -> io::Result<()> {
+        self.release(second)?;
+        let attack = logon.attack > 0;
+        if self.trouble.bad > self.troubled.bad_lines && self.seen / self.bad_every > self.troubled.bad_lines {
+            self.bad(second)?;
+        }
+        self.seen += 1;
+        let mut time = second;
+        // Times begin at 1: before that a slow clock is right.
+        if !attack
+            && let Some((by, has_lines)) = self.skewed.get_mut(&logon.computer)
+            && let Some(shown) = second.checked_add_signed(*by).filter(|&shown| shown > 0)
+        {
+            *has_lines = true;
+            time = shown;
+            self.troubled.skewed_lines += 1;
+        }
+        let user = if attack { self.user(logon.user) } else { self.spelling(logon.user) };
+        let line = format!("{time},{user},C{}\n", logon.computer + 1).into_bytes();
+        let twice = self.rng.below(MILLION) < self.trouble.duplicates;
+        if !attack && self.trouble.disorder_s > 0 && self.rng.below(1_000) < LATE_OF_1000 {
+            self.held += 1;
+            let release = second + u64::from(self.rng.between(1, self.trouble.disorder_s));
+            self.late.push(Reverse((release, self.held, second, line)));
+            return Ok(());
+        }
+        self.last = second;
+        self.put(&line)?;
+        if twice {
+            self.troubled.duplicate_lines += 1;
+            self.put(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Lines that were held and are due.
+    fn release(&mut self, second: u64) -> io::Result<()> {
+        while let Some(Reverse((release, ..))) = self.late.peek()
+            && *release <= second
+        {
+            let Some(Reverse((_, _, time, line))) = self.late.pop() else { break };
+            if time < self.last {
+                self.troubled.disordered_lines += 1;
+                self.troubled.disorder_seconds = self.troubled.disorder_seconds.max(self.last - time);
+            }
+            self.put(&line)?;
+        }
+        Ok(())
+    }
+
+    fn bad(&mut self, second: u64) -> io::Result<()> {
+        let line = match self.troubled.bad_lines % 5 {
+            0 => format!("{second},U1\n"),
+            1 => format!("no time,U{},C1\n", self.rng.between(1, 99)),
+            2 => format!("{second},,C1\n"),
+            3 => format!("{second},U1,\n"),
+            _ => format!("-{second},U1,C1\n"),
+        };
+        self.troubled.bad_lines += 1;
+        self.put(line.as_bytes())
+    }
+
+    fn spelling(&mut self, user: u32) -> String {
+        let usual = self.user(user);
+        if self.trouble.spellings == 0 {
+            return usual;
+        }
+        let rng = &mut self.rng;
+        let spelled = match self.spelled.get(&user) {
+            Some(&spelled) => spelled,
+            None => {
+                let spelled = rng.below(MILLION) < self.trouble.spellings;
+                self.troubled.spelled_users += u64::from(spelled);
+                self.spelled.insert(user, spelled);
+                spelled
+            }
+        };
+        let way = if spelled { rng.below(4) } else { 0 };
+        self.troubled.spelled_lines += u64::from(way > 0);
+        match way {
+            0 => usual,
+            1 => usual.to_lowercase(),
+            2 => format!("{usual}@DOM1"),
+            _ => format!("DOM1\\{usual}"),
+        }
+    }
+
+    fn put(&mut self, line: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(line);
+        self.lines += 1;
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.buffer)?;
+        self.bytes += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes what is left, the bad lines that are still due among it.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.release(u64::MAX)?;
+        while self.troubled.bad_lines < self.trouble.bad {
+            self.bad(self.last)?;
+        }
+        self.troubled.skewed_computers = self.skewed.values().filter(|(_, has_lines)| *has_lines).count() as u64;
+        self.flush()?;
+        self.out.flush()
+    }
+}
