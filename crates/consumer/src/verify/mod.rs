@@ -32,6 +32,7 @@ mod replaced;
 mod report;
 mod row;
 mod rows;
+mod rule_columns;
 mod spans;
 mod stop;
 mod tables;
