@@ -1,17 +1,19 @@
-//! The ids of later columns, asked for by the pieces of work that encode rows with values of them.
+//! The ids of later columns, asked for by the pieces of work that encode rows with values of them; and later tables, made before the
+//! first entry that names a file of them is stored.
 //!
 //! Where some are lacking and the catalog cannot be reached, the piece waits: what it holds can be written nowhere else. The worker
 //! keeps its lease meanwhile and reads no further. A stop ends the waiting, and with it the worker: what was not stored is read
-//! again by whoever has the shard next. Pieces that need no such column ask nobody.
+//! again by whoever has the shard next. Pieces that need no such column or table ask nobody.
 
 use crate::env::Env;
 use crate::error::{Chain, ConsumerError, Result};
 use crate::worker::told;
 use authpulse_event::time::SECOND;
 use authpulse_event::{Micros, ShardId};
+use authpulse_lake::commit::COLUMNS_KNOWN_FOR_MS;
 use authpulse_lake::encode::{Later, LaterGroup, groups_needed};
 use authpulse_lake::schema::Group;
-use authpulse_lake::{ColumnIds, Table};
+use authpulse_lake::{ColumnIds, LakeError, Table};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +33,13 @@ pub struct Said {
     /// Values left out, by columns whose names others have taken: said once each. There are no more than the program's lists have
     /// columns.
     left_out: Mutex<BTreeMap<(Table, &'static str), u64>>,
+    /// When each later table was last seen, in ticks.
+    seen: Mutex<BTreeMap<Table, i64>>,
 }
+
+/// For how long a later table is believed to be there, in ticks: as long as the ids of columns are. If it is dropped meanwhile, the
+/// committer makes it again.
+const TABLE_SEEN_FOR: Micros = COLUMNS_KNOWN_FOR_MS * 1_000;
 
 impl Said {
     /// Whether it is to be said now that some wait.
@@ -47,6 +55,17 @@ impl Said {
     /// Whether it is to be said that they go on.
     fn goes_on(&self) -> bool {
         self.waits_at.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    /// Whether a later table was there a moment ago.
+    fn saw(&self, table: Table, now: i64) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&table).is_some_and(|at| (0..TABLE_SEEN_FOR).contains(&(now - at)))
+    }
+
+    /// A later table is there.
+    fn sees(&self, table: Table, now: i64) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(table, now);
     }
 
     /// Counts values that are left out; tells whether the column is the first time among them.
@@ -127,21 +146,58 @@ impl Asking {
         Ok(Some(Later::new(groups, &ids)))
     }
 
+    /// Makes a table behind the first four where it is missing: before an entry that names a file of it is stored.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Unstored`] after a stop, or a journal needs a newer program.
+    pub async fn table(&self, env: &Env, table: Table) -> Result<()> {
+        if self.said.saw(table, env.clock.ticks()) {
+            return Ok(());
+        }
+        let words = (
+            "a table that an entry has rows of could not be made; nothing more is read until it is",
+            "the table could be made",
+        );
+        let made = self.until_done(env, table, words, || env.lake.ensure_later_table(&*env.journal, table)).await?;
+        if made {
+            tracing::info!(%table, "a table was made that the lake did not have");
+        }
+        self.said.sees(table, env.clock.ticks());
+        Ok(())
+    }
+
     async fn columns(&self, env: &Env, table: Table, groups: &[Group]) -> Result<ColumnIds> {
+        let words = (
+            "columns that rows have values of could not be added; nothing more is read until they are",
+            "the columns could be added",
+        );
+        self.until_done(env, table, words, || env.lake.columns(table, groups)).await
+    }
+
+    /// Asks until it is done; `words` say what could not be done, and that it was.
+    async fn until_done<T, F>(
+        &self,
+        env: &Env,
+        table: Table,
+        (lacking, done): (&str, &str),
+        ask: impl Fn() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, LakeError>>,
+    {
         let mut waits = None;
         loop {
-            match env.lake.columns(table, groups).await {
-                Ok(ids) => {
+            match ask().await {
+                Ok(found) => {
                     if waits.is_some() && self.said.goes_on() {
-                        tracing::info!(%table, "the columns could be added; reading goes on");
+                        tracing::info!(%table, "{done}; reading goes on");
                     }
-                    return Ok(ids);
+                    return Ok(found);
                 }
                 Err(error) if error.is_too_new() => return Err(error.into()),
                 Err(error) if self.said.waits(env.clock.ticks()) => tracing::warn!(
                     %table, error = %Chain(&error),
-                    "columns that rows have values of could not be added; nothing more is read until they are, trying again every \
-                     second"
+                    "{lacking}, trying again every second"
                 ),
                 Err(_) => {}
             }
