@@ -20,7 +20,9 @@ pub use curated::{CuratedRows, encode_curated};
 pub(crate) use file_schema::{FileSchema, is_first};
 pub use later::{Later, LaterGroup, groups_needed};
 pub use later_tables::{EntryRows, Fill, LaterRow, encode_later_table};
-pub(crate) use parquet_file::{table_file, write as write_batches};
+pub(crate) use parquet_file::table_file;
+#[cfg(test)]
+pub(crate) use parquet_file::write as write_batches;
 pub(crate) use raw::RawLine;
 pub use raw::{EncodedRaw, RawRecord, RawSource, encode_raw};
 pub(crate) use rejected::RejectedLine;
