@@ -5,11 +5,12 @@
 //! keeps its lease meanwhile and reads no further. A stop ends the waiting, and with it the worker: what was not stored is read
 //! again by whoever has the shard next. Pieces that need no such column or table ask nobody.
 
+use crate::dropped::Dropped;
 use crate::env::Env;
 use crate::error::{Chain, ConsumerError, Result};
 use crate::worker::told;
 use authpulse_event::time::SECOND;
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{Micros, Reading, ShardId};
 use authpulse_lake::commit::COLUMNS_KNOWN_FOR_MS;
 use authpulse_lake::encode::{Later, LaterGroup, groups_needed};
 use authpulse_lake::schema::Group;
@@ -25,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How often a process says that some wait.
 const SAID_EVERY: Micros = 60 * SECOND;
 
-/// What the workers of one process have said of columns.
+/// What the workers of one process have said of columns, and of what these lack.
 #[derive(Default)]
 pub struct Said {
     /// When it was last said that some wait, in ticks.
@@ -33,6 +34,8 @@ pub struct Said {
     /// Values left out, by columns whose names others have taken: said once each. There are no more than the program's lists have
     /// columns.
     left_out: Mutex<BTreeMap<(Table, &'static str), u64>>,
+    /// Attributes that were left out, by field.
+    dropped: Mutex<Dropped>,
     /// When each later table was last seen, in ticks.
     seen: Mutex<BTreeMap<Table, i64>>,
 }
@@ -66,6 +69,18 @@ impl Said {
     /// A later table is there.
     fn sees(&self, table: Table, now: i64) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(table, now);
+    }
+
+    /// Says of a record with attributes that have no value of their form which these are, each once in the life of the process.
+    pub(crate) fn drops(&self, shard: &ShardId, payload: &[u8], key: Option<&[u8]>, reading: Reading) {
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        for field in dropped.new_in(payload, key, reading) {
+            tracing::warn!(
+                %shard, field,
+                "an attribute has a value that is not of its form: it is left out, the rest of the event is taken in; said once, \
+                 authpulse status counts all"
+            );
+        }
     }
 
     /// Counts values that are left out; tells whether the column is the first time among them.

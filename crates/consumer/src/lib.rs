@@ -11,6 +11,7 @@ pub mod committer;
 pub mod config;
 mod draft;
 pub mod drive;
+mod dropped;
 pub mod env;
 pub mod error;
 pub mod follow;
