@@ -53,8 +53,8 @@ pub struct ShardView {
 #[derive(Default)]
 struct Inner {
     shards: BTreeMap<ShardId, ShardView>,
-    /// Shards that others were made from, in the stream or by inheriting.
-    parents: BTreeSet<ShardId>,
+    /// Shards that others inherited from, each with the number of its last entry: none follows it.
+    parents: BTreeMap<ShardId, u64>,
     /// The days that stalled shards wait for.
     wanted: BTreeMap<ShardId, Day>,
     /// What the input looks like from outside: each shard with its children.
@@ -160,7 +160,7 @@ impl Registry {
         }
         let was_sealed = inner.shards.get(&key).is_some_and(|view| view.sealed.is_some());
         let inherited: Vec<ShardId> = entry.inherits.iter().map(|i| ShardId::new(&i.shard)).collect();
-        inner.parents.extend(inherited.iter().cloned());
+        inner.parents.extend(inherited.iter().cloned().zip(entry.inherits.iter().map(|i| i.n)));
         for parent in &inherited {
             // Its heirs speak for it from now on.
             if let Some(view) = inner.shards.get(parent)
@@ -187,7 +187,7 @@ impl Registry {
             unscored: entry.counts.unscored,
         };
         // Where heirs were made, they speak for the range.
-        let sealed = view.sealed.is_some() && !inner.parents.contains(&key);
+        let sealed = view.sealed.is_some() && !inner.parents.contains_key(&key);
         match (was_sealed, sealed) {
             (false, true) => board.seal(range, view.shares_through, view.scores_through),
             (true, false) => board.unseal(range),
@@ -235,7 +235,7 @@ impl Registry {
         inner
             .shards
             .iter()
-            .filter(|(key, _)| !inner.parents.contains(*key))
+            .filter(|(key, _)| !inner.parents.contains_key(*key))
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect()
     }
@@ -286,13 +286,13 @@ impl Registry {
         leaves.all(|key| inner.shards.get(key).is_some_and(|view| holds(key, view)))
     }
 
-    /// Whether the end of every shard from which another has inherited is known here. It is stored before the heirs' first entries, but may
-    /// be read after them: a worker of this process that has lost the shard, and does not know it yet, keeps others from following it.
-    pub fn knows_ends_of_parents(&self) -> bool {
+    /// Whether the last entry of every shard from which another has inherited is known here. It is stored before the heirs' first
+    /// entries, but may be read after them: a worker of this process that has lost the shard, and does not know it yet, keeps others
+    /// from following it.
+    pub fn knows_last_of_parents(&self) -> bool {
         let guard = self.lock();
-        let shards = &guard.0.shards;
-        let mut parents = shards.values().flat_map(|view| &view.inherited);
-        parents.all(|parent| shards.get(parent).is_none_or(|view| view.end || view.sealed.is_some()))
+        let Inner { shards, parents, .. } = &guard.0;
+        parents.iter().all(|(parent, last)| shards.get(parent).is_some_and(|view| view.last >= *last))
     }
 
     /// The newest event time accepted in any shard of the input.
@@ -388,5 +388,35 @@ impl Registry {
         if let Some(oldest) = oldest {
             board.forget_before(oldest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::entry_zero;
+    use crate::options::Options;
+    use authpulse_lake::entry::Inherited;
+
+    fn entry(shard: &str, n: u64, parents: &[(&str, u64)]) -> Entry {
+        let zero = entry_zero(&ShardId::new(shard), Source::File, HashRange::FULL, &Options::default());
+        let inherits = parents.iter().map(|(shard, n)| Inherited { shard: (*shard).to_owned(), n: *n }).collect();
+        Entry { n, inherits, ..zero }
+    }
+
+    #[test]
+    fn an_heir_may_be_heard_of_before_the_last_of_its_parent() {
+        let registry = Registry::new(30);
+        let store = |entry: &Entry| registry.stored(entry, &Side::default()).unwrap();
+        assert!(registry.knows_last_of_parents(), "nobody inherited");
+        store(&entry("heir", 1, &[("parent", 3)]));
+        assert!(!registry.knows_last_of_parents(), "nothing of the parent is known");
+        store(&entry("parent", 2, &[]));
+        assert!(!registry.knows_last_of_parents(), "one entry is lacking");
+        store(&entry("heir", 2, &[]));
+        assert!(!registry.knows_last_of_parents(), "later entries of the heir say nothing");
+        // A parent of another input does not end: it is enough that nothing follows.
+        store(&entry("parent", 3, &[]));
+        assert!(registry.knows_last_of_parents());
     }
 }

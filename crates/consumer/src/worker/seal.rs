@@ -114,8 +114,8 @@ impl Worker {
             }
             let key = self.key.clone();
             let others_sealed = self.registry.all_leaves(|leaf, view| *leaf == key || view.sealed.is_some());
-            // A shard that was split may have published its last scores with its end.
-            if !others_sealed || !self.registry.knows_ends_of_parents() {
+            // A shard that was split may have published its last scores with its last entry.
+            if !others_sealed || !self.registry.knows_last_of_parents() {
                 return self.store_while_waiting().await;
             }
         }
