@@ -71,8 +71,10 @@ pub fn shape(newer: bool, stage: &Arc<AtomicU64>) -> Shape {
         let column = Column::later(Group::Named("notes"), NOTED, Kind::Long, "what login_count_1h says");
         let now = stage.clone();
         let has = move |_: &ScoredEvent| now.load(Ordering::SeqCst) >= NOTES_FROM;
-        let value = |row: &ScoredEvent, _| Some(Value::Long(row.event.windows.logins_1h.into()));
-        shape.curated.push(LaterGroup::new(vec![column], has, value));
+        let notes = LaterGroup::new(vec![column], has, |row: &ScoredEvent, _| {
+            Some(Value::Long(row.event.windows.logins_1h.into()))
+        });
+        shape.curated.push(notes);
         if stage.load(Ordering::SeqCst) >= NOTES_FROM {
             shape.tables.push(table());
         }
