@@ -9,20 +9,23 @@ import time
 
 import pytest
 
-import shape
 from authpulse import attempt, refused, run
 from read_lake import Lake
 
 MICROS = 1_000_000
-SETTINGS = "[store]\nroll_rows = 40\n[maintain]\nfold_entries = 1\nentry_age = 0\n"
+# Each part makes an entry and a snapshot of the state at least.
+PARTS, EVENTS = 6, 200
+SETTINGS = "[store]\nroll_rows = 100\nsnapshot_rows = 100\n[maintain]\nfold_entries = 1\nentry_age = 0\n"
 
 
 @pytest.fixture
 def place(tmp_path):
     (tmp_path / "small.toml").write_text(SETTINGS)
-    shape.write_plain(tmp_path / "plain.txt")
-    words = ["--input", tmp_path / "plain.txt", "--lake", tmp_path / "lake", "--config", tmp_path / "small.toml"]
-    run("backfill", *words)
+    for part in range(PARTS):
+        file = tmp_path / f"part-{part}.txt"
+        file.write_text("".join(f"{n},U{n % 7},C{n % 11}\n" for n in range(part * EVENTS + 1, (part + 1) * EVENTS)))
+        words = ["--input", file, "--lake", tmp_path / "lake", "--config", tmp_path / "small.toml"]
+        run("backfill", *words, *(["--keep-open"] if part + 1 < PARTS else []))
     return tmp_path
 
 

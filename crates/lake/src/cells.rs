@@ -166,7 +166,7 @@ impl Cell for Int {
         // Another engine may have promoted the column. What does not fit is none that was written here.
         let narrowed = || {
             let long = column.as_primitive_opt::<Int64Type>()?;
-            long.try_unary::<_, Int32Type, _>(|value| i32::try_from(value)).ok()
+            long.try_unary::<_, Int32Type, _>(i32::try_from).ok()
         };
         let ints = column.as_primitive_opt::<Int32Type>().cloned().or_else(narrowed)?;
         whole(&ints).then_some(Int(ints))

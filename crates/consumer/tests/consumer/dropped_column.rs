@@ -32,7 +32,7 @@ impl World {
     /// Loads some events, which the tables hold then; the last run leaves the lake not open, so that the day may be merged.
     async fn run(&self, from: u64, keep_open: bool) {
         let line = |n: u64| {
-            let site = if n % 2 == 0 { format!(",\"site\":\"s{}\"", n % 7) } else { String::new() };
+            let site = if n.is_multiple_of(2) { format!(",\"site\":\"s{}\"", n % 7) } else { String::new() };
             format!("{{\"time\":{},\"user\":\"U{}\",\"computer\":\"C{}\"{site}}}\n", 10 + n * 10, n % 5, n % 3)
         };
         let file = self.lake.write_input(&format!("{from}.json"), &(from..from + EVENTS).map(line).collect::<Vec<_>>());
