@@ -17,6 +17,10 @@ from snippets import SECONDS, snippets
 from read_lake import COLUMNS, CURATED, TABLES, Lake
 
 
+# Events whose address is none.
+LEFT_OUT = sum(n % 5 == 0 and n % 3 != 0 for n in range(shape.EVENTS, 2 * shape.EVENTS))
+
+
 def entries(lake):
     with sqlite3.connect(lake / "journal.db") as journal:
         return journal.execute("SELECT shard, n, body FROM entries ORDER BY n").fetchall()
@@ -53,7 +57,10 @@ def grown(place):
     # Somebody takes the next id for a column of their own.
     with before.update_schema() as update:
         update.add_column(shape.ANALYST, StringType(), "who looks into it")
-    backfill(place, "attributes.jsonl")
+    told = backfill(place, "attributes.jsonl")
+    # What is no address is left out: counted, and its field named once.
+    assert told.count("left out") == LEFT_OUT and told.stderr.count("is not of its form") == 1
+    assert "source_ip" in told.stderr
     return lake, before
 
 
@@ -107,6 +114,13 @@ def test_entries_say_what_they_need(grown, place):
     lake, _ = grown
     assert {entry["format"] for entry in lake.entries()} == {3}
     assert run("status", "--lake", place / "lake").stdout.count("format 3") > 0
+
+
+def test_the_status_counts_what_was_left_out_of_events(grown, place):
+    told = json.loads(run("status", "--lake", place / "lake", "--json").stdout)
+    assert [shard["fields_dropped"] for shard in told["shards"]] == [LEFT_OUT]
+    text = run("status", "--lake", place / "lake").stdout
+    assert f"left out      {LEFT_OUT} attributes without a value of their form" in text
 
 
 def test_merging_carries_all_columns(grown, place):

@@ -101,6 +101,8 @@ pub struct ShardStatus {
     /// Up to when it is sealed: input below is late. None where it is not, or where nothing was accepted.
     #[serde(serialize_with = "maybe_time")]
     pub sealed: Option<Micros>,
+    /// Attributes that had no value of their form and were left out, of all its records.
+    pub fields_dropped: u64,
     /// Records lost to the stream's retention.
     pub gaps: Vec<GapStatus>,
     /// For the shard `file`: its files.
@@ -281,6 +283,7 @@ struct Journals {
     /// The numbers of the last entries, also of those that are too new for this program.
     ends: BTreeMap<ShardId, u64>,
     gaps: BTreeMap<ShardId, Vec<GapStatus>>,
+    fields_dropped: BTreeMap<ShardId, u64>,
     heirs: BTreeMap<ShardId, Vec<(String, HashRange)>>,
     registry: Registry,
 }
@@ -302,6 +305,7 @@ impl Journals {
         let mut journals = Journals {
             registry: Registry::new(lookback),
             gaps: BTreeMap::new(),
+            fields_dropped: BTreeMap::new(),
             heirs: BTreeMap::new(),
             tails: BTreeMap::new(),
             ends,
@@ -323,6 +327,7 @@ impl Journals {
         if let Some(base) = &base {
             self.registry.folded(base)?;
             self.gaps.entry(shard.clone()).or_default().extend(base.gaps.iter().map(GapStatus::folded));
+            self.drops(shard, base.fields_dropped);
             self.heir(shard, &base.first.inherits, base.last.hash_range()?);
         }
         let mut entries = Entries::after(env, shard, base.map_or(0, |base| base.through));
@@ -332,10 +337,16 @@ impl Journals {
                 let side = if read { read_side(env, &entry).await? } else { Side::default() };
                 self.registry.stored(&entry, &side)?;
                 self.gaps.entry(shard.clone()).or_default().extend(gaps_of(&entry));
+                self.drops(shard, entry.counts.fields_dropped);
                 self.heir(shard, &entry.inherits, entry.hash_range()?);
             }
         }
         Ok(())
+    }
+
+    fn drops(&mut self, shard: &ShardId, fields: u64) {
+        let dropped = self.fields_dropped.entry(shard.clone()).or_default();
+        *dropped = dropped.saturating_add(fields);
     }
 
     fn heir(&mut self, shard: &ShardId, parents: &[Inherited], range: HashRange) {
@@ -391,6 +402,7 @@ impl Journals {
             unscored: unscored.len() as u64,
             waits_for: first_unscored.and_then(|t| self.wait_of(newest_closed_day(t, tail.time_rules.settle))),
             sealed: tail.seal().and_then(Seal::up_to),
+            fields_dropped: self.fields_dropped.get(shard).copied().unwrap_or(0),
             gaps: self.gaps.get(shard).cloned().unwrap_or_default(),
             backfill: tail.backfill.as_ref().map(|backfill| BackfillStatus {
                 files: backfill.files.iter().map(|f| f.name.clone()).collect(),

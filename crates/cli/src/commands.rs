@@ -160,12 +160,19 @@ pub struct Totals {
     pub rejected: std::collections::BTreeMap<String, u64>,
     pub waiting: u64,
     pub unscored: u64,
+    /// Attributes that had no value of their form and were left out.
+    pub fields_dropped: u64,
     pub sealed: Option<Seal>,
 }
 
 impl Totals {
-    fn add(&mut self, received: u64, curated: u64, rejected: std::collections::BTreeMap<String, u64>) {
+    fn add(
+        &mut self,
+        (received, curated, fields_dropped): (u64, u64, u64),
+        rejected: std::collections::BTreeMap<String, u64>,
+    ) {
         self.received += received;
+        self.fields_dropped += fields_dropped;
         self.curated += curated;
         for (reason, n) in rejected {
             *self.rejected.entry(reason).or_default() += n;
@@ -196,6 +203,10 @@ impl std::fmt::Display for Totals {
                 self.unscored
             )?;
         }
+        if self.fields_dropped > 0 {
+            let n = thousands(self.fields_dropped);
+            writeln!(f, "left out  {n:>15}  (attributes without a value of their form)")?;
+        }
         let sum = if self.adds_up() {
             "received = curated + rejected + open: it adds up"
         } else {
@@ -214,18 +225,27 @@ impl std::fmt::Display for Totals {
 /// # Errors
 /// An entry cannot be read.
 pub async fn totals(env: &authpulse_journal::Env, options: &Arc<authpulse_settings::Options>) -> Result<Totals> {
-    let mut totals =
-        Totals { received: 0, curated: 0, rejected: Default::default(), waiting: 0, unscored: 0, sealed: None };
+    let mut totals = Totals {
+        received: 0,
+        curated: 0,
+        rejected: Default::default(),
+        waiting: 0,
+        unscored: 0,
+        fields_dropped: 0,
+        sealed: None,
+    };
     let opened = open_lake(env, options).await?;
     let leaves = opened.registry.leaves();
     for shard in env.journal.shards().await? {
         let base = read_base(env, &shard).await?;
         let mut entries = Entries::after(env, &shard, base.as_ref().map_or(0, |base| base.through));
         if let Some(base) = base {
-            totals.add(base.received, base.curated, base.rejected);
+            totals.add((base.received, base.curated, base.fields_dropped), base.rejected);
         }
         while let Some(some) = entries.next().await? {
-            some.into_iter().for_each(|e| totals.add(e.counts.received, e.counts.curated, e.counts.rejected));
+            for counts in some.into_iter().map(|entry| entry.counts) {
+                totals.add((counts.received, counts.curated, counts.fields_dropped), counts.rejected);
+            }
         }
         if leaves.contains_key(&shard)
             && let Some(tail) = opened.tails.get(&shard)

@@ -3,8 +3,8 @@
 use crate::output::{Results, say, tell};
 use crate::report::thousands;
 use anyhow::{Context, Result, bail};
-use authpulse_producer::generate::{EVENTS_DEFAULT, GenerateOptions, generate};
 use authpulse_files::{InputOptions, LineBlocks, Source};
+use authpulse_producer::generate::{EVENTS_DEFAULT, GenerateOptions, generate};
 use authpulse_producer::lanl::{self, Figure, Figures, LanlOptions, RedTeam, Trouble, Verdict};
 use authpulse_producer::progress::ProgressReporter;
 use clap::{Args as ClapArgs, ValueEnum};

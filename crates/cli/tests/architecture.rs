@@ -224,15 +224,8 @@ fn the_default_build_has_nothing_of_aws_in_it() {
         let names = tree.lines().filter_map(|line| line.split(' ').next());
         let is_cloud = |name: &&str| {
             name.starts_with("aws-")
-                || [
-                    "authpulse-aws",
-                    "authpulse-aws-client",
-                    "authpulse-kinesis",
-                    "rustls",
-                    "hyper-rustls",
-                    "opendal",
-                ]
-                .contains(name)
+                || ["authpulse-aws", "authpulse-aws-client", "authpulse-kinesis", "rustls", "hyper-rustls", "opendal"]
+                    .contains(name)
         };
         names.filter(is_cloud).map(str::to_owned).collect()
     };

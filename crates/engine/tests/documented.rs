@@ -1,6 +1,6 @@
 //! The pages and statements that are written by hand say of rules and attributes what the lists say.
 
-use authpulse_engine::rules::{FIRST, LIST, Rule};
+use authpulse_engine::rules::{FIRST, LIST, Rule, RuleSet};
 use authpulse_event::attributes::{ATTRIBUTES, AttributeKind, Form};
 use std::path::PathBuf;
 
@@ -61,6 +61,51 @@ fn the_statements_have_a_column_for_each_rule() {
         let later = page("ddl/columns/auth_events_curated.sql");
         assert!(later.contains(rule.column) && later.contains(rule.name), "{}", rule.name);
     }
+}
+
+/// Which rules a view tells of whose columns it lists: those of the list that are on by default, and what it misses.
+fn missed(view: &str, rules: &[Rule]) -> Vec<String> {
+    let statement: String =
+        view.lines().filter(|line| !line.starts_with("--")).map(|line| format!("{line}\n")).collect();
+    let (reasons, columns) = statement.split_once(") AS why").expect("a list of reasons, then the columns");
+    let mut missed = Vec::new();
+    for rule in rules {
+        if !reasons.contains(&format!("WHEN {} = 1", rule.column)) {
+            missed.push(format!("no words for {}", rule.name));
+        }
+        if !columns.contains(&format!("\n  {},", rule.column)) {
+            missed.push(format!("no column {}", rule.column));
+        }
+    }
+    let told = reasons.split("WHEN ").skip(1).map(|reason| reason.split(' ').next().unwrap_or_default());
+    missed.extend(
+        told.filter(|column| rules.iter().all(|rule| rule.column != *column)).map(|c| format!("{c} is no rule")),
+    );
+    missed
+}
+
+#[test]
+fn the_views_have_each_rule_that_is_on_by_default() {
+    let mut checked = Vec::new();
+    let views = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../ddl/views");
+    for entry in std::fs::read_dir(views).unwrap() {
+        let path = entry.unwrap().path();
+        let (name, text) =
+            (path.file_stem().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&path).unwrap());
+        // A view that names one rule by its column names all of them.
+        if LIST.iter().any(|rule| text.contains(rule.column)) {
+            let on = RuleSet::default();
+            let on: Vec<Rule> = on.on().iter().map(|flag| *on.rule(flag)).collect();
+            assert_eq!(missed(&text, &on), Vec::<String>::new(), "ddl/views/{name}.sql");
+            checked.push(name);
+        }
+    }
+    assert_eq!(checked, ["auth_events_explained"]);
+    // A rule that is not there yet is missed.
+    let text = page("ddl/views/auth_events_explained.sql");
+    let later = Rule { name: "OFF_HOURS", column: "is_off_hours", ..LIST[0] };
+    assert_eq!(missed(&text, &[LIST, &[later]].concat()), ["no words for OFF_HOURS", "no column is_off_hours"]);
+    assert_eq!(missed(&text, &LIST[1..]), ["is_new_device is no rule"]);
 }
 
 /// What stands between backticks.

@@ -1,8 +1,10 @@
-//! What the workers of one process have said of columns that tables lack, so that each thing is said once.
+//! What the workers of one process have said of columns that tables lack, and of what these lack, so that each thing is said once.
 
-use authpulse_event::Micros;
+use crate::dropped::Dropped;
 use authpulse_event::time::SECOND;
+use authpulse_event::{Micros, Reading, ShardId};
 use authpulse_lake::Table;
+use authpulse_lake::commit::COLUMNS_KNOWN_FOR_MS;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +14,7 @@ const TARGET: &str = "authpulse_consumer::columns";
 /// How often a process says that some wait.
 const SAID_EVERY: Micros = 60 * SECOND;
 
-/// What the workers of one process have said of columns.
+/// What the workers of one process have said of columns, and of what these lack.
 #[derive(Default)]
 pub struct Said {
     /// When it was last said that some wait, in ticks.
@@ -20,7 +22,15 @@ pub struct Said {
     /// Values left out, by columns whose names others have taken: said once each. There are no more than the program's lists have
     /// columns.
     left_out: Mutex<BTreeMap<(Table, &'static str), u64>>,
+    /// Attributes that were left out, by field.
+    dropped: Mutex<Dropped>,
+    /// When each later table was last seen, in ticks.
+    seen: Mutex<BTreeMap<Table, i64>>,
 }
+
+/// For how long a later table is believed to be there, in ticks: as long as the ids of columns are. If it is dropped meanwhile, the
+/// committer makes it again.
+const TABLE_SEEN_FOR: Micros = COLUMNS_KNOWN_FOR_MS * 1_000;
 
 impl Said {
     /// Whether it is to be said now that some wait.
@@ -36,6 +46,29 @@ impl Said {
     /// Whether it is to be said that they go on.
     pub fn goes_on(&self) -> bool {
         self.waits_at.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+
+    /// Whether a later table was there a moment ago.
+    pub fn saw(&self, table: Table, now: i64) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&table).is_some_and(|at| (0..TABLE_SEEN_FOR).contains(&(now - at)))
+    }
+
+    /// A later table is there.
+    pub fn sees(&self, table: Table, now: i64) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(table, now);
+    }
+
+    /// Says of a record with attributes that have no value of their form which these are, each once in the life of the process.
+    pub fn drops(&self, shard: &ShardId, payload: &[u8], key: Option<&[u8]>, reading: Reading) {
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        for field in dropped.new_in(payload, key, reading) {
+            tracing::warn!(
+                target: TARGET, %shard, field,
+                "an attribute has a value that is not of its form: it is left out, the rest of the event is taken in; said once, \
+                 authpulse status counts all"
+            );
+        }
     }
 
     /// Counts values that are left out; tells whether the column is the first time among them.

@@ -5,6 +5,7 @@
 
 pub mod backfills;
 pub mod columns_said;
+mod dropped;
 pub mod env;
 pub mod error;
 pub mod log;

@@ -395,8 +395,8 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::open::entry_zero;
-    use crate::options::Options;
     use authpulse_lake::entry::Inherited;
+    use authpulse_settings::options::Options;
 
     fn entry(shard: &str, n: u64, parents: &[(&str, u64)]) -> Entry {
         let zero = entry_zero(&ShardId::new(shard), Source::File, HashRange::FULL, &Options::default());

@@ -151,9 +151,30 @@ macro_rules! cell {
 cell!(Text<'a>, Text, StringArray => &'a str, Bytes, as_string_opt::<i32>, std::convert::identity);
 cell!(Time<'a>, Time, TimestampMicrosecondArray => Micros, Times, as_primitive_opt::<TimestampMicrosecondType>, std::convert::identity);
 cell!(Date<'a>, Date, Date32Array => Day, Dates, as_primitive_opt::<Date32Type>, Day);
-cell!(Int<'a>, Int, Int32Array => i32, Ints, as_primitive_opt::<Int32Type>, std::convert::identity);
 cell!(Long<'a>, Long, Int64Array => i64, Longs, as_primitive_opt::<Int64Type>, std::convert::identity);
 cell!(Binary<'a>, Binary, BinaryArray => &'a [u8], Bytes, as_binary_opt::<i32>, std::convert::identity);
+
+/// Values of [`Kind::Int`], none of them null.
+pub struct Int(Int32Array);
+
+impl Cell for Int {
+    const KIND: Kind = Kind::Int;
+    const NULLABLE: bool = false;
+    type Value<'a> = i32;
+    type Building = Ints;
+    fn of(column: &dyn Array) -> Option<Self> {
+        // Another engine may have promoted the column. What does not fit is none that was written here.
+        let narrowed = || {
+            let long = column.as_primitive_opt::<Int64Type>()?;
+            long.try_unary::<_, Int32Type, _>(i32::try_from).ok()
+        };
+        let ints = column.as_primitive_opt::<Int32Type>().cloned().or_else(narrowed)?;
+        whole(&ints).then_some(Int(ints))
+    }
+    fn value(&self, row: usize) -> i32 {
+        self.0.value(row)
+    }
+}
 
 macro_rules! building {
     ($name:ident, $value:ty => $array:ty) => {

@@ -14,6 +14,7 @@ static ALERTS: TableDef = TableDef {
     partitioning: Partitioning::Month { column: "alert_time", field: "alert_time_month" },
     order: Order::Time("user_id"),
     closing: Closing::Events,
+    fill: None,
 };
 
 #[test]

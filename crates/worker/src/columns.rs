@@ -1,8 +1,9 @@
-//! The ids of later columns, asked for by the pieces of work that encode rows with values of them.
+//! The ids of later columns, asked for by the pieces of work that encode rows with values of them; and later tables, made before the
+//! first entry that names a file of them is stored.
 //!
 //! Where some are lacking and the catalog cannot be reached, the piece waits: what it holds can be written nowhere else. The worker
 //! keeps its lease meanwhile and reads no further. A stop ends the waiting, and with it the worker: what was not stored is read
-//! again by whoever has the shard next. Pieces that need no such column ask nobody.
+//! again by whoever has the shard next. Pieces that need no such column or table ask nobody.
 
 use authpulse_event::ShardId;
 use authpulse_journal::columns_said::Said;
@@ -11,7 +12,7 @@ use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_journal::stop::stop_requested;
 use authpulse_lake::encode::{Later, LaterGroup, groups_needed};
 use authpulse_lake::schema::Group;
-use authpulse_lake::{ColumnIds, Table};
+use authpulse_lake::{ColumnIds, LakeError, Table};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -69,32 +70,69 @@ impl Asking {
                 let values = group.count(rows, nth);
                 if values > 0 && self.said.leaves_out(table, group.columns()[nth].name, values) {
                     tracing::warn!(
-                    target: TARGET, %table, column = name, why, values,
-                                            "the table has another column of this name: values are left out until that is renamed or dropped, the rest \
-                                             of each row is written"
-                                        );
+                        target: TARGET, %table, column = name, why, values,
+                        "the table has another column of this name: values are left out until that is renamed or dropped, the rest \
+                         of each row is written"
+                    );
                 }
             }
         }
         Ok(Some(Later::new(groups, &ids)))
     }
 
+    /// Makes a table behind the first four where it is missing: before an entry that names a file of it is stored.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Unstored`] after a stop, or a journal needs a newer program.
+    pub async fn table(&self, env: &Env, table: Table) -> Result<()> {
+        if self.said.saw(table, env.clock.ticks()) {
+            return Ok(());
+        }
+        let words = (
+            "a table that an entry has rows of could not be made; nothing more is read until it is",
+            "the table could be made",
+        );
+        let made = self.until_done(env, table, words, || env.lake.ensure_later_table(&*env.journal, table)).await?;
+        if made {
+            tracing::info!(target: TARGET, %table, "a table was made that the lake did not have");
+        }
+        self.said.sees(table, env.clock.ticks());
+        Ok(())
+    }
+
     async fn columns(&self, env: &Env, table: Table, groups: &[Group]) -> Result<ColumnIds> {
+        let words = (
+            "columns that rows have values of could not be added; nothing more is read until they are",
+            "the columns could be added",
+        );
+        self.until_done(env, table, words, || env.lake.columns(table, groups)).await
+    }
+
+    /// Asks until it is done; `words` say what could not be done, and that it was.
+    async fn until_done<T, F>(
+        &self,
+        env: &Env,
+        table: Table,
+        (lacking, done): (&str, &str),
+        ask: impl Fn() -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, LakeError>>,
+    {
         let mut waits = None;
         loop {
-            match env.lake.columns(table, groups).await {
-                Ok(ids) => {
+            match ask().await {
+                Ok(found) => {
                     if waits.is_some() && self.said.goes_on() {
-                        tracing::info!(target: TARGET, %table, "the columns could be added; reading goes on");
+                        tracing::info!(target: TARGET, %table, "{done}; reading goes on");
                     }
-                    return Ok(ids);
+                    return Ok(found);
                 }
                 Err(error) if error.is_too_new() => return Err(error.into()),
                 Err(error) if self.said.waits(env.clock.ticks()) => tracing::warn!(
-                target: TARGET, %table, error = %Chain(&error),
-                                    "columns that rows have values of could not be added; nothing more is read until they are, trying again every \
-                                     second"
-                                ),
+                    target: TARGET, %table, error = %Chain(&error),
+                    "{lacking}, trying again every second"
+                ),
                 Err(_) => {}
             }
             waits.get_or_insert_with(|| Waits::begin(&self.waiting));

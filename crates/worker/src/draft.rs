@@ -12,7 +12,10 @@ use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_journal::log;
 use authpulse_journal::open::spans;
 use authpulse_journal::registry::Registry;
-use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
+use authpulse_lake::encode::{
+    CuratedRows, EntryRows, encode_curated, encode_daily, encode_hourly, encode_later_table, encode_raw,
+    encode_rejected,
+};
 use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, StoredGap, StoredShare, Unscored, Waiting,
 };
@@ -23,7 +26,7 @@ use authpulse_lake::{EncodeOptions, EncodedFile, RawRecord, RawSource, StoreErro
 use authpulse_settings::options::Options;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// An entry's side is put into a file of its own above this size, in bytes of JSON.
@@ -204,7 +207,7 @@ pub struct Finish {
     pub closing: Closing,
     /// Names of users, for hours.
     pub users: NamesView,
-    /// How its pieces ask for columns.
+    /// How its pieces ask for columns and tables.
     pub asking: Asking,
 }
 
@@ -219,7 +222,7 @@ impl Finish {
         let n = last.n + 1;
         let small =
             Small { hours, users, days: closing.days.0, rejected, shard: source.shard.clone(), processing_time };
-        draft.start_chunk(&env, small.encode(env.clone(), asking, encode));
+        draft.start_chunk(&env, small.encode(env.clone(), asking.clone(), encode));
         let raw = stage_raw(&env, &options, &commit_id, (&shard, n), (&source, raw)).await?;
         let snapshot = put_snapshot(&env, &commit_id, closing.snapshot, &last).await?;
         let side = Side {
@@ -281,6 +284,10 @@ impl Finish {
         };
         entry.format = entry.format_to_write(&side, last.format);
         debug_assert!(entry.counts.adds_up(), "{:?}", entry.counts);
+        let later: BTreeSet<Table> = entry.files.iter().map(|file| file.table).filter(|t| !t.is_first()).collect();
+        for table in later {
+            asking.table(&env, table).await?;
+        }
         (env.probe)("entry put before", entry.shard.as_str());
         log::store(&env, &shard, &last, &entry).await?;
         (env.probe)("entry put after", entry.shard.as_str());
@@ -290,7 +297,7 @@ impl Finish {
     }
 }
 
-/// Rows that are few: hours, days, dead letters.
+/// Rows that are few: hours, days, dead letters, and what later tables make of them.
 struct Small {
     hours: Vec<HourRow>,
     users: NamesView,
@@ -317,6 +324,17 @@ impl Small {
         }
         if !rejected.is_empty() {
             files.extend(encode_rejected(&rejected, &shard, processing_time, of_rejected.as_ref(), &options)?);
+        }
+        let rows = EntryRows {
+            shard: &shard,
+            hours: &hours,
+            users: &users,
+            days: &days,
+            rejected: &rejected,
+            processing_time,
+        };
+        for table in env.lake.tables().iter().filter(|table| !table.is_first()) {
+            files.extend(encode_later_table(*table, &rows, &options)?);
         }
         Ok(files)
     }

@@ -103,6 +103,10 @@ impl Display for ShardStatus {
         if self.state == State::FinishedEmpty {
             line(f, "sealed", format_args!("nothing; a later file or stream goes on"))?;
         }
+        if self.fields_dropped > 0 {
+            let values = plural(self.fields_dropped, "attribute", "attributes");
+            line(f, "left out", format_args!("{} {values} without a value of their form", self.fields_dropped))?;
+        }
         self.gaps.iter().try_for_each(|gap| line(f, "gap", format_args!("{gap}")))
     }
 }

@@ -4,6 +4,7 @@ use super::files::{check_bytes, check_time, lake_error};
 use super::others::{RuleSets, Under};
 use super::popularity::View;
 use super::row::{IdKind, RowRules, Wrong};
+use super::rule_columns::RuleColumns;
 use super::stop::{Check, RESTORE_FILE, differ};
 use super::tables::AuditedFile;
 use authpulse_engine::names::{NameId, Names};
@@ -61,13 +62,14 @@ impl Reader {
         let failed = lake_error(&file);
         // A file that names its partition holds nothing else; it is read whole, so that what else is in it is noticed.
         let times = file.live.partition.is_none().then(|| TimeRange { min: day.start(), max: day.end() - 1 });
-        let batches = self.env.lake.read_curated(&file.live, times).await.map_err(&failed)?;
+        let told = RuleColumns::of(&self.rules.rules, &file);
+        let batches = self.env.lake.read_curated_and(&file.live, &told.names(), times).await.map_err(&failed)?;
         let mut found = FileEvents::default();
         let mut line = Vec::new();
         for batch in batches {
-            let batch = batch.map_err(&failed)?;
+            let (batch, values) = batch.map_err(&failed)?;
             found.events.reserve(batch.len());
-            for row in batch.iter() {
+            for (nth, row) in batch.iter().enumerate() {
                 let name = || format!("row of user {} (time {})", row.user_id, row.event_time);
                 check_time(&file, row.event_time, name)?;
                 let difference = |(what, expected, found): Wrong| {
@@ -77,6 +79,7 @@ impl Reader {
                     differ(what, place, expected, found, RESTORE_FILE)
                 };
                 let judged = self.rules.check(&row, &self.views, &mut line).map_err(difference)?;
+                told.check(&self.rules, &row, |column| values.value(nth, column)).map_err(difference)?;
                 match judged.id {
                     IdKind::Content => {}
                     IdKind::Own => found.own_ids += 1,

@@ -9,6 +9,7 @@
 //!    v
 //! rows     --> day by day: each row by itself, no event twice, the same popularity,
 //!              and hours, days and shares add up to the rows                       (curated, row, day, history, popularity, hours, days)
+//!          --> tables behind the first four: each row where its time belongs           (later)
 //!          --> dead letters and raw records: each position once, counts as stored  (rejected, raw)
 //! ```
 //!
@@ -24,6 +25,7 @@ mod files;
 mod history;
 mod hours;
 mod journal;
+mod later;
 mod others;
 mod popularity;
 mod raw;
@@ -32,6 +34,7 @@ mod replaced;
 mod report;
 mod row;
 mod rows;
+mod rule_columns;
 mod spans;
 mod stop;
 mod tables;
@@ -92,7 +95,10 @@ async fn audit(env: &Env, options: &VerifyOptions, report: &mut VerifyReport) ->
     let tables = tables::compare(env, &live?, &journals, report).await?;
     replaced::compare(env, &tables, report).await?;
     let mut rows = rows::Rows::new(&tables, options);
-    let checked = rejected::check(env, &journals, &tables, &mut rows).await;
+    let checked = match rejected::check(env, &journals, &tables, &mut rows).await {
+        Ok(()) => later::check(env, &tables, &mut rows).await,
+        stop => stop,
+    };
     let checked = match checked {
         Ok(()) => day::check_all(env, options, &journals, &tables, &mut rows).await,
         stop => stop,

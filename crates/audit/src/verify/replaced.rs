@@ -14,6 +14,8 @@ use std::hash::BuildHasher;
 
 /// Two sums over the rows of some files, the same whatever their order.
 type Digest = (u64, u64);
+/// Keys of the digests of rows.
+type Keys = (RandomState, RandomState);
 
 /// Compares what is gone with what came for it, where what is gone can still be read.
 pub(super) async fn compare(env: &Env, files: &Files, report: &mut VerifyReport) -> Check<()> {
@@ -39,20 +41,21 @@ pub(super) async fn compare(env: &Env, files: &Files, report: &mut VerifyReport)
             ));
             continue;
         }
-        let columns = columns(*table, replaced);
-        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let columns = Columns::of(*table, replaced);
         // Without partitions there is only the whole.
         let whole = replaced.new.iter().any(|f| f.live.partition.is_none());
         let key = |file: &AuditedFile| file.live.partition.filter(|_| !whole);
-        let mut digests: BTreeMap<Option<i32>, (Digest, Digest)> = BTreeMap::new();
+        let mut parts: BTreeMap<Option<i32>, Part> = BTreeMap::new();
         for file in &replaced.gone {
-            add_rows(env, file, &columns, &keys, &mut digests.entry(key(file)).or_default().0).await?;
+            columns.add_gone(env, file, &keys, parts.entry(key(file)).or_default()).await?;
         }
         for file in &replaced.new {
-            add_rows(env, file, &columns, &keys, &mut digests.entry(key(file)).or_default().1).await?;
+            columns.add_new(env, file, &keys, parts.entry(key(file)).or_default()).await?;
         }
-        for (partition, (gone, new)) in digests {
-            if gone != new {
+        let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
+        for (partition, part) in parts {
+            let same = part.gone == part.new && part.moved.values().all(Values::hold);
+            if !same {
                 let name = partition.map(|p| format!(", partition {}", table.partition_from_value(p)));
                 let place = format!("table {table}{}", name.unwrap_or_default());
                 let what = "rows were changed when files were replaced";
@@ -61,47 +64,142 @@ pub(super) async fn compare(env: &Env, files: &Files, report: &mut VerifyReport)
                 let found = format!("others in {}", names.join(", "));
                 return Err(differ(what, place, "the rows that entries stored", found, ROLL_BACK));
             }
+            for ((column, _), values) in part.moved {
+                *lost.entry(columns.moved[column].name.as_str()).or_default() += values.gone.unsigned_abs();
+            }
+        }
+        for (column, values) in lost.into_iter().filter(|(_, values)| *values > 0) {
+            report.notes.push(format!(
+                "{table}: {values} values of {column} went when somebody dropped the column, which was added again since: merged files \
+                 have none of them, files of entries still do"
+            ));
         }
     }
     Ok(())
+}
+
+/// Rows of a partition, those that are gone and those that came for them.
+#[derive(Default)]
+struct Part {
+    gone: Digest,
+    new: Digest,
+    /// By column that has moved, and digest of a row with its value.
+    moved: BTreeMap<(usize, u64), Values>,
+}
+
+/// How often a row has this value of a column that has moved.
+#[derive(Default)]
+struct Values {
+    /// In files that are gone, less those that came for them.
+    gone: i64,
+    /// Of the former, those that may be null since: their column was dropped.
+    may_go: i64,
+}
+
+impl Values {
+    fn hold(&self) -> bool {
+        (0..=self.may_go).contains(&self.gone)
+    }
 }
 
 /// The columns that are compared: those with which the table is made, and those later ones of which an entry tells and which the
 /// table still has, of a type to which theirs may have been promoted.
-fn columns(table: Table, replaced: &Replaced) -> Vec<String> {
-    let mut names: Vec<String> = table.columns().iter().map(|column| column.name.to_owned()).collect();
-    let Some(now) = replaced.new.first() else { return names };
-    let is_kept = |column: &FileColumn| {
-        let same = |theirs: &&FileColumn| theirs.name == column.name && becomes(&column.kind, &theirs.kind);
-        now.live.ids.later().iter().any(|theirs| same(&theirs))
-    };
-    let of_entries = replaced.gone.iter().flat_map(|file| file.live.ids.later());
-    let later: BTreeSet<&str> =
-        of_entries.filter(|column| is_kept(column)).map(|column| column.name.as_str()).collect();
-    names.extend(later.into_iter().map(str::to_owned));
-    names
+struct Columns<'a> {
+    /// Those that each file that is gone has under the table's id, if it has them.
+    same: Vec<String>,
+    /// Those that some have under another one.
+    moved: Vec<Moved>,
+    replaced: &'a Replaced,
 }
 
-async fn add_rows(
-    env: &Env,
-    file: &AuditedFile,
-    columns: &[&str],
-    keys: &(RandomState, RandomState),
-    sums: &mut Digest,
-) -> Check<()> {
-    let failed = lake_error(file);
-    for batch in env.lake.read_values(&file.live, columns, None).await.map_err(&failed)? {
-        let batch = batch.map_err(&failed)?;
-        for row in 0..batch.len() {
-            let value = |nth: usize| match batch.value(row, nth) {
-                // The table may have promoted it.
-                Some(Value::Int(n)) => Some(Value::Long(n.into())),
-                other => other,
-            };
-            let text = format!("{:?}", (0..columns.len()).map(value).collect::<Vec<_>>());
-            sums.0 = sums.0.wrapping_add(keys.0.hash_one(&text));
-            sums.1 = sums.1.wrapping_add(keys.1.hash_one(&text));
+/// A later column that was renamed or dropped, and added again: what was appended before is not under its id.
+struct Moved {
+    name: String,
+    /// Its id in the table.
+    id: i32,
+    /// What the table calls the columns of the other ids, where it has them still.
+    renamed: Vec<String>,
+}
+
+impl Columns<'_> {
+    fn of(table: Table, replaced: &Replaced) -> Columns<'_> {
+        let mut same: Vec<String> = table.columns().iter().map(|column| column.name.to_owned()).collect();
+        let mut moved: BTreeMap<String, Moved> = BTreeMap::new();
+        let now = replaced.new.first().map_or(&[][..], |file| file.live.ids.later());
+        let mut kept: BTreeSet<String> = BTreeSet::new();
+        for column in replaced.gone.iter().flat_map(|file| file.live.ids.later()) {
+            let same = |theirs: &&FileColumn| theirs.name == column.name && becomes(&column.kind, &theirs.kind);
+            let Some(theirs) = now.iter().find(same) else { continue };
+            kept.insert(column.name.clone());
+            if theirs.id != column.id {
+                let (name, id) = (column.name.clone(), theirs.id);
+                let moved = moved.entry(name.clone()).or_insert(Moved { name, id, renamed: Vec::new() });
+                let renamed = now.iter().find(|theirs| theirs.id == column.id).map(|theirs| theirs.name.clone());
+                moved.renamed.extend(renamed.filter(|name| !moved.renamed.contains(name)));
+            }
         }
+        same.extend(kept.into_iter().filter(|name| !moved.contains_key(name)));
+        Columns { same, moved: moved.into_values().collect(), replaced }
     }
-    Ok(())
+
+    async fn add_gone(&self, env: &Env, file: &AuditedFile, keys: &Keys, part: &mut Part) -> Check<()> {
+        let own = |moved: &Moved| file.live.ids.later().iter().find(|column| column.name == moved.name);
+        let names: Vec<&str> = self.moved.iter().map(|moved| moved.name.as_str()).collect();
+        let may_go: Vec<bool> = self
+            .moved
+            .iter()
+            .map(|moved| own(moved).is_some_and(|own| own.id != moved.id && self.replaced.dropped.contains(&own.id)))
+            .collect();
+        self.add(env, file, &names, keys, &mut part.gone, |at, digest| {
+            let values = part.moved.entry((at, digest)).or_default();
+            values.gone += 1;
+            values.may_go += i64::from(may_go[at]);
+        })
+        .await
+    }
+
+    async fn add_new(&self, env: &Env, file: &AuditedFile, keys: &Keys, part: &mut Part) -> Check<()> {
+        // Of a column and what the table calls it under its former ids, one has the value.
+        let places: Vec<usize> =
+            self.moved.iter().enumerate().flat_map(|(at, moved)| vec![at; 1 + moved.renamed.len()]).collect();
+        let names = self.moved.iter().flat_map(|moved| std::iter::once(&moved.name).chain(&moved.renamed));
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        self.add(env, file, &names, keys, &mut part.new, |at, digest| {
+            part.moved.entry((places[at], digest)).or_default().gone -= 1;
+        })
+        .await
+    }
+
+    /// Adds the rows of a file: to the sums what all files have in the same way, and of the columns `moved` each value with its row.
+    async fn add(
+        &self,
+        env: &Env,
+        file: &AuditedFile,
+        moved: &[&str],
+        keys: &Keys,
+        sums: &mut Digest,
+        mut value: impl FnMut(usize, u64),
+    ) -> Check<()> {
+        let failed = lake_error(file);
+        let columns: Vec<&str> = self.same.iter().map(String::as_str).chain(moved.iter().copied()).collect();
+        for batch in env.lake.read_values(&file.live, &columns, None).await.map_err(&failed)? {
+            let batch = batch.map_err(&failed)?;
+            for row in 0..batch.len() {
+                let of = |nth: usize| match batch.value(row, nth) {
+                    // The table may have promoted it.
+                    Some(Value::Int(n)) => Some(Value::Long(n.into())),
+                    other => other,
+                };
+                let text = format!("{:?}", (0..self.same.len()).map(of).collect::<Vec<_>>());
+                sums.0 = sums.0.wrapping_add(keys.0.hash_one(&text));
+                sums.1 = sums.1.wrapping_add(keys.1.hash_one(&text));
+                for at in 0..moved.len() {
+                    if let Some(of_row) = of(self.same.len() + at) {
+                        value(at, keys.0.hash_one(format!("{text}{of_row:?}")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }

@@ -7,7 +7,7 @@ use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_lake::read::{LiveFile, LiveTable};
 use authpulse_lake::{LoadedTable, Table};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The tables at one moment.
 pub(super) type Live = BTreeMap<Table, (LoadedTable, LiveTable)>;
@@ -56,6 +56,8 @@ pub(super) struct Replaced {
     pub new: Vec<AuditedFile>,
     /// Rows of files that are gone, of entries that are folded: which files these were is not known any more.
     pub folded: u64,
+    /// Ids of columns that the table had once and has no more.
+    pub dropped: BTreeSet<i32>,
 }
 
 /// Reads the tables.
@@ -77,7 +79,7 @@ pub(super) async fn compare(env: &Env, live: &Live, journals: &Journals, report:
         let applied = check_applied(journals, live)?;
         let mut totals = TableTotals { table: table.to_string(), entries_behind: applied.behind, ..Default::default() };
         let mut audited = Vec::new();
-        let mut replaced = Replaced::default();
+        let mut replaced = Replaced { dropped: dropped(loaded), ..Replaced::default() };
         let mut paths = HashSet::new();
         for file in &live.files {
             if !paths.insert(file.path.as_str()) {
@@ -128,6 +130,12 @@ pub(super) async fn compare(env: &Env, live: &Live, journals: &Journals, report:
         }
     }
     Ok(files)
+}
+
+fn dropped(loaded: &LoadedTable) -> BTreeSet<i32> {
+    let metadata = &loaded.metadata;
+    let all = metadata.schemas_iter().flat_map(|schema| schema.as_struct().fields().iter().map(|field| field.id));
+    all.filter(|id| metadata.current_schema().field_by_id(*id).is_none()).collect()
 }
 
 /// Loading refused what is not usable; here what could be used and is not as documented.

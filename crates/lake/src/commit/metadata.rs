@@ -1,7 +1,7 @@
 //! Metadata files: their names, their bytes, and whether a table is one of ours.
 
 use crate::error::LakeError;
-use crate::schema::Table;
+use crate::schema::{Table, becomes};
 use bytes::Bytes;
 use iceberg::spec::{FormatVersion, TableMetadata};
 use uuid::Uuid;
@@ -48,7 +48,8 @@ pub(crate) fn encode(table: Table, metadata: &TableMetadata, updated_ms: Option<
     serde_json::to_vec(&json).map(Bytes::from).map_err(failed)
 }
 
-/// Refuses tables whose columns or partitions differ from those that files are written for. Further columns do no harm.
+/// Refuses tables whose columns or partitions differ from those that files are written for. Further columns do no harm, nor does a type
+/// to which Iceberg promotes ours: files keep ours until they are merged.
 pub(crate) fn check(table: Table, metadata: &TableMetadata) -> Result<(), LakeError> {
     let refuse = |what: String| Err(LakeError::Unsuitable { table: table.name().to_owned(), what });
     if metadata.format_version() != FormatVersion::V2 {
@@ -56,7 +57,8 @@ pub(crate) fn check(table: Table, metadata: &TableMetadata) -> Result<(), LakeEr
     }
     for ours in table.schema().as_struct().fields() {
         match metadata.current_schema().field_by_name(&ours.name) {
-            Some(theirs) if theirs.id == ours.id && theirs.field_type == ours.field_type && !theirs.required => {}
+            Some(theirs)
+                if theirs.id == ours.id && becomes(&ours.field_type, &theirs.field_type) && !theirs.required => {}
             Some(theirs) => {
                 return refuse(format!(
                     "column {} has id {} and type {}{}, and id {} and an optional {} are needed",
@@ -81,6 +83,8 @@ pub(crate) fn check(table: Table, metadata: &TableMetadata) -> Result<(), LakeEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use iceberg::spec::{NestedField, PrimitiveType, Schema, TableMetadataBuilder, Type};
+    use std::sync::Arc;
 
     #[test]
     fn a_table_without_a_snapshot_says_so() {
@@ -100,6 +104,38 @@ mod tests {
         let back: TableMetadata = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(back.current_snapshot_id(), None);
         assert_eq!(encode(table, &back, None).unwrap(), bytes);
+    }
+
+    /// The metadata of a table in which a column is another.
+    fn with(table: Table, name: &str, edit: impl FnOnce(&mut NestedField)) -> TableMetadata {
+        let mut fields = table.schema().as_struct().fields().to_vec();
+        edit(Arc::make_mut(fields.iter_mut().find(|field| field.name == name).unwrap()));
+        let schema = Schema::builder().with_fields(fields).build().unwrap();
+        let (spec, order, at) = (table.partition_spec().clone(), table.sort_order().clone(), "memory:///t".to_owned());
+        let builder = TableMetadataBuilder::new(schema, spec, order, at, FormatVersion::V2, table.properties());
+        builder.unwrap().build().unwrap().metadata
+    }
+
+    #[test]
+    fn a_column_may_have_a_type_to_which_iceberg_promotes_ours_and_no_other() {
+        let of = |kind: PrimitiveType| {
+            let other = with(Table::CURATED, "risk_score", |field| *field.field_type = Type::Primitive(kind));
+            check(Table::CURATED, &other)
+        };
+        assert!(of(PrimitiveType::Int).is_ok() && of(PrimitiveType::Long).is_ok());
+        for kind in [PrimitiveType::String, PrimitiveType::Double, PrimitiveType::Float] {
+            let words = of(kind.clone()).unwrap_err().to_string();
+            assert!(
+                words.contains("column risk_score has id 15 and type") && words.contains("optional int"),
+                "{words}"
+            );
+        }
+        let narrower = with(Table::CURATED, "login_count_1h", |field| {
+            *field.field_type = Type::Primitive(PrimitiveType::Int);
+        });
+        assert!(check(Table::CURATED, &narrower).unwrap_err().to_string().contains("column login_count_1h"));
+        let required = with(Table::CURATED, "user_id", |field| field.required = true);
+        assert!(check(Table::CURATED, &required).unwrap_err().to_string().contains("column user_id"));
     }
 
     #[test]

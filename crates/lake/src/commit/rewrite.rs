@@ -1,29 +1,19 @@
 //! Files of entries whose later columns the table has under other ids by now, or does not have any more: they are written anew under the
 //! table's ids before they are appended. The entries stay as they were stored, and the files that they name stay where they are.
 //!
-//! Rows, their order and their values are the same, but for a column whose name somebody else has taken: its values are left out.
+//! Rows, their order and their values are the same, but for a column whose name somebody else has taken: its values are left out. How a
+//! file's columns become the table's is the same as where files are merged (`maintain/align.rs`): here a group has one file.
 
 use super::compare::{Found, Wanted, find};
-use crate::encode::{EncodeOptions, TableFile, write_batches};
+use crate::encode::TableFile;
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
-use crate::schema::{Bounds, Column, FileColumn};
+use crate::maintain::rewrite::{Group, Merged, merge};
+use crate::read::LiveFile;
+use crate::schema::FileColumn;
 use crate::store::put_once;
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, LargeListArray, ListArray, MapArray, RecordBatch, StructArray};
-use arrow_schema::{DataType, Field, FieldRef, Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
-use authpulse_event::id::sha256_hex;
-use bytes::Bytes;
-use iceberg::spec::{Schema, Type};
-use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::file::metadata::ParquetMetaData;
-use serde_json::{Value, json};
+use iceberg::spec::Schema;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// Rows that are decoded at once.
-const BATCH_ROWS: usize = 16_384;
 
 /// What an attempt has made of the files to append; another attempt uses it again where the table is still the same to them.
 #[derive(Default)]
@@ -36,6 +26,7 @@ pub(super) struct Fitted {
 }
 
 struct Rewritten {
+    /// The columns that stayed, as the table had them.
     columns: Vec<FileColumn>,
     file: TableFile,
     note: String,
@@ -101,7 +92,7 @@ impl Lake {
             let columns: Vec<FileColumn> = plan.stay.iter().map(|(_, theirs)| theirs.clone()).collect();
             let rewritten = match before.remove(&file.path).filter(|known| known.columns == columns) {
                 Some(known) => known,
-                None => self.rewrite(file, &plan, columns).await?,
+                None => self.rewrite(loaded, file, &plan, columns).await?,
             };
             fitted.files.push(rewritten.file.clone());
             fitted.notes.push(rewritten.note.clone());
@@ -110,25 +101,24 @@ impl Lake {
         Ok(fitted)
     }
 
-    async fn rewrite(&self, file: &TableFile, plan: &Plan, columns: Vec<FileColumn>) -> Result<Rewritten, LakeError> {
+    async fn rewrite(
+        &self,
+        loaded: &LoadedTable,
+        file: &TableFile,
+        plan: &Plan,
+        columns: Vec<FileColumn>,
+    ) -> Result<Rewritten, LakeError> {
         let table = file.table;
-        let body = self.store.get(&file.path).await.map_err(|e| LakeError::from_store(table.name(), e))?;
-        if body.len() as u64 != file.bytes {
-            let what = format!("it has {} bytes, and its entry says {}; restore it", body.len(), file.bytes);
-            return Err(damaged(file, what));
-        }
-        let later = self.shape.later(table);
-        let (bytes, metadata) = rewritten(file, body, plan, &later)?;
-        let path = table.data_path(file.partition(), &format!("fit-{}", self.ids.uuid().simple()));
-        let note = note(&path, plan, file);
-        let file = TableFile {
-            path,
-            bytes: bytes.len() as u64,
-            data_file: description(file, plan, bytes.len(), &metadata)?,
-            sha256: sha256_hex(&bytes),
-            columns: columns.clone(),
-            ..file.clone()
+        let group = Group { partition: file.partition(), files: vec![LiveFile::from(file)] };
+        let (encoded, left_out) = match merge(self, loaded, &group).await? {
+            Merged::File { file, left_out } => (file, left_out),
+            Merged::PassOver(path, what) => {
+                return Err(LakeError::Damaged { table: table.name().to_owned(), file: path, what });
+            }
         };
+        let path = encoded.path(&format!("fit-{}", self.ids.uuid().simple()));
+        let note = note(&path, plan, file, &left_out);
+        let (file, bytes) = encoded.finish(path);
         (self.probe)(&format!("fit file before:{table}"));
         put_once(self.store.as_ref(), &file.path, bytes)
             .await
@@ -138,185 +128,18 @@ impl Lake {
     }
 }
 
-fn damaged(file: &TableFile, what: impl Into<String>) -> LakeError {
-    LakeError::Damaged { table: file.table.name().to_owned(), file: file.path.clone(), what: what.into() }
-}
-
 /// What is said of a file that was written anew as `path`.
-fn note(path: &str, plan: &Plan, file: &TableFile) -> String {
+fn note(path: &str, plan: &Plan, file: &TableFile, left_out: &BTreeMap<String, u64>) -> String {
     let names: Vec<&str> = plan.stay.iter().filter(|(a, b)| a != b).map(|(own, _)| own.name.as_str()).collect();
     let mut words = Vec::new();
     if !names.is_empty() {
         words.push(format!("the table has {} under another id by now", names.join(", ")));
     }
     for (column, why) in &plan.go {
-        let values = values(file, column).map_or("its".to_owned(), |n| format!("{n}"));
+        let values = left_out.get(&column.name).copied().unwrap_or(0);
         words.push(format!("{values} values of {} are left out: {why}", column.name));
     }
     format!("{} was written anew as {path}: {}", file.path, words.join("; "))
-}
-
-/// The ids within a column of one type, next to those in the same places of another.
-fn add_ids(ids: &mut BTreeMap<i32, i32>, own: &Type, theirs: &Type) {
-    match (own, theirs) {
-        (Type::List(own), Type::List(theirs)) => {
-            ids.insert(own.element_field.id, theirs.element_field.id);
-            add_ids(ids, &own.element_field.field_type, &theirs.element_field.field_type);
-        }
-        (Type::Map(own), Type::Map(theirs)) => {
-            for (own, theirs) in [(&own.key_field, &theirs.key_field), (&own.value_field, &theirs.value_field)] {
-                ids.insert(own.id, theirs.id);
-                add_ids(ids, &own.field_type, &theirs.field_type);
-            }
-        }
-        (Type::Struct(own), Type::Struct(theirs)) => {
-            for (own, theirs) in own.fields().iter().zip(theirs.fields()) {
-                ids.insert(own.id, theirs.id);
-                add_ids(ids, &own.field_type, &theirs.field_type);
-            }
-        }
-        _ => {}
-    }
-}
-
-impl Plan {
-    /// The ids of all that stays, next to the table's.
-    fn ids(&self) -> BTreeMap<i32, i32> {
-        let mut ids = BTreeMap::new();
-        for (own, theirs) in &self.stay {
-            ids.insert(own.id, theirs.id);
-            add_ids(&mut ids, &own.kind, &theirs.kind);
-        }
-        ids
-    }
-
-    /// The ids of all that goes.
-    fn gone(&self) -> BTreeMap<i32, i32> {
-        let mut ids = BTreeMap::new();
-        for (own, _) in &self.go {
-            ids.insert(own.id, own.id);
-            add_ids(&mut ids, &own.kind, &own.kind);
-        }
-        ids
-    }
-}
-
-/// The file's bytes under the table's ids.
-fn rewritten(
-    file: &TableFile,
-    body: Bytes,
-    plan: &Plan,
-    later: &[Column],
-) -> Result<(Bytes, ParquetMetaData), LakeError> {
-    let unreadable = |e: &dyn std::fmt::Display| damaged(file, format!("it cannot be read ({e}); restore it"));
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(body, options).map_err(|e| unreadable(&e))?;
-    let (ids, gone) = (plan.ids(), plan.gone());
-    let (mut fields, mut places) = (Vec::new(), Vec::new());
-    for (at, field) in builder.schema().fields().iter().enumerate() {
-        if field_id(field).is_none_or(|id| !gone.contains_key(&id)) {
-            fields.push(renumbered(field, &ids));
-            places.push(at);
-        }
-    }
-    let schema: ArrowSchemaRef = Arc::new(ArrowSchema::new(fields));
-    let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| unreadable(&e))?;
-    let batches = reader.map(|batch| {
-        let batch = batch.map_err(|e| unreadable(&e))?;
-        let columns: Vec<ArrayRef> =
-            places.iter().zip(schema.fields()).map(|(at, field)| typed(batch.column(*at), field.data_type())).collect();
-        RecordBatch::try_new(schema.clone(), columns).map_err(|e| unreadable(&e))
-    });
-    let known = |name: &str| file.table.columns().iter().chain(later).find(|column| column.name == name);
-    let bounds = |name: &str| known(name).map_or(Bounds::Whole, |column| column.bounds);
-    write_batches((file.table.name(), &schema), bounds, batches, &EncodeOptions::default())
-}
-
-fn field_id(field: &Field) -> Option<i32> {
-    field.metadata().get(PARQUET_FIELD_ID_META_KEY)?.parse().ok()
-}
-
-/// A field with other ids; those that are not among them stay.
-fn renumbered(field: &FieldRef, ids: &BTreeMap<i32, i32>) -> FieldRef {
-    let kind = match field.data_type() {
-        DataType::List(part) => DataType::List(renumbered(part, ids)),
-        DataType::LargeList(part) => DataType::LargeList(renumbered(part, ids)),
-        DataType::Struct(parts) => DataType::Struct(parts.iter().map(|part| renumbered(part, ids)).collect()),
-        DataType::Map(entries, sorted) => DataType::Map(renumbered(entries, ids), *sorted),
-        other => other.clone(),
-    };
-    let mut metadata = field.metadata().clone();
-    if let Some(id) = field_id(field).and_then(|id| ids.get(&id)) {
-        metadata.insert(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
-    }
-    Arc::new(Field::new(field.name(), kind, field.is_nullable()).with_metadata(metadata))
-}
-
-/// The same values under a type that differs in nothing but the ids within.
-fn typed(array: &ArrayRef, kind: &DataType) -> ArrayRef {
-    match kind {
-        DataType::List(part) => {
-            let list = array.as_list::<i32>();
-            let values = typed(list.values(), part.data_type());
-            Arc::new(ListArray::new(part.clone(), list.offsets().clone(), values, list.nulls().cloned()))
-        }
-        DataType::LargeList(part) => {
-            let list = array.as_list::<i64>();
-            let values = typed(list.values(), part.data_type());
-            Arc::new(LargeListArray::new(part.clone(), list.offsets().clone(), values, list.nulls().cloned()))
-        }
-        DataType::Struct(parts) => {
-            let whole = array.as_struct();
-            let columns = whole.columns().iter().zip(parts).map(|(column, part)| typed(column, part.data_type()));
-            Arc::new(StructArray::new(parts.clone(), columns.collect(), whole.nulls().cloned()))
-        }
-        DataType::Map(entries, sorted) => {
-            let map = array.as_map();
-            let inner: ArrayRef = Arc::new(map.entries().clone());
-            let inner = typed(&inner, entries.data_type()).as_struct().clone();
-            Arc::new(MapArray::new(entries.clone(), map.offsets().clone(), inner, map.nulls().cloned(), *sorted))
-        }
-        _ => array.clone(),
-    }
-}
-
-/// Iceberg's description under the table's ids: counts and bounds are those of the same values, sizes and places are new.
-fn description(file: &TableFile, plan: &Plan, bytes: usize, metadata: &ParquetMetaData) -> Result<String, LakeError> {
-    let mut json: Value = serde_json::from_str(&file.data_file)
-        .map_err(|e| damaged(file, format!("its description in the journal cannot be read: {e}")))?;
-    let (ids, gone) = (plan.ids(), plan.gone());
-    let key = |pair: &Value| pair.get("key").and_then(Value::as_i64).and_then(|id| i32::try_from(id).ok());
-    for list in json.as_object_mut().into_iter().flat_map(|o| o.values_mut()).filter_map(Value::as_array_mut) {
-        list.retain(|pair| key(pair).is_none_or(|id| !gone.contains_key(&id)));
-        for pair in list.iter_mut() {
-            if let Some(id) = key(pair).and_then(|id| ids.get(&id)) {
-                pair["key"] = json!(id);
-            }
-        }
-        list.sort_by_key(|pair| pair.get("key").and_then(Value::as_i64));
-    }
-    let mut sizes: BTreeMap<i32, i64> = BTreeMap::new();
-    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
-        let info = column.column_descr().self_type().get_basic_info();
-        if info.has_id() {
-            *sizes.entry(info.id()).or_default() += column.compressed_size();
-        }
-    }
-    json["column_sizes"] = sizes.into_iter().map(|(id, size)| json!({ "key": id, "value": size })).collect();
-    let begins = metadata.row_groups().iter().filter_map(|group| group.columns().first());
-    json["split_offsets"] = begins.map(|column| json!(column.byte_range().0)).collect();
-    json["file_size_in_bytes"] = json!(bytes);
-    Ok(json.to_string())
-}
-
-/// Values of a column that a file has, by its description: what is left out with it.
-fn values(file: &TableFile, column: &FileColumn) -> Option<u64> {
-    let json: Value = serde_json::from_str(&file.data_file).ok()?;
-    let of = |map: &str| {
-        let pairs = json.get(map)?.as_array()?.iter();
-        pairs.filter(|pair| pair["key"] == json!(column.id)).find_map(|pair| pair["value"].as_u64())
-    };
-    Some(file.rows - of("null_value_counts")?.min(file.rows))
 }
 
 #[cfg(test)]

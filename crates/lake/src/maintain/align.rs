@@ -1,13 +1,17 @@
 //! A file's columns as its table has them now: by id, in the table's order, of the table's types.
 //!
-//! A file that an entry names has the ids that the entry tells; what it has under a name becomes the table's column of that name.
-//! Any other file has the table's ids, by itself or by the table's name mapping.
+//! A file that an entry names has the ids that the entry tells; what it has under a name becomes the table's column of that name, if
+//! that is ours still. Any other file has the table's ids, by itself or by the table's name mapping.
+//!
+//! It is the one place where rows that are stored go over into other columns: files that are merged, gathered, or written anew because
+//! the table's ids have changed come by here.
 
+use crate::commit::compare::{Found, Wanted, find};
 use crate::encode::{FileSchema, is_first};
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
 use crate::read::{Batches, LiveFile, mapped};
-use crate::schema::Table;
+use crate::schema::FileColumn;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
@@ -15,7 +19,7 @@ use arrow_array::{
     new_null_array,
 };
 use arrow_schema::{DataType, Field, FieldRef, Fields, TimeUnit};
-use iceberg::spec::MappedField;
+use iceberg::spec::{MappedField, Schema};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -52,15 +56,15 @@ pub(super) fn align(lake: &Lake, loaded: &LoadedTable, inputs: &[(&LiveFile, &Ba
     let mut present: BTreeSet<i32> = BTreeSet::new();
     let mut found: Vec<Roots> = Vec::new();
     for (file, batches) in inputs {
-        let roots = match roots(table, file, batches) {
+        let roots = match roots(loaded, file, batches) {
             Ok(roots) => roots,
             Err(why) => return Ok(Err((file.path.clone(), why))),
         };
         let place = |field: &iceberg::spec::NestedFieldRef| {
             roots.iter().position(|root| match root {
                 Root::First(id) | Root::Table(id) => *id == field.id,
-                Root::Entry(name) => *name == field.name && !is_first(table, field.id),
-                Root::Gone => false,
+                Root::Entry(name, true) => *name == field.name && !is_first(table, field.id),
+                Root::Entry(_, false) | Root::Gone => false,
             })
         };
         let from: Vec<Option<usize>> = fields.iter().map(place).collect();
@@ -68,7 +72,7 @@ pub(super) fn align(lake: &Lake, loaded: &LoadedTable, inputs: &[(&LiveFile, &Ba
             present.insert(field.id);
         }
         let homeless = roots.iter().enumerate().filter_map(|(at, root)| match root {
-            Root::Entry(name) if !from.contains(&Some(at)) => Some((name.clone(), at)),
+            Root::Entry(name, _) if !from.contains(&Some(at)) => Some((name.clone(), at)),
             _ => None,
         });
         let homeless = homeless.collect();
@@ -99,14 +103,16 @@ enum Root {
     First(i32),
     /// The table's column of this id.
     Table(i32),
-    /// That of this name, by the entry that names the file.
-    Entry(String),
+    /// That of this name, by the entry that names the file; whether what the table has under it is ours.
+    Entry(String, bool),
     /// One that the table does not have any more: its values went with it.
     Gone,
 }
 
-fn roots(table: Table, file: &LiveFile, batches: &Batches) -> Result<Vec<Root>, String> {
-    let schema = batches.schema();
+fn roots(loaded: &LoadedTable, file: &LiveFile, batches: &Batches) -> Result<Vec<Root>, String> {
+    let (table, schema) = (loaded.table, batches.schema());
+    let now: &Schema = loaded.metadata.current_schema();
+    let is_ours = |column: &FileColumn| matches!(find(now, &Wanted::from(column)), Found::Ours(_));
     let has_ids = schema.fields().iter().any(|field| id_of(field).is_some());
     let mut roots = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
@@ -119,7 +125,7 @@ fn roots(table: Table, file: &LiveFile, batches: &Batches) -> Result<Vec<Root>, 
         roots.push(match id {
             Some(id) if is_first(table, id) => Root::First(id),
             Some(id) => match file.ids.later().iter().find(|column| column.id == id) {
-                Some(column) if file.ids.is_of_entry() => Root::Entry(column.name.clone()),
+                Some(column) if file.ids.is_of_entry() => Root::Entry(column.name.clone(), is_ours(column)),
                 Some(_) => Root::Table(id),
                 None => Root::Gone,
             },

@@ -14,7 +14,7 @@ pub use parquet_file::Batches;
 pub(crate) use rows::take;
 pub use rows::{
     CuratedBatch, CuratedRow, DailyBatch, DailyRow, HourlyBatch, HourlyRow, PairBatch, PairRow, RawBatch, RawRow,
-    RejectedBatch, RejectedRow, RowBatch, Rows, ValueRows, Values,
+    RejectedBatch, RejectedRow, RowBatch, Rows, RowsAnd, ValueRows, Values,
 };
 
 use ids::Wanted;
@@ -222,6 +222,21 @@ impl Lake {
         times: Option<TimeRange>,
     ) -> Result<Rows<CuratedBatch>, LakeError> {
         self.read_rows(file, times).await
+    }
+
+    /// Such rows with the values of some later columns, by their names; of one that the file lacks they are null.
+    ///
+    /// # Errors
+    /// See [`Lake::read_columns`].
+    pub async fn read_curated_and(
+        &self,
+        file: &LiveFile,
+        later: &[&str],
+        times: Option<TimeRange>,
+    ) -> Result<RowsAnd<CuratedBatch>, LakeError> {
+        let first = CuratedBatch::columns().into_iter().map(Wanted::first);
+        let wanted = first.chain(later.iter().map(|name| Wanted::named(file.table, &file.ids, name))).collect();
+        Ok(RowsAnd::new(self.open(file, Some(wanted), times).await?))
     }
 
     /// User and computer alone of rows of `auth_events_curated`: who was ever accepted where.

@@ -61,6 +61,21 @@ pub struct Values {
 }
 
 impl Values {
+    /// Those of a batch's columns behind the first few; the error is in words.
+    fn of(batch: &RecordBatch, behind: usize) -> Result<Values, String> {
+        let mut columns = Vec::with_capacity(batch.num_columns().saturating_sub(behind));
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()).skip(behind) {
+            // What a file lacks has no type.
+            if column.logical_null_count() == column.len() {
+                columns.push(None);
+                continue;
+            }
+            let not_read = || format!("column {} has type {}, which is not read", field.name(), column.data_type());
+            columns.push(Some(cells::Column::of(column).ok_or_else(not_read)?));
+        }
+        Ok(Values { rows: batch.num_rows(), columns })
+    }
+
     /// Rows in it.
     pub fn len(&self) -> usize {
         self.rows
@@ -93,21 +108,32 @@ impl Iterator for ValueRows {
             Ok(batch) => batch,
             Err(e) => return Some(Err(e)),
         };
-        let mut columns = Vec::with_capacity(batch.num_columns());
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            // What a file lacks has no type.
-            if column.logical_null_count() == column.len() {
-                columns.push(None);
-                continue;
-            }
-            match cells::Column::of(column) {
-                Some(column) => columns.push(Some(column)),
-                None => {
-                    let what = format!("column {} has type {}, which is not read", field.name(), column.data_type());
-                    return Some(Err(self.0.damaged(what)));
-                }
-            }
-        }
-        Some(Ok(Values { rows: batch.num_rows(), columns }))
+        Some(Values::of(&batch, 0).map_err(|what| self.0.damaged(what)))
+    }
+}
+
+/// Rows of one kind, each batch with the values of some later columns of the same rows.
+pub struct RowsAnd<B> {
+    batches: Batches,
+    /// How many columns rows of the kind have.
+    own: usize,
+    kind: PhantomData<B>,
+}
+
+impl<B: RowBatch> RowsAnd<B> {
+    pub(super) fn new(batches: Batches) -> RowsAnd<B> {
+        RowsAnd { batches, own: B::columns().len(), kind: PhantomData }
+    }
+}
+
+impl<B: RowBatch> Iterator for RowsAnd<B> {
+    type Item = Result<(B, Values), LakeError>;
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = match self.batches.next()? {
+            Ok(batch) => batch,
+            Err(e) => return Some(Err(e)),
+        };
+        let rows = B::of(&batch).and_then(|rows| Ok((rows, Values::of(&batch, self.own)?)));
+        Some(rows.map_err(|what| self.batches.damaged(what)))
     }
 }

@@ -1,6 +1,7 @@
 //! A table: an entry in a list, and the handle by which everybody names it.
 
 use super::{Column, Partition};
+use crate::encode::Fill;
 use arrow_schema::SchemaRef as ArrowSchemaRef;
 use authpulse_event::{Day, Micros};
 use iceberg::spec::{NullOrder, PartitionSpec, Schema, SchemaRef, SortDirection, SortField, SortOrder, Transform};
@@ -39,6 +40,9 @@ pub struct TableDef {
     pub order: Order,
     /// What tells that a partition is not written to any more.
     pub closing: Closing,
+    /// How a worker makes its rows of what an entry stores; none of the first four, whose rows have encoders of their own, and of one
+    /// that nobody fills.
+    pub fill: Option<Fill>,
 }
 
 /// How files are divided among partitions.
@@ -124,6 +128,7 @@ static UNKNOWN: TableDef = TableDef {
     partitioning: Partitioning::Date(""),
     order: Order::Arrival,
     closing: Closing::Events,
+    fill: None,
 };
 
 /// All names behind the first four that this process has met.

@@ -213,6 +213,7 @@ pub(crate) static CURATED: TableDef = TableDef {
     partitioning: Partitioning::Date("event_date"),
     order: Order::Hour("user_id"),
     closing: Closing::Events,
+    fill: None,
 };
 
 pub(crate) static HOURLY: TableDef = TableDef {
@@ -222,6 +223,7 @@ pub(crate) static HOURLY: TableDef = TableDef {
     partitioning: Partitioning::Day { column: "window_start", field: "window_start_day" },
     order: Order::Time("user_id"),
     closing: Closing::Hours,
+    fill: None,
 };
 
 pub(crate) static DAILY: TableDef = TableDef {
@@ -231,6 +233,7 @@ pub(crate) static DAILY: TableDef = TableDef {
     partitioning: Partitioning::Month { column: "date", field: "date_month" },
     order: Order::Time("computer_id"),
     closing: Closing::Days,
+    fill: None,
 };
 
 pub(crate) static REJECTED: TableDef = TableDef {
@@ -240,6 +243,7 @@ pub(crate) static REJECTED: TableDef = TableDef {
     partitioning: Partitioning::Date("ingest_date"),
     order: Order::Arrival,
     closing: Closing::Arrivals,
+    fill: None,
 };
 
 /// User and computer alone: who was ever accepted where.

@@ -595,3 +595,46 @@ fn a_file_of_which_nobody_can_tell_the_columns_is_left_as_it_is() {
     assert_eq!(live.len(), 2, "{live:?}");
     assert_eq!(live.iter().map(|file| file.rows).sum::<u64>(), 24);
 }
+
+#[test]
+fn columns_of_the_first_version_may_be_promoted_by_others_and_what_is_stored_is_read_as_before() {
+    let (lake, _, catalog) = memory_lake();
+    let commit = |n: u64| {
+        let mut names = Names::default();
+        let rows = events("a", 0, 8 * n, &mut names).split_off(8 * n as usize - 8);
+        let files = put(&lake, encode(&rows, &names, None), &format!("a-{n}")).unwrap();
+        let entry = Entry { shard: ShardId::new("a"), n, files };
+        block_on(lake.commit(Table::CURATED, &[entry.view()])).unwrap();
+    };
+    let scores = || {
+        let mut rows = BTreeMap::new();
+        for file in block_on(lake.live_files(Table::CURATED)).unwrap().files {
+            for batch in block_on(lake.read_curated(&file, None)).unwrap() {
+                let batch = batch.unwrap();
+                rows.extend(batch.iter().map(|row| (row.user_id.to_owned(), (row.risk_score, row.is_new_device))));
+            }
+        }
+        rows
+    };
+    commit(1);
+    let mut fields = Table::CURATED.schema().as_struct().fields().to_vec();
+    for field in fields.iter_mut().filter(|field| ["risk_score", "is_new_device"].contains(&field.name.as_str())) {
+        *Arc::make_mut(field).field_type = Type::Primitive(PrimitiveType::Long);
+    }
+    let schema = Schema::builder().with_fields(fields).build().unwrap();
+    alter(&lake, &catalog, Table::CURATED, |builder| builder.add_current_schema(schema));
+    // Workers go on, and write what they always wrote.
+    (2..=3).for_each(commit);
+    let before = scores();
+    assert_eq!(before.len(), 24);
+    assert!(before.values().any(|(score, _)| *score == 30));
+    let report = block_on(maintain(&lake, &sealed_journal(), &TIDY, false, &mut Default::default()));
+    assert_eq!((report.tables[0].compacted.before.files, &report.tables[0].notes[..]), (3, &[][..]), "{report:?}");
+    let merged = block_on(lake.live_files(Table::CURATED)).unwrap().files.remove(0);
+    let batch = block_on(lake.read_columns(&merged, Some(&["risk_score"]), None)).unwrap().next().unwrap().unwrap();
+    assert_eq!(batch.column(0).data_type(), &arrow_schema::DataType::Int64, "merged files have the table's type");
+    assert_eq!(scores(), before);
+    let bounds = told(&lake, &merged.path);
+    let greatest = bounds.upper_bounds()[&15].to_string();
+    assert_eq!(greatest, "30");
+}

@@ -1,15 +1,23 @@
 //! What events carry, from a file to the decision: over kills, whatever a worker was told of the lake's event model.
 
 use crate::small_lake::{SmallLake, options};
+use authpulse_audit::status::status;
 use authpulse_engine::settings::UNSCORED_BYTES_MAX;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{EventModel, HashRange, ShardId};
 use authpulse_files::Source as File;
+use authpulse_files::Source as File;
+use authpulse_journal::Env;
 use authpulse_journal::Env;
 use authpulse_journal::open::{entry_zero, event_model};
+use authpulse_journal::open::{entry_zero, event_model};
+use authpulse_journal::sink::{Decision, DecisionSink};
 use authpulse_journal::sink::{Decision, DecisionSink};
 use authpulse_lake::entry::{Entry, Source};
+use authpulse_lake::maintain::Memory;
+use authpulse_lake::{MaintainSettings, maintain};
 use authpulse_service::backfill::{BackfillRequest, prepare};
+use authpulse_service::committer::commit_all;
 use authpulse_settings::Options;
 use authpulse_worker::worker::Progress;
 use std::collections::BTreeMap;
@@ -109,7 +117,18 @@ async fn what_events_carry_comes_to_the_row_over_kills_and_without_them() {
     assert!(entries.iter().all(|entry| entry.event_model() == Ok(EventModel::Attributes)));
     let expected: BTreeMap<i64, String> = seconds().map(|second| (second, members(second).1)).collect();
     assert_eq!(*noted.0.lock().unwrap(), expected);
-    assert_eq!(stored(|e| e.counts.fields_dropped), seconds().map(|second| members(second).2).sum::<u64>());
+    let dropped = seconds().map(|second| members(second).2).sum::<u64>();
+    assert_eq!(stored(|e| e.counts.fields_dropped), dropped);
+    // And an operator sees it, also of what is folded.
+    commit_all(&env).await.unwrap();
+    for folded in [false, true] {
+        let seen = status(&env, None, None).await.unwrap();
+        assert_eq!(seen.shards[0].fields_dropped, dropped, "folded: {folded}");
+        assert!(seen.to_string().contains(&format!("left out      {dropped} attributes without a value")), "{seen}");
+        let fold = MaintainSettings { fold_entries: 1, entry_age: 0, min_files: 1_000, ..MaintainSettings::default() };
+        let report = maintain(&env.lake, &*env.journal, &fold, false, &mut Memory::default()).await;
+        assert!(folded || report.folded.entries > 0, "{report:?}");
+    }
 }
 
 #[tokio::test]

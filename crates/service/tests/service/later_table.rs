@@ -1,13 +1,21 @@
-//! A table behind the first four, as the committer meets it: made again where it was dropped, and past what others have folded.
+//! A table behind the first four: filled by workers, who make it; made again by the committer where it was dropped; and past what
+//! others have folded.
 
-use crate::small_lake::SmallLake;
+use crate::small_lake::audit::report;
+use crate::small_lake::{SmallLake, lines, options};
 use authpulse_event::ShardId;
 use authpulse_journal::Env;
+use authpulse_lake::encode::{EntryRows, LaterRow};
 use authpulse_lake::entry::{Entry, Side};
-use authpulse_lake::schema::TableDef;
-use authpulse_lake::{Base, Lake, MemoryCatalog, Shape, Table, TableFile};
+use authpulse_lake::fault::{Faults, Moment};
+use authpulse_lake::maintain::Memory;
+use authpulse_lake::read::Value;
+use authpulse_lake::schema::{Closing, Column, ColumnId, Kind, Order, Partitioning, TableDef};
+use authpulse_lake::{Base, Lake, MaintainSettings, MemoryCatalog, Shape, Table, TableFile, TablePointers, maintain};
 use authpulse_service::committer::commit_all;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 /// With the columns of another, so that its files are made as that one's are.
@@ -20,6 +28,7 @@ static DEF: LazyLock<TableDef> = LazyLock::new(|| {
         partitioning: daily.partitioning,
         order: daily.order,
         closing: daily.closing,
+        fill: None,
     }
 });
 
@@ -122,4 +131,151 @@ async fn where_the_first_of_its_files_is_folded_the_committer_refuses() {
     assert_eq!(world.applied().await, BTreeMap::from([(shard, 6)]));
     let error = commit_all(&env).await.unwrap_err();
     assert!(error.to_string().contains("which every table held when it was folded"), "{error}");
+}
+
+/// Logons of each user and hour, made of what an entry stores.
+static FILLED: TableDef = TableDef {
+    name: "logons_to_come",
+    columns: &[
+        Column::new(ColumnId::Fixed(1, None), "hour", Kind::Time, "when it begins"),
+        Column::new(ColumnId::Fixed(2, None), "user_id", Kind::Text, "who"),
+        Column::new(ColumnId::Fixed(3, None), "logons", Kind::Long, "how many"),
+    ],
+    time_column: "hour",
+    partitioning: Partitioning::Day { column: "hour", field: "hour_day" },
+    order: Order::Time("user_id"),
+    closing: Closing::Hours,
+    fill: Some(logons),
+};
+
+fn logons<'a>(rows: &'a EntryRows<'a>) -> Vec<LaterRow<'a>> {
+    let row = |hour: &authpulse_engine::rows::HourRow| {
+        let logons = Value::Long(hour.total_logins as i64);
+        vec![Some(Value::Time(hour.window_start)), Some(Value::Text(rows.users.get(hour.user))), Some(logons)]
+    };
+    // In no order: the files are sorted by the description.
+    rows.hours.iter().rev().map(row).collect()
+}
+
+type Logons = BTreeMap<(i64, String), i64>;
+
+/// A lake of four tables with a folded journal, and the rest of its input.
+struct Grown {
+    lake: SmallLake,
+    catalog: Arc<MemoryCatalog>,
+    table: Table,
+    rest: Vec<PathBuf>,
+    tail: u64,
+}
+
+impl Grown {
+    async fn new() -> Grown {
+        let mut lake = SmallLake::new();
+        let catalog = Arc::new(MemoryCatalog::new());
+        lake.env.lake = Arc::new(Lake::new(lake.env.store.clone(), catalog.clone()));
+        let lines = lines(7_200);
+        let parts = lines.chunks(lines.len() / 12 + 1).enumerate();
+        let files: Vec<PathBuf> = parts.map(|(i, part)| lake.write_input(&format!("auth-{i:02}.txt"), part)).collect();
+        lake.backfill(&files[..10], &options(), true).await;
+        commit_all(&lake.env).await.unwrap();
+        let fold = MaintainSettings { fold_entries: 1, entry_age: 0, min_files: 1_000, ..MaintainSettings::default() };
+        let report = maintain(&lake.env.lake, &*lake.env.journal, &fold, false, &mut Memory::default()).await;
+        assert!(report.is_complete() && report.folded.removed > 0, "{report:?}");
+        let entries = lake.entries("file").await;
+        assert!(entries[0].n > 1, "the first are folded and removed");
+        let table = Table::new(&FILLED).unwrap();
+        Grown { table, rest: files[10..].to_vec(), tail: entries.last().unwrap().n, lake, catalog }
+    }
+
+    /// From now on the program is one that has the table in its list.
+    fn upgrade(&mut self) {
+        let tables = Table::FIRST.into_iter().chain([self.table]).collect();
+        let shape = Shape { tables, ..Shape::default() };
+        self.lake.env.lake = Arc::new((*self.lake.env.lake).clone().with_shape(shape));
+    }
+
+    async fn new_entries(&self) -> Vec<Entry> {
+        self.lake.entries("file").await.into_iter().filter(|entry| entry.n > self.tail).collect()
+    }
+
+    /// What the live files of a table hold; panics where one is out of order.
+    async fn read(&self, table: Table, names: [&str; 3]) -> Logons {
+        let mut found = Logons::new();
+        for file in self.lake.env.lake.live_files(table).await.unwrap().files {
+            let mut last = None;
+            for batch in self.lake.env.lake.read_values(&file, &names, None).await.unwrap() {
+                let batch = batch.unwrap();
+                for row in 0..batch.len() {
+                    let (Some(Value::Time(hour)), Some(Value::Text(user)), Some(Value::Long(n))) =
+                        (batch.value(row, 0), batch.value(row, 1), batch.value(row, 2))
+                    else {
+                        panic!("a value is missing");
+                    };
+                    let place = (hour, user.to_owned());
+                    assert!(last < Some(place.clone()), "{} is out of order", file.path);
+                    assert_eq!(found.insert(place.clone(), n), None, "{place:?} is there twice");
+                    last = Some(place);
+                }
+            }
+        }
+        found
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_added_to_the_list_is_made_and_filled_by_the_worker_in_a_lake_whose_journal_is_folded() {
+    let mut grown = Grown::new().await;
+    let before = grown.read(Table::HOURLY, ["window_start", "user_id", "total_logins"]).await;
+    grown.upgrade();
+    // Entries that name a file of it and were put while the table was not there.
+    let (catalog, shard, too_early) = (grown.catalog.clone(), ShardId::file(), Arc::new(AtomicUsize::new(0)));
+    let (journal, counted) = (grown.lake.env.journal.clone(), too_early.clone());
+    grown.lake.env.probe = Arc::new(move |point, _| {
+        if point == "entry put after" {
+            // On a thread of its own: executors do not nest.
+            let early = || {
+                futures::executor::block_on(async {
+                    let tail = journal.tail(&shard).await.unwrap().unwrap();
+                    let (_, body) = journal.list(&shard, tail, 1).await.unwrap().remove(0);
+                    let entry = Entry::decode(&shard, tail, &body, &Default::default()).unwrap();
+                    let names_it = entry.files.iter().any(|file| file.table.name() == FILLED.name);
+                    names_it && catalog.load(FILLED.name).await.unwrap().is_none()
+                })
+            };
+            let early = std::thread::scope(|scope| scope.spawn(early).join().unwrap());
+            counted.fetch_add(usize::from(early), Ordering::SeqCst);
+        }
+    });
+    // The catalog does not answer at first: the worker waits, and goes on by itself.
+    let fails = AtomicUsize::new(0);
+    grown.catalog.set_faults(Faults::new(move |step| {
+        let creates = (step.operation, step.moment) == ("create", Moment::Before);
+        if creates && fails.fetch_add(1, Ordering::SeqCst) < 2 { Err("nobody answers".to_owned()) } else { Ok(()) }
+    }));
+    grown.lake.backfill(&grown.rest, &options(), false).await;
+    assert_eq!(too_early.load(Ordering::SeqCst), 0, "the table comes before the entry");
+
+    let entries = grown.new_entries().await;
+    let naming = entries.iter().filter(|entry| entry.files.iter().any(|file| file.table == grown.table));
+    let naming: Vec<u64> = naming.map(|entry| entry.n).collect();
+    assert!(naming.len() > 1, "{naming:?}");
+    let applied = grown.lake.env.lake.load(grown.table).await.unwrap().applied().unwrap();
+    assert_eq!(applied, BTreeMap::from([(ShardId::file(), naming[0] - 1)]), "the tail as it was");
+
+    commit_all(&grown.lake.env).await.unwrap();
+    let mut expected = grown.read(Table::HOURLY, ["window_start", "user_id", "total_logins"]).await;
+    expected.retain(|place, _| !before.contains_key(place));
+    assert!(expected.len() > 100, "{}", expected.len());
+    assert_eq!(grown.read(grown.table, ["hour", "user_id", "logons"]).await, expected);
+    let report = report(&grown.lake.env).await;
+    assert_eq!(report.difference, None, "{report}");
+    assert!(report.tables.iter().any(|table| table.table == FILLED.name && table.rows == expected.len() as u64));
+}
+
+#[tokio::test]
+async fn a_program_without_the_table_in_its_list_makes_none() {
+    let grown = Grown::new().await;
+    grown.lake.backfill(&grown.rest, &options(), false).await;
+    assert!(grown.new_entries().await.iter().flat_map(|entry| &entry.files).all(|file| file.table.is_first()));
+    assert!(grown.catalog.load(FILLED.name).await.unwrap().is_none());
 }

@@ -5,6 +5,7 @@ mod backfill;
 mod beside;
 mod clocks;
 mod columns;
+mod dropped_column;
 mod finished_empty;
 mod forgotten;
 mod later_table;

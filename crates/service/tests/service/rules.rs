@@ -9,8 +9,11 @@ use authpulse_engine::rules::{Features, LIST, Rule, RuleSet, Threshold};
 use authpulse_event::time::{DAY, HOUR};
 use authpulse_journal::Env;
 use authpulse_journal::sink::Decision;
+use authpulse_lake::encode::{Later, LaterGroup};
 use authpulse_lake::entry::Entry;
-use authpulse_lake::{Lake, MemoryCatalog, Table, TableFile};
+use authpulse_lake::read::Value;
+use authpulse_lake::schema::{Column, Group, Kind};
+use authpulse_lake::{Lake, MemoryCatalog, Shape, Table, TableFile};
 use authpulse_settings::Options;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -65,12 +68,15 @@ struct Switched {
 
 impl Switched {
     async fn new() -> Switched {
-        let lake = SmallLake::new();
+        let mut lake = SmallLake::new();
         let lines = lines(6_000);
         let parts = lines.chunks(lines.len() / 12 + 1).enumerate();
         let files: Vec<PathBuf> = parts.map(|(i, part)| lake.write_input(&format!("auth-{i:02}.txt"), part)).collect();
-        lake.backfill(&files[..6], &options_with(on(&TWO)), true).await;
-        lake.backfill(&files[6..], &options_with(on(&ALL)), false).await;
+        for (files, names, more) in [(&files[..6], &TWO[..], true), (&files[6..], &ALL[..], false)] {
+            let shape = Shape::default().with_rules(&on(names));
+            lake.env.lake = Arc::new((*lake.env.lake).clone().with_shape(shape));
+            lake.backfill(files, &options_with(on(names)), more).await;
+        }
         let entries = lake.entries("file").await;
         Switched { lake, entries }
     }
@@ -108,6 +114,26 @@ impl Switched {
             return self.uncommitted(&entries).await;
         }
         panic!("no such row");
+    }
+
+    /// The lake after the first file of one half was written again with this in the column of BY_NIGHT.
+    async fn with_column(
+        &self,
+        rules: &RuleSet,
+        value: impl Fn(&ScoredEvent) -> Option<i32> + Send + Sync + 'static,
+    ) -> Env {
+        let (at, file) = self.files(rules).remove(0);
+        let mut rows = EditedRows::read_under(rules.clone(), &self.lake, &file).await;
+        let group = Group::Rule(BY_NIGHT.name);
+        let column = Column::later(group, BY_NIGHT.column, Kind::Int, "as somebody edited it");
+        let groups = [LaterGroup::new(vec![column], |_| true, move |row, _| value(row).map(Value::Int))];
+        let ids = self.lake.env.lake.columns(Table::CURATED, &[group]).await.unwrap();
+        rows.later = Some(Later::new(&groups, &ids));
+        let files = rows.write(&self.lake, 1_000_000).await;
+        let mut entries = self.entries.clone();
+        let place = entries[at].files.iter().position(|f| *f == file).unwrap();
+        entries[at].files.splice(place..=place, files);
+        self.uncommitted(&entries).await
     }
 
     /// The lake with these entries and empty tables, so that entries and rows must speak for themselves.
@@ -189,4 +215,42 @@ async fn a_row_is_judged_by_the_rules_that_were_on() {
     let new_device = "is_new_device is not 1";
     expect(switched.edited(&all, quiet(Flag::NEW_DEVICE), toggled(Flag::NEW_DEVICE)).await, &other, new_device).await;
     expect(switched.edited(&two, any, toggled(Flag::NEW_DEVICE)).await, &other, new_device).await;
+}
+
+#[tokio::test]
+async fn the_column_of_a_later_rule_says_what_risk_flags_say() {
+    let switched = Switched::new().await;
+    let (two, all, knows) = (on(&TWO), on(&ALL), RuleSet::of(FIVE));
+    let has = |(_, file): &(usize, TableFile)| file.columns.iter().any(|column| column.name == BY_NIGHT.column);
+    assert!(switched.files(&all).iter().all(has) && !switched.files(&two).iter().any(has));
+    let night = all.flag("BY_NIGHT").unwrap();
+    let fired = move |row: &ScoredEvent| i32::from(row.flags.has(night));
+    let one = |row: &ScoredEvent| row.event.event_time % 7 == 0;
+    let expect = async |env: Env, rules: &RuleSet, words: Option<&str>| {
+        let report = audit(&env, rules).await;
+        match (&report.difference, words) {
+            (None, None) => {}
+            (Some(difference), Some(words)) => {
+                let text = difference.to_string();
+                assert!(text.contains("is_by_night does not follow from risk_flags"), "{text}");
+                assert!(text.contains(words), "'{words}' is not in\n{text}");
+            }
+            (_, words) => panic!("{words:?}:\n{report}"),
+        }
+    };
+    let written = move |row: &ScoredEvent| Some(fired(row));
+    // Who scored the rows by other rules, and knows this one, compares as well.
+    for rules in [&all, &knows] {
+        expect(switched.with_column(&all, written).await, rules, None).await;
+        for wrong in [|fired: i32| Some(1 - fired), |_| None, |_| Some(2)] {
+            let column = move |row: &ScoredEvent| if one(row) { wrong(fired(row)) } else { Some(fired(row)) };
+            let env = switched.with_column(&all, column).await;
+            expect(env, rules, Some("is_by_night")).await;
+        }
+    }
+    // Off, it leaves no values.
+    expect(switched.with_column(&two, |_| Some(0)).await, &two, Some("null, for the rule was off")).await;
+    expect(switched.with_column(&two, |_| Some(1)).await, &knows, Some("is_by_night")).await;
+    // Who does not know it says nothing of it.
+    expect(switched.with_column(&all, |_| Some(2)).await, &RuleSet::default(), None).await;
 }

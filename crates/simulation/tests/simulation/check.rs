@@ -3,6 +3,7 @@
 use crate::fence;
 use crate::kinesis::{Reading, taken_apart};
 use crate::leases;
+use crate::programs;
 use crate::versions;
 use crate::world::World;
 use authpulse_engine::rows::Flag;
@@ -27,6 +28,8 @@ pub struct Checked {
     pub digest: u64,
     /// How often a shard got another owner.
     pub take_overs: u64,
+    /// What only the newer of two programs wrote.
+    pub new: programs::New,
 }
 
 /// Checks everything about a lake after a run; the error is in words.
@@ -48,7 +51,8 @@ pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<C
     let digest = tables_hold(world, &outcome).await?;
     order_per_user(world, &journals, &outcome).await?;
     raw_zone(world, options).await?;
-    Ok(Checked { outcome, digest, take_overs })
+    let new = programs::hold(world, &journals).await?;
+    Ok(Checked { outcome, digest, take_overs, new })
 }
 
 /// The entries of all journals, by shard of the stream, parents before heirs.
@@ -141,14 +145,35 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
 
 /// Whether the tables hold the evaluator's rows, each once. Returns a digest of them.
 pub async fn tables_hold(world: &World, outcome: &oracle::Outcome) -> Result<u64, String> {
-    let anonymous = outcome.curated.iter().map(without_shard);
+    let mut rows = curated(world).await?;
+    let mut anonymous: Vec<oracle::Curated> = outcome.curated.iter().map(without_shard).collect();
+    if world.versions.are_two() {
+        attributes_whole_or_of_before(&rows, &anonymous)?;
+        rows = rows.into_iter().map(programs::of_before).collect();
+        anonymous = anonymous.into_iter().map(programs::of_before).collect();
+    }
     let mut digest = DefaultHasher::new();
     // Dead letters first: they say why a row is missing.
     compare("rejected", rejected(world).await?, outcome.rejected.iter().cloned(), &mut digest)?;
-    compare("curated", curated(world).await?, anonymous, &mut digest)?;
+    compare("curated", rows, anonymous.into_iter(), &mut digest)?;
     compare("hourly", hourly(world).await?, outcome.hourly.iter().cloned(), &mut digest)?;
     compare("daily", daily(world).await?, outcome.daily.iter().cloned(), &mut digest)?;
     Ok(digest.finish())
+}
+
+/// Whether each row has all attributes of its event, or those that the older of two programs knows.
+fn attributes_whole_or_of_before(rows: &[oracle::Curated], outcome: &[oracle::Curated]) -> Result<(), String> {
+    // Of some senders many events have one id.
+    let of =
+        |row: &oracle::Curated| (row.event_time, row.event_id.clone(), row.user_id.clone(), row.computer_id.clone());
+    let whole: BTreeMap<_, _> = outcome.iter().map(|row| (of(row), &row.attributes)).collect();
+    let is_neither = |row: &&oracle::Curated| {
+        whole.get(&of(row)) != Some(&&row.attributes) && programs::of_before((*row).clone()) != **row
+    };
+    match rows.iter().find(is_neither) {
+        Some(row) => Err(format!("a row has some of its attributes: {row:?}")),
+        None => Ok(()),
+    }
 }
 
 /// A row as it is read back: which shard accepted it is no column.
@@ -178,12 +203,7 @@ async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Ou
     for row in &outcome.curated {
         expected.entry(&row.user_id).or_default().push_back(without_shard(row));
     }
-    let archive = Arc::new(MemoryStore::new());
-    let archived = world.archive.lock().unwrap().clone();
-    for (path, body) in archived {
-        archive.put_new(&path, body).await.map_err(|e| e.to_string())?;
-    }
-    let lake = Lake::new(archive, world.catalog.clone());
+    let lake = archived(world).await?;
     for (_, key, entries) in journals {
         for entry in entries {
             let mut of_user: BTreeMap<String, Vec<oracle::Curated>> = BTreeMap::new();
@@ -195,6 +215,10 @@ async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Ou
             for (user, mut rows) in of_user {
                 let next = expected.get_mut(user.as_str()).map(|rest| rest.drain(..rows.len().min(rest.len())));
                 let mut next: Vec<_> = next.into_iter().flatten().collect();
+                if world.versions.are_two() {
+                    rows = rows.into_iter().map(programs::of_before).collect();
+                    next = next.into_iter().map(programs::of_before).collect();
+                }
                 rows.sort();
                 next.sort();
                 if rows != next {
@@ -207,6 +231,16 @@ async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Ou
         Some((user, rest)) => Err(format!("no entry holds the last {} rows of {user}", rest.len())),
         None => Ok(()),
     }
+}
+
+/// All data files that anybody ever put, whoever has removed them since.
+pub async fn archived(world: &World) -> Result<Lake, String> {
+    let archive = Arc::new(MemoryStore::new());
+    let files = world.archive.lock().unwrap().clone();
+    for (path, body) in files {
+        archive.put_new(&path, body).await.map_err(|e| e.to_string())?;
+    }
+    Ok(Lake::new(archive, world.catalog.clone()))
 }
 
 /// Whether the raw zone holds each record of the stream once, and nothing else.

@@ -29,6 +29,9 @@ pub struct Counts {
     pub rebuilt: u64,
     /// Consumers of an older program that stood aside at the end of a run of two.
     pub stood_aside: u64,
+    /// Rows with a value of a column that only the newer of two programs knows, and rows of such a table.
+    pub noted: u64,
+    pub of_new_table: u64,
 }
 
 impl Counts {

@@ -18,6 +18,7 @@ mod kinesis;
 mod leases;
 mod order;
 mod process;
+mod programs;
 mod regressions;
 mod rng;
 mod sabotage;

@@ -8,6 +8,7 @@ use crate::foreign;
 use crate::gate::{Fate, Fault, Next, ProcessId, Struck};
 use crate::kinesis::{self, Reading};
 use crate::process::{Kind, Process};
+use crate::programs;
 use crate::rng::Rng;
 use crate::traffic::Traffic;
 use crate::world::{Sabotage, World};
@@ -220,7 +221,8 @@ impl Simulation {
         self.started += 1;
         let id = self.started;
         self.world.versions.run(id, newer);
-        let (env, stream, options) = (self.world.env(id), self.world.stream(id), self.options.clone());
+        let (env, stream) = (self.world.env(id), self.world.stream(id));
+        let options = self.world.versions.options(id, &self.options);
         let fleet = Fleet::new(self.world.leases(id), format!("worker {id}"), options.leases);
         let scores_wait = self.world.sabotage != Sabotage::Shares;
         let main = |stop| consume(env, options, stream, fleet, scores_wait, stop);
@@ -645,6 +647,11 @@ fn run(mut sim: Simulation) -> Result<Run, String> {
     follow::agrees(&sim.world, &late, &checked.outcome).map_err(|why| format!("begun after maintenance, {why}"))?;
     block_on(check::tables_hold(&sim.world, &checked.outcome)).map_err(|why| format!("after maintenance, {why}"))?;
     block_on(check::raw_zone(&sim.world, &sim.options)).map_err(|why| format!("after maintenance, {why}"))?;
+    let journals = block_on(check::journals(&sim.world))?;
+    let new = block_on(programs::hold(&sim.world, &journals)).map_err(|why| format!("after maintenance, {why}"))?;
+    if new != checked.new {
+        return Err("maintenance changed what only one program knows".to_owned());
+    }
     let mut counts = sim.counts;
     counts.of_kinesis = u64::from(sim.world.reading != Reading::Embedded);
     let leases = *sim.world.table.happened.lock().unwrap();
@@ -655,6 +662,7 @@ fn run(mut sim: Simulation) -> Result<Run, String> {
         (counts.followed, counts.rebuilt) = (counts.followed + kept.followed, counts.rebuilt + kept.rebuilt);
     }
     counts.take_overs = checked.take_overs;
+    (counts.noted, counts.of_new_table) = checked.new.rows();
     counts.late_puts = sim.world.writers.lock().unwrap().late;
     if sim.world.decisions.0.load(Ordering::SeqCst) < checked.outcome.curated.len() as u64 {
         return Err("fewer decisions were handed over than rows stored".to_owned());

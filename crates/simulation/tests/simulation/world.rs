@@ -132,11 +132,10 @@ impl World {
         world
     }
 
-    /// From now on processes run programs of two versions; whoever looks from outside knows what both know.
+    /// From now on processes run programs of two versions; whoever looks from outside knows what either knows.
     pub fn two_versions(&mut self) {
         self.versions = Versions::two();
-        let lake = Lake::clone(&self.outside.lake).with_sections(self.versions.all());
-        self.outside.lake = Arc::new(lake);
+        self.outside.lake = Arc::new(self.versions.whole(Lake::clone(&self.outside.lake)));
     }
 
     /// Time goes by.
@@ -178,7 +177,7 @@ impl World {
         let clock = Arc::new(ClockDoor(self.door(process)));
         let ids = Arc::new(SimIds { next: self.names.clone(), clock: clock.clone() });
         let lake = Lake::new(store.clone(), catalog).with_ids(ids.clone()).with_settings(self.commits);
-        let lake = lake.with_sections(self.versions.sections(process));
+        let lake = self.versions.lake(process, lake);
         Env { lake: Arc::new(lake), store, journal, clock, ids, ..self.outside.clone() }
     }
 

@@ -120,6 +120,9 @@ impl Worker {
                 None => parse_line(incoming.payload, reading),
             }
         })?;
+        if let Ok(ParsedEvent { fields_dropped: 1.., .. }) = parsed {
+            self.columns_said().drops(&self.key, incoming.payload, partition_key, reading);
+        }
         Ok(Seen { incoming, parsed: Some(parsed) })
     }
 

@@ -27,6 +27,7 @@ static DEF: LazyLock<TableDef> = LazyLock::new(|| {
         partitioning: daily.partitioning,
         order: daily.order,
         closing: daily.closing,
+        fill: None,
     }
 });
 

@@ -6,7 +6,7 @@ use authpulse_engine::rows::{AcceptedEvent, EventId, Flags, ScoredEvent, Windows
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::Micros;
 use authpulse_event::time::DEFAULT_BASE;
-use authpulse_lake::encode::{CuratedRows, encode_curated};
+use authpulse_lake::encode::{CuratedRows, Later, encode_curated};
 use authpulse_lake::read::LiveFile;
 use authpulse_lake::{EncodeOptions, TableFile};
 
@@ -18,6 +18,8 @@ pub struct EditedRows {
     pub rules: RuleSet,
     rule_set: String,
     processing_time: Micros,
+    /// The later columns that are written.
+    pub later: Option<Later<ScoredEvent>>,
 }
 
 impl EditedRows {
@@ -35,6 +37,7 @@ impl EditedRows {
             computers: Names::default(),
             rule_set: String::new(),
             processing_time: 0,
+            later: None,
         };
         for batch in lake.env.lake.read_curated(&LiveFile::from(file), None).await.unwrap() {
             for row in batch.unwrap().iter() {
@@ -77,7 +80,7 @@ impl EditedRows {
             rules: &self.rules,
             rule_set: &self.rule_set,
             processing_time: self.processing_time,
-            later: None,
+            later: self.later.as_ref(),
         };
         let options = EncodeOptions { max_rows_per_file, ..EncodeOptions::default() };
         let mut files = Vec::new();

@@ -1,0 +1,107 @@
+//! Rows of tables behind the first four: a worker makes them of what an entry stores, by the table's description.
+
+use super::{BATCH_ROWS, EncodeOptions, EncodedFile, encode_batches, encode_error};
+use crate::cells::{LaterBuilding, Value};
+use crate::error::LakeError;
+use crate::schema::{Order, Partition, Table};
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use authpulse_engine::names::NamesView;
+use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord};
+use authpulse_event::time::HOUR;
+use authpulse_event::{Micros, ShardId};
+use std::collections::BTreeMap;
+
+/// What an entry stores, as far as later tables are filled from it. Each row of it is in one entry, once and for all.
+pub struct EntryRows<'a> {
+    /// The shard, by the name that rows carry.
+    pub shard: &'a ShardId,
+    /// Rows of `user_behavior_hourly`.
+    pub hours: &'a [HourRow],
+    /// The names of their users.
+    pub users: &'a NamesView,
+    /// Rows of `host_popularity_daily`.
+    pub days: &'a [DayRow],
+    /// Dead letters.
+    pub rejected: &'a [RejectedRecord],
+    /// When the entry is made.
+    pub processing_time: Micros,
+}
+
+/// A row's values, in the order of the table's columns and of their types.
+pub type LaterRow<'a> = Vec<Option<Value<'a>>>;
+
+/// Makes a table's rows of an entry, in any order; none where there is nothing to say. They depend on nothing else.
+pub type Fill = for<'a> fn(&'a EntryRows<'a>) -> Vec<LaterRow<'a>>;
+
+/// The files of a later table that come of an entry: one or more for each partition, each sorted as the table is. None of a table that
+/// has no [`Fill`].
+///
+/// # Errors
+/// A row is none of this table, or the Parquet writer fails.
+pub fn encode_later_table(
+    table: Table,
+    rows: &EntryRows<'_>,
+    options: &EncodeOptions,
+) -> Result<Vec<EncodedFile>, LakeError> {
+    let Some(fill) = table.def().fill else { return Ok(Vec::new()) };
+    let mut parts: BTreeMap<Partition, Vec<(Micros, LaterRow<'_>)>> = BTreeMap::new();
+    for row in fill(rows) {
+        let time = time_of(table, &row)?;
+        parts.entry(table.partition_of(time)).or_default().push((time, row));
+    }
+    let mut files = Vec::new();
+    for (partition, mut rows) in parts {
+        // Rows of equal places stay in the order in which they were made.
+        rows.sort_by(|a, b| order(table, a).cmp(&order(table, b)));
+        for rows in rows.chunks(options.max_rows_per_file.max(1)) {
+            let batches = rows.chunks(BATCH_ROWS).map(|rows| batch(table, rows));
+            let batches = batches.collect::<Result<_, ArrowError>>().map_err(|e| encode_error(table.name(), e))?;
+            files.push(encode_batches(table, partition, batches, options)?);
+        }
+    }
+    Ok(files)
+}
+
+fn place(table: Table, name: &str) -> Option<usize> {
+    table.columns().iter().position(|column| column.name == name)
+}
+
+fn time_of(table: Table, row: &LaterRow<'_>) -> Result<Micros, LakeError> {
+    let value = place(table, table.time_column()).and_then(|at| row.get(at)).and_then(Option::as_ref);
+    match value {
+        Some(Value::Time(time)) => Ok(*time),
+        Some(Value::Date(day)) => Ok(day.start()),
+        _ => Err(encode_error(table.name(), format!("a row has no time in {}", table.time_column()))),
+    }
+}
+
+/// Where a row stands among those of its file; one without a text comes before those that have one.
+fn order<'a>(table: Table, (time, row): &'a (Micros, LaterRow<'_>)) -> (Micros, Option<&'a str>, Micros) {
+    let text = |column| match row.get(place(table, column)?)? {
+        Some(Value::Text(text)) => Some(*text),
+        _ => None,
+    };
+    match table.def().order {
+        Order::Arrival => (0, None, 0),
+        Order::Time(column) => (*time, text(column), 0),
+        Order::Hour(column) => (time.div_euclid(HOUR), text(column), *time),
+    }
+}
+
+fn batch(table: Table, rows: &[(Micros, LaterRow<'_>)]) -> Result<RecordBatch, ArrowError> {
+    let schema = table.arrow_schema();
+    let fields = table.columns().iter().zip(schema.fields());
+    let mut building: Vec<LaterBuilding> =
+        fields.map(|(column, field)| LaterBuilding::new(column.kind, field)).collect();
+    for (_, row) in rows {
+        if row.len() != building.len() {
+            let what = format!("a row has {} values, and the table {} columns", row.len(), building.len());
+            return Err(ArrowError::SchemaError(what));
+        }
+        for (column, value) in building.iter_mut().zip(row) {
+            column.push(value.clone())?;
+        }
+    }
+    RecordBatch::try_new(schema.clone(), building.into_iter().map(LaterBuilding::finish).collect())
+}
