@@ -3,6 +3,7 @@
 //! Nothing here judges an event. [`replay`] sends the lines of files into a stream, [`generate`] and [`lanl`] write such lines, [`labels`]
 //! reads back which of them were attacks, and [`progress`] tells a terminal how far any of it is.
 
+mod buffer;
 pub mod generate;
 pub mod labels;
 pub mod lanl;

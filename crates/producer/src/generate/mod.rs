@@ -192,7 +192,7 @@ pub fn generate(
         days: scale.days,
         first_time,
         last_time,
-        bytes: output.bytes,
+        bytes: output.bytes(),
     })
 }
 

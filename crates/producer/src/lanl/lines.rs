@@ -7,10 +7,8 @@ use std::io::{self, Write};
 use super::plan::Plan;
 use super::rng::{Purpose, Rng};
 use super::traffic::Logon;
+use crate::buffer::LineBuffer;
 
-/// Handed to the file at a time, in bytes.
-const BUFFER_BYTES: usize = 256 * 1024;
-const LINE_BYTES_MAX: usize = 48;
 /// With disorder, this share of 1,000 lines comes late.
 const LATE_OF_1000: u32 = 20;
 /// A clock that is wrong is so by at most this, in seconds.
@@ -57,9 +55,7 @@ pub struct Troubled {
 type Late = (u64, u64, u64, Vec<u8>);
 
 pub(super) struct Lines<W> {
-    out: W,
-    buffer: Vec<u8>,
-    pub(super) bytes: u64,
+    out: LineBuffer<W>,
     pub(super) lines: u64,
     /// A letter and a number for each user.
     names: Vec<(u8, u32)>,
@@ -96,9 +92,7 @@ impl<W: Write> Lines<W> {
         }
         Lines {
             names: names.collect(),
-            out,
-            buffer: Vec::with_capacity(BUFFER_BYTES + 1024),
-            bytes: 0,
+            out: LineBuffer::new(out),
             lines: 0,
             any: trouble != Trouble::default(),
             bad_every: events.checked_div(trouble.bad).unwrap_or(u64::MAX).max(1),
@@ -125,29 +119,8 @@ impl<W: Write> Lines<W> {
         if self.any {
             return self.write_troubled(second, logon);
         }
-        let (letter, number) = self.names[logon.user as usize];
-        let mut line = [0; LINE_BYTES_MAX];
-        let mut at = LINE_BYTES_MAX;
-        let mut put = |before: &[u8], number: u64| {
-            let mut rest = number;
-            loop {
-                at -= 1;
-                line[at] = b'0' + (rest % 10) as u8;
-                rest /= 10;
-                if rest == 0 {
-                    break;
-                }
-            }
-            at -= before.len();
-            line[at..at + before.len()].copy_from_slice(before);
-        };
-        put(b",C", u64::from(logon.computer) + 1);
-        put(&[b',', letter], u64::from(number));
-        put(b"", second);
-        self.buffer.extend_from_slice(&line[at..]);
-        self.buffer.push(b'\n');
         self.lines += 1;
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        self.out.put_event(second, self.names[logon.user as usize], logon.computer + 1)
     }
 
     fn write_troubled(&mut self, second: u64, logon: &Logon) -> io::Result<()> {
@@ -238,16 +211,8 @@ impl<W: Write> Lines<W> {
     }
 
     fn put(&mut self, line: &[u8]) -> io::Result<()> {
-        self.buffer.extend_from_slice(line);
         self.lines += 1;
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.buffer)?;
-        self.bytes += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
+        self.out.put(line)
     }
 
     /// Writes what is left, the bad lines that are still due among it.
@@ -257,7 +222,11 @@ impl<W: Write> Lines<W> {
             self.bad(self.last)?;
         }
         self.troubled.skewed_computers = self.skewed.values().filter(|(_, has_lines)| *has_lines).count() as u64;
-        self.flush()?;
-        self.out.flush()
+        self.out.finish()
+    }
+
+    /// Bytes that the file has; all of them once it is finished.
+    pub(super) fn bytes(&self) -> u64 {
+        self.out.written()
     }
 }

@@ -371,7 +371,7 @@ pub fn write(
         pairs: traffic.pairs() as u64,
         days: (last_second / 86_400) as u32 + 1 - options.from_day,
         lines: lines.lines,
-        bytes: lines.bytes,
+        bytes: lines.bytes(),
         troubled: lines.troubled,
     };
     if let Some(labels) = labels {
