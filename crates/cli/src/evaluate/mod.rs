@@ -48,7 +48,6 @@ pub struct Evaluate {
 /// All of it, as JSON has it.
 #[derive(Serialize)]
 struct Report {
-    by: String,
     days: u64,
     /// Account-days with a label.
     labelled: u64,
@@ -58,15 +57,9 @@ struct Report {
     landed: u64,
     not_landed: BTreeMap<String, u64>,
     #[serde(flatten)]
-    judged: Ranked,
+    judged: Judged,
     first_seen: Judged,
     random: Judged,
-}
-
-#[derive(Serialize)]
-struct Ranked {
-    budgets: Vec<rank::Budget>,
-    average_precision: f64,
 }
 
 /// Runs it.
@@ -96,9 +89,7 @@ pub async fn run(args: Evaluate) -> Result<ExitCode> {
         );
     }
     let not_landed = reasons(&lake, &days, base).await?;
-    let judged = days.judge(&by);
     let report = Report {
-        by: judged.by.clone(),
         days: days.span().len() as u64,
         labelled: days.labelled().len() as u64,
         account_days: days.account_days(),
@@ -106,7 +97,7 @@ pub async fn run(args: Evaluate) -> Result<ExitCode> {
         labels: count,
         landed: days.landed(),
         not_landed,
-        judged: Ranked { budgets: judged.budgets, average_precision: judged.average_precision },
+        judged: days.judge(&by),
         first_seen: days.judge(&By::FirstSeen),
         random: days.judge(&By::Random),
     };
@@ -189,17 +180,14 @@ fn print(report: &Report) -> Result<()> {
     for (reason, labels) in &report.not_landed {
         say!("  {} not landed: {reason}", thousands(*labels))?;
     }
-    let ranked = [
-        (report.by.as_str(), &report.judged.budgets, report.judged.average_precision),
-        (&report.first_seen.by, &report.first_seen.budgets, report.first_seen.average_precision),
-        (&report.random.by, &report.random.budgets, report.random.average_precision),
-    ];
+    let ranked = [&report.judged, &report.first_seen, &report.random];
     say!("\n| by | alerts a day | alerts | caught | recall | precision | attacks seen | median to detection |")?;
     say!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
-    for (by, budgets, _) in ranked {
-        for budget in budgets {
+    for judged in ranked {
+        for budget in &judged.budgets {
             say!(
-                "| {by} | {} | {} | {} | {:.1} % | {:.2} % | {} | {} |",
+                "| {} | {} | {} | {} | {:.1} % | {:.2} % | {} | {} |",
+                judged.by,
                 budget.per_day,
                 thousands(budget.alerts),
                 thousands(budget.caught),
@@ -212,7 +200,7 @@ fn print(report: &Report) -> Result<()> {
             )?;
         }
     }
-    let precision: Vec<String> = ranked.iter().map(|(by, _, precision)| format!("{by} {precision:.4}")).collect();
+    let precision: Vec<String> = ranked.map(|judged| format!("{} {:.4}", judged.by, judged.average_precision)).to_vec();
     say!("\naverage precision: {}", precision.join(", "))?;
     say!(
         "\n| attack, computers on the day | account-days | {} |",
