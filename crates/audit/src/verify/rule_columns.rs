@@ -48,14 +48,14 @@ impl RuleColumns {
         for (nth, (flag, rule)) in self.columns.iter().enumerate() {
             let fired = i64::from(row.risk_flags.contains(&rule.name));
             let off = own && !rules.rules.is_on(*flag);
-            let (holds, expected) = match value(nth) {
-                None if self.of_entry => (off, fired.to_string()),
-                None => (true, String::new()),
-                Some(_) if off => (false, "null, for the rule was off".to_owned()),
-                Some(found) => (number(&found) == Some(fired), fired.to_string()),
+            let found = value(nth);
+            let holds = match &found {
+                None => off || !self.of_entry,
+                Some(found) => !off && number(found) == Some(fired),
             };
             if !holds {
-                let found = value(nth).map_or("null".to_owned(), |found| match number(&found) {
+                let expected = if off { "null, for the rule was off".to_owned() } else { fired.to_string() };
+                let found = found.map_or("null".to_owned(), |found| match number(&found) {
                     Some(n) => n.to_string(),
                     None => format!("{found:?}"),
                 });

@@ -46,14 +46,20 @@ pub fn encode_later_table(
 ) -> Result<Vec<EncodedFile>, LakeError> {
     let Some(fill) = table.def().fill else { return Ok(Vec::new()) };
     let mut parts: BTreeMap<Partition, Vec<(Micros, LaterRow<'_>)>> = BTreeMap::new();
+    let time_at = place(table, table.time_column());
     for row in fill(rows) {
-        let time = time_of(table, &row)?;
+        let time = time_of(table, &row, time_at)?;
         parts.entry(table.partition_of(time)).or_default().push((time, row));
     }
+    let order = table.def().order;
+    let text_at = match order {
+        Order::Arrival => None,
+        Order::Time(column) | Order::Hour(column) => place(table, column),
+    };
     let mut files = Vec::new();
     for (partition, mut rows) in parts {
         // Rows of equal places stay in the order in which they were made.
-        rows.sort_by(|a, b| order(table, a).cmp(&order(table, b)));
+        rows.sort_by(|a, b| standing(order, text_at, a).cmp(&standing(order, text_at, b)));
         for rows in rows.chunks(options.max_rows_per_file.max(1)) {
             let batches = rows.chunks(BATCH_ROWS).map(|rows| batch(table, rows));
             let batches = batches.collect::<Result<_, ArrowError>>().map_err(|e| encode_error(table.name(), e))?;
@@ -67,25 +73,28 @@ fn place(table: Table, name: &str) -> Option<usize> {
     table.columns().iter().position(|column| column.name == name)
 }
 
-fn time_of(table: Table, row: &LaterRow<'_>) -> Result<Micros, LakeError> {
-    let value = place(table, table.time_column()).and_then(|at| row.get(at)).and_then(Option::as_ref);
-    match value {
+fn time_of(table: Table, row: &LaterRow<'_>, at: Option<usize>) -> Result<Micros, LakeError> {
+    match at.and_then(|at| row.get(at)?.as_ref()) {
         Some(Value::Time(time)) => Ok(*time),
         Some(Value::Date(day)) => Ok(day.start()),
         _ => Err(encode_error(table.name(), format!("a row has no time in {}", table.time_column()))),
     }
 }
 
-/// Where a row stands among those of its file; one without a text comes before those that have one.
-fn order<'a>(table: Table, (time, row): &'a (Micros, LaterRow<'_>)) -> (Micros, Option<&'a str>, Micros) {
-    let text = |column| match row.get(place(table, column)?)? {
+/// Where a row stands among those of its file, with its text at this place; one without a text comes before those that have one.
+fn standing<'a>(
+    order: Order,
+    text_at: Option<usize>,
+    (time, row): &'a (Micros, LaterRow<'_>),
+) -> (Micros, Option<&'a str>, Micros) {
+    let text = match text_at.and_then(|at| row.get(at)?.as_ref()) {
         Some(Value::Text(text)) => Some(*text),
         _ => None,
     };
-    match table.def().order {
+    match order {
         Order::Arrival => (0, None, 0),
-        Order::Time(column) => (*time, text(column), 0),
-        Order::Hour(column) => (time.div_euclid(HOUR), text(column), *time),
+        Order::Time(_) => (*time, text, 0),
+        Order::Hour(_) => (time.div_euclid(HOUR), text, *time),
     }
 }
 
