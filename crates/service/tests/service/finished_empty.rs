@@ -3,15 +3,14 @@
 use crate::small_lake::{SmallLake, options};
 use authpulse_audit::status::{State, status};
 use authpulse_audit::verify::{VerifyOptions, verify};
-use authpulse_event::time::SECOND;
 use authpulse_files::Source;
 use authpulse_journal::ConsumerError;
 use authpulse_lake::Seal;
 use authpulse_service::backfill::{BackfillRequest, nothing_accepted, prepare};
-use authpulse_service::service::{Mode, Service};
+use authpulse_service::service::Mode;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, StreamWriter};
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::Progress;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,28 +39,6 @@ async fn stream(lake: &SmallLake, name: &str, shards: u32, lines: &[String]) -> 
     };
     stream.put(lines.iter().map(record).collect(), None).await.unwrap();
     stream
-}
-
-/// Serves a stream until every shard is done.
-async fn serve(lake: &SmallLake, stream: &Arc<MemoryStream>, mode: Mode) {
-    let mut service = Service::open(lake.env.clone(), options(), stream.clone(), mode).await.unwrap();
-    let mut workers: Vec<Worker> = Vec::new();
-    for _ in 0..10_000 {
-        service.refresh().await.unwrap();
-        let wanted = service.wanted_leases();
-        while let Some(worker) = service.start_next(&wanted).await.unwrap() {
-            workers.push(worker);
-        }
-        let mut done = true;
-        for worker in &mut workers {
-            done &= worker.step().await.unwrap() == Progress::Done;
-        }
-        lake.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);
-        if done && service.is_complete(&Default::default()) {
-            return;
-        }
-    }
-    panic!("the service does not end");
 }
 
 /// The lake is sound, and its living shards are in this state.
@@ -114,15 +91,15 @@ async fn a_stream_goes_on_after_a_file_or_a_stream_without_an_accepted_event() {
                 let stream = stream(&lake, "first", 2, &records).await;
                 if first == "closed stream" {
                     stream.close().await.unwrap();
-                    serve(&lake, &stream, Mode::Run).await;
+                    lake.serve(&lake.env, &stream, Mode::Run).await;
                 } else {
-                    serve(&lake, &stream, Mode::Seal).await;
+                    lake.serve(&lake.env, &stream, Mode::Seal).await;
                 }
             }
             expect(&lake, State::FinishedEmpty, &what).await;
             let stream = stream(&lake, "second", 3, &events(1)).await;
             stream.close().await.unwrap();
-            serve(&lake, &stream, Mode::Run).await;
+            lake.serve(&lake.env, &stream, Mode::Run).await;
             expect(&lake, State::Sealed, &what).await;
         }
     }
@@ -135,7 +112,7 @@ async fn shards_without_an_event_are_sealed_with_those_that_have_some() {
     let one_user = vec!["1,U1,C1\n".to_owned(), "2,U1,C2\n".to_owned()];
     let stream = stream(&lake, "one", 4, &one_user).await;
     stream.close().await.unwrap();
-    serve(&lake, &stream, Mode::Run).await;
+    lake.serve(&lake.env, &stream, Mode::Run).await;
     expect(&lake, State::Sealed, "one user, four shards").await;
 }
 
@@ -144,14 +121,14 @@ async fn shards_without_an_event_are_sealed_with_those_that_have_some() {
 async fn a_stream_goes_on_after_its_own_empty_seal() {
     let lake = SmallLake::new();
     let stream = stream(&lake, "one", 2, &[]).await;
-    serve(&lake, &stream, Mode::Seal).await;
+    lake.serve(&lake.env, &stream, Mode::Seal).await;
     expect(&lake, State::FinishedEmpty, "empty").await;
     let record = |n: u32| PutRecord {
         payload: Bytes::from(format!(r#"{{"time":{n},"user":"U{}","computer":"C1"}}"#, n % 9)),
         partition_key: Bytes::from(format!("U{}", n % 9)),
     };
     stream.put((1..50).map(record).collect(), None).await.unwrap();
-    serve(&lake, &stream, Mode::Seal).await;
+    lake.serve(&lake.env, &stream, Mode::Seal).await;
     expect(&lake, State::Sealed, "after more").await;
 }
 

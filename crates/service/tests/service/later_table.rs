@@ -1,16 +1,16 @@
 //! A table behind the first four: filled by workers, who make it; made again by the committer where it was dropped; and past what
 //! others have folded.
 
+use crate::logons_to_come::LOGONS;
 use crate::small_lake::audit::report;
 use crate::small_lake::{SmallLake, lines, options};
 use authpulse_event::ShardId;
 use authpulse_journal::Env;
-use authpulse_lake::encode::{EntryRows, LaterRow};
 use authpulse_lake::entry::{Entry, Side};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::read::Value;
-use authpulse_lake::schema::{Closing, Column, ColumnId, Kind, Order, Partitioning, TableDef};
+use authpulse_lake::schema::TableDef;
 use authpulse_lake::{Base, Lake, MaintainSettings, MemoryCatalog, Shape, Table, TableFile, TablePointers, maintain};
 use authpulse_service::committer::commit_all;
 use std::collections::BTreeMap;
@@ -133,30 +133,6 @@ async fn where_the_first_of_its_files_is_folded_the_committer_refuses() {
     assert!(error.to_string().contains("which every table held when it was folded"), "{error}");
 }
 
-/// Logons of each user and hour, made of what an entry stores.
-static FILLED: TableDef = TableDef {
-    name: "logons_to_come",
-    columns: &[
-        Column::new(ColumnId::Fixed(1, None), "hour", Kind::Time, "when it begins"),
-        Column::new(ColumnId::Fixed(2, None), "user_id", Kind::Text, "who"),
-        Column::new(ColumnId::Fixed(3, None), "logons", Kind::Long, "how many"),
-    ],
-    time_column: "hour",
-    partitioning: Partitioning::Day { column: "hour", field: "hour_day" },
-    order: Order::Time("user_id"),
-    closing: Closing::Hours,
-    fill: Some(logons),
-};
-
-fn logons<'a>(rows: &'a EntryRows<'a>) -> Vec<LaterRow<'a>> {
-    let row = |hour: &authpulse_engine::rows::HourRow| {
-        let logons = Value::Long(hour.total_logins as i64);
-        vec![Some(Value::Time(hour.window_start)), Some(Value::Text(rows.users.get(hour.user))), Some(logons)]
-    };
-    // In no order: the files are sorted by the description.
-    rows.hours.iter().rev().map(row).collect()
-}
-
 type Logons = BTreeMap<(i64, String), i64>;
 
 /// A lake of four tables with a folded journal, and the rest of its input.
@@ -183,7 +159,7 @@ impl Grown {
         assert!(report.is_complete() && report.folded.removed > 0, "{report:?}");
         let entries = lake.entries("file").await;
         assert!(entries[0].n > 1, "the first are folded and removed");
-        let table = Table::new(&FILLED).unwrap();
+        let table = Table::new(&LOGONS).unwrap();
         Grown { table, rest: files[10..].to_vec(), tail: entries.last().unwrap().n, lake, catalog }
     }
 
@@ -238,8 +214,8 @@ async fn a_table_that_is_added_to_the_list_is_made_and_filled_by_the_worker_in_a
                     let tail = journal.tail(&shard).await.unwrap().unwrap();
                     let (_, body) = journal.list(&shard, tail, 1).await.unwrap().remove(0);
                     let entry = Entry::decode(&shard, tail, &body, &Default::default()).unwrap();
-                    let names_it = entry.files.iter().any(|file| file.table.name() == FILLED.name);
-                    names_it && catalog.load(FILLED.name).await.unwrap().is_none()
+                    let names_it = entry.files.iter().any(|file| file.table.name() == LOGONS.name);
+                    names_it && catalog.load(LOGONS.name).await.unwrap().is_none()
                 })
             };
             let early = std::thread::scope(|scope| scope.spawn(early).join().unwrap());
@@ -269,7 +245,7 @@ async fn a_table_that_is_added_to_the_list_is_made_and_filled_by_the_worker_in_a
     assert_eq!(grown.read(grown.table, ["hour", "user_id", "logons"]).await, expected);
     let report = report(&grown.lake.env).await;
     assert_eq!(report.difference, None, "{report}");
-    assert!(report.tables.iter().any(|table| table.table == FILLED.name && table.rows == expected.len() as u64));
+    assert!(report.tables.iter().any(|table| table.table == LOGONS.name && table.rows == expected.len() as u64));
 }
 
 #[tokio::test]
@@ -277,5 +253,5 @@ async fn a_program_without_the_table_in_its_list_makes_none() {
     let grown = Grown::new().await;
     grown.lake.backfill(&grown.rest, &options(), false).await;
     assert!(grown.new_entries().await.iter().flat_map(|entry| &entry.files).all(|file| file.table.is_first()));
-    assert!(grown.catalog.load(FILLED.name).await.unwrap().is_none());
+    assert!(grown.catalog.load(LOGONS.name).await.unwrap().is_none());
 }

@@ -9,6 +9,8 @@ mod dropped_column;
 mod finished_empty;
 mod forgotten;
 mod later_table;
+#[path = "../../../lake/tests/common/logons_to_come.rs"]
+mod logons_to_come;
 mod memory;
 mod redrive;
 mod rules;

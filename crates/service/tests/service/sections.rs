@@ -15,26 +15,18 @@ use authpulse_lake::maintain::Memory;
 use authpulse_lake::sections::{Body, Holder, Section, SectionDef, SectionList};
 use authpulse_lake::{Base, Lake, MaintainSettings, base, maintain};
 use authpulse_service::backfill::{BackfillRequest, prepare};
-use authpulse_service::service::{Mode, Service};
+use authpulse_service::service::Mode;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::Progress;
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-const FOLD: MaintainSettings = MaintainSettings {
-    target_bytes: 1 << 20,
-    min_files: 1_000,
-    manifests_max: 1_000,
-    snapshots_max: 1_000,
-    snapshot_age: i64::MAX,
-    orphan_age: 3_600_000_000,
-    fold_entries: 1,
-    entry_age: i64::MAX,
-    follower_keep: i64::MAX,
-};
+/// Folds all it can, and removes nothing.
+const FOLD: MaintainSettings =
+    MaintainSettings { entry_age: i64::MAX, follower_keep: i64::MAX, ..super::verify_folded::FOLD };
 
 /// What a newer program writes: the section `notes` into some things, as its body the number of the entry before.
 fn newer(must: bool, carry: bool, into: &'static [Holder]) -> SectionList {
@@ -73,28 +65,6 @@ async fn entries(env: &Env, shard: &ShardId) -> Vec<Entry> {
 /// The body of an entry's section.
 fn notes(entry: &Entry) -> Option<&str> {
     entry.sections.get("notes").map(|section| section.body.text())
-}
-
-/// Serves a stream until it is sealed.
-async fn serve(lake: &SmallLake, env: &Env, stream: &Arc<MemoryStream>) {
-    let mut service = Service::open(env.clone(), options(), stream.clone(), Mode::Run).await.unwrap();
-    let mut workers: Vec<Worker> = Vec::new();
-    for _ in 0..10_000 {
-        service.refresh().await.unwrap();
-        let wanted = service.wanted_leases();
-        while let Some(worker) = service.start_next(&wanted).await.unwrap() {
-            workers.push(worker);
-        }
-        let mut done = true;
-        for worker in &mut workers {
-            done &= worker.step().await.unwrap() == Progress::Done;
-        }
-        lake.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);
-        if done && service.is_complete(&Default::default()) {
-            return;
-        }
-    }
-    panic!("the service does not end");
 }
 
 async fn base_of(env: &Env, shard: &ShardId) -> Base {
@@ -153,7 +123,7 @@ async fn what_is_carried_goes_through_entries_take_overs_heirs_and_folding() {
     stream.split(&parent.id, HashRange::FULL.last / 2 + 1).await.unwrap();
     stream.put((40..80).map(record).collect(), None).await.unwrap();
     stream.close().await.unwrap();
-    serve(&lake, &env, &stream).await;
+    lake.serve(&env, &stream, Mode::Run).await;
     let shards = env.journal.shards().await.unwrap();
     assert_eq!(shards.len(), 4, "the files, the first shard and its heirs");
     for shard in shards.iter().filter(|shard| **shard != file) {

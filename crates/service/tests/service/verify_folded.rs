@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Folds all it can and removes it at once; files stay as they are.
-const FOLD: MaintainSettings = MaintainSettings {
+pub const FOLD: MaintainSettings = MaintainSettings {
     target_bytes: 1 << 20,
     min_files: 1_000,
     manifests_max: 1_000,

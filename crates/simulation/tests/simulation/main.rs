@@ -16,6 +16,8 @@ mod foreign;
 mod gate;
 mod kinesis;
 mod leases;
+#[path = "../../../lake/tests/common/logons_to_come.rs"]
+mod logons_to_come;
 mod order;
 mod process;
 mod programs;

@@ -5,14 +5,15 @@
 //! the other would make flags and scores depend on who had which shard when (docs/shape.md, section 6).
 
 use crate::check::{Journals, archived};
+use crate::logons_to_come::LOGONS;
 use crate::versions::NOTES_FROM;
 use crate::world::World;
-use authpulse_engine::rows::{HourRow, ScoredEvent};
+use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::rules::{LIST, Rule, RuleSet};
 use authpulse_event::{ATTRIBUTES, Attribute};
-use authpulse_lake::encode::{EntryRows, LaterGroup, LaterRow, attributes};
+use authpulse_lake::encode::{LaterGroup, attributes};
 use authpulse_lake::read::{LiveFile, Value};
-use authpulse_lake::schema::{Closing, Column, ColumnId, FileColumn, Group, Kind, Order, Partitioning, TableDef};
+use authpulse_lake::schema::{Column, FileColumn, Group, Kind};
 use authpulse_lake::{Lake, LakeError, Shape, Table};
 use authpulse_oracle as oracle;
 use authpulse_service::committer::commit_all;
@@ -32,29 +33,7 @@ const NOTED: &str = "noted_to_come";
 const EACH: Rule = Rule { name: "EACH", column: "is_each", weight: 40, thresholds: &[], fires: |_, _| true, ..LIST[0] };
 const RULES: &[Rule] = &[LIST[0], LIST[1], LIST[2], LIST[3], EACH];
 
-/// A table that only the newer program knows: logons by user and hour.
-static LOGONS: TableDef = TableDef {
-    name: "logons_to_come",
-    columns: &[
-        Column::new(ColumnId::Fixed(1, None), "hour", Kind::Time, "when it begins"),
-        Column::new(ColumnId::Fixed(2, None), "user_id", Kind::Text, "who"),
-        Column::new(ColumnId::Fixed(3, None), "logons", Kind::Long, "how many"),
-    ],
-    time_column: "hour",
-    partitioning: Partitioning::Day { column: "hour", field: "hour_day" },
-    order: Order::Time("user_id"),
-    closing: Closing::Hours,
-    fill: Some(logons),
-};
-
-fn logons<'a>(rows: &'a EntryRows<'a>) -> Vec<LaterRow<'a>> {
-    let row = |hour: &HourRow| {
-        let logons = Value::Long(hour.total_logins as i64);
-        vec![Some(Value::Time(hour.window_start)), Some(Value::Text(rows.users.get(hour.user))), Some(logons)]
-    };
-    rows.hours.iter().map(row).collect()
-}
-
+/// A table that only the newer program knows: [`LOGONS`].
 fn table() -> Table {
     Table::new(&LOGONS).unwrap()
 }

@@ -15,8 +15,10 @@ use authpulse_lake::{Journal, Lake, LocalStore, MemoryJournal, Shape, SqliteCata
 use authpulse_producer::generate::{GenerateOptions, generate};
 use authpulse_service::backfill::{BackfillRequest, prepare};
 use authpulse_service::committer::commit_all;
+use authpulse_service::service::{Mode, Service};
 use authpulse_settings::Options;
-use authpulse_worker::worker::Progress;
+use authpulse_stream::memory::MemoryStream;
+use authpulse_worker::worker::{Progress, Worker};
 use futures::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,6 +68,28 @@ pub struct SmallLake {
 }
 
 impl SmallLake {
+    /// Serves a stream into the lake, as `env` finds it, until every shard is done.
+    pub async fn serve(&self, env: &Env, stream: &Arc<MemoryStream>, mode: Mode) {
+        let mut service = Service::open(env.clone(), options(), stream.clone(), mode).await.unwrap();
+        let mut workers: Vec<Worker> = Vec::new();
+        for _ in 0..10_000 {
+            service.refresh().await.unwrap();
+            let wanted = service.wanted_leases();
+            while let Some(worker) = service.start_next(&wanted).await.unwrap() {
+                workers.push(worker);
+            }
+            let mut done = true;
+            for worker in &mut workers {
+                done &= worker.step().await.unwrap() == Progress::Done;
+            }
+            self.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);
+            if done && service.is_complete(&Default::default()) {
+                return;
+            }
+        }
+        panic!("the service does not end");
+    }
+
     /// An empty lake, ten days after the first event.
     pub fn new() -> SmallLake {
         let dir = tempfile::tempdir().unwrap();
