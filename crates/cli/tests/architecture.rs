@@ -214,12 +214,7 @@ fn dependencies_point_one_way() {
 
 #[test]
 fn the_default_build_has_nothing_of_aws_in_it() {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let tree = |more: &[&str]| {
-        let words =
-            ["tree", "--offline", "--locked", "--package", "authpulse", "--edges", "normal,build", "--prefix", "none"];
-        output(&cargo, &[&words[..], &["--format", "{p}"], more].concat())
-    };
+    let of_program = |more: &[&str]| tree(&[&["--package", "authpulse", "--edges", "normal,build"], more].concat());
     let clouds = |tree: &str| -> BTreeSet<String> {
         let names = tree.lines().filter_map(|line| line.split(' ').next());
         let is_cloud = |name: &&str| {
@@ -229,19 +224,24 @@ fn the_default_build_has_nothing_of_aws_in_it() {
         };
         names.filter(is_cloud).map(str::to_owned).collect()
     };
-    assert_eq!(clouds(&tree(&[])), BTreeSet::new(), "only the feature `aws` may bring these");
+    assert_eq!(clouds(&of_program(&[])), BTreeSet::new(), "only the feature `aws` may bring these");
     // The same question finds them where they are.
-    let with = clouds(&tree(&["--features", "aws"]));
+    let with = clouds(&of_program(&["--features", "aws"]));
     for name in ["authpulse-aws", "authpulse-kinesis", "aws-sdk-s3", "aws-sdk-kinesis", "aws-sdk-dynamodb", "rustls"] {
         assert!(with.contains(name), "{name} is not among {with:?}");
     }
 }
 
-/// Packages from elsewhere as a build compiles them: each with a set of features.
-fn compiled(more: &[&str]) -> BTreeSet<String> {
+/// The packages of a build, one a line, each with a set of features.
+fn tree(more: &[&str]) -> String {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let words = ["tree", "--locked", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]"];
-    let tree = output(&cargo, &[&words[..], more].concat());
+    let words = ["tree", "--offline", "--locked", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]"];
+    output(&cargo, &[&words[..], more].concat())
+}
+
+/// Those from elsewhere.
+fn compiled(more: &[&str]) -> BTreeSet<String> {
+    let tree = tree(more);
     let of_here = ["authpulse", "kpl-aggregation"];
     let lines = tree.lines().map(|line| line.trim_end_matches(" (*)"));
     lines.filter(|line| !of_here.iter().any(|name| line.starts_with(name))).map(str::to_owned).collect()
