@@ -128,9 +128,9 @@ impl DecisionSink for FileSink {
             Ok(()) => {
                 if to.failed > 0 {
                     tracing::warn!(
-                    target: TARGET, decisions = to.failed,
-                                            "decisions were not written to the decisions file; they are in the tables"
-                                        );
+                        target: TARGET, decisions = to.failed,
+                        "decisions were not written to the decisions file; they are in the tables"
+                    );
                 }
                 (to.torn, to.failed) = (false, 0);
             }

@@ -118,8 +118,9 @@ async fn keep_lock(
                 }
                 if ours.send_replace(held) && !held {
                     tracing::warn!(
-                    target: TARGET, "another worker has taken the committer's lock over, as this one was silent; its commits are not needed"
-                                        );
+                        target: TARGET,
+                        "another worker has taken the committer's lock over, as this one was silent; its commits are not needed"
+                    );
                 }
             }
             // Two committers do no harm, none at all would.
