@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -81,6 +82,37 @@ def test_trouble_comes_out_as_the_labels_say(attacked):
     assert copies > 1_500 and letters.count("duplicate") in range(copies - 2, copies + 1)
 
 
+def landed_of(place, name, *trouble):
+    """Who logged on where and when in the lake, how many are dead letters by reason, and what the labels' header counts."""
+    events, labels, lake = (place / f"{name}.{what}" for what in ("txt", "csv", "lake"))
+    run("generate", "--out", events, "--labels", labels, "--days", 3, "--users", 100, "--seed", 3, *trouble)
+    run("backfill", "--input", events, "--lake", lake)
+    rows = Lake(lake).load("auth_events_curated").scan(selected_fields=("event_time", "user_id", "computer_id")).to_arrow()
+    letters = Lake(lake).load("auth_events_rejected").scan(selected_fields=("reason",)).to_arrow()["reason"].to_pylist()
+    counts = dict(row[2:].split("=") for row in labels.read_text().splitlines() if row.startswith("#"))
+    return Counter(map(tuple, zip(*(column.to_pylist() for column in rows.columns)))), Counter(letters), counts
+
+
+def test_disorder_clocks_and_spellings_come_out_of_a_lake_as_the_labels_say(tmp_path):
+    plain, letters, _ = landed_of(tmp_path, "plain")
+    assert plain.total() > 10_000 and not letters
+    # Half a minute late is within the tolerance of five: not a row less, and none another one.
+    disordered, letters, counts = landed_of(tmp_path, "disordered", "--disorder", 30)
+    assert int(counts["disordered_lines"]) > 100 and disordered == plain and not letters
+    # Nothing folds spellings: each is a user of its own, on the same computer at the same time.
+    spelled, letters, counts = landed_of(tmp_path, "spelled", "--spellings", 0.2)
+    others = Counter({row: n for row, n in spelled.items() if not re.fullmatch(r"U\d+", row[1])})
+    assert others.total() == int(counts["spelled_lines"]) > 100 and not letters
+    folded = Counter()
+    for (time, user, computer), n in spelled.items():
+        folded[time, re.search(r"[Uu]\d+", user).group().upper(), computer] += n
+    assert folded == plain and len({row[1] for row in others}) > int(counts["spelled_users"]) > 5
+    # Of a clock that is behind by more than the tolerance everything is late, and behind one that is ahead the others are.
+    skewed, letters, counts = landed_of(tmp_path, "skewed", "--skewed-clocks", 2)
+    assert set(letters) == {"late"} and skewed.total() + letters["late"] == plain.total()
+    assert 0 < (skewed - plain).total() <= int(counts["skewed_lines"])
+
+
 @pytest.mark.parametrize("by", [["score"], ["rule", "NEW_DEVICE"], ["rule", "BURST_LOGIN"]])
 def test_evaluate_says_what_a_dumb_reading_says(attacked, by):
     lake, labels, _ = attacked
@@ -114,8 +146,13 @@ def test_evaluate_says_what_it_cannot_use(attacked, tmp_path):
     refused("evaluate", "--lake", lake, "--labels", labels, "--by", "worst", names=["--by score"])
 
 
-@pytest.mark.parametrize("profile", ["lanl-9mo", "lanl-58"])
+@pytest.mark.parametrize("profile", [None, "lanl-58", "simple"])
 def test_a_demo_takes_the_shape_it_is_told(tmp_path, profile):
-    told = run("demo", "--profile", profile, "--events", 6_000, "--attacks", 4, "--lake", tmp_path / "lake").stdout
-    assert "it adds up" in told and "lateral_over_days" in told, told
-    assert f"# profile={profile}\n" in (tmp_path / "lake" / "demo" / "labels.csv").read_text()
+    shape = ["--profile", profile] if profile else []
+    told = run("demo", *shape, "--events", 6_000, "--attacks", 4, "--lake", tmp_path / "lake").stdout
+    assert "it adds up" in told and ("lateral_over_days" in told) == (profile != "simple"), told
+    labels = tmp_path / "lake" / "demo" / "labels.csv"
+    assert profile == "simple" or f"# profile={profile or 'lanl-9mo'}\n" in labels.read_text()
+    # What is told to do next can be done.
+    assert f"evaluate --lake {tmp_path / 'lake'} --labels {labels}" in told, told
+    assert "| score | 20 |" in run("evaluate", "--lake", tmp_path / "lake", "--labels", labels).stdout

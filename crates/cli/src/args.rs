@@ -70,9 +70,10 @@ pub struct Demo {
     /// Shards of the embedded stream.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub shards: u32,
-    /// The shape of the generated events. In LANL's, busy accounts fire rules all day, as real ones do, and stand before the attacks.
-    #[arg(long, value_enum, default_value = "simple")]
-    pub profile: Profile,
+    /// The shape of the generated events. In LANL's, busy accounts fire rules all day, as real ones do, and stand before the
+    /// attacks; in the simple one the attacks are the riskiest of all. [default: lanl-9mo]
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
     /// Seed of the generated events.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

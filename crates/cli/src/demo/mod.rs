@@ -351,9 +351,16 @@ fn next_commands(args: &Demo, paths: &Paths) -> String {
                docs/aws.md                         # the same tables through Athena, PyIceberg and DuckDB"
         );
     }
+    let labels = paths.labels.display();
+    let evaluate = match args.input {
+        Some(_) => String::new(),
+        None => format!(
+            "  authpulse evaluate --lake {lake} --labels {labels}  # what so many alerts a day catch of the attacks\n"
+        ),
+    };
     format!(
         "  authpulse verify --lake {lake}{config}                    # audit journal and tables, row by row\n  \
-           authpulse status --lake {lake} --stream local:{stream}{config}\n  \
+           authpulse status --lake {lake} --stream local:{stream}{config}\n{evaluate}  \
            python3 docs/examples/riskiest_users.py {lake}     # the same tables through PyIceberg and DuckDB\n  \
            authpulse backfill --input FILE --lake ./history  # your own file, straight into a lake\n  \
          (authpulse is target/release/authpulse, or: cargo run --release -- …)"

@@ -15,7 +15,7 @@ pub struct Plan {
     pub events: Option<u64>,
     /// Shards.
     pub shards: u32,
-    /// Shape; of a demo begun before there were several, the simple one.
+    /// Shape; of a demo that began before there were several, the simple one.
     #[serde(default = "simple")]
     pub profile: Profile,
     /// Seed.
@@ -38,7 +38,7 @@ impl Plan {
             input,
             events: args.events,
             shards: args.shards,
-            profile: args.profile,
+            profile: args.profile.unwrap_or(Profile::NineMonths),
             seed: args.seed,
             attacks: args.attacks,
             done: false,
@@ -79,7 +79,11 @@ impl Plan {
     /// # Errors
     /// If the command line asks for something else.
     pub fn check_same_input(&self, args: &Demo) -> Result<()> {
-        let asked = Plan::new(args);
+        let mut asked = Plan::new(args);
+        if args.profile.is_none() {
+            // The default has not always been the same.
+            asked.profile = self.profile;
+        }
         if asked == *self {
             return Ok(());
         }
