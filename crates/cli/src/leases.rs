@@ -326,7 +326,7 @@ async fn reset_all(on: &Opened, force: bool) -> Result<()> {
     }
     say!("{} leases removed", done.removed.len())?;
     if let (Leases::Local(leases), true) = (&on.leases, done.left.is_empty()) {
-        leases.forget_destination()?;
+        leases.forget_destination().await?;
         if on.lake.is_none() {
             say!("a lake that is made at this place now begins anew")?;
         }

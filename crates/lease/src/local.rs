@@ -10,9 +10,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Mutex;
 
 /// The file of leases, within the directory.
 const FILE: &str = "leases.db";
@@ -71,6 +71,7 @@ fn unopened(directory: &Path) -> impl Fn(rusqlite::Error) -> LeaseError {
 
 /// See the module.
 pub struct LocalLeases {
+    /// Waiting for it takes no thread: a worker renews the leases of many shards at once.
     connection: Mutex<Connection>,
     directory: PathBuf,
     application: String,
@@ -145,35 +146,34 @@ impl LocalLeases {
     ///
     /// # Errors
     /// The file cannot be written or read.
-    pub fn bound_for(&self, destination: &str) -> Result<String, LeaseError> {
+    pub async fn bound_for(&self, destination: &str) -> Result<String, LeaseError> {
         self.run("noting where its application stores", |c| {
             c.execute("INSERT OR IGNORE INTO destinations VALUES (?1, ?2)", [&self.application, destination])?;
             c.query_row("SELECT destination FROM destinations WHERE application = ?1", [&self.application], |row| {
                 row.get(0)
             })
         })
+        .await
     }
 
     /// Forgets where this application stored what it read.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn forget_destination(&self) -> Result<(), LeaseError> {
+    pub async fn forget_destination(&self) -> Result<(), LeaseError> {
         self.run("forgetting where its application stored", |c| {
             c.execute("DELETE FROM destinations WHERE application = ?1", [&self.application]).map(drop)
         })
+        .await
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn run<T>(
+    async fn run<T>(
         &self,
         action: &'static str,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, LeaseError> {
-        let run = || run(&self.lock());
+        let connection = self.connection.lock().await;
+        let run = || run(&connection);
         let outcome = match Handle::try_current() {
             Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
             _ => run(),
@@ -229,13 +229,15 @@ fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
 #[async_trait]
 impl LeaseStore for LocalLeases {
     async fn list(&self) -> Result<Vec<Lease>, LeaseError> {
-        let mut leases: Vec<Lease> = self.run("listing leases", |c| {
-            c.prepare_cached(
-                "SELECT key, owner, next_owner, counter, ended FROM leases WHERE application = ?1 ORDER BY key",
-            )?
-            .query_map([&self.application], lease)?
-            .collect()
-        })?;
+        let mut leases: Vec<Lease> = self
+            .run("listing leases", |c| {
+                c.prepare_cached(
+                    "SELECT key, owner, next_owner, counter, ended FROM leases WHERE application = ?1 ORDER BY key",
+                )?
+                .query_map([&self.application], lease)?
+                .collect()
+            })
+            .await?;
         let mut ended: BTreeMap<String, bool> = BTreeMap::new();
         let mut has_ended = |worker: &String| *ended.entry(worker.clone()).or_insert_with(|| self.has_ended(worker));
         for lease in &mut leases {
@@ -253,6 +255,7 @@ impl LeaseStore for LocalLeases {
             .query_row([&self.application, key], lease)
             .optional()
         })
+        .await
     }
 
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseError> {
@@ -268,6 +271,7 @@ impl LeaseStore for LocalLeases {
                 ])
                 .map(|rows| rows == 1)
         })
+        .await
     }
 
     async fn update(&self, lease: &Lease) -> Result<bool, LeaseError> {
@@ -286,6 +290,7 @@ impl LeaseStore for LocalLeases {
             ])
             .map(|rows| rows == 1)
         })
+        .await
     }
 
     async fn remove(&self, lease: &Lease) -> Result<bool, LeaseError> {
@@ -294,5 +299,6 @@ impl LeaseStore for LocalLeases {
                 .execute(params![self.application, lease.key, lease.counter.cast_signed()])
                 .map(|rows| rows == 1)
         })
+        .await
     }
 }
