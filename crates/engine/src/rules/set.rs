@@ -16,16 +16,19 @@ pub struct RuleSet {
     /// Of each rule of the list.
     thresholds: Vec<Thresholds>,
     min_hosts: u32,
-    /// The rules that are on, as they are asked for each event.
-    asked: Vec<Asked>,
+    /// The first rules, on or off, as they are asked for each event.
+    first: [Asked; FIRST],
+    /// The later rules that are on, as they are asked for each event.
+    later: Vec<(fn(&Features, &Thresholds) -> bool, Asked)>,
 }
 
-/// A rule that is on.
-#[derive(Clone, Debug)]
+/// What a rule is asked with.
+#[derive(Clone, Copy, Debug, Default)]
 struct Asked {
-    fires: fn(&Features, &Thresholds) -> bool,
     thresholds: Thresholds,
-    flag: Flag,
+    /// Its flag's bit; none where it is off.
+    bit: u32,
+    /// 0 where it is off.
     weight: u8,
 }
 
@@ -60,7 +63,8 @@ impl RuleSet {
             weights: list.iter().map(|rule| rule.weight).collect(),
             thresholds: list.iter().map(defaults).collect(),
             min_hosts: 0,
-            asked: Vec::new(),
+            first: [Asked::default(); FIRST],
+            later: Vec::new(),
         };
         set.derive();
         set
@@ -69,13 +73,16 @@ impl RuleSet {
     /// What follows from the figures.
     fn derive(&mut self) {
         self.min_hosts = self.threshold(MIN_HOSTS).unwrap_or(0);
+        let on = self.on;
         let asked = |flag: Flag| Asked {
-            fires: self.rule(flag).fires,
             thresholds: self.thresholds[flag.index()],
-            flag,
-            weight: self.weights[flag.index()],
+            bit: u32::from(on.has(flag)) << flag.index(),
+            weight: if on.has(flag) { self.weights[flag.index()] } else { 0 },
         };
-        self.asked = self.on.iter().map(asked).collect();
+        let first = Flag::FIRST.map(asked);
+        let later =
+            self.later().filter(|(flag, _)| on.has(*flag)).map(|(flag, rule)| (rule.fires, asked(flag))).collect();
+        (self.first, self.later) = (first, later);
     }
 
     /// The list.
@@ -148,7 +155,7 @@ impl RuleSet {
 
     /// The sum of the weights of the rules that are on.
     pub fn weights_on(&self) -> u32 {
-        self.asked.iter().map(|rule| u32::from(rule.weight)).sum()
+        self.on.iter().map(|flag| u32::from(self.weight(flag))).sum()
     }
 
     /// The thresholds of a rule.
@@ -193,11 +200,19 @@ impl RuleSet {
     pub fn judge(&self, features: &Features) -> (Flags, u8) {
         let (mut bits, mut score) = (0, 0u8);
         // Without branches: what fires cannot be foretold. Once for each event.
-        for rule in &self.asked {
-            let fires = u8::from((rule.fires)(features, &rule.thresholds));
-            bits |= u32::from(fires) << rule.flag.index();
+        let mut ask = |fires: bool, rule: &Asked| {
+            bits |= u32::from(fires).wrapping_neg() & rule.bit;
             // Settings with faults are refused before anything is scored; without, the sum is at most 100.
-            score = score.wrapping_add(fires.wrapping_neg() & rule.weight);
+            score = score.wrapping_add(u8::from(fires).wrapping_neg() & rule.weight);
+        };
+        // Every list begins with these four. Named by constants they are compiled into this place; by a pointer each is a call.
+        let [a, b, c, d] = &self.first;
+        ask((LIST[0].fires)(features, &a.thresholds), a);
+        ask((LIST[1].fires)(features, &b.thresholds), b);
+        ask((LIST[2].fires)(features, &c.thresholds), c);
+        ask((LIST[3].fires)(features, &d.thresholds), d);
+        for (fires, rule) in &self.later {
+            ask(fires(features, &rule.thresholds), rule);
         }
         (Flags::from_bits(bits), score)
     }
