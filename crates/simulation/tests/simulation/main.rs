@@ -43,6 +43,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Seeds that run unless something else is asked for.
 const SEEDS: u64 = 1_000;
+/// From so many seeds on, those of `./test`, each fault must have struck each effect. Fewer are a look at some seeds.
+const SEEDS_THAT_COVER: usize = 200;
 /// Seeds that may fail before the rest is left out.
 const FAILURES_SHOWN: usize = 10;
 
@@ -143,17 +145,18 @@ fn every_seed_lands_what_the_oracle_says() {
     totals.print();
     let unknown: Vec<_> = totals.seen.iter().filter(|seen| !EFFECTS.contains(seen)).collect();
     assert!(unknown.is_empty(), "effects that the table does not list: {unknown:?}");
-    if seeds.len() >= SEEDS as usize {
-        for effect in EFFECTS {
-            for fault in Fault::ALL {
-                assert!(totals.struck.contains_key(&(effect, fault)), "{effect}: {} never happened", fault.name());
-            }
-        }
-        for (name, n) in totals.counts.fields_mut() {
-            assert!(*n >= SEEDS / 10, "too little happened: {n} {name}");
-        }
-        assert!(totals.rows > 100_000, "too little happened: {} rows", totals.rows);
+    if seeds.len() < SEEDS_THAT_COVER {
+        return;
     }
+    for effect in EFFECTS {
+        for fault in Fault::ALL {
+            assert!(totals.struck.contains_key(&(effect, fault)), "{effect}: {} never happened", fault.name());
+        }
+    }
+    for (name, n) in totals.counts.fields_mut() {
+        assert!(*n >= seeds.len() as u64 / 10, "too little happened: {n} {name}");
+    }
+    assert!(totals.rows > 100 * seeds.len(), "too little happened: {} rows", totals.rows);
 }
 
 #[test]
