@@ -21,7 +21,7 @@ mod json;
 pub mod parse;
 pub mod position;
 pub mod reading;
-mod rfc3339;
+pub mod rfc3339;
 pub mod ring;
 pub mod time;
 

@@ -8,7 +8,7 @@ pub mod kinesis;
 
 use anyhow::{Context, Result, bail};
 use authpulse_event::Micros;
-use authpulse_event::time::parse_rfc3339;
+use authpulse_event::rfc3339::parse_rfc3339;
 use authpulse_journal::env::Ids;
 use authpulse_lake::{ObjectStore, StoreError};
 use authpulse_stream::ShardDescription;

@@ -7,7 +7,8 @@ use super::{Closing, Order, Partitioning, TableDef};
 pub(crate) mod curated {
     use super::columns;
     use crate::cells::long;
-    use authpulse_engine::rows::{Flag, RiskLevel};
+    use authpulse_engine::flags::Flag;
+    use authpulse_engine::rows::RiskLevel;
 
     columns! {
         CuratedBatch, CuratedRow<'a>, "`auth_events_curated`",

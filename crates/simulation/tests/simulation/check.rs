@@ -6,7 +6,7 @@ use crate::leases;
 use crate::programs;
 use crate::versions;
 use crate::world::World;
-use authpulse_engine::rows::Flag;
+use authpulse_engine::flags::Flag;
 use authpulse_event::time::SECOND;
 use authpulse_event::{ATTRIBUTES, Position, ShardId};
 use authpulse_journal::open::journal_key;

@@ -111,12 +111,17 @@ impl<'a> Reader<'a> {
         while self.at < self.words.len() {
             match self.word(0) {
                 "#" if matches!(self.word(1), "[" | "!") => {
+                    let begin = self.at;
                     match self.attribute() {
-                        Attribute::Test => self.skip_item(),
+                        Attribute::Test => {
+                            self.skip_item();
+                            continue;
+                        }
                         Attribute::Path(named) => file = Some(named),
                         Attribute::Other => {}
                     }
-                    continue;
+                    // It may name something as well.
+                    self.at = begin;
                 }
                 "{" | "(" | "[" => depth += 1,
                 "}" | ")" | "]" if depth == 0 => break,
