@@ -20,7 +20,8 @@ use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PieceRef, RawFile, Rise, Side, StoredGap, StoredShare, Unscored, Waiting,
 };
 use authpulse_lake::schema::raw_name;
-use authpulse_lake::sections::{Holder, Section};
+use authpulse_lake::section_list::Holder;
+use authpulse_lake::sections::Section;
 use authpulse_lake::store::put_once;
 use authpulse_lake::{EncodeOptions, EncodedFile, RawRecord, RawSource, StoreError, Table, TableFile};
 use authpulse_settings::options::Options;
