@@ -24,6 +24,7 @@ pub mod reading;
 pub mod rfc3339;
 pub mod ring;
 pub mod time;
+pub mod varint;
 
 pub use attributes::{ATTRIBUTES, Attribute, AttributeKind, AttributeValue, Attributes};
 pub use id::{EventIdRef, TimeForm};
