@@ -13,7 +13,7 @@ use authpulse_journal::log;
 use authpulse_journal::open::spans;
 use authpulse_journal::registry::Registry;
 use authpulse_lake::entry::{Entry, EntryCounts, FileRef, PieceRef, RawFile, Side, StoredShare, Unscored, Waiting};
-use authpulse_lake::sections::Holder;
+use authpulse_lake::section_list::Holder;
 use authpulse_lake::{RawSource, Table, TableFile};
 use authpulse_settings::options::Options;
 use std::collections::BTreeSet;

@@ -6,12 +6,12 @@
 //! It is the one place where rows that are stored go over into other columns: files that are merged, gathered, or written anew because
 //! the table's ids have changed come by here.
 
-use crate::commit::compare::{Found, Wanted, find};
 use crate::encode::{FileSchema, is_first};
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
 use crate::read::{Batches, LiveFile, mapped};
 use crate::schema::FileColumn;
+use crate::schema::compare::{Found, Wanted, find};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{

@@ -5,7 +5,7 @@
 //! to Iceberg, so nothing may be added beside it. Ids come from the table, types from whoever writes the rows: where the table has
 //! a wider type (`long` for our `int`), files keep ours, and every engine promotes them as it reads.
 
-use crate::schema::{Column, FileColumn, promotes};
+use super::{Column, FileColumn, promotes};
 use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

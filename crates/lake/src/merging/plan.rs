@@ -120,6 +120,14 @@ impl Sum {
     }
 }
 
+/// Why files written here would not do for this table.
+pub(crate) fn unsuitable(table: Table, metadata: &iceberg::spec::TableMetadata) -> Option<String> {
+    let spec = table.partition_spec();
+    let same = metadata.default_partition_spec_id() == spec.spec_id()
+        && metadata.default_partition_spec().is_compatible_with(spec);
+    (!same).then(|| "it was partitioned anew by another engine".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
