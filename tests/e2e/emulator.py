@@ -44,6 +44,17 @@ class Endpoint:
             config=config,
         )
 
+    def _until_it_answers(self, name, ask, not_yet):
+        """Asks the process that was just started until there is an answer; until then asking raises `not_yet`."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return ask()
+            except not_yet:
+                assert self._process.poll() is None, f"{name} ended at its start"
+                assert time.monotonic() < deadline, f"{name} does not answer after {START_SECONDS} s"
+                time.sleep(0.05)
+
 
 class Emulator(Endpoint):
     """A running ministack."""
@@ -68,15 +79,8 @@ class Emulator(Endpoint):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=5).close()
-                return
-            except OSError:
-                assert self._process.poll() is None, "ministack ended at its start"
-                assert time.monotonic() < deadline, f"ministack does not answer after {START_SECONDS} s"
-                time.sleep(0.05)
+        health = f"{self.endpoint}/_ministack/health"
+        self._until_it_answers("ministack", lambda: urllib.request.urlopen(health, timeout=5).close(), OSError)
 
     def stop(self):
         self._process.kill()
@@ -119,15 +123,7 @@ class NodeKinesis(Endpoint):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                self.client("kinesis").list_streams()
-                return
-            except Exception:
-                assert self._process.poll() is None, f"{name} ended at its start"
-                assert time.monotonic() < deadline, f"{name} does not answer after {START_SECONDS} s"
-                time.sleep(0.05)
+        self._until_it_answers(name, lambda: self.client("kinesis").list_streams(), Exception)
 
     @property
     def env(self):

@@ -1,34 +1,25 @@
 //! What each answer, and none, leads to: over real connections to a server that says what the test wants.
 
+#[path = "support/client.rs"]
+mod client;
 #[path = "support/server.rs"]
 mod server;
 
-use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
+use authpulse_aws::{DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
 use authpulse_lake::catalog::{CatalogError, SwapOutcome};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{
     CommitterLock, Journal, ObjectJournal, ObjectStore, PutOutcome, StoreError, Table, TablePointers,
 };
-use aws_sdk_s3::config::{Credentials, Region};
 use bytes::Bytes;
+use client::aws;
 use server::{Reply, Request, Server};
 use std::sync::Arc;
 
 const ID: &str = "x-amz-meta-authpulse-put";
 
-async fn aws(server: &Server) -> Aws {
-    Aws::load_with(|loader| {
-        loader
-            .endpoint_url(&server.endpoint)
-            .region(Region::new("us-east-1"))
-            .credentials_provider(Credentials::for_tests())
-    })
-    .await
-    .unwrap()
-}
-
 async fn store(server: &Server) -> S3Store {
-    S3Store::new(&aws(server).await, S3Location::parse("s3://bucket/lake").unwrap(), Encryption::Kms(None))
+    S3Store::new(&aws(&server.endpoint).await, S3Location::parse("s3://bucket/lake").unwrap(), Encryption::Kms(None))
 }
 
 async fn put(server: &Server) -> Result<(), StoreError> {
@@ -203,7 +194,7 @@ async fn swap(replies: Vec<fn() -> Reply>) -> (Result<SwapOutcome, CatalogError>
             _ => Reply::Say(200, Vec::new(), TABLE.to_owned()),
         }
     });
-    let catalog = GlueCatalog::new(&aws(&server).await, "d").unwrap();
+    let catalog = GlueCatalog::new(&aws(&server.endpoint).await, "d").unwrap();
     assert_eq!(catalog.load("t").await.unwrap().as_deref(), Some("a"));
     (catalog.swap("t", "a", "b", Table::DAILY.schema()).await, server.operations())
 }
@@ -254,7 +245,7 @@ async fn every_answer_to_a_swap_is_understood() {
 #[tokio::test]
 async fn a_swap_from_elsewhere_asks_first() {
     let server = Server::start(|_| Reply::Say(200, Vec::new(), TABLE.to_owned()));
-    let catalog = GlueCatalog::new(&aws(&server).await, "d").unwrap();
+    let catalog = GlueCatalog::new(&aws(&server.endpoint).await, "d").unwrap();
     assert_eq!(catalog.swap("t", "older", "b", Table::DAILY.schema()).await.unwrap(), SwapOutcome::Conflict);
     assert_eq!(server.operations(), ["GetTable"]);
 }
@@ -267,7 +258,7 @@ async fn a_table_whose_creation_went_unanswered_is_asked_for_again() {
         // It had taken effect, or not.
         for (second, outcome) in [(Reply::ok as fn() -> Reply, SwapOutcome::Swapped), (exists, SwapOutcome::Conflict)] {
             let server = Server::start(move |all| if all.len() == 1 { lost() } else { second() });
-            let catalog = GlueCatalog::new(&aws(&server).await, "d").unwrap();
+            let catalog = GlueCatalog::new(&aws(&server.endpoint).await, "d").unwrap();
             assert_eq!(catalog.create("t", "a", Table::DAILY.schema()).await.unwrap(), outcome);
             assert_eq!(server.operations(), ["CreateTable", "CreateTable"]);
         }
@@ -293,7 +284,8 @@ async fn hold(first: fn() -> Reply, took_effect: bool) -> (bool, Vec<String>) {
             _ => Reply::Say(200, Vec::new(), "{}".to_owned()),
         }
     });
-    let lock = DynamoDbCommitterLock::new(&aws(&server).await, "lake", "a test", std::time::Duration::from_secs(60));
+    let lock =
+        DynamoDbCommitterLock::new(&aws(&server.endpoint).await, "lake", "a test", std::time::Duration::from_secs(60));
     (lock.hold().await.unwrap(), server.operations())
 }
 

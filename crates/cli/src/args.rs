@@ -2,8 +2,11 @@
 
 use crate::evaluate::Evaluate;
 use crate::generate::{Generate, Profile};
-use crate::logging::LogFormat;
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use crate::interval::parse_interval;
+use crate::lake::NamedLake;
+use crate::output::LogFormat;
+use crate::stream::Reading;
+use clap::{Args as ClapArgs, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Authentication risk on streams: which logons look like stolen credentials, and why.
@@ -138,16 +141,6 @@ pub struct Replay {
     pub config: Option<PathBuf>,
 }
 
-/// How a stream in Kinesis is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Reading {
-    /// By GetRecords: free, and shared with all others that poll the stream: 2 MB and 5 calls a second for each shard.
-    Polling,
-    /// By enhanced fan-out: 2 MB a second for each shard to this application alone, by subscriptions of a consumer that is registered
-    /// under the name of --app. Each shard hour and each GB costs; see docs/kinesis.md.
-    FanOut,
-}
-
 /// Which times a replay gives to events.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayClock {
@@ -233,12 +226,8 @@ pub struct Backfill {
 /// Audits a lake: journal, files and tables against each other, row by row. Exits 1 with the first difference.
 #[derive(ClapArgs, Debug)]
 pub struct Verify {
-    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-    #[arg(long)]
-    pub lake: PathBuf,
-    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-    #[arg(long)]
-    pub catalog: Option<String>,
+    #[command(flatten)]
+    pub lake: NamedLake,
     /// The configuration file it was made with.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -247,12 +236,8 @@ pub struct Verify {
 /// Where a lake stands: positions, watermarks, lag, last entry and commit, what waits and for what.
 #[derive(ClapArgs, Debug)]
 pub struct Status {
-    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-    #[arg(long)]
-    pub lake: PathBuf,
-    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-    #[arg(long)]
-    pub catalog: Option<String>,
+    #[command(flatten)]
+    pub lake: NamedLake,
     /// The stream, to tell the lag and who works on what: local:DIR, kinesis:NAME or kinesis:ARN.
     #[arg(long)]
     pub stream: Option<String>,
@@ -286,12 +271,8 @@ pub enum TablesCommand {
     /// zone. Not needed before `consume` or `backfill`, which do the same: it is for those who grant permissions before the first
     /// event. Exits 1 if a table that is there differs from those that this program makes.
     Create {
-        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-        #[arg(long)]
-        lake: PathBuf,
-        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-        #[arg(long)]
-        catalog: Option<String>,
+        #[command(flatten)]
+        lake: NamedLake,
         /// A configuration file; its table `s3` says how new objects are encrypted.
         #[arg(long)]
         config: Option<PathBuf>,
@@ -300,14 +281,10 @@ pub enum TablesCommand {
     ///
     /// No row changes. It may be killed at any instant; the next run goes on. Settings are in the table `maintain` of the configuration.
     Maintain {
-        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-        #[arg(long)]
-        lake: PathBuf,
-        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-        #[arg(long)]
-        catalog: Option<String>,
+        #[command(flatten)]
+        lake: NamedLake,
         /// Go on for ever, and begin this often: a number and s, m, h or d, such as 1h.
-        #[arg(long, value_parser = crate::tables::parse_interval)]
+        #[arg(long, value_parser = parse_interval)]
         every: Option<std::time::Duration>,
         /// Change nothing; tell what would be done.
         #[arg(long)]
@@ -321,21 +298,13 @@ pub enum TablesCommand {
     },
     /// Tells in which ways the tables differ from those that this program makes. Exits 1 if there are any.
     Check {
-        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-        #[arg(long)]
-        lake: PathBuf,
-        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-        #[arg(long)]
-        catalog: Option<String>,
+        #[command(flatten)]
+        lake: NamedLake,
     },
     /// Tells columns, partitions, sort order, properties and size of each table.
     Describe {
-        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-        #[arg(long)]
-        lake: PathBuf,
-        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-        #[arg(long)]
-        catalog: Option<String>,
+        #[command(flatten)]
+        lake: NamedLake,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -355,12 +324,8 @@ pub enum FollowersCommand {
     ///
     /// Changes nothing.
     List {
-        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-        #[arg(long)]
-        lake: PathBuf,
-        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-        #[arg(long)]
-        catalog: Option<String>,
+        #[command(flatten)]
+        lake: NamedLake,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -375,12 +340,8 @@ pub enum FollowersCommand {
     Forget {
         /// The follower.
         name: String,
-        /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-        #[arg(long)]
-        lake: PathBuf,
-        /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-        #[arg(long)]
-        catalog: Option<String>,
+        #[command(flatten)]
+        lake: NamedLake,
     },
 }
 
@@ -415,12 +376,8 @@ pub enum ConfigCommand {
 /// of its shard by now is `late` there: redrive soon.
 #[derive(ClapArgs, Debug)]
 pub struct Redrive {
-    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-    #[arg(long)]
-    pub lake: PathBuf,
-    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-    #[arg(long)]
-    pub catalog: Option<String>,
+    #[command(flatten)]
+    pub lake: NamedLake,
     /// The stream to put them into, which must exist: local:DIR, kinesis:NAME or kinesis:ARN.
     #[arg(long)]
     pub stream: String,

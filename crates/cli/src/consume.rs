@@ -1,14 +1,14 @@
 //! `authpulse consume`: the service, from the stream and the lake that it is told of to its orderly end.
 
-use crate::args::{Consume, Reading};
-use crate::commands::print_warnings;
+use crate::args::Consume;
 use crate::lake::{
     Access, OpenLake, Place, fleet, open, open_when_free, options, read_config, refuse_a_lost_lake, tell_rights,
 };
 use crate::logging::SERVICE;
-use crate::output::{self, say, tell};
-use crate::signals::{Heard, heard_by_service, told_to_stop};
-use crate::stream::{self, kinesis};
+use crate::output::{self, print_warnings, say, tell};
+use crate::signals::{Heard, heard_by_service};
+use crate::stream::{self, Reading, kinesis};
+use crate::told::told_to_stop;
 use anyhow::{Result, bail};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_files::tally::{Of, most_rejected};

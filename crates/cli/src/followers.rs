@@ -22,9 +22,9 @@ const RECENT: Micros = 60 * SECOND;
 /// What failed, on which input, and what to do.
 pub async fn run(command: FollowersCommand) -> Result<ExitCode> {
     match command {
-        FollowersCommand::List { lake, catalog, json, config } => {
+        FollowersCommand::List { lake, json, config } => {
             let config = read_config(config.as_deref())?;
-            let lake = open(&Place::new(&lake, catalog.as_deref())?, &config, Access::Read).await?;
+            let lake = open(&lake.place()?, &config, Access::Read).await?;
             let keep = config.options.maintain.follower_keep;
             let found = standings(&lake.env.lake, lake.env.journal.as_ref(), keep).await?;
             if json {
@@ -37,9 +37,9 @@ pub async fn run(command: FollowersCommand) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        FollowersCommand::Forget { name, lake, catalog } => {
+        FollowersCommand::Forget { name, lake } => {
             let name = FollowerName::new(&name).map_err(anyhow::Error::msg)?;
-            let place = Place::new(&lake, catalog.as_deref())?;
+            let place = lake.place()?;
             let lake = open(&place, &read_config(None)?, Access::Read).await?;
             forget(&lake, &name, &place).await
         }

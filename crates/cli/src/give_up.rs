@@ -1,10 +1,10 @@
 //! `backfill --give-up`: ends a backfill whose files cannot be read to their end.
 
 use crate::args::Backfill;
-use crate::commands::totals;
 use crate::lake::{Access, Place, open, options, read_config};
 use crate::output::say;
 use crate::signals::stop_signal;
+use crate::totals::totals;
 use anyhow::Result;
 use authpulse_journal::ConsumerError;
 use authpulse_journal::backfills::given_up_words;

@@ -1,10 +1,9 @@
 //! `authpulse leases`: who works on which shard, and taking leases from workers that are gone.
 
 use crate::args::{LeasesCommand, LeasesOf};
-use crate::commands::open_to_look;
 use crate::lake::{Access, OpenLake, Place as LakePlace, application, leases_of, open, read_config};
 use crate::output::{say, tell};
-use crate::stream::{Place, kinesis};
+use crate::stream::{Place, kinesis, open_to_look};
 use anyhow::{Result, bail};
 use authpulse_event::ShardId;
 use authpulse_journal::log::read_tail;

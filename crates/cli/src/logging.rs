@@ -1,27 +1,10 @@
 //! The log: which lines are written, and how they look. It goes to standard error, by way of [`crate::output`].
 
 use crate::output::json::JsonLines;
-use crate::output::{LogLine, has_colours};
-use clap::ValueEnum;
+use crate::output::{LogFormat, LogLine, has_colours};
 use std::ffi::OsStr;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl LogFormat {
-    /// The command-line words that ask for it.
-    pub fn words(self) -> [&'static str; 2] {
-        ["--log-format", if self == LogFormat::Json { "json" } else { "text" }]
-    }
-}
 
 /// The variable that holds the filter.
 const VARIABLE: &str = "AUTHPULSE_LOG";

@@ -1,29 +1,37 @@
 //! `authpulse`: one binary over the crates; this crate only wires them together.
 
 mod args;
+mod backfill;
 mod commands;
+mod config;
 mod consume;
 mod demo;
 mod evaluate;
 mod followers;
 mod generate;
 mod give_up;
+mod interval;
 mod lake;
 mod leases;
 mod logging;
 mod maintenance_turn;
 mod output;
 mod redrive;
+mod replay;
 mod report;
 mod rights;
 mod signals;
+mod status;
 mod stream;
+mod stream_command;
 mod tables;
+mod told;
+mod totals;
+mod verify;
 
 use authpulse_journal::env::{Ids, RandomIds};
 use clap::Parser;
-use logging::LogFormat;
-use output::{Level, ResultsLost};
+use output::{Level, LogFormat, ResultsLost};
 use std::ffi::OsString;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `authpulse redrive`: dead letters into a stream again.
 
 use crate::args::Redrive;
-use crate::lake::{Access, Place as LakePlace, open, read_config};
+use crate::lake::{Access, open, read_config};
 use crate::output::say;
 use crate::report::thousands;
 use crate::signals::stop_signal;
@@ -30,7 +30,7 @@ pub async fn run(args: Redrive) -> Result<ExitCode> {
         dry_run: args.dry_run,
         base: config.options.engine.time.base,
     };
-    let lake = open(&LakePlace::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
+    let lake = open(&args.lake.place()?, &config, Access::Read).await?;
     let done = match &place {
         Place::Local(dir) => redrive(&lake.env, &LocalStream::open(dir)?, &options, &stop).await?,
         Place::Kinesis(name) => {

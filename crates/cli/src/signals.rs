@@ -3,10 +3,13 @@
 //! signal is acted on before anything is told, and one that comes before anybody listens waits until somebody does.
 
 use crate::logging::SERVICE;
-use crate::output::{self, Level, tell};
+use crate::output::{self, Level, say, tell};
+use crate::told;
+use anyhow::Result;
 use std::io::IsTerminal;
+use std::process::ExitCode;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -67,22 +70,6 @@ fn is_ignored(signal: libc::c_int) -> bool {
         libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
-}
-
-/// That the process was told to end.
-#[derive(Clone, Copy, Debug)]
-pub struct Told {
-    /// When.
-    pub since: Instant,
-    /// By what.
-    pub by: &'static str,
-}
-
-static TOLD: OnceLock<Told> = OnceLock::new();
-
-/// Whether this process was told to end, and by what.
-pub fn told_to_stop() -> Option<Told> {
-    TOLD.get().copied()
 }
 
 /// What a service hears.
@@ -161,7 +148,7 @@ fn listen(parent: Option<u32>, hangup_reopens: bool) -> std::io::Result<Heard> {
                 }
                 (_, false) => {
                     asked = true;
-                    TOLD.get_or_init(|| Told { since: Instant::now(), by });
+                    told::note(by);
                     // Nobody listens where everything is done already.
                     let _ = send.send(true);
                     tell!("stopping: storing what is decided; once more to end at once (nothing stored is lost)");
@@ -188,6 +175,15 @@ async fn orphaned(parent: Option<u32>) {
     }
 }
 
+/// The orderly end of a command that was told to stop before its input was at its end.
+///
+/// # Errors
+/// Nobody reads it.
+pub fn told_to_end() -> Result<ExitCode> {
+    say!("stopped; run the same command again to go on")?;
+    Ok(ExitCode::SUCCESS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +207,6 @@ mod tests {
             })
         });
         assert!(heard.join().unwrap());
-        assert_eq!(told_to_stop().unwrap().by, "SIGTERM");
+        assert_eq!(told::told_to_stop().unwrap().by, "SIGTERM");
     }
 }

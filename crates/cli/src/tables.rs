@@ -20,8 +20,6 @@ use tokio::sync::watch;
 
 /// Paths that the text of a report shows; JSON has more.
 const PATHS_SHOWN: usize = 100;
-/// How long a failed run waits at most before the next, with --every.
-const INTERVAL_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Runs a command.
 ///
@@ -29,11 +27,11 @@ const INTERVAL_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// What failed, on which input, and what to do.
 pub async fn run(command: TablesCommand) -> Result<ExitCode> {
     match command {
-        TablesCommand::Maintain { lake, catalog, every, dry_run, json, config } => {
+        TablesCommand::Maintain { lake, every, dry_run, json, config } => {
             // First of all: from now on a signal asks for an orderly end.
             let every = every.map(|every| Ok::<_, std::io::Error>((every, stop_signal(None)?))).transpose()?;
             let config = read_config(config.as_deref())?;
-            let place = Place::new(&lake, catalog.as_deref())?;
+            let place = lake.place()?;
             let lake = open(&place, &config, Access::Read).await?;
             let turn = match dry_run {
                 true => None,
@@ -52,19 +50,19 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
             }
             code
         }
-        TablesCommand::Create { lake, catalog, config } => {
+        TablesCommand::Create { lake, config } => {
             let config = read_config(config.as_deref())?;
-            let place = Place::new(&lake, catalog.as_deref())?;
+            let place = lake.place()?;
             let lake = open(&place, &config, Access::Write("tables create")).await?;
             for table in lake.env.lake.ensure_tables().await? {
                 say!("{table}: made")?;
             }
             compare(&lake, &config).await
         }
-        TablesCommand::Check { lake, catalog } => check(&Place::new(&lake, catalog.as_deref())?).await,
-        TablesCommand::Describe { lake, catalog, json, config } => {
+        TablesCommand::Check { lake } => check(&lake.place()?).await,
+        TablesCommand::Describe { lake, json, config } => {
             let config = read_config(config.as_deref())?;
-            let lake = open(&Place::new(&lake, catalog.as_deref())?, &config, Access::Read).await?;
+            let lake = open(&lake.place()?, &config, Access::Read).await?;
             let infos = infos(&lake, &config.options.maintain).await?;
             if json {
                 say!("{}", serde_json::to_string_pretty(&infos)?)?;
@@ -75,25 +73,6 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// A number and a unit, such as `90s`, `30m`, `1h`, `1d`.
-///
-/// # Errors
-/// In words, what would do.
-pub fn parse_interval(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("'{text}' is not a number and s, m, h or d, such as 1h, from 1s to 366d");
-    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let interval = Duration::from_secs(number.checked_mul(seconds).ok_or_else(wrong)?);
-    if interval.is_zero() || interval > INTERVAL_MAX { Err(wrong()) } else { Ok(interval) }
 }
 
 async fn run_once(
@@ -300,17 +279,5 @@ fn clean_words(out: &mut String, cleaned: &CleanReport, dry_run: bool) {
     }
     if let Some(why) = &cleaned.stopped {
         let _ = writeln!(out, "  stopped     {why}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn intervals_have_a_unit() {
-        let seconds = |text: &str| parse_interval(text).map(|d| d.as_secs()).ok();
-        assert_eq!(["90s", "30m", "1h", "2d"].map(seconds), [Some(90), Some(1_800), Some(3_600), Some(172_800)]);
-        assert_eq!(["", "h", "1", "0s", "-1h", "1w", "1é", "99999999999999999999d"].map(seconds), [None; 8]);
     }
 }

@@ -7,10 +7,12 @@
 
 mod attribute_sets;
 mod cut;
+pub mod flags;
 mod judge;
 mod look_ahead;
 pub mod names;
 pub mod popularity;
+mod resolved;
 mod restore;
 pub mod rows;
 pub mod rules;
@@ -19,6 +21,7 @@ pub mod settings;
 mod shard;
 mod snapshot;
 mod user;
+mod written_hours;
 
 pub use cut::Cut;
 pub use judge::WENT_ON;

@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use crate::shard::{NamedEvent, Shard, SourceKind, Unscored, WaitingEvent};
 use crate::snapshot::{PieceReader, ReadPiece, SnapshotError, is_published};
 use crate::user::Slot;
+use crate::written_hours::WrittenHours;
 use authpulse_event::id::{TimeForm, canonical_line, content_id};
 use authpulse_event::time::{SECOND, hour_of};
 use authpulse_event::{Day, HashRange, Micros, ring};
@@ -69,33 +70,6 @@ struct KnownEvent {
     computer: String,
 }
 
-/// Which hours the last entry and those before it wrote.
-#[derive(Default)]
-pub(crate) struct WrittenHours {
-    /// The first hour that the watermark has not passed.
-    current: Option<i64>,
-    /// Hours that it has passed, but that hold events not yet scored, by user.
-    open: HashMap<String, Vec<i64>>,
-}
-
-impl WrittenHours {
-    fn of(last: &RestoreFrom) -> WrittenHours {
-        let mut written = WrittenHours { current: last.hours_through.map(hour_of), ..WrittenHours::default() };
-        for named in &last.unscored {
-            let hour = hour_of(named.event.event_time);
-            if written.current.is_some_and(|current| hour < current) {
-                written.open.entry(named.user.clone()).or_default().push(hour);
-            }
-        }
-        written
-    }
-
-    pub(crate) fn contains(&self, user: &str, hour: i64) -> bool {
-        self.current.is_some_and(|current| hour < current)
-            && !self.open.get(user).is_some_and(|open| open.contains(&hour))
-    }
-}
-
 impl Restoring {
     /// Begins with what the last entry says. `range` may be a part of the shard's own range: an heir's part of a parent.
     pub fn begin(settings: Settings, source: SourceKind, range: HashRange, last: RestoreFrom) -> Restoring {
@@ -109,7 +83,12 @@ impl Restoring {
             .iter()
             .filter_map(|(part, after)| part.intersect(&range).map(|part| (part, *after)))
             .collect();
-        Restoring { shard, written: Arc::new(WrittenHours::of(&last)), last, known: HashMap::new() }
+        Restoring {
+            shard,
+            written: Arc::new(WrittenHours::of(last.hours_through, &last.unscored)),
+            last,
+            known: HashMap::new(),
+        }
     }
 
     /// Makes room for the users of the pieces to come: growing step by step costs about as much as they do.

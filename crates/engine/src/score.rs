@@ -3,39 +3,19 @@
 //! Features (windows, novelty, popularity) are computed once, apart from rules; [`crate::rules::RuleSet::judge`] only weighs
 //! them, so that a second rule set can score the same features.
 
+use crate::flags::Flags;
 use crate::names::NameId;
-use crate::popularity::{Board, LookBack, newest_closed_day};
-use crate::rows::{AcceptedEvent, Flags, RiskLevel, ScoredEvent};
+use crate::popularity::{Board, newest_closed_day};
+use crate::resolved::Resolved;
+use crate::rows::{AcceptedEvent, RiskLevel, ScoredEvent};
 use crate::rules::Features;
 use crate::shard::{Output, Shard, Unscored};
 use crate::user::Slot;
 use authpulse_event::time::hour_of;
 use authpulse_event::{Day, Micros};
-use std::sync::Arc;
 
-/// A look-back with the popularity of each of the shard's computers, looked up once.
-pub(crate) struct Resolved {
-    view: Arc<LookBack>,
-    /// By computer number; [`UNKNOWN`] where it was not asked for yet.
-    by_computer: Vec<u64>,
-}
-
-const UNKNOWN: u64 = u64::MAX;
 /// Around the hour after midnight events of two newest closed days mix.
 const RESOLVED_MAX: usize = 2;
-
-impl Resolved {
-    fn popularity(&mut self, computer: NameId, name: impl FnOnce() -> String) -> u64 {
-        let at = computer as usize;
-        if at >= self.by_computer.len() {
-            self.by_computer.resize(at + 64, UNKNOWN);
-        }
-        if self.by_computer[at] == UNKNOWN {
-            self.by_computer[at] = self.view.popularity(&name());
-        }
-        self.by_computer[at]
-    }
-}
 
 impl Shard {
     /// Scores accepted events in order, until one needs a day whose shares do not cover the ring yet.
@@ -75,7 +55,7 @@ impl Shard {
         if self.resolved.len() == RESOLVED_MAX {
             self.resolved.remove(0);
         }
-        self.resolved.push(Resolved { view, by_computer: vec![UNKNOWN; self.computers.len()] });
+        self.resolved.push(Resolved::new(view, self.computers.len()));
         Some(self.resolved.len() - 1)
     }
 

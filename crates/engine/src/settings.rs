@@ -122,7 +122,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::Flag;
+    use crate::flags::Flag;
 
     #[test]
     fn the_defaults_are_those_of_the_semantics_page() {

@@ -11,8 +11,8 @@
 use crate::attribute_sets::AttributeSets;
 use crate::names::{NameId, Names};
 use crate::popularity::{HostCount, Share};
+use crate::resolved::Resolved;
 use crate::rows::{AcceptedEvent, EventId, Reason, RejectedRecord, ScoredEvent};
-use crate::score::Resolved;
 use crate::settings::{Settings, UNSCORED_BYTES_MAX, UNSCORED_MAX};
 use crate::user::{Slot, User};
 use authpulse_event::attributes::ATTRIBUTES_BYTES_MAX;

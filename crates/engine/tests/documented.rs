@@ -1,6 +1,7 @@
 //! The pages and statements that are written by hand say of rules and attributes what the lists say.
 
-use authpulse_engine::rules::{FIRST, LIST, Rule, RuleSet};
+use authpulse_engine::flags::FIRST;
+use authpulse_engine::rules::{LIST, Rule, RuleSet};
 use authpulse_event::attributes::{ATTRIBUTES, AttributeKind, Form};
 use std::path::PathBuf;
 

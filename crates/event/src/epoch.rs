@@ -40,7 +40,8 @@ pub(crate) fn too_many_digits(digits: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::{DEFAULT_BASE, parse_rfc3339};
+    use crate::rfc3339::parse_rfc3339;
+    use crate::time::DEFAULT_BASE;
 
     #[test]
     fn the_hint_is_for_numbers_that_are_times_of_unix() {

@@ -21,9 +21,10 @@ mod json;
 pub mod parse;
 pub mod position;
 pub mod reading;
-mod rfc3339;
+pub mod rfc3339;
 pub mod ring;
 pub mod time;
+pub mod varint;
 
 pub use attributes::{ATTRIBUTES, Attribute, AttributeKind, AttributeValue, Attributes};
 pub use id::{EventIdRef, TimeForm};

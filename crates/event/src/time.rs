@@ -6,8 +6,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-pub use crate::rfc3339::parse_rfc3339;
-
 /// Microseconds since 1970-01-01T00:00:00Z. Event time, arrival time and settings in time units share this unit.
 pub type Micros = i64;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memchr::memchr;
 
-use super::{LINE_BYTES_MAX, Origin};
+use super::LINE_BYTES_MAX;
 
 /// Whole lines of one source, as they stand in it, line ends included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub struct LineBlock {
     pub kind: BlockKind,
     /// Where its lines stood, if they were sorted.
     pub origins: Option<Origins>,
+}
+
+/// Where a sorted line stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Which source, counted from 0 in the order given.
+    pub source: u32,
+    /// The line's number in it, from 1: what an editor shows.
+    pub line: u64,
 }
 
 /// Where sorted lines stood.

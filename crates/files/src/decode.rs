@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::format::{Format, MAGIC_BYTES};
 use super::members::Members;
 use super::trail::WithoutTrail;
-use super::{InputError, Progress, format};
+use super::{InputError, Progress, format, packings};
 
 /// Read from disk at a time, in bytes: large enough that a system call costs nothing, small enough that the
 /// position in a message is near the fault.
@@ -36,7 +36,7 @@ impl Decoder {
     pub(super) fn new(name: String, raw: impl Read + 'static, progress: Arc<Progress>) -> Result<Decoder, InputError> {
         let mut raw = Raw { inner: raw, failure: None };
         let head = raw.head();
-        format::refuse_unsupported(&name, &head)?;
+        packings::refuse_unsupported(&name, &head)?;
         let format = Format::detect(&head);
         let window = format::zstd_window(&head).filter(|window| *window > format::WINDOW_BYTES_MAX);
         if window.is_some() {
@@ -92,7 +92,7 @@ impl<R: Read> Raw<R> {
     fn head(&mut self) -> Vec<u8> {
         let mut head = Vec::with_capacity(MAGIC_BYTES);
         let mut next = [0; MAGIC_BYTES];
-        while format::undecided(&head) {
+        while format::undecided(&head) || packings::undecided(&head) {
             match self.inner.read(&mut next[head.len()..]) {
                 Ok(0) => break,
                 Ok(read) => head.extend_from_slice(&next[head.len()..][..read]),

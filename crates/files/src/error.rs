@@ -4,7 +4,7 @@ use std::io;
 
 use super::Format;
 use super::format::WINDOW_BYTES_MAX;
-use super::forms::quoted;
+use super::shell::quoted;
 
 /// A failure of an input. Whatever was read whole before it has been delivered; nothing after it is.
 ///

@@ -1,7 +1,5 @@
 //! Which compression a file has, told by its first bytes; names lie too often.
 
-use super::forms::quoted;
-use super::{InputError, Source};
 use std::fmt;
 
 /// How the bytes of a file are packed.
@@ -74,39 +72,7 @@ pub(super) fn zstd_window(head: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(content) + if bytes == 2 { 256 } else { 0 })
 }
 
-/// Packings that people do hand over and that would otherwise become millions of dead letters: how they begin, what
-/// they are, and the command that unpacks them.
-const UNSUPPORTED: [(&[u8], &str, &str); 13] = [
-    (&[0xfd, b'7', b'z', b'X', b'Z', 0x00], "xz", "xz -dc"),
-    (b"PK\x03\x04", "zip", "unzip -p"),
-    (b"PK\x05\x06", "zip (an empty one)", "unzip -p"),
-    (b"PK\x07\x08", "zip", "unzip -p"),
-    (&[b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c], "7z", "7z e -so"),
-    (&[0x04, 0x22, 0x4d, 0x18], "lz4", "lz4 -dc"),
-    (&[0x02, 0x21, 0x4c, 0x18], "lz4", "lz4 -dc"),
-    (b"Rar!\x1a\x07", "rar", "unrar p -inul"),
-    (&[0x5d, 0x00, 0x00], "lzma", "xz -dc"),
-    (b"LZIP\x01", "lzip", "lzip -dc"),
-    (b"\x89LZO\x00\r\n\x1a\n", "lzop", "lzop -dc"),
-    (&[0x1f, 0x9d], "compress (.Z)", "gzip -dc"),
-    (b"\xff\x06\x00\x00sNaPpY", "snappy", "snzip -dc"),
-];
-
-/// Refuses the input `name` if it is one of those.
-pub(super) fn refuse_unsupported(name: &str, head: &[u8]) -> Result<(), InputError> {
-    match UNSUPPORTED.iter().find(|(magic, ..)| head.starts_with(magic)) {
-        Some((_, packing, unpack)) => {
-            let advice = match name == Source::Stdin.to_string() {
-                true => format!("unpack it before the pipe, as `{unpack}` does with a file"),
-                false => format!("unpack it first: {unpack} {} > events.txt", quoted(name)),
-            };
-            Err(InputError::Packed { name: name.to_owned(), packing, advice })
-        }
-        None => Ok(()),
-    }
-}
-
-/// Whether more bytes could still make this the beginning of something packed. A live pipe must not be asked for
+/// Whether more bytes could still make this the beginning of something in one of these formats. A live pipe must not be asked for
 /// more than that: its first line may be all there is for hours.
 pub(super) fn undecided(head: &[u8]) -> bool {
     let begins = |magic: &[u8]| head.len() < magic.len() && magic.starts_with(head);
@@ -116,7 +82,6 @@ pub(super) fn undecided(head: &[u8]) -> bool {
         || (head.len() < BZIP2_BYTES && is_bzip2(head))
         || begins(&ZSTD)
         || (head.first().is_some_and(zstd_skippable) && head.len() < 4 && [0x2a, 0x4d, 0x18].starts_with(&head[1..]))
-        || UNSUPPORTED.iter().any(|(magic, ..)| begins(magic))
 }
 
 impl fmt::Display for Format {

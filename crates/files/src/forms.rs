@@ -10,6 +10,7 @@ mod tar;
 mod wide;
 
 use super::decode::Decoder;
+use super::shell::quoted;
 use super::{Format, InputError, Progress, Source};
 use authpulse_event::time::MIN_TIME;
 use authpulse_event::{Reading, parse_line};
@@ -187,11 +188,6 @@ impl Next {
         };
         format!("make lines of it: {command} > events.txt")
     }
-}
-
-/// A name as a shell takes it.
-pub(super) fn quoted(name: &str) -> String {
-    format!("'{}'", name.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -32,9 +32,11 @@ mod identity;
 mod members;
 mod order;
 pub mod own_ids;
+mod packings;
 mod progress;
 mod read;
 mod records;
+mod shell;
 mod sort;
 mod source;
 pub mod tally;
@@ -42,7 +44,7 @@ pub mod tally;
 mod tests;
 mod trail;
 
-pub use block::{BlockKind, Line, LineBlock, LinePosition, Lines, Origins, lines};
+pub use block::{BlockKind, Line, LineBlock, LinePosition, Lines, Origin, Origins, lines};
 pub use error::InputError;
 pub use format::Format;
 pub use identity::{FileIdentity, FileStamp, identify, stamp};
@@ -50,7 +52,7 @@ pub use order::{Disorder, find_disorder, first_event};
 pub use progress::Progress;
 pub use read::{InputOptions, LineBlocks, check};
 pub use records::{Record, Records};
-pub use sort::{Origin, SortOptions, Sorted, sort};
+pub use sort::{SortOptions, Sorted, sort};
 pub use source::Source;
 
 /// The longest valid line, in bytes without mark and line end. A longer one is one invalid record.

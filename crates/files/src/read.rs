@@ -9,8 +9,7 @@ use std::thread;
 use super::cut::Cutter;
 use super::decode::Decoder;
 use super::forms::{self, Gate};
-use super::sort::deliver;
-use super::{InputError, LINE_BYTES_MAX, LineBlock, Progress, Sorted, Source};
+use super::{InputError, LINE_BYTES_MAX, LineBlock, Progress, Source};
 
 /// How an input is read.
 #[derive(Debug, Clone)]
@@ -98,13 +97,8 @@ impl LineBlocks {
         Self::start(vec![name.clone()], None, options, move |feed| feed.reader(0, name, reader, true))
     }
 
-    /// The lines of sources that were sorted, as those of one source: their numbers are their ranks.
-    pub fn sorted(sorted: Arc<Sorted>, options: InputOptions) -> Result<LineBlocks, InputError> {
-        let (name, total_bytes) = ("the sorted lines".to_owned(), Some(sorted.stored_bytes()));
-        Self::start(vec![name], total_bytes, options, move |feed| deliver(&sorted, feed))
-    }
-
-    fn start(
+    /// Starts the thread that gives the blocks.
+    pub(super) fn start(
         names: Vec<String>,
         total_bytes: Option<u64>,
         options: InputOptions,

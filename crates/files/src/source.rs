@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::InputError;
-use super::format::{self, MAGIC_BYTES};
 
 /// One thing to read lines from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,25 +39,6 @@ impl Source {
         let Source::File(path) = self else { return Ok(None) };
         let metadata = std::fs::metadata(path).map_err(|source| open_error(path, source))?;
         Ok(metadata.is_file().then_some(metadata.len()))
-    }
-
-    /// Opens and closes a regular file, so that a missing one, or one in a packing that is not read, is reported before
-    /// the first is read. A pipe is only looked at: opening it would wait for its writer, and closing it would end that writer.
-    pub(super) fn check(&self) -> Result<Option<u64>, InputError> {
-        let size = self.size()?;
-        if size.is_some() {
-            if let Some((file, _)) = self.open()? {
-                let mut head = Vec::with_capacity(MAGIC_BYTES);
-                // A failure to read is told with its place when the lines are read.
-                let _ = file.take(MAGIC_BYTES as u64).read_to_end(&mut head);
-                format::refuse_unsupported(&self.to_string(), &head)?;
-            }
-        } else if let Source::File(path) = self
-            && path.is_dir()
-        {
-            return Err(InputError::Directory { name: self.to_string() });
-        }
-        Ok(size)
     }
 }
 

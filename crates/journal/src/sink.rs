@@ -163,7 +163,8 @@ impl DecisionSink for FileSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_engine::rows::{AcceptedEvent, Flags, Windows};
+    use authpulse_engine::flags::Flags;
+    use authpulse_engine::rows::{AcceptedEvent, Windows};
 
     #[test]
     fn a_file_that_was_moved_is_written_on_until_it_is_opened_anew() {

@@ -1,12 +1,13 @@
 //! Where reading a shard has come to, and what was fetched and not read yet: records are taken in as Kinesis gives them, and taken apart
 //! into those of users one by one, when they are read.
 
-use crate::api::{IteratorAt, RawRecord};
-use crate::fan_out::Feed;
-use crate::limits::{GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX};
+use crate::api::{IteratorAt, Page, RawRecord};
+use crate::limits::{
+    GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY,
+};
 use crate::pace::Backoff;
-use crate::reader::StartAt;
 use crate::room::{Held, Room};
+use crate::subscription::Feed;
 use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
 use authpulse_stream::{Gap, ReadFrom, Record};
 use kpl_aggregation::{Aggregate, Payload, parse};
@@ -14,6 +15,15 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Where the shards of a stream are read from at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the oldest records that are kept.
+    TrimHorizon,
+    /// At the records that arrived at this time or later.
+    Time(Micros),
+}
 
 /// Where reading a shard has come to.
 pub(crate) struct Cursor {
@@ -120,6 +130,23 @@ impl Cursor {
     /// How old the oldest record may be that was not taken in.
     pub(crate) fn unread_since(&self, now: Duration) -> Duration {
         self.contact.map_or(Duration::ZERO, |(at, behind)| now.saturating_sub(at) + behind)
+    }
+
+    /// Takes in a page, which came at `now`. The next is asked for when the shard's budget allows it.
+    pub(crate) fn turn(&mut self, page: Page, now: Duration) {
+        let bytes: usize = page.records.iter().map(|r| r.data.len() + r.partition_key.len()).sum();
+        let pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
+        self.not_before = now + pause + std::mem::take(&mut self.first_pause);
+        self.at_tip = page.behind.is_zero() && page.records.len() < self.limit;
+        self.heard(now, page.behind);
+        if let (Some(begun), Some(first)) = (self.check, page.records.first()) {
+            self.check = None;
+            if first.sequence > begun {
+                self.gap = Some(Gap { records: None });
+            }
+        }
+        self.take_in(page.records);
+        self.iterator = page.next;
     }
 
     /// Takes in records. What was taken in before is passed over: where a subscription begins while there is polling, both bring
@@ -257,5 +284,50 @@ impl Opened {
     fn newest(&self) -> Option<Position> {
         let last = self.aggregate.len().checked_sub(1).filter(|last| *last >= self.at)?;
         Some(Position { sequence: self.sequence, sub_sequence: last as u64 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn page(sequences: &[u64], bytes: usize, behind: u64) -> Page {
+        let record = |sequence: &u64| RawRecord {
+            sequence: SequenceNumber::from(*sequence),
+            arrival: 0,
+            partition_key: Bytes::new(),
+            data: Bytes::from(vec![b'x'; bytes]),
+        };
+        let records = sequences.iter().map(record).collect();
+        Page { records, next: Some("next".to_owned()), behind: Duration::from_secs(behind), has_children: false }
+    }
+
+    #[test]
+    fn a_page_that_does_not_begin_where_it_must_tells_of_a_gap() {
+        let room = Room::new(1 << 20);
+        for (sequences, is_gap) in [(&[7, 8][..], false), (&[8][..], true)] {
+            let mut cursor = Cursor::new(ReadFrom::Start, Duration::ZERO, &room);
+            cursor.turn(page(&[7], 1, 0), Duration::ZERO);
+            cursor.check = cursor.taken;
+            cursor.turn(page(&[], 1, 5), Duration::ZERO);
+            assert!(cursor.check.is_some() && cursor.gap.is_none(), "an empty page says nothing");
+            cursor.turn(page(sequences, 1, 0), Duration::ZERO);
+            assert_eq!((cursor.check, cursor.gap.is_some()), (None, is_gap));
+        }
+    }
+
+    #[test]
+    fn the_next_page_waits_for_the_budget_of_the_shard() {
+        let (room, now) = (Room::new(1 << 30), Duration::from_secs(100));
+        let mut cursor = Cursor::new(ReadFrom::Start, Duration::ZERO, &room);
+        cursor.first_pause = Duration::from_secs(1);
+        cursor.turn(page(&[1], 10, 0), now);
+        assert_eq!((cursor.not_before, cursor.at_tip), (now + Duration::from_secs(1) + READ_EVERY, true));
+        cursor.turn(page(&[2], 4_000_000, 3), now);
+        assert_eq!((cursor.not_before, cursor.at_tip), (now + Duration::from_secs(2), false), "2 MB a second");
+        cursor.limit = 1;
+        cursor.turn(page(&[3], 10, 0), now);
+        assert!(!cursor.at_tip, "a page that is full says nothing of what follows");
     }
 }

@@ -17,8 +17,9 @@
 //! - **Progress.** Kinesis keeps no note beside records. It is kept in a file, after the records are stored: what was sent by a
 //!   process that ended in between is sent again.
 
-use crate::api::{Api, ApiError, Put, Summary};
+use crate::api::{Api, ApiError, Summary};
 use crate::cost::Cost;
+use crate::draining::{Astray, Draining};
 use crate::limits::{CALLS, PARTITION_KEY_CHARACTERS, PUT_PATIENCE};
 use crate::map::ShardMap;
 use crate::pace::{Backoff, Rate, cost};
@@ -30,7 +31,7 @@ use authpulse_event::ring::hash_key;
 use authpulse_event::{SequenceNumber, ShardId};
 use authpulse_stream::{Progress, PutReceipt, PutRecord, StreamError, StreamWriter};
 use futures::future::join_all;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
@@ -71,20 +72,6 @@ struct Unfinished {
     receipts: Vec<Option<PutReceipt>>,
 }
 
-/// An aggregate on another shard than reckoned with.
-struct Astray {
-    landed: ShardId,
-    sequence: SequenceNumber,
-    items: Vec<Item>,
-}
-
-impl Astray {
-    /// Whether all of it belongs where it landed.
-    fn is_at_home(&self, map: &ShardMap) -> bool {
-        map.range(&self.landed).is_some_and(|range| self.items.iter().all(|item| range.contains(item.hash)))
-    }
-}
-
 impl Unfinished {
     fn is_done(&self) -> bool {
         self.left.is_empty() && self.astray.is_empty()
@@ -110,19 +97,6 @@ impl Unfinished {
         }
         self.left.splice(..0, again);
     }
-}
-
-/// What became of one shard's queue.
-struct Drained {
-    shard: ShardId,
-    rate: Rate,
-    cost: Cost,
-    receipts: Vec<(usize, PutReceipt)>,
-    /// Before what is left.
-    astray: Vec<Astray>,
-    /// Not stored, in order: what comes first has to be sent first.
-    left: Vec<Item>,
-    failure: Option<StreamError>,
 }
 
 impl KinesisWriter {
@@ -209,88 +183,29 @@ impl KinesisWriter {
         }
     }
 
-    /// Sends a shard's queue until it is empty, something landed elsewhere, or the shard takes nothing for too long.
-    async fn drain(&self, shard: ShardId, mut rate: Rate, queue: Vec<Item>, packing: Packing) -> Drained {
-        let mut queue = VecDeque::from(queue);
-        let (mut sum, mut receipts, mut astray) = (Cost::default(), Vec::new(), Vec::new());
-        let (mut backoff, mut failure) = (Backoff::default(), None);
-        // Since when nothing was stored, but for the waits that the rate asks for.
-        let mut worked_at = self.time.monotonic();
-        let mut moved = false;
-        while !queue.is_empty() && !moved {
-            let packed = pack(&mut queue, packing, rate.call());
+    /// Sends a shard's queue until it is empty, something landed elsewhere, or the shard takes nothing for too long; why, where that is
+    /// so.
+    async fn drain(&self, mut draining: Draining, packing: Packing) -> (Draining, Option<StreamError>) {
+        while !draining.is_over() {
+            let packed = pack(&mut draining.queue, packing, draining.rate.call());
             let entries: Vec<_> = packed.iter().map(|one| one.entry.clone()).collect();
             let spent = cost(entries.len(), entries.iter().map(|entry| entry.bytes()).sum());
-            let wait = rate.wait(self.time.monotonic(), spent);
-            worked_at += wait;
+            let wait = draining.wait(self.time.monotonic(), spent);
             self.pause(wait).await;
             let permit = self.calls.acquire().await.expect("it is never closed");
-            rate.spend(self.time.monotonic(), spent);
+            draining.rate.spend(self.time.monotonic(), spent);
             let answer = self.api.put(&entries).await;
             drop(permit);
-            sum.calls += 1;
             let now = self.time.monotonic();
-            let (mut again, mut why) = (Vec::new(), None);
-            match answer {
-                Ok(puts) => {
-                    let (mut throttled, mut refund) = (0, 0.0);
-                    for (one, put) in packed.into_iter().zip(puts) {
-                        match put {
-                            Put::Stored { shard: landed, sequence } => {
-                                worked_at = now;
-                                backoff.worked();
-                                sum.stored(one.entry.bytes());
-                                moved |= landed != shard;
-                                // A single record goes where its own key says.
-                                if landed == shard || one.items.len() == 1 {
-                                    sum.user_records += one.items.len() as u64;
-                                    let receipt =
-                                        |item: &Item| (item.index, PutReceipt { shard: landed.clone(), sequence });
-                                    receipts.extend(one.items.iter().map(receipt));
-                                } else {
-                                    astray.push(Astray { landed, sequence, items: one.items });
-                                }
-                            }
-                            Put::Throttled => {
-                                throttled += 1;
-                                refund += cost(1, one.entry.bytes());
-                                again.extend(one.items);
-                                why = Some(ApiError::Throttled(format!("shard {shard} is at its limit")));
-                            }
-                            Put::Failed(text) => {
-                                again.extend(one.items);
-                                why = Some(ApiError::Unclear(text));
-                            }
-                        }
-                    }
-                    sum.throttled += throttled;
-                    if throttled > 0 {
-                        rate.refund(now, refund);
-                        rate.throttled(now);
-                    } else {
-                        rate.worked(now);
-                    }
-                }
-                Err(error) => {
-                    if matches!(error, ApiError::Throttled(_)) {
-                        rate.refund(now, spent);
-                        rate.throttled(now);
-                        sum.throttled += packed.len() as u64;
-                    }
-                    again.extend(packed.into_iter().flat_map(|one| one.items));
-                    why = Some(error);
-                }
+            let Some(error) = draining.answered(packed, spent, answer, now) else { continue };
+            if !error.may_pass() || draining.stood_still(now) >= PUT_PATIENCE {
+                let failure = self.failed("put", error);
+                return (draining, Some(failure));
             }
-            again.into_iter().rev().for_each(|item| queue.push_front(item));
-            let Some(error) = why else { continue };
-            if !error.may_pass() || now.saturating_sub(worked_at) >= PUT_PATIENCE {
-                failure = Some(self.failed("put", error));
-                break;
-            }
-            tracing::debug!(%shard, %error, failures = backoff.failures(), "put again");
-            self.pause(backoff.failed(self.chance.next())).await;
+            tracing::debug!(shard = %draining.shard, %error, failures = draining.backoff.failures(), "put again");
+            self.pause(draining.backoff.failed(self.chance.next())).await;
         }
-        Drained { shard, rate, cost: sum, receipts, astray, left: queue.into(), failure }
+        (draining, None)
     }
 
     async fn pause(&self, duration: Duration) {
@@ -322,19 +237,19 @@ impl KinesisWriter {
             let waiting = open.into_iter().zip(queues).filter(|(_, queue)| !queue.is_empty());
             let drains = waiting.map(|(shard, queue)| {
                 let rate = state.rates.remove(&shard).unwrap_or_else(|| Rate::new(now));
-                self.drain(shard, rate, queue, packing)
+                self.drain(Draining::new(shard, rate, queue, now), packing)
             });
             let drained = join_all(drains).await;
             let mut failure = None;
-            for one in drained {
+            for (one, stopped) in drained {
                 state.rates.insert(one.shard, one.rate);
                 state.cost.add(&one.cost);
                 for (index, receipt) in one.receipts {
                     unfinished.receipts[index] = Some(receipt);
                 }
                 unfinished.astray.extend(one.astray);
-                unfinished.left.extend(one.left);
-                failure = failure.or(one.failure);
+                unfinished.left.extend(one.queue);
+                failure = failure.or(stopped);
             }
             // Of one user only records of one shard are left, and those in order.
             if let Some(failure) = failure {

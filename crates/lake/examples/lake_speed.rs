@@ -2,10 +2,9 @@
 //!
 //! `cargo run --release -p authpulse-lake --example lake_speed -- DIRECTORY [ROWS] [THREADS] [COMMITS]`
 
+use authpulse_engine::flags::{Flag, Flags};
 use authpulse_engine::names::Names;
-use authpulse_engine::rows::{
-    AcceptedEvent, DayRow, EventId, Flag, Flags, HourRow, Reason, RejectedRecord, ScoredEvent, Windows,
-};
+use authpulse_engine::rows::{AcceptedEvent, DayRow, EventId, HourRow, Reason, RejectedRecord, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, Micros, Position, ShardId, TimeForm};

@@ -3,8 +3,9 @@
 //!
 //! `cargo run --release -p authpulse-lake --example year_of_commits -- [DAYS [COMMITS_AN_HOUR [HOURS_BETWEEN_MAINTENANCE]]]`
 
+use authpulse_engine::flags::Flags;
 use authpulse_engine::names::Names;
-use authpulse_engine::rows::{AcceptedEvent, EventId, Flags, ScoredEvent, Windows};
+use authpulse_engine::rows::{AcceptedEvent, EventId, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{HashRange, Micros, ShardId, TimeForm};

@@ -1,7 +1,6 @@
 //! What to do where the system refuses a file.
 
-pub(crate) use authpulse_event::advice::RIGHTS;
-use authpulse_event::advice::on_refused_file;
+use authpulse_event::advice::{RIGHTS, on_refused_file};
 use std::io;
 
 /// As many files as SQLite has open of one database: the file, its log, the log's index, the directory.

@@ -6,10 +6,10 @@
 //!
 //! Like an entry it is JSON under zstd, of a format of its own.
 
-use crate::encode::TableFile;
 use crate::entry::{self, Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decode};
 use crate::schema::{Table, raw_day};
-use crate::sections::{SectionList, Sections};
+use crate::sections::{Known, Sections};
+use crate::table_file::TableFile;
 use authpulse_event::{Day, Micros, ShardId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -308,7 +308,7 @@ impl Base {
     ///
     /// # Errors
     /// If it was written by a newer version, holds a section that must be understood and is not, or is damaged.
-    pub fn decode(shard: &ShardId, through: u64, bytes: &[u8], known: &SectionList) -> Result<Base, EntryError> {
+    pub fn decode(shard: &ShardId, through: u64, bytes: &[u8], known: &dyn Known) -> Result<Base, EntryError> {
         let what = || format!("the base of entries up to {through} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
         let base: Base = decode(bytes, FORMAT, what)?;

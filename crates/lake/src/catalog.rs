@@ -1,7 +1,7 @@
 //! Which metadata file is a table's current one: load it, or swap it if it is still the one that was loaded.
 
-use crate::error::Remedy;
 use crate::fault::Faults;
+use crate::remedy::Remedy;
 use crate::sqlite::{Database, Failure};
 use async_trait::async_trait;
 use iceberg::spec::Schema;

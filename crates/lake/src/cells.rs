@@ -1,6 +1,6 @@
 //! The types of values, each with how a column of it is built and how it is read back.
 
-use crate::schema::Kind;
+use crate::kind::Kind;
 use arrow_array::builder::{
     Date32Builder, Float64Builder, Int32Builder, Int64Builder, LargeBinaryBuilder, ListBuilder, StringBuilder,
     TimestampMicrosecondBuilder,

@@ -7,21 +7,25 @@
 
 mod backfill;
 mod codec;
+mod counts;
 mod events;
 mod format;
+mod side;
+mod time_rules;
 
 pub use backfill::{Backfill, BackfillFile};
 pub use codec::EntryError;
 pub(crate) use codec::{compress, decode};
+pub use counts::EntryCounts;
+pub(crate) use counts::is_zero;
 pub use events::{StoredAttributes, Unscored, Waiting};
 pub use format::{FORMAT, PLAIN_FORMAT};
+pub use side::{Side, StoredDay, StoredShare};
+pub use time_rules::StoredTimeRules;
 
-use crate::encode::TableFile;
-use crate::sections::{SectionList, Sections};
-use authpulse_engine::popularity::HostCount;
-use authpulse_engine::rows::Reason;
-use authpulse_engine::settings::TimeRules;
-use authpulse_engine::{Counts, RestoreFrom, Share};
+use crate::sections::{Known, Sections};
+use crate::table_file::TableFile;
+use authpulse_engine::RestoreFrom;
 use authpulse_event::{Attribute, Day, EventModel, HashRange, Micros, Position, ShardId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -182,56 +186,6 @@ impl Place {
     }
 }
 
-/// What became of an entry's records. Per entry, and so in all:
-/// `received + waiting_before + unscored_before = curated + rejected + waiting + unscored`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryCounts {
-    /// Records read.
-    pub received: u64,
-    /// Rows of the curated table.
-    pub curated: u64,
-    /// Dead letters by reason; reasons without any are left out.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rejected: BTreeMap<String, u64>,
-    /// Events that waited before the entry (inherited ones in an heir's first).
-    pub waiting_before: u64,
-    /// Events accepted and not scored before the entry (likewise).
-    pub unscored_before: u64,
-    /// Events that wait after it.
-    pub waiting: u64,
-    /// Events accepted and not scored after it.
-    pub unscored: u64,
-    /// Attributes of these records that had a value not of their form, and were left out.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub fields_dropped: u64,
-}
-
-impl EntryCounts {
-    /// From the engine's counts and what was and is open.
-    pub fn new(counts: &Counts, before: (u64, u64), after: (u64, u64)) -> EntryCounts {
-        let by_reason = Reason::ALL.into_iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
-        EntryCounts {
-            received: counts.received,
-            curated: counts.curated,
-            rejected: by_reason.map(|(reason, n)| (reason.name().to_owned(), n)).collect(),
-            waiting_before: before.0,
-            unscored_before: before.1,
-            waiting: after.0,
-            unscored: after.1,
-            fields_dropped: counts.fields_dropped,
-        }
-    }
-    /// Dead letters of all reasons.
-    pub fn rejected_total(&self) -> u64 {
-        self.rejected.values().sum()
-    }
-    /// Whether every record is accounted for.
-    pub fn adds_up(&self) -> bool {
-        self.received + self.waiting_before + self.unscored_before
-            == self.curated + self.rejected_total() + self.waiting + self.unscored
-    }
-}
-
 /// A rise of the watermark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rise {
@@ -250,60 +204,6 @@ pub struct Span {
     pub range: String,
     /// The day, as days since 1970.
     pub through: Option<i32>,
-}
-
-/// What an entry publishes or carries on, and what can be large.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Side {
-    /// Events accepted and not yet scored, in order of acceptance.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unscored: Vec<Unscored>,
-    /// Logins and distinct users per computer of the days that are published.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shares: Vec<StoredShare>,
-    /// High-risk counts of the days that are published.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scores: Vec<StoredShare>,
-    /// What programs of before do not know.
-    #[serde(default, skip_serializing_if = "Sections::is_empty")]
-    pub sections: Sections,
-}
-
-impl Side {
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.unscored.is_empty() && self.shares.is_empty() && self.scores.is_empty() && self.sections.is_empty()
-    }
-    /// Roughly how many bytes of JSON it takes.
-    pub fn size_estimate(&self) -> usize {
-        let hosts = |shares: &[StoredShare]| shares.iter().flat_map(|s| &s.days).map(|d| d.hosts.len()).sum::<usize>();
-        let sections =
-            self.sections.iter().map(|(name, section)| name.len() + section.body.text().len()).sum::<usize>();
-        let unscored = self.unscored.iter().map(Unscored::size_estimate).sum::<usize>();
-        unscored + (hosts(&self.shares) + hosts(&self.scores)) * 24 + sections
-    }
-}
-
-/// A share of some days: logins and users, or high-risk counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredShare {
-    /// Whose users.
-    pub range: String,
-    /// The last day published before, as days since 1970; none where all earlier days are published at once.
-    pub after: Option<i32>,
-    /// The last day published.
-    pub through: i32,
-    /// Days with events.
-    pub days: Vec<StoredDay>,
-}
-
-/// One day of a share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredDay {
-    /// Days since 1970.
-    pub day: i32,
-    /// Computer, logins (or high-risk events), distinct users.
-    pub hosts: Vec<(String, u64, u64)>,
 }
 
 /// A file of the lake with its checksum.
@@ -356,46 +256,6 @@ pub struct StoredGap {
     pub records: Option<u64>,
 }
 
-/// The settings that a lake keeps for life.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredTimeRules {
-    /// What integer times count from.
-    pub base: Micros,
-    /// Tolerance.
-    pub tolerance: Micros,
-    /// Look-back in days.
-    pub lookback_days: u32,
-    /// Settle.
-    pub settle: Micros,
-    /// The event model, by its number; 1 is left out.
-    #[serde(default = "first_model", skip_serializing_if = "is_first_model")]
-    pub event_model: u32,
-}
-
-pub(crate) fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
-fn first_model() -> u32 {
-    EventModel::ThreeFields.number()
-}
-
-fn is_first_model(number: &u32) -> bool {
-    *number == first_model()
-}
-
-impl From<&TimeRules> for StoredTimeRules {
-    fn from(rules: &TimeRules) -> Self {
-        StoredTimeRules {
-            base: rules.base,
-            tolerance: rules.tolerance,
-            lookback_days: rules.lookback_days,
-            settle: rules.settle,
-            event_model: rules.event_model.number(),
-        }
-    }
-}
-
 impl Entry {
     /// The bytes to store. Encode once and keep them: a repeated put must carry the same.
     pub fn encode(&self) -> Bytes {
@@ -406,7 +266,7 @@ impl Entry {
     ///
     /// # Errors
     /// If it was written by a newer version, holds a section that must be understood and is not, or is damaged.
-    pub fn decode(shard: &ShardId, n: u64, bytes: &[u8], known: &SectionList) -> Result<Entry, EntryError> {
+    pub fn decode(shard: &ShardId, n: u64, bytes: &[u8], known: &dyn Known) -> Result<Entry, EntryError> {
         let what = || format!("entry {n} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
         let entry: Entry = decode(bytes, FORMAT, what)?;
@@ -478,59 +338,6 @@ impl Entry {
     /// What is said of this entry where something in it cannot be used.
     pub fn damaged(&self, cause: String) -> EntryError {
         EntryError::Damaged { what: format!("entry {} of shard {}", self.n, self.shard), cause }
-    }
-}
-
-impl Side {
-    /// The bytes of a side file.
-    pub fn encode(&self) -> Bytes {
-        compress(&serde_json::to_vec(self).expect("a side has string keys only and serialises"))
-    }
-
-    /// Reads a side file; `known` are the sections that the reader knows.
-    ///
-    /// # Errors
-    /// If it holds a section that must be understood and is not, or is damaged.
-    pub fn decode(path: &str, bytes: &[u8], known: &SectionList) -> Result<Side, EntryError> {
-        let damaged = |cause: String| EntryError::Damaged { what: format!("file {path}"), cause };
-        let json = codec::decompress(bytes).map_err(damaged)?;
-        let side: Side = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
-        match side.sections.beyond(known) {
-            Some(section) => Err(EntryError::Section { what: format!("file {path}"), section: section.to_owned() }),
-            None => Ok(side),
-        }
-    }
-}
-
-impl From<&Share> for StoredShare {
-    fn from(share: &Share) -> Self {
-        let hosts = |hosts: &[HostCount]| hosts.iter().map(|h| (h.computer.clone(), h.logins, h.users)).collect();
-        StoredShare {
-            range: share.range.to_string(),
-            after: share.after.map(|d| d.0),
-            through: share.through.0,
-            days: share.days.iter().map(|(day, h)| StoredDay { day: day.0, hosts: hosts(h) }).collect(),
-        }
-    }
-}
-
-impl StoredShare {
-    /// The share.
-    ///
-    /// # Errors
-    /// If its range is none.
-    pub fn to_share(&self) -> Result<Share, String> {
-        let host = |(computer, logins, users): &(String, u64, u64)| HostCount {
-            computer: computer.clone(),
-            logins: *logins,
-            users: *users,
-        };
-        Ok(Share {
-            range: self.range.parse()?,
-            after: self.after.map(Day),
-            through: Day(self.through),
-            days: self.days.iter().map(|d| (Day(d.day), d.hosts.iter().map(host).collect())).collect(),
-        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! What went wrong and what to do about it. Every error of this crate answers the second question through [`Remedy`].
 
+pub use crate::remedy::Remedy;
+
 use crate::catalog::CatalogError;
 use crate::entry::EntryError;
 use crate::journal::JournalError;
@@ -21,19 +23,6 @@ impl fmt::Display for Chain<'_> {
         }
         Ok(())
     }
-}
-
-/// What the caller of a failed operation can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
-    /// Nothing happened; the same call may succeed later.
-    Retry,
-    /// It may have happened or not: look at what is stored before doing anything else.
-    Look,
-    /// What is stored is missing or unreadable: restore it; trying again does not help.
-    Restore,
-    /// The request contradicts what is there, or a setting is wrong: change it.
-    Correct,
 }
 
 /// Why a table could not be committed to or read.

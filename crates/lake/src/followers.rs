@@ -6,68 +6,20 @@
 //! holds where it is, in the same transaction as what it keeps. A registration may be late or lost; then the follower finds
 //! something gone and is rebuilt.
 
+pub use crate::journal::{FollowerName, Followers, NAME_BYTES_MAX, REGISTRATIONS_KEPT};
+
 use crate::entry::EntryError;
 use crate::error::LakeError;
 use crate::journal::{JournalError, PutOutcome};
-use async_trait::async_trait;
 use authpulse_event::{Micros, ShardId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// The format of a registration that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
-/// The longest name of a follower, in bytes.
-pub const NAME_BYTES_MAX: usize = 64;
-/// Registrations of one follower that stay: of a reader that has just looked up the newest, the next one must not take it away.
-pub const REGISTRATIONS_KEPT: u64 = 3;
 /// How often a registration is put under the next number while others take it.
 const PUT_ATTEMPTS: u32 = 5;
-
-/// A follower's name: 1 to [`NAME_BYTES_MAX`] letters (A to Z), digits, `-` and `_`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FollowerName(String);
-
-impl FollowerName {
-    /// Takes a name.
-    ///
-    /// # Errors
-    /// In words, what a name looks like.
-    pub fn new(name: &str) -> Result<FollowerName, String> {
-        let is_fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_fine) {
-            return Err(format!(
-                "{name:?} is no name of a follower: it has 1 to {NAME_BYTES_MAX} letters, digits, '-' and '_'"
-            ));
-        }
-        Ok(FollowerName(name.to_owned()))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for FollowerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Where registrations are kept: numbered from 1 for each follower, each stored whole or not at all, and only if its number is
-/// free. The highest number counts.
-#[async_trait]
-pub trait Followers: Send + Sync {
-    /// The registration with the highest number of each follower, in order of name.
-    async fn registered(&self) -> Result<Vec<(FollowerName, u64, Bytes)>, JournalError>;
-    /// Stores registration `n` if that number is free, and then removes all but the newest [`REGISTRATIONS_KEPT`]. An error
-    /// leaves open whether it is stored; storing it once more does no harm.
-    async fn register(&self, name: &FollowerName, n: u64, body: Bytes) -> Result<PutOutcome, JournalError>;
-    /// Removes all registrations of a follower; tells whether there was any.
-    async fn forget(&self, name: &FollowerName) -> Result<bool, JournalError>;
-}
 
 /// What a follower says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,17 +126,6 @@ async fn newest(followers: &dyn Followers, name: &FollowerName) -> Result<u64, J
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_is_one_part_of_a_path_everywhere() {
-        for name in ["a", "counts-by_User9", &"x".repeat(NAME_BYTES_MAX)] {
-            assert_eq!(FollowerName::new(name).map(|n| n.to_string()).as_deref(), Ok(name));
-        }
-        for name in ["", ".", "a/b", "a b", "ä", "a.b", &"x".repeat(NAME_BYTES_MAX + 1)] {
-            let told = FollowerName::new(name).unwrap_err();
-            assert!(told.contains("1 to 64 letters"), "{told}");
-        }
-    }
 
     #[test]
     fn what_cannot_be_read_says_how_to_be_rid_of_it() {

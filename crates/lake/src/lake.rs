@@ -1,11 +1,11 @@
 //! A lake's tables: their files, their pointers, and what a commit takes from outside (time, ids).
 
 use crate::catalog::{SwapOutcome, TablePointers};
-use crate::commit::evolve::KnownColumns;
-use crate::commit::metadata;
 use crate::error::{LakeError, Remedy};
+use crate::known_columns::KnownColumns;
+use crate::metadata;
 use crate::schema::{APPLIED, REQUIRES, Table};
-use crate::sections::SectionList;
+use crate::section_list::SectionList;
 use crate::shape::Shape;
 use crate::store::{ObjectStore, file_io};
 use authpulse_event::ShardId;

@@ -5,16 +5,13 @@
 //! such a program. `carry`: each later entry of the shard repeats it, also those of programs that do not know it. A section that
 //! need not be understood is passed over by readers, and kept to the byte wherever what holds it is passed on.
 //!
-//! Which sections a program knows is a list that is handed in ([`SectionList`]), so that programs with different lists can work on
+//! Which sections a program knows is a list that is handed in ([`crate::SectionList`]), so that programs with different lists can work on
 //! one lake. This version knows none.
 
-use crate::entry::Entry;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 
 /// A section's content: JSON, kept as it was written, to the byte.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,6 +65,12 @@ pub struct Section {
     pub also: Vec<Body>,
 }
 
+/// Whether a program knows a section.
+pub trait Known {
+    /// Whether one of this name is known.
+    fn knows(&self, name: &str) -> bool;
+}
+
 /// The sections of one thing, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -100,7 +103,7 @@ impl Sections {
     }
 
     /// The first one that must be understood and is not known.
-    pub fn beyond(&self, known: &SectionList) -> Option<&str> {
+    pub fn beyond(&self, known: &dyn Known) -> Option<&str> {
         self.iter().find(|(name, section)| section.must && !known.knows(name)).map(|(name, _)| name)
     }
 
@@ -127,71 +130,9 @@ impl Sections {
     }
 }
 
-/// What sections stand in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Holder {
-    /// An entry of a journal.
-    Entry,
-    /// An entry's side, in the entry or in a file of its own.
-    Side,
-    /// A base.
-    Base,
-    /// A piece of a snapshot of state.
-    Piece,
-}
-
-/// What a program writes of a section: given what is about to be written and the last entry before it (of a base: its own last).
-pub type Writes = Arc<dyn Fn(Holder, &Entry) -> Option<Section> + Send + Sync>;
-
-/// A section that a program knows.
-#[derive(Clone)]
-pub struct SectionDef {
-    /// Its name, the same in whatever it stands.
-    pub name: String,
-    /// What the program puts into each thing that it writes, besides what it carries on; none for one that it only reads.
-    pub writes: Option<Writes>,
-}
-
-impl SectionDef {
-    /// A section that is read and understood, and never written.
-    pub fn read_only(name: impl Into<String>) -> SectionDef {
-        SectionDef { name: name.into(), writes: None }
-    }
-}
-
-impl fmt::Debug for SectionDef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.name, if self.writes.is_some() { ", written" } else { "" })
-    }
-}
-
-/// The sections that a program knows. Cheap to clone; by default those of this version, which are none.
-#[derive(Clone, Debug, Default)]
-pub struct SectionList(Arc<Vec<SectionDef>>);
-
-impl SectionList {
-    /// A list of these.
-    pub fn new(sections: Vec<SectionDef>) -> SectionList {
-        SectionList(Arc::new(sections))
-    }
-
-    /// Whether one of this name is known.
-    pub fn knows(&self, name: &str) -> bool {
-        self.0.iter().any(|section| section.name == name)
-    }
-
-    /// The names of all that are known.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|section| section.name.as_str())
-    }
-
-    /// What this program puts into something that it is about to write; `last` is the entry before it.
-    pub fn written(&self, holder: Holder, last: &Entry) -> Sections {
-        let sections = self.0.iter().filter_map(|section| {
-            let written = section.writes.as_ref()?(holder, last)?;
-            Some((section.name.clone(), written))
-        });
-        Sections(sections.collect())
+impl FromIterator<(String, Section)> for Sections {
+    fn from_iter<I: IntoIterator<Item = (String, Section)>>(sections: I) -> Sections {
+        Sections(sections.into_iter().collect())
     }
 }
 
@@ -208,16 +149,6 @@ mod tests {
         let text = r#"{"later":{"must":false,"body":{"b": 1.10, "a":123456789012345678901234567890, "a":2}}}"#;
         let read: Sections = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
-    }
-
-    #[test]
-    fn what_must_be_understood_and_is_not_is_named() {
-        let mut sections = Sections::default();
-        sections.insert("a", section(false, false, "1"));
-        sections.insert("b", section(true, true, "2"));
-        assert_eq!(sections.beyond(&SectionList::default()), Some("b"));
-        assert_eq!(sections.beyond(&SectionList::new(vec![SectionDef::read_only("b")])), None);
-        assert_eq!(sections.carried().iter().map(|(name, _)| name).collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How the lake's SQLite files are opened: write-ahead log, full sync, patience with other readers. And what their failures mean.
 
-use crate::advice::{self, RIGHTS, unopened};
+use crate::advice::{self, unopened};
 use crate::store::sync_directory;
+use authpulse_event::advice::on_refused_database;
 use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -23,26 +24,16 @@ pub(crate) struct Failure {
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Failure {
-        let mut busy = false;
-        let what = match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                return Failure { damaged: true, busy: false, cause: error.to_string() };
-            }
-            Some(ErrorCode::DiskFull) => "free some space",
-            Some(ErrorCode::CannotOpen) => unopened(),
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => RIGHTS,
-            // SQLite has one answer for a quota, a limit on the size of files and a device that fails.
-            Some(ErrorCode::SystemIoFailure) => {
-                "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound"
-            }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                busy = true;
-                "another process has held it for 10 s; try again when that is done"
-            }
-            _ => return Failure { damaged: false, busy: false, cause: error.to_string() },
-        };
         let code = error.sqlite_error().map_or(0, |e| e.extended_code);
-        Failure { damaged: false, busy, cause: format!("{error} (SQLite code {code}): {what}") }
+        let kind = error.sqlite_error_code();
+        let damaged = matches!(kind, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
+        let busy = matches!(kind, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
+        let what = match kind {
+            Some(ErrorCode::CannotOpen) => Some(unopened()),
+            _ => on_refused_database(code),
+        };
+        let cause = what.map_or_else(|| error.to_string(), |what| format!("{error} (SQLite code {code}): {what}"));
+        Failure { damaged, busy, cause }
     }
 }
 

@@ -185,6 +185,12 @@ impl LocalLeases {
         })
     }
 
+    /// A lease in the columns of the table, in their order.
+    fn row<'a>(&'a self, lease: &'a Lease) -> (&'a str, &'a str, Option<&'a str>, Option<&'a str>, i64, bool) {
+        let Lease { key, owner, next_owner, counter, ended, .. } = lease;
+        (&self.application, key, owner.as_deref(), next_owner.as_deref(), counter.cast_signed(), *ended)
+    }
+
     /// Whether a worker's process has ended. Its lock file is removed on the way.
     fn has_ended(&self, worker: &str) -> bool {
         if worker == self.worker {
@@ -261,14 +267,7 @@ impl LeaseStore for LocalLeases {
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseError> {
         self.run("making a lease", |c| {
             c.prepare_cached("INSERT OR IGNORE INTO leases VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                .execute(params![
-                    self.application,
-                    lease.key,
-                    lease.owner,
-                    lease.next_owner,
-                    lease.counter.cast_signed(),
-                    lease.ended
-                ])
+                .execute(self.row(lease))
                 .map(|rows| rows == 1)
         })
         .await
@@ -280,14 +279,7 @@ impl LeaseStore for LocalLeases {
                 "UPDATE leases SET owner = ?3, next_owner = ?4, counter = counter + 1, ended = ?6 \
                  WHERE application = ?1 AND key = ?2 AND counter = ?5",
             )?
-            .execute(params![
-                self.application,
-                lease.key,
-                lease.owner,
-                lease.next_owner,
-                lease.counter.cast_signed(),
-                lease.ended
-            ])
+            .execute(self.row(lease))
             .map(|rows| rows == 1)
         })
         .await

@@ -22,7 +22,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::coverage::{Edge, Marks};
+use crate::edges::{Edge, Marks};
 use crate::model::{DAY, DEAD_LETTER_BYTES, FUTURE_LIMIT, Record, Rejected, SECOND, Settings, Shard, Step};
 use crate::parse::{Event, parse, ring_position};
 

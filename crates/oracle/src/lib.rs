@@ -22,6 +22,7 @@ pub mod broken;
 pub mod calendar;
 pub mod cases;
 pub mod coverage;
+pub mod edges;
 pub mod fixed;
 pub mod json;
 pub mod judge;
@@ -31,7 +32,8 @@ pub mod parse;
 pub mod score;
 pub mod spellings;
 
-pub use coverage::{Coverage, Edge};
+pub use coverage::Coverage;
+pub use edges::Edge;
 pub use lines::{split_lines, split_lines_with_numbers};
 pub use model::{
     Curated, Daily, Form, Hourly, Outcome, Record, Rejected, Settings, Shard, Step, WHOLE_RING, days_closed_at,

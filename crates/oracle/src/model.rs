@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::attributes::Attributes;
-use crate::coverage::Marks;
+use crate::edges::Marks;
 
 /// Microseconds in a second: every time is a count of microseconds since 1970, UTC.
 pub const SECOND: i64 = 1_000_000;

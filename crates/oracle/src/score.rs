@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calendar::date_of;
-use crate::coverage::{Edge, Marks};
+use crate::edges::{Edge, Marks};
 use crate::judge::{History, holds, judge};
 use crate::model::{Curated, DAY, Daily, HOUR, Hourly, Outcome, Rejected, SECOND, Settings, Shard};
 use crate::parse::Event;

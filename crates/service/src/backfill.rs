@@ -1,34 +1,37 @@
 //! Files straight into a lake, through the same worker as a stream's shard: one shard, `file`, over the whole ring.
 
+mod files;
 mod give_up;
 mod order;
 mod outcome;
 mod passed;
+mod refuse;
 mod sorting;
 
+pub use files::check_files;
 pub use give_up::prepare_giving_up;
 pub use order::refuse_disorder;
 pub use outcome::nothing_accepted;
 pub use sorting::Sorting;
 
 use crate::committer::commit_all;
-use authpulse_event::time::format_rfc3339;
-use authpulse_event::{HashRange, Micros, ShardId};
+use authpulse_event::{HashRange, ShardId};
 use authpulse_files::tally::Tally;
 use authpulse_files::{self as input, InputOptions, LineBlocks, Progress, Sorted};
-use authpulse_journal::backfills::{given_up_words, names};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_journal::open::{Opened, open_lake};
 use authpulse_journal::registry::Registry;
+use authpulse_lake::StoreError;
 use authpulse_lake::entry::{Backfill, BackfillFile, Entry, Source};
-use authpulse_lake::{Seal, StoreError};
 use authpulse_settings::options::Options;
 use authpulse_worker::begin::{OpenedShard, finish_raw_to, open_existing, open_new};
 use authpulse_worker::input::Input;
 use authpulse_worker::poison::Poison;
 use authpulse_worker::worker::{Goal, Origins, SharedTally, Start, Worker};
-use passed::{Passed, pass_over, stored_lines};
+use files::{identify, same_content};
+use passed::{Passed, pass_over};
+use refuse::{continues, passed_by, refuse_late_beginning, refuse_other_lines, refuse_stream, refuse_what_is_there};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -114,7 +117,7 @@ async fn prepare_with(
     env: &Env,
     options: Arc<Options>,
     request: &BackfillRequest,
-    mut sorted: Option<Arc<Sorted>>,
+    sorted: Option<Arc<Sorted>>,
     poison: Arc<Poison>,
 ) -> Result<BackfillRun> {
     let files = identify(request)?;
@@ -123,45 +126,14 @@ async fn prepare_with(
     // An earlier run may have ended between its last entry and the tables.
     commit_all(env).await?;
     refuse_stream(&tails)?;
-    let key = ShardId::file();
-    let tail = tails.remove(&key);
+    let tail = tails.remove(&ShardId::file());
     let continued = tail.as_ref().map_or(Ok(false), |tail| continues(tail, &files, request))?;
-    let mut open_from = None;
-    if !continued {
-        if let Some(tail) = &tail {
-            finish_raw_to(env, tail, tail.n).await?;
-            let completed = env.store.size(&completion_mark(tail.n)).await?.is_some();
-            if !completed {
-                mark_complete(env, tail.n).await?;
-            }
-            refuse_what_is_there(tail, &files, completed)?;
-            open_from = tail.watermark.map(|watermark| (watermark, passed_by(tail)));
-        }
-        // Of sorted files, too, none may begin below: better told before they are sorted.
-        refuse_late_beginning(open_from, request, &options)?;
+    let other = tail.as_ref().filter(|_| !continued);
+    if let Some(other) = other {
+        complete(env, other, &files).await?;
     }
-    if let (Some(sorting), None) = (&request.sort, &sorted) {
-        sorted = Some(sorting::sort(env, sorting, request, &options).await?);
-    }
-    if let (Some(sorted), Some((watermark, what))) = (&sorted, open_from) {
-        sorting::refuse_late_beginning(sorted, watermark, what)?;
-    }
-    let (before, through) = match &tail {
-        Some(tail) => {
-            let through = tail.position()?.sequence.as_u64().unwrap_or(0);
-            let before = tail.backfill.as_ref().filter(|_| continued).map_or(through, |run| run.lines_before);
-            (before, through)
-        }
-        None => (0, 0),
-    };
-    let how = InputOptions { lines_before: before, ..InputOptions::default() };
-    let blocks = match &sorted {
-        Some(sorted) => LineBlocks::sorted(sorted.clone(), how)?,
-        None => LineBlocks::open(request.files.clone(), how)?,
-    };
-    let progress = blocks.progress();
-    let waiting = tail.as_ref().map_or(Ok(BTreeSet::new()), waiting_lines)?;
-    let passed = pass_over(blocks, before, through, &waiting, &|| request.goes_on())?;
+    let sorted = sort_behind(env, other, request, &options, sorted).await?;
+    let Unread { before, progress, passed } = unread(tail.as_ref(), continued, request, sorted.as_ref())?;
     let mut begun_with = None;
     if let Some(tail) = tail.as_ref().filter(|_| continued) {
         refuse_other_lines(tail, &files, &passed)?;
@@ -171,17 +143,7 @@ async fn prepare_with(
     if request.sort.is_none() && begun_with.is_none_or(|begun_with| !same_content(begun_with, &files)) {
         refuse_disorder(&request.files, &options, env.clock.now(), &request.stop)?;
     }
-    registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
-    let opened = match tail {
-        Some(tail) => {
-            let n = tail.n;
-            let opened = open_existing(env, &options, &registry, tail).await?;
-            // Only a stream's shards are ended by their owners; and what was read above ends where the tail did.
-            let opened = opened.filter(|opened| opened.last.n == n + 1);
-            opened.ok_or_else(|| ConsumerError::Fenced { shard: key.clone(), n })?
-        }
-        None => open_new(env, &options, &key, Source::File, HashRange::FULL, Vec::new()).await?,
-    };
+    let opened = open_shard(env, &options, &registry, tail).await?;
     let keep_open = request.keep_open;
     let backfill = match &opened.last.backfill {
         // A file that was mended has other bytes, and perhaps another name.
@@ -208,15 +170,96 @@ async fn prepare_with(
     if let Some(sorted) = &sorted {
         worker.set_origins(Origins::new(sorted.clone(), waiting));
     }
-    // The lines of sorted files are mixed.
-    let counted = match (&sorted, request.files.as_slice()) {
-        (Some(_), [_, _, ..]) => vec!["the files of this run".to_owned()],
-        (_, files) => files.iter().map(ToString::to_string).collect(),
-    };
-    let tally = SharedTally::new(Tally::new(counted).into());
+    let tally = tally_of(request, sorted.is_some());
     worker.count_lines(tally.clone());
     let what = What::Load(request.clone(), sorted);
     Ok(BackfillRun { worker, registry, progress, lines_stored, tally, what, options, poison })
+}
+
+/// Brings another run, whose last entry this is, to its very end; refuses to load its files again.
+async fn complete(env: &Env, other: &Entry, files: &[BackfillFile]) -> Result<()> {
+    finish_raw_to(env, other, other.n).await?;
+    let completed = env.store.size(&completion_mark(other.n)).await?.is_some();
+    if !completed {
+        mark_complete(env, other.n).await?;
+    }
+    refuse_what_is_there(other, files, completed)
+}
+
+/// Sorts the lines, where that is asked for and not done; refuses those that begin below what `other` runs have passed.
+async fn sort_behind(
+    env: &Env,
+    other: Option<&Entry>,
+    request: &BackfillRequest,
+    options: &Options,
+    mut sorted: Option<Arc<Sorted>>,
+) -> Result<Option<Arc<Sorted>>> {
+    let open_from = other.and_then(|other| Some((other.watermark?, passed_by(other))));
+    // Of sorted files, too, none may begin below: better told before they are sorted.
+    refuse_late_beginning(open_from, request, options)?;
+    if let (Some(sorting), None) = (&request.sort, &sorted) {
+        sorted = Some(sorting::sort(env, sorting, request, options).await?);
+    }
+    if let (Some(sorted), Some((watermark, what))) = (&sorted, open_from) {
+        sorting::refuse_late_beginning(sorted, watermark, what)?;
+    }
+    Ok(sorted)
+}
+
+/// The lines of a run that are not stored yet.
+struct Unread {
+    /// Lines of other runs that come before the run's first.
+    before: u64,
+    progress: Arc<Progress>,
+    /// Those that are stored are passed.
+    passed: Passed,
+}
+
+/// Opens the files, or what they were sorted to, and passes over what an interrupted attempt stored.
+fn unread(
+    tail: Option<&Entry>,
+    continued: bool,
+    request: &BackfillRequest,
+    sorted: Option<&Arc<Sorted>>,
+) -> Result<Unread> {
+    let (mut before, mut through, mut waiting) = (0, 0, BTreeSet::new());
+    if let Some(tail) = tail {
+        through = tail.position()?.sequence.as_u64().unwrap_or(0);
+        before = tail.backfill.as_ref().filter(|_| continued).map_or(through, |run| run.lines_before);
+        waiting = waiting_lines(tail)?;
+    }
+    let how = InputOptions { lines_before: before, ..InputOptions::default() };
+    let blocks = match sorted {
+        Some(sorted) => LineBlocks::sorted(sorted.clone(), how)?,
+        None => LineBlocks::open(request.files.clone(), how)?,
+    };
+    let progress = blocks.progress();
+    let passed = pass_over(blocks, before, through, &waiting, &|| request.goes_on())?;
+    Ok(Unread { before, progress, passed })
+}
+
+/// Takes the one shard of files over, or begins it.
+async fn open_shard(env: &Env, options: &Options, registry: &Registry, tail: Option<Entry>) -> Result<OpenedShard> {
+    let key = ShardId::file();
+    registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
+    let Some(tail) = tail else {
+        return open_new(env, options, &key, Source::File, HashRange::FULL, Vec::new()).await;
+    };
+    let n = tail.n;
+    let opened = open_existing(env, options, registry, tail).await?;
+    // Only a stream's shards are ended by their owners; and what was read of the files ends where the tail did.
+    let opened = opened.filter(|opened| opened.last.n == n + 1);
+    opened.ok_or(ConsumerError::Fenced { shard: key, n })
+}
+
+/// Where the lines of a run are counted, file by file.
+fn tally_of(request: &BackfillRequest, sorted: bool) -> SharedTally {
+    let files = match request.files.as_slice() {
+        // The lines of sorted files are mixed.
+        [_, _, ..] if sorted => vec!["the files of this run".to_owned()],
+        files => files.iter().map(ToString::to_string).collect(),
+    };
+    SharedTally::new(Tally::new(files).into())
 }
 
 /// The one shard of files, from where its last entry ends.
@@ -249,164 +292,4 @@ pub async fn mark_complete(env: &Env, n: u64) -> Result<()> {
         Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Looks at the files without reading them, and refuses what no backfill can load; a command does this before it makes a lake.
-///
-/// # Errors
-/// One is missing, cannot be opened, or is not a regular file.
-pub fn check_files(sources: &[input::Source]) -> Result<()> {
-    input::check(sources)?;
-    for source in sources {
-        input::stamp(source)?.ok_or_else(|| not_regular(source))?;
-    }
-    Ok(())
-}
-
-fn not_regular(source: &input::Source) -> ConsumerError {
-    ConsumerError::Refused(format!(
-        "{source} is not a regular file: a backfill must be able to read it again after an interruption; save it to a \
-         file, or replay it into a stream"
-    ))
-}
-
-fn identify(request: &BackfillRequest) -> Result<Vec<BackfillFile>> {
-    let mut files = Vec::new();
-    for source in &request.files {
-        let identity = input::identify(source, &|| request.goes_on())?.ok_or_else(|| not_regular(source))?;
-        files.push(BackfillFile { name: identity.name, bytes: identity.size, sha256: identity.sha256 });
-    }
-    Ok(files)
-}
-
-fn same_content(a: &[BackfillFile], b: &[BackfillFile]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.bytes == b.bytes && a.sha256 == b.sha256)
-}
-
-/// Files for people, so that one is told from another of its name.
-fn describe(files: &[BackfillFile]) -> String {
-    let each =
-        |f: &BackfillFile| format!("{} ({} bytes, SHA-256 {}…)", f.name, f.bytes, &f.sha256[..12.min(f.sha256.len())]);
-    files.iter().map(each).collect::<Vec<_>>().join(", ")
-}
-
-/// What to do where an unfinished run cannot be continued.
-const OR_GIVE_UP: &str =
-    "or, if they are lost or cannot be read to their end, end that run with `authpulse backfill --give-up`";
-
-/// Whether this request goes on with the run that the lake's last entry belongs to. Where that run has a digest, its lines are still
-/// to be compared ([`refuse_other_lines`]).
-fn continues(tail: &Entry, files: &[BackfillFile], request: &BackfillRequest) -> Result<bool> {
-    let Some(backfill) = &tail.backfill else { return Ok(false) };
-    let same = same_content(&backfill.files, files);
-    let open = match (backfill.finished, backfill.given_up) {
-        (false, _) => true,
-        (true, Some(_)) => false,
-        (true, None) => same && tail.sealed.is_none() && !(request.keep_open && backfill.keep_open),
-    };
-    if open && backfill.sorted != request.sort.is_some() {
-        let how =
-            if backfill.sorted { "with --sort: run it again with it" } else { "without --sort: run it again without" };
-        return Err(ConsumerError::Refused(format!(
-            "the lake's backfill of {} is not finished, and was begun {how}; {OR_GIVE_UP}",
-            names(&backfill.files)
-        )));
-    }
-    if open && !same && backfill.digest.is_none() {
-        return Err(ConsumerError::Refused(format!(
-            "the lake's backfill of {} is not finished, and these files are others: {}; run it again with its own, unchanged files, \
-             {OR_GIVE_UP}",
-            describe(&backfill.files),
-            describe(files)
-        )));
-    }
-    Ok(open)
-}
-
-/// An unfinished run is continued with the lines that it began with, or not at all; how the files are packed does not matter.
-fn refuse_other_lines(tail: &Entry, files: &[BackfillFile], passed: &Passed) -> Result<()> {
-    let Some(backfill) = &tail.backfill else { return Ok(()) };
-    // A run of before has the bytes of its own files to go by.
-    let Some(digest) = &backfill.digest else { return Ok(()) };
-    let stored = stored_lines(tail, backfill)?;
-    let why = if passed.lines < stored {
-        format!("these hold only {} of the {stored} lines that are stored", passed.lines)
-    } else if *digest != passed.digest.hex() {
-        format!("these do not begin with the {stored} lines that are stored")
-    } else {
-        return Ok(());
-    };
-    Err(ConsumerError::Refused(format!(
-        "the lake's backfill of {} is not finished, and {why}: {}; run it again with its own files, unpacked or fetched again if need \
-         be, {OR_GIVE_UP}",
-        describe(&backfill.files),
-        describe(files)
-    )))
-}
-
-fn refuse_stream(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
-    let stream = tails.values().find_map(|tail| match &tail.source {
-        Source::Stream { name, .. } => Some(name),
-        Source::File => None,
-    });
-    match stream {
-        Some(name) => Err(ConsumerError::Refused(format!(
-            "the lake is continued by the stream '{name}': history comes first; backfill into another lake"
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// Files that are in the lake already are not loaded again.
-fn refuse_what_is_there(tail: &Entry, files: &[BackfillFile], completed: bool) -> Result<()> {
-    let Some(backfill) = tail.backfill.as_ref().filter(|backfill| same_content(&backfill.files, files)) else {
-        return Ok(());
-    };
-    if let Some(line) = backfill.given_up {
-        return Err(ConsumerError::Refused(given_up_words(backfill, line)));
-    }
-    // Files without a line are alike, and nothing of them is in the lake: another such run is one more.
-    let holds_lines = tail.position()?.sequence.as_u64() != Some(backfill.lines_before);
-    if !holds_lines {
-        return Ok(());
-    }
-    let name = |(ours, theirs): (&BackfillFile, &BackfillFile)| match ours.name == theirs.name {
-        true => ours.name.clone(),
-        false => format!("{} (loaded as {})", ours.name, theirs.name),
-    };
-    let names: Vec<String> = files.iter().zip(&backfill.files).map(name).collect();
-    let words = format!("{} is in the lake already; nothing to do", names.join(", "));
-    // A run that was interrupted between its last entry and its end is completed by being repeated; that is no error.
-    Err(if completed { ConsumerError::Refused(words) } else { ConsumerError::NothingToDo(words) })
-}
-
-/// How a lake came by its watermark.
-fn passed_by(tail: &Entry) -> &'static str {
-    if tail.seal().and_then(Seal::up_to).is_some() { "is sealed up to" } else { "has passed" }
-}
-
-/// A further run must begin where the lake is open: its first event must not be late, nor that of any file that is to be sorted.
-fn refuse_late_beginning(
-    open_from: Option<(Micros, &str)>,
-    request: &BackfillRequest,
-    options: &Options,
-) -> Result<()> {
-    let Some((open_from, what)) = open_from else { return Ok(()) };
-    // Each file of a sorted run by itself, the files of another as one.
-    let parts = request.files.chunks(if request.sort.is_some() { 1 } else { request.files.len().max(1) });
-    for files in parts {
-        let Some(first) = input::first_event(files, options.engine.time.base, Micros::MAX, &|| request.goes_on())?
-        else {
-            continue;
-        };
-        if first < open_from {
-            return Err(ConsumerError::Refused(format!(
-                "the first event lies at {}, but the lake {what} {}: everything below would be late; load files in order of time, \
-                 or use another lake",
-                format_rfc3339(first),
-                format_rfc3339(open_from)
-            )));
-        }
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
 
 use crate::aside::Aside;
-use crate::drive::start_beside;
+use crate::beside::start_beside;
 use authpulse_event::{Position, ShardId};
 use authpulse_journal::env::{Env, duration, within};
 use authpulse_journal::log::read_tail;

@@ -5,6 +5,7 @@
 
 pub mod aside;
 pub mod backfill;
+mod beside;
 pub mod committer;
 pub mod drive;
 pub mod follow;

@@ -1,28 +1,26 @@
 //! The long-running consumer of a stream: which shards to work on, when heirs start, when it is done.
 
+mod parents;
+mod refuse;
+mod starting;
+
 use crate::forgotten::with_forgotten;
 use authpulse_event::time::HOUR;
 use authpulse_event::{Day, Position, ShardId};
-use authpulse_journal::backfills::names;
 use authpulse_journal::env::Env;
-use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::error::Result;
 use authpulse_journal::log::read_tail;
 use authpulse_journal::open::{Opened, follow_shard, journal_key, open_lake, read_shard};
 use authpulse_journal::registry::{Registry, ShardView};
-use authpulse_lake::entry::{Entry, Inherited, Source};
+use authpulse_lake::entry::Source;
 use authpulse_settings::options::Options;
 use authpulse_stream::{ShardDescription, Stream, StreamDescription, StreamError};
-use authpulse_worker::begin::{finish_raw_to, leave_ended, open_existing, open_new};
-use authpulse_worker::input::Input;
+use authpulse_worker::begin::finish_raw_to;
 use authpulse_worker::poison::Poison;
-use authpulse_worker::worker::{Goal, Start, Worker};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-
-/// The log target that operators filter by.
-const TARGET: &str = "authpulse_consumer::service";
 
 /// Journals of others that are looked at at the same time: on S3 each look takes some 20 ms.
 const LOOKS_AT_ONCE: usize = 16;
@@ -67,7 +65,7 @@ impl Service {
     pub async fn open(env: Env, options: Arc<Options>, stream: Arc<dyn Stream>, mode: Mode) -> Result<Service> {
         env.lake.ensure_tables().await?;
         let Opened { registry, tails, options } = open_lake(&env, &options).await?;
-        refuse_unfinished_backfill(&tails)?;
+        refuse::unfinished_backfill(&tails)?;
         let description = stream.describe().await?;
         let shards = stream.shards().await?;
         let mut tips = BTreeMap::new();
@@ -94,7 +92,7 @@ impl Service {
         let listed = std::mem::take(&mut service.shards);
         service.shards = service.with_forgotten(listed);
         service.publish_topology();
-        service.refuse_other_open_stream()?;
+        refuse::other_open_stream(&service)?;
         service.find_ends().await?;
         Ok(service)
     }
@@ -264,21 +262,6 @@ impl Service {
         self.registry.set_topology(topology, self.description.closed);
     }
 
-    fn refuse_other_open_stream(&self) -> Result<()> {
-        for (key, view) in self.registry.leaves() {
-            if let Source::Stream { name, .. } = &view.source
-                && !self.is_own(&view.source)
-                && view.sealed.is_none()
-            {
-                return Err(ConsumerError::Refused(format!(
-                    "the lake follows the stream '{name}' (shard {key}), which is not sealed: seal it first with \
-                     `authpulse consume --seal`, or use another lake for this stream"
-                )));
-            }
-        }
-        Ok(())
-    }
-
     /// Up to where the journal of each of the stream's shards goes, by the key of its lease.
     pub fn positions(&self) -> BTreeMap<String, Position> {
         let known = self.shards.iter().filter_map(|shard| {
@@ -286,74 +269,6 @@ impl Service {
             Some((key.to_string(), self.registry.view(&key)?.position))
         });
         known.collect()
-    }
-
-    /// Opens a shard among those leased that can be worked on now and has no worker here yet; call it until there is none. One at
-    /// a time: a shard that is lost to another at this moment must not take along the workers of those opened before.
-    ///
-    /// # Errors
-    /// A shard cannot be taken over or rebuilt.
-    pub async fn start_next(&mut self, held: &BTreeSet<String>) -> Result<Option<Worker>> {
-        for shard in self.shards.clone() {
-            let key = self.key(&shard.id);
-            if self.started.contains(&shard.id) || !held.contains(key.as_str()) || self.is_finished(&shard) {
-                continue;
-            }
-            let opened = match read_tail(&self.env, &key).await? {
-                Some(tail) if tail.end => {
-                    // The lease is held here, so nobody else's reports are heard: without this its heirs would wait for ever.
-                    leave_ended(&self.env, &self.registry, &tail).await?;
-                    self.settled.insert(shard.id.clone());
-                    self.started.insert(shard.id);
-                    continue;
-                }
-                // Sealed since the last look: to take it over would undo that.
-                Some(tail) if tail.sealed.is_some() && self.is_finished_now(&shard).await? => continue,
-                Some(tail) => match open_existing(&self.env, &self.options, &self.registry, tail).await? {
-                    Some(opened) => opened,
-                    None => {
-                        self.started.insert(shard.id);
-                        continue;
-                    }
-                },
-                None => {
-                    let Some(parents) = self.parents_of_new(&shard)? else { continue };
-                    let source = self.source(&shard.id);
-                    let names: Vec<&str> = parents.iter().map(|parent| parent.shard.as_str()).collect();
-                    let what = match (shard.parents.len(), names.is_empty()) {
-                        (_, true) => "begins",
-                        (0, false) => "goes on with what the lake read before",
-                        (1, false) => "goes on for a shard that was split",
-                        (_, false) => "goes on for shards that were merged",
-                    };
-                    tracing::info!(target: TARGET, shard = %key, parents = names.join(" "), "{what}");
-                    open_new(&self.env, &self.options, &key, source, shard.range, parents).await?
-                }
-            };
-            let goal = match (self.mode, self.tips.get(&shard.id)) {
-                (Mode::UntilCaughtUp, Some(tip)) => Goal::Until(*tip),
-                (Mode::Seal, Some(tip)) => Goal::SealAt(*tip),
-                _ => Goal::Forever,
-            };
-            let start = Start {
-                key,
-                name: shard.id.clone(),
-                last: opened.last,
-                inherits: opened.inherits,
-                shard: opened.shard,
-                input: Input::Stream {
-                    stream: self.stream.clone(),
-                    name: self.description.name.clone(),
-                    shard: shard.id.clone(),
-                },
-                goal,
-            };
-            let (env, options) = (self.env.clone(), self.options.clone());
-            let worker = Worker::new(env, options, self.registry.clone(), self.poison.clone(), start)?;
-            self.started.insert(shard.id);
-            return Ok(Some(worker));
-        }
-        Ok(None)
     }
 
     /// Whether a shard is ended, as far as is known: no worker will ever be needed for it.
@@ -384,50 +299,4 @@ impl Service {
         let description = &self.description;
         self.started.retain(|shard| journal_key(description, shard) != *key);
     }
-
-    /// Whether a shard without entries can be worked on.
-    fn may_begin(&self, shard: &ShardDescription) -> bool {
-        let mut known = shard.parents.iter().filter(|parent| self.shards.iter().any(|s| s.id == **parent));
-        known.all(|parent| self.registry.view(&self.key(parent)).is_some_and(|view| view.end))
-    }
-
-    /// Whom a shard without entries inherits from; `None` while it cannot start.
-    fn parents_of_new(&self, shard: &ShardDescription) -> Result<Option<Vec<Inherited>>> {
-        let known: Vec<&ShardId> =
-            shard.parents.iter().filter(|parent| self.shards.iter().any(|s| s.id == **parent)).collect();
-        if known.is_empty() {
-            // A first shard: what the lake read before this stream lives on in it.
-            return Ok(Some(self.earlier_input()));
-        }
-        let mut parents = Vec::new();
-        for parent in known {
-            match self.registry.view(&self.key(parent)) {
-                Some(view) if view.end => parents.push(Inherited { shard: self.key(parent).to_string(), n: view.last }),
-                _ => return Ok(None),
-            }
-        }
-        Ok(Some(parents))
-    }
-
-    /// The last shards of what the lake read before this stream: a backfill, or an earlier stream.
-    fn earlier_input(&self) -> Vec<Inherited> {
-        let views = self.registry.views();
-        let others: BTreeMap<&ShardId, &ShardView> = views.iter().filter(|(_, v)| !self.is_own(&v.source)).collect();
-        let parents: BTreeSet<&ShardId> = others.values().flat_map(|view| &view.inherited).collect();
-        let leaves = others.into_iter().filter(|(key, _)| !parents.contains(key));
-        leaves.map(|(key, view)| Inherited { shard: key.to_string(), n: view.last }).collect()
-    }
-}
-
-/// While a backfill is unfinished, its history would come after the stream's events.
-fn refuse_unfinished_backfill(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
-    let Some(backfill) = tails.get(&ShardId::file()).and_then(|tail| tail.backfill.as_ref()) else { return Ok(()) };
-    if backfill.finished {
-        return Ok(());
-    }
-    Err(ConsumerError::Refused(format!(
-        "the lake's backfill of {} is not finished: run the same `authpulse backfill` again first, it continues where it stopped; if \
-         its files cannot be read to their end, `authpulse backfill --give-up` ends it",
-        names(&backfill.files)
-    )))
 }

@@ -15,6 +15,7 @@
 
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PUT_BYTES};
 use crate::{PutRecord, ReadLimit, Record};
+use authpulse_event::varint::put_varint;
 use authpulse_event::{Micros, Position};
 use bytes::{BufMut, Bytes};
 use std::ops::Range;
@@ -74,9 +75,9 @@ impl Encoder {
     pub fn push(&mut self, record: &PutRecord) {
         let (payload, key) = (&record.payload, &record.partition_key);
         self.raw.reserve(payload.len() + key.len() + 2 * MAX_VARINT_BYTES);
-        put_varint(&mut self.raw, payload.len());
+        put_varint(&mut self.raw, payload.len() as u64);
         self.raw.put_slice(payload);
-        put_varint(&mut self.raw, key.len());
+        put_varint(&mut self.raw, key.len() as u64);
         self.raw.put_slice(key);
         self.count += 1;
         self.payload_bytes += payload.len() as u32; // a put is bounded, and a batch lies within a put
@@ -214,14 +215,6 @@ fn field(raw: &[u8], at: &mut usize) -> Result<Range<usize>, String> {
         }
     }
     Err("it holds a length without an end".to_owned())
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: usize) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Beginning to work on one shard of a lake: taken over from its former owner, or begun as nothing or as the heir of others.
 
-use crate::draft::finish_raw;
+use crate::entry_files::finish_raw;
 use crate::restore::{restore, restore_parents, source_kind};
 use authpulse_engine::Shard;
 use authpulse_event::{HashRange, ShardId};

@@ -1,13 +1,19 @@
 //! One shard of a stream, or files, through the engine into entries, exactly once.
 //!
-//! A [`worker::Worker`] reads, admits, scores and stores; `draft` is the entry it makes, [`restore`] rebuilds its state from what is
-//! stored, and [`begin`] starts it. Which shards are worked on is decided elsewhere.
+//! A [`worker::Worker`] reads, admits, scores and stores; `machine` decides what is done when, `draft` is the entry in the making and
+//! `entry_writer` stores it, [`restore`] rebuilds the state from what is stored, and [`begin`] starts a worker. Which shards are worked on
+//! is decided elsewhere.
 
 pub mod begin;
+mod chunks;
 mod columns;
 mod draft;
+mod entry_files;
+mod entry_writer;
 pub mod input;
 pub mod line_digest;
+mod machine;
 pub mod poison;
 pub mod restore;
+mod small_rows;
 pub mod worker;

@@ -3,8 +3,8 @@
 use super::curated::Event;
 use super::others::{RuleSets, Under};
 use super::stop::{Check, ROLL_BACK, Stop, differ};
+use authpulse_engine::flags::Flag;
 use authpulse_engine::names::{NameId, Names};
-use authpulse_engine::rows::Flag;
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::time::format_rfc3339;
 use authpulse_event::{Day, Micros};
@@ -150,7 +150,7 @@ impl NewDevices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_engine::rows::Flags;
+    use authpulse_engine::flags::Flags;
     use authpulse_event::time::{DAY, SECOND};
 
     fn event(time: Micros, id: u64, new_device: bool) -> Event {

@@ -3,9 +3,9 @@
 
 use super::report::Difference;
 use super::stop::{Check, Stop};
+use authpulse_engine::flags::FIRST;
+use authpulse_engine::flags::{Flag, Flags};
 use authpulse_engine::names::{NameId, Names};
-use authpulse_engine::rows::{Flag, Flags};
-use authpulse_engine::rules::FIRST;
 
 /// A rule set among those that were met, or none where nothing is open: so small that an event is no larger for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -1,9 +1,11 @@
 //! One row of `auth_events_curated` by itself: everything in it that follows from something else in it.
 
 use super::popularity::View;
+use authpulse_engine::flags::FIRST;
+use authpulse_engine::flags::{Flag, Flags};
 use authpulse_engine::popularity::newest_closed_day;
-use authpulse_engine::rows::{Flag, Flags, RiskLevel, Windows};
-use authpulse_engine::rules::{FIRST, Features, LIST, RuleSet};
+use authpulse_engine::rows::{RiskLevel, Windows};
+use authpulse_engine::rules::{Features, LIST, RuleSet};
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::id::{canonical_line, content_id, looks_like_content_id};
 use authpulse_event::time::SECOND;

@@ -4,7 +4,7 @@
 
 use super::row::{RowRules, Wrong};
 use super::tables::AuditedFile;
-use authpulse_engine::rows::Flag;
+use authpulse_engine::flags::Flag;
 use authpulse_engine::rules::{Rule, RuleSet};
 use authpulse_lake::read::{CuratedRow, Value};
 use authpulse_lake::schema::{Kind, becomes};

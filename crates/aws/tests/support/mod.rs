@@ -1,7 +1,9 @@
 //! An emulator of S3, Glue and DynamoDB that others wrote: ministack, out of the Python environment that `./test` makes.
 
+mod client;
+
 use authpulse_aws::{Aws, Encryption, S3Location, S3Store};
-use aws_sdk_s3::config::{Credentials, Region};
+use client::aws;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -99,13 +101,4 @@ impl Drop for Emulator {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// A client's configuration for any server.
-pub async fn aws(endpoint: &str) -> Aws {
-    Aws::load_with(|loader| {
-        loader.endpoint_url(endpoint).region(Region::new("us-east-1")).credentials_provider(Credentials::for_tests())
-    })
-    .await
-    .unwrap()
 }

@@ -2,7 +2,7 @@
 
 mod rank;
 
-use crate::lake::{Access, OpenLake, Place, open, read_config};
+use crate::lake::{Access, NamedLake, OpenLake, open, read_config};
 use crate::output::say;
 use crate::report::thousands;
 use anyhow::{Context, Result, bail};
@@ -25,12 +25,8 @@ use std::process::ExitCode;
 /// of first-seen computers and a random order. Reads the lake only.
 #[derive(ClapArgs, Debug)]
 pub struct Evaluate {
-    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
-    #[arg(long)]
-    pub lake: PathBuf,
-    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
-    #[arg(long)]
-    pub catalog: Option<String>,
+    #[command(flatten)]
+    pub lake: NamedLake,
     /// The labels, as `authpulse generate --labels` writes them.
     #[arg(long)]
     pub labels: PathBuf,
@@ -76,7 +72,7 @@ pub async fn run(args: Evaluate) -> Result<ExitCode> {
         bail!("{} has no label: make one with `authpulse generate --attacks N --labels FILE`", args.labels.display());
     }
     let count = labels.len() as u64;
-    let lake = open(&Place::new(&args.lake, args.catalog.as_deref())?, &config, Access::Read).await?;
+    let lake = open(&args.lake.place()?, &config, Access::Read).await?;
     let base = config.options.engine.time.base;
     let mut days = Days::new(labels, base);
     let fired = read(&lake, &by, &mut days).await?;

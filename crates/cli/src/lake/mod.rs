@@ -2,6 +2,7 @@
 
 mod known;
 mod local;
+mod named;
 #[cfg(feature = "aws")]
 mod s3;
 #[cfg(not(feature = "aws"))]
@@ -9,6 +10,7 @@ mod s3;
 mod s3;
 
 pub use known::{application, fleet, leases_of, refuse_a_lost_lake};
+pub use named::NamedLake;
 
 use crate::output::{self, DecisionLines, tell};
 use crate::rights;

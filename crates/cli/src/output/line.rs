@@ -1,12 +1,28 @@
 //! What a line on standard error looks like: for people as it is, for programs as one JSON object that says where it comes from.
 
 use super::queue::Lost;
-use crate::logging::LogFormat;
 use authpulse_event::time::format_rfc3339;
 use authpulse_journal::env::{Clock, SystemClock};
+use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The command-line words that ask for it.
+    pub fn words(self) -> [&'static str; 2] {
+        ["--log-format", if self == LogFormat::Json { "json" } else { "text" }]
+    }
+}
 
 /// Where lines come from, as far as that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -8,10 +8,9 @@ pub mod line;
 pub mod queue;
 pub mod results;
 
-pub use line::{Level, set_format, set_from};
+pub use line::{Level, LogFormat, set_format, set_from};
 pub use results::{Results, ResultsLost};
 
-use crate::logging::LogFormat;
 use authpulse_event::advice::{RAISE, TOO_MANY_FILES};
 use authpulse_journal::sink::{Decision, DecisionSink};
 use authpulse_producer::progress::{self, Audience, Screen};
@@ -76,6 +75,13 @@ fn panic_words(panic: &PanicHookInfo<'_>) -> String {
 /// Tells something on standard error.
 pub fn tell_at(level: Level, words: &str) {
     queue().push(line::message(level, words));
+}
+
+/// Tells what is to be said of an input.
+pub fn print_warnings(lines: &[String]) {
+    for line in lines {
+        tell_at(Level::Warn, line);
+    }
 }
 
 /// As [`tell_at`], with an error and what lies beneath it.

@@ -1,7 +1,7 @@
 //! Streams in Kinesis.
 
+use super::Reading;
 use super::{Start, lake_name, parse_start, remember_start};
-use crate::args::Reading;
 use crate::output::tell;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{ANSWER, Aws};

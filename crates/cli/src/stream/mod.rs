@@ -8,10 +8,12 @@ pub mod kinesis;
 
 use anyhow::{Context, Result, bail};
 use authpulse_event::Micros;
-use authpulse_event::time::parse_rfc3339;
+use authpulse_event::rfc3339::parse_rfc3339;
 use authpulse_journal::env::Ids;
 use authpulse_lake::{ObjectStore, StoreError};
-use authpulse_stream::ShardDescription;
+use authpulse_stream::local::LocalStream;
+use authpulse_stream::{ShardDescription, Stream};
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -38,6 +40,17 @@ impl Place {
     }
 }
 
+/// A stream that exists, to look at.
+///
+/// # Errors
+/// It does not exist, or cannot be reached.
+pub async fn open_to_look(place: &Place) -> Result<Box<dyn Stream>> {
+    Ok(match place {
+        Place::Local(dir) => Box::new(LocalStream::open(dir)?),
+        Place::Kinesis(name) => Box::new(kinesis::Reader::open(name).await?.stream()),
+    })
+}
+
 /// Where a shard is split: its second half begins there.
 pub fn middle(shard: &ShardDescription) -> u128 {
     shard.range.first + (shard.range.last - shard.range.first) / 2 + 1
@@ -46,6 +59,16 @@ pub fn middle(shard: &ShardDescription) -> u128 {
 /// What a build without AWS says to a stream in Kinesis.
 #[cfg(not(feature = "aws"))]
 const NOT_BUILT: &str = "this program was built without AWS support: cargo build --release --features aws";
+
+/// How a stream in Kinesis is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reading {
+    /// By GetRecords: free, and shared with all others that poll the stream: 2 MB and 5 calls a second for each shard.
+    Polling,
+    /// By enhanced fan-out: 2 MB a second for each shard to this application alone, by subscriptions of a consumer that is registered
+    /// under the name of --app. Each shard hour and each GB costs; see docs/kinesis.md.
+    FanOut,
+}
 
 /// Where reading begins, as the command line says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What a build without AWS says to streams in Kinesis: the same calls, each of which refuses.
 
+use super::Reading;
 use super::{NOT_BUILT, Start};
-use crate::args::Reading;
 use anyhow::{Result, bail};
 use authpulse_event::ShardId;
 use authpulse_journal::Env;

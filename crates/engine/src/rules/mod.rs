@@ -13,17 +13,13 @@ mod set;
 pub use rare_host::MIN_HOSTS;
 pub use set::RuleSet;
 
+use crate::flags::{FIRST, RULES_MAX};
 use crate::rows::Windows;
 use authpulse_event::Micros;
 
 /// The rules of this program, in the order in which `risk_flags` lists them. New ones go to the end.
 pub const LIST: &[Rule] = &[new_device::RULE, burst_login::RULE, lateral_movement::RULE, rare_host::RULE];
 
-/// The first so many of each list are those of version 0.1: they are on unless they are switched off, their columns are in every
-/// file, and `rule_set` says nothing of them where they are on.
-pub const FIRST: usize = 4;
-/// Most rules of a list: as many as [`crate::rows::Flags`] has bits.
-pub const RULES_MAX: usize = 32;
 /// Most thresholds of one rule.
 pub const THRESHOLDS_MAX: usize = 4;
 /// The version of ATT&CK whose techniques the rules name.

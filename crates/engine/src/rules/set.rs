@@ -1,7 +1,7 @@
 //! A list of rules with figures: which are on, their weights and thresholds, and what they make of an event.
 
 use super::{Evidence, FIRST, Features, LIST, MIN_HOSTS, RULES_MAX, Rule, THRESHOLDS_MAX, Thresholds};
-use crate::rows::{Flag, Flags};
+use crate::flags::{Flag, Flags};
 use authpulse_event::id::sha256_hex;
 use std::collections::BTreeSet;
 use std::fmt::Write;

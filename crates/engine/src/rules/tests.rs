@@ -3,7 +3,7 @@
 use super::set::fault_of;
 use super::*;
 use crate::Settings;
-use crate::rows::{Flag, Flags};
+use crate::flags::{Flag, Flags};
 use authpulse_event::time::{DAY, HOUR};
 
 /// Fires by night: an hour of the day from `night_from` on, or before `night_to`, UTC.

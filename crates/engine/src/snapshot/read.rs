@@ -2,10 +2,10 @@
 
 use super::{MAGIC, PieceSection, SnapshotError, VERSION, VERSION_WITH_SECTIONS};
 use crate::names::{NameId, NameList};
-use crate::restore::WrittenHours;
 use crate::settings::ARRIVAL_SLACK;
 use crate::shard::Shard;
 use crate::user::{IdKind, OpenHour, OwnIds, Recent, Slot, User};
+use crate::written_hours::WrittenHours;
 use authpulse_event::time::{DAY, END_TIME, HOUR, MIN_TIME, hour_of};
 use authpulse_event::{Day, HashRange, Micros, ring};
 use std::ops::RangeInclusive;

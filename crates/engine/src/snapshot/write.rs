@@ -3,6 +3,7 @@
 use super::{MAGIC, Piece, VERSION, VERSION_WITH_SECTIONS};
 use crate::shard::Shard;
 use crate::user::{Slot, User};
+use authpulse_event::varint::put_varint;
 use authpulse_event::{Day, HashRange};
 use std::collections::HashMap;
 
@@ -56,11 +57,11 @@ impl Piece {
     pub fn with_sections(mut self, sections: &[PieceSection]) -> Piece {
         if !sections.is_empty() {
             self.bytes[MAGIC.len()] = VERSION_WITH_SECTIONS;
-            put_number(&mut self.bytes, sections.len() as u64);
+            put_varint(&mut self.bytes, sections.len() as u64);
             for section in sections {
                 put_text(&mut self.bytes, &section.name);
                 self.bytes.push(u8::from(section.must));
-                put_number(&mut self.bytes, section.body.len() as u64);
+                put_varint(&mut self.bytes, section.body.len() as u64);
                 self.bytes.extend_from_slice(&section.body);
             }
         }
@@ -81,57 +82,57 @@ impl PieceWriter {
     fn user(&mut self, shard: &Shard, name: &str, user: &User, high_risk: &[(Day, Slot, u64)]) {
         self.user_count += 1;
         put_text(&mut self.users, name);
-        put_number(&mut self.users, user.computers().len() as u64);
+        put_varint(&mut self.users, user.computers().len() as u64);
         for computer in user.computers() {
             let number = *self.numbers.entry(*computer).or_insert_with(|| {
                 put_text(&mut self.computers, shard.computers.get(*computer));
                 self.computer_count += 1;
                 self.computer_count - 1
             });
-            put_number(&mut self.users, number);
+            put_varint(&mut self.users, number);
         }
-        put_number(&mut self.users, user.ring.len() as u64);
+        put_varint(&mut self.users, user.ring.len() as u64);
         let mut time = 0;
         for recent in &user.ring {
             put_signed(&mut self.users, recent.time - time);
-            put_number(&mut self.users, u64::from(recent.slot) << 2 | recent.kind as u64);
+            put_varint(&mut self.users, u64::from(recent.slot) << 2 | recent.kind as u64);
             time = recent.time;
         }
         let open_from = shard.watermark.map_or(Day(i32::MAX), Day::of);
         let open: Vec<_> = user.open_counts(open_from).collect();
-        put_number(&mut self.users, open.len() as u64);
+        put_varint(&mut self.users, open.len() as u64);
         for (slot, day, logins) in open {
-            put_number(&mut self.users, u64::from(slot));
+            put_varint(&mut self.users, u64::from(slot));
             put_signed(&mut self.users, i64::from(day.0));
-            put_number(&mut self.users, u64::from(logins));
+            put_varint(&mut self.users, u64::from(logins));
         }
         // Ids that no duplicate can meet any more are forgotten at different times; none of them is written.
         let keep_ids_from = shard.oldest_id_to_keep();
         let own = user.own_ids.iter().flat_map(|own| own.iter());
         let mut own: Vec<_> = own.filter(|(_, time, _)| *time >= keep_ids_from).collect();
         own.sort_unstable();
-        put_number(&mut self.users, own.len() as u64);
+        put_varint(&mut self.users, own.len() as u64);
         for (id, time, slot) in own {
             put_text(&mut self.users, id);
             put_signed(&mut self.users, time);
-            put_number(&mut self.users, u64::from(slot));
+            put_varint(&mut self.users, u64::from(slot));
         }
-        put_number(&mut self.users, user.hours.len() as u64);
+        put_varint(&mut self.users, user.hours.len() as u64);
         for hour in &user.hours {
             put_signed(&mut self.users, hour.hour);
             for number in [hour.logins, hour.anomalies, hour.total_score, u64::from(hour.max_score)] {
-                put_number(&mut self.users, number);
+                put_varint(&mut self.users, number);
             }
-            put_number(&mut self.users, hour.slots.len() as u64);
+            put_varint(&mut self.users, hour.slots.len() as u64);
             for slot in &hour.slots {
-                put_number(&mut self.users, u64::from(*slot));
+                put_varint(&mut self.users, u64::from(*slot));
             }
         }
-        put_number(&mut self.users, high_risk.len() as u64);
+        put_varint(&mut self.users, high_risk.len() as u64);
         for (day, slot, n) in high_risk {
             put_signed(&mut self.users, i64::from(day.0));
-            put_number(&mut self.users, u64::from(*slot));
-            put_number(&mut self.users, *n);
+            put_varint(&mut self.users, u64::from(*slot));
+            put_varint(&mut self.users, *n);
         }
     }
 
@@ -140,9 +141,9 @@ impl PieceWriter {
         let mut bytes = Vec::with_capacity(self.computers.len() + self.users.len() + 32);
         bytes.extend_from_slice(MAGIC);
         bytes.push(VERSION);
-        put_number(&mut bytes, self.computer_count);
+        put_varint(&mut bytes, self.computer_count);
         bytes.extend_from_slice(&self.computers);
-        put_number(&mut bytes, self.user_count);
+        put_varint(&mut bytes, self.user_count);
         bytes.extend_from_slice(&self.users);
         self.numbers.clear();
         self.computers.clear();
@@ -152,19 +153,11 @@ impl PieceWriter {
     }
 }
 
-fn put_number(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 fn put_signed(out: &mut Vec<u8>, value: i64) {
-    put_number(out, (value << 1 ^ value >> 63) as u64);
+    put_varint(out, (value << 1 ^ value >> 63) as u64);
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_number(out, text.len() as u64);
+    put_varint(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }

@@ -1,6 +1,7 @@
 //! The engine's rows, settings and ranges in the words of the oracle, and back.
 
-use authpulse_engine::rows::{EventId, Flag, HourRow, RejectedRecord, RiskLevel, ScoredEvent};
+use authpulse_engine::flags::Flag;
+use authpulse_engine::rows::{EventId, HourRow, RejectedRecord, RiskLevel, ScoredEvent};
 use authpulse_engine::rules::RuleSet;
 use authpulse_engine::settings::TimeRules;
 use authpulse_engine::{Settings, Shard, StoredRow, rows::DayRow};

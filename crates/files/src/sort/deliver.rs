@@ -2,14 +2,22 @@
 
 use std::sync::Arc;
 
+use super::Sorted;
 use super::merge::Merge;
-use super::{Origin, Sorted};
 use crate::read::{Feed, Stop};
-use crate::{BlockKind, LineBlock, Origins};
+use crate::{BlockKind, InputError, InputOptions, LineBlock, LineBlocks, Origin, Origins};
 use bytes::Bytes;
 
+impl LineBlocks {
+    /// The lines of sources that were sorted, as those of one source: their numbers are their ranks.
+    pub fn sorted(sorted: Arc<Sorted>, options: InputOptions) -> Result<LineBlocks, InputError> {
+        let (name, total_bytes) = ("the sorted lines".to_owned(), Some(sorted.stored_bytes()));
+        Self::start(vec![name], total_bytes, options, move |feed| deliver(&sorted, feed))
+    }
+}
+
 /// Hands every line on. Numbers are ranks, and each block knows where its lines stood.
-pub(crate) fn deliver(sorted: &Sorted, feed: &mut Feed) -> Result<(), Stop> {
+fn deliver(sorted: &Sorted, feed: &mut Feed) -> Result<(), Stop> {
     let mut merge = Merge::new(&sorted.runs).map_err(|error| sorted.failed(error))?;
     let mut making = Making { first_line: feed.lines_before + 1, ..Making::default() };
     // What is read of temporary files is read ahead, so progress is told by lines.

@@ -22,9 +22,7 @@ use authpulse_event::{Micros, Reading, parse_line};
 use self::fill::Filling;
 use self::merge::Merge;
 use self::run::{Head, Run};
-use super::{InputError, InputOptions, Line, LineBlock, LineBlocks, Source};
-
-pub(super) use self::deliver::deliver;
+use super::{InputError, InputOptions, Line, LineBlock, LineBlocks, Origin, Source};
 
 /// Where and how to sort.
 #[derive(Debug, Clone)]
@@ -58,15 +56,6 @@ impl SortOptions {
     pub fn check(&self) -> Result<(), InputError> {
         temporary(&self.dir).map(drop)
     }
-}
-
-/// Where a sorted line stood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
-    /// Which source, counted from 0 in the order given.
-    pub source: u32,
-    /// The line's number in it, from 1: what an editor shows.
-    pub line: u64,
 }
 
 /// Sorted lines, in temporary files that go with it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use authpulse_event::Micros;
 
-use super::Origin;
+use crate::Origin;
 
 /// zstd level: lines of logons shrink to a quarter at little cost.
 const LEVEL: i32 = 1;

@@ -194,7 +194,7 @@ proptest! {
         portions in prop::collection::vec(1usize..60, 1..5),
     ) {
         // A magic by chance is no line of text.
-        prop_assume!(Format::detect(&source) == Format::Plain && format::refuse_unsupported("drip", &source).is_ok());
+        prop_assume!(Format::detect(&source) == Format::Plain && packings::refuse_unsupported("drip", &source).is_ok());
         let drip = Drip::new(&source, portions);
         let blocks = LineBlocks::from_reader("drip", drip, block_bytes(size)).expect("a thread starts");
         let (found, error) = in_blocks(blocks);

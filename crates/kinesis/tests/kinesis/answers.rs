@@ -1,31 +1,19 @@
 //! What each answer of Kinesis and DynamoDB, and none, leads to: over real connections to a server that says what the test wants.
 
+use crate::client::aws;
 use crate::server::{Reply, Request, Server};
 use async_trait::async_trait;
-use authpulse_aws_client::Aws;
 use authpulse_event::{HashRange, Position, SequenceNumber, ShardId};
 use authpulse_kinesis::api::{Api, ApiError, Entry, IteratorAt, Put};
 use authpulse_kinesis::{Address, AwsKinesis, Control, DynamoDbLeases, NewStream, Time};
 use authpulse_lease::{Checkpoint, Lease, LeaseStore};
 use authpulse_stream::{ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
-use aws_sdk_kinesis::config::{Credentials, Region};
 use std::sync::Arc;
 
 const ARN: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/auth";
 
-async fn aws(server: &Server) -> Aws {
-    Aws::load_with(|loader| {
-        loader
-            .endpoint_url(&server.endpoint)
-            .region(Region::new("us-east-1"))
-            .credentials_provider(Credentials::for_tests())
-    })
-    .await
-    .unwrap()
-}
-
 async fn kinesis(server: &Server) -> AwsKinesis {
-    AwsKinesis::open(&aws(server).await, &Address::parse(ARN).unwrap()).await.unwrap()
+    AwsKinesis::open(&aws(&server.endpoint).await, &Address::parse(ARN).unwrap()).await.unwrap()
 }
 
 fn say(body: impl Into<String>) -> Reply {
@@ -189,7 +177,7 @@ async fn leases(script: impl Fn(usize) -> Reply + Send + Sync + 'static) -> (Ser
     });
     let stream = Arc::new(Split);
     let description = stream.describe().await.unwrap();
-    let leases = DynamoDbLeases::open(&aws(&server).await, "some-app", &description, stream).await;
+    let leases = DynamoDbLeases::open(&aws(&server.endpoint).await, "some-app", &description, stream).await;
     let leases = leases.unwrap_or_else(|error| panic!("{error}"));
     (server, leases)
 }
@@ -302,7 +290,7 @@ async fn a_leader_of_an_earlier_kcl_3_is_looked_for_in_its_own_table() {
         });
         let stream = Arc::new(Split);
         let description = stream.describe().await.unwrap();
-        DynamoDbLeases::open(&aws(&server).await, "some-app", &description, stream)
+        DynamoDbLeases::open(&aws(&server.endpoint).await, "some-app", &description, stream)
             .await
             .map(|_| ())
             .map_err(|e| e.to_string())
@@ -326,7 +314,7 @@ async fn an_operator_makes_no_table() {
     let server = Server::start(|_: &[Request]| Reply::json(400, "ResourceNotFoundException"));
     let stream = Arc::new(Split);
     let description = stream.describe().await.unwrap();
-    let looked = DynamoDbLeases::look(&aws(&server).await, "some-app", &description, stream).await;
+    let looked = DynamoDbLeases::look(&aws(&server.endpoint).await, "some-app", &description, stream).await;
     let told = looked.err().unwrap().to_string();
     assert!(told.contains("some-app") && told.contains("no worker of this --app has run yet"), "{told}");
     assert_eq!(server.operations(), ["DescribeTable"]);
@@ -388,7 +376,7 @@ async fn a_stream_of_another_account_is_named_by_its_arn() {
         _ => say("{}"),
     });
     let address = Address::parse(THEIRS).unwrap();
-    let kinesis = AwsKinesis::open(&aws(&server).await, &address).await.unwrap();
+    let kinesis = AwsKinesis::open(&aws(&server.endpoint).await, &address).await.unwrap();
     let shard = ShardId::new("shardId-000000000001");
     let summary = kinesis.summary().await.unwrap();
     assert_eq!((summary.arn.as_str(), summary.max_record_bytes), (THEIRS, 10 << 20));
@@ -396,7 +384,7 @@ async fn a_stream_of_another_account_is_named_by_its_arn() {
     kinesis.iterator(&shard, IteratorAt::Oldest).await.unwrap();
     kinesis.get("one", 10_000).await.unwrap();
     kinesis.put(&[entry("a")]).await.unwrap();
-    let control = Control::new(&aws(&server).await, address);
+    let control = Control::new(&aws(&server.endpoint).await, address);
     control.split(&shard, 5).await.unwrap();
     control.merge(&shard, &shard).await.unwrap();
     let told = control.create(NewStream::OnDemand).await.unwrap_err().to_string();

@@ -1,14 +1,13 @@
 //! Subscriptions over real connections: what the AWS SDK makes of event streams, and what the reader makes of that. Emulators end
 //! no subscription with a reshard and break none off; the server here does.
 
+use crate::client::aws;
 use crate::support::wire::{self, Answer, Next};
 use crate::support::{ALL, ARN, FakeKinesis, Faults, fill, places, shard};
-use authpulse_aws_client::Aws;
 use authpulse_event::{Position, SequenceNumber, ShardId};
 use authpulse_kinesis::api::{Api, ApiError, Event, IteratorAt};
 use authpulse_kinesis::{Address, AwsKinesis, KinesisStream, StartAt, Time};
 use authpulse_stream::{ReadFrom, ReadLimit, Record, Stream, StreamError};
-use aws_sdk_kinesis::config::{Credentials, Region};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::json;
@@ -19,10 +18,7 @@ use std::time::Duration;
 const TIMES: u32 = 50;
 
 async fn kinesis(endpoint: &str) -> AwsKinesis {
-    let aws = Aws::load_with(|loader| {
-        loader.endpoint_url(endpoint).region(Region::new("eu-west-1")).credentials_provider(Credentials::for_tests())
-    });
-    AwsKinesis::open(&aws.await.unwrap(), &Address::parse(ARN).unwrap()).await.unwrap()
+    AwsKinesis::open(&aws(endpoint).await, &Address::parse(ARN).unwrap()).await.unwrap()
 }
 
 /// A Kinesis in memory on the wire.

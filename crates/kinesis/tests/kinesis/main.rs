@@ -1,6 +1,8 @@
 //! The crate's tests, in one program: a program each would be linked with all dependencies each.
 
 mod answers;
+#[path = "../../../aws/tests/support/client.rs"]
+mod client;
 mod event_stream;
 mod fan_out;
 mod leases;

@@ -4,38 +4,19 @@
 //! says is compared anew in each attempt, so that whoever meets a conflict, or an answer that was lost, finds the columns there, and
 //! the call may be repeated by anyone after any error.
 
-use super::compare::{ColumnIds, Wanted, with_lacking};
 use super::prepare::{Next, Prepared};
 use crate::catalog::SwapOutcome;
 use crate::error::{LakeError, Remedy};
 use crate::lake::{Lake, LoadedTable};
+use crate::schema::compare::{ColumnIds, Wanted, with_lacking};
 use crate::schema::{Group, Table};
 use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, NestedFieldRef, Schema, Type};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
 
 /// For how long a table's ids of later columns are believed, in milliseconds. Others may drop or rename a column at any time; files
 /// that are written under old ids until then are rewritten as they are appended.
 pub const COLUMNS_KNOWN_FOR_MS: i64 = 60_000;
-
-/// What was last seen of each table's later columns: one for each table of the lake.
-#[derive(Clone, Default)]
-pub(crate) struct KnownColumns(Arc<Mutex<BTreeMap<&'static str, (i64, ColumnIds)>>>);
-
-impl KnownColumns {
-    fn get(&self, table: Table) -> Option<(i64, ColumnIds)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(table.name()).cloned()
-    }
-
-    fn set(&self, table: Table, at_ms: i64, ids: ColumnIds) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(table.name(), (at_ms, ids));
-    }
-
-    fn forget(&self, table: Table) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(table.name());
-    }
-}
 
 impl Lake {
     /// The ids of a table's later columns, those of these groups added where they are lacking. They are remembered, and looked at

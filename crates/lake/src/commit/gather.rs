@@ -8,7 +8,7 @@
 use crate::encode::TableFile;
 use crate::error::{Chain, LakeError};
 use crate::lake::{Lake, LoadedTable};
-use crate::maintain::rewrite::{Group, Merged, PlanLimits, groups, merge, unsuitable};
+use crate::merging::{Group, Merged, PlanLimits, groups, merge, unsuitable};
 use crate::read::LiveFile;
 use crate::store::put_once;
 use std::collections::BTreeSet;

@@ -10,7 +10,7 @@ use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::{Lake, LoadedTable};
 use crate::schema::Table;
-use crate::sections::SectionList;
+use crate::section_list::SectionList;
 use authpulse_event::ShardId;
 use std::collections::BTreeMap;
 

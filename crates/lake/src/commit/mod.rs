@@ -5,19 +5,21 @@
 //! loaded. The check and the swap are about the same metadata, so a commit may be repeated after any error, by anyone.
 
 pub(crate) mod change;
-pub(crate) mod compare;
+pub(crate) mod changed;
 pub(crate) mod evolve;
+pub(crate) mod expire;
 mod gather;
 mod later;
-pub(crate) mod metadata;
+mod manifests;
 mod prepare;
+pub(crate) mod replace;
 mod rewrite;
 pub(crate) mod snapshots;
 #[cfg(test)]
 mod test_world;
 
 pub use crate::lake::{CommitIds, CommitSettings, Lake, LoadedTable, Probe, SystemIds};
-pub use compare::ColumnIds;
+pub use crate::schema::ColumnIds;
 pub use evolve::COLUMNS_KNOWN_FOR_MS;
 
 use crate::catalog::SwapOutcome;

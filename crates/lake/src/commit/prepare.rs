@@ -1,17 +1,17 @@
 //! Everything of a commit but its swap: manifests, manifest list, metadata, written under names that nobody else uses.
 
 use super::EntryFiles;
-use super::metadata;
 use super::snapshots;
 use crate::encode::TableFile;
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable, applied_json};
+use crate::metadata;
 use crate::schema::{APPLIED, Table};
 use authpulse_event::ShardId;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestEntry, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestWriterBuilder, Operation, Schema, SchemaRef, Snapshot, Summary, TableMetadata,
-    UNASSIGNED_SEQUENCE_NUMBER,
+    ManifestListWriter, ManifestWriterBuilder, Operation, Schema, SchemaRef, Snapshot, StructType, Summary,
+    TableMetadata, UNASSIGNED_SEQUENCE_NUMBER, deserialize_data_file_from_json,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -262,7 +262,7 @@ impl Attempt<'_> {
         let partition_type = spec.partition_type(schema).map_err(self.failed(&file.path))?;
         let order = self.table.sort_order();
         let sorted = self.base.sort_order_by_id(order.order_id).is_some_and(|theirs| theirs.as_ref() == order);
-        file.to_data_file(&self.lake.store.uri(&file.path), &partition_type, schema, sorted)
+        to_data_file(file, &self.lake.store.uri(&file.path), &partition_type, schema, sorted)
     }
 
     /// The snapshot and the sequence number that a file came with: they stay with it, in whichever manifest it is described.
@@ -353,4 +353,26 @@ fn summary(base: &TableMetadata, pending: &Pending<'_>, manifests: &[ManifestFil
         }
     }
     Summary { operation: Operation::Append, additional_properties: properties }
+}
+
+/// Iceberg's description of a file, as one at this URI. `sorted` tells whether the table knows the sort order by its number.
+fn to_data_file(
+    file: &TableFile,
+    uri: &str,
+    partition_type: &StructType,
+    schema: &Schema,
+    sorted: bool,
+) -> Result<DataFile, LakeError> {
+    let unreadable = |what: String| LakeError::Damaged {
+        table: file.table.name().to_owned(),
+        file: file.path.clone(),
+        what: format!("its description in the journal cannot be read: {what}"),
+    };
+    let mut json: serde_json::Value = serde_json::from_str(&file.data_file).map_err(|e| unreadable(e.to_string()))?;
+    json["file_path"] = uri.into();
+    if !sorted {
+        json["sort_order_id"] = serde_json::Value::Null;
+    }
+    deserialize_data_file_from_json(&json.to_string(), file.spec_id, partition_type, schema)
+        .map_err(|e| unreadable(e.to_string()))
 }

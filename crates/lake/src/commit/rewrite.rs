@@ -2,15 +2,15 @@
 //! table's ids before they are appended. The entries stay as they were stored, and the files that they name stay where they are.
 //!
 //! Rows, their order and their values are the same, but for a column whose name somebody else has taken: its values are left out. How a
-//! file's columns become the table's is the same as where files are merged (`maintain/align.rs`): here a group has one file.
+//! file's columns become the table's is the same as where files are merged (`merging/align.rs`): here a group has one file.
 
-use super::compare::{Found, Wanted, find};
 use crate::encode::TableFile;
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
-use crate::maintain::rewrite::{Group, Merged, merge};
+use crate::merging::{Group, Merged, merge};
 use crate::read::LiveFile;
 use crate::schema::FileColumn;
+use crate::schema::compare::{Found, Wanted, find};
 use crate::store::put_once;
 use iceberg::spec::Schema;
 use std::collections::BTreeMap;

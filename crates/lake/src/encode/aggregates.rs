@@ -3,6 +3,7 @@
 use super::later::{Carried, Later, finish};
 use super::{BATCH_ROWS, EncodeOptions, EncodedFile, encode_error, parquet_file};
 use crate::error::LakeError;
+use crate::lines::HourlyLine;
 use crate::schema::tables::{daily, hourly};
 use crate::schema::{Partition, Table};
 use arrow_array::{ArrayRef, RecordBatch};
@@ -10,12 +11,6 @@ use arrow_schema::ArrowError;
 use authpulse_engine::names::NamesView;
 use authpulse_engine::rows::{DayRow, HourRow};
 use std::collections::BTreeMap;
-
-/// A row of an hour and the user's name: what the list of the table's columns is filled from.
-pub(crate) struct HourlyLine<'a> {
-    pub(crate) row: &'a HourRow,
-    pub(crate) user: &'a str,
-}
 
 /// Divides rows by partition, sorts each part and cuts it into files. `arrays` makes the columns with which the table is made.
 fn by_partition<'a, R, K: Ord>(

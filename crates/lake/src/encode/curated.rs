@@ -2,16 +2,15 @@
 
 use super::later::{Carried, Later, finish};
 use super::{BATCH_ROWS, EncodeOptions, EncodedFile, encode_error, parquet_file};
-use crate::cells::Bytes;
 use crate::error::LakeError;
+use crate::lines::{CuratedLine, Scoring};
 use crate::schema::tables::curated::Building;
 use crate::schema::{Partition, Table};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use authpulse_engine::names::NamesView;
-use authpulse_engine::rows::{EventId, Flag, ScoredEvent};
+use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::rules::RuleSet;
-use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::HOUR;
 use authpulse_event::{Day, Micros};
 use std::collections::BTreeMap;
@@ -99,38 +98,6 @@ fn rank_users(input: &CuratedRows<'_>) -> Vec<u32> {
     ranks
 }
 
-/// A row and what it takes to spell it out: what the list of the table's columns is filled from.
-pub(crate) struct CuratedLine<'a> {
-    pub(crate) row: &'a ScoredEvent,
-    pub(crate) user: &'a str,
-    pub(crate) computer: &'a str,
-    pub(crate) input: &'a CuratedRows<'a>,
-    pub(crate) day: Day,
-    /// The canonical line at hand.
-    line: &'a mut Vec<u8>,
-}
-
-impl CuratedLine<'_> {
-    /// The producer's own id, or that of the event's content.
-    #[inline]
-    pub(crate) fn event_id(&mut self, out: &mut Bytes) {
-        let event = &self.row.event;
-        match &event.id {
-            EventId::Own(id) => out.push(id.as_bytes()),
-            EventId::Content(form) => {
-                canonical_line(self.line, self.input.base, event.event_time, *form, self.user, self.computer);
-                out.push(&content_id(self.line));
-            }
-        }
-    }
-
-    /// 1 if a rule fires, else 0.
-    #[inline]
-    pub(crate) fn fires(&self, flag: Flag) -> i32 {
-        i32::from(self.row.flags.has(flag))
-    }
-}
-
 fn batch(
     input: &CuratedRows<'_>,
     carried: &Carried<'_, ScoredEvent>,
@@ -139,11 +106,13 @@ fn batch(
 ) -> Result<RecordBatch, ArrowError> {
     let mut columns = Building::with_capacity(rows.len());
     let mut later = carried.building();
+    let CuratedRows { base, rules, rule_set, processing_time, .. } = *input;
+    let scoring = &Scoring { base, rules, rule_set, processing_time };
     let line = &mut Vec::new();
     for (_, index) in rows {
         let row = &input.rows[*index as usize];
         let (user, computer) = (input.users.get(row.event.user), input.computers.get(row.event.computer));
-        columns.push(&mut CuratedLine { row, user, computer, input, day, line });
+        columns.push(&mut CuratedLine { row, user, computer, scoring, day, line });
         carried.push(&mut later, row)?;
     }
     let mut arrays = columns.finish(Table::CURATED.arrow_schema())?;

@@ -2,9 +2,8 @@
 
 use super::FileSchema;
 use crate::cells::{LaterBuilding, Value};
-use crate::commit::ColumnIds;
 use crate::error::LakeError;
-use crate::schema::{Column, Group, Table};
+use crate::schema::{Column, ColumnIds, Group, Table};
 use arrow_array::ArrayRef;
 use arrow_schema::ArrowError;
 use iceberg::spec::{NestedFieldRef, Type};

@@ -3,39 +3,15 @@
 use super::{BATCH_ROWS, EncodeOptions, EncodedFile, encode_batches, encode_error};
 use crate::cells::{LaterBuilding, Value};
 use crate::error::LakeError;
-use crate::schema::{Order, Partition, Table};
+use crate::schema::{EntryRows, LaterRow, Order, Partition, Table};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use authpulse_engine::names::NamesView;
-use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord};
+use authpulse_event::Micros;
 use authpulse_event::time::HOUR;
-use authpulse_event::{Micros, ShardId};
 use std::collections::BTreeMap;
 
-/// What an entry stores, as far as later tables are filled from it. Each row of it is in one entry, once and for all.
-pub struct EntryRows<'a> {
-    /// The shard, by the name that rows carry.
-    pub shard: &'a ShardId,
-    /// Rows of `user_behavior_hourly`.
-    pub hours: &'a [HourRow],
-    /// The names of their users.
-    pub users: &'a NamesView,
-    /// Rows of `host_popularity_daily`.
-    pub days: &'a [DayRow],
-    /// Dead letters.
-    pub rejected: &'a [RejectedRecord],
-    /// When the entry is made.
-    pub processing_time: Micros,
-}
-
-/// A row's values, in the order of the table's columns and of their types.
-pub type LaterRow<'a> = Vec<Option<Value<'a>>>;
-
-/// Makes a table's rows of an entry, in any order; none where there is nothing to say. They depend on nothing else.
-pub type Fill = for<'a> fn(&'a EntryRows<'a>) -> Vec<LaterRow<'a>>;
-
 /// The files of a later table that come of an entry: one or more for each partition, each sorted as the table is. None of a table that
-/// has no [`Fill`].
+/// has no [`Fill`](crate::schema::Fill).
 ///
 /// # Errors
 /// A row is none of this table, or the Parquet writer fails.

@@ -13,28 +13,24 @@ mod raw;
 mod rejected;
 mod sources;
 
-pub(crate) use aggregates::HourlyLine;
+pub use crate::lines::{RawRecord, RawSource};
+pub use crate::schema::{EntryRows, Fill, LaterRow};
+pub use crate::table_file::{TableFile, TimeRange};
 pub use aggregates::{encode_daily, encode_hourly};
-pub(crate) use curated::CuratedLine;
 pub use curated::{CuratedRows, encode_curated};
 pub(crate) use file_schema::{FileSchema, is_first};
 pub use later::{Later, LaterGroup, groups_needed};
-pub use later_tables::{EntryRows, Fill, LaterRow, encode_later_table};
+pub use later_tables::encode_later_table;
 pub(crate) use parquet_file::table_file;
 #[cfg(test)]
 pub(crate) use parquet_file::write as write_batches;
-pub(crate) use raw::RawLine;
-pub use raw::{EncodedRaw, RawRecord, RawSource, encode_raw};
-pub(crate) use rejected::RejectedLine;
+pub use raw::{EncodedRaw, encode_raw};
 pub use rejected::encode_rejected;
 pub use sources::{attributes, rules};
 
 use crate::error::LakeError;
-use crate::schema::{FileColumn, Partition, Table};
-use authpulse_event::Micros;
+use crate::schema::{Partition, Table};
 use bytes::Bytes;
-use iceberg::spec::{DataFile, Schema, StructType, deserialize_data_file_from_json};
-use serde::{Deserialize, Serialize};
 
 /// Rows of one Arrow batch: the Parquet writer is a third slower on batches of 10,000, and 256-byte names stay below 2 GiB.
 const BATCH_ROWS: usize = 131_072;
@@ -60,83 +56,6 @@ impl Default for EncodeOptions {
             page_rows: 10_000,
             max_payload_bytes: 64 << 20,
         }
-    }
-}
-
-/// First and last time in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TimeRange {
-    /// The earliest.
-    pub min: Micros,
-    /// The latest, included.
-    pub max: Micros,
-}
-
-impl TimeRange {
-    /// Whether the ranges have an instant in common.
-    pub fn overlaps(&self, other: &TimeRange) -> bool {
-        self.min <= other.max && other.min <= self.max
-    }
-    /// Whether the range holds this instant.
-    pub fn contains(&self, time: Micros) -> bool {
-        (self.min..=self.max).contains(&time)
-    }
-}
-
-/// A file of a table: all that appending it takes, without opening it. Journal entries hold these.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableFile {
-    /// The table it belongs to.
-    pub table: Table,
-    /// Where it is, relative to the lake. This one counts: the path within `data_file` is empty.
-    pub path: String,
-    /// Rows in it.
-    pub rows: u64,
-    /// Bytes of it.
-    pub bytes: u64,
-    /// The partition spec of `partition`.
-    pub spec_id: i32,
-    /// Its partition: days or months since 1970.
-    pub partition: i32,
-    /// Range of the table's time column; a day of `host_popularity_daily` counts as its first instant.
-    pub times: Option<TimeRange>,
-    /// Iceberg's description (counts, bounds, split offsets) as JSON.
-    pub data_file: String,
-    /// Hexadecimal SHA-256 of its bytes, by which `verify` notices any edit; empty where its writer did not tell.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub sha256: String,
-    /// The later columns in it, by which it is read wherever an entry names it; an entry with such a file is of format 3.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub columns: Vec<FileColumn>,
-}
-
-impl TableFile {
-    /// Its partition.
-    pub fn partition(&self) -> Partition {
-        self.table.partition_from_value(self.partition)
-    }
-
-    /// Iceberg's description, for a file at this URI. `sorted` tells whether the table knows the sort order by its number.
-    pub(crate) fn to_data_file(
-        &self,
-        uri: &str,
-        partition_type: &StructType,
-        schema: &Schema,
-        sorted: bool,
-    ) -> Result<DataFile, LakeError> {
-        let unreadable = |what: String| LakeError::Damaged {
-            table: self.table.name().to_owned(),
-            file: self.path.clone(),
-            what: format!("its description in the journal cannot be read: {what}"),
-        };
-        let mut json: serde_json::Value =
-            serde_json::from_str(&self.data_file).map_err(|e| unreadable(e.to_string()))?;
-        json["file_path"] = uri.into();
-        if !sorted {
-            json["sort_order_id"] = serde_json::Value::Null;
-        }
-        deserialize_data_file_from_json(&json.to_string(), self.spec_id, partition_type, schema)
-            .map_err(|e| unreadable(e.to_string()))
     }
 }
 

@@ -2,39 +2,18 @@
 
 use super::{EncodeOptions, encode_error, parquet_file};
 use crate::error::LakeError;
+use crate::lines::{RawLine, RawRecord, RawSource};
 use crate::schema::tables::raw::Building;
 use crate::schema::{Bounds, RAW, raw_arrow_schema, raw_columns, raw_path};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use authpulse_event::{Day, Micros, Position, ShardId};
+use authpulse_event::Day;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// Rows of one Arrow batch. Payloads, names and numbers are spelled out in it: a whole entry at once would take more than twice its
 /// memory.
 const BATCH_ROWS: usize = 32_768;
-
-/// A record as it was received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawRecord {
-    /// Its place within the shard.
-    pub position: Position,
-    /// The key that chose the shard. What is not UTF-8 is written with replacement characters.
-    pub partition_key: Bytes,
-    /// Arrival in the stream.
-    pub ingestion_time: Micros,
-    /// The bytes, unchanged.
-    pub payload: Bytes,
-}
-
-/// Where raw records came from, all of those that are encoded at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawSource {
-    /// The stream's name.
-    pub stream: String,
-    /// The shard's name.
-    pub shard: ShardId,
-}
 
 /// An encoded raw file that has no name yet.
 #[derive(Clone, Debug)]
@@ -79,13 +58,6 @@ pub fn encode_raw(
         }
     }
     Ok(files)
-}
-
-/// A raw record, where it came from, and its sequence number in digits: what the list of columns is filled from.
-pub(crate) struct RawLine<'a> {
-    pub(crate) row: &'a RawRecord,
-    pub(crate) source: &'a RawSource,
-    pub(crate) sequence: &'a str,
 }
 
 fn batch(source: &RawSource, rows: &[&RawRecord]) -> Result<RecordBatch, ArrowError> {

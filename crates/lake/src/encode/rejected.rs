@@ -5,6 +5,7 @@ use super::later::Later;
 use super::raw::cut_by_bytes;
 use super::{EncodeOptions, EncodedFile, encode_error, parquet_file};
 use crate::error::LakeError;
+use crate::lines::RejectedLine;
 use crate::schema::tables::rejected::Building;
 use crate::schema::{Partition, Table};
 use authpulse_engine::rows::RejectedRecord;
@@ -43,12 +44,4 @@ pub fn encode_rejected(
         }
     }
     Ok(files)
-}
-
-/// A dead letter and where it was judged: what the list of the table's columns is filled from.
-pub(crate) struct RejectedLine<'a> {
-    pub(crate) row: &'a RejectedRecord,
-    pub(crate) shard: &'a ShardId,
-    pub(crate) processing_time: Micros,
-    pub(crate) day: Day,
 }

@@ -3,7 +3,7 @@
 
 use super::{Entry, EntryError, Side};
 use crate::schema::Table;
-use crate::sections::SectionList;
+use crate::sections::Known;
 use authpulse_event::EventModel;
 
 /// The newest format that this program reads. 3 is 2 with sections, and with whatever else 2 has no room for.
@@ -32,7 +32,7 @@ impl Entry {
     }
 
     /// Refuses sections that must be understood and are not, in the entry, in the side within it, or in a piece that it names.
-    pub(crate) fn check_sections(&self, known: &SectionList, what: impl Fn() -> String) -> Result<(), EntryError> {
+    pub(crate) fn check_sections(&self, known: &dyn Known, what: impl Fn() -> String) -> Result<(), EntryError> {
         let refused = |what: String, section: &str| Err(EntryError::Section { what, section: section.to_owned() });
         if let Some(section) = self.sections.beyond(known).or_else(|| self.side.sections.beyond(known)) {
             return refused(what(), section);

@@ -2,7 +2,9 @@ use super::events::StoredId;
 use super::*;
 use crate::base::{self, Base};
 use crate::schema::{FileColumn, Table};
-use crate::sections::{Section, SectionDef};
+use crate::section_list::{SectionDef, SectionList};
+use crate::sections::Section;
+use authpulse_engine::settings::TimeRules;
 use authpulse_event::ATTRIBUTES;
 
 /// An entry with something in most of its fields.

@@ -9,8 +9,10 @@
 //! the highest number seen so far is kept, and looked beyond. It is a lower bound, because a journal's last entry is never removed;
 //! nothing rests on it but speed.
 
-use super::{BASES_KEPT, Journal, JournalError, PutOutcome, check, not_folded};
-use crate::followers::Followers;
+use super::registry::stray;
+use super::{
+    BASES_KEPT, FollowerName, Followers, Journal, JournalError, PutOutcome, REGISTRATIONS_KEPT, check, not_folded,
+};
 use crate::schema::file_name;
 use crate::store::{ObjectMeta, ObjectStore, StoreError};
 use async_trait::async_trait;
@@ -24,6 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const FOLDER: &str = "journal/";
 /// The folder of all bases.
 const BASES: &str = "bases/";
+/// The folder of the registrations of all followers: `followers/NAME/N`.
+const FOLLOWERS: &str = "followers/";
 /// Names asked for at once where the end of a journal is looked for; one page of S3.
 const PAGE: usize = 1000;
 /// Entries read, or removed, at the same time. Each is some kilobytes; what counts is the time to the first byte.
@@ -31,7 +35,7 @@ const READS_AT_ONCE: usize = 32;
 
 /// The journals of a lake in an object store.
 pub struct ObjectJournal {
-    pub(super) store: Arc<dyn ObjectStore>,
+    store: Arc<dyn ObjectStore>,
     /// The highest number seen of each shard.
     seen: Mutex<HashMap<ShardId, u64>>,
 }
@@ -52,7 +56,7 @@ impl ObjectJournal {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(shard).copied().unwrap_or(0)
     }
 
-    pub(super) fn failed(&self, action: &'static str, error: StoreError) -> JournalError {
+    fn failed(&self, action: &'static str, error: StoreError) -> JournalError {
         let journal = self.store.uri("journal");
         match error {
             StoreError::Refused { .. } => JournalError::Refused { journal, why: error.to_string() },
@@ -81,7 +85,7 @@ impl ObjectJournal {
         files.iter().map(|file| number(&folder, file).ok_or_else(|| self.stray(&file.path))).collect()
     }
 
-    pub(super) async fn remove(&self, paths: impl IntoIterator<Item = String>) -> Result<(), JournalError> {
+    async fn remove(&self, paths: impl IntoIterator<Item = String>) -> Result<(), JournalError> {
         let removals = paths.into_iter().map(|path| async move {
             self.store.delete(&path).await.map_err(|e| self.failed("removing what is folded", e))
         });
@@ -95,7 +99,7 @@ impl ObjectJournal {
 }
 
 /// The number in a file's name.
-pub(super) fn number(folder: &str, file: &ObjectMeta) -> Option<u64> {
+fn number(folder: &str, file: &ObjectMeta) -> Option<u64> {
     let digits = file.path.strip_prefix(folder)?;
     if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
@@ -255,6 +259,71 @@ impl Journal for ObjectJournal {
 
     fn followers(&self) -> &dyn Followers {
         self
+    }
+}
+
+impl ObjectJournal {
+    /// The numbers that a follower has registrations under, in order.
+    async fn registrations(&self, folder: &str) -> Result<Vec<u64>, JournalError> {
+        let files = self.store.list(folder).await.map_err(|e| self.failed("listing followers", e))?;
+        let number = |file| number(folder, file);
+        files.iter().map(|file| number(file).ok_or_else(|| stray(self.store.uri(FOLLOWERS), &file.path))).collect()
+    }
+}
+
+fn registration_path(name: &FollowerName, n: u64) -> String {
+    format!("{FOLLOWERS}{name}/{n:020}")
+}
+
+#[async_trait]
+impl Followers for ObjectJournal {
+    async fn registered(&self) -> Result<Vec<(FollowerName, u64, Bytes)>, JournalError> {
+        let folders = self.store.folders(FOLLOWERS).await.map_err(|e| self.failed("listing followers", e))?;
+        let mut found = Vec::new();
+        'followers: for folder in folders {
+            let name = FollowerName::new(&folder).map_err(|_| stray(self.store.uri(FOLLOWERS), &folder))?;
+            let folder = format!("{FOLLOWERS}{folder}/");
+            let mut last = 0;
+            loop {
+                // None: it was forgotten since.
+                let Some(n) = self.registrations(&folder).await?.pop() else { continue 'followers };
+                match self.store.get(&registration_path(&name, n)).await {
+                    Ok(body) => {
+                        found.push((name, n, body));
+                        continue 'followers;
+                    }
+                    // It was removed since, for which there are newer ones, or none any more.
+                    Err(StoreError::NotFound { .. }) if n != last => last = n,
+                    Err(error) => return Err(self.failed("reading a follower", error)),
+                }
+            }
+        }
+        found.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+        Ok(found)
+    }
+
+    async fn register(&self, name: &FollowerName, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
+        match self.store.put_new(&registration_path(name, n), body).await {
+            Ok(()) => {}
+            Err(StoreError::AlreadyExists { .. }) => return Ok(PutOutcome::Taken),
+            Err(error) => return Err(self.failed("registering a follower", error)),
+        }
+        // The oldest of those that stay was the newest three registrations ago, so that one name goes with each; what a crash
+        // leaves goes when the follower is forgotten, and nobody reads it.
+        if let Some(old) = n.checked_sub(REGISTRATIONS_KEPT).filter(|old| *old > 0) {
+            self.remove([registration_path(name, old)]).await?;
+        }
+        Ok(PutOutcome::Created)
+    }
+
+    async fn forget(&self, name: &FollowerName) -> Result<bool, JournalError> {
+        let numbers = self.registrations(&format!("{FOLLOWERS}{name}/")).await?;
+        let is_known = !numbers.is_empty();
+        // The newest last: what is left by a crash is what counted before.
+        for n in numbers {
+            self.remove([registration_path(name, n)]).await?;
+        }
+        Ok(is_known)
     }
 }
 

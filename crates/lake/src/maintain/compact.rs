@@ -4,13 +4,14 @@
 //! are still in it: another change that was first makes the group pointless, and its new file is removed again. A crash in
 //! between leaves a file that the cleaner finds later.
 
-use super::merge::{Merged, merge};
-use super::plan::{Group, PlanLimits, groups};
 use super::report::TableReport;
-use crate::commit::change::{Change, Changed, Replacement};
+use crate::commit::change::Change;
+use crate::commit::changed::Changed;
+use crate::commit::replace::Replacement;
 use crate::encode::TableFile;
 use crate::error::LakeError;
 use crate::lake::Lake;
+use crate::merging::{Group, Merged, PlanLimits, groups, merge, unsuitable};
 use crate::schema::{Partition, Table};
 use crate::store::put_once;
 use std::collections::BTreeSet;
@@ -74,14 +75,6 @@ fn batch_len(groups: &[Group]) -> usize {
         bytes <= COMMIT_BYTES
     });
     within.count().max(1)
-}
-
-/// Why files written here would not do for this table.
-pub(crate) fn unsuitable(table: Table, metadata: &iceberg::spec::TableMetadata) -> Option<String> {
-    let spec = table.partition_spec();
-    let same = metadata.default_partition_spec_id() == spec.spec_id()
-        && metadata.default_partition_spec().is_compatible_with(spec);
-    (!same).then(|| "it was partitioned anew by another engine".to_owned())
 }
 
 async fn rewrite(

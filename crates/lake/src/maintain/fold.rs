@@ -24,7 +24,7 @@ use crate::entry::Side;
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::Lake;
-use crate::sections::Holder;
+use crate::section_list::Holder;
 use crate::shape::Shape;
 use authpulse_event::{Micros, ShardId};
 use std::collections::{BTreeMap, BTreeSet};

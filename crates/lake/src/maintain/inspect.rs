@@ -1,9 +1,9 @@
 //! What a table looks like from outside, and whether it is as it should be.
 
-use super::plan::PlanLimits;
 use super::report::{Extent, Tally};
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
+use crate::merging::PlanLimits;
 use crate::read::{FileIds, LiveFile};
 use crate::schema::{APPLIED, Column, Table};
 use authpulse_event::ShardId;

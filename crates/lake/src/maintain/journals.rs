@@ -6,7 +6,7 @@ use crate::entry::{Entry, Side};
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::schema::{Closing, Partition, Table};
-use crate::sections::SectionList;
+use crate::section_list::SectionList;
 use crate::store::ObjectStore;
 use authpulse_engine::popularity::oldest_kept;
 use authpulse_event::id::sha256_hex;

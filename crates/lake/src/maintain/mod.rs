@@ -4,32 +4,24 @@
 //! swap as commits ([`crate::commit`]), files are written under new names and removed only when nothing reaches them. No row
 //! changes, and `applied` stays.
 
-mod align;
 mod compact;
 mod fold;
 mod held;
 mod inspect;
 mod journals;
-mod merge;
-mod plan;
 mod report;
 mod sweep;
 
-/// Many files of a partition in one, for whoever else rewrites files.
-pub(crate) mod rewrite {
-    pub(crate) use super::compact::unsuitable;
-    pub(crate) use super::merge::{Merged, merge};
-    pub(crate) use super::plan::{Group, PlanLimits, groups};
-}
-
+pub use crate::merging::{Group, PlanLimits, groups};
 pub use fold::standings;
 pub use held::{Kept, Lacked, Standing};
 pub use inspect::{TableInfo, inspect};
-pub use plan::{Group, PlanLimits, groups};
 pub use report::{CleanReport, Compacted, Extent, Folded, MaintainReport, PATHS_MAX, TableReport, Tally};
 pub use sweep::Memory;
 
-use crate::commit::change::{Change, Expiry, Unreached};
+use crate::commit::change::Change;
+use crate::commit::changed::Unreached;
+use crate::commit::expire::Expiry;
 use crate::error::{Chain, LakeError, Remedy};
 use crate::journal::Journal;
 use crate::lake::Lake;

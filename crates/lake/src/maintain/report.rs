@@ -1,8 +1,8 @@
 //! What a run of maintenance found and did.
 
 use super::held::Standing;
-use super::plan::Group;
 use crate::encode::TableFile;
+use crate::merging::Group;
 use crate::schema::Table;
 use serde::Serialize;
 use std::collections::BTreeMap;

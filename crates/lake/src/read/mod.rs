@@ -11,7 +11,6 @@ pub use ids::FileIds;
 pub(crate) use ids::mapped;
 pub(crate) use parquet_file::BATCH_ROWS;
 pub use parquet_file::Batches;
-pub(crate) use rows::take;
 pub use rows::{
     CuratedBatch, CuratedRow, DailyBatch, DailyRow, HourlyBatch, HourlyRow, PairBatch, PairRow, RawBatch, RawRow,
     RejectedBatch, RejectedRow, RowBatch, Rows, RowsAnd, ValueRows, Values,

@@ -1,27 +1,18 @@
 //! Rows as they stand in files: a batch of columns, and views of single rows that borrow from it.
 
 use super::Batches;
-use crate::cells::{self, Cell, Value};
+use crate::cells::{self, Value};
 use crate::error::LakeError;
-use crate::schema::Column;
 use arrow_array::{Array, RecordBatch};
 use std::marker::PhantomData;
 
+pub use crate::schema::batch::RowBatch;
 pub use crate::schema::tables::curated::{CuratedBatch, CuratedRow};
 pub use crate::schema::tables::daily::{DailyBatch, DailyRow};
 pub use crate::schema::tables::hourly::{HourlyBatch, HourlyRow};
 pub use crate::schema::tables::pairs::{PairBatch, PairRow};
 pub use crate::schema::tables::raw::{RawBatch, RawRow};
 pub use crate::schema::tables::rejected::{RejectedBatch, RejectedRow};
-
-/// Rows of one kind, column by column.
-pub trait RowBatch: Sized {
-    /// The columns that are read.
-    fn columns() -> Vec<&'static Column>;
-    /// Takes the columns out of a batch; the error is in words.
-    #[doc(hidden)]
-    fn of(batch: &RecordBatch) -> Result<Self, String>;
-}
 
 /// A file's rows, batch by batch.
 pub struct Rows<B> {
@@ -44,14 +35,6 @@ impl<B: RowBatch> Iterator for Rows<B> {
         };
         Some(B::of(&batch).map_err(|what| self.batches.damaged(what)))
     }
-}
-
-/// The column of a name, as one of a type.
-pub(crate) fn take<C: Cell>(batch: &RecordBatch, name: &str) -> Result<C, String> {
-    let column = batch.column_by_name(name).ok_or_else(|| format!("it has no column {name}; restore it"))?;
-    C::of(column).ok_or_else(|| {
-        format!("column {name} has type {} with {} nulls; restore it", column.data_type(), column.null_count())
-    })
 }
 
 /// Values of columns that were asked for by name, whichever group they are of.

@@ -84,7 +84,7 @@ macro_rules! element {
 /// What a batch of these columns of a list can do.
 macro_rules! batch {
     ($batch:ident, $row:ident, $columns:expr, $($column:ident),+) => {
-        impl $crate::read::RowBatch for $batch {
+        impl $crate::schema::batch::RowBatch for $batch {
             fn columns() -> Vec<&'static $crate::schema::Column> {
                 let named = [$(stringify!($column)),+];
                 let find = |name: &str| $columns.iter().find(|column| column.name == name).expect("it is on the list");
@@ -92,7 +92,7 @@ macro_rules! batch {
             }
             fn of(batch: &arrow_array::RecordBatch) -> Result<Self, String> {
                 let rows = batch.num_rows();
-                Ok($batch { rows, $($column: $crate::read::take(batch, stringify!($column))?,)+ })
+                Ok($batch { rows, $($column: $crate::schema::batch::take(batch, stringify!($column))?,)+ })
             }
         }
 

@@ -5,15 +5,23 @@
 //! The field ids of the columns with which a table is made are written out. They are what Iceberg gives to a new table, in Java
 //! as in Rust: columns from 1 in order, the element of a list behind the last column.
 
+pub(crate) mod batch;
 mod column;
+pub(crate) mod compare;
+mod def;
 pub(crate) mod describe;
+mod fill;
 mod promotion;
 mod table;
 pub(crate) mod tables;
 
-pub use column::{Bounds, Column, ColumnId, DOC_BYTES_MAX, FileColumn, Group, Kind};
+pub use crate::kind::Kind;
+pub use column::{Bounds, Column, ColumnId, DOC_BYTES_MAX, FileColumn, Group};
+pub use compare::ColumnIds;
+pub use def::{Closing, Order, Partitioning, TableDef};
+pub use fill::{EntryRows, Fill, LaterRow};
 pub use promotion::{becomes, promotes};
-pub use table::{APPLIED, Closing, Order, Partitioning, REQUIRES, Table, TableDef, UNKNOWN_TABLES_MAX};
+pub use table::{APPLIED, REQUIRES, Table, UNKNOWN_TABLES_MAX};
 
 use arrow_schema::SchemaRef as ArrowSchemaRef;
 use authpulse_event::{Day, ShardId};

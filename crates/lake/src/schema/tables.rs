@@ -1,17 +1,18 @@
 //! The columns with which each table is made, and those of the raw zone: the one list of them. The words are those of the
 //! statements under `ddl/`.
 
+use super::def::{Closing, Order, Partitioning, TableDef};
 use super::describe::{batch, columns};
-use super::{Closing, Order, Partitioning, TableDef};
 
 pub(crate) mod curated {
     use super::columns;
     use crate::cells::long;
-    use authpulse_engine::rows::{Flag, RiskLevel};
+    use authpulse_engine::flags::Flag;
+    use authpulse_engine::rows::RiskLevel;
 
     columns! {
         CuratedBatch, CuratedRow<'a>, "`auth_events_curated`",
-        filled from at: crate::encode::CuratedLine<'_>;
+        filled from at: crate::lines::CuratedLine<'_>;
         1 event_id: Text Never
             "the producer's own id, else hex SHA-256 of the canonical line time,user,computer"
             = out => at.event_id(out);
@@ -53,7 +54,7 @@ pub(crate) mod curated {
             = out => out.push(at.fires(Flag::RARE_HOST));
         14 (21) risk_flags: Texts Counts
             "the rules that fire, in the order of the rule table; empty, not null, where none does"
-            = out => out.push(at.input.rules.names(at.row.flags));
+            = out => out.push(at.scoring.rules.names(at.row.flags));
         15 risk_score: Int Pages
             "sum of the weights of the rules that fire, 0 to 100"
             = out => out.push(at.row.score.into());
@@ -62,7 +63,7 @@ pub(crate) mod curated {
             = out => out.push(RiskLevel::of(at.row.score).name().as_bytes());
         17 processing_time: Time Whole
             "when the row was handed to the encoder; differs between runs"
-            = out => out.push(at.input.processing_time);
+            = out => out.push(at.scoring.processing_time);
         18 event_date: Date Whole
             "day (UTC) of event_time; the partition"
             = out => out.push(at.day.0);
@@ -71,7 +72,7 @@ pub(crate) mod curated {
             = out => out.push(at.row.popularity.map(long));
         20 rule_set: Text Counts
             "digest of the thresholds and weights that scored the row"
-            = out => out.push(at.input.rule_set.as_bytes());
+            = out => out.push(at.scoring.rule_set.as_bytes());
     }
 }
 
@@ -82,7 +83,7 @@ pub(crate) mod hourly {
 
     columns! {
         HourlyBatch, HourlyRow<'a>, "`user_behavior_hourly`",
-        filled from at: crate::encode::HourlyLine<'_>;
+        filled from at: crate::lines::HourlyLine<'_>;
         1 window_start: Time Whole
             "first instant of the hour; its day is the partition"
             = out => out.push(at.row.window_start);
@@ -141,7 +142,7 @@ pub(crate) mod rejected {
 
     columns! {
         RejectedBatch, RejectedRow<'a>, "`auth_events_rejected`",
-        filled from at: crate::encode::RejectedLine<'_>;
+        filled from at: crate::lines::RejectedLine<'_>;
         1 reason: Text Whole
             "invalid, misrouted, future, late, duplicate or failed"
             = out => out.push(at.row.reason.name().as_bytes());
@@ -181,7 +182,7 @@ pub(crate) mod raw {
 
     columns! {
         RawBatch, RawRow<'a>, "the raw zone",
-        filled from at: crate::encode::RawLine<'_>;
+        filled from at: crate::lines::RawLine<'_>;
         1 stream: Text Whole
             "name of the stream; for a backfill the names of the files"
             = out => out.push(at.source.stream.as_bytes());

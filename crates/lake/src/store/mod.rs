@@ -11,7 +11,7 @@ pub use local::LocalStore;
 pub(crate) use local::sync_directory;
 pub use memory::MemoryStore;
 
-use crate::error::Remedy;
+use crate::remedy::Remedy;
 use async_trait::async_trait;
 use authpulse_event::Micros;
 use bytes::Bytes;

@@ -1,9 +1,10 @@
 //! The tables follow the journal: each entry exactly once, whatever fails and whoever else commits.
 
 use crate::common::{CountingIds, Entry, curated_users, entry, expected_users, memory_lake, stored, views};
+use crate::faults::{at, at_first_swap};
 use authpulse_event::ShardId;
 use authpulse_lake::catalog::{SwapOutcome, TablePointers};
-use authpulse_lake::fault::{Faults, Moment, Step};
+use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::schema::APPLIED;
 use authpulse_lake::{
     CommitSettings, EntryFiles, Lake, LakeError, LocalStore, MemoryCatalog, MemoryStore, ObjectStore, Remedy,
@@ -176,15 +177,6 @@ fn an_entry_without_rows_advances_the_table_by_its_properties_alone() {
 }
 
 /// Fails the `nth` moment and all after it: the process is gone.
-fn crash_at(nth: usize) -> (Faults, Arc<AtomicUsize>) {
-    let steps = Arc::new(AtomicUsize::new(0));
-    let counter = steps.clone();
-    let faults = Faults::new(move |_: &Step<'_>| {
-        if counter.fetch_add(1, Ordering::Relaxed) >= nth { Err("the process is gone".to_owned()) } else { Ok(()) }
-    });
-    (faults, steps)
-}
-
 #[test]
 fn a_crash_at_any_step_neither_loses_nor_doubles_rows() {
     crash_at_each_step(0);
@@ -207,7 +199,7 @@ fn crash_at_each_step(gather_below: u64) {
         for n in 1..=3 {
             commit_all(&lake, &entries[..n]).unwrap();
         }
-        let (faults, _) = crash_at(nth);
+        let (faults, _) = at(nth, true);
         store.set_faults(faults.clone());
         catalog.set_faults(faults);
         let outcome = commit_all(&lake, &entries[..4]).and_then(|()| commit_all(&lake, &entries));
@@ -233,14 +225,7 @@ fn a_single_failure_at_any_step_neither_loses_nor_doubles_rows() {
         let (lake, store, catalog) = memory_lake();
         let entries = entries(&lake, &["a"], 2);
         commit_all(&lake, &entries[..1]).unwrap();
-        let steps = Arc::new(AtomicUsize::new(0));
-        let counter = steps.clone();
-        let faults =
-            Faults::new(
-                move |_: &Step<'_>| {
-                    if counter.fetch_add(1, Ordering::Relaxed) == nth { Err("reset".to_owned()) } else { Ok(()) }
-                },
-            );
+        let (faults, steps) = at(nth, false);
         store.set_faults(faults.clone());
         catalog.set_faults(faults);
         // One repetition is always enough.
@@ -263,11 +248,7 @@ fn a_lost_answer_to_the_swap_is_found_and_counted_once() {
     for moment in [Moment::Before, Moment::After] {
         let (lake, _, catalog) = memory_lake();
         let entries = entries(&lake, &["a"], 1);
-        let lost = AtomicUsize::new(0);
-        catalog.set_faults(Faults::new(move |step| {
-            let first = step.operation == "swap" && step.moment == moment && lost.fetch_add(1, Ordering::Relaxed) == 0;
-            if first { Err("reset".to_owned()) } else { Ok(()) }
-        }));
+        catalog.set_faults(at_first_swap(moment));
         let report = block_on(lake.commit(Table::CURATED, &views(&entries))).unwrap();
         assert_eq!((report.entries, report.rows, report.attempts), (1, ROWS, 2), "{moment:?}");
         assert_eq!(curated_users(&lake), expected_users(&entries, ROWS));

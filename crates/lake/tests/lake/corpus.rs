@@ -4,10 +4,9 @@
 //! `AUTHPULSE_MAKE=1` writes instead of comparing: that is how the program of that commit made them.
 
 use super::created_by::without_created_by;
+use authpulse_engine::flags::Flags;
 use authpulse_engine::names::Names;
-use authpulse_engine::rows::{
-    AcceptedEvent, DayRow, EventId, Flags, HourRow, Reason, RejectedRecord, ScoredEvent, Windows,
-};
+use authpulse_engine::rows::{AcceptedEvent, DayRow, EventId, HourRow, Reason, RejectedRecord, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};

@@ -8,6 +8,7 @@ mod corpus;
 #[path = "common/created_by.rs"]
 mod created_by;
 mod ddl;
+mod faults;
 mod later_columns;
 mod maintain;
 mod round_trip;

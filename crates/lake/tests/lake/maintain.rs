@@ -5,10 +5,11 @@ mod fifth;
 mod world;
 
 use crate::common::{self, bytes, entry, stored};
+use crate::faults::{at, at_first_swap};
 use arrow_array::UInt32Array;
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Micros, ShardId};
-use authpulse_lake::fault::{Faults, Moment, Step};
+use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::read::LiveFile;
 use authpulse_lake::{
@@ -87,17 +88,6 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(look(), before);
 }
 
-/// Faults from the `nth` moment on, or at it alone.
-fn at(nth: usize, for_good: bool) -> (Faults, Arc<AtomicUsize>) {
-    let steps = Arc::new(AtomicUsize::new(0));
-    let counter = steps.clone();
-    let faults = Faults::new(move |_: &Step<'_>| {
-        let step = counter.fetch_add(1, Ordering::Relaxed);
-        if step == nth || (for_good && step > nth) { Err("reset".to_owned()) } else { Ok(()) }
-    });
-    (faults, steps)
-}
-
 fn fault_at_every_step(for_good: bool) {
     let mut nth = 0;
     loop {
@@ -143,14 +133,7 @@ fn a_lost_answer_to_a_swap_is_looked_up() {
     for moment in [Moment::Before, Moment::After] {
         let world = World::grown(14);
         let applied = world.applied();
-        world.catalog.set_faults({
-            let lost = AtomicUsize::new(0);
-            Faults::new(move |step| {
-                let first =
-                    step.operation == "swap" && step.moment == moment && lost.fetch_add(1, Ordering::Relaxed) == 0;
-                if first { Err("reset".to_owned()) } else { Ok(()) }
-            })
-        });
+        world.catalog.set_faults(at_first_swap(moment));
         let report = world.maintain(&TIDY, &mut Memory::default());
         assert!(report.is_complete() && report.tables[0].compacted.dropped == 0, "{moment:?}: {report:?}");
         assert!(report.tables[0].compacted.before.files > 0);

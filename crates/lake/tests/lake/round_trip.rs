@@ -1,9 +1,10 @@
 //! What is encoded is read back, whatever the rows hold.
 
 use crate::common::{memory_lake, put};
+use authpulse_engine::flags::{Flag, Flags};
 use authpulse_engine::names::Names;
 use authpulse_engine::rows::{
-    AcceptedEvent, DayRow, EventId, Flag, Flags, HourRow, Reason, RejectedRecord, RiskLevel, ScoredEvent, Windows,
+    AcceptedEvent, DayRow, EventId, HourRow, Reason, RejectedRecord, RiskLevel, ScoredEvent, Windows,
 };
 use authpulse_engine::rules::{LIST, Rule, RuleSet};
 use authpulse_event::id::{canonical_line, content_id};

@@ -94,7 +94,9 @@ impl ReplayOptions {
     /// # Errors
     /// [`ReplayError::Pace`], [`ReplayError::Clock`] or [`ReplayError::BatchSize`].
     pub fn check(&self) -> Result<(), ReplayError> {
-        self.pace.check()?;
+        if let Some((what, value)) = self.pace.out_of_range() {
+            return Err(ReplayError::Pace { what, value });
+        }
         self.live_speed()?;
         self.batch_records().map(drop)
     }

@@ -10,8 +10,6 @@ use authpulse_event::Micros;
 use authpulse_event::time::{HOUR, SECOND};
 use tokio::sync::watch;
 
-use super::ReplayError;
-
 /// Events a second, unless told otherwise.
 pub const RATE_DEFAULT: f64 = 2_000.0;
 /// The lowest rate (events a second) and speed (times event time).
@@ -47,13 +45,14 @@ impl Default for Pace {
 }
 
 impl Pace {
-    pub(super) fn check(self) -> Result<(), ReplayError> {
+    /// What cannot be kept, and its value.
+    pub(super) fn out_of_range(self) -> Option<(&'static str, f64)> {
         let (what, value) = match self {
             Pace::Rate(value) => ("rate", value),
             Pace::Speed(value) => ("speed", value),
-            Pace::Max => return Ok(()),
+            Pace::Max => return None,
         };
-        if (PACE_MIN..=PACE_MAX).contains(&value) { Ok(()) } else { Err(ReplayError::Pace { what, value }) }
+        (!(PACE_MIN..=PACE_MAX).contains(&value)).then_some((what, value))
     }
 }
 

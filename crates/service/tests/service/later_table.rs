@@ -11,7 +11,9 @@ use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::read::Value;
 use authpulse_lake::schema::TableDef;
-use authpulse_lake::{Base, Lake, MaintainSettings, MemoryCatalog, Shape, Table, TableFile, TablePointers, maintain};
+use authpulse_lake::{
+    Base, Lake, MaintainSettings, MemoryCatalog, SectionList, Shape, Table, TableFile, TablePointers, maintain,
+};
 use authpulse_service::committer::commit_all;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -213,7 +215,7 @@ async fn a_table_that_is_added_to_the_list_is_made_and_filled_by_the_worker_in_a
                 futures::executor::block_on(async {
                     let tail = journal.tail(&shard).await.unwrap().unwrap();
                     let (_, body) = journal.list(&shard, tail, 1).await.unwrap().remove(0);
-                    let entry = Entry::decode(&shard, tail, &body, &Default::default()).unwrap();
+                    let entry = Entry::decode(&shard, tail, &body, &SectionList::default()).unwrap();
                     let names_it = entry.files.iter().any(|file| file.table.name() == LOGONS.name);
                     names_it && catalog.load(LOGONS.name).await.unwrap().is_none()
                 })

@@ -4,7 +4,8 @@
 use super::small_lake::rows::EditedRows;
 use super::small_lake::{SmallLake, lines, options};
 use authpulse_audit::verify::{VerifyOptions, VerifyReport, verify};
-use authpulse_engine::rows::{Flag, ScoredEvent};
+use authpulse_engine::flags::Flag;
+use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::rules::{Features, LIST, Rule, RuleSet, Threshold};
 use authpulse_event::time::{DAY, HOUR};
 use authpulse_journal::Env;

@@ -3,7 +3,8 @@
 use crate::small_lake::SmallLake;
 use crate::small_lake::audit::{Uncommitted, expect, first_file, report};
 use crate::small_lake::rows::EditedRows;
-use authpulse_engine::rows::{Flag, ScoredEvent};
+use authpulse_engine::flags::Flag;
+use authpulse_engine::rows::ScoredEvent;
 use authpulse_event::ShardId;
 use authpulse_event::time::SECOND;
 use authpulse_journal::Env;

@@ -1,9 +1,10 @@
 //! Every setting once, in the order of the file: name, unit, meaning, bounds, and where its value is kept.
 
 use super::{Config, Decisions, S3Encryption};
-use authpulse_engine::rows::Flag;
+use authpulse_engine::flags::Flag;
 use authpulse_engine::rules::{Rule, RuleSet, Threshold};
-use authpulse_event::time::{SECOND, format_rfc3339, parse_rfc3339};
+use authpulse_event::rfc3339::parse_rfc3339;
+use authpulse_event::time::{SECOND, format_rfc3339};
 use std::borrow::Cow;
 use toml::Value;
 

@@ -1,25 +1,23 @@
 //! The oracle: the lake must hold what the dumb evaluator says of the stream's records and of the rises in the journals.
 
+use crate::checkpoints;
 use crate::fence;
-use crate::kinesis::{Reading, taken_apart};
-use crate::leases;
+use crate::formats;
+use crate::journals::{Journals, archived, explain, journals, records};
+use crate::newer;
 use crate::programs;
-use crate::versions;
 use crate::world::World;
-use authpulse_engine::rows::Flag;
+use authpulse_engine::flags::Flag;
 use authpulse_event::time::SECOND;
 use authpulse_event::{ATTRIBUTES, Position, ShardId};
-use authpulse_journal::open::journal_key;
-use authpulse_lake::entry::Entry;
 use authpulse_lake::read::{LiveFile, Value};
-use authpulse_lake::{Lake, MemoryStore, ObjectStore, Table};
+use authpulse_lake::{Lake, ObjectStore, Table};
 use authpulse_oracle as oracle;
 use authpulse_settings::Options;
-use authpulse_stream::{ReadFrom, ReadLimit, Record, ShardDescription, Stream};
+use authpulse_stream::Stream;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::Arc;
 
 /// What a lake was found to hold.
 pub struct Checked {
@@ -29,7 +27,7 @@ pub struct Checked {
     /// How often a shard got another owner.
     pub take_overs: u64,
     /// What only the newer of two programs wrote.
-    pub new: programs::New,
+    pub new: newer::New,
 }
 
 /// Checks everything about a lake after a run; the error is in words.
@@ -39,8 +37,8 @@ pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<C
         explain(&journals);
     }
     let take_overs = fence::holds(world, &journals)?;
-    leases::hold(world, &journals)?;
-    versions::hold(&journals)?;
+    checkpoints::hold(world, &journals)?;
+    formats::hold(&journals)?;
     let shards = steps(world, &journals).await?;
     let settings = settings(options);
     dropped_once(&journals, &settings, &shards)?;
@@ -51,46 +49,8 @@ pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<C
     let digest = tables_hold(world, &outcome).await?;
     order_per_user(world, &journals, &outcome).await?;
     raw_zone(world, options).await?;
-    let new = programs::hold(world, &journals).await?;
+    let new = newer::hold(world, &journals).await?;
     Ok(Checked { outcome, digest, take_overs, new })
-}
-
-/// The entries of all journals, by shard of the stream, parents before heirs.
-pub type Journals = Vec<(ShardDescription, ShardId, Vec<Entry>)>;
-
-pub async fn journals(world: &World) -> Result<Journals, String> {
-    let description = world.stream.describe().await.map_err(|e| e.to_string())?;
-    let mut journals = Vec::new();
-    for shard in world.stream.shards().await.map_err(|e| e.to_string())? {
-        let key = journal_key(&description, &shard.id);
-        let left = world.outside.journal.list(&key, 1, usize::MAX).await.map_err(|e| e.to_string())?;
-        let first = left.first().map_or(1, |(n, _)| *n);
-        let bodies = &world.writers.lock().unwrap().bodies;
-        let folded = bodies.range((key.clone(), 0)..(key.clone(), first)).map(|((_, n), body)| (*n, body.clone()));
-        let stored: Vec<_> = folded.chain(left).collect();
-        let entries = stored.into_iter().map(|(n, body)| Entry::decode(&key, n, &body, world.outside.lake.sections()));
-        let entries = entries.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-        journals.push((shard, key, entries));
-    }
-    Ok(journals)
-}
-
-/// Whether a run may call itself complete: the stream is closed, and each shard's journal ends with its end or was sealed.
-pub async fn is_complete(world: &World) -> Result<bool, String> {
-    let closed = world.stream.shards().await.map_err(|e| e.to_string())?.iter().all(|shard| shard.closed);
-    let done = |entries: &[Entry]| entries.iter().any(|entry| entry.end || entry.sealed.is_some());
-    Ok(closed && journals(world).await?.iter().all(|(_, _, entries)| done(entries)))
-}
-
-/// The records of a shard.
-pub async fn records(world: &World, shard: &ShardId) -> Result<Vec<Record>, String> {
-    let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
-    let read = world.stream.read(shard, ReadFrom::Start, limit).await.map_err(|e| e.to_string())?;
-    // An embedded stream knows no aggregates: what looks like one is a payload like any other.
-    Ok(match world.reading {
-        Reading::Embedded => read.records,
-        Reading::Polling | Reading::FanOut => read.records.into_iter().flat_map(taken_apart).collect(),
-    })
 }
 
 /// What happened to each shard: its records, and where the journal says that its watermark rose or that it settled.
@@ -233,16 +193,6 @@ async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Ou
     }
 }
 
-/// All data files that anybody ever put, whoever has removed them since.
-pub async fn archived(world: &World) -> Result<Lake, String> {
-    let archive = Arc::new(MemoryStore::new());
-    let files = world.archive.lock().unwrap().clone();
-    for (path, body) in files {
-        archive.put_new(&path, body).await.map_err(|e| e.to_string())?;
-    }
-    Ok(Lake::new(archive, world.catalog.clone()))
-}
-
 /// Whether the raw zone holds each record of the stream once, and nothing else.
 pub async fn raw_zone(world: &World, options: &Options) -> Result<(), String> {
     let mut expected = Vec::new();
@@ -262,37 +212,6 @@ pub async fn raw_zone(world: &World, options: &Options) -> Result<(), String> {
         }
     }
     compare("the raw zone", found, expected.into_iter(), &mut DefaultHasher::new())
-}
-
-/// Prints what the journals of one seed hold, for whoever looks into it.
-pub fn explain(journals: &Journals) {
-    for (shard, ..) in journals {
-        println!("{} from {:?}, closed: {}", shard.id, shard.parents, shard.closed);
-    }
-    for (_, key, entries) in journals {
-        for e in entries {
-            let n = e.n;
-            let marks = [
-                ("read to end", e.read_to_end),
-                ("settled", e.settled),
-                ("end", e.end),
-                ("taken over", e.takes_over),
-                ("sealed", e.sealed.is_some()),
-            ];
-            let marks: Vec<&str> = marks.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
-            println!(
-                "{key} {n} epoch {} to {}: received {} curated {} waiting {} unscored {} watermark {:?} rises {:?} {marks:?}",
-                e.epoch,
-                e.to.sequence,
-                e.counts.received,
-                e.counts.curated,
-                e.counts.waiting,
-                e.counts.unscored,
-                e.watermark,
-                e.rises
-            );
-        }
-    }
 }
 
 fn settings(options: &Options) -> oracle::Settings {

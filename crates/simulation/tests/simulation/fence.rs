@@ -1,6 +1,6 @@
 //! Whose entries a journal holds: none by a worker after another has taken its shard over.
 
-use crate::check::Journals;
+use crate::journals::Journals;
 use crate::world::World;
 use std::collections::BTreeMap;
 

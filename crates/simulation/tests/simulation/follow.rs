@@ -1,7 +1,7 @@
 //! A follower beside the tables: how many curated rows each user has, kept with its position as a database would, in one step.
 
 use crate::doors::Door;
-use crate::simulate::{STRUCK, is_fault};
+use crate::process::{STRUCK, is_fault};
 use crate::world::World;
 use async_trait::async_trait;
 use authpulse_journal::error::{Chain, Result};

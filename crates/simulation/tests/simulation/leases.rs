@@ -7,10 +7,8 @@
 //! the table is looked at itself: a KCL that goes on from it must neither miss a record nor read again what a checkpoint said was
 //! done.
 
-use crate::check::Journals;
 use crate::doors::Door;
 use crate::sabotage::TakesAnyCounter;
-use crate::world::World;
 use async_trait::async_trait;
 use authpulse_event::Position;
 use authpulse_kinesis::table::{Change, KEY, LeaseTable, MemoryTable, Row, Rows, TableError, Value};
@@ -34,7 +32,7 @@ pub struct Happened {
 
 /// The table as it is; its doors are the processes'.
 pub struct Table {
-    rows: Arc<MemoryTable>,
+    pub rows: Arc<MemoryTable>,
     /// The same, or broken on purpose.
     conditional: Arc<dyn LeaseTable>,
     chance: Chance,
@@ -44,7 +42,7 @@ pub struct Table {
     late: Mutex<Vec<Change>>,
     pub happened: Mutex<Happened>,
     /// What is wrong with it, for the end of the run.
-    wrong: Mutex<Option<String>>,
+    pub wrong: Mutex<Option<String>>,
 }
 
 impl Table {
@@ -100,13 +98,14 @@ impl Table {
 
 /// Up to where a row says that its shard is done. What is not begun is before all numbers, an end behind them.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Reached {
+pub enum Reached {
     Nothing,
     Through(Position),
     End,
 }
 
-fn reached(row: &Row) -> Reached {
+/// What the row of a lease says of its shard.
+pub fn reached(row: &Row) -> Reached {
     let Some(Value::Text(at)) = row.get("checkpoint") else { return Reached::Nothing };
     let Some(Value::Number(sub_sequence)) = row.get("checkpointSubSequenceNumber") else { return Reached::Nothing };
     match at.parse() {
@@ -114,38 +113,6 @@ fn reached(row: &Row) -> Reached {
         Err(_) if at == "SHARD_END" => Reached::End,
         Err(_) => Reached::Nothing,
     }
-}
-
-/// Checks that a KCL may go on from the table: it never went back, it says that nothing is done that no journal holds, and whoever
-/// finds the end of a shard finds the leases of its heirs.
-pub fn hold(world: &World, journals: &Journals) -> Result<(), String> {
-    if let Some(why) = world.table.wrong.lock().unwrap().clone() {
-        return Err(why);
-    }
-    let rows = world.table.rows.rows();
-    for (shard, key, entries) in journals {
-        let Some(row) = rows.get(shard.id.as_str()) else { continue };
-        let wrong = |what: String| Err(format!("the lease of {key}: {what}: {row:?}"));
-        match reached(row) {
-            Reached::Nothing => {}
-            Reached::Through(position) => {
-                let stored = entries.last().map(|entry| entry.position().map_err(|e| e.to_string())).transpose()?;
-                if stored.is_none_or(|stored| stored < position) {
-                    return wrong(format!("its checkpoint is beyond {stored:?}, where the journal ends"));
-                }
-            }
-            Reached::End => {
-                if !entries.iter().any(|entry| entry.end) {
-                    return wrong("it has ended, and the journal has no end".to_owned());
-                }
-                let heirs = journals.iter().filter(|(heir, ..)| heir.parents.contains(&shard.id));
-                if let Some((heir, ..)) = heirs.into_iter().find(|(heir, ..)| !rows.contains_key(heir.id.as_str())) {
-                    return wrong(format!("it has ended, and its heir {} has no lease", heir.id));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A process's way to the table.

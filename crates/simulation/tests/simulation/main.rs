@@ -7,17 +7,21 @@
 //! `AUTHPULSE_SEEDS=N` runs N seeds, `AUTHPULSE_SEED=S` that one alone.
 
 mod check;
+mod checkpoints;
 mod counts;
 mod doors;
 mod drawn;
 mod fence;
 mod follow;
 mod foreign;
+mod formats;
 mod gate;
+mod journals;
 mod kinesis;
 mod leases;
 #[path = "../../../lake/tests/common/logons_to_come.rs"]
 mod logons_to_come;
+mod newer;
 mod order;
 mod process;
 mod programs;
@@ -26,6 +30,7 @@ mod rng;
 mod sabotage;
 mod simulate;
 mod traffic;
+mod two_versions;
 mod versions;
 mod world;
 

@@ -1,13 +1,26 @@
 //! A process: a runtime of its own on the simulation's thread. It runs until all of its tasks wait at the gate; dropping it is
 //! its crash.
 
-use crate::gate::ProcessId;
+use crate::gate::{Fault, ProcessId};
+use authpulse_journal::ConsumerError;
+use authpulse_journal::error::Chain;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+
+/// How a process came to an end that the simulation brought about.
+pub const STRUCK: &str = "struck by a fault";
+
+/// Whether an error comes from what the simulation does to the process.
+pub fn is_fault(error: &ConsumerError) -> bool {
+    let text = Chain(error).to_string();
+    matches!(error, ConsumerError::Fenced { .. })
+        || text.contains(Fault::Done.name())
+        || text.contains(Fault::NotDone.name())
+}
 
 /// What the process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

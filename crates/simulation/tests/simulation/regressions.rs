@@ -1,6 +1,6 @@
 //! What seeds have found, each as a case of its own: a seed finds another thing once anything about a run has changed.
 
-use crate::check;
+use crate::journals;
 use crate::kinesis::Reading;
 use crate::simulate::Simulation;
 use crate::world::Sabotage;
@@ -157,7 +157,7 @@ fn a_sealed_shard_is_taken_over_by_nobody_and_begun_anew_where_it_was() {
     sim.start_consumer();
     let shard = block_on(stream.shards()).unwrap().swap_remove(0);
     let key = early.key(&shard.id);
-    while !block_on(check::is_complete(&sim.world)).unwrap() {
+    while !block_on(journals::is_complete(&sim.world)).unwrap() {
         sim.steps(1).unwrap();
     }
     let sealed = entries(&sim, &key);

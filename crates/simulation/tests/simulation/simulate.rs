@@ -6,16 +6,17 @@ use crate::drawn::drawn_options;
 use crate::follow::{self, Counts as Followed, Kept};
 use crate::foreign;
 use crate::gate::{Fate, Fault, Next, ProcessId, Struck};
+use crate::journals;
 use crate::kinesis::{self, Reading};
-use crate::process::{Kind, Process};
-use crate::programs;
+use crate::newer;
+use crate::process::{Kind, Process, STRUCK, is_fault};
 use crate::rng::Rng;
 use crate::traffic::Traffic;
 use crate::world::{Sabotage, World};
 use authpulse_event::HashRange;
 use authpulse_event::time::{HOUR, SECOND, format_rfc3339};
+use authpulse_journal::Env;
 use authpulse_journal::error::Chain;
-use authpulse_journal::{ConsumerError, Env};
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::{CommitSettings, MaintainSettings, Table, TablePointers, maintain};
 use authpulse_lease::Fleet;
@@ -101,8 +102,6 @@ pub struct Simulation {
     kept: Arc<std::sync::Mutex<Kept>>,
 }
 
-/// How a process came to an end that the simulation brought about.
-pub const STRUCK: &str = "struck by a fault";
 const COMPLETE: &str = "complete";
 
 async fn consume(
@@ -132,14 +131,6 @@ async fn consume(
         Err(error) if is_fault(&error) => Ok(STRUCK.to_owned()),
         Err(error) => Err(format!("a consumer failed without a fault: {}", Chain(&error))),
     }
-}
-
-/// Whether an error comes from what the simulation does to the process.
-pub fn is_fault(error: &ConsumerError) -> bool {
-    let text = Chain(error).to_string();
-    matches!(error, ConsumerError::Fenced { .. })
-        || text.contains(Fault::Done.name())
-        || text.contains(Fault::NotDone.name())
 }
 
 /// What a report of maintenance complains of that no fault explains.
@@ -337,7 +328,7 @@ impl Simulation {
         self.fate.tell(|| format!("process {id} ends: {outcome:?}"));
         match outcome?.as_str() {
             COMPLETE => {
-                if !block_on(check::is_complete(&self.world))? {
+                if !block_on(journals::is_complete(&self.world))? {
                     return Err("a consumer says that all is done, and it is not".to_owned());
                 }
                 self.complete = true;
@@ -420,14 +411,14 @@ impl Simulation {
 
     /// Retention takes what is read and stored of a shard: whoever opens it finds the last record gone, and nothing else missing.
     fn trim(&mut self) -> Result<(), String> {
-        let journals = block_on(check::journals(&self.world))?;
+        let journals = block_on(journals::journals(&self.world))?;
         if self.world.reading == Reading::Embedded || journals.is_empty() {
             return Ok(());
         }
         let (shard, _, entries) = &journals[self.rng.below(journals.len() as u64) as usize];
         let Some(entry) = entries.last() else { return Ok(()) };
         let position = entry.position().map_err(|e| e.to_string())?;
-        let records = block_on(check::records(&self.world, &shard.id))?;
+        let records = block_on(journals::records(&self.world, &shard.id))?;
         let whole = |r: &&Record| {
             r.position <= position
                 && records.iter().all(|o| o.position.sequence != r.position.sequence || o.position <= position)
@@ -634,7 +625,7 @@ fn run(mut sim: Simulation) -> Result<Run, String> {
     let explain = std::env::var("AUTHPULSE_SEED").is_ok();
     if let Err(why) = sim.finish() {
         if explain {
-            check::explain(&block_on(check::journals(&sim.world))?);
+            journals::explain(&block_on(journals::journals(&sim.world))?);
         }
         return Err(why);
     }
@@ -647,8 +638,8 @@ fn run(mut sim: Simulation) -> Result<Run, String> {
     follow::agrees(&sim.world, &late, &checked.outcome).map_err(|why| format!("begun after maintenance, {why}"))?;
     block_on(check::tables_hold(&sim.world, &checked.outcome)).map_err(|why| format!("after maintenance, {why}"))?;
     block_on(check::raw_zone(&sim.world, &sim.options)).map_err(|why| format!("after maintenance, {why}"))?;
-    let journals = block_on(check::journals(&sim.world))?;
-    let new = block_on(programs::hold(&sim.world, &journals)).map_err(|why| format!("after maintenance, {why}"))?;
+    let journals = block_on(journals::journals(&sim.world))?;
+    let new = block_on(newer::hold(&sim.world, &journals)).map_err(|why| format!("after maintenance, {why}"))?;
     if new != checked.new {
         return Err("maintenance changed what only one program knows".to_owned());
     }

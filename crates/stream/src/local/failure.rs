@@ -1,7 +1,7 @@
 //! Why an operation on the database failed, and how a caller is told.
 
 use crate::StreamError;
-use authpulse_event::advice::{RIGHTS, on_refused_file};
+use authpulse_event::advice::{RIGHTS, on_refused_database, on_refused_file};
 use rusqlite::ErrorCode;
 use std::path::Path;
 
@@ -76,21 +76,12 @@ fn damage_or_retry(error: &rusqlite::Error) -> Option<bool> {
 
 /// What SQLite said about a file that is good, and what to do about what is in its way.
 fn words(error: &rusqlite::Error) -> String {
-    let what = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "free some space",
-        Some(ErrorCode::CannotOpen) => unopened(),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => RIGHTS,
-        // SQLite has one answer for a quota, a limit on the size of files and a device that fails.
-        Some(ErrorCode::SystemIoFailure) => {
-            "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound"
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process has held it for 10 s; try again when that is done"
-        }
-        _ => return error.to_string(),
-    };
     let code = error.sqlite_error().map_or(0, |e| e.extended_code);
-    format!("{error} (SQLite code {code}): {what}")
+    let what = match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen) => Some(unopened()),
+        _ => on_refused_database(code),
+    };
+    what.map_or_else(|| error.to_string(), |what| format!("{error} (SQLite code {code}): {what}"))
 }
 
 /// As many files as SQLite has open of one database: the file, its log, the log's index, the directory.

@@ -28,7 +28,8 @@ impl Worker {
     }
 
     async fn landed(&mut self, stored: Option<Result<Entry>>) -> Result<()> {
-        let bug = || ConsumerError::Bug { shard: self.key.clone(), what: "storing an entry" };
+        let key = self.machine.key();
+        let bug = || ConsumerError::Bug { shard: key.clone(), what: "storing an entry" };
         let entry = stored.ok_or_else(bug)??;
         let told = self.registry.rejections().stored(self.env.clock.ticks(), &entry.shard, &entry.counts);
         if let Some(Complaint { received, late, invalid, shard, there }) = told {
@@ -36,21 +37,17 @@ impl Worker {
         }
         if !entry.snapshot.is_empty() {
             let bytes: u64 = entry.snapshot.iter().map(|piece| piece.file.bytes).sum();
-            tracing::info!(target: TARGET, shard = %self.key, entry = entry.n, pieces = entry.snapshot.len(), bytes, "stored a snapshot of the state");
-            self.snapshots.push(entry.n);
-            self.remove_old_snapshots().await?;
+            tracing::info!(target: TARGET, shard = %key, entry = entry.n, pieces = entry.snapshot.len(), bytes, "stored a snapshot of the state");
         }
-        self.last = entry;
-        self.has_stored = true;
+        self.machine.stored(entry);
+        self.remove_old_snapshots().await?;
         self.registry.forget_old_days();
         Ok(())
     }
 
-    /// Keeps the two newest snapshots.
     async fn remove_old_snapshots(&mut self) -> Result<()> {
-        while self.snapshots.len() > 2 {
-            let n = self.snapshots.remove(0);
-            if let Some(entry) = authpulse_journal::log::read_entry(&self.env, &self.key, n).await? {
+        while let Some(n) = self.machine.take_outdated_snapshot() {
+            if let Some(entry) = authpulse_journal::log::read_entry(&self.env, self.machine.key(), n).await? {
                 for piece in &entry.snapshot {
                     self.env.store.delete(&piece.file.path).await?;
                 }

@@ -6,6 +6,7 @@ use crate::schema::{APPLIED, Kind, REQUIRES};
 use authpulse_event::ShardId;
 use futures::executor::block_on;
 use iceberg::spec::{NestedField, PrimitiveType, TableMetadata};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn id(ids: &ColumnIds, name: &str) -> Option<i32> {
@@ -201,7 +202,7 @@ fn a_table_that_needs_more_is_read_and_not_changed() {
     world.foreign(|_, _| {}, &[(REQUIRES, " , ledger2,other")]);
     let shard = ShardId::new("s");
     let empty = [EntryFiles { shard: &shard, n: 2, files: &[] }];
-    let expiry = crate::commit::change::Expiry { keep: 1, before_ms: 0, needed: &Default::default() };
+    let expiry = crate::commit::expire::Expiry { keep: 1, before_ms: 0, needed: &Default::default() };
     let refused = [
         block_on(world.lake.commit(TABLE, &empty)).unwrap_err(),
         ask(&world.lake, &[Group::Attributes]).unwrap_err(),

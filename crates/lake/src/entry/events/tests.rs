@@ -2,7 +2,7 @@ use super::*;
 use crate::base::Base;
 use crate::entry::tests::entry;
 use crate::entry::{Entry, EntryCounts, EntryError, Side};
-use crate::sections::SectionList;
+use crate::section_list::SectionList;
 use authpulse_engine::Counts;
 use authpulse_event::{ATTRIBUTES, EventModel, ShardId};
 

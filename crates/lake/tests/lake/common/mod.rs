@@ -1,9 +1,8 @@
 //! What several tests of the lake share: deterministic ids, small entries, and a plain reading of all rows.
 
+use authpulse_engine::flags::{Flag, Flags};
 use authpulse_engine::names::Names;
-use authpulse_engine::rows::{
-    AcceptedEvent, DayRow, EventId, Flag, Flags, Reason, RejectedRecord, ScoredEvent, Windows,
-};
+use authpulse_engine::rows::{AcceptedEvent, DayRow, EventId, Reason, RejectedRecord, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{Day, Micros, Position, ShardId, TimeForm};

@@ -1,7 +1,8 @@
 //! Replays that look live: the first event is now, the others follow as they are sent.
 
 use super::*;
-use authpulse_event::time::{HOUR, SECOND, parse_rfc3339};
+use authpulse_event::rfc3339::parse_rfc3339;
+use authpulse_event::time::{HOUR, SECOND};
 use authpulse_stream::Progress;
 
 fn now_at(speed: f64) -> ReplayOptions {

@@ -1,8 +1,9 @@
 //! Rows of a curated file, to be changed and written again.
 
 use super::SmallLake;
+use authpulse_engine::flags::Flags;
 use authpulse_engine::names::Names;
-use authpulse_engine::rows::{AcceptedEvent, EventId, Flags, ScoredEvent, Windows};
+use authpulse_engine::rows::{AcceptedEvent, EventId, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::Micros;
 use authpulse_event::time::DEFAULT_BASE;

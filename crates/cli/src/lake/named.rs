@@ -1,0 +1,27 @@
+//! A lake as the command line names it.
+
+use super::Place;
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+/// A lake that exists.
+#[derive(Args, Debug)]
+pub struct NamedLake {
+    /// The lake: a directory, or s3://BUCKET/PREFIX with --catalog.
+    #[arg(long)]
+    lake: PathBuf,
+    /// The catalog of a lake on S3: glue, or glue:DATABASE. [default database: authpulse]
+    #[arg(long)]
+    catalog: Option<String>,
+}
+
+impl NamedLake {
+    /// Where it is.
+    ///
+    /// # Errors
+    /// No lake can be there, or lacks its catalog.
+    pub fn place(&self) -> Result<Place> {
+        Place::new(&self.lake, self.catalog.as_deref())
+    }
+}

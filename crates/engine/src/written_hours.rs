@@ -1,0 +1,36 @@
+//! Which rows of hours are stored, as far as a shard that is being rebuilt must know.
+
+use crate::shard::NamedEvent;
+use authpulse_event::Micros;
+use authpulse_event::time::hour_of;
+use std::collections::HashMap;
+
+/// Which hours the last entry and those before it wrote.
+#[derive(Default)]
+pub(crate) struct WrittenHours {
+    /// The first hour that the watermark has not passed.
+    current: Option<i64>,
+    /// Hours that it has passed, but that hold events not yet scored, by user.
+    open: HashMap<String, Vec<i64>>,
+}
+
+impl WrittenHours {
+    /// By what the last entry says: hours that end at `through` or before are written, except those of users with an event in
+    /// `unscored` in them.
+    pub fn of(through: Option<Micros>, unscored: &[NamedEvent]) -> WrittenHours {
+        let mut written = WrittenHours { current: through.map(hour_of), ..WrittenHours::default() };
+        for named in unscored {
+            let hour = hour_of(named.event.event_time);
+            if written.current.is_some_and(|current| hour < current) {
+                written.open.entry(named.user.clone()).or_default().push(hour);
+            }
+        }
+        written
+    }
+
+    /// Whether the row of a user's hour is stored.
+    pub fn contains(&self, user: &str, hour: i64) -> bool {
+        self.current.is_some_and(|current| hour < current)
+            && !self.open.get(user).is_some_and(|open| open.contains(&hour))
+    }
+}

@@ -1,0 +1,83 @@
+//! What a lake and whoever opens it must agree on: settings, the event model, and that no entry is lost.
+
+use crate::error::{ConsumerError, Result};
+use authpulse_engine::Settings;
+use authpulse_event::time::{SECOND, format_rfc3339};
+use authpulse_event::{EventModel, ShardId};
+use authpulse_lake::entry::{Entry, StoredTimeRules};
+use std::collections::BTreeMap;
+
+/// The event model of a lake; none where nothing is stored yet. All shards have the same: with two, which keys have force would depend
+/// on who reads a record.
+///
+/// # Errors
+/// They have not, or this program does not know it.
+pub fn event_model<'a>(tails: impl Iterator<Item = &'a Entry>) -> Result<Option<EventModel>> {
+    let mut first: Option<(&Entry, EventModel)> = None;
+    for tail in tails {
+        let model = tail.event_model()?;
+        let (other, known) = *first.get_or_insert((tail, model));
+        if model != known {
+            return Err(ConsumerError::Refused(format!(
+                "the events of shard {} are of model {}, those of shard {} of model {}: two programs began this lake, each in its own \
+                 way; begin another one",
+                other.shard,
+                known.number(),
+                tail.shard,
+                model.number()
+            )));
+        }
+    }
+    Ok(first.map(|(_, model)| model))
+}
+
+/// The last entry that any table holds, of each shard. Read the tables before the journals, which only grow.
+pub fn applied_anywhere<'a>(tables: impl IntoIterator<Item = &'a BTreeMap<ShardId, u64>>) -> BTreeMap<ShardId, u64> {
+    let mut anywhere: BTreeMap<ShardId, u64> = BTreeMap::new();
+    for (shard, n) in tables.into_iter().flatten() {
+        let last = anywhere.entry(shard.clone()).or_default();
+        *last = (*n).max(*last);
+    }
+    anywhere
+}
+
+/// Refuses a lake whose tables hold entries that no journal has: the journal was lost, or an older copy was put in its place.
+/// Numbers given anew would look as if they were in the tables already, and their rows would never get there.
+///
+/// # Errors
+/// Names the shard, and what to do.
+pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&ShardId) -> u64) -> Result<()> {
+    match applied.iter().find(|(shard, n)| tail(shard) < **n) {
+        Some((shard, n)) => Err(ConsumerError::Refused(format!(
+            "the tables hold entries of shard {shard} up to {n}, but its journal ends with {}: the journal was lost or replaced by \
+             an older copy; restore the newest one (nothing was changed), or begin a new lake",
+            tail(shard)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses settings under which new rows could not be compared with those in the lake. The event model is none of them: a worker takes
+/// it from the lake ([`Opened::options`](super::Opened::options)).
+///
+/// # Errors
+/// Names every setting that differs, with both values.
+pub fn check_settings(stored: &StoredTimeRules, settings: &Settings) -> Result<()> {
+    let now = StoredTimeRules::from(&settings.time);
+    let seconds = |micros: i64| format!("{} s", micros as f64 / SECOND as f64);
+    let mut faults = Vec::new();
+    let mut compare = |name: &str, lake: String, asked: String| {
+        if lake != asked {
+            faults.push(format!("{name} is {asked}, the lake was made with {lake}"));
+        }
+    };
+    compare("base", format_rfc3339(stored.base), format_rfc3339(now.base));
+    compare("tolerance", seconds(stored.tolerance), seconds(now.tolerance));
+    compare("lookback", format!("{} days", stored.lookback_days), format!("{} days", now.lookback_days));
+    compare("settle", seconds(stored.settle), seconds(now.settle));
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let hint = "old and new rows could not be compared: set it back, or use another lake";
+    Err(ConsumerError::Refused(format!("{}; {hint}", faults.join("; "))))
+}

@@ -1,0 +1,51 @@
+//! Reading what a shard's owners have stored into a registry.
+
+use crate::env::Env;
+use crate::error::Result;
+use crate::log::{Entries, read_base, read_entry, read_side};
+use crate::registry::Registry;
+use authpulse_event::ShardId;
+use authpulse_lake::entry::{Entry, Side};
+
+/// Entries that are asked for by number before the journal is listed.
+const NEXT_ENTRIES: usize = 3;
+
+/// Takes what a shard's owners have stored since the registry last heard of it, however much that is.
+///
+/// # Errors
+/// An entry cannot be read.
+pub async fn read_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
+    let mut known = registry.view(shard).map_or(0, |view| view.last);
+    if known == 0
+        && let Some(base) = read_base(env, shard).await?
+    {
+        registry.folded(&base)?;
+        known = base.through;
+    }
+    let mut entries = Entries::after(env, shard, known);
+    while let Some(some) = entries.next().await? {
+        for entry in some {
+            take_in(env, registry, &entry).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The same, for a shard that is looked at often: most often nothing is new, or one entry is, and on S3 a listing that says so
+/// costs more than ten times what asking for the next entry does.
+///
+/// # Errors
+/// An entry cannot be read.
+pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
+    for _ in 0..NEXT_ENTRIES {
+        let known = registry.view(shard).map_or(0, |view| view.last);
+        let Some(entry) = read_entry(env, shard, known + 1).await? else { return Ok(()) };
+        take_in(env, registry, &entry).await?;
+    }
+    read_shard(env, registry, shard).await
+}
+
+async fn take_in(env: &Env, registry: &Registry, entry: &Entry) -> Result<()> {
+    let side = if entry.takes_over { Side::default() } else { read_side(env, entry).await? };
+    registry.stored(entry, &side)
+}

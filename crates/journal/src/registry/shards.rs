@@ -1,0 +1,194 @@
+//! What is stored of all shards, and what follows from that for the board.
+
+use super::view::{Reported, ShardView};
+use authpulse_engine::Board;
+use authpulse_event::{Day, HashRange, Micros, ShardId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Shards {
+    views: BTreeMap<ShardId, ShardView>,
+    /// Shards that others inherited from, each with the number of its last entry: none follows it.
+    parents: BTreeMap<ShardId, u64>,
+}
+
+impl Shards {
+    /// Takes in a stored entry; tells whether it was new. An owner that was dropped and the one that took over may both report one.
+    pub fn take_in(&mut self, reported: Reported, board: &mut Board) -> bool {
+        let Reported { key, mut view, inherits, shares, scores } = reported;
+        let before = self.views.get(&key);
+        if before.is_some_and(|before| before.last >= view.last) {
+            return false;
+        }
+        for share in &shares {
+            board.add_share(share);
+        }
+        for share in &scores {
+            board.add_scores(share);
+        }
+        let was_sealed = before.is_some_and(|before| before.sealed.is_some());
+        if let Some(before) = before {
+            view.inherited.clone_from(&before.inherited);
+        }
+        for (parent, last) in inherits {
+            // Its child shards speak for it from now on.
+            if let Some(view) = self.views.get(&parent)
+                && view.sealed.is_some()
+            {
+                board.unseal(view.range);
+            }
+            self.parents.insert(parent, last);
+        }
+        // Where child shards were made, they speak for the range.
+        let is_sealed = view.sealed.is_some() && !self.parents.contains_key(&key);
+        match (was_sealed, is_sealed) {
+            (false, true) => board.seal(view.range, view.shares_through, view.scores_through),
+            (true, false) => board.unseal(view.range),
+            _ => {}
+        }
+        self.views.insert(key, view);
+        true
+    }
+
+    /// Of one shard.
+    pub fn view(&self, shard: &ShardId) -> Option<&ShardView> {
+        self.views.get(shard)
+    }
+
+    /// Of all shards.
+    pub fn views(&self) -> &BTreeMap<ShardId, ShardView> {
+        &self.views
+    }
+
+    /// The shards from which none has inherited.
+    pub fn leaves(&self) -> impl Iterator<Item = (&ShardId, &ShardView)> {
+        self.views.iter().filter(|(key, _)| !self.parents.contains_key(*key))
+    }
+
+    /// Whether the last entry of every shard from which another has inherited is known.
+    pub fn knows_last_of_parents(&self) -> bool {
+        self.parents.iter().all(|(parent, last)| self.views.get(parent).is_some_and(|view| view.last >= *last))
+    }
+
+    /// The newest watermark of the other shards.
+    pub fn newest_watermark_of_others(&self, shard: &ShardId) -> Option<Micros> {
+        self.views.iter().filter(|(key, _)| *key != shard).filter_map(|(_, view)| view.watermark).max()
+    }
+
+    /// The newest watermark among some shards.
+    pub fn newest_watermark_among(&self, shards: &BTreeSet<ShardId>) -> Option<Micros> {
+        shards.iter().filter_map(|key| self.views.get(key)?.watermark).max()
+    }
+
+    /// The last day that every shard is done with: nobody asks for one before it any more. None where some shard is done with no day.
+    pub fn last_day_done(&self) -> Option<Day> {
+        let living = self.views.iter().filter(|(key, view)| !self.is_replaced(key, view));
+        let done = living.map(|(_, view)| {
+            let scored = view.scores_through.min(view.shares_through);
+            if view.range.first == 0 { scored.min(view.daily_through) } else { scored }
+        });
+        done.min().flatten()
+    }
+
+    /// Whether child shards with entries of their own speak for a shard's whole range: a parent counts until then.
+    fn is_replaced(&self, key: &ShardId, view: &ShardView) -> bool {
+        let children = self.views.values().filter(|child| child.inherited.contains(key));
+        covers(children.filter_map(|child| child.range.intersect(&view.range)), view.range)
+    }
+}
+
+/// Whether parts of a range, none of which overlap, are all of it.
+fn covers(parts: impl Iterator<Item = HashRange>, range: HashRange) -> bool {
+    let mut parts: Vec<HashRange> = parts.collect();
+    parts.sort_unstable();
+    let mut next = Some(range.first);
+    for part in parts {
+        if next == Some(part.first) {
+            next = part.last.checked_add(1).filter(|_| part.last < range.last);
+            if next.is_none() {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use authpulse_event::Position;
+    use authpulse_lake::entry::Source;
+
+    const HALF: u128 = 1 << 127;
+
+    fn lower() -> HashRange {
+        HashRange { last: HALF - 1, ..HashRange::FULL }
+    }
+
+    fn upper() -> HashRange {
+        HashRange { first: HALF, ..HashRange::FULL }
+    }
+
+    /// Entry `n` of a shard that inherits from `parents` and is done with the days up to `day`.
+    fn reported(shard: &str, n: u64, range: HashRange, parents: &[&str], day: i32) -> Reported {
+        let day = Some(Day(day));
+        let view = ShardView {
+            source: Source::File,
+            range,
+            inherited: parents.iter().map(ShardId::new).collect(),
+            last: n,
+            position: Position::START,
+            watermark: None,
+            newest_accepted: None,
+            read_to_end: false,
+            settled: false,
+            end: false,
+            sealed: None,
+            shares_through: day,
+            scores_through: day,
+            daily_through: day,
+            unscored: 0,
+        };
+        let inherits = parents.iter().map(|parent| (ShardId::new(parent), 1)).collect();
+        Reported { key: ShardId::new(shard), view, inherits, shares: Vec::new(), scores: Vec::new() }
+    }
+
+    #[test]
+    fn an_entry_that_is_known_changes_nothing() {
+        let (mut shards, mut board) = (Shards::default(), Board::new(30));
+        assert!(shards.take_in(reported("a", 2, HashRange::FULL, &[], 5), &mut board));
+        for n in [1, 2] {
+            assert!(!shards.take_in(reported("a", n, HashRange::FULL, &[], 9), &mut board));
+        }
+        assert_eq!(shards.last_day_done(), Some(Day(5)));
+    }
+
+    #[test]
+    fn a_parent_counts_until_its_child_shards_speak_for_its_whole_range() {
+        let (mut shards, mut board) = (Shards::default(), Board::new(30));
+        shards.take_in(reported("parent", 1, HashRange::FULL, &[], 5), &mut board);
+        shards.take_in(reported("lower", 1, lower(), &["parent"], 8), &mut board);
+        assert_eq!(shards.last_day_done(), Some(Day(5)));
+        shards.take_in(reported("upper", 1, upper(), &["parent"], 7), &mut board);
+        assert_eq!(shards.last_day_done(), Some(Day(7)));
+        assert_eq!(shards.leaves().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["lower", "upper"]);
+    }
+
+    #[test]
+    fn of_whom_a_shard_inherits_its_first_entry_tells() {
+        let (mut shards, mut board) = (Shards::default(), Board::new(30));
+        shards.take_in(reported("child", 1, lower(), &["parent"], 5), &mut board);
+        shards.take_in(reported("child", 2, lower(), &[], 6), &mut board);
+        assert_eq!(shards.view(&ShardId::new("child")).unwrap().inherited, [ShardId::new("parent")]);
+    }
+
+    #[test]
+    fn parts_cover_a_range_without_a_hole() {
+        let middle = HashRange { first: 100, last: HALF - 1 };
+        assert!(covers([upper(), lower()].into_iter(), HashRange::FULL));
+        assert!(!covers([upper(), middle].into_iter(), HashRange::FULL));
+        assert!(!covers([lower()].into_iter(), HashRange::FULL));
+        assert!(covers([middle].into_iter(), middle));
+    }
+}

@@ -1,0 +1,93 @@
+//! What is stored of one shard, and an entry as the others take it in.
+
+use crate::error::Result;
+use authpulse_engine::Share;
+use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
+use authpulse_lake::entry::{Entry, EntryError, Inherited, Side, Source, StoredShare};
+
+/// What is stored of one shard.
+#[derive(Clone, Debug)]
+pub struct ShardView {
+    /// What it reads.
+    pub source: Source,
+    /// Its part of the ring.
+    pub range: HashRange,
+    /// The shards it inherited from.
+    pub inherited: Vec<ShardId>,
+    /// Number of its last entry.
+    pub last: u64,
+    /// The position after its last record.
+    pub position: Position,
+    /// Its watermark.
+    pub watermark: Option<Micros>,
+    /// Newest event time accepted.
+    pub newest_accepted: Option<Micros>,
+    /// Whether it was read to its end.
+    pub read_to_end: bool,
+    /// Whether what waited was settled for a seal.
+    pub settled: bool,
+    /// Whether its end is stored, from which heirs start.
+    pub end: bool,
+    /// Up to when it is sealed.
+    pub sealed: Option<Micros>,
+    /// The last day of which it published logins.
+    pub shares_through: Option<Day>,
+    /// The last day of which all its parts published high-risk counts.
+    pub scores_through: Option<Day>,
+    /// The last day whose rows it wrote.
+    pub daily_through: Option<Day>,
+    /// Events accepted and not scored in its last entry.
+    pub unscored: u64,
+}
+
+/// A stored entry, as far as other shards go by it.
+pub(super) struct Reported {
+    /// The shard's journal.
+    pub key: ShardId,
+    /// What is stored of the shard with it; of whom the shard inherits only its first entry tells.
+    pub view: ShardView,
+    /// The last entries of those whom it inherits from.
+    pub inherits: Vec<(ShardId, u64)>,
+    /// The logins that it publishes.
+    pub shares: Vec<Share>,
+    /// The high-risk counts that it publishes.
+    pub scores: Vec<Share>,
+}
+
+impl Reported {
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// A range or a position in it is none.
+    pub fn of(entry: &Entry, side: &Side) -> Result<Reported> {
+        let damaged =
+            |cause: String| EntryError::Damaged { what: format!("entry {} of shard {}", entry.n, entry.shard), cause };
+        let shares = |stored: &[StoredShare]| -> std::result::Result<Vec<Share>, EntryError> {
+            // The side of an entry that takes a shard over is that of the entry before.
+            let published = if entry.takes_over { &[] } else { stored };
+            published.iter().map(|s| s.to_share().map_err(damaged)).collect()
+        };
+        let (range, position) = (entry.hash_range()?, entry.position()?);
+        let inherits: Vec<(ShardId, u64)> =
+            entry.inherits.iter().map(|Inherited { shard, n }| (ShardId::new(shard), *n)).collect();
+        let view = ShardView {
+            source: entry.source.clone(),
+            range,
+            inherited: inherits.iter().map(|(shard, _)| shard.clone()).collect(),
+            last: entry.n,
+            position,
+            watermark: entry.watermark,
+            newest_accepted: entry.newest_accepted,
+            read_to_end: entry.read_to_end,
+            settled: entry.settled,
+            end: entry.end,
+            sealed: entry.sealed,
+            shares_through: entry.shares_through.map(Day),
+            scores_through: entry.score_spans.iter().map(|s| s.through).min().flatten().map(Day),
+            daily_through: entry.daily_through.map(Day),
+            unscored: entry.counts.unscored,
+        };
+        let (shares, scores) = (shares(&side.shares)?, shares(&side.scores)?);
+        Ok(Reported { key: ShardId::new(&entry.shard), view, inherits, shares, scores })
+    }
+}

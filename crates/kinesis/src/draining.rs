@@ -1,0 +1,211 @@
+//! One shard's queue as it is sent: what each answer makes of it. Pure: times come in.
+
+use crate::api::{ApiError, Put};
+use crate::cost::Cost;
+use crate::map::ShardMap;
+use crate::pace::{Backoff, Rate, cost};
+use crate::pack::{Item, Packed};
+use authpulse_event::{SequenceNumber, ShardId};
+use authpulse_stream::PutReceipt;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// An aggregate on another shard than reckoned with.
+pub(crate) struct Astray {
+    pub(crate) landed: ShardId,
+    pub(crate) sequence: SequenceNumber,
+    pub(crate) items: Vec<Item>,
+}
+
+impl Astray {
+    /// Whether all of it belongs where it landed.
+    pub(crate) fn is_at_home(&self, map: &ShardMap) -> bool {
+        map.range(&self.landed).is_some_and(|range| self.items.iter().all(|item| range.contains(item.hash)))
+    }
+}
+
+/// See the module.
+pub(crate) struct Draining {
+    pub(crate) shard: ShardId,
+    pub(crate) rate: Rate,
+    /// Not stored, in order: what comes first has to be sent first.
+    pub(crate) queue: VecDeque<Item>,
+    pub(crate) cost: Cost,
+    /// By their places in the put.
+    pub(crate) receipts: Vec<(usize, PutReceipt)>,
+    /// Before what is left in the queue.
+    pub(crate) astray: Vec<Astray>,
+    pub(crate) backoff: Backoff,
+    /// Since when nothing was stored, but for the waits that the rate asks for.
+    worked_at: Duration,
+    /// Whether something landed elsewhere.
+    moved: bool,
+}
+
+impl Draining {
+    pub(crate) fn new(shard: ShardId, rate: Rate, queue: Vec<Item>, now: Duration) -> Draining {
+        Draining {
+            shard,
+            rate,
+            queue: queue.into(),
+            cost: Cost::default(),
+            receipts: Vec::new(),
+            astray: Vec::new(),
+            backoff: Backoff::default(),
+            worked_at: now,
+            moved: false,
+        }
+    }
+
+    /// Whether nothing more is sent: the queue is empty, or the shards have to be looked at anew.
+    pub(crate) fn is_over(&self) -> bool {
+        self.queue.is_empty() || self.moved
+    }
+
+    /// How long the rate asks to wait before a call that costs so much.
+    pub(crate) fn wait(&mut self, now: Duration, spent: f64) -> Duration {
+        let wait = self.rate.wait(now, spent);
+        self.worked_at += wait;
+        wait
+    }
+
+    /// For how long nothing was stored.
+    pub(crate) fn stood_still(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.worked_at)
+    }
+
+    /// Takes in the answer to a call that cost `spent`. What was not stored stands before the rest of the queue again; why, if there is
+    /// any.
+    pub(crate) fn answered(
+        &mut self,
+        packed: Vec<Packed>,
+        spent: f64,
+        answer: Result<Vec<Put>, ApiError>,
+        now: Duration,
+    ) -> Option<ApiError> {
+        self.cost.calls += 1;
+        let (again, why) = match answer {
+            Ok(puts) => self.entries_answered(packed, puts, now),
+            Err(error) => {
+                if matches!(error, ApiError::Throttled(_)) {
+                    self.rate.refund(now, spent);
+                    self.rate.throttled(now);
+                    self.cost.throttled += packed.len() as u64;
+                }
+                (packed.into_iter().flat_map(|one| one.items).collect(), Some(error))
+            }
+        };
+        again.into_iter().rev().for_each(|item| self.queue.push_front(item));
+        why
+    }
+
+    /// What is to be sent again of a call whose entries were answered one by one, and why.
+    fn entries_answered(
+        &mut self,
+        packed: Vec<Packed>,
+        puts: Vec<Put>,
+        now: Duration,
+    ) -> (Vec<Item>, Option<ApiError>) {
+        let (mut again, mut why) = (Vec::new(), None);
+        let (mut throttled, mut refund) = (0, 0.0);
+        for (one, put) in packed.into_iter().zip(puts) {
+            match put {
+                Put::Stored { shard, sequence } => self.stored(one, shard, sequence, now),
+                Put::Throttled => {
+                    throttled += 1;
+                    refund += cost(1, one.entry.bytes());
+                    again.extend(one.items);
+                    why = Some(ApiError::Throttled(format!("shard {} is at its limit", self.shard)));
+                }
+                Put::Failed(text) => {
+                    again.extend(one.items);
+                    why = Some(ApiError::Unclear(text));
+                }
+            }
+        }
+        self.cost.throttled += throttled;
+        if throttled > 0 {
+            self.rate.refund(now, refund);
+            self.rate.throttled(now);
+        } else {
+            self.rate.worked(now);
+        }
+        (again, why)
+    }
+
+    fn stored(&mut self, one: Packed, landed: ShardId, sequence: SequenceNumber, now: Duration) {
+        self.worked_at = now;
+        self.backoff.worked();
+        self.cost.stored(one.entry.bytes());
+        let is_here = landed == self.shard;
+        self.moved |= !is_here;
+        // A single record goes where its own key says.
+        if is_here || one.items.len() == 1 {
+            self.cost.user_records += one.items.len() as u64;
+            let receipt = |item: &Item| (item.index, PutReceipt { shard: landed.clone(), sequence });
+            self.receipts.extend(one.items.iter().map(receipt));
+        } else {
+            self.astray.push(Astray { landed, sequence, items: one.items });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::{Packing, pack};
+    use authpulse_event::ring::hash_key;
+    use bytes::Bytes;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn of(records: usize) -> Draining {
+        let item = |index: usize| {
+            let key = format!("U{index}");
+            Item { index, hash: hash_key(key.as_bytes()), partition_key: key.into(), data: Bytes::from_static(b"x") }
+        };
+        Draining::new(ShardId::new("shard-0"), Rate::new(NOW), (0..records).map(item).collect(), NOW)
+    }
+
+    fn stored(shard: &str) -> Put {
+        Put::Stored { shard: ShardId::new(shard), sequence: SequenceNumber::from(7) }
+    }
+
+    fn indices(draining: &Draining) -> Vec<usize> {
+        draining.queue.iter().map(|item| item.index).collect()
+    }
+
+    #[test]
+    fn what_was_not_stored_stands_before_the_rest_again_in_order() {
+        let mut draining = of(4);
+        let packing = Packing { aggregate: false, ..Packing::default() };
+        let packed = pack(&mut draining.queue, packing, f64::INFINITY);
+        assert_eq!((packed.len(), indices(&draining)), (4, vec![]));
+        let answer = Ok(vec![stored("shard-0"), Put::Throttled, stored("shard-0"), Put::Failed("500".to_owned())]);
+        let later = NOW + Duration::from_secs(1);
+        let why = draining.answered(packed, 0.0, answer, later);
+        assert!(matches!(why, Some(ApiError::Unclear(_))), "{why:?}");
+        assert_eq!((indices(&draining), draining.receipts.len()), (vec![1, 3], 2));
+        assert_eq!((draining.cost.calls, draining.cost.throttled, draining.cost.records), (1, 1, 2));
+        assert_eq!(draining.stood_still(later + Duration::from_secs(3)), Duration::from_secs(3));
+        // A call without an answer may have stored what it held; it is sent again.
+        let packed = pack(&mut draining.queue, packing, f64::INFINITY);
+        let why = draining.answered(packed, 0.0, Err(ApiError::Unclear("no answer".to_owned())), later);
+        assert!(why.is_some() && !draining.is_over());
+        assert_eq!(indices(&draining), [1, 3]);
+    }
+
+    #[test]
+    fn an_aggregate_that_landed_elsewhere_is_decided_about_by_a_newer_map() {
+        let mut draining = of(3);
+        let packed = pack(&mut draining.queue, Packing::default(), f64::INFINITY);
+        assert!(draining.answered(packed, 0.0, Ok(vec![stored("shard-9")]), NOW).is_none());
+        assert!(draining.is_over() && draining.receipts.is_empty());
+        assert_eq!(draining.astray.iter().map(|one| one.items.len()).collect::<Vec<_>>(), [3]);
+        // A record alone went where its own key says.
+        let mut draining = of(1);
+        let packed = pack(&mut draining.queue, Packing::default(), f64::INFINITY);
+        assert!(draining.answered(packed, 0.0, Ok(vec![stored("shard-9")]), NOW).is_none());
+        assert!(draining.is_over() && draining.astray.is_empty() && draining.receipts.len() == 1);
+    }
+}

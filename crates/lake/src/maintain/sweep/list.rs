@@ -1,0 +1,53 @@
+//! What lies in the lake, as far as it is old enough to be judged.
+
+use super::{Candidates, Memory, Reason};
+use crate::error::LakeError;
+use crate::lake::Lake;
+use crate::schema::Table;
+use authpulse_event::Micros;
+
+/// The files old enough, and what puts that came to no end have left.
+pub(super) async fn list(lake: &Lake, older_than: Micros, memory: &Memory) -> Result<Candidates, LakeError> {
+    let tables = lake.tables().iter().map(|table| format!("{}/", table.location()));
+    let mut candidates = Candidates::new();
+    for prefix in tables.chain(["raw/", "staging/", "state/"].map(str::to_owned)) {
+        let listed = lake.store.list(&prefix).await.map_err(|source| of_cleaner(&prefix, source))?;
+        let unfinished = lake.store.unfinished(&prefix).await.map_err(|source| of_cleaner(&prefix, source))?;
+        // Readers of such zones pass over what begins with '_' or '.', and so does this: it is nobody's record.
+        let hidden = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(['_', '.']));
+        let visible = listed.into_iter().filter(|file| !hidden(&file.path));
+        for file in visible.chain(unfinished).filter(|file| file.modified <= older_than) {
+            let is_judged = memory.judged.is_some_and(|judged| file.modified <= judged);
+            let reason = match table_of(lake, &prefix) {
+                // Had no entry named it, it would have gone before. Which partition it was of is not known any more.
+                Some(table) if is_judged && file.path.contains("/data/") => Reason::Replaced(table, None),
+                Some(_) => Reason::Orphan,
+                // Other things are kept there as well.
+                None if !is_ours(&file.path) => continue,
+                // Which pieces of state are needed is known without reading the entries that named the others.
+                None if file.path.ends_with(PIECE) => Reason::OldState,
+                None if is_judged => continue,
+                None => Reason::Orphan,
+            };
+            candidates.insert(file.path.clone(), (file, reason));
+        }
+    }
+    Ok(candidates)
+}
+
+/// The table in whose directory a file lies.
+pub(super) fn table_of(lake: &Lake, path: &str) -> Option<Table> {
+    lake.tables().iter().copied().find(|table| path.starts_with(&format!("{}/", table.location())))
+}
+
+/// How the names of pieces of snapshots of state end.
+const PIECE: &str = ".apst.zst";
+
+/// Whether a file of the raw zone, the staging area or the state is one that entries would name, or was about to become one.
+fn is_ours(path: &str) -> bool {
+    [".parquet", PIECE, ".side.json.zst", ".tmp"].iter().any(|end| path.ends_with(end))
+}
+
+fn of_cleaner(prefix: &str, source: crate::store::StoreError) -> LakeError {
+    LakeError::Store { table: prefix.trim_end_matches('/').to_owned(), source }
+}

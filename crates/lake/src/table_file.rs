@@ -1,0 +1,59 @@
+//! What is to be known of a data file without opening it.
+
+use crate::schema::{FileColumn, Partition, Table};
+use authpulse_event::Micros;
+use serde::{Deserialize, Serialize};
+
+/// First and last time in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeRange {
+    /// The earliest.
+    pub min: Micros,
+    /// The latest, included.
+    pub max: Micros,
+}
+
+impl TimeRange {
+    /// Whether the ranges have an instant in common.
+    pub fn overlaps(&self, other: &TimeRange) -> bool {
+        self.min <= other.max && other.min <= self.max
+    }
+    /// Whether the range holds this instant.
+    pub fn contains(&self, time: Micros) -> bool {
+        (self.min..=self.max).contains(&time)
+    }
+}
+
+/// A file of a table: all that appending it takes, without opening it. Journal entries hold these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFile {
+    /// The table it belongs to.
+    pub table: Table,
+    /// Where it is, relative to the lake. This one counts: the path within `data_file` is empty.
+    pub path: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// The partition spec of `partition`.
+    pub spec_id: i32,
+    /// Its partition: days or months since 1970.
+    pub partition: i32,
+    /// Range of the table's time column; a day of `host_popularity_daily` counts as its first instant.
+    pub times: Option<TimeRange>,
+    /// Iceberg's description (counts, bounds, split offsets) as JSON.
+    pub data_file: String,
+    /// Hexadecimal SHA-256 of its bytes, by which `verify` notices any edit; empty where its writer did not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+    /// The later columns in it, by which it is read wherever an entry names it; an entry with such a file is of format 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<FileColumn>,
+}
+
+impl TableFile {
+    /// Its partition.
+    pub fn partition(&self) -> Partition {
+        self.table.partition_from_value(self.partition)
+    }
+}

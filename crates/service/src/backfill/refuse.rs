@@ -1,0 +1,136 @@
+//! Whether files go on with what the lake holds, and why not.
+
+use super::BackfillRequest;
+use super::files::{describe, same_content};
+use super::passed::{Passed, stored_lines};
+use authpulse_event::time::format_rfc3339;
+use authpulse_event::{Micros, ShardId};
+use authpulse_files as input;
+use authpulse_journal::backfills::{given_up_words, names};
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_lake::Seal;
+use authpulse_lake::entry::{BackfillFile, Entry, Source};
+use authpulse_settings::options::Options;
+use std::collections::BTreeMap;
+
+/// What to do where an unfinished run cannot be continued.
+const OR_GIVE_UP: &str =
+    "or, if they are lost or cannot be read to their end, end that run with `authpulse backfill --give-up`";
+
+/// Whether this request goes on with the run that the lake's last entry belongs to. Where that run has a digest, its lines are still
+/// to be compared ([`refuse_other_lines`]).
+pub(super) fn continues(tail: &Entry, files: &[BackfillFile], request: &BackfillRequest) -> Result<bool> {
+    let Some(backfill) = &tail.backfill else { return Ok(false) };
+    let same = same_content(&backfill.files, files);
+    let open = match (backfill.finished, backfill.given_up) {
+        (false, _) => true,
+        (true, Some(_)) => false,
+        (true, None) => same && tail.sealed.is_none() && !(request.keep_open && backfill.keep_open),
+    };
+    if open && backfill.sorted != request.sort.is_some() {
+        let how =
+            if backfill.sorted { "with --sort: run it again with it" } else { "without --sort: run it again without" };
+        return Err(ConsumerError::Refused(format!(
+            "the lake's backfill of {} is not finished, and was begun {how}; {OR_GIVE_UP}",
+            names(&backfill.files)
+        )));
+    }
+    if open && !same && backfill.digest.is_none() {
+        return Err(ConsumerError::Refused(format!(
+            "the lake's backfill of {} is not finished, and these files are others: {}; run it again with its own, unchanged files, \
+             {OR_GIVE_UP}",
+            describe(&backfill.files),
+            describe(files)
+        )));
+    }
+    Ok(open)
+}
+
+/// An unfinished run is continued with the lines that it began with, or not at all; how the files are packed does not matter.
+pub(super) fn refuse_other_lines(tail: &Entry, files: &[BackfillFile], passed: &Passed) -> Result<()> {
+    let Some(backfill) = &tail.backfill else { return Ok(()) };
+    // A run of before has the bytes of its own files to go by.
+    let Some(digest) = &backfill.digest else { return Ok(()) };
+    let stored = stored_lines(tail, backfill)?;
+    let why = if passed.lines < stored {
+        format!("these hold only {} of the {stored} lines that are stored", passed.lines)
+    } else if *digest != passed.digest.hex() {
+        format!("these do not begin with the {stored} lines that are stored")
+    } else {
+        return Ok(());
+    };
+    Err(ConsumerError::Refused(format!(
+        "the lake's backfill of {} is not finished, and {why}: {}; run it again with its own files, unpacked or fetched again if need \
+         be, {OR_GIVE_UP}",
+        describe(&backfill.files),
+        describe(files)
+    )))
+}
+
+/// A lake that follows a stream takes no history any more.
+pub(super) fn refuse_stream(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
+    let stream = tails.values().find_map(|tail| match &tail.source {
+        Source::Stream { name, .. } => Some(name),
+        Source::File => None,
+    });
+    match stream {
+        Some(name) => Err(ConsumerError::Refused(format!(
+            "the lake is continued by the stream '{name}': history comes first; backfill into another lake"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Files that are in the lake already are not loaded again.
+pub(super) fn refuse_what_is_there(tail: &Entry, files: &[BackfillFile], completed: bool) -> Result<()> {
+    let Some(backfill) = tail.backfill.as_ref().filter(|backfill| same_content(&backfill.files, files)) else {
+        return Ok(());
+    };
+    if let Some(line) = backfill.given_up {
+        return Err(ConsumerError::Refused(given_up_words(backfill, line)));
+    }
+    // Files without a line are alike, and nothing of them is in the lake: another such run is one more.
+    let holds_lines = tail.position()?.sequence.as_u64() != Some(backfill.lines_before);
+    if !holds_lines {
+        return Ok(());
+    }
+    let name = |(ours, theirs): (&BackfillFile, &BackfillFile)| match ours.name == theirs.name {
+        true => ours.name.clone(),
+        false => format!("{} (loaded as {})", ours.name, theirs.name),
+    };
+    let names: Vec<String> = files.iter().zip(&backfill.files).map(name).collect();
+    let words = format!("{} is in the lake already; nothing to do", names.join(", "));
+    // A run that was interrupted between its last entry and its end is completed by being repeated; that is no error.
+    Err(if completed { ConsumerError::Refused(words) } else { ConsumerError::NothingToDo(words) })
+}
+
+/// How a lake came by its watermark.
+pub(super) fn passed_by(tail: &Entry) -> &'static str {
+    if tail.seal().and_then(Seal::up_to).is_some() { "is sealed up to" } else { "has passed" }
+}
+
+/// A further run must begin where the lake is open: its first event must not be late, nor that of any file that is to be sorted.
+pub(super) fn refuse_late_beginning(
+    open_from: Option<(Micros, &str)>,
+    request: &BackfillRequest,
+    options: &Options,
+) -> Result<()> {
+    let Some((open_from, what)) = open_from else { return Ok(()) };
+    // Each file of a sorted run by itself, the files of another as one.
+    let parts = request.files.chunks(if request.sort.is_some() { 1 } else { request.files.len().max(1) });
+    for files in parts {
+        let Some(first) = input::first_event(files, options.engine.time.base, Micros::MAX, &|| request.goes_on())?
+        else {
+            continue;
+        };
+        if first < open_from {
+            return Err(ConsumerError::Refused(format!(
+                "the first event lies at {}, but the lake {what} {}: everything below would be late; load files in order of time, \
+                 or use another lake",
+                format_rfc3339(first),
+                format_rfc3339(open_from)
+            )));
+        }
+    }
+    Ok(())
+}

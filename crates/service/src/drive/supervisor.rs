@@ -1,0 +1,204 @@
+//! Watches over the workers of a service: starts them, tells them to stop, and looks what is new.
+
+use super::Ended;
+use super::course::{Course, Heard, Turn};
+use super::crew::Crew;
+use crate::aside::{Aside, Reminder};
+use crate::beside::bug;
+use crate::lease_keeper::{LeaseKeeper, Parting};
+use crate::service::Service;
+use authpulse_journal::env::{Env, duration};
+use authpulse_journal::error::{Chain, ConsumerError, Result};
+use authpulse_journal::stop::unless_stopped;
+use authpulse_lease::Holdings;
+use authpulse_settings::options::Options;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The log target that operators filter by.
+const TARGET: &str = "authpulse_consumer::drive";
+
+/// See the module.
+pub(super) struct Supervisor<'a> {
+    service: &'a mut Service,
+    env: &'a Env,
+    options: &'a Options,
+    leases: &'a LeaseKeeper,
+    crew: Crew,
+    course: Course,
+    reminder: Reminder,
+    /// When it last looked what is new, in ticks.
+    refreshed_at: i64,
+    /// Whether it is told to stop.
+    stop: watch::Receiver<bool>,
+    /// What a task beside it did that panicked.
+    trouble: watch::Receiver<Option<&'static str>>,
+    /// What was met that is too new.
+    met: watch::Receiver<Option<Arc<str>>>,
+    holdings: watch::Receiver<Holdings>,
+}
+
+impl<'a> Supervisor<'a> {
+    /// Over a service that has no workers yet.
+    pub fn new(
+        service: &'a mut Service,
+        (env, options): (&'a Env, &'a Options),
+        leases: &'a LeaseKeeper,
+        aside: &Aside,
+        stop: watch::Receiver<bool>,
+        trouble: watch::Receiver<Option<&'static str>>,
+    ) -> Supervisor<'a> {
+        Supervisor {
+            service,
+            env,
+            options,
+            leases,
+            crew: Crew::new(aside.clone()),
+            course: Course::default(),
+            reminder: Reminder::default(),
+            refreshed_at: env.clock.ticks(),
+            stop,
+            trouble,
+            met: aside.watch(),
+            holdings: leases.holdings.clone(),
+        }
+    }
+
+    /// Works until everything is done, or until it is told to stop.
+    ///
+    /// # Errors
+    /// A shard cannot go on, or a task beside the workers panicked; all workers are stopped then.
+    pub async fn run(mut self) -> Result<Ended> {
+        loop {
+            self.listen();
+            let holdings = self.holdings.borrow_and_update().clone();
+            if self.course.works() {
+                if self.start_and_stop(&holdings).await.is_break() {
+                    continue;
+                }
+            } else {
+                self.stop_all(&holdings);
+            }
+            if self.is_over(&holdings) {
+                break;
+            }
+            self.wait().await;
+            if self.course.works() {
+                self.look_for_news().await;
+            }
+        }
+        if let Some(error) = self.crew.failure {
+            return Err(error);
+        }
+        if *self.stop.borrow() {
+            return Ok(Ended::Stopped);
+        }
+        self.crew.store_what_became_ready().await?;
+        Ok(Ended::Complete)
+    }
+
+    /// Hears what happened since it last listened.
+    fn listen(&mut self) {
+        if let Some(what) = *self.trouble.borrow_and_update() {
+            self.crew.failure.get_or_insert_with(|| bug(what));
+        }
+        let heard = Heard {
+            has_failed: self.crew.failure.is_some(),
+            told_to_stop: *self.stop.borrow_and_update(),
+            met: self.met.borrow_and_update().clone(),
+        };
+        for turn in self.course.hear(heard, self.service.mode()) {
+            match turn {
+                Turn::StandAside => self.leases.tell(Parting::StandAside),
+                Turn::Fail(met) => {
+                    self.crew.failure.get_or_insert_with(|| ConsumerError::TooNew(met.to_string()));
+                }
+                Turn::Leave => self.leases.tell(Parting::Leave),
+            }
+        }
+    }
+
+    /// Stops workers whose leases go to others, and starts those whose leases came. Breaks off where something failed or it is told to
+    /// stop: that is heard first.
+    async fn start_and_stop(&mut self, holdings: &Holdings) -> ControlFlow<()> {
+        let Supervisor { service, env, options, leases, crew, stop, .. } = self;
+        crew.part_with(holdings, service, leases);
+        let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
+        let start = async {
+            service.settle().await?;
+            crew.start_all(&ready, service, env, options).await
+        };
+        match unless_stopped(stop, start).await {
+            None => ControlFlow::Break(()),
+            Some(Ok(())) => ControlFlow::Continue(()),
+            // Another took the shard over while this worker was about to.
+            Some(Err(ConsumerError::Fenced { shard, n })) => {
+                crew.lost(&shard.clone(), false, ConsumerError::Fenced { shard, n }, leases);
+                ControlFlow::Continue(())
+            }
+            Some(Err(error)) => {
+                crew.fail(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Stops all workers; one that stands aside gives back what nobody works on any more, and says why.
+    fn stop_all(&mut self, holdings: &Holdings) {
+        self.crew.stop_all();
+        if let Some(met) = self.course.aside_of() {
+            self.reminder.say(self.env.clock.ticks(), met);
+            self.crew.give_back(holdings, self.leases);
+        }
+    }
+
+    /// Whether nobody works any more, and nobody is to.
+    fn is_over(&self, holdings: &Holdings) -> bool {
+        let is_complete = || self.course.works() && self.service.is_complete(&holdings.others);
+        self.crew.tasks.is_empty() && (self.course.is_stopping() || is_complete())
+    }
+
+    /// Waits until something happens, or until it is time to look what is new.
+    async fn wait(&mut self) {
+        self.leases.stored(self.service.positions());
+        let stopping = self.course.is_stopping();
+        tokio::select! {
+            biased;
+            Some(joined) = self.crew.tasks.join_next() => {
+                self.leases.stored(self.service.positions());
+                self.crew.joined(joined, self.service, self.leases);
+            }
+            _ = self.stop.changed(), if !stopping => {}
+            _ = self.trouble.changed(), if !stopping => {}
+            _ = self.met.changed(), if !stopping => {}
+            // A keeper that is gone has told why.
+            Ok(()) = self.holdings.changed() => {}
+            () = self.env.clock.sleep(duration(self.options.follow_interval)) => {}
+        }
+    }
+
+    /// Looks what the stream and other workers have that is new, if that is due.
+    async fn look_for_news(&mut self) {
+        let now = self.env.clock.ticks();
+        if now - self.refreshed_at < self.options.follow_interval {
+            return;
+        }
+        self.refreshed_at = now;
+        let Supervisor { service, crew, stop, .. } = self;
+        let at_work = crew.at_work();
+        let news = async {
+            service.refresh().await?;
+            service.follow(|shard| at_work.contains(shard)).await
+        };
+        match unless_stopped(stop, news).await {
+            Some(Err(error)) if error.may_pass() => {
+                tracing::warn!(target: TARGET, error = %Chain(&error), "the stream could not be looked at; trying again");
+            }
+            Some(Err(error)) => crew.fail(error),
+            Some(Ok(())) => {}
+            None => return,
+        }
+        self.leases.want(self.service.wanted_leases());
+    }
+}

@@ -1,0 +1,66 @@
+//! One worker's task: it is stepped until it is done or told to stop.
+
+use authpulse_journal::env::Clock;
+use authpulse_journal::error::{Chain, ConsumerError, Result};
+use authpulse_worker::worker::{Progress, Worker};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The log target that operators filter by.
+const TARGET: &str = "authpulse_consumer::drive";
+
+/// How a worker came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parted {
+    /// It has nothing more to do.
+    Done,
+    /// It was told to stop, and stored what it could.
+    Stopped,
+}
+
+/// Steps a worker until it is done or told to stop.
+pub(super) async fn drive(
+    mut worker: Worker,
+    clock: Arc<dyn Clock>,
+    poll: Duration,
+    mut stop: watch::Receiver<bool>,
+    mut changes: watch::Receiver<u64>,
+) -> (Worker, Result<Parted>) {
+    worker.read_until(stop.clone());
+    loop {
+        if *stop.borrow() {
+            let stopped = worker.stop().await;
+            return (worker, or_unstored(stopped).map(|()| Parted::Stopped));
+        }
+        match worker.step().await {
+            Ok(Progress::Worked) => tokio::task::yield_now().await,
+            Ok(Progress::Idle) => {
+                // In this order (`biased`): what happens next is then never up to chance, and one seed can simulate it.
+                tokio::select! {
+                    biased;
+                    _ = stop.changed() => {}
+                    _ = changes.changed() => {}
+                    () = clock.sleep(poll) => {}
+                }
+            }
+            Ok(Progress::Done) => return (worker, Ok(Parted::Done)),
+            // It was told to stop as it waited.
+            Err(error @ ConsumerError::Unstored { .. }) => {
+                return (worker, or_unstored(Err(error)).map(|()| Parted::Stopped));
+            }
+            Err(error) => return (worker, Err(error)),
+        }
+    }
+}
+
+/// What a stop came to: that something could not be stored is no failure, whoever reads on reads it again.
+pub(super) fn or_unstored(stopped: Result<()>) -> Result<()> {
+    match stopped {
+        Err(error @ ConsumerError::Unstored { .. }) => {
+            tracing::warn!(target: TARGET, error = %Chain(&error), "dropped what was not stored");
+            Ok(())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,37 @@
+//! Lakes whose input a stream cannot go on with.
+
+use super::Service;
+use authpulse_event::ShardId;
+use authpulse_journal::backfills::names;
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_lake::entry::{Entry, Source};
+use std::collections::BTreeMap;
+
+/// A lake follows one stream at a time.
+pub(super) fn other_open_stream(service: &Service) -> Result<()> {
+    for (key, view) in service.registry.leaves() {
+        if let Source::Stream { name, .. } = &view.source
+            && !service.is_own(&view.source)
+            && view.sealed.is_none()
+        {
+            return Err(ConsumerError::Refused(format!(
+                "the lake follows the stream '{name}' (shard {key}), which is not sealed: seal it first with \
+                 `authpulse consume --seal`, or use another lake for this stream"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// While a backfill is unfinished, its history would come after the stream's events.
+pub(super) fn unfinished_backfill(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
+    let Some(backfill) = tails.get(&ShardId::file()).and_then(|tail| tail.backfill.as_ref()) else { return Ok(()) };
+    if backfill.finished {
+        return Ok(());
+    }
+    Err(ConsumerError::Refused(format!(
+        "the lake's backfill of {} is not finished: run the same `authpulse backfill` again first, it continues where it stopped; if \
+         its files cannot be read to their end, `authpulse backfill --give-up` ends it",
+        names(&backfill.files)
+    )))
+}

@@ -1,0 +1,37 @@
+//! What the table of leases says of shards, beside their journals.
+
+use crate::journals::Journals;
+use crate::leases::{Reached, reached};
+use crate::world::World;
+
+/// Checks that a KCL may go on from the table: it never went back, it says that nothing is done that no journal holds, and whoever
+/// finds the end of a shard finds the leases of its heirs.
+pub fn hold(world: &World, journals: &Journals) -> Result<(), String> {
+    if let Some(why) = world.table.wrong.lock().unwrap().clone() {
+        return Err(why);
+    }
+    let rows = world.table.rows.rows();
+    for (shard, key, entries) in journals {
+        let Some(row) = rows.get(shard.id.as_str()) else { continue };
+        let wrong = |what: String| Err(format!("the lease of {key}: {what}: {row:?}"));
+        match reached(row) {
+            Reached::Nothing => {}
+            Reached::Through(position) => {
+                let stored = entries.last().map(|entry| entry.position().map_err(|e| e.to_string())).transpose()?;
+                if stored.is_none_or(|stored| stored < position) {
+                    return wrong(format!("its checkpoint is beyond {stored:?}, where the journal ends"));
+                }
+            }
+            Reached::End => {
+                if !entries.iter().any(|entry| entry.end) {
+                    return wrong("it has ended, and the journal has no end".to_owned());
+                }
+                let heirs = journals.iter().filter(|(heir, ..)| heir.parents.contains(&shard.id));
+                if let Some((heir, ..)) = heirs.into_iter().find(|(heir, ..)| !rows.contains_key(heir.id.as_str())) {
+                    return wrong(format!("it has ended, and its heir {} has no lease", heir.id));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! Writing an entry that is closed: its files, then the entry that names them, then what goes by it. Runs beside the engine.
+
+use crate::chunks::Chunks;
+use crate::columns::Asking;
+use crate::draft::Closed;
+use crate::entry_files::{finish_raw, put_side, put_snapshot, stage_raw};
+use crate::small_rows::SmallRows;
+use authpulse_engine::names::NamesView;
+use authpulse_event::ShardId;
+use authpulse_journal::env::Env;
+use authpulse_journal::error::Result;
+use authpulse_journal::log;
+use authpulse_journal::open::spans;
+use authpulse_journal::registry::Registry;
+use authpulse_lake::entry::{Entry, EntryCounts, FileRef, PieceRef, RawFile, Side, StoredShare, Unscored, Waiting};
+use authpulse_lake::section_list::Holder;
+use authpulse_lake::{RawSource, Table, TableFile};
+use authpulse_settings::options::Options;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// See the module.
+pub struct Finish {
+    /// The world.
+    pub env: Env,
+    /// How files are cut.
+    pub options: Arc<Options>,
+    /// To report to.
+    pub registry: Arc<Registry>,
+    /// The shard's journal.
+    pub shard: ShardId,
+    /// Stream and shard by the names that rows carry.
+    pub source: RawSource,
+    /// The entry before.
+    pub last: Entry,
+    /// What it is to hold.
+    pub closed: Closed,
+    /// The files of its rows so far.
+    pub chunks: Chunks,
+    /// Names of users, for hours.
+    pub users: NamesView,
+    /// How its pieces ask for columns and tables.
+    pub asking: Asking,
+}
+
+/// What an entry names that was put before it.
+struct Written {
+    commit_id: String,
+    files: Vec<TableFile>,
+    raw: Vec<RawFile>,
+    snapshot: Vec<PieceRef>,
+    side: Side,
+    side_file: Option<FileRef>,
+}
+
+impl Finish {
+    /// Puts the rest of its files, stores it, puts raw files under their final names and reports it; returns the stored entry.
+    ///
+    /// # Errors
+    /// A file or the entry cannot be stored, or another owner was first. Files that are put then belong to nothing.
+    pub async fn run(self) -> Result<Entry> {
+        let Finish { env, options, registry, shard, source, last, mut closed, mut chunks, users, asking } = self;
+        let commit_id = chunks.commit_id.clone();
+        let small = SmallRows {
+            hours: std::mem::take(&mut closed.cut.hours),
+            users,
+            days: std::mem::take(&mut closed.closing.days.0),
+            rejected: std::mem::take(&mut closed.draft.rejected),
+            shard: source.shard.clone(),
+            processing_time: env.clock.now(),
+        };
+        chunks.start(&env, small.encode(env.clone(), asking.clone(), options.encode));
+        let raw = std::mem::take(&mut closed.draft.raw);
+        let raw = stage_raw(&env, &options, &commit_id, (&shard, last.n + 1), (&source, raw)).await?;
+        let snapshot = put_snapshot(&env, &commit_id, closed.closing.snapshot.take(), &last).await?;
+        let side = Side {
+            unscored: closed.cut.unscored.iter().map(Unscored::from).collect(),
+            shares: closed.cut.shares.iter().map(StoredShare::from).collect(),
+            scores: closed.cut.scores.iter().map(StoredShare::from).collect(),
+            sections: env.lake.sections().written(Holder::Side, &last),
+        };
+        let side_file = put_side(&env, &commit_id, &side).await?;
+        let files = chunks.finish().await?;
+        let written = Written { commit_id, files, raw, snapshot, side: side.clone(), side_file };
+        let entry = entry(&env, &options, &last, closed, written);
+        let later: BTreeSet<Table> = entry.files.iter().map(|file| file.table).filter(|t| !t.is_first()).collect();
+        for table in later {
+            asking.table(&env, table).await?;
+        }
+        (env.probe)("entry put before", entry.shard.as_str());
+        log::store(&env, &shard, &last, &entry).await?;
+        (env.probe)("entry put after", entry.shard.as_str());
+        finish_raw(&env, &entry).await?;
+        registry.stored(&entry, &side)?;
+        Ok(entry)
+    }
+}
+
+/// The entry behind `last`, as it is stored from now on.
+fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Written) -> Entry {
+    let Closed { draft, cut, closing } = closed;
+    let Written { commit_id, files, raw, snapshot, side, side_file } = written;
+    let n = last.n + 1;
+    let mut sections = last.sections.carried();
+    sections.extend(env.lake.sections().written(Holder::Entry, last));
+    let mut entry = Entry {
+        format: last.format,
+        shard: last.shard.clone(),
+        n,
+        epoch: last.epoch,
+        commit_id,
+        written_at: env.clock.now(),
+        takes_over: false,
+        source: last.source.clone(),
+        range: last.range.clone(),
+        inherits: closing.inherits,
+        from: draft.from.into(),
+        to: closing.to.into(),
+        counts: EntryCounts::new(
+            &draft.counts,
+            (last.counts.waiting, last.counts.unscored),
+            (cut.waiting.len() as u64, cut.unscored.len() as u64),
+        ),
+        watermark: cut.watermark,
+        rises: draft.rises,
+        newest_accepted: cut.newest_accepted,
+        last_accepted_live: cut.last_accepted_live,
+        hours_through: cut.hours_through,
+        shares_through: cut.shares_through.map(|d| d.0),
+        score_spans: spans(&cut.score_spans),
+        daily_through: closing.days.1,
+        waiting: cut.waiting.iter().map(Waiting::from).collect(),
+        side: Side::default(),
+        side_file,
+        files,
+        raw,
+        // Entries are finished one after another, each with its raw files.
+        raw_done: last.n,
+        last_snapshot: if snapshot.is_empty() { last.last_snapshot } else { n },
+        snapshot,
+        gaps: draft.gaps,
+        read_to_end: closing.read_to_end,
+        settled: closing.settled,
+        end: closing.end,
+        sealed: closing.sealed,
+        time_rules: (&options.engine.time).into(),
+        rule_set: options.engine.rules.digest(),
+        backfill: closing.backfill,
+        sections,
+    };
+    entry.format = entry.format_to_write(&side, last.format);
+    if entry.side_file.is_none() {
+        entry.side = side;
+    }
+    debug_assert!(entry.counts.adds_up(), "{:?}", entry.counts);
+    entry
+}

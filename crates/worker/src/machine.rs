@@ -1,0 +1,271 @@
+//! The worker without its world: what it hears of goes in, what is to be done comes out.
+//!
+//! ```text
+//!            .-- Act::Read, Hear, Store ... <-- what is to be done next --.
+//!            v                                                            |
+//!   world --> News --> take in (admit, rise) --> score --> decide --------+--> Effects: decisions, rows, an entry
+//! ```
+//!
+//! [`Machine::step`] is the one transition. It asks no clock, waits for nothing and writes nothing: time and the other shards come with
+//! the [`Look`], and the [`Worker`](crate::worker::Worker) carries out the [`Effects`] and the [`Act`]. The journals of the other shards
+//! are seen through the registry, which other workers write to at any time.
+
+mod admit;
+mod at_hand;
+mod bounds;
+mod closing;
+mod effects;
+mod ending;
+mod engine;
+mod life;
+mod origins;
+mod quiet;
+mod reading;
+mod run;
+mod snapshots;
+mod storing;
+mod told;
+mod waiting;
+
+pub use effects::{Act, Effects, Look, Lost, News, Progress, Reason, Want};
+pub use engine::Engine;
+pub use life::{Goal, Phase};
+pub use origins::Origins;
+pub use told::{SharedTally, Told, tell_of_ids};
+
+use crate::draft::Draft;
+use crate::line_digest::LineDigest;
+use at_hand::AtHand;
+use authpulse_engine::Shard;
+use authpulse_engine::rows::ScoredEvent;
+use authpulse_event::{Day, Micros, Position, ShardId};
+use authpulse_journal::error::Result;
+use authpulse_lake::entry::{Backfill, Entry, Inherited};
+use authpulse_settings::options::Options;
+use bounds::Bounds;
+use quiet::Quiet;
+use run::Run;
+use snapshots::Snapshots;
+use std::sync::Arc;
+use storing::Storing;
+
+/// See the module.
+pub struct Machine {
+    key: ShardId,
+    options: Arc<Options>,
+    goal: Goal,
+    phase: Phase,
+    engine: Engine,
+    at_hand: AtHand,
+    quiet: Quiet,
+    /// The entry in the making.
+    draft: Draft,
+    storing: Storing,
+    snapshots: Snapshots,
+    /// The last entry stored.
+    last: Entry,
+    /// Whether that is this worker's.
+    has_stored: bool,
+    /// In a child shard that has no entry yet: whom it inherits from.
+    inherits: Vec<Inherited>,
+    /// The last day whose rows are written, where this shard writes them.
+    daily_through: Option<Day>,
+    run: Run,
+    /// When every line of a file arrived; absent for a stream.
+    arrival_of_lines: Option<Micros>,
+    told: Told,
+}
+
+/// How a machine begins.
+pub struct Begin {
+    /// Names the journal.
+    pub key: ShardId,
+    /// How it runs.
+    pub options: Arc<Options>,
+    /// When to stop.
+    pub goal: Goal,
+    /// The engine, as of `last`.
+    pub engine: Engine,
+    /// The last entry.
+    pub last: Entry,
+    /// In a child shard that has no entry yet: whom it inherits from.
+    pub inherits: Vec<Inherited>,
+    /// When every line of a file arrived; absent for a stream.
+    pub arrival_of_lines: Option<Micros>,
+    /// What is counted.
+    pub told: Told,
+}
+
+impl Machine {
+    /// At its first step; `now` is in ticks.
+    ///
+    /// # Errors
+    /// The last entry has a position that is none.
+    pub fn new(begin: Begin, now: i64) -> Result<Machine> {
+        let Begin { key, options, goal, engine, last, inherits, arrival_of_lines, told } = begin;
+        let position = last.position()?;
+        Ok(Machine {
+            at_hand: AtHand::new(position),
+            quiet: Quiet::new(options.idle_after, now),
+            draft: Draft::new(position, 0),
+            storing: Storing::new(options.entry_age, engine.shard.range(), now),
+            snapshots: Snapshots::new(last.last_snapshot, now),
+            run: Run { backfill: last.backfill.clone(), digest: None, origins: None },
+            daily_through: last.daily_through.map(Day),
+            key,
+            options,
+            goal,
+            phase: Phase::Reading,
+            engine,
+            last,
+            has_stored: false,
+            inherits,
+            arrival_of_lines,
+            told,
+        })
+    }
+
+    /// Takes in what it hears of, scores what can be scored, and decides what is to be done next. `out` is empty before.
+    ///
+    /// # Errors
+    /// The worker cannot go on and must be dropped. What `out` says of rows that were scored holds all the same.
+    pub fn step(&mut self, news: News, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        let news = match news {
+            News::Read(batch, found) => {
+                self.has_read(batch, found, look.now, out);
+                News::AtHand
+            }
+            other => other,
+        };
+        let admitted = self.take_in(&news, look, out)?;
+        if news.lets_score() {
+            out.scored = self.engine.score(look.others, self.last.n)?;
+        }
+        match news {
+            News::Tick => self.begin_step(look, out),
+            News::Read(..) | News::AtHand => self.has_admitted(admitted, look, out),
+            News::Late | News::Unreadable | News::AtTip => self.rest(look, out),
+            News::Waits { for_a_day } => Ok(self.store_at_rest(for_a_day, look)),
+            News::Close(reason) => self.close(reason, look, out),
+            News::Stop => Ok(Act::Store(Reason::Stop)),
+        }
+    }
+
+    /// What happens to the state before anything is scored or decided; tells how many records were admitted.
+    fn take_in(&mut self, news: &News, look: &Look<'_>, out: &mut Effects) -> Result<usize> {
+        match news {
+            News::Tick => {
+                self.at_hand.has_admitted = false;
+                self.admit_inherited()?;
+            }
+            News::Read(..) | News::AtHand => return self.admit_some(look.now, out),
+            // Nothing is known of what lies there, so nothing rises.
+            News::Unreadable => self.quiet.has_read(None),
+            News::AtTip => self.rise_at_tip(look.now)?,
+            News::Close(Reason::Stop) => self.admit_inherited()?,
+            News::Stop => self.tell_of_ids_at_end(out),
+            News::Late | News::Waits { .. } | News::Close(_) => {}
+        }
+        Ok(0)
+    }
+
+    /// Admits what was held back in the parents of a child shard that has no entry yet, before its first record.
+    fn admit_inherited(&mut self) -> Result<()> {
+        if self.inherits.is_empty() { Ok(()) } else { self.engine.release(Shard::judge_inherited) }
+    }
+
+    fn begin_step(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        if !self.inherits.is_empty() {
+            return Ok(Act::Store(Reason::Inherited));
+        }
+        match self.phase {
+            Phase::Reading => self.read_on(look, out),
+            Phase::Parent => self.wait_for_other_parents(look, out),
+            Phase::Ended => self.wait_for_ends(look, out),
+            Phase::Settled => self.wait_for_settled(look, out),
+            Phase::Risen => self.finish_seal(look, out),
+            Phase::Done => Ok(Act::Return(Progress::Done)),
+        }
+    }
+
+    /// An entry is stored.
+    pub fn stored(&mut self, entry: Entry) {
+        if !entry.snapshot.is_empty() {
+            self.snapshots.stored(entry.n);
+        }
+        self.last = entry;
+        self.has_stored = true;
+    }
+
+    /// The next entry whose snapshot nobody needs any more.
+    pub fn take_outdated_snapshot(&mut self) -> Option<u64> {
+        self.snapshots.take_outdated()
+    }
+
+    /// The journal it decides about.
+    pub fn key(&self) -> &ShardId {
+        &self.key
+    }
+
+    /// Where it is.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// When it is to stop.
+    pub fn goal(&self) -> Goal {
+        self.goal
+    }
+
+    /// The position after the last record admitted.
+    pub fn position(&self) -> Position {
+        self.at_hand.position
+    }
+
+    /// The last entry stored.
+    pub fn last(&self) -> &Entry {
+        &self.last
+    }
+
+    /// Whether it has stored an entry.
+    pub fn has_stored(&self) -> bool {
+        self.has_stored
+    }
+
+    /// The engine's state.
+    pub fn shard(&self) -> &Shard {
+        &self.engine.shard
+    }
+
+    /// Rows that are scored and that no effect has taken along yet.
+    pub fn rows_at_hand(&self) -> &[ScoredEvent] {
+        &self.engine.out.scored
+    }
+
+    /// Where the lines that it admits are counted.
+    pub fn count_lines(&mut self, tally: SharedTally) {
+        self.told.tally = Some(tally);
+    }
+
+    /// The state of the backfill that its entries carry, and the digest over the lines of its run that are stored.
+    pub fn set_backfill(&mut self, backfill: Backfill, digest: LineDigest) {
+        (self.run.backfill, self.run.digest) = (Some(backfill), Some(digest));
+    }
+
+    /// The lines are sorted: dead letters are to say where theirs stood.
+    pub fn set_origins(&mut self, origins: Origins) {
+        self.run.origins = Some(origins);
+    }
+
+    fn bounds<'a>(&'a self, look: &Look<'_>) -> Bounds<'a> {
+        Bounds::new(&self.options, look.others.workers())
+    }
+
+    /// Whether this shard writes the days' rows: one does, for all.
+    fn writes_days(&self) -> bool {
+        self.engine.shard.range().first == 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! What the entry in the making, and the records on their way into it, may take up.
+
+use crate::draft::Draft;
+use authpulse_engine::Shard;
+use authpulse_engine::rows::ScoredEvent;
+use authpulse_lake::RawRecord;
+use authpulse_settings::options::Options;
+use authpulse_stream::{ReadLimit, Record};
+
+/// Room left below [`UNSCORED_MAX`](authpulse_engine::settings::UNSCORED_MAX) for events that waited and go on all at once.
+const UNSCORED_SLACK: usize = 16;
+
+/// The part of an entry's memory that records may take up which were read and are not judged yet.
+const AT_HAND_PART: u64 = 8;
+/// The parts of it for which room is made before there is anything: for raw records, and for scored rows. What is left lets an entry be
+/// filled.
+const RAW_ROOM_PART: u64 = 2;
+const ROWS_ROOM_PART: u64 = 4;
+/// What a record takes up besides its payload, from when it is read until it is stored.
+const RECORD_BYTES: u64 = (size_of::<Record>() + size_of::<RawRecord>() + size_of::<ScoredEvent>()) as u64;
+
+/// See the module.
+#[derive(Clone, Copy)]
+pub struct Bounds<'a> {
+    options: &'a Options,
+    /// The part of the memory that one entry of this shard may take up, in bytes: one is filled while another is stored. All together stay
+    /// within the memory, however many shards there are.
+    memory: u64,
+}
+
+impl Bounds<'_> {
+    /// For one of so many workers.
+    pub fn new(options: &Options, workers: usize) -> Bounds<'_> {
+        Bounds { options, memory: options.memory / (2 * workers as u64) }
+    }
+
+    /// Whether an entry takes no more. `rows` are those that are not on their way to be encoded yet.
+    pub fn is_full(&self, draft: &Draft, rows: &Vec<ScoredEvent>, shard: &Shard) -> bool {
+        let held_bytes = draft.held_bytes() + spare_bytes(rows) + shard.row_attribute_bytes() as u64;
+        draft.rows() >= self.options.entry_rows
+            || draft.payload_bytes >= self.options.entry_bytes
+            || held_bytes >= self.memory - self.memory / AT_HAND_PART
+    }
+
+    /// What one read may bring, one record at least, where so many more events may be accepted: the records at hand belong to the entry
+    /// that they will go into.
+    pub fn read_limit(&self, room: usize) -> ReadLimit {
+        // One half for the payloads, one for what each record takes up besides.
+        let at_hand = self.memory / AT_HAND_PART / 2;
+        let bound = |setting: usize, bytes: u64| setting.min(usize::try_from(bytes).unwrap_or(usize::MAX)).max(1);
+        ReadLimit {
+            records: bound(self.options.read_records.min(room), at_hand / RECORD_BYTES),
+            bytes: bound(self.options.read_bytes, at_hand),
+        }
+    }
+
+    /// Raw records for which the next entry makes room, where the last one had so many: its vector then grows no more.
+    pub fn raw_expected(&self, records: usize) -> usize {
+        self.room_for(records, size_of::<RawRecord>(), RAW_ROOM_PART)
+    }
+
+    /// The same for rows.
+    pub fn rows_expected(&self, rows: usize) -> usize {
+        self.room_for(rows, size_of::<ScoredEvent>(), ROWS_ROOM_PART)
+    }
+
+    /// Items of this many bytes for which room may be made beforehand, in a part of an entry's memory.
+    fn room_for(&self, wanted: usize, bytes: usize, part: u64) -> usize {
+        wanted.min(usize::try_from(self.memory / part).unwrap_or(usize::MAX) / bytes)
+    }
+}
+
+/// How many more events may be accepted until scoring has caught up.
+pub fn unscored_room(shard: &Shard) -> usize {
+    shard.unscored_room().saturating_sub(UNSCORED_SLACK)
+}
+
+/// Bytes that a vector has reserved and does not use.
+fn spare_bytes<T>(vec: &Vec<T>) -> u64 {
+    ((vec.capacity() - vec.len()) * size_of::<T>()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use authpulse_engine::{Settings, SourceKind};
+    use authpulse_event::{HashRange, Position};
+
+    #[test]
+    fn a_read_brings_one_record_at_least_and_no_more_than_fit() {
+        let options = Options { memory: 0, ..Options::default() };
+        assert_eq!(Bounds::new(&options, 1).read_limit(0), ReadLimit { records: 1, bytes: 1 });
+        let options = Options { memory: 1 << 40, read_records: 500, read_bytes: 9_000, ..Options::default() };
+        assert_eq!(Bounds::new(&options, 1).read_limit(usize::MAX), ReadLimit { records: 500, bytes: 9_000 });
+        assert_eq!(Bounds::new(&options, 1).read_limit(20).records, 20);
+    }
+
+    #[test]
+    fn all_workers_together_stay_within_the_memory() {
+        let options = Options { memory: 1 << 20, ..Options::default() };
+        for workers in [1, 3, 100] {
+            let bounds = Bounds::new(&options, workers);
+            assert!(bounds.memory * 2 * workers as u64 <= options.memory);
+            let room = bounds.raw_expected(usize::MAX) * size_of::<RawRecord>()
+                + bounds.rows_expected(usize::MAX) * size_of::<ScoredEvent>();
+            assert!(room as u64 <= bounds.memory);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_full_by_rows_by_payload_or_by_memory() {
+        let shard = Shard::new(Settings::default(), SourceKind::File, HashRange::FULL);
+        let is_full = |options: &Options, draft: &Draft| Bounds::new(options, 1).is_full(draft, &Vec::new(), &shard);
+        let mut draft = Draft::new(Position::START, 0);
+        (draft.counts.curated, draft.counts.rejected[0], draft.payload_bytes) = (2, 1, 10);
+        let large = Options::default();
+        assert!(!is_full(&large, &draft));
+        assert!(is_full(&Options { entry_rows: 3, ..large.clone() }, &draft));
+        assert!(is_full(&Options { entry_bytes: 10, ..large.clone() }, &draft));
+        assert!(is_full(&Options { memory: 2 * draft.held_bytes(), ..large }, &draft));
+    }
+}

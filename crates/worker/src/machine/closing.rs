@@ -1,0 +1,76 @@
+//! Closing the entry in the making: what it takes from the state, and what it says of the shard.
+
+use super::Machine;
+use super::effects::{Act, Effects, Look, Progress, Reason};
+use super::life::Phase;
+use crate::draft::{Closed, Closing, Draft};
+use authpulse_engine::rows::ScoredEvent;
+use authpulse_journal::error::Result;
+
+impl Machine {
+    /// The entry before is stored, so that what could be scored by it is: closes the next one, if there is reason to.
+    pub(super) fn close(&mut self, reason: Reason, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        match reason {
+            Reason::Stop if !self.has_news(look) => return Ok(self.done()),
+            Reason::Ready if out.scored == 0 && !self.has_rows(look) => {
+                // Whoever had reached its goal only looked once more.
+                let looked = self.phase == Phase::Done;
+                return Ok(if looked { Act::Return(Progress::Idle) } else { self.done() });
+            }
+            _ => {}
+        }
+        self.collect();
+        let bounds = self.bounds(look);
+        let is_full = self.is_full(look);
+        // One entry is mostly about as large as the one before.
+        let raw_expected = bounds.raw_expected(self.draft.raw.len());
+        out.rows = self.take_rows(look);
+        let draft = std::mem::replace(&mut self.draft, Draft::new(self.at_hand.position, raw_expected));
+        let cut = self.engine.shard.cut();
+        let takes_snapshot = self.snapshots.closed(draft.counts.curated, &self.options, look.now);
+        let snapshot = takes_snapshot.then(|| self.engine.shard.snapshot(self.options.snapshot_piece_bytes));
+        let closing = Closing {
+            to: self.at_hand.position,
+            days: self.take_days(look),
+            snapshot,
+            read_to_end: self.phase.is_read_to_end(),
+            settled: self.phase.is_settled(),
+            end: reason == Reason::ShardEnd,
+            sealed: match reason {
+                Reason::Sealed(seal) => Some(seal.mark()),
+                _ => None,
+            },
+            backfill: self.run.stored(),
+            inherits: std::mem::take(&mut self.inherits),
+        };
+        self.storing.closed(is_full, look.now);
+        out.closed = Some(Closed { draft, cut, closing });
+        out.lands = reason.lands();
+        self.behind(reason, look, out)
+    }
+
+    /// Moves counts and dead letters into the draft.
+    pub(super) fn collect(&mut self) {
+        let (shard, decided) = (&self.engine.shard, &mut self.engine.out);
+        self.told.rejected(&decided.rejected);
+        self.draft.counts.add(&std::mem::take(&mut decided.counts));
+        self.run.name(&mut decided.rejected, shard.waiting());
+        self.draft.add_rejected(&mut decided.rejected);
+    }
+
+    /// The rows scored so far. As many are expected again: their vector then grows no more.
+    pub(super) fn take_rows(&mut self, look: &Look<'_>) -> Vec<ScoredEvent> {
+        let expected = self.bounds(look).rows_expected(self.engine.out.scored.len());
+        std::mem::replace(&mut self.engine.out.scored, Vec::with_capacity(expected))
+    }
+
+    /// The rows of the days that are complete, where this shard writes them, and the day they reach.
+    fn take_days(&mut self, look: &Look<'_>) -> (Vec<authpulse_engine::rows::DayRow>, Option<i32>) {
+        if !self.writes_days() {
+            return (Vec::new(), None);
+        }
+        let (rows, through) = look.others.complete_days(self.daily_through);
+        self.daily_through = through;
+        (rows, through.map(|d| d.0))
+    }
+}

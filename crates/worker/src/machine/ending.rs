@@ -1,0 +1,138 @@
+//! What a worker does after its last record: its end as a parent, or a seal in two steps.
+
+use super::Machine;
+use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
+use super::life::{Goal, Phase};
+use authpulse_engine::Shard;
+use authpulse_event::{Day, Micros};
+use authpulse_journal::error::Result;
+use authpulse_journal::registry::Registry;
+use authpulse_lake::Seal;
+use std::collections::BTreeSet;
+
+impl Machine {
+    /// Every record is admitted.
+    pub(super) fn reach_end(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        self.tell_of_ids_at_end(out);
+        let gives_up = self.goal == Goal::GiveUp;
+        self.run.ends(gives_up.then_some(self.at_hand.position));
+        if gives_up {
+            self.settle()?;
+        }
+        if matches!(self.goal, Goal::EndKeepOpen | Goal::GiveUp) {
+            // The last entry says that the files are read, whether it holds anything else or not.
+            return Ok(Act::Store(Reason::EndOfFiles));
+        }
+        let is_parent = !look.others.children(&self.key).is_empty();
+        self.phase = if is_parent { Phase::Parent } else { Phase::Ended };
+        let ends = is_parent && self.children_can_start(look.others);
+        Ok(Act::Store(if ends { Reason::ShardEnd } else { Reason::ReadToEnd }))
+    }
+
+    /// Nothing more comes whose ids could repeat.
+    pub(super) fn tell_of_ids_at_end(&mut self, out: &mut Effects) {
+        if let Some(words) = self.told.ids_repeat(true) {
+            out.ids_repeat = Some(words);
+        }
+    }
+
+    /// What is held back can wait for nothing any more.
+    fn settle(&mut self) -> Result<()> {
+        self.engine.release(Shard::settle)?;
+        self.collect();
+        Ok(())
+    }
+
+    /// Whether every parent of every child shard is read to its end; this one is.
+    fn children_can_start(&self, others: &Registry) -> bool {
+        let children = others.children(&self.key);
+        let parents = children.iter().flat_map(|child| others.parents(child));
+        parents.into_iter().all(|p| p == self.key || others.view(&p).is_some_and(|view| view.read_to_end))
+    }
+
+    /// [`Phase::Parent`]: other parents of its child shards are not read to their ends.
+    pub(super) fn wait_for_other_parents(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        if self.children_can_start(look.others) {
+            return Ok(Act::Store(Reason::ShardEnd));
+        }
+        let mut ancestors = BTreeSet::new();
+        for child in look.others.children(&self.key) {
+            ancestors.extend(look.others.ancestors(&child));
+        }
+        ancestors.remove(&self.key);
+        self.rise(look.others.newest_watermark_among(&ancestors), "ancestor", look.now)?;
+        self.rest(look, out)
+    }
+
+    /// [`Phase::Ended`]: before what is held back is settled, all shards are read to their ends.
+    pub(super) fn wait_for_ends(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        if look.others.all_leaves(|_, view| view.read_to_end) {
+            self.settle()?;
+            self.phase = Phase::Settled;
+            return Ok(Act::Store(Reason::Settled));
+        }
+        self.rise(look.others.newest_watermark_of_others(&self.key), "idle", look.now)?;
+        self.rest(look, out)
+    }
+
+    /// [`Phase::Settled`]: before the watermark rises to the seal, all shards are settled, so that all know up to where it goes.
+    pub(super) fn wait_for_settled(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        if !look.others.all_leaves(|_, view| view.settled) {
+            return self.rest(look, out);
+        }
+        self.rise(seals_up_to(look.others), "seal", look.now)?;
+        self.phase = Phase::Risen;
+        Ok(Act::Store(Reason::Risen))
+    }
+
+    /// [`Phase::Risen`]: score, write hours and days, and say that the shard is sealed.
+    pub(super) fn finish_seal(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        if self.engine.shard.unscored_len() > 0 {
+            return self.rest(look, out);
+        }
+        let seal = seals_up_to(look.others);
+        if self.writes_days() && seal.is_some() {
+            // Days are complete when every shard has published its scores.
+            if self.engine.shard.has_rows_to_write() || !self.engine.out.scored.is_empty() {
+                return Ok(Act::Store(Reason::Scored));
+            }
+            let others_sealed = look.others.all_leaves(|leaf, view| *leaf == self.key || view.sealed.is_some());
+            // A shard that was split may have published its last scores with its last entry.
+            if !others_sealed || !look.others.knows_last_of_parents() {
+                return self.rest(look, out);
+            }
+        }
+        Ok(Act::Store(Reason::Sealed(seal.map_or(Seal::Nothing, Seal::UpTo))))
+    }
+
+    /// What follows an entry that is closed for this reason.
+    pub(super) fn behind(&mut self, reason: Reason, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        match reason {
+            Reason::Due => self.behind_what_was_read(look, out),
+            Reason::Inherited | Reason::DueAtRest | Reason::ReadToEnd | Reason::Settled | Reason::Risen => {
+                Ok(Act::Return(Progress::Worked))
+            }
+            // Until nothing more can be scored without other shards.
+            Reason::EndOfFiles => Ok(Act::Store(Reason::Ready)),
+            Reason::Ready if self.phase != Phase::Done => Ok(Act::Store(Reason::Ready)),
+            Reason::Ready => Ok(Act::Return(Progress::Worked)),
+            Reason::Scored => Ok(Act::Hear(News::Tick)),
+            Reason::ShardEnd | Reason::Sealed(_) => {
+                out.want = Some(Want::Nothing);
+                Ok(self.done())
+            }
+            Reason::Stop => Ok(self.done()),
+        }
+    }
+
+    /// Nothing is left to do.
+    pub(super) fn done(&mut self) -> Act {
+        self.phase = Phase::Done;
+        Act::Return(Progress::Done)
+    }
+}
+
+/// The end of the newest day of which any shard accepted something.
+fn seals_up_to(others: &Registry) -> Option<Micros> {
+    others.newest_accepted().map(|t| Day::of(t).end())
+}

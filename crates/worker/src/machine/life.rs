@@ -1,0 +1,57 @@
+//! Where a worker is, and where it is to end.
+
+use authpulse_event::Position;
+
+/// When a worker is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Never.
+    Forever,
+    /// At this position, leaving open what is open.
+    Until(Position),
+    /// At this position, sealing.
+    SealAt(Position),
+    /// At the end of the files, leaving open what is open.
+    EndKeepOpen,
+    /// At once: what waits is settled, and the run of files ends where it stands.
+    GiveUp,
+}
+
+/// Where a worker is.
+///
+/// ```text
+///                  .------------------- Reading ------------------.
+///                  | at its end, has children   | at its end, none | target tip reached
+///                  v                            v                  v
+///                Parent --(all parents of      Ended             (until caught up) --> Done
+///                  |       its heirs ended)     | all leaves read to their ends
+///                  v                            v
+///                Done                         Settled --(all settled)--> Risen --(all scored, all written)--> Done
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It reads.
+    Reading,
+    /// It was read to its end and has children that cannot start yet.
+    Parent,
+    /// It was read to its end and is to be sealed.
+    Ended,
+    /// What waited is settled.
+    Settled,
+    /// Its watermark rose to the seal.
+    Risen,
+    /// It has nothing more to do.
+    Done,
+}
+
+impl Phase {
+    /// Whether an entry of this phase says that the shard was read to its end.
+    pub fn is_read_to_end(self) -> bool {
+        !matches!(self, Phase::Reading | Phase::Done)
+    }
+
+    /// Whether an entry of this phase says that what waited is settled for a seal.
+    pub fn is_settled(self) -> bool {
+        matches!(self, Phase::Settled | Phase::Risen)
+    }
+}

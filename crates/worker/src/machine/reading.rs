@@ -1,0 +1,91 @@
+//! What a worker does while it reads: what is read next, and what follows from what was read.
+
+use super::Machine;
+use super::bounds::unscored_room;
+use super::effects::{Act, Effects, Look, Lost, News, Progress, Reason, Want};
+use super::life::Goal;
+use crate::input::{Batch, Found};
+use authpulse_journal::error::Result;
+
+impl Machine {
+    /// A step begins.
+    pub(super) fn read_on(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        let room = unscored_room(&self.engine.shard);
+        if room == 0 {
+            return self.catch_up_scoring(look, out);
+        }
+        if look.waits_for_columns {
+            // Nothing more is read: what is at hand can be written nowhere else.
+            return Ok(Act::Peek(None));
+        }
+        if !self.at_hand.is_empty() {
+            self.quiet.does_not_read();
+            return Ok(Act::Hear(News::AtHand));
+        }
+        self.quiet.reads(look.others.newest_watermark_of_others(&self.key));
+        Ok(Act::Read {
+            limit: self.bounds(look).read_limit(room),
+            // A stream that does not answer keeps neither the next entry nor the end waiting.
+            due_in: self.storing.due_at(self.draft.opened).map(|at| at - look.now),
+        })
+    }
+
+    /// Scoring is too far behind: say what is missing, and read on only when scoring has caught up. What others may wait for is stored
+    /// at once, the rest when it is due: an entry stored now would hold all those events twice, unscored and, in the next, scored.
+    fn catch_up_scoring(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        if look.entry_under_way {
+            let day = self.waits_for_day(look);
+            out.want = Some(day.map_or(Want::Nothing, Want::Shares));
+            return Ok(Act::Land);
+        }
+        self.rest(look, out)
+    }
+
+    /// The input was read.
+    pub(super) fn has_read(&mut self, batch: Batch, found: Found, now: i64, out: &mut Effects) {
+        self.quiet.has_read(found.clock);
+        self.at_hand.read(batch, found);
+        let Some(gap) = self.at_hand.take_gap() else { return };
+        let lost = Lost { after: self.at_hand.position, records: gap.records };
+        if self.draft.add_gap(gap) {
+            out.lost = Some(lost);
+        }
+        self.draft.open(now);
+    }
+
+    /// So many records were admitted, and what could be scored is: on with the rest, until the entry is full or scoring is too far behind.
+    pub(super) fn has_admitted(&mut self, n: usize, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        self.collect();
+        if self.engine.out.scored.len() >= self.options.chunk_rows {
+            out.rows = self.take_rows(look);
+        }
+        if n > 0 && !self.is_full(look) && unscored_room(&self.engine.shard) > 0 {
+            return Ok(Act::Hear(News::AtHand));
+        }
+        if self.is_due(look) {
+            return Ok(Act::Store(Reason::Due));
+        }
+        self.behind_what_was_read(look, out)
+    }
+
+    /// What is at hand is admitted, or as much of it as there is room for, and nothing is due.
+    pub(super) fn behind_what_was_read(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        if !self.at_hand.is_empty() {
+            return Ok(Act::Return(Progress::Worked));
+        }
+        let sealing = matches!(self.goal, Goal::SealAt(_));
+        if self.at_hand.found.at_end && (sealing || look.others.knows_what_follows(&self.key)) {
+            return self.reach_end(look, out);
+        }
+        match self.goal {
+            Goal::Until(tip) if self.at_hand.has_reached(tip) => return Ok(Act::Hear(News::Stop)),
+            Goal::SealAt(tip) if self.at_hand.has_reached(tip) => return self.reach_end(look, out),
+            _ => {}
+        }
+        if self.at_hand.has_admitted || !self.at_hand.found.at_tip {
+            return Ok(Act::Return(Progress::Worked));
+        }
+        // What comes while an entry is under way is not kept waiting.
+        Ok(Act::Peek(Some(News::AtTip)))
+    }
+}

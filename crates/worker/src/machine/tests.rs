@@ -1,0 +1,211 @@
+//! The machine step by step, as a worker carries it out, without a world.
+
+use super::*;
+use crate::draft::{Closed, Closing};
+use crate::input::{Batch, Found};
+use crate::poison::Poison;
+use authpulse_engine::{Settings, SourceKind};
+use authpulse_event::HashRange;
+use authpulse_event::time::{DEFAULT_BASE, SECOND};
+use authpulse_journal::error::ConsumerError;
+use authpulse_journal::open::entry_zero;
+use authpulse_journal::registry::Registry;
+use authpulse_lake::entry::{Side, Source};
+use authpulse_stream::{Gap, Record};
+use std::collections::BTreeMap;
+
+/// A machine over the one shard of a stream, and what it has stored.
+struct World {
+    registry: Registry,
+    machine: Machine,
+    now: i64,
+    stored: Vec<Closed>,
+    decisions: usize,
+}
+
+impl World {
+    fn new(goal: Goal) -> World {
+        let key = ShardId::new("shard");
+        let registry = Registry::new(30);
+        registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
+        let options = Arc::new(Options { entry_age: 10 * SECOND, idle_after: 60 * SECOND, ..Options::default() });
+        let shard = Shard::new(Settings::default(), SourceKind::Stream, HashRange::FULL);
+        let begin = Begin {
+            last: entry_zero(&key, Source::File, HashRange::FULL, &options),
+            engine: Engine::new(key.clone(), shard, Arc::<Poison>::default(), None, Arc::new(|_, _| {})),
+            told: Told::new(registry.columns_said().clone()),
+            key,
+            options,
+            goal,
+            inherits: Vec::new(),
+            arrival_of_lines: None,
+        };
+        World { machine: Machine::new(begin, 0).unwrap(), registry, now: 0, stored: Vec::new(), decisions: 0 }
+    }
+
+    /// What a step that begins with this news comes to: what has to be read, or how it ends. Entries are stored at once.
+    fn hear(&mut self, news: News) -> Act {
+        let mut act = Act::Hear(news);
+        loop {
+            let news = match act {
+                Act::Hear(news) | Act::Peek(Some(news)) => news,
+                Act::Store(reason) => News::Close(reason),
+                act => return act,
+            };
+            let look = Look { now: self.now, others: &self.registry, entry_under_way: false, waits_for_columns: false };
+            let mut effects = Effects::default();
+            act = self.machine.step(news, &look, &mut effects).unwrap();
+            self.decisions += effects.decisions(self.machine.rows_at_hand()).len();
+            if let Some(closed) = effects.closed {
+                self.store(closed);
+            }
+        }
+    }
+
+    fn store(&mut self, closed: Closed) {
+        let last = self.machine.last();
+        let Closing { to, read_to_end, settled, end, sealed, .. } = closed.closing;
+        let newest_accepted = closed.cut.newest_accepted;
+        let entry = Entry {
+            n: last.n + 1,
+            to: to.into(),
+            watermark: closed.cut.watermark,
+            newest_accepted,
+            read_to_end,
+            settled,
+            end,
+            sealed,
+            ..last.clone()
+        };
+        self.registry.stored(&entry, &Side::default()).unwrap();
+        self.machine.stored(entry);
+        self.stored.push(closed);
+    }
+
+    /// One record at a second of the first day.
+    fn read(&mut self, second: i64, found: Found) -> Act {
+        let payload = format!(r#"{{"time":{second},"user":"U1","computer":"C1"}}"#).into();
+        let position = Position { sequence: second.unsigned_abs().into(), sub_sequence: 0 };
+        let arrival = DEFAULT_BASE + second * SECOND;
+        let record = Record { payload, partition_key: "U1".into(), position, arrival };
+        self.hear(News::Read(Batch::Records(vec![record].into_iter()), found))
+    }
+}
+
+fn at_tip() -> Found {
+    Found { at_tip: true, ..Found::default() }
+}
+
+fn at_end() -> Found {
+    Found { at_end: true, ..at_tip() }
+}
+
+#[test]
+fn a_shard_without_records_is_read_and_then_idle() {
+    let mut world = World::new(Goal::Forever);
+    assert!(matches!(world.hear(News::Tick), Act::Read { due_in: None, .. }));
+    assert!(matches!(world.hear(News::Read(Batch::Empty, at_tip())), Act::Return(Progress::Idle)));
+    assert!(world.stored.is_empty());
+}
+
+#[test]
+fn what_was_admitted_is_stored_when_it_is_due() {
+    let mut world = World::new(Goal::Forever);
+    assert!(matches!(world.read(7, at_tip()), Act::Return(Progress::Worked)));
+    assert_eq!(world.decisions, 1, "it is handed over before it is stored");
+    world.now = 4 * SECOND;
+    let Act::Read { due_in: Some(due_in), .. } = world.hear(News::Tick) else { panic!("it reads on") };
+    assert_eq!(due_in, 6 * SECOND);
+    world.now = 10 * SECOND;
+    assert!(matches!(world.hear(News::Late), Act::Return(Progress::Worked)));
+    assert_eq!((world.stored.len(), world.decisions), (1, 1));
+    assert_eq!(world.stored[0].draft.counts.received, 1);
+}
+
+#[test]
+fn a_stop_stores_what_is_decided_and_nothing_where_there_is_nothing() {
+    for records in 0..2 {
+        let mut world = World::new(Goal::Forever);
+        for second in 0..records {
+            world.read(7 + second, at_tip());
+        }
+        assert!(matches!(world.hear(News::Stop), Act::Return(Progress::Done)));
+        assert_eq!(world.stored.len(), records as usize);
+        assert_eq!(world.machine.phase(), Phase::Done);
+        assert!(matches!(world.hear(News::Tick), Act::Return(Progress::Done)));
+    }
+}
+
+#[test]
+fn a_goal_is_reached_at_its_position_and_leaves_open_what_is_open() {
+    let tip = Position { sequence: 8.into(), sub_sequence: 0 };
+    let mut world = World::new(Goal::Until(tip));
+    assert!(matches!(world.read(7, Found::default()), Act::Return(Progress::Worked)));
+    assert!(matches!(world.read(8, at_tip()), Act::Return(Progress::Done)));
+    let [closed] = &world.stored[..] else { panic!("one entry") };
+    assert!(!closed.closing.read_to_end && closed.closing.sealed.is_none());
+}
+
+#[test]
+fn a_leaf_goes_from_its_end_through_all_phases_to_its_seal() {
+    let mut world = World::new(Goal::Forever);
+    world.read(7, at_end());
+    assert_eq!(world.machine.phase(), Phase::Ended);
+    let mut phases = vec![world.machine.phase()];
+    for _ in 0..10 {
+        let act = world.hear(News::Tick);
+        phases.push(world.machine.phase());
+        if matches!(act, Act::Return(Progress::Done)) {
+            break;
+        }
+    }
+    assert_eq!(phases, [Phase::Ended, Phase::Settled, Phase::Risen, Phase::Done]);
+    let marks = world.stored.iter().map(|closed| {
+        let Closing { read_to_end, settled, end, sealed, .. } = closed.closing;
+        (read_to_end, settled, end, sealed)
+    });
+    let day = Some(Day::of(DEFAULT_BASE).end());
+    let expected = [
+        (true, false, false, None),
+        (true, true, false, None),
+        (true, true, false, None),
+        (true, true, false, None),
+        (true, true, false, day),
+    ];
+    assert_eq!(marks.collect::<Vec<_>>(), expected, "its end, settled, risen, all scored, sealed");
+}
+
+#[test]
+fn a_parent_waits_for_the_other_parents_of_its_child_shard() {
+    let mut world = World::new(Goal::Forever);
+    let [shard, other, child] = ["shard", "other", "child"].map(ShardId::new);
+    let children = vec![child.clone()];
+    let topology = BTreeMap::from([(shard, children.clone()), (other.clone(), children), (child, Vec::new())]);
+    world.registry.set_topology(topology, true);
+    world.read(7, at_end());
+    assert_eq!(world.machine.phase(), Phase::Parent);
+    assert!(matches!(world.hear(News::Tick), Act::Return(Progress::Idle)));
+    let zero = entry_zero(&other, Source::File, HashRange::FULL, &Options::default());
+    world.registry.stored(&Entry { n: 1, read_to_end: true, ..zero }, &Side::default()).unwrap();
+    assert!(matches!(world.hear(News::Tick), Act::Return(Progress::Done)));
+    assert_eq!(world.stored.iter().map(|closed| closed.closing.end).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn a_gap_is_told_once_and_stored() {
+    let mut world = World::new(Goal::Forever);
+    let gap = Some(Gap { records: Some(2) });
+    world.read(7, Found { gap, ..at_tip() });
+    world.hear(News::Stop);
+    assert_eq!(world.stored[0].draft.gaps.len(), 1);
+}
+
+#[test]
+fn a_worker_that_lost_its_shard_hears_of_it_while_it_rests() {
+    let mut world = World::new(Goal::Forever);
+    let other = Entry { n: 1, ..world.machine.last().clone() };
+    world.registry.stored(&other, &Side::default()).unwrap();
+    let look = Look { now: 0, others: &world.registry, entry_under_way: false, waits_for_columns: false };
+    let told = world.machine.step(News::AtTip, &look, &mut Effects::default());
+    assert!(matches!(told, Err(ConsumerError::Fenced { n: 1, .. })));
+}

@@ -1,0 +1,93 @@
+//! What a worker counts for what is said of an input, and changes nothing: lines by file, ids that repeat, attributes that are dropped.
+
+use super::engine::Seen;
+use authpulse_engine::rows::RejectedRecord;
+use authpulse_event::{Reading, ShardId};
+use authpulse_files::LineBlock;
+use authpulse_files::own_ids::OwnIds;
+use authpulse_files::tally::Tally;
+use authpulse_journal::columns_said::Said;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The log target that operators filter by.
+const TARGET: &str = "authpulse_consumer::worker::told";
+
+/// Counts that whoever started the worker reads at the end.
+pub type SharedTally = Arc<Mutex<Tally>>;
+
+/// From so many events with own ids on a stream's shard tells that most of them repeat; before, at its end.
+const IDS_TOLD_FROM: u64 = 1_000;
+
+/// See the module.
+pub struct Told {
+    /// Where lines are counted.
+    pub tally: Option<SharedTally>,
+    /// Ids that a stream's producers sent.
+    own_ids: OwnIds,
+    /// Whether it told that they repeat.
+    told_of_ids: bool,
+    /// What the workers of the process have said of columns.
+    said: Arc<Said>,
+}
+
+impl Told {
+    /// Nothing is counted yet.
+    pub fn new(said: Arc<Said>) -> Told {
+        Told { tally: None, own_ids: OwnIds::default(), told_of_ids: false, said }
+    }
+
+    fn with_tally(&self, count: impl FnOnce(&mut Tally)) {
+        if let Some(tally) = &self.tally {
+            count(&mut tally.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// So many records of a block are admitted next.
+    pub fn lines_of(&self, block: &LineBlock, records: usize) {
+        self.with_tally(|tally| tally.lines(block, records as u64));
+    }
+
+    /// Records are admitted next.
+    pub fn records(&mut self, seen: &[Seen<'_>]) {
+        let events = seen.iter().filter_map(|seen| seen.event());
+        match &self.tally {
+            Some(tally) => {
+                let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                events.for_each(|event| tally.event(event));
+            }
+            None => events.for_each(|event| self.own_ids.see(event)),
+        }
+    }
+
+    /// Attributes of a record were left out, if any were.
+    pub fn drops(&self, key: &ShardId, seen: &Seen<'_>, partition_key: Option<&[u8]>, reading: Reading) {
+        if seen.event().is_some_and(|event| event.fields_dropped > 0) {
+            self.said.drops(key, seen.incoming.payload, partition_key, reading);
+        }
+    }
+
+    /// Dead letters are about to be moved on.
+    pub fn rejected(&self, letters: &[RejectedRecord]) {
+        self.with_tally(|tally| {
+            for record in letters {
+                let line = record.position.sequence.as_u64().unwrap_or(0);
+                tally.rejected(line, record.reason.name(), &record.detail);
+            }
+        });
+    }
+
+    /// Where most ids of a stream repeat, the words for it, once.
+    pub fn ids_repeat(&mut self, at_end: bool) -> Option<String> {
+        if self.told_of_ids || !(at_end || self.own_ids.events() >= IDS_TOLD_FROM) {
+            return None;
+        }
+        let words = self.own_ids.warning();
+        self.told_of_ids = words.is_some();
+        words
+    }
+}
+
+/// Says that ids repeat.
+pub fn tell_of_ids(shard: &ShardId, words: &str) {
+    tracing::warn!(target: TARGET, %shard, "{words}");
+}

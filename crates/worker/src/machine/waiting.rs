@@ -1,0 +1,99 @@
+//! What a worker does that has nothing to read: its watermark rises, and it stores what is due or what others wait for.
+
+use super::Machine;
+use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
+use super::storing::Held;
+use authpulse_event::{Day, Micros};
+use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_lake::entry::Rise;
+
+impl Machine {
+    /// Nothing to read for now: rise if nothing was accepted for long enough.
+    pub(super) fn rise_at_tip(&mut self, now: i64) -> Result<()> {
+        let shard = &self.engine.shard;
+        let (live, tolerance) = (shard.last_accepted_live(), shard.settings().time.tolerance);
+        self.rise(self.quiet.rises_to(live, tolerance, now), "idle", now)
+    }
+
+    pub(super) fn rise(&mut self, to: Option<Micros>, cause: &str, now: i64) -> Result<()> {
+        let Some(to) = to else { return Ok(()) };
+        if self.engine.release(|shard, out| shard.rise(to, out))? {
+            self.draft.open(now);
+            self.draft.rises.push(Rise { after: self.at_hand.position.into(), to, cause: cause.to_owned() });
+            self.collect();
+        }
+        Ok(())
+    }
+
+    /// Nothing is read: the others hear what its scoring waits for, and then it is seen what is to be stored.
+    pub(super) fn rest(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        // Whoever has nothing to store does not learn by storing that another has taken the shard over.
+        if !look.entry_under_way
+            && let Some(view) = look.others.view(&self.key)
+            && view.last > self.last.n
+        {
+            return Err(ConsumerError::Fenced { shard: self.key.clone(), n: self.last.n + 1 });
+        }
+        let day = self.waits_for_day(look);
+        out.want = Some(day.map_or(Want::Nothing, Want::Shares));
+        Ok(Act::Hear(News::Waits { for_a_day: day.is_some() }))
+    }
+
+    /// Stores when somebody waits, or when there are rows and the last entry is old enough.
+    pub(super) fn store_at_rest(&self, waits_for_a_day: bool, look: &Look<'_>) -> Act {
+        let publishes = self.engine.shard.has_share_to_publish();
+        let is_waited_for = publishes && (waits_for_a_day || self.is_waited_for(look));
+        let has_rows = || self.has_rows(look) || !self.engine.out.scored.is_empty();
+        if is_waited_for || self.is_due(look) || (self.storing.is_aged(look.now) && has_rows()) {
+            return Act::Store(Reason::DueAtRest);
+        }
+        Act::Return(Progress::Idle)
+    }
+
+    /// Which day's shares scoring waits for, if it does.
+    pub(super) fn waits_for_day(&self, look: &Look<'_>) -> Option<Day> {
+        look.others.with_board(|board| self.engine.shard.waits_for_day(board))
+    }
+
+    /// Whether the entry in the making takes no more.
+    pub(super) fn is_full(&self, look: &Look<'_>) -> bool {
+        self.bounds(look).is_full(&self.draft, &self.engine.out.scored, &self.engine.shard)
+    }
+
+    /// Whether the entry in the making is to be stored now.
+    pub(super) fn is_due(&self, look: &Look<'_>) -> bool {
+        let publishes = self.engine.shard.has_share_to_publish();
+        let held = Held {
+            opened: self.draft.opened,
+            is_full: self.is_full(look),
+            publishes,
+            rows: self.draft.counts.curated,
+            half_unscored: self.engine.shard.is_half_unscored(),
+            is_waited_for: publishes && self.is_waited_for(look),
+        };
+        self.storing.is_due(&held, look.now)
+    }
+
+    /// Whether another shard's scoring stands still for a day that this one could publish.
+    fn is_waited_for(&self, look: &Look<'_>) -> bool {
+        let passed = self.engine.shard.watermark().map(|w| Day(Day::of(w).0 - 1));
+        look.others.is_waited_for(self.last.shares_through.map(Day), passed)
+    }
+
+    /// Whether this shard writes the days' rows and there is a complete one.
+    pub(super) fn has_day(&self, look: &Look<'_>) -> bool {
+        self.writes_days() && look.others.has_complete_day(self.daily_through)
+    }
+
+    /// Whether an entry would publish or write anything that follows from what the last one holds.
+    pub(super) fn has_rows(&self, look: &Look<'_>) -> bool {
+        let shard = &self.engine.shard;
+        shard.has_share_to_publish() || shard.has_rows_to_write() || self.has_day(look)
+    }
+
+    /// Whether an entry would tell anything that the last one does not.
+    pub(super) fn has_news(&self, look: &Look<'_>) -> bool {
+        let out = &self.engine.out;
+        !self.draft.is_empty() || !out.scored.is_empty() || out.counts != Default::default() || self.has_rows(look)
+    }
+}
