@@ -8,15 +8,16 @@ use authpulse_engine::{Settings, SourceKind};
 use authpulse_event::HashRange;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_journal::error::ConsumerError;
-use authpulse_journal::open::entry_zero;
-use authpulse_journal::registry::Registry;
-use authpulse_lake::entry::{Side, Source};
+use authpulse_journal::open::{entry_zero, spans};
+use authpulse_journal::registry::{Place, Registry};
+use authpulse_lake::entry::{Side, Source, StoredShare};
 use authpulse_stream::{Gap, Record};
 use std::collections::BTreeMap;
 
 /// A machine over the one shard of a stream, and what it has stored.
 struct World {
     registry: Registry,
+    _place: Place,
     machine: Machine,
     now: i64,
     stored: Vec<Closed>,
@@ -40,7 +41,8 @@ impl World {
             inherits: Vec::new(),
             arrival_of_lines: None,
         };
-        World { machine: Machine::new(begin, 0).unwrap(), registry, now: 0, stored: Vec::new(), decisions: 0 }
+        let machine = Machine::new(begin, 0).unwrap();
+        World { _place: registry.enter(), registry, machine, now: 0, stored: Vec::new(), decisions: 0 }
     }
 
     /// What a step that begins with this news comes to: what has to be read, or how it ends. Entries are stored at once.
@@ -62,35 +64,47 @@ impl World {
         }
     }
 
+    /// Stores an entry as far as others, and the machine itself, go by it.
     fn store(&mut self, closed: Closed) {
         let last = self.machine.last();
-        let Closing { to, read_to_end, settled, end, sealed, .. } = closed.closing;
-        let newest_accepted = closed.cut.newest_accepted;
+        let Closed { cut, closing, .. } = &closed;
         let entry = Entry {
             n: last.n + 1,
-            to: to.into(),
-            watermark: closed.cut.watermark,
-            newest_accepted,
-            read_to_end,
-            settled,
-            end,
-            sealed,
+            to: closing.to.into(),
+            watermark: cut.watermark,
+            newest_accepted: cut.newest_accepted,
+            shares_through: cut.shares_through.map(|day| day.0),
+            score_spans: spans(&cut.score_spans),
+            daily_through: closing.days.1,
+            read_to_end: closing.read_to_end,
+            settled: closing.settled,
+            end: closing.end,
+            sealed: closing.sealed,
             ..last.clone()
         };
-        self.registry.stored(&entry, &Side::default()).unwrap();
+        let side = Side {
+            shares: cut.shares.iter().map(StoredShare::from).collect(),
+            scores: cut.scores.iter().map(StoredShare::from).collect(),
+            ..Side::default()
+        };
+        self.registry.stored(&entry, &side).unwrap();
         self.machine.stored(entry);
         self.stored.push(closed);
     }
 
-    /// One record at a second of the first day.
-    fn read(&mut self, second: i64, found: Found) -> Act {
+    /// The `n`-th record, of so many seconds after noon on the first day.
+    fn read(&mut self, n: u32, found: Found) -> Act {
+        let second = NOON + i64::from(n);
         let payload = format!(r#"{{"time":{second},"user":"U1","computer":"C1"}}"#).into();
-        let position = Position { sequence: second.unsigned_abs().into(), sub_sequence: 0 };
+        let position = Position { sequence: u64::from(n).into(), sub_sequence: 0 };
         let arrival = DEFAULT_BASE + second * SECOND;
         let record = Record { payload, partition_key: "U1".into(), position, arrival };
         self.hear(News::Read(Batch::Records(vec![record].into_iter()), found))
     }
 }
+
+/// In seconds from the first day's begin.
+const NOON: i64 = 43_200;
 
 fn at_tip() -> Found {
     Found { at_tip: true, ..Found::default() }
@@ -112,22 +126,33 @@ fn a_shard_without_records_is_read_and_then_idle() {
 fn what_was_admitted_is_stored_when_it_is_due() {
     let mut world = World::new(Goal::Forever);
     assert!(matches!(world.read(7, at_tip()), Act::Return(Progress::Worked)));
-    assert_eq!(world.decisions, 1, "it is handed over before it is stored");
     world.now = 4 * SECOND;
     let Act::Read { due_in: Some(due_in), .. } = world.hear(News::Tick) else { panic!("it reads on") };
     assert_eq!(due_in, 6 * SECOND);
     world.now = 10 * SECOND;
     assert!(matches!(world.hear(News::Late), Act::Return(Progress::Worked)));
-    assert_eq!((world.stored.len(), world.decisions), (1, 1));
+    assert_eq!(world.stored.len(), 1);
     assert_eq!(world.stored[0].draft.counts.received, 1);
+}
+
+/// Popularity is that of the days before, of which the first entry says that there was nothing.
+#[test]
+fn an_event_is_scored_once_the_days_before_it_are_stored_and_handed_over_at_once() {
+    let mut world = World::new(Goal::Forever);
+    world.read(7, at_tip());
+    assert_eq!(world.decisions, 0);
+    assert!(matches!(world.hear(News::Late), Act::Return(Progress::Worked)), "it stores what it waits for itself");
+    assert_eq!((world.stored.len(), world.decisions), (1, 0));
+    world.hear(News::Tick);
+    assert_eq!((world.stored.len(), world.decisions), (1, 1));
 }
 
 #[test]
 fn a_stop_stores_what_is_decided_and_nothing_where_there_is_nothing() {
     for records in 0..2 {
         let mut world = World::new(Goal::Forever);
-        for second in 0..records {
-            world.read(7 + second, at_tip());
+        for n in 0..records {
+            world.read(7 + n, at_tip());
         }
         assert!(matches!(world.hear(News::Stop), Act::Return(Progress::Done)));
         assert_eq!(world.stored.len(), records as usize);
@@ -165,14 +190,9 @@ fn a_leaf_goes_from_its_end_through_all_phases_to_its_seal() {
         (read_to_end, settled, end, sealed)
     });
     let day = Some(Day::of(DEFAULT_BASE).end());
-    let expected = [
-        (true, false, false, None),
-        (true, true, false, None),
-        (true, true, false, None),
-        (true, true, false, None),
-        (true, true, false, day),
-    ];
-    assert_eq!(marks.collect::<Vec<_>>(), expected, "its end, settled, risen, all scored, sealed");
+    let expected =
+        [(true, false, false, None), (true, true, false, None), (true, true, false, None), (true, true, false, day)];
+    assert_eq!(marks.collect::<Vec<_>>(), expected, "its end, settled, risen, sealed");
 }
 
 #[test]
@@ -192,7 +212,7 @@ fn a_parent_waits_for_the_other_parents_of_its_child_shard() {
 }
 
 #[test]
-fn a_gap_is_told_once_and_stored() {
+fn a_gap_is_stored_with_what_follows_it() {
     let mut world = World::new(Goal::Forever);
     let gap = Some(Gap { records: Some(2) });
     world.read(7, Found { gap, ..at_tip() });
