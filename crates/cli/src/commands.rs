@@ -11,7 +11,7 @@ use authpulse_audit::status::{TooNew, status};
 use authpulse_audit::verify::{VerifyOptions, verify};
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::ShardId;
-use authpulse_event::time::{HOUR, format_rfc3339};
+use authpulse_event::time::{Span, format_rfc3339};
 use authpulse_files::{self as input, InputError, SortOptions, Source, find_disorder};
 use authpulse_journal::ConsumerError;
 use authpulse_journal::env::{Clock as _, SystemClock};
@@ -281,7 +281,8 @@ async fn run_replay(args: Replay) -> Result<ExitCode> {
     options.check()?;
     // A pipe has no size, and what is read from it is gone.
     if input::check(&sources)?.is_some() && sources.len() > 1 {
-        let (time, at_most) = (&config.options.engine.time, SystemClock.now() + ARRIVAL_SLACK);
+        let (time, at_most) =
+            (&config.options.engine.time, SystemClock.now().as_arrival_bound().as_event_time() + ARRIVAL_SLACK);
         match find_disorder(&sources, time.base, time.tolerance, at_most, &|| !*stop.borrow()) {
             Err(InputError::ToldToEnd) => return told_to_end(),
             found => {
@@ -462,7 +463,7 @@ async fn run_stream(command: StreamCommand) -> Result<ExitCode> {
             match &place {
                 stream::Place::Local(_) if on_demand => bail!("--on-demand is for streams in Kinesis"),
                 stream::Place::Local(dir) => {
-                    let retention = i64::from(retention_hours.unwrap_or(168)) * HOUR;
+                    let retention = Span::hours(retention_hours.unwrap_or(168).into());
                     LocalStream::create(dir, CreateOptions { shards, retention, ..CreateOptions::default() })?;
                 }
                 stream::Place::Kinesis(_) if retention_hours.is_some() => bail!(

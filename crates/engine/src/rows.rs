@@ -1,8 +1,8 @@
 //! What the engine says about records: the rows that land in the lake's tables, before any table format.
 
-use crate::names::NameId;
+use crate::names::{ComputerId, UserId};
 use crate::rules::{FIRST, RULES_MAX};
-use authpulse_event::{Attributes, Day, Micros, Position, TimeForm};
+use authpulse_event::{ArrivalTime, Attributes, Day, EventTime, Position, TimeForm};
 use std::fmt;
 
 /// A rule's place in a list of rules ([`crate::rules`]), which has its name; below [`RULES_MAX`].
@@ -130,13 +130,13 @@ pub struct Windows {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedEvent {
     /// Event time.
-    pub event_time: Micros,
+    pub event_time: EventTime,
     /// Arrival in the stream, or the start of the run for a file.
-    pub ingestion_time: Micros,
+    pub ingestion_time: ArrivalTime,
     /// Who.
-    pub user: NameId,
+    pub user: UserId,
     /// Where.
-    pub computer: NameId,
+    pub computer: ComputerId,
     /// Identity.
     pub id: EventId,
     /// The windows at acceptance.
@@ -164,9 +164,9 @@ pub struct ScoredEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HourRow {
     /// Start of the clock hour (UTC).
-    pub window_start: Micros,
+    pub window_start: EventTime,
     /// Who.
-    pub user: NameId,
+    pub user: UserId,
     /// Accepted events.
     pub total_logins: u64,
     /// Distinct computers.
@@ -249,5 +249,5 @@ pub struct RejectedRecord {
     /// Where the record stood in its shard.
     pub position: Position,
     /// Arrival in the stream, or the start of the run for a file.
-    pub ingestion_time: Micros,
+    pub ingestion_time: ArrivalTime,
 }

@@ -3,14 +3,14 @@
 //! Features (windows, novelty, popularity) are computed once, apart from rules; [`crate::rules::RuleSet::judge`] only weighs
 //! them, so that a second rule set can score the same features.
 
-use crate::names::NameId;
+use crate::names::{ComputerId, UserId};
 use crate::popularity::{Board, LookBack, newest_closed_day};
 use crate::rows::{AcceptedEvent, Flags, RiskLevel, ScoredEvent};
 use crate::rules::Features;
 use crate::shard::{Output, Shard, Unscored};
 use crate::user::Slot;
 use authpulse_event::time::hour_of;
-use authpulse_event::{Day, Micros};
+use authpulse_event::{Day, EventTime};
 use std::sync::Arc;
 
 /// A look-back with the popularity of each of the shard's computers, looked up once.
@@ -25,8 +25,8 @@ const UNKNOWN: u64 = u64::MAX;
 const RESOLVED_MAX: usize = 2;
 
 impl Resolved {
-    fn popularity(&mut self, computer: NameId, name: impl FnOnce() -> String) -> u64 {
-        let at = computer as usize;
+    fn popularity(&mut self, computer: ComputerId, name: impl FnOnce() -> String) -> u64 {
+        let at = computer.index();
         if at >= self.by_computer.len() {
             self.by_computer.resize(at + 64, UNKNOWN);
         }
@@ -95,14 +95,14 @@ impl Shard {
         (popularity.map(|(popularity, _)| popularity), flags, score)
     }
 
-    pub(crate) fn count_hour(&mut self, user_id: NameId, slot: Slot, time: Micros, score: u8) {
+    pub(crate) fn count_hour(&mut self, user_id: UserId, slot: Slot, time: EventTime, score: u8) {
         let hour = hour_of(time);
-        if self.users[user_id as usize].count_hour(slot, hour, score) {
+        if self.users[user_id.index()].count_hour(slot, hour, score) {
             self.open_hours.entry(hour).or_default().push(user_id);
         }
     }
 
-    pub(crate) fn count_high_risk(&mut self, user: NameId, computer: NameId, day: Day, score: u8) {
+    pub(crate) fn count_high_risk(&mut self, user: UserId, computer: ComputerId, day: Day, score: u8) {
         if RiskLevel::of(score) >= RiskLevel::High {
             *self.high_risk.entry(day).or_default().entry((user, computer)).or_default() += 1;
         }

@@ -5,8 +5,8 @@ use crate::error::{ConsumerError, Result};
 use crate::log::{Entries, read_base, read_entry, read_side};
 use crate::registry::Registry;
 use authpulse_engine::Settings;
-use authpulse_event::time::{SECOND, format_rfc3339};
-use authpulse_event::{Day, EventModel, HashRange, Position, ShardId};
+use authpulse_event::time::{self, format_rfc3339};
+use authpulse_event::{Day, EventModel, HashRange, Position, ProcessingTime, ShardId};
 use authpulse_lake::LakeError;
 use authpulse_lake::entry::{Entry, EntryCounts, PLAIN_FORMAT, Side, Source, Span, StoredTimeRules};
 use authpulse_lake::sections::Sections;
@@ -167,7 +167,7 @@ async fn take_in(env: &Env, registry: &Registry, entry: &Entry) -> Result<()> {
 /// Names every setting that differs, with both values.
 pub fn check_settings(stored: &StoredTimeRules, settings: &Settings) -> Result<()> {
     let now = StoredTimeRules::from(&settings.time);
-    let seconds = |micros: i64| format!("{} s", micros as f64 / SECOND as f64);
+    let seconds = |span: time::Span| format!("{} s", span.as_seconds());
     let mut faults = Vec::new();
     let mut compare = |name: &str, lake: String, asked: String| {
         if lake != asked {
@@ -193,7 +193,7 @@ pub fn entry_zero(key: &ShardId, source: Source, range: HashRange, options: &Opt
         n: 0,
         epoch: 1,
         commit_id: String::new(),
-        written_at: 0,
+        written_at: ProcessingTime::default(),
         takes_over: false,
         source,
         range: range.to_string(),
@@ -236,5 +236,5 @@ pub fn spans(spans: &[(HashRange, Option<Day>)]) -> Vec<Span> {
 
 /// The journal of a stream's shard. A stream that was deleted and made again under its name is another one.
 pub fn journal_key(stream: &StreamDescription, shard: &ShardId) -> ShardId {
-    ShardId::new(format!("{shard}@{}.{}", stream.name, stream.created))
+    ShardId::new(format!("{shard}@{}.{}", stream.name, stream.created.micros()))
 }

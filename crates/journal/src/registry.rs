@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::rejections::Rejections;
 use authpulse_engine::rows::DayRow;
 use authpulse_engine::{Board, Share};
-use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
+use authpulse_event::{Day, EventTime, HashRange, Position, ShardId};
 use authpulse_lake::Base;
 use authpulse_lake::entry::{Entry, EntryError, Side, Source};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,9 +29,9 @@ pub struct ShardView {
     /// The position after its last record.
     pub position: Position,
     /// Its watermark.
-    pub watermark: Option<Micros>,
+    pub watermark: Option<EventTime>,
     /// Newest event time accepted.
-    pub newest_accepted: Option<Micros>,
+    pub newest_accepted: Option<EventTime>,
     /// Whether it was read to its end.
     pub read_to_end: bool,
     /// Whether what waited was settled for a seal.
@@ -39,7 +39,7 @@ pub struct ShardView {
     /// Whether its end is stored, from which heirs start.
     pub end: bool,
     /// Up to when it is sealed.
-    pub sealed: Option<Micros>,
+    pub sealed: Option<EventTime>,
     /// The last day of which it published logins.
     pub shares_through: Option<Day>,
     /// The last day of which all its parts published high-risk counts.
@@ -296,19 +296,19 @@ impl Registry {
     }
 
     /// The newest event time accepted in any shard of the input.
-    pub fn newest_accepted(&self) -> Option<Micros> {
+    pub fn newest_accepted(&self) -> Option<EventTime> {
         let guard = self.lock();
         let inner = &guard.0;
         inner.topology.keys().filter_map(|key| inner.shards.get(key)?.newest_accepted).max()
     }
 
     /// The newest watermark of the other shards.
-    pub fn newest_watermark_of_others(&self, shard: &ShardId) -> Option<Micros> {
+    pub fn newest_watermark_of_others(&self, shard: &ShardId) -> Option<EventTime> {
         self.lock().0.shards.iter().filter(|(key, _)| *key != shard).filter_map(|(_, view)| view.watermark).max()
     }
 
     /// The newest watermark among some shards.
-    pub fn newest_watermark_among(&self, shards: &BTreeSet<ShardId>) -> Option<Micros> {
+    pub fn newest_watermark_among(&self, shards: &BTreeSet<ShardId>) -> Option<EventTime> {
         let guard = self.lock();
         shards.iter().filter_map(|key| guard.0.shards.get(key)?.watermark).max()
     }

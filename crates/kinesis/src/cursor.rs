@@ -7,7 +7,7 @@ use crate::limits::{GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, REA
 use crate::pace::Backoff;
 use crate::reader::StartAt;
 use crate::room::{Held, Room};
-use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, Position, SequenceNumber, ShardId};
 use authpulse_stream::{Gap, ReadFrom, Record};
 use kpl_aggregation::{Aggregate, Payload, parse};
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ pub(crate) struct Cursor {
     pub(crate) at_tip: bool,
     pub(crate) ended: bool,
     /// The newest arrival since the cursor was moved.
-    arrival: Micros,
+    arrival: ArrivalTime,
     /// Before then nothing is asked for.
     pub(crate) not_before: Duration,
     /// When somebody last wanted to read.
@@ -78,7 +78,7 @@ impl Cursor {
             held: room.hold(),
             at_tip: false,
             ended: false,
-            arrival: Micros::MIN,
+            arrival: ArrivalTime::MIN,
             not_before,
             read_at: Duration::ZERO,
             first_pause: Duration::ZERO,
@@ -235,7 +235,7 @@ enum Parts {
 /// An aggregate that is being taken apart.
 struct Opened {
     sequence: SequenceNumber,
-    arrival: Micros,
+    arrival: ArrivalTime,
     aggregate: Aggregate,
     /// The user record that comes next.
     at: usize,

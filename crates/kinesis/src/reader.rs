@@ -20,7 +20,7 @@ use crate::patience::patiently;
 use crate::room::Room;
 use crate::time::{Chance, Time};
 use async_trait::async_trait;
-use authpulse_event::{Micros, Position, ShardId};
+use authpulse_event::{ArrivalTime, Position, ShardId, Span};
 use authpulse_stream::{Gap, ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription, StreamError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
@@ -37,8 +37,8 @@ const RETENTION_LEAST: Duration = Duration::from_secs(24 * 3_600);
 const RISK: f64 = 0.9;
 /// How far back the newest record is looked for, first; each further look goes four times further back. Where one finds something,
 /// the time is halved until it is known this exactly, so that little has to be read to find the newest.
-const TIP_FIRST: Micros = 10_000_000;
-const TIP_FARTHER: Micros = 4;
+const TIP_FIRST: Span = Span::seconds(10);
+const TIP_FARTHER: i64 = 4;
 
 /// Where the shards of a stream are read from at first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum StartAt {
     /// At the oldest records that are kept.
     TrimHorizon,
     /// At the records that arrived at this time or later.
-    Time(Micros),
+    Time(ArrivalTime),
 }
 
 /// See the module.
@@ -307,7 +307,7 @@ impl KinesisStream {
         if unread < RETENTION_LEAST.mul_f64(RISK) {
             return Ok(false);
         }
-        let retention = Duration::from_micros(self.summary().await?.retention.max(0).cast_unsigned());
+        let retention = Duration::from_micros(self.summary().await?.retention.micros().max(0).cast_unsigned());
         Ok(unread >= retention.mul_f64(RISK))
     }
 
@@ -475,7 +475,7 @@ impl Stream for KinesisStream {
         let Summary { created, retention, .. } = self.summary().await?;
         let now = self.time.now();
         let oldest = (now - created).min(retention);
-        let since = |back: Micros| if back < oldest { IteratorAt::Time(now - back) } else { IteratorAt::Oldest };
+        let since = |back: Span| if back < oldest { IteratorAt::Time(now - back) } else { IteratorAt::Oldest };
         let mut back = TIP_FIRST;
         if let Some(position) = self.newest_since(shard, since(back)).await? {
             return Ok(position);
@@ -486,7 +486,7 @@ impl Stream for KinesisStream {
             if back >= oldest {
                 return Ok(Position::START);
             }
-            (nothing, back) = (back, back * TIP_FARTHER);
+            (nothing, back) = (back, TIP_FARTHER * back);
         }
         back = back.min(oldest);
         while back - nothing > TIP_FIRST {

@@ -17,12 +17,15 @@ pub use events::{StoredAttributes, Unscored, Waiting};
 pub use format::{FORMAT, PLAIN_FORMAT};
 
 use crate::encode::TableFile;
+use crate::micros;
 use crate::sections::{SectionList, Sections};
 use authpulse_engine::popularity::HostCount;
 use authpulse_engine::rows::Reason;
 use authpulse_engine::settings::TimeRules;
 use authpulse_engine::{Counts, RestoreFrom, Share};
-use authpulse_event::{Attribute, Day, EventModel, HashRange, Micros, Position, ShardId};
+use authpulse_event::{
+    ArrivalTime, Attribute, Day, EventModel, EventTime, HashRange, Position, ProcessingTime, ShardId, time,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,7 +44,8 @@ pub struct Entry {
     /// The writer's own id of this entry: tells, after an unclear answer, whose entry stands at `n`.
     pub commit_id: String,
     /// When it was written, by the writer's clock.
-    pub written_at: Micros,
+    #[serde(with = "micros")]
+    pub written_at: ProcessingTime,
     /// Whether this entry only takes the shard over: it repeats what is open and publishes nothing, also where its side file
     /// (that of the entry before) holds shares.
     #[serde(default)]
@@ -60,17 +64,20 @@ pub struct Entry {
     /// What became of the records.
     pub counts: EntryCounts,
     /// The watermark after it.
-    pub watermark: Option<Micros>,
+    #[serde(with = "micros::maybe", default)]
+    pub watermark: Option<EventTime>,
     /// Rises of the watermark decided within it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rises: Vec<Rise>,
     /// Newest event time ever accepted in the shard or inherited.
-    pub newest_accepted: Option<Micros>,
+    #[serde(with = "micros::maybe", default)]
+    pub newest_accepted: Option<EventTime>,
     /// Whether the last accepted event was live.
     #[serde(default)]
     pub last_accepted_live: bool,
     /// With this entry every hour that ends here or before is written, except those of users with an unscored event in them.
-    pub hours_through: Option<Micros>,
+    #[serde(with = "micros::maybe", default)]
+    pub hours_through: Option<EventTime>,
     /// The last day whose logins are published, as days since 1970.
     pub shares_through: Option<i32>,
     /// Through which day each part of the range has published its high-risk counts.
@@ -116,8 +123,8 @@ pub struct Entry {
     #[serde(default)]
     pub end: bool,
     /// Set once a seal is complete: the instant below which input is late from then on ([`Seal`](crate::Seal) reads it).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed: Option<Micros>,
+    #[serde(with = "micros::maybe", default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<EventTime>,
     /// The settings that no later entry may change.
     pub time_rules: StoredTimeRules,
     /// The digest of thresholds and weights in force.
@@ -141,7 +148,8 @@ pub enum Source {
         /// The stream's name.
         name: String,
         /// When it was created.
-        created: Micros,
+        #[serde(with = "micros")]
+        created: ArrivalTime,
         /// The shard's name within the stream.
         shard_id: String,
     },
@@ -238,7 +246,8 @@ pub struct Rise {
     /// It was decided after this position was judged.
     pub after: Place,
     /// The watermark it rose to.
-    pub to: Micros,
+    #[serde(with = "micros")]
+    pub to: EventTime,
     /// Why: `idle`, `ancestor` or `seal`.
     pub cause: String,
 }
@@ -360,13 +369,16 @@ pub struct StoredGap {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredTimeRules {
     /// What integer times count from.
-    pub base: Micros,
+    #[serde(with = "micros")]
+    pub base: EventTime,
     /// Tolerance.
-    pub tolerance: Micros,
+    #[serde(with = "micros")]
+    pub tolerance: time::Span,
     /// Look-back in days.
     pub lookback_days: u32,
     /// Settle.
-    pub settle: Micros,
+    #[serde(with = "micros")]
+    pub settle: time::Span,
     /// The event model, by its number; 1 is left out.
     #[serde(default = "first_model", skip_serializing_if = "is_first_model")]
     pub event_model: u32,

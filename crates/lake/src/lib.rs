@@ -30,6 +30,7 @@ pub mod journal;
 mod lake;
 pub mod lock;
 pub mod maintain;
+pub mod micros;
 pub mod read;
 pub mod schema;
 pub mod seal;

@@ -13,7 +13,7 @@ pub use sorting::Sorting;
 
 use crate::committer::commit_all;
 use authpulse_event::time::format_rfc3339;
-use authpulse_event::{HashRange, Micros, ShardId};
+use authpulse_event::{ArrivalTime, EventTime, HashRange, ShardId};
 use authpulse_files::tally::Tally;
 use authpulse_files::{self as input, InputOptions, LineBlocks, Progress, Sorted};
 use authpulse_journal::backfills::{given_up_words, names};
@@ -199,7 +199,7 @@ async fn prepare_with(
     let input = Input::File {
         blocks: Some(blocks),
         next: rest,
-        arrival: backfill.run_started,
+        arrival: ArrivalTime::of_run(backfill.run_started),
         name: backfill.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(","),
     };
     let start = start_of(opened, input, if keep_open { Goal::EndKeepOpen } else { Goal::Forever });
@@ -387,7 +387,7 @@ fn passed_by(tail: &Entry) -> &'static str {
 
 /// A further run must begin where the lake is open: its first event must not be late, nor that of any file that is to be sorted.
 fn refuse_late_beginning(
-    open_from: Option<(Micros, &str)>,
+    open_from: Option<(EventTime, &str)>,
     request: &BackfillRequest,
     options: &Options,
 ) -> Result<()> {
@@ -395,7 +395,7 @@ fn refuse_late_beginning(
     // Each file of a sorted run by itself, the files of another as one.
     let parts = request.files.chunks(if request.sort.is_some() { 1 } else { request.files.len().max(1) });
     for files in parts {
-        let Some(first) = input::first_event(files, options.engine.time.base, Micros::MAX, &|| request.goes_on())?
+        let Some(first) = input::first_event(files, options.engine.time.base, EventTime::MAX, &|| request.goes_on())?
         else {
             continue;
         };

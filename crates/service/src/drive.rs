@@ -5,7 +5,7 @@ use crate::backfill::{BackfillRun, mark_complete};
 use crate::committer::{Round, commit_all};
 use crate::lease_keeper::{LeaseKeeper, Parting};
 use crate::service::{Mode, Service};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ShardId, Span};
 use authpulse_files::InputError;
 use authpulse_journal::env::{Clock, Env, duration, start, within};
 use authpulse_journal::error::{Chain, ConsumerError, Result};
@@ -144,7 +144,7 @@ async fn keep_lock(
 /// Commits every interval where the lock is ours, until told to stop or something is met that is too new for this program.
 async fn commit_regularly(
     env: Env,
-    interval: Micros,
+    interval: Span,
     ours: watch::Receiver<bool>,
     aside: Aside,
     mut stop: watch::Receiver<bool>,
@@ -226,7 +226,7 @@ impl Committer {
     fn start(env: &Env, options: &Options, aside: &Aside) -> Committer {
         let (stop, stopped) = watch::channel(false);
         let (hold, ours) = watch::channel(false);
-        let every = duration(options.leases.renew_every());
+        let every = duration(Span::from_micros(options.leases.renew_every()));
         let trouble = watch::Sender::new(None);
         let lock = keep_lock(env.clone(), every, hold, aside.clone(), stopped.clone());
         let lock = start_beside(&trouble, "keeps the committer's lock", lock);

@@ -2,11 +2,11 @@
 //! all the files.
 
 use crate::columns::Asking;
-use authpulse_engine::names::NamesView;
+use authpulse_engine::names::UserNamesView;
 use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord, ScoredEvent};
 use authpulse_engine::{Counts, Cut, Piece, PieceSection, Shard};
 use authpulse_event::id::sha256_hex;
-use authpulse_event::{Micros, Position, ShardId};
+use authpulse_event::{EventTime, Position, ProcessingTime, ShardId, Tick};
 use authpulse_journal::env::{Env, start};
 use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_journal::log;
@@ -46,7 +46,7 @@ pub struct Draft {
     /// Names the entry's files; becomes its commit id.
     pub commit_id: String,
     /// When its first record was judged, in ticks.
-    pub opened: Option<i64>,
+    pub opened: Option<Tick>,
     /// The position before its first record.
     pub from: Position,
     /// What became of its records so far.
@@ -177,7 +177,7 @@ pub struct Closing {
     /// See [`Entry`].
     pub end: bool,
     /// See [`Entry`].
-    pub sealed: Option<Micros>,
+    pub sealed: Option<EventTime>,
     /// See [`Entry`].
     pub backfill: Option<authpulse_lake::entry::Backfill>,
     /// See [`Entry`].
@@ -206,7 +206,7 @@ pub struct Finish {
     /// The rest.
     pub closing: Closing,
     /// Names of users, for hours.
-    pub users: NamesView,
+    pub users: UserNamesView,
     /// How its pieces ask for columns and tables.
     pub asking: Asking,
 }
@@ -300,11 +300,11 @@ impl Finish {
 /// Rows that are few: hours, days, dead letters, and what later tables make of them.
 struct Small {
     hours: Vec<HourRow>,
-    users: NamesView,
+    users: UserNamesView,
     days: Vec<DayRow>,
     rejected: Vec<RejectedRecord>,
     shard: ShardId,
-    processing_time: Micros,
+    processing_time: ProcessingTime,
 }
 
 impl Small {

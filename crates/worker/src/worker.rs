@@ -28,7 +28,7 @@ use crate::line_digest::LineDigest;
 use crate::poison::Poison;
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::{Known, Output, Shard};
-use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
+use authpulse_event::{ArrivalTime, Day, EventTime, HashRange, Position, ShardId, Span, Tick};
 use authpulse_files::own_ids::OwnIds;
 use authpulse_journal::columns_said::Said;
 use authpulse_journal::env::{Env, duration, start};
@@ -165,16 +165,16 @@ pub struct Worker {
     own_ids: OwnIds,
     told_of_ids: bool,
     daily_through: Option<Day>,
-    /// A moment, in ticks, at which an entry is due, as it is at whole ages before and behind it.
-    beat: i64,
+    /// A moment at which an entry is due, as it is at whole ages before and behind it.
+    beat: Tick,
     /// Whether the last entry was stored because it was full: then one may get its whole age, which would not be reached anyway.
     was_full: bool,
-    /// In ticks, as the ages below: a clock that is set back must not keep anything from being stored.
-    accepted_at: i64,
-    stored_at: i64,
-    clock_before: Option<Micros>,
+    /// By the clock of ages, as what follows: a clock that is set back must not keep anything from being stored.
+    accepted_at: Tick,
+    stored_at: Tick,
+    clock_before: Option<ArrivalTime>,
     rows_since_snapshot: u64,
-    snapshot_at: i64,
+    snapshot_at: Tick,
     /// The two newest snapshots' entries; older ones are removed.
     snapshots: Vec<u64>,
 }
@@ -381,7 +381,7 @@ impl Worker {
                 biased;
                 read = self.input.read(self.position, limit) => Some(read),
                 () = stop_requested(&mut self.stop) => return Ok(Progress::Idle),
-                () = self.env.clock.sleep(duration(due.unwrap_or(0))), if due.is_some() => None,
+                () = self.env.clock.sleep(duration(due.unwrap_or_default())), if due.is_some() => None,
             };
             let Some(read) = read else { return self.store_while_waiting().await };
             (self.batch, self.found) = match read {
@@ -530,10 +530,10 @@ impl Worker {
     }
 
     /// When the entry in the making gets too old, in ticks.
-    fn due_at(&self) -> Option<i64> {
+    fn due_at(&self) -> Option<Tick> {
         let age = self.options.entry_age;
-        let since_beat = |opened: i64| (opened - self.beat).checked_rem_euclid(age).filter(|_| !self.was_full);
-        self.draft.opened.map(|opened| opened + age - since_beat(opened).unwrap_or(0))
+        let since_beat = |opened: Tick| (opened - self.beat).checked_rem_euclid(age).filter(|_| !self.was_full);
+        self.draft.opened.map(|opened| opened + age - since_beat(opened).unwrap_or_default())
     }
 
     /// Whether the entry in the making is to be stored now.
@@ -570,7 +570,7 @@ impl Worker {
     }
 
     /// Nothing to read for now: rise if nothing was accepted for long enough, and store what is due.
-    async fn idle(&mut self, others: Option<Micros>, clock: Option<Micros>) -> Result<Progress> {
+    async fn idle(&mut self, others: Option<EventTime>, clock: Option<ArrivalTime>) -> Result<Progress> {
         if !self.has_landed().await? {
             // What comes meanwhile is not kept waiting.
             return Ok(Progress::Idle);
@@ -578,7 +578,8 @@ impl Worker {
         let now = self.env.clock.ticks();
         if now - self.accepted_at >= self.options.idle_after {
             let tolerance = self.shard.settings().time.tolerance;
-            let live = clock.filter(|_| self.shard.last_accepted_live()).map(|clock| clock - tolerance);
+            let live = clock.filter(|_| self.shard.last_accepted_live());
+            let live = live.map(|clock| clock.as_event_time() - tolerance);
             self.rise(others.max(live), "idle")?;
         }
         self.store_while_waiting().await
@@ -604,7 +605,7 @@ impl Worker {
         Ok(Progress::Idle)
     }
 
-    fn rise(&mut self, to: Option<Micros>, cause: &str) -> Result<()> {
+    fn rise(&mut self, to: Option<EventTime>, cause: &str) -> Result<()> {
         let Some(to) = to else { return Ok(()) };
         if self.release(|shard, out| shard.rise(to, out))? {
             self.draft.opened.get_or_insert(self.env.clock.ticks());
@@ -676,9 +677,9 @@ impl Worker {
 /// The age of a shard's first entry: shorter the further back the shard's range begins, so that the shards of a worker, all opened
 /// at about the same time, do not all encode and store at the same moment. They keep that distance: a day that closes makes all of
 /// them store at once, and what follows is due when it would have been. A shard alone has the whole age.
-fn first_entry_age(entry_age: i64, range: HashRange) -> i64 {
+fn first_entry_age(entry_age: Span, range: HashRange) -> Span {
     let behind = (range.first >> 64) as f64 / 2f64.powi(64);
-    (entry_age as f64 * (1.0 - behind)) as i64
+    Span::from_micros((entry_age.micros() as f64 * (1.0 - behind)) as i64)
 }
 
 /// Bytes that a vector has reserved and does not use.
@@ -692,5 +693,5 @@ struct Marks {
     read_to_end: bool,
     settled: bool,
     end: bool,
-    sealed: Option<Micros>,
+    sealed: Option<EventTime>,
 }

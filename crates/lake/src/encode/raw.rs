@@ -6,7 +6,7 @@ use crate::schema::tables::raw::Building;
 use crate::schema::{Bounds, RAW, raw_arrow_schema, raw_columns, raw_path};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use authpulse_event::{Day, Micros, Position, ShardId};
+use authpulse_event::{ArrivalTime, Day, Position, ShardId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub struct RawRecord {
     /// The key that chose the shard. What is not UTF-8 is written with replacement characters.
     pub partition_key: Bytes,
     /// Arrival in the stream.
-    pub ingestion_time: Micros,
+    pub ingestion_time: ArrivalTime,
     /// The bytes, unchanged.
     pub payload: Bytes,
 }
@@ -65,7 +65,7 @@ pub fn encode_raw(
 ) -> Result<Vec<EncodedRaw>, LakeError> {
     let mut days: BTreeMap<Day, Vec<&RawRecord>> = BTreeMap::new();
     for row in rows {
-        days.entry(Day::of(row.ingestion_time)).or_default().push(row);
+        days.entry(Day::of_arrival(row.ingestion_time)).or_default().push(row);
     }
     let mut files = Vec::new();
     let bounds = |name: &str| {

@@ -16,7 +16,7 @@ use crate::lake::{Lake, LoadedTable};
 use crate::schema::{Table, file_name, raw_entry};
 use crate::store::ObjectMeta;
 use authpulse_event::time::HOUR;
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ProcessingTime, ShardId, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Why a file may go.
@@ -37,7 +37,7 @@ type Candidates = BTreeMap<String, (ObjectMeta, Reason)>;
 type Rows = BTreeMap<(Table, Option<i32>), u64>;
 
 /// How far the clocks of files and of this program may differ.
-const CLOCK_SKEW: Micros = HOUR;
+const CLOCK_SKEW: Span = HOUR;
 
 /// What one run leaves for the next of the same process, so that it need not read all journals from their first entry.
 ///
@@ -45,17 +45,17 @@ const CLOCK_SKEW: Micros = HOUR;
 /// under its final name, at a moment that lies before `judged`.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    judged: Option<Micros>,
+    judged: Option<ProcessingTime>,
     through: BTreeMap<ShardId, u64>,
     /// Rows of each shard's entries up to `through`.
     named: BTreeMap<ShardId, Rows>,
     /// Moments, each with the entries that were stored, applied and finished by then.
-    marks: VecDeque<(Micros, BTreeMap<ShardId, u64>)>,
+    marks: VecDeque<(ProcessingTime, BTreeMap<ShardId, u64>)>,
 }
 
 impl Memory {
     /// The newest mark from before `time`, and those after it.
-    fn advance(&mut self, time: Micros) -> Option<BTreeMap<ShardId, u64>> {
+    fn advance(&mut self, time: ProcessingTime) -> Option<BTreeMap<ShardId, u64>> {
         let mut newest = None;
         while self.marks.front().is_some_and(|(at, _)| *at < time) {
             newest = self.marks.pop_front().map(|(_, entries)| entries);
@@ -74,7 +74,7 @@ pub(super) async fn sweep(
     memory: &mut Memory,
 ) -> CleanReport {
     let mut report = CleanReport::default();
-    let now = lake.ids.now_ms().saturating_mul(1_000);
+    let now = lake.now();
     let mut next = memory.clone();
     let times = Times { now, older_than: now.saturating_sub(settings.orphan_age), keep: settings.follower_keep };
     let found = match find(lake, journal, needed, times, &mut next, &mut report).await {
@@ -129,11 +129,11 @@ fn place(path: &str) -> &str {
 
 /// Which time it is, and what is old.
 struct Times {
-    now: Micros,
+    now: ProcessingTime,
     /// Files that were put by then are looked at.
-    older_than: Micros,
+    older_than: ProcessingTime,
     /// How long followers are kept for.
-    keep: Micros,
+    keep: Span,
 }
 
 async fn find(
@@ -163,7 +163,7 @@ async fn find(
 async fn keep_what_is_held(
     lake: &Lake,
     journal: &dyn Journal,
-    times: (Micros, Micros),
+    times: (ProcessingTime, Span),
     candidates: &mut Candidates,
     report: &mut CleanReport,
 ) -> Result<(), LakeError> {
@@ -183,7 +183,7 @@ async fn keep_what_is_held(
 }
 
 /// The files old enough, and what puts that came to no end have left.
-async fn list(lake: &Lake, older_than: Micros, memory: &Memory) -> Result<Candidates, LakeError> {
+async fn list(lake: &Lake, older_than: ProcessingTime, memory: &Memory) -> Result<Candidates, LakeError> {
     let tables = lake.tables().iter().map(|table| format!("{}/", table.location()));
     let mut candidates = Candidates::new();
     for prefix in tables.chain(["raw/", "staging/", "state/"].map(str::to_owned)) {
@@ -298,7 +298,7 @@ async fn read_journals(
     journal: &dyn Journal,
     applied: &BTreeMap<Table, BTreeMap<ShardId, u64>>,
     candidates: &mut Candidates,
-    (now, older_than): (Micros, Micros),
+    (now, older_than): (ProcessingTime, ProcessingTime),
     memory: &mut Memory,
 ) -> Result<Rows, LakeError> {
     let shards = Shards::read(lake.store.as_ref(), journal, &lake.sections).await?;

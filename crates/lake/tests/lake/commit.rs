@@ -2,6 +2,7 @@
 
 use crate::common::{CountingIds, Entry, curated_users, entry, expected_users, memory_lake, stored, views};
 use authpulse_event::ShardId;
+use authpulse_event::time::hour_of;
 use authpulse_lake::catalog::{SwapOutcome, TablePointers};
 use authpulse_lake::fault::{Faults, Moment, Step};
 use authpulse_lake::schema::APPLIED;
@@ -106,12 +107,11 @@ fn small_files_of_one_commit_become_one_a_partition() {
         // Sorted as the table is: hour, user, time.
         for file in &live.files {
             let batches = block_on(lake.read_curated(file, None)).unwrap();
-            let hour = |time: i64| time.div_euclid(3_600_000_000);
             let keys: Vec<_> = batches
                 .flat_map(|b| {
                     b.unwrap()
                         .iter()
-                        .map(|r| (hour(r.event_time), r.user_id.to_owned(), r.event_time))
+                        .map(|r| (hour_of(r.event_time), r.user_id.to_owned(), r.event_time))
                         .collect::<Vec<_>>()
                 })
                 .collect();

@@ -2,6 +2,7 @@
 //! its crash.
 
 use crate::gate::ProcessId;
+use authpulse_event::Tick;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +25,8 @@ pub enum Kind {
 pub struct Process {
     pub id: ProcessId,
     pub kind: Kind,
-    /// Asleep until then, in ticks: it hangs.
-    pub asleep_until: Option<i64>,
+    /// Asleep until then: it hangs.
+    pub asleep_until: Option<Tick>,
     /// Asks for an orderly end.
     pub stop: watch::Sender<bool>,
     runtime: Runtime,

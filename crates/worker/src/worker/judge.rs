@@ -8,7 +8,7 @@ use crate::input::{Batch, Input, line_position, rest_from};
 use crate::poison::{Moment, words};
 use authpulse_engine::{Incoming, Known, Output, Shard};
 use authpulse_event::parse::too_long;
-use authpulse_event::{Invalid, MAX_RECORD_BYTES, Micros, ParsedEvent, Position, parse_line, parse_record};
+use authpulse_event::{ArrivalTime, Invalid, MAX_RECORD_BYTES, ParsedEvent, Position, parse_line, parse_record};
 use authpulse_files::LineBlock;
 use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_lake::RawRecord;
@@ -97,7 +97,7 @@ impl Worker {
         Ok(n.max(1))
     }
 
-    fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: Micros) {
+    fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: ArrivalTime) {
         self.draft.payload_bytes += (payload.len() + partition_key.len()) as u64;
         self.draft.raw.push(RawRecord { position, partition_key, ingestion_time, payload });
     }
