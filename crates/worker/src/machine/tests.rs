@@ -5,8 +5,8 @@ use crate::draft::{Closed, Closing};
 use crate::input::{Batch, Found};
 use crate::poison::Poison;
 use authpulse_engine::{Settings, SourceKind};
-use authpulse_event::HashRange;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
+use authpulse_event::{ArrivalTime, HashRange, Span};
 use authpulse_journal::error::ConsumerError;
 use authpulse_journal::open::entry_zero;
 use authpulse_journal::registry::Registry;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 struct World {
     registry: Registry,
     machine: Machine,
-    now: i64,
+    now: Tick,
     stored: Vec<Closed>,
     decisions: usize,
 }
@@ -40,7 +40,13 @@ impl World {
             inherits: Vec::new(),
             arrival_of_lines: None,
         };
-        World { machine: Machine::new(begin, 0).unwrap(), registry, now: 0, stored: Vec::new(), decisions: 0 }
+        World {
+            machine: Machine::new(begin, Tick::default()).unwrap(),
+            registry,
+            now: Tick::default(),
+            stored: Vec::new(),
+            decisions: 0,
+        }
     }
 
     /// What a step that begins with this news comes to: what has to be read, or how it ends. Entries are stored at once.
@@ -86,7 +92,7 @@ impl World {
     fn read(&mut self, second: i64, found: Found) -> Act {
         let payload = format!(r#"{{"time":{second},"user":"U1","computer":"C1"}}"#).into();
         let position = Position { sequence: second.unsigned_abs().into(), sub_sequence: 0 };
-        let arrival = DEFAULT_BASE + second * SECOND;
+        let arrival = ArrivalTime::from_micros(DEFAULT_BASE.micros()) + Span::seconds(second);
         let record = Record { payload, partition_key: "U1".into(), position, arrival };
         self.hear(News::Read(Batch::Records(vec![record].into_iter()), found))
     }
@@ -113,10 +119,10 @@ fn what_was_admitted_is_stored_when_it_is_due() {
     let mut world = World::new(Goal::Forever);
     assert!(matches!(world.read(7, at_tip()), Act::Return(Progress::Worked)));
     assert_eq!(world.decisions, 1, "it is handed over before it is stored");
-    world.now = 4 * SECOND;
+    world.now = Tick::default() + 4 * SECOND;
     let Act::Read { due_in: Some(due_in), .. } = world.hear(News::Tick) else { panic!("it reads on") };
     assert_eq!(due_in, 6 * SECOND);
-    world.now = 10 * SECOND;
+    world.now = Tick::default() + 10 * SECOND;
     assert!(matches!(world.hear(News::Late), Act::Return(Progress::Worked)));
     assert_eq!((world.stored.len(), world.decisions), (1, 1));
     assert_eq!(world.stored[0].draft.counts.received, 1);
@@ -205,7 +211,7 @@ fn a_worker_that_lost_its_shard_hears_of_it_while_it_rests() {
     let mut world = World::new(Goal::Forever);
     let other = Entry { n: 1, ..world.machine.last().clone() };
     world.registry.stored(&other, &Side::default()).unwrap();
-    let look = Look { now: 0, others: &world.registry, entry_under_way: false, waits_for_columns: false };
+    let look = Look { now: Tick::default(), others: &world.registry, entry_under_way: false, waits_for_columns: false };
     let told = world.machine.step(News::AtTip, &look, &mut Effects::default());
     assert!(matches!(told, Err(ConsumerError::Fenced { n: 1, .. })));
 }
