@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// A name's number within one [`Names`]; it never leaves the process. Each kind of names has its own, and only its table makes them.
-pub trait NameId: sealed::Numbered {}
+pub trait NameNumber: sealed::Numbered {}
 
 mod sealed {
     /// What a table needs of its numbers, and nobody else.
@@ -44,7 +44,7 @@ macro_rules! name_id {
             }
         }
 
-        impl NameId for $name {}
+        impl NameNumber for $name {}
     };
 }
 
@@ -158,7 +158,7 @@ pub struct Names<Id> {
     len: usize,
 }
 
-impl<Id: NameId> Names<Id> {
+impl<Id: NameNumber> Names<Id> {
     /// The number of a name, new if it was not known.
     pub fn intern(&mut self, name: &str) -> Id {
         let key = Key::of(name, &self.hasher);
@@ -220,7 +220,7 @@ impl<Id: NameId> Names<Id> {
     }
 }
 
-fn text<Id: NameId>(chunks: &[Arc<NameList>], id: Id) -> &str {
+fn text<Id: NameNumber>(chunks: &[Arc<NameList>], id: Id) -> &str {
     let at = id.number() as usize;
     chunks[at / CHUNK].get(at % CHUNK)
 }
@@ -232,7 +232,7 @@ pub struct NamesView<Id> {
     kind: PhantomData<Id>,
 }
 
-impl<Id: NameId> NamesView<Id> {
+impl<Id: NameNumber> NamesView<Id> {
     /// The name of a number that the table gave out before the view was taken.
     pub fn get(&self, id: Id) -> &str {
         text(&self.chunks, id)
