@@ -6,8 +6,8 @@ mod show;
 
 use authpulse_engine::popularity::newest_closed_day;
 use authpulse_event::ring::hash_key;
-use authpulse_event::time::format_rfc3339;
-use authpulse_event::{Day, HashRange, Micros, ShardId};
+use authpulse_event::time::{OnCalendar, format_rfc3339};
+use authpulse_event::{ArrivalTime, Day, EventTime, HashRange, ProcessingTime, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_journal::log::{Entries, read_base, read_entry, read_side};
@@ -29,7 +29,7 @@ pub use lag::{Lag, UnreadShard};
 pub struct Status {
     /// When this was read, by the reader's clock.
     #[serde(serialize_with = "time")]
-    pub at: Micros,
+    pub at: ProcessingTime,
     /// Its shards, by name of their journals.
     pub shards: Vec<ShardStatus>,
     /// Its tables.
@@ -77,17 +77,17 @@ pub struct ShardStatus {
     pub format: u32,
     /// When the last entry was written, by its writer's clock.
     #[serde(serialize_with = "time")]
-    pub written_at: Micros,
+    pub written_at: ProcessingTime,
     /// How long ago that was.
     pub age_seconds: f64,
     /// Position up to which records are decided: sequence number and sub-sequence number.
     pub position: String,
     /// The watermark.
     #[serde(serialize_with = "maybe_time")]
-    pub watermark: Option<Micros>,
+    pub watermark: Option<EventTime>,
     /// The newest event time accepted.
     #[serde(serialize_with = "maybe_time")]
-    pub newest_accepted: Option<Micros>,
+    pub newest_accepted: Option<EventTime>,
     /// How far it is behind its stream, where that was given.
     pub lag: Option<Lag>,
     /// For each table the entries that it does not hold yet.
@@ -100,7 +100,7 @@ pub struct ShardStatus {
     pub waits_for: Option<DayWait>,
     /// Up to when it is sealed: input below is late. None where it is not, or where nothing was accepted.
     #[serde(serialize_with = "maybe_time")]
-    pub sealed: Option<Micros>,
+    pub sealed: Option<EventTime>,
     /// Attributes that had no value of their form and were left out, of all its records.
     pub fields_dropped: u64,
     /// Records lost to the stream's retention.
@@ -134,10 +134,10 @@ pub struct WaitingStatus {
     pub computer: String,
     /// Event time.
     #[serde(serialize_with = "time")]
-    pub time: Micros,
+    pub time: EventTime,
     /// When it arrived.
     #[serde(serialize_with = "time")]
-    pub arrival: Micros,
+    pub arrival: ArrivalTime,
     /// Events that did not wait and were accepted since.
     pub accepted_since: u32,
 }
@@ -180,7 +180,7 @@ pub struct BackfillStatus {
     pub files: Vec<String>,
     /// When it began.
     #[serde(serialize_with = "time")]
-    pub run_started: Micros,
+    pub run_started: ProcessingTime,
     /// Lines of the run that are stored.
     pub lines: u64,
     /// Whether it was read to its end.
@@ -200,7 +200,7 @@ pub struct TableStatus {
     pub table: String,
     /// When it was last committed to; none where the table does not exist yet.
     #[serde(serialize_with = "maybe_time")]
-    pub committed_at: Option<Micros>,
+    pub committed_at: Option<ProcessingTime>,
     /// Entries, of all shards, that it does not hold yet.
     pub behind: u64,
 }
@@ -219,7 +219,10 @@ pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn 
                 too_new.push(TooNew::new(table.name(), &error));
                 continue;
             }
-            Ok(loaded) => Some((loaded.applied()?, loaded.metadata.last_updated_ms().saturating_mul(1_000))),
+            Ok(loaded) => {
+                let updated = loaded.metadata.last_updated_ms().saturating_mul(1_000);
+                Some((loaded.applied()?, ProcessingTime::from_micros(updated)))
+            }
             // One that is made when there is something for it.
             Err(LakeError::NoTable { .. }) if !table.is_first() => continue,
             Err(LakeError::NoTable { .. }) => None,
@@ -355,7 +358,7 @@ impl Journals {
         }
     }
 
-    async fn shard(&self, env: &Env, shard: &ShardId, tail: &Entry, at: Micros) -> Result<ShardStatus> {
+    async fn shard(&self, env: &Env, shard: &ShardId, tail: &Entry, at: ProcessingTime) -> Result<ShardStatus> {
         let side = read_side(env, tail).await?;
         let stored = tail.restore_from(&side, &[])?;
         let heirs = self.heirs.get(shard).cloned().unwrap_or_default();
@@ -392,7 +395,7 @@ impl Journals {
             epoch: tail.epoch,
             format: tail.format,
             written_at: tail.written_at,
-            age_seconds: seconds(at.saturating_sub(tail.written_at)),
+            age_seconds: at.saturating_since(tail.written_at).as_seconds(),
             position: position.to_string(),
             watermark: tail.watermark,
             newest_accepted: tail.newest_accepted,
@@ -468,15 +471,11 @@ fn rest_of_ring(mut ranges: Vec<HashRange>) -> Vec<HashRange> {
     rest
 }
 
-fn seconds(micros: Micros) -> f64 {
-    micros as f64 / authpulse_event::time::SECOND as f64
-}
-
-fn time<S: Serializer>(at: &Micros, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn time<T: OnCalendar, S: Serializer>(at: &T, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&format_rfc3339(*at))
 }
 
-fn maybe_time<S: Serializer>(at: &Option<Micros>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn maybe_time<T: OnCalendar, S: Serializer>(at: &Option<T>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     match at {
         Some(at) => time(at, serializer),
         None => serializer.serialize_none(),

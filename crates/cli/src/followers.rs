@@ -5,7 +5,7 @@ use crate::lake::{Access, OpenLake, Place, open, read_config};
 use crate::output::{say, tell};
 use crate::report::thousands;
 use anyhow::{Result, bail};
-use authpulse_event::Micros;
+use authpulse_event::Span;
 use authpulse_event::time::{DAY, HOUR, SECOND, format_rfc3339};
 use authpulse_lake::FollowerName;
 use authpulse_lake::followers;
@@ -14,7 +14,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 /// One that registered so recently may still run: it registers at most every 10 s while it goes on.
-const RECENT: Micros = 60 * SECOND;
+const RECENT: Span = Span::seconds(60);
 
 /// Runs a command.
 ///
@@ -55,14 +55,14 @@ async fn forget(lake: &OpenLake, name: &FollowerName, place: &Place) -> Result<E
     }
     say!("{name}: forgotten; nothing is kept for it any more")?;
     let now = lake.env.clock.now();
-    if at.is_some_and(|(_, registration)| now.saturating_sub(registration.at) < RECENT) {
+    if at.is_some_and(|(_, registration)| now.saturating_since(registration.at) < RECENT) {
         tell!("{name} registered less than a minute ago: if it still runs, it registers again when it goes on");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 // Writing into a String does not fail.
-fn words(of: &Standing, keep: Micros) -> String {
+fn words(of: &Standing, keep: Span) -> String {
     let mut out = format!("{}\n  registered  {}\n", of.name, format_rfc3339(of.at));
     let Some(oldest) = &of.oldest else {
         let lacks = if of.lacks == 0 { "nothing".to_owned() } else { format!("{} entries", thousands(of.lacks)) };
@@ -99,24 +99,29 @@ fn words(of: &Standing, keep: Micros) -> String {
 }
 
 /// A length of time in the largest unit that fits it.
-fn length(micros: Micros) -> String {
+fn length(span: Span) -> String {
     let units = [(DAY, "days"), (HOUR, "hours"), (60 * SECOND, "minutes")];
-    let fits = units.into_iter().find(|(unit, _)| micros >= *unit && micros % unit == 0);
+    let fits = units.into_iter().find(|(unit, _)| span >= *unit && span % *unit == Span::ZERO);
     let (unit, name) = fits.unwrap_or((SECOND, "seconds"));
-    format!("{} {name}", micros / unit)
+    format!("{} {name}", span / unit)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use authpulse_event::ProcessingTime;
     use authpulse_lake::maintain::Lacked;
 
     #[test]
     fn what_is_told_of_a_follower_says_since_when_it_lags_and_what_it_holds_back() {
-        let oldest = Lacked { shard: "shardId-000000000000@s.1".to_owned(), n: 41, written_at: 1_709_251_200_000_000 };
+        let oldest = Lacked {
+            shard: "shardId-000000000000@s.1".to_owned(),
+            n: 41,
+            written_at: ProcessingTime::from_micros(1_709_251_200_000_000),
+        };
         let lagging = Standing {
             name: "counts".to_owned(),
-            at: 1_709_251_210_000_000,
+            at: ProcessingTime::from_micros(1_709_251_210_000_000),
             lacks: 1_200,
             oldest: Some(oldest),
             kept: Kept::Yes,

@@ -8,7 +8,7 @@ use crate::signals::{stop_signal, told_to_end};
 use crate::stream::{self, kinesis};
 use anyhow::{Result, bail};
 use authpulse_engine::settings::ARRIVAL_SLACK;
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 use authpulse_event::time::format_rfc3339;
 use authpulse_files::{self as input, InputError, Source, find_disorder};
 use authpulse_journal::env::{Clock as _, SystemClock};
@@ -45,7 +45,7 @@ pub async fn run(args: Replay) -> Result<ExitCode> {
 }
 
 /// How the input is sent, as the command line says it.
-fn options(args: &Replay, base: Micros) -> ReplayOptions {
+fn options(args: &Replay, base: EventTime) -> ReplayOptions {
     let pace = match (args.rate, args.speed, args.max) {
         (_, _, true) => Pace::Max,
         (_, Some(speed), _) => Pace::Speed(speed),
@@ -68,7 +68,8 @@ fn warn_of_disorder(sources: &[Source], config: &Config, stop: &watch::Receiver<
     if input::check(sources)?.is_none() || sources.len() < 2 {
         return Ok(());
     }
-    let (time, at_most) = (&config.options.engine.time, SystemClock.now() + ARRIVAL_SLACK);
+    let (time, at_most) =
+        (&config.options.engine.time, SystemClock.now().as_arrival_bound().as_event_time() + ARRIVAL_SLACK);
     if let Some(disorder) = find_disorder(sources, time.base, time.tolerance, at_most, &|| !*stop.borrow())? {
         tracing::warn!(target: TARGET, "{disorder} where the stream is read; name the files in order of time");
     }
@@ -202,7 +203,7 @@ mod tests {
         let Ok(Args { command: Command::Replay(args), .. }) = Args::try_parse_from(all) else {
             panic!("{words:?} is no replay")
         };
-        options(&args, 0).pace
+        options(&args, EventTime::default()).pace
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::output::say;
 use crate::stream::{self, kinesis, open_to_look};
 use anyhow::{Context, Result, bail};
 use authpulse_event::ShardId;
-use authpulse_event::time::{HOUR, format_rfc3339};
+use authpulse_event::time::{Span, format_rfc3339};
 use authpulse_stream::local::LocalStream;
 use authpulse_stream::{CreateOptions, Stream, StreamWriter};
 use futures::{StreamExt, TryStreamExt};
@@ -80,7 +80,7 @@ async fn create(place: &stream::Place, shards: u32, on_demand: bool, retention_h
     match place {
         stream::Place::Local(_) if on_demand => bail!("--on-demand is for streams in Kinesis"),
         stream::Place::Local(dir) => {
-            let retention = i64::from(retention_hours.unwrap_or(168)) * HOUR;
+            let retention = Span::hours(retention_hours.unwrap_or(168).into());
             LocalStream::create(dir, CreateOptions { shards, retention, ..CreateOptions::default() })?;
         }
         stream::Place::Kinesis(_) if retention_hours.is_some() => bail!(

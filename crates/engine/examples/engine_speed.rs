@@ -4,7 +4,7 @@
 //! `cargo run --release -p authpulse-engine --example engine_speed -- FILE` with a file of `authpulse generate`.
 
 use authpulse_engine::{Board, Incoming, Output, RestoreFrom, Restoring, Settings, Shard, SourceKind};
-use authpulse_event::{HashRange, Position, SequenceNumber, parse_line};
+use authpulse_event::{ArrivalTime, HashRange, Position, SequenceNumber, parse_line};
 use std::time::Instant;
 
 // As in the program itself.
@@ -15,6 +15,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const STRIDE: u64 = 1_024;
 /// Lines that are looked up together.
 const LOOK_AHEAD: usize = 32;
+/// When all lines arrive: after anything that they may hold.
+const LATER: ArrivalTime = ArrivalTime::from_micros(i64::MAX / 2);
 /// Bytes of a piece of a snapshot, as the service has it by default.
 const PIECE_BYTES: usize = 16 << 20;
 
@@ -44,8 +46,7 @@ fn main() -> std::io::Result<()> {
             for ((line, parsed), known) in parsed.drain(..).zip(&known) {
                 at += 1;
                 let position = Position { sequence: SequenceNumber::from(at), sub_sequence: 0 };
-                let incoming =
-                    Incoming { payload: line, payload_bytes: line.len() as u64, position, arrival: i64::MAX / 2 };
+                let incoming = Incoming { payload: line, payload_bytes: line.len() as u64, position, arrival: LATER };
                 shard.judge_known(incoming, parsed, *known, &mut out);
             }
             if at.is_multiple_of(STRIDE) {

@@ -1,12 +1,12 @@
 //! Cutting the state at one moment: everything that one journal entry stores beside rows.
 
 use crate::attribute_sets::AttributeSets;
-use crate::names::NameId;
+use crate::names::{ComputerId, UserId};
 use crate::popularity::{HostCount, Share};
 use crate::rows::HourRow;
 use crate::shard::{NamedEvent, Shard, WaitingEvent};
-use authpulse_event::time::{HOUR, hour_of};
-use authpulse_event::{Day, HashRange, Micros};
+use authpulse_event::time::{hour_of, start_of_hour};
+use authpulse_event::{Day, EventTime, HashRange};
 use std::collections::{HashMap, HashSet};
 
 /// What an entry stores of a shard's state, besides the rows of [`crate::shard::Output`].
@@ -16,9 +16,9 @@ use std::collections::{HashMap, HashSet};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
     /// The watermark.
-    pub watermark: Option<Micros>,
+    pub watermark: Option<EventTime>,
     /// Newest accepted event time.
-    pub newest_accepted: Option<Micros>,
+    pub newest_accepted: Option<EventTime>,
     /// Whether the last accepted event was live.
     pub last_accepted_live: bool,
     /// Events that wait.
@@ -28,7 +28,7 @@ pub struct Cut {
     /// Hours that are complete: past by the watermark, all their events scored.
     pub hours: Vec<HourRow>,
     /// With this cut every hour that ends here or before is written, except those of users with an unscored event in them.
-    pub hours_through: Option<Micros>,
+    pub hours_through: Option<EventTime>,
     /// Days whose logins this cut publishes.
     pub shares: Vec<Share>,
     /// The last day whose logins are published, with this cut.
@@ -63,7 +63,7 @@ impl Shard {
     }
 
     /// The users' hours before `current` that hold an event not yet scored.
-    fn unscored_hours(&self, current: i64) -> HashSet<(NameId, i64)> {
+    fn unscored_hours(&self, current: i64) -> HashSet<(UserId, i64)> {
         let hours = self.unscored.iter().map(|u| (u.event.user, hour_of(u.event.event_time)));
         hours.filter(|(_, hour)| *hour < current).collect()
     }
@@ -74,7 +74,7 @@ impl Shard {
     }
 
     /// Everything before this instant is decided and scored.
-    fn scored_through(&self) -> Option<Micros> {
+    fn scored_through(&self) -> Option<EventTime> {
         let unscored = self.unscored.iter().map(|u| u.event.event_time).min();
         self.watermark.map(|w| unscored.map_or(w, |u| u.min(w)))
     }
@@ -102,7 +102,7 @@ impl Shard {
             waiting: self.waiting.clone(),
             unscored: self.named_unscored(),
             hours,
-            hours_through: self.watermark.map(|w| hour_of(w) * HOUR),
+            hours_through: self.watermark.map(|w| start_of_hour(hour_of(w))),
             shares,
             shares_through: self.shares_through,
             scores,
@@ -139,11 +139,11 @@ impl Shard {
                 self.open_hours.insert(hour, open);
             }
             for user_id in complete {
-                let user = &mut self.users[user_id as usize];
+                let user = &mut self.users[user_id.index()];
                 let Some(at) = user.hours.iter().position(|open| open.hour == hour) else { continue };
                 let open = user.hours.swap_remove(at);
                 rows.push(HourRow {
-                    window_start: hour * HOUR,
+                    window_start: start_of_hour(hour),
                     user: user_id,
                     total_logins: open.logins,
                     unique_computers: open.slots.len() as u64,
@@ -165,9 +165,9 @@ impl Shard {
             }
             let mut days = Vec::new();
             for (day, counts) in self.high_risk.range(..=through).filter(|(day, _)| after.is_none_or(|a| a < **day)) {
-                let mut hosts: HashMap<u32, u64> = HashMap::new();
+                let mut hosts: HashMap<ComputerId, u64> = HashMap::new();
                 for ((user, computer), n) in counts {
-                    if range.contains(self.users[*user as usize].hash) {
+                    if range.contains(self.users[user.index()].hash) {
                         *hosts.entry(*computer).or_default() += n;
                     }
                 }

@@ -1,7 +1,7 @@
 //! Accepting, holding back and rejecting records (semantics, section 2).
 
 use crate::look_ahead::Known;
-use crate::names::NameId;
+use crate::names::{ComputerId, UserId};
 use crate::popularity::newest_closed_day;
 use crate::rows::{AcceptedEvent, EventId, Reason, Windows};
 use crate::settings::{ARRIVAL_SLACK, WAITING_EVENTS, WAITING_PATIENCE, WAITING_SPAN, WAITING_USERS};
@@ -10,7 +10,7 @@ use crate::user::{IdKind, OwnIds, Slot, User};
 use authpulse_event::epoch::hint_of_future;
 use authpulse_event::id::{EventIdRef, TimeForm, canonical_line, content_id, looks_like_content_id};
 use authpulse_event::time::{SECOND, format_rfc3339};
-use authpulse_event::{Attributes, Day, Invalid, Micros, ParsedEvent, Position, ring};
+use authpulse_event::{ArrivalTime, Attributes, Day, EventTime, Invalid, ParsedEvent, Position, Span, ring};
 use std::collections::BTreeSet;
 
 /// How the words of a dead letter begin whose event had waited and was rejected when it went on.
@@ -22,13 +22,13 @@ const GIVEN_UP: &str = "the engine failed on this record three times";
 /// An event on its way through the steps of section 2.
 #[derive(Clone, Copy)]
 struct Event<'a> {
-    time: Micros,
+    time: EventTime,
     user: &'a str,
     computer: &'a str,
     known: Known,
     id: EventIdRef<'a>,
     attributes: &'a Attributes,
-    arrival: Micros,
+    arrival: ArrivalTime,
 }
 
 impl<'a> From<&'a WaitingEvent> for Event<'a> {
@@ -80,10 +80,10 @@ impl Shard {
                 return Self::reject(record, Reason::Misrouted, detail, out);
             }
         }
-        if event.time > event.arrival + ARRIVAL_SLACK {
+        let ahead = event.time.ahead_of(event.arrival);
+        if ahead > ARRIVAL_SLACK {
             let hint = hint_of_future(self.settings.time.base, event.time, parsed.form, event.arrival + ARRIVAL_SLACK);
-            let ahead = seconds(event.time - event.arrival);
-            let detail = format!("{ahead} ahead of its arrival; at most 300 s are allowed{hint}");
+            let detail = format!("{} ahead of its arrival; at most 300 s are allowed{hint}", seconds(ahead));
             return Self::reject(record, Reason::Future, detail, out);
         }
         if let Err((reason, detail)) = self.judge_in_time(event, Some(record), out) {
@@ -153,12 +153,12 @@ impl Shard {
     }
 
     /// Without a front everything is ahead; else what lies more than `max_jump` beyond it.
-    fn is_ahead(&self, time: Micros) -> bool {
+    fn is_ahead(&self, time: EventTime) -> bool {
         self.front().is_none_or(|front| time > front + self.settings.time.max_jump)
     }
 
     fn is_live(&self, event: &Event<'_>) -> bool {
-        self.source == SourceKind::Stream && (event.time - event.arrival).abs() <= ARRIVAL_SLACK
+        self.source == SourceKind::Stream && event.time.ahead_of(event.arrival).abs() <= ARRIVAL_SLACK
     }
 
     /// The first three cases of an event ahead.
@@ -268,7 +268,7 @@ impl Shard {
     }
 
     /// Raises the watermark, if `to` lies above it; tells whether it did.
-    pub fn rise(&mut self, to: Micros, out: &mut Output) -> bool {
+    pub fn rise(&mut self, to: EventTime, out: &mut Output) -> bool {
         if self.watermark.is_some_and(|w| w >= to) {
             return false;
         }
@@ -279,7 +279,7 @@ impl Shard {
         true
     }
 
-    fn known_user(&self, event: &Event<'_>) -> Option<NameId> {
+    fn known_user(&self, event: &Event<'_>) -> Option<UserId> {
         event.known.user.or_else(|| self.user_names.find(event.user))
     }
 
@@ -301,7 +301,7 @@ impl Shard {
         }
         let user = known.unwrap_or_else(|| {
             let user = self.user_names.intern(event.user);
-            debug_assert_eq!(user as usize, self.users.len());
+            debug_assert_eq!(user.index(), self.users.len());
             self.users.push(User::new(ring::hash_key(event.user.as_bytes())));
             user
         });
@@ -310,19 +310,19 @@ impl Shard {
     }
 
     /// Up to where the acceptance of an event raises the watermark.
-    fn reached_by(&self, event: &Event<'_>) -> Micros {
+    fn reached_by(&self, event: &Event<'_>) -> EventTime {
         let time = &self.settings.time;
-        if event.time <= event.arrival {
+        if event.time.ahead_of(event.arrival) <= Span::ZERO {
             // No day is closed for it that lies beyond: `settle` is at least the tolerance.
             return event.time - time.tolerance;
         }
         // Not up to the event's own time: what arrives on time from now on would be late. But an event ahead may need a day for its
         // score that this shard would not have passed, where `settle` is short: scoring goes by order of acceptance, and would wait
         // for itself.
-        (event.arrival - time.tolerance).max(newest_closed_day(event.time, time.settle).end())
+        (event.arrival.as_event_time() - time.tolerance).max(newest_closed_day(event.time, time.settle).end())
     }
 
-    fn accept(&mut self, user_id: u32, event: &Event<'_>) {
+    fn accept(&mut self, user_id: UserId, event: &Event<'_>) {
         // The watermark first: it closes days, so that never more than two are open.
         self.raise_watermark(self.reached_by(event));
         self.newest_accepted = self.newest_accepted.max(Some(event.time));
@@ -346,14 +346,14 @@ impl Shard {
     /// What an acceptance leaves in the state of its user and of its open day.
     pub(crate) fn observe(
         &mut self,
-        user_id: u32,
-        computer: u32,
+        user_id: UserId,
+        computer: ComputerId,
         known_slot: Option<Slot>,
-        time: Micros,
+        time: EventTime,
         id: &EventId,
     ) -> (Slot, Windows, bool) {
         let keep_from = self.oldest_id_to_keep();
-        let user = &mut self.users[user_id as usize];
+        let user = &mut self.users[user_id.index()];
         let (slot, new_device) = known_slot.map_or_else(|| user.slot_or_new(computer), |slot| (slot, false));
         let windows = user.observe(time, slot, IdKind::of(id));
         if let EventId::Own(own) = id {
@@ -367,12 +367,12 @@ impl Shard {
     }
 
     /// The id of an event before this time meets no duplicate any more: what could be one, of that very time, is late.
-    pub(crate) fn oldest_id_to_keep(&self) -> Micros {
-        self.watermark.unwrap_or(Micros::MIN)
+    pub(crate) fn oldest_id_to_keep(&self) -> EventTime {
+        self.watermark.unwrap_or(EventTime::MIN)
     }
 
     /// Moves the watermark up, never down, and closes the days it has passed.
-    fn raise_watermark(&mut self, to: Micros) {
+    fn raise_watermark(&mut self, to: EventTime) {
         if self.watermark.is_some_and(|w| w >= to) {
             return;
         }
@@ -391,8 +391,8 @@ impl Shard {
     }
 
     /// Whether an event of the same user with the same id, time and computer was accepted.
-    fn is_duplicate(&mut self, user_id: u32, event: &Event<'_>) -> bool {
-        let user = &self.users[user_id as usize];
+    fn is_duplicate(&mut self, user_id: UserId, event: &Event<'_>) -> bool {
+        let user = &self.users[user_id.index()];
         if event.time > user.newest {
             return false;
         }
@@ -464,7 +464,7 @@ fn waiting_event(event: Event<'_>, record: Incoming<'_>) -> WaitingEvent {
 }
 
 /// Whether two events of one user, time and computer have the same id.
-fn same_id(base: Micros, a: &Event<'_>, b: &Event<'_>) -> bool {
+fn same_id(base: EventTime, a: &Event<'_>, b: &Event<'_>) -> bool {
     match (a.id, b.id) {
         (EventIdRef::Own(x), EventIdRef::Own(y)) => x == y,
         (EventIdRef::Content(x), EventIdRef::Content(y)) => x == y,
@@ -473,7 +473,7 @@ fn same_id(base: Micros, a: &Event<'_>, b: &Event<'_>) -> bool {
     }
 }
 
-fn is_content_id_of(base: Micros, own: &str, event: &Event<'_>, form: TimeForm) -> bool {
+fn is_content_id_of(base: EventTime, own: &str, event: &Event<'_>, form: TimeForm) -> bool {
     looks_like_content_id(own) && {
         let mut line = Vec::new();
         canonical_line(&mut line, base, event.time, form, event.user, event.computer);
@@ -481,10 +481,6 @@ fn is_content_id_of(base: Micros, own: &str, event: &Event<'_>, form: TimeForm) 
     }
 }
 
-fn seconds(micros: Micros) -> String {
-    if micros % SECOND == 0 {
-        format!("{} s", micros / SECOND)
-    } else {
-        format!("{:.6} s", micros as f64 / SECOND as f64)
-    }
+fn seconds(span: Span) -> String {
+    if span % SECOND == Span::ZERO { format!("{} s", span / SECOND) } else { format!("{:.6} s", span.as_seconds()) }
 }

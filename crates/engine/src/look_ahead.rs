@@ -4,7 +4,7 @@
 //! the waits of many events overlap: names first, then users, then what users point to. The answers stay true (numbers and
 //! slots are given once and never change), only their absence may be outdated when the record's turn comes.
 
-use crate::names::NameId;
+use crate::names::{ComputerId, UserId};
 use crate::shard::Shard;
 use crate::user::Slot;
 use authpulse_event::ParsedEvent;
@@ -13,8 +13,8 @@ use std::hint::black_box;
 /// What was known of an event's names when it was looked at. Nothing, by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known {
-    pub(crate) user: Option<NameId>,
-    pub(crate) computer: Option<NameId>,
+    pub(crate) user: Option<UserId>,
+    pub(crate) computer: Option<ComputerId>,
     pub(crate) slot: Option<Slot>,
 }
 
@@ -33,14 +33,14 @@ impl Shard {
         }));
         let mut touched = 0;
         for user in known.iter().filter_map(|known| known.user) {
-            touched ^= self.users[user as usize].touch();
+            touched ^= self.users[user.index()].touch();
         }
         for user in known.iter().filter_map(|known| known.user) {
-            touched ^= self.users[user as usize].touch_ends();
+            touched ^= self.users[user.index()].touch_ends();
         }
         for known in known {
             if let (Some(user), Some(computer)) = (known.user, known.computer) {
-                let user = &self.users[user as usize];
+                let user = &self.users[user.index()];
                 known.slot = user.slot(computer);
                 touched ^= known.slot.map_or(0, |slot| user.touch_pair(slot));
             }

@@ -3,10 +3,84 @@
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A name's number within one [`Names`]; it never leaves the process.
-pub type NameId = u32;
+/// A name's number within one [`Names`]; it never leaves the process. Each kind of names has its own, and only its table makes them.
+pub trait NameNumber: sealed::Numbered {}
+
+mod sealed {
+    /// What a table needs of its numbers, and nobody else.
+    pub trait Numbered: Copy {
+        fn new(number: u32) -> Self;
+        fn number(self) -> u32;
+    }
+}
+pub(crate) use sealed::Numbered;
+
+macro_rules! name_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(transparent)]
+        pub struct $name(u32);
+
+        impl $name {
+            /// Its place in whatever is kept by number: numbers are dense and begin with 0.
+            #[inline]
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl Numbered for $name {
+            #[inline]
+            fn new(number: u32) -> $name {
+                $name(number)
+            }
+            #[inline]
+            fn number(self) -> u32 {
+                self.0
+            }
+        }
+
+        impl NameNumber for $name {}
+    };
+}
+
+name_id! {
+    /// The number of a user within one [`UserNames`].
+    ///
+    /// ```
+    /// # use authpulse_engine::names::UserNames;
+    /// let mut users = UserNames::default();
+    /// let user = users.intern("U1");
+    /// assert_eq!((users.get(user), user.index()), ("U1", 0));
+    /// ```
+    ///
+    /// ```compile_fail
+    /// # use authpulse_engine::names::{ComputerNames, UserNames};
+    /// let (mut users, mut computers) = (UserNames::default(), ComputerNames::default());
+    /// let user = users.intern("U1");
+    /// computers.intern("C1");
+    /// computers.get(user); // a user is no computer
+    /// ```
+    UserId
+}
+
+name_id! {
+    /// The number of a computer within one [`ComputerNames`].
+    ComputerId
+}
+
+/// Names of users.
+pub type UserNames = Names<UserId>;
+/// Names of computers.
+pub type ComputerNames = Names<ComputerId>;
+/// The names of users at one moment.
+pub type UserNamesView = NamesView<UserId>;
+/// The names of computers at one moment.
+pub type ComputerNamesView = NamesView<ComputerId>;
 
 /// Names per chunk: a chunk that a view shares is copied once when the next name arrives, so it stays small.
 const CHUNK: usize = 1024;
@@ -76,22 +150,22 @@ impl Key {
 
 /// An append-only table of names. Looking up a known name allocates nothing.
 #[derive(Default)]
-pub struct Names {
-    table: HashTable<(Key, NameId)>,
+pub struct Names<Id> {
+    table: HashTable<(Key, Id)>,
     /// Seeded per process, so that chosen names cannot flood one bucket.
     hasher: RandomState,
     chunks: Vec<Arc<NameList>>,
     len: usize,
 }
 
-impl Names {
+impl<Id: NameNumber> Names<Id> {
     /// The number of a name, new if it was not known.
-    pub fn intern(&mut self, name: &str) -> NameId {
+    pub fn intern(&mut self, name: &str) -> Id {
         let key = Key::of(name, &self.hasher);
         if let Some(id) = self.find_key(key, name) {
             return id;
         }
-        let id = NameId::try_from(self.len).expect("fewer than 2^32 names fit a machine");
+        let id = Id::new(u32::try_from(self.len).expect("fewer than 2^32 names fit a machine"));
         if self.len.is_multiple_of(CHUNK) {
             self.chunks.push(Arc::default());
         }
@@ -110,17 +184,17 @@ impl Names {
     }
 
     /// The number of a name, if it is known.
-    pub fn find(&self, name: &str) -> Option<NameId> {
+    pub fn find(&self, name: &str) -> Option<Id> {
         self.find_key(Key::of(name, &self.hasher), name)
     }
 
-    fn find_key(&self, key: Key, name: &str) -> Option<NameId> {
-        let same = |(other, id): &(Key, NameId)| *other == key && (key.is_whole() || text(&self.chunks, *id) == name);
+    fn find_key(&self, key: Key, name: &str) -> Option<Id> {
+        let same = |(other, id): &(Key, Id)| *other == key && (key.is_whole() || text(&self.chunks, *id) == name);
         self.table.find(key.hash(&self.hasher), same).map(|(_, id)| *id)
     }
 
     /// The name of a number that this table gave out.
-    pub fn get(&self, id: NameId) -> &str {
+    pub fn get(&self, id: Id) -> &str {
         text(&self.chunks, id)
     }
 
@@ -129,30 +203,38 @@ impl Names {
         self.len
     }
 
+    /// The numbers given out, in order.
+    pub fn ids(&self) -> impl Iterator<Item = Id> + use<Id> {
+        // `intern` has seen to it that there are no more than that.
+        (0..self.len as u32).map(Id::new)
+    }
+
     /// Whether no name is known.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// The names known now, for another thread; cheap.
-    pub fn view(&self) -> NamesView {
-        NamesView { chunks: self.chunks.clone() }
+    pub fn view(&self) -> NamesView<Id> {
+        NamesView { chunks: self.chunks.clone(), kind: PhantomData }
     }
 }
 
-fn text(chunks: &[Arc<NameList>], id: NameId) -> &str {
-    chunks[id as usize / CHUNK].get(id as usize % CHUNK)
+fn text<Id: NameNumber>(chunks: &[Arc<NameList>], id: Id) -> &str {
+    let at = id.number() as usize;
+    chunks[at / CHUNK].get(at % CHUNK)
 }
 
 /// The names a table held at one moment.
 #[derive(Clone, Default)]
-pub struct NamesView {
+pub struct NamesView<Id> {
     chunks: Vec<Arc<NameList>>,
+    kind: PhantomData<Id>,
 }
 
-impl NamesView {
+impl<Id: NameNumber> NamesView<Id> {
     /// The name of a number that the table gave out before the view was taken.
-    pub fn get(&self, id: NameId) -> &str {
+    pub fn get(&self, id: Id) -> &str {
         text(&self.chunks, id)
     }
 }
@@ -163,20 +245,20 @@ mod tests {
 
     #[test]
     fn numbers_are_dense_and_views_keep_what_they_saw() {
-        let mut names = Names::default();
+        let mut names = UserNames::default();
         let ids: Vec<_> = (0..3 * CHUNK).map(|i| names.intern(&format!("U{i}"))).collect();
         let view = names.view();
-        assert_eq!(names.intern("late"), 3 * CHUNK as u32);
+        assert_eq!(names.intern("late").index(), 3 * CHUNK);
         for (i, id) in ids.iter().enumerate() {
-            assert_eq!((*id as usize, view.get(*id)), (i, format!("U{i}").as_str()));
+            assert_eq!((id.index(), view.get(*id)), (i, format!("U{i}").as_str()));
             assert_eq!(names.intern(&format!("U{i}")), *id);
         }
-        assert_eq!((names.find("late"), names.find("never")), (Some(3 * CHUNK as u32), None));
+        assert_eq!((names.find("late"), names.find("never")), (Some(UserId(3 * CHUNK as u32)), None));
     }
 
     #[test]
     fn names_of_every_length_that_differ_in_one_byte_are_different() {
-        let mut names = Names::default();
+        let mut names = UserNames::default();
         let mut all = vec![String::new()];
         for len in 1..=40 {
             let same = "x".repeat(len);
@@ -190,10 +272,10 @@ mod tests {
         all.push("\0".to_owned());
         for (at, name) in all.iter().enumerate() {
             assert_eq!(names.find(name), None, "{name:?}");
-            assert_eq!(names.intern(name) as usize, at, "{name:?}");
+            assert_eq!(names.intern(name).index(), at, "{name:?}");
         }
         for (at, name) in all.iter().enumerate() {
-            assert_eq!((names.find(name), names.get(at as u32)), (Some(at as u32), name.as_str()));
+            assert_eq!((names.find(name), names.get(UserId(at as u32))), (Some(UserId(at as u32)), name.as_str()));
         }
     }
 }

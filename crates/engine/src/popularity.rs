@@ -5,7 +5,7 @@
 
 use crate::settings::SETTLE_MAX;
 use authpulse_event::time::DAY;
-use authpulse_event::{Day, HashRange, Micros};
+use authpulse_event::{Day, EventTime, HashRange, Span};
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
@@ -39,11 +39,11 @@ pub struct Share {
 /// Which days which parts of the ring have published.
 #[derive(Clone, Default, Debug)]
 pub struct Coverage {
-    spans: Vec<Span>,
+    spans: Vec<Covered>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct Covered {
     range: HashRange,
     after: Option<Day>,
     /// `None`: for ever (a sealed shard counts as empty for later days).
@@ -56,13 +56,13 @@ impl Coverage {
         if let Some(span) = self.spans.iter_mut().find(|s| s.range == range && s.through == after && after.is_some()) {
             span.through = Some(through);
         } else {
-            self.spans.push(Span { range, after, through: Some(through) });
+            self.spans.push(Covered { range, after, through: Some(through) });
         }
     }
 
     /// Takes note that a range is sealed: it counts as empty for all days after `after`.
     pub fn seal(&mut self, range: HashRange, after: Option<Day>) {
-        self.spans.push(Span { range, after, through: None });
+        self.spans.push(Covered { range, after, through: None });
     }
 
     /// Takes a seal back, because the shard goes on.
@@ -77,7 +77,7 @@ impl Coverage {
 
     /// The parts of the ring that have published the day.
     pub fn holding(&self, day: Day) -> impl Iterator<Item = HashRange> + '_ {
-        let holds = move |span: &&Span| span.after.is_none_or(|a| a < day) && span.through.is_none_or(|t| day <= t);
+        let holds = move |span: &&Covered| span.after.is_none_or(|a| a < day) && span.through.is_none_or(|t| day <= t);
         self.spans.iter().filter(holds).map(|span| span.range)
     }
 
@@ -278,14 +278,14 @@ pub fn oldest_kept(oldest_needed: Day, lookback_days: u32) -> Day {
 
 /// The newest day that is closed for an event at its own time (semantics, section 5): the last one with
 /// `time >= end of day + settle`.
-pub fn newest_closed_day(time: Micros, settle: Micros) -> Day {
+pub fn newest_closed_day(time: EventTime, settle: Span) -> Day {
     Day(Day::of(time - settle).0 - 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_event::time::{HOUR, SECOND};
+    use authpulse_event::time::{HOUR, MICROSECOND, SECOND};
 
     fn share(range: HashRange, after: Option<i32>, through: i32, days: &[(i32, &[(&str, u64)])]) -> Share {
         let hosts = |hosts: &[(&str, u64)]| {
@@ -301,10 +301,10 @@ mod tests {
 
     #[test]
     fn a_day_closes_settle_after_its_end() {
-        assert_eq!(newest_closed_day(10 * DAY + HOUR, HOUR), Day(9));
-        assert_eq!(newest_closed_day(10 * DAY + HOUR - 1, HOUR), Day(8));
-        assert_eq!(newest_closed_day(10 * DAY, 0), Day(9));
-        assert_eq!(newest_closed_day(-SECOND, 0), Day(-2));
+        assert_eq!(newest_closed_day(Day(10).start() + HOUR, HOUR), Day(9));
+        assert_eq!(newest_closed_day(Day(10).start() + HOUR - MICROSECOND, HOUR), Day(8));
+        assert_eq!(newest_closed_day(Day(10).start(), Span::ZERO), Day(9));
+        assert_eq!(newest_closed_day(Day(0).start() - SECOND, Span::ZERO), Day(-2));
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn what_an_event_can_still_ask_for_is_not_forgotten() {
         let today = Day(20);
-        for (lookback_days, settle) in [(1, 0), (1, HOUR), (2, 25 * HOUR), (30, SETTLE_MAX)] {
+        for (lookback_days, settle) in [(1, Span::ZERO), (1, HOUR), (2, 25 * HOUR), (30, SETTLE_MAX)] {
             let newest = newest_closed_day(today.start(), settle);
             let mut board = Board::new(lookback_days);
             let days: Vec<_> = (-100..=newest.0).map(|day| (day, &[("C1", 1)][..])).collect();

@@ -1,6 +1,6 @@
 //! Popularities at hand: a look-back is asked once for each computer.
 
-use crate::names::NameId;
+use crate::names::ComputerId;
 use crate::popularity::LookBack;
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ impl Resolved {
     }
 
     /// A computer's popularity in the look-back; its name is asked for where it was not looked up yet.
-    pub fn popularity(&mut self, computer: NameId, name: impl FnOnce() -> String) -> u64 {
-        let at = computer as usize;
+    pub fn popularity(&mut self, computer: ComputerId, name: impl FnOnce() -> String) -> u64 {
+        let at = computer.index();
         if at >= self.by_computer.len() {
             self.by_computer.resize(at + 64, UNKNOWN);
         }

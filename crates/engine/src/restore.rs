@@ -3,6 +3,7 @@
 //! What acceptance leaves in the state (windows, devices, open days) and what scoring leaves (open hours, high-risk counts) are
 //! sums and sets, so rows may come in any order.
 
+use crate::names::{ComputerId, UserId};
 use crate::rows::EventId;
 use crate::settings::Settings;
 use crate::shard::{NamedEvent, Shard, SourceKind, Unscored, WaitingEvent};
@@ -10,8 +11,8 @@ use crate::snapshot::{PieceReader, ReadPiece, SnapshotError, is_published};
 use crate::user::Slot;
 use crate::written_hours::WrittenHours;
 use authpulse_event::id::{TimeForm, canonical_line, content_id};
-use authpulse_event::time::{SECOND, hour_of};
-use authpulse_event::{Day, HashRange, Micros, ring};
+use authpulse_event::time::{SECOND, Span, hour_of};
+use authpulse_event::{Day, EventTime, HashRange, ring};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,9 +23,9 @@ const EXPECTED_MAX: u64 = 1 << 22;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoreFrom {
     /// The watermark.
-    pub watermark: Option<Micros>,
+    pub watermark: Option<EventTime>,
     /// Newest accepted event time.
-    pub newest_accepted: Option<Micros>,
+    pub newest_accepted: Option<EventTime>,
     /// Whether the last accepted event was live.
     pub last_accepted_live: bool,
     /// Events that wait.
@@ -32,7 +33,7 @@ pub struct RestoreFrom {
     /// Events accepted and not yet scored.
     pub unscored: Vec<NamedEvent>,
     /// Every hour that ends here or before is written, except those of users with an unscored event in them.
-    pub hours_through: Option<Micros>,
+    pub hours_through: Option<EventTime>,
     /// The last day whose logins are published.
     pub shares_through: Option<Day>,
     /// Through which day each part of the range has published its high-risk counts.
@@ -45,7 +46,7 @@ pub struct StoredRow<'a> {
     /// `event_id`.
     pub event_id: &'a str,
     /// Event time.
-    pub time: Micros,
+    pub time: EventTime,
     /// Who.
     pub user: &'a str,
     /// Where.
@@ -60,7 +61,7 @@ pub struct Restoring {
     last: RestoreFrom,
     written: Arc<WrittenHours>,
     /// Events that the snapshot's entry held as accepted and not yet scored: the snapshot knows their acceptance already.
-    known: HashMap<(String, Micros), Vec<KnownEvent>>,
+    known: HashMap<(String, EventTime), Vec<KnownEvent>>,
 }
 
 /// What tells events of one user and time apart.
@@ -120,7 +121,7 @@ impl Restoring {
     }
 
     /// Whether the snapshot knows the acceptance already; each such event is named once.
-    fn take_known(&mut self, user: &str, computer: &str, time: Micros, id: &str) -> bool {
+    fn take_known(&mut self, user: &str, computer: &str, time: EventTime, id: &str) -> bool {
         if self.known.is_empty() {
             return false;
         }
@@ -185,17 +186,17 @@ impl Restoring {
 }
 
 impl Shard {
-    fn intern(&mut self, user: &str, computer: &str, hash: u128) -> (u32, u32) {
+    fn intern(&mut self, user: &str, computer: &str, hash: u128) -> (UserId, ComputerId) {
         let id = self.user_names.intern(user);
-        if id as usize == self.users.len() {
+        if id.index() == self.users.len() {
             self.users.push(crate::user::User::new(hash));
         }
         (id, self.computers.intern(computer))
     }
 
     /// The place of a computer that the user was accepted on.
-    fn slot(&self, user: u32, computer: u32) -> Slot {
-        self.users[user as usize].slot(computer).expect("an accepted event's computer is a pair of its user")
+    fn slot(&self, user: UserId, computer: ComputerId) -> Slot {
+        self.users[user.index()].slot(computer).expect("an accepted event's computer is a pair of its user")
     }
 
     fn id_text(&self, named: &NamedEvent) -> String {
@@ -220,7 +221,7 @@ impl Shard {
     fn id_of_row(&mut self, row: &StoredRow<'_>) -> EventId {
         let time = &self.settings.time;
         let needed = self.watermark.is_some_and(|w| row.time >= w);
-        let seconds = row.time > time.base && (row.time - time.base) % SECOND == 0;
+        let seconds = row.time > time.base && (row.time - time.base) % SECOND == Span::ZERO;
         if !needed {
             return EventId::Content(TimeForm::Seconds);
         }

@@ -1,8 +1,8 @@
 //! What the engine says about records: the rows that land in the lake's tables, before any table format.
 
 use crate::flags::Flags;
-use crate::names::NameId;
-use authpulse_event::{Attributes, Day, Micros, Position, TimeForm};
+use crate::names::{ComputerId, UserId};
+use authpulse_event::{ArrivalTime, Attributes, Day, EventTime, Position, TimeForm};
 use std::fmt;
 
 /// How bad a score is, for people (semantics, section 4).
@@ -65,13 +65,13 @@ pub struct Windows {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedEvent {
     /// Event time.
-    pub event_time: Micros,
+    pub event_time: EventTime,
     /// Arrival in the stream, or the start of the run for a file.
-    pub ingestion_time: Micros,
+    pub ingestion_time: ArrivalTime,
     /// Who.
-    pub user: NameId,
+    pub user: UserId,
     /// Where.
-    pub computer: NameId,
+    pub computer: ComputerId,
     /// Identity.
     pub id: EventId,
     /// The windows at acceptance.
@@ -99,9 +99,9 @@ pub struct ScoredEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HourRow {
     /// Start of the clock hour (UTC).
-    pub window_start: Micros,
+    pub window_start: EventTime,
     /// Who.
-    pub user: NameId,
+    pub user: UserId,
     /// Accepted events.
     pub total_logins: u64,
     /// Distinct computers.
@@ -184,5 +184,5 @@ pub struct RejectedRecord {
     /// Where the record stood in its shard.
     pub position: Position,
     /// Arrival in the stream, or the start of the run for a file.
-    pub ingestion_time: Micros,
+    pub ingestion_time: ArrivalTime,
 }

@@ -4,7 +4,7 @@
 //! them, so that a second rule set can score the same features.
 
 use crate::flags::Flags;
-use crate::names::NameId;
+use crate::names::{ComputerId, UserId};
 use crate::popularity::{Board, newest_closed_day};
 use crate::resolved::Resolved;
 use crate::rows::{AcceptedEvent, RiskLevel, ScoredEvent};
@@ -12,7 +12,7 @@ use crate::rules::Features;
 use crate::shard::{Output, Shard, Unscored};
 use crate::user::Slot;
 use authpulse_event::time::hour_of;
-use authpulse_event::{Day, Micros};
+use authpulse_event::{Day, EventTime};
 
 /// Around the hour after midnight events of two newest closed days mix.
 const RESOLVED_MAX: usize = 2;
@@ -75,14 +75,14 @@ impl Shard {
         (popularity.map(|(popularity, _)| popularity), flags, score)
     }
 
-    pub(crate) fn count_hour(&mut self, user_id: NameId, slot: Slot, time: Micros, score: u8) {
+    pub(crate) fn count_hour(&mut self, user_id: UserId, slot: Slot, time: EventTime, score: u8) {
         let hour = hour_of(time);
-        if self.users[user_id as usize].count_hour(slot, hour, score) {
+        if self.users[user_id.index()].count_hour(slot, hour, score) {
             self.open_hours.entry(hour).or_default().push(user_id);
         }
     }
 
-    pub(crate) fn count_high_risk(&mut self, user: NameId, computer: NameId, day: Day, score: u8) {
+    pub(crate) fn count_high_risk(&mut self, user: UserId, computer: ComputerId, day: Day, score: u8) {
         if RiskLevel::of(score) >= RiskLevel::High {
             *self.high_risk.entry(day).or_default().entry((user, computer)).or_default() += 1;
         }

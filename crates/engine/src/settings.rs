@@ -1,13 +1,13 @@
 //! The settings that decide a row. Everything here is part of the contract (docs/semantics.md).
 
 use crate::rules::RuleSet;
-use authpulse_event::time::{self, DEFAULT_BASE, HOUR, Micros, SECOND};
+use authpulse_event::time::{self, DEFAULT_BASE, EventTime, HOUR, Span};
 use authpulse_event::{ATTRIBUTES, Attribute, EventModel, Reading};
 
 /// How far ahead of its own arrival an event may lie (semantics, section 2, step 3), and how near to it a live event lies.
-pub const ARRIVAL_SLACK: Micros = 300 * SECOND;
+pub const ARRIVAL_SLACK: Span = Span::seconds(300);
 /// An event ahead this much before the first that waits rejects all that wait; this much after, it settles them.
-pub const WAITING_SPAN: Micros = time::DAY;
+pub const WAITING_SPAN: Span = time::DAY;
 /// Distinct users that wait before all go on.
 pub const WAITING_USERS: usize = 3;
 /// Events that wait before all go on.
@@ -20,24 +20,24 @@ pub const UNSCORED_MAX: usize = 100_000;
 /// bounds no bytes.
 pub const UNSCORED_BYTES_MAX: usize = 64 << 20;
 /// The longest `settle`.
-pub const SETTLE_MAX: Micros = 7 * time::DAY;
+pub const SETTLE_MAX: Span = Span::days(7);
 /// The longer of the two windows; the shorter one is [`HOUR`].
-pub const LONG_WINDOW: Micros = time::DAY;
+pub const LONG_WINDOW: Span = time::DAY;
 
 /// What decides acceptance and windows. A lake keeps these for life: changing one would make old and new rows
 /// incomparable, so a changed value on an existing lake is refused ([`TimeRules::max_jump`] excepted).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeRules {
     /// What integer times count from.
-    pub base: Micros,
+    pub base: EventTime,
     /// How far behind the newest accepted event another may lie; of one that is ahead, behind its arrival. Below an hour.
-    pub tolerance: Micros,
+    pub tolerance: Span,
     /// How far beyond the front an event may lie before it must wait for company.
-    pub max_jump: Micros,
+    pub max_jump: Span,
     /// Calendar days over which the popularity of computers is counted.
     pub lookback_days: u32,
     /// How long after its end a day closes. At least the tolerance.
-    pub settle: Micros,
+    pub settle: Span,
     /// Whether attributes are taken in. Every lake that is made is of the first model; what a lake has, a worker takes from there.
     pub event_model: EventModel,
 }
@@ -46,8 +46,8 @@ impl Default for TimeRules {
     fn default() -> Self {
         TimeRules {
             base: DEFAULT_BASE,
-            tolerance: 300 * SECOND,
-            max_jump: 3600 * SECOND,
+            tolerance: Span::seconds(300),
+            max_jump: Span::seconds(3600),
             lookback_days: 30,
             settle: HOUR,
             event_model: EventModel::ThreeFields,
@@ -87,18 +87,21 @@ impl Settings {
                 faults.push(words);
             }
         };
-        let seconds = |micros: Micros| micros as f64 / SECOND as f64;
+        let seconds = Span::as_seconds;
         check(
             (time::MIN_TIME..time::END_TIME).contains(&time.base),
             "base lies outside the years 0001 to 9999".to_owned(),
         );
         check(
-            (0..HOUR).contains(&time.tolerance),
+            (Span::ZERO..HOUR).contains(&time.tolerance),
             format!("tolerance is {} s; it must be at least 0 s and below 3600 s", seconds(time.tolerance)),
         );
-        check(time.max_jump >= 0, format!("max_jump is {} s; it must not be negative", seconds(time.max_jump)));
         check(
-            time.max_jump <= 366 * time::DAY,
+            time.max_jump >= Span::ZERO,
+            format!("max_jump is {} s; it must not be negative", seconds(time.max_jump)),
+        );
+        check(
+            time.max_jump <= Span::days(366),
             format!("max_jump is {} s; it must be at most a year", seconds(time.max_jump)),
         );
         check(
@@ -137,7 +140,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.rules.set_weight(Flag::RARE_HOST, 11);
         settings.time.tolerance = HOUR;
-        settings.time.settle = HOUR - 1;
+        settings.time.settle = HOUR - time::MICROSECOND;
         let faults = settings.faults();
         assert_eq!(faults.len(), 3, "{faults:?}");
     }

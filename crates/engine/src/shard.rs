@@ -9,7 +9,7 @@
 //! ```
 
 use crate::attribute_sets::AttributeSets;
-use crate::names::{NameId, Names};
+use crate::names::{ComputerId, ComputerNames, UserId, UserNames};
 use crate::popularity::{HostCount, Share};
 use crate::resolved::Resolved;
 use crate::rows::{AcceptedEvent, EventId, Reason, RejectedRecord, ScoredEvent};
@@ -17,7 +17,7 @@ use crate::settings::{Settings, UNSCORED_BYTES_MAX, UNSCORED_MAX};
 use crate::user::{Slot, User};
 use authpulse_event::attributes::ATTRIBUTES_BYTES_MAX;
 use authpulse_event::id::EventIdRef;
-use authpulse_event::{Attributes, Day, HashRange, Micros, Position};
+use authpulse_event::{ArrivalTime, Attributes, Day, EventTime, HashRange, Position};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -40,14 +40,14 @@ pub struct Incoming<'a> {
     /// Where it stood.
     pub position: Position,
     /// When it arrived.
-    pub arrival: Micros,
+    pub arrival: ArrivalTime,
 }
 
 /// An event that is ahead and waits for company, with the record it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingEvent {
     /// Event time.
-    pub time: Micros,
+    pub time: EventTime,
     /// Who.
     pub user: String,
     /// Where.
@@ -63,7 +63,7 @@ pub struct WaitingEvent {
     /// Where the record stood.
     pub position: Position,
     /// When it arrived.
-    pub arrival: Micros,
+    pub arrival: ArrivalTime,
     /// How many events that did not wait have been accepted since.
     pub accepted_since: u32,
 }
@@ -145,9 +145,9 @@ pub struct Shard {
     pub(crate) settings: Settings,
     pub(crate) source: SourceKind,
     pub(crate) range: HashRange,
-    pub(crate) watermark: Option<Micros>,
+    pub(crate) watermark: Option<EventTime>,
     /// Newest accepted event time; decides up to when a seal reaches.
-    pub(crate) newest_accepted: Option<Micros>,
+    pub(crate) newest_accepted: Option<EventTime>,
     pub(crate) last_accepted_live: bool,
     pub(crate) waiting: Vec<WaitingEvent>,
     pub(crate) released: Released,
@@ -156,9 +156,9 @@ pub struct Shard {
     pub(crate) unscored_bytes: usize,
     /// Those of the rows since the last cut.
     pub(crate) sets: AttributeSets,
-    pub(crate) user_names: Names,
+    pub(crate) user_names: UserNames,
     pub(crate) users: Vec<User>,
-    pub(crate) computers: Names,
+    pub(crate) computers: ComputerNames,
     /// The pairs counted on the days that are still open, by the day number's parity.
     pub(crate) open_days: [OpenDay; 2],
     /// Days that the watermark has passed since the last cut.
@@ -168,9 +168,9 @@ pub struct Shard {
     /// Shares of days that the parents had not published, waiting for the first cut.
     pub(crate) inherited_shares: Vec<Share>,
     /// Users with an open hour, by hour.
-    pub(crate) open_hours: BTreeMap<i64, Vec<NameId>>,
+    pub(crate) open_hours: BTreeMap<i64, Vec<UserId>>,
     /// Scored events of level HIGH or CRITICAL, by day, user and computer, until published.
-    pub(crate) high_risk: BTreeMap<Day, HashMap<(NameId, NameId), u64>>,
+    pub(crate) high_risk: BTreeMap<Day, HashMap<(UserId, ComputerId), u64>>,
     /// Through which day each part of the range has published its high-risk counts.
     pub(crate) score_spans: Vec<(HashRange, Option<Day>)>,
     /// Popularities at hand, newest use last.
@@ -181,7 +181,7 @@ pub struct Shard {
 #[derive(Clone, Debug)]
 pub(crate) struct OpenDay {
     pub day: Day,
-    pub touched: Vec<(NameId, Slot)>,
+    pub touched: Vec<(UserId, Slot)>,
 }
 
 impl Default for OpenDay {
@@ -205,9 +205,9 @@ impl Shard {
             unscored: VecDeque::new(),
             unscored_bytes: 0,
             sets: AttributeSets::default(),
-            user_names: Names::default(),
+            user_names: UserNames::default(),
             users: Vec::new(),
-            computers: Names::default(),
+            computers: ComputerNames::default(),
             open_days: Default::default(),
             closed_days: Vec::new(),
             shares_through: None,
@@ -239,7 +239,7 @@ impl Shard {
 
     fn take_over(&mut self, mut parent: Shard) {
         let Some(part) = self.range.intersect(&parent.range) else { return };
-        let hash = |parent: &Shard, user: NameId| parent.users[user as usize].hash;
+        let hash = |parent: &Shard, user: UserId| parent.users[user.index()].hash;
         // Days that the heir's watermark has passed and the parent had not published.
         if let Some(through) = self.shares_through
             && parent.shares_through.is_none_or(|p| p < through)
@@ -260,18 +260,18 @@ impl Shard {
             }
         }
         // Who moves, and under which numbers.
-        let mut numbers: Vec<Option<NameId>> = vec![None; parent.users.len()];
-        for (id, user) in std::mem::take(&mut parent.users).into_iter().enumerate() {
+        let mut numbers: Vec<Option<UserId>> = vec![None; parent.users.len()];
+        for (id, user) in parent.user_names.ids().zip(std::mem::take(&mut parent.users)) {
             if part.contains(user.hash) {
-                let new = self.user_names.intern(parent.user_names.get(id as NameId));
-                numbers[id] = Some(new);
+                let new = self.user_names.intern(parent.user_names.get(id));
+                numbers[id.index()] = Some(new);
                 let mut user = user;
                 let computers = &mut self.computers;
                 user.renumber(|computer| computers.intern(parent.computers.get(computer)));
                 for hour in &user.hours {
                     self.open_hours.entry(hour.hour).or_default().push(new);
                 }
-                debug_assert_eq!(self.users.len(), new as usize, "a user belongs to one parent");
+                debug_assert_eq!(self.users.len(), new.index(), "a user belongs to one parent");
                 self.users.push(user);
             }
         }
@@ -280,21 +280,21 @@ impl Shard {
                 continue;
             }
             for (user, slot) in &open.touched {
-                if let Some(user) = numbers[*user as usize] {
+                if let Some(user) = numbers[user.index()] {
                     self.touch_day(open.day, user, *slot);
                 }
             }
         }
         for (day, counts) in &parent.high_risk {
             for ((user, computer), n) in counts {
-                if let Some(user) = numbers[*user as usize] {
+                if let Some(user) = numbers[user.index()] {
                     let computer = self.computers.intern(parent.computers.get(*computer));
                     *self.high_risk.entry(*day).or_default().entry((user, computer)).or_default() += n;
                 }
             }
         }
         for Unscored { mut event, slot } in parent.unscored {
-            if let Some(user) = numbers[event.user as usize] {
+            if let Some(user) = numbers[event.user.index()] {
                 event.user = user;
                 event.computer = self.computers.intern(parent.computers.get(event.computer));
                 self.push_unscored(Unscored { event, slot });
@@ -322,15 +322,15 @@ impl Shard {
         self.range
     }
     /// Below it, events are late. `None` before the first acceptance or rise.
-    pub fn watermark(&self) -> Option<Micros> {
+    pub fn watermark(&self) -> Option<EventTime> {
         self.watermark
     }
     /// Watermark + tolerance. Events up to [`ARRIVAL_SLACK`](crate::settings::ARRIVAL_SLACK) beyond it may be accepted.
-    pub fn front(&self) -> Option<Micros> {
+    pub fn front(&self) -> Option<EventTime> {
         self.watermark.map(|w| w + self.settings.time.tolerance)
     }
     /// Newest accepted event time.
-    pub fn newest_accepted(&self) -> Option<Micros> {
+    pub fn newest_accepted(&self) -> Option<EventTime> {
         self.newest_accepted
     }
     /// Whether the last accepted event lay within 300 s of its arrival on a stream.
@@ -367,15 +367,15 @@ impl Shard {
         self.sets.bytes()
     }
     /// Users known.
-    pub fn user_names(&self) -> &Names {
+    pub fn user_names(&self) -> &UserNames {
         &self.user_names
     }
     /// Computers known.
-    pub fn computer_names(&self) -> &Names {
+    pub fn computer_names(&self) -> &ComputerNames {
         &self.computers
     }
 
-    pub(crate) fn touch_day(&mut self, day: Day, user: NameId, slot: Slot) {
+    pub(crate) fn touch_day(&mut self, day: Day, user: UserId, slot: Slot) {
         let open = &mut self.open_days[(day.0 & 1) as usize];
         if open.day != day {
             debug_assert!(open.touched.is_empty(), "a day is closed before another takes its place");
@@ -389,11 +389,11 @@ impl Shard {
     pub(crate) fn day_share(
         &self,
         day: Day,
-        touched: impl Iterator<Item = (NameId, Slot)>,
+        touched: impl Iterator<Item = (UserId, Slot)>,
     ) -> Option<(Day, Vec<HostCount>)> {
-        let mut hosts: HashMap<NameId, (u64, u64)> = HashMap::new();
+        let mut hosts: HashMap<ComputerId, (u64, u64)> = HashMap::new();
         for (user, slot) in touched {
-            let user = &self.users[user as usize];
+            let user = &self.users[user.index()];
             let (logins, users) = hosts.entry(user.computers()[slot as usize]).or_default();
             *logins += u64::from(user.day_count(slot, day));
             *users += 1;

@@ -9,11 +9,11 @@
 //! A pair's place in `pairs` (its slot) never changes, so ring entries hold slots and expiry needs no look-up; the vector of
 //! pairs is the all-time set of devices. Distinct counts follow from the pairs' counters crossing zero.
 
-use crate::names::NameId;
+use crate::names::ComputerId;
 use crate::rows::{EventId, Windows};
 use crate::settings::LONG_WINDOW;
 use authpulse_event::time::HOUR;
-use authpulse_event::{Day, Micros, TimeForm};
+use authpulse_event::{Day, EventTime, TimeForm};
 use hashbrown::{Equivalent, HashSet, HashTable};
 use std::collections::VecDeque;
 
@@ -53,7 +53,7 @@ impl IdKind {
 /// One accepted event of the last 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Recent {
-    pub time: Micros,
+    pub time: EventTime,
     pub slot: Slot,
     pub kind: IdKind,
 }
@@ -111,12 +111,12 @@ pub(crate) struct User {
     /// MD5 of the name.
     pub hash: u128,
     /// Newest accepted event time; meaningless while the ring is empty.
-    pub newest: Micros,
+    pub newest: EventTime,
     pub ring: VecDeque<Recent>,
     hour_start: usize,
     computers_1h: u32,
     computers_24h: u32,
-    keys: Vec<NameId>,
+    keys: Vec<ComputerId>,
     pairs: Vec<Pair>,
     index: Option<Box<HashTable<Slot>>>,
     /// Events with own ids accepted lately. Boxed: most sources send none.
@@ -131,7 +131,7 @@ impl User {
 
     /// A user as a snapshot tells: the computers, all different, and the events of the last 24 hours in order of their times.
     /// `None` if the events are not in order, or further apart than that. Computers get their numbers by [`User::renumber`].
-    pub(crate) fn restore(hash: u128, keys: Vec<NameId>, ring: &[Recent]) -> Option<User> {
+    pub(crate) fn restore(hash: u128, keys: Vec<ComputerId>, ring: &[Recent]) -> Option<User> {
         let mut user = User { pairs: vec![Pair::default(); keys.len()], keys, ..User::new(hash) };
         let Some(newest) = ring.last() else { return Some(user) };
         user.newest = newest.time;
@@ -147,7 +147,7 @@ impl User {
     }
 
     /// Gives each computer the number it has in another table of names.
-    pub(crate) fn renumber(&mut self, mut number: impl FnMut(NameId) -> NameId) {
+    pub(crate) fn renumber(&mut self, mut number: impl FnMut(ComputerId) -> ComputerId) {
         for key in &mut self.keys {
             *key = number(*key);
         }
@@ -177,12 +177,12 @@ impl User {
     }
 
     /// The computers ever used, by slot.
-    pub(crate) fn computers(&self) -> &[NameId] {
+    pub(crate) fn computers(&self) -> &[ComputerId] {
         &self.keys
     }
 
     /// The slot of a computer, if the user was ever accepted on it.
-    pub(crate) fn slot(&self, computer: NameId) -> Option<Slot> {
+    pub(crate) fn slot(&self, computer: ComputerId) -> Option<Slot> {
         match &self.index {
             Some(index) => index.find(spread(computer), |slot| self.keys[*slot as usize] == computer).copied(),
             None => self.keys.iter().position(|key| *key == computer).map(|slot| slot as Slot),
@@ -190,7 +190,7 @@ impl User {
     }
 
     /// The slot of a computer, and whether it is new.
-    pub(crate) fn slot_or_new(&mut self, computer: NameId) -> (Slot, bool) {
+    pub(crate) fn slot_or_new(&mut self, computer: ComputerId) -> (Slot, bool) {
         if let Some(slot) = self.slot(computer) {
             return (slot, false);
         }
@@ -208,7 +208,7 @@ impl User {
     }
 
     /// Takes an accepted event into the windows and returns them, the event included.
-    pub(crate) fn observe(&mut self, time: Micros, slot: Slot, kind: IdKind) -> Windows {
+    pub(crate) fn observe(&mut self, time: EventTime, slot: Slot, kind: IdKind) -> Windows {
         if self.ring.is_empty() || time > self.newest {
             self.newest = time;
             self.expire();
@@ -221,16 +221,17 @@ impl User {
 
     /// Reads from each cache line of the record itself; the value means nothing.
     pub(crate) fn touch(&self) -> i64 {
-        self.newest ^ (self.ring.len() ^ self.hour_start ^ self.keys.len() ^ self.hours.len()).cast_signed() as i64
+        self.newest.micros()
+            ^ (self.ring.len() ^ self.hour_start ^ self.keys.len() ^ self.hours.len()).cast_signed() as i64
     }
 
     /// Reads where the windows begin and end, the first key and the open hour; the value means nothing.
     pub(crate) fn touch_ends(&self) -> i64 {
-        let at = |recent: Option<&Recent>| recent.map_or(0, |r| r.time ^ i64::from(r.slot));
+        let at = |recent: Option<&Recent>| recent.map_or(0, |r| r.time.micros() ^ i64::from(r.slot));
         at(self.ring.front())
             ^ at(self.ring.get(self.hour_start))
             ^ at(self.ring.back())
-            ^ self.keys.first().map_or(0, |key| i64::from(*key))
+            ^ self.keys.first().map_or(0, |key| key.index() as i64)
             ^ self.hours.last().map_or(0, |open| open.hour)
     }
 
@@ -299,7 +300,7 @@ impl User {
     }
 
     /// The accepted events of a very moment.
-    pub(crate) fn recent_at(&self, time: Micros) -> impl Iterator<Item = Recent> + '_ {
+    pub(crate) fn recent_at(&self, time: EventTime) -> impl Iterator<Item = Recent> + '_ {
         self.ring.iter().rev().skip_while(move |r| r.time > time).take_while(move |r| r.time == time).copied()
     }
 
@@ -372,7 +373,7 @@ pub(crate) struct OwnIds {
 #[derive(PartialEq, Eq, Hash)]
 struct OwnEvent {
     id: Box<str>,
-    time: Micros,
+    time: EventTime,
     slot: Slot,
 }
 
@@ -380,7 +381,7 @@ struct OwnEvent {
 #[derive(Hash)]
 struct OwnKey<'a> {
     id: &'a str,
-    time: Micros,
+    time: EventTime,
     slot: Slot,
 }
 
@@ -392,12 +393,12 @@ impl Equivalent<OwnEvent> for OwnKey<'_> {
 
 impl OwnIds {
     /// Whether an event with this id was accepted at this time on this computer.
-    pub(crate) fn has(&self, id: &str, time: Micros, slot: Slot) -> bool {
+    pub(crate) fn has(&self, id: &str, time: EventTime, slot: Slot) -> bool {
         self.events.contains(&OwnKey { id, time, slot })
     }
 
     /// Remembers an event; forgets those before `keep_from`.
-    pub(crate) fn insert(&mut self, id: &str, time: Micros, slot: Slot, keep_from: Micros) {
+    pub(crate) fn insert(&mut self, id: &str, time: EventTime, slot: Slot, keep_from: EventTime) {
         self.events.insert(OwnEvent { id: id.into(), time, slot });
         if self.events.len() > self.prune_at.max(16) {
             self.events.retain(|event| event.time >= keep_from);
@@ -407,12 +408,12 @@ impl OwnIds {
     }
 
     /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Micros, Slot)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, EventTime, Slot)> {
         self.events.iter().map(|event| (&*event.id, event.time, event.slot))
     }
 }
 
-fn spread(computer: NameId) -> u64 {
+fn spread(computer: ComputerId) -> u64 {
     // Fibonacci hashing: numbers are dense and not chosen by an attacker.
-    u64::from(computer).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    (computer.index() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

@@ -1,7 +1,7 @@
 //! Which rows of hours are stored, as far as a shard that is being rebuilt must know.
 
 use crate::shard::NamedEvent;
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 use authpulse_event::time::hour_of;
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(crate) struct WrittenHours {
 impl WrittenHours {
     /// By what the last entry says: hours that end at `through` or before are written, except those of users with an event in
     /// `unscored` in them.
-    pub fn of(through: Option<Micros>, unscored: &[NamedEvent]) -> WrittenHours {
+    pub fn of(through: Option<EventTime>, unscored: &[NamedEvent]) -> WrittenHours {
         let mut written = WrittenHours { current: through.map(hour_of), ..WrittenHours::default() };
         for named in unscored {
             let hour = hour_of(named.event.event_time);

@@ -2,15 +2,16 @@
 //! is the default of LANL, is rejected whole, and the dead letter should say what to do.
 
 use crate::TimeForm;
-use crate::time::{Micros, SECOND};
+use crate::time::{ArrivalTime, EventTime, SECOND, Span};
 
 /// Unix time of this many digits in seconds: from 2001-09-09 to 2286-11-20.
 const UNIX_SECONDS: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
 
 /// What to add to the words on an event too far ahead of its arrival: a hint if its number, taken as seconds since 1970, is not.
-pub fn hint_of_future(base: Micros, time: Micros, form: TimeForm, latest: Micros) -> &'static str {
+pub fn hint_of_future(base: EventTime, time: EventTime, form: TimeForm, latest: ArrivalTime) -> &'static str {
     let seconds = (time - base) / SECOND;
-    if form == TimeForm::Seconds && UNIX_SECONDS.contains(&seconds) && seconds * SECOND <= latest {
+    let is_past = |unix: i64| EventTime::default() + Span::seconds(unix) <= latest.as_event_time();
+    if form == TimeForm::Seconds && UNIX_SECONDS.contains(&seconds) && is_past(seconds) {
         "; if it is seconds since 1970, set base = \"1970-01-01T00:00:00Z\" for a new lake"
     } else {
         ""
@@ -45,15 +46,15 @@ mod tests {
 
     #[test]
     fn the_hint_is_for_numbers_that_are_times_of_unix() {
-        let arrival = parse_rfc3339(b"2026-11-29T12:00:00Z").unwrap();
+        let arrival = parse_rfc3339::<ArrivalTime>(b"2026-11-29T12:00:00Z").unwrap();
         let hint = |base, seconds, form| !hint_of_future(base, base + seconds * SECOND, form, arrival).is_empty();
-        let unix = arrival / SECOND;
+        let unix = (arrival - ArrivalTime::default()) / SECOND;
         assert!(hint(DEFAULT_BASE, 1_448_000_000, TimeForm::Seconds));
         assert!(hint(DEFAULT_BASE, unix, TimeForm::Seconds), "at the arrival itself");
         assert!(!hint(DEFAULT_BASE, unix + 1, TimeForm::Seconds), "as seconds of Unix it is ahead as well");
         assert!(!hint(DEFAULT_BASE, 999_999_999, TimeForm::Seconds));
         assert!(!hint(DEFAULT_BASE, 1_448_000_000, TimeForm::Rfc3339));
-        assert!(!hint(0, unix + 301, TimeForm::Seconds), "base is right already");
+        assert!(!hint(EventTime::default(), unix + 301, TimeForm::Seconds), "base is right already");
     }
 
     #[test]

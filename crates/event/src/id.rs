@@ -1,6 +1,6 @@
 //! The identity of an event: an id that its producer sent, or the SHA-256 of its canonical line.
 
-use crate::time::{Micros, SECOND, push_rfc3339};
+use crate::time::{EventTime, SECOND, push_rfc3339};
 use sha2::{Digest, Sha256};
 
 /// In which form an event's time was written. The two forms of one instant have different content ids.
@@ -22,7 +22,7 @@ pub enum EventIdRef<'a> {
 }
 
 /// Writes the canonical line `time,user,computer` over `out`: decimal seconds since `base`, or UTC with six decimals.
-pub fn canonical_line(out: &mut Vec<u8>, base: Micros, time: Micros, form: TimeForm, user: &str, computer: &str) {
+pub fn canonical_line(out: &mut Vec<u8>, base: EventTime, time: EventTime, form: TimeForm, user: &str, computer: &str) {
     out.clear();
     match form {
         TimeForm::Seconds => push_decimal(out, ((time - base) / SECOND) as u64),

@@ -6,7 +6,7 @@
 //! - [`attributes`]: what an event carries beside its first fields.
 //! - [`reading`]: what a parser goes by.
 //! - [`parse`]: a line of a LANL file or a record of a stream becomes a [`ParsedEvent`] or an [`Invalid`] with words.
-//! - [`time`]: event time in microseconds, civil dates, RFC 3339.
+//! - [`time`]: kinds of time, civil dates, RFC 3339.
 //! - [`epoch`]: whole numbers that count from 1970 where `base` is another day.
 //! - [`ring`]: the MD5 ring over which users are spread, and ranges of it.
 //! - [`position`]: shards, sequence numbers, positions.
@@ -18,6 +18,7 @@ pub mod attributes;
 pub mod epoch;
 pub mod id;
 mod json;
+mod kinds;
 pub mod parse;
 pub mod position;
 pub mod reading;
@@ -32,7 +33,7 @@ pub use parse::{Invalid, ParsedEvent, parse_line, parse_record};
 pub use position::{Position, SequenceNumber, ShardId};
 pub use reading::{EventModel, Reading};
 pub use ring::HashRange;
-pub use time::{Day, Micros};
+pub use time::{ArrivalTime, Day, EventTime, ProcessingTime, Span, Tick};
 
 /// Longest line or record, in bytes, without byte-order mark and line end (semantics, section 1).
 pub const MAX_RECORD_BYTES: usize = 1_048_576;

@@ -6,7 +6,7 @@ use crate::id::{EventIdRef, TimeForm, sha256_hex};
 use crate::json::{self, Value};
 use crate::reading::Reading;
 use crate::rfc3339::{self, Mark};
-use crate::time::{END_TIME, Micros, SECOND};
+use crate::time::{END_TIME, EventTime, Span};
 use crate::{MAX_EVENT_ID_BYTES, MAX_NAME_BYTES, MAX_RECORD_BYTES, MAX_TIME_DIGITS};
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedEvent<'a> {
     /// Event time.
-    pub time: Micros,
+    pub time: EventTime,
     /// How the time was written; part of a content id.
     pub form: TimeForm,
     /// Trimmed, valid user name.
@@ -109,7 +109,7 @@ fn no_three_fields(text: &str) -> Invalid {
 
 /// Reads a line as LANL writes them: digits and two names of visible ASCII. One pass; whatever is unusual is left to the rules
 /// as they are written, so that this never rejects and never accepts what they would not.
-fn parse_plain_line(line: &[u8], base: Micros) -> Option<ParsedEvent<'_>> {
+fn parse_plain_line(line: &[u8], base: EventTime) -> Option<ParsedEvent<'_>> {
     let digits = line.iter().take(MAX_TIME_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 || digits > MAX_TIME_DIGITS || line.get(digits) != Some(&b',') {
         return None;
@@ -293,7 +293,7 @@ impl<'a> First<'a> {
 
     /// The event of these fields, without attributes.
     #[inline(always)]
-    fn event(self, base: Micros) -> Result<ParsedEvent<'a>, Invalid> {
+    fn event(self, base: EventTime) -> Result<ParsedEvent<'a>, Invalid> {
         let First { time, user, computer, own_id } = self;
         let (time, form) = match time {
             None => return Err("the key time is missing".into()),
@@ -377,7 +377,7 @@ fn has_control(text: &str) -> bool {
     if text.is_ascii() { text.bytes().any(|b| b < 0x20 || b == 0x7f) } else { text.chars().any(char::is_control) }
 }
 
-fn read_time(text: &str, mark: Mark, base: Micros) -> Result<(Micros, TimeForm), Invalid> {
+fn read_time(text: &str, mark: Mark, base: EventTime) -> Result<(EventTime, TimeForm), Invalid> {
     let text = text.as_bytes();
     if !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
         read_seconds(text, base)
@@ -387,7 +387,7 @@ fn read_time(text: &str, mark: Mark, base: Micros) -> Result<(Micros, TimeForm),
 }
 
 /// `digits` holds ASCII digits only.
-fn read_seconds(digits: &[u8], base: Micros) -> Result<(Micros, TimeForm), Invalid> {
+fn read_seconds(digits: &[u8], base: EventTime) -> Result<(EventTime, TimeForm), Invalid> {
     if digits.len() > MAX_TIME_DIGITS {
         return Err(too_many_digits(digits).into());
     }
@@ -396,7 +396,7 @@ fn read_seconds(digits: &[u8], base: Micros) -> Result<(Micros, TimeForm), Inval
         return Err("time is below 1".into());
     }
     // 12 digits of seconds are 10^18 microseconds, and base lies within the years 1 to 9999: no overflow.
-    let time = base + seconds * SECOND;
+    let time = base + Span::seconds(seconds);
     if time >= END_TIME {
         return Err("time lies beyond the year 9999".into());
     }
@@ -406,7 +406,7 @@ fn read_seconds(digits: &[u8], base: Micros) -> Result<(Micros, TimeForm), Inval
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::DEFAULT_BASE;
+    use crate::time::{DEFAULT_BASE, SECOND};
 
     const READING: Reading = Reading::three_fields(DEFAULT_BASE);
 
@@ -418,7 +418,7 @@ mod tests {
     }
     fn shown(event: Result<ParsedEvent<'_>, Invalid>) -> Result<String, String> {
         event
-            .map(|e| format!("{}|{}|{}|{:?}", e.time - DEFAULT_BASE, e.user, e.computer, e.own_id))
+            .map(|e| format!("{}|{}|{}|{:?}", (e.time - DEFAULT_BASE).micros(), e.user, e.computer, e.own_id))
             .map_err(|e| e.to_string())
     }
 

@@ -1,7 +1,7 @@
 //! What a parser goes by: what integer times count from, and which keys it takes in.
 
 use crate::attributes::{ATTRIBUTES, Attribute};
-use crate::time::Micros;
+use crate::time::EventTime;
 
 /// What an event is. A lake keeps its model for life: a key that was ignored must not gain force while nobody looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,20 +43,20 @@ impl EventModel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// What integer times count from.
-    pub base: Micros,
+    pub base: EventTime,
     /// The attributes whose keys are taken in; those of other keys are passed over.
     pub attributes: &'static [Attribute],
 }
 
 impl Reading {
     /// As a lake of this model reads them.
-    pub fn new(base: Micros, model: EventModel) -> Reading {
+    pub fn new(base: EventTime, model: EventModel) -> Reading {
         Reading { base, attributes: model.of(ATTRIBUTES) }
     }
 
     /// Without attributes: for whoever only asks for time, user, computer or id, or whether it is an event at all, which no attribute
     /// changes.
-    pub const fn three_fields(base: Micros) -> Reading {
+    pub const fn three_fields(base: EventTime) -> Reading {
         Reading { base, attributes: &[] }
     }
 }

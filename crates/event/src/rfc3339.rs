@@ -1,6 +1,6 @@
 //! Times as RFC 3339 writes them, and as shippers do (semantics, section 1).
 
-use crate::time::{DAY, Day, END_TIME, MIN_TIME, Micros, SECOND};
+use crate::time::{Day, END_TIME, EventTime, MICROSECOND, MIN_TIME, OnCalendar, Span};
 
 /// What may stand before the fraction of a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +26,12 @@ const ZONE: &str = "time has a zone that is neither Z nor an offset such as +01:
 ///
 /// # Errors
 /// Words that say which part is wrong.
-pub fn parse_rfc3339(text: &[u8]) -> Result<Micros, &'static str> {
-    read(text, Mark::Point)
+pub fn parse_rfc3339<T: OnCalendar>(text: &[u8]) -> Result<T, &'static str> {
+    read(text, Mark::Point).map(|time| T::of_micros(time.micros()))
 }
 
 /// [`parse_rfc3339`], with a say in what stands before a fraction.
-pub(crate) fn read(text: &[u8], mark: Mark) -> Result<Micros, &'static str> {
+pub(crate) fn read(text: &[u8], mark: Mark) -> Result<EventTime, &'static str> {
     let number = |at: usize, width: usize| -> Option<u32> {
         text.get(at..at + width)?.iter().try_fold(0u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
     };
@@ -54,12 +54,12 @@ pub(crate) fn read(text: &[u8], mark: Mark) -> Result<Micros, &'static str> {
     let (true, Some(second)) = (is(16, b':'), number(17, 2)) else {
         return Err("time has no seconds, which take two digits");
     };
-    let (micros, end) = match text.get(19) {
+    let (fraction, end) = match text.get(19) {
         Some(b',') if mark == Mark::Point => {
             return Err("time has a comma before its fraction: only JSON may, a point does");
         }
         Some(b'.' | b',') => fraction(text)?,
-        _ => (0, 19),
+        _ => (Span::ZERO, 19),
     };
     let offset_minutes = offset(&text[end..])?;
     if year == 0 || month == 0 || month > 12 || day == 0 || day > days_in_month(year, month) {
@@ -70,14 +70,14 @@ pub(crate) fn read(text: &[u8], mark: Mark) -> Result<Micros, &'static str> {
     }
     let minute_of_day = i64::from(hour * 60 + minute);
     let whole = minute_of_day * 60 + i64::from(second);
-    let local = Day::from_civil(year as i32, month, day).start() + whole * SECOND + micros;
-    let mut utc = local - offset_minutes * 60 * SECOND;
+    let local = Day::from_civil(year as i32, month, day).start() + Span::seconds(whole) + fraction;
+    let mut utc = local - Span::seconds(offset_minutes * 60);
     if second == 60 {
         if (minute_of_day - offset_minutes).rem_euclid(24 * 60) != 24 * 60 - 1 {
             return Err("time has a second 60 elsewhere than at 23:59 UTC");
         }
         // Whatever its fraction: a second that no day of 86400 s has.
-        utc = utc.div_euclid(DAY) * DAY - 1;
+        utc = Day::of(utc).start() - MICROSECOND;
     }
     if !(MIN_TIME..END_TIME).contains(&utc) {
         return Err("time lies outside the years 0001 to 9999 in UTC");
@@ -105,7 +105,7 @@ pub(crate) fn no_date(text: &[u8]) -> &'static str {
 }
 
 /// The microseconds behind the mark at byte 19, and where their digits end.
-fn fraction(text: &[u8]) -> Result<(i64, usize), &'static str> {
+fn fraction(text: &[u8]) -> Result<(Span, usize), &'static str> {
     let digits = text[20..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 {
         return Err("time has a decimal point or comma without digits");
@@ -115,7 +115,7 @@ fn fraction(text: &[u8]) -> Result<(i64, usize), &'static str> {
         let digit = if at < digits { text[20 + at] - b'0' } else { 0 };
         micros = micros * 10 + i64::from(digit);
     }
-    Ok((micros, 20 + digits))
+    Ok((Span::from_micros(micros), 20 + digits))
 }
 
 /// Minutes east of UTC.
@@ -172,7 +172,11 @@ mod tests {
             ("2016-12-31T15:59:60-08:00", "2016-12-31T23:59:59.999999Z"),
             ("9999-12-31T23:59:60Z", "9999-12-31T23:59:59.999999Z"),
         ] {
-            assert_eq!(parse_rfc3339(text.as_bytes()).map(format_rfc3339).as_deref(), Ok(expected), "{text}");
+            assert_eq!(
+                parse_rfc3339::<EventTime>(text.as_bytes()).map(format_rfc3339).as_deref(),
+                Ok(expected),
+                "{text}"
+            );
             let comma = text.replace('.', ",");
             assert_eq!(
                 read(comma.as_bytes(), Mark::PointOrComma).map(format_rfc3339).as_deref(),
@@ -244,7 +248,7 @@ mod tests {
             ("0001-01-01T00:00:00+00:01", years),
             ("9999-12-31T23:59:59-0001", years),
         ] {
-            assert_eq!(parse_rfc3339(text.as_bytes()), Err(words), "{text}");
+            assert_eq!(parse_rfc3339::<EventTime>(text.as_bytes()), Err(words), "{text}");
         }
     }
 

@@ -1,4 +1,41 @@
-//! Event time: microseconds since 1970-01-01T00:00:00Z, and the civil calendar around it.
+//! Kinds of time, all in microseconds, and the civil calendar around those that count from 1970-01-01T00:00:00Z.
+//!
+//! Each kind is a number and nothing else; the compiler keeps them apart.
+//!
+//! ```text
+//! EventTime        when it happened, as the record says            ┐
+//! ArrivalTime      when the stream took it, by the stream's clock  ├ instants, counted from 1970-01-01T00:00:00Z
+//! ProcessingTime   by the clock of the host that works on it       ┘
+//! Tick             by a clock that only runs on; it counts from anywhere
+//! Span             how long: what lies between two instants of one kind
+//! ```
+//!
+//! An instant less one of its own kind is a [`Span`], an instant and a span are an instant. Nothing turns one kind into another by
+//! itself. The few places where two kinds meet have functions with names, below, which say why they may.
+//!
+//! ```
+//! use authpulse_event::time::{ArrivalTime, Day, EventTime, HOUR, SECOND};
+//! let (happened, arrived) = (EventTime::from_micros(0), ArrivalTime::from_micros(2_000_000));
+//! assert_eq!(happened + HOUR - happened, HOUR);
+//! assert_eq!(happened.ahead_of(arrived), -2 * SECOND);
+//! assert_eq!((Day::of(happened), Day::of_arrival(arrived)), (Day(0), Day(0)));
+//! ```
+//!
+//! ```compile_fail
+//! use authpulse_event::time::{ArrivalTime, EventTime};
+//! let (happened, arrived) = (EventTime::from_micros(1), ArrivalTime::from_micros(2));
+//! let delay = arrived - happened; // clocks of two machines: `happened.ahead_of(arrived)` says what that means
+//! ```
+//!
+//! ```compile_fail
+//! use authpulse_event::time::{ArrivalTime, Day};
+//! let day = Day::of(ArrivalTime::from_micros(0)); // the day of an event is that of its own time
+//! ```
+//!
+//! ```compile_fail
+//! use authpulse_event::time::EventTime;
+//! let sum = EventTime::from_micros(1) + EventTime::from_micros(2); // two dates have no sum
+//! ```
 //!
 //! Only UTC exists here. Dates use the proleptic Gregorian calendar (Howard Hinnant's `days_from_civil`,
 //! "chrono-Compatible Low-Level Date Algorithms").
@@ -6,38 +43,46 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Microseconds since 1970-01-01T00:00:00Z. Event time, arrival time and settings in time units share this unit.
-pub type Micros = i64;
+pub use crate::kinds::{
+    ArrivalTime, DAY, EventTime, HOUR, InMicros, MICROSECOND, OnCalendar, ProcessingTime, SECOND, Span, Tick,
+};
 
-/// Microseconds in a second.
-pub const SECOND: Micros = 1_000_000;
-/// Microseconds in an hour.
-pub const HOUR: Micros = 3_600 * SECOND;
-/// Microseconds in a day.
-pub const DAY: Micros = 86_400 * SECOND;
 /// First instant of the year 1.
-pub const MIN_TIME: Micros = -62_135_596_800 * SECOND;
+pub const MIN_TIME: EventTime = EventTime::from_micros(-62_135_596_800 * SECOND.micros());
 /// First instant of the year 10000: every event time lies before it.
-pub const END_TIME: Micros = 253_402_300_800 * SECOND;
+pub const END_TIME: EventTime = EventTime::from_micros(253_402_300_800 * SECOND.micros());
 /// The default of `base`: 2015-01-01T00:00:00Z, chosen because LANL hides its real dates.
-pub const DEFAULT_BASE: Micros = 1_420_070_400 * SECOND;
+pub const DEFAULT_BASE: EventTime = EventTime::from_micros(1_420_070_400 * SECOND.micros());
 
 /// A calendar day (UTC) as days since 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub i32);
 
 impl Day {
-    /// The day that holds this instant.
-    pub fn of(time: Micros) -> Day {
-        Day(time.div_euclid(DAY) as i32)
+    /// The day of an event.
+    #[inline]
+    pub const fn of(time: EventTime) -> Day {
+        Day::of_micros(time.micros())
+    }
+    /// The day of an arrival: what is rejected, and raw records, lie by it.
+    #[inline]
+    pub const fn of_arrival(time: ArrivalTime) -> Day {
+        Day::of_micros(time.micros())
+    }
+    /// The day of a stored number, whatever its kind; for edges.
+    #[inline]
+    pub const fn of_micros(micros: i64) -> Day {
+        Day(micros.div_euclid(DAY.micros()) as i32)
     }
     /// The day's first instant.
-    pub fn start(self) -> Micros {
-        i64::from(self.0) * DAY
+    #[inline]
+    pub const fn start(self) -> EventTime {
+        EventTime::from_micros(self.0 as i64 * DAY.micros())
     }
     /// The first instant after the day.
-    pub fn end(self) -> Micros {
-        (i64::from(self.0) + 1) * DAY
+    #[inline]
+    pub const fn end(self) -> EventTime {
+        EventTime::from_micros((self.0 as i64 + 1) * DAY.micros())
     }
     /// Year, month (1-12), day of month (1-31).
     pub fn civil(self) -> (i32, u32, u32) {
@@ -88,22 +133,35 @@ impl FromStr for Day {
 }
 
 /// The hour (UTC) that holds this instant, as hours since 1970.
-pub fn hour_of(time: Micros) -> i64 {
-    time.div_euclid(HOUR)
+#[inline]
+pub const fn hour_of(time: EventTime) -> i64 {
+    time.micros().div_euclid(HOUR.micros())
+}
+
+/// The first instant of an hour since 1970.
+#[inline]
+pub const fn start_of_hour(hour: i64) -> EventTime {
+    EventTime::from_micros(hour * HOUR.micros())
+}
+
+/// How long after midnight (UTC) this instant lies.
+#[inline]
+pub fn time_of_day(time: impl OnCalendar) -> Span {
+    Span::from_micros(time.in_micros().rem_euclid(DAY.micros()))
 }
 
 /// Writes an instant as RFC 3339 in UTC with six decimals, `2015-01-01T00:00:01.000000Z`: the canonical form
 /// that enters an event id.
-pub fn format_rfc3339(time: Micros) -> String {
+pub fn format_rfc3339(time: impl OnCalendar) -> String {
     let mut out = Vec::with_capacity(27);
     push_rfc3339(&mut out, time);
     String::from_utf8(out).expect("digits and punctuation are UTF-8")
 }
 
 /// Appends what [`format_rfc3339`] returns to `out`.
-pub fn push_rfc3339(out: &mut Vec<u8>, time: Micros) {
-    let (year, month, day) = Day::of(time).civil();
-    let in_day = time.rem_euclid(DAY);
+pub fn push_rfc3339(out: &mut Vec<u8>, time: impl OnCalendar) {
+    let (year, month, day) = Day::of_micros(time.in_micros()).civil();
+    let in_day = time_of_day(time);
     let second = in_day / SECOND;
     push_padded(out, year as u64, 4);
     out.push(b'-');
@@ -117,7 +175,7 @@ pub fn push_rfc3339(out: &mut Vec<u8>, time: Micros) {
     out.push(b':');
     push_padded(out, (second % 60) as u64, 2);
     out.push(b'.');
-    push_padded(out, (in_day % SECOND) as u64, 6);
+    push_padded(out, (in_day % SECOND).micros() as u64, 6);
     out.push(b'Z');
 }
 
@@ -140,13 +198,26 @@ mod tests {
             assert_eq!(Day::from_civil(y, m, d), Day(day));
         }
         assert_eq!(Day::of(MIN_TIME).to_string(), "0001-01-01");
-        assert_eq!(Day::of(END_TIME - 1).to_string(), "9999-12-31");
-        assert_eq!(Day::of(-1), Day(-1));
+        assert_eq!(Day::of(END_TIME - MICROSECOND).to_string(), "9999-12-31");
+        assert_eq!(Day::of(EventTime::from_micros(-1)), Day(-1));
+    }
+
+    #[test]
+    fn instants_before_1970_lie_in_the_hour_and_day_that_hold_them() {
+        let before = EventTime::from_micros(-1);
+        assert_eq!(
+            (hour_of(before), start_of_hour(-1), time_of_day(before)),
+            (-1, before - (HOUR - MICROSECOND), DAY - MICROSECOND)
+        );
+        assert_eq!((Day(-1).start(), Day(-1).end()), (EventTime::default() - DAY, EventTime::default()));
+        let arrival = ArrivalTime::from_micros(-1);
+        assert_eq!(Day::of_arrival(arrival), Day(-1));
+        assert_eq!(format_rfc3339(arrival), "1969-12-31T23:59:59.999999Z");
     }
 
     #[test]
     fn a_day_is_read_as_it_is_written() {
-        for day in [Day::of(MIN_TIME), Day(0), Day(16_436), Day::of(END_TIME - 1)] {
+        for day in [Day::of(MIN_TIME), Day(0), Day(16_436), Day::of(END_TIME - MICROSECOND)] {
             assert_eq!(day.to_string().parse(), Ok(day));
         }
         for text in ["", "2015", "2015-02-29", "2015-1-01", "2015-01-1", "2015-01-01 ", "2015/01/01", "+015-01-01"] {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use authpulse_event::time::format_rfc3339;
-use authpulse_event::{Micros, Reading, parse_line};
+use authpulse_event::{EventTime, Reading, Span, parse_line};
 
 use super::{InputError, InputOptions, LineBlocks, Source};
 
@@ -11,9 +11,9 @@ use super::{InputError, InputOptions, LineBlocks, Source};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disorder {
     file: String,
-    begins: Micros,
+    begins: EventTime,
     before: String,
-    before_begins: Micros,
+    before_begins: EventTime,
 }
 
 impl fmt::Display for Disorder {
@@ -37,12 +37,12 @@ impl fmt::Display for Disorder {
 /// says no.
 pub fn find_disorder(
     files: &[Source],
-    base: Micros,
-    tolerance: Micros,
-    at_most: Micros,
+    base: EventTime,
+    tolerance: Span,
+    at_most: EventTime,
     go_on: &dyn Fn() -> bool,
 ) -> Result<Option<Disorder>, InputError> {
-    let mut newest: Option<(Micros, &Source)> = None;
+    let mut newest: Option<(EventTime, &Source)> = None;
     for file in files {
         let Some(begins) = first_event(std::slice::from_ref(file), base, at_most, go_on)? else { continue };
         if let Some((before_begins, before)) = newest
@@ -65,10 +65,10 @@ pub fn find_disorder(
 /// A file cannot be read; [`InputError::ToldToEnd`] where `go_on` says no.
 pub fn first_event(
     files: &[Source],
-    base: Micros,
-    at_most: Micros,
+    base: EventTime,
+    at_most: EventTime,
     go_on: &dyn Fn() -> bool,
-) -> Result<Option<Micros>, InputError> {
+) -> Result<Option<EventTime>, InputError> {
     for block in LineBlocks::open(files.to_vec(), InputOptions::default())? {
         if !go_on() {
             return Err(InputError::ToldToEnd);

@@ -4,7 +4,7 @@
 
 use crate::LineBlock;
 use crate::own_ids::OwnIds;
-use authpulse_event::{Micros, ParsedEvent};
+use authpulse_event::{EventTime, ParsedEvent};
 use std::collections::BTreeMap;
 
 /// Reasons in words that are counted per file; more than these are not told apart.
@@ -36,7 +36,7 @@ pub struct Tally {
     /// By the number of the file.
     files: Vec<FileTally>,
     /// The newest event time of the files before the one that is read.
-    newest: Option<Micros>,
+    newest: Option<EventTime>,
     ids: OwnIds,
 }
 
@@ -47,7 +47,7 @@ struct FileTally {
     rejected: BTreeMap<String, u64>,
     /// Why lines are invalid: the words with figures taken out, as they were first, and how often.
     words: Vec<(String, String, u64)>,
-    newest: Option<Micros>,
+    newest: Option<EventTime>,
     /// Whether it begins below the newest event of the files before it.
     overlaps: bool,
 }

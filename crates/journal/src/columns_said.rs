@@ -1,8 +1,7 @@
 //! What the workers of one process have said of columns that tables lack, and of what these lack, so that each thing is said once.
 
 use crate::dropped::Dropped;
-use authpulse_event::time::SECOND;
-use authpulse_event::{Micros, Reading, ShardId};
+use authpulse_event::{Reading, ShardId, Span, Tick};
 use authpulse_lake::Table;
 use authpulse_lake::commit::COLUMNS_KNOWN_FOR_MS;
 use std::collections::BTreeMap;
@@ -12,29 +11,29 @@ use std::sync::{Mutex, PoisonError};
 const TARGET: &str = "authpulse_consumer::columns";
 
 /// How often a process says that some wait.
-const SAID_EVERY: Micros = 60 * SECOND;
+const SAID_EVERY: Span = Span::seconds(60);
 
 /// What the workers of one process have said of columns, and of what these lack.
 #[derive(Default)]
 pub struct Said {
-    /// When it was last said that some wait, in ticks.
-    waits_at: Mutex<Option<i64>>,
+    /// When it was last said that some wait.
+    waits_at: Mutex<Option<Tick>>,
     /// Values left out, by columns whose names others have taken: said once each. There are no more than the program's lists have
     /// columns.
     left_out: Mutex<BTreeMap<(Table, &'static str), u64>>,
     /// Attributes that were left out, by field.
     dropped: Mutex<Dropped>,
-    /// When each later table was last seen, in ticks.
-    seen: Mutex<BTreeMap<Table, i64>>,
+    /// When each later table was last seen.
+    seen: Mutex<BTreeMap<Table, Tick>>,
 }
 
-/// For how long a later table is believed to be there, in ticks: as long as the ids of columns are. If it is dropped meanwhile, the
+/// For how long a later table is believed to be there: as long as the ids of columns are. If it is dropped meanwhile, the
 /// committer makes it again.
-const TABLE_SEEN_FOR: Micros = COLUMNS_KNOWN_FOR_MS * 1_000;
+const TABLE_SEEN_FOR: Span = Span::millis(COLUMNS_KNOWN_FOR_MS);
 
 impl Said {
     /// Whether it is to be said now that some wait.
-    pub fn waits(&self, now: i64) -> bool {
+    pub fn waits(&self, now: Tick) -> bool {
         let mut at = self.waits_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = at.is_none_or(|at| now - at >= SAID_EVERY);
         if is_due {
@@ -49,13 +48,13 @@ impl Said {
     }
 
     /// Whether a later table was there a moment ago.
-    pub fn saw(&self, table: Table, now: i64) -> bool {
+    pub fn saw(&self, table: Table, now: Tick) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(&table).is_some_and(|at| (0..TABLE_SEEN_FOR).contains(&(now - at)))
+        seen.get(&table).is_some_and(|at| (Span::ZERO..TABLE_SEEN_FOR).contains(&(now - *at)))
     }
 
     /// A later table is there.
-    pub fn sees(&self, table: Table, now: i64) {
+    pub fn sees(&self, table: Table, now: Tick) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(table, now);
     }
 
@@ -99,10 +98,10 @@ mod tests {
     #[test]
     fn it_is_said_once_and_then_once_a_minute_until_it_is_over() {
         let said = Said::default();
-        let times = [0, 1, 59, 60, 61, 119, 120].map(|seconds| said.waits(seconds * SECOND));
+        let times = [0, 1, 59, 60, 61, 119, 120].map(|seconds| said.waits(Tick::default() + Span::seconds(seconds)));
         assert_eq!(times, [true, false, false, true, false, false, true]);
         assert!(said.goes_on() && !said.goes_on());
-        assert!(said.waits(121 * SECOND), "another time");
+        assert!(said.waits(Tick::default() + Span::seconds(121)), "another time");
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod threads;
 use crate::sink::DecisionSink;
 use async_trait::async_trait;
 pub use authpulse_engine::Inspect;
-use authpulse_event::Micros;
+use authpulse_event::{ProcessingTime, Span, Tick};
 use authpulse_lake::{CommitterLock, Journal, Lake, ObjectStore};
 use futures::future::BoxFuture;
 use std::sync::{Arc, OnceLock};
@@ -17,17 +17,17 @@ use tokio::sync::OwnedSemaphorePermit;
 /// Time for arrival of files, ages and intervals. Event time never comes from here.
 #[async_trait]
 pub trait Clock: Send + Sync {
-    /// Now, in microseconds since 1970.
-    fn now(&self) -> Micros;
-    /// Microseconds since some instant, never going back: for leases, whose expiry no correction of the clock may decide.
-    fn ticks(&self) -> i64;
+    /// The time of day.
+    fn now(&self) -> ProcessingTime;
+    /// A clock that never goes back: for leases, whose expiry no correction of the clock may decide.
+    fn ticks(&self) -> Tick;
     /// Returns after this long, or sooner.
     async fn sleep(&self, duration: Duration);
 }
 
-/// Microseconds as a duration; none where they are negative.
-pub fn duration(micros: Micros) -> Duration {
-    Duration::from_micros(micros.max(0).cast_unsigned())
+/// A span as a duration; none where it is negative.
+pub fn duration(span: Span) -> Duration {
+    Duration::from_micros(span.micros().max(0).cast_unsigned())
 }
 
 /// Fresh names for entries and files.
@@ -131,13 +131,14 @@ pub struct SystemClock;
 
 #[async_trait]
 impl Clock for SystemClock {
-    fn now(&self) -> Micros {
+    fn now(&self) -> ProcessingTime {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+        i64::try_from(since.as_micros()).map_or(ProcessingTime::MAX, ProcessingTime::from_micros)
     }
-    fn ticks(&self) -> i64 {
+    fn ticks(&self) -> Tick {
         static START: OnceLock<Instant> = OnceLock::new();
-        i64::try_from(START.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(i64::MAX)
+        let since = START.get_or_init(Instant::now).elapsed();
+        i64::try_from(since.as_micros()).map_or(Tick::MAX, Tick::from_micros)
     }
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;

@@ -4,7 +4,7 @@ use crate::env::Env;
 use crate::error::{ConsumerError, Result};
 use authpulse_event::id::sha256_hex;
 use authpulse_event::time::HOUR;
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ShardId, Span};
 use authpulse_lake::entry::{Entry, EntryError, Inherited, Side};
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{Base, PutOutcome};
@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 const ENTRIES_AT_ONCE: usize = 100;
 /// An owner that has stored nothing for this long looks at the journal's end before it goes on: entries that others stored
 /// meanwhile may be folded and removed, and its next number free again. Far less than the age at which entries are removed.
-const SILENT: Micros = HOUR;
+const SILENT: Span = HOUR;
 
 /// Reads entry `n`.
 pub async fn read_entry(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Entry>> {

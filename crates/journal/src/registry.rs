@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::rejections::Rejections;
 use authpulse_engine::Board;
 use authpulse_engine::rows::DayRow;
-use authpulse_event::{Day, Micros, ShardId};
+use authpulse_event::{Day, EventTime, ShardId};
 use authpulse_lake::Base;
 use authpulse_lake::entry::{Entry, Side};
 use shards::Shards;
@@ -201,18 +201,18 @@ impl Registry {
     }
 
     /// The newest event time accepted in any shard of the input.
-    pub fn newest_accepted(&self) -> Option<Micros> {
+    pub fn newest_accepted(&self) -> Option<EventTime> {
         let Inner { shards, topology, .. } = &*self.lock();
         topology.shards().filter_map(|key| shards.view(key)?.newest_accepted).max()
     }
 
     /// The newest watermark of the other shards.
-    pub fn newest_watermark_of_others(&self, shard: &ShardId) -> Option<Micros> {
+    pub fn newest_watermark_of_others(&self, shard: &ShardId) -> Option<EventTime> {
         self.lock().shards.newest_watermark_of_others(shard)
     }
 
     /// The newest watermark among some shards.
-    pub fn newest_watermark_among(&self, shards: &BTreeSet<ShardId>) -> Option<Micros> {
+    pub fn newest_watermark_among(&self, shards: &BTreeSet<ShardId>) -> Option<EventTime> {
         self.lock().shards.newest_watermark_among(shards)
     }
 

@@ -1,8 +1,7 @@
 //! What becomes of the records of a process. Where many end as late or invalid an operator hears of it from the log, not from a report
 //! that misses logons.
 
-use authpulse_event::Micros;
-use authpulse_event::time::SECOND;
+use authpulse_event::{Span, Tick};
 use authpulse_lake::entry::EntryCounts;
 use std::collections::BTreeMap;
 
@@ -11,13 +10,13 @@ const RECORDS: u64 = 1_000;
 /// One in so many may be late or invalid without a word.
 const ONE_IN: u64 = 10;
 /// Told once in this time at most, and counted anew from its end on.
-const INTERVAL: Micros = 600 * SECOND;
+const INTERVAL: Span = Span::seconds(600);
 
 /// What the shards of one process received, in all and since the interval began.
 #[derive(Debug, Default)]
 pub struct Rejections {
     all: Counted,
-    began: Option<i64>,
+    began: Option<Tick>,
     told: bool,
     shards: BTreeMap<String, Counted>,
 }
@@ -66,7 +65,7 @@ pub struct Complaint {
 
 impl Rejections {
     /// An entry was stored, at this tick; tells if too much was rejected, once an interval.
-    pub fn stored(&mut self, now: i64, shard: &str, counts: &EntryCounts) -> Option<Complaint> {
+    pub fn stored(&mut self, now: Tick, shard: &str, counts: &EntryCounts) -> Option<Complaint> {
         let began = *self.began.get_or_insert(now);
         if now - began >= INTERVAL && (self.told || self.sum().received >= RECORDS) {
             *self = Rejections { all: std::mem::take(&mut self.all), began: Some(now), ..Rejections::default() };
@@ -108,7 +107,9 @@ mod tests {
     #[test]
     fn it_is_told_once_an_interval_and_only_of_enough_records() {
         let mut rejections = Rejections::default();
-        let mut stored = |seconds: i64, shard: &str, counts| rejections.stored(seconds * SECOND, shard, &counts);
+        let mut stored = |seconds: i64, shard: &str, counts| {
+            rejections.stored(Tick::default() + Span::seconds(seconds), shard, &counts)
+        };
         assert_eq!(stored(0, "a", counts(900, 90, 90)), None, "too few");
         assert_eq!(stored(1, "b", counts(900, 0, 0)), None, "180 of 1,800 are one in ten, not more");
         let told = Complaint { received: 1_810, late: 95, invalid: 90, shard: "a".to_owned(), there: 180 };

@@ -6,7 +6,7 @@
 use authpulse_engine::rows::EventId;
 use authpulse_engine::rows::{RiskLevel, ScoredEvent};
 use authpulse_engine::rules::RuleSet;
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::format_rfc3339;
 use std::fs::{File, OpenOptions};
@@ -27,7 +27,7 @@ pub struct Decision<'a> {
     /// Where.
     pub computer: &'a str,
     /// What integer times count from; part of a content id.
-    pub base: Micros,
+    pub base: EventTime,
     /// The rules that scored it.
     pub rules: &'a RuleSet,
 }
@@ -173,10 +173,10 @@ mod tests {
         let sink = FileSink::open(&path, 0).unwrap();
         let scored = ScoredEvent {
             event: AcceptedEvent {
-                event_time: 0,
-                ingestion_time: 0,
-                user: 0,
-                computer: 0,
+                event_time: EventTime::default(),
+                ingestion_time: Default::default(),
+                user: Default::default(),
+                computer: Default::default(),
                 id: EventId::Own("own".into()),
                 windows: Windows::default(),
                 new_device: false,
@@ -187,8 +187,9 @@ mod tests {
             score: 0,
         };
         let rules = RuleSet::default();
-        let write =
-            |user: &str| sink.decided(Decision { scored: &scored, user, computer: "C1", base: 0, rules: &rules });
+        let write = |user: &str| {
+            sink.decided(Decision { scored: &scored, user, computer: "C1", base: EventTime::default(), rules: &rules })
+        };
         let users = |path: &Path| -> Vec<String> {
             let text = std::fs::read_to_string(path).unwrap();
             let user =

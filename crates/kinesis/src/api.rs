@@ -1,7 +1,7 @@
 //! What is asked of Kinesis, in plain types. [`crate::AwsKinesis`] asks AWS; tests have a double that fails on purpose.
 
 use async_trait::async_trait;
-use authpulse_event::{Micros, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, SequenceNumber, ShardId, Span};
 use authpulse_stream::ShardDescription;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -13,9 +13,9 @@ pub struct Summary {
     /// Its ARN.
     pub arn: String,
     /// When it was created.
-    pub created: Micros,
+    pub created: ArrivalTime,
     /// How long records are kept.
-    pub retention: Micros,
+    pub retention: Span,
     /// `ACTIVE`, `CREATING`, `UPDATING` or `DELETING`.
     pub status: String,
     /// Most bytes of a record, payload and partition key together.
@@ -62,7 +62,7 @@ pub enum IteratorAt {
     /// TRIM_HORIZON: at the oldest record that is kept.
     Oldest,
     /// AT_TIMESTAMP: at the first record that arrived then or later.
-    Time(Micros),
+    Time(ArrivalTime),
     /// AT_SEQUENCE_NUMBER.
     At(SequenceNumber),
     /// AFTER_SEQUENCE_NUMBER.
@@ -75,7 +75,7 @@ pub struct RawRecord {
     /// Its number.
     pub sequence: SequenceNumber,
     /// ApproximateArrivalTimestamp.
-    pub arrival: Micros,
+    pub arrival: ArrivalTime,
     /// Its partition key.
     pub partition_key: Bytes,
     /// Its payload.

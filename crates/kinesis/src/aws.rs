@@ -7,8 +7,7 @@ use crate::time::{Chance, ServiceTimes};
 use async_trait::async_trait;
 use authpulse_aws_client::fault::{Call, Fault, code, explain};
 use authpulse_aws_client::{Aws, once};
-use authpulse_event::time::HOUR;
-use authpulse_event::{HashRange, Micros, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, HashRange, SequenceNumber, ShardId, Span};
 use authpulse_stream::{ShardDescription, StreamError};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::interceptors::BeforeDeserializationInterceptorContextRef;
@@ -144,8 +143,8 @@ fn built<T>(made: Result<T, BuildError>) -> Result<T, ApiError> {
 }
 
 /// Times come as seconds in binary fractions, a little beside the milliseconds that are meant.
-fn micros(time: &DateTime) -> Micros {
-    Micros::try_from((time.as_nanos() + 500) / 1_000).unwrap_or(Micros::MAX)
+fn arrival(time: &DateTime) -> ArrivalTime {
+    i64::try_from((time.as_nanos() + 500) / 1_000).map_or(ArrivalTime::MAX, ArrivalTime::from_micros)
 }
 
 type EventReceiver = aws_sdk_kinesis::primitives::event_stream::EventReceiver<
@@ -185,7 +184,7 @@ impl Intercept for Dates {
         // Without one, or with one that is none, the host's clock goes on to be believed.
         let date = context.response().headers().get("date");
         if let Some(Ok(date)) = date.map(|date| DateTime::from_str(date, DateTimeFormat::HttpDate)) {
-            self.0.told(micros(&date));
+            self.0.told(arrival(&date));
         }
         Ok(())
     }
@@ -273,7 +272,7 @@ impl AwsKinesis {
         Ok(match at {
             IteratorAt::Oldest => (ShardIteratorType::TrimHorizon, None, None),
             IteratorAt::Time(time) => {
-                let time = DateTime::from_nanos(i128::from(time) * 1_000).map_err(strange)?;
+                let time = DateTime::from_nanos(i128::from(time.micros()) * 1_000).map_err(strange)?;
                 (ShardIteratorType::AtTimestamp, None, Some(time))
             }
             IteratorAt::At(sequence) => (ShardIteratorType::AtSequenceNumber, Some(self.written(sequence)), None),
@@ -319,7 +318,7 @@ fn put(entry: PutRecordsResultEntry) -> Result<Put, ApiError> {
 fn record(record: Record) -> Result<RawRecord, ApiError> {
     Ok(RawRecord {
         sequence: record.sequence_number.parse().map_err(strange)?,
-        arrival: record.approximate_arrival_timestamp.as_ref().map_or(0, micros),
+        arrival: record.approximate_arrival_timestamp.as_ref().map_or_else(ArrivalTime::default, arrival),
         partition_key: record.partition_key.into(),
         data: record.data.into_inner().into(),
     })
@@ -362,8 +361,8 @@ impl Api for AwsKinesis {
         let kibibytes = told.max_record_size_in_kib.and_then(|kib| usize::try_from(kib).ok());
         Ok(Summary {
             arn: told.stream_arn,
-            created: micros(&told.stream_creation_timestamp),
-            retention: Micros::from(told.retention_period_hours) * HOUR,
+            created: arrival(&told.stream_creation_timestamp),
+            retention: Span::hours(told.retention_period_hours.into()),
             status: told.stream_status.as_str().to_owned(),
             max_record_bytes: kibibytes.map_or(RECORD_BYTES, |kib| kib << 10),
         })

@@ -8,7 +8,7 @@ use crate::limits::{
 use crate::pace::Backoff;
 use crate::room::{Held, Room};
 use crate::subscription::Feed;
-use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, Position, SequenceNumber, ShardId};
 use authpulse_stream::{Gap, ReadFrom, Record};
 use kpl_aggregation::{Aggregate, Payload, parse};
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ pub enum StartAt {
     /// At the oldest records that are kept.
     TrimHorizon,
     /// At the records that arrived at this time or later.
-    Time(Micros),
+    Time(ArrivalTime),
 }
 
 /// Where reading a shard has come to.
@@ -52,7 +52,7 @@ pub(crate) struct Cursor {
     pub(crate) at_tip: bool,
     pub(crate) ended: bool,
     /// The newest arrival since the cursor was moved.
-    arrival: Micros,
+    arrival: ArrivalTime,
     /// Before then nothing is asked for.
     pub(crate) not_before: Duration,
     /// When somebody last wanted to read.
@@ -88,7 +88,7 @@ impl Cursor {
             held: room.hold(),
             at_tip: false,
             ended: false,
-            arrival: Micros::MIN,
+            arrival: ArrivalTime::MIN,
             not_before,
             read_at: Duration::ZERO,
             first_pause: Duration::ZERO,
@@ -262,7 +262,7 @@ enum Parts {
 /// An aggregate that is being taken apart.
 struct Opened {
     sequence: SequenceNumber,
-    arrival: Micros,
+    arrival: ArrivalTime,
     aggregate: Aggregate,
     /// The user record that comes next.
     at: usize,
@@ -295,7 +295,7 @@ mod tests {
     fn page(sequences: &[u64], bytes: usize, behind: u64) -> Page {
         let record = |sequence: &u64| RawRecord {
             sequence: SequenceNumber::from(*sequence),
-            arrival: 0,
+            arrival: ArrivalTime::default(),
             partition_key: Bytes::new(),
             data: Bytes::from(vec![b'x'; bytes]),
         };

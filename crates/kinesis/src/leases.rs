@@ -141,7 +141,7 @@ impl DynamoDbLeases {
 impl<T: LeaseTable> DynamoDbLeases<T> {
     /// Leases in a table that is there already, named as [`DynamoDbLeases::open`] says.
     pub fn over(table: T, description: &StreamDescription, stream: Arc<dyn Stream>) -> DynamoDbLeases<T> {
-        let suffix = format!("@{}.{}", description.name, description.created);
+        let suffix = format!("@{}.{}", description.name, description.created.micros());
         let created = format_rfc3339(description.created);
         DynamoDbLeases {
             table,

@@ -177,7 +177,7 @@ impl Poll {
         if unread < RETENTION_LEAST.mul_f64(RISK) {
             return Ok(false);
         }
-        let retention = Duration::from_micros(self.summary().await?.retention.max(0).cast_unsigned());
+        let retention = Duration::from_micros(self.summary().await?.retention.micros().max(0).cast_unsigned());
         Ok(unread >= retention.mul_f64(RISK))
     }
 

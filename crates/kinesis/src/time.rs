@@ -1,8 +1,8 @@
 //! Time and chance, handed in.
 
 use async_trait::async_trait;
-use authpulse_event::Micros;
 use authpulse_event::time::SECOND;
+use authpulse_event::{ArrivalTime, Span};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub trait Time: Send + Sync {
     /// Since any fixed moment; never goes back.
     fn monotonic(&self) -> Duration;
-    /// The time of day.
-    fn now(&self) -> Micros;
+    /// The time of day, as near as is known to that of the service, by which records arrive.
+    fn now(&self) -> ArrivalTime;
     /// Waits.
     async fn sleep(&self, duration: Duration);
 }
@@ -41,9 +41,9 @@ impl Time for SystemTimes {
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
     }
-    fn now(&self) -> Micros {
+    fn now(&self) -> ArrivalTime {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Micros::try_from(since_1970.as_micros()).unwrap_or(Micros::MAX)
+        i64::try_from(since_1970.as_micros()).map_or(ArrivalTime::MAX, ArrivalTime::from_micros)
     }
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
@@ -65,13 +65,13 @@ impl ServiceTimes {
         ServiceTimes { local: SystemTimes::new(), ahead: AtomicI64::new(0) }
     }
 
-    /// An answer came whose `Date` is this second, as microseconds.
-    pub fn told(&self, date: Micros) {
+    /// An answer came whose `Date` is this second.
+    pub fn told(&self, date: ArrivalTime) {
         let ahead = ahead(date, self.local.now());
-        let before = self.ahead.swap(ahead, Ordering::Relaxed);
+        let before = Span::from_micros(self.ahead.swap(ahead.micros(), Ordering::Relaxed));
         // Once, not again while it stays away by about as much.
         if (ahead - before).abs() > SKEW_TOLD {
-            let seconds = ahead as f64 / SECOND as f64;
+            let seconds = ahead.as_seconds();
             tracing::warn!(
                 seconds,
                 "the clock of this host is behind that of Kinesis by so much (ahead, where negative); Kinesis' is used"
@@ -81,10 +81,10 @@ impl ServiceTimes {
 }
 
 /// From this on a change of the difference between two clocks is worth a line.
-const SKEW_TOLD: Micros = 5 * SECOND;
+const SKEW_TOLD: Span = Span::seconds(5);
 
 /// How far a clock is ahead of the local one, of which is known that it was somewhere in the second that begins with `date`.
-fn ahead(date: Micros, local: Micros) -> Micros {
+fn ahead(date: ArrivalTime, local: ArrivalTime) -> Span {
     local.clamp(date, date.saturating_add(SECOND)) - local
 }
 
@@ -99,8 +99,8 @@ impl Time for ServiceTimes {
     fn monotonic(&self) -> Duration {
         self.local.monotonic()
     }
-    fn now(&self) -> Micros {
-        self.local.now().saturating_add(self.ahead.load(Ordering::Relaxed))
+    fn now(&self) -> ArrivalTime {
+        self.local.now().saturating_add(Span::from_micros(self.ahead.load(Ordering::Relaxed)))
     }
     async fn sleep(&self, duration: Duration) {
         self.local.sleep(duration).await;
@@ -132,16 +132,18 @@ mod tests {
 
     #[test]
     fn a_clock_is_held_to_the_second_that_it_was_told() {
+        let at = ArrivalTime::from_micros;
         for (local, held) in [(0, 7_000_000), (6_999_999, 7_000_000), (7_000_000, 7_000_000), (7_400_000, 7_400_000)] {
-            assert_eq!(local + ahead(7_000_000, local), held);
+            assert_eq!(at(local) + ahead(at(7_000_000), at(local)), at(held));
         }
         for ahead_of_it in [8_000_000, 8_000_001, 400_000_000] {
-            assert_eq!(ahead_of_it + ahead(7_000_000, ahead_of_it), 8_000_000);
+            assert_eq!(at(ahead_of_it) + ahead(at(7_000_000), at(ahead_of_it)), at(8_000_000));
         }
         let times = ServiceTimes::new();
-        times.told(1_000_000_000);
-        assert!((1_000_000_000..1_100_000_000).contains(&times.now()), "the host is fifty years ahead");
-        times.told(times.local.now() / SECOND * SECOND + 600 * SECOND);
+        times.told(at(1_000_000_000));
+        assert!((at(1_000_000_000)..at(1_100_000_000)).contains(&times.now()), "the host is fifty years ahead");
+        let since_1970 = times.local.now() - at(0);
+        times.told(at(0) + since_1970 / SECOND * SECOND + 600 * SECOND);
         assert!(times.now() - times.local.now() > 598 * SECOND, "and now ten minutes behind");
     }
 }

@@ -5,15 +5,15 @@ use crate::cursor::Cursor;
 use crate::limits::GET_RECORDS;
 use crate::poll::Poll;
 use crate::room::Room;
-use authpulse_event::{Micros, Position, ShardId};
+use authpulse_event::{Position, ShardId, Span};
 use authpulse_stream::{ReadFrom, StreamError};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How far back the newest record is looked for, first; each further look goes four times further back. Where one finds something,
 /// the time is halved until it is known this exactly, so that little has to be read to find the newest.
-const TIP_FIRST: Micros = 10_000_000;
-const TIP_FARTHER: Micros = 4;
+const TIP_FIRST: Span = Span::seconds(10);
+const TIP_FARTHER: i64 = 4;
 
 /// The position of a shard's newest record, [`Position::START`] where there is none. There is no call for it: looks back further and
 /// further until there is a record, then closer to that, and reads on to the tip.
@@ -21,7 +21,7 @@ pub(crate) async fn tip(poll: &Poll, room: &Arc<Room>, shard: &ShardId) -> Resul
     let Summary { created, retention, .. } = poll.summary().await?;
     let now = poll.time.now();
     let oldest = (now - created).min(retention);
-    let since = |back: Micros| if back < oldest { IteratorAt::Time(now - back) } else { IteratorAt::Oldest };
+    let since = |back: Span| if back < oldest { IteratorAt::Time(now - back) } else { IteratorAt::Oldest };
     let mut back = TIP_FIRST;
     if let Some(position) = newest_since(poll, room, shard, since(back)).await? {
         return Ok(position);
@@ -32,7 +32,7 @@ pub(crate) async fn tip(poll: &Poll, room: &Arc<Room>, shard: &ShardId) -> Resul
         if back >= oldest {
             return Ok(Position::START);
         }
-        (nothing, back) = (back, back * TIP_FARTHER);
+        (nothing, back) = (back, TIP_FARTHER * back);
     }
     back = back.min(oldest);
     while back - nothing > TIP_FIRST {

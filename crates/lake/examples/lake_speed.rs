@@ -3,11 +3,11 @@
 //! `cargo run --release -p authpulse-lake --example lake_speed -- DIRECTORY [ROWS] [THREADS] [COMMITS]`
 
 use authpulse_engine::flags::{Flag, Flags};
-use authpulse_engine::names::Names;
+use authpulse_engine::names::{ComputerNames, UserId, UserNames, UserNamesView};
 use authpulse_engine::rows::{AcceptedEvent, DayRow, EventId, HourRow, Reason, RejectedRecord, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
-use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{Day, Micros, Position, ShardId, TimeForm};
+use authpulse_event::time::{DEFAULT_BASE, HOUR, MICROSECOND, SECOND};
+use authpulse_event::{ArrivalTime, Day, Position, ProcessingTime, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
 use authpulse_lake::{
     EncodeOptions, EncodedFile, EntryFiles, Lake, LocalStore, RawRecord, RawSource, SqliteCatalog, Table, TableFile,
@@ -18,6 +18,9 @@ use std::time::Instant;
 
 /// Rows of one call, as a journal entry of a backfill has them.
 const CALL: usize = 250_000;
+/// When what arrives does, and when it is processed.
+const ARRIVED: ArrivalTime = ArrivalTime::from_micros(DEFAULT_BASE.micros());
+const PROCESSED: ProcessingTime = ProcessingTime::from_micros(DEFAULT_BASE.micros());
 
 struct Chance(u64);
 
@@ -42,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (rows, threads, commits) = (number(2_000_000)?, number(1)?.max(1), number(20)?);
 
     let mut chance = Chance(88_172_645_463_325_252);
-    let (mut users, mut computers) = (Names::default(), Names::default());
+    let (mut users, mut computers) = (UserNames::default(), ComputerNames::default());
     let events: Vec<ScoredEvent> = (0..rows)
         .map(|i| {
             let mut flags = Flags::default();
@@ -51,8 +54,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let logins = 1 + chance.skewed(300) as u32;
             ScoredEvent {
                 event: AcceptedEvent {
-                    event_time: DEFAULT_BASE + 150_000 * SECOND + (i as Micros / 200) * SECOND,
-                    ingestion_time: DEFAULT_BASE + i as Micros / 1000,
+                    event_time: DEFAULT_BASE + 150_000 * SECOND + (i as i64 / 200) * SECOND,
+                    ingestion_time: ARRIVED + (i as i64 / 1000) * MICROSECOND,
                     user: users.intern(&format!("U{}", chance.skewed(11_000))),
                     computer: computers.intern(&format!("C{}", chance.skewed(20_000))),
                     id: EventId::Content(TimeForm::Seconds),
@@ -71,6 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         })
         .collect();
+    let some: Vec<UserId> = users.ids().take(7).collect();
     let (users, computers) = (users.view(), computers.view());
     let options = EncodeOptions::default();
     let encode = |rows: &[ScoredEvent]| {
@@ -81,7 +85,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             base: DEFAULT_BASE,
             rules: &RuleSet::default(),
             rule_set: "d1a2b3c4",
-            processing_time: DEFAULT_BASE,
+            processing_time: PROCESSED,
             later: None,
         };
         encode_curated(&input, &options)
@@ -128,7 +132,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let mut first = put(files, "first")?;
     println!("put: {} files in {:.0} ms", first.len(), start.elapsed().as_secs_f64() * 1e3);
-    first.extend(put(others(&shard, &users, &options)?, "others")?);
+    first.extend(put(others(&shard, (&users, &some), &options)?, "others")?);
     let source = RawSource { stream: "logons".to_owned(), shard: shard.clone() };
     for raw in encode_raw(&source, &[raw_record()], &options)? {
         block_on(lake.store().put_new(&raw.path("first"), raw.bytes))?;
@@ -177,13 +181,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn others(
     shard: &ShardId,
-    users: &authpulse_engine::names::NamesView,
+    (users, ids): (&UserNamesView, &[UserId]),
     options: &EncodeOptions,
 ) -> Result<Vec<EncodedFile>, authpulse_lake::LakeError> {
-    let hours: Vec<_> = (0..48)
+    let hours: Vec<_> = (0..48usize)
         .map(|h| HourRow {
-            window_start: DEFAULT_BASE + h * HOUR,
-            user: (h % 7) as u32,
+            window_start: DEFAULT_BASE + h as i64 * HOUR,
+            user: ids[h % ids.len()],
             total_logins: 3,
             unique_computers: 2,
             anomaly_count: 1,
@@ -206,11 +210,11 @@ fn others(
         payload: vec![0xff, 0x00, b'x'],
         payload_bytes: 3,
         position: Position { sequence: 7.into(), sub_sequence: 0 },
-        ingestion_time: DEFAULT_BASE,
+        ingestion_time: ARRIVED,
     };
     let mut files = encode_hourly(&hours, users, None, options)?;
     files.extend(encode_daily(&days, None, options)?);
-    files.extend(encode_rejected(&[letter], shard, DEFAULT_BASE, None, options)?);
+    files.extend(encode_rejected(&[letter], shard, PROCESSED, None, options)?);
     Ok(files)
 }
 
@@ -218,7 +222,7 @@ fn raw_record() -> RawRecord {
     RawRecord {
         position: Position { sequence: 7.into(), sub_sequence: 0 },
         partition_key: "U1".into(),
-        ingestion_time: DEFAULT_BASE,
+        ingestion_time: ARRIVED,
         payload: r#"{"time":1,"user":"U1","computer":"C1"}"#.into(),
     }
 }

@@ -4,11 +4,11 @@
 //! `cargo run --release -p authpulse-lake --example year_of_commits -- [DAYS [COMMITS_AN_HOUR [HOURS_BETWEEN_MAINTENANCE]]]`
 
 use authpulse_engine::flags::Flags;
-use authpulse_engine::names::Names;
+use authpulse_engine::names::{ComputerNames, UserNames};
 use authpulse_engine::rows::{AcceptedEvent, EventId, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{HashRange, Micros, ShardId, TimeForm};
+use authpulse_event::{ArrivalTime, EventTime, HashRange, ProcessingTime, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
 use authpulse_lake::entry::{
     Entry, EntryCounts, FileRef, PLAIN_FORMAT, PieceRef, Place, Side, Source, StoredTimeRules,
@@ -54,7 +54,7 @@ fn stored_entry(
     n: u64,
     files: Vec<authpulse_lake::TableFile>,
     snapshot: Vec<PieceRef>,
-    watermark: Micros,
+    watermark: EventTime,
 ) -> Entry {
     let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
     Entry {
@@ -63,7 +63,7 @@ fn stored_entry(
         n,
         epoch: 1,
         commit_id: format!("c{n}"),
-        written_at: watermark,
+        written_at: processed(watermark),
         takes_over: false,
         source: Source::File,
         range: HashRange::FULL.to_string(),
@@ -105,13 +105,18 @@ fn stored_entry(
     }
 }
 
+/// The moment at which an event is worked on that happens now.
+fn processed(now: EventTime) -> ProcessingTime {
+    ProcessingTime::from_micros(now.micros())
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1).filter_map(|word| word.parse::<u64>().ok());
     let days = arguments.next().unwrap_or(365);
     let an_hour = arguments.next().unwrap_or(4);
     let every = arguments.next().unwrap_or(1).max(1);
     let (store, catalog) = (Arc::new(MemoryStore::new()), Arc::new(MemoryCatalog::new()));
-    let ids = Arc::new(SimIds { ms: AtomicI64::new(DEFAULT_BASE / 1_000), next: AtomicU64::new(1) });
+    let ids = Arc::new(SimIds { ms: AtomicI64::new(DEFAULT_BASE.micros() / 1_000), next: AtomicU64::new(1) });
     let lake = Lake::new(store.clone(), catalog).with_ids(ids.clone());
     let journal = MemoryJournal::new();
     block_on(lake.ensure_tables()).expect("tables are made in memory");
@@ -138,16 +143,16 @@ fn main() {
     for hour in 0..days * 24 {
         for part in 0..an_hour {
             n += 1;
-            let at = DEFAULT_BASE + (hour * an_hour + part) as Micros * HOUR / an_hour as Micros;
-            ids.ms.store(at / 1_000, Ordering::Relaxed);
-            store.set_clock(at);
-            let mut names = Names::default();
+            let at = DEFAULT_BASE + (hour * an_hour + part) as i64 * HOUR / an_hour as i64;
+            ids.ms.store(at.micros() / 1_000, Ordering::Relaxed);
+            store.set_clock(processed(at));
+            let (mut users, mut computers) = (UserNames::default(), ComputerNames::default());
             let row = ScoredEvent {
                 event: AcceptedEvent {
                     event_time: at,
-                    ingestion_time: at,
-                    user: names.intern(&format!("U{}", n % 97)),
-                    computer: names.intern(&format!("C{}", n % 31)),
+                    ingestion_time: ArrivalTime::from_micros(at.micros()),
+                    user: users.intern(&format!("U{}", n % 97)),
+                    computer: computers.intern(&format!("C{}", n % 31)),
                     id: EventId::Content(TimeForm::Seconds),
                     windows: Windows::default(),
                     new_device: false,
@@ -157,15 +162,14 @@ fn main() {
                 flags: Flags::default(),
                 score: 0,
             };
-            let view = names.view();
             let rows = CuratedRows {
                 rows: &[row],
-                users: &view,
-                computers: &view,
+                users: &users.view(),
+                computers: &computers.view(),
                 base: DEFAULT_BASE,
                 rules: &RuleSet::default(),
                 rule_set: "abc",
-                processing_time: at,
+                processing_time: processed(at),
                 later: None,
             };
             let mut files = Vec::new();

@@ -7,10 +7,11 @@
 //! Like an entry it is JSON under zstd, of a format of its own.
 
 use crate::entry::{self, Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decode};
+use crate::micros;
 use crate::schema::{Table, raw_day};
 use crate::sections::{Known, Sections};
 use crate::table_file::TableFile;
-use authpulse_event::{Day, Micros, ShardId};
+use authpulse_event::{Day, EventTime, ProcessingTime, ShardId, Span};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +84,8 @@ pub struct Base {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The moment.
-    pub at: Micros,
+    #[serde(with = "micros")]
+    pub at: ProcessingTime,
     /// The last entry that was folded by then.
     pub through: u64,
 }
@@ -99,7 +101,8 @@ pub struct First {
     /// Events accepted and not scored before it.
     pub unscored_before: u64,
     /// The watermark after it.
-    pub watermark: Option<Micros>,
+    #[serde(with = "micros::maybe", default)]
+    pub watermark: Option<EventTime>,
 }
 
 /// Records lost to retention.
@@ -257,7 +260,7 @@ impl Base {
     }
 
     /// Notes that all of this is folded now, and forgets what is of no use to anybody for whom folded entries are kept for `age`.
-    pub fn mark(&mut self, now: Micros, age: Micros) {
+    pub fn mark(&mut self, now: ProcessingTime, age: Span) {
         let through = self.through;
         let old = self.folded_by(now.saturating_sub(age));
         self.marks.retain(|mark| mark.through >= old);
@@ -265,7 +268,7 @@ impl Base {
     }
 
     /// The last entry that was folded at that time already; 0 for none.
-    pub fn folded_by(&self, time: Micros) -> u64 {
+    pub fn folded_by(&self, time: ProcessingTime) -> u64 {
         self.marks.iter().filter(|mark| mark.at <= time).map(|mark| mark.through).max().unwrap_or(0)
     }
 

@@ -13,7 +13,9 @@ use arrow_array::{
 };
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field};
-use authpulse_event::{Day, Micros};
+use authpulse_event::time::{InMicros, OnCalendar};
+use authpulse_event::{ArrivalTime, Day, EventTime, ProcessingTime};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// A column of one type as it is read; only those that say so may hold nulls.
@@ -149,10 +151,56 @@ macro_rules! cell {
 }
 
 cell!(Text<'a>, Text, StringArray => &'a str, Bytes, as_string_opt::<i32>, std::convert::identity);
-cell!(Time<'a>, Time, TimestampMicrosecondArray => Micros, Times, as_primitive_opt::<TimestampMicrosecondType>, std::convert::identity);
 cell!(Date<'a>, Date, Date32Array => Day, Dates, as_primitive_opt::<Date32Type>, Day);
 cell!(Long<'a>, Long, Int64Array => i64, Longs, as_primitive_opt::<Int64Type>, std::convert::identity);
 cell!(Binary<'a>, Binary, BinaryArray => &'a [u8], Bytes, as_binary_opt::<i32>, std::convert::identity);
+
+/// Values of [`Kind::Time`], none of them null, of one kind of time.
+pub struct Time<T>(TimestampMicrosecondArray, PhantomData<T>);
+
+/// When events happened.
+pub type Happened = Time<EventTime>;
+/// When records arrived.
+pub type Arrived = Time<ArrivalTime>;
+/// When rows were made.
+pub type Processed = Time<ProcessingTime>;
+
+impl<T: InMicros> Cell for Time<T> {
+    const KIND: Kind = Kind::Time;
+    const NULLABLE: bool = false;
+    type Value<'a>
+        = T
+    where
+        T: 'a;
+    type Building = Times<T>;
+    fn of(column: &dyn Array) -> Option<Self> {
+        let times = column.as_primitive_opt::<TimestampMicrosecondType>().filter(|array| whole(*array));
+        times.cloned().map(|array| Time(array, PhantomData))
+    }
+    fn value(&self, row: usize) -> T {
+        T::of_micros(self.0.value(row))
+    }
+}
+
+/// A column of times of one kind under construction.
+pub struct Times<T>(Vec<i64>, PhantomData<T>);
+
+impl<T: InMicros> Times<T> {
+    /// Appends a value.
+    #[inline]
+    pub fn push(&mut self, value: T) {
+        self.0.push(value.in_micros());
+    }
+}
+
+impl<T: InMicros> Building for Times<T> {
+    fn with_capacity(rows: usize) -> Times<T> {
+        Times(Vec::with_capacity(rows), PhantomData)
+    }
+    fn finish(self, _: &Field) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(TimestampMicrosecondArray::from(self.0)))
+    }
+}
 
 /// Values of [`Kind::Int`], none of them null.
 pub struct Int(Int32Array);
@@ -198,7 +246,6 @@ macro_rules! building {
     };
 }
 
-building!(Times, Micros => TimestampMicrosecondArray);
 building!(Dates, i32 => Date32Array);
 building!(Ints, i32 => Int32Array);
 building!(Longs, i64 => Int64Array);
@@ -253,8 +300,8 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Of [`Kind::Texts`].
     Texts(Vec<&'a str>),
-    /// Of [`Kind::Time`].
-    Time(Micros),
+    /// Of [`Kind::Time`]: the number of microseconds, whatever kind of time the column's is.
+    Time(i64),
     /// Of [`Kind::Date`].
     Date(Day),
     /// Of [`Kind::Int`].
@@ -265,6 +312,13 @@ pub enum Value<'a> {
     Double(f64),
     /// Of [`Kind::Binary`].
     Binary(&'a [u8]),
+}
+
+impl Value<'_> {
+    /// Of [`Kind::Time`].
+    pub fn time(time: impl OnCalendar) -> Self {
+        Value::Time(time.in_micros())
+    }
 }
 
 /// A later column as it is read, nulls and all.

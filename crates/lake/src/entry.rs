@@ -23,10 +23,13 @@ pub use format::{FORMAT, PLAIN_FORMAT};
 pub use side::{Side, StoredDay, StoredShare};
 pub use time_rules::StoredTimeRules;
 
+use crate::micros;
 use crate::sections::{Known, Sections};
 use crate::table_file::TableFile;
 use authpulse_engine::RestoreFrom;
-use authpulse_event::{Attribute, Day, EventModel, HashRange, Micros, Position, ShardId};
+use authpulse_event::{
+    ArrivalTime, Attribute, Day, EventModel, EventTime, HashRange, Position, ProcessingTime, ShardId,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,7 +48,8 @@ pub struct Entry {
     /// The writer's own id of this entry: tells, after an unclear answer, whose entry stands at `n`.
     pub commit_id: String,
     /// When it was written, by the writer's clock.
-    pub written_at: Micros,
+    #[serde(with = "micros")]
+    pub written_at: ProcessingTime,
     /// Whether this entry only takes the shard over: it repeats what is open and publishes nothing, also where its side file
     /// (that of the entry before) holds shares.
     #[serde(default)]
@@ -64,17 +68,20 @@ pub struct Entry {
     /// What became of the records.
     pub counts: EntryCounts,
     /// The watermark after it.
-    pub watermark: Option<Micros>,
+    #[serde(with = "micros::maybe", default)]
+    pub watermark: Option<EventTime>,
     /// Rises of the watermark decided within it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rises: Vec<Rise>,
     /// Newest event time ever accepted in the shard or inherited.
-    pub newest_accepted: Option<Micros>,
+    #[serde(with = "micros::maybe", default)]
+    pub newest_accepted: Option<EventTime>,
     /// Whether the last accepted event was live.
     #[serde(default)]
     pub last_accepted_live: bool,
     /// With this entry every hour that ends here or before is written, except those of users with an unscored event in them.
-    pub hours_through: Option<Micros>,
+    #[serde(with = "micros::maybe", default)]
+    pub hours_through: Option<EventTime>,
     /// The last day whose logins are published, as days since 1970.
     pub shares_through: Option<i32>,
     /// Through which day each part of the range has published its high-risk counts.
@@ -120,8 +127,8 @@ pub struct Entry {
     #[serde(default)]
     pub end: bool,
     /// Set once a seal is complete: the instant below which input is late from then on ([`Seal`](crate::Seal) reads it).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed: Option<Micros>,
+    #[serde(with = "micros::maybe", default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<EventTime>,
     /// The settings that no later entry may change.
     pub time_rules: StoredTimeRules,
     /// The digest of thresholds and weights in force.
@@ -145,7 +152,8 @@ pub enum Source {
         /// The stream's name.
         name: String,
         /// When it was created.
-        created: Micros,
+        #[serde(with = "micros")]
+        created: ArrivalTime,
         /// The shard's name within the stream.
         shard_id: String,
     },
@@ -192,7 +200,8 @@ pub struct Rise {
     /// It was decided after this position was judged.
     pub after: Place,
     /// The watermark it rose to.
-    pub to: Micros,
+    #[serde(with = "micros")]
+    pub to: EventTime,
     /// Why: `idle`, `ancestor` or `seal`.
     pub cause: String,
 }

@@ -11,7 +11,8 @@ pub use crate::journal::{FollowerName, Followers, NAME_BYTES_MAX, REGISTRATIONS_
 use crate::entry::EntryError;
 use crate::error::LakeError;
 use crate::journal::{JournalError, PutOutcome};
-use authpulse_event::{Micros, ShardId};
+use crate::micros;
+use authpulse_event::{ProcessingTime, ShardId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,14 +30,15 @@ pub struct Registration {
     /// Who.
     pub name: String,
     /// When it said so, by its own clock.
-    pub at: Micros,
+    #[serde(with = "micros")]
+    pub at: ProcessingTime,
     /// The last entry of each shard that it holds; none of a shard that is not there.
     pub applied: BTreeMap<String, u64>,
 }
 
 impl Registration {
     /// A registration of this version.
-    pub fn new(name: &FollowerName, at: Micros, applied: &BTreeMap<ShardId, u64>) -> Registration {
+    pub fn new(name: &FollowerName, at: ProcessingTime, applied: &BTreeMap<ShardId, u64>) -> Registration {
         let applied = applied.iter().map(|(shard, n)| (shard.to_string(), *n)).collect();
         Registration { format: FORMAT, name: name.to_string(), at, applied }
     }
@@ -130,7 +132,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_says_how_to_be_rid_of_it() {
         let name = FollowerName::new("counts").unwrap();
-        let whole = Registration::new(&name, 7, &BTreeMap::from([(ShardId::new("a"), 3)]));
+        let whole = Registration::new(&name, ProcessingTime::from_micros(7), &BTreeMap::from([(ShardId::new("a"), 3)]));
         assert_eq!(Registration::decode(&name, 1, &whole.encode()).unwrap(), whole);
         let newer = Registration { format: FORMAT + 1, ..whole.clone() };
         let other = Registration { name: "other".to_owned(), ..whole };

@@ -8,6 +8,7 @@ use crate::schema::{APPLIED, REQUIRES, Table};
 use crate::section_list::SectionList;
 use crate::shape::Shape;
 use crate::store::{ObjectStore, file_io};
+use authpulse_event::ProcessingTime;
 use authpulse_event::ShardId;
 use iceberg::io::FileIO;
 use iceberg::spec::{FormatVersion, TableMetadata, TableMetadataBuilder};
@@ -177,6 +178,11 @@ impl Lake {
     /// The lists that this program goes by.
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    /// The time of day, as commits have it.
+    pub(crate) fn now(&self) -> ProcessingTime {
+        ProcessingTime::from_micros(self.ids.now_ms().saturating_mul(1_000))
     }
 
     /// The tables that this program works with, in the order in which a commit visits them.

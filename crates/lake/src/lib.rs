@@ -35,6 +35,7 @@ pub mod lock;
 pub mod maintain;
 mod merging;
 mod metadata;
+pub mod micros;
 pub mod read;
 mod remedy;
 pub mod schema;

@@ -5,18 +5,18 @@ use authpulse_engine::flags::Flag;
 use authpulse_engine::rows::{EventId, HourRow, RejectedRecord, ScoredEvent};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::id::{canonical_line, content_id};
-use authpulse_event::{Day, Micros, Position, ShardId};
+use authpulse_event::{ArrivalTime, Day, EventTime, Position, ProcessingTime, ShardId};
 use bytes::Bytes;
 
 /// What rows of `auth_events_curated` that are encoded at once have in common.
 pub(crate) struct Scoring<'a> {
     /// Second 0 of integer times.
-    pub(crate) base: Micros,
+    pub(crate) base: EventTime,
     /// The rules that scored them, and their digest.
     pub(crate) rules: &'a RuleSet,
     pub(crate) rule_set: &'a str,
     /// When they were scored.
-    pub(crate) processing_time: Micros,
+    pub(crate) processing_time: ProcessingTime,
 }
 
 /// A row and what it takes to spell it out: what the list of the table's columns is filled from.
@@ -61,7 +61,7 @@ pub(crate) struct HourlyLine<'a> {
 pub(crate) struct RejectedLine<'a> {
     pub(crate) row: &'a RejectedRecord,
     pub(crate) shard: &'a ShardId,
-    pub(crate) processing_time: Micros,
+    pub(crate) processing_time: ProcessingTime,
     pub(crate) day: Day,
 }
 
@@ -73,7 +73,7 @@ pub struct RawRecord {
     /// The key that chose the shard. What is not UTF-8 is written with replacement characters.
     pub partition_key: Bytes,
     /// Arrival in the stream.
-    pub ingestion_time: Micros,
+    pub ingestion_time: ArrivalTime,
     /// The bytes, unchanged.
     pub payload: Bytes,
 }

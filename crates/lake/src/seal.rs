@@ -1,13 +1,13 @@
 //! What the mark of a seal says, and the words for it.
 
 use crate::entry::Entry;
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 use authpulse_event::time::{MIN_TIME, format_rfc3339};
 use std::fmt;
 
 /// The mark of a bounded input that was read to its end and of which nothing was accepted. No true seal is so early: that is the
 /// end of a day. Without a mark such a run would count as unfinished, and continue for ever.
-pub const NOTHING_ACCEPTED: Micros = MIN_TIME;
+pub const NOTHING_ACCEPTED: EventTime = MIN_TIME;
 
 /// What [`Entry::sealed`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,17 +15,17 @@ pub enum Seal {
     /// The input is finished, nothing of it was accepted, and nothing is sealed.
     Nothing,
     /// Input below this instant is late.
-    UpTo(Micros),
+    UpTo(EventTime),
 }
 
 impl Seal {
     /// Reads a mark.
-    pub fn of(mark: Micros) -> Seal {
+    pub fn of(mark: EventTime) -> Seal {
         if mark == NOTHING_ACCEPTED { Seal::Nothing } else { Seal::UpTo(mark) }
     }
 
     /// The mark as it is stored.
-    pub fn mark(self) -> Micros {
+    pub fn mark(self) -> EventTime {
         match self {
             Seal::Nothing => NOTHING_ACCEPTED,
             Seal::UpTo(end) => end,
@@ -33,7 +33,7 @@ impl Seal {
     }
 
     /// Below what input is late, if anything is sealed.
-    pub fn up_to(self) -> Option<Micros> {
+    pub fn up_to(self) -> Option<EventTime> {
         match self {
             Seal::Nothing => None,
             Seal::UpTo(end) => Some(end),
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn the_end_of_no_day_is_taken_for_the_mark_of_nothing() {
         assert!(Day::of(MIN_TIME).end() > NOTHING_ACCEPTED);
-        for seal in [Seal::Nothing, Seal::UpTo(Day::of(MIN_TIME).end()), Seal::UpTo(0)] {
+        for seal in [Seal::Nothing, Seal::UpTo(Day::of(MIN_TIME).end()), Seal::UpTo(EventTime::default())] {
             assert_eq!(Seal::of(seal.mark()), seal);
             assert_eq!(seal.up_to().is_none(), seal == Seal::Nothing);
         }

@@ -1,25 +1,31 @@
 //! What is to be known of a data file without opening it.
 
 use crate::schema::{FileColumn, Partition, Table};
-use authpulse_event::Micros;
+use authpulse_event::Day;
+use authpulse_event::time::MICROSECOND;
 use serde::{Deserialize, Serialize};
 
-/// First and last time in a file.
+/// First and last time in a file, in microseconds since 1970, as the table's time column has them: of what kind they are, the column
+/// says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeRange {
     /// The earliest.
-    pub min: Micros,
+    pub min: i64,
     /// The latest, included.
-    pub max: Micros,
+    pub max: i64,
 }
 
 impl TimeRange {
+    /// A whole day.
+    pub fn of_day(day: Day) -> TimeRange {
+        TimeRange { min: day.start().micros(), max: (day.end() - MICROSECOND).micros() }
+    }
     /// Whether the ranges have an instant in common.
     pub fn overlaps(&self, other: &TimeRange) -> bool {
         self.min <= other.max && other.min <= self.max
     }
     /// Whether the range holds this instant.
-    pub fn contains(&self, time: Micros) -> bool {
+    pub fn contains(&self, time: i64) -> bool {
         (self.min..=self.max).contains(&time)
     }
 }

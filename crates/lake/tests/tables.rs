@@ -1,5 +1,6 @@
 //! What a table is to a program that knows it, and to one that does not.
 
+use authpulse_event::Day;
 use authpulse_lake::schema::{
     Closing, Column, ColumnId, Kind, Order, Partition, Partitioning, Table, TableDef, UNKNOWN_TABLES_MAX,
 };
@@ -25,7 +26,7 @@ fn a_table_is_its_name_whether_it_is_known_or_not_and_few_are_not() {
     let table = Table::new(&ALERTS).unwrap();
     // What was read before is that table as well.
     assert!(read == table && read.is_known() && Table::known("alerts_to_come") == Some(table));
-    assert_eq!((read.time_column(), read.partition_of(0)), ("alert_time", Partition::Month(0)));
+    assert_eq!((read.time_column(), read.partition_of_day(Day(0))), ("alert_time", Partition::Month(0)));
     assert_eq!(serde_json::to_string(&read).unwrap(), "\"alerts_to_come\"");
     assert!(Table::REJECTED < table && Table::CURATED < Table::HOURLY);
     assert_eq!(serde_json::from_str::<Table>("\"auth_events_curated\"").unwrap(), Table::CURATED);

@@ -5,8 +5,7 @@
 //! takes, asks for and counts for none from then on, says once a minute that a newer version is needed, and stays up until it is told to
 //! stop: newer programs have the lake to themselves, one after another.
 
-use authpulse_event::Micros;
-use authpulse_event::time::SECOND;
+use authpulse_event::{Span, Tick};
 use authpulse_journal::env::{Clock, duration};
 use authpulse_journal::error::{Chain, ConsumerError};
 use authpulse_journal::stop::stop_requested;
@@ -17,7 +16,7 @@ use tokio::sync::watch;
 const TARGET: &str = "authpulse_consumer::aside";
 
 /// How often a process that stands aside says so.
-const SAY_EVERY: Micros = 60 * SECOND;
+const SAY_EVERY: Span = Span::seconds(60);
 
 const STANDS_ASIDE: &str =
     "run a newer version of authpulse: this one stands aside, holds no shard and commits nothing until it is stopped";
@@ -59,12 +58,12 @@ impl Aside {
 /// Says at intervals that a newer version is needed.
 #[derive(Default)]
 pub(crate) struct Reminder {
-    said_at: Option<Micros>,
+    said_at: Option<Tick>,
 }
 
 impl Reminder {
-    /// Says what was met, unless it did less than a minute ago. `now` is in ticks.
-    pub fn say(&mut self, now: Micros, met: &str) {
+    /// Says what was met, unless it did less than a minute ago.
+    pub fn say(&mut self, now: Tick, met: &str) {
         if self.said_at.is_none_or(|said| now - said >= SAY_EVERY) {
             self.said_at = Some(now);
             tracing::error!(target: TARGET, met, "{STANDS_ASIDE}");
@@ -132,7 +131,7 @@ mod tests {
         tracing::subscriber::with_default(said.clone(), || {
             let mut reminder = Reminder::default();
             for second in 0..=180 {
-                reminder.say(second * SECOND, "entry 7 of shard a has format 9");
+                reminder.say(Tick::default() + Span::seconds(second), "entry 7 of shard a has format 9");
             }
         });
         let said = said.0.lock().unwrap();

@@ -15,7 +15,7 @@ pub use outcome::nothing_accepted;
 pub use sorting::Sorting;
 
 use crate::committer::commit_all;
-use authpulse_event::{HashRange, ShardId};
+use authpulse_event::{ArrivalTime, HashRange, ShardId};
 use authpulse_files::tally::Tally;
 use authpulse_files::{self as input, InputOptions, LineBlocks, Progress, Sorted};
 use authpulse_journal::env::Env;
@@ -161,7 +161,7 @@ async fn prepare_with(
     let input = Input::File {
         blocks: Some(blocks),
         next: rest,
-        arrival: backfill.run_started,
+        arrival: ArrivalTime::of_run(backfill.run_started),
         name: backfill.files.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(","),
     };
     let start = start_of(opened, input, if keep_open { Goal::EndKeepOpen } else { Goal::Forever });

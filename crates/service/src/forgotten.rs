@@ -53,7 +53,7 @@ pub(crate) fn with_forgotten(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_event::{HashRange, Position};
+    use authpulse_event::{ArrivalTime, HashRange, Position};
     use authpulse_lake::entry::Source;
 
     fn key(id: &ShardId) -> ShardId {
@@ -62,7 +62,11 @@ mod tests {
 
     fn view(range: HashRange, inherited: &[&str], end: bool) -> ShardView {
         ShardView {
-            source: Source::Stream { name: "stream".to_owned(), created: 0, shard_id: String::new() },
+            source: Source::Stream {
+                name: "stream".to_owned(),
+                created: ArrivalTime::default(),
+                shard_id: String::new(),
+            },
             range,
             inherited: inherited.iter().map(|id| key(&ShardId::new(*id))).collect(),
             last: 1,

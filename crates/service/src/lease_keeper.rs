@@ -2,7 +2,7 @@
 
 use crate::aside::Aside;
 use crate::beside::start_beside;
-use authpulse_event::{Position, ShardId};
+use authpulse_event::{Position, ShardId, Span};
 use authpulse_journal::env::{Env, duration, within};
 use authpulse_journal::log::read_tail;
 use authpulse_lease::{Checkpoint, Fleet, Holdings, Ticks};
@@ -110,6 +110,11 @@ async fn may_have(env: &Env, aside: &Aside, key: &str, patience: Duration) -> bo
     }
 }
 
+/// The clock of leases, which know no kinds of time.
+fn ticks(env: &Env) -> Ticks {
+    env.clock.ticks().micros()
+}
+
 async fn keep(
     env: Env,
     aside: Aside,
@@ -120,10 +125,10 @@ async fn keep(
     holdings: watch::Sender<Holdings>,
 ) {
     let (renew_every, looks_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
-    let (mut renewed, mut scanned, mut leaving) = (env.clock.ticks(), None, false);
+    let (mut renewed, mut scanned, mut leaving) = (ticks(&env), None, false);
     // When a worker that stands aside looks next whether a lease has come its way.
     let mut strays: Option<Ticks> = None;
-    let tail_patience = duration(renew_every / 2);
+    let tail_patience = duration(Span::from_micros(renew_every) / 2);
     let may_have = |key: String| {
         let (env, aside) = (&env, &aside);
         async move { may_have(env, aside, &key, tail_patience).await }
@@ -136,7 +141,7 @@ async fn keep(
         }
     };
     loop {
-        let now = env.clock.ticks();
+        let now = ticks(&env);
         // Who has nothing to do is there to go on where another leaves off: every moment until then is one without decisions.
         let scan_every = if fleet.is_idle() { (looks_every / IDLE_LOOKS).max(1) } else { looks_every };
         reach(&mut fleet);
@@ -147,7 +152,7 @@ async fn keep(
         if !leaving && scanned.is_none_or(|scanned| now - scanned >= scan_every) {
             scanned = Some(now);
             let keys = wanted.borrow_and_update().clone();
-            if let Err(error) = fleet.scan_those(&|| env.clock.ticks(), &keys, may_have).await {
+            if let Err(error) = fleet.scan_those(&|| ticks(&env), &keys, may_have).await {
                 tracing::warn!(target: TARGET, %error, "leases could not be looked at; trying again");
             }
         }
@@ -164,7 +169,7 @@ async fn keep(
             changed
         });
         let next_scan = scanned.filter(|_| !leaving).map_or(Ticks::MAX, |scanned| scanned + scan_every);
-        let pause = (renewed + renew_every).min(next_scan).min(strays.unwrap_or(Ticks::MAX)) - env.clock.ticks();
+        let pause = (renewed + renew_every).min(next_scan).min(strays.unwrap_or(Ticks::MAX)) - ticks(&env);
         tokio::select! {
             biased;
             told = partings.recv_many(&mut orders, PARTINGS_AT_A_TIME) => {
@@ -175,11 +180,11 @@ async fn keep(
                 let parted = part(&env, &mut fleet, orders.drain(..)).await;
                 leaving |= parted.leaves;
                 if parted.stands_aside {
-                    strays.get_or_insert_with(|| env.clock.ticks());
+                    strays.get_or_insert_with(|| ticks(&env));
                 }
             }
             Ok(()) = wanted.changed() => scanned = None,
-            () = env.clock.sleep(duration(pause)) => {}
+            () = env.clock.sleep(duration(Span::from_micros(pause))) => {}
         }
     }
     fleet.release_all().await;

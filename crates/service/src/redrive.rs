@@ -13,7 +13,9 @@ use authpulse_engine::WENT_ON;
 use authpulse_engine::rows::Reason;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::parse::{Invalid, NO_LINE};
-use authpulse_event::{Day, Micros, Position, Reading, SequenceNumber, ShardId, TimeForm, parse_line, parse_record};
+use authpulse_event::{
+    ArrivalTime, Day, EventTime, Position, Reading, SequenceNumber, ShardId, TimeForm, parse_line, parse_record,
+};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_lake::read::LiveFile;
@@ -57,7 +59,7 @@ pub struct RedriveOptions {
     /// Count, and put nothing.
     pub dry_run: bool,
     /// The consumer's setting.
-    pub base: Micros,
+    pub base: EventTime,
 }
 
 /// What was put.
@@ -82,7 +84,7 @@ pub struct Redriven {
 /// A dead letter.
 struct Letter {
     reason: Reason,
-    arrival: Micros,
+    arrival: ArrivalTime,
     shard: String,
     position: Position,
     /// Whether its event had waited. Such letters come later than those behind them, and in an heir they have positions of its parents.
@@ -129,7 +131,8 @@ struct Mark {
     sub_sequence: u64,
     /// The newest arrival. A lake that follows a second stream may have shards of the same names, whose numbers begin anew: their letters
     /// arrived later.
-    arrival: Micros,
+    #[serde(with = "authpulse_lake::micros")]
+    arrival: ArrivalTime,
 }
 
 impl Mark {
@@ -167,7 +170,7 @@ impl Note {
     }
 
     fn key_of_one(letter: &Letter) -> String {
-        format!("{} {} {}", Note::key(letter), letter.position, letter.arrival)
+        format!("{} {} {}", Note::key(letter), letter.position, letter.arrival.micros())
     }
 
     fn has(&self, letter: &Letter) -> bool {
@@ -189,7 +192,7 @@ impl Note {
         let mark = Mark {
             sequence: at.sequence.to_string(),
             sub_sequence: at.sub_sequence,
-            arrival: before.map_or(Micros::MIN, |mark| mark.arrival).max(letter.arrival),
+            arrival: before.map_or(ArrivalTime::MIN, |mark| mark.arrival).max(letter.arrival),
         };
         self.marks.insert(Note::key(letter), mark);
     }
@@ -302,7 +305,7 @@ async fn read_letters(env: &Env, file: &LiveFile, options: &RedriveOptions, lett
 }
 
 /// The record that a letter should have been, or why there is none.
-fn judge(letter: &Letter, base: Micros, done: &mut Redriven) -> Option<PutRecord> {
+fn judge(letter: &Letter, base: EventTime, done: &mut Redriven) -> Option<PutRecord> {
     let mut name = |why: &str| {
         if done.named.len() < NAMED_MAX {
             done.named.push(format!("{}: {why}", letter.name()));
@@ -321,7 +324,7 @@ fn judge(letter: &Letter, base: Micros, done: &mut Redriven) -> Option<PutRecord
     record.ok()
 }
 
-fn record(letter: &Letter, base: Micros) -> std::result::Result<PutRecord, Invalid> {
+fn record(letter: &Letter, base: EventTime) -> std::result::Result<PutRecord, Invalid> {
     // The bytes are put as they are, attributes and all.
     let reading = Reading::three_fields(base);
     let as_line = || {
@@ -376,10 +379,10 @@ mod tests {
     use super::*;
     use authpulse_event::time::DEFAULT_BASE;
 
-    fn letter(reason: Reason, sequence: u64, arrival: Micros, payload: &[u8]) -> Letter {
+    fn letter(reason: Reason, sequence: u64, arrival: i64, payload: &[u8]) -> Letter {
         Letter {
             reason,
-            arrival,
+            arrival: ArrivalTime::from_micros(arrival),
             shard: "shardId-1".to_owned(),
             position: Position { sequence: sequence.into(), sub_sequence: 0 },
             has_waited: false,

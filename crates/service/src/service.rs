@@ -6,7 +6,7 @@ mod starting;
 
 use crate::forgotten::with_forgotten;
 use authpulse_event::time::HOUR;
-use authpulse_event::{Day, Position, ShardId};
+use authpulse_event::{Day, Position, ProcessingTime, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_journal::log::read_tail;
@@ -179,7 +179,8 @@ impl Service {
         let others = all.into_iter().filter(may_grow);
         // After a long stop the next entry may be folded and removed, which only a listing tells from not being there yet.
         let now = self.env.clock.now();
-        let was_away = (now - self.followed_at.swap(now, Ordering::Relaxed)).abs() >= HOUR;
+        let was_away =
+            (now - ProcessingTime::from_micros(self.followed_at.swap(now.micros(), Ordering::Relaxed))).abs() >= HOUR;
         let looks = others.map(|shard| async move {
             match was_away {
                 true => read_shard(&self.env, &self.registry, &shard).await,

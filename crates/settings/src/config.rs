@@ -7,7 +7,7 @@ pub use settings::{Change, Setting, settings};
 
 use crate::options::Options;
 use authpulse_engine::rules::{LIST, Rule, RuleSet};
-use authpulse_event::Micros;
+use authpulse_event::Span;
 use authpulse_event::time::SECOND;
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub struct Config {
     /// How the files of a lake on S3 are encrypted.
     pub s3_encryption: S3Encryption,
     /// How long S3, Glue or DynamoDB may take to begin an answer.
-    pub s3_answer: Micros,
+    pub s3_answer: Span,
 }
 
 /// How S3 encrypts files where they lie.

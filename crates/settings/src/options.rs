@@ -1,7 +1,7 @@
 //! How the consumer runs. What decides rows is in [`Settings`]; of the rest only `idle_after` can, through when a shard rises.
 
 use authpulse_engine::Settings;
-use authpulse_event::Micros;
+use authpulse_event::Span;
 use authpulse_event::time::SECOND;
 use authpulse_lake::{EncodeOptions, MaintainSettings};
 use authpulse_lease::LeaseSettings;
@@ -15,7 +15,7 @@ pub struct Options {
     pub entry_rows: u64,
     /// An entry is stored, and its files roll, once in this time, which its oldest record is never older than. Shorter means fresher tables
     /// and more files.
-    pub entry_age: Micros,
+    pub entry_age: Span,
     /// An entry is stored at this many bytes of raw and rejected payload.
     pub entry_bytes: u64,
     /// Rows that are encoded as one piece of work; an entry is encoded by several threads in such pieces.
@@ -28,21 +28,21 @@ pub struct Options {
     /// shard's part.
     pub memory: u64,
     /// How often the tables follow the journal.
-    pub commit_interval: Micros,
+    pub commit_interval: Span,
     /// Files below this size, in bytes, that one commit appends are merged by partition; 0 for never.
     pub gather_below: u64,
     /// A state snapshot is taken at the first entry after this many curated rows.
     pub snapshot_rows: u64,
     /// A state snapshot is taken at the first entry after this long, if there were rows.
-    pub snapshot_age: Micros,
+    pub snapshot_age: Span,
     /// Size of a piece of a snapshot, before compression, in bytes.
     pub snapshot_piece_bytes: usize,
     /// How long a shard accepts nothing, at its tip, before its watermark may rise.
-    pub idle_after: Micros,
+    pub idle_after: Span,
     /// How often a shard at its tip is read again.
-    pub poll_interval: Micros,
+    pub poll_interval: Span,
     /// How often this worker looks what others have stored, for shares and seals.
-    pub follow_interval: Micros,
+    pub follow_interval: Span,
     /// How shards are shared with other workers.
     pub leases: LeaseSettings,
     /// Whether records are kept in the raw zone.

@@ -8,7 +8,7 @@
 
 use async_trait::async_trait;
 use authpulse_event::time::{HOUR, format_rfc3339};
-use authpulse_event::{HashRange, Micros, ShardId};
+use authpulse_event::{EventTime, HashRange, ShardId, Span};
 use authpulse_journal::Env;
 use authpulse_journal::env::{RandomIds, SystemClock, TokioWork};
 use authpulse_journal::sink::{Decision, DecisionSink};
@@ -49,7 +49,7 @@ struct Feed {
     next: AtomicI64,
     sequence: AtomicU64,
     /// When the pages were received, by the first event time in them.
-    received: Mutex<BTreeMap<Micros, Instant>>,
+    received: Mutex<BTreeMap<EventTime, Instant>>,
 }
 
 impl Feed {
@@ -65,7 +65,7 @@ impl Feed {
         Feed {
             rate,
             read: Mutex::new(vec![time.monotonic(); shards.len()]),
-            next: AtomicI64::new(time.now()),
+            next: AtomicI64::new(time.now().micros()),
             sequence: AtomicU64::new(1),
             received: Mutex::default(),
             shards,
@@ -82,8 +82,8 @@ impl Feed {
         if count == 0 {
             return Vec::new();
         }
-        let (now, more) = (self.time.now(), count as i64);
-        let take = |next: Micros| Some(next.max(now) + more);
+        let (now, more) = (self.time.now().micros(), count as i64);
+        let take = |next: i64| Some(next.max(now) + more);
         let first = self.next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).map_or(now, |next| next.max(now));
         let users = &self.shards[shard].1;
         let (mut records, mut aggregator) = (Vec::new(), Aggregator::new(Limits::default()));
@@ -93,7 +93,7 @@ impl Feed {
             let user = &users[(chance % users.len() as u64) as usize];
             // Mostly one's own computer.
             let computer = if chance % 10 < 8 { hash_key(user.as_bytes()) as u64 } else { chance >> 8 } % COMPUTERS;
-            let time = format_rfc3339(at);
+            let time = format_rfc3339(EventTime::from_micros(at));
             let payload = format!("{{\"time\":\"{time}\",\"user\":\"{user}\",\"computer\":\"C{computer}\"}}");
             let record = UserRecord::new(user.clone(), payload);
             if !aggregator.push(&record) {
@@ -102,7 +102,7 @@ impl Feed {
             }
         }
         records.extend(self.raw(&mut aggregator));
-        self.received.lock().expect("no reader panics").insert(first, Instant::now());
+        self.received.lock().expect("no reader panics").insert(EventTime::from_micros(first), Instant::now());
         records
     }
 
@@ -123,7 +123,7 @@ impl Api for Feed {
         Ok(Summary {
             arn: "arn:aws:kinesis:eu-central-1:000000000000:stream/logons".to_owned(),
             created: self.time.now() - HOUR,
-            retention: 24 * HOUR,
+            retention: Span::hours(24),
             status: "ACTIVE".to_owned(),
             max_record_bytes: 1 << 20,
         })

@@ -16,7 +16,7 @@
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PUT_BYTES};
 use crate::{PutRecord, ReadLimit, Record};
 use authpulse_event::varint::put_varint;
-use authpulse_event::{Micros, Position};
+use authpulse_event::{ArrivalTime, Position};
 use bytes::{BufMut, Bytes};
 use std::ops::Range;
 
@@ -35,7 +35,7 @@ pub(crate) struct Header {
     pub count: u32,
     /// Records of the shard before this batch.
     pub ordinal: u64,
-    pub arrival: Micros,
+    pub arrival: ArrivalTime,
     /// Bytes of the body before compression.
     pub raw_bytes: u32,
     /// Bytes of all payloads.
@@ -54,7 +54,7 @@ impl Header {
         for number in [self.shard, self.first_sequence, self.ordinal] {
             crc.update(&number.to_le_bytes());
         }
-        crc.update(&self.arrival.to_le_bytes());
+        crc.update(&self.arrival.micros().to_le_bytes());
         for number in [self.count, self.raw_bytes, self.payload_bytes] {
             crc.update(&number.to_le_bytes());
         }
@@ -97,7 +97,7 @@ impl Encoder {
     }
 
     /// The header of what was pushed.
-    pub fn header(&self, shard: u64, first_sequence: u64, ordinal: u64, arrival: Micros) -> Header {
+    pub fn header(&self, shard: u64, first_sequence: u64, ordinal: u64, arrival: ArrivalTime) -> Header {
         let (count, payload_bytes) = (self.count, self.payload_bytes);
         Header { shard, first_sequence, count, ordinal, arrival, raw_bytes: self.raw.len() as u32, payload_bytes }
     }
@@ -227,7 +227,7 @@ mod tests {
         for (payload, key) in records {
             encoder.push(&PutRecord { payload: payload.clone().into(), partition_key: key.clone().into() });
         }
-        let header = encoder.header(3, 100, 40, 7);
+        let header = encoder.header(3, 100, 40, ArrivalTime::from_micros(7));
         (header, encoder.take(&mut compressor().unwrap()).unwrap())
     }
 
@@ -267,7 +267,7 @@ mod tests {
         #[test]
         fn garbage_under_a_right_checksum_is_an_error_or_records_but_no_panic(raw in prop::collection::vec(any::<u8>(), 0..200), count in 1u32..9) {
             let body = compressor().unwrap().compress(&raw).unwrap();
-            let header = Header { shard: 0, first_sequence: 1, count, ordinal: 0, arrival: 0, raw_bytes: raw.len() as u32, payload_bytes: 0 };
+            let header = Header { shard: 0, first_sequence: 1, count, ordinal: 0, arrival: ArrivalTime::default(), raw_bytes: raw.len() as u32, payload_bytes: 0 };
             let _ = decode_all(&header, header.checksum(&body), &body, 0);
             let _ = decode_all(&header, header.checksum(&raw), &raw, 0);
         }

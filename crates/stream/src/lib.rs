@@ -30,9 +30,8 @@ pub use memory::MemoryStream;
 pub use options::{Clock, CreateOptions, system_clock};
 
 use async_trait::async_trait;
-use authpulse_event::{HashRange, Micros, Position, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, HashRange, Position, SequenceNumber, ShardId, Span};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 /// One record as a consumer reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub struct Record {
     /// The place within the shard; grows from record to record.
     pub position: Position,
     /// When the record was appended to the stream, by the stream's clock.
-    pub arrival: Micros,
+    pub arrival: ArrivalTime,
 }
 
 /// One record as a producer puts it.
@@ -58,15 +57,15 @@ pub struct PutRecord {
 }
 
 /// A stream as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamDescription {
     /// Its name, for people.
     pub name: String,
     /// When it was created. Name and time of creation together identify a stream: one that was deleted and made anew
     /// under the old name is another.
-    pub created: Micros,
+    pub created: ArrivalTime,
     /// How long records are kept at least after their arrival.
-    pub retention: Micros,
+    pub retention: Span,
     /// Whether the producer closed the stream for good: nothing will ever be appended again.
     pub closed: bool,
 }
@@ -118,11 +117,11 @@ pub struct ReadBatch {
     /// The stream's clock, taken before the read looked at the shard; never below the arrival of a record returned. None where it is
     /// not to be trusted: the clock of the host behind a stream of this crate lies behind the newest arrival, as it does after one
     /// that was ahead was set right. Arrivals then stand still.
-    pub clock: Option<Micros>,
+    pub clock: Option<ArrivalTime>,
 }
 
 /// Records lost to the consumer because it came after their retention had ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Records lost, where the stream can tell.
     pub records: Option<u64>,

@@ -1,7 +1,6 @@
 //! Every bound of the embedded stream and its double, and what happens when it is reached.
 
-use authpulse_event::time::{DAY, SECOND};
-use authpulse_event::{MAX_RECORD_BYTES, Micros};
+use authpulse_event::{MAX_RECORD_BYTES, Span};
 use std::time::Duration;
 
 /// Most records of one put; a larger put is refused whole.
@@ -21,12 +20,12 @@ pub const MAX_OPEN_SHARDS: u32 = 10_000;
 pub const MAX_NAME_BYTES: usize = 128;
 
 /// How long records are kept by default.
-pub const DEFAULT_RETENTION: Micros = 7 * DAY;
+pub const DEFAULT_RETENTION: Span = Span::days(7);
 /// Shards of a new stream by default.
 pub const DEFAULT_SHARDS: u32 = 4;
 
 /// A put trims what has outlived its retention if the stream's clock went on by this much since the last time.
-pub const TRIM_INTERVAL: Micros = 60 * SECOND;
+pub const TRIM_INTERVAL: Span = Span::seconds(60);
 /// Most batches that one put trims; what remains is left to the next put.
 pub const MAX_TRIM_BATCHES: usize = 1_000;
 /// Most spans of trimmed records that are remembered per shard, so that a gap can be counted. Reading from a position

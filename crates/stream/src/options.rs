@@ -2,18 +2,18 @@
 
 use crate::StreamError;
 use crate::limits::{DEFAULT_RETENTION, DEFAULT_SHARDS, MAX_NAME_BYTES, MAX_OPEN_SHARDS};
-use authpulse_event::Micros;
+use authpulse_event::{ArrivalTime, Span};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The stream's clock: stamps arrivals and decides about retention. Handed in, so that simulations own the time.
-pub type Clock = Arc<dyn Fn() -> Micros + Send + Sync>;
+pub type Clock = Arc<dyn Fn() -> ArrivalTime + Send + Sync>;
 
 /// The clock of the operating system.
 pub fn system_clock() -> Clock {
     Arc::new(|| {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Micros::try_from(since_1970.as_micros()).unwrap_or(Micros::MAX)
+        i64::try_from(since_1970.as_micros()).map_or(ArrivalTime::MAX, ArrivalTime::from_micros)
     })
 }
 
@@ -25,9 +25,9 @@ pub struct CreateOptions {
     /// Shards at first, over which the ring is divided evenly: 1 to [`MAX_OPEN_SHARDS`]. Shards are what consumers share
     /// among themselves.
     pub shards: u32,
-    /// How long records are kept at least after their arrival, in microseconds; positive. More lets a consumer come back
+    /// How long records are kept at least after their arrival; positive. More lets a consumer come back
     /// later and needs more disk.
-    pub retention: Micros,
+    pub retention: Span,
     /// The stream's clock.
     pub clock: Clock,
 }
@@ -52,8 +52,8 @@ impl CreateOptions {
         if self.shards == 0 || self.shards > MAX_OPEN_SHARDS {
             return refuse(format!("{} shards were asked for; 1 to {MAX_OPEN_SHARDS} are allowed", self.shards));
         }
-        if self.retention <= 0 {
-            return refuse(format!("its retention is {} µs; it must be positive", self.retention));
+        if self.retention <= Span::ZERO {
+            return refuse(format!("its retention is {} µs; it must be positive", self.retention.micros()));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use authpulse_engine::rows::{DayRow, RejectedRecord, ScoredEvent};
 use authpulse_engine::{Counts, Cut, Piece};
-use authpulse_event::{Micros, Position};
+use authpulse_event::{EventTime, Position, Tick};
 use authpulse_lake::RawRecord;
 use authpulse_lake::entry::{Backfill, Inherited, Rise, StoredGap};
 
@@ -11,8 +11,8 @@ const DETAIL_BYTES: usize = 128;
 
 /// See the module.
 pub struct Draft {
-    /// When its first record was judged, in ticks.
-    pub opened: Option<i64>,
+    /// When its first record was judged.
+    pub opened: Option<Tick>,
     /// The position before its first record.
     pub from: Position,
     /// What became of its records so far.
@@ -49,8 +49,8 @@ impl Draft {
         self.counts == Counts::default() && self.rises.is_empty() && self.gaps.is_empty()
     }
 
-    /// Something of it was decided now, in ticks.
-    pub fn open(&mut self, now: i64) {
+    /// Something of it was decided now.
+    pub fn open(&mut self, now: Tick) {
         self.opened.get_or_insert(now);
     }
 
@@ -110,7 +110,7 @@ pub struct Closing {
     /// See [`Entry`](authpulse_lake::entry::Entry).
     pub end: bool,
     /// See [`Entry`](authpulse_lake::entry::Entry).
-    pub sealed: Option<Micros>,
+    pub sealed: Option<EventTime>,
     /// See [`Entry`](authpulse_lake::entry::Entry).
     pub backfill: Option<Backfill>,
     /// See [`Entry`](authpulse_lake::entry::Entry).
@@ -150,8 +150,8 @@ mod tests {
     #[test]
     fn an_entry_is_as_old_as_what_was_decided_first() {
         let mut draft = Draft::new(Position::START, 0);
-        draft.open(5);
-        draft.open(8);
-        assert_eq!(draft.opened, Some(5));
+        draft.open(Tick::from_micros(5));
+        draft.open(Tick::from_micros(8));
+        assert_eq!(draft.opened, Some(Tick::from_micros(5)));
     }
 }

@@ -5,7 +5,7 @@ use crate::columns::Asking;
 use crate::draft::Closed;
 use crate::entry_files::{finish_raw, put_side, put_snapshot, stage_raw};
 use crate::small_rows::SmallRows;
-use authpulse_engine::names::NamesView;
+use authpulse_engine::names::UserNamesView;
 use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
@@ -38,7 +38,7 @@ pub struct Finish {
     /// The files of its rows so far.
     pub chunks: Chunks,
     /// Names of users, for hours.
-    pub users: NamesView,
+    pub users: UserNamesView,
     /// How its pieces ask for columns and tables.
     pub asking: Asking,
 }

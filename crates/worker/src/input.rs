@@ -1,6 +1,6 @@
 //! What a worker reads: a shard of a stream, or backfilled files, one batch at a time.
 
-use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, Position, SequenceNumber, ShardId};
 use authpulse_files::{LineBlock, LineBlocks};
 use authpulse_journal::error::Result;
 use authpulse_lake::RawSource;
@@ -25,7 +25,7 @@ pub enum Input {
         /// Lines that come before those.
         next: Option<LineBlock>,
         /// Arrival of every line: the start of the run.
-        arrival: Micros,
+        arrival: ArrivalTime,
         /// The name that raw records carry in `stream`.
         name: String,
     },
@@ -51,12 +51,12 @@ pub struct Found {
     /// Records lost before the batch.
     pub gap: Option<Gap>,
     /// The stream's clock, where it is known.
-    pub clock: Option<Micros>,
+    pub clock: Option<ArrivalTime>,
 }
 
 impl Input {
     /// Files of which nothing more is read.
-    pub fn nothing(arrival: Micros, name: String) -> Input {
+    pub fn nothing(arrival: ArrivalTime, name: String) -> Input {
         Input::File { blocks: None, next: None, arrival, name }
     }
 

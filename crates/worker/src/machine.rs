@@ -38,7 +38,7 @@ use crate::line_digest::LineDigest;
 use at_hand::AtHand;
 use authpulse_engine::Shard;
 use authpulse_engine::rows::ScoredEvent;
-use authpulse_event::{Day, Micros, Position, ShardId};
+use authpulse_event::{ArrivalTime, Day, Position, ShardId, Tick};
 use authpulse_journal::error::Result;
 use authpulse_lake::entry::{Backfill, Entry, Inherited};
 use authpulse_settings::options::Options;
@@ -72,7 +72,7 @@ pub struct Machine {
     daily_through: Option<Day>,
     run: Run,
     /// When every line of a file arrived; absent for a stream.
-    arrival_of_lines: Option<Micros>,
+    arrival_of_lines: Option<ArrivalTime>,
     told: Told,
 }
 
@@ -91,17 +91,17 @@ pub struct Begin {
     /// In a child shard that has no entry yet: whom it inherits from.
     pub inherits: Vec<Inherited>,
     /// When every line of a file arrived; absent for a stream.
-    pub arrival_of_lines: Option<Micros>,
+    pub arrival_of_lines: Option<ArrivalTime>,
     /// What is counted.
     pub told: Told,
 }
 
 impl Machine {
-    /// At its first step; `now` is in ticks.
+    /// At its first step.
     ///
     /// # Errors
     /// The last entry has a position that is none.
-    pub fn new(begin: Begin, now: i64) -> Result<Machine> {
+    pub fn new(begin: Begin, now: Tick) -> Result<Machine> {
         let Begin { key, options, goal, engine, last, inherits, arrival_of_lines, told } = begin;
         let position = last.position()?;
         Ok(Machine {

@@ -1,9 +1,9 @@
 //! The rows of an entry that are few: hours, days, dead letters, and what later tables make of them.
 
 use crate::columns::Asking;
-use authpulse_engine::names::NamesView;
+use authpulse_engine::names::UserNamesView;
 use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ProcessingTime, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_lake::encode::{EntryRows, encode_daily, encode_hourly, encode_later_table, encode_rejected};
@@ -14,7 +14,7 @@ pub struct SmallRows {
     /// Hours that are complete.
     pub hours: Vec<HourRow>,
     /// Names of their users.
-    pub users: NamesView,
+    pub users: UserNamesView,
     /// Days that are complete.
     pub days: Vec<DayRow>,
     /// Dead letters.
@@ -22,7 +22,7 @@ pub struct SmallRows {
     /// The shard by the name that rows carry.
     pub shard: ShardId,
     /// When the entry is written.
-    pub processing_time: Micros,
+    pub processing_time: ProcessingTime,
 }
 
 impl SmallRows {

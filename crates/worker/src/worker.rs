@@ -16,7 +16,7 @@ use crate::line_digest::LineDigest;
 use crate::machine::{Act, Begin, Effects, Engine, Look, Lost, Machine, News, Reason, Told, Want, tell_of_ids};
 use crate::poison::Poison;
 use authpulse_engine::Shard;
-use authpulse_event::{Position, ShardId};
+use authpulse_event::{Position, ShardId, Span};
 use authpulse_journal::columns_said::Said;
 use authpulse_journal::env::{Env, duration, start};
 use authpulse_journal::error::{Chain, Result};
@@ -272,13 +272,13 @@ impl Worker {
     }
 
     /// Reads the input; nothing where the worker is told to stop meanwhile.
-    async fn read(&mut self, limit: ReadLimit, due_in: Option<i64>) -> Result<Option<News>> {
+    async fn read(&mut self, limit: ReadLimit, due_in: Option<Span>) -> Result<Option<News>> {
         let after = self.machine.position();
         let read = tokio::select! {
             biased;
             read = self.input.read(after, limit) => read,
             () = stop_requested(&mut self.stop) => return Ok(None),
-            () = self.env.clock.sleep(duration(due_in.unwrap_or(0))), if due_in.is_some() => return Ok(Some(News::Late)),
+            () = self.env.clock.sleep(duration(due_in.unwrap_or_default())), if due_in.is_some() => return Ok(Some(News::Late)),
         };
         match read {
             Ok((batch, found)) => Ok(Some(News::Read(batch, found))),

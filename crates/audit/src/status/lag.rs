@@ -1,7 +1,7 @@
 //! How far shards are behind their stream.
 
 use super::{ShardStatus, maybe_time};
-use authpulse_event::{HashRange, Micros, Position, ShardId};
+use authpulse_event::{ArrivalTime, HashRange, Position, ShardId};
 use authpulse_journal::error::Result;
 use authpulse_journal::open::journal_key;
 use authpulse_lake::entry::Entry;
@@ -25,10 +25,10 @@ pub struct Lag {
     pub or_more: bool,
     /// When the oldest of them arrived.
     #[serde(serialize_with = "maybe_time")]
-    pub oldest_arrival: Option<Micros>,
+    pub oldest_arrival: Option<ArrivalTime>,
     /// The stream's clock; none where its host's clock lies behind the newest arrival.
     #[serde(serialize_with = "maybe_time")]
-    pub clock: Option<Micros>,
+    pub clock: Option<ArrivalTime>,
 }
 
 /// A shard of the stream that has no entry.

@@ -1,8 +1,8 @@
 //! The status as text for people.
 
-use super::{GapStatus, Lag, ShardStatus, State, Status, UnreadShard, seconds};
-use authpulse_event::Micros;
-use authpulse_event::time::format_rfc3339;
+use super::{GapStatus, Lag, ShardStatus, State, Status, UnreadShard};
+use authpulse_event::Span;
+use authpulse_event::time::{OnCalendar, format_rfc3339};
 use authpulse_lake::entry::Source;
 use std::fmt::{self, Display, Formatter};
 
@@ -183,16 +183,16 @@ fn plural<'a>(n: u64, one: &'a str, many: &'a str) -> &'a str {
     if n == 1 { one } else { many }
 }
 
-fn maybe(at: Option<Micros>) -> String {
+fn maybe(at: Option<impl OnCalendar>) -> String {
     at.map_or("none yet".to_owned(), moment)
 }
 
-fn moment(at: Micros) -> String {
+fn moment(at: impl OnCalendar) -> String {
     format_rfc3339(at)
 }
 
-fn age(micros: Micros) -> String {
-    age_of(seconds(micros))
+fn age(span: Span) -> String {
+    age_of(span.as_seconds())
 }
 
 /// `4.2 s`, `17 min`, `3.5 h`, `12 days`.

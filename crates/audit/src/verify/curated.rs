@@ -8,9 +8,9 @@ use super::rule_columns::RuleColumns;
 use super::stop::{Check, RESTORE_FILE, differ};
 use super::tables::AuditedFile;
 use authpulse_engine::flags::Flag;
-use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::names::{ComputerId, ComputerNames, UserId, UserNames};
 use authpulse_event::time::format_rfc3339;
-use authpulse_event::{Day, Micros};
+use authpulse_event::{Day, EventTime};
 use authpulse_journal::env::Env;
 use authpulse_lake::encode::TimeRange;
 use std::collections::hash_map::RandomState;
@@ -22,9 +22,9 @@ use std::sync::Arc;
 pub(super) struct Event {
     /// A digest of `event_id`.
     pub id: (u64, u64),
-    pub user: NameId,
-    pub computer: NameId,
-    pub time: Micros,
+    pub user: UserId,
+    pub computer: ComputerId,
+    pub time: EventTime,
     pub score: u8,
     pub new_device: bool,
     /// Under which rules `new_device` is false, where NEW_DEVICE may have been off.
@@ -37,8 +37,8 @@ pub(super) struct Event {
 #[derive(Default)]
 pub(super) struct FileEvents {
     pub events: Vec<Event>,
-    pub users: Names,
-    pub computers: Names,
+    pub users: UserNames,
+    pub computers: ComputerNames,
     pub own_ids: u64,
     pub doubtful_ids: u64,
     pub others: RuleSets,
@@ -61,7 +61,7 @@ impl Reader {
         check_bytes(&self.env, &file).await?;
         let failed = lake_error(&file);
         // A file that names its partition holds nothing else; it is read whole, so that what else is in it is noticed.
-        let times = file.live.partition.is_none().then(|| TimeRange { min: day.start(), max: day.end() - 1 });
+        let times = file.live.partition.is_none().then(|| TimeRange::of_day(day));
         let told = RuleColumns::of(&self.rules.rules, &file);
         let batches = self.env.lake.read_curated_and(&file.live, &told.names(), times).await.map_err(&failed)?;
         let mut found = FileEvents::default();
@@ -70,8 +70,8 @@ impl Reader {
             let (batch, values) = batch.map_err(&failed)?;
             found.events.reserve(batch.len());
             for (nth, row) in batch.iter().enumerate() {
-                let name = || format!("row of user {} (time {})", row.user_id, row.event_time);
-                check_time(&file, row.event_time, name)?;
+                let name = || format!("row of user {} (time {})", row.user_id, row.event_time.micros());
+                check_time(&file, row.event_time.micros(), name)?;
                 let difference = |(what, expected, found): Wrong| {
                     let time = format_rfc3339(row.event_time);
                     let place =

@@ -14,7 +14,7 @@ use super::rows::Rows;
 use super::stop::{Check, Stop};
 use super::tables::{AuditedFile, Files};
 use authpulse_engine::NamedEvent;
-use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::names::{ComputerNames, NameNumber, Names, UserNames};
 use authpulse_event::{Day, ShardId};
 use authpulse_journal::env::{Env, start};
 use authpulse_journal::error::ConsumerError;
@@ -74,23 +74,20 @@ pub(super) async fn check_all(
 /// Names of all files, and the rules that scored their rows.
 #[derive(Default)]
 struct Interned {
-    users: Names,
-    computers: Names,
+    users: UserNames,
+    computers: ComputerNames,
     others: RuleSets,
 }
 
 impl Interned {
     /// The events of a file under the numbers of all files.
     fn take(&mut self, file: FileEvents, events: &mut Vec<Event>) {
-        let renumber = |own: &Names, all: &mut Names| -> Vec<NameId> {
-            (0..own.len() as NameId).map(|id| all.intern(own.get(id))).collect()
-        };
         let users = renumber(&file.users, &mut self.users);
         let computers = renumber(&file.computers, &mut self.computers);
         let others = self.others.take(file.others);
         events.extend(file.events.into_iter().map(|event| Event {
-            user: users[event.user as usize],
-            computer: computers[event.computer as usize],
+            user: users[event.user.index()],
+            computer: computers[event.computer.index()],
             under: RuleSets::renumbered(event.under, &others),
             ..event
         }));
@@ -108,6 +105,11 @@ impl Interned {
             scored: false,
         }
     }
+}
+
+/// For each number of a file's names, by number, that of all files.
+fn renumber<Id: NameNumber>(own: &Names<Id>, all: &mut Names<Id>) -> Vec<Id> {
+    own.ids().map(|id| all.intern(own.get(id))).collect()
 }
 
 /// Reads the files of a day, several at a time.

@@ -8,7 +8,7 @@ use super::rows::Rows;
 use super::spans::{Span, ring_published};
 use super::stop::{Check, RESTORE_FILE, RESTORE_JOURNAL, ROLL_BACK, Stop, differ};
 use super::tables::AuditedFile;
-use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::names::{ComputerId, ComputerNames};
 use authpulse_engine::rows::RiskLevel;
 use authpulse_event::Day;
 use authpulse_journal::env::Env;
@@ -70,9 +70,9 @@ impl<'a> Days<'a> {
         env: &Env,
         day: Day,
         events: &mut [Event],
-        computers: &mut Names,
+        computers: &mut ComputerNames,
         rows: &mut Rows,
-    ) -> Check<HashMap<NameId, u64>> {
+    ) -> Check<HashMap<ComputerId, u64>> {
         let counted = sum(events);
         let mut stored = self.stored(env, day, computers, rows).await?;
         let complete = events.iter().all(|e| e.scored);
@@ -93,7 +93,7 @@ impl<'a> Days<'a> {
     }
 
     /// What was published of the day, where the whole ring has.
-    fn check_shares(&self, day: Day, counted: &[(NameId, Sums)], computers: &Names) -> Check<()> {
+    fn check_shares(&self, day: Day, counted: &[(ComputerId, Sums)], computers: &ComputerNames) -> Check<()> {
         let published = self.journals.sums.get(&day).copied().unwrap_or_default();
         let mut rows = DaySums::default();
         for (computer, sums) in counted {
@@ -131,10 +131,10 @@ impl<'a> Days<'a> {
         &self,
         env: &Env,
         day: Day,
-        computers: &mut Names,
+        computers: &mut ComputerNames,
         rows: &mut Rows,
-    ) -> Check<HashMap<NameId, Sums>> {
-        let times = TimeRange { min: day.start(), max: day.end() - 1 };
+    ) -> Check<HashMap<ComputerId, Sums>> {
+        let times = TimeRange::of_day(day);
         let mut found = HashMap::new();
         for file in self.files.iter().filter(|f| f.live.times.is_none_or(|t| t.overlaps(&times))) {
             let failed = lake_error(file);
@@ -143,7 +143,7 @@ impl<'a> Days<'a> {
                 rows.add(Table::DAILY, batch.len());
                 for row in batch.iter() {
                     let name = || format!("row of computer {} on {}", row.computer_id, row.date);
-                    check_time(file, row.date.start(), name)?;
+                    check_time(file, row.date.start().micros(), name)?;
                     let figures = [row.unique_users, row.total_logins, row.high_risk_events];
                     if figures.iter().any(|n| *n < 0) {
                         let (place, found) = (format!("{}, {}", file.place(), name()), format!("{figures:?}"));
@@ -162,7 +162,7 @@ impl<'a> Days<'a> {
 }
 
 /// The sums of each computer.
-fn sum(events: &mut [Event]) -> Vec<(NameId, Sums)> {
+fn sum(events: &mut [Event]) -> Vec<(ComputerId, Sums)> {
     events.sort_unstable_by_key(|e| (e.computer, e.user));
     let counted = events.chunk_by(|a, b| a.computer == b.computer).map(|group| {
         let high_risk = |e: &&Event| e.scored && RiskLevel::of(e.score) >= RiskLevel::High;

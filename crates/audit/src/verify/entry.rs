@@ -2,8 +2,8 @@
 
 use super::stop::{Check, RESTORE_JOURNAL, differ};
 use authpulse_engine::rows::Reason;
-use authpulse_event::time::{HOUR, format_rfc3339};
-use authpulse_event::{Micros, Position};
+use authpulse_event::time::{format_rfc3339, hour_of, start_of_hour};
+use authpulse_event::{EventTime, Position};
 use authpulse_lake::entry::{Entry, EntryCounts, Side, Source};
 use authpulse_lake::{Seal, Table};
 use std::fmt::Debug;
@@ -47,7 +47,7 @@ impl EntryCheck<'_> {
     }
 
     /// Neither falls from one entry to the next nor vanishes.
-    fn never_falls(&self, what: &str, before: Option<Micros>, now: Option<Micros>) -> Check<()> {
+    fn never_falls(&self, what: &str, before: Option<EventTime>, now: Option<EventTime>) -> Check<()> {
         self.holds(now >= before, what, format!("{} or later", moment(before)), moment(now))
     }
 
@@ -139,7 +139,7 @@ impl EntryCheck<'_> {
 
     fn times(&self, before: Option<&Entry>) -> Check<()> {
         let e = self.entry;
-        let hours = e.watermark.map(|w| w.div_euclid(HOUR) * HOUR);
+        let hours = e.watermark.map(|w| start_of_hour(hour_of(w)));
         self.holds(
             hours == e.hours_through,
             "hours are not written as far as the watermark reaches",
@@ -285,6 +285,6 @@ impl EntryCheck<'_> {
 }
 
 /// An instant for people.
-pub(super) fn moment(at: Option<Micros>) -> String {
+pub(super) fn moment(at: Option<EventTime>) -> String {
     at.map_or("none".to_owned(), format_rfc3339)
 }

@@ -5,7 +5,7 @@ use super::journal::{Journals, Shard};
 use super::spans;
 use super::stop::{Check, RESTORE_JOURNAL, differ};
 use authpulse_event::ring::hash_key;
-use authpulse_event::{HashRange, Micros, ShardId};
+use authpulse_event::{EventTime, HashRange, ShardId};
 use std::collections::BTreeMap;
 
 /// Checks what holds between the journals of a lake.
@@ -156,7 +156,7 @@ impl<'a> Owners<'a> {
     }
 
     /// Up to when the hours of a user are written.
-    pub fn hours_through(&self, user: &str) -> Option<Micros> {
+    pub fn hours_through(&self, user: &str) -> Option<EventTime> {
         self.at(hash_key(user.as_bytes()))?.tail.hours_through
     }
 

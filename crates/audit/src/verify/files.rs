@@ -2,7 +2,7 @@
 
 use super::stop::{Check, RESTORE_FILE, Stop, differ};
 use super::tables::AuditedFile;
-use authpulse_event::Micros;
+use authpulse_event::Day;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::time::{END_TIME, MIN_TIME};
 use authpulse_journal::env::Env;
@@ -42,13 +42,13 @@ pub(super) fn lake_error(file: &AuditedFile) -> impl Fn(LakeError) -> Stop + '_ 
     |error| in_file(file, error)
 }
 
-/// Refuses a row whose time lies outside of the years 0001 to 9999 or of its file's partition.
-pub(super) fn check_time(file: &AuditedFile, time: Micros, row: impl Fn() -> String) -> Check<()> {
+/// Refuses a row whose time, in microseconds, lies outside of the years 0001 to 9999 or of its file's partition.
+pub(super) fn check_time(file: &AuditedFile, time: i64, row: impl Fn() -> String) -> Check<()> {
     let place = || format!("{}, {}", file.place(), row());
-    if !(MIN_TIME..END_TIME).contains(&time) {
+    if !(MIN_TIME.micros()..END_TIME.micros()).contains(&time) {
         return Err(differ("a row's time is none", place(), "a time in the years 0001 to 9999", time, RESTORE_FILE));
     }
-    let found: Partition = file.live.table.partition_of(time);
+    let found: Partition = file.live.table.partition_of_day(Day::of_micros(time));
     match file.live.partition {
         Some(partition) if partition != found.value() => {
             let expected = format!("rows of {}", file.live.table.partition_from_value(partition));

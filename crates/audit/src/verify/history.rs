@@ -4,16 +4,16 @@ use super::curated::Event;
 use super::others::{RuleSets, Under};
 use super::stop::{Check, ROLL_BACK, Stop, differ};
 use authpulse_engine::flags::Flag;
-use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::names::{ComputerId, ComputerNames, UserId, UserNames};
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::time::format_rfc3339;
-use authpulse_event::{Day, Micros};
+use authpulse_event::{Day, EventTime, Span};
 use std::collections::{HashMap, HashSet};
 
 const WHAT: &str = "is_new_device is not 1 on a pair's first row alone";
 
 /// Checks that no two rows of a day are of the same event: of the same user, id, time and computer. Leaves them in some order.
-pub(super) fn no_event_twice(events: &mut [Event], users: &Names) -> Check<()> {
+pub(super) fn no_event_twice(events: &mut [Event], users: &UserNames) -> Check<()> {
     let key = |e: &Event| (e.user, e.id, e.time, e.computer);
     events.sort_unstable_by_key(key);
     match events.windows(2).find(|pair| key(&pair[0]) == key(&pair[1])) {
@@ -31,17 +31,17 @@ pub(super) fn no_event_twice(events: &mut [Event], users: &Names) -> Check<()> {
 pub(super) struct NewDevices {
     /// How much later than a pair's earliest row its first accepted one may lie: what is accepted lies at most that far beyond the
     /// watermark.
-    disorder: Micros,
-    known: HashSet<(NameId, NameId)>,
+    disorder: Span,
+    known: HashSet<(UserId, ComputerId)>,
     /// Pairs whose new row must come right after midnight: the user was faster than its clock.
-    owed: HashMap<(NameId, NameId), Owed>,
+    owed: HashMap<(UserId, ComputerId), Owed>,
 }
 
 /// A pair whose rows so far are not new.
 #[derive(Clone, Copy)]
 struct Owed {
     /// Its earliest row.
-    since: Micros,
+    since: EventTime,
     under: Mixed,
 }
 
@@ -49,7 +49,7 @@ struct Owed {
 type Mixed = Option<Under>;
 
 impl NewDevices {
-    pub fn new(tolerance: Micros) -> NewDevices {
+    pub fn new(tolerance: Span) -> NewDevices {
         NewDevices { disorder: tolerance + ARRIVAL_SLACK, known: HashSet::new(), owed: HashMap::new() }
     }
 
@@ -59,8 +59,8 @@ impl NewDevices {
         &mut self,
         day: Day,
         events: &mut [Event],
-        users: &Names,
-        computers: &Names,
+        users: &UserNames,
+        computers: &ComputerNames,
         others: &mut RuleSets,
     ) -> Check<()> {
         events.sort_unstable_by_key(|e| (e.user, e.computer, e.time));
@@ -114,16 +114,16 @@ impl NewDevices {
     }
 
     /// Nothing may be owed after the last day.
-    pub fn finish(&mut self, users: &Names, computers: &Names, others: &mut RuleSets) -> Check<()> {
+    pub fn finish(&mut self, users: &UserNames, computers: &ComputerNames, others: &mut RuleSets) -> Check<()> {
         let owed = std::mem::take(&mut self.owed);
         self.none_owed(owed, users, computers, others)
     }
 
     fn none_owed(
         &mut self,
-        owed: HashMap<(NameId, NameId), Owed>,
-        users: &Names,
-        computers: &Names,
+        owed: HashMap<(UserId, ComputerId), Owed>,
+        users: &UserNames,
+        computers: &ComputerNames,
         others: &mut RuleSets,
     ) -> Check<()> {
         for (pair, Owed { since, under }) in owed {
@@ -137,7 +137,7 @@ impl NewDevices {
     /// None of a pair's first rows is new: right only where NEW_DEVICE was off.
     fn was_not_new(
         &mut self,
-        pair: (NameId, NameId),
+        pair: (UserId, ComputerId),
         under: Mixed,
         difference: Stop,
         others: &mut RuleSets,
@@ -151,16 +151,23 @@ impl NewDevices {
 mod tests {
     use super::*;
     use authpulse_engine::flags::Flags;
-    use authpulse_event::time::{DAY, SECOND};
+    use authpulse_event::time::{DAY, MICROSECOND, SECOND};
 
-    fn event(time: Micros, id: u64, new_device: bool) -> Event {
-        Event { id: (id, id), user: 0, computer: 0, time, score: 0, new_device, under: Under::KNOWN, scored: true }
+    /// An event this long after the beginning of 1970.
+    fn event(time: Span, id: u64, new_device: bool) -> Event {
+        let (time, user, computer) = (EventTime::default() + time, UserId::default(), ComputerId::default());
+        Event { id: (id, id), user, computer, time, score: 0, new_device, under: Under::KNOWN, scored: true }
     }
 
-    fn names() -> Names {
-        let mut names = Names::default();
-        names.intern("N");
-        names
+    fn us(n: i64) -> Span {
+        n * MICROSECOND
+    }
+
+    fn names() -> (UserNames, ComputerNames) {
+        let (mut users, mut computers) = (UserNames::default(), ComputerNames::default());
+        users.intern("N");
+        computers.intern("N");
+        (users, computers)
     }
 
     fn fine(check: Check<()>) -> bool {
@@ -174,75 +181,75 @@ mod tests {
 
     #[test]
     fn an_event_is_told_by_id_time_and_computer() {
-        let run = |second: Event| fine(no_event_twice(&mut [event(DAY, 1, true), second], &names()));
+        let (mut users, mut computers) = names();
+        let (other_user, other_computer) = (users.intern("M"), computers.intern("M"));
+        let run = |second: Event| fine(no_event_twice(&mut [event(DAY, 1, true), second], &names().0));
         assert!(!run(event(DAY, 1, false)));
         assert!(run(event(DAY, 2, false)));
-        assert!(run(event(DAY + 1, 1, false)));
-        assert!(run(Event { computer: 1, ..event(DAY, 1, false) }));
-        assert!(run(Event { user: 1, ..event(DAY, 1, false) }));
+        assert!(run(event(DAY + us(1), 1, false)));
+        assert!(run(Event { computer: other_computer, ..event(DAY, 1, false) }));
+        assert!(run(Event { user: other_user, ..event(DAY, 1, false) }));
     }
 
     #[test]
     fn a_pair_is_new_once_and_first_but_for_the_tolerance_and_a_clock_ahead() {
-        let run = |days: &[&[(Micros, bool)]]| {
+        let run = |days: &[&[(Span, bool)]]| {
             let mut pairs = NewDevices::new(300 * SECOND);
-            let (names, mut others) = (names(), RuleSets::default());
-            let each = |(day, rows): (i32, &&[(Micros, bool)])| {
+            let ((users, computers), mut others) = (names(), RuleSets::default());
+            let each = |(day, rows): (i32, &&[(Span, bool)])| {
                 let mut events: Vec<Event> = rows.iter().map(|(t, new)| event(*t, 1, *new)).collect();
-                pairs.check(Day(day), &mut events, &names, &names, &mut others)
+                pairs.check(Day(day), &mut events, &users, &computers, &mut others)
             };
             let checked = (0..).zip(days).try_for_each(each);
-            fine(checked) && fine(pairs.finish(&names, &names, &mut others)) && fine(others.finish())
+            fine(checked) && fine(pairs.finish(&users, &computers, &mut others)) && fine(others.finish())
         };
-        assert!(run(&[&[(5, true), (6, false)], &[(DAY, false)]]));
-        assert!(run(&[&[(5, false), (6, true)]]));
-        assert!(run(&[&[(DAY - 1, false)], &[(DAY + 1, true)]]));
-        assert!(!run(&[&[(5, true)], &[(DAY, true)]]));
+        assert!(run(&[&[(us(5), true), (us(6), false)], &[(DAY, false)]]));
+        assert!(run(&[&[(us(5), false), (us(6), true)]]));
+        assert!(run(&[&[(DAY - us(1), false)], &[(DAY + us(1), true)]]));
+        assert!(!run(&[&[(us(5), true)], &[(DAY, true)]]));
         assert!(run(&[&[(5 * SECOND, false), (605 * SECOND, true)]]));
-        assert!(!run(&[&[(5 * SECOND, false), (605 * SECOND + 1, true)]]));
+        assert!(!run(&[&[(5 * SECOND, false), (605 * SECOND + us(1), true)]]));
         assert!(run(&[&[(DAY - 600 * SECOND, false)], &[(DAY, true)]]));
         assert!(run(&[&[(DAY - SECOND, false)], &[(DAY + 599 * SECOND, true)]]));
-        assert!(!run(&[&[(DAY - SECOND, false)], &[(DAY + 599 * SECOND + 1, true)]]));
-        assert!(!run(&[&[(DAY - 600 * SECOND - 1, false)], &[(DAY, true)]]));
-        assert!(!run(&[&[(DAY - 1, false)], &[]]));
-        assert!(!run(&[&[(DAY - 1, false)]]));
+        assert!(!run(&[&[(DAY - SECOND, false)], &[(DAY + 599 * SECOND + us(1), true)]]));
+        assert!(!run(&[&[(DAY - 600 * SECOND - us(1), false)], &[(DAY, true)]]));
+        assert!(!run(&[&[(DAY - us(1), false)], &[]]));
+        assert!(!run(&[&[(DAY - us(1), false)]]));
     }
 
     #[test]
     fn a_pair_may_lack_a_new_row_only_where_the_rule_was_off() {
         // Each row: its day, time of day, user, `rule_set` ("" is known), new.
-        let run = |rows: &[(i32, Micros, NameId, &str, bool)]| {
+        let run = |rows: &[(i32, Span, usize, &str, bool)]| {
             let mut pairs = NewDevices::new(300 * SECOND);
-            let (mut users, mut others) = (Names::default(), RuleSets::default());
-            for name in ["A", "B"] {
-                users.intern(name);
-            }
+            let ((mut users, computers), mut others) = (names(), RuleSets::default());
+            let ids = ["A", "B"].map(|name| users.intern(name));
             let checked = (0..3).try_for_each(|day| {
                 let mut events = Vec::new();
                 for (_, time, user, digest, new_device) in rows.iter().filter(|row| row.0 == day) {
                     let fired = Flag::NEW_DEVICE.index() as u32;
                     let fired = Flags::from_bits(u32::from(*new_device) << fired);
                     let under = if digest.is_empty() { Under::KNOWN } else { others.met(digest, fired) };
-                    let time = i64::from(day) * DAY + time;
-                    events.push(Event { user: *user, under, ..event(time, 1, *new_device) });
+                    let time = i64::from(day) * DAY + *time;
+                    events.push(Event { user: ids[*user], under, ..event(time, 1, *new_device) });
                 }
-                pairs.check(Day(day), &mut events, &users, &users, &mut others)
+                pairs.check(Day(day), &mut events, &users, &computers, &mut others)
             });
-            fine(checked) && fine(pairs.finish(&users, &users, &mut others)) && fine(others.finish())
+            fine(checked) && fine(pairs.finish(&users, &computers, &mut others)) && fine(others.finish())
         };
-        assert!(!run(&[(0, 5, 0, "", false)]));
-        assert!(run(&[(0, 5, 0, "off", false), (1, 5, 0, "off", false), (1, 7, 0, "", false)]));
-        assert!(!run(&[(0, 5, 0, "off", false), (1, 7, 0, "", true)]), "it was known by then");
-        assert!(!run(&[(0, 5, 0, "on", false), (1, 5, 1, "on", true)]), "it was on");
-        assert!(run(&[(0, 5, 0, "off", false), (1, 5, 1, "on", true)]));
+        assert!(!run(&[(0, us(5), 0, "", false)]));
+        assert!(run(&[(0, us(5), 0, "off", false), (1, us(5), 0, "off", false), (1, us(7), 0, "", false)]));
+        assert!(!run(&[(0, us(5), 0, "off", false), (1, us(7), 0, "", true)]), "it was known by then");
+        assert!(!run(&[(0, us(5), 0, "on", false), (1, us(5), 1, "on", true)]), "it was on");
+        assert!(run(&[(0, us(5), 0, "off", false), (1, us(5), 1, "on", true)]));
         // Accepted first with the rule off, then an earlier one with the rule on; and across midnight.
-        assert!(run(&[(0, 9, 0, "off", false), (0, 5, 0, "", false)]));
-        assert!(run(&[(0, 9, 0, "off", false), (0, 5, 0, "on", false), (1, 5, 1, "on", true)]));
-        assert!(!run(&[(0, 9, 0, "on", false), (0, 5, 0, "on", false), (1, 5, 1, "on", true)]));
-        assert!(run(&[(0, DAY - 5, 0, "off", false), (1, 5, 0, "", false)]));
-        assert!(run(&[(0, DAY - 5, 0, "off", false)]));
-        assert!(run(&[(0, DAY - 5, 0, "off", false), (1, 5, 0, "on", true)]));
-        assert!(!run(&[(0, DAY - 5, 0, "on", false), (1, 5, 1, "on", true)]));
-        assert!(!run(&[(0, DAY - 5, 0, "", false), (1, 5, 0, "", false)]));
+        assert!(run(&[(0, us(9), 0, "off", false), (0, us(5), 0, "", false)]));
+        assert!(run(&[(0, us(9), 0, "off", false), (0, us(5), 0, "on", false), (1, us(5), 1, "on", true)]));
+        assert!(!run(&[(0, us(9), 0, "on", false), (0, us(5), 0, "on", false), (1, us(5), 1, "on", true)]));
+        assert!(run(&[(0, DAY - us(5), 0, "off", false), (1, us(5), 0, "", false)]));
+        assert!(run(&[(0, DAY - us(5), 0, "off", false)]));
+        assert!(run(&[(0, DAY - us(5), 0, "off", false), (1, us(5), 0, "on", true)]));
+        assert!(!run(&[(0, DAY - us(5), 0, "on", false), (1, us(5), 1, "on", true)]));
+        assert!(!run(&[(0, DAY - us(5), 0, "", false), (1, us(5), 0, "", false)]));
     }
 }

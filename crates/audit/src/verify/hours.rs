@@ -6,9 +6,9 @@ use super::files::{check_bytes, check_time, lake_error};
 use super::rows::Rows;
 use super::stop::{Check, RESTORE_FILE, ROLL_BACK, Stop, differ};
 use super::tables::AuditedFile;
-use authpulse_engine::names::{NameId, Names};
-use authpulse_event::time::{DAY, HOUR, format_rfc3339};
-use authpulse_event::{Day, Micros};
+use authpulse_engine::names::{UserId, UserNames};
+use authpulse_event::time::{DAY, HOUR, format_rfc3339, hour_of, start_of_hour};
+use authpulse_event::{Day, EventTime};
 use authpulse_journal::env::Env;
 use authpulse_lake::Table;
 use authpulse_lake::encode::TimeRange;
@@ -36,12 +36,12 @@ impl std::fmt::Display for Sums {
 }
 
 /// A user's hour; ordered by user, then time.
-type Key = (NameId, Micros);
+type Key = (UserId, EventTime);
 
 /// Rows of the hourly table, and up to when each user's are written.
 pub(super) struct Hours<'a> {
     files: &'a [AuditedFile],
-    through: HashMap<NameId, Option<Micros>>,
+    through: HashMap<UserId, Option<EventTime>>,
 }
 
 impl<'a> Hours<'a> {
@@ -55,7 +55,7 @@ impl<'a> Hours<'a> {
         env: &Env,
         day: Day,
         events: &mut [Event],
-        users: &mut Names,
+        users: &mut UserNames,
         owners: &Owners<'_>,
         rows: &mut Rows,
     ) -> Check<()> {
@@ -85,18 +85,18 @@ impl<'a> Hours<'a> {
     }
 
     /// The rows of a day, each key once, in order.
-    async fn stored(&self, env: &Env, day: Day, users: &mut Names, rows: &mut Rows) -> Check<Vec<(Key, Sums)>> {
+    async fn stored(&self, env: &Env, day: Day, users: &mut UserNames, rows: &mut Rows) -> Check<Vec<(Key, Sums)>> {
         let mut found: Vec<(Key, Sums)> = Vec::new();
         for file in self.files.iter().filter(|f| holds(f, day)) {
             check_bytes(env, file).await?;
             let failed = lake_error(file);
-            let times = file.live.partition.is_none().then(|| TimeRange { min: day.start(), max: day.end() - 1 });
+            let times = file.live.partition.is_none().then(|| TimeRange::of_day(day));
             for batch in env.lake.read_hourly(&file.live, times).await.map_err(&failed)? {
                 let batch = batch.map_err(&failed)?;
                 rows.add(Table::HOURLY, batch.len());
                 for row in batch.iter() {
-                    let name = || format!("row of user {}, hour from {}", row.user_id, row.window_start);
-                    check_time(file, row.window_start, name)?;
+                    let name = || format!("row of user {}, hour from {}", row.user_id, row.window_start.micros());
+                    check_time(file, row.window_start.micros(), name)?;
                     let figures = [
                         row.total_logins,
                         row.unique_computers,
@@ -104,7 +104,8 @@ impl<'a> Hours<'a> {
                         row.total_risk_score,
                         i64::from(row.max_risk_score),
                     ];
-                    let whole = row.window_start.rem_euclid(HOUR) == 0 && row.window_end == row.window_start + HOUR;
+                    let whole = row.window_start == start_of_hour(hour_of(row.window_start))
+                        && row.window_end == row.window_start + HOUR;
                     if !whole || figures.iter().any(|n| *n < 0) {
                         let place = format!("{}, {}", file.place(), name());
                         let (expected, found) = ("a clock hour and figures from 0", format!("{row:?}"));
@@ -128,7 +129,7 @@ impl<'a> Hours<'a> {
 pub(super) fn holds(file: &AuditedFile, day: Day) -> bool {
     match (file.live.partition, file.live.times) {
         (Some(partition), _) => partition == day.0,
-        (None, Some(times)) => times.overlaps(&TimeRange { min: day.start(), max: day.end() - 1 }),
+        (None, Some(times)) => times.overlaps(&TimeRange::of_day(day)),
         (None, None) => true,
     }
 }
@@ -137,8 +138,8 @@ pub(super) fn holds(file: &AuditedFile, day: Day) -> bool {
 pub(super) fn days_within(times: TimeRange) -> impl Iterator<Item = Day> {
     /// Longer than any file of this lake.
     const DAYS_MAX: i64 = 36_600;
-    let long = times.max.saturating_sub(times.min) / DAY > DAYS_MAX;
-    let (first, last) = (Day::of(times.min).0, Day::of(times.max).0);
+    let long = times.max.saturating_sub(times.min) / DAY.micros() > DAYS_MAX;
+    let (first, last) = (Day::of_micros(times.min).0, Day::of_micros(times.max).0);
     (if long { first..=first.saturating_sub(1) } else { first..=last }).map(Day)
 }
 
@@ -150,7 +151,7 @@ struct Counted {
 
 /// The sums of each user's hours, in order.
 fn sum(events: &mut [Event]) -> Vec<(Key, Counted)> {
-    let hour = |e: &Event| e.time.div_euclid(HOUR) * HOUR;
+    let hour = |e: &Event| start_of_hour(hour_of(e.time));
     events.sort_unstable_by_key(|e| (e.user, hour(e), e.computer));
     let same_hour = |a: &Event, b: &Event| (a.user, hour(a)) == (b.user, hour(b));
     let counted = events.chunk_by(same_hour).map(|group| {
@@ -167,7 +168,7 @@ fn sum(events: &mut [Event]) -> Vec<(Key, Counted)> {
     counted.collect()
 }
 
-fn differ_at(key: Key, users: &Names, expected: impl ToString, found: impl ToString) -> Stop {
+fn differ_at(key: Key, users: &UserNames, expected: impl ToString, found: impl ToString) -> Stop {
     let place = format!("table user_behavior_hourly, user {}, hour from {}", users.get(key.0), format_rfc3339(key.1));
     let what = "an hour is not the sum of its rows in auth_events_curated";
     differ(what, place, expected, found, ROLL_BACK)

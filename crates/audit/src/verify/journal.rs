@@ -4,7 +4,7 @@ use super::entry::{self, place};
 use super::report::{ShardTotals, VerifyReport};
 use super::spans::{self, Span};
 use super::stop::{Check, RESTORE_JOURNAL, Stop, differ};
-use authpulse_event::{Day, HashRange, Micros, ShardId};
+use authpulse_event::{Day, EventTime, HashRange, ShardId};
 use authpulse_journal::backfills::given_up_words;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::ConsumerError;
@@ -48,7 +48,7 @@ pub(super) struct Shard {
     /// Events that waited, and that were not scored, before the first entry.
     pub inherited: (u64, u64),
     /// Watermark of the first entry.
-    pub first_watermark: Option<Micros>,
+    pub first_watermark: Option<EventTime>,
     /// The last entry.
     pub tail: Entry,
     /// Its side.

@@ -30,7 +30,7 @@ async fn check_file(env: &Env, table: Table, file: &AuditedFile, rows: &mut Rows
             let place = || format!("row {} of the file", before + row + 1);
             let time = match batch.value(row, 0) {
                 Some(Value::Time(time)) => time,
-                Some(Value::Date(day)) => day.start(),
+                Some(Value::Date(day)) => day.start().micros(),
                 other => {
                     let place = format!("{}, {}", file.place(), place());
                     let found = other.map_or("null".to_owned(), |other| format!("{other:?}"));

@@ -3,9 +3,8 @@
 
 use super::report::Difference;
 use super::stop::{Check, Stop};
-use authpulse_engine::flags::FIRST;
-use authpulse_engine::flags::{Flag, Flags};
-use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::flags::{FIRST, Flag, Flags};
+use std::collections::HashMap;
 
 /// A rule set among those that were met, or none where nothing is open: so small that an event is no larger for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -23,12 +22,14 @@ impl Under {
 /// What the rows of each rule set say.
 #[derive(Default)]
 pub(super) struct RuleSets {
-    digests: Names,
+    /// By the digest.
+    known: HashMap<String, Under>,
     sets: Vec<Seen>,
 }
 
 #[derive(Clone, Default)]
 struct Seen {
+    digest: String,
     fired: Flags,
     quiet: [Option<Box<Difference>>; FIRST],
 }
@@ -36,11 +37,18 @@ struct Seen {
 impl RuleSets {
     /// The rule set of this digest, under which these flags fired.
     pub fn met(&mut self, digest: &str, fired: Flags) -> Under {
-        let at = self.digests.intern(digest);
-        self.sets.resize(self.digests.len(), Seen::default());
-        let seen = &mut self.sets[at as usize];
-        seen.fired = seen.fired.iter().chain(fired.iter()).collect();
-        Under(at + 1)
+        let under = self.known.get(digest).copied().unwrap_or_else(|| self.add(digest));
+        if let Some(seen) = under.at().and_then(|at| self.sets.get_mut(at)) {
+            seen.fired = seen.fired.iter().chain(fired.iter()).collect();
+        }
+        under
+    }
+
+    fn add(&mut self, digest: &str) -> Under {
+        self.sets.push(Seen { digest: digest.to_owned(), ..Seen::default() });
+        let under = Under(u32::try_from(self.sets.len()).expect("fewer than 2^32 rule sets fit a machine"));
+        self.known.insert(digest.to_owned(), under);
+        under
     }
 
     /// A rule was quiet that should have fired, if it was on. At once a difference where it is known that it was.
@@ -58,8 +66,8 @@ impl RuleSets {
     /// Takes what another has seen; what each of its rule sets is here.
     pub fn take(&mut self, other: RuleSets) -> Vec<Under> {
         let mut here = Vec::with_capacity(other.sets.len());
-        for (at, theirs) in (0..).zip(other.sets) {
-            let under = self.met(other.digests.get(at as NameId), theirs.fired);
+        for theirs in other.sets {
+            let under = self.met(&theirs.digest, theirs.fired);
             here.push(under);
             if let Some(seen) = under.at().and_then(|at| self.sets.get_mut(at)) {
                 for (first, theirs) in seen.quiet.iter_mut().zip(theirs.quiet) {

@@ -1,8 +1,9 @@
 //! Popularity counted again, from the rows themselves, a day at a time.
 
-use authpulse_engine::names::{NameId, Names};
+use authpulse_engine::names::{ComputerId, ComputerNames};
 use authpulse_engine::popularity::newest_closed_day;
-use authpulse_event::{Day, Micros};
+use authpulse_event::time::MICROSECOND;
+use authpulse_event::{Day, Span};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -27,26 +28,26 @@ impl View {
 /// Logons by computer of the days that later rows look back on.
 pub(super) struct Popularity {
     lookback_days: i32,
-    settle: Micros,
-    days: BTreeMap<Day, HashMap<NameId, u64>>,
+    settle: Span,
+    days: BTreeMap<Day, HashMap<ComputerId, u64>>,
 }
 
 impl Popularity {
-    pub fn new(lookback_days: u32, settle: Micros) -> Popularity {
+    pub fn new(lookback_days: u32, settle: Span) -> Popularity {
         Popularity { lookback_days: i32::try_from(lookback_days).unwrap_or(i32::MAX), settle, days: BTreeMap::new() }
     }
 
     /// The look-backs that events of a day may have. All earlier days must have been added.
-    pub fn views(&mut self, day: Day, computers: &Names) -> Arc<Vec<View>> {
+    pub fn views(&mut self, day: Day, computers: &ComputerNames) -> Arc<Vec<View>> {
         let first = newest_closed_day(day.start(), self.settle);
-        let last = newest_closed_day(day.end() - 1, self.settle);
+        let last = newest_closed_day(day.end() - MICROSECOND, self.settle);
         self.days = self.days.split_off(&Day(first.0.saturating_sub(self.lookback_days)));
         Arc::new((first.0..=last.0).map(|newest| self.view(Day(newest), computers)).collect())
     }
 
-    fn view(&self, newest: Day, computers: &Names) -> View {
+    fn view(&self, newest: Day, computers: &ComputerNames) -> View {
         let first = Day(newest.0.saturating_sub(self.lookback_days - 1));
-        let mut sums: HashMap<NameId, u64> = HashMap::new();
+        let mut sums: HashMap<ComputerId, u64> = HashMap::new();
         for (computer, n) in self.days.range(first..=newest).flat_map(|(_, counts)| counts) {
             *sums.entry(*computer).or_default() += n;
         }
@@ -58,7 +59,7 @@ impl Popularity {
     }
 
     /// Adds a day.
-    pub fn add(&mut self, day: Day, logins: HashMap<NameId, u64>) {
+    pub fn add(&mut self, day: Day, logins: HashMap<ComputerId, u64>) {
         self.days.insert(day, logins);
     }
 }
@@ -70,7 +71,7 @@ mod tests {
 
     #[test]
     fn days_enter_and_leave_the_look_back() {
-        let mut computers = Names::default();
+        let mut computers = ComputerNames::default();
         let (a, b) = (computers.intern("A"), computers.intern("B"));
         let mut popularity = Popularity::new(2, HOUR);
         popularity.add(Day(5), HashMap::from([(a, 3)]));

@@ -209,7 +209,7 @@ async fn read(
                 let found = row.shard_id.to_owned();
                 return Err(wrong("a raw record is of another shard", shard_name.to_owned(), found));
             }
-            let day = Day::of(row.ingestion_time);
+            let day = Day::of_arrival(row.ingestion_time);
             if last_day != Some(day) && !file.path.contains(&format!("/ingest_date={day}/")) {
                 return Err(wrong("a raw record lies in the wrong partition", day.to_string(), file.path.clone()));
             }

@@ -58,17 +58,17 @@ pub(super) async fn check(env: &Env, journals: &Journals, tables: &Files, rows: 
 
 /// What names a record: the position, and the arrival, because another stream may count its records alike.
 fn place_of<'a>(row: &RejectedRow<'a>) -> (&'a str, &'a str, i64, i64) {
-    (row.shard_id, row.sequence_number, row.sub_sequence_number, row.ingestion_time)
+    (row.shard_id, row.sequence_number, row.sub_sequence_number, row.ingestion_time.micros())
 }
 
 fn check_row(file: &AuditedFile, row: &RejectedRow<'_>) -> Check<()> {
     let name = || format!("row of shard {} at {}/{}", row.shard_id, row.sequence_number, row.sub_sequence_number);
-    check_time(file, row.ingestion_time, name)?;
+    check_time(file, row.ingestion_time.micros(), name)?;
     let kept = usize::try_from(row.payload_bytes).map(|bytes| bytes.min(MAX_DEAD_LETTER_BYTES));
     let wrong = if !Reason::ALL.iter().any(|reason| reason.name() == row.reason) {
         Some(("a dead letter has no known reason", "a documented reason".to_owned(), row.reason.to_owned()))
-    } else if row.ingest_date != Day::of(row.ingestion_time) {
-        let (expected, found) = (Day::of(row.ingestion_time), row.ingest_date);
+    } else if row.ingest_date != Day::of_arrival(row.ingestion_time) {
+        let (expected, found) = (Day::of_arrival(row.ingestion_time), row.ingest_date);
         Some(("ingest_date is not the date of ingestion_time", expected.to_string(), found.to_string()))
     } else if kept != Ok(row.payload.len()) {
         let expected = format!("{} bytes, at most {MAX_DEAD_LETTER_BYTES}", row.payload_bytes);

@@ -9,14 +9,14 @@ use authpulse_engine::rules::{Features, LIST, RuleSet};
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::id::{canonical_line, content_id, looks_like_content_id};
 use authpulse_event::time::SECOND;
-use authpulse_event::{Day, MAX_EVENT_ID_BYTES, MAX_NAME_BYTES, Micros, TimeForm};
+use authpulse_event::{Day, EventTime, MAX_EVENT_ID_BYTES, MAX_NAME_BYTES, Span, TimeForm};
 use authpulse_lake::read::CuratedRow;
 use std::borrow::Cow;
 
 /// What rows are measured by.
 pub(super) struct RowRules {
-    pub base: Micros,
-    pub settle: Micros,
+    pub base: EventTime,
+    pub settle: Span,
     pub rules: RuleSet,
     /// The digest of `rules`.
     pub digest: String,
@@ -62,9 +62,13 @@ impl RowRules {
     pub fn check(&self, row: &CuratedRow<'_>, views: &[View], line: &mut Vec<u8>) -> Result<Judged, Wrong> {
         let day = Day::of(row.event_time);
         holds(row.event_date == day, || wrong("event_date is not the date of event_time", day, row.event_date))?;
-        let latest = row.ingestion_time.saturating_add(ARRIVAL_SLACK);
+        let latest = row.ingestion_time.saturating_add(ARRIVAL_SLACK).as_event_time();
         holds(row.event_time <= latest, || {
-            wrong("an event lies ahead of its arrival", format!("event_time up to {latest}"), row.event_time)
+            wrong(
+                "an event lies ahead of its arrival",
+                format!("event_time up to {}", latest.micros()),
+                row.event_time.micros(),
+            )
         })?;
         for (what, text, max) in [
             ("user_id is no name", row.user_id, MAX_NAME_BYTES),
@@ -195,8 +199,8 @@ impl RowRules {
         if !looks_like_content_id(row.event_id) {
             return IdKind::Own;
         }
-        let since = row.event_time.saturating_sub(self.base);
-        let seconds = since >= SECOND && since % SECOND == 0;
+        let since = row.event_time.saturating_since(self.base);
+        let seconds = since >= SECOND && since % SECOND == Span::ZERO;
         for form in [seconds.then_some(TimeForm::Seconds), Some(TimeForm::Rfc3339)].into_iter().flatten() {
             canonical_line(line, self.base, row.event_time, form, row.user_id, row.computer_id);
             if content_id(line) == row.event_id.as_bytes() {

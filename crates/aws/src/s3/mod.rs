@@ -16,7 +16,7 @@ use crate::Encryption;
 use async_trait::async_trait;
 use authpulse_aws_client::fault::{Call, Fault, code, explain, status};
 use authpulse_aws_client::{Aws, PAUSES_MS};
-use authpulse_event::Micros;
+use authpulse_event::ProcessingTime;
 use authpulse_lake::store::{ObjectMeta, check_path, out_of_range};
 use authpulse_lake::{ObjectStore, StoreError};
 use aws_sdk_s3::Client;
@@ -149,11 +149,12 @@ fn meta(object: &Object, path: String) -> Option<ObjectMeta> {
         return None;
     }
     let size = object.size().unwrap_or_default().max(0).cast_unsigned();
-    Some(ObjectMeta { path, size, modified: object.last_modified().map_or(0, micros) })
+    Some(ObjectMeta { path, size, modified: object.last_modified().map_or_else(ProcessingTime::default, modified) })
 }
 
-fn micros(time: &DateTime) -> Micros {
-    time.secs().saturating_mul(1_000_000).saturating_add(i64::from(time.subsec_nanos() / 1_000))
+fn modified(time: &DateTime) -> ProcessingTime {
+    let micros = time.secs().saturating_mul(1_000_000).saturating_add(i64::from(time.subsec_nanos() / 1_000));
+    ProcessingTime::from_micros(micros)
 }
 
 fn failed(path: &str, action: &'static str, fault: Fault) -> StoreError {

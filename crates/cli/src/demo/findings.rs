@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use authpulse_engine::Settings;
 use authpulse_engine::rows::Windows;
 use authpulse_engine::rules::{Evidence, RuleSet};
+use authpulse_event::EventTime;
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_journal::Env;
 use authpulse_lake::Table;
@@ -37,7 +38,7 @@ struct Suspect {
     high_events: u64,
     total_score: u64,
     computer: String,
-    time: i64,
+    time: EventTime,
     why: Vec<String>,
 }
 
@@ -72,7 +73,7 @@ fn rule_for(kind: AttackKind) -> &'static str {
 /// A file cannot be read.
 pub async fn collect(env: &Env, settings: &Settings, labels: Vec<Label>) -> Result<Findings> {
     let mut attacks = BTreeMap::new();
-    let mut labelled: HashMap<(i64, String, String), u32> = HashMap::new();
+    let mut labelled: HashMap<(EventTime, String, String), u32> = HashMap::new();
     for label in labels {
         attacks.entry(label.attack).or_insert(Attack { kind: label.kind, caught: false, top_score: 0 });
         labelled.insert((settings.time.base + label.time as i64 * SECOND, label.user, label.computer), label.attack);

@@ -6,7 +6,7 @@ use crate::lake::{Access, NamedLake, OpenLake, open, read_config};
 use crate::output::say;
 use crate::report::thousands;
 use anyhow::{Context, Result, bail};
-use authpulse_event::{Micros, Reading, parse_line};
+use authpulse_event::{EventTime, Reading, parse_line};
 use authpulse_lake::Table;
 use authpulse_producer::labels;
 use clap::Args as ClapArgs;
@@ -136,7 +136,7 @@ async fn read(lake: &OpenLake, by: &By, days: &mut Days) -> Result<bool> {
 }
 
 /// Why labels have no row: the reason of the dead letter that holds the event, or that the lake has neither.
-async fn reasons(lake: &OpenLake, days: &Days, base: Micros) -> Result<BTreeMap<String, u64>> {
+async fn reasons(lake: &OpenLake, days: &Days, base: EventTime) -> Result<BTreeMap<String, u64>> {
     let wanted: HashMap<_, u64> = days.missing().map(|(key, labels)| (key.clone(), labels)).collect();
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     if wanted.is_empty() {

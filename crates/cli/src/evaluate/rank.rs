@@ -1,7 +1,7 @@
 //! Account-days in order, and what a budget of alerts catches of those that are labelled. Pure: rows come in, figures go out.
 
-use authpulse_event::Micros;
-use authpulse_event::time::DAY;
+use authpulse_event::time::SECOND;
+use authpulse_event::{EventTime, Span};
 use authpulse_producer::labels::{AttackKind, Label};
 use serde::Serialize;
 use std::cmp::Reverse;
@@ -26,7 +26,7 @@ pub enum By {
 /// What is looked at of a row of `auth_events_curated`.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
-    pub time: Micros,
+    pub time: EventTime,
     pub user: &'a str,
     pub computer: &'a str,
     pub score: i32,
@@ -38,7 +38,7 @@ pub struct Event<'a> {
 /// A user, by the order in which they were read, and a day since 1970.
 pub type Account = (u32, i64);
 /// Time, user, computer.
-pub type EventKey = (Micros, String, String);
+pub type EventKey = (EventTime, String, String);
 /// Highest first; its hash; whose it is.
 type Ranked = (Reverse<(i64, i64)>, u64, Account);
 
@@ -56,7 +56,7 @@ struct Day {
 struct Landed {
     attack: u32,
     kind: AttackKind,
-    time: Micros,
+    time: EventTime,
     account: Account,
     computer: String,
     score: i32,
@@ -65,12 +65,12 @@ struct Landed {
 
 /// Rows are added one by one, in any order.
 pub struct Days {
-    base: Micros,
+    base: EventTime,
     users: HashMap<String, u32>,
     names: Vec<String>,
     days: HashMap<Account, Day>,
     wanted: HashMap<EventKey, Vec<Label>>,
-    times: HashSet<Micros>,
+    times: HashSet<EventTime>,
     landed: Vec<Landed>,
     rows: u64,
 }
@@ -122,10 +122,10 @@ pub struct KindCaught {
 
 impl Days {
     /// `base` is the time of second 0, as labels count.
-    pub fn new(labels: Vec<Label>, base: Micros) -> Days {
+    pub fn new(labels: Vec<Label>, base: EventTime) -> Days {
         let mut wanted: HashMap<_, Vec<Label>> = HashMap::new();
         for label in labels {
-            let time = base.saturating_add(i64::try_from(label.time).unwrap_or(i64::MAX).saturating_mul(1_000_000));
+            let time = base.saturating_add(SECOND.saturating_mul(i64::try_from(label.time).unwrap_or(i64::MAX)));
             wanted.entry((time, label.user.clone(), label.computer.clone())).or_default().push(label);
         }
         Days {
@@ -152,7 +152,7 @@ impl Days {
                 user
             }
         };
-        let account = (user, event.time.div_euclid(DAY));
+        let account = (user, day_of(event.time));
         let day = self.days.entry(account).or_default();
         day.highest = day.highest.max(event.score);
         day.sum += i64::from(event.score);
@@ -245,7 +245,7 @@ impl Days {
         let cut = taken.last().map_or(0, |(Reverse(value), ..)| value.0);
         let taken: HashSet<Account> = taken.iter().map(|&(_, _, account)| account).collect();
         let caught = labelled.iter().filter(|account| taken.contains(account)).count() as u64;
-        let mut first: BTreeMap<u32, (Micros, Option<Micros>)> = BTreeMap::new();
+        let mut first: BTreeMap<u32, (EventTime, Option<EventTime>)> = BTreeMap::new();
         for landed in &self.landed {
             let attack = first.entry(landed.attack).or_insert((landed.time, None));
             attack.0 = attack.0.min(landed.time);
@@ -258,7 +258,7 @@ impl Days {
                 attack.1 = Some(attack.1.map_or(landed.time, |time| time.min(landed.time)));
             }
         }
-        let mut delays: Vec<Micros> = first.values().filter_map(|(begun, seen)| Some((*seen)? - begun)).collect();
+        let mut delays: Vec<Span> = first.values().filter_map(|(begun, seen)| Some((*seen)? - *begun)).collect();
         delays.sort_unstable();
         let share = |of: u64, all: u64| if all == 0 { 0.0 } else { of as f64 / all as f64 };
         Budget {
@@ -268,7 +268,9 @@ impl Days {
             recall: share(caught, labelled.len() as u64),
             precision: share(caught, alerts),
             attacks_detected: delays.len() as u64,
-            median_seconds_to_detection: delays.get(delays.len() / 2).map(|delay| delay.unsigned_abs() / 1_000_000),
+            median_seconds_to_detection: delays
+                .get(delays.len() / 2)
+                .map(|delay| (delay.abs() / SECOND).unsigned_abs()),
             kinds: self.kinds(&taken),
         }
     }
@@ -301,10 +303,14 @@ impl Days {
     /// FNV-1a of the user's name, a comma, and the day counted from that of second 0 (1 January 2015 by default): the order
     /// of equals, the same in every run and in every lake of the same events.
     fn hash(&self, (user, day): Account) -> u64 {
-        let text = format!("{},{}", self.names[user as usize], day - self.base.div_euclid(DAY));
+        let text = format!("{},{}", self.names[user as usize], day - day_of(self.base));
         text.bytes()
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
     }
+}
+
+fn day_of(time: EventTime) -> i64 {
+    authpulse_event::Day::of(time).0.into()
 }
 
 fn value(by: &By, day: &Day) -> (i64, i64) {
@@ -338,7 +344,14 @@ mod tests {
     }
 
     fn event<'a>(second: u64, user: &'a str, computer: &'a str, score: i32) -> Event<'a> {
-        Event { time: second as i64 * 1_000_000, user, computer, score, is_new_device: score >= 30, fires: score == 25 }
+        Event {
+            time: EventTime::default() + second as i64 * SECOND,
+            user,
+            computer,
+            score,
+            is_new_device: score >= 30,
+            fires: score == 25,
+        }
     }
 
     #[test]
@@ -350,7 +363,7 @@ mod tests {
             label(2, day + 5, "B", "C1"),
             label(3, 7, "Z", "C1"),
         ];
-        let mut days = Days::new(labels, 0);
+        let mut days = Days::new(labels, EventTime::default());
         // Day 0: A is worst, B second; day 1: B has nothing but its label; day 2 is past the last label.
         for row in [
             event(10, "A", "C1", 0),

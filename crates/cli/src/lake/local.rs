@@ -2,6 +2,7 @@
 
 use super::{Access, LAYOUT, MAINTENANCE_LEASES, MARKER, Parts, holder, read_marker};
 use anyhow::{Context, Result, bail};
+use authpulse_event::Span;
 use authpulse_journal::env::{Ids, RandomIds, duration};
 use authpulse_lake::{FileCommitterLock, LakeLock, LocalStore, SqliteCatalog, SqliteJournal};
 use authpulse_settings::config::Config;
@@ -34,7 +35,7 @@ pub(super) async fn open(dir: &Path, config: &Config, access: Access<'_>) -> Res
     }
     let dir = std::path::absolute(dir)?;
     // Whoever commits renews its lock as it renews its shards' leases.
-    let (lease, holder) = (duration(config.options.leases.duration), holder(access));
+    let (lease, holder) = (duration(Span::from_micros(config.options.leases.duration)), holder(access));
     Ok(Parts {
         store: Arc::new(LocalStore::open(&dir)?),
         journal: Arc::new(SqliteJournal::open(dir.join(JOURNAL))?),

@@ -5,6 +5,7 @@ use super::{Access, LAYOUT, MAINTENANCE_LEASES, MARKER, Parts, holder, read_mark
 use crate::stream::known_lake_name;
 use anyhow::{Context, Result, bail};
 use authpulse_aws::{Aws, DynamoDbCommitterLock, Encryption, GlueCatalog, S3Location, S3Store};
+use authpulse_event::Span;
 use authpulse_journal::env::duration;
 use authpulse_lake::{ObjectJournal, ObjectStore, StoreError};
 use authpulse_settings::config::{Config, S3Encryption};
@@ -48,7 +49,7 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
         }
     }
     // Whoever commits renews its lock as it renews its shards' leases.
-    let lease = duration(config.options.leases.duration);
+    let lease = duration(Span::from_micros(config.options.leases.duration));
     let holder = holder(access);
     Ok(Parts {
         journal: Arc::new(ObjectJournal::new(store.clone())),

@@ -30,7 +30,7 @@ fn address(name: &str) -> Result<Address> {
 
 /// A stream that was deleted and made anew is another.
 fn identity(description: &StreamDescription) -> String {
-    format!("{} {}", description.name, description.created)
+    format!("{} {}", description.name, description.created.micros())
 }
 
 /// Different from process to process, so that many do not come back at the same moment.

@@ -7,7 +7,7 @@ pub mod kinesis;
 pub mod kinesis;
 
 use anyhow::{Context, Result, bail};
-use authpulse_event::Micros;
+use authpulse_event::ArrivalTime;
 use authpulse_event::rfc3339::parse_rfc3339;
 use authpulse_journal::env::Ids;
 use authpulse_lake::{ObjectStore, StoreError};
@@ -79,7 +79,7 @@ pub enum Start {
     /// With what arrives from now on.
     Latest,
     /// With what arrived at this time or later.
-    At(Micros),
+    At(ArrivalTime),
 }
 
 /// Reads `--start`.
@@ -107,8 +107,8 @@ pub async fn remember_start(
     store: &dyn ObjectStore,
     stream: &str,
     start: Start,
-    now: Micros,
-) -> Result<Option<Micros>> {
+    now: ArrivalTime,
+) -> Result<Option<ArrivalTime>> {
     let path = format!("streams/{}.json", &authpulse_event::id::sha256_hex(stream.as_bytes())[..32]);
     let start = match start {
         Start::TrimHorizon => None,
@@ -116,11 +116,13 @@ pub async fn remember_start(
         Start::At(time) => Some(time),
     };
     let what = "where reading this stream began";
-    let kept = keep(store, &path, json!({ "what": what, "stream": stream, "start_micros": start })).await?;
+    let kept =
+        keep(store, &path, json!({ "what": what, "stream": stream, "start_micros": start.map(ArrivalTime::micros) }))
+            .await?;
     if kept["stream"] != stream {
         bail!("{} is damaged: restore it", store.uri(&path));
     }
-    Ok(kept["start_micros"].as_i64())
+    Ok(kept["start_micros"].as_i64().map(ArrivalTime::from_micros))
 }
 
 /// What a lake is called in tables of leases, for ever: `streams/name.json` in the lake. (A local lake is called by its marker's id beside
@@ -201,19 +203,20 @@ mod tests {
     fn a_start_is_a_word_or_a_time() {
         assert_eq!(parse_start("trim-horizon"), Ok(Start::TrimHorizon));
         assert_eq!(parse_start("latest"), Ok(Start::Latest));
-        assert_eq!(parse_start("1970-01-01T00:00:01Z"), Ok(Start::At(1_000_000)));
+        assert_eq!(parse_start("1970-01-01T00:00:01Z"), Ok(Start::At(ArrivalTime::from_micros(1_000_000))));
         assert!(parse_start("yesterday").unwrap_err().contains("trim-horizon, latest or a time"));
     }
 
     #[tokio::test]
     async fn the_first_start_holds_for_ever() {
+        let at = ArrivalTime::from_micros;
         let place = tempfile::tempdir().unwrap();
         let store = LocalStore::open(place.path()).unwrap();
-        assert_eq!(remember_start(&store, "one", Start::Latest, 70).await.unwrap(), Some(70));
-        assert_eq!(remember_start(&store, "one", Start::Latest, 99).await.unwrap(), Some(70));
-        assert_eq!(remember_start(&store, "one", Start::TrimHorizon, 99).await.unwrap(), Some(70));
-        assert_eq!(remember_start(&store, "two", Start::TrimHorizon, 99).await.unwrap(), None);
-        assert_eq!(remember_start(&store, "two", Start::At(5), 99).await.unwrap(), None);
+        assert_eq!(remember_start(&store, "one", Start::Latest, at(70)).await.unwrap(), Some(at(70)));
+        assert_eq!(remember_start(&store, "one", Start::Latest, at(99)).await.unwrap(), Some(at(70)));
+        assert_eq!(remember_start(&store, "one", Start::TrimHorizon, at(99)).await.unwrap(), Some(at(70)));
+        assert_eq!(remember_start(&store, "two", Start::TrimHorizon, at(99)).await.unwrap(), None);
+        assert_eq!(remember_start(&store, "two", Start::At(at(5)), at(99)).await.unwrap(), None);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ pub use set::RuleSet;
 
 use crate::flags::{FIRST, RULES_MAX};
 use crate::rows::Windows;
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 
 /// The rules of this program, in the order in which `risk_flags` lists them. New ones go to the end.
 pub const LIST: &[Rule] = &[new_device::RULE, burst_login::RULE, lateral_movement::RULE, rare_host::RULE];
@@ -86,7 +86,7 @@ pub struct Technique {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     /// Event time.
-    pub time: Micros,
+    pub time: EventTime,
     /// The user's windows.
     pub windows: Windows,
     /// Whether the computer is new to the user.
@@ -98,7 +98,7 @@ pub struct Features {
 impl Features {
     /// An event on which no rule fires: noon of a Thursday, a known computer, windows like any other's.
     pub const QUIET: Features = Features {
-        time: 1_420_113_600_000_000,
+        time: EventTime::from_micros(1_420_113_600_000_000),
         windows: Windows { logins_1h: 3, logins_24h: 20, computers_1h: 1, computers_24h: 2 },
         new_device: false,
         popularity: Some((800, 7)),
@@ -116,7 +116,7 @@ impl Features {
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
     /// Event time.
-    pub time: Micros,
+    pub time: EventTime,
     /// Where.
     pub computer: &'a str,
     /// The user's windows.

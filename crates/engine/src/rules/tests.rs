@@ -4,7 +4,7 @@ use super::set::fault_of;
 use super::*;
 use crate::Settings;
 use crate::flags::{Flag, Flags};
-use authpulse_event::time::{DAY, HOUR};
+use authpulse_event::time::{Day, EventTime, HOUR, Span, time_of_day};
 
 /// Fires by night: an hour of the day from `night_from` on, or before `night_to`, UTC.
 const BY_NIGHT: Rule = Rule {
@@ -29,17 +29,20 @@ const BY_NIGHT: Rule = Rule {
     ],
     techniques: &[Technique { id: "T1078", name: "Valid Accounts" }],
     fires: |features, [from, to, ..]| {
-        let hour = features.time.rem_euclid(DAY) / HOUR;
+        let hour = time_of_day(features.time) / HOUR;
         hour >= i64::from(*from) || hour < i64::from(*to)
     },
     why: |_, [from, to, ..]| format!("by night ({from} to {to} o'clock)"),
     cases: Cases {
         quiet: Features::QUIET,
-        just_below: Features { time: 20 * HOUR - 1, ..Features::QUIET },
-        just_above: Features { time: 20 * HOUR, ..Features::QUIET },
-        firing: Features { time: 2 * HOUR, ..Features::LOUD },
+        just_below: Features { time: AT_NIGHT.after(Span::from_micros(-1)), ..Features::QUIET },
+        just_above: Features { time: AT_NIGHT, ..Features::QUIET },
+        firing: Features { time: Day(0).start().after(Span::hours(2)), ..Features::LOUD },
     },
 };
+
+/// When a night of [`BY_NIGHT`] begins.
+const AT_NIGHT: EventTime = Day(0).start().after(Span::hours(20));
 
 const FIVE: &[Rule] = &[new_device::RULE, burst_login::RULE, lateral_movement::RULE, rare_host::RULE, BY_NIGHT];
 
@@ -200,7 +203,7 @@ fn a_list_has_nothing_twice_and_begins_with_the_four() {
 #[test]
 fn a_firing_is_told_with_the_figures_that_decided() {
     let evidence = Evidence {
-        time: 0,
+        time: EventTime::default(),
         computer: "C7",
         windows: Windows { logins_1h: 61, logins_24h: 70, computers_1h: 49, computers_24h: 50 },
         popularity: Some(3),

@@ -1,13 +1,13 @@
 //! Reading a snapshot: each piece by itself, on whatever thread, and then into the shard, one after another.
 
 use super::{MAGIC, PieceSection, SnapshotError, VERSION, VERSION_WITH_SECTIONS};
-use crate::names::{NameId, NameList};
+use crate::names::{ComputerId, NameList, Numbered, UserId};
 use crate::settings::ARRIVAL_SLACK;
 use crate::shard::Shard;
 use crate::user::{IdKind, OpenHour, OwnIds, Recent, Slot, User};
 use crate::written_hours::WrittenHours;
 use authpulse_event::time::{DAY, END_TIME, HOUR, MIN_TIME, hour_of};
-use authpulse_event::{Day, HashRange, Micros, ring};
+use authpulse_event::{Day, EventTime, HashRange, Span, ring};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ const RESERVED_MAX: u64 = 1024;
 pub struct PieceReader {
     range: HashRange,
     /// Ids that were accepted before can meet no duplicate any more.
-    keep_ids_from: Micros,
+    keep_ids_from: EventTime,
     /// The days that can be open; none but these, and no two others at once.
     open_days: RangeInclusive<Option<Day>>,
     /// Through which day each part of the range has published its high-risk counts.
@@ -134,12 +134,13 @@ impl PieceReader {
     ) -> Result<(), SnapshotError> {
         let name = reader.text()?;
         let of_piece = piece.computers.len() as u64;
-        let computer = |r: &mut Reader<'a>| Ok(r.below(of_piece, "a computer that is not in the piece")? as NameId);
+        let computer =
+            |r: &mut Reader<'a>| Ok(ComputerId::new(r.below(of_piece, "a computer that is not in the piece")? as u32));
         reader.list_into(&mut parts.pairs, computer)?;
         let slots = parts.pairs.len() as u64;
-        let mut time = 0;
+        let mut time = EventTime::default();
         reader.list_into(&mut parts.ring, |r| {
-            time = in_calendar(r.signed()?.checked_add(time))?;
+            time = in_calendar(time.checked_add(r.span()?))?;
             let packed = r.number()?;
             let kind = match packed & 3 {
                 0 => IdKind::Seconds,
@@ -150,10 +151,12 @@ impl PieceReader {
             Ok(Recent { time, slot: as_slot(packed >> 2, slots)?, kind })
         })?;
         reader.list_into(&mut parts.open_days, |r| Ok((r.slot(slots)?, r.day()?, r.count(LOGINS_LIMIT)? as u32)))?;
-        reader.list_into(&mut parts.own_ids, |r| Ok((r.text()?, in_calendar(Some(r.signed()?))?, r.slot(slots)?)))?;
+        reader.list_into(&mut parts.own_ids, |r| {
+            Ok((r.text()?, in_calendar(Some(EventTime::from_micros(r.signed()?)))?, r.slot(slots)?))
+        })?;
         reader.list_into(&mut parts.hours, |r| {
             Ok(OpenHour {
-                hour: hour_of(in_calendar(r.signed()?.checked_mul(HOUR))?),
+                hour: hour_of(in_calendar(r.times(HOUR)?)?),
                 logins: r.count(COUNT_LIMIT)?,
                 anomalies: r.count(COUNT_LIMIT)?,
                 total_score: r.count(COUNT_LIMIT)?,
@@ -169,7 +172,7 @@ impl PieceReader {
         }
         let id = piece.users.len() as u32;
         for computer in &parts.pairs {
-            if parts.last_user[*computer as usize].replace(id) == Some(id) {
+            if parts.last_user[computer.index()].replace(id) == Some(id) {
                 return Err(SnapshotError::Damaged("a user has a computer twice"));
             }
         }
@@ -203,17 +206,17 @@ impl Shard {
     /// If there is one of them already. The shard is then unfit for use.
     pub(crate) fn take_in(&mut self, piece: ReadPiece) -> Result<(), SnapshotError> {
         let ReadPiece { computers, names, users, high_risk, sections: _ } = piece;
-        let first = self.users.len() as NameId;
+        let first = self.users.len() as u32;
         // A name is looked up once a piece, not once a user.
-        let mut known: Vec<Option<NameId>> = vec![None; computers.len()];
+        let mut known: Vec<Option<ComputerId>> = vec![None; computers.len()];
         for (at, mut user) in users.into_iter().enumerate() {
             let id = self.user_names.intern(names.get(at));
-            if id as usize != self.users.len() {
+            if id.index() != self.users.len() {
                 return Err(SnapshotError::Damaged("a user occurs twice"));
             }
             user.renumber(|computer| {
-                let known = &mut known[computer as usize];
-                *known.get_or_insert_with(|| self.computers.intern(computers.get(computer as usize)))
+                let known = &mut known[computer.index()];
+                *known.get_or_insert_with(|| self.computers.intern(computers.get(computer.index())))
             });
             for hour in &user.hours {
                 self.open_hours.entry(hour.hour).or_default().push(id);
@@ -225,8 +228,8 @@ impl Shard {
             self.users.push(user);
         }
         for (day, user, slot, n) in high_risk {
-            let user = first + user;
-            let computer = self.users[user as usize].computers()[slot as usize];
+            let user = UserId::new(first + user);
+            let computer = self.users[user.index()].computers()[slot as usize];
             *self.high_risk.entry(day).or_default().entry((user, computer)).or_default() += n;
         }
         Ok(())
@@ -242,10 +245,10 @@ pub(crate) fn is_published(spans: &[(HashRange, Option<Day>)], hash: u128, day: 
 /// What is read of one user; the memory is used again for the next.
 #[derive(Default)]
 struct UserParts<'a> {
-    pairs: Vec<NameId>,
+    pairs: Vec<ComputerId>,
     ring: Vec<Recent>,
     open_days: Vec<(Slot, Day, u32)>,
-    own_ids: Vec<(&'a str, Micros, Slot)>,
+    own_ids: Vec<(&'a str, EventTime, Slot)>,
     hours: Vec<OpenHour>,
     high_risk: Vec<(Day, Slot, u64)>,
     /// The last user that has it, of each computer.
@@ -259,7 +262,7 @@ fn as_slot(value: u64, slots: u64) -> Result<Slot, SnapshotError> {
     }
 }
 
-fn in_calendar(time: Option<Micros>) -> Result<Micros, SnapshotError> {
+fn in_calendar(time: Option<EventTime>) -> Result<EventTime, SnapshotError> {
     time.filter(|time| (MIN_TIME..END_TIME).contains(time)).ok_or(SnapshotError::Damaged("a time outside the calendar"))
 }
 
@@ -296,6 +299,16 @@ impl<'a> Reader<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    fn span(&mut self) -> Result<Span, SnapshotError> {
+        self.signed().map(Span::from_micros)
+    }
+
+    /// So many times `part` after the beginning of 1970, if there is such a time.
+    fn times(&mut self, part: Span) -> Result<Option<EventTime>, SnapshotError> {
+        let since_1970 = part.checked_mul(self.signed()?);
+        Ok(since_1970.map(|span| EventTime::default() + span))
+    }
+
     fn below(&mut self, limit: u64, fault: &'static str) -> Result<u64, SnapshotError> {
         let value = self.number()?;
         if value < limit { Ok(value) } else { Err(SnapshotError::Damaged(fault)) }
@@ -310,7 +323,7 @@ impl<'a> Reader<'a> {
     }
 
     fn day(&mut self) -> Result<Day, SnapshotError> {
-        in_calendar(self.signed()?.checked_mul(DAY)).map(Day::of)
+        in_calendar(self.times(DAY)?).map(Day::of)
     }
 
     fn text(&mut self) -> Result<&'a str, SnapshotError> {

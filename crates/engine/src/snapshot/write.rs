@@ -1,21 +1,22 @@
 //! Writing a snapshot.
 
 use super::{MAGIC, Piece, VERSION, VERSION_WITH_SECTIONS};
+use crate::names::{ComputerId, UserId};
 use crate::shard::Shard;
 use crate::user::{Slot, User};
 use authpulse_event::varint::put_varint;
-use authpulse_event::{Day, HashRange};
+use authpulse_event::{Day, EventTime, HashRange};
 use std::collections::HashMap;
 
 impl Shard {
     /// Everything known of users, in pieces of about `piece_bytes`.
     pub fn snapshot(&self, piece_bytes: usize) -> Vec<Piece> {
-        let mut order: Vec<u32> = (0..self.users.len() as u32).collect();
-        order.sort_unstable_by_key(|id| self.users[*id as usize].hash);
-        let mut high_risk: HashMap<u32, Vec<(Day, Slot, u64)>> = HashMap::new();
+        let mut order: Vec<UserId> = self.user_names.ids().collect();
+        order.sort_unstable_by_key(|id| self.users[id.index()].hash);
+        let mut high_risk: HashMap<UserId, Vec<(Day, Slot, u64)>> = HashMap::new();
         for (day, counts) in &self.high_risk {
             for ((user, computer), n) in counts {
-                let slot = self.users[*user as usize].slot(*computer).expect("a scored computer is a pair");
+                let slot = self.users[user.index()].slot(*computer).expect("a scored computer is a pair");
                 high_risk.entry(*user).or_default().push((*day, slot, *n));
             }
         }
@@ -25,11 +26,11 @@ impl Shard {
         let mut first = self.range.first;
         let mut writer = PieceWriter::default();
         for (at, id) in order.iter().enumerate() {
-            let user = &self.users[*id as usize];
+            let user = &self.users[id.index()];
             let risk = high_risk.get(id).map_or(&[][..], |v| v);
             writer.user(self, self.user_names.get(*id), user, risk);
             // Users of one hash (there are none outside of tests) stay in one piece.
-            let next = order.get(at + 1).map(|id| self.users[*id as usize].hash);
+            let next = order.get(at + 1).map(|id| self.users[id.index()].hash);
             if writer.users.len() >= piece_bytes && next.is_some_and(|next| next != user.hash) {
                 pieces.push(writer.finish(HashRange { first, last: user.hash }));
                 first = user.hash + 1;
@@ -73,7 +74,7 @@ impl Piece {
 struct PieceWriter {
     computers: Vec<u8>,
     computer_count: u64,
-    numbers: HashMap<u32, u64>,
+    numbers: HashMap<ComputerId, u64>,
     users: Vec<u8>,
     user_count: u64,
 }
@@ -92,9 +93,9 @@ impl PieceWriter {
             put_varint(&mut self.users, number);
         }
         put_varint(&mut self.users, user.ring.len() as u64);
-        let mut time = 0;
+        let mut time = EventTime::default();
         for recent in &user.ring {
-            put_signed(&mut self.users, recent.time - time);
+            put_signed(&mut self.users, (recent.time - time).micros());
             put_varint(&mut self.users, u64::from(recent.slot) << 2 | recent.kind as u64);
             time = recent.time;
         }
@@ -114,7 +115,7 @@ impl PieceWriter {
         put_varint(&mut self.users, own.len() as u64);
         for (id, time, slot) in own {
             put_text(&mut self.users, id);
-            put_signed(&mut self.users, time);
+            put_signed(&mut self.users, time.micros());
             put_varint(&mut self.users, u64::from(slot));
         }
         put_varint(&mut self.users, user.hours.len() as u64);

@@ -5,7 +5,7 @@ use authpulse_engine::settings::{UNSCORED_BYTES_MAX, UNSCORED_MAX};
 use authpulse_engine::{Board, Incoming, NamedEvent, Output, Restoring, Settings, Shard, SourceKind, WaitingEvent};
 use authpulse_event::attributes::ATTRIBUTES_BYTES_MAX;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
-use authpulse_event::{EventModel, HashRange, ParsedEvent, Position, parse_record};
+use authpulse_event::{ArrivalTime, EventModel, HashRange, ParsedEvent, Position, parse_record};
 
 /// What the structs took up before there were attributes, in bytes.
 const BEFORE: [(usize, usize); 5] = [
@@ -43,7 +43,7 @@ fn judge(shard: &mut Shard, out: &mut Output, second: i64, members: &str) {
     let payload = format!(r#"{{"time":{second},"user":"U1","computer":"C1"{members}}}"#);
     let reading = shard.settings().reading();
     let parsed = parse_record(payload.as_bytes(), b"U1", reading);
-    let (payload, arrival) = (payload.as_bytes(), DEFAULT_BASE + second * SECOND);
+    let (payload, arrival) = (payload.as_bytes(), ArrivalTime::from_micros((DEFAULT_BASE + second * SECOND).micros()));
     let record = Incoming { payload, payload_bytes: payload.len() as u64, position: Position::START, arrival };
     shard.judge(record, parsed, out);
 }

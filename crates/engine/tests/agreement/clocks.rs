@@ -6,7 +6,7 @@ use crate::service::run;
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_engine::{Board, Incoming, Output, Settings, Shard, SourceKind};
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{HashRange, Position, Reading, parse_record};
+use authpulse_event::{ArrivalTime, EventTime, HashRange, Position, Reading, parse_record};
 use authpulse_oracle::cases::Case;
 use authpulse_oracle::fixed::{self, SIXTY, sixty};
 
@@ -14,14 +14,14 @@ use authpulse_oracle::fixed::{self, SIXTY, sixty};
 fn judge(shard: &mut Shard, out: &mut Output, user: &str, time: i64, arrival: i64) -> &'static str {
     let payload = format!(r#"{{"time":{time},"user":"{user}","computer":"C"}}"#).into_bytes();
     let parsed = parse_record(&payload, user.as_bytes(), Reading::three_fields(DEFAULT_BASE));
-    let arrival = DEFAULT_BASE + arrival * SECOND;
+    let arrival = ArrivalTime::from_micros((DEFAULT_BASE + arrival * SECOND).micros());
     let payload_bytes = payload.len() as u64;
     let before = out.rejected.len();
     shard.judge(Incoming { payload: &payload, payload_bytes, position: Position::START, arrival }, parsed, out);
     out.rejected.get(before).map_or("accepted", |rejected| rejected.reason.name())
 }
 
-fn seconds(time: Option<i64>) -> i64 {
+fn seconds(time: Option<EventTime>) -> i64 {
     (time.expect("a time") - DEFAULT_BASE) / SECOND
 }
 

@@ -8,7 +8,9 @@ use authpulse_engine::rows::Reason;
 use authpulse_engine::{Incoming, Output, Shard, SourceKind};
 use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::{SECOND, format_rfc3339};
-use authpulse_event::{EventIdRef, HashRange, Invalid, ParsedEvent, Position, parse_line, parse_record};
+use authpulse_event::{
+    ArrivalTime, EventIdRef, EventTime, HashRange, Invalid, ParsedEvent, Position, parse_line, parse_record,
+};
 use authpulse_oracle::attributes::{Attributes, samples};
 use authpulse_oracle::cases::{Case, file_case, stream_case};
 use authpulse_oracle::spellings::{self, Read};
@@ -29,7 +31,7 @@ fn parsed<'a>(settings: &Settings, record: &'a Record) -> Result<ParsedEvent<'a>
 }
 
 fn engine(settings: &Settings, record: &Record) -> Option<Seen> {
-    let base = settings.base_micros;
+    let base = EventTime::from_micros(settings.base_micros);
     let event = parsed(settings, record).ok()?;
     let id = match event.id() {
         EventIdRef::Own(id) => id.to_owned(),
@@ -41,7 +43,7 @@ fn engine(settings: &Settings, record: &Record) -> Option<Seen> {
     };
     let attributes = rows::attributes(&event.attributes);
     let (user, computer) = (event.user.into_owned(), event.computer.into_owned());
-    Some((event.time, user, computer, id, attributes, event.fields_dropped.into()))
+    Some((event.time.micros(), user, computer, id, attributes, event.fields_dropped.into()))
 }
 
 fn oracle(settings: &Settings, record: &Record) -> Option<Seen> {
@@ -108,7 +110,7 @@ fn every_spelling_of_a_time_is_read_as_the_table_says() {
 fn a_time_of_unix_under_another_base_is_told_the_base() {
     let oracle = Settings::default();
     let settings = rows::settings(&oracle);
-    let arrival = 1_795_947_300 * SECOND;
+    let arrival = ArrivalTime::default() + 1_795_947_300 * SECOND;
     let detail = |line: &[u8]| {
         let mut shard = Shard::new(settings.clone(), SourceKind::File, HashRange::FULL);
         let mut out = Output::default();

@@ -7,7 +7,7 @@ use authpulse_engine::settings::TimeRules;
 use authpulse_engine::{Settings, Shard, StoredRow, rows::DayRow};
 use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::time::{HOUR, SECOND};
-use authpulse_event::{AttributeValue, Attributes, Day, EventModel, HashRange};
+use authpulse_event::{AttributeValue, Attributes, Day, EventModel, EventTime, HashRange};
 use authpulse_oracle::{Curated, Daily, Hourly, Rejected, attributes as oracle};
 
 /// The engine's settings.
@@ -15,7 +15,7 @@ pub fn settings(oracle: &authpulse_oracle::Settings) -> Settings {
     let number = |value: i64| u32::try_from(value).expect("a small number");
     let settings = Settings {
         time: TimeRules {
-            base: oracle.base_micros,
+            base: EventTime::from_micros(oracle.base_micros),
             tolerance: oracle.tolerance * SECOND,
             max_jump: oracle.max_jump * SECOND,
             lookback_days: number(oracle.lookback),
@@ -62,7 +62,7 @@ pub fn curated(shard: &Shard, row: &ScoredEvent) -> Curated {
     };
     let fires = |flag| i32::from(row.flags.has(flag));
     Curated {
-        event_time: event.event_time,
+        event_time: event.event_time.micros(),
         event_id,
         user_id: user.to_owned(),
         computer_id: computer.to_owned(),
@@ -98,7 +98,7 @@ pub fn attributes(attributes: &Attributes) -> oracle::Attributes {
 pub fn stored(row: &Curated) -> StoredRow<'_> {
     StoredRow {
         event_id: &row.event_id,
-        time: row.event_time,
+        time: EventTime::from_micros(row.event_time),
         user: &row.user_id,
         computer: &row.computer_id,
         score: u8::try_from(row.risk_score).expect("at most 100"),
@@ -113,8 +113,8 @@ pub fn rejected(row: RejectedRecord) -> Rejected {
 /// A user's hour with the user's name.
 pub fn hourly(shard: &Shard, row: &HourRow) -> Hourly {
     Hourly {
-        window_start: row.window_start,
-        window_end: row.window_start + HOUR,
+        window_start: row.window_start.micros(),
+        window_end: (row.window_start + HOUR).micros(),
         user_id: shard.user_names().get(row.user).to_owned(),
         total_logins: count(row.total_logins),
         unique_computers: count(row.unique_computers),

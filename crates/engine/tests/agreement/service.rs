@@ -13,7 +13,7 @@ use crate::rows;
 use crate::schedule::{Chance, Move, Origin, Schedule};
 use authpulse_engine::{Board, Cut, Incoming, NamedEvent, Output, Piece, RestoreFrom, Restoring};
 use authpulse_engine::{Settings, Shard, SourceKind};
-use authpulse_event::{Day, HashRange, Position, SequenceNumber, parse_line, parse_record};
+use authpulse_event::{ArrivalTime, Day, EventTime, HashRange, Position, SequenceNumber, parse_line, parse_record};
 use authpulse_oracle::cases::Case;
 use authpulse_oracle::{Curated, Daily, Form, Hourly, Record, Rejected, Step};
 use proptest::prelude::*;
@@ -268,7 +268,7 @@ impl<'a> Service<'a> {
                     };
                     shard.judge(incoming(at, number, record), parsed, &mut lane.out);
                 }
-                Step::Rise(to) => drop(shard.rise(*to, &mut lane.out)),
+                Step::Rise(to) => drop(shard.rise(EventTime::from_micros(*to), &mut lane.out)),
                 Step::Settle => shard.settle(&mut lane.out),
             }
             lane.taken += 1;
@@ -460,7 +460,7 @@ impl<'a> Service<'a> {
             }
         }
         let ends: Vec<&Cut> = self.lanes.iter().map(|lane| &lane.journal.last().expect("an end").cut).collect();
-        let watermarks = ends.iter().map(|end| end.watermark).collect();
+        let watermarks = ends.iter().map(|end| end.watermark.map(EventTime::micros)).collect();
         let newest = ends.iter().filter_map(|end| end.newest_accepted).max().map(Day::of);
 
         let mut leaves: Vec<usize> = (0..self.lanes.len()).filter(|&at| !self.lanes[at].ended).collect();
@@ -564,7 +564,7 @@ fn incoming(shard: usize, number: usize, record: &Record) -> Incoming<'_> {
         payload: &record.payload,
         payload_bytes: record.payload.len() as u64,
         position: Position { sequence, sub_sequence: 0 },
-        arrival: record.arrival,
+        arrival: ArrivalTime::from_micros(record.arrival),
     }
 }
 
@@ -591,7 +591,7 @@ fn scores_through(cut: &Cut) -> Option<Day> {
 /// Without the numbers of names, which differ from process to process.
 fn nameless(mut events: Vec<NamedEvent>) -> Vec<NamedEvent> {
     for named in &mut events {
-        (named.event.user, named.event.computer) = (0, 0);
+        (named.event.user, named.event.computer) = Default::default();
     }
     events
 }

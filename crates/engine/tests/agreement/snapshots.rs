@@ -7,7 +7,7 @@ use crate::service::{Check, restore_from};
 use authpulse_engine::{
     Board, Cut, Incoming, Output, Piece, PieceSection, Restoring, Shard, SnapshotError, SourceKind,
 };
-use authpulse_event::{HashRange, Position, parse_line};
+use authpulse_event::{ArrivalTime, HashRange, Position, parse_line};
 use authpulse_oracle::cases::{Case, file_case};
 use authpulse_oracle::{Record, Step};
 use proptest::collection::vec;
@@ -22,7 +22,8 @@ fn read(case: &Case) -> (Shard, Cut) {
     for step in &case.shards[0].steps {
         let Step::Record(Record { payload, arrival, .. }) = step else { continue };
         let payload_bytes = payload.len() as u64;
-        let record = Incoming { payload, payload_bytes, position: Position::START, arrival: *arrival };
+        let record =
+            Incoming { payload, payload_bytes, position: Position::START, arrival: ArrivalTime::from_micros(*arrival) };
         shard.judge(record, parse_line(payload, reading), &mut out);
     }
     shard.cut().shares.iter().for_each(|share| board.add_share(share));

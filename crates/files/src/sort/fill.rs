@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io;
 
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 
 use super::run::{self, HEAD_BYTES, Head, Run, stored_length};
 
 /// What stands for a line when lines are put in order: its time, and where it begins.
-type Entry = (Micros, usize);
+type Entry = (EventTime, usize);
 
 /// Lines in the order in which they came, and what they are sorted by: time and place, which makes the order stable.
 pub(super) struct Filling {

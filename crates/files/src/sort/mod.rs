@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use authpulse_event::{Micros, Reading, parse_line};
+use authpulse_event::{EventTime, Reading, parse_line};
 
 use self::fill::Filling;
 use self::merge::Merge;
@@ -35,12 +35,12 @@ pub struct SortOptions {
     /// merged into larger ones is begun where there are more.
     pub fan_in: usize,
     /// What integer times count from.
-    pub base: Micros,
+    pub base: EventTime,
 }
 
 impl SortOptions {
     /// 256 MiB of lines, and 64 files at a time: a billion lines are read, written and read once more.
-    pub fn new(dir: &Path, base: Micros) -> SortOptions {
+    pub fn new(dir: &Path, base: EventTime) -> SortOptions {
         SortOptions { dir: dir.to_owned(), memory_bytes: 256 << 20, fan_in: 64, base }
     }
 
@@ -65,7 +65,7 @@ pub struct Sorted {
     names: Vec<String>,
     dir: PathBuf,
     records: u64,
-    first: Option<(Micros, Origin)>,
+    first: Option<(EventTime, Origin)>,
 }
 
 impl Sorted {
@@ -75,7 +75,7 @@ impl Sorted {
     }
 
     /// The first event by time, and where it stood; none where no line is an event.
-    pub fn first_event(&self) -> Option<(Micros, Origin)> {
+    pub fn first_event(&self) -> Option<(EventTime, Origin)> {
         self.first
     }
 
@@ -139,7 +139,7 @@ pub fn sort(
     Ok(sorted)
 }
 
-fn head_of(block: &LineBlock, line: &Line<'_>, base: Micros) -> Head {
+fn head_of(block: &LineBlock, line: &Line<'_>, base: EventTime) -> Head {
     let event = if line.is_overlong() { None } else { parse_line(line.bytes, Reading::three_fields(base)).ok() };
     let origin =
         Origin { source: block.source as u32, line: block.first_line_in_source + (line.number - block.first_line) };

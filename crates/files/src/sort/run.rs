@@ -5,7 +5,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 
 use crate::Origin;
 
@@ -15,7 +15,7 @@ const LEVEL: i32 = 1;
 const WINDOW_LOG: u32 = 18;
 
 /// Stands for the time of what is no event; no event lies that early.
-const NO_EVENT: Micros = Micros::MIN;
+const NO_EVENT: EventTime = EventTime::MIN;
 /// In the length of a line: it is overlong, and its true length stands before its bytes.
 const OVERLONG: u32 = 1 << 31;
 /// A head's fields, in bytes: time, source, line, length.
@@ -24,7 +24,7 @@ pub(super) const HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 /// What is known of a line besides its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
-    time: Micros,
+    time: EventTime,
     source: u32,
     line: u64,
     /// The true length of a line that is overlong.
@@ -32,10 +32,10 @@ pub(super) struct Head {
 }
 
 /// By what lines are ordered; no two are equal.
-pub(super) type Key = (Micros, u32, u64);
+pub(super) type Key = (EventTime, u32, u64);
 
 impl Head {
-    pub(super) fn new(event_time: Option<Micros>, origin: Origin, overlong: Option<u64>) -> Head {
+    pub(super) fn new(event_time: Option<EventTime>, origin: Origin, overlong: Option<u64>) -> Head {
         let (time, Origin { source, line }) = (event_time.unwrap_or(NO_EVENT), origin);
         Head { time, source, line, overlong }
     }
@@ -44,7 +44,7 @@ impl Head {
         (self.time, self.source, self.line)
     }
 
-    pub(super) fn event_time(&self) -> Option<Micros> {
+    pub(super) fn event_time(&self) -> Option<EventTime> {
         (self.time != NO_EVENT).then_some(self.time)
     }
 
@@ -61,7 +61,7 @@ impl Head {
         let flag = if self.overlong.is_some() { OVERLONG } else { 0 };
         // At most 16 MiB of a line are held.
         let length = bytes.len() as u32 | flag;
-        out.write_all(&self.time.to_le_bytes())?;
+        out.write_all(&self.time.micros().to_le_bytes())?;
         out.write_all(&self.source.to_le_bytes())?;
         out.write_all(&self.line.to_le_bytes())?;
         out.write_all(&length.to_le_bytes())?;
@@ -79,7 +79,7 @@ impl Head {
             0 => return Ok(None),
             _ => input.read_exact(&mut time[1..])?,
         }
-        let time = Micros::from_le_bytes(time);
+        let time = EventTime::from_micros(i64::from_le_bytes(time));
         let source = u32::from_le_bytes(array(input)?);
         let line = u64::from_le_bytes(array(input)?);
         let length = u32::from_le_bytes(array(input)?);

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use authpulse_event::Micros;
+use authpulse_event::{EventTime, Span};
 
 use super::*;
 
@@ -117,8 +117,8 @@ fn a_look_at_files_ends_where_it_is_told_to() {
         assert_eq!(asked.replace(0), 3);
     };
     told(identify(&sources[0], &go_on).err());
-    told(first_event(&sources, 0, Micros::MAX, &go_on).err());
-    told(find_disorder(&sources, 0, 0, Micros::MAX, &go_on).err());
+    told(first_event(&sources, EventTime::default(), EventTime::MAX, &go_on).err());
+    told(find_disorder(&sources, EventTime::default(), Span::ZERO, EventTime::MAX, &go_on).err());
 }
 
 #[test]

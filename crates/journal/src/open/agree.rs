@@ -2,8 +2,8 @@
 
 use crate::error::{ConsumerError, Result};
 use authpulse_engine::Settings;
-use authpulse_event::time::{SECOND, format_rfc3339};
-use authpulse_event::{EventModel, ShardId};
+use authpulse_event::time::format_rfc3339;
+use authpulse_event::{EventModel, ShardId, Span};
 use authpulse_lake::entry::{Entry, StoredTimeRules};
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&Shar
 /// Names every setting that differs, with both values.
 pub fn check_settings(stored: &StoredTimeRules, settings: &Settings) -> Result<()> {
     let now = StoredTimeRules::from(&settings.time);
-    let seconds = |micros: i64| format!("{} s", micros as f64 / SECOND as f64);
+    let seconds = |span: Span| format!("{} s", span.as_seconds());
     let mut faults = Vec::new();
     let mut compare = |name: &str, lake: String, asked: String| {
         if lake != asked {

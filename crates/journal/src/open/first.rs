@@ -1,6 +1,6 @@
 //! How a journal begins: its name, and the made-up entry before its first.
 
-use authpulse_event::{Day, HashRange, Position, ShardId};
+use authpulse_event::{Day, HashRange, Position, ProcessingTime, ShardId};
 use authpulse_lake::entry::{Entry, EntryCounts, PLAIN_FORMAT, Side, Source, Span};
 use authpulse_lake::sections::Sections;
 use authpulse_settings::options::Options;
@@ -14,7 +14,7 @@ pub fn entry_zero(key: &ShardId, source: Source, range: HashRange, options: &Opt
         n: 0,
         epoch: 1,
         commit_id: String::new(),
-        written_at: 0,
+        written_at: ProcessingTime::default(),
         takes_over: false,
         source,
         range: range.to_string(),
@@ -57,5 +57,5 @@ pub fn spans(spans: &[(HashRange, Option<Day>)]) -> Vec<Span> {
 
 /// The journal of a stream's shard. A stream that was deleted and made again under its name is another one.
 pub fn journal_key(stream: &StreamDescription, shard: &ShardId) -> ShardId {
-    ShardId::new(format!("{shard}@{}.{}", stream.name, stream.created))
+    ShardId::new(format!("{shard}@{}.{}", stream.name, stream.created.micros()))
 }

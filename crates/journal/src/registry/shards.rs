@@ -2,7 +2,7 @@
 
 use super::view::{Reported, ShardView};
 use authpulse_engine::Board;
-use authpulse_event::{Day, HashRange, Micros, ShardId};
+use authpulse_event::{Day, EventTime, HashRange, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
@@ -72,12 +72,12 @@ impl Shards {
     }
 
     /// The newest watermark of the other shards.
-    pub fn newest_watermark_of_others(&self, shard: &ShardId) -> Option<Micros> {
+    pub fn newest_watermark_of_others(&self, shard: &ShardId) -> Option<EventTime> {
         self.views.iter().filter(|(key, _)| *key != shard).filter_map(|(_, view)| view.watermark).max()
     }
 
     /// The newest watermark among some shards.
-    pub fn newest_watermark_among(&self, shards: &BTreeSet<ShardId>) -> Option<Micros> {
+    pub fn newest_watermark_among(&self, shards: &BTreeSet<ShardId>) -> Option<EventTime> {
         shards.iter().filter_map(|key| self.views.get(key)?.watermark).max()
     }
 

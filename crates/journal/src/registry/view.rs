@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use authpulse_engine::Share;
-use authpulse_event::{Day, HashRange, Micros, Position, ShardId};
+use authpulse_event::{Day, EventTime, HashRange, Position, ShardId};
 use authpulse_lake::entry::{Entry, EntryError, Inherited, Side, Source, StoredShare};
 
 /// What is stored of one shard.
@@ -19,9 +19,9 @@ pub struct ShardView {
     /// The position after its last record.
     pub position: Position,
     /// Its watermark.
-    pub watermark: Option<Micros>,
+    pub watermark: Option<EventTime>,
     /// Newest event time accepted.
-    pub newest_accepted: Option<Micros>,
+    pub newest_accepted: Option<EventTime>,
     /// Whether it was read to its end.
     pub read_to_end: bool,
     /// Whether what waited was settled for a seal.
@@ -29,7 +29,7 @@ pub struct ShardView {
     /// Whether its end is stored, from which heirs start.
     pub end: bool,
     /// Up to when it is sealed.
-    pub sealed: Option<Micros>,
+    pub sealed: Option<EventTime>,
     /// The last day of which it published logins.
     pub shares_through: Option<Day>,
     /// The last day of which all its parts published high-risk counts.

@@ -3,7 +3,7 @@
 use crate::client::aws;
 use crate::server::{Reply, Request, Server};
 use async_trait::async_trait;
-use authpulse_event::{HashRange, Position, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, HashRange, Position, SequenceNumber, ShardId, Span};
 use authpulse_kinesis::api::{Api, ApiError, Entry, IteratorAt, Put};
 use authpulse_kinesis::{Address, AwsKinesis, Control, DynamoDbLeases, NewStream, Time};
 use authpulse_lease::{Checkpoint, Lease, LeaseStore};
@@ -76,7 +76,10 @@ async fn iterators_and_records_are_understood() {
     let shard = ShardId::new("shardId-000000000001");
     assert_eq!(kinesis.iterator(&shard, IteratorAt::Oldest).await.unwrap(), "one");
     let page = kinesis.get("one", 10_000).await.unwrap();
-    assert_eq!((page.records[0].arrival, &page.records[0].data[..]), (1_800_000_000_123_000, &b"x"[..]));
+    assert_eq!(
+        (page.records[0].arrival, &page.records[0].data[..]),
+        (ArrivalTime::from_micros(1_800_000_000_123_000), &b"x"[..])
+    );
     assert_eq!((page.next.as_deref(), page.behind.as_millis(), page.has_children), (Some("two"), 1_500, false));
     let page = kinesis.get("two", 10_000).await.unwrap();
     assert_eq!((page.next, page.has_children), (None, true));
@@ -98,12 +101,12 @@ async fn the_time_of_day_is_that_of_kinesis() {
     let kinesis = kinesis(&server).await;
     let times = kinesis.times();
     assert!(
-        (1_700_000_000_000_000..4_000_000_000_000_000).contains(&times.now()),
+        (1_700_000_000_000_000..4_000_000_000_000_000).contains(&times.now().micros()),
         "the host's until there is an answer"
     );
     for second in [784_111_777, 784_111_777, 4_133_980_799] {
         kinesis.iterator(&ShardId::new("shardId-000000000001"), IteratorAt::Oldest).await.unwrap();
-        let since = times.now() - second * 1_000_000;
+        let since = times.now().micros() - second * 1_000_000;
         assert!((0..60_000_000).contains(&since), "{since} microseconds after it was {second}");
     }
 }
@@ -139,7 +142,12 @@ struct Split;
 #[async_trait]
 impl Stream for Split {
     async fn describe(&self) -> Result<StreamDescription, StreamError> {
-        Ok(StreamDescription { name: ARN.to_owned(), created: 5, retention: 1, closed: false })
+        Ok(StreamDescription {
+            name: ARN.to_owned(),
+            created: ArrivalTime::from_micros(5),
+            retention: Span::from_micros(1),
+            closed: false,
+        })
     }
     async fn shards(&self) -> Result<Vec<ShardDescription>, StreamError> {
         let shard = |n: u32, parents: &[&str]| ShardDescription {

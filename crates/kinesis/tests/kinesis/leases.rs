@@ -137,7 +137,7 @@ impl World {
     }
     async fn key(&self) -> String {
         let description = self.stream.describe().await.unwrap();
-        format!("{}@{}.{}", self.shard().await, description.name, description.created)
+        format!("{}@{}.{}", self.shard().await, description.name, description.created.micros())
     }
     async fn split(&self) -> Vec<String> {
         let shard = self.stream.shards().await.unwrap().swap_remove(0);

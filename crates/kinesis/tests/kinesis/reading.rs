@@ -1,7 +1,7 @@
 //! Reading from a Kinesis that fails: every record once and in order, from wherever one begins.
 
-use crate::support::{ALL, ARN, CREATED, FakeKinesis, Faults, SECOND, fill, live, places, read_on, seeds, shard};
-use authpulse_event::{Position, SequenceNumber};
+use crate::support::{ALL, ARN, CREATED, FakeKinesis, Faults, fill, live, places, read_on, seeds, shard};
+use authpulse_event::{ArrivalTime, Position, SequenceNumber, Span};
 use authpulse_kinesis::api::ApiError;
 use authpulse_kinesis::{Chance, KinesisStream, StartAt, Time};
 use authpulse_stream::{Gap, ReadFrom, ReadLimit, Stream, StreamError};
@@ -139,7 +139,7 @@ async fn an_iterator_that_was_left_for_long_is_made_anew() {
 #[tokio::test]
 async fn the_tip_is_the_newest_record() {
     let api = Arc::new(FakeKinesis::new(2, Faults { empty: 0.3, throttle: 0.2, ..Faults::default() }, 4));
-    let stream = reader(&api, StartAt::Time(i64::MAX));
+    let stream = reader(&api, StartAt::Time(ArrivalTime::MAX));
     assert_eq!(stream.tip(&shard(0)).await.unwrap(), Position::START);
     for waited in [1, 20, 2_000, 50_000] {
         let newest = fill(&api, waited, 30);
@@ -289,7 +289,7 @@ async fn a_stream_is_known_by_its_arn_and_creation() {
     let stream = reader(&api, StartAt::TrimHorizon);
     let description = stream.describe().await.unwrap();
     assert_eq!((description.name.as_str(), description.created, description.closed), (ARN, CREATED, false));
-    assert_eq!(description.retention, 24 * 3_600 * SECOND);
+    assert_eq!(description.retention, Span::hours(24));
     for _ in 0..30 {
         stream.describe().await.unwrap();
     }

@@ -8,7 +8,7 @@ use crate::schema::tables::{daily, hourly};
 use crate::schema::{Partition, Table};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
-use authpulse_engine::names::NamesView;
+use authpulse_engine::names::UserNamesView;
 use authpulse_engine::rows::{DayRow, HourRow};
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ pub(super) fn batch<R>(
 /// The Parquet writer fails.
 pub fn encode_hourly(
     rows: &[HourRow],
-    users: &NamesView,
+    users: &UserNamesView,
     later: Option<&Later<HourRow>>,
     options: &EncodeOptions,
 ) -> Result<Vec<EncodedFile>, LakeError> {

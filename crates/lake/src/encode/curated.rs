@@ -8,17 +8,18 @@ use crate::schema::tables::curated::Building;
 use crate::schema::{Partition, Table};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use authpulse_engine::names::NamesView;
+use authpulse_engine::names::{ComputerNamesView, UserNamesView};
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::rules::RuleSet;
-use authpulse_event::time::HOUR;
-use authpulse_event::{Day, Micros};
+use authpulse_event::time::{HOUR, time_of_day};
+use authpulse_event::{Day, EventTime, ProcessingTime};
 use std::collections::BTreeMap;
 
 /// A row's place in the sort order fits 64 bits: hour of the day, rank of the user's name, microsecond of the hour.
 const RANK_BITS: u32 = 27;
 const MICROS_BITS: u32 = 32;
-const _: () = assert!(HOUR < 1 << MICROS_BITS && 24 < 1 << (64 - RANK_BITS - MICROS_BITS));
+const HOUR_MICROS: u64 = HOUR.micros().cast_unsigned();
+const _: () = assert!(HOUR_MICROS < 1 << MICROS_BITS && 24 < 1 << (64 - RANK_BITS - MICROS_BITS));
 
 /// Scored events and what it takes to spell them out.
 #[derive(Clone, Copy)]
@@ -26,17 +27,17 @@ pub struct CuratedRows<'a> {
     /// The events, in any order.
     pub rows: &'a [ScoredEvent],
     /// Names of users.
-    pub users: &'a NamesView,
+    pub users: &'a UserNamesView,
     /// Names of computers.
-    pub computers: &'a NamesView,
+    pub computers: &'a ComputerNamesView,
     /// Second 0 of integer times.
-    pub base: Micros,
+    pub base: EventTime,
     /// The rules that scored them.
     pub rules: &'a RuleSet,
     /// The digest of `rules`.
     pub rule_set: &'a str,
     /// When the rows were scored.
-    pub processing_time: Micros,
+    pub processing_time: ProcessingTime,
     /// Later columns that the table has; none where the program knows none.
     pub later: Option<&'a Later<ScoredEvent>>,
 }
@@ -54,10 +55,10 @@ pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Resul
     for (index, row) in (0u32..).zip(input.rows) {
         let time = row.event.event_time;
         let day = Day::of(time);
-        let in_day = (time - day.start()).cast_unsigned();
-        let hour = in_day / HOUR.cast_unsigned();
-        let rank = u64::from(ranks[row.event.user as usize]);
-        let place = (((hour << RANK_BITS) | rank) << MICROS_BITS) | (in_day % HOUR.cast_unsigned());
+        let in_day = time_of_day(time).micros().cast_unsigned();
+        let hour = in_day / HOUR_MICROS;
+        let rank = u64::from(ranks[row.event.user.index()]);
+        let place = (((hour << RANK_BITS) | rank) << MICROS_BITS) | (in_day % HOUR_MICROS);
         // Most chunks are of one day.
         let expected = if days.is_empty() { input.rows.len() } else { 0 };
         days.entry(day).or_insert_with(|| Vec::with_capacity(expected)).push((place, index));
@@ -80,12 +81,12 @@ pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Resul
 
 /// For each user of the rows its rank among their names, by number.
 fn rank_users(input: &CuratedRows<'_>) -> Vec<u32> {
-    let highest = input.rows.iter().map(|row| row.event.user).max().unwrap_or(0);
+    let highest = input.rows.iter().map(|row| row.event.user.index()).max().unwrap_or(0);
     // Zeroed memory is not touched before it is used: many known users cost nothing here.
-    let mut ranks = vec![0u32; highest as usize + 1];
+    let mut ranks = vec![0u32; highest + 1];
     let mut users = Vec::new();
     for row in input.rows {
-        let seen = &mut ranks[row.event.user as usize];
+        let seen = &mut ranks[row.event.user.index()];
         if *seen == 0 {
             *seen = 1;
             users.push(row.event.user);
@@ -93,7 +94,7 @@ fn rank_users(input: &CuratedRows<'_>) -> Vec<u32> {
     }
     users.sort_unstable_by_key(|user| input.users.get(*user));
     for (rank, user) in (0u32..).zip(users) {
-        ranks[user as usize] = rank;
+        ranks[user.index()] = rank;
     }
     ranks
 }

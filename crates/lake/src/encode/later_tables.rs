@@ -6,7 +6,7 @@ use crate::error::LakeError;
 use crate::schema::{EntryRows, LaterRow, Order, Partition, Table};
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
-use authpulse_event::Micros;
+use authpulse_event::Day;
 use authpulse_event::time::HOUR;
 use std::collections::BTreeMap;
 
@@ -21,11 +21,11 @@ pub fn encode_later_table(
     options: &EncodeOptions,
 ) -> Result<Vec<EncodedFile>, LakeError> {
     let Some(fill) = table.def().fill else { return Ok(Vec::new()) };
-    let mut parts: BTreeMap<Partition, Vec<(Micros, LaterRow<'_>)>> = BTreeMap::new();
+    let mut parts: BTreeMap<Partition, Vec<(i64, LaterRow<'_>)>> = BTreeMap::new();
     let time_at = place(table, table.time_column());
     for row in fill(rows) {
         let time = time_of(table, &row, time_at)?;
-        parts.entry(table.partition_of(time)).or_default().push((time, row));
+        parts.entry(table.partition_of_day(Day::of_micros(time))).or_default().push((time, row));
     }
     let order = table.def().order;
     let text_at = match order {
@@ -49,10 +49,11 @@ fn place(table: Table, name: &str) -> Option<usize> {
     table.columns().iter().position(|column| column.name == name)
 }
 
-fn time_of(table: Table, row: &LaterRow<'_>, at: Option<usize>) -> Result<Micros, LakeError> {
+/// A row's time in microseconds, as the table's time column has it.
+fn time_of(table: Table, row: &LaterRow<'_>, at: Option<usize>) -> Result<i64, LakeError> {
     match at.and_then(|at| row.get(at)?.as_ref()) {
         Some(Value::Time(time)) => Ok(*time),
-        Some(Value::Date(day)) => Ok(day.start()),
+        Some(Value::Date(day)) => Ok(day.start().micros()),
         _ => Err(encode_error(table.name(), format!("a row has no time in {}", table.time_column()))),
     }
 }
@@ -61,8 +62,8 @@ fn time_of(table: Table, row: &LaterRow<'_>, at: Option<usize>) -> Result<Micros
 fn standing<'a>(
     order: Order,
     text_at: Option<usize>,
-    (time, row): &'a (Micros, LaterRow<'_>),
-) -> (Micros, Option<&'a str>, Micros) {
+    (time, row): &'a (i64, LaterRow<'_>),
+) -> (i64, Option<&'a str>, i64) {
     let text = match text_at.and_then(|at| row.get(at)?.as_ref()) {
         Some(Value::Text(text)) => Some(*text),
         _ => None,
@@ -70,11 +71,11 @@ fn standing<'a>(
     match order {
         Order::Arrival => (0, None, 0),
         Order::Time(_) => (*time, text, 0),
-        Order::Hour(_) => (time.div_euclid(HOUR), text, *time),
+        Order::Hour(_) => (time.div_euclid(HOUR.micros()), text, *time),
     }
 }
 
-fn batch(table: Table, rows: &[(Micros, LaterRow<'_>)]) -> Result<RecordBatch, ArrowError> {
+fn batch(table: Table, rows: &[(i64, LaterRow<'_>)]) -> Result<RecordBatch, ArrowError> {
     let schema = table.arrow_schema();
     let fields = table.columns().iter().zip(schema.fields());
     let mut building: Vec<LaterBuilding> =

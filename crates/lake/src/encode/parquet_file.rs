@@ -207,7 +207,7 @@ impl Facts {
             Statistics::Int32(s) => s
                 .min_opt()
                 .zip(s.max_opt())
-                .map(|(min, max)| TimeRange { min: Day(*min).start(), max: Day(*max).start() }),
+                .map(|(min, max)| TimeRange { min: Day(*min).start().micros(), max: Day(*max).start().micros() }),
             _ => None,
         };
         self.times = match (self.times, range) {

@@ -44,7 +44,7 @@ pub fn encode_raw(
 ) -> Result<Vec<EncodedRaw>, LakeError> {
     let mut days: BTreeMap<Day, Vec<&RawRecord>> = BTreeMap::new();
     for row in rows {
-        days.entry(Day::of(row.ingestion_time)).or_default().push(row);
+        days.entry(Day::of_arrival(row.ingestion_time)).or_default().push(row);
     }
     let mut files = Vec::new();
     let bounds = |name: &str| {

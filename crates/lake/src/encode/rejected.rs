@@ -9,7 +9,7 @@ use crate::lines::RejectedLine;
 use crate::schema::tables::rejected::Building;
 use crate::schema::{Partition, Table};
 use authpulse_engine::rows::RejectedRecord;
-use authpulse_event::{Day, Micros, ShardId};
+use authpulse_event::{Day, ProcessingTime, ShardId};
 use std::collections::BTreeMap;
 
 /// Encodes dead letters of one shard: one file or more per day of arrival.
@@ -19,13 +19,13 @@ use std::collections::BTreeMap;
 pub fn encode_rejected(
     rows: &[RejectedRecord],
     shard: &ShardId,
-    processing_time: Micros,
+    processing_time: ProcessingTime,
     later: Option<&Later<RejectedRecord>>,
     options: &EncodeOptions,
 ) -> Result<Vec<EncodedFile>, LakeError> {
     let mut days: BTreeMap<Day, Vec<&RejectedRecord>> = BTreeMap::new();
     for row in rows {
-        days.entry(Day::of(row.ingestion_time)).or_default().push(row);
+        days.entry(Day::of_arrival(row.ingestion_time)).or_default().push(row);
     }
     let mut files = Vec::new();
     let no_later = Later::default();

@@ -1,13 +1,15 @@
 //! What the entries of the shard `file` say of the files that it reads.
 
-use authpulse_event::Micros;
+use crate::micros;
+use authpulse_event::ProcessingTime;
 use serde::{Deserialize, Serialize};
 
 /// How far a backfill is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backfill {
     /// Arrival of every record of the current run: its start.
-    pub run_started: Micros,
+    #[serde(with = "micros")]
+    pub run_started: ProcessingTime,
     /// The run's files, in order.
     pub files: Vec<BackfillFile>,
     /// Lines of all earlier runs: the sequence number before the run's first line.

@@ -1,10 +1,12 @@
 //! Events that wait, or are accepted and not scored, as entries carry them on.
 
 use super::Place;
+use crate::micros;
+use authpulse_engine::names::{ComputerId, UserId};
 use authpulse_engine::rows::{AcceptedEvent, EventId, Windows};
 use authpulse_engine::{NamedEvent, WaitingEvent};
 use authpulse_event::attributes::Given;
-use authpulse_event::{Attribute, Attributes, Micros, TimeForm};
+use authpulse_event::{ArrivalTime, Attribute, Attributes, EventTime, TimeForm};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -58,7 +60,8 @@ impl From<&Attributes> for StoredAttributes {
 /// An event that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    pub(super) time: Micros,
+    #[serde(with = "micros")]
+    pub(super) time: EventTime,
     pub(super) user: String,
     pub(super) computer: String,
     pub(super) id: StoredId,
@@ -66,7 +69,8 @@ pub struct Waiting {
     pub(super) payload: String,
     pub(super) payload_bytes: u64,
     pub(super) at: Place,
-    pub(super) arrival: Micros,
+    #[serde(with = "micros")]
+    pub(super) arrival: ArrivalTime,
     pub(super) accepted_since: u32,
     /// What its sender said of it beside these; left out where that is nothing.
     #[serde(default, skip_serializing_if = "StoredAttributes::is_empty")]
@@ -105,8 +109,10 @@ impl From<StoredId> for EventId {
 /// An event accepted and not yet scored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unscored {
-    pub(super) time: Micros,
-    pub(super) arrival: Micros,
+    #[serde(with = "micros")]
+    pub(super) time: EventTime,
+    #[serde(with = "micros")]
+    pub(super) arrival: ArrivalTime,
     pub(super) user: String,
     pub(super) computer: String,
     pub(super) id: StoredId,
@@ -137,7 +143,7 @@ impl From<&WaitingEvent> for Waiting {
 
 impl Waiting {
     /// Event time, user, computer and arrival, for `status`.
-    pub fn summary(&self) -> (Micros, &str, &str, Micros) {
+    pub fn summary(&self) -> (EventTime, &str, &str, ArrivalTime) {
         (self.time, &self.user, &self.computer, self.arrival)
     }
 
@@ -194,8 +200,8 @@ impl Unscored {
             event: AcceptedEvent {
                 event_time: self.time,
                 ingestion_time: self.arrival,
-                user: 0,
-                computer: 0,
+                user: UserId::default(),
+                computer: ComputerId::default(),
                 id: self.id.clone().into(),
                 windows: Windows { logins_1h, logins_24h, computers_1h, computers_24h },
                 new_device: self.new_device,

@@ -1,20 +1,24 @@
 //! What no later entry of a lake may change.
 
+use crate::micros;
 use authpulse_engine::settings::TimeRules;
-use authpulse_event::{EventModel, Micros};
+use authpulse_event::{EventModel, EventTime, Span};
 use serde::{Deserialize, Serialize};
 
 /// The settings that a lake keeps for life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredTimeRules {
     /// What integer times count from.
-    pub base: Micros,
+    #[serde(with = "micros")]
+    pub base: EventTime,
     /// Tolerance.
-    pub tolerance: Micros,
+    #[serde(with = "micros")]
+    pub tolerance: Span,
     /// Look-back in days.
     pub lookback_days: u32,
     /// Settle.
-    pub settle: Micros,
+    #[serde(with = "micros")]
+    pub settle: Span,
     /// The event model, by its number; 1 is left out.
     #[serde(default = "first_model", skip_serializing_if = "is_first_model")]
     pub event_model: u32,

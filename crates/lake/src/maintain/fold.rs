@@ -26,7 +26,7 @@ use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::section_list::Holder;
 use crate::shape::Shape;
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ShardId, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The last entry of each shard that every table holds.
@@ -50,13 +50,13 @@ async fn held_by_all(lake: &Lake, shards: &Shards) -> Result<BTreeMap<ShardId, u
 ///
 /// # Errors
 /// The registry, a journal or a table cannot be read.
-pub async fn standings(lake: &Lake, journal: &dyn Journal, keep: Micros) -> Result<Vec<Standing>, LakeError> {
+pub async fn standings(lake: &Lake, journal: &dyn Journal, keep: Span) -> Result<Vec<Standing>, LakeError> {
     let shape = Shape { tables: lake.made_tables().await?, ..lake.shape().clone() };
     let lake = &lake.clone().with_shape(shape);
     let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
     let applied = held_by_all(lake, &shards).await?;
     let foldable = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
-    let now = lake.ids.now_ms().saturating_mul(1_000);
+    let now = lake.now();
     Ok(Held::read(journal, &shards, (now, keep), foldable).await?.standings)
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn fold(
     report: &mut MaintainReport,
 ) -> Result<(), LakeError> {
     let (keep, age) = (settings.fold_entries, settings.entry_age);
-    let now = lake.ids.now_ms().saturating_mul(1_000);
+    let now = lake.now();
     let applied = held_by_all(lake, shards).await?;
     let by_tables = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
     let held = || Held::read(journal, shards, (now, settings.follower_keep), by_tables);

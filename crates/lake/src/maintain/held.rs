@@ -8,7 +8,8 @@ use crate::entry::Entry;
 use crate::error::LakeError;
 use crate::followers::{self, FollowerName, Registration};
 use crate::journal::Journal;
-use authpulse_event::{Micros, ShardId};
+use crate::micros;
+use authpulse_event::{ProcessingTime, ShardId, Span};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,8 @@ pub struct Standing {
     /// Its name.
     pub name: String,
     /// When it registered last, by its own clock, in microseconds since 1970.
-    pub at: Micros,
+    #[serde(with = "micros")]
+    pub at: ProcessingTime,
     /// Entries that it lacks, over all shards.
     pub lacks: u64,
     /// The oldest of them.
@@ -42,7 +44,8 @@ pub struct Lacked {
     /// Its number.
     pub n: u64,
     /// When it was written, in microseconds since 1970.
-    pub written_at: Micros,
+    #[serde(with = "micros")]
+    pub written_at: ProcessingTime,
 }
 
 /// Whether what a follower lacks is kept.
@@ -97,11 +100,11 @@ impl Held {
     pub(super) async fn read(
         journal: &dyn Journal,
         shards: &Shards,
-        (now, keep): (Micros, Micros),
+        (now, keep): (ProcessingTime, Span),
         foldable: impl Fn(&ShardId) -> u64,
     ) -> Result<Held, LakeError> {
         let mut held = Held { kept: Vec::new(), standings: Vec::new() };
-        let mut written: BTreeMap<(ShardId, u64), Option<Micros>> = BTreeMap::new();
+        let mut written: BTreeMap<(ShardId, u64), Option<ProcessingTime>> = BTreeMap::new();
         for (name, registration) in followers::read(journal.followers()).await? {
             let standing = stand(journal, shards, (now, keep), &foldable, (&name, &registration), &mut written).await?;
             if standing.kept == Kept::Yes {
@@ -140,10 +143,10 @@ impl Held {
 async fn stand(
     journal: &dyn Journal,
     shards: &Shards,
-    (now, keep): (Micros, Micros),
+    (now, keep): (ProcessingTime, Span),
     foldable: &impl Fn(&ShardId) -> u64,
     (name, registration): (&FollowerName, &Registration),
-    written: &mut BTreeMap<(ShardId, u64), Option<Micros>>,
+    written: &mut BTreeMap<(ShardId, u64), Option<ProcessingTime>>,
 ) -> Result<Standing, LakeError> {
     let mut standing =
         Standing { name: name.to_string(), at: registration.at, lacks: 0, oldest: None, kept: Kept::Yes, holds: 0 };
@@ -180,7 +183,7 @@ async fn stand(
             standing.oldest = Some(Lacked { shard: shard.to_string(), n: applied + 1, written_at });
         }
     }
-    let is_overdue = |oldest: &Lacked| now.saturating_sub(oldest.written_at) > keep;
+    let is_overdue = |oldest: &Lacked| now.saturating_since(oldest.written_at) > keep;
     if standing.kept == Kept::Yes && standing.oldest.as_ref().is_some_and(is_overdue) {
         standing.kept = Kept::Overdue;
     }

@@ -11,13 +11,13 @@ use crate::store::ObjectStore;
 use authpulse_engine::popularity::oldest_kept;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::time::HOUR;
-use authpulse_event::{Day, HashRange, Micros, ShardId};
+use authpulse_event::{ArrivalTime, Day, EventTime, HashRange, ProcessingTime, ShardId, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries read from a journal at once.
 pub(super) const ENTRIES_AT_ONCE: usize = 200;
 /// How long after a day has ended its dead letters still come: records are read that long after they arrived.
-const ARRIVAL_LAG: Micros = HOUR;
+const ARRIVAL_LAG: Span = HOUR;
 
 /// The shards of a lake as their journals' ends describe them.
 pub(super) struct Shards {
@@ -43,18 +43,18 @@ struct Tail {
     /// The side files of these entries and of the last.
     side_files: Vec<String>,
     /// The earliest event that is accepted and not scored, or waits.
-    open_from: Option<Micros>,
+    open_from: Option<EventTime>,
     /// When the first of the waiting events arrived.
-    waiting_since: Option<Micros>,
+    waiting_since: Option<ArrivalTime>,
 }
 
 /// Below what nothing is written any more. None: something still may be anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
-    events: Option<Micros>,
-    hours: Option<Micros>,
-    days: Option<Micros>,
-    arrivals: Micros,
+    events: Option<EventTime>,
+    hours: Option<EventTime>,
+    days: Option<EventTime>,
+    arrivals: ArrivalTime,
 }
 
 impl Bounds {
@@ -64,14 +64,15 @@ impl Bounds {
             Closing::Events => self.events,
             Closing::Hours => self.hours,
             Closing::Days => self.days,
-            Closing::Arrivals => Some(self.arrivals),
+            // Days of arrival are those of one calendar with all others.
+            Closing::Arrivals => Some(self.arrivals.as_event_time()),
         };
         bound.is_some_and(|bound| end_of(partition) <= bound)
     }
 }
 
 /// The first instant after a partition.
-fn end_of(partition: Partition) -> Micros {
+fn end_of(partition: Partition) -> EventTime {
     match partition {
         Partition::Day(day) => day.end(),
         Partition::Month(month) => {
@@ -111,7 +112,8 @@ impl Shards {
             }
             let side = side(store, &entry, known).await?;
             let waiting = entry.waiting.iter().map(|w| w.summary());
-            let (times, arrivals): (Vec<Micros>, Vec<Micros>) = waiting.map(|(time, _, _, at)| (time, at)).unzip();
+            let (times, arrivals): (Vec<EventTime>, Vec<ArrivalTime>) =
+                waiting.map(|(time, _, _, at)| (time, at)).unzip();
             let unscored = side.unscored.iter().map(|u| u.to_event(&[]).event.event_time);
             let found = Tail {
                 range: entry.hash_range()?,
@@ -165,22 +167,22 @@ impl Shards {
     }
 
     /// Below what nothing is written any more.
-    pub(super) fn bounds(&self, now: Micros) -> Bounds {
+    pub(super) fn bounds(&self, now: ProcessingTime) -> Bounds {
         let open = self.living().filter_map(|shard| shard.open_from).min();
-        let below_open = |bound: Option<Micros>| bound.map(|b| open.map_or(b, |open| b.min(open)));
-        let lowest = |pick: fn(&Entry) -> Option<Micros>| self.living().map(|s| pick(&s.entry)).min().flatten();
+        let below_open = |bound: Option<EventTime>| bound.map(|b| open.map_or(b, |open| b.min(open)));
+        let lowest = |pick: fn(&Entry) -> Option<EventTime>| self.living().map(|s| pick(&s.entry)).min().flatten();
         let waiting_since = self.living().filter_map(|shard| shard.waiting_since).min();
         // A sealed lake is written to by nobody, until something continues it.
         if self.living().all(|shard| shard.entry.sealed.is_some()) && !self.shards.is_empty() {
-            let all = Some(Micros::MAX);
-            return Bounds { events: all, hours: all, days: all, arrivals: Micros::MAX };
+            let all = Some(EventTime::MAX);
+            return Bounds { events: all, hours: all, days: all, arrivals: ArrivalTime::MAX };
         }
         let days = self.living().filter(|s| s.range.first == 0).map(|s| s.entry.daily_through).min().flatten();
         Bounds {
             events: below_open(lowest(|entry| entry.watermark)),
             hours: below_open(lowest(|entry| entry.hours_through)),
             days: days.map(|day| Day(day).end()),
-            arrivals: waiting_since.unwrap_or(Micros::MAX).min(now.saturating_sub(ARRIVAL_LAG)),
+            arrivals: waiting_since.unwrap_or(ArrivalTime::MAX).min(now.saturating_sub(ARRIVAL_LAG).as_arrival_bound()),
         }
     }
 
@@ -383,7 +385,7 @@ mod tests {
     fn a_partition_ends_where_the_next_begins() {
         assert_eq!(end_of(Partition::Day(Day(3))), Day(4).start());
         assert_eq!(end_of(Partition::Month(0)), Day::from_civil(1970, 2, 1).start());
-        assert_eq!(end_of(Partition::Month(-1)), 0);
+        assert_eq!(end_of(Partition::Month(-1)), EventTime::default());
         assert_eq!(end_of(Partition::Month(551)), Day::from_civil(2016, 1, 1).start());
     }
 }

@@ -27,7 +27,7 @@ use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::Table;
 use crate::shape::Shape;
-use authpulse_event::Micros;
+use authpulse_event::Span;
 use authpulse_event::time::DAY;
 use held::Held;
 use journals::{Bounds, Shards};
@@ -48,15 +48,15 @@ pub struct MaintainSettings {
     /// Most snapshots of a table.
     pub snapshots_max: usize,
     /// Snapshots older than this expire, except the current one.
-    pub snapshot_age: Micros,
+    pub snapshot_age: Span,
     /// Files that nothing names are removed when they are older than this.
-    pub orphan_age: Micros,
+    pub orphan_age: Span,
     /// Entries of a shard that come together before they are folded; as many of the newest are never removed.
     pub fold_entries: u64,
     /// Entries are removed when they have been folded for this long.
-    pub entry_age: Micros,
+    pub entry_age: Span,
     /// For a follower that lacks entries these stay, with their sides and files, until the oldest was written so long ago.
-    pub follower_keep: Micros,
+    pub follower_keep: Span,
 }
 
 impl Default for MaintainSettings {
@@ -101,7 +101,7 @@ pub async fn maintain(
         }
     };
     let lake = &lake.clone().with_shape(Shape { tables: made, ..lake.shape().clone() });
-    let now = lake.ids.now_ms().saturating_mul(1_000);
+    let now = lake.now();
     let known = async {
         let shards = Shards::read(lake.store.as_ref(), journal, &lake.sections).await?;
         let needed = shards.needed_files(journal).await?;
@@ -168,7 +168,7 @@ async fn maintain_table(
     let closed = |partition| bounds.closed(table, partition);
     compact::compact(lake, table, &settings.limits(), closed, dry_run, report).await?;
     let expiry = |now_ms: i64| {
-        let before_ms = now_ms.saturating_sub(settings.snapshot_age / 1_000).saturating_add(1);
+        let before_ms = now_ms.saturating_sub(settings.snapshot_age.micros() / 1_000).saturating_add(1);
         Expiry { keep: settings.snapshots_max, before_ms, needed }
     };
     if dry_run {
@@ -200,12 +200,12 @@ async fn maintain_table(
 async fn without_held(
     lake: &Lake,
     journal: &dyn Journal,
-    keep: Micros,
+    keep: Span,
     mut files: Vec<Unreached>,
 ) -> Result<Vec<Unreached>, LakeError> {
     if files.iter().any(|file| held::is_of_entry(&file.path)) {
         let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
-        let now = lake.ids.now_ms().saturating_mul(1_000);
+        let now = lake.now();
         let held = Held::read(journal, &shards, (now, keep), |_| 0).await?.files(journal, &shards).await?;
         files.retain(|file| !held.contains(&file.path));
     }

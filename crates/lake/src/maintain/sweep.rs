@@ -17,7 +17,7 @@ use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::Table;
 use crate::store::ObjectMeta;
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ProcessingTime, ShardId, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Why a file may go.
@@ -46,17 +46,17 @@ type Rows = BTreeMap<(Table, Option<i32>), u64>;
 /// under its final name, at a moment that lies before `judged`.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    judged: Option<Micros>,
+    judged: Option<ProcessingTime>,
     through: BTreeMap<ShardId, u64>,
     /// Rows of each shard's entries up to `through`.
     named: BTreeMap<ShardId, Rows>,
     /// Moments, each with the entries that were stored, applied and finished by then.
-    marks: VecDeque<(Micros, BTreeMap<ShardId, u64>)>,
+    marks: VecDeque<(ProcessingTime, BTreeMap<ShardId, u64>)>,
 }
 
 impl Memory {
     /// The newest mark from before `time`, and those after it.
-    fn advance(&mut self, time: Micros) -> Option<BTreeMap<ShardId, u64>> {
+    fn advance(&mut self, time: ProcessingTime) -> Option<BTreeMap<ShardId, u64>> {
         let mut newest = None;
         while self.marks.front().is_some_and(|(at, _)| *at < time) {
             newest = self.marks.pop_front().map(|(_, entries)| entries);
@@ -75,7 +75,7 @@ pub(super) async fn sweep(
     memory: &mut Memory,
 ) -> CleanReport {
     let mut report = CleanReport::default();
-    let now = lake.ids.now_ms().saturating_mul(1_000);
+    let now = lake.now();
     let mut next = memory.clone();
     let times = Times { now, older_than: now.saturating_sub(settings.orphan_age), keep: settings.follower_keep };
     let found = match find(lake, journal, needed, times, &mut next, &mut report).await {
@@ -130,11 +130,11 @@ fn place(path: &str) -> &str {
 
 /// Which time it is, and what is old.
 struct Times {
-    now: Micros,
+    now: ProcessingTime,
     /// Files that were put by then are looked at.
-    older_than: Micros,
+    older_than: ProcessingTime,
     /// How long followers are kept for.
-    keep: Micros,
+    keep: Span,
 }
 
 async fn find(

@@ -130,7 +130,7 @@ impl Keys {
         let time = self.time[row];
         let names = self.name.as_string::<i32>();
         let name = if names.is_null(row) { Vec::new() } else { names.value(row).as_bytes().to_vec() };
-        if self.by_time_last { (time.div_euclid(HOUR), name, time) } else { (time, name, 0) }
+        if self.by_time_last { (time.div_euclid(HOUR.micros()), name, time) } else { (time, name, 0) }
     }
 }
 

@@ -296,7 +296,7 @@ pub(crate) fn partition_of(entry: &ManifestEntry) -> Option<i32> {
 fn time_of(bound: &Datum) -> Option<i64> {
     match bound.literal() {
         PrimitiveLiteral::Long(micros) => Some(*micros),
-        PrimitiveLiteral::Int(day) => Some(Day(*day).start()),
+        PrimitiveLiteral::Int(day) => Some(Day(*day).start().micros()),
         _ => None,
     }
 }

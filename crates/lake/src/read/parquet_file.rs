@@ -212,7 +212,9 @@ fn group_times(group: &RowGroupMetaData, schema: &SchemaDescriptor, root: usize)
     let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == root)?;
     match group.column(leaf).statistics()? {
         Statistics::Int64(s) => Some(TimeRange { min: *s.min_opt()?, max: *s.max_opt()? }),
-        Statistics::Int32(s) => Some(TimeRange { min: Day(*s.min_opt()?).start(), max: Day(*s.max_opt()?).start() }),
+        Statistics::Int32(s) => {
+            Some(TimeRange { min: Day(*s.min_opt()?).start().micros(), max: Day(*s.max_opt()?).start().micros() })
+        }
         _ => None,
     }
 }
@@ -228,7 +230,7 @@ fn keep_times(batch: &RecordBatch, times: TimeRange) -> Result<BooleanArray, Arr
         }
         DataType::Date32 => {
             let values = column.as_primitive::<Date32Type>();
-            Ok(values.iter().map(|d| Some(d.is_some_and(|d| times.contains(Day(d).start())))).collect())
+            Ok(values.iter().map(|d| Some(d.is_some_and(|d| times.contains(Day(d).start().micros())))).collect())
         }
         other => Err(ArrowError::CastError(format!("a time column has type {other}"))),
     }

@@ -1,9 +1,9 @@
 //! How a table behind the first four is filled: of what an entry stores, by the table's description.
 
 use crate::cells::Value;
-use authpulse_engine::names::NamesView;
+use authpulse_engine::names::UserNamesView;
 use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ProcessingTime, ShardId};
 
 /// What an entry stores, as far as later tables are filled from it. Each row of it is in one entry, once and for all.
 pub struct EntryRows<'a> {
@@ -12,13 +12,13 @@ pub struct EntryRows<'a> {
     /// Rows of `user_behavior_hourly`.
     pub hours: &'a [HourRow],
     /// The names of their users.
-    pub users: &'a NamesView,
+    pub users: &'a UserNamesView,
     /// Rows of `host_popularity_daily`.
     pub days: &'a [DayRow],
     /// Dead letters.
     pub rejected: &'a [RejectedRecord],
     /// When the entry is made.
-    pub processing_time: Micros,
+    pub processing_time: ProcessingTime,
 }
 
 /// A row's values, in the order of the table's columns and of their types.

@@ -134,7 +134,7 @@ pub fn file_name(shard: &ShardId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_event::time::{END_TIME, MIN_TIME};
+    use authpulse_event::time::{END_TIME, EventTime, MICROSECOND, MIN_TIME};
     use iceberg::spec::{FormatVersion, TableMetadataBuilder};
 
     #[test]
@@ -157,15 +157,16 @@ mod tests {
 
     #[test]
     fn partitions_cover_all_years() {
-        let month = |t| Table::DAILY.partition_of(t).to_string();
+        let month = |t: EventTime| Table::DAILY.partition_of(t).to_string();
+        let before_1970 = EventTime::default() - MICROSECOND;
         assert_eq!(
-            (month(MIN_TIME), month(0), month(END_TIME - 1)),
+            (month(MIN_TIME), month(EventTime::default()), month(END_TIME - MICROSECOND)),
             ("0001-01".into(), "1970-01".into(), "9999-12".into())
         );
         assert_eq!(
-            Table::CURATED.data_path(Table::CURATED.partition_of(-1), "x"),
+            Table::CURATED.data_path(Table::CURATED.partition_of(before_1970), "x"),
             "warehouse/auth_events_curated/data/event_date=1969-12-31/x.parquet"
         );
-        assert_eq!(Table::DAILY.partition_of(-1), Partition::Month(-1));
+        assert_eq!(Table::DAILY.partition_of(before_1970), Partition::Month(-1));
     }
 }

@@ -3,7 +3,8 @@
 use super::def::{Closing, Order, Partitioning, TableDef};
 use super::{Column, Partition};
 use arrow_schema::SchemaRef as ArrowSchemaRef;
-use authpulse_event::{Day, Micros};
+use authpulse_event::Day;
+use authpulse_event::time::OnCalendar;
 use iceberg::spec::{NullOrder, PartitionSpec, Schema, SchemaRef, SortDirection, SortField, SortOrder, Transform};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
@@ -181,8 +182,12 @@ impl Table {
     }
 
     /// The partition of a row with this time (the start of its day for a column of dates).
-    pub fn partition_of(self, time: Micros) -> Partition {
-        let day = Day::of(time);
+    pub fn partition_of(self, time: impl OnCalendar) -> Partition {
+        self.partition_of_day(Day::of_micros(time.in_micros()))
+    }
+
+    /// The partition of a row whose time lies in this day.
+    pub fn partition_of_day(self, day: Day) -> Partition {
         match self.def().partitioning {
             Partitioning::Date(_) | Partitioning::Day { .. } => Partition::Day(day),
             Partitioning::Month { .. } => {

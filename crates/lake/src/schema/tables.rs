@@ -16,7 +16,7 @@ pub(crate) mod curated {
         1 event_id: Text Never
             "the producer's own id, else hex SHA-256 of the canonical line time,user,computer"
             = out => at.event_id(out);
-        2 event_time: Time Whole
+        2 event_time: Happened Whole
             "UTC, microseconds"
             = out => out.push(at.row.event.event_time);
         3 user_id: Text Pages
@@ -25,7 +25,7 @@ pub(crate) mod curated {
         4 computer_id: Text Pages
             "where, trimmed"
             = out => out.push(at.computer.as_bytes());
-        5 ingestion_time: Time Whole
+        5 ingestion_time: Arrived Whole
             "arrival in the stream; for a backfilled file the start of the run"
             = out => out.push(at.row.event.ingestion_time);
         6 login_count_1h: Long Whole
@@ -61,7 +61,7 @@ pub(crate) mod curated {
         16 risk_level: Text Whole
             "LOW 0-25, MEDIUM 26-50, HIGH 51-75, CRITICAL 76-100"
             = out => out.push(RiskLevel::of(at.row.score).name().as_bytes());
-        17 processing_time: Time Whole
+        17 processing_time: Processed Whole
             "when the row was handed to the encoder; differs between runs"
             = out => out.push(at.scoring.processing_time);
         18 event_date: Date Whole
@@ -84,10 +84,10 @@ pub(crate) mod hourly {
     columns! {
         HourlyBatch, HourlyRow<'a>, "`user_behavior_hourly`",
         filled from at: crate::lines::HourlyLine<'_>;
-        1 window_start: Time Whole
+        1 window_start: Happened Whole
             "first instant of the hour; its day is the partition"
             = out => out.push(at.row.window_start);
-        2 window_end: Time Whole
+        2 window_end: Happened Whole
             "first instant after the hour"
             = out => out.push(at.row.window_start + HOUR);
         3 user_id: Text Pages
@@ -164,10 +164,10 @@ pub(crate) mod rejected {
         7 sub_sequence_number: Long Whole
             "place within an aggregate, 0 for a record that stands alone"
             = out => out.push(long(at.row.position.sub_sequence));
-        8 ingestion_time: Time Whole
+        8 ingestion_time: Arrived Whole
             "arrival in the stream; for a backfilled file the start of the run"
             = out => out.push(at.row.ingestion_time);
-        9 processing_time: Time Whole
+        9 processing_time: Processed Whole
             "when the row was handed to the encoder; differs between runs"
             = out => out.push(at.processing_time);
         10 ingest_date: Date Whole
@@ -198,7 +198,7 @@ pub(crate) mod raw {
         5 partition_key: Text Whole
             "as the producer sent it; empty for a backfill"
             = out => out.push(String::from_utf8_lossy(&at.row.partition_key).as_bytes());
-        6 ingestion_time: Time Whole
+        6 ingestion_time: Arrived Whole
             "arrival in the stream; for a backfilled file the start of the run"
             = out => out.push(at.row.ingestion_time);
         7 payload: Binary Never

@@ -7,7 +7,7 @@ use crate::advice;
 
 use super::{ObjectMeta, ObjectStore, StoreError, check_path, out_of_range};
 use async_trait::async_trait;
-use authpulse_event::Micros;
+use authpulse_event::ProcessingTime;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -186,9 +186,10 @@ impl LocalStore {
     }
 }
 
-fn modified(meta: &fs::Metadata) -> Micros {
+fn modified(meta: &fs::Metadata) -> ProcessingTime {
     let since = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-    since.and_then(|d| Micros::try_from(d.as_micros()).ok()).unwrap_or(0)
+    let micros = since.and_then(|d| i64::try_from(d.as_micros()).ok());
+    micros.map_or_else(ProcessingTime::default, ProcessingTime::from_micros)
 }
 
 /// Gives a synced file its final name, failing where that is taken.

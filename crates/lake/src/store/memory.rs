@@ -3,7 +3,7 @@
 use super::{ObjectMeta, ObjectStore, StoreError, check_path, out_of_range};
 use crate::fault::Faults;
 use async_trait::async_trait;
-use authpulse_event::Micros;
+use authpulse_event::ProcessingTime;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -14,8 +14,8 @@ const ROOT: &str = "memory:///";
 
 #[derive(Default)]
 struct Files {
-    clock: Micros,
-    files: BTreeMap<String, (Bytes, Micros)>,
+    clock: ProcessingTime,
+    files: BTreeMap<String, (Bytes, ProcessingTime)>,
 }
 
 /// Files in memory.
@@ -35,7 +35,7 @@ impl MemoryStore {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
     /// Sets the time that new files get.
-    pub fn set_clock(&self, now: Micros) {
+    pub fn set_clock(&self, now: ProcessingTime) {
         self.lock().clock = now;
     }
 

@@ -13,7 +13,7 @@ pub use memory::MemoryStore;
 
 use crate::remedy::Remedy;
 use async_trait::async_trait;
-use authpulse_event::Micros;
+use authpulse_event::ProcessingTime;
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -25,7 +25,7 @@ pub struct ObjectMeta {
     /// Bytes.
     pub size: u64,
     /// When it was put, by the store's clock.
-    pub modified: Micros,
+    pub modified: ProcessingTime,
 }
 
 /// Why a file operation failed.

@@ -22,7 +22,7 @@ pub static LOGONS: TableDef = TableDef {
 fn logons<'a>(rows: &'a EntryRows<'a>) -> Vec<LaterRow<'a>> {
     let row = |hour: &HourRow| {
         let logons = Value::Long(hour.total_logins as i64);
-        vec![Some(Value::Time(hour.window_start)), Some(Value::Text(rows.users.get(hour.user))), Some(logons)]
+        vec![Some(Value::time(hour.window_start)), Some(Value::Text(rows.users.get(hour.user))), Some(logons)]
     };
     // In no order: the files are sorted by the description.
     rows.hours.iter().rev().map(row).collect()

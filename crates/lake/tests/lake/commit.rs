@@ -3,6 +3,7 @@
 use crate::common::{CountingIds, Entry, curated_users, entry, expected_users, memory_lake, stored, views};
 use crate::faults::{at, at_first_swap};
 use authpulse_event::ShardId;
+use authpulse_event::time::hour_of;
 use authpulse_lake::catalog::{SwapOutcome, TablePointers};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::schema::APPLIED;
@@ -107,12 +108,11 @@ fn small_files_of_one_commit_become_one_a_partition() {
         // Sorted as the table is: hour, user, time.
         for file in &live.files {
             let batches = block_on(lake.read_curated(file, None)).unwrap();
-            let hour = |time: i64| time.div_euclid(3_600_000_000);
             let keys: Vec<_> = batches
                 .flat_map(|b| {
                     b.unwrap()
                         .iter()
-                        .map(|r| (hour(r.event_time), r.user_id.to_owned(), r.event_time))
+                        .map(|r| (hour_of(r.event_time), r.user_id.to_owned(), r.event_time))
                         .collect::<Vec<_>>()
                 })
                 .collect();

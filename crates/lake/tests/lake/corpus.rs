@@ -5,12 +5,14 @@
 
 use super::created_by::without_created_by;
 use authpulse_engine::flags::Flags;
-use authpulse_engine::names::Names;
+use authpulse_engine::names::{ComputerNames, UserNames};
 use authpulse_engine::rows::{AcceptedEvent, DayRow, EventId, HourRow, Reason, RejectedRecord, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::id::sha256_hex;
-use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{Attributes, Day, Micros, Position, SequenceNumber, ShardId, TimeForm};
+use authpulse_event::time::{DAY, DEFAULT_BASE, MICROSECOND, SECOND, hour_of, start_of_hour};
+use authpulse_event::{
+    ArrivalTime, Attributes, Day, EventTime, Position, ProcessingTime, SequenceNumber, ShardId, Span, TimeForm,
+};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected};
 use authpulse_lake::{EncodeOptions, EncodedFile, RawRecord, RawSource};
 use bytes::Bytes;
@@ -19,7 +21,7 @@ use std::path::{Path, PathBuf};
 const SEEDS: u64 = 20;
 /// The seed of which the first file of each kind is kept whole.
 const WHOLE: u64 = 1;
-const PROCESSED: Micros = DEFAULT_BASE + 40 * DAY;
+const PROCESSED: ProcessingTime = ProcessingTime::from_micros(DEFAULT_BASE.after(Span::days(40)).micros());
 const KINESIS: &str = "49590338271490256608559692538361571095921575989136588898";
 
 struct Chance(u64);
@@ -39,10 +41,16 @@ impl Chance {
     }
 
     /// Over two weeks, half of it within one day.
-    fn time(&mut self) -> Micros {
-        let from = DEFAULT_BASE + if self.below(2) == 0 { 3 * DAY } else { self.below(14) as Micros * DAY };
-        let whole = from + self.below(86_400) as Micros * SECOND;
-        whole + if self.below(4) == 0 { self.below(1_000_000) as Micros } else { 0 }
+    fn time(&mut self) -> EventTime {
+        let from = DEFAULT_BASE + if self.below(2) == 0 { 3 * DAY } else { self.below(14) as i64 * DAY };
+        let whole = from + self.below(86_400) as i64 * SECOND;
+        whole + if self.below(4) == 0 { self.below(1_000_000) as i64 * MICROSECOND } else { Span::ZERO }
+    }
+
+    /// Within so many days before all is processed.
+    fn arrival(&mut self, days: u64) -> ArrivalTime {
+        let time = PROCESSED - self.below(days) as i64 * DAY + self.below(9) as i64 * MICROSECOND;
+        ArrivalTime::from_micros(time.micros())
     }
 
     fn payload(&mut self) -> Vec<u8> {
@@ -69,12 +77,12 @@ fn options(seed: u64) -> EncodeOptions {
 }
 
 fn curated(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
-    let (mut users, mut computers) = (Names::default(), Names::default());
+    let (mut users, mut computers) = (UserNames::default(), ComputerNames::default());
     let count = [1, 40, 300, 2_500][chance.below(4) as usize];
     let has_popularity = chance.below(4) > 0;
     let mut row = || {
         let time = chance.time();
-        let is_whole = (time - DEFAULT_BASE) % SECOND == 0;
+        let is_whole = (time - DEFAULT_BASE) % SECOND == Span::ZERO;
         let form = if is_whole && chance.below(3) > 0 { TimeForm::Seconds } else { TimeForm::Rfc3339 };
         let id = match chance.below(6) {
             0 => EventId::Own(format!("own-{}-é", chance.below(1_000)).into()),
@@ -84,7 +92,7 @@ fn curated(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
         ScoredEvent {
             event: AcceptedEvent {
                 event_time: time,
-                ingestion_time: time + chance.below(300_000_000) as Micros,
+                ingestion_time: ArrivalTime::from_micros(time.micros() + chance.below(300_000_000) as i64),
                 user: users.intern(&chance.name('U')),
                 computer: computers.intern(&chance.name('C')),
                 id,
@@ -117,10 +125,10 @@ fn curated(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
 }
 
 fn hourly(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
-    let mut users = Names::default();
+    let mut users = UserNames::default();
     let count = 1 + chance.below(200);
     let mut row = || HourRow {
-        window_start: chance.time().div_euclid(HOUR) * HOUR,
+        window_start: start_of_hour(hour_of(chance.time())),
         user: users.intern(&chance.name('U')),
         total_logins: 1 + chance.below(1_000),
         unique_computers: 1 + chance.below(20),
@@ -155,7 +163,7 @@ fn rejected(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
             payload_bytes: payload.len() as u64 + if chance.below(9) == 0 { 70_000 } else { 0 },
             payload,
             position: chance.position(),
-            ingestion_time: PROCESSED - chance.below(3) as Micros * DAY + chance.below(9) as Micros,
+            ingestion_time: chance.arrival(3),
         }
     };
     let rows: Vec<RejectedRecord> = (0..count).map(|_| row()).collect();
@@ -167,7 +175,7 @@ fn raw(chance: &mut Chance, options: &EncodeOptions) -> Vec<(String, Bytes)> {
     let mut row = || RawRecord {
         position: chance.position(),
         partition_key: if chance.below(9) == 0 { "U\u{e9}".into() } else { chance.name('U').into() },
-        ingestion_time: PROCESSED - chance.below(2) as Micros * DAY + chance.below(9) as Micros,
+        ingestion_time: chance.arrival(2),
         payload: chance.payload().into(),
     };
     let rows: Vec<RawRecord> = (0..count).map(|_| row()).collect();

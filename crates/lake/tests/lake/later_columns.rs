@@ -1,12 +1,11 @@
 //! Columns that a table was not made with: what a file carries of them, by which id they are found, and what becomes of them when
 //! files are merged.
 
-use super::common::{Entry, events, memory_lake, put};
-use authpulse_engine::names::Names;
+use super::common::{self, Entry, Names, events, memory_lake, put};
 use authpulse_engine::rows::{DayRow, ScoredEvent};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::DEFAULT_BASE;
-use authpulse_event::{Day, ShardId};
+use authpulse_event::{Day, ShardId, Span};
 use authpulse_lake::encode::{CuratedRows, Later, LaterGroup, encode_curated, encode_daily, groups_needed};
 use authpulse_lake::read::{FileIds, LiveFile, Value};
 use authpulse_lake::schema::{Bounds, Column, Group, Kind};
@@ -79,15 +78,14 @@ fn expected(score: u8) -> String {
 const NAMES: [&str; 6] = ["user_id", "site", "hops", "tags", "latitude", "device_kind"];
 
 fn encode(rows: &[ScoredEvent], names: &Names, later: Option<&Later<ScoredEvent>>) -> Vec<EncodedFile> {
-    let view = names.view();
     let input = CuratedRows {
         rows,
-        users: &view,
-        computers: &view,
+        users: &names.users.view(),
+        computers: &names.computers.view(),
         base: DEFAULT_BASE,
         rules: &RuleSet::default(),
         rule_set: "abc",
-        processing_time: DEFAULT_BASE,
+        processing_time: common::PROCESSED,
         later,
     };
     encode_curated(&input, &EncodeOptions::default()).unwrap()
@@ -189,7 +187,7 @@ fn a_file_carries_the_columns_in_which_one_of_its_rows_has_a_value() {
         assert_eq!(&back, file);
         let found = values(&lake, &LiveFile::from(file), &NAMES);
         let expected: BTreeMap<String, String> =
-            rows.iter().map(|row| (names.view().get(row.event.user).to_owned(), expected(row.score))).collect();
+            rows.iter().map(|row| (names.users.get(row.event.user).to_owned(), expected(row.score))).collect();
         assert_eq!(found, expected);
         // The columns of the first version are read as ever.
         let read = block_on(lake.read_curated(&LiveFile::from(file), None)).unwrap();
@@ -382,7 +380,7 @@ fn without_ids_the_mapping_tells_and_else_the_name_of_what_was_there_from_the_fi
     alter(&lake, &catalog, Table::CURATED, |builder| builder.set_properties([property].into()));
     assert_eq!(users(&live()), 8);
     for (user, row) in values(&lake, &live(), &["user_id", "site", "hops"]) {
-        let score = rows.iter().find(|row| names.view().get(row.event.user) == user).unwrap().score;
+        let score = rows.iter().find(|row| names.users.get(row.event.user) == user).unwrap().score;
         let site = expected(score).split(' ').next().unwrap().to_owned();
         assert_eq!(row, format!("{site} None"), "hops are not in the mapping");
     }
@@ -486,11 +484,11 @@ const TIDY: MaintainSettings = MaintainSettings {
     min_files: 2,
     manifests_max: 1,
     snapshots_max: 100,
-    snapshot_age: 0,
-    orphan_age: i64::MAX,
+    snapshot_age: Span::ZERO,
+    orphan_age: Span::MAX,
     fold_entries: 100,
-    entry_age: i64::MAX,
-    follower_keep: i64::MAX,
+    entry_age: Span::MAX,
+    follower_keep: Span::MAX,
 };
 
 #[test]
@@ -507,7 +505,7 @@ fn merging_carries_what_others_added_with_all_values_in_the_order_of_the_table()
         let mut names = Names::default();
         let rows = events("a", 0, 8 * n, &mut names).split_off(8 * n as usize - 8);
         let file = put(&lake, encode(&rows, &names, Some(&later)), &format!("a-{n}")).unwrap().remove(0);
-        all_rows.extend(rows.iter().map(|row| (names.view().get(row.event.user).to_owned(), row.score)));
+        all_rows.extend(rows.iter().map(|row| (names.users.get(row.event.user).to_owned(), row.score)));
         let Some(number) = number else {
             files.push(Entry { shard: ShardId::new("a"), n, files: vec![file] });
             continue;

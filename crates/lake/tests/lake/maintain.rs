@@ -7,8 +7,8 @@ mod world;
 use crate::common::{self, bytes, entry, stored};
 use crate::faults::{at, at_first_swap};
 use arrow_array::UInt32Array;
-use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND, hour_of};
+use authpulse_event::{ProcessingTime, ShardId};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::read::LiveFile;
@@ -61,7 +61,7 @@ fn small_files_become_few_and_a_second_run_has_nothing_to_do() {
         let mut last = None;
         for batch in block_on(world.lake.read_curated(file, None)).unwrap() {
             for row in batch.unwrap().iter() {
-                let place = (row.event_time.div_euclid(HOUR), row.user_id.to_owned(), row.event_time);
+                let place = (hour_of(row.event_time), row.user_id.to_owned(), row.event_time);
                 assert!(last.as_ref() <= Some(&place), "a merged file is sorted");
                 last = Some(place);
             }
@@ -172,7 +172,7 @@ fn any_order_of_commits_faults_and_foreign_compactions_keeps_every_row() {
             match rng.below(10) {
                 0..4 => world.store_entry(["a", "b"][rng.below(2) as usize]),
                 4..6 => world.commit(),
-                6 => world.pass(rng.below(30) as Micros * HOUR),
+                6 => world.pass(rng.below(30) as i64 * HOUR),
                 7 => {
                     // Another engine merges the same files at the moment of the swap.
                     let before = world.applied();
@@ -406,8 +406,7 @@ fn unsorted_files_are_merged_in_order() {
     let merged = live.files.iter().find(|f| f.path.contains("compact-")).unwrap();
     let mut places = Vec::new();
     for batch in block_on(world.lake.read_curated(merged, None)).unwrap() {
-        places
-            .extend(batch.unwrap().iter().map(|r| (r.event_time.div_euclid(HOUR), r.user_id.to_owned(), r.event_time)));
+        places.extend(batch.unwrap().iter().map(|r| (hour_of(r.event_time), r.user_id.to_owned(), r.event_time)));
     }
     assert!(places.is_sorted());
 }
@@ -447,8 +446,8 @@ fn maintenance_beside_a_committer_keeps_every_row() {
         });
         for n in 1..=40 {
             let found = entry(&lake, "a", n, ROWS);
-            let watermark = DEFAULT_BASE + (n * 1000) as Micros * 7 * SECOND;
-            let stored = journal_entry("a", n, found.files.clone(), watermark, 0);
+            let watermark = DEFAULT_BASE + (n * 1000) as i64 * 7 * SECOND;
+            let stored = journal_entry("a", n, found.files.clone(), watermark, ProcessingTime::default());
             block_on(journal.put(&shard, n, stored.encode())).unwrap();
             entries.push(found);
             for table in Table::FIRST {

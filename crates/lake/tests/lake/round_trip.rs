@@ -2,14 +2,14 @@
 
 use crate::common::{memory_lake, put};
 use authpulse_engine::flags::{Flag, Flags};
-use authpulse_engine::names::Names;
+use authpulse_engine::names::{ComputerNames, UserNames};
 use authpulse_engine::rows::{
     AcceptedEvent, DayRow, EventId, HourRow, Reason, RejectedRecord, RiskLevel, ScoredEvent, Windows,
 };
 use authpulse_engine::rules::{LIST, Rule, RuleSet};
 use authpulse_event::id::{canonical_line, content_id};
-use authpulse_event::time::{DEFAULT_BASE, END_TIME, HOUR, MIN_TIME, SECOND};
-use authpulse_event::{Day, Micros, Position, SequenceNumber, ShardId, TimeForm};
+use authpulse_event::time::{DEFAULT_BASE, END_TIME, HOUR, MICROSECOND, MIN_TIME, SECOND, hour_of, start_of_hour};
+use authpulse_event::{ArrivalTime, Day, EventTime, Position, ProcessingTime, SequenceNumber, ShardId, Span, TimeForm};
 use authpulse_lake::encode::{
     CuratedRows, TimeRange, encode_curated, encode_daily, encode_hourly, encode_raw, encode_rejected,
 };
@@ -42,21 +42,33 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-fn time() -> impl Strategy<Value = Micros> {
-    prop_oneof![
-        4 => DEFAULT_BASE..DEFAULT_BASE + 3 * HOUR,
-        1 => MIN_TIME..END_TIME,
-        1 => Just(MIN_TIME),
-        1 => Just(END_TIME - 1),
+fn time() -> impl Strategy<Value = EventTime> {
+    let end = END_TIME.micros();
+    let micros = prop_oneof![
+        4 => DEFAULT_BASE.micros()..(DEFAULT_BASE + 3 * HOUR).micros(),
+        1 => MIN_TIME.micros()..end,
+        1 => Just(MIN_TIME.micros()),
+        1 => Just(end - 1),
         1 => -2i64..2,
-    ]
+    ];
+    micros.prop_map(EventTime::from_micros)
+}
+
+/// The arrival of what arrives at a time.
+fn arrival(time: EventTime) -> ArrivalTime {
+    ArrivalTime::from_micros(time.micros())
+}
+
+/// When all is processed.
+fn processed() -> ProcessingTime {
+    ProcessingTime::from_micros((DEFAULT_BASE + 9 * MICROSECOND).micros())
 }
 
 #[derive(Clone, Debug)]
 struct Event {
     user: String,
     computer: String,
-    time: Micros,
+    time: EventTime,
     own_id: Option<String>,
     form: TimeForm,
     windows: [u32; 4],
@@ -70,7 +82,7 @@ fn event() -> impl Strategy<Value = Event> {
     let popularity = proptest::option::of(0..u64::from(u32::MAX) << 8);
     (name(), name(), time(), id, any::<[u32; 4]>(), popularity, 0u32..32, 0u8..=100).prop_map(
         |(user, computer, time, (own_id, seconds), windows, popularity, flags, score)| {
-            let whole = time > DEFAULT_BASE && (time - DEFAULT_BASE) % SECOND == 0;
+            let whole = time > DEFAULT_BASE && (time - DEFAULT_BASE) % SECOND == Span::ZERO;
             let form = if seconds && whole { TimeForm::Seconds } else { TimeForm::Rfc3339 };
             Event { user, computer, time, own_id, form, windows, popularity, flags, score }
         },
@@ -87,25 +99,25 @@ fn spell(event: &Event) -> String {
     let flags: Vec<_> = RuleSet::of(FIVE).names(Flags::from_bits(event.flags)).collect();
     let bits: Vec<_> = Flag::FIRST.iter().map(|f| i32::from(Flags::from_bits(event.flags).has(*f))).collect();
     format!(
-        "{id} {} {:?} {:?} {} {:?} {bits:?} {flags:?} {} {} {} {} {:?}",
+        "{id} {:?} {:?} {:?} {:?} {:?} {bits:?} {flags:?} {} {} {:?} {} {:?}",
         event.time,
         event.user,
         event.computer,
-        event.time + 5,
+        event.time + 5 * MICROSECOND,
         event.windows,
         event.score,
         RiskLevel::of(event.score).name(),
-        DEFAULT_BASE + 9,
+        processed(),
         Day::of(event.time),
         event.popularity,
     )
 }
 
-fn scored(events: &[Event], users: &mut Names, computers: &mut Names) -> Vec<ScoredEvent> {
+fn scored(events: &[Event], users: &mut UserNames, computers: &mut ComputerNames) -> Vec<ScoredEvent> {
     let row = |e: &Event| ScoredEvent {
         event: AcceptedEvent {
             event_time: e.time,
-            ingestion_time: e.time + 5,
+            ingestion_time: arrival(e.time + 5 * MICROSECOND),
             user: users.intern(&e.user),
             computer: computers.intern(&e.computer),
             id: e.own_id.as_deref().map_or(EventId::Content(e.form), |id| EventId::Own(id.into())),
@@ -141,18 +153,18 @@ proptest! {
     #[test]
     fn curated_rows_come_back_sorted(events in proptest::collection::vec(event(), 0..40), from in time(), to in time()) {
         let (lake, _, _) = memory_lake();
-        let (mut users, mut computers) = (Names::default(), Names::default());
+        let (mut users, mut computers) = (UserNames::default(), ComputerNames::default());
         let rows = scored(&events, &mut users, &mut computers);
         let (users, computers) = (users.view(), computers.view());
         let input = CuratedRows {
             rows: &rows, users: &users, computers: &computers, base: DEFAULT_BASE, rules: &RuleSet::of(FIVE), rule_set: "r1",
-            processing_time: DEFAULT_BASE + 9, later: None,
+            processing_time: processed(), later: None,
         };
         let encoded = encode_curated(&input, &SMALL).unwrap();
         let again = encode_curated(&input, &SMALL).unwrap();
         prop_assert!(encoded.iter().zip(&again).all(|(a, b)| a.bytes == b.bytes));
         let files = stored(&lake, encoded);
-        let window = TimeRange { min: from.min(to), max: from.max(to) };
+        let window = TimeRange { min: from.min(to).micros(), max: from.max(to).micros() };
         let mut found = Vec::new();
         let mut within = 0;
         for file in &files {
@@ -164,12 +176,12 @@ proptest! {
                     prop_assert_eq!(Some(row.event_date.0), file.partition);
                     let counts = [row.login_count_1h, row.login_count_24h, row.unique_computers_1h, row.unique_computers_24h];
                     let bits = [row.is_new_device, row.is_burst_login, row.is_lateral_movement, row.is_rare_host];
-                    places.push((row.event_time.div_euclid(HOUR), row.user_id.to_owned(), row.event_time));
-                    let t = row.event_time;
+                    places.push((hour_of(row.event_time), row.user_id.to_owned(), row.event_time));
+                    let t = row.event_time.micros();
                     let old = times.unwrap_or(TimeRange { min: t, max: t });
                     times = Some(TimeRange { min: old.min.min(t), max: old.max.max(t) });
                     found.push(format!(
-                        "{} {} {:?} {:?} {} {:?} {bits:?} {:?} {} {} {} {} {:?}",
+                        "{} {:?} {:?} {:?} {:?} {:?} {bits:?} {:?} {} {} {:?} {} {:?}",
                         row.event_id, row.event_time, row.user_id, row.computer_id, row.ingestion_time, counts,
                         row.risk_flags, row.risk_score, row.risk_level, row.processing_time, row.event_date,
                         row.host_popularity,
@@ -186,15 +198,15 @@ proptest! {
         expected.sort_unstable();
         found.sort_unstable();
         prop_assert_eq!(found, expected);
-        prop_assert_eq!(within, events.iter().filter(|e| window.contains(e.time)).count());
+        prop_assert_eq!(within, events.iter().filter(|e| window.contains(e.time.micros())).count());
     }
 
     #[test]
     fn aggregates_come_back_sorted(rows in proptest::collection::vec((time(), name(), any::<[u32; 4]>(), 0u8..=100), 0..40)) {
         let (lake, _, _) = memory_lake();
-        let mut users = Names::default();
+        let mut users = UserNames::default();
         let hours: Vec<_> = rows.iter().map(|(t, user, n, max)| HourRow {
-            window_start: t.div_euclid(HOUR) * HOUR,
+            window_start: start_of_hour(hour_of(*t)),
             user: users.intern(user),
             total_logins: n[0].into(),
             unique_computers: n[1].into(),
@@ -215,7 +227,7 @@ proptest! {
             for batch in block_on(lake.read_hourly(&file, None)).unwrap() {
                 for r in batch.unwrap().iter() {
                     prop_assert_eq!(r.window_end, r.window_start + HOUR);
-                    prop_assert!(file.times.unwrap().contains(r.window_start));
+                    prop_assert!(file.times.unwrap().contains(r.window_start.micros()));
                     places.push((r.window_start, r.user_id.to_owned()));
                     found.push(format!("{:?}", (r.window_start, r.user_id, r.total_logins, r.unique_computers,
                         r.anomaly_count, r.total_risk_score, r.max_risk_score)));
@@ -256,14 +268,14 @@ proptest! {
             payload: payload.clone(),
             payload_bytes: payload.len() as u64 + 70_000,
             position: Position { sequence: kinesis, sub_sequence: *sub >> 1 },
-            ingestion_time: *t,
+            ingestion_time: arrival(*t),
         }).collect();
         let mut found = Vec::new();
-        for file in stored(&lake, encode_rejected(&letters, &shard, 77, None, &SMALL).unwrap()) {
+        for file in stored(&lake, encode_rejected(&letters, &shard, ProcessingTime::from_micros(77), None, &SMALL).unwrap()) {
             for batch in block_on(lake.read_rejected(&file, None)).unwrap() {
                 for r in batch.unwrap().iter() {
-                    prop_assert_eq!((r.shard_id, r.processing_time), ("shardId-000000000000", 77));
-                    prop_assert_eq!((r.ingest_date, Some(r.ingest_date.0)), (Day::of(r.ingestion_time), file.partition));
+                    prop_assert_eq!((r.shard_id, r.processing_time), ("shardId-000000000000", ProcessingTime::from_micros(77)));
+                    prop_assert_eq!((r.ingest_date, Some(r.ingest_date.0)), (Day::of_arrival(r.ingestion_time), file.partition));
                     prop_assert_eq!(r.sequence_number, kinesis.to_string());
                     found.push(format!("{:?}", (r.reason, r.detail, r.payload, r.payload_bytes, r.sub_sequence_number, r.ingestion_time)));
                 }
@@ -279,7 +291,7 @@ proptest! {
         let raw: Vec<_> = rows.iter().map(|(payload, t, sub, _)| RawRecord {
             position: Position { sequence: kinesis, sub_sequence: *sub >> 1 },
             partition_key: Bytes::from_static("U1é".as_bytes()),
-            ingestion_time: *t,
+            ingestion_time: arrival(*t),
             payload: payload.clone().into(),
         }).collect();
         let mut found = 0;
@@ -292,7 +304,7 @@ proptest! {
                 for r in batch.unwrap().iter() {
                     let same = |w: &RawRecord| &w.payload[..] == r.payload && w.ingestion_time == r.ingestion_time;
                     prop_assert!(raw.iter().any(same));
-                    prop_assert_eq!((r.stream, r.partition_key, Day::of(r.ingestion_time)), ("logons", "U1é", file.ingest_date));
+                    prop_assert_eq!((r.stream, r.partition_key, Day::of_arrival(r.ingestion_time)), ("logons", "U1é", file.ingest_date));
                     found += 1;
                 }
             }
@@ -303,21 +315,22 @@ proptest! {
 
 #[test]
 fn no_rows_make_no_files() {
-    let (names, options) = (Names::default().view(), EncodeOptions::default());
+    let (users, computers) = (UserNames::default().view(), ComputerNames::default().view());
+    let options = EncodeOptions::default();
     let input = CuratedRows {
         rows: &[],
-        users: &names,
-        computers: &names,
-        base: 0,
+        users: &users,
+        computers: &computers,
+        base: EventTime::default(),
         rules: &RuleSet::default(),
         rule_set: "r",
-        processing_time: 0,
+        processing_time: ProcessingTime::default(),
         later: None,
     };
     assert!(encode_curated(&input, &options).unwrap().is_empty());
-    assert!(encode_hourly(&[], &names, None, &options).unwrap().is_empty());
+    assert!(encode_hourly(&[], &users, None, &options).unwrap().is_empty());
     assert!(encode_daily(&[], None, &options).unwrap().is_empty());
-    assert!(encode_rejected(&[], &ShardId::file(), 0, None, &options).unwrap().is_empty());
+    assert!(encode_rejected(&[], &ShardId::file(), ProcessingTime::default(), None, &options).unwrap().is_empty());
     let source = RawSource { stream: "logons".to_owned(), shard: ShardId::file() };
     assert!(encode_raw(&source, &[], &options).unwrap().is_empty());
 }

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 use authpulse_stream::PutRecord;
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -69,7 +69,7 @@ impl Batch {
 pub(super) struct BatchOptions {
     /// The job's name, for messages.
     pub(super) job: String,
-    pub(super) base: Micros,
+    pub(super) base: EventTime,
     pub(super) pace: Pace,
     /// Most records of a batch.
     pub(super) records: usize,
@@ -198,7 +198,7 @@ impl Preparer {
     }
 
     /// When the next record is due. One that carries the time at which it is sent waits for that time as well, whichever run it is in.
-    fn due(&mut self, time: Option<Micros>) -> Duration {
+    fn due(&mut self, time: Option<EventTime>) -> Duration {
         let due = self.schedule.due(time);
         match (self.options.live, time) {
             (Some(live), Some(time)) => due.max(live.due(time, self.due)),

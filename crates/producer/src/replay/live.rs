@@ -1,8 +1,8 @@
 //! Event times that make a replay look live: the first event is now, the others follow at the distance at which they are sent.
 
-use authpulse_event::time::END_TIME;
-use authpulse_event::{Day, Micros};
-use serde::{Deserialize, Serialize};
+use authpulse_event::time::{END_TIME, InMicros, MICROSECOND, MIN_TIME};
+use authpulse_event::{EventTime, ProcessingTime, Span};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
 
 /// The longest silence that is waited for in full, so that what follows it carries the time at which it is sent. An event further
@@ -24,19 +24,22 @@ pub enum Clock {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Shift {
     /// The time of the first valid event of the input.
-    pub first: Micros,
+    #[serde(serialize_with = "write", deserialize_with = "read")]
+    pub first: EventTime,
     /// What it becomes: the time of day when sending began.
-    pub start: Micros,
+    #[serde(serialize_with = "write", deserialize_with = "read")]
+    pub start: EventTime,
     /// How many times faster than event time events are sent.
     pub speed: f64,
 }
 
 impl Shift {
     /// The time that an event is sent with.
-    pub fn of(&self, time: Micros) -> Micros {
-        let distance = time.saturating_sub(self.first);
-        let distance = if self.speed == 1.0 { distance } else { (distance as f64 / self.speed).round() as Micros };
-        self.start.saturating_add(distance).clamp(Day::from_civil(1, 1, 1).start(), END_TIME - 1)
+    pub fn of(&self, time: EventTime) -> EventTime {
+        let distance = time.saturating_since(self.first);
+        let slower = || Span::from_micros((distance.micros() as f64 / self.speed).round() as i64);
+        let distance = if self.speed == 1.0 { distance } else { slower() };
+        self.start.saturating_add(distance).clamp(MIN_TIME, END_TIME - MICROSECOND)
     }
 }
 
@@ -44,45 +47,61 @@ impl Shift {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Live {
     /// When this run began.
-    pub(super) start: Micros,
+    pub(super) start: ProcessingTime,
     pub(super) speed: f64,
     /// Of an earlier run, or as the first event gave it.
     pub(super) shift: Option<Shift>,
 }
 
 impl Live {
-    pub(super) fn at(&mut self, time: Micros) -> Micros {
-        self.shift.get_or_insert(Shift { first: time, start: self.start, speed: self.speed }).of(time)
+    pub(super) fn at(&mut self, time: EventTime) -> EventTime {
+        self.shift
+            .get_or_insert(Shift { first: time, start: EventTime::made_at(self.start), speed: self.speed })
+            .of(time)
     }
 
     /// When the time has come that an event is sent with, reckoned from the start of this run; `before` is when the record before is due.
-    pub(super) fn due(&self, time: Micros, before: Duration) -> Duration {
-        let at = self.shift.map_or(self.start, |shift| shift.of(time));
-        let due = Duration::from_micros(at.saturating_sub(self.start).max(0).cast_unsigned());
+    pub(super) fn due(&self, time: EventTime, before: Duration) -> Duration {
+        let start = EventTime::made_at(self.start);
+        let at = self.shift.map_or(start, |shift| shift.of(time));
+        let due = Duration::from_micros(at.saturating_since(start).micros().max(0).cast_unsigned());
         if due > before + LIVE_WAIT_MAX { before } else { due }
     }
+}
+
+fn write<S: Serializer>(time: &EventTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(time.in_micros())
+}
+
+fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventTime, D::Error> {
+    i64::deserialize(deserializer).map(EventTime::of_micros)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_event::time::SECOND;
+    use authpulse_event::time::{DEFAULT_BASE, SECOND};
+
+    fn at(second: i64) -> EventTime {
+        DEFAULT_BASE + second * SECOND
+    }
 
     #[test]
     fn distances_are_kept_divided_by_the_speed() {
-        let shift = |speed| Shift { first: 100 * SECOND, start: 1_000 * SECOND, speed };
-        assert_eq!([100, 101, 90].map(|at| shift(1.0).of(at * SECOND)), [1_000, 1_001, 990].map(|at| at * SECOND));
-        assert_eq!(shift(4.0).of(101 * SECOND), 1_000 * SECOND + 250_000);
-        assert_eq!(shift(3.0).of(101 * SECOND), 1_000 * SECOND + 333_333);
-        assert_eq!(shift(0.5).of(99 * SECOND), 998 * SECOND);
+        let shift = |speed| Shift { first: at(100), start: at(1_000), speed };
+        assert_eq!([100, 101, 90].map(|second| shift(1.0).of(at(second))), [1_000, 1_001, 990].map(at));
+        assert_eq!(shift(4.0).of(at(101)), at(1_000) + Span::millis(250));
+        assert_eq!(shift(3.0).of(at(101)), at(1_000) + 333_333 * MICROSECOND);
+        assert_eq!(shift(0.5).of(at(99)), at(998));
     }
 
     #[test]
     fn no_time_leaves_the_years_that_events_may_have() {
-        let shift = Shift { first: 0, start: 1_800_000_000 * SECOND, speed: 0.001 };
-        assert_eq!(shift.of(END_TIME - 1), END_TIME - 1);
-        assert_eq!(shift.of(Day::from_civil(1, 1, 1).start()), Day::from_civil(1, 1, 1).start());
+        let shift =
+            Shift { first: EventTime::default(), start: EventTime::default() + 1_800_000_000 * SECOND, speed: 0.001 };
+        assert_eq!(shift.of(END_TIME - MICROSECOND), END_TIME - MICROSECOND);
+        assert_eq!(shift.of(MIN_TIME), MIN_TIME);
         let plain = Shift { speed: 1.0, ..shift };
-        assert_eq!(plain.of(Micros::MAX), END_TIME - 1);
+        assert_eq!(plain.of(EventTime::MAX), END_TIME - MICROSECOND);
     }
 }

@@ -32,7 +32,7 @@ mod wire;
 use std::io::Read;
 use std::time::Duration;
 
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 use authpulse_event::time::DEFAULT_BASE;
 use authpulse_stream::StreamWriter;
 use authpulse_stream::limits::MAX_PUT_RECORDS;
@@ -70,7 +70,7 @@ pub struct ReplayOptions {
     /// Close the stream when everything (or as much as `max_events` says) is sent. A replay that is stopped does not.
     pub close: bool,
     /// The consumer's setting.
-    pub base: Micros,
+    pub base: EventTime,
     /// Which times events are sent with.
     pub clock: Clock,
 }

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use authpulse_event::Micros;
-use authpulse_event::time::{HOUR, SECOND};
+use authpulse_event::time::HOUR;
+use authpulse_event::{EventTime, ProcessingTime, Span};
 use tokio::sync::watch;
 
 /// Events a second, unless told otherwise.
@@ -25,7 +25,7 @@ pub const BURST: Duration = Duration::from_secs(1);
 pub const SPEED_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Event time that falls back by more than this begins anew from there (another file, or the time before it was corrupt);
 /// lesser falls are disorder and do not change the schedule.
-pub const SPEED_RESTART: Micros = HOUR;
+pub const SPEED_RESTART: Span = HOUR;
 
 /// How fast to send.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,10 +60,10 @@ impl Pace {
 pub trait PaceClock: Sync {
     /// The time now.
     fn now(&self) -> Duration;
-    /// The time of day, for event times that are to be now; microseconds since 1970, UTC.
-    fn wall(&self) -> Micros {
+    /// The time of day, for event times that are to be now.
+    fn wall(&self) -> ProcessingTime {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)
+        i64::try_from(since.as_micros()).map_or(ProcessingTime::MAX, ProcessingTime::from_micros)
     }
     /// Waits so long.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
@@ -95,7 +95,7 @@ impl PaceClock for SystemPace {
 #[derive(Debug)]
 pub(super) enum Schedule {
     Rate { rate: f64, records: u64 },
-    Speed { speed: f64, newest: Option<Micros>, due_seconds: f64 },
+    Speed { speed: f64, newest: Option<EventTime>, due_seconds: f64 },
     Max,
 }
 
@@ -109,7 +109,7 @@ impl Schedule {
     }
 
     /// For the next record, with its event time if it has one.
-    pub(super) fn due(&mut self, time: Option<Micros>) -> Duration {
+    pub(super) fn due(&mut self, time: Option<EventTime>) -> Duration {
         match self {
             Schedule::Max => Duration::ZERO,
             Schedule::Rate { rate, records } => {
@@ -122,7 +122,7 @@ impl Schedule {
                     (None, _) => {}
                     (Some(time), None) => *newest = Some(time),
                     (Some(time), Some(before)) if time > before => {
-                        let wait_seconds = (time - before) as f64 / SECOND as f64 / *speed;
+                        let wait_seconds = (time - before).as_seconds() / *speed;
                         *due_seconds += wait_seconds.min(SPEED_WAIT_MAX.as_secs_f64());
                         *newest = Some(time);
                     }

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use authpulse_event::parse::attribute_members;
 use authpulse_event::time::push_rfc3339;
-use authpulse_event::{ATTRIBUTES, MAX_RECORD_BYTES, Micros, ParsedEvent, Reading, TimeForm, id, parse_line};
+use authpulse_event::{ATTRIBUTES, EventTime, MAX_RECORD_BYTES, ParsedEvent, Reading, TimeForm, id, parse_line};
 use authpulse_stream::PutRecord;
 use bytes::Bytes;
 use memchr::{memchr, memchr2};
@@ -45,7 +45,7 @@ pub(super) struct Encoded {
     pub(super) payload: Range<usize>,
     pub(super) partition_key: Range<usize>,
     /// Event time of a valid event.
-    pub(super) time: Option<Micros>,
+    pub(super) time: Option<EventTime>,
     /// The number of its line.
     pub(super) line: u64,
 }
@@ -55,7 +55,7 @@ pub(super) struct Encoded {
 pub(super) fn push_record(
     out: &mut Vec<u8>,
     line: &Line<'_>,
-    base: Micros,
+    base: EventTime,
     live: Option<&mut Live>,
     tally: &mut Tally,
 ) -> Encoded {
@@ -99,7 +99,7 @@ pub(super) fn push_record(
 
 /// Appends an event that is to be at another time: the wire form, with nothing in it but what the engine may read. Attributes go along
 /// as they are written, also those that are none: whether they are taken in, and counted where they are dropped, is for the lake to say.
-fn push_live(out: &mut Vec<u8>, line: &Line<'_>, event: &ParsedEvent<'_>, at: Micros) -> Encoded {
+fn push_live(out: &mut Vec<u8>, line: &Line<'_>, event: &ParsedEvent<'_>, at: EventTime) -> Encoded {
     let start = out.len();
     out.extend_from_slice(b"{\"time\":\"");
     push_rfc3339(out, at);
@@ -134,7 +134,7 @@ fn push_live(out: &mut Vec<u8>, line: &Line<'_>, event: &ParsedEvent<'_>, at: Mi
 }
 
 /// The record that a stream holds of a line which is a valid event; `None` of any other line. As a replay sends it.
-pub fn record_of(line: &[u8], base: Micros) -> Option<PutRecord> {
+pub fn record_of(line: &[u8], base: EventTime) -> Option<PutRecord> {
     parse_line(line, Reading::three_fields(base)).ok()?;
     let mut out = Vec::new();
     let whole = Line { number: 1, offset: 0, bytes: line, length: line.len() as u64 };
@@ -144,7 +144,7 @@ pub fn record_of(line: &[u8], base: Micros) -> Option<PutRecord> {
 }
 
 /// The time of a valid line.
-fn push_time(out: &mut Vec<u8>, line: &[u8], time: Micros, form: TimeForm) {
+fn push_time(out: &mut Vec<u8>, line: &[u8], time: EventTime, form: TimeForm) {
     match form {
         TimeForm::Seconds => {
             let end = memchr(b',', line).unwrap_or(line.len());

@@ -3,7 +3,7 @@
 use super::{BackfillRun, What, passed::stored_lines, start_of};
 use crate::backfill::mark_complete;
 use crate::committer::commit_all;
-use authpulse_event::ShardId;
+use authpulse_event::{ArrivalTime, ShardId};
 use authpulse_journal::backfills::{given_up_words, names};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
@@ -48,7 +48,7 @@ pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<P
     let opened = open_existing(env, &options, &registry, tail).await?;
     // Only a stream's shards are ended by their owners.
     let opened = opened.ok_or_else(|| ConsumerError::Fenced { shard: key.clone(), n })?;
-    let input = Input::nothing(backfill.run_started, names(&backfill.files));
+    let input = Input::nothing(ArrivalTime::of_run(backfill.run_started), names(&backfill.files));
     let start = start_of(opened, input, Goal::GiveUp);
     let worker = Worker::new(env.clone(), options.clone(), registry.clone(), poison.clone(), start)?;
     let tally = SharedTally::default();

@@ -1,7 +1,7 @@
 //! The order of a run's files, looked at before a line is judged.
 
 use authpulse_engine::settings::ARRIVAL_SLACK;
-use authpulse_event::Micros;
+use authpulse_event::{ArrivalTime, ProcessingTime};
 use authpulse_files::{Source, find_disorder};
 use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_settings::options::Options;
@@ -13,9 +13,15 @@ use tokio::sync::watch;
 ///
 /// # Errors
 /// Names both files and times, or one cannot be read, or it was stopped.
-pub fn refuse_disorder(files: &[Source], options: &Options, now: Micros, stop: &watch::Receiver<bool>) -> Result<()> {
+pub fn refuse_disorder(
+    files: &[Source],
+    options: &Options,
+    now: ProcessingTime,
+    stop: &watch::Receiver<bool>,
+) -> Result<()> {
     let time = &options.engine.time;
-    match find_disorder(files, time.base, time.tolerance, now + ARRIVAL_SLACK, &|| !*stop.borrow())? {
+    let at_most = ArrivalTime::of_run(now).as_event_time() + ARRIVAL_SLACK;
+    match find_disorder(files, time.base, time.tolerance, at_most, &|| !*stop.borrow())? {
         Some(disorder) => Err(ConsumerError::Refused(format!(
             "{disorder}; name the files in order of time, or add --sort, which puts the lines of all files in order of time"
         ))),

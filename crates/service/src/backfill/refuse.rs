@@ -4,7 +4,7 @@ use super::BackfillRequest;
 use super::files::{describe, same_content};
 use super::passed::{Passed, stored_lines};
 use authpulse_event::time::format_rfc3339;
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{EventTime, ShardId};
 use authpulse_files as input;
 use authpulse_journal::backfills::{given_up_words, names};
 use authpulse_journal::error::{ConsumerError, Result};
@@ -111,7 +111,7 @@ pub(super) fn passed_by(tail: &Entry) -> &'static str {
 
 /// A further run must begin where the lake is open: its first event must not be late, nor that of any file that is to be sorted.
 pub(super) fn refuse_late_beginning(
-    open_from: Option<(Micros, &str)>,
+    open_from: Option<(EventTime, &str)>,
     request: &BackfillRequest,
     options: &Options,
 ) -> Result<()> {
@@ -119,7 +119,7 @@ pub(super) fn refuse_late_beginning(
     // Each file of a sorted run by itself, the files of another as one.
     let parts = request.files.chunks(if request.sort.is_some() { 1 } else { request.files.len().max(1) });
     for files in parts {
-        let Some(first) = input::first_event(files, options.engine.time.base, Micros::MAX, &|| request.goes_on())?
+        let Some(first) = input::first_event(files, options.engine.time.base, EventTime::MAX, &|| request.goes_on())?
         else {
             continue;
         };

@@ -1,7 +1,7 @@
 //! A run whose lines are sorted before they are judged.
 
 use super::BackfillRequest;
-use authpulse_event::Micros;
+use authpulse_event::EventTime;
 use authpulse_event::time::format_rfc3339;
 use authpulse_files::{self as input, SortOptions, Sorted};
 use authpulse_journal::env::{Env, start};
@@ -48,7 +48,7 @@ pub(super) async fn sort(
 }
 
 /// A further run must begin where the lake is open, with its earliest event where it is sorted.
-pub(super) fn refuse_late_beginning(sorted: &Sorted, open_from: Micros, what: &str) -> Result<()> {
+pub(super) fn refuse_late_beginning(sorted: &Sorted, open_from: EventTime, what: &str) -> Result<()> {
     match sorted.first_event() {
         Some((time, origin)) if time < open_from => Err(ConsumerError::Refused(format!(
             "the earliest event, in line {} of {}, lies at {}, but the lake {what} {}: everything below would be late; use another lake, \

@@ -3,7 +3,7 @@
 use crate::aside::Aside;
 use crate::beside::{bug, start_beside};
 use crate::committer::{Round, commit_all};
-use authpulse_event::Micros;
+use authpulse_event::Span;
 use authpulse_journal::env::{Env, duration, start};
 use authpulse_journal::error::{Chain, Result};
 use authpulse_settings::options::Options;
@@ -33,7 +33,7 @@ impl Committer {
     pub fn start(env: &Env, options: &Options, aside: &Aside) -> Committer {
         let (stop, stopped) = watch::channel(false);
         let (hold, ours) = watch::channel(false);
-        let every = duration(options.leases.renew_every());
+        let every = duration(Span::from_micros(options.leases.renew_every()));
         let trouble = watch::Sender::new(None);
         let lock = keep_lock(env.clone(), every, hold, aside.clone(), stopped.clone());
         let lock = start_beside(&trouble, "keeps the committer's lock", lock);
@@ -123,7 +123,7 @@ async fn keep_lock(
 /// Commits every interval where the lock is ours, until told to stop or something is met that is too new for this program.
 async fn commit_regularly(
     env: Env,
-    interval: Micros,
+    interval: Span,
     ours: watch::Receiver<bool>,
     aside: Aside,
     mut stop: watch::Receiver<bool>,

@@ -7,6 +7,7 @@ use crate::aside::{Aside, Reminder};
 use crate::beside::bug;
 use crate::lease_keeper::{LeaseKeeper, Parting};
 use crate::service::Service;
+use authpulse_event::Tick;
 use authpulse_journal::env::{Env, duration};
 use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_journal::stop::unless_stopped;
@@ -28,8 +29,8 @@ pub(super) struct Supervisor<'a> {
     crew: Crew,
     course: Course,
     reminder: Reminder,
-    /// When it last looked what is new, in ticks.
-    refreshed_at: i64,
+    /// When it last looked what is new.
+    refreshed_at: Tick,
     /// Whether it is told to stop.
     stop: watch::Receiver<bool>,
     /// What a task beside it did that panicked.

@@ -1,8 +1,8 @@
 //! A follower that is no table: registered, so that folding and cleaning keep what it lacks, and rebuilt where they could not.
 
 use super::{Applied, Batch, Follower, Round, Version};
-use authpulse_event::time::{HOUR, SECOND};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::time::HOUR;
+use authpulse_event::{ProcessingTime, ShardId, Span, Tick};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_journal::stop::unless_stopped;
@@ -16,10 +16,10 @@ use tokio::sync::watch;
 const TARGET: &str = "authpulse_consumer::follow::registered";
 
 /// How often a follower's positions are registered, at most, while it goes on.
-pub const REGISTER_EVERY: Micros = 10 * SECOND;
+pub const REGISTER_EVERY: Span = Span::seconds(10);
 /// How often it is looked whether a journal is folded beyond the follower: entries that are folded may be removed, and their
 /// numbers be free again. Far less than the age at which entries are removed.
-const LOOK_AT_BASES_EVERY: Micros = HOUR;
+const LOOK_AT_BASES_EVERY: Span = HOUR;
 /// Bases that are read at the same time.
 const BASES_AT_ONCE: usize = 16;
 /// How often a follower is rebuilt in one round, where files of the version are merged away while it reads them.
@@ -31,9 +31,9 @@ pub struct Registered<F> {
     follower: F,
     name: FollowerName,
     /// The last registration of this process: its number, when (in ticks), and what it said.
-    last: Option<(u64, Micros, Applied)>,
+    last: Option<(u64, Tick, Applied)>,
     /// When the bases were looked at, by both clocks.
-    looked_at: Option<(Micros, Micros)>,
+    looked_at: Option<(ProcessingTime, Tick)>,
 }
 
 impl<F: Follower> Registered<F> {
@@ -123,7 +123,7 @@ impl<F: Follower> Registered<F> {
     /// Looks, now and then, whether entries behind the follower are folded. One that is kept for never finds any.
     async fn look_at_bases(&mut self, applied: impl Fn(&ShardId) -> u64) -> Result<()> {
         let now = (self.env.clock.now(), self.env.clock.ticks());
-        let passed = |(a, b): (Micros, Micros)| (now.0 - a).abs().max(now.1 - b);
+        let passed = |(a, b): (ProcessingTime, Tick)| (now.0 - a).abs().max(now.1 - b);
         if self.looked_at.is_some_and(|at| passed(at) < LOOK_AT_BASES_EVERY) {
             return Ok(());
         }
@@ -146,7 +146,7 @@ impl<F: Follower> Registered<F> {
     async fn register(&mut self, applied: &Applied) -> Result<()> {
         let ticks = self.env.clock.ticks();
         if let Some((_, at, registered)) = &self.last
-            && (ticks - at < REGISTER_EVERY || registered == applied)
+            && (ticks - *at < REGISTER_EVERY || registered == applied)
         {
             return Ok(());
         }

@@ -11,7 +11,7 @@ mod world;
 
 use async_trait::async_trait;
 use authpulse_event::time::{DAY, HOUR};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ProcessingTime, ShardId, Span, Tick};
 use authpulse_journal::env::{Clock, Ids, Work};
 use authpulse_journal::error::Result;
 use authpulse_journal::sink::NoSink;
@@ -38,11 +38,11 @@ struct WorldClock(Arc<SetIds>);
 
 #[async_trait]
 impl Clock for WorldClock {
-    fn now(&self) -> Micros {
-        self.0.now_ms() * 1_000
+    fn now(&self) -> ProcessingTime {
+        ProcessingTime::from_micros(self.0.now_ms() * 1_000)
     }
-    fn ticks(&self) -> i64 {
-        self.now()
+    fn ticks(&self) -> Tick {
+        Tick::from_micros(self.now().micros())
     }
     async fn sleep(&self, _: Duration) {}
 }
@@ -353,7 +353,7 @@ fn a_version_is_whole_where_tables_stand_apart() {
     world.pass(HOUR);
     assert_eq!(
         world
-            .maintain(&MaintainSettings { fold_entries: 1, entry_age: 0, ..TIDY }, &mut Memory::default())
+            .maintain(&MaintainSettings { fold_entries: 1, entry_age: Span::ZERO, ..TIDY }, &mut Memory::default())
             .folded
             .entries,
         8
@@ -444,7 +444,9 @@ fn killed_at_any_effect_it_keeps_what_the_lake_says() {
         }
     }
     for _ in 0..3 {
-        assert!(world.maintain(&MaintainSettings { entry_age: 0, ..TIDY }, &mut Memory::default()).is_complete());
+        assert!(
+            world.maintain(&MaintainSettings { entry_age: Span::ZERO, ..TIDY }, &mut Memory::default()).is_complete()
+        );
         world.pass(2 * HOUR);
     }
     // Behind what the tables hold, some more that they do not.
@@ -489,7 +491,7 @@ fn any_order_of_events_leaves_what_the_lake_says() {
             (state >> 11) % n
         };
         let (mut world, place, mut memory) = (gathering(), Place::new(), Memory::default());
-        let settings = MaintainSettings { follower_keep: 6 * HOUR, ..TIDY };
+        let settings = MaintainSettings { follower_keep: Span::hours(6), ..TIDY };
         let mut running: Vec<Registered<Counts>> = Vec::new();
         for event in 0..120 {
             let what = format!("seed {seed}, event {event}");
@@ -514,7 +516,7 @@ fn any_order_of_events_leaves_what_the_lake_says() {
                     world.set_faults(&Faults::none());
                     rebuilds += rebuilt(&dying);
                 }
-                15..=16 => world.pass(below(8) as Micros * HOUR),
+                15..=16 => world.pass(below(8) as i64 * HOUR),
                 17 if below(2) == 0 => world.pass(30 * HOUR),
                 18 if below(4) == 0 => {
                     rebuilds += running.iter().map(rebuilt).sum::<usize>();

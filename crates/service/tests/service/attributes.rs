@@ -3,8 +3,8 @@
 use crate::small_lake::{SmallLake, options};
 use authpulse_audit::status::status;
 use authpulse_engine::settings::UNSCORED_BYTES_MAX;
-use authpulse_event::time::{DEFAULT_BASE, SECOND};
-use authpulse_event::{EventModel, HashRange, ShardId};
+use authpulse_event::time::{DAY, DEFAULT_BASE, SECOND};
+use authpulse_event::{EventModel, HashRange, ShardId, Span};
 use authpulse_files::Source as File;
 use authpulse_journal::Env;
 use authpulse_journal::open::{entry_zero, event_model};
@@ -121,7 +121,12 @@ async fn what_events_carry_comes_to_the_row_over_kills_and_without_them() {
         let seen = status(&env, None, None).await.unwrap();
         assert_eq!(seen.shards[0].fields_dropped, dropped, "folded: {folded}");
         assert!(seen.to_string().contains(&format!("left out      {dropped} attributes without a value")), "{seen}");
-        let fold = MaintainSettings { fold_entries: 1, entry_age: 0, min_files: 1_000, ..MaintainSettings::default() };
+        let fold = MaintainSettings {
+            fold_entries: 1,
+            entry_age: Span::ZERO,
+            min_files: 1_000,
+            ..MaintainSettings::default()
+        };
         let report = maintain(&env.lake, &*env.journal, &fold, false, &mut Memory::default()).await;
         assert!(folded || report.folded.entries > 0, "{report:?}");
     }
@@ -161,7 +166,7 @@ async fn reading_stops_before_what_is_not_scored_takes_up_too_much() {
     let line = |n: i64| format!("{{\"time\":{},\"user\":\"U1\",\"computer\":\"C1\"{long}}}\n", 10 + n);
     let file = lake.write_input("long.json", &(0..34_000).map(line).collect::<Vec<_>>());
     let mut options = Options { entry_bytes: u64::MAX, entry_rows: u64::MAX, raw: false, ..(*options()).clone() };
-    options.entry_age = 86_400 * SECOND;
+    options.entry_age = DAY;
     options.engine.time.event_model = EventModel::Attributes;
     let mut run = prepare(&lake.env, Arc::new(options), &request(&file)).await.unwrap();
     let mut most = 0;
@@ -184,7 +189,7 @@ async fn what_rows_carry_counts_as_memory_of_their_entry() {
         let [first, rest] = [("first", 0..20), ("rest", 20..12_000)]
             .map(|(name, lines)| lake.write_input(name, &lines.map(line).collect::<Vec<_>>()));
         let mut options = Options { entry_bytes: u64::MAX, raw: false, memory: 4 << 20, ..(*options()).clone() };
-        (options.entry_age, options.entry_rows) = (86_400 * SECOND, u64::MAX);
+        (options.entry_age, options.entry_rows) = (DAY, u64::MAX);
         options.engine.time.event_model = EventModel::Attributes;
         let options = Arc::new(options);
         lake.backfill(&[first], &options, true).await;

@@ -3,6 +3,7 @@
 use crate::small_lake::audit::{expect, report};
 use crate::small_lake::{SmallLake, lines, options};
 use authpulse_audit::status::status;
+use authpulse_event::ProcessingTime;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_files::{InputError, Source};
 use authpulse_journal::{ConsumerError, Env};
@@ -84,7 +85,7 @@ async fn rows(env: &Env) -> Vec<String> {
         for batch in env.lake.read_curated(&file, None).await.unwrap() {
             for row in batch.unwrap().iter() {
                 rows.push(format!(
-                    "{} {} {} {} {:?}",
+                    "{} {:?} {} {} {:?}",
                     row.event_id,
                     row.event_time,
                     row.login_count_1h,
@@ -533,7 +534,7 @@ async fn a_sorted_run_may_not_begin_below_the_lake_either() {
         &["line 3 of", "file.txt", "2015-01-01T01:23:20", "is sealed up to"],
     );
     assert_eq!(lake.entries("file").await, before);
-    assert!(lake.env.clock.now() > DEFAULT_BASE + SECOND);
+    assert!(lake.env.clock.now().micros() > (DEFAULT_BASE + SECOND).micros());
 }
 
 /// Files are hashed, looked at for their order, sorted, and read again as far as they are stored, all before a line is judged. Wherever
@@ -554,7 +555,10 @@ async fn a_stop_is_heard_before_the_first_line_is_judged() {
 
         let at_once = BackfillRequest { stop: stopped.clone(), ..request() };
         told_to_end(prepare(&lake.env, many_entries(), &at_once).await.err());
-        told_to_end(refuse_disorder(&at_once.files, &options(), DEFAULT_BASE, &stopped).err());
+        told_to_end(
+            refuse_disorder(&at_once.files, &options(), ProcessingTime::from_micros(DEFAULT_BASE.micros()), &stopped)
+                .err(),
+        );
         if sorted {
             // Only what is stored already is still to be read again by then.
             let (stop, heard) = watch::channel(false);

@@ -3,7 +3,7 @@
 
 use crate::small_lake::{SmallLake, options};
 use async_trait::async_trait;
-use authpulse_event::ShardId;
+use authpulse_event::{ShardId, Span};
 use authpulse_files::Source;
 use authpulse_journal::Env;
 use authpulse_journal::env::SystemClock;
@@ -43,7 +43,7 @@ impl CommitterLock for FailingLock {
 /// Runs a service over an open stream, which would go on for ever; how it ended.
 async fn ended(env: Env, leases: MemoryLeases) -> String {
     let stream = Arc::new(MemoryStream::new(CreateOptions { shards: 2, ..CreateOptions::default() }).unwrap());
-    let options = Arc::new(Options { follow_interval: 20_000, ..(*options()).clone() });
+    let options = Arc::new(Options { follow_interval: Span::millis(20), ..(*options()).clone() });
     let service = Service::open(env.clone(), options.clone(), stream, Mode::Run).await.unwrap();
     let leases_settings = authpulse_lease::LeaseSettings { duration: 30_000, scan_every: 10_000, ..options.leases };
     let options = Options { leases: leases_settings, ..(*options).clone() };

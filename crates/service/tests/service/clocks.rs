@@ -3,7 +3,7 @@
 use crate::small_lake::audit::report;
 use crate::small_lake::{SmallLake, edit, options};
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND, format_rfc3339};
-use authpulse_event::{HashRange, Micros};
+use authpulse_event::{ArrivalTime, EventTime, HashRange, Span};
 use authpulse_journal::Env;
 use authpulse_lake::Table;
 use authpulse_lake::entry::Entry;
@@ -27,24 +27,25 @@ struct Live {
 }
 
 impl Live {
-    fn new(now: Micros) -> Live {
-        let clock = Arc::new(AtomicI64::new(now));
+    /// The clock begins at the moment at which this event happens.
+    fn new(now: EventTime) -> Live {
+        let clock = Arc::new(AtomicI64::new(now.micros()));
         let shown = clock.clone();
-        let shown = Arc::new(move || shown.load(Ordering::Relaxed));
+        let shown = Arc::new(move || ArrivalTime::from_micros(shown.load(Ordering::Relaxed)));
         let stream = MemoryStream::new(CreateOptions { shards: 1, clock: shown, ..CreateOptions::default() }).unwrap();
         Live { lake: SmallLake::new(), stream: Arc::new(stream), clock }
     }
 
     /// Puts an event with a time so many seconds after the clock.
     async fn put(&self, user: &str, computer: &str, ahead: i64) {
-        let time = format_rfc3339(self.clock.load(Ordering::Relaxed) + ahead * SECOND);
+        let time = format_rfc3339(EventTime::from_micros(self.clock.load(Ordering::Relaxed)) + ahead * SECOND);
         let payload = format!(r#"{{"time":"{time}","user":"{user}","computer":"{computer}"}}"#).into();
         let record = PutRecord { payload, partition_key: user.to_owned().into() };
         self.stream.put(vec![record], None).await.unwrap();
     }
 
     async fn worker(&self, mode: Mode) -> Worker {
-        let options = Arc::new(Options { entry_age: 0, idle_after: 2 * SECOND, ..(*options()).clone() });
+        let options = Arc::new(Options { entry_age: Span::ZERO, idle_after: 2 * SECOND, ..(*options()).clone() });
         let stream: Arc<dyn Stream> = self.stream.clone();
         let mut service = Service::open(self.lake.env.clone(), options, stream, mode).await.unwrap();
         let wanted = service.wanted_leases();
@@ -104,14 +105,14 @@ async fn one_clock_ahead_hides_nothing() {
 }
 
 /// The watermark of a quiet live shard after its idle time, where the stream's clock was then set so many seconds on.
-async fn risen(moved: i64) -> Micros {
+async fn risen(moved: i64) -> i64 {
     let arrival = DEFAULT_BASE + 3 * DAY;
     let live = Live::new(arrival);
     live.put("U1", "C1", -200).await;
-    live.clock.fetch_add(moved * SECOND, Ordering::Relaxed);
+    live.clock.fetch_add((moved * SECOND).micros(), Ordering::Relaxed);
     let mut worker = live.worker(Mode::Run).await;
     for _ in 0..100 {
-        live.lake.clock.0.fetch_add(SECOND / 4, Ordering::Relaxed);
+        live.lake.clock.0.fetch_add((SECOND / 4).micros(), Ordering::Relaxed);
         worker.step().await.unwrap();
     }
     (worker.last_entry().watermark.expect("a watermark") - arrival) / SECOND

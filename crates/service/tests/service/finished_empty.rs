@@ -3,6 +3,7 @@
 use crate::small_lake::{SmallLake, options};
 use authpulse_audit::status::{State, status};
 use authpulse_audit::verify::{VerifyOptions, verify};
+use authpulse_event::ArrivalTime;
 use authpulse_files::Source;
 use authpulse_journal::ConsumerError;
 use authpulse_lake::Seal;
@@ -25,7 +26,7 @@ fn events(from: u32) -> Vec<String> {
 
 async fn stream(lake: &SmallLake, name: &str, shards: u32, lines: &[String]) -> Arc<MemoryStream> {
     let clock = lake.clock.clone();
-    let clock = Arc::new(move || clock.0.load(Ordering::Relaxed));
+    let clock = Arc::new(move || ArrivalTime::from_micros(clock.0.load(Ordering::Relaxed)));
     let options = CreateOptions { name: name.to_owned(), shards, clock, ..CreateOptions::default() };
     let stream = Arc::new(MemoryStream::new(options).unwrap());
     let record = |line: &String| {

@@ -4,7 +4,7 @@
 use crate::logons_to_come::LOGONS;
 use crate::small_lake::audit::report;
 use crate::small_lake::{SmallLake, lines, options};
-use authpulse_event::ShardId;
+use authpulse_event::{ShardId, Span};
 use authpulse_journal::Env;
 use authpulse_lake::entry::{Entry, Side};
 use authpulse_lake::fault::{Faults, Moment};
@@ -156,7 +156,12 @@ impl Grown {
         let files: Vec<PathBuf> = parts.map(|(i, part)| lake.write_input(&format!("auth-{i:02}.txt"), part)).collect();
         lake.backfill(&files[..10], &options(), true).await;
         commit_all(&lake.env).await.unwrap();
-        let fold = MaintainSettings { fold_entries: 1, entry_age: 0, min_files: 1_000, ..MaintainSettings::default() };
+        let fold = MaintainSettings {
+            fold_entries: 1,
+            entry_age: Span::ZERO,
+            min_files: 1_000,
+            ..MaintainSettings::default()
+        };
         let report = maintain(&lake.env.lake, &*lake.env.journal, &fold, false, &mut Memory::default()).await;
         assert!(report.is_complete() && report.folded.removed > 0, "{report:?}");
         let entries = lake.entries("file").await;

@@ -2,8 +2,8 @@
 
 use crate::small_lake::{SmallLake, options};
 use authpulse_engine::rows::Reason;
-use authpulse_event::Day;
-use authpulse_event::time::{DEFAULT_BASE, SECOND, format_rfc3339};
+use authpulse_event::time::{DEFAULT_BASE, MICROSECOND, SECOND, format_rfc3339};
+use authpulse_event::{Day, EventTime, ProcessingTime};
 use authpulse_journal::Env;
 use authpulse_journal::env::SystemClock;
 use authpulse_lake::Table;
@@ -29,7 +29,7 @@ fn record(user: usize, key: &str, filling: usize) -> PutRecord {
     let now = SystemClockNow::get();
     let payload = format!(
         "{{\"time\":\"{}\",\"user\":\"U{user}\",\"computer\":\"C1\",\"more\":\"{}\"}}",
-        format_rfc3339(now + user as i64),
+        format_rfc3339(now + user as i64 * MICROSECOND),
         "x".repeat(filling)
     );
     PutRecord { payload: payload.into(), partition_key: bytes::Bytes::copy_from_slice(key.as_bytes()) }
@@ -39,8 +39,8 @@ fn record(user: usize, key: &str, filling: usize) -> PutRecord {
 struct SystemClockNow;
 
 impl SystemClockNow {
-    fn get() -> i64 {
-        static NOW: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
+    fn get() -> ProcessingTime {
+        static NOW: std::sync::OnceLock<ProcessingTime> = std::sync::OnceLock::new();
         *NOW.get_or_init(|| authpulse_journal::env::Clock::now(&SystemClock) - 10 * SECOND)
     }
 }
@@ -121,7 +121,7 @@ async fn misrouted_letters_land_once_under_the_right_key() {
     assert!(dry.shortened > 0 && dry.named.len() as u64 == dry.shortened, "{dry:?}");
     assert_eq!(records(&stream).await, USERS, "a dry run puts nothing");
     // Another day is none of it.
-    let today = Day::of(SystemClockNow::get());
+    let today = Day::of_arrival(SystemClockNow::get().as_arrival_bound());
     let past = RedriveOptions { until: Some(Day(today.0 - 2)), ..wanted(false) };
     assert_eq!(put_again(&env, &stream, &past).await, Redriven::default());
     let (_send, stop) = watch::channel(true);
@@ -159,7 +159,7 @@ async fn invalid_letters_that_are_events_by_now_are_put_once_and_the_others_are_
     let now = put_again(&env, &stream, &invalid).await;
     assert_eq!((now.found["invalid"], now.sent, now.no_event, now.named.len()), (6, 0, 6, 6));
     assert!(now.named.iter().any(|name| name.ends_with("time lies beyond the year 9999")), "{:?}", now.named);
-    let by_then = RedriveOptions { base: 0, ..invalid };
+    let by_then = RedriveOptions { base: EventTime::default(), ..invalid };
     let first = put_again(&env, &stream, &by_then).await;
     assert_eq!((first.sent, first.sent_before, first.no_event), (4, 0, 2));
     let again = put_again(&env, &stream, &by_then).await;

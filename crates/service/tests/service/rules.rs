@@ -7,7 +7,8 @@ use authpulse_audit::verify::{VerifyOptions, VerifyReport, verify};
 use authpulse_engine::flags::Flag;
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::rules::{Features, LIST, Rule, RuleSet, Threshold};
-use authpulse_event::time::{DAY, HOUR};
+use authpulse_event::EventTime;
+use authpulse_event::time::{HOUR, time_of_day};
 use authpulse_journal::Env;
 use authpulse_journal::sink::Decision;
 use authpulse_lake::encode::{Later, LaterGroup};
@@ -42,7 +43,7 @@ const ALL: [&str; 5] = ["NEW_DEVICE", "BURST_LOGIN", "LATERAL_MOVEMENT", "RARE_H
 const TWO: [&str; 2] = ["BURST_LOGIN", "LATERAL_MOVEMENT"];
 
 fn is_night(features: &Features, [to, ..]: &[u32; 4]) -> bool {
-    features.time.rem_euclid(DAY) / HOUR < i64::from(*to)
+    time_of_day(features.time) / HOUR < i64::from(*to)
 }
 
 fn on(names: &[&str]) -> RuleSet {
@@ -165,13 +166,14 @@ async fn rows_say_what_fired_of_the_rules_that_were_on() {
     assert_eq!(fired(&rows, &all), BTreeSet::from(ALL));
     let night = all.flag("BY_NIGHT").unwrap();
     for row in &rows {
-        assert_eq!(row.flags.has(night), row.event.event_time.rem_euclid(DAY) < 6 * HOUR);
+        assert_eq!(row.flags.has(night), time_of_day(row.event.event_time) < 6 * HOUR);
         let without: u8 =
             Flag::FIRST.into_iter().filter(|flag| row.flags.has(*flag)).map(|flag| all.weight(flag)).sum();
         assert_eq!(row.score, without);
     }
     let row = rows.iter().find(|row| row.flags.has(night)).unwrap();
-    let decision = Decision { scored: row, user: "U1", computer: "C1", base: 0, rules: &all }.to_value();
+    let decision =
+        Decision { scored: row, user: "U1", computer: "C1", base: EventTime::default(), rules: &all }.to_value();
     assert!(decision["risk_flags"].as_array().unwrap().contains(&"BY_NIGHT".into()), "{decision}");
 }
 
@@ -226,7 +228,7 @@ async fn the_column_of_a_later_rule_says_what_risk_flags_say() {
     assert!(switched.files(&all).iter().all(has) && !switched.files(&two).iter().any(has));
     let night = all.flag("BY_NIGHT").unwrap();
     let fired = move |row: &ScoredEvent| i32::from(row.flags.has(night));
-    let one = |row: &ScoredEvent| row.event.event_time % 7 == 0;
+    let one = |row: &ScoredEvent| row.event.event_time.micros() % 7 == 0;
     let expect = async |env: Env, rules: &RuleSet, words: Option<&str>| {
         let report = audit(&env, rules).await;
         match (&report.difference, words) {

@@ -5,7 +5,7 @@ use super::small_lake::{SmallLake, options};
 use authpulse_audit::status::status;
 use authpulse_audit::verify::{VerifyOptions, verify};
 use authpulse_event::time::SECOND;
-use authpulse_event::{HashRange, ShardId};
+use authpulse_event::{ArrivalTime, HashRange, ShardId, Span};
 use authpulse_files::Source;
 use authpulse_journal::log::{Taken, take_over};
 use authpulse_journal::open::open_lake;
@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 
 /// Folds all it can, and removes nothing.
 const FOLD: MaintainSettings =
-    MaintainSettings { entry_age: i64::MAX, follower_keep: i64::MAX, ..super::verify_folded::FOLD };
+    MaintainSettings { entry_age: Span::MAX, follower_keep: Span::MAX, ..super::verify_folded::FOLD };
 
 /// What a newer program writes: the section `notes` into some things, as its body the number of the entry before.
 fn newer(must: bool, carry: bool, into: &'static [Holder]) -> SectionList {
@@ -52,7 +52,7 @@ async fn load(lake: &SmallLake, env: &Env, file: PathBuf) -> Result<(), Consumer
     let request = BackfillRequest { keep_open: true, ..BackfillRequest::new(vec![Source::File(file)]) };
     let mut run = prepare(env, options(), &request).await?;
     while run.worker.step().await? != Progress::Done {
-        lake.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);
+        lake.clock.0.fetch_add((SECOND / 10).micros(), Ordering::Relaxed);
     }
     Ok(())
 }
@@ -113,7 +113,7 @@ async fn what_is_carried_goes_through_entries_take_overs_heirs_and_folding() {
 
     // The first shards of a stream inherit it from the files, and heirs of a split from their parent.
     let clock = lake.clock.clone();
-    let clock = Arc::new(move || clock.0.load(Ordering::Relaxed));
+    let clock = Arc::new(move || ArrivalTime::from_micros(clock.0.load(Ordering::Relaxed)));
     let stream = Arc::new(MemoryStream::new(CreateOptions { shards: 1, clock, ..CreateOptions::default() }).unwrap());
     let record = |n: u32| PutRecord {
         payload: Bytes::from(format!(r#"{{"time":{},"user":"U{}","computer":"C1"}}"#, 200 + n, n % 9)),

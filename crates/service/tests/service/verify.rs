@@ -2,7 +2,8 @@
 
 use crate::small_lake::audit::{Uncommitted, expect, first_file, report};
 use crate::small_lake::{SmallLake, edit};
-use authpulse_event::ShardId;
+use authpulse_event::time::MICROSECOND;
+use authpulse_event::{ArrivalTime, ShardId};
 use authpulse_lake::entry::Entry;
 use authpulse_lake::{EntryFiles, Table, TableFile, TablePointers};
 
@@ -166,7 +167,7 @@ async fn a_changed_entry_is_named() {
     )
     .await;
     lake.changed(|e| e[3].commit_id = e[2].commit_id.clone(), &["one commit id", "entry 4"]).await;
-    lake.changed(|e| e[3].time_rules.settle += 1, &["settings", "entry 4"]).await;
+    lake.changed(|e| e[3].time_rules.settle += MICROSECOND, &["settings", "entry 4"]).await;
     lake.changed(|e| e[3].files.retain(|f| f.table != Table::HOURLY), &["an hour is not the sum", "no row"]).await;
     lake.changed(|e| e.iter_mut().for_each(|e| e.files.retain(|f| f.table != Table::DAILY)), &["a day is not the sum"])
         .await;
@@ -230,8 +231,11 @@ async fn dead_letters_are_counted_by_reason_and_place() {
     }
     entry.raw.clear();
     expect(&lake.with_entries(&entries).await, &["lines"]).await;
-    entries[at].source =
-        authpulse_lake::entry::Source::Stream { name: "s".to_owned(), created: 0, shard_id: "file".to_owned() };
+    entries[at].source = authpulse_lake::entry::Source::Stream {
+        name: "s".to_owned(),
+        created: ArrivalTime::default(),
+        shard_id: "file".to_owned(),
+    };
     let source = entries[at].source.clone();
     entries.iter_mut().for_each(|e| e.source = source.clone());
     expect(&lake.with_entries(&entries).await, &["rejected twice", "auth_events_rejected"]).await;

@@ -4,7 +4,8 @@
 use crate::small_lake::audit::{expect, report};
 use crate::small_lake::{SmallLake, edit, options};
 use authpulse_audit::status::status;
-use authpulse_event::ShardId;
+use authpulse_event::time::{HOUR, MICROSECOND};
+use authpulse_event::{EventTime, ShardId, Span};
 use authpulse_journal::Env;
 use authpulse_journal::open::open_lake;
 use authpulse_journal::registry::ShardView;
@@ -20,11 +21,11 @@ pub const FOLD: MaintainSettings = MaintainSettings {
     min_files: 1_000,
     manifests_max: 1_000,
     snapshots_max: 1_000,
-    snapshot_age: i64::MAX,
-    orphan_age: 3_600_000_000,
+    snapshot_age: Span::MAX,
+    orphan_age: HOUR,
     fold_entries: 1,
-    entry_age: 0,
-    follower_keep: 0,
+    entry_age: Span::ZERO,
+    follower_keep: Span::ZERO,
 };
 
 async fn keep_in_shape(env: &Env, settings: &MaintainSettings) -> u64 {
@@ -82,7 +83,7 @@ async fn a_lake_looks_the_same_from_a_base() {
 async fn replaced_files_and_past_days_are_compared_by_number() {
     let lake = SmallLake::backfilled(true).await;
     let before = report(&lake.env).await;
-    let tidy = MaintainSettings { min_files: 2, manifests_max: 1, snapshots_max: 1, snapshot_age: 0, ..FOLD };
+    let tidy = MaintainSettings { min_files: 2, manifests_max: 1, snapshots_max: 1, snapshot_age: Span::ZERO, ..FOLD };
     keep_in_shape(&lake.env, &tidy).await;
     let mut folded = base(&lake).await;
     let files = folded.files.len();
@@ -123,8 +124,8 @@ async fn a_changed_base_is_named() {
     changed(|b| b.raw.values_mut().next().unwrap().files += 1, &["raw zone", "folded entries"]).await;
     changed(|b| b.shares[0].days[0].hosts[0].1 += 1, &["what shards published of a day"]).await;
     changed(|b| b.last.to.sequence = "1".to_owned(), &["not contiguous"]).await;
-    changed(|b| b.last.watermark = Some(i64::MAX), &["watermark falls"]).await;
-    changed(|b| b.last.time_rules.settle += 1, &["settings"]).await;
+    changed(|b| b.last.watermark = Some(EventTime::MAX), &["watermark falls"]).await;
+    changed(|b| b.last.time_rules.settle += MICROSECOND, &["settings"]).await;
     // Without the base the entries that it stands for are missing.
     let shard = ShardId::file();
     let journal = MemoryJournal::new();

@@ -5,8 +5,8 @@ use crate::small_lake::audit::{Uncommitted, expect, first_file, report};
 use crate::small_lake::rows::EditedRows;
 use authpulse_engine::flags::Flag;
 use authpulse_engine::rows::ScoredEvent;
-use authpulse_event::ShardId;
 use authpulse_event::time::SECOND;
+use authpulse_event::{ArrivalTime, ShardId};
 use authpulse_journal::Env;
 use authpulse_lake::encode::LaterGroup;
 use authpulse_lake::read::Value;
@@ -53,7 +53,11 @@ async fn an_edited_row_is_named_whatever_its_checksum_says() {
         r.score = if is_new { r.score - 30 } else { r.score + 30 };
     };
     expect(&row(new_device).await, &["is_new_device is not 1", curated]).await;
-    expect(&row(|r| r.event.ingestion_time = r.event.event_time - 301 * SECOND).await, &["ahead of its arrival"]).await;
+    expect(
+        &row(|r| r.event.ingestion_time = ArrivalTime::from_micros((r.event.event_time - 301 * SECOND).micros())).await,
+        &["ahead of its arrival"],
+    )
+    .await;
     let other_user = edited(&lake, |e| {
         e.rows[5].event.user = e.rows.iter().map(|r| r.event.user).find(|u| *u != e.rows[5].event.user).unwrap();
         e.rows[5].event.new_device = false;
@@ -134,7 +138,7 @@ fn noted() -> Shape {
         |_: &ScoredEvent| true,
         |row, nth| match nth {
             0 => Some(Value::Text(["by day", "by night"][usize::from(row.score) % 2])),
-            _ => Some(Value::Int((row.event.event_time / SECOND % 3) as i32)),
+            _ => Some(Value::Int((row.event.event_time.micros() / SECOND.micros() % 3) as i32)),
         },
     );
     Shape { curated: vec![notes], ..Shape::default() }

@@ -4,7 +4,7 @@ use crate::small_lake::{SmallLake, lines, options};
 use authpulse_audit::status::{State, status};
 use authpulse_audit::verify::{VerifyOptions, verify};
 use authpulse_event::time::SECOND;
-use authpulse_event::{Micros, Reading, parse_line};
+use authpulse_event::{ArrivalTime, ProcessingTime, Reading, Span, parse_line};
 use authpulse_journal::ConsumerError;
 use authpulse_lake::entry::{Entry, EntryCounts};
 use authpulse_lake::maintain::Memory;
@@ -46,7 +46,7 @@ impl Run {
     fn new(shards: u32, options: Options, seed: u64) -> Run {
         let lake = SmallLake::new();
         let clock = lake.clock.clone();
-        let clock = Arc::new(move || clock.0.load(Ordering::Relaxed));
+        let clock = Arc::new(move || ArrivalTime::from_micros(clock.0.load(Ordering::Relaxed)));
         let stream = MemoryStream::new(CreateOptions { shards, clock, ..CreateOptions::default() });
         let (stream, options) = (Arc::new(stream.unwrap()), Arc::new(options));
         Run { lake, stream, options, chance: seed, met: Met::default() }
@@ -68,7 +68,8 @@ impl Run {
 
     /// Folds journals, and merges files, as it goes.
     async fn maintain(&mut self) {
-        let settings = MaintainSettings { min_files: 2, fold_entries: 3, entry_age: 0, ..MaintainSettings::default() };
+        let settings =
+            MaintainSettings { min_files: 2, fold_entries: 3, entry_age: Span::ZERO, ..MaintainSettings::default() };
         let env = &self.lake.env;
         let report = maintain(&env.lake, env.journal.as_ref(), &settings, false, &mut Memory::default()).await;
         assert!(report.is_complete(), "{report:?}");
@@ -107,7 +108,7 @@ impl Run {
         let ahead = format!("{},U-ahead-{},C1\n", 700_000 + self.met.audits, self.below(20));
         let records = lines.iter().chain([&ahead]).map(|line| record(line.trim()));
         self.stream.put(records.collect(), None).await.unwrap();
-        self.lake.clock.0.fetch_add(SECOND / 20, Ordering::Relaxed);
+        self.lake.clock.0.fetch_add((SECOND / 20).micros(), Ordering::Relaxed);
     }
 
     async fn reshard(&mut self, split: bool) {
@@ -143,8 +144,8 @@ impl Run {
             let count = workers.len() as u64;
             let at = self.below(count * 3).min(self.below(count * 3)).max(self.below(count));
             let at = (count - 1).saturating_sub(at.min(count - 1)) as usize;
-            let pace = self.below(3) as Micros;
-            self.lake.clock.0.fetch_add(pace * SECOND / 4, Ordering::Relaxed);
+            let pace = self.below(3) as i64;
+            self.lake.clock.0.fetch_add((pace * SECOND / 4).micros(), Ordering::Relaxed);
             if workers[at].step().await.unwrap() == Progress::Done {
                 workers.remove(at);
             }
@@ -221,7 +222,7 @@ async fn run(seed: u64, history_first: bool) -> Met {
 /// entries, which tell that they have no share of the days before, and days that close.
 #[tokio::test]
 async fn shards_store_one_after_another() {
-    const AGE: Micros = 8 * SECOND;
+    const AGE: Span = Span::seconds(8);
     let mut run = Run::new(4, Options { entry_age: AGE, ..(*options()).clone() }, 1);
     let env = run.lake.env.clone();
     let mut service = Service::open(env.clone(), run.options.clone(), run.stream.clone(), Mode::Run).await.unwrap();
@@ -237,12 +238,12 @@ async fn shards_store_one_after_another() {
                 worker.step().await.unwrap();
             }
         }
-        run.lake.clock.0.fetch_add(SECOND / 5, Ordering::Relaxed);
+        run.lake.clock.0.fetch_add((SECOND / 5).micros(), Ordering::Relaxed);
     }
     let stored = run.entries().await.into_iter().flatten().filter(|entry| entry.counts.received > 0);
-    let stored: Vec<(Micros, String)> = stored.map(|entry| (entry.written_at, entry.shard)).collect();
-    let is_crowded = |(at, shard): &&(Micros, String)| {
-        stored.iter().any(|(other_at, other)| other != shard && (at - other_at).abs() < SECOND / 2)
+    let stored: Vec<(ProcessingTime, String)> = stored.map(|entry| (entry.written_at, entry.shard)).collect();
+    let is_crowded = |(at, shard): &&(ProcessingTime, String)| {
+        stored.iter().any(|(other_at, other)| other != shard && (*at - *other_at).abs() < SECOND / 2)
     };
     let crowded = stored.iter().filter(is_crowded).count();
     assert!(stored.len() >= 28 && crowded * 3 < stored.len(), "{crowded} of {} entries: {stored:?}", stored.len());
@@ -297,7 +298,7 @@ async fn an_event_that_fails_as_it_goes_on_is_given_up_alone() {
                 assert_eq!(waiting, u64::from(is_stored));
                 run.stream.put(others.to_vec(), None).await.unwrap();
             }
-            run.lake.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);
+            run.lake.clock.0.fetch_add((SECOND / 10).micros(), Ordering::Relaxed);
             let mut at_work: Worker = match worker.take() {
                 Some(worker) => worker,
                 None => service.start_next(&service.wanted_leases()).await.unwrap().unwrap(),

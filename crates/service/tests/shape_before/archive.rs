@@ -1,6 +1,5 @@
 //! A lake of memory doubles as one file: a zstd frame that holds a line of JSON, which says what there is, and the bytes of each.
 
-use authpulse_event::Micros;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,35 +22,35 @@ impl<'de> Deserialize<'de> for Body {
     }
 }
 
-/// What was done to a stream, and when.
+/// What was done to a stream, and when, in microseconds as the file has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StreamChange {
     Create {
-        at: Micros,
+        at: i64,
         name: String,
         shards: u32,
     },
     Put {
-        at: Micros,
+        at: i64,
         key: String,
         payload: Body,
     },
     /// `at_hash` in decimal.
     Split {
-        at: Micros,
+        at: i64,
         shard: String,
         at_hash: String,
     },
     Merge {
-        at: Micros,
+        at: i64,
         left: String,
         right: String,
     },
 }
 
 impl StreamChange {
-    pub fn at(&self) -> Micros {
+    pub fn at(&self) -> i64 {
         match self {
             StreamChange::Create { at, .. }
             | StreamChange::Put { at, .. }
@@ -64,7 +63,7 @@ impl StreamChange {
 /// A lake, what it reads, and where all that counts stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
-    pub now: Micros,
+    pub now: i64,
     pub chance: u64,
     pub next_commit_id: u64,
     pub next_uuid: u64,
@@ -74,7 +73,7 @@ pub struct Dump {
     /// Of the tables.
     pub pointers: BTreeMap<String, String>,
     /// Path, when it was written, content.
-    pub files: Vec<(String, Micros, Bytes)>,
+    pub files: Vec<(String, i64, Bytes)>,
     /// Shard, number, content.
     pub entries: Vec<(String, u64, Bytes)>,
     /// Likewise.
@@ -84,12 +83,12 @@ pub struct Dump {
 /// The line before the bytes. Of each content its length stands in place of it, in the order in which they follow.
 #[derive(Serialize, Deserialize)]
 struct Head {
-    now: Micros,
+    now: i64,
     chance: u64,
     next_commit_id: u64,
     next_uuid: u64,
     pointers: BTreeMap<String, String>,
-    files: Vec<(String, Micros, usize)>,
+    files: Vec<(String, i64, usize)>,
     entries: Vec<(String, u64, usize)>,
     bases: Vec<(String, u64, usize)>,
     inputs: BTreeMap<String, String>,

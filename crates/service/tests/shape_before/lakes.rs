@@ -4,7 +4,7 @@ use crate::archive::StreamChange;
 use crate::traffic::Traffic;
 use crate::world::World;
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ProcessingTime, ShardId, Span};
 use authpulse_files::Source;
 use authpulse_lake::MaintainSettings;
 use authpulse_service::backfill::{BackfillRequest, prepare};
@@ -17,7 +17,7 @@ use authpulse_worker::worker::Progress;
 pub const NAMES: [&str; 5] = ["folded", "ahead", "split", "unfinished", "sealed"];
 
 /// When they are begun.
-const BEGIN: Micros = DEFAULT_BASE + 60 * DAY;
+const BEGIN: ProcessingTime = ProcessingTime::from_micros(DEFAULT_BASE.after(Span::days(60)).micros());
 /// Steps within which all of a stream must land.
 const STEPS: u64 = 200_000;
 
@@ -50,7 +50,7 @@ const FOLD: MaintainSettings = MaintainSettings {
     manifests_max: 5,
     snapshots_max: 6,
     snapshot_age: DAY,
-    orphan_age: 2 * HOUR,
+    orphan_age: Span::hours(2),
     fold_entries: 3,
     entry_age: HOUR,
     follower_keep: DAY,
@@ -75,7 +75,7 @@ pub async fn made(name: &str) -> World {
 }
 
 fn created(world: &World, shards: u32) -> StreamChange {
-    StreamChange::Create { at: world.now() + SECOND, name: "logons".to_owned(), shards }
+    StreamChange::Create { at: (world.now() + SECOND).micros(), name: "logons".to_owned(), shards }
 }
 
 async fn put(world: &mut World, traffic: &mut Traffic, records: usize) {

@@ -3,7 +3,7 @@
 use crate::archive::{Body, Dump, StreamChange};
 use async_trait::async_trait;
 use authpulse_event::time::{DAY, SECOND};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ProcessingTime, ShardId, Span, Tick};
 use authpulse_journal::Env;
 use authpulse_journal::env::{Clock, Ids, Work};
 use authpulse_journal::sink::NoSink;
@@ -34,11 +34,11 @@ pub struct StillClock(AtomicI64);
 
 #[async_trait]
 impl Clock for StillClock {
-    fn now(&self) -> Micros {
-        self.0.load(Ordering::Relaxed)
+    fn now(&self) -> ProcessingTime {
+        ProcessingTime::from_micros(self.0.load(Ordering::Relaxed))
     }
-    fn ticks(&self) -> i64 {
-        self.now()
+    fn ticks(&self) -> Tick {
+        Tick::from_micros(self.0.load(Ordering::Relaxed))
     }
     async fn sleep(&self, duration: Duration) {
         self.0.fetch_add(duration.as_micros() as i64, Ordering::Relaxed);
@@ -61,7 +61,7 @@ struct TableIds {
 
 impl CommitIds for TableIds {
     fn now_ms(&self) -> i64 {
-        self.clock.now() / 1_000
+        self.clock.now().micros() / 1_000
     }
     fn uuid(&self) -> Uuid {
         // The upper half is what a snapshot is named by.
@@ -155,8 +155,8 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(options: Options, now: Micros, seed: u64) -> World {
-        let clock = Arc::new(StillClock(AtomicI64::new(now)));
+    pub fn new(options: Options, now: ProcessingTime, seed: u64) -> World {
+        let clock = Arc::new(StillClock(AtomicI64::new(now.micros())));
         let (store, journal) = (Arc::new(MemoryStore::new()), Arc::new(Remembering::default()));
         let catalog = Arc::new(MemoryCatalog::new());
         let ids = Arc::new(CountingIds(AtomicU64::new(1)));
@@ -190,17 +190,17 @@ impl World {
             inputs: BTreeMap::new(),
             at_work: usize::MAX,
         };
-        world.pass(0);
+        world.pass(Span::ZERO);
         world
     }
 
-    pub fn now(&self) -> Micros {
+    pub fn now(&self) -> ProcessingTime {
         self.clock.now()
     }
 
     /// Time goes by.
-    pub fn pass(&self, micros: Micros) {
-        self.clock.0.fetch_add(micros, Ordering::Relaxed);
+    pub fn pass(&self, span: Span) {
+        self.clock.0.fetch_add(span.micros(), Ordering::Relaxed);
         self.store.set_clock(self.now());
     }
 
@@ -210,7 +210,7 @@ impl World {
         match &change {
             StreamChange::Create { name, shards, .. } => {
                 let clock = self.clock.clone();
-                let clock = Arc::new(move || clock.now());
+                let clock = Arc::new(move || clock.now().as_arrival_bound());
                 let (name, shards, retention) = (name.clone(), *shards, 365 * DAY);
                 self.stream =
                     Some(Arc::new(MemoryStream::new(CreateOptions { name, shards, retention, clock }).unwrap()));
@@ -227,7 +227,7 @@ impl World {
             }
         }
         self.changes.push(change);
-        self.pass(0);
+        self.pass(Span::ZERO);
     }
 
     pub fn stream(&self) -> &Arc<MemoryStream> {
@@ -236,7 +236,7 @@ impl World {
 
     /// Puts a record, a moment after the one before it.
     pub async fn put(&mut self, (key, payload): (String, Vec<u8>)) {
-        let at = self.now() + 1_000;
+        let at = self.now().micros() + 1_000;
         self.change_stream(StreamChange::Put { at, key, payload: Body(payload) }).await;
     }
 
@@ -245,7 +245,7 @@ impl World {
         let shards = self.stream().shards().await.unwrap();
         let mut open: Vec<_> = shards.into_iter().filter(|shard| !shard.closed).collect();
         open.sort_by_key(|shard| shard.range);
-        let (at, range) = (self.now() + 1_000, open[0].range);
+        let (at, range) = (self.now().micros() + 1_000, open[0].range);
         self.change_stream(match split {
             true => {
                 let at_hash = (range.first + (range.last - range.first) / 2 + 1).to_string();
@@ -274,7 +274,7 @@ impl World {
                     return true;
                 }
             }
-            let step_takes = 50 + self.chance.below(500) as Micros;
+            let step_takes = 50 + self.chance.below(500) as i64;
             self.pass(step_takes * SECOND / 1_000);
             let count = workers.len().min(self.at_work) as u64;
             if count == 0 {
@@ -313,7 +313,7 @@ impl World {
         let mut files = Vec::new();
         for file in self.store.list("").await.unwrap() {
             let body = self.store.get(&file.path).await.unwrap();
-            files.push((file.path, file.modified, body));
+            files.push((file.path, file.modified.micros(), body));
         }
         let mut entries = Vec::new();
         for shard in self.journal.shards().await.unwrap() {
@@ -329,7 +329,7 @@ impl World {
             }
         }
         Dump {
-            now: self.now(),
+            now: self.now().micros(),
             chance: self.chance.0,
             next_commit_id: self.ids.0.load(Ordering::Relaxed),
             next_uuid: self.table_ids.next.load(Ordering::Relaxed),
@@ -344,9 +344,9 @@ impl World {
 
     /// What was dumped, loaded into new doubles.
     pub async fn restore(dump: &Dump, options: Options) -> World {
-        let mut world = World::new(options, dump.now, dump.chance);
+        let mut world = World::new(options, ProcessingTime::from_micros(dump.now), dump.chance);
         for (path, modified, body) in &dump.files {
-            world.store.set_clock(*modified);
+            world.store.set_clock(ProcessingTime::from_micros(*modified));
             world.store.put_new(path, body.clone()).await.unwrap();
         }
         for (shard, n, body) in &dump.entries {
@@ -365,7 +365,7 @@ impl World {
         world.ids.0.store(dump.next_commit_id, Ordering::Relaxed);
         world.table_ids.next.store(dump.next_uuid, Ordering::Relaxed);
         world.inputs = dump.inputs.clone();
-        world.pass(0);
+        world.pass(Span::ZERO);
         world
     }
 }

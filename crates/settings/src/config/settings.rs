@@ -3,6 +3,7 @@
 use super::{Config, Decisions, S3Encryption};
 use authpulse_engine::flags::Flag;
 use authpulse_engine::rules::{Rule, RuleSet, Threshold};
+use authpulse_event::Span;
 use authpulse_event::rfc3339::parse_rfc3339;
 use authpulse_event::time::{SECOND, format_rfc3339};
 use std::borrow::Cow;
@@ -129,29 +130,37 @@ fn integer(value: &Value, from: i64, to: i64) -> Result<i64, String> {
     }
 }
 
-fn micros(value: &Value) -> Result<i64, String> {
+fn span(value: &Value) -> Result<Span, String> {
     let seconds = match value {
         Value::Integer(n) => *n as f64,
         Value::Float(x) => *x,
         other => return Err(format!("{other} is not a number of seconds")),
     };
     if (0.0..=1e9).contains(&seconds) {
-        Ok((seconds * SECOND as f64).round() as i64)
+        Ok(Span::from_micros((seconds * SECOND.micros() as f64).round() as i64))
     } else {
         Err(format!("{seconds} is not from 0 to 1000000000 seconds"))
     }
 }
 
-fn seconds(micros: i64) -> Value {
-    if micros % SECOND == 0 { Value::Integer(micros / SECOND) } else { Value::Float(micros as f64 / SECOND as f64) }
+fn seconds(span: Span) -> Value {
+    if span % SECOND == Span::ZERO { Value::Integer(span / SECOND) } else { Value::Float(span.as_seconds()) }
 }
 
 macro_rules! seconds_setting {
+    // Leases know no kinds of time: theirs are plain microseconds.
+    ($section:literal, $key:literal, $change:expr, $meaning:literal, options.leases.$field:ident) => {
+        Fixed {
+            section: $section, key: $key, unit: "seconds", meaning: $meaning, change: $change,
+            get: |c| seconds(Span::from_micros(c.options.leases.$field)),
+            set: |c, v| { c.options.leases.$field = span(v)?.micros(); Ok(()) },
+        }
+    };
     ($section:literal, $key:literal, $change:expr, $meaning:literal, $($field:ident).+) => {
         Fixed {
             section: $section, key: $key, unit: "seconds", meaning: $meaning, change: $change,
             get: |c| seconds(c.$($field).+),
-            set: |c, v| { c.$($field).+ = micros(v)?; Ok(()) },
+            set: |c, v| { c.$($field).+ = span(v)?; Ok(()) },
         }
     };
 }
@@ -548,7 +557,7 @@ const AFTER_RULES: &[Fixed] = &[
         change: Change::Free,
         get: |c| seconds(c.s3_answer),
         set: |c, v| {
-            let answer = micros(v)?;
+            let answer = span(v)?;
             if answer < SECOND / 10 {
                 return Err(format!("{v} is less than 0.1"));
             }

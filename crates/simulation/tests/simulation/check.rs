@@ -64,7 +64,7 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
                 oracle::Step::Record(oracle::Record {
                     payload: record.payload.to_vec(),
                     partition_key: String::from_utf8_lossy(&record.partition_key).into_owned(),
-                    arrival: record.arrival,
+                    arrival: record.arrival.micros(),
                     place: (record.position.sequence.as_u64().unwrap_or(u64::MAX), record.position.sub_sequence),
                     form: oracle::Form::Wire,
                 }),
@@ -82,7 +82,7 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
             for rise in entry.rises.iter().filter(|rise| rise.cause != "seal") {
                 let after = rise.after.position()?;
                 let at = steps.partition_point(|(position, _)| *position <= after);
-                steps.insert(at, (after, oracle::Step::Rise(rise.to)));
+                steps.insert(at, (after, oracle::Step::Rise(rise.to.micros())));
             }
             if entry.settled && !settled {
                 settled = true;
@@ -218,7 +218,7 @@ fn settings(options: &Options) -> oracle::Settings {
     let (time, rules) = (&options.engine.time, &options.engine.rules);
     let threshold = |key| i64::from(rules.threshold(key).expect("a threshold of the four"));
     oracle::Settings {
-        base_micros: time.base,
+        base_micros: time.base.micros(),
         tolerance: time.tolerance / SECOND,
         max_jump: time.max_jump / SECOND,
         lookback: i64::from(time.lookback_days),
@@ -296,7 +296,7 @@ async fn curated_of(lake: &Lake, file: &LiveFile) -> Result<Vec<oracle::Curated>
     let mut carried = attributes_of(lake, file).await?.into_iter();
     Ok(read_file!(lake, file, read_curated, row => oracle::Curated {
         attributes: carried.next().unwrap_or_default(),
-        event_time: row.event_time,
+        event_time: row.event_time.micros(),
         event_id: row.event_id.to_owned(),
         user_id: row.user_id.to_owned(),
         computer_id: row.computer_id.to_owned(),
@@ -354,8 +354,8 @@ async fn rejected(world: &World) -> Result<Vec<oracle::Rejected>, String> {
 
 async fn hourly(world: &World) -> Result<Vec<oracle::Hourly>, String> {
     read_table!(world, Table::HOURLY, read_hourly, row => oracle::Hourly {
-        window_start: row.window_start,
-        window_end: row.window_end,
+        window_start: row.window_start.micros(),
+        window_end: row.window_end.micros(),
         user_id: row.user_id.to_owned(),
         total_logins: row.total_logins,
         unique_computers: row.unique_computers,

@@ -2,7 +2,7 @@
 
 use crate::gate::{Fault, Gate, ProcessId};
 use async_trait::async_trait;
-use authpulse_event::{Position, ShardId};
+use authpulse_event::{Position, ProcessingTime, ShardId, Span, Tick};
 use authpulse_journal::env::{Clock, Ids, Work};
 use authpulse_lake::catalog::{CatalogError, SwapOutcome};
 use authpulse_lake::journal::JournalError;
@@ -59,9 +59,10 @@ impl Door {
     }
 
     /// Of a slow effect: from half a second to a minute, and now and then some minutes.
-    fn durations(&self) -> (i64, i64) {
+    fn durations(&self) -> (Span, Span) {
         let n = self.slowness.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let duration = |n: u64| 500_000 * (1 + (n % 60) as i64) * if n.is_multiple_of(7) { 10 } else { 1 };
+        let factor = |n: u64| (1 + (n % 60) as i64) * if n.is_multiple_of(7) { 10 } else { 1 };
+        let duration = |n: u64| factor(n) * Span::millis(500);
         (duration(n >> 20), duration(n >> 40))
     }
 }
@@ -281,14 +282,14 @@ pub struct ClockDoor(pub Door);
 
 #[async_trait]
 impl Clock for ClockDoor {
-    fn now(&self) -> i64 {
+    fn now(&self) -> ProcessingTime {
         self.0.gate.time.shown(self.0.process)
     }
-    fn ticks(&self) -> i64 {
+    fn ticks(&self) -> Tick {
         self.0.gate.time.ticks()
     }
     async fn sleep(&self, duration: Duration) {
-        self.0.gate.pause(self.0.process, duration.as_micros() as i64).await;
+        self.0.gate.pause(self.0.process, Span::from_micros(duration.as_micros() as i64)).await;
     }
 }
 
@@ -306,7 +307,7 @@ impl Ids for SimIds {
 
 impl CommitIds for SimIds {
     fn now_ms(&self) -> i64 {
-        self.clock.now() / 1000
+        self.clock.now().micros() / 1000
     }
     fn uuid(&self) -> uuid::Uuid {
         uuid::Uuid::from_u64_pair(7, self.next.fetch_add(1, Ordering::SeqCst) * 2)

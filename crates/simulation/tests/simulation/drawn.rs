@@ -1,14 +1,14 @@
 //! How the consumers of a run are set up, as its seed draws it.
 
 use crate::rng::Rng;
-use authpulse_event::EventModel;
 use authpulse_event::time::{HOUR, SECOND};
+use authpulse_event::{EventModel, Span};
 use authpulse_lake::MaintainSettings;
 use authpulse_lease::LeaseSettings;
 use authpulse_settings::Options;
 
 /// Small entries, short intervals; half of the runs take attributes in. Files that nobody names go after `orphan_age`.
-pub fn drawn_options(rng: &mut Rng, orphan_age: i64) -> Options {
+pub fn drawn_options(rng: &mut Rng, orphan_age: Span) -> Options {
     let mut options = Options {
         entry_rows: 20 + rng.below(60),
         chunk_rows: 5 + rng.below(30) as usize,
@@ -19,7 +19,7 @@ pub fn drawn_options(rng: &mut Rng, orphan_age: i64) -> Options {
         commit_interval: (10 + rng.below(90) as i64) * SECOND,
         poll_interval: (1 + rng.below(5) as i64) * SECOND,
         follow_interval: (1 + rng.below(4) as i64) * SECOND,
-        leases: LeaseSettings { hand_over_within: 15 * SECOND, ..LeaseSettings::default() },
+        leases: LeaseSettings { hand_over_within: 15_000_000, ..LeaseSettings::default() },
         maintain: MaintainSettings {
             target_bytes: 1 << 20,
             min_files: 2 + rng.below(3) as usize,

@@ -4,6 +4,8 @@ use crate::doors::Door;
 use crate::process::{STRUCK, is_fault};
 use crate::world::World;
 use async_trait::async_trait;
+use authpulse_event::Span;
+use authpulse_journal::env::duration;
 use authpulse_journal::error::{Chain, Result};
 use authpulse_journal::{ConsumerError, Env};
 use authpulse_lake::Table;
@@ -111,7 +113,7 @@ impl Follower for Counts {
 pub async fn run(
     env: Env,
     follower: Counts,
-    every: i64,
+    every: Span,
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> std::result::Result<String, String> {
     let mut follower = Registered::new(env.clone(), follower).map_err(|e| e.to_string())?;
@@ -121,7 +123,7 @@ pub async fn run(
             Err(error) if is_fault(&error) => return Ok(STRUCK.to_owned()),
             Err(error) => return Err(format!("a follower failed without a fault: {}", Chain(&error))),
         }
-        env.clock.sleep(std::time::Duration::from_micros(every.cast_unsigned())).await;
+        env.clock.sleep(duration(every)).await;
     }
     Ok("stopped".to_owned())
 }

@@ -61,7 +61,7 @@ impl Engine<'_> {
     }
 
     fn now_ms(&self) -> i64 {
-        (self.world.now() / 1_000).max(self.loaded.metadata.last_updated_ms())
+        (self.world.now().micros() / 1_000).max(self.loaded.metadata.last_updated_ms())
     }
 
     async fn swap(&self, metadata: TableMetadata) -> Outcome {
@@ -162,7 +162,7 @@ impl Engine<'_> {
             payload_bytes: payload.len() as u64,
             payload,
             position: Position::START,
-            ingestion_time: self.world.now(),
+            ingestion_time: self.world.now().as_arrival_bound(),
         };
         let shard = ShardId::new("foreign");
         for encoded in encode_rejected(&[row], &shard, self.world.now(), None, &EncodeOptions::default())? {

@@ -2,6 +2,7 @@
 //! of any two processes, and of any two tasks of one, may follow each other in either order, and a seed fixes which.
 
 use crate::rng::Rng;
+use authpulse_event::{ProcessingTime, Span, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -92,8 +93,8 @@ struct Waiting {
     process: ProcessId,
     /// The effect and what it is about; none for a pause.
     effect: Option<(&'static str, String)>,
-    /// When it may go on, in ticks.
-    from: i64,
+    /// When it may go on.
+    from: Tick,
     waker: Option<Waker>,
     /// The answer: let through, with a fault or none.
     granted: Option<Option<Fault>>,
@@ -120,30 +121,31 @@ pub struct Time {
 }
 
 struct Clocks {
-    ticks: i64,
+    ticks: Tick,
     /// By how much all clocks are wrong.
-    all: i64,
+    all: Span,
     /// By how much, on top, the clock of one process.
-    of: BTreeMap<ProcessId, i64>,
+    of: BTreeMap<ProcessId, Span>,
 }
 
 /// 2024-03-01T00:00:00Z.
-const BEGIN: i64 = 1_709_251_200_000_000;
+const BEGIN: ProcessingTime = ProcessingTime::from_micros(1_709_251_200_000_000);
 
 impl Time {
-    pub fn ticks(&self) -> i64 {
+    pub fn ticks(&self) -> Tick {
         self.lock().ticks
     }
     /// What the clock of a process shows.
-    pub fn shown(&self, process: ProcessId) -> i64 {
+    pub fn shown(&self, process: ProcessId) -> ProcessingTime {
         let clocks = self.lock();
-        BEGIN + clocks.ticks + clocks.all + clocks.of.get(&process).copied().unwrap_or(0)
+        let run = clocks.ticks - Tick::default();
+        BEGIN + run + clocks.all + clocks.of.get(&process).copied().unwrap_or_default()
     }
-    pub fn pass(&self, micros: i64) {
-        self.lock().ticks += micros;
+    pub fn pass(&self, span: Span) {
+        self.lock().ticks += span;
     }
     /// Sets all clocks, or that of one process, ahead or back. They go wrong by so much at most.
-    pub fn set(&self, process: Option<ProcessId>, by: i64, most: i64) {
+    pub fn set(&self, process: Option<ProcessId>, by: Span, most: Span) {
         let mut clocks = self.lock();
         let wrong = match process {
             Some(process) => clocks.of.entry(process).or_default(),
@@ -161,14 +163,14 @@ pub enum Next {
     /// One of these; a number to let through.
     Ready(Vec<u64>),
     /// Nothing before this tick.
-    At(i64),
+    At(Tick),
     /// Nothing at all.
     Nothing,
 }
 
 impl Gate {
     pub fn new() -> Gate {
-        let clocks = Clocks { ticks: 0, all: 0, of: BTreeMap::new() };
+        let clocks = Clocks { ticks: Tick::default(), all: Span::ZERO, of: BTreeMap::new() };
         Gate { state: Mutex::default(), time: Time { state: Mutex::new(clocks) } }
     }
 
@@ -177,7 +179,7 @@ impl Gate {
     }
 
     /// Waits to be let through. Whoever stops waiting is forgotten.
-    async fn wait(&self, process: ProcessId, effect: Option<(&'static str, String)>, from: i64) -> Option<Fault> {
+    async fn wait(&self, process: ProcessId, effect: Option<(&'static str, String)>, from: Tick) -> Option<Fault> {
         struct Ticket<'a>(&'a Gate, u64);
         impl Drop for Ticket<'_> {
             fn drop(&mut self) {
@@ -212,8 +214,8 @@ impl Gate {
     }
 
     /// Waits until so many ticks have gone by.
-    pub async fn pause(&self, process: ProcessId, micros: i64) {
-        let from = self.time.ticks() + micros;
+    pub async fn pause(&self, process: ProcessId, span: Span) {
+        let from = self.time.ticks() + span;
         self.wait(process, None, from).await;
     }
 

@@ -5,7 +5,7 @@
 use crate::doors::{ClockDoor, Door};
 use async_trait::async_trait;
 use authpulse_event::ring::hash_key;
-use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, Position, SequenceNumber, ShardId, Span};
 use authpulse_journal::env::Clock;
 use authpulse_kinesis::api::{
     Api, ApiError, Consumer, Entry, Event, Events, IteratorAt, Page, Put, RawRecord, Summary,
@@ -182,7 +182,7 @@ fn lost(cause: String) -> ApiError {
 
 impl ApiDoor {
     fn now(&self) -> i64 {
-        self.door.gate.time.ticks()
+        self.door.gate.time.ticks().micros()
     }
 
     fn throttled(&self) -> Result<(), ApiError> {
@@ -327,7 +327,7 @@ struct Line {
 impl Line {
     async fn next(mut self) -> Option<(Result<Event, ApiError>, Line)> {
         loop {
-            let now = self.door.gate.time.ticks();
+            let now = self.door.gate.time.ticks().micros();
             if self.over || now - self.made >= SUBSCRIPTION_LASTS {
                 return None;
             }
@@ -345,14 +345,14 @@ impl Line {
                 }
             };
             if read.records.is_empty() && !read.at_end && now - self.told < HEARTBEAT {
-                self.door.gate.pause(self.door.process, 500_000).await;
+                self.door.gate.pause(self.door.process, Span::millis(500)).await;
                 continue;
             }
             let event = self.event(read).await;
             let event = self.door.go("kinesis event", self.shard.as_str(), lost, async { Ok(event) }).await;
             // What is lost with the connection was sent: the reader goes on from what it has.
             self.over |= event.is_err() || self.kinesis.happens(0.03);
-            self.told = self.door.gate.time.ticks();
+            self.told = self.door.gate.time.ticks().micros();
             return Some((event, self));
         }
     }
@@ -377,10 +377,10 @@ struct Times(ClockDoor);
 #[async_trait]
 impl Time for Times {
     fn monotonic(&self) -> Duration {
-        Duration::from_micros(self.0.ticks().unsigned_abs())
+        Duration::from_micros(self.0.ticks().micros().unsigned_abs())
     }
-    fn now(&self) -> Micros {
-        self.0.now()
+    fn now(&self) -> ArrivalTime {
+        self.0.now().as_arrival_bound()
     }
     async fn sleep(&self, duration: Duration) {
         self.0.sleep(duration).await;

@@ -2,6 +2,7 @@
 //! its crash.
 
 use crate::gate::{Fault, ProcessId};
+use authpulse_event::Tick;
 use authpulse_journal::ConsumerError;
 use authpulse_journal::error::Chain;
 use std::future::poll_fn;
@@ -37,8 +38,8 @@ pub enum Kind {
 pub struct Process {
     pub id: ProcessId,
     pub kind: Kind,
-    /// Asleep until then, in ticks: it hangs.
-    pub asleep_until: Option<i64>,
+    /// Asleep until then: it hangs.
+    pub asleep_until: Option<Tick>,
     /// Asks for an orderly end.
     pub stop: watch::Sender<bool>,
     runtime: Runtime,

@@ -4,8 +4,8 @@ use crate::journals;
 use crate::kinesis::Reading;
 use crate::simulate::Simulation;
 use crate::world::Sabotage;
-use authpulse_event::ShardId;
 use authpulse_event::time::{HOUR, SECOND};
+use authpulse_event::{ShardId, Span};
 use authpulse_journal::ConsumerError;
 use authpulse_journal::log::{Taken, take_over};
 use authpulse_journal::open::journal_key;
@@ -57,8 +57,8 @@ fn a_clock_that_is_set_back_keeps_no_entry_from_being_stored() {
     assert_eq!(received(&sim), 2, "an entry waits for a clock that was set back");
 }
 
-pub fn run_for(sim: &mut Simulation, micros: i64) {
-    let until = sim.world.gate.time.ticks() + micros;
+pub fn run_for(sim: &mut Simulation, span: Span) {
+    let until = sim.world.gate.time.ticks() + span;
     while sim.world.gate.time.ticks() < until {
         sim.steps(1).unwrap();
     }

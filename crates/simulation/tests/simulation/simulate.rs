@@ -13,9 +13,10 @@ use crate::process::{Kind, Process, STRUCK, is_fault};
 use crate::rng::Rng;
 use crate::traffic::Traffic;
 use crate::world::{Sabotage, World};
-use authpulse_event::HashRange;
-use authpulse_event::time::{HOUR, SECOND, format_rfc3339};
+use authpulse_event::time::{HOUR, MICROSECOND, SECOND, format_rfc3339};
+use authpulse_event::{EventTime, HashRange, Span};
 use authpulse_journal::Env;
+use authpulse_journal::env::duration;
 use authpulse_journal::error::Chain;
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::{CommitSettings, MaintainSettings, Table, TablePointers, maintain};
@@ -41,14 +42,14 @@ const STEPS_TO_FOLDING: u64 = 3_000;
 /// Consumers side by side, at most.
 const CONSUMERS_MAX: u64 = 3;
 /// By how much all clocks go wrong: the cleaner takes the clocks of files and its own for equal within an hour.
-const ALL_CLOCKS: i64 = HOUR * 25 / 60;
+const ALL_CLOCKS: Span = Span::seconds(25 * 60);
 /// By how much a consumer's own clock goes wrong: nothing rests on it.
-const OWN_CLOCK: i64 = 30 * HOUR;
+const OWN_CLOCK: Span = Span::hours(30);
 /// Most that a process hangs, and most that nothing happens at all. With what clocks go wrong the sum is less than
 /// `orphan_age`: whoever takes longer than that from writing a file to naming it finds it removed.
-const HANGS_MAX: i64 = HOUR;
-const QUIET_MAX: i64 = 3 * HOUR;
-const ORPHAN_AGE: i64 = 5 * HOUR;
+const HANGS_MAX: Span = HOUR;
+const QUIET_MAX: Span = Span::hours(3);
+const ORPHAN_AGE: Span = Span::hours(5);
 /// Steps between two long quiets.
 const BETWEEN_QUIETS: u64 = 400;
 
@@ -143,10 +144,15 @@ fn complaint(report: &MaintainReport) -> Option<String> {
     unexplained.next()
 }
 
+/// A span below this one.
+fn drawn(rng: &mut Rng, below: Span) -> Span {
+    rng.below(below.micros().unsigned_abs()) as i64 * MICROSECOND
+}
+
 async fn keep_in_shape(
     env: Env,
     settings: MaintainSettings,
-    every: i64,
+    every: Span,
     tidied: Arc<std::sync::Mutex<Counts>>,
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> Result<String, String> {
@@ -157,7 +163,7 @@ async fn keep_in_shape(
         if let Some(why) = complaint(&report) {
             return Err(format!("maintenance failed without a fault: {why}"));
         }
-        env.clock.sleep(std::time::Duration::from_micros(every.cast_unsigned())).await;
+        env.clock.sleep(duration(every)).await;
     }
     Ok("stopped".to_owned())
 }
@@ -298,7 +304,7 @@ impl Simulation {
         let (id, effect) = self.world.gate.look(ticket);
         let fault = match &effect {
             Some((effect, subject)) => {
-                self.world.pass(self.rng.below(40_000) as i64);
+                self.world.pass(self.rng.below(40_000) as i64 * MICROSECOND);
                 self.fate.decide(id, effect, subject)
             }
             None => {
@@ -349,20 +355,20 @@ impl Simulation {
     }
 
     /// Time goes by, and at first things go on meanwhile.
-    fn let_pass(&mut self, micros: i64) -> Result<(), String> {
-        let until = self.world.gate.time.ticks() + micros;
+    fn let_pass(&mut self, span: Span) -> Result<(), String> {
+        let until = self.world.gate.time.ticks() + span;
         for _ in 0..30 {
             if self.world.gate.time.ticks() >= until || !self.step()? {
                 break;
             }
         }
-        self.world.pass((until - self.world.gate.time.ticks()).max(0));
+        self.world.pass((until - self.world.gate.time.ticks()).max(Span::ZERO));
         Ok(())
     }
 
     /// Some records arrive; returns how many.
     pub fn put_records(&mut self) -> usize {
-        let mut records = self.traffic.batch(self.world.now());
+        let mut records = self.traffic.batch(EventTime::made_at(self.world.now()));
         let n = records.len();
         if self.world.reading != Reading::Embedded && self.rng.per_mille(600) {
             let is_unknown = self.map.is_empty();
@@ -378,7 +384,7 @@ impl Simulation {
         }
         for record in records {
             // Each arrives at an instant of its own: the page leaves the order of equal arrivals in two parents open.
-            self.world.pass(1);
+            self.world.pass(MICROSECOND);
             block_on(self.world.stream.put(vec![record], None)).unwrap();
         }
         n
@@ -456,7 +462,7 @@ impl Simulation {
             }
             53..=55 if self.counts.steps > self.quiet_at + BETWEEN_QUIETS => {
                 self.quiet_at = self.counts.steps;
-                let ahead = self.rng.below(QUIET_MAX.unsigned_abs()) as i64;
+                let ahead = drawn(&mut self.rng, QUIET_MAX);
                 self.let_pass(ahead)?;
             }
             56..=58 => self.reshard(),
@@ -471,7 +477,7 @@ impl Simulation {
                     && self.processes.iter().all(|p| p.asleep_until.is_none())
                 {
                     let most = if self.rng.per_mille(500) { 60 * SECOND } else { HANGS_MAX };
-                    let until = self.world.gate.time.ticks() + self.rng.below(most.unsigned_abs()) as i64;
+                    let until = self.world.gate.time.ticks() + drawn(&mut self.rng, most);
                     self.processes[at].asleep_until = Some(until);
                     self.counts.hung += 1;
                 }
@@ -488,10 +494,10 @@ impl Simulation {
                 let own = self.any().map(|at| &self.processes[at]).filter(|p| p.kind == Kind::Consumer).map(|p| p.id);
                 let time = &self.world.gate.time;
                 match own.filter(|_| self.rng.per_mille(600)) {
-                    Some(id) => time.set(Some(id), sign * self.rng.below(OWN_CLOCK.unsigned_abs()) as i64, OWN_CLOCK),
-                    None => time.set(None, sign * self.rng.below(2 * ALL_CLOCKS.unsigned_abs()) as i64, ALL_CLOCKS),
+                    Some(id) => time.set(Some(id), sign * drawn(&mut self.rng, OWN_CLOCK), OWN_CLOCK),
+                    None => time.set(None, sign * drawn(&mut self.rng, 2 * ALL_CLOCKS), ALL_CLOCKS),
                 }
-                self.world.pass(0);
+                self.world.pass(Span::ZERO);
             }
             72..=75 => {
                 let most = if self.rng.per_mille(200) { 2 } else { 1 };

@@ -1,6 +1,7 @@
 //! Records of a made-up organisation: mostly in order, with everything that can be wrong mixed in.
 
 use crate::rng::Rng;
+use authpulse_event::EventTime;
 use authpulse_event::id::sha256_hex;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND, format_rfc3339};
 use authpulse_stream::PutRecord;
@@ -10,7 +11,7 @@ pub struct Traffic {
     /// Whether events happen when they arrive, or are replayed from long ago.
     live: bool,
     /// Where event time is.
-    time: i64,
+    time: EventTime,
     users: u64,
     computers: u64,
     /// The last event, for a sender that repeats it.
@@ -25,12 +26,12 @@ impl Traffic {
         Traffic { live, time: DEFAULT_BASE + 20 * HOUR, users, computers, last: None, rng }
     }
 
-    pub fn batch(&mut self, now: i64) -> Vec<PutRecord> {
+    pub fn batch(&mut self, now: EventTime) -> Vec<PutRecord> {
         let n = 1 + self.rng.below(20);
         (0..n).map(|_| self.record(now)).collect()
     }
 
-    fn record(&mut self, now: i64) -> PutRecord {
+    fn record(&mut self, now: EventTime) -> PutRecord {
         let rng = &mut self.rng;
         if rng.per_mille(30) {
             let line = format!("junk {}", rng.below(1000));
@@ -59,7 +60,7 @@ impl Traffic {
         let (user, computer) = (format!("U{user}"), format!("C{computer}"));
         // Of some senders an id names a kind of event.
         let id = if rng.per_mille(200) { format!(",\"event_id\":\"e{}\"", rng.below(40)) } else { String::new() };
-        let second = (time - DEFAULT_BASE).div_euclid(SECOND);
+        let second = (time - DEFAULT_BASE).micros().div_euclid(SECOND.micros());
         let time = if self.live || rng.per_mille(100) || second < 1 {
             format!("\"{}\"", format_rfc3339(time))
         } else {

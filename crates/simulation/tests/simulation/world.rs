@@ -9,6 +9,7 @@ use crate::leases::{self, Table};
 use crate::order::Decisions;
 use crate::sabotage::{ForgetsApplied, HidesParents, Overwrites, TakesForItsOwn};
 use crate::versions::Versions;
+use authpulse_event::{ArrivalTime, ProcessingTime, Span};
 use authpulse_journal::Env;
 use authpulse_lake::{
     CommitSettings, Journal, Lake, MemoryCatalog, MemoryJournal, MemoryStore, ObjectStore, SoleCommitter,
@@ -76,9 +77,10 @@ impl World {
         // The stream's own clock goes on where all are set back: the page leaves the order of equal arrivals in two parents open.
         let (clock, last) = (gate.clone(), AtomicI64::new(0));
         let stream_clock = move || {
-            let shown = clock.time.shown(OUTSIDE);
+            let shown = clock.time.shown(OUTSIDE).micros();
             let next = |last| Some(shown.max(last + 1));
-            last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).map_or(shown, |last| shown.max(last + 1))
+            let last = last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+            ArrivalTime::from_micros(last.map_or(shown, |last| shown.max(last + 1)))
         };
         let options =
             CreateOptions { name: "sim".to_owned(), shards, clock: Arc::new(stream_clock), ..CreateOptions::default() };
@@ -128,7 +130,7 @@ impl World {
             ids,
             slowness,
         };
-        world.pass(0);
+        world.pass(Span::ZERO);
         world
     }
 
@@ -139,13 +141,13 @@ impl World {
     }
 
     /// Time goes by.
-    pub fn pass(&self, micros: i64) {
-        self.gate.time.pass(micros);
+    pub fn pass(&self, span: Span) {
+        self.gate.time.pass(span);
         self.store.set_clock(self.now());
     }
 
     /// What a clock shows that is as wrong as all are.
-    pub fn now(&self) -> i64 {
+    pub fn now(&self) -> ProcessingTime {
         self.gate.time.shown(OUTSIDE)
     }
 

@@ -7,13 +7,13 @@ use crate::limits::{BATCH_BYTES, TRIM_INTERVAL};
 use crate::request::closed;
 use crate::shards::{Router, Shard};
 use crate::{Progress, PutReceipt, PutRecord};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ArrivalTime, ShardId};
 use rusqlite::{Transaction, params};
 
 /// Appends records and stores the progress; trims if it is time.
 pub(super) fn append(
     tx: &Transaction<'_>,
-    now: Micros,
+    now: ArrivalTime,
     records: &[PutRecord],
     progress: Option<&Progress>,
 ) -> Result<Vec<PutReceipt>, Failure> {
@@ -29,7 +29,7 @@ pub(super) fn append(
         return Ok(Vec::new());
     }
     let arrival = now.max(head.last_arrival);
-    if arrival.saturating_sub(head.trimmed_at) >= TRIM_INTERVAL {
+    if arrival.saturating_since(head.trimmed_at) >= TRIM_INTERVAL {
         trim::trim(tx, now)?;
     }
     let mut open = schema::open_shards(tx)?;
@@ -53,7 +53,7 @@ pub(super) fn append(
         part.store(tx, arrival, &mut compressor)?;
     }
     tx.prepare_cached("UPDATE stream SET next_sequence = ?1, last_arrival = ?2")?
-        .execute(params![next_sequence, arrival])?;
+        .execute(params![next_sequence, arrival.micros()])?;
     Ok(receipts)
 }
 
@@ -85,7 +85,7 @@ impl Part {
     fn store(
         &mut self,
         tx: &Transaction<'_>,
-        arrival: Micros,
+        arrival: ArrivalTime,
         compressor: &mut zstd::bulk::Compressor<'_>,
     ) -> Result<(), Failure> {
         if self.encoder.is_empty() {
@@ -115,7 +115,7 @@ fn insert(tx: &Transaction<'_>, header: &Header, body: &[u8]) -> Result<(), Fail
         header.last_sequence(),
         header.shard,
         header.ordinal,
-        header.arrival,
+        header.arrival.micros(),
         header.raw_bytes,
         header.payload_bytes,
         header.checksum(body),

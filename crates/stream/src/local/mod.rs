@@ -37,7 +37,7 @@ use crate::{
     StreamError, StreamWriter,
 };
 use async_trait::async_trait;
-use authpulse_event::{Micros, Position, ShardId};
+use authpulse_event::{Position, ShardId, Span};
 use failure::Failure;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::fmt;
@@ -107,9 +107,9 @@ impl LocalStream {
     ///
     /// # Errors
     /// `Storage` or `Damaged`, as for a read.
-    pub async fn clock_behind(&self) -> Result<Option<Micros>, StreamError> {
+    pub async fn clock_behind(&self) -> Result<Option<Span>, StreamError> {
         let head = self.query("describe", schema::head).await?;
-        Ok(Some(head.last_arrival - (self.clock)()).filter(|behind| *behind > 0))
+        Ok(Some(head.last_arrival - (self.clock)()).filter(|behind| *behind > Span::ZERO))
     }
 
     /// Deletes all records that have outlived the retention, and returns how many. A put does this by and by; a closed

@@ -6,7 +6,7 @@ use crate::codec::{Budget, Header, decode};
 use crate::request::start_after;
 use crate::shards::{id_of, number_of};
 use crate::{Gap, ReadBatch, ReadFrom, ReadLimit};
-use authpulse_event::{Micros, Position, ShardId};
+use authpulse_event::{ArrivalTime, Position, ShardId};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 /// What a query found for a read.
@@ -19,7 +19,7 @@ pub(super) struct Found {
     closed: bool,
     /// Sequence number of the newest record the shard ever had.
     last_sequence: u64,
-    last_arrival: Micros,
+    last_arrival: ArrivalTime,
 }
 
 struct Stored {
@@ -71,7 +71,7 @@ fn stored(row: &Row<'_>) -> Result<Stored, Failure> {
         first_sequence,
         count,
         ordinal: row.get(3)?,
-        arrival: row.get(4)?,
+        arrival: ArrivalTime::from_micros(row.get(4)?),
         raw_bytes: row.get(5)?,
         payload_bytes: row.get(6)?,
     };
@@ -113,7 +113,7 @@ fn lost(tx: &Transaction<'_>, shard: &ShardId, after: u64) -> Result<Option<Gap>
 
 impl Found {
     /// The answer, where the clock showed `now` before the query.
-    pub fn decode(self, now: Micros) -> Result<ReadBatch, Failure> {
+    pub fn decode(self, now: ArrivalTime) -> Result<ReadBatch, Failure> {
         let mut records = Vec::new();
         let mut budget = Budget::new(self.limit);
         // Most reads find nothing, and a decompressor is 160 KB.

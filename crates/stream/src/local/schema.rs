@@ -18,7 +18,7 @@ use crate::StreamError;
 use crate::limits::BUSY_TIMEOUT;
 use crate::options::CreateOptions;
 use crate::shards::{Router, Shard, not_found, number_of};
-use authpulse_event::{HashRange, Micros, ShardId};
+use authpulse_event::{ArrivalTime, HashRange, ShardId, Span};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -91,12 +91,12 @@ CREATE TABLE progress (
 #[derive(Debug)]
 pub(super) struct Head {
     pub name: String,
-    pub created: Micros,
-    pub retention: Micros,
+    pub created: ArrivalTime,
+    pub retention: Span,
     pub closed: bool,
     pub next_sequence: u64,
-    pub last_arrival: Micros,
-    pub trimmed_at: Micros,
+    pub last_arrival: ArrivalTime,
+    pub trimmed_at: ArrivalTime,
 }
 
 /// Opens a connection as this crate uses it.
@@ -128,7 +128,7 @@ pub(super) fn create(connection: &mut Connection, options: &CreateOptions) -> Re
     tx.execute(
         "INSERT INTO stream (only_row, name, created, retention, closed, next_sequence, last_arrival, trimmed_at)
          VALUES (1, ?1, ?2, ?3, 0, 1, ?2, ?2)",
-        params![options.name, now, options.retention],
+        params![options.name, now.micros(), options.retention.micros()],
     )?;
     for shard in Shard::first(options.shards) {
         insert_shard(&tx, &shard)?;
@@ -216,12 +216,12 @@ pub(super) fn head(tx: &Transaction<'_>) -> Result<Head, Failure> {
     Ok(statement.query_row([], |row| {
         Ok(Head {
             name: row.get(0)?,
-            created: row.get(1)?,
-            retention: row.get(2)?,
+            created: ArrivalTime::from_micros(row.get(1)?),
+            retention: Span::from_micros(row.get(2)?),
             closed: row.get(3)?,
             next_sequence: row.get(4)?,
-            last_arrival: row.get(5)?,
-            trimmed_at: row.get(6)?,
+            last_arrival: ArrivalTime::from_micros(row.get(5)?),
+            trimmed_at: ArrivalTime::from_micros(row.get(6)?),
         })
     })?)
 }

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::schema;
 use crate::limits::{MAX_TRIM_BATCHES, MAX_TRIMMED_SPANS};
-use authpulse_event::Micros;
+use authpulse_event::ArrivalTime;
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ struct Expired {
 }
 
 /// Trims at most [`MAX_TRIM_BATCHES`] batches.
-pub(super) fn trim(tx: &Transaction<'_>, now: Micros) -> Result<Trimmed, Failure> {
+pub(super) fn trim(tx: &Transaction<'_>, now: ArrivalTime) -> Result<Trimmed, Failure> {
     let head = schema::head(tx)?;
     let now = now.max(head.last_arrival);
     let expired = expired(tx, now.saturating_sub(head.retention))?;
@@ -40,20 +40,20 @@ pub(super) fn trim(tx: &Transaction<'_>, now: Micros) -> Result<Trimmed, Failure
     }
     let finished = expired.len() < MAX_TRIM_BATCHES;
     if finished {
-        tx.prepare_cached("UPDATE stream SET trimmed_at = ?1")?.execute([now])?;
+        tx.prepare_cached("UPDATE stream SET trimmed_at = ?1")?.execute([now.micros()])?;
     }
     Ok(Trimmed { records, finished })
 }
 
 /// The oldest batches that arrived before `horizon`.
-fn expired(tx: &Transaction<'_>, horizon: Micros) -> Result<Vec<Expired>, Failure> {
+fn expired(tx: &Transaction<'_>, horizon: ArrivalTime) -> Result<Vec<Expired>, Failure> {
     let mut statement = tx.prepare_cached(
         "SELECT first_sequence, last_sequence, shard, ordinal, arrival FROM batch ORDER BY first_sequence LIMIT ?1",
     )?;
     let mut rows = statement.query([MAX_TRIM_BATCHES])?;
     let mut expired = Vec::new();
     while let Some(row) = rows.next()? {
-        if row.get::<_, Micros>(4)? >= horizon {
+        if ArrivalTime::from_micros(row.get(4)?) >= horizon {
             break;
         }
         expired.push(Expired { first: row.get(0)?, last: row.get(1)?, shard: row.get(2)?, ordinal: row.get(3)? });
@@ -115,7 +115,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let time = Arc::new(AtomicI64::new(0));
         let clock = Arc::clone(&time);
-        let clock = Arc::new(move || clock.load(Ordering::SeqCst));
+        let clock = Arc::new(move || ArrivalTime::from_micros(clock.load(Ordering::SeqCst)));
         let stream =
             LocalStream::create(dir.path(), CreateOptions { shards: 2, clock, ..CreateOptions::default() }).unwrap();
         // Two records a put, one for each shard, so that each put leaves a span in each.
@@ -129,7 +129,7 @@ mod tests {
         let records = block_on(stream.read(&shard, ReadFrom::Start, all)).unwrap().records;
         let in_a_put = records.len() / 6;
         assert!(in_a_put > 0 && records.len() < 36);
-        time.store(DEFAULT_RETENTION + 1, Ordering::SeqCst);
+        time.store(DEFAULT_RETENTION.micros() + 1, Ordering::SeqCst);
         assert_eq!(block_on(stream.trim()).unwrap(), 36);
         block_on(stream.write("trim", |tx| forget(tx, 0, 3))).unwrap();
         let gap = |position: Position| {
@@ -151,7 +151,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let time = Arc::new(AtomicI64::new(0));
         let clock = Arc::clone(&time);
-        let clock = Arc::new(move || clock.load(Ordering::SeqCst));
+        let clock = Arc::new(move || ArrivalTime::from_micros(clock.load(Ordering::SeqCst)));
         let stream =
             LocalStream::create(dir.path(), CreateOptions { shards: 1, clock, ..CreateOptions::default() }).unwrap();
         let put = || {
@@ -166,7 +166,7 @@ mod tests {
         for _ in 0..MAX_TRIM_BATCHES * 2 + 7 {
             put();
         }
-        time.store(DEFAULT_RETENTION + 1, Ordering::SeqCst);
+        time.store(DEFAULT_RETENTION.micros() + 1, Ordering::SeqCst);
         put();
         assert_eq!(kept(), MAX_TRIM_BATCHES + 8, "a put trims its share");
         assert_eq!(block_on(stream.trim()).unwrap(), MAX_TRIM_BATCHES as u64 + 7);

@@ -18,7 +18,7 @@ use crate::{
     StreamDescription, StreamError, StreamWriter,
 };
 use async_trait::async_trait;
-use authpulse_event::{Micros, Position, ShardId};
+use authpulse_event::{ArrivalTime, Position, ShardId};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,8 +37,8 @@ struct State {
     /// By number, as well.
     contents: Vec<Contents>,
     next_sequence: u64,
-    last_arrival: Micros,
-    trimmed_at: Micros,
+    last_arrival: ArrivalTime,
+    trimmed_at: ArrivalTime,
     progress: BTreeMap<String, String>,
 }
 
@@ -104,7 +104,7 @@ impl MemoryStream {
     fn operate<T>(
         &self,
         operation: Operation,
-        run: impl FnOnce(&mut State, Micros) -> Result<T, StreamError>,
+        run: impl FnOnce(&mut State, ArrivalTime) -> Result<T, StreamError>,
     ) -> Result<T, StreamError> {
         if let Some(error) = self.faults.inject(&operation, Moment::Before) {
             return Err(error);
@@ -136,7 +136,7 @@ impl State {
 
     fn put(
         &mut self,
-        now: Micros,
+        now: ArrivalTime,
         records: Vec<PutRecord>,
         progress: Option<Progress>,
     ) -> Result<Vec<PutReceipt>, StreamError> {
@@ -148,7 +148,7 @@ impl State {
             return Ok(Vec::new());
         }
         let arrival = now.max(self.last_arrival);
-        if arrival.saturating_sub(self.trimmed_at) >= TRIM_INTERVAL {
+        if arrival.saturating_since(self.trimmed_at) >= TRIM_INTERVAL {
             self.trim(now);
         }
         self.last_arrival = arrival;
@@ -175,7 +175,7 @@ impl State {
         Ok(receipts)
     }
 
-    fn read(&self, now: Micros, id: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError> {
+    fn read(&self, now: ArrivalTime, id: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError> {
         let index = self.index_of(id)?;
         let after = start_after(id, from, self.next_sequence)?;
         let Contents { sequences, kept } = &self.contents[index];
@@ -204,7 +204,7 @@ impl State {
         ids
     }
 
-    fn trim(&mut self, now: Micros) -> u64 {
+    fn trim(&mut self, now: ArrivalTime) -> u64 {
         let now = now.max(self.last_arrival);
         let horizon = now.saturating_sub(self.description.retention);
         let mut trimmed = 0;

@@ -1,5 +1,6 @@
 //! The double's faults: before and after are told apart, and the same calls give the same answers.
 
+use authpulse_event::ArrivalTime;
 use authpulse_stream::memory::{Faults, Moment, Operation};
 use authpulse_stream::{
     CreateOptions, MemoryStream, Progress, PutRecord, ReadFrom, ReadLimit, Stream, StreamError, StreamWriter,
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
 
 fn options() -> CreateOptions {
-    CreateOptions { shards: 1, clock: Arc::new(|| 1_000), ..CreateOptions::default() }
+    CreateOptions { shards: 1, clock: Arc::new(|| ArrivalTime::from_micros(1_000)), ..CreateOptions::default() }
 }
 
 fn fault() -> StreamError {

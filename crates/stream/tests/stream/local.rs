@@ -1,6 +1,6 @@
 //! What only a stream in a directory can do: be opened twice, be interrupted, be damaged.
 
-use authpulse_event::{Position, ShardId};
+use authpulse_event::{ArrivalTime, Position, ShardId, Span};
 use authpulse_stream::limits::{MAX_NAME_BYTES, MAX_OPEN_SHARDS};
 use authpulse_stream::{
     CreateOptions, LocalStream, Progress, PutRecord, ReadFrom, ReadLimit, Stream, StreamError, StreamWriter,
@@ -48,12 +48,12 @@ fn a_clock_that_was_ahead_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let time = Arc::new(AtomicI64::new(1_000));
     let shown = time.clone();
-    let clock = Arc::new(move || shown.load(Ordering::Relaxed));
+    let clock = Arc::new(move || ArrivalTime::from_micros(shown.load(Ordering::Relaxed)));
     let stream = LocalStream::create(dir.path(), CreateOptions { clock, ..options(1) }).unwrap();
     put(&stream, 0..1).unwrap();
     for (now, behind) in [(1_000, None), (999, Some(1)), (400, Some(600)), (2_000, None)] {
         time.store(now, Ordering::Relaxed);
-        assert_eq!(block_on(stream.clock_behind()).unwrap(), behind);
+        assert_eq!(block_on(stream.clock_behind()).unwrap(), behind.map(Span::from_micros));
     }
 }
 
@@ -182,7 +182,7 @@ fn options_out_of_bounds_are_refused() {
         options(MAX_OPEN_SHARDS + 1),
         CreateOptions { name: String::new(), ..options(1) },
         CreateOptions { name: "n".repeat(MAX_NAME_BYTES + 1), ..options(1) },
-        CreateOptions { retention: 0, ..options(1) },
+        CreateOptions { retention: Span::ZERO, ..options(1) },
     ] {
         assert!(matches!(LocalStream::create(dir.path(), bad), Err(StreamError::Refused { .. })));
     }

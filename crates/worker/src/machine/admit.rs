@@ -6,7 +6,7 @@ use super::effects::Effects;
 use super::engine::Seen;
 use crate::input::{Batch, line_position, rest_from};
 use authpulse_engine::Incoming;
-use authpulse_event::{Micros, Position};
+use authpulse_event::{ArrivalTime, Position, Tick};
 use authpulse_files::LineBlock;
 use authpulse_journal::error::Result;
 use authpulse_lake::RawRecord;
@@ -20,7 +20,7 @@ const LOOK_AHEAD: usize = 32;
 
 impl Machine {
     /// Admits some of what is at hand; tells how many records that were.
-    pub(super) fn admit_some(&mut self, now: i64, out: &mut Effects) -> Result<usize> {
+    pub(super) fn admit_some(&mut self, now: Tick, out: &mut Effects) -> Result<usize> {
         let unscored = self.engine.shard.unscored_len();
         let most = JUDGE_STRIDE.min(unscored_room(&self.engine.shard)).max(1);
         let n = match std::mem::replace(&mut self.at_hand.batch, Batch::Empty) {
@@ -103,7 +103,7 @@ impl Machine {
         Ok(n.max(1))
     }
 
-    fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: Micros) {
+    fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: ArrivalTime) {
         if self.options.raw {
             self.draft.add_raw(RawRecord { position, partition_key, ingestion_time, payload });
         }

@@ -3,15 +3,15 @@
 use crate::draft::Closed;
 use crate::input::{Batch, Found};
 use authpulse_engine::rows::ScoredEvent;
-use authpulse_event::{Day, Position};
+use authpulse_event::{Day, Position, Span, Tick};
 use authpulse_journal::registry::Registry;
 use authpulse_lake::Seal;
 use authpulse_stream::ReadLimit;
 
 /// What a worker sees besides what it hears of.
 pub struct Look<'a> {
-    /// The time in ticks.
-    pub now: i64,
+    /// The time by the clock of ages.
+    pub now: Tick,
     /// What the other shards have stored.
     pub others: &'a Registry,
     /// Whether an entry is on its way to be stored.
@@ -142,7 +142,7 @@ pub enum Act {
         /// What may be read.
         limit: ReadLimit,
         /// In how many ticks an entry is due, if one is in the making.
-        due_in: Option<i64>,
+        due_in: Option<Span>,
     },
     /// Say this at once.
     Hear(News),

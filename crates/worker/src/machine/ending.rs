@@ -4,7 +4,7 @@ use super::Machine;
 use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
 use super::life::{Goal, Phase};
 use authpulse_engine::Shard;
-use authpulse_event::{Day, Micros};
+use authpulse_event::{Day, EventTime};
 use authpulse_journal::error::Result;
 use authpulse_journal::registry::Registry;
 use authpulse_lake::Seal;
@@ -133,6 +133,6 @@ impl Machine {
 }
 
 /// The end of the newest day of which any shard accepted something.
-fn seals_up_to(others: &Registry) -> Option<Micros> {
+fn seals_up_to(others: &Registry) -> Option<EventTime> {
     others.newest_accepted().map(|t| Day::of(t).end())
 }

@@ -1,15 +1,15 @@
 //! A shard to which nothing comes: when its watermark may rise, and up to where.
 
-use authpulse_event::Micros;
+use authpulse_event::{ArrivalTime, EventTime, Span, Tick};
 
 /// See the module.
 pub struct Quiet {
     /// How long nothing must have been accepted.
-    idle_after: i64,
-    /// When something was accepted last, in ticks.
-    accepted_at: i64,
+    idle_after: Span,
+    /// When something was accepted last.
+    accepted_at: Tick,
     /// The stream's clock at the last read.
-    clock: Option<Micros>,
+    clock: Option<ArrivalTime>,
     /// What was known before the read that found the tip: what comes later cannot be made late by that.
     before: Known,
 }
@@ -18,19 +18,19 @@ pub struct Quiet {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Known {
     /// The newest watermark of the other shards.
-    others: Option<Micros>,
+    others: Option<EventTime>,
     /// The stream's clock.
-    clock: Option<Micros>,
+    clock: Option<ArrivalTime>,
 }
 
 impl Quiet {
-    /// As if something had been accepted now, in ticks.
-    pub fn new(idle_after: i64, now: i64) -> Quiet {
+    /// As if something had been accepted now.
+    pub fn new(idle_after: Span, now: Tick) -> Quiet {
         Quiet { idle_after, accepted_at: now, clock: None, before: Known::default() }
     }
 
     /// The stream is read next; `others` is the newest watermark of the other shards.
-    pub fn reads(&mut self, others: Option<Micros>) {
+    pub fn reads(&mut self, others: Option<EventTime>) {
         self.before = Known { others, clock: self.clock };
     }
 
@@ -40,21 +40,21 @@ impl Quiet {
     }
 
     /// The stream was read, at this time by its clock. Where it could not be, nothing is known of what lies there, so nothing rises.
-    pub fn has_read(&mut self, clock: Option<Micros>) {
+    pub fn has_read(&mut self, clock: Option<ArrivalTime>) {
         self.clock = clock;
     }
 
-    /// Events were accepted now, in ticks.
-    pub fn accepts(&mut self, now: i64) {
+    /// Events were accepted now.
+    pub fn accepts(&mut self, now: Tick) {
         self.accepted_at = now;
     }
 
     /// Up to where the watermark may rise. A shard whose last event was `live` follows the stream's clock, a tolerance behind it.
-    pub fn rises_to(&self, live: bool, tolerance: Micros, now: i64) -> Option<Micros> {
+    pub fn rises_to(&self, live: bool, tolerance: Span, now: Tick) -> Option<EventTime> {
         if now - self.accepted_at < self.idle_after {
             return None;
         }
-        let clock = self.before.clock.filter(|_| live).map(|clock| clock - tolerance);
+        let clock = self.before.clock.filter(|_| live).map(|clock| clock.as_event_time() - tolerance);
         self.before.others.max(clock)
     }
 }
@@ -63,35 +63,57 @@ impl Quiet {
 mod tests {
     use super::*;
 
+    fn span(micros: i64) -> Span {
+        Span::from_micros(micros)
+    }
+
+    fn tick(micros: i64) -> Tick {
+        Tick::from_micros(micros)
+    }
+
+    fn event(micros: i64) -> EventTime {
+        EventTime::from_micros(micros)
+    }
+
+    fn clock(micros: i64) -> ArrivalTime {
+        ArrivalTime::from_micros(micros)
+    }
+
     #[test]
     fn a_shard_rises_once_nothing_was_accepted_for_long_enough() {
-        let mut quiet = Quiet::new(60, 0);
-        quiet.reads(Some(7));
-        assert_eq!((quiet.rises_to(false, 0, 59), quiet.rises_to(false, 0, 60)), (None, Some(7)));
-        quiet.accepts(30);
-        assert_eq!((quiet.rises_to(false, 0, 60), quiet.rises_to(false, 0, 90)), (None, Some(7)));
+        let mut quiet = Quiet::new(span(60), tick(0));
+        quiet.reads(Some(event(7)));
+        assert_eq!(
+            (quiet.rises_to(false, span(0), tick(59)), quiet.rises_to(false, span(0), tick(60))),
+            (None, Some(event(7)))
+        );
+        quiet.accepts(tick(30));
+        assert_eq!(
+            (quiet.rises_to(false, span(0), tick(60)), quiet.rises_to(false, span(0), tick(90))),
+            (None, Some(event(7)))
+        );
     }
 
     #[test]
     fn the_clock_counts_as_it_was_before_the_read_and_only_for_live_events() {
-        let mut quiet = Quiet::new(0, 0);
-        quiet.has_read(Some(1_000));
+        let mut quiet = Quiet::new(span(0), tick(0));
+        quiet.has_read(Some(clock(1_000)));
         quiet.reads(None);
-        quiet.has_read(Some(2_000));
-        assert_eq!(quiet.rises_to(true, 100, 0), Some(900));
-        assert_eq!(quiet.rises_to(false, 100, 0), None);
-        quiet.reads(Some(950));
-        assert_eq!(quiet.rises_to(true, 1_100, 0), Some(950), "the newer of both");
+        quiet.has_read(Some(clock(2_000)));
+        assert_eq!(quiet.rises_to(true, span(100), tick(0)), Some(event(900)));
+        assert_eq!(quiet.rises_to(false, span(100), tick(0)), None);
+        quiet.reads(Some(event(950)));
+        assert_eq!(quiet.rises_to(true, span(1_100), tick(0)), Some(event(950)), "the newer of both");
     }
 
     #[test]
     fn nothing_rises_by_a_read_that_failed_or_did_not_happen() {
-        let mut quiet = Quiet::new(0, 0);
-        quiet.has_read(Some(1_000));
+        let mut quiet = Quiet::new(span(0), tick(0));
+        quiet.has_read(Some(clock(1_000)));
         quiet.does_not_read();
-        assert_eq!(quiet.rises_to(true, 0, 0), None);
+        assert_eq!(quiet.rises_to(true, span(0), tick(0)), None);
         quiet.has_read(None);
         quiet.reads(None);
-        assert_eq!(quiet.rises_to(true, 0, 0), None);
+        assert_eq!(quiet.rises_to(true, span(0), tick(0)), None);
     }
 }

@@ -5,6 +5,7 @@ use super::bounds::unscored_room;
 use super::effects::{Act, Effects, Look, Lost, News, Progress, Reason, Want};
 use super::life::Goal;
 use crate::input::{Batch, Found};
+use authpulse_event::Tick;
 use authpulse_journal::error::Result;
 
 impl Machine {
@@ -42,7 +43,7 @@ impl Machine {
     }
 
     /// The input was read.
-    pub(super) fn has_read(&mut self, batch: Batch, found: Found, now: i64, out: &mut Effects) {
+    pub(super) fn has_read(&mut self, batch: Batch, found: Found, now: Tick, out: &mut Effects) {
         self.quiet.has_read(found.clock);
         self.at_hand.read(batch, found);
         let Some(gap) = self.at_hand.take_gap() else { return };

@@ -5,8 +5,8 @@ use crate::draft::{Closed, Closing};
 use crate::input::{Batch, Found};
 use crate::poison::Poison;
 use authpulse_engine::{Settings, SourceKind};
-use authpulse_event::HashRange;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
+use authpulse_event::{ArrivalTime, HashRange, Span};
 use authpulse_journal::error::ConsumerError;
 use authpulse_journal::open::{entry_zero, spans};
 use authpulse_journal::registry::{Place, Registry};
@@ -19,7 +19,7 @@ struct World {
     registry: Registry,
     _place: Place,
     machine: Machine,
-    now: i64,
+    now: Tick,
     stored: Vec<Closed>,
     decisions: usize,
 }
@@ -41,8 +41,14 @@ impl World {
             inherits: Vec::new(),
             arrival_of_lines: None,
         };
-        let machine = Machine::new(begin, 0).unwrap();
-        World { _place: registry.enter(), registry, machine, now: 0, stored: Vec::new(), decisions: 0 }
+        World {
+            _place: registry.enter(),
+            machine: Machine::new(begin, Tick::default()).unwrap(),
+            registry,
+            now: Tick::default(),
+            stored: Vec::new(),
+            decisions: 0,
+        }
     }
 
     /// What a step that begins with this news comes to: what has to be read, or how it ends. Entries are stored at once.
@@ -97,7 +103,7 @@ impl World {
         let second = NOON + i64::from(n);
         let payload = format!(r#"{{"time":{second},"user":"U1","computer":"C1"}}"#).into();
         let position = Position { sequence: u64::from(n).into(), sub_sequence: 0 };
-        let arrival = DEFAULT_BASE + second * SECOND;
+        let arrival = ArrivalTime::from_micros(DEFAULT_BASE.micros()) + Span::seconds(second);
         let record = Record { payload, partition_key: "U1".into(), position, arrival };
         self.hear(News::Read(Batch::Records(vec![record].into_iter()), found))
     }
@@ -126,10 +132,10 @@ fn a_shard_without_records_is_read_and_then_idle() {
 fn what_was_admitted_is_stored_when_it_is_due() {
     let mut world = World::new(Goal::Forever);
     assert!(matches!(world.read(7, at_tip()), Act::Return(Progress::Worked)));
-    world.now = 4 * SECOND;
+    world.now = Tick::default() + 4 * SECOND;
     let Act::Read { due_in: Some(due_in), .. } = world.hear(News::Tick) else { panic!("it reads on") };
     assert_eq!(due_in, 6 * SECOND);
-    world.now = 10 * SECOND;
+    world.now = Tick::default() + 10 * SECOND;
     assert!(matches!(world.hear(News::Late), Act::Return(Progress::Worked)));
     assert_eq!(world.stored.len(), 1);
     assert_eq!(world.stored[0].draft.counts.received, 1);
@@ -225,7 +231,7 @@ fn a_worker_that_lost_its_shard_hears_of_it_while_it_rests() {
     let mut world = World::new(Goal::Forever);
     let other = Entry { n: 1, ..world.machine.last().clone() };
     world.registry.stored(&other, &Side::default()).unwrap();
-    let look = Look { now: 0, others: &world.registry, entry_under_way: false, waits_for_columns: false };
+    let look = Look { now: Tick::default(), others: &world.registry, entry_under_way: false, waits_for_columns: false };
     let told = world.machine.step(News::AtTip, &look, &mut Effects::default());
     assert!(matches!(told, Err(ConsumerError::Fenced { n: 1, .. })));
 }

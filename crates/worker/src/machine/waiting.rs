@@ -3,19 +3,19 @@
 use super::Machine;
 use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
 use super::storing::Held;
-use authpulse_event::{Day, Micros};
+use authpulse_event::{Day, EventTime, Tick};
 use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_lake::entry::Rise;
 
 impl Machine {
     /// Nothing to read for now: rise if nothing was accepted for long enough.
-    pub(super) fn rise_at_tip(&mut self, now: i64) -> Result<()> {
+    pub(super) fn rise_at_tip(&mut self, now: Tick) -> Result<()> {
         let shard = &self.engine.shard;
         let (live, tolerance) = (shard.last_accepted_live(), shard.settings().time.tolerance);
         self.rise(self.quiet.rises_to(live, tolerance, now), "idle", now)
     }
 
-    pub(super) fn rise(&mut self, to: Option<Micros>, cause: &str, now: i64) -> Result<()> {
+    pub(super) fn rise(&mut self, to: Option<EventTime>, cause: &str, now: Tick) -> Result<()> {
         let Some(to) = to else { return Ok(()) };
         if self.engine.release(|shard, out| shard.rise(to, out))? {
             self.draft.open(now);

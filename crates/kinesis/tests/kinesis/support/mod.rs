@@ -6,7 +6,7 @@ pub mod wire;
 use async_trait::async_trait;
 use authpulse_event::Position;
 use authpulse_event::ring::hash_key;
-use authpulse_event::{HashRange, Micros, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, HashRange, SequenceNumber, ShardId, Span};
 use authpulse_kinesis::api::{
     Api, ApiError, Consumer, Entry, Event, Events, IteratorAt, Page, Put, RawRecord, Summary,
 };
@@ -21,9 +21,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-pub const SECOND: Micros = 1_000_000;
 /// When the stream was made.
-pub const CREATED: Micros = 1_800_000_000 * SECOND;
+pub const CREATED: ArrivalTime = ArrivalTime::from_micros(1_800_000_000_000_000);
 /// What ARN the stream has.
 pub const ARN: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/auth";
 const ITERATOR_LIVES: Duration = Duration::from_secs(300);
@@ -54,8 +53,8 @@ impl Time for FakeTime {
         let gone = self.goes.map_or(Duration::ZERO, |(since, times)| since.elapsed() * times);
         Duration::from_micros(self.passed.load(Ordering::SeqCst)) + gone
     }
-    fn now(&self) -> Micros {
-        CREATED + self.monotonic().as_micros() as Micros
+    fn now(&self) -> ArrivalTime {
+        CREATED + Span::from_micros(self.monotonic().as_micros() as i64)
     }
     async fn sleep(&self, duration: Duration) {
         match self.goes {
@@ -256,7 +255,7 @@ impl FakeKinesis {
 }
 
 impl State {
-    fn append(&mut self, entry: &Entry, arrival: Micros) -> (ShardId, SequenceNumber) {
+    fn append(&mut self, entry: &Entry, arrival: ArrivalTime) -> (ShardId, SequenceNumber) {
         let hash = entry.explicit_hash_key.unwrap_or_else(|| hash_key(entry.partition_key.as_bytes()));
         self.sequence += 3;
         let sequence = SequenceNumber::from(self.sequence);
@@ -370,7 +369,7 @@ impl Api for FakeKinesis {
         Ok(Summary {
             arn: ARN.to_owned(),
             created: CREATED,
-            retention: 24 * 3_600 * SECOND,
+            retention: Span::hours(24),
             status: "ACTIVE".to_owned(),
             max_record_bytes: self.max_record_bytes,
         })

@@ -1,6 +1,6 @@
 //! A server that speaks Kinesis over HTTP/1.1, subscriptions as event streams included: the Kinesis in memory on real connections.
 
-use authpulse_event::ShardId;
+use authpulse_event::{ArrivalTime, ShardId};
 use authpulse_kinesis::api::{Api, ApiError, Event, Events, IteratorAt, RawRecord};
 use futures::executor::block_on;
 use futures::{FutureExt, StreamExt};
@@ -152,7 +152,7 @@ fn records(records: &[RawRecord]) -> Value {
     let record = |r: &RawRecord| {
         json!({
             "SequenceNumber": r.sequence.to_string(),
-            "ApproximateArrivalTimestamp": r.arrival as f64 / 1e6,
+            "ApproximateArrivalTimestamp": r.arrival.micros() as f64 / 1e6,
             "PartitionKey": String::from_utf8(r.partition_key.to_vec()).unwrap(),
             "Data": base64(&r.data),
         })
@@ -207,7 +207,7 @@ fn answer(api: &dyn Api, operation: &str, asked: &Value) -> Result<Answer, ApiEr
     let text = |of: &Value| of.as_str().unwrap_or_default().to_owned();
     let at = |of: &Value, kind: &str, sequence: &str| match text(&of[kind]).as_str() {
         "TRIM_HORIZON" => IteratorAt::Oldest,
-        "AT_TIMESTAMP" => IteratorAt::Time((of["Timestamp"].as_f64().unwrap() * 1e6) as i64),
+        "AT_TIMESTAMP" => IteratorAt::Time(ArrivalTime::from_micros((of["Timestamp"].as_f64().unwrap() * 1e6) as i64)),
         "AT_SEQUENCE_NUMBER" => IteratorAt::At(text(&of[sequence]).parse().unwrap()),
         _ => IteratorAt::After(text(&of[sequence]).parse().unwrap()),
     };

@@ -18,8 +18,8 @@ fn with_attributes() -> Entry {
     entry.time_rules.event_model = 2;
     entry.waiting[0].attributes = attributes(&[("app", "mail \"2\"".into()), ("mfa", true.into())]);
     entry.side.unscored.push(Unscored {
-        time: 5,
-        arrival: 6,
+        time: EventTime::from_micros(5),
+        arrival: ArrivalTime::from_micros(6),
         user: "U1".to_owned(),
         computer: "C1".to_owned(),
         id: StoredId::Seconds,

@@ -9,11 +9,11 @@ use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::{file_name, raw_entry};
 use authpulse_event::time::HOUR;
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::{ProcessingTime, ShardId, Span};
 use std::collections::BTreeMap;
 
 /// How far the clocks of files and of this program may differ.
-const CLOCK_SKEW: Micros = HOUR;
+const CLOCK_SKEW: Span = HOUR;
 
 /// Takes out of the candidates what entries need, and counts the rows that the tables should hold.
 ///
@@ -24,7 +24,7 @@ pub(super) async fn read_journals(
     journal: &dyn Journal,
     applied: &Applied,
     candidates: &mut Candidates,
-    (now, older_than): (Micros, Micros),
+    (now, older_than): (ProcessingTime, ProcessingTime),
     memory: &mut Memory,
 ) -> Result<Rows, LakeError> {
     let shards = Shards::read(lake.store.as_ref(), journal, &lake.sections).await?;

@@ -8,7 +8,7 @@ use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::Lake;
 use crate::schema::Table;
-use authpulse_event::Micros;
+use authpulse_event::{ProcessingTime, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Files of applied entries stay where their table holds other than the rows that entries brought: they may be the only copy of
@@ -45,7 +45,7 @@ pub(super) fn what_is_missing(candidates: &mut Candidates, live: &Rows, named: &
 pub(super) async fn what_is_held(
     lake: &Lake,
     journal: &dyn Journal,
-    times: (Micros, Micros),
+    times: (ProcessingTime, Span),
     candidates: &mut Candidates,
     report: &mut CleanReport,
 ) -> Result<(), LakeError> {

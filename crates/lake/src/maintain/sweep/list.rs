@@ -4,10 +4,10 @@ use super::{Candidates, Memory, Reason};
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::schema::Table;
-use authpulse_event::Micros;
+use authpulse_event::ProcessingTime;
 
 /// The files old enough, and what puts that came to no end have left.
-pub(super) async fn list(lake: &Lake, older_than: Micros, memory: &Memory) -> Result<Candidates, LakeError> {
+pub(super) async fn list(lake: &Lake, older_than: ProcessingTime, memory: &Memory) -> Result<Candidates, LakeError> {
     let tables = lake.tables().iter().map(|table| format!("{}/", table.location()));
     let mut candidates = Candidates::new();
     for prefix in tables.chain(["raw/", "staging/", "state/"].map(str::to_owned)) {

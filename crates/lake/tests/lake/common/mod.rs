@@ -1,11 +1,11 @@
 //! What several tests of the lake share: deterministic ids, small entries, and a plain reading of all rows.
 
 use authpulse_engine::flags::{Flag, Flags};
-use authpulse_engine::names::Names;
+use authpulse_engine::names::{ComputerNames, UserNames};
 use authpulse_engine::rows::{AcceptedEvent, DayRow, EventId, Reason, RejectedRecord, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
-use authpulse_event::time::{DEFAULT_BASE, SECOND};
-use authpulse_event::{Day, Micros, Position, ShardId, TimeForm};
+use authpulse_event::time::{DEFAULT_BASE, MICROSECOND, SECOND};
+use authpulse_event::{ArrivalTime, Day, Position, ProcessingTime, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated, encode_daily, encode_rejected};
 use authpulse_lake::{
     CommitIds, EncodeOptions, EncodedFile, EntryFiles, Lake, LakeError, MemoryCatalog, MemoryStore, ObjectStore, Table,
@@ -16,6 +16,10 @@ use futures::executor::block_on;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
+
+/// When what arrives does, and when it is processed.
+pub const ARRIVED: ArrivalTime = ArrivalTime::from_micros(DEFAULT_BASE.micros());
+pub const PROCESSED: ProcessingTime = ProcessingTime::from_micros(DEFAULT_BASE.micros());
 
 /// A clock that ticks a millisecond per look, and names that count up from a seed.
 pub struct CountingIds(AtomicU64);
@@ -60,6 +64,13 @@ pub fn views(entries: &[Entry]) -> Vec<EntryFiles<'_>> {
     entries.iter().map(Entry::view).collect()
 }
 
+/// The names of a few users and computers.
+#[derive(Default)]
+pub struct Names {
+    pub users: UserNames,
+    pub computers: ComputerNames,
+}
+
 /// Scored events `rows`, each of its own user, spread over two days.
 pub fn events(shard: &str, n: u64, rows: u64, names: &mut Names) -> Vec<ScoredEvent> {
     let event = |i: u64| {
@@ -68,10 +79,10 @@ pub fn events(shard: &str, n: u64, rows: u64, names: &mut Names) -> Vec<ScoredEv
         flags.set(Flag::RARE_HOST, i.is_multiple_of(3));
         ScoredEvent {
             event: AcceptedEvent {
-                event_time: DEFAULT_BASE + (n * 1000 + i) as Micros * 7 * SECOND,
-                ingestion_time: DEFAULT_BASE + 1,
-                user: names.intern(&format!("{shard}-{n}-{i}")),
-                computer: names.intern(&format!("C{}", i % 5)),
+                event_time: DEFAULT_BASE + (n * 1000 + i) as i64 * 7 * SECOND,
+                ingestion_time: ARRIVED + MICROSECOND,
+                user: names.users.intern(&format!("{shard}-{n}-{i}")),
+                computer: names.computers.intern(&format!("C{}", i % 5)),
                 id: EventId::Content(TimeForm::Seconds),
                 windows: Windows { logins_1h: i as u32 + 1, ..Windows::default() },
                 new_device: i.is_multiple_of(2),
@@ -100,21 +111,20 @@ pub fn put(lake: &Lake, files: Vec<EncodedFile>, unique: &str) -> Result<Vec<Tab
 pub fn entry(lake: &Lake, shard: &str, n: u64, rows: u64) -> Entry {
     let mut names = Names::default();
     let events = events(shard, n, rows, &mut names);
-    let view = names.view();
     let options = EncodeOptions::default();
     let curated = CuratedRows {
         rows: &events,
-        users: &view,
-        computers: &view,
+        users: &names.users.view(),
+        computers: &names.computers.view(),
         base: DEFAULT_BASE,
         rules: &RuleSet::default(),
         rule_set: "abc",
-        processing_time: DEFAULT_BASE,
+        processing_time: PROCESSED,
         later: None,
     };
     let mut files = encode_curated(&curated, &options).unwrap();
     let day = DayRow {
-        day: Day::of(DEFAULT_BASE + n as Micros),
+        day: Day::of(DEFAULT_BASE + n as i64 * MICROSECOND),
         computer: format!("{shard}-{n}"),
         unique_users: 1,
         total_logins: 1,
@@ -128,9 +138,9 @@ pub fn entry(lake: &Lake, shard: &str, n: u64, rows: u64) -> Entry {
             payload: vec![0, 159, 146, 150],
             payload_bytes: 4,
             position: Position { sequence: n.into(), sub_sequence: 0 },
-            ingestion_time: DEFAULT_BASE,
+            ingestion_time: ARRIVED,
         };
-        files.extend(encode_rejected(&[letter], &ShardId::new(shard), DEFAULT_BASE, None, &options).unwrap());
+        files.extend(encode_rejected(&[letter], &ShardId::new(shard), PROCESSED, None, &options).unwrap());
     }
     let files = put(lake, files, &format!("{shard}-{n}")).unwrap();
     Entry { shard: ShardId::new(shard), n, files }

@@ -1,7 +1,7 @@
 //! What every store, journal and catalog must do. Each function takes a fresh one; the tests of this crate and of `authpulse-aws`
 //! run them.
 
-use authpulse_event::ShardId;
+use authpulse_event::{ProcessingTime, ShardId};
 use authpulse_lake::Table;
 use authpulse_lake::catalog::{SwapOutcome, TablePointers};
 use authpulse_lake::followers::{self, FollowerName, Registration};
@@ -207,13 +207,13 @@ pub fn processes_of_one_follower_get_numbers_of_their_own(wait: &Wait, journal: 
     let name = FollowerName::new("counts").unwrap();
     let applied = |n| std::collections::BTreeMap::from([(ShardId::new("a"), n)]);
     let put = |n: u64, last| {
-        let registration = Registration::new(&name, 7, &applied(n));
+        let registration = Registration::new(&name, ProcessingTime::from_micros(7), &applied(n));
         wait.on(followers::put(journal.followers(), &name, &registration, last)).unwrap()
     };
     // Two that know nothing of each other; the second finds its number taken.
     assert_eq!([put(10, 0), put(20, 0), put(30, 1), put(40, 3)], [1, 2, 3, 4]);
     let known = wait.on(followers::read(journal.followers())).unwrap();
-    assert_eq!(known, [(name.clone(), Registration::new(&name, 7, &applied(40)))]);
+    assert_eq!(known, [(name.clone(), Registration::new(&name, ProcessingTime::from_micros(7), &applied(40)))]);
     assert_eq!(known[0].1.of(&ShardId::new("b")), 0);
 }
 

@@ -1,8 +1,8 @@
 //! A lake in memory that grows by entries, and what must hold of it at any time.
 
 use crate::common::{self, bytes, entry, stored};
-use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
-use authpulse_event::{Day, Micros, ShardId};
+use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
+use authpulse_event::{Day, EventTime, ProcessingTime, ShardId, Span};
 use authpulse_lake::entry::{
     Entry as Stored, EntryCounts, FileRef, PLAIN_FORMAT, PieceRef, Place, RawFile, Side, Source, StoredTimeRules,
 };
@@ -30,11 +30,11 @@ pub const TIDY: MaintainSettings = MaintainSettings {
     min_files: 2,
     manifests_max: 1,
     snapshots_max: 100,
-    snapshot_age: 0,
+    snapshot_age: Span::ZERO,
     orphan_age: HOUR,
     fold_entries: 3,
-    entry_age: 2 * HOUR,
-    follower_keep: 7 * DAY,
+    entry_age: Span::hours(2),
+    follower_keep: Span::days(7),
 };
 
 /// A clock that is set, and names that count up.
@@ -96,7 +96,7 @@ pub fn all_rows(lake: &Lake) -> Vec<(Table, String)> {
     rows
 }
 
-pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: Micros, now: Micros) -> Stored {
+pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: EventTime, now: ProcessingTime) -> Stored {
     let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
     let name = |k: u32| format!("{shard}-{n}-{k}");
     let raw = RawFile {
@@ -181,18 +181,19 @@ impl World {
             rows: BTreeMap::new(),
             sides: false,
         };
-        world.pass(0);
+        world.pass(Span::ZERO);
         world
     }
 
     /// Lets time go by.
-    pub fn pass(&self, micros: Micros) {
-        let now = self.ids.ms.fetch_add(micros / 1_000, Ordering::Relaxed) + micros / 1_000;
-        self.store.set_clock(now * 1_000);
+    pub fn pass(&self, span: Span) {
+        let ms = span.micros() / 1_000;
+        let now = self.ids.ms.fetch_add(ms, Ordering::Relaxed) + ms;
+        self.store.set_clock(ProcessingTime::from_micros(now * 1_000));
     }
 
-    pub fn now(&self) -> Micros {
-        self.ids.now_ms() * 1_000
+    pub fn now(&self) -> ProcessingTime {
+        ProcessingTime::from_micros(self.ids.now_ms() * 1_000)
     }
 
     /// Stores the next entry of a shard with all that belongs to it.
@@ -206,7 +207,7 @@ impl World {
         let mut found = entry(&self.lake, shard, n, ROWS);
         let first = found.files.len();
         found.files.extend(more(self, n));
-        let watermark = DEFAULT_BASE + (n * 1000) as Micros * 7 * SECOND;
+        let watermark = DEFAULT_BASE + (n * 1000) as i64 * 7 * SECOND;
         let mut stored = journal_entry(shard, n, found.files.clone(), watermark, self.now());
         for raw in &stored.raw {
             block_on(self.store.put_new(&raw.path, bytes("raw"))).unwrap();

@@ -1,6 +1,7 @@
 //! Replays that look live: the first event is now, the others follow as they are sent.
 
 use super::*;
+use authpulse_event::EventTime;
 use authpulse_event::rfc3339::parse_rfc3339;
 use authpulse_event::time::{HOUR, SECOND};
 use authpulse_stream::Progress;
@@ -10,7 +11,7 @@ fn now_at(speed: f64) -> ReplayOptions {
 }
 
 /// Arrival, and time as it is written, of each event in the stream.
-async fn sent(stream: &MemoryStream) -> Vec<(Micros, String)> {
+async fn sent(stream: &MemoryStream) -> Vec<(ArrivalTime, String)> {
     let records = in_order(stream).await;
     let times = records.iter().map(|record| {
         let event = serde_json::from_slice::<serde_json::Value>(&record.payload).unwrap_or_default();
@@ -30,7 +31,7 @@ async fn every_event_carries_the_time_at_which_it_is_sent() {
     clock.advance(Duration::from_secs(5));
     let summary = run_until(&file, &stream, &now_at(2.0), &clock, |_| false).await.expect("replays");
     let first = parse_rfc3339(b"2015-01-01T01:56:40Z").expect("a time");
-    assert_eq!(summary.shift, Some(Shift { first, start: BEGIN + 5 * SECOND, speed: 2.0 }));
+    assert_eq!(summary.shift, Some(Shift { first, start: EventTime::made_at(BEGIN + 5 * SECOND), speed: 2.0 }));
     let mut written: Vec<String> = payloads(&in_order(&stream).await);
     written.sort();
     assert_eq!(
@@ -46,8 +47,8 @@ async fn every_event_carries_the_time_at_which_it_is_sent() {
         ]
     );
     for (arrival, time) in sent(&stream).await.into_iter().filter(|(_, time)| !time.is_empty()) {
-        let behind = BEGIN + arrival - parse_rfc3339(time.as_bytes()).expect("a time");
-        assert!((-TICK_MICROS..SECOND).contains(&behind), "{time} arrived {behind} us later");
+        let behind = behind_of(arrival, &time);
+        assert!((-ONE_TICK..SECOND).contains(&behind), "{time} arrived {behind:?} us later");
     }
 }
 
@@ -76,7 +77,13 @@ async fn what_events_carry_goes_along() {
     assert_eq!(sent, lines.map(|line| line.trim_end().to_owned()));
 }
 
-const TICK_MICROS: Micros = TICK.as_micros() as Micros;
+const ONE_TICK: Span = Span::from_micros(TICK.as_micros() as i64);
+
+/// How much later than this time of its own an event arrived; arrivals are told from when clocks began.
+fn behind_of(arrival: ArrivalTime, time: &str) -> Span {
+    let time: EventTime = parse_rfc3339(time.as_bytes()).expect("a time");
+    EventTime::made_at(BEGIN + (arrival - ArrivalTime::default())) - time
+}
 
 #[tokio::test]
 async fn a_run_that_continues_shifts_as_the_first_one_did() {
@@ -89,7 +96,7 @@ async fn a_run_that_continues_shifts_as_the_first_one_did() {
     clock.advance(Duration::from_secs(3_600));
     let second = run_until(&file, &parts, &now_at(2.0), &clock, |_| false).await.expect("goes on");
     assert_eq!((second.outcome, second.shift, second.run.records()), (Outcome::Complete, first.shift, 4));
-    let times = |sent: Vec<(Micros, String)>| {
+    let times = |sent: Vec<(ArrivalTime, String)>| {
         let mut times: Vec<String> = sent.into_iter().map(|(_, time)| time).collect();
         times.sort();
         times
@@ -103,12 +110,10 @@ async fn a_run_that_continues_shifts_as_the_first_one_did() {
 }
 
 /// How much later than its own time each event arrived, in order of arrival.
-async fn behind(stream: &MemoryStream) -> Vec<Micros> {
+async fn behind(stream: &MemoryStream) -> Vec<Span> {
     let mut sent = sent(stream).await;
     sent.sort();
-    let behind =
-        sent.into_iter().map(|(arrival, time)| BEGIN + arrival - parse_rfc3339(time.as_bytes()).expect("a time"));
-    behind.collect()
+    sent.into_iter().map(|(arrival, time)| behind_of(arrival, &time)).collect()
 }
 
 #[tokio::test]
@@ -121,7 +126,7 @@ async fn no_event_is_sent_before_its_time_however_often_a_replay_is_stopped() {
         clock.advance(Duration::from_secs(pause));
     }
     let behind = behind(&stream).await;
-    assert!(behind.iter().all(|behind| (-TICK_MICROS..SECOND).contains(behind)), "{behind:?}");
+    assert!(behind.iter().all(|behind| (-ONE_TICK..SECOND).contains(behind)), "{behind:?}");
 }
 
 #[tokio::test]
@@ -132,9 +137,9 @@ async fn a_silence_is_waited_for_and_a_corrupt_clock_is_not() {
         .await
         .expect("replays");
     let behind = behind(&stream).await;
-    let near = |behind: Micros, seconds: Micros| (-TICK_MICROS..SECOND).contains(&(behind - seconds * SECOND));
+    let near = |behind: Span, seconds: i64| (-ONE_TICK..SECOND).contains(&(behind - seconds * SECOND));
     // The one of the corrupt clock is sent as any other after a long silence, and what follows a little late.
-    let waited = SPEED_WAIT_MAX.as_secs() as Micros;
+    let waited = SPEED_WAIT_MAX.as_secs() as i64;
     assert!(near(behind[0], 0) && near(behind[1], 0), "{behind:?}");
     assert!(behind[2] < -900_000 * SECOND && behind[3] <= (waited + 1) * SECOND && behind[3] >= -SECOND, "{behind:?}");
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use authpulse_event::id::sha256_hex;
 use authpulse_event::ring::hash_key;
-use authpulse_event::{Invalid, ParsedEvent, Reading, parse_line, parse_record};
+use authpulse_event::{ArrivalTime, Invalid, ParsedEvent, ProcessingTime, Reading, Span, parse_line, parse_record};
 use authpulse_stream::memory::Faults;
 use authpulse_stream::{CreateOptions, MemoryStream, ReadFrom, ReadLimit, Record, Stream};
 
@@ -37,8 +37,8 @@ impl PaceClock for VirtualClock {
         *self.now.lock().expect("no test panics with it")
     }
 
-    fn wall(&self) -> Micros {
-        BEGIN + self.now().as_micros() as Micros
+    fn wall(&self) -> ProcessingTime {
+        BEGIN + Span::from_micros(self.now().as_micros() as i64)
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -47,12 +47,12 @@ impl PaceClock for VirtualClock {
 }
 
 /// The time of day at which virtual clocks begin: 2027-01-15T08:00:00Z.
-const BEGIN: Micros = 1_800_000_000 * authpulse_event::time::SECOND;
+const BEGIN: ProcessingTime = ProcessingTime::from_micros(1_800_000_000_000_000);
 
 /// A stream of three shards whose arrivals follow the replay's clock.
 fn memory(clock: &VirtualClock) -> MemoryStream {
     let clock = clock.clone();
-    let clock = Arc::new(move || clock.now().as_micros() as Micros);
+    let clock = Arc::new(move || ArrivalTime::from_micros(clock.now().as_micros() as i64));
     MemoryStream::new(CreateOptions { shards: 3, clock, ..CreateOptions::default() }).expect("the options are valid")
 }
 

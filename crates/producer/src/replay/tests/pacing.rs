@@ -14,7 +14,7 @@ async fn replayed(file: &[u8], options: &ReplayOptions) -> Vec<(Duration, String
     run_until(&File::new(file), &stream, options, &clock, |_| false).await.expect("replays");
     assert_holds(&stream, file).await;
     let records = in_order(&stream).await;
-    let arrivals = records.iter().map(|record| Duration::from_micros(record.arrival.unsigned_abs()));
+    let arrivals = records.iter().map(|record| Duration::from_micros(record.arrival.micros().unsigned_abs()));
     arrivals.zip(payloads(&records)).collect()
 }
 
@@ -61,7 +61,7 @@ async fn what_was_missed_is_caught_up_within_bounds() {
     let (file, options) = (File::new(&events(200)), paced(Pace::Rate(10.0)));
     let summary = run_until(&file, &stream, &options, &clock, stall).await.expect("replays");
     assert_eq!(summary.run.events, 200);
-    let late = in_order(&stream).await.iter().filter(|record| record.arrival / 1_000 == 64_900).count();
+    let late = in_order(&stream).await.iter().filter(|record| record.arrival.micros() / 1_000 == 64_900).count();
     assert_eq!(late, 11, "the one that was due and those of a second");
     assert_eq!(clock.now(), Duration::from_millis(19_900 + 60_000 - 100 - 1_000));
 }

@@ -6,7 +6,7 @@ use authpulse_files::tally::Tally;
 use authpulse_files::{OVERLONG_PREFIX_BYTES, OVERLONG_WHOLE_BYTES_MAX};
 use proptest::prelude::*;
 
-fn encode(line: &[u8]) -> (Vec<u8>, Vec<u8>, Option<Micros>) {
+fn encode(line: &[u8]) -> (Vec<u8>, Vec<u8>, Option<EventTime>) {
     let mut out = b"what was there before".to_vec();
     let line = Line { number: 1, offset: 0, bytes: line, length: line.len() as u64 };
     let Encoded { payload, partition_key, time, .. } =
@@ -54,7 +54,7 @@ fn a_line_in_the_wire_form_stays_as_it_is() {
     // What nobody reads goes along as bytes.
     let odd = b"{\"time\":\"2015-01-01 00:00:00,5z\",\"user\":\"U1\",\"computer\":\"C1\",\"x\":[NaN,\"\xff\t\"]}";
     let (payload, key, time) = encode(odd);
-    assert_eq!((&payload[..], &key[..], time), (&odd[..], &b"U1"[..], Some(DEFAULT_BASE + 500_000)));
+    assert_eq!((&payload[..], &key[..], time), (&odd[..], &b"U1"[..], Some(DEFAULT_BASE + Span::millis(500))));
     assert_same(&payload, &key, odd);
 }
 

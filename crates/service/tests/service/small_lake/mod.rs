@@ -4,8 +4,8 @@ pub mod audit;
 pub mod rows;
 
 use async_trait::async_trait;
-use authpulse_event::time::{DEFAULT_BASE, SECOND};
-use authpulse_event::{Micros, ShardId};
+use authpulse_event::time::{DAY, DEFAULT_BASE, SECOND};
+use authpulse_event::{ProcessingTime, ShardId, Span, Tick};
 use authpulse_files::Source;
 use authpulse_journal::Env;
 use authpulse_journal::env::{Clock, Ids, Work};
@@ -31,11 +31,11 @@ pub struct TestClock(pub AtomicI64);
 
 #[async_trait]
 impl Clock for TestClock {
-    fn now(&self) -> Micros {
-        self.0.fetch_add(1, Ordering::Relaxed)
+    fn now(&self) -> ProcessingTime {
+        ProcessingTime::from_micros(self.0.fetch_add(1, Ordering::Relaxed))
     }
-    fn ticks(&self) -> i64 {
-        self.now()
+    fn ticks(&self) -> Tick {
+        Tick::from_micros(self.now().micros())
     }
     async fn sleep(&self, duration: Duration) {
         self.0.fetch_add(duration.as_micros() as i64, Ordering::Relaxed);
@@ -82,7 +82,7 @@ impl SmallLake {
             for worker in &mut workers {
                 done &= worker.step().await.unwrap() == Progress::Done;
             }
-            self.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);
+            self.clock.0.fetch_add((SECOND / 10).micros(), Ordering::Relaxed);
             if done && service.is_complete(&Default::default()) {
                 return;
             }
@@ -96,7 +96,7 @@ impl SmallLake {
         let store = Arc::new(LocalStore::open(dir.path().join("lake")).unwrap());
         let journal = Arc::new(SqliteJournal::open(dir.path().join("lake/journal.db")).unwrap());
         let catalog = Arc::new(SqliteCatalog::open(dir.path().join("lake/catalog.db")).unwrap());
-        let clock = Arc::new(TestClock(AtomicI64::new(DEFAULT_BASE + 10 * 86_400 * SECOND)));
+        let clock = Arc::new(TestClock(AtomicI64::new((DEFAULT_BASE + 10 * DAY).micros())));
         let env = Env {
             lake: Arc::new(Lake::new(store.clone(), catalog.clone())),
             store,
@@ -146,7 +146,7 @@ impl SmallLake {
         let request = BackfillRequest { keep_open, ..BackfillRequest::new(files) };
         let mut run = prepare(&self.env, options.clone(), &request).await.unwrap();
         while run.worker.step().await.unwrap() != Progress::Done {
-            self.clock.0.fetch_add(SECOND / 10, Ordering::Relaxed);
+            self.clock.0.fetch_add((SECOND / 10).micros(), Ordering::Relaxed);
         }
     }
 
@@ -184,7 +184,7 @@ impl SmallLake {
 
 /// Small entries, so that there are many.
 pub fn options() -> Arc<Options> {
-    Arc::new(Options { entry_age: 0, chunk_rows: 300, snapshot_rows: 2_500, raw: true, ..Options::default() })
+    Arc::new(Options { entry_age: Span::ZERO, chunk_rows: 300, snapshot_rows: 2_500, raw: true, ..Options::default() })
 }
 
 /// Generated events over three days, with lines that end as dead letters of several reasons in between.

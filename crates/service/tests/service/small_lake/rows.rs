@@ -2,10 +2,10 @@
 
 use super::SmallLake;
 use authpulse_engine::flags::Flags;
-use authpulse_engine::names::Names;
+use authpulse_engine::names::{ComputerNames, UserNames};
 use authpulse_engine::rows::{AcceptedEvent, EventId, ScoredEvent, Windows};
 use authpulse_engine::rules::RuleSet;
-use authpulse_event::Micros;
+use authpulse_event::ProcessingTime;
 use authpulse_event::time::DEFAULT_BASE;
 use authpulse_lake::encode::{CuratedRows, Later, encode_curated};
 use authpulse_lake::read::LiveFile;
@@ -14,11 +14,11 @@ use authpulse_lake::{EncodeOptions, TableFile};
 /// Rows as the engine hands them over.
 pub struct EditedRows {
     pub rows: Vec<ScoredEvent>,
-    users: Names,
-    computers: Names,
+    users: UserNames,
+    computers: ComputerNames,
     pub rules: RuleSet,
     rule_set: String,
-    processing_time: Micros,
+    processing_time: ProcessingTime,
     /// The later columns that are written.
     pub later: Option<Later<ScoredEvent>>,
 }
@@ -34,10 +34,10 @@ impl EditedRows {
         let mut edited = EditedRows {
             rules,
             rows: Vec::new(),
-            users: Names::default(),
-            computers: Names::default(),
+            users: UserNames::default(),
+            computers: ComputerNames::default(),
             rule_set: String::new(),
-            processing_time: 0,
+            processing_time: ProcessingTime::default(),
             later: None,
         };
         for batch in lake.env.lake.read_curated(&LiveFile::from(file), None).await.unwrap() {

@@ -3,7 +3,7 @@
 use super::subject::{Make, RETENTION, Subject, record};
 use authpulse_event::ring::hash_key;
 use authpulse_event::time::SECOND;
-use authpulse_event::{HashRange, Micros, Position, ShardId};
+use authpulse_event::{ArrivalTime, HashRange, Position, ShardId, Span};
 use authpulse_stream::limits::TRIM_INTERVAL;
 use authpulse_stream::{Gap, PutRecord, ReadFrom, ReadLimit};
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ enum Step {
     Put { keys: Vec<u8>, payload_bytes: usize },
     Split { shard: usize, at: u128 },
     Merge { left: usize, right: usize },
-    Advance(Micros),
+    Advance(Span),
     Trim,
     Read { shard: usize, after: u64, records: usize, bytes: usize },
     Reopen,
@@ -29,7 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(keys, payload_bytes)| Step::Put { keys, payload_bytes }),
         2 => (any::<usize>(), any::<u128>()).prop_map(|(shard, at)| Step::Split { shard, at }),
         2 => (any::<usize>(), any::<usize>()).prop_map(|(left, right)| Step::Merge { left, right }),
-        3 => (-20 * SECOND..120 * SECOND).prop_map(Step::Advance),
+        3 => (-20 * SECOND.micros()..120 * SECOND.micros()).prop_map(|by| Step::Advance(Span::from_micros(by))),
         1 => Just(Step::Advance(RETENTION / 2)),
         1 => Just(Step::Trim),
         8 => (any::<usize>(), any::<u64>(), 0usize..40, 0usize..1000)
@@ -44,8 +44,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     shards: Vec<(ShardId, HashRange, bool)>,
     records: Vec<Entry>,
-    newest_arrival: Micros,
-    trimmed_at: Micros,
+    newest_arrival: ArrivalTime,
+    trimmed_at: ArrivalTime,
     closed: bool,
 }
 
@@ -53,16 +53,16 @@ struct Entry {
     shard: usize,
     sequence: u64,
     put: PutRecord,
-    arrival: Micros,
+    arrival: ArrivalTime,
     kept: bool,
 }
 
 impl Model {
-    fn clock(&self, s: &Subject) -> Micros {
+    fn clock(&self, s: &Subject) -> ArrivalTime {
         s.now().max(self.newest_arrival)
     }
 
-    fn trim(&mut self, now: Micros) -> u64 {
+    fn trim(&mut self, now: ArrivalTime) -> u64 {
         let mut trimmed = 0;
         for entry in self.records.iter_mut().filter(|entry| entry.kept && now - entry.arrival > RETENTION) {
             entry.kept = false;

@@ -1,6 +1,7 @@
 //! What a producer relies on: progress stored with its records.
 
 use super::subject::{Make, NOON, RETENTION, is_refused, record, texts};
+use authpulse_event::Span;
 use authpulse_stream::limits::MAX_PAYLOAD_BYTES;
 use futures::executor::block_on;
 
@@ -36,7 +37,7 @@ pub fn a_put_without_records_stores_progress_alone(make: Make) {
 
 pub fn describe_tells_the_streams_identity(make: Make) {
     let s = make(1);
-    s.advance(1_000);
+    s.advance(Span::millis(1));
     let s = s.reopen();
     let described = block_on(s.stream().describe()).unwrap();
     assert_eq!((&described.name[..], described.created), ("subject", NOON));

@@ -2,7 +2,8 @@
 
 use super::subject::{ALL, Make, NOON, after, is_refused, record, texts};
 use authpulse_event::ring::hash_key;
-use authpulse_event::{Position, ShardId};
+use authpulse_event::time::MICROSECOND;
+use authpulse_event::{ArrivalTime, Position, ShardId, Span};
 use authpulse_stream::limits::{
     MAX_PARTITION_KEY_BYTES, MAX_PAYLOAD_BYTES, MAX_PROGRESS_BYTES, MAX_PUT_BYTES, MAX_PUT_RECORDS,
 };
@@ -149,9 +150,9 @@ pub fn what_is_over_a_limit_is_refused_whole(make: Make) {
 pub fn arrivals_never_fall(make: Make) {
     let s = make(1);
     let shard = s.shards()[0].id.clone();
-    let (mut expected, mut newest) = (Vec::new(), 0);
+    let (mut expected, mut newest) = (Vec::new(), ArrivalTime::default());
     for step in [0, 5, -3, -100, 50, 60, -1] {
-        s.advance(step);
+        s.advance(Span::from_micros(step));
         s.put(&[("k", "x"), ("k", "y")]);
         newest = newest.max(s.now());
         expected.extend([newest; 2]);
@@ -159,16 +160,16 @@ pub fn arrivals_never_fall(make: Make) {
     let read = s.read(&shard, ReadFrom::Start, ALL);
     assert_eq!(read.records.iter().map(|record| record.arrival).collect::<Vec<_>>(), expected);
     assert_eq!(read.clock, None, "a clock behind the records is none");
-    s.advance(newest - s.now() - 1);
+    s.advance(newest - s.now() - MICROSECOND);
     assert_eq!(s.read(&shard, ReadFrom::Start, ALL).clock, None);
-    s.advance(1);
+    s.advance(MICROSECOND);
     assert_eq!(s.read(&shard, ReadFrom::Start, ALL).clock, Some(newest));
-    s.advance(1_000);
+    s.advance(Span::millis(1));
     assert_eq!(s.read(&shard, ReadFrom::Start, ALL).clock, Some(s.now()));
     // Also not where a stream is opened again, or a heir takes over.
     s.put(&[("k", "z")]);
     let newest = s.now();
-    s.advance(-500);
+    s.advance(-500 * MICROSECOND);
     let s = s.reopen();
     let [_, heir] = s.split(&shard, 1).unwrap();
     s.put(&[("k", "z")]);

@@ -2,7 +2,7 @@
 
 use super::subject::{ALL, Make, RETENTION, after, texts};
 use authpulse_event::Position;
-use authpulse_event::time::SECOND;
+use authpulse_event::time::{MICROSECOND, SECOND};
 use authpulse_stream::{Gap, ReadFrom, ReadLimit};
 
 const ROUNDS: usize = 12;
@@ -11,11 +11,11 @@ pub fn nothing_is_trimmed_before_its_time(make: Make) {
     let s = make(1);
     let shard = s.shards()[0].id.clone();
     s.put(&[("k", "a")]);
-    s.advance(10);
+    s.advance(10 * MICROSECOND);
     s.put(&[("k", "b")]);
-    s.advance(RETENTION - 10);
+    s.advance(RETENTION - 10 * MICROSECOND);
     assert_eq!(s.trim(), 0, "kept at least for the retention");
-    s.advance(1);
+    s.advance(MICROSECOND);
     assert_eq!(s.trim(), 1);
     assert_eq!(texts(&s.read_all(&shard)), ["b"]);
     s.advance(-5 * RETENTION);
@@ -35,7 +35,7 @@ pub fn gaps_are_counted_exactly_from_every_position(make: Make) {
     }
     let whole: Vec<_> = s.shards().into_iter().map(|shard| (shard.id.clone(), s.read_all(&shard.id))).collect();
     let newest = whole.iter().flat_map(|(_, all)| all).filter_map(|record| record.position.sequence.as_u64()).max();
-    s.advance(RETENTION - ROUNDS as i64 * SECOND + 1);
+    s.advance(RETENTION - ROUNDS as i64 * SECOND + MICROSECOND);
     let mut s = s;
     for step in 0..=ROUNDS {
         for (shard, all) in &whole {
@@ -64,7 +64,7 @@ pub fn a_gap_is_told_even_where_nothing_is_left(make: Make) {
     let s = make(1);
     let shard = s.shards()[0].id.clone();
     let receipts = s.put(&[("k", "a"), ("k", "b"), ("k", "c")]);
-    s.advance(RETENTION + 1);
+    s.advance(RETENTION + MICROSECOND);
     assert_eq!(s.trim(), 3);
     for _ in 0..2 {
         let read = s.read(&shard, after(receipts[0].sequence), ALL);
@@ -87,7 +87,7 @@ pub fn a_put_trims_once_a_minute(make: Make) {
     assert_eq!(kept(), "b", "the first put after a minute or more trims");
     s.advance(50 * SECOND);
     s.put(&[("k", "c")]);
-    s.advance(RETENTION - 50 * SECOND + 1);
+    s.advance(RETENTION - 50 * SECOND + MICROSECOND);
     s.put(&[("k", "d")]);
     assert_eq!(kept(), "cd");
     s.advance(50 * SECOND);
@@ -105,7 +105,7 @@ pub fn ends_and_tips_outlive_the_records(make: Make) {
     let receipts = s.put(&[("k", "a"), ("k", "b")]);
     let tip = s.tip(&parent);
     let heirs = s.split(&parent, 1 << 127).unwrap();
-    s.advance(RETENTION + 1);
+    s.advance(RETENTION + MICROSECOND);
     s.trim();
     let s = s.reopen();
     assert_eq!(s.shards().len(), 3, "a shard is not forgotten with its records");

@@ -1,7 +1,7 @@
 //! A stream under test, and the few helpers that know the API.
 
 use async_trait::async_trait;
-use authpulse_event::{Micros, Position, SequenceNumber, ShardId};
+use authpulse_event::{ArrivalTime, Position, SequenceNumber, ShardId, Span};
 use authpulse_stream::{
     Clock, CreateOptions, LocalStream, MemoryStream, Progress, PutReceipt, PutRecord, ReadBatch, ReadFrom, ReadLimit,
     Record, ShardDescription, Stream, StreamError, StreamWriter,
@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 
 /// What the clock of every subject shows at first.
-pub const NOON: Micros = 1_700_000_000_000_000;
+pub const NOON: ArrivalTime = ArrivalTime::from_micros(1_700_000_000_000_000);
 /// The retention of every subject.
-pub const RETENTION: Micros = 600_000_000;
+pub const RETENTION: Span = Span::seconds(600);
 pub const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
 
 /// Reading, writing and trimming in one.
@@ -47,13 +47,13 @@ pub struct Subject {
 }
 
 fn options(shards: u32) -> (CreateOptions, Arc<AtomicI64>) {
-    let time = Arc::new(AtomicI64::new(NOON));
+    let time = Arc::new(AtomicI64::new(NOON.micros()));
     (CreateOptions { name: "subject".to_owned(), shards, retention: RETENTION, clock: clock(&time) }, time)
 }
 
 fn clock(time: &Arc<AtomicI64>) -> Clock {
     let time = Arc::clone(time);
-    Arc::new(move || time.load(Ordering::SeqCst))
+    Arc::new(move || ArrivalTime::from_micros(time.load(Ordering::SeqCst)))
 }
 
 impl Subject {
@@ -78,12 +78,12 @@ impl Subject {
         Subject { stream, time, dir: Some(dir) }
     }
 
-    pub fn now(&self) -> Micros {
-        self.time.load(Ordering::SeqCst)
+    pub fn now(&self) -> ArrivalTime {
+        ArrivalTime::from_micros(self.time.load(Ordering::SeqCst))
     }
 
-    pub fn advance(&self, by: Micros) {
-        self.time.fetch_add(by, Ordering::SeqCst);
+    pub fn advance(&self, by: Span) {
+        self.time.fetch_add(by.micros(), Ordering::SeqCst);
     }
 
     pub fn stream(&self) -> &dyn Whole {
