@@ -10,8 +10,8 @@ from emulator import Emulator, NodeKinesis
 from fault_proxy import FaultProxy
 
 SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
-KILLS = int(os.environ.get("AUTHPULSE_KILLS", "20"))
-PAUSES = max(2, KILLS // 4)
+KILLS = max(20, int(os.environ.get("AUTHPULSE_KILLS", "20")))
+PAUSES = max(5, KILLS // 4)
 EVENTS_PER_SECOND = 250
 DELAYS = {"s3": 0.005, "glue": 0.02, "dynamodb": 0.002, "kinesis": 0.002}
 
