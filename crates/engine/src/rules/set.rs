@@ -19,8 +19,11 @@ pub struct RuleSet {
     /// The first rules, on or off, as they are asked for each event.
     first: [Asked; FIRST],
     /// The later rules that are on, as they are asked for each event.
-    later: Vec<(fn(&Features, &Thresholds) -> bool, Asked)>,
+    later: Vec<(Predicate, Asked)>,
 }
+
+/// [`Rule::fires`].
+type Predicate = fn(&Features, &Thresholds) -> bool;
 
 /// What a rule is asked with.
 #[derive(Clone, Copy, Debug, Default)]

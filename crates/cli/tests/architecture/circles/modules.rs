@@ -137,12 +137,7 @@ impl<'a> Reader<'a> {
                     module.macros.insert(self.word(2).to_owned());
                     self.at += 2;
                 }
-                word if depth == 0 && DECLARING.contains(&word) => {
-                    if self.is_name(1) && !KEYWORDS.contains(&self.word(1)) && !DECLARING.contains(&self.word(1)) {
-                        module.items.insert(self.word(1).to_owned());
-                        self.at += 1;
-                    }
-                }
+                word if depth == 0 && DECLARING.contains(&word) => self.declare(&mut module),
                 _ if self.is_name(0) => self.mention(&mut module),
                 _ => {}
             }
@@ -260,6 +255,14 @@ impl<'a> Reader<'a> {
         }
         let name = name.or_else(|| path.last().cloned());
         module.imports.push(Import { name, path, place });
+    }
+
+    /// Notes the item that is declared here, and stands at its name; stays where none is.
+    fn declare(&mut self, module: &mut Module) {
+        if self.is_name(1) && !KEYWORDS.contains(&self.word(1)) && !DECLARING.contains(&self.word(1)) {
+            module.items.insert(self.word(1).to_owned());
+            self.at += 1;
+        }
     }
 
     /// Reads a path in code, and stands at its last word.
