@@ -1,6 +1,6 @@
 //! One shard: read, admit, score, store, again and again.
 //!
-//! What is done and when, the [`machine`](crate::machine) decides; a [`Worker`] carries it out in the world, one effect after another.
+//! What is done and when, the machine (`machine.rs`) decides; a [`Worker`] carries it out in the world, one effect after another.
 //! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
 
 mod landing;
