@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Leases that exist.
 pub enum Leases {
     /// Beside an embedded stream.
-    Local(Box<LocalLeases>),
+    Local(LocalLeases),
     /// In DynamoDB.
     Kinesis(kinesis::Leases),
 }
@@ -33,7 +33,7 @@ impl Leases {
     /// The leases.
     pub fn store(&self) -> &dyn LeaseStore {
         match self {
-            Leases::Local(leases) => &**leases,
+            Leases::Local(leases) => leases,
             Leases::Kinesis(leases) => leases.store(),
         }
     }
@@ -46,7 +46,7 @@ impl Leases {
 /// They cannot be read.
 pub async fn find(stream: &Place, app: Option<&str>, lake: Option<&str>) -> Result<Option<Leases>> {
     Ok(match (stream, app, lake) {
-        (Place::Local(dir), _, Some(lake)) => leases_of(dir, lake)?.map(|leases| Leases::Local(Box::new(leases))),
+        (Place::Local(dir), _, Some(lake)) => leases_of(dir, lake)?.map(Leases::Local),
         (Place::Kinesis(name), Some(app), _) => {
             Some(Leases::Kinesis(kinesis::Reader::open(name).await?.leases(app).await?))
         }
@@ -101,7 +101,7 @@ impl Opened {
         let Some(leases) = leases_of(&dir, &name)? else {
             bail!("there are no leases of {}: no worker of this lake has run yet", of.stream)
         };
-        Opened::of(stream, Leases::Local(Box::new(leases)), lake, &config).await
+        Opened::of(stream, Leases::Local(leases), lake, &config).await
     }
 
     async fn of(stream: Box<dyn Stream>, leases: Leases, lake: Option<OpenLake>, config: &Config) -> Result<Opened> {
@@ -325,7 +325,7 @@ async fn reset_all(on: &Opened, force: bool) -> Result<()> {
     }
     say!("{} leases removed", done.removed.len())?;
     if let (Leases::Local(leases), true) = (&on.leases, done.left.is_empty()) {
-        leases.forget_destination().await?;
+        leases.forget_destination()?;
         if on.lake.is_none() {
             say!("a lake that is made at this place now begins anew")?;
         }

@@ -10,9 +10,9 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::Mutex;
 
 /// The file of leases, within the directory.
 const FILE: &str = "leases.db";
@@ -51,6 +51,19 @@ fn connect(directory: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Whether another process was in the way.
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// Runs something that blocks; the runtime's other tasks go on.
+fn blocking<T>(run: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
+        _ => run(),
+    }
+}
+
 fn place(directory: &Path) -> String {
     directory.join(FILE).display().to_string()
 }
@@ -71,7 +84,6 @@ fn unopened(directory: &Path) -> impl Fn(rusqlite::Error) -> LeaseError {
 
 /// See the module.
 pub struct LocalLeases {
-    /// Waiting for it takes no thread: a worker renews the leases of many shards at once.
     connection: Mutex<Connection>,
     directory: PathBuf,
     application: String,
@@ -146,42 +158,43 @@ impl LocalLeases {
     ///
     /// # Errors
     /// The file cannot be written or read.
-    pub async fn bound_for(&self, destination: &str) -> Result<String, LeaseError> {
+    pub fn bound_for(&self, destination: &str) -> Result<String, LeaseError> {
         self.run("noting where its application stores", |c| {
             c.execute("INSERT OR IGNORE INTO destinations VALUES (?1, ?2)", [&self.application, destination])?;
             c.query_row("SELECT destination FROM destinations WHERE application = ?1", [&self.application], |row| {
                 row.get(0)
             })
         })
-        .await
     }
 
     /// Forgets where this application stored what it read.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub async fn forget_destination(&self) -> Result<(), LeaseError> {
+    pub fn forget_destination(&self) -> Result<(), LeaseError> {
         self.run("forgetting where its application stored", |c| {
             c.execute("DELETE FROM destinations WHERE application = ?1", [&self.application]).map(drop)
         })
-        .await
     }
 
-    async fn run<T>(
-        &self,
-        action: &'static str,
-        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, LeaseError> {
-        let connection = self.connection.lock().await;
-        let run = || run(&connection);
-        let outcome = match Handle::try_current() {
-            Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
-            _ => run(),
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a statement. As a rule it takes less than a millisecond and is run in place; only where another process has the file is the
+    /// runtime told that this one blocks. (Told each time, it begins a thread for each lease of a round, as long as those before have
+    /// not come to a processor.)
+    fn run<T>(&self, action: &'static str, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, LeaseError> {
+        let connection = self.lock();
+        let within = |patience| connection.busy_timeout(patience).and_then(|()| run(&connection));
+        let outcome = match within(Duration::ZERO) {
+            Err(error) if is_busy(&error) => blocking(|| within(BUSY)),
+            done => done,
         };
         let place = || place(&self.directory);
-        outcome.map_err(|error| match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LeaseError::Busy { place: place(), action },
-            _ => LeaseError::Failed { place: place(), action, cause: error.to_string() },
+        outcome.map_err(|error| match is_busy(&error) {
+            true => LeaseError::Busy { place: place(), action },
+            false => LeaseError::Failed { place: place(), action, cause: error.to_string() },
         })
     }
 
@@ -235,15 +248,13 @@ fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
 #[async_trait]
 impl LeaseStore for LocalLeases {
     async fn list(&self) -> Result<Vec<Lease>, LeaseError> {
-        let mut leases: Vec<Lease> = self
-            .run("listing leases", |c| {
-                c.prepare_cached(
-                    "SELECT key, owner, next_owner, counter, ended FROM leases WHERE application = ?1 ORDER BY key",
-                )?
-                .query_map([&self.application], lease)?
-                .collect()
-            })
-            .await?;
+        let mut leases: Vec<Lease> = self.run("listing leases", |c| {
+            c.prepare_cached(
+                "SELECT key, owner, next_owner, counter, ended FROM leases WHERE application = ?1 ORDER BY key",
+            )?
+            .query_map([&self.application], lease)?
+            .collect()
+        })?;
         let mut ended: BTreeMap<String, bool> = BTreeMap::new();
         let mut has_ended = |worker: &String| *ended.entry(worker.clone()).or_insert_with(|| self.has_ended(worker));
         for lease in &mut leases {
@@ -261,7 +272,6 @@ impl LeaseStore for LocalLeases {
             .query_row([&self.application, key], lease)
             .optional()
         })
-        .await
     }
 
     async fn create(&self, lease: &Lease) -> Result<bool, LeaseError> {
@@ -270,7 +280,6 @@ impl LeaseStore for LocalLeases {
                 .execute(self.row(lease))
                 .map(|rows| rows == 1)
         })
-        .await
     }
 
     async fn update(&self, lease: &Lease) -> Result<bool, LeaseError> {
@@ -282,7 +291,6 @@ impl LeaseStore for LocalLeases {
             .execute(self.row(lease))
             .map(|rows| rows == 1)
         })
-        .await
     }
 
     async fn remove(&self, lease: &Lease) -> Result<bool, LeaseError> {
@@ -291,6 +299,5 @@ impl LeaseStore for LocalLeases {
                 .execute(params![self.application, lease.key, lease.counter.cast_signed()])
                 .map(|rows| rows == 1)
         })
-        .await
     }
 }

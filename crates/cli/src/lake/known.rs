@@ -79,7 +79,7 @@ pub async fn fleet(stream: &Path, place: &Place, lake: &OpenLake, options: &Opti
         Some(id) => id.clone(),
         None => lake_name(&*lake.env.store, &*lake.env.ids).await?,
     };
-    let noted = leases.bound_for(&id).await?;
+    let noted = leases.bound_for(&id)?;
     if noted != id {
         refuse_another(stream, place, &id, &noted)?;
     }
