@@ -11,7 +11,7 @@ use crate::store::{ObjectStore, file_io};
 use authpulse_event::ProcessingTime;
 use authpulse_event::ShardId;
 use iceberg::io::FileIO;
-use iceberg::spec::{FormatVersion, TableMetadata, TableMetadataBuilder};
+use iceberg::spec::TableMetadata;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -235,17 +235,10 @@ impl Lake {
                 |e: iceberg::Error| LakeError::Unsuitable { table: table.name().to_owned(), what: e.to_string() };
             let mut properties = table.properties();
             properties.insert(APPLIED.to_owned(), applied_json(applied));
-            let metadata = TableMetadataBuilder::new(
-                table.schema().as_ref().clone(),
-                table.partition_spec().clone(),
-                table.sort_order().clone(),
-                location.clone(),
-                FormatVersion::V2,
-                properties,
-            )
-            .and_then(|builder| builder.assign_uuid(self.ids.uuid()).build())
-            .map_err(unsuitable)?
-            .metadata;
+            let metadata = metadata::first(table, location.clone(), properties)
+                .and_then(|builder| builder.assign_uuid(self.ids.uuid()).build())
+                .map_err(unsuitable)?
+                .metadata;
             let file = metadata::next_location(&location, None, self.ids.uuid());
             let body = metadata::encode(table, &metadata, Some(self.ids.now_ms()))?;
             self.put_metadata(table, &file, body).await?;

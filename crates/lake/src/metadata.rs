@@ -3,7 +3,8 @@
 use crate::error::LakeError;
 use crate::schema::{Table, becomes};
 use bytes::Bytes;
-use iceberg::spec::{FormatVersion, TableMetadata};
+use iceberg::spec::{FormatVersion, TableMetadata, TableMetadataBuilder};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// What `current-snapshot-id` says of a table that has never had a snapshot.
@@ -17,6 +18,19 @@ pub(crate) fn next_location(table_location: &str, previous: Option<&str>, uuid: 
     });
     let version = version.map_or(0, |v| v.saturating_add(1));
     format!("{table_location}/metadata/{version:05}-{uuid}.metadata.json")
+}
+
+/// The metadata of a table that is made at this place.
+///
+/// # Errors
+/// The iceberg crate refuses it.
+pub(crate) fn first(
+    table: Table,
+    location: String,
+    properties: HashMap<String, String>,
+) -> iceberg::Result<TableMetadataBuilder> {
+    let (schema, spec, order) = (table.schema().as_ref(), table.partition_spec(), table.sort_order());
+    TableMetadataBuilder::new(schema.clone(), spec.clone(), order.clone(), location, FormatVersion::V2, properties)
 }
 
 /// The bytes of a metadata file. Equal metadata give equal bytes: lists that Iceberg leaves without an order are put in one.
@@ -83,21 +97,28 @@ pub(crate) fn check(table: Table, metadata: &TableMetadata) -> Result<(), LakeEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use iceberg::spec::{NestedField, PrimitiveType, Schema, TableMetadataBuilder, Type};
+    use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
     use std::sync::Arc;
+
+    fn new(table: Table) -> TableMetadata {
+        let builder = first(table, "memory:///t".to_owned(), table.properties());
+        builder.and_then(|builder| builder.build()).unwrap().metadata
+    }
+
+    #[test]
+    fn a_new_table_keeps_the_field_ids() {
+        for table in Table::FIRST {
+            let metadata = new(table);
+            assert_eq!(metadata.current_schema(), table.schema(), "{table}");
+            assert_eq!(metadata.default_partition_spec().as_ref(), table.partition_spec(), "{table}");
+            assert_eq!(metadata.default_sort_order().as_ref(), table.sort_order(), "{table}");
+        }
+    }
 
     #[test]
     fn a_table_without_a_snapshot_says_so() {
         let table = Table::REJECTED;
-        let metadata = iceberg::spec::TableMetadataBuilder::new(
-            table.schema().as_ref().clone(),
-            table.partition_spec().clone(),
-            table.sort_order().clone(),
-            "memory:///t".to_owned(),
-            FormatVersion::V2,
-            table.properties(),
-        );
-        let metadata = metadata.unwrap().build().unwrap().metadata;
+        let metadata = new(table);
         let bytes = encode(table, &metadata, None).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!((&json["current-snapshot-id"], &json["snapshots"]), (&(-1).into(), &serde_json::json!([])));

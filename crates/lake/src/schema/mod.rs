@@ -135,25 +135,6 @@ pub fn file_name(shard: &ShardId) -> String {
 mod tests {
     use super::*;
     use authpulse_event::time::{END_TIME, EventTime, MICROSECOND, MIN_TIME};
-    use iceberg::spec::{FormatVersion, TableMetadataBuilder};
-
-    #[test]
-    fn a_new_table_keeps_the_field_ids() {
-        for table in Table::FIRST {
-            let built = TableMetadataBuilder::new(
-                table.schema().as_ref().clone(),
-                table.partition_spec().clone(),
-                table.sort_order().clone(),
-                "memory:///t".to_owned(),
-                FormatVersion::V2,
-                table.properties(),
-            );
-            let metadata = built.and_then(|b| b.build()).unwrap().metadata;
-            assert_eq!(metadata.current_schema(), table.schema(), "{table}");
-            assert_eq!(metadata.default_partition_spec().as_ref(), table.partition_spec(), "{table}");
-            assert_eq!(metadata.default_sort_order().as_ref(), table.sort_order(), "{table}");
-        }
-    }
 
     #[test]
     fn partitions_cover_all_years() {
