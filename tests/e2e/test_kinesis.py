@@ -167,11 +167,18 @@ def workers():
         worker.wait()
 
 
+def logged(workers, log, words, env):
+    """Starts one worker more, which logs into a file of its own."""
+    workers.append(start(*words, env=env, stdout=subprocess.DEVNULL, stderr=log.open("w")))
+    workers[-1].log = log
+
+
 def end(worker, rng):
     """Kills a worker or stops it in order."""
     how = rng.choice([signal.SIGKILL, signal.SIGTERM])
     worker.send_signal(how)
-    assert worker.wait(STOP_SECONDS) == (0 if how == signal.SIGTERM else -signal.SIGKILL)
+    expected = 0 if how == signal.SIGTERM else -signal.SIGKILL
+    assert worker.wait(STOP_SECONDS) == expected, worker.log.read_text()[-3000:]
 
 
 def all_sent_and_stopped(sending, workers, logs):
@@ -180,7 +187,7 @@ def all_sent_and_stopped(sending, workers, logs):
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
     for worker in workers:
-        assert worker.wait(STOP_SECONDS) == 0
+        assert worker.wait(STOP_SECONDS) == 0, worker.log.read_text()[-3000:]
     text = "\n".join(log.read_text() for log in logs)
     assert "panicked" not in text, text[-3000:]
     return text
@@ -194,7 +201,7 @@ def test_consumers_are_killed_and_others_go_on(place, emulator, from_file, worke
 
     def add():
         logs.append(place / f"worker-{len(logs)}.log")
-        workers.append(start(*consume(place, "workers", "workers"), env=env, stdout=subprocess.DEVNULL, stderr=logs[-1].open("w")))
+        logged(workers, logs[-1], consume(place, "workers", "workers"), env)
 
     for _ in range(3):
         add()
@@ -243,7 +250,7 @@ def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, req
         way = ["fan-out", "polling"][len(logs) % 2]
         logs.append(place / f"{name}-{len(logs)}.log")
         words = consume(place, name, name, "--reading", way)
-        workers.append(start(*words, env=env, stdout=subprocess.DEVNULL, stderr=logs[-1].open("w")))
+        logged(workers, logs[-1], words, env)
 
     add()
     add()
@@ -268,7 +275,7 @@ def test_fan_out_by_http_2_while_the_stream_fills(place, from_file, kinesis_loca
         log = place / "http-2.log"
         env = {**os.environ, **front.env, "AUTHPULSE_LOG": "info,authpulse_kinesis=debug", "NO_COLOR": "1"}
         words = consume(place, "http-2", "http-2", "--reading", "fan-out")
-        workers.append(start(*words, env=env, stdout=subprocess.DEVNULL, stderr=log.open("w")))
+        logged(workers, log, words, env)
         until(lambda: log.read_text().count(" subscribed ") >= 3, "a subscription for each shard", process=workers[0])
         send = ["replay", "--input", place / "nasty.txt", "--stream", "kinesis:http-2", "--rate", 1_000, "--progress", place]
         text = all_sent_and_stopped(start(*send, env=env, stdout=subprocess.DEVNULL), workers, [log])
