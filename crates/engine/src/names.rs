@@ -6,81 +6,61 @@ use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A name's number within one [`Names`]; it never leaves the process. Each kind of names has its own, and only its table makes them.
-pub trait NameNumber: sealed::Numbered {}
+/// The number of a name within one [`Names`] of its kind. It never leaves the process, and only its table makes it.
+///
+/// ```
+/// # use authpulse_engine::names::UserNames;
+/// let mut users = UserNames::default();
+/// let user = users.intern("U1");
+/// assert_eq!((users.get(user), user.index()), ("U1", 0));
+/// ```
+///
+/// ```compile_fail
+/// # use authpulse_engine::names::{ComputerNames, UserNames};
+/// let (mut users, mut computers) = (UserNames::default(), ComputerNames::default());
+/// let user = users.intern("U1");
+/// computers.intern("C1");
+/// computers.get(user); // a user is no computer
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameId<Kind>(u32, PhantomData<Kind>);
 
-mod sealed {
-    /// What a table needs of its numbers, and nobody else.
-    pub trait Numbered: Copy {
-        fn new(number: u32) -> Self;
-        fn number(self) -> u32;
+impl<Kind> NameId<Kind> {
+    #[inline]
+    pub(crate) const fn new(number: u32) -> NameId<Kind> {
+        NameId(number, PhantomData)
+    }
+
+    /// Its place in whatever is kept by number: numbers are dense and begin with 0.
+    #[inline]
+    pub const fn index(self) -> usize
+    where
+        Kind: Copy,
+    {
+        self.0 as usize
     }
 }
-pub(crate) use sealed::Numbered;
 
-macro_rules! name_id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(transparent)]
-        pub struct $name(u32);
+/// The kind of names that users have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Users;
+/// The kind of names that computers have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Computers;
 
-        impl $name {
-            /// Its place in whatever is kept by number: numbers are dense and begin with 0.
-            #[inline]
-            pub const fn index(self) -> usize {
-                self.0 as usize
-            }
-        }
-
-        impl Numbered for $name {
-            #[inline]
-            fn new(number: u32) -> $name {
-                $name(number)
-            }
-            #[inline]
-            fn number(self) -> u32 {
-                self.0
-            }
-        }
-
-        impl NameNumber for $name {}
-    };
-}
-
-name_id! {
-    /// The number of a user within one [`UserNames`].
-    ///
-    /// ```
-    /// # use authpulse_engine::names::UserNames;
-    /// let mut users = UserNames::default();
-    /// let user = users.intern("U1");
-    /// assert_eq!((users.get(user), user.index()), ("U1", 0));
-    /// ```
-    ///
-    /// ```compile_fail
-    /// # use authpulse_engine::names::{ComputerNames, UserNames};
-    /// let (mut users, mut computers) = (UserNames::default(), ComputerNames::default());
-    /// let user = users.intern("U1");
-    /// computers.intern("C1");
-    /// computers.get(user); // a user is no computer
-    /// ```
-    UserId
-}
-
-name_id! {
-    /// The number of a computer within one [`ComputerNames`].
-    ComputerId
-}
+/// The number of a user within one [`UserNames`].
+pub type UserId = NameId<Users>;
+/// The number of a computer within one [`ComputerNames`].
+pub type ComputerId = NameId<Computers>;
 
 /// Names of users.
-pub type UserNames = Names<UserId>;
+pub type UserNames = Names<Users>;
 /// Names of computers.
-pub type ComputerNames = Names<ComputerId>;
+pub type ComputerNames = Names<Computers>;
 /// The names of users at one moment.
-pub type UserNamesView = NamesView<UserId>;
+pub type UserNamesView = NamesView<Users>;
 /// The names of computers at one moment.
-pub type ComputerNamesView = NamesView<ComputerId>;
+pub type ComputerNamesView = NamesView<Computers>;
 
 /// Names per chunk: a chunk that a view shares is copied once when the next name arrives, so it stays small.
 const CHUNK: usize = 1024;
@@ -150,22 +130,22 @@ impl Key {
 
 /// An append-only table of names. Looking up a known name allocates nothing.
 #[derive(Default)]
-pub struct Names<Id> {
-    table: HashTable<(Key, Id)>,
+pub struct Names<Kind> {
+    table: HashTable<(Key, NameId<Kind>)>,
     /// Seeded per process, so that chosen names cannot flood one bucket.
     hasher: RandomState,
     chunks: Vec<Arc<NameList>>,
     len: usize,
 }
 
-impl<Id: NameNumber> Names<Id> {
+impl<Kind: Copy> Names<Kind> {
     /// The number of a name, new if it was not known.
-    pub fn intern(&mut self, name: &str) -> Id {
+    pub fn intern(&mut self, name: &str) -> NameId<Kind> {
         let key = Key::of(name, &self.hasher);
         if let Some(id) = self.find_key(key, name) {
             return id;
         }
-        let id = Id::new(u32::try_from(self.len).expect("fewer than 2^32 names fit a machine"));
+        let id = NameId::new(u32::try_from(self.len).expect("fewer than 2^32 names fit a machine"));
         if self.len.is_multiple_of(CHUNK) {
             self.chunks.push(Arc::default());
         }
@@ -184,17 +164,18 @@ impl<Id: NameNumber> Names<Id> {
     }
 
     /// The number of a name, if it is known.
-    pub fn find(&self, name: &str) -> Option<Id> {
+    pub fn find(&self, name: &str) -> Option<NameId<Kind>> {
         self.find_key(Key::of(name, &self.hasher), name)
     }
 
-    fn find_key(&self, key: Key, name: &str) -> Option<Id> {
-        let same = |(other, id): &(Key, Id)| *other == key && (key.is_whole() || text(&self.chunks, *id) == name);
+    fn find_key(&self, key: Key, name: &str) -> Option<NameId<Kind>> {
+        let same =
+            |(other, id): &(Key, NameId<Kind>)| *other == key && (key.is_whole() || text(&self.chunks, *id) == name);
         self.table.find(key.hash(&self.hasher), same).map(|(_, id)| *id)
     }
 
     /// The name of a number that this table gave out.
-    pub fn get(&self, id: Id) -> &str {
+    pub fn get(&self, id: NameId<Kind>) -> &str {
         text(&self.chunks, id)
     }
 
@@ -204,9 +185,9 @@ impl<Id: NameNumber> Names<Id> {
     }
 
     /// The numbers given out, in order.
-    pub fn ids(&self) -> impl Iterator<Item = Id> + use<Id> {
+    pub fn ids(&self) -> impl Iterator<Item = NameId<Kind>> + use<Kind> {
         // `intern` has seen to it that there are no more than that.
-        (0..self.len as u32).map(Id::new)
+        (0..self.len as u32).map(NameId::new)
     }
 
     /// Whether no name is known.
@@ -215,26 +196,26 @@ impl<Id: NameNumber> Names<Id> {
     }
 
     /// The names known now, for another thread; cheap.
-    pub fn view(&self) -> NamesView<Id> {
+    pub fn view(&self) -> NamesView<Kind> {
         NamesView { chunks: self.chunks.clone(), kind: PhantomData }
     }
 }
 
-fn text<Id: NameNumber>(chunks: &[Arc<NameList>], id: Id) -> &str {
-    let at = id.number() as usize;
+fn text<Kind: Copy>(chunks: &[Arc<NameList>], id: NameId<Kind>) -> &str {
+    let at = id.index();
     chunks[at / CHUNK].get(at % CHUNK)
 }
 
 /// The names a table held at one moment.
 #[derive(Clone, Default)]
-pub struct NamesView<Id> {
+pub struct NamesView<Kind> {
     chunks: Vec<Arc<NameList>>,
-    kind: PhantomData<Id>,
+    kind: PhantomData<Kind>,
 }
 
-impl<Id: NameNumber> NamesView<Id> {
+impl<Kind: Copy> NamesView<Kind> {
     /// The name of a number that the table gave out before the view was taken.
-    pub fn get(&self, id: Id) -> &str {
+    pub fn get(&self, id: NameId<Kind>) -> &str {
         text(&self.chunks, id)
     }
 }
@@ -253,7 +234,7 @@ mod tests {
             assert_eq!((id.index(), view.get(*id)), (i, format!("U{i}").as_str()));
             assert_eq!(names.intern(&format!("U{i}")), *id);
         }
-        assert_eq!((names.find("late"), names.find("never")), (Some(UserId(3 * CHUNK as u32)), None));
+        assert_eq!((names.find("late"), names.find("never")), (Some(UserId::new(3 * CHUNK as u32)), None));
     }
 
     #[test]
@@ -275,7 +256,10 @@ mod tests {
             assert_eq!(names.intern(name).index(), at, "{name:?}");
         }
         for (at, name) in all.iter().enumerate() {
-            assert_eq!((names.find(name), names.get(UserId(at as u32))), (Some(UserId(at as u32)), name.as_str()));
+            assert_eq!(
+                (names.find(name), names.get(UserId::new(at as u32))),
+                (Some(UserId::new(at as u32)), name.as_str())
+            );
         }
     }
 }

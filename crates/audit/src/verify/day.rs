@@ -14,7 +14,7 @@ use super::rows::Rows;
 use super::stop::{Check, Stop};
 use super::tables::{AuditedFile, Files};
 use authpulse_engine::NamedEvent;
-use authpulse_engine::names::{ComputerNames, NameNumber, Names, UserNames};
+use authpulse_engine::names::{ComputerNames, NameId, Names, UserNames};
 use authpulse_event::{Day, ShardId};
 use authpulse_journal::env::{Env, start};
 use authpulse_journal::error::ConsumerError;
@@ -108,7 +108,7 @@ impl Interned {
 }
 
 /// For each number of a file's names, by number, that of all files.
-fn renumber<Id: NameNumber>(own: &Names<Id>, all: &mut Names<Id>) -> Vec<Id> {
+fn renumber<Kind: Copy>(own: &Names<Kind>, all: &mut Names<Kind>) -> Vec<NameId<Kind>> {
     own.ids().map(|id| all.intern(own.get(id))).collect()
 }
 

@@ -1,7 +1,7 @@
 //! Reading a snapshot: each piece by itself, on whatever thread, and then into the shard, one after another.
 
 use super::{MAGIC, PieceSection, SnapshotError, VERSION, VERSION_WITH_SECTIONS};
-use crate::names::{ComputerId, NameList, Numbered, UserId};
+use crate::names::{ComputerId, NameList, UserId};
 use crate::settings::ARRIVAL_SLACK;
 use crate::shard::Shard;
 use crate::user::{IdKind, OpenHour, OwnIds, Recent, Slot, User};
