@@ -49,17 +49,22 @@ impl HashRange {
 
     /// Whether the ranges together hold every place of the ring; they may overlap.
     pub fn cover_ring(ranges: impl IntoIterator<Item = HashRange>) -> bool {
-        let mut ranges: Vec<_> = ranges.into_iter().collect();
-        ranges.sort_unstable();
-        let mut next = 0u128;
-        for range in ranges {
-            if range.first > next {
+        HashRange::FULL.is_covered_by(ranges)
+    }
+
+    /// Whether the ranges together hold every place of this one; they may overlap, and reach beyond it.
+    pub fn is_covered_by(&self, ranges: impl IntoIterator<Item = HashRange>) -> bool {
+        let mut parts: Vec<_> = ranges.into_iter().filter_map(|range| range.intersect(self)).collect();
+        parts.sort_unstable();
+        let mut next = self.first;
+        for part in parts {
+            if part.first > next {
                 return false;
             }
-            if range.last == u128::MAX {
+            if part.last == self.last {
                 return true;
             }
-            next = next.max(range.last + 1);
+            next = next.max(part.last + 1);
         }
         false
     }
@@ -108,6 +113,20 @@ mod tests {
             }
         }
         assert!(!HashRange::cover_ring([]));
+    }
+
+    #[test]
+    fn parts_cover_a_range_without_a_hole() {
+        const HALF: u128 = 1 << 127;
+        let (lower, upper) =
+            (HashRange { last: HALF - 1, ..HashRange::FULL }, HashRange { first: HALF, ..HashRange::FULL });
+        let middle = HashRange { first: 100, ..lower };
+        assert!(HashRange::FULL.is_covered_by([upper, lower]));
+        assert!(!HashRange::FULL.is_covered_by([upper, middle]));
+        assert!(!HashRange::FULL.is_covered_by([lower]));
+        assert!(middle.is_covered_by([middle]));
+        assert!(middle.is_covered_by([upper, lower]), "what reaches beyond it");
+        assert!(lower.is_covered_by([middle, HashRange { last: 200, ..lower }]), "what overlaps");
     }
 
     #[test]

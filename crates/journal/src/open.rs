@@ -5,7 +5,7 @@ mod first;
 mod read;
 
 pub use agree::{applied_anywhere, check_settings, event_model, refuse_lost_entries};
-pub use first::{entry_zero, journal_key, spans};
+pub use first::{entry_zero, journal_key};
 pub use read::{follow_shard, read_shard};
 
 use crate::env::Env;

@@ -206,6 +206,11 @@ impl Registry {
         topology.shards().filter_map(|key| shards.view(key)?.newest_accepted).max()
     }
 
+    /// Up to where a seal goes: the end of the newest day of which any shard accepted something.
+    pub fn seals_up_to(&self) -> Option<EventTime> {
+        self.newest_accepted().map(|newest| Day::of(newest).end())
+    }
+
     /// The newest watermark of the other shards.
     pub fn newest_watermark_of_others(&self, shard: &ShardId) -> Option<EventTime> {
         self.lock().shards.newest_watermark_of_others(shard)

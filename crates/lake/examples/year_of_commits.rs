@@ -10,9 +10,7 @@ use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{ArrivalTime, EventTime, HashRange, ProcessingTime, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
-use authpulse_lake::entry::{
-    Entry, EntryCounts, FileRef, PLAIN_FORMAT, PieceRef, Place, Side, Source, StoredTimeRules,
-};
+use authpulse_lake::entry::{Entry, FileRef, PieceRef, Place, Source, StoredTimeRules};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::{Memory, PlanLimits, inspect};
 use authpulse_lake::{
@@ -57,51 +55,24 @@ fn stored_entry(
     watermark: EventTime,
 ) -> Entry {
     let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
+    let time_rules =
+        StoredTimeRules { base: DEFAULT_BASE, tolerance: SECOND, lookback_days: 30, settle: SECOND, event_model: 1 };
     Entry {
-        format: PLAIN_FORMAT,
-        shard: shard.to_string(),
         n,
-        epoch: 1,
         commit_id: format!("c{n}"),
         written_at: processed(watermark),
-        takes_over: false,
-        source: Source::File,
-        range: HashRange::FULL.to_string(),
-        inherits: Vec::new(),
         from: place(n - 1),
         to: place(n),
-        counts: EntryCounts::default(),
         watermark: Some(watermark),
-        rises: Vec::new(),
         newest_accepted: Some(watermark),
         last_accepted_live: true,
         hours_through: Some(watermark),
-        shares_through: None,
         score_spans: Vec::new(),
-        daily_through: None,
-        waiting: Vec::new(),
-        side: Side::default(),
-        side_file: None,
         files,
-        raw: Vec::new(),
         raw_done: n - 1,
         snapshot,
         last_snapshot: n / SNAPSHOT_EVERY * SNAPSHOT_EVERY,
-        gaps: Vec::new(),
-        read_to_end: false,
-        settled: false,
-        end: false,
-        sealed: None,
-        time_rules: StoredTimeRules {
-            base: DEFAULT_BASE,
-            tolerance: SECOND,
-            lookback_days: 30,
-            settle: SECOND,
-            event_model: 1,
-        },
-        rule_set: "abc".to_owned(),
-        backfill: None,
-        sections: Default::default(),
+        ..Entry::zero(shard, Source::File, HashRange::FULL, time_rules, "abc".to_owned())
     }
 }
 

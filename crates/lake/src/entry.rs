@@ -265,7 +265,62 @@ pub struct StoredGap {
     pub records: Option<u64>,
 }
 
+/// Spans as an entry stores them.
+pub fn spans(spans: &[(HashRange, Option<Day>)]) -> Vec<Span> {
+    spans.iter().map(|(range, through)| Span { range: range.to_string(), through: through.map(|d| d.0) }).collect()
+}
+
 impl Entry {
+    /// The made-up entry before a shard's first. Of records, files and state it says nothing.
+    pub fn zero(
+        shard: &ShardId,
+        source: Source,
+        range: HashRange,
+        time_rules: StoredTimeRules,
+        rule_set: String,
+    ) -> Entry {
+        Entry {
+            format: PLAIN_FORMAT,
+            shard: shard.to_string(),
+            n: 0,
+            epoch: 1,
+            commit_id: String::new(),
+            written_at: ProcessingTime::default(),
+            takes_over: false,
+            source,
+            range: range.to_string(),
+            inherits: Vec::new(),
+            from: Position::START.into(),
+            to: Position::START.into(),
+            counts: EntryCounts::default(),
+            watermark: None,
+            rises: Vec::new(),
+            newest_accepted: None,
+            last_accepted_live: false,
+            hours_through: None,
+            shares_through: None,
+            score_spans: spans(&[(range, None)]),
+            daily_through: None,
+            waiting: Vec::new(),
+            side: Side::default(),
+            side_file: None,
+            files: Vec::new(),
+            raw: Vec::new(),
+            raw_done: 0,
+            snapshot: Vec::new(),
+            last_snapshot: 0,
+            gaps: Vec::new(),
+            read_to_end: false,
+            settled: false,
+            end: false,
+            sealed: None,
+            time_rules,
+            rule_set,
+            backfill: None,
+            sections: Sections::default(),
+        }
+    }
+
     /// The bytes to store. Encode once and keep them: a repeated put must carry the same.
     pub fn encode(&self) -> Bytes {
         compress(&serde_json::to_vec(self).expect("an entry has string keys only and serialises"))

@@ -2,7 +2,7 @@
 
 use super::view::{Reported, ShardView};
 use authpulse_engine::Board;
-use authpulse_event::{Day, EventTime, HashRange, ShardId};
+use authpulse_event::{Day, EventTime, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// See the module.
@@ -94,30 +94,14 @@ impl Shards {
     /// Whether child shards with entries of their own speak for a shard's whole range: a parent counts until then.
     fn is_replaced(&self, key: &ShardId, view: &ShardView) -> bool {
         let children = self.views.values().filter(|child| child.inherited.contains(key));
-        covers(children.filter_map(|child| child.range.intersect(&view.range)), view.range)
+        view.range.is_covered_by(children.map(|child| child.range))
     }
-}
-
-/// Whether parts of a range, none of which overlap, are all of it.
-fn covers(parts: impl Iterator<Item = HashRange>, range: HashRange) -> bool {
-    let mut parts: Vec<HashRange> = parts.collect();
-    parts.sort_unstable();
-    let mut next = Some(range.first);
-    for part in parts {
-        if next == Some(part.first) {
-            next = part.last.checked_add(1).filter(|_| part.last < range.last);
-            if next.is_none() {
-                return true;
-            }
-        }
-    }
-    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use authpulse_event::Position;
+    use authpulse_event::{HashRange, Position};
     use authpulse_lake::entry::Source;
 
     const HALF: u128 = 1 << 127;
@@ -181,14 +165,5 @@ mod tests {
         shards.take_in(reported("child", 1, lower(), &["parent"], 5), &mut board);
         shards.take_in(reported("child", 2, lower(), &[], 6), &mut board);
         assert_eq!(shards.view(&ShardId::new("child")).unwrap().inherited, [ShardId::new("parent")]);
-    }
-
-    #[test]
-    fn parts_cover_a_range_without_a_hole() {
-        let middle = HashRange { first: 100, last: HALF - 1 };
-        assert!(covers([upper(), lower()].into_iter(), HashRange::FULL));
-        assert!(!covers([upper(), middle].into_iter(), HashRange::FULL));
-        assert!(!covers([lower()].into_iter(), HashRange::FULL));
-        assert!(covers([middle].into_iter(), middle));
     }
 }

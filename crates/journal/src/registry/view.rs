@@ -60,12 +60,10 @@ impl Reported {
     /// # Errors
     /// A range or a position in it is none.
     pub fn of(entry: &Entry, side: &Side) -> Result<Reported> {
-        let damaged =
-            |cause: String| EntryError::Damaged { what: format!("entry {} of shard {}", entry.n, entry.shard), cause };
         let shares = |stored: &[StoredShare]| -> std::result::Result<Vec<Share>, EntryError> {
             // The side of an entry that takes a shard over is that of the entry before.
             let published = if entry.takes_over { &[] } else { stored };
-            published.iter().map(|s| s.to_share().map_err(damaged)).collect()
+            published.iter().map(|s| s.to_share().map_err(|cause| entry.damaged(cause))).collect()
         };
         let (range, position) = (entry.hash_range()?, entry.position()?);
         let inherits: Vec<(ShardId, u64)> =

@@ -10,31 +10,21 @@ use authpulse_event::ATTRIBUTES;
 /// An entry with something in most of its fields.
 pub(crate) fn entry() -> Entry {
     Entry {
-        format: PLAIN_FORMAT,
-        shard: "shardId-000000000001".to_owned(),
         n: 7,
         epoch: 2,
         commit_id: "c".to_owned(),
         written_at: ProcessingTime::from_micros(1),
-        takes_over: false,
         source: Source::Stream {
             name: "auth".to_owned(),
             created: ArrivalTime::from_micros(5),
             shard_id: "shardId-1".to_owned(),
         },
-        range: HashRange::FULL.to_string(),
-        inherits: Vec::new(),
-        from: Position::START.into(),
         to: Place { sequence: "49590338271490256608559692538361571095921575989136588898".to_owned(), sub_sequence: 3 },
         counts: EntryCounts { received: 3, curated: 1, waiting: 1, unscored: 1, ..EntryCounts::default() },
         watermark: Some(EventTime::from_micros(-5)),
         rises: vec![Rise { after: Position::START.into(), to: EventTime::from_micros(9), cause: "idle".to_owned() }],
-        newest_accepted: None,
         last_accepted_live: true,
-        hours_through: None,
         shares_through: Some(-3),
-        score_spans: vec![Span { range: HashRange::FULL.to_string(), through: None }],
-        daily_through: None,
         waiting: vec![Waiting {
             time: EventTime::from_micros(1),
             user: "U1".to_owned(),
@@ -47,22 +37,13 @@ pub(crate) fn entry() -> Entry {
             accepted_since: 9,
             attributes: StoredAttributes::default(),
         }],
-        side: Side::default(),
-        side_file: None,
-        files: Vec::new(),
-        raw: Vec::new(),
-        raw_done: 0,
-        snapshot: Vec::new(),
-        last_snapshot: 0,
-        gaps: Vec::new(),
-        read_to_end: false,
-        settled: false,
-        end: false,
-        sealed: None,
-        time_rules: (&TimeRules::default()).into(),
-        rule_set: "r".to_owned(),
-        backfill: None,
-        sections: Sections::default(),
+        ..Entry::zero(
+            &ShardId::new("shardId-000000000001"),
+            Source::File,
+            HashRange::FULL,
+            (&TimeRules::default()).into(),
+            "r".to_owned(),
+        )
     }
 }
 

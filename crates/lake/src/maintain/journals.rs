@@ -142,23 +142,10 @@ impl Shards {
         others.find(|(key, shard)| self.is_covered(key, shard, has_state)).map(|(key, _)| key.clone())
     }
 
-    /// The parts of a shard that heirs for which `speaks` holds have taken over.
+    /// Whether heirs for which `speaks` holds have taken over all parts of a shard.
     fn is_covered(&self, key: &ShardId, shard: &Tail, speaks: impl Fn(&Tail) -> bool) -> bool {
         let heirs = self.shards.values().filter(|heir| heir.inherits.contains(key) && speaks(heir));
-        let mut parts: Vec<HashRange> = heirs.filter_map(|heir| heir.range.intersect(&shard.range)).collect();
-        parts.sort_unstable();
-        let mut next = Some(shard.range.first);
-        for part in parts {
-            match next {
-                Some(first) if part.first <= first => {
-                    if part.last >= first {
-                        next = part.last.checked_add(1).filter(|_| part.last < shard.range.last);
-                    }
-                }
-                _ => break,
-            }
-        }
-        next.is_none()
+        shard.range.is_covered_by(heirs.map(|heir| heir.range))
     }
 
     /// Shards that no heirs have replaced as a whole.

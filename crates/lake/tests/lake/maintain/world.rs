@@ -3,9 +3,7 @@
 use crate::common::{self, bytes, entry, stored};
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, EventTime, ProcessingTime, ShardId, Span};
-use authpulse_lake::entry::{
-    Entry as Stored, EntryCounts, FileRef, PLAIN_FORMAT, PieceRef, Place, RawFile, Side, Source, StoredTimeRules,
-};
+use authpulse_lake::entry::{Entry as Stored, FileRef, PieceRef, Place, RawFile, Side, Source, StoredTimeRules};
 use authpulse_lake::fault::Faults;
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::read::LiveFile;
@@ -112,52 +110,30 @@ pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: Even
         users: 1,
         file: file(format!("state/{}.apst.zst", name(0))),
     });
+    let time_rules =
+        StoredTimeRules { base: DEFAULT_BASE, tolerance: SECOND, lookback_days: 30, settle: SECOND, event_model: 1 };
     Stored {
-        format: PLAIN_FORMAT,
-        shard: shard.to_owned(),
         n,
-        epoch: 1,
         commit_id: name(0),
         written_at: now,
-        takes_over: false,
-        source: Source::File,
-        range: authpulse_event::HashRange::FULL.to_string(),
-        inherits: Vec::new(),
         from: place(n - 1),
         to: place(n),
-        counts: EntryCounts::default(),
         watermark: Some(watermark),
-        rises: Vec::new(),
         newest_accepted: Some(watermark),
-        last_accepted_live: false,
         hours_through: Some(watermark),
-        shares_through: None,
         score_spans: Vec::new(),
-        daily_through: None,
-        waiting: Vec::new(),
-        side: Side::default(),
-        // Every entry's side but that of the last is only read by those who read all entries.
-        side_file: None,
         files,
         raw: vec![raw],
         raw_done: n - 1,
         snapshot: snapshot.into_iter().collect(),
         last_snapshot: n / 5 * 5,
-        gaps: Vec::new(),
-        read_to_end: false,
-        settled: false,
-        end: false,
-        sealed: None,
-        time_rules: StoredTimeRules {
-            base: DEFAULT_BASE,
-            tolerance: SECOND,
-            lookback_days: 30,
-            settle: SECOND,
-            event_model: 1,
-        },
-        rule_set: "abc".to_owned(),
-        backfill: None,
-        sections: Default::default(),
+        ..Stored::zero(
+            &ShardId::new(shard),
+            Source::File,
+            authpulse_event::HashRange::FULL,
+            time_rules,
+            "abc".to_owned(),
+        )
     }
 }
 
