@@ -6,7 +6,7 @@ mod starting;
 
 use crate::forgotten::with_forgotten;
 use authpulse_event::time::HOUR;
-use authpulse_event::{Day, Position, ProcessingTime, ShardId};
+use authpulse_event::{Position, ProcessingTime, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_journal::log::read_tail;
@@ -206,7 +206,7 @@ impl Service {
             return true;
         }
         // A seal that is not the one of the newest day was made before more came in elsewhere: it is made anew.
-        let seal = self.registry.newest_accepted().map(|t| Day::of(t).end());
+        let seal = self.registry.seals_up_to();
         let end = self.ends.get(&shard.id);
         end.is_some_and(|end| view.position >= *end && view.sealed.is_some() && (seal.is_none() || view.sealed >= seal))
     }

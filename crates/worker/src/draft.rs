@@ -1,7 +1,7 @@
 //! The entry in the making: what it will say of its records, kept while their rows are encoded elsewhere.
 
 use authpulse_engine::rows::{DayRow, RejectedRecord, ScoredEvent};
-use authpulse_engine::{Counts, Cut, Piece};
+use authpulse_engine::{Counts, Cut};
 use authpulse_event::{EventTime, Position, Tick};
 use authpulse_lake::RawRecord;
 use authpulse_lake::entry::{Backfill, Inherited, Rise, StoredGap};
@@ -101,8 +101,8 @@ pub struct Closing {
     pub to: Position,
     /// Rows of `host_popularity_daily`, and the day they reach.
     pub days: (Vec<DayRow>, Option<i32>),
-    /// A snapshot of the state.
-    pub snapshot: Option<Vec<Piece>>,
+    /// Whether a snapshot of the state is stored with it.
+    pub takes_snapshot: bool,
     /// See [`Entry`](authpulse_lake::entry::Entry).
     pub read_to_end: bool,
     /// See [`Entry`](authpulse_lake::entry::Entry).

@@ -5,14 +5,16 @@ use crate::columns::Asking;
 use crate::draft::Closed;
 use crate::entry_files::{finish_raw, put_side, put_snapshot, stage_raw};
 use crate::small_rows::SmallRows;
+use authpulse_engine::Piece;
 use authpulse_engine::names::UserNamesView;
 use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_journal::log;
-use authpulse_journal::open::spans;
 use authpulse_journal::registry::Registry;
-use authpulse_lake::entry::{Entry, EntryCounts, FileRef, PieceRef, RawFile, Side, StoredShare, Unscored, Waiting};
+use authpulse_lake::entry::{
+    Entry, EntryCounts, FileRef, PieceRef, RawFile, Side, StoredShare, Unscored, Waiting, spans,
+};
 use authpulse_lake::section_list::Holder;
 use authpulse_lake::{RawSource, Table, TableFile};
 use authpulse_settings::options::Options;
@@ -35,6 +37,8 @@ pub struct Finish {
     pub last: Entry,
     /// What it is to hold.
     pub closed: Closed,
+    /// A snapshot of the state at its end.
+    pub snapshot: Option<Vec<Piece>>,
     /// The files of its rows so far.
     pub chunks: Chunks,
     /// Names of users, for hours.
@@ -49,7 +53,6 @@ struct Written {
     files: Vec<TableFile>,
     raw: Vec<RawFile>,
     snapshot: Vec<PieceRef>,
-    side: Side,
     side_file: Option<FileRef>,
 }
 
@@ -59,7 +62,8 @@ impl Finish {
     /// # Errors
     /// A file or the entry cannot be stored, or another owner was first. Files that are put then belong to nothing.
     pub async fn run(self) -> Result<Entry> {
-        let Finish { env, options, registry, shard, source, last, mut closed, mut chunks, users, asking } = self;
+        let Finish { env, options, registry, shard, source, last, mut closed, snapshot, mut chunks, users, asking } =
+            self;
         let commit_id = chunks.commit_id.clone();
         let small = SmallRows {
             hours: std::mem::take(&mut closed.cut.hours),
@@ -72,7 +76,7 @@ impl Finish {
         chunks.start(&env, small.encode(env.clone(), asking.clone(), options.encode));
         let raw = std::mem::take(&mut closed.draft.raw);
         let raw = stage_raw(&env, &options, &commit_id, (&shard, last.n + 1), (&source, raw)).await?;
-        let snapshot = put_snapshot(&env, &commit_id, closed.closing.snapshot.take(), &last).await?;
+        let snapshot = put_snapshot(&env, &commit_id, snapshot, &last).await?;
         let side = Side {
             unscored: closed.cut.unscored.iter().map(Unscored::from).collect(),
             shares: closed.cut.shares.iter().map(StoredShare::from).collect(),
@@ -81,8 +85,8 @@ impl Finish {
         };
         let side_file = put_side(&env, &commit_id, &side).await?;
         let files = chunks.finish().await?;
-        let written = Written { commit_id, files, raw, snapshot, side: side.clone(), side_file };
-        let entry = entry(&env, &options, &last, closed, written);
+        let written = Written { commit_id, files, raw, snapshot, side_file };
+        let entry = entry(&env, &options, &last, closed, written, &side);
         let later: BTreeSet<Table> = entry.files.iter().map(|file| file.table).filter(|t| !t.is_first()).collect();
         for table in later {
             asking.table(&env, table).await?;
@@ -97,9 +101,9 @@ impl Finish {
 }
 
 /// The entry behind `last`, as it is stored from now on.
-fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Written) -> Entry {
+fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Written, side: &Side) -> Entry {
     let Closed { draft, cut, closing } = closed;
-    let Written { commit_id, files, raw, snapshot, side, side_file } = written;
+    let Written { commit_id, files, raw, snapshot, side_file } = written;
     let n = last.n + 1;
     let mut sections = last.sections.carried();
     sections.extend(env.lake.sections().written(Holder::Entry, last));
@@ -130,7 +134,7 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         score_spans: spans(&cut.score_spans),
         daily_through: closing.days.1,
         waiting: cut.waiting.iter().map(Waiting::from).collect(),
-        side: Side::default(),
+        side: if side_file.is_some() { Side::default() } else { side.clone() },
         side_file,
         files,
         raw,
@@ -148,10 +152,7 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         backfill: closing.backfill,
         sections,
     };
-    entry.format = entry.format_to_write(&side, last.format);
-    if entry.side_file.is_none() {
-        entry.side = side;
-    }
+    entry.format = entry.format_to_write(side, last.format);
     debug_assert!(entry.counts.adds_up(), "{:?}", entry.counts);
     entry
 }

@@ -146,6 +146,7 @@ impl Machine {
             News::Read(..) | News::AtHand => self.has_admitted(admitted, look, out),
             News::Late | News::Unreadable | News::AtTip => self.rest(look, out),
             News::Waits { for_a_day } => Ok(self.store_at_rest(for_a_day, look)),
+            News::Landed(reason) => Ok(Act::Hear(News::Close(reason))),
             News::Close(reason) => self.close(reason, look, out),
             News::Stop => Ok(Act::Store(Reason::Stop)),
         }
@@ -162,9 +163,9 @@ impl Machine {
             // Nothing is known of what lies there, so nothing rises.
             News::Unreadable => self.quiet.has_read(None),
             News::AtTip => self.rise_at_tip(look.now)?,
-            News::Close(Reason::Stop) => self.admit_inherited()?,
+            News::Landed(Reason::Stop) => self.admit_inherited()?,
             News::Stop => self.tell_of_ids_at_end(out),
-            News::Late | News::Waits { .. } | News::Close(_) => {}
+            News::Late | News::Waits { .. } | News::Landed(_) | News::Close(_) => {}
         }
         Ok(0)
     }

@@ -208,7 +208,7 @@ impl Worker {
                 },
                 Act::Store(reason) => {
                     self.land().await?;
-                    News::Close(reason)
+                    News::Landed(reason)
                 }
                 Act::Read { limit, due_in } => match self.read(limit, due_in).await? {
                     Some(news) => news,
@@ -231,7 +231,6 @@ impl Worker {
         let mut effects = Effects::default();
         let decided = self.machine.step(news, &look, &mut effects);
         self.hand_over_decisions(&effects);
-        let act = decided?;
         let Effects { scored, lost, ids_repeat, rows, closed, lands, want } = effects;
         if let Some(Lost { after, records }) = lost {
             tracing::warn!(target: TARGET, shard = %self.key(), %after, ?records, "records were gone from the stream before they were read");
@@ -239,6 +238,7 @@ impl Worker {
         if let Some(words) = ids_repeat {
             tell_of_ids(self.key(), &words);
         }
+        let act = decided?;
         self.chunks.add_rows(&self.env, &self.options, (self.machine.shard(), &self.asking), rows).await?;
         if let Some(closed) = closed {
             self.store(closed);
@@ -246,10 +246,8 @@ impl Worker {
                 self.land().await?;
             }
         }
-        match want {
-            Some(Want::Shares(day)) => self.registry.want(self.key(), Some(day)),
-            Some(Want::Nothing) => self.registry.want(self.key(), None),
-            None => {}
+        if let Some(Want(day)) = want {
+            self.registry.want(self.key(), day);
         }
         Ok((act, scored > 0))
     }
@@ -292,6 +290,7 @@ impl Worker {
 
     /// Starts to store an entry; none is under way.
     fn store(&mut self, closed: Closed) {
+        let takes_snapshot = closed.closing.takes_snapshot;
         let finish = Finish {
             env: self.env.clone(),
             options: self.options.clone(),
@@ -300,6 +299,7 @@ impl Worker {
             source: self.input.source(&self.name),
             last: self.machine.last().clone(),
             closed,
+            snapshot: takes_snapshot.then(|| self.machine.shard().snapshot(self.options.snapshot_piece_bytes)),
             chunks: std::mem::replace(&mut self.chunks, Chunks::new(&self.env)),
             users: self.machine.shard().user_names().view(),
             asking: self.asking.clone(),

@@ -1,6 +1,7 @@
 //! A backfill's worker, with a committer beside it.
 
 use super::Ended;
+use super::TARGET;
 use super::committer::Committer;
 use super::worker::or_unstored;
 use crate::aside::Aside;
@@ -11,9 +12,6 @@ use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_settings::options::Options;
 use authpulse_worker::worker::Progress;
 use tokio::sync::watch;
-
-/// The log target that operators filter by.
-const TARGET: &str = "authpulse_consumer::drive";
 
 /// Runs a backfill to its end, or until `stop` holds true.
 ///

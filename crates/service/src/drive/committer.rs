@@ -1,5 +1,6 @@
 //! The committer beside a run: it keeps its lock, brings the tables up every interval, and once more at the end.
 
+use super::TARGET;
 use crate::aside::Aside;
 use crate::beside::{bug, start_beside};
 use crate::committer::{Round, commit_all};
@@ -10,9 +11,6 @@ use authpulse_settings::options::Options;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-/// The log target that operators filter by.
-const TARGET: &str = "authpulse_consumer::drive";
 
 /// How often the last commit at the end is tried.
 const LAST_COMMIT_ATTEMPTS: u32 = 10;

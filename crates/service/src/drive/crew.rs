@@ -1,5 +1,6 @@
 //! The workers of a service, and what becomes of one that ends, is fenced or loses its lease.
 
+use super::TARGET;
 use super::worker::{Parted, drive};
 use crate::aside::Aside;
 use crate::lease_keeper::{LeaseKeeper, Parting};
@@ -13,9 +14,6 @@ use authpulse_worker::worker::Worker;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-
-/// The log target that operators filter by.
-const TARGET: &str = "authpulse_consumer::drive";
 
 /// How often in a row, without an entry of its own in between, a worker may lose a shard to another that has no lease for it, before it
 /// gives up.
@@ -55,9 +53,10 @@ impl Crew {
         }
     }
 
-    /// The shards whose workers are at work here.
-    pub fn at_work(&self) -> BTreeSet<ShardId> {
-        self.stops.keys().cloned().collect()
+    /// Tells of a shard whether its worker is at work here. (It borrows no more than that: workers cannot be looked at from elsewhere.)
+    pub fn at_work(&self) -> impl Fn(&ShardId) -> bool + use<'_> {
+        let stops = &self.stops;
+        |shard| stops.contains_key(shard)
     }
 
     /// Tells all workers to stop.

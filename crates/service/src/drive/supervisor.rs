@@ -1,6 +1,7 @@
 //! Watches over the workers of a service: starts them, tells them to stop, and looks what is new.
 
 use super::Ended;
+use super::TARGET;
 use super::course::{Course, Heard, Turn};
 use super::crew::Crew;
 use crate::aside::{Aside, Reminder};
@@ -16,9 +17,6 @@ use authpulse_settings::options::Options;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// The log target that operators filter by.
-const TARGET: &str = "authpulse_consumer::drive";
 
 /// See the module.
 pub(super) struct Supervisor<'a> {
@@ -190,7 +188,7 @@ impl<'a> Supervisor<'a> {
         let at_work = crew.at_work();
         let news = async {
             service.refresh().await?;
-            service.follow(|shard| at_work.contains(shard)).await
+            service.follow(at_work).await
         };
         match unless_stopped(stop, news).await {
             Some(Err(error)) if error.may_pass() => {

@@ -1,14 +1,12 @@
 //! One worker's task: it is stepped until it is done or told to stop.
 
+use super::TARGET;
 use authpulse_journal::env::Clock;
 use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_worker::worker::{Progress, Worker};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// The log target that operators filter by.
-const TARGET: &str = "authpulse_consumer::drive";
 
 /// How a worker came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

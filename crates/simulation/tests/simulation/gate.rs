@@ -40,6 +40,10 @@ impl Fault {
     }
 }
 
+/// Of these effects there may be one in a run, or none.
+pub const RARE: [&str; 6] =
+    ["store copy_new", "journal put base", "journal remove", "kinesis consumer", "kinesis register", "lease get"];
+
 /// The effects there are: the methods of the traits behind which the world lies, as far as anything calls them.
 pub const EFFECTS: [&str; 41] = [
     "store put_new",
@@ -286,9 +290,7 @@ impl Fate {
         let pairs: Vec<_> = effects.flat_map(|effect| Fault::ALL.map(|fault| (effect, fault))).collect();
         let (effect, fault) = pairs[(seed % pairs.len() as u64) as usize];
         let after = rng.below(4);
-        // Of these there may be one in a run, or none.
-        let is_rare = ["journal put base", "journal remove", "kinesis register"].contains(&effect);
-        let focus = (effect, fault, if is_rare { 0 } else { after });
+        let focus = (effect, fault, if RARE.contains(&effect) { 0 } else { after });
         let told = std::env::var("AUTHPULSE_TOLD").is_ok();
         Fate { rng, on: true, trace: 0xCBF2_9CE4_8422_2325, struck: Struck::new(), seen: BTreeSet::new(), focus, told }
     }

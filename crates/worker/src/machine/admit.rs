@@ -59,7 +59,9 @@ impl Machine {
             }
             self.admit_seen(seen)?;
             for record in records.by_ref().take(run) {
-                self.keep_raw(record.payload, record.partition_key, record.position, record.arrival);
+                if self.options.raw {
+                    self.keep_raw(record.payload, record.partition_key, record.position, record.arrival);
+                }
             }
             n += run;
         }
@@ -82,7 +84,9 @@ impl Machine {
                 let position = line_position(line.number);
                 let incoming = Incoming { payload: line.bytes, payload_bytes: line.length, position, arrival };
                 seen.push(self.see(incoming, None)?);
-                self.keep_raw(block.bytes.slice_ref(line.bytes), Bytes::new(), position, arrival);
+                if self.options.raw {
+                    self.keep_raw(block.bytes.slice_ref(line.bytes), Bytes::new(), position, arrival);
+                }
             }
             if seen.is_empty() {
                 break;
@@ -104,9 +108,7 @@ impl Machine {
     }
 
     fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: ArrivalTime) {
-        if self.options.raw {
-            self.draft.add_raw(RawRecord { position, partition_key, ingestion_time, payload });
-        }
+        self.draft.add_raw(RawRecord { position, partition_key, ingestion_time, payload });
     }
 
     fn see<'a>(&self, incoming: Incoming<'a>, partition_key: Option<&[u8]>) -> Result<Seen<'a>> {

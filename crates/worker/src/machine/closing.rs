@@ -8,11 +8,11 @@ use authpulse_engine::rows::ScoredEvent;
 use authpulse_journal::error::Result;
 
 impl Machine {
-    /// The entry before is stored, so that what could be scored by it is: closes the next one, if there is reason to.
+    /// The entry before is stored, and what could be scored by it is: closes the next one, if there is reason to.
     pub(super) fn close(&mut self, reason: Reason, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         match reason {
             Reason::Stop if !self.has_news(look) => return Ok(self.done()),
-            Reason::Ready if out.scored == 0 && !self.has_rows(look) => {
+            Reason::Ready if self.engine.out.scored.is_empty() && !self.has_rows(look) => {
                 // Whoever had reached its goal only looked once more.
                 let looked = self.phase == Phase::Done;
                 return Ok(if looked { Act::Return(Progress::Idle) } else { self.done() });
@@ -27,12 +27,10 @@ impl Machine {
         out.rows = self.take_rows(look);
         let draft = std::mem::replace(&mut self.draft, Draft::new(self.at_hand.position, raw_expected));
         let cut = self.engine.shard.cut();
-        let takes_snapshot = self.snapshots.closed(draft.counts.curated, &self.options, look.now);
-        let snapshot = takes_snapshot.then(|| self.engine.shard.snapshot(self.options.snapshot_piece_bytes));
         let closing = Closing {
             to: self.at_hand.position,
             days: self.take_days(look),
-            snapshot,
+            takes_snapshot: self.snapshots.closed(draft.counts.curated, &self.options, look.now),
             read_to_end: self.phase.is_read_to_end(),
             settled: self.phase.is_settled(),
             end: reason == Reason::ShardEnd,

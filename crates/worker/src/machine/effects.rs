@@ -39,7 +39,9 @@ pub enum News {
         /// Whether it waits for any.
         for_a_day: bool,
     },
-    /// No entry is under way: the one in the making can be closed.
+    /// No entry is under way, so that what could be scored by the one that was can be: then the next is closed.
+    Landed(Reason),
+    /// Everything that can be scored is, and its decisions are handed over: the entry in the making can be closed.
     Close(Reason),
     /// It is to store what is decided, and stop.
     Stop,
@@ -49,7 +51,7 @@ impl News {
     /// Whether it lets events be scored: records came in, or others may have stored what scoring waits for. The rest comes in the midst of a
     /// step that has scored already.
     pub fn lets_score(&self) -> bool {
-        matches!(self, News::Tick | News::Read(..) | News::AtHand | News::Close(_))
+        matches!(self, News::Tick | News::Read(..) | News::AtHand | News::Landed(_))
     }
 }
 
@@ -98,14 +100,9 @@ pub struct Lost {
     pub records: Option<u64>,
 }
 
-/// For which day's shares scoring waits.
+/// For which day's shares scoring waits, if it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// For this one's.
-    Shares(Day),
-    /// For none.
-    Nothing,
-}
+pub struct Want(pub Option<Day>);
 
 /// What is to be carried out, in the order of these fields, and then the [`Act`].
 #[derive(Default)]
@@ -151,7 +148,7 @@ pub enum Act {
     Peek(Option<News>),
     /// Wait until the entry under way is stored; then the step is done.
     Land,
-    /// Wait until the entry under way is stored, and say [`News::Close`].
+    /// Wait until the entry under way is stored, and say [`News::Landed`].
     Store(Reason),
     /// The step is done.
     Return(Progress),

@@ -4,7 +4,6 @@ use super::Machine;
 use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
 use super::life::{Goal, Phase};
 use authpulse_engine::Shard;
-use authpulse_event::{Day, EventTime};
 use authpulse_journal::error::Result;
 use authpulse_journal::registry::Registry;
 use authpulse_lake::Seal;
@@ -80,7 +79,7 @@ impl Machine {
         if !look.others.all_leaves(|_, view| view.settled) {
             return self.rest(look, out);
         }
-        self.rise(seals_up_to(look.others), "seal", look.now)?;
+        self.rise(look.others.seals_up_to(), "seal", look.now)?;
         self.phase = Phase::Risen;
         Ok(Act::Store(Reason::Risen))
     }
@@ -90,7 +89,7 @@ impl Machine {
         if self.engine.shard.unscored_len() > 0 {
             return self.rest(look, out);
         }
-        let seal = seals_up_to(look.others);
+        let seal = look.others.seals_up_to();
         if self.writes_days() && seal.is_some() {
             // Days are complete when every shard has published its scores.
             if self.engine.shard.has_rows_to_write() || !self.engine.out.scored.is_empty() {
@@ -118,7 +117,7 @@ impl Machine {
             Reason::Ready => Ok(Act::Return(Progress::Worked)),
             Reason::Scored => Ok(Act::Hear(News::Tick)),
             Reason::ShardEnd | Reason::Sealed(_) => {
-                out.want = Some(Want::Nothing);
+                out.want = Some(Want(None));
                 Ok(self.done())
             }
             Reason::Stop => Ok(self.done()),
@@ -130,9 +129,4 @@ impl Machine {
         self.phase = Phase::Done;
         Act::Return(Progress::Done)
     }
-}
-
-/// The end of the newest day of which any shard accepted something.
-fn seals_up_to(others: &Registry) -> Option<EventTime> {
-    others.newest_accepted().map(|t| Day::of(t).end())
 }

@@ -36,7 +36,7 @@ impl Machine {
     fn catch_up_scoring(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if look.entry_under_way {
             let day = self.waits_for_day(look);
-            out.want = Some(day.map_or(Want::Nothing, Want::Shares));
+            out.want = Some(Want(day));
             return Ok(Act::Land);
         }
         self.rest(look, out)

@@ -30,8 +30,6 @@ pub struct Held {
     pub rows: u64,
     /// Whether half of what may be accepted without being scored is.
     pub half_unscored: bool,
-    /// Whether another shard's scoring stands still for what it would publish.
-    pub is_waited_for: bool,
 }
 
 impl Storing {
@@ -47,12 +45,13 @@ impl Storing {
         opened.map(|opened| opened + age - since_beat(opened).unwrap_or_default())
     }
 
-    /// Whether the entry in the making is to be stored now: it is full, or too old, or early for what it would publish.
-    pub fn is_due(&self, held: &Held, now: Tick) -> bool {
+    /// Whether the entry in the making is to be stored now: it is full, or too old, or early for what it would publish. The last is asked
+    /// last: whether another shard's scoring stands still for that.
+    pub fn is_due(&self, held: &Held, now: Tick, is_waited_for: impl FnOnce() -> bool) -> bool {
         let Some(due_at) = self.due_at(held.opened) else { return false };
         held.is_full
             || now >= due_at
-            || (held.publishes && (held.rows >= SHARE_ROWS || held.half_unscored || held.is_waited_for))
+            || (held.publishes && (held.rows >= SHARE_ROWS || held.half_unscored || is_waited_for()))
     }
 
     /// Whether the last entry is as old as one may get.
@@ -93,16 +92,17 @@ mod tests {
     #[test]
     fn an_empty_entry_is_never_due() {
         let storing = storing(10, HashRange::FULL, 0);
-        let held = Held { is_full: true, publishes: true, rows: SHARE_ROWS, is_waited_for: true, ..Held::default() };
-        assert!(!storing.is_due(&held, tick(1_000)));
+        let held = Held { is_full: true, publishes: true, rows: SHARE_ROWS, ..Held::default() };
+        assert!(!storing.is_due(&held, tick(1_000), || true));
     }
 
     #[test]
     fn an_entry_is_due_at_its_age_or_full() {
         let storing = storing(10, HashRange::FULL, 0);
         let held = Held { opened: Some(tick(0)), ..Held::default() };
-        assert!(!storing.is_due(&held, tick(9)) && storing.is_due(&held, tick(10)));
-        assert!(storing.is_due(&Held { is_full: true, ..held }, tick(1)));
+        let is_due = |held: Held, now| storing.is_due(&held, tick(now), || false);
+        assert!(!is_due(held, 9) && is_due(held, 10));
+        assert!(is_due(Held { is_full: true, ..held }, 1));
     }
 
     /// Two shards opened together store half an age apart, and go on so, whenever their entries were opened.
@@ -126,15 +126,12 @@ mod tests {
     fn what_publishes_a_share_is_stored_early_where_that_helps() {
         let storing = storing(1_000, HashRange::FULL, 0);
         let held = Held { opened: Some(tick(0)), publishes: true, ..Held::default() };
-        assert!(!storing.is_due(&held, tick(1)));
-        let helps = [
-            Held { rows: SHARE_ROWS, ..held },
-            Held { half_unscored: true, ..held },
-            Held { is_waited_for: true, ..held },
-        ];
-        for early in helps {
-            assert!(storing.is_due(&early, tick(1)), "{early:?}");
-            assert!(!storing.is_due(&Held { publishes: false, ..early }, tick(1)), "{early:?}");
+        assert!(!storing.is_due(&held, tick(1), || false));
+        let helps =
+            [(Held { rows: SHARE_ROWS, ..held }, false), (Held { half_unscored: true, ..held }, false), (held, true)];
+        for (early, is_waited_for) in helps {
+            assert!(storing.is_due(&early, tick(1), || is_waited_for), "{early:?}");
+            assert!(!storing.is_due(&Held { publishes: false, ..early }, tick(1), || is_waited_for), "{early:?}");
         }
     }
 

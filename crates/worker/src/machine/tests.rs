@@ -8,9 +8,9 @@ use authpulse_engine::{Settings, SourceKind};
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{ArrivalTime, HashRange, Span};
 use authpulse_journal::error::ConsumerError;
-use authpulse_journal::open::{entry_zero, spans};
+use authpulse_journal::open::entry_zero;
 use authpulse_journal::registry::{Place, Registry};
-use authpulse_lake::entry::{Side, Source, StoredShare};
+use authpulse_lake::entry::{Side, Source, StoredShare, spans};
 use authpulse_stream::{Gap, Record};
 use std::collections::BTreeMap;
 
@@ -57,7 +57,7 @@ impl World {
         loop {
             let news = match act {
                 Act::Hear(news) | Act::Peek(Some(news)) => news,
-                Act::Store(reason) => News::Close(reason),
+                Act::Store(reason) => News::Landed(reason),
                 act => return act,
             };
             let look = Look { now: self.now, others: &self.registry, entry_under_way: false, waits_for_columns: false };

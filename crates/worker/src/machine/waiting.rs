@@ -35,7 +35,7 @@ impl Machine {
             return Err(ConsumerError::Fenced { shard: self.key.clone(), n: self.last.n + 1 });
         }
         let day = self.waits_for_day(look);
-        out.want = Some(day.map_or(Want::Nothing, Want::Shares));
+        out.want = Some(Want(day));
         Ok(Act::Hear(News::Waits { for_a_day: day.is_some() }))
     }
 
@@ -62,16 +62,14 @@ impl Machine {
 
     /// Whether the entry in the making is to be stored now.
     pub(super) fn is_due(&self, look: &Look<'_>) -> bool {
-        let publishes = self.engine.shard.has_share_to_publish();
         let held = Held {
             opened: self.draft.opened,
             is_full: self.is_full(look),
-            publishes,
+            publishes: self.engine.shard.has_share_to_publish(),
             rows: self.draft.counts.curated,
             half_unscored: self.engine.shard.is_half_unscored(),
-            is_waited_for: publishes && self.is_waited_for(look),
         };
-        self.storing.is_due(&held, look.now)
+        self.storing.is_due(&held, look.now, || self.is_waited_for(look))
     }
 
     /// Whether another shard's scoring stands still for a day that this one could publish.
