@@ -554,9 +554,8 @@ def test_a_lake_and_a_stream_of_another_user_are_not_called_damaged(tmp_path):
         shutil.copy2(PROGRAM, program)
         program.chmod(0o755)
         nobody = {"user": 65534, "group": 65534, "extra_groups": [], "executable": str(program)}
-        for directory in [tmp_path, *tmp_path.parents]:
-            if directory == Path(tempfile.gettempdir()):
-                break
+        below = tmp_path.relative_to(Path(tempfile.gettempdir()).resolve())
+        for directory in [tmp_path, *tmp_path.parents][: len(below.parts)]:
             directory.chmod(directory.stat().st_mode | 0o055)
         subprocess.run([PROGRAM, "--version"], capture_output=True, check=True, **nobody)
     places = [tmp_path / "lake", tmp_path / "stream"]

@@ -94,12 +94,13 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     let Shown { words, complete, all_rejected } =
         result(&args, &config, &place, &paths, &plan, generated, &run).await?;
     // Before it is printed: whoever reads may have gone.
+    let plan = Plan { done: complete, ..plan };
     if complete {
-        Plan { done: true, ..plan }.write(&paths.plan)?;
+        plan.write(&paths.plan)?;
     }
     say!("{words}")?;
     if complete {
-        say!("\nNext:\n{}", next_commands(&args, &paths))?;
+        say!("\nNext:\n{}", next_commands(&args, &plan, &paths))?;
     }
     if complete && all_rejected {
         bail!("{ALL_REJECTED}");
@@ -127,7 +128,7 @@ async fn begin(args: &Demo, place: &Place, paths: &Paths, config: &Config) -> Re
             bail!(
                 "the demo's lake {} exists and is complete; look into it:\n{}\nor begin anew with --fresh, or with another --lake",
                 args.lake.display(),
-                next_commands(args, paths)
+                next_commands(args, &plan, paths)
             )
         }
         Some(plan) => {

@@ -97,25 +97,27 @@ async fn entries_missing_in_tables(env: &Env) -> Result<u64> {
 }
 
 /// What one may do with a demo that is complete.
-pub(super) fn next_commands(args: &Demo, paths: &Paths) -> String {
+pub(super) fn next_commands(args: &Demo, plan: &Plan, paths: &Paths) -> String {
     let lake = args.lake.display();
     let stream = paths.stream.display();
     let config = args.config.as_ref().map_or(String::new(), |path| format!(" --config {}", path.display()));
+    let evaluate = |lake: &str| match plan.input.is_none() && plan.attacks > 0 {
+        true => format!(
+            "  authpulse evaluate --lake {lake} --labels {}{config}  # what so many alerts a day catch of the attacks\n",
+            paths.labels.display()
+        ),
+        false => String::new(),
+    };
     if let Some(catalog) = &args.catalog {
         let lake = format!("{lake} --catalog {catalog}");
+        let evaluate = evaluate(&lake);
         return format!(
             "  authpulse verify --lake {lake}{config}     # audit journal and tables, row by row\n  \
-               authpulse status --lake {lake} --stream local:{stream}{config}\n  \
+               authpulse status --lake {lake} --stream local:{stream}{config}\n{evaluate}  \
                docs/aws.md                         # the same tables through Athena, PyIceberg and DuckDB"
         );
     }
-    let labels = paths.labels.display();
-    let evaluate = match args.input {
-        Some(_) => String::new(),
-        None => format!(
-            "  authpulse evaluate --lake {lake} --labels {labels}  # what so many alerts a day catch of the attacks\n"
-        ),
-    };
+    let evaluate = evaluate(&lake.to_string());
     format!(
         "  authpulse verify --lake {lake}{config}                    # audit journal and tables, row by row\n  \
            authpulse status --lake {lake} --stream local:{stream}{config}\n{evaluate}  \
