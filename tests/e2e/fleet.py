@@ -1,5 +1,6 @@
 """Workers of one stream and one lake: real processes that are started, killed, paused and stopped, and what their stream is told."""
 
+import contextlib
 import os
 import re
 import signal
@@ -58,7 +59,7 @@ class Fleet:
 
     def stop(self, worker):
         """In order: within the seconds that the product promises."""
-        worker.send_signal(signal.SIGTERM)
+        terminate(worker)
         assert worker.wait(STOP_SECONDS) == 0, self.log(worker)
         self.workers.remove(worker)
 
@@ -110,6 +111,24 @@ def until(condition, what, seconds=60, process=None):
         assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
         time.sleep(0.05)
     return said
+
+
+def signals(process, field):
+    """Which signals a process handles or ignores, as the kernel tells."""
+    with contextlib.suppress(FileNotFoundError), open(f"/proc/{process.pid}/status") as status:
+        return next(line.split()[1] for line in status if line.startswith(field))
+    return "0"
+
+
+def handles(process, number):
+    """Whether a process has come as far as to handle a signal: before, it ends by it at once."""
+    return int(signals(process, "SigCgt"), 16) >> (number - 1) & 1
+
+
+def terminate(process):
+    """Tells a process to end in order, as soon as it can be told. One that has ended is seen by whoever waits for it."""
+    until(lambda: process.poll() is not None or handles(process, signal.SIGTERM), "the handling of signals")
+    process.send_signal(signal.SIGTERM)
 
 
 def open_shards(stream):

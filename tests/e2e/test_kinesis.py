@@ -15,7 +15,7 @@ import nasty
 from authpulse import EXAMPLES, STOP_SECONDS, TIMEOUT_SECONDS, attempt, refused, run, start
 from emulator import Http2Front, NodeKinesis
 from fault_proxy import DYNAMODB, KINESIS, S3, FaultProxy
-from fleet import until
+from fleet import terminate, until
 from kinesis_records import items, make_lease_table, stored, user_records
 from read_lake import REJECTED, TABLES, Lake, assert_same
 
@@ -176,7 +176,10 @@ def logged(workers, log, words, env):
 def end(worker, rng):
     """Kills a worker or stops it in order."""
     how = rng.choice([signal.SIGKILL, signal.SIGTERM])
-    worker.send_signal(how)
+    if how == signal.SIGTERM:
+        terminate(worker)
+    else:
+        worker.kill()
     expected = 0 if how == signal.SIGTERM else -signal.SIGKILL
     assert worker.wait(STOP_SECONDS) == expected, worker.log.read_text()[-3000:]
 
@@ -185,7 +188,7 @@ def all_sent_and_stopped(sending, workers, logs):
     """The replay comes to its end, the workers are stopped in order; answers what they logged."""
     assert sending.wait(TIMEOUT_SECONDS) == 0
     for worker in workers:
-        worker.send_signal(signal.SIGTERM)
+        terminate(worker)
     for worker in workers:
         assert worker.wait(STOP_SECONDS) == 0, worker.log.read_text()[-3000:]
     text = "\n".join(log.read_text() for log in logs)

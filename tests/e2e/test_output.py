@@ -17,7 +17,7 @@ from datetime import datetime
 import pytest
 
 from authpulse import EXCERPT, PROGRAM, STOP_SECONDS, run, start
-from fleet import until
+from fleet import handles, signals, terminate, until
 from read_lake import CURATED, Lake
 
 # /dev/full, and what the kernel tells of a process in /proc.
@@ -202,9 +202,7 @@ def test_other_commands_stop_without_a_reader_as_well(place, way):
     }[way]
     with running(*way.split(), *words, env={"AUTHPULSE_LOG": "debug"}, stdout=both, stderr=both) as process:
         os.close(both)
-        handles = lambda: int(signals(process, "SigCgt"), 16) >> (signal.SIGTERM - 1) & 1
-        until(handles, "the handling of signals", process=process)
-        process.send_signal(signal.SIGTERM)
+        terminate(process)
         # Where results were lost, it says so by its code.
         assert process.wait(STOP_SECONDS) in (0, 1)
     os.close(reader)
@@ -241,13 +239,6 @@ def test_a_bar_is_drawn_and_taken_away(tmp_path):
     bar, _, after = seen.rpartition(b"\x1b[2K")
     assert b"generate" in bar and b"events, " in bar, seen[-500:]
     assert after.startswith(b"300,000 events"), after
-
-
-def signals(process, field):
-    """Which signals a process handles or ignores, as the kernel tells."""
-    with contextlib.suppress(FileNotFoundError), open(f"/proc/{process.pid}/status") as status:
-        return next(line.split()[1] for line in status if line.startswith(field))
-    return "0"
 
 
 def test_what_could_not_be_written_is_told_later(place):
@@ -299,7 +290,7 @@ def test_signals_that_mean_nothing_end_nothing(place):
         ["tables", "maintain", "--lake", place / "lake", "--every", "1h"],
     ):
         with running(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            until(lambda: int(signals(process, "SigCgt"), 16) >> (signal.SIGHUP - 1) & 1, "the handling of signals", process=process)
+            until(lambda: handles(process, signal.SIGHUP), "the handling of signals", process=process)
             for sent in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGXFSZ):
                 process.send_signal(sent)
             assert process.poll() is None
@@ -406,7 +397,7 @@ def test_a_hang_up_that_is_ignored_stays_so(place):
     ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
     words = service(place, "nohup")
     with running(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=ignore) as worker:
-        until(lambda: int(signals(worker, "SigCgt"), 16) >> (signal.SIGTERM - 1) & 1, "the handling of signals", process=worker)
+        until(lambda: handles(worker, signal.SIGTERM), "the handling of signals", process=worker)
         assert int(signals(worker, "SigIgn"), 16) >> (signal.SIGHUP - 1) & 1, "it is ignored still"
     master, terminal = pty.openpty()
     with running(*words, stdout=subprocess.DEVNULL, stderr=terminal) as worker:

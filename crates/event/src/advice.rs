@@ -7,30 +7,6 @@ pub const RAISE: &str =
 /// A right is missing.
 pub const RIGHTS: &str = "this user must be able to read and write the file and its directory, and the file system must not be mounted read-only";
 
-/// Primary result codes of SQLite; extended ones have them in their lowest byte.
-const SQLITE_PERM: i32 = 3;
-const SQLITE_BUSY: i32 = 5;
-const SQLITE_LOCKED: i32 = 6;
-const SQLITE_READONLY: i32 = 8;
-const SQLITE_IOERR: i32 = 10;
-const SQLITE_FULL: i32 = 13;
-
-/// What to do about a failure of SQLite by its result code, where the database is good and something is in its way. (That a file cannot
-/// be opened says nothing by itself: a right may be missing, or too many files be open.) Whoever opens one waits for 10 s while another
-/// process has it.
-pub fn on_refused_database(code: i32) -> Option<&'static str> {
-    match code & 0xff {
-        SQLITE_FULL => Some("free some space"),
-        SQLITE_READONLY | SQLITE_PERM => Some(RIGHTS),
-        // SQLite has one answer for a quota, a limit on the size of files and a device that fails.
-        SQLITE_IOERR => Some(
-            "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound",
-        ),
-        SQLITE_BUSY | SQLITE_LOCKED => Some("another process has held it for 10 s; try again when that is done"),
-        _ => None,
-    }
-}
-
 /// Numbers of the system's errors, the same on Linux and macOS.
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;

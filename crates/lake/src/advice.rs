@@ -1,17 +1,7 @@
 //! What to do where the system refuses a file.
 
-use authpulse_event::advice::{RIGHTS, on_refused_file};
+use authpulse_event::advice::on_refused_file;
 use std::io;
-
-/// As many files as SQLite has open of one database: the file, its log, the log's index, the directory.
-const DATABASE_FILES: usize = 4;
-
-/// Words for a file that could not be opened. SQLite says the same where a right is missing and where this process, or the host, may
-/// open no more files: which it is shows when some are opened.
-pub(crate) fn unopened() -> &'static str {
-    let opened: io::Result<Vec<_>> = (0..DATABASE_FILES).map(|_| std::fs::File::open("/dev/null")).collect();
-    opened.err().as_ref().and_then(of).unwrap_or(RIGHTS)
-}
 
 fn of(error: &io::Error) -> Option<&'static str> {
     error.raw_os_error().and_then(on_refused_file)
@@ -33,6 +23,5 @@ mod tests {
             assert!(told.contains(word), "{code}: {told}");
         }
         assert_eq!(words(&io::Error::from_raw_os_error(28)), io::Error::from_raw_os_error(28).to_string());
-        assert_eq!(unopened(), RIGHTS, "this process may open more");
     }
 }

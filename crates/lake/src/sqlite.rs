@@ -1,22 +1,19 @@
 //! How the lake's SQLite files are opened: write-ahead log, full sync, patience with other readers. And what their failures mean.
 
-use crate::advice::{self, unopened};
+use crate::advice;
 use crate::store::sync_directory;
-use authpulse_event::advice::on_refused_database;
+use authpulse_sqlite::{PATIENCE, is_busy, patiently, use_write_ahead_log, words};
 use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-
-/// How long a statement waits for another process to finish its own.
-const BUSY: Duration = Duration::from_secs(10);
 
 /// Why a database did not do what was asked.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// Whether the file itself is bad, so that only a copy of it helps. Everything else is in the way of a good file.
     pub damaged: bool,
-    /// Whether another process kept the database from being written to for as long as [`BUSY`]: nothing has happened.
+    /// Whether another process kept the database from being written to for as long as [`PATIENCE`]: nothing has happened.
     pub busy: bool,
     /// What SQLite said and, where the file is good, what to do.
     pub cause: String,
@@ -24,16 +21,8 @@ pub(crate) struct Failure {
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Failure {
-        let code = error.sqlite_error().map_or(0, |e| e.extended_code);
-        let kind = error.sqlite_error_code();
-        let damaged = matches!(kind, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
-        let busy = matches!(kind, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
-        let what = match kind {
-            Some(ErrorCode::CannotOpen) => Some(unopened()),
-            _ => on_refused_database(code),
-        };
-        let cause = what.map_or_else(|| error.to_string(), |what| format!("{error} (SQLite code {code}): {what}"));
-        Failure { damaged, busy, cause }
+        let damaged = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
+        Failure { damaged, busy: is_busy(&error), cause: words(&error) }
     }
 }
 
@@ -106,7 +95,7 @@ impl Database {
         query(&self.reader.lock().unwrap_or_else(PoisonError::into_inner)).map_err(Failure::from)
     }
 
-    /// Runs a statement that may wait for another process, [`BUSY`] at worst: the runtime's other tasks go on meanwhile.
+    /// Runs a statement that may wait for another process, [`PATIENCE`] at worst: the runtime's other tasks go on meanwhile.
     pub async fn write<T>(&self, statement: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         use tokio::runtime::{Handle, RuntimeFlavor};
         let connection = self.writer.lock().await;
@@ -127,15 +116,15 @@ impl Database {
 /// Opens a database, and makes its tables unless the query `is_made` finds that they are there: a reader asks for no right to write, so
 /// that nobody who has it keeps readers out.
 fn open(path: &Path, schema: &str, is_made: &str) -> Result<Connection, Failure> {
-    open_patiently(path, schema, is_made, BUSY)
+    open_patiently(path, schema, is_made, PATIENCE)
 }
 
-fn open_patiently(path: &Path, schema: &str, is_made: &str, busy: Duration) -> Result<Connection, Failure> {
+fn open_patiently(path: &Path, schema: &str, is_made: &str, patience: Duration) -> Result<Connection, Failure> {
     let existed = path.exists();
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open(path)?;
-        connection.busy_timeout(busy)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.busy_timeout(patience)?;
+        use_write_ahead_log(&connection, patience)?;
         // In WAL mode a commit is durable only with FULL; the default of some builds is NORMAL.
         connection.pragma_update(None, "synchronous", "FULL")?;
         // macOS: a sync that reaches the disk and not only its cache.
@@ -145,7 +134,7 @@ fn open_patiently(path: &Path, schema: &str, is_made: &str, busy: Duration) -> R
         }
         Ok(connection)
     };
-    let connection = open()?;
+    let connection = patiently(patience, open)?;
     if !existed {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         sync_directory(parent).map_err(|e| Failure { damaged: false, busy: false, cause: advice::words(&e) })?;

@@ -6,6 +6,7 @@
 
 use crate::{Lease, LeaseError, LeaseStore};
 use async_trait::async_trait;
+use authpulse_sqlite::{PATIENCE, is_busy, use_write_ahead_log, words};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,15 +17,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The file of leases, within the directory.
 const FILE: &str = "leases.db";
-/// How long opening waits for another process.
-const BUSY_AT_START: Duration = Duration::from_secs(10);
 /// How long a change waits for another process: one that is stopped in the midst of a write of its own keeps it waiting, and what fails
 /// is tried again with the next renewal. The runtime's other tasks go on meanwhile.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// What to look at where the file cannot be opened.
-const UNOPENED: &str =
-    "see that this user may read and write the directory, and that not too many files are open (`ulimit -n`)";
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS leases (
         application TEXT NOT NULL, key TEXT NOT NULL, owner TEXT, next_owner TEXT, counter INTEGER NOT NULL,
@@ -42,18 +38,13 @@ pub struct Known {
 
 fn connect(directory: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(directory.join(FILE))?;
-    connection.busy_timeout(BUSY_AT_START)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.busy_timeout(PATIENCE)?;
+    use_write_ahead_log(&connection, PATIENCE)?;
     // A lease lost with the power costs nothing: its owner is gone as well. What is noted of an application is noted again by its next start.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.execute_batch(SCHEMA)?;
     connection.busy_timeout(BUSY)?;
     Ok(connection)
-}
-
-/// Whether another process was in the way.
-fn is_busy(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 /// Runs something that blocks; the runtime's other tasks go on.
@@ -71,13 +62,12 @@ fn place(directory: &Path) -> String {
 fn unopened(directory: &Path) -> impl Fn(rusqlite::Error) -> LeaseError {
     let place = place(directory);
     move |error| {
-        let (place, cause) = (place.clone(), error.to_string());
+        let place = place.clone();
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => LeaseError::Damaged { place, cause },
-            Some(ErrorCode::CannotOpen) => {
-                LeaseError::Failed { place, action: "opening them", cause: format!("{cause}: {UNOPENED}") }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                LeaseError::Damaged { place, cause: error.to_string() }
             }
-            _ => LeaseError::Failed { place, action: "opening them", cause },
+            _ => LeaseError::Failed { place, action: "opening them", cause: words(&error) },
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Every bound of the embedded stream and its double, and what happens when it is reached.
 
 use authpulse_event::{MAX_RECORD_BYTES, Span};
-use std::time::Duration;
 
 /// Most records of one put; a larger put is refused whole.
 pub const MAX_PUT_RECORDS: usize = 100_000;
@@ -35,8 +34,6 @@ pub const MAX_TRIMMED_SPANS: u32 = 100_000;
 /// A batch is stored as soon as it holds this many bytes before compression. Larger batches compress little better, and a
 /// read that ends within a batch decodes the whole of it again.
 pub const BATCH_BYTES: usize = 256 * 1024;
-/// How long an operation waits for another process that holds the store; then it fails and may be tried again.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const _: () = assert!(MAX_RECORD_BYTES < MAX_PAYLOAD_BYTES, "what is valid fits, and what is just too long as well");
 const _: () = assert!(MAX_PAYLOAD_BYTES + MAX_PARTITION_KEY_BYTES <= MAX_PUT_BYTES, "every record fits into a put");

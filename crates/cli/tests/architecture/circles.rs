@@ -32,6 +32,7 @@ const ROOTS: &[(&str, &str)] = &[
     ("service", "src/lib.rs"),
     ("settings", "src/lib.rs"),
     ("simulation", "tests/simulation/main.rs"),
+    ("sqlite", "src/lib.rs"),
     ("stream", "src/lib.rs"),
     ("worker", "src/lib.rs"),
 ];

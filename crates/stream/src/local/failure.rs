@@ -1,7 +1,8 @@
 //! Why an operation on the database failed, and how a caller is told.
 
 use crate::StreamError;
-use authpulse_event::advice::{RIGHTS, on_refused_database, on_refused_file};
+use authpulse_event::advice::on_refused_file;
+use authpulse_sqlite::words;
 use rusqlite::ErrorCode;
 use std::path::Path;
 
@@ -72,26 +73,6 @@ fn damage_or_retry(error: &rusqlite::Error) -> Option<bool> {
         // Not from the engine: a value of a wrong type or range, or a row that must exist and does not.
         None => None,
     }
-}
-
-/// What SQLite said about a file that is good, and what to do about what is in its way.
-fn words(error: &rusqlite::Error) -> String {
-    let code = error.sqlite_error().map_or(0, |e| e.extended_code);
-    let what = match error.sqlite_error_code() {
-        Some(ErrorCode::CannotOpen) => Some(unopened()),
-        _ => on_refused_database(code),
-    };
-    what.map_or_else(|| error.to_string(), |what| format!("{error} (SQLite code {code}): {what}"))
-}
-
-/// As many files as SQLite has open of one database: the file, its log, the log's index, the directory.
-const DATABASE_FILES: usize = 4;
-
-/// Words for a file that could not be opened. SQLite says the same where a right is missing and where this process, or the host, may
-/// open no more files: which it is shows when some are opened.
-fn unopened() -> &'static str {
-    let opened: std::io::Result<Vec<_>> = (0..DATABASE_FILES).map(|_| std::fs::File::open("/dev/null")).collect();
-    opened.err().as_ref().and_then(advice).unwrap_or(RIGHTS)
 }
 
 /// What to do about a failure of the system, where that is known.

@@ -9,7 +9,7 @@
 //! is there whole, with the producer's progress, or not at all.
 //!
 //! **Blocking.** SQLite blocks, for milliseconds as a rule (a put of [`MAX_PUT_RECORDS`](crate::limits::MAX_PUT_RECORDS)
-//! takes some tens) and for [`BUSY_TIMEOUT`](crate::limits::BUSY_TIMEOUT) at worst. On a multi-threaded tokio runtime
+//! takes some tens) and for [`PATIENCE`](authpulse_sqlite::PATIENCE) at worst. On a multi-threaded tokio runtime
 //! reads, of which many shards do many at once, run on other threads, one a processor and one more; the others wait for their turn
 //! without a thread. All else tells the runtime that it blocks (`block_in_place`), so that other tasks go on. Anywhere else - a
 //! simulator's executor, a current-thread runtime, no runtime - all run in place. What has begun goes to its end: dropping an operation

@@ -15,13 +15,12 @@
 
 use super::failure::Failure;
 use crate::StreamError;
-use crate::limits::BUSY_TIMEOUT;
 use crate::options::CreateOptions;
 use crate::shards::{Router, Shard, not_found, number_of};
 use authpulse_event::{ArrivalTime, HashRange, ShardId, Span};
+use authpulse_sqlite::PATIENCE;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// Marks a database as ours: "APst".
 const APPLICATION_ID: i32 = 0x4150_7374;
@@ -35,8 +34,6 @@ const CACHE_BYTES: u32 = 8 * 1024 * 1024;
 const LOG_BYTES_KEPT: u32 = 64 * 1024 * 1024;
 /// Prepared statements kept, per connection: more than there are.
 const STATEMENTS: usize = 64;
-/// Pause while another process is just switching the log on.
-const LOG_RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 const TABLES: &str = "
 CREATE TABLE stream (
@@ -106,7 +103,7 @@ pub(super) fn connect(path: &Path, create: bool) -> Result<Connection, Failure> 
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "page_size", PAGE_BYTES)?; // counts for a new database only
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -167,29 +164,15 @@ pub(super) fn check(connection: &mut Connection, path: &Path) -> Result<(), Fail
     Ok(())
 }
 
-/// Switches the write-ahead log on, where it is not. SQLite does not wait here by itself.
+/// Switches the write-ahead log on, where it is not.
 pub(super) fn use_write_ahead_log(connection: &Connection) -> Result<(), Failure> {
-    let deadline = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
-        let late = Instant::now() >= deadline;
-        match mode {
-            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
-            Ok(mode) if late => {
-                return Err(Failure::Io(std::io::Error::other(format!(
-                    "the journal stays in mode '{mode}': the directory must be on a local disk"
-                ))));
-            }
-            Err(cause) if late || cause.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) => {
-                return Err(cause.into());
-            }
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "SQLite blocks too, for longer, and nothing tells when to try again"
-            )]
-            _ => std::thread::sleep(LOG_RETRY_PAUSE),
-        }
+    let mode = authpulse_sqlite::use_write_ahead_log(connection, PATIENCE)?;
+    if mode.eq_ignore_ascii_case("wal") {
+        return Ok(());
     }
+    Err(Failure::Io(std::io::Error::other(format!(
+        "the journal stays in mode '{mode}': the directory must be on a local disk"
+    ))))
 }
 
 pub(super) fn no_stream(path: &Path) -> StreamError {

@@ -1,0 +1,162 @@
+//! What whoever opens an SQLite file has to know: how long to wait for another process, and what a failure asks for. The catalog and
+//! the journal of a local lake, the embedded stream and the leases on one machine are such files.
+
+use authpulse_event::advice::{RIGHTS, on_refused_file};
+use rusqlite::{Connection, ErrorCode};
+use std::time::{Duration, Instant};
+
+/// How long opening a file, and a statement, waits for another process. It is longer than any statement of this product takes.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two attempts: SQLite's own busy handler pauses for as long after some attempts.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Whether another connection was in the way, so that nothing has happened and trying again may help.
+pub fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// Tries again while another connection is in the way, for what SQLite's busy timeout does not cover: it is not asked where a connection
+/// changes the journal's mode (<https://www.sqlite.org/c3ref/busy_handler.html>: "not guaranteed to be invoked every time").
+///
+/// # Errors
+/// That of the last attempt: another connection was in the way for all of `patience`, or something else failed.
+pub fn patiently<T>(patience: Duration, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => pause(),
+            outcome => return outcome,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "SQLite blocks too, for longer, and nothing tells when to try again")]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
+/// Switches the write-ahead log on, where it is not; the mode that the journal is in then, which is another one than `wal` where the
+/// file system has no shared memory. Another process may be opening the file, or closing it as its last user, at the same moment: both
+/// take it for themselves for some milliseconds.
+///
+/// # Errors
+/// As [`patiently`]'s.
+pub fn use_write_ahead_log(connection: &Connection, patience: Duration) -> rusqlite::Result<String> {
+    patiently(patience, || connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)))
+}
+
+/// What SQLite said of a file that is good and, where that is known, what to do.
+pub fn words(error: &rusqlite::Error) -> String {
+    let code = error.sqlite_error().map_or(0, |e| e.extended_code);
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen) => Some(unopened()),
+        kind => kind.and_then(advice),
+    };
+    advice.map_or_else(|| error.to_string(), |advice| format!("{error} (SQLite code {code}): {advice}"))
+}
+
+/// As many files as SQLite has open of one database: the file, its log, the log's index, the directory.
+const DATABASE_FILES: usize = 4;
+
+/// Words for a file that could not be opened. SQLite says the same where a right is missing and where this process, or the host, may
+/// open no more files: which it is shows when some are opened.
+fn unopened() -> &'static str {
+    let opened: std::io::Result<Vec<_>> = (0..DATABASE_FILES).map(|_| std::fs::File::open("/dev/null")).collect();
+    opened.err().and_then(|error| error.raw_os_error()).and_then(on_refused_file).unwrap_or(RIGHTS)
+}
+
+fn advice(kind: ErrorCode) -> Option<&'static str> {
+    match kind {
+        ErrorCode::DiskFull => Some("free some space"),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(RIGHTS),
+        // SQLite has one answer for a quota, a limit on the size of files and a device that fails.
+        ErrorCode::SystemIoFailure => Some(
+            "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound",
+        ),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            Some("another process has held it for 10 s; try again when that is done")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    fn writing(path: &Path) -> Connection {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch("CREATE TABLE t (x); BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").unwrap();
+        connection
+    }
+
+    /// SQLite's own patience is no help there: the first attempt fails though the busy timeout is ten seconds.
+    #[test]
+    fn the_log_is_switched_on_once_another_connection_has_done_its_work() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.db");
+        let other = writing(&path);
+        let (begun, attempts) = mpsc::channel();
+        let ours = std::thread::spawn(move || {
+            let connection = Connection::open(path).unwrap();
+            connection.busy_timeout(PATIENCE).unwrap();
+            patiently(PATIENCE, || {
+                let _ = begun.send(());
+                connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
+            })
+        });
+        for attempt in ["the first attempt", "another one after it failed"] {
+            attempts.recv().expect(attempt);
+        }
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(ours.join().unwrap().as_deref(), Ok("wal"));
+    }
+
+    #[test]
+    fn patience_ends() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a.db");
+        let _other = writing(&path);
+        let connection = Connection::open(&path).unwrap();
+        let refused = use_write_ahead_log(&connection, Duration::from_millis(20)).unwrap_err();
+        assert!(is_busy(&refused), "{refused}");
+    }
+
+    #[test]
+    fn what_fails_for_another_reason_is_not_tried_again() {
+        let mut attempts = 0;
+        let failed = patiently(PATIENCE, || {
+            attempts += 1;
+            Err::<(), _>(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None))
+        });
+        assert!(failed.is_err() && attempts == 1);
+    }
+
+    #[test]
+    fn words_say_what_to_do() {
+        for (code, word) in [
+            (ffi::SQLITE_FULL, "free some space"),
+            (ffi::SQLITE_CANTOPEN, "write the file and its directory"),
+            (ffi::SQLITE_CANTOPEN_ISDIR, "write the file and its directory"),
+            (ffi::SQLITE_READONLY, "read-only"),
+            (ffi::SQLITE_READONLY_DIRECTORY, "read-only"),
+            (ffi::SQLITE_PERM, "write the file"),
+            (ffi::SQLITE_IOERR_WRITE, "quota"),
+            (ffi::SQLITE_IOERR_SHMSIZE, "quota"),
+            (ffi::SQLITE_BUSY, "another process"),
+            (ffi::SQLITE_BUSY_RECOVERY, "another process"),
+            (ffi::SQLITE_LOCKED, "another process"),
+        ] {
+            let words = words(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+            assert!(words.contains(word) && words.contains(&format!("SQLite code {code}")), "{code}: {words}");
+        }
+        for code in [ffi::SQLITE_NOMEM, ffi::SQLITE_PROTOCOL, ffi::SQLITE_ERROR] {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            assert_eq!(words(&error), error.to_string());
+        }
+    }
+}
