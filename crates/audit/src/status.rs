@@ -187,7 +187,7 @@ pub struct BackfillStatus {
     pub finished: bool,
     /// Whether it left the lake open.
     pub keep_open: bool,
-    /// Whether its lines are judged in order of event time.
+    /// Whether its lines are admitted in order of event time.
     pub sorted: bool,
     /// The run was ended by hand after so many lines.
     pub given_up: Option<u64>,

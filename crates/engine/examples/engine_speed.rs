@@ -1,4 +1,4 @@
-//! How fast the engine alone is: lines of a file in memory are parsed, judged and scored on one thread; nothing is written. Then
+//! How fast the engine alone is: lines of a file in memory are parsed, admitted and scored on one thread; nothing is written. Then
 //! the state that they leave is taken as a snapshot, and read again, as the next owner of a shard does.
 //!
 //! `cargo run --release -p authpulse-engine --example engine_speed -- FILE` with a file of `authpulse generate`.
@@ -47,7 +47,7 @@ fn main() -> std::io::Result<()> {
                 at += 1;
                 let position = Position { sequence: SequenceNumber::from(at), sub_sequence: 0 };
                 let incoming = Incoming { payload: line, payload_bytes: line.len() as u64, position, arrival: LATER };
-                shard.judge_known(incoming, parsed, *known, &mut out);
+                shard.admit_known(incoming, parsed, *known, &mut out);
             }
             if at.is_multiple_of(STRIDE) {
                 shard.score_ready(&mut board, &mut out);

@@ -147,7 +147,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All reasons, in the order in which a record is judged.
+    /// All reasons, in the order in which a record is admitted.
     pub const ALL: [Reason; 6] =
         [Reason::Invalid, Reason::Misrouted, Reason::Future, Reason::Late, Reason::Duplicate, Reason::Failed];
 

@@ -1,6 +1,6 @@
 //! Scoring: the features of what was accepted, what the rules make of them, and what scores add up to.
 //!
-//! Features (windows, novelty, popularity) are computed once, apart from rules; [`crate::rules::RuleSet::judge`] only weighs
+//! Features (windows, novelty, popularity) are computed once, apart from rules; [`crate::rules::RuleSet::evaluate`] only weighs
 //! them, so that a second rule set can score the same features.
 
 use crate::flags::Flags;
@@ -69,7 +69,7 @@ impl Shard {
         let popularity = (resolved.view.hosts >= rules.min_hosts())
             .then(|| (resolved.popularity(computer, || computers.get(computer).to_owned()), resolved.view.p5));
         let features = Features { time, windows: event.windows, new_device: event.new_device, popularity };
-        let (flags, score) = rules.judge(&features);
+        let (flags, score) = rules.evaluate(&features);
         self.count_hour(user, slot, time, score);
         self.count_high_risk(user, computer, Day::of(time), score);
         (popularity.map(|(popularity, _)| popularity), flags, score)

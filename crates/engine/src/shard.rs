@@ -1,7 +1,7 @@
 //! A shard's state and how it begins: empty, or as the heir of others.
 //!
 //! ```text
-//!            judge.rs                     score.rs                 cut.rs
+//!            admission.rs                 score.rs                 cut.rs
 //! record --> accepted / waits / rejected --> scored row --> what one journal entry stores
 //!               |                              ^    |
 //!               v                              |    v
@@ -221,7 +221,7 @@ impl Shard {
     }
 
     /// The heir of shards that ended: takes the state of every user within `range`, what waits, what is not yet scored, and
-    /// the newest watermark. Call [`Shard::judge_inherited`] next, before the first record.
+    /// the newest watermark. Call [`Shard::admit_inherited`] next, before the first record.
     pub fn inherit(settings: Settings, range: HashRange, parents: Vec<Shard>) -> Shard {
         let mut heir = Shard::new(settings, SourceKind::Stream, range);
         heir.score_spans.clear();

@@ -1,6 +1,6 @@
 //! What became of the lines of an input, file by file: what a command says at its end where most of a file is rejected.
 //!
-//! Counting changes nothing of what is judged. A run that goes on counts its own part only.
+//! Counting changes nothing of what is admitted. A run that goes on counts its own part only.
 
 use crate::LineBlock;
 use crate::own_ids::OwnIds;
@@ -18,7 +18,7 @@ pub enum Of {
     /// Lines of files that are loaded into a lake.
     #[default]
     Files,
-    /// Lines that are sent on, to be judged by a consumer.
+    /// Lines that are sent on, to be admitted by a consumer.
     Sent,
     /// Records of a stream.
     Stream,

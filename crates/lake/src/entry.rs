@@ -197,7 +197,7 @@ impl Place {
 /// A rise of the watermark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rise {
-    /// It was decided after this position was judged.
+    /// It was decided after this position was admitted.
     pub after: Place,
     /// The watermark it rose to.
     #[serde(with = "micros")]

@@ -1,14 +1,14 @@
 //! Random histories that shrink: plans of small, named acts (a logon, a burst, a quiet night, a corrupt clock) that a
-//! builder turns into records. While it builds, the builder runs the judge beside itself, so that an act can aim at an
+//! builder turns into records. While it builds, the builder runs the admission beside itself, so that an act can aim at an
 //! exact edge: the watermark, the front + `max_jump`, a day before the first event that waits.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::admission::{Admission, History, holds};
 use crate::attributes::samples;
 use crate::broken;
 use crate::calendar::{date_of, days_of, format_utc, year_10000};
-use crate::judge::{History, Judge, holds};
 use crate::model::{DAY, FUTURE_LIMIT, Form, HOUR, LINE_BYTES_MAX, Record, SECOND, Settings, Shard, Step, WHOLE_RING};
 use crate::parse::{Event, parse, ring_position};
 
@@ -575,7 +575,7 @@ fn layout() -> impl Strategy<Value = Layout> {
 /// A shard that is being built.
 struct Lane<'a> {
     shard: Shard,
-    judge: Judge<'a>,
+    admission: Admission<'a>,
     open: bool,
 }
 
@@ -624,10 +624,10 @@ impl<'a> Builder<'a> {
         for &parent in parents {
             self.lanes[parent].open = false;
         }
-        let histories: Vec<&History> = parents.iter().map(|&parent| &self.lanes[parent].judge.history).collect();
-        let judge = Judge::new(self.settings, range, live, &histories);
+        let histories: Vec<&History> = parents.iter().map(|&parent| &self.lanes[parent].admission.history).collect();
+        let admission = Admission::new(self.settings, range, live, &histories);
         let shard = Shard { id: id.to_owned(), range, parents: parents.to_vec(), live, steps: Vec::new() };
-        self.lanes.push(Lane { shard, judge, open: true });
+        self.lanes.push(Lane { shard, admission, open: true });
     }
 
     fn open_shard(&mut self, range: (u128, u128), parents: &[usize]) {
@@ -787,7 +787,7 @@ impl<'a> Builder<'a> {
     }
 
     fn front_of(&self, user: u8) -> Option<i64> {
-        self.lanes[self.owner(&user_name(user))].judge.front()
+        self.lanes[self.owner(&user_name(user))].admission.front()
     }
 
     fn next_arrival(&mut self, lane: usize, delay: Delay) -> i64 {
@@ -807,13 +807,13 @@ impl<'a> Builder<'a> {
     }
 
     fn time_of(&mut self, at: &At, user: &str, lane: usize, arrival: i64) -> i64 {
-        let judge = &self.lanes[lane].judge;
-        let front = judge.front().unwrap_or(self.now);
+        let admission = &self.lanes[lane].admission;
+        let front = admission.front().unwrap_or(self.now);
         let jump = self.settings.max_jump * SECOND;
         let tolerance = self.settings.tolerance * SECOND;
-        let accepted = judge.history.accepted.iter().filter(|event| event.user == user);
+        let accepted = admission.history.accepted.iter().filter(|event| event.user == user);
         let newest = accepted.map(|event| event.time).max().unwrap_or(self.now);
-        let waits = judge.history.waiting.first().map_or(front + jump + 3 * DAY, |it| it.arrived.event.time);
+        let waits = admission.history.waiting.first().map_or(front + jump + 3 * DAY, |it| it.arrived.event.time);
         match *at {
             At::Now => self.now,
             At::After(secs) => {
@@ -914,10 +914,10 @@ impl<'a> Builder<'a> {
 
     fn step(&mut self, lane: usize, step: Step) {
         let lane = &mut self.lanes[lane];
-        lane.judge.step(&step);
+        lane.admission.step(&step);
         lane.shard.steps.push(step);
         // The plan's clock follows the shards, or all later events would be late.
-        if let Some(front) = lane.judge.front() {
+        if let Some(front) = lane.admission.front() {
             self.now = self.now.max(front);
         }
     }
@@ -1003,19 +1003,19 @@ impl<'a> Builder<'a> {
     fn rise(&mut self, shard: u8, to: RiseTo) {
         let open: Vec<usize> = (0..self.lanes.len()).filter(|&at| self.lanes[at].open).collect();
         // Rather a shard in which something waits.
-        let waits = |at: &&usize| !self.lanes[**at].judge.history.waiting.is_empty();
+        let waits = |at: &&usize| !self.lanes[**at].admission.history.waiting.is_empty();
         let lane = match open.iter().find(waits) {
             Some(&lane) if shard.is_multiple_of(2) => lane,
             _ => open[usize::from(shard) % open.len()],
         };
-        let watermark = |at: usize| self.lanes[at].judge.history.watermark;
+        let watermark = |at: usize| self.lanes[at].admission.history.watermark;
         let to = match to {
             RiseTo::Others => {
                 let others = open.iter().filter(|&&other| other != lane);
                 others.filter_map(|&other| watermark(other)).max()
             }
             RiseTo::Own(secs) => Some(watermark(lane).unwrap_or(self.now) + i64::from(secs) * SECOND),
-            RiseTo::Reaches(delta) => self.lanes[lane].judge.history.waiting.first().map(|it| {
+            RiseTo::Reaches(delta) => self.lanes[lane].admission.history.waiting.first().map(|it| {
                 let reach = (self.settings.max_jump + self.settings.tolerance) * SECOND;
                 it.arrived.event.time - reach + delta
             }),
@@ -1037,7 +1037,7 @@ impl<'a> Builder<'a> {
     /// (UTC) accepted in any of them".
     fn seal(&mut self) {
         self.settle();
-        let accepted = self.lanes.iter().flat_map(|lane| &lane.judge.history.accepted);
+        let accepted = self.lanes.iter().flat_map(|lane| &lane.admission.history.accepted);
         let Some(newest) = accepted.map(|event| event.time).max() else {
             return;
         };

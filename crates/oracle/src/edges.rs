@@ -118,7 +118,7 @@ edges! {
     LateByRise,
     /// A shard begins with what its parents left.
     Inherited,
-    /// An heir judges again what waited in a parent.
+    /// An heir admits again what waited in a parent.
     InheritedWaiting,
     /// Of those, one waits again.
     InheritedWaitsAgain,
@@ -182,9 +182,9 @@ edges! {
     PercentileTie,
     /// The computer has no event in the look-back.
     PopularityZero,
-    /// Judged exactly at the end of a day with events + `settle`, which closes the day.
+    /// Admitted exactly at the end of a day with events + `settle`, which closes the day.
     DayClosedAtSettle,
-    /// Judged after the end of a day with events, before `settle` has passed.
+    /// Admitted after the end of a day with events, before `settle` has passed.
     DayNotYetClosed,
     /// The computer has events on the first day of the look-back.
     LookbackFirstDay,

@@ -35,7 +35,7 @@ pub struct Settings {
     /// "`settle` (3600 s; at least the tolerance)".
     pub settle: i64,
     /// "With fewer than `min_hosts` (20) computers in the look-back the rule never fires." An empty look-back
-    /// judges nothing, even where this is 0.
+    /// tells nothing, even where this is 0.
     pub min_hosts: i64,
     /// "`login_count_1h > 50`".
     pub burst_over: i64,
@@ -93,7 +93,7 @@ pub struct Record {
 /// What happens to a shard, one after another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A record arrives and is judged.
+    /// A record arrives and is admitted.
     Record(Record),
     /// The watermark rises to this (microseconds since 1970), after those that wait have gone on as "Rises" says.
     Rise(i64),

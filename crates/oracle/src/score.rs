@@ -6,22 +6,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::admission::{History, admit, holds};
 use crate::calendar::date_of;
 use crate::edges::{Edge, Marks};
-use crate::judge::{History, holds, judge};
 use crate::model::{Curated, DAY, Daily, HOUR, Hourly, Outcome, Rejected, SECOND, Settings, Shard};
 use crate::parse::Event;
 
 /// What the page says the input gives.
 pub fn evaluate(settings: &Settings, shards: &[Shard]) -> Outcome {
     let mut marks = Marks::new();
-    let histories = judge(settings, shards, &mut marks);
+    let histories = admit(settings, shards, &mut marks);
     let mut popularity = Popularity::new(settings, &histories);
     let mut curated = Vec::new();
     for (shard, history) in histories.iter().enumerate() {
         for at in history.inherited..history.accepted.len() {
             let windows = Windows::of(history, at, &mut marks);
-            let host = popularity.judge(&history.accepted[at], &mut marks);
+            let host = popularity.rate(&history.accepted[at], &mut marks);
             curated.push(row(settings, shard, &history.accepted[at], &windows, &host));
         }
     }
@@ -118,7 +118,7 @@ struct Popularity<'a> {
     seen: BTreeMap<i64, BTreeMap<&'a str, i64>>,
 }
 
-/// What RARE_HOST judged.
+/// What RARE_HOST looked at.
 struct Host {
     popularity: Option<i64>,
     p5: Option<i64>,
@@ -164,7 +164,7 @@ impl<'a> Popularity<'a> {
     /// integers: ascending, element number `(n + 19) div 20`, counted from 1. The rule fires when popularity `<= p5`,
     /// ties included; a computer without an event there has popularity 0. With fewer than `min_hosts` (20) computers in
     /// the look-back the rule never fires." "null where the look-back holds fewer than `min_hosts` computers".
-    fn judge(&mut self, event: &Event, marks: &mut Marks) -> Host {
+    fn rate(&mut self, event: &Event, marks: &mut Marks) -> Host {
         let newest = self.newest_closed_day(event.time);
         let min_hosts = self.settings.min_hosts;
         let host = {
@@ -191,25 +191,25 @@ impl<'a> Popularity<'a> {
             }
         };
         let n = count(self.of_look_back(newest).len());
-        let judged = host.popularity.is_some();
-        mark_if(n > 0 && !judged, Edge::TooFewHosts);
-        mark_if(judged && n == self.settings.min_hosts, Edge::JustEnoughHosts);
-        mark_if(judged && !host.rare, Edge::CommonHost);
-        mark_if(judged && host.popularity == Some(0), Edge::PopularityZero);
-        if judged && host.popularity == host.p5 {
+        let is_rated = host.popularity.is_some();
+        mark_if(n > 0 && !is_rated, Edge::TooFewHosts);
+        mark_if(is_rated && n == self.settings.min_hosts, Edge::JustEnoughHosts);
+        mark_if(is_rated && !host.rare, Edge::CommonHost);
+        mark_if(is_rated && host.popularity == Some(0), Edge::PopularityZero);
+        if is_rated && host.popularity == host.p5 {
             let all = self.of_look_back(newest).values();
             mark_if(all.filter(|&&it| Some(it) == host.p5).count() >= 2, Edge::PercentileTie);
         }
         let settle = self.settings.settle * SECOND;
         let has_events = |day: i64| self.logins.iter().any(|(other, _)| *other == day);
         let at_settle = event.time == (newest + 1) * DAY + settle;
-        mark_if(judged && at_settle && has_events(newest), Edge::DayClosedAtSettle);
+        mark_if(is_rated && at_settle && has_events(newest), Edge::DayClosedAtSettle);
         let open = (newest + 1..event.time.div_euclid(DAY)).any(has_events);
-        mark_if(judged && open, Edge::DayNotYetClosed);
+        mark_if(is_rated && open, Edge::DayNotYetClosed);
         let on = |day: i64| self.logins.iter().any(|(other, computer)| *other == day && *computer == event.computer);
         let oldest = newest - self.settings.lookback + 1;
-        mark_if(judged && on(oldest), Edge::LookbackFirstDay);
-        mark_if(judged && on(oldest - 1), Edge::LookbackDayBefore);
+        mark_if(is_rated && on(oldest), Edge::LookbackFirstDay);
+        mark_if(is_rated && on(oldest - 1), Edge::LookbackDayBefore);
     }
 }
 

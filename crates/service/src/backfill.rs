@@ -43,9 +43,9 @@ pub struct BackfillRequest {
     pub files: Vec<input::Source>,
     /// Whether what is open stays open, for a later run or a stream that continues.
     pub keep_open: bool,
-    /// Orders the lines of all files by event time before they are judged.
+    /// Orders the lines of all files by event time before they are admitted.
     pub sort: Option<Sorting>,
-    /// Ends what comes before the first line is judged, once it holds true: files are read up to three times by then.
+    /// Ends what comes before the first line is admitted, once it holds true: files are read up to three times by then.
     pub stop: watch::Receiver<bool>,
 }
 

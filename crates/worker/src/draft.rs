@@ -11,7 +11,7 @@ const DETAIL_BYTES: usize = 128;
 
 /// See the module.
 pub struct Draft {
-    /// When its first record was judged.
+    /// When its first record was admitted.
     pub opened: Option<Tick>,
     /// The position before its first record.
     pub from: Position,

@@ -172,7 +172,7 @@ impl Machine {
 
     /// Admits what was held back in the parents of a child shard that has no entry yet, before its first record.
     fn admit_inherited(&mut self) -> Result<()> {
-        if self.inherits.is_empty() { Ok(()) } else { self.engine.release(Shard::judge_inherited) }
+        if self.inherits.is_empty() { Ok(()) } else { self.engine.release(Shard::admit_inherited) }
     }
 
     fn begin_step(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {

@@ -118,7 +118,7 @@ impl Worker {
     pub fn phase(&self) -> Phase {
         self.machine.phase()
     }
-    /// The position after the last record judged.
+    /// The position after the last record admitted.
     pub fn position(&self) -> Position {
         self.machine.position()
     }
@@ -150,7 +150,7 @@ impl Worker {
     pub fn set_origins(&mut self, origins: Origins) {
         self.machine.set_origins(origins);
     }
-    /// Where the lines that it judges are counted.
+    /// Where the lines that it admits are counted.
     pub fn count_lines(&mut self, tally: SharedTally) {
         self.machine.count_lines(tally);
     }
@@ -158,7 +158,7 @@ impl Worker {
     pub fn columns_said(&self) -> &Arc<Said> {
         self.registry.columns_said()
     }
-    /// A read that is under way, and waiting for columns, is given up once `stop` holds true: nothing that was not judged is lost by that.
+    /// A read that is under way, and waiting for columns, is given up once `stop` holds true: nothing that was not admitted is lost by that.
     pub fn read_until(&mut self, stop: watch::Receiver<bool>) {
         self.asking.until(stop.clone());
         self.stop = stop;

@@ -26,7 +26,7 @@ pub(super) struct RowRules {
 pub(super) type Wrong = (Cow<'static, str>, String, String);
 
 /// What a row by itself leaves open.
-pub(super) struct Judged {
+pub(super) struct CheckedRow {
     /// Where its id comes from.
     pub id: IdKind,
     /// Those of the first four rules that fired.
@@ -59,7 +59,7 @@ fn wrong(what: &'static str, expected: impl ToString, found: impl ToString) -> W
 
 impl RowRules {
     /// Checks a row whose time is one. `views` are the look-backs that events of its day may have.
-    pub fn check(&self, row: &CuratedRow<'_>, views: &[View], line: &mut Vec<u8>) -> Result<Judged, Wrong> {
+    pub fn check(&self, row: &CuratedRow<'_>, views: &[View], line: &mut Vec<u8>) -> Result<CheckedRow, Wrong> {
         let day = Day::of(row.event_time);
         holds(row.event_date == day, || wrong("event_date is not the date of event_time", day, row.event_date))?;
         let latest = row.ingestion_time.saturating_add(ARRIVAL_SLACK).as_event_time();
@@ -101,7 +101,7 @@ impl RowRules {
                 quiet = Some(wrong);
             }
         }
-        Ok(Judged {
+        Ok(CheckedRow {
             id: self.id_kind(row, line),
             fired: first,
             quiet,

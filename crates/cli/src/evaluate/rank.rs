@@ -75,9 +75,9 @@ pub struct Days {
     rows: u64,
 }
 
-/// One way to rank, judged.
+/// One way to rank, and what it catches.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Judged {
+pub struct Ranking {
     /// What it ranks by.
     pub by: String,
     /// What each budget catches.
@@ -209,8 +209,8 @@ impl Days {
         self.days.keys().filter(|account| span.contains(&account.1)).count() as u64
     }
 
-    /// Judges a way to rank.
-    pub fn judge(&self, by: &By) -> Judged {
+    /// Measures a way to rank.
+    pub fn rank_by(&self, by: &By) -> Ranking {
         let span = self.span();
         let labelled = self.labelled();
         let mut ranked: Vec<Ranked> = self
@@ -237,7 +237,7 @@ impl Days {
             })
             .to_vec();
         let average_precision = if labelled.is_empty() { 0.0 } else { sum / labelled.len() as f64 };
-        Judged { by: by.name(), budgets, average_precision }
+        Ranking { by: by.name(), budgets, average_precision }
     }
 
     fn budget(&self, by: &By, per_day: u64, taken: &[Ranked], labelled: &HashSet<Account>) -> Budget {
@@ -377,16 +377,16 @@ mod tests {
         }
         assert_eq!((days.landed(), days.missing().count(), days.span().len()), (3, 1, 2));
         assert_eq!(days.account_days(), 3);
-        let judged = days.judge(&By::Score);
-        let first = &judged.budgets[0];
+        let ranking = days.rank_by(&By::Score);
+        let first = &ranking.budgets[0];
         assert_eq!((first.per_day, first.alerts, first.caught), (20, 2, 1), "what shows nothing is no alert");
         assert_eq!((first.recall, first.precision), (0.5, 0.5));
         // A's second event reaches the cut of 30, 50 seconds after its first.
         assert_eq!((first.attacks_detected, first.median_seconds_to_detection), (1, Some(50)));
-        assert!((judged.average_precision - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
+        assert!((ranking.average_precision - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
         let sizes: Vec<_> = first.kinds.iter().map(|kind| (kind.size, kind.caught, kind.of)).collect();
         assert_eq!(sizes, [("1", 0, 1), ("2-6", 1, 1)]);
-        assert_eq!(days.judge(&By::Random).budgets[0].alerts, 3);
-        assert_eq!(days.judge(&By::Rule("X".to_owned())).budgets[0].alerts, 0);
+        assert_eq!(days.rank_by(&By::Random).budgets[0].alerts, 3);
+        assert_eq!(days.rank_by(&By::Rule("X".to_owned())).budgets[0].alerts, 0);
     }
 }

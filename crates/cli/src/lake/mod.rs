@@ -332,7 +332,7 @@ fn named_point(variable: &str) -> Option<(String, AtomicU32)> {
     })
 }
 
-/// `AUTHPULSE_FAIL_ON=TEXT` panics on every record that holds the text, as a bug in judging would. For tests.
+/// `AUTHPULSE_FAIL_ON=TEXT` panics on every record that holds the text, as a bug in admission would. For tests.
 fn failing_inspect() -> Option<Inspect> {
     let text = std::env::var("AUTHPULSE_FAIL_ON").ok().filter(|text| !text.is_empty())?;
     Some(Arc::new(move |payload| {

@@ -29,23 +29,23 @@ fn settings() -> Settings {
     settings
 }
 
-/// A shard that has judged one event a second, each with these members.
-fn judged(events: i64, members: impl Fn(i64) -> String) -> (Shard, Output) {
+/// A shard that has admitted one event a second, each with these members.
+fn admitted(events: i64, members: impl Fn(i64) -> String) -> (Shard, Output) {
     let mut shard = Shard::new(settings(), SourceKind::Stream, HashRange::FULL);
     let mut out = Output::default();
     for n in 0..events {
-        judge(&mut shard, &mut out, 1 + n, &members(n));
+        admit(&mut shard, &mut out, 1 + n, &members(n));
     }
     (shard, out)
 }
 
-fn judge(shard: &mut Shard, out: &mut Output, second: i64, members: &str) {
+fn admit(shard: &mut Shard, out: &mut Output, second: i64, members: &str) {
     let payload = format!(r#"{{"time":{second},"user":"U1","computer":"C1"{members}}}"#);
     let reading = shard.settings().reading();
     let parsed = parse_record(payload.as_bytes(), b"U1", reading);
     let (payload, arrival) = (payload.as_bytes(), ArrivalTime::from_micros((DEFAULT_BASE + second * SECOND).micros()));
     let record = Incoming { payload, payload_bytes: payload.len() as u64, position: Position::START, arrival };
-    shard.judge(record, parsed, out);
+    shard.admit(record, parsed, out);
 }
 
 /// A board that knows the days before the first event.
@@ -59,16 +59,16 @@ fn board(shard: &Shard) -> Board {
 
 #[test]
 fn what_is_not_scored_is_bounded_by_bytes_as_well() {
-    let (shard, _) = judged(100, |_| String::new());
+    let (shard, _) = admitted(100, |_| String::new());
     assert_eq!((shard.unscored_bytes(), shard.unscored_room()), (0, UNSCORED_MAX - 100));
     let long =
         ["app", "device", "session", "site", "role"].map(|key| format!(r#","{key}":"{}""#, "a".repeat(256))).concat();
-    let (mut shard, mut out) = judged(1, |_| long.clone());
+    let (mut shard, mut out) = admitted(1, |_| long.clone());
     let of_one = shard.unscored_bytes();
     assert!(of_one > 5 * 256 && of_one < 6 * 256, "{of_one}");
     let mut second = 2;
     while shard.unscored_room() > 0 {
-        judge(&mut shard, &mut out, second, &long);
+        admit(&mut shard, &mut out, second, &long);
         second += 1;
     }
     // The last of them may have carried as much as one may.
@@ -77,7 +77,7 @@ fn what_is_not_scored_is_bounded_by_bytes_as_well() {
     assert!((UNSCORED_BYTES_MAX - ATTRIBUTES_BYTES_MAX - of_one..=UNSCORED_BYTES_MAX).contains(&bytes), "{bytes}");
     assert!(shard.is_half_unscored());
     let half = UNSCORED_BYTES_MAX / 2 / of_one;
-    assert!(judged(half as i64 + 1, |_| long.clone()).0.is_half_unscored());
+    assert!(admitted(half as i64 + 1, |_| long.clone()).0.is_half_unscored());
     // An heir counts what it takes over, and scoring gives it back.
     let mut heir = Shard::inherit(settings(), HashRange::FULL, vec![shard]);
     assert_eq!(heir.unscored_bytes(), bytes);
@@ -88,7 +88,7 @@ fn what_is_not_scored_is_bounded_by_bytes_as_well() {
 
 #[test]
 fn rows_of_one_entry_share_what_is_equal_and_give_it_up_with_the_entry() {
-    let (mut shard, mut out) = judged(6, |n| format!(r#","app":"a{}""#, n % 2));
+    let (mut shard, mut out) = admitted(6, |n| format!(r#","app":"a{}""#, n % 2));
     let (mut board, of_one) = (board(&shard), shard.unscored_bytes() / 6);
     shard.score_ready(&mut board, &mut out);
     let address = |row: &ScoredEvent| {
@@ -105,7 +105,7 @@ fn rows_of_one_entry_share_what_is_equal_and_give_it_up_with_the_entry() {
     // With the cut it is gone: the next entry's rows share among themselves.
     shard.cut();
     assert_eq!(shard.row_attribute_bytes(), 0);
-    judge(&mut shard, &mut out, 7, r#","app":"a0""#);
+    admit(&mut shard, &mut out, 7, r#","app":"a0""#);
     shard.score_ready(&mut board, &mut out);
     assert_eq!(out.scored[0].event.attributes, rows[0].event.attributes);
     assert_ne!(address(&out.scored[0]), address(&rows[0]));
@@ -115,16 +115,16 @@ fn rows_of_one_entry_share_what_is_equal_and_give_it_up_with_the_entry() {
 
 #[test]
 fn what_is_dropped_is_counted_whatever_becomes_of_the_record() {
-    let (mut shard, mut out) = judged(3, |_| r#","app":1,"mfa":"yes""#.to_owned());
-    judge(&mut shard, &mut out, 1, r#","app":1"#);
+    let (mut shard, mut out) = admitted(3, |_| r#","app":1,"mfa":"yes""#.to_owned());
+    admit(&mut shard, &mut out, 1, r#","app":1"#);
     assert_eq!((out.counts.received, out.counts.fields_dropped), (4, 7));
-    judge(&mut shard, &mut out, 5, r#","app":1,"user":"twice""#);
+    admit(&mut shard, &mut out, 5, r#","app":1,"user":"twice""#);
     assert_eq!((out.counts.rejected_total(), out.counts.fields_dropped), (2, 7));
 }
 
 #[test]
 fn a_shard_that_is_rebuilt_counts_what_it_holds() {
-    let (mut shard, _) = judged(5, |n| format!(r#","site":"s{n}""#));
+    let (mut shard, _) = admitted(5, |n| format!(r#","site":"s{n}""#));
     let bytes = shard.unscored_bytes();
     let cut = shard.cut();
     let last = crate::service::restore_from(&cut);

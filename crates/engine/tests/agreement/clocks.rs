@@ -10,14 +10,14 @@ use authpulse_event::{ArrivalTime, EventTime, HashRange, Position, Reading, pars
 use authpulse_oracle::cases::Case;
 use authpulse_oracle::fixed::{self, SIXTY, sixty};
 
-/// Judges an event of a user on a stream; times in seconds since base. Tells its reason if it is rejected.
-fn judge(shard: &mut Shard, out: &mut Output, user: &str, time: i64, arrival: i64) -> &'static str {
+/// Admits an event of a user on a stream; times in seconds since base. Tells its reason if it is rejected.
+fn admit(shard: &mut Shard, out: &mut Output, user: &str, time: i64, arrival: i64) -> &'static str {
     let payload = format!(r#"{{"time":{time},"user":"{user}","computer":"C"}}"#).into_bytes();
     let parsed = parse_record(&payload, user.as_bytes(), Reading::three_fields(DEFAULT_BASE));
     let arrival = ArrivalTime::from_micros((DEFAULT_BASE + arrival * SECOND).micros());
     let payload_bytes = payload.len() as u64;
     let before = out.rejected.len();
-    shard.judge(Incoming { payload: &payload, payload_bytes, position: Position::START, arrival }, parsed, out);
+    shard.admit(Incoming { payload: &payload, payload_bytes, position: Position::START, arrival }, parsed, out);
     out.rejected.get(before).map_or("accepted", |rejected| rejected.reason.name())
 }
 
@@ -38,7 +38,7 @@ fn the_watermark_follows_arrival_where_clocks_are_ahead() {
         (1320, 1320, 1020, "accepted"),
         (1330, 1015, 1020, "late"),
     ]) {
-        let told = judge(&mut shard, &mut out, &format!("U{n}"), time, arrival);
+        let told = admit(&mut shard, &mut out, &format!("U{n}"), time, arrival);
         assert_eq!((seconds(shard.watermark()), told), (watermark, became), "arrival {arrival}");
     }
     assert_eq!(seconds(shard.front()), 1320);
@@ -71,11 +71,11 @@ fn scoring_never_waits_for_the_shard_itself() {
         let mut out = Output::default();
         let midnight = DAY / SECOND;
         for time in [midnight - 7_200, midnight - 10] {
-            assert_eq!(judge(&mut shard, &mut out, "U1", time, time), "accepted");
+            assert_eq!(admit(&mut shard, &mut out, "U1", time, time), "accepted");
         }
         // Every second around the moment at which the day closes.
         for time in midnight + settle - 2..midnight + settle + 3 {
-            assert_eq!(judge(&mut shard, &mut out, "U1", time, time - 300), "accepted", "settle {settle}");
+            assert_eq!(admit(&mut shard, &mut out, "U1", time, time - 300), "accepted", "settle {settle}");
             shard.cut().shares.iter().for_each(|share| board.add_share(share));
             shard.score_ready(&mut board, &mut out);
             assert_eq!(

@@ -223,7 +223,7 @@ impl<'a> Service<'a> {
         };
         let lane = &mut self.lanes[at];
         lane.before = (shard.waiting().len(), shard.unscored_len());
-        shard.judge_inherited(&mut lane.out);
+        shard.admit_inherited(&mut lane.out);
         lane.shard = Some(shard);
         Ok(())
     }
@@ -266,7 +266,7 @@ impl<'a> Service<'a> {
                         Form::Line => parse_line(&record.payload, reading),
                         Form::Wire => parse_record(&record.payload, record.partition_key.as_bytes(), reading),
                     };
-                    shard.judge(incoming(at, number, record), parsed, &mut lane.out);
+                    shard.admit(incoming(at, number, record), parsed, &mut lane.out);
                 }
                 Step::Rise(to) => drop(shard.rise(EventTime::from_micros(*to), &mut lane.out)),
                 Step::Settle => shard.settle(&mut lane.out),

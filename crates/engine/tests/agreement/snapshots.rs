@@ -24,7 +24,7 @@ fn read(case: &Case) -> (Shard, Cut) {
         let payload_bytes = payload.len() as u64;
         let record =
             Incoming { payload, payload_bytes, position: Position::START, arrival: ArrivalTime::from_micros(*arrival) };
-        shard.judge(record, parse_line(payload, reading), &mut out);
+        shard.admit(record, parse_line(payload, reading), &mut out);
     }
     shard.cut().shares.iter().for_each(|share| board.add_share(share));
     shard.score_ready(&mut board, &mut out);

@@ -342,7 +342,7 @@ const SHELL: [(&str, u32); 4] = [("d1.log", 1), ("d10.log", 10), ("d11.log", 11)
 const BY_TIME: [(&str, u32); 4] = [("d1.log", 1), ("d2.log", 2), ("d10.log", 10), ("d11.log", 11)];
 
 #[tokio::test]
-async fn files_in_no_order_are_refused_before_a_line_is_judged() {
+async fn files_in_no_order_are_refused_before_a_line_is_admitted() {
     let lake = SmallLake::new();
     let files = hours(&lake, &SHELL);
     let words = ["d2.log begins at 2015-01-01T02:00:12", "d11.log", "begins at 2015-01-01T11:00:12", "--sort"];
@@ -537,10 +537,10 @@ async fn a_sorted_run_may_not_begin_below_the_lake_either() {
     assert!(lake.env.clock.now().micros() > (DEFAULT_BASE + SECOND).micros());
 }
 
-/// Files are hashed, looked at for their order, sorted, and read again as far as they are stored, all before a line is judged. Wherever
+/// Files are hashed, looked at for their order, sorted, and read again as far as they are stored, all before a line is admitted. Wherever
 /// the stop comes, the run ends, nothing is changed, and the next one goes on.
 #[tokio::test]
-async fn a_stop_is_heard_before_the_first_line_is_judged() {
+async fn a_stop_is_heard_before_the_first_line_is_admitted() {
     let told_to_end = |error: Option<ConsumerError>| {
         assert!(matches!(error, Some(ConsumerError::Input(InputError::ToldToEnd))), "{error:?}");
     };

@@ -55,7 +55,7 @@ async fn stored_entries(world: &World) -> Vec<Entry> {
     entries
 }
 
-/// The records of then, judged now, leave byte by byte what they left then: files, entries, sides, bases, pieces of snapshots, and what
+/// The records of then, admitted now, leave byte by byte what they left then: files, entries, sides, bases, pieces of snapshots, and what
 /// tables say of themselves.
 #[test]
 fn the_same_records_make_the_same_lake() {

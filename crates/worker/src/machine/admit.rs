@@ -13,8 +13,8 @@ use authpulse_lake::RawRecord;
 use authpulse_stream::Record;
 use bytes::Bytes;
 
-/// Records judged between two looks at the board and the draft.
-const JUDGE_STRIDE: usize = 1_024;
+/// Records admitted between two looks at the board and the draft.
+const ADMIT_STRIDE: usize = 1_024;
 /// Records that are looked up together. From 16 to 128 make no difference (`engine_speed`).
 const LOOK_AHEAD: usize = 32;
 
@@ -22,7 +22,7 @@ impl Machine {
     /// Admits some of what is at hand; tells how many records that were.
     pub(super) fn admit_some(&mut self, now: Tick, out: &mut Effects) -> Result<usize> {
         let unscored = self.engine.shard.unscored_len();
-        let most = JUDGE_STRIDE.min(unscored_room(&self.engine.shard)).max(1);
+        let most = ADMIT_STRIDE.min(unscored_room(&self.engine.shard)).max(1);
         let n = match std::mem::replace(&mut self.at_hand.batch, Batch::Empty) {
             Batch::Empty => 0,
             Batch::Records(records) => {

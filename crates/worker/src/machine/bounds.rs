@@ -10,7 +10,7 @@ use authpulse_stream::{ReadLimit, Record};
 /// Room left below [`UNSCORED_MAX`](authpulse_engine::settings::UNSCORED_MAX) for events that waited and go on all at once.
 const UNSCORED_SLACK: usize = 16;
 
-/// The part of an entry's memory that records may take up which were read and are not judged yet.
+/// The part of an entry's memory that records may take up which were read and are not admitted yet.
 const AT_HAND_PART: u64 = 8;
 /// The parts of it for which room is made before there is anything: for raw records, and for scored rows. What is left lets an entry be
 /// filled.

@@ -95,7 +95,7 @@ impl Engine {
                 continue;
             };
             let (shard, out) = (&mut self.shard, &mut self.out);
-            let admitted = catch_unwind(AssertUnwindSafe(|| shard.judge_known(incoming, parsed, *known, out)));
+            let admitted = catch_unwind(AssertUnwindSafe(|| shard.admit_known(incoming, parsed, *known, out)));
             admitted.map_err(|panic| self.panicked(position, &*panic))?;
         }
         self.known = known;

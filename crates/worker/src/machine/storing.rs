@@ -20,7 +20,7 @@ pub struct Storing {
 /// What the entry in the making holds, as far as it decides when that is due.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Held {
-    /// When its first record was judged; absent where it has none.
+    /// When its first record was admitted; absent where it has none.
     pub opened: Option<Tick>,
     /// Whether it takes no more.
     pub is_full: bool,

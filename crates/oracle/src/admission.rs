@@ -16,7 +16,7 @@
 //!   as if it lay more than `max_jump` beyond a front.
 //! - Whether an event is live is settled where it arrives: an event of a file that an heir inherits never becomes live.
 //! - A rise to a time that is not above the watermark is none, and moves nothing that waits.
-//! - An heir judges those it inherits one after another, each against those before it that wait again. They keep the
+//! - An heir admits those it inherits one after another, each against those before it that wait again. They keep the
 //!   number of acceptances since their arrival, and remain events that waited. Of two parents, order of arrival is
 //!   that of the arrival times; where these are equal, of the places in the stream.
 
@@ -68,18 +68,18 @@ pub struct History {
 }
 
 /// Runs every shard through its steps, in the order given; parents stand before their heirs.
-pub fn judge(settings: &Settings, shards: &[Shard], marks: &mut Marks) -> Vec<History> {
+pub fn admit(settings: &Settings, shards: &[Shard], marks: &mut Marks) -> Vec<History> {
     let mut histories: Vec<History> = Vec::new();
     for shard in shards {
         let parents: Vec<&History> = shard.parents.iter().map(|&at| &histories[at]).collect();
-        let mut judge = Judge::new(settings, shard.range, shard.live, &parents);
+        let mut admission = Admission::new(settings, shard.range, shard.live, &parents);
         for step in &shard.steps {
-            judge.step(step);
+            admission.step(step);
         }
-        for (edge, times) in judge.marks {
+        for (edge, times) in admission.marks {
             *marks.entry(edge).or_default() += times;
         }
-        histories.push(judge.history);
+        histories.push(admission.history);
     }
     histories
 }
@@ -95,7 +95,7 @@ pub fn holds(range: (u128, u128), user: &str) -> bool {
 }
 
 /// One shard while its steps are taken.
-pub struct Judge<'a> {
+pub struct Admission<'a> {
     settings: &'a Settings,
     live: bool,
     /// What has happened so far.
@@ -106,12 +106,12 @@ pub struct Judge<'a> {
     pub marks: Marks,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Admission<'a> {
     /// A shard before its first step, the ends of its parents taken in.
-    pub fn new(settings: &'a Settings, range: (u128, u128), live: bool, parents: &[&History]) -> Judge<'a> {
-        let mut judge = Judge { settings, live, history: empty(range), by_rise: false, marks: Marks::new() };
-        judge.inherit(parents);
-        judge
+    pub fn new(settings: &'a Settings, range: (u128, u128), live: bool, parents: &[&History]) -> Admission<'a> {
+        let mut admission = Admission { settings, live, history: empty(range), by_rise: false, marks: Marks::new() };
+        admission.inherit(parents);
+        admission
     }
 
     /// Takes the next step of the shard.
@@ -170,7 +170,7 @@ impl<'a> Judge<'a> {
         inherited.sort_by_key(|waiting| (waiting.arrived.arrival, waiting.arrived.place));
         for waiting in inherited {
             self.mark(Edge::InheritedWaiting);
-            self.judge_from_4(waiting, true);
+            self.admit_from_4(waiting, true);
         }
     }
 
@@ -196,18 +196,18 @@ impl<'a> Judge<'a> {
         self.mark_if(live && lead == -FUTURE_LIMIT, Edge::LiveBarely);
         let payload = record.payload.clone();
         let arrived = Arrived { event, payload, arrival: record.arrival, place: record.place, live };
-        self.judge_from_4(Waiting { arrived, accepted_since: 0 }, false);
+        self.admit_from_4(Waiting { arrived, accepted_since: 0 }, false);
     }
 
     /// "4. **Ahead**", and what follows for an event that is not.
-    fn judge_from_4(&mut self, new: Waiting, waited: bool) {
+    fn admit_from_4(&mut self, new: Waiting, waited: bool) {
         let time = new.arrived.event.time;
         let beyond_front = self.front().map(|front| time - front - self.max_jump());
         self.mark_if(beyond_front == Some(0), Edge::AheadNotQuite);
         if self.is_beyond(time) && !new.arrived.live {
             let barely = beyond_front.is_some_and(|beyond| beyond <= SECOND);
             self.mark_if(barely, Edge::AheadBarely);
-            return self.judge_ahead(new, waited);
+            return self.admit_ahead(new, waited);
         }
         if self.is_beyond(time) {
             let edge = if self.front().is_none() { Edge::LiveFirst } else { Edge::LiveJump };
@@ -225,7 +225,7 @@ impl<'a> Judge<'a> {
     }
 
     /// "In this order", for an event ahead.
-    fn judge_ahead(&mut self, new: Waiting, waited: bool) {
+    fn admit_ahead(&mut self, new: Waiting, waited: bool) {
         let event = &new.arrived.event;
         let time = event.time;
         // "Where the same event (the same `event_id`, instant and computer of the same user) waits already, the new one is
@@ -256,7 +256,7 @@ impl<'a> Judge<'a> {
                 // settled, and the new one is judged again from the start of 4."
                 self.mark(Edge::SettledByLaterDay);
                 self.settle();
-                return self.judge_from_4(new, waited);
+                return self.admit_from_4(new, waited);
             }
         }
         // "It waits. As soon as events of three distinct users, or ten events, wait, all of them go on: in order of

@@ -43,14 +43,14 @@ impl<'a> From<&'a WaitingEvent> for Event<'a> {
 type Verdict = Result<(), (Reason, String)>;
 
 impl Shard {
-    /// Judges one record. What follows from it, also for events that waited, is added to `out`; scores come later
+    /// Admits one record. What follows from it, also for events that waited, is added to `out`; scores come later
     /// ([`Shard::score_ready`]).
-    pub fn judge(&mut self, record: Incoming<'_>, parsed: Result<ParsedEvent<'_>, Invalid>, out: &mut Output) {
-        self.judge_known(record, parsed, Known::default(), out);
+    pub fn admit(&mut self, record: Incoming<'_>, parsed: Result<ParsedEvent<'_>, Invalid>, out: &mut Output) {
+        self.admit_known(record, parsed, Known::default(), out);
     }
 
-    /// Judges one record of which [`Shard::look_ahead`] told what is known.
-    pub fn judge_known(
+    /// Admits one record of which [`Shard::look_ahead`] told what is known.
+    pub fn admit_known(
         &mut self,
         record: Incoming<'_>,
         parsed: Result<ParsedEvent<'_>, Invalid>,
@@ -86,7 +86,7 @@ impl Shard {
             let detail = format!("{} ahead of its arrival; at most 300 s are allowed{hint}", seconds(ahead));
             return Self::reject(record, Reason::Future, detail, out);
         }
-        if let Err((reason, detail)) = self.judge_in_time(event, Some(record), out) {
+        if let Err((reason, detail)) = self.admit_in_time(event, Some(record), out) {
             Self::reject(record, reason, detail, out);
         }
     }
@@ -112,8 +112,8 @@ impl Shard {
         self.released.at_hand
     }
 
-    /// Judges again, in an heir, what waited in its parents; before the heir's first record.
-    pub fn judge_inherited(&mut self, out: &mut Output) {
+    /// Admits again, in an heir, what waited in its parents; before the heir's first record.
+    pub fn admit_inherited(&mut self, out: &mut Output) {
         for waiting in std::mem::take(&mut self.waiting) {
             let event = Event::from(&waiting);
             if self.is_ahead(event.time) {
@@ -129,7 +129,7 @@ impl Shard {
     }
 
     /// Steps 4 to 7. `record` is what to keep if the event must wait.
-    fn judge_in_time(&mut self, event: Event<'_>, record: Option<Incoming<'_>>, out: &mut Output) -> Verdict {
+    fn admit_in_time(&mut self, event: Event<'_>, record: Option<Incoming<'_>>, out: &mut Output) -> Verdict {
         if self.is_ahead(event.time) {
             if self.is_live(&event) {
                 // One live event after a quiet night: those that wait for a time it has reached go first.
