@@ -68,7 +68,8 @@ pub struct ShardStatus {
     /// How far it is.
     pub state: State,
     /// The shards that inherited from it.
-    pub heirs: Vec<String>,
+    #[serde(rename = "heirs")]
+    pub children: Vec<String>,
     /// The number of its last entry.
     pub last_entry: u64,
     /// The owner's epoch: how often it was taken over, and one.
@@ -117,7 +118,7 @@ pub enum State {
     Reading,
     /// It was read to its end, or to the tip at which it is to be sealed.
     ReadToEnd,
-    /// It was split or merged, or another input continues it: its heirs go on.
+    /// It was split or merged, or another input continues it: its children go on.
     Ended,
     /// It is sealed.
     Sealed,
@@ -287,7 +288,7 @@ struct Journals {
     ends: BTreeMap<ShardId, u64>,
     gaps: BTreeMap<ShardId, Vec<GapStatus>>,
     fields_dropped: BTreeMap<ShardId, u64>,
-    heirs: BTreeMap<ShardId, Vec<(String, HashRange)>>,
+    children: BTreeMap<ShardId, Vec<(String, HashRange)>>,
     registry: Registry,
 }
 
@@ -309,7 +310,7 @@ impl Journals {
             registry: Registry::new(lookback),
             gaps: BTreeMap::new(),
             fields_dropped: BTreeMap::new(),
-            heirs: BTreeMap::new(),
+            children: BTreeMap::new(),
             tails: BTreeMap::new(),
             ends,
         };
@@ -331,7 +332,7 @@ impl Journals {
             self.registry.folded(base)?;
             self.gaps.entry(shard.clone()).or_default().extend(base.gaps.iter().map(GapStatus::folded));
             self.drops(shard, base.fields_dropped);
-            self.heir(shard, &base.first.inherits, base.last.hash_range()?);
+            self.child(shard, &base.first.inherits, base.last.hash_range()?);
         }
         let mut entries = Entries::after(env, shard, base.map_or(0, |base| base.through));
         while let Some(some) = entries.next().await? {
@@ -341,7 +342,7 @@ impl Journals {
                 self.registry.stored(&entry, &side)?;
                 self.gaps.entry(shard.clone()).or_default().extend(gaps_of(&entry));
                 self.drops(shard, entry.counts.fields_dropped);
-                self.heir(shard, &entry.inherits, entry.hash_range()?);
+                self.child(shard, &entry.inherits, entry.hash_range()?);
             }
         }
         Ok(())
@@ -352,28 +353,28 @@ impl Journals {
         *dropped = dropped.saturating_add(fields);
     }
 
-    fn heir(&mut self, shard: &ShardId, parents: &[Inherited], range: HashRange) {
+    fn child(&mut self, shard: &ShardId, parents: &[Inherited], range: HashRange) {
         for parent in parents {
-            self.heirs.entry(ShardId::new(&parent.shard)).or_default().push((shard.to_string(), range));
+            self.children.entry(ShardId::new(&parent.shard)).or_default().push((shard.to_string(), range));
         }
     }
 
     async fn shard(&self, env: &Env, shard: &ShardId, tail: &Entry, at: ProcessingTime) -> Result<ShardStatus> {
         let side = read_side(env, tail).await?;
         let stored = tail.restore_from(&side, &[])?;
-        let heirs = self.heirs.get(shard).cloned().unwrap_or_default();
+        let children = self.children.get(shard).cloned().unwrap_or_default();
         let state = match tail {
-            _ if tail.end || !heirs.is_empty() => State::Ended,
+            _ if tail.end || !children.is_empty() => State::Ended,
             _ if tail.seal() == Some(Seal::Nothing) => State::FinishedEmpty,
             Entry { sealed: Some(_), .. } => State::Sealed,
             Entry { read_to_end: true, .. } => State::ReadToEnd,
             _ => State::Reading,
         };
-        // What an ended shard left open is with its heirs as soon as they have begun.
+        // What an ended shard left open is with its children as soon as they have begun.
         let is_own = |user: &str| {
-            heirs.is_empty() || {
+            children.is_empty() || {
                 let hash = hash_key(user.as_bytes());
-                !heirs.iter().any(|(_, range)| range.contains(hash))
+                !children.iter().any(|(_, range)| range.contains(hash))
             }
         };
         let unscored: Vec<_> = stored.unscored.into_iter().filter(|event| is_own(&event.user)).collect();
@@ -416,7 +417,7 @@ impl Journals {
                 sorted: backfill.sorted,
                 given_up: backfill.given_up,
             }),
-            heirs: heirs.into_iter().map(|(name, _)| name).collect(),
+            children: children.into_iter().map(|(name, _)| name).collect(),
         })
     }
 

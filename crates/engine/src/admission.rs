@@ -112,7 +112,7 @@ impl Shard {
         self.released.at_hand
     }
 
-    /// Admits again, in an heir, what waited in its parents; before the heir's first record.
+    /// Admits again, in a child, what waited in its parents; before the child's first record.
     pub fn admit_inherited(&mut self, out: &mut Output) {
         for waiting in std::mem::take(&mut self.waiting) {
             let event = Event::from(&waiting);
@@ -152,9 +152,9 @@ impl Shard {
         Ok(())
     }
 
-    /// Without a front everything is ahead; else what lies more than `max_jump` beyond it.
+    /// Without a high-water mark everything is ahead; else what lies more than `max_jump` beyond it.
     fn is_ahead(&self, time: EventTime) -> bool {
-        self.front().is_none_or(|front| time > front + self.settings.time.max_jump)
+        self.high_water().is_none_or(|high_water| time > high_water + self.settings.time.max_jump)
     }
 
     fn is_live(&self, event: &Event<'_>) -> bool {
@@ -227,8 +227,8 @@ impl Shard {
 
     /// Those that are no longer ahead go on, in rounds, until none is left.
     fn release_reached(&mut self, out: &mut Output) {
-        while let Some(front) = self.front() {
-            let reach = front + self.settings.time.max_jump;
+        while let Some(high_water) = self.high_water() {
+            let reach = high_water + self.settings.time.max_jump;
             if !self.waiting.iter().any(|w| w.time <= reach) {
                 break;
             }
@@ -268,7 +268,7 @@ impl Shard {
     }
 
     /// Raises the watermark, if `to` lies above it; tells whether it did.
-    pub fn rise(&mut self, to: EventTime, out: &mut Output) -> bool {
+    pub fn advance_watermark(&mut self, to: EventTime, out: &mut Output) -> bool {
         if self.watermark.is_some_and(|w| w >= to) {
             return false;
         }
@@ -443,7 +443,7 @@ enum Ahead {
     Duplicate(String),
     /// It must wait.
     Waits,
-    /// Settling those that waited moved the front up to it.
+    /// Settling those that waited moved the high-water mark up to it.
     NoLonger,
 }
 

@@ -72,7 +72,7 @@ struct KnownEvent {
 }
 
 impl Restoring {
-    /// Begins with what the last entry says. `range` may be a part of the shard's own range: an heir's part of a parent.
+    /// Begins with what the last entry says. `range` may be a part of the shard's own range: a child's part of a parent.
     pub fn begin(settings: Settings, source: SourceKind, range: HashRange, last: RestoreFrom) -> Restoring {
         let mut shard = Shard::new(settings, source, range);
         shard.watermark = last.watermark;

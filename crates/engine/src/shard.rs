@@ -1,4 +1,4 @@
-//! A shard's state and how it begins: empty, or as the heir of others.
+//! A shard's state and how it begins: empty, or as the child of others.
 //!
 //! ```text
 //!            admission.rs                 score.rs                 cut.rs
@@ -220,27 +220,27 @@ impl Shard {
         }
     }
 
-    /// The heir of shards that ended: takes the state of every user within `range`, what waits, what is not yet scored, and
+    /// The child of shards that ended: takes the state of every user within `range`, what waits, what is not yet scored, and
     /// the newest watermark. Call [`Shard::admit_inherited`] next, before the first record.
     pub fn inherit(settings: Settings, range: HashRange, parents: Vec<Shard>) -> Shard {
-        let mut heir = Shard::new(settings, SourceKind::Stream, range);
-        heir.score_spans.clear();
-        heir.watermark = parents.iter().filter_map(|p| p.watermark).max();
-        heir.newest_accepted = parents.iter().filter_map(|p| p.newest_accepted).max();
+        let mut child = Shard::new(settings, SourceKind::Stream, range);
+        child.score_spans.clear();
+        child.watermark = parents.iter().filter_map(|p| p.watermark).max();
+        child.newest_accepted = parents.iter().filter_map(|p| p.newest_accepted).max();
         // A live stream stays live through a split in the evening.
-        heir.last_accepted_live = parents.iter().any(|p| p.last_accepted_live);
-        heir.shares_through = heir.watermark.map(|w| Day(Day::of(w).0 - 1));
+        child.last_accepted_live = parents.iter().any(|p| p.last_accepted_live);
+        child.shares_through = child.watermark.map(|w| Day(Day::of(w).0 - 1));
         for parent in parents {
-            heir.take_over(parent);
+            child.take_over(parent);
         }
-        heir.waiting.sort_by_key(|w| (w.arrival, w.position));
-        heir
+        child.waiting.sort_by_key(|w| (w.arrival, w.position));
+        child
     }
 
     fn take_over(&mut self, mut parent: Shard) {
         let Some(part) = self.range.intersect(&parent.range) else { return };
         let hash = |parent: &Shard, user: UserId| parent.users[user.index()].hash;
-        // Days that the heir's watermark has passed and the parent had not published.
+        // Days that the child's watermark has passed and the parent had not published.
         if let Some(through) = self.shares_through
             && parent.shares_through.is_none_or(|p| p < through)
         {
@@ -321,12 +321,12 @@ impl Shard {
     pub fn range(&self) -> HashRange {
         self.range
     }
-    /// Below it, events are late. `None` before the first acceptance or rise.
+    /// Below it, events are late. `None` before the first acceptance or advance.
     pub fn watermark(&self) -> Option<EventTime> {
         self.watermark
     }
     /// Watermark + tolerance. Events up to [`ARRIVAL_SLACK`](crate::settings::ARRIVAL_SLACK) beyond it may be accepted.
-    pub fn front(&self) -> Option<EventTime> {
+    pub fn high_water(&self) -> Option<EventTime> {
         self.watermark.map(|w| w + self.settings.time.tolerance)
     }
     /// Newest accepted event time.

@@ -244,7 +244,7 @@ pub async fn store(env: &Env, shard: &ShardId, last: &Entry, entry: &Entry) -> R
 pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Taken> {
     let epoch = tail.epoch + 1;
     loop {
-        // Heirs go on from there: what came behind it would be the shard's as well as theirs.
+        // Children go on from there: what came behind it would be the shard's as well as theirs.
         if tail.end {
             return Ok(Taken::Ended(tail));
         }
@@ -263,7 +263,7 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
                 unscored: tail.counts.unscored,
                 ..Default::default()
             },
-            rises: Vec::new(),
+            advances: Vec::new(),
             files: Vec::new(),
             raw: Vec::new(),
             snapshot: Vec::new(),

@@ -172,7 +172,7 @@ impl Registry {
     }
 
     /// Whether it is known what follows a shard that was read to its end: its children, or nothing. A shard may end by a split
-    /// that nobody here has heard of yet; to seal it then would make its heirs' events late.
+    /// that nobody here has heard of yet; to seal it then would make its children's events late.
     pub fn knows_what_follows(&self, shard: &ShardId) -> bool {
         self.lock().topology.knows_what_follows(shard)
     }
@@ -193,7 +193,7 @@ impl Registry {
         topology.leaves().all(|key| shards.view(key).is_some_and(|view| holds(key, view)))
     }
 
-    /// Whether the last entry of every shard from which another has inherited is known here. It is stored before the heirs' first
+    /// Whether the last entry of every shard from which another has inherited is known here. It is stored before the children's first
     /// entries, but may be read after them: a worker of this process that has lost the shard, and does not know it yet, keeps others
     /// from following it.
     pub fn knows_last_of_parents(&self) -> bool {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_heir_may_be_heard_of_before_the_last_of_its_parent() {
+    fn a_child_may_be_heard_of_before_the_last_of_its_parent() {
         let registry = Registry::new(30);
         let store = |entry: &Entry| registry.stored(entry, &Side::default()).unwrap();
         assert!(registry.knows_last_of_parents(), "nobody inherited");

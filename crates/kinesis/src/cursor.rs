@@ -182,7 +182,7 @@ impl Cursor {
     }
 
     /// The next user record.
-    pub(crate) fn front(&mut self, shard: &ShardId) -> Option<&Record> {
+    pub(crate) fn peek(&mut self, shard: &ShardId) -> Option<&Record> {
         while self.next.is_none() {
             self.next = self.opened.as_mut().and_then(Opened::next);
             if self.next.is_none() {
@@ -200,8 +200,8 @@ impl Cursor {
         self.next.as_ref()
     }
 
-    /// Takes the user record that [`Cursor::front`] showed.
-    pub(crate) fn take_front(&mut self) -> Option<Record> {
+    /// Takes the user record that [`Cursor::peek`] showed.
+    pub(crate) fn take_next(&mut self) -> Option<Record> {
         self.next.take()
     }
 

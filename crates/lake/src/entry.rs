@@ -58,7 +58,7 @@ pub struct Entry {
     pub source: Source,
     /// The shard's part of the ring, `first-last` in hexadecimal.
     pub range: String,
-    /// In the first entry of an heir: its parents and their last entries.
+    /// In the first entry of a child: its parents and their last entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inherits: Vec<Inherited>,
     /// Position after which this entry begins.
@@ -70,9 +70,9 @@ pub struct Entry {
     /// The watermark after it.
     #[serde(with = "micros::maybe", default)]
     pub watermark: Option<EventTime>,
-    /// Rises of the watermark decided within it, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rises: Vec<Rise>,
+    /// Advances of the watermark decided within it, in order.
+    #[serde(rename = "rises", default, skip_serializing_if = "Vec::is_empty")]
+    pub advances: Vec<WatermarkAdvance>,
     /// Newest event time ever accepted in the shard or inherited.
     #[serde(with = "micros::maybe", default)]
     pub newest_accepted: Option<EventTime>,
@@ -123,7 +123,7 @@ pub struct Entry {
     /// First step of a seal: what waited is settled.
     #[serde(default)]
     pub settled: bool,
-    /// The last entry of a shard that was split or merged: its heirs start from here.
+    /// The last entry of a shard that was split or merged: its children start from here.
     #[serde(default)]
     pub end: bool,
     /// Set once a seal is complete: the instant below which input is late from then on ([`Seal`](crate::Seal) reads it).
@@ -194,12 +194,12 @@ impl Place {
     }
 }
 
-/// A rise of the watermark.
+/// An advance of the watermark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rise {
+pub struct WatermarkAdvance {
     /// It was decided after this position was admitted.
     pub after: Place,
-    /// The watermark it rose to.
+    /// The watermark it advanced to.
     #[serde(with = "micros")]
     pub to: EventTime,
     /// Why: `idle`, `ancestor` or `seal`.
@@ -294,7 +294,7 @@ impl Entry {
             to: Position::START.into(),
             counts: EntryCounts::default(),
             watermark: None,
-            rises: Vec::new(),
+            advances: Vec::new(),
             newest_accepted: None,
             last_accepted_live: false,
             hours_through: None,

@@ -101,7 +101,7 @@ pub struct Admission<'a> {
     /// What has happened so far.
     pub history: History,
     /// The watermark is a rise's.
-    by_rise: bool,
+    by_advance: bool,
     /// The edges met so far.
     pub marks: Marks,
 }
@@ -109,7 +109,7 @@ pub struct Admission<'a> {
 impl<'a> Admission<'a> {
     /// A shard before its first step, the ends of its parents taken in.
     pub fn new(settings: &'a Settings, range: (u128, u128), live: bool, parents: &[&History]) -> Admission<'a> {
-        let mut admission = Admission { settings, live, history: empty(range), by_rise: false, marks: Marks::new() };
+        let mut admission = Admission { settings, live, history: empty(range), by_advance: false, marks: Marks::new() };
         admission.inherit(parents);
         admission
     }
@@ -118,7 +118,7 @@ impl<'a> Admission<'a> {
     pub fn step(&mut self, step: &Step) {
         match step {
             Step::Record(record) => self.receive(record),
-            Step::Rise(to) => self.rise(*to),
+            Step::Advance(to) => self.advance(*to),
             Step::Settle => self.settle(),
         }
     }
@@ -142,13 +142,13 @@ impl<'a> Admission<'a> {
     }
 
     /// "Front = watermark + tolerance."
-    pub fn front(&self) -> Option<i64> {
+    pub fn high_water(&self) -> Option<i64> {
         Some(self.history.watermark? + self.tolerance())
     }
 
     /// "the shard has no front yet, or the time lies more than `max_jump` (3600 s) beyond it".
     fn is_beyond(&self, time: i64) -> bool {
-        self.front().is_none_or(|front| time > front + self.max_jump())
+        self.high_water().is_none_or(|high_water| time > high_water + self.max_jump())
     }
 
     /// "the heirs of a split or merge take from their parents' ends, by hash range, every user's state, what waits and
@@ -202,15 +202,15 @@ impl<'a> Admission<'a> {
     /// "4. **Ahead**", and what follows for an event that is not.
     fn admit_from_4(&mut self, new: Waiting, waited: bool) {
         let time = new.arrived.event.time;
-        let beyond_front = self.front().map(|front| time - front - self.max_jump());
-        self.mark_if(beyond_front == Some(0), Edge::AheadNotQuite);
+        let beyond_high_water = self.high_water().map(|high_water| time - high_water - self.max_jump());
+        self.mark_if(beyond_high_water == Some(0), Edge::AheadNotQuite);
         if self.is_beyond(time) && !new.arrived.live {
-            let barely = beyond_front.is_some_and(|beyond| beyond <= SECOND);
+            let barely = beyond_high_water.is_some_and(|beyond| beyond <= SECOND);
             self.mark_if(barely, Edge::AheadBarely);
             return self.admit_ahead(new, waited);
         }
         if self.is_beyond(time) {
-            let edge = if self.front().is_none() { Edge::LiveFirst } else { Edge::LiveJump };
+            let edge = if self.high_water().is_none() { Edge::LiveFirst } else { Edge::LiveJump };
             self.mark(edge);
             // "where it lies more than `max_jump` beyond the front, those that wait with a time up to its own go on
             // before it".
@@ -292,10 +292,10 @@ impl<'a> Admission<'a> {
     /// "in rounds (those that are not ahead now, in order of arrival; then again, until none is left)": how many.
     fn rounds(&mut self) -> usize {
         for round in 0.. {
-            let Some(front) = self.front() else {
+            let Some(high_water) = self.high_water() else {
                 return round;
             };
-            let limit = front + self.max_jump();
+            let limit = high_water + self.max_jump();
             let go = self.take_waiting(|it| it.arrived.event.time <= limit);
             if go.is_empty() {
                 return round;
@@ -318,21 +318,21 @@ impl<'a> Admission<'a> {
 
     /// "Before a rise to W, those that wait with a time up to W + tolerance + `max_jump` go on, then, in rounds, those
     /// no longer ahead; later ones wait on." "It never falls."
-    fn rise(&mut self, to: i64) {
+    fn advance(&mut self, to: i64) {
         if self.history.watermark.is_some_and(|watermark| watermark >= to) {
-            return self.mark(Edge::RiseToNothing);
+            return self.mark(Edge::AdvanceToNothing);
         }
-        self.mark(Edge::Rise);
+        self.mark(Edge::Advance);
         let limit = to + self.tolerance() + self.max_jump();
         let go = self.take_waiting(|it| it.arrived.event.time <= limit);
         let barely = go.iter().any(|it| it.arrived.event.time == limit);
-        self.mark_if(!go.is_empty(), Edge::WentOnBeforeRise);
-        self.mark_if(barely, Edge::WentOnBeforeRiseBarely);
+        self.mark_if(!go.is_empty(), Edge::WentOnBeforeAdvance);
+        self.mark_if(barely, Edge::WentOnBeforeAdvanceBarely);
         self.go_on(go);
         self.rounds();
         if self.history.watermark.is_none_or(|watermark| watermark < to) {
             self.history.watermark = Some(to);
-            self.by_rise = true;
+            self.by_advance = true;
         }
     }
 
@@ -360,7 +360,7 @@ impl<'a> Admission<'a> {
             if event.time < watermark {
                 self.mark(Edge::Late);
                 self.mark_if(event.time >= watermark - SECOND, Edge::LateBarely);
-                self.mark_if(self.by_rise, Edge::LateByRise);
+                self.mark_if(self.by_advance, Edge::LateByAdvance);
                 self.mark_if(waited, Edge::WaitedThenLate);
                 self.reject("late", &payload);
                 return false;
@@ -404,7 +404,7 @@ impl<'a> Admission<'a> {
         if self.history.watermark.is_none_or(|old| old < watermark) {
             self.mark_if(by_day > by_time, Edge::EarlyClosesDay);
             self.history.watermark = Some(watermark);
-            self.by_rise = false;
+            self.by_advance = false;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Random histories that shrink: plans of small, named acts (a logon, a burst, a quiet night, a corrupt clock) that a
 //! builder turns into records. While it builds, the builder runs the admission beside itself, so that an act can aim at an
-//! exact edge: the watermark, the front + `max_jump`, a day before the first event that waits.
+//! exact edge: the watermark, the high-water mark + `max_jump`, a day before the first event that waits.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ use crate::parse::{Event, parse, ring_position};
 pub struct Case {
     /// What every shard of it goes by.
     pub settings: Settings,
-    /// Its shards with their steps, parents before heirs.
+    /// Its shards with their steps, parents before children.
     pub shards: Vec<Shard>,
 }
 
@@ -119,9 +119,9 @@ enum At {
     Back(u16),
     /// About the watermark.
     Watermark(Delta),
-    /// About `max_jump` beyond the front.
+    /// About `max_jump` beyond the high-water mark.
     MaxJump(Delta),
-    /// So many seconds more than `max_jump` beyond the front.
+    /// So many seconds more than `max_jump` beyond the high-water mark.
     Ahead(u32),
     /// About an hour after the user's last event.
     HourLater(Delta),
@@ -210,7 +210,7 @@ enum Quiet {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum RiseTo {
+enum AdvanceTo {
     /// "W, the newest watermark of the other shards".
     Others,
     /// So many seconds from the shard's own.
@@ -299,9 +299,9 @@ enum Act {
         blank: bool,
         user: u8,
     },
-    Rise {
+    Advance {
         shard: u8,
-        to: RiseTo,
+        to: AdvanceTo,
     },
     /// All shards settle and rise to the end of the newest day.
     Seal,
@@ -482,11 +482,11 @@ fn quiet() -> impl Strategy<Value = Quiet> {
     ]
 }
 
-fn rise_to() -> impl Strategy<Value = RiseTo> {
+fn advance_to() -> impl Strategy<Value = AdvanceTo> {
     prop_oneof![
-        2 => Just(RiseTo::Others),
-        2 => (-100..20_000i32).prop_map(RiseTo::Own),
-        3 => delta().prop_map(RiseTo::Reaches),
+        2 => Just(AdvanceTo::Others),
+        2 => (-100..20_000i32).prop_map(AdvanceTo::Own),
+        3 => delta().prop_map(AdvanceTo::Reaches),
     ]
 }
 
@@ -519,8 +519,8 @@ fn act(live: bool) -> BoxedStrategy<Act> {
         1 => (user(), computer(), dress()).prop_map(|(user, computer, dress)| Act::Leap { user, computer, dress }),
     ];
     if live {
-        let rise = (any::<u8>(), rise_to()).prop_map(|(shard, to)| Act::Rise { shard, to });
-        prop_oneof![24 => both, 1 => rise].boxed()
+        let advance = (any::<u8>(), advance_to()).prop_map(|(shard, to)| Act::Advance { shard, to });
+        prop_oneof![24 => both, 1 => advance].boxed()
     } else {
         both.boxed()
     }
@@ -738,24 +738,24 @@ impl<'a> Builder<'a> {
             }
             Act::Again(ref again) => self.again(again),
             Act::Chain { users, first, second, reach } => {
-                let front = self.front_of(users.2).unwrap_or(self.now);
+                let high_water = self.high_water_of(users.2).unwrap_or(self.now);
                 let jump = self.settings.max_jump * SECOND;
-                let first = front + jump + i64::from(first) * SECOND;
-                let second = i64::max(first, front + jump) + i64::from(second) * SECOND;
+                let first = high_water + jump + i64::from(first) * SECOND;
+                let second = i64::max(first, high_water + jump) + i64::from(second) * SECOND;
                 self.write(users.0, 1, first, Dress::Plain, None);
                 self.write(users.1, 2, second, Dress::Plain, None);
-                self.write(users.2, 3, front + i64::from(reach) * SECOND, Dress::Plain, None);
+                self.write(users.2, 3, high_water + i64::from(reach) * SECOND, Dress::Plain, None);
             }
             Act::Settled { users, hours, later } => {
-                let front = self.front_of(users.0).unwrap_or(self.now);
-                let first = front + self.settings.max_jump * SECOND + i64::from(hours) * HOUR;
+                let high_water = self.high_water_of(users.0).unwrap_or(self.now);
+                let first = high_water + self.settings.max_jump * SECOND + i64::from(hours) * HOUR;
                 self.write(users.0, 1, first, Dress::Plain, None);
-                self.write(users.1, 2, front + SECOND, Dress::Plain, None);
+                self.write(users.1, 2, high_water + SECOND, Dress::Plain, None);
                 self.write(users.0, 3, first + HOUR, Dress::Plain, None);
                 self.write(users.1, 4, first + DAY + later, Dress::Plain, None);
             }
             Act::Meet { user, beyond, before } => {
-                let reach = self.front_of(user).unwrap_or(self.now) + self.settings.max_jump * SECOND;
+                let reach = self.high_water_of(user).unwrap_or(self.now) + self.settings.max_jump * SECOND;
                 let mut meet = |computer, time| self.write(user, computer, time, Dress::Plain, Some(own_id(user)));
                 meet(1, reach + i64::from(beyond) * SECOND);
                 meet(1, reach + i64::from(beyond) * SECOND);
@@ -775,7 +775,7 @@ impl<'a> Builder<'a> {
                 self.write(user, computer, self.now, dress, None);
             }
             Act::Large { over, blank, user } => self.large(over, blank, user),
-            Act::Rise { shard, to } => self.rise(shard, to),
+            Act::Advance { shard, to } => self.advance(shard, to),
             Act::Seal => self.seal(),
         }
     }
@@ -786,8 +786,8 @@ impl<'a> Builder<'a> {
         self.lanes.iter().position(owns).expect("open shards cover the ring")
     }
 
-    fn front_of(&self, user: u8) -> Option<i64> {
-        self.lanes[self.owner(&user_name(user))].admission.front()
+    fn high_water_of(&self, user: u8) -> Option<i64> {
+        self.lanes[self.owner(&user_name(user))].admission.high_water()
     }
 
     fn next_arrival(&mut self, lane: usize, delay: Delay) -> i64 {
@@ -808,12 +808,12 @@ impl<'a> Builder<'a> {
 
     fn time_of(&mut self, at: &At, user: &str, lane: usize, arrival: i64) -> i64 {
         let admission = &self.lanes[lane].admission;
-        let front = admission.front().unwrap_or(self.now);
+        let high_water = admission.high_water().unwrap_or(self.now);
         let jump = self.settings.max_jump * SECOND;
         let tolerance = self.settings.tolerance * SECOND;
         let accepted = admission.history.accepted.iter().filter(|event| event.user == user);
         let newest = accepted.map(|event| event.time).max().unwrap_or(self.now);
-        let waits = admission.history.waiting.first().map_or(front + jump + 3 * DAY, |it| it.arrived.event.time);
+        let waits = admission.history.waiting.first().map_or(high_water + jump + 3 * DAY, |it| it.arrived.event.time);
         match *at {
             At::Now => self.now,
             At::After(secs) => {
@@ -825,9 +825,9 @@ impl<'a> Builder<'a> {
                 self.now
             }
             At::Back(secs) => self.now - i64::from(secs) * SECOND,
-            At::Watermark(delta) => front - tolerance + delta,
-            At::MaxJump(delta) => front + jump + delta,
-            At::Ahead(secs) => front + jump + i64::from(secs) * SECOND,
+            At::Watermark(delta) => high_water - tolerance + delta,
+            At::MaxJump(delta) => high_water + jump + delta,
+            At::Ahead(secs) => high_water + jump + i64::from(secs) * SECOND,
             At::HourLater(delta) => newest + HOUR + delta,
             At::DayLater(delta) => newest + DAY + delta,
             At::DayBeforeWaiting(delta) => waits - DAY + delta,
@@ -917,8 +917,8 @@ impl<'a> Builder<'a> {
         lane.admission.step(&step);
         lane.shard.steps.push(step);
         // The plan's clock follows the shards, or all later events would be late.
-        if let Some(front) = lane.admission.front() {
-            self.now = self.now.max(front);
+        if let Some(high_water) = lane.admission.high_water() {
+            self.now = self.now.max(high_water);
         }
     }
 
@@ -1000,7 +1000,7 @@ impl<'a> Builder<'a> {
         self.push(lane, arrival, payload, user);
     }
 
-    fn rise(&mut self, shard: u8, to: RiseTo) {
+    fn advance(&mut self, shard: u8, to: AdvanceTo) {
         let open: Vec<usize> = (0..self.lanes.len()).filter(|&at| self.lanes[at].open).collect();
         // Rather a shard in which something waits.
         let waits = |at: &&usize| !self.lanes[**at].admission.history.waiting.is_empty();
@@ -1010,18 +1010,18 @@ impl<'a> Builder<'a> {
         };
         let watermark = |at: usize| self.lanes[at].admission.history.watermark;
         let to = match to {
-            RiseTo::Others => {
+            AdvanceTo::Others => {
                 let others = open.iter().filter(|&&other| other != lane);
                 others.filter_map(|&other| watermark(other)).max()
             }
-            RiseTo::Own(secs) => Some(watermark(lane).unwrap_or(self.now) + i64::from(secs) * SECOND),
-            RiseTo::Reaches(delta) => self.lanes[lane].admission.history.waiting.first().map(|it| {
+            AdvanceTo::Own(secs) => Some(watermark(lane).unwrap_or(self.now) + i64::from(secs) * SECOND),
+            AdvanceTo::Reaches(delta) => self.lanes[lane].admission.history.waiting.first().map(|it| {
                 let reach = (self.settings.max_jump + self.settings.tolerance) * SECOND;
                 it.arrived.event.time - reach + delta
             }),
         };
         if let Some(to) = to {
-            self.step(lane, Step::Rise(to));
+            self.step(lane, Step::Advance(to));
         }
     }
 
@@ -1033,7 +1033,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// "what waits is settled; when all ends are stored, each shard's watermark rises to the end of the newest day
+    /// "what waits is settled; when all ends are stored, each shard's watermark advances to the end of the newest day
     /// (UTC) accepted in any of them".
     fn seal(&mut self) {
         self.settle();
@@ -1044,7 +1044,7 @@ impl<'a> Builder<'a> {
         let end = (newest.div_euclid(DAY) + 1) * DAY;
         for lane in 0..self.lanes.len() {
             if self.lanes[lane].open {
-                self.step(lane, Step::Rise(end));
+                self.step(lane, Step::Advance(end));
             }
         }
     }

@@ -56,9 +56,9 @@ edges! {
     // Events that wait.
     /// It waits.
     Waited,
-    /// Exactly `max_jump` beyond the front, which is not ahead.
+    /// Exactly `max_jump` beyond the high-water mark, which is not ahead.
     AheadNotQuite,
-    /// At most a second more than `max_jump` beyond the front.
+    /// At most a second more than `max_jump` beyond the high-water mark.
     AheadBarely,
     /// The same event waits already.
     DuplicateAmongWaiting,
@@ -68,7 +68,7 @@ edges! {
     WentOnByThreeUsers,
     /// Ten events wait, and all go on.
     WentOnByTenEvents,
-    /// An acceptance moved the front so that one that waited is no longer ahead.
+    /// An acceptance moved the high-water mark so that one that waited is no longer ahead.
     WentOnNoLongerAhead,
     /// No longer ahead only because of one that went on before it.
     WentOnInASecondRound,
@@ -96,35 +96,35 @@ edges! {
     AcceptedEarly,
     /// Accepted more than the tolerance below one that is ahead of its arrival: up to that one the watermark has not risen.
     OnTimeBesideEarly,
-    /// The watermark rises to the end of a day that is closed for an event ahead of its arrival.
+    /// The watermark advances to the end of a day that is closed for an event ahead of its arrival.
     EarlyClosesDay,
-    /// An event within 300 s of its arrival, far beyond the front.
+    /// An event within 300 s of its arrival, far beyond the high-water mark.
     LiveJump,
-    /// The same in a shard without a front.
+    /// The same in a shard without a high-water mark.
     LiveFirst,
     /// Exactly 300 s behind its arrival, and so not ahead.
     LiveBarely,
     /// It waited with a time up to that of a live event, and goes on before it.
     WentOnBeforeLive,
     /// It waited with a time up to `W` + tolerance + `max_jump`, and goes on before the rise.
-    WentOnBeforeRise,
+    WentOnBeforeAdvance,
     /// Exactly `W` + tolerance + `max_jump`.
-    WentOnBeforeRiseBarely,
-    /// A watermark rises without an event.
-    Rise,
-    /// A rise to what is not above the watermark, which is none.
-    RiseToNothing,
-    /// `late` because of a rise, not because of the newest accepted event.
-    LateByRise,
+    WentOnBeforeAdvanceBarely,
+    /// A watermark advances without an event.
+    Advance,
+    /// An advance to what is not above the watermark, which is none.
+    AdvanceToNothing,
+    /// `late` because of an advance, not because of the newest accepted event.
+    LateByAdvance,
     /// A shard begins with what its parents left.
     Inherited,
-    /// An heir admits again what waited in a parent.
+    /// A child admits again what waited in a parent.
     InheritedWaiting,
     /// Of those, one waits again.
     InheritedWaitsAgain,
     /// Of those, one is accepted at once.
     InheritedGoesOn,
-    /// A window of an heir holds events that a parent accepted.
+    /// A window of a child holds events that a parent accepted.
     InheritedWindow,
 
     // Windows.
@@ -216,11 +216,11 @@ const STREAMS_ONLY: &[Edge] = &[
     Edge::LiveFirst,
     Edge::LiveBarely,
     Edge::WentOnBeforeLive,
-    Edge::WentOnBeforeRise,
-    Edge::WentOnBeforeRiseBarely,
-    Edge::Rise,
-    Edge::RiseToNothing,
-    Edge::LateByRise,
+    Edge::WentOnBeforeAdvance,
+    Edge::WentOnBeforeAdvanceBarely,
+    Edge::Advance,
+    Edge::AdvanceToNothing,
+    Edge::LateByAdvance,
     Edge::Inherited,
     Edge::InheritedWaiting,
     Edge::InheritedWaitsAgain,

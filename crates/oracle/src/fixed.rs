@@ -293,7 +293,7 @@ impl Script<'_> {
                     self.event(&[&when, &user.replace('#', &number), &computer.replace('#', &number)]);
                 }
             }
-            "rise" => self.step(Step::Rise(self.settings.base_micros + time(rest))),
+            "rise" => self.step(Step::Advance(self.settings.base_micros + time(rest))),
             "settle" => self.step(Step::Settle),
             _ => self.event(&line.split(' ').collect::<Vec<&str>>()),
         }

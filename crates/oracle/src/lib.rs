@@ -11,7 +11,7 @@
 //! Where the page is silent it chooses, and says so at the place:
 //!
 //! - [`mod@parse`]: what a record of a stream may be.
-//! - [`admission`]: a shard without a front, inheriting, rises that lower nothing.
+//! - [`admission`]: a shard without a high-water mark, inheriting, advances that lower nothing.
 //! - [`score`]: what counts towards popularity.
 //!
 //! [`fixed`] and [`spellings`] are tables of cases with answers computed by hand, which engine and oracle are both asked;

@@ -95,8 +95,8 @@ pub struct Record {
 pub enum Step {
     /// A record arrives and is admitted.
     Record(Record),
-    /// The watermark rises to this (microseconds since 1970), after those that wait have gone on as "Rises" says.
-    Rise(i64),
+    /// The watermark advances to this (microseconds since 1970), after those that wait have gone on as "Rises" says.
+    Advance(i64),
     /// What waits is settled: the first act of sealing.
     Settle,
 }
@@ -155,7 +155,7 @@ pub struct Curated {
     pub event_date: i32,
     /// The attributes that the event has, by column.
     pub attributes: Attributes,
-    /// Index of the shard that accepted it (an heir, if it waited there). Not a column.
+    /// Index of the shard that accepted it (a child, if it waited there). Not a column.
     pub shard: usize,
 }
 
@@ -217,7 +217,7 @@ pub struct Outcome {
     pub hourly: Vec<Hourly>,
     /// All days, as if the whole input were sealed; see [`days_closed_at`].
     pub daily: Vec<Daily>,
-    /// "what still waits": events that wait in a shard at its end and that no heir has taken.
+    /// "what still waits": events that wait in a shard at its end and that no child has taken.
     pub waiting: usize,
     /// The watermark of each shard after its last step, before the rise of a seal.
     pub watermarks: Vec<Option<i64>>,

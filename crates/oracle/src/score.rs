@@ -44,7 +44,8 @@ pub fn evaluate(settings: &Settings, shards: &[Shard]) -> Outcome {
 
 /// "+ what still waits": what no heir has taken.
 fn count_waiting(shards: &[Shard], histories: &[History]) -> usize {
-    let taken = |at: usize, user: &str| shards.iter().any(|heir| heir.parents.contains(&at) && holds(heir.range, user));
+    let taken =
+        |at: usize, user: &str| shards.iter().any(|child| child.parents.contains(&at) && holds(child.range, user));
     histories
         .iter()
         .enumerate()

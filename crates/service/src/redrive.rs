@@ -87,7 +87,7 @@ struct Letter {
     arrival: ArrivalTime,
     shard: String,
     position: Position,
-    /// Whether its event had waited. Such letters come later than those behind them, and in an heir they have positions of its parents.
+    /// Whether its event had waited. Such letters come later than those behind them, and in a child they have positions of its parents.
     has_waited: bool,
     form: Form,
     payload: Bytes,

@@ -1,4 +1,4 @@
-//! The long-running consumer of a stream: which shards to work on, when heirs start, when it is done.
+//! The long-running consumer of a stream: which shards to work on, when children start, when it is done.
 
 mod parents;
 mod refuse;
@@ -218,7 +218,7 @@ impl Service {
 
     /// Whether nothing is left to do: every shard is done here, or elsewhere. `others` are the leases of other living workers.
     pub fn is_complete(&self, others: &BTreeSet<String>) -> bool {
-        // All known shards of an open stream may have ended: then there are heirs that the last look did not see yet.
+        // All known shards of an open stream may have ended: then there are children that the last look did not see yet.
         if self.mode == Mode::Run && !self.description.closed {
             return false;
         }

@@ -12,7 +12,7 @@
 //!
 //! What both stores promise (and `tests/stream/contract` checks on both):
 //! - A put is there whole or not at all, together with the producer's progress, once and in order.
-//! - Positions and arrivals never fall within a shard; the positions of an heir lie beyond all of its parents'.
+//! - Positions and arrivals never fall within a shard; the positions of a child lie beyond all of its parents'.
 //! - A read begins anywhere, and what retention took away before it is counted.
 //!
 //! Bounds are in [`limits`].

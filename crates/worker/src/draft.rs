@@ -4,7 +4,7 @@ use authpulse_engine::rows::{DayRow, RejectedRecord, ScoredEvent};
 use authpulse_engine::{Counts, Cut};
 use authpulse_event::{EventTime, Position, Tick};
 use authpulse_lake::RawRecord;
-use authpulse_lake::entry::{Backfill, Inherited, Rise, StoredGap};
+use authpulse_lake::entry::{Backfill, Inherited, StoredGap, WatermarkAdvance};
 
 /// What a dead letter's words take up, about.
 const DETAIL_BYTES: usize = 128;
@@ -23,8 +23,8 @@ pub struct Draft {
     pub raw: Vec<RawRecord>,
     /// Payload bytes in `rejected` and `raw`.
     pub payload_bytes: u64,
-    /// Rises decided.
-    pub rises: Vec<Rise>,
+    /// Advances of the watermark decided.
+    pub advances: Vec<WatermarkAdvance>,
     /// Gaps found.
     pub gaps: Vec<StoredGap>,
 }
@@ -39,14 +39,14 @@ impl Draft {
             rejected: Vec::new(),
             raw: Vec::with_capacity(raw_records),
             payload_bytes: 0,
-            rises: Vec::new(),
+            advances: Vec::new(),
             gaps: Vec::new(),
         }
     }
 
     /// Whether storing it would tell anything new about records or the watermark.
     pub fn is_empty(&self) -> bool {
-        self.counts == Counts::default() && self.rises.is_empty() && self.gaps.is_empty()
+        self.counts == Counts::default() && self.advances.is_empty() && self.gaps.is_empty()
     }
 
     /// Something of it was decided now.

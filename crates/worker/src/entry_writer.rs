@@ -126,7 +126,7 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
             (cut.waiting.len() as u64, cut.unscored.len() as u64),
         ),
         watermark: cut.watermark,
-        rises: draft.rises,
+        advances: draft.advances,
         newest_accepted: cut.newest_accepted,
         last_accepted_live: cut.last_accepted_live,
         hours_through: cut.hours_through,

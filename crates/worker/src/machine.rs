@@ -3,7 +3,7 @@
 //! ```text
 //!            .-- Act::Read, Hear, Store ... <-- what is to be done next --.
 //!            v                                                            |
-//!   world --> News --> take in (admit, rise) --> score --> decide --------+--> Effects: decisions, rows, an entry
+//!   world --> News --> take in (admit, advance) --> score --> decide --------+--> Effects: decisions, rows, an entry
 //! ```
 //!
 //! [`Machine::step`] is the one transition. It asks no clock, waits for nothing and writes nothing: time and the other shards come with
@@ -160,9 +160,9 @@ impl Machine {
                 self.admit_inherited()?;
             }
             News::Read(..) | News::AtHand => return self.admit_some(look.now, out),
-            // Nothing is known of what lies there, so nothing rises.
+            // Nothing is known of what lies there, so nothing advances.
             News::Unreadable => self.quiet.has_read(None),
-            News::AtTip => self.rise_at_tip(look.now)?,
+            News::AtTip => self.advance_at_tip(look.now)?,
             News::Landed(Reason::Stop) => self.admit_inherited()?,
             News::Stop => self.tell_of_ids_at_end(out),
             News::Late | News::Waits { .. } | News::Landed(_) | News::Close(_) => {}
@@ -184,7 +184,7 @@ impl Machine {
             Phase::Parent => self.wait_for_other_parents(look, out),
             Phase::Ended => self.wait_for_ends(look, out),
             Phase::Settled => self.wait_for_settled(look, out),
-            Phase::Risen => self.finish_seal(look, out),
+            Phase::Advanced => self.finish_seal(look, out),
             Phase::Done => Ok(Act::Return(Progress::Done)),
         }
     }

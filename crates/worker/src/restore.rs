@@ -125,18 +125,18 @@ async fn from_snapshot(
     if tail.last_snapshot == 0
         && let inherits @ [_, ..] = &read_parents(env, &shard_id).await?[..]
     {
-        // An heir without a snapshot of its own begins with its parents' ends.
+        // A child without a snapshot of its own begins with its parents' ends.
         let mut parents = Vec::new();
         for parent in inherits {
             let end = entry_of(env, &ShardId::new(&parent.shard), parent.n).await?;
             if let Some(part) = end.hash_range()?.intersect(&range) {
-                // Not out of the table: that holds the heir's own rows already. It would be rebuilt from there as a whole.
+                // Not out of the table: that holds the child's own rows already. It would be rebuilt from there as a whole.
                 parents.push(Box::pin(from_snapshot(env, settings, &end, part)).await?);
             }
         }
-        let heir = Shard::inherit(settings.clone(), range, parents);
-        let unscored = heir.named_unscored();
-        for piece in heir.snapshot(usize::MAX) {
+        let child = Shard::inherit(settings.clone(), range, parents);
+        let unscored = child.named_unscored();
+        for piece in child.snapshot(usize::MAX) {
             let piece = state.reader().read(&piece.bytes);
             piece.and_then(|piece| state.piece(piece)).map_err(|e| Lost::Snapshot(e.to_string()))?;
         }

@@ -41,7 +41,7 @@ pub struct Start {
     pub name: ShardId,
     /// The last entry; a made-up entry 0 for a shard that has none.
     pub last: Entry,
-    /// In an heir that has no entry yet: whom it inherits from.
+    /// In a child that has no entry yet: whom it inherits from.
     pub inherits: Vec<Inherited>,
     /// The state as of `last`.
     pub shard: Shard,

@@ -82,13 +82,13 @@ impl EntryCheck<'_> {
             )?;
         }
         let mut last = from;
-        for rise in &e.rises {
-            let after = place(&rise.after)?;
+        for advance in &e.advances {
+            let after = place(&advance.after)?;
             let words = "a rise lies outside of its entry";
             self.holds((last..=to).contains(&after), words, format!("after {last} to {to}"), format!("after {after}"))?;
-            let reached = e.watermark >= Some(rise.to);
-            let rise_to = format!("{} or later", moment(Some(rise.to)));
-            self.holds(reached, "the watermark lies below a rise", rise_to, moment(e.watermark))?;
+            let reached = e.watermark >= Some(advance.to);
+            let advance_to = format!("{} or later", moment(Some(advance.to)));
+            self.holds(reached, "the watermark lies below a rise", advance_to, moment(e.watermark))?;
             last = after;
         }
         for gap in &e.gaps {
@@ -272,7 +272,7 @@ impl EntryCheck<'_> {
     fn takes_over(&self, before: &Entry) -> Check<()> {
         let e = self.entry;
         let lists =
-            [e.files.len(), e.raw.len(), e.rises.len(), e.snapshot.len(), e.gaps.len(), e.counts.rejected.len()];
+            [e.files.len(), e.raw.len(), e.advances.len(), e.snapshot.len(), e.gaps.len(), e.counts.rejected.len()];
         let counts = [e.counts.received, e.counts.curated];
         let empty = lists.iter().all(|n| *n == 0) && counts.iter().all(|n| *n == 0) && e.from == e.to;
         self.holds(empty, "a take-over adds something", "nothing new", "records, files or rises")?;

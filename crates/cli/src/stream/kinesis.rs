@@ -184,7 +184,7 @@ impl Reader {
 
 /// Where the table has checkpoints of shards that this lake has no entry of, another application wrote them: reading goes on there.
 /// The KCL forgets the lease of a shard that it has read to the end once the children are begun, so a shard without a lease
-/// that has heirs with one is read, too.
+/// that has children with one is read, too.
 async fn continue_from(
     mut stream: KinesisStream,
     store: &DynamoDbLeases,
@@ -220,7 +220,7 @@ async fn continue_from(
             continue;
         }
         let is_left_out = match lease {
-            None => has_heir(&shards, &shard.id, |heir| lease_of(heir).is_some() || is_known(heir)),
+            None => has_child(&shards, &shard.id, |child| lease_of(child).is_some() || is_known(child)),
             Some(lease) => lease.ended,
         };
         if is_left_out && tail.is_none() {
@@ -241,17 +241,17 @@ async fn continue_from(
     Ok(stream)
 }
 
-/// Whether a shard has an heir, or an heir of an heir, that is `such`.
-fn has_heir(shards: &[ShardDescription], shard: &ShardId, such: impl Fn(&ShardId) -> bool) -> bool {
+/// Whether a shard has a child, or a child of a child, that is `such`.
+fn has_child(shards: &[ShardDescription], shard: &ShardId, such: impl Fn(&ShardId) -> bool) -> bool {
     let (mut seen, mut parents) = (BTreeSet::new(), vec![shard]);
     while let Some(parent) = parents.pop() {
-        for heir in shards.iter().filter(|other| other.parents.contains(parent)) {
-            if such(&heir.id) {
+        for child in shards.iter().filter(|other| other.parents.contains(parent)) {
+            if such(&child.id) {
                 return true;
             }
-            // Split and merged again and again, a shard has the same heirs by many ways.
-            if seen.insert(&heir.id) {
-                parents.push(&heir.id);
+            // Split and merged again and again, a shard has the same children by many ways.
+            if seen.insert(&child.id) {
+                parents.push(&child.id);
             }
         }
     }
@@ -349,7 +349,7 @@ mod tests {
     use authpulse_event::HashRange;
 
     #[test]
-    fn heirs_are_found_over_generations_and_by_many_ways() {
+    fn children_are_found_over_generations_and_by_many_ways() {
         let shard = |id: String, parents: Vec<String>| ShardDescription {
             id: ShardId::new(&id),
             range: HashRange::FULL,
@@ -363,7 +363,7 @@ mod tests {
             shards.push(shard(format!("{n}-right"), vec![n.to_string()]));
             shards.push(shard((n + 1).to_string(), vec![format!("{n}-left"), format!("{n}-right")]));
         }
-        let has = |from: &str, to: &str| has_heir(&shards, &ShardId::new(from), |heir| *heir == ShardId::new(to));
+        let has = |from: &str, to: &str| has_child(&shards, &ShardId::new(from), |child| *child == ShardId::new(to));
         assert!(has("0", "60") && has("7-left", "8") && has("59", "59-right"));
         assert!(!has("0", "0") && !has("8", "7-left") && !has("0", "alone") && !has("alone", "60"));
     }

@@ -56,7 +56,8 @@ impl PieceReader {
         PieceReader {
             range: shard.range,
             keep_ids_from: shard.oldest_id_to_keep(),
-            open_days: shard.watermark.map(Day::of)..=shard.front().map(|front| Day::of(front + ARRIVAL_SLACK)),
+            open_days: shard.watermark.map(Day::of)
+                ..=shard.high_water().map(|high_water| Day::of(high_water + ARRIVAL_SLACK)),
             score_spans: shard.score_spans.clone(),
             written,
             known: Arc::default(),

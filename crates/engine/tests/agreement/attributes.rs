@@ -52,7 +52,7 @@ fn admit(shard: &mut Shard, out: &mut Output, second: i64, members: &str) {
 fn board(shard: &Shard) -> Board {
     let mut board = Board::new(shard.settings().time.lookback_days);
     let mut empty = Shard::new(settings(), SourceKind::Stream, HashRange::FULL);
-    empty.rise(DEFAULT_BASE, &mut Output::default());
+    empty.advance_watermark(DEFAULT_BASE, &mut Output::default());
     empty.cut().shares.iter().for_each(|share| board.add_share(share));
     board
 }
@@ -78,12 +78,12 @@ fn what_is_not_scored_is_bounded_by_bytes_as_well() {
     assert!(shard.is_half_unscored());
     let half = UNSCORED_BYTES_MAX / 2 / of_one;
     assert!(admitted(half as i64 + 1, |_| long.clone()).0.is_half_unscored());
-    // An heir counts what it takes over, and scoring gives it back.
-    let mut heir = Shard::inherit(settings(), HashRange::FULL, vec![shard]);
-    assert_eq!(heir.unscored_bytes(), bytes);
-    let mut board = board(&heir);
-    heir.score_ready(&mut board, &mut out);
-    assert_eq!((heir.unscored_len(), heir.unscored_bytes()), (0, 0));
+    // A child counts what it takes over, and scoring gives it back.
+    let mut child = Shard::inherit(settings(), HashRange::FULL, vec![shard]);
+    assert_eq!(child.unscored_bytes(), bytes);
+    let mut board = board(&child);
+    child.score_ready(&mut board, &mut out);
+    assert_eq!((child.unscored_len(), child.unscored_bytes()), (0, 0));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn the_watermark_follows_arrival_where_clocks_are_ahead() {
         let told = admit(&mut shard, &mut out, &format!("U{n}"), time, arrival);
         assert_eq!((seconds(shard.watermark()), told), (watermark, became), "arrival {arrival}");
     }
-    assert_eq!(seconds(shard.front()), 1320);
+    assert_eq!(seconds(shard.high_water()), 1320);
 }
 
 /// Sixty logons within a minute, delivered together at its end: one record whose clock lies ahead must not change what they score.
@@ -88,10 +88,10 @@ fn scoring_never_waits_for_the_shard_itself() {
     }
 }
 
-/// What is open beyond the front is neither lost nor doubled by a restart. Where tolerance and slack are at their longest, these are
+/// What is open beyond the high-water mark is neither lost nor doubled by a restart. Where tolerance and slack are at their longest, these are
 /// three hours and two days.
 #[test]
-fn hours_and_days_beyond_the_front_are_open() {
+fn hours_and_days_beyond_the_high_water_mark_are_open() {
     // Tolerance; `settle`, longer than tolerance and slack: a shorter one would close the day.
     let cases = [
         (300, 3_600, "86200 U1 C1 @86200\n86450 U1 C2 @86200\n86300 U2 C1 @86201\n86399 U1 C2 @86201"),

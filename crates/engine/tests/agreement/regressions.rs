@@ -18,10 +18,10 @@ fn check(script: &str, moves: &[Move]) {
     }
 }
 
-/// A parent had written its hours, the other one lagged behind in scoring. Rebuilt from all rows, the heir wrote the first
+/// A parent had written its hours, the other one lagged behind in scoring. Rebuilt from all rows, the child wrote the first
 /// parent's hours again.
 #[test]
-fn an_heir_rebuilt_from_all_rows_writes_no_hour_of_a_parent_again() {
+fn a_child_rebuilt_from_all_rows_writes_no_hour_of_a_parent_again() {
     check(
         r"shard s0 0..7
           1000 U2 C1

@@ -1,6 +1,6 @@
 //! A service around the engine, as small as one can be that does everything a real one does: it reads several shards side by
 //! side, stores entries now and then, shares what is stored and nothing else, dies at any moment and goes on from its entries,
-//! hands parents over to heirs, and seals at the end.
+//! hands parents over to children, and seals at the end.
 //!
 //! ```text
 //! case --steps--> Shard --out--> entry --rows--> answer
@@ -56,10 +56,10 @@ pub enum Deed {
     FromRows,
     /// Forgot days.
     Forgot,
-    /// Rebuilt an heir from its parents' ends.
+    /// Rebuilt a child from its parents' ends.
     FromParents,
-    /// An heir from all rows.
-    HeirFromRows,
+    /// A child from all rows.
+    ChildFromRows,
     /// Took over a parent as it was in memory.
     TookOver,
     /// Took over a part of a parent that had to be rebuilt.
@@ -67,7 +67,7 @@ pub enum Deed {
 }
 
 impl Deed {
-    /// Those that need no heirs.
+    /// Those that need no children.
     pub const ALONE: [Deed; 8] = [
         Deed::StoredWaiting,
         Deed::StoredUnscored,
@@ -78,8 +78,9 @@ impl Deed {
         Deed::FromRows,
         Deed::Forgot,
     ];
-    /// Those of heirs.
-    pub const OF_HEIRS: [Deed; 4] = [Deed::FromParents, Deed::HeirFromRows, Deed::TookOver, Deed::TookOverRebuiltPart];
+    /// Those of children.
+    pub const OF_CHILDREN: [Deed; 4] =
+        [Deed::FromParents, Deed::ChildFromRows, Deed::TookOver, Deed::TookOverRebuiltPart];
 }
 
 /// Runs a case to its end under a schedule.
@@ -109,7 +110,7 @@ struct Entry {
 /// One shard on its way.
 #[derive(Default)]
 struct Lane {
-    /// Not there before its parents are read, and once an heir has taken it over.
+    /// Not there before its parents are read, and once a child has taken it over.
     shard: Option<Shard>,
     taken: usize,
     /// Rows since the last entry.
@@ -117,7 +118,7 @@ struct Lane {
     /// Events that waited and that were not scored when `out` began.
     before: (usize, usize),
     journal: Vec<Entry>,
-    /// An heir has begun: its last entry is its end.
+    /// A child has begun: its last entry is its end.
     ended: bool,
 }
 
@@ -212,7 +213,7 @@ impl<'a> Service<'a> {
         (0..self.lanes.len()).all(|at| self.is_read(at))
     }
 
-    /// Empty, or as the heir of its parents.
+    /// Empty, or as the child of its parents.
     fn begin(&mut self, at: usize) -> Check {
         let range = self.range(at);
         let mut shard = if self.case.shards[at].parents.is_empty() {
@@ -268,7 +269,7 @@ impl<'a> Service<'a> {
                     };
                     shard.admit(incoming(at, number, record), parsed, &mut lane.out);
                 }
-                Step::Rise(to) => drop(shard.rise(EventTime::from_micros(*to), &mut lane.out)),
+                Step::Advance(to) => drop(shard.advance_watermark(EventTime::from_micros(*to), &mut lane.out)),
                 Step::Settle => shard.settle(&mut lane.out),
             }
             lane.taken += 1;
@@ -382,7 +383,7 @@ impl<'a> Service<'a> {
         Ok(())
     }
 
-    /// A shard as of its last entry; its users within `range`, which is all of its range or an heir's part.
+    /// A shard as of its last entry; its users within `range`, which is all of its range or a child's part.
     fn restore(&mut self, at: usize, range: HashRange, from: Origin) -> Check<Shard> {
         let parents = match from {
             Origin::Parents if !self.case.shards[at].parents.is_empty() => Some(self.parents_of(at, false)?),
@@ -395,11 +396,11 @@ impl<'a> Service<'a> {
         let deed;
         let mut since: Vec<&Curated> = match (from, parents) {
             (_, Some(parents)) => {
-                let heir = Shard::inherit(self.settings.clone(), self.range(at), parents);
-                for piece in heir.snapshot(usize::MAX) {
+                let child = Shard::inherit(self.settings.clone(), self.range(at), parents);
+                for piece in child.snapshot(usize::MAX) {
                     restoring.piece(restoring.reader().read(&piece.bytes)?)?;
                 }
-                restoring.unscored_at_snapshot(&heir.named_unscored());
+                restoring.unscored_at_snapshot(&child.named_unscored());
                 deed = Deed::FromParents;
                 journal.iter().flat_map(|entry| &entry.curated).collect()
             }
@@ -417,9 +418,9 @@ impl<'a> Service<'a> {
                 journal[n + 1..].iter().flat_map(|entry| &entry.curated).collect()
             }
             _ => {
-                let is_heir = !self.case.shards[at].parents.is_empty();
-                deed = if is_heir { Deed::HeirFromRows } else { Deed::FromRows };
-                // The table as of the shard's last entry: what its heirs wrote is not there yet.
+                let is_child = !self.case.shards[at].parents.is_empty();
+                deed = if is_child { Deed::ChildFromRows } else { Deed::FromRows };
+                // The table as of the shard's last entry: what its children wrote is not there yet.
                 let there = (0..self.lanes.len()).filter(|&other| !self.descends(other, at));
                 let entries = there.flat_map(|other| &self.lanes[other].journal);
                 entries.flat_map(|entry| &entry.curated).collect()
@@ -507,7 +508,7 @@ impl<'a> Service<'a> {
             let lane = &mut self.lanes[at];
             let shard = lane.shard.as_mut().expect("a shard that is read");
             shard.settle(&mut lane.out);
-            shard.rise(newest.end(), &mut lane.out);
+            shard.advance_watermark(newest.end(), &mut lane.out);
             self.store(at, None)?;
         }
         for &at in leaves {

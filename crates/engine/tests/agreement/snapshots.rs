@@ -76,9 +76,9 @@ fn pieces_divide_the_range_and_the_users() {
     });
 }
 
-/// What an heir reads of a parent's snapshot is what it would take from the parent itself.
+/// What a child reads of a parent's snapshot is what it would take from the parent itself.
 #[test]
-fn a_part_read_from_pieces_is_the_part_an_heir_takes() {
+fn a_part_read_from_pieces_is_the_part_a_child_takes() {
     random::check(400, &(file_case(), 1..3_000usize, any::<u128>(), any::<u128>()), |(case, piece_bytes, a, b)| {
         let range = HashRange { first: a.min(b), last: a.max(b) };
         let (shard, cut) = read(&case);
@@ -86,12 +86,12 @@ fn a_part_read_from_pieces_is_the_part_an_heir_takes() {
         let of_all = restore(&case, &cut, range, &pieces)?;
         pieces.retain(|piece| piece.range.intersect(&range).is_some());
         let of_its_own = restore(&case, &cut, range, &pieces)?;
-        let heir = Shard::inherit(shard.settings().clone(), range, vec![shard]);
-        let expected = heir.snapshot(usize::MAX);
+        let child = Shard::inherit(shard.settings().clone(), range, vec![shard]);
+        let expected = child.snapshot(usize::MAX);
         prop_assert_eq!(&of_all.snapshot(usize::MAX), &expected);
         prop_assert_eq!(&of_its_own.snapshot(usize::MAX), &expected);
-        prop_assert_eq!(of_its_own.waiting(), heir.waiting());
-        prop_assert_eq!(of_its_own.unscored_len(), heir.unscored_len());
+        prop_assert_eq!(of_its_own.waiting(), child.waiting());
+        prop_assert_eq!(of_its_own.unscored_len(), child.unscored_len());
         Ok(())
     });
 }
@@ -117,7 +117,7 @@ fn damage_is_an_error_and_no_panic() {
 /// Uses a state that may be nonsense.
 fn go_on(mut shard: Shard, cut: &Cut) {
     let mut out = Output::default();
-    shard.rise(cut.watermark.unwrap_or_default() + 400 * authpulse_event::time::DAY, &mut out);
+    shard.advance_watermark(cut.watermark.unwrap_or_default() + 400 * authpulse_event::time::DAY, &mut out);
     shard.cut();
     shard.snapshot(100);
 }

@@ -26,7 +26,7 @@ pub struct ShardView {
     pub read_to_end: bool,
     /// Whether what waited was settled for a seal.
     pub settled: bool,
-    /// Whether its end is stored, from which heirs start.
+    /// Whether its end is stored, from which children start.
     pub end: bool,
     /// Up to when it is sealed.
     pub sealed: Option<EventTime>,

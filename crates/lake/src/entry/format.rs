@@ -15,7 +15,7 @@ pub const PLAIN_FORMAT: u32 = 2;
 
 impl Entry {
     /// The format that this entry is to be written in. `side` is its side, wherever that is stored; `before` the format of the entry
-    /// before it in its shard, of an heir's first entry the highest of its parents' last ones. So a shard never goes back: what its
+    /// before it in its shard, of a child's first entry the highest of its parents' last ones. So a shard never goes back: what its
     /// last snapshot or any earlier entry needed, the entry before it needed as well.
     pub fn format_to_write(&self, side: &Side, before: u32) -> u32 {
         if before > PLAIN_FORMAT || self.needs_newest(side) { FORMAT } else { PLAIN_FORMAT }

@@ -22,7 +22,11 @@ pub(crate) fn entry() -> Entry {
         to: Place { sequence: "49590338271490256608559692538361571095921575989136588898".to_owned(), sub_sequence: 3 },
         counts: EntryCounts { received: 3, curated: 1, waiting: 1, unscored: 1, ..EntryCounts::default() },
         watermark: Some(EventTime::from_micros(-5)),
-        rises: vec![Rise { after: Position::START.into(), to: EventTime::from_micros(9), cause: "idle".to_owned() }],
+        advances: vec![WatermarkAdvance {
+            after: Position::START.into(),
+            to: EventTime::from_micros(9),
+            cause: "idle".to_owned(),
+        }],
         last_accepted_live: true,
         shares_through: Some(-3),
         waiting: vec![Waiting {

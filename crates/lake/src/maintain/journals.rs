@@ -22,7 +22,7 @@ const ARRIVAL_LAG: Span = HOUR;
 /// The shards of a lake as their journals' ends describe them.
 pub(super) struct Shards {
     shards: BTreeMap<ShardId, Tail>,
-    /// Those whose state nobody will ever rebuild: their heirs have snapshots, or are succeeded in turn. (Those may have no
+    /// Those whose state nobody will ever rebuild: their children have snapshots, or are succeeded in turn. (Those may have no
     /// snapshots any more: their entries go as well.)
     succeeded: BTreeSet<ShardId>,
     /// The sections that this program knows.
@@ -102,7 +102,7 @@ impl Shards {
             let mut side_files: Vec<String> = entry.side_file.iter().map(|file| file.path.clone()).collect();
             let mut next = entry.last_snapshot;
             while next > 0 && snapshots.len() < 2 {
-                // Of a shard whose state its heirs have, also the entries with snapshots go.
+                // Of a shard whose state its children have, also the entries with snapshots go.
                 let Some(with) = entry_if_any(journal, &shard, next, known).await? else { break };
                 pieces.extend(with.snapshot.into_iter().map(|piece| (piece.file.path, piece.file.bytes)));
                 side_files.extend(with.side_file.map(|file| file.path));
@@ -137,18 +137,18 @@ impl Shards {
 
     fn next_succeeded(&self) -> Option<ShardId> {
         let has_state =
-            |heir: &Tail| !heir.snapshots.is_empty() || self.succeeded.contains(&ShardId::new(&heir.entry.shard));
+            |child: &Tail| !child.snapshots.is_empty() || self.succeeded.contains(&ShardId::new(&child.entry.shard));
         let mut others = self.shards.iter().filter(|(key, _)| !self.succeeded.contains(*key));
         others.find(|(key, shard)| self.is_covered(key, shard, has_state)).map(|(key, _)| key.clone())
     }
 
-    /// Whether heirs for which `speaks` holds have taken over all parts of a shard.
+    /// Whether children for which `speaks` holds have taken over all parts of a shard.
     fn is_covered(&self, key: &ShardId, shard: &Tail, speaks: impl Fn(&Tail) -> bool) -> bool {
-        let heirs = self.shards.values().filter(|heir| heir.inherits.contains(key) && speaks(heir));
-        shard.range.is_covered_by(heirs.map(|heir| heir.range))
+        let children = self.shards.values().filter(|child| child.inherits.contains(key) && speaks(child));
+        shard.range.is_covered_by(children.map(|child| child.range))
     }
 
-    /// Shards that no heirs have replaced as a whole.
+    /// Shards that no children have replaced as a whole.
     fn living(&self) -> impl Iterator<Item = &Tail> {
         self.shards.iter().filter(|(key, shard)| !self.is_covered(key, shard, |_| true)).map(|(_, shard)| shard)
     }
@@ -173,12 +173,12 @@ impl Shards {
         }
     }
 
-    /// Shards whose state would be rebuilt from their own snapshots: those that go on, and those whose heirs have none yet.
+    /// Shards whose state would be rebuilt from their own snapshots: those that go on, and those whose children have none yet.
     fn with_state(&self) -> impl Iterator<Item = (&ShardId, &Tail)> {
         self.shards.iter().filter(|(key, _)| !self.succeeded.contains(*key))
     }
 
-    /// The pieces of snapshots of state that are kept: of the two newest of each shard, as long as its heirs need them.
+    /// The pieces of snapshots of state that are kept: of the two newest of each shard, as long as its children need them.
     pub(super) fn kept_pieces(&self) -> BTreeSet<String> {
         self.with_state().flat_map(|(_, shard)| shard.pieces.iter().map(|(path, _)| path.clone())).collect()
     }
@@ -201,7 +201,7 @@ impl Shards {
     }
 
     /// Up to which entry nobody would look for one of a shard's: below the second newest snapshot of its state, if that is there
-    /// in full, and not among the newest `keep`. A shard whose state its heirs have needs no snapshot.
+    /// in full, and not among the newest `keep`. A shard whose state its children have needs no snapshot.
     pub(super) async fn removable(
         &self,
         store: &dyn ObjectStore,
@@ -350,7 +350,7 @@ mod tests {
     use futures::executor::block_on;
 
     #[test]
-    fn a_chain_of_heirs_is_succeeded_once_its_end_has_snapshots() {
+    fn a_chain_of_children_is_succeeded_once_its_end_has_snapshots() {
         for has_snapshot in [false, true] {
             let (store, journal) = (MemoryStore::new(), MemoryJournal::new());
             for (shard, parent) in [("a", None), ("b", Some("a")), ("c", Some("b"))] {

@@ -1,4 +1,4 @@
-//! A service that was away for longer than the stream keeps its shards: what they knew goes over to their heirs, what was not read is a
+//! A service that was away for longer than the stream keeps its shards: what they knew goes over to their children, what was not read is a
 //! gap.
 
 use crate::small_lake::{SmallLake, options};
@@ -130,7 +130,7 @@ async fn away(unread: bool, generations: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heirs_know_what_shards_knew_that_were_forgotten() {
+async fn children_know_what_shards_knew_that_were_forgotten() {
     for unread in [false, true] {
         for generations in [1, 2, 3] {
             away(unread, generations).await;

@@ -1,4 +1,4 @@
-//! Sections that a program does not know: those that it may pass over go with what holds them, through new entries, take-overs, heirs and
+//! Sections that a program does not know: those that it may pass over go with what holds them, through new entries, take-overs, children and
 //! folding; those that it must understand keep it from going on, and say so.
 
 use super::small_lake::{SmallLake, options};
@@ -80,7 +80,7 @@ async fn fold(env: &Env) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_carried_goes_through_entries_take_overs_heirs_and_folding() {
+async fn what_is_carried_goes_through_entries_take_overs_children_and_folding() {
     let lake = SmallLake::new();
     let file = ShardId::file();
     let env = of(&lake, newer(false, true, &[Holder::Entry, Holder::Base]));
@@ -111,7 +111,7 @@ async fn what_is_carried_goes_through_entries_take_overs_heirs_and_folding() {
     assert!(again.through > folded.through && again.sections == of_base);
     assert_eq!(notes(&again.last), Some(said.as_str()));
 
-    // The first shards of a stream inherit it from the files, and heirs of a split from their parent.
+    // The first shards of a stream inherit it from the files, and children of a split from their parent.
     let clock = lake.clock.clone();
     let clock = Arc::new(move || ArrivalTime::from_micros(clock.0.load(Ordering::Relaxed)));
     let stream = Arc::new(MemoryStream::new(CreateOptions { shards: 1, clock, ..CreateOptions::default() }).unwrap());

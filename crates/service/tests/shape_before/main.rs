@@ -20,7 +20,7 @@ use authpulse_event::ShardId;
 use authpulse_lake::entry::{Entry, Side};
 use authpulse_lake::{Base, SectionList};
 use futures::executor::block_on;
-use lakes::{NAMES, fold, go_on, is_heir, made, options};
+use lakes::{NAMES, fold, go_on, is_child, made, options};
 use normal::{normal, unpacked};
 use rows::{Digests, digests};
 use serde_json::Value;
@@ -108,7 +108,7 @@ fn the_lakes_hold_what_they_were_made_for() {
             count("side file", entry.side_file.is_some());
             count("heir", !entry.inherits.is_empty());
             count("end of a shard", entry.end);
-            count("snapshot of an heir", !entry.snapshot.is_empty() && name == "split" && is_heir(&entry.shard));
+            count("snapshot of an heir", !entry.snapshot.is_empty() && name == "split" && is_child(&entry.shard));
             count("snapshot of one piece", entry.snapshot.len() == 1);
             count("snapshot of several pieces", entry.snapshot.len() > 1);
             count("raw file", !entry.raw.is_empty());

@@ -202,7 +202,7 @@ fn a_broken_look_up_of_the_commit_id_is_noticed() {
 }
 
 #[test]
-fn heirs_before_their_parents_are_noticed() {
+fn children_before_their_parents_are_noticed() {
     assert!(is_noticed(Sabotage::ParentsFirst));
 }
 

@@ -85,18 +85,18 @@ fn an_end_that_another_has_stored_is_respected_and_heard_of() {
     let stored = entries(&sim, &key);
     let [.., before, end] = stored.as_slice() else { panic!("an end has something before it") };
 
-    // What comes behind an end would be the shard's as well as its heirs'.
+    // What comes behind an end would be the shard's as well as its children'.
     let taken = block_on(take_over(&env, &key, before.clone())).unwrap();
     assert!(matches!(taken, Taken::Ended(found) if found.n == end.n));
     assert_eq!(entries(&sim, &key), stored);
 
-    // Nobody else's reports are heard about a shard whose lease one holds: its heirs would wait for ever.
+    // Nobody else's reports are heard about a shard whose lease one holds: its children would wait for ever.
     let held = BTreeSet::from([key.to_string()]);
     assert!(block_on(early.start_next(&held)).unwrap().is_none());
     assert!(early.has_ended(&key));
 }
 
-/// A consumer that hears of a shard's end before it has seen the shard's heirs.
+/// A consumer that hears of a shard's end before it has seen the shard's children.
 #[test]
 fn the_end_of_all_known_shards_is_not_the_end_of_an_open_stream() {
     let mut sim = calm();

@@ -170,7 +170,7 @@ impl Journal for TakesForItsOwn {
     }
 }
 
-/// A stream that does not tell from which shards a shard came: heirs start at once.
+/// A stream that does not tell from which shards a shard came: children start at once.
 pub struct HidesParents(pub Arc<dyn Stream>);
 
 #[async_trait]

@@ -29,7 +29,7 @@ pub enum Sabotage {
     Fence,
     /// Whatever stands at an entry's number after a put passes for the writer's own.
     CommitId,
-    /// Heirs start before their parents have ended.
+    /// Children start before their parents have ended.
     ParentsFirst,
     /// Scores do not wait for shares.
     Shares,

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The numbers of one put are given out shard by shard, so that each batch holds a run without holes. Sequence numbers grow over
-//! the whole stream; heirs begin beyond all that their parents hold.
+//! the whole stream; children begin beyond all that their parents hold.
 
 use super::failure::Failure;
 use crate::StreamError;

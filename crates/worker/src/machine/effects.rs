@@ -75,7 +75,7 @@ pub enum Reason {
     /// What was held back is settled.
     Settled,
     /// The watermark rose to the seal.
-    Risen,
+    Advanced,
     /// Everything is scored: the other shards need what that publishes.
     Scored,
     /// The shard is sealed.

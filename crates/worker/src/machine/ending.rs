@@ -59,7 +59,7 @@ impl Machine {
             ancestors.extend(look.others.ancestors(&child));
         }
         ancestors.remove(&self.key);
-        self.rise(look.others.newest_watermark_among(&ancestors), "ancestor", look.now)?;
+        self.advance_watermark(look.others.newest_watermark_among(&ancestors), "ancestor", look.now)?;
         self.rest(look, out)
     }
 
@@ -70,21 +70,21 @@ impl Machine {
             self.phase = Phase::Settled;
             return Ok(Act::Store(Reason::Settled));
         }
-        self.rise(look.others.newest_watermark_of_others(&self.key), "idle", look.now)?;
+        self.advance_watermark(look.others.newest_watermark_of_others(&self.key), "idle", look.now)?;
         self.rest(look, out)
     }
 
-    /// [`Phase::Settled`]: before the watermark rises to the seal, all shards are settled, so that all know up to where it goes.
+    /// [`Phase::Settled`]: before the watermark advances to the seal, all shards are settled, so that all know up to where it goes.
     pub(super) fn wait_for_settled(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if !look.others.all_leaves(|_, view| view.settled) {
             return self.rest(look, out);
         }
-        self.rise(look.others.seals_up_to(), "seal", look.now)?;
-        self.phase = Phase::Risen;
-        Ok(Act::Store(Reason::Risen))
+        self.advance_watermark(look.others.seals_up_to(), "seal", look.now)?;
+        self.phase = Phase::Advanced;
+        Ok(Act::Store(Reason::Advanced))
     }
 
-    /// [`Phase::Risen`]: score, write hours and days, and say that the shard is sealed.
+    /// [`Phase::Advanced`]: score, write hours and days, and say that the shard is sealed.
     pub(super) fn finish_seal(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if self.engine.shard.unscored_len() > 0 {
             return self.rest(look, out);
@@ -108,7 +108,7 @@ impl Machine {
     pub(super) fn behind(&mut self, reason: Reason, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         match reason {
             Reason::Due => self.behind_what_was_read(look, out),
-            Reason::Inherited | Reason::DueAtRest | Reason::ReadToEnd | Reason::Settled | Reason::Risen => {
+            Reason::Inherited | Reason::DueAtRest | Reason::ReadToEnd | Reason::Settled | Reason::Advanced => {
                 Ok(Act::Return(Progress::Worked))
             }
             // Until nothing more can be scored without other shards.

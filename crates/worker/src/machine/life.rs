@@ -24,9 +24,9 @@ pub enum Goal {
 ///                  | at its end, has children   | at its end, none | target tip reached
 ///                  v                            v                  v
 ///                Parent --(all parents of      Ended             (until caught up) --> Done
-///                  |       its heirs ended)     | all leaves read to their ends
+///                  |       its children ended) | all leaves read to their ends
 ///                  v                            v
-///                Done                         Settled --(all settled)--> Risen --(all scored, all written)--> Done
+///                Done                         Settled --(all settled)--> Advanced --(all scored, all written)--> Done
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -39,7 +39,7 @@ pub enum Phase {
     /// What waited is settled.
     Settled,
     /// Its watermark rose to the seal.
-    Risen,
+    Advanced,
     /// It has nothing more to do.
     Done,
 }
@@ -52,6 +52,6 @@ impl Phase {
 
     /// Whether an entry of this phase says that what waited is settled for a seal.
     pub fn is_settled(self) -> bool {
-        matches!(self, Phase::Settled | Phase::Risen)
+        matches!(self, Phase::Settled | Phase::Advanced)
     }
 }

@@ -190,7 +190,7 @@ fn a_leaf_goes_from_its_end_through_all_phases_to_its_seal() {
             break;
         }
     }
-    assert_eq!(phases, [Phase::Ended, Phase::Settled, Phase::Risen, Phase::Done]);
+    assert_eq!(phases, [Phase::Ended, Phase::Settled, Phase::Advanced, Phase::Done]);
     let marks = world.stored.iter().map(|closed| {
         let Closing { read_to_end, settled, end, sealed, .. } = closed.closing;
         (read_to_end, settled, end, sealed)

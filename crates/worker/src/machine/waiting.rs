@@ -1,25 +1,29 @@
-//! What a worker does that has nothing to read: its watermark rises, and it stores what is due or what others wait for.
+//! What a worker does that has nothing to read: its watermark advances, and it stores what is due or what others wait for.
 
 use super::Machine;
 use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
 use super::storing::Held;
 use authpulse_event::{Day, EventTime, Tick};
 use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_lake::entry::Rise;
+use authpulse_lake::entry::WatermarkAdvance;
 
 impl Machine {
-    /// Nothing to read for now: rise if nothing was accepted for long enough.
-    pub(super) fn rise_at_tip(&mut self, now: Tick) -> Result<()> {
+    /// Nothing to read for now: advance if nothing was accepted for long enough.
+    pub(super) fn advance_at_tip(&mut self, now: Tick) -> Result<()> {
         let shard = &self.engine.shard;
         let (live, tolerance) = (shard.last_accepted_live(), shard.settings().time.tolerance);
-        self.rise(self.quiet.rises_to(live, tolerance, now), "idle", now)
+        self.advance_watermark(self.quiet.advances_to(live, tolerance, now), "idle", now)
     }
 
-    pub(super) fn rise(&mut self, to: Option<EventTime>, cause: &str, now: Tick) -> Result<()> {
+    pub(super) fn advance_watermark(&mut self, to: Option<EventTime>, cause: &str, now: Tick) -> Result<()> {
         let Some(to) = to else { return Ok(()) };
-        if self.engine.release(|shard, out| shard.rise(to, out))? {
+        if self.engine.release(|shard, out| shard.advance_watermark(to, out))? {
             self.draft.open(now);
-            self.draft.rises.push(Rise { after: self.at_hand.position.into(), to, cause: cause.to_owned() });
+            self.draft.advances.push(WatermarkAdvance {
+                after: self.at_hand.position.into(),
+                to,
+                cause: cause.to_owned(),
+            });
             self.collect();
         }
         Ok(())
