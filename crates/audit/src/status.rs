@@ -149,12 +149,12 @@ pub struct DayWait {
     /// The day.
     pub day: String,
     /// The parts of the ring that have not published it.
-    pub missing: Vec<MissingShare>,
+    pub missing: Vec<MissingRange>,
 }
 
-/// A part of the ring whose share of a day is not stored.
+/// A part of the ring whose counts of a day are not stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MissingShare {
+pub struct MissingRange {
     /// The part.
     pub range: String,
     /// The shards that own it, of the lake or, where it was given, of the stream.
@@ -303,7 +303,7 @@ impl Journals {
                 tail => drop(tail?.map(|tail| tails.insert(shard, tail))),
             }
         }
-        // Shares are needed only to say what scoring waits for.
+        // Counts are needed only to say what scoring waits for.
         let waits = tails.values().any(|tail: &Entry| tail.counts.unscored > 0);
         let lookback = tails.values().next().map_or(1, |tail| tail.time_rules.lookback_days);
         let mut journals = Journals {
@@ -423,9 +423,11 @@ impl Journals {
 
     /// Who has not published a day, if anybody.
     fn wait_of(&self, day: Day) -> Option<DayWait> {
-        let published = self.registry.with_board(|board| (!board.can_use(day)).then(|| board.published(day)))?;
+        let published = self
+            .registry
+            .with_popularity(|popularity| (!popularity.can_use(day)).then(|| popularity.published(day)))?;
         let leaves = self.registry.leaves();
-        let missing = rest_of_ring(published).into_iter().map(|range| MissingShare {
+        let missing = rest_of_ring(published).into_iter().map(|range| MissingRange {
             range: range.to_string(),
             shards: leaves
                 .iter()

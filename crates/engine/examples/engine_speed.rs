@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p authpulse-engine --example engine_speed -- FILE` with a file of `authpulse generate`.
 
-use authpulse_engine::{Board, Incoming, Output, RestoreFrom, Restoring, Settings, Shard, SourceKind};
+use authpulse_engine::{Incoming, Output, PopularityIndex, RestoreFrom, Restoring, Settings, Shard, SourceKind};
 use authpulse_event::{ArrivalTime, HashRange, Position, SequenceNumber, parse_line};
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use std::time::Instant;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Lines between two looks at the board.
+/// Lines between two looks at the popularity index.
 const STRIDE: u64 = 1_024;
 /// Lines that are looked up together.
 const LOOK_AHEAD: usize = 32;
@@ -29,7 +29,7 @@ fn main() -> std::io::Result<()> {
     let settings = Settings::default();
     for pass in 1..=3 {
         let mut shard = Shard::new(settings.clone(), SourceKind::File, HashRange::FULL);
-        let mut board = Board::new(settings.time.lookback_days);
+        let mut index = PopularityIndex::new(settings.time.lookback_days);
         let mut out = Output::default();
         let mut scored = 0u64;
         let begin = Instant::now();
@@ -50,18 +50,18 @@ fn main() -> std::io::Result<()> {
                 shard.admit_known(incoming, parsed, *known, &mut out);
             }
             if at.is_multiple_of(STRIDE) {
-                shard.score_ready(&mut board, &mut out);
+                shard.score_ready(&mut index, &mut out);
                 scored += out.scored.len() as u64;
                 out.scored.clear();
                 out.rejected.clear();
-                if shard.has_share_to_publish() {
-                    for share in shard.cut().shares {
-                        board.add_share(&share);
+                if shard.has_counts_to_publish() {
+                    for counts in shard.cut().daily_counts {
+                        index.add_counts(&counts);
                     }
                 }
             }
         }
-        shard.score_ready(&mut board, &mut out);
+        shard.score_ready(&mut index, &mut out);
         scored += out.scored.len() as u64;
         let seconds = begin.elapsed().as_secs_f64();
         println!(

@@ -383,8 +383,8 @@ impl Shard {
         for parity in 0..2 {
             if self.open_days[parity].day < Day::of(to) && !self.open_days[parity].touched.is_empty() {
                 let open = std::mem::take(&mut self.open_days[parity]);
-                let share = self.day_share(open.day, open.touched.iter().copied());
-                self.closed_days.extend(share);
+                let counts = self.counts_of_day(open.day, open.touched.iter().copied());
+                self.closed_days.extend(counts);
             }
         }
         self.closed_days.sort_by_key(|(day, _)| *day);

@@ -2,7 +2,7 @@
 
 use crate::attribute_sets::AttributeSets;
 use crate::names::{ComputerId, UserId};
-use crate::popularity::{HostCount, Share};
+use crate::popularity::{DailyCounts, HostCount};
 use crate::rows::HourRow;
 use crate::shard::{NamedEvent, Shard, WaitingEvent};
 use authpulse_event::time::{hour_of, start_of_hour};
@@ -30,19 +30,19 @@ pub struct Cut {
     /// With this cut every hour that ends here or before is written, except those of users with an unscored event in them.
     pub hours_through: Option<EventTime>,
     /// Days whose logins this cut publishes.
-    pub shares: Vec<Share>,
+    pub daily_counts: Vec<DailyCounts>,
     /// The last day whose logins are published, with this cut.
-    pub shares_through: Option<Day>,
+    pub counts_through: Option<Day>,
     /// Days whose high-risk counts this cut publishes.
-    pub scores: Vec<Share>,
+    pub scores: Vec<DailyCounts>,
     /// Through which day each part of the range has published its high-risk counts, with this cut.
     pub score_spans: Vec<(HashRange, Option<Day>)>,
 }
 
 impl Shard {
-    /// Whether a cut would publish a day's share: what others, or the shard itself, may wait for.
-    pub fn has_share_to_publish(&self) -> bool {
-        !self.inherited_shares.is_empty() || self.passed_day() > self.shares_through
+    /// Whether a cut would publish the counts of a day: what others, or the shard itself, may wait for.
+    pub fn has_counts_to_publish(&self) -> bool {
+        !self.inherited_counts.is_empty() || self.passed_day() > self.counts_through
     }
 
     /// Whether a cut would write hours or publish scores, so that it is worth an entry without records.
@@ -84,14 +84,14 @@ impl Shard {
         // What the rows of one entry share is given up with it.
         self.sets = AttributeSets::default();
         let through = self.scored_through();
-        let mut shares = std::mem::take(&mut self.inherited_shares);
+        let mut daily_counts = std::mem::take(&mut self.inherited_counts);
         let passed = self.passed_day();
         if let Some(passed) = passed
-            && self.shares_through.is_none_or(|s| s < passed)
+            && self.counts_through.is_none_or(|s| s < passed)
         {
             let days = std::mem::take(&mut self.closed_days);
-            shares.push(Share { range: self.range, after: self.shares_through, through: passed, days });
-            self.shares_through = Some(passed);
+            daily_counts.push(DailyCounts { range: self.range, after: self.counts_through, through: passed, days });
+            self.counts_through = Some(passed);
         }
         let hours = self.watermark.map(|w| self.take_hours(hour_of(w))).unwrap_or_default();
         let scores = through.map(|t| self.take_scores(Day(Day::of(t).0 - 1))).unwrap_or_default();
@@ -103,8 +103,8 @@ impl Shard {
             unscored: self.named_unscored(),
             hours,
             hours_through: self.watermark.map(|w| start_of_hour(hour_of(w))),
-            shares,
-            shares_through: self.shares_through,
+            daily_counts,
+            counts_through: self.counts_through,
             scores,
             score_spans: self.score_spans.clone(),
         }
@@ -157,7 +157,7 @@ impl Shard {
     }
 
     /// The high-risk counts of the days up to `through`, by the parts of the range that have not published them.
-    fn take_scores(&mut self, through: Day) -> Vec<Share> {
+    fn take_scores(&mut self, through: Day) -> Vec<DailyCounts> {
         let mut published = Vec::new();
         for (range, after) in &mut self.score_spans {
             if after.is_some_and(|a| a >= through) {
@@ -180,7 +180,7 @@ impl Shard {
                     days.push((*day, hosts));
                 }
             }
-            published.push(Share { range: *range, after: *after, through, days });
+            published.push(DailyCounts { range: *range, after: *after, through, days });
             *after = Some(through);
         }
         // Counts of a day are kept until the last part of the range has published it.

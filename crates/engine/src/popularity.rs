@@ -1,6 +1,6 @@
-//! Popularity of computers over the look-back (semantics, section 5), out of the shares that shards stored.
+//! Popularity of computers over the look-back (semantics, section 5), out of the daily counts that shards stored.
 //!
-//! Shards publish what they know of a day as a [`Share`] in a journal entry; the [`Board`] collects stored shares and answers
+//! Shards publish what they know of a day as [`DailyCounts`] in a journal entry; the [`PopularityIndex`] collects stored counts and answers
 //! only when they cover the whole ring. So a score never depends on which shard was faster.
 
 use crate::settings::SETTLE_MAX;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub struct HostCount {
     /// The computer's name.
     pub computer: String,
-    /// Accepted events (in a [`Share`]) or those of level HIGH or CRITICAL (in a score count).
+    /// Accepted events (in [`DailyCounts`]) or those of level HIGH or CRITICAL (in a score count).
     pub logins: u64,
     /// Distinct users; 0 in a score count.
     pub users: u64,
@@ -25,7 +25,7 @@ pub struct HostCount {
 /// Counts of the days after `after` (all earlier days where it is `None`) up to and with `through`, of the users within a
 /// range of the ring. A day that is not listed had none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct DailyCounts {
     /// Whose users.
     pub range: HashRange,
     /// The last day that was published before.
@@ -115,10 +115,10 @@ struct HostTotal {
     high_risk: u64,
 }
 
-/// All stored shares, and what follows from them.
-pub struct Board {
+/// All stored counts, and what follows from them.
+pub struct PopularityIndex {
     lookback_days: u32,
-    shares: Coverage,
+    daily_counts: Coverage,
     scores: Coverage,
     days: BTreeMap<Day, HostTotals>,
     /// One string per computer, shared by all days.
@@ -129,12 +129,12 @@ pub struct Board {
 /// Look-backs kept at hand: shards that run apart ask for different days.
 const VIEWS_MAX: usize = 8;
 
-impl Board {
-    /// An empty board.
-    pub fn new(lookback_days: u32) -> Board {
-        Board {
+impl PopularityIndex {
+    /// An empty index.
+    pub fn new(lookback_days: u32) -> PopularityIndex {
+        PopularityIndex {
             lookback_days,
-            shares: Coverage::default(),
+            daily_counts: Coverage::default(),
             scores: Coverage::default(),
             days: BTreeMap::new(),
             names: HashMap::default(),
@@ -142,23 +142,23 @@ impl Board {
         }
     }
 
-    /// Takes in a stored share of logins.
-    pub fn add_share(&mut self, share: &Share) {
-        self.shares.add(share.range, share.after, share.through);
-        self.sum(share, |total, count| {
+    /// Takes in stored counts of logins.
+    pub fn add_counts(&mut self, counts: &DailyCounts) {
+        self.daily_counts.add(counts.range, counts.after, counts.through);
+        self.sum(counts, |total, count| {
             total.logins += count.logins;
             total.users += count.users;
         });
     }
 
-    /// Takes in a stored share of high-risk counts.
-    pub fn add_scores(&mut self, share: &Share) {
-        self.scores.add(share.range, share.after, share.through);
-        self.sum(share, |total, count| total.high_risk += count.logins);
+    /// Takes in stored high-risk counts.
+    pub fn add_scores(&mut self, counts: &DailyCounts) {
+        self.scores.add(counts.range, counts.after, counts.through);
+        self.sum(counts, |total, count| total.high_risk += count.logins);
     }
 
-    fn sum(&mut self, share: &Share, add: impl Fn(&mut HostTotal, &HostCount)) {
-        for (day, hosts) in &share.days {
+    fn sum(&mut self, counts: &DailyCounts, add: impl Fn(&mut HostTotal, &HostCount)) {
+        for (day, hosts) in &counts.days {
             let totals = self.days.entry(*day).or_default();
             for count in hosts {
                 let name = match self.names.get_key_value(count.computer.as_str()) {
@@ -175,31 +175,31 @@ impl Board {
     }
 
     /// A sealed range counts as empty for later days.
-    pub fn seal(&mut self, range: HashRange, shares_after: Option<Day>, scores_after: Option<Day>) {
-        self.shares.seal(range, shares_after);
+    pub fn seal(&mut self, range: HashRange, counts_after: Option<Day>, scores_after: Option<Day>) {
+        self.daily_counts.seal(range, counts_after);
         self.scores.seal(range, scores_after);
     }
 
     /// A sealed shard goes on (a further backfill).
     pub fn unseal(&mut self, range: HashRange) {
-        self.shares.unseal(range);
+        self.daily_counts.unseal(range);
         self.scores.unseal(range);
         self.views.clear();
     }
 
-    /// Whether shares of the day cover the ring.
+    /// Whether counts of the day cover the ring.
     pub fn can_use(&self, day: Day) -> bool {
-        self.shares.covers(day)
+        self.daily_counts.covers(day)
     }
 
-    /// The parts of the ring whose shares of the day are stored.
+    /// The parts of the ring whose counts of the day are stored.
     pub fn published(&self, day: Day) -> Vec<HashRange> {
-        self.shares.holding(day).collect()
+        self.daily_counts.holding(day).collect()
     }
 
-    /// Whether a day's shares and high-risk counts cover the ring, so that its rows can be written.
+    /// Whether a day's counts and high-risk counts cover the ring, so that its rows can be written.
     pub fn day_is_complete(&self, day: Day) -> bool {
-        self.shares.covers(day) && self.scores.covers(day)
+        self.daily_counts.covers(day) && self.scores.covers(day)
     }
 
     /// The days with events after `after`, in order.
@@ -227,12 +227,12 @@ impl Board {
         rows
     }
 
-    /// The look-back that ends with `newest`, once shares of that day cover the ring.
+    /// The look-back that ends with `newest`, once counts of that day cover the ring.
     pub fn look_back(&mut self, newest: Day) -> Option<Arc<LookBack>> {
         if let Some(view) = self.views.get(&newest) {
             return Some(view.clone());
         }
-        if !self.shares.covers(newest) {
+        if !self.daily_counts.covers(newest) {
             return None;
         }
         let first = Day(newest.0.saturating_sub(self.lookback_days as i32 - 1));
@@ -260,7 +260,7 @@ impl Board {
     pub fn forget_before(&mut self, oldest_needed: Day) {
         let first = oldest_kept(oldest_needed, self.lookback_days);
         self.days = self.days.split_off(&first);
-        self.shares.forget_before(first);
+        self.daily_counts.forget_before(first);
         self.scores.forget_before(first);
         self.views.retain(|day, _| *day >= first);
         let days = &self.days;
@@ -287,11 +287,11 @@ mod tests {
     use super::*;
     use authpulse_event::time::{HOUR, MICROSECOND, SECOND};
 
-    fn share(range: HashRange, after: Option<i32>, through: i32, days: &[(i32, &[(&str, u64)])]) -> Share {
+    fn counts(range: HashRange, after: Option<i32>, through: i32, days: &[(i32, &[(&str, u64)])]) -> DailyCounts {
         let hosts = |hosts: &[(&str, u64)]| {
             hosts.iter().map(|(c, n)| HostCount { computer: c.to_string(), logins: *n, users: 1 }).collect()
         };
-        Share {
+        DailyCounts {
             range,
             after: after.map(Day),
             through: Day(through),
@@ -308,31 +308,31 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_used_when_shares_cover_the_ring_and_no_sooner() {
-        let mut board = Board::new(2);
+    fn a_day_is_used_when_counts_cover_the_ring_and_no_sooner() {
+        let mut index = PopularityIndex::new(2);
         let [left, right] = HashRange::divide(2)[..] else { panic!("two parts") };
-        board.add_share(&share(left, None, 5, &[(5, &[("C1", 3)])]));
-        assert!(board.look_back(Day(5)).is_none());
-        board.add_share(&share(right, None, 4, &[(4, &[("C1", 2), ("C2", 1)])]));
-        assert_eq!(board.look_back(Day(4)).unwrap().popularity("C1"), 2);
-        assert!(board.look_back(Day(5)).is_none());
-        board.add_share(&share(right, Some(4), 6, &[]));
-        let view = board.look_back(Day(5)).unwrap();
+        index.add_counts(&counts(left, None, 5, &[(5, &[("C1", 3)])]));
+        assert!(index.look_back(Day(5)).is_none());
+        index.add_counts(&counts(right, None, 4, &[(4, &[("C1", 2), ("C2", 1)])]));
+        assert_eq!(index.look_back(Day(4)).unwrap().popularity("C1"), 2);
+        assert!(index.look_back(Day(5)).is_none());
+        index.add_counts(&counts(right, Some(4), 6, &[]));
+        let view = index.look_back(Day(5)).unwrap();
         assert_eq!((view.popularity("C1"), view.popularity("C9"), view.hosts, view.p5), (5, 0, 2, 1));
-        board.add_share(&share(left, Some(5), 6, &[]));
-        let view = board.look_back(Day(6)).unwrap();
+        index.add_counts(&counts(left, Some(5), 6, &[]));
+        let view = index.look_back(Day(6)).unwrap();
         assert_eq!((view.popularity("C1"), view.hosts), (3, 1), "day 4 has left the look-back of two days");
     }
 
     #[test]
     fn a_sealed_range_counts_as_empty_for_later_days_until_it_goes_on() {
-        let mut board = Board::new(30);
-        board.add_share(&share(HashRange::FULL, None, 5, &[]));
-        assert!(!board.can_use(Day(9)));
-        board.seal(HashRange::FULL, Some(Day(5)), Some(Day(5)));
-        assert!(board.can_use(Day(9)));
-        board.unseal(HashRange::FULL);
-        assert!(!board.can_use(Day(9)) && board.can_use(Day(5)));
+        let mut index = PopularityIndex::new(30);
+        index.add_counts(&counts(HashRange::FULL, None, 5, &[]));
+        assert!(!index.can_use(Day(9)));
+        index.seal(HashRange::FULL, Some(Day(5)), Some(Day(5)));
+        assert!(index.can_use(Day(9)));
+        index.unseal(HashRange::FULL);
+        assert!(!index.can_use(Day(9)) && index.can_use(Day(5)));
     }
 
     #[test]
@@ -340,11 +340,11 @@ mod tests {
         let today = Day(20);
         for (lookback_days, settle) in [(1, Span::ZERO), (1, HOUR), (2, 25 * HOUR), (30, SETTLE_MAX)] {
             let newest = newest_closed_day(today.start(), settle);
-            let mut board = Board::new(lookback_days);
+            let mut index = PopularityIndex::new(lookback_days);
             let days: Vec<_> = (-100..=newest.0).map(|day| (day, &[("C1", 1)][..])).collect();
-            board.add_share(&share(HashRange::FULL, None, newest.0, &days));
-            board.forget_before(today);
-            assert_eq!(board.look_back(newest).unwrap().popularity("C1"), u64::from(lookback_days));
+            index.add_counts(&counts(HashRange::FULL, None, newest.0, &days));
+            index.forget_before(today);
+            assert_eq!(index.look_back(newest).unwrap().popularity("C1"), u64::from(lookback_days));
         }
     }
 
@@ -353,9 +353,9 @@ mod tests {
         for (n, rank) in [(1, 1), (20, 1), (21, 2), (40, 2), (41, 3)] {
             let names: Vec<String> = (1..=n).map(|i| format!("C{i}")).collect();
             let hosts: Vec<(&str, u64)> = names.iter().zip(1..).map(|(c, i)| (c.as_str(), i)).collect();
-            let mut board = Board::new(30);
-            board.add_share(&share(HashRange::FULL, None, 0, &[(0, &hosts)]));
-            assert_eq!(board.look_back(Day(0)).unwrap().p5, rank, "{n} hosts");
+            let mut index = PopularityIndex::new(30);
+            index.add_counts(&counts(HashRange::FULL, None, 0, &[(0, &hosts)]));
+            assert_eq!(index.look_back(Day(0)).unwrap().p5, rank, "{n} hosts");
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct RestoreFrom {
     /// Every hour that ends here or before is written, except those of users with an unscored event in them.
     pub hours_through: Option<EventTime>,
     /// The last day whose logins are published.
-    pub shares_through: Option<Day>,
+    pub counts_through: Option<Day>,
     /// Through which day each part of the range has published its high-risk counts.
     pub score_spans: Vec<(HashRange, Option<Day>)>,
 }
@@ -78,7 +78,7 @@ impl Restoring {
         shard.watermark = last.watermark;
         shard.newest_accepted = last.newest_accepted;
         shard.last_accepted_live = last.last_accepted_live;
-        shard.shares_through = last.shares_through;
+        shard.counts_through = last.counts_through;
         shard.score_spans = last
             .score_spans
             .iter()

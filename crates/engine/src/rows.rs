@@ -114,7 +114,7 @@ pub struct HourRow {
     pub max_risk_score: u8,
 }
 
-/// A row of `host_popularity_daily`. Names are strings: the row sums shares of several shards.
+/// A row of `host_popularity_daily`. Names are strings: the row sums counts of several shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayRow {
     /// The day (UTC).

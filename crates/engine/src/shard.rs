@@ -5,12 +5,13 @@
 //! record --> accepted / waits / rejected --> scored row --> what one journal entry stores
 //!               |                              ^    |
 //!               v                              |    v
-//!         users, open days              Board (stored shares)   open hours, high-risk counts
+//!         users, open days            PopularityIndex         open hours, high-risk counts
+//!                                     (stored counts)
 //! ```
 
 use crate::attribute_sets::AttributeSets;
 use crate::names::{ComputerId, ComputerNames, UserId, UserNames};
-use crate::popularity::{HostCount, Share};
+use crate::popularity::{DailyCounts, HostCount};
 use crate::resolved::Resolved;
 use crate::rows::{AcceptedEvent, EventId, Reason, RejectedRecord, ScoredEvent};
 use crate::settings::{Settings, UNSCORED_BYTES_MAX, UNSCORED_MAX};
@@ -164,9 +165,9 @@ pub struct Shard {
     /// Days that the watermark has passed since the last cut.
     pub(crate) closed_days: Vec<(Day, Vec<HostCount>)>,
     /// The last day published by a cut.
-    pub(crate) shares_through: Option<Day>,
-    /// Shares of days that the parents had not published, waiting for the first cut.
-    pub(crate) inherited_shares: Vec<Share>,
+    pub(crate) counts_through: Option<Day>,
+    /// Counts of days that the parents had not published, waiting for the first cut.
+    pub(crate) inherited_counts: Vec<DailyCounts>,
     /// Users with an open hour, by hour.
     pub(crate) open_hours: BTreeMap<i64, Vec<UserId>>,
     /// Scored events of level HIGH or CRITICAL, by day, user and computer, until published.
@@ -210,8 +211,8 @@ impl Shard {
             computers: ComputerNames::default(),
             open_days: Default::default(),
             closed_days: Vec::new(),
-            shares_through: None,
-            inherited_shares: Vec::new(),
+            counts_through: None,
+            inherited_counts: Vec::new(),
             open_hours: BTreeMap::new(),
             high_risk: BTreeMap::new(),
             score_spans: vec![(range, None)],
@@ -229,7 +230,7 @@ impl Shard {
         child.newest_accepted = parents.iter().filter_map(|p| p.newest_accepted).max();
         // A live stream stays live through a split in the evening.
         child.last_accepted_live = parents.iter().any(|p| p.last_accepted_live);
-        child.shares_through = child.watermark.map(|w| Day(Day::of(w).0 - 1));
+        child.counts_through = child.watermark.map(|w| Day(Day::of(w).0 - 1));
         for parent in parents {
             child.take_over(parent);
         }
@@ -241,18 +242,18 @@ impl Shard {
         let Some(part) = self.range.intersect(&parent.range) else { return };
         let hash = |parent: &Shard, user: UserId| parent.users[user.index()].hash;
         // Days that the child's watermark has passed and the parent had not published.
-        if let Some(through) = self.shares_through
-            && parent.shares_through.is_none_or(|p| p < through)
+        if let Some(through) = self.counts_through
+            && parent.counts_through.is_none_or(|p| p < through)
         {
             let mut days = Vec::new();
             for open in &parent.open_days {
                 if open.day <= through {
                     let touched = open.touched.iter().filter(|(u, _)| part.contains(hash(&parent, *u)));
-                    days.extend(parent.day_share(open.day, touched.copied()));
+                    days.extend(parent.counts_of_day(open.day, touched.copied()));
                 }
             }
             days.sort_by_key(|(day, _)| *day);
-            self.inherited_shares.push(Share { range: part, after: parent.shares_through, through, days });
+            self.inherited_counts.push(DailyCounts { range: part, after: parent.counts_through, through, days });
         }
         for (own, after) in &parent.score_spans {
             if let Some(range) = part.intersect(own) {
@@ -276,7 +277,7 @@ impl Shard {
             }
         }
         for open in &parent.open_days {
-            if self.shares_through.is_some_and(|through| open.day <= through) {
+            if self.counts_through.is_some_and(|through| open.day <= through) {
                 continue;
             }
             for (user, slot) in &open.touched {
@@ -386,7 +387,7 @@ impl Shard {
     }
 
     /// What was counted on a day, per computer, over some of the pairs touched on it; `None` if nothing was.
-    pub(crate) fn day_share(
+    pub(crate) fn counts_of_day(
         &self,
         day: Day,
         touched: impl Iterator<Item = (UserId, Slot)>,

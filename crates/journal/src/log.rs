@@ -111,7 +111,7 @@ pub fn missing(shard: &ShardId, n: u64) -> ConsumerError {
     EntryError::Damaged { what: format!("entry {n} of shard {shard}"), cause }.into()
 }
 
-/// Unscored events and shares of an entry, wherever they are.
+/// Unscored events and daily counts of an entry, wherever they are.
 pub async fn read_side(env: &Env, entry: &Entry) -> Result<Side> {
     let Some(file) = &entry.side_file else { return Ok(entry.side.clone()) };
     let bytes = env.store.get(&file.path).await?;

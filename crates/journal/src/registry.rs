@@ -11,7 +11,7 @@ pub use view::ShardView;
 use crate::columns_said::Said;
 use crate::error::Result;
 use crate::rejections::Rejections;
-use authpulse_engine::Board;
+use authpulse_engine::PopularityIndex;
 use authpulse_engine::rows::DayRow;
 use authpulse_event::{Day, EventTime, ShardId};
 use authpulse_lake::Base;
@@ -30,7 +30,7 @@ struct Inner {
     topology: Topology,
     /// The days that stalled shards wait for.
     wanted: BTreeMap<ShardId, Day>,
-    board: Board,
+    popularity: PopularityIndex,
 }
 
 /// A worker's place among those of its process.
@@ -60,7 +60,7 @@ impl Registry {
             shards: Shards::default(),
             topology: Topology::default(),
             wanted: BTreeMap::new(),
-            board: Board::new(lookback_days),
+            popularity: PopularityIndex::new(lookback_days),
         };
         Registry {
             inner: Mutex::new(inner),
@@ -117,8 +117,8 @@ impl Registry {
     pub fn stored(&self, entry: &Entry, side: &Side) -> Result<()> {
         let reported = Reported::of(entry, side)?;
         let mut guard = self.lock();
-        let Inner { shards, board, .. } = &mut *guard;
-        let is_new = shards.take_in(reported, board);
+        let Inner { shards, popularity, .. } = &mut *guard;
+        let is_new = shards.take_in(reported, popularity);
         drop(guard);
         if is_new {
             self.tell_listeners();
@@ -135,12 +135,12 @@ impl Registry {
         self.stored(&last, &base.side())
     }
 
-    /// Runs something on the board: scoring, mostly.
-    pub fn with_board<T>(&self, run: impl FnOnce(&mut Board) -> T) -> T {
-        run(&mut self.lock().board)
+    /// Runs something on the popularity index: scoring, mostly.
+    pub fn with_popularity<T>(&self, run: impl FnOnce(&mut PopularityIndex) -> T) -> T {
+        run(&mut self.lock().popularity)
     }
 
-    /// Whether a panic left the board in the middle of something: then nobody scores by it any more, and the service ends.
+    /// Whether a panic left the popularity index in the middle of something: then nobody scores by it any more, and the service ends.
     pub fn is_poisoned(&self) -> bool {
         self.inner.is_poisoned()
     }
@@ -221,7 +221,7 @@ impl Registry {
         self.lock().shards.newest_watermark_among(shards)
     }
 
-    /// Says that a shard's scoring stands still until shares of a day are stored, or that it does not any more.
+    /// Says that a shard's scoring stands still until counts of a day are stored, or that it does not any more.
     pub fn want(&self, shard: &ShardId, day: Option<Day>) {
         let mut guard = self.lock();
         let changed = match day {
@@ -246,14 +246,14 @@ impl Registry {
             return (Vec::new(), after);
         }
         let guard = self.lock();
-        let board = &guard.board;
+        let popularity = &guard.popularity;
         let mut through = after;
         let mut rows = Vec::new();
-        for day in board.days_after(after) {
-            if !board.day_is_complete(day) {
+        for day in popularity.days_after(after) {
+            if !popularity.day_is_complete(day) {
                 break;
             }
-            rows.extend(board.day_rows(day));
+            rows.extend(popularity.day_rows(day));
             through = Some(day);
         }
         (rows, through)
@@ -262,14 +262,14 @@ impl Registry {
     /// Whether a day after `after` is complete.
     pub fn has_complete_day(&self, after: Option<Day>) -> bool {
         let guard = self.lock();
-        guard.board.days_after(after).next().is_some_and(|day| guard.board.day_is_complete(day))
+        guard.popularity.days_after(after).next().is_some_and(|day| guard.popularity.day_is_complete(day))
     }
 
     /// Drops days that nobody can ask for any more.
     pub fn forget_old_days(&self) {
-        let Inner { shards, board, .. } = &mut *self.lock();
+        let Inner { shards, popularity, .. } = &mut *self.lock();
         if let Some(done) = shards.last_day_done() {
-            board.forget_before(done);
+            popularity.forget_before(done);
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Like an entry it is JSON under zstd, of a format of its own.
 
-use crate::entry::{self, Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decode};
+use crate::entry::{self, Entry, EntryError, Inherited, Place, Side, StoredDailyCounts, StoredDay, compress, decode};
 use crate::micros;
 use crate::schema::{Table, raw_day};
 use crate::sections::{Known, Sections};
@@ -57,12 +57,12 @@ pub struct Base {
     #[serde(default)]
     pub older_gaps: (u64, u64),
     /// Logins published: spans that follow each other are one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shares: Vec<StoredShare>,
+    #[serde(rename = "shares", default, skip_serializing_if = "Vec::is_empty")]
+    pub daily_counts: Vec<StoredDailyCounts>,
     /// High-risk counts published, likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scores: Vec<StoredShare>,
-    /// What is left of the days of `shares` and `scores` that nobody asks for any more, by day since 1970.
+    pub scores: Vec<StoredDailyCounts>,
+    /// What is left of the days of `daily_counts` and `scores` that nobody asks for any more, by day since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub past: BTreeMap<i32, DayTotals>,
     /// Files that were live in their tables when the base was made.
@@ -182,7 +182,7 @@ impl Base {
             fields_dropped: 0,
             gaps: Vec::new(),
             older_gaps: (0, 0),
-            shares: Vec::new(),
+            daily_counts: Vec::new(),
             scores: Vec::new(),
             past: BTreeMap::new(),
             files: Vec::new(),
@@ -218,8 +218,8 @@ impl Base {
         }
         // A take-over repeats the side of the entry before it, which has published it.
         if !entry.takes_over {
-            side.shares.iter().for_each(|share| join(&mut self.shares, share));
-            side.scores.iter().for_each(|share| join(&mut self.scores, share));
+            side.daily_counts.iter().for_each(|counts| join(&mut self.daily_counts, counts));
+            side.scores.iter().for_each(|counts| join(&mut self.scores, counts));
         }
         let bare = |file: &TableFile| TableFile { data_file: String::new(), ..file.clone() };
         self.files.extend(entry.files.iter().map(|file| FoldedFile { n: entry.n, file: bare(file) }));
@@ -248,7 +248,7 @@ impl Base {
             rows.into_iter().map(|((table, partition), rows)| PartitionRows { table, partition, rows }).collect();
         let Some(oldest) = oldest else { return };
         let past = &mut self.past;
-        take_past(&mut self.shares, oldest, |day, logins, users| {
+        take_past(&mut self.daily_counts, oldest, |day, logins, users| {
             let totals = past.entry(day).or_default();
             totals.logins = totals.logins.saturating_add(logins);
             totals.users = totals.users.saturating_add(users);
@@ -274,7 +274,7 @@ impl Base {
 
     /// What the entries published, as far as it is kept: to be taken in with [`Base::last`].
     pub fn side(&self) -> Side {
-        Side { shares: self.shares.clone(), scores: self.scores.clone(), ..Side::default() }
+        Side { daily_counts: self.daily_counts.clone(), scores: self.scores.clone(), ..Side::default() }
     }
 
     /// The tables of which its entries named files, whether those are still there or not.
@@ -331,21 +331,21 @@ impl Base {
     }
 }
 
-/// Adds a share; one that goes on where another of the same users ends becomes part of that.
-fn join(shares: &mut Vec<StoredShare>, share: &StoredShare) {
-    match shares.iter_mut().find(|s| s.range == share.range && Some(s.through) == share.after) {
+/// Adds daily counts; those that go on where others of the same users end become part of them.
+fn join(daily_counts: &mut Vec<StoredDailyCounts>, counts: &StoredDailyCounts) {
+    match daily_counts.iter_mut().find(|s| s.range == counts.range && Some(s.through) == counts.after) {
         Some(before) => {
-            before.through = share.through;
-            before.days.extend(share.days.iter().cloned());
+            before.through = counts.through;
+            before.days.extend(counts.days.iter().cloned());
         }
-        None => shares.push(share.clone()),
+        None => daily_counts.push(counts.clone()),
     }
 }
 
-/// Takes the days before `oldest` out of shares and hands over the sums of each. That they were published stays.
-fn take_past(shares: &mut [StoredShare], oldest: Day, mut add: impl FnMut(i32, u64, u64)) {
-    for share in shares {
-        share.days.retain(|StoredDay { day, hosts }| {
+/// Takes the days before `oldest` out of counts and hands over the sums of each. That they were published stays.
+fn take_past(daily_counts: &mut [StoredDailyCounts], oldest: Day, mut add: impl FnMut(i32, u64, u64)) {
+    for counts in daily_counts {
+        counts.days.retain(|StoredDay { day, hosts }| {
             let is_past = *day < oldest.0;
             if is_past {
                 let sums = hosts.iter().fold((0u64, 0u64), |(a, b), (_, count, users)| {

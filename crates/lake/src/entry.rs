@@ -20,7 +20,7 @@ pub use counts::EntryCounts;
 pub(crate) use counts::is_zero;
 pub use events::{StoredAttributes, Unscored, Waiting};
 pub use format::{FORMAT, PLAIN_FORMAT};
-pub use side::{Side, StoredDay, StoredShare};
+pub use side::{Side, StoredDailyCounts, StoredDay};
 pub use time_rules::StoredTimeRules;
 
 use crate::micros;
@@ -51,7 +51,7 @@ pub struct Entry {
     #[serde(with = "micros")]
     pub written_at: ProcessingTime,
     /// Whether this entry only takes the shard over: it repeats what is open and publishes nothing, also where its side file
-    /// (that of the entry before) holds shares.
+    /// (that of the entry before) holds daily counts.
     #[serde(default)]
     pub takes_over: bool,
     /// What the shard reads.
@@ -83,7 +83,8 @@ pub struct Entry {
     #[serde(with = "micros::maybe", default)]
     pub hours_through: Option<EventTime>,
     /// The last day whose logins are published, as days since 1970.
-    pub shares_through: Option<i32>,
+    #[serde(rename = "shares_through")]
+    pub counts_through: Option<i32>,
     /// Through which day each part of the range has published its high-risk counts.
     pub score_spans: Vec<Span>,
     /// The last day whose rows of `host_popularity_daily` are written; only in the shard that holds ring position 0.
@@ -92,10 +93,10 @@ pub struct Entry {
     /// Events that wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,
-    /// Unscored events and shares, where they are small; else they are in `side_file`.
+    /// Unscored events and daily counts, where they are small; else they are in `side_file`.
     #[serde(default, skip_serializing_if = "Side::is_empty")]
     pub side: Side,
-    /// Where unscored events and shares are, when they are large.
+    /// Where unscored events and daily counts are, when they are large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub side_file: Option<FileRef>,
     /// The files that each Iceberg table gets.
@@ -298,7 +299,7 @@ impl Entry {
             newest_accepted: None,
             last_accepted_live: false,
             hours_through: None,
-            shares_through: None,
+            counts_through: None,
             score_spans: spans(&[(range, None)]),
             daily_through: None,
             waiting: Vec::new(),
@@ -394,7 +395,7 @@ impl Entry {
                 .map_err(|cause| self.damaged(cause))?,
             unscored: side.unscored.iter().map(|event| event.to_event(attributes)).collect(),
             hours_through: self.hours_through,
-            shares_through: self.shares_through.map(Day),
+            counts_through: self.counts_through.map(Day),
             score_spans,
         })
     }

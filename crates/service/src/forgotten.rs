@@ -77,7 +77,7 @@ mod tests {
             settled: false,
             end,
             sealed: None,
-            shares_through: None,
+            counts_through: None,
             scores_through: None,
             daily_through: None,
             unscored: 0,

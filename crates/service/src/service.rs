@@ -158,7 +158,7 @@ impl Service {
         with_forgotten(listed, &own, |shard| self.key(shard))
     }
 
-    /// Learns what other workers have stored: shares, watermarks, ends. `has_worker` says of which shards the workers here do.
+    /// Learns what other workers have stored: counts, watermarks, ends. `has_worker` says of which shards the workers here do.
     /// To hold a shard's lease is not enough: the one who had it before may have stored something since it was last looked at.
     ///
     /// # Errors

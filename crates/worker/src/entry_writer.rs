@@ -13,7 +13,7 @@ use authpulse_journal::error::Result;
 use authpulse_journal::log;
 use authpulse_journal::registry::Registry;
 use authpulse_lake::entry::{
-    Entry, EntryCounts, FileRef, PieceRef, RawFile, Side, StoredShare, Unscored, Waiting, spans,
+    Entry, EntryCounts, FileRef, PieceRef, RawFile, Side, StoredDailyCounts, Unscored, Waiting, spans,
 };
 use authpulse_lake::section_list::Holder;
 use authpulse_lake::{RawSource, Table, TableFile};
@@ -79,8 +79,8 @@ impl Finish {
         let snapshot = put_snapshot(&env, &commit_id, snapshot, &last).await?;
         let side = Side {
             unscored: closed.cut.unscored.iter().map(Unscored::from).collect(),
-            shares: closed.cut.shares.iter().map(StoredShare::from).collect(),
-            scores: closed.cut.scores.iter().map(StoredShare::from).collect(),
+            daily_counts: closed.cut.daily_counts.iter().map(StoredDailyCounts::from).collect(),
+            scores: closed.cut.scores.iter().map(StoredDailyCounts::from).collect(),
             sections: env.lake.sections().written(Holder::Side, &last),
         };
         let side_file = put_side(&env, &commit_id, &side).await?;
@@ -130,7 +130,7 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         newest_accepted: cut.newest_accepted,
         last_accepted_live: cut.last_accepted_live,
         hours_through: cut.hours_through,
-        shares_through: cut.shares_through.map(|d| d.0),
+        counts_through: cut.counts_through.map(|d| d.0),
         score_spans: spans(&cut.score_spans),
         daily_through: closing.days.1,
         waiting: cut.waiting.iter().map(Waiting::from).collect(),

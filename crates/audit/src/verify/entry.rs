@@ -150,7 +150,7 @@ impl EntryCheck<'_> {
         let Some(before) = before else { return Ok(()) };
         self.never_falls("the watermark falls", before.watermark, e.watermark)?;
         self.never_falls("the newest event accepted falls", before.newest_accepted, e.newest_accepted)?;
-        let days = [(before.shares_through, e.shares_through), (before.daily_through, e.daily_through)];
+        let days = [(before.counts_through, e.counts_through), (before.daily_through, e.daily_through)];
         for (before, now) in days {
             self.holds(
                 now >= before,
@@ -264,8 +264,8 @@ impl EntryCheck<'_> {
         if e.takes_over {
             return self.takes_over(before);
         }
-        let through = side.shares.iter().map(|share| share.through).max().or(before.shares_through);
-        self.equal("the last day whose logins are published", &through, &e.shares_through)
+        let through = side.daily_counts.iter().map(|counts| counts.through).max().or(before.counts_through);
+        self.equal("the last day whose logins are published", &through, &e.counts_through)
     }
 
     /// A take-over repeats what is open and adds nothing.
@@ -277,8 +277,8 @@ impl EntryCheck<'_> {
         let empty = lists.iter().all(|n| *n == 0) && counts.iter().all(|n| *n == 0) && e.from == e.to;
         self.holds(empty, "a take-over adds something", "nothing new", "records, files or rises")?;
         let same = (&before.waiting, &before.side, &before.side_file) == (&e.waiting, &e.side, &e.side_file)
-            && (before.watermark, before.shares_through, before.daily_through)
-                == (e.watermark, e.shares_through, e.daily_through)
+            && (before.watermark, before.counts_through, before.daily_through)
+                == (e.watermark, e.counts_through, e.daily_through)
             && before.score_spans == e.score_spans;
         self.holds(same, "a take-over changes what it repeats", "what the entry before holds", "something else")
     }

@@ -19,7 +19,7 @@ pub(super) fn check(journals: &Journals) -> Check<()> {
     }
     let spans =
         |pick: fn(&Shard) -> &Vec<spans::Span>| journals.shards.values().flat_map(pick).cloned().collect::<Vec<_>>();
-    spans::check(&spans(|s| &s.shares), "logins")?;
+    spans::check(&spans(|s| &s.daily_counts), "logins")?;
     spans::check(&spans(|s| &s.scores), "high-risk counts")
 }
 

@@ -11,7 +11,7 @@ use authpulse_journal::error::ConsumerError;
 use authpulse_journal::log::{read_base, read_side};
 use authpulse_lake::Table;
 use authpulse_lake::base::{Base, FoldedFile, RawTotals};
-use authpulse_lake::entry::{Entry, Inherited, Place, RawFile, Side, Source, StoredShare, StoredTimeRules};
+use authpulse_lake::entry::{Entry, Inherited, Place, RawFile, Side, Source, StoredDailyCounts, StoredTimeRules};
 use authpulse_lake::read::LiveFile;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -31,9 +31,9 @@ pub(super) struct Journals {
     pub folded_rows: BTreeMap<(Table, i32), u64>,
     /// The raw files that entries name.
     pub raw: Vec<NamedRaw>,
-    /// Days of whose shares only the sums over all computers are left.
+    /// Days of whose counts only the sums over all computers are left.
     pub past: BTreeSet<Day>,
-    /// What shares say of days, over the ring.
+    /// What counts say of days, over the ring.
     pub sums: BTreeMap<Day, DaySums>,
     /// The settings that the lake keeps for life; none where it is empty.
     pub rules: Option<StoredTimeRules>,
@@ -54,7 +54,7 @@ pub(super) struct Shard {
     /// Its side.
     pub side: Side,
     /// Logins published.
-    pub shares: Vec<Span>,
+    pub daily_counts: Vec<Span>,
     /// High-risk counts published.
     pub scores: Vec<Span>,
     /// Dead letters by reason.
@@ -107,7 +107,7 @@ impl Sketch {
     }
 }
 
-/// What shares, or rows, say of a day.
+/// What counts, or rows, say of a day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DaySums {
     pub logins: Sketch,
@@ -261,12 +261,12 @@ impl Journals {
             folded: (base.through, base.last.to.clone()),
             tail: base.last,
             side: Side::default(),
-            shares: Vec::new(),
+            daily_counts: Vec::new(),
             scores: Vec::new(),
             rejected: base.rejected,
             folded_raw: base.raw.into_iter().map(|(day, totals)| (Day(day), totals)).collect(),
         };
-        self.publish(&mut shard, &base.shares, &base.scores, &what)?;
+        self.publish(&mut shard, &base.daily_counts, &base.scores, &what)?;
         for (day, totals) in base.past {
             let sums = self.sums.entry(Day(day)).or_default();
             sums.logins.total = sums.logins.total.wrapping_add(totals.logins);
@@ -304,7 +304,7 @@ impl Journals {
                 inherits: entry.inherits.clone(),
                 inherited: (entry.counts.waiting_before, entry.counts.unscored_before),
                 first_watermark: entry.watermark,
-                shares: Vec::new(),
+                daily_counts: Vec::new(),
                 scores: Vec::new(),
                 rejected: BTreeMap::new(),
                 folded: (0, entry.from.clone()),
@@ -320,30 +320,36 @@ impl Journals {
             return Ok(());
         }
         let (place, side) = (place(&shard.tail), std::mem::take(&mut shard.side));
-        self.publish(shard, &side.shares, &side.scores, &place)?;
+        self.publish(shard, &side.daily_counts, &side.scores, &place)?;
         shard.side = side;
         Ok(())
     }
 
     /// Takes in what is published.
-    fn publish(&mut self, shard: &mut Shard, shares: &[StoredShare], scores: &[StoredShare], place: &str) -> Check<()> {
+    fn publish(
+        &mut self,
+        shard: &mut Shard,
+        daily_counts: &[StoredDailyCounts],
+        scores: &[StoredDailyCounts],
+        place: &str,
+    ) -> Check<()> {
         let range = shard.range;
-        for share in shares {
-            spans::add(&mut shard.shares, share, range, place)?;
-            self.sum(share, |sums, hasher, computer, logins, users| {
+        for counts in daily_counts {
+            spans::add(&mut shard.daily_counts, counts, range, place)?;
+            self.sum(counts, |sums, hasher, computer, logins, users| {
                 sums.logins.add(hasher, computer, logins);
                 sums.users.add(hasher, computer, users);
             });
         }
-        for share in scores {
-            spans::add(&mut shard.scores, share, range, place)?;
-            self.sum(share, |sums, hasher, computer, high_risk, _| sums.high_risk.add(hasher, computer, high_risk));
+        for counts in scores {
+            spans::add(&mut shard.scores, counts, range, place)?;
+            self.sum(counts, |sums, hasher, computer, high_risk, _| sums.high_risk.add(hasher, computer, high_risk));
         }
         Ok(())
     }
 
-    fn sum(&mut self, share: &StoredShare, add: impl Fn(&mut DaySums, &RandomState, &str, u64, u64)) {
-        for day in &share.days {
+    fn sum(&mut self, counts: &StoredDailyCounts, add: impl Fn(&mut DaySums, &RandomState, &str, u64, u64)) {
+        for day in &counts.days {
             let sums = self.sums.entry(Day(day.day)).or_default();
             for (computer, count, users) in &day.hosts {
                 add(sums, &self.hasher, computer, *count, *users);

@@ -2,7 +2,9 @@
 
 use authpulse_engine::rows::{AcceptedEvent, ScoredEvent};
 use authpulse_engine::settings::{UNSCORED_BYTES_MAX, UNSCORED_MAX};
-use authpulse_engine::{Board, Incoming, NamedEvent, Output, Restoring, Settings, Shard, SourceKind, WaitingEvent};
+use authpulse_engine::{
+    Incoming, NamedEvent, Output, PopularityIndex, Restoring, Settings, Shard, SourceKind, WaitingEvent,
+};
 use authpulse_event::attributes::ATTRIBUTES_BYTES_MAX;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{ArrivalTime, EventModel, HashRange, ParsedEvent, Position, parse_record};
@@ -48,13 +50,13 @@ fn admit(shard: &mut Shard, out: &mut Output, second: i64, members: &str) {
     shard.admit(record, parsed, out);
 }
 
-/// A board that knows the days before the first event.
-fn board(shard: &Shard) -> Board {
-    let mut board = Board::new(shard.settings().time.lookback_days);
+/// A popularity index that knows the days before the first event.
+fn index(shard: &Shard) -> PopularityIndex {
+    let mut index = PopularityIndex::new(shard.settings().time.lookback_days);
     let mut empty = Shard::new(settings(), SourceKind::Stream, HashRange::FULL);
     empty.advance_watermark(DEFAULT_BASE, &mut Output::default());
-    empty.cut().shares.iter().for_each(|share| board.add_share(share));
-    board
+    empty.cut().daily_counts.iter().for_each(|counts| index.add_counts(counts));
+    index
 }
 
 #[test]
@@ -81,16 +83,16 @@ fn what_is_not_scored_is_bounded_by_bytes_as_well() {
     // A child counts what it takes over, and scoring gives it back.
     let mut child = Shard::inherit(settings(), HashRange::FULL, vec![shard]);
     assert_eq!(child.unscored_bytes(), bytes);
-    let mut board = board(&child);
-    child.score_ready(&mut board, &mut out);
+    let mut index = index(&child);
+    child.score_ready(&mut index, &mut out);
     assert_eq!((child.unscored_len(), child.unscored_bytes()), (0, 0));
 }
 
 #[test]
 fn rows_of_one_entry_share_what_is_equal_and_give_it_up_with_the_entry() {
     let (mut shard, mut out) = admitted(6, |n| format!(r#","app":"a{}""#, n % 2));
-    let (mut board, of_one) = (board(&shard), shard.unscored_bytes() / 6);
-    shard.score_ready(&mut board, &mut out);
+    let (mut index, of_one) = (index(&shard), shard.unscored_bytes() / 6);
+    shard.score_ready(&mut index, &mut out);
     let address = |row: &ScoredEvent| {
         let (_, value) = row.event.attributes.iter().next().expect("an attribute");
         let authpulse_event::AttributeValue::Text(text) = value else { panic!("{value:?}") };
@@ -106,7 +108,7 @@ fn rows_of_one_entry_share_what_is_equal_and_give_it_up_with_the_entry() {
     shard.cut();
     assert_eq!(shard.row_attribute_bytes(), 0);
     admit(&mut shard, &mut out, 7, r#","app":"a0""#);
-    shard.score_ready(&mut board, &mut out);
+    shard.score_ready(&mut index, &mut out);
     assert_eq!(out.scored[0].event.attributes, rows[0].event.attributes);
     assert_ne!(address(&out.scored[0]), address(&rows[0]));
     // No name that a shard keeps for ever is one of them.

@@ -4,7 +4,7 @@ use crate::agreement::agree;
 use crate::schedule::{Move, Origin, Schedule};
 use crate::service::run;
 use authpulse_engine::settings::ARRIVAL_SLACK;
-use authpulse_engine::{Board, Incoming, Output, Settings, Shard, SourceKind};
+use authpulse_engine::{Incoming, Output, PopularityIndex, Settings, Shard, SourceKind};
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{ArrivalTime, EventTime, HashRange, Position, Reading, parse_record};
 use authpulse_oracle::cases::Case;
@@ -66,7 +66,7 @@ fn scoring_never_waits_for_the_shard_itself() {
     {
         let mut settings = Settings::default();
         (settings.time.tolerance, settings.time.settle) = (tolerance * SECOND, settle * SECOND);
-        let mut board = Board::new(settings.time.lookback_days);
+        let mut index = PopularityIndex::new(settings.time.lookback_days);
         let mut shard = Shard::new(settings.clone(), SourceKind::Stream, HashRange::FULL);
         let mut out = Output::default();
         let midnight = DAY / SECOND;
@@ -76,13 +76,13 @@ fn scoring_never_waits_for_the_shard_itself() {
         // Every second around the moment at which the day closes.
         for time in midnight + settle - 2..midnight + settle + 3 {
             assert_eq!(admit(&mut shard, &mut out, "U1", time, time - 300), "accepted", "settle {settle}");
-            shard.cut().shares.iter().for_each(|share| board.add_share(share));
-            shard.score_ready(&mut board, &mut out);
+            shard.cut().daily_counts.iter().for_each(|counts| index.add_counts(counts));
+            shard.score_ready(&mut index, &mut out);
             assert_eq!(
                 shard.unscored_len(),
                 0,
                 "tolerance {tolerance}, settle {settle}: {:?}",
-                shard.waits_for_day(&board)
+                shard.waits_for_day(&index)
             );
         }
     }

@@ -70,7 +70,7 @@ fn events_of_one_id_and_instant_are_told_apart_by_their_computers() {
           1d+4000 U3 C1
           1d+4000 U9 C1",
         &[
-            // The second day is not scored before the other shard has told its share of the first.
+            // The second day is not scored before the other shard has told its counts of the first.
             Move::Take { shard: 0, steps: 6 },
             Move::Store { shard: 0, piece_bytes: Some(500) },
             Move::Take { shard: 0, steps: 1 },

@@ -5,13 +5,13 @@
 //! ```text
 //! case --steps--> Shard --out--> entry --rows--> answer
 //!                   ^              |
-//!                   |              +--shares, scores--> Board --> popularity, days
+//!                   |              +--counts, scores--> PopularityIndex --> popularity, days
 //!                   +---restore----+
 //! ```
 
 use crate::rows;
 use crate::schedule::{Chance, Move, Origin, Schedule};
-use authpulse_engine::{Board, Cut, Incoming, NamedEvent, Output, Piece, RestoreFrom, Restoring};
+use authpulse_engine::{Cut, Incoming, NamedEvent, Output, Piece, PopularityIndex, RestoreFrom, Restoring};
 use authpulse_engine::{Settings, Shard, SourceKind};
 use authpulse_event::{ArrivalTime, Day, EventTime, HashRange, Position, SequenceNumber, parse_line, parse_record};
 use authpulse_oracle::cases::Case;
@@ -126,7 +126,7 @@ struct Service<'a> {
     case: &'a Case,
     settings: Settings,
     chance: Chance,
-    board: Board,
+    index: PopularityIndex,
     lanes: Vec<Lane>,
     daily: Vec<Daily>,
     daily_through: Option<Day>,
@@ -137,7 +137,7 @@ impl<'a> Service<'a> {
     fn new(case: &'a Case, chance: u64) -> Service<'a> {
         let settings = rows::settings(&case.settings);
         Service {
-            board: empty_board(case, &settings),
+            index: empty_index(case, &settings),
             settings,
             case,
             chance: Chance(chance),
@@ -176,7 +176,7 @@ impl<'a> Service<'a> {
                 self.crash(at, from)?;
             }
             Move::CrashAll { from } => {
-                self.rebuild_board();
+                self.rebuild_index();
                 for at in 0..self.lanes.len() {
                     if self.lanes[at].ended {
                         self.lanes[at].shard = None;
@@ -279,20 +279,20 @@ impl<'a> Service<'a> {
     fn score(&mut self, at: usize) -> Check {
         let lane = &mut self.lanes[at];
         let shard = lane.shard.as_mut().expect("a shard that is read");
-        shard.score_ready(&mut self.board, &mut lane.out);
-        prop_assert_eq!(shard.waits_for_day(&self.board).is_some(), shard.unscored_len() > 0, "what a shard waits for");
+        shard.score_ready(&mut self.index, &mut lane.out);
+        prop_assert_eq!(shard.waits_for_day(&self.index).is_some(), shard.unscored_len() > 0, "what a shard waits for");
         Ok(())
     }
 
-    /// Stores an entry: from here on its rows are written, and its shares can be read.
+    /// Stores an entry: from here on its rows are written, and its counts can be read.
     fn store(&mut self, at: usize, piece_bytes: Option<u16>) -> Check {
         let lane = &mut self.lanes[at];
         let shard = lane.shard.as_mut().expect("a shard that is read");
-        let due = (shard.has_share_to_publish(), shard.has_rows_to_write());
+        let due = (shard.has_counts_to_publish(), shard.has_rows_to_write());
         let cut = shard.cut();
-        let done = (!cut.shares.is_empty(), !(cut.hours.is_empty() && cut.scores.is_empty()));
+        let done = (!cut.daily_counts.is_empty(), !(cut.hours.is_empty() && cut.scores.is_empty()));
         prop_assert_eq!(due, done, "what a cut has to publish");
-        prop_assert!(!shard.has_share_to_publish() && !shard.has_rows_to_write(), "a cut publishes all there is");
+        prop_assert!(!shard.has_counts_to_publish() && !shard.has_rows_to_write(), "a cut publishes all there is");
 
         let out = std::mem::take(&mut lane.out);
         prop_assert_eq!(out.counts.curated, out.scored.len() as u64);
@@ -304,11 +304,11 @@ impl<'a> Service<'a> {
         let last = lane.journal.last().and_then(|last| last.cut.watermark);
         prop_assert!(cut.watermark >= last, "the watermark falls from {last:?} to {:?}", cut.watermark);
 
-        for share in &cut.shares {
-            self.board.add_share(share);
+        for counts in &cut.daily_counts {
+            self.index.add_counts(counts);
         }
         for scores in &cut.scores {
-            self.board.add_scores(scores);
+            self.index.add_scores(scores);
         }
         let unscored_bytes = cut.unscored.iter().map(|named| named.event.attributes.bytes()).sum::<usize>();
         prop_assert_eq!(unscored_bytes, shard.unscored_bytes(), "what is not scored takes up what it takes up");
@@ -333,10 +333,10 @@ impl<'a> Service<'a> {
 
     /// The daily rows are written once, by whoever holds position 0 of the ring.
     fn write_days(&mut self) {
-        while let Some(day) = self.board.days_after(self.daily_through).next()
-            && self.board.day_is_complete(day)
+        while let Some(day) = self.index.days_after(self.daily_through).next()
+            && self.index.day_is_complete(day)
         {
-            self.daily.extend(self.board.day_rows(day).into_iter().map(rows::daily));
+            self.daily.extend(self.index.day_rows(day).into_iter().map(rows::daily));
             self.daily_through = Some(day);
         }
     }
@@ -346,7 +346,7 @@ impl<'a> Service<'a> {
         let living = (0..self.lanes.len()).filter(|&at| !self.lanes[at].ended);
         let scored = living.map(|at| self.scored_through(at)).min().flatten();
         if let Some(oldest) = scored.min(self.daily_through) {
-            self.board.forget_before(oldest);
+            self.index.forget_before(oldest);
             self.did(Deed::Forgot, true);
         }
     }
@@ -354,7 +354,7 @@ impl<'a> Service<'a> {
     /// The last day whose events a shard has published and scored; a shard without an entry is where its parents are.
     fn scored_through(&self, at: usize) -> Option<Day> {
         match self.lanes[at].journal.last() {
-            Some(last) => scores_through(&last.cut).min(last.cut.shares_through),
+            Some(last) => scores_through(&last.cut).min(last.cut.counts_through),
             None => self.case.shards[at].parents.iter().map(|&parent| self.scored_through(parent)).min().flatten(),
         }
     }
@@ -378,7 +378,7 @@ impl<'a> Service<'a> {
         prop_assert_eq!(shard.last_accepted_live(), last.last_accepted_live);
         prop_assert_eq!(shard.waiting(), &last.waiting[..]);
         prop_assert_eq!(nameless(shard.named_unscored()), nameless(last.unscored.clone()));
-        prop_assert!(!shard.has_share_to_publish() && !shard.has_rows_to_write(), "what is published stays published");
+        prop_assert!(!shard.has_counts_to_publish() && !shard.has_rows_to_write(), "what is published stays published");
         self.lanes[at].shard = Some(shard);
         Ok(())
     }
@@ -434,15 +434,15 @@ impl<'a> Service<'a> {
         Ok(restoring.finish())
     }
 
-    /// The board as a process finds it that has just started.
-    fn rebuild_board(&mut self) {
+    /// The popularity index as a process finds it that has just started.
+    fn rebuild_index(&mut self) {
         let mut cuts: Vec<&Cut> =
             self.lanes.iter().flat_map(|lane| lane.journal.iter().map(|entry| &entry.cut)).collect();
         self.chance.shuffle(&mut cuts);
-        self.board = empty_board(self.case, &self.settings);
+        self.index = empty_index(self.case, &self.settings);
         for cut in cuts {
-            cut.scores.iter().for_each(|scores| self.board.add_scores(scores));
-            cut.shares.iter().for_each(|share| self.board.add_share(share));
+            cut.scores.iter().for_each(|scores| self.index.add_scores(scores));
+            cut.daily_counts.iter().for_each(|counts| self.index.add_counts(counts));
         }
     }
 
@@ -516,10 +516,10 @@ impl<'a> Service<'a> {
             self.store(at, None)?;
             prop_assert_eq!(self.lanes[at].before, (0, 0), "events are left after a seal");
             let cut = &self.lanes[at].journal.last().expect("an end").cut;
-            self.board.seal(self.range(at), cut.shares_through, scores_through(cut));
+            self.index.seal(self.range(at), cut.counts_through, scores_through(cut));
         }
-        prop_assert_eq!(self.board.days_after(self.daily_through).next(), None, "a day is left after a seal");
-        prop_assert!(self.board.can_use(Day(newest.0 + 100)), "a sealed shard counts as empty for later days");
+        prop_assert_eq!(self.index.days_after(self.daily_through).next(), None, "a day is left after a seal");
+        prop_assert!(self.index.can_use(Day(newest.0 + 100)), "a sealed shard counts as empty for later days");
         Ok(())
     }
 
@@ -539,23 +539,23 @@ impl<'a> Service<'a> {
     }
 }
 
-/// A board without shares. What no shard of a case owns counts as sealed.
-fn empty_board(case: &Case, settings: &Settings) -> Board {
-    let mut board = Board::new(settings.time.lookback_days);
+/// A popularity index without counts. What no shard of a case owns counts as sealed.
+fn empty_index(case: &Case, settings: &Settings) -> PopularityIndex {
+    let mut index = PopularityIndex::new(settings.time.lookback_days);
     let mut owned: Vec<(u128, u128)> =
         case.shards.iter().filter(|shard| shard.parents.is_empty()).map(|shard| shard.range).collect();
     owned.sort_unstable();
     let mut next = Some(0);
     for (first, last) in owned {
         if let Some(next) = next.filter(|next| *next < first) {
-            board.seal(rows::range((next, first - 1)), None, None);
+            index.seal(rows::range((next, first - 1)), None, None);
         }
         next = last.checked_add(1);
     }
     if let Some(next) = next {
-        board.seal(rows::range((next, u128::MAX)), None, None);
+        index.seal(rows::range((next, u128::MAX)), None, None);
     }
-    board
+    index
 }
 
 fn incoming(shard: usize, number: usize, record: &Record) -> Incoming<'_> {
@@ -571,7 +571,7 @@ fn incoming(shard: usize, number: usize, record: &Record) -> Incoming<'_> {
 
 /// What the last entry says of a shard.
 pub fn restore_from(cut: &Cut) -> RestoreFrom {
-    let Cut { watermark, newest_accepted, last_accepted_live, hours_through, shares_through, .. } = *cut;
+    let Cut { watermark, newest_accepted, last_accepted_live, hours_through, counts_through, .. } = *cut;
     RestoreFrom {
         watermark,
         newest_accepted,
@@ -579,7 +579,7 @@ pub fn restore_from(cut: &Cut) -> RestoreFrom {
         waiting: cut.waiting.clone(),
         unscored: cut.unscored.clone(),
         hours_through,
-        shares_through,
+        counts_through,
         score_spans: cut.score_spans.clone(),
     }
 }

@@ -5,7 +5,7 @@ use crate::random;
 use crate::rows;
 use crate::service::{Check, restore_from};
 use authpulse_engine::{
-    Board, Cut, Incoming, Output, Piece, PieceSection, Restoring, Shard, SnapshotError, SourceKind,
+    Cut, Incoming, Output, Piece, PieceSection, PopularityIndex, Restoring, Shard, SnapshotError, SourceKind,
 };
 use authpulse_event::{ArrivalTime, HashRange, Position, parse_line};
 use authpulse_oracle::cases::{Case, file_case};
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 /// The shard of a file after its last line, cut so that it has nothing to publish.
 fn read(case: &Case) -> (Shard, Cut) {
     let settings = rows::settings(&case.settings);
-    let (reading, mut board) = (settings.reading(), Board::new(settings.time.lookback_days));
+    let (reading, mut index) = (settings.reading(), PopularityIndex::new(settings.time.lookback_days));
     let mut shard = Shard::new(settings, SourceKind::File, HashRange::FULL);
     let mut out = Output::default();
     for step in &case.shards[0].steps {
@@ -26,8 +26,8 @@ fn read(case: &Case) -> (Shard, Cut) {
             Incoming { payload, payload_bytes, position: Position::START, arrival: ArrivalTime::from_micros(*arrival) };
         shard.admit(record, parse_line(payload, reading), &mut out);
     }
-    shard.cut().shares.iter().for_each(|share| board.add_share(share));
-    shard.score_ready(&mut board, &mut out);
+    shard.cut().daily_counts.iter().for_each(|counts| index.add_counts(counts));
+    shard.score_ready(&mut index, &mut out);
     let cut = shard.cut();
     (shard, cut)
 }

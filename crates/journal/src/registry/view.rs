@@ -1,9 +1,9 @@
 //! What is stored of one shard, and an entry as the others take it in.
 
 use crate::error::Result;
-use authpulse_engine::Share;
+use authpulse_engine::DailyCounts;
 use authpulse_event::{Day, EventTime, HashRange, Position, ShardId};
-use authpulse_lake::entry::{Entry, EntryError, Inherited, Side, Source, StoredShare};
+use authpulse_lake::entry::{Entry, EntryError, Inherited, Side, Source, StoredDailyCounts};
 
 /// What is stored of one shard.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct ShardView {
     /// Up to when it is sealed.
     pub sealed: Option<EventTime>,
     /// The last day of which it published logins.
-    pub shares_through: Option<Day>,
+    pub counts_through: Option<Day>,
     /// The last day of which all its parts published high-risk counts.
     pub scores_through: Option<Day>,
     /// The last day whose rows it wrote.
@@ -49,9 +49,9 @@ pub(super) struct Reported {
     /// The last entries of those whom it inherits from.
     pub inherits: Vec<(ShardId, u64)>,
     /// The logins that it publishes.
-    pub shares: Vec<Share>,
+    pub daily_counts: Vec<DailyCounts>,
     /// The high-risk counts that it publishes.
-    pub scores: Vec<Share>,
+    pub scores: Vec<DailyCounts>,
 }
 
 impl Reported {
@@ -60,10 +60,10 @@ impl Reported {
     /// # Errors
     /// A range or a position in it is none.
     pub fn of(entry: &Entry, side: &Side) -> Result<Reported> {
-        let shares = |stored: &[StoredShare]| -> std::result::Result<Vec<Share>, EntryError> {
+        let daily_counts = |stored: &[StoredDailyCounts]| -> std::result::Result<Vec<DailyCounts>, EntryError> {
             // The side of an entry that takes a shard over is that of the entry before.
             let published = if entry.takes_over { &[] } else { stored };
-            published.iter().map(|s| s.to_share().map_err(|cause| entry.damaged(cause))).collect()
+            published.iter().map(|s| s.to_daily_counts().map_err(|cause| entry.damaged(cause))).collect()
         };
         let (range, position) = (entry.hash_range()?, entry.position()?);
         let inherits: Vec<(ShardId, u64)> =
@@ -80,12 +80,12 @@ impl Reported {
             settled: entry.settled,
             end: entry.end,
             sealed: entry.sealed,
-            shares_through: entry.shares_through.map(Day),
+            counts_through: entry.counts_through.map(Day),
             scores_through: entry.score_spans.iter().map(|s| s.through).min().flatten().map(Day),
             daily_through: entry.daily_through.map(Day),
             unscored: entry.counts.unscored,
         };
-        let (shares, scores) = (shares(&side.shares)?, shares(&side.scores)?);
-        Ok(Reported { key: ShardId::new(&entry.shard), view, inherits, shares, scores })
+        let (daily_counts, scores) = (daily_counts(&side.daily_counts)?, daily_counts(&side.scores)?);
+        Ok(Reported { key: ShardId::new(&entry.shard), view, inherits, daily_counts, scores })
     }
 }

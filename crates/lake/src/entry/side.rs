@@ -3,7 +3,7 @@
 use super::codec::{EntryError, compress, decompress};
 use super::events::Unscored;
 use crate::sections::{Known, Sections};
-use authpulse_engine::Share;
+use authpulse_engine::DailyCounts;
 use authpulse_engine::popularity::HostCount;
 use authpulse_event::Day;
 use bytes::Bytes;
@@ -16,11 +16,11 @@ pub struct Side {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unscored: Vec<Unscored>,
     /// Logins and distinct users per computer of the days that are published.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shares: Vec<StoredShare>,
+    #[serde(rename = "shares", default, skip_serializing_if = "Vec::is_empty")]
+    pub daily_counts: Vec<StoredDailyCounts>,
     /// High-risk counts of the days that are published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scores: Vec<StoredShare>,
+    pub scores: Vec<StoredDailyCounts>,
     /// What programs of before do not know.
     #[serde(default, skip_serializing_if = "Sections::is_empty")]
     pub sections: Sections,
@@ -29,21 +29,23 @@ pub struct Side {
 impl Side {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.unscored.is_empty() && self.shares.is_empty() && self.scores.is_empty() && self.sections.is_empty()
+        self.unscored.is_empty() && self.daily_counts.is_empty() && self.scores.is_empty() && self.sections.is_empty()
     }
     /// Roughly how many bytes of JSON it takes.
     pub fn size_estimate(&self) -> usize {
-        let hosts = |shares: &[StoredShare]| shares.iter().flat_map(|s| &s.days).map(|d| d.hosts.len()).sum::<usize>();
+        let hosts = |daily_counts: &[StoredDailyCounts]| {
+            daily_counts.iter().flat_map(|s| &s.days).map(|d| d.hosts.len()).sum::<usize>()
+        };
         let sections =
             self.sections.iter().map(|(name, section)| name.len() + section.body.text().len()).sum::<usize>();
         let unscored = self.unscored.iter().map(Unscored::size_estimate).sum::<usize>();
-        unscored + (hosts(&self.shares) + hosts(&self.scores)) * 24 + sections
+        unscored + (hosts(&self.daily_counts) + hosts(&self.scores)) * 24 + sections
     }
 }
 
-/// A share of some days: logins and users, or high-risk counts.
+/// Counts of some days: logins and users, or high-risk ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredShare {
+pub struct StoredDailyCounts {
     /// Whose users.
     pub range: String,
     /// The last day published before, as days since 1970; none where all earlier days are published at once.
@@ -54,7 +56,7 @@ pub struct StoredShare {
     pub days: Vec<StoredDay>,
 }
 
-/// One day of a share.
+/// One day of daily counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDay {
     /// Days since 1970.
@@ -84,30 +86,30 @@ impl Side {
     }
 }
 
-impl From<&Share> for StoredShare {
-    fn from(share: &Share) -> Self {
+impl From<&DailyCounts> for StoredDailyCounts {
+    fn from(counts: &DailyCounts) -> Self {
         let hosts = |hosts: &[HostCount]| hosts.iter().map(|h| (h.computer.clone(), h.logins, h.users)).collect();
-        StoredShare {
-            range: share.range.to_string(),
-            after: share.after.map(|d| d.0),
-            through: share.through.0,
-            days: share.days.iter().map(|(day, h)| StoredDay { day: day.0, hosts: hosts(h) }).collect(),
+        StoredDailyCounts {
+            range: counts.range.to_string(),
+            after: counts.after.map(|d| d.0),
+            through: counts.through.0,
+            days: counts.days.iter().map(|(day, h)| StoredDay { day: day.0, hosts: hosts(h) }).collect(),
         }
     }
 }
 
-impl StoredShare {
-    /// The share.
+impl StoredDailyCounts {
+    /// The counts.
     ///
     /// # Errors
     /// If its range is none.
-    pub fn to_share(&self) -> Result<Share, String> {
+    pub fn to_daily_counts(&self) -> Result<DailyCounts, String> {
         let host = |(computer, logins, users): &(String, u64, u64)| HostCount {
             computer: computer.clone(),
             logins: *logins,
             users: *users,
         };
-        Ok(Share {
+        Ok(DailyCounts {
             range: self.range.parse()?,
             after: self.after.map(Day),
             through: Day(self.through),

@@ -28,7 +28,7 @@ pub(crate) fn entry() -> Entry {
             cause: "idle".to_owned(),
         }],
         last_accepted_live: true,
-        shares_through: Some(-3),
+        counts_through: Some(-3),
         waiting: vec![Waiting {
             time: EventTime::from_micros(1),
             user: "U1".to_owned(),

@@ -226,7 +226,7 @@ impl Shards {
     pub(super) fn oldest_day(&self) -> Option<Day> {
         let lowest = |shard: &Tail| {
             let scores = shard.entry.score_spans.iter().map(|span| span.through).min().flatten();
-            let scored = scores.min(shard.entry.shares_through);
+            let scored = scores.min(shard.entry.counts_through);
             if shard.range.first == 0 { scored.min(shard.entry.daily_through) } else { scored }
         };
         let oldest = self.living().map(lowest).min().flatten()?;

@@ -180,7 +180,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Whoever reached its goal first may have left scores open that the others' shares allow now: stores until nothing more becomes ready.
+    /// Whoever reached its goal first may have left scores open that the others' counts allow now: stores until nothing more becomes ready.
     ///
     /// # Errors
     /// Something cannot be stored.

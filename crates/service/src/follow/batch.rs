@@ -82,7 +82,7 @@ impl<'a> Batch<'a> {
         Ok(lacked)
     }
 
-    /// Unscored events and shares of an entry, wherever they are.
+    /// Unscored events and daily counts of an entry, wherever they are.
     ///
     /// # Errors
     /// [`ConsumerError::Behind`] if they are gone, or they cannot be read.

@@ -157,7 +157,7 @@ fn shards_of_two_models_are_no_lake() {
     assert!(["s1", "model 2", "s2", "model 1"].iter().all(|words| told.contains(words)), "{told}");
 }
 
-/// Scoring waits for a day's shares, and nobody publishes them for now: reading stops before what waits takes up too much.
+/// Scoring waits for a day's counts, and nobody publishes them for now: reading stops before what waits takes up too much.
 #[tokio::test]
 async fn reading_stops_before_what_is_not_scored_takes_up_too_much() {
     let lake = SmallLake::new();

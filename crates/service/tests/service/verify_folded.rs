@@ -93,7 +93,7 @@ async fn replaced_files_and_past_days_are_compared_by_number() {
     // All files replaced, and all days past.
     folded.shrink(&BTreeSet::new(), Some(authpulse_event::Day(i32::MAX)));
     assert!(folded.files.is_empty() && files < 100 && folded.past.len() >= 3);
-    assert!(folded.side().shares.iter().all(|share| share.days.is_empty()));
+    assert!(folded.side().daily_counts.iter().all(|counts| counts.days.is_empty()));
     assert_eq!(report(&with_base(&lake, &folded).await).await.difference, None);
     folded.past.values_mut().next().unwrap().logins += 1;
     expect(&with_base(&lake, &folded).await, &["what shards published of a day", "logons"]).await;
@@ -122,7 +122,7 @@ async fn a_changed_base_is_named() {
     changed(|b| b.files[0].file.rows += 1, &["folded entries"]).await;
     changed(|b| b.files[0].file.sha256 = "0".repeat(64), &["edited", "SHA-256"]).await;
     changed(|b| b.raw.values_mut().next().unwrap().files += 1, &["raw zone", "folded entries"]).await;
-    changed(|b| b.shares[0].days[0].hosts[0].1 += 1, &["what shards published of a day"]).await;
+    changed(|b| b.daily_counts[0].days[0].hosts[0].1 += 1, &["what shards published of a day"]).await;
     changed(|b| b.last.to.sequence = "1".to_owned(), &["not contiguous"]).await;
     changed(|b| b.last.watermark = Some(EventTime::MAX), &["watermark falls"]).await;
     changed(|b| b.last.time_rules.settle += MICROSECOND, &["settings"]).await;
@@ -194,6 +194,6 @@ fn a_base_is_that_of_its_entries_however_they_are_folded() {
         let cut = &base.encode()[..40];
         assert!(Base::decode(&shard, all as u64, cut, known).unwrap_err().to_string().contains("damaged"));
         // Spans that follow each other are one, so a base does not grow with its entries.
-        assert!(base.shares.len() == 1 && base.scores.len() == 1, "{:?}", base.shares.len());
+        assert!(base.daily_counts.len() == 1 && base.scores.len() == 1, "{:?}", base.daily_counts.len());
     });
 }

@@ -1,4 +1,4 @@
-//! A lake that a service fills is sound at every moment: over splits, merges, restarts, days that lack shares, and to the seal.
+//! A lake that a service fills is sound at every moment: over splits, merges, restarts, days that lack counts, and to the seal.
 
 use crate::small_lake::{SmallLake, lines, options};
 use authpulse_audit::status::{State, status};
@@ -219,7 +219,7 @@ async fn run(seed: u64, history_first: bool) -> Met {
 }
 
 /// Shards that are opened together do not encode and store together, also after what makes all of them store at once: their first
-/// entries, which tell that they have no share of the days before, and days that close.
+/// entries, which tell that they have no counts of the days before, and days that close.
 #[tokio::test]
 async fn shards_store_one_after_another() {
     const AGE: Span = Span::seconds(8);

@@ -207,8 +207,8 @@ fn children_before_their_parents_are_noticed() {
 }
 
 #[test]
-fn a_broken_share_rule_is_noticed() {
-    assert!(is_noticed(Sabotage::Shares));
+fn a_broken_rule_of_daily_counts_is_noticed() {
+    assert!(is_noticed(Sabotage::DailyCounts));
 }
 
 #[test]

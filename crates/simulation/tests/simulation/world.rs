@@ -31,8 +31,8 @@ pub enum Sabotage {
     CommitId,
     /// Children start before their parents have ended.
     ParentsFirst,
-    /// Scores do not wait for shares.
-    Shares,
+    /// Scores do not wait for counts.
+    DailyCounts,
     /// Tables forget which entries they hold.
     Applied,
     /// Iterators of Kinesis that go on after a record leave the next one out.

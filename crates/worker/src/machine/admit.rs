@@ -13,7 +13,7 @@ use authpulse_lake::RawRecord;
 use authpulse_stream::Record;
 use bytes::Bytes;
 
-/// Records admitted between two looks at the board and the draft.
+/// Records admitted between two looks at the popularity index and the draft.
 const ADMIT_STRIDE: usize = 1_024;
 /// Records that are looked up together. From 16 to 128 make no difference (`engine_speed`).
 const LOOK_AHEAD: usize = 32;

@@ -34,7 +34,7 @@ pub enum News {
     Unreadable,
     /// The input has nothing more for now, and no entry is under way.
     AtTip,
-    /// The others know for which day's shares its scoring waits, if it does.
+    /// The others know for which day's counts its scoring waits, if it does.
     Waits {
         /// Whether it waits for any.
         for_a_day: bool,
@@ -100,7 +100,7 @@ pub struct Lost {
     pub records: Option<u64>,
 }
 
-/// For which day's shares scoring waits, if it does.
+/// For which day's counts scoring waits, if it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want(pub Option<Day>);
 

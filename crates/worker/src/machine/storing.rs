@@ -2,8 +2,8 @@
 
 use authpulse_event::{HashRange, Span, Tick};
 
-/// Rows from which on an entry is stored as soon as it can publish a share: early enough that the next day's scoring seldom waits.
-const SHARE_ROWS: u64 = 50_000;
+/// Rows from which on an entry is stored as soon as it can publish daily counts: early enough that the next day's scoring seldom waits.
+const PUBLISH_ROWS: u64 = 50_000;
 
 /// See the module.
 pub struct Storing {
@@ -24,7 +24,7 @@ pub struct Held {
     pub opened: Option<Tick>,
     /// Whether it takes no more.
     pub is_full: bool,
-    /// Whether it would publish a day's share.
+    /// Whether it would publish the counts of a day.
     pub publishes: bool,
     /// Rows scored.
     pub rows: u64,
@@ -51,7 +51,7 @@ impl Storing {
         let Some(due_at) = self.due_at(held.opened) else { return false };
         held.is_full
             || now >= due_at
-            || (held.publishes && (held.rows >= SHARE_ROWS || held.half_unscored || is_waited_for()))
+            || (held.publishes && (held.rows >= PUBLISH_ROWS || held.half_unscored || is_waited_for()))
     }
 
     /// Whether the last entry is as old as one may get.
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn an_empty_entry_is_never_due() {
         let storing = storing(10, HashRange::FULL, 0);
-        let held = Held { is_full: true, publishes: true, rows: SHARE_ROWS, ..Held::default() };
+        let held = Held { is_full: true, publishes: true, rows: PUBLISH_ROWS, ..Held::default() };
         assert!(!storing.is_due(&held, tick(1_000), || true));
     }
 
@@ -123,12 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn what_publishes_a_share_is_stored_early_where_that_helps() {
+    fn what_publishes_counts_is_stored_early_where_that_helps() {
         let storing = storing(1_000, HashRange::FULL, 0);
         let held = Held { opened: Some(tick(0)), publishes: true, ..Held::default() };
         assert!(!storing.is_due(&held, tick(1), || false));
         let helps =
-            [(Held { rows: SHARE_ROWS, ..held }, false), (Held { half_unscored: true, ..held }, false), (held, true)];
+            [(Held { rows: PUBLISH_ROWS, ..held }, false), (Held { half_unscored: true, ..held }, false), (held, true)];
         for (early, is_waited_for) in helps {
             assert!(storing.is_due(&early, tick(1), || is_waited_for), "{early:?}");
             assert!(!storing.is_due(&Held { publishes: false, ..early }, tick(1), || is_waited_for), "{early:?}");

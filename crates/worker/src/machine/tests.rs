@@ -10,7 +10,7 @@ use authpulse_event::{ArrivalTime, HashRange, Span};
 use authpulse_journal::error::ConsumerError;
 use authpulse_journal::open::entry_zero;
 use authpulse_journal::registry::{Place, Registry};
-use authpulse_lake::entry::{Side, Source, StoredShare, spans};
+use authpulse_lake::entry::{Side, Source, StoredDailyCounts, spans};
 use authpulse_stream::{Gap, Record};
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ impl World {
             to: closing.to.into(),
             watermark: cut.watermark,
             newest_accepted: cut.newest_accepted,
-            shares_through: cut.shares_through.map(|day| day.0),
+            counts_through: cut.counts_through.map(|day| day.0),
             score_spans: spans(&cut.score_spans),
             daily_through: closing.days.1,
             read_to_end: closing.read_to_end,
@@ -89,8 +89,8 @@ impl World {
             ..last.clone()
         };
         let side = Side {
-            shares: cut.shares.iter().map(StoredShare::from).collect(),
-            scores: cut.scores.iter().map(StoredShare::from).collect(),
+            daily_counts: cut.daily_counts.iter().map(StoredDailyCounts::from).collect(),
+            scores: cut.scores.iter().map(StoredDailyCounts::from).collect(),
             ..Side::default()
         };
         self.registry.stored(&entry, &side).unwrap();

@@ -45,7 +45,7 @@ impl Machine {
 
     /// Stores when somebody waits, or when there are rows and the last entry is old enough.
     pub(super) fn store_at_rest(&self, waits_for_a_day: bool, look: &Look<'_>) -> Act {
-        let publishes = self.engine.shard.has_share_to_publish();
+        let publishes = self.engine.shard.has_counts_to_publish();
         let is_waited_for = publishes && (waits_for_a_day || self.is_waited_for(look));
         let has_rows = || self.has_rows(look) || !self.engine.out.scored.is_empty();
         if is_waited_for || self.is_due(look) || (self.storing.is_aged(look.now) && has_rows()) {
@@ -54,9 +54,9 @@ impl Machine {
         Act::Return(Progress::Idle)
     }
 
-    /// Which day's shares scoring waits for, if it does.
+    /// Which day's counts scoring waits for, if it does.
     pub(super) fn waits_for_day(&self, look: &Look<'_>) -> Option<Day> {
-        look.others.with_board(|board| self.engine.shard.waits_for_day(board))
+        look.others.with_popularity(|popularity| self.engine.shard.waits_for_day(popularity))
     }
 
     /// Whether the entry in the making takes no more.
@@ -69,7 +69,7 @@ impl Machine {
         let held = Held {
             opened: self.draft.opened,
             is_full: self.is_full(look),
-            publishes: self.engine.shard.has_share_to_publish(),
+            publishes: self.engine.shard.has_counts_to_publish(),
             rows: self.draft.counts.curated,
             half_unscored: self.engine.shard.is_half_unscored(),
         };
@@ -79,7 +79,7 @@ impl Machine {
     /// Whether another shard's scoring stands still for a day that this one could publish.
     fn is_waited_for(&self, look: &Look<'_>) -> bool {
         let passed = self.engine.shard.watermark().map(|w| Day(Day::of(w).0 - 1));
-        look.others.is_waited_for(self.last.shares_through.map(Day), passed)
+        look.others.is_waited_for(self.last.counts_through.map(Day), passed)
     }
 
     /// Whether this shard writes the days' rows and there is a complete one.
@@ -90,7 +90,7 @@ impl Machine {
     /// Whether an entry would publish or write anything that follows from what the last one holds.
     pub(super) fn has_rows(&self, look: &Look<'_>) -> bool {
         let shard = &self.engine.shard;
-        shard.has_share_to_publish() || shard.has_rows_to_write() || self.has_day(look)
+        shard.has_counts_to_publish() || shard.has_rows_to_write() || self.has_day(look)
     }
 
     /// Whether an entry would tell anything that the last one does not.
