@@ -5,7 +5,7 @@ use crate::give_up;
 use crate::lake::{Access, Place, open, options, read_config, tell_rights};
 use crate::output::{print_warnings, say, tell};
 use crate::report::{rate, thousands};
-use crate::signals::{stop_signal, told_to_end};
+use crate::signals::{ended_early, stop_signal};
 use crate::totals::{ALL_REJECTED, totals};
 use anyhow::{Result, bail};
 use authpulse_files::{self as input, InputError, SortOptions, Source};
@@ -37,7 +37,7 @@ pub async fn run(args: Backfill) -> Result<ExitCode> {
     let options = options(&config);
     if place.is_new() && !args.sort {
         match refuse_disorder(&files, &options, SystemClock.now(), &stop) {
-            Err(ConsumerError::Input(InputError::ToldToEnd)) => return told_to_end(),
+            Err(ConsumerError::Input(InputError::ToldToEnd)) => return ended_early(),
             outcome => outcome?,
         }
     }
@@ -50,7 +50,7 @@ pub async fn run(args: Backfill) -> Result<ExitCode> {
     let started = Instant::now();
     let run = match prepare(&lake.env, options.clone(), &request).await {
         Ok(run) => run,
-        Err(ConsumerError::Input(InputError::ToldToEnd)) => return told_to_end(),
+        Err(ConsumerError::Input(InputError::ToldToEnd)) => return ended_early(),
         Err(ConsumerError::NothingToDo(words)) => {
             say!("{words}")?;
             return Ok(ExitCode::SUCCESS);
@@ -75,7 +75,7 @@ pub async fn run(args: Backfill) -> Result<ExitCode> {
     }
     said?;
     if ended == Ended::Stopped {
-        return told_to_end();
+        return ended_early();
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,8 +7,8 @@ use crate::lake::{
 use crate::logging::SERVICE;
 use crate::output::{self, print_warnings, say, tell};
 use crate::signals::{Heard, heard_by_service};
+use crate::stop_request::stop_requested;
 use crate::stream::{self, Reading, kinesis};
-use crate::told::told_to_stop;
 use anyhow::{Result, bail};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_files::tally::{Of, most_rejected};
@@ -156,22 +156,22 @@ const STOPPED: &str = "stopped; run it again to go on";
 /// # Errors
 /// What failed, on which input, and what to do.
 pub async fn run(args: Consume) -> Result<ExitCode> {
-    let is_told = args.with_parent.is_none();
-    if is_told {
+    let is_reported = args.with_parent.is_none();
+    if is_reported {
         output::set_from(|from| from.app = Some(application(&args)));
     }
     let work = async {
         // First of all: from now on a signal asks for an orderly end, whatever is under way.
         let heard = heard_by_service(args.with_parent)?;
         let config = read_config(args.config.as_deref())?;
-        if is_told {
+        if is_reported {
             tell_start(&args, &config);
         }
         consume(&args, &config, heard).await
     };
     // The panic itself is told by the panic hook.
     let outcome = AssertUnwindSafe(work).catch_unwind().await;
-    if is_told {
+    if is_reported {
         tell_end(&args, &outcome);
     }
     let (ended, words) = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -217,7 +217,7 @@ fn tell_end(args: &Consume, outcome: &std::thread::Result<Result<(Ended, String)
         Err(_) => tracing::info!(target: SERVICE, why = "panic", "ended"),
         Ok(Err(error)) => tracing::info!(target: SERVICE, why = "error", error = format!("{error:#}"), "ended"),
         Ok(Ok((Ended::Stopped, _))) => {
-            let signal = told_to_stop().map_or("none", |told| told.by);
+            let signal = stop_requested().map_or("none", |request| request.by);
             tracing::info!(target: SERVICE, why = "signal", signal, "ended");
         }
         Ok(Ok((Ended::Complete, _))) => {

@@ -4,7 +4,7 @@ use crate::args::{Replay, ReplayClock};
 use crate::lake::{crash_probe, read_config};
 use crate::output::{print_warnings, say};
 use crate::report::{rate, thousands};
-use crate::signals::{stop_signal, told_to_end};
+use crate::signals::{ended_early, stop_signal};
 use crate::stream::{self, kinesis};
 use anyhow::{Result, bail};
 use authpulse_engine::settings::ARRIVAL_SLACK;
@@ -36,7 +36,7 @@ pub async fn run(args: Replay) -> Result<ExitCode> {
     let sources: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     options.check()?;
     match warn_of_disorder(&sources, &config, &stop) {
-        Err(InputError::ToldToEnd) => return told_to_end(),
+        Err(InputError::ToldToEnd) => return ended_early(),
         outcome => outcome?,
     }
     let (summary, told) = send(&args, &place, sources, &options, stop).await?;

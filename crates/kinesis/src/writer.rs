@@ -89,7 +89,7 @@ impl Unfinished {
         for one in std::mem::take(&mut self.astray) {
             if one.is_at_home(map) {
                 cost.user_records += one.items.len() as u64;
-                self.stored(&one.items, &one.landed, one.sequence);
+                self.stored(&one.items, &one.actual_shard, one.sequence);
             } else {
                 cost.misplaced += one.items.len() as u64;
                 again.extend(one.items);
@@ -166,10 +166,10 @@ impl KinesisWriter {
         loop {
             let error = match self.api.shards().await {
                 Ok(shards) => match ShardMap::new(&shards) {
-                    Some(map) => match astray.iter().find(|one| map.range(&one.landed).is_none()) {
+                    Some(map) => match astray.iter().find(|one| map.range(&one.actual_shard).is_none()) {
                         None => return Ok(map),
                         Some(one) => {
-                            ApiError::InUse(format!("records landed on {}, which is not listed yet", one.landed))
+                            ApiError::InUse(format!("records landed on {}, which is not listed yet", one.actual_shard))
                         }
                     },
                     None => ApiError::InUse("its open shards do not divide the ring: it is being resharded".to_owned()),

@@ -2,7 +2,7 @@
 
 use crate::chunks::Chunks;
 use crate::columns::Asking;
-use crate::draft::Closed;
+use crate::entry_builder::Closed;
 use crate::entry_files::{finish_raw, put_side, put_snapshot, stage_raw};
 use crate::small_rows::SmallRows;
 use authpulse_engine::Piece;
@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// See the module.
-pub struct Finish {
+pub struct EntryWriter {
     /// The world.
     pub env: Env,
     /// How files are cut.
@@ -56,25 +56,36 @@ struct Written {
     side_file: Option<FileRef>,
 }
 
-impl Finish {
+impl EntryWriter {
     /// Puts the rest of its files, stores it, puts raw files under their final names and reports it; returns the stored entry.
     ///
     /// # Errors
     /// A file or the entry cannot be stored, or another owner was first. Files that are put then belong to nothing.
     pub async fn run(self) -> Result<Entry> {
-        let Finish { env, options, registry, shard, source, last, mut closed, snapshot, mut chunks, users, asking } =
-            self;
+        let EntryWriter {
+            env,
+            options,
+            registry,
+            shard,
+            source,
+            last,
+            mut closed,
+            snapshot,
+            mut chunks,
+            users,
+            asking,
+        } = self;
         let commit_id = chunks.commit_id.clone();
         let small = SmallRows {
             hours: std::mem::take(&mut closed.cut.hours),
             users,
             days: std::mem::take(&mut closed.closing.days.0),
-            rejected: std::mem::take(&mut closed.draft.rejected),
+            rejected: std::mem::take(&mut closed.builder.rejected),
             shard: source.shard.clone(),
             processing_time: env.clock.now(),
         };
         chunks.start(&env, small.encode(env.clone(), asking.clone(), options.encode));
-        let raw = std::mem::take(&mut closed.draft.raw);
+        let raw = std::mem::take(&mut closed.builder.raw);
         let raw = stage_raw(&env, &options, &commit_id, (&shard, last.n + 1), (&source, raw)).await?;
         let snapshot = put_snapshot(&env, &commit_id, snapshot, &last).await?;
         let side = Side {
@@ -102,7 +113,7 @@ impl Finish {
 
 /// The entry behind `last`, as it is stored from now on.
 fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Written, side: &Side) -> Entry {
-    let Closed { draft, cut, closing } = closed;
+    let Closed { builder, cut, closing } = closed;
     let Written { commit_id, files, raw, snapshot, side_file } = written;
     let n = last.n + 1;
     let mut sections = last.sections.carried();
@@ -118,15 +129,15 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         source: last.source.clone(),
         range: last.range.clone(),
         inherits: closing.inherits,
-        from: draft.from.into(),
+        from: builder.from.into(),
         to: closing.to.into(),
         counts: EntryCounts::new(
-            &draft.counts,
+            &builder.counts,
             (last.counts.waiting, last.counts.unscored),
             (cut.waiting.len() as u64, cut.unscored.len() as u64),
         ),
         watermark: cut.watermark,
-        advances: draft.advances,
+        advances: builder.advances,
         newest_accepted: cut.newest_accepted,
         last_accepted_live: cut.last_accepted_live,
         hours_through: cut.hours_through,
@@ -142,7 +153,7 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         raw_done: last.n,
         last_snapshot: if snapshot.is_empty() { last.last_snapshot } else { n },
         snapshot,
-        gaps: draft.gaps,
+        gaps: builder.gaps,
         read_to_end: closing.read_to_end,
         settled: closing.settled,
         end: closing.end,

@@ -3,17 +3,17 @@
 //! What is done and when, the machine (`machine.rs`) decides; a [`Worker`] carries it out in the world, one effect after another.
 //! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
 
-mod landing;
+mod stored;
 
 pub use crate::machine::{Goal, Origins, Phase, Progress, SharedTally};
 
 use crate::chunks::Chunks;
 use crate::columns::Asking;
-use crate::draft::Closed;
-use crate::entry_writer::Finish;
+use crate::entry_builder::Closed;
+use crate::entry_writer::EntryWriter;
 use crate::input::Input;
 use crate::line_digest::LineDigest;
-use crate::machine::{Act, Begin, Effects, Engine, Look, Lost, Machine, News, Reason, Told, Want, tell_of_ids};
+use crate::machine::{Act, Begin, Effects, Engine, InputTally, Look, Lost, Machine, News, Reason, Want, warn_of_ids};
 use crate::poison::Poison;
 use authpulse_engine::Shard;
 use authpulse_event::{Position, ShardId, Span};
@@ -91,7 +91,7 @@ impl Worker {
                 Input::File { arrival, .. } => Some(arrival),
                 Input::Stream { .. } => None,
             },
-            told: Told::new(registry.columns_said().clone()),
+            input_tally: InputTally::new(registry.columns_said().clone()),
             key: key.clone(),
         };
         Ok(Worker {
@@ -182,7 +182,7 @@ impl Worker {
         if self.phase() != Phase::Done {
             self.carry_out(Act::Hear(News::Stop)).await?;
         }
-        self.land().await
+        self.await_stored().await
     }
 
     /// One more round for a worker that has reached its goal, now that others have stored theirs: tells whether it stored.
@@ -198,17 +198,17 @@ impl Worker {
         loop {
             let news = match act {
                 Act::Return(progress) => return Ok(progress),
-                Act::Land => {
-                    self.land().await?;
+                Act::AwaitStored => {
+                    self.await_stored().await?;
                     return Ok(Progress::Worked);
                 }
-                Act::Peek(then) => match (self.has_landed().await?, then) {
+                Act::Peek(then) => match (self.is_stored().await?, then) {
                     (true, Some(news)) => news,
                     _ => return Ok(Progress::Idle),
                 },
                 Act::Store(reason) => {
-                    self.land().await?;
-                    News::Landed(reason)
+                    self.await_stored().await?;
+                    News::Stored(reason)
                 }
                 Act::Read { limit, due_in } => match self.read(limit, due_in).await? {
                     Some(news) => news,
@@ -231,19 +231,19 @@ impl Worker {
         let mut effects = Effects::default();
         let decided = self.machine.step(news, &look, &mut effects);
         self.hand_over_decisions(&effects);
-        let Effects { scored, lost, ids_repeat, rows, closed, lands, want } = effects;
+        let Effects { scored, lost, ids_repeat, rows, closed, awaits_stored, want } = effects;
         if let Some(Lost { after, records }) = lost {
             tracing::warn!(target: TARGET, shard = %self.key(), %after, ?records, "records were gone from the stream before they were read");
         }
         if let Some(words) = ids_repeat {
-            tell_of_ids(self.key(), &words);
+            warn_of_ids(self.key(), &words);
         }
         let act = decided?;
         self.chunks.add_rows(&self.env, &self.options, (self.machine.shard(), &self.asking), rows).await?;
         if let Some(closed) = closed {
             self.store(closed);
-            if lands {
-                self.land().await?;
+            if awaits_stored {
+                self.await_stored().await?;
             }
         }
         if let Some(Want(day)) = want {
@@ -291,7 +291,7 @@ impl Worker {
     /// Starts to store an entry; none is under way.
     fn store(&mut self, closed: Closed) {
         let takes_snapshot = closed.closing.takes_snapshot;
-        let finish = Finish {
+        let writer = EntryWriter {
             env: self.env.clone(),
             options: self.options.clone(),
             registry: self.registry.clone(),
@@ -304,6 +304,6 @@ impl Worker {
             users: self.machine.shard().user_names().view(),
             asking: self.asking.clone(),
         };
-        self.in_flight = Some(start(&*self.env.work, finish.run()));
+        self.in_flight = Some(start(&*self.env.work, writer.run()));
     }
 }

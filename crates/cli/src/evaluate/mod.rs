@@ -50,8 +50,10 @@ struct Report {
     account_days: u64,
     rows: u64,
     labels: u64,
-    landed: u64,
-    not_landed: BTreeMap<String, u64>,
+    #[serde(rename = "landed")]
+    stored: u64,
+    #[serde(rename = "not_landed")]
+    not_stored: BTreeMap<String, u64>,
     #[serde(flatten)]
     ranking: Ranking,
     first_seen: Ranking,
@@ -84,15 +86,15 @@ pub async fn run(args: Evaluate) -> Result<ExitCode> {
             "no rule of this program is called {name}, and no row of the lake has such a flag: see `authpulse config show`"
         );
     }
-    let not_landed = reasons(&lake, &days, base).await?;
+    let not_stored = reasons(&lake, &days, base).await?;
     let report = Report {
         days: days.span().len() as u64,
         labelled: days.labelled().len() as u64,
         account_days: days.account_days(),
         rows: days.rows(),
         labels: count,
-        landed: days.landed(),
-        not_landed,
+        stored: days.stored(),
+        not_stored,
         ranking: days.rank_by(&by),
         first_seen: days.rank_by(&By::FirstSeen),
         random: days.rank_by(&By::Random),
@@ -167,13 +169,13 @@ async fn reasons(lake: &OpenLake, days: &Days, base: EventTime) -> Result<BTreeM
 fn print(report: &Report) -> Result<()> {
     say!(
         "{} of {} labels are in the lake, on {} account-days of {} in {} days",
-        thousands(report.landed),
+        thousands(report.stored),
         thousands(report.labels),
         thousands(report.labelled),
         thousands(report.account_days),
         report.days
     )?;
-    for (reason, labels) in &report.not_landed {
+    for (reason, labels) in &report.not_stored {
         say!("  {} not landed: {reason}", thousands(*labels))?;
     }
     let ranked = [&report.ranking, &report.first_seen, &report.random];

@@ -175,7 +175,7 @@ async fn records_of_their_own_use_what_a_shard_takes() {
 
 /// The list of shards may be older than the answers to puts: it is waited for, and what landed where it belongs is not sent again.
 #[tokio::test]
-async fn a_list_that_does_not_know_where_records_landed_is_read_again() {
+async fn a_list_that_does_not_know_where_records_are_is_read_again() {
     for users in ["all of one child", "of both"] {
         let api = Arc::new(FakeKinesis::new(1, Faults { stale_listings: 6, ..Faults::default() }, 1));
         let writer = writer(&api, &Arc::default(), true);

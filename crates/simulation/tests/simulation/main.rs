@@ -133,7 +133,7 @@ impl Totals {
 }
 
 #[test]
-fn every_seed_lands_what_the_oracle_says() {
+fn every_seed_stores_what_the_oracle_says() {
     let seeds = seeds(SEEDS);
     let begun = std::time::Instant::now();
     let totals = Mutex::new(Totals::default());

@@ -1,6 +1,6 @@
 //! What a worker hears of, and what it says is to be done: all that passes between the [`Machine`](super::Machine) and its world.
 
-use crate::draft::Closed;
+use crate::entry_builder::Closed;
 use crate::input::{Batch, Found};
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_event::{Day, Position, Span, Tick};
@@ -40,7 +40,7 @@ pub enum News {
         for_a_day: bool,
     },
     /// No entry is under way, so that what could be scored by the one that was can be: then the next is closed.
-    Landed(Reason),
+    Stored(Reason),
     /// Everything that can be scored is, and its decisions are handed over: the entry in the making can be closed.
     Close(Reason),
     /// It is to store what is decided, and stop.
@@ -51,7 +51,7 @@ impl News {
     /// Whether it lets events be scored: records came in, or others may have stored what scoring waits for. The rest comes in the midst of a
     /// step that has scored already.
     pub fn lets_score(&self) -> bool {
-        matches!(self, News::Tick | News::Read(..) | News::AtHand | News::Landed(_))
+        matches!(self, News::Tick | News::Read(..) | News::AtHand | News::Stored(_))
     }
 }
 
@@ -86,7 +86,7 @@ pub enum Reason {
 
 impl Reason {
     /// Whether nothing is done until the entry is stored. While the input has more, the worker goes on beside it.
-    pub fn lands(self) -> bool {
+    pub fn awaits_stored(self) -> bool {
         !matches!(self, Reason::Inherited | Reason::Due)
     }
 }
@@ -119,7 +119,7 @@ pub struct Effects {
     /// An entry that is to be stored.
     pub closed: Option<Closed>,
     /// Whether that is waited for.
-    pub lands: bool,
+    pub awaits_stored: bool,
     /// What the others are to know of this shard's scoring.
     pub want: Option<Want>,
 }
@@ -147,8 +147,8 @@ pub enum Act {
     /// nothing does, the step is done.
     Peek(Option<News>),
     /// Wait until the entry under way is stored; then the step is done.
-    Land,
-    /// Wait until the entry under way is stored, and say [`News::Landed`].
+    AwaitStored,
+    /// Wait until the entry under way is stored, and say [`News::Stored`].
     Store(Reason),
     /// The step is done.
     Return(Progress),

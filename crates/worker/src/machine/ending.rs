@@ -30,7 +30,7 @@ impl Machine {
 
     /// Nothing more comes whose ids could repeat.
     pub(super) fn tell_of_ids_at_end(&mut self, out: &mut Effects) {
-        if let Some(words) = self.told.ids_repeat(true) {
+        if let Some(words) = self.input_tally.ids_repeat(true) {
             out.ids_repeat = Some(words);
         }
     }

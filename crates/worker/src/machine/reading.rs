@@ -27,7 +27,7 @@ impl Machine {
         Ok(Act::Read {
             limit: self.bounds(look).read_limit(room),
             // A stream that does not answer keeps neither the next entry nor the end waiting.
-            due_in: self.storing.due_at(self.draft.opened).map(|at| at - look.now),
+            due_in: self.storing.due_at(self.builder.opened).map(|at| at - look.now),
         })
     }
 
@@ -37,7 +37,7 @@ impl Machine {
         if look.entry_under_way {
             let day = self.waits_for_day(look);
             out.want = Some(Want(day));
-            return Ok(Act::Land);
+            return Ok(Act::AwaitStored);
         }
         self.rest(look, out)
     }
@@ -48,10 +48,10 @@ impl Machine {
         self.at_hand.read(batch, found);
         let Some(gap) = self.at_hand.take_gap() else { return };
         let lost = Lost { after: self.at_hand.position, records: gap.records };
-        if self.draft.add_gap(gap) {
+        if self.builder.add_gap(gap) {
             out.lost = Some(lost);
         }
-        self.draft.open(now);
+        self.builder.open(now);
     }
 
     /// So many records were admitted, and what could be scored is: on with the rest, until the entry is full or scoring is too far behind.

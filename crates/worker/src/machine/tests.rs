@@ -1,7 +1,7 @@
 //! The machine step by step, as a worker carries it out, without a world.
 
 use super::*;
-use crate::draft::{Closed, Closing};
+use crate::entry_builder::{Closed, Closing};
 use crate::input::{Batch, Found};
 use crate::poison::Poison;
 use authpulse_engine::{Settings, SourceKind};
@@ -34,7 +34,7 @@ impl World {
         let begin = Begin {
             last: entry_zero(&key, Source::File, HashRange::FULL, &options),
             engine: Engine::new(key.clone(), shard, Arc::<Poison>::default(), None, Arc::new(|_, _| {})),
-            told: Told::new(registry.columns_said().clone()),
+            input_tally: InputTally::new(registry.columns_said().clone()),
             key,
             options,
             goal,
@@ -57,7 +57,7 @@ impl World {
         loop {
             let news = match act {
                 Act::Hear(news) | Act::Peek(Some(news)) => news,
-                Act::Store(reason) => News::Landed(reason),
+                Act::Store(reason) => News::Stored(reason),
                 act => return act,
             };
             let look = Look { now: self.now, others: &self.registry, entry_under_way: false, waits_for_columns: false };
@@ -138,7 +138,7 @@ fn what_was_admitted_is_stored_when_it_is_due() {
     world.now = Tick::default() + 10 * SECOND;
     assert!(matches!(world.hear(News::Late), Act::Return(Progress::Worked)));
     assert_eq!(world.stored.len(), 1);
-    assert_eq!(world.stored[0].draft.counts.received, 1);
+    assert_eq!(world.stored[0].builder.counts.received, 1);
 }
 
 /// Popularity is that of the days before, of which the first entry says that there was nothing.
@@ -223,7 +223,7 @@ fn a_gap_is_stored_with_what_follows_it() {
     let gap = Some(Gap { records: Some(2) });
     world.read(7, Found { gap, ..at_tip() });
     world.hear(News::Stop);
-    assert_eq!(world.stored[0].draft.gaps.len(), 1);
+    assert_eq!(world.stored[0].builder.gaps.len(), 1);
 }
 
 #[test]
@@ -232,6 +232,6 @@ fn a_worker_that_lost_its_shard_hears_of_it_while_it_rests() {
     let other = Entry { n: 1, ..world.machine.last().clone() };
     world.registry.stored(&other, &Side::default()).unwrap();
     let look = Look { now: Tick::default(), others: &world.registry, entry_under_way: false, waits_for_columns: false };
-    let told = world.machine.step(News::AtTip, &look, &mut Effects::default());
-    assert!(matches!(told, Err(ConsumerError::Fenced { n: 1, .. })));
+    let fenced = world.machine.step(News::AtTip, &look, &mut Effects::default());
+    assert!(matches!(fenced, Err(ConsumerError::Fenced { n: 1, .. })));
 }

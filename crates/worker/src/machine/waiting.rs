@@ -2,7 +2,7 @@
 
 use super::Machine;
 use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
-use super::storing::Held;
+use super::storing::PendingEntry;
 use authpulse_event::{Day, EventTime, Tick};
 use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_lake::entry::WatermarkAdvance;
@@ -18,8 +18,8 @@ impl Machine {
     pub(super) fn advance_watermark(&mut self, to: Option<EventTime>, cause: &str, now: Tick) -> Result<()> {
         let Some(to) = to else { return Ok(()) };
         if self.engine.release(|shard, out| shard.advance_watermark(to, out))? {
-            self.draft.open(now);
-            self.draft.advances.push(WatermarkAdvance {
+            self.builder.open(now);
+            self.builder.advances.push(WatermarkAdvance {
                 after: self.at_hand.position.into(),
                 to,
                 cause: cause.to_owned(),
@@ -61,19 +61,19 @@ impl Machine {
 
     /// Whether the entry in the making takes no more.
     pub(super) fn is_full(&self, look: &Look<'_>) -> bool {
-        self.bounds(look).is_full(&self.draft, &self.engine.out.scored, &self.engine.shard)
+        self.bounds(look).is_full(&self.builder, &self.engine.out.scored, &self.engine.shard)
     }
 
     /// Whether the entry in the making is to be stored now.
     pub(super) fn is_due(&self, look: &Look<'_>) -> bool {
-        let held = Held {
-            opened: self.draft.opened,
+        let pending = PendingEntry {
+            opened: self.builder.opened,
             is_full: self.is_full(look),
             publishes: self.engine.shard.has_counts_to_publish(),
-            rows: self.draft.counts.curated,
+            rows: self.builder.counts.curated,
             half_unscored: self.engine.shard.is_half_unscored(),
         };
-        self.storing.is_due(&held, look.now, || self.is_waited_for(look))
+        self.storing.is_due(&pending, look.now, || self.is_waited_for(look))
     }
 
     /// Whether another shard's scoring stands still for a day that this one could publish.
@@ -96,6 +96,6 @@ impl Machine {
     /// Whether an entry would tell anything that the last one does not.
     pub(super) fn has_news(&self, look: &Look<'_>) -> bool {
         let out = &self.engine.out;
-        !self.draft.is_empty() || !out.scored.is_empty() || out.counts != Default::default() || self.has_rows(look)
+        !self.builder.is_empty() || !out.scored.is_empty() || out.counts != Default::default() || self.has_rows(look)
     }
 }

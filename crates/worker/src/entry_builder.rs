@@ -10,7 +10,7 @@ use authpulse_lake::entry::{Backfill, Inherited, StoredGap, WatermarkAdvance};
 const DETAIL_BYTES: usize = 128;
 
 /// See the module.
-pub struct Draft {
+pub struct EntryBuilder {
     /// When its first record was admitted.
     pub opened: Option<Tick>,
     /// The position before its first record.
@@ -29,10 +29,10 @@ pub struct Draft {
     pub gaps: Vec<StoredGap>,
 }
 
-impl Draft {
-    /// An empty draft. So many raw records are expected.
-    pub fn new(from: Position, raw_records: usize) -> Draft {
-        Draft {
+impl EntryBuilder {
+    /// An empty one. So many raw records are expected.
+    pub fn new(from: Position, raw_records: usize) -> EntryBuilder {
+        EntryBuilder {
             opened: None,
             from,
             counts: Counts::default(),
@@ -95,7 +95,7 @@ impl Draft {
     }
 }
 
-/// What is stored with an entry besides the draft and the cut.
+/// What is stored with an entry besides the entry in the making and the cut.
 pub struct Closing {
     /// The position after its last record.
     pub to: Position,
@@ -120,7 +120,7 @@ pub struct Closing {
 /// An entry to which nothing is added any more.
 pub struct Closed {
     /// What it says of its records.
-    pub draft: Draft,
+    pub builder: EntryBuilder,
     /// The state at its end.
     pub cut: Cut,
     /// The rest.
@@ -138,20 +138,20 @@ mod tests {
 
     #[test]
     fn a_gap_behind_the_same_record_grows_and_another_is_added() {
-        let mut draft = Draft::new(Position::START, 0);
-        assert!(draft.is_empty());
-        assert!(draft.add_gap(gap(7, 9)));
-        assert!(!draft.add_gap(gap(7, 12)), "the same one, further");
-        assert!(draft.add_gap(gap(20, 22)));
-        assert_eq!(draft.gaps, [gap(7, 12), gap(20, 22)]);
-        assert!(!draft.is_empty());
+        let mut builder = EntryBuilder::new(Position::START, 0);
+        assert!(builder.is_empty());
+        assert!(builder.add_gap(gap(7, 9)));
+        assert!(!builder.add_gap(gap(7, 12)), "the same one, further");
+        assert!(builder.add_gap(gap(20, 22)));
+        assert_eq!(builder.gaps, [gap(7, 12), gap(20, 22)]);
+        assert!(!builder.is_empty());
     }
 
     #[test]
     fn an_entry_is_as_old_as_what_was_decided_first() {
-        let mut draft = Draft::new(Position::START, 0);
-        draft.open(Tick::from_micros(5));
-        draft.open(Tick::from_micros(8));
-        assert_eq!(draft.opened, Some(Tick::from_micros(5)));
+        let mut builder = EntryBuilder::new(Position::START, 0);
+        builder.open(Tick::from_micros(5));
+        builder.open(Tick::from_micros(8));
+        assert_eq!(builder.opened, Some(Tick::from_micros(5)));
     }
 }
