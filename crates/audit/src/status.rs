@@ -10,11 +10,11 @@ use authpulse_event::time::{OnCalendar, format_rfc3339};
 use authpulse_event::{ArrivalTime, Day, EventTime, HashRange, ProcessingTime, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
-use authpulse_journal::log::{Entries, read_base, read_entry, read_side};
+use authpulse_journal::log::{Entries, read_checkpoint, read_entry, read_spill};
 use authpulse_journal::open::{applied_anywhere, refuse_lost_entries};
 use authpulse_journal::registry::Registry;
-use authpulse_lake::base::FoldedGap;
-use authpulse_lake::entry::{Entry, Inherited, Place, Side, Source};
+use authpulse_lake::checkpoint::FoldedGap;
+use authpulse_lake::entry::{Entry, Inherited, Place, Source, Spill};
 use authpulse_lake::{LakeError, Seal};
 use authpulse_lease::LeaseStore;
 use authpulse_stream::Stream;
@@ -326,20 +326,20 @@ impl Journals {
         Ok(journals)
     }
 
-    async fn read_shard(&mut self, env: &Env, shard: &ShardId, through: u64, sides: bool) -> Result<()> {
-        let base = read_base(env, shard).await?;
-        if let Some(base) = &base {
-            self.registry.folded(base)?;
-            self.gaps.entry(shard.clone()).or_default().extend(base.gaps.iter().map(GapStatus::folded));
-            self.drops(shard, base.fields_dropped);
-            self.child(shard, &base.first.inherits, base.last.hash_range()?);
+    async fn read_shard(&mut self, env: &Env, shard: &ShardId, through: u64, spills: bool) -> Result<()> {
+        let checkpoint = read_checkpoint(env, shard).await?;
+        if let Some(checkpoint) = &checkpoint {
+            self.registry.folded(checkpoint)?;
+            self.gaps.entry(shard.clone()).or_default().extend(checkpoint.gaps.iter().map(GapStatus::folded));
+            self.drops(shard, checkpoint.fields_dropped);
+            self.child(shard, &checkpoint.first.inherits, checkpoint.last.hash_range()?);
         }
-        let mut entries = Entries::after(env, shard, base.map_or(0, |base| base.through));
+        let mut entries = Entries::after(env, shard, checkpoint.map_or(0, |checkpoint| checkpoint.through));
         while let Some(some) = entries.next().await? {
             for entry in some.into_iter().filter(|entry| entry.n <= through) {
-                let read = sides && !entry.takes_over;
-                let side = if read { read_side(env, &entry).await? } else { Side::default() };
-                self.registry.stored(&entry, &side)?;
+                let read = spills && !entry.takes_over;
+                let spill = if read { read_spill(env, &entry).await? } else { Spill::default() };
+                self.registry.stored(&entry, &spill)?;
                 self.gaps.entry(shard.clone()).or_default().extend(gaps_of(&entry));
                 self.drops(shard, entry.counts.fields_dropped);
                 self.child(shard, &entry.inherits, entry.hash_range()?);
@@ -360,8 +360,8 @@ impl Journals {
     }
 
     async fn shard(&self, env: &Env, shard: &ShardId, tail: &Entry, at: ProcessingTime) -> Result<ShardStatus> {
-        let side = read_side(env, tail).await?;
-        let stored = tail.restore_from(&side, &[])?;
+        let spill = read_spill(env, tail).await?;
+        let stored = tail.restore_from(&spill, &[])?;
         let children = self.children.get(shard).cloned().unwrap_or_default();
         let state = match tail {
             _ if tail.end || !children.is_empty() => State::Ended,

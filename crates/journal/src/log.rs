@@ -5,9 +5,9 @@ use crate::error::{ConsumerError, Result};
 use authpulse_event::id::sha256_hex;
 use authpulse_event::time::HOUR;
 use authpulse_event::{ShardId, Span};
-use authpulse_lake::entry::{Entry, EntryError, Inherited, Side};
+use authpulse_lake::entry::{Entry, EntryError, Inherited, Spill};
 use authpulse_lake::journal::JournalError;
-use authpulse_lake::{Base, PutOutcome};
+use authpulse_lake::{Checkpoint, PutOutcome};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -43,17 +43,17 @@ pub async fn read_tail(env: &Env, shard: &ShardId) -> Result<Option<Entry>> {
 }
 
 /// What stands for a shard's oldest entries, if any are folded.
-pub async fn read_base(env: &Env, shard: &ShardId) -> Result<Option<Base>> {
-    match env.journal.base(shard).await? {
-        Some((through, bytes)) => Ok(Some(Base::decode(shard, through, &bytes, env.lake.sections())?)),
+pub async fn read_checkpoint(env: &Env, shard: &ShardId) -> Result<Option<Checkpoint>> {
+    match env.journal.checkpoint(shard).await? {
+        Some((through, bytes)) => Ok(Some(Checkpoint::decode(shard, through, &bytes, env.lake.sections())?)),
         None => Ok(None),
     }
 }
 
 /// Whom a shard inherited from; nothing where it has no entry.
 pub async fn read_parents(env: &Env, shard: &ShardId) -> Result<Vec<Inherited>> {
-    Ok(match read_base(env, shard).await? {
-        Some(base) => base.first.inherits,
+    Ok(match read_checkpoint(env, shard).await? {
+        Some(checkpoint) => checkpoint.first.inherits,
         None => read_entry(env, shard, 1).await?.map(|first| first.inherits).unwrap_or_default(),
     })
 }
@@ -66,7 +66,7 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The entries behind `n`, which is a base's last or any that nobody folds yet.
+    /// The entries behind `n`, which is a checkpoint's last or any that nobody folds yet.
     pub fn after(env: &'a Env, shard: &'a ShardId, n: u64) -> Entries<'a> {
         Entries { env, shard, next: n + 1 }
     }
@@ -90,7 +90,7 @@ impl<'a> Entries<'a> {
 
     async fn missing(&self) -> Result<ConsumerError> {
         let (shard, n) = (self.shard.clone(), self.next);
-        if self.env.journal.base(self.shard).await?.is_some_and(|(through, _)| through >= n) {
+        if self.env.journal.checkpoint(self.shard).await?.is_some_and(|(through, _)| through >= n) {
             return Ok(ConsumerError::Outdated { shard, n });
         }
         Ok(missing(&shard, n))
@@ -112,8 +112,8 @@ pub fn missing(shard: &ShardId, n: u64) -> ConsumerError {
 }
 
 /// Unscored events and daily counts of an entry, wherever they are.
-pub async fn read_side(env: &Env, entry: &Entry) -> Result<Side> {
-    let Some(file) = &entry.side_file else { return Ok(entry.side.clone()) };
+pub async fn read_spill(env: &Env, entry: &Entry) -> Result<Spill> {
+    let Some(file) = &entry.spill_file else { return Ok(entry.spill.clone()) };
     let bytes = env.store.get(&file.path).await?;
     if sha256_hex(&bytes) != file.sha256 {
         return Err(EntryError::Damaged {
@@ -122,7 +122,7 @@ pub async fn read_side(env: &Env, entry: &Entry) -> Result<Side> {
         }
         .into());
     }
-    Ok(Side::decode(&file.path, &bytes, env.lake.sections())?)
+    Ok(Spill::decode(&file.path, &bytes, env.lake.sections())?)
 }
 
 /// What became of taking a shard over.
@@ -276,7 +276,7 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
             ..tail.clone()
         };
         // The side is that of the tail, whose format says what it needs.
-        entry.format = entry.format_to_write(&entry.side, tail.format);
+        entry.format = entry.format_to_write(&entry.spill, tail.format);
         match put(env, shard, &entry).await? {
             Found::Ours => {
                 tracing::info!(target: TARGET, %shard, entry = entry.n, epoch, "took the shard over");

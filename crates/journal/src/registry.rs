@@ -14,8 +14,8 @@ use crate::rejections::Rejections;
 use authpulse_engine::PopularityIndex;
 use authpulse_engine::rows::DayRow;
 use authpulse_event::{Day, EventTime, ShardId};
-use authpulse_lake::Base;
-use authpulse_lake::entry::{Entry, Side};
+use authpulse_lake::Checkpoint;
+use authpulse_lake::entry::{Entry, Spill};
 use shards::Shards;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -114,8 +114,8 @@ impl Registry {
     ///
     /// # Errors
     /// If a range in it is none.
-    pub fn stored(&self, entry: &Entry, side: &Side) -> Result<()> {
-        let reported = Reported::of(entry, side)?;
+    pub fn stored(&self, entry: &Entry, spill: &Spill) -> Result<()> {
+        let reported = Reported::of(entry, spill)?;
         let mut guard = self.lock();
         let Inner { shards, popularity, .. } = &mut *guard;
         let is_new = shards.take_in(reported, popularity);
@@ -130,9 +130,9 @@ impl Registry {
     ///
     /// # Errors
     /// If a range in it is none.
-    pub fn folded(&self, base: &Base) -> Result<()> {
-        let last = Entry { inherits: base.first.inherits.clone(), takes_over: false, ..base.last.clone() };
-        self.stored(&last, &base.side())
+    pub fn folded(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let last = Entry { inherits: checkpoint.first.inherits.clone(), takes_over: false, ..checkpoint.last.clone() };
+        self.stored(&last, &checkpoint.spill())
     }
 
     /// Runs something on the popularity index: scoring, mostly.
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn a_child_may_be_heard_of_before_the_last_of_its_parent() {
         let registry = Registry::new(30);
-        let store = |entry: &Entry| registry.stored(entry, &Side::default()).unwrap();
+        let store = |entry: &Entry| registry.stored(entry, &Spill::default()).unwrap();
         assert!(registry.knows_last_of_parents(), "nobody inherited");
         store(&entry("heir", 1, &[("parent", 3)]));
         assert!(!registry.knows_last_of_parents(), "nothing of the parent is known");

@@ -10,7 +10,7 @@ mod codec;
 mod counts;
 mod events;
 mod format;
-mod side;
+mod spill;
 mod time_rules;
 
 pub use backfill::{Backfill, BackfillFile};
@@ -20,7 +20,7 @@ pub use counts::EntryCounts;
 pub(crate) use counts::is_zero;
 pub use events::{StoredAttributes, Unscored, Waiting};
 pub use format::{FORMAT, PLAIN_FORMAT};
-pub use side::{Side, StoredDailyCounts, StoredDay};
+pub use spill::{Spill, StoredDailyCounts, StoredDay};
 pub use time_rules::StoredTimeRules;
 
 use crate::micros;
@@ -50,7 +50,7 @@ pub struct Entry {
     /// When it was written, by the writer's clock.
     #[serde(with = "micros")]
     pub written_at: ProcessingTime,
-    /// Whether this entry only takes the shard over: it repeats what is open and publishes nothing, also where its side file
+    /// Whether this entry only takes the shard over: it repeats what is open and publishes nothing, also where its spill file
     /// (that of the entry before) holds daily counts.
     #[serde(default)]
     pub takes_over: bool,
@@ -93,12 +93,12 @@ pub struct Entry {
     /// Events that wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,
-    /// Unscored events and daily counts, where they are small; else they are in `side_file`.
-    #[serde(default, skip_serializing_if = "Side::is_empty")]
-    pub side: Side,
+    /// Unscored events and daily counts, where they are small; else they are in `spill_file`.
+    #[serde(rename = "side", default, skip_serializing_if = "Spill::is_empty")]
+    pub spill: Spill,
     /// Where unscored events and daily counts are, when they are large.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub side_file: Option<FileRef>,
+    #[serde(rename = "side_file", default, skip_serializing_if = "Option::is_none")]
+    pub spill_file: Option<FileRef>,
     /// The files that each Iceberg table gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<TableFile>,
@@ -303,8 +303,8 @@ impl Entry {
             score_spans: spans(&[(range, None)]),
             daily_through: None,
             waiting: Vec::new(),
-            side: Side::default(),
-            side_file: None,
+            spill: Spill::default(),
+            spill_file: None,
             files: Vec::new(),
             raw: Vec::new(),
             raw_done: 0,
@@ -372,12 +372,12 @@ impl Entry {
         self.to.position().map_err(|cause| self.damaged(cause))
     }
 
-    /// What a shard needs to be rebuilt as of this entry; `side` is what [`Entry::side`] or its file holds. Events keep those of their
+    /// What a shard needs to be rebuilt as of this entry; `spill` is what [`Entry::spill`] or its file holds. Events keep those of their
     /// attributes that are in the list.
     ///
     /// # Errors
     /// If a range or position is none.
-    pub fn restore_from(&self, side: &Side, attributes: &'static [Attribute]) -> Result<RestoreFrom, EntryError> {
+    pub fn restore_from(&self, spill: &Spill, attributes: &'static [Attribute]) -> Result<RestoreFrom, EntryError> {
         let mut score_spans = Vec::new();
         for span in &self.score_spans {
             let range = span.range.parse().map_err(|cause| self.damaged(cause))?;
@@ -393,7 +393,7 @@ impl Entry {
                 .map(|waiting| waiting.to_event(attributes))
                 .collect::<Result<_, _>>()
                 .map_err(|cause| self.damaged(cause))?,
-            unscored: side.unscored.iter().map(|event| event.to_event(attributes)).collect(),
+            unscored: spill.unscored.iter().map(|event| event.to_event(attributes)).collect(),
             hours_through: self.hours_through,
             counts_through: self.counts_through.map(Day),
             score_spans,

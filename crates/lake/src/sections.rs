@@ -1,4 +1,4 @@
-//! Named sections: how entries, sides, bases and pieces of snapshots take on what a program of before does not know, without
+//! Named sections: how entries, spills, checkpoints and pieces of snapshots take on what a program of before does not know, without
 //! another format each time.
 //!
 //! A section has a name, a body, and two marks. `must`: whoever does not know it must not go on, and what holds it is too new for

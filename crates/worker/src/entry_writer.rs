@@ -3,7 +3,7 @@
 use crate::chunks::Chunks;
 use crate::columns::Asking;
 use crate::entry_builder::Closed;
-use crate::entry_files::{finish_raw, put_side, put_snapshot, stage_raw};
+use crate::entry_files::{finish_raw, put_snapshot, put_spill, stage_raw};
 use crate::small_rows::SmallRows;
 use authpulse_engine::Piece;
 use authpulse_engine::names::UserNamesView;
@@ -13,7 +13,7 @@ use authpulse_journal::error::Result;
 use authpulse_journal::log;
 use authpulse_journal::registry::Registry;
 use authpulse_lake::entry::{
-    Entry, EntryCounts, FileRef, PieceRef, RawFile, Side, StoredDailyCounts, Unscored, Waiting, spans,
+    Entry, EntryCounts, FileRef, PieceRef, RawFile, Spill, StoredDailyCounts, Unscored, Waiting, spans,
 };
 use authpulse_lake::section_list::Holder;
 use authpulse_lake::{RawSource, Table, TableFile};
@@ -53,7 +53,7 @@ struct Written {
     files: Vec<TableFile>,
     raw: Vec<RawFile>,
     snapshot: Vec<PieceRef>,
-    side_file: Option<FileRef>,
+    spill_file: Option<FileRef>,
 }
 
 impl EntryWriter {
@@ -88,16 +88,16 @@ impl EntryWriter {
         let raw = std::mem::take(&mut closed.builder.raw);
         let raw = stage_raw(&env, &options, &commit_id, (&shard, last.n + 1), (&source, raw)).await?;
         let snapshot = put_snapshot(&env, &commit_id, snapshot, &last).await?;
-        let side = Side {
+        let spill = Spill {
             unscored: closed.cut.unscored.iter().map(Unscored::from).collect(),
             daily_counts: closed.cut.daily_counts.iter().map(StoredDailyCounts::from).collect(),
             scores: closed.cut.scores.iter().map(StoredDailyCounts::from).collect(),
-            sections: env.lake.sections().written(Holder::Side, &last),
+            sections: env.lake.sections().written(Holder::Spill, &last),
         };
-        let side_file = put_side(&env, &commit_id, &side).await?;
+        let spill_file = put_spill(&env, &commit_id, &spill).await?;
         let files = chunks.finish().await?;
-        let written = Written { commit_id, files, raw, snapshot, side_file };
-        let entry = entry(&env, &options, &last, closed, written, &side);
+        let written = Written { commit_id, files, raw, snapshot, spill_file };
+        let entry = entry(&env, &options, &last, closed, written, &spill);
         let later: BTreeSet<Table> = entry.files.iter().map(|file| file.table).filter(|t| !t.is_first()).collect();
         for table in later {
             asking.table(&env, table).await?;
@@ -106,15 +106,15 @@ impl EntryWriter {
         log::store(&env, &shard, &last, &entry).await?;
         (env.probe)("entry put after", entry.shard.as_str());
         finish_raw(&env, &entry).await?;
-        registry.stored(&entry, &side)?;
+        registry.stored(&entry, &spill)?;
         Ok(entry)
     }
 }
 
 /// The entry behind `last`, as it is stored from now on.
-fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Written, side: &Side) -> Entry {
+fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Written, spill: &Spill) -> Entry {
     let Closed { builder, cut, closing } = closed;
-    let Written { commit_id, files, raw, snapshot, side_file } = written;
+    let Written { commit_id, files, raw, snapshot, spill_file } = written;
     let n = last.n + 1;
     let mut sections = last.sections.carried();
     sections.extend(env.lake.sections().written(Holder::Entry, last));
@@ -145,8 +145,8 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         score_spans: spans(&cut.score_spans),
         daily_through: closing.days.1,
         waiting: cut.waiting.iter().map(Waiting::from).collect(),
-        side: if side_file.is_some() { Side::default() } else { side.clone() },
-        side_file,
+        spill: if spill_file.is_some() { Spill::default() } else { spill.clone() },
+        spill_file,
         files,
         raw,
         // Entries are finished one after another, each with its raw files.
@@ -163,7 +163,7 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         backfill: closing.backfill,
         sections,
     };
-    entry.format = entry.format_to_write(side, last.format);
+    entry.format = entry.format_to_write(spill, last.format);
     debug_assert!(entry.counts.adds_up(), "{:?}", entry.counts);
     entry
 }

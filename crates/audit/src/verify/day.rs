@@ -164,7 +164,7 @@ fn days_of(files: &[AuditedFile]) -> Check<BTreeSet<Day>> {
 fn unscored(journals: &Journals, owners: &Owners<'_>) -> BTreeMap<Day, Vec<NamedEvent>> {
     let mut days: BTreeMap<Day, Vec<NamedEvent>> = BTreeMap::new();
     for shard in journals.shards.values() {
-        for event in shard.side.unscored.iter().map(|event| event.to_event(&[])) {
+        for event in shard.spill.unscored.iter().map(|event| event.to_event(&[])) {
             if owners.speaks_for(shard, &event.user) {
                 days.entry(Day::of(event.event.event_time)).or_default().push(event);
             }

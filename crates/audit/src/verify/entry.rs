@@ -4,23 +4,23 @@ use super::stop::{Check, RESTORE_JOURNAL, differ};
 use authpulse_engine::rows::Reason;
 use authpulse_event::time::{format_rfc3339, hour_of, start_of_hour};
 use authpulse_event::{EventTime, Position};
-use authpulse_lake::entry::{Entry, EntryCounts, Side, Source};
+use authpulse_lake::entry::{Entry, EntryCounts, Source, Spill};
 use authpulse_lake::{Seal, Table};
 use std::fmt::Debug;
 
 /// Checks an entry; `before` is the one before it, none for the first.
-pub(super) fn check(before: Option<&Entry>, entry: &Entry, side: &Side) -> Check<()> {
+pub(super) fn check(before: Option<&Entry>, entry: &Entry, spill: &Spill) -> Check<()> {
     let check = EntryCheck { entry };
     check.format(before)?;
     check.places(before)?;
     check.counts(before)?;
-    check.lists(side)?;
+    check.lists(spill)?;
     check.times(before)?;
     check.files()?;
     check.owner(before)?;
     check.backfill(before)?;
     match before {
-        Some(before) => check.follows(before, side),
+        Some(before) => check.follows(before, spill),
         None => check.first(),
     }
 }
@@ -129,11 +129,11 @@ impl EntryCheck<'_> {
     }
 
     /// What is carried along is as much as the counts say.
-    fn lists(&self, side: &Side) -> Check<()> {
+    fn lists(&self, spill: &Spill) -> Check<()> {
         let counts = &self.entry.counts;
         self.equal("the list of events that wait", &counts.waiting, &(self.entry.waiting.len() as u64))?;
-        self.equal("the list of events not scored", &counts.unscored, &(side.unscored.len() as u64))?;
-        self.entry.restore_from(side, &[])?;
+        self.equal("the list of events not scored", &counts.unscored, &(spill.unscored.len() as u64))?;
+        self.entry.restore_from(spill, &[])?;
         Ok(())
     }
 
@@ -251,7 +251,7 @@ impl EntryCheck<'_> {
         Ok(())
     }
 
-    fn follows(&self, before: &Entry, side: &Side) -> Check<()> {
+    fn follows(&self, before: &Entry, spill: &Spill) -> Check<()> {
         let e = self.entry;
         self.equal("what the shard reads", &before.source, &e.source)?;
         self.equal("the shard's range", &before.range, &e.range)?;
@@ -264,7 +264,7 @@ impl EntryCheck<'_> {
         if e.takes_over {
             return self.takes_over(before);
         }
-        let through = side.daily_counts.iter().map(|counts| counts.through).max().or(before.counts_through);
+        let through = spill.daily_counts.iter().map(|counts| counts.through).max().or(before.counts_through);
         self.equal("the last day whose logins are published", &through, &e.counts_through)
     }
 
@@ -276,7 +276,7 @@ impl EntryCheck<'_> {
         let counts = [e.counts.received, e.counts.curated];
         let empty = lists.iter().all(|n| *n == 0) && counts.iter().all(|n| *n == 0) && e.from == e.to;
         self.holds(empty, "a take-over adds something", "nothing new", "records, files or rises")?;
-        let same = (&before.waiting, &before.side, &before.side_file) == (&e.waiting, &e.side, &e.side_file)
+        let same = (&before.waiting, &before.spill, &before.spill_file) == (&e.waiting, &e.spill, &e.spill_file)
             && (before.watermark, before.counts_through, before.daily_through)
                 == (e.watermark, e.counts_through, e.daily_through)
             && before.score_spans == e.score_spans;

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use authpulse_engine::DailyCounts;
 use authpulse_event::{Day, EventTime, HashRange, Position, ShardId};
-use authpulse_lake::entry::{Entry, EntryError, Inherited, Side, Source, StoredDailyCounts};
+use authpulse_lake::entry::{Entry, EntryError, Inherited, Source, Spill, StoredDailyCounts};
 
 /// What is stored of one shard.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Reported {
     ///
     /// # Errors
     /// A range or a position in it is none.
-    pub fn of(entry: &Entry, side: &Side) -> Result<Reported> {
+    pub fn of(entry: &Entry, spill: &Spill) -> Result<Reported> {
         let daily_counts = |stored: &[StoredDailyCounts]| -> std::result::Result<Vec<DailyCounts>, EntryError> {
             // The side of an entry that takes a shard over is that of the entry before.
             let published = if entry.takes_over { &[] } else { stored };
@@ -85,7 +85,7 @@ impl Reported {
             daily_through: entry.daily_through.map(Day),
             unscored: entry.counts.unscored,
         };
-        let (daily_counts, scores) = (daily_counts(&side.daily_counts)?, daily_counts(&side.scores)?);
+        let (daily_counts, scores) = (daily_counts(&spill.daily_counts)?, daily_counts(&spill.scores)?);
         Ok(Reported { key: ShardId::new(&entry.shard), view, inherits, daily_counts, scores })
     }
 }

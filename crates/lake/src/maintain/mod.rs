@@ -55,7 +55,7 @@ pub struct MaintainSettings {
     pub fold_entries: u64,
     /// Entries are removed when they have been folded for this long.
     pub entry_age: Span,
-    /// For a follower that lacks entries these stay, with their sides and files, until the oldest was written so long ago.
+    /// For a follower that lacks entries these stay, with their spills and files, until the oldest was written so long ago.
     pub follower_keep: Span,
 }
 

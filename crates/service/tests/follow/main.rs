@@ -83,7 +83,7 @@ fn gathering() -> World {
     let mut world = World::new();
     let settings = CommitSettings { keep_snapshots: 6, manifests_max: 8, attempts: 20, gather_below: 1 << 20 };
     world.lake = world.lake.clone().with_settings(settings);
-    world.sides = true;
+    world.spills = true;
     world
 }
 
@@ -120,17 +120,17 @@ fn agrees(world: &World, follower: &mut Registered<Counts>, what: &str) {
     assert_eq!(follower.follower().users(), block_on(counted(&env(world))), "{what}");
 }
 
-/// Files and sides of the entries behind `n`, and the entries, are there.
+/// Files and spills of the entries behind `n`, and the entries, are there.
 fn keeps_from(world: &World, shard: &str, n: u64, what: &str) {
     for entry in world.journaled.iter().filter(|entry| entry.shard == shard && entry.n > n) {
         let stored = block_on(world.journal.get(&ShardId::new(shard), entry.n)).unwrap();
         assert!(stored.is_some(), "entry {} of {shard} is gone, {what}", entry.n);
-        let files = entry.files.iter().map(|file| &file.path).chain(entry.side_file.iter().map(|side| &side.path));
+        let files = entry.files.iter().map(|file| &file.path).chain(entry.spill_file.iter().map(|spill| &spill.path));
         for path in files {
             assert!(block_on(world.store.size(path)).unwrap().is_some(), "{path} is gone, {what}");
         }
     }
-    if let Some((through, _)) = block_on(world.journal.base(&ShardId::new(shard))).unwrap() {
+    if let Some((through, _)) = block_on(world.journal.checkpoint(&ShardId::new(shard))).unwrap() {
         assert!(through <= n, "{shard} is folded through {through}, {what}");
     }
 }
@@ -170,7 +170,7 @@ fn one_that_keeps_up_is_never_rebuilt_while_all_is_folded_gathered_and_cleaned()
     assert_eq!(rebuilt(&follower), 0);
     assert!(folded > 100 && removed > 80 && merged > 50, "{folded} folded, {removed} removed, {merged} files cleaned");
     assert!(gone(&world, "a", 1) && gone(&world, "b", 1) && gone(&world, "c", 1));
-    assert_eq!(follower.follower().sides.load(Ordering::Relaxed), 60 + 40 + 39, "each entry once");
+    assert_eq!(follower.follower().spills.load(Ordering::Relaxed), 60 + 40 + 39, "each entry once");
     // It registered as it went on, once in ten seconds at most, and three of that are left.
     assert_eq!(block_on(followers::read(world.journal.followers())).unwrap().len(), 1);
 }
@@ -288,7 +288,7 @@ fn without_the_registry_nothing_is_folded_or_cleaned() {
     let report = world.maintain(&MaintainSettings { min_files: 1_000, ..TIDY }, &mut Memory::default());
     let told = report.cleaned.stopped.unwrap_or_default() + &report.folded.failed.unwrap_or_default();
     assert!(told.contains("registration 1 of follower counts") && told.contains("run a newer version"), "{told}");
-    assert!(block_on(world.journal.base(&ShardId::new("a"))).unwrap().is_none());
+    assert!(block_on(world.journal.checkpoint(&ShardId::new("a"))).unwrap().is_none());
     let after = block_on(world.store.list("")).unwrap().into_iter().filter(|f| f.path.contains("/data/")).count();
     assert_eq!(after, before);
 }
@@ -361,7 +361,7 @@ fn a_version_is_whole_where_tables_stand_apart() {
     let mut follower = place.start(&world);
     block_on(follower.catch_up()).unwrap();
     assert_eq!(rebuilt(&follower), 1);
-    assert_eq!(follower.follower().sides.load(Ordering::Relaxed), 0, "all of it is in the version");
+    assert_eq!(follower.follower().spills.load(Ordering::Relaxed), 0, "all of it is in the version");
     assert_eq!(follower.follower().users().len(), 36, "two shards of nine entries with two rows each");
     agrees(&world, &mut follower, "once the table has followed");
 }

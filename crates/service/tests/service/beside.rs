@@ -106,11 +106,11 @@ impl Journal for BusyJournal {
     async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
         self.journal.list(shard, from, limit).await
     }
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
-        self.journal.base(shard).await
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.journal.checkpoint(shard).await
     }
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
-        self.journal.put_base(shard, n, body).await
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        self.journal.put_checkpoint(shard, n, body).await
     }
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         self.journal.remove_through(shard, n).await

@@ -85,7 +85,7 @@ async fn put(world: &mut World, traffic: &mut Traffic, records: usize) {
 }
 
 /// A history in files, then a stream of two shards over a split and a merge, maintained on the way: journals of which little but
-/// bases is left, snapshots, events that wait or are not scored yet. At last there is more in the stream than was read.
+/// checkpoints is left, snapshots, events that wait or are not scored yet. At last there is more in the stream than was read.
 async fn folded() -> World {
     let mut world = World::new(options("folded"), BEGIN, 1);
     let mut traffic = Traffic::new(11, true);
@@ -111,7 +111,7 @@ async fn folded() -> World {
     world
 }
 
-/// Two shards, of which one is not read for long: what the other accepts is not scored, and lies in side files.
+/// Two shards, of which one is not read for long: what the other accepts is not scored, and lies in spill files.
 async fn ahead() -> World {
     let mut world = World::new(options("ahead"), BEGIN, 2);
     let mut traffic = Traffic::new(22, true);

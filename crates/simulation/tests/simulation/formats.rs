@@ -23,7 +23,7 @@ pub fn hold(journals: &Journals) -> Result<(), String> {
                 }
             }
             let needs = !entry.sections.is_empty()
-                || !entry.side.sections.is_empty()
+                || !entry.spill.sections.is_empty()
                 || entry.snapshot.iter().any(|piece| !piece.sections.is_empty());
             if needs && entry.format != FORMAT {
                 return wrong("holds sections and is not of the format that has them");

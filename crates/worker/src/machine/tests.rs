@@ -10,7 +10,7 @@ use authpulse_event::{ArrivalTime, HashRange, Span};
 use authpulse_journal::error::ConsumerError;
 use authpulse_journal::open::entry_zero;
 use authpulse_journal::registry::{Place, Registry};
-use authpulse_lake::entry::{Side, Source, StoredDailyCounts, spans};
+use authpulse_lake::entry::{Source, Spill, StoredDailyCounts, spans};
 use authpulse_stream::{Gap, Record};
 use std::collections::BTreeMap;
 
@@ -88,12 +88,12 @@ impl World {
             sealed: closing.sealed,
             ..last.clone()
         };
-        let side = Side {
+        let spill = Spill {
             daily_counts: cut.daily_counts.iter().map(StoredDailyCounts::from).collect(),
             scores: cut.scores.iter().map(StoredDailyCounts::from).collect(),
-            ..Side::default()
+            ..Spill::default()
         };
-        self.registry.stored(&entry, &side).unwrap();
+        self.registry.stored(&entry, &spill).unwrap();
         self.machine.stored(entry);
         self.stored.push(closed);
     }
@@ -212,7 +212,7 @@ fn a_parent_waits_for_the_other_parents_of_its_child_shard() {
     assert_eq!(world.machine.phase(), Phase::Parent);
     assert!(matches!(world.hear(News::Tick), Act::Return(Progress::Idle)));
     let zero = entry_zero(&other, Source::File, HashRange::FULL, &Options::default());
-    world.registry.stored(&Entry { n: 1, read_to_end: true, ..zero }, &Side::default()).unwrap();
+    world.registry.stored(&Entry { n: 1, read_to_end: true, ..zero }, &Spill::default()).unwrap();
     assert!(matches!(world.hear(News::Tick), Act::Return(Progress::Done)));
     assert_eq!(world.stored.iter().map(|closed| closed.closing.end).collect::<Vec<_>>(), [false, true]);
 }
@@ -230,7 +230,7 @@ fn a_gap_is_stored_with_what_follows_it() {
 fn a_worker_that_lost_its_shard_hears_of_it_while_it_rests() {
     let mut world = World::new(Goal::Forever);
     let other = Entry { n: 1, ..world.machine.last().clone() };
-    world.registry.stored(&other, &Side::default()).unwrap();
+    world.registry.stored(&other, &Spill::default()).unwrap();
     let look = Look { now: Tick::default(), others: &world.registry, entry_under_way: false, waits_for_columns: false };
     let fenced = world.machine.step(News::AtTip, &look, &mut Effects::default());
     assert!(matches!(fenced, Err(ConsumerError::Fenced { n: 1, .. })));

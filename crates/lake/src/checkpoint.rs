@@ -1,12 +1,12 @@
-//! What stays of a journal's oldest entries once they are folded: the content of a base.
+//! What stays of a journal's oldest entries once they are folded: the content of a checkpoint.
 //!
-//! A base stands for the entries 1 to [`Base::through`] of one shard, all of which every table holds. Readers begin with it and go
+//! A checkpoint stands for the entries 1 to [`Checkpoint::through`] of one shard, all of which every table holds. Readers begin with it and go
 //! on with the entry after it, so that opening a lake takes as long after years as after a day. It is a pure function of the
 //! entries, of which files were live when it was made, and of the day below which nobody asks for popularity any more.
 //!
 //! Like an entry it is JSON under zstd, of a format of its own.
 
-use crate::entry::{self, Entry, EntryError, Inherited, Place, Side, StoredDailyCounts, StoredDay, compress, decode};
+use crate::entry::{self, Entry, EntryError, Inherited, Place, Spill, StoredDailyCounts, StoredDay, compress, decode};
 use crate::micros;
 use crate::schema::{Table, raw_day};
 use crate::sections::{Known, Sections};
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The newest format that this program reads. 2 stands for entries of which one at least is newer than [`entry::PLAIN_FORMAT`].
 pub const FORMAT: u32 = 2;
-/// The format of a base in which nothing is new, nor in anything that it stands for: byte for byte what programs write that know no
+/// The format of a checkpoint in which nothing is new, nor in anything that it stands for: byte for byte what programs write that know no
 /// newer one.
 pub const PLAIN_FORMAT: u32 = 1;
 
@@ -27,7 +27,7 @@ pub const GAPS_KEPT: usize = 1_000;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Base {
+pub struct Checkpoint {
     /// See [`FORMAT`].
     pub format: u32,
     /// Whose journal.
@@ -65,7 +65,7 @@ pub struct Base {
     /// What is left of the days of `daily_counts` and `scores` that nobody asks for any more, by day since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub past: BTreeMap<i32, DayTotals>,
-    /// Files that were live in their tables when the base was made.
+    /// Files that were live in their tables when the checkpoint was made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FoldedFile>,
     /// Rows of all other files: those that were replaced since.
@@ -161,10 +161,10 @@ pub struct RawTotals {
     pub bytes: u64,
 }
 
-impl Base {
-    /// The base of a journal's first entry alone. `side` is what the entry or its side file holds.
-    pub fn new(first: Entry, side: &Side) -> Base {
-        let mut base = Base {
+impl Checkpoint {
+    /// The checkpoint of a journal's first entry alone. `spill` is what the entry or its spill file holds.
+    pub fn new(first: Entry, spill: &Spill) -> Checkpoint {
+        let mut checkpoint = Checkpoint {
             format: PLAIN_FORMAT,
             shard: first.shard.clone(),
             through: 0,
@@ -190,12 +190,12 @@ impl Base {
             raw: BTreeMap::new(),
             sections: Sections::default(),
         };
-        base.add(first, side);
-        base
+        checkpoint.add(first, spill);
+        checkpoint
     }
 
-    /// Takes in the entry after [`Base::through`].
-    pub fn add(&mut self, entry: Entry, side: &Side) {
+    /// Takes in the entry after [`Checkpoint::through`].
+    pub fn add(&mut self, entry: Entry, spill: &Spill) {
         if entry.format > entry::PLAIN_FORMAT {
             self.format = FORMAT;
         }
@@ -218,8 +218,8 @@ impl Base {
         }
         // A take-over repeats the side of the entry before it, which has published it.
         if !entry.takes_over {
-            side.daily_counts.iter().for_each(|counts| join(&mut self.daily_counts, counts));
-            side.scores.iter().for_each(|counts| join(&mut self.scores, counts));
+            spill.daily_counts.iter().for_each(|counts| join(&mut self.daily_counts, counts));
+            spill.scores.iter().for_each(|counts| join(&mut self.scores, counts));
         }
         let bare = |file: &TableFile| TableFile { data_file: String::new(), ..file.clone() };
         self.files.extend(entry.files.iter().map(|file| FoldedFile { n: entry.n, file: bare(file) }));
@@ -272,9 +272,9 @@ impl Base {
         self.marks.iter().filter(|mark| mark.at <= time).map(|mark| mark.through).max().unwrap_or(0)
     }
 
-    /// What the entries published, as far as it is kept: to be taken in with [`Base::last`].
-    pub fn side(&self) -> Side {
-        Side { daily_counts: self.daily_counts.clone(), scores: self.scores.clone(), ..Side::default() }
+    /// What the entries published, as far as it is kept: to be taken in with [`Checkpoint::last`].
+    pub fn spill(&self) -> Spill {
+        Spill { daily_counts: self.daily_counts.clone(), scores: self.scores.clone(), ..Spill::default() }
     }
 
     /// The tables of which its entries named files, whether those are still there or not.
@@ -307,27 +307,30 @@ impl Base {
         }
     }
 
-    /// Reads a stored base; `known` are the sections that the reader knows.
+    /// Reads a stored checkpoint; `known` are the sections that the reader knows.
     ///
     /// # Errors
     /// If it was written by a newer version, holds a section that must be understood and is not, or is damaged.
-    pub fn decode(shard: &ShardId, through: u64, bytes: &[u8], known: &dyn Known) -> Result<Base, EntryError> {
+    pub fn decode(shard: &ShardId, through: u64, bytes: &[u8], known: &dyn Known) -> Result<Checkpoint, EntryError> {
         let what = || format!("the base of entries up to {through} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
-        let base: Base = decode(bytes, FORMAT, what)?;
-        if base.shard != shard.as_str() || base.through != through || base.last.n != through {
-            return Err(damaged(format!("it says it is that of entries up to {} of {}", base.through, base.shard)));
+        let checkpoint: Checkpoint = decode(bytes, FORMAT, what)?;
+        if checkpoint.shard != shard.as_str() || checkpoint.through != through || checkpoint.last.n != through {
+            return Err(damaged(format!(
+                "it says it is that of entries up to {} of {}",
+                checkpoint.through, checkpoint.shard
+            )));
         }
-        if base.last.format > entry::FORMAT {
+        if checkpoint.last.format > entry::FORMAT {
             let what = format!("the last entry in {}", what());
-            return Err(EntryError::Newer { what, format: base.last.format, newest: entry::FORMAT });
+            return Err(EntryError::Newer { what, format: checkpoint.last.format, newest: entry::FORMAT });
         }
-        if let Some(section) = base.sections.beyond(known) {
+        if let Some(section) = checkpoint.sections.beyond(known) {
             return Err(EntryError::Section { what: what(), section: section.to_owned() });
         }
-        base.last.check_sections(known, || format!("the last entry in {}", what()))?;
-        base.last.event_model()?;
-        Ok(base)
+        checkpoint.last.check_sections(known, || format!("the last entry in {}", what()))?;
+        checkpoint.last.event_model()?;
+        Ok(checkpoint)
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an entry publishes or carries on, and what can be large.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Side {
+pub struct Spill {
     /// Events accepted and not yet scored, in order of acceptance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unscored: Vec<Unscored>,
@@ -26,7 +26,7 @@ pub struct Side {
     pub sections: Sections,
 }
 
-impl Side {
+impl Spill {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.unscored.is_empty() && self.daily_counts.is_empty() && self.scores.is_empty() && self.sections.is_empty()
@@ -65,23 +65,23 @@ pub struct StoredDay {
     pub hosts: Vec<(String, u64, u64)>,
 }
 
-impl Side {
-    /// The bytes of a side file.
+impl Spill {
+    /// The bytes of a spill file.
     pub fn encode(&self) -> Bytes {
         compress(&serde_json::to_vec(self).expect("a side has string keys only and serialises"))
     }
 
-    /// Reads a side file; `known` are the sections that the reader knows.
+    /// Reads a spill file; `known` are the sections that the reader knows.
     ///
     /// # Errors
     /// If it holds a section that must be understood and is not, or is damaged.
-    pub fn decode(path: &str, bytes: &[u8], known: &dyn Known) -> Result<Side, EntryError> {
+    pub fn decode(path: &str, bytes: &[u8], known: &dyn Known) -> Result<Spill, EntryError> {
         let damaged = |cause: String| EntryError::Damaged { what: format!("file {path}"), cause };
         let json = decompress(bytes).map_err(damaged)?;
-        let side: Side = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
-        match side.sections.beyond(known) {
+        let spill: Spill = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        match spill.sections.beyond(known) {
             Some(section) => Err(EntryError::Section { what: format!("file {path}"), section: section.to_owned() }),
-            None => Ok(side),
+            None => Ok(spill),
         }
     }
 }
