@@ -14,7 +14,7 @@ use authpulse_journal::log::{Entries, read_checkpoint, read_entry, read_spill};
 use authpulse_journal::open::{applied_anywhere, refuse_lost_entries};
 use authpulse_journal::registry::Registry;
 use authpulse_lake::checkpoint::FoldedGap;
-use authpulse_lake::entry::{Entry, Inherited, Place, Source, Spill};
+use authpulse_lake::entry::{Entry, Inherited, Source, Spill, StoredPosition};
 use authpulse_lake::{LakeError, Seal};
 use authpulse_lease::LeaseStore;
 use authpulse_stream::Stream;
@@ -445,7 +445,7 @@ impl GapStatus {
     }
 }
 
-fn words(place: &Place) -> String {
+fn words(place: &StoredPosition) -> String {
     format!("{}/{}", place.sequence, place.sub_sequence)
 }
 

@@ -134,28 +134,28 @@ pub enum Taken {
 }
 
 /// Whose entry stands at a number after a put.
-enum Found {
+enum PutOwner {
     Ours,
     Other(Box<Entry>),
 }
 
 /// Puts an entry and finds out, whatever the answer was, whose entry stands at its number.
-async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
+async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<PutOwner> {
     let begun = (env.clock.now(), env.clock.ticks());
     let found = put_at_once(env, shard, entry).await?;
     let took = (env.clock.now() - begun.0).abs().max(env.clock.ticks() - begun.1);
     // Stopped on the way for so long, it may have put the entry where others had been.
-    if matches!(found, Found::Ours) && took >= SILENT {
-        return Ok(later(env, shard, entry.n).await?.unwrap_or(Found::Ours));
+    if matches!(found, PutOwner::Ours) && took >= SILENT {
+        return Ok(later(env, shard, entry.n).await?.unwrap_or(PutOwner::Ours));
     }
     Ok(found)
 }
 
 /// The journal's last entry, if it has a number beyond `n`.
-async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Found>> {
+async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<PutOwner>> {
     match env.journal.tail(shard).await? {
         Some(tail) if tail > n => match read_entry(env, shard, tail).await? {
-            Some(entry) => Ok(Some(Found::Other(Box::new(entry)))),
+            Some(entry) => Ok(Some(PutOwner::Other(Box::new(entry)))),
             None => Err(missing(shard, tail)),
         },
         _ => Ok(None),
@@ -183,7 +183,7 @@ async fn put_when_free(
     }
 }
 
-async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
+async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<PutOwner> {
     let body = entry.encode();
     let mut last: Option<ConsumerError> = None;
     for attempt in 0..PUT_ATTEMPTS {
@@ -191,7 +191,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found>
             env.clock.sleep(RETRY_AFTER).await;
         }
         match put_when_free(env, shard, entry.n, &body).await {
-            Ok(PutOutcome::Created) => return Ok(Found::Ours),
+            Ok(PutOutcome::Created) => return Ok(PutOwner::Ours),
             // Taken may be an earlier attempt of our own whose answer was lost.
             Ok(PutOutcome::Taken) => {}
             Err(error @ (JournalError::Unclear { .. } | JournalError::Failed { .. })) => last = Some(error.into()),
@@ -201,7 +201,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found>
             Ok(Some(bytes)) => {
                 let found = Entry::decode(shard, entry.n, &bytes, env.lake.sections())?;
                 let ours = found.commit_id == entry.commit_id;
-                return Ok(if ours { Found::Ours } else { Found::Other(Box::new(found)) });
+                return Ok(if ours { PutOwner::Ours } else { PutOwner::Other(Box::new(found)) });
             }
             // Where the journal tells that a number was folded, it is taken by an entry that is gone.
             Ok(None) => match later(env, shard, entry.n).await {
@@ -231,8 +231,8 @@ pub async fn store(env: &Env, shard: &ShardId, last: &Entry, entry: &Entry) -> R
         return Err(fenced());
     }
     match put(env, shard, entry).await? {
-        Found::Ours => Ok(()),
-        Found::Other(_) => Err(fenced()),
+        PutOwner::Ours => Ok(()),
+        PutOwner::Other(_) => Err(fenced()),
     }
 }
 
@@ -278,12 +278,12 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
         // The side is that of the tail, whose format says what it needs.
         entry.format = entry.format_to_write(&entry.spill, tail.format);
         match put(env, shard, &entry).await? {
-            Found::Ours => {
+            PutOwner::Ours => {
                 tracing::info!(target: TARGET, %shard, entry = entry.n, epoch, "took the shard over");
                 return Ok(Taken::Over(entry));
             }
-            Found::Other(found) if found.epoch < epoch => tail = *found,
-            Found::Other(_) => return Err(ConsumerError::Fenced { shard: shard.clone(), n: entry.n }),
+            PutOwner::Other(found) if found.epoch < epoch => tail = *found,
+            PutOwner::Other(_) => return Err(ConsumerError::Fenced { shard: shard.clone(), n: entry.n }),
         }
     }
 }

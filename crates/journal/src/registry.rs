@@ -34,9 +34,9 @@ struct Inner {
 }
 
 /// A worker's place among those of its process.
-pub struct Place(Arc<AtomicUsize>);
+pub struct WorkerSlot(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -45,7 +45,7 @@ impl Drop for Place {
 /// See the module.
 pub struct Registry {
     inner: Mutex<Inner>,
-    /// As many as there are [`Place`]s.
+    /// As many as there are [`WorkerSlot`]s.
     workers: Arc<AtomicUsize>,
     rejections: Mutex<Rejections>,
     columns_said: Arc<Said>,
@@ -72,9 +72,9 @@ impl Registry {
     }
 
     /// Counts a worker of this process, until what is returned is dropped.
-    pub fn enter(&self) -> Place {
+    pub fn enter(&self) -> WorkerSlot {
         self.workers.fetch_add(1, Ordering::Relaxed);
-        Place(self.workers.clone())
+        WorkerSlot(self.workers.clone())
     }
 
     /// How many workers of this process there are.

@@ -29,7 +29,7 @@ use crate::time::{Chance, Time};
 use async_trait::async_trait;
 use authpulse_event::ring::hash_key;
 use authpulse_event::{SequenceNumber, ShardId};
-use authpulse_stream::{Progress, PutReceipt, PutRecord, StreamError, StreamWriter};
+use authpulse_stream::{ProducerProgress, PutReceipt, PutRecord, StreamError, StreamWriter};
 use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ struct State {
 }
 
 struct Unfinished {
-    progress: Option<Progress>,
+    progress: Option<ProducerProgress>,
     /// As they were put, to tell whether the next put is the same.
     records: Vec<PutRecord>,
     left: Vec<Item>,
@@ -272,7 +272,11 @@ impl KinesisWriter {
 
 #[async_trait]
 impl StreamWriter for KinesisWriter {
-    async fn put(&self, records: Vec<PutRecord>, progress: Option<Progress>) -> Result<Vec<PutReceipt>, StreamError> {
+    async fn put(
+        &self,
+        records: Vec<PutRecord>,
+        progress: Option<ProducerProgress>,
+    ) -> Result<Vec<PutReceipt>, StreamError> {
         let mut state = self.state.lock().await;
         let summary = match &state.summary {
             Some(summary) => summary.clone(),

@@ -10,7 +10,7 @@ use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{ArrivalTime, EventTime, HashRange, ProcessingTime, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
-use authpulse_lake::entry::{Entry, FileRef, PieceRef, Place, Source, StoredTimeRules};
+use authpulse_lake::entry::{Entry, FileRef, PieceRef, Source, StoredPosition, StoredTimeRules};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::{Memory, PlanLimits, inspect};
 use authpulse_lake::{
@@ -54,7 +54,7 @@ fn stored_entry(
     snapshot: Vec<PieceRef>,
     watermark: EventTime,
 ) -> Entry {
-    let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
+    let place = |n: u64| StoredPosition { sequence: n.to_string(), sub_sequence: 0 };
     let time_rules =
         StoredTimeRules { base: DEFAULT_BASE, tolerance: SECOND, lookback_days: 30, settle: SECOND, event_model: 1 };
     Entry {

@@ -6,7 +6,9 @@
 //!
 //! Like an entry it is JSON under zstd, of a format of its own.
 
-use crate::entry::{self, Entry, EntryError, Inherited, Place, Spill, StoredDailyCounts, StoredDay, compress, decode};
+use crate::entry::{
+    self, Entry, EntryError, Inherited, Spill, StoredDailyCounts, StoredDay, StoredPosition, compress, decode,
+};
 use crate::micros;
 use crate::schema::{Table, raw_day};
 use crate::sections::{Known, Sections};
@@ -111,9 +113,9 @@ pub struct FoldedGap {
     /// The entry that tells.
     pub n: u64,
     /// After this position.
-    pub after: Place,
+    pub after: StoredPosition,
     /// Before this one.
-    pub before: Place,
+    pub before: StoredPosition,
     /// How many records, where the stream could tell.
     pub records: Option<u64>,
 }

@@ -62,9 +62,9 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inherits: Vec<Inherited>,
     /// Position after which this entry begins.
-    pub from: Place,
+    pub from: StoredPosition,
     /// Position up to which it reaches; equal to `from` where it holds no record.
-    pub to: Place,
+    pub to: StoredPosition,
     /// What became of the records.
     pub counts: EntryCounts,
     /// The watermark after it.
@@ -171,7 +171,7 @@ pub struct Inherited {
 
 /// A position; sequence numbers are strings, because those of Kinesis exceed every JSON reader's integers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct StoredPosition {
     /// Decimal sequence number.
     pub sequence: String,
     /// The place within an aggregate.
@@ -179,13 +179,13 @@ pub struct Place {
     pub sub_sequence: u64,
 }
 
-impl From<Position> for Place {
+impl From<Position> for StoredPosition {
     fn from(position: Position) -> Self {
-        Place { sequence: position.sequence.to_string(), sub_sequence: position.sub_sequence }
+        StoredPosition { sequence: position.sequence.to_string(), sub_sequence: position.sub_sequence }
     }
 }
 
-impl Place {
+impl StoredPosition {
     /// The position.
     ///
     /// # Errors
@@ -199,7 +199,7 @@ impl Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatermarkAdvance {
     /// It was decided after this position was admitted.
-    pub after: Place,
+    pub after: StoredPosition,
     /// The watermark it advanced to.
     #[serde(with = "micros")]
     pub to: EventTime,
@@ -259,9 +259,9 @@ pub struct PieceRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredGap {
     /// After this position.
-    pub after: Place,
+    pub after: StoredPosition,
     /// Before this one.
-    pub before: Place,
+    pub before: StoredPosition,
     /// How many records, where the stream can tell.
     pub records: Option<u64>,
 }

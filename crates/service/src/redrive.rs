@@ -21,7 +21,7 @@ use authpulse_journal::error::Result;
 use authpulse_lake::read::LiveFile;
 use authpulse_lake::{LakeError, Table};
 use authpulse_producer::replay::record_of;
-use authpulse_stream::{Progress, PutRecord, StreamError, StreamWriter};
+use authpulse_stream::{ProducerProgress, PutRecord, StreamError, StreamWriter};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -360,7 +360,7 @@ async fn put_noted(env: &Env, stream: &dyn StreamWriter, put: Vec<PutRecord>, jo
         if stored {
             break;
         }
-        let progress = Progress { job: job.to_owned(), state: state.clone() };
+        let progress = ProducerProgress { job: job.to_owned(), state: state.clone() };
         match stream.put(put.clone(), Some(progress)).await {
             Ok(_) => break,
             Err(error @ StreamError::Storage { retry: true, .. }) if attempt < ATTEMPTS => {

@@ -10,7 +10,7 @@ use authpulse_event::{Position, ProcessingTime, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_journal::log::read_tail;
-use authpulse_journal::open::{Opened, follow_shard, journal_key, open_lake, read_shard};
+use authpulse_journal::open::{OpenedLake, follow_shard, journal_key, open_lake, read_shard};
 use authpulse_journal::registry::{Registry, ShardView};
 use authpulse_lake::entry::Source;
 use authpulse_settings::options::Options;
@@ -64,7 +64,7 @@ impl Service {
     /// They do not, or one cannot be read.
     pub async fn open(env: Env, options: Arc<Options>, stream: Arc<dyn Stream>, mode: Mode) -> Result<Service> {
         env.lake.ensure_tables().await?;
-        let Opened { registry, tails, options } = open_lake(&env, &options).await?;
+        let OpenedLake { registry, tails, options } = open_lake(&env, &options).await?;
         refuse::unfinished_backfill(&tails)?;
         let description = stream.describe().await?;
         let shards = stream.shards().await?;

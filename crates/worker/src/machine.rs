@@ -27,7 +27,7 @@ mod snapshots;
 mod storing;
 mod waiting;
 
-pub use effects::{Act, Effects, Look, Lost, News, Progress, Reason, Want};
+pub use effects::{Act, Effects, Look, Lost, News, Reason, StepOutcome, Want};
 pub use engine::Engine;
 pub use input_tally::{InputTally, SharedTally, warn_of_ids};
 pub use life::{Goal, Phase};
@@ -185,7 +185,7 @@ impl Machine {
             Phase::Ended => self.wait_for_ends(look, out),
             Phase::Settled => self.wait_for_settled(look, out),
             Phase::Advanced => self.finish_seal(look, out),
-            Phase::Done => Ok(Act::Return(Progress::Done)),
+            Phase::Done => Ok(Act::Return(StepOutcome::Done)),
         }
     }
 

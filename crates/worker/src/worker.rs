@@ -5,7 +5,7 @@
 
 mod stored;
 
-pub use crate::machine::{Goal, Origins, Phase, Progress, SharedTally};
+pub use crate::machine::{Goal, Origins, Phase, SharedTally, StepOutcome};
 
 use crate::chunks::Chunks;
 use crate::columns::Asking;
@@ -20,7 +20,7 @@ use authpulse_event::{Position, ShardId, Span};
 use authpulse_journal::columns_said::Said;
 use authpulse_journal::env::{Env, duration, start};
 use authpulse_journal::error::{Chain, Result};
-use authpulse_journal::registry::{Place, Registry};
+use authpulse_journal::registry::{Registry, WorkerSlot};
 use authpulse_journal::sink::Decision;
 use authpulse_journal::stop::stop_requested;
 use authpulse_lake::entry::{Backfill, Entry, Inherited};
@@ -58,7 +58,7 @@ pub struct Worker {
     options: Arc<Options>,
     registry: Arc<Registry>,
     /// Its place among the workers that share the memory.
-    _place: Place,
+    _slot: WorkerSlot,
     stop: watch::Receiver<bool>,
     asking: Asking,
     name: ShardId,
@@ -99,7 +99,7 @@ impl Worker {
             chunks: Chunks::new(&env),
             env,
             options,
-            _place: registry.enter(),
+            _slot: registry.enter(),
             asking: Asking::new(key, registry.columns_said().clone()),
             registry,
             // Nobody can tell it.
@@ -168,10 +168,10 @@ impl Worker {
     ///
     /// # Errors
     /// The worker cannot go on and must be dropped; what it had not stored never happened.
-    pub async fn step(&mut self) -> Result<Progress> {
+    pub async fn step(&mut self) -> Result<StepOutcome> {
         let (act, scored) = self.hear(News::Tick).await?;
         let progress = self.carry_out(act).await?;
-        Ok(if scored && progress == Progress::Idle { Progress::Worked } else { progress })
+        Ok(if scored && progress == StepOutcome::Idle { StepOutcome::Worked } else { progress })
     }
 
     /// Stores what is decided and stops.
@@ -190,21 +190,21 @@ impl Worker {
     /// # Errors
     /// As for [`Worker::step`].
     pub async fn store_what_became_ready(&mut self) -> Result<bool> {
-        Ok(self.carry_out(Act::Store(Reason::Ready)).await? == Progress::Worked)
+        Ok(self.carry_out(Act::Store(Reason::Ready)).await? == StepOutcome::Worked)
     }
 
     /// Does what is to be done, and whatever follows from it, until the step is done.
-    async fn carry_out(&mut self, mut act: Act) -> Result<Progress> {
+    async fn carry_out(&mut self, mut act: Act) -> Result<StepOutcome> {
         loop {
             let news = match act {
                 Act::Return(progress) => return Ok(progress),
                 Act::AwaitStored => {
                     self.await_stored().await?;
-                    return Ok(Progress::Worked);
+                    return Ok(StepOutcome::Worked);
                 }
                 Act::Peek(then) => match (self.is_stored().await?, then) {
                     (true, Some(news)) => news,
-                    _ => return Ok(Progress::Idle),
+                    _ => return Ok(StepOutcome::Idle),
                 },
                 Act::Store(reason) => {
                     self.await_stored().await?;
@@ -212,7 +212,7 @@ impl Worker {
                 }
                 Act::Read { limit, due_in } => match self.read(limit, due_in).await? {
                     Some(news) => news,
-                    None => return Ok(Progress::Idle),
+                    None => return Ok(StepOutcome::Idle),
                 },
                 Act::Hear(news) => news,
             };

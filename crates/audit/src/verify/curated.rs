@@ -46,7 +46,7 @@ pub(super) struct FileEvents {
 
 /// What reading a file takes. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Reader {
+pub(super) struct CuratedReader {
     pub env: Env,
     pub rules: Arc<RowRules>,
     /// Of the day at hand.
@@ -55,7 +55,7 @@ pub(super) struct Reader {
     pub keys: Arc<(RandomState, RandomState)>,
 }
 
-impl Reader {
+impl CuratedReader {
     /// Reads the rows of one day out of a file.
     pub async fn read(self, file: AuditedFile, day: Day) -> Check<FileEvents> {
         check_bytes(&self.env, &file).await?;

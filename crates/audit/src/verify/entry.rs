@@ -60,7 +60,7 @@ impl EntryCheck<'_> {
 
     fn places(&self, before: Option<&Entry>) -> Check<()> {
         let e = self.entry;
-        let place = |p: &authpulse_lake::entry::Place| {
+        let place = |p: &authpulse_lake::entry::StoredPosition| {
             let position = p.position();
             position.map_err(|why| differ("a position cannot be read", place(e), "a position", why, RESTORE_JOURNAL))
         };

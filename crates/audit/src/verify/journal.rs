@@ -11,7 +11,9 @@ use authpulse_journal::error::ConsumerError;
 use authpulse_journal::log::{read_checkpoint, read_spill};
 use authpulse_lake::Table;
 use authpulse_lake::checkpoint::{Checkpoint, FoldedFile, RawTotals};
-use authpulse_lake::entry::{Entry, Inherited, Place, RawFile, Source, Spill, StoredDailyCounts, StoredTimeRules};
+use authpulse_lake::entry::{
+    Entry, Inherited, RawFile, Source, Spill, StoredDailyCounts, StoredPosition, StoredTimeRules,
+};
 use authpulse_lake::read::LiveFile;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -60,7 +62,7 @@ pub(super) struct Shard {
     /// Dead letters by reason.
     pub rejected: BTreeMap<String, u64>,
     /// The last entry that is folded, 0 for none, and where it ends.
-    pub folded: (u64, Place),
+    pub folded: (u64, StoredPosition),
     /// Raw files of folded entries, by day of arrival.
     pub folded_raw: BTreeMap<Day, RawTotals>,
 }
@@ -88,8 +90,8 @@ pub(super) struct NamedFile {
 pub(super) struct NamedRaw {
     pub shard: ShardId,
     pub n: u64,
-    pub from: Place,
-    pub to: Place,
+    pub from: StoredPosition,
+    pub to: StoredPosition,
     pub files: Vec<RawFile>,
 }
 

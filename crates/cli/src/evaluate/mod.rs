@@ -74,7 +74,7 @@ pub async fn run(args: Evaluate) -> Result<ExitCode> {
         bail!("{} has no label: make one with `authpulse generate --attacks N --labels FILE`", args.labels.display());
     }
     let count = labels.len() as u64;
-    let lake = open(&args.lake.place()?, &config, Access::Read).await?;
+    let lake = open(&args.lake.location()?, &config, Access::Read).await?;
     let base = config.options.engine.time.base;
     let mut days = Days::new(labels, base);
     let fired = read(&lake, &by, &mut days).await?;

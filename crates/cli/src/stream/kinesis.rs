@@ -47,7 +47,7 @@ impl Writer {
     /// # Errors
     /// It does not exist, or cannot be reached.
     pub async fn open(name: &str, aggregate: bool, progress: Option<&Path>) -> Result<Writer> {
-        let reader = Reader::open(name).await?;
+        let reader = KinesisReader::open(name).await?;
         let identity = identity(&reader.stream().describe().await?);
         let progress: Arc<dyn ProgressStore> = match progress {
             Some(directory) => {
@@ -84,7 +84,7 @@ impl Writer {
 }
 
 /// A stream to read, before it is known where from.
-pub struct Reader {
+pub struct KinesisReader {
     api: Arc<AwsKinesis>,
     address: Address,
     aws: Aws,
@@ -116,15 +116,15 @@ pub struct Consumed {
     pub fleet: Fleet,
 }
 
-impl Reader {
+impl KinesisReader {
     /// Opens a stream that exists.
     ///
     /// # Errors
     /// It does not exist, or cannot be reached.
-    pub async fn open(name: &str) -> Result<Reader> {
+    pub async fn open(name: &str) -> Result<KinesisReader> {
         let (aws, address) = (Aws::load(ANSWER).await?, address(name)?);
         let api = Arc::new(AwsKinesis::open(&aws, &address).await?);
-        Ok(Reader { api, address, aws })
+        Ok(KinesisReader { api, address, aws })
     }
 
     /// The stream, read from its oldest record.
@@ -296,7 +296,7 @@ pub async fn delete(name: &str) -> Result<()> {
 /// # Errors
 /// The stream does not exist, or cannot be reached.
 pub async fn particulars(name: &str) -> Result<String> {
-    let reader = Reader::open(name).await?;
+    let reader = KinesisReader::open(name).await?;
     // Whoever may look at shards need not be allowed this, and not every service that speaks Kinesis knows it.
     let summary = reader.stream().summary().await?;
     let held = format!(
@@ -321,7 +321,7 @@ pub async fn particulars(name: &str) -> Result<String> {
 /// # Errors
 /// There is none of this name, or it may not be deregistered.
 pub async fn deregister(name: &str, app: &str) -> Result<()> {
-    let reader = Reader::open(name).await?;
+    let reader = KinesisReader::open(name).await?;
     reader.api.deregister(app).await.with_context(|| format!("{app} cannot be deregistered from {}", reader.address))
 }
 

@@ -75,7 +75,7 @@ impl PieceReader {
     /// # Errors
     /// If the bytes are not those of a piece, or of one too new or too old.
     pub fn read(&self, bytes: &[u8]) -> Result<ReadPiece, SnapshotError> {
-        let mut reader = Reader { bytes };
+        let mut reader = ByteReader { bytes };
         if reader.take(4)? != MAGIC {
             return Err(SnapshotError::Damaged("it does not begin with its magic bytes"));
         }
@@ -116,7 +116,7 @@ impl PieceReader {
     }
 
     /// The next section, if it is known; one that need not be understood is passed over.
-    fn read_section(&self, reader: &mut Reader<'_>) -> Result<Option<PieceSection>, SnapshotError> {
+    fn read_section(&self, reader: &mut ByteReader<'_>) -> Result<Option<PieceSection>, SnapshotError> {
         let name = reader.text()?;
         let must = reader.below(2, "a section that must be understood or not in a third way")? == 1;
         let length = reader.number()?;
@@ -129,14 +129,15 @@ impl PieceReader {
 
     fn read_user<'a>(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut ByteReader<'a>,
         piece: &mut ReadPiece,
         parts: &mut UserParts<'a>,
     ) -> Result<(), SnapshotError> {
         let name = reader.text()?;
         let of_piece = piece.computers.len() as u64;
-        let computer =
-            |r: &mut Reader<'a>| Ok(ComputerId::new(r.below(of_piece, "a computer that is not in the piece")? as u32));
+        let computer = |r: &mut ByteReader<'a>| {
+            Ok(ComputerId::new(r.below(of_piece, "a computer that is not in the piece")? as u32))
+        };
         reader.list_into(&mut parts.pairs, computer)?;
         let slots = parts.pairs.len() as u64;
         let mut time = EventTime::default();
@@ -267,11 +268,11 @@ fn in_calendar(time: Option<EventTime>) -> Result<EventTime, SnapshotError> {
     time.filter(|time| (MIN_TIME..END_TIME).contains(time)).ok_or(SnapshotError::Damaged("a time outside the calendar"))
 }
 
-struct Reader<'a> {
+struct ByteReader<'a> {
     bytes: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     fn take(&mut self, n: usize) -> Result<&'a [u8], SnapshotError> {
         let (head, rest) = self.bytes.split_at_checked(n).ok_or(SnapshotError::Damaged("it ends early"))?;
         self.bytes = rest;

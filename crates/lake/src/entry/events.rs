@@ -1,6 +1,6 @@
 //! Events that wait, or are accepted and not scored, as entries carry them on.
 
-use super::Place;
+use super::StoredPosition;
 use crate::micros;
 use authpulse_engine::names::{ComputerId, UserId};
 use authpulse_engine::rows::{AcceptedEvent, EventId, Windows};
@@ -68,7 +68,7 @@ pub struct Waiting {
     /// Hexadecimal: a record's bytes need not be text.
     pub(super) payload: String,
     pub(super) payload_bytes: u64,
-    pub(super) at: Place,
+    pub(super) at: StoredPosition,
     #[serde(with = "micros")]
     pub(super) arrival: ArrivalTime,
     pub(super) accepted_since: u32,
@@ -148,7 +148,7 @@ impl Waiting {
     }
 
     /// Where its record stands in its source.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &StoredPosition {
         &self.at
     }
 

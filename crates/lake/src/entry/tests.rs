@@ -19,7 +19,10 @@ pub(crate) fn entry() -> Entry {
             created: ArrivalTime::from_micros(5),
             shard_id: "shardId-1".to_owned(),
         },
-        to: Place { sequence: "49590338271490256608559692538361571095921575989136588898".to_owned(), sub_sequence: 3 },
+        to: StoredPosition {
+            sequence: "49590338271490256608559692538361571095921575989136588898".to_owned(),
+            sub_sequence: 3,
+        },
         counts: EntryCounts { received: 3, curated: 1, waiting: 1, unscored: 1, ..EntryCounts::default() },
         watermark: Some(EventTime::from_micros(-5)),
         advances: vec![WatermarkAdvance {

@@ -16,7 +16,7 @@
 //! ([`held`](super::held)).
 
 use super::MaintainSettings;
-use super::held::{Held, Standing};
+use super::held::{KeptForFollowers, Standing};
 use super::journals::{Entries, Shards, spill};
 use super::report::MaintainReport;
 use crate::checkpoint::Checkpoint;
@@ -59,7 +59,7 @@ pub async fn standings(lake: &Lake, journal: &dyn Journal, keep: Span) -> Result
     let applied = held_by_all(lake, &shards).await?;
     let foldable = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
     let now = lake.now();
-    Ok(Held::read(journal, &shards, (now, keep), foldable).await?.standings)
+    Ok(KeptForFollowers::read(journal, &shards, (now, keep), foldable).await?.standings)
 }
 
 /// Folds what can be folded; `report` says what was done, or would be. Returns at the first failure: what is done stays done, and
@@ -76,7 +76,7 @@ pub(super) async fn fold(
     let now = lake.now();
     let applied = held_by_all(lake, shards).await?;
     let by_tables = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
-    let held = || Held::read(journal, shards, (now, settings.follower_keep), by_tables);
+    let held = || KeptForFollowers::read(journal, shards, (now, settings.follower_keep), by_tables);
     report.followers = held().await?.standings;
     let report = &mut report.folded;
     let mut live: Option<BTreeSet<String>> = None;

@@ -88,22 +88,22 @@ impl Standing {
 }
 
 /// What the registry said at one moment.
-pub(super) struct Held {
+pub(super) struct KeptForFollowers {
     /// Those for whom something is kept.
     kept: Vec<Registration>,
     /// All.
     pub(super) standings: Vec<Standing>,
 }
 
-impl Held {
+impl KeptForFollowers {
     /// Reads the registry. `foldable` says up to which entry a shard could be folded if nobody followed.
     pub(super) async fn read(
         journal: &dyn Journal,
         shards: &Shards,
         (now, keep): (ProcessingTime, Span),
         foldable: impl Fn(&ShardId) -> u64,
-    ) -> Result<Held, LakeError> {
-        let mut held = Held { kept: Vec::new(), standings: Vec::new() };
+    ) -> Result<KeptForFollowers, LakeError> {
+        let mut held = KeptForFollowers { kept: Vec::new(), standings: Vec::new() };
         let mut written: BTreeMap<(ShardId, u64), Option<ProcessingTime>> = BTreeMap::new();
         for (name, registration) in followers::read(journal.followers()).await? {
             let standing = stand(journal, shards, (now, keep), &foldable, (&name, &registration), &mut written).await?;

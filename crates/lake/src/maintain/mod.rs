@@ -29,7 +29,7 @@ use crate::schema::Table;
 use crate::shape::Shape;
 use authpulse_event::Span;
 use authpulse_event::time::DAY;
-use held::Held;
+use held::KeptForFollowers;
 use journals::{Bounds, Shards};
 use std::collections::BTreeSet;
 
@@ -206,7 +206,7 @@ async fn without_held(
     if files.iter().any(|file| held::is_of_entry(&file.path)) {
         let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
         let now = lake.now();
-        let held = Held::read(journal, &shards, (now, keep), |_| 0).await?.files(journal, &shards).await?;
+        let held = KeptForFollowers::read(journal, &shards, (now, keep), |_| 0).await?.files(journal, &shards).await?;
         files.retain(|file| !held.contains(&file.path));
     }
     Ok(files)

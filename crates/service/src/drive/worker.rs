@@ -3,7 +3,7 @@
 use super::TARGET;
 use authpulse_journal::env::Clock;
 use authpulse_journal::error::{Chain, ConsumerError, Result};
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::{StepOutcome, Worker};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -32,8 +32,8 @@ pub(super) async fn drive(
             return (worker, or_unstored(stopped).map(|()| WorkerEnd::Stopped));
         }
         match worker.step().await {
-            Ok(Progress::Worked) => tokio::task::yield_now().await,
-            Ok(Progress::Idle) => {
+            Ok(StepOutcome::Worked) => tokio::task::yield_now().await,
+            Ok(StepOutcome::Idle) => {
                 // In this order (`biased`): what happens next is then never up to chance, and one seed can simulate it.
                 tokio::select! {
                     biased;
@@ -42,7 +42,7 @@ pub(super) async fn drive(
                     () = clock.sleep(poll) => {}
                 }
             }
-            Ok(Progress::Done) => return (worker, Ok(WorkerEnd::Done)),
+            Ok(StepOutcome::Done) => return (worker, Ok(WorkerEnd::Done)),
             // It was told to stop as it waited.
             Err(error @ ConsumerError::Unstored { .. }) => {
                 return (worker, or_unstored(Err(error)).map(|()| WorkerEnd::Stopped));

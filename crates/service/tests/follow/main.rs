@@ -95,11 +95,11 @@ fn store_both(world: &mut World) {
 }
 
 /// A place for a follower's database, and processes of it.
-struct Place(TempDir);
+struct FollowerDir(TempDir);
 
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
+impl FollowerDir {
+    fn new() -> FollowerDir {
+        FollowerDir(tempfile::tempdir().unwrap())
     }
     fn start(&self, world: &World) -> Registered<Counts> {
         self.start_with(world, Arc::new(|_| Ok(())))
@@ -141,7 +141,7 @@ fn gone(world: &World, shard: &str, n: u64) -> bool {
 
 #[test]
 fn one_that_keeps_up_is_never_rebuilt_while_all_is_folded_gathered_and_cleaned() {
-    let (mut world, place, mut memory) = (gathering(), Place::new(), Memory::default());
+    let (mut world, place, mut memory) = (gathering(), FollowerDir::new(), Memory::default());
     let mut follower = place.start(&world);
     let (mut folded, mut removed, mut merged) = (0, 0, 0);
     for n in 1..=60u64 {
@@ -177,7 +177,7 @@ fn one_that_keeps_up_is_never_rebuilt_while_all_is_folded_gathered_and_cleaned()
 
 #[test]
 fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
-    let (mut world, place) = (gathering(), Place::new());
+    let (mut world, place) = (gathering(), FollowerDir::new());
     for _ in 1..=10 {
         store_both(&mut world);
         world.commit();
@@ -217,7 +217,7 @@ fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
     assert_eq!((dry.folded.entries, dry.cleaned.held), (report.folded.entries, report.cleaned.held));
 
     // In time: it goes on as if nothing had been. Another one, which stays away, is one too many.
-    let away = Place::new();
+    let away = FollowerDir::new();
     std::fs::copy(place.0.path().join("counts.db"), away.0.path().join("counts.db")).unwrap();
     agrees(&world, &mut follower, "after six days");
     assert_eq!(rebuilt(&follower), 0);
@@ -257,7 +257,7 @@ fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
 
 #[test]
 fn one_that_was_given_up_is_kept_for_until_it_is_forgotten() {
-    let (mut world, place) = (gathering(), Place::new());
+    let (mut world, place) = (gathering(), FollowerDir::new());
     world.store_entry("a");
     block_on(place.start(&world).round()).unwrap();
     for _ in 0..20 {
@@ -296,7 +296,7 @@ fn without_the_registry_nothing_is_folded_or_cleaned() {
 /// The files of its entries were gathered and cleaned before it came; the entries are there.
 #[test]
 fn one_that_finds_a_file_gone_is_rebuilt() {
-    let (mut world, place) = (gathering(), Place::new());
+    let (mut world, place) = (gathering(), FollowerDir::new());
     for _ in 0..12 {
         store_both(&mut world);
         store_both(&mut world);
@@ -324,7 +324,7 @@ async fn shared_round(world: &World, follower: &Counts) -> Result<()> {
 /// What the tables do not hold either cannot be made good.
 #[test]
 fn a_file_that_is_lost_for_good_is_told_and_nothing_changes() {
-    let (mut world, place) = (World::new(), Place::new());
+    let (mut world, place) = (World::new(), FollowerDir::new());
     world.store_entry("a");
     let mut follower = place.start(&world);
     block_on(follower.catch_up()).unwrap();
@@ -340,7 +340,7 @@ fn a_file_that_is_lost_for_good_is_told_and_nothing_changes() {
 /// Each table is committed by itself: one that is behind has its rows in a version all the same.
 #[test]
 fn a_version_is_whole_where_tables_stand_apart() {
-    let (mut world, place) = (World::new(), Place::new());
+    let (mut world, place) = (World::new(), FollowerDir::new());
     for n in 1..=9 {
         store_both(&mut world);
         let views: Vec<EntryFiles<'_>> = world.entries.iter().map(common::Entry::view).collect();
@@ -387,7 +387,7 @@ fn each_table_goes_on_from_its_own_position_and_a_gap_is_refused() {
     assert_eq!(block_on(commit_all(&env)).unwrap().entries, 250);
     world.check(&world.applied(), "after the committer");
     // A journal that has lost an entry.
-    let (place, lame) = (Place::new(), World::new());
+    let (place, lame) = (FollowerDir::new(), World::new());
     for entry in world.journaled.iter().filter(|entry| entry.n != 2).take(3) {
         block_on(lame.journal.put(&ShardId::new("a"), entry.n, entry.encode())).unwrap();
     }
@@ -432,7 +432,7 @@ fn dies_at(nth: usize) -> (Faults, Kill, Arc<AtomicUsize>) {
 /// transactions among them; another process goes on.
 #[test]
 fn killed_at_any_effect_it_keeps_what_the_lake_says() {
-    let (mut world, behind) = (gathering(), Place::new());
+    let (mut world, behind) = (gathering(), FollowerDir::new());
     let name = followers::FollowerName::new("counts").unwrap();
     for n in 0..12 {
         store_both(&mut world);
@@ -456,7 +456,7 @@ fn killed_at_any_effect_it_keeps_what_the_lake_says() {
         common::expected_users(&world.entries, world::ROWS).into_iter().map(|user| (user, 1)).collect();
     let mut nth = 0;
     loop {
-        let place = Place::new();
+        let place = FollowerDir::new();
         std::fs::copy(behind.0.path().join("counts.db"), place.0.path().join("counts.db")).unwrap();
         let (faults, kill, moments) = dies_at(nth);
         let mut dying = place.start_with(&world, kill);
@@ -490,7 +490,7 @@ fn any_order_of_events_leaves_what_the_lake_says() {
             state ^= state << 17;
             (state >> 11) % n
         };
-        let (mut world, place, mut memory) = (gathering(), Place::new(), Memory::default());
+        let (mut world, place, mut memory) = (gathering(), FollowerDir::new(), Memory::default());
         let settings = MaintainSettings { follower_keep: Span::hours(6), ..TIDY };
         let mut running: Vec<Registered<Counts>> = Vec::new();
         for event in 0..120 {
@@ -544,7 +544,7 @@ fn any_order_of_events_leaves_what_the_lake_says() {
             agrees(&world, follower, &format!("seed {seed}, another process"));
         }
         // One that begins only now, beside those.
-        let elsewhere = Place::new();
+        let elsewhere = FollowerDir::new();
         let mut late = elsewhere.start(&world);
         agrees(&world, &mut late, &format!("seed {seed}, begun at the end"));
         rebuilds += rebuilt(&last) + rebuilt(&late) + running.iter().map(rebuilt).sum::<usize>();

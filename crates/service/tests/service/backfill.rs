@@ -12,7 +12,7 @@ use authpulse_lake::entry::{Backfill, Entry};
 use authpulse_service::backfill::{BackfillRequest, Sorting, prepare, prepare_giving_up, refuse_disorder};
 use authpulse_service::committer::commit_all;
 use authpulse_settings::Options;
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn sorting(lake: &SmallLake) -> Option<Sorting> {
 async fn steps(env: &Env, options: &Arc<Options>, request: &BackfillRequest, steps: u32) -> Result<(), ConsumerError> {
     let mut run = prepare(env, options.clone(), request).await?;
     for _ in 0..steps {
-        if run.worker.step().await? == Progress::Done {
+        if run.worker.step().await? == StepOutcome::Done {
             break;
         }
     }
@@ -48,7 +48,7 @@ async fn load(env: &Env, options: &Arc<Options>, request: &BackfillRequest) -> R
 
 async fn give_up(env: &Env) -> Result<(), ConsumerError> {
     let mut run = prepare_giving_up(env, options()).await?;
-    while run.worker.step().await? != Progress::Done {}
+    while run.worker.step().await? != StepOutcome::Done {}
     Ok(())
 }
 
@@ -484,7 +484,7 @@ async fn an_event_that_waited_keeps_its_place_through_a_restart() {
     let mut panics = 0;
     loop {
         match run.worker.step().await {
-            Ok(Progress::Done) => break,
+            Ok(StepOutcome::Done) => break,
             Ok(_) => {}
             Err(ConsumerError::Panicked { .. }) => {
                 panics += 1;

@@ -16,7 +16,7 @@ use authpulse_service::drive::run_service;
 use authpulse_service::service::{Mode, Service};
 use authpulse_settings::Options;
 use authpulse_stream::{CreateOptions, MemoryStream};
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -147,7 +147,7 @@ async fn a_journal_that_stays_blocked_ends_the_run_and_names_who_blocks_it() {
     let mut run = prepare(&lake.env, options(), &request).await.unwrap();
     let error = loop {
         match run.worker.step().await {
-            Ok(progress) => assert!(progress != Progress::Done, "nothing could be stored"),
+            Ok(progress) => assert!(progress != StepOutcome::Done, "nothing could be stored"),
             Err(error) => break error.to_string(),
         }
     };

@@ -13,7 +13,7 @@ use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
 use authpulse_worker::restore::restore;
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::{StepOutcome, Worker};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ async fn what_is_accepted_below_a_clock_ahead_is_sound() {
         live.put("U1", "C1", -300).await;
         live.put("U2", "C1", -299).await;
         let mut worker = live.worker(Mode::UntilCaughtUp).await;
-        while worker.step().await.unwrap() != Progress::Done {}
+        while worker.step().await.unwrap() != StepOutcome::Done {}
         commit_all(&live.lake.env).await.unwrap();
         let report = report(&live.lake.env).await;
         assert_eq!(report.difference, None, "{report}");
@@ -88,7 +88,7 @@ async fn one_clock_ahead_hides_nothing() {
     }
     live.stream.close().await.unwrap();
     let mut worker = live.worker(Mode::Run).await;
-    while worker.step().await.unwrap() != Progress::Done {}
+    while worker.step().await.unwrap() != StepOutcome::Done {}
     commit_all(&live.lake.env).await.unwrap();
     let report = report(&live.lake.env).await;
     assert_eq!(report.difference, None, "{report}");

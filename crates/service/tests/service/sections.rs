@@ -19,7 +19,7 @@ use authpulse_service::backfill::{BackfillRequest, prepare};
 use authpulse_service::service::Mode;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ fn events(from: u32, n: u32) -> Vec<String> {
 async fn load(lake: &SmallLake, env: &Env, file: PathBuf) -> Result<(), ConsumerError> {
     let request = BackfillRequest { keep_open: true, ..BackfillRequest::new(vec![Source::File(file)]) };
     let mut run = prepare(env, options(), &request).await?;
-    while run.worker.step().await? != Progress::Done {
+    while run.worker.step().await? != StepOutcome::Done {
         lake.clock.0.fetch_add((SECOND / 10).micros(), Ordering::Relaxed);
     }
     Ok(())

@@ -69,7 +69,7 @@ async fn a_lake_looks_the_same_from_a_checkpoint() {
     let after = report(&lake.env).await;
     assert_eq!(after, before);
     let again = open_lake(&lake.env, &options()).await.unwrap();
-    let views = |opened: &authpulse_journal::open::Opened| -> Vec<String> {
+    let views = |opened: &authpulse_journal::open::OpenedLake| -> Vec<String> {
         opened.registry.views().values().map(shown).collect()
     };
     assert_eq!(views(&again), views(&opened));

@@ -14,7 +14,7 @@ use authpulse_service::service::{Mode, Service};
 use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::{StepOutcome, Worker};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -146,7 +146,7 @@ impl Run {
             let at = (count - 1).saturating_sub(at.min(count - 1)) as usize;
             let pace = self.below(3) as i64;
             self.lake.clock.0.fetch_add((pace * SECOND / 4).micros(), Ordering::Relaxed);
-            if workers[at].step().await.unwrap() == Progress::Done {
+            if workers[at].step().await.unwrap() == StepOutcome::Done {
                 workers.remove(at);
             }
             match self.below(60) {

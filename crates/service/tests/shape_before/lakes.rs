@@ -11,7 +11,7 @@ use authpulse_service::backfill::{BackfillRequest, prepare};
 use authpulse_service::service::Mode;
 use authpulse_settings::Options;
 use authpulse_stream::StreamWriter;
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 
 /// All of them.
 pub const NAMES: [&str; 5] = ["folded", "ahead", "split", "unfinished", "sealed"];
@@ -204,7 +204,7 @@ async fn backfill(world: &mut World, entries: Option<u64>, keep_open: bool) {
             return;
         }
         world.pass(SECOND / 10);
-        if run.worker.step().await.unwrap() == Progress::Done {
+        if run.worker.step().await.unwrap() == StepOutcome::Done {
             return;
         }
     }

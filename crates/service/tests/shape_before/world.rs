@@ -19,7 +19,7 @@ use authpulse_service::service::{Mode, Service};
 use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::{StepOutcome, Worker};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use iceberg::spec::Schema;
@@ -282,7 +282,7 @@ impl World {
             }
             // The last is the slowest.
             let at = self.chance.below(count).min(self.chance.below(count)) as usize;
-            if workers[at].step().await.unwrap() == Progress::Done {
+            if workers[at].step().await.unwrap() == StepOutcome::Done {
                 workers.remove(at);
             }
             if self.chance.below(150) == 0 {

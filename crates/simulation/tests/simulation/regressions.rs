@@ -12,7 +12,7 @@ use authpulse_journal::open::journal_key;
 use authpulse_lake::entry::Entry;
 use authpulse_service::service::{Mode, Service};
 use authpulse_stream::{Stream, StreamWriter};
-use authpulse_worker::worker::{Phase, Progress};
+use authpulse_worker::worker::{Phase, StepOutcome};
 use futures::executor::block_on;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -134,12 +134,12 @@ async fn a_worker_that_waits_hears_that_another_has_its_shard() {
     let first = stream.shards().await.unwrap().into_iter().find(|shard| shard.parents.is_empty()).unwrap();
     let key = service.key(&first.id);
     let mut worker = service.start_next(&BTreeSet::from([key.to_string()])).await.unwrap().unwrap();
-    while worker.step().await.unwrap() != Progress::Idle || worker.phase() != Phase::Ended {}
+    while worker.step().await.unwrap() != StepOutcome::Idle || worker.phase() != Phase::Ended {}
     let last = worker.last_entry().clone();
     assert!(last.read_to_end && !last.settled, "the other shards are still to be read");
 
     let Taken::Over(taken) = take_over(&env, &key, last).await.unwrap() else { panic!("it has not ended") };
-    assert_eq!(worker.step().await.unwrap(), Progress::Idle);
+    assert_eq!(worker.step().await.unwrap(), StepOutcome::Idle);
     service.follow(|_| true).await.unwrap();
     let told = worker.step().await;
     assert!(matches!(&told, Err(ConsumerError::Fenced { n, .. }) if *n == taken.n), "{told:?}");

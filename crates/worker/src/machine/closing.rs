@@ -1,7 +1,7 @@
 //! Closing the entry in the making: what it takes from the state, and what it says of the shard.
 
 use super::Machine;
-use super::effects::{Act, Effects, Look, Progress, Reason};
+use super::effects::{Act, Effects, Look, Reason, StepOutcome};
 use super::life::Phase;
 use crate::entry_builder::{Closed, Closing, EntryBuilder};
 use authpulse_engine::rows::ScoredEvent;
@@ -15,7 +15,7 @@ impl Machine {
             Reason::Ready if self.engine.out.scored.is_empty() && !self.has_rows(look) => {
                 // Whoever had reached its goal only looked once more.
                 let looked = self.phase == Phase::Done;
-                return Ok(if looked { Act::Return(Progress::Idle) } else { self.done() });
+                return Ok(if looked { Act::Return(StepOutcome::Idle) } else { self.done() });
             }
             _ => {}
         }

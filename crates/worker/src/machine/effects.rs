@@ -1,7 +1,7 @@
 //! What a worker hears of, and what it says is to be done: all that passes between the [`Machine`](super::Machine) and its world.
 
 use crate::entry_builder::Closed;
-use crate::input::{Batch, Found};
+use crate::input::{Batch, ReadStatus};
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_event::{Day, Position, Span, Tick};
 use authpulse_journal::registry::Registry;
@@ -25,7 +25,7 @@ pub enum News {
     /// A step begins: time has passed, and others may have stored something.
     Tick,
     /// The input was read: some records, or none, and what else that told.
-    Read(Batch, Found),
+    Read(Batch, ReadStatus),
     /// Of what was read, some is not admitted yet.
     AtHand,
     /// The input did not answer before an entry is due.
@@ -151,12 +151,12 @@ pub enum Act {
     /// Wait until the entry under way is stored, and say [`News::Stored`].
     Store(Reason),
     /// The step is done.
-    Return(Progress),
+    Return(StepOutcome),
 }
 
 /// What a step achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum StepOutcome {
     /// Something; step again at once.
     Worked,
     /// Nothing, until the stream or another shard brings news.

@@ -1,7 +1,7 @@
 //! What a worker does after its last record: its end as a parent, or a seal in two steps.
 
 use super::Machine;
-use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
+use super::effects::{Act, Effects, Look, News, Reason, StepOutcome, Want};
 use super::life::{Goal, Phase};
 use authpulse_engine::Shard;
 use authpulse_journal::error::Result;
@@ -109,12 +109,12 @@ impl Machine {
         match reason {
             Reason::Due => self.behind_what_was_read(look, out),
             Reason::Inherited | Reason::DueAtRest | Reason::ReadToEnd | Reason::Settled | Reason::Advanced => {
-                Ok(Act::Return(Progress::Worked))
+                Ok(Act::Return(StepOutcome::Worked))
             }
             // Until nothing more can be scored without other shards.
             Reason::EndOfFiles => Ok(Act::Store(Reason::Ready)),
             Reason::Ready if self.phase != Phase::Done => Ok(Act::Store(Reason::Ready)),
-            Reason::Ready => Ok(Act::Return(Progress::Worked)),
+            Reason::Ready => Ok(Act::Return(StepOutcome::Worked)),
             Reason::Scored => Ok(Act::Hear(News::Tick)),
             Reason::ShardEnd | Reason::Sealed(_) => {
                 out.want = Some(Want(None));
@@ -127,6 +127,6 @@ impl Machine {
     /// Nothing is left to do.
     pub(super) fn done(&mut self) -> Act {
         self.phase = Phase::Done;
-        Act::Return(Progress::Done)
+        Act::Return(StepOutcome::Done)
     }
 }

@@ -2,9 +2,9 @@
 
 use super::Machine;
 use super::bounds::unscored_room;
-use super::effects::{Act, Effects, Look, Lost, News, Progress, Reason, Want};
+use super::effects::{Act, Effects, Look, Lost, News, Reason, StepOutcome, Want};
 use super::life::Goal;
-use crate::input::{Batch, Found};
+use crate::input::{Batch, ReadStatus};
 use authpulse_event::Tick;
 use authpulse_journal::error::Result;
 
@@ -43,7 +43,7 @@ impl Machine {
     }
 
     /// The input was read.
-    pub(super) fn has_read(&mut self, batch: Batch, found: Found, now: Tick, out: &mut Effects) {
+    pub(super) fn has_read(&mut self, batch: Batch, found: ReadStatus, now: Tick, out: &mut Effects) {
         self.quiet.has_read(found.clock);
         self.at_hand.read(batch, found);
         let Some(gap) = self.at_hand.take_gap() else { return };
@@ -72,7 +72,7 @@ impl Machine {
     /// What is at hand is admitted, or as much of it as there is room for, and nothing is due.
     pub(super) fn behind_what_was_read(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if !self.at_hand.is_empty() {
-            return Ok(Act::Return(Progress::Worked));
+            return Ok(Act::Return(StepOutcome::Worked));
         }
         let sealing = matches!(self.goal, Goal::SealAt(_));
         if self.at_hand.found.at_end && (sealing || look.others.knows_what_follows(&self.key)) {
@@ -84,7 +84,7 @@ impl Machine {
             _ => {}
         }
         if self.at_hand.has_admitted || !self.at_hand.found.at_tip {
-            return Ok(Act::Return(Progress::Worked));
+            return Ok(Act::Return(StepOutcome::Worked));
         }
         // What comes while an entry is under way is not kept waiting.
         Ok(Act::Peek(Some(News::AtTip)))

@@ -1,7 +1,7 @@
 //! What a worker does that has nothing to read: its watermark advances, and it stores what is due or what others wait for.
 
 use super::Machine;
-use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
+use super::effects::{Act, Effects, Look, News, Reason, StepOutcome, Want};
 use super::storing::PendingEntry;
 use authpulse_event::{Day, EventTime, Tick};
 use authpulse_journal::error::{ConsumerError, Result};
@@ -51,7 +51,7 @@ impl Machine {
         if is_waited_for || self.is_due(look) || (self.storing.is_aged(look.now) && has_rows()) {
             return Act::Store(Reason::DueAtRest);
         }
-        Act::Return(Progress::Idle)
+        Act::Return(StepOutcome::Idle)
     }
 
     /// Which day's counts scoring waits for, if it does.

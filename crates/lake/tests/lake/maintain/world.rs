@@ -3,7 +3,9 @@
 use crate::common::{self, bytes, entry, stored};
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, EventTime, ProcessingTime, ShardId, Span};
-use authpulse_lake::entry::{Entry as Stored, FileRef, PieceRef, Place, RawFile, Source, Spill, StoredTimeRules};
+use authpulse_lake::entry::{
+    Entry as Stored, FileRef, PieceRef, RawFile, Source, Spill, StoredPosition, StoredTimeRules,
+};
 use authpulse_lake::fault::Faults;
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::read::LiveFile;
@@ -95,7 +97,7 @@ pub fn all_rows(lake: &Lake) -> Vec<(Table, String)> {
 }
 
 pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: EventTime, now: ProcessingTime) -> Stored {
-    let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
+    let place = |n: u64| StoredPosition { sequence: n.to_string(), sub_sequence: 0 };
     let name = |k: u32| format!("{shard}-{n}-{k}");
     let raw = RawFile {
         staged: format!("staging/raw/{}.parquet", name(0)),
