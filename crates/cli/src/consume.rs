@@ -41,7 +41,9 @@ enum Consumed {
 impl Consumed {
     async fn open(args: &Consume) -> Result<Consumed> {
         match stream::StreamLocation::parse(&args.stream)? {
-            stream::StreamLocation::Local(_) if args.app.is_some() || args.start.is_some() || args.reading.is_some() => {
+            stream::StreamLocation::Local(_)
+                if args.app.is_some() || args.start.is_some() || args.reading.is_some() =>
+            {
                 bail!(
                     "--app, --start and --reading are for streams in Kinesis; an embedded one is read from its beginning"
                 )

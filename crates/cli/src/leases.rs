@@ -1,7 +1,7 @@
 //! `authpulse leases`: who works on which shard, and taking leases from workers that are gone.
 
 use crate::args::{LeasesCommand, LeasesOf};
-use crate::lake::{Access, OpenLake, LakeLocation, application, leases_of, open, read_config};
+use crate::lake::{Access, LakeLocation, OpenLake, application, leases_of, open, read_config};
 use crate::output::{say, tell};
 use crate::stream::{StreamLocation, kinesis, open_to_look};
 use anyhow::{Result, bail};

@@ -116,11 +116,11 @@ impl Shard {
     pub fn admit_inherited(&mut self, out: &mut Output) {
         for waiting in std::mem::take(&mut self.waiting) {
             let event = Event::from(&waiting);
-            if self.is_ahead(event.time) {
+            if self.is_out_of_reach(event.time) {
                 match self.prepare_to_wait(event, out) {
-                    Ahead::Duplicate(detail) => Self::reject_waiting(waiting, Reason::Duplicate, detail, out),
-                    Ahead::Waits => self.wait(waiting, out),
-                    Ahead::NoLonger => self.go_on(vec![waiting], out),
+                    HoldBack::Duplicate(detail) => Self::reject_waiting(waiting, Reason::Duplicate, detail, out),
+                    HoldBack::Waits => self.wait(waiting, out),
+                    HoldBack::NoLonger => self.go_on(vec![waiting], out),
                 }
             } else {
                 self.go_on(vec![waiting], out);
@@ -130,20 +130,20 @@ impl Shard {
 
     /// Steps 4 to 7. `record` is what to keep if the event must wait.
     fn admit_in_time(&mut self, event: Event<'_>, record: Option<Incoming<'_>>, out: &mut Output) -> Verdict {
-        if self.is_ahead(event.time) {
+        if self.is_out_of_reach(event.time) {
             if self.is_live(&event) {
                 // One live event after a quiet night: those that wait for a time it has reached go first.
                 self.release(|w| w.time <= event.time, out);
             } else {
                 match self.prepare_to_wait(event, out) {
-                    Ahead::Duplicate(detail) => return Err((Reason::Duplicate, detail)),
-                    Ahead::Waits => {
+                    HoldBack::Duplicate(detail) => return Err((Reason::Duplicate, detail)),
+                    HoldBack::Waits => {
                         if let Some(record) = record {
                             self.wait(waiting_event(event, record), out);
                         }
                         return Ok(());
                     }
-                    Ahead::NoLonger => {}
+                    HoldBack::NoLonger => {}
                 }
             }
         }
@@ -153,7 +153,7 @@ impl Shard {
     }
 
     /// Without a high-water mark everything is ahead; else what lies more than `max_jump` beyond it.
-    fn is_ahead(&self, time: EventTime) -> bool {
+    fn is_out_of_reach(&self, time: EventTime) -> bool {
         self.high_water().is_none_or(|high_water| time > high_water + self.settings.time.max_jump)
     }
 
@@ -162,11 +162,11 @@ impl Shard {
     }
 
     /// The first three cases of an event ahead.
-    fn prepare_to_wait(&mut self, event: Event<'_>, out: &mut Output) -> Ahead {
+    fn prepare_to_wait(&mut self, event: Event<'_>, out: &mut Output) -> HoldBack {
         let mut at_once = self.waiting.iter().filter(|w| w.time == event.time && w.user == event.user);
         let base = self.settings.time.base;
         if at_once.any(|w| w.computer == event.computer && same_id(base, &Event::from(w), &event)) {
-            return Ahead::Duplicate(twice(event.id, "waits"));
+            return HoldBack::Duplicate(twice(event.id, "waits"));
         }
         if let Some(first) = self.waiting.first().map(|w| w.time) {
             if event.time < first - WAITING_SPAN {
@@ -178,13 +178,13 @@ impl Shard {
                     Self::reject_waiting(waiting, Reason::Future, detail, out);
                 }
             } else if event.time > first + WAITING_SPAN {
-                self.settle(out);
-                if !self.is_ahead(event.time) {
-                    return Ahead::NoLonger;
+                self.flush_waiting(out);
+                if !self.is_out_of_reach(event.time) {
+                    return HoldBack::NoLonger;
                 }
             }
         }
-        Ahead::Waits
+        HoldBack::Waits
     }
 
     fn wait(&mut self, waiting: WaitingEvent, out: &mut Output) {
@@ -256,8 +256,8 @@ impl Shard {
         }
     }
 
-    /// Settles what waits: those since whose arrival nothing else was accepted go on, the others are rejected.
-    pub fn settle(&mut self, out: &mut Output) {
+    /// Flushes what waits: those since whose arrival nothing else was accepted go on, the others are rejected.
+    pub fn flush_waiting(&mut self, out: &mut Output) {
         let (go, reject): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| w.accepted_since == 0);
         for waiting in reject {
@@ -438,12 +438,12 @@ fn twice(id: EventIdRef<'_>, what: &str) -> String {
 }
 
 /// What became of an event that lies ahead.
-enum Ahead {
+enum HoldBack {
     /// It waits already.
     Duplicate(String),
     /// It must wait.
     Waits,
-    /// Settling those that waited moved the high-water mark up to it.
+    /// Flushing those that waited moved the high-water mark up to it.
     NoLonger,
 }
 

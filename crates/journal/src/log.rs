@@ -270,7 +270,7 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
             gaps: Vec::new(),
             // Reading begins anew, so a seal that was under way does as well, and one that was complete holds no more days closed.
             read_to_end: false,
-            settled: false,
+            flushed: false,
             sealed: None,
             sections: tail.sections.carried(),
             ..tail.clone()

@@ -121,9 +121,9 @@ pub struct Entry {
     /// reached the tip at which it is to be sealed, or is a file read to its end.
     #[serde(default)]
     pub read_to_end: bool,
-    /// First step of a seal: what waited is settled.
-    #[serde(default)]
-    pub settled: bool,
+    /// First step of a seal: what waited is flushed.
+    #[serde(rename = "settled", default)]
+    pub flushed: bool,
     /// The last entry of a shard that was split or merged: its children start from here.
     #[serde(default)]
     pub end: bool,
@@ -312,7 +312,7 @@ impl Entry {
             last_snapshot: 0,
             gaps: Vec::new(),
             read_to_end: false,
-            settled: false,
+            flushed: false,
             end: false,
             sealed: None,
             time_rules,

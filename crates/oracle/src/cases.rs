@@ -29,7 +29,7 @@ pub fn file_case() -> impl Strategy<Value = Case> {
             let mut builder = Builder::new(&settings, start, Pace::Run(run));
             builder.open("file", WHOLE_RING, false, &[]);
             builder.play(&acts);
-            builder.settle();
+            builder.flush_waiting();
             builder.shards()
         };
         Case { settings, shards }
@@ -40,7 +40,7 @@ pub fn file_case() -> impl Strategy<Value = Case> {
 /// shard.
 pub fn stream_case() -> impl Strategy<Value = Case> {
     let parts = (settings(), start(), pace(), layout(), acts(true), turn(), acts(true), any::<bool>());
-    parts.prop_map(|(settings, start, pace, layout, before, turn, after, settled)| {
+    parts.prop_map(|(settings, start, pace, layout, before, turn, after, flushed)| {
         let pace = match pace {
             Pace::Live => Pace::Live,
             Pace::Run(_) => Pace::Run(start + 4_000 * DAY),
@@ -48,8 +48,8 @@ pub fn stream_case() -> impl Strategy<Value = Case> {
         let shards = {
             let mut builder = Builder::new(&settings, start, pace);
             builder.play_layout(&layout, &before, &turn, &after);
-            if settled {
-                builder.settle();
+            if flushed {
+                builder.flush_waiting();
             }
             builder.shards()
         };
@@ -1025,10 +1025,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn settle(&mut self) {
+    fn flush_waiting(&mut self) {
         for lane in 0..self.lanes.len() {
             if self.lanes[lane].open {
-                self.step(lane, Step::Settle);
+                self.step(lane, Step::Flush);
             }
         }
     }
@@ -1036,7 +1036,7 @@ impl<'a> Builder<'a> {
     /// "what waits is settled; when all ends are stored, each shard's watermark advances to the end of the newest day
     /// (UTC) accepted in any of them".
     fn seal(&mut self) {
-        self.settle();
+        self.flush_waiting();
         let accepted = self.lanes.iter().flat_map(|lane| &lane.admission.history.accepted);
         let Some(newest) = accepted.map(|event| event.time).max() else {
             return;

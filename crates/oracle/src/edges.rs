@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// How often one input reached each edge.
-pub type Marks = BTreeMap<Edge, u64>;
+pub type EdgeCounts = BTreeMap<Edge, u64>;
 
 macro_rules! edges {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -79,13 +79,13 @@ edges! {
     /// Exactly 86400 s before the first event that waits, which rejects nothing.
     EarlierDayNotQuite,
     /// One more than 86400 s after the first that waits settles them.
-    SettledByLaterDay,
+    FlushedByLaterDay,
     /// Exactly 86400 s after the first event that waits, which settles nothing.
     LaterDayNotQuite,
     /// Settling: nothing was accepted since its arrival, so it goes on.
-    SettleAccepted,
+    FlushAccepted,
     /// Settling: something was accepted since its arrival, so it is rejected as `future`.
-    SettleRejected,
+    FlushRejected,
     /// An event that waited is `late` when it goes on.
     WaitedThenLate,
     /// Something waits at the end of an input that is not settled.

@@ -294,7 +294,7 @@ impl Script<'_> {
                 }
             }
             "rise" => self.step(Step::Advance(self.settings.base_micros + time(rest))),
-            "settle" => self.step(Step::Settle),
+            "settle" => self.step(Step::Flush),
             _ => self.event(&line.split(' ').collect::<Vec<&str>>()),
         }
     }

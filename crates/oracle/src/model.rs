@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::attributes::Attributes;
-use crate::edges::Marks;
+use crate::edges::EdgeCounts;
 
 /// Microseconds in a second: every time is a count of microseconds since 1970, UTC.
 pub const SECOND: i64 = 1_000_000;
@@ -98,7 +98,7 @@ pub enum Step {
     /// The watermark advances to this (microseconds since 1970), after those that wait have gone on as "Rises" says.
     Advance(i64),
     /// What waits is settled: the first act of sealing.
-    Settle,
+    Flush,
 }
 
 /// A shard and all that happens to it.
@@ -222,7 +222,7 @@ pub struct Outcome {
     /// The watermark of each shard after its last step, before the rise of a seal.
     pub watermarks: Vec<Option<i64>>,
     /// Which rules and edges the input reached, and how often.
-    pub marks: Marks,
+    pub edge_counts: EdgeCounts,
 }
 
 impl Outcome {

@@ -74,7 +74,7 @@ mod tests {
             watermark: None,
             newest_accepted: None,
             read_to_end: end,
-            settled: false,
+            flushed: false,
             end,
             sealed: None,
             counts_through: None,

@@ -50,7 +50,7 @@ pub struct Service {
     /// Shards that have a worker here, or had one that is done.
     started: BTreeSet<ShardId>,
     /// Shards that are done, and whose raw files have their final names.
-    settled: BTreeSet<ShardId>,
+    raw_finished: BTreeSet<ShardId>,
     /// When the journals of others were last looked at.
     followed_at: AtomicI64,
     /// Where the shards of a closed stream end.
@@ -85,7 +85,7 @@ impl Service {
             shards,
             tips,
             started: BTreeSet::new(),
-            settled: BTreeSet::new(),
+            raw_finished: BTreeSet::new(),
             followed_at: AtomicI64::new(0),
             ends: BTreeMap::new(),
         };
@@ -282,15 +282,15 @@ impl Service {
     ///
     /// # Errors
     /// An entry cannot be read, or a file not be renamed.
-    pub async fn settle(&mut self) -> Result<()> {
+    pub async fn finish_raw_of_ended(&mut self) -> Result<()> {
         for shard in &self.shards {
-            if self.started.contains(&shard.id) || self.settled.contains(&shard.id) || !self.is_finished(shard) {
+            if self.started.contains(&shard.id) || self.raw_finished.contains(&shard.id) || !self.is_finished(shard) {
                 continue;
             }
             if let Some(tail) = read_tail(&self.env, &self.key(&shard.id)).await? {
                 finish_raw_to(&self.env, &tail, tail.n).await?;
             }
-            self.settled.insert(shard.id.clone());
+            self.raw_finished.insert(shard.id.clone());
         }
         Ok(())
     }

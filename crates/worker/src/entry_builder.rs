@@ -106,7 +106,7 @@ pub struct Closing {
     /// See [`Entry`](authpulse_lake::entry::Entry).
     pub read_to_end: bool,
     /// See [`Entry`](authpulse_lake::entry::Entry).
-    pub settled: bool,
+    pub flushed: bool,
     /// See [`Entry`](authpulse_lake::entry::Entry).
     pub end: bool,
     /// See [`Entry`](authpulse_lake::entry::Entry).

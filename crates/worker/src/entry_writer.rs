@@ -155,7 +155,7 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         snapshot,
         gaps: builder.gaps,
         read_to_end: closing.read_to_end,
-        settled: closing.settled,
+        flushed: closing.flushed,
         end: closing.end,
         sealed: closing.sealed,
         time_rules: (&options.engine.time).into(),

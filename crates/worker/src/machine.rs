@@ -183,7 +183,7 @@ impl Machine {
             Phase::Reading => self.read_on(look, out),
             Phase::Parent => self.wait_for_other_parents(look, out),
             Phase::Ended => self.wait_for_ends(look, out),
-            Phase::Settled => self.wait_for_settled(look, out),
+            Phase::Flushed => self.wait_for_flushed(look, out),
             Phase::Advanced => self.finish_seal(look, out),
             Phase::Done => Ok(Act::Return(StepOutcome::Done)),
         }

@@ -270,7 +270,7 @@ impl<'a> Service<'a> {
                     shard.admit(incoming(at, number, record), parsed, &mut lane.out);
                 }
                 Step::Advance(to) => drop(shard.advance_watermark(EventTime::from_micros(*to), &mut lane.out)),
-                Step::Settle => shard.settle(&mut lane.out),
+                Step::Flush => shard.flush_waiting(&mut lane.out),
             }
             lane.taken += 1;
         }
@@ -507,7 +507,7 @@ impl<'a> Service<'a> {
         for &at in leaves {
             let lane = &mut self.lanes[at];
             let shard = lane.shard.as_mut().expect("a shard that is read");
-            shard.settle(&mut lane.out);
+            shard.flush_waiting(&mut lane.out);
             shard.advance_watermark(newest.end(), &mut lane.out);
             self.store(at, None)?;
         }

@@ -126,7 +126,7 @@ mod tests {
             watermark: None,
             newest_accepted: None,
             read_to_end: false,
-            settled: false,
+            flushed: false,
             end: false,
             sealed: None,
             counts_through: day,

@@ -24,8 +24,8 @@ pub struct ShardView {
     pub newest_accepted: Option<EventTime>,
     /// Whether it was read to its end.
     pub read_to_end: bool,
-    /// Whether what waited was settled for a seal.
-    pub settled: bool,
+    /// Whether what waited was flushed for a seal.
+    pub flushed: bool,
     /// Whether its end is stored, from which children start.
     pub end: bool,
     /// Up to when it is sealed.
@@ -77,7 +77,7 @@ impl Reported {
             watermark: entry.watermark,
             newest_accepted: entry.newest_accepted,
             read_to_end: entry.read_to_end,
-            settled: entry.settled,
+            flushed: entry.flushed,
             end: entry.end,
             sealed: entry.sealed,
             counts_through: entry.counts_through.map(Day),

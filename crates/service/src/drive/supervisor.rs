@@ -125,7 +125,7 @@ impl<'a> Supervisor<'a> {
         shard_tasks.release(holdings, service, leases);
         let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
         let start = async {
-            service.settle().await?;
+            service.finish_raw_of_ended().await?;
             shard_tasks.start_all(&ready, service, env, options).await
         };
         match unless_stopped(stop, start).await {

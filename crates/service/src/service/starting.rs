@@ -56,7 +56,7 @@ impl Service {
         if tail.end {
             // The lease is held here, so nobody else's reports are heard: without this its children would wait for ever.
             leave_ended(&self.env, &self.registry, &tail).await?;
-            self.settled.insert(shard.id.clone());
+            self.raw_finished.insert(shard.id.clone());
             self.started.insert(shard.id.clone());
             return Ok(None);
         }

@@ -281,7 +281,7 @@ async fn a_run_that_is_given_up_keeps_its_rows_and_lets_the_lake_go_on() {
 }
 
 #[tokio::test]
-async fn what_waits_is_settled_when_a_run_is_given_up_also_one_of_before() {
+async fn what_waits_is_flushed_when_a_run_is_given_up_also_one_of_before() {
     let lake = SmallLake::new();
     let mut text: Vec<String> = (1..1_200).map(|n| format!("{n},U{},C1\n", n % 50)).collect();
     // Hours ahead of the others, and the only one: it waits for company.

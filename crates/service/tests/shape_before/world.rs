@@ -265,7 +265,7 @@ impl World {
         for step in 0..steps {
             if step % 8 == 0 || workers.is_empty() {
                 service.refresh().await.unwrap();
-                service.settle().await.unwrap();
+                service.finish_raw_of_ended().await.unwrap();
                 let wanted = service.wanted_leases();
                 while let Some(worker) = service.start_next(&wanted).await.unwrap() {
                     workers.push(worker);

@@ -70,7 +70,7 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
                 }),
             ));
         }
-        let mut settled = false;
+        let mut flushed = false;
         for entry in entries {
             if !entry.counts.adds_up() {
                 return Err(format!("entry {} of {key} does not add up: {:?}", entry.n, entry.counts));
@@ -84,11 +84,11 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
                 let at = steps.partition_point(|(position, _)| *position <= after);
                 steps.insert(at, (after, oracle::Step::Advance(advance.to.micros())));
             }
-            if entry.settled && !settled {
-                settled = true;
+            if entry.flushed && !flushed {
+                flushed = true;
                 let after = entry.position().map_err(|e| e.to_string())?;
                 let at = steps.partition_point(|(position, _)| *position <= after);
-                steps.insert(at, (after, oracle::Step::Settle));
+                steps.insert(at, (after, oracle::Step::Flush));
             }
         }
         let index = |id: &ShardId| journals.iter().position(|(s, ..)| s.id == *id).unwrap();

@@ -67,7 +67,7 @@ pub fn explain(journals: &Journals) {
             let n = e.n;
             let marks = [
                 ("read to end", e.read_to_end),
-                ("settled", e.settled),
+                ("settled", e.flushed),
                 ("end", e.end),
                 ("taken over", e.takes_over),
                 ("sealed", e.sealed.is_some()),

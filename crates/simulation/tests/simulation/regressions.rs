@@ -136,7 +136,7 @@ async fn a_worker_that_waits_hears_that_another_has_its_shard() {
     let mut worker = service.start_next(&BTreeSet::from([key.to_string()])).await.unwrap().unwrap();
     while worker.step().await.unwrap() != StepOutcome::Idle || worker.phase() != Phase::Ended {}
     let last = worker.last_entry().clone();
-    assert!(last.read_to_end && !last.settled, "the other shards are still to be read");
+    assert!(last.read_to_end && !last.flushed, "the other shards are still to be read");
 
     let Taken::Over(taken) = take_over(&env, &key, last).await.unwrap() else { panic!("it has not ended") };
     assert_eq!(worker.step().await.unwrap(), StepOutcome::Idle);

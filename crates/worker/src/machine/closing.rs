@@ -32,7 +32,7 @@ impl Machine {
             days: self.take_days(look),
             takes_snapshot: self.snapshots.closed(builder.counts.curated, &self.options, look.now),
             read_to_end: self.phase.is_read_to_end(),
-            settled: self.phase.is_settled(),
+            flushed: self.phase.is_flushed(),
             end: reason == Reason::ShardEnd,
             sealed: match reason {
                 Reason::Sealed(seal) => Some(seal.mark()),

@@ -72,8 +72,8 @@ pub enum Reason {
     ReadToEnd,
     /// The shard ends: its child shards may begin.
     ShardEnd,
-    /// What was held back is settled.
-    Settled,
+    /// What was held back is flushed.
+    Flushed,
     /// The watermark rose to the seal.
     Advanced,
     /// Everything is scored: the other shards need what that publishes.

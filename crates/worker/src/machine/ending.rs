@@ -16,7 +16,7 @@ impl Machine {
         let gives_up = self.goal == Goal::GiveUp;
         self.run.ends(gives_up.then_some(self.at_hand.position));
         if gives_up {
-            self.settle()?;
+            self.flush_waiting()?;
         }
         if matches!(self.goal, Goal::EndKeepOpen | Goal::GiveUp) {
             // The last entry says that the files are read, whether it holds anything else or not.
@@ -36,8 +36,8 @@ impl Machine {
     }
 
     /// What is held back can wait for nothing any more.
-    fn settle(&mut self) -> Result<()> {
-        self.engine.release(Shard::settle)?;
+    fn flush_waiting(&mut self) -> Result<()> {
+        self.engine.release(Shard::flush_waiting)?;
         self.collect();
         Ok(())
     }
@@ -63,20 +63,20 @@ impl Machine {
         self.rest(look, out)
     }
 
-    /// [`Phase::Ended`]: before what is held back is settled, all shards are read to their ends.
+    /// [`Phase::Ended`]: before what is held back is flushed, all shards are read to their ends.
     pub(super) fn wait_for_ends(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if look.others.all_leaves(|_, view| view.read_to_end) {
-            self.settle()?;
-            self.phase = Phase::Settled;
-            return Ok(Act::Store(Reason::Settled));
+            self.flush_waiting()?;
+            self.phase = Phase::Flushed;
+            return Ok(Act::Store(Reason::Flushed));
         }
         self.advance_watermark(look.others.newest_watermark_of_others(&self.key), "idle", look.now)?;
         self.rest(look, out)
     }
 
-    /// [`Phase::Settled`]: before the watermark advances to the seal, all shards are settled, so that all know up to where it goes.
-    pub(super) fn wait_for_settled(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
-        if !look.others.all_leaves(|_, view| view.settled) {
+    /// [`Phase::Flushed`]: before the watermark advances to the seal, all shards are flushed, so that all know up to where it goes.
+    pub(super) fn wait_for_flushed(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        if !look.others.all_leaves(|_, view| view.flushed) {
             return self.rest(look, out);
         }
         self.advance_watermark(look.others.seals_up_to(), "seal", look.now)?;
@@ -108,7 +108,7 @@ impl Machine {
     pub(super) fn behind(&mut self, reason: Reason, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         match reason {
             Reason::Due => self.behind_what_was_read(look, out),
-            Reason::Inherited | Reason::DueAtRest | Reason::ReadToEnd | Reason::Settled | Reason::Advanced => {
+            Reason::Inherited | Reason::DueAtRest | Reason::ReadToEnd | Reason::Flushed | Reason::Advanced => {
                 Ok(Act::Return(StepOutcome::Worked))
             }
             // Until nothing more can be scored without other shards.

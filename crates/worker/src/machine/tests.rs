@@ -83,7 +83,7 @@ impl World {
             score_spans: spans(&cut.score_spans),
             daily_through: closing.days.1,
             read_to_end: closing.read_to_end,
-            settled: closing.settled,
+            flushed: closing.flushed,
             end: closing.end,
             sealed: closing.sealed,
             ..last.clone()
@@ -190,10 +190,10 @@ fn a_leaf_goes_from_its_end_through_all_phases_to_its_seal() {
             break;
         }
     }
-    assert_eq!(phases, [Phase::Ended, Phase::Settled, Phase::Advanced, Phase::Done]);
+    assert_eq!(phases, [Phase::Ended, Phase::Flushed, Phase::Advanced, Phase::Done]);
     let marks = world.stored.iter().map(|closed| {
-        let Closing { read_to_end, settled, end, sealed, .. } = closed.closing;
-        (read_to_end, settled, end, sealed)
+        let Closing { read_to_end, flushed, end, sealed, .. } = closed.closing;
+        (read_to_end, flushed, end, sealed)
     });
     let day = Some(Day::of(DEFAULT_BASE).end());
     let expected =
