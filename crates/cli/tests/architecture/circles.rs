@@ -6,7 +6,7 @@
 
 mod modules;
 mod paths;
-mod words;
+pub mod words;
 
 use crate::root;
 use modules::{Module, Modules, SourceLine};
