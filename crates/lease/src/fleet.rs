@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
-/// Leases that are taken, renewed or parted with at a time: a store that is slow to answer costs as long for one as for so many.
+/// Leases that are taken, renewed or released at a time: a store that is slow to answer costs as long for one as for so many.
 const AT_A_TIME: usize = 64;
 
 /// What is asked of a store one lease after another. Where another process is in the midst of a write and stays there, the first that

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::lease_keeper";
 
-/// How a lease is parted with.
+/// What the keeper of leases is told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseOrder {
     /// The work came to an end here: whoever asked may go on, or anybody.
@@ -74,7 +74,7 @@ impl LeaseKeeper {
 
     /// Parts with a lease.
     pub fn tell(&self, order: LeaseOrder) {
-        // Without a keeper there are no leases to part with.
+        // Without a keeper there are no leases to release.
         let _ = self.orders.send(order);
     }
 
@@ -87,7 +87,7 @@ impl LeaseKeeper {
     }
 }
 
-/// Partings that are taken up at a time: not so many that the leases which are kept expire meanwhile.
+/// Orders that are taken up at a time: not so many that the leases which are kept expire meanwhile.
 const ORDERS_AT_A_TIME: usize = 64;
 
 /// How long a worker that is about to end takes to take back what it asked of others. It is tried again in the end.
@@ -199,7 +199,7 @@ struct CarriedOut {
     stands_aside: bool,
 }
 
-/// Parts with leases.
+/// Carries out orders: releases leases, ends or forgets them.
 async fn carry_out(env: &Env, fleet: &mut Fleet, batch: impl Iterator<Item = LeaseOrder>) -> CarriedOut {
     let (mut given, mut ended, mut carried_out) = (BTreeSet::new(), BTreeSet::new(), CarriedOut::default());
     for order in batch {

@@ -1,4 +1,4 @@
-//! The lines, with trouble put in on purpose and counted.
+//! The lines, with disturbances put in on purpose and counted.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

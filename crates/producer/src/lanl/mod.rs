@@ -1,4 +1,4 @@
-//! Logons in the shape of LANL's two data sets, attacks laid over them, and trouble put in on purpose.
+//! Logons in the shape of LANL's two data sets, attacks laid over them, and disturbances put in on purpose.
 //!
 //! `docs/generator.md` says what is real, what is made up, and how each was checked. A run is settled by its options: same
 //! seed, same bytes on any machine (integers and the exact operations of IEEE 754; all that needs a logarithm is in
@@ -104,7 +104,7 @@ pub struct LanlOptions {
     pub attacks: u32,
     /// The red team.
     pub red_team: Option<RedTeam>,
-    /// Trouble on purpose.
+    /// Disturbances on purpose.
     pub disturbance: Disturbance,
 }
 
@@ -131,7 +131,7 @@ pub struct Written {
     pub lines: u64,
     /// Bytes.
     pub bytes: u64,
-    /// Trouble.
+    /// What came of the disturbances.
     pub disturbed: Disturbed,
 }
 
