@@ -93,7 +93,7 @@ pub struct ShardStatus {
     pub lag: Option<Lag>,
     /// For each table the entries that it does not hold yet.
     pub behind: BTreeMap<String, u64>,
-    /// Events that wait for company.
+    /// Events that wait.
     pub waiting: Vec<WaitingStatus>,
     /// Events accepted and not yet scored.
     pub unscored: u64,
@@ -143,7 +143,7 @@ pub struct WaitingStatus {
     pub accepted_since: u32,
 }
 
-/// A day whose logins a shard needs to score on.
+/// A day whose logons a shard needs to score on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DayWait {
     /// The day.

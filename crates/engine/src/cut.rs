@@ -2,7 +2,7 @@
 
 use crate::attribute_sets::AttributeSets;
 use crate::names::{ComputerId, UserId};
-use crate::popularity::{DailyCounts, HostCount};
+use crate::popularity::{ComputerCount, DailyCounts};
 use crate::rows::HourRow;
 use crate::shard::{NamedEvent, Shard, WaitingEvent};
 use authpulse_event::time::{hour_of, start_of_hour};
@@ -29,9 +29,9 @@ pub struct Cut {
     pub hours: Vec<HourRow>,
     /// With this cut every hour that ends here or before is written, except those of users with an unscored event in them.
     pub hours_through: Option<EventTime>,
-    /// Days whose logins this cut publishes.
+    /// Days whose logons this cut publishes.
     pub daily_counts: Vec<DailyCounts>,
-    /// The last day whose logins are published, with this cut.
+    /// The last day whose logons are published, with this cut.
     pub counts_through: Option<Day>,
     /// Days whose high-risk counts this cut publishes.
     pub scores: Vec<DailyCounts>,
@@ -145,7 +145,7 @@ impl Shard {
                 rows.push(HourRow {
                     window_start: start_of_hour(hour),
                     user: user_id,
-                    total_logins: open.logins,
+                    total_logins: open.logons,
                     unique_computers: open.slots.len() as u64,
                     anomaly_count: open.anomalies,
                     total_risk_score: open.total_score,
@@ -165,19 +165,19 @@ impl Shard {
             }
             let mut days = Vec::new();
             for (day, counts) in self.high_risk.range(..=through).filter(|(day, _)| after.is_none_or(|a| a < **day)) {
-                let mut hosts: HashMap<ComputerId, u64> = HashMap::new();
+                let mut computers: HashMap<ComputerId, u64> = HashMap::new();
                 for ((user, computer), n) in counts {
                     if range.contains(self.users[user.index()].hash) {
-                        *hosts.entry(*computer).or_default() += n;
+                        *computers.entry(*computer).or_default() += n;
                     }
                 }
-                let mut hosts: Vec<_> = hosts
+                let mut computers: Vec<_> = computers
                     .into_iter()
-                    .map(|(c, n)| HostCount { computer: self.computers.get(c).to_owned(), logins: n, users: 0 })
+                    .map(|(c, n)| ComputerCount { computer: self.computers.get(c).to_owned(), logons: n, users: 0 })
                     .collect();
-                hosts.sort_unstable_by(|a, b| a.computer.cmp(&b.computer));
-                if !hosts.is_empty() {
-                    days.push((*day, hosts));
+                computers.sort_unstable_by(|a, b| a.computer.cmp(&b.computer));
+                if !computers.is_empty() {
+                    days.push((*day, computers));
                 }
             }
             published.push(DailyCounts { range: *range, after: *after, through, days });

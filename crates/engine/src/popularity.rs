@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 /// What one shard counted on one computer on one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostCount {
+pub struct ComputerCount {
     /// The computer's name.
     pub computer: String,
     /// Accepted events (in [`DailyCounts`]) or those of level HIGH or CRITICAL (in a score count).
-    pub logins: u64,
+    pub logons: u64,
     /// Distinct users; 0 in a score count.
     pub users: u64,
 }
@@ -33,7 +33,7 @@ pub struct DailyCounts {
     /// The last day that is published now.
     pub through: Day,
     /// Days with events, in order; computers sorted by name.
-    pub days: Vec<(Day, Vec<HostCount>)>,
+    pub days: Vec<(Day, Vec<ComputerCount>)>,
 }
 
 /// Which days which parts of the ring have published.
@@ -93,24 +93,24 @@ pub struct LookBack {
     /// The newest closed day.
     pub newest: Day,
     /// Computers with an event in the look-back.
-    pub hosts: usize,
-    /// The 5th percentile of their popularity, nearest rank; 0 without hosts.
+    pub computers: usize,
+    /// The 5th percentile of their popularity, nearest rank; 0 without computers.
     pub p5: u64,
-    logins: HashMap<Arc<str>, u64, RandomState>,
+    logons: HashMap<Arc<str>, u64, RandomState>,
 }
 
 impl LookBack {
-    /// Logins accepted on the computer in the look-back.
+    /// Logons accepted on the computer in the look-back.
     pub fn popularity(&self, computer: &str) -> u64 {
-        self.logins.get(computer).copied().unwrap_or(0)
+        self.logons.get(computer).copied().unwrap_or(0)
     }
 }
 
-type HostTotals = HashMap<Arc<str>, HostTotal, RandomState>;
+type ComputerTotals = HashMap<Arc<str>, ComputerTotal, RandomState>;
 
 #[derive(Clone, Copy, Default)]
-struct HostTotal {
-    logins: u64,
+struct ComputerTotal {
+    logons: u64,
     users: u64,
     high_risk: u64,
 }
@@ -120,7 +120,7 @@ pub struct PopularityIndex {
     lookback_days: u32,
     daily_counts: Coverage,
     scores: Coverage,
-    days: BTreeMap<Day, HostTotals>,
+    days: BTreeMap<Day, ComputerTotals>,
     /// One string per computer, shared by all days.
     names: HashMap<Arc<str>, (), RandomState>,
     views: BTreeMap<Day, Arc<LookBack>>,
@@ -142,11 +142,11 @@ impl PopularityIndex {
         }
     }
 
-    /// Takes in stored counts of logins.
+    /// Takes in stored counts of logons.
     pub fn add_counts(&mut self, counts: &DailyCounts) {
         self.daily_counts.add(counts.range, counts.after, counts.through);
         self.sum(counts, |total, count| {
-            total.logins += count.logins;
+            total.logons += count.logons;
             total.users += count.users;
         });
     }
@@ -154,13 +154,13 @@ impl PopularityIndex {
     /// Takes in stored high-risk counts.
     pub fn add_scores(&mut self, counts: &DailyCounts) {
         self.scores.add(counts.range, counts.after, counts.through);
-        self.sum(counts, |total, count| total.high_risk += count.logins);
+        self.sum(counts, |total, count| total.high_risk += count.logons);
     }
 
-    fn sum(&mut self, counts: &DailyCounts, add: impl Fn(&mut HostTotal, &HostCount)) {
-        for (day, hosts) in &counts.days {
+    fn sum(&mut self, counts: &DailyCounts, add: impl Fn(&mut ComputerTotal, &ComputerCount)) {
+        for (day, computers) in &counts.days {
             let totals = self.days.entry(*day).or_default();
-            for count in hosts {
+            for count in computers {
                 let name = match self.names.get_key_value(count.computer.as_str()) {
                     Some((name, ())) => name.clone(),
                     None => {
@@ -214,12 +214,12 @@ impl PopularityIndex {
             .get(&day)
             .into_iter()
             .flatten()
-            .filter(|(_, total)| total.logins > 0)
+            .filter(|(_, total)| total.logons > 0)
             .map(|(computer, total)| crate::rows::DayRow {
                 day,
                 computer: computer.to_string(),
                 unique_users: total.users,
-                total_logins: total.logins,
+                total_logins: total.logons,
                 high_risk_events: total.high_risk,
             })
             .collect();
@@ -236,18 +236,18 @@ impl PopularityIndex {
             return None;
         }
         let first = Day(newest.0.saturating_sub(self.lookback_days as i32 - 1));
-        let mut logins: HashMap<Arc<str>, u64, RandomState> = HashMap::default();
+        let mut logons: HashMap<Arc<str>, u64, RandomState> = HashMap::default();
         for totals in self.days.range(first..=newest).map(|(_, totals)| totals) {
-            for (computer, total) in totals.iter().filter(|(_, total)| total.logins > 0) {
-                *logins.entry(computer.clone()).or_default() += total.logins;
+            for (computer, total) in totals.iter().filter(|(_, total)| total.logons > 0) {
+                *logons.entry(computer.clone()).or_default() += total.logons;
             }
         }
-        let mut counts: Vec<u64> = logins.values().copied().collect();
+        let mut counts: Vec<u64> = logons.values().copied().collect();
         let p5 = match counts.len() {
             0 => 0,
             n => *counts.select_nth_unstable(n.div_ceil(20) - 1).1,
         };
-        let view = Arc::new(LookBack { newest, hosts: counts.len(), p5, logins });
+        let view = Arc::new(LookBack { newest, computers: counts.len(), p5, logons });
         if self.views.len() == VIEWS_MAX {
             self.views.pop_first();
         }
@@ -288,14 +288,14 @@ mod tests {
     use authpulse_event::time::{HOUR, MICROSECOND, SECOND};
 
     fn counts(range: HashRange, after: Option<i32>, through: i32, days: &[(i32, &[(&str, u64)])]) -> DailyCounts {
-        let hosts = |hosts: &[(&str, u64)]| {
-            hosts.iter().map(|(c, n)| HostCount { computer: c.to_string(), logins: *n, users: 1 }).collect()
+        let computers = |computers: &[(&str, u64)]| {
+            computers.iter().map(|(c, n)| ComputerCount { computer: c.to_string(), logons: *n, users: 1 }).collect()
         };
         DailyCounts {
             range,
             after: after.map(Day),
             through: Day(through),
-            days: days.iter().map(|(d, h)| (Day(*d), hosts(h))).collect(),
+            days: days.iter().map(|(d, h)| (Day(*d), computers(h))).collect(),
         }
     }
 
@@ -318,10 +318,10 @@ mod tests {
         assert!(index.look_back(Day(5)).is_none());
         index.add_counts(&counts(right, Some(4), 6, &[]));
         let view = index.look_back(Day(5)).unwrap();
-        assert_eq!((view.popularity("C1"), view.popularity("C9"), view.hosts, view.p5), (5, 0, 2, 1));
+        assert_eq!((view.popularity("C1"), view.popularity("C9"), view.computers, view.p5), (5, 0, 2, 1));
         index.add_counts(&counts(left, Some(5), 6, &[]));
         let view = index.look_back(Day(6)).unwrap();
-        assert_eq!((view.popularity("C1"), view.hosts), (3, 1), "day 4 has left the look-back of two days");
+        assert_eq!((view.popularity("C1"), view.computers), (3, 1), "day 4 has left the look-back of two days");
     }
 
     #[test]
@@ -352,9 +352,9 @@ mod tests {
     fn the_percentile_is_the_nearest_rank_in_integers() {
         for (n, rank) in [(1, 1), (20, 1), (21, 2), (40, 2), (41, 3)] {
             let names: Vec<String> = (1..=n).map(|i| format!("C{i}")).collect();
-            let hosts: Vec<(&str, u64)> = names.iter().zip(1..).map(|(c, i)| (c.as_str(), i)).collect();
+            let computers: Vec<(&str, u64)> = names.iter().zip(1..).map(|(c, i)| (c.as_str(), i)).collect();
             let mut index = PopularityIndex::new(30);
-            index.add_counts(&counts(HashRange::FULL, None, 0, &[(0, &hosts)]));
+            index.add_counts(&counts(HashRange::FULL, None, 0, &[(0, &computers)]));
             assert_eq!(index.look_back(Day(0)).unwrap().p5, rank, "{n} hosts");
         }
     }

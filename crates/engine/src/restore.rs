@@ -34,7 +34,7 @@ pub struct RestoreFrom {
     pub unscored: Vec<NamedEvent>,
     /// Every hour that ends here or before is written, except those of users with an unscored event in them.
     pub hours_through: Option<EventTime>,
-    /// The last day whose logins are published.
+    /// The last day whose logons are published.
     pub counts_through: Option<Day>,
     /// Through which day each part of the range has published its high-risk counts.
     pub score_spans: Vec<(HashRange, Option<Day>)>,

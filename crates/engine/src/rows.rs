@@ -52,9 +52,9 @@ pub enum EventId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Windows {
     /// `login_count_1h`.
-    pub logins_1h: u32,
+    pub logons_1h: u32,
     /// `login_count_24h`.
-    pub logins_24h: u32,
+    pub logons_24h: u32,
     /// `unique_computers_1h`.
     pub computers_1h: u32,
     /// `unique_computers_24h`.

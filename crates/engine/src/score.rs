@@ -66,7 +66,7 @@ impl Shard {
         let rules = &self.settings.rules;
         let resolved = &mut self.resolved[resolved];
         let computers = &self.computers;
-        let popularity = (resolved.view.hosts >= rules.min_hosts())
+        let popularity = (resolved.view.computers >= rules.min_hosts())
             .then(|| (resolved.popularity(computer, || computers.get(computer).to_owned()), resolved.view.p5));
         let features = Features { time, windows: event.windows, new_device: event.new_device, popularity };
         let (flags, score) = rules.evaluate(&features);

@@ -11,7 +11,7 @@
 
 use crate::attribute_sets::AttributeSets;
 use crate::names::{ComputerId, ComputerNames, UserId, UserNames};
-use crate::popularity::{DailyCounts, HostCount};
+use crate::popularity::{ComputerCount, DailyCounts};
 use crate::resolved::Resolved;
 use crate::rows::{AcceptedEvent, EventId, Reason, RejectedRecord, ScoredEvent};
 use crate::settings::{Settings, UNSCORED_BYTES_MAX, UNSCORED_MAX};
@@ -44,7 +44,7 @@ pub struct Incoming<'a> {
     pub arrival: ArrivalTime,
 }
 
-/// An event that is ahead and waits for company, with the record it came from.
+/// An event that is held back, with the record it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingEvent {
     /// Event time.
@@ -163,7 +163,7 @@ pub struct Shard {
     /// The pairs counted on the days that are still open, by the day number's parity.
     pub(crate) open_days: [OpenDay; 2],
     /// Days that the watermark has passed since the last cut.
-    pub(crate) closed_days: Vec<(Day, Vec<HostCount>)>,
+    pub(crate) closed_days: Vec<(Day, Vec<ComputerCount>)>,
     /// The last day published by a cut.
     pub(crate) counts_through: Option<Day>,
     /// Counts of days that the parents had not published, waiting for the first cut.
@@ -391,19 +391,19 @@ impl Shard {
         &self,
         day: Day,
         touched: impl Iterator<Item = (UserId, Slot)>,
-    ) -> Option<(Day, Vec<HostCount>)> {
-        let mut hosts: HashMap<ComputerId, (u64, u64)> = HashMap::new();
+    ) -> Option<(Day, Vec<ComputerCount>)> {
+        let mut computers: HashMap<ComputerId, (u64, u64)> = HashMap::new();
         for (user, slot) in touched {
             let user = &self.users[user.index()];
-            let (logins, users) = hosts.entry(user.computers()[slot as usize]).or_default();
-            *logins += u64::from(user.day_count(slot, day));
+            let (logons, users) = computers.entry(user.computers()[slot as usize]).or_default();
+            *logons += u64::from(user.day_count(slot, day));
             *users += 1;
         }
-        let mut counts: Vec<_> = hosts
+        let mut counts: Vec<_> = computers
             .into_iter()
-            .map(|(computer, (logins, users))| HostCount {
+            .map(|(computer, (logons, users))| ComputerCount {
                 computer: self.computers.get(computer).to_owned(),
-                logins,
+                logons,
                 users,
             })
             .collect();

@@ -58,7 +58,7 @@ pub struct Checkpoint {
     /// The gaps before those: how many, and how many records as far as the stream could tell.
     #[serde(default)]
     pub older_gaps: (u64, u64),
-    /// Logins published: spans that follow each other are one.
+    /// Logons published: spans that follow each other are one.
     #[serde(rename = "shares", default, skip_serializing_if = "Vec::is_empty")]
     pub daily_counts: Vec<StoredDailyCounts>,
     /// High-risk counts published, likewise.
@@ -123,8 +123,9 @@ pub struct FoldedGap {
 /// The sums of a day over all computers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayTotals {
-    /// Logins.
-    pub logins: u64,
+    /// Logons.
+    #[serde(rename = "logins")]
+    pub logons: u64,
     /// Distinct users, summed over computers.
     pub users: u64,
     /// High-risk events.
@@ -250,9 +251,9 @@ impl Checkpoint {
             rows.into_iter().map(|((table, partition), rows)| PartitionRows { table, partition, rows }).collect();
         let Some(oldest) = oldest else { return };
         let past = &mut self.past;
-        take_past(&mut self.daily_counts, oldest, |day, logins, users| {
+        take_past(&mut self.daily_counts, oldest, |day, logons, users| {
             let totals = past.entry(day).or_default();
-            totals.logins = totals.logins.saturating_add(logins);
+            totals.logons = totals.logons.saturating_add(logons);
             totals.users = totals.users.saturating_add(users);
         });
         take_past(&mut self.scores, oldest, |day, high_risk, _| {
@@ -350,10 +351,10 @@ fn join(daily_counts: &mut Vec<StoredDailyCounts>, counts: &StoredDailyCounts) {
 /// Takes the days before `oldest` out of counts and hands over the sums of each. That they were published stays.
 fn take_past(daily_counts: &mut [StoredDailyCounts], oldest: Day, mut add: impl FnMut(i32, u64, u64)) {
     for counts in daily_counts {
-        counts.days.retain(|StoredDay { day, hosts }| {
+        counts.days.retain(|StoredDay { day, computers }| {
             let is_past = *day < oldest.0;
             if is_past {
-                let sums = hosts.iter().fold((0u64, 0u64), |(a, b), (_, count, users)| {
+                let sums = computers.iter().fold((0u64, 0u64), |(a, b), (_, count, users)| {
                     (a.saturating_add(*count), b.saturating_add(*users))
                 });
                 add(*day, sums.0, sums.1);

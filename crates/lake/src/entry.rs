@@ -82,7 +82,7 @@ pub struct Entry {
     /// With this entry every hour that ends here or before is written, except those of users with an unscored event in them.
     #[serde(with = "micros::maybe", default)]
     pub hours_through: Option<EventTime>,
-    /// The last day whose logins are published, as days since 1970.
+    /// The last day whose logons are published, as days since 1970.
     #[serde(rename = "shares_through")]
     pub counts_through: Option<i32>,
     /// Through which day each part of the range has published its high-risk counts.

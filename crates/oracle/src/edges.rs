@@ -148,7 +148,7 @@ edges! {
     KnownDevice,
     /// BURST_LOGIN fires.
     BurstLogin,
-    /// As many logins as do not fire the rule yet.
+    /// As many logons as do not fire the rule yet.
     BurstNotQuite,
     /// One more.
     BurstBarely,

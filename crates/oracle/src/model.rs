@@ -149,7 +149,7 @@ pub struct Curated {
     pub risk_score: i32,
     /// LOW, MEDIUM, HIGH or CRITICAL.
     pub risk_level: &'static str,
-    /// Logins on the computer in the look-back; nothing where that holds fewer than `min_hosts` computers.
+    /// Logons on the computer in the look-back; nothing where that holds fewer than `min_hosts` computers.
     pub host_popularity: Option<i64>,
     /// Days since 1970.
     pub event_date: i32,

@@ -114,7 +114,7 @@ fn count(length: usize) -> i64 {
 struct Popularity<'a> {
     settings: &'a Settings,
     /// Every accepted login: its day since 1970 and its computer.
-    logins: Vec<(i64, &'a str)>,
+    logons: Vec<(i64, &'a str)>,
     /// Look-backs that were asked for before, by their newest day; a note to be quicker, no state.
     seen: BTreeMap<i64, BTreeMap<&'a str, i64>>,
 }
@@ -128,12 +128,12 @@ struct Host {
 
 impl<'a> Popularity<'a> {
     fn new(settings: &'a Settings, histories: &'a [History]) -> Popularity<'a> {
-        let logins = histories
+        let logons = histories
             .iter()
             .flat_map(|history| &history.accepted[history.inherited..])
             .map(|event| (event.time.div_euclid(DAY), event.computer.as_str()))
             .collect();
-        Popularity { settings, logins, seen: BTreeMap::new() }
+        Popularity { settings, logons, seen: BTreeMap::new() }
     }
 
     /// "A day is closed for an event at its own `event_time` `t` when `t >= end of that day + settle`."
@@ -145,14 +145,14 @@ impl<'a> Popularity<'a> {
         day
     }
 
-    /// "Popularity = logins accepted on that computer, by all users, in the look-back: the `lookback` (30) calendar
+    /// "Popularity = logons accepted on that computer, by all users, in the look-back: the `lookback` (30) calendar
     /// days (UTC, event time) that end with the newest **closed** day, days without events included."
     fn of_look_back(&mut self, newest: i64) -> &BTreeMap<&'a str, i64> {
         let oldest = newest - self.settings.lookback + 1;
-        let logins = &self.logins;
+        let logons = &self.logons;
         self.seen.entry(newest).or_insert_with(|| {
             let mut popularity = BTreeMap::new();
-            for (day, computer) in logins {
+            for (day, computer) in logons {
                 if (oldest..=newest).contains(day) {
                     *popularity.entry(*computer).or_default() += 1;
                 }
@@ -202,12 +202,12 @@ impl<'a> Popularity<'a> {
             count_edge_if(all.filter(|&&it| Some(it) == host.p5).count() >= 2, Edge::PercentileTie);
         }
         let settle = self.settings.settle * SECOND;
-        let has_events = |day: i64| self.logins.iter().any(|(other, _)| *other == day);
+        let has_events = |day: i64| self.logons.iter().any(|(other, _)| *other == day);
         let at_settle = event.time == (newest + 1) * DAY + settle;
         count_edge_if(is_rated && at_settle && has_events(newest), Edge::DayClosedAtSettle);
         let open = (newest + 1..event.time.div_euclid(DAY)).any(has_events);
         count_edge_if(is_rated && open, Edge::DayNotYetClosed);
-        let on = |day: i64| self.logins.iter().any(|(other, computer)| *other == day && *computer == event.computer);
+        let on = |day: i64| self.logons.iter().any(|(other, computer)| *other == day && *computer == event.computer);
         let oldest = newest - self.settings.lookback + 1;
         count_edge_if(is_rated && on(oldest), Edge::LookbackFirstDay);
         count_edge_if(is_rated && on(oldest - 1), Edge::LookbackDayBefore);

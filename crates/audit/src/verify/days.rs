@@ -20,14 +20,14 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     users: u64,
-    logins: u64,
+    logons: u64,
     high_risk: u64,
 }
 
 impl std::fmt::Display for Sums {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Sums { users, logins, high_risk } = self;
-        write!(f, "unique_users {users}, total_logins {logins}, high_risk_events {high_risk}")
+        let Sums { users, logons, high_risk } = self;
+        write!(f, "unique_users {users}, total_logins {logons}, high_risk_events {high_risk}")
     }
 }
 
@@ -89,7 +89,7 @@ impl<'a> Days<'a> {
             return Err(differ_at(day, computers.get(computer), why, found));
         }
         self.check_daily_counts(day, &counted, computers)?;
-        Ok(counted.into_iter().map(|(computer, sums)| (computer, sums.logins)).collect())
+        Ok(counted.into_iter().map(|(computer, sums)| (computer, sums.logons)).collect())
     }
 
     /// What was published of the day, where the whole ring has.
@@ -98,7 +98,7 @@ impl<'a> Days<'a> {
         let mut rows = DaySums::default();
         for (computer, sums) in counted {
             let (hasher, name) = (&self.journals.hasher, computers.get(*computer));
-            rows.logins.add(hasher, name, sums.logins);
+            rows.logons.add(hasher, name, sums.logons);
             rows.users.add(hasher, name, sums.users);
             rows.high_risk.add(hasher, name, sums.high_risk);
         }
@@ -121,8 +121,8 @@ impl<'a> Days<'a> {
         agree(
             "logons, and users summed over computers",
             &self.daily_counts,
-            [published.logins, published.users],
-            [rows.logins, rows.users],
+            [published.logons, published.users],
+            [rows.logons, rows.users],
         )?;
         let high_risk = |sums: &DaySums| [sums.high_risk; 2];
         agree("high-risk events", &self.scores, high_risk(&published), high_risk(&rows))
@@ -151,9 +151,9 @@ impl<'a> Days<'a> {
                         let (place, found) = (format!("{}, {}", file.place(), name()), format!("{figures:?}"));
                         return Err(differ("a figure is negative", place, "0 or more", found, RESTORE_FILE));
                     }
-                    let [users, logins, high_risk] = figures.map(i64::cast_unsigned);
+                    let [users, logons, high_risk] = figures.map(i64::cast_unsigned);
                     let computer = computers.intern(row.computer_id);
-                    if found.insert(computer, Sums { users, logins, high_risk }).is_some() {
+                    if found.insert(computer, Sums { users, logons, high_risk }).is_some() {
                         return Err(differ_at(day, row.computer_id, "one row", "two rows"));
                     }
                 }
@@ -170,7 +170,7 @@ fn sum(events: &mut [Event]) -> Vec<(ComputerId, Sums)> {
         let high_risk = |e: &&Event| e.scored && RiskLevel::of(e.score) >= RiskLevel::High;
         let sums = Sums {
             users: group.chunk_by(|a, b| a.user == b.user).count() as u64,
-            logins: group.len() as u64,
+            logons: group.len() as u64,
             high_risk: group.iter().filter(high_risk).count() as u64,
         };
         (group[0].computer, sums)

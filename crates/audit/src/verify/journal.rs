@@ -55,7 +55,7 @@ pub(super) struct Shard {
     pub tail: Entry,
     /// Its side.
     pub spill: Spill,
-    /// Logins published.
+    /// Logons published.
     pub daily_counts: Vec<Span>,
     /// High-risk counts published.
     pub scores: Vec<Span>,
@@ -112,7 +112,7 @@ impl Sketch {
 /// What counts, or rows, say of a day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DaySums {
-    pub logins: Sketch,
+    pub logons: Sketch,
     pub users: Sketch,
     pub high_risk: Sketch,
 }
@@ -276,7 +276,7 @@ impl Journals {
         self.publish(&mut shard, &checkpoint.daily_counts, &checkpoint.scores, &what)?;
         for (day, totals) in checkpoint.past {
             let sums = self.sums.entry(Day(day)).or_default();
-            sums.logins.total = sums.logins.total.wrapping_add(totals.logins);
+            sums.logons.total = sums.logons.total.wrapping_add(totals.logons);
             sums.users.total = sums.users.total.wrapping_add(totals.users);
             sums.high_risk.total = sums.high_risk.total.wrapping_add(totals.high_risk);
             self.past.insert(Day(day));
@@ -343,8 +343,8 @@ impl Journals {
         let range = shard.range;
         for counts in daily_counts {
             spans::add(&mut shard.daily_counts, counts, range, place)?;
-            self.sum(counts, |sums, hasher, computer, logins, users| {
-                sums.logins.add(hasher, computer, logins);
+            self.sum(counts, |sums, hasher, computer, logons, users| {
+                sums.logons.add(hasher, computer, logons);
                 sums.users.add(hasher, computer, users);
             });
         }
@@ -358,7 +358,7 @@ impl Journals {
     fn sum(&mut self, counts: &StoredDailyCounts, add: impl Fn(&mut DaySums, &RandomState, &str, u64, u64)) {
         for day in &counts.days {
             let sums = self.sums.entry(Day(day.day)).or_default();
-            for (computer, count, users) in &day.hosts {
+            for (computer, count, users) in &day.computers {
                 add(sums, &self.hasher, computer, *count, *users);
             }
         }

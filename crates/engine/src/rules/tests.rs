@@ -99,7 +99,7 @@ fn scores_add_up_to_a_hundred_at_most() {
 #[test]
 fn thresholds_are_those_that_are_set() {
     let mut set = RuleSet::default();
-    let burst = Features { windows: Windows { logins_1h: 51, ..Features::QUIET.windows }, ..Features::QUIET };
+    let burst = Features { windows: Windows { logons_1h: 51, ..Features::QUIET.windows }, ..Features::QUIET };
     let lateral = Features { windows: Windows { computers_1h: 9, ..Features::QUIET.windows }, ..Features::QUIET };
     assert_eq!((evaluated(&set, &burst).1, evaluated(&set, &lateral).1), (25, 0));
     set.set_threshold("burst_over", 51).unwrap();
@@ -208,7 +208,7 @@ fn a_firing_is_told_with_the_figures_that_decided() {
     let evidence = Evidence {
         time: EventTime::default(),
         computer: "C7",
-        windows: Windows { logins_1h: 61, logins_24h: 70, computers_1h: 49, computers_24h: 50 },
+        windows: Windows { logons_1h: 61, logons_24h: 70, computers_1h: 49, computers_24h: 50 },
         popularity: Some(3),
     };
     let set = RuleSet::of(FIVE);

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// Counts lie far below; sums of such counts do not overflow.
 const COUNT_LIMIT: u64 = 1 << 48;
-/// Logins of one user on one computer and day lie far below.
-const LOGINS_LIMIT: u64 = 1 << 31;
+/// Logons of one user on one computer and day lie far below.
+const LOGONS_LIMIT: u64 = 1 << 31;
 /// A user's name and seven counts take up more.
 const USER_BYTES_MIN: u64 = 8;
 /// Items for which a list reserves memory before it has read them.
@@ -152,14 +152,14 @@ impl PieceReader {
             };
             Ok(Recent { time, slot: as_slot(packed >> 2, slots)?, kind })
         })?;
-        reader.list_into(&mut parts.open_days, |r| Ok((r.slot(slots)?, r.day()?, r.count(LOGINS_LIMIT)? as u32)))?;
+        reader.list_into(&mut parts.open_days, |r| Ok((r.slot(slots)?, r.day()?, r.count(LOGONS_LIMIT)? as u32)))?;
         reader.list_into(&mut parts.own_ids, |r| {
             Ok((r.text()?, in_calendar(Some(EventTime::from_micros(r.signed()?)))?, r.slot(slots)?))
         })?;
         reader.list_into(&mut parts.hours, |r| {
             Ok(OpenHour {
                 hour: hour_of(in_calendar(r.times(HOUR)?)?),
-                logins: r.count(COUNT_LIMIT)?,
+                logons: r.count(COUNT_LIMIT)?,
                 anomalies: r.count(COUNT_LIMIT)?,
                 total_score: r.count(COUNT_LIMIT)?,
                 max_score: r.below(101, "a score above 100")? as u8,
@@ -183,9 +183,9 @@ impl PieceReader {
         for (own, time, slot) in parts.own_ids.drain(..) {
             user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, slot, self.keep_ids_from);
         }
-        for (slot, day, logins) in parts.open_days.drain(..).filter(|(_, day, _)| Some(*day) >= *self.open_days.start())
+        for (slot, day, logons) in parts.open_days.drain(..).filter(|(_, day, _)| Some(*day) >= *self.open_days.start())
         {
-            if !self.open_days.contains(&Some(day)) || !user.count_day(slot, day, logins) {
+            if !self.open_days.contains(&Some(day)) || !user.count_day(slot, day, logons) {
                 return Err(SnapshotError::Damaged("a day that is not open, or is twice"));
             }
         }

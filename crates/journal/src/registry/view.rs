@@ -30,7 +30,7 @@ pub struct ShardView {
     pub end: bool,
     /// Up to when it is sealed.
     pub sealed: Option<EventTime>,
-    /// The last day of which it published logins.
+    /// The last day of which it published logons.
     pub counts_through: Option<Day>,
     /// The last day of which all its parts published high-risk counts.
     pub scores_through: Option<Day>,
@@ -48,7 +48,7 @@ pub(super) struct Reported {
     pub view: ShardView,
     /// The last entries of those whom it inherits from.
     pub inherits: Vec<(ShardId, u64)>,
-    /// The logins that it publishes.
+    /// The logons that it publishes.
     pub daily_counts: Vec<DailyCounts>,
     /// The high-risk counts that it publishes.
     pub scores: Vec<DailyCounts>,

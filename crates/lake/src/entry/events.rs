@@ -180,7 +180,7 @@ impl From<&NamedEvent> for Unscored {
             user: named.user.clone(),
             computer: named.computer.clone(),
             id: (&event.id).into(),
-            windows: [w.logins_1h, w.logins_24h, w.computers_1h, w.computers_24h],
+            windows: [w.logons_1h, w.logons_24h, w.computers_1h, w.computers_24h],
             new_device: event.new_device,
             attributes: (&event.attributes).into(),
         }
@@ -195,7 +195,7 @@ impl Unscored {
 
     /// The event, with names instead of numbers, and with those of its attributes that are in the list.
     pub fn to_event(&self, list: &'static [Attribute]) -> NamedEvent {
-        let [logins_1h, logins_24h, computers_1h, computers_24h] = self.windows;
+        let [logons_1h, logons_24h, computers_1h, computers_24h] = self.windows;
         NamedEvent {
             event: AcceptedEvent {
                 event_time: self.time,
@@ -203,7 +203,7 @@ impl Unscored {
                 user: UserId::default(),
                 computer: ComputerId::default(),
                 id: self.id.clone().into(),
-                windows: Windows { logins_1h, logins_24h, computers_1h, computers_24h },
+                windows: Windows { logons_1h, logons_24h, computers_1h, computers_24h },
                 new_device: self.new_device,
                 attributes: self.attributes.taken(list),
             },

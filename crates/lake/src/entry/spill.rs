@@ -4,7 +4,7 @@ use super::codec::{EntryError, compress, decompress};
 use super::events::Unscored;
 use crate::sections::{Known, Sections};
 use authpulse_engine::DailyCounts;
-use authpulse_engine::popularity::HostCount;
+use authpulse_engine::popularity::ComputerCount;
 use authpulse_event::Day;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub struct Spill {
     /// Events accepted and not yet scored, in order of acceptance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unscored: Vec<Unscored>,
-    /// Logins and distinct users per computer of the days that are published.
+    /// Logons and distinct users per computer of the days that are published.
     #[serde(rename = "shares", default, skip_serializing_if = "Vec::is_empty")]
     pub daily_counts: Vec<StoredDailyCounts>,
     /// High-risk counts of the days that are published.
@@ -33,17 +33,17 @@ impl Spill {
     }
     /// Roughly how many bytes of JSON it takes.
     pub fn size_estimate(&self) -> usize {
-        let hosts = |daily_counts: &[StoredDailyCounts]| {
-            daily_counts.iter().flat_map(|s| &s.days).map(|d| d.hosts.len()).sum::<usize>()
+        let computers = |daily_counts: &[StoredDailyCounts]| {
+            daily_counts.iter().flat_map(|s| &s.days).map(|d| d.computers.len()).sum::<usize>()
         };
         let sections =
             self.sections.iter().map(|(name, section)| name.len() + section.body.text().len()).sum::<usize>();
         let unscored = self.unscored.iter().map(Unscored::size_estimate).sum::<usize>();
-        unscored + (hosts(&self.daily_counts) + hosts(&self.scores)) * 24 + sections
+        unscored + (computers(&self.daily_counts) + computers(&self.scores)) * 24 + sections
     }
 }
 
-/// Counts of some days: logins and users, or high-risk ones.
+/// Counts of some days: logons and users, or high-risk ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDailyCounts {
     /// Whose users.
@@ -61,8 +61,9 @@ pub struct StoredDailyCounts {
 pub struct StoredDay {
     /// Days since 1970.
     pub day: i32,
-    /// Computer, logins (or high-risk events), distinct users.
-    pub hosts: Vec<(String, u64, u64)>,
+    /// Computer, logons (or high-risk events), distinct users.
+    #[serde(rename = "hosts")]
+    pub computers: Vec<(String, u64, u64)>,
 }
 
 impl Spill {
@@ -88,12 +89,13 @@ impl Spill {
 
 impl From<&DailyCounts> for StoredDailyCounts {
     fn from(counts: &DailyCounts) -> Self {
-        let hosts = |hosts: &[HostCount]| hosts.iter().map(|h| (h.computer.clone(), h.logins, h.users)).collect();
+        let computers =
+            |computers: &[ComputerCount]| computers.iter().map(|h| (h.computer.clone(), h.logons, h.users)).collect();
         StoredDailyCounts {
             range: counts.range.to_string(),
             after: counts.after.map(|d| d.0),
             through: counts.through.0,
-            days: counts.days.iter().map(|(day, h)| StoredDay { day: day.0, hosts: hosts(h) }).collect(),
+            days: counts.days.iter().map(|(day, h)| StoredDay { day: day.0, computers: computers(h) }).collect(),
         }
     }
 }
@@ -104,16 +106,16 @@ impl StoredDailyCounts {
     /// # Errors
     /// If its range is none.
     pub fn to_daily_counts(&self) -> Result<DailyCounts, String> {
-        let host = |(computer, logins, users): &(String, u64, u64)| HostCount {
+        let computer = |(computer, logons, users): &(String, u64, u64)| ComputerCount {
             computer: computer.clone(),
-            logins: *logins,
+            logons: *logons,
             users: *users,
         };
         Ok(DailyCounts {
             range: self.range.parse()?,
             after: self.after.map(Day),
             through: Day(self.through),
-            days: self.days.iter().map(|d| (Day(d.day), d.hosts.iter().map(host).collect())).collect(),
+            days: self.days.iter().map(|d| (Day(d.day), d.computers.iter().map(computer).collect())).collect(),
         })
     }
 }

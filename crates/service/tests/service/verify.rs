@@ -176,11 +176,12 @@ async fn a_changed_entry_is_named() {
 #[tokio::test]
 async fn counts_that_are_not_the_sum_of_their_rows_are_named() {
     let lake = Uncommitted::new().await;
-    let publishes = |e: &&mut Entry| e.spill.daily_counts.iter().any(|s| s.days.iter().any(|d| !d.hosts.is_empty()));
+    let publishes =
+        |e: &&mut Entry| e.spill.daily_counts.iter().any(|s| s.days.iter().any(|d| !d.computers.is_empty()));
     let first_day = |e: &mut [Entry], change: &dyn Fn(&mut (String, u64, u64))| {
         let entry = e.iter_mut().find(publishes).unwrap();
         let day = entry.spill.daily_counts.iter_mut().flat_map(|s| &mut s.days).next().unwrap();
-        change(&mut day.hosts[0]);
+        change(&mut day.computers[0]);
     };
     lake.changed(|e| first_day(e, &|host| host.1 += 1), &["what shards published of a day", "2015-01-01"]).await;
     lake.changed(|e| first_day(e, &|host| host.0.push('x')), &["divided otherwise among computers"]).await;

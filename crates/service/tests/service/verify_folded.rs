@@ -95,7 +95,7 @@ async fn replaced_files_and_past_days_are_compared_by_number() {
     assert!(folded.files.is_empty() && files < 100 && folded.past.len() >= 3);
     assert!(folded.spill().daily_counts.iter().all(|counts| counts.days.is_empty()));
     assert_eq!(report(&with_checkpoint(&lake, &folded).await).await.difference, None);
-    folded.past.values_mut().next().unwrap().logins += 1;
+    folded.past.values_mut().next().unwrap().logons += 1;
     expect(&with_checkpoint(&lake, &folded).await, &["what shards published of a day", "logons"]).await;
 }
 
@@ -122,7 +122,7 @@ async fn a_changed_checkpoint_is_named() {
     changed(|b| b.files[0].file.rows += 1, &["folded entries"]).await;
     changed(|b| b.files[0].file.sha256 = "0".repeat(64), &["edited", "SHA-256"]).await;
     changed(|b| b.raw.values_mut().next().unwrap().files += 1, &["raw zone", "folded entries"]).await;
-    changed(|b| b.daily_counts[0].days[0].hosts[0].1 += 1, &["what shards published of a day"]).await;
+    changed(|b| b.daily_counts[0].days[0].computers[0].1 += 1, &["what shards published of a day"]).await;
     changed(|b| b.last.to.sequence = "1".to_owned(), &["not contiguous"]).await;
     changed(|b| b.last.watermark = Some(EventTime::MAX), &["watermark falls"]).await;
     changed(|b| b.last.time_rules.settle += MICROSECOND, &["settings"]).await;
