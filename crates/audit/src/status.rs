@@ -10,11 +10,11 @@ use authpulse_event::time::{OnCalendar, format_rfc3339};
 use authpulse_event::{ArrivalTime, Day, EventTime, HashRange, ProcessingTime, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
-use authpulse_journal::log::{Entries, read_base, read_entry, read_side};
+use authpulse_journal::log::{Entries, read_checkpoint, read_entry, read_spill};
 use authpulse_journal::open::{applied_anywhere, refuse_lost_entries};
 use authpulse_journal::registry::Registry;
-use authpulse_lake::base::FoldedGap;
-use authpulse_lake::entry::{Entry, Inherited, Place, Side, Source};
+use authpulse_lake::checkpoint::FoldedGap;
+use authpulse_lake::entry::{Entry, Inherited, Source, Spill, StoredPosition};
 use authpulse_lake::{LakeError, Seal};
 use authpulse_lease::LeaseStore;
 use authpulse_stream::Stream;
@@ -68,7 +68,8 @@ pub struct ShardStatus {
     /// How far it is.
     pub state: State,
     /// The shards that inherited from it.
-    pub heirs: Vec<String>,
+    #[serde(rename = "heirs")]
+    pub children: Vec<String>,
     /// The number of its last entry.
     pub last_entry: u64,
     /// The owner's epoch: how often it was taken over, and one.
@@ -92,7 +93,7 @@ pub struct ShardStatus {
     pub lag: Option<Lag>,
     /// For each table the entries that it does not hold yet.
     pub behind: BTreeMap<String, u64>,
-    /// Events that wait for company.
+    /// Events that wait.
     pub waiting: Vec<WaitingStatus>,
     /// Events accepted and not yet scored.
     pub unscored: u64,
@@ -117,7 +118,7 @@ pub enum State {
     Reading,
     /// It was read to its end, or to the tip at which it is to be sealed.
     ReadToEnd,
-    /// It was split or merged, or another input continues it: its heirs go on.
+    /// It was split or merged, or another input continues it: its children go on.
     Ended,
     /// It is sealed.
     Sealed,
@@ -142,18 +143,18 @@ pub struct WaitingStatus {
     pub accepted_since: u32,
 }
 
-/// A day whose logins a shard needs to score on.
+/// A day whose logons a shard needs to score on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DayWait {
     /// The day.
     pub day: String,
     /// The parts of the ring that have not published it.
-    pub missing: Vec<MissingShare>,
+    pub missing: Vec<MissingRange>,
 }
 
-/// A part of the ring whose share of a day is not stored.
+/// A part of the ring whose counts of a day are not stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct MissingShare {
+pub struct MissingRange {
     /// The part.
     pub range: String,
     /// The shards that own it, of the lake or, where it was given, of the stream.
@@ -187,7 +188,7 @@ pub struct BackfillStatus {
     pub finished: bool,
     /// Whether it left the lake open.
     pub keep_open: bool,
-    /// Whether its lines are judged in order of event time.
+    /// Whether its lines are admitted in order of event time.
     pub sorted: bool,
     /// The run was ended by hand after so many lines.
     pub given_up: Option<u64>,
@@ -287,7 +288,7 @@ struct Journals {
     ends: BTreeMap<ShardId, u64>,
     gaps: BTreeMap<ShardId, Vec<GapStatus>>,
     fields_dropped: BTreeMap<ShardId, u64>,
-    heirs: BTreeMap<ShardId, Vec<(String, HashRange)>>,
+    children: BTreeMap<ShardId, Vec<(String, HashRange)>>,
     registry: Registry,
 }
 
@@ -302,14 +303,14 @@ impl Journals {
                 tail => drop(tail?.map(|tail| tails.insert(shard, tail))),
             }
         }
-        // Shares are needed only to say what scoring waits for.
+        // Counts are needed only to say what scoring waits for.
         let waits = tails.values().any(|tail: &Entry| tail.counts.unscored > 0);
         let lookback = tails.values().next().map_or(1, |tail| tail.time_rules.lookback_days);
         let mut journals = Journals {
             registry: Registry::new(lookback),
             gaps: BTreeMap::new(),
             fields_dropped: BTreeMap::new(),
-            heirs: BTreeMap::new(),
+            children: BTreeMap::new(),
             tails: BTreeMap::new(),
             ends,
         };
@@ -325,23 +326,23 @@ impl Journals {
         Ok(journals)
     }
 
-    async fn read_shard(&mut self, env: &Env, shard: &ShardId, through: u64, sides: bool) -> Result<()> {
-        let base = read_base(env, shard).await?;
-        if let Some(base) = &base {
-            self.registry.folded(base)?;
-            self.gaps.entry(shard.clone()).or_default().extend(base.gaps.iter().map(GapStatus::folded));
-            self.drops(shard, base.fields_dropped);
-            self.heir(shard, &base.first.inherits, base.last.hash_range()?);
+    async fn read_shard(&mut self, env: &Env, shard: &ShardId, through: u64, spills: bool) -> Result<()> {
+        let checkpoint = read_checkpoint(env, shard).await?;
+        if let Some(checkpoint) = &checkpoint {
+            self.registry.folded(checkpoint)?;
+            self.gaps.entry(shard.clone()).or_default().extend(checkpoint.gaps.iter().map(GapStatus::folded));
+            self.drops(shard, checkpoint.fields_dropped);
+            self.child(shard, &checkpoint.first.inherits, checkpoint.last.hash_range()?);
         }
-        let mut entries = Entries::after(env, shard, base.map_or(0, |base| base.through));
+        let mut entries = Entries::after(env, shard, checkpoint.map_or(0, |checkpoint| checkpoint.through));
         while let Some(some) = entries.next().await? {
             for entry in some.into_iter().filter(|entry| entry.n <= through) {
-                let read = sides && !entry.takes_over;
-                let side = if read { read_side(env, &entry).await? } else { Side::default() };
-                self.registry.stored(&entry, &side)?;
+                let read = spills && !entry.takes_over;
+                let spill = if read { read_spill(env, &entry).await? } else { Spill::default() };
+                self.registry.stored(&entry, &spill)?;
                 self.gaps.entry(shard.clone()).or_default().extend(gaps_of(&entry));
                 self.drops(shard, entry.counts.fields_dropped);
-                self.heir(shard, &entry.inherits, entry.hash_range()?);
+                self.child(shard, &entry.inherits, entry.hash_range()?);
             }
         }
         Ok(())
@@ -352,28 +353,28 @@ impl Journals {
         *dropped = dropped.saturating_add(fields);
     }
 
-    fn heir(&mut self, shard: &ShardId, parents: &[Inherited], range: HashRange) {
+    fn child(&mut self, shard: &ShardId, parents: &[Inherited], range: HashRange) {
         for parent in parents {
-            self.heirs.entry(ShardId::new(&parent.shard)).or_default().push((shard.to_string(), range));
+            self.children.entry(ShardId::new(&parent.shard)).or_default().push((shard.to_string(), range));
         }
     }
 
     async fn shard(&self, env: &Env, shard: &ShardId, tail: &Entry, at: ProcessingTime) -> Result<ShardStatus> {
-        let side = read_side(env, tail).await?;
-        let stored = tail.restore_from(&side, &[])?;
-        let heirs = self.heirs.get(shard).cloned().unwrap_or_default();
+        let spill = read_spill(env, tail).await?;
+        let stored = tail.restore_from(&spill, &[])?;
+        let children = self.children.get(shard).cloned().unwrap_or_default();
         let state = match tail {
-            _ if tail.end || !heirs.is_empty() => State::Ended,
+            _ if tail.end || !children.is_empty() => State::Ended,
             _ if tail.seal() == Some(Seal::Nothing) => State::FinishedEmpty,
             Entry { sealed: Some(_), .. } => State::Sealed,
             Entry { read_to_end: true, .. } => State::ReadToEnd,
             _ => State::Reading,
         };
-        // What an ended shard left open is with its heirs as soon as they have begun.
+        // What an ended shard left open is with its children as soon as they have begun.
         let is_own = |user: &str| {
-            heirs.is_empty() || {
+            children.is_empty() || {
                 let hash = hash_key(user.as_bytes());
-                !heirs.iter().any(|(_, range)| range.contains(hash))
+                !children.iter().any(|(_, range)| range.contains(hash))
             }
         };
         let unscored: Vec<_> = stored.unscored.into_iter().filter(|event| is_own(&event.user)).collect();
@@ -416,15 +417,17 @@ impl Journals {
                 sorted: backfill.sorted,
                 given_up: backfill.given_up,
             }),
-            heirs: heirs.into_iter().map(|(name, _)| name).collect(),
+            children: children.into_iter().map(|(name, _)| name).collect(),
         })
     }
 
     /// Who has not published a day, if anybody.
     fn wait_of(&self, day: Day) -> Option<DayWait> {
-        let published = self.registry.with_board(|board| (!board.can_use(day)).then(|| board.published(day)))?;
+        let published = self
+            .registry
+            .with_popularity(|popularity| (!popularity.can_use(day)).then(|| popularity.published(day)))?;
         let leaves = self.registry.leaves();
-        let missing = rest_of_ring(published).into_iter().map(|range| MissingShare {
+        let missing = rest_of_ring(published).into_iter().map(|range| MissingRange {
             range: range.to_string(),
             shards: leaves
                 .iter()
@@ -442,7 +445,7 @@ impl GapStatus {
     }
 }
 
-fn words(place: &Place) -> String {
+fn words(place: &StoredPosition) -> String {
     format!("{}/{}", place.sequence, place.sub_sequence)
 }
 

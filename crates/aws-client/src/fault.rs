@@ -86,7 +86,7 @@ where
     };
     let header = |name| error.raw_response().and_then(|r: &HttpResponse| r.headers().get(name)).map(str::to_owned);
     let service = error.as_service_error();
-    judge(
+    classify(
         &Seen {
             part,
             code: code(error).to_owned(),
@@ -154,7 +154,7 @@ const UNKNOWN_CALLER: &[&str] = &[
 /// slow, an STS that throttles. A running service asks again; one that starts is told.
 const LATE_CREDENTIALS: &[&str] = &["credentials provider timed out", "an error occurred while loading credentials"];
 
-fn judge(seen: &Seen, call: &Call) -> Fault {
+fn classify(seen: &Seen, call: &Call) -> Fault {
     let (code, on) = (seen.code.as_str(), &call.on);
     let said = said(seen);
     let refused = |what: String| Fault::Refused(format!("{what} ({said})"));
@@ -294,21 +294,21 @@ mod tests {
             (400, "OperationTimeoutException"),
             (200, "InternalError"),
         ] {
-            let fault = judge(&seen(Part::Answer, status, code, ""), &call());
+            let fault = classify(&seen(Part::Answer, status, code, ""), &call());
             assert!(matches!(fault, Fault::Unclear(_)), "{status} {code}: {fault:?}");
         }
-        assert!(matches!(judge(&seen(Part::Transport, 0, "", ""), &call()), Fault::Unclear(_)));
+        assert!(matches!(classify(&seen(Part::Transport, 0, "", ""), &call()), Fault::Unclear(_)));
         for (status, code) in
             [(503, "SlowDown"), (409, "ConditionalRequestConflict"), (400, "ThrottlingException"), (429, "")]
         {
-            let fault = judge(&seen(Part::Answer, status, code, ""), &call());
+            let fault = classify(&seen(Part::Answer, status, code, ""), &call());
             assert!(matches!(fault, Fault::Busy(_)), "{status} {code}: {fault:?}");
         }
     }
 
     #[test]
     fn refusals_name_what_to_do() {
-        let told = |status, code, message: &str| match judge(&seen(Part::Answer, status, code, message), &call()) {
+        let told = |status, code, message: &str| match classify(&seen(Part::Answer, status, code, message), &call()) {
             Fault::Refused(text) => text,
             other => panic!("{status} {code}: {other:?}"),
         };
@@ -326,9 +326,9 @@ mod tests {
         assert!(told(400, "InvalidArgument", "bad.").contains("(InvalidArgument: bad; request R1)"));
         let mut elsewhere = seen(Part::Answer, 301, "", "");
         elsewhere.bucket_region = Some("eu-west-1".to_owned());
-        assert!(judge(&elsewhere, &call()).text().contains("set AWS_REGION=eu-west-1"));
+        assert!(classify(&elsewhere, &call()).text().contains("set AWS_REGION=eu-west-1"));
         let mut nobody = seen(Part::Transport, 0, "", "");
         nobody.chain = "dispatch failure: no providers in chain provided credentials".to_owned();
-        assert!(matches!(judge(&nobody, &call()), Fault::Refused(text) if text.contains("AWS_PROFILE")));
+        assert!(matches!(classify(&nobody, &call()), Fault::Refused(text) if text.contains("AWS_PROFILE")));
     }
 }

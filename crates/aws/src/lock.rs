@@ -45,7 +45,7 @@ pub struct DynamoDbCommitterLock {
     lease: Duration,
     now: Monotonic,
     state: Mutex<State>,
-    told: std::sync::Mutex<Told>,
+    observed: std::sync::Mutex<Observed>,
 }
 
 #[derive(Default)]
@@ -58,7 +58,7 @@ struct State {
 
 /// What others may ask for at any moment.
 #[derive(Default)]
-struct Told {
+struct Observed {
     /// Whom it was taken over from.
     silent: Option<String>,
     /// Whether who has it was seen to renew it.
@@ -122,7 +122,7 @@ impl DynamoDbCommitterLock {
             lease,
             now,
             state: Mutex::default(),
-            told: std::sync::Mutex::default(),
+            observed: std::sync::Mutex::default(),
         }
     }
 
@@ -241,8 +241,8 @@ impl DynamoDbCommitterLock {
         Item { owner: self.owner.clone(), counter, holder: self.holder.clone() }
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observed(&self) -> std::sync::MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers what another holds, and since when it has not moved.
@@ -251,7 +251,7 @@ impl DynamoDbCommitterLock {
         if !same(&state.watched) {
             let owner = |item: &Item| item.owner.clone();
             let before = state.watched.as_ref().map(|(item, _)| owner(item)).filter(|owner| !owner.is_empty());
-            self.told().is_renewed = before.is_some() && before == found.as_ref().map(owner);
+            self.observed().is_renewed = before.is_some() && before == found.as_ref().map(owner);
             state.watched = found.map(|item| (item, (self.now)()));
         }
     }
@@ -288,7 +288,7 @@ impl CommitterLock for DynamoDbCommitterLock {
             let silent = (!found.owner.is_empty() && found.owner != self.owner).then(|| found.holder.clone());
             let taken = self.take(&mut state, Some(found), counter).await?;
             if taken {
-                *self.told() = Told { silent, is_renewed: false };
+                *self.observed() = Observed { silent, is_renewed: false };
             }
             return Ok(taken);
         }
@@ -296,11 +296,11 @@ impl CommitterLock for DynamoDbCommitterLock {
     }
 
     fn taken_over_from(&self) -> Option<String> {
-        self.told().silent.take()
+        self.observed().silent.take()
     }
 
     fn is_renewed_by_another(&self) -> bool {
-        self.told().is_renewed
+        self.observed().is_renewed
     }
 
     fn lease(&self) -> Option<Duration> {

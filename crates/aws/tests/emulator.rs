@@ -26,7 +26,7 @@ const STORE: &[(&str, StoreContract)] = &[
 const JOURNAL: &[(&str, JournalContract)] = &[
     ("once", contract::an_entry_is_created_once),
     ("order", contract::entries_are_listed_by_shard_and_in_order),
-    ("folding", contract::folded_entries_go_and_the_newest_base_stands_for_them),
+    ("folding", contract::folded_entries_go_and_the_newest_checkpoint_stands_for_them),
     ("followers", contract::the_highest_registration_of_a_follower_counts_and_three_stay),
     ("processes of a follower", contract::processes_of_one_follower_get_numbers_of_their_own),
     ("one winner", contract::writers_of_one_number_have_one_winner),

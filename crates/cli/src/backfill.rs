@@ -2,10 +2,10 @@
 
 use crate::args::Backfill;
 use crate::give_up;
-use crate::lake::{Access, Place, open, options, read_config, tell_rights};
+use crate::lake::{Access, LakeLocation, open, options, read_config, tell_rights};
 use crate::output::{print_warnings, say, tell};
 use crate::report::{rate, thousands};
-use crate::signals::{stop_signal, told_to_end};
+use crate::signals::{ended_early, stop_signal};
 use crate::totals::{ALL_REJECTED, totals};
 use anyhow::{Result, bail};
 use authpulse_files::{self as input, InputError, SortOptions, Source};
@@ -32,25 +32,25 @@ pub async fn run(args: Backfill) -> Result<ExitCode> {
     config.options.raw = args.raw;
     let files: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     check_files(&files)?;
-    let place = Place::new(&args.lake, args.catalog.as_deref())?;
-    tell_rights(&place, None, &config);
+    let location = LakeLocation::new(&args.lake, args.catalog.as_deref())?;
+    tell_rights(&location, None, &config);
     let options = options(&config);
-    if place.is_new() && !args.sort {
+    if location.is_new() && !args.sort {
         match refuse_disorder(&files, &options, SystemClock.now(), &stop) {
-            Err(ConsumerError::Input(InputError::ToldToEnd)) => return told_to_end(),
+            Err(ConsumerError::Input(InputError::ToldToEnd)) => return ended_early(),
             outcome => outcome?,
         }
     }
     if let Some(dir) = &args.sort_dir {
         SortOptions::new(dir, options.engine.time.base).check()?;
     }
-    let lake = open(&place, &config, Access::Write("authpulse backfill")).await?;
-    let sort = args.sort.then(|| sorting(&place, args.sort_dir, &files));
+    let lake = open(&location, &config, Access::Write("authpulse backfill")).await?;
+    let sort = args.sort.then(|| sorting(&location, args.sort_dir, &files));
     let request = BackfillRequest { files, keep_open: args.keep_open, sort, stop: stop.clone() };
     let started = Instant::now();
     let run = match prepare(&lake.env, options.clone(), &request).await {
         Ok(run) => run,
-        Err(ConsumerError::Input(InputError::ToldToEnd)) => return told_to_end(),
+        Err(ConsumerError::Input(InputError::ToldToEnd)) => return ended_early(),
         Err(ConsumerError::NothingToDo(words)) => {
             say!("{words}")?;
             return Ok(ExitCode::SUCCESS);
@@ -75,16 +75,16 @@ pub async fn run(args: Backfill) -> Result<ExitCode> {
     }
     said?;
     if ended == Ended::Stopped {
-        return told_to_end();
+        return ended_early();
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// How a run is sorted: beside the lake, whose disk has the room, unless told otherwise.
-fn sorting(place: &Place, dir: Option<PathBuf>, files: &[Source]) -> Sorting {
-    let dir = dir.unwrap_or_else(|| match place {
-        Place::Local(dir) => dir.clone(),
-        Place::S3 { .. } => SortOptions::system_dir(),
+fn sorting(location: &LakeLocation, dir: Option<PathBuf>, files: &[Source]) -> Sorting {
+    let dir = dir.unwrap_or_else(|| match location {
+        LakeLocation::Local(dir) => dir.clone(),
+        LakeLocation::S3 { .. } => SortOptions::system_dir(),
     });
     let (total, reporter) = (input::check(files).ok().flatten(), Mutex::new(None::<ProgressReporter>));
     let progress = move |bytes| {

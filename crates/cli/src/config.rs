@@ -1,7 +1,7 @@
 //! `authpulse config`: shows and checks settings.
 
 use crate::args::ConfigCommand;
-use crate::lake::{Access, Place, open, read_config};
+use crate::lake::{Access, LakeLocation, open, read_config};
 use crate::output::say;
 use anyhow::Result;
 use authpulse_journal::log::read_tail;
@@ -18,14 +18,14 @@ pub async fn run(command: ConfigCommand) -> Result<ExitCode> {
         ConfigCommand::Check { config: path, lake, catalog } => {
             let config = read_config(Some(&path))?;
             if let Some(dir) = lake {
-                let place = Place::new(&dir, catalog.as_deref())?;
-                let lake = open(&place, &config, Access::Read).await?;
+                let location = LakeLocation::new(&dir, catalog.as_deref())?;
+                let lake = open(&location, &config, Access::Read).await?;
                 for shard in lake.env.journal.shards().await? {
                     if let Some(tail) = read_tail(&lake.env, &shard).await? {
                         check_settings(&tail.time_rules, &config.options.engine)?;
                     }
                 }
-                say!("the lake {place} can go on with it")?;
+                say!("the lake {location} can go on with it")?;
             }
             say!("{} is valid (rule_set {})", path.display(), config.options.engine.rules.digest())?;
         }

@@ -2,13 +2,13 @@
 
 use crate::args::Consume;
 use crate::lake::{
-    Access, OpenLake, Place, fleet, open, open_when_free, options, read_config, refuse_a_lost_lake, tell_rights,
+    Access, LakeLocation, OpenLake, fleet, open, open_when_free, options, read_config, refuse_a_lost_lake, tell_rights,
 };
 use crate::logging::SERVICE;
 use crate::output::{self, print_warnings, say, tell};
 use crate::signals::{Heard, heard_by_service};
+use crate::stop_request::stop_requested;
 use crate::stream::{self, Reading, kinesis};
-use crate::told::told_to_stop;
 use anyhow::{Result, bail};
 use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_files::tally::{Of, most_rejected};
@@ -35,24 +35,26 @@ use tokio::sync::watch;
 /// The stream that a consumer reads, before its lake is open.
 enum Consumed {
     Local(PathBuf),
-    Kinesis { reader: Box<kinesis::Reader>, application: String, start: stream::Start, reading: Reading },
+    Kinesis { reader: Box<kinesis::KinesisReader>, application: String, start: stream::Start, reading: Reading },
 }
 
 impl Consumed {
     async fn open(args: &Consume) -> Result<Consumed> {
-        match stream::Place::parse(&args.stream)? {
-            stream::Place::Local(_) if args.app.is_some() || args.start.is_some() || args.reading.is_some() => {
+        match stream::StreamLocation::parse(&args.stream)? {
+            stream::StreamLocation::Local(_)
+                if args.app.is_some() || args.start.is_some() || args.reading.is_some() =>
+            {
                 bail!(
                     "--app, --start and --reading are for streams in Kinesis; an embedded one is read from its beginning"
                 )
             }
-            stream::Place::Local(dir) => {
+            stream::StreamLocation::Local(dir) => {
                 LocalStream::open(&dir)?;
                 Ok(Consumed::Local(dir))
             }
-            stream::Place::Kinesis(name) => {
+            stream::StreamLocation::Kinesis(name) => {
                 let (application, start) = kinesis::application_and_start(args.app.as_deref(), args.start.as_deref())?;
-                let reader = Box::new(kinesis::Reader::open(&name).await?);
+                let reader = Box::new(kinesis::KinesisReader::open(&name).await?);
                 let reading = args.reading.unwrap_or(Reading::Polling);
                 Ok(Consumed::Kinesis { reader, application, start, reading })
             }
@@ -69,7 +71,7 @@ impl Consumed {
 
     async fn start(
         &self,
-        place: &Place,
+        location: &LakeLocation,
         lake: &OpenLake,
         options: &Options,
         worker: &str,
@@ -78,7 +80,7 @@ impl Consumed {
             Consumed::Local(dir) => {
                 let stream = LocalStream::open(dir)?;
                 warn_of_clock_behind(&stream, dir).await?;
-                Ok((Arc::new(stream), fleet(dir, place, lake, options, worker).await?))
+                Ok((Arc::new(stream), fleet(dir, location, lake, options, worker).await?))
             }
             Consumed::Kinesis { reader, application, start, reading } => {
                 let consumed = reader.consume(&lake.env, options, application, *start, *reading, worker).await?;
@@ -110,21 +112,21 @@ impl Consumer {
     async fn open(args: &Consume, config: &Config, stop: &watch::Receiver<bool>) -> Result<Consumer> {
         // The stream before the lake: a command that is refused makes nothing.
         let from = Consumed::open(args).await?;
-        let place = Place::new(&args.lake, args.catalog.as_deref())?;
+        let location = LakeLocation::new(&args.lake, args.catalog.as_deref())?;
         let input = from.input().await?;
         let stream = if let Consumed::Local(stream) = &from { Some(stream.as_path()) } else { None };
         if let Some(stream) = stream {
-            refuse_a_lost_lake(stream, &place, config).await?;
+            refuse_a_lost_lake(stream, &location, config).await?;
         }
-        tell_rights(&place, stream, config);
+        tell_rights(&location, stream, config);
         let access = Access::Share("authpulse consume", &input);
         let lake = match args.with_parent {
             // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
-            Some(_) => open_when_free(&place, config, access, stop).await?,
-            None => open(&place, config, access).await?,
+            Some(_) => open_when_free(&location, config, access, stop).await?,
+            None => open(&location, config, access).await?,
         };
         let options = options(config);
-        let (stream, fleet) = from.start(&place, &lake, &options, &output::worker()).await?;
+        let (stream, fleet) = from.start(&location, &lake, &options, &output::worker()).await?;
         let service = Service::open(lake.env.clone(), options.clone(), stream, mode(args)).await?;
         Ok(Consumer { lake, options, fleet, service })
     }
@@ -156,22 +158,22 @@ const STOPPED: &str = "stopped; run it again to go on";
 /// # Errors
 /// What failed, on which input, and what to do.
 pub async fn run(args: Consume) -> Result<ExitCode> {
-    let is_told = args.with_parent.is_none();
-    if is_told {
+    let is_reported = args.with_parent.is_none();
+    if is_reported {
         output::set_from(|from| from.app = Some(application(&args)));
     }
     let work = async {
         // First of all: from now on a signal asks for an orderly end, whatever is under way.
         let heard = heard_by_service(args.with_parent)?;
         let config = read_config(args.config.as_deref())?;
-        if is_told {
+        if is_reported {
             tell_start(&args, &config);
         }
         consume(&args, &config, heard).await
     };
     // The panic itself is told by the panic hook.
     let outcome = AssertUnwindSafe(work).catch_unwind().await;
-    if is_told {
+    if is_reported {
         tell_end(&args, &outcome);
     }
     let (ended, words) = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -217,7 +219,7 @@ fn tell_end(args: &Consume, outcome: &std::thread::Result<Result<(Ended, String)
         Err(_) => tracing::info!(target: SERVICE, why = "panic", "ended"),
         Ok(Err(error)) => tracing::info!(target: SERVICE, why = "error", error = format!("{error:#}"), "ended"),
         Ok(Ok((Ended::Stopped, _))) => {
-            let signal = told_to_stop().map_or("none", |told| told.by);
+            let signal = stop_requested().map_or("none", |request| request.by);
             tracing::info!(target: SERVICE, why = "signal", signal, "ended");
         }
         Ok(Ok((Ended::Complete, _))) => {

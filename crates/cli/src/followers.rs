@@ -1,7 +1,7 @@
 //! `authpulse followers`: who, beside the tables, follows a lake's journals, and what is kept for whom.
 
 use crate::args::FollowersCommand;
-use crate::lake::{Access, OpenLake, Place, open, read_config};
+use crate::lake::{Access, LakeLocation, OpenLake, open, read_config};
 use crate::output::{say, tell};
 use crate::report::thousands;
 use anyhow::{Result, bail};
@@ -24,7 +24,7 @@ pub async fn run(command: FollowersCommand) -> Result<ExitCode> {
     match command {
         FollowersCommand::List { lake, json, config } => {
             let config = read_config(config.as_deref())?;
-            let lake = open(&lake.place()?, &config, Access::Read).await?;
+            let lake = open(&lake.location()?, &config, Access::Read).await?;
             let keep = config.options.maintain.follower_keep;
             let found = standings(&lake.env.lake, lake.env.journal.as_ref(), keep).await?;
             if json {
@@ -39,19 +39,19 @@ pub async fn run(command: FollowersCommand) -> Result<ExitCode> {
         }
         FollowersCommand::Forget { name, lake } => {
             let name = FollowerName::new(&name).map_err(anyhow::Error::msg)?;
-            let place = lake.place()?;
-            let lake = open(&place, &read_config(None)?, Access::Read).await?;
-            forget(&lake, &name, &place).await
+            let location = lake.location()?;
+            let lake = open(&location, &read_config(None)?, Access::Read).await?;
+            forget(&lake, &name, &location).await
         }
     }
 }
 
-async fn forget(lake: &OpenLake, name: &FollowerName, place: &Place) -> Result<ExitCode> {
+async fn forget(lake: &OpenLake, name: &FollowerName, location: &LakeLocation) -> Result<ExitCode> {
     let registry = lake.env.journal.followers();
     // One that cannot be read is forgotten as well.
     let at = followers::read(registry).await.ok().and_then(|all| all.into_iter().find(|(known, _)| known == name));
     if !registry.forget(name).await? {
-        bail!("there is no follower {name} of {place}: `authpulse followers list` names them");
+        bail!("there is no follower {name} of {location}: `authpulse followers list` names them");
     }
     say!("{name}: forgotten; nothing is kept for it any more")?;
     let now = lake.env.clock.now();

@@ -5,7 +5,7 @@ use crate::report::thousands;
 use anyhow::{Context, Result, bail};
 use authpulse_files::{InputOptions, LineBlocks, Source};
 use authpulse_producer::generate::{EVENTS_DEFAULT, GenerateOptions, generate};
-use authpulse_producer::lanl::{self, Figure, Figures, LanlOptions, RedTeam, Trouble, Verdict};
+use authpulse_producer::lanl::{self, Disturbance, Figure, Figures, LanlOptions, RedTeam, Verdict};
 use authpulse_producer::progress::ProgressReporter;
 use clap::{Args as ClapArgs, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -177,7 +177,7 @@ impl Generate {
                 popularity: self.red_popularity,
                 accounts: self.red_accounts,
             }),
-            trouble: Trouble {
+            disturbance: Disturbance {
                 disorder_s: self.disorder,
                 bad: self.bad,
                 duplicates: millionths(self.duplicates),

@@ -1,7 +1,7 @@
 //! `backfill --give-up`: ends a backfill whose files cannot be read to their end.
 
 use crate::args::Backfill;
-use crate::lake::{Access, Place, open, options, read_config};
+use crate::lake::{Access, LakeLocation, open, options, read_config};
 use crate::output::say;
 use crate::signals::stop_signal;
 use crate::totals::totals;
@@ -19,10 +19,10 @@ use std::process::ExitCode;
 pub async fn run(args: Backfill) -> Result<ExitCode> {
     let stop = stop_signal(None)?;
     let config = read_config(args.config.as_deref())?;
-    let place = Place::new(&args.lake, args.catalog.as_deref())?;
+    let location = LakeLocation::new(&args.lake, args.catalog.as_deref())?;
     // A lake that is missing must not be made.
-    drop(open(&place, &config, Access::Read).await?);
-    let lake = open(&place, &config, Access::Write("authpulse backfill --give-up")).await?;
+    drop(open(&location, &config, Access::Read).await?);
+    let lake = open(&location, &config, Access::Write("authpulse backfill --give-up")).await?;
     let options = options(&config);
     let run = match prepare_giving_up(&lake.env, options.clone()).await {
         Ok(run) => run,

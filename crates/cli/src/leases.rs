@@ -1,9 +1,9 @@
 //! `authpulse leases`: who works on which shard, and taking leases from workers that are gone.
 
 use crate::args::{LeasesCommand, LeasesOf};
-use crate::lake::{Access, OpenLake, Place as LakePlace, application, leases_of, open, read_config};
+use crate::lake::{Access, LakeLocation, OpenLake, application, leases_of, open, read_config};
 use crate::output::{say, tell};
-use crate::stream::{Place, kinesis, open_to_look};
+use crate::stream::{StreamLocation, kinesis, open_to_look};
 use anyhow::{Result, bail};
 use authpulse_event::ShardId;
 use authpulse_journal::log::read_tail;
@@ -44,18 +44,18 @@ impl Leases {
 ///
 /// # Errors
 /// They cannot be read.
-pub async fn find(stream: &Place, app: Option<&str>, lake: Option<&str>) -> Result<Option<Leases>> {
+pub async fn find(stream: &StreamLocation, app: Option<&str>, lake: Option<&str>) -> Result<Option<Leases>> {
     Ok(match (stream, app, lake) {
-        (Place::Local(dir), _, Some(lake)) => leases_of(dir, lake)?.map(Leases::Local),
-        (Place::Kinesis(name), Some(app), _) => {
-            Some(Leases::Kinesis(kinesis::Reader::open(name).await?.leases(app).await?))
+        (StreamLocation::Local(dir), _, Some(lake)) => leases_of(dir, lake)?.map(Leases::Local),
+        (StreamLocation::Kinesis(name), Some(app), _) => {
+            Some(Leases::Kinesis(kinesis::KinesisReader::open(name).await?.leases(app).await?))
         }
-        (Place::Local(_), _, None) | (Place::Kinesis(_), None, _) => None,
+        (StreamLocation::Local(_), _, None) | (StreamLocation::Kinesis(_), None, _) => None,
     })
 }
 
 /// What a command works on.
-struct Opened {
+struct LeaseTarget {
     stream: Box<dyn Stream>,
     description: StreamDescription,
     leases: Leases,
@@ -77,19 +77,19 @@ fn only_lake(stream: &Path) -> Result<String> {
     }
 }
 
-impl Opened {
-    /// As [`Opened::open`]; but the lake of an embedded stream need not be there, nor be named where there is one only.
-    async fn open_to_reset(of: &LeasesOf) -> Result<Opened> {
-        let Place::Local(dir) = Place::parse(&of.stream)? else { return Opened::open(of).await };
+impl LeaseTarget {
+    /// As [`LeaseTarget::open`]; but the lake of an embedded stream need not be there, nor be named where there is one only.
+    async fn open_to_reset(of: &LeasesOf) -> Result<LeaseTarget> {
+        let StreamLocation::Local(dir) = StreamLocation::parse(&of.stream)? else { return LeaseTarget::open(of).await };
         if of.app.is_some() {
-            return Opened::open(of).await;
+            return LeaseTarget::open(of).await;
         }
         let config = read_config(of.config.as_deref())?;
-        let stream = open_to_look(&Place::Local(dir.clone())).await?;
-        let named = of.lake.as_ref().map(|lake| LakePlace::new(lake, of.catalog.as_deref())).transpose()?;
+        let stream = open_to_look(&StreamLocation::Local(dir.clone())).await?;
+        let named = of.lake.as_ref().map(|lake| LakeLocation::new(lake, of.catalog.as_deref())).transpose()?;
         let lake = match &named {
             None => None,
-            Some(place) => match open(place, &config, Access::Read).await {
+            Some(location) => match open(location, &config, Access::Read).await {
                 Ok(lake) => Some(lake),
                 Err(error) => {
                     tell!("the lake is not looked into: {error:#}");
@@ -101,42 +101,47 @@ impl Opened {
         let Some(leases) = leases_of(&dir, &name)? else {
             bail!("there are no leases of {}: no worker of this lake has run yet", of.stream)
         };
-        Opened::of(stream, Leases::Local(leases), lake, &config).await
+        LeaseTarget::of(stream, Leases::Local(leases), lake, &config).await
     }
 
-    async fn of(stream: Box<dyn Stream>, leases: Leases, lake: Option<OpenLake>, config: &Config) -> Result<Opened> {
+    async fn of(
+        stream: Box<dyn Stream>,
+        leases: Leases,
+        lake: Option<OpenLake>,
+        config: &Config,
+    ) -> Result<LeaseTarget> {
         let description = stream.describe().await?;
         let micros = u64::try_from(config.options.leases.duration).unwrap_or(0);
-        Ok(Opened { stream, description, leases, lake, duration: Duration::from_micros(micros) })
+        Ok(LeaseTarget { stream, description, leases, lake, duration: Duration::from_micros(micros) })
     }
 
-    async fn open(of: &LeasesOf) -> Result<Opened> {
+    async fn open(of: &LeasesOf) -> Result<LeaseTarget> {
         let config = read_config(of.config.as_deref())?;
-        let place = Place::parse(&of.stream)?;
-        match (&place, &of.app, &of.lake) {
-            (Place::Local(_), Some(_), _) => {
+        let location = StreamLocation::parse(&of.stream)?;
+        match (&location, &of.app, &of.lake) {
+            (StreamLocation::Local(_), Some(_), _) => {
                 bail!(
                     "--app is for streams in Kinesis: the leases of an embedded one are of its lake, name that with --lake"
                 )
             }
-            (Place::Local(_), _, None) => bail!("name the lake whose leases are meant with --lake"),
-            (Place::Kinesis(_), None, _) => {
+            (StreamLocation::Local(_), _, None) => bail!("name the lake whose leases are meant with --lake"),
+            (StreamLocation::Kinesis(_), None, _) => {
                 bail!(
                     "name the application whose leases are meant with --app: it is the name of their table in DynamoDB"
                 )
             }
             _ => {}
         }
-        let stream = open_to_look(&place).await?;
+        let stream = open_to_look(&location).await?;
         let lake = match &of.lake {
-            Some(dir) => Some(open(&LakePlace::new(dir, of.catalog.as_deref())?, &config, Access::Read).await?),
+            Some(dir) => Some(open(&LakeLocation::new(dir, of.catalog.as_deref())?, &config, Access::Read).await?),
             None => None,
         };
         let name = lake.as_ref().map(|lake| lake.env.store.uri(""));
-        let Some(leases) = find(&place, of.app.as_deref(), name.as_deref()).await? else {
+        let Some(leases) = find(&location, of.app.as_deref(), name.as_deref()).await? else {
             bail!("there are no leases of {}: no worker of this lake has run yet", of.stream)
         };
-        Opened::of(stream, leases, lake, &config).await
+        LeaseTarget::of(stream, leases, lake, &config).await
     }
 
     /// A shard by the name that its stream has for it, where the lease is of this stream.
@@ -170,16 +175,16 @@ impl Opened {
 pub async fn run(command: LeasesCommand) -> Result<ExitCode> {
     match command {
         LeasesCommand::List { of, json } => {
-            let listed = list(&Opened::open(&of).await?).await?;
+            let listed = list(&LeaseTarget::open(&of).await?).await?;
             match json {
                 true => say!("{}", serde_json::to_string_pretty(&listed)?)?,
                 false => say!("{listed}")?,
             }
         }
         LeasesCommand::Release { of, shard, worker, all: _ } => {
-            release_all(&Opened::open(&of).await?, &shard, worker.as_deref()).await?;
+            release_all(&LeaseTarget::open(&of).await?, &shard, worker.as_deref()).await?;
         }
-        LeasesCommand::Reset { of, force } => reset_all(&Opened::open_to_reset(&of).await?, force).await?,
+        LeasesCommand::Reset { of, force } => reset_all(&LeaseTarget::open_to_reset(&of).await?, force).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -210,7 +215,7 @@ struct ListedLease {
     journal_entry: Option<u64>,
 }
 
-async fn list(on: &Opened) -> Result<Listed> {
+async fn list(on: &LeaseTarget) -> Result<Listed> {
     let shards = on.stream.shards().await?;
     let mut leases = Vec::new();
     for lease in on.leases.store().list().await? {
@@ -266,7 +271,7 @@ impl fmt::Display for ListedLease {
     }
 }
 
-async fn release_all(on: &Opened, shards: &[String], worker: Option<&str>) -> Result<()> {
+async fn release_all(on: &LeaseTarget, shards: &[String], worker: Option<&str>) -> Result<()> {
     let store = on.leases.store();
     let leases = store.list().await?;
     let is_of = |lease: &&Lease, name: &String| lease.key == *name || on.shard_of(&lease.key) == name;
@@ -310,7 +315,7 @@ async fn release_all(on: &Opened, shards: &[String], worker: Option<&str>) -> Re
     Ok(())
 }
 
-async fn reset_all(on: &Opened, force: bool) -> Result<()> {
+async fn reset_all(on: &LeaseTarget, force: bool) -> Result<()> {
     on.refuse_a_living_leader().await?;
     let store = on.leases.store();
     let leases = store.list().await?;
@@ -350,7 +355,7 @@ async fn reset_all(on: &Opened, force: bool) -> Result<()> {
 }
 
 /// Makes sure that nobody renews a lease; says how that is known.
-async fn refuse_the_living(on: &Opened, leases: &[Lease]) -> Result<String> {
+async fn refuse_the_living(on: &LeaseTarget, leases: &[Lease]) -> Result<String> {
     let owned = leases.iter().filter(|lease| lease.owner.is_some()).count();
     if owned == 0 {
         return Ok("nobody is alive: no lease has an owner".to_owned());

@@ -22,10 +22,10 @@ mod report;
 mod rights;
 mod signals;
 mod status;
+mod stop_request;
 mod stream;
 mod stream_command;
 mod tables;
-mod told;
 mod totals;
 mod verify;
 

@@ -5,7 +5,7 @@ use crate::lake::{Access, open, read_config};
 use crate::output::say;
 use crate::report::thousands;
 use crate::signals::stop_signal;
-use crate::stream::{Place, kinesis};
+use crate::stream::{StreamLocation, kinesis};
 use anyhow::{Result, bail};
 use authpulse_service::redrive::{REDRIVABLE, RedriveOptions, redrive};
 use authpulse_stream::LocalStream;
@@ -19,8 +19,8 @@ use std::process::ExitCode;
 pub async fn run(args: Redrive) -> Result<ExitCode> {
     let stop = stop_signal(None)?;
     let config = read_config(args.config.as_deref())?;
-    let place = Place::parse(&args.stream)?;
-    if matches!(place, Place::Local(_)) && (args.no_aggregate || args.progress.is_some()) {
+    let location = StreamLocation::parse(&args.stream)?;
+    if matches!(location, StreamLocation::Local(_)) && (args.no_aggregate || args.progress.is_some()) {
         bail!("--no-aggregate and --progress are for streams in Kinesis");
     }
     let options = RedriveOptions {
@@ -30,10 +30,10 @@ pub async fn run(args: Redrive) -> Result<ExitCode> {
         dry_run: args.dry_run,
         base: config.options.engine.time.base,
     };
-    let lake = open(&args.lake.place()?, &config, Access::Read).await?;
-    let done = match &place {
-        Place::Local(dir) => redrive(&lake.env, &LocalStream::open(dir)?, &options, &stop).await?,
-        Place::Kinesis(name) => {
+    let lake = open(&args.lake.location()?, &config, Access::Read).await?;
+    let done = match &location {
+        StreamLocation::Local(dir) => redrive(&lake.env, &LocalStream::open(dir)?, &options, &stop).await?,
+        StreamLocation::Kinesis(name) => {
             let progress = args.progress.as_deref().unwrap_or(Path::new("."));
             let writer = kinesis::Writer::open(name, !args.no_aggregate, Some(progress)).await?;
             redrive(&lake.env, writer.stream(), &options, &stop).await?

@@ -4,7 +4,7 @@ use crate::args::{Replay, ReplayClock};
 use crate::lake::{crash_probe, read_config};
 use crate::output::{print_warnings, say};
 use crate::report::{rate, thousands};
-use crate::signals::{stop_signal, told_to_end};
+use crate::signals::{ended_early, stop_signal};
 use crate::stream::{self, kinesis};
 use anyhow::{Result, bail};
 use authpulse_engine::settings::ARRIVAL_SLACK;
@@ -31,15 +31,15 @@ const TARGET: &str = "authpulse::commands";
 pub async fn run(args: Replay) -> Result<ExitCode> {
     let stop = stop_signal(None)?;
     let config = read_config(args.config.as_deref())?;
-    let place = stream::Place::parse(&args.stream)?;
+    let location = stream::StreamLocation::parse(&args.stream)?;
     let options = options(&args, config.options.engine.time.base);
     let sources: Vec<Source> = args.input.iter().map(|text| Source::parse(text)).collect();
     options.check()?;
     match warn_of_disorder(&sources, &config, &stop) {
-        Err(InputError::ToldToEnd) => return told_to_end(),
+        Err(InputError::ToldToEnd) => return ended_early(),
         outcome => outcome?,
     }
-    let (summary, told) = send(&args, &place, sources, &options, stop).await?;
+    let (summary, told) = send(&args, &location, sources, &options, stop).await?;
     tell(&summary, told)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -79,24 +79,24 @@ fn warn_of_disorder(sources: &[Source], config: &Config, stop: &watch::Receiver<
 /// Replays into the stream that was named; of one in Kinesis also what it took, in words.
 async fn send(
     args: &Replay,
-    place: &stream::Place,
+    location: &stream::StreamLocation,
     sources: Vec<Source>,
     options: &ReplayOptions,
     stop: watch::Receiver<bool>,
 ) -> Result<(ReplaySummary, Option<String>)> {
-    match place {
-        stream::Place::Local(_) if args.no_aggregate || args.progress.is_some() => {
+    match location {
+        stream::StreamLocation::Local(_) if args.no_aggregate || args.progress.is_some() => {
             bail!("--no-aggregate and --progress are for streams in Kinesis")
         }
-        stream::Place::Local(dir) => {
+        stream::StreamLocation::Local(dir) => {
             let create = CreateOptions { shards: args.shards, ..CreateOptions::default() };
             let stream = LocalStream::open_or_create(dir, create)?;
             Ok((replay_into(sources, &stream, options, stop).await?, None))
         }
-        stream::Place::Kinesis(_) if args.close => bail!(
+        stream::StreamLocation::Kinesis(_) if args.close => bail!(
             "a stream in Kinesis cannot be closed: leave --close out, and seal the lake with `authpulse consume --seal`"
         ),
-        stream::Place::Kinesis(name) => {
+        stream::StreamLocation::Kinesis(name) => {
             let progress = args.progress.clone().or_else(|| beside(&sources));
             let writer = kinesis::Writer::open(name, !args.no_aggregate, progress.as_deref()).await?;
             Ok((replay_into(sources, writer.stream(), options, stop).await?, writer.told().await))

@@ -4,7 +4,7 @@
 
 use crate::logging::SERVICE;
 use crate::output::{self, Level, say, tell};
-use crate::told;
+use crate::stop_request;
 use anyhow::Result;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -148,7 +148,7 @@ fn listen(parent: Option<u32>, hangup_reopens: bool) -> std::io::Result<Heard> {
                 }
                 (_, false) => {
                     asked = true;
-                    told::note(by);
+                    stop_request::note(by);
                     // Nobody listens where everything is done already.
                     let _ = send.send(true);
                     tell!("stopping: storing what is decided; once more to end at once (nothing stored is lost)");
@@ -179,7 +179,7 @@ async fn orphaned(parent: Option<u32>) {
 ///
 /// # Errors
 /// Nobody reads it.
-pub fn told_to_end() -> Result<ExitCode> {
+pub fn ended_early() -> Result<ExitCode> {
     say!("stopped; run the same command again to go on")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -207,6 +207,6 @@ mod tests {
             })
         });
         assert!(heard.join().unwrap());
-        assert_eq!(told::told_to_stop().unwrap().by, "SIGTERM");
+        assert_eq!(stop_request::stop_requested().unwrap().by, "SIGTERM");
     }
 }

@@ -15,15 +15,15 @@ use std::process::ExitCode;
 /// What failed, on which input, and what to do.
 pub async fn run(args: Status) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake.place()?, &config, Access::Read).await?;
+    let lake = open(&args.lake.location()?, &config, Access::Read).await?;
     let (mut stream, mut leases) = (None, None);
     if let Some(text) = &args.stream {
-        let place = stream::Place::parse(text)?;
-        if let (stream::Place::Local(_), Some(_)) = (&place, &args.app) {
+        let location = stream::StreamLocation::parse(text)?;
+        if let (stream::StreamLocation::Local(_), Some(_)) = (&location, &args.app) {
             bail!("--app is for streams in Kinesis: the leases of an embedded one are of its lake");
         }
-        stream = Some(open_to_look(&place).await?);
-        leases = leases::find(&place, args.app.as_deref(), Some(&lake.env.store.uri(""))).await?;
+        stream = Some(open_to_look(&location).await?);
+        leases = leases::find(&location, args.app.as_deref(), Some(&lake.env.store.uri(""))).await?;
     }
     let store = leases.as_ref().map(|leases| leases.store());
     let status = status(&lake.env, stream.as_deref(), store).await?;

@@ -18,56 +18,58 @@ use std::process::ExitCode;
 pub async fn run(command: StreamCommand) -> Result<ExitCode> {
     match command {
         StreamCommand::Create { stream, shards, on_demand, retention_hours } => {
-            let place = stream::Place::parse(&stream.text())?;
-            create(&place, shards, on_demand, retention_hours).await?;
-            describe(&*open_to_look(&place).await?, Look::Shards).await?;
+            let location = stream::StreamLocation::parse(&stream.text())?;
+            create(&location, shards, on_demand, retention_hours).await?;
+            describe(&*open_to_look(&location).await?, Look::Shards).await?;
         }
         StreamCommand::Describe { stream } => {
-            let place = stream::Place::parse(&stream.text())?;
-            describe(&*open_to_look(&place).await?, Look::Tips).await?;
-            if let stream::Place::Kinesis(name) = &place {
+            let location = stream::StreamLocation::parse(&stream.text())?;
+            describe(&*open_to_look(&location).await?, Look::Tips).await?;
+            if let stream::StreamLocation::Kinesis(name) = &location {
                 say!("{}", kinesis::particulars(name).await?)?;
             }
         }
         StreamCommand::Deregister { stream, app } => {
             let stream = stream.text();
-            match stream::Place::parse(&stream)? {
-                stream::Place::Local(_) => bail!("consumers are registered on streams in Kinesis"),
-                stream::Place::Kinesis(name) => {
+            match stream::StreamLocation::parse(&stream)? {
+                stream::StreamLocation::Local(_) => bail!("consumers are registered on streams in Kinesis"),
+                stream::StreamLocation::Kinesis(name) => {
                     kinesis::deregister(&name, &app).await?;
                     say!("{app} is deregistered from {stream}")?;
                 }
             }
         }
         StreamCommand::Split { stream, shard } => {
-            let place = stream::Place::parse(&stream)?;
-            let opened = open_to_look(&place).await?;
-            split(&place, &*opened, &shard).await?;
+            let location = stream::StreamLocation::parse(&stream)?;
+            let opened = open_to_look(&location).await?;
+            split(&location, &*opened, &shard).await?;
             describe(&*opened, Look::Shards).await?;
         }
         StreamCommand::Merge { stream, left, right } => {
-            let place = stream::Place::parse(&stream)?;
+            let location = stream::StreamLocation::parse(&stream)?;
             let (left, right) = (ShardId::new(left), ShardId::new(right));
-            match &place {
-                stream::Place::Local(dir) => drop(LocalStream::open(dir)?.merge(&left, &right).await?),
-                stream::Place::Kinesis(name) => kinesis::merge(name, &left, &right).await?,
+            match &location {
+                stream::StreamLocation::Local(dir) => drop(LocalStream::open(dir)?.merge(&left, &right).await?),
+                stream::StreamLocation::Kinesis(name) => kinesis::merge(name, &left, &right).await?,
             }
-            describe(&*open_to_look(&place).await?, Look::Shards).await?;
+            describe(&*open_to_look(&location).await?, Look::Shards).await?;
         }
-        StreamCommand::Close { stream } => match stream::Place::parse(&stream.text())? {
-            stream::Place::Local(dir) => {
+        StreamCommand::Close { stream } => match stream::StreamLocation::parse(&stream.text())? {
+            stream::StreamLocation::Local(dir) => {
                 let stream = LocalStream::open(dir)?;
                 stream.close().await?;
                 describe(&stream, Look::Tips).await?;
             }
-            stream::Place::Kinesis(name) => bail!(
+            stream::StreamLocation::Kinesis(name) => bail!(
                 "kinesis:{name} cannot be closed: seal its lake with `authpulse consume --seal`, or delete the stream with \
                  `authpulse stream delete`"
             ),
         },
-        StreamCommand::Delete { stream, yes: _ } => match stream::Place::parse(&stream.text())? {
-            stream::Place::Local(dir) => bail!("an embedded stream is deleted with its directory, {}", dir.display()),
-            stream::Place::Kinesis(name) => {
+        StreamCommand::Delete { stream, yes: _ } => match stream::StreamLocation::parse(&stream.text())? {
+            stream::StreamLocation::Local(dir) => {
+                bail!("an embedded stream is deleted with its directory, {}", dir.display())
+            }
+            stream::StreamLocation::Kinesis(name) => {
                 kinesis::delete(&name).await?;
                 say!("kinesis:{name} is deleted")?;
             }
@@ -76,32 +78,37 @@ pub async fn run(command: StreamCommand) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn create(place: &stream::Place, shards: u32, on_demand: bool, retention_hours: Option<u32>) -> Result<()> {
-    match place {
-        stream::Place::Local(_) if on_demand => bail!("--on-demand is for streams in Kinesis"),
-        stream::Place::Local(dir) => {
+async fn create(
+    location: &stream::StreamLocation,
+    shards: u32,
+    on_demand: bool,
+    retention_hours: Option<u32>,
+) -> Result<()> {
+    match location {
+        stream::StreamLocation::Local(_) if on_demand => bail!("--on-demand is for streams in Kinesis"),
+        stream::StreamLocation::Local(dir) => {
             let retention = Span::hours(retention_hours.unwrap_or(168).into());
             LocalStream::create(dir, CreateOptions { shards, retention, ..CreateOptions::default() })?;
         }
-        stream::Place::Kinesis(_) if retention_hours.is_some() => bail!(
+        stream::StreamLocation::Kinesis(_) if retention_hours.is_some() => bail!(
             "a stream in Kinesis is made with a retention of 24 hours: leave --retention-hours out, and lengthen it with \
              `aws kinesis increase-stream-retention-period`"
         ),
-        stream::Place::Kinesis(name) => kinesis::create(name, (!on_demand).then_some(shards)).await?,
+        stream::StreamLocation::Kinesis(name) => kinesis::create(name, (!on_demand).then_some(shards)).await?,
     }
     Ok(())
 }
 
-async fn split(place: &stream::Place, opened: &dyn Stream, shard: &str) -> Result<()> {
+async fn split(location: &stream::StreamLocation, opened: &dyn Stream, shard: &str) -> Result<()> {
     let id = ShardId::new(shard);
     let shards = opened.shards().await?;
     let found = shards
         .iter()
         .find(|s| s.id == id)
         .with_context(|| format!("there is no shard '{shard}': `authpulse stream describe` names them"))?;
-    match place {
-        stream::Place::Local(dir) => drop(LocalStream::open(dir)?.split(&id, stream::middle(found)).await?),
-        stream::Place::Kinesis(name) => kinesis::split(name, found).await?,
+    match location {
+        stream::StreamLocation::Local(dir) => drop(LocalStream::open(dir)?.split(&id, stream::middle(found)).await?),
+        stream::StreamLocation::Kinesis(name) => kinesis::split(name, found).await?,
     }
     Ok(())
 }

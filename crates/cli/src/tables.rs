@@ -1,7 +1,7 @@
 //! `authpulse tables`: maintenance, check and description of a lake's tables.
 
 use crate::args::TablesCommand;
-use crate::lake::{Access, OpenLake, Place, open, read_config};
+use crate::lake::{Access, LakeLocation, OpenLake, open, read_config};
 use crate::maintenance_turn::Turn;
 use crate::output::say;
 use crate::report::thousands;
@@ -31,11 +31,11 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
             // First of all: from now on a signal asks for an orderly end.
             let every = every.map(|every| Ok::<_, std::io::Error>((every, stop_signal(None)?))).transpose()?;
             let config = read_config(config.as_deref())?;
-            let place = lake.place()?;
-            let lake = open(&place, &config, Access::Read).await?;
+            let location = lake.location()?;
+            let lake = open(&location, &config, Access::Read).await?;
             let turn = match dry_run {
                 true => None,
-                false => Some(Turn::take(&lake.maintenance, &place.to_string()).await?),
+                false => Some(Turn::take(&lake.maintenance, &location.to_string()).await?),
             };
             let settings = config.options.maintain;
             let code = match every {
@@ -52,17 +52,17 @@ pub async fn run(command: TablesCommand) -> Result<ExitCode> {
         }
         TablesCommand::Create { lake, config } => {
             let config = read_config(config.as_deref())?;
-            let place = lake.place()?;
-            let lake = open(&place, &config, Access::Write("tables create")).await?;
+            let location = lake.location()?;
+            let lake = open(&location, &config, Access::Write("tables create")).await?;
             for table in lake.env.lake.ensure_tables().await? {
                 say!("{table}: made")?;
             }
             compare(&lake, &config).await
         }
-        TablesCommand::Check { lake } => check(&lake.place()?).await,
+        TablesCommand::Check { lake } => check(&lake.location()?).await,
         TablesCommand::Describe { lake, json, config } => {
             let config = read_config(config.as_deref())?;
-            let lake = open(&lake.place()?, &config, Access::Read).await?;
+            let lake = open(&lake.location()?, &config, Access::Read).await?;
             let infos = infos(&lake, &config.options.maintain).await?;
             if json {
                 say!("{}", serde_json::to_string_pretty(&infos)?)?;
@@ -129,9 +129,9 @@ async fn infos(lake: &OpenLake, settings: &MaintainSettings) -> Result<Vec<Table
     Ok(infos)
 }
 
-async fn check(place: &Place) -> Result<ExitCode> {
+async fn check(location: &LakeLocation) -> Result<ExitCode> {
     let config = read_config(None)?;
-    compare(&open(place, &config, Access::Read).await?, &config).await
+    compare(&open(location, &config, Access::Read).await?, &config).await
 }
 
 /// Tells in which ways tables differ from those that this program makes.
@@ -256,8 +256,8 @@ fn table_words(out: &mut String, table: &TableReport, dry_run: bool) {
 
 fn clean_words(out: &mut String, cleaned: &CleanReport, dry_run: bool) {
     let _ = writeln!(out, "files that nothing needs");
-    for (place, found) in &cleaned.orphans {
-        let _ = writeln!(out, "  orphans     {place}: {}", tally(*found));
+    for (location, found) in &cleaned.orphans {
+        let _ = writeln!(out, "  orphans     {location}: {}", tally(*found));
     }
     if cleaned.old_state.files > 0 {
         let _ = writeln!(out, "  old state   {}", tally(cleaned.old_state));

@@ -3,7 +3,7 @@
 use crate::report::thousands;
 use anyhow::Result;
 use authpulse_journal::Env;
-use authpulse_journal::log::{Entries, read_base};
+use authpulse_journal::log::{Entries, read_checkpoint};
 use authpulse_journal::open::open_lake;
 use authpulse_lake::Seal;
 use authpulse_settings::Options;
@@ -95,10 +95,10 @@ pub async fn totals(env: &Env, options: &Arc<Options>) -> Result<Totals> {
     let opened = open_lake(env, options).await?;
     let leaves = opened.registry.leaves();
     for shard in env.journal.shards().await? {
-        let base = read_base(env, &shard).await?;
-        let mut entries = Entries::after(env, &shard, base.as_ref().map_or(0, |base| base.through));
-        if let Some(base) = base {
-            totals.add((base.received, base.curated, base.fields_dropped), base.rejected);
+        let checkpoint = read_checkpoint(env, &shard).await?;
+        let mut entries = Entries::after(env, &shard, checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.through));
+        if let Some(checkpoint) = checkpoint {
+            totals.add((checkpoint.received, checkpoint.curated, checkpoint.fields_dropped), checkpoint.rejected);
         }
         while let Some(some) = entries.next().await? {
             for counts in some.into_iter().map(|entry| entry.counts) {

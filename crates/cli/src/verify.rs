@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What failed, on which input, and what to do.
 pub async fn run(args: Verify) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
-    let lake = open(&args.lake.place()?, &config, Access::Read).await?;
+    let lake = open(&args.lake.location()?, &config, Access::Read).await?;
     let reporter = Mutex::new(None::<ProgressReporter>);
     let options = VerifyOptions {
         rules: config.options.engine.rules.clone(),

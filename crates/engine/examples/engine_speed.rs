@@ -1,9 +1,9 @@
-//! How fast the engine alone is: lines of a file in memory are parsed, judged and scored on one thread; nothing is written. Then
+//! How fast the engine alone is: lines of a file in memory are parsed, admitted and scored on one thread; nothing is written. Then
 //! the state that they leave is taken as a snapshot, and read again, as the next owner of a shard does.
 //!
 //! `cargo run --release -p authpulse-engine --example engine_speed -- FILE` with a file of `authpulse generate`.
 
-use authpulse_engine::{Board, Incoming, Output, RestoreFrom, Restoring, Settings, Shard, SourceKind};
+use authpulse_engine::{Incoming, Output, PopularityIndex, RestoreFrom, Restoring, Settings, Shard, SourceKind};
 use authpulse_event::{ArrivalTime, HashRange, Position, SequenceNumber, parse_line};
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use std::time::Instant;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Lines between two looks at the board.
+/// Lines between two looks at the popularity index.
 const STRIDE: u64 = 1_024;
 /// Lines that are looked up together.
 const LOOK_AHEAD: usize = 32;
@@ -29,7 +29,7 @@ fn main() -> std::io::Result<()> {
     let settings = Settings::default();
     for pass in 1..=3 {
         let mut shard = Shard::new(settings.clone(), SourceKind::File, HashRange::FULL);
-        let mut board = Board::new(settings.time.lookback_days);
+        let mut index = PopularityIndex::new(settings.time.lookback_days);
         let mut out = Output::default();
         let mut scored = 0u64;
         let begin = Instant::now();
@@ -47,21 +47,21 @@ fn main() -> std::io::Result<()> {
                 at += 1;
                 let position = Position { sequence: SequenceNumber::from(at), sub_sequence: 0 };
                 let incoming = Incoming { payload: line, payload_bytes: line.len() as u64, position, arrival: LATER };
-                shard.judge_known(incoming, parsed, *known, &mut out);
+                shard.admit_known(incoming, parsed, *known, &mut out);
             }
             if at.is_multiple_of(STRIDE) {
-                shard.score_ready(&mut board, &mut out);
+                shard.score_ready(&mut index, &mut out);
                 scored += out.scored.len() as u64;
                 out.scored.clear();
                 out.rejected.clear();
-                if shard.has_share_to_publish() {
-                    for share in shard.cut().shares {
-                        board.add_share(&share);
+                if shard.has_counts_to_publish() {
+                    for counts in shard.cut().daily_counts {
+                        index.add_counts(&counts);
                     }
                 }
             }
         }
-        shard.score_ready(&mut board, &mut out);
+        shard.score_ready(&mut index, &mut out);
         scored += out.scored.len() as u64;
         let seconds = begin.elapsed().as_secs_f64();
         println!(

@@ -2,7 +2,7 @@
 
 use crate::attribute_sets::AttributeSets;
 use crate::names::{ComputerId, UserId};
-use crate::popularity::{HostCount, Share};
+use crate::popularity::{ComputerCount, DailyCounts};
 use crate::rows::HourRow;
 use crate::shard::{NamedEvent, Shard, WaitingEvent};
 use authpulse_event::time::{hour_of, start_of_hour};
@@ -29,20 +29,20 @@ pub struct Cut {
     pub hours: Vec<HourRow>,
     /// With this cut every hour that ends here or before is written, except those of users with an unscored event in them.
     pub hours_through: Option<EventTime>,
-    /// Days whose logins this cut publishes.
-    pub shares: Vec<Share>,
-    /// The last day whose logins are published, with this cut.
-    pub shares_through: Option<Day>,
+    /// Days whose logons this cut publishes.
+    pub daily_counts: Vec<DailyCounts>,
+    /// The last day whose logons are published, with this cut.
+    pub counts_through: Option<Day>,
     /// Days whose high-risk counts this cut publishes.
-    pub scores: Vec<Share>,
+    pub scores: Vec<DailyCounts>,
     /// Through which day each part of the range has published its high-risk counts, with this cut.
     pub score_spans: Vec<(HashRange, Option<Day>)>,
 }
 
 impl Shard {
-    /// Whether a cut would publish a day's share: what others, or the shard itself, may wait for.
-    pub fn has_share_to_publish(&self) -> bool {
-        !self.inherited_shares.is_empty() || self.passed_day() > self.shares_through
+    /// Whether a cut would publish the counts of a day: what others, or the shard itself, may wait for.
+    pub fn has_counts_to_publish(&self) -> bool {
+        !self.inherited_counts.is_empty() || self.passed_day() > self.counts_through
     }
 
     /// Whether a cut would write hours or publish scores, so that it is worth an entry without records.
@@ -84,14 +84,14 @@ impl Shard {
         // What the rows of one entry share is given up with it.
         self.sets = AttributeSets::default();
         let through = self.scored_through();
-        let mut shares = std::mem::take(&mut self.inherited_shares);
+        let mut daily_counts = std::mem::take(&mut self.inherited_counts);
         let passed = self.passed_day();
         if let Some(passed) = passed
-            && self.shares_through.is_none_or(|s| s < passed)
+            && self.counts_through.is_none_or(|s| s < passed)
         {
             let days = std::mem::take(&mut self.closed_days);
-            shares.push(Share { range: self.range, after: self.shares_through, through: passed, days });
-            self.shares_through = Some(passed);
+            daily_counts.push(DailyCounts { range: self.range, after: self.counts_through, through: passed, days });
+            self.counts_through = Some(passed);
         }
         let hours = self.watermark.map(|w| self.take_hours(hour_of(w))).unwrap_or_default();
         let scores = through.map(|t| self.take_scores(Day(Day::of(t).0 - 1))).unwrap_or_default();
@@ -103,8 +103,8 @@ impl Shard {
             unscored: self.named_unscored(),
             hours,
             hours_through: self.watermark.map(|w| start_of_hour(hour_of(w))),
-            shares,
-            shares_through: self.shares_through,
+            daily_counts,
+            counts_through: self.counts_through,
             scores,
             score_spans: self.score_spans.clone(),
         }
@@ -145,7 +145,7 @@ impl Shard {
                 rows.push(HourRow {
                     window_start: start_of_hour(hour),
                     user: user_id,
-                    total_logins: open.logins,
+                    total_logins: open.logons,
                     unique_computers: open.slots.len() as u64,
                     anomaly_count: open.anomalies,
                     total_risk_score: open.total_score,
@@ -157,7 +157,7 @@ impl Shard {
     }
 
     /// The high-risk counts of the days up to `through`, by the parts of the range that have not published them.
-    fn take_scores(&mut self, through: Day) -> Vec<Share> {
+    fn take_scores(&mut self, through: Day) -> Vec<DailyCounts> {
         let mut published = Vec::new();
         for (range, after) in &mut self.score_spans {
             if after.is_some_and(|a| a >= through) {
@@ -165,22 +165,22 @@ impl Shard {
             }
             let mut days = Vec::new();
             for (day, counts) in self.high_risk.range(..=through).filter(|(day, _)| after.is_none_or(|a| a < **day)) {
-                let mut hosts: HashMap<ComputerId, u64> = HashMap::new();
+                let mut computers: HashMap<ComputerId, u64> = HashMap::new();
                 for ((user, computer), n) in counts {
                     if range.contains(self.users[user.index()].hash) {
-                        *hosts.entry(*computer).or_default() += n;
+                        *computers.entry(*computer).or_default() += n;
                     }
                 }
-                let mut hosts: Vec<_> = hosts
+                let mut computers: Vec<_> = computers
                     .into_iter()
-                    .map(|(c, n)| HostCount { computer: self.computers.get(c).to_owned(), logins: n, users: 0 })
+                    .map(|(c, n)| ComputerCount { computer: self.computers.get(c).to_owned(), logons: n, users: 0 })
                     .collect();
-                hosts.sort_unstable_by(|a, b| a.computer.cmp(&b.computer));
-                if !hosts.is_empty() {
-                    days.push((*day, hosts));
+                computers.sort_unstable_by(|a, b| a.computer.cmp(&b.computer));
+                if !computers.is_empty() {
+                    days.push((*day, computers));
                 }
             }
-            published.push(Share { range: *range, after: *after, through, days });
+            published.push(DailyCounts { range: *range, after: *after, through, days });
             *after = Some(through);
         }
         // Counts of a day are kept until the last part of the range has published it.

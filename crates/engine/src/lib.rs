@@ -1,14 +1,14 @@
 //! The engine: records and times in, decisions and state out. Pure: no async, clock, randomness, I/O or logging.
 //!
-//! A [`Shard`] judges records ([`Shard::judge`]), scores what it accepted as soon as the popularity it needs is known
-//! ([`Shard::score_ready`], [`Board`]), and is cut now and then ([`Shard::cut`]) so that one journal entry can store what
+//! A [`Shard`] admits records ([`Shard::admit`]), scores what it accepted as soon as the popularity it needs is known
+//! ([`Shard::score_ready`], [`PopularityIndex`]), and is cut now and then ([`Shard::cut`]) so that one journal entry can store what
 //! happened since the last cut. After a crash it is rebuilt ([`Restoring`]). What each step means is written in
 //! `docs/semantics.md`; this crate follows that page sentence by sentence.
 
+mod admission;
 mod attribute_sets;
 mod cut;
 pub mod flags;
-mod judge;
 mod look_ahead;
 pub mod names;
 pub mod popularity;
@@ -23,10 +23,10 @@ mod snapshot;
 mod user;
 mod written_hours;
 
+pub use admission::WENT_ON;
 pub use cut::Cut;
-pub use judge::WENT_ON;
 pub use look_ahead::Known;
-pub use popularity::{Board, Share};
+pub use popularity::{DailyCounts, PopularityIndex};
 pub use restore::{RestoreFrom, Restoring, StoredRow};
 pub use settings::Settings;
 pub use shard::{Counts, Incoming, Inspect, NamedEvent, Output, Shard, SourceKind, WaitingEvent};

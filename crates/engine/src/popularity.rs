@@ -1,6 +1,6 @@
-//! Popularity of computers over the look-back (semantics, section 5), out of the shares that shards stored.
+//! Popularity of computers over the look-back (semantics, section 5), out of the daily counts that shards stored.
 //!
-//! Shards publish what they know of a day as a [`Share`] in a journal entry; the [`Board`] collects stored shares and answers
+//! Shards publish what they know of a day as [`DailyCounts`] in a journal entry; the [`PopularityIndex`] collects stored counts and answers
 //! only when they cover the whole ring. So a score never depends on which shard was faster.
 
 use crate::settings::SETTLE_MAX;
@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 /// What one shard counted on one computer on one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostCount {
+pub struct ComputerCount {
     /// The computer's name.
     pub computer: String,
-    /// Accepted events (in a [`Share`]) or those of level HIGH or CRITICAL (in a score count).
-    pub logins: u64,
+    /// Accepted events (in [`DailyCounts`]) or those of level HIGH or CRITICAL (in a score count).
+    pub logons: u64,
     /// Distinct users; 0 in a score count.
     pub users: u64,
 }
@@ -25,7 +25,7 @@ pub struct HostCount {
 /// Counts of the days after `after` (all earlier days where it is `None`) up to and with `through`, of the users within a
 /// range of the ring. A day that is not listed had none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct DailyCounts {
     /// Whose users.
     pub range: HashRange,
     /// The last day that was published before.
@@ -33,7 +33,7 @@ pub struct Share {
     /// The last day that is published now.
     pub through: Day,
     /// Days with events, in order; computers sorted by name.
-    pub days: Vec<(Day, Vec<HostCount>)>,
+    pub days: Vec<(Day, Vec<ComputerCount>)>,
 }
 
 /// Which days which parts of the ring have published.
@@ -93,34 +93,34 @@ pub struct LookBack {
     /// The newest closed day.
     pub newest: Day,
     /// Computers with an event in the look-back.
-    pub hosts: usize,
-    /// The 5th percentile of their popularity, nearest rank; 0 without hosts.
+    pub computers: usize,
+    /// The 5th percentile of their popularity, nearest rank; 0 without computers.
     pub p5: u64,
-    logins: HashMap<Arc<str>, u64, RandomState>,
+    logons: HashMap<Arc<str>, u64, RandomState>,
 }
 
 impl LookBack {
-    /// Logins accepted on the computer in the look-back.
+    /// Logons accepted on the computer in the look-back.
     pub fn popularity(&self, computer: &str) -> u64 {
-        self.logins.get(computer).copied().unwrap_or(0)
+        self.logons.get(computer).copied().unwrap_or(0)
     }
 }
 
-type HostTotals = HashMap<Arc<str>, HostTotal, RandomState>;
+type ComputerTotals = HashMap<Arc<str>, ComputerTotal, RandomState>;
 
 #[derive(Clone, Copy, Default)]
-struct HostTotal {
-    logins: u64,
+struct ComputerTotal {
+    logons: u64,
     users: u64,
     high_risk: u64,
 }
 
-/// All stored shares, and what follows from them.
-pub struct Board {
+/// All stored counts, and what follows from them.
+pub struct PopularityIndex {
     lookback_days: u32,
-    shares: Coverage,
+    daily_counts: Coverage,
     scores: Coverage,
-    days: BTreeMap<Day, HostTotals>,
+    days: BTreeMap<Day, ComputerTotals>,
     /// One string per computer, shared by all days.
     names: HashMap<Arc<str>, (), RandomState>,
     views: BTreeMap<Day, Arc<LookBack>>,
@@ -129,12 +129,12 @@ pub struct Board {
 /// Look-backs kept at hand: shards that run apart ask for different days.
 const VIEWS_MAX: usize = 8;
 
-impl Board {
-    /// An empty board.
-    pub fn new(lookback_days: u32) -> Board {
-        Board {
+impl PopularityIndex {
+    /// An empty index.
+    pub fn new(lookback_days: u32) -> PopularityIndex {
+        PopularityIndex {
             lookback_days,
-            shares: Coverage::default(),
+            daily_counts: Coverage::default(),
             scores: Coverage::default(),
             days: BTreeMap::new(),
             names: HashMap::default(),
@@ -142,25 +142,25 @@ impl Board {
         }
     }
 
-    /// Takes in a stored share of logins.
-    pub fn add_share(&mut self, share: &Share) {
-        self.shares.add(share.range, share.after, share.through);
-        self.sum(share, |total, count| {
-            total.logins += count.logins;
+    /// Takes in stored counts of logons.
+    pub fn add_counts(&mut self, counts: &DailyCounts) {
+        self.daily_counts.add(counts.range, counts.after, counts.through);
+        self.sum(counts, |total, count| {
+            total.logons += count.logons;
             total.users += count.users;
         });
     }
 
-    /// Takes in a stored share of high-risk counts.
-    pub fn add_scores(&mut self, share: &Share) {
-        self.scores.add(share.range, share.after, share.through);
-        self.sum(share, |total, count| total.high_risk += count.logins);
+    /// Takes in stored high-risk counts.
+    pub fn add_scores(&mut self, counts: &DailyCounts) {
+        self.scores.add(counts.range, counts.after, counts.through);
+        self.sum(counts, |total, count| total.high_risk += count.logons);
     }
 
-    fn sum(&mut self, share: &Share, add: impl Fn(&mut HostTotal, &HostCount)) {
-        for (day, hosts) in &share.days {
+    fn sum(&mut self, counts: &DailyCounts, add: impl Fn(&mut ComputerTotal, &ComputerCount)) {
+        for (day, computers) in &counts.days {
             let totals = self.days.entry(*day).or_default();
-            for count in hosts {
+            for count in computers {
                 let name = match self.names.get_key_value(count.computer.as_str()) {
                     Some((name, ())) => name.clone(),
                     None => {
@@ -175,31 +175,31 @@ impl Board {
     }
 
     /// A sealed range counts as empty for later days.
-    pub fn seal(&mut self, range: HashRange, shares_after: Option<Day>, scores_after: Option<Day>) {
-        self.shares.seal(range, shares_after);
+    pub fn seal(&mut self, range: HashRange, counts_after: Option<Day>, scores_after: Option<Day>) {
+        self.daily_counts.seal(range, counts_after);
         self.scores.seal(range, scores_after);
     }
 
     /// A sealed shard goes on (a further backfill).
     pub fn unseal(&mut self, range: HashRange) {
-        self.shares.unseal(range);
+        self.daily_counts.unseal(range);
         self.scores.unseal(range);
         self.views.clear();
     }
 
-    /// Whether shares of the day cover the ring.
+    /// Whether counts of the day cover the ring.
     pub fn can_use(&self, day: Day) -> bool {
-        self.shares.covers(day)
+        self.daily_counts.covers(day)
     }
 
-    /// The parts of the ring whose shares of the day are stored.
+    /// The parts of the ring whose counts of the day are stored.
     pub fn published(&self, day: Day) -> Vec<HashRange> {
-        self.shares.holding(day).collect()
+        self.daily_counts.holding(day).collect()
     }
 
-    /// Whether a day's shares and high-risk counts cover the ring, so that its rows can be written.
+    /// Whether a day's counts and high-risk counts cover the ring, so that its rows can be written.
     pub fn day_is_complete(&self, day: Day) -> bool {
-        self.shares.covers(day) && self.scores.covers(day)
+        self.daily_counts.covers(day) && self.scores.covers(day)
     }
 
     /// The days with events after `after`, in order.
@@ -214,12 +214,12 @@ impl Board {
             .get(&day)
             .into_iter()
             .flatten()
-            .filter(|(_, total)| total.logins > 0)
+            .filter(|(_, total)| total.logons > 0)
             .map(|(computer, total)| crate::rows::DayRow {
                 day,
                 computer: computer.to_string(),
                 unique_users: total.users,
-                total_logins: total.logins,
+                total_logins: total.logons,
                 high_risk_events: total.high_risk,
             })
             .collect();
@@ -227,27 +227,27 @@ impl Board {
         rows
     }
 
-    /// The look-back that ends with `newest`, once shares of that day cover the ring.
+    /// The look-back that ends with `newest`, once counts of that day cover the ring.
     pub fn look_back(&mut self, newest: Day) -> Option<Arc<LookBack>> {
         if let Some(view) = self.views.get(&newest) {
             return Some(view.clone());
         }
-        if !self.shares.covers(newest) {
+        if !self.daily_counts.covers(newest) {
             return None;
         }
         let first = Day(newest.0.saturating_sub(self.lookback_days as i32 - 1));
-        let mut logins: HashMap<Arc<str>, u64, RandomState> = HashMap::default();
+        let mut logons: HashMap<Arc<str>, u64, RandomState> = HashMap::default();
         for totals in self.days.range(first..=newest).map(|(_, totals)| totals) {
-            for (computer, total) in totals.iter().filter(|(_, total)| total.logins > 0) {
-                *logins.entry(computer.clone()).or_default() += total.logins;
+            for (computer, total) in totals.iter().filter(|(_, total)| total.logons > 0) {
+                *logons.entry(computer.clone()).or_default() += total.logons;
             }
         }
-        let mut counts: Vec<u64> = logins.values().copied().collect();
+        let mut counts: Vec<u64> = logons.values().copied().collect();
         let p5 = match counts.len() {
             0 => 0,
             n => *counts.select_nth_unstable(n.div_ceil(20) - 1).1,
         };
-        let view = Arc::new(LookBack { newest, hosts: counts.len(), p5, logins });
+        let view = Arc::new(LookBack { newest, computers: counts.len(), p5, logons });
         if self.views.len() == VIEWS_MAX {
             self.views.pop_first();
         }
@@ -260,7 +260,7 @@ impl Board {
     pub fn forget_before(&mut self, oldest_needed: Day) {
         let first = oldest_kept(oldest_needed, self.lookback_days);
         self.days = self.days.split_off(&first);
-        self.shares.forget_before(first);
+        self.daily_counts.forget_before(first);
         self.scores.forget_before(first);
         self.views.retain(|day, _| *day >= first);
         let days = &self.days;
@@ -287,15 +287,15 @@ mod tests {
     use super::*;
     use authpulse_event::time::{HOUR, MICROSECOND, SECOND};
 
-    fn share(range: HashRange, after: Option<i32>, through: i32, days: &[(i32, &[(&str, u64)])]) -> Share {
-        let hosts = |hosts: &[(&str, u64)]| {
-            hosts.iter().map(|(c, n)| HostCount { computer: c.to_string(), logins: *n, users: 1 }).collect()
+    fn counts(range: HashRange, after: Option<i32>, through: i32, days: &[(i32, &[(&str, u64)])]) -> DailyCounts {
+        let computers = |computers: &[(&str, u64)]| {
+            computers.iter().map(|(c, n)| ComputerCount { computer: c.to_string(), logons: *n, users: 1 }).collect()
         };
-        Share {
+        DailyCounts {
             range,
             after: after.map(Day),
             through: Day(through),
-            days: days.iter().map(|(d, h)| (Day(*d), hosts(h))).collect(),
+            days: days.iter().map(|(d, h)| (Day(*d), computers(h))).collect(),
         }
     }
 
@@ -308,31 +308,31 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_used_when_shares_cover_the_ring_and_no_sooner() {
-        let mut board = Board::new(2);
+    fn a_day_is_used_when_counts_cover_the_ring_and_no_sooner() {
+        let mut index = PopularityIndex::new(2);
         let [left, right] = HashRange::divide(2)[..] else { panic!("two parts") };
-        board.add_share(&share(left, None, 5, &[(5, &[("C1", 3)])]));
-        assert!(board.look_back(Day(5)).is_none());
-        board.add_share(&share(right, None, 4, &[(4, &[("C1", 2), ("C2", 1)])]));
-        assert_eq!(board.look_back(Day(4)).unwrap().popularity("C1"), 2);
-        assert!(board.look_back(Day(5)).is_none());
-        board.add_share(&share(right, Some(4), 6, &[]));
-        let view = board.look_back(Day(5)).unwrap();
-        assert_eq!((view.popularity("C1"), view.popularity("C9"), view.hosts, view.p5), (5, 0, 2, 1));
-        board.add_share(&share(left, Some(5), 6, &[]));
-        let view = board.look_back(Day(6)).unwrap();
-        assert_eq!((view.popularity("C1"), view.hosts), (3, 1), "day 4 has left the look-back of two days");
+        index.add_counts(&counts(left, None, 5, &[(5, &[("C1", 3)])]));
+        assert!(index.look_back(Day(5)).is_none());
+        index.add_counts(&counts(right, None, 4, &[(4, &[("C1", 2), ("C2", 1)])]));
+        assert_eq!(index.look_back(Day(4)).unwrap().popularity("C1"), 2);
+        assert!(index.look_back(Day(5)).is_none());
+        index.add_counts(&counts(right, Some(4), 6, &[]));
+        let view = index.look_back(Day(5)).unwrap();
+        assert_eq!((view.popularity("C1"), view.popularity("C9"), view.computers, view.p5), (5, 0, 2, 1));
+        index.add_counts(&counts(left, Some(5), 6, &[]));
+        let view = index.look_back(Day(6)).unwrap();
+        assert_eq!((view.popularity("C1"), view.computers), (3, 1), "day 4 has left the look-back of two days");
     }
 
     #[test]
     fn a_sealed_range_counts_as_empty_for_later_days_until_it_goes_on() {
-        let mut board = Board::new(30);
-        board.add_share(&share(HashRange::FULL, None, 5, &[]));
-        assert!(!board.can_use(Day(9)));
-        board.seal(HashRange::FULL, Some(Day(5)), Some(Day(5)));
-        assert!(board.can_use(Day(9)));
-        board.unseal(HashRange::FULL);
-        assert!(!board.can_use(Day(9)) && board.can_use(Day(5)));
+        let mut index = PopularityIndex::new(30);
+        index.add_counts(&counts(HashRange::FULL, None, 5, &[]));
+        assert!(!index.can_use(Day(9)));
+        index.seal(HashRange::FULL, Some(Day(5)), Some(Day(5)));
+        assert!(index.can_use(Day(9)));
+        index.unseal(HashRange::FULL);
+        assert!(!index.can_use(Day(9)) && index.can_use(Day(5)));
     }
 
     #[test]
@@ -340,11 +340,11 @@ mod tests {
         let today = Day(20);
         for (lookback_days, settle) in [(1, Span::ZERO), (1, HOUR), (2, 25 * HOUR), (30, SETTLE_MAX)] {
             let newest = newest_closed_day(today.start(), settle);
-            let mut board = Board::new(lookback_days);
+            let mut index = PopularityIndex::new(lookback_days);
             let days: Vec<_> = (-100..=newest.0).map(|day| (day, &[("C1", 1)][..])).collect();
-            board.add_share(&share(HashRange::FULL, None, newest.0, &days));
-            board.forget_before(today);
-            assert_eq!(board.look_back(newest).unwrap().popularity("C1"), u64::from(lookback_days));
+            index.add_counts(&counts(HashRange::FULL, None, newest.0, &days));
+            index.forget_before(today);
+            assert_eq!(index.look_back(newest).unwrap().popularity("C1"), u64::from(lookback_days));
         }
     }
 
@@ -352,10 +352,10 @@ mod tests {
     fn the_percentile_is_the_nearest_rank_in_integers() {
         for (n, rank) in [(1, 1), (20, 1), (21, 2), (40, 2), (41, 3)] {
             let names: Vec<String> = (1..=n).map(|i| format!("C{i}")).collect();
-            let hosts: Vec<(&str, u64)> = names.iter().zip(1..).map(|(c, i)| (c.as_str(), i)).collect();
-            let mut board = Board::new(30);
-            board.add_share(&share(HashRange::FULL, None, 0, &[(0, &hosts)]));
-            assert_eq!(board.look_back(Day(0)).unwrap().p5, rank, "{n} hosts");
+            let computers: Vec<(&str, u64)> = names.iter().zip(1..).map(|(c, i)| (c.as_str(), i)).collect();
+            let mut index = PopularityIndex::new(30);
+            index.add_counts(&counts(HashRange::FULL, None, 0, &[(0, &computers)]));
+            assert_eq!(index.look_back(Day(0)).unwrap().p5, rank, "{n} hosts");
         }
     }
 }

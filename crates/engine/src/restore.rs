@@ -34,8 +34,8 @@ pub struct RestoreFrom {
     pub unscored: Vec<NamedEvent>,
     /// Every hour that ends here or before is written, except those of users with an unscored event in them.
     pub hours_through: Option<EventTime>,
-    /// The last day whose logins are published.
-    pub shares_through: Option<Day>,
+    /// The last day whose logons are published.
+    pub counts_through: Option<Day>,
     /// Through which day each part of the range has published its high-risk counts.
     pub score_spans: Vec<(HashRange, Option<Day>)>,
 }
@@ -72,13 +72,13 @@ struct KnownEvent {
 }
 
 impl Restoring {
-    /// Begins with what the last entry says. `range` may be a part of the shard's own range: an heir's part of a parent.
+    /// Begins with what the last entry says. `range` may be a part of the shard's own range: a child's part of a parent.
     pub fn begin(settings: Settings, source: SourceKind, range: HashRange, last: RestoreFrom) -> Restoring {
         let mut shard = Shard::new(settings, source, range);
         shard.watermark = last.watermark;
         shard.newest_accepted = last.newest_accepted;
         shard.last_accepted_live = last.last_accepted_live;
-        shard.shares_through = last.shares_through;
+        shard.counts_through = last.counts_through;
         shard.score_spans = last
             .score_spans
             .iter()

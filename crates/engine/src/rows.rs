@@ -52,9 +52,9 @@ pub enum EventId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Windows {
     /// `login_count_1h`.
-    pub logins_1h: u32,
+    pub logons_1h: u32,
     /// `login_count_24h`.
-    pub logins_24h: u32,
+    pub logons_24h: u32,
     /// `unique_computers_1h`.
     pub computers_1h: u32,
     /// `unique_computers_24h`.
@@ -114,7 +114,7 @@ pub struct HourRow {
     pub max_risk_score: u8,
 }
 
-/// A row of `host_popularity_daily`. Names are strings: the row sums shares of several shards.
+/// A row of `host_popularity_daily`. Names are strings: the row sums counts of several shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayRow {
     /// The day (UTC).
@@ -147,7 +147,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All reasons, in the order in which a record is judged.
+    /// All reasons, in the order in which a record is admitted.
     pub const ALL: [Reason; 6] =
         [Reason::Invalid, Reason::Misrouted, Reason::Future, Reason::Late, Reason::Duplicate, Reason::Failed];
 

@@ -1,11 +1,11 @@
 //! Scoring: the features of what was accepted, what the rules make of them, and what scores add up to.
 //!
-//! Features (windows, novelty, popularity) are computed once, apart from rules; [`crate::rules::RuleSet::judge`] only weighs
+//! Features (windows, novelty, popularity) are computed once, apart from rules; [`crate::rules::RuleSet::evaluate`] only weighs
 //! them, so that a second rule set can score the same features.
 
 use crate::flags::Flags;
 use crate::names::{ComputerId, UserId};
-use crate::popularity::{Board, newest_closed_day};
+use crate::popularity::{PopularityIndex, newest_closed_day};
 use crate::resolved::Resolved;
 use crate::rows::{AcceptedEvent, RiskLevel, ScoredEvent};
 use crate::rules::Features;
@@ -18,11 +18,11 @@ use authpulse_event::{Day, EventTime};
 const RESOLVED_MAX: usize = 2;
 
 impl Shard {
-    /// Scores accepted events in order, until one needs a day whose shares do not cover the ring yet.
-    pub fn score_ready(&mut self, board: &mut Board, out: &mut Output) {
+    /// Scores accepted events in order, until one needs a day whose counts do not cover the ring yet.
+    pub fn score_ready(&mut self, index: &mut PopularityIndex, out: &mut Output) {
         while let Some(unscored) = self.unscored.front() {
             let day = newest_closed_day(unscored.event.event_time, self.settings.time.settle);
-            let Some(at) = self.resolve(day, board) else { return };
+            let Some(at) = self.resolve(day, index) else { return };
             let (popularity, flags, score) = self.score_next(at);
             // Taken out last: where scoring fails, what it failed on is still the first.
             let Unscored { mut event, .. } = self.unscored.pop_front().expect("the front was looked at");
@@ -40,18 +40,18 @@ impl Shard {
         self.unscored.front().map(|unscored| &unscored.event)
     }
 
-    /// The day whose shares the next event to score waits for, if it does.
-    pub fn waits_for_day(&self, board: &Board) -> Option<Day> {
+    /// The day whose counts the next event to score waits for, if it does.
+    pub fn waits_for_day(&self, index: &PopularityIndex) -> Option<Day> {
         let day = newest_closed_day(self.unscored.front()?.event.event_time, self.settings.time.settle);
-        (!board.can_use(day)).then_some(day)
+        (!index.can_use(day)).then_some(day)
     }
 
     /// Finds or makes the resolved look-back of a day; its place in `self.resolved`.
-    fn resolve(&mut self, day: Day, board: &mut Board) -> Option<usize> {
+    fn resolve(&mut self, day: Day, index: &mut PopularityIndex) -> Option<usize> {
         if let Some(at) = self.resolved.iter().position(|r| r.view.newest == day) {
             return Some(at);
         }
-        let view = board.look_back(day)?;
+        let view = index.look_back(day)?;
         if self.resolved.len() == RESOLVED_MAX {
             self.resolved.remove(0);
         }
@@ -66,10 +66,10 @@ impl Shard {
         let rules = &self.settings.rules;
         let resolved = &mut self.resolved[resolved];
         let computers = &self.computers;
-        let popularity = (resolved.view.hosts >= rules.min_hosts())
+        let popularity = (resolved.view.computers >= rules.min_hosts())
             .then(|| (resolved.popularity(computer, || computers.get(computer).to_owned()), resolved.view.p5));
         let features = Features { time, windows: event.windows, new_device: event.new_device, popularity };
-        let (flags, score) = rules.judge(&features);
+        let (flags, score) = rules.evaluate(&features);
         self.count_hour(user, slot, time, score);
         self.count_high_risk(user, computer, Day::of(time), score);
         (popularity.map(|(popularity, _)| popularity), flags, score)

@@ -32,7 +32,7 @@ pub struct TimeRules {
     pub base: EventTime,
     /// How far behind the newest accepted event another may lie; of one that is ahead, behind its arrival. Below an hour.
     pub tolerance: Span,
-    /// How far beyond the front an event may lie before it must wait for company.
+    /// How far beyond the high-water mark an event may lie before it must wait.
     pub max_jump: Span,
     /// Calendar days over which the popularity of computers is counted.
     pub lookback_days: u32,

@@ -1,16 +1,17 @@
-//! A shard's state and how it begins: empty, or as the heir of others.
+//! A shard's state and how it begins: empty, or as the child of others.
 //!
 //! ```text
-//!            judge.rs                     score.rs                 cut.rs
+//!            admission.rs                 score.rs                 cut.rs
 //! record --> accepted / waits / rejected --> scored row --> what one journal entry stores
 //!               |                              ^    |
 //!               v                              |    v
-//!         users, open days              Board (stored shares)   open hours, high-risk counts
+//!         users, open days            PopularityIndex         open hours, high-risk counts
+//!                                     (stored counts)
 //! ```
 
 use crate::attribute_sets::AttributeSets;
 use crate::names::{ComputerId, ComputerNames, UserId, UserNames};
-use crate::popularity::{HostCount, Share};
+use crate::popularity::{ComputerCount, DailyCounts};
 use crate::resolved::Resolved;
 use crate::rows::{AcceptedEvent, EventId, Reason, RejectedRecord, ScoredEvent};
 use crate::settings::{Settings, UNSCORED_BYTES_MAX, UNSCORED_MAX};
@@ -43,7 +44,7 @@ pub struct Incoming<'a> {
     pub arrival: ArrivalTime,
 }
 
-/// An event that is ahead and waits for company, with the record it came from.
+/// An event that is held back, with the record it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingEvent {
     /// Event time.
@@ -162,11 +163,11 @@ pub struct Shard {
     /// The pairs counted on the days that are still open, by the day number's parity.
     pub(crate) open_days: [OpenDay; 2],
     /// Days that the watermark has passed since the last cut.
-    pub(crate) closed_days: Vec<(Day, Vec<HostCount>)>,
+    pub(crate) closed_days: Vec<(Day, Vec<ComputerCount>)>,
     /// The last day published by a cut.
-    pub(crate) shares_through: Option<Day>,
-    /// Shares of days that the parents had not published, waiting for the first cut.
-    pub(crate) inherited_shares: Vec<Share>,
+    pub(crate) counts_through: Option<Day>,
+    /// Counts of days that the parents had not published, waiting for the first cut.
+    pub(crate) inherited_counts: Vec<DailyCounts>,
     /// Users with an open hour, by hour.
     pub(crate) open_hours: BTreeMap<i64, Vec<UserId>>,
     /// Scored events of level HIGH or CRITICAL, by day, user and computer, until published.
@@ -210,8 +211,8 @@ impl Shard {
             computers: ComputerNames::default(),
             open_days: Default::default(),
             closed_days: Vec::new(),
-            shares_through: None,
-            inherited_shares: Vec::new(),
+            counts_through: None,
+            inherited_counts: Vec::new(),
             open_hours: BTreeMap::new(),
             high_risk: BTreeMap::new(),
             score_spans: vec![(range, None)],
@@ -220,39 +221,39 @@ impl Shard {
         }
     }
 
-    /// The heir of shards that ended: takes the state of every user within `range`, what waits, what is not yet scored, and
-    /// the newest watermark. Call [`Shard::judge_inherited`] next, before the first record.
+    /// The child of shards that ended: takes the state of every user within `range`, what waits, what is not yet scored, and
+    /// the newest watermark. Call [`Shard::admit_inherited`] next, before the first record.
     pub fn inherit(settings: Settings, range: HashRange, parents: Vec<Shard>) -> Shard {
-        let mut heir = Shard::new(settings, SourceKind::Stream, range);
-        heir.score_spans.clear();
-        heir.watermark = parents.iter().filter_map(|p| p.watermark).max();
-        heir.newest_accepted = parents.iter().filter_map(|p| p.newest_accepted).max();
+        let mut child = Shard::new(settings, SourceKind::Stream, range);
+        child.score_spans.clear();
+        child.watermark = parents.iter().filter_map(|p| p.watermark).max();
+        child.newest_accepted = parents.iter().filter_map(|p| p.newest_accepted).max();
         // A live stream stays live through a split in the evening.
-        heir.last_accepted_live = parents.iter().any(|p| p.last_accepted_live);
-        heir.shares_through = heir.watermark.map(|w| Day(Day::of(w).0 - 1));
+        child.last_accepted_live = parents.iter().any(|p| p.last_accepted_live);
+        child.counts_through = child.watermark.map(|w| Day(Day::of(w).0 - 1));
         for parent in parents {
-            heir.take_over(parent);
+            child.take_over(parent);
         }
-        heir.waiting.sort_by_key(|w| (w.arrival, w.position));
-        heir
+        child.waiting.sort_by_key(|w| (w.arrival, w.position));
+        child
     }
 
     fn take_over(&mut self, mut parent: Shard) {
         let Some(part) = self.range.intersect(&parent.range) else { return };
         let hash = |parent: &Shard, user: UserId| parent.users[user.index()].hash;
-        // Days that the heir's watermark has passed and the parent had not published.
-        if let Some(through) = self.shares_through
-            && parent.shares_through.is_none_or(|p| p < through)
+        // Days that the child's watermark has passed and the parent had not published.
+        if let Some(through) = self.counts_through
+            && parent.counts_through.is_none_or(|p| p < through)
         {
             let mut days = Vec::new();
             for open in &parent.open_days {
                 if open.day <= through {
                     let touched = open.touched.iter().filter(|(u, _)| part.contains(hash(&parent, *u)));
-                    days.extend(parent.day_share(open.day, touched.copied()));
+                    days.extend(parent.counts_of_day(open.day, touched.copied()));
                 }
             }
             days.sort_by_key(|(day, _)| *day);
-            self.inherited_shares.push(Share { range: part, after: parent.shares_through, through, days });
+            self.inherited_counts.push(DailyCounts { range: part, after: parent.counts_through, through, days });
         }
         for (own, after) in &parent.score_spans {
             if let Some(range) = part.intersect(own) {
@@ -276,7 +277,7 @@ impl Shard {
             }
         }
         for open in &parent.open_days {
-            if self.shares_through.is_some_and(|through| open.day <= through) {
+            if self.counts_through.is_some_and(|through| open.day <= through) {
                 continue;
             }
             for (user, slot) in &open.touched {
@@ -321,12 +322,12 @@ impl Shard {
     pub fn range(&self) -> HashRange {
         self.range
     }
-    /// Below it, events are late. `None` before the first acceptance or rise.
+    /// Below it, events are late. `None` before the first acceptance or advance.
     pub fn watermark(&self) -> Option<EventTime> {
         self.watermark
     }
     /// Watermark + tolerance. Events up to [`ARRIVAL_SLACK`](crate::settings::ARRIVAL_SLACK) beyond it may be accepted.
-    pub fn front(&self) -> Option<EventTime> {
+    pub fn high_water(&self) -> Option<EventTime> {
         self.watermark.map(|w| w + self.settings.time.tolerance)
     }
     /// Newest accepted event time.
@@ -386,23 +387,23 @@ impl Shard {
     }
 
     /// What was counted on a day, per computer, over some of the pairs touched on it; `None` if nothing was.
-    pub(crate) fn day_share(
+    pub(crate) fn counts_of_day(
         &self,
         day: Day,
         touched: impl Iterator<Item = (UserId, Slot)>,
-    ) -> Option<(Day, Vec<HostCount>)> {
-        let mut hosts: HashMap<ComputerId, (u64, u64)> = HashMap::new();
+    ) -> Option<(Day, Vec<ComputerCount>)> {
+        let mut computers: HashMap<ComputerId, (u64, u64)> = HashMap::new();
         for (user, slot) in touched {
             let user = &self.users[user.index()];
-            let (logins, users) = hosts.entry(user.computers()[slot as usize]).or_default();
-            *logins += u64::from(user.day_count(slot, day));
+            let (logons, users) = computers.entry(user.computers()[slot as usize]).or_default();
+            *logons += u64::from(user.day_count(slot, day));
             *users += 1;
         }
-        let mut counts: Vec<_> = hosts
+        let mut counts: Vec<_> = computers
             .into_iter()
-            .map(|(computer, (logins, users))| HostCount {
+            .map(|(computer, (logons, users))| ComputerCount {
                 computer: self.computers.get(computer).to_owned(),
-                logins,
+                logons,
                 users,
             })
             .collect();

@@ -4,8 +4,8 @@
 //! piece  magic "APST" | version u8 | computers: n, name* | users: n, user*          users in order of their hash
 //!        in version 3 then: sections: n, (name | must be understood u8 | length, bytes)*
 //! user   name | pairs: n, computer* | ring: n, (time delta, slot * 4 + kind)*
-//!        open days: n, (slot, day, logins)* | own ids: n, (id, time, slot)* | hours: n, hour* | high risk: n, (day, slot, count)*
-//! hour   hour | logins | anomalies | total | max | n, slot*
+//!        open days: n, (slot, day, logons)* | own ids: n, (id, time, slot)* | hours: n, hour* | high risk: n, (day, slot, count)*
+//! hour   hour | logons | anomalies | total | max | n, slot*
 //! ```
 //!
 //! Numbers are LEB128 varints, signed ones zigzag; names and ids are length and bytes. Process-local numbers do not travel:

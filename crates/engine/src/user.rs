@@ -83,12 +83,12 @@ fn short_hour(hour: i64) -> i32 {
 #[derive(Clone, Copy, Debug)]
 struct OpenCount {
     day: Day,
-    logins: u32,
+    logons: u32,
 }
 
 impl Default for OpenCount {
     fn default() -> Self {
-        OpenCount { day: Day(i32::MIN), logins: 0 }
+        OpenCount { day: Day(i32::MIN), logons: 0 }
     }
 }
 
@@ -97,7 +97,7 @@ impl Default for OpenCount {
 pub(crate) struct OpenHour {
     /// Hours since 1970.
     pub hour: i64,
-    pub logins: u64,
+    pub logons: u64,
     pub anomalies: u64,
     pub total_score: u64,
     pub max_score: u8,
@@ -167,12 +167,12 @@ impl User {
         });
     }
 
-    /// The days that can still be open, with the logins of each pair.
+    /// The days that can still be open, with the logons of each pair.
     pub(crate) fn open_counts(&self, from: Day) -> impl Iterator<Item = (Slot, Day, u32)> + '_ {
         let pairs = self.pairs.iter().enumerate();
         pairs.flat_map(move |(slot, pair)| {
-            let open = pair.open_days.iter().filter(move |open| open.day >= from && open.logins > 0);
-            open.map(move |open| (slot as Slot, open.day, open.logins))
+            let open = pair.open_days.iter().filter(move |open| open.day >= from && open.logons > 0);
+            open.map(move |open| (slot as Slot, open.day, open.logons))
         })
     }
 
@@ -243,8 +243,8 @@ impl User {
     /// The windows that end at the newest event.
     fn windows(&self) -> Windows {
         Windows {
-            logins_1h: (self.ring.len() - self.hour_start) as u32,
-            logins_24h: self.ring.len() as u32,
+            logons_1h: (self.ring.len() - self.hour_start) as u32,
+            logons_24h: self.ring.len() as u32,
             computers_1h: self.computers_1h,
             computers_24h: self.computers_24h,
         }
@@ -305,20 +305,20 @@ impl User {
     }
 
     /// Counts an accepted event in its open day; tells whether it is the pair's first of that day.
-    pub(crate) fn count_day(&mut self, slot: Slot, day: Day, logins: u32) -> bool {
+    pub(crate) fn count_day(&mut self, slot: Slot, day: Day, logons: u32) -> bool {
         let open = &mut self.pairs[slot as usize].open_days[(day.0 & 1) as usize];
         let first = open.day != day;
         if first {
-            *open = OpenCount { day, logins: 0 };
+            *open = OpenCount { day, logons: 0 };
         }
-        open.logins += logins;
+        open.logons += logons;
         first
     }
 
     /// The accepted events of a pair on an open day.
     pub(crate) fn day_count(&self, slot: Slot, day: Day) -> u32 {
         let open = &self.pairs[slot as usize].open_days[(day.0 & 1) as usize];
-        if open.day == day { open.logins } else { 0 }
+        if open.day == day { open.logons } else { 0 }
     }
 
     /// Counts a scored event in its open hour; tells whether it is the user's first of that hour.
@@ -329,7 +329,7 @@ impl User {
             self.hours.len() - 1
         });
         let open = &mut self.hours[at];
-        open.logins += 1;
+        open.logons += 1;
         open.anomalies += u64::from(score > 0);
         open.total_score += u64::from(score);
         open.max_score = open.max_score.max(score);
@@ -355,7 +355,7 @@ impl User {
 
 impl OpenHour {
     fn new(hour: i64) -> OpenHour {
-        OpenHour { hour, logins: 0, anomalies: 0, total_score: 0, max_score: 0, slots: Vec::new() }
+        OpenHour { hour, logons: 0, anomalies: 0, total_score: 0, max_score: 0, slots: Vec::new() }
     }
 }
 

@@ -246,12 +246,12 @@ pub enum Given<'a> {
 /// Values in the order of their list; texts lie one behind another.
 #[derive(PartialEq, Eq, Hash)]
 struct Set {
-    held: Box<[Held]>,
+    held: Box<[HeldValue]>,
     texts: Box<str>,
 }
 
 #[derive(Clone, Copy)]
-struct Held {
+struct HeldValue {
     attribute: &'static Attribute,
     value: Value,
 }
@@ -267,15 +267,15 @@ enum Value {
 }
 
 /// Two programs, and two lists of a test, mean the same by a key.
-impl PartialEq for Held {
-    fn eq(&self, other: &Held) -> bool {
+impl PartialEq for HeldValue {
+    fn eq(&self, other: &HeldValue) -> bool {
         self.value == other.value && same(self.attribute, other.attribute)
     }
 }
 
-impl Eq for Held {}
+impl Eq for HeldValue {}
 
-impl Hash for Held {
+impl Hash for HeldValue {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.attribute.key.hash(state);
         self.value.hash(state);
@@ -301,7 +301,7 @@ impl Attributes {
                     texts.truncate(before);
                     dropped = dropped.saturating_add(1);
                 }
-                Taken::Value(value) => held.push(Held { attribute, value }),
+                Taken::Value(value) => held.push(HeldValue { attribute, value }),
                 Taken::Nothing => {}
                 Taken::Dropped => dropped = dropped.saturating_add(1),
             }
@@ -361,11 +361,11 @@ impl Attributes {
 /// What so many values with so many bytes of text take up.
 fn set_bytes(values: usize, texts: usize) -> usize {
     // Two counts stand before what is shared.
-    2 * size_of::<usize>() + size_of::<Set>() + values * size_of::<Held>() + texts
+    2 * size_of::<usize>() + size_of::<Set>() + values * size_of::<HeldValue>() + texts
 }
 
 impl Set {
-    fn value(&self, held: &Held) -> AttributeValue<'_> {
+    fn value(&self, held: &HeldValue) -> AttributeValue<'_> {
         match held.value {
             Value::Word(at) => match held.attribute.form {
                 Form::Words(words) => AttributeValue::Text(words.get(usize::from(at)).copied().unwrap_or_default()),

@@ -34,7 +34,7 @@ pub(crate) fn read_object<'a, Key>(
     known: impl Fn(&[u8]) -> Option<Key>,
     mut field: impl FnMut(Key, Value<'a>, &'a [u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut reader = Reader { bytes, text: std::str::from_utf8(bytes).ok(), at: 0 };
+    let mut reader = JsonReader { bytes, text: std::str::from_utf8(bytes).ok(), at: 0 };
     reader.skip_space();
     if !reader.eat(b'{') {
         return Err(match bytes {
@@ -132,14 +132,14 @@ fn hex4(text: &str) -> Option<(u32, &str)> {
     Some((u32::from_str_radix(digits, 16).ok()?, &text[4..]))
 }
 
-struct Reader<'a> {
+struct JsonReader<'a> {
     bytes: &'a [u8],
     /// The bytes, if they are UTF-8 all in all: one look at a record is quicker than one at each of its strings.
     text: Option<&'a str>,
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonReader<'a> {
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }

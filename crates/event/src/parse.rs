@@ -220,22 +220,22 @@ struct First<'a> {
 
 /// What was found under the key of an attribute.
 #[derive(Clone)]
-enum Found<'a> {
+enum Occurrence<'a> {
     Nothing,
     Once(Value<'a>),
     /// Which of them holds nobody can tell: none does.
     Twice,
 }
 
-impl Found<'_> {
+impl Occurrence<'_> {
     fn given(&self) -> Given<'_> {
         match self {
-            Found::Nothing | Found::Once(Value::Other("null")) => Given::Nothing,
-            Found::Once(Value::Other("true")) => Given::Bool(true),
-            Found::Once(Value::Other("false")) => Given::Bool(false),
-            Found::Once(Value::Text(text)) => Given::Text(Cow::Borrowed(text)),
-            Found::Once(Value::Number(number)) => Given::Number(String::from_utf8_lossy(number)),
-            Found::Once(Value::Other(_) | Value::NoText(_)) | Found::Twice => Given::Unfit,
+            Occurrence::Nothing | Occurrence::Once(Value::Other("null")) => Given::Nothing,
+            Occurrence::Once(Value::Other("true")) => Given::Bool(true),
+            Occurrence::Once(Value::Other("false")) => Given::Bool(false),
+            Occurrence::Once(Value::Text(text)) => Given::Text(Cow::Borrowed(text)),
+            Occurrence::Once(Value::Number(number)) => Given::Number(String::from_utf8_lossy(number)),
+            Occurrence::Once(Value::Other(_) | Value::NoText(_)) | Occurrence::Twice => Given::Unfit,
         }
     }
 }
@@ -267,8 +267,9 @@ fn parse_with_attributes(payload: &[u8], reading: Reading) -> Result<ParsedEvent
     json::read_object(payload, known, |key, value, _| match key {
         Any::First(key) => first.take(key, value),
         Any::Attribute(at) => {
-            found.resize(list.len(), Found::Nothing);
-            found[at] = if matches!(found[at], Found::Nothing) { Found::Once(value) } else { Found::Twice };
+            found.resize(list.len(), Occurrence::Nothing);
+            found[at] =
+                if matches!(found[at], Occurrence::Nothing) { Occurrence::Once(value) } else { Occurrence::Twice };
             Ok(())
         }
     })?;

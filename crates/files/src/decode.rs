@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::format::{Format, MAGIC_BYTES};
 use super::members::Members;
 use super::trail::WithoutTrail;
-use super::{InputError, Progress, format, packings};
+use super::{InputError, ReadProgress, format, packings};
 
 /// Read from disk at a time, in bytes: large enough that a system call costs nothing, small enough that the
 /// position in a message is near the fault.
@@ -33,7 +33,11 @@ struct Tap {
 
 impl Decoder {
     /// Looks at the first bytes of `raw` and unpacks accordingly. Waits on a pipe for as many as it takes to tell.
-    pub(super) fn new(name: String, raw: impl Read + 'static, progress: Arc<Progress>) -> Result<Decoder, InputError> {
+    pub(super) fn new(
+        name: String,
+        raw: impl Read + 'static,
+        progress: Arc<ReadProgress>,
+    ) -> Result<Decoder, InputError> {
         let mut raw = Raw { inner: raw, failure: None };
         let head = raw.head();
         packings::refuse_unsupported(&name, &head)?;
@@ -117,7 +121,7 @@ impl<R: Read> Read for Raw<R> {
 struct Metered<R> {
     disk: BufReader<Chain<Cursor<Vec<u8>>, Raw<R>>>,
     tap: Arc<Tap>,
-    progress: Arc<Progress>,
+    progress: Arc<ReadProgress>,
 }
 
 impl<R: Read> Metered<R> {

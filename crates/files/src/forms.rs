@@ -11,7 +11,7 @@ mod wide;
 
 use super::decode::Decoder;
 use super::shell::quoted;
-use super::{Format, InputError, Progress, Source};
+use super::{Format, InputError, ReadProgress, Source};
 use authpulse_event::time::MIN_TIME;
 use authpulse_event::{Reading, parse_line};
 pub(super) use gate::Gate;
@@ -57,7 +57,7 @@ impl Form {
 pub(super) fn look_into(source: &Source) -> Result<(), InputError> {
     let Some((file, _)) = source.open()? else { return Ok(()) };
     let name = source.to_string();
-    let mut decoder = match Decoder::new(name.clone(), file, Arc::new(Progress::new(None))) {
+    let mut decoder = match Decoder::new(name.clone(), file, Arc::new(ReadProgress::new(None))) {
         Ok(decoder) => decoder,
         Err(error @ (InputError::Packed { .. } | InputError::Window { .. })) => return Err(error),
         Err(_) => return Ok(()),

@@ -49,7 +49,7 @@ pub use error::InputError;
 pub use format::Format;
 pub use identity::{FileIdentity, FileStamp, identify, stamp};
 pub use order::{Disorder, find_disorder, first_event};
-pub use progress::Progress;
+pub use progress::ReadProgress;
 pub use read::{InputOptions, LineBlocks, check};
 pub use records::{Record, Records};
 pub use sort::{SortOptions, Sorted, sort};

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// The reading thread is ahead of the lines handed out by at most the queue between them, a few MiB.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct ReadProgress {
     read_bytes: AtomicU64,
     total_bytes: Option<u64>,
 }
 
-impl Progress {
+impl ReadProgress {
     pub(super) fn new(total_bytes: Option<u64>) -> Self {
-        Progress { read_bytes: AtomicU64::new(0), total_bytes }
+        ReadProgress { read_bytes: AtomicU64::new(0), total_bytes }
     }
 
     pub(super) fn add(&self, bytes: u64) {

@@ -9,7 +9,7 @@ use std::thread;
 use super::cut::Cutter;
 use super::decode::Decoder;
 use super::forms::{self, Gate};
-use super::{InputError, LINE_BYTES_MAX, LineBlock, Progress, Source};
+use super::{InputError, LINE_BYTES_MAX, LineBlock, ReadProgress, Source};
 
 /// How an input is read.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl Default for InputOptions {
 pub struct LineBlocks {
     messages: Receiver<Message>,
     queued: Arc<AtomicUsize>,
-    progress: Arc<Progress>,
+    progress: Arc<ReadProgress>,
     names: Vec<String>,
     reading: usize,
     finished: bool,
@@ -106,7 +106,7 @@ impl LineBlocks {
     ) -> Result<LineBlocks, InputError> {
         let (sender, messages) = sync_channel(options.queue_blocks.max(1));
         let queued = Arc::new(AtomicUsize::new(0));
-        let progress = Arc::new(Progress::new(total_bytes));
+        let progress = Arc::new(ReadProgress::new(total_bytes));
         let mut feed = Feed {
             block_bytes: options.block_bytes,
             lines_before: options.lines_before,
@@ -130,7 +130,7 @@ impl LineBlocks {
     }
 
     /// How far the reading is; may be watched from another thread.
-    pub fn progress(&self) -> Arc<Progress> {
+    pub fn progress(&self) -> Arc<ReadProgress> {
         Arc::clone(&self.progress)
     }
 
@@ -187,7 +187,7 @@ pub(super) struct Feed {
     pub(super) lines_before: u64,
     sender: SyncSender<Message>,
     queued: Arc<AtomicUsize>,
-    pub(super) progress: Arc<Progress>,
+    pub(super) progress: Arc<ReadProgress>,
 }
 
 /// Why the thread stops early.

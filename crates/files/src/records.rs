@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{BlockKind, InputError, InputOptions, LINE_BYTES_MAX, LineBlock, LineBlocks, Progress, Source};
+use super::{BlockKind, InputError, InputOptions, LINE_BYTES_MAX, LineBlock, LineBlocks, ReadProgress, Source};
 
 /// One record of an input: a line without mark and line end, not blank unless overlong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Records {
     }
 
     /// How far the reading is; may be watched from another thread.
-    pub fn progress(&self) -> Arc<Progress> {
+    pub fn progress(&self) -> Arc<ReadProgress> {
         self.blocks.progress()
     }
 

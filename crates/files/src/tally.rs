@@ -1,6 +1,6 @@
 //! What became of the lines of an input, file by file: what a command says at its end where most of a file is rejected.
 //!
-//! Counting changes nothing of what is judged. A run that goes on counts its own part only.
+//! Counting changes nothing of what is admitted. A run that goes on counts its own part only.
 
 use crate::LineBlock;
 use crate::own_ids::OwnIds;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Reasons in words that are counted per file; more than these are not told apart.
 const WORDS: usize = 32;
 /// Files that are told of; the rest is a number.
-const FILES_TOLD: usize = 20;
+const FILES_LISTED: usize = 20;
 
 /// What is counted, and where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Of {
     /// Lines of files that are loaded into a lake.
     #[default]
     Files,
-    /// Lines that are sent on, to be judged by a consumer.
+    /// Lines that are sent on, to be admitted by a consumer.
     Sent,
     /// Records of a stream.
     Stream,
@@ -138,9 +138,9 @@ impl Tally {
         };
         let files = self.files.iter().enumerate();
         let mut lines: Vec<String> = files.filter_map(|(at, file)| file.warning(name(at), self.of)).collect();
-        if lines.len() > FILES_TOLD {
-            let more = lines.len() - FILES_TOLD;
-            lines.truncate(FILES_TOLD);
+        if lines.len() > FILES_LISTED {
+            let more = lines.len() - FILES_LISTED;
+            lines.truncate(FILES_LISTED);
             lines.push(format!("likewise {more} more of {} files", self.files.len()));
         }
         lines.extend(self.ids.warning());

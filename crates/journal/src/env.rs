@@ -121,7 +121,7 @@ pub struct Env {
     pub sink: Arc<dyn DecisionSink>,
     /// Called at named moments; does nothing outside of tests.
     pub probe: Probe,
-    /// Called with each record's payload right before it is judged, and again before it goes on if it waited; a panic in it counts as a
+    /// Called with each record's payload right before it is admitted, and again before it goes on if it waited; a panic in it counts as a
     /// panic of the engine.
     pub inspect: Option<Inspect>,
 }

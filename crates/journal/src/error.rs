@@ -50,7 +50,7 @@ pub enum ConsumerError {
         /// What the panic said.
         words: String,
     },
-    /// Scoring panicked. An accepted event has changed its user's windows and may be counted in shares that others have read: it
+    /// Scoring panicked. An accepted event has changed its user's windows and may be counted in counts that others have read: it
     /// cannot become a dead letter any more.
     #[error(
         "scoring {event} (shard {shard}) failed by a bug in this program: {words}; the shard is stored up to entry {entry}, \

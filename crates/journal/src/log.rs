@@ -5,9 +5,9 @@ use crate::error::{ConsumerError, Result};
 use authpulse_event::id::sha256_hex;
 use authpulse_event::time::HOUR;
 use authpulse_event::{ShardId, Span};
-use authpulse_lake::entry::{Entry, EntryError, Inherited, Side};
+use authpulse_lake::entry::{Entry, EntryError, Inherited, Spill};
 use authpulse_lake::journal::JournalError;
-use authpulse_lake::{Base, PutOutcome};
+use authpulse_lake::{Checkpoint, PutOutcome};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -43,17 +43,17 @@ pub async fn read_tail(env: &Env, shard: &ShardId) -> Result<Option<Entry>> {
 }
 
 /// What stands for a shard's oldest entries, if any are folded.
-pub async fn read_base(env: &Env, shard: &ShardId) -> Result<Option<Base>> {
-    match env.journal.base(shard).await? {
-        Some((through, bytes)) => Ok(Some(Base::decode(shard, through, &bytes, env.lake.sections())?)),
+pub async fn read_checkpoint(env: &Env, shard: &ShardId) -> Result<Option<Checkpoint>> {
+    match env.journal.checkpoint(shard).await? {
+        Some((through, bytes)) => Ok(Some(Checkpoint::decode(shard, through, &bytes, env.lake.sections())?)),
         None => Ok(None),
     }
 }
 
 /// Whom a shard inherited from; nothing where it has no entry.
 pub async fn read_parents(env: &Env, shard: &ShardId) -> Result<Vec<Inherited>> {
-    Ok(match read_base(env, shard).await? {
-        Some(base) => base.first.inherits,
+    Ok(match read_checkpoint(env, shard).await? {
+        Some(checkpoint) => checkpoint.first.inherits,
         None => read_entry(env, shard, 1).await?.map(|first| first.inherits).unwrap_or_default(),
     })
 }
@@ -66,7 +66,7 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The entries behind `n`, which is a base's last or any that nobody folds yet.
+    /// The entries behind `n`, which is a checkpoint's last or any that nobody folds yet.
     pub fn after(env: &'a Env, shard: &'a ShardId, n: u64) -> Entries<'a> {
         Entries { env, shard, next: n + 1 }
     }
@@ -90,7 +90,7 @@ impl<'a> Entries<'a> {
 
     async fn missing(&self) -> Result<ConsumerError> {
         let (shard, n) = (self.shard.clone(), self.next);
-        if self.env.journal.base(self.shard).await?.is_some_and(|(through, _)| through >= n) {
+        if self.env.journal.checkpoint(self.shard).await?.is_some_and(|(through, _)| through >= n) {
             return Ok(ConsumerError::Outdated { shard, n });
         }
         Ok(missing(&shard, n))
@@ -111,9 +111,9 @@ pub fn missing(shard: &ShardId, n: u64) -> ConsumerError {
     EntryError::Damaged { what: format!("entry {n} of shard {shard}"), cause }.into()
 }
 
-/// Unscored events and shares of an entry, wherever they are.
-pub async fn read_side(env: &Env, entry: &Entry) -> Result<Side> {
-    let Some(file) = &entry.side_file else { return Ok(entry.side.clone()) };
+/// Unscored events and daily counts of an entry, wherever they are.
+pub async fn read_spill(env: &Env, entry: &Entry) -> Result<Spill> {
+    let Some(file) = &entry.spill_file else { return Ok(entry.spill.clone()) };
     let bytes = env.store.get(&file.path).await?;
     if sha256_hex(&bytes) != file.sha256 {
         return Err(EntryError::Damaged {
@@ -122,7 +122,7 @@ pub async fn read_side(env: &Env, entry: &Entry) -> Result<Side> {
         }
         .into());
     }
-    Ok(Side::decode(&file.path, &bytes, env.lake.sections())?)
+    Ok(Spill::decode(&file.path, &bytes, env.lake.sections())?)
 }
 
 /// What became of taking a shard over.
@@ -134,28 +134,28 @@ pub enum Taken {
 }
 
 /// Whose entry stands at a number after a put.
-enum Found {
+enum PutOwner {
     Ours,
     Other(Box<Entry>),
 }
 
 /// Puts an entry and finds out, whatever the answer was, whose entry stands at its number.
-async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
+async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<PutOwner> {
     let begun = (env.clock.now(), env.clock.ticks());
     let found = put_at_once(env, shard, entry).await?;
     let took = (env.clock.now() - begun.0).abs().max(env.clock.ticks() - begun.1);
     // Stopped on the way for so long, it may have put the entry where others had been.
-    if matches!(found, Found::Ours) && took >= SILENT {
-        return Ok(later(env, shard, entry.n).await?.unwrap_or(Found::Ours));
+    if matches!(found, PutOwner::Ours) && took >= SILENT {
+        return Ok(later(env, shard, entry.n).await?.unwrap_or(PutOwner::Ours));
     }
     Ok(found)
 }
 
 /// The journal's last entry, if it has a number beyond `n`.
-async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Found>> {
+async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<PutOwner>> {
     match env.journal.tail(shard).await? {
         Some(tail) if tail > n => match read_entry(env, shard, tail).await? {
-            Some(entry) => Ok(Some(Found::Other(Box::new(entry)))),
+            Some(entry) => Ok(Some(PutOwner::Other(Box::new(entry)))),
             None => Err(missing(shard, tail)),
         },
         _ => Ok(None),
@@ -183,7 +183,7 @@ async fn put_when_free(
     }
 }
 
-async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found> {
+async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<PutOwner> {
     let body = entry.encode();
     let mut last: Option<ConsumerError> = None;
     for attempt in 0..PUT_ATTEMPTS {
@@ -191,7 +191,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found>
             env.clock.sleep(RETRY_AFTER).await;
         }
         match put_when_free(env, shard, entry.n, &body).await {
-            Ok(PutOutcome::Created) => return Ok(Found::Ours),
+            Ok(PutOutcome::Created) => return Ok(PutOwner::Ours),
             // Taken may be an earlier attempt of our own whose answer was lost.
             Ok(PutOutcome::Taken) => {}
             Err(error @ (JournalError::Unclear { .. } | JournalError::Failed { .. })) => last = Some(error.into()),
@@ -201,7 +201,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<Found>
             Ok(Some(bytes)) => {
                 let found = Entry::decode(shard, entry.n, &bytes, env.lake.sections())?;
                 let ours = found.commit_id == entry.commit_id;
-                return Ok(if ours { Found::Ours } else { Found::Other(Box::new(found)) });
+                return Ok(if ours { PutOwner::Ours } else { PutOwner::Other(Box::new(found)) });
             }
             // Where the journal tells that a number was folded, it is taken by an entry that is gone.
             Ok(None) => match later(env, shard, entry.n).await {
@@ -231,8 +231,8 @@ pub async fn store(env: &Env, shard: &ShardId, last: &Entry, entry: &Entry) -> R
         return Err(fenced());
     }
     match put(env, shard, entry).await? {
-        Found::Ours => Ok(()),
-        Found::Other(_) => Err(fenced()),
+        PutOwner::Ours => Ok(()),
+        PutOwner::Other(_) => Err(fenced()),
     }
 }
 
@@ -244,7 +244,7 @@ pub async fn store(env: &Env, shard: &ShardId, last: &Entry, entry: &Entry) -> R
 pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Taken> {
     let epoch = tail.epoch + 1;
     loop {
-        // Heirs go on from there: what came behind it would be the shard's as well as theirs.
+        // Children go on from there: what came behind it would be the shard's as well as theirs.
         if tail.end {
             return Ok(Taken::Ended(tail));
         }
@@ -263,27 +263,27 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
                 unscored: tail.counts.unscored,
                 ..Default::default()
             },
-            rises: Vec::new(),
+            advances: Vec::new(),
             files: Vec::new(),
             raw: Vec::new(),
             snapshot: Vec::new(),
             gaps: Vec::new(),
             // Reading begins anew, so a seal that was under way does as well, and one that was complete holds no more days closed.
             read_to_end: false,
-            settled: false,
+            flushed: false,
             sealed: None,
             sections: tail.sections.carried(),
             ..tail.clone()
         };
         // The side is that of the tail, whose format says what it needs.
-        entry.format = entry.format_to_write(&entry.side, tail.format);
+        entry.format = entry.format_to_write(&entry.spill, tail.format);
         match put(env, shard, &entry).await? {
-            Found::Ours => {
+            PutOwner::Ours => {
                 tracing::info!(target: TARGET, %shard, entry = entry.n, epoch, "took the shard over");
                 return Ok(Taken::Over(entry));
             }
-            Found::Other(found) if found.epoch < epoch => tail = *found,
-            Found::Other(_) => return Err(ConsumerError::Fenced { shard: shard.clone(), n: entry.n }),
+            PutOwner::Other(found) if found.epoch < epoch => tail = *found,
+            PutOwner::Other(_) => return Err(ConsumerError::Fenced { shard: shard.clone(), n: entry.n }),
         }
     }
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A lake as its journals describe it.
-pub struct Opened {
+pub struct OpenedLake {
     /// What shards know of each other.
     pub registry: Arc<Registry>,
     /// The last entry of each shard.
@@ -33,7 +33,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// An entry cannot be read, or the lake was made under other settings than these.
-pub async fn open_lake(env: &Env, options: &Arc<Options>) -> Result<Opened> {
+pub async fn open_lake(env: &Env, options: &Arc<Options>) -> Result<OpenedLake> {
     let registry = Arc::new(Registry::new(options.engine.time.lookback_days));
     let mut tables = Vec::new();
     for table in env.lake.tables().iter().copied() {
@@ -59,7 +59,7 @@ pub async fn open_lake(env: &Env, options: &Arc<Options>) -> Result<Opened> {
     refuse_lost_entries(&applied, |shard| tails.get(shard).map_or(0, |tail| tail.n))?;
     let event_model = event_model(tails.values())?.unwrap_or(options.engine.time.event_model);
     let options = with_event_model(options.clone(), event_model);
-    Ok(Opened { registry, tails, options })
+    Ok(OpenedLake { registry, tails, options })
 }
 
 fn with_event_model(options: Arc<Options>, event_model: EventModel) -> Arc<Options> {

@@ -11,11 +11,11 @@ pub use view::ShardView;
 use crate::columns_said::Said;
 use crate::error::Result;
 use crate::rejections::Rejections;
-use authpulse_engine::Board;
+use authpulse_engine::PopularityIndex;
 use authpulse_engine::rows::DayRow;
 use authpulse_event::{Day, EventTime, ShardId};
-use authpulse_lake::Base;
-use authpulse_lake::entry::{Entry, Side};
+use authpulse_lake::Checkpoint;
+use authpulse_lake::entry::{Entry, Spill};
 use shards::Shards;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,13 +30,13 @@ struct Inner {
     topology: Topology,
     /// The days that stalled shards wait for.
     wanted: BTreeMap<ShardId, Day>,
-    board: Board,
+    popularity: PopularityIndex,
 }
 
 /// A worker's place among those of its process.
-pub struct Place(Arc<AtomicUsize>);
+pub struct WorkerSlot(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -45,7 +45,7 @@ impl Drop for Place {
 /// See the module.
 pub struct Registry {
     inner: Mutex<Inner>,
-    /// As many as there are [`Place`]s.
+    /// As many as there are [`WorkerSlot`]s.
     workers: Arc<AtomicUsize>,
     rejections: Mutex<Rejections>,
     columns_said: Arc<Said>,
@@ -60,7 +60,7 @@ impl Registry {
             shards: Shards::default(),
             topology: Topology::default(),
             wanted: BTreeMap::new(),
-            board: Board::new(lookback_days),
+            popularity: PopularityIndex::new(lookback_days),
         };
         Registry {
             inner: Mutex::new(inner),
@@ -72,9 +72,9 @@ impl Registry {
     }
 
     /// Counts a worker of this process, until what is returned is dropped.
-    pub fn enter(&self) -> Place {
+    pub fn enter(&self) -> WorkerSlot {
         self.workers.fetch_add(1, Ordering::Relaxed);
-        Place(self.workers.clone())
+        WorkerSlot(self.workers.clone())
     }
 
     /// How many workers of this process there are.
@@ -114,11 +114,11 @@ impl Registry {
     ///
     /// # Errors
     /// If a range in it is none.
-    pub fn stored(&self, entry: &Entry, side: &Side) -> Result<()> {
-        let reported = Reported::of(entry, side)?;
+    pub fn stored(&self, entry: &Entry, spill: &Spill) -> Result<()> {
+        let reported = Reported::of(entry, spill)?;
         let mut guard = self.lock();
-        let Inner { shards, board, .. } = &mut *guard;
-        let is_new = shards.take_in(reported, board);
+        let Inner { shards, popularity, .. } = &mut *guard;
+        let is_new = shards.take_in(reported, popularity);
         drop(guard);
         if is_new {
             self.tell_listeners();
@@ -130,17 +130,17 @@ impl Registry {
     ///
     /// # Errors
     /// If a range in it is none.
-    pub fn folded(&self, base: &Base) -> Result<()> {
-        let last = Entry { inherits: base.first.inherits.clone(), takes_over: false, ..base.last.clone() };
-        self.stored(&last, &base.side())
+    pub fn folded(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let last = Entry { inherits: checkpoint.first.inherits.clone(), takes_over: false, ..checkpoint.last.clone() };
+        self.stored(&last, &checkpoint.spill())
     }
 
-    /// Runs something on the board: scoring, mostly.
-    pub fn with_board<T>(&self, run: impl FnOnce(&mut Board) -> T) -> T {
-        run(&mut self.lock().board)
+    /// Runs something on the popularity index: scoring, mostly.
+    pub fn with_popularity<T>(&self, run: impl FnOnce(&mut PopularityIndex) -> T) -> T {
+        run(&mut self.lock().popularity)
     }
 
-    /// Whether a panic left the board in the middle of something: then nobody scores by it any more, and the service ends.
+    /// Whether a panic left the popularity index in the middle of something: then nobody scores by it any more, and the service ends.
     pub fn is_poisoned(&self) -> bool {
         self.inner.is_poisoned()
     }
@@ -172,7 +172,7 @@ impl Registry {
     }
 
     /// Whether it is known what follows a shard that was read to its end: its children, or nothing. A shard may end by a split
-    /// that nobody here has heard of yet; to seal it then would make its heirs' events late.
+    /// that nobody here has heard of yet; to seal it then would make its children's events late.
     pub fn knows_what_follows(&self, shard: &ShardId) -> bool {
         self.lock().topology.knows_what_follows(shard)
     }
@@ -193,7 +193,7 @@ impl Registry {
         topology.leaves().all(|key| shards.view(key).is_some_and(|view| holds(key, view)))
     }
 
-    /// Whether the last entry of every shard from which another has inherited is known here. It is stored before the heirs' first
+    /// Whether the last entry of every shard from which another has inherited is known here. It is stored before the children's first
     /// entries, but may be read after them: a worker of this process that has lost the shard, and does not know it yet, keeps others
     /// from following it.
     pub fn knows_last_of_parents(&self) -> bool {
@@ -221,7 +221,7 @@ impl Registry {
         self.lock().shards.newest_watermark_among(shards)
     }
 
-    /// Says that a shard's scoring stands still until shares of a day are stored, or that it does not any more.
+    /// Says that a shard's scoring stands still until counts of a day are stored, or that it does not any more.
     pub fn want(&self, shard: &ShardId, day: Option<Day>) {
         let mut guard = self.lock();
         let changed = match day {
@@ -246,14 +246,14 @@ impl Registry {
             return (Vec::new(), after);
         }
         let guard = self.lock();
-        let board = &guard.board;
+        let popularity = &guard.popularity;
         let mut through = after;
         let mut rows = Vec::new();
-        for day in board.days_after(after) {
-            if !board.day_is_complete(day) {
+        for day in popularity.days_after(after) {
+            if !popularity.day_is_complete(day) {
                 break;
             }
-            rows.extend(board.day_rows(day));
+            rows.extend(popularity.day_rows(day));
             through = Some(day);
         }
         (rows, through)
@@ -262,14 +262,14 @@ impl Registry {
     /// Whether a day after `after` is complete.
     pub fn has_complete_day(&self, after: Option<Day>) -> bool {
         let guard = self.lock();
-        guard.board.days_after(after).next().is_some_and(|day| guard.board.day_is_complete(day))
+        guard.popularity.days_after(after).next().is_some_and(|day| guard.popularity.day_is_complete(day))
     }
 
     /// Drops days that nobody can ask for any more.
     pub fn forget_old_days(&self) {
-        let Inner { shards, board, .. } = &mut *self.lock();
+        let Inner { shards, popularity, .. } = &mut *self.lock();
         if let Some(done) = shards.last_day_done() {
-            board.forget_before(done);
+            popularity.forget_before(done);
         }
     }
 }
@@ -289,9 +289,9 @@ mod tests {
     }
 
     #[test]
-    fn an_heir_may_be_heard_of_before_the_last_of_its_parent() {
+    fn a_child_may_be_heard_of_before_the_last_of_its_parent() {
         let registry = Registry::new(30);
-        let store = |entry: &Entry| registry.stored(entry, &Side::default()).unwrap();
+        let store = |entry: &Entry| registry.stored(entry, &Spill::default()).unwrap();
         assert!(registry.knows_last_of_parents(), "nobody inherited");
         store(&entry("heir", 1, &[("parent", 3)]));
         assert!(!registry.knows_last_of_parents(), "nothing of the parent is known");

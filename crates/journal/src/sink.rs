@@ -56,7 +56,7 @@ impl Decision<'_> {
             "risk_score": scored.score,
             "risk_level": RiskLevel::of(scored.score).name(),
             "risk_flags": self.rules.names(scored.flags).collect::<Vec<_>>(),
-            "login_count_1h": windows.logins_1h,
+            "login_count_1h": windows.logons_1h,
             "unique_computers_1h": windows.computers_1h,
             "host_popularity": scored.popularity,
         })

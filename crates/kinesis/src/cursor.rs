@@ -6,7 +6,7 @@ use crate::limits::{
     GET_RECORDS, KEY_BACKOFF, KEY_BACKOFF_MAX, READ_BACKOFF, READ_BACKOFF_MAX, READ_BYTES, READ_EVERY,
 };
 use crate::pace::Backoff;
-use crate::room::{Held, Room};
+use crate::room::{Reservation, Room};
 use crate::subscription::Feed;
 use authpulse_event::{ArrivalTime, Position, SequenceNumber, ShardId};
 use authpulse_stream::{Gap, ReadFrom, Record};
@@ -44,11 +44,11 @@ pub(crate) struct Cursor {
     /// Taken in, and not taken apart yet: a page of aggregates holds a hundred times as many records of users.
     packed: VecDeque<RawRecord>,
     /// The aggregate that is being taken apart. Its user records are made one by one: of one of 10 MiB there may be a million.
-    opened: Option<Opened>,
+    opened: Option<OpenAggregate>,
     /// The user record that comes next.
     next: Option<Record>,
     /// The memory of what was taken in.
-    held: Held,
+    held: Reservation,
     pub(crate) at_tip: bool,
     pub(crate) ended: bool,
     /// The newest arrival since the cursor was moved.
@@ -177,14 +177,14 @@ impl Cursor {
 
     /// How many user records there are about, if aggregates hold as many as the one that is open.
     pub(crate) fn expected(&self) -> usize {
-        let left = self.opened.as_ref().map_or(0, Opened::left);
+        let left = self.opened.as_ref().map_or(0, OpenAggregate::left);
         usize::from(self.next.is_some()) + left + self.packed.len() * left.max(1)
     }
 
     /// The next user record.
-    pub(crate) fn front(&mut self, shard: &ShardId) -> Option<&Record> {
+    pub(crate) fn peek(&mut self, shard: &ShardId) -> Option<&Record> {
         while self.next.is_none() {
-            self.next = self.opened.as_mut().and_then(Opened::next);
+            self.next = self.opened.as_mut().and_then(OpenAggregate::next);
             if self.next.is_none() {
                 self.opened = None;
                 let Some(raw) = self.packed.pop_front() else {
@@ -200,8 +200,8 @@ impl Cursor {
         self.next.as_ref()
     }
 
-    /// Takes the user record that [`Cursor::front`] showed.
-    pub(crate) fn take_front(&mut self) -> Option<Record> {
+    /// Takes the user record that [`Cursor::peek`] showed.
+    pub(crate) fn take_next(&mut self) -> Option<Record> {
         self.next.take()
     }
 
@@ -244,7 +244,7 @@ impl Cursor {
         };
         let RawRecord { arrival, partition_key, data, .. } = raw;
         match aggregate {
-            Some(aggregate) => Parts::Many(Opened { sequence, arrival, aggregate, at: first }),
+            Some(aggregate) => Parts::Many(OpenAggregate { sequence, arrival, aggregate, at: first }),
             None => {
                 let position = Position { sequence, sub_sequence: 0 };
                 Parts::One((first == 0).then_some(Record { payload: data, partition_key, position, arrival }))
@@ -256,11 +256,11 @@ impl Cursor {
 /// What a Kinesis record holds.
 enum Parts {
     One(Option<Record>),
-    Many(Opened),
+    Many(OpenAggregate),
 }
 
 /// An aggregate that is being taken apart.
-struct Opened {
+struct OpenAggregate {
     sequence: SequenceNumber,
     arrival: ArrivalTime,
     aggregate: Aggregate,
@@ -268,7 +268,7 @@ struct Opened {
     at: usize,
 }
 
-impl Opened {
+impl OpenAggregate {
     fn left(&self) -> usize {
         self.aggregate.len().saturating_sub(self.at)
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// An aggregate on another shard than reckoned with.
 pub(crate) struct Astray {
-    pub(crate) landed: ShardId,
+    pub(crate) actual_shard: ShardId,
     pub(crate) sequence: SequenceNumber,
     pub(crate) items: Vec<Item>,
 }
@@ -20,7 +20,7 @@ pub(crate) struct Astray {
 impl Astray {
     /// Whether all of it belongs where it landed.
     pub(crate) fn is_at_home(&self, map: &ShardMap) -> bool {
-        map.range(&self.landed).is_some_and(|range| self.items.iter().all(|item| range.contains(item.hash)))
+        map.range(&self.actual_shard).is_some_and(|range| self.items.iter().all(|item| range.contains(item.hash)))
     }
 }
 
@@ -133,19 +133,19 @@ impl Draining {
         (again, why)
     }
 
-    fn stored(&mut self, one: Packed, landed: ShardId, sequence: SequenceNumber, now: Duration) {
+    fn stored(&mut self, one: Packed, actual_shard: ShardId, sequence: SequenceNumber, now: Duration) {
         self.worked_at = now;
         self.backoff.worked();
         self.cost.stored(one.entry.bytes());
-        let is_here = landed == self.shard;
+        let is_here = actual_shard == self.shard;
         self.moved |= !is_here;
         // A single record goes where its own key says.
         if is_here || one.items.len() == 1 {
             self.cost.user_records += one.items.len() as u64;
-            let receipt = |item: &Item| (item.index, PutReceipt { shard: landed.clone(), sequence });
+            let receipt = |item: &Item| (item.index, PutReceipt { shard: actual_shard.clone(), sequence });
             self.receipts.extend(one.items.iter().map(receipt));
         } else {
-            self.astray.push(Astray { landed, sequence, items: one.items });
+            self.astray.push(Astray { actual_shard, sequence, items: one.items });
         }
     }
 }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_aggregate_that_landed_elsewhere_is_decided_about_by_a_newer_map() {
+    fn an_aggregate_that_was_stored_elsewhere_is_decided_about_by_a_newer_map() {
         let mut draining = of(3);
         let packed = pack(&mut draining.queue, Packing::default(), f64::INFINITY);
         assert!(draining.answered(packed, 0.0, Ok(vec![stored("shard-9")]), NOW).is_none());

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use authpulse_event::id::sha256_hex;
-use authpulse_stream::{Progress, StreamError};
+use authpulse_stream::{ProducerProgress, StreamError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ pub trait ProgressStore: Send + Sync {
     /// The note a job stored last.
     async fn read(&self, job: &str) -> Result<Option<String>, StreamError>;
     /// Replaces a job's note; it lasts when this returns.
-    async fn store(&self, progress: &Progress) -> Result<(), StreamError>;
+    async fn store(&self, progress: &ProducerProgress) -> Result<(), StreamError>;
 }
 
 /// In memory, for jobs that nobody continues.
@@ -28,8 +28,8 @@ impl ProgressStore for MemoryProgress {
     async fn read(&self, job: &str) -> Result<Option<String>, StreamError> {
         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(job).cloned())
     }
-    async fn store(&self, progress: &Progress) -> Result<(), StreamError> {
-        let Progress { job, state } = progress.clone();
+    async fn store(&self, progress: &ProducerProgress) -> Result<(), StreamError> {
+        let ProducerProgress { job, state } = progress.clone();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(job, state);
         Ok(())
     }
@@ -101,7 +101,7 @@ impl ProgressStore for FileProgress {
         }
     }
 
-    async fn store(&self, progress: &Progress) -> Result<(), StreamError> {
+    async fn store(&self, progress: &ProducerProgress) -> Result<(), StreamError> {
         let path = self.path(&progress.job);
         let note = Note { stream: self.stream.clone(), job: progress.job.clone(), state: progress.state.clone() };
         let text = serde_json::to_vec(&note).expect("texts are always JSON");
@@ -126,7 +126,7 @@ mod tests {
     fn a_note_lasts_and_is_of_one_stream_and_job() {
         let place = tempfile::tempdir().unwrap();
         let store = |stream| FileProgress::new(place.path(), stream);
-        let progress = |state: &str| Progress { job: "j".to_owned(), state: state.to_owned() };
+        let progress = |state: &str| ProducerProgress { job: "j".to_owned(), state: state.to_owned() };
         assert_eq!(block_on(store("arn.1").read("j")).unwrap(), None);
         block_on(store("arn.1").store(&progress("one"))).unwrap();
         block_on(store("arn.1").store(&progress("two"))).unwrap();

@@ -189,17 +189,17 @@ impl Stream for KinesisStream {
             // The record after which to read is not there, nor is any other.
             batch.gap = Some(Gap { records: None });
         }
-        if cursor.front(shard).is_some() {
+        if cursor.peek(shard).is_some() {
             batch.records.reserve(cursor.expected().min(limit.records));
         }
         let mut bytes = 0;
-        while let Some(record) = cursor.front(shard) {
+        while let Some(record) = cursor.peek(shard) {
             let fits = batch.records.len() < limit.records && bytes + record.payload.len() <= limit.bytes;
             if !batch.records.is_empty() && !fits {
                 break;
             }
             bytes += record.payload.len();
-            batch.records.extend(cursor.take_front());
+            batch.records.extend(cursor.take_next());
         }
         if let Some(last) = batch.records.last() {
             cursor.from = ReadFrom::After(last.position);

@@ -21,19 +21,19 @@ impl Room {
     }
 
     /// One holder's part, of no bytes yet.
-    pub(crate) fn hold(self: &Arc<Room>) -> Held {
-        Held { room: self.clone(), bytes: 0 }
+    pub(crate) fn hold(self: &Arc<Room>) -> Reservation {
+        Reservation { room: self.clone(), bytes: 0 }
     }
 }
 
 /// What one holder has of the room, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct Reservation {
     room: Arc<Room>,
     bytes: usize,
 }
 
-impl Held {
+impl Reservation {
     pub(crate) fn add(&mut self, bytes: usize) {
         self.bytes += bytes;
         self.room.held.fetch_add(bytes, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.release();
     }

@@ -70,7 +70,7 @@ impl ServiceTimes {
         let ahead = ahead(date, self.local.now());
         let before = Span::from_micros(self.ahead.swap(ahead.micros(), Ordering::Relaxed));
         // Once, not again while it stays away by about as much.
-        if (ahead - before).abs() > SKEW_TOLD {
+        if (ahead - before).abs() > SKEW_REPORTED {
             let seconds = ahead.as_seconds();
             tracing::warn!(
                 seconds,
@@ -81,7 +81,7 @@ impl ServiceTimes {
 }
 
 /// From this on a change of the difference between two clocks is worth a line.
-const SKEW_TOLD: Span = Span::seconds(5);
+const SKEW_REPORTED: Span = Span::seconds(5);
 
 /// How far a clock is ahead of the local one, of which is known that it was somewhere in the second that begins with `date`.
 fn ahead(date: ArrivalTime, local: ArrivalTime) -> Span {

@@ -29,7 +29,7 @@ use crate::time::{Chance, Time};
 use async_trait::async_trait;
 use authpulse_event::ring::hash_key;
 use authpulse_event::{SequenceNumber, ShardId};
-use authpulse_stream::{Progress, PutReceipt, PutRecord, StreamError, StreamWriter};
+use authpulse_stream::{ProducerProgress, PutReceipt, PutRecord, StreamError, StreamWriter};
 use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ struct State {
 }
 
 struct Unfinished {
-    progress: Option<Progress>,
+    progress: Option<ProducerProgress>,
     /// As they were put, to tell whether the next put is the same.
     records: Vec<PutRecord>,
     left: Vec<Item>,
@@ -89,7 +89,7 @@ impl Unfinished {
         for one in std::mem::take(&mut self.astray) {
             if one.is_at_home(map) {
                 cost.user_records += one.items.len() as u64;
-                self.stored(&one.items, &one.landed, one.sequence);
+                self.stored(&one.items, &one.actual_shard, one.sequence);
             } else {
                 cost.misplaced += one.items.len() as u64;
                 again.extend(one.items);
@@ -166,10 +166,10 @@ impl KinesisWriter {
         loop {
             let error = match self.api.shards().await {
                 Ok(shards) => match ShardMap::new(&shards) {
-                    Some(map) => match astray.iter().find(|one| map.range(&one.landed).is_none()) {
+                    Some(map) => match astray.iter().find(|one| map.range(&one.actual_shard).is_none()) {
                         None => return Ok(map),
                         Some(one) => {
-                            ApiError::InUse(format!("records landed on {}, which is not listed yet", one.landed))
+                            ApiError::InUse(format!("records landed on {}, which is not listed yet", one.actual_shard))
                         }
                     },
                     None => ApiError::InUse("its open shards do not divide the ring: it is being resharded".to_owned()),
@@ -272,7 +272,11 @@ impl KinesisWriter {
 
 #[async_trait]
 impl StreamWriter for KinesisWriter {
-    async fn put(&self, records: Vec<PutRecord>, progress: Option<Progress>) -> Result<Vec<PutReceipt>, StreamError> {
+    async fn put(
+        &self,
+        records: Vec<PutRecord>,
+        progress: Option<ProducerProgress>,
+    ) -> Result<Vec<PutReceipt>, StreamError> {
         let mut state = self.state.lock().await;
         let summary = match &state.summary {
             Some(summary) => summary.clone(),

@@ -1,6 +1,6 @@
 //! Taking a record apart.
 
-use crate::wire::{Malformed, Reader, Value};
+use crate::wire::{Malformed, Value, WireReader};
 use crate::{DIGEST_BYTES, MAGIC, UserRecord};
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -158,7 +158,7 @@ struct RawRecord {
 fn read(data: &[u8], end: usize) -> Result<Option<Raw>, Malformed> {
     let mut raw = Raw::default();
     let mut too_many = false;
-    let mut reader = Reader::new(data, MAGIC.len(), end);
+    let mut reader = WireReader::new(data, MAGIC.len(), end);
     while let Some(field) = reader.next()? {
         match field {
             (1, Value::Bytes(from, end)) if raw.partition_keys.len() < MAX_TABLE_ENTRIES => {
@@ -190,7 +190,7 @@ fn slice(from: usize, end: usize) -> Slice {
 /// Of a field that stands twice the last one counts.
 fn read_record(data: &[u8], from: usize, end: usize) -> Result<RawRecord, Malformed> {
     let (mut partition_key, mut hash_key, mut payload) = (None, None, None);
-    let mut reader = Reader::new(data, from, end);
+    let mut reader = WireReader::new(data, from, end);
     while let Some(field) = reader.next()? {
         match field {
             (1, Value::Number(index)) => partition_key = Some(index),
@@ -208,7 +208,7 @@ fn read_record(data: &[u8], from: usize, end: usize) -> Result<RawRecord, Malfor
 
 /// A tag, which nothing uses, needs its key.
 fn read_tag(data: &[u8], from: usize, end: usize) -> Result<(), Malformed> {
-    let mut reader = Reader::new(data, from, end);
+    let mut reader = WireReader::new(data, from, end);
     let mut has_key = false;
     while let Some(field) = reader.next()? {
         has_key |= matches!(field, (1, Value::Bytes(..)));

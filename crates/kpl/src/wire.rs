@@ -21,16 +21,16 @@ pub(crate) enum Value {
 }
 
 /// Reads fields one after another.
-pub(crate) struct Reader<'a> {
+pub(crate) struct WireReader<'a> {
     bytes: &'a [u8],
     at: usize,
     end: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> WireReader<'a> {
     /// A reader over `bytes[from..end]`.
-    pub fn new(bytes: &'a [u8], from: usize, end: usize) -> Reader<'a> {
-        Reader { bytes, at: from, end }
+    pub fn new(bytes: &'a [u8], from: usize, end: usize) -> WireReader<'a> {
+        WireReader { bytes, at: from, end }
     }
 
     /// The next field's number and value; `None` at the end.
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn fields(bytes: &[u8]) -> Result<Vec<(u32, Value)>, Malformed> {
-        let mut reader = Reader::new(bytes, 0, bytes.len());
+        let mut reader = WireReader::new(bytes, 0, bytes.len());
         let mut fields = Vec::new();
         while let Some(field) = reader.next()? {
             fields.push(field);

@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut flags = Flags::default();
             flags.set(Flag::NEW_DEVICE, chance.next().is_multiple_of(33));
             flags.set(Flag::RARE_HOST, chance.next().is_multiple_of(20));
-            let logins = 1 + chance.skewed(300) as u32;
+            let logons = 1 + chance.skewed(300) as u32;
             ScoredEvent {
                 event: AcceptedEvent {
                     event_time: DEFAULT_BASE + 150_000 * SECOND + (i as i64 / 200) * SECOND,
@@ -60,10 +60,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     computer: computers.intern(&format!("C{}", chance.skewed(20_000))),
                     id: EventId::Content(TimeForm::Seconds),
                     windows: Windows {
-                        logins_1h: logins,
-                        logins_24h: logins * 9,
-                        computers_1h: 1 + logins / 40,
-                        computers_24h: 2 + logins / 20,
+                        logons_1h: logons,
+                        logons_24h: logons * 9,
+                        computers_1h: 1 + logons / 40,
+                        computers_24h: 2 + logons / 20,
                     },
                     new_device: flags.has(Flag::NEW_DEVICE),
                     attributes: Default::default(),

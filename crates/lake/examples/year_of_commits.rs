@@ -10,7 +10,7 @@ use authpulse_engine::rules::RuleSet;
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{ArrivalTime, EventTime, HashRange, ProcessingTime, ShardId, TimeForm};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
-use authpulse_lake::entry::{Entry, FileRef, PieceRef, Place, Source, StoredTimeRules};
+use authpulse_lake::entry::{Entry, FileRef, PieceRef, Source, StoredPosition, StoredTimeRules};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::{Memory, PlanLimits, inspect};
 use authpulse_lake::{
@@ -54,7 +54,7 @@ fn stored_entry(
     snapshot: Vec<PieceRef>,
     watermark: EventTime,
 ) -> Entry {
-    let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
+    let place = |n: u64| StoredPosition { sequence: n.to_string(), sub_sequence: 0 };
     let time_rules =
         StoredTimeRules { base: DEFAULT_BASE, tolerance: SECOND, lookback_days: 30, settle: SECOND, event_model: 1 };
     Entry {
@@ -187,7 +187,8 @@ fn main() {
             let plan = reads.load(Ordering::Relaxed) - before;
             assert_eq!(live.files.iter().map(|f| f.rows).sum::<u64>(), n);
             let kept = block_on(journal.list(&shard, 1, usize::MAX)).expect("memory does not fail").len();
-            let (folded, base) = block_on(journal.base(&shard)).expect("memory does not fail").unwrap_or_default();
+            let (folded, checkpoint) =
+                block_on(journal.checkpoint(&shard)).expect("memory does not fail").unwrap_or_default();
             println!(
                 "{} | {n} | {} | {} | {} | {} | {} | {kept} | {} | {} | {plan} | {requests} | {:.2} | {:.1}, {:.1}",
                 (hour + 1) / 24,
@@ -197,7 +198,7 @@ fn main() {
                 info.shape.metadata_bytes,
                 info.shape.stored.files,
                 n - folded,
-                base.len(),
+                checkpoint.len(),
                 commit_time.as_secs_f64() * 1e3 / (hours * an_hour as f64),
                 maintain_time.as_secs_f64() * 1e3 * every as f64 / hours,
                 slowest.as_secs_f64() * 1e3,

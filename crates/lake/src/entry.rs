@@ -10,7 +10,7 @@ mod codec;
 mod counts;
 mod events;
 mod format;
-mod side;
+mod spill;
 mod time_rules;
 
 pub use backfill::{Backfill, BackfillFile};
@@ -20,7 +20,7 @@ pub use counts::EntryCounts;
 pub(crate) use counts::is_zero;
 pub use events::{StoredAttributes, Unscored, Waiting};
 pub use format::{FORMAT, PLAIN_FORMAT};
-pub use side::{Side, StoredDay, StoredShare};
+pub use spill::{Spill, StoredDailyCounts, StoredDay};
 pub use time_rules::StoredTimeRules;
 
 use crate::micros;
@@ -50,29 +50,29 @@ pub struct Entry {
     /// When it was written, by the writer's clock.
     #[serde(with = "micros")]
     pub written_at: ProcessingTime,
-    /// Whether this entry only takes the shard over: it repeats what is open and publishes nothing, also where its side file
-    /// (that of the entry before) holds shares.
+    /// Whether this entry only takes the shard over: it repeats what is open and publishes nothing, also where its spill file
+    /// (that of the entry before) holds daily counts.
     #[serde(default)]
     pub takes_over: bool,
     /// What the shard reads.
     pub source: Source,
     /// The shard's part of the ring, `first-last` in hexadecimal.
     pub range: String,
-    /// In the first entry of an heir: its parents and their last entries.
+    /// In the first entry of a child: its parents and their last entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inherits: Vec<Inherited>,
     /// Position after which this entry begins.
-    pub from: Place,
+    pub from: StoredPosition,
     /// Position up to which it reaches; equal to `from` where it holds no record.
-    pub to: Place,
+    pub to: StoredPosition,
     /// What became of the records.
     pub counts: EntryCounts,
     /// The watermark after it.
     #[serde(with = "micros::maybe", default)]
     pub watermark: Option<EventTime>,
-    /// Rises of the watermark decided within it, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rises: Vec<Rise>,
+    /// Advances of the watermark decided within it, in order.
+    #[serde(rename = "rises", default, skip_serializing_if = "Vec::is_empty")]
+    pub advances: Vec<WatermarkAdvance>,
     /// Newest event time ever accepted in the shard or inherited.
     #[serde(with = "micros::maybe", default)]
     pub newest_accepted: Option<EventTime>,
@@ -82,8 +82,9 @@ pub struct Entry {
     /// With this entry every hour that ends here or before is written, except those of users with an unscored event in them.
     #[serde(with = "micros::maybe", default)]
     pub hours_through: Option<EventTime>,
-    /// The last day whose logins are published, as days since 1970.
-    pub shares_through: Option<i32>,
+    /// The last day whose logons are published, as days since 1970.
+    #[serde(rename = "shares_through")]
+    pub counts_through: Option<i32>,
     /// Through which day each part of the range has published its high-risk counts.
     pub score_spans: Vec<Span>,
     /// The last day whose rows of `host_popularity_daily` are written; only in the shard that holds ring position 0.
@@ -92,12 +93,12 @@ pub struct Entry {
     /// Events that wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,
-    /// Unscored events and shares, where they are small; else they are in `side_file`.
-    #[serde(default, skip_serializing_if = "Side::is_empty")]
-    pub side: Side,
-    /// Where unscored events and shares are, when they are large.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub side_file: Option<FileRef>,
+    /// Unscored events and daily counts, where they are small; else they are in `spill_file`.
+    #[serde(rename = "side", default, skip_serializing_if = "Spill::is_empty")]
+    pub spill: Spill,
+    /// Where unscored events and daily counts are, when they are large.
+    #[serde(rename = "side_file", default, skip_serializing_if = "Option::is_none")]
+    pub spill_file: Option<FileRef>,
     /// The files that each Iceberg table gets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<TableFile>,
@@ -120,10 +121,10 @@ pub struct Entry {
     /// reached the tip at which it is to be sealed, or is a file read to its end.
     #[serde(default)]
     pub read_to_end: bool,
-    /// First step of a seal: what waited is settled.
-    #[serde(default)]
-    pub settled: bool,
-    /// The last entry of a shard that was split or merged: its heirs start from here.
+    /// First step of a seal: what waited is flushed.
+    #[serde(rename = "settled", default)]
+    pub flushed: bool,
+    /// The last entry of a shard that was split or merged: its children start from here.
     #[serde(default)]
     pub end: bool,
     /// Set once a seal is complete: the instant below which input is late from then on ([`Seal`](crate::Seal) reads it).
@@ -170,7 +171,7 @@ pub struct Inherited {
 
 /// A position; sequence numbers are strings, because those of Kinesis exceed every JSON reader's integers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct StoredPosition {
     /// Decimal sequence number.
     pub sequence: String,
     /// The place within an aggregate.
@@ -178,13 +179,13 @@ pub struct Place {
     pub sub_sequence: u64,
 }
 
-impl From<Position> for Place {
+impl From<Position> for StoredPosition {
     fn from(position: Position) -> Self {
-        Place { sequence: position.sequence.to_string(), sub_sequence: position.sub_sequence }
+        StoredPosition { sequence: position.sequence.to_string(), sub_sequence: position.sub_sequence }
     }
 }
 
-impl Place {
+impl StoredPosition {
     /// The position.
     ///
     /// # Errors
@@ -194,12 +195,12 @@ impl Place {
     }
 }
 
-/// A rise of the watermark.
+/// An advance of the watermark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rise {
-    /// It was decided after this position was judged.
-    pub after: Place,
-    /// The watermark it rose to.
+pub struct WatermarkAdvance {
+    /// It was decided after this position was admitted.
+    pub after: StoredPosition,
+    /// The watermark it advanced to.
     #[serde(with = "micros")]
     pub to: EventTime,
     /// Why: `idle`, `ancestor` or `seal`.
@@ -258,9 +259,9 @@ pub struct PieceRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredGap {
     /// After this position.
-    pub after: Place,
+    pub after: StoredPosition,
     /// Before this one.
-    pub before: Place,
+    pub before: StoredPosition,
     /// How many records, where the stream can tell.
     pub records: Option<u64>,
 }
@@ -294,16 +295,16 @@ impl Entry {
             to: Position::START.into(),
             counts: EntryCounts::default(),
             watermark: None,
-            rises: Vec::new(),
+            advances: Vec::new(),
             newest_accepted: None,
             last_accepted_live: false,
             hours_through: None,
-            shares_through: None,
+            counts_through: None,
             score_spans: spans(&[(range, None)]),
             daily_through: None,
             waiting: Vec::new(),
-            side: Side::default(),
-            side_file: None,
+            spill: Spill::default(),
+            spill_file: None,
             files: Vec::new(),
             raw: Vec::new(),
             raw_done: 0,
@@ -311,7 +312,7 @@ impl Entry {
             last_snapshot: 0,
             gaps: Vec::new(),
             read_to_end: false,
-            settled: false,
+            flushed: false,
             end: false,
             sealed: None,
             time_rules,
@@ -371,12 +372,12 @@ impl Entry {
         self.to.position().map_err(|cause| self.damaged(cause))
     }
 
-    /// What a shard needs to be rebuilt as of this entry; `side` is what [`Entry::side`] or its file holds. Events keep those of their
+    /// What a shard needs to be rebuilt as of this entry; `spill` is what [`Entry::spill`] or its file holds. Events keep those of their
     /// attributes that are in the list.
     ///
     /// # Errors
     /// If a range or position is none.
-    pub fn restore_from(&self, side: &Side, attributes: &'static [Attribute]) -> Result<RestoreFrom, EntryError> {
+    pub fn restore_from(&self, spill: &Spill, attributes: &'static [Attribute]) -> Result<RestoreFrom, EntryError> {
         let mut score_spans = Vec::new();
         for span in &self.score_spans {
             let range = span.range.parse().map_err(|cause| self.damaged(cause))?;
@@ -392,9 +393,9 @@ impl Entry {
                 .map(|waiting| waiting.to_event(attributes))
                 .collect::<Result<_, _>>()
                 .map_err(|cause| self.damaged(cause))?,
-            unscored: side.unscored.iter().map(|event| event.to_event(attributes)).collect(),
+            unscored: spill.unscored.iter().map(|event| event.to_event(attributes)).collect(),
             hours_through: self.hours_through,
-            shares_through: self.shares_through.map(Day),
+            counts_through: self.counts_through.map(Day),
             score_spans,
         })
     }

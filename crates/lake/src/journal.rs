@@ -102,8 +102,8 @@ impl JournalError {
 
 /// The journals of all shards of a lake.
 ///
-/// Beside its entries a journal has bases. One that is stored for a number stands for all entries up to it (see [`crate::base`]); the
-/// last entry of a journal is never among them. Entries that a base stands for may be removed, after which their numbers may be
+/// Beside its entries a journal has checkpoints. One that is stored for a number stands for all entries up to it (see [`crate::checkpoint`]); the
+/// last entry of a journal is never among them. Entries that a checkpoint stands for may be removed, after which their numbers may be
 /// free: what is put there counts for nothing.
 #[async_trait]
 pub trait Journal: Send + Sync {
@@ -117,21 +117,21 @@ pub trait Journal: Send + Sync {
     async fn shards(&self) -> Result<Vec<ShardId>, JournalError>;
     /// The entries numbered `from` and above, in order, at most `limit` of them.
     async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError>;
-    /// The newest base, and the number of the last entry that it stands for.
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError>;
-    /// Stores the base of the entries up to `n`; one that is stored already stays.
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError>;
-    /// Removes the entries up to `n`, the oldest first, and all bases but the newest two. Returns how many entries there were.
+    /// The newest checkpoint, and the number of the last entry that it stands for.
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError>;
+    /// Stores the checkpoint of the entries up to `n`; one that is stored already stays.
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError>;
+    /// Removes the entries up to `n`, the oldest first, and all checkpoints but the newest two. Returns how many entries there were.
     ///
     /// # Errors
-    /// [`JournalError::Refused`] where no base stands for entry `n`.
+    /// [`JournalError::Refused`] where no checkpoint stands for entry `n`.
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError>;
     /// Who follows these journals beside the tables.
     fn followers(&self) -> &dyn Followers;
 }
 
-/// Bases that are kept: of a reader that has just looked up the newest, the next one must not take it away.
-const BASES_KEPT: usize = 2;
+/// Checkpoints that are kept: of a reader that has just looked up the newest, the next one must not take it away.
+const CHECKPOINTS_KEPT: usize = 2;
 
 fn not_folded(journal: String, shard: &ShardId, n: u64) -> JournalError {
     let why = format!("entries of shard {shard} up to {n} are not folded and cannot be removed");

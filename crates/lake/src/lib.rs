@@ -3,7 +3,7 @@
 //! - [`store`]: the files, local or in memory; the crate `authpulse-aws` puts S3 behind the same trait.
 //! - [`journal`]: numbered entries per shard, the one atomic step.
 //! - [`followers`]: who reads the journals beside the tables, and what is kept for them.
-//! - [`base`]: what stays of a journal's oldest entries.
+//! - [`checkpoint`]: what stays of a journal's oldest entries.
 //! - [`catalog`]: which metadata file is a table's current one.
 //! - [`lock`]: a local lake belongs to one process; one of many workers commits.
 //! - [`schema`]: the tables.
@@ -11,15 +11,15 @@
 //! - [`commit`]: the tables follow the journal, each entry exactly once.
 //! - [`mod@maintain`]: files are merged, snapshots expire, what nobody needs is removed.
 //! - [`seal`]: what the mark of a finished input says.
-//! - [`sections`]: what entries, sides, bases and pieces of snapshots hold beside what programs of before know.
+//! - [`sections`]: what entries, spills, checkpoints and pieces of snapshots hold beside what programs of before know.
 //! - [`read`]: what the tables hold now, for rebuilding state and for `verify`.
 //!
 //! Nothing here reads the clock or draws a random number by itself: [`commit::CommitIds`] hands both in.
 
 mod advice;
-pub mod base;
 pub mod catalog;
 mod cells;
+pub mod checkpoint;
 pub mod commit;
 pub mod encode;
 pub mod entry;
@@ -47,8 +47,8 @@ mod sqlite;
 pub mod store;
 mod table_file;
 
-pub use base::Base;
 pub use catalog::{MemoryCatalog, SqliteCatalog, TablePointers};
+pub use checkpoint::Checkpoint;
 pub use commit::{ColumnIds, CommitIds, CommitReport, CommitSettings, EntryFiles, Lake, LoadedTable, SystemIds};
 pub use encode::{EncodeOptions, EncodedFile, RawRecord, RawSource, TableFile};
 pub use error::{LakeError, Remedy};

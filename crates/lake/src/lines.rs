@@ -57,7 +57,7 @@ pub(crate) struct HourlyLine<'a> {
     pub(crate) user: &'a str,
 }
 
-/// A dead letter and where it was judged: what the list of the table's columns is filled from.
+/// A dead letter and where it was decided: what the list of the table's columns is filled from.
 pub(crate) struct RejectedLine<'a> {
     pub(crate) row: &'a RejectedRecord,
     pub(crate) shard: &'a ShardId,

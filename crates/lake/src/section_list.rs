@@ -11,14 +11,14 @@ pub enum Holder {
     /// An entry of a journal.
     Entry,
     /// An entry's side, in the entry or in a file of its own.
-    Side,
-    /// A base.
-    Base,
+    Spill,
+    /// A checkpoint.
+    Checkpoint,
     /// A piece of a snapshot of state.
     Piece,
 }
 
-/// What a program writes of a section: given what is about to be written and the last entry before it (of a base: its own last).
+/// What a program writes of a section: given what is about to be written and the last entry before it (of a checkpoint: its own last).
 pub type Writes = Arc<dyn Fn(Holder, &Entry) -> Option<Section> + Send + Sync>;
 
 /// A section that a program knows.

@@ -1,4 +1,4 @@
-//! Named sections: how entries, sides, bases and pieces of snapshots take on what a program of before does not know, without
+//! Named sections: how entries, spills, checkpoints and pieces of snapshots take on what a program of before does not know, without
 //! another format each time.
 //!
 //! A section has a name, a body, and two marks. `must`: whoever does not know it must not go on, and what holds it is too new for
@@ -54,12 +54,12 @@ impl Body {
 pub struct Section {
     /// Whether a program that does not know it must not go on.
     pub must: bool,
-    /// In an entry: whether each later entry of the shard, and the first one of each heir, repeats it.
+    /// In an entry: whether each later entry of the shard, and the first one of each child, repeats it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carry: bool,
     /// What it says.
     pub body: Body,
-    /// In an heir of several parents that said different things: what the others said. A program that knows the section makes one
+    /// In a child of several parents that said different things: what the others said. A program that knows the section makes one
     /// of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Body>,
@@ -112,7 +112,7 @@ impl Sections {
         Sections(self.0.iter().filter(|(_, section)| section.carry).map(|(n, s)| (n.clone(), s.clone())).collect())
     }
 
-    /// Takes in what another parent of an heir carries. What both say is said once; where they differ both are kept.
+    /// Takes in what another parent of a child carries. What both say is said once; where they differ both are kept.
     pub fn join(&mut self, other: Sections) {
         for (name, theirs) in other.0 {
             let Some(ours) = self.0.get_mut(&name) else {
@@ -152,21 +152,21 @@ mod tests {
     }
 
     #[test]
-    fn an_heir_keeps_what_its_parents_say_once_each() {
+    fn a_child_keeps_what_its_parents_say_once_each() {
         let of = |body: &str| {
             let mut sections = Sections::default();
             sections.insert("a", section(false, true, body));
             sections
         };
-        let mut heir = of("1");
+        let mut child = of("1");
         for body in ["1", "2", "1", "2"] {
-            heir.join(of(body));
+            child.join(of(body));
         }
-        let joined = heir.get("a").unwrap();
+        let joined = child.get("a").unwrap();
         let all: Vec<&str> = std::iter::once(&joined.body).chain(&joined.also).map(Body::text).collect();
         assert_eq!(all, ["1", "2"]);
-        // And again, when heirs that have both are merged.
-        heir.join(heir.clone());
-        assert_eq!(heir.get("a").unwrap().also.len(), 1);
+        // And again, when children that have both are merged.
+        child.join(child.clone());
+        assert_eq!(child.get("a").unwrap().also.len(), 1);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
-/// Leases that are taken, renewed or parted with at a time: a store that is slow to answer costs as long for one as for so many.
+/// Leases that are taken, renewed or released at a time: a store that is slow to answer costs as long for one as for so many.
 const AT_A_TIME: usize = 64;
 
 /// What is asked of a store one lease after another. Where another process is in the midst of a write and stays there, the first that
@@ -41,7 +41,7 @@ pub struct Holdings {
 }
 
 #[derive(Clone, Debug)]
-struct Held {
+struct HeldLease {
     lease: Lease,
     renewed: Ticks,
 }
@@ -55,7 +55,7 @@ fn at_its_place(held: &Lease, lease: Lease) -> Lease {
 pub struct Fleet {
     store: Arc<dyn LeaseStore>,
     coordinator: Coordinator,
-    held: BTreeMap<String, Held>,
+    held: BTreeMap<String, HeldLease>,
     others: BTreeSet<String>,
 }
 
@@ -113,7 +113,7 @@ impl Fleet {
         for (key, outcome) in renewed {
             let Some(held) = self.held.get_mut(&key) else { continue };
             match outcome {
-                Ok(Renewal::Renewed(lease)) => *held = Held { lease, renewed: now },
+                Ok(Renewal::Renewed(lease)) => *held = HeldLease { lease, renewed: now },
                 Ok(Renewal::Taken(owner)) => {
                     tracing::warn!(lease = %key, owner = owner.as_deref().unwrap_or("nobody"), "the lease was taken");
                     self.held.remove(&key);
@@ -176,7 +176,7 @@ impl Fleet {
             match outcome {
                 Ok(true) if lease.owner.as_deref() == Some(self.coordinator.worker()) => {
                     let lease = Lease { counter: lease.counter + 1, ..lease };
-                    self.held.insert(lease.key.clone(), Held { lease, renewed: now });
+                    self.held.insert(lease.key.clone(), HeldLease { lease, renewed: now });
                 }
                 // A question that failed is asked again by the next look.
                 Ok(_) => {}
@@ -204,7 +204,7 @@ impl Fleet {
             match self.held.get_mut(&lease.key) {
                 // A lease that an earlier call took though its answer was lost.
                 None if ours && !lease.ended => {
-                    self.held.insert(lease.key.clone(), Held { lease: lease.clone(), renewed: now });
+                    self.held.insert(lease.key.clone(), HeldLease { lease: lease.clone(), renewed: now });
                 }
                 Some(held) if ours => held.lease = at_its_place(&held.lease, lease.clone()),
                 Some(_) => {
@@ -221,17 +221,17 @@ impl Fleet {
 
     /// Gives leases to whoever asked for them, or back; the work on them has come to an end here.
     pub async fn hand_over(&mut self, keys: &BTreeSet<String>) {
-        self.part_from(keys, false).await;
+        self.give_up(keys, false).await;
     }
 
     /// Says that nothing is left to do for leases, ever.
     pub async fn end(&mut self, keys: &BTreeSet<String>) {
-        self.part_from(keys, true).await;
+        self.give_up(keys, true).await;
     }
 
-    async fn part_from(&mut self, keys: &BTreeSet<String>, ended: bool) {
-        let parted: Vec<Held> = keys.iter().filter_map(|key| self.held.remove(key)).collect();
-        give_all(&*self.store, self.coordinator.worker(), parted, ended).await;
+    async fn give_up(&mut self, keys: &BTreeSet<String>, ended: bool) {
+        let given: Vec<HeldLease> = keys.iter().filter_map(|key| self.held.remove(key)).collect();
+        give_all(&*self.store, self.coordinator.worker(), given, ended).await;
     }
 
     /// Gives everything back, and what is on its way here: others can go on at once.
@@ -271,7 +271,11 @@ impl Fleet {
 }
 
 /// Leaves to others what this worker asked for, and what was handed over to it since it looked for the last time.
-async fn leave_unseen(store: &dyn LeaseStore, worker: &str, held: &BTreeMap<String, Held>) -> Result<(), LeaseError> {
+async fn leave_unseen(
+    store: &dyn LeaseStore,
+    worker: &str,
+    held: &BTreeMap<String, HeldLease>,
+) -> Result<(), LeaseError> {
     let mine = store.list().await?.into_iter().filter(|lease| {
         let is_asked_for = lease.next_owner.as_deref() == Some(worker);
         let is_unseen = lease.owner.as_deref() == Some(worker) && !held.contains_key(&lease.key) && !lease.ended;
@@ -313,7 +317,7 @@ async fn renew(store: &dyn LeaseStore, worker: &str, mut lease: Lease) -> Result
 }
 
 /// Gives leases to whoever asked for them, or back, or to their end.
-async fn give_all(store: &dyn LeaseStore, worker: &str, held: impl IntoIterator<Item = Held>, ended: bool) {
+async fn give_all(store: &dyn LeaseStore, worker: &str, held: impl IntoIterator<Item = HeldLease>, ended: bool) {
     let round = &Round::default();
     let given = held.into_iter().map(|held| give(store, round, worker, held.lease, ended));
     stream::iter(given).buffer_unordered(AT_A_TIME).collect::<()>().await;

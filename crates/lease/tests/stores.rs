@@ -248,7 +248,7 @@ impl LeaseStore for Slow {
 
 /// So many, and not all of many.
 #[test]
-fn leases_are_taken_and_renewed_and_parted_with_many_at_a_time() {
+fn leases_are_taken_and_renewed_and_released_many_at_a_time() {
     block_on(async {
         let all: BTreeSet<String> = (0..100).map(|n| format!("shard {n}")).collect();
         let store = Arc::new(Slow::default());

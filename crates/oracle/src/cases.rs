@@ -1,14 +1,14 @@
 //! Random histories that shrink: plans of small, named acts (a logon, a burst, a quiet night, a corrupt clock) that a
-//! builder turns into records. While it builds, the builder runs the judge beside itself, so that an act can aim at an
-//! exact edge: the watermark, the front + `max_jump`, a day before the first event that waits.
+//! builder turns into records. While it builds, the builder runs the admission beside itself, so that an act can aim at an
+//! exact edge: the watermark, the high-water mark + `max_jump`, a day before the first event that waits.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::admission::{Admission, History, holds};
 use crate::attributes::samples;
 use crate::broken;
 use crate::calendar::{date_of, days_of, format_utc, year_10000};
-use crate::judge::{History, Judge, holds};
 use crate::model::{DAY, FUTURE_LIMIT, Form, HOUR, LINE_BYTES_MAX, Record, SECOND, Settings, Shard, Step, WHOLE_RING};
 use crate::parse::{Event, parse, ring_position};
 
@@ -17,7 +17,7 @@ use crate::parse::{Event, parse, ring_position};
 pub struct Case {
     /// What every shard of it goes by.
     pub settings: Settings,
-    /// Its shards with their steps, parents before heirs.
+    /// Its shards with their steps, parents before children.
     pub shards: Vec<Shard>,
 }
 
@@ -29,7 +29,7 @@ pub fn file_case() -> impl Strategy<Value = Case> {
             let mut builder = Builder::new(&settings, start, Pace::Run(run));
             builder.open("file", WHOLE_RING, false, &[]);
             builder.play(&acts);
-            builder.settle();
+            builder.flush_waiting();
             builder.shards()
         };
         Case { settings, shards }
@@ -40,7 +40,7 @@ pub fn file_case() -> impl Strategy<Value = Case> {
 /// shard.
 pub fn stream_case() -> impl Strategy<Value = Case> {
     let parts = (settings(), start(), pace(), layout(), acts(true), turn(), acts(true), any::<bool>());
-    parts.prop_map(|(settings, start, pace, layout, before, turn, after, settled)| {
+    parts.prop_map(|(settings, start, pace, layout, before, turn, after, flushed)| {
         let pace = match pace {
             Pace::Live => Pace::Live,
             Pace::Run(_) => Pace::Run(start + 4_000 * DAY),
@@ -48,8 +48,8 @@ pub fn stream_case() -> impl Strategy<Value = Case> {
         let shards = {
             let mut builder = Builder::new(&settings, start, pace);
             builder.play_layout(&layout, &before, &turn, &after);
-            if settled {
-                builder.settle();
+            if flushed {
+                builder.flush_waiting();
             }
             builder.shards()
         };
@@ -119,9 +119,9 @@ enum At {
     Back(u16),
     /// About the watermark.
     Watermark(Delta),
-    /// About `max_jump` beyond the front.
+    /// About `max_jump` beyond the high-water mark.
     MaxJump(Delta),
-    /// So many seconds more than `max_jump` beyond the front.
+    /// So many seconds more than `max_jump` beyond the high-water mark.
     Ahead(u32),
     /// About an hour after the user's last event.
     HourLater(Delta),
@@ -210,7 +210,7 @@ enum Quiet {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum RiseTo {
+enum AdvanceTo {
     /// "W, the newest watermark of the other shards".
     Others,
     /// So many seconds from the shard's own.
@@ -299,9 +299,9 @@ enum Act {
         blank: bool,
         user: u8,
     },
-    Rise {
+    Advance {
         shard: u8,
-        to: RiseTo,
+        to: AdvanceTo,
     },
     /// All shards settle and rise to the end of the newest day.
     Seal,
@@ -482,11 +482,11 @@ fn quiet() -> impl Strategy<Value = Quiet> {
     ]
 }
 
-fn rise_to() -> impl Strategy<Value = RiseTo> {
+fn advance_to() -> impl Strategy<Value = AdvanceTo> {
     prop_oneof![
-        2 => Just(RiseTo::Others),
-        2 => (-100..20_000i32).prop_map(RiseTo::Own),
-        3 => delta().prop_map(RiseTo::Reaches),
+        2 => Just(AdvanceTo::Others),
+        2 => (-100..20_000i32).prop_map(AdvanceTo::Own),
+        3 => delta().prop_map(AdvanceTo::Reaches),
     ]
 }
 
@@ -519,8 +519,8 @@ fn act(live: bool) -> BoxedStrategy<Act> {
         1 => (user(), computer(), dress()).prop_map(|(user, computer, dress)| Act::Leap { user, computer, dress }),
     ];
     if live {
-        let rise = (any::<u8>(), rise_to()).prop_map(|(shard, to)| Act::Rise { shard, to });
-        prop_oneof![24 => both, 1 => rise].boxed()
+        let advance = (any::<u8>(), advance_to()).prop_map(|(shard, to)| Act::Advance { shard, to });
+        prop_oneof![24 => both, 1 => advance].boxed()
     } else {
         both.boxed()
     }
@@ -575,7 +575,7 @@ fn layout() -> impl Strategy<Value = Layout> {
 /// A shard that is being built.
 struct Lane<'a> {
     shard: Shard,
-    judge: Judge<'a>,
+    admission: Admission<'a>,
     open: bool,
 }
 
@@ -624,10 +624,10 @@ impl<'a> Builder<'a> {
         for &parent in parents {
             self.lanes[parent].open = false;
         }
-        let histories: Vec<&History> = parents.iter().map(|&parent| &self.lanes[parent].judge.history).collect();
-        let judge = Judge::new(self.settings, range, live, &histories);
+        let histories: Vec<&History> = parents.iter().map(|&parent| &self.lanes[parent].admission.history).collect();
+        let admission = Admission::new(self.settings, range, live, &histories);
         let shard = Shard { id: id.to_owned(), range, parents: parents.to_vec(), live, steps: Vec::new() };
-        self.lanes.push(Lane { shard, judge, open: true });
+        self.lanes.push(Lane { shard, admission, open: true });
     }
 
     fn open_shard(&mut self, range: (u128, u128), parents: &[usize]) {
@@ -738,24 +738,24 @@ impl<'a> Builder<'a> {
             }
             Act::Again(ref again) => self.again(again),
             Act::Chain { users, first, second, reach } => {
-                let front = self.front_of(users.2).unwrap_or(self.now);
+                let high_water = self.high_water_of(users.2).unwrap_or(self.now);
                 let jump = self.settings.max_jump * SECOND;
-                let first = front + jump + i64::from(first) * SECOND;
-                let second = i64::max(first, front + jump) + i64::from(second) * SECOND;
+                let first = high_water + jump + i64::from(first) * SECOND;
+                let second = i64::max(first, high_water + jump) + i64::from(second) * SECOND;
                 self.write(users.0, 1, first, Dress::Plain, None);
                 self.write(users.1, 2, second, Dress::Plain, None);
-                self.write(users.2, 3, front + i64::from(reach) * SECOND, Dress::Plain, None);
+                self.write(users.2, 3, high_water + i64::from(reach) * SECOND, Dress::Plain, None);
             }
             Act::Settled { users, hours, later } => {
-                let front = self.front_of(users.0).unwrap_or(self.now);
-                let first = front + self.settings.max_jump * SECOND + i64::from(hours) * HOUR;
+                let high_water = self.high_water_of(users.0).unwrap_or(self.now);
+                let first = high_water + self.settings.max_jump * SECOND + i64::from(hours) * HOUR;
                 self.write(users.0, 1, first, Dress::Plain, None);
-                self.write(users.1, 2, front + SECOND, Dress::Plain, None);
+                self.write(users.1, 2, high_water + SECOND, Dress::Plain, None);
                 self.write(users.0, 3, first + HOUR, Dress::Plain, None);
                 self.write(users.1, 4, first + DAY + later, Dress::Plain, None);
             }
             Act::Meet { user, beyond, before } => {
-                let reach = self.front_of(user).unwrap_or(self.now) + self.settings.max_jump * SECOND;
+                let reach = self.high_water_of(user).unwrap_or(self.now) + self.settings.max_jump * SECOND;
                 let mut meet = |computer, time| self.write(user, computer, time, Dress::Plain, Some(own_id(user)));
                 meet(1, reach + i64::from(beyond) * SECOND);
                 meet(1, reach + i64::from(beyond) * SECOND);
@@ -775,7 +775,7 @@ impl<'a> Builder<'a> {
                 self.write(user, computer, self.now, dress, None);
             }
             Act::Large { over, blank, user } => self.large(over, blank, user),
-            Act::Rise { shard, to } => self.rise(shard, to),
+            Act::Advance { shard, to } => self.advance(shard, to),
             Act::Seal => self.seal(),
         }
     }
@@ -786,8 +786,8 @@ impl<'a> Builder<'a> {
         self.lanes.iter().position(owns).expect("open shards cover the ring")
     }
 
-    fn front_of(&self, user: u8) -> Option<i64> {
-        self.lanes[self.owner(&user_name(user))].judge.front()
+    fn high_water_of(&self, user: u8) -> Option<i64> {
+        self.lanes[self.owner(&user_name(user))].admission.high_water()
     }
 
     fn next_arrival(&mut self, lane: usize, delay: Delay) -> i64 {
@@ -807,13 +807,13 @@ impl<'a> Builder<'a> {
     }
 
     fn time_of(&mut self, at: &At, user: &str, lane: usize, arrival: i64) -> i64 {
-        let judge = &self.lanes[lane].judge;
-        let front = judge.front().unwrap_or(self.now);
+        let admission = &self.lanes[lane].admission;
+        let high_water = admission.high_water().unwrap_or(self.now);
         let jump = self.settings.max_jump * SECOND;
         let tolerance = self.settings.tolerance * SECOND;
-        let accepted = judge.history.accepted.iter().filter(|event| event.user == user);
+        let accepted = admission.history.accepted.iter().filter(|event| event.user == user);
         let newest = accepted.map(|event| event.time).max().unwrap_or(self.now);
-        let waits = judge.history.waiting.first().map_or(front + jump + 3 * DAY, |it| it.arrived.event.time);
+        let waits = admission.history.waiting.first().map_or(high_water + jump + 3 * DAY, |it| it.arrived.event.time);
         match *at {
             At::Now => self.now,
             At::After(secs) => {
@@ -825,9 +825,9 @@ impl<'a> Builder<'a> {
                 self.now
             }
             At::Back(secs) => self.now - i64::from(secs) * SECOND,
-            At::Watermark(delta) => front - tolerance + delta,
-            At::MaxJump(delta) => front + jump + delta,
-            At::Ahead(secs) => front + jump + i64::from(secs) * SECOND,
+            At::Watermark(delta) => high_water - tolerance + delta,
+            At::MaxJump(delta) => high_water + jump + delta,
+            At::Ahead(secs) => high_water + jump + i64::from(secs) * SECOND,
             At::HourLater(delta) => newest + HOUR + delta,
             At::DayLater(delta) => newest + DAY + delta,
             At::DayBeforeWaiting(delta) => waits - DAY + delta,
@@ -914,11 +914,11 @@ impl<'a> Builder<'a> {
 
     fn step(&mut self, lane: usize, step: Step) {
         let lane = &mut self.lanes[lane];
-        lane.judge.step(&step);
+        lane.admission.step(&step);
         lane.shard.steps.push(step);
         // The plan's clock follows the shards, or all later events would be late.
-        if let Some(front) = lane.judge.front() {
-            self.now = self.now.max(front);
+        if let Some(high_water) = lane.admission.high_water() {
+            self.now = self.now.max(high_water);
         }
     }
 
@@ -1000,51 +1000,51 @@ impl<'a> Builder<'a> {
         self.push(lane, arrival, payload, user);
     }
 
-    fn rise(&mut self, shard: u8, to: RiseTo) {
+    fn advance(&mut self, shard: u8, to: AdvanceTo) {
         let open: Vec<usize> = (0..self.lanes.len()).filter(|&at| self.lanes[at].open).collect();
         // Rather a shard in which something waits.
-        let waits = |at: &&usize| !self.lanes[**at].judge.history.waiting.is_empty();
+        let waits = |at: &&usize| !self.lanes[**at].admission.history.waiting.is_empty();
         let lane = match open.iter().find(waits) {
             Some(&lane) if shard.is_multiple_of(2) => lane,
             _ => open[usize::from(shard) % open.len()],
         };
-        let watermark = |at: usize| self.lanes[at].judge.history.watermark;
+        let watermark = |at: usize| self.lanes[at].admission.history.watermark;
         let to = match to {
-            RiseTo::Others => {
+            AdvanceTo::Others => {
                 let others = open.iter().filter(|&&other| other != lane);
                 others.filter_map(|&other| watermark(other)).max()
             }
-            RiseTo::Own(secs) => Some(watermark(lane).unwrap_or(self.now) + i64::from(secs) * SECOND),
-            RiseTo::Reaches(delta) => self.lanes[lane].judge.history.waiting.first().map(|it| {
+            AdvanceTo::Own(secs) => Some(watermark(lane).unwrap_or(self.now) + i64::from(secs) * SECOND),
+            AdvanceTo::Reaches(delta) => self.lanes[lane].admission.history.waiting.first().map(|it| {
                 let reach = (self.settings.max_jump + self.settings.tolerance) * SECOND;
                 it.arrived.event.time - reach + delta
             }),
         };
         if let Some(to) = to {
-            self.step(lane, Step::Rise(to));
+            self.step(lane, Step::Advance(to));
         }
     }
 
-    fn settle(&mut self) {
+    fn flush_waiting(&mut self) {
         for lane in 0..self.lanes.len() {
             if self.lanes[lane].open {
-                self.step(lane, Step::Settle);
+                self.step(lane, Step::Flush);
             }
         }
     }
 
-    /// "what waits is settled; when all ends are stored, each shard's watermark rises to the end of the newest day
+    /// "what waits is settled; when all ends are stored, each shard's watermark advances to the end of the newest day
     /// (UTC) accepted in any of them".
     fn seal(&mut self) {
-        self.settle();
-        let accepted = self.lanes.iter().flat_map(|lane| &lane.judge.history.accepted);
+        self.flush_waiting();
+        let accepted = self.lanes.iter().flat_map(|lane| &lane.admission.history.accepted);
         let Some(newest) = accepted.map(|event| event.time).max() else {
             return;
         };
         let end = (newest.div_euclid(DAY) + 1) * DAY;
         for lane in 0..self.lanes.len() {
             if self.lanes[lane].open {
-                self.step(lane, Step::Rise(end));
+                self.step(lane, Step::Advance(end));
             }
         }
     }

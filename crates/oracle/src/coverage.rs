@@ -18,7 +18,7 @@ impl Coverage {
     /// Counts one case by what its evaluation met.
     pub fn add(&mut self, outcome: &Outcome) {
         self.cases += 1;
-        for edge in outcome.marks.keys() {
+        for edge in outcome.edge_counts.keys() {
             *self.reached.entry(*edge).or_default() += 1;
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// How often one input reached each edge.
-pub type Marks = BTreeMap<Edge, u64>;
+pub type EdgeCounts = BTreeMap<Edge, u64>;
 
 macro_rules! edges {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -56,9 +56,9 @@ edges! {
     // Events that wait.
     /// It waits.
     Waited,
-    /// Exactly `max_jump` beyond the front, which is not ahead.
+    /// Exactly `max_jump` beyond the high-water mark, which is not ahead.
     AheadNotQuite,
-    /// At most a second more than `max_jump` beyond the front.
+    /// At most a second more than `max_jump` beyond the high-water mark.
     AheadBarely,
     /// The same event waits already.
     DuplicateAmongWaiting,
@@ -68,7 +68,7 @@ edges! {
     WentOnByThreeUsers,
     /// Ten events wait, and all go on.
     WentOnByTenEvents,
-    /// An acceptance moved the front so that one that waited is no longer ahead.
+    /// An acceptance moved the high-water mark so that one that waited is no longer ahead.
     WentOnNoLongerAhead,
     /// No longer ahead only because of one that went on before it.
     WentOnInASecondRound,
@@ -79,13 +79,13 @@ edges! {
     /// Exactly 86400 s before the first event that waits, which rejects nothing.
     EarlierDayNotQuite,
     /// One more than 86400 s after the first that waits settles them.
-    SettledByLaterDay,
+    FlushedByLaterDay,
     /// Exactly 86400 s after the first event that waits, which settles nothing.
     LaterDayNotQuite,
     /// Settling: nothing was accepted since its arrival, so it goes on.
-    SettleAccepted,
+    FlushAccepted,
     /// Settling: something was accepted since its arrival, so it is rejected as `future`.
-    SettleRejected,
+    FlushRejected,
     /// An event that waited is `late` when it goes on.
     WaitedThenLate,
     /// Something waits at the end of an input that is not settled.
@@ -96,35 +96,35 @@ edges! {
     AcceptedEarly,
     /// Accepted more than the tolerance below one that is ahead of its arrival: up to that one the watermark has not risen.
     OnTimeBesideEarly,
-    /// The watermark rises to the end of a day that is closed for an event ahead of its arrival.
+    /// The watermark advances to the end of a day that is closed for an event ahead of its arrival.
     EarlyClosesDay,
-    /// An event within 300 s of its arrival, far beyond the front.
+    /// An event within 300 s of its arrival, far beyond the high-water mark.
     LiveJump,
-    /// The same in a shard without a front.
+    /// The same in a shard without a high-water mark.
     LiveFirst,
     /// Exactly 300 s behind its arrival, and so not ahead.
     LiveBarely,
     /// It waited with a time up to that of a live event, and goes on before it.
     WentOnBeforeLive,
     /// It waited with a time up to `W` + tolerance + `max_jump`, and goes on before the rise.
-    WentOnBeforeRise,
+    WentOnBeforeAdvance,
     /// Exactly `W` + tolerance + `max_jump`.
-    WentOnBeforeRiseBarely,
-    /// A watermark rises without an event.
-    Rise,
-    /// A rise to what is not above the watermark, which is none.
-    RiseToNothing,
-    /// `late` because of a rise, not because of the newest accepted event.
-    LateByRise,
+    WentOnBeforeAdvanceBarely,
+    /// A watermark advances without an event.
+    Advance,
+    /// An advance to what is not above the watermark, which is none.
+    AdvanceToNothing,
+    /// `late` because of an advance, not because of the newest accepted event.
+    LateByAdvance,
     /// A shard begins with what its parents left.
     Inherited,
-    /// An heir judges again what waited in a parent.
+    /// A child admits again what waited in a parent.
     InheritedWaiting,
     /// Of those, one waits again.
     InheritedWaitsAgain,
     /// Of those, one is accepted at once.
     InheritedGoesOn,
-    /// A window of an heir holds events that a parent accepted.
+    /// A window of a child holds events that a parent accepted.
     InheritedWindow,
 
     // Windows.
@@ -148,7 +148,7 @@ edges! {
     KnownDevice,
     /// BURST_LOGIN fires.
     BurstLogin,
-    /// As many logins as do not fire the rule yet.
+    /// As many logons as do not fire the rule yet.
     BurstNotQuite,
     /// One more.
     BurstBarely,
@@ -182,9 +182,9 @@ edges! {
     PercentileTie,
     /// The computer has no event in the look-back.
     PopularityZero,
-    /// Judged exactly at the end of a day with events + `settle`, which closes the day.
+    /// Admitted exactly at the end of a day with events + `settle`, which closes the day.
     DayClosedAtSettle,
-    /// Judged after the end of a day with events, before `settle` has passed.
+    /// Admitted after the end of a day with events, before `settle` has passed.
     DayNotYetClosed,
     /// The computer has events on the first day of the look-back.
     LookbackFirstDay,
@@ -216,11 +216,11 @@ const STREAMS_ONLY: &[Edge] = &[
     Edge::LiveFirst,
     Edge::LiveBarely,
     Edge::WentOnBeforeLive,
-    Edge::WentOnBeforeRise,
-    Edge::WentOnBeforeRiseBarely,
-    Edge::Rise,
-    Edge::RiseToNothing,
-    Edge::LateByRise,
+    Edge::WentOnBeforeAdvance,
+    Edge::WentOnBeforeAdvanceBarely,
+    Edge::Advance,
+    Edge::AdvanceToNothing,
+    Edge::LateByAdvance,
     Edge::Inherited,
     Edge::InheritedWaiting,
     Edge::InheritedWaitsAgain,

@@ -20,12 +20,12 @@
 //! The answer has a line a row, in any order. Rows of O1, O2 and O3 are left out.
 //!
 //! ```text
-//! 5 U1 C1 -> 30 MEDIUM N 1 1 1 1 -     score, level, flags (N, B, L, R), logins 1h and 24h, computers 1h and 24h,
+//! 5 U1 C1 -> 30 MEDIUM N 1 1 1 1 -     score, level, flags (N, B, L, R), logons 1h and 24h, computers 1h and 24h,
 //!                                      popularity
 //! late 5,U1,C1                         a reason and how the payload begins
 //! id 3f..                              an event id that must be there
-//! hour 3600 U1 -> 2 1 1 30 30          logins, computers, anomalies, total and highest score; if any line has this
-//! day 0 C1 -> 1 2 0                    users, logins, high-risk events; form, all rows must be there
+//! hour 3600 U1 -> 2 1 1 30 30          logons, computers, anomalies, total and highest score; if any line has this
+//! day 0 C1 -> 1 2 0                    users, logons, high-risk events; form, all rows must be there
 //! waiting 1
 //! +50                                  so many rows more than are listed
 //! ```
@@ -293,8 +293,8 @@ impl Script<'_> {
                     self.event(&[&when, &user.replace('#', &number), &computer.replace('#', &number)]);
                 }
             }
-            "rise" => self.step(Step::Rise(self.settings.base_micros + time(rest))),
-            "settle" => self.step(Step::Settle),
+            "rise" => self.step(Step::Advance(self.settings.base_micros + time(rest))),
+            "settle" => self.step(Step::Flush),
             _ => self.event(&line.split(' ').collect::<Vec<&str>>()),
         }
     }

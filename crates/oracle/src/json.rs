@@ -26,7 +26,7 @@ pub enum Json {
 
 /// Reads one JSON text: a value with white space around it. Nothing if it is none, even with what is passed over.
 pub fn read(bytes: &[u8]) -> Option<Json> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = JsonReader { bytes, at: 0 };
     reader.skip_white_space();
     let value = reader.value(0)?;
     reader.skip_white_space();
@@ -38,12 +38,12 @@ pub fn is_white_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-struct Reader<'a> {
+struct JsonReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl JsonReader<'_> {
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }

@@ -5,18 +5,19 @@
 //! compare it with the engine row by row.
 //!
 //! ```text
-//! bytes --split_lines--> records --parse--> events --judge--> accepted, rejected, waiting --score--> rows
+//! bytes --split_lines--> records --parse--> events --admit--> accepted, rejected, waiting --score--> rows
 //! ```
 //!
 //! Where the page is silent it chooses, and says so at the place:
 //!
 //! - [`mod@parse`]: what a record of a stream may be.
-//! - [`judge`]: a shard without a front, inheriting, rises that lower nothing.
+//! - [`admission`]: a shard without a high-water mark, inheriting, advances that lower nothing.
 //! - [`score`]: what counts towards popularity.
 //!
 //! [`fixed`] and [`spellings`] are tables of cases with answers computed by hand, which engine and oracle are both asked;
 //! [`broken`] is what must be invalid, [`cases`] random input.
 
+pub mod admission;
 pub mod attributes;
 pub mod broken;
 pub mod calendar;
@@ -25,7 +26,6 @@ pub mod coverage;
 pub mod edges;
 pub mod fixed;
 pub mod json;
-pub mod judge;
 pub mod lines;
 pub mod model;
 pub mod parse;

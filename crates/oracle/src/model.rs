@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::attributes::Attributes;
-use crate::edges::Marks;
+use crate::edges::EdgeCounts;
 
 /// Microseconds in a second: every time is a count of microseconds since 1970, UTC.
 pub const SECOND: i64 = 1_000_000;
@@ -35,7 +35,7 @@ pub struct Settings {
     /// "`settle` (3600 s; at least the tolerance)".
     pub settle: i64,
     /// "With fewer than `min_hosts` (20) computers in the look-back the rule never fires." An empty look-back
-    /// judges nothing, even where this is 0.
+    /// tells nothing, even where this is 0.
     pub min_hosts: i64,
     /// "`login_count_1h > 50`".
     pub burst_over: i64,
@@ -93,12 +93,12 @@ pub struct Record {
 /// What happens to a shard, one after another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A record arrives and is judged.
+    /// A record arrives and is admitted.
     Record(Record),
-    /// The watermark rises to this (microseconds since 1970), after those that wait have gone on as "Rises" says.
-    Rise(i64),
+    /// The watermark advances to this (microseconds since 1970), after those that wait have gone on as "Rises" says.
+    Advance(i64),
     /// What waits is settled: the first act of sealing.
-    Settle,
+    Flush,
 }
 
 /// A shard and all that happens to it.
@@ -149,13 +149,13 @@ pub struct Curated {
     pub risk_score: i32,
     /// LOW, MEDIUM, HIGH or CRITICAL.
     pub risk_level: &'static str,
-    /// Logins on the computer in the look-back; nothing where that holds fewer than `min_hosts` computers.
+    /// Logons on the computer in the look-back; nothing where that holds fewer than `min_hosts` computers.
     pub host_popularity: Option<i64>,
     /// Days since 1970.
     pub event_date: i32,
     /// The attributes that the event has, by column.
     pub attributes: Attributes,
-    /// Index of the shard that accepted it (an heir, if it waited there). Not a column.
+    /// Index of the shard that accepted it (a child, if it waited there). Not a column.
     pub shard: usize,
 }
 
@@ -217,12 +217,12 @@ pub struct Outcome {
     pub hourly: Vec<Hourly>,
     /// All days, as if the whole input were sealed; see [`days_closed_at`].
     pub daily: Vec<Daily>,
-    /// "what still waits": events that wait in a shard at its end and that no heir has taken.
+    /// "what still waits": events that wait in a shard at its end and that no child has taken.
     pub waiting: usize,
     /// The watermark of each shard after its last step, before the rise of a seal.
     pub watermarks: Vec<Option<i64>>,
     /// Which rules and edges the input reached, and how often.
-    pub marks: Marks,
+    pub edge_counts: EdgeCounts,
 }
 
 impl Outcome {

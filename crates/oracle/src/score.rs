@@ -6,29 +6,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::admission::{History, admit, holds};
 use crate::calendar::date_of;
-use crate::edges::{Edge, Marks};
-use crate::judge::{History, holds, judge};
+use crate::edges::{Edge, EdgeCounts};
 use crate::model::{Curated, DAY, Daily, HOUR, Hourly, Outcome, Rejected, SECOND, Settings, Shard};
 use crate::parse::Event;
 
 /// What the page says the input gives.
 pub fn evaluate(settings: &Settings, shards: &[Shard]) -> Outcome {
-    let mut marks = Marks::new();
-    let histories = judge(settings, shards, &mut marks);
+    let mut edge_counts = EdgeCounts::new();
+    let histories = admit(settings, shards, &mut edge_counts);
     let mut popularity = Popularity::new(settings, &histories);
     let mut curated = Vec::new();
     for (shard, history) in histories.iter().enumerate() {
         for at in history.inherited..history.accepted.len() {
-            let windows = Windows::of(history, at, &mut marks);
-            let host = popularity.judge(&history.accepted[at], &mut marks);
+            let windows = Windows::of(history, at, &mut edge_counts);
+            let host = popularity.rate(&history.accepted[at], &mut edge_counts);
             curated.push(row(settings, shard, &history.accepted[at], &windows, &host));
         }
     }
-    mark_rows(settings, &curated, &mut marks);
+    count_row_edges(settings, &curated, &mut edge_counts);
     let waiting = count_waiting(shards, &histories);
     if waiting > 0 {
-        marks.insert(Edge::StillWaiting, 1);
+        edge_counts.insert(Edge::StillWaiting, 1);
     }
     let rejected: Vec<Rejected> = histories.iter().flat_map(|history| history.rejected.iter().cloned()).collect();
     Outcome {
@@ -38,13 +38,14 @@ pub fn evaluate(settings: &Settings, shards: &[Shard]) -> Outcome {
         rejected,
         waiting,
         watermarks: histories.iter().map(|history| history.watermark).collect(),
-        marks,
+        edge_counts,
     }
 }
 
 /// "+ what still waits": what no heir has taken.
 fn count_waiting(shards: &[Shard], histories: &[History]) -> usize {
-    let taken = |at: usize, user: &str| shards.iter().any(|heir| heir.parents.contains(&at) && holds(heir.range, user));
+    let taken =
+        |at: usize, user: &str| shards.iter().any(|child| child.parents.contains(&at) && holds(child.range, user));
     histories
         .iter()
         .enumerate()
@@ -69,7 +70,7 @@ impl Windows {
     /// `(T - 3600 s, T]` and `(T - 86400 s, T]`; they hold what has been accepted so far, so of two events in one
     /// second the first to arrive does not see the second. `login_count_*` counts events, `unique_computers_*` distinct
     /// computers, exactly."
-    fn of(history: &History, at: usize, marks: &mut Marks) -> Windows {
+    fn of(history: &History, at: usize, edge_counts: &mut EdgeCounts) -> Windows {
         let event = &history.accepted[at];
         let own: Vec<&Event> = history.accepted[..=at].iter().filter(|other| other.user == event.user).collect();
         let newest = own.iter().map(|other| other.time).max().expect("the event at hand");
@@ -84,22 +85,22 @@ impl Windows {
         let before = &own[..own.len() - 1];
         let new_device = before.iter().all(|other| other.computer != event.computer);
 
-        let mut mark_if = |reached: bool, edge: Edge| {
+        let mut count_edge_if = |reached: bool, edge: Edge| {
             if reached {
-                *marks.entry(edge).or_default() += 1;
+                *edge_counts.entry(edge).or_default() += 1;
             }
         };
         let at_age = |from: i64, to: i64| before.iter().any(|other| (from..to).contains(&(newest - other.time)));
-        mark_if(at_age(HOUR, HOUR + 1), Edge::HourWindowEdge);
-        mark_if(at_age(HOUR - SECOND, HOUR), Edge::HourWindowInside);
-        mark_if(at_age(DAY, DAY + 1), Edge::DayWindowEdge);
-        mark_if(at_age(DAY - SECOND, DAY), Edge::DayWindowInside);
-        mark_if(event.time < newest, Edge::OutOfOrder);
-        mark_if(before.iter().any(|other| other.time == event.time), Edge::SameInstant);
+        count_edge_if(at_age(HOUR, HOUR + 1), Edge::HourWindowEdge);
+        count_edge_if(at_age(HOUR - SECOND, HOUR), Edge::HourWindowInside);
+        count_edge_if(at_age(DAY, DAY + 1), Edge::DayWindowEdge);
+        count_edge_if(at_age(DAY - SECOND, DAY), Edge::DayWindowInside);
+        count_edge_if(event.time < newest, Edge::OutOfOrder);
+        count_edge_if(before.iter().any(|other| other.time == event.time), Edge::SameInstant);
         let inherited = history.accepted[..history.inherited]
             .iter()
             .any(|other| other.user == event.user && other.time > newest - DAY);
-        mark_if(inherited, Edge::InheritedWindow);
+        count_edge_if(inherited, Edge::InheritedWindow);
 
         Windows { login_count_1h, login_count_24h, unique_computers_1h, unique_computers_24h, new_device }
     }
@@ -113,12 +114,12 @@ fn count(length: usize) -> i64 {
 struct Popularity<'a> {
     settings: &'a Settings,
     /// Every accepted login: its day since 1970 and its computer.
-    logins: Vec<(i64, &'a str)>,
+    logons: Vec<(i64, &'a str)>,
     /// Look-backs that were asked for before, by their newest day; a note to be quicker, no state.
     seen: BTreeMap<i64, BTreeMap<&'a str, i64>>,
 }
 
-/// What RARE_HOST judged.
+/// What RARE_HOST looked at.
 struct Host {
     popularity: Option<i64>,
     p5: Option<i64>,
@@ -127,12 +128,12 @@ struct Host {
 
 impl<'a> Popularity<'a> {
     fn new(settings: &'a Settings, histories: &'a [History]) -> Popularity<'a> {
-        let logins = histories
+        let logons = histories
             .iter()
             .flat_map(|history| &history.accepted[history.inherited..])
             .map(|event| (event.time.div_euclid(DAY), event.computer.as_str()))
             .collect();
-        Popularity { settings, logins, seen: BTreeMap::new() }
+        Popularity { settings, logons, seen: BTreeMap::new() }
     }
 
     /// "A day is closed for an event at its own `event_time` `t` when `t >= end of that day + settle`."
@@ -144,14 +145,14 @@ impl<'a> Popularity<'a> {
         day
     }
 
-    /// "Popularity = logins accepted on that computer, by all users, in the look-back: the `lookback` (30) calendar
+    /// "Popularity = logons accepted on that computer, by all users, in the look-back: the `lookback` (30) calendar
     /// days (UTC, event time) that end with the newest **closed** day, days without events included."
     fn of_look_back(&mut self, newest: i64) -> &BTreeMap<&'a str, i64> {
         let oldest = newest - self.settings.lookback + 1;
-        let logins = &self.logins;
+        let logons = &self.logons;
         self.seen.entry(newest).or_insert_with(|| {
             let mut popularity = BTreeMap::new();
-            for (day, computer) in logins {
+            for (day, computer) in logons {
                 if (oldest..=newest).contains(day) {
                     *popularity.entry(*computer).or_default() += 1;
                 }
@@ -164,7 +165,7 @@ impl<'a> Popularity<'a> {
     /// integers: ascending, element number `(n + 19) div 20`, counted from 1. The rule fires when popularity `<= p5`,
     /// ties included; a computer without an event there has popularity 0. With fewer than `min_hosts` (20) computers in
     /// the look-back the rule never fires." "null where the look-back holds fewer than `min_hosts` computers".
-    fn judge(&mut self, event: &Event, marks: &mut Marks) -> Host {
+    fn rate(&mut self, event: &Event, edge_counts: &mut EdgeCounts) -> Host {
         let newest = self.newest_closed_day(event.time);
         let min_hosts = self.settings.min_hosts;
         let host = {
@@ -180,36 +181,36 @@ impl<'a> Popularity<'a> {
                 Host { popularity: Some(popularity), p5: Some(p5), rare: popularity <= p5 }
             }
         };
-        self.mark(event, newest, &host, marks);
+        self.count_edge(event, newest, &host, edge_counts);
         host
     }
 
-    fn mark(&mut self, event: &Event, newest: i64, host: &Host, marks: &mut Marks) {
-        let mut mark_if = |reached: bool, edge: Edge| {
+    fn count_edge(&mut self, event: &Event, newest: i64, host: &Host, edge_counts: &mut EdgeCounts) {
+        let mut count_edge_if = |reached: bool, edge: Edge| {
             if reached {
-                *marks.entry(edge).or_default() += 1;
+                *edge_counts.entry(edge).or_default() += 1;
             }
         };
         let n = count(self.of_look_back(newest).len());
-        let judged = host.popularity.is_some();
-        mark_if(n > 0 && !judged, Edge::TooFewHosts);
-        mark_if(judged && n == self.settings.min_hosts, Edge::JustEnoughHosts);
-        mark_if(judged && !host.rare, Edge::CommonHost);
-        mark_if(judged && host.popularity == Some(0), Edge::PopularityZero);
-        if judged && host.popularity == host.p5 {
+        let is_rated = host.popularity.is_some();
+        count_edge_if(n > 0 && !is_rated, Edge::TooFewHosts);
+        count_edge_if(is_rated && n == self.settings.min_hosts, Edge::JustEnoughHosts);
+        count_edge_if(is_rated && !host.rare, Edge::CommonHost);
+        count_edge_if(is_rated && host.popularity == Some(0), Edge::PopularityZero);
+        if is_rated && host.popularity == host.p5 {
             let all = self.of_look_back(newest).values();
-            mark_if(all.filter(|&&it| Some(it) == host.p5).count() >= 2, Edge::PercentileTie);
+            count_edge_if(all.filter(|&&it| Some(it) == host.p5).count() >= 2, Edge::PercentileTie);
         }
         let settle = self.settings.settle * SECOND;
-        let has_events = |day: i64| self.logins.iter().any(|(other, _)| *other == day);
+        let has_events = |day: i64| self.logons.iter().any(|(other, _)| *other == day);
         let at_settle = event.time == (newest + 1) * DAY + settle;
-        mark_if(judged && at_settle && has_events(newest), Edge::DayClosedAtSettle);
+        count_edge_if(is_rated && at_settle && has_events(newest), Edge::DayClosedAtSettle);
         let open = (newest + 1..event.time.div_euclid(DAY)).any(has_events);
-        mark_if(judged && open, Edge::DayNotYetClosed);
-        let on = |day: i64| self.logins.iter().any(|(other, computer)| *other == day && *computer == event.computer);
+        count_edge_if(is_rated && open, Edge::DayNotYetClosed);
+        let on = |day: i64| self.logons.iter().any(|(other, computer)| *other == day && *computer == event.computer);
         let oldest = newest - self.settings.lookback + 1;
-        mark_if(judged && on(oldest), Edge::LookbackFirstDay);
-        mark_if(judged && on(oldest - 1), Edge::LookbackDayBefore);
+        count_edge_if(is_rated && on(oldest), Edge::LookbackFirstDay);
+        count_edge_if(is_rated && on(oldest - 1), Edge::LookbackDayBefore);
     }
 }
 
@@ -311,40 +312,40 @@ fn daily(curated: &[Curated]) -> Vec<Daily> {
 }
 
 /// Edges that a finished row shows.
-fn mark_rows(settings: &Settings, curated: &[Curated], marks: &mut Marks) {
-    let mut mark_if = |reached: bool, edge: Edge| {
+fn count_row_edges(settings: &Settings, curated: &[Curated], edge_counts: &mut EdgeCounts) {
+    let mut count_edge_if = |reached: bool, edge: Edge| {
         if reached {
-            *marks.entry(edge).or_default() += 1;
+            *edge_counts.entry(edge).or_default() += 1;
         }
     };
     for row in curated {
-        mark_if(row.is_new_device == 1, Edge::NewDevice);
-        mark_if(row.is_new_device == 0, Edge::KnownDevice);
-        mark_if(row.is_burst_login == 1, Edge::BurstLogin);
-        mark_if(row.login_count_1h == settings.burst_over, Edge::BurstNotQuite);
-        mark_if(row.login_count_1h == settings.burst_over + 1, Edge::BurstBarely);
-        mark_if(row.is_lateral_movement == 1, Edge::LateralMovement);
+        count_edge_if(row.is_new_device == 1, Edge::NewDevice);
+        count_edge_if(row.is_new_device == 0, Edge::KnownDevice);
+        count_edge_if(row.is_burst_login == 1, Edge::BurstLogin);
+        count_edge_if(row.login_count_1h == settings.burst_over, Edge::BurstNotQuite);
+        count_edge_if(row.login_count_1h == settings.burst_over + 1, Edge::BurstBarely);
+        count_edge_if(row.is_lateral_movement == 1, Edge::LateralMovement);
         let lateral = settings.lateral_at_least;
-        mark_if(row.unique_computers_1h == lateral - 1, Edge::LateralNotQuite);
-        mark_if(row.unique_computers_1h == lateral, Edge::LateralBarely);
-        mark_if(row.is_rare_host == 1, Edge::RareHost);
-        mark_if(row.risk_flags.is_empty(), Edge::NoFlag);
-        mark_if(row.risk_level == "LOW", Edge::Low);
-        mark_if(row.risk_level == "MEDIUM", Edge::Medium);
-        mark_if(row.risk_level == "HIGH", Edge::High);
-        mark_if(row.risk_level == "CRITICAL", Edge::Critical);
+        count_edge_if(row.unique_computers_1h == lateral - 1, Edge::LateralNotQuite);
+        count_edge_if(row.unique_computers_1h == lateral, Edge::LateralBarely);
+        count_edge_if(row.is_rare_host == 1, Edge::RareHost);
+        count_edge_if(row.risk_flags.is_empty(), Edge::NoFlag);
+        count_edge_if(row.risk_level == "LOW", Edge::Low);
+        count_edge_if(row.risk_level == "MEDIUM", Edge::Medium);
+        count_edge_if(row.risk_level == "HIGH", Edge::High);
+        count_edge_if(row.risk_level == "CRITICAL", Edge::Critical);
         let time = row.event_time;
         let (_, month, day) = date_of(time.div_euclid(DAY));
         let midnight = time.rem_euclid(DAY) == 0;
-        mark_if(time.rem_euclid(HOUR) == 0, Edge::HourEdge);
-        mark_if(midnight, Edge::MidnightEdge);
-        mark_if(midnight && day == 1, Edge::MonthEdge);
-        mark_if(midnight && day == 1 && month == 1, Edge::YearEdge);
-        mark_if(time.rem_euclid(SECOND) != 0, Edge::Microseconds);
-        mark_if(time < settings.base_micros, Edge::BeforeBase);
+        count_edge_if(time.rem_euclid(HOUR) == 0, Edge::HourEdge);
+        count_edge_if(midnight, Edge::MidnightEdge);
+        count_edge_if(midnight && day == 1, Edge::MonthEdge);
+        count_edge_if(midnight && day == 1 && month == 1, Edge::YearEdge);
+        count_edge_if(time.rem_euclid(SECOND) != 0, Edge::Microseconds);
+        count_edge_if(time < settings.base_micros, Edge::BeforeBase);
     }
     let ids: BTreeMap<&str, &str> = curated.iter().map(|row| (row.event_id.as_str(), row.user_id.as_str())).collect();
-    mark_if(curated.iter().any(|row| ids[row.event_id.as_str()] != row.user_id), Edge::SameIdOtherUser);
+    count_edge_if(curated.iter().any(|row| ids[row.event_id.as_str()] != row.user_id), Edge::SameIdOtherUser);
     let both = curated.iter().enumerate().any(|(at, row)| {
         let key = |row: &Curated| (row.event_time, row.user_id.clone(), row.computer_id.clone());
         let is_hash = |row: &Curated| row.event_id.len() == 64;
@@ -356,5 +357,5 @@ fn mark_rows(settings: &Settings, curated: &[Curated], marks: &mut Marks) {
                 && other.event_id != row.event_id
         })
     });
-    mark_if(both, Edge::BothFormsOfTime);
+    count_edge_if(both, Edge::BothFormsOfTime);
 }

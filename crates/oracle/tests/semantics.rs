@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use authpulse_oracle::admission::Admission;
 use authpulse_oracle::calendar::format_utc;
 use authpulse_oracle::cases::{file_case, stream_case};
-use authpulse_oracle::judge::Judge;
 use authpulse_oracle::spellings::{self, Read};
 use authpulse_oracle::{
     Form, Record, Settings, Shard, Step, WHOLE_RING, days_closed_at, evaluate, fixed, hours_closed_at, parse,
@@ -88,13 +88,13 @@ fn the_watermark_follows_arrival_where_clocks_are_ahead() {
     let script: String =
         (0..).zip(example).map(|(n, (arrival, time, ..))| format!("{time} U{n} C1 @{arrival}\n")).collect();
     let [shard] = &fixed::shards(&settings, &format!("shard s1\n{script}"))[..] else { panic!("one shard") };
-    let mut judge = Judge::new(&settings, WHOLE_RING, true, &[]);
+    let mut admission = Admission::new(&settings, WHOLE_RING, true, &[]);
     for (step, (arrival, _, watermark, became)) in shard.steps.iter().zip(example) {
-        let before = judge.history.accepted.len();
-        judge.step(step);
-        let rejected = judge.history.rejected.last().map_or("accepted", |rejected| rejected.reason);
-        let told = if judge.history.accepted.len() > before { "accepted" } else { rejected };
-        let found = judge.history.watermark.map(|it| (it - settings.base_micros) / 1_000_000);
+        let before = admission.history.accepted.len();
+        admission.step(step);
+        let rejected = admission.history.rejected.last().map_or("accepted", |rejected| rejected.reason);
+        let told = if admission.history.accepted.len() > before { "accepted" } else { rejected };
+        let found = admission.history.watermark.map(|it| (it - settings.base_micros) / 1_000_000);
         assert_eq!((found, told), (Some(watermark), became), "arrival {arrival}");
     }
 }

@@ -17,10 +17,10 @@ pub use sorting::Sorting;
 use crate::committer::commit_all;
 use authpulse_event::{ArrivalTime, HashRange, ShardId};
 use authpulse_files::tally::Tally;
-use authpulse_files::{self as input, InputOptions, LineBlocks, Progress, Sorted};
+use authpulse_files::{self as input, InputOptions, LineBlocks, ReadProgress, Sorted};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_journal::open::{Opened, open_lake};
+use authpulse_journal::open::{OpenedLake, open_lake};
 use authpulse_journal::registry::Registry;
 use authpulse_lake::StoreError;
 use authpulse_lake::entry::{Backfill, BackfillFile, Entry, Source};
@@ -43,9 +43,9 @@ pub struct BackfillRequest {
     pub files: Vec<input::Source>,
     /// Whether what is open stays open, for a later run or a stream that continues.
     pub keep_open: bool,
-    /// Orders the lines of all files by event time before they are judged.
+    /// Orders the lines of all files by event time before they are admitted.
     pub sort: Option<Sorting>,
-    /// Ends what comes before the first line is judged, once it holds true: files are read up to three times by then.
+    /// Ends what comes before the first line is admitted, once it holds true: files are read up to three times by then.
     pub stop: watch::Receiver<bool>,
 }
 
@@ -68,7 +68,7 @@ pub struct BackfillRun {
     /// What shards know of each other (there is one).
     pub registry: Arc<Registry>,
     /// How far the files are read.
-    pub progress: Arc<Progress>,
+    pub progress: Arc<ReadProgress>,
     /// Lines of this run that an interrupted attempt stored already.
     pub lines_stored: u64,
     /// What became of the lines of this run.
@@ -122,7 +122,7 @@ async fn prepare_with(
 ) -> Result<BackfillRun> {
     let files = identify(request)?;
     env.lake.ensure_tables().await?;
-    let Opened { registry, mut tails, options } = open_lake(env, &options).await?;
+    let OpenedLake { registry, mut tails, options } = open_lake(env, &options).await?;
     // An earlier run may have ended between its last entry and the tables.
     commit_all(env).await?;
     refuse_stream(&tails)?;
@@ -210,7 +210,7 @@ async fn sort_behind(
 struct Unread {
     /// Lines of other runs that come before the run's first.
     before: u64,
-    progress: Arc<Progress>,
+    progress: Arc<ReadProgress>,
     /// Those that are stored are passed.
     passed: Passed,
 }

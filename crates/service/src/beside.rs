@@ -6,25 +6,25 @@ use tokio::task::JoinHandle;
 
 /// Says that a task beside the workers panicked: without it the run must not go on as if nothing were.
 struct TellsOfPanic {
-    trouble: watch::Sender<Option<&'static str>>,
+    panicked: watch::Sender<Option<&'static str>>,
     what: &'static str,
 }
 
 impl Drop for TellsOfPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.trouble.send_replace(Some(self.what));
+            self.panicked.send_replace(Some(self.what));
         }
     }
 }
 
-/// Starts a task beside the workers; `trouble` hears what it did, if it panics.
+/// Starts a task beside the workers; `panicked` hears what it did, if it panics.
 pub(crate) fn start_beside(
-    trouble: &watch::Sender<Option<&'static str>>,
+    panicked: &watch::Sender<Option<&'static str>>,
     what: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> JoinHandle<()> {
-    let tells = TellsOfPanic { trouble: trouble.clone(), what };
+    let tells = TellsOfPanic { panicked: panicked.clone(), what };
     tokio::spawn(async move {
         let _tells = tells;
         task.await;

@@ -3,7 +3,7 @@
 mod backfill;
 mod committer;
 mod course;
-mod crew;
+mod shard_tasks;
 mod supervisor;
 mod worker;
 
@@ -54,9 +54,9 @@ pub async fn run_service(
 ) -> Result<Ended> {
     let aside = Aside::new();
     let committer = Committer::start(env, options, &aside);
-    let leases = LeaseKeeper::start(env, fleet, service.wanted_leases(), &committer.trouble, aside.clone());
-    let trouble = committer.trouble.subscribe();
-    let outcome = Supervisor::new(&mut service, (env, options), &leases, &aside, stop, trouble).run().await;
+    let leases = LeaseKeeper::start(env, fleet, service.wanted_leases(), &committer.panicked, aside.clone());
+    let panicked = committer.panicked.subscribe();
+    let outcome = Supervisor::new(&mut service, (env, options), &leases, &aside, stop, panicked).run().await;
     let stands_aside = aside.met().is_some();
     service.registry().columns_said().tell_left_out();
     leases.stored(service.positions());

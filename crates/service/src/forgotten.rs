@@ -1,15 +1,15 @@
 //! Shards that a stream lists no more, and whose state is still needed.
 //!
 //! A stream forgets a closed shard once retention has taken its records. If a service was away for that long, journals may tell of
-//! shards that nobody lists: read in part, or read to their end while their heirs had not begun. What they knew of their users, and what
-//! waited there, belongs to those heirs all the same; what was not read is a gap.
+//! shards that nobody lists: read in part, or read to their end while their children had not begun. What they knew of their users, and what
+//! waited there, belongs to those children all the same; what was not read is a gap.
 
 use authpulse_event::ShardId;
 use authpulse_journal::registry::ShardView;
 use authpulse_stream::ShardDescription;
 use std::collections::BTreeMap;
 
-/// The listed shards, and before them those that are listed no more and have heirs among them which have not begun. `own` are the
+/// The listed shards, and before them those that are listed no more and have children among them which have not begun. `own` are the
 /// journals of this stream, by the names that its shards have there.
 pub(crate) fn with_forgotten(
     mut listed: Vec<ShardDescription>,
@@ -23,17 +23,17 @@ pub(crate) fn with_forgotten(
     }
     let mut needed: BTreeMap<ShardId, ShardDescription> = BTreeMap::new();
     let mut links: Vec<(usize, ShardId)> = Vec::new();
-    for (n, heir) in listed.iter().enumerate().filter(|(_, shard)| !own.contains_key(&shard.id)) {
+    for (n, child) in listed.iter().enumerate().filter(|(_, shard)| !own.contains_key(&shard.id)) {
         // Of a shard whose parents were forgotten before they began, the nearest ancestors that did.
-        let is_orphan = !heir.parents.is_empty()
-            && !heir.parents.iter().any(|parent| is_listed(parent, &listed) || own.contains_key(parent));
+        let is_orphan = !child.parents.is_empty()
+            && !child.parents.iter().any(|parent| is_listed(parent, &listed) || own.contains_key(parent));
         for (id, view) in &gone {
-            let is_parent = heir.parents.contains(id);
+            let is_parent = child.parents.contains(id);
             let is_succeeded = || {
                 own.values()
-                    .any(|other| other.inherited.contains(&key(id)) && other.range.intersect(&heir.range).is_some())
+                    .any(|other| other.inherited.contains(&key(id)) && other.range.intersect(&child.range).is_some())
             };
-            let is_ancestor = || is_orphan && view.range.intersect(&heir.range).is_some() && !is_succeeded();
+            let is_ancestor = || is_orphan && view.range.intersect(&child.range).is_some() && !is_succeeded();
             if is_parent || is_ancestor() {
                 let shard =
                     ShardDescription { id: (*id).clone(), range: view.range, parents: Vec::new(), closed: true };
@@ -74,10 +74,10 @@ mod tests {
             watermark: None,
             newest_accepted: None,
             read_to_end: end,
-            settled: false,
+            flushed: false,
             end,
             sealed: None,
-            shares_through: None,
+            counts_through: None,
             scores_through: None,
             daily_through: None,
             unscored: 0,
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn parents_that_are_gone_are_there_until_their_heirs_have_begun() {
+    fn parents_that_are_gone_are_there_until_their_children_have_begun() {
         let [low, high] = HashRange::divide(2).try_into().unwrap();
         let children = || vec![shard("1", low, &["0"]), shard("2", high, &["0"])];
         for end in [false, true] {

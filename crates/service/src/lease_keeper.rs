@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::lease_keeper";
 
-/// How a lease is parted with.
+/// What the keeper of leases is told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parting {
+pub enum LeaseOrder {
     /// The work came to an end here: whoever asked may go on, or anybody.
     HandOver(String),
     /// Nothing is left to do, ever.
@@ -35,27 +35,27 @@ pub struct LeaseKeeper {
     pub holdings: watch::Receiver<Holdings>,
     wanted: watch::Sender<BTreeSet<String>>,
     stored: watch::Sender<BTreeMap<String, Position>>,
-    partings: mpsc::UnboundedSender<Parting>,
+    orders: mpsc::UnboundedSender<LeaseOrder>,
     task: JoinHandle<()>,
 }
 
 impl LeaseKeeper {
-    /// Begins at once to take leases among `wanted`. A panic is told to `trouble`; a shard whose last entry is too new to `aside`.
+    /// Begins at once to take leases among `wanted`. A panic is told to `panicked`; a shard whose last entry is too new to `aside`.
     pub(crate) fn start(
         env: &Env,
         fleet: Fleet,
         wanted: BTreeSet<String>,
-        trouble: &watch::Sender<Option<&'static str>>,
+        panicked: &watch::Sender<Option<&'static str>>,
         aside: Aside,
     ) -> LeaseKeeper {
         let (held, holdings) = watch::channel(Holdings::default());
         let (want, wanted) = watch::channel(wanted);
         // At most one a shard and look: bounded by the number of shards.
-        let (partings, orders) = mpsc::unbounded_channel();
+        let (orders, received) = mpsc::unbounded_channel();
         let (stored, reached) = watch::channel(BTreeMap::new());
-        let keep = keep(env.clone(), aside, fleet, wanted, reached, orders, held);
-        let task = start_beside(trouble, "keeps the leases", keep);
-        LeaseKeeper { holdings, wanted: want, stored, partings, task }
+        let keep = keep(env.clone(), aside, fleet, wanted, reached, received, held);
+        let task = start_beside(panicked, "keeps the leases", keep);
+        LeaseKeeper { holdings, wanted: want, stored, orders, task }
     }
 
     /// Says which leases there should be.
@@ -73,22 +73,22 @@ impl LeaseKeeper {
     }
 
     /// Parts with a lease.
-    pub fn tell(&self, parting: Parting) {
-        // Without a keeper there are no leases to part with.
-        let _ = self.partings.send(parting);
+    pub fn tell(&self, order: LeaseOrder) {
+        // Without a keeper there are no leases to release.
+        let _ = self.orders.send(order);
     }
 
     /// Gives back what is left.
     pub async fn finish(self) {
-        drop((self.partings, self.wanted, self.stored));
+        drop((self.orders, self.wanted, self.stored));
         if let Err(error) = self.task.await {
             tracing::error!(target: TARGET, %error, "leases could not be given back; others take them when they expire");
         }
     }
 }
 
-/// Partings that are taken up at a time: not so many that the leases which are kept expire meanwhile.
-const PARTINGS_AT_A_TIME: usize = 64;
+/// Orders that are taken up at a time: not so many that the leases which are kept expire meanwhile.
+const ORDERS_AT_A_TIME: usize = 64;
 
 /// How long a worker that is about to end takes to take back what it asked of others. It is tried again in the end.
 const WITHDRAW_PATIENCE: Duration = Duration::from_secs(1);
@@ -121,7 +121,7 @@ async fn keep(
     mut fleet: Fleet,
     mut wanted: watch::Receiver<BTreeSet<String>>,
     stored: watch::Receiver<BTreeMap<String, Position>>,
-    mut partings: mpsc::UnboundedReceiver<Parting>,
+    mut orders: mpsc::UnboundedReceiver<LeaseOrder>,
     holdings: watch::Sender<Holdings>,
 ) {
     let (renew_every, looks_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
@@ -133,7 +133,7 @@ async fn keep(
         let (env, aside) = (&env, &aside);
         async move { may_have(env, aside, &key, tail_patience).await }
     };
-    let mut orders = Vec::new();
+    let mut batch = Vec::new();
     let reach = |fleet: &mut Fleet| {
         for (key, position) in stored.borrow().iter().filter(|(_, position)| **position != Position::START) {
             let (sequence, sub_sequence) = (position.sequence.to_string(), position.sub_sequence);
@@ -172,14 +172,14 @@ async fn keep(
         let pause = (renewed + renew_every).min(next_scan).min(strays.unwrap_or(Ticks::MAX)) - ticks(&env);
         tokio::select! {
             biased;
-            told = partings.recv_many(&mut orders, PARTINGS_AT_A_TIME) => {
+            told = orders.recv_many(&mut batch, ORDERS_AT_A_TIME) => {
                 reach(&mut fleet);
                 if told == 0 {
                     break;
                 }
-                let parted = part(&env, &mut fleet, orders.drain(..)).await;
-                leaving |= parted.leaves;
-                if parted.stands_aside {
+                let carried_out = carry_out(&env, &mut fleet, batch.drain(..)).await;
+                leaving |= carried_out.leaves;
+                if carried_out.stands_aside {
                     strays.get_or_insert_with(|| ticks(&env));
                 }
             }
@@ -190,33 +190,33 @@ async fn keep(
     fleet.release_all().await;
 }
 
-/// What some partings say of the worker itself.
+/// What some orders say of the worker itself.
 #[derive(Clone, Copy, Debug, Default)]
-struct Parted {
+struct CarriedOut {
     /// It takes nothing any more.
     leaves: bool,
     /// And it stays up.
     stands_aside: bool,
 }
 
-/// Parts with leases.
-async fn part(env: &Env, fleet: &mut Fleet, orders: impl Iterator<Item = Parting>) -> Parted {
-    let (mut given, mut ended, mut parted) = (BTreeSet::new(), BTreeSet::new(), Parted::default());
-    for parting in orders {
-        match parting {
-            Parting::HandOver(key) => drop(given.insert(key)),
-            Parting::End(key) => drop(ended.insert(key)),
-            Parting::Forget(key) => fleet.forget(&key),
-            Parting::Leave => parted.leaves = true,
-            Parting::StandAside => parted = Parted { leaves: true, stands_aside: true },
+/// Carries out orders: releases leases, ends or forgets them.
+async fn carry_out(env: &Env, fleet: &mut Fleet, batch: impl Iterator<Item = LeaseOrder>) -> CarriedOut {
+    let (mut given, mut ended, mut carried_out) = (BTreeSet::new(), BTreeSet::new(), CarriedOut::default());
+    for order in batch {
+        match order {
+            LeaseOrder::HandOver(key) => drop(given.insert(key)),
+            LeaseOrder::End(key) => drop(ended.insert(key)),
+            LeaseOrder::Forget(key) => fleet.forget(&key),
+            LeaseOrder::Leave => carried_out.leaves = true,
+            LeaseOrder::StandAside => carried_out = CarriedOut { leaves: true, stands_aside: true },
         }
     }
     fleet.hand_over(&given).await;
     fleet.end(&ended).await;
-    if parted.leaves
+    if carried_out.leaves
         && let Some(Err(error)) = within(env, Some(WITHDRAW_PATIENCE), fleet.withdraw()).await
     {
         tracing::debug!(target: TARGET, %error, "what was asked of other workers could not be taken back yet");
     }
-    parted
+    carried_out
 }

@@ -21,7 +21,7 @@ use authpulse_journal::error::Result;
 use authpulse_lake::read::LiveFile;
 use authpulse_lake::{LakeError, Table};
 use authpulse_producer::replay::record_of;
-use authpulse_stream::{Progress, PutRecord, StreamError, StreamWriter};
+use authpulse_stream::{ProducerProgress, PutRecord, StreamError, StreamWriter};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +87,7 @@ struct Letter {
     arrival: ArrivalTime,
     shard: String,
     position: Position,
-    /// Whether its event had waited. Such letters come later than those behind them, and in an heir they have positions of its parents.
+    /// Whether its event had waited. Such letters come later than those behind them, and in a child they have positions of its parents.
     has_waited: bool,
     form: Form,
     payload: Bytes,
@@ -95,7 +95,7 @@ struct Letter {
     bytes: u64,
 }
 
-/// What a payload was when it was judged.
+/// What a payload was when it was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// A line of a backfilled file.
@@ -229,7 +229,7 @@ pub async fn redrive(
             }
             *done.found.entry(letter.reason.name()).or_default() += 1;
             // First: what was never sent lies below the marks of what was sent after it.
-            let Some(record) = judge(letter, options.base, &mut done) else { continue };
+            let Some(record) = classify(letter, options.base, &mut done) else { continue };
             if note.has(letter) {
                 done.sent_before += 1;
                 continue;
@@ -305,7 +305,7 @@ async fn read_letters(env: &Env, file: &LiveFile, options: &RedriveOptions, lett
 }
 
 /// The record that a letter should have been, or why there is none.
-fn judge(letter: &Letter, base: EventTime, done: &mut Redriven) -> Option<PutRecord> {
+fn classify(letter: &Letter, base: EventTime, done: &mut Redriven) -> Option<PutRecord> {
     let mut name = |why: &str| {
         if done.named.len() < NAMED_MAX {
             done.named.push(format!("{}: {why}", letter.name()));
@@ -360,7 +360,7 @@ async fn put_noted(env: &Env, stream: &dyn StreamWriter, put: Vec<PutRecord>, jo
         if stored {
             break;
         }
-        let progress = Progress { job: job.to_owned(), state: state.clone() };
+        let progress = ProducerProgress { job: job.to_owned(), state: state.clone() };
         match stream.put(put.clone(), Some(progress)).await {
             Ok(_) => break,
             Err(error @ StreamError::Storage { retry: true, .. }) if attempt < ATTEMPTS => {
@@ -396,7 +396,7 @@ mod tests {
     fn a_letter_goes_as_it_came_under_its_users_key() {
         let mut done = Redriven::default();
         let mut record = |payload: &[u8]| {
-            let record = judge(&letter(Reason::Misrouted, 1, 5, payload), DEFAULT_BASE, &mut done);
+            let record = classify(&letter(Reason::Misrouted, 1, 5, payload), DEFAULT_BASE, &mut done);
             record.map(|record| (record.payload, record.partition_key))
         };
         let event = br#" {"computer":"C1","user":" U\"1 ","more":[1],"time":7}"#;
@@ -407,7 +407,7 @@ mod tests {
         assert_eq!(record(b"broken"), None);
         assert_eq!((done.no_event, done.named.len()), (1, 1));
         let long = Letter { bytes: 70_000, ..letter(Reason::Misrouted, 9, 5, event) };
-        assert_eq!(judge(&long, DEFAULT_BASE, &mut done), None, "its beginning alone would be another event");
+        assert_eq!(classify(&long, DEFAULT_BASE, &mut done), None, "its beginning alone would be another event");
         assert_eq!(done.shortened, 1);
         assert!(done.named[1].starts_with("misrouted 9/0 of shard shardId-1, 70000 bytes: only its beginning"));
     }
@@ -419,7 +419,7 @@ mod tests {
             let form = Form::of(shard, detail);
             let mut done = Redriven::default();
             let letter = Letter { form, ..letter(Reason::Invalid, 1, 5, payload) };
-            let record = judge(&letter, DEFAULT_BASE, &mut done);
+            let record = classify(&letter, DEFAULT_BASE, &mut done);
             assert_eq!((done.no_event, done.named.len()), if record.is_some() { (0, 0) } else { (1, 1) }, "{done:?}");
             record.map(|record| {
                 assert_eq!(record.partition_key, &b"U1"[..]);

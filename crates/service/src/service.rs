@@ -1,4 +1,4 @@
-//! The long-running consumer of a stream: which shards to work on, when heirs start, when it is done.
+//! The long-running consumer of a stream: which shards to work on, when children start, when it is done.
 
 mod parents;
 mod refuse;
@@ -10,7 +10,7 @@ use authpulse_event::{Position, ProcessingTime, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_journal::log::read_tail;
-use authpulse_journal::open::{Opened, follow_shard, journal_key, open_lake, read_shard};
+use authpulse_journal::open::{OpenedLake, follow_shard, journal_key, open_lake, read_shard};
 use authpulse_journal::registry::{Registry, ShardView};
 use authpulse_lake::entry::Source;
 use authpulse_settings::options::Options;
@@ -50,7 +50,7 @@ pub struct Service {
     /// Shards that have a worker here, or had one that is done.
     started: BTreeSet<ShardId>,
     /// Shards that are done, and whose raw files have their final names.
-    settled: BTreeSet<ShardId>,
+    raw_finished: BTreeSet<ShardId>,
     /// When the journals of others were last looked at.
     followed_at: AtomicI64,
     /// Where the shards of a closed stream end.
@@ -64,7 +64,7 @@ impl Service {
     /// They do not, or one cannot be read.
     pub async fn open(env: Env, options: Arc<Options>, stream: Arc<dyn Stream>, mode: Mode) -> Result<Service> {
         env.lake.ensure_tables().await?;
-        let Opened { registry, tails, options } = open_lake(&env, &options).await?;
+        let OpenedLake { registry, tails, options } = open_lake(&env, &options).await?;
         refuse::unfinished_backfill(&tails)?;
         let description = stream.describe().await?;
         let shards = stream.shards().await?;
@@ -85,7 +85,7 @@ impl Service {
             shards,
             tips,
             started: BTreeSet::new(),
-            settled: BTreeSet::new(),
+            raw_finished: BTreeSet::new(),
             followed_at: AtomicI64::new(0),
             ends: BTreeMap::new(),
         };
@@ -158,7 +158,7 @@ impl Service {
         with_forgotten(listed, &own, |shard| self.key(shard))
     }
 
-    /// Learns what other workers have stored: shares, watermarks, ends. `has_worker` says of which shards the workers here do.
+    /// Learns what other workers have stored: counts, watermarks, ends. `has_worker` says of which shards the workers here do.
     /// To hold a shard's lease is not enough: the one who had it before may have stored something since it was last looked at.
     ///
     /// # Errors
@@ -218,7 +218,7 @@ impl Service {
 
     /// Whether nothing is left to do: every shard is done here, or elsewhere. `others` are the leases of other living workers.
     pub fn is_complete(&self, others: &BTreeSet<String>) -> bool {
-        // All known shards of an open stream may have ended: then there are heirs that the last look did not see yet.
+        // All known shards of an open stream may have ended: then there are children that the last look did not see yet.
         if self.mode == Mode::Run && !self.description.closed {
             return false;
         }
@@ -282,15 +282,15 @@ impl Service {
     ///
     /// # Errors
     /// An entry cannot be read, or a file not be renamed.
-    pub async fn settle(&mut self) -> Result<()> {
+    pub async fn finish_raw_of_ended(&mut self) -> Result<()> {
         for shard in &self.shards {
-            if self.started.contains(&shard.id) || self.settled.contains(&shard.id) || !self.is_finished(shard) {
+            if self.started.contains(&shard.id) || self.raw_finished.contains(&shard.id) || !self.is_finished(shard) {
                 continue;
             }
             if let Some(tail) = read_tail(&self.env, &self.key(&shard.id)).await? {
                 finish_raw_to(&self.env, &tail, tail.n).await?;
             }
-            self.settled.insert(shard.id.clone());
+            self.raw_finished.insert(shard.id.clone());
         }
         Ok(())
     }

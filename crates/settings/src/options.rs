@@ -41,7 +41,7 @@ pub struct Options {
     pub idle_after: Span,
     /// How often a shard at its tip is read again.
     pub poll_interval: Span,
-    /// How often this worker looks what others have stored, for shares and seals.
+    /// How often this worker looks what others have stored, for counts and seals.
     pub follow_interval: Span,
     /// How shards are shared with other workers.
     pub leases: LeaseSettings,

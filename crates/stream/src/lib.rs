@@ -12,7 +12,7 @@
 //!
 //! What both stores promise (and `tests/stream/contract` checks on both):
 //! - A put is there whole or not at all, together with the producer's progress, once and in order.
-//! - Positions and arrivals never fall within a shard; the positions of an heir lie beyond all of its parents'.
+//! - Positions and arrivals never fall within a shard; the positions of a child lie beyond all of its parents'.
 //! - A read begins anywhere, and what retention took away before it is counted.
 //!
 //! Bounds are in [`limits`].
@@ -138,7 +138,7 @@ pub struct PutReceipt {
 
 /// A producer's own note of how far it is, stored together with the records it covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct ProducerProgress {
     /// Names the producer's job, such as the digest of its input files.
     pub job: String,
     /// The job's state after these records, in a form that the producer chooses.
@@ -219,7 +219,11 @@ pub trait StreamWriter: Send + Sync {
     /// Appends records, in order for equal partition keys, all or none, together with the producer's progress. The receipts
     /// are in the order of the records. A put without records stores the progress alone. After an error that may be tried
     /// again it is unknown whether the put happened; [`StreamWriter::progress`] tells.
-    async fn put(&self, records: Vec<PutRecord>, progress: Option<Progress>) -> Result<Vec<PutReceipt>, StreamError>;
+    async fn put(
+        &self,
+        records: Vec<PutRecord>,
+        progress: Option<ProducerProgress>,
+    ) -> Result<Vec<PutReceipt>, StreamError>;
     /// The progress a job stored last.
     async fn progress(&self, job: &str) -> Result<Option<String>, StreamError>;
     /// Splits an open shard so that the second child begins at `at`. The shard takes no more records; both children are new.

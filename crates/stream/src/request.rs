@@ -1,11 +1,11 @@
 //! Whether a request can be granted, as far as every store answers alike.
 
 use crate::limits::{MAX_PARTITION_KEY_BYTES, MAX_PAYLOAD_BYTES, MAX_PROGRESS_BYTES, MAX_PUT_BYTES, MAX_PUT_RECORDS};
-use crate::{Progress, PutRecord, ReadFrom, StreamError};
+use crate::{ProducerProgress, PutRecord, ReadFrom, StreamError};
 use authpulse_event::ShardId;
 
 /// Whether a put keeps to the limits.
-pub(crate) fn check_put(records: &[PutRecord], progress: Option<&Progress>) -> Result<(), StreamError> {
+pub(crate) fn check_put(records: &[PutRecord], progress: Option<&ProducerProgress>) -> Result<(), StreamError> {
     let refuse = |what: String, why: String| Err(StreamError::Refused { what, why });
     if records.len() > MAX_PUT_RECORDS {
         return refuse(

@@ -131,11 +131,11 @@ fn open_shard<'a>(shards: &'a [Shard], id: &ShardId, action: &str) -> Result<&'a
     if !shard.closed {
         return Ok(shard);
     }
-    let heirs: Vec<_> =
-        shards.iter().filter(|heir| heir.parents.contains(&number)).map(|heir| heir.id().to_string()).collect();
-    let why = match heirs.is_empty() {
+    let children: Vec<_> =
+        shards.iter().filter(|child| child.parents.contains(&number)).map(|child| child.id().to_string()).collect();
+    let why = match children.is_empty() {
         true => "the shard was closed with its stream".to_owned(),
-        false => format!("the shard has gone over into {} already; use what is open", heirs.join(" and ")),
+        false => format!("the shard has gone over into {} already; use what is open", children.join(" and ")),
     };
     Err(StreamError::Refused { what: format!("{action} of '{id}'"), why })
 }

@@ -1,4 +1,4 @@
-//! Beginning to work on one shard of a lake: taken over from its former owner, or begun as nothing or as the heir of others.
+//! Beginning to work on one shard of a lake: taken over from its former owner, or begun as nothing or as the child of others.
 
 use crate::entry_files::finish_raw;
 use crate::restore::{restore, restore_parents, source_kind};
@@ -18,7 +18,7 @@ pub struct OpenedShard {
     pub last: Entry,
     /// The state.
     pub shard: Shard,
-    /// For an heir without an entry: whom it inherits from.
+    /// For a child without an entry: whom it inherits from.
     pub inherits: Vec<Inherited>,
 }
 
@@ -77,7 +77,7 @@ pub async fn finish_raw_to(env: &Env, tail: &Entry, last: u64) -> Result<()> {
     Ok(())
 }
 
-/// Begins a shard that has no entry: empty, or as the heir of `parents`.
+/// Begins a shard that has no entry: empty, or as the child of `parents`.
 ///
 /// # Errors
 /// The parents' state cannot be rebuilt.
@@ -97,7 +97,7 @@ pub async fn open_new(
     let mut ends = Vec::with_capacity(parents.len());
     for parent in &parents {
         let end = entry_of(env, &ShardId::new(&parent.shard), parent.n).await?;
-        // What the parents' last entries needed the heir's first does, and what each entry repeats comes from all of them.
+        // What the parents' last entries needed the child's first does, and what each entry repeats comes from all of them.
         last.format = last.format.max(end.format);
         last.sections.join(end.sections.carried());
         if range.first == 0 {

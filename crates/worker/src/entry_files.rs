@@ -1,4 +1,4 @@
-//! The files of an entry that hold no rows of tables: raw records, pieces of a snapshot, and a side too large for the entry itself.
+//! The files of an entry that hold no rows of tables: raw records, pieces of a snapshot, and a spill too large for the entry itself.
 
 use authpulse_engine::{Piece, PieceSection};
 use authpulse_event::ShardId;
@@ -6,7 +6,7 @@ use authpulse_event::id::sha256_hex;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_lake::encode::encode_raw;
-use authpulse_lake::entry::{Entry, FileRef, PieceRef, RawFile, Side};
+use authpulse_lake::entry::{Entry, FileRef, PieceRef, RawFile, Spill};
 use authpulse_lake::schema::raw_name;
 use authpulse_lake::section_list::Holder;
 use authpulse_lake::sections::Section;
@@ -16,7 +16,7 @@ use authpulse_settings::options::Options;
 use bytes::Bytes;
 
 /// An entry's side is put into a file of its own above this size, in bytes of JSON.
-const SIDE_INLINE_BYTES: usize = 64 << 10;
+const SPILL_INLINE_BYTES: usize = 64 << 10;
 /// zstd level of snapshots.
 const SNAPSHOT_ZSTD_LEVEL: i32 = 1;
 
@@ -96,12 +96,12 @@ fn of_piece((name, section): (&str, &Section)) -> PieceSection {
     PieceSection { name: name.to_owned(), must: section.must, body: section.body.text().as_bytes().to_vec() }
 }
 
-/// Puts a side that is too large to stand in its entry; `None` where it is not.
-pub async fn put_side(env: &Env, commit_id: &str, side: &Side) -> Result<Option<FileRef>> {
-    if side.size_estimate() <= SIDE_INLINE_BYTES {
+/// Puts a spill that is too large to stand in its entry; `None` where it is not.
+pub async fn put_spill(env: &Env, commit_id: &str, spill: &Spill) -> Result<Option<FileRef>> {
+    if spill.size_estimate() <= SPILL_INLINE_BYTES {
         return Ok(None);
     }
-    let bytes = side.encode();
+    let bytes = spill.encode();
     let file = FileRef {
         path: format!("state/{commit_id}.side.json.zst"),
         bytes: bytes.len() as u64,

@@ -2,8 +2,8 @@
 
 use crate::chunks::Chunks;
 use crate::columns::Asking;
-use crate::draft::Closed;
-use crate::entry_files::{finish_raw, put_side, put_snapshot, stage_raw};
+use crate::entry_builder::Closed;
+use crate::entry_files::{finish_raw, put_snapshot, put_spill, stage_raw};
 use crate::small_rows::SmallRows;
 use authpulse_engine::Piece;
 use authpulse_engine::names::UserNamesView;
@@ -13,7 +13,7 @@ use authpulse_journal::error::Result;
 use authpulse_journal::log;
 use authpulse_journal::registry::Registry;
 use authpulse_lake::entry::{
-    Entry, EntryCounts, FileRef, PieceRef, RawFile, Side, StoredShare, Unscored, Waiting, spans,
+    Entry, EntryCounts, FileRef, PieceRef, RawFile, Spill, StoredDailyCounts, Unscored, Waiting, spans,
 };
 use authpulse_lake::section_list::Holder;
 use authpulse_lake::{RawSource, Table, TableFile};
@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// See the module.
-pub struct Finish {
+pub struct EntryWriter {
     /// The world.
     pub env: Env,
     /// How files are cut.
@@ -53,40 +53,51 @@ struct Written {
     files: Vec<TableFile>,
     raw: Vec<RawFile>,
     snapshot: Vec<PieceRef>,
-    side_file: Option<FileRef>,
+    spill_file: Option<FileRef>,
 }
 
-impl Finish {
+impl EntryWriter {
     /// Puts the rest of its files, stores it, puts raw files under their final names and reports it; returns the stored entry.
     ///
     /// # Errors
     /// A file or the entry cannot be stored, or another owner was first. Files that are put then belong to nothing.
     pub async fn run(self) -> Result<Entry> {
-        let Finish { env, options, registry, shard, source, last, mut closed, snapshot, mut chunks, users, asking } =
-            self;
+        let EntryWriter {
+            env,
+            options,
+            registry,
+            shard,
+            source,
+            last,
+            mut closed,
+            snapshot,
+            mut chunks,
+            users,
+            asking,
+        } = self;
         let commit_id = chunks.commit_id.clone();
         let small = SmallRows {
             hours: std::mem::take(&mut closed.cut.hours),
             users,
             days: std::mem::take(&mut closed.closing.days.0),
-            rejected: std::mem::take(&mut closed.draft.rejected),
+            rejected: std::mem::take(&mut closed.builder.rejected),
             shard: source.shard.clone(),
             processing_time: env.clock.now(),
         };
         chunks.start(&env, small.encode(env.clone(), asking.clone(), options.encode));
-        let raw = std::mem::take(&mut closed.draft.raw);
+        let raw = std::mem::take(&mut closed.builder.raw);
         let raw = stage_raw(&env, &options, &commit_id, (&shard, last.n + 1), (&source, raw)).await?;
         let snapshot = put_snapshot(&env, &commit_id, snapshot, &last).await?;
-        let side = Side {
+        let spill = Spill {
             unscored: closed.cut.unscored.iter().map(Unscored::from).collect(),
-            shares: closed.cut.shares.iter().map(StoredShare::from).collect(),
-            scores: closed.cut.scores.iter().map(StoredShare::from).collect(),
-            sections: env.lake.sections().written(Holder::Side, &last),
+            daily_counts: closed.cut.daily_counts.iter().map(StoredDailyCounts::from).collect(),
+            scores: closed.cut.scores.iter().map(StoredDailyCounts::from).collect(),
+            sections: env.lake.sections().written(Holder::Spill, &last),
         };
-        let side_file = put_side(&env, &commit_id, &side).await?;
+        let spill_file = put_spill(&env, &commit_id, &spill).await?;
         let files = chunks.finish().await?;
-        let written = Written { commit_id, files, raw, snapshot, side_file };
-        let entry = entry(&env, &options, &last, closed, written, &side);
+        let written = Written { commit_id, files, raw, snapshot, spill_file };
+        let entry = entry(&env, &options, &last, closed, written, &spill);
         let later: BTreeSet<Table> = entry.files.iter().map(|file| file.table).filter(|t| !t.is_first()).collect();
         for table in later {
             asking.table(&env, table).await?;
@@ -95,15 +106,15 @@ impl Finish {
         log::store(&env, &shard, &last, &entry).await?;
         (env.probe)("entry put after", entry.shard.as_str());
         finish_raw(&env, &entry).await?;
-        registry.stored(&entry, &side)?;
+        registry.stored(&entry, &spill)?;
         Ok(entry)
     }
 }
 
 /// The entry behind `last`, as it is stored from now on.
-fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Written, side: &Side) -> Entry {
-    let Closed { draft, cut, closing } = closed;
-    let Written { commit_id, files, raw, snapshot, side_file } = written;
+fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Written, spill: &Spill) -> Entry {
+    let Closed { builder, cut, closing } = closed;
+    let Written { commit_id, files, raw, snapshot, spill_file } = written;
     let n = last.n + 1;
     let mut sections = last.sections.carried();
     sections.extend(env.lake.sections().written(Holder::Entry, last));
@@ -118,33 +129,33 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         source: last.source.clone(),
         range: last.range.clone(),
         inherits: closing.inherits,
-        from: draft.from.into(),
+        from: builder.from.into(),
         to: closing.to.into(),
         counts: EntryCounts::new(
-            &draft.counts,
+            &builder.counts,
             (last.counts.waiting, last.counts.unscored),
             (cut.waiting.len() as u64, cut.unscored.len() as u64),
         ),
         watermark: cut.watermark,
-        rises: draft.rises,
+        advances: builder.advances,
         newest_accepted: cut.newest_accepted,
         last_accepted_live: cut.last_accepted_live,
         hours_through: cut.hours_through,
-        shares_through: cut.shares_through.map(|d| d.0),
+        counts_through: cut.counts_through.map(|d| d.0),
         score_spans: spans(&cut.score_spans),
         daily_through: closing.days.1,
         waiting: cut.waiting.iter().map(Waiting::from).collect(),
-        side: if side_file.is_some() { Side::default() } else { side.clone() },
-        side_file,
+        spill: if spill_file.is_some() { Spill::default() } else { spill.clone() },
+        spill_file,
         files,
         raw,
         // Entries are finished one after another, each with its raw files.
         raw_done: last.n,
         last_snapshot: if snapshot.is_empty() { last.last_snapshot } else { n },
         snapshot,
-        gaps: draft.gaps,
+        gaps: builder.gaps,
         read_to_end: closing.read_to_end,
-        settled: closing.settled,
+        flushed: closing.flushed,
         end: closing.end,
         sealed: closing.sealed,
         time_rules: (&options.engine.time).into(),
@@ -152,7 +163,7 @@ fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Wr
         backfill: closing.backfill,
         sections,
     };
-    entry.format = entry.format_to_write(side, last.format);
+    entry.format = entry.format_to_write(spill, last.format);
     debug_assert!(entry.counts.adds_up(), "{:?}", entry.counts);
     entry
 }

@@ -43,7 +43,7 @@ pub enum Batch {
 
 /// What a read told besides records.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Found {
+pub struct ReadStatus {
     /// Nothing lies beyond the batch now.
     pub at_tip: bool,
     /// Nothing will ever lie beyond the batch.
@@ -67,7 +67,7 @@ impl Input {
     }
 
     /// The next batch after a position.
-    pub async fn read(&mut self, after: Position, limit: ReadLimit) -> Result<(Batch, Found)> {
+    pub async fn read(&mut self, after: Position, limit: ReadLimit) -> Result<(Batch, ReadStatus)> {
         match self {
             Input::Stream { stream, shard, .. } => {
                 let from = if after == Position::START { ReadFrom::Start } else { ReadFrom::After(after) };
@@ -78,24 +78,24 @@ impl Input {
                         }
                         // The stream is there and has forgotten the shard: what was not read of it is gone.
                         let gap = Some(Gap { records: None });
-                        return Ok((Batch::Empty, Found { at_tip: true, at_end: true, gap, clock: None }));
+                        return Ok((Batch::Empty, ReadStatus { at_tip: true, at_end: true, gap, clock: None }));
                     }
                     read => read?,
                 };
-                let found = Found { at_tip: read.at_tip, at_end: read.at_end, gap: read.gap, clock: read.clock };
+                let found = ReadStatus { at_tip: read.at_tip, at_end: read.at_end, gap: read.gap, clock: read.clock };
                 let batch =
                     if read.records.is_empty() { Batch::Empty } else { Batch::Records(read.records.into_iter()) };
                 Ok((batch, found))
             }
             Input::File { blocks, next, .. } => {
                 if let Some(block) = next.take() {
-                    return Ok((Batch::Lines(block), Found::default()));
+                    return Ok((Batch::Lines(block), ReadStatus::default()));
                 }
                 match blocks.as_mut().and_then(Iterator::next) {
-                    Some(block) => return Ok((Batch::Lines(block?), Found::default())),
+                    Some(block) => return Ok((Batch::Lines(block?), ReadStatus::default())),
                     None => *blocks = None,
                 }
-                Ok((Batch::Empty, Found { at_tip: true, at_end: true, ..Found::default() }))
+                Ok((Batch::Empty, ReadStatus { at_tip: true, at_end: true, ..ReadStatus::default() }))
             }
         }
     }

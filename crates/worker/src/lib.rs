@@ -1,13 +1,13 @@
 //! One shard of a stream, or files, through the engine into entries, exactly once.
 //!
-//! A [`worker::Worker`] reads, admits, scores and stores; `machine` decides what is done when, `draft` is the entry in the making and
+//! A [`worker::Worker`] reads, admits, scores and stores; `machine` decides what is done when, `entry_builder` is the entry in the making and
 //! `entry_writer` stores it, [`restore`] rebuilds the state from what is stored, and [`begin`] starts a worker. Which shards are worked on
 //! is decided elsewhere.
 
 pub mod begin;
 mod chunks;
 mod columns;
-mod draft;
+mod entry_builder;
 mod entry_files;
 mod entry_writer;
 pub mod input;

@@ -1,9 +1,9 @@
-//! What a run of a backfill has judged, in one figure: whether other files begin with the same lines is told by it.
+//! What a run of a backfill has admitted, in one figure: whether other files begin with the same lines is told by it.
 
 use authpulse_files::{BlockKind, LineBlock};
 use sha2::{Digest, Sha256};
 
-/// SHA-256 over lines in the order in which they are judged: each as it stands in its unpacked file, without a byte-order mark, up to
+/// SHA-256 over lines in the order in which they are admitted: each as it stands in its unpacked file, without a byte-order mark, up to
 /// its LF; one that ends with its file gets an LF. Blank lines count where they have a number. Of a line above 1,048,576 bytes it
 /// takes what is held of it, an LF, the length in decimal digits, and an LF.
 #[derive(Clone, Default)]

@@ -3,7 +3,7 @@
 //! ```text
 //!            .-- Act::Read, Hear, Store ... <-- what is to be done next --.
 //!            v                                                            |
-//!   world --> News --> take in (admit, rise) --> score --> decide --------+--> Effects: decisions, rows, an entry
+//!   world --> News --> take in (admit, advance) --> score --> decide --------+--> Effects: decisions, rows, an entry
 //! ```
 //!
 //! [`Machine::step`] is the one transition. It asks no clock, waits for nothing and writes nothing: time and the other shards come with
@@ -17,6 +17,7 @@ mod closing;
 mod effects;
 mod ending;
 mod engine;
+mod input_tally;
 mod life;
 mod origins;
 mod quiet;
@@ -24,16 +25,15 @@ mod reading;
 mod run;
 mod snapshots;
 mod storing;
-mod told;
 mod waiting;
 
-pub use effects::{Act, Effects, Look, Lost, News, Progress, Reason, Want};
+pub use effects::{Act, Effects, Look, Lost, News, Reason, StepOutcome, Want};
 pub use engine::Engine;
+pub use input_tally::{InputTally, SharedTally, warn_of_ids};
 pub use life::{Goal, Phase};
 pub use origins::Origins;
-pub use told::{SharedTally, Told, tell_of_ids};
 
-use crate::draft::Draft;
+use crate::entry_builder::EntryBuilder;
 use crate::line_digest::LineDigest;
 use at_hand::AtHand;
 use authpulse_engine::Shard;
@@ -59,7 +59,7 @@ pub struct Machine {
     at_hand: AtHand,
     quiet: Quiet,
     /// The entry in the making.
-    draft: Draft,
+    builder: EntryBuilder,
     storing: Storing,
     snapshots: Snapshots,
     /// The last entry stored.
@@ -73,7 +73,7 @@ pub struct Machine {
     run: Run,
     /// When every line of a file arrived; absent for a stream.
     arrival_of_lines: Option<ArrivalTime>,
-    told: Told,
+    input_tally: InputTally,
 }
 
 /// How a machine begins.
@@ -93,7 +93,7 @@ pub struct Begin {
     /// When every line of a file arrived; absent for a stream.
     pub arrival_of_lines: Option<ArrivalTime>,
     /// What is counted.
-    pub told: Told,
+    pub input_tally: InputTally,
 }
 
 impl Machine {
@@ -102,12 +102,12 @@ impl Machine {
     /// # Errors
     /// The last entry has a position that is none.
     pub fn new(begin: Begin, now: Tick) -> Result<Machine> {
-        let Begin { key, options, goal, engine, last, inherits, arrival_of_lines, told } = begin;
+        let Begin { key, options, goal, engine, last, inherits, arrival_of_lines, input_tally } = begin;
         let position = last.position()?;
         Ok(Machine {
             at_hand: AtHand::new(position),
             quiet: Quiet::new(options.idle_after, now),
-            draft: Draft::new(position, 0),
+            builder: EntryBuilder::new(position, 0),
             storing: Storing::new(options.entry_age, engine.shard.range(), now),
             snapshots: Snapshots::new(last.last_snapshot, now),
             run: Run { backfill: last.backfill.clone(), digest: None, origins: None },
@@ -121,7 +121,7 @@ impl Machine {
             has_stored: false,
             inherits,
             arrival_of_lines,
-            told,
+            input_tally,
         })
     }
 
@@ -146,7 +146,7 @@ impl Machine {
             News::Read(..) | News::AtHand => self.has_admitted(admitted, look, out),
             News::Late | News::Unreadable | News::AtTip => self.rest(look, out),
             News::Waits { for_a_day } => Ok(self.store_at_rest(for_a_day, look)),
-            News::Landed(reason) => Ok(Act::Hear(News::Close(reason))),
+            News::Stored(reason) => Ok(Act::Hear(News::Close(reason))),
             News::Close(reason) => self.close(reason, look, out),
             News::Stop => Ok(Act::Store(Reason::Stop)),
         }
@@ -160,19 +160,19 @@ impl Machine {
                 self.admit_inherited()?;
             }
             News::Read(..) | News::AtHand => return self.admit_some(look.now, out),
-            // Nothing is known of what lies there, so nothing rises.
+            // Nothing is known of what lies there, so nothing advances.
             News::Unreadable => self.quiet.has_read(None),
-            News::AtTip => self.rise_at_tip(look.now)?,
-            News::Landed(Reason::Stop) => self.admit_inherited()?,
+            News::AtTip => self.advance_at_tip(look.now)?,
+            News::Stored(Reason::Stop) => self.admit_inherited()?,
             News::Stop => self.tell_of_ids_at_end(out),
-            News::Late | News::Waits { .. } | News::Landed(_) | News::Close(_) => {}
+            News::Late | News::Waits { .. } | News::Stored(_) | News::Close(_) => {}
         }
         Ok(0)
     }
 
     /// Admits what was held back in the parents of a child shard that has no entry yet, before its first record.
     fn admit_inherited(&mut self) -> Result<()> {
-        if self.inherits.is_empty() { Ok(()) } else { self.engine.release(Shard::judge_inherited) }
+        if self.inherits.is_empty() { Ok(()) } else { self.engine.release(Shard::admit_inherited) }
     }
 
     fn begin_step(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
@@ -183,9 +183,9 @@ impl Machine {
             Phase::Reading => self.read_on(look, out),
             Phase::Parent => self.wait_for_other_parents(look, out),
             Phase::Ended => self.wait_for_ends(look, out),
-            Phase::Settled => self.wait_for_settled(look, out),
-            Phase::Risen => self.finish_seal(look, out),
-            Phase::Done => Ok(Act::Return(Progress::Done)),
+            Phase::Flushed => self.wait_for_flushed(look, out),
+            Phase::Advanced => self.finish_seal(look, out),
+            Phase::Done => Ok(Act::Return(StepOutcome::Done)),
         }
     }
 
@@ -245,7 +245,7 @@ impl Machine {
 
     /// Where the lines that it admits are counted.
     pub fn count_lines(&mut self, tally: SharedTally) {
-        self.told.tally = Some(tally);
+        self.input_tally.tally = Some(tally);
     }
 
     /// The state of the backfill that its entries carry, and the digest over the lines of its run that are stored.

@@ -6,7 +6,7 @@ use authpulse_event::id::sha256_hex;
 use authpulse_event::{HashRange, ShardId};
 use authpulse_journal::env::{Env, start_urgent};
 use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_journal::log::{entry_of, read_parents, read_side};
+use authpulse_journal::log::{entry_of, read_parents, read_spill};
 use authpulse_lake::entry::{Entry, EntryError, Source};
 use authpulse_lake::read::{CuratedBatch, LiveFile, Rows};
 use authpulse_lake::{LakeError, ObjectStore, StoreError, Table};
@@ -98,12 +98,12 @@ async fn from_snapshot(
     range: HashRange,
 ) -> std::result::Result<Shard, Lost> {
     let shard_id = ShardId::new(&tail.shard);
-    let side = read_side(env, tail).await?;
+    let spill = read_spill(env, tail).await?;
     let mut state = Restoring::begin(
         settings.clone(),
         source_kind(&tail.source),
         range,
-        tail.restore_from(&side, settings.attributes)?,
+        tail.restore_from(&spill, settings.attributes)?,
     );
     let next = tail.last_snapshot + 1;
     // The rows behind the snapshot are on their way while it is taken in.
@@ -117,7 +117,7 @@ async fn from_snapshot(
         let Some(last_snapshot) = (tail.last_snapshot > 0).then_some(tail.last_snapshot) else { return Ok(()) };
         let entry = entry_of(env, &shard_id, last_snapshot).await?;
         take_in_pieces(env, &entry, range, &mut state).await?;
-        let unscored: Vec<_> = read_side(env, &entry).await?.unscored.iter().map(|u| u.to_event(&[])).collect();
+        let unscored: Vec<_> = read_spill(env, &entry).await?.unscored.iter().map(|u| u.to_event(&[])).collect();
         state.unscored_at_snapshot(&unscored);
         Ok(())
     };
@@ -125,18 +125,18 @@ async fn from_snapshot(
     if tail.last_snapshot == 0
         && let inherits @ [_, ..] = &read_parents(env, &shard_id).await?[..]
     {
-        // An heir without a snapshot of its own begins with its parents' ends.
+        // A child without a snapshot of its own begins with its parents' ends.
         let mut parents = Vec::new();
         for parent in inherits {
             let end = entry_of(env, &ShardId::new(&parent.shard), parent.n).await?;
             if let Some(part) = end.hash_range()?.intersect(&range) {
-                // Not out of the table: that holds the heir's own rows already. It would be rebuilt from there as a whole.
+                // Not out of the table: that holds the child's own rows already. It would be rebuilt from there as a whole.
                 parents.push(Box::pin(from_snapshot(env, settings, &end, part)).await?);
             }
         }
-        let heir = Shard::inherit(settings.clone(), range, parents);
-        let unscored = heir.named_unscored();
-        for piece in heir.snapshot(usize::MAX) {
+        let child = Shard::inherit(settings.clone(), range, parents);
+        let unscored = child.named_unscored();
+        for piece in child.snapshot(usize::MAX) {
             let piece = state.reader().read(&piece.bytes);
             piece.and_then(|piece| state.piece(piece)).map_err(|e| Lost::Snapshot(e.to_string()))?;
         }
@@ -216,8 +216,8 @@ pub async fn restore_parents(env: &Env, settings: &Settings, ends: &[Entry], ran
 }
 
 async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRange) -> Result<Shard> {
-    let side = read_side(env, tail).await?;
-    let from = tail.restore_from(&side, settings.attributes)?;
+    let spill = read_spill(env, tail).await?;
+    let from = tail.restore_from(&spill, settings.attributes)?;
     let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, from);
     let table = env.lake.live_files(Table::CURATED).await?;
     read_files(env, table.files, &mut state).await?;

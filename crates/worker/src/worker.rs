@@ -3,24 +3,24 @@
 //! What is done and when, the machine (`machine.rs`) decides; a [`Worker`] carries it out in the world, one effect after another.
 //! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
 
-mod landing;
+mod stored;
 
-pub use crate::machine::{Goal, Origins, Phase, Progress, SharedTally};
+pub use crate::machine::{Goal, Origins, Phase, SharedTally, StepOutcome};
 
 use crate::chunks::Chunks;
 use crate::columns::Asking;
-use crate::draft::Closed;
-use crate::entry_writer::Finish;
+use crate::entry_builder::Closed;
+use crate::entry_writer::EntryWriter;
 use crate::input::Input;
 use crate::line_digest::LineDigest;
-use crate::machine::{Act, Begin, Effects, Engine, Look, Lost, Machine, News, Reason, Told, Want, tell_of_ids};
+use crate::machine::{Act, Begin, Effects, Engine, InputTally, Look, Lost, Machine, News, Reason, Want, warn_of_ids};
 use crate::poison::Poison;
 use authpulse_engine::Shard;
 use authpulse_event::{Position, ShardId, Span};
 use authpulse_journal::columns_said::Said;
 use authpulse_journal::env::{Env, duration, start};
 use authpulse_journal::error::{Chain, Result};
-use authpulse_journal::registry::{Place, Registry};
+use authpulse_journal::registry::{Registry, WorkerSlot};
 use authpulse_journal::sink::Decision;
 use authpulse_journal::stop::stop_requested;
 use authpulse_lake::entry::{Backfill, Entry, Inherited};
@@ -41,7 +41,7 @@ pub struct Start {
     pub name: ShardId,
     /// The last entry; a made-up entry 0 for a shard that has none.
     pub last: Entry,
-    /// In an heir that has no entry yet: whom it inherits from.
+    /// In a child that has no entry yet: whom it inherits from.
     pub inherits: Vec<Inherited>,
     /// The state as of `last`.
     pub shard: Shard,
@@ -58,7 +58,7 @@ pub struct Worker {
     options: Arc<Options>,
     registry: Arc<Registry>,
     /// Its place among the workers that share the memory.
-    _place: Place,
+    _slot: WorkerSlot,
     stop: watch::Receiver<bool>,
     asking: Asking,
     name: ShardId,
@@ -91,7 +91,7 @@ impl Worker {
                 Input::File { arrival, .. } => Some(arrival),
                 Input::Stream { .. } => None,
             },
-            told: Told::new(registry.columns_said().clone()),
+            input_tally: InputTally::new(registry.columns_said().clone()),
             key: key.clone(),
         };
         Ok(Worker {
@@ -99,7 +99,7 @@ impl Worker {
             chunks: Chunks::new(&env),
             env,
             options,
-            _place: registry.enter(),
+            _slot: registry.enter(),
             asking: Asking::new(key, registry.columns_said().clone()),
             registry,
             // Nobody can tell it.
@@ -118,7 +118,7 @@ impl Worker {
     pub fn phase(&self) -> Phase {
         self.machine.phase()
     }
-    /// The position after the last record judged.
+    /// The position after the last record admitted.
     pub fn position(&self) -> Position {
         self.machine.position()
     }
@@ -150,7 +150,7 @@ impl Worker {
     pub fn set_origins(&mut self, origins: Origins) {
         self.machine.set_origins(origins);
     }
-    /// Where the lines that it judges are counted.
+    /// Where the lines that it admits are counted.
     pub fn count_lines(&mut self, tally: SharedTally) {
         self.machine.count_lines(tally);
     }
@@ -158,7 +158,7 @@ impl Worker {
     pub fn columns_said(&self) -> &Arc<Said> {
         self.registry.columns_said()
     }
-    /// A read that is under way, and waiting for columns, is given up once `stop` holds true: nothing that was not judged is lost by that.
+    /// A read that is under way, and waiting for columns, is given up once `stop` holds true: nothing that was not admitted is lost by that.
     pub fn read_until(&mut self, stop: watch::Receiver<bool>) {
         self.asking.until(stop.clone());
         self.stop = stop;
@@ -168,10 +168,10 @@ impl Worker {
     ///
     /// # Errors
     /// The worker cannot go on and must be dropped; what it had not stored never happened.
-    pub async fn step(&mut self) -> Result<Progress> {
+    pub async fn step(&mut self) -> Result<StepOutcome> {
         let (act, scored) = self.hear(News::Tick).await?;
         let progress = self.carry_out(act).await?;
-        Ok(if scored && progress == Progress::Idle { Progress::Worked } else { progress })
+        Ok(if scored && progress == StepOutcome::Idle { StepOutcome::Worked } else { progress })
     }
 
     /// Stores what is decided and stops.
@@ -182,7 +182,7 @@ impl Worker {
         if self.phase() != Phase::Done {
             self.carry_out(Act::Hear(News::Stop)).await?;
         }
-        self.land().await
+        self.await_stored().await
     }
 
     /// One more round for a worker that has reached its goal, now that others have stored theirs: tells whether it stored.
@@ -190,29 +190,29 @@ impl Worker {
     /// # Errors
     /// As for [`Worker::step`].
     pub async fn store_what_became_ready(&mut self) -> Result<bool> {
-        Ok(self.carry_out(Act::Store(Reason::Ready)).await? == Progress::Worked)
+        Ok(self.carry_out(Act::Store(Reason::Ready)).await? == StepOutcome::Worked)
     }
 
     /// Does what is to be done, and whatever follows from it, until the step is done.
-    async fn carry_out(&mut self, mut act: Act) -> Result<Progress> {
+    async fn carry_out(&mut self, mut act: Act) -> Result<StepOutcome> {
         loop {
             let news = match act {
                 Act::Return(progress) => return Ok(progress),
-                Act::Land => {
-                    self.land().await?;
-                    return Ok(Progress::Worked);
+                Act::AwaitStored => {
+                    self.await_stored().await?;
+                    return Ok(StepOutcome::Worked);
                 }
-                Act::Peek(then) => match (self.has_landed().await?, then) {
+                Act::Peek(then) => match (self.is_stored().await?, then) {
                     (true, Some(news)) => news,
-                    _ => return Ok(Progress::Idle),
+                    _ => return Ok(StepOutcome::Idle),
                 },
                 Act::Store(reason) => {
-                    self.land().await?;
-                    News::Landed(reason)
+                    self.await_stored().await?;
+                    News::Stored(reason)
                 }
                 Act::Read { limit, due_in } => match self.read(limit, due_in).await? {
                     Some(news) => news,
-                    None => return Ok(Progress::Idle),
+                    None => return Ok(StepOutcome::Idle),
                 },
                 Act::Hear(news) => news,
             };
@@ -231,19 +231,19 @@ impl Worker {
         let mut effects = Effects::default();
         let decided = self.machine.step(news, &look, &mut effects);
         self.hand_over_decisions(&effects);
-        let Effects { scored, lost, ids_repeat, rows, closed, lands, want } = effects;
+        let Effects { scored, lost, ids_repeat, rows, closed, awaits_stored, want } = effects;
         if let Some(Lost { after, records }) = lost {
             tracing::warn!(target: TARGET, shard = %self.key(), %after, ?records, "records were gone from the stream before they were read");
         }
         if let Some(words) = ids_repeat {
-            tell_of_ids(self.key(), &words);
+            warn_of_ids(self.key(), &words);
         }
         let act = decided?;
         self.chunks.add_rows(&self.env, &self.options, (self.machine.shard(), &self.asking), rows).await?;
         if let Some(closed) = closed {
             self.store(closed);
-            if lands {
-                self.land().await?;
+            if awaits_stored {
+                self.await_stored().await?;
             }
         }
         if let Some(Want(day)) = want {
@@ -291,7 +291,7 @@ impl Worker {
     /// Starts to store an entry; none is under way.
     fn store(&mut self, closed: Closed) {
         let takes_snapshot = closed.closing.takes_snapshot;
-        let finish = Finish {
+        let writer = EntryWriter {
             env: self.env.clone(),
             options: self.options.clone(),
             registry: self.registry.clone(),
@@ -304,6 +304,6 @@ impl Worker {
             users: self.machine.shard().user_names().view(),
             asking: self.asking.clone(),
         };
-        self.in_flight = Some(start(&*self.env.work, finish.run()));
+        self.in_flight = Some(start(&*self.env.work, writer.run()));
     }
 }

@@ -50,8 +50,8 @@ impl Display for ShardStatus {
         let state = match self.state {
             State::Reading => "reading".to_owned(),
             State::ReadToEnd => "read to its end".to_owned(),
-            State::Ended if self.heirs.is_empty() => "ended; its heirs have not begun".to_owned(),
-            State::Ended => format!("ended; goes on in {}", self.heirs.join(", ")),
+            State::Ended if self.children.is_empty() => "ended; its heirs have not begun".to_owned(),
+            State::Ended => format!("ended; goes on in {}", self.children.join(", ")),
             State::Sealed => "sealed".to_owned(),
             State::FinishedEmpty => "finished, nothing was accepted".to_owned(),
         };

@@ -1,4 +1,4 @@
-//! Decodes a file of curated rows, judges each row by itself, and keeps what rows have to do with each other.
+//! Decodes a file of curated rows, checks each row by itself, and keeps what rows have to do with each other.
 
 use super::files::{check_bytes, check_time, lake_error};
 use super::others::{RuleSets, Under};
@@ -46,7 +46,7 @@ pub(super) struct FileEvents {
 
 /// What reading a file takes. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Reader {
+pub(super) struct CuratedReader {
     pub env: Env,
     pub rules: Arc<RowRules>,
     /// Of the day at hand.
@@ -55,7 +55,7 @@ pub(super) struct Reader {
     pub keys: Arc<(RandomState, RandomState)>,
 }
 
-impl Reader {
+impl CuratedReader {
     /// Reads the rows of one day out of a file.
     pub async fn read(self, file: AuditedFile, day: Day) -> Check<FileEvents> {
         check_bytes(&self.env, &file).await?;
@@ -78,9 +78,9 @@ impl Reader {
                         format!("{}, row of user {} on {} at {time}", file.place(), row.user_id, row.computer_id);
                     differ(what, place, expected, found, RESTORE_FILE)
                 };
-                let judged = self.rules.check(&row, &self.views, &mut line).map_err(difference)?;
+                let checked = self.rules.check(&row, &self.views, &mut line).map_err(difference)?;
                 told.check(&self.rules, &row, |column| values.value(nth, column)).map_err(difference)?;
-                match judged.id {
+                match checked.id {
                     IdKind::Content => {}
                     IdKind::Own => found.own_ids += 1,
                     IdKind::Doubtful => {
@@ -88,9 +88,9 @@ impl Reader {
                     }
                 }
                 let mut under = Under::KNOWN;
-                if !judged.new_device_on {
-                    under = found.others.met(row.rule_set, judged.fired);
-                    if let Some(quiet) = judged.quiet {
+                if !checked.new_device_on {
+                    under = found.others.met(row.rule_set, checked.fired);
+                    if let Some(quiet) = checked.quiet {
                         found.others.was_quiet(under, Flag::RARE_HOST, difference(quiet))?;
                     }
                 }

@@ -1,7 +1,7 @@
 //! The rows of `auth_events_curated`, a day at a time, and all that must agree with them.
 
 use super::VerifyOptions;
-use super::curated::{Event, FileEvents, Reader};
+use super::curated::{CuratedReader, Event, FileEvents};
 use super::days::Days;
 use super::family::Owners;
 use super::history::{NewDevices, no_event_twice};
@@ -46,7 +46,7 @@ pub(super) async fn check_all(
         digest: options.rules.digest(),
         rules: options.rules.clone(),
     };
-    let mut reader = Reader {
+    let mut reader = CuratedReader {
         env: env.clone(),
         rules: Arc::new(row_rules),
         views: Arc::default(),
@@ -114,7 +114,7 @@ fn renumber<Kind: Copy>(own: &Names<Kind>, all: &mut Names<Kind>) -> Vec<NameId<
 
 /// Reads the files of a day, several at a time.
 async fn read_day(
-    reader: &Reader,
+    reader: &CuratedReader,
     files: Vec<AuditedFile>,
     day: Day,
     names: &mut Interned,
@@ -164,7 +164,7 @@ fn days_of(files: &[AuditedFile]) -> Check<BTreeSet<Day>> {
 fn unscored(journals: &Journals, owners: &Owners<'_>) -> BTreeMap<Day, Vec<NamedEvent>> {
     let mut days: BTreeMap<Day, Vec<NamedEvent>> = BTreeMap::new();
     for shard in journals.shards.values() {
-        for event in shard.side.unscored.iter().map(|event| event.to_event(&[])) {
+        for event in shard.spill.unscored.iter().map(|event| event.to_event(&[])) {
             if owners.speaks_for(shard, &event.user) {
                 days.entry(Day::of(event.event.event_time)).or_default().push(event);
             }

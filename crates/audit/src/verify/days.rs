@@ -1,4 +1,4 @@
-//! `host_popularity_daily`, and the shares that shards published, against the rows of `auth_events_curated`.
+//! `host_popularity_daily`, and the counts that shards published, against the rows of `auth_events_curated`.
 
 use super::curated::Event;
 use super::files::{check_bytes, check_time, lake_error};
@@ -20,14 +20,14 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     users: u64,
-    logins: u64,
+    logons: u64,
     high_risk: u64,
 }
 
 impl std::fmt::Display for Sums {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Sums { users, logins, high_risk } = self;
-        write!(f, "unique_users {users}, total_logins {logins}, high_risk_events {high_risk}")
+        let Sums { users, logons, high_risk } = self;
+        write!(f, "unique_users {users}, total_logins {logons}, high_risk_events {high_risk}")
     }
 }
 
@@ -35,7 +35,7 @@ impl std::fmt::Display for Sums {
 pub(super) struct Days<'a> {
     files: &'a [AuditedFile],
     journals: &'a Journals,
-    shares: Vec<Span>,
+    daily_counts: Vec<Span>,
     scores: Vec<Span>,
     through: Option<i32>,
 }
@@ -52,9 +52,9 @@ impl<'a> Days<'a> {
             check_bytes(env, file).await?;
         }
         let shards = || journals.shards.values();
-        let shares = shards().flat_map(|s| &s.shares).cloned().collect();
+        let daily_counts = shards().flat_map(|s| &s.daily_counts).cloned().collect();
         let scores = shards().flat_map(|s| &s.scores).cloned().collect();
-        Ok(Days { files, journals, shares, scores, through })
+        Ok(Days { files, journals, daily_counts, scores, through })
     }
 
     /// The days that rows of the table may be of, or that were published.
@@ -88,39 +88,41 @@ impl<'a> Days<'a> {
             let why = if written { "no row: nobody was there" } else { "no row: the day is still open" };
             return Err(differ_at(day, computers.get(computer), why, found));
         }
-        self.check_shares(day, &counted, computers)?;
-        Ok(counted.into_iter().map(|(computer, sums)| (computer, sums.logins)).collect())
+        self.check_daily_counts(day, &counted, computers)?;
+        Ok(counted.into_iter().map(|(computer, sums)| (computer, sums.logons)).collect())
     }
 
     /// What was published of the day, where the whole ring has.
-    fn check_shares(&self, day: Day, counted: &[(ComputerId, Sums)], computers: &ComputerNames) -> Check<()> {
+    fn check_daily_counts(&self, day: Day, counted: &[(ComputerId, Sums)], computers: &ComputerNames) -> Check<()> {
         let published = self.journals.sums.get(&day).copied().unwrap_or_default();
         let mut rows = DaySums::default();
         for (computer, sums) in counted {
             let (hasher, name) = (&self.journals.hasher, computers.get(*computer));
-            rows.logins.add(hasher, name, sums.logins);
+            rows.logons.add(hasher, name, sums.logons);
             rows.users.add(hasher, name, sums.users);
             rows.high_risk.add(hasher, name, sums.high_risk);
         }
-        // Where the shares are folded, only the sums are left.
+        // Where the counts are folded, only the sums are left.
         let is_past = self.journals.past.contains(&day);
-        let agree =
-            |what: &str, spans: &[Span], shares: [super::journal::Sketch; 2], rows: [super::journal::Sketch; 2]| {
-                let same = shares.map(|s| s.total) == rows.map(|s| s.total);
-                if shares == rows || (is_past && same) || !ring_published(spans, day) {
-                    return Ok(());
-                }
-                let words = |[a, b]: [super::journal::Sketch; 2]| format!("{} and {} ({what})", a.total, b.total);
-                let found = words(shares) + if same { ", divided otherwise among computers" } else { "" };
-                let place = format!("the shares of {day} in the journals");
-                let title = "what shards published of a day is not the sum of its rows in auth_events_curated";
-                Err(differ(title, place, words(rows), found, RESTORE_JOURNAL))
-            };
+        let agree = |what: &str,
+                     spans: &[Span],
+                     daily_counts: [super::journal::Sketch; 2],
+                     rows: [super::journal::Sketch; 2]| {
+            let same = daily_counts.map(|s| s.total) == rows.map(|s| s.total);
+            if daily_counts == rows || (is_past && same) || !ring_published(spans, day) {
+                return Ok(());
+            }
+            let words = |[a, b]: [super::journal::Sketch; 2]| format!("{} and {} ({what})", a.total, b.total);
+            let found = words(daily_counts) + if same { ", divided otherwise among computers" } else { "" };
+            let place = format!("the shares of {day} in the journals");
+            let title = "what shards published of a day is not the sum of its rows in auth_events_curated";
+            Err(differ(title, place, words(rows), found, RESTORE_JOURNAL))
+        };
         agree(
             "logons, and users summed over computers",
-            &self.shares,
-            [published.logins, published.users],
-            [rows.logins, rows.users],
+            &self.daily_counts,
+            [published.logons, published.users],
+            [rows.logons, rows.users],
         )?;
         let high_risk = |sums: &DaySums| [sums.high_risk; 2];
         agree("high-risk events", &self.scores, high_risk(&published), high_risk(&rows))
@@ -149,9 +151,9 @@ impl<'a> Days<'a> {
                         let (place, found) = (format!("{}, {}", file.place(), name()), format!("{figures:?}"));
                         return Err(differ("a figure is negative", place, "0 or more", found, RESTORE_FILE));
                     }
-                    let [users, logins, high_risk] = figures.map(i64::cast_unsigned);
+                    let [users, logons, high_risk] = figures.map(i64::cast_unsigned);
                     let computer = computers.intern(row.computer_id);
-                    if found.insert(computer, Sums { users, logins, high_risk }).is_some() {
+                    if found.insert(computer, Sums { users, logons, high_risk }).is_some() {
                         return Err(differ_at(day, row.computer_id, "one row", "two rows"));
                     }
                 }
@@ -168,7 +170,7 @@ fn sum(events: &mut [Event]) -> Vec<(ComputerId, Sums)> {
         let high_risk = |e: &&Event| e.scored && RiskLevel::of(e.score) >= RiskLevel::High;
         let sums = Sums {
             users: group.chunk_by(|a, b| a.user == b.user).count() as u64,
-            logins: group.len() as u64,
+            logons: group.len() as u64,
             high_risk: group.iter().filter(high_risk).count() as u64,
         };
         (group[0].computer, sums)

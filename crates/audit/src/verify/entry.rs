@@ -4,23 +4,23 @@ use super::stop::{Check, RESTORE_JOURNAL, differ};
 use authpulse_engine::rows::Reason;
 use authpulse_event::time::{format_rfc3339, hour_of, start_of_hour};
 use authpulse_event::{EventTime, Position};
-use authpulse_lake::entry::{Entry, EntryCounts, Side, Source};
+use authpulse_lake::entry::{Entry, EntryCounts, Source, Spill};
 use authpulse_lake::{Seal, Table};
 use std::fmt::Debug;
 
 /// Checks an entry; `before` is the one before it, none for the first.
-pub(super) fn check(before: Option<&Entry>, entry: &Entry, side: &Side) -> Check<()> {
+pub(super) fn check(before: Option<&Entry>, entry: &Entry, spill: &Spill) -> Check<()> {
     let check = EntryCheck { entry };
     check.format(before)?;
     check.places(before)?;
     check.counts(before)?;
-    check.lists(side)?;
+    check.lists(spill)?;
     check.times(before)?;
     check.files()?;
     check.owner(before)?;
     check.backfill(before)?;
     match before {
-        Some(before) => check.follows(before, side),
+        Some(before) => check.follows(before, spill),
         None => check.first(),
     }
 }
@@ -60,7 +60,7 @@ impl EntryCheck<'_> {
 
     fn places(&self, before: Option<&Entry>) -> Check<()> {
         let e = self.entry;
-        let place = |p: &authpulse_lake::entry::Place| {
+        let place = |p: &authpulse_lake::entry::StoredPosition| {
             let position = p.position();
             position.map_err(|why| differ("a position cannot be read", place(e), "a position", why, RESTORE_JOURNAL))
         };
@@ -82,13 +82,13 @@ impl EntryCheck<'_> {
             )?;
         }
         let mut last = from;
-        for rise in &e.rises {
-            let after = place(&rise.after)?;
+        for advance in &e.advances {
+            let after = place(&advance.after)?;
             let words = "a rise lies outside of its entry";
             self.holds((last..=to).contains(&after), words, format!("after {last} to {to}"), format!("after {after}"))?;
-            let reached = e.watermark >= Some(rise.to);
-            let rise_to = format!("{} or later", moment(Some(rise.to)));
-            self.holds(reached, "the watermark lies below a rise", rise_to, moment(e.watermark))?;
+            let reached = e.watermark >= Some(advance.to);
+            let advance_to = format!("{} or later", moment(Some(advance.to)));
+            self.holds(reached, "the watermark lies below a rise", advance_to, moment(e.watermark))?;
             last = after;
         }
         for gap in &e.gaps {
@@ -129,11 +129,11 @@ impl EntryCheck<'_> {
     }
 
     /// What is carried along is as much as the counts say.
-    fn lists(&self, side: &Side) -> Check<()> {
+    fn lists(&self, spill: &Spill) -> Check<()> {
         let counts = &self.entry.counts;
         self.equal("the list of events that wait", &counts.waiting, &(self.entry.waiting.len() as u64))?;
-        self.equal("the list of events not scored", &counts.unscored, &(side.unscored.len() as u64))?;
-        self.entry.restore_from(side, &[])?;
+        self.equal("the list of events not scored", &counts.unscored, &(spill.unscored.len() as u64))?;
+        self.entry.restore_from(spill, &[])?;
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl EntryCheck<'_> {
         let Some(before) = before else { return Ok(()) };
         self.never_falls("the watermark falls", before.watermark, e.watermark)?;
         self.never_falls("the newest event accepted falls", before.newest_accepted, e.newest_accepted)?;
-        let days = [(before.shares_through, e.shares_through), (before.daily_through, e.daily_through)];
+        let days = [(before.counts_through, e.counts_through), (before.daily_through, e.daily_through)];
         for (before, now) in days {
             self.holds(
                 now >= before,
@@ -251,7 +251,7 @@ impl EntryCheck<'_> {
         Ok(())
     }
 
-    fn follows(&self, before: &Entry, side: &Side) -> Check<()> {
+    fn follows(&self, before: &Entry, spill: &Spill) -> Check<()> {
         let e = self.entry;
         self.equal("what the shard reads", &before.source, &e.source)?;
         self.equal("the shard's range", &before.range, &e.range)?;
@@ -264,21 +264,21 @@ impl EntryCheck<'_> {
         if e.takes_over {
             return self.takes_over(before);
         }
-        let through = side.shares.iter().map(|share| share.through).max().or(before.shares_through);
-        self.equal("the last day whose logins are published", &through, &e.shares_through)
+        let through = spill.daily_counts.iter().map(|counts| counts.through).max().or(before.counts_through);
+        self.equal("the last day whose logins are published", &through, &e.counts_through)
     }
 
     /// A take-over repeats what is open and adds nothing.
     fn takes_over(&self, before: &Entry) -> Check<()> {
         let e = self.entry;
         let lists =
-            [e.files.len(), e.raw.len(), e.rises.len(), e.snapshot.len(), e.gaps.len(), e.counts.rejected.len()];
+            [e.files.len(), e.raw.len(), e.advances.len(), e.snapshot.len(), e.gaps.len(), e.counts.rejected.len()];
         let counts = [e.counts.received, e.counts.curated];
         let empty = lists.iter().all(|n| *n == 0) && counts.iter().all(|n| *n == 0) && e.from == e.to;
         self.holds(empty, "a take-over adds something", "nothing new", "records, files or rises")?;
-        let same = (&before.waiting, &before.side, &before.side_file) == (&e.waiting, &e.side, &e.side_file)
-            && (before.watermark, before.shares_through, before.daily_through)
-                == (e.watermark, e.shares_through, e.daily_through)
+        let same = (&before.waiting, &before.spill, &before.spill_file) == (&e.waiting, &e.spill, &e.spill_file)
+            && (before.watermark, before.counts_through, before.daily_through)
+                == (e.watermark, e.counts_through, e.daily_through)
             && before.score_spans == e.score_spans;
         self.holds(same, "a take-over changes what it repeats", "what the entry before holds", "something else")
     }

@@ -1,4 +1,4 @@
-//! Between shards: heirs begin where their parents ended, take over what these left open, and publish what these had not.
+//! Between shards: children begin where their parents ended, take over what these left open, and publish what these had not.
 
 use super::entry::moment;
 use super::journal::{Journals, Shard};
@@ -13,13 +13,13 @@ pub(super) fn check(journals: &Journals) -> Check<()> {
     for (key, shard) in &journals.shards {
         check_parents(journals, key, shard)?;
     }
-    let heirs = heirs(journals);
-    for family in families(journals, &heirs) {
-        check_family(journals, &heirs, &family)?;
+    let children = children(journals);
+    for family in families(journals, &children) {
+        check_family(journals, &children, &family)?;
     }
     let spans =
         |pick: fn(&Shard) -> &Vec<spans::Span>| journals.shards.values().flat_map(pick).cloned().collect::<Vec<_>>();
-    spans::check(&spans(|s| &s.shares), "logins")?;
+    spans::check(&spans(|s| &s.daily_counts), "logins")?;
     spans::check(&spans(|s| &s.scores), "high-risk counts")
 }
 
@@ -48,21 +48,21 @@ fn check_parents(journals: &Journals, key: &ShardId, shard: &Shard) -> Check<()>
     Ok(())
 }
 
-/// The heirs of each shard.
-fn heirs(journals: &Journals) -> BTreeMap<ShardId, Vec<&ShardId>> {
-    let mut heirs: BTreeMap<ShardId, Vec<&ShardId>> = BTreeMap::new();
+/// The children of each shard.
+fn children(journals: &Journals) -> BTreeMap<ShardId, Vec<&ShardId>> {
+    let mut children: BTreeMap<ShardId, Vec<&ShardId>> = BTreeMap::new();
     for (key, shard) in &journals.shards {
         for parent in &shard.inherits {
-            heirs.entry(ShardId::new(&parent.shard)).or_default().push(key);
+            children.entry(ShardId::new(&parent.shard)).or_default().push(key);
         }
     }
-    heirs
+    children
 }
 
-/// Parents that are connected through common heirs.
-fn families(journals: &Journals, heirs: &BTreeMap<ShardId, Vec<&ShardId>>) -> Vec<Vec<ShardId>> {
+/// Parents that are connected through common children.
+fn families(journals: &Journals, children: &BTreeMap<ShardId, Vec<&ShardId>>) -> Vec<Vec<ShardId>> {
     let mut families: Vec<Vec<ShardId>> = Vec::new();
-    for parent in heirs.keys() {
+    for parent in children.keys() {
         if families.iter().any(|family| family.contains(parent)) {
             continue;
         }
@@ -70,8 +70,8 @@ fn families(journals: &Journals, heirs: &BTreeMap<ShardId, Vec<&ShardId>>) -> Ve
         let mut next = 0;
         while let Some(member) = family.get(next).cloned() {
             next += 1;
-            for heir in heirs.get(&member).into_iter().flatten() {
-                for parent in journals.shards.get(*heir).into_iter().flat_map(|s| &s.inherits) {
+            for child in children.get(&member).into_iter().flatten() {
+                for parent in journals.shards.get(*child).into_iter().flat_map(|s| &s.inherits) {
                     let parent = ShardId::new(&parent.shard);
                     if !family.contains(&parent) {
                         family.push(parent);
@@ -84,17 +84,17 @@ fn families(journals: &Journals, heirs: &BTreeMap<ShardId, Vec<&ShardId>>) -> Ve
     families
 }
 
-/// What the parents left open is what their heirs began with.
-fn check_family(journals: &Journals, heirs: &BTreeMap<ShardId, Vec<&ShardId>>, parents: &[ShardId]) -> Check<()> {
-    let mut all_heirs: Vec<&ShardId> = parents.iter().filter_map(|p| heirs.get(p)).flatten().copied().collect();
-    all_heirs.sort_unstable();
-    all_heirs.dedup();
+/// What the parents left open is what their children began with.
+fn check_family(journals: &Journals, children: &BTreeMap<ShardId, Vec<&ShardId>>, parents: &[ShardId]) -> Check<()> {
+    let mut all_children: Vec<&ShardId> = parents.iter().filter_map(|p| children.get(p)).flatten().copied().collect();
+    all_children.sort_unstable();
+    all_children.dedup();
     let ranges: Vec<HashRange> =
-        all_heirs.iter().filter_map(|key| journals.shards.get(*key)).map(|s| s.range).collect();
+        all_children.iter().filter_map(|key| journals.shards.get(*key)).map(|s| s.range).collect();
     let place = || {
         let name =
             |keys: &mut dyn Iterator<Item = &ShardId>| keys.map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        format!("shards {} and their heirs {}", name(&mut parents.iter()), name(&mut all_heirs.iter().copied()))
+        format!("shards {} and their heirs {}", name(&mut parents.iter()), name(&mut all_children.iter().copied()))
     };
     for (i, range) in ranges.iter().enumerate() {
         if let Some(other) = ranges[..i].iter().find(|other| other.intersect(range).is_some()) {
@@ -109,7 +109,7 @@ fn check_family(journals: &Journals, heirs: &BTreeMap<ShardId, Vec<&ShardId>>, p
         counts.fold((0u128, 0u128), |(w, u), (waiting, unscored)| (w + u128::from(waiting), u + u128::from(unscored)))
     };
     let left = sum(&mut tails().map(|p| (p.tail.counts.waiting, p.tail.counts.unscored)));
-    let taken = sum(&mut all_heirs.iter().filter_map(|key| journals.shards.get(*key)).map(|s| s.inherited));
+    let taken = sum(&mut all_children.iter().filter_map(|key| journals.shards.get(*key)).map(|s| s.inherited));
     let agrees = if complete { taken == left } else { taken.0 <= left.0 && taken.1 <= left.1 };
     if !agrees {
         let words = |(waiting, unscored): (u128, u128)| format!("{waiting} waiting, {unscored} not scored");
@@ -132,11 +132,15 @@ pub(super) struct Owners<'a> {
 
 impl<'a> Owners<'a> {
     pub fn of(journals: &'a Journals) -> Owners<'a> {
-        let heirs = heirs(journals);
+        let children = children(journals);
         let mut parts = Vec::new();
         for (key, shard) in &journals.shards {
-            let taken =
-                heirs.get(key).into_iter().flatten().filter_map(|heir| journals.shards.get(*heir)).map(|s| s.range);
+            let taken = children
+                .get(key)
+                .into_iter()
+                .flatten()
+                .filter_map(|child| journals.shards.get(*child))
+                .map(|s| s.range);
             parts.extend(without(shard.range, taken.collect()).into_iter().map(|range| (range, shard)));
         }
         parts.sort_unstable_by_key(|(range, _)| *range);
@@ -189,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_heirs_have_taken_is_not_the_parents_any_more() {
+    fn what_children_have_taken_is_not_the_parents_any_more() {
         let [a, b, c] = HashRange::divide(3)[..] else { panic!("three parts") };
         assert_eq!(without(HashRange::FULL, vec![]), [HashRange::FULL]);
         assert_eq!(without(HashRange::FULL, vec![c, a]), [b]);

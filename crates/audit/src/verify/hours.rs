@@ -17,7 +17,7 @@ use std::collections::HashMap;
 /// The sums of a user's hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
-    logins: u64,
+    logons: u64,
     computers: u64,
     anomalies: u64,
     total_score: u64,
@@ -26,10 +26,10 @@ struct Sums {
 
 impl std::fmt::Display for Sums {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Sums { logins, computers, anomalies, total_score, max_score } = self;
+        let Sums { logons, computers, anomalies, total_score, max_score } = self;
         write!(
             f,
-            "total_logins {logins}, unique_computers {computers}, anomaly_count {anomalies}, total_risk_score {total_score}, \
+            "total_logins {logons}, unique_computers {computers}, anomaly_count {anomalies}, total_risk_score {total_score}, \
              max_risk_score {max_score}"
         )
     }
@@ -111,8 +111,8 @@ impl<'a> Hours<'a> {
                         let (expected, found) = ("a clock hour and figures from 0", format!("{row:?}"));
                         return Err(differ("a row is no hour", place, expected, found, RESTORE_FILE));
                     }
-                    let [logins, computers, anomalies, total_score, max_score] = figures.map(i64::cast_unsigned);
-                    let sums = Sums { logins, computers, anomalies, total_score, max_score };
+                    let [logons, computers, anomalies, total_score, max_score] = figures.map(i64::cast_unsigned);
+                    let sums = Sums { logons, computers, anomalies, total_score, max_score };
                     found.push(((users.intern(row.user_id), row.window_start), sums));
                 }
             }
@@ -157,7 +157,7 @@ fn sum(events: &mut [Event]) -> Vec<(Key, Counted)> {
     let counted = events.chunk_by(same_hour).map(|group| {
         let scores = || group.iter().map(|e| u64::from(e.score));
         let sums = Sums {
-            logins: group.len() as u64,
+            logons: group.len() as u64,
             computers: group.chunk_by(|a, b| a.computer == b.computer).count() as u64,
             anomalies: scores().filter(|score| *score > 0).count() as u64,
             total_score: scores().sum(),

@@ -1,4 +1,4 @@
-//! Reads every journal from its base, or its first entry, to its last, and keeps what the rest of the audit measures by.
+//! Reads every journal from its checkpoint, or its first entry, to its last, and keeps what the rest of the audit measures by.
 
 use super::entry::{self, place};
 use super::report::{ShardTotals, VerifyReport};
@@ -8,10 +8,12 @@ use authpulse_event::{Day, EventTime, HashRange, ShardId};
 use authpulse_journal::backfills::given_up_words;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::ConsumerError;
-use authpulse_journal::log::{read_base, read_side};
+use authpulse_journal::log::{read_checkpoint, read_spill};
 use authpulse_lake::Table;
-use authpulse_lake::base::{Base, FoldedFile, RawTotals};
-use authpulse_lake::entry::{Entry, Inherited, Place, RawFile, Side, Source, StoredShare, StoredTimeRules};
+use authpulse_lake::checkpoint::{Checkpoint, FoldedFile, RawTotals};
+use authpulse_lake::entry::{
+    Entry, Inherited, RawFile, Source, Spill, StoredDailyCounts, StoredPosition, StoredTimeRules,
+};
 use authpulse_lake::read::LiveFile;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -31,9 +33,9 @@ pub(super) struct Journals {
     pub folded_rows: BTreeMap<(Table, i32), u64>,
     /// The raw files that entries name.
     pub raw: Vec<NamedRaw>,
-    /// Days of whose shares only the sums over all computers are left.
+    /// Days of whose counts only the sums over all computers are left.
     pub past: BTreeSet<Day>,
-    /// What shares say of days, over the ring.
+    /// What counts say of days, over the ring.
     pub sums: BTreeMap<Day, DaySums>,
     /// The settings that the lake keeps for life; none where it is empty.
     pub rules: Option<StoredTimeRules>,
@@ -52,15 +54,15 @@ pub(super) struct Shard {
     /// The last entry.
     pub tail: Entry,
     /// Its side.
-    pub side: Side,
-    /// Logins published.
-    pub shares: Vec<Span>,
+    pub spill: Spill,
+    /// Logons published.
+    pub daily_counts: Vec<Span>,
     /// High-risk counts published.
     pub scores: Vec<Span>,
     /// Dead letters by reason.
     pub rejected: BTreeMap<String, u64>,
     /// The last entry that is folded, 0 for none, and where it ends.
-    pub folded: (u64, Place),
+    pub folded: (u64, StoredPosition),
     /// Raw files of folded entries, by day of arrival.
     pub folded_raw: BTreeMap<Day, RawTotals>,
 }
@@ -88,8 +90,8 @@ pub(super) struct NamedFile {
 pub(super) struct NamedRaw {
     pub shard: ShardId,
     pub n: u64,
-    pub from: Place,
-    pub to: Place,
+    pub from: StoredPosition,
+    pub to: StoredPosition,
     pub files: Vec<RawFile>,
 }
 
@@ -107,10 +109,10 @@ impl Sketch {
     }
 }
 
-/// What shares, or rows, say of a day.
+/// What counts, or rows, say of a day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DaySums {
-    pub logins: Sketch,
+    pub logons: Sketch,
     pub users: Sketch,
     pub high_risk: Sketch,
 }
@@ -175,9 +177,9 @@ impl Journals {
         totals: &mut ShardTotals,
         commit_ids: &mut HashSet<String>,
     ) -> Check<()> {
-        let base = read_base(env, &key).await?;
-        let mut next = base.as_ref().map_or(1, |base| base.through + 1);
-        let mut shard = base.map(|base| self.begin(base, totals)).transpose()?;
+        let checkpoint = read_checkpoint(env, &key).await?;
+        let mut next = checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.through + 1);
+        let mut shard = checkpoint.map(|checkpoint| self.begin(checkpoint, totals)).transpose()?;
         while next <= through {
             let entries = env.journal.list(&key, next, ENTRIES_AT_ONCE).await?;
             if entries.is_empty() {
@@ -192,8 +194,8 @@ impl Journals {
                 }
                 next += 1;
                 let entry = Entry::decode(&key, n, &body, env.lake.sections())?;
-                let side = read_side(env, &entry).await?;
-                entry::check(shard.as_ref().map(|s| &s.tail), &entry, &side)?;
+                let spill = read_spill(env, &entry).await?;
+                entry::check(shard.as_ref().map(|s| &s.tail), &entry, &spill)?;
                 if !commit_ids.insert(entry.commit_id.clone()) {
                     let expected = "an id of its own";
                     return Err(differ(
@@ -204,7 +206,7 @@ impl Journals {
                         RESTORE_JOURNAL,
                     ));
                 }
-                self.keep(&mut shard, entry, side, totals)?;
+                self.keep(&mut shard, entry, spill, totals)?;
             }
         }
         self.shards.extend(shard.map(|shard| (key, shard)));
@@ -212,64 +214,69 @@ impl Journals {
     }
 
     /// Begins with what stands for the oldest entries.
-    fn begin(&mut self, base: Base, totals: &mut ShardTotals) -> Check<Shard> {
-        let key = ShardId::new(&base.shard);
+    fn begin(&mut self, checkpoint: Checkpoint, totals: &mut ShardTotals) -> Check<Shard> {
+        let key = ShardId::new(&checkpoint.shard);
         let what = format!("the base of shard {key}");
-        let range = base.last.hash_range()?;
-        let counts = &base.last.counts;
-        let rejected: u64 = base.rejected.values().sum();
-        let given = base.received + base.first.waiting_before + base.first.unscored_before;
-        let accounted = base.curated + rejected + counts.waiting + counts.unscored;
-        let rows = |table: Table| base.rows().iter().filter(|((of, _), _)| *of == table).map(|(_, n)| n).sum::<u64>();
-        let raw: u64 = base.raw.values().map(|day| day.records).sum();
+        let range = checkpoint.last.hash_range()?;
+        let counts = &checkpoint.last.counts;
+        let rejected: u64 = checkpoint.rejected.values().sum();
+        let given = checkpoint.received + checkpoint.first.waiting_before + checkpoint.first.unscored_before;
+        let accounted = checkpoint.curated + rejected + counts.waiting + counts.unscored;
+        let rows =
+            |table: Table| checkpoint.rows().iter().filter(|((of, _), _)| *of == table).map(|(_, n)| n).sum::<u64>();
+        let raw: u64 = checkpoint.raw.values().map(|day| day.records).sum();
         for (words, expected, found) in [
             ("the counts of folded entries do not add up", given, accounted),
-            ("rows in the curated files of folded entries", base.curated, rows(Table::CURATED)),
+            ("rows in the curated files of folded entries", checkpoint.curated, rows(Table::CURATED)),
             ("rows in the files of dead letters of folded entries", rejected, rows(Table::REJECTED)),
-            ("records in the raw files of folded entries", base.received.max(raw), base.received),
+            ("records in the raw files of folded entries", checkpoint.received.max(raw), checkpoint.received),
         ] {
             if expected != found {
                 return Err(differ(words, what, expected, found, RESTORE_JOURNAL));
             }
         }
-        self.rules(&base.last)?;
+        self.rules(&checkpoint.last)?;
         *totals = ShardTotals {
-            shard: base.shard.clone(),
-            entries: base.through,
-            position: format!("{}/{}", base.last.to.sequence, base.last.to.sub_sequence),
-            inherited: (base.first.waiting_before, base.first.unscored_before),
-            received: base.received,
-            curated: base.curated,
-            rejected: base.rejected.clone(),
+            shard: checkpoint.shard.clone(),
+            entries: checkpoint.through,
+            position: format!("{}/{}", checkpoint.last.to.sequence, checkpoint.last.to.sub_sequence),
+            inherited: (checkpoint.first.waiting_before, checkpoint.first.unscored_before),
+            received: checkpoint.received,
+            curated: checkpoint.curated,
+            rejected: checkpoint.rejected.clone(),
             waiting: counts.waiting,
             unscored: counts.unscored,
-            gaps: base.older_gaps.0 + base.gaps.len() as u64,
-            gap_records: base.gaps.iter().filter_map(|gap| gap.records).fold(base.older_gaps.1, u64::saturating_add),
+            gaps: checkpoint.older_gaps.0 + checkpoint.gaps.len() as u64,
+            gap_records: checkpoint
+                .gaps
+                .iter()
+                .filter_map(|gap| gap.records)
+                .fold(checkpoint.older_gaps.1, u64::saturating_add),
         };
-        for FoldedFile { n, file } in base.files {
+        for FoldedFile { n, file } in checkpoint.files {
             let named = NamedFile { shard: key.clone(), n, live: (&file).into(), sha256: file.sha256 };
             self.files.insert(file.path, named);
         }
-        for row in base.rows {
+        for row in checkpoint.rows {
             *self.folded_rows.entry((row.table, row.partition)).or_default() += row.rows;
         }
         let mut shard = Shard {
             range,
-            inherits: base.first.inherits,
-            inherited: (base.first.waiting_before, base.first.unscored_before),
-            first_watermark: base.first.watermark,
-            folded: (base.through, base.last.to.clone()),
-            tail: base.last,
-            side: Side::default(),
-            shares: Vec::new(),
+            inherits: checkpoint.first.inherits,
+            inherited: (checkpoint.first.waiting_before, checkpoint.first.unscored_before),
+            first_watermark: checkpoint.first.watermark,
+            folded: (checkpoint.through, checkpoint.last.to.clone()),
+            tail: checkpoint.last,
+            spill: Spill::default(),
+            daily_counts: Vec::new(),
             scores: Vec::new(),
-            rejected: base.rejected,
-            folded_raw: base.raw.into_iter().map(|(day, totals)| (Day(day), totals)).collect(),
+            rejected: checkpoint.rejected,
+            folded_raw: checkpoint.raw.into_iter().map(|(day, totals)| (Day(day), totals)).collect(),
         };
-        self.publish(&mut shard, &base.shares, &base.scores, &what)?;
-        for (day, totals) in base.past {
+        self.publish(&mut shard, &checkpoint.daily_counts, &checkpoint.scores, &what)?;
+        for (day, totals) in checkpoint.past {
             let sums = self.sums.entry(Day(day)).or_default();
-            sums.logins.total = sums.logins.total.wrapping_add(totals.logins);
+            sums.logons.total = sums.logons.total.wrapping_add(totals.logons);
             sums.users.total = sums.users.total.wrapping_add(totals.users);
             sums.high_risk.total = sums.high_risk.total.wrapping_add(totals.high_risk);
             self.past.insert(Day(day));
@@ -288,7 +295,7 @@ impl Journals {
         Err(differ(what, place(entry), expected, found, RESTORE_JOURNAL))
     }
 
-    fn keep(&mut self, shard: &mut Option<Shard>, entry: Entry, side: Side, totals: &mut ShardTotals) -> Check<()> {
+    fn keep(&mut self, shard: &mut Option<Shard>, entry: Entry, spill: Spill, totals: &mut ShardTotals) -> Check<()> {
         self.rules(&entry)?;
         add_totals(totals, &entry);
         self.keep_files(&entry)?;
@@ -296,7 +303,7 @@ impl Journals {
         let shard = match shard {
             Some(shard) => {
                 shard.tail = entry;
-                shard.side = side;
+                shard.spill = spill;
                 shard
             }
             None => shard.insert(Shard {
@@ -304,13 +311,13 @@ impl Journals {
                 inherits: entry.inherits.clone(),
                 inherited: (entry.counts.waiting_before, entry.counts.unscored_before),
                 first_watermark: entry.watermark,
-                shares: Vec::new(),
+                daily_counts: Vec::new(),
                 scores: Vec::new(),
                 rejected: BTreeMap::new(),
                 folded: (0, entry.from.clone()),
                 folded_raw: BTreeMap::new(),
                 tail: entry,
-                side,
+                spill,
             }),
         };
         for (reason, n) in &shard.tail.counts.rejected {
@@ -319,33 +326,39 @@ impl Journals {
         if shard.tail.takes_over {
             return Ok(());
         }
-        let (place, side) = (place(&shard.tail), std::mem::take(&mut shard.side));
-        self.publish(shard, &side.shares, &side.scores, &place)?;
-        shard.side = side;
+        let (place, spill) = (place(&shard.tail), std::mem::take(&mut shard.spill));
+        self.publish(shard, &spill.daily_counts, &spill.scores, &place)?;
+        shard.spill = spill;
         Ok(())
     }
 
     /// Takes in what is published.
-    fn publish(&mut self, shard: &mut Shard, shares: &[StoredShare], scores: &[StoredShare], place: &str) -> Check<()> {
+    fn publish(
+        &mut self,
+        shard: &mut Shard,
+        daily_counts: &[StoredDailyCounts],
+        scores: &[StoredDailyCounts],
+        place: &str,
+    ) -> Check<()> {
         let range = shard.range;
-        for share in shares {
-            spans::add(&mut shard.shares, share, range, place)?;
-            self.sum(share, |sums, hasher, computer, logins, users| {
-                sums.logins.add(hasher, computer, logins);
+        for counts in daily_counts {
+            spans::add(&mut shard.daily_counts, counts, range, place)?;
+            self.sum(counts, |sums, hasher, computer, logons, users| {
+                sums.logons.add(hasher, computer, logons);
                 sums.users.add(hasher, computer, users);
             });
         }
-        for share in scores {
-            spans::add(&mut shard.scores, share, range, place)?;
-            self.sum(share, |sums, hasher, computer, high_risk, _| sums.high_risk.add(hasher, computer, high_risk));
+        for counts in scores {
+            spans::add(&mut shard.scores, counts, range, place)?;
+            self.sum(counts, |sums, hasher, computer, high_risk, _| sums.high_risk.add(hasher, computer, high_risk));
         }
         Ok(())
     }
 
-    fn sum(&mut self, share: &StoredShare, add: impl Fn(&mut DaySums, &RandomState, &str, u64, u64)) {
-        for day in &share.days {
+    fn sum(&mut self, counts: &StoredDailyCounts, add: impl Fn(&mut DaySums, &RandomState, &str, u64, u64)) {
+        for day in &counts.days {
             let sums = self.sums.entry(Day(day.day)).or_default();
-            for (computer, count, users) in &day.hosts {
+            for (computer, count, users) in &day.computers {
                 add(sums, &self.hasher, computer, *count, *users);
             }
         }

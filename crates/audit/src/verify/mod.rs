@@ -8,7 +8,7 @@
 //!    |  live files, and those of entries that a table does not hold yet
 //!    v
 //! rows     --> day by day: each row by itself, no event twice, the same popularity,
-//!              and hours, days and shares add up to the rows                       (curated, row, day, history, popularity, hours, days)
+//!              and hours, days and counts add up to the rows                       (curated, row, day, history, popularity, hours, days)
 //!          --> tables behind the first four: each row where its time belongs           (later)
 //!          --> dead letters and raw records: each position once, counts as stored  (rejected, raw)
 //! ```

@@ -12,16 +12,16 @@ pub(super) struct View {
     /// The newest closed day.
     pub newest: Day,
     /// Computers with an event in it.
-    pub hosts: usize,
+    pub computers: usize,
     /// The 5th percentile of their popularity, nearest rank.
     pub p5: u64,
-    logins: HashMap<String, u64>,
+    logons: HashMap<String, u64>,
 }
 
 impl View {
     /// Logons on a computer in the look-back.
     pub fn of(&self, computer: &str) -> u64 {
-        self.logins.get(computer).copied().unwrap_or(0)
+        self.logons.get(computer).copied().unwrap_or(0)
     }
 }
 
@@ -54,13 +54,13 @@ impl Popularity {
         let mut counts: Vec<u64> = sums.values().copied().collect();
         counts.sort_unstable();
         let p5 = counts.get(counts.len().div_ceil(20).saturating_sub(1)).copied().unwrap_or(0);
-        let logins = sums.into_iter().map(|(computer, n)| (computers.get(computer).to_owned(), n)).collect();
-        View { newest, hosts: counts.len(), p5, logins }
+        let logons = sums.into_iter().map(|(computer, n)| (computers.get(computer).to_owned(), n)).collect();
+        View { newest, computers: counts.len(), p5, logons }
     }
 
     /// Adds a day.
-    pub fn add(&mut self, day: Day, logins: HashMap<ComputerId, u64>) {
-        self.days.insert(day, logins);
+    pub fn add(&mut self, day: Day, logons: HashMap<ComputerId, u64>) {
+        self.days.insert(day, logons);
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
         popularity.add(Day(5), HashMap::from([(a, 3)]));
         popularity.add(Day(6), HashMap::from([(a, 1), (b, 7)]));
         let views = popularity.views(Day(7), &computers);
-        let figures = |v: &View| (v.newest, v.hosts, v.p5, v.of("A"), v.of("B"), v.of("C"));
+        let figures = |v: &View| (v.newest, v.computers, v.p5, v.of("A"), v.of("B"), v.of("C"));
         assert_eq!(views.iter().map(figures).collect::<Vec<_>>(), [(Day(5), 1, 3, 3, 0, 0), (Day(6), 2, 4, 4, 7, 0)]);
         popularity.add(Day(7), HashMap::new());
         let views = popularity.views(Day(8), &computers);

@@ -6,7 +6,7 @@ use super::stop::{Check, RESTORE_FILE, Stop, differ};
 use authpulse_event::{Day, Position, ShardId};
 use authpulse_journal::env::Env;
 use authpulse_lake::ObjectStore;
-use authpulse_lake::base::RawTotals;
+use authpulse_lake::checkpoint::RawTotals;
 use authpulse_lake::entry::RawFile;
 use authpulse_lake::schema::{RAW, file_name, raw_day, raw_entry};
 use authpulse_lake::store::ObjectMeta;

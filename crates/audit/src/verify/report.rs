@@ -127,7 +127,7 @@ impl VerifyReport {
             totals.unscored += shard.unscored;
             totals.gaps += shard.gaps;
         }
-        // What an heir took over is counted with the heir.
+        // What a child took over is counted with the child.
         for (waiting, unscored) in self.shards.iter().map(|s| s.inherited) {
             totals.waiting = totals.waiting.saturating_sub(waiting);
             totals.unscored = totals.unscored.saturating_sub(unscored);

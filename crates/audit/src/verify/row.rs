@@ -26,7 +26,7 @@ pub(super) struct RowRules {
 pub(super) type Wrong = (Cow<'static, str>, String, String);
 
 /// What a row by itself leaves open.
-pub(super) struct Judged {
+pub(super) struct CheckedRow {
     /// Where its id comes from.
     pub id: IdKind,
     /// Those of the first four rules that fired.
@@ -59,7 +59,7 @@ fn wrong(what: &'static str, expected: impl ToString, found: impl ToString) -> W
 
 impl RowRules {
     /// Checks a row whose time is one. `views` are the look-backs that events of its day may have.
-    pub fn check(&self, row: &CuratedRow<'_>, views: &[View], line: &mut Vec<u8>) -> Result<Judged, Wrong> {
+    pub fn check(&self, row: &CuratedRow<'_>, views: &[View], line: &mut Vec<u8>) -> Result<CheckedRow, Wrong> {
         let day = Day::of(row.event_time);
         holds(row.event_date == day, || wrong("event_date is not the date of event_time", day, row.event_date))?;
         let latest = row.ingestion_time.saturating_add(ARRIVAL_SLACK).as_event_time();
@@ -101,7 +101,7 @@ impl RowRules {
                 quiet = Some(wrong);
             }
         }
-        Ok(Judged {
+        Ok(CheckedRow {
             id: self.id_kind(row, line),
             fired: first,
             quiet,
@@ -157,7 +157,7 @@ impl RowRules {
     /// Popularity, counted again from the rows of the look-back.
     fn check_popularity(&self, row: &CuratedRow<'_>, view: &View, own: bool) -> Result<Option<(u64, u64)>, Wrong> {
         let known = if own {
-            view.hosts >= self.rules.min_hosts()
+            view.computers >= self.rules.min_hosts()
         } else {
             // Under other rules it is unknown how few computers were too few.
             row.host_popularity.is_some()
@@ -214,16 +214,17 @@ impl RowRules {
 /// The event itself is in both windows, the long one holds the short one, and computers are not more than logons.
 fn check_windows(row: &CuratedRow<'_>) -> Result<(), Wrong> {
     let (short, long) = (row.login_count_1h, row.login_count_24h);
-    let (short_hosts, long_hosts) = (row.unique_computers_1h, row.unique_computers_24h);
-    let sane = short_hosts >= 1
-        && short_hosts <= short
+    let (short_computers, long_computers) = (row.unique_computers_1h, row.unique_computers_24h);
+    let sane = short_computers >= 1
+        && short_computers <= short
         && short <= long
-        && short_hosts <= long_hosts
-        && long_hosts <= long
+        && short_computers <= long_computers
+        && long_computers <= long
         && long <= i64::from(u32::MAX);
     holds(sane, || {
         let expected = "1 <= computers <= logons, and no more in an hour than in 24";
-        let found = format!("1h: {short} logons, {short_hosts} computers; 24h: {long} logons, {long_hosts} computers");
+        let found =
+            format!("1h: {short} logons, {short_computers} computers; 24h: {long} logons, {long_computers} computers");
         wrong("windows contradict each other", expected, found)
     })
 }
@@ -232,16 +233,16 @@ fn check_windows(row: &CuratedRow<'_>) -> Result<(), Wrong> {
 fn windows(row: &CuratedRow<'_>) -> Windows {
     let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     Windows {
-        logins_1h: count(row.login_count_1h),
-        logins_24h: count(row.login_count_24h),
+        logons_1h: count(row.login_count_1h),
+        logons_24h: count(row.login_count_24h),
         computers_1h: count(row.unique_computers_1h),
         computers_24h: count(row.unique_computers_24h),
     }
 }
 
 fn describe(features: &Features) -> String {
-    let Windows { logins_1h, computers_1h, .. } = features.windows;
-    format!("{logins_1h} logons on {computers_1h} computers within an hour, {}", popular(features.popularity))
+    let Windows { logons_1h, computers_1h, .. } = features.windows;
+    format!("{logons_1h} logons on {computers_1h} computers within an hour, {}", popular(features.popularity))
 }
 
 fn popular(popularity: Option<(u64, u64)>) -> String {

@@ -2,7 +2,7 @@
 
 use super::stop::{Check, RESTORE_JOURNAL, differ};
 use authpulse_event::{Day, HashRange};
-use authpulse_lake::entry::StoredShare;
+use authpulse_lake::entry::StoredDailyCounts;
 
 /// Days after `after` (all earlier ones where it is `None`) up to and with `through`, of one part of the ring.
 #[derive(Clone, Debug)]
@@ -30,37 +30,37 @@ impl Span {
 }
 
 /// Adds what an entry publishes; neighbours in time become one span.
-pub(super) fn add(spans: &mut Vec<Span>, share: &StoredShare, owned: HashRange, place: &str) -> Check<()> {
+pub(super) fn add(spans: &mut Vec<Span>, counts: &StoredDailyCounts, owned: HashRange, place: &str) -> Check<()> {
     let bad = |what: &str, expected: String, found: String| Err(differ(what, place, expected, found, RESTORE_JOURNAL));
-    let Ok(range) = share.range.parse::<HashRange>() else {
-        return bad("a share's range cannot be read", "a range".to_owned(), share.range.clone());
+    let Ok(range) = counts.range.parse::<HashRange>() else {
+        return bad("a share's range cannot be read", "a range".to_owned(), counts.range.clone());
     };
     if range.intersect(&owned) != Some(range) {
         return bad("a share is not of its shard's users", format!("a part of {owned}"), range.to_string());
     }
-    if share.after.is_some_and(|after| after >= share.through) {
+    if counts.after.is_some_and(|after| after >= counts.through) {
         return bad(
             "a share ends before it begins",
-            format!("through after {:?}", share.after),
-            share.through.to_string(),
+            format!("through after {:?}", counts.after),
+            counts.through.to_string(),
         );
     }
-    let mut last = share.after;
-    for day in &share.days {
-        if last.is_some_and(|last| day.day <= last) || day.day > share.through {
+    let mut last = counts.after;
+    for day in &counts.days {
+        if last.is_some_and(|last| day.day <= last) || day.day > counts.through {
             return bad(
                 "a share's days are not in order",
-                format!("after {last:?}, up to {}", share.through),
+                format!("after {last:?}, up to {}", counts.through),
                 day.day.to_string(),
             );
         }
         last = Some(day.day);
     }
-    let known = spans.iter_mut().rev().find(|span| span.range == range && Some(span.through) == share.after);
+    let known = spans.iter_mut().rev().find(|span| span.range == range && Some(span.through) == counts.after);
     match known {
-        Some(span) => span.through = share.through,
+        Some(span) => span.through = counts.through,
         None => {
-            spans.push(Span { range, after: share.after, through: share.through, place: place.to_owned() });
+            spans.push(Span { range, after: counts.after, through: counts.through, place: place.to_owned() });
         }
     }
     Ok(())
@@ -119,14 +119,14 @@ mod tests {
     use super::super::stop::Stop;
     use super::*;
 
-    fn share(range: HashRange, after: Option<i32>, through: i32) -> StoredShare {
-        StoredShare { range: range.to_string(), after, through, days: Vec::new() }
+    fn counts(range: HashRange, after: Option<i32>, through: i32) -> StoredDailyCounts {
+        StoredDailyCounts { range: range.to_string(), after, through, days: Vec::new() }
     }
 
-    fn verdict(shares: &[StoredShare]) -> Result<(), String> {
+    fn verdict(daily_counts: &[StoredDailyCounts]) -> Result<(), String> {
         let mut spans = Vec::new();
         let mut run = || {
-            shares.iter().try_for_each(|s| add(&mut spans, s, HashRange::FULL, "here"))?;
+            daily_counts.iter().try_for_each(|s| add(&mut spans, s, HashRange::FULL, "here"))?;
             check(&spans, "logins")
         };
         run().map_err(|stop| match stop {
@@ -140,20 +140,20 @@ mod tests {
     fn days_follow_each_other_also_where_the_ring_is_divided_anew() {
         let [left, right] = HashRange::divide(2)[..] else { panic!("two parts") };
         let full = HashRange::FULL;
-        assert_eq!(verdict(&[share(full, None, 5), share(full, Some(5), 7)]), Ok(()));
-        assert_eq!(verdict(&[share(left, None, 5), share(right, None, 5), share(full, Some(5), 6)]), Ok(()));
-        assert_eq!(verdict(&[share(full, None, 5), share(left, Some(5), 6), share(right, Some(5), 9)]), Ok(()));
+        assert_eq!(verdict(&[counts(full, None, 5), counts(full, Some(5), 7)]), Ok(()));
+        assert_eq!(verdict(&[counts(left, None, 5), counts(right, None, 5), counts(full, Some(5), 6)]), Ok(()));
+        assert_eq!(verdict(&[counts(full, None, 5), counts(left, Some(5), 6), counts(right, Some(5), 9)]), Ok(()));
         for twice in [
-            vec![share(full, None, 5), share(left, None, 2)],
-            vec![share(full, None, 5), share(full, Some(4), 6)],
-            vec![share(left, None, 5), share(right, None, 6), share(full, Some(5), 7)],
+            vec![counts(full, None, 5), counts(left, None, 2)],
+            vec![counts(full, None, 5), counts(full, Some(4), 6)],
+            vec![counts(left, None, 5), counts(right, None, 6), counts(full, Some(5), 7)],
         ] {
             assert!(verdict(&twice).unwrap_err().contains("twice"), "{twice:?}");
         }
         for hole in [
-            vec![share(full, Some(3), 5)],
-            vec![share(full, None, 5), share(full, Some(6), 7)],
-            vec![share(left, None, 5), share(right, None, 4), share(full, Some(5), 7)],
+            vec![counts(full, Some(3), 5)],
+            vec![counts(full, None, 5), counts(full, Some(6), 7)],
+            vec![counts(left, None, 5), counts(right, None, 4), counts(full, Some(5), 7)],
         ] {
             assert!(verdict(&hole).unwrap_err().contains("left out"), "{hole:?}");
         }

@@ -305,10 +305,10 @@ mod tests {
     }
 
     /// Name, type, comment and parameters of a column.
-    type Told = (String, String, Option<String>, BTreeMap<String, String>);
+    type ColumnAfter = (String, String, Option<String>, BTreeMap<String, String>);
 
     /// Each column after a swap to this schema.
-    fn after(table: &Table, schema: &Schema) -> Vec<Told> {
+    fn after(table: &Table, schema: &Schema) -> Vec<ColumnAfter> {
         let input = moved(table, "a", "b", schema).unwrap();
         let column = |c: &Column| {
             let parameters = c.parameters().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();

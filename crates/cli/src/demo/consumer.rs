@@ -1,6 +1,6 @@
 //! The consumer of a demo: a process of its own.
 
-use crate::lake::Place;
+use crate::lake::LakeLocation;
 use crate::output;
 use anyhow::{Context, Result};
 use std::ffi::OsStr;
@@ -20,14 +20,14 @@ impl Consumer {
     ///
     /// # Errors
     /// No process can be started.
-    pub fn start(place: &Place, stream: &Path, config: Option<&Path>) -> Result<Consumer> {
+    pub fn start(location: &LakeLocation, stream: &Path, config: Option<&Path>) -> Result<Consumer> {
         let program = std::env::current_exe().context("this program's own path cannot be found")?;
         let child = Command::new(program)
             .args(output::line::format().words())
             .arg("consume")
             .arg("--stream")
             .arg(format!("local:{}", stream.display()))
-            .args(place.words())
+            .args(location.words())
             .arg("--with-parent")
             .arg(std::process::id().to_string())
             .args(config.into_iter().flat_map(|config| [OsStr::new("--config"), config.as_os_str()]))

@@ -124,8 +124,8 @@ fn reasons(rules: &RuleSet, row: &CuratedRow<'_>) -> Vec<String> {
         time: row.event_time,
         computer: row.computer_id,
         windows: Windows {
-            logins_1h: count(row.login_count_1h),
-            logins_24h: count(row.login_count_24h),
+            logons_1h: count(row.login_count_1h),
+            logons_24h: count(row.login_count_24h),
             computers_1h: count(row.unique_computers_1h),
             computers_24h: count(row.unique_computers_24h),
         },

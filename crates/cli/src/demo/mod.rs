@@ -14,7 +14,7 @@ mod result;
 
 use crate::args::Demo;
 use crate::generate::ForDemo;
-use crate::lake::{LET_GO, LET_GO_POLL, Place, make, read_config};
+use crate::lake::{LET_GO, LET_GO_POLL, LakeLocation, make, read_config};
 use crate::output::{say, tell};
 use crate::replay::replay_into;
 use crate::signals::stop_signal;
@@ -46,10 +46,10 @@ struct Paths {
 
 impl Paths {
     /// Below a local lake; for one on S3 in a directory here that is named after it.
-    fn new(place: &Place) -> Result<Paths> {
-        let dir = match place {
-            Place::Local(lake) => lake.join("demo"),
-            Place::S3 { uri, .. } => {
+    fn new(location: &LakeLocation) -> Result<Paths> {
+        let dir = match location {
+            LakeLocation::Local(lake) => lake.join("demo"),
+            LakeLocation::S3 { uri, .. } => {
                 let name = uri.trim_start_matches("s3://").replace('/', "-");
                 std::path::absolute(Path::new("authpulse-demo").join(name))?
             }
@@ -72,27 +72,27 @@ impl Paths {
 /// # Errors
 /// What failed, and what to do.
 pub async fn run(args: Demo) -> Result<ExitCode> {
-    let place = match Place::new(&args.lake, args.catalog.as_deref())? {
-        Place::Local(dir) => Place::Local(std::path::absolute(dir)?),
-        place => place,
+    let location = match LakeLocation::new(&args.lake, args.catalog.as_deref())? {
+        LakeLocation::Local(dir) => LakeLocation::Local(std::path::absolute(dir)?),
+        location => location,
     };
-    let paths = Paths::new(&place)?;
+    let paths = Paths::new(&location)?;
     let config_path = args.config.as_deref().map(std::path::absolute).transpose()?;
     // Before anything is made or removed, as for the input.
     let config = read_config(config_path.as_deref())?;
-    let plan = begin(&args, &place, &paths, &config).await?;
-    if let Place::Local(lake) = &place {
+    let plan = begin(&args, &location, &paths, &config).await?;
+    if let LakeLocation::Local(lake) = &location {
         wait_for_lake(lake).await?;
     }
     let started = Instant::now();
     let input = prepare_input(&plan, &paths)?;
     let generated = started.elapsed();
-    let Some(run) = replay_and_consume(&place, &paths, &plan, input, &config, config_path.as_deref()).await? else {
+    let Some(run) = replay_and_consume(&location, &paths, &plan, input, &config, config_path.as_deref()).await? else {
         say!("stopped; run the same command again to continue")?;
         return Ok(ExitCode::SUCCESS);
     };
     let Shown { words, complete, all_rejected } =
-        result(&args, &config, &place, &paths, &plan, generated, &run).await?;
+        result(&args, &config, &location, &paths, &plan, generated, &run).await?;
     // Before it is printed: whoever reads may have gone.
     let plan = Plan { done: complete, ..plan };
     if complete {
@@ -110,10 +110,10 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
 
 /// What this demo does: what an interrupted one in the same lake was about to do, or what the command line says, for which a lake is
 /// made.
-async fn begin(args: &Demo, place: &Place, paths: &Paths, config: &Config) -> Result<Plan> {
-    match place {
-        Place::Local(lake) if args.fresh => remove_demo(lake, paths)?,
-        Place::S3 { uri, .. } if args.fresh => {
+async fn begin(args: &Demo, location: &LakeLocation, paths: &Paths, config: &Config) -> Result<Plan> {
+    match location {
+        LakeLocation::Local(lake) if args.fresh => remove_demo(lake, paths)?,
+        LakeLocation::S3 { uri, .. } if args.fresh => {
             bail!("--fresh removes no lake on S3: name another prefix than {uri}, or remove it yourself")
         }
         _ => {}
@@ -137,7 +137,7 @@ async fn begin(args: &Demo, place: &Place, paths: &Paths, config: &Config) -> Re
             Ok(plan)
         }
         None => {
-            make(place, config).await?;
+            make(location, config).await?;
             let plan = Plan::new(args);
             plan.write(&paths.plan)?;
             Ok(plan)
@@ -147,7 +147,7 @@ async fn begin(args: &Demo, place: &Place, paths: &Paths, config: &Config) -> Re
 
 /// Sends the input into the stream while another process lands it; none if this process was told to stop.
 async fn replay_and_consume(
-    place: &Place,
+    location: &LakeLocation,
     paths: &Paths,
     plan: &Plan,
     input: PathBuf,
@@ -158,7 +158,7 @@ async fn replay_and_consume(
     let stream = LocalStream::open_or_create(&paths.stream, create)?;
     let running = Instant::now();
     let mut stop = stop_signal(None)?;
-    let mut consumer = Consumer::start(place, &paths.stream, config_path)?;
+    let mut consumer = Consumer::start(location, &paths.stream, config_path)?;
     let replayed = replay(plan, input, &stream, config, stop.clone()).await;
     let replayed_in = running.elapsed();
     let stopped = replayed.as_ref().is_ok_and(|summary| summary.outcome == Outcome::Stopped);

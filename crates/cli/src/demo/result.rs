@@ -4,7 +4,7 @@ use super::Paths;
 use super::findings;
 use super::plan::Plan;
 use crate::args::Demo;
-use crate::lake::{Access, Place, open, options};
+use crate::lake::{Access, LakeLocation, open, options};
 use crate::output::print_warnings;
 use crate::report::{rate, thousands};
 use crate::totals::totals;
@@ -39,13 +39,13 @@ pub(super) struct Shown {
 pub(super) async fn result(
     args: &Demo,
     config: &Config,
-    place: &Place,
+    location: &LakeLocation,
     paths: &Paths,
     plan: &Plan,
     generated: Duration,
     Run { replayed, replayed_in, took }: &Run,
 ) -> Result<Shown> {
-    let open = open(place, config, Access::Read).await?;
+    let open = open(location, config, Access::Read).await?;
     let totals = totals(&open.env, &options(config)).await?;
     let mut out = String::new();
     writeln!(out, "AuthPulse demo: {}\n", args.lake.display())?;

@@ -10,7 +10,7 @@ use authpulse_event::{EventTime, Reading, parse_line};
 use authpulse_lake::Table;
 use authpulse_producer::labels;
 use clap::Args as ClapArgs;
-use rank::{By, Days, Event, Judged};
+use rank::{By, Days, Event, Ranking};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -50,12 +50,14 @@ struct Report {
     account_days: u64,
     rows: u64,
     labels: u64,
-    landed: u64,
-    not_landed: BTreeMap<String, u64>,
+    #[serde(rename = "landed")]
+    stored: u64,
+    #[serde(rename = "not_landed")]
+    not_stored: BTreeMap<String, u64>,
     #[serde(flatten)]
-    judged: Judged,
-    first_seen: Judged,
-    random: Judged,
+    ranking: Ranking,
+    first_seen: Ranking,
+    random: Ranking,
 }
 
 /// Runs it.
@@ -72,7 +74,7 @@ pub async fn run(args: Evaluate) -> Result<ExitCode> {
         bail!("{} has no label: make one with `authpulse generate --attacks N --labels FILE`", args.labels.display());
     }
     let count = labels.len() as u64;
-    let lake = open(&args.lake.place()?, &config, Access::Read).await?;
+    let lake = open(&args.lake.location()?, &config, Access::Read).await?;
     let base = config.options.engine.time.base;
     let mut days = Days::new(labels, base);
     let fired = read(&lake, &by, &mut days).await?;
@@ -84,18 +86,18 @@ pub async fn run(args: Evaluate) -> Result<ExitCode> {
             "no rule of this program is called {name}, and no row of the lake has such a flag: see `authpulse config show`"
         );
     }
-    let not_landed = reasons(&lake, &days, base).await?;
+    let not_stored = reasons(&lake, &days, base).await?;
     let report = Report {
         days: days.span().len() as u64,
         labelled: days.labelled().len() as u64,
         account_days: days.account_days(),
         rows: days.rows(),
         labels: count,
-        landed: days.landed(),
-        not_landed,
-        judged: days.judge(&by),
-        first_seen: days.judge(&By::FirstSeen),
-        random: days.judge(&By::Random),
+        stored: days.stored(),
+        not_stored,
+        ranking: days.rank_by(&by),
+        first_seen: days.rank_by(&By::FirstSeen),
+        random: days.rank_by(&By::Random),
     };
     if args.json {
         say!("{}", serde_json::to_string_pretty(&report)?)?;
@@ -167,23 +169,23 @@ async fn reasons(lake: &OpenLake, days: &Days, base: EventTime) -> Result<BTreeM
 fn print(report: &Report) -> Result<()> {
     say!(
         "{} of {} labels are in the lake, on {} account-days of {} in {} days",
-        thousands(report.landed),
+        thousands(report.stored),
         thousands(report.labels),
         thousands(report.labelled),
         thousands(report.account_days),
         report.days
     )?;
-    for (reason, labels) in &report.not_landed {
+    for (reason, labels) in &report.not_stored {
         say!("  {} not landed: {reason}", thousands(*labels))?;
     }
-    let ranked = [&report.judged, &report.first_seen, &report.random];
+    let ranked = [&report.ranking, &report.first_seen, &report.random];
     say!("\n| by | alerts a day | alerts | caught | recall | precision | attacks seen | median to detection |")?;
     say!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")?;
-    for judged in ranked {
-        for budget in &judged.budgets {
+    for ranking in ranked {
+        for budget in &ranking.budgets {
             say!(
                 "| {} | {} | {} | {} | {:.1} % | {:.2} % | {} | {} |",
-                judged.by,
+                ranking.by,
                 budget.per_day,
                 thousands(budget.alerts),
                 thousands(budget.caught),
@@ -196,16 +198,17 @@ fn print(report: &Report) -> Result<()> {
             )?;
         }
     }
-    let precision: Vec<String> = ranked.map(|judged| format!("{} {:.4}", judged.by, judged.average_precision)).to_vec();
+    let precision: Vec<String> =
+        ranked.map(|ranking| format!("{} {:.4}", ranking.by, ranking.average_precision)).to_vec();
     say!("\naverage precision: {}", precision.join(", "))?;
     say!(
         "\n| attack, computers on the day | account-days | {} |",
-        report.judged.budgets.iter().map(|budget| format!("{} a day", budget.per_day)).collect::<Vec<_>>().join(" | ")
+        report.ranking.budgets.iter().map(|budget| format!("{} a day", budget.per_day)).collect::<Vec<_>>().join(" | ")
     )?;
-    say!("| --- | ---: |{}", " ---: |".repeat(report.judged.budgets.len()))?;
-    let Some(first) = report.judged.budgets.first() else { return Ok(()) };
+    say!("| --- | ---: |{}", " ---: |".repeat(report.ranking.budgets.len()))?;
+    let Some(first) = report.ranking.budgets.first() else { return Ok(()) };
     for (row, kind) in first.kinds.iter().enumerate() {
-        let caught = report.judged.budgets.iter().filter_map(|budget| budget.kinds.get(row));
+        let caught = report.ranking.budgets.iter().filter_map(|budget| budget.kinds.get(row));
         let caught: Vec<String> = caught.map(|kind| thousands(kind.caught)).collect();
         say!("| {}, {} | {} | {} |", kind.kind, kind.size, thousands(kind.of), caught.join(" | "))?;
     }

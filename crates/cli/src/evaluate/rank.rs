@@ -53,7 +53,7 @@ struct Day {
 
 /// A label whose row is in the lake.
 #[derive(Clone, Debug)]
-struct Landed {
+struct LabelledEvent {
     attack: u32,
     kind: AttackKind,
     time: EventTime,
@@ -71,13 +71,13 @@ pub struct Days {
     days: HashMap<Account, Day>,
     wanted: HashMap<EventKey, Vec<Label>>,
     times: HashSet<EventTime>,
-    landed: Vec<Landed>,
+    stored: Vec<LabelledEvent>,
     rows: u64,
 }
 
-/// One way to rank, judged.
+/// One way to rank, and what it catches.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Judged {
+pub struct Ranking {
     /// What it ranks by.
     pub by: String,
     /// What each budget catches.
@@ -135,7 +135,7 @@ impl Days {
             days: HashMap::new(),
             times: wanted.keys().map(|key: &EventKey| key.0).collect(),
             wanted,
-            landed: Vec::new(),
+            stored: Vec::new(),
             rows: 0,
         }
     }
@@ -164,7 +164,7 @@ impl Days {
         }
         let key = (event.time, event.user.to_owned(), event.computer.to_owned());
         for label in self.wanted.remove(&key).unwrap_or_default() {
-            self.landed.push(Landed {
+            self.stored.push(LabelledEvent {
                 attack: label.attack,
                 kind: label.kind,
                 time: event.time,
@@ -182,8 +182,8 @@ impl Days {
     }
 
     /// Labels whose rows are in the lake.
-    pub fn landed(&self) -> u64 {
-        self.landed.len() as u64
+    pub fn stored(&self) -> u64 {
+        self.stored.len() as u64
     }
 
     /// Labels whose rows are not: time, user and computer, and how many labels name them.
@@ -193,14 +193,14 @@ impl Days {
 
     /// Days with a row from the day of the first label to that of the last; none without a label in the lake.
     pub fn span(&self) -> BTreeSet<i64> {
-        let days = || self.landed.iter().map(|landed| landed.account.1);
+        let days = || self.stored.iter().map(|stored| stored.account.1);
         let (Some(first), Some(last)) = (days().min(), days().max()) else { return BTreeSet::new() };
         self.days.keys().map(|account| account.1).filter(|day| (first..=last).contains(day)).collect()
     }
 
     /// Account-days that have a label.
     pub fn labelled(&self) -> HashSet<Account> {
-        self.landed.iter().map(|landed| landed.account).collect()
+        self.stored.iter().map(|stored| stored.account).collect()
     }
 
     /// Account-days within the span.
@@ -209,8 +209,8 @@ impl Days {
         self.days.keys().filter(|account| span.contains(&account.1)).count() as u64
     }
 
-    /// Judges a way to rank.
-    pub fn judge(&self, by: &By) -> Judged {
+    /// Measures a way to rank.
+    pub fn rank_by(&self, by: &By) -> Ranking {
         let span = self.span();
         let labelled = self.labelled();
         let mut ranked: Vec<Ranked> = self
@@ -237,7 +237,7 @@ impl Days {
             })
             .to_vec();
         let average_precision = if labelled.is_empty() { 0.0 } else { sum / labelled.len() as f64 };
-        Judged { by: by.name(), budgets, average_precision }
+        Ranking { by: by.name(), budgets, average_precision }
     }
 
     fn budget(&self, by: &By, per_day: u64, taken: &[Ranked], labelled: &HashSet<Account>) -> Budget {
@@ -246,16 +246,16 @@ impl Days {
         let taken: HashSet<Account> = taken.iter().map(|&(_, _, account)| account).collect();
         let caught = labelled.iter().filter(|account| taken.contains(account)).count() as u64;
         let mut first: BTreeMap<u32, (EventTime, Option<EventTime>)> = BTreeMap::new();
-        for landed in &self.landed {
-            let attack = first.entry(landed.attack).or_insert((landed.time, None));
-            attack.0 = attack.0.min(landed.time);
+        for stored in &self.stored {
+            let attack = first.entry(stored.attack).or_insert((stored.time, None));
+            attack.0 = attack.0.min(stored.time);
             let reaches = match by {
-                By::Score => i64::from(landed.score) >= cut,
-                By::Rule(_) => landed.fires,
+                By::Score => i64::from(stored.score) >= cut,
+                By::Rule(_) => stored.fires,
                 By::FirstSeen | By::Random => true,
             };
-            if reaches && taken.contains(&landed.account) {
-                attack.1 = Some(attack.1.map_or(landed.time, |time| time.min(landed.time)));
+            if reaches && taken.contains(&stored.account) {
+                attack.1 = Some(attack.1.map_or(stored.time, |time| time.min(stored.time)));
             }
         }
         let mut delays: Vec<Span> = first.values().filter_map(|(begun, seen)| Some((*seen)? - *begun)).collect();
@@ -277,8 +277,8 @@ impl Days {
 
     fn kinds(&self, taken: &HashSet<Account>) -> Vec<KindCaught> {
         let mut computers: BTreeMap<(AttackKind, u32, Account), HashSet<&str>> = BTreeMap::new();
-        for landed in &self.landed {
-            computers.entry((landed.kind, landed.attack, landed.account)).or_default().insert(&landed.computer);
+        for stored in &self.stored {
+            computers.entry((stored.kind, stored.attack, stored.account)).or_default().insert(&stored.computer);
         }
         let mut counts: BTreeMap<(AttackKind, usize), (u64, u64)> = BTreeMap::new();
         for ((kind, _, account), computers) in computers {
@@ -375,18 +375,18 @@ mod tests {
         ] {
             days.add(&row);
         }
-        assert_eq!((days.landed(), days.missing().count(), days.span().len()), (3, 1, 2));
+        assert_eq!((days.stored(), days.missing().count(), days.span().len()), (3, 1, 2));
         assert_eq!(days.account_days(), 3);
-        let judged = days.judge(&By::Score);
-        let first = &judged.budgets[0];
+        let ranking = days.rank_by(&By::Score);
+        let first = &ranking.budgets[0];
         assert_eq!((first.per_day, first.alerts, first.caught), (20, 2, 1), "what shows nothing is no alert");
         assert_eq!((first.recall, first.precision), (0.5, 0.5));
         // A's second event reaches the cut of 30, 50 seconds after its first.
         assert_eq!((first.attacks_detected, first.median_seconds_to_detection), (1, Some(50)));
-        assert!((judged.average_precision - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
+        assert!((ranking.average_precision - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12);
         let sizes: Vec<_> = first.kinds.iter().map(|kind| (kind.size, kind.caught, kind.of)).collect();
         assert_eq!(sizes, [("1", 0, 1), ("2-6", 1, 1)]);
-        assert_eq!(days.judge(&By::Random).budgets[0].alerts, 3);
-        assert_eq!(days.judge(&By::Rule("X".to_owned())).budgets[0].alerts, 0);
+        assert_eq!(days.rank_by(&By::Random).budgets[0].alerts, 3);
+        assert_eq!(days.rank_by(&By::Rule("X".to_owned())).budgets[0].alerts, 0);
     }
 }

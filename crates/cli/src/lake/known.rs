@@ -1,7 +1,7 @@
 //! The lakes that an embedded stream knows: its leases note the place and the id of each lake that it was read into. A lake that was
 //! deleted, or is another by now, would otherwise be made anew in silence, and the whole stream scored once more.
 
-use super::{OpenLake, Place, local, s3};
+use super::{LakeLocation, OpenLake, local, s3};
 use crate::stream::lake_name;
 use anyhow::{Result, bail};
 use authpulse_journal::env::{Ids, RandomIds};
@@ -17,20 +17,23 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The lake cannot have this name.
-pub fn application(place: &Place) -> Result<String> {
-    Ok(match place {
-        Place::Local(dir) => LocalStore::root_uri(dir)?,
-        Place::S3 { uri, .. } => format!("{uri}/"),
+pub fn application(location: &LakeLocation) -> Result<String> {
+    Ok(match location {
+        LakeLocation::Local(dir) => LocalStore::root_uri(dir)?,
+        LakeLocation::S3 { uri, .. } => format!("{uri}/"),
     })
 }
 
 /// What to do where a lake is not the one that a stream was read into.
-fn anew(stream: &Path, place: &Place) -> String {
-    let catalog =
-        if let Place::S3 { database, .. } = place { format!(" --catalog glue:{database}") } else { String::new() };
+fn anew(stream: &Path, location: &LakeLocation) -> String {
+    let catalog = if let LakeLocation::S3 { database, .. } = location {
+        format!(" --catalog glue:{database}")
+    } else {
+        String::new()
+    };
     format!(
         "put that lake back; or, to begin anew and have the whole stream scored again, run `authpulse leases reset --stream local:{} \
-         --lake {place}{catalog}` first",
+         --lake {location}{catalog}` first",
         stream.display()
     )
 }
@@ -40,32 +43,38 @@ fn anew(stream: &Path, place: &Place) -> String {
 ///
 /// # Errors
 /// As said; or the leases beside the stream, or the lake, cannot be read.
-pub async fn refuse_a_lost_lake(stream: &Path, place: &Place, config: &Config) -> Result<()> {
-    let Some(known) = LocalLeases::known(stream, &application(place)?)? else { return Ok(()) };
-    let found = match place {
-        Place::Local(dir) => local::id_of(dir)?,
-        Place::S3 { uri, database } => s3::id_of(uri, database, config).await?,
+pub async fn refuse_a_lost_lake(stream: &Path, location: &LakeLocation, config: &Config) -> Result<()> {
+    let Some(known) = LocalLeases::known(stream, &application(location)?)? else { return Ok(()) };
+    let found = match location {
+        LakeLocation::Local(dir) => local::id_of(dir)?,
+        LakeLocation::S3 { uri, database } => s3::id_of(uri, database, config).await?,
     };
     let Some(id) = found else {
-        bail!("the lake {place} is gone, and the stream {} was read into it: {}", stream.display(), anew(stream, place))
+        bail!(
+            "the lake {location} is gone, and the stream {} was read into it: {}",
+            stream.display(),
+            anew(stream, location)
+        )
     };
-    match (place, known) {
+    match (location, known) {
         // Whoever noted an id had opened the lake, and so made its journal. Of a lake without an id in which a program of before ended too
         // early there may be leases and no journal.
-        (Place::Local(dir), known) => local::check_journal(dir, id.is_some() && known == Known { destination: id }),
-        // A local lake of before gets its id only where it is opened to be written to.
-        (Place::S3 { .. }, Known { destination: Some(noted) }) if id.as_ref() != Some(&noted) => {
-            refuse_another(stream, place, id.as_deref().unwrap_or("missing"), &noted)
+        (LakeLocation::Local(dir), known) => {
+            local::check_journal(dir, id.is_some() && known == Known { destination: id })
         }
-        (Place::S3 { .. }, _) => Ok(()),
+        // A local lake of before gets its id only where it is opened to be written to.
+        (LakeLocation::S3 { .. }, Known { destination: Some(noted) }) if id.as_ref() != Some(&noted) => {
+            refuse_another(stream, location, id.as_deref().unwrap_or("missing"), &noted)
+        }
+        (LakeLocation::S3 { .. }, _) => Ok(()),
     }
 }
 
-fn refuse_another(stream: &Path, place: &Place, id: &str, noted: &str) -> Result<()> {
+fn refuse_another(stream: &Path, location: &LakeLocation, id: &str, noted: &str) -> Result<()> {
     bail!(
-        "the lake {place} is not the one that the stream {} was read into (its id is {id}, noted is {noted}): {}",
+        "the lake {location} is not the one that the stream {} was read into (its id is {id}, noted is {noted}): {}",
         stream.display(),
-        anew(stream, place)
+        anew(stream, location)
     )
 }
 
@@ -73,7 +82,13 @@ fn refuse_another(stream: &Path, place: &Place, id: &str, noted: &str) -> Result
 ///
 /// # Errors
 /// The leases beside the stream cannot be read or written, or the lake is not the one that the stream was read into.
-pub async fn fleet(stream: &Path, place: &Place, lake: &OpenLake, options: &Options, worker: &str) -> Result<Fleet> {
+pub async fn fleet(
+    stream: &Path,
+    location: &LakeLocation,
+    lake: &OpenLake,
+    options: &Options,
+    worker: &str,
+) -> Result<Fleet> {
     let leases = LocalLeases::open(stream, &lake.env.store.uri(""), worker)?;
     let id = match &lake.id {
         Some(id) => id.clone(),
@@ -81,7 +96,7 @@ pub async fn fleet(stream: &Path, place: &Place, lake: &OpenLake, options: &Opti
     };
     let noted = leases.bound_for(&id)?;
     if noted != id {
-        refuse_another(stream, place, &id, &noted)?;
+        refuse_another(stream, location, &id, &noted)?;
     }
     Ok(Fleet::new(Arc::new(leases), worker.to_owned(), options.leases))
 }

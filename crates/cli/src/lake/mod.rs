@@ -60,8 +60,8 @@ pub fn read_config(path: Option<&Path>) -> Result<Config> {
 }
 
 /// Warns where a lake, its stream or the file of decisions has other rights than what is written from now on.
-pub fn tell_rights(place: &Place, stream: Option<&Path>, config: &Config) {
-    let lake = if let Place::Local(dir) = place { Some(dir.as_path()) } else { None };
+pub fn tell_rights(location: &LakeLocation, stream: Option<&Path>, config: &Config) {
+    let lake = if let LakeLocation::Local(dir) = location { Some(dir.as_path()) } else { None };
     let decisions = if let Decisions::File(path) = &config.decisions { Some(path.as_path()) } else { None };
     rights::tell(lake, stream.into_iter().chain(decisions), config.group_read);
 }
@@ -91,7 +91,7 @@ pub enum Access<'a> {
 
 /// Where a lake is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum LakeLocation {
     /// In a directory, with its catalog beside it.
     Local(PathBuf),
     /// On S3, with its tables in a Glue database.
@@ -106,15 +106,15 @@ pub enum Place {
 /// The Glue database where none is named.
 const DATABASE: &str = "authpulse";
 
-impl Place {
+impl LakeLocation {
     /// Reads `--lake` and `--catalog`.
     ///
     /// # Errors
     /// The two do not go together.
-    pub fn new(lake: &Path, catalog: Option<&str>) -> Result<Place> {
+    pub fn new(lake: &Path, catalog: Option<&str>) -> Result<LakeLocation> {
         let uri = lake.to_str().filter(|text| text.contains("://"));
         match (uri, catalog) {
-            (None, None) => Ok(Place::Local(lake.to_owned())),
+            (None, None) => Ok(LakeLocation::Local(lake.to_owned())),
             (None, Some(catalog)) => bail!(
                 "--catalog {catalog} is for a lake on S3 (--lake s3://BUCKET/PREFIX); the lake {} has its own catalog",
                 lake.display()
@@ -131,32 +131,32 @@ impl Place {
                     Some(("glue", database)) if !database.is_empty() => database,
                     _ => bail!("'{catalog}' is no catalog: it is glue, or glue:DATABASE"),
                 };
-                Ok(Place::S3 { uri: uri.trim_end_matches('/').to_owned(), database: database.to_owned() })
+                Ok(LakeLocation::S3 { uri: uri.trim_end_matches('/').to_owned(), database: database.to_owned() })
             }
         }
     }
 
     /// Whether there is certainly no lake yet. What a command can refuse by then leaves nothing behind.
     pub fn is_new(&self) -> bool {
-        matches!(self, Place::Local(dir) if !dir.join(MARKER).exists())
+        matches!(self, LakeLocation::Local(dir) if !dir.join(MARKER).exists())
     }
 
     /// The command-line words that name it.
     pub fn words(&self) -> Vec<OsString> {
         match self {
-            Place::Local(dir) => vec!["--lake".into(), dir.into()],
-            Place::S3 { uri, database } => {
+            LakeLocation::Local(dir) => vec!["--lake".into(), dir.into()],
+            LakeLocation::S3 { uri, database } => {
                 vec!["--lake".into(), uri.into(), "--catalog".into(), format!("glue:{database}").into()]
             }
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for LakeLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Local(dir) => dir.display().fmt(f),
-            Place::S3 { uri, .. } => f.write_str(uri),
+            LakeLocation::Local(dir) => dir.display().fmt(f),
+            LakeLocation::S3 { uri, .. } => f.write_str(uri),
         }
     }
 }
@@ -212,19 +212,19 @@ fn holder(access: Access<'_>) -> String {
 ///
 /// # Errors
 /// It is in use, of a newer version, no lake, or cannot be reached or read.
-pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<OpenLake> {
-    let sink = match (access, place) {
+pub async fn open(location: &LakeLocation, config: &Config, access: Access<'_>) -> Result<OpenLake> {
+    let sink = match (access, location) {
         (Access::Read, _) => Arc::new(NoSink) as Arc<dyn DecisionSink>,
         // Before the lake is made: one that is refused is not begun.
-        (_, Place::Local(dir)) => {
+        (_, LakeLocation::Local(dir)) => {
             local::id_of(dir)?;
             sink(config)?
         }
         _ => sink(config)?,
     };
-    let parts = match place {
-        Place::Local(dir) => local::open(dir, config, access).await?,
-        Place::S3 { uri, database } => s3::open(uri, database, config, access).await?,
+    let parts = match location {
+        LakeLocation::Local(dir) => local::open(dir, config, access).await?,
+        LakeLocation::S3 { uri, database } => s3::open(uri, database, config, access).await?,
     };
     let probe = crash_probe();
     let table_probe = probe.clone();
@@ -253,7 +253,7 @@ pub async fn open(place: &Place, config: &Config, access: Access<'_>) -> Result<
 /// # Errors
 /// As for [`open`].
 pub async fn open_when_free(
-    place: &Place,
+    location: &LakeLocation,
     config: &Config,
     access: Access<'_>,
     stop: &watch::Receiver<bool>,
@@ -261,7 +261,7 @@ pub async fn open_when_free(
     let started = Instant::now();
     let mut told = false;
     loop {
-        match open(place, config, access).await {
+        match open(location, config, access).await {
             Err(error) if is_held(&error) && started.elapsed() < LET_GO && !*stop.borrow() => {
                 if !told {
                     tracing::info!("waiting: {error}");
@@ -283,10 +283,10 @@ fn is_held(error: &anyhow::Error) -> bool {
 ///
 /// # Errors
 /// There is something else, or it cannot be written to.
-pub async fn make(place: &Place, config: &Config) -> Result<()> {
-    match place {
-        Place::Local(dir) => local::make_directory(dir).await.map(|_| ()),
-        Place::S3 { uri, database } => s3::open(uri, database, config, Access::Write("")).await.map(|_| ()),
+pub async fn make(location: &LakeLocation, config: &Config) -> Result<()> {
+    match location {
+        LakeLocation::Local(dir) => local::make_directory(dir).await.map(|_| ()),
+        LakeLocation::S3 { uri, database } => s3::open(uri, database, config, Access::Write("")).await.map(|_| ()),
     }
 }
 
@@ -332,7 +332,7 @@ fn named_point(variable: &str) -> Option<(String, AtomicU32)> {
     })
 }
 
-/// `AUTHPULSE_FAIL_ON=TEXT` panics on every record that holds the text, as a bug in judging would. For tests.
+/// `AUTHPULSE_FAIL_ON=TEXT` panics on every record that holds the text, as a bug in admission would. For tests.
 fn failing_inspect() -> Option<Inspect> {
     let text = std::env::var("AUTHPULSE_FAIL_ON").ok().filter(|text| !text.is_empty())?;
     Some(Arc::new(move |payload| {
@@ -353,18 +353,18 @@ mod tests {
     #[cfg(not(feature = "aws"))]
     #[tokio::test]
     async fn a_build_without_aws_says_so() {
-        let place = Place::new(Path::new("s3://b/p"), Some("glue")).unwrap();
-        let told = open(&place, &Config::default(), Access::Read).await.err().unwrap().to_string();
+        let location = LakeLocation::new(Path::new("s3://b/p"), Some("glue")).unwrap();
+        let told = open(&location, &Config::default(), Access::Read).await.err().unwrap().to_string();
         assert!(told.contains("built without AWS support: cargo build --release --features aws"), "{told}");
     }
 
     #[test]
     fn a_place_is_a_directory_or_s3_with_a_catalog() {
-        let place = |lake: &str, catalog| Place::new(Path::new(lake), catalog);
-        let s3 = |uri: &str, database: &str| Place::S3 { uri: uri.to_owned(), database: database.to_owned() };
-        assert_eq!(place("./lake", None).unwrap(), Place::Local("./lake".into()));
-        assert_eq!(place("s3://b/p/", Some("glue")).unwrap(), s3("s3://b/p", "authpulse"));
-        assert_eq!(place("s3://b/p", Some("glue:soc")).unwrap(), s3("s3://b/p", "soc"));
+        let location = |lake: &str, catalog| LakeLocation::new(Path::new(lake), catalog);
+        let s3 = |uri: &str, database: &str| LakeLocation::S3 { uri: uri.to_owned(), database: database.to_owned() };
+        assert_eq!(location("./lake", None).unwrap(), LakeLocation::Local("./lake".into()));
+        assert_eq!(location("s3://b/p/", Some("glue")).unwrap(), s3("s3://b/p", "authpulse"));
+        assert_eq!(location("s3://b/p", Some("glue:soc")).unwrap(), s3("s3://b/p", "soc"));
         assert_eq!(s3("s3://b/p", "soc").words(), ["--lake", "s3://b/p", "--catalog", "glue:soc"]);
         for (lake, catalog, told) in [
             ("./lake", Some("glue"), "has its own catalog"),
@@ -373,7 +373,7 @@ mod tests {
             ("s3://b/p", Some("hive"), "it is glue, or glue:DATABASE"),
             ("gs://b/p", Some("glue"), "name a directory, or s3://"),
         ] {
-            let error = place(lake, catalog).unwrap_err().to_string();
+            let error = location(lake, catalog).unwrap_err().to_string();
             assert!(error.contains(told), "{lake} {catalog:?}: {error}");
         }
     }

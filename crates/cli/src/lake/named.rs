@@ -1,6 +1,6 @@
 //! A lake as the command line names it.
 
-use super::Place;
+use super::LakeLocation;
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ impl NamedLake {
     ///
     /// # Errors
     /// No lake can be there, or lacks its catalog.
-    pub fn place(&self) -> Result<Place> {
-        Place::new(&self.lake, self.catalog.as_deref())
+    pub fn location(&self) -> Result<LakeLocation> {
+        LakeLocation::new(&self.lake, self.catalog.as_deref())
     }
 }

@@ -2,7 +2,7 @@
 //! any other failure to write them is one.
 
 use super::PATIENCE_WITH_RESULTS;
-use crate::told::told_to_stop;
+use crate::stop_request::stop_requested;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -81,7 +81,9 @@ pub fn write(text: String) -> Result<(), ResultsLost> {
                 Ok(outcome) => break outcome,
                 Err(RecvTimeoutError::Disconnected) => break Err(io::Error::other("writing ended by a bug")),
                 Err(RecvTimeoutError::Timeout) => {
-                    if told_to_stop().is_some_and(|told| told.since.max(begun).elapsed() > PATIENCE_WITH_RESULTS) {
+                    if stop_requested()
+                        .is_some_and(|request| request.since.max(begun).elapsed() > PATIENCE_WITH_RESULTS)
+                    {
                         break Err(io::Error::new(ErrorKind::TimedOut, "its reader takes nothing"));
                     }
                 }

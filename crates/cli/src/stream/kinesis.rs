@@ -47,7 +47,7 @@ impl Writer {
     /// # Errors
     /// It does not exist, or cannot be reached.
     pub async fn open(name: &str, aggregate: bool, progress: Option<&Path>) -> Result<Writer> {
-        let reader = Reader::open(name).await?;
+        let reader = KinesisReader::open(name).await?;
         let identity = identity(&reader.stream().describe().await?);
         let progress: Arc<dyn ProgressStore> = match progress {
             Some(directory) => {
@@ -84,7 +84,7 @@ impl Writer {
 }
 
 /// A stream to read, before it is known where from.
-pub struct Reader {
+pub struct KinesisReader {
     api: Arc<AwsKinesis>,
     address: Address,
     aws: Aws,
@@ -116,15 +116,15 @@ pub struct Consumed {
     pub fleet: Fleet,
 }
 
-impl Reader {
+impl KinesisReader {
     /// Opens a stream that exists.
     ///
     /// # Errors
     /// It does not exist, or cannot be reached.
-    pub async fn open(name: &str) -> Result<Reader> {
+    pub async fn open(name: &str) -> Result<KinesisReader> {
         let (aws, address) = (Aws::load(ANSWER).await?, address(name)?);
         let api = Arc::new(AwsKinesis::open(&aws, &address).await?);
-        Ok(Reader { api, address, aws })
+        Ok(KinesisReader { api, address, aws })
     }
 
     /// The stream, read from its oldest record.
@@ -184,7 +184,7 @@ impl Reader {
 
 /// Where the table has checkpoints of shards that this lake has no entry of, another application wrote them: reading goes on there.
 /// The KCL forgets the lease of a shard that it has read to the end once the children are begun, so a shard without a lease
-/// that has heirs with one is read, too.
+/// that has children with one is read, too.
 async fn continue_from(
     mut stream: KinesisStream,
     store: &DynamoDbLeases,
@@ -220,7 +220,7 @@ async fn continue_from(
             continue;
         }
         let is_left_out = match lease {
-            None => has_heir(&shards, &shard.id, |heir| lease_of(heir).is_some() || is_known(heir)),
+            None => has_child(&shards, &shard.id, |child| lease_of(child).is_some() || is_known(child)),
             Some(lease) => lease.ended,
         };
         if is_left_out && tail.is_none() {
@@ -241,17 +241,17 @@ async fn continue_from(
     Ok(stream)
 }
 
-/// Whether a shard has an heir, or an heir of an heir, that is `such`.
-fn has_heir(shards: &[ShardDescription], shard: &ShardId, such: impl Fn(&ShardId) -> bool) -> bool {
+/// Whether a shard has a child, or a child of a child, that is `such`.
+fn has_child(shards: &[ShardDescription], shard: &ShardId, such: impl Fn(&ShardId) -> bool) -> bool {
     let (mut seen, mut parents) = (BTreeSet::new(), vec![shard]);
     while let Some(parent) = parents.pop() {
-        for heir in shards.iter().filter(|other| other.parents.contains(parent)) {
-            if such(&heir.id) {
+        for child in shards.iter().filter(|other| other.parents.contains(parent)) {
+            if such(&child.id) {
                 return true;
             }
-            // Split and merged again and again, a shard has the same heirs by many ways.
-            if seen.insert(&heir.id) {
-                parents.push(&heir.id);
+            // Split and merged again and again, a shard has the same children by many ways.
+            if seen.insert(&child.id) {
+                parents.push(&child.id);
             }
         }
     }
@@ -296,7 +296,7 @@ pub async fn delete(name: &str) -> Result<()> {
 /// # Errors
 /// The stream does not exist, or cannot be reached.
 pub async fn particulars(name: &str) -> Result<String> {
-    let reader = Reader::open(name).await?;
+    let reader = KinesisReader::open(name).await?;
     // Whoever may look at shards need not be allowed this, and not every service that speaks Kinesis knows it.
     let summary = reader.stream().summary().await?;
     let held = format!(
@@ -321,7 +321,7 @@ pub async fn particulars(name: &str) -> Result<String> {
 /// # Errors
 /// There is none of this name, or it may not be deregistered.
 pub async fn deregister(name: &str, app: &str) -> Result<()> {
-    let reader = Reader::open(name).await?;
+    let reader = KinesisReader::open(name).await?;
     reader.api.deregister(app).await.with_context(|| format!("{app} cannot be deregistered from {}", reader.address))
 }
 
@@ -349,7 +349,7 @@ mod tests {
     use authpulse_event::HashRange;
 
     #[test]
-    fn heirs_are_found_over_generations_and_by_many_ways() {
+    fn children_are_found_over_generations_and_by_many_ways() {
         let shard = |id: String, parents: Vec<String>| ShardDescription {
             id: ShardId::new(&id),
             range: HashRange::FULL,
@@ -363,7 +363,7 @@ mod tests {
             shards.push(shard(format!("{n}-right"), vec![n.to_string()]));
             shards.push(shard((n + 1).to_string(), vec![format!("{n}-left"), format!("{n}-right")]));
         }
-        let has = |from: &str, to: &str| has_heir(&shards, &ShardId::new(from), |heir| *heir == ShardId::new(to));
+        let has = |from: &str, to: &str| has_child(&shards, &ShardId::new(from), |child| *child == ShardId::new(to));
         assert!(has("0", "60") && has("7-left", "8") && has("59", "59-right"));
         assert!(!has("0", "0") && !has("8", "7-left") && !has("0", "alone") && !has("alone", "60"));
     }

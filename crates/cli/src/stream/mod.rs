@@ -19,22 +19,22 @@ use std::path::PathBuf;
 
 /// Where a stream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StreamLocation {
     /// In a directory.
     Local(PathBuf),
     /// In Kinesis: a name or an ARN.
     Kinesis(String),
 }
 
-impl Place {
+impl StreamLocation {
     /// Reads `local:DIR`, `kinesis:NAME` or `kinesis:ARN`.
     ///
     /// # Errors
     /// It is none of these.
-    pub fn parse(text: &str) -> Result<Place> {
+    pub fn parse(text: &str) -> Result<StreamLocation> {
         match text.split_once(':') {
-            Some(("local", dir)) if !dir.is_empty() => Ok(Place::Local(PathBuf::from(dir))),
-            Some(("kinesis", name)) if !name.is_empty() => Ok(Place::Kinesis(name.to_owned())),
+            Some(("local", dir)) if !dir.is_empty() => Ok(StreamLocation::Local(PathBuf::from(dir))),
+            Some(("kinesis", name)) if !name.is_empty() => Ok(StreamLocation::Kinesis(name.to_owned())),
             _ => bail!("'{text}' is not a stream: give local:DIR, kinesis:NAME or kinesis:ARN"),
         }
     }
@@ -44,10 +44,10 @@ impl Place {
 ///
 /// # Errors
 /// It does not exist, or cannot be reached.
-pub async fn open_to_look(place: &Place) -> Result<Box<dyn Stream>> {
-    Ok(match place {
-        Place::Local(dir) => Box::new(LocalStream::open(dir)?),
-        Place::Kinesis(name) => Box::new(kinesis::Reader::open(name).await?.stream()),
+pub async fn open_to_look(location: &StreamLocation) -> Result<Box<dyn Stream>> {
+    Ok(match location {
+        StreamLocation::Local(dir) => Box::new(LocalStream::open(dir)?),
+        StreamLocation::Kinesis(name) => Box::new(kinesis::KinesisReader::open(name).await?.stream()),
     })
 }
 
@@ -189,12 +189,12 @@ mod tests {
 
     #[test]
     fn a_stream_is_local_or_in_kinesis() {
-        assert_eq!(Place::parse("local:./x").unwrap(), Place::Local("./x".into()));
-        assert_eq!(Place::parse("kinesis:auth").unwrap(), Place::Kinesis("auth".to_owned()));
+        assert_eq!(StreamLocation::parse("local:./x").unwrap(), StreamLocation::Local("./x".into()));
+        assert_eq!(StreamLocation::parse("kinesis:auth").unwrap(), StreamLocation::Kinesis("auth".to_owned()));
         let arn = "arn:aws:kinesis:eu-west-1:1:stream/auth";
-        assert_eq!(Place::parse(&format!("kinesis:{arn}")).unwrap(), Place::Kinesis(arn.to_owned()));
+        assert_eq!(StreamLocation::parse(&format!("kinesis:{arn}")).unwrap(), StreamLocation::Kinesis(arn.to_owned()));
         for wrong in ["", "auth", "local:", "kinesis:", "s3:x"] {
-            let told = Place::parse(wrong).unwrap_err().to_string();
+            let told = StreamLocation::parse(wrong).unwrap_err().to_string();
             assert!(told.contains("give local:DIR, kinesis:NAME or kinesis:ARN"), "{told}");
         }
     }

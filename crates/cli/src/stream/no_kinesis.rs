@@ -32,7 +32,7 @@ impl Writer {
 }
 
 /// There is none.
-pub struct Reader(Infallible);
+pub struct KinesisReader(Infallible);
 
 /// There are none.
 pub struct Leases(Infallible);
@@ -52,8 +52,8 @@ pub struct Consumed {
     pub fleet: Fleet,
 }
 
-impl Reader {
-    pub async fn open(name: &str) -> Result<Reader> {
+impl KinesisReader {
+    pub async fn open(name: &str) -> Result<KinesisReader> {
         refuse(name)
     }
     pub fn stream(&self) -> LocalStream {

@@ -6,11 +6,11 @@
 
 mod modules;
 mod paths;
-mod words;
+pub mod words;
 
 use crate::root;
-use modules::{Module, Modules, Place};
-use paths::Found;
+use modules::{Module, Modules, SourceLine};
+use paths::Resolution;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Each crate's directory, and the file where its modules begin.
@@ -40,7 +40,7 @@ const ROOTS: &[(&str, &str)] = &[
 /// One module uses an item of a sibling.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Use {
-    place: Place,
+    place: SourceLine,
     item: String,
 }
 
@@ -67,12 +67,16 @@ fn uses(modules: &Modules) -> Uses {
 }
 
 /// What a module names, where, and the module that declares it.
-fn declared<'a>(modules: &Modules, path: &[String], module: &'a Module) -> Vec<(Vec<String>, &'a Place, Vec<String>)> {
+fn declared<'a>(
+    modules: &Modules,
+    path: &[String],
+    module: &'a Module,
+) -> Vec<(Vec<String>, &'a SourceLine, Vec<String>)> {
     let mut declared = Vec::new();
     let imports = module.imports.iter().filter(|import| import.name.is_some());
     let imports = imports.map(|import| (&import.path, &import.place));
     for (named, place) in imports.chain(&module.mentions) {
-        if let Some(Found::ItemOf(of)) = modules.resolve(path, named) {
+        if let Some(Resolution::ItemOf(of)) = modules.resolve(path, named) {
             declared.push((named.clone(), place, of));
         }
     }

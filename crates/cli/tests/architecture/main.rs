@@ -6,6 +6,7 @@ mod dependencies;
 mod errors;
 mod log_targets;
 mod pure;
+mod retired_words;
 
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -16,11 +16,11 @@ pub const RULE: Rule = Rule {
         bounds: (0, u32::MAX),
     }],
     techniques: &[Technique { id: "T1110", name: "Brute Force" }],
-    fires: |features, [over, ..]| features.windows.logins_1h > *over,
-    why: |evidence, [over, ..]| format!("{} logons within an hour (more than {over})", evidence.windows.logins_1h),
+    fires: |features, [over, ..]| features.windows.logons_1h > *over,
+    why: |evidence, [over, ..]| format!("{} logons within an hour (more than {over})", evidence.windows.logons_1h),
     cases: Cases { quiet: Features::QUIET, just_below: with(50), just_above: with(51), firing: Features::LOUD },
 };
 
-const fn with(logins_1h: u32) -> Features {
-    Features { windows: Windows { logins_1h, ..Features::QUIET.windows }, ..Features::QUIET }
+const fn with(logons_1h: u32) -> Features {
+    Features { windows: Windows { logons_1h, ..Features::QUIET.windows }, ..Features::QUIET }
 }

@@ -99,13 +99,13 @@ impl Features {
     /// An event on which no rule fires: noon of a Thursday, a known computer, windows like any other's.
     pub const QUIET: Features = Features {
         time: EventTime::from_micros(1_420_113_600_000_000),
-        windows: Windows { logins_1h: 3, logins_24h: 20, computers_1h: 1, computers_24h: 2 },
+        windows: Windows { logons_1h: 3, logons_24h: 20, computers_1h: 1, computers_24h: 2 },
         new_device: false,
         popularity: Some((800, 7)),
     };
     /// An event on which everything fires that can.
     pub const LOUD: Features = Features {
-        windows: Windows { logins_1h: 5_000, logins_24h: 50_000, computers_1h: 400, computers_24h: 4_000 },
+        windows: Windows { logons_1h: 5_000, logons_24h: 50_000, computers_1h: 400, computers_24h: 4_000 },
         new_device: true,
         popularity: Some((0, 7)),
         ..Features::QUIET

@@ -22,8 +22,8 @@ pub const RULE: Rule = Rule {
     techniques: &[Technique { id: "T1078", name: "Valid Accounts" }],
     fires: |features, _| matches!(features.popularity, Some((popularity, p5)) if popularity <= p5),
     why: |evidence, _| {
-        let logins = evidence.popularity.map_or("no".to_owned(), |n| n.to_string());
-        format!("{} is among the 5% least used computers ({logins} logons in the look-back)", evidence.computer)
+        let logons = evidence.popularity.map_or("no".to_owned(), |n| n.to_string());
+        format!("{} is among the 5% least used computers ({logons} logons in the look-back)", evidence.computer)
     },
     cases: Cases {
         quiet: Features { popularity: None, ..Features::QUIET },

@@ -194,13 +194,13 @@ impl RuleSet {
         })
     }
 
-    /// The fewest computers of a look-back for which popularity is known. At least 1: an empty look-back judges nothing.
+    /// The fewest computers of a look-back for which popularity is known. At least 1: an empty look-back tells nothing.
     pub fn min_hosts(&self) -> usize {
         self.min_hosts.max(1) as usize
     }
 
     /// The rules that fire, and the sum of their weights.
-    pub fn judge(&self, features: &Features) -> (Flags, u8) {
+    pub fn evaluate(&self, features: &Features) -> (Flags, u8) {
         let (mut bits, mut score) = (0, 0u8);
         // Without branches: what fires cannot be foretold. Once for each event.
         let mut ask = |fires: bool, rule: &Asked| {

@@ -52,8 +52,8 @@ fn on(list: &'static [Rule], names: &[&str]) -> RuleSet {
     set
 }
 
-fn judged(set: &RuleSet, features: &Features) -> (String, u8) {
-    let (flags, score) = set.judge(features);
+fn evaluated(set: &RuleSet, features: &Features) -> (String, u8) {
+    let (flags, score) = set.evaluate(features);
     (set.names(flags).collect::<Vec<_>>().join("+"), score)
 }
 
@@ -62,7 +62,7 @@ fn each_rule_stands_by_its_cases() {
     for list in [LIST, FIVE] {
         for rule in list {
             let alone = on(list, &[rule.name]);
-            let fires = |features| judged(&alone, features).0 == rule.name;
+            let fires = |features| evaluated(&alone, features).0 == rule.name;
             let cases = &rule.cases;
             let all = [&cases.quiet, &cases.just_below, &cases.just_above, &cases.firing];
             assert_eq!(all.map(fires), [false, false, true, true], "{}", rule.name);
@@ -74,10 +74,10 @@ fn each_rule_stands_by_its_cases() {
         }
         // One rule's just is no other's.
         let all = on(list, &list.iter().map(|rule| rule.name).collect::<Vec<_>>());
-        assert_eq!(judged(&all, &Features::QUIET), (String::new(), 0));
+        assert_eq!(evaluated(&all, &Features::QUIET), (String::new(), 0));
         for rule in list {
-            assert_eq!(judged(&all, &rule.cases.just_above), (rule.name.to_owned(), rule.weight));
-            assert_eq!(judged(&all, &rule.cases.just_below), (String::new(), 0), "{}", rule.name);
+            assert_eq!(evaluated(&all, &rule.cases.just_above), (rule.name.to_owned(), rule.weight));
+            assert_eq!(evaluated(&all, &rule.cases.just_below), (String::new(), 0), "{}", rule.name);
         }
     }
 }
@@ -85,7 +85,7 @@ fn each_rule_stands_by_its_cases() {
 #[test]
 fn scores_add_up_to_a_hundred_at_most() {
     let all = ("NEW_DEVICE+BURST_LOGIN+LATERAL_MOVEMENT+RARE_HOST".to_owned(), 100);
-    assert_eq!(judged(&RuleSet::default(), &Features::LOUD), all);
+    assert_eq!(evaluated(&RuleSet::default(), &Features::LOUD), all);
     let mut settings = Settings { rules: RuleSet::of(FIVE), ..Settings::default() };
     let night = settings.rules.flag("BY_NIGHT").unwrap();
     settings.rules.set_weight(night, 1);
@@ -99,12 +99,12 @@ fn scores_add_up_to_a_hundred_at_most() {
 #[test]
 fn thresholds_are_those_that_are_set() {
     let mut set = RuleSet::default();
-    let burst = Features { windows: Windows { logins_1h: 51, ..Features::QUIET.windows }, ..Features::QUIET };
+    let burst = Features { windows: Windows { logons_1h: 51, ..Features::QUIET.windows }, ..Features::QUIET };
     let lateral = Features { windows: Windows { computers_1h: 9, ..Features::QUIET.windows }, ..Features::QUIET };
-    assert_eq!((judged(&set, &burst).1, judged(&set, &lateral).1), (25, 0));
+    assert_eq!((evaluated(&set, &burst).1, evaluated(&set, &lateral).1), (25, 0));
     set.set_threshold("burst_over", 51).unwrap();
     set.set_threshold("lateral_from", 9).unwrap();
-    assert_eq!((judged(&set, &burst).1, judged(&set, &lateral).1), (0, 35));
+    assert_eq!((evaluated(&set, &burst).1, evaluated(&set, &lateral).1), (0, 35));
     assert!(set.set_threshold("night_from", 3).unwrap_err().contains("night_from"));
     let mut five = RuleSet::of(FIVE);
     assert!(five.set_threshold("night_from", 25).unwrap_err().contains("0 to 24"));
@@ -116,10 +116,10 @@ fn thresholds_are_those_that_are_set() {
 fn a_later_rule_is_off_until_it_is_named() {
     let mut set = RuleSet::of(FIVE);
     let night = Features { new_device: true, ..BY_NIGHT.cases.just_above };
-    assert_eq!(judged(&set, &night), ("NEW_DEVICE".to_owned(), 30));
+    assert_eq!(evaluated(&set, &night), ("NEW_DEVICE".to_owned(), 30));
     set.turn_on(&["BY_NIGHT", "NEW_DEVICE"]).unwrap();
     assert_eq!(
-        judged(&set, &night),
+        evaluated(&set, &night),
         ("NEW_DEVICE+BY_NIGHT".to_owned(), 30),
         "listed in the list's order, adds nothing"
     );
@@ -127,9 +127,12 @@ fn a_later_rule_is_off_until_it_is_named() {
         set.later().map(|(flag, rule)| (flag.index(), rule.name, rule.column, set.is_on(flag))).collect();
     assert_eq!(later, [(4, "BY_NIGHT", "is_by_night", true)]);
     let (flag, _) = set.later().next().unwrap();
-    assert!(set.judge(&night).0.has(flag) && !set.judge(&Features::QUIET).0.has(flag), "what a column is made of");
+    assert!(
+        set.evaluate(&night).0.has(flag) && !set.evaluate(&Features::QUIET).0.has(flag),
+        "what a column is made of"
+    );
     set.turn_on(&[]).unwrap();
-    assert_eq!(judged(&set, &Features::LOUD), (String::new(), 0));
+    assert_eq!(evaluated(&set, &Features::LOUD), (String::new(), 0));
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn a_firing_is_told_with_the_figures_that_decided() {
     let evidence = Evidence {
         time: EventTime::default(),
         computer: "C7",
-        windows: Windows { logins_1h: 61, logins_24h: 70, computers_1h: 49, computers_24h: 50 },
+        windows: Windows { logons_1h: 61, logons_24h: 70, computers_1h: 49, computers_24h: 50 },
         popularity: Some(3),
     };
     let set = RuleSet::of(FIVE);

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// Counts lie far below; sums of such counts do not overflow.
 const COUNT_LIMIT: u64 = 1 << 48;
-/// Logins of one user on one computer and day lie far below.
-const LOGINS_LIMIT: u64 = 1 << 31;
+/// Logons of one user on one computer and day lie far below.
+const LOGONS_LIMIT: u64 = 1 << 31;
 /// A user's name and seven counts take up more.
 const USER_BYTES_MIN: u64 = 8;
 /// Items for which a list reserves memory before it has read them.
@@ -56,7 +56,8 @@ impl PieceReader {
         PieceReader {
             range: shard.range,
             keep_ids_from: shard.oldest_id_to_keep(),
-            open_days: shard.watermark.map(Day::of)..=shard.front().map(|front| Day::of(front + ARRIVAL_SLACK)),
+            open_days: shard.watermark.map(Day::of)
+                ..=shard.high_water().map(|high_water| Day::of(high_water + ARRIVAL_SLACK)),
             score_spans: shard.score_spans.clone(),
             written,
             known: Arc::default(),
@@ -74,7 +75,7 @@ impl PieceReader {
     /// # Errors
     /// If the bytes are not those of a piece, or of one too new or too old.
     pub fn read(&self, bytes: &[u8]) -> Result<ReadPiece, SnapshotError> {
-        let mut reader = Reader { bytes };
+        let mut reader = ByteReader { bytes };
         if reader.take(4)? != MAGIC {
             return Err(SnapshotError::Damaged("it does not begin with its magic bytes"));
         }
@@ -115,7 +116,7 @@ impl PieceReader {
     }
 
     /// The next section, if it is known; one that need not be understood is passed over.
-    fn read_section(&self, reader: &mut Reader<'_>) -> Result<Option<PieceSection>, SnapshotError> {
+    fn read_section(&self, reader: &mut ByteReader<'_>) -> Result<Option<PieceSection>, SnapshotError> {
         let name = reader.text()?;
         let must = reader.below(2, "a section that must be understood or not in a third way")? == 1;
         let length = reader.number()?;
@@ -128,14 +129,15 @@ impl PieceReader {
 
     fn read_user<'a>(
         &self,
-        reader: &mut Reader<'a>,
+        reader: &mut ByteReader<'a>,
         piece: &mut ReadPiece,
         parts: &mut UserParts<'a>,
     ) -> Result<(), SnapshotError> {
         let name = reader.text()?;
         let of_piece = piece.computers.len() as u64;
-        let computer =
-            |r: &mut Reader<'a>| Ok(ComputerId::new(r.below(of_piece, "a computer that is not in the piece")? as u32));
+        let computer = |r: &mut ByteReader<'a>| {
+            Ok(ComputerId::new(r.below(of_piece, "a computer that is not in the piece")? as u32))
+        };
         reader.list_into(&mut parts.pairs, computer)?;
         let slots = parts.pairs.len() as u64;
         let mut time = EventTime::default();
@@ -150,14 +152,14 @@ impl PieceReader {
             };
             Ok(Recent { time, slot: as_slot(packed >> 2, slots)?, kind })
         })?;
-        reader.list_into(&mut parts.open_days, |r| Ok((r.slot(slots)?, r.day()?, r.count(LOGINS_LIMIT)? as u32)))?;
+        reader.list_into(&mut parts.open_days, |r| Ok((r.slot(slots)?, r.day()?, r.count(LOGONS_LIMIT)? as u32)))?;
         reader.list_into(&mut parts.own_ids, |r| {
             Ok((r.text()?, in_calendar(Some(EventTime::from_micros(r.signed()?)))?, r.slot(slots)?))
         })?;
         reader.list_into(&mut parts.hours, |r| {
             Ok(OpenHour {
                 hour: hour_of(in_calendar(r.times(HOUR)?)?),
-                logins: r.count(COUNT_LIMIT)?,
+                logons: r.count(COUNT_LIMIT)?,
                 anomalies: r.count(COUNT_LIMIT)?,
                 total_score: r.count(COUNT_LIMIT)?,
                 max_score: r.below(101, "a score above 100")? as u8,
@@ -181,9 +183,9 @@ impl PieceReader {
         for (own, time, slot) in parts.own_ids.drain(..) {
             user.own_ids.get_or_insert_with(Box::<OwnIds>::default).insert(own, time, slot, self.keep_ids_from);
         }
-        for (slot, day, logins) in parts.open_days.drain(..).filter(|(_, day, _)| Some(*day) >= *self.open_days.start())
+        for (slot, day, logons) in parts.open_days.drain(..).filter(|(_, day, _)| Some(*day) >= *self.open_days.start())
         {
-            if !self.open_days.contains(&Some(day)) || !user.count_day(slot, day, logins) {
+            if !self.open_days.contains(&Some(day)) || !user.count_day(slot, day, logons) {
                 return Err(SnapshotError::Damaged("a day that is not open, or is twice"));
             }
         }
@@ -266,11 +268,11 @@ fn in_calendar(time: Option<EventTime>) -> Result<EventTime, SnapshotError> {
     time.filter(|time| (MIN_TIME..END_TIME).contains(time)).ok_or(SnapshotError::Damaged("a time outside the calendar"))
 }
 
-struct Reader<'a> {
+struct ByteReader<'a> {
     bytes: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     fn take(&mut self, n: usize) -> Result<&'a [u8], SnapshotError> {
         let (head, rest) = self.bytes.split_at_checked(n).ok_or(SnapshotError::Damaged("it ends early"))?;
         self.bytes = rest;

@@ -102,10 +102,10 @@ impl PieceWriter {
         let open_from = shard.watermark.map_or(Day(i32::MAX), Day::of);
         let open: Vec<_> = user.open_counts(open_from).collect();
         put_varint(&mut self.users, open.len() as u64);
-        for (slot, day, logins) in open {
+        for (slot, day, logons) in open {
             put_varint(&mut self.users, u64::from(slot));
             put_signed(&mut self.users, i64::from(day.0));
-            put_varint(&mut self.users, u64::from(logins));
+            put_varint(&mut self.users, u64::from(logons));
         }
         // Ids that no duplicate can meet any more are forgotten at different times; none of them is written.
         let keep_ids_from = shard.oldest_id_to_keep();
@@ -121,7 +121,7 @@ impl PieceWriter {
         put_varint(&mut self.users, user.hours.len() as u64);
         for hour in &user.hours {
             put_signed(&mut self.users, hour.hour);
-            for number in [hour.logins, hour.anomalies, hour.total_score, u64::from(hour.max_score)] {
+            for number in [hour.logons, hour.anomalies, hour.total_score, u64::from(hour.max_score)] {
                 put_varint(&mut self.users, number);
             }
             put_varint(&mut self.users, hour.slots.len() as u64);

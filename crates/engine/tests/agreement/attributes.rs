@@ -2,7 +2,9 @@
 
 use authpulse_engine::rows::{AcceptedEvent, ScoredEvent};
 use authpulse_engine::settings::{UNSCORED_BYTES_MAX, UNSCORED_MAX};
-use authpulse_engine::{Board, Incoming, NamedEvent, Output, Restoring, Settings, Shard, SourceKind, WaitingEvent};
+use authpulse_engine::{
+    Incoming, NamedEvent, Output, PopularityIndex, Restoring, Settings, Shard, SourceKind, WaitingEvent,
+};
 use authpulse_event::attributes::ATTRIBUTES_BYTES_MAX;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{ArrivalTime, EventModel, HashRange, ParsedEvent, Position, parse_record};
@@ -29,46 +31,46 @@ fn settings() -> Settings {
     settings
 }
 
-/// A shard that has judged one event a second, each with these members.
-fn judged(events: i64, members: impl Fn(i64) -> String) -> (Shard, Output) {
+/// A shard that has admitted one event a second, each with these members.
+fn admitted(events: i64, members: impl Fn(i64) -> String) -> (Shard, Output) {
     let mut shard = Shard::new(settings(), SourceKind::Stream, HashRange::FULL);
     let mut out = Output::default();
     for n in 0..events {
-        judge(&mut shard, &mut out, 1 + n, &members(n));
+        admit(&mut shard, &mut out, 1 + n, &members(n));
     }
     (shard, out)
 }
 
-fn judge(shard: &mut Shard, out: &mut Output, second: i64, members: &str) {
+fn admit(shard: &mut Shard, out: &mut Output, second: i64, members: &str) {
     let payload = format!(r#"{{"time":{second},"user":"U1","computer":"C1"{members}}}"#);
     let reading = shard.settings().reading();
     let parsed = parse_record(payload.as_bytes(), b"U1", reading);
     let (payload, arrival) = (payload.as_bytes(), ArrivalTime::from_micros((DEFAULT_BASE + second * SECOND).micros()));
     let record = Incoming { payload, payload_bytes: payload.len() as u64, position: Position::START, arrival };
-    shard.judge(record, parsed, out);
+    shard.admit(record, parsed, out);
 }
 
-/// A board that knows the days before the first event.
-fn board(shard: &Shard) -> Board {
-    let mut board = Board::new(shard.settings().time.lookback_days);
+/// A popularity index that knows the days before the first event.
+fn index(shard: &Shard) -> PopularityIndex {
+    let mut index = PopularityIndex::new(shard.settings().time.lookback_days);
     let mut empty = Shard::new(settings(), SourceKind::Stream, HashRange::FULL);
-    empty.rise(DEFAULT_BASE, &mut Output::default());
-    empty.cut().shares.iter().for_each(|share| board.add_share(share));
-    board
+    empty.advance_watermark(DEFAULT_BASE, &mut Output::default());
+    empty.cut().daily_counts.iter().for_each(|counts| index.add_counts(counts));
+    index
 }
 
 #[test]
 fn what_is_not_scored_is_bounded_by_bytes_as_well() {
-    let (shard, _) = judged(100, |_| String::new());
+    let (shard, _) = admitted(100, |_| String::new());
     assert_eq!((shard.unscored_bytes(), shard.unscored_room()), (0, UNSCORED_MAX - 100));
     let long =
         ["app", "device", "session", "site", "role"].map(|key| format!(r#","{key}":"{}""#, "a".repeat(256))).concat();
-    let (mut shard, mut out) = judged(1, |_| long.clone());
+    let (mut shard, mut out) = admitted(1, |_| long.clone());
     let of_one = shard.unscored_bytes();
     assert!(of_one > 5 * 256 && of_one < 6 * 256, "{of_one}");
     let mut second = 2;
     while shard.unscored_room() > 0 {
-        judge(&mut shard, &mut out, second, &long);
+        admit(&mut shard, &mut out, second, &long);
         second += 1;
     }
     // The last of them may have carried as much as one may.
@@ -77,20 +79,20 @@ fn what_is_not_scored_is_bounded_by_bytes_as_well() {
     assert!((UNSCORED_BYTES_MAX - ATTRIBUTES_BYTES_MAX - of_one..=UNSCORED_BYTES_MAX).contains(&bytes), "{bytes}");
     assert!(shard.is_half_unscored());
     let half = UNSCORED_BYTES_MAX / 2 / of_one;
-    assert!(judged(half as i64 + 1, |_| long.clone()).0.is_half_unscored());
-    // An heir counts what it takes over, and scoring gives it back.
-    let mut heir = Shard::inherit(settings(), HashRange::FULL, vec![shard]);
-    assert_eq!(heir.unscored_bytes(), bytes);
-    let mut board = board(&heir);
-    heir.score_ready(&mut board, &mut out);
-    assert_eq!((heir.unscored_len(), heir.unscored_bytes()), (0, 0));
+    assert!(admitted(half as i64 + 1, |_| long.clone()).0.is_half_unscored());
+    // A child counts what it takes over, and scoring gives it back.
+    let mut child = Shard::inherit(settings(), HashRange::FULL, vec![shard]);
+    assert_eq!(child.unscored_bytes(), bytes);
+    let mut index = index(&child);
+    child.score_ready(&mut index, &mut out);
+    assert_eq!((child.unscored_len(), child.unscored_bytes()), (0, 0));
 }
 
 #[test]
 fn rows_of_one_entry_share_what_is_equal_and_give_it_up_with_the_entry() {
-    let (mut shard, mut out) = judged(6, |n| format!(r#","app":"a{}""#, n % 2));
-    let (mut board, of_one) = (board(&shard), shard.unscored_bytes() / 6);
-    shard.score_ready(&mut board, &mut out);
+    let (mut shard, mut out) = admitted(6, |n| format!(r#","app":"a{}""#, n % 2));
+    let (mut index, of_one) = (index(&shard), shard.unscored_bytes() / 6);
+    shard.score_ready(&mut index, &mut out);
     let address = |row: &ScoredEvent| {
         let (_, value) = row.event.attributes.iter().next().expect("an attribute");
         let authpulse_event::AttributeValue::Text(text) = value else { panic!("{value:?}") };
@@ -105,8 +107,8 @@ fn rows_of_one_entry_share_what_is_equal_and_give_it_up_with_the_entry() {
     // With the cut it is gone: the next entry's rows share among themselves.
     shard.cut();
     assert_eq!(shard.row_attribute_bytes(), 0);
-    judge(&mut shard, &mut out, 7, r#","app":"a0""#);
-    shard.score_ready(&mut board, &mut out);
+    admit(&mut shard, &mut out, 7, r#","app":"a0""#);
+    shard.score_ready(&mut index, &mut out);
     assert_eq!(out.scored[0].event.attributes, rows[0].event.attributes);
     assert_ne!(address(&out.scored[0]), address(&rows[0]));
     // No name that a shard keeps for ever is one of them.
@@ -115,16 +117,16 @@ fn rows_of_one_entry_share_what_is_equal_and_give_it_up_with_the_entry() {
 
 #[test]
 fn what_is_dropped_is_counted_whatever_becomes_of_the_record() {
-    let (mut shard, mut out) = judged(3, |_| r#","app":1,"mfa":"yes""#.to_owned());
-    judge(&mut shard, &mut out, 1, r#","app":1"#);
+    let (mut shard, mut out) = admitted(3, |_| r#","app":1,"mfa":"yes""#.to_owned());
+    admit(&mut shard, &mut out, 1, r#","app":1"#);
     assert_eq!((out.counts.received, out.counts.fields_dropped), (4, 7));
-    judge(&mut shard, &mut out, 5, r#","app":1,"user":"twice""#);
+    admit(&mut shard, &mut out, 5, r#","app":1,"user":"twice""#);
     assert_eq!((out.counts.rejected_total(), out.counts.fields_dropped), (2, 7));
 }
 
 #[test]
 fn a_shard_that_is_rebuilt_counts_what_it_holds() {
-    let (mut shard, _) = judged(5, |n| format!(r#","site":"s{n}""#));
+    let (mut shard, _) = admitted(5, |n| format!(r#","site":"s{n}""#));
     let bytes = shard.unscored_bytes();
     let cut = shard.cut();
     let last = crate::service::restore_from(&cut);

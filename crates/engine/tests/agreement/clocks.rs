@@ -4,20 +4,20 @@ use crate::agreement::agree;
 use crate::schedule::{Move, Origin, Schedule};
 use crate::service::run;
 use authpulse_engine::settings::ARRIVAL_SLACK;
-use authpulse_engine::{Board, Incoming, Output, Settings, Shard, SourceKind};
+use authpulse_engine::{Incoming, Output, PopularityIndex, Settings, Shard, SourceKind};
 use authpulse_event::time::{DAY, DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{ArrivalTime, EventTime, HashRange, Position, Reading, parse_record};
 use authpulse_oracle::cases::Case;
 use authpulse_oracle::fixed::{self, SIXTY, sixty};
 
-/// Judges an event of a user on a stream; times in seconds since base. Tells its reason if it is rejected.
-fn judge(shard: &mut Shard, out: &mut Output, user: &str, time: i64, arrival: i64) -> &'static str {
+/// Admits an event of a user on a stream; times in seconds since base. Tells its reason if it is rejected.
+fn admit(shard: &mut Shard, out: &mut Output, user: &str, time: i64, arrival: i64) -> &'static str {
     let payload = format!(r#"{{"time":{time},"user":"{user}","computer":"C"}}"#).into_bytes();
     let parsed = parse_record(&payload, user.as_bytes(), Reading::three_fields(DEFAULT_BASE));
     let arrival = ArrivalTime::from_micros((DEFAULT_BASE + arrival * SECOND).micros());
     let payload_bytes = payload.len() as u64;
     let before = out.rejected.len();
-    shard.judge(Incoming { payload: &payload, payload_bytes, position: Position::START, arrival }, parsed, out);
+    shard.admit(Incoming { payload: &payload, payload_bytes, position: Position::START, arrival }, parsed, out);
     out.rejected.get(before).map_or("accepted", |rejected| rejected.reason.name())
 }
 
@@ -38,10 +38,10 @@ fn the_watermark_follows_arrival_where_clocks_are_ahead() {
         (1320, 1320, 1020, "accepted"),
         (1330, 1015, 1020, "late"),
     ]) {
-        let told = judge(&mut shard, &mut out, &format!("U{n}"), time, arrival);
+        let told = admit(&mut shard, &mut out, &format!("U{n}"), time, arrival);
         assert_eq!((seconds(shard.watermark()), told), (watermark, became), "arrival {arrival}");
     }
-    assert_eq!(seconds(shard.front()), 1320);
+    assert_eq!(seconds(shard.high_water()), 1320);
 }
 
 /// Sixty logons within a minute, delivered together at its end: one record whose clock lies ahead must not change what they score.
@@ -66,32 +66,32 @@ fn scoring_never_waits_for_the_shard_itself() {
     {
         let mut settings = Settings::default();
         (settings.time.tolerance, settings.time.settle) = (tolerance * SECOND, settle * SECOND);
-        let mut board = Board::new(settings.time.lookback_days);
+        let mut index = PopularityIndex::new(settings.time.lookback_days);
         let mut shard = Shard::new(settings.clone(), SourceKind::Stream, HashRange::FULL);
         let mut out = Output::default();
         let midnight = DAY / SECOND;
         for time in [midnight - 7_200, midnight - 10] {
-            assert_eq!(judge(&mut shard, &mut out, "U1", time, time), "accepted");
+            assert_eq!(admit(&mut shard, &mut out, "U1", time, time), "accepted");
         }
         // Every second around the moment at which the day closes.
         for time in midnight + settle - 2..midnight + settle + 3 {
-            assert_eq!(judge(&mut shard, &mut out, "U1", time, time - 300), "accepted", "settle {settle}");
-            shard.cut().shares.iter().for_each(|share| board.add_share(share));
-            shard.score_ready(&mut board, &mut out);
+            assert_eq!(admit(&mut shard, &mut out, "U1", time, time - 300), "accepted", "settle {settle}");
+            shard.cut().daily_counts.iter().for_each(|counts| index.add_counts(counts));
+            shard.score_ready(&mut index, &mut out);
             assert_eq!(
                 shard.unscored_len(),
                 0,
                 "tolerance {tolerance}, settle {settle}: {:?}",
-                shard.waits_for_day(&board)
+                shard.waits_for_day(&index)
             );
         }
     }
 }
 
-/// What is open beyond the front is neither lost nor doubled by a restart. Where tolerance and slack are at their longest, these are
+/// What is open beyond the high-water mark is neither lost nor doubled by a restart. Where tolerance and slack are at their longest, these are
 /// three hours and two days.
 #[test]
-fn hours_and_days_beyond_the_front_are_open() {
+fn hours_and_days_beyond_the_high_water_mark_are_open() {
     // Tolerance; `settle`, longer than tolerance and slack: a shorter one would close the day.
     let cases = [
         (300, 3_600, "86200 U1 C1 @86200\n86450 U1 C2 @86200\n86300 U2 C1 @86201\n86399 U1 C2 @86201"),

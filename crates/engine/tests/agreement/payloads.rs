@@ -115,7 +115,7 @@ fn a_time_of_unix_under_another_base_is_told_the_base() {
         let mut shard = Shard::new(settings.clone(), SourceKind::File, HashRange::FULL);
         let mut out = Output::default();
         let record = Incoming { payload: line, payload_bytes: line.len() as u64, position: Position::START, arrival };
-        shard.judge(record, parse_line(line, settings.reading()), &mut out);
+        shard.admit(record, parse_line(line, settings.reading()), &mut out);
         let [letter] = &out.rejected[..] else { panic!("{:?}", out.rejected) };
         assert_eq!(letter.reason, Reason::Future);
         letter.detail.clone()

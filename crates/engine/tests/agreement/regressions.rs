@@ -18,10 +18,10 @@ fn check(script: &str, moves: &[Move]) {
     }
 }
 
-/// A parent had written its hours, the other one lagged behind in scoring. Rebuilt from all rows, the heir wrote the first
+/// A parent had written its hours, the other one lagged behind in scoring. Rebuilt from all rows, the child wrote the first
 /// parent's hours again.
 #[test]
-fn an_heir_rebuilt_from_all_rows_writes_no_hour_of_a_parent_again() {
+fn a_child_rebuilt_from_all_rows_writes_no_hour_of_a_parent_again() {
     check(
         r"shard s0 0..7
           1000 U2 C1
@@ -70,7 +70,7 @@ fn events_of_one_id_and_instant_are_told_apart_by_their_computers() {
           1d+4000 U3 C1
           1d+4000 U9 C1",
         &[
-            // The second day is not scored before the other shard has told its share of the first.
+            // The second day is not scored before the other shard has told its counts of the first.
             Move::Take { shard: 0, steps: 6 },
             Move::Store { shard: 0, piece_bytes: Some(500) },
             Move::Take { shard: 0, steps: 1 },

@@ -28,9 +28,9 @@ pub enum Move {
     Store { shard: u8, piece_bytes: Option<u16> },
     /// It loses what it has not stored, and is rebuilt.
     Crash { shard: u8, from: Origin },
-    /// All do, and the board too.
+    /// All do, and the popularity index too.
     CrashAll { from: Origin },
-    /// The board forgets what nobody can ask for any more.
+    /// The popularity index forgets what nobody can ask for any more.
     Forget,
 }
 

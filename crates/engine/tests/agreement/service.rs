@@ -1,17 +1,17 @@
 //! A service around the engine, as small as one can be that does everything a real one does: it reads several shards side by
 //! side, stores entries now and then, shares what is stored and nothing else, dies at any moment and goes on from its entries,
-//! hands parents over to heirs, and seals at the end.
+//! hands parents over to children, and seals at the end.
 //!
 //! ```text
 //! case --steps--> Shard --out--> entry --rows--> answer
 //!                   ^              |
-//!                   |              +--shares, scores--> Board --> popularity, days
+//!                   |              +--counts, scores--> PopularityIndex --> popularity, days
 //!                   +---restore----+
 //! ```
 
 use crate::rows;
 use crate::schedule::{Chance, Move, Origin, Schedule};
-use authpulse_engine::{Board, Cut, Incoming, NamedEvent, Output, Piece, RestoreFrom, Restoring};
+use authpulse_engine::{Cut, Incoming, NamedEvent, Output, Piece, PopularityIndex, RestoreFrom, Restoring};
 use authpulse_engine::{Settings, Shard, SourceKind};
 use authpulse_event::{ArrivalTime, Day, EventTime, HashRange, Position, SequenceNumber, parse_line, parse_record};
 use authpulse_oracle::cases::Case;
@@ -56,10 +56,10 @@ pub enum Deed {
     FromRows,
     /// Forgot days.
     Forgot,
-    /// Rebuilt an heir from its parents' ends.
+    /// Rebuilt a child from its parents' ends.
     FromParents,
-    /// An heir from all rows.
-    HeirFromRows,
+    /// A child from all rows.
+    ChildFromRows,
     /// Took over a parent as it was in memory.
     TookOver,
     /// Took over a part of a parent that had to be rebuilt.
@@ -67,7 +67,7 @@ pub enum Deed {
 }
 
 impl Deed {
-    /// Those that need no heirs.
+    /// Those that need no children.
     pub const ALONE: [Deed; 8] = [
         Deed::StoredWaiting,
         Deed::StoredUnscored,
@@ -78,8 +78,9 @@ impl Deed {
         Deed::FromRows,
         Deed::Forgot,
     ];
-    /// Those of heirs.
-    pub const OF_HEIRS: [Deed; 4] = [Deed::FromParents, Deed::HeirFromRows, Deed::TookOver, Deed::TookOverRebuiltPart];
+    /// Those of children.
+    pub const OF_CHILDREN: [Deed; 4] =
+        [Deed::FromParents, Deed::ChildFromRows, Deed::TookOver, Deed::TookOverRebuiltPart];
 }
 
 /// Runs a case to its end under a schedule.
@@ -109,7 +110,7 @@ struct Entry {
 /// One shard on its way.
 #[derive(Default)]
 struct Lane {
-    /// Not there before its parents are read, and once an heir has taken it over.
+    /// Not there before its parents are read, and once a child has taken it over.
     shard: Option<Shard>,
     taken: usize,
     /// Rows since the last entry.
@@ -117,7 +118,7 @@ struct Lane {
     /// Events that waited and that were not scored when `out` began.
     before: (usize, usize),
     journal: Vec<Entry>,
-    /// An heir has begun: its last entry is its end.
+    /// A child has begun: its last entry is its end.
     ended: bool,
 }
 
@@ -125,7 +126,7 @@ struct Service<'a> {
     case: &'a Case,
     settings: Settings,
     chance: Chance,
-    board: Board,
+    index: PopularityIndex,
     lanes: Vec<Lane>,
     daily: Vec<Daily>,
     daily_through: Option<Day>,
@@ -136,7 +137,7 @@ impl<'a> Service<'a> {
     fn new(case: &'a Case, chance: u64) -> Service<'a> {
         let settings = rows::settings(&case.settings);
         Service {
-            board: empty_board(case, &settings),
+            index: empty_index(case, &settings),
             settings,
             case,
             chance: Chance(chance),
@@ -175,7 +176,7 @@ impl<'a> Service<'a> {
                 self.crash(at, from)?;
             }
             Move::CrashAll { from } => {
-                self.rebuild_board();
+                self.rebuild_index();
                 for at in 0..self.lanes.len() {
                     if self.lanes[at].ended {
                         self.lanes[at].shard = None;
@@ -212,7 +213,7 @@ impl<'a> Service<'a> {
         (0..self.lanes.len()).all(|at| self.is_read(at))
     }
 
-    /// Empty, or as the heir of its parents.
+    /// Empty, or as the child of its parents.
     fn begin(&mut self, at: usize) -> Check {
         let range = self.range(at);
         let mut shard = if self.case.shards[at].parents.is_empty() {
@@ -223,7 +224,7 @@ impl<'a> Service<'a> {
         };
         let lane = &mut self.lanes[at];
         lane.before = (shard.waiting().len(), shard.unscored_len());
-        shard.judge_inherited(&mut lane.out);
+        shard.admit_inherited(&mut lane.out);
         lane.shard = Some(shard);
         Ok(())
     }
@@ -266,10 +267,10 @@ impl<'a> Service<'a> {
                         Form::Line => parse_line(&record.payload, reading),
                         Form::Wire => parse_record(&record.payload, record.partition_key.as_bytes(), reading),
                     };
-                    shard.judge(incoming(at, number, record), parsed, &mut lane.out);
+                    shard.admit(incoming(at, number, record), parsed, &mut lane.out);
                 }
-                Step::Rise(to) => drop(shard.rise(EventTime::from_micros(*to), &mut lane.out)),
-                Step::Settle => shard.settle(&mut lane.out),
+                Step::Advance(to) => drop(shard.advance_watermark(EventTime::from_micros(*to), &mut lane.out)),
+                Step::Flush => shard.flush_waiting(&mut lane.out),
             }
             lane.taken += 1;
         }
@@ -278,20 +279,20 @@ impl<'a> Service<'a> {
     fn score(&mut self, at: usize) -> Check {
         let lane = &mut self.lanes[at];
         let shard = lane.shard.as_mut().expect("a shard that is read");
-        shard.score_ready(&mut self.board, &mut lane.out);
-        prop_assert_eq!(shard.waits_for_day(&self.board).is_some(), shard.unscored_len() > 0, "what a shard waits for");
+        shard.score_ready(&mut self.index, &mut lane.out);
+        prop_assert_eq!(shard.waits_for_day(&self.index).is_some(), shard.unscored_len() > 0, "what a shard waits for");
         Ok(())
     }
 
-    /// Stores an entry: from here on its rows are written, and its shares can be read.
+    /// Stores an entry: from here on its rows are written, and its counts can be read.
     fn store(&mut self, at: usize, piece_bytes: Option<u16>) -> Check {
         let lane = &mut self.lanes[at];
         let shard = lane.shard.as_mut().expect("a shard that is read");
-        let due = (shard.has_share_to_publish(), shard.has_rows_to_write());
+        let due = (shard.has_counts_to_publish(), shard.has_rows_to_write());
         let cut = shard.cut();
-        let done = (!cut.shares.is_empty(), !(cut.hours.is_empty() && cut.scores.is_empty()));
+        let done = (!cut.daily_counts.is_empty(), !(cut.hours.is_empty() && cut.scores.is_empty()));
         prop_assert_eq!(due, done, "what a cut has to publish");
-        prop_assert!(!shard.has_share_to_publish() && !shard.has_rows_to_write(), "a cut publishes all there is");
+        prop_assert!(!shard.has_counts_to_publish() && !shard.has_rows_to_write(), "a cut publishes all there is");
 
         let out = std::mem::take(&mut lane.out);
         prop_assert_eq!(out.counts.curated, out.scored.len() as u64);
@@ -303,11 +304,11 @@ impl<'a> Service<'a> {
         let last = lane.journal.last().and_then(|last| last.cut.watermark);
         prop_assert!(cut.watermark >= last, "the watermark falls from {last:?} to {:?}", cut.watermark);
 
-        for share in &cut.shares {
-            self.board.add_share(share);
+        for counts in &cut.daily_counts {
+            self.index.add_counts(counts);
         }
         for scores in &cut.scores {
-            self.board.add_scores(scores);
+            self.index.add_scores(scores);
         }
         let unscored_bytes = cut.unscored.iter().map(|named| named.event.attributes.bytes()).sum::<usize>();
         prop_assert_eq!(unscored_bytes, shard.unscored_bytes(), "what is not scored takes up what it takes up");
@@ -332,10 +333,10 @@ impl<'a> Service<'a> {
 
     /// The daily rows are written once, by whoever holds position 0 of the ring.
     fn write_days(&mut self) {
-        while let Some(day) = self.board.days_after(self.daily_through).next()
-            && self.board.day_is_complete(day)
+        while let Some(day) = self.index.days_after(self.daily_through).next()
+            && self.index.day_is_complete(day)
         {
-            self.daily.extend(self.board.day_rows(day).into_iter().map(rows::daily));
+            self.daily.extend(self.index.day_rows(day).into_iter().map(rows::daily));
             self.daily_through = Some(day);
         }
     }
@@ -345,7 +346,7 @@ impl<'a> Service<'a> {
         let living = (0..self.lanes.len()).filter(|&at| !self.lanes[at].ended);
         let scored = living.map(|at| self.scored_through(at)).min().flatten();
         if let Some(oldest) = scored.min(self.daily_through) {
-            self.board.forget_before(oldest);
+            self.index.forget_before(oldest);
             self.did(Deed::Forgot, true);
         }
     }
@@ -353,7 +354,7 @@ impl<'a> Service<'a> {
     /// The last day whose events a shard has published and scored; a shard without an entry is where its parents are.
     fn scored_through(&self, at: usize) -> Option<Day> {
         match self.lanes[at].journal.last() {
-            Some(last) => scores_through(&last.cut).min(last.cut.shares_through),
+            Some(last) => scores_through(&last.cut).min(last.cut.counts_through),
             None => self.case.shards[at].parents.iter().map(|&parent| self.scored_through(parent)).min().flatten(),
         }
     }
@@ -377,12 +378,12 @@ impl<'a> Service<'a> {
         prop_assert_eq!(shard.last_accepted_live(), last.last_accepted_live);
         prop_assert_eq!(shard.waiting(), &last.waiting[..]);
         prop_assert_eq!(nameless(shard.named_unscored()), nameless(last.unscored.clone()));
-        prop_assert!(!shard.has_share_to_publish() && !shard.has_rows_to_write(), "what is published stays published");
+        prop_assert!(!shard.has_counts_to_publish() && !shard.has_rows_to_write(), "what is published stays published");
         self.lanes[at].shard = Some(shard);
         Ok(())
     }
 
-    /// A shard as of its last entry; its users within `range`, which is all of its range or an heir's part.
+    /// A shard as of its last entry; its users within `range`, which is all of its range or a child's part.
     fn restore(&mut self, at: usize, range: HashRange, from: Origin) -> Check<Shard> {
         let parents = match from {
             Origin::Parents if !self.case.shards[at].parents.is_empty() => Some(self.parents_of(at, false)?),
@@ -395,11 +396,11 @@ impl<'a> Service<'a> {
         let deed;
         let mut since: Vec<&Curated> = match (from, parents) {
             (_, Some(parents)) => {
-                let heir = Shard::inherit(self.settings.clone(), self.range(at), parents);
-                for piece in heir.snapshot(usize::MAX) {
+                let child = Shard::inherit(self.settings.clone(), self.range(at), parents);
+                for piece in child.snapshot(usize::MAX) {
                     restoring.piece(restoring.reader().read(&piece.bytes)?)?;
                 }
-                restoring.unscored_at_snapshot(&heir.named_unscored());
+                restoring.unscored_at_snapshot(&child.named_unscored());
                 deed = Deed::FromParents;
                 journal.iter().flat_map(|entry| &entry.curated).collect()
             }
@@ -417,9 +418,9 @@ impl<'a> Service<'a> {
                 journal[n + 1..].iter().flat_map(|entry| &entry.curated).collect()
             }
             _ => {
-                let is_heir = !self.case.shards[at].parents.is_empty();
-                deed = if is_heir { Deed::HeirFromRows } else { Deed::FromRows };
-                // The table as of the shard's last entry: what its heirs wrote is not there yet.
+                let is_child = !self.case.shards[at].parents.is_empty();
+                deed = if is_child { Deed::ChildFromRows } else { Deed::FromRows };
+                // The table as of the shard's last entry: what its children wrote is not there yet.
                 let there = (0..self.lanes.len()).filter(|&other| !self.descends(other, at));
                 let entries = there.flat_map(|other| &self.lanes[other].journal);
                 entries.flat_map(|entry| &entry.curated).collect()
@@ -433,15 +434,15 @@ impl<'a> Service<'a> {
         Ok(restoring.finish())
     }
 
-    /// The board as a process finds it that has just started.
-    fn rebuild_board(&mut self) {
+    /// The popularity index as a process finds it that has just started.
+    fn rebuild_index(&mut self) {
         let mut cuts: Vec<&Cut> =
             self.lanes.iter().flat_map(|lane| lane.journal.iter().map(|entry| &entry.cut)).collect();
         self.chance.shuffle(&mut cuts);
-        self.board = empty_board(self.case, &self.settings);
+        self.index = empty_index(self.case, &self.settings);
         for cut in cuts {
-            cut.scores.iter().for_each(|scores| self.board.add_scores(scores));
-            cut.shares.iter().for_each(|share| self.board.add_share(share));
+            cut.scores.iter().for_each(|scores| self.index.add_scores(scores));
+            cut.daily_counts.iter().for_each(|counts| self.index.add_counts(counts));
         }
     }
 
@@ -506,8 +507,8 @@ impl<'a> Service<'a> {
         for &at in leaves {
             let lane = &mut self.lanes[at];
             let shard = lane.shard.as_mut().expect("a shard that is read");
-            shard.settle(&mut lane.out);
-            shard.rise(newest.end(), &mut lane.out);
+            shard.flush_waiting(&mut lane.out);
+            shard.advance_watermark(newest.end(), &mut lane.out);
             self.store(at, None)?;
         }
         for &at in leaves {
@@ -515,10 +516,10 @@ impl<'a> Service<'a> {
             self.store(at, None)?;
             prop_assert_eq!(self.lanes[at].before, (0, 0), "events are left after a seal");
             let cut = &self.lanes[at].journal.last().expect("an end").cut;
-            self.board.seal(self.range(at), cut.shares_through, scores_through(cut));
+            self.index.seal(self.range(at), cut.counts_through, scores_through(cut));
         }
-        prop_assert_eq!(self.board.days_after(self.daily_through).next(), None, "a day is left after a seal");
-        prop_assert!(self.board.can_use(Day(newest.0 + 100)), "a sealed shard counts as empty for later days");
+        prop_assert_eq!(self.index.days_after(self.daily_through).next(), None, "a day is left after a seal");
+        prop_assert!(self.index.can_use(Day(newest.0 + 100)), "a sealed shard counts as empty for later days");
         Ok(())
     }
 
@@ -538,23 +539,23 @@ impl<'a> Service<'a> {
     }
 }
 
-/// A board without shares. What no shard of a case owns counts as sealed.
-fn empty_board(case: &Case, settings: &Settings) -> Board {
-    let mut board = Board::new(settings.time.lookback_days);
+/// A popularity index without counts. What no shard of a case owns counts as sealed.
+fn empty_index(case: &Case, settings: &Settings) -> PopularityIndex {
+    let mut index = PopularityIndex::new(settings.time.lookback_days);
     let mut owned: Vec<(u128, u128)> =
         case.shards.iter().filter(|shard| shard.parents.is_empty()).map(|shard| shard.range).collect();
     owned.sort_unstable();
     let mut next = Some(0);
     for (first, last) in owned {
         if let Some(next) = next.filter(|next| *next < first) {
-            board.seal(rows::range((next, first - 1)), None, None);
+            index.seal(rows::range((next, first - 1)), None, None);
         }
         next = last.checked_add(1);
     }
     if let Some(next) = next {
-        board.seal(rows::range((next, u128::MAX)), None, None);
+        index.seal(rows::range((next, u128::MAX)), None, None);
     }
-    board
+    index
 }
 
 fn incoming(shard: usize, number: usize, record: &Record) -> Incoming<'_> {
@@ -570,7 +571,7 @@ fn incoming(shard: usize, number: usize, record: &Record) -> Incoming<'_> {
 
 /// What the last entry says of a shard.
 pub fn restore_from(cut: &Cut) -> RestoreFrom {
-    let Cut { watermark, newest_accepted, last_accepted_live, hours_through, shares_through, .. } = *cut;
+    let Cut { watermark, newest_accepted, last_accepted_live, hours_through, counts_through, .. } = *cut;
     RestoreFrom {
         watermark,
         newest_accepted,
@@ -578,7 +579,7 @@ pub fn restore_from(cut: &Cut) -> RestoreFrom {
         waiting: cut.waiting.clone(),
         unscored: cut.unscored.clone(),
         hours_through,
-        shares_through,
+        counts_through,
         score_spans: cut.score_spans.clone(),
     }
 }

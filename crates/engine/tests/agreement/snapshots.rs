@@ -5,7 +5,7 @@ use crate::random;
 use crate::rows;
 use crate::service::{Check, restore_from};
 use authpulse_engine::{
-    Board, Cut, Incoming, Output, Piece, PieceSection, Restoring, Shard, SnapshotError, SourceKind,
+    Cut, Incoming, Output, Piece, PieceSection, PopularityIndex, Restoring, Shard, SnapshotError, SourceKind,
 };
 use authpulse_event::{ArrivalTime, HashRange, Position, parse_line};
 use authpulse_oracle::cases::{Case, file_case};
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 /// The shard of a file after its last line, cut so that it has nothing to publish.
 fn read(case: &Case) -> (Shard, Cut) {
     let settings = rows::settings(&case.settings);
-    let (reading, mut board) = (settings.reading(), Board::new(settings.time.lookback_days));
+    let (reading, mut index) = (settings.reading(), PopularityIndex::new(settings.time.lookback_days));
     let mut shard = Shard::new(settings, SourceKind::File, HashRange::FULL);
     let mut out = Output::default();
     for step in &case.shards[0].steps {
@@ -24,10 +24,10 @@ fn read(case: &Case) -> (Shard, Cut) {
         let payload_bytes = payload.len() as u64;
         let record =
             Incoming { payload, payload_bytes, position: Position::START, arrival: ArrivalTime::from_micros(*arrival) };
-        shard.judge(record, parse_line(payload, reading), &mut out);
+        shard.admit(record, parse_line(payload, reading), &mut out);
     }
-    shard.cut().shares.iter().for_each(|share| board.add_share(share));
-    shard.score_ready(&mut board, &mut out);
+    shard.cut().daily_counts.iter().for_each(|counts| index.add_counts(counts));
+    shard.score_ready(&mut index, &mut out);
     let cut = shard.cut();
     (shard, cut)
 }
@@ -76,9 +76,9 @@ fn pieces_divide_the_range_and_the_users() {
     });
 }
 
-/// What an heir reads of a parent's snapshot is what it would take from the parent itself.
+/// What a child reads of a parent's snapshot is what it would take from the parent itself.
 #[test]
-fn a_part_read_from_pieces_is_the_part_an_heir_takes() {
+fn a_part_read_from_pieces_is_the_part_a_child_takes() {
     random::check(400, &(file_case(), 1..3_000usize, any::<u128>(), any::<u128>()), |(case, piece_bytes, a, b)| {
         let range = HashRange { first: a.min(b), last: a.max(b) };
         let (shard, cut) = read(&case);
@@ -86,12 +86,12 @@ fn a_part_read_from_pieces_is_the_part_an_heir_takes() {
         let of_all = restore(&case, &cut, range, &pieces)?;
         pieces.retain(|piece| piece.range.intersect(&range).is_some());
         let of_its_own = restore(&case, &cut, range, &pieces)?;
-        let heir = Shard::inherit(shard.settings().clone(), range, vec![shard]);
-        let expected = heir.snapshot(usize::MAX);
+        let child = Shard::inherit(shard.settings().clone(), range, vec![shard]);
+        let expected = child.snapshot(usize::MAX);
         prop_assert_eq!(&of_all.snapshot(usize::MAX), &expected);
         prop_assert_eq!(&of_its_own.snapshot(usize::MAX), &expected);
-        prop_assert_eq!(of_its_own.waiting(), heir.waiting());
-        prop_assert_eq!(of_its_own.unscored_len(), heir.unscored_len());
+        prop_assert_eq!(of_its_own.waiting(), child.waiting());
+        prop_assert_eq!(of_its_own.unscored_len(), child.unscored_len());
         Ok(())
     });
 }
@@ -117,7 +117,7 @@ fn damage_is_an_error_and_no_panic() {
 /// Uses a state that may be nonsense.
 fn go_on(mut shard: Shard, cut: &Cut) {
     let mut out = Output::default();
-    shard.rise(cut.watermark.unwrap_or_default() + 400 * authpulse_event::time::DAY, &mut out);
+    shard.advance_watermark(cut.watermark.unwrap_or_default() + 400 * authpulse_event::time::DAY, &mut out);
     shard.cut();
     shard.snapshot(100);
 }

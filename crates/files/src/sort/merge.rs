@@ -4,18 +4,18 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 
-use super::run::{Head, Key, Reader, Run};
+use super::run::{Head, Key, Run, RunReader};
 
 /// The lines of some runs in order.
 pub(super) struct Merge {
-    readers: Vec<Reader>,
+    readers: Vec<RunReader>,
     /// The first line left in each run that has one.
     next: BinaryHeap<Reverse<(Key, usize)>>,
 }
 
 impl Merge {
     pub(super) fn new(runs: &[Run]) -> io::Result<Merge> {
-        let readers: Vec<Reader> = runs.iter().map(Reader::new).collect::<io::Result<_>>()?;
+        let readers: Vec<RunReader> = runs.iter().map(RunReader::new).collect::<io::Result<_>>()?;
         let keys = readers.iter().enumerate().filter_map(|(run, reader)| Some(Reverse((reader.key()?, run))));
         let next = keys.collect();
         Ok(Merge { readers, next })

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The order is (event time, source, line), lines that are no event first; blank lines are none and drop out. Lines are bytes: what
-//! is judged later is what stood in the file. Temporary files have no names and are open for this user only: whatever ends the
+//! is admitted later is what stood in the file. Temporary files have no names and are open for this user only: whatever ends the
 //! process, the system takes them away, and their room with them.
 
 mod deliver;

@@ -143,16 +143,16 @@ impl Writer {
 }
 
 /// Reads a run from its beginning; others may read it at the same time.
-pub(super) struct Reader {
+pub(super) struct RunReader {
     input: BufReader<zstd::stream::read::Decoder<'static, BufReader<At>>>,
     /// The line whose turn comes next, its bytes still unread: they may be 16 MiB, and many runs are read at a time.
     next: Option<(Head, usize)>,
 }
 
-impl Reader {
-    pub(super) fn new(run: &Run) -> io::Result<Reader> {
+impl RunReader {
+    pub(super) fn new(run: &Run) -> io::Result<RunReader> {
         let decoder = zstd::stream::read::Decoder::new(At { file: Arc::clone(&run.file), offset: 0 })?;
-        let mut reader = Reader { input: BufReader::with_capacity(BUFFER_BYTES, decoder), next: None };
+        let mut reader = RunReader { input: BufReader::with_capacity(BUFFER_BYTES, decoder), next: None };
         reader.next = Head::read(&mut reader.input)?;
         Ok(reader)
     }

@@ -81,7 +81,7 @@ fn each_file_of_a_run_counts_by_itself() {
     let two = [bad; 2];
     let many: Vec<&[(&str, &str)]> = vec![&two; 30];
     let told = tally(&many, &(0..30).collect::<Vec<_>>()).warnings();
-    assert!(told.len() == FILES_TOLD + 1 && told[FILES_TOLD].contains("10 more of 30 files"), "{told:?}");
+    assert!(told.len() == FILES_LISTED + 1 && told[FILES_LISTED].contains("10 more of 30 files"), "{told:?}");
 }
 
 #[test]

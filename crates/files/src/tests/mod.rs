@@ -11,10 +11,10 @@ use super::block::without_cr;
 use super::*;
 
 /// What every way of reading must agree on: number, offset, length, bytes kept.
-type Found = (u64, u64, u64, Vec<u8>);
+type FoundLine = (u64, u64, u64, Vec<u8>);
 
 /// The rules, applied to a whole source at once.
-fn naive(source: &[u8]) -> Vec<Found> {
+fn naive(source: &[u8]) -> Vec<FoundLine> {
     let source = &source[..source.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
     let mut offset = if source.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     let mut found = Vec::new();
@@ -39,7 +39,7 @@ fn block_bytes(block_bytes: usize) -> InputOptions {
 }
 
 /// Reads in blocks, checks what blocks promise, and gives the lines and the error that ended them.
-fn in_blocks(blocks: LineBlocks) -> (Vec<Found>, Option<InputError>) {
+fn in_blocks(blocks: LineBlocks) -> (Vec<FoundLine>, Option<InputError>) {
     let mut found = Vec::new();
     let mut next_line = None;
     for block in blocks {
@@ -62,7 +62,7 @@ fn in_blocks(blocks: LineBlocks) -> (Vec<Found>, Option<InputError>) {
     (found, None)
 }
 
-fn one_by_one(blocks: LineBlocks) -> Vec<Found> {
+fn one_by_one(blocks: LineBlocks) -> Vec<FoundLine> {
     let record = |record: Record| (record.line, record.offset, record.length, record.bytes.to_vec());
     Records::from(blocks).map(|found| record(found.expect("in memory"))).collect()
 }

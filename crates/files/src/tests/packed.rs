@@ -43,7 +43,7 @@ fn events(bytes: usize) -> Vec<u8> {
     lines
 }
 
-fn read(packed: &[u8]) -> (Vec<Found>, Option<InputError>) {
+fn read(packed: &[u8]) -> (Vec<FoundLine>, Option<InputError>) {
     in_blocks(from_memory(packed, InputOptions::default()))
 }
 

@@ -58,7 +58,7 @@ pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&Shar
 }
 
 /// Refuses settings under which new rows could not be compared with those in the lake. The event model is none of them: a worker takes
-/// it from the lake ([`Opened::options`](super::Opened::options)).
+/// it from the lake ([`OpenedLake::options`](super::Opened::options)).
 ///
 /// # Errors
 /// Names every setting that differs, with both values.

@@ -2,10 +2,10 @@
 
 use crate::env::Env;
 use crate::error::Result;
-use crate::log::{Entries, read_base, read_entry, read_side};
+use crate::log::{Entries, read_checkpoint, read_entry, read_spill};
 use crate::registry::Registry;
 use authpulse_event::ShardId;
-use authpulse_lake::entry::{Entry, Side};
+use authpulse_lake::entry::{Entry, Spill};
 
 /// Entries that are asked for by number before the journal is listed.
 const NEXT_ENTRIES: usize = 3;
@@ -17,10 +17,10 @@ const NEXT_ENTRIES: usize = 3;
 pub async fn read_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Result<()> {
     let mut known = registry.view(shard).map_or(0, |view| view.last);
     if known == 0
-        && let Some(base) = read_base(env, shard).await?
+        && let Some(checkpoint) = read_checkpoint(env, shard).await?
     {
-        registry.folded(&base)?;
-        known = base.through;
+        registry.folded(&checkpoint)?;
+        known = checkpoint.through;
     }
     let mut entries = Entries::after(env, shard, known);
     while let Some(some) = entries.next().await? {
@@ -46,6 +46,6 @@ pub async fn follow_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Re
 }
 
 async fn take_in(env: &Env, registry: &Registry, entry: &Entry) -> Result<()> {
-    let side = if entry.takes_over { Side::default() } else { read_side(env, entry).await? };
-    registry.stored(entry, &side)
+    let spill = if entry.takes_over { Spill::default() } else { read_spill(env, entry).await? };
+    registry.stored(entry, &spill)
 }

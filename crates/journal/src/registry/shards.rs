@@ -1,7 +1,7 @@
-//! What is stored of all shards, and what follows from that for the board.
+//! What is stored of all shards, and what follows from that for the popularity index.
 
 use super::view::{Reported, ShardView};
-use authpulse_engine::Board;
+use authpulse_engine::PopularityIndex;
 use authpulse_event::{Day, EventTime, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,17 +15,17 @@ pub(super) struct Shards {
 
 impl Shards {
     /// Takes in a stored entry; tells whether it was new. An owner that was dropped and the one that took over may both report one.
-    pub fn take_in(&mut self, reported: Reported, board: &mut Board) -> bool {
-        let Reported { key, mut view, inherits, shares, scores } = reported;
+    pub fn take_in(&mut self, reported: Reported, popularity: &mut PopularityIndex) -> bool {
+        let Reported { key, mut view, inherits, daily_counts, scores } = reported;
         let before = self.views.get(&key);
         if before.is_some_and(|before| before.last >= view.last) {
             return false;
         }
-        for share in &shares {
-            board.add_share(share);
+        for counts in &daily_counts {
+            popularity.add_counts(counts);
         }
-        for share in &scores {
-            board.add_scores(share);
+        for counts in &scores {
+            popularity.add_scores(counts);
         }
         let was_sealed = before.is_some_and(|before| before.sealed.is_some());
         if let Some(before) = before {
@@ -36,15 +36,15 @@ impl Shards {
             if let Some(view) = self.views.get(&parent)
                 && view.sealed.is_some()
             {
-                board.unseal(view.range);
+                popularity.unseal(view.range);
             }
             self.parents.insert(parent, last);
         }
         // Where child shards were made, they speak for the range.
         let is_sealed = view.sealed.is_some() && !self.parents.contains_key(&key);
         match (was_sealed, is_sealed) {
-            (false, true) => board.seal(view.range, view.shares_through, view.scores_through),
-            (true, false) => board.unseal(view.range),
+            (false, true) => popularity.seal(view.range, view.counts_through, view.scores_through),
+            (true, false) => popularity.unseal(view.range),
             _ => {}
         }
         self.views.insert(key, view);
@@ -85,7 +85,7 @@ impl Shards {
     pub fn last_day_done(&self) -> Option<Day> {
         let living = self.views.iter().filter(|(key, view)| !self.is_replaced(key, view));
         let done = living.map(|(_, view)| {
-            let scored = view.scores_through.min(view.shares_through);
+            let scored = view.scores_through.min(view.counts_through);
             if view.range.first == 0 { scored.min(view.daily_through) } else { scored }
         });
         done.min().flatten()
@@ -126,44 +126,44 @@ mod tests {
             watermark: None,
             newest_accepted: None,
             read_to_end: false,
-            settled: false,
+            flushed: false,
             end: false,
             sealed: None,
-            shares_through: day,
+            counts_through: day,
             scores_through: day,
             daily_through: day,
             unscored: 0,
         };
         let inherits = parents.iter().map(|parent| (ShardId::new(parent), 1)).collect();
-        Reported { key: ShardId::new(shard), view, inherits, shares: Vec::new(), scores: Vec::new() }
+        Reported { key: ShardId::new(shard), view, inherits, daily_counts: Vec::new(), scores: Vec::new() }
     }
 
     #[test]
     fn an_entry_that_is_known_changes_nothing() {
-        let (mut shards, mut board) = (Shards::default(), Board::new(30));
-        assert!(shards.take_in(reported("a", 2, HashRange::FULL, &[], 5), &mut board));
+        let (mut shards, mut popularity) = (Shards::default(), PopularityIndex::new(30));
+        assert!(shards.take_in(reported("a", 2, HashRange::FULL, &[], 5), &mut popularity));
         for n in [1, 2] {
-            assert!(!shards.take_in(reported("a", n, HashRange::FULL, &[], 9), &mut board));
+            assert!(!shards.take_in(reported("a", n, HashRange::FULL, &[], 9), &mut popularity));
         }
         assert_eq!(shards.last_day_done(), Some(Day(5)));
     }
 
     #[test]
     fn a_parent_counts_until_its_child_shards_speak_for_its_whole_range() {
-        let (mut shards, mut board) = (Shards::default(), Board::new(30));
-        shards.take_in(reported("parent", 1, HashRange::FULL, &[], 5), &mut board);
-        shards.take_in(reported("lower", 1, lower(), &["parent"], 8), &mut board);
+        let (mut shards, mut popularity) = (Shards::default(), PopularityIndex::new(30));
+        shards.take_in(reported("parent", 1, HashRange::FULL, &[], 5), &mut popularity);
+        shards.take_in(reported("lower", 1, lower(), &["parent"], 8), &mut popularity);
         assert_eq!(shards.last_day_done(), Some(Day(5)));
-        shards.take_in(reported("upper", 1, upper(), &["parent"], 7), &mut board);
+        shards.take_in(reported("upper", 1, upper(), &["parent"], 7), &mut popularity);
         assert_eq!(shards.last_day_done(), Some(Day(7)));
         assert_eq!(shards.leaves().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["lower", "upper"]);
     }
 
     #[test]
     fn of_whom_a_shard_inherits_its_first_entry_tells() {
-        let (mut shards, mut board) = (Shards::default(), Board::new(30));
-        shards.take_in(reported("child", 1, lower(), &["parent"], 5), &mut board);
-        shards.take_in(reported("child", 2, lower(), &[], 6), &mut board);
+        let (mut shards, mut popularity) = (Shards::default(), PopularityIndex::new(30));
+        shards.take_in(reported("child", 1, lower(), &["parent"], 5), &mut popularity);
+        shards.take_in(reported("child", 2, lower(), &[], 6), &mut popularity);
         assert_eq!(shards.view(&ShardId::new("child")).unwrap().inherited, [ShardId::new("parent")]);
     }
 }

@@ -1,9 +1,9 @@
 //! What is stored of one shard, and an entry as the others take it in.
 
 use crate::error::Result;
-use authpulse_engine::Share;
+use authpulse_engine::DailyCounts;
 use authpulse_event::{Day, EventTime, HashRange, Position, ShardId};
-use authpulse_lake::entry::{Entry, EntryError, Inherited, Side, Source, StoredShare};
+use authpulse_lake::entry::{Entry, EntryError, Inherited, Source, Spill, StoredDailyCounts};
 
 /// What is stored of one shard.
 #[derive(Clone, Debug)]
@@ -24,14 +24,14 @@ pub struct ShardView {
     pub newest_accepted: Option<EventTime>,
     /// Whether it was read to its end.
     pub read_to_end: bool,
-    /// Whether what waited was settled for a seal.
-    pub settled: bool,
-    /// Whether its end is stored, from which heirs start.
+    /// Whether what waited was flushed for a seal.
+    pub flushed: bool,
+    /// Whether its end is stored, from which children start.
     pub end: bool,
     /// Up to when it is sealed.
     pub sealed: Option<EventTime>,
-    /// The last day of which it published logins.
-    pub shares_through: Option<Day>,
+    /// The last day of which it published logons.
+    pub counts_through: Option<Day>,
     /// The last day of which all its parts published high-risk counts.
     pub scores_through: Option<Day>,
     /// The last day whose rows it wrote.
@@ -48,10 +48,10 @@ pub(super) struct Reported {
     pub view: ShardView,
     /// The last entries of those whom it inherits from.
     pub inherits: Vec<(ShardId, u64)>,
-    /// The logins that it publishes.
-    pub shares: Vec<Share>,
+    /// The logons that it publishes.
+    pub daily_counts: Vec<DailyCounts>,
     /// The high-risk counts that it publishes.
-    pub scores: Vec<Share>,
+    pub scores: Vec<DailyCounts>,
 }
 
 impl Reported {
@@ -59,11 +59,11 @@ impl Reported {
     ///
     /// # Errors
     /// A range or a position in it is none.
-    pub fn of(entry: &Entry, side: &Side) -> Result<Reported> {
-        let shares = |stored: &[StoredShare]| -> std::result::Result<Vec<Share>, EntryError> {
+    pub fn of(entry: &Entry, spill: &Spill) -> Result<Reported> {
+        let daily_counts = |stored: &[StoredDailyCounts]| -> std::result::Result<Vec<DailyCounts>, EntryError> {
             // The side of an entry that takes a shard over is that of the entry before.
             let published = if entry.takes_over { &[] } else { stored };
-            published.iter().map(|s| s.to_share().map_err(|cause| entry.damaged(cause))).collect()
+            published.iter().map(|s| s.to_daily_counts().map_err(|cause| entry.damaged(cause))).collect()
         };
         let (range, position) = (entry.hash_range()?, entry.position()?);
         let inherits: Vec<(ShardId, u64)> =
@@ -77,15 +77,15 @@ impl Reported {
             watermark: entry.watermark,
             newest_accepted: entry.newest_accepted,
             read_to_end: entry.read_to_end,
-            settled: entry.settled,
+            flushed: entry.flushed,
             end: entry.end,
             sealed: entry.sealed,
-            shares_through: entry.shares_through.map(Day),
+            counts_through: entry.counts_through.map(Day),
             scores_through: entry.score_spans.iter().map(|s| s.through).min().flatten().map(Day),
             daily_through: entry.daily_through.map(Day),
             unscored: entry.counts.unscored,
         };
-        let (shares, scores) = (shares(&side.shares)?, shares(&side.scores)?);
-        Ok(Reported { key: ShardId::new(&entry.shard), view, inherits, shares, scores })
+        let (daily_counts, scores) = (daily_counts(&spill.daily_counts)?, daily_counts(&spill.scores)?);
+        Ok(Reported { key: ShardId::new(&entry.shard), view, inherits, daily_counts, scores })
     }
 }

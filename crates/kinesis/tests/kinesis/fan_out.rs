@@ -156,7 +156,7 @@ async fn a_subscription_is_renewed_before_it_ends_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn the_continuation_number_rises_where_nothing_comes() {
+async fn the_continuation_number_grows_where_nothing_comes() {
     let api = fake(2, SUBSCRIPTIONS_ONLY, 7);
     registered(&api).await;
     let stream = fan_out(&api);

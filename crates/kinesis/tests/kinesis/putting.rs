@@ -4,7 +4,7 @@ use crate::support::{FakeKinesis, Faults};
 use authpulse_event::ring::hash_key;
 use authpulse_kinesis::pack::Packing;
 use authpulse_kinesis::{KinesisWriter, MemoryProgress, ProgressStore, Time};
-use authpulse_stream::{Progress, PutRecord, StreamError, StreamWriter};
+use authpulse_stream::{ProducerProgress, PutRecord, StreamError, StreamWriter};
 use kpl_aggregation::{Payload, parse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -92,7 +92,7 @@ async fn everything_arrives_in_every_users_order_whatever_fails() {
             .map(|batch| (0..300).map(|n| record((n * n + seed as usize) % 23, batch * 300 + n)).collect())
             .collect();
         for (n, batch) in batches.iter().enumerate() {
-            let note = Progress { job: "job".to_owned(), state: n.to_string() };
+            let note = ProducerProgress { job: "job".to_owned(), state: n.to_string() };
             let receipts = writer.put(batch.clone(), Some(note)).await.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             assert_eq!(receipts.len(), batch.len());
             assert_eq!(progress.read("job").await.unwrap(), Some(n.to_string()));
@@ -175,7 +175,7 @@ async fn records_of_their_own_use_what_a_shard_takes() {
 
 /// The list of shards may be older than the answers to puts: it is waited for, and what landed where it belongs is not sent again.
 #[tokio::test]
-async fn a_list_that_does_not_know_where_records_landed_is_read_again() {
+async fn a_list_that_does_not_know_where_records_are_is_read_again() {
     for users in ["all of one child", "of both"] {
         let api = Arc::new(FakeKinesis::new(1, Faults { stale_listings: 6, ..Faults::default() }, 1));
         let writer = writer(&api, &Arc::default(), true);
@@ -201,7 +201,7 @@ async fn a_list_that_does_not_know_where_records_landed_is_read_again() {
 async fn another_put_with_the_same_progress_is_sent() {
     let api = Arc::new(FakeKinesis::new(3, Faults::default(), 1));
     let writer = writer(&api, &Arc::default(), true);
-    let note = Progress { job: "job".to_owned(), state: "going on".to_owned() };
+    let note = ProducerProgress { job: "job".to_owned(), state: "going on".to_owned() };
     let of = |from: usize| (from..from + 100).map(|n| record(n % 60, n)).collect::<Vec<_>>();
     *api.takes.lock().unwrap() = 1;
     writer.put(of(0), Some(note.clone())).await.unwrap_err();
@@ -217,7 +217,7 @@ async fn a_put_that_was_given_up_goes_on_where_it_stopped() {
     let progress: Arc<MemoryProgress> = Arc::default();
     let writer = writer(&api, &progress, true);
     let batch: Vec<PutRecord> = (0..500).map(|n| record(n % 60, n)).collect();
-    let note = Progress { job: "job".to_owned(), state: "1".to_owned() };
+    let note = ProducerProgress { job: "job".to_owned(), state: "1".to_owned() };
     *api.takes.lock().unwrap() = 1;
     let error = writer.put(batch.clone(), Some(note.clone())).await.unwrap_err();
     assert!(

@@ -4,7 +4,7 @@
 //! made when there is something for it, in a lake whose journals may be long and folded. It starts where no file of it can have been
 //! stored yet, so that nobody need read all that was before.
 
-use crate::base::Base;
+use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
 use crate::error::LakeError;
 use crate::journal::Journal;
@@ -77,18 +77,19 @@ async fn held_by_new(
 ) -> Result<u64, LakeError> {
     // Whoever stores a file of it from here on has made the table first, or found it made.
     let Some(tail) = journal.tail(shard).await? else { return Ok(0) };
-    let base = match journal.base(shard).await? {
-        Some((through, body)) => Some(Base::decode(shard, through, &body, known)?),
+    let checkpoint = match journal.checkpoint(shard).await? {
+        Some((through, body)) => Some(Checkpoint::decode(shard, through, &body, known)?),
         None => None,
     };
     let mut n = 0;
-    if let Some(base) = base {
-        if base.tables().contains(&table) {
-            let counted = base.rows.iter().any(|rows| rows.table == table);
-            let first = base.files.iter().filter(|folded| folded.file.table == table).map(|folded| folded.n).min();
+    if let Some(checkpoint) = checkpoint {
+        if checkpoint.tables().contains(&table) {
+            let counted = checkpoint.rows.iter().any(|rows| rows.table == table);
+            let first =
+                checkpoint.files.iter().filter(|folded| folded.file.table == table).map(|folded| folded.n).min();
             return Ok(first.filter(|_| !counted).map_or(0, |first| first - 1));
         }
-        n = base.through;
+        n = checkpoint.through;
     }
     while n < tail {
         let bodies = journal.list(shard, n + 1, ENTRIES_AT_ONCE).await?;
@@ -96,7 +97,7 @@ async fn held_by_new(
             break;
         }
         for (at, body) in bodies {
-            // Others may have folded what was in between: then the new base tells what a commit needs.
+            // Others may have folded what was in between: then the new checkpoint tells what a commit needs.
             if at != n + 1
                 || at > tail
                 || Entry::decode(shard, at, &body, known)?.files.iter().any(|file| file.table == table)

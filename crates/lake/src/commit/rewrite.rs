@@ -10,7 +10,7 @@ use crate::lake::{Lake, LoadedTable};
 use crate::merging::{Group, Merged, merge};
 use crate::read::LiveFile;
 use crate::schema::FileColumn;
-use crate::schema::compare::{Found, Wanted, find};
+use crate::schema::compare::{ColumnMatch, Wanted, find};
 use crate::store::put_once;
 use iceberg::spec::Schema;
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ pub(super) fn lacking(schema: &Schema, files: &[&TableFile]) -> Vec<Wanted> {
     for column in files.iter().flat_map(|file| &file.columns) {
         let wanted = Wanted::from(column);
         let is_new = lacking.iter().all(|known| known.name != wanted.name);
-        if is_new && find(schema, &wanted) == Found::Lacking {
+        if is_new && find(schema, &wanted) == ColumnMatch::Lacking {
             lacking.push(wanted);
         }
     }
@@ -60,9 +60,9 @@ fn plan(schema: &Schema, file: &TableFile) -> Option<Plan> {
     let mut plan = Plan { stay: Vec::new(), go: Vec::new(), is_lacking: false };
     for column in &file.columns {
         match find(schema, &Wanted::from(column)) {
-            Found::Ours(found) => plan.stay.push((column.clone(), found)),
-            Found::Taken(why) => plan.go.push((column.clone(), why)),
-            Found::Lacking => plan.is_lacking = true,
+            ColumnMatch::Ours(found) => plan.stay.push((column.clone(), found)),
+            ColumnMatch::Taken(why) => plan.go.push((column.clone(), why)),
+            ColumnMatch::Lacking => plan.is_lacking = true,
         }
     }
     let fits = !plan.is_lacking && plan.go.is_empty() && plan.stay.iter().all(|(own, theirs)| own == theirs);

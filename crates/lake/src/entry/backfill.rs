@@ -18,10 +18,10 @@ pub struct Backfill {
     pub finished: bool,
     /// Whether the run was to leave the lake open.
     pub keep_open: bool,
-    /// Whether its lines are judged in order of event time, and not as they stand in the files.
+    /// Whether its lines are admitted in order of event time, and not as they stand in the files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sorted: bool,
-    /// Hexadecimal SHA-256 over the run's lines in this and earlier entries, in the order in which they were judged. Runs that were
+    /// Hexadecimal SHA-256 over the run's lines in this and earlier entries, in the order in which they were admitted. Runs that were
     /// begun before it was kept have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// zstd level of an entry and its side. The third makes them a tenth smaller; where many events wait to be scored, as when a stream is
+/// zstd level of an entry and its spill. The third makes them a tenth smaller; where many events wait to be scored, as when a stream is
 /// caught up with, it took 4 % of a worker's time instead of 2.8 %.
 const ZSTD_LEVEL: i32 = 1;
-/// Largest decompressed entry or side file that is read, in bytes. 100,000 unscored events are some 20 MB.
+/// Largest decompressed entry or spill file that is read, in bytes. 100,000 unscored events are some 20 MB.
 const MAX_BODY_BYTES: usize = 1 << 30;
 
 /// Why a stored entry cannot be used.

@@ -16,7 +16,7 @@ pub struct EntryCounts {
     /// Dead letters by reason; reasons without any are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, u64>,
-    /// Events that waited before the entry (inherited ones in an heir's first).
+    /// Events that waited before the entry (inherited ones in a child's first).
     pub waiting_before: u64,
     /// Events accepted and not scored before the entry (likewise).
     pub unscored_before: u64,

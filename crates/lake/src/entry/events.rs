@@ -1,6 +1,6 @@
 //! Events that wait, or are accepted and not scored, as entries carry them on.
 
-use super::Place;
+use super::StoredPosition;
 use crate::micros;
 use authpulse_engine::names::{ComputerId, UserId};
 use authpulse_engine::rows::{AcceptedEvent, EventId, Windows};
@@ -68,7 +68,7 @@ pub struct Waiting {
     /// Hexadecimal: a record's bytes need not be text.
     pub(super) payload: String,
     pub(super) payload_bytes: u64,
-    pub(super) at: Place,
+    pub(super) at: StoredPosition,
     #[serde(with = "micros")]
     pub(super) arrival: ArrivalTime,
     pub(super) accepted_since: u32,
@@ -148,7 +148,7 @@ impl Waiting {
     }
 
     /// Where its record stands in its source.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &StoredPosition {
         &self.at
     }
 
@@ -180,7 +180,7 @@ impl From<&NamedEvent> for Unscored {
             user: named.user.clone(),
             computer: named.computer.clone(),
             id: (&event.id).into(),
-            windows: [w.logins_1h, w.logins_24h, w.computers_1h, w.computers_24h],
+            windows: [w.logons_1h, w.logons_24h, w.computers_1h, w.computers_24h],
             new_device: event.new_device,
             attributes: (&event.attributes).into(),
         }
@@ -195,7 +195,7 @@ impl Unscored {
 
     /// The event, with names instead of numbers, and with those of its attributes that are in the list.
     pub fn to_event(&self, list: &'static [Attribute]) -> NamedEvent {
-        let [logins_1h, logins_24h, computers_1h, computers_24h] = self.windows;
+        let [logons_1h, logons_24h, computers_1h, computers_24h] = self.windows;
         NamedEvent {
             event: AcceptedEvent {
                 event_time: self.time,
@@ -203,7 +203,7 @@ impl Unscored {
                 user: UserId::default(),
                 computer: ComputerId::default(),
                 id: self.id.clone().into(),
-                windows: Windows { logins_1h, logins_24h, computers_1h, computers_24h },
+                windows: Windows { logons_1h, logons_24h, computers_1h, computers_24h },
                 new_device: self.new_device,
                 attributes: self.attributes.taken(list),
             },

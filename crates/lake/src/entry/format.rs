@@ -1,7 +1,7 @@
 //! Which format an entry is written in: the old one as long as nothing in it needs the new one, so that old and new programs share
 //! a lake until something new is stored.
 
-use super::{Entry, EntryError, Side};
+use super::{Entry, EntryError, Spill};
 use crate::schema::Table;
 use crate::sections::Known;
 use authpulse_event::EventModel;
@@ -14,27 +14,27 @@ pub const FORMAT: u32 = 3;
 pub const PLAIN_FORMAT: u32 = 2;
 
 impl Entry {
-    /// The format that this entry is to be written in. `side` is its side, wherever that is stored; `before` the format of the entry
-    /// before it in its shard, of an heir's first entry the highest of its parents' last ones. So a shard never goes back: what its
+    /// The format that this entry is to be written in. `spill` is its spill, wherever that is stored; `before` the format of the entry
+    /// before it in its shard, of a child's first entry the highest of its parents' last ones. So a shard never goes back: what its
     /// last snapshot or any earlier entry needed, the entry before it needed as well.
-    pub fn format_to_write(&self, side: &Side, before: u32) -> u32 {
-        if before > PLAIN_FORMAT || self.needs_newest(side) { FORMAT } else { PLAIN_FORMAT }
+    pub fn format_to_write(&self, spill: &Spill, before: u32) -> u32 {
+        if before > PLAIN_FORMAT || self.needs_newest(spill) { FORMAT } else { PLAIN_FORMAT }
     }
 
     /// Whether anything that this entry holds or names has no place in [`PLAIN_FORMAT`]. Whatever gives entries something new says so
     /// here.
-    fn needs_newest(&self, side: &Side) -> bool {
+    fn needs_newest(&self, spill: &Spill) -> bool {
         self.time_rules.event_model != EventModel::default().number()
             || !self.sections.is_empty()
-            || !side.sections.is_empty()
+            || !spill.sections.is_empty()
             || self.snapshot.iter().any(|piece| !piece.sections.is_empty())
             || self.files.iter().any(|file| !file.columns.is_empty() || !Table::FIRST.contains(&file.table))
     }
 
-    /// Refuses sections that must be understood and are not, in the entry, in the side within it, or in a piece that it names.
+    /// Refuses sections that must be understood and are not, in the entry, in the spill within it, or in a piece that it names.
     pub(crate) fn check_sections(&self, known: &dyn Known, what: impl Fn() -> String) -> Result<(), EntryError> {
         let refused = |what: String, section: &str| Err(EntryError::Section { what, section: section.to_owned() });
-        if let Some(section) = self.sections.beyond(known).or_else(|| self.side.sections.beyond(known)) {
+        if let Some(section) = self.sections.beyond(known).or_else(|| self.spill.sections.beyond(known)) {
             return refused(what(), section);
         }
         for piece in &self.snapshot {

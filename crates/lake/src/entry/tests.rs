@@ -1,6 +1,6 @@
 use super::events::StoredId;
 use super::*;
-use crate::base::{self, Base};
+use crate::checkpoint::{self, Checkpoint};
 use crate::schema::{FileColumn, Table};
 use crate::section_list::{SectionDef, SectionList};
 use crate::sections::Section;
@@ -19,12 +19,19 @@ pub(crate) fn entry() -> Entry {
             created: ArrivalTime::from_micros(5),
             shard_id: "shardId-1".to_owned(),
         },
-        to: Place { sequence: "49590338271490256608559692538361571095921575989136588898".to_owned(), sub_sequence: 3 },
+        to: StoredPosition {
+            sequence: "49590338271490256608559692538361571095921575989136588898".to_owned(),
+            sub_sequence: 3,
+        },
         counts: EntryCounts { received: 3, curated: 1, waiting: 1, unscored: 1, ..EntryCounts::default() },
         watermark: Some(EventTime::from_micros(-5)),
-        rises: vec![Rise { after: Position::START.into(), to: EventTime::from_micros(9), cause: "idle".to_owned() }],
+        advances: vec![WatermarkAdvance {
+            after: Position::START.into(),
+            to: EventTime::from_micros(9),
+            cause: "idle".to_owned(),
+        }],
         last_accepted_live: true,
-        shares_through: Some(-3),
+        counts_through: Some(-3),
         waiting: vec![Waiting {
             time: EventTime::from_micros(1),
             user: "U1".to_owned(),
@@ -72,7 +79,7 @@ fn what_is_read_is_what_was_written() {
     let shard = ShardId::new(&entry.shard);
     let read = Entry::decode(&shard, 7, &entry.encode(), &nothing()).unwrap();
     assert_eq!(read, entry);
-    let from = read.restore_from(&read.side, ATTRIBUTES).unwrap();
+    let from = read.restore_from(&read.spill, ATTRIBUTES).unwrap();
     assert_eq!(from.waiting[0].payload, b"\x00\xff{");
     assert_eq!(Waiting::from(&from.waiting[0]), entry.waiting[0]);
     assert!(entry.counts.adds_up());
@@ -86,12 +93,12 @@ fn newer_damaged_and_misplaced_entries_are_told_apart() {
     let older = Entry { format: 1, ..entry() };
     assert_eq!(Entry::decode(&shard, 7, &older.encode(), &nothing()), Ok(older));
     // Where all but the last entries are folded, theirs is what tells.
-    let base = |format| Base::new(Entry { format, ..entry() }, &Side::default()).encode();
+    let checkpoint = |format| Checkpoint::new(Entry { format, ..entry() }, &Spill::default()).encode();
     assert!(
-        Base::decode(&shard, 7, &base(1), &nothing()).is_ok()
-            && Base::decode(&shard, 7, &base(FORMAT), &nothing()).is_ok()
+        Checkpoint::decode(&shard, 7, &checkpoint(1), &nothing()).is_ok()
+            && Checkpoint::decode(&shard, 7, &checkpoint(FORMAT), &nothing()).is_ok()
     );
-    let error = Base::decode(&shard, 7, &base(FORMAT + 1), &nothing()).unwrap_err();
+    let error = Checkpoint::decode(&shard, 7, &checkpoint(FORMAT + 1), &nothing()).unwrap_err();
     assert!(matches!(error, EntryError::Newer { format, newest: FORMAT, .. } if format == FORMAT + 1), "{error}");
     assert!(
         Entry::decode(&shard, 8, &entry().encode(), &nothing()).unwrap_err().to_string().contains("says it is entry 7")
@@ -125,28 +132,31 @@ fn json(bytes: &[u8]) -> String {
 #[test]
 fn what_holds_nothing_new_is_written_as_ever() {
     let mut entry = entry();
-    entry.format = entry.format_to_write(&Side::default(), PLAIN_FORMAT);
+    entry.format = entry.format_to_write(&Spill::default(), PLAIN_FORMAT);
     assert_eq!(json(&entry.encode()), PLAIN);
-    let base = json(&Base::new(entry, &Side::default()).encode());
-    assert!(base.starts_with(r#"{"format":1,"shard":"shardId-000000000001","through":7,"marks":[],"#), "{base}");
-    assert!(base.contains(PLAIN) && !base.contains("sections"), "{base}");
-    assert_eq!(json(&Side::default().encode()), "{}");
+    let checkpoint = json(&Checkpoint::new(entry, &Spill::default()).encode());
+    assert!(
+        checkpoint.starts_with(r#"{"format":1,"shard":"shardId-000000000001","through":7,"marks":[],"#),
+        "{checkpoint}"
+    );
+    assert!(checkpoint.contains(PLAIN) && !checkpoint.contains("sections"), "{checkpoint}");
+    assert_eq!(json(&Spill::default().encode()), "{}");
 }
 
 #[test]
 fn an_entry_is_newer_if_anything_in_it_is_or_what_it_goes_on_from() {
-    let side = Side::default();
-    let new_side = Side { sections: sections("a", false), ..Side::default() };
-    assert_eq!(entry().format_to_write(&side, 1), PLAIN_FORMAT, "of a shard of the oldest format");
-    assert_eq!(entry().format_to_write(&side, FORMAT), FORMAT, "a shard never goes back");
-    assert_eq!(entry().format_to_write(&new_side, PLAIN_FORMAT), FORMAT);
-    assert_eq!(Entry { sections: sections("a", false), ..entry() }.format_to_write(&side, PLAIN_FORMAT), FORMAT);
+    let spill = Spill::default();
+    let new_spill = Spill { sections: sections("a", false), ..Spill::default() };
+    assert_eq!(entry().format_to_write(&spill, 1), PLAIN_FORMAT, "of a shard of the oldest format");
+    assert_eq!(entry().format_to_write(&spill, FORMAT), FORMAT, "a shard never goes back");
+    assert_eq!(entry().format_to_write(&new_spill, PLAIN_FORMAT), FORMAT);
+    assert_eq!(Entry { sections: sections("a", false), ..entry() }.format_to_write(&spill, PLAIN_FORMAT), FORMAT);
     let file = FileRef { path: "p".to_owned(), bytes: 1, sha256: String::new() };
     let piece = |sections| PieceRef { range: HashRange::FULL.to_string(), users: 1, sections, file: file.clone() };
     let with_piece = |sections| Entry { snapshot: vec![piece(sections)], ..entry() };
-    assert_eq!(with_piece(BTreeMap::new()).format_to_write(&side, PLAIN_FORMAT), PLAIN_FORMAT);
+    assert_eq!(with_piece(BTreeMap::new()).format_to_write(&spill, PLAIN_FORMAT), PLAIN_FORMAT);
     let sections = BTreeMap::from([("a".to_owned(), false)]);
-    assert_eq!(with_piece(sections).format_to_write(&side, PLAIN_FORMAT), FORMAT);
+    assert_eq!(with_piece(sections).format_to_write(&spill, PLAIN_FORMAT), FORMAT);
     let file = |columns: Vec<FileColumn>| TableFile {
         table: Table::CURATED,
         path: String::new(),
@@ -161,28 +171,28 @@ fn an_entry_is_newer_if_anything_in_it_is_or_what_it_goes_on_from() {
     };
     let column = serde_json::from_str(r#"{"name":"x","id":22,"type":"string"}"#).unwrap();
     let with_file = |columns| Entry { files: vec![file(columns)], ..entry() };
-    assert_eq!(with_file(Vec::new()).format_to_write(&side, PLAIN_FORMAT), PLAIN_FORMAT);
-    assert_eq!(with_file(vec![column]).format_to_write(&side, PLAIN_FORMAT), FORMAT);
+    assert_eq!(with_file(Vec::new()).format_to_write(&spill, PLAIN_FORMAT), PLAIN_FORMAT);
+    assert_eq!(with_file(vec![column]).format_to_write(&spill, PLAIN_FORMAT), FORMAT);
 }
 
 #[test]
-fn a_base_is_newer_if_anything_that_it_stands_for_is() {
+fn a_checkpoint_is_newer_if_anything_that_it_stands_for_is() {
     let plain = |n| Entry { n, ..entry() };
     let newer = |n| Entry { n, format: FORMAT, ..entry() };
     let of = |entries: Vec<Entry>| {
         let mut entries = entries.into_iter();
-        let mut base = Base::new(entries.next().unwrap(), &Side::default());
-        entries.for_each(|entry| base.add(entry, &Side::default()));
-        base
+        let mut checkpoint = Checkpoint::new(entries.next().unwrap(), &Spill::default());
+        entries.for_each(|entry| checkpoint.add(entry, &Spill::default()));
+        checkpoint
     };
-    assert_eq!(of(vec![plain(1), plain(2)]).format, base::PLAIN_FORMAT);
-    assert_eq!(of(vec![plain(1), newer(2)]).format, base::FORMAT);
-    assert_eq!(of(vec![newer(1), newer(2)]).format, base::FORMAT);
+    assert_eq!(of(vec![plain(1), plain(2)]).format, checkpoint::PLAIN_FORMAT);
+    assert_eq!(of(vec![plain(1), newer(2)]).format, checkpoint::FORMAT);
+    assert_eq!(of(vec![newer(1), newer(2)]).format, checkpoint::FORMAT);
     let mut with_sections = of(vec![plain(1)]);
     with_sections.add_sections(Sections::default());
-    assert_eq!(with_sections.format, base::PLAIN_FORMAT);
+    assert_eq!(with_sections.format, checkpoint::PLAIN_FORMAT);
     with_sections.add_sections(sections("a", false));
-    assert_eq!(with_sections.format, base::FORMAT);
+    assert_eq!(with_sections.format, checkpoint::FORMAT);
 }
 
 /// What a reader that knows no section makes of both kinds, in whatever they stand.
@@ -199,22 +209,22 @@ fn sections_are_passed_over_or_refused_and_kept_as_they_are() {
     };
     for must in [false, true] {
         let new = || sections("a", must);
-        let side = Side { sections: new(), ..Side::default() };
+        let spill = Spill { sections: new(), ..Spill::default() };
         let in_entry = Entry { format: FORMAT, sections: new(), ..entry() };
-        let in_side = Entry { format: FORMAT, side: side.clone(), ..entry() };
+        let in_spill = Entry { format: FORMAT, spill: spill.clone(), ..entry() };
         let file = FileRef { path: "state/p".to_owned(), bytes: 1, sha256: String::new() };
         let named = BTreeMap::from([("a".to_owned(), must)]);
         let piece = PieceRef { range: HashRange::FULL.to_string(), users: 1, sections: named, file };
         let in_piece = Entry { format: FORMAT, snapshot: vec![piece], ..entry() };
-        for (entry, what) in [(in_entry, "entry 7 of shard"), (in_side, "entry 7 of shard"), (in_piece, "state/p")] {
+        for (entry, what) in [(in_entry, "entry 7 of shard"), (in_spill, "entry 7 of shard"), (in_piece, "state/p")] {
             assert_eq!(Entry::decode(&shard, 7, &entry.encode(), &knows("a")), Ok(entry.clone()));
-            let base = Base::new(entry.clone(), &Side::default());
-            assert_eq!(Base::decode(&shard, 7, &base.encode(), &knows("a")), Ok(base.clone()));
+            let checkpoint = Checkpoint::new(entry.clone(), &Spill::default());
+            assert_eq!(Checkpoint::decode(&shard, 7, &checkpoint.encode(), &knows("a")), Ok(checkpoint.clone()));
             match must {
                 true => {
                     refused(Entry::decode(&shard, 7, &entry.encode(), &nothing()).unwrap_err(), what);
                     refused(
-                        Base::decode(&shard, 7, &base.encode(), &nothing()).unwrap_err(),
+                        Checkpoint::decode(&shard, 7, &checkpoint.encode(), &nothing()).unwrap_err(),
                         "the last entry in the base",
                     );
                 }
@@ -222,26 +232,26 @@ fn sections_are_passed_over_or_refused_and_kept_as_they_are() {
                     // To the byte: also the numbers that no reader here could hold.
                     let read = Entry::decode(&shard, 7, &entry.encode(), &nothing()).unwrap();
                     assert_eq!(read.encode(), entry.encode());
-                    let read = Base::decode(&shard, 7, &base.encode(), &nothing()).unwrap();
-                    assert_eq!(read.encode(), base.encode());
+                    let read = Checkpoint::decode(&shard, 7, &checkpoint.encode(), &nothing()).unwrap();
+                    assert_eq!(read.encode(), checkpoint.encode());
                 }
             }
         }
-        let read = Side::decode("s", &side.encode(), &nothing());
+        let read = Spill::decode("s", &spill.encode(), &nothing());
         match must {
             true => refused(read.unwrap_err(), "file s"),
-            false => assert_eq!(read.unwrap().encode(), side.encode()),
+            false => assert_eq!(read.unwrap().encode(), spill.encode()),
         }
-        assert_eq!(Side::decode("s", &side.encode(), &knows("a")), Ok(side));
-        let mut base = Base::new(entry(), &Side::default());
-        base.add_sections(new());
-        let read = Base::decode(&shard, 7, &base.encode(), &nothing());
+        assert_eq!(Spill::decode("s", &spill.encode(), &knows("a")), Ok(spill));
+        let mut checkpoint = Checkpoint::new(entry(), &Spill::default());
+        checkpoint.add_sections(new());
+        let read = Checkpoint::decode(&shard, 7, &checkpoint.encode(), &nothing());
         match must {
             true => refused(read.unwrap_err(), "the base of entries up to 7"),
             false => {
-                // It stays where the base is folded further by who does not know it.
+                // It stays where the checkpoint is folded further by who does not know it.
                 let mut read = read.unwrap();
-                read.add(Entry { n: 8, format: FORMAT, ..entry() }, &Side::default());
+                read.add(Entry { n: 8, format: FORMAT, ..entry() }, &Spill::default());
                 assert_eq!(read.sections, sections("a", false));
             }
         }

@@ -1,7 +1,7 @@
 //! Journals in maps: the deterministic double.
 
 use super::{
-    BASES_KEPT, FollowerName, Followers, Journal, JournalError, PutOutcome, REGISTRATIONS_KEPT, check, not_folded,
+    CHECKPOINTS_KEPT, FollowerName, Followers, Journal, JournalError, PutOutcome, REGISTRATIONS_KEPT, check, not_folded,
 };
 use crate::fault::Faults;
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Default)]
 pub struct MemoryJournal {
     entries: Mutex<Numbered>,
-    bases: Mutex<Numbered>,
+    checkpoints: Mutex<Numbered>,
     followers: Mutex<BTreeMap<(FollowerName, u64), Bytes>>,
     faults: Mutex<Faults>,
 }
@@ -44,13 +44,13 @@ impl MemoryJournal {
         faults.around("journal", operation, &format!("{shard}/{n}"), fault, || Ok(effect(&mut entries())))
     }
 
-    fn bases(&self) -> MutexGuard<'_, Numbered> {
-        self.bases.lock().unwrap_or_else(PoisonError::into_inner)
+    fn checkpoints(&self) -> MutexGuard<'_, Numbered> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn newest_base(&self, shard: &ShardId) -> Option<(u64, Bytes)> {
-        let bases = self.bases();
-        let mut of_shard = bases.range((shard.clone(), 0)..=(shard.clone(), u64::MAX));
+    fn newest_checkpoint(&self, shard: &ShardId) -> Option<(u64, Bytes)> {
+        let checkpoints = self.checkpoints();
+        let mut of_shard = checkpoints.range((shard.clone(), 0)..=(shard.clone(), u64::MAX));
         of_shard.next_back().map(|((_, n), body)| (*n, body.clone()))
     }
 }
@@ -101,20 +101,20 @@ impl Journal for MemoryJournal {
         })
     }
 
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
-        self.run("base", shard.as_str(), 0, unread("reading a base"), |_| self.newest_base(shard))
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.run("base", shard.as_str(), 0, unread("reading a base"), |_| self.newest_checkpoint(shard))
     }
 
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
         check(shard, n)?;
         self.run("put base", shard.as_str(), n, unread("storing a base"), |_| {
-            self.bases().entry((shard.clone(), n)).or_insert(body);
+            self.checkpoints().entry((shard.clone(), n)).or_insert(body);
         })
     }
 
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         check(shard, n)?;
-        if self.newest_base(shard).is_none_or(|(through, _)| through < n) {
+        if self.newest_checkpoint(shard).is_none_or(|(through, _)| through < n) {
             return Err(not_folded("in memory".to_owned(), shard, n));
         }
         let mut removed = 0;
@@ -127,10 +127,10 @@ impl Journal for MemoryJournal {
             })?;
             removed += 1;
         }
-        let mut bases = self.bases();
-        let mut numbers: Vec<u64> = bases.keys().filter(|(of, _)| of == shard).map(|(_, n)| *n).collect();
-        numbers.truncate(numbers.len().saturating_sub(BASES_KEPT));
-        numbers.into_iter().for_each(|n| drop(bases.remove(&(shard.clone(), n))));
+        let mut checkpoints = self.checkpoints();
+        let mut numbers: Vec<u64> = checkpoints.keys().filter(|(of, _)| of == shard).map(|(_, n)| *n).collect();
+        numbers.truncate(numbers.len().saturating_sub(CHECKPOINTS_KEPT));
+        numbers.into_iter().for_each(|n| drop(checkpoints.remove(&(shard.clone(), n))));
         Ok(removed)
     }
 

@@ -1,4 +1,4 @@
-//! A journal in an object store: entry `n` of a shard is the file `journal/SHARD/N`, put only if there is none, and a base of the
+//! A journal in an object store: entry `n` of a shard is the file `journal/SHARD/N`, put only if there is none, and a checkpoint of the
 //! entries up to `n` the file `bases/SHARD/N`.
 //!
 //! What is assumed of the store is what [`ObjectStore::put_new`] promises, and that a listing shows every put that returned.
@@ -11,7 +11,7 @@
 
 use super::registry::stray;
 use super::{
-    BASES_KEPT, FollowerName, Followers, Journal, JournalError, PutOutcome, REGISTRATIONS_KEPT, check, not_folded,
+    CHECKPOINTS_KEPT, FollowerName, Followers, Journal, JournalError, PutOutcome, REGISTRATIONS_KEPT, check, not_folded,
 };
 use crate::schema::file_name;
 use crate::store::{ObjectMeta, ObjectStore, StoreError};
@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The folder of all journals.
 const FOLDER: &str = "journal/";
-/// The folder of all bases.
-const BASES: &str = "bases/";
+/// The folder of all checkpoints.
+const CHECKPOINTS: &str = "bases/";
 /// The folder of the registrations of all followers: `followers/NAME/N`.
 const FOLLOWERS: &str = "followers/";
 /// Names asked for at once where the end of a journal is looked for; one page of S3.
@@ -78,9 +78,9 @@ impl ObjectJournal {
         Ok(numbers)
     }
 
-    /// The numbers that have a base, in order.
-    async fn bases(&self, shard: &ShardId) -> Result<Vec<u64>, JournalError> {
-        let folder = format!("{BASES}{}/", file_name(shard));
+    /// The numbers that have a checkpoint, in order.
+    async fn checkpoints(&self, shard: &ShardId) -> Result<Vec<u64>, JournalError> {
+        let folder = format!("{CHECKPOINTS}{}/", file_name(shard));
         let files = self.store.list(&folder).await.map_err(|e| self.failed("listing bases", e))?;
         files.iter().map(|file| number(&folder, file).ok_or_else(|| self.stray(&file.path))).collect()
     }
@@ -108,8 +108,8 @@ fn folder(shard: &ShardId) -> String {
     format!("{FOLDER}{}/", file_name(shard))
 }
 
-fn base_path(shard: &ShardId, n: u64) -> String {
-    format!("{BASES}{}/{n:020}", file_name(shard))
+fn checkpoint_path(shard: &ShardId, n: u64) -> String {
+    format!("{CHECKPOINTS}{}/{n:020}", file_name(shard))
 }
 
 fn path(shard: &ShardId, n: u64) -> String {
@@ -204,21 +204,22 @@ impl Journal for ObjectJournal {
         futures::stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await
     }
 
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
         loop {
-            let Some(n) = self.bases(shard).await?.pop() else { return Ok(None) };
-            match self.store.get(&base_path(shard, n)).await {
+            let Some(n) = self.checkpoints(shard).await?.pop() else { return Ok(None) };
+            match self.store.get(&checkpoint_path(shard, n)).await {
                 Ok(body) => return Ok(Some((n, body))),
                 // It was removed since, for which there must be newer ones.
-                Err(StoreError::NotFound { .. }) if self.bases(shard).await?.last().is_some_and(|last| *last > n) => {}
+                Err(StoreError::NotFound { .. })
+                    if self.checkpoints(shard).await?.last().is_some_and(|last| *last > n) => {}
                 Err(error) => return Err(self.failed("reading a base", error)),
             }
         }
     }
 
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
         check(shard, n)?;
-        match self.store.put_new(&base_path(shard, n), body).await {
+        match self.store.put_new(&checkpoint_path(shard, n), body).await {
             Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(self.failed("storing a base", error)),
         }
@@ -226,8 +227,8 @@ impl Journal for ObjectJournal {
 
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         check(shard, n)?;
-        let mut bases = self.bases(shard).await?;
-        if bases.last().is_none_or(|through| *through < n) {
+        let mut checkpoints = self.checkpoints(shard).await?;
+        if checkpoints.last().is_none_or(|through| *through < n) {
             return Err(not_folded(self.store.uri("journal"), shard, n));
         }
         let folder = folder(shard);
@@ -252,8 +253,8 @@ impl Journal for ObjectJournal {
                 break;
             }
         }
-        bases.truncate(bases.len().saturating_sub(BASES_KEPT));
-        self.remove(bases.into_iter().map(|n| base_path(shard, n))).await?;
+        checkpoints.truncate(checkpoints.len().saturating_sub(CHECKPOINTS_KEPT));
+        self.remove(checkpoints.into_iter().map(|n| checkpoint_path(shard, n))).await?;
         Ok(removed)
     }
 

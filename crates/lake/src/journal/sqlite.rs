@@ -2,7 +2,7 @@
 
 use super::registry::stray;
 use super::{
-    BASES_KEPT, FollowerName, Followers, Journal, JournalError, PutOutcome, REGISTRATIONS_KEPT, check, not_folded,
+    CHECKPOINTS_KEPT, FollowerName, Followers, Journal, JournalError, PutOutcome, REGISTRATIONS_KEPT, check, not_folded,
 };
 use crate::sqlite::{Database, Failure};
 use async_trait::async_trait;
@@ -134,7 +134,7 @@ impl Journal for SqliteJournal {
         })
     }
 
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
         self.read("reading a base", |c| {
             c.prepare_cached("SELECT n, body FROM bases WHERE shard = ?1 ORDER BY n DESC LIMIT 1")?
                 .query_row([shard.as_str()], |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), bytes(row, 1)?)))
@@ -142,7 +142,7 @@ impl Journal for SqliteJournal {
         })
     }
 
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
         let number = check(shard, n)?;
         self.write("storing a base", |c| {
             c.prepare_cached("INSERT OR IGNORE INTO bases (shard, n, body) VALUES (?1, ?2, ?3)")?
@@ -154,7 +154,7 @@ impl Journal for SqliteJournal {
 
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         let number = check(shard, n)?;
-        if self.base(shard).await?.is_none_or(|(through, _)| through < n) {
+        if self.checkpoint(shard).await?.is_none_or(|(through, _)| through < n) {
             return Err(not_folded(self.database.name(), shard, n));
         }
         let mut removed = 0;
@@ -178,7 +178,7 @@ impl Journal for SqliteJournal {
                 "DELETE FROM bases WHERE shard = ?1 AND n NOT IN \
                  (SELECT n FROM bases WHERE shard = ?1 ORDER BY n DESC LIMIT ?2)",
             )?
-            .execute(params![shard.as_str(), BASES_KEPT as i64])
+            .execute(params![shard.as_str(), CHECKPOINTS_KEPT as i64])
         })
         .await?;
         Ok(removed)

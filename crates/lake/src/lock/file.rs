@@ -42,7 +42,7 @@ pub struct FileCommitterLock {
 
 #[derive(Default)]
 struct State {
-    held: Option<Held>,
+    held: Option<HeldFile>,
     watched: Option<Watched>,
     /// Whom it was taken over from.
     silent: Option<String>,
@@ -51,7 +51,7 @@ struct State {
 }
 
 /// What this process holds.
-struct Held {
+struct HeldFile {
     file: File,
     counter: u64,
 }
@@ -181,7 +181,7 @@ impl FileCommitterLock {
     fn keep(&self, state: &mut State, file: File) -> io::Result<bool> {
         let counter = Stamp::read(&file)?.map_or(0, |stamp| stamp.counter) + 1;
         self.write(&file, counter)?;
-        (state.held, state.watched, state.is_renewed) = (Some(Held { file, counter }), None, false);
+        (state.held, state.watched, state.is_renewed) = (Some(HeldFile { file, counter }), None, false);
         Ok(true)
     }
 

@@ -1,26 +1,26 @@
-//! Folding: the oldest entries of a journal become one base, and go once they are old.
+//! Folding: the oldest entries of a journal become one checkpoint, and go once they are old.
 //!
 //! ```text
 //! entries  1 ............ d d+1 ........ b b+1 ........ tail
-//!          removed          | in the base  | what readers read
+//!          removed          | in the checkpoint  | what readers read
 //!                           older snapshots of state end here
 //! ```
 //!
-//! A base may reach up to the last entry that every table holds: whoever reads a journal from its beginning starts with the base, and
+//! A checkpoint may reach up to the last entry that every table holds: whoever reads a journal from its beginning starts with the checkpoint, and
 //! whoever needs a certain entry (a committer, a state that is rebuilt) needs one behind it or finds it still there. Entries are
 //! removed only below the second newest snapshot of the shard's state, when they have been folded for long by the clock of whoever
 //! folds them, and never the newest ones: no clock of a writer, and no clock alone, can free a number that a writer may still
 //! believe to be its next.
 //!
-//! A follower needs whole entries, of which a base is none: so nothing is folded that one lacks, as long as it is kept for
+//! A follower needs whole entries, of which a checkpoint is none: so nothing is folded that one lacks, as long as it is kept for
 //! ([`held`](super::held)).
 
 use super::MaintainSettings;
-use super::held::{Held, Standing};
-use super::journals::{Entries, Shards, side};
+use super::held::{KeptForFollowers, Standing};
+use super::journals::{Entries, Shards, spill};
 use super::report::MaintainReport;
-use crate::base::Base;
-use crate::entry::Side;
+use crate::checkpoint::Checkpoint;
+use crate::entry::Spill;
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::lake::Lake;
@@ -37,8 +37,10 @@ async fn held_by_all(lake: &Lake, shards: &Shards) -> Result<BTreeMap<ShardId, u
         for shard in shards.names() {
             let mut holds = of_table.get(shard).copied().unwrap_or(0);
             // What a program has folded that does not know the table named no file of it: the table lacks nothing there.
-            let base = shards.base(shard).filter(|base| !table.is_first() && !base.tables().contains(&table));
-            holds = holds.max(base.map_or(0, |base| base.through));
+            let checkpoint = shards
+                .checkpoint(shard)
+                .filter(|checkpoint| !table.is_first() && !checkpoint.tables().contains(&table));
+            holds = holds.max(checkpoint.map_or(0, |checkpoint| checkpoint.through));
             let lowest = applied.entry(shard.clone()).or_insert(holds);
             *lowest = holds.min(*lowest);
         }
@@ -57,7 +59,7 @@ pub async fn standings(lake: &Lake, journal: &dyn Journal, keep: Span) -> Result
     let applied = held_by_all(lake, &shards).await?;
     let foldable = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
     let now = lake.now();
-    Ok(Held::read(journal, &shards, (now, keep), foldable).await?.standings)
+    Ok(KeptForFollowers::read(journal, &shards, (now, keep), foldable).await?.standings)
 }
 
 /// Folds what can be folded; `report` says what was done, or would be. Returns at the first failure: what is done stays done, and
@@ -74,16 +76,17 @@ pub(super) async fn fold(
     let now = lake.now();
     let applied = held_by_all(lake, shards).await?;
     let by_tables = |shard: &ShardId| shards.foldable(shard, applied.get(shard).copied().unwrap_or(0));
-    let held = || Held::read(journal, shards, (now, settings.follower_keep), by_tables);
+    let held = || KeptForFollowers::read(journal, shards, (now, settings.follower_keep), by_tables);
     report.followers = held().await?.standings;
     let report = &mut report.folded;
     let mut live: Option<BTreeSet<String>> = None;
     for shard in shards.names() {
-        let through = shards.base(shard).map_or(0, |base| base.through);
-        let mut base = shards.base(shard).cloned();
+        let through = shards.checkpoint(shard).map_or(0, |checkpoint| checkpoint.through);
+        let mut checkpoint = shards.checkpoint(shard).cloned();
         let mut foldable = by_tables(shard);
         let pays = |reached: u64| reached >= through.saturating_add(keep.max(1));
-        let is_known = base.as_ref().is_none_or(|base| base.tables().iter().all(|table| lake.knows(*table)));
+        let is_known =
+            checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.tables().iter().all(|table| lake.knows(*table)));
         if pays(foldable) {
             foldable = foldable.min(held().await?.through(shard));
         }
@@ -91,24 +94,24 @@ pub(super) async fn fold(
             if live.is_none() {
                 live = Some(live_paths(lake).await?);
             }
-            base = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
-            let reached = base.as_ref().map_or(0, |base| base.through);
+            checkpoint = build(lake, journal, shards, shard, foldable, live.as_ref()).await?;
+            let reached = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.through);
             if !pays(reached) {
-                base = shards.base(shard).cloned();
+                checkpoint = shards.checkpoint(shard).cloned();
             } else {
                 report.shards += 1;
                 report.entries += reached - through;
-                if let (Some(base), false) = (&mut base, dry_run) {
-                    base.mark(now, age);
-                    let body = base.encode();
+                if let (Some(checkpoint), false) = (&mut checkpoint, dry_run) {
+                    checkpoint.mark(now, age);
+                    let body = checkpoint.encode();
                     report.bytes += body.len() as u64;
                     (lake.probe)("base put before");
-                    journal.put_base(shard, reached, body).await?;
+                    journal.put_checkpoint(shard, reached, body).await?;
                     (lake.probe)("base put after");
                 }
             }
         }
-        let old = base.map_or(0, |base| base.folded_by(now.saturating_sub(age)));
+        let old = checkpoint.map_or(0, |checkpoint| checkpoint.folded_by(now.saturating_sub(age)));
         let last = old.min(shards.removable(lake.store.as_ref(), shard, keep).await?);
         if last > 0 && !dry_run {
             // A follower may have registered since.
@@ -132,8 +135,8 @@ async fn live_paths(lake: &Lake) -> Result<BTreeSet<String>, LakeError> {
     Ok(paths)
 }
 
-/// The base of the entries up to `through`, or to the last before one that names a file of a table that is not known here: what would
-/// stand in the base for that file is for those to say who know the table.
+/// The checkpoint of the entries up to `through`, or to the last before one that names a file of a table that is not known here: what would
+/// stand in the checkpoint for that file is for those to say who know the table.
 async fn build(
     lake: &Lake,
     journal: &dyn Journal,
@@ -141,30 +144,31 @@ async fn build(
     shard: &ShardId,
     through: u64,
     live: Option<&BTreeSet<String>>,
-) -> Result<Option<Base>, LakeError> {
-    let mut base = shards.base(shard).cloned();
-    let mut entries = Entries::after(shard, base.as_ref().map_or(0, |base| base.through), &lake.sections);
+) -> Result<Option<Checkpoint>, LakeError> {
+    let mut checkpoint = shards.checkpoint(shard).cloned();
+    let mut entries =
+        Entries::after(shard, checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.through), &lake.sections);
     'all: while let Some(batch) = entries.next(journal).await? {
         for entry in batch {
             if entry.n > through || entry.files.iter().any(|file| !lake.knows(file.table)) {
                 break 'all;
             }
-            let side = if entry.takes_over {
-                Side::default()
+            let spill = if entry.takes_over {
+                Spill::default()
             } else {
-                side(lake.store.as_ref(), &entry, &lake.sections).await?
+                spill(lake.store.as_ref(), &entry, &lake.sections).await?
             };
-            match &mut base {
-                Some(base) => base.add(entry, &side),
-                None => base = Some(Base::new(entry, &side)),
+            match &mut checkpoint {
+                Some(checkpoint) => checkpoint.add(entry, &spill),
+                None => checkpoint = Some(Checkpoint::new(entry, &spill)),
             }
         }
     }
-    if let (Some(base), Some(live)) = (&mut base, live) {
-        base.shrink(live, shards.oldest_day());
+    if let (Some(checkpoint), Some(live)) = (&mut checkpoint, live) {
+        checkpoint.shrink(live, shards.oldest_day());
     }
-    if let Some(base) = &mut base {
-        base.add_sections(lake.sections.written(Holder::Base, &base.last));
+    if let Some(checkpoint) = &mut checkpoint {
+        checkpoint.add_sections(lake.sections.written(Holder::Checkpoint, &checkpoint.last));
     }
-    Ok(base)
+    Ok(checkpoint)
 }

@@ -1,4 +1,4 @@
-//! What is kept for followers: the entries that one lacks, their sides, and their files of all tables.
+//! What is kept for followers: the entries that one lacks, their spills, and their files of all tables.
 //!
 //! The registry is read last before anything is removed, each time anew. A follower that registers in between is not kept for; it
 //! looks afterwards whether its next entry and files are there, and else is rebuilt.
@@ -88,22 +88,22 @@ impl Standing {
 }
 
 /// What the registry said at one moment.
-pub(super) struct Held {
+pub(super) struct KeptForFollowers {
     /// Those for whom something is kept.
     kept: Vec<Registration>,
     /// All.
     pub(super) standings: Vec<Standing>,
 }
 
-impl Held {
+impl KeptForFollowers {
     /// Reads the registry. `foldable` says up to which entry a shard could be folded if nobody followed.
     pub(super) async fn read(
         journal: &dyn Journal,
         shards: &Shards,
         (now, keep): (ProcessingTime, Span),
         foldable: impl Fn(&ShardId) -> u64,
-    ) -> Result<Held, LakeError> {
-        let mut held = Held { kept: Vec::new(), standings: Vec::new() };
+    ) -> Result<KeptForFollowers, LakeError> {
+        let mut held = KeptForFollowers { kept: Vec::new(), standings: Vec::new() };
         let mut written: BTreeMap<(ShardId, u64), Option<ProcessingTime>> = BTreeMap::new();
         for (name, registration) in followers::read(journal.followers()).await? {
             let standing = stand(journal, shards, (now, keep), &foldable, (&name, &registration), &mut written).await?;
@@ -120,7 +120,7 @@ impl Held {
         self.kept.iter().map(|registration| registration.of(shard)).min().unwrap_or(u64::MAX)
     }
 
-    /// Files of the entries that are kept: of all tables, and their sides.
+    /// Files of the entries that are kept: of all tables, and their spills.
     pub(super) async fn files(&self, journal: &dyn Journal, shards: &Shards) -> Result<BTreeSet<String>, LakeError> {
         let mut files = BTreeSet::new();
         for shard in shards.names() {
@@ -132,7 +132,7 @@ impl Held {
             while let Some(batch) = entries.next(journal).await? {
                 for entry in batch {
                     files.extend(entry.files.into_iter().map(|file| file.path));
-                    files.extend(entry.side_file.into_iter().map(|file| file.path));
+                    files.extend(entry.spill_file.into_iter().map(|file| file.path));
                 }
             }
         }
@@ -158,7 +158,7 @@ async fn stand(
         standing.lacks += last - applied;
         standing.holds += foldable(shard).saturating_sub(applied);
         // Of what is folded also the entries that are still there do not count: their numbers may have been free meanwhile.
-        if shards.base(shard).is_some_and(|base| base.through > applied) {
+        if shards.checkpoint(shard).is_some_and(|checkpoint| checkpoint.through > applied) {
             standing.kept = Kept::Folded;
             continue;
         }

@@ -1,8 +1,8 @@
 //! What maintenance must know of the journals: which partitions are not written to any more, which entries the tables lack, and
 //! what rebuilding a shard's state still needs.
 
-use crate::base::Base;
-use crate::entry::{Entry, Side};
+use crate::checkpoint::Checkpoint;
+use crate::entry::{Entry, Spill};
 use crate::error::LakeError;
 use crate::journal::Journal;
 use crate::schema::{Closing, Partition, Table};
@@ -22,7 +22,7 @@ const ARRIVAL_LAG: Span = HOUR;
 /// The shards of a lake as their journals' ends describe them.
 pub(super) struct Shards {
     shards: BTreeMap<ShardId, Tail>,
-    /// Those whose state nobody will ever rebuild: their heirs have snapshots, or are succeeded in turn. (Those may have no
+    /// Those whose state nobody will ever rebuild: their children have snapshots, or are succeeded in turn. (Those may have no
     /// snapshots any more: their entries go as well.)
     succeeded: BTreeSet<ShardId>,
     /// The sections that this program knows.
@@ -33,15 +33,15 @@ pub(super) struct Shards {
 struct Tail {
     entry: Entry,
     /// What stands for its oldest entries.
-    base: Option<Base>,
+    checkpoint: Option<Checkpoint>,
     range: HashRange,
     inherits: Vec<ShardId>,
     /// Entries with its two newest snapshots of state, the newest first.
     snapshots: Vec<u64>,
     /// The pieces of both, with their lengths.
     pieces: Vec<(String, u64)>,
-    /// The side files of these entries and of the last.
-    side_files: Vec<String>,
+    /// The spill files of these entries and of the last.
+    spill_files: Vec<String>,
     /// The earliest event that is accepted and not scored, or waits.
     open_from: Option<EventTime>,
     /// When the first of the waiting events arrived.
@@ -93,35 +93,35 @@ impl Shards {
         for shard in journal.shards().await? {
             let Some(tail) = journal.tail(&shard).await? else { continue };
             let entry = entry(journal, &shard, tail, known).await?;
-            let base = read_base(journal, &shard, known).await?;
-            let inherits = match &base {
-                Some(base) => base.first.inherits.clone(),
+            let checkpoint = read_checkpoint(journal, &shard, known).await?;
+            let inherits = match &checkpoint {
+                Some(checkpoint) => checkpoint.first.inherits.clone(),
                 None => entry_if_any(journal, &shard, 1, known).await?.map(|first| first.inherits).unwrap_or_default(),
             };
             let (mut snapshots, mut pieces) = (Vec::new(), Vec::new());
-            let mut side_files: Vec<String> = entry.side_file.iter().map(|file| file.path.clone()).collect();
+            let mut spill_files: Vec<String> = entry.spill_file.iter().map(|file| file.path.clone()).collect();
             let mut next = entry.last_snapshot;
             while next > 0 && snapshots.len() < 2 {
-                // Of a shard whose state its heirs have, also the entries with snapshots go.
+                // Of a shard whose state its children have, also the entries with snapshots go.
                 let Some(with) = entry_if_any(journal, &shard, next, known).await? else { break };
                 pieces.extend(with.snapshot.into_iter().map(|piece| (piece.file.path, piece.file.bytes)));
-                side_files.extend(with.side_file.map(|file| file.path));
+                spill_files.extend(with.spill_file.map(|file| file.path));
                 snapshots.push(next);
                 let before = if next > 1 { entry_if_any(journal, &shard, next - 1, known).await? } else { None };
                 next = before.map_or(0, |before| before.last_snapshot);
             }
-            let side = side(store, &entry, known).await?;
+            let spill = spill(store, &entry, known).await?;
             let waiting = entry.waiting.iter().map(|w| w.summary());
             let (times, arrivals): (Vec<EventTime>, Vec<ArrivalTime>) =
                 waiting.map(|(time, _, _, at)| (time, at)).unzip();
-            let unscored = side.unscored.iter().map(|u| u.to_event(&[]).event.event_time);
+            let unscored = spill.unscored.iter().map(|u| u.to_event(&[]).event.event_time);
             let found = Tail {
                 range: entry.hash_range()?,
                 inherits: inherits.iter().map(|i| ShardId::new(&i.shard)).collect(),
-                base,
+                checkpoint,
                 snapshots,
                 pieces,
-                side_files,
+                spill_files,
                 open_from: unscored.chain(times).min(),
                 waiting_since: arrivals.into_iter().min(),
                 entry,
@@ -137,18 +137,18 @@ impl Shards {
 
     fn next_succeeded(&self) -> Option<ShardId> {
         let has_state =
-            |heir: &Tail| !heir.snapshots.is_empty() || self.succeeded.contains(&ShardId::new(&heir.entry.shard));
+            |child: &Tail| !child.snapshots.is_empty() || self.succeeded.contains(&ShardId::new(&child.entry.shard));
         let mut others = self.shards.iter().filter(|(key, _)| !self.succeeded.contains(*key));
         others.find(|(key, shard)| self.is_covered(key, shard, has_state)).map(|(key, _)| key.clone())
     }
 
-    /// Whether heirs for which `speaks` holds have taken over all parts of a shard.
+    /// Whether children for which `speaks` holds have taken over all parts of a shard.
     fn is_covered(&self, key: &ShardId, shard: &Tail, speaks: impl Fn(&Tail) -> bool) -> bool {
-        let heirs = self.shards.values().filter(|heir| heir.inherits.contains(key) && speaks(heir));
-        shard.range.is_covered_by(heirs.map(|heir| heir.range))
+        let children = self.shards.values().filter(|child| child.inherits.contains(key) && speaks(child));
+        shard.range.is_covered_by(children.map(|child| child.range))
     }
 
-    /// Shards that no heirs have replaced as a whole.
+    /// Shards that no children have replaced as a whole.
     fn living(&self) -> impl Iterator<Item = &Tail> {
         self.shards.iter().filter(|(key, shard)| !self.is_covered(key, shard, |_| true)).map(|(_, shard)| shard)
     }
@@ -173,24 +173,24 @@ impl Shards {
         }
     }
 
-    /// Shards whose state would be rebuilt from their own snapshots: those that go on, and those whose heirs have none yet.
+    /// Shards whose state would be rebuilt from their own snapshots: those that go on, and those whose children have none yet.
     fn with_state(&self) -> impl Iterator<Item = (&ShardId, &Tail)> {
         self.shards.iter().filter(|(key, _)| !self.succeeded.contains(*key))
     }
 
-    /// The pieces of snapshots of state that are kept: of the two newest of each shard, as long as its heirs need them.
+    /// The pieces of snapshots of state that are kept: of the two newest of each shard, as long as its children need them.
     pub(super) fn kept_pieces(&self) -> BTreeSet<String> {
         self.with_state().flat_map(|(_, shard)| shard.pieces.iter().map(|(path, _)| path.clone())).collect()
     }
 
-    /// The side files that rebuilding state reads.
-    pub(super) fn kept_side_files(&self) -> BTreeSet<String> {
-        self.shards.values().flat_map(|shard| shard.side_files.iter().cloned()).collect()
+    /// The spill files that rebuilding state reads.
+    pub(super) fn kept_spill_files(&self) -> BTreeSet<String> {
+        self.shards.values().flat_map(|shard| shard.spill_files.iter().cloned()).collect()
     }
 
     /// What stands for a shard's oldest entries.
-    pub(super) fn base(&self, shard: &ShardId) -> Option<&Base> {
-        self.shards.get(shard)?.base.as_ref()
+    pub(super) fn checkpoint(&self, shard: &ShardId) -> Option<&Checkpoint> {
+        self.shards.get(shard)?.checkpoint.as_ref()
     }
 
     /// Up to which entry a shard's journal can be folded, where every table holds the entries up to `applied`. The last entry is
@@ -201,7 +201,7 @@ impl Shards {
     }
 
     /// Up to which entry nobody would look for one of a shard's: below the second newest snapshot of its state, if that is there
-    /// in full, and not among the newest `keep`. A shard whose state its heirs have needs no snapshot.
+    /// in full, and not among the newest `keep`. A shard whose state its children have needs no snapshot.
     pub(super) async fn removable(
         &self,
         store: &dyn ObjectStore,
@@ -226,7 +226,7 @@ impl Shards {
     pub(super) fn oldest_day(&self) -> Option<Day> {
         let lowest = |shard: &Tail| {
             let scores = shard.entry.score_spans.iter().map(|span| span.through).min().flatten();
-            let scored = scores.min(shard.entry.shares_through);
+            let scored = scores.min(shard.entry.counts_through);
             if shard.range.first == 0 { scored.min(shard.entry.daily_through) } else { scored }
         };
         let oldest = self.living().map(lowest).min().flatten()?;
@@ -321,9 +321,13 @@ async fn entry_if_any(
     }
 }
 
-async fn read_base(journal: &dyn Journal, shard: &ShardId, known: &SectionList) -> Result<Option<Base>, LakeError> {
-    match journal.base(shard).await? {
-        Some((through, body)) => Ok(Some(Base::decode(shard, through, &body, known)?)),
+async fn read_checkpoint(
+    journal: &dyn Journal,
+    shard: &ShardId,
+    known: &SectionList,
+) -> Result<Option<Checkpoint>, LakeError> {
+    match journal.checkpoint(shard).await? {
+        Some((through, body)) => Ok(Some(Checkpoint::decode(shard, through, &body, known)?)),
         None => Ok(None),
     }
 }
@@ -332,14 +336,14 @@ async fn entry(journal: &dyn Journal, shard: &ShardId, n: u64, known: &SectionLi
     entry_if_any(journal, shard, n, known).await?.ok_or_else(|| missing(shard, n))
 }
 
-pub(super) async fn side(store: &dyn ObjectStore, entry: &Entry, known: &SectionList) -> Result<Side, LakeError> {
-    let Some(file) = &entry.side_file else { return Ok(entry.side.clone()) };
+pub(super) async fn spill(store: &dyn ObjectStore, entry: &Entry, known: &SectionList) -> Result<Spill, LakeError> {
+    let Some(file) = &entry.spill_file else { return Ok(entry.spill.clone()) };
     let bytes = store.get(&file.path).await.map_err(|e| LakeError::from_store("of journals", e))?;
     if sha256_hex(&bytes) != file.sha256 {
         let cause = "its checksum is not the one its entry names: restore it".to_owned();
         return Err(crate::entry::EntryError::Damaged { what: format!("file {}", file.path), cause }.into());
     }
-    Ok(Side::decode(&file.path, &bytes, known)?)
+    Ok(Spill::decode(&file.path, &bytes, known)?)
 }
 
 #[cfg(test)]
@@ -350,7 +354,7 @@ mod tests {
     use futures::executor::block_on;
 
     #[test]
-    fn a_chain_of_heirs_is_succeeded_once_its_end_has_snapshots() {
+    fn a_chain_of_children_is_succeeded_once_its_end_has_snapshots() {
         for has_snapshot in [false, true] {
             let (store, journal) = (MemoryStore::new(), MemoryJournal::new());
             for (shard, parent) in [("a", None), ("b", Some("a")), ("c", Some("b"))] {

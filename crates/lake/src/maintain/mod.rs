@@ -29,7 +29,7 @@ use crate::schema::Table;
 use crate::shape::Shape;
 use authpulse_event::Span;
 use authpulse_event::time::DAY;
-use held::Held;
+use held::KeptForFollowers;
 use journals::{Bounds, Shards};
 use std::collections::BTreeSet;
 
@@ -55,7 +55,7 @@ pub struct MaintainSettings {
     pub fold_entries: u64,
     /// Entries are removed when they have been folded for this long.
     pub entry_age: Span,
-    /// For a follower that lacks entries these stay, with their sides and files, until the oldest was written so long ago.
+    /// For a follower that lacks entries these stay, with their spills and files, until the oldest was written so long ago.
     pub follower_keep: Span,
 }
 
@@ -206,7 +206,7 @@ async fn without_held(
     if files.iter().any(|file| held::is_of_entry(&file.path)) {
         let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
         let now = lake.now();
-        let held = Held::read(journal, &shards, (now, keep), |_| 0).await?.files(journal, &shards).await?;
+        let held = KeptForFollowers::read(journal, &shards, (now, keep), |_| 0).await?.files(journal, &shards).await?;
         files.retain(|file| !held.contains(&file.path));
     }
     Ok(files)

@@ -136,11 +136,11 @@ pub struct CleanReport {
 /// What was folded, or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Folded {
-    /// Shards that got a new base.
+    /// Shards that got a new checkpoint.
     pub shards: u64,
-    /// Entries that these stand for and no earlier base did.
+    /// Entries that these stand for and no earlier checkpoint did.
     pub entries: u64,
-    /// Bytes of the new bases.
+    /// Bytes of the new checkpoints.
     pub bytes: u64,
     /// Folded entries that were removed.
     pub removed: u64,

@@ -31,7 +31,7 @@ enum Reason {
     OldState,
 }
 
-/// Files old enough to be judged, and what is known of each.
+/// Files old enough to be examined, and what is known of each.
 type Candidates = BTreeMap<String, (ObjectMeta, Reason)>;
 
 /// The last entry of each shard that each table holds.
@@ -42,11 +42,11 @@ type Rows = BTreeMap<(Table, Option<i32>), u64>;
 
 /// What one run leaves for the next of the same process, so that it need not read all journals from their first entry.
 ///
-/// Files up to `judged` that are still there are in use. Entries up to `through` name only such files: all they named was stored,
-/// under its final name, at a moment that lies before `judged`.
+/// Files up to `examined` that are still there are in use. Entries up to `through` name only such files: all they named was stored,
+/// under its final name, at a moment that lies before `examined`.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    judged: Option<ProcessingTime>,
+    examined: Option<ProcessingTime>,
     through: BTreeMap<ShardId, u64>,
     /// Rows of each shard's entries up to `through`.
     named: BTreeMap<ShardId, Rows>,
@@ -152,7 +152,7 @@ async fn find(
         applied.insert(table, tables::read_table(lake, table, &mut candidates, &mut live).await?);
     }
     let named = entries::read_journals(lake, journal, &applied, &mut candidates, (now, older_than), memory).await?;
-    memory.judged = Some(older_than);
+    memory.examined = Some(older_than);
     candidates.retain(|path, _| !needed.contains(path));
     keep::what_is_missing(&mut candidates, &live, &named, report);
     keep::what_is_held(lake, journal, (now, keep), &mut candidates, report).await?;

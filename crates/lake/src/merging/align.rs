@@ -11,7 +11,7 @@ use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
 use crate::read::{Batches, LiveFile, mapped};
 use crate::schema::FileColumn;
-use crate::schema::compare::{Found, Wanted, find};
+use crate::schema::compare::{ColumnMatch, Wanted, find};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
@@ -112,7 +112,7 @@ enum Root {
 fn roots(loaded: &LoadedTable, file: &LiveFile, batches: &Batches) -> Result<Vec<Root>, String> {
     let (table, schema) = (loaded.table, batches.schema());
     let now: &Schema = loaded.metadata.current_schema();
-    let is_ours = |column: &FileColumn| matches!(find(now, &Wanted::from(column)), Found::Ours(_));
+    let is_ours = |column: &FileColumn| matches!(find(now, &Wanted::from(column)), ColumnMatch::Ours(_));
     let has_ids = schema.fields().iter().any(|field| id_of(field).is_some());
     let mut roots = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {

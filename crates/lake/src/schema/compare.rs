@@ -45,9 +45,9 @@ impl ColumnIds {
         let mut ids = ColumnIds::default();
         for column in wanted {
             match find(schema, column) {
-                Found::Ours(found) => drop(ids.ours.insert(found.name.clone(), found)),
-                Found::Taken(why) => drop(ids.taken.insert(column.name.clone(), why)),
-                Found::Lacking => {}
+                ColumnMatch::Ours(found) => drop(ids.ours.insert(found.name.clone(), found)),
+                ColumnMatch::Taken(why) => drop(ids.taken.insert(column.name.clone(), why)),
+                ColumnMatch::Lacking => {}
             }
         }
         ids
@@ -76,7 +76,7 @@ impl From<&FileColumn> for Wanted {
 
 /// What a schema has under the name of a later column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum ColumnMatch {
     /// The column, in the type asked for, with the table's ids.
     Ours(FileColumn),
     /// It, or a part of it, is not there.
@@ -86,19 +86,19 @@ pub(crate) enum Found {
 }
 
 /// Looks a later column up.
-pub(crate) fn find(schema: &Schema, wanted: &Wanted) -> Found {
+pub(crate) fn find(schema: &Schema, wanted: &Wanted) -> ColumnMatch {
     let theirs = match field(schema.as_struct().fields(), &wanted.name) {
         Ok(Some(theirs)) => theirs,
-        Ok(None) => return Found::Lacking,
-        Err(why) => return Found::Taken(why),
+        Ok(None) => return ColumnMatch::Lacking,
+        Err(why) => return ColumnMatch::Taken(why),
     };
     if theirs.required {
-        return Found::Taken("it is required there".to_owned());
+        return ColumnMatch::Taken("it is required there".to_owned());
     }
     match fit(&theirs.field_type, &wanted.kind) {
-        Ok(Some(kind)) => Found::Ours(FileColumn { name: wanted.name.clone(), id: theirs.id, kind }),
-        Ok(None) => Found::Lacking,
-        Err(why) => Found::Taken(why),
+        Ok(Some(kind)) => ColumnMatch::Ours(FileColumn { name: wanted.name.clone(), id: theirs.id, kind }),
+        Ok(None) => ColumnMatch::Lacking,
+        Err(why) => ColumnMatch::Taken(why),
     }
 }
 
@@ -172,7 +172,7 @@ pub(crate) fn with_lacking(
     let mut fields = schema.as_struct().fields().to_vec();
     let mut added = BTreeSet::new();
     for column in wanted {
-        if find(schema, column) != Found::Lacking || !added.insert(column.name.clone()) {
+        if find(schema, column) != ColumnMatch::Lacking || !added.insert(column.name.clone()) {
             continue;
         }
         match fields.iter_mut().find(|field| field.name == column.name) {

@@ -30,10 +30,10 @@ pub(crate) mod curated {
             = out => out.push(at.row.event.ingestion_time);
         6 login_count_1h: Long Whole
             "events of the user in (T - 1 h, T], T being the newest accepted event_time of the user"
-            = out => out.push(at.row.event.windows.logins_1h.into());
+            = out => out.push(at.row.event.windows.logons_1h.into());
         7 login_count_24h: Long Whole
             "the same over (T - 24 h, T]"
-            = out => out.push(at.row.event.windows.logins_24h.into());
+            = out => out.push(at.row.event.windows.logons_24h.into());
         8 unique_computers_1h: Long Whole
             "distinct computers of the user in (T - 1 h, T], exact"
             = out => out.push(at.row.event.windows.computers_1h.into());

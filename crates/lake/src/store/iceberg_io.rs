@@ -71,7 +71,7 @@ impl Storage for Adapter {
 
     async fn reader(&self, uri: &str) -> Result<Box<dyn FileRead>> {
         let (store, path) = self.at(uri)?;
-        Ok(Box::new(Reader { store: store.clone(), path }))
+        Ok(Box::new(StoreReader { store: store.clone(), path }))
     }
 
     async fn write(&self, uri: &str, body: Bytes) -> Result<()> {
@@ -120,13 +120,13 @@ impl StorageFactory for Adapter {
     }
 }
 
-struct Reader {
+struct StoreReader {
     store: Arc<dyn ObjectStore>,
     path: String,
 }
 
 #[async_trait]
-impl FileRead for Reader {
+impl FileRead for StoreReader {
     async fn read(&self, range: Range<u64>) -> Result<Bytes> {
         self.store.get_range(&self.path, range).await.map_err(wrap)
     }

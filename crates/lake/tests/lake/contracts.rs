@@ -87,8 +87,8 @@ fn entries_are_listed_by_shard_and_in_order() {
 }
 
 #[test]
-fn folded_entries_go_and_the_newest_base_stands_for_them() {
-    journals(contract::folded_entries_go_and_the_newest_base_stands_for_them);
+fn folded_entries_go_and_the_newest_checkpoint_stands_for_them() {
+    journals(contract::folded_entries_go_and_the_newest_checkpoint_stands_for_them);
 }
 
 #[test]

@@ -97,8 +97,8 @@ fn curated(chance: &mut Chance, options: &EncodeOptions) -> Vec<EncodedFile> {
                 computer: computers.intern(&chance.name('C')),
                 id,
                 windows: Windows {
-                    logins_1h: 1 + chance.below(50) as u32,
-                    logins_24h: 1 + chance.below(400) as u32,
+                    logons_1h: 1 + chance.below(50) as u32,
+                    logons_24h: 1 + chance.below(400) as u32,
                     computers_1h: 1 + chance.below(9) as u32,
                     computers_24h: 1 + chance.below(20) as u32,
                 },

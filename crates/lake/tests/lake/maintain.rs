@@ -81,7 +81,12 @@ fn a_dry_run_changes_nothing() {
     let look = || {
         let pointers = Table::FIRST.map(|table| block_on(world.lake.load(table)).unwrap().location);
         let journal = block_on(world.journal.list(&ShardId::new("a"), 1, 99)).unwrap();
-        (stored(world.store.as_ref(), ""), pointers, journal, block_on(world.journal.base(&ShardId::new("a"))).unwrap())
+        (
+            stored(world.store.as_ref(), ""),
+            pointers,
+            journal,
+            block_on(world.journal.checkpoint(&ShardId::new("a"))).unwrap(),
+        )
     };
     let before = look();
     block_on(maintain(&world.lake, world.journal.as_ref(), &TIDY, true, &mut Memory::default()));
@@ -186,8 +191,8 @@ fn any_order_of_commits_faults_and_foreign_compactions_keeps_every_row() {
                         for (n, body) in block_on(journal.list(&shard, 1, 10_000)).unwrap() {
                             block_on(copy.put(&shard, n, body)).unwrap();
                         }
-                        if let Some((through, body)) = block_on(journal.base(&shard)).unwrap() {
-                            block_on(copy.put_base(&shard, through, body)).unwrap();
+                        if let Some((through, body)) = block_on(journal.checkpoint(&shard)).unwrap() {
+                            block_on(copy.put_checkpoint(&shard, through, body)).unwrap();
                         }
                     }
                     let hook = move |point: &str| {
@@ -312,16 +317,16 @@ fn files_of_entries_stay_where_their_rows_are_missing() {
 fn drop_file(world: &World, path: &str) {
     let loaded = block_on(world.lake.load(Table::CURATED)).unwrap();
     let io = authpulse_lake::store::file_io(world.lake.store().clone());
-    let base = &loaded.metadata;
-    let parent = base.current_snapshot().unwrap();
+    let checkpoint = &loaded.metadata;
+    let parent = checkpoint.current_snapshot().unwrap();
     let body = block_on(io.new_input(parent.manifest_list()).unwrap().read()).unwrap();
     let old = iceberg::spec::ManifestList::parse_with_version(&body, iceberg::spec::FormatVersion::V2).unwrap();
-    let at = format!("{}/metadata/foreign-m0.avro", base.location());
+    let at = format!("{}/metadata/foreign-m0.avro", checkpoint.location());
     let builder = iceberg::spec::ManifestWriterBuilder::new(
         io.new_output(&at).unwrap(),
         Some(77),
-        base.current_schema().clone(),
-        base.default_partition_spec().as_ref().clone(),
+        checkpoint.current_schema().clone(),
+        checkpoint.default_partition_spec().as_ref().clone(),
     );
     let mut writer = builder.build_v2_data();
     for manifest in old.entries() {
@@ -335,8 +340,8 @@ fn drop_file(world: &World, path: &str) {
         }
     }
     let manifest = block_on(writer.write_manifest_file()).unwrap();
-    let list = format!("{}/metadata/snap-77-foreign.avro", base.location());
-    let sequence = base.last_sequence_number() + 1;
+    let list = format!("{}/metadata/snap-77-foreign.avro", checkpoint.location());
+    let sequence = checkpoint.last_sequence_number() + 1;
     let out = block_on(io.new_output(&list).unwrap().writer()).unwrap();
     let mut writer = iceberg::spec::ManifestListWriter::v2(out, 77, Some(parent.snapshot_id()), sequence);
     writer.add_manifests([manifest].into_iter()).unwrap();
@@ -351,10 +356,10 @@ fn drop_file(world: &World, path: &str) {
             operation: iceberg::spec::Operation::Delete,
             additional_properties: Default::default(),
         })
-        .with_schema_id(base.current_schema_id())
+        .with_schema_id(checkpoint.current_schema_id())
         .build();
-    let others: Vec<i64> = base.snapshots().map(|s| s.snapshot_id()).collect();
-    let built = base
+    let others: Vec<i64> = checkpoint.snapshots().map(|s| s.snapshot_id()).collect();
+    let built = checkpoint
         .clone()
         .into_builder(Some(loaded.location.clone()))
         .set_branch_snapshot(snapshot, "main")

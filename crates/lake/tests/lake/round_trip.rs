@@ -122,8 +122,8 @@ fn scored(events: &[Event], users: &mut UserNames, computers: &mut ComputerNames
             computer: computers.intern(&e.computer),
             id: e.own_id.as_deref().map_or(EventId::Content(e.form), |id| EventId::Own(id.into())),
             windows: Windows {
-                logins_1h: e.windows[0],
-                logins_24h: e.windows[1],
+                logons_1h: e.windows[0],
+                logons_24h: e.windows[1],
                 computers_1h: e.windows[2],
                 computers_24h: e.windows[3],
             },

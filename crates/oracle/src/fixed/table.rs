@@ -15,8 +15,8 @@ pub fn all() -> Vec<Fixed> {
         ahead(),
         live(),
         clocks(),
-        rises(),
-        heirs(),
+        advances(),
+        children(),
         windows(),
         rules(),
         levels(),
@@ -593,7 +593,7 @@ fn live() -> Vec<Fixed> {
     ]
 }
 
-fn rises() -> Vec<Fixed> {
+fn advances() -> Vec<Fixed> {
     vec![
         case(
             "late_after_a_rise",
@@ -647,7 +647,7 @@ fn rises() -> Vec<Fixed> {
     ]
 }
 
-fn heirs() -> Vec<Fixed> {
+fn children() -> Vec<Fixed> {
     vec![
         case(
             "a_split_divides_the_users",

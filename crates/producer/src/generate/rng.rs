@@ -13,7 +13,7 @@ pub(crate) enum Purpose {
     LanlGraph = 4,
     LanlHour = 5,
     LanlAttacks = 6,
-    LanlTrouble = 7,
+    LanlDisturbance = 7,
 }
 
 /// xoshiro256++, seeded through SplitMix64 as its authors advise.

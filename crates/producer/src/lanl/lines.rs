@@ -1,4 +1,4 @@
-//! The lines, with trouble put in on purpose and counted.
+//! The lines, with disturbances put in on purpose and counted.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -17,7 +17,7 @@ const MILLION: u32 = 1_000_000;
 
 /// What goes wrong on purpose. Lines of attacks are spared by all of it but duplicates, so that labels name them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Trouble {
+pub struct Disturbance {
     /// One everyday line in fifty comes up to so many seconds late.
     pub disorder_s: u32,
     /// Lines that are no events.
@@ -32,7 +32,7 @@ pub struct Trouble {
 
 /// What went wrong: the lines of each kind in the file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Troubled {
+pub struct Disturbed {
     /// Lines whose time is before that of a line above, by disorder (not by a skewed clock).
     pub disordered_lines: u64,
     /// By how much at most, in seconds.
@@ -59,9 +59,9 @@ pub(super) struct Lines<W> {
     pub(super) lines: u64,
     /// A letter and a number for each user.
     names: Vec<(u8, u32)>,
-    trouble: Trouble,
+    disturbance: Disturbance,
     any: bool,
-    pub(super) troubled: Troubled,
+    pub(super) disturbed: Disturbed,
     rng: Rng,
     late: BinaryHeap<Reverse<Late>>,
     held: u64,
@@ -74,8 +74,8 @@ pub(super) struct Lines<W> {
 
 impl<W: Write> Lines<W> {
     /// `events`: how many there will be, about; bad lines are spread over them.
-    pub(super) fn new(out: W, plan: &Plan, trouble: Trouble, seed: u64, events: u64) -> Lines<W> {
-        let mut rng = Rng::new(seed, Purpose::LanlTrouble);
+    pub(super) fn new(out: W, plan: &Plan, disturbance: Disturbance, seed: u64, events: u64) -> Lines<W> {
+        let mut rng = Rng::new(seed, Purpose::LanlDisturbance);
         let (mut users, mut machines) = (0, 0);
         let names = plan.users.iter().map(|user| {
             let (letter, number) = if user.machine { (b'M', &mut machines) } else { (b'U', &mut users) };
@@ -84,8 +84,8 @@ impl<W: Write> Lines<W> {
         });
         let mut skewed = BTreeMap::new();
         // Among the first, which are in any run.
-        let among = (plan.computers / 10).max(trouble.skewed_clocks.min(plan.computers));
-        while skewed.len() < trouble.skewed_clocks.min(plan.computers) as usize {
+        let among = (plan.computers / 10).max(disturbance.skewed_clocks.min(plan.computers));
+        while skewed.len() < disturbance.skewed_clocks.min(plan.computers) as usize {
             let by = i64::from(rng.between(60, SKEW_MAX_S));
             let by = if skewed.len() % 2 == 0 { by } else { -by };
             skewed.entry(rng.below(among)).or_insert((by, false));
@@ -94,10 +94,10 @@ impl<W: Write> Lines<W> {
             names: names.collect(),
             out: LineBuffer::new(out),
             lines: 0,
-            any: trouble != Trouble::default(),
-            bad_every: events.checked_div(trouble.bad).unwrap_or(u64::MAX).max(1),
-            trouble,
-            troubled: Troubled::default(),
+            any: disturbance != Disturbance::default(),
+            bad_every: events.checked_div(disturbance.bad).unwrap_or(u64::MAX).max(1),
+            disturbance,
+            disturbed: Disturbed::default(),
             rng,
             late: BinaryHeap::new(),
             held: 0,
@@ -117,16 +117,16 @@ impl<W: Write> Lines<W> {
     #[inline]
     pub(super) fn write(&mut self, second: u64, logon: &Logon) -> io::Result<()> {
         if self.any {
-            return self.write_troubled(second, logon);
+            return self.write_disturbed(second, logon);
         }
         self.lines += 1;
         self.out.put_event(second, self.names[logon.user as usize], logon.computer + 1)
     }
 
-    fn write_troubled(&mut self, second: u64, logon: &Logon) -> io::Result<()> {
+    fn write_disturbed(&mut self, second: u64, logon: &Logon) -> io::Result<()> {
         self.release(second)?;
         let attack = logon.attack > 0;
-        if self.trouble.bad > self.troubled.bad_lines && self.seen / self.bad_every > self.troubled.bad_lines {
+        if self.disturbance.bad > self.disturbed.bad_lines && self.seen / self.bad_every > self.disturbed.bad_lines {
             self.bad(second)?;
         }
         self.seen += 1;
@@ -138,21 +138,21 @@ impl<W: Write> Lines<W> {
         {
             *has_lines = true;
             time = shown;
-            self.troubled.skewed_lines += 1;
+            self.disturbed.skewed_lines += 1;
         }
         let user = if attack { self.user(logon.user) } else { self.spelling(logon.user) };
         let line = format!("{time},{user},C{}\n", logon.computer + 1).into_bytes();
-        let twice = self.rng.below(MILLION) < self.trouble.duplicates;
-        if !attack && self.trouble.disorder_s > 0 && self.rng.below(1_000) < LATE_OF_1000 {
+        let twice = self.rng.below(MILLION) < self.disturbance.duplicates;
+        if !attack && self.disturbance.disorder_s > 0 && self.rng.below(1_000) < LATE_OF_1000 {
             self.held += 1;
-            let release = second + u64::from(self.rng.between(1, self.trouble.disorder_s));
+            let release = second + u64::from(self.rng.between(1, self.disturbance.disorder_s));
             self.late.push(Reverse((release, self.held, second, line)));
             return Ok(());
         }
         self.last = second;
         self.put(&line)?;
         if twice {
-            self.troubled.duplicate_lines += 1;
+            self.disturbed.duplicate_lines += 1;
             self.put(&line)?;
         }
         Ok(())
@@ -165,8 +165,8 @@ impl<W: Write> Lines<W> {
         {
             let Some(Reverse((_, _, time, line))) = self.late.pop() else { break };
             if time < self.last {
-                self.troubled.disordered_lines += 1;
-                self.troubled.disorder_seconds = self.troubled.disorder_seconds.max(self.last - time);
+                self.disturbed.disordered_lines += 1;
+                self.disturbed.disorder_seconds = self.disturbed.disorder_seconds.max(self.last - time);
             }
             self.put(&line)?;
         }
@@ -174,34 +174,34 @@ impl<W: Write> Lines<W> {
     }
 
     fn bad(&mut self, second: u64) -> io::Result<()> {
-        let line = match self.troubled.bad_lines % 5 {
+        let line = match self.disturbed.bad_lines % 5 {
             0 => format!("{second},U1\n"),
             1 => format!("no time,U{},C1\n", self.rng.between(1, 99)),
             2 => format!("{second},,C1\n"),
             3 => format!("{second},U1,\n"),
             _ => format!("-{second},U1,C1\n"),
         };
-        self.troubled.bad_lines += 1;
+        self.disturbed.bad_lines += 1;
         self.put(line.as_bytes())
     }
 
     fn spelling(&mut self, user: u32) -> String {
         let usual = self.user(user);
-        if self.trouble.spellings == 0 {
+        if self.disturbance.spellings == 0 {
             return usual;
         }
         let rng = &mut self.rng;
         let spelled = match self.spelled.get(&user) {
             Some(&spelled) => spelled,
             None => {
-                let spelled = rng.below(MILLION) < self.trouble.spellings;
-                self.troubled.spelled_users += u64::from(spelled);
+                let spelled = rng.below(MILLION) < self.disturbance.spellings;
+                self.disturbed.spelled_users += u64::from(spelled);
                 self.spelled.insert(user, spelled);
                 spelled
             }
         };
         let way = if spelled { rng.below(4) } else { 0 };
-        self.troubled.spelled_lines += u64::from(way > 0);
+        self.disturbed.spelled_lines += u64::from(way > 0);
         match way {
             0 => usual,
             1 => usual.to_lowercase(),
@@ -218,10 +218,10 @@ impl<W: Write> Lines<W> {
     /// Writes what is left, the bad lines that are still due among it.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.release(u64::MAX)?;
-        while self.troubled.bad_lines < self.trouble.bad {
+        while self.disturbed.bad_lines < self.disturbance.bad {
             self.bad(self.last)?;
         }
-        self.troubled.skewed_computers = self.skewed.values().filter(|(_, has_lines)| *has_lines).count() as u64;
+        self.disturbed.skewed_computers = self.skewed.values().filter(|(_, has_lines)| *has_lines).count() as u64;
         self.out.finish()
     }
 

@@ -1,4 +1,4 @@
-//! Logons in the shape of LANL's two data sets, attacks laid over them, and trouble put in on purpose.
+//! Logons in the shape of LANL's two data sets, attacks laid over them, and disturbances put in on purpose.
 //!
 //! `docs/generator.md` says what is real, what is made up, and how each was checked. A run is settled by its options: same
 //! seed, same bytes on any machine (integers and the exact operations of IEEE 754; all that needs a logarithm is in
@@ -31,7 +31,7 @@ use attacks::Attacks;
 pub use attacks::RedTeam;
 pub use check::{Figure, Figures, Verdict};
 use lines::Lines;
-pub use lines::{Trouble, Troubled};
+pub use lines::{Disturbance, Disturbed};
 use model::Model;
 use plan::Plan;
 use rhythm::Rhythm;
@@ -104,8 +104,8 @@ pub struct LanlOptions {
     pub attacks: u32,
     /// The red team.
     pub red_team: Option<RedTeam>,
-    /// Trouble on purpose.
-    pub trouble: Trouble,
+    /// Disturbances on purpose.
+    pub disturbance: Disturbance,
 }
 
 /// What was written.
@@ -131,8 +131,8 @@ pub struct Written {
     pub lines: u64,
     /// Bytes.
     pub bytes: u64,
-    /// Trouble.
-    pub troubled: Troubled,
+    /// What came of the disturbances.
+    pub disturbed: Disturbed,
 }
 
 /// An option that cannot be.
@@ -296,7 +296,7 @@ pub fn write(
     let model = options.model();
     let Extent { share, rhythm, begin, end } = options.extent(&model)?;
     let plan = options.plan(&model, share);
-    let mut lines = Lines::new(out, &plan, options.trouble, options.seed, end - begin);
+    let mut lines = Lines::new(out, &plan, options.disturbance, options.seed, end - begin);
     let groups = Model::nine_months();
     let joined = groups.small("joined")[0];
     let hours = (options.from_day * 24..rhythm.hours()).take_while(|&hour| rhythm.before(hour) < end);
@@ -372,7 +372,7 @@ pub fn write(
         days: (last_second / 86_400) as u32 + 1 - options.from_day,
         lines: lines.lines,
         bytes: lines.bytes(),
-        troubled: lines.troubled,
+        disturbed: lines.disturbed,
     };
     if let Some(labels) = labels {
         let labels_error = |source| LanlError::Write(GenerateError::WriteLabels { source });
@@ -382,7 +382,7 @@ pub fn write(
 }
 
 fn write_labels(out: impl Write, options: &LanlOptions, written: &Written, labels: &[Label]) -> io::Result<()> {
-    let troubled = &written.troubled;
+    let disturbed = &written.disturbed;
     let counts = [
         ("profile", options.profile.as_str().to_owned()),
         ("seed", options.seed.to_string()),
@@ -391,14 +391,14 @@ fn write_labels(out: impl Write, options: &LanlOptions, written: &Written, label
         ("attack_events", written.attack_events.to_string()),
         ("red_team_left_out", written.red_team_left_out.to_string()),
         ("lines", written.lines.to_string()),
-        ("bad_lines", troubled.bad_lines.to_string()),
-        ("duplicate_lines", troubled.duplicate_lines.to_string()),
-        ("disordered_lines", troubled.disordered_lines.to_string()),
-        ("disorder_seconds", troubled.disorder_seconds.to_string()),
-        ("skewed_computers", troubled.skewed_computers.to_string()),
-        ("skewed_lines", troubled.skewed_lines.to_string()),
-        ("spelled_users", troubled.spelled_users.to_string()),
-        ("spelled_lines", troubled.spelled_lines.to_string()),
+        ("bad_lines", disturbed.bad_lines.to_string()),
+        ("duplicate_lines", disturbed.duplicate_lines.to_string()),
+        ("disordered_lines", disturbed.disordered_lines.to_string()),
+        ("disorder_seconds", disturbed.disorder_seconds.to_string()),
+        ("skewed_computers", disturbed.skewed_computers.to_string()),
+        ("skewed_lines", disturbed.skewed_lines.to_string()),
+        ("spelled_users", disturbed.spelled_users.to_string()),
+        ("spelled_lines", disturbed.spelled_lines.to_string()),
     ];
     let mut writer = LabelWriter::with_counts(out, &counts)?;
     labels.iter().try_for_each(|label| writer.write(label))?;

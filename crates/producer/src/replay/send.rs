@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use authpulse_stream::{Progress, StreamError, StreamWriter};
+use authpulse_stream::{ProducerProgress, StreamError, StreamWriter};
 use tokio::sync::watch;
 
 use super::batch::{Batch, End};
@@ -96,7 +96,7 @@ async fn attempt(
     if may_be_stored && stream.progress(&job.name).await?.as_deref() == Some(state) {
         return Ok(());
     }
-    let progress = Progress { job: job.name.clone(), state: state.to_owned() };
+    let progress = ProducerProgress { job: job.name.clone(), state: state.to_owned() };
     stream.put(batch.records(), Some(progress)).await.map(drop)
 }
 

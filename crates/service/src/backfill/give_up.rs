@@ -7,7 +7,7 @@ use authpulse_event::{ArrivalTime, ShardId};
 use authpulse_journal::backfills::{given_up_words, names};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_journal::open::{Opened, open_lake};
+use authpulse_journal::open::{OpenedLake, open_lake};
 use authpulse_settings::options::Options;
 use authpulse_worker::begin::open_existing;
 use authpulse_worker::input::Input;
@@ -26,7 +26,7 @@ pub async fn prepare_giving_up(env: &Env, options: Arc<Options>) -> Result<Backf
 
 pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<Poison>) -> Result<BackfillRun> {
     env.lake.ensure_tables().await?;
-    let Opened { registry, mut tails, options } = open_lake(env, &options).await?;
+    let OpenedLake { registry, mut tails, options } = open_lake(env, &options).await?;
     commit_all(env).await?;
     let key = ShardId::file();
     let run = tails.remove(&key).and_then(|tail| Some((tail.backfill.clone()?, tail)));

@@ -1,4 +1,4 @@
-//! The order of a run's files, looked at before a line is judged.
+//! The order of a run's files, looked at before a line is admitted.
 
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::{ArrivalTime, ProcessingTime};
@@ -8,7 +8,7 @@ use authpulse_settings::options::Options;
 use tokio::sync::watch;
 
 /// Refuses files of which one begins below the newest beginning of those named before it, less the tolerance: most of it would be
-/// late. What files only overlap by is judged line by line. `now` is when they arrive: what lies ahead of that is rejected as `future`,
+/// late. What files only overlap by is admitted line by line. `now` is when they arrive: what lies ahead of that is rejected as `future`,
 /// and its file begins behind it. `stop` ends it once it holds true.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! The lines of a run that are stored already: read again, compared with what was judged, and passed over.
+//! The lines of a run that are stored already: read again, compared with what was admitted, and passed over.
 
 use authpulse_files::{InputError, LineBlock, LineBlocks, Origin};
 use authpulse_journal::error::Result;

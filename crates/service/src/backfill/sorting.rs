@@ -1,4 +1,4 @@
-//! A run whose lines are sorted before they are judged.
+//! A run whose lines are sorted before they are admitted.
 
 use super::BackfillRequest;
 use authpulse_event::EventTime;

@@ -10,7 +10,7 @@ use authpulse_files::InputError;
 use authpulse_journal::env::{Env, duration};
 use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_settings::options::Options;
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 use tokio::sync::watch;
 
 /// Runs a backfill to its end, or until `stop` holds true.
@@ -35,9 +35,9 @@ pub async fn run_backfill(
                 return Ok((Ended::Stopped, run.worker.last_entry().n));
             }
             match run.worker.step().await {
-                Ok(Progress::Done) => return Ok((Ended::Complete, run.worker.last_entry().n)),
-                Ok(Progress::Idle) => env.clock.sleep(duration(options.poll_interval)).await,
-                Ok(Progress::Worked) => {}
+                Ok(StepOutcome::Done) => return Ok((Ended::Complete, run.worker.last_entry().n)),
+                Ok(StepOutcome::Idle) => env.clock.sleep(duration(options.poll_interval)).await,
+                Ok(StepOutcome::Worked) => {}
                 Err(error @ ConsumerError::Panicked { .. }) => {
                     tracing::error!(target: TARGET, error = %Chain(&error), "rebuilding the shard and trying the line again");
                     run = match run.rebuild(env).await {

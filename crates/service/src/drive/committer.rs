@@ -23,7 +23,7 @@ pub(super) struct Committer {
     stop: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
     /// Says what a task beside the workers did that panicked.
-    pub trouble: watch::Sender<Option<&'static str>>,
+    pub panicked: watch::Sender<Option<&'static str>>,
 }
 
 impl Committer {
@@ -32,12 +32,12 @@ impl Committer {
         let (stop, stopped) = watch::channel(false);
         let (hold, ours) = watch::channel(false);
         let every = duration(Span::from_micros(options.leases.renew_every()));
-        let trouble = watch::Sender::new(None);
+        let panicked = watch::Sender::new(None);
         let lock = keep_lock(env.clone(), every, hold, aside.clone(), stopped.clone());
-        let lock = start_beside(&trouble, "keeps the committer's lock", lock);
+        let lock = start_beside(&panicked, "keeps the committer's lock", lock);
         let commits = commit_regularly(env.clone(), options.commit_interval, ours, aside.clone(), stopped);
-        let commits = start_beside(&trouble, COMMITS, commits);
-        Committer { stop, tasks: [lock, commits], trouble }
+        let commits = start_beside(&panicked, COMMITS, commits);
+        Committer { stop, tasks: [lock, commits], panicked }
     }
 
     /// Ends it, and brings the tables up to the journal; not where this process `stands_aside`: then others do.
@@ -47,10 +47,10 @@ impl Committer {
         for task in self.tasks {
             let _ = task.await;
         }
-        let trouble = *self.trouble.borrow();
+        let panicked = *self.panicked.borrow();
         if stands_aside {
             env.committer.release().await;
-            return trouble.map_or(Ok(()), |what| Err(bug(what)));
+            return panicked.map_or(Ok(()), |what| Err(bug(what)));
         }
         // Whoever has the lock: a run that ends leaves nothing for another to do.
         let mut attempt = 1;
@@ -58,7 +58,7 @@ impl Committer {
             match commit_beside(env).await.unwrap_or_else(|| Err(bug(COMMITS))) {
                 Ok(_) => {
                     env.committer.release().await;
-                    return trouble.map_or(Ok(()), |what| Err(bug(what)));
+                    return panicked.map_or(Ok(()), |what| Err(bug(what)));
                 }
                 Err(error) if attempt == LAST_COMMIT_ATTEMPTS || error.is_too_new() => return Err(error),
                 Err(error) => {

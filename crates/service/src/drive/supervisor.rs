@@ -3,10 +3,10 @@
 use super::Ended;
 use super::TARGET;
 use super::course::{Course, Heard, Turn};
-use super::crew::Crew;
+use super::shard_tasks::ShardTasks;
 use crate::aside::{Aside, Reminder};
 use crate::beside::bug;
-use crate::lease_keeper::{LeaseKeeper, Parting};
+use crate::lease_keeper::{LeaseKeeper, LeaseOrder};
 use crate::service::Service;
 use authpulse_event::Tick;
 use authpulse_journal::env::{Env, duration};
@@ -24,7 +24,7 @@ pub(super) struct Supervisor<'a> {
     env: &'a Env,
     options: &'a Options,
     leases: &'a LeaseKeeper,
-    crew: Crew,
+    shard_tasks: ShardTasks,
     course: Course,
     reminder: Reminder,
     /// When it last looked what is new.
@@ -32,7 +32,7 @@ pub(super) struct Supervisor<'a> {
     /// Whether it is told to stop.
     stop: watch::Receiver<bool>,
     /// What a task beside it did that panicked.
-    trouble: watch::Receiver<Option<&'static str>>,
+    panicked: watch::Receiver<Option<&'static str>>,
     /// What was met that is too new.
     met: watch::Receiver<Option<Arc<str>>>,
     holdings: watch::Receiver<Holdings>,
@@ -46,19 +46,19 @@ impl<'a> Supervisor<'a> {
         leases: &'a LeaseKeeper,
         aside: &Aside,
         stop: watch::Receiver<bool>,
-        trouble: watch::Receiver<Option<&'static str>>,
+        panicked: watch::Receiver<Option<&'static str>>,
     ) -> Supervisor<'a> {
         Supervisor {
             service,
             env,
             options,
             leases,
-            crew: Crew::new(aside.clone()),
+            shard_tasks: ShardTasks::new(aside.clone()),
             course: Course::default(),
             reminder: Reminder::default(),
             refreshed_at: env.clock.ticks(),
             stop,
-            trouble,
+            panicked,
             met: aside.watch(),
             holdings: leases.holdings.clone(),
         }
@@ -87,33 +87,33 @@ impl<'a> Supervisor<'a> {
                 self.look_for_news().await;
             }
         }
-        if let Some(error) = self.crew.failure {
+        if let Some(error) = self.shard_tasks.failure {
             return Err(error);
         }
         if *self.stop.borrow() {
             return Ok(Ended::Stopped);
         }
-        self.crew.store_what_became_ready().await?;
+        self.shard_tasks.store_what_became_ready().await?;
         Ok(Ended::Complete)
     }
 
     /// Hears what happened since it last listened.
     fn listen(&mut self) {
-        if let Some(what) = *self.trouble.borrow_and_update() {
-            self.crew.failure.get_or_insert_with(|| bug(what));
+        if let Some(what) = *self.panicked.borrow_and_update() {
+            self.shard_tasks.failure.get_or_insert_with(|| bug(what));
         }
         let heard = Heard {
-            has_failed: self.crew.failure.is_some(),
+            has_failed: self.shard_tasks.failure.is_some(),
             told_to_stop: *self.stop.borrow_and_update(),
             met: self.met.borrow_and_update().clone(),
         };
         for turn in self.course.hear(heard, self.service.mode()) {
             match turn {
-                Turn::StandAside => self.leases.tell(Parting::StandAside),
+                Turn::StandAside => self.leases.tell(LeaseOrder::StandAside),
                 Turn::Fail(met) => {
-                    self.crew.failure.get_or_insert_with(|| ConsumerError::TooNew(met.to_string()));
+                    self.shard_tasks.failure.get_or_insert_with(|| ConsumerError::TooNew(met.to_string()));
                 }
-                Turn::Leave => self.leases.tell(Parting::Leave),
+                Turn::Leave => self.leases.tell(LeaseOrder::Leave),
             }
         }
     }
@@ -121,23 +121,23 @@ impl<'a> Supervisor<'a> {
     /// Stops workers whose leases go to others, and starts those whose leases came. Breaks off where something failed or it is told to
     /// stop: that is heard first.
     async fn start_and_stop(&mut self, holdings: &Holdings) -> ControlFlow<()> {
-        let Supervisor { service, env, options, leases, crew, stop, .. } = self;
-        crew.part_with(holdings, service, leases);
+        let Supervisor { service, env, options, leases, shard_tasks, stop, .. } = self;
+        shard_tasks.release(holdings, service, leases);
         let ready = holdings.held.difference(&holdings.asked_for).cloned().collect();
         let start = async {
-            service.settle().await?;
-            crew.start_all(&ready, service, env, options).await
+            service.finish_raw_of_ended().await?;
+            shard_tasks.start_all(&ready, service, env, options).await
         };
         match unless_stopped(stop, start).await {
             None => ControlFlow::Break(()),
             Some(Ok(())) => ControlFlow::Continue(()),
             // Another took the shard over while this worker was about to.
             Some(Err(ConsumerError::Fenced { shard, n })) => {
-                crew.lost(&shard.clone(), false, ConsumerError::Fenced { shard, n }, leases);
+                shard_tasks.lost(&shard.clone(), false, ConsumerError::Fenced { shard, n }, leases);
                 ControlFlow::Continue(())
             }
             Some(Err(error)) => {
-                crew.fail(error);
+                shard_tasks.fail(error);
                 ControlFlow::Break(())
             }
         }
@@ -145,17 +145,17 @@ impl<'a> Supervisor<'a> {
 
     /// Stops all workers; one that stands aside gives back what nobody works on any more, and says why.
     fn stop_all(&mut self, holdings: &Holdings) {
-        self.crew.stop_all();
+        self.shard_tasks.stop_all();
         if let Some(met) = self.course.aside_of() {
             self.reminder.say(self.env.clock.ticks(), met);
-            self.crew.give_back(holdings, self.leases);
+            self.shard_tasks.give_back(holdings, self.leases);
         }
     }
 
     /// Whether nobody works any more, and nobody is to.
     fn is_over(&self, holdings: &Holdings) -> bool {
         let is_complete = || self.course.works() && self.service.is_complete(&holdings.others);
-        self.crew.tasks.is_empty() && (self.course.is_stopping() || is_complete())
+        self.shard_tasks.tasks.is_empty() && (self.course.is_stopping() || is_complete())
     }
 
     /// Waits until something happens, or until it is time to look what is new.
@@ -164,12 +164,12 @@ impl<'a> Supervisor<'a> {
         let stopping = self.course.is_stopping();
         tokio::select! {
             biased;
-            Some(joined) = self.crew.tasks.join_next() => {
+            Some(joined) = self.shard_tasks.tasks.join_next() => {
                 self.leases.stored(self.service.positions());
-                self.crew.joined(joined, self.service, self.leases);
+                self.shard_tasks.joined(joined, self.service, self.leases);
             }
             _ = self.stop.changed(), if !stopping => {}
-            _ = self.trouble.changed(), if !stopping => {}
+            _ = self.panicked.changed(), if !stopping => {}
             _ = self.met.changed(), if !stopping => {}
             // A keeper that is gone has told why.
             Ok(()) = self.holdings.changed() => {}
@@ -184,8 +184,8 @@ impl<'a> Supervisor<'a> {
             return;
         }
         self.refreshed_at = now;
-        let Supervisor { service, crew, stop, .. } = self;
-        let at_work = crew.at_work();
+        let Supervisor { service, shard_tasks, stop, .. } = self;
+        let at_work = shard_tasks.at_work();
         let news = async {
             service.refresh().await?;
             service.follow(at_work).await
@@ -194,7 +194,7 @@ impl<'a> Supervisor<'a> {
             Some(Err(error)) if error.may_pass() => {
                 tracing::warn!(target: TARGET, error = %Chain(&error), "the stream could not be looked at; trying again");
             }
-            Some(Err(error)) => crew.fail(error),
+            Some(Err(error)) => shard_tasks.fail(error),
             Some(Ok(())) => {}
             None => return,
         }

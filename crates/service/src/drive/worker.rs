@@ -3,14 +3,14 @@
 use super::TARGET;
 use authpulse_journal::env::Clock;
 use authpulse_journal::error::{Chain, ConsumerError, Result};
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::{StepOutcome, Worker};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// How a worker came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Parted {
+pub(super) enum WorkerEnd {
     /// It has nothing more to do.
     Done,
     /// It was told to stop, and stored what it could.
@@ -24,16 +24,16 @@ pub(super) async fn drive(
     poll: Duration,
     mut stop: watch::Receiver<bool>,
     mut changes: watch::Receiver<u64>,
-) -> (Worker, Result<Parted>) {
+) -> (Worker, Result<WorkerEnd>) {
     worker.read_until(stop.clone());
     loop {
         if *stop.borrow() {
             let stopped = worker.stop().await;
-            return (worker, or_unstored(stopped).map(|()| Parted::Stopped));
+            return (worker, or_unstored(stopped).map(|()| WorkerEnd::Stopped));
         }
         match worker.step().await {
-            Ok(Progress::Worked) => tokio::task::yield_now().await,
-            Ok(Progress::Idle) => {
+            Ok(StepOutcome::Worked) => tokio::task::yield_now().await,
+            Ok(StepOutcome::Idle) => {
                 // In this order (`biased`): what happens next is then never up to chance, and one seed can simulate it.
                 tokio::select! {
                     biased;
@@ -42,10 +42,10 @@ pub(super) async fn drive(
                     () = clock.sleep(poll) => {}
                 }
             }
-            Ok(Progress::Done) => return (worker, Ok(Parted::Done)),
+            Ok(StepOutcome::Done) => return (worker, Ok(WorkerEnd::Done)),
             // It was told to stop as it waited.
             Err(error @ ConsumerError::Unstored { .. }) => {
-                return (worker, or_unstored(Err(error)).map(|()| Parted::Stopped));
+                return (worker, or_unstored(Err(error)).map(|()| WorkerEnd::Stopped));
             }
             Err(error) => return (worker, Err(error)),
         }

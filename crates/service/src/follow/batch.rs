@@ -1,11 +1,11 @@
-//! Entries on their way to followers, with their sides and files.
+//! Entries on their way to followers, with their spills and files.
 
 use super::{Applied, gap};
 use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_journal::log::{Entries, read_side};
-use authpulse_lake::entry::{Entry, Side};
+use authpulse_journal::log::{Entries, read_spill};
+use authpulse_lake::entry::{Entry, Spill};
 use authpulse_lake::read::{CuratedBatch, DailyBatch, HourlyBatch, LiveFile, RejectedBatch, Rows};
 use authpulse_lake::{Lake, LakeError, StoreError, TableFile};
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -82,12 +82,12 @@ impl<'a> Batch<'a> {
         Ok(lacked)
     }
 
-    /// Unscored events and shares of an entry, wherever they are.
+    /// Unscored events and daily counts of an entry, wherever they are.
     ///
     /// # Errors
     /// [`ConsumerError::Behind`] if they are gone, or they cannot be read.
-    pub async fn side(&self, of: &Followed) -> Result<Side> {
-        match read_side(self.env, &of.entry).await {
+    pub async fn spill(&self, of: &Followed) -> Result<Spill> {
+        match read_spill(self.env, &of.entry).await {
             Err(ConsumerError::Store(StoreError::NotFound { .. })) => Err(behind(of)),
             other => other,
         }

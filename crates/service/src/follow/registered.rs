@@ -19,9 +19,9 @@ const TARGET: &str = "authpulse_consumer::follow::registered";
 pub const REGISTER_EVERY: Span = Span::seconds(10);
 /// How often it is looked whether a journal is folded beyond the follower: entries that are folded may be removed, and their
 /// numbers be free again. Far less than the age at which entries are removed.
-const LOOK_AT_BASES_EVERY: Span = HOUR;
-/// Bases that are read at the same time.
-const BASES_AT_ONCE: usize = 16;
+const LOOK_AT_CHECKPOINTS_EVERY: Span = HOUR;
+/// Checkpoints that are read at the same time.
+const CHECKPOINTS_AT_ONCE: usize = 16;
 /// How often a follower is rebuilt in one round, where files of the version are merged away while it reads them.
 const REBUILD_ATTEMPTS: u32 = 3;
 
@@ -32,7 +32,7 @@ pub struct Registered<F> {
     name: FollowerName,
     /// The last registration of this process: its number, when (in ticks), and what it said.
     last: Option<(u64, Tick, Applied)>,
-    /// When the bases were looked at, by both clocks.
+    /// When the checkpoints were looked at, by both clocks.
     looked_at: Option<(ProcessingTime, Tick)>,
 }
 
@@ -108,7 +108,7 @@ impl<F: Follower> Registered<F> {
 
     async fn follow(&mut self, applied: &Applied) -> Result<(Round, bool)> {
         let of = |shard: &ShardId| applied.get(shard).copied().unwrap_or(0);
-        self.look_at_bases(of).await?;
+        self.look_at_checkpoints(of).await?;
         let batch = Batch::read(&self.env, of).await.map_err(|error| match error {
             ConsumerError::Outdated { shard, n } => ConsumerError::Behind { shard, through: n },
             other => other,
@@ -121,18 +121,18 @@ impl<F: Follower> Registered<F> {
     }
 
     /// Looks, now and then, whether entries behind the follower are folded. One that is kept for never finds any.
-    async fn look_at_bases(&mut self, applied: impl Fn(&ShardId) -> u64) -> Result<()> {
+    async fn look_at_checkpoints(&mut self, applied: impl Fn(&ShardId) -> u64) -> Result<()> {
         let now = (self.env.clock.now(), self.env.clock.ticks());
         let passed = |(a, b): (ProcessingTime, Tick)| (now.0 - a).abs().max(now.1 - b);
-        if self.looked_at.is_some_and(|at| passed(at) < LOOK_AT_BASES_EVERY) {
+        if self.looked_at.is_some_and(|at| passed(at) < LOOK_AT_CHECKPOINTS_EVERY) {
             return Ok(());
         }
         let journal = &self.env.journal;
         let shards = journal.shards().await?;
-        let looks: Vec<_> = shards.iter().map(|shard| journal.base(shard)).collect();
-        let bases: Vec<_> = stream::iter(looks).buffered(BASES_AT_ONCE).try_collect().await?;
-        for (shard, base) in shards.into_iter().zip(bases) {
-            if let Some((through, _)) = base
+        let looks: Vec<_> = shards.iter().map(|shard| journal.checkpoint(shard)).collect();
+        let checkpoints: Vec<_> = stream::iter(looks).buffered(CHECKPOINTS_AT_ONCE).try_collect().await?;
+        for (shard, checkpoint) in shards.into_iter().zip(checkpoints) {
+            if let Some((through, _)) = checkpoint
                 && through > applied(&shard)
             {
                 return Err(ConsumerError::Behind { shard, through });

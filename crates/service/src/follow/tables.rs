@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{Chain, ConsumerError, Result};
-use authpulse_journal::log::read_base;
+use authpulse_journal::log::read_checkpoint;
 use authpulse_lake::{EntryFiles, Lake, LakeError, Remedy, Table};
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ pub struct TableFollower {
     lake: Arc<Lake>,
     table: Table,
     applied: Applied,
-    /// Entries up to which a shard's base holds nothing of it, where it lacks some of them.
+    /// Entries up to which a shard's checkpoint holds nothing of it, where it lacks some of them.
     folded: Applied,
 }
 
@@ -27,7 +27,7 @@ impl TableFollower {
     /// All tables of a lake that are there, each with its own position.
     ///
     /// # Errors
-    /// A table cannot be loaded, or a base that a later table may pass over cannot be read.
+    /// A table cannot be loaded, or a checkpoint that a later table may pass over cannot be read.
     pub async fn load_all(env: &Env) -> Result<Vec<TableFollower>> {
         let known = env.lake.tables();
         // On S3 and Glue each step is a wait for the network; the tables do not wait for each other.
@@ -55,8 +55,8 @@ impl TableFollower {
     }
 }
 
-/// A later table may lack entries that others have folded who do not know it. They named no file of it, as the base tells: it need not
-/// hold them. The base is looked at only where a later table is behind the first four.
+/// A later table may lack entries that others have folded who do not know it. They named no file of it, as the checkpoint tells: it need not
+/// hold them. The checkpoint is looked at only where a later table is behind the first four.
 async fn pass_folded(env: &Env, tables: &mut [TableFollower]) -> Result<()> {
     let first = |table: &&TableFollower| table.table.is_first();
     let shards: BTreeSet<ShardId> =
@@ -67,10 +67,10 @@ async fn pass_folded(env: &Env, tables: &mut [TableFollower]) -> Result<()> {
         if !tables.iter().any(behind) {
             continue;
         }
-        let Some(base) = read_base(env, &shard).await? else { continue };
-        let in_base = base.tables();
-        for table in tables.iter_mut().filter(|table| behind(table) && !in_base.contains(&table.table)) {
-            table.folded.insert(shard.clone(), base.through);
+        let Some(checkpoint) = read_checkpoint(env, &shard).await? else { continue };
+        let in_checkpoint = checkpoint.tables();
+        for table in tables.iter_mut().filter(|table| behind(table) && !in_checkpoint.contains(&table.table)) {
+            table.folded.insert(shard.clone(), checkpoint.through);
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::Applied;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
-use authpulse_journal::log::{Entries, read_base};
+use authpulse_journal::log::{Entries, read_checkpoint};
 use authpulse_lake::read::{CuratedBatch, DailyBatch, HourlyBatch, LiveFile, LiveTable, RejectedBatch, Rows};
 use authpulse_lake::{Lake, Table};
 use futures::future::join_all;
@@ -33,12 +33,12 @@ impl Version {
         for (shard, through) in &applied {
             let of = |table: &LiveTable| table.applied.get(shard).copied().unwrap_or(0);
             if tables.iter().any(|table| !table.table.is_first() && of(table) < *through)
-                && let Some(base) = read_base(env, shard).await?
+                && let Some(checkpoint) = read_checkpoint(env, shard).await?
             {
                 // Of what others have folded who do not know the table it lacks nothing.
-                let in_base = base.tables();
-                for table in tables.iter_mut().filter(|t| !t.table.is_first() && !in_base.contains(&t.table)) {
-                    let passed = of(table).max(base.through);
+                let in_checkpoint = checkpoint.tables();
+                for table in tables.iter_mut().filter(|t| !t.table.is_first() && !in_checkpoint.contains(&t.table)) {
+                    let passed = of(table).max(checkpoint.through);
                     table.applied.insert(shard.clone(), passed);
                 }
             }

@@ -54,9 +54,9 @@ impl Service {
     async fn open_shard(&mut self, shard: &ShardDescription, key: &ShardId) -> Result<Option<OpenedShard>> {
         let Some(tail) = read_tail(&self.env, key).await? else { return self.open_first(shard, key).await };
         if tail.end {
-            // The lease is held here, so nobody else's reports are heard: without this its heirs would wait for ever.
+            // The lease is held here, so nobody else's reports are heard: without this its children would wait for ever.
             leave_ended(&self.env, &self.registry, &tail).await?;
-            self.settled.insert(shard.id.clone());
+            self.raw_finished.insert(shard.id.clone());
             self.started.insert(shard.id.clone());
             return Ok(None);
         }

@@ -26,7 +26,7 @@ pub struct Counts {
     /// How often it was rebuilt.
     pub rebuilt: AtomicUsize,
     /// Sides that it has read.
-    pub sides: AtomicUsize,
+    pub spills: AtomicUsize,
 }
 
 fn refused(error: impl std::fmt::Display) -> ConsumerError {
@@ -43,7 +43,7 @@ impl Counts {
              CREATE TABLE IF NOT EXISTS applied (shard TEXT PRIMARY KEY, n INTEGER NOT NULL);",
         )
         .unwrap();
-        Counts { db: Mutex::new(db), kill, rebuilt: AtomicUsize::new(0), sides: AtomicUsize::new(0) }
+        Counts { db: Mutex::new(db), kill, rebuilt: AtomicUsize::new(0), spills: AtomicUsize::new(0) }
     }
 
     /// What it keeps.
@@ -107,8 +107,8 @@ impl Follower for Counts {
     async fn apply(&self, batch: &Batch<'_>) -> Result<u64> {
         let mut entries = Vec::new();
         for followed in batch.behind(self.name(), &self.applied().await?)? {
-            batch.side(followed).await?;
-            self.sides.fetch_add(1, Ordering::Relaxed);
+            batch.spill(followed).await?;
+            self.spills.fetch_add(1, Ordering::Relaxed);
             let mut users = Users::new();
             for file in followed.entry.files.iter().filter(|file| file.table == Table::CURATED) {
                 count(batch.curated(followed, file).await?, &mut users)?;

@@ -83,7 +83,7 @@ fn gathering() -> World {
     let mut world = World::new();
     let settings = CommitSettings { keep_snapshots: 6, manifests_max: 8, attempts: 20, gather_below: 1 << 20 };
     world.lake = world.lake.clone().with_settings(settings);
-    world.sides = true;
+    world.spills = true;
     world
 }
 
@@ -95,11 +95,11 @@ fn store_both(world: &mut World) {
 }
 
 /// A place for a follower's database, and processes of it.
-struct Place(TempDir);
+struct FollowerDir(TempDir);
 
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
+impl FollowerDir {
+    fn new() -> FollowerDir {
+        FollowerDir(tempfile::tempdir().unwrap())
     }
     fn start(&self, world: &World) -> Registered<Counts> {
         self.start_with(world, Arc::new(|_| Ok(())))
@@ -120,17 +120,17 @@ fn agrees(world: &World, follower: &mut Registered<Counts>, what: &str) {
     assert_eq!(follower.follower().users(), block_on(counted(&env(world))), "{what}");
 }
 
-/// Files and sides of the entries behind `n`, and the entries, are there.
+/// Files and spills of the entries behind `n`, and the entries, are there.
 fn keeps_from(world: &World, shard: &str, n: u64, what: &str) {
     for entry in world.journaled.iter().filter(|entry| entry.shard == shard && entry.n > n) {
         let stored = block_on(world.journal.get(&ShardId::new(shard), entry.n)).unwrap();
         assert!(stored.is_some(), "entry {} of {shard} is gone, {what}", entry.n);
-        let files = entry.files.iter().map(|file| &file.path).chain(entry.side_file.iter().map(|side| &side.path));
+        let files = entry.files.iter().map(|file| &file.path).chain(entry.spill_file.iter().map(|spill| &spill.path));
         for path in files {
             assert!(block_on(world.store.size(path)).unwrap().is_some(), "{path} is gone, {what}");
         }
     }
-    if let Some((through, _)) = block_on(world.journal.base(&ShardId::new(shard))).unwrap() {
+    if let Some((through, _)) = block_on(world.journal.checkpoint(&ShardId::new(shard))).unwrap() {
         assert!(through <= n, "{shard} is folded through {through}, {what}");
     }
 }
@@ -141,7 +141,7 @@ fn gone(world: &World, shard: &str, n: u64) -> bool {
 
 #[test]
 fn one_that_keeps_up_is_never_rebuilt_while_all_is_folded_gathered_and_cleaned() {
-    let (mut world, place, mut memory) = (gathering(), Place::new(), Memory::default());
+    let (mut world, place, mut memory) = (gathering(), FollowerDir::new(), Memory::default());
     let mut follower = place.start(&world);
     let (mut folded, mut removed, mut merged) = (0, 0, 0);
     for n in 1..=60u64 {
@@ -170,14 +170,14 @@ fn one_that_keeps_up_is_never_rebuilt_while_all_is_folded_gathered_and_cleaned()
     assert_eq!(rebuilt(&follower), 0);
     assert!(folded > 100 && removed > 80 && merged > 50, "{folded} folded, {removed} removed, {merged} files cleaned");
     assert!(gone(&world, "a", 1) && gone(&world, "b", 1) && gone(&world, "c", 1));
-    assert_eq!(follower.follower().sides.load(Ordering::Relaxed), 60 + 40 + 39, "each entry once");
+    assert_eq!(follower.follower().spills.load(Ordering::Relaxed), 60 + 40 + 39, "each entry once");
     // It registered as it went on, once in ten seconds at most, and three of that are left.
     assert_eq!(block_on(followers::read(world.journal.followers())).unwrap().len(), 1);
 }
 
 #[test]
 fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
-    let (mut world, place) = (gathering(), Place::new());
+    let (mut world, place) = (gathering(), FollowerDir::new());
     for _ in 1..=10 {
         store_both(&mut world);
         world.commit();
@@ -217,7 +217,7 @@ fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
     assert_eq!((dry.folded.entries, dry.cleaned.held), (report.folded.entries, report.cleaned.held));
 
     // In time: it goes on as if nothing had been. Another one, which stays away, is one too many.
-    let away = Place::new();
+    let away = FollowerDir::new();
     std::fs::copy(place.0.path().join("counts.db"), away.0.path().join("counts.db")).unwrap();
     agrees(&world, &mut follower, "after six days");
     assert_eq!(rebuilt(&follower), 0);
@@ -257,7 +257,7 @@ fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
 
 #[test]
 fn one_that_was_given_up_is_kept_for_until_it_is_forgotten() {
-    let (mut world, place) = (gathering(), Place::new());
+    let (mut world, place) = (gathering(), FollowerDir::new());
     world.store_entry("a");
     block_on(place.start(&world).round()).unwrap();
     for _ in 0..20 {
@@ -288,7 +288,7 @@ fn without_the_registry_nothing_is_folded_or_cleaned() {
     let report = world.maintain(&MaintainSettings { min_files: 1_000, ..TIDY }, &mut Memory::default());
     let told = report.cleaned.stopped.unwrap_or_default() + &report.folded.failed.unwrap_or_default();
     assert!(told.contains("registration 1 of follower counts") && told.contains("run a newer version"), "{told}");
-    assert!(block_on(world.journal.base(&ShardId::new("a"))).unwrap().is_none());
+    assert!(block_on(world.journal.checkpoint(&ShardId::new("a"))).unwrap().is_none());
     let after = block_on(world.store.list("")).unwrap().into_iter().filter(|f| f.path.contains("/data/")).count();
     assert_eq!(after, before);
 }
@@ -296,7 +296,7 @@ fn without_the_registry_nothing_is_folded_or_cleaned() {
 /// The files of its entries were gathered and cleaned before it came; the entries are there.
 #[test]
 fn one_that_finds_a_file_gone_is_rebuilt() {
-    let (mut world, place) = (gathering(), Place::new());
+    let (mut world, place) = (gathering(), FollowerDir::new());
     for _ in 0..12 {
         store_both(&mut world);
         store_both(&mut world);
@@ -324,7 +324,7 @@ async fn shared_round(world: &World, follower: &Counts) -> Result<()> {
 /// What the tables do not hold either cannot be made good.
 #[test]
 fn a_file_that_is_lost_for_good_is_told_and_nothing_changes() {
-    let (mut world, place) = (World::new(), Place::new());
+    let (mut world, place) = (World::new(), FollowerDir::new());
     world.store_entry("a");
     let mut follower = place.start(&world);
     block_on(follower.catch_up()).unwrap();
@@ -340,7 +340,7 @@ fn a_file_that_is_lost_for_good_is_told_and_nothing_changes() {
 /// Each table is committed by itself: one that is behind has its rows in a version all the same.
 #[test]
 fn a_version_is_whole_where_tables_stand_apart() {
-    let (mut world, place) = (World::new(), Place::new());
+    let (mut world, place) = (World::new(), FollowerDir::new());
     for n in 1..=9 {
         store_both(&mut world);
         let views: Vec<EntryFiles<'_>> = world.entries.iter().map(common::Entry::view).collect();
@@ -361,7 +361,7 @@ fn a_version_is_whole_where_tables_stand_apart() {
     let mut follower = place.start(&world);
     block_on(follower.catch_up()).unwrap();
     assert_eq!(rebuilt(&follower), 1);
-    assert_eq!(follower.follower().sides.load(Ordering::Relaxed), 0, "all of it is in the version");
+    assert_eq!(follower.follower().spills.load(Ordering::Relaxed), 0, "all of it is in the version");
     assert_eq!(follower.follower().users().len(), 36, "two shards of nine entries with two rows each");
     agrees(&world, &mut follower, "once the table has followed");
 }
@@ -387,7 +387,7 @@ fn each_table_goes_on_from_its_own_position_and_a_gap_is_refused() {
     assert_eq!(block_on(commit_all(&env)).unwrap().entries, 250);
     world.check(&world.applied(), "after the committer");
     // A journal that has lost an entry.
-    let (place, lame) = (Place::new(), World::new());
+    let (place, lame) = (FollowerDir::new(), World::new());
     for entry in world.journaled.iter().filter(|entry| entry.n != 2).take(3) {
         block_on(lame.journal.put(&ShardId::new("a"), entry.n, entry.encode())).unwrap();
     }
@@ -432,7 +432,7 @@ fn dies_at(nth: usize) -> (Faults, Kill, Arc<AtomicUsize>) {
 /// transactions among them; another process goes on.
 #[test]
 fn killed_at_any_effect_it_keeps_what_the_lake_says() {
-    let (mut world, behind) = (gathering(), Place::new());
+    let (mut world, behind) = (gathering(), FollowerDir::new());
     let name = followers::FollowerName::new("counts").unwrap();
     for n in 0..12 {
         store_both(&mut world);
@@ -456,7 +456,7 @@ fn killed_at_any_effect_it_keeps_what_the_lake_says() {
         common::expected_users(&world.entries, world::ROWS).into_iter().map(|user| (user, 1)).collect();
     let mut nth = 0;
     loop {
-        let place = Place::new();
+        let place = FollowerDir::new();
         std::fs::copy(behind.0.path().join("counts.db"), place.0.path().join("counts.db")).unwrap();
         let (faults, kill, moments) = dies_at(nth);
         let mut dying = place.start_with(&world, kill);
@@ -490,7 +490,7 @@ fn any_order_of_events_leaves_what_the_lake_says() {
             state ^= state << 17;
             (state >> 11) % n
         };
-        let (mut world, place, mut memory) = (gathering(), Place::new(), Memory::default());
+        let (mut world, place, mut memory) = (gathering(), FollowerDir::new(), Memory::default());
         let settings = MaintainSettings { follower_keep: Span::hours(6), ..TIDY };
         let mut running: Vec<Registered<Counts>> = Vec::new();
         for event in 0..120 {
@@ -544,7 +544,7 @@ fn any_order_of_events_leaves_what_the_lake_says() {
             agrees(&world, follower, &format!("seed {seed}, another process"));
         }
         // One that begins only now, beside those.
-        let elsewhere = Place::new();
+        let elsewhere = FollowerDir::new();
         let mut late = elsewhere.start(&world);
         agrees(&world, &mut late, &format!("seed {seed}, begun at the end"));
         rebuilds += rebuilt(&last) + rebuilt(&late) + running.iter().map(rebuilt).sum::<usize>();

@@ -15,7 +15,7 @@ use authpulse_lake::{MaintainSettings, maintain};
 use authpulse_service::backfill::{BackfillRequest, prepare};
 use authpulse_service::committer::commit_all;
 use authpulse_settings::Options;
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -85,7 +85,7 @@ fn request(file: &Path) -> BackfillRequest {
 async fn steps(env: &Env, options: Arc<Options>, file: &Path, steps: u32) -> bool {
     let mut run = prepare(env, options, &request(file)).await.unwrap();
     for _ in 0..steps {
-        if run.worker.step().await.unwrap() == Progress::Done {
+        if run.worker.step().await.unwrap() == StepOutcome::Done {
             return true;
         }
     }
@@ -157,7 +157,7 @@ fn shards_of_two_models_are_no_lake() {
     assert!(["s1", "model 2", "s2", "model 1"].iter().all(|words| told.contains(words)), "{told}");
 }
 
-/// Scoring waits for a day's shares, and nobody publishes them for now: reading stops before what waits takes up too much.
+/// Scoring waits for a day's counts, and nobody publishes them for now: reading stops before what waits takes up too much.
 #[tokio::test]
 async fn reading_stops_before_what_is_not_scored_takes_up_too_much() {
     let lake = SmallLake::new();
@@ -170,7 +170,7 @@ async fn reading_stops_before_what_is_not_scored_takes_up_too_much() {
     options.engine.time.event_model = EventModel::Attributes;
     let mut run = prepare(&lake.env, Arc::new(options), &request(&file)).await.unwrap();
     let mut most = 0;
-    while run.worker.step().await.unwrap() != Progress::Done {
+    while run.worker.step().await.unwrap() != StepOutcome::Done {
         most = most.max(run.worker.shard().unscored_bytes());
     }
     assert!((UNSCORED_BYTES_MAX * 9 / 10..=UNSCORED_BYTES_MAX).contains(&most), "{most}");

@@ -12,7 +12,7 @@ use authpulse_lake::entry::{Backfill, Entry};
 use authpulse_service::backfill::{BackfillRequest, Sorting, prepare, prepare_giving_up, refuse_disorder};
 use authpulse_service::committer::commit_all;
 use authpulse_settings::Options;
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn sorting(lake: &SmallLake) -> Option<Sorting> {
 async fn steps(env: &Env, options: &Arc<Options>, request: &BackfillRequest, steps: u32) -> Result<(), ConsumerError> {
     let mut run = prepare(env, options.clone(), request).await?;
     for _ in 0..steps {
-        if run.worker.step().await? == Progress::Done {
+        if run.worker.step().await? == StepOutcome::Done {
             break;
         }
     }
@@ -48,7 +48,7 @@ async fn load(env: &Env, options: &Arc<Options>, request: &BackfillRequest) -> R
 
 async fn give_up(env: &Env) -> Result<(), ConsumerError> {
     let mut run = prepare_giving_up(env, options()).await?;
-    while run.worker.step().await? != Progress::Done {}
+    while run.worker.step().await? != StepOutcome::Done {}
     Ok(())
 }
 
@@ -281,7 +281,7 @@ async fn a_run_that_is_given_up_keeps_its_rows_and_lets_the_lake_go_on() {
 }
 
 #[tokio::test]
-async fn what_waits_is_settled_when_a_run_is_given_up_also_one_of_before() {
+async fn what_waits_is_flushed_when_a_run_is_given_up_also_one_of_before() {
     let lake = SmallLake::new();
     let mut text: Vec<String> = (1..1_200).map(|n| format!("{n},U{},C1\n", n % 50)).collect();
     // Hours ahead of the others, and the only one: it waits for company.
@@ -342,7 +342,7 @@ const SHELL: [(&str, u32); 4] = [("d1.log", 1), ("d10.log", 10), ("d11.log", 11)
 const BY_TIME: [(&str, u32); 4] = [("d1.log", 1), ("d2.log", 2), ("d10.log", 10), ("d11.log", 11)];
 
 #[tokio::test]
-async fn files_in_no_order_are_refused_before_a_line_is_judged() {
+async fn files_in_no_order_are_refused_before_a_line_is_admitted() {
     let lake = SmallLake::new();
     let files = hours(&lake, &SHELL);
     let words = ["d2.log begins at 2015-01-01T02:00:12", "d11.log", "begins at 2015-01-01T11:00:12", "--sort"];
@@ -484,7 +484,7 @@ async fn an_event_that_waited_keeps_its_place_through_a_restart() {
     let mut panics = 0;
     loop {
         match run.worker.step().await {
-            Ok(Progress::Done) => break,
+            Ok(StepOutcome::Done) => break,
             Ok(_) => {}
             Err(ConsumerError::Panicked { .. }) => {
                 panics += 1;
@@ -537,10 +537,10 @@ async fn a_sorted_run_may_not_begin_below_the_lake_either() {
     assert!(lake.env.clock.now().micros() > (DEFAULT_BASE + SECOND).micros());
 }
 
-/// Files are hashed, looked at for their order, sorted, and read again as far as they are stored, all before a line is judged. Wherever
+/// Files are hashed, looked at for their order, sorted, and read again as far as they are stored, all before a line is admitted. Wherever
 /// the stop comes, the run ends, nothing is changed, and the next one goes on.
 #[tokio::test]
-async fn a_stop_is_heard_before_the_first_line_is_judged() {
+async fn a_stop_is_heard_before_the_first_line_is_admitted() {
     let told_to_end = |error: Option<ConsumerError>| {
         assert!(matches!(error, Some(ConsumerError::Input(InputError::ToldToEnd))), "{error:?}");
     };

@@ -16,7 +16,7 @@ use authpulse_service::drive::run_service;
 use authpulse_service::service::{Mode, Service};
 use authpulse_settings::Options;
 use authpulse_stream::{CreateOptions, MemoryStream};
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -106,11 +106,11 @@ impl Journal for BusyJournal {
     async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
         self.journal.list(shard, from, limit).await
     }
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
-        self.journal.base(shard).await
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.journal.checkpoint(shard).await
     }
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
-        self.journal.put_base(shard, n, body).await
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        self.journal.put_checkpoint(shard, n, body).await
     }
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         self.journal.remove_through(shard, n).await
@@ -147,7 +147,7 @@ async fn a_journal_that_stays_blocked_ends_the_run_and_names_who_blocks_it() {
     let mut run = prepare(&lake.env, options(), &request).await.unwrap();
     let error = loop {
         match run.worker.step().await {
-            Ok(progress) => assert!(progress != Progress::Done, "nothing could be stored"),
+            Ok(progress) => assert!(progress != StepOutcome::Done, "nothing could be stored"),
             Err(error) => break error.to_string(),
         }
     };

@@ -13,7 +13,7 @@ use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
 use authpulse_worker::restore::restore;
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::{StepOutcome, Worker};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ async fn what_is_accepted_below_a_clock_ahead_is_sound() {
         live.put("U1", "C1", -300).await;
         live.put("U2", "C1", -299).await;
         let mut worker = live.worker(Mode::UntilCaughtUp).await;
-        while worker.step().await.unwrap() != Progress::Done {}
+        while worker.step().await.unwrap() != StepOutcome::Done {}
         commit_all(&live.lake.env).await.unwrap();
         let report = report(&live.lake.env).await;
         assert_eq!(report.difference, None, "{report}");
@@ -88,7 +88,7 @@ async fn one_clock_ahead_hides_nothing() {
     }
     live.stream.close().await.unwrap();
     let mut worker = live.worker(Mode::Run).await;
-    while worker.step().await.unwrap() != Progress::Done {}
+    while worker.step().await.unwrap() != StepOutcome::Done {}
     commit_all(&live.lake.env).await.unwrap();
     let report = report(&live.lake.env).await;
     assert_eq!(report.difference, None, "{report}");
@@ -105,7 +105,7 @@ async fn one_clock_ahead_hides_nothing() {
 }
 
 /// The watermark of a quiet live shard after its idle time, where the stream's clock was then set so many seconds on.
-async fn risen(moved: i64) -> i64 {
+async fn advanced_to(moved: i64) -> i64 {
     let arrival = DEFAULT_BASE + 3 * DAY;
     let live = Live::new(arrival);
     live.put("U1", "C1", -200).await;
@@ -120,11 +120,11 @@ async fn risen(moved: i64) -> i64 {
 
 /// Arrivals stand still where the host's clock was ahead and is set back: they are no time by which others could be late.
 #[tokio::test]
-async fn a_clock_behind_the_newest_arrival_gives_no_rise() {
-    assert_eq!(risen(0).await, -300);
-    assert_eq!(risen(100).await, -200);
-    assert_eq!(risen(-1).await, -500, "only the event itself");
-    assert_eq!(risen(-3_600).await, -500);
+async fn a_clock_behind_the_newest_arrival_gives_no_advance() {
+    assert_eq!(advanced_to(0).await, -300);
+    assert_eq!(advanced_to(100).await, -200);
+    assert_eq!(advanced_to(-1).await, -500, "only the event itself");
+    assert_eq!(advanced_to(-3_600).await, -500);
 }
 
 /// The same lake, the pieces of its newest snapshot of another version.

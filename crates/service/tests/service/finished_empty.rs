@@ -11,7 +11,7 @@ use authpulse_service::backfill::{BackfillRequest, nothing_accepted, prepare};
 use authpulse_service::service::Mode;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, StreamWriter};
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -153,7 +153,7 @@ async fn only_what_the_lake_holds_is_said_to_be_in_it() {
         let files = vec![Source::File(lake.write_input(name, content))];
         match prepare(&lake.env, options(), &BackfillRequest::new(files)).await {
             Ok(mut run) => {
-                while run.worker.step().await.unwrap() != Progress::Done {}
+                while run.worker.step().await.unwrap() != StepOutcome::Done {}
                 "loaded".to_owned()
             }
             Err(ConsumerError::Refused(words) | ConsumerError::NothingToDo(words)) => words,
@@ -193,7 +193,7 @@ async fn a_run_tells_of_each_file_and_whether_anything_was_accepted() {
                 interrupted || stored_before > 0 || what == "no line",
                 "{what}: an earlier attempt has stored lines"
             );
-            while run.worker.step().await.unwrap() != Progress::Done {
+            while run.worker.step().await.unwrap() != StepOutcome::Done {
                 if interrupted && run.worker.last_entry().n > 0 && what != "no line" {
                     break;
                 }
@@ -224,7 +224,7 @@ async fn ids_that_repeat_are_told_of() {
         |n: u32| format!("{{\"time\":{n},\"user\":\"U{}\",\"computer\":\"C{n}\",\"event_id\":\"4624\"}}\n", n % 9);
     let files = vec![Source::File(lake.write_input("windows.json", &(1..200).map(line).collect::<Vec<_>>()))];
     let mut run = prepare(&lake.env, options(), &BackfillRequest::new(files)).await.unwrap();
-    while run.worker.step().await.unwrap() != Progress::Done {}
+    while run.worker.step().await.unwrap() != StepOutcome::Done {}
     let warnings = run.tally.lock().unwrap().warnings();
     assert!(warnings.iter().any(|words| words.contains("event_id '4624' stands in 199 of 199 events")), "{warnings:?}");
 }

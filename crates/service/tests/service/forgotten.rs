@@ -1,4 +1,4 @@
-//! A service that was away for longer than the stream keeps its shards: what they knew goes over to their heirs, what was not read is a
+//! A service that was away for longer than the stream keeps its shards: what they knew goes over to their children, what was not read is a
 //! gap.
 
 use crate::small_lake::{SmallLake, options};
@@ -92,7 +92,7 @@ async fn consume(lake: &SmallLake, stream: &Arc<Forgetful>, mode: Mode) {
 }
 
 /// Of each user how many logons landed, and how many of them on a new device.
-async fn landed(lake: &SmallLake) -> BTreeMap<String, (u32, i32)> {
+async fn stored_rows(lake: &SmallLake) -> BTreeMap<String, (u32, i32)> {
     let mut found: BTreeMap<String, (u32, i32)> = BTreeMap::new();
     for file in lake.env.lake.live_files(Table::CURATED).await.unwrap().files {
         for batch in lake.env.lake.read_curated(&file, None).await.unwrap() {
@@ -120,7 +120,7 @@ async fn away(unread: bool, generations: usize) {
     }
     put(&stream, 1_200).await;
     consume(&lake, &stream, Mode::Seal).await;
-    let found = landed(&lake).await;
+    let found = stored_rows(&lake).await;
     let wanted: BTreeMap<String, (u32, i32)> = (0..20).map(|n| (format!("U{n}"), (2, 1))).collect();
     assert_eq!(found, wanted, "no device is new twice: unread {unread}, {generations} generations");
     let report = verify(&lake.env, &VerifyOptions::default()).await.unwrap();
@@ -130,7 +130,7 @@ async fn away(unread: bool, generations: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heirs_know_what_shards_knew_that_were_forgotten() {
+async fn children_know_what_shards_knew_that_were_forgotten() {
     for unread in [false, true] {
         for generations in [1, 2, 3] {
             away(unread, generations).await;

@@ -6,13 +6,13 @@ use crate::small_lake::audit::report;
 use crate::small_lake::{SmallLake, lines, options};
 use authpulse_event::{ShardId, Span};
 use authpulse_journal::Env;
-use authpulse_lake::entry::{Entry, Side};
+use authpulse_lake::entry::{Entry, Spill};
 use authpulse_lake::fault::{Faults, Moment};
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::read::Value;
 use authpulse_lake::schema::TableDef;
 use authpulse_lake::{
-    Base, Lake, MaintainSettings, MemoryCatalog, SectionList, Shape, Table, TableFile, TablePointers, maintain,
+    Checkpoint, Lake, MaintainSettings, MemoryCatalog, SectionList, Shape, Table, TableFile, TablePointers, maintain,
 };
 use authpulse_service::committer::commit_all;
 use std::collections::BTreeMap;
@@ -108,9 +108,9 @@ async fn what_others_have_folded_without_a_file_of_it_is_passed_over() {
     // Others, who do not know it, bring their tables up, and fold what they can.
     let other = world.env(&world.entries, false).await;
     commit_all(&other).await.unwrap();
-    let mut base = Base::new(world.entries[0].clone(), &Side::default());
-    world.entries[1..5].iter().for_each(|entry| base.add(entry.clone(), &Side::default()));
-    other.journal.put_base(&shard, 5, base.encode()).await.unwrap();
+    let mut checkpoint = Checkpoint::new(world.entries[0].clone(), &Spill::default());
+    world.entries[1..5].iter().for_each(|entry| checkpoint.add(entry.clone(), &Spill::default()));
+    other.journal.put_checkpoint(&shard, 5, checkpoint.encode()).await.unwrap();
     other.journal.remove_through(&shard, 5).await.unwrap();
     let env = Env { lake: world.tables.clone(), ..other };
     commit_all(&env).await.unwrap();
@@ -123,9 +123,9 @@ async fn where_the_first_of_its_files_is_folded_the_committer_refuses() {
     let shard = ShardId::new("file");
     let env = world.env(&world.entries, true).await;
     commit_all(&env).await.unwrap();
-    let mut base = Base::new(world.entries[0].clone(), &Side::default());
-    world.entries[1..9].iter().for_each(|entry| base.add(entry.clone(), &Side::default()));
-    env.journal.put_base(&shard, 9, base.encode()).await.unwrap();
+    let mut checkpoint = Checkpoint::new(world.entries[0].clone(), &Spill::default());
+    world.entries[1..9].iter().for_each(|entry| checkpoint.add(entry.clone(), &Spill::default()));
+    env.journal.put_checkpoint(&shard, 9, checkpoint.encode()).await.unwrap();
     env.journal.remove_through(&shard, 9).await.unwrap();
     // Dropped, and made again by whoever is about to store a file of it.
     world.catalog.drop_table(world.table.name());

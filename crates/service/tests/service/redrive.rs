@@ -88,7 +88,7 @@ async fn records(stream: &MemoryStream) -> usize {
 }
 
 /// Users of the curated table, and how many dead letters there are of each reason.
-async fn landed(env: &Env) -> (Vec<String>, BTreeMap<String, u64>) {
+async fn stored_rows(env: &Env) -> (Vec<String>, BTreeMap<String, u64>) {
     let (mut users, mut letters) = (Vec::new(), BTreeMap::new());
     for file in env.lake.live_files(Table::CURATED).await.unwrap().files {
         for batch in env.lake.read_curated(&file, None).await.unwrap() {
@@ -105,7 +105,7 @@ async fn landed(env: &Env) -> (Vec<String>, BTreeMap<String, u64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn misrouted_letters_land_once_under_the_right_key() {
+async fn misrouted_letters_are_stored_once_under_the_right_key() {
     let lake = SmallLake::new();
     let env = Env { clock: Arc::new(SystemClock), ..lake.env.clone() };
     let stream = Arc::new(losing());
@@ -113,7 +113,7 @@ async fn misrouted_letters_land_once_under_the_right_key() {
     let batch = (0..USERS).map(|user| record(user, "all", if user < LONG { 70_000 } else { 0 })).collect();
     let _ = stream.put(batch, None).await;
     consume(&env, &stream, Mode::UntilCaughtUp).await;
-    let misrouted = landed(&env).await.1["misrouted"];
+    let misrouted = stored_rows(&env).await.1["misrouted"];
     assert!((10..USERS as u64 - 2).contains(&misrouted), "{misrouted}");
     let dry = put_again(&env, &stream, &wanted(true)).await;
     assert_eq!((dry.found["misrouted"], dry.sent_before), (misrouted, 0));
@@ -133,7 +133,7 @@ async fn misrouted_letters_land_once_under_the_right_key() {
     let again = put_again(&env, &stream, &wanted(false)).await;
     assert_eq!((again.sent, again.sent_before, again.shortened), (0, done.sent, done.shortened));
     consume(&env, &stream, Mode::Seal).await;
-    let (users, letters) = landed(&env).await;
+    let (users, letters) = stored_rows(&env).await;
     let shortened: Vec<String> = (0..LONG).map(|user| format!("U{user}")).filter(|u| !users.contains(u)).collect();
     assert_eq!(shortened.len() as u64, done.shortened);
     let mut expected: Vec<String> = (0..USERS).map(|user| format!("U{user}")).collect();

@@ -189,7 +189,7 @@ async fn a_lake_whose_rules_were_switched_is_sound_under_any_configuration() {
 }
 
 #[tokio::test]
-async fn a_row_is_judged_by_the_rules_that_were_on() {
+async fn a_row_is_checked_by_the_rules_that_were_on() {
     let switched = Switched::new().await;
     let (two, all, other) = (on(&TWO), on(&ALL), RuleSet::default());
     let night = all.flag("BY_NIGHT").unwrap();

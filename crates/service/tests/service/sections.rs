@@ -1,4 +1,4 @@
-//! Sections that a program does not know: those that it may pass over go with what holds them, through new entries, take-overs, heirs and
+//! Sections that a program does not know: those that it may pass over go with what holds them, through new entries, take-overs, children and
 //! folding; those that it must understand keep it from going on, and say so.
 
 use super::small_lake::{SmallLake, options};
@@ -14,12 +14,12 @@ use authpulse_lake::entry::{Entry, FORMAT, PLAIN_FORMAT};
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::section_list::{Holder, SectionDef, SectionList};
 use authpulse_lake::sections::{Body, Section};
-use authpulse_lake::{Base, Lake, MaintainSettings, base, maintain};
+use authpulse_lake::{Checkpoint, Lake, MaintainSettings, checkpoint, maintain};
 use authpulse_service::backfill::{BackfillRequest, prepare};
 use authpulse_service::service::Mode;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ fn events(from: u32, n: u32) -> Vec<String> {
 async fn load(lake: &SmallLake, env: &Env, file: PathBuf) -> Result<(), ConsumerError> {
     let request = BackfillRequest { keep_open: true, ..BackfillRequest::new(vec![Source::File(file)]) };
     let mut run = prepare(env, options(), &request).await?;
-    while run.worker.step().await? != Progress::Done {
+    while run.worker.step().await? != StepOutcome::Done {
         lake.clock.0.fetch_add((SECOND / 10).micros(), Ordering::Relaxed);
     }
     Ok(())
@@ -68,9 +68,9 @@ fn notes(entry: &Entry) -> Option<&str> {
     entry.sections.get("notes").map(|section| section.body.text())
 }
 
-async fn base_of(env: &Env, shard: &ShardId) -> Base {
-    let (n, body) = env.journal.base(shard).await.unwrap().expect("something is folded");
-    Base::decode(shard, n, &body, env.lake.sections()).unwrap()
+async fn checkpoint_of(env: &Env, shard: &ShardId) -> Checkpoint {
+    let (n, body) = env.journal.checkpoint(shard).await.unwrap().expect("something is folded");
+    Checkpoint::decode(shard, n, &body, env.lake.sections()).unwrap()
 }
 
 async fn fold(env: &Env) -> u64 {
@@ -80,10 +80,10 @@ async fn fold(env: &Env) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_carried_goes_through_entries_take_overs_heirs_and_folding() {
+async fn what_is_carried_goes_through_entries_take_overs_children_and_folding() {
     let lake = SmallLake::new();
     let file = ShardId::file();
-    let env = of(&lake, newer(false, true, &[Holder::Entry, Holder::Base]));
+    let env = of(&lake, newer(false, true, &[Holder::Entry, Holder::Checkpoint]));
     load(&lake, &env, lake.write_input("a.txt", &events(1, 40))).await.unwrap();
     let last = entries(&env, &file).await.pop().unwrap();
     let said = notes(&last).unwrap().to_owned();
@@ -98,20 +98,23 @@ async fn what_is_carried_goes_through_entries_take_overs_heirs_and_folding() {
     assert!(behind.iter().any(|entry| entry.counts.received > 0));
     assert!(behind.iter().all(|entry| notes(entry) == Some(said.as_str()) && entry.format == FORMAT));
 
-    // The base keeps its last entry as it was stored, and its own sections.
+    // The checkpoint keeps its last entry as it was stored, and its own sections.
     authpulse_service::committer::commit_all(&env).await.unwrap();
-    assert!(fold(&of(&lake, newer(false, true, &[Holder::Base]))).await > 0);
-    let folded = base_of(&env, &file).await;
-    let of_base = folded.sections.clone();
-    assert_eq!((notes(&folded.last), folded.format, of_base.is_empty()), (Some(said.as_str()), base::FORMAT, false));
+    assert!(fold(&of(&lake, newer(false, true, &[Holder::Checkpoint]))).await > 0);
+    let folded = checkpoint_of(&env, &file).await;
+    let of_checkpoint = folded.sections.clone();
+    assert_eq!(
+        (notes(&folded.last), folded.format, of_checkpoint.is_empty()),
+        (Some(said.as_str()), checkpoint::FORMAT, false)
+    );
     load(&lake, &env, lake.write_input("c.txt", &events(100, 40))).await.unwrap();
     authpulse_service::committer::commit_all(&env).await.unwrap();
     assert!(fold(&env).await > 0);
-    let again = base_of(&env, &file).await;
-    assert!(again.through > folded.through && again.sections == of_base);
+    let again = checkpoint_of(&env, &file).await;
+    assert!(again.through > folded.through && again.sections == of_checkpoint);
     assert_eq!(notes(&again.last), Some(said.as_str()));
 
-    // The first shards of a stream inherit it from the files, and heirs of a split from their parent.
+    // The first shards of a stream inherit it from the files, and children of a split from their parent.
     let clock = lake.clock.clone();
     let clock = Arc::new(move || ArrivalTime::from_micros(clock.0.load(Ordering::Relaxed)));
     let stream = Arc::new(MemoryStream::new(CreateOptions { shards: 1, clock, ..CreateOptions::default() }).unwrap());
@@ -143,7 +146,7 @@ async fn what_is_carried_goes_through_entries_take_overs_heirs_and_folding() {
 async fn what_is_not_carried_ends_with_its_entry_and_the_shard_stays_newer() {
     let lake = SmallLake::new();
     let file = ShardId::file();
-    for into in [&[Holder::Entry][..], &[Holder::Side], &[Holder::Piece]] {
+    for into in [&[Holder::Entry][..], &[Holder::Spill], &[Holder::Piece]] {
         let into: &'static [Holder] = Box::leak(into.into());
         let env = of(&lake, newer(false, false, into));
         let begun = entries(&env, &file).await.len();
@@ -152,7 +155,7 @@ async fn what_is_not_carried_ends_with_its_entry_and_the_shard_stays_newer() {
         let written = entries(&env, &file).await.split_off(begun);
         let holds = |entry: &Entry| {
             !entry.sections.is_empty()
-                || !entry.side.sections.is_empty()
+                || !entry.spill.sections.is_empty()
                 || entry.snapshot.iter().any(|piece| !piece.sections.is_empty())
         };
         assert!(written.iter().any(holds), "{into:?}");
@@ -185,14 +188,14 @@ async fn expect_too_new(lake: &SmallLake, what: &str) {
 async fn what_must_be_understood_is_refused_in_whatever_it_stands() {
     for (into, what) in [
         (&[Holder::Entry], "of shard file holds the section 'notes'"),
-        (&[Holder::Side], "holds the section 'notes'"),
+        (&[Holder::Spill], "holds the section 'notes'"),
         (&[Holder::Piece], ".apst.zst of the snapshot of entry"),
-        (&[Holder::Base], "the base of entries up to"),
+        (&[Holder::Checkpoint], "the base of entries up to"),
     ] {
         let lake = SmallLake::new();
         let env = of(&lake, newer(true, false, into));
         load(&lake, &env, lake.write_input("a.txt", &events(1, 3_000))).await.unwrap();
-        if into.contains(&Holder::Base) {
+        if into.contains(&Holder::Checkpoint) {
             authpulse_service::committer::commit_all(&env).await.unwrap();
             assert!(fold(&env).await > 0);
         }
@@ -208,7 +211,7 @@ async fn a_lake_in_which_nothing_is_new_is_in_the_old_format_and_may_go_back() {
     let entries = lake.entries("file").await;
     fold(&lake.env).await;
     assert!(entries.iter().all(|entry| entry.format == PLAIN_FORMAT));
-    assert_eq!(base_of(&lake.env, &ShardId::file()).await.format, base::PLAIN_FORMAT);
+    assert_eq!(checkpoint_of(&lake.env, &ShardId::file()).await.format, checkpoint::PLAIN_FORMAT);
     let status = status(&lake.env, None, None).await.unwrap();
     assert!(status.formats.older_can_go_on);
     assert!(status.to_string().contains("older programs can go on with this lake"));

@@ -174,32 +174,33 @@ async fn a_changed_entry_is_named() {
 }
 
 #[tokio::test]
-async fn a_share_that_is_not_the_sum_of_its_rows_is_named() {
+async fn counts_that_are_not_the_sum_of_their_rows_are_named() {
     let lake = Uncommitted::new().await;
-    let publishes = |e: &&mut Entry| e.side.shares.iter().any(|s| s.days.iter().any(|d| !d.hosts.is_empty()));
+    let publishes =
+        |e: &&mut Entry| e.spill.daily_counts.iter().any(|s| s.days.iter().any(|d| !d.computers.is_empty()));
     let first_day = |e: &mut [Entry], change: &dyn Fn(&mut (String, u64, u64))| {
         let entry = e.iter_mut().find(publishes).unwrap();
-        let day = entry.side.shares.iter_mut().flat_map(|s| &mut s.days).next().unwrap();
-        change(&mut day.hosts[0]);
+        let day = entry.spill.daily_counts.iter_mut().flat_map(|s| &mut s.days).next().unwrap();
+        change(&mut day.computers[0]);
     };
     lake.changed(|e| first_day(e, &|host| host.1 += 1), &["what shards published of a day", "2015-01-01"]).await;
     lake.changed(|e| first_day(e, &|host| host.0.push('x')), &["divided otherwise among computers"]).await;
     lake.changed(
         |e| {
-            let at = e.iter().rposition(|e| !e.side.shares.is_empty()).unwrap();
-            let share = &mut e[at].side.shares[0];
-            (share.after, share.through) = (share.after.map(|d| d + 1), share.through + 1);
-            share.days.clear();
-            e[at..].iter_mut().for_each(|e| e.shares_through = e.shares_through.map(|d| d + 1));
+            let at = e.iter().rposition(|e| !e.spill.daily_counts.is_empty()).unwrap();
+            let counts = &mut e[at].spill.daily_counts[0];
+            (counts.after, counts.through) = (counts.after.map(|d| d + 1), counts.through + 1);
+            counts.days.clear();
+            e[at..].iter_mut().for_each(|e| e.counts_through = e.counts_through.map(|d| d + 1));
         },
         &["left out"],
     )
     .await;
     lake.changed(
         |e| {
-            let shares = e.iter().find(|e| !e.side.shares.is_empty()).unwrap().side.shares.clone();
-            let last = e.iter_mut().rfind(|e| !e.side.shares.is_empty()).unwrap();
-            last.side.shares.extend(shares);
+            let daily_counts = e.iter().find(|e| !e.spill.daily_counts.is_empty()).unwrap().spill.daily_counts.clone();
+            let last = e.iter_mut().rfind(|e| !e.spill.daily_counts.is_empty()).unwrap();
+            last.spill.daily_counts.extend(daily_counts);
         },
         &["published twice"],
     )

@@ -1,4 +1,4 @@
-//! Journals that are folded: a lake looks the same from a base as from its first entry, and what is wrong with a base, or with what
+//! Journals that are folded: a lake looks the same from a checkpoint as from its first entry, and what is wrong with a checkpoint, or with what
 //! it stands for, is named.
 
 use crate::small_lake::audit::{expect, report};
@@ -9,9 +9,9 @@ use authpulse_event::{EventTime, ShardId, Span};
 use authpulse_journal::Env;
 use authpulse_journal::open::open_lake;
 use authpulse_journal::registry::ShardView;
-use authpulse_lake::entry::Side;
+use authpulse_lake::entry::Spill;
 use authpulse_lake::maintain::Memory;
-use authpulse_lake::{Base, Journal, MaintainSettings, MemoryJournal, SectionList, Table, maintain};
+use authpulse_lake::{Checkpoint, Journal, MaintainSettings, MemoryJournal, SectionList, Table, maintain};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -34,20 +34,20 @@ async fn keep_in_shape(env: &Env, settings: &MaintainSettings) -> u64 {
     report.folded.removed
 }
 
-async fn base(lake: &SmallLake) -> Base {
+async fn checkpoint(lake: &SmallLake) -> Checkpoint {
     let shard = ShardId::file();
-    let (n, body) = lake.env.journal.base(&shard).await.unwrap().expect("something is folded");
-    Base::decode(&shard, n, &body, &SectionList::default()).unwrap()
+    let (n, body) = lake.env.journal.checkpoint(&shard).await.unwrap().expect("something is folded");
+    Checkpoint::decode(&shard, n, &body, &SectionList::default()).unwrap()
 }
 
-/// The same lake over a journal in memory with another base.
-async fn with_base(lake: &SmallLake, base: &Base) -> Env {
+/// The same lake over a journal in memory with another checkpoint.
+async fn with_checkpoint(lake: &SmallLake, checkpoint: &Checkpoint) -> Env {
     let journal = MemoryJournal::new();
     let shard = ShardId::file();
-    for (n, body) in lake.env.journal.list(&shard, base.through + 1, 10_000).await.unwrap() {
+    for (n, body) in lake.env.journal.list(&shard, checkpoint.through + 1, 10_000).await.unwrap() {
         journal.put(&shard, n, body).await.unwrap();
     }
-    journal.put_base(&shard, base.through, base.encode()).await.unwrap();
+    journal.put_checkpoint(&shard, checkpoint.through, checkpoint.encode()).await.unwrap();
     Env { journal: Arc::new(journal), ..lake.env.clone() }
 }
 
@@ -56,7 +56,7 @@ fn shown(view: &ShardView) -> String {
 }
 
 #[tokio::test]
-async fn a_lake_looks_the_same_from_a_base() {
+async fn a_lake_looks_the_same_from_a_checkpoint() {
     let lake = SmallLake::backfilled(true).await;
     let before = report(&lake.env).await;
     let opened = open_lake(&lake.env, &options()).await.unwrap();
@@ -64,12 +64,12 @@ async fn a_lake_looks_the_same_from_a_base() {
     let days = opened.registry.complete_days(None);
     let entries = lake.entries("file").await;
     assert!(keep_in_shape(&lake.env, &FOLD).await > 0, "entries below the second snapshot of state go");
-    assert_eq!(base(&lake).await.through, entries.len() as u64 - 1);
+    assert_eq!(checkpoint(&lake).await.through, entries.len() as u64 - 1);
     assert_ne!(lake.entries("file").await.first().unwrap().n, 1);
     let after = report(&lake.env).await;
     assert_eq!(after, before);
     let again = open_lake(&lake.env, &options()).await.unwrap();
-    let views = |opened: &authpulse_journal::open::Opened| -> Vec<String> {
+    let views = |opened: &authpulse_journal::open::OpenedLake| -> Vec<String> {
         opened.registry.views().values().map(shown).collect()
     };
     assert_eq!(views(&again), views(&opened));
@@ -85,7 +85,7 @@ async fn replaced_files_and_past_days_are_compared_by_number() {
     let before = report(&lake.env).await;
     let tidy = MaintainSettings { min_files: 2, manifests_max: 1, snapshots_max: 1, snapshot_age: Span::ZERO, ..FOLD };
     keep_in_shape(&lake.env, &tidy).await;
-    let mut folded = base(&lake).await;
+    let mut folded = checkpoint(&lake).await;
     let files = folded.files.len();
     let after = report(&lake.env).await;
     assert_eq!((after.difference.clone(), after.totals()), (None, before.totals()), "{after}");
@@ -93,21 +93,21 @@ async fn replaced_files_and_past_days_are_compared_by_number() {
     // All files replaced, and all days past.
     folded.shrink(&BTreeSet::new(), Some(authpulse_event::Day(i32::MAX)));
     assert!(folded.files.is_empty() && files < 100 && folded.past.len() >= 3);
-    assert!(folded.side().shares.iter().all(|share| share.days.is_empty()));
-    assert_eq!(report(&with_base(&lake, &folded).await).await.difference, None);
-    folded.past.values_mut().next().unwrap().logins += 1;
-    expect(&with_base(&lake, &folded).await, &["what shards published of a day", "logons"]).await;
+    assert!(folded.spill().daily_counts.iter().all(|counts| counts.days.is_empty()));
+    assert_eq!(report(&with_checkpoint(&lake, &folded).await).await.difference, None);
+    folded.past.values_mut().next().unwrap().logons += 1;
+    expect(&with_checkpoint(&lake, &folded).await, &["what shards published of a day", "logons"]).await;
 }
 
 #[tokio::test]
-async fn a_changed_base_is_named() {
+async fn a_changed_checkpoint_is_named() {
     let lake = SmallLake::backfilled(true).await;
     keep_in_shape(&lake.env, &FOLD).await;
-    let whole = base(&lake).await;
-    let changed = async |change: fn(&mut Base), words: &[&str]| {
-        let mut base = whole.clone();
-        change(&mut base);
-        expect(&with_base(&lake, &base).await, words).await;
+    let whole = checkpoint(&lake).await;
+    let changed = async |change: fn(&mut Checkpoint), words: &[&str]| {
+        let mut checkpoint = whole.clone();
+        change(&mut checkpoint);
+        expect(&with_checkpoint(&lake, &checkpoint).await, words).await;
     };
     changed(|b| b.curated += 1, &["counts of folded entries do not add up", "shard file"]).await;
     changed(|b| (b.curated, b.received) = (b.curated + 1, b.received + 1), &["curated files of folded entries"]).await;
@@ -122,11 +122,11 @@ async fn a_changed_base_is_named() {
     changed(|b| b.files[0].file.rows += 1, &["folded entries"]).await;
     changed(|b| b.files[0].file.sha256 = "0".repeat(64), &["edited", "SHA-256"]).await;
     changed(|b| b.raw.values_mut().next().unwrap().files += 1, &["raw zone", "folded entries"]).await;
-    changed(|b| b.shares[0].days[0].hosts[0].1 += 1, &["what shards published of a day"]).await;
+    changed(|b| b.daily_counts[0].days[0].computers[0].1 += 1, &["what shards published of a day"]).await;
     changed(|b| b.last.to.sequence = "1".to_owned(), &["not contiguous"]).await;
     changed(|b| b.last.watermark = Some(EventTime::MAX), &["watermark falls"]).await;
     changed(|b| b.last.time_rules.settle += MICROSECOND, &["settings"]).await;
-    // Without the base the entries that it stands for are missing.
+    // Without the checkpoint the entries that it stands for are missing.
     let shard = ShardId::file();
     let journal = MemoryJournal::new();
     for (n, body) in lake.env.journal.list(&shard, 1, 10_000).await.unwrap() {
@@ -137,7 +137,7 @@ async fn a_changed_base_is_named() {
 }
 
 #[tokio::test]
-async fn what_a_base_stands_for_is_looked_at() {
+async fn what_a_checkpoint_stands_for_is_looked_at() {
     let lake = SmallLake::backfilled(true).await;
     keep_in_shape(&lake.env, &FOLD).await;
     let raw = lake.files("raw/").await;
@@ -162,38 +162,47 @@ async fn what_a_base_stands_for_is_looked_at() {
 }
 
 #[test]
-fn a_base_is_that_of_its_entries_however_they_are_folded() {
+fn a_checkpoint_is_that_of_its_entries_however_they_are_folded() {
     futures::executor::block_on(async {
         let lake = SmallLake::backfilled(true).await;
         let entries = lake.entries("file").await;
-        let build = |from: Option<Base>, through: usize| {
-            let mut base = from;
-            let begun = base.as_ref().map_or(0, |base| base.through as usize);
+        let build = |from: Option<Checkpoint>, through: usize| {
+            let mut checkpoint = from;
+            let begun = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.through as usize);
             for entry in &entries[begun..through] {
-                let side = if entry.takes_over { Side::default() } else { entry.side.clone() };
-                match &mut base {
-                    Some(base) => base.add(entry.clone(), &side),
-                    None => base = Some(Base::new(entry.clone(), &side)),
+                let spill = if entry.takes_over { Spill::default() } else { entry.spill.clone() };
+                match &mut checkpoint {
+                    Some(checkpoint) => checkpoint.add(entry.clone(), &spill),
+                    None => checkpoint = Some(Checkpoint::new(entry.clone(), &spill)),
                 }
             }
-            base
+            checkpoint
         };
         let all = entries.len() - 1;
         for part in 1..all {
             assert_eq!(build(build(None, part), all), build(None, all));
         }
-        let base = build(None, all).unwrap();
+        let checkpoint = build(None, all).unwrap();
         let known = &SectionList::default();
         let shard = ShardId::file();
-        assert_eq!(Base::decode(&shard, all as u64, &base.encode(), known).unwrap(), base);
-        assert!(Base::decode(&shard, 1, &base.encode(), known).unwrap_err().to_string().contains("says it is"));
-        let newer = Base { format: authpulse_lake::base::FORMAT + 1, ..base.clone() };
+        assert_eq!(Checkpoint::decode(&shard, all as u64, &checkpoint.encode(), known).unwrap(), checkpoint);
         assert!(
-            Base::decode(&shard, all as u64, &newer.encode(), known).unwrap_err().to_string().contains("newer version")
+            Checkpoint::decode(&shard, 1, &checkpoint.encode(), known).unwrap_err().to_string().contains("says it is")
         );
-        let cut = &base.encode()[..40];
-        assert!(Base::decode(&shard, all as u64, cut, known).unwrap_err().to_string().contains("damaged"));
-        // Spans that follow each other are one, so a base does not grow with its entries.
-        assert!(base.shares.len() == 1 && base.scores.len() == 1, "{:?}", base.shares.len());
+        let newer = Checkpoint { format: authpulse_lake::checkpoint::FORMAT + 1, ..checkpoint.clone() };
+        assert!(
+            Checkpoint::decode(&shard, all as u64, &newer.encode(), known)
+                .unwrap_err()
+                .to_string()
+                .contains("newer version")
+        );
+        let cut = &checkpoint.encode()[..40];
+        assert!(Checkpoint::decode(&shard, all as u64, cut, known).unwrap_err().to_string().contains("damaged"));
+        // Spans that follow each other are one, so a checkpoint does not grow with its entries.
+        assert!(
+            checkpoint.daily_counts.len() == 1 && checkpoint.scores.len() == 1,
+            "{:?}",
+            checkpoint.daily_counts.len()
+        );
     });
 }

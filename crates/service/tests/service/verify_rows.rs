@@ -35,8 +35,8 @@ async fn an_edited_row_is_named_whatever_its_checksum_says() {
     let row = |change: fn(&mut ScoredEvent)| edited(&lake, move |e| change(&mut e.rows[5]));
     let curated = "auth_events_curated";
     expect(&row(|r| r.score += 1).await, &["risk_score is not the sum", curated, "row of user"]).await;
-    expect(&row(|r| r.event.windows.logins_1h = 51).await, &["windows contradict", curated]).await;
-    let burst = row(|r| (r.event.windows.logins_1h, r.event.windows.logins_24h) = (51, 5_000)).await;
+    expect(&row(|r| r.event.windows.logons_1h = 51).await, &["windows contradict", curated]).await;
+    let burst = row(|r| (r.event.windows.logons_1h, r.event.windows.logons_24h) = (51, 5_000)).await;
     expect(&burst, &["is_burst_login does not follow", curated]).await;
     expect(&row(|r| r.popularity = r.popularity.map(|p| p + 1)).await, &["host_popularity", curated, "row of user"])
         .await;
@@ -107,7 +107,7 @@ async fn files_may_be_replaced_by_others_with_the_same_rows() {
 
     // A figure that nothing else depends on.
     let mut other = EditedRows::read(&lake.lake, &gone).await;
-    other.rows[5].event.windows.logins_24h += 1;
+    other.rows[5].event.windows.logons_24h += 1;
     let other = replaced(&lake, &other.write(&lake.lake, 1_000_000).await).await;
     expect(&other, &["rows were changed when files were replaced", "auth_events_curated", "2015-01-01"]).await;
     let mut fewer = EditedRows::read(&lake.lake, &gone).await;

@@ -1,4 +1,4 @@
-//! A lake that a service fills is sound at every moment: over splits, merges, restarts, days that lack shares, and to the seal.
+//! A lake that a service fills is sound at every moment: over splits, merges, restarts, days that lack counts, and to the seal.
 
 use crate::small_lake::{SmallLake, lines, options};
 use authpulse_audit::status::{State, status};
@@ -14,7 +14,7 @@ use authpulse_service::service::{Mode, Service};
 use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::{StepOutcome, Worker};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -146,7 +146,7 @@ impl Run {
             let at = (count - 1).saturating_sub(at.min(count - 1)) as usize;
             let pace = self.below(3) as i64;
             self.lake.clock.0.fetch_add((pace * SECOND / 4).micros(), Ordering::Relaxed);
-            if workers[at].step().await.unwrap() == Progress::Done {
+            if workers[at].step().await.unwrap() == StepOutcome::Done {
                 workers.remove(at);
             }
             match self.below(60) {
@@ -219,7 +219,7 @@ async fn run(seed: u64, history_first: bool) -> Met {
 }
 
 /// Shards that are opened together do not encode and store together, also after what makes all of them store at once: their first
-/// entries, which tell that they have no share of the days before, and days that close.
+/// entries, which tell that they have no counts of the days before, and days that close.
 #[tokio::test]
 async fn shards_store_one_after_another() {
     const AGE: Span = Span::seconds(8);

@@ -77,7 +77,7 @@ pub struct Dump {
     /// Shard, number, content.
     pub entries: Vec<(String, u64, Bytes)>,
     /// Likewise.
-    pub bases: Vec<(String, u64, Bytes)>,
+    pub checkpoints: Vec<(String, u64, Bytes)>,
 }
 
 /// The line before the bytes. Of each content its length stands in place of it, in the order in which they follow.
@@ -90,7 +90,8 @@ struct Head {
     pointers: BTreeMap<String, String>,
     files: Vec<(String, i64, usize)>,
     entries: Vec<(String, u64, usize)>,
-    bases: Vec<(String, u64, usize)>,
+    #[serde(rename = "bases")]
+    checkpoints: Vec<(String, u64, usize)>,
     inputs: BTreeMap<String, String>,
     changes: Vec<StreamChange>,
 }
@@ -109,14 +110,14 @@ impl Dump {
             pointers: self.pointers.clone(),
             files: self.files.iter().map(|(path, at, body)| (path.clone(), *at, body.len())).collect(),
             entries: self.entries.iter().map(|(shard, n, body)| (shard.clone(), *n, body.len())).collect(),
-            bases: self.bases.iter().map(|(shard, n, body)| (shard.clone(), *n, body.len())).collect(),
+            checkpoints: self.checkpoints.iter().map(|(shard, n, body)| (shard.clone(), *n, body.len())).collect(),
             inputs: self.inputs.clone(),
             changes: self.changes.clone(),
         };
         let mut bytes = serde_json::to_vec(&head).unwrap();
         bytes.push(b'\n');
         self.files.iter().for_each(|(_, _, body)| bytes.extend_from_slice(body));
-        self.entries.iter().chain(&self.bases).for_each(|(_, _, body)| bytes.extend_from_slice(body));
+        self.entries.iter().chain(&self.checkpoints).for_each(|(_, _, body)| bytes.extend_from_slice(body));
         zstd::bulk::compress(&bytes, LEVEL).unwrap()
     }
 
@@ -131,7 +132,7 @@ impl Dump {
         };
         let files = head.files.into_iter().map(|(path, modified, len)| (path, modified, next(len))).collect();
         let entries = head.entries.into_iter().map(|(shard, n, len)| (shard, n, next(len))).collect();
-        let bases = head.bases.into_iter().map(|(shard, n, len)| (shard, n, next(len))).collect();
+        let checkpoints = head.checkpoints.into_iter().map(|(shard, n, len)| (shard, n, next(len))).collect();
         assert_eq!(at, bytes.len());
         Dump {
             now: head.now,
@@ -143,7 +144,7 @@ impl Dump {
             pointers: head.pointers,
             files,
             entries,
-            bases,
+            checkpoints,
         }
     }
 }

@@ -11,7 +11,7 @@ use authpulse_service::backfill::{BackfillRequest, prepare};
 use authpulse_service::service::Mode;
 use authpulse_settings::Options;
 use authpulse_stream::StreamWriter;
-use authpulse_worker::worker::Progress;
+use authpulse_worker::worker::StepOutcome;
 
 /// All of them.
 pub const NAMES: [&str; 5] = ["folded", "ahead", "split", "unfinished", "sealed"];
@@ -85,7 +85,7 @@ async fn put(world: &mut World, traffic: &mut Traffic, records: usize) {
 }
 
 /// A history in files, then a stream of two shards over a split and a merge, maintained on the way: journals of which little but
-/// bases is left, snapshots, events that wait or are not scored yet. At last there is more in the stream than was read.
+/// checkpoints is left, snapshots, events that wait or are not scored yet. At last there is more in the stream than was read.
 async fn folded() -> World {
     let mut world = World::new(options("folded"), BEGIN, 1);
     let mut traffic = Traffic::new(11, true);
@@ -111,7 +111,7 @@ async fn folded() -> World {
     world
 }
 
-/// Two shards, of which one is not read for long: what the other accepts is not scored, and lies in side files.
+/// Two shards, of which one is not read for long: what the other accepts is not scored, and lies in spill files.
 async fn ahead() -> World {
     let mut world = World::new(options("ahead"), BEGIN, 2);
     let mut traffic = Traffic::new(22, true);
@@ -126,7 +126,7 @@ async fn ahead() -> World {
     world
 }
 
-/// A shard that was split. It is read to its end, its heirs have begun, and one of them has a snapshot of its own.
+/// A shard that was split. It is read to its end, its children have begun, and one of them has a snapshot of its own.
 async fn split() -> World {
     let mut world = World::new(options("split"), BEGIN, 3);
     let mut traffic = Traffic::new(33, false);
@@ -138,7 +138,7 @@ async fn split() -> World {
     for _ in 0..5 {
         put(&mut world, &mut traffic, 350).await;
         world.serve(Mode::Run, 120, false).await;
-        if has_heir_with_snapshot(&world).await {
+        if has_child_with_snapshot(&world).await {
             put(&mut world, &mut traffic, 70).await;
             return world;
         }
@@ -147,13 +147,13 @@ async fn split() -> World {
 }
 
 /// Whether it is one of the shards into which the first was split.
-pub fn is_heir(shard: &str) -> bool {
+pub fn is_child(shard: &str) -> bool {
     ["shardId-000000000001", "shardId-000000000002"].iter().any(|id| shard.starts_with(id))
 }
 
-async fn has_heir_with_snapshot(world: &World) -> bool {
+async fn has_child_with_snapshot(world: &World) -> bool {
     let entries = crate::stored_entries(world).await;
-    entries.iter().any(|entry| !entry.snapshot.is_empty() && is_heir(&entry.shard))
+    entries.iter().any(|entry| !entry.snapshot.is_empty() && is_child(&entry.shard))
 }
 
 /// A backfill that was ended in the middle of its second file, before all that it had stored was committed.
@@ -204,7 +204,7 @@ async fn backfill(world: &mut World, entries: Option<u64>, keep_open: bool) {
             return;
         }
         world.pass(SECOND / 10);
-        if run.worker.step().await.unwrap() == Progress::Done {
+        if run.worker.step().await.unwrap() == StepOutcome::Done {
             return;
         }
     }

@@ -17,10 +17,10 @@ mod world;
 use archive::Dump;
 use authpulse_audit::verify::{VerifyOptions, VerifyReport, verify};
 use authpulse_event::ShardId;
-use authpulse_lake::entry::{Entry, Side};
-use authpulse_lake::{Base, SectionList};
+use authpulse_lake::entry::{Entry, Spill};
+use authpulse_lake::{Checkpoint, SectionList};
 use futures::executor::block_on;
-use lakes::{NAMES, fold, go_on, is_heir, made, options};
+use lakes::{NAMES, fold, go_on, is_child, made, options};
 use normal::{normal, unpacked};
 use rows::{Digests, digests};
 use serde_json::Value;
@@ -55,7 +55,7 @@ async fn stored_entries(world: &World) -> Vec<Entry> {
     entries
 }
 
-/// The records of then, judged now, leave byte by byte what they left then: files, entries, sides, bases, pieces of snapshots, and what
+/// The records of then, admitted now, leave byte by byte what they left then: files, entries, spills, checkpoints, pieces of snapshots, and what
 /// tables say of themselves.
 #[test]
 fn the_same_records_make_the_same_lake() {
@@ -104,11 +104,11 @@ fn the_lakes_hold_what_they_were_made_for() {
         let mut last = BTreeMap::new();
         for (shard, n, body) in &dump.entries {
             let entry = Entry::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap();
-            count("side within an entry", !entry.side.is_empty());
-            count("side file", entry.side_file.is_some());
+            count("side within an entry", !entry.spill.is_empty());
+            count("side file", entry.spill_file.is_some());
             count("heir", !entry.inherits.is_empty());
             count("end of a shard", entry.end);
-            count("snapshot of an heir", !entry.snapshot.is_empty() && name == "split" && is_heir(&entry.shard));
+            count("snapshot of an heir", !entry.snapshot.is_empty() && name == "split" && is_child(&entry.shard));
             count("snapshot of one piece", entry.snapshot.len() == 1);
             count("snapshot of several pieces", entry.snapshot.len() > 1);
             count("raw file", !entry.raw.is_empty());
@@ -130,7 +130,7 @@ fn the_lakes_hold_what_they_were_made_for() {
                 }),
             );
         }
-        for (shard, ..) in &dump.bases {
+        for (shard, ..) in &dump.checkpoints {
             count("base", true);
             count("removed entries", !dump.entries.iter().any(|(of, n, _)| of == shard && *n == 1));
         }
@@ -174,15 +174,18 @@ async fn load_and_go_on() {
         assert_eq!(&digests(&world.env.lake).await, &expected[name], "rows of {name} after maintenance");
         // What is written now can still be read by the program of then.
         let now = world.dump().await;
-        for (shard, n, body) in &now.bases {
-            let base: Value = serde_json::from_slice(&unpacked(body)).unwrap();
+        for (shard, n, body) in &now.checkpoints {
+            let checkpoint: Value = serde_json::from_slice(&unpacked(body)).unwrap();
             assert_eq!(
-                (&base["format"], &base["last"]["format"]),
+                (&checkpoint["format"], &checkpoint["last"]["format"]),
                 (&1.into(), &2.into()),
                 "{name}: base {n} of {shard}"
             );
         }
-        assert!(now.bases.iter().any(|base| !dump.bases.contains(base)), "{name}: nothing was folded");
+        assert!(
+            now.checkpoints.iter().any(|checkpoint| !dump.checkpoints.contains(checkpoint)),
+            "{name}: nothing was folded"
+        );
         let mut written = 0;
         for (shard, n, body) in &now.entries {
             let entry: Value = serde_json::from_slice(&unpacked(body)).unwrap();
@@ -196,10 +199,10 @@ async fn load_and_go_on() {
     }
 }
 
-/// What was stored then says the same to the program of now, word by word, and is folded into bases of the format of then.
+/// What was stored then says the same to the program of now, word by word, and is folded into checkpoints of the format of then.
 #[test]
 fn what_is_read_of_then_is_written_as_it_was() {
-    let (mut sides, mut bases) = (0, 0);
+    let (mut spills, mut checkpoints) = (0, 0);
     for name in NAMES {
         let dump = stored(name);
         let same = |what: String, then: &[u8], now: &[u8]| {
@@ -210,16 +213,16 @@ fn what_is_read_of_then_is_written_as_it_was() {
             let entry = Entry::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap();
             same(format!("entry {n} of {shard}"), body, &entry.encode());
         }
-        for (shard, n, body) in &dump.bases {
-            let base = Base::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap();
-            assert_eq!(base.format, 1);
-            same(format!("base {n} of {shard}"), body, &base.encode());
-            bases += 1;
+        for (shard, n, body) in &dump.checkpoints {
+            let checkpoint = Checkpoint::decode(&ShardId::new(shard), *n, body, &SectionList::default()).unwrap();
+            assert_eq!(checkpoint.format, 1);
+            same(format!("base {n} of {shard}"), body, &checkpoint.encode());
+            checkpoints += 1;
         }
         for (path, _, body) in dump.files.iter().filter(|(path, ..)| path.ends_with(".side.json.zst")) {
-            same(path.clone(), body, &Side::decode(path, body, &SectionList::default()).unwrap().encode());
-            sides += 1;
+            same(path.clone(), body, &Spill::decode(path, body, &SectionList::default()).unwrap().encode());
+            spills += 1;
         }
     }
-    assert!(sides > 0 && bases > 3, "{sides} sides, {bases} bases");
+    assert!(spills > 0 && checkpoints > 3, "{spills} sides, {checkpoints} bases");
 }

@@ -22,7 +22,7 @@ pub fn normal(dump: &Dump) -> BTreeMap<String, Vec<u8>> {
     for (shard, n, body) in &dump.entries {
         all.insert(format!("entry {n} of {shard}"), without_lengths(&unpacked(body)));
     }
-    for (shard, n, body) in &dump.bases {
+    for (shard, n, body) in &dump.checkpoints {
         all.insert(format!("base {n} of {shard}"), without_lengths(&unpacked(body)));
     }
     for (table, location) in &dump.pointers {
@@ -31,12 +31,12 @@ pub fn normal(dump: &Dump) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// The JSON of an entry, a base or a side.
+/// The JSON of an entry, a checkpoint or a spill.
 pub fn unpacked(body: &[u8]) -> Vec<u8> {
     zstd::stream::decode_all(body).unwrap()
 }
 
-/// A text in which no file has a length or a checksum. Pieces and side files, which have them as well, are compared whole.
+/// A text in which no file has a length or a checksum. Pieces and spill files, which have them as well, are compared whole.
 fn without_lengths(json: &[u8]) -> Vec<u8> {
     let mut text = String::from_utf8(json.to_vec()).unwrap();
     for key in ["\"bytes\":", "\\\"file_size_in_bytes\\\":", "\"sha256\":\""] {

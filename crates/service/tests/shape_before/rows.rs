@@ -25,11 +25,11 @@ pub async fn digests(lake: &Lake) -> Digests {
                     for batch in lake.read_curated(&file, None).await.unwrap() {
                         rows.extend(batch.unwrap().iter().map(|r| {
                             let event = (r.event_id, r.event_time, r.user_id, r.computer_id, r.ingestion_time);
-                            let logins = (r.login_count_1h, r.login_count_24h);
+                            let logons = (r.login_count_1h, r.login_count_24h);
                             let computers = (r.unique_computers_1h, r.unique_computers_24h);
                             let rules = (r.is_new_device, r.is_burst_login, r.is_lateral_movement, r.is_rare_host);
                             let risk = (r.risk_flags, r.risk_score, r.risk_level, r.rule_set);
-                            format!("{:?}", (event, logins, computers, rules, risk, r.event_date.0, r.host_popularity))
+                            format!("{:?}", (event, logons, computers, rules, risk, r.event_date.0, r.host_popularity))
                         }));
                     }
                 }

@@ -19,7 +19,7 @@ use authpulse_service::service::{Mode, Service};
 use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
 use authpulse_stream::{CreateOptions, PutRecord, Stream, StreamWriter};
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::{StepOutcome, Worker};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use iceberg::spec::Schema;
@@ -79,11 +79,11 @@ impl Work for InPlace {
     }
 }
 
-/// A journal that remembers its bases: of the two that are kept the trait tells the newest only.
+/// A journal that remembers its checkpoints: of the two that are kept the trait tells the newest only.
 #[derive(Default)]
 struct Remembering {
     journal: MemoryJournal,
-    bases: Mutex<BTreeMap<(ShardId, u64), Bytes>>,
+    checkpoints: Mutex<BTreeMap<(ShardId, u64), Bytes>>,
 }
 
 #[async_trait]
@@ -103,19 +103,19 @@ impl Journal for Remembering {
     async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
         self.journal.list(shard, from, limit).await
     }
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
-        self.journal.base(shard).await
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.journal.checkpoint(shard).await
     }
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
-        self.bases.lock().unwrap().entry((shard.clone(), n)).or_insert_with(|| body.clone());
-        self.journal.put_base(shard, n, body).await
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        self.checkpoints.lock().unwrap().entry((shard.clone(), n)).or_insert_with(|| body.clone());
+        self.journal.put_checkpoint(shard, n, body).await
     }
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         let removed = self.journal.remove_through(shard, n).await?;
-        let mut bases = self.bases.lock().unwrap();
-        let mut numbers: Vec<u64> = bases.keys().filter(|(of, _)| of == shard).map(|(_, n)| *n).collect();
+        let mut checkpoints = self.checkpoints.lock().unwrap();
+        let mut numbers: Vec<u64> = checkpoints.keys().filter(|(of, _)| of == shard).map(|(_, n)| *n).collect();
         numbers.truncate(numbers.len().saturating_sub(2));
-        numbers.into_iter().for_each(|n| drop(bases.remove(&(shard.clone(), n))));
+        numbers.into_iter().for_each(|n| drop(checkpoints.remove(&(shard.clone(), n))));
         Ok(removed)
     }
     fn followers(&self) -> &dyn Followers {
@@ -265,7 +265,7 @@ impl World {
         for step in 0..steps {
             if step % 8 == 0 || workers.is_empty() {
                 service.refresh().await.unwrap();
-                service.settle().await.unwrap();
+                service.finish_raw_of_ended().await.unwrap();
                 let wanted = service.wanted_leases();
                 while let Some(worker) = service.start_next(&wanted).await.unwrap() {
                     workers.push(worker);
@@ -282,7 +282,7 @@ impl World {
             }
             // The last is the slowest.
             let at = self.chance.below(count).min(self.chance.below(count)) as usize;
-            if workers[at].step().await.unwrap() == Progress::Done {
+            if workers[at].step().await.unwrap() == StepOutcome::Done {
                 workers.remove(at);
             }
             if self.chance.below(150) == 0 {
@@ -320,8 +320,8 @@ impl World {
             let stored = self.journal.list(&shard, 1, usize::MAX).await.unwrap();
             entries.extend(stored.into_iter().map(|(n, body)| (shard.to_string(), n, body)));
         }
-        let bases = self.journal.bases.lock().unwrap().clone();
-        let bases = bases.iter().map(|((shard, n), body)| (shard.to_string(), *n, body.clone())).collect();
+        let checkpoints = self.journal.checkpoints.lock().unwrap().clone();
+        let checkpoints = checkpoints.iter().map(|((shard, n), body)| (shard.to_string(), *n, body.clone())).collect();
         let mut pointers = BTreeMap::new();
         for table in Table::FIRST {
             if let Some(location) = self.catalog.load(table.name()).await.unwrap() {
@@ -338,7 +338,7 @@ impl World {
             pointers,
             files,
             entries,
-            bases,
+            checkpoints,
         }
     }
 
@@ -352,8 +352,8 @@ impl World {
         for (shard, n, body) in &dump.entries {
             world.journal.put(&ShardId::new(shard), *n, body.clone()).await.unwrap();
         }
-        for (shard, n, body) in &dump.bases {
-            world.journal.put_base(&ShardId::new(shard), *n, body.clone()).await.unwrap();
+        for (shard, n, body) in &dump.checkpoints {
+            world.journal.put_checkpoint(&ShardId::new(shard), *n, body.clone()).await.unwrap();
         }
         for (table, location) in &dump.pointers {
             world.catalog.create(table, location, &Schema::builder().build().unwrap()).await.unwrap();

@@ -70,7 +70,7 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
                 }),
             ));
         }
-        let mut settled = false;
+        let mut flushed = false;
         for entry in entries {
             if !entry.counts.adds_up() {
                 return Err(format!("entry {} of {key} does not add up: {:?}", entry.n, entry.counts));
@@ -79,16 +79,16 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
                 let size = world.outside.store.size(&file.path).await.map_err(|e| e.to_string())?;
                 size.ok_or_else(|| format!("raw file {} of entry {} of {key} never got its name", file.path, entry.n))?;
             }
-            for rise in entry.rises.iter().filter(|rise| rise.cause != "seal") {
-                let after = rise.after.position()?;
+            for advance in entry.advances.iter().filter(|advance| advance.cause != "seal") {
+                let after = advance.after.position()?;
                 let at = steps.partition_point(|(position, _)| *position <= after);
-                steps.insert(at, (after, oracle::Step::Rise(rise.to.micros())));
+                steps.insert(at, (after, oracle::Step::Advance(advance.to.micros())));
             }
-            if entry.settled && !settled {
-                settled = true;
+            if entry.flushed && !flushed {
+                flushed = true;
                 let after = entry.position().map_err(|e| e.to_string())?;
                 let at = steps.partition_point(|(position, _)| *position <= after);
-                steps.insert(at, (after, oracle::Step::Settle));
+                steps.insert(at, (after, oracle::Step::Flush));
             }
         }
         let index = |id: &ShardId| journals.iter().position(|(s, ..)| s.id == *id).unwrap();
@@ -156,7 +156,7 @@ fn dropped_once(journals: &Journals, settings: &oracle::Settings, shards: &[orac
     }
 }
 
-/// The entries, one after another from parents to heirs, carry each user's rows in the order of the page: what one entry holds of
+/// The entries, one after another from parents to children, carry each user's rows in the order of the page: what one entry holds of
 /// a user is exactly what comes next. Read from the files as they were put, whoever has removed them since.
 async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Outcome) -> Result<(), String> {
     let mut expected: BTreeMap<&str, VecDeque<oracle::Curated>> = BTreeMap::new();

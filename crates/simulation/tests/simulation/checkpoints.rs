@@ -5,7 +5,7 @@ use crate::leases::{Reached, reached};
 use crate::world::World;
 
 /// Checks that a KCL may go on from the table: it never went back, it says that nothing is done that no journal holds, and whoever
-/// finds the end of a shard finds the leases of its heirs.
+/// finds the end of a shard finds the leases of its children.
 pub fn hold(world: &World, journals: &Journals) -> Result<(), String> {
     if let Some(why) = world.table.wrong.lock().unwrap().clone() {
         return Err(why);
@@ -26,9 +26,11 @@ pub fn hold(world: &World, journals: &Journals) -> Result<(), String> {
                 if !entries.iter().any(|entry| entry.end) {
                     return wrong("it has ended, and the journal has no end".to_owned());
                 }
-                let heirs = journals.iter().filter(|(heir, ..)| heir.parents.contains(&shard.id));
-                if let Some((heir, ..)) = heirs.into_iter().find(|(heir, ..)| !rows.contains_key(heir.id.as_str())) {
-                    return wrong(format!("it has ended, and its heir {} has no lease", heir.id));
+                let children = journals.iter().filter(|(child, ..)| child.parents.contains(&shard.id));
+                if let Some((child, ..)) =
+                    children.into_iter().find(|(child, ..)| !rows.contains_key(child.id.as_str()))
+                {
+                    return wrong(format!("it has ended, and its heir {} has no lease", child.id));
                 }
             }
         }

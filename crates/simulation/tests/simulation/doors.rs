@@ -167,11 +167,11 @@ impl Journal for JournalDoor {
         let list = self.inner.list(shard, from, limit);
         self.door.go("journal list", shard.as_str(), unread("listing entries"), list).await
     }
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
-        self.door.go("journal base", shard.as_str(), unread("reading a base"), self.inner.base(shard)).await
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.door.go("journal base", shard.as_str(), unread("reading a base"), self.inner.checkpoint(shard)).await
     }
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
-        let put = self.inner.put_base(shard, n, body);
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        let put = self.inner.put_checkpoint(shard, n, body);
         self.door.go("journal put base", &format!("{shard}/{n}"), unread("storing a base"), put).await
     }
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {

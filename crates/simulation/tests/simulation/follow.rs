@@ -73,7 +73,7 @@ impl Follower for Counts {
     async fn apply(&self, batch: &Batch<'_>) -> Result<u64> {
         let mut entries = Vec::new();
         for followed in batch.behind(self.name(), &self.applied().await?)? {
-            batch.side(followed).await?;
+            batch.spill(followed).await?;
             let mut users = Users::new();
             for file in followed.entry.files.iter().filter(|file| file.table == Table::CURATED) {
                 count(batch.curated(followed, file).await?, &mut users)?;

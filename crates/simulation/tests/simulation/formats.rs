@@ -4,7 +4,7 @@ use crate::journals::Journals;
 use authpulse_lake::entry::{Entry, FORMAT};
 use std::collections::BTreeMap;
 
-/// Checks that no shard goes back to an older format, nor an heir behind its parents, and that what is to be carried on is.
+/// Checks that no shard goes back to an older format, nor a child behind its parents, and that what is to be carried on is.
 pub fn hold(journals: &Journals) -> Result<(), String> {
     let mut ends: BTreeMap<&str, &Entry> = BTreeMap::new();
     for (_, key, entries) in journals {
@@ -23,7 +23,7 @@ pub fn hold(journals: &Journals) -> Result<(), String> {
                 }
             }
             let needs = !entry.sections.is_empty()
-                || !entry.side.sections.is_empty()
+                || !entry.spill.sections.is_empty()
                 || entry.snapshot.iter().any(|piece| !piece.sections.is_empty());
             if needs && entry.format != FORMAT {
                 return wrong("holds sections and is not of the format that has them");

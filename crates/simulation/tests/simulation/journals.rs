@@ -9,7 +9,7 @@ use authpulse_lake::{Lake, MemoryStore, ObjectStore};
 use authpulse_stream::{ReadFrom, ReadLimit, Record, ShardDescription, Stream};
 use std::sync::Arc;
 
-/// The entries of all journals, by shard of the stream, parents before heirs.
+/// The entries of all journals, by shard of the stream, parents before children.
 pub type Journals = Vec<(ShardDescription, ShardId, Vec<Entry>)>;
 
 pub async fn journals(world: &World) -> Result<Journals, String> {
@@ -67,7 +67,7 @@ pub fn explain(journals: &Journals) {
             let n = e.n;
             let marks = [
                 ("read to end", e.read_to_end),
-                ("settled", e.settled),
+                ("settled", e.flushed),
                 ("end", e.end),
                 ("taken over", e.takes_over),
                 ("sealed", e.sealed.is_some()),
@@ -82,7 +82,7 @@ pub fn explain(journals: &Journals) {
                 e.counts.waiting,
                 e.counts.unscored,
                 e.watermark,
-                e.rises
+                e.advances
             );
         }
     }

@@ -133,7 +133,7 @@ impl Totals {
 }
 
 #[test]
-fn every_seed_lands_what_the_oracle_says() {
+fn every_seed_stores_what_the_oracle_says() {
     let seeds = seeds(SEEDS);
     let begun = std::time::Instant::now();
     let totals = Mutex::new(Totals::default());
@@ -202,13 +202,13 @@ fn a_broken_look_up_of_the_commit_id_is_noticed() {
 }
 
 #[test]
-fn heirs_before_their_parents_are_noticed() {
+fn children_before_their_parents_are_noticed() {
     assert!(is_noticed(Sabotage::ParentsFirst));
 }
 
 #[test]
-fn a_broken_share_rule_is_noticed() {
-    assert!(is_noticed(Sabotage::Shares));
+fn a_broken_rule_of_daily_counts_is_noticed() {
+    assert!(is_noticed(Sabotage::DailyCounts));
 }
 
 #[test]

@@ -46,9 +46,9 @@ impl New {
                     other => return Err(format!("{} holds {other:?} for a number", file.path)),
                 };
                 let twice = match (batch.value(row, 3), batch.value(row, 4), batch.value(row, 5)) {
-                    (Some(Value::Text(id)), Some(Value::Text(computer)), logins) => {
-                        if logins != Some(Value::Long(n)) {
-                            return Err(format!("{} says {n} of {id}, and it is {logins:?}", file.path));
+                    (Some(Value::Text(id)), Some(Value::Text(computer)), logons) => {
+                        if logons != Some(Value::Long(n)) {
+                            return Err(format!("{} says {n} of {id}, and it is {logons:?}", file.path));
                         }
                         let of = (time, id.to_owned(), user.to_owned(), computer.to_owned());
                         self.noted.insert(of, n).is_some()

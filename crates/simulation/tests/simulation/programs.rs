@@ -50,7 +50,7 @@ pub fn shape(newer: bool, stage: &Arc<AtomicU64>) -> Shape {
         let now = stage.clone();
         let has = move |_: &ScoredEvent| now.load(Ordering::SeqCst) >= NOTES_FROM;
         let notes = LaterGroup::new(vec![column], has, |row: &ScoredEvent, _| {
-            Some(Value::Long(row.event.windows.logins_1h.into()))
+            Some(Value::Long(row.event.windows.logons_1h.into()))
         });
         shape.curated.push(notes);
         if stage.load(Ordering::SeqCst) >= NOTES_FROM {

@@ -12,7 +12,7 @@ use authpulse_journal::open::journal_key;
 use authpulse_lake::entry::Entry;
 use authpulse_service::service::{Mode, Service};
 use authpulse_stream::{Stream, StreamWriter};
-use authpulse_worker::worker::{Phase, Progress};
+use authpulse_worker::worker::{Phase, StepOutcome};
 use futures::executor::block_on;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -85,18 +85,18 @@ fn an_end_that_another_has_stored_is_respected_and_heard_of() {
     let stored = entries(&sim, &key);
     let [.., before, end] = stored.as_slice() else { panic!("an end has something before it") };
 
-    // What comes behind an end would be the shard's as well as its heirs'.
+    // What comes behind an end would be the shard's as well as its children'.
     let taken = block_on(take_over(&env, &key, before.clone())).unwrap();
     assert!(matches!(taken, Taken::Ended(found) if found.n == end.n));
     assert_eq!(entries(&sim, &key), stored);
 
-    // Nobody else's reports are heard about a shard whose lease one holds: its heirs would wait for ever.
+    // Nobody else's reports are heard about a shard whose lease one holds: its children would wait for ever.
     let held = BTreeSet::from([key.to_string()]);
     assert!(block_on(early.start_next(&held)).unwrap().is_none());
     assert!(early.has_ended(&key));
 }
 
-/// A consumer that hears of a shard's end before it has seen the shard's heirs.
+/// A consumer that hears of a shard's end before it has seen the shard's children.
 #[test]
 fn the_end_of_all_known_shards_is_not_the_end_of_an_open_stream() {
     let mut sim = calm();
@@ -134,12 +134,12 @@ async fn a_worker_that_waits_hears_that_another_has_its_shard() {
     let first = stream.shards().await.unwrap().into_iter().find(|shard| shard.parents.is_empty()).unwrap();
     let key = service.key(&first.id);
     let mut worker = service.start_next(&BTreeSet::from([key.to_string()])).await.unwrap().unwrap();
-    while worker.step().await.unwrap() != Progress::Idle || worker.phase() != Phase::Ended {}
+    while worker.step().await.unwrap() != StepOutcome::Idle || worker.phase() != Phase::Ended {}
     let last = worker.last_entry().clone();
-    assert!(last.read_to_end && !last.settled, "the other shards are still to be read");
+    assert!(last.read_to_end && !last.flushed, "the other shards are still to be read");
 
     let Taken::Over(taken) = take_over(&env, &key, last).await.unwrap() else { panic!("it has not ended") };
-    assert_eq!(worker.step().await.unwrap(), Progress::Idle);
+    assert_eq!(worker.step().await.unwrap(), StepOutcome::Idle);
     service.follow(|_| true).await.unwrap();
     let told = worker.step().await;
     assert!(matches!(&told, Err(ConsumerError::Fenced { n, .. }) if *n == taken.n), "{told:?}");

@@ -53,11 +53,11 @@ impl Journal for Overwrites {
         }
         Ok(entries)
     }
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
-        self.inner.base(shard).await
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.inner.checkpoint(shard).await
     }
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
-        self.inner.put_base(shard, n, body).await
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        self.inner.put_checkpoint(shard, n, body).await
     }
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         self.inner.remove_through(shard, n).await
@@ -156,11 +156,11 @@ impl Journal for TakesForItsOwn {
     async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError> {
         self.inner.list(shard, from, limit).await
     }
-    async fn base(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
-        self.inner.base(shard).await
+    async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError> {
+        self.inner.checkpoint(shard).await
     }
-    async fn put_base(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
-        self.inner.put_base(shard, n, body).await
+    async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError> {
+        self.inner.put_checkpoint(shard, n, body).await
     }
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError> {
         self.inner.remove_through(shard, n).await
@@ -170,7 +170,7 @@ impl Journal for TakesForItsOwn {
     }
 }
 
-/// A stream that does not tell from which shards a shard came: heirs start at once.
+/// A stream that does not tell from which shards a shard came: children start at once.
 pub struct HidesParents(pub Arc<dyn Stream>);
 
 #[async_trait]

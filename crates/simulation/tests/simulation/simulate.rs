@@ -122,7 +122,7 @@ async fn consume(
             service => service?,
         };
         if !scores_wait {
-            service.registry().with_board(|board| board.seal(HashRange::FULL, None, None));
+            service.registry().with_popularity(|popularity| popularity.seal(HashRange::FULL, None, None));
         }
         run_service(service, &env, &options, fleet, stop).await
     };
@@ -221,7 +221,7 @@ impl Simulation {
         let (env, stream) = (self.world.env(id), self.world.stream(id));
         let options = self.world.versions.options(id, &self.options);
         let fleet = Fleet::new(self.world.leases(id), format!("worker {id}"), options.leases);
-        let scores_wait = self.world.sabotage != Sabotage::Shares;
+        let scores_wait = self.world.sabotage != Sabotage::DailyCounts;
         let main = |stop| consume(env, options, stream, fleet, scores_wait, stop);
         self.processes.push(Process::start(id, Kind::Consumer, main));
     }

@@ -1,4 +1,4 @@
-//! Programs of two versions on one lake. The newer one knows two sections and puts them into entries, sides, pieces and bases: one that
+//! Programs of two versions on one lake. The newer one knows two sections and puts them into entries, spills, pieces and checkpoints: one that
 //! may be passed over, which entries carry on, and later one that must be understood. Its lists of columns, attributes, rules and tables
 //! are longer as well ([`crate::programs`]).
 

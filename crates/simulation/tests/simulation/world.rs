@@ -29,10 +29,10 @@ pub enum Sabotage {
     Fence,
     /// Whatever stands at an entry's number after a put passes for the writer's own.
     CommitId,
-    /// Heirs start before their parents have ended.
+    /// Children start before their parents have ended.
     ParentsFirst,
-    /// Scores do not wait for shares.
-    Shares,
+    /// Scores do not wait for counts.
+    DailyCounts,
     /// Tables forget which entries they hold.
     Applied,
     /// Iterators of Kinesis that go on after a record leave the next one out.

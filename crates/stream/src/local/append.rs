@@ -6,7 +6,7 @@ use crate::codec::{Encoder, Header, compressor};
 use crate::limits::{BATCH_BYTES, TRIM_INTERVAL};
 use crate::request::closed;
 use crate::shards::{Router, Shard};
-use crate::{Progress, PutReceipt, PutRecord};
+use crate::{ProducerProgress, PutReceipt, PutRecord};
 use authpulse_event::{ArrivalTime, ShardId};
 use rusqlite::{Transaction, params};
 
@@ -15,7 +15,7 @@ pub(super) fn append(
     tx: &Transaction<'_>,
     now: ArrivalTime,
     records: &[PutRecord],
-    progress: Option<&Progress>,
+    progress: Option<&ProducerProgress>,
 ) -> Result<Vec<PutReceipt>, Failure> {
     let head = schema::head(tx)?;
     if head.closed {

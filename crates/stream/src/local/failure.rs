@@ -10,7 +10,7 @@ use std::path::Path;
 #[derive(Debug)]
 pub(super) enum Failure {
     /// For the caller as it is.
-    Told(StreamError),
+    Reported(StreamError),
     /// What is stored contradicts itself.
     Damaged(String),
     Sqlite(rusqlite::Error),
@@ -19,7 +19,7 @@ pub(super) enum Failure {
 
 impl From<StreamError> for Failure {
     fn from(error: StreamError) -> Self {
-        Failure::Told(error)
+        Failure::Reported(error)
     }
 }
 
@@ -40,7 +40,7 @@ impl Failure {
     pub fn tell(self, path: &Path, action: &'static str) -> StreamError {
         let stream = path.display().to_string();
         match self {
-            Failure::Told(error) => error,
+            Failure::Reported(error) => error,
             Failure::Damaged(what) => StreamError::Damaged { stream, what },
             Failure::Io(error) => {
                 let cause = advice(&error).map_or_else(|| error.to_string(), |advice| format!("{error}: {advice}"));

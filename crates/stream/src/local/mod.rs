@@ -33,8 +33,8 @@ mod trim;
 use crate::options::{Clock, CreateOptions, system_clock};
 use crate::shards::Shard;
 use crate::{
-    Progress, PutReceipt, PutRecord, ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream, StreamDescription,
-    StreamError, StreamWriter,
+    ProducerProgress, PutReceipt, PutRecord, ReadBatch, ReadFrom, ReadLimit, ShardDescription, Stream,
+    StreamDescription, StreamError, StreamWriter,
 };
 use async_trait::async_trait;
 use authpulse_event::{Position, ShardId, Span};
@@ -266,7 +266,11 @@ impl Stream for LocalStream {
 
 #[async_trait]
 impl StreamWriter for LocalStream {
-    async fn put(&self, records: Vec<PutRecord>, progress: Option<Progress>) -> Result<Vec<PutReceipt>, StreamError> {
+    async fn put(
+        &self,
+        records: Vec<PutRecord>,
+        progress: Option<ProducerProgress>,
+    ) -> Result<Vec<PutReceipt>, StreamError> {
         crate::request::check_put(&records, progress.as_ref())?;
         self.write("put", |tx| append::append(tx, (self.clock)(), &records, progress.as_ref())).await
     }

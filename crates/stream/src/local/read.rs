@@ -10,7 +10,7 @@ use authpulse_event::{ArrivalTime, Position, ShardId};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 /// What a query found for a read.
-pub(super) struct Found {
+pub(super) struct QueryResult {
     /// Sequence number after which was asked.
     after: u64,
     limit: ReadLimit,
@@ -29,7 +29,12 @@ struct Stored {
 }
 
 /// Fetches at least the batches that fill `limit`.
-pub(super) fn find(tx: &Transaction<'_>, shard: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<Found, Failure> {
+pub(super) fn find(
+    tx: &Transaction<'_>,
+    shard: &ShardId,
+    from: ReadFrom,
+    limit: ReadLimit,
+) -> Result<QueryResult, Failure> {
     let head = schema::head(tx)?;
     let row = schema::shard(tx, shard)?;
     let after = start_after(shard, from, head.next_sequence)?;
@@ -54,7 +59,7 @@ pub(super) fn find(tx: &Transaction<'_>, shard: &ShardId, from: ReadFrom, limit:
         batches.push(batch);
     }
     let (closed, last_sequence, last_arrival) = (row.closed, row.last_sequence, head.last_arrival);
-    Ok(Found { after, limit, batches, gap, closed, last_sequence, last_arrival })
+    Ok(QueryResult { after, limit, batches, gap, closed, last_sequence, last_arrival })
 }
 
 fn stored(row: &Row<'_>) -> Result<Stored, Failure> {
@@ -111,7 +116,7 @@ fn lost(tx: &Transaction<'_>, shard: &ShardId, after: u64) -> Result<Option<Gap>
     }
 }
 
-impl Found {
+impl QueryResult {
     /// The answer, where the clock showed `now` before the query.
     pub fn decode(self, now: ArrivalTime) -> Result<ReadBatch, Failure> {
         let mut records = Vec::new();

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The numbers of one put are given out shard by shard, so that each batch holds a run without holes. Sequence numbers grow over
-//! the whole stream; heirs begin beyond all that their parents hold.
+//! the whole stream; children begin beyond all that their parents hold.
 
 use super::failure::Failure;
 use crate::StreamError;
@@ -139,11 +139,12 @@ pub(super) fn check(connection: &mut Connection, path: &Path) -> Result<(), Fail
     let tx = connection.transaction()?;
     let number = |name: &str| tx.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
-    let refuse =
-        |why: String| Err(Failure::Told(StreamError::Refused { what: format!("stream in '{}'", path.display()), why }));
+    let refuse = |why: String| {
+        Err(Failure::Reported(StreamError::Refused { what: format!("stream in '{}'", path.display()), why }))
+    };
     if application != APPLICATION_ID {
         return match is_empty(&tx)? {
-            true => Err(Failure::Told(no_stream(path))),
+            true => Err(Failure::Reported(no_stream(path))),
             false => refuse("the file is another program's database; choose another directory".to_owned()),
         };
     }

@@ -14,7 +14,7 @@ use crate::options::{Clock, CreateOptions};
 use crate::request::{check_put, closed, start_after};
 use crate::shards::{Reshard, Router, Shard, not_found, number_of, plan_merge, plan_split};
 use crate::{
-    Gap, Progress, PutReceipt, PutRecord, ReadBatch, ReadFrom, ReadLimit, Record, ShardDescription, Stream,
+    Gap, ProducerProgress, PutReceipt, PutRecord, ReadBatch, ReadFrom, ReadLimit, Record, ShardDescription, Stream,
     StreamDescription, StreamError, StreamWriter,
 };
 use async_trait::async_trait;
@@ -138,10 +138,10 @@ impl State {
         &mut self,
         now: ArrivalTime,
         records: Vec<PutRecord>,
-        progress: Option<Progress>,
+        progress: Option<ProducerProgress>,
     ) -> Result<Vec<PutReceipt>, StreamError> {
         self.check_not_closed()?;
-        if let Some(Progress { job, state }) = progress {
+        if let Some(ProducerProgress { job, state }) = progress {
             self.progress.insert(job, state);
         }
         if records.is_empty() {
@@ -243,7 +243,11 @@ impl Stream for MemoryStream {
 
 #[async_trait]
 impl StreamWriter for MemoryStream {
-    async fn put(&self, records: Vec<PutRecord>, progress: Option<Progress>) -> Result<Vec<PutReceipt>, StreamError> {
+    async fn put(
+        &self,
+        records: Vec<PutRecord>,
+        progress: Option<ProducerProgress>,
+    ) -> Result<Vec<PutReceipt>, StreamError> {
         check_put(&records, progress.as_ref())?;
         let job = progress.as_ref().map(|progress| progress.job.clone());
         self.operate(Operation::Put { records: records.len(), job }, |state, now| state.put(now, records, progress))

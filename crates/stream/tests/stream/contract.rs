@@ -33,7 +33,7 @@ on_every_stream! {
         an_unknown_shard_is_not_found,
     }
     resharding {
-        a_split_divides_the_range_and_heirs_go_on,
+        a_split_divides_the_range_and_children_go_on,
         a_merge_unites_neighbours_in_either_order,
         contradictory_requests_are_refused_and_change_nothing,
         closing_ends_every_shard_for_good,

@@ -3,7 +3,7 @@
 use authpulse_event::ArrivalTime;
 use authpulse_stream::memory::{Faults, Moment, Operation};
 use authpulse_stream::{
-    CreateOptions, MemoryStream, Progress, PutRecord, ReadFrom, ReadLimit, Stream, StreamError, StreamWriter,
+    CreateOptions, MemoryStream, ProducerProgress, PutRecord, ReadFrom, ReadLimit, Stream, StreamError, StreamWriter,
 };
 use futures::executor::block_on;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ fn fault() -> StreamError {
 
 fn put(stream: &MemoryStream, payload: &str) -> Result<(), StreamError> {
     let record = PutRecord { payload: payload.to_owned().into(), partition_key: "k".into() };
-    let progress = Progress { job: "job".to_owned(), state: payload.to_owned() };
+    let progress = ProducerProgress { job: "job".to_owned(), state: payload.to_owned() };
     block_on(stream.put(vec![record], Some(progress))).map(drop)
 }
 

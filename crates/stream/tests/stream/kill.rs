@@ -1,6 +1,8 @@
 //! A producer that is killed at any instant leaves whole puts, each with its progress.
 
-use authpulse_stream::{CreateOptions, LocalStream, Progress, PutRecord, ReadFrom, ReadLimit, Stream, StreamWriter};
+use authpulse_stream::{
+    CreateOptions, LocalStream, ProducerProgress, PutRecord, ReadFrom, ReadLimit, Stream, StreamWriter,
+};
 use futures::executor::block_on;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -22,7 +24,8 @@ fn child() {
             .map(|i| PutRecord { payload: i.to_string().into(), partition_key: format!("U{}", i % 100).into() })
             .collect();
         done += RECORDS;
-        block_on(stream.put(records, Some(Progress { job: "job".to_owned(), state: done.to_string() }))).unwrap();
+        block_on(stream.put(records, Some(ProducerProgress { job: "job".to_owned(), state: done.to_string() })))
+            .unwrap();
     }
 }
 

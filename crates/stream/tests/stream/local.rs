@@ -3,7 +3,7 @@
 use authpulse_event::{ArrivalTime, Position, ShardId, Span};
 use authpulse_stream::limits::{MAX_NAME_BYTES, MAX_OPEN_SHARDS};
 use authpulse_stream::{
-    CreateOptions, LocalStream, Progress, PutRecord, ReadFrom, ReadLimit, Stream, StreamError, StreamWriter,
+    CreateOptions, LocalStream, ProducerProgress, PutRecord, ReadFrom, ReadLimit, Stream, StreamError, StreamWriter,
 };
 use futures::executor::block_on;
 use rusqlite::Connection;
@@ -22,7 +22,7 @@ fn records(range: std::ops::Range<usize>) -> Vec<PutRecord> {
 }
 
 fn put(stream: &LocalStream, range: std::ops::Range<usize>) -> Result<(), StreamError> {
-    let progress = Progress { job: "job".to_owned(), state: range.end.to_string() };
+    let progress = ProducerProgress { job: "job".to_owned(), state: range.end.to_string() };
     block_on(stream.put(records(range), Some(progress))).map(drop)
 }
 

@@ -13,8 +13,8 @@ use authpulse_lake::RawRecord;
 use authpulse_stream::Record;
 use bytes::Bytes;
 
-/// Records judged between two looks at the board and the draft.
-const JUDGE_STRIDE: usize = 1_024;
+/// Records admitted between two looks at the popularity index and the entry in the making.
+const ADMIT_STRIDE: usize = 1_024;
 /// Records that are looked up together. From 16 to 128 make no difference (`engine_speed`).
 const LOOK_AHEAD: usize = 32;
 
@@ -22,12 +22,12 @@ impl Machine {
     /// Admits some of what is at hand; tells how many records that were.
     pub(super) fn admit_some(&mut self, now: Tick, out: &mut Effects) -> Result<usize> {
         let unscored = self.engine.shard.unscored_len();
-        let most = JUDGE_STRIDE.min(unscored_room(&self.engine.shard)).max(1);
+        let most = ADMIT_STRIDE.min(unscored_room(&self.engine.shard)).max(1);
         let n = match std::mem::replace(&mut self.at_hand.batch, Batch::Empty) {
             Batch::Empty => 0,
             Batch::Records(records) => {
                 let n = self.admit_records(records, most)?;
-                out.ids_repeat = self.told.ids_repeat(false);
+                out.ids_repeat = self.input_tally.ids_repeat(false);
                 n
             }
             Batch::Lines(block) => self.admit_lines(block, most)?,
@@ -37,7 +37,7 @@ impl Machine {
             self.quiet.accepts(now);
         }
         if n > 0 {
-            self.draft.open(now);
+            self.builder.open(now);
         }
         Ok(n)
     }
@@ -92,7 +92,7 @@ impl Machine {
                 break;
             }
             n += seen.len();
-            self.told.lines_of(&block, seen.len());
+            self.input_tally.lines_of(&block, seen.len());
             self.admit_seen(seen)?;
         }
         // Blank lines that follow belong to the rest: the position and the digest stand for the same lines.
@@ -108,18 +108,18 @@ impl Machine {
     }
 
     fn keep_raw(&mut self, payload: Bytes, partition_key: Bytes, position: Position, ingestion_time: ArrivalTime) {
-        self.draft.add_raw(RawRecord { position, partition_key, ingestion_time, payload });
+        self.builder.add_raw(RawRecord { position, partition_key, ingestion_time, payload });
     }
 
     fn see<'a>(&self, incoming: Incoming<'a>, partition_key: Option<&[u8]>) -> Result<Seen<'a>> {
         let reading = self.options.engine.reading();
         let seen = self.engine.see(incoming, partition_key, reading)?;
-        self.told.drops(&self.key, &seen, partition_key, reading);
+        self.input_tally.drops(&self.key, &seen, partition_key, reading);
         Ok(seen)
     }
 
     fn admit_seen(&mut self, seen: Vec<Seen<'_>>) -> Result<()> {
-        self.told.records(&seen);
+        self.input_tally.records(&seen);
         let last = seen.last().map(|seen| seen.incoming.position);
         self.engine.admit(seen)?;
         if let Some(position) = last {

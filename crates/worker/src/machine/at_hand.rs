@@ -1,6 +1,6 @@
 //! What was read and is not admitted yet, and the position behind what is.
 
-use crate::input::{Batch, Found};
+use crate::input::{Batch, ReadStatus};
 use authpulse_event::Position;
 use authpulse_lake::entry::StoredGap;
 
@@ -9,7 +9,7 @@ pub struct AtHand {
     /// Records that are not admitted yet.
     pub batch: Batch,
     /// What the last read told besides.
-    pub found: Found,
+    pub found: ReadStatus,
     /// The position after the last record admitted.
     pub position: Position,
     /// Whether this step has admitted any.
@@ -19,7 +19,7 @@ pub struct AtHand {
 impl AtHand {
     /// Nothing, behind a position.
     pub fn new(position: Position) -> AtHand {
-        AtHand { batch: Batch::Empty, found: Found::default(), position, has_admitted: false }
+        AtHand { batch: Batch::Empty, found: ReadStatus::default(), position, has_admitted: false }
     }
 
     /// Whether every record that was read is admitted.
@@ -28,7 +28,7 @@ impl AtHand {
     }
 
     /// What was read.
-    pub fn read(&mut self, batch: Batch, found: Found) {
+    pub fn read(&mut self, batch: Batch, found: ReadStatus) {
         (self.batch, self.found) = (batch, found);
     }
 
@@ -58,8 +58,8 @@ mod tests {
         Position { sequence: sequence.into(), sub_sequence: 0 }
     }
 
-    fn found(at_end: bool) -> Found {
-        Found { at_tip: true, at_end, gap: Some(Gap { records: Some(3) }), clock: None }
+    fn found(at_end: bool) -> ReadStatus {
+        ReadStatus { at_tip: true, at_end, gap: Some(Gap { records: Some(3) }), clock: None }
     }
 
     #[test]

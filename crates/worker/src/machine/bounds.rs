@@ -1,6 +1,6 @@
 //! What the entry in the making, and the records on their way into it, may take up.
 
-use crate::draft::Draft;
+use crate::entry_builder::EntryBuilder;
 use authpulse_engine::Shard;
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_lake::RawRecord;
@@ -10,7 +10,7 @@ use authpulse_stream::{ReadLimit, Record};
 /// Room left below [`UNSCORED_MAX`](authpulse_engine::settings::UNSCORED_MAX) for events that waited and go on all at once.
 const UNSCORED_SLACK: usize = 16;
 
-/// The part of an entry's memory that records may take up which were read and are not judged yet.
+/// The part of an entry's memory that records may take up which were read and are not admitted yet.
 const AT_HAND_PART: u64 = 8;
 /// The parts of it for which room is made before there is anything: for raw records, and for scored rows. What is left lets an entry be
 /// filled.
@@ -35,10 +35,10 @@ impl Bounds<'_> {
     }
 
     /// Whether an entry takes no more. `rows` are those that are not on their way to be encoded yet.
-    pub fn is_full(&self, draft: &Draft, rows: &Vec<ScoredEvent>, shard: &Shard) -> bool {
-        let held_bytes = draft.held_bytes() + spare_bytes(rows) + shard.row_attribute_bytes() as u64;
-        draft.rows() >= self.options.entry_rows
-            || draft.payload_bytes >= self.options.entry_bytes
+    pub fn is_full(&self, builder: &EntryBuilder, rows: &Vec<ScoredEvent>, shard: &Shard) -> bool {
+        let held_bytes = builder.held_bytes() + spare_bytes(rows) + shard.row_attribute_bytes() as u64;
+        builder.rows() >= self.options.entry_rows
+            || builder.payload_bytes >= self.options.entry_bytes
             || held_bytes >= self.memory - self.memory / AT_HAND_PART
     }
 
@@ -110,13 +110,14 @@ mod tests {
     #[test]
     fn an_entry_is_full_by_rows_by_payload_or_by_memory() {
         let shard = Shard::new(Settings::default(), SourceKind::File, HashRange::FULL);
-        let is_full = |options: &Options, draft: &Draft| Bounds::new(options, 1).is_full(draft, &Vec::new(), &shard);
-        let mut draft = Draft::new(Position::START, 0);
-        (draft.counts.curated, draft.counts.rejected[0], draft.payload_bytes) = (2, 1, 10);
+        let is_full =
+            |options: &Options, builder: &EntryBuilder| Bounds::new(options, 1).is_full(builder, &Vec::new(), &shard);
+        let mut builder = EntryBuilder::new(Position::START, 0);
+        (builder.counts.curated, builder.counts.rejected[0], builder.payload_bytes) = (2, 1, 10);
         let large = Options::default();
-        assert!(!is_full(&large, &draft));
-        assert!(is_full(&Options { entry_rows: 3, ..large.clone() }, &draft));
-        assert!(is_full(&Options { entry_bytes: 10, ..large.clone() }, &draft));
-        assert!(is_full(&Options { memory: 2 * draft.held_bytes(), ..large }, &draft));
+        assert!(!is_full(&large, &builder));
+        assert!(is_full(&Options { entry_rows: 3, ..large.clone() }, &builder));
+        assert!(is_full(&Options { entry_bytes: 10, ..large.clone() }, &builder));
+        assert!(is_full(&Options { memory: 2 * builder.held_bytes(), ..large }, &builder));
     }
 }

@@ -1,9 +1,9 @@
 //! Closing the entry in the making: what it takes from the state, and what it says of the shard.
 
 use super::Machine;
-use super::effects::{Act, Effects, Look, Progress, Reason};
+use super::effects::{Act, Effects, Look, Reason, StepOutcome};
 use super::life::Phase;
-use crate::draft::{Closed, Closing, Draft};
+use crate::entry_builder::{Closed, Closing, EntryBuilder};
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_journal::error::Result;
 
@@ -15,7 +15,7 @@ impl Machine {
             Reason::Ready if self.engine.out.scored.is_empty() && !self.has_rows(look) => {
                 // Whoever had reached its goal only looked once more.
                 let looked = self.phase == Phase::Done;
-                return Ok(if looked { Act::Return(Progress::Idle) } else { self.done() });
+                return Ok(if looked { Act::Return(StepOutcome::Idle) } else { self.done() });
             }
             _ => {}
         }
@@ -23,16 +23,16 @@ impl Machine {
         let bounds = self.bounds(look);
         let is_full = self.is_full(look);
         // One entry is mostly about as large as the one before.
-        let raw_expected = bounds.raw_expected(self.draft.raw.len());
+        let raw_expected = bounds.raw_expected(self.builder.raw.len());
         out.rows = self.take_rows(look);
-        let draft = std::mem::replace(&mut self.draft, Draft::new(self.at_hand.position, raw_expected));
+        let builder = std::mem::replace(&mut self.builder, EntryBuilder::new(self.at_hand.position, raw_expected));
         let cut = self.engine.shard.cut();
         let closing = Closing {
             to: self.at_hand.position,
             days: self.take_days(look),
-            takes_snapshot: self.snapshots.closed(draft.counts.curated, &self.options, look.now),
+            takes_snapshot: self.snapshots.closed(builder.counts.curated, &self.options, look.now),
             read_to_end: self.phase.is_read_to_end(),
-            settled: self.phase.is_settled(),
+            flushed: self.phase.is_flushed(),
             end: reason == Reason::ShardEnd,
             sealed: match reason {
                 Reason::Sealed(seal) => Some(seal.mark()),
@@ -42,18 +42,18 @@ impl Machine {
             inherits: std::mem::take(&mut self.inherits),
         };
         self.storing.closed(is_full, look.now);
-        out.closed = Some(Closed { draft, cut, closing });
-        out.lands = reason.lands();
+        out.closed = Some(Closed { builder, cut, closing });
+        out.awaits_stored = reason.awaits_stored();
         self.behind(reason, look, out)
     }
 
-    /// Moves counts and dead letters into the draft.
+    /// Moves counts and dead letters into the entry in the making.
     pub(super) fn collect(&mut self) {
         let (shard, decided) = (&self.engine.shard, &mut self.engine.out);
-        self.told.rejected(&decided.rejected);
-        self.draft.counts.add(&std::mem::take(&mut decided.counts));
+        self.input_tally.rejected(&decided.rejected);
+        self.builder.counts.add(&std::mem::take(&mut decided.counts));
         self.run.name(&mut decided.rejected, shard.waiting());
-        self.draft.add_rejected(&mut decided.rejected);
+        self.builder.add_rejected(&mut decided.rejected);
     }
 
     /// The rows scored so far. As many are expected again: their vector then grows no more.

@@ -1,7 +1,7 @@
 //! What a worker hears of, and what it says is to be done: all that passes between the [`Machine`](super::Machine) and its world.
 
-use crate::draft::Closed;
-use crate::input::{Batch, Found};
+use crate::entry_builder::Closed;
+use crate::input::{Batch, ReadStatus};
 use authpulse_engine::rows::ScoredEvent;
 use authpulse_event::{Day, Position, Span, Tick};
 use authpulse_journal::registry::Registry;
@@ -25,7 +25,7 @@ pub enum News {
     /// A step begins: time has passed, and others may have stored something.
     Tick,
     /// The input was read: some records, or none, and what else that told.
-    Read(Batch, Found),
+    Read(Batch, ReadStatus),
     /// Of what was read, some is not admitted yet.
     AtHand,
     /// The input did not answer before an entry is due.
@@ -34,13 +34,13 @@ pub enum News {
     Unreadable,
     /// The input has nothing more for now, and no entry is under way.
     AtTip,
-    /// The others know for which day's shares its scoring waits, if it does.
+    /// The others know for which day's counts its scoring waits, if it does.
     Waits {
         /// Whether it waits for any.
         for_a_day: bool,
     },
     /// No entry is under way, so that what could be scored by the one that was can be: then the next is closed.
-    Landed(Reason),
+    Stored(Reason),
     /// Everything that can be scored is, and its decisions are handed over: the entry in the making can be closed.
     Close(Reason),
     /// It is to store what is decided, and stop.
@@ -51,7 +51,7 @@ impl News {
     /// Whether it lets events be scored: records came in, or others may have stored what scoring waits for. The rest comes in the midst of a
     /// step that has scored already.
     pub fn lets_score(&self) -> bool {
-        matches!(self, News::Tick | News::Read(..) | News::AtHand | News::Landed(_))
+        matches!(self, News::Tick | News::Read(..) | News::AtHand | News::Stored(_))
     }
 }
 
@@ -72,10 +72,10 @@ pub enum Reason {
     ReadToEnd,
     /// The shard ends: its child shards may begin.
     ShardEnd,
-    /// What was held back is settled.
-    Settled,
+    /// What was held back is flushed.
+    Flushed,
     /// The watermark rose to the seal.
-    Risen,
+    Advanced,
     /// Everything is scored: the other shards need what that publishes.
     Scored,
     /// The shard is sealed.
@@ -86,7 +86,7 @@ pub enum Reason {
 
 impl Reason {
     /// Whether nothing is done until the entry is stored. While the input has more, the worker goes on beside it.
-    pub fn lands(self) -> bool {
+    pub fn awaits_stored(self) -> bool {
         !matches!(self, Reason::Inherited | Reason::Due)
     }
 }
@@ -100,7 +100,7 @@ pub struct Lost {
     pub records: Option<u64>,
 }
 
-/// For which day's shares scoring waits, if it does.
+/// For which day's counts scoring waits, if it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want(pub Option<Day>);
 
@@ -119,7 +119,7 @@ pub struct Effects {
     /// An entry that is to be stored.
     pub closed: Option<Closed>,
     /// Whether that is waited for.
-    pub lands: bool,
+    pub awaits_stored: bool,
     /// What the others are to know of this shard's scoring.
     pub want: Option<Want>,
 }
@@ -147,16 +147,16 @@ pub enum Act {
     /// nothing does, the step is done.
     Peek(Option<News>),
     /// Wait until the entry under way is stored; then the step is done.
-    Land,
-    /// Wait until the entry under way is stored, and say [`News::Landed`].
+    AwaitStored,
+    /// Wait until the entry under way is stored, and say [`News::Stored`].
     Store(Reason),
     /// The step is done.
-    Return(Progress),
+    Return(StepOutcome),
 }
 
 /// What a step achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum StepOutcome {
     /// Something; step again at once.
     Worked,
     /// Nothing, until the stream or another shard brings news.

@@ -1,7 +1,7 @@
 //! What a worker does after its last record: its end as a parent, or a seal in two steps.
 
 use super::Machine;
-use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
+use super::effects::{Act, Effects, Look, News, Reason, StepOutcome, Want};
 use super::life::{Goal, Phase};
 use authpulse_engine::Shard;
 use authpulse_journal::error::Result;
@@ -16,7 +16,7 @@ impl Machine {
         let gives_up = self.goal == Goal::GiveUp;
         self.run.ends(gives_up.then_some(self.at_hand.position));
         if gives_up {
-            self.settle()?;
+            self.flush_waiting()?;
         }
         if matches!(self.goal, Goal::EndKeepOpen | Goal::GiveUp) {
             // The last entry says that the files are read, whether it holds anything else or not.
@@ -30,14 +30,14 @@ impl Machine {
 
     /// Nothing more comes whose ids could repeat.
     pub(super) fn tell_of_ids_at_end(&mut self, out: &mut Effects) {
-        if let Some(words) = self.told.ids_repeat(true) {
+        if let Some(words) = self.input_tally.ids_repeat(true) {
             out.ids_repeat = Some(words);
         }
     }
 
     /// What is held back can wait for nothing any more.
-    fn settle(&mut self) -> Result<()> {
-        self.engine.release(Shard::settle)?;
+    fn flush_waiting(&mut self) -> Result<()> {
+        self.engine.release(Shard::flush_waiting)?;
         self.collect();
         Ok(())
     }
@@ -59,32 +59,32 @@ impl Machine {
             ancestors.extend(look.others.ancestors(&child));
         }
         ancestors.remove(&self.key);
-        self.rise(look.others.newest_watermark_among(&ancestors), "ancestor", look.now)?;
+        self.advance_watermark(look.others.newest_watermark_among(&ancestors), "ancestor", look.now)?;
         self.rest(look, out)
     }
 
-    /// [`Phase::Ended`]: before what is held back is settled, all shards are read to their ends.
+    /// [`Phase::Ended`]: before what is held back is flushed, all shards are read to their ends.
     pub(super) fn wait_for_ends(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if look.others.all_leaves(|_, view| view.read_to_end) {
-            self.settle()?;
-            self.phase = Phase::Settled;
-            return Ok(Act::Store(Reason::Settled));
+            self.flush_waiting()?;
+            self.phase = Phase::Flushed;
+            return Ok(Act::Store(Reason::Flushed));
         }
-        self.rise(look.others.newest_watermark_of_others(&self.key), "idle", look.now)?;
+        self.advance_watermark(look.others.newest_watermark_of_others(&self.key), "idle", look.now)?;
         self.rest(look, out)
     }
 
-    /// [`Phase::Settled`]: before the watermark rises to the seal, all shards are settled, so that all know up to where it goes.
-    pub(super) fn wait_for_settled(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
-        if !look.others.all_leaves(|_, view| view.settled) {
+    /// [`Phase::Flushed`]: before the watermark advances to the seal, all shards are flushed, so that all know up to where it goes.
+    pub(super) fn wait_for_flushed(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
+        if !look.others.all_leaves(|_, view| view.flushed) {
             return self.rest(look, out);
         }
-        self.rise(look.others.seals_up_to(), "seal", look.now)?;
-        self.phase = Phase::Risen;
-        Ok(Act::Store(Reason::Risen))
+        self.advance_watermark(look.others.seals_up_to(), "seal", look.now)?;
+        self.phase = Phase::Advanced;
+        Ok(Act::Store(Reason::Advanced))
     }
 
-    /// [`Phase::Risen`]: score, write hours and days, and say that the shard is sealed.
+    /// [`Phase::Advanced`]: score, write hours and days, and say that the shard is sealed.
     pub(super) fn finish_seal(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if self.engine.shard.unscored_len() > 0 {
             return self.rest(look, out);
@@ -108,13 +108,13 @@ impl Machine {
     pub(super) fn behind(&mut self, reason: Reason, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         match reason {
             Reason::Due => self.behind_what_was_read(look, out),
-            Reason::Inherited | Reason::DueAtRest | Reason::ReadToEnd | Reason::Settled | Reason::Risen => {
-                Ok(Act::Return(Progress::Worked))
+            Reason::Inherited | Reason::DueAtRest | Reason::ReadToEnd | Reason::Flushed | Reason::Advanced => {
+                Ok(Act::Return(StepOutcome::Worked))
             }
             // Until nothing more can be scored without other shards.
             Reason::EndOfFiles => Ok(Act::Store(Reason::Ready)),
             Reason::Ready if self.phase != Phase::Done => Ok(Act::Store(Reason::Ready)),
-            Reason::Ready => Ok(Act::Return(Progress::Worked)),
+            Reason::Ready => Ok(Act::Return(StepOutcome::Worked)),
             Reason::Scored => Ok(Act::Hear(News::Tick)),
             Reason::ShardEnd | Reason::Sealed(_) => {
                 out.want = Some(Want(None));
@@ -127,6 +127,6 @@ impl Machine {
     /// Nothing is left to do.
     pub(super) fn done(&mut self) -> Act {
         self.phase = Phase::Done;
-        Act::Return(Progress::Done)
+        Act::Return(StepOutcome::Done)
     }
 }

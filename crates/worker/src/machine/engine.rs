@@ -95,7 +95,7 @@ impl Engine {
                 continue;
             };
             let (shard, out) = (&mut self.shard, &mut self.out);
-            let admitted = catch_unwind(AssertUnwindSafe(|| shard.judge_known(incoming, parsed, *known, out)));
+            let admitted = catch_unwind(AssertUnwindSafe(|| shard.admit_known(incoming, parsed, *known, out)));
             admitted.map_err(|panic| self.panicked(position, &*panic))?;
         }
         self.known = known;
@@ -112,7 +112,7 @@ impl Engine {
         done.map_err(|panic| self.went_on(&*panic).unwrap_or_else(|| resume_unwind(panic)))
     }
 
-    /// Scores what can be scored, as far as the days' shares of all shards allow; tells how many rows that made. `last` is the number of the
+    /// Scores what can be scored, as far as the days' counts of all shards allow; tells how many rows that made. `last` is the number of the
     /// last entry.
     ///
     /// # Errors
@@ -122,9 +122,9 @@ impl Engine {
         if self.shard.unscored_len() > 0 && !others.is_poisoned() {
             let Engine { key, shard, out, probe, .. } = self;
             let scored = catch_unwind(AssertUnwindSafe(|| {
-                others.with_board(|board| {
+                others.with_popularity(|popularity| {
                     probe("score", key.as_str());
-                    shard.score_ready(board, out);
+                    shard.score_ready(popularity, out);
                 });
             }));
             scored.map_err(|panic| self.unscorable(&*panic, last))?;

@@ -13,7 +13,7 @@ pub enum Goal {
     SealAt(Position),
     /// At the end of the files, leaving open what is open.
     EndKeepOpen,
-    /// At once: what waits is settled, and the run of files ends where it stands.
+    /// At once: what waits is flushed, and the run of files ends where it stands.
     GiveUp,
 }
 
@@ -24,9 +24,9 @@ pub enum Goal {
 ///                  | at its end, has children   | at its end, none | target tip reached
 ///                  v                            v                  v
 ///                Parent --(all parents of      Ended             (until caught up) --> Done
-///                  |       its heirs ended)     | all leaves read to their ends
+///                  |       its children ended) | all leaves read to their ends
 ///                  v                            v
-///                Done                         Settled --(all settled)--> Risen --(all scored, all written)--> Done
+///                Done                         Flushed --(all flushed)--> Advanced --(all scored, all written)--> Done
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -36,10 +36,10 @@ pub enum Phase {
     Parent,
     /// It was read to its end and is to be sealed.
     Ended,
-    /// What waited is settled.
-    Settled,
+    /// What waited is flushed.
+    Flushed,
     /// Its watermark rose to the seal.
-    Risen,
+    Advanced,
     /// It has nothing more to do.
     Done,
 }
@@ -50,8 +50,8 @@ impl Phase {
         !matches!(self, Phase::Reading | Phase::Done)
     }
 
-    /// Whether an entry of this phase says that what waited is settled for a seal.
-    pub fn is_settled(self) -> bool {
-        matches!(self, Phase::Settled | Phase::Risen)
+    /// Whether an entry of this phase says that what waited is flushed for a seal.
+    pub fn is_flushed(self) -> bool {
+        matches!(self, Phase::Flushed | Phase::Advanced)
     }
 }

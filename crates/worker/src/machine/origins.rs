@@ -21,7 +21,7 @@ impl Origins {
         Origins { sorted, current: None, waiting }
     }
 
-    /// These lines are judged next.
+    /// These lines are admitted next.
     pub fn at(&mut self, block: &LineBlock) {
         self.current.clone_from(&block.origins);
     }

@@ -1,4 +1,4 @@
-//! A shard to which nothing comes: when its watermark may rise, and up to where.
+//! A shard to which nothing comes: when its watermark may advance, and up to where.
 
 use authpulse_event::{ArrivalTime, EventTime, Span, Tick};
 
@@ -14,7 +14,7 @@ pub struct Quiet {
     before: Known,
 }
 
-/// Up to where a shard could rise, as far as is known.
+/// Up to where a shard's watermark could advance, as far as is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Known {
     /// The newest watermark of the other shards.
@@ -39,7 +39,7 @@ impl Quiet {
         self.before = Known::default();
     }
 
-    /// The stream was read, at this time by its clock. Where it could not be, nothing is known of what lies there, so nothing rises.
+    /// The stream was read, at this time by its clock. Where it could not be, nothing is known of what lies there, so nothing advances.
     pub fn has_read(&mut self, clock: Option<ArrivalTime>) {
         self.clock = clock;
     }
@@ -49,8 +49,8 @@ impl Quiet {
         self.accepted_at = now;
     }
 
-    /// Up to where the watermark may rise. A shard whose last event was `live` follows the stream's clock, a tolerance behind it.
-    pub fn rises_to(&self, live: bool, tolerance: Span, now: Tick) -> Option<EventTime> {
+    /// Up to where the watermark may advance. A shard whose last event was `live` follows the stream's clock, a tolerance behind it.
+    pub fn advances_to(&self, live: bool, tolerance: Span, now: Tick) -> Option<EventTime> {
         if now - self.accepted_at < self.idle_after {
             return None;
         }
@@ -80,16 +80,16 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_rises_once_nothing_was_accepted_for_long_enough() {
+    fn a_watermark_advances_once_nothing_was_accepted_for_long_enough() {
         let mut quiet = Quiet::new(span(60), tick(0));
         quiet.reads(Some(event(7)));
         assert_eq!(
-            (quiet.rises_to(false, span(0), tick(59)), quiet.rises_to(false, span(0), tick(60))),
+            (quiet.advances_to(false, span(0), tick(59)), quiet.advances_to(false, span(0), tick(60))),
             (None, Some(event(7)))
         );
         quiet.accepts(tick(30));
         assert_eq!(
-            (quiet.rises_to(false, span(0), tick(60)), quiet.rises_to(false, span(0), tick(90))),
+            (quiet.advances_to(false, span(0), tick(60)), quiet.advances_to(false, span(0), tick(90))),
             (None, Some(event(7)))
         );
     }
@@ -100,20 +100,20 @@ mod tests {
         quiet.has_read(Some(clock(1_000)));
         quiet.reads(None);
         quiet.has_read(Some(clock(2_000)));
-        assert_eq!(quiet.rises_to(true, span(100), tick(0)), Some(event(900)));
-        assert_eq!(quiet.rises_to(false, span(100), tick(0)), None);
+        assert_eq!(quiet.advances_to(true, span(100), tick(0)), Some(event(900)));
+        assert_eq!(quiet.advances_to(false, span(100), tick(0)), None);
         quiet.reads(Some(event(950)));
-        assert_eq!(quiet.rises_to(true, span(1_100), tick(0)), Some(event(950)), "the newer of both");
+        assert_eq!(quiet.advances_to(true, span(1_100), tick(0)), Some(event(950)), "the newer of both");
     }
 
     #[test]
-    fn nothing_rises_by_a_read_that_failed_or_did_not_happen() {
+    fn nothing_advances_by_a_read_that_failed_or_did_not_happen() {
         let mut quiet = Quiet::new(span(0), tick(0));
         quiet.has_read(Some(clock(1_000)));
         quiet.does_not_read();
-        assert_eq!(quiet.rises_to(true, span(0), tick(0)), None);
+        assert_eq!(quiet.advances_to(true, span(0), tick(0)), None);
         quiet.has_read(None);
         quiet.reads(None);
-        assert_eq!(quiet.rises_to(true, span(0), tick(0)), None);
+        assert_eq!(quiet.advances_to(true, span(0), tick(0)), None);
     }
 }

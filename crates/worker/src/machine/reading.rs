@@ -2,9 +2,9 @@
 
 use super::Machine;
 use super::bounds::unscored_room;
-use super::effects::{Act, Effects, Look, Lost, News, Progress, Reason, Want};
+use super::effects::{Act, Effects, Look, Lost, News, Reason, StepOutcome, Want};
 use super::life::Goal;
-use crate::input::{Batch, Found};
+use crate::input::{Batch, ReadStatus};
 use authpulse_event::Tick;
 use authpulse_journal::error::Result;
 
@@ -27,7 +27,7 @@ impl Machine {
         Ok(Act::Read {
             limit: self.bounds(look).read_limit(room),
             // A stream that does not answer keeps neither the next entry nor the end waiting.
-            due_in: self.storing.due_at(self.draft.opened).map(|at| at - look.now),
+            due_in: self.storing.due_at(self.builder.opened).map(|at| at - look.now),
         })
     }
 
@@ -37,21 +37,21 @@ impl Machine {
         if look.entry_under_way {
             let day = self.waits_for_day(look);
             out.want = Some(Want(day));
-            return Ok(Act::Land);
+            return Ok(Act::AwaitStored);
         }
         self.rest(look, out)
     }
 
     /// The input was read.
-    pub(super) fn has_read(&mut self, batch: Batch, found: Found, now: Tick, out: &mut Effects) {
+    pub(super) fn has_read(&mut self, batch: Batch, found: ReadStatus, now: Tick, out: &mut Effects) {
         self.quiet.has_read(found.clock);
         self.at_hand.read(batch, found);
         let Some(gap) = self.at_hand.take_gap() else { return };
         let lost = Lost { after: self.at_hand.position, records: gap.records };
-        if self.draft.add_gap(gap) {
+        if self.builder.add_gap(gap) {
             out.lost = Some(lost);
         }
-        self.draft.open(now);
+        self.builder.open(now);
     }
 
     /// So many records were admitted, and what could be scored is: on with the rest, until the entry is full or scoring is too far behind.
@@ -72,7 +72,7 @@ impl Machine {
     /// What is at hand is admitted, or as much of it as there is room for, and nothing is due.
     pub(super) fn behind_what_was_read(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if !self.at_hand.is_empty() {
-            return Ok(Act::Return(Progress::Worked));
+            return Ok(Act::Return(StepOutcome::Worked));
         }
         let sealing = matches!(self.goal, Goal::SealAt(_));
         if self.at_hand.found.at_end && (sealing || look.others.knows_what_follows(&self.key)) {
@@ -84,7 +84,7 @@ impl Machine {
             _ => {}
         }
         if self.at_hand.has_admitted || !self.at_hand.found.at_tip {
-            return Ok(Act::Return(Progress::Worked));
+            return Ok(Act::Return(StepOutcome::Worked));
         }
         // What comes while an entry is under way is not kept waiting.
         Ok(Act::Peek(Some(News::AtTip)))

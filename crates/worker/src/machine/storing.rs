@@ -2,15 +2,15 @@
 
 use authpulse_event::{HashRange, Span, Tick};
 
-/// Rows from which on an entry is stored as soon as it can publish a share: early enough that the next day's scoring seldom waits.
-const SHARE_ROWS: u64 = 50_000;
+/// Rows from which on an entry is stored as soon as it can publish daily counts: early enough that the next day's scoring seldom waits.
+const PUBLISH_ROWS: u64 = 50_000;
 
 /// See the module.
 pub struct Storing {
     /// How old an entry may get.
     entry_age: Span,
     /// A moment at which an entry is due, as it is at whole ages before and behind it.
-    beat: Tick,
+    stagger_anchor: Tick,
     /// Whether the last entry was stored because it was full: then one may get its whole age, which would not be reached anyway.
     was_full: bool,
     /// When the last entry was closed.
@@ -19,12 +19,12 @@ pub struct Storing {
 
 /// What the entry in the making holds, as far as it decides when that is due.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Held {
-    /// When its first record was judged; absent where it has none.
+pub struct PendingEntry {
+    /// When its first record was admitted; absent where it has none.
     pub opened: Option<Tick>,
     /// Whether it takes no more.
     pub is_full: bool,
-    /// Whether it would publish a day's share.
+    /// Whether it would publish the counts of a day.
     pub publishes: bool,
     /// Rows scored.
     pub rows: u64,
@@ -35,23 +35,24 @@ pub struct Held {
 impl Storing {
     /// Before the first entry.
     pub fn new(entry_age: Span, range: HashRange, now: Tick) -> Storing {
-        Storing { entry_age, beat: now + first_entry_age(entry_age, range), was_full: false, closed_at: now }
+        Storing { entry_age, stagger_anchor: now + first_entry_age(entry_age, range), was_full: false, closed_at: now }
     }
 
     /// When an entry that was opened then gets too old.
     pub fn due_at(&self, opened: Option<Tick>) -> Option<Tick> {
         let age = self.entry_age;
-        let since_beat = |opened: Tick| (opened - self.beat).checked_rem_euclid(age).filter(|_| !self.was_full);
-        opened.map(|opened| opened + age - since_beat(opened).unwrap_or_default())
+        let since_anchor =
+            |opened: Tick| (opened - self.stagger_anchor).checked_rem_euclid(age).filter(|_| !self.was_full);
+        opened.map(|opened| opened + age - since_anchor(opened).unwrap_or_default())
     }
 
     /// Whether the entry in the making is to be stored now: it is full, or too old, or early for what it would publish. The last is asked
     /// last: whether another shard's scoring stands still for that.
-    pub fn is_due(&self, held: &Held, now: Tick, is_waited_for: impl FnOnce() -> bool) -> bool {
-        let Some(due_at) = self.due_at(held.opened) else { return false };
-        held.is_full
+    pub fn is_due(&self, pending: &PendingEntry, now: Tick, is_waited_for: impl FnOnce() -> bool) -> bool {
+        let Some(due_at) = self.due_at(pending.opened) else { return false };
+        pending.is_full
             || now >= due_at
-            || (held.publishes && (held.rows >= SHARE_ROWS || held.half_unscored || is_waited_for()))
+            || (pending.publishes && (pending.rows >= PUBLISH_ROWS || pending.half_unscored || is_waited_for()))
     }
 
     /// Whether the last entry is as old as one may get.
@@ -92,17 +93,17 @@ mod tests {
     #[test]
     fn an_empty_entry_is_never_due() {
         let storing = storing(10, HashRange::FULL, 0);
-        let held = Held { is_full: true, publishes: true, rows: SHARE_ROWS, ..Held::default() };
-        assert!(!storing.is_due(&held, tick(1_000), || true));
+        let pending = PendingEntry { is_full: true, publishes: true, rows: PUBLISH_ROWS, ..PendingEntry::default() };
+        assert!(!storing.is_due(&pending, tick(1_000), || true));
     }
 
     #[test]
     fn an_entry_is_due_at_its_age_or_full() {
         let storing = storing(10, HashRange::FULL, 0);
-        let held = Held { opened: Some(tick(0)), ..Held::default() };
-        let is_due = |held: Held, now| storing.is_due(&held, tick(now), || false);
-        assert!(!is_due(held, 9) && is_due(held, 10));
-        assert!(is_due(Held { is_full: true, ..held }, 1));
+        let pending = PendingEntry { opened: Some(tick(0)), ..PendingEntry::default() };
+        let is_due = |pending: PendingEntry, now| storing.is_due(&pending, tick(now), || false);
+        assert!(!is_due(pending, 9) && is_due(pending, 10));
+        assert!(is_due(PendingEntry { is_full: true, ..pending }, 1));
     }
 
     /// Two shards opened together store half an age apart, and go on so, whenever their entries were opened.
@@ -123,15 +124,21 @@ mod tests {
     }
 
     #[test]
-    fn what_publishes_a_share_is_stored_early_where_that_helps() {
+    fn what_publishes_counts_is_stored_early_where_that_helps() {
         let storing = storing(1_000, HashRange::FULL, 0);
-        let held = Held { opened: Some(tick(0)), publishes: true, ..Held::default() };
-        assert!(!storing.is_due(&held, tick(1), || false));
-        let helps =
-            [(Held { rows: SHARE_ROWS, ..held }, false), (Held { half_unscored: true, ..held }, false), (held, true)];
+        let pending = PendingEntry { opened: Some(tick(0)), publishes: true, ..PendingEntry::default() };
+        assert!(!storing.is_due(&pending, tick(1), || false));
+        let helps = [
+            (PendingEntry { rows: PUBLISH_ROWS, ..pending }, false),
+            (PendingEntry { half_unscored: true, ..pending }, false),
+            (pending, true),
+        ];
         for (early, is_waited_for) in helps {
             assert!(storing.is_due(&early, tick(1), || is_waited_for), "{early:?}");
-            assert!(!storing.is_due(&Held { publishes: false, ..early }, tick(1), || is_waited_for), "{early:?}");
+            assert!(
+                !storing.is_due(&PendingEntry { publishes: false, ..early }, tick(1), || is_waited_for),
+                "{early:?}"
+            );
         }
     }
 

@@ -1,25 +1,29 @@
-//! What a worker does that has nothing to read: its watermark rises, and it stores what is due or what others wait for.
+//! What a worker does that has nothing to read: its watermark advances, and it stores what is due or what others wait for.
 
 use super::Machine;
-use super::effects::{Act, Effects, Look, News, Progress, Reason, Want};
-use super::storing::Held;
+use super::effects::{Act, Effects, Look, News, Reason, StepOutcome, Want};
+use super::storing::PendingEntry;
 use authpulse_event::{Day, EventTime, Tick};
 use authpulse_journal::error::{ConsumerError, Result};
-use authpulse_lake::entry::Rise;
+use authpulse_lake::entry::WatermarkAdvance;
 
 impl Machine {
-    /// Nothing to read for now: rise if nothing was accepted for long enough.
-    pub(super) fn rise_at_tip(&mut self, now: Tick) -> Result<()> {
+    /// Nothing to read for now: advance if nothing was accepted for long enough.
+    pub(super) fn advance_at_tip(&mut self, now: Tick) -> Result<()> {
         let shard = &self.engine.shard;
         let (live, tolerance) = (shard.last_accepted_live(), shard.settings().time.tolerance);
-        self.rise(self.quiet.rises_to(live, tolerance, now), "idle", now)
+        self.advance_watermark(self.quiet.advances_to(live, tolerance, now), "idle", now)
     }
 
-    pub(super) fn rise(&mut self, to: Option<EventTime>, cause: &str, now: Tick) -> Result<()> {
+    pub(super) fn advance_watermark(&mut self, to: Option<EventTime>, cause: &str, now: Tick) -> Result<()> {
         let Some(to) = to else { return Ok(()) };
-        if self.engine.release(|shard, out| shard.rise(to, out))? {
-            self.draft.open(now);
-            self.draft.rises.push(Rise { after: self.at_hand.position.into(), to, cause: cause.to_owned() });
+        if self.engine.release(|shard, out| shard.advance_watermark(to, out))? {
+            self.builder.open(now);
+            self.builder.advances.push(WatermarkAdvance {
+                after: self.at_hand.position.into(),
+                to,
+                cause: cause.to_owned(),
+            });
             self.collect();
         }
         Ok(())
@@ -41,41 +45,41 @@ impl Machine {
 
     /// Stores when somebody waits, or when there are rows and the last entry is old enough.
     pub(super) fn store_at_rest(&self, waits_for_a_day: bool, look: &Look<'_>) -> Act {
-        let publishes = self.engine.shard.has_share_to_publish();
+        let publishes = self.engine.shard.has_counts_to_publish();
         let is_waited_for = publishes && (waits_for_a_day || self.is_waited_for(look));
         let has_rows = || self.has_rows(look) || !self.engine.out.scored.is_empty();
         if is_waited_for || self.is_due(look) || (self.storing.is_aged(look.now) && has_rows()) {
             return Act::Store(Reason::DueAtRest);
         }
-        Act::Return(Progress::Idle)
+        Act::Return(StepOutcome::Idle)
     }
 
-    /// Which day's shares scoring waits for, if it does.
+    /// Which day's counts scoring waits for, if it does.
     pub(super) fn waits_for_day(&self, look: &Look<'_>) -> Option<Day> {
-        look.others.with_board(|board| self.engine.shard.waits_for_day(board))
+        look.others.with_popularity(|popularity| self.engine.shard.waits_for_day(popularity))
     }
 
     /// Whether the entry in the making takes no more.
     pub(super) fn is_full(&self, look: &Look<'_>) -> bool {
-        self.bounds(look).is_full(&self.draft, &self.engine.out.scored, &self.engine.shard)
+        self.bounds(look).is_full(&self.builder, &self.engine.out.scored, &self.engine.shard)
     }
 
     /// Whether the entry in the making is to be stored now.
     pub(super) fn is_due(&self, look: &Look<'_>) -> bool {
-        let held = Held {
-            opened: self.draft.opened,
+        let pending = PendingEntry {
+            opened: self.builder.opened,
             is_full: self.is_full(look),
-            publishes: self.engine.shard.has_share_to_publish(),
-            rows: self.draft.counts.curated,
+            publishes: self.engine.shard.has_counts_to_publish(),
+            rows: self.builder.counts.curated,
             half_unscored: self.engine.shard.is_half_unscored(),
         };
-        self.storing.is_due(&held, look.now, || self.is_waited_for(look))
+        self.storing.is_due(&pending, look.now, || self.is_waited_for(look))
     }
 
     /// Whether another shard's scoring stands still for a day that this one could publish.
     fn is_waited_for(&self, look: &Look<'_>) -> bool {
         let passed = self.engine.shard.watermark().map(|w| Day(Day::of(w).0 - 1));
-        look.others.is_waited_for(self.last.shares_through.map(Day), passed)
+        look.others.is_waited_for(self.last.counts_through.map(Day), passed)
     }
 
     /// Whether this shard writes the days' rows and there is a complete one.
@@ -86,12 +90,12 @@ impl Machine {
     /// Whether an entry would publish or write anything that follows from what the last one holds.
     pub(super) fn has_rows(&self, look: &Look<'_>) -> bool {
         let shard = &self.engine.shard;
-        shard.has_share_to_publish() || shard.has_rows_to_write() || self.has_day(look)
+        shard.has_counts_to_publish() || shard.has_rows_to_write() || self.has_day(look)
     }
 
     /// Whether an entry would tell anything that the last one does not.
     pub(super) fn has_news(&self, look: &Look<'_>) -> bool {
         let out = &self.engine.out;
-        !self.draft.is_empty() || !out.scored.is_empty() || out.counts != Default::default() || self.has_rows(look)
+        !self.builder.is_empty() || !out.scored.is_empty() || out.counts != Default::default() || self.has_rows(look)
     }
 }

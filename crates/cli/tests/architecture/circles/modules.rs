@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Where something stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct SourceLine {
     pub file: String,
     pub line: usize,
 }
@@ -16,7 +16,7 @@ pub struct Import {
     /// None: all that the path's module holds (`*`).
     pub name: Option<String>,
     pub path: Vec<String>,
-    pub place: Place,
+    pub place: SourceLine,
 }
 
 /// A module, outside of tests.
@@ -28,9 +28,9 @@ pub struct Module {
     pub items: BTreeSet<String>,
     pub imports: Vec<Import>,
     /// Paths in its code, each at the first place.
-    pub mentions: BTreeMap<Vec<String>, Place>,
+    pub mentions: BTreeMap<Vec<String>, SourceLine>,
     /// Names of macros in its code, where they are called.
-    pub calls: BTreeMap<String, Place>,
+    pub calls: BTreeMap<String, SourceLine>,
     /// Macros that `macro_rules!` declares right in it.
     pub macros: BTreeSet<String>,
 }
@@ -63,7 +63,7 @@ impl Modules {
     fn add_file(&mut self, path: Vec<String>, file: &str, dir: &str, read: Read<'_>) -> Result<(), String> {
         let text = read(file).ok_or_else(|| format!("{file} of the module {path:?} cannot be read"))?;
         let words = words(&text);
-        let mut reader = Reader { modules: self, words: &words, at: 0, file, read };
+        let mut reader = ModuleReader { modules: self, words: &words, at: 0, file, read };
         reader.module(path, dir)
     }
 }
@@ -73,7 +73,7 @@ fn directory(file: &str) -> String {
 }
 
 /// Goes through the words of a file.
-struct Reader<'a> {
+struct ModuleReader<'a> {
     modules: &'a mut Modules,
     words: &'a [Word<'a>],
     at: usize,
@@ -90,7 +90,7 @@ enum Attribute {
     Other,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ModuleReader<'a> {
     fn word(&self, ahead: usize) -> &'a str {
         self.words.get(self.at + ahead).map_or("", |word| word.text)
     }
@@ -99,9 +99,9 @@ impl<'a> Reader<'a> {
         self.words.get(self.at + ahead).is_some_and(Word::is_name)
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> SourceLine {
         let line = self.words.get(self.at).map_or(0, |word| word.line);
-        Place { file: self.file.to_owned(), line }
+        SourceLine { file: self.file.to_owned(), line }
     }
 
     /// Reads to the end of a module: of the file, or a closing brace. Files of modules in it lie in `dir`.

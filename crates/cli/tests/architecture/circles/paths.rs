@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 /// What a path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Resolution {
     Module(Vec<String>),
     /// An item, by the module that declares it.
     ItemOf(Vec<String>),
@@ -16,7 +16,7 @@ type Asked = BTreeSet<(Vec<String>, String)>;
 
 impl Modules {
     /// What a path means in a module; none where it leads out of the crate.
-    pub fn resolve(&self, from: &[String], path: &[String]) -> Option<Found> {
+    pub fn resolve(&self, from: &[String], path: &[String]) -> Option<Resolution> {
         self.walk(from, path, &mut Asked::new())
     }
 
@@ -25,7 +25,7 @@ impl Modules {
         self.0.iter().find(|(_, module)| module.macros.contains(name)).map(|(path, _)| path)
     }
 
-    fn walk(&self, from: &[String], path: &[String], asked: &mut Asked) -> Option<Found> {
+    fn walk(&self, from: &[String], path: &[String], asked: &mut Asked) -> Option<Resolution> {
         let (mut at, mut rest) = (from.to_vec(), path);
         while let [first, behind @ ..] = rest {
             match first.as_str() {
@@ -40,30 +40,30 @@ impl Modules {
         }
         while let [name, behind @ ..] = rest {
             match self.named(&at, name, behind.is_empty(), asked)? {
-                Found::Module(module) => at = module,
+                Resolution::Module(module) => at = module,
                 // What follows is a variant or an associated function.
                 item => return Some(item),
             }
             rest = behind;
         }
-        Some(Found::Module(at))
+        Some(Resolution::Module(at))
     }
 
     /// What a name means in a module. One name may be that of a module and of a function: what stands last is the function.
-    fn named(&self, at: &[String], name: &str, is_last: bool, asked: &mut Asked) -> Option<Found> {
+    fn named(&self, at: &[String], name: &str, is_last: bool, asked: &mut Asked) -> Option<Resolution> {
         if !asked.insert((at.to_vec(), name.to_owned())) {
             return None;
         }
         let module = self.0.get(at)?;
         let child = module.children.contains(name).then(|| {
             let path = at.iter().cloned().chain([name.to_owned()]);
-            Found::Module(path.collect())
+            Resolution::Module(path.collect())
         });
         if !is_last && child.is_some() {
             return child;
         }
         if module.items.contains(name) || module.macros.contains(name) {
-            return Some(Found::ItemOf(at.to_vec()));
+            return Some(Resolution::ItemOf(at.to_vec()));
         }
         let mut imports = module.imports.iter().filter(|import| import.name.as_deref() == Some(name));
         if let Some(found) = imports.find_map(|import| self.walk(at, &import.path, asked)) {
@@ -72,8 +72,8 @@ impl Modules {
         child.or_else(|| {
             let mut globs = module.imports.iter().filter(|import| import.name.is_none());
             globs.find_map(|import| match self.walk(at, &import.path, asked)? {
-                Found::Module(module) => self.named(&module, name, is_last, asked),
-                Found::ItemOf(_) => None,
+                Resolution::Module(module) => self.named(&module, name, is_last, asked),
+                Resolution::ItemOf(_) => None,
             })
         })
     }

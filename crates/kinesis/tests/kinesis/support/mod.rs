@@ -287,12 +287,12 @@ impl State {
     }
 
     /// The shard that a record would have landed on before the last reshard.
-    fn forerunner(&self, entry: &Entry, landed: ShardId) -> ShardId {
+    fn forerunner(&self, entry: &Entry, actual_shard: ShardId) -> ShardId {
         let hash = entry.explicit_hash_key.unwrap_or_else(|| hash_key(entry.partition_key.as_bytes()));
         let of = |id: &ShardId| self.shards.iter().find(|shard| shard.description.id == *id);
-        let parents = of(&landed).map_or(&[][..], |shard| &shard.description.parents);
+        let parents = of(&actual_shard).map_or(&[][..], |shard| &shard.description.parents);
         let parent = parents.iter().find(|id| of(id).is_some_and(|shard| shard.description.range.contains(hash)));
-        parent.cloned().unwrap_or(landed)
+        parent.cloned().unwrap_or(actual_shard)
     }
 
     fn split(&mut self, n: usize) {

@@ -1,7 +1,7 @@
 use super::*;
-use crate::base::Base;
+use crate::checkpoint::Checkpoint;
 use crate::entry::tests::entry;
-use crate::entry::{Entry, EntryCounts, EntryError, Side};
+use crate::entry::{Entry, EntryCounts, EntryError, Spill};
 use crate::section_list::SectionList;
 use authpulse_engine::Counts;
 use authpulse_event::{ATTRIBUTES, EventModel, ShardId};
@@ -17,7 +17,7 @@ fn with_attributes() -> Entry {
     let mut entry = entry();
     entry.time_rules.event_model = 2;
     entry.waiting[0].attributes = attributes(&[("app", "mail \"2\"".into()), ("mfa", true.into())]);
-    entry.side.unscored.push(Unscored {
+    entry.spill.unscored.push(Unscored {
         time: EventTime::from_micros(5),
         arrival: ArrivalTime::from_micros(6),
         user: "U1".to_owned(),
@@ -44,24 +44,24 @@ fn attributes_come_back_as_they_were_stored() {
     let entry = with_attributes();
     let read = read(&entry).unwrap();
     assert_eq!(read, entry);
-    let from = read.restore_from(&read.side, ATTRIBUTES).unwrap();
+    let from = read.restore_from(&read.spill, ATTRIBUTES).unwrap();
     let shown = |attributes: &authpulse_event::Attributes| format!("{attributes:?}");
     assert_eq!(shown(&from.waiting[0].attributes), r#"{"mfa": Int(1), "app": Text("mail \"2\"")}"#);
     let unscored = &from.unscored[0].event.attributes;
     assert_eq!(shown(unscored), r#"{"source_ip": Text("10.0.0.7"), "lat": Double(47.38), "lon": Double(-8.5)}"#);
     assert_eq!(Waiting::from(&from.waiting[0]), entry.waiting[0]);
-    assert_eq!(Unscored::from(&from.unscored[0]), entry.side.unscored[0]);
+    assert_eq!(Unscored::from(&from.unscored[0]), entry.spill.unscored[0]);
     // Whoever asks for none gets the event without.
-    assert!(read.restore_from(&read.side, &[]).unwrap().waiting[0].attributes.is_empty());
-    // What they take up counts where it is decided whether a side is small.
-    let long = Side {
+    assert!(read.restore_from(&read.spill, &[]).unwrap().waiting[0].attributes.is_empty());
+    // What they take up counts where it is decided whether a spill is small.
+    let long = Spill {
         unscored: vec![Unscored {
             attributes: attributes(&[("app", "a".repeat(1_000).into())]),
-            ..entry.side.unscored[0].clone()
+            ..entry.spill.unscored[0].clone()
         }],
-        ..Side::default()
+        ..Spill::default()
     };
-    assert!(long.size_estimate() > 1_000 && entry.side.size_estimate() < 300, "{}", entry.side.size_estimate());
+    assert!(long.size_estimate() > 1_000 && entry.spill.size_estimate() < 300, "{}", entry.spill.size_estimate());
 }
 
 /// What an entry stored before there were attributes is what it would be today.
@@ -69,9 +69,9 @@ fn attributes_come_back_as_they_were_stored() {
 fn what_is_not_used_leaves_no_trace_in_an_entry() {
     let mut entry = entry();
     entry
-        .side
+        .spill
         .unscored
-        .push(Unscored { attributes: StoredAttributes::default(), ..with_attributes().side.unscored.remove(0) });
+        .push(Unscored { attributes: StoredAttributes::default(), ..with_attributes().spill.unscored.remove(0) });
     let text = json(&entry).to_string();
     for word in ["attributes", "event_model", "fields_dropped"] {
         assert!(!text.contains(word), "{word}: {text}");
@@ -89,11 +89,11 @@ fn attributes_that_nobody_here_knows_are_carried_on_and_left_out() {
     let mut entry = with_attributes();
     let newer =
         attributes(&[("app", "mail".into()), ("mood", "good".into()), ("mfa", 3.into()), ("site", vec![1].into())]);
-    entry.side.unscored[0].attributes = newer;
+    entry.spill.unscored[0].attributes = newer;
     let read = read(&entry).unwrap();
     assert_eq!(read.encode(), entry.encode());
     assert_eq!(json(&read)["side"]["unscored"][0]["attributes"]["mood"], "good");
-    let from = read.restore_from(&read.side, ATTRIBUTES).unwrap();
+    let from = read.restore_from(&read.spill, ATTRIBUTES).unwrap();
     assert_eq!(format!("{:?}", from.unscored[0].event.attributes), r#"{"app": Text("mail")}"#);
 }
 
@@ -106,7 +106,8 @@ fn an_event_model_that_nobody_here_knows_is_of_a_newer_program() {
     assert!(matches!(error, EntryError::Newer { format: 3, newest: 2, .. }), "{error}");
     assert!(error.to_string().contains("the event model of entry 7"), "{error}");
     let error =
-        Base::decode(&shard, 7, &Base::new(newer, &Side::default()).encode(), &SectionList::default()).unwrap_err();
+        Checkpoint::decode(&shard, 7, &Checkpoint::new(newer, &Spill::default()).encode(), &SectionList::default())
+            .unwrap_err();
     assert!(matches!(error, EntryError::Newer { .. }), "{error}");
     assert_eq!(with_attributes().event_model(), Ok(EventModel::Attributes));
 }
@@ -118,9 +119,9 @@ fn what_is_dropped_stays_counted_where_entries_are_folded() {
         entry.counts.fields_dropped = fields_dropped;
         entry
     };
-    let mut base = Base::new(with(1, 3), &Side::default());
-    base.add(with(2, 4), &Side::default());
-    assert_eq!(base.fields_dropped, 7);
-    let none = Base::new(with(1, 0), &Side::default());
+    let mut checkpoint = Checkpoint::new(with(1, 3), &Spill::default());
+    checkpoint.add(with(2, 4), &Spill::default());
+    assert_eq!(checkpoint.fields_dropped, 7);
+    let none = Checkpoint::new(with(1, 0), &Spill::default());
     assert!(!serde_json::to_string(&none).unwrap().contains("fields_dropped"));
 }

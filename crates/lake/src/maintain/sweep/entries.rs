@@ -28,7 +28,7 @@ pub(super) async fn read_journals(
     memory: &mut Memory,
 ) -> Result<Rows, LakeError> {
     let shards = Shards::read(lake.store.as_ref(), journal, &lake.sections).await?;
-    for path in shards.kept_pieces().iter().chain(&shards.kept_side_files()) {
+    for path in shards.kept_pieces().iter().chain(&shards.kept_spill_files()) {
         candidates.remove(path);
     }
     pass_over_folded(lake, &shards, candidates);
@@ -39,9 +39,9 @@ pub(super) async fn read_journals(
         let raw_done = shards.raw_done(shard);
         let mut from = memory.through.get(shard).copied().unwrap_or(0);
         let of_shard = memory.named.entry(shard.clone()).or_default();
-        if let Some(base) = shards.base(shard).filter(|base| base.through > from) {
-            from = base.through;
-            *of_shard = base.rows().into_iter().map(|((t, p), rows)| ((t, Some(p)), rows)).collect();
+        if let Some(checkpoint) = shards.checkpoint(shard).filter(|checkpoint| checkpoint.through > from) {
+            from = checkpoint.through;
+            *of_shard = checkpoint.rows().into_iter().map(|((t, p), rows)| ((t, Some(p)), rows)).collect();
         }
         let through = settled.get(shard).copied().unwrap_or(0).max(from);
         let mut entries = Entries::after(shard, from, &lake.sections);
@@ -63,7 +63,7 @@ pub(super) async fn read_journals(
 /// not known any more: such a file may have been replaced.
 fn pass_over_folded(lake: &Lake, shards: &Shards, candidates: &mut Candidates) {
     let folded: BTreeMap<String, u64> =
-        shards.names().filter_map(|shard| Some((file_name(shard), shards.base(shard)?.through))).collect();
+        shards.names().filter_map(|shard| Some((file_name(shard), shards.checkpoint(shard)?.through))).collect();
     if folded.is_empty() {
         return;
     }
@@ -112,7 +112,7 @@ fn take_entry(
             candidates.remove(&raw.staged);
         }
     }
-    if let Some(side) = &entry.side_file {
-        candidates.remove(&side.path);
+    if let Some(spill) = &entry.spill_file {
+        candidates.remove(&spill.path);
     }
 }

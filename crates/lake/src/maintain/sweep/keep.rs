@@ -1,6 +1,6 @@
 //! What stays although no table names it any more, and no entry is about to.
 
-use super::super::held::{self, Held};
+use super::super::held::{self, KeptForFollowers};
 use super::super::journals::Shards;
 use super::super::report::{CleanReport, Tally};
 use super::{Candidates, Reason, Rows};
@@ -53,7 +53,7 @@ pub(super) async fn what_is_held(
         return Ok(());
     }
     let shards = Shards::read(lake.store.as_ref(), journal, lake.sections()).await?;
-    let held = Held::read(journal, &shards, times, |_| 0).await?.files(journal, &shards).await?;
+    let held = KeptForFollowers::read(journal, &shards, times, |_| 0).await?.files(journal, &shards).await?;
     candidates.retain(|path, (meta, _)| {
         let is_held = held.contains(path);
         if is_held {

@@ -1,4 +1,4 @@
-//! What lies in the lake, as far as it is old enough to be judged.
+//! What lies in the lake, as far as it is old enough to be examined.
 
 use super::{Candidates, Memory, Reason};
 use crate::error::LakeError;
@@ -17,16 +17,16 @@ pub(super) async fn list(lake: &Lake, older_than: ProcessingTime, memory: &Memor
         let hidden = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(['_', '.']));
         let visible = listed.into_iter().filter(|file| !hidden(&file.path));
         for file in visible.chain(unfinished).filter(|file| file.modified <= older_than) {
-            let is_judged = memory.judged.is_some_and(|judged| file.modified <= judged);
+            let is_examined = memory.examined.is_some_and(|examined| file.modified <= examined);
             let reason = match table_of(lake, &prefix) {
                 // Had no entry named it, it would have gone before. Which partition it was of is not known any more.
-                Some(table) if is_judged && file.path.contains("/data/") => Reason::Replaced(table, None),
+                Some(table) if is_examined && file.path.contains("/data/") => Reason::Replaced(table, None),
                 Some(_) => Reason::Orphan,
                 // Other things are kept there as well.
                 None if !is_ours(&file.path) => continue,
                 // Which pieces of state are needed is known without reading the entries that named the others.
                 None if file.path.ends_with(PIECE) => Reason::OldState,
-                None if is_judged => continue,
+                None if is_examined => continue,
                 None => Reason::Orphan,
             };
             candidates.insert(file.path.clone(), (file, reason));

@@ -33,7 +33,7 @@ fn evidence(first: i32) -> Type {
 
 fn taken(schema: &Schema, name: &str, kind: Type) -> String {
     match find(schema, &wanted(name, kind)) {
-        Found::Taken(why) => why,
+        ColumnMatch::Taken(why) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -55,9 +55,9 @@ fn a_name_is_ours_with_its_type_or_a_wider_one() {
     ] {
         let found = find(&schema, &wanted(name, prim(kind.clone())));
         // In our type: the file has it, and readers promote.
-        assert_eq!(found, Found::Ours(FileColumn { name: name.to_owned(), id, kind: prim(kind) }));
+        assert_eq!(found, ColumnMatch::Ours(FileColumn { name: name.to_owned(), id, kind: prim(kind) }));
     }
-    assert_eq!(find(&schema, &wanted("other", prim(Text))), Found::Lacking);
+    assert_eq!(find(&schema, &wanted("other", prim(Text))), ColumnMatch::Lacking);
     for (name, kind) in
         [("long", Double), ("double", Long), ("decimal", Decimal { precision: 9, scale: 3 }), ("same", Int)]
     {
@@ -81,7 +81,7 @@ fn what_is_required_or_in_other_letter_case_is_taken() {
     assert!(taken(&schema, "needed", prim(Text)).contains("required"));
     assert!(taken(&schema, "outcome", prim(Text)).contains("as Outcome"));
     // One is ours to the letter.
-    assert!(matches!(find(&schema, &wanted("both", prim(Text))), Found::Ours(FileColumn { id: 9, .. })));
+    assert!(matches!(find(&schema, &wanted("both", prim(Text))), ColumnMatch::Ours(FileColumn { id: 9, .. })));
     assert_eq!(with_lacking(&schema, 10, &[wanted("needed", prim(Text)), wanted("outcome", prim(Text))]), None);
 }
 
@@ -109,7 +109,7 @@ fn nested_fields_are_compared_by_name_and_completed() {
     let asked = wanted("evidence", evidence(100));
     let whole = schema(vec![at(1, "a", prim(Text)), at(30, "evidence", evidence(40))]);
     let ours = FileColumn { name: "evidence".to_owned(), id: 30, kind: evidence(40) };
-    assert_eq!(find(&whole, &asked), Found::Ours(ours));
+    assert_eq!(find(&whole, &asked), ColumnMatch::Ours(ours));
 
     // Made anew: a column's id, then level by level.
     let (new, _) = with_lacking(&schema(vec![at(1, "a", prim(Text))]), 22, std::slice::from_ref(&asked)).unwrap();
@@ -118,14 +118,17 @@ fn nested_fields_are_compared_by_name_and_completed() {
     // One part renamed by others, one of theirs added, one widened.
     let theirs = vec![at(41, "host", prim(Text)), at(42, "points", prim(Long)), at(43, "note", prim(Text))];
     let changed = schema(vec![at(30, "evidence", list(40, fields(theirs.clone())))]);
-    assert_eq!(find(&changed, &asked), Found::Lacking);
+    assert_eq!(find(&changed, &asked), ColumnMatch::Lacking);
     let (new, _) = with_lacking(&changed, 43, std::slice::from_ref(&asked)).unwrap();
     let mut parts = theirs.clone();
     parts.push(at(44, "computer_id", prim(Text)));
     assert_eq!(new[0].field_type.as_ref(), &list(40, fields(parts)));
     let after = Schema::builder().with_fields(new).build().unwrap();
     let in_files = list(40, fields(vec![at(44, "computer_id", prim(Text)), at(42, "points", prim(Int))]));
-    assert_eq!(find(&after, &asked), Found::Ours(FileColumn { name: "evidence".to_owned(), id: 30, kind: in_files }));
+    assert_eq!(
+        find(&after, &asked),
+        ColumnMatch::Ours(FileColumn { name: "evidence".to_owned(), id: 30, kind: in_files })
+    );
 
     // Parts that are in the way.
     let with = |part: NestedField| schema(vec![at(30, "evidence", list(40, fields(vec![part])))]);
@@ -150,5 +153,5 @@ fn maps_are_compared_and_made_as_well() {
     assert_eq!((new[1].id, new[1].field_type.as_ref()), (2, &map(3, 4, prim(Int))));
     let wider = schema(vec![at(9, "labels", map(10, 11, prim(Long)))]);
     let ours = FileColumn { name: "labels".to_owned(), id: 9, kind: map(10, 11, prim(Int)) };
-    assert_eq!(find(&wider, &asked), Found::Ours(ours));
+    assert_eq!(find(&wider, &asked), ColumnMatch::Ours(ours));
 }

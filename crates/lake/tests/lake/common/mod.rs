@@ -84,7 +84,7 @@ pub fn events(shard: &str, n: u64, rows: u64, names: &mut Names) -> Vec<ScoredEv
                 user: names.users.intern(&format!("{shard}-{n}-{i}")),
                 computer: names.computers.intern(&format!("C{}", i % 5)),
                 id: EventId::Content(TimeForm::Seconds),
-                windows: Windows { logins_1h: i as u32 + 1, ..Windows::default() },
+                windows: Windows { logons_1h: i as u32 + 1, ..Windows::default() },
                 new_device: i.is_multiple_of(2),
                 attributes: Default::default(),
             },

@@ -135,40 +135,40 @@ pub fn entries_are_listed_by_shard_and_in_order(wait: &Wait, journal: &dyn Journ
     assert_eq!((numbers(0, 99), numbers(2, 2), numbers(11, 9)), (vec![1, 2, 3, 10], vec![2, 3], vec![]));
 }
 
-pub fn folded_entries_go_and_the_newest_base_stands_for_them(wait: &Wait, journal: &dyn Journal) {
+pub fn folded_entries_go_and_the_newest_checkpoint_stands_for_them(wait: &Wait, journal: &dyn Journal) {
     let (a, b) = (ShardId::new("shardId-000000000000@demo.17"), ShardId::new("b"));
     for n in 1..=20 {
         wait.on(journal.put(&a, n, bytes(&n.to_string()))).unwrap();
     }
     wait.on(journal.put(&b, 1, bytes("b"))).unwrap();
-    assert_eq!(wait.on(journal.base(&a)).unwrap(), None);
+    assert_eq!(wait.on(journal.checkpoint(&a)).unwrap(), None);
     let refused = |n: u64| matches!(wait.on(journal.remove_through(&a, n)), Err(JournalError::Refused { .. }));
     assert!(refused(1), "nothing is folded");
-    wait.on(journal.put_base(&a, 5, bytes("five"))).unwrap();
-    wait.on(journal.put_base(&a, 12, bytes("twelve"))).unwrap();
-    wait.on(journal.put_base(&a, 12, bytes("other"))).unwrap();
-    assert_eq!(wait.on(journal.base(&a)).unwrap().unwrap(), (12, bytes("twelve")), "what is stored stays");
+    wait.on(journal.put_checkpoint(&a, 5, bytes("five"))).unwrap();
+    wait.on(journal.put_checkpoint(&a, 12, bytes("twelve"))).unwrap();
+    wait.on(journal.put_checkpoint(&a, 12, bytes("other"))).unwrap();
+    assert_eq!(wait.on(journal.checkpoint(&a)).unwrap().unwrap(), (12, bytes("twelve")), "what is stored stays");
     assert!(refused(13));
     let numbers =
         |shard| -> Vec<u64> { wait.on(journal.list(shard, 1, 99)).unwrap().into_iter().map(|(n, _)| n).collect() };
-    // A base does not hide the entries it stands for: they go one run of maintenance or more later.
+    // A checkpoint does not hide the entries it stands for: they go one run of maintenance or more later.
     assert_eq!(numbers(&a).len(), 20);
     assert_eq!(wait.on(journal.remove_through(&a, 10)).unwrap(), 10);
     assert_eq!(wait.on(journal.remove_through(&a, 10)).unwrap(), 0);
     assert_eq!(numbers(&a), (11..=20).collect::<Vec<_>>());
     assert_eq!((wait.on(journal.tail(&a)).unwrap(), wait.on(journal.get(&a, 10)).unwrap()), (Some(20), None));
-    assert_eq!((numbers(&b), wait.on(journal.base(&b)).unwrap()), (vec![1], None));
+    assert_eq!((numbers(&b), wait.on(journal.checkpoint(&b)).unwrap()), (vec![1], None));
     for n in [14, 16] {
-        wait.on(journal.put_base(&a, n, bytes(&n.to_string()))).unwrap();
+        wait.on(journal.put_checkpoint(&a, n, bytes(&n.to_string()))).unwrap();
     }
     assert_eq!(wait.on(journal.remove_through(&a, 13)).unwrap(), 3);
-    assert_eq!(wait.on(journal.base(&a)).unwrap().unwrap(), (16, bytes("16")));
+    assert_eq!(wait.on(journal.checkpoint(&a)).unwrap().unwrap(), (16, bytes("16")));
     // What a writer puts that was away for too long counts for nothing, and goes with the next removal.
     wait.on(journal.put(&a, 3, bytes("late"))).unwrap();
     assert_eq!(wait.on(journal.tail(&a)).unwrap(), Some(20));
     wait.on(journal.remove_through(&a, 16)).unwrap();
     assert_eq!(numbers(&a), [17, 18, 19, 20]);
-    assert!(matches!(wait.on(journal.put_base(&a, 0, bytes(""))), Err(JournalError::Number { .. })));
+    assert!(matches!(wait.on(journal.put_checkpoint(&a, 0, bytes(""))), Err(JournalError::Number { .. })));
 }
 
 pub fn the_highest_registration_of_a_follower_counts_and_three_stay(wait: &Wait, journal: &dyn Journal) {

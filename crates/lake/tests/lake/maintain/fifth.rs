@@ -10,7 +10,7 @@ use authpulse_lake::encode::encode_daily;
 use authpulse_lake::maintain::Memory;
 use authpulse_lake::schema::{Table, TableDef};
 use authpulse_lake::{
-    Base, CommitReport, EncodeOptions, EntryFiles, Journal, Lake, LakeError, MaintainSettings, ObjectStore,
+    Checkpoint, CommitReport, EncodeOptions, EntryFiles, Journal, Lake, LakeError, MaintainSettings, ObjectStore,
     SectionList, Shape, TableFile, maintain,
 };
 use futures::executor::block_on;
@@ -96,7 +96,7 @@ fn follow(
 }
 
 fn folded_through(world: &World, shard: &str) -> u64 {
-    block_on(world.journal.base(&ShardId::new(shard))).unwrap().map_or(0, |(through, _)| through)
+    block_on(world.journal.checkpoint(&ShardId::new(shard))).unwrap().map_or(0, |(through, _)| through)
 }
 
 fn fold(world: &World, lake: &Lake) {
@@ -161,15 +161,17 @@ fn nobody_folds_an_entry_with_a_file_of_a_table_that_is_not_known() {
     fold(&world, &lake);
     assert_eq!(folded_through(&world, "a"), 15);
     assert!(block_on(world.store.size(&path)).unwrap().is_some());
-    // The table lacks what was folded beside it, and needs it not: the bases name no file of it.
+    // The table lacks what was folded beside it, and needs it not: the checkpoints name no file of it.
     let behind = of(&[("a", 15), ("b", 19)]);
     follow(&world, &lake, &behind, |shard| behind[shard]).unwrap();
     assert_eq!((rows(&lake), applied(&lake)), (vec!["a-16".to_owned()], of(&[("a", 20), ("b", 20)])));
     fold(&world, &lake);
     assert_eq!(folded_through(&world, "a"), 19);
-    let (n, body) = block_on(world.journal.base(&ShardId::new("a"))).unwrap().unwrap();
-    assert!(Base::decode(&ShardId::new("a"), n, &body, &SectionList::default()).unwrap().tables().contains(&fifth()));
-    // The other may not build on such a base: it could not tell of the file what is to be told.
+    let (n, body) = block_on(world.journal.checkpoint(&ShardId::new("a"))).unwrap().unwrap();
+    assert!(
+        Checkpoint::decode(&ShardId::new("a"), n, &body, &SectionList::default()).unwrap().tables().contains(&fifth())
+    );
+    // The other may not build on such a checkpoint: it could not tell of the file what is to be told.
     for _ in 21..=26 {
         world.store_entry("a");
     }

@@ -3,13 +3,15 @@
 use crate::common::{self, bytes, entry, stored};
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
 use authpulse_event::{Day, EventTime, ProcessingTime, ShardId, Span};
-use authpulse_lake::entry::{Entry as Stored, FileRef, PieceRef, Place, RawFile, Side, Source, StoredTimeRules};
+use authpulse_lake::entry::{
+    Entry as Stored, FileRef, PieceRef, RawFile, Source, Spill, StoredPosition, StoredTimeRules,
+};
 use authpulse_lake::fault::Faults;
 use authpulse_lake::maintain::{MaintainReport, Memory};
 use authpulse_lake::read::LiveFile;
 use authpulse_lake::schema::{raw_name, raw_path};
 use authpulse_lake::{
-    Base, CommitIds, CommitSettings, EntryFiles, Journal, Lake, MaintainSettings, MemoryCatalog, MemoryJournal,
+    Checkpoint, CommitIds, CommitSettings, EntryFiles, Journal, Lake, MaintainSettings, MemoryCatalog, MemoryJournal,
     MemoryStore, ObjectStore, SectionList, Table, TableFile, maintain,
 };
 use futures::executor::block_on;
@@ -61,8 +63,8 @@ pub struct World {
     pub journaled: Vec<Stored>,
     /// Rows of each table by the entry that brought them.
     pub rows: BTreeMap<(ShardId, u64), Vec<(Table, String)>>,
-    /// Whether every third entry has its side in a file.
-    pub sides: bool,
+    /// Whether every third entry has its spill in a file.
+    pub spills: bool,
 }
 
 /// Every row of a file, as text.
@@ -95,7 +97,7 @@ pub fn all_rows(lake: &Lake) -> Vec<(Table, String)> {
 }
 
 pub fn journal_entry(shard: &str, n: u64, files: Vec<TableFile>, watermark: EventTime, now: ProcessingTime) -> Stored {
-    let place = |n: u64| Place { sequence: n.to_string(), sub_sequence: 0 };
+    let place = |n: u64| StoredPosition { sequence: n.to_string(), sub_sequence: 0 };
     let name = |k: u32| format!("{shard}-{n}-{k}");
     let raw = RawFile {
         staged: format!("staging/raw/{}.parquet", name(0)),
@@ -155,7 +157,7 @@ impl World {
             entries: Vec::new(),
             journaled: Vec::new(),
             rows: BTreeMap::new(),
-            sides: false,
+            spills: false,
         };
         world.pass(Span::ZERO);
         world
@@ -188,11 +190,11 @@ impl World {
         for raw in &stored.raw {
             block_on(self.store.put_new(&raw.path, bytes("raw"))).unwrap();
         }
-        if self.sides && n.is_multiple_of(3) {
-            let body = Side::default().encode();
+        if self.spills && n.is_multiple_of(3) {
+            let body = Spill::default().encode();
             let sha256 = authpulse_event::id::sha256_hex(&body);
             let path = format!("state/{}.side.json.zst", stored.commit_id);
-            stored.side_file = Some(FileRef { path: path.clone(), bytes: body.len() as u64, sha256 });
+            stored.spill_file = Some(FileRef { path: path.clone(), bytes: body.len() as u64, sha256 });
             block_on(self.store.put_new(&path, body)).unwrap();
         }
         for piece in &stored.snapshot {
@@ -286,14 +288,15 @@ impl World {
         for shard in block_on(self.journal.shards()).unwrap() {
             let of_shard = || self.journaled.iter().filter(|entry| entry.shard == shard.as_str());
             let mut through = 0;
-            if let Some((n, body)) = block_on(self.journal.base(&shard)).unwrap() {
-                let base = Base::decode(&shard, n, &body, &SectionList::default()).unwrap();
+            if let Some((n, body)) = block_on(self.journal.checkpoint(&shard)).unwrap() {
+                let checkpoint = Checkpoint::decode(&shard, n, &body, &SectionList::default()).unwrap();
                 let mut entries = of_shard().take_while(|entry| entry.n <= n).cloned();
-                let mut whole = Base::new(entries.next().unwrap(), &Side::default());
-                entries.for_each(|entry| whole.add(entry, &Side::default()));
-                assert_eq!(base.rows(), whole.rows(), "{what}");
-                let bare = |base| Base { files: Vec::new(), rows: Vec::new(), marks: Vec::new(), ..base };
-                assert_eq!(bare(base), bare(whole), "{what}");
+                let mut whole = Checkpoint::new(entries.next().unwrap(), &Spill::default());
+                entries.for_each(|entry| whole.add(entry, &Spill::default()));
+                assert_eq!(checkpoint.rows(), whole.rows(), "{what}");
+                let bare =
+                    |checkpoint| Checkpoint { files: Vec::new(), rows: Vec::new(), marks: Vec::new(), ..checkpoint };
+                assert_eq!(bare(checkpoint), bare(whole), "{what}");
                 through = n;
             }
             let left: Vec<Stored> = block_on(self.journal.list(&shard, through + 1, usize::MAX))

@@ -148,13 +148,14 @@ fn attacks_are_what_they_are_called() {
 }
 
 #[test]
-fn trouble_is_counted() {
-    let trouble = Trouble { disorder_s: 120, bad: 17, duplicates: 20_000, skewed_clocks: 5, spellings: 300_000 };
-    let options = LanlOptions { attacks: 8, trouble, ..small() };
+fn disturbances_are_counted() {
+    let disturbance =
+        Disturbance { disorder_s: 120, bad: 17, duplicates: 20_000, skewed_clocks: 5, spellings: 300_000 };
+    let options = LanlOptions { attacks: 8, disturbance, ..small() };
     let (text, found, written) = run(&options);
     let counts = counts(&options);
     let count = |name: &str| counts[name].parse::<u64>().expect("a number");
-    let plain = run(&LanlOptions { trouble: Trouble::default(), ..options.clone() }).0;
+    let plain = run(&LanlOptions { disturbance: Disturbance::default(), ..options.clone() }).0;
     assert_eq!(count("lines"), text.lines().count() as u64);
     assert_eq!(count("lines"), written.events + written.attack_events + count("bad_lines") + count("duplicate_lines"));
     let is_event = |line: &&str| {
@@ -180,7 +181,8 @@ fn trouble_is_counted() {
     });
     assert!(moved.count() as u64 <= skewed && skewed > 0 && count("skewed_computers") == 5);
     let mut latest = 0;
-    let only = LanlOptions { trouble: Trouble { disorder_s: 120, ..Trouble::default() }, ..options.clone() };
+    let only =
+        LanlOptions { disturbance: Disturbance { disorder_s: 120, ..Disturbance::default() }, ..options.clone() };
     let (late_text, _, late) = run(&only);
     let behind: Vec<u64> = late_text
         .lines()
@@ -190,9 +192,9 @@ fn trouble_is_counted() {
             (time < latest).then(|| latest - time)
         })
         .collect();
-    assert_eq!(behind.len() as u64, late.troubled.disordered_lines);
-    assert_eq!(behind.iter().max(), Some(&late.troubled.disorder_seconds));
-    assert!(late.troubled.disorder_seconds <= 120 && behind.len() > 500);
+    assert_eq!(behind.len() as u64, late.disturbed.disordered_lines);
+    assert_eq!(behind.iter().max(), Some(&late.disturbed.disorder_seconds));
+    assert!(late.disturbed.disorder_seconds <= 120 && behind.len() > 500);
     assert_eq!(late_text.lines().collect::<HashSet<_>>(), plain_lines, "late and no other");
     // Attacks keep their lines.
     assert!(found.iter().all(|label| once.contains(line(label).as_str())));
@@ -240,7 +242,7 @@ proptest! {
             attack_seed: seeds.1,
             attacks,
             red_team: red.then(RedTeam::default),
-            trouble: Trouble::default(),
+            disturbance: Disturbance::default(),
         };
         let (text, found, written) = run(&options);
         check(&text, &found, &options, &written);

@@ -4,7 +4,7 @@ use super::*;
 use authpulse_event::EventTime;
 use authpulse_event::rfc3339::parse_rfc3339;
 use authpulse_event::time::{HOUR, SECOND};
-use authpulse_stream::Progress;
+use authpulse_stream::ProducerProgress;
 
 fn now_at(speed: f64) -> ReplayOptions {
     ReplayOptions { pace: Pace::Speed(speed), clock: Clock::Now, batch_size: Some(2), ..ReplayOptions::default() }
@@ -165,7 +165,7 @@ async fn a_program_that_knows_no_shifts_does_not_go_on_with_one() {
     let note = stream.progress(&job).await.expect("there").expect("one");
     assert!(note.contains(r#""version":2"#), "{note}");
     let later = note.replace(r#""version":2"#, r#""version":3"#);
-    stream.put(vec![], Some(Progress { job, state: later })).await.expect("stored");
+    stream.put(vec![], Some(ProducerProgress { job, state: later })).await.expect("stored");
     let told = run(&file, &stream, &now_at(1.0)).await.expect_err("refused").to_string();
     assert!(told.contains("version 3"), "{told}");
 }

@@ -171,7 +171,7 @@ async fn a_note_that_cannot_be_read_stops_it_before_anything_is_sent() {
         (r#"{"version":1,"counts":{"lines":6,"events":1,"unparsed":0,"shortened":0},"complete":false}"#, "input has 5"),
     ] {
         let stream = memory(&VirtualClock::default());
-        let progress = authpulse_stream::Progress { job: job.clone(), state: state.to_owned() };
+        let progress = authpulse_stream::ProducerProgress { job: job.clone(), state: state.to_owned() };
         stream.put(Vec::new(), Some(progress)).await.expect("stores");
         let error = run(&file, &stream, &by(2)).await.expect_err("unusable").to_string();
         assert!(error.contains(words) && error.contains(&job), "{error}");

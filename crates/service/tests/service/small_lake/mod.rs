@@ -18,7 +18,7 @@ use authpulse_service::committer::commit_all;
 use authpulse_service::service::{Mode, Service};
 use authpulse_settings::Options;
 use authpulse_stream::memory::MemoryStream;
-use authpulse_worker::worker::{Progress, Worker};
+use authpulse_worker::worker::{StepOutcome, Worker};
 use futures::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl SmallLake {
             }
             let mut done = true;
             for worker in &mut workers {
-                done &= worker.step().await.unwrap() == Progress::Done;
+                done &= worker.step().await.unwrap() == StepOutcome::Done;
             }
             self.clock.0.fetch_add((SECOND / 10).micros(), Ordering::Relaxed);
             if done && service.is_complete(&Default::default()) {
@@ -145,7 +145,7 @@ impl SmallLake {
         let files = files.iter().cloned().map(Source::File).collect();
         let request = BackfillRequest { keep_open, ..BackfillRequest::new(files) };
         let mut run = prepare(&self.env, options.clone(), &request).await.unwrap();
-        while run.worker.step().await.unwrap() != Progress::Done {
+        while run.worker.step().await.unwrap() != StepOutcome::Done {
             self.clock.0.fetch_add((SECOND / 10).micros(), Ordering::Relaxed);
         }
     }

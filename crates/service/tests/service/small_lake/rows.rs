@@ -53,8 +53,8 @@ impl EditedRows {
                         computer: edited.computers.intern(row.computer_id),
                         id: EventId::Own(row.event_id.into()),
                         windows: Windows {
-                            logins_1h: row.login_count_1h as u32,
-                            logins_24h: row.login_count_24h as u32,
+                            logons_1h: row.login_count_1h as u32,
+                            logons_24h: row.login_count_24h as u32,
                             computers_1h: row.unique_computers_1h as u32,
                             computers_24h: row.unique_computers_24h as u32,
                         },

@@ -135,11 +135,11 @@ impl Model {
         assert_eq!(s.tip(id).sequence, newest.unwrap_or(0).into());
     }
 
-    fn replace(&mut self, parents: &[usize], heirs: Vec<(ShardId, HashRange)>) {
+    fn replace(&mut self, parents: &[usize], children: Vec<(ShardId, HashRange)>) {
         for parent in parents {
             self.shards[*parent].2 = true;
         }
-        self.shards.extend(heirs.into_iter().map(|(id, range)| (id, range, false)));
+        self.shards.extend(children.into_iter().map(|(id, range)| (id, range, false)));
     }
 }
 
@@ -178,9 +178,9 @@ fn run(mut s: Subject, steps: Vec<Step>) {
                 let adjacent = a.1.last.checked_add(1) == Some(b.1.first) || b.1.last.checked_add(1) == Some(a.1.first);
                 let merged = s.merge(&a.0, &b.0);
                 assert_eq!(merged.is_ok(), adjacent && !a.2 && !b.2);
-                if let Ok(heir) = merged {
+                if let Ok(child) = merged {
                     let range = HashRange { first: a.1.first.min(b.1.first), last: a.1.last.max(b.1.last) };
-                    model.replace(&[left % count, right % count], vec![(heir, range)]);
+                    model.replace(&[left % count, right % count], vec![(child, range)]);
                 }
             }
             Step::Advance(by) => s.advance(by),

@@ -166,14 +166,14 @@ pub fn arrivals_never_fall(make: Make) {
     assert_eq!(s.read(&shard, ReadFrom::Start, ALL).clock, Some(newest));
     s.advance(Span::millis(1));
     assert_eq!(s.read(&shard, ReadFrom::Start, ALL).clock, Some(s.now()));
-    // Also not where a stream is opened again, or a heir takes over.
+    // Also not where a stream is opened again, or a child takes over.
     s.put(&[("k", "z")]);
     let newest = s.now();
     s.advance(-500 * MICROSECOND);
     let s = s.reopen();
-    let [_, heir] = s.split(&shard, 1).unwrap();
+    let [_, child] = s.split(&shard, 1).unwrap();
     s.put(&[("k", "z")]);
-    assert_eq!(s.read_all(&heir)[0].arrival, newest);
+    assert_eq!(s.read_all(&child)[0].arrival, newest);
 }
 
 pub fn an_empty_shard_is_at_its_tip(make: Make) {

@@ -33,31 +33,31 @@ fn assert_ended(s: &Subject, shard: &ShardId) {
     }
 }
 
-pub fn a_split_divides_the_range_and_heirs_go_on(make: Make) {
+pub fn a_split_divides_the_range_and_children_go_on(make: Make) {
     let s = make(2);
     put_everyone(&s, "before");
     let [left, right] = [s.shards()[0].clone(), s.shards()[1].clone()];
     let tip = s.tip(&left.id);
     let at = left.range.last / 2 + 7;
-    let heirs = s.split(&left.id, at).unwrap();
-    assert_eq!(heirs, [ShardId::new("shardId-000000000002"), ShardId::new("shardId-000000000003")]);
+    let children = s.split(&left.id, at).unwrap();
+    assert_eq!(children, [ShardId::new("shardId-000000000002"), ShardId::new("shardId-000000000003")]);
     let s = s.reopen();
     let shards = s.shards();
     assert_eq!(shards.len(), 4);
     assert!(shards[0].closed && shards[0].range == left.range && shards[1] == right);
-    for (heir, range) in shards[2..]
+    for (child, range) in shards[2..]
         .iter()
         .zip([HashRange { first: left.range.first, last: at - 1 }, HashRange { first: at, last: left.range.last }])
     {
-        assert_eq!((heir.range, &heir.parents, heir.closed), (range, &vec![left.id.clone()], false));
-        assert_eq!(s.tip(&heir.id), Position::START);
+        assert_eq!((child.range, &child.parents, child.closed), (range, &vec![left.id.clone()], false));
+        assert_eq!(s.tip(&child.id), Position::START);
     }
     assert_ended(&s, &left.id);
     assert!(!s.read_all(&left.id).is_empty());
     put_everyone(&s, "after");
     assert_eq!(s.tip(&left.id), tip, "a closed shard takes nothing");
-    for heir in &heirs {
-        assert!(s.read_all(heir).iter().all(|record| record.position > tip && record.payload == "after"));
+    for child in &children {
+        assert!(s.read_all(child).iter().all(|record| record.position > tip && record.payload == "after"));
     }
     assert_whole(&s);
 }
@@ -67,17 +67,17 @@ pub fn a_merge_unites_neighbours_in_either_order(make: Make) {
         let s = make(3);
         put_everyone(&s, "before");
         let [a, b, c] = [0, 1, 2].map(|i| s.shards()[i].clone());
-        let heir = if swapped { s.merge(&c.id, &b.id) } else { s.merge(&b.id, &c.id) }.unwrap();
+        let child = if swapped { s.merge(&c.id, &b.id) } else { s.merge(&b.id, &c.id) }.unwrap();
         let s = s.reopen();
         let shards = s.shards();
-        assert_eq!(shards[3].id, heir);
+        assert_eq!(shards[3].id, child);
         assert_eq!(shards[3].range, HashRange { first: b.range.first, last: c.range.last });
         assert_eq!(shards[3].parents, [b.id.clone(), c.id.clone()]);
         assert!(!shards[0].closed && shards[1].closed && shards[2].closed);
         put_everyone(&s, "after");
         for parent in [&b.id, &c.id] {
             assert_ended(&s, parent);
-            assert!(s.read_all(&heir).iter().all(|record| record.position > s.tip(parent)));
+            assert!(s.read_all(&child).iter().all(|record| record.position > s.tip(parent)));
         }
         assert!(!s.read(&a.id, ReadFrom::Start, ALL).at_end);
         assert_whole(&s);

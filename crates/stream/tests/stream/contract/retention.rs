@@ -104,7 +104,7 @@ pub fn ends_and_tips_outlive_the_records(make: Make) {
     let parent = s.shards()[0].id.clone();
     let receipts = s.put(&[("k", "a"), ("k", "b")]);
     let tip = s.tip(&parent);
-    let heirs = s.split(&parent, 1 << 127).unwrap();
+    let children = s.split(&parent, 1 << 127).unwrap();
     s.advance(RETENTION + MICROSECOND);
     s.trim();
     let s = s.reopen();
@@ -114,7 +114,7 @@ pub fn ends_and_tips_outlive_the_records(make: Make) {
     assert!(read.at_tip && read.at_end && read.records.is_empty());
     assert_eq!(read.gap, Some(Gap { records: Some(1) }));
     assert_eq!(s.read(&parent, ReadFrom::After(tip), ALL).gap, None);
-    assert_eq!(s.tip(&heirs[0]), Position::START);
+    assert_eq!(s.tip(&children[0]), Position::START);
     let receipt = s.put(&[("k", "c")]).remove(0);
     assert!(receipt.sequence > tip.sequence, "numbers go on where all records are gone");
 }

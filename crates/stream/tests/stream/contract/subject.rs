@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use authpulse_event::{ArrivalTime, Position, SequenceNumber, ShardId, Span};
 use authpulse_stream::{
-    Clock, CreateOptions, LocalStream, MemoryStream, Progress, PutReceipt, PutRecord, ReadBatch, ReadFrom, ReadLimit,
-    Record, ShardDescription, Stream, StreamError, StreamWriter,
+    Clock, CreateOptions, LocalStream, MemoryStream, ProducerProgress, PutReceipt, PutRecord, ReadBatch, ReadFrom,
+    ReadLimit, Record, ShardDescription, Stream, StreamError, StreamWriter,
 };
 use futures::executor::block_on;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Subject {
         records: Vec<PutRecord>,
         progress: Option<(&str, &str)>,
     ) -> Result<Vec<PutReceipt>, StreamError> {
-        let progress = progress.map(|(job, state)| Progress { job: job.to_owned(), state: state.to_owned() });
+        let progress = progress.map(|(job, state)| ProducerProgress { job: job.to_owned(), state: state.to_owned() });
         block_on(self.stream.put(records, progress))
     }
 

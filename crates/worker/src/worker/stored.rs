@@ -11,23 +11,23 @@ const TARGET: &str = "authpulse_consumer::worker::landing";
 
 impl Worker {
     /// Waits until the entry under way is stored.
-    pub(super) async fn land(&mut self) -> Result<()> {
+    pub(super) async fn await_stored(&mut self) -> Result<()> {
         match self.in_flight.take() {
-            Some(in_flight) => self.landed(in_flight.await).await,
+            Some(in_flight) => self.after_stored(in_flight.await).await,
             None => Ok(()),
         }
     }
 
     /// Whether no entry is under way any more; waits for none.
-    pub(super) async fn has_landed(&mut self) -> Result<bool> {
+    pub(super) async fn is_stored(&mut self) -> Result<bool> {
         let Some(in_flight) = &mut self.in_flight else { return Ok(true) };
         let Some(stored) = in_flight.now_or_never() else { return Ok(false) };
         self.in_flight = None;
-        self.landed(stored).await?;
+        self.after_stored(stored).await?;
         Ok(true)
     }
 
-    async fn landed(&mut self, stored: Option<Result<Entry>>) -> Result<()> {
+    async fn after_stored(&mut self, stored: Option<Result<Entry>>) -> Result<()> {
         let key = self.machine.key();
         let bug = || ConsumerError::Bug { shard: key.clone(), what: "storing an entry" };
         let entry = stored.ok_or_else(bug)??;

@@ -43,14 +43,14 @@ impl<'a> From<&'a WaitingEvent> for Event<'a> {
 type Verdict = Result<(), (Reason, String)>;
 
 impl Shard {
-    /// Judges one record. What follows from it, also for events that waited, is added to `out`; scores come later
+    /// Admits one record. What follows from it, also for events that waited, is added to `out`; scores come later
     /// ([`Shard::score_ready`]).
-    pub fn judge(&mut self, record: Incoming<'_>, parsed: Result<ParsedEvent<'_>, Invalid>, out: &mut Output) {
-        self.judge_known(record, parsed, Known::default(), out);
+    pub fn admit(&mut self, record: Incoming<'_>, parsed: Result<ParsedEvent<'_>, Invalid>, out: &mut Output) {
+        self.admit_known(record, parsed, Known::default(), out);
     }
 
-    /// Judges one record of which [`Shard::look_ahead`] told what is known.
-    pub fn judge_known(
+    /// Admits one record of which [`Shard::look_ahead`] told what is known.
+    pub fn admit_known(
         &mut self,
         record: Incoming<'_>,
         parsed: Result<ParsedEvent<'_>, Invalid>,
@@ -86,7 +86,7 @@ impl Shard {
             let detail = format!("{} ahead of its arrival; at most 300 s are allowed{hint}", seconds(ahead));
             return Self::reject(record, Reason::Future, detail, out);
         }
-        if let Err((reason, detail)) = self.judge_in_time(event, Some(record), out) {
+        if let Err((reason, detail)) = self.admit_in_time(event, Some(record), out) {
             Self::reject(record, reason, detail, out);
         }
     }
@@ -112,15 +112,15 @@ impl Shard {
         self.released.at_hand
     }
 
-    /// Judges again, in an heir, what waited in its parents; before the heir's first record.
-    pub fn judge_inherited(&mut self, out: &mut Output) {
+    /// Admits again, in a child, what waited in its parents; before the child's first record.
+    pub fn admit_inherited(&mut self, out: &mut Output) {
         for waiting in std::mem::take(&mut self.waiting) {
             let event = Event::from(&waiting);
-            if self.is_ahead(event.time) {
+            if self.is_out_of_reach(event.time) {
                 match self.prepare_to_wait(event, out) {
-                    Ahead::Duplicate(detail) => Self::reject_waiting(waiting, Reason::Duplicate, detail, out),
-                    Ahead::Waits => self.wait(waiting, out),
-                    Ahead::NoLonger => self.go_on(vec![waiting], out),
+                    HoldBack::Duplicate(detail) => Self::reject_waiting(waiting, Reason::Duplicate, detail, out),
+                    HoldBack::Waits => self.wait(waiting, out),
+                    HoldBack::NoLonger => self.go_on(vec![waiting], out),
                 }
             } else {
                 self.go_on(vec![waiting], out);
@@ -129,21 +129,21 @@ impl Shard {
     }
 
     /// Steps 4 to 7. `record` is what to keep if the event must wait.
-    fn judge_in_time(&mut self, event: Event<'_>, record: Option<Incoming<'_>>, out: &mut Output) -> Verdict {
-        if self.is_ahead(event.time) {
+    fn admit_in_time(&mut self, event: Event<'_>, record: Option<Incoming<'_>>, out: &mut Output) -> Verdict {
+        if self.is_out_of_reach(event.time) {
             if self.is_live(&event) {
                 // One live event after a quiet night: those that wait for a time it has reached go first.
                 self.release(|w| w.time <= event.time, out);
             } else {
                 match self.prepare_to_wait(event, out) {
-                    Ahead::Duplicate(detail) => return Err((Reason::Duplicate, detail)),
-                    Ahead::Waits => {
+                    HoldBack::Duplicate(detail) => return Err((Reason::Duplicate, detail)),
+                    HoldBack::Waits => {
                         if let Some(record) = record {
                             self.wait(waiting_event(event, record), out);
                         }
                         return Ok(());
                     }
-                    Ahead::NoLonger => {}
+                    HoldBack::NoLonger => {}
                 }
             }
         }
@@ -152,9 +152,9 @@ impl Shard {
         Ok(())
     }
 
-    /// Without a front everything is ahead; else what lies more than `max_jump` beyond it.
-    fn is_ahead(&self, time: EventTime) -> bool {
-        self.front().is_none_or(|front| time > front + self.settings.time.max_jump)
+    /// Without a high-water mark everything is ahead; else what lies more than `max_jump` beyond it.
+    fn is_out_of_reach(&self, time: EventTime) -> bool {
+        self.high_water().is_none_or(|high_water| time > high_water + self.settings.time.max_jump)
     }
 
     fn is_live(&self, event: &Event<'_>) -> bool {
@@ -162,11 +162,11 @@ impl Shard {
     }
 
     /// The first three cases of an event ahead.
-    fn prepare_to_wait(&mut self, event: Event<'_>, out: &mut Output) -> Ahead {
+    fn prepare_to_wait(&mut self, event: Event<'_>, out: &mut Output) -> HoldBack {
         let mut at_once = self.waiting.iter().filter(|w| w.time == event.time && w.user == event.user);
         let base = self.settings.time.base;
         if at_once.any(|w| w.computer == event.computer && same_id(base, &Event::from(w), &event)) {
-            return Ahead::Duplicate(twice(event.id, "waits"));
+            return HoldBack::Duplicate(twice(event.id, "waits"));
         }
         if let Some(first) = self.waiting.first().map(|w| w.time) {
             if event.time < first - WAITING_SPAN {
@@ -178,13 +178,13 @@ impl Shard {
                     Self::reject_waiting(waiting, Reason::Future, detail, out);
                 }
             } else if event.time > first + WAITING_SPAN {
-                self.settle(out);
-                if !self.is_ahead(event.time) {
-                    return Ahead::NoLonger;
+                self.flush_waiting(out);
+                if !self.is_out_of_reach(event.time) {
+                    return HoldBack::NoLonger;
                 }
             }
         }
-        Ahead::Waits
+        HoldBack::Waits
     }
 
     fn wait(&mut self, waiting: WaitingEvent, out: &mut Output) {
@@ -227,8 +227,8 @@ impl Shard {
 
     /// Those that are no longer ahead go on, in rounds, until none is left.
     fn release_reached(&mut self, out: &mut Output) {
-        while let Some(front) = self.front() {
-            let reach = front + self.settings.time.max_jump;
+        while let Some(high_water) = self.high_water() {
+            let reach = high_water + self.settings.time.max_jump;
             if !self.waiting.iter().any(|w| w.time <= reach) {
                 break;
             }
@@ -256,8 +256,8 @@ impl Shard {
         }
     }
 
-    /// Settles what waits: those since whose arrival nothing else was accepted go on, the others are rejected.
-    pub fn settle(&mut self, out: &mut Output) {
+    /// Flushes what waits: those since whose arrival nothing else was accepted go on, the others are rejected.
+    pub fn flush_waiting(&mut self, out: &mut Output) {
         let (go, reject): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| w.accepted_since == 0);
         for waiting in reject {
@@ -268,7 +268,7 @@ impl Shard {
     }
 
     /// Raises the watermark, if `to` lies above it; tells whether it did.
-    pub fn rise(&mut self, to: EventTime, out: &mut Output) -> bool {
+    pub fn advance_watermark(&mut self, to: EventTime, out: &mut Output) -> bool {
         if self.watermark.is_some_and(|w| w >= to) {
             return false;
         }
@@ -383,8 +383,8 @@ impl Shard {
         for parity in 0..2 {
             if self.open_days[parity].day < Day::of(to) && !self.open_days[parity].touched.is_empty() {
                 let open = std::mem::take(&mut self.open_days[parity]);
-                let share = self.day_share(open.day, open.touched.iter().copied());
-                self.closed_days.extend(share);
+                let counts = self.counts_of_day(open.day, open.touched.iter().copied());
+                self.closed_days.extend(counts);
             }
         }
         self.closed_days.sort_by_key(|(day, _)| *day);
@@ -438,12 +438,12 @@ fn twice(id: EventIdRef<'_>, what: &str) -> String {
 }
 
 /// What became of an event that lies ahead.
-enum Ahead {
+enum HoldBack {
     /// It waits already.
     Duplicate(String),
     /// It must wait.
     Waits,
-    /// Settling those that waited moved the front up to it.
+    /// Flushing those that waited moved the high-water mark up to it.
     NoLonger,
 }
 

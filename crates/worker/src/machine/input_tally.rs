@@ -16,24 +16,24 @@ const TARGET: &str = "authpulse_consumer::worker::told";
 pub type SharedTally = Arc<Mutex<Tally>>;
 
 /// From so many events with own ids on a stream's shard tells that most of them repeat; before, at its end.
-const IDS_TOLD_FROM: u64 = 1_000;
+const IDS_REPORTED_FROM: u64 = 1_000;
 
 /// See the module.
-pub struct Told {
+pub struct InputTally {
     /// Where lines are counted.
     pub tally: Option<SharedTally>,
     /// Ids that a stream's producers sent.
     own_ids: OwnIds,
     /// Whether it told that they repeat.
-    told_of_ids: bool,
+    warned_of_ids: bool,
     /// What the workers of the process have said of columns.
     said: Arc<Said>,
 }
 
-impl Told {
+impl InputTally {
     /// Nothing is counted yet.
-    pub fn new(said: Arc<Said>) -> Told {
-        Told { tally: None, own_ids: OwnIds::default(), told_of_ids: false, said }
+    pub fn new(said: Arc<Said>) -> InputTally {
+        InputTally { tally: None, own_ids: OwnIds::default(), warned_of_ids: false, said }
     }
 
     fn with_tally(&self, count: impl FnOnce(&mut Tally)) {
@@ -78,16 +78,16 @@ impl Told {
 
     /// Where most ids of a stream repeat, the words for it, once.
     pub fn ids_repeat(&mut self, at_end: bool) -> Option<String> {
-        if self.told_of_ids || !(at_end || self.own_ids.events() >= IDS_TOLD_FROM) {
+        if self.warned_of_ids || !(at_end || self.own_ids.events() >= IDS_REPORTED_FROM) {
             return None;
         }
         let words = self.own_ids.warning();
-        self.told_of_ids = words.is_some();
+        self.warned_of_ids = words.is_some();
         words
     }
 }
 
 /// Says that ids repeat.
-pub fn tell_of_ids(shard: &ShardId, words: &str) {
+pub fn warn_of_ids(shard: &ShardId, words: &str) {
     tracing::warn!(target: TARGET, %shard, "{words}");
 }

@@ -16,13 +16,13 @@
 //!   as if it lay more than `max_jump` beyond a front.
 //! - Whether an event is live is settled where it arrives: an event of a file that an heir inherits never becomes live.
 //! - A rise to a time that is not above the watermark is none, and moves nothing that waits.
-//! - An heir judges those it inherits one after another, each against those before it that wait again. They keep the
+//! - An heir admits those it inherits one after another, each against those before it that wait again. They keep the
 //!   number of acceptances since their arrival, and remain events that waited. Of two parents, order of arrival is
 //!   that of the arrival times; where these are equal, of the places in the stream.
 
 use std::collections::BTreeSet;
 
-use crate::edges::{Edge, Marks};
+use crate::edges::{Edge, EdgeCounts};
 use crate::model::{DAY, DEAD_LETTER_BYTES, FUTURE_LIMIT, Record, Rejected, SECOND, Settings, Shard, Step};
 use crate::parse::{Event, parse, ring_position};
 
@@ -68,18 +68,18 @@ pub struct History {
 }
 
 /// Runs every shard through its steps, in the order given; parents stand before their heirs.
-pub fn judge(settings: &Settings, shards: &[Shard], marks: &mut Marks) -> Vec<History> {
+pub fn admit(settings: &Settings, shards: &[Shard], edge_counts: &mut EdgeCounts) -> Vec<History> {
     let mut histories: Vec<History> = Vec::new();
     for shard in shards {
         let parents: Vec<&History> = shard.parents.iter().map(|&at| &histories[at]).collect();
-        let mut judge = Judge::new(settings, shard.range, shard.live, &parents);
+        let mut admission = Admission::new(settings, shard.range, shard.live, &parents);
         for step in &shard.steps {
-            judge.step(step);
+            admission.step(step);
         }
-        for (edge, times) in judge.marks {
-            *marks.entry(edge).or_default() += times;
+        for (edge, times) in admission.edge_counts {
+            *edge_counts.entry(edge).or_default() += times;
         }
-        histories.push(judge.history);
+        histories.push(admission.history);
     }
     histories
 }
@@ -95,41 +95,42 @@ pub fn holds(range: (u128, u128), user: &str) -> bool {
 }
 
 /// One shard while its steps are taken.
-pub struct Judge<'a> {
+pub struct Admission<'a> {
     settings: &'a Settings,
     live: bool,
     /// What has happened so far.
     pub history: History,
     /// The watermark is a rise's.
-    by_rise: bool,
+    by_advance: bool,
     /// The edges met so far.
-    pub marks: Marks,
+    pub edge_counts: EdgeCounts,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Admission<'a> {
     /// A shard before its first step, the ends of its parents taken in.
-    pub fn new(settings: &'a Settings, range: (u128, u128), live: bool, parents: &[&History]) -> Judge<'a> {
-        let mut judge = Judge { settings, live, history: empty(range), by_rise: false, marks: Marks::new() };
-        judge.inherit(parents);
-        judge
+    pub fn new(settings: &'a Settings, range: (u128, u128), live: bool, parents: &[&History]) -> Admission<'a> {
+        let mut admission =
+            Admission { settings, live, history: empty(range), by_advance: false, edge_counts: EdgeCounts::new() };
+        admission.inherit(parents);
+        admission
     }
 
     /// Takes the next step of the shard.
     pub fn step(&mut self, step: &Step) {
         match step {
             Step::Record(record) => self.receive(record),
-            Step::Rise(to) => self.rise(*to),
-            Step::Settle => self.settle(),
+            Step::Advance(to) => self.advance(*to),
+            Step::Flush => self.flush_waiting(),
         }
     }
 
-    fn mark(&mut self, edge: Edge) {
-        *self.marks.entry(edge).or_default() += 1;
+    fn count_edge(&mut self, edge: Edge) {
+        *self.edge_counts.entry(edge).or_default() += 1;
     }
 
-    fn mark_if(&mut self, reached: bool, edge: Edge) {
+    fn count_edge_if(&mut self, reached: bool, edge: Edge) {
         if reached {
-            self.mark(edge);
+            self.count_edge(edge);
         }
     }
 
@@ -142,13 +143,13 @@ impl<'a> Judge<'a> {
     }
 
     /// "Front = watermark + tolerance."
-    pub fn front(&self) -> Option<i64> {
+    pub fn high_water(&self) -> Option<i64> {
         Some(self.history.watermark? + self.tolerance())
     }
 
     /// "the shard has no front yet, or the time lies more than `max_jump` (3600 s) beyond it".
     fn is_beyond(&self, time: i64) -> bool {
-        self.front().is_none_or(|front| time > front + self.max_jump())
+        self.high_water().is_none_or(|high_water| time > high_water + self.max_jump())
     }
 
     /// "the heirs of a split or merge take from their parents' ends, by hash range, every user's state, what waits and
@@ -165,12 +166,12 @@ impl<'a> Judge<'a> {
             self.history.watermark = self.history.watermark.max(parent.watermark);
         }
         self.history.inherited = self.history.accepted.len();
-        self.mark_if(!parents.is_empty(), Edge::Inherited);
+        self.count_edge_if(!parents.is_empty(), Edge::Inherited);
         // A stable sort: equal places keep the order of the parents.
         inherited.sort_by_key(|waiting| (waiting.arrived.arrival, waiting.arrived.place));
         for waiting in inherited {
-            self.mark(Edge::InheritedWaiting);
-            self.judge_from_4(waiting, true);
+            self.count_edge(Edge::InheritedWaiting);
+            self.admit_from_4(waiting, true);
         }
     }
 
@@ -178,54 +179,54 @@ impl<'a> Judge<'a> {
     /// invalid, misrouted, future, and on.
     fn receive(&mut self, record: &Record) {
         let Some(event) = parse(self.settings, record) else {
-            self.mark(Edge::Invalid);
+            self.count_edge(Edge::Invalid);
             return self.reject("invalid", &record.payload);
         };
         if !holds(self.history.range, &event.user) {
-            self.mark(Edge::Misrouted);
+            self.count_edge(Edge::Misrouted);
             return self.reject("misrouted", &record.payload);
         }
         let lead = event.time - record.arrival;
-        self.mark_if(lead == FUTURE_LIMIT, Edge::FutureNotQuite);
+        self.count_edge_if(lead == FUTURE_LIMIT, Edge::FutureNotQuite);
         if lead > FUTURE_LIMIT {
-            self.mark(Edge::Future);
-            self.mark_if(lead <= FUTURE_LIMIT + SECOND, Edge::FutureBarely);
+            self.count_edge(Edge::Future);
+            self.count_edge_if(lead <= FUTURE_LIMIT + SECOND, Edge::FutureBarely);
             return self.reject("future", &record.payload);
         }
         let live = self.live && lead.abs() <= FUTURE_LIMIT;
-        self.mark_if(live && lead == -FUTURE_LIMIT, Edge::LiveBarely);
+        self.count_edge_if(live && lead == -FUTURE_LIMIT, Edge::LiveBarely);
         let payload = record.payload.clone();
         let arrived = Arrived { event, payload, arrival: record.arrival, place: record.place, live };
-        self.judge_from_4(Waiting { arrived, accepted_since: 0 }, false);
+        self.admit_from_4(Waiting { arrived, accepted_since: 0 }, false);
     }
 
     /// "4. **Ahead**", and what follows for an event that is not.
-    fn judge_from_4(&mut self, new: Waiting, waited: bool) {
+    fn admit_from_4(&mut self, new: Waiting, waited: bool) {
         let time = new.arrived.event.time;
-        let beyond_front = self.front().map(|front| time - front - self.max_jump());
-        self.mark_if(beyond_front == Some(0), Edge::AheadNotQuite);
+        let beyond_high_water = self.high_water().map(|high_water| time - high_water - self.max_jump());
+        self.count_edge_if(beyond_high_water == Some(0), Edge::AheadNotQuite);
         if self.is_beyond(time) && !new.arrived.live {
-            let barely = beyond_front.is_some_and(|beyond| beyond <= SECOND);
-            self.mark_if(barely, Edge::AheadBarely);
-            return self.judge_ahead(new, waited);
+            let barely = beyond_high_water.is_some_and(|beyond| beyond <= SECOND);
+            self.count_edge_if(barely, Edge::AheadBarely);
+            return self.admit_ahead(new, waited);
         }
         if self.is_beyond(time) {
-            let edge = if self.front().is_none() { Edge::LiveFirst } else { Edge::LiveJump };
-            self.mark(edge);
+            let edge = if self.high_water().is_none() { Edge::LiveFirst } else { Edge::LiveJump };
+            self.count_edge(edge);
             // "where it lies more than `max_jump` beyond the front, those that wait with a time up to its own go on
             // before it".
             let go = self.take_waiting(|it| it.arrived.event.time <= time);
-            self.mark_if(!go.is_empty(), Edge::WentOnBeforeLive);
+            self.count_edge_if(!go.is_empty(), Edge::WentOnBeforeLive);
             self.go_on(go);
         }
-        self.mark_if(waited, Edge::InheritedGoesOn);
+        self.count_edge_if(waited, Edge::InheritedGoesOn);
         if self.decide(new.arrived, waited) && !waited {
             self.after_acceptance();
         }
     }
 
     /// "In this order", for an event ahead.
-    fn judge_ahead(&mut self, new: Waiting, waited: bool) {
+    fn admit_ahead(&mut self, new: Waiting, waited: bool) {
         let event = &new.arrived.event;
         let time = event.time;
         // "Where the same event (the same `event_id`, instant and computer of the same user) waits already, the new one is
@@ -238,37 +239,37 @@ impl<'a> Judge<'a> {
             .filter(|other| other.id == event.id && other.user == event.user)
             .collect();
         if same.iter().any(|other| other.time == time && other.computer == event.computer) {
-            self.mark(Edge::DuplicateAmongWaiting);
+            self.count_edge(Edge::DuplicateAmongWaiting);
             return self.reject("duplicate", &new.arrived.payload);
         }
-        self.mark_if(!same.is_empty(), Edge::SameIdWaitsTwice);
+        self.count_edge_if(!same.is_empty(), Edge::SameIdWaitsTwice);
         if let Some(first) = self.history.waiting.first().map(|it| it.arrived.event.time) {
-            self.mark_if(time == first - DAY, Edge::EarlierDayNotQuite);
-            self.mark_if(time == first + DAY, Edge::LaterDayNotQuite);
+            self.count_edge_if(time == first - DAY, Edge::EarlierDayNotQuite);
+            self.count_edge_if(time == first + DAY, Edge::LaterDayNotQuite);
             if time < first - DAY {
                 // "Where its time lies more than 86400 s before that of the first event that waits, all that wait are
                 // rejected as `future`."
-                self.mark(Edge::RejectedByEarlierDay);
+                self.count_edge(Edge::RejectedByEarlierDay);
                 let all = self.take_waiting(|_| true);
                 self.reject_all("future", all);
             } else if time > first + DAY {
                 // "Where its time lies more than 86400 s after that of the first event that waits, what waits is
                 // settled, and the new one is judged again from the start of 4."
-                self.mark(Edge::SettledByLaterDay);
-                self.settle();
-                return self.judge_from_4(new, waited);
+                self.count_edge(Edge::FlushedByLaterDay);
+                self.flush_waiting();
+                return self.admit_from_4(new, waited);
             }
         }
         // "It waits. As soon as events of three distinct users, or ten events, wait, all of them go on: in order of
         // arrival, one after another, each through 5, 6 and 7 against the state the last one left."
-        self.mark(Edge::Waited);
-        self.mark_if(waited, Edge::InheritedWaitsAgain);
+        self.count_edge(Edge::Waited);
+        self.count_edge_if(waited, Edge::InheritedWaitsAgain);
         self.history.waiting.push(new);
         let waiting = &self.history.waiting;
         let users: BTreeSet<&str> = waiting.iter().map(|it| it.arrived.event.user.as_str()).collect();
         let (three, ten) = (users.len() >= 3, waiting.len() >= 10);
         if three || ten {
-            self.mark(if three { Edge::WentOnByThreeUsers } else { Edge::WentOnByTenEvents });
+            self.count_edge(if three { Edge::WentOnByThreeUsers } else { Edge::WentOnByTenEvents });
             let all = self.take_waiting(|_| true);
             self.go_on(all);
         }
@@ -282,20 +283,20 @@ impl<'a> Judge<'a> {
             waiting.accepted_since += 1;
         }
         let rounds = self.rounds();
-        self.mark_if(rounds >= 1, Edge::WentOnNoLongerAhead);
-        self.mark_if(rounds >= 2, Edge::WentOnInASecondRound);
+        self.count_edge_if(rounds >= 1, Edge::WentOnNoLongerAhead);
+        self.count_edge_if(rounds >= 2, Edge::WentOnInASecondRound);
         let overtaken = self.take_waiting(|it| it.accepted_since >= 10);
-        self.mark_if(!overtaken.is_empty(), Edge::RejectedAfterTenAccepted);
+        self.count_edge_if(!overtaken.is_empty(), Edge::RejectedAfterTenAccepted);
         self.reject_all("future", overtaken);
     }
 
     /// "in rounds (those that are not ahead now, in order of arrival; then again, until none is left)": how many.
     fn rounds(&mut self) -> usize {
         for round in 0.. {
-            let Some(front) = self.front() else {
+            let Some(high_water) = self.high_water() else {
                 return round;
             };
-            let limit = front + self.max_jump();
+            let limit = high_water + self.max_jump();
             let go = self.take_waiting(|it| it.arrived.event.time <= limit);
             if go.is_empty() {
                 return round;
@@ -307,32 +308,32 @@ impl<'a> Judge<'a> {
 
     /// "To **settle** what waits: those since whose arrival no event that did not wait has been accepted go on, the
     /// others are rejected as `future` (which is which is found before any of them goes on)."
-    fn settle(&mut self) {
+    fn flush_waiting(&mut self) {
         let go = self.take_waiting(|it| it.accepted_since == 0);
         let others = self.take_waiting(|_| true);
-        self.mark_if(!go.is_empty(), Edge::SettleAccepted);
-        self.mark_if(!others.is_empty(), Edge::SettleRejected);
+        self.count_edge_if(!go.is_empty(), Edge::FlushAccepted);
+        self.count_edge_if(!others.is_empty(), Edge::FlushRejected);
         self.reject_all("future", others);
         self.go_on(go);
     }
 
     /// "Before a rise to W, those that wait with a time up to W + tolerance + `max_jump` go on, then, in rounds, those
     /// no longer ahead; later ones wait on." "It never falls."
-    fn rise(&mut self, to: i64) {
+    fn advance(&mut self, to: i64) {
         if self.history.watermark.is_some_and(|watermark| watermark >= to) {
-            return self.mark(Edge::RiseToNothing);
+            return self.count_edge(Edge::AdvanceToNothing);
         }
-        self.mark(Edge::Rise);
+        self.count_edge(Edge::Advance);
         let limit = to + self.tolerance() + self.max_jump();
         let go = self.take_waiting(|it| it.arrived.event.time <= limit);
         let barely = go.iter().any(|it| it.arrived.event.time == limit);
-        self.mark_if(!go.is_empty(), Edge::WentOnBeforeRise);
-        self.mark_if(barely, Edge::WentOnBeforeRiseBarely);
+        self.count_edge_if(!go.is_empty(), Edge::WentOnBeforeAdvance);
+        self.count_edge_if(barely, Edge::WentOnBeforeAdvanceBarely);
         self.go_on(go);
         self.rounds();
         if self.history.watermark.is_none_or(|watermark| watermark < to) {
             self.history.watermark = Some(to);
-            self.by_rise = true;
+            self.by_advance = true;
         }
     }
 
@@ -358,14 +359,14 @@ impl<'a> Judge<'a> {
         let Arrived { event, payload, arrival, .. } = new;
         if let Some(watermark) = self.history.watermark {
             if event.time < watermark {
-                self.mark(Edge::Late);
-                self.mark_if(event.time >= watermark - SECOND, Edge::LateBarely);
-                self.mark_if(self.by_rise, Edge::LateByRise);
-                self.mark_if(waited, Edge::WaitedThenLate);
+                self.count_edge(Edge::Late);
+                self.count_edge_if(event.time >= watermark - SECOND, Edge::LateBarely);
+                self.count_edge_if(self.by_advance, Edge::LateByAdvance);
+                self.count_edge_if(waited, Edge::WaitedThenLate);
                 self.reject("late", &payload);
                 return false;
             }
-            self.mark_if(event.time == watermark, Edge::TieAtWatermark);
+            self.count_edge_if(event.time == watermark, Edge::TieAtWatermark);
         }
         let same: Vec<&Event> =
             self.history.accepted.iter().filter(|other| other.id == event.id && other.user == event.user).collect();
@@ -373,8 +374,8 @@ impl<'a> Judge<'a> {
             same.iter().filter(|other| other.time == event.time && other.computer == event.computer).collect();
         if !twice.is_empty() {
             let other_kind = twice.iter().any(|other| other.content_id != event.content_id);
-            self.mark(Edge::Duplicate);
-            self.mark_if(other_kind, Edge::OwnIdIsContentId);
+            self.count_edge(Edge::Duplicate);
+            self.count_edge_if(other_kind, Edge::OwnIdIsContentId);
             self.reject("duplicate", &payload);
             return false;
         }
@@ -382,12 +383,12 @@ impl<'a> Judge<'a> {
         let other_time = same.iter().any(|other| near(other) && other.time != event.time);
         let other_computer = same.iter().any(|other| near(other) && other.computer != event.computer);
         let of_another = same.iter().any(|other| near(other) && other.content_id != event.content_id);
-        self.mark_if(other_time, Edge::SameIdOtherTime);
-        self.mark_if(other_computer, Edge::SameIdOtherComputer);
-        self.mark_if(of_another, Edge::OwnIdIsContentIdOfAnother);
-        self.mark_if(event.time > arrival, Edge::AcceptedEarly);
+        self.count_edge_if(other_time, Edge::SameIdOtherTime);
+        self.count_edge_if(other_computer, Edge::SameIdOtherComputer);
+        self.count_edge_if(of_another, Edge::OwnIdIsContentIdOfAnother);
+        self.count_edge_if(event.time > arrival, Edge::AcceptedEarly);
         let beside = self.history.accepted.iter().any(|other| event.time < other.time - self.tolerance());
-        self.mark_if(beside, Edge::OnTimeBesideEarly);
+        self.count_edge_if(beside, Edge::OnTimeBesideEarly);
         self.raise_to_accepted(event.time, arrival);
         self.history.accepted.push(event);
         true
@@ -402,9 +403,9 @@ impl<'a> Judge<'a> {
         let by_day = (time - self.settings.settle * SECOND).div_euclid(DAY) * DAY;
         let watermark = i64::max(by_time, by_day);
         if self.history.watermark.is_none_or(|old| old < watermark) {
-            self.mark_if(by_day > by_time, Edge::EarlyClosesDay);
+            self.count_edge_if(by_day > by_time, Edge::EarlyClosesDay);
             self.history.watermark = Some(watermark);
-            self.by_rise = false;
+            self.by_advance = false;
         }
     }
 

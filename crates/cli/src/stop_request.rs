@@ -5,21 +5,21 @@ use std::time::Instant;
 
 /// That the process was told to end.
 #[derive(Clone, Copy, Debug)]
-pub struct Told {
+pub struct StopRequest {
     /// When.
     pub since: Instant,
     /// By what.
     pub by: &'static str,
 }
 
-static TOLD: OnceLock<Told> = OnceLock::new();
+static REQUEST: OnceLock<StopRequest> = OnceLock::new();
 
 /// Whether this process was told to end, and by what.
-pub fn told_to_stop() -> Option<Told> {
-    TOLD.get().copied()
+pub fn stop_requested() -> Option<StopRequest> {
+    REQUEST.get().copied()
 }
 
 /// It is told so now, by the first of those that tell it.
 pub fn note(by: &'static str) {
-    TOLD.get_or_init(|| Told { since: Instant::now(), by });
+    REQUEST.get_or_init(|| StopRequest { since: Instant::now(), by });
 }

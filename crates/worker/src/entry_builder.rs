@@ -4,14 +4,14 @@ use authpulse_engine::rows::{DayRow, RejectedRecord, ScoredEvent};
 use authpulse_engine::{Counts, Cut};
 use authpulse_event::{EventTime, Position, Tick};
 use authpulse_lake::RawRecord;
-use authpulse_lake::entry::{Backfill, Inherited, Rise, StoredGap};
+use authpulse_lake::entry::{Backfill, Inherited, StoredGap, WatermarkAdvance};
 
 /// What a dead letter's words take up, about.
 const DETAIL_BYTES: usize = 128;
 
 /// See the module.
-pub struct Draft {
-    /// When its first record was judged.
+pub struct EntryBuilder {
+    /// When its first record was admitted.
     pub opened: Option<Tick>,
     /// The position before its first record.
     pub from: Position,
@@ -23,30 +23,30 @@ pub struct Draft {
     pub raw: Vec<RawRecord>,
     /// Payload bytes in `rejected` and `raw`.
     pub payload_bytes: u64,
-    /// Rises decided.
-    pub rises: Vec<Rise>,
+    /// Advances of the watermark decided.
+    pub advances: Vec<WatermarkAdvance>,
     /// Gaps found.
     pub gaps: Vec<StoredGap>,
 }
 
-impl Draft {
-    /// An empty draft. So many raw records are expected.
-    pub fn new(from: Position, raw_records: usize) -> Draft {
-        Draft {
+impl EntryBuilder {
+    /// An empty one. So many raw records are expected.
+    pub fn new(from: Position, raw_records: usize) -> EntryBuilder {
+        EntryBuilder {
             opened: None,
             from,
             counts: Counts::default(),
             rejected: Vec::new(),
             raw: Vec::with_capacity(raw_records),
             payload_bytes: 0,
-            rises: Vec::new(),
+            advances: Vec::new(),
             gaps: Vec::new(),
         }
     }
 
     /// Whether storing it would tell anything new about records or the watermark.
     pub fn is_empty(&self) -> bool {
-        self.counts == Counts::default() && self.rises.is_empty() && self.gaps.is_empty()
+        self.counts == Counts::default() && self.advances.is_empty() && self.gaps.is_empty()
     }
 
     /// Something of it was decided now.
@@ -95,7 +95,7 @@ impl Draft {
     }
 }
 
-/// What is stored with an entry besides the draft and the cut.
+/// What is stored with an entry besides the entry in the making and the cut.
 pub struct Closing {
     /// The position after its last record.
     pub to: Position,
@@ -106,7 +106,7 @@ pub struct Closing {
     /// See [`Entry`](authpulse_lake::entry::Entry).
     pub read_to_end: bool,
     /// See [`Entry`](authpulse_lake::entry::Entry).
-    pub settled: bool,
+    pub flushed: bool,
     /// See [`Entry`](authpulse_lake::entry::Entry).
     pub end: bool,
     /// See [`Entry`](authpulse_lake::entry::Entry).
@@ -120,7 +120,7 @@ pub struct Closing {
 /// An entry to which nothing is added any more.
 pub struct Closed {
     /// What it says of its records.
-    pub draft: Draft,
+    pub builder: EntryBuilder,
     /// The state at its end.
     pub cut: Cut,
     /// The rest.
@@ -138,20 +138,20 @@ mod tests {
 
     #[test]
     fn a_gap_behind_the_same_record_grows_and_another_is_added() {
-        let mut draft = Draft::new(Position::START, 0);
-        assert!(draft.is_empty());
-        assert!(draft.add_gap(gap(7, 9)));
-        assert!(!draft.add_gap(gap(7, 12)), "the same one, further");
-        assert!(draft.add_gap(gap(20, 22)));
-        assert_eq!(draft.gaps, [gap(7, 12), gap(20, 22)]);
-        assert!(!draft.is_empty());
+        let mut builder = EntryBuilder::new(Position::START, 0);
+        assert!(builder.is_empty());
+        assert!(builder.add_gap(gap(7, 9)));
+        assert!(!builder.add_gap(gap(7, 12)), "the same one, further");
+        assert!(builder.add_gap(gap(20, 22)));
+        assert_eq!(builder.gaps, [gap(7, 12), gap(20, 22)]);
+        assert!(!builder.is_empty());
     }
 
     #[test]
     fn an_entry_is_as_old_as_what_was_decided_first() {
-        let mut draft = Draft::new(Position::START, 0);
-        draft.open(Tick::from_micros(5));
-        draft.open(Tick::from_micros(8));
-        assert_eq!(draft.opened, Some(Tick::from_micros(5)));
+        let mut builder = EntryBuilder::new(Position::START, 0);
+        builder.open(Tick::from_micros(5));
+        builder.open(Tick::from_micros(8));
+        assert_eq!(builder.opened, Some(Tick::from_micros(5)));
     }
 }

@@ -3,47 +3,49 @@
 use super::codec::{EntryError, compress, decompress};
 use super::events::Unscored;
 use crate::sections::{Known, Sections};
-use authpulse_engine::Share;
-use authpulse_engine::popularity::HostCount;
+use authpulse_engine::DailyCounts;
+use authpulse_engine::popularity::ComputerCount;
 use authpulse_event::Day;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// What an entry publishes or carries on, and what can be large.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Side {
+pub struct Spill {
     /// Events accepted and not yet scored, in order of acceptance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unscored: Vec<Unscored>,
-    /// Logins and distinct users per computer of the days that are published.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shares: Vec<StoredShare>,
+    /// Logons and distinct users per computer of the days that are published.
+    #[serde(rename = "shares", default, skip_serializing_if = "Vec::is_empty")]
+    pub daily_counts: Vec<StoredDailyCounts>,
     /// High-risk counts of the days that are published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scores: Vec<StoredShare>,
+    pub scores: Vec<StoredDailyCounts>,
     /// What programs of before do not know.
     #[serde(default, skip_serializing_if = "Sections::is_empty")]
     pub sections: Sections,
 }
 
-impl Side {
+impl Spill {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.unscored.is_empty() && self.shares.is_empty() && self.scores.is_empty() && self.sections.is_empty()
+        self.unscored.is_empty() && self.daily_counts.is_empty() && self.scores.is_empty() && self.sections.is_empty()
     }
     /// Roughly how many bytes of JSON it takes.
     pub fn size_estimate(&self) -> usize {
-        let hosts = |shares: &[StoredShare]| shares.iter().flat_map(|s| &s.days).map(|d| d.hosts.len()).sum::<usize>();
+        let computers = |daily_counts: &[StoredDailyCounts]| {
+            daily_counts.iter().flat_map(|s| &s.days).map(|d| d.computers.len()).sum::<usize>()
+        };
         let sections =
             self.sections.iter().map(|(name, section)| name.len() + section.body.text().len()).sum::<usize>();
         let unscored = self.unscored.iter().map(Unscored::size_estimate).sum::<usize>();
-        unscored + (hosts(&self.shares) + hosts(&self.scores)) * 24 + sections
+        unscored + (computers(&self.daily_counts) + computers(&self.scores)) * 24 + sections
     }
 }
 
-/// A share of some days: logins and users, or high-risk counts.
+/// Counts of some days: logons and users, or high-risk ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredShare {
+pub struct StoredDailyCounts {
     /// Whose users.
     pub range: String,
     /// The last day published before, as days since 1970; none where all earlier days are published at once.
@@ -54,64 +56,66 @@ pub struct StoredShare {
     pub days: Vec<StoredDay>,
 }
 
-/// One day of a share.
+/// One day of daily counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDay {
     /// Days since 1970.
     pub day: i32,
-    /// Computer, logins (or high-risk events), distinct users.
-    pub hosts: Vec<(String, u64, u64)>,
+    /// Computer, logons (or high-risk events), distinct users.
+    #[serde(rename = "hosts")]
+    pub computers: Vec<(String, u64, u64)>,
 }
 
-impl Side {
-    /// The bytes of a side file.
+impl Spill {
+    /// The bytes of a spill file.
     pub fn encode(&self) -> Bytes {
         compress(&serde_json::to_vec(self).expect("a side has string keys only and serialises"))
     }
 
-    /// Reads a side file; `known` are the sections that the reader knows.
+    /// Reads a spill file; `known` are the sections that the reader knows.
     ///
     /// # Errors
     /// If it holds a section that must be understood and is not, or is damaged.
-    pub fn decode(path: &str, bytes: &[u8], known: &dyn Known) -> Result<Side, EntryError> {
+    pub fn decode(path: &str, bytes: &[u8], known: &dyn Known) -> Result<Spill, EntryError> {
         let damaged = |cause: String| EntryError::Damaged { what: format!("file {path}"), cause };
         let json = decompress(bytes).map_err(damaged)?;
-        let side: Side = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
-        match side.sections.beyond(known) {
+        let spill: Spill = serde_json::from_slice(&json).map_err(|e| damaged(e.to_string()))?;
+        match spill.sections.beyond(known) {
             Some(section) => Err(EntryError::Section { what: format!("file {path}"), section: section.to_owned() }),
-            None => Ok(side),
+            None => Ok(spill),
         }
     }
 }
 
-impl From<&Share> for StoredShare {
-    fn from(share: &Share) -> Self {
-        let hosts = |hosts: &[HostCount]| hosts.iter().map(|h| (h.computer.clone(), h.logins, h.users)).collect();
-        StoredShare {
-            range: share.range.to_string(),
-            after: share.after.map(|d| d.0),
-            through: share.through.0,
-            days: share.days.iter().map(|(day, h)| StoredDay { day: day.0, hosts: hosts(h) }).collect(),
+impl From<&DailyCounts> for StoredDailyCounts {
+    fn from(counts: &DailyCounts) -> Self {
+        let computers =
+            |computers: &[ComputerCount]| computers.iter().map(|h| (h.computer.clone(), h.logons, h.users)).collect();
+        StoredDailyCounts {
+            range: counts.range.to_string(),
+            after: counts.after.map(|d| d.0),
+            through: counts.through.0,
+            days: counts.days.iter().map(|(day, h)| StoredDay { day: day.0, computers: computers(h) }).collect(),
         }
     }
 }
 
-impl StoredShare {
-    /// The share.
+impl StoredDailyCounts {
+    /// The counts.
     ///
     /// # Errors
     /// If its range is none.
-    pub fn to_share(&self) -> Result<Share, String> {
-        let host = |(computer, logins, users): &(String, u64, u64)| HostCount {
+    pub fn to_daily_counts(&self) -> Result<DailyCounts, String> {
+        let computer = |(computer, logons, users): &(String, u64, u64)| ComputerCount {
             computer: computer.clone(),
-            logins: *logins,
+            logons: *logons,
             users: *users,
         };
-        Ok(Share {
+        Ok(DailyCounts {
             range: self.range.parse()?,
             after: self.after.map(Day),
             through: Day(self.through),
-            days: self.days.iter().map(|d| (Day(d.day), d.hosts.iter().map(host).collect())).collect(),
+            days: self.days.iter().map(|d| (Day(d.day), d.computers.iter().map(computer).collect())).collect(),
         })
     }
 }

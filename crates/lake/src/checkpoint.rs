@@ -1,12 +1,14 @@
-//! What stays of a journal's oldest entries once they are folded: the content of a base.
+//! What stays of a journal's oldest entries once they are folded: the content of a checkpoint.
 //!
-//! A base stands for the entries 1 to [`Base::through`] of one shard, all of which every table holds. Readers begin with it and go
+//! A checkpoint stands for the entries 1 to [`Checkpoint::through`] of one shard, all of which every table holds. Readers begin with it and go
 //! on with the entry after it, so that opening a lake takes as long after years as after a day. It is a pure function of the
 //! entries, of which files were live when it was made, and of the day below which nobody asks for popularity any more.
 //!
 //! Like an entry it is JSON under zstd, of a format of its own.
 
-use crate::entry::{self, Entry, EntryError, Inherited, Place, Side, StoredDay, StoredShare, compress, decode};
+use crate::entry::{
+    self, Entry, EntryError, Inherited, Spill, StoredDailyCounts, StoredDay, StoredPosition, compress, decode,
+};
 use crate::micros;
 use crate::schema::{Table, raw_day};
 use crate::sections::{Known, Sections};
@@ -18,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The newest format that this program reads. 2 stands for entries of which one at least is newer than [`entry::PLAIN_FORMAT`].
 pub const FORMAT: u32 = 2;
-/// The format of a base in which nothing is new, nor in anything that it stands for: byte for byte what programs write that know no
+/// The format of a checkpoint in which nothing is new, nor in anything that it stands for: byte for byte what programs write that know no
 /// newer one.
 pub const PLAIN_FORMAT: u32 = 1;
 
@@ -27,7 +29,7 @@ pub const GAPS_KEPT: usize = 1_000;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Base {
+pub struct Checkpoint {
     /// See [`FORMAT`].
     pub format: u32,
     /// Whose journal.
@@ -56,16 +58,16 @@ pub struct Base {
     /// The gaps before those: how many, and how many records as far as the stream could tell.
     #[serde(default)]
     pub older_gaps: (u64, u64),
-    /// Logins published: spans that follow each other are one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shares: Vec<StoredShare>,
+    /// Logons published: spans that follow each other are one.
+    #[serde(rename = "shares", default, skip_serializing_if = "Vec::is_empty")]
+    pub daily_counts: Vec<StoredDailyCounts>,
     /// High-risk counts published, likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scores: Vec<StoredShare>,
-    /// What is left of the days of `shares` and `scores` that nobody asks for any more, by day since 1970.
+    pub scores: Vec<StoredDailyCounts>,
+    /// What is left of the days of `daily_counts` and `scores` that nobody asks for any more, by day since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub past: BTreeMap<i32, DayTotals>,
-    /// Files that were live in their tables when the base was made.
+    /// Files that were live in their tables when the checkpoint was made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FoldedFile>,
     /// Rows of all other files: those that were replaced since.
@@ -111,9 +113,9 @@ pub struct FoldedGap {
     /// The entry that tells.
     pub n: u64,
     /// After this position.
-    pub after: Place,
+    pub after: StoredPosition,
     /// Before this one.
-    pub before: Place,
+    pub before: StoredPosition,
     /// How many records, where the stream could tell.
     pub records: Option<u64>,
 }
@@ -121,8 +123,9 @@ pub struct FoldedGap {
 /// The sums of a day over all computers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayTotals {
-    /// Logins.
-    pub logins: u64,
+    /// Logons.
+    #[serde(rename = "logins")]
+    pub logons: u64,
     /// Distinct users, summed over computers.
     pub users: u64,
     /// High-risk events.
@@ -161,10 +164,10 @@ pub struct RawTotals {
     pub bytes: u64,
 }
 
-impl Base {
-    /// The base of a journal's first entry alone. `side` is what the entry or its side file holds.
-    pub fn new(first: Entry, side: &Side) -> Base {
-        let mut base = Base {
+impl Checkpoint {
+    /// The checkpoint of a journal's first entry alone. `spill` is what the entry or its spill file holds.
+    pub fn new(first: Entry, spill: &Spill) -> Checkpoint {
+        let mut checkpoint = Checkpoint {
             format: PLAIN_FORMAT,
             shard: first.shard.clone(),
             through: 0,
@@ -182,7 +185,7 @@ impl Base {
             fields_dropped: 0,
             gaps: Vec::new(),
             older_gaps: (0, 0),
-            shares: Vec::new(),
+            daily_counts: Vec::new(),
             scores: Vec::new(),
             past: BTreeMap::new(),
             files: Vec::new(),
@@ -190,12 +193,12 @@ impl Base {
             raw: BTreeMap::new(),
             sections: Sections::default(),
         };
-        base.add(first, side);
-        base
+        checkpoint.add(first, spill);
+        checkpoint
     }
 
-    /// Takes in the entry after [`Base::through`].
-    pub fn add(&mut self, entry: Entry, side: &Side) {
+    /// Takes in the entry after [`Checkpoint::through`].
+    pub fn add(&mut self, entry: Entry, spill: &Spill) {
         if entry.format > entry::PLAIN_FORMAT {
             self.format = FORMAT;
         }
@@ -218,8 +221,8 @@ impl Base {
         }
         // A take-over repeats the side of the entry before it, which has published it.
         if !entry.takes_over {
-            side.shares.iter().for_each(|share| join(&mut self.shares, share));
-            side.scores.iter().for_each(|share| join(&mut self.scores, share));
+            spill.daily_counts.iter().for_each(|counts| join(&mut self.daily_counts, counts));
+            spill.scores.iter().for_each(|counts| join(&mut self.scores, counts));
         }
         let bare = |file: &TableFile| TableFile { data_file: String::new(), ..file.clone() };
         self.files.extend(entry.files.iter().map(|file| FoldedFile { n: entry.n, file: bare(file) }));
@@ -248,9 +251,9 @@ impl Base {
             rows.into_iter().map(|((table, partition), rows)| PartitionRows { table, partition, rows }).collect();
         let Some(oldest) = oldest else { return };
         let past = &mut self.past;
-        take_past(&mut self.shares, oldest, |day, logins, users| {
+        take_past(&mut self.daily_counts, oldest, |day, logons, users| {
             let totals = past.entry(day).or_default();
-            totals.logins = totals.logins.saturating_add(logins);
+            totals.logons = totals.logons.saturating_add(logons);
             totals.users = totals.users.saturating_add(users);
         });
         take_past(&mut self.scores, oldest, |day, high_risk, _| {
@@ -272,9 +275,9 @@ impl Base {
         self.marks.iter().filter(|mark| mark.at <= time).map(|mark| mark.through).max().unwrap_or(0)
     }
 
-    /// What the entries published, as far as it is kept: to be taken in with [`Base::last`].
-    pub fn side(&self) -> Side {
-        Side { shares: self.shares.clone(), scores: self.scores.clone(), ..Side::default() }
+    /// What the entries published, as far as it is kept: to be taken in with [`Checkpoint::last`].
+    pub fn spill(&self) -> Spill {
+        Spill { daily_counts: self.daily_counts.clone(), scores: self.scores.clone(), ..Spill::default() }
     }
 
     /// The tables of which its entries named files, whether those are still there or not.
@@ -307,48 +310,51 @@ impl Base {
         }
     }
 
-    /// Reads a stored base; `known` are the sections that the reader knows.
+    /// Reads a stored checkpoint; `known` are the sections that the reader knows.
     ///
     /// # Errors
     /// If it was written by a newer version, holds a section that must be understood and is not, or is damaged.
-    pub fn decode(shard: &ShardId, through: u64, bytes: &[u8], known: &dyn Known) -> Result<Base, EntryError> {
+    pub fn decode(shard: &ShardId, through: u64, bytes: &[u8], known: &dyn Known) -> Result<Checkpoint, EntryError> {
         let what = || format!("the base of entries up to {through} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
-        let base: Base = decode(bytes, FORMAT, what)?;
-        if base.shard != shard.as_str() || base.through != through || base.last.n != through {
-            return Err(damaged(format!("it says it is that of entries up to {} of {}", base.through, base.shard)));
+        let checkpoint: Checkpoint = decode(bytes, FORMAT, what)?;
+        if checkpoint.shard != shard.as_str() || checkpoint.through != through || checkpoint.last.n != through {
+            return Err(damaged(format!(
+                "it says it is that of entries up to {} of {}",
+                checkpoint.through, checkpoint.shard
+            )));
         }
-        if base.last.format > entry::FORMAT {
+        if checkpoint.last.format > entry::FORMAT {
             let what = format!("the last entry in {}", what());
-            return Err(EntryError::Newer { what, format: base.last.format, newest: entry::FORMAT });
+            return Err(EntryError::Newer { what, format: checkpoint.last.format, newest: entry::FORMAT });
         }
-        if let Some(section) = base.sections.beyond(known) {
+        if let Some(section) = checkpoint.sections.beyond(known) {
             return Err(EntryError::Section { what: what(), section: section.to_owned() });
         }
-        base.last.check_sections(known, || format!("the last entry in {}", what()))?;
-        base.last.event_model()?;
-        Ok(base)
+        checkpoint.last.check_sections(known, || format!("the last entry in {}", what()))?;
+        checkpoint.last.event_model()?;
+        Ok(checkpoint)
     }
 }
 
-/// Adds a share; one that goes on where another of the same users ends becomes part of that.
-fn join(shares: &mut Vec<StoredShare>, share: &StoredShare) {
-    match shares.iter_mut().find(|s| s.range == share.range && Some(s.through) == share.after) {
+/// Adds daily counts; those that go on where others of the same users end become part of them.
+fn join(daily_counts: &mut Vec<StoredDailyCounts>, counts: &StoredDailyCounts) {
+    match daily_counts.iter_mut().find(|s| s.range == counts.range && Some(s.through) == counts.after) {
         Some(before) => {
-            before.through = share.through;
-            before.days.extend(share.days.iter().cloned());
+            before.through = counts.through;
+            before.days.extend(counts.days.iter().cloned());
         }
-        None => shares.push(share.clone()),
+        None => daily_counts.push(counts.clone()),
     }
 }
 
-/// Takes the days before `oldest` out of shares and hands over the sums of each. That they were published stays.
-fn take_past(shares: &mut [StoredShare], oldest: Day, mut add: impl FnMut(i32, u64, u64)) {
-    for share in shares {
-        share.days.retain(|StoredDay { day, hosts }| {
+/// Takes the days before `oldest` out of counts and hands over the sums of each. That they were published stays.
+fn take_past(daily_counts: &mut [StoredDailyCounts], oldest: Day, mut add: impl FnMut(i32, u64, u64)) {
+    for counts in daily_counts {
+        counts.days.retain(|StoredDay { day, computers }| {
             let is_past = *day < oldest.0;
             if is_past {
-                let sums = hosts.iter().fold((0u64, 0u64), |(a, b), (_, count, users)| {
+                let sums = computers.iter().fold((0u64, 0u64), |(a, b), (_, count, users)| {
                     (a.saturating_add(*count), b.saturating_add(*users))
                 });
                 add(*day, sums.0, sums.1);

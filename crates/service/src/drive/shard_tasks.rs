@@ -1,9 +1,9 @@
 //! The workers of a service, and what becomes of one that ends, is fenced or loses its lease.
 
 use super::TARGET;
-use super::worker::{Parted, drive};
+use super::worker::{WorkerEnd, drive};
 use crate::aside::Aside;
-use crate::lease_keeper::{LeaseKeeper, Parting};
+use crate::lease_keeper::{LeaseKeeper, LeaseOrder};
 use crate::service::Service;
 use authpulse_event::ShardId;
 use authpulse_journal::env::{Env, duration};
@@ -20,12 +20,12 @@ use tokio::task::{JoinError, JoinSet};
 const FENCED_MAX: u32 = 5;
 
 /// How a worker's task ended.
-pub(super) type Joined = std::result::Result<(Worker, Result<Parted>), JoinError>;
+pub(super) type Joined = std::result::Result<(Worker, Result<WorkerEnd>), JoinError>;
 
 /// See the module.
-pub(super) struct Crew {
+pub(super) struct ShardTasks {
     /// The workers that work.
-    pub tasks: JoinSet<(Worker, Result<Parted>)>,
+    pub tasks: JoinSet<(Worker, Result<WorkerEnd>)>,
     /// Tells a shard's worker to stop.
     stops: BTreeMap<ShardId, watch::Sender<bool>>,
     /// Workers that stop because their lease goes, or went, to another.
@@ -39,10 +39,10 @@ pub(super) struct Crew {
     aside: Aside,
 }
 
-impl Crew {
+impl ShardTasks {
     /// Nobody works yet.
-    pub fn new(aside: Aside) -> Crew {
-        Crew {
+    pub fn new(aside: Aside) -> ShardTasks {
+        ShardTasks {
             tasks: JoinSet::new(),
             stops: BTreeMap::new(),
             leaving: BTreeSet::new(),
@@ -76,13 +76,13 @@ impl Crew {
     /// Forgets the workers that are done, and gives back the leases that no worker here is at any more.
     pub fn give_back(&mut self, holdings: &Holdings, leases: &LeaseKeeper) {
         for key in holdings.held.iter().filter(|key| !self.stops.contains_key(&ShardId::new(*key))) {
-            leases.tell(Parting::HandOver(key.clone()));
+            leases.tell(LeaseOrder::HandOver(key.clone()));
         }
         self.done.clear();
     }
 
     /// Stops the workers whose leases others ask for or have.
-    pub fn part_with(&mut self, holdings: &Holdings, service: &mut Service, leases: &LeaseKeeper) {
+    pub fn release(&mut self, holdings: &Holdings, service: &mut Service, leases: &LeaseKeeper) {
         for (key, stop) in &self.stops {
             if holdings.asked_for.contains(key.as_str()) || !holdings.held.contains(key.as_str()) {
                 self.leaving.insert(key.clone());
@@ -96,12 +96,12 @@ impl Crew {
             }
             // Its last owner had stored the end and went before it had said so.
             if service.has_ended(&shard) {
-                leases.tell(Parting::End(key.clone()));
+                leases.tell(LeaseOrder::End(key.clone()));
             } else if holdings.asked_for.contains(key) {
                 // What was done here may be begun anew there, and come back undone.
                 self.done.retain(|worker| *worker.key() != shard);
                 service.restart(&shard);
-                leases.tell(Parting::HandOver(key.clone()));
+                leases.tell(LeaseOrder::HandOver(key.clone()));
             }
         }
     }
@@ -120,21 +120,21 @@ impl Crew {
         self.stops.remove(&key);
         let left = self.leaving.remove(&key);
         match outcome {
-            Ok(Parted::Stopped) if left => {
+            Ok(WorkerEnd::Stopped) if left => {
                 tracing::info!(target: TARGET, shard = %key, position = %worker.position(), "handing the shard over");
                 service.restart(&key);
-                leases.tell(Parting::HandOver(key.to_string()));
+                leases.tell(LeaseOrder::HandOver(key.to_string()));
             }
-            Ok(Parted::Stopped) => {
+            Ok(WorkerEnd::Stopped) => {
                 tracing::info!(target: TARGET, shard = %key, position = %worker.position(), "stopped; giving the shard back");
                 // Others need not wait for the slowest of this worker's shards.
-                leases.tell(Parting::HandOver(key.to_string()));
+                leases.tell(LeaseOrder::HandOver(key.to_string()));
                 self.done.push(worker);
             }
             Ok(_) => {
                 tracing::info!(target: TARGET, shard = %key, position = %worker.position(), "done with shard");
                 if worker.last_entry().end {
-                    leases.tell(Parting::End(key.to_string()));
+                    leases.tell(LeaseOrder::End(key.to_string()));
                 }
                 self.done.push(worker);
             }
@@ -159,7 +159,7 @@ impl Crew {
             return;
         }
         tracing::warn!(target: TARGET, error = %Chain(&error), "another worker has the shard; what was not stored here is dropped");
-        leases.tell(Parting::Forget(key.to_string()));
+        leases.tell(LeaseOrder::Forget(key.to_string()));
     }
 
     /// Starts every shard that can be worked on now. What was started before an error stays.
@@ -180,7 +180,7 @@ impl Crew {
         Ok(())
     }
 
-    /// Whoever reached its goal first may have left scores open that the others' shares allow now: stores until nothing more becomes ready.
+    /// Whoever reached its goal first may have left scores open that the others' counts allow now: stores until nothing more becomes ready.
     ///
     /// # Errors
     /// Something cannot be stored.
