@@ -6,6 +6,7 @@ use crate::lake::{
 };
 use crate::logging::SERVICE;
 use crate::output::{self, print_warnings, say, tell};
+use crate::remedy;
 use crate::signals::{Heard, heard_by_service};
 use crate::stop_request::stop_requested;
 use crate::stream::{self, Reading, kinesis};
@@ -16,7 +17,7 @@ use authpulse_journal::ConsumerError;
 use authpulse_journal::env::SystemClock;
 use authpulse_journal::rejections::Counted;
 use authpulse_journal::stop::unless_stopped;
-use authpulse_lake::{LakeError, Seal};
+use authpulse_lake::{LakeError, Remedy, Seal};
 use authpulse_lease::Fleet;
 use authpulse_service::aside::stand_aside;
 use authpulse_service::drive::{Ended, run_service};
@@ -217,7 +218,10 @@ fn build() -> String {
 fn tell_end(args: &Consume, outcome: &std::thread::Result<Result<(Ended, String)>>) {
     match outcome {
         Err(_) => tracing::info!(target: SERVICE, why = "panic", "ended"),
-        Ok(Err(error)) => tracing::info!(target: SERVICE, why = "error", error = format!("{error:#}"), "ended"),
+        Ok(Err(error)) => {
+            let remedy = remedy::of(error).map(Remedy::name);
+            tracing::info!(target: SERVICE, why = "error", error = format!("{error:#}"), remedy, "ended");
+        }
         Ok(Ok((Ended::Stopped, _))) => {
             let signal = stop_requested().map_or("none", |request| request.by);
             tracing::info!(target: SERVICE, why = "signal", signal, "ended");

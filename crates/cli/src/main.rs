@@ -17,6 +17,7 @@ mod logging;
 mod maintenance_turn;
 mod output;
 mod redrive;
+mod remedy;
 mod replay;
 mod report;
 mod rights;

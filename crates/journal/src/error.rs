@@ -1,5 +1,6 @@
 //! Why the consumer stopped, and what to do.
 
+use crate::refusal::Refusal;
 use authpulse_engine::SnapshotError;
 use authpulse_event::{Position, ShardId};
 use authpulse_files::InputError;
@@ -7,7 +8,8 @@ use authpulse_lake::catalog::CatalogError;
 use authpulse_lake::entry::EntryError;
 pub use authpulse_lake::error::Chain;
 use authpulse_lake::journal::JournalError;
-use authpulse_lake::{LakeError, StoreError};
+use authpulse_lake::{LakeError, Remedy, StoreError};
+use authpulse_lease::LeaseError;
 use authpulse_stream::StreamError;
 
 /// Why a worker, or the service, cannot go on.
@@ -67,14 +69,9 @@ pub enum ConsumerError {
         /// What the panic said.
         words: String,
     },
-    /// Work for another thread panicked.
-    #[error("shard {shard}: {what} failed by a bug in this program; restart it to go on from the last entry")]
-    Bug {
-        /// The journal.
-        shard: ShardId,
-        /// What the work was to do.
-        what: &'static str,
-    },
+    /// A task, or work for another thread, panicked, or did what it must not do.
+    #[error("{0} ended by a bug in this program; restart it to go on from the last entries, and report this")]
+    Bug(String),
     /// A worker was stopped while columns were lacking of which its rows have values and the catalog could not be reached.
     #[error(
         "shard {shard}: stopped before the table's columns could be added: what was not stored is dropped, and read again"
@@ -83,9 +80,9 @@ pub enum ConsumerError {
         /// The journal.
         shard: ShardId,
     },
-    /// The request contradicts the lake's state.
-    #[error("{0}")]
-    Refused(String),
+    /// The request contradicts what is there.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// Everything that was asked for is in the lake already.
     #[error("{0}")]
     NothingToDo(String),
@@ -117,7 +114,7 @@ pub enum ConsumerError {
     Store(#[from] StoreError),
     /// The leases failed.
     #[error(transparent)]
-    Lease(#[from] authpulse_lease::LeaseError),
+    Lease(#[from] LeaseError),
     /// The stream failed.
     #[error(transparent)]
     Stream(#[from] StreamError),
@@ -130,6 +127,33 @@ impl ConsumerError {
     /// Whether the stream alone failed, and the same may work later: nothing was changed by it.
     pub fn may_pass(&self) -> bool {
         matches!(self, ConsumerError::Stream(StreamError::Storage { retry: true, .. }))
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            ConsumerError::Fenced { .. } | ConsumerError::Outdated { .. } | ConsumerError::Unstored { .. } => {
+                Remedy::Retry
+            }
+            ConsumerError::Behind { .. } => Remedy::Restore,
+            ConsumerError::Panicked { .. } | ConsumerError::Unscorable { .. } | ConsumerError::Bug(_) => Remedy::Report,
+            ConsumerError::Refused(refusal) => refusal.remedy(),
+            ConsumerError::Entry(EntryError::Damaged { .. }) => Remedy::Restore,
+            ConsumerError::Journal(error) => error.remedy(),
+            ConsumerError::Lake(error) => error.remedy(),
+            ConsumerError::Catalog(error) => error.remedy(),
+            ConsumerError::Store(error) => error.remedy(),
+            ConsumerError::Lease(LeaseError::Damaged { .. }) => Remedy::Restore,
+            ConsumerError::Lease(_) => Remedy::Retry,
+            ConsumerError::Stream(StreamError::Damaged { .. }) => Remedy::Restore,
+            ConsumerError::Stream(StreamError::Storage { retry: true, .. }) => Remedy::Retry,
+            ConsumerError::Stream(_)
+            | ConsumerError::Input(_)
+            | ConsumerError::NothingToDo(_)
+            | ConsumerError::Entry(_)
+            | ConsumerError::Snapshot { .. }
+            | ConsumerError::TooNew(_) => Remedy::Correct,
+        }
     }
 
     /// Whether what is stored is too new for this program: a newer version goes on with it, and this one must leave it alone.

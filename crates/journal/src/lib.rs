@@ -10,6 +10,7 @@ pub mod env;
 pub mod error;
 pub mod log;
 pub mod open;
+pub mod refusal;
 pub mod registry;
 pub mod rejections;
 pub mod sink;

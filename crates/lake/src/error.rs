@@ -127,8 +127,8 @@ impl LakeError {
             LakeError::NoTable { .. }
             | LakeError::Unsuitable { .. }
             | LakeError::TooNew { .. }
-            | LakeError::EntryMissing { .. }
-            | LakeError::Encode { .. } => Remedy::Correct,
+            | LakeError::EntryMissing { .. } => Remedy::Correct,
+            LakeError::Encode { .. } => Remedy::Report,
         }
     }
 

@@ -150,7 +150,7 @@ mod tests {
         let newer = EntryError::Newer { what: "entry 2".to_owned(), format: 9, newest: 3 };
         let piece = ConsumerError::Snapshot { path: "state/p".to_owned(), source: SnapshotError::Newer(9) };
         let aside = Aside::new();
-        assert!(!aside.meets(&ConsumerError::Refused("no".to_owned())) && aside.met().is_none());
+        assert!(!aside.meets(&ConsumerError::Bug("no".to_owned())) && aside.met().is_none());
         assert!(aside.meets(&LakeError::Entry(entry()).into()));
         for error in [entry().into(), newer.into(), piece, ConsumerError::TooNew("x".to_owned())] {
             assert!(aside.meets(&error), "{error}");

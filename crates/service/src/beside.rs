@@ -33,6 +33,5 @@ pub(crate) fn start_beside(
 
 /// What a run fails with beside which such a task ended.
 pub(crate) fn bug(what: &str) -> ConsumerError {
-    let words = "ended by a bug in this program; restart it to go on from the last entries, and report this";
-    ConsumerError::Refused(format!("the task that {what} {words}"))
+    ConsumerError::Bug(format!("the task that {what}"))
 }

@@ -5,6 +5,7 @@ use crate::follow::{Follower, TableFollower, apply, next};
 use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::refusal::Refusal;
 use authpulse_lake::Table;
 
 /// The log target that operators filter by.
@@ -58,8 +59,5 @@ async fn commit_once(env: &Env) -> Result<(Round, bool)> {
 }
 
 fn lacks_folded(shard: &ShardId, n: u64) -> ConsumerError {
-    ConsumerError::Refused(format!(
-        "a table lacks entry {n} of shard {shard}, which every table held when it was folded: the catalog was replaced by an older \
-         copy, or the table rolled back with its properties; restore the newest catalog (nothing was changed)"
-    ))
+    Refusal::TableLacks { shard: shard.clone(), n }.into()
 }

@@ -3,7 +3,6 @@
 use crate::columns::Asking;
 use authpulse_engine::Shard;
 use authpulse_engine::rows::ScoredEvent;
-use authpulse_event::ShardId;
 use authpulse_journal::env::{Env, start};
 use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_lake::encode::{CuratedRows, encode_curated};
@@ -90,7 +89,7 @@ impl Chunks {
 
     async fn wait_for_one(&mut self) -> Result<()> {
         if let Some(chunk) = self.under_way.pop_front() {
-            let files = chunk.await.ok_or(ConsumerError::Bug { shard: ShardId::new("?"), what: "encoding rows" })??;
+            let files = chunk.await.ok_or(ConsumerError::Bug("encoding rows".to_owned()))??;
             self.files.extend(files);
         }
         Ok(())

@@ -177,9 +177,7 @@ async fn take_in_pieces(
             under_way.push_back((&file.path, start_urgent(&*env.work, piece)));
         }
         let Some((path, piece)) = under_way.pop_front() else { return Ok(()) };
-        let bug = || {
-            ConsumerError::Refused(format!("reading {path} ended by a bug in this program; start again, and report it"))
-        };
+        let bug = || ConsumerError::Bug(format!("reading {path}"));
         let piece = piece.await.ok_or_else(bug)??;
         state.piece(piece).map_err(|e| Lost::piece(path, &e))?;
     }

@@ -15,9 +15,10 @@ use super::stop::{Check, Stop};
 use super::tables::{AuditedFile, Files};
 use authpulse_engine::NamedEvent;
 use authpulse_engine::names::{ComputerNames, NameId, Names, UserNames};
-use authpulse_event::{Day, ShardId};
+use authpulse_event::Day;
 use authpulse_journal::env::{Env, start};
 use authpulse_journal::error::ConsumerError;
+use authpulse_journal::refusal::Refusal;
 use authpulse_lake::Table;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -131,7 +132,7 @@ async fn read_day(
             under_way.push_back(start(&*reader.env.work, reader.clone().read(file, day)));
         }
         let Some(next) = under_way.pop_front() else { return Ok(events) };
-        let bug = || Stop::Error(ConsumerError::Bug { shard: ShardId::new("all"), what: "reading a file" });
+        let bug = || Stop::Error(ConsumerError::Bug("reading a file".to_owned()));
         let found = next.await.ok_or_else(bug)??;
         rows.add(Table::CURATED, found.events.len());
         rows.own_ids += found.own_ids;
@@ -150,10 +151,7 @@ fn days_of(files: &[AuditedFile]) -> Check<BTreeSet<Day>> {
             }
             (None, Some(times)) => days.extend(days_within(times)),
             (None, None) => {
-                return Err(Stop::Error(ConsumerError::Refused(format!(
-                    "{} has neither a partition nor bounds: rewrite it with the engine that wrote it, partitioned as documented",
-                    file.place()
-                ))));
+                return Err(Stop::Error(Refusal::NoBounds(file.place()).into()));
             }
         }
     }

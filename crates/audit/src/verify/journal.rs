@@ -7,8 +7,8 @@ use super::stop::{Check, RESTORE_JOURNAL, Stop, differ};
 use authpulse_event::{Day, EventTime, HashRange, ShardId};
 use authpulse_journal::backfills::given_up_words;
 use authpulse_journal::env::Env;
-use authpulse_journal::error::ConsumerError;
 use authpulse_journal::log::{read_checkpoint, read_spill};
+use authpulse_journal::refusal::Refusal;
 use authpulse_lake::Table;
 use authpulse_lake::checkpoint::{Checkpoint, FoldedFile, RawTotals};
 use authpulse_lake::entry::{
@@ -162,10 +162,7 @@ async fn cut(env: &Env) -> Check<BTreeMap<ShardId, u64>> {
         }
         before = Some(tails);
     }
-    Err(Stop::Error(ConsumerError::Refused(
-        "entries are stored faster than the journals can be looked at: stop the consumer, or verify at a quieter time"
-            .to_owned(),
-    )))
+    Err(Stop::Error(Refusal::Growing.into()))
 }
 
 impl Journals {

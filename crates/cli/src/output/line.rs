@@ -3,6 +3,7 @@
 use super::queue::Lost;
 use authpulse_event::time::format_rfc3339;
 use authpulse_journal::env::{Clock, SystemClock};
+use authpulse_lake::Remedy;
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -126,6 +127,25 @@ pub fn message(level: Level, words: &str) -> Vec<u8> {
     };
     line.push('\n');
     line.into_bytes()
+}
+
+/// The error that ends a command, and what to do about it where the error itself does not say so.
+pub fn error(words: &str, remedy: Option<Remedy>) -> Vec<u8> {
+    let advice = remedy.and_then(Remedy::advice);
+    match format() {
+        LogFormat::Text => {
+            let mut lines = message(Level::Error, words);
+            lines.extend(advice.into_iter().flat_map(|advice| format!("help: {advice}\n").into_bytes()));
+            lines
+        }
+        LogFormat::Json => {
+            let said = [("message", Some(words)), ("remedy", remedy.map(Remedy::name)), ("help", advice)];
+            let said = said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))));
+            let mut line = json(Level::Error.name(), TARGET, &said.collect());
+            line.push('\n');
+            line.into_bytes()
+        }
+    }
 }
 
 /// A decision in the form that was asked for, with its end.

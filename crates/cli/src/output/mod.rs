@@ -11,6 +11,7 @@ pub mod results;
 pub use line::{Level, LogFormat, set_format, set_from};
 pub use results::{Results, ResultsLost};
 
+use crate::remedy;
 use authpulse_event::advice::{RAISE, TOO_MANY_FILES};
 use authpulse_journal::sink::{Decision, DecisionSink};
 use authpulse_producer::progress::{self, Audience, Screen};
@@ -86,7 +87,7 @@ pub fn print_warnings(lines: &[String]) {
 
 /// As [`tell_at`], with an error and what lies beneath it.
 pub fn tell_error(error: &anyhow::Error) {
-    tell_at(Level::Error, &with_advice(format!("{error:#}")));
+    queue().push(line::error(&with_advice(format!("{error:#}")), remedy::of(error)));
 }
 
 /// Whatever file it was that could not be opened, the remedy is one.

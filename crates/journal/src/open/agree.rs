@@ -1,6 +1,7 @@
 //! What a lake and whoever opens it must agree on: settings, the event model, and that no entry is lost.
 
-use crate::error::{ConsumerError, Result};
+use crate::error::Result;
+use crate::refusal::Refusal;
 use authpulse_engine::Settings;
 use authpulse_event::time::format_rfc3339;
 use authpulse_event::{EventModel, ShardId, Span};
@@ -18,14 +19,8 @@ pub fn event_model<'a>(tails: impl Iterator<Item = &'a Entry>) -> Result<Option<
         let model = tail.event_model()?;
         let (other, known) = *first.get_or_insert((tail, model));
         if model != known {
-            return Err(ConsumerError::Refused(format!(
-                "the events of shard {} are of model {}, those of shard {} of model {}: two programs began this lake, each in its own \
-                 way; begin another one",
-                other.shard,
-                known.number(),
-                tail.shard,
-                model.number()
-            )));
+            let (shard, other) = (ShardId::new(&other.shard), ShardId::new(&tail.shard));
+            return Err(Refusal::EventModels { shard, model: known, other, other_model: model }.into());
         }
     }
     Ok(first.map(|(_, model)| model))
@@ -48,11 +43,7 @@ pub fn applied_anywhere<'a>(tables: impl IntoIterator<Item = &'a BTreeMap<ShardI
 /// Names the shard, and what to do.
 pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&ShardId) -> u64) -> Result<()> {
     match applied.iter().find(|(shard, n)| tail(shard) < **n) {
-        Some((shard, n)) => Err(ConsumerError::Refused(format!(
-            "the tables hold entries of shard {shard} up to {n}, but its journal ends with {}: the journal was lost or replaced by \
-             an older copy; restore the newest one (nothing was changed), or begin a new lake",
-            tail(shard)
-        ))),
+        Some((shard, n)) => Err(Refusal::LostEntries { shard: shard.clone(), applied: *n, last: tail(shard) }.into()),
         None => Ok(()),
     }
 }
@@ -78,6 +69,5 @@ pub fn check_settings(stored: &StoredTimeRules, settings: &Settings) -> Result<(
     if faults.is_empty() {
         return Ok(());
     }
-    let hint = "old and new rows could not be compared: set it back, or use another lake";
-    Err(ConsumerError::Refused(format!("{}; {hint}", faults.join("; "))))
+    Err(Refusal::Settings(faults).into())
 }

@@ -30,9 +30,9 @@ impl Lake {
         let mut kept: BTreeMap<String, ManifestFile> = BTreeMap::new();
         let mut dropped: BTreeMap<String, ManifestFile> = BTreeMap::new();
         for snapshot in snapshots::in_order(metadata) {
-            let spill = if gone.contains(&snapshot.snapshot_id()) { &mut dropped } else { &mut kept };
+            let side = if gone.contains(&snapshot.snapshot_id()) { &mut dropped } else { &mut kept };
             for manifest in self.manifests(loaded, snapshot.manifest_list()).await? {
-                spill.entry(manifest.manifest_path.clone()).or_insert(manifest);
+                side.entry(manifest.manifest_path.clone()).or_insert(manifest);
             }
         }
         dropped.retain(|path, _| !kept.contains_key(path));

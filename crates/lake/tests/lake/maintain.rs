@@ -317,16 +317,16 @@ fn files_of_entries_stay_where_their_rows_are_missing() {
 fn drop_file(world: &World, path: &str) {
     let loaded = block_on(world.lake.load(Table::CURATED)).unwrap();
     let io = authpulse_lake::store::file_io(world.lake.store().clone());
-    let checkpoint = &loaded.metadata;
-    let parent = checkpoint.current_snapshot().unwrap();
+    let metadata = &loaded.metadata;
+    let parent = metadata.current_snapshot().unwrap();
     let body = block_on(io.new_input(parent.manifest_list()).unwrap().read()).unwrap();
     let old = iceberg::spec::ManifestList::parse_with_version(&body, iceberg::spec::FormatVersion::V2).unwrap();
-    let at = format!("{}/metadata/foreign-m0.avro", checkpoint.location());
+    let at = format!("{}/metadata/foreign-m0.avro", metadata.location());
     let builder = iceberg::spec::ManifestWriterBuilder::new(
         io.new_output(&at).unwrap(),
         Some(77),
-        checkpoint.current_schema().clone(),
-        checkpoint.default_partition_spec().as_ref().clone(),
+        metadata.current_schema().clone(),
+        metadata.default_partition_spec().as_ref().clone(),
     );
     let mut writer = builder.build_v2_data();
     for manifest in old.entries() {
@@ -340,8 +340,8 @@ fn drop_file(world: &World, path: &str) {
         }
     }
     let manifest = block_on(writer.write_manifest_file()).unwrap();
-    let list = format!("{}/metadata/snap-77-foreign.avro", checkpoint.location());
-    let sequence = checkpoint.last_sequence_number() + 1;
+    let list = format!("{}/metadata/snap-77-foreign.avro", metadata.location());
+    let sequence = metadata.last_sequence_number() + 1;
     let out = block_on(io.new_output(&list).unwrap().writer()).unwrap();
     let mut writer = iceberg::spec::ManifestListWriter::v2(out, 77, Some(parent.snapshot_id()), sequence);
     writer.add_manifests([manifest].into_iter()).unwrap();
@@ -356,10 +356,10 @@ fn drop_file(world: &World, path: &str) {
             operation: iceberg::spec::Operation::Delete,
             additional_properties: Default::default(),
         })
-        .with_schema_id(checkpoint.current_schema_id())
+        .with_schema_id(metadata.current_schema_id())
         .build();
-    let others: Vec<i64> = checkpoint.snapshots().map(|s| s.snapshot_id()).collect();
-    let built = checkpoint
+    let others: Vec<i64> = metadata.snapshots().map(|s| s.snapshot_id()).collect();
+    let built = metadata
         .clone()
         .into_builder(Some(loaded.location.clone()))
         .set_branch_snapshot(snapshot, "main")

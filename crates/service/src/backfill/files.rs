@@ -3,6 +3,7 @@
 use super::BackfillRequest;
 use authpulse_files as input;
 use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::refusal::Refusal;
 use authpulse_lake::entry::BackfillFile;
 
 /// Looks at the files without reading them, and refuses what no backfill can load; a command does this before it makes a lake.
@@ -18,10 +19,7 @@ pub fn check_files(sources: &[input::Source]) -> Result<()> {
 }
 
 fn not_regular(source: &input::Source) -> ConsumerError {
-    ConsumerError::Refused(format!(
-        "{source} is not a regular file: a backfill must be able to read it again after an interruption; save it to a \
-         file, or replay it into a stream"
-    ))
+    Refusal::NotRegular(source.to_string()).into()
 }
 
 /// Reads them once, to tell them from others.

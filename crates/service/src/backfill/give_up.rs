@@ -8,6 +8,7 @@ use authpulse_journal::backfills::{given_up_words, names};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_journal::open::{OpenedLake, open_lake};
+use authpulse_journal::refusal::Refusal;
 use authpulse_settings::options::Options;
 use authpulse_worker::begin::open_existing;
 use authpulse_worker::input::Input;
@@ -31,7 +32,9 @@ pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<P
     let key = ShardId::file();
     let run = tails.remove(&key).and_then(|tail| Some((tail.backfill.clone()?, tail)));
     let Some((backfill, tail)) = run else {
-        return Err(ConsumerError::Refused("the lake holds no backfill: there is nothing to give up".to_owned()));
+        return Err(
+            Refusal::NothingToGiveUp("the lake holds no backfill: there is nothing to give up".to_owned()).into()
+        );
     };
     if let Some(line) = backfill.given_up {
         // It may have ended before this was noted.
@@ -40,7 +43,8 @@ pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<P
     }
     if backfill.finished {
         let words = "is finished: there is nothing to give up";
-        return Err(ConsumerError::Refused(format!("the lake's backfill of {} {words}", names(&backfill.files))));
+        let words = format!("the lake's backfill of {} {words}", names(&backfill.files));
+        return Err(Refusal::NothingToGiveUp(words).into());
     }
     let lines_stored = stored_lines(&tail, &backfill)?;
     registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);

@@ -3,7 +3,8 @@
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::{ArrivalTime, ProcessingTime};
 use authpulse_files::{Source, find_disorder};
-use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::error::Result;
+use authpulse_journal::refusal::Refusal;
 use authpulse_settings::options::Options;
 use tokio::sync::watch;
 
@@ -22,9 +23,7 @@ pub fn refuse_disorder(
     let time = &options.engine.time;
     let at_most = ArrivalTime::of_run(now).as_event_time() + ARRIVAL_SLACK;
     match find_disorder(files, time.base, time.tolerance, at_most, &|| !*stop.borrow())? {
-        Some(disorder) => Err(ConsumerError::Refused(format!(
-            "{disorder}; name the files in order of time, or add --sort, which puts the lines of all files in order of time"
-        ))),
+        Some(disorder) => Err(Refusal::Disorder(disorder.to_string()).into()),
         None => Ok(()),
     }
 }

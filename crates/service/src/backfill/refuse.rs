@@ -8,14 +8,11 @@ use authpulse_event::{EventTime, ShardId};
 use authpulse_files as input;
 use authpulse_journal::backfills::{given_up_words, names};
 use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::refusal::{LinesDiffer, Refusal};
 use authpulse_lake::Seal;
 use authpulse_lake::entry::{BackfillFile, Entry, Source};
 use authpulse_settings::options::Options;
 use std::collections::BTreeMap;
-
-/// What to do where an unfinished run cannot be continued.
-const OR_GIVE_UP: &str =
-    "or, if they are lost or cannot be read to their end, end that run with `authpulse backfill --give-up`";
 
 /// Whether this request goes on with the run that the lake's last entry belongs to. Where that run has a digest, its lines are still
 /// to be compared ([`refuse_other_lines`]).
@@ -28,20 +25,10 @@ pub(super) fn continues(tail: &Entry, files: &[BackfillFile], request: &Backfill
         (true, None) => same && tail.sealed.is_none() && !(request.keep_open && backfill.keep_open),
     };
     if open && backfill.sorted != request.sort.is_some() {
-        let how =
-            if backfill.sorted { "with --sort: run it again with it" } else { "without --sort: run it again without" };
-        return Err(ConsumerError::Refused(format!(
-            "the lake's backfill of {} is not finished, and was begun {how}; {OR_GIVE_UP}",
-            names(&backfill.files)
-        )));
+        return Err(Refusal::OtherOrder { files: names(&backfill.files), sorted: backfill.sorted }.into());
     }
     if open && !same && backfill.digest.is_none() {
-        return Err(ConsumerError::Refused(format!(
-            "the lake's backfill of {} is not finished, and these files are others: {}; run it again with its own, unchanged files, \
-             {OR_GIVE_UP}",
-            describe(&backfill.files),
-            describe(files)
-        )));
+        return Err(Refusal::OtherFiles { files: describe(&backfill.files), others: describe(files) }.into());
     }
     Ok(open)
 }
@@ -52,19 +39,14 @@ pub(super) fn refuse_other_lines(tail: &Entry, files: &[BackfillFile], passed: &
     // A run of before has the bytes of its own files to go by.
     let Some(digest) = &backfill.digest else { return Ok(()) };
     let stored = stored_lines(tail, backfill)?;
-    let why = if passed.lines < stored {
-        format!("these hold only {} of the {stored} lines that are stored", passed.lines)
+    let lines = if passed.lines < stored {
+        LinesDiffer::Fewer { lines: passed.lines, stored }
     } else if *digest != passed.digest.hex() {
-        format!("these do not begin with the {stored} lines that are stored")
+        LinesDiffer::Others { stored }
     } else {
         return Ok(());
     };
-    Err(ConsumerError::Refused(format!(
-        "the lake's backfill of {} is not finished, and {why}: {}; run it again with its own files, unpacked or fetched again if need \
-         be, {OR_GIVE_UP}",
-        describe(&backfill.files),
-        describe(files)
-    )))
+    Err(Refusal::OtherLines { files: describe(&backfill.files), lines, others: describe(files) }.into())
 }
 
 /// A lake that follows a stream takes no history any more.
@@ -74,9 +56,7 @@ pub(super) fn refuse_stream(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
         Source::File => None,
     });
     match stream {
-        Some(name) => Err(ConsumerError::Refused(format!(
-            "the lake is continued by the stream '{name}': history comes first; backfill into another lake"
-        ))),
+        Some(name) => Err(Refusal::ContinuedByStream(name.to_string()).into()),
         None => Ok(()),
     }
 }
@@ -87,7 +67,7 @@ pub(super) fn refuse_what_is_there(tail: &Entry, files: &[BackfillFile], complet
         return Ok(());
     };
     if let Some(line) = backfill.given_up {
-        return Err(ConsumerError::Refused(given_up_words(backfill, line)));
+        return Err(Refusal::GivenUp(given_up_words(backfill, line)).into());
     }
     // Files without a line are alike, and nothing of them is in the lake: another such run is one more.
     let holds_lines = tail.position()?.sequence.as_u64() != Some(backfill.lines_before);
@@ -101,7 +81,7 @@ pub(super) fn refuse_what_is_there(tail: &Entry, files: &[BackfillFile], complet
     let names: Vec<String> = files.iter().zip(&backfill.files).map(name).collect();
     let words = format!("{} is in the lake already; nothing to do", names.join(", "));
     // A run that was interrupted between its last entry and its end is completed by being repeated; that is no error.
-    Err(if completed { ConsumerError::Refused(words) } else { ConsumerError::NothingToDo(words) })
+    Err(if completed { Refusal::InLakeAlready(words).into() } else { ConsumerError::NothingToDo(words) })
 }
 
 /// How a lake came by its watermark.
@@ -124,12 +104,13 @@ pub(super) fn refuse_late_beginning(
             continue;
         };
         if first < open_from {
-            return Err(ConsumerError::Refused(format!(
+            return Err(Refusal::LateBeginning(format!(
                 "the first event lies at {}, but the lake {what} {}: everything below would be late; load files in order of time, \
                  or use another lake",
                 format_rfc3339(first),
                 format_rfc3339(open_from)
-            )));
+            ))
+            .into());
         }
     }
     Ok(())

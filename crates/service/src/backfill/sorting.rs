@@ -6,6 +6,7 @@ use authpulse_event::time::format_rfc3339;
 use authpulse_files::{self as input, SortOptions, Sorted};
 use authpulse_journal::env::{Env, start};
 use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::refusal::Refusal;
 use authpulse_settings::options::Options;
 use std::fmt;
 use std::path::PathBuf;
@@ -41,7 +42,7 @@ pub(super) async fn sort(
             !*stop.borrow()
         })
     });
-    let bug = || ConsumerError::Refused("sorting ended by a bug in this program; report it".to_owned());
+    let bug = || ConsumerError::Bug("sorting".to_owned());
     let sorted = sorted.await;
     (sorting.progress)(None);
     Ok(Arc::new(sorted.ok_or_else(bug)??))
@@ -50,14 +51,15 @@ pub(super) async fn sort(
 /// A further run must begin where the lake is open, with its earliest event where it is sorted.
 pub(super) fn refuse_late_beginning(sorted: &Sorted, open_from: EventTime, what: &str) -> Result<()> {
     match sorted.first_event() {
-        Some((time, origin)) if time < open_from => Err(ConsumerError::Refused(format!(
+        Some((time, origin)) if time < open_from => Err(Refusal::LateBeginning(format!(
             "the earliest event, in line {} of {}, lies at {}, but the lake {what} {}: everything below would be late; use another lake, \
              or leave out what lies below",
             origin.line,
             sorted.name(origin.source),
             format_rfc3339(time),
             format_rfc3339(open_from)
-        ))),
+        ))
+        .into()),
         _ => Ok(()),
     }
 }

@@ -111,8 +111,7 @@ impl ShardTasks {
         let (worker, outcome) = match joined {
             Ok(joined) => joined,
             Err(error) => {
-                let words = format!("a worker ended by a bug in this program: {error}");
-                self.failure.get_or_insert(ConsumerError::Refused(words));
+                self.failure.get_or_insert(ConsumerError::Bug(format!("a worker ({error})")));
                 return;
             }
         };

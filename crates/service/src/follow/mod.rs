@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::refusal::Refusal;
 use futures::future::join_all;
 use std::collections::BTreeMap;
 
@@ -95,9 +96,5 @@ pub async fn apply(batch: &Batch<'_>, followers: &[&dyn Follower]) -> Result<(Ro
 }
 
 fn gap(follower: &str, shard: &ShardId, applied: u64, got: u64) -> ConsumerError {
-    ConsumerError::Refused(format!(
-        "follower {follower}: entry {got} of shard {shard} cannot be applied, because it holds the entries up to {applied} only: \
-         hand over entry {} first (nothing was changed)",
-        applied + 1
-    ))
+    Refusal::FollowerGap { follower: follower.to_owned(), shard: shard.clone(), applied, got }.into()
 }

@@ -5,6 +5,7 @@ use authpulse_event::time::HOUR;
 use authpulse_event::{ProcessingTime, ShardId, Span, Tick};
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{Chain, ConsumerError, Result};
+use authpulse_journal::refusal::Refusal;
 use authpulse_journal::stop::unless_stopped;
 use authpulse_lake::followers::{self, FollowerName, Registration};
 use authpulse_lake::{LakeError, Remedy};
@@ -42,7 +43,7 @@ impl<F: Follower> Registered<F> {
     /// # Errors
     /// [`ConsumerError::Refused`] if its name is none.
     pub fn new(env: Env, follower: F) -> Result<Registered<F>> {
-        let name = FollowerName::new(follower.name()).map_err(ConsumerError::Refused)?;
+        let name = FollowerName::new(follower.name()).map_err(Refusal::FollowerName)?;
         Ok(Registered { env, follower, name, last: None, looked_at: None })
     }
 
@@ -180,19 +181,16 @@ impl<F: Follower> Registered<F> {
         let applied = version.applied().clone();
         let held = applied.get(shard).copied().unwrap_or(0);
         if held < through {
-            return Err(ConsumerError::Refused(format!(
-                "follower {}: what entry {through} of shard {shard} names is gone, and the tables hold its entries up to {held} \
-                 only: restore it from a copy (nothing was changed)",
-                self.name
-            )));
+            let (follower, shard) = (self.name.to_string(), shard.clone());
+            return Err(Refusal::FollowerLost { follower, shard, through, held }.into());
         }
         // What comes behind the version is kept while it is read.
         self.register_now(&applied).await?;
         self.follower.rebuild(&version).await?;
         let now = self.follower.applied().await?;
         if now.iter().any(|(shard, n)| applied.get(shard).copied().unwrap_or(0) > *n) || now.len() < applied.len() {
-            return Err(ConsumerError::Refused(format!(
-                "follower {} was rebuilt and does not hold what it was rebuilt from: a bug in it, report it",
+            return Err(ConsumerError::Bug(format!(
+                "rebuilding follower {}, which does not hold what it was rebuilt from,",
                 self.name
             )));
         }

@@ -6,6 +6,7 @@ use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::{Chain, ConsumerError, Result};
 use authpulse_journal::log::read_checkpoint;
+use authpulse_journal::refusal::Refusal;
 use authpulse_lake::{EntryFiles, Lake, LakeError, Remedy, Table};
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -106,10 +107,7 @@ impl Follower for TableFollower {
     }
 
     async fn rebuild(&self, _: &Version) -> Result<()> {
-        Err(ConsumerError::Refused(format!(
-            "table {} cannot be rebuilt from itself: restore the newest catalog (nothing was changed)",
-            self.table
-        )))
+        Err(Refusal::TableRebuilt(self.table).into())
     }
 }
 

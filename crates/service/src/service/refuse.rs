@@ -3,7 +3,8 @@
 use super::Service;
 use authpulse_event::ShardId;
 use authpulse_journal::backfills::names;
-use authpulse_journal::error::{ConsumerError, Result};
+use authpulse_journal::error::Result;
+use authpulse_journal::refusal::Refusal;
 use authpulse_lake::entry::{Entry, Source};
 use std::collections::BTreeMap;
 
@@ -14,10 +15,7 @@ pub(super) fn other_open_stream(service: &Service) -> Result<()> {
             && !service.is_own(&view.source)
             && view.sealed.is_none()
         {
-            return Err(ConsumerError::Refused(format!(
-                "the lake follows the stream '{name}' (shard {key}), which is not sealed: seal it first with \
-                 `authpulse consume --seal`, or use another lake for this stream"
-            )));
+            return Err(Refusal::OtherStream { name: name.to_string(), shard: key.clone() }.into());
         }
     }
     Ok(())
@@ -29,9 +27,5 @@ pub(super) fn unfinished_backfill(tails: &BTreeMap<ShardId, Entry>) -> Result<()
     if backfill.finished {
         return Ok(());
     }
-    Err(ConsumerError::Refused(format!(
-        "the lake's backfill of {} is not finished: run the same `authpulse backfill` again first, it continues where it stopped; if \
-         its files cannot be read to their end, `authpulse backfill --give-up` ends it",
-        names(&backfill.files)
-    )))
+    Err(Refusal::UnfinishedBeforeStream { files: names(&backfill.files) }.into())
 }

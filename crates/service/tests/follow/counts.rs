@@ -30,7 +30,7 @@ pub struct Counts {
 }
 
 fn refused(error: impl std::fmt::Display) -> ConsumerError {
-    ConsumerError::Refused(format!("counts: {error}"))
+    ConsumerError::Bug(format!("counts ({error})"))
 }
 
 impl Counts {

@@ -156,7 +156,7 @@ async fn only_what_the_lake_holds_is_said_to_be_in_it() {
                 while run.worker.step().await.unwrap() != StepOutcome::Done {}
                 "loaded".to_owned()
             }
-            Err(ConsumerError::Refused(words) | ConsumerError::NothingToDo(words)) => words,
+            Err(error @ (ConsumerError::Refused(_) | ConsumerError::NothingToDo(_))) => error.to_string(),
             Err(error) => panic!("{error}"),
         }
     };

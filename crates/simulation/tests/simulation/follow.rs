@@ -45,7 +45,7 @@ impl Counts {
             Ok(())
         };
         match &self.door {
-            Some(door) => door.go("follower commit", "", ConsumerError::Refused, take_place).await,
+            Some(door) => door.go("follower commit", "", ConsumerError::Bug, take_place).await,
             None => take_place.await,
         }
     }

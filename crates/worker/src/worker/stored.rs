@@ -29,7 +29,7 @@ impl Worker {
 
     async fn after_stored(&mut self, stored: Option<Result<Entry>>) -> Result<()> {
         let key = self.machine.key();
-        let bug = || ConsumerError::Bug { shard: key.clone(), what: "storing an entry" };
+        let bug = || ConsumerError::Bug(format!("storing an entry of shard {key}"));
         let entry = stored.ok_or_else(bug)??;
         let told = self.registry.rejections().stored(self.env.clock.ticks(), &entry.shard, &entry.counts);
         if let Some(Complaint { received, late, invalid, shard, there }) = told {
