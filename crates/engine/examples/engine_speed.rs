@@ -1,5 +1,5 @@
-//! How fast the engine alone is: lines of a file in memory are parsed, admitted and scored on one thread; nothing is written. Then
-//! the state that they leave is taken as a snapshot, and read again, as the next owner of a shard does.
+//! Measures the engine alone: lines of a file in memory are parsed, admitted and scored on one thread; nothing is written. Then a
+//! snapshot of the state is taken and read back, as the next owner of a shard would do.
 //!
 //! `cargo run --release -p authpulse-engine --example engine_speed -- FILE` with a file of `authpulse generate`.
 
@@ -7,17 +7,17 @@ use authpulse_engine::{Incoming, Output, PopularityIndex, RestoreFrom, Restoring
 use authpulse_event::{ArrivalTime, HashRange, Position, SequenceNumber, parse_line};
 use std::time::Instant;
 
-// As in the program itself.
+// The allocator of the program itself.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Lines between two looks at the popularity index.
+/// Lines between two rounds of scoring.
 const STRIDE: u64 = 1_024;
 /// Lines that are looked up together.
 const LOOK_AHEAD: usize = 32;
-/// When all lines arrive: after anything that they may hold.
+/// The arrival of all lines: later than any time that they may hold.
 const LATER: ArrivalTime = ArrivalTime::from_micros(i64::MAX / 2);
-/// Bytes of a piece of a snapshot, as the service has it by default.
+/// Bytes of a piece of a snapshot: the service's default.
 const PIECE_BYTES: usize = 16 << 20;
 
 fn main() -> std::io::Result<()> {

@@ -13,10 +13,10 @@ use authpulse_event::time::{SECOND, format_rfc3339};
 use authpulse_event::{ArrivalTime, Attributes, Day, EventTime, Invalid, ParsedEvent, Position, Span, ring};
 use std::collections::BTreeSet;
 
-/// How the words of a dead letter begin whose event had waited and was rejected when it went on.
+/// The detail of a dead letter begins with this if its event had waited and was rejected when it went on.
 pub const WENT_ON: &str = "waited, then: ";
 
-/// What a dead letter says of a record on which the code failed.
+/// The detail of a dead letter for a record on which the code failed.
 const GIVEN_UP: &str = "the engine failed on this record three times";
 
 /// An event on its way through the steps of section 2.
@@ -39,17 +39,17 @@ impl<'a> From<&'a WaitingEvent> for Event<'a> {
     }
 }
 
-/// A rejection in the making: reason and words.
+/// Accepted, or rejected with a reason and the words for the dead letter.
 type Verdict = Result<(), (Reason, String)>;
 
 impl Shard {
-    /// Admits one record. What follows from it, also for events that waited, is added to `out`; scores come later
+    /// Admits one record. All decisions that follow, also on events that waited, are added to `out`. Scores come later
     /// ([`Shard::score_ready`]).
     pub fn admit(&mut self, record: Incoming<'_>, parsed: Result<ParsedEvent<'_>, Invalid>, out: &mut Output) {
         self.admit_known(record, parsed, Known::default(), out);
     }
 
-    /// Admits one record of which [`Shard::look_ahead`] told what is known.
+    /// As [`Shard::admit`], with what [`Shard::look_ahead`] found for this record.
     pub fn admit_known(
         &mut self,
         record: Incoming<'_>,
@@ -97,22 +97,22 @@ impl Shard {
         Self::reject(record, Reason::Failed, GIVEN_UP.to_owned(), out);
     }
 
-    /// Events at these positions on which the code failed: those of them that wait are rejected when it is their turn to go on.
+    /// Sets the positions of events on which the code failed. Those of them that wait are rejected when their turn comes to go on.
     pub fn give_up(&mut self, positions: BTreeSet<Position>) {
         self.released.given_up = positions;
     }
 
-    /// Has each event that waited looked at before it goes on.
+    /// Sets a function that sees each event that waited right before it goes on.
     pub fn inspect_released(&mut self, inspect: Option<Inspect>) {
         self.released.inspect = inspect;
     }
 
-    /// The event that waited and was about to go on when the code failed: not the record that released it is to blame.
+    /// The event that waited and was going on when the code failed. That event is to blame, not the record that released it.
     pub fn failed_on(&self) -> Option<Position> {
         self.released.at_hand
     }
 
-    /// Admits again, in a child, what waited in its parents; before the child's first record.
+    /// Admits again, in a child, the events that waited in its parents. Call it before the child's first record.
     pub fn admit_inherited(&mut self, out: &mut Output) {
         for waiting in std::mem::take(&mut self.waiting) {
             let event = Event::from(&waiting);
@@ -128,11 +128,11 @@ impl Shard {
         }
     }
 
-    /// Steps 4 to 7. `record` is what to keep if the event must wait.
+    /// Steps 4 to 7. `record` is kept if the event must wait.
     fn admit_in_time(&mut self, event: Event<'_>, record: Option<Incoming<'_>>, out: &mut Output) -> Verdict {
         if self.is_out_of_reach(event.time) {
             if self.is_live(&event) {
-                // One live event after a quiet night: those that wait for a time it has reached go first.
+                // The first live event after a quiet night: events that wait with a time up to its own go on before it.
                 self.release(|w| w.time <= event.time, out);
             } else {
                 match self.prepare_to_wait(event, out) {
@@ -152,7 +152,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Without a high-water mark everything is ahead; else what lies more than `max_jump` beyond it.
+    /// Whether an event at this time is ahead: more than `max_jump` beyond the high-water mark, or there is no such mark yet.
     fn is_out_of_reach(&self, time: EventTime) -> bool {
         self.high_water().is_none_or(|high_water| time > high_water + self.settings.time.max_jump)
     }
@@ -161,7 +161,7 @@ impl Shard {
         self.source == SourceKind::Stream && event.time.ahead_of(event.arrival).abs() <= ARRIVAL_SLACK
     }
 
-    /// The first three cases of an event ahead.
+    /// The first three cases of step 4, for an event ahead.
     fn prepare_to_wait(&mut self, event: Event<'_>, out: &mut Output) -> HoldBack {
         let mut at_once = self.waiting.iter().filter(|w| w.time == event.time && w.user == event.user);
         let base = self.settings.time.base;
@@ -197,7 +197,7 @@ impl Shard {
         }
     }
 
-    /// Those that wait and fulfil `which` go on, in order of arrival.
+    /// Lets the waiting events that fulfil `which` go on, in order of arrival.
     fn release(&mut self, which: impl Fn(&WaitingEvent) -> bool, out: &mut Output) {
         if self.waiting.is_empty() {
             return;
@@ -207,7 +207,7 @@ impl Shard {
         self.go_on(go, out);
     }
 
-    /// Events that waited go through steps 5, 6 and 7, one after another.
+    /// Takes events that waited through steps 5, 6 and 7, one after another.
     fn go_on(&mut self, events: Vec<WaitingEvent>, out: &mut Output) {
         for waiting in events {
             if self.released.given_up.contains(&waiting.position) {
@@ -225,7 +225,7 @@ impl Shard {
         }
     }
 
-    /// Those that are no longer ahead go on, in rounds, until none is left.
+    /// Lets waiting events that are no longer ahead go on, in rounds, until none is left.
     fn release_reached(&mut self, out: &mut Output) {
         while let Some(high_water) = self.high_water() {
             let reach = high_water + self.settings.time.max_jump;
@@ -236,7 +236,7 @@ impl Shard {
         }
     }
 
-    /// What an acceptance of an event that did not wait means for those that wait.
+    /// What the acceptance of an event that did not wait means for those that wait: some go on, some have waited too long.
     fn after_acceptance(&mut self, out: &mut Output) {
         if self.waiting.is_empty() {
             return;
@@ -256,7 +256,7 @@ impl Shard {
         }
     }
 
-    /// Flushes what waits: those since whose arrival nothing else was accepted go on, the others are rejected.
+    /// Flushes waiting events. One goes on if no event that did not wait was accepted since its arrival; the others are rejected.
     pub fn flush_waiting(&mut self, out: &mut Output) {
         let (go, reject): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| w.accepted_since == 0);
@@ -267,7 +267,7 @@ impl Shard {
         self.go_on(go, out);
     }
 
-    /// Raises the watermark, if `to` lies above it; tells whether it did.
+    /// Advances the watermark to `to` if that lies above it; returns whether it did.
     pub fn advance_watermark(&mut self, to: EventTime, out: &mut Output) -> bool {
         if self.watermark.is_some_and(|w| w >= to) {
             return false;
@@ -309,21 +309,21 @@ impl Shard {
         Ok(())
     }
 
-    /// Up to where the acceptance of an event raises the watermark.
+    /// How far the acceptance of an event raises the watermark.
     fn reached_by(&self, event: &Event<'_>) -> EventTime {
         let time = &self.settings.time;
         if event.time.ahead_of(event.arrival) <= Span::ZERO {
-            // No day is closed for it that lies beyond: `settle` is at least the tolerance.
+            // No day that is closed for the event ends later: `settle` is at least the tolerance.
             return event.time - time.tolerance;
         }
-        // Not up to the event's own time: what arrives on time from now on would be late. But an event ahead may need a day for its
-        // score that this shard would not have passed, where `settle` is short: scoring goes by order of acceptance, and would wait
-        // for itself.
+        // An event ahead does not raise it up to its own time: events that arrive on time from now on would be late. But if `settle`
+        // is short, its score may need a day that the watermark would not have passed. Scoring goes in order of acceptance, so the
+        // shard would wait for itself; hence at least up to the end of that day.
         (event.arrival.as_event_time() - time.tolerance).max(newest_closed_day(event.time, time.settle).end())
     }
 
     fn accept(&mut self, user_id: UserId, event: &Event<'_>) {
-        // The watermark first: it closes days, so that never more than two are open.
+        // The watermark first: it closes days, so never more than two are open.
         self.raise_watermark(self.reached_by(event));
         self.newest_accepted = self.newest_accepted.max(Some(event.time));
         self.last_accepted_live = self.is_live(event);
@@ -343,7 +343,8 @@ impl Shard {
         self.push_unscored(Unscored { event, slot });
     }
 
-    /// What an acceptance leaves in the state of its user and of its open day.
+    /// Takes an accepted event into the state of its user and its open day. Returns the slot, the windows and whether the computer is
+    /// new to the user.
     pub(crate) fn observe(
         &mut self,
         user_id: UserId,
@@ -366,7 +367,7 @@ impl Shard {
         (slot, windows, new_device)
     }
 
-    /// The id of an event before this time meets no duplicate any more: what could be one, of that very time, is late.
+    /// Ids of events before this time are needed no more: a duplicate of one has the same time and so would be late.
     pub(crate) fn oldest_id_to_keep(&self) -> EventTime {
         self.watermark.unwrap_or(EventTime::MIN)
     }
@@ -400,7 +401,7 @@ impl Shard {
             let computer = event.known.computer.or_else(|| self.computers.find(event.computer))?;
             user.slot(computer)
         });
-        // Never accepted on this computer.
+        // The user was never accepted on this computer.
         let Some(slot) = slot else { return false };
         let at_once = || user.recent_at(event.time).filter(|r| r.slot == slot);
         let base = self.settings.time.base;
@@ -418,7 +419,7 @@ impl Shard {
             }
             EventIdRef::Own(id) => {
                 user.own_ids.as_ref().is_some_and(|own| own.has(id, event.time, slot))
-                    // The same event, of which a producer sent no id before.
+                    // The same event, sent before without an id: its content id is this one.
                     || looks_like_content_id(id)
                         && at_once().filter_map(|r| r.kind.form()).any(|form| {
                             canonical_line(&mut self.scratch, base, event.time, form, event.user, event.computer);
@@ -429,7 +430,7 @@ impl Shard {
     }
 }
 
-/// Why an event is a duplicate, in words: what about it is the same.
+/// The words for a duplicate: which of its fields are the same.
 fn twice(id: EventIdRef<'_>, what: &str) -> String {
     match id {
         EventIdRef::Content(_) => format!("an event of the same time, user and computer {what} already"),
@@ -437,13 +438,13 @@ fn twice(id: EventIdRef<'_>, what: &str) -> String {
     }
 }
 
-/// What became of an event that lies ahead.
+/// What becomes of an event that lies ahead.
 enum HoldBack {
-    /// It waits already.
+    /// The same event waits already; the words say so.
     Duplicate(String),
     /// It must wait.
     Waits,
-    /// Flushing those that waited moved the high-water mark up to it.
+    /// It is no longer ahead: flushing the waiting events moved the high-water mark near enough.
     NoLonger,
 }
 

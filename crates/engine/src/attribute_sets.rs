@@ -1,15 +1,15 @@
-//! Attributes that rows share.
+//! Sharing of equal attributes among rows.
 //!
-//! Many events of one sender carry the same attributes. While the rows of one entry pile up, equal ones are one allocation; with the
-//! cut that ends the entry they are given up. A shard's tables of names, which only grow, never see what senders choose.
+//! Many events of one sender carry the same attributes. The rows of one entry share one allocation for equal ones, and the cut that
+//! ends the entry drops this table. They do not go into a shard's tables of names: those only grow, and senders choose attributes.
 
 use authpulse_event::Attributes;
 use hashbrown::HashSet;
 
-/// What a set takes up in the table, about, beside itself: a pointer and a byte, at a load of half.
+/// Bytes that one set takes up in the table itself, roughly: a pointer and a control byte, with the table half full.
 const PLACE_BYTES: usize = 2 * (size_of::<Attributes>() + 1);
 
-/// The different attributes of some rows. Hashed with a seed per process: values are chosen by senders.
+/// The distinct sets of attributes of some rows. Hashed with a seed per process, because senders choose the values.
 #[derive(Default)]
 pub(crate) struct AttributeSets {
     sets: HashSet<Attributes, foldhash::quality::RandomState>,
@@ -17,7 +17,7 @@ pub(crate) struct AttributeSets {
 }
 
 impl AttributeSets {
-    /// Puts the allocation of an equal one in place of this one, or keeps this one for those to come.
+    /// Replaces `attributes` by an equal set that is known already, or remembers it for later rows.
     pub(crate) fn share(&mut self, attributes: &mut Attributes) {
         match self.sets.get(attributes) {
             Some(known) => *attributes = known.clone(),
@@ -28,7 +28,7 @@ impl AttributeSets {
         }
     }
 
-    /// What they take up, in bytes.
+    /// The memory that all sets take up, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

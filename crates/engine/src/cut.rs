@@ -1,4 +1,4 @@
-//! Cutting the state at one moment: everything that one journal entry stores beside rows.
+//! The cut: everything that one journal entry stores of a shard's state at one moment, beside rows.
 
 use crate::attribute_sets::AttributeSets;
 use crate::names::{ComputerId, UserId};
@@ -9,10 +9,10 @@ use authpulse_event::time::{hour_of, start_of_hour};
 use authpulse_event::{Day, EventTime, HashRange};
 use std::collections::{HashMap, HashSet};
 
-/// What an entry stores of a shard's state, besides the rows of [`crate::shard::Output`].
+/// What an entry stores of a shard's state, beside the rows of [`crate::shard::Output`].
 ///
-/// Taking a cut assumes that it will be stored: what it publishes is not published again by this state. A shard whose cut
-/// could not be stored is rebuilt from its journal.
+/// Taking a cut assumes that it will be stored: the shard does not publish its counts and hours again. If a cut could not be
+/// stored, the shard must be rebuilt from its journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
     /// The watermark.
@@ -25,27 +25,27 @@ pub struct Cut {
     pub waiting: Vec<WaitingEvent>,
     /// Events accepted and not yet scored, in order of acceptance.
     pub unscored: Vec<NamedEvent>,
-    /// Hours that are complete: past by the watermark, all their events scored.
+    /// Rows of users' complete hours: the watermark has passed them, and all their events are scored.
     pub hours: Vec<HourRow>,
-    /// With this cut every hour that ends here or before is written, except those of users with an unscored event in them.
+    /// With this cut every user's hour that ends here or before is written, except where it holds an unscored event.
     pub hours_through: Option<EventTime>,
-    /// Days whose logons this cut publishes.
+    /// The daily counts that this cut publishes.
     pub daily_counts: Vec<DailyCounts>,
-    /// The last day whose logons are published, with this cut.
+    /// The last day whose counts are published, this cut included.
     pub counts_through: Option<Day>,
-    /// Days whose high-risk counts this cut publishes.
+    /// The high-risk counts that this cut publishes.
     pub scores: Vec<DailyCounts>,
-    /// Through which day each part of the range has published its high-risk counts, with this cut.
+    /// The last day whose high-risk counts each part of the range has published, this cut included.
     pub score_spans: Vec<(HashRange, Option<Day>)>,
 }
 
 impl Shard {
-    /// Whether a cut would publish the counts of a day: what others, or the shard itself, may wait for.
+    /// Whether a cut would publish counts of a day, for which other shards or this one may wait.
     pub fn has_counts_to_publish(&self) -> bool {
         !self.inherited_counts.is_empty() || self.passed_day() > self.counts_through
     }
 
-    /// Whether a cut would write hours or publish scores, so that it is worth an entry without records.
+    /// Whether a cut would write hours or publish high-risk counts: then an entry is worthwhile even without records.
     pub fn has_rows_to_write(&self) -> bool {
         let through = self.scored_through();
         self.has_complete_hour()
@@ -73,15 +73,15 @@ impl Shard {
         self.watermark.map(|w| Day(Day::of(w).0 - 1))
     }
 
-    /// Everything before this instant is decided and scored.
+    /// The instant before which every event is decided and scored.
     fn scored_through(&self) -> Option<EventTime> {
         let unscored = self.unscored.iter().map(|u| u.event.event_time).min();
         self.watermark.map(|w| unscored.map_or(w, |u| u.min(w)))
     }
 
-    /// Takes the cut.
+    /// Takes the cut. What it publishes or writes leaves the state.
     pub fn cut(&mut self) -> Cut {
-        // What the rows of one entry share is given up with it.
+        // Rows share attributes within one entry only.
         self.sets = AttributeSets::default();
         let through = self.scored_through();
         let mut daily_counts = std::mem::take(&mut self.inherited_counts);
@@ -110,7 +110,7 @@ impl Shard {
         }
     }
 
-    /// The events accepted and not yet scored, by names.
+    /// The events accepted and not yet scored, in order of acceptance, with names instead of name numbers.
     pub fn named_unscored(&self) -> Vec<NamedEvent> {
         self.unscored.iter().map(|u| self.named(&u.event)).collect()
     }
@@ -123,7 +123,7 @@ impl Shard {
         }
     }
 
-    /// The hours before `current` whose events are all scored.
+    /// Takes out the users' hours before `current` whose events are all scored.
     fn take_hours(&mut self, current: i64) -> Vec<HourRow> {
         let rest = self.open_hours.split_off(&current);
         let passed = std::mem::replace(&mut self.open_hours, rest);
@@ -156,7 +156,7 @@ impl Shard {
         rows
     }
 
-    /// The high-risk counts of the days up to `through`, by the parts of the range that have not published them.
+    /// The high-risk counts of the days up to `through`, for each part of the range that has not published them.
     fn take_scores(&mut self, through: Day) -> Vec<DailyCounts> {
         let mut published = Vec::new();
         for (range, after) in &mut self.score_spans {

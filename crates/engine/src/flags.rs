@@ -1,12 +1,12 @@
-//! Rules as numbers: what an event's row holds of those that fired.
+//! Flags: rules as numbers, by which a row says which of them fired.
 
-/// The first so many of each list of rules are those of version 0.1: they are on unless they are switched off, their columns are in
-/// every file, and `rule_set` says nothing of them where they are on.
+/// Every list of rules begins with this many rules of version 0.1. They are on unless they are switched off, their columns are in
+/// every file, and `rule_set` does not say that they are on.
 pub const FIRST: usize = 4;
-/// Most rules of a list: as many as [`Flags`] has bits.
+/// The most rules that a list may have: [`Flags`] has this many bits.
 pub const RULES_MAX: usize = 32;
 
-/// A rule's place in a list of rules ([`crate::rules`]), which has its name; below [`RULES_MAX`].
+/// A rule's index in a list of rules ([`crate::rules`]), which has its name. Below [`RULES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flag(u8);
 
@@ -19,21 +19,21 @@ impl Flag {
     pub const LATERAL_MOVEMENT: Flag = Flag(2);
     /// The computer is among the least popular ones.
     pub const RARE_HOST: Flag = Flag(3);
-    /// Those of version 0.1, with which every list begins.
+    /// The rules of version 0.1, with which every list begins.
     pub const FIRST: [Flag; FIRST] = [Flag::NEW_DEVICE, Flag::BURST_LOGIN, Flag::LATERAL_MOVEMENT, Flag::RARE_HOST];
 
-    /// The flag of the rule at this place.
+    /// The flag of the rule with this index.
     pub(crate) fn new(index: usize) -> Flag {
         debug_assert!(index < RULES_MAX);
         Flag(index as u8)
     }
-    /// The place.
+    /// The rule's index.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
-/// A set of [`Flag`]s. Nothing stores it: lakes have names ([`crate::rules::RuleSet::names`]) and a column for each rule.
+/// A set of [`Flag`]s. It is never stored: lakes hold names ([`crate::rules::RuleSet::names`]) and a column for each rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub struct Flags(u32);
 

@@ -1,9 +1,9 @@
 //! The engine: records and times in, decisions and state out. Pure: no async, clock, randomness, I/O or logging.
 //!
-//! A [`Shard`] admits records ([`Shard::admit`]), scores what it accepted as soon as the popularity it needs is known
-//! ([`Shard::score_ready`], [`PopularityIndex`]), and is cut now and then ([`Shard::cut`]) so that one journal entry can store what
-//! happened since the last cut. After a crash it is rebuilt ([`Restoring`]). What each step means is written in
-//! `docs/semantics.md`; this crate follows that page sentence by sentence.
+//! A [`Shard`] admits records ([`Shard::admit`]) and scores accepted events as soon as it knows the popularity that they need
+//! ([`Shard::score_ready`], [`PopularityIndex`]). Now and then the worker takes a cut ([`Shard::cut`]), so that one journal entry can
+//! store what happened since the last cut. After a crash the shard is rebuilt ([`Restoring`]). `docs/semantics.md` defines each
+//! step; this crate follows that page sentence by sentence.
 
 mod admission;
 mod attribute_sets;

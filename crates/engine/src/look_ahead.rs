@@ -1,8 +1,8 @@
-//! Looking up a few records before their turn.
+//! Looking up a few dozen records before their turn.
 //!
-//! A user's state lies anywhere in tens of megabytes, so an event taken alone waits for memory a dozen times. Taken together,
-//! the waits of many events overlap: names first, then users, then what users point to. The answers stay true (numbers and
-//! slots are given once and never change), only their absence may be outdated when the record's turn comes.
+//! Users' state is spread over tens of megabytes, so an event taken alone waits for memory a dozen times. For many events taken
+//! together these waits overlap: names first, then users, then what users point to. What is found stays true, because numbers and
+//! slots never change; what is not found may exist by the time the record's turn comes.
 
 use crate::names::{ComputerId, UserId};
 use crate::shard::Shard;
@@ -10,7 +10,7 @@ use crate::user::Slot;
 use authpulse_event::ParsedEvent;
 use std::hint::black_box;
 
-/// What was known of an event's names when it was looked at. Nothing, by default.
+/// What the look-ahead found for an event: the numbers of its names, and the slot of its computer. Nothing by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known {
     pub(crate) user: Option<UserId>,
@@ -19,8 +19,8 @@ pub struct Known {
 }
 
 impl Shard {
-    /// Looks up the names of the next records (`None` for one without), in `known` one for each, and brings their users' state near. A few dozen at
-    /// once are best: fewer overlap little, more fall out of the cache again.
+    /// Looks up the names of the next records (`None` for a record that is no event), puts what it found into `known`, one for each,
+    /// and brings their users' state into the cache. A few dozen at once are best: fewer overlap little, more evict each other.
     pub fn look_ahead<'a>(&self, events: impl Iterator<Item = Option<&'a ParsedEvent<'a>>>, known: &mut Vec<Known>) {
         known.clear();
         known.extend(events.map(|event| match event {

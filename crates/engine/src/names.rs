@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// The number of a name within one [`Names`] of its kind. It never leaves the process, and only its table makes it.
+/// The number of a name within one [`Names`] table of its kind. Only that table gives it out, and it never leaves the process.
 ///
 /// ```
 /// # use authpulse_engine::names::UserNames;
@@ -26,12 +26,13 @@ use std::sync::Arc;
 pub struct NameId<Kind>(u32, PhantomData<Kind>);
 
 impl<Kind> NameId<Kind> {
+    /// A number that the table has given out, or is about to.
     #[inline]
     pub(crate) const fn new(number: u32) -> NameId<Kind> {
         NameId(number, PhantomData)
     }
 
-    /// Its place in whatever is kept by number: numbers are dense and begin with 0.
+    /// The number as an index into vectors kept by number: numbers are dense and begin with 0.
     #[inline]
     pub const fn index(self) -> usize
     where
@@ -41,10 +42,10 @@ impl<Kind> NameId<Kind> {
     }
 }
 
-/// The kind of names that users have.
+/// Marks names and numbers of users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Users;
-/// The kind of names that computers have.
+/// Marks names and numbers of computers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Computers;
 
@@ -62,10 +63,10 @@ pub type UserNamesView = NamesView<Users>;
 /// The names of computers at one moment.
 pub type ComputerNamesView = NamesView<Computers>;
 
-/// Names per chunk: a chunk that a view shares is copied once when the next name arrives, so it stays small.
+/// Names per chunk. Small, because a chunk that a view shares is copied when the next name arrives.
 const CHUNK: usize = 1024;
 
-/// Names one after another, of less than 4 GiB in all.
+/// A list of names in one string, of less than 4 GiB in all.
 #[derive(Clone, Default)]
 pub(crate) struct NameList {
     text: String,
@@ -73,27 +74,30 @@ pub(crate) struct NameList {
 }
 
 impl NameList {
+    /// How many names it holds.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
+    /// The name at an index below [`NameList::len`].
     pub(crate) fn get(&self, index: usize) -> &str {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         &self.text[start..self.ends[index] as usize]
     }
 
+    /// Appends a name.
     pub(crate) fn push(&mut self, name: &str) {
         self.text.push_str(name);
         self.ends.push(u32::try_from(self.text.len()).expect("names of less than 4 GiB"));
     }
 }
 
-/// A name as its table compares it: names of up to 16 bytes are in here whole, so that looking one up touches one place.
+/// A name as the table compares it. It holds names of up to 16 bytes whole, so that looking one up reads one place in memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Key {
-    /// The first eight bytes (of four to seven: the first four), or a hash of a longer name.
+    /// The first eight bytes; of a name of four to seven bytes the first four; of one beyond 16 bytes its hash.
     head: u64,
-    /// The last eight bytes (of four to seven: the last four), overlapping the first where there are fewer than 16.
+    /// The last eight bytes; of a name of four to seven bytes the last four. They overlap `head` in names of fewer than 16 bytes.
     tail: u64,
     bytes: u32,
 }
@@ -115,7 +119,7 @@ impl Key {
             0..4 => (name.iter().fold(0, |packed, byte| packed << 8 | u64::from(*byte)), 0),
             _ => (hasher.hash_one(name), 0),
         };
-        // No name has 2^32 bytes: at most 256 are valid.
+        // Valid names have at most 256 bytes.
         Key { head, tail, bytes: name.len() as u32 }
     }
 
@@ -139,7 +143,7 @@ pub struct Names<Kind> {
 }
 
 impl<Kind: Copy> Names<Kind> {
-    /// The number of a name, new if it was not known.
+    /// The number of a name; a new one if the name was not known.
     pub fn intern(&mut self, name: &str) -> NameId<Kind> {
         let key = Key::of(name, &self.hasher);
         if let Some(id) = self.find_key(key, name) {
@@ -157,7 +161,7 @@ impl<Kind: Copy> Names<Kind> {
         id
     }
 
-    /// Makes room for this many names more.
+    /// Reserves memory for this many more names.
     pub fn reserve(&mut self, more: usize) {
         let hasher = &self.hasher;
         self.table.reserve(more, |(key, _)| key.hash(hasher));
@@ -179,14 +183,14 @@ impl<Kind: Copy> Names<Kind> {
         text(&self.chunks, id)
     }
 
-    /// How many names are known; numbers are below it.
+    /// How many names are known. All numbers are below this.
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// The numbers given out, in order.
     pub fn ids(&self) -> impl Iterator<Item = NameId<Kind>> + use<Kind> {
-        // `intern` has seen to it that there are no more than that.
+        // `intern` gives out no more than 2^32 numbers.
         (0..self.len as u32).map(NameId::new)
     }
 
@@ -195,7 +199,7 @@ impl<Kind: Copy> Names<Kind> {
         self.len == 0
     }
 
-    /// The names known now, for another thread; cheap.
+    /// A view of the names known now, for another thread. Cheap: it shares the chunks.
     pub fn view(&self) -> NamesView<Kind> {
         NamesView { chunks: self.chunks.clone(), kind: PhantomData }
     }
@@ -206,7 +210,7 @@ fn text<Kind: Copy>(chunks: &[Arc<NameList>], id: NameId<Kind>) -> &str {
     chunks[at / CHUNK].get(at % CHUNK)
 }
 
-/// The names a table held at one moment.
+/// The names that a table held at one moment.
 #[derive(Clone, Default)]
 pub struct NamesView<Kind> {
     chunks: Vec<Arc<NameList>>,

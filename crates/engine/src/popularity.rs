@@ -1,7 +1,7 @@
-//! Popularity of computers over the look-back (semantics, section 5), out of the daily counts that shards stored.
+//! Popularity of computers over the look-back (semantics, section 5), from the daily counts that shards stored.
 //!
-//! Shards publish what they know of a day as [`DailyCounts`] in a journal entry; the [`PopularityIndex`] collects stored counts and answers
-//! only when they cover the whole ring. So a score never depends on which shard was faster.
+//! Each shard publishes its counts of a day as [`DailyCounts`] in a journal entry. The [`PopularityIndex`] collects stored counts and
+//! answers only when they cover the whole ring, so a score never depends on which shard was faster.
 
 use crate::settings::SETTLE_MAX;
 use authpulse_event::time::DAY;
@@ -11,32 +11,32 @@ use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What one shard counted on one computer on one day.
+/// One shard's counts for one computer on one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComputerCount {
     /// The computer's name.
     pub computer: String,
-    /// Accepted events (in [`DailyCounts`]) or those of level HIGH or CRITICAL (in a score count).
+    /// Accepted events; among high-risk counts only those of level HIGH or CRITICAL.
     pub logons: u64,
-    /// Distinct users; 0 in a score count.
+    /// Distinct users; 0 among high-risk counts.
     pub users: u64,
 }
 
-/// Counts of the days after `after` (all earlier days where it is `None`) up to and with `through`, of the users within a
-/// range of the ring. A day that is not listed had none.
+/// Counts of the users within a range of the ring, for the days after `after` (from the first day on where it is `None`) through
+/// `through`. A day that is not listed had no events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DailyCounts {
-    /// Whose users.
+    /// The part of the ring whose users are counted.
     pub range: HashRange,
-    /// The last day that was published before.
+    /// The last day that was published before these counts.
     pub after: Option<Day>,
-    /// The last day that is published now.
+    /// The last day that these counts publish.
     pub through: Day,
-    /// Days with events, in order; computers sorted by name.
+    /// The days with events, in order, with their computers sorted by name.
     pub days: Vec<(Day, Vec<ComputerCount>)>,
 }
 
-/// Which days which parts of the ring have published.
+/// For each part of the ring, which days it has published.
 #[derive(Clone, Default, Debug)]
 pub struct Coverage {
     spans: Vec<Covered>,
@@ -46,12 +46,12 @@ pub struct Coverage {
 struct Covered {
     range: HashRange,
     after: Option<Day>,
-    /// `None`: for ever (a sealed shard counts as empty for later days).
+    /// `None`: without end (a sealed shard counts as empty for later days).
     through: Option<Day>,
 }
 
 impl Coverage {
-    /// Takes note that a range published the days after `after` up to `through`.
+    /// Notes that a range published the days after `after` through `through`.
     pub fn add(&mut self, range: HashRange, after: Option<Day>, through: Day) {
         if let Some(span) = self.spans.iter_mut().find(|s| s.range == range && s.through == after && after.is_some()) {
             span.through = Some(through);
@@ -60,17 +60,17 @@ impl Coverage {
         }
     }
 
-    /// Takes note that a range is sealed: it counts as empty for all days after `after`.
+    /// Notes that a range is sealed: it counts as empty for all days after `after`.
     pub fn seal(&mut self, range: HashRange, after: Option<Day>) {
         self.spans.push(Covered { range, after, through: None });
     }
 
-    /// Takes a seal back, because the shard goes on.
+    /// Removes the seal of a range, because its shard goes on.
     pub fn unseal(&mut self, range: HashRange) {
         self.spans.retain(|span| span.range != range || span.through.is_some());
     }
 
-    /// Whether the whole ring has published the day.
+    /// Whether all parts of the ring have published the day.
     pub fn covers(&self, day: Day) -> bool {
         HashRange::cover_ring(self.holding(day))
     }
@@ -92,7 +92,7 @@ impl Coverage {
 pub struct LookBack {
     /// The newest closed day.
     pub newest: Day,
-    /// Computers with an event in the look-back.
+    /// How many computers have an event in the look-back.
     pub computers: usize,
     /// The 5th percentile of their popularity, nearest rank; 0 without computers.
     pub p5: u64,
@@ -115,7 +115,7 @@ struct ComputerTotal {
     high_risk: u64,
 }
 
-/// All stored counts, and what follows from them.
+/// All stored daily counts, and the popularities that follow from them.
 pub struct PopularityIndex {
     lookback_days: u32,
     daily_counts: Coverage,
@@ -126,11 +126,11 @@ pub struct PopularityIndex {
     views: BTreeMap<Day, Arc<LookBack>>,
 }
 
-/// Look-backs kept at hand: shards that run apart ask for different days.
+/// How many look-backs are cached: shards that have got to different times ask for different days.
 const VIEWS_MAX: usize = 8;
 
 impl PopularityIndex {
-    /// An empty index.
+    /// An empty index, for look-backs of this many days.
     pub fn new(lookback_days: u32) -> PopularityIndex {
         PopularityIndex {
             lookback_days,
@@ -142,7 +142,7 @@ impl PopularityIndex {
         }
     }
 
-    /// Takes in stored counts of logons.
+    /// Adds stored counts of logons. Each may be added only once.
     pub fn add_counts(&mut self, counts: &DailyCounts) {
         self.daily_counts.add(counts.range, counts.after, counts.through);
         self.sum(counts, |total, count| {
@@ -151,7 +151,7 @@ impl PopularityIndex {
         });
     }
 
-    /// Takes in stored high-risk counts.
+    /// Adds stored high-risk counts. Each may be added only once.
     pub fn add_scores(&mut self, counts: &DailyCounts) {
         self.scores.add(counts.range, counts.after, counts.through);
         self.sum(counts, |total, count| total.high_risk += count.logons);
@@ -174,20 +174,20 @@ impl PopularityIndex {
         }
     }
 
-    /// A sealed range counts as empty for later days.
+    /// Notes that a range is sealed: for days after these it counts as empty.
     pub fn seal(&mut self, range: HashRange, counts_after: Option<Day>, scores_after: Option<Day>) {
         self.daily_counts.seal(range, counts_after);
         self.scores.seal(range, scores_after);
     }
 
-    /// A sealed shard goes on (a further backfill).
+    /// Notes that a sealed shard goes on, as with a further backfill.
     pub fn unseal(&mut self, range: HashRange) {
         self.daily_counts.unseal(range);
         self.scores.unseal(range);
         self.views.clear();
     }
 
-    /// Whether counts of the day cover the ring.
+    /// Whether stored counts of the day cover the ring, so that events may use it.
     pub fn can_use(&self, day: Day) -> bool {
         self.daily_counts.covers(day)
     }
@@ -197,17 +197,17 @@ impl PopularityIndex {
         self.daily_counts.holding(day).collect()
     }
 
-    /// Whether a day's counts and high-risk counts cover the ring, so that its rows can be written.
+    /// Whether counts and high-risk counts of the day both cover the ring, so that its rows can be written.
     pub fn day_is_complete(&self, day: Day) -> bool {
         self.daily_counts.covers(day) && self.scores.covers(day)
     }
 
-    /// The days with events after `after`, in order.
+    /// The days later than `after` that have counts, in order.
     pub fn days_after(&self, after: Option<Day>) -> impl Iterator<Item = Day> + '_ {
         self.days.keys().copied().filter(move |day| after.is_none_or(|a| *day > a))
     }
 
-    /// The rows of `host_popularity_daily` of a complete day, sorted by computer. Computers without an accepted event have none.
+    /// The rows of `host_popularity_daily` for a complete day, sorted by computer. Computers without an accepted event have no row.
     pub fn day_rows(&self, day: Day) -> Vec<crate::rows::DayRow> {
         let mut rows: Vec<_> = self
             .days
@@ -227,7 +227,7 @@ impl PopularityIndex {
         rows
     }
 
-    /// The look-back that ends with `newest`, once counts of that day cover the ring.
+    /// The look-back that ends with `newest`; `None` until counts of that day cover the ring.
     pub fn look_back(&mut self, newest: Day) -> Option<Arc<LookBack>> {
         if let Some(view) = self.views.get(&newest) {
             return Some(view.clone());
@@ -255,8 +255,8 @@ impl PopularityIndex {
         Some(view)
     }
 
-    /// Drops what no event from `oldest_needed` on, and no day's row after it, can ask for any more: days before the look-back
-    /// of an event on that day, whatever `settle` is.
+    /// Drops days that no event on `oldest_needed` or later, and no daily row after it, can need: those before the look-back of an
+    /// event on that day, even with the longest `settle`.
     pub fn forget_before(&mut self, oldest_needed: Day) {
         let first = oldest_kept(oldest_needed, self.lookback_days);
         self.days = self.days.split_off(&first);
@@ -270,14 +270,14 @@ impl PopularityIndex {
     }
 }
 
-/// The first day that events on `oldest_needed`, or later, can ask for.
+/// The first day that events on `oldest_needed` or later can need, with the longest `settle`.
 pub fn oldest_kept(oldest_needed: Day, lookback_days: u32) -> Day {
     let settle_days = (SETTLE_MAX / DAY) as i32;
     Day(oldest_needed.0.saturating_sub(lookback_days as i32 + settle_days))
 }
 
-/// The newest day that is closed for an event at its own time (semantics, section 5): the last one with
-/// `time >= end of day + settle`.
+/// The newest day that is closed for an event at `time` (semantics, section 5): the last one for which
+/// `time >= end of the day + settle`.
 pub fn newest_closed_day(time: EventTime, settle: Span) -> Day {
     Day(Day::of(time - settle).0 - 1)
 }

@@ -1,6 +1,6 @@
-//! Rebuilding a shard after a crash: the newest usable snapshot, the rows written since, and what the last entry holds.
+//! Rebuilding a shard after a crash, from the newest usable snapshot, the rows written since, and the last entry.
 //!
-//! What acceptance leaves in the state (windows, devices, open days) and what scoring leaves (open hours, high-risk counts) are
+//! The state that acceptance leaves (windows, devices, open days) and that scoring leaves (open hours, high-risk counts) consists of
 //! sums and sets, so rows may come in any order.
 
 use crate::names::{ComputerId, UserId};
@@ -16,7 +16,7 @@ use authpulse_event::{Day, EventTime, HashRange, ring};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Users for which memory is reserved before they are read, however many a damaged number promises.
+/// The most users for which memory is reserved before they are read: a damaged number may promise any count.
 const EXPECTED_MAX: u64 = 1 << 22;
 
 /// What the last entry says of a shard.
@@ -32,26 +32,26 @@ pub struct RestoreFrom {
     pub waiting: Vec<WaitingEvent>,
     /// Events accepted and not yet scored.
     pub unscored: Vec<NamedEvent>,
-    /// Every hour that ends here or before is written, except those of users with an unscored event in them.
+    /// Every user's hour that ends here or before is written, except where it holds an unscored event.
     pub hours_through: Option<EventTime>,
-    /// The last day whose logons are published.
+    /// The last day whose counts are published.
     pub counts_through: Option<Day>,
-    /// Through which day each part of the range has published its high-risk counts.
+    /// The last day whose high-risk counts each part of the range has published.
     pub score_spans: Vec<(HashRange, Option<Day>)>,
 }
 
-/// A curated row as far as state follows from it.
+/// The columns of a curated row from which state follows.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredRow<'a> {
-    /// `event_id`.
+    /// The column `event_id`.
     pub event_id: &'a str,
     /// Event time.
     pub time: EventTime,
-    /// Who.
+    /// The user's name.
     pub user: &'a str,
-    /// Where.
+    /// The computer's name.
     pub computer: &'a str,
-    /// `risk_score`.
+    /// The column `risk_score`, 0 to 100.
     pub score: u8,
 }
 
@@ -60,11 +60,12 @@ pub struct Restoring {
     shard: Shard,
     last: RestoreFrom,
     written: Arc<WrittenHours>,
-    /// Events that the snapshot's entry held as accepted and not yet scored: the snapshot knows their acceptance already.
+    /// Events that were accepted and not yet scored in the snapshot's entry, by user and time. The snapshot already contains their
+    /// acceptance.
     known: HashMap<(String, EventTime), Vec<KnownEvent>>,
 }
 
-/// What tells events of one user and time apart.
+/// Tells apart events of one user and time.
 #[derive(PartialEq, Eq)]
 struct KnownEvent {
     id: String,
@@ -72,7 +73,7 @@ struct KnownEvent {
 }
 
 impl Restoring {
-    /// Begins with what the last entry says. `range` may be a part of the shard's own range: a child's part of a parent.
+    /// Begins with what the last entry says. `range` may be a part of the shard's own range: the part that a child takes of a parent.
     pub fn begin(settings: Settings, source: SourceKind, range: HashRange, last: RestoreFrom) -> Restoring {
         let mut shard = Shard::new(settings, source, range);
         shard.watermark = last.watermark;
@@ -92,27 +93,27 @@ impl Restoring {
         }
     }
 
-    /// Makes room for the users of the pieces to come: growing step by step costs about as much as they do.
+    /// Reserves memory for the users of the pieces to come. Growing step by step would cost about as much as reading them.
     pub fn expect_users(&mut self, users: u64) {
         let users = users.min(EXPECTED_MAX) as usize;
         self.shard.users.reserve_exact(users);
         self.shard.user_names.reserve(users);
     }
 
-    /// What reads pieces of the snapshot for [`Restoring::piece`], on other threads if there are any.
+    /// A reader of the snapshot's pieces for [`Restoring::piece`]. It may run on other threads.
     pub fn reader(&self) -> PieceReader {
         PieceReader::new(&self.shard, self.written.clone())
     }
 
-    /// Takes in a piece of the snapshot. All of them come before the first row.
+    /// Adds a piece of the snapshot. All pieces must come before the first row.
     ///
     /// # Errors
-    /// If the pieces do not fit together. Begin anew, with an older snapshot or without.
+    /// A user of the piece is there already, so the pieces do not fit together. Start again, with an older snapshot or without one.
     pub fn piece(&mut self, piece: ReadPiece) -> Result<(), SnapshotError> {
         self.shard.take_in(piece)
     }
 
-    /// Tells which events were accepted and not yet scored in the entry of the snapshot.
+    /// Sets which events were accepted and not yet scored in the snapshot's entry. Call it before the first row.
     pub fn unscored_at_snapshot(&mut self, events: &[NamedEvent]) {
         for named in events {
             let event = KnownEvent { id: self.shard.id_text(named), computer: named.computer.clone() };
@@ -120,7 +121,7 @@ impl Restoring {
         }
     }
 
-    /// Whether the snapshot knows the acceptance already; each such event is named once.
+    /// Whether the snapshot already contains the acceptance of this event. Answers yes once for each such event.
     fn take_known(&mut self, user: &str, computer: &str, time: EventTime, id: &str) -> bool {
         if self.known.is_empty() {
             return false;
@@ -136,7 +137,7 @@ impl Restoring {
         true
     }
 
-    /// Takes in a row that an entry after the snapshot's wrote. Rows of other ranges are passed over.
+    /// Adds a row that an entry after the snapshot's wrote. Rows of users outside the range are passed over.
     pub fn row(&mut self, row: &StoredRow<'_>) {
         let hash = ring::hash_key(row.user.as_bytes());
         if !self.shard.range.contains(hash) {
@@ -148,7 +149,7 @@ impl Restoring {
             let id = self.shard.id_of_row(row);
             self.shard.observe(user, computer, None, row.time, &id);
         }
-        // What scoring left in the state, as far as it is not published yet.
+        // What scoring leaves in the state, as far as it is not published yet.
         if !self.written.contains(row.user, hour_of(row.time)) {
             let slot = self.shard.slot(user, computer);
             self.shard.count_hour(user, slot, row.time, row.score);
@@ -159,8 +160,8 @@ impl Restoring {
         }
     }
 
-    /// Takes in what the last entry holds as accepted and not yet scored, and what waits; the shard is then as it was when
-    /// that entry was stored.
+    /// Adds the events that the last entry holds as accepted and not yet scored, and those that wait. The shard is then as it was
+    /// when that entry was stored.
     pub fn finish(mut self) -> Shard {
         for named in std::mem::take(&mut self.last.unscored) {
             let hash = ring::hash_key(named.user.as_bytes());
@@ -194,7 +195,7 @@ impl Shard {
         (id, self.computers.intern(computer))
     }
 
-    /// The place of a computer that the user was accepted on.
+    /// The slot of a computer on which the user was accepted.
     fn slot(&self, user: UserId, computer: ComputerId) -> Slot {
         self.users[user.index()].slot(computer).expect("an accepted event's computer is a pair of its user")
     }
@@ -217,7 +218,8 @@ impl Shard {
         }
     }
 
-    /// How a stored row's id came about. Only rows that a duplicate could still meet need the true answer.
+    /// Whether a stored row's id is a content id or the producer's own. Only rows of which a duplicate could still be accepted need the
+    /// true answer.
     fn id_of_row(&mut self, row: &StoredRow<'_>) -> EventId {
         let time = &self.settings.time;
         let needed = self.watermark.is_some_and(|w| row.time >= w);
@@ -237,6 +239,7 @@ impl Shard {
         EventId::Own(row.event_id.into())
     }
 
+    /// Whether the high-risk counts of a day are published for the user with this hash.
     pub(crate) fn score_is_published(&self, hash: u128, day: Day) -> bool {
         is_published(&self.score_spans, hash, day)
     }

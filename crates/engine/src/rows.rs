@@ -1,11 +1,11 @@
-//! What the engine says about records: the rows that land in the lake's tables, before any table format.
+//! What the engine decides about records: the rows of the lake's tables, independent of any table format.
 
 use crate::flags::Flags;
 use crate::names::{ComputerId, UserId};
 use authpulse_event::{ArrivalTime, Attributes, Day, EventTime, Position, TimeForm};
 use std::fmt;
 
-/// How bad a score is, for people (semantics, section 4).
+/// A score as one of four words for people (semantics, section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RiskLevel {
     /// 0 to 25.
@@ -28,7 +28,7 @@ impl RiskLevel {
             _ => RiskLevel::Critical,
         }
     }
-    /// The name in `risk_level`.
+    /// The name in the column `risk_level`.
     pub fn name(self) -> &'static str {
         match self {
             RiskLevel::Low => "LOW",
@@ -42,22 +42,22 @@ impl RiskLevel {
 /// Where an accepted event's id comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EventId {
-    /// SHA-256 of the canonical line, whose time has this form; computed where the id is needed.
+    /// The SHA-256 of the canonical line, whose time has this form. It is computed only where the id is needed.
     Content(TimeForm),
-    /// The producer's own.
+    /// The producer's own id.
     Own(Box<str>),
 }
 
 /// The four windows of section 3 at one event, the event itself included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Windows {
-    /// `login_count_1h`.
+    /// The user's events within an hour: the column `login_count_1h`.
     pub logons_1h: u32,
-    /// `login_count_24h`.
+    /// The user's events within 24 hours: the column `login_count_24h`.
     pub logons_24h: u32,
-    /// `unique_computers_1h`.
+    /// Distinct computers within an hour: the column `unique_computers_1h`.
     pub computers_1h: u32,
-    /// `unique_computers_24h`.
+    /// Distinct computers within 24 hours: the column `unique_computers_24h`.
     pub computers_24h: u32,
 }
 
@@ -68,17 +68,17 @@ pub struct AcceptedEvent {
     pub event_time: EventTime,
     /// Arrival in the stream, or the start of the run for a file.
     pub ingestion_time: ArrivalTime,
-    /// Who.
+    /// The user's number in the shard's table of names.
     pub user: UserId,
-    /// Where.
+    /// The computer's number in the shard's table of names.
     pub computer: ComputerId,
-    /// Identity.
+    /// Where its `event_id` comes from.
     pub id: EventId,
     /// The windows at acceptance.
     pub windows: Windows,
     /// Whether the user was never accepted on this computer before.
     pub new_device: bool,
-    /// What its sender said of it beside these.
+    /// The attributes that the event carries.
     pub attributes: Attributes,
 }
 
@@ -87,7 +87,7 @@ pub struct AcceptedEvent {
 pub struct ScoredEvent {
     /// What acceptance fixed.
     pub event: AcceptedEvent,
-    /// `host_popularity`; `None` where the look-back holds fewer than `min_hosts` computers.
+    /// The column `host_popularity`; `None` where the look-back holds fewer than `min_hosts` computers.
     pub popularity: Option<u64>,
     /// The rules that fired.
     pub flags: Flags,
@@ -100,7 +100,7 @@ pub struct ScoredEvent {
 pub struct HourRow {
     /// Start of the clock hour (UTC).
     pub window_start: EventTime,
-    /// Who.
+    /// The user's number in the shard's table of names.
     pub user: UserId,
     /// Accepted events.
     pub total_logins: u64,
@@ -119,7 +119,7 @@ pub struct HourRow {
 pub struct DayRow {
     /// The day (UTC).
     pub day: Day,
-    /// Where.
+    /// The computer's name.
     pub computer: String,
     /// Distinct users.
     pub unique_users: u64,
@@ -140,18 +140,18 @@ pub enum Reason {
     Future,
     /// Its time lies below the watermark.
     Late,
-    /// The same event was accepted, or waits, already.
+    /// The same event was accepted already, or waits.
     Duplicate,
     /// The code failed on it three times.
     Failed,
 }
 
 impl Reason {
-    /// All reasons, in the order in which a record is admitted.
+    /// All reasons, in the order in which admission checks them.
     pub const ALL: [Reason; 6] =
         [Reason::Invalid, Reason::Misrouted, Reason::Future, Reason::Late, Reason::Duplicate, Reason::Failed];
 
-    /// The name in `reason`.
+    /// The name in the column `reason`.
     pub fn name(self) -> &'static str {
         match self {
             Reason::Invalid => "invalid",
@@ -173,7 +173,7 @@ impl fmt::Display for Reason {
 /// A row of `auth_events_rejected`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedRecord {
-    /// Why.
+    /// The reason, which is a column of its own.
     pub reason: Reason,
     /// Why, in words, with the figures that decided.
     pub detail: String,
@@ -181,7 +181,7 @@ pub struct RejectedRecord {
     pub payload: Vec<u8>,
     /// The record's whole length, in bytes.
     pub payload_bytes: u64,
-    /// Where the record stood in its shard.
+    /// Where the record lies in its shard.
     pub position: Position,
     /// Arrival in the stream, or the start of the run for a file.
     pub ingestion_time: ArrivalTime,

@@ -1,6 +1,6 @@
-//! Scoring: the features of what was accepted, what the rules make of them, and what scores add up to.
+//! Scoring: accepted events get features, rules turn features into scores, and scores are counted by hour and day.
 //!
-//! Features (windows, novelty, popularity) are computed once, apart from rules; [`crate::rules::RuleSet::evaluate`] only weighs
+//! Features (windows, novelty, popularity) are computed once and apart from rules. [`crate::rules::RuleSet::evaluate`] only weighs
 //! them, so that a second rule set can score the same features.
 
 use crate::flags::Flags;
@@ -14,7 +14,7 @@ use crate::user::Slot;
 use authpulse_event::time::hour_of;
 use authpulse_event::{Day, EventTime};
 
-/// Around the hour after midnight events of two newest closed days mix.
+/// Resolved look-backs at hand. Two, because at the hour when a day closes, events with either newest closed day mix.
 const RESOLVED_MAX: usize = 2;
 
 impl Shard {
@@ -24,7 +24,7 @@ impl Shard {
             let day = newest_closed_day(unscored.event.event_time, self.settings.time.settle);
             let Some(at) = self.resolve(day, index) else { return };
             let (popularity, flags, score) = self.score_next(at);
-            // Taken out last: where scoring fails, what it failed on is still the first.
+            // Removed last: if scoring panics, the event that it failed on is still the first.
             let Unscored { mut event, .. } = self.unscored.pop_front().expect("the front was looked at");
             if !event.attributes.is_empty() {
                 self.unscored_bytes -= event.attributes.bytes();
@@ -40,13 +40,13 @@ impl Shard {
         self.unscored.front().map(|unscored| &unscored.event)
     }
 
-    /// The day whose counts the next event to score waits for, if it does.
+    /// The day for whose counts the next event to score waits, if it waits.
     pub fn waits_for_day(&self, index: &PopularityIndex) -> Option<Day> {
         let day = newest_closed_day(self.unscored.front()?.event.event_time, self.settings.time.settle);
         (!index.can_use(day)).then_some(day)
     }
 
-    /// Finds or makes the resolved look-back of a day; its place in `self.resolved`.
+    /// The index in `self.resolved` of the look-back that ends with `day`, which is made if need be; `None` if counts are missing.
     fn resolve(&mut self, day: Day, index: &mut PopularityIndex) -> Option<usize> {
         if let Some(at) = self.resolved.iter().position(|r| r.view.newest == day) {
             return Some(at);
@@ -59,7 +59,7 @@ impl Shard {
         Some(self.resolved.len() - 1)
     }
 
-    /// Popularity, flags and score of the first unscored event; counts them into its hour and day.
+    /// Popularity, flags and score of the first unscored event, which is counted into its hour and day.
     fn score_next(&mut self, resolved: usize) -> (Option<u64>, Flags, u8) {
         let Unscored { event, slot } = self.unscored.front().expect("the caller looked at it");
         let (user, computer, time, slot) = (event.user, event.computer, event.event_time, *slot);
@@ -75,6 +75,7 @@ impl Shard {
         (popularity.map(|(popularity, _)| popularity), flags, score)
     }
 
+    /// Counts a scored event into its user's open hour.
     pub(crate) fn count_hour(&mut self, user_id: UserId, slot: Slot, time: EventTime, score: u8) {
         let hour = hour_of(time);
         if self.users[user_id.index()].count_hour(slot, hour, score) {
@@ -82,6 +83,7 @@ impl Shard {
         }
     }
 
+    /// Counts a scored event into the high-risk counts of its day, if its level is HIGH or CRITICAL.
     pub(crate) fn count_high_risk(&mut self, user: UserId, computer: ComputerId, day: Day, score: u8) {
         if RiskLevel::of(score) >= RiskLevel::High {
             *self.high_risk.entry(day).or_default().entry((user, computer)).or_default() += 1;

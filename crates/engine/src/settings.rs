@@ -4,33 +4,34 @@ use crate::rules::RuleSet;
 use authpulse_event::time::{self, DEFAULT_BASE, EventTime, HOUR, Span};
 use authpulse_event::{ATTRIBUTES, Attribute, EventModel, Reading};
 
-/// How far ahead of its own arrival an event may lie (semantics, section 2, step 3), and how near to it a live event lies.
+/// How far ahead of its own arrival an event may lie (semantics, section 2, step 3). A live event lies within this of its arrival.
 pub const ARRIVAL_SLACK: Span = Span::seconds(300);
-/// An event ahead this much before the first that waits rejects all that wait; this much after, it settles them.
+/// If an event ahead lies more than this before the first that waits, all that wait are rejected; more than this after, they are
+/// flushed.
 pub const WAITING_SPAN: Span = time::DAY;
-/// Distinct users that wait before all go on.
+/// As soon as events of this many distinct users wait, all go on.
 pub const WAITING_USERS: usize = 3;
-/// Events that wait before all go on.
+/// As soon as this many events wait, all go on.
 pub const WAITING_EVENTS: usize = 10;
-/// Acceptances of events that did not wait after which an event that still waits is rejected.
+/// A waiting event is rejected after this many acceptances of events that did not wait.
 pub const WAITING_PATIENCE: u32 = 10;
-/// Most events that may be accepted and not yet scored before a shard stops reading.
+/// The most events that may be accepted and not yet scored before a shard stops reading.
 pub const UNSCORED_MAX: usize = 100_000;
-/// Most bytes that the attributes of these may take up; whichever is reached first. Senders choose attributes, and a number of events
-/// bounds no bytes.
+/// The most bytes that the attributes of these events may take up; whichever limit is reached first. Senders choose attributes, so a
+/// limit on events does not bound memory.
 pub const UNSCORED_BYTES_MAX: usize = 64 << 20;
-/// The longest `settle`.
+/// The longest `settle` that is allowed.
 pub const SETTLE_MAX: Span = Span::days(7);
 /// The longer of the two windows; the shorter one is [`HOUR`].
 pub const LONG_WINDOW: Span = time::DAY;
 
-/// What decides acceptance and windows. A lake keeps these for life: changing one would make old and new rows
+/// The settings that decide acceptance and windows. A lake keeps them for life: a change would make old and new rows
 /// incomparable, so a changed value on an existing lake is refused ([`TimeRules::max_jump`] excepted).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeRules {
-    /// What integer times count from.
+    /// The moment from which integer times count.
     pub base: EventTime,
-    /// How far behind the newest accepted event another may lie; of one that is ahead, behind its arrival. Below an hour.
+    /// How far an event may lie behind the newest accepted one (behind that one's arrival, if it is ahead of it). Below an hour.
     pub tolerance: Span,
     /// How far beyond the high-water mark an event may lie before it must wait.
     pub max_jump: Span,
@@ -38,7 +39,7 @@ pub struct TimeRules {
     pub lookback_days: u32,
     /// How long after its end a day closes. At least the tolerance.
     pub settle: Span,
-    /// Whether attributes are taken in. Every lake that is made is of the first model; what a lake has, a worker takes from there.
+    /// Whether attributes are taken in. New lakes are of the first model; a worker uses the model that its lake has stored.
     pub event_model: EventModel,
 }
 
@@ -58,11 +59,11 @@ impl Default for TimeRules {
 /// All settings of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// What decides acceptance and windows.
+    /// The settings that decide acceptance and windows.
     pub time: TimeRules,
-    /// What decides scores.
+    /// The rules and figures that decide scores.
     pub rules: RuleSet,
-    /// The attributes that this program knows; taken in where the event model has any.
+    /// The attributes that this program knows. They are taken in if the event model has attributes.
     pub attributes: &'static [Attribute],
 }
 
@@ -73,12 +74,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// How records and lines are read.
+    /// How the parser must read records and lines.
     pub fn reading(&self) -> Reading {
         Reading { base: self.time.base, attributes: self.time.event_model.of(self.attributes) }
     }
 
-    /// Everything that is wrong with these settings, in words; empty where they are fit for use.
+    /// Everything that is wrong with these settings, in words; empty if they can be used.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let time = &self.time;

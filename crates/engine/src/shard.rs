@@ -1,4 +1,4 @@
-//! A shard's state and how it begins: empty, or as the child of others.
+//! The state of a shard, and how it begins: empty, or as the child of other shards.
 //!
 //! ```text
 //!            admission.rs                 score.rs                 cut.rs
@@ -25,20 +25,20 @@ use std::sync::Arc;
 /// What kind of input a shard reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {
-    /// A backfilled file: arrival says nothing about event time, so nothing is live.
+    /// A backfilled file. Arrival says nothing about event time, so no event is live.
     File,
-    /// A stream: events within 300 s of their arrival are live.
+    /// A stream. Events within 300 s of their arrival are live.
     Stream,
 }
 
-/// A record as it stood in its source; what a dead letter needs.
+/// A record as it lies in its source: all that a dead letter needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming<'a> {
-    /// The record's bytes; of an overlong one at least the first 64 KiB.
+    /// The record's bytes; if it is overlong, at least the first 64 KiB.
     pub payload: &'a [u8],
-    /// The record's whole length.
+    /// The record's whole length, in bytes.
     pub payload_bytes: u64,
-    /// Where it stood.
+    /// Where it lies in its shard.
     pub position: Position,
     /// When it arrived.
     pub arrival: ArrivalTime,
@@ -49,55 +49,56 @@ pub struct Incoming<'a> {
 pub struct WaitingEvent {
     /// Event time.
     pub time: EventTime,
-    /// Who.
+    /// The user's name.
     pub user: String,
-    /// Where.
+    /// The computer's name.
     pub computer: String,
-    /// Identity.
+    /// Where its `event_id` comes from.
     pub id: EventId,
-    /// What its sender said of it beside these.
+    /// The attributes that the event carries.
     pub attributes: Attributes,
     /// The first 64 KiB of the record.
     pub payload: Vec<u8>,
-    /// The record's whole length.
+    /// The record's whole length, in bytes.
     pub payload_bytes: u64,
-    /// Where the record stood.
+    /// Where the record lies in its shard.
     pub position: Position,
     /// When it arrived.
     pub arrival: ArrivalTime,
-    /// How many events that did not wait have been accepted since.
+    /// How many events that did not wait have been accepted since its arrival.
     pub accepted_since: u32,
 }
 
-/// An accepted event by names: the form in which it travels in entries.
+/// An accepted event with names instead of numbers, as entries store it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedEvent {
-    /// Everything but the names; its name numbers mean nothing.
+    /// Everything but the names; its numbers of names mean nothing.
     pub event: AcceptedEvent,
-    /// Who.
+    /// The user's name.
     pub user: String,
-    /// Where.
+    /// The computer's name.
     pub computer: String,
 }
 
 /// An accepted event that waits for its score.
 #[derive(Clone, Debug)]
 pub(crate) struct Unscored {
+    /// What acceptance fixed.
     pub event: AcceptedEvent,
-    /// Its computer's place in its user.
+    /// The slot of its computer among the user's pairs.
     pub slot: Slot,
 }
 
-/// How many records ended how.
+/// How many records were received, and what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Records taken in.
+    /// Records received.
     pub received: u64,
     /// Rows scored.
     pub curated: u64,
     /// Dead letters, by [`Reason`] in the order of [`Reason::ALL`].
     pub rejected: [u64; 6],
-    /// Attributes of records that are events which had a value not of their form, and were left out.
+    /// Attributes that were left out because their value was not of their form; of all records that are events.
     pub fields_dropped: u64,
 }
 
@@ -117,27 +118,29 @@ impl Counts {
     }
 }
 
-/// Called with the payload of an event that waited, right before it goes on. For tests: a panic in it is one of the engine.
+/// Called with the payload of an event that waited, right before it goes on. For tests: a panic in it counts as a failure of the
+/// engine.
 pub type Inspect = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
-/// What is known of events that waited and go on.
+/// State for events that waited and go on.
 #[derive(Default)]
 pub(crate) struct Released {
-    /// The one at hand.
+    /// The event that is going on at the moment.
     pub at_hand: Option<Position>,
-    /// Those that are given up.
+    /// Events that are rejected instead of going on, because the code failed on them.
     pub given_up: BTreeSet<Position>,
+    /// Sees each event before it goes on.
     pub inspect: Option<Inspect>,
 }
 
-/// What the engine decided: the rows since the last cut.
+/// What the engine decided since the last cut.
 #[derive(Default)]
 pub struct Output {
     /// Rows of the curated table, in order of acceptance.
     pub scored: Vec<ScoredEvent>,
     /// Dead letters, in order of decision.
     pub rejected: Vec<RejectedRecord>,
-    /// Their counts, and the records received.
+    /// How many there are of each, and how many records were received.
     pub counts: Counts,
 }
 
@@ -145,43 +148,52 @@ pub struct Output {
 pub struct Shard {
     pub(crate) settings: Settings,
     pub(crate) source: SourceKind,
+    /// The part of the ring whose users live here.
     pub(crate) range: HashRange,
+    /// Below it, events are late. `None` before the first acceptance or advance.
     pub(crate) watermark: Option<EventTime>,
-    /// Newest accepted event time; decides up to when a seal reaches.
+    /// Newest accepted event time. The newest of all shards decides how far a seal reaches.
     pub(crate) newest_accepted: Option<EventTime>,
+    /// Whether the last accepted event lay within 300 s of its arrival on a stream.
     pub(crate) last_accepted_live: bool,
+    /// Events that wait, in order of arrival.
     pub(crate) waiting: Vec<WaitingEvent>,
     pub(crate) released: Released,
+    /// Events accepted and not yet scored, in order of acceptance.
     pub(crate) unscored: VecDeque<Unscored>,
-    /// What the attributes of `unscored` take up, each event's by itself.
+    /// Bytes of the attributes of `unscored`, as if no two events shared any.
     pub(crate) unscored_bytes: usize,
-    /// Those of the rows since the last cut.
+    /// The attributes that rows since the last cut share.
     pub(crate) sets: AttributeSets,
     pub(crate) user_names: UserNames,
+    /// By the number of the user's name.
     pub(crate) users: Vec<User>,
     pub(crate) computers: ComputerNames,
-    /// The pairs counted on the days that are still open, by the day number's parity.
+    /// The days that are still open, at most two, by the parity of the day's number.
     pub(crate) open_days: [OpenDay; 2],
-    /// Days that the watermark has passed since the last cut.
+    /// Counts of the days that the watermark has passed since the last cut.
     pub(crate) closed_days: Vec<(Day, Vec<ComputerCount>)>,
-    /// The last day published by a cut.
+    /// The last day whose counts a cut has published.
     pub(crate) counts_through: Option<Day>,
-    /// Counts of days that the parents had not published, waiting for the first cut.
+    /// Counts of days that the parents had not published; the first cut publishes them.
     pub(crate) inherited_counts: Vec<DailyCounts>,
-    /// Users with an open hour, by hour.
+    /// Users with an hour that is not written yet, by hour since 1970.
     pub(crate) open_hours: BTreeMap<i64, Vec<UserId>>,
-    /// Scored events of level HIGH or CRITICAL, by day, user and computer, until published.
+    /// Numbers of scored events of level HIGH or CRITICAL, by day, user and computer, until they are published.
     pub(crate) high_risk: BTreeMap<Day, HashMap<(UserId, ComputerId), u64>>,
-    /// Through which day each part of the range has published its high-risk counts.
+    /// The last day whose high-risk counts each part of the range has published.
     pub(crate) score_spans: Vec<(HashRange, Option<Day>)>,
-    /// Popularities at hand, newest use last.
+    /// Cached popularities of a few look-backs, the newest made last.
     pub(crate) resolved: Vec<Resolved>,
+    /// A buffer for canonical lines, reused.
     pub(crate) scratch: Vec<u8>,
 }
 
+/// A day that the watermark has not passed.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenDay {
     pub day: Day,
+    /// The pairs with an accepted event on the day, each once.
     pub touched: Vec<(UserId, Slot)>,
 }
 
@@ -221,14 +233,14 @@ impl Shard {
         }
     }
 
-    /// The child of shards that ended: takes the state of every user within `range`, what waits, what is not yet scored, and
-    /// the newest watermark. Call [`Shard::admit_inherited`] next, before the first record.
+    /// The child of shards that ended. It takes the state of every user within `range`, their events that wait or are not yet scored,
+    /// and the newest watermark. Call [`Shard::admit_inherited`] next, before the first record.
     pub fn inherit(settings: Settings, range: HashRange, parents: Vec<Shard>) -> Shard {
         let mut child = Shard::new(settings, SourceKind::Stream, range);
         child.score_spans.clear();
         child.watermark = parents.iter().filter_map(|p| p.watermark).max();
         child.newest_accepted = parents.iter().filter_map(|p| p.newest_accepted).max();
-        // A live stream stays live through a split in the evening.
+        // A live stream stays live through a split, even if no event comes after it.
         child.last_accepted_live = parents.iter().any(|p| p.last_accepted_live);
         child.counts_through = child.watermark.map(|w| Day(Day::of(w).0 - 1));
         for parent in parents {
@@ -241,7 +253,7 @@ impl Shard {
     fn take_over(&mut self, mut parent: Shard) {
         let Some(part) = self.range.intersect(&parent.range) else { return };
         let hash = |parent: &Shard, user: UserId| parent.users[user.index()].hash;
-        // Days that the child's watermark has passed and the parent had not published.
+        // Counts of days that the child's watermark has passed but the parent had not published.
         if let Some(through) = self.counts_through
             && parent.counts_through.is_none_or(|p| p < through)
         {
@@ -260,7 +272,7 @@ impl Shard {
                 self.score_spans.push((range, *after));
             }
         }
-        // Who moves, and under which numbers.
+        // The users that move, and their new numbers.
         let mut numbers: Vec<Option<UserId>> = vec![None; parent.users.len()];
         for (id, user) in parent.user_names.ids().zip(std::mem::take(&mut parent.users)) {
             if part.contains(user.hash) {
@@ -305,7 +317,7 @@ impl Shard {
         self.waiting.extend(parent.waiting.into_iter().filter(waits_here));
     }
 
-    /// Puts an accepted event behind those that wait for their score.
+    /// Appends an accepted event to those that wait for their score.
     #[inline]
     pub(crate) fn push_unscored(&mut self, unscored: Unscored) {
         if !unscored.event.attributes.is_empty() {
@@ -314,7 +326,7 @@ impl Shard {
         self.unscored.push_back(unscored);
     }
 
-    /// The settings.
+    /// The settings by which it decides.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -346,12 +358,12 @@ impl Shard {
     pub fn unscored_len(&self) -> usize {
         self.unscored.len()
     }
-    /// What their attributes take up, in bytes, as if no two shared any.
+    /// Bytes of the attributes of events not yet scored, as if no two events shared any.
     pub fn unscored_bytes(&self) -> usize {
         self.unscored_bytes
     }
-    /// How many more may be accepted until scoring has caught up, however much each of them carries. Where none carries anything, the
-    /// number of events is all that counts.
+    /// How many more events may be accepted before scoring must catch up, even if each carries the most attributes allowed. As long as
+    /// no unscored event has attributes, only the number of events counts.
     pub fn unscored_room(&self) -> usize {
         let events = UNSCORED_MAX.saturating_sub(self.unscored.len());
         match self.unscored_bytes {
@@ -359,23 +371,24 @@ impl Shard {
             bytes => events.min(UNSCORED_BYTES_MAX.saturating_sub(bytes) / ATTRIBUTES_BYTES_MAX),
         }
     }
-    /// Whether half of what may be accepted and not scored is.
+    /// Whether unscored events have reached half of what is allowed, in number or in bytes.
     pub fn is_half_unscored(&self) -> bool {
         self.unscored.len() >= UNSCORED_MAX / 2 || self.unscored_bytes >= UNSCORED_BYTES_MAX / 2
     }
-    /// What the attributes of the rows since the last cut take up, in bytes; equal ones are there once.
+    /// Bytes of the attributes of rows since the last cut. Equal ones count once.
     pub fn row_attribute_bytes(&self) -> usize {
         self.sets.bytes()
     }
-    /// Users known.
+    /// The names of all users known here.
     pub fn user_names(&self) -> &UserNames {
         &self.user_names
     }
-    /// Computers known.
+    /// The names of all computers known here.
     pub fn computer_names(&self) -> &ComputerNames {
         &self.computers
     }
 
+    /// Notes that a pair has its first accepted event of an open day.
     pub(crate) fn touch_day(&mut self, day: Day, user: UserId, slot: Slot) {
         let open = &mut self.open_days[(day.0 & 1) as usize];
         if open.day != day {
@@ -386,7 +399,7 @@ impl Shard {
         open.touched.push((user, slot));
     }
 
-    /// What was counted on a day, per computer, over some of the pairs touched on it; `None` if nothing was.
+    /// The counts of a day by computer, over some of the pairs touched on it; `None` if there are none.
     pub(crate) fn counts_of_day(
         &self,
         day: Day,
@@ -411,7 +424,7 @@ impl Shard {
         (!counts.is_empty()).then_some((day, counts))
     }
 
-    /// A dead letter.
+    /// Adds a dead letter for a record to `out`.
     pub(crate) fn reject(record: Incoming<'_>, reason: Reason, detail: String, out: &mut Output) {
         let kept = record.payload.len().min(authpulse_event::MAX_DEAD_LETTER_BYTES);
         Self::reject_row(
@@ -427,6 +440,7 @@ impl Shard {
         );
     }
 
+    /// Adds a dead letter for an event that waited to `out`.
     pub(crate) fn reject_waiting(waiting: WaitingEvent, reason: Reason, detail: String, out: &mut Output) {
         Self::reject_row(
             RejectedRecord {
@@ -448,14 +462,14 @@ impl Shard {
 }
 
 impl EventId {
-    /// Borrows the id.
+    /// The same id, borrowed.
     pub fn as_ref(&self) -> EventIdRef<'_> {
         match self {
             EventId::Content(form) => EventIdRef::Content(*form),
             EventId::Own(id) => EventIdRef::Own(id),
         }
     }
-    /// Keeps a borrowed id.
+    /// An owned copy of a borrowed id.
     pub fn from_ref(id: EventIdRef<'_>) -> EventId {
         match id {
             EventIdRef::Content(form) => EventId::Content(form),

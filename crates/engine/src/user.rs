@@ -1,4 +1,4 @@
-//! What is remembered of one user: the last 24 hours, and all devices ever.
+//! The state of one user: the events of the last 24 hours, and all computers ever used.
 //!
 //! ```text
 //! ring   | t0 c4 | t1 c9 | ... | tk c4 | ... | newest |      sorted by event time, (newest - 24 h, newest]
@@ -6,8 +6,8 @@
 //! pairs  c4: in_hour, in_day | c9: ... | ...                 one per computer ever used, never removed
 //! ```
 //!
-//! A pair's place in `pairs` (its slot) never changes, so ring entries hold slots and expiry needs no look-up; the vector of
-//! pairs is the all-time set of devices. Distinct counts follow from the pairs' counters crossing zero.
+//! A pair's index in `pairs`, its slot, never changes. So ring entries hold slots, and expiry needs no look-up. The vector of pairs
+//! is also the set of all computers ever used. Counts of distinct computers change when a pair's counter leaves or reaches zero.
 
 use crate::names::ComputerId;
 use crate::rows::{EventId, Windows};
@@ -17,13 +17,13 @@ use authpulse_event::{Day, EventTime, TimeForm};
 use hashbrown::{Equivalent, HashSet, HashTable};
 use std::collections::VecDeque;
 
-/// A pair's place in its user.
+/// The index of a pair of a user and a computer among that user's pairs.
 pub(crate) type Slot = u32;
 
-/// Pairs above which a user gets an index; below, a scan of the keys is faster.
+/// Users with more pairs than this get an index; up to here a scan of the keys is faster.
 const INDEX_FROM: usize = 32;
 
-/// How an entry's id came about.
+/// Where an event's id comes from: computed, with the time in one of two forms, or the producer's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum IdKind {
@@ -33,6 +33,7 @@ pub(crate) enum IdKind {
 }
 
 impl IdKind {
+    /// The kind of an id.
     pub(crate) fn of(id: &EventId) -> IdKind {
         match id {
             EventId::Content(TimeForm::Seconds) => IdKind::Seconds,
@@ -40,7 +41,7 @@ impl IdKind {
             EventId::Own(_) => IdKind::Own,
         }
     }
-    /// The form of a content id.
+    /// The time's form, if it is a content id.
     pub(crate) fn form(self) -> Option<TimeForm> {
         match self {
             IdKind::Seconds => Some(TimeForm::Seconds),
@@ -58,14 +59,14 @@ pub(crate) struct Recent {
     pub kind: IdKind,
 }
 
-/// One computer of a user.
+/// A user's counters for one computer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair {
     in_hour: u32,
     in_day: u32,
-    /// Accepted events of the two days that can be open at once, by the day number's parity.
+    /// Accepted events of the two days that can be open at once, by the parity of the day's number.
     open_days: [OpenCount; 2],
-    /// The latest even and the latest odd hour (since 1970) that counted it.
+    /// The latest even and the latest odd hour (since 1970) among whose distinct computers it was counted.
     counted_in: [i32; 2],
 }
 
@@ -75,7 +76,7 @@ impl Default for Pair {
     }
 }
 
-/// Hours of valid times fit 32 bits by far.
+/// An hour as 32 bits: hours of valid times are far smaller.
 fn short_hour(hour: i64) -> i32 {
     i32::try_from(hour).expect("hours up to the year 9999 fit 32 bits")
 }
@@ -92,7 +93,7 @@ impl Default for OpenCount {
     }
 }
 
-/// A user's hour that is not written yet; counts what has been scored.
+/// A user's hour that is not written yet. It counts scored events only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpenHour {
     /// Hours since 1970.
@@ -101,17 +102,18 @@ pub(crate) struct OpenHour {
     pub anomalies: u64,
     pub total_score: u64,
     pub max_score: u8,
-    /// Distinct computers, unordered.
+    /// The slots of the distinct computers, in any order.
     pub slots: Vec<Slot>,
 }
 
-/// All that is known of one user.
+/// The state of one user.
 #[derive(Default)]
 pub(crate) struct User {
-    /// MD5 of the name.
+    /// Where the user lies on the ring: the MD5 of the name.
     pub hash: u128,
     /// Newest accepted event time; meaningless while the ring is empty.
     pub newest: EventTime,
+    /// Accepted events of the 24 hours up to `newest`, in order of their times.
     pub ring: VecDeque<Recent>,
     hour_start: usize,
     computers_1h: u32,
@@ -119,18 +121,20 @@ pub(crate) struct User {
     keys: Vec<ComputerId>,
     pairs: Vec<Pair>,
     index: Option<Box<HashTable<Slot>>>,
-    /// Events with own ids accepted lately. Boxed: most sources send none.
+    /// Recently accepted events with own ids. Boxed, because most sources send none.
     pub own_ids: Option<Box<OwnIds>>,
+    /// Hours that are not written yet.
     pub hours: Vec<OpenHour>,
 }
 
 impl User {
+    /// A user of whom nothing is known yet.
     pub(crate) fn new(hash: u128) -> User {
         User { hash, ..User::default() }
     }
 
-    /// A user as a snapshot tells: the computers, all different, and the events of the last 24 hours in order of their times.
-    /// `None` if the events are not in order, or further apart than that. Computers get their numbers by [`User::renumber`].
+    /// A user from a snapshot: the computers, all different, and the events of the last 24 hours in order of their times. `None` if
+    /// the events are not in order or span 24 hours or more. Call [`User::renumber`] next, which also makes the index.
     pub(crate) fn restore(hash: u128, keys: Vec<ComputerId>, ring: &[Recent]) -> Option<User> {
         let mut user = User { pairs: vec![Pair::default(); keys.len()], keys, ..User::new(hash) };
         let Some(newest) = ring.last() else { return Some(user) };
@@ -146,7 +150,7 @@ impl User {
         Some(user)
     }
 
-    /// Gives each computer the number it has in another table of names.
+    /// Replaces each computer's number by the one that it has in another table of names.
     pub(crate) fn renumber(&mut self, mut number: impl FnMut(ComputerId) -> ComputerId) {
         for key in &mut self.keys {
             *key = number(*key);
@@ -154,7 +158,7 @@ impl User {
         self.index_pairs();
     }
 
-    /// Makes the index anew, where there are pairs enough for one.
+    /// Builds the index again, if there are enough pairs for one.
     fn index_pairs(&mut self) {
         let keys = &self.keys;
         self.index = (keys.len() > INDEX_FROM).then(|| {
@@ -167,7 +171,7 @@ impl User {
         });
     }
 
-    /// The days that can still be open, with the logons of each pair.
+    /// The logons of each pair on each day from `from` on that it still counts.
     pub(crate) fn open_counts(&self, from: Day) -> impl Iterator<Item = (Slot, Day, u32)> + '_ {
         let pairs = self.pairs.iter().enumerate();
         pairs.flat_map(move |(slot, pair)| {
@@ -189,7 +193,7 @@ impl User {
         }
     }
 
-    /// The slot of a computer, and whether it is new.
+    /// The slot of a computer, and whether it is new to the user.
     pub(crate) fn slot_or_new(&mut self, computer: ComputerId) -> (Slot, bool) {
         if let Some(slot) = self.slot(computer) {
             return (slot, false);
@@ -207,7 +211,7 @@ impl User {
         (slot, true)
     }
 
-    /// Takes an accepted event into the windows and returns them, the event included.
+    /// Adds an accepted event to the windows and returns them, the event included.
     pub(crate) fn observe(&mut self, time: EventTime, slot: Slot, kind: IdKind) -> Windows {
         if self.ring.is_empty() || time > self.newest {
             self.newest = time;
@@ -219,13 +223,14 @@ impl User {
         self.windows()
     }
 
-    /// Reads from each cache line of the record itself; the value means nothing.
+    /// Reads from each cache line of this struct, to bring it into the cache. The value means nothing.
     pub(crate) fn touch(&self) -> i64 {
         self.newest.micros()
             ^ (self.ring.len() ^ self.hour_start ^ self.keys.len() ^ self.hours.len()).cast_signed() as i64
     }
 
-    /// Reads where the windows begin and end, the first key and the open hour; the value means nothing.
+    /// Reads where the windows begin and end, the first key and the last open hour, to bring them into the cache. The value means
+    /// nothing.
     pub(crate) fn touch_ends(&self) -> i64 {
         let at = |recent: Option<&Recent>| recent.map_or(0, |r| r.time.micros() ^ i64::from(r.slot));
         at(self.ring.front())
@@ -235,7 +240,7 @@ impl User {
             ^ self.hours.last().map_or(0, |open| open.hour)
     }
 
-    /// Reads a pair; the value means nothing.
+    /// Reads a pair, to bring it into the cache. The value means nothing.
     pub(crate) fn touch_pair(&self, slot: Slot) -> i64 {
         i64::from(self.pairs[slot as usize].in_day)
     }
@@ -250,7 +255,7 @@ impl User {
         }
     }
 
-    /// Drops what lies outside the windows that end at `newest`.
+    /// Removes events that lie outside the windows that end at `newest`.
     fn expire(&mut self) {
         while let Some(oldest) = self.ring.get(self.hour_start)
             && oldest.time <= self.newest - HOUR
@@ -269,14 +274,14 @@ impl User {
             self.ring.pop_front();
             self.hour_start -= 1;
         }
-        // One burst must not keep its memory for ever.
+        // A burst must not keep its memory for ever.
         if self.ring.capacity() > 64 && self.ring.len() < self.ring.capacity() / 8 {
             self.ring.shrink_to(2 * self.ring.len());
         }
     }
 
-    /// Puts an event of the long window in its place. It lies behind the newest by at most the tolerance and 300 s, so its place is
-    /// near the end.
+    /// Inserts an event of the long window in order of time. It is at most the tolerance and 300 s older than the newest, so its place
+    /// is near the end.
     fn insert(&mut self, recent: Recent) {
         let mut at = self.ring.len();
         while at > 0 && self.ring[at - 1].time > recent.time {
@@ -299,12 +304,12 @@ impl User {
         }
     }
 
-    /// The accepted events of a very moment.
+    /// The accepted events of exactly this time.
     pub(crate) fn recent_at(&self, time: EventTime) -> impl Iterator<Item = Recent> + '_ {
         self.ring.iter().rev().skip_while(move |r| r.time > time).take_while(move |r| r.time == time).copied()
     }
 
-    /// Counts an accepted event in its open day; tells whether it is the pair's first of that day.
+    /// Counts accepted events in their open day; returns whether they are the pair's first of that day.
     pub(crate) fn count_day(&mut self, slot: Slot, day: Day, logons: u32) -> bool {
         let open = &mut self.pairs[slot as usize].open_days[(day.0 & 1) as usize];
         let first = open.day != day;
@@ -315,13 +320,13 @@ impl User {
         first
     }
 
-    /// The accepted events of a pair on an open day.
+    /// How many events of a pair were accepted on an open day.
     pub(crate) fn day_count(&self, slot: Slot, day: Day) -> u32 {
         let open = &self.pairs[slot as usize].open_days[(day.0 & 1) as usize];
         if open.day == day { open.logons } else { 0 }
     }
 
-    /// Counts a scored event in its open hour; tells whether it is the user's first of that hour.
+    /// Counts a scored event in its open hour; returns whether it is the user's first of that hour.
     pub(crate) fn count_hour(&mut self, slot: Slot, hour: i64, score: u8) -> bool {
         let found = self.hours.iter().rposition(|open| open.hour == hour);
         let at = found.unwrap_or_else(|| {
@@ -335,7 +340,7 @@ impl User {
         open.max_score = open.max_score.max(score);
         let hour = short_hour(hour);
         let counted = &mut self.pairs[slot as usize].counted_in[(hour & 1) as usize];
-        // A long tolerance keeps more than two hours open: only then a later hour may hide this one.
+        // With a long tolerance more than two hours are open. Only then may `counted_in` hold a later hour, and `slots` must be asked.
         if *counted < hour || (*counted > hour && !open.slots.contains(&slot)) {
             open.slots.push(slot);
             *counted = hour.max(*counted);
@@ -343,7 +348,7 @@ impl User {
         found.is_none()
     }
 
-    /// Takes in an open hour as it was.
+    /// Adds an open hour from a snapshot.
     pub(crate) fn restore_hour(&mut self, open: OpenHour) {
         for slot in &open.slots {
             let counted = &mut self.pairs[*slot as usize].counted_in[(open.hour & 1) as usize];
@@ -359,17 +364,17 @@ impl OpenHour {
     }
 }
 
-/// Events of one user with ids of their producer, kept as long as a duplicate of them could be accepted.
+/// One user's events with own ids, kept as long as a duplicate of them could still be accepted.
 #[derive(Default)]
 pub(crate) struct OwnIds {
     events: HashSet<OwnEvent, foldhash::quality::RandomState>,
-    /// Whether any id ever kept could equal a content id.
+    /// Whether any id so far could equal a content id.
     pub like_content: bool,
-    /// Events above which the next insertion looks for some to forget.
+    /// With more events than this, the next insertion looks for some to forget.
     prune_at: usize,
 }
 
-/// All three make the key: there are senders whose ids name a kind of event.
+/// All three fields are the key: some senders use one id for all events of a kind.
 #[derive(PartialEq, Eq, Hash)]
 struct OwnEvent {
     id: Box<str>,
@@ -377,7 +382,7 @@ struct OwnEvent {
     slot: Slot,
 }
 
-/// What an [`OwnEvent`] is looked up by; hashes like one.
+/// The borrowed form of [`OwnEvent`] for look-ups; hashes like it.
 #[derive(Hash)]
 struct OwnKey<'a> {
     id: &'a str,
@@ -397,7 +402,7 @@ impl OwnIds {
         self.events.contains(&OwnKey { id, time, slot })
     }
 
-    /// Remembers an event; forgets those before `keep_from`.
+    /// Remembers an event. Now and then forgets those before `keep_from`.
     pub(crate) fn insert(&mut self, id: &str, time: EventTime, slot: Slot, keep_from: EventTime) {
         self.events.insert(OwnEvent { id: id.into(), time, slot });
         if self.events.len() > self.prune_at.max(16) {
@@ -407,7 +412,7 @@ impl OwnIds {
         self.like_content |= authpulse_event::id::looks_like_content_id(id);
     }
 
-    /// All of them.
+    /// All events kept: id, time and slot, in any order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, EventTime, Slot)> {
         self.events.iter().map(|event| (&*event.id, event.time, event.slot))
     }

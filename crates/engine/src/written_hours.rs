@@ -1,22 +1,22 @@
-//! Which rows of hours are stored, as far as a shard that is being rebuilt must know.
+//! Which rows of hours are stored already, for a shard that is being rebuilt.
 
 use crate::shard::NamedEvent;
 use authpulse_event::EventTime;
 use authpulse_event::time::hour_of;
 use std::collections::HashMap;
 
-/// Which hours the last entry and those before it wrote.
+/// The hours that the last entry and those before it wrote.
 #[derive(Default)]
 pub(crate) struct WrittenHours {
     /// The first hour that the watermark has not passed.
     current: Option<i64>,
-    /// Hours that it has passed, but that hold events not yet scored, by user.
+    /// By user: hours that it has passed but that hold events not yet scored.
     open: HashMap<String, Vec<i64>>,
 }
 
 impl WrittenHours {
-    /// By what the last entry says: hours that end at `through` or before are written, except those of users with an event in
-    /// `unscored` in them.
+    /// From what the last entry says: every user's hour that ends at `through` or before is written, except where it holds an event of
+    /// `unscored`.
     pub fn of(through: Option<EventTime>, unscored: &[NamedEvent]) -> WrittenHours {
         let mut written = WrittenHours { current: through.map(hour_of), ..WrittenHours::default() };
         for named in unscored {

@@ -1,4 +1,4 @@
-//! The pages and statements that are written by hand say of rules and attributes what the lists say.
+//! Pages and SQL statements written by hand agree with the lists of rules and attributes.
 
 use authpulse_engine::flags::FIRST;
 use authpulse_engine::rules::{LIST, Rule, RuleSet};
@@ -10,13 +10,13 @@ fn page(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The cells of the table's rows whose head begins so.
+/// The cells, by row, of the table in a page whose header line begins with `head`.
 fn table(page: &str, head: &str) -> Vec<Vec<String>> {
     let rows = page.lines().skip_while(|line| !line.starts_with(head)).skip(2).take_while(|line| line.starts_with('|'));
     rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
-/// Checks the rows of a page's table of rules: name, weight, when it fires, technique. Of the thresholds `unsaid` it says nothing.
+/// Checks the rows of a page's table of rules: name, weight, when it fires, technique. The thresholds in `unsaid` need not be there.
 fn compare(text: &str, rules: &[Rule], unsaid: &[&str], technique: impl Fn(&Rule) -> String) {
     let rows = table(text, "| flag | weight |");
     let names: Vec<String> = rules.iter().map(|rule| format!("`{}`", rule.name)).collect();
@@ -25,7 +25,7 @@ fn compare(text: &str, rules: &[Rule], unsaid: &[&str], technique: impl Fn(&Rule
         assert_eq!(row[1], rule.weight.to_string(), "{}", rule.name);
         assert_eq!(row[3], technique(rule), "{}", rule.name);
         for threshold in rule.thresholds.iter().filter(|threshold| !unsaid.contains(&threshold.key)) {
-            // Beside the row, or where the page explains its key.
+            // The number stands in the row, or where the page explains the key.
             let number = threshold.default.to_string();
             let in_row = row[2].split(|c: char| !c.is_ascii_digit()).any(|word| word == number);
             let by_key = text.contains(&format!("`{}` ({number})", threshold.key));
@@ -64,7 +64,7 @@ fn the_statements_have_a_column_for_each_rule() {
     }
 }
 
-/// Which rules a view tells of whose columns it lists: those of the list that are on by default, and what it misses.
+/// What is wrong with a view: words or columns of `rules` that it lacks, and columns with words that belong to no rule.
 fn missed(view: &str, rules: &[Rule]) -> Vec<String> {
     let statement: String =
         view.lines().filter(|line| !line.starts_with("--")).map(|line| format!("{line}\n")).collect();
@@ -93,7 +93,7 @@ fn the_views_have_each_rule_that_is_on_by_default() {
         let path = entry.unwrap().path();
         let (name, text) =
             (path.file_stem().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(&path).unwrap());
-        // A view that names one rule by its column names all of them.
+        // A view that names the column of one rule must name those of all rules that are on.
         if LIST.iter().any(|rule| text.contains(rule.column)) {
             let on = RuleSet::default();
             let on: Vec<Rule> = on.on().iter().map(|flag| *on.rule(flag)).collect();
@@ -102,14 +102,14 @@ fn the_views_have_each_rule_that_is_on_by_default() {
         }
     }
     assert_eq!(checked, ["auth_events_explained"]);
-    // A rule that is not there yet is missed.
+    // The check notices a rule that the view does not have.
     let text = page("ddl/views/auth_events_explained.sql");
     let later = Rule { name: "OFF_HOURS", column: "is_off_hours", ..LIST[0] };
     assert_eq!(missed(&text, &[LIST, &[later]].concat()), ["no words for OFF_HOURS", "no column is_off_hours"]);
     assert_eq!(missed(&text, &LIST[1..]), ["is_new_device is no rule"]);
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }

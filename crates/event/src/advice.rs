@@ -1,23 +1,23 @@
-//! What to do where the system refuses a file: told in the same words by whoever opens any. (It is no matter of events; but this is the
-//! one crate that all of them stand on.)
+//! Advice for when the operating system refuses a file, so that all crates give it in the same words. (It has nothing to do with
+//! events, but all crates that open files depend on this one.)
 
-/// The process has as many files open as it may, or the host has.
+/// Advice where the process, or the host, has reached its limit on open files.
 pub const RAISE: &str =
     "raise the limit on open files of this process (`ulimit -n`, LimitNOFILE in systemd), or that of the host";
-/// A right is missing.
+/// Advice where this user may not read or write the file.
 pub const RIGHTS: &str = "this user must be able to read and write the file and its directory, and the file system must not be mounted read-only";
 
-/// Numbers of the system's errors, the same on Linux and macOS.
+// Error numbers (errno), the same on Linux and macOS.
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 const EROFS: i32 = 30;
 
-/// The numbers by which the system says that too many files are open.
+/// The error numbers (errno) for too many open files: of the process, of the host.
 pub const TOO_MANY_FILES: [i32; 2] = [EMFILE, ENFILE];
 
-/// What to do about an error of the system by its number, where that is known.
+/// The advice for an error number (errno) of the system; `None` where there is none to give.
 pub fn on_refused_file(code: i32) -> Option<&'static str> {
     match code {
         EMFILE | ENFILE => Some(RAISE),

@@ -1,7 +1,7 @@
-//! What an event carries beside time, user, computer and id (docs/shape.md, section 5).
+//! Attributes: what an event may carry beside time, user, computer and id (docs/shape.md, section 5).
 //!
-//! The list is here and nowhere else. What lies between the record and its row hands [`Attributes`] on as one value and knows of
-//! none of them; another attribute is another line in [`ATTRIBUTES`] and its column.
+//! The only list of them is here. All code between the record and its row hands [`Attributes`] on as one value and knows no single
+//! one. To add an attribute, add a line to [`ATTRIBUTES`], and with it its column.
 
 use core::net::IpAddr;
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::MAX_NAME_BYTES;
 
-/// One attribute: what its key on the wire is, what it may hold, and where it ends up.
+/// One attribute: its key on the wire, which values it may have, and its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attribute {
     /// The key in the wire form.
@@ -20,41 +20,41 @@ pub struct Attribute {
     pub column: &'static str,
     /// What a value may be.
     pub form: Form,
-    /// What it says, in one line of at most 255 bytes: the column's comment.
+    /// What it means, in one line of at most 255 bytes: the column's comment.
     pub doc: &'static str,
 }
 
-/// What a value of an attribute may be. Texts are trimmed of blanks (space, tab), and hold no control character.
+/// Which values an attribute may have. Texts are trimmed of blanks (space, tab) and hold no control character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// One of these words (lower-case ASCII), however the sender writes its letters.
+    /// One of these words (lower-case ASCII); the sender may write them in any case.
     Words(&'static [&'static str]),
-    /// Text of at most so many bytes.
+    /// Text of at most this many bytes.
     Text(usize),
-    /// The same; ASCII letters become lower case.
+    /// As `Text`, but ASCII letters become lower case.
     LowerText(usize),
-    /// Text, of which so many bytes are kept (fewer where a character would be cut in two).
+    /// Text of which at most this many bytes are kept, in whole characters.
     Beginning(usize),
-    /// A name like a user's or a computer's: at most 256 bytes, no comma.
+    /// A name by the rules for users and computers: at most 256 bytes, no comma.
     Name,
-    /// An IP address, kept in its canonical spelling: IPv6 as RFC 5952 has it, an IPv4 address mapped into IPv6 as IPv4. Neither
-    /// unspecified, nor with brackets, port, zone or prefix length.
+    /// An IP address, kept in its canonical spelling: IPv6 as in RFC 5952, an IPv4 address mapped into IPv6 as IPv4. The unspecified
+    /// address is refused, and so are brackets, port, zone and prefix length.
     Address,
     /// `true` or `false`; 1 or 0 in the column.
     Flag,
-    /// A number between these, both in hundredths and included, the first not above 0 and the second not below; kept to the nearest
-    /// hundredth, half away from zero.
+    /// A number from the first to the second bound, both included and in hundredths; the first is at most 0, the second at least 0.
+    /// Kept to the nearest hundredth, half away from zero.
     Hundredths(i32, i32),
 }
 
-/// The types of values, which decide those of columns.
+/// The type of an attribute's values, which decides the type of its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttributeKind {
-    /// UTF-8.
+    /// A text in UTF-8.
     Text,
-    /// 32 bits.
+    /// A signed integer of 32 bits.
     Int,
-    /// IEEE 754, 64 bits.
+    /// A floating-point number of 64 bits (IEEE 754).
     Double,
 }
 
@@ -206,32 +206,32 @@ pub const ATTRIBUTES: &[Attribute] = &[
     },
 ];
 
-/// The most that the attributes of one event take up ([`Attributes::bytes`]); what would go beyond is dropped. All values of
+/// The most bytes that the attributes of one event may take up ([`Attributes::bytes`]); values beyond it are dropped. All values of
 /// [`ATTRIBUTES`] at their longest take up half of it.
 pub const ATTRIBUTES_BYTES_MAX: usize = 8 << 10;
 
-/// Longest number that is read, in bytes.
+/// Longest number that is read, in bytes as it is written.
 const NUMBER_BYTES_MAX: usize = 32;
 
-/// The attributes of one event. One pointer, null where there are none; a copy shares the values.
+/// The attributes of one event: one pointer, null where there are none. Clones share the values.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Attributes(Option<Arc<Set>>);
 
-/// A value that an event has.
+/// The value of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AttributeValue<'a> {
-    /// Of [`AttributeKind::Text`].
+    /// A value of [`AttributeKind::Text`].
     Text(&'a str),
-    /// Of [`AttributeKind::Int`].
+    /// A value of [`AttributeKind::Int`].
     Int(i32),
-    /// Of [`AttributeKind::Double`].
+    /// A value of [`AttributeKind::Double`].
     Double(f64),
 }
 
-/// A value as a sender gives it, or as an entry stores it: JSON, without any of JSON's libraries.
+/// A value as a sender gives it or as an entry stores it: a JSON value, in a type that needs no JSON library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Given<'a> {
-    /// Nothing, or `null`.
+    /// The key is missing, or its value is `null`.
     Nothing,
     /// A string.
     Text(Cow<'a, str>),
@@ -239,11 +239,11 @@ pub enum Given<'a> {
     Number(Cow<'a, str>),
     /// `true` or `false`.
     Bool(bool),
-    /// Something that no attribute may be.
+    /// A value that no attribute may have.
     Unfit,
 }
 
-/// Values in the order of their list; texts lie one behind another.
+/// The values of an event, in the order of the list. Their texts are stored together in `texts`.
 #[derive(PartialEq, Eq, Hash)]
 struct Set {
     held: Box<[HeldValue]>,
@@ -258,15 +258,15 @@ struct HeldValue {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Value {
-    /// The place in [`Form::Words`].
+    /// The word's index in [`Form::Words`].
     Word(u16),
-    /// Where the text stands.
+    /// Where the text begins and ends in `texts`.
     Text(u32, u32),
     Int(i32),
     Hundredths(i32),
 }
 
-/// Two programs, and two lists of a test, mean the same by a key.
+/// Attributes are compared by key: a key means the same in two programs, and in two lists of a test.
 impl PartialEq for HeldValue {
     fn eq(&self, other: &HeldValue) -> bool {
         self.value == other.value && same(self.attribute, other.attribute)
@@ -287,11 +287,12 @@ fn same(a: &Attribute, b: &Attribute) -> bool {
 }
 
 impl Attributes {
-    /// None.
+    /// No attributes.
     pub const NONE: Attributes = Attributes(None);
 
-    /// Takes what `given` says of each attribute of a list, by its place there. Values that are not of their attribute's form are
-    /// left out; the number tells how many. What is not there, null or an empty text is no value, and not counted.
+    /// Asks `given` for the value of each attribute of `list`, by index. A value that is not of its attribute's form, or too much for
+    /// [`ATTRIBUTES_BYTES_MAX`], is left out and counted in the number returned. A missing key, null and an empty text are no value
+    /// and not counted.
     pub fn take<'a>(list: &'static [Attribute], mut given: impl FnMut(usize) -> Given<'a>) -> (Attributes, u16) {
         let (mut held, mut texts, mut dropped) = (Vec::new(), String::new(), 0u16);
         for (at, attribute) in list.iter().enumerate() {
@@ -318,7 +319,7 @@ impl Attributes {
         self.0.is_none()
     }
 
-    /// What they take up in memory, in bytes; copies share that.
+    /// The memory that they take up, in bytes. Clones share it.
     pub fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |set| set_bytes(set.held.len(), set.texts.len()))
     }
@@ -329,12 +330,12 @@ impl Attributes {
         set.held.iter().find(|held| same(held.attribute, attribute)).map(|held| set.value(held))
     }
 
-    /// Those that the event has, in the order of their list.
+    /// The attributes that the event has, with their values, in the order of the list.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Attribute, AttributeValue<'_>)> {
         self.sets().flat_map(|set| set.held.iter().map(|held| (held.attribute, set.value(held))))
     }
 
-    /// The same as they would be given: what [`Attributes::take`] makes the same attributes of.
+    /// The keys and values from which [`Attributes::take`] makes the same attributes again.
     pub fn given(&self) -> impl Iterator<Item = (&'static str, Given<'_>)> {
         self.sets().flat_map(|set| {
             set.held.iter().map(|held| {
@@ -358,9 +359,9 @@ impl Attributes {
     }
 }
 
-/// What so many values with so many bytes of text take up.
+/// The bytes that a set of this many values, with this many bytes of text, takes up.
 fn set_bytes(values: usize, texts: usize) -> usize {
-    // Two counts stand before what is shared.
+    // An `Arc` puts two counters before the shared data.
     2 * size_of::<usize>() + size_of::<Set>() + values * size_of::<HeldValue>() + texts
 }
 
@@ -391,7 +392,7 @@ enum Taken {
 }
 
 impl Form {
-    /// The value that is given, if it is one of this form; a text is put behind the others.
+    /// The given value, if it is of this form. A text is appended to `texts`.
     fn take(self, given: &Given<'_>, texts: &mut String) -> Taken {
         let value = match (self, given) {
             (_, Given::Nothing) => return Taken::Nothing,
@@ -412,7 +413,7 @@ impl Form {
         value.map_or(Taken::Dropped, Taken::Value)
     }
 
-    /// The same of a text that is trimmed and not empty.
+    /// As [`Form::take`], for a text that is trimmed and not empty.
     fn take_text(self, text: &str, texts: &mut String) -> Option<Value> {
         let from = texts.len();
         match self {
@@ -449,7 +450,7 @@ fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// At most so many bytes of a text, in whole characters; trimmed again, so that what is kept would be kept as it is.
+/// The first `most` bytes of a text, in whole characters. Trimmed again, so that reading the result once more does not change it.
 fn beginning(text: &str, most: usize) -> &str {
     let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
@@ -458,8 +459,8 @@ fn beginning(text: &str, most: usize) -> &str {
     trim(&text[..end])
 }
 
-/// The nearest hundredth of a number as JSON writes it, half away from zero, if the number is short enough and lies within the
-/// bounds. By its digits: what a binary fraction makes of them would depend on who reads this.
+/// A JSON number rounded to the nearest hundredth, half away from zero; `None` if it is too long or out of bounds. Computed from the
+/// decimal digits: with binary fractions the result could differ from one reader to another.
 fn hundredths(number: &str, least: i32, most: i32) -> Option<i32> {
     if number.len() > NUMBER_BYTES_MAX {
         return None;
@@ -472,7 +473,7 @@ fn hundredths(number: &str, least: i32, most: i32) -> Option<i32> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let mut value = 0u128;
     for digit in whole.bytes().chain(fraction.bytes()) {
-        // At most 32 digits: no overflow.
+        // At most 32 digits, so no overflow.
         value = value * 10 + u128::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
     }
     let bound = u128::from(if is_negative { least } else { most }.unsigned_abs());
@@ -484,7 +485,7 @@ fn hundredths(number: &str, least: i32, most: i32) -> Option<i32> {
             let unit = 10u128.pow(down);
             (value / unit, value % unit, unit)
         }
-        // Below any hundredth's half.
+        // Less than half a hundredth.
         _ => (0, 1, u128::MAX),
     };
     if kept > bound || (kept == bound && rest > 0) {

@@ -1,13 +1,14 @@
-//! Words for whole numbers that count from another epoch than `base`: a source that writes Unix time, sent to a lake whose `base`
-//! is the default of LANL, is rejected whole, and the dead letter should say what to do.
+//! Hints for senders whose whole numbers count from another epoch than `base`. If a source writes Unix time and the lake's `base` is
+//! LANL's default, every record is rejected; the dead letter should say what to do.
 
 use crate::TimeForm;
 use crate::time::{ArrivalTime, EventTime, SECOND, Span};
 
-/// Unix time of this many digits in seconds: from 2001-09-09 to 2286-11-20.
+/// Unix times in seconds with ten digits: from 2001-09-09 to 2286-11-20.
 const UNIX_SECONDS: std::ops::Range<i64> = 1_000_000_000..10_000_000_000;
 
-/// What to add to the words on an event too far ahead of its arrival: a hint if its number, taken as seconds since 1970, is not.
+/// What to append to the detail of an event that lies too far ahead of its arrival. It is a hint if the number, read as seconds since
+/// 1970, lies at or before `latest`, the latest time allowed; else it is empty.
 pub fn hint_of_future(base: EventTime, time: EventTime, form: TimeForm, latest: ArrivalTime) -> &'static str {
     let seconds = (time - base) / SECOND;
     let is_past = |unix: i64| EventTime::default() + Span::seconds(unix) <= latest.as_event_time();
@@ -18,7 +19,7 @@ pub fn hint_of_future(base: EventTime, time: EventTime, form: TimeForm, latest: 
     }
 }
 
-/// Why a number of more digits than a time may have is none.
+/// Why a number with too many digits is no time, with a hint where the count of digits suggests a unit.
 pub(crate) fn too_many_digits(digits: &[u8]) -> &'static str {
     match digits {
         [b'0', ..] => "time has more than 12 digits",

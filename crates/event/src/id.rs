@@ -3,7 +3,7 @@
 use crate::time::{EventTime, SECOND, push_rfc3339};
 use sha2::{Digest, Sha256};
 
-/// In which form an event's time was written. The two forms of one instant have different content ids.
+/// How an event's time was written. One instant has a different content id in each form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimeForm {
     /// Whole seconds since `base`.
@@ -15,13 +15,14 @@ pub enum TimeForm {
 /// Where an event's id comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventIdRef<'a> {
-    /// The producer sent none: the id is a function of the canonical line.
+    /// The producer sent none: the id is the SHA-256 of the canonical line.
     Content(TimeForm),
     /// The producer's own id, used as it is.
     Own(&'a str),
 }
 
-/// Writes the canonical line `time,user,computer` over `out`: decimal seconds since `base`, or UTC with six decimals.
+/// Replaces `out` with the canonical line `time,user,computer`. The time is decimal seconds since `base`, or RFC 3339 in UTC with six
+/// decimals.
 pub fn canonical_line(out: &mut Vec<u8>, base: EventTime, time: EventTime, form: TimeForm, user: &str, computer: &str) {
     out.clear();
     match form {
@@ -64,7 +65,7 @@ pub fn hex(digest: &[u8; 32]) -> [u8; 64] {
     out
 }
 
-/// Lower-case hexadecimal SHA-256 of some bytes: the partition key of a line that does not parse.
+/// Lower-case hexadecimal SHA-256 of some bytes. A line that does not parse has this as its partition key.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     content_id(bytes).iter().map(|b| char::from(*b)).collect()
 }

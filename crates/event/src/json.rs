@@ -1,26 +1,27 @@
-//! A reader for the wire form: the top level of one JSON object (RFC 8259), strings borrowed where they hold no escape.
+//! A reader for the wire form: the top level of one JSON object (RFC 8259). Strings are borrowed where they hold no escape.
 //!
-//! Why not a general JSON crate: the contract (semantics, section 1) needs things at once that none offers. A known key twice at
-//! the top level after unescaping is invalid; nesting is bounded at 100, also inside ignored values; a number must be told from
-//! the same number with a fraction; and in keys that nobody reads, any bytes between quotes, `NaN` and `Infinity` are passed
-//! over, because who can put a byte into a key that nobody reads must not keep a logon from being scored.
+//! Why not a general JSON crate: no crate meets all of the contract (semantics, section 1). A known key twice at the top level after
+//! unescaping is invalid. Nesting is bounded at 100, also inside ignored values. A number must be told from the same number with a
+//! fraction. And in keys that nobody reads, any bytes between quotes, `NaN` and `Infinity` are passed over: a sender who can put
+//! bytes into such a key must not be able to keep a logon from being scored.
 
 use crate::MAX_JSON_DEPTH;
 use std::borrow::Cow;
 
-/// The value of a key that is read.
+/// The value of a known key.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
     /// A string.
     Text(Cow<'a, str>),
-    /// What stands between quotes and is no text; why, in words that follow the key's name.
+    /// A string that is not valid text. The words say why and follow the key's name in a message.
     NoText(&'static str),
     /// A number as written.
     Number(&'a [u8]),
-    /// Anything else; what, in words.
+    /// Any other value; the words name it.
     Other(&'static str),
 }
 
+/// A result whose error is the words for a dead letter.
 pub(crate) type Result<T> = std::result::Result<T, &'static str>;
 
 const NO_KEY: &str = "malformed JSON: a key is missing or not in double quotes";
@@ -28,7 +29,10 @@ const NO_COLON: &str = "malformed JSON: a key without a colon";
 const NO_VALUE: &str = "malformed JSON: a value is missing, or none that JSON has";
 const NUMBER: &str = "malformed JSON: a malformed number";
 
-/// Reads one object and hands each top-level value of a key that `known` knows to `field`, with the bytes that it is written in.
+/// Reads one object. `known` says which top-level keys are read; their values go to `field`, each with its bytes as written.
+///
+/// # Errors
+/// The bytes are not one well-formed JSON object, it is nested too deeply, or `field` refused a value.
 pub(crate) fn read_object<'a, Key>(
     bytes: &'a [u8],
     known: impl Fn(&[u8]) -> Option<Key>,
@@ -75,7 +79,7 @@ pub(crate) fn read_object<'a, Key>(
     Ok(())
 }
 
-/// What stands between two quotes; a backslash takes the byte behind it along, whatever that is.
+/// What stands between two quotes. A backslash and the byte after it belong together, whatever that byte is.
 #[derive(Clone, Copy)]
 struct Quoted {
     start: usize,
@@ -100,7 +104,7 @@ fn unescaped(text: &str) -> Result<String> {
     Ok(out)
 }
 
-/// One escape without its backslash, and what stands behind it.
+/// Decodes one escape, given without its backslash. Returns the character and the rest of the text.
 fn escape(text: &str) -> Result<(char, &str)> {
     let c = match text.as_bytes().first() {
         Some(byte @ (b'"' | b'\\' | b'/')) => char::from(*byte),
@@ -134,7 +138,7 @@ fn hex4(text: &str) -> Option<(u32, &str)> {
 
 struct JsonReader<'a> {
     bytes: &'a [u8],
-    /// The bytes, if they are UTF-8 all in all: one look at a record is quicker than one at each of its strings.
+    /// The bytes as text, if all of them are UTF-8: checking the whole record once is faster than checking each string.
     text: Option<&'a str>,
     at: usize,
 }
@@ -156,12 +160,12 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// What is wrong here: these words, or that there is nothing more.
+    /// What is wrong here: `words`, or that the record has ended.
     fn or_end(&self, words: &'static str) -> &'static str {
         if self.at < self.bytes.len() { words } else { "malformed JSON: the record ends before its object does" }
     }
 
-    /// A key with its colon, up to its value.
+    /// Reads a key and its colon, up to the value.
     fn key(&mut self) -> Result<Quoted> {
         if self.peek() != Some(b'"') {
             return Err(self.or_end(NO_KEY));
@@ -175,7 +179,7 @@ impl<'a> JsonReader<'a> {
         Ok(key)
     }
 
-    /// A value that is read.
+    /// Reads the value of a known key.
     #[inline(always)]
     fn value(&mut self) -> Result<Value<'a>> {
         let start = self.at;
@@ -192,7 +196,7 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// Passes over a value, and tells what it was.
+    /// Passes over a value; returns words that name it.
     fn skip_value(&mut self) -> Result<&'static str> {
         match self.peek() {
             Some(b'"') => self.quoted().map(|_| "a string"),
@@ -251,7 +255,7 @@ impl<'a> JsonReader<'a> {
         self.at - start
     }
 
-    /// From a quote to the one that closes it.
+    /// Passes over a string, from its first quote to its last.
     fn quoted(&mut self) -> Result<Quoted> {
         self.at += 1;
         let (start, mut escaped, mut control) = (self.at, false, false);
@@ -275,7 +279,7 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// Of a key: the one that `known` makes of it. A key that is no text is none that is known.
+    /// What `known` says of a key. A key that is not valid text is not known.
     fn known<Key>(&self, key: Quoted, known: impl Fn(&[u8]) -> Option<Key>) -> Option<Key> {
         if !key.escaped {
             return known(&self.bytes[key.start..key.end]);
@@ -286,7 +290,7 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// Of a value: the text, if it is one.
+    /// The text of a string value, or why it is none.
     fn text(&self, value: Quoted) -> Value<'a> {
         if value.control {
             return Value::NoText("holds a raw control character");
@@ -307,7 +311,7 @@ impl<'a> JsonReader<'a> {
     fn skip_nested(&mut self) -> Result<()> {
         let mut open = [0u8; MAX_JSON_DEPTH];
         let mut depth = 1; // the top-level object
-        // Whether the next thing is a value (or, in an object, a key and its value).
+        // Whether a value comes next (in an object: a key and its value).
         let mut value_next = true;
         loop {
             self.skip_space();
@@ -354,8 +358,8 @@ impl<'a> JsonReader<'a> {
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character. Eight at a time: of a word's bytes, subtracting
-/// leaves the highest bit to the first one that is wanted, and perhaps to some behind it.
+/// How many bytes come before the first quote, backslash or control character. Looks at eight at a time: the subtraction sets the
+/// highest bit of the first byte that is wanted, and perhaps of bytes after it, but of none before.
 fn plain_bytes(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_le_bytes([0x01; 8]);
     const HIGHEST: u64 = u64::from_le_bytes([0x80; 8]);
@@ -381,7 +385,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a reader gets that knows the keys `a` to `d`.
+    /// The values that a reader gets which knows the keys `a` to `d`.
     fn keys(bytes: impl AsRef<[u8]>) -> std::result::Result<Vec<String>, &'static str> {
         let mut out = Vec::new();
         let known = |key: &[u8]| matches!(key, [b'a'..=b'd']).then(|| char::from(key[0]));
@@ -430,7 +434,7 @@ mod tests {
         }
     }
 
-    /// Values and keys that nobody reads, each as it stands and one level deeper.
+    /// Values and keys that nobody reads, each at the top level and one level deeper.
     #[test]
     fn what_nobody_reads_is_passed_over() {
         let passed: &[&[u8]] = &[
@@ -492,7 +496,7 @@ mod tests {
                 );
             }
         }
-        // A key that is known, but for what makes it no text.
+        // A known key spoiled by bytes that make it no valid text.
         for key in [&b"a\xff"[..], b"a\t", br"a\q", br"\u006", br"a\ud800"] {
             assert_eq!(
                 keys([&b"{\""[..], key, b"\":1,\"\\u0061\":2}"].concat()),
@@ -536,11 +540,11 @@ mod tests {
     }
 
     proptest! {
-        /// serde_json is the second opinion on well-formedness, where the two do not differ on purpose.
+        /// Agrees with serde_json on what is well-formed, except where the two differ on purpose.
         #[test]
         fn agrees_with_serde_json(text in r#"\{("[a-c\\n"u0]{0,4}"[: ]{1,2}[-0-9.eE+\[\]{},tru"nul\\]{0,8},?){0,3}\}"#) {
             let theirs = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text).is_ok();
-            // Their Value refuses numbers beyond f64, ours only looks at the grammar; and they look into every string.
+            // serde_json refuses numbers beyond f64 and checks every string; this reader checks only the grammar.
             let ours = keys(&text).is_ok();
             prop_assert!(ours == theirs || (ours && text.contains(['e', 'E', '\\'])), "{text} ours {ours} theirs {theirs}");
         }

@@ -1,9 +1,9 @@
-//! The kinds of time, as [`time`](crate::time) shows them.
+//! The types of the kinds of time; [`time`](crate::time) explains them.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Rem, Sub};
 
-/// A kind of time as the number of microseconds that wires, files and tables hold: for edges alone.
+/// A kind of time as a number of microseconds. Only for code that reads or writes such numbers: on the wire, in files, in tables.
 pub trait InMicros: Copy + Ord {
     /// The time of a stored number.
     fn of_micros(micros: i64) -> Self;
@@ -11,7 +11,7 @@ pub trait InMicros: Copy + Ord {
     fn in_micros(self) -> i64;
 }
 
-/// An instant that counts from 1970-01-01T00:00:00Z, and so has a date.
+/// An instant that counts from 1970-01-01T00:00:00Z and therefore has a date.
 pub trait OnCalendar: InMicros {}
 
 macro_rules! instant {
@@ -22,42 +22,42 @@ macro_rules! instant {
         pub struct $name(i64);
 
         impl $name {
-            /// Before all others.
+            /// The first instant there is.
             pub const MIN: $name = $name(i64::MIN);
-            /// After all others.
+            /// The last instant there is.
             pub const MAX: $name = $name(i64::MAX);
 
-            /// The instant of a stored number of microseconds; for edges.
+            /// The instant of a stored number of microseconds. Only for code that reads such numbers.
             #[inline]
             pub const fn from_micros(micros: i64) -> $name {
                 $name(micros)
             }
-            /// The number of microseconds to store; for edges.
+            /// The number of microseconds to store. Only for code that writes such numbers.
             #[inline]
             pub const fn micros(self) -> i64 {
                 self.0
             }
-            /// The same as `+`, where a constant is made.
+            /// The same as `+`, for use in constants.
             #[inline]
             pub const fn after(self, span: Span) -> $name {
                 $name(self.0 + span.0)
             }
-            /// The instant so much later; the last one, where there is none.
+            /// The instant later by `span`; [`Self::MAX`] where that would overflow.
             #[inline]
             pub const fn saturating_add(self, span: Span) -> $name {
                 $name(self.0.saturating_add(span.0))
             }
-            /// The instant so much sooner; the first one, where there is none.
+            /// The instant earlier by `span`; [`Self::MIN`] where that would overflow.
             #[inline]
             pub const fn saturating_sub(self, span: Span) -> $name {
                 $name(self.0.saturating_sub(span.0))
             }
-            /// How long after `earlier`; the longest span of all, where it is longer.
+            /// How long this is after `earlier`; [`Span::MAX`] where that would overflow.
             #[inline]
             pub const fn saturating_since(self, earlier: $name) -> Span {
                 Span(self.0.saturating_sub(earlier.0))
             }
-            /// The instant so much later, if there is one.
+            /// The instant later by `span`; `None` where that would overflow.
             #[inline]
             pub const fn checked_add(self, span: Span) -> Option<$name> {
                 match self.0.checked_add(span.0) {
@@ -67,7 +67,7 @@ macro_rules! instant {
             }
         }
 
-        /// The number alone: what is told of rows reads as the tables do.
+        /// The number alone, so that a row in a test's message looks as it does in the table.
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
@@ -125,17 +125,17 @@ instant! {
 }
 
 instant! {
-    /// When a stream took a record, by the stream's clock; of a line of a file, when the run began that reads it.
+    /// When a stream took a record, by the stream's clock. For a line of a file: when the run that reads it began.
     ArrivalTime
 }
 
 instant! {
-    /// An instant by the clock of a host: when an entry was written, when a file was.
+    /// An instant by the clock of a host, such as when an entry or a file was written.
     ProcessingTime
 }
 
 instant! {
-    /// An instant by a clock of this process that is never set: ages and intervals are measured with it. It says nothing to any other.
+    /// An instant by a clock of this process that is never set. It measures ages and intervals, and means nothing to another process.
     Tick
 }
 
@@ -144,16 +144,16 @@ impl OnCalendar for ArrivalTime {}
 impl OnCalendar for ProcessingTime {}
 
 impl EventTime {
-    /// How far the event lies ahead of its arrival; below zero, how long it took to arrive.
+    /// How far the event lies ahead of its arrival. Usually negative: it took that long to arrive.
     ///
-    /// The two clocks may be compared because both count from 1970 and are meant to go alike. What lies between them is the delay on
-    /// the way less the error of the sender's clock, and it is just this that the bound on events ahead is about.
+    /// The two clocks may be compared because both count from 1970 and are meant to agree. The difference is the error of the
+    /// sender's clock less the delay on the way, which is exactly what the bound on events ahead limits.
     #[inline]
     pub const fn ahead_of(self, arrival: ArrivalTime) -> Span {
         Span(self.0 - arrival.0)
     }
 
-    /// The time of an event that is made up for this moment of a host: a replay whose events are to be now.
+    /// The time of an event that is made at this moment of the host: a replay that gives its events the present time.
     #[inline]
     pub const fn made_at(now: ProcessingTime) -> EventTime {
         EventTime(now.0)
@@ -161,15 +161,15 @@ impl EventTime {
 }
 
 impl ArrivalTime {
-    /// What arrives when a run over files begins arrives then: a file has no clock of its own.
+    /// The arrival of every line in a run over files is when the run began: a file has no clock of its own.
     #[inline]
     pub const fn of_run(started: ProcessingTime) -> ArrivalTime {
         ArrivalTime(started.0)
     }
 
-    /// The time of an event that happens at the moment of this arrival: a bound, on what may lie ahead of it and on the watermark.
+    /// The time of an event that happens at the moment of this arrival. It is a bound: on events ahead, and on the watermark.
     ///
-    /// That is sound as far as senders' clocks go with the stream's; an event beyond it has a time that nobody has seen yet.
+    /// Sound as long as senders' clocks agree with the stream's: an event with a later time claims to come from the future.
     #[inline]
     pub const fn as_event_time(self) -> EventTime {
         EventTime(self.0)
@@ -177,20 +177,20 @@ impl ArrivalTime {
 }
 
 impl ProcessingTime {
-    /// What a stream would stamp on what it takes at this moment of a host: a bound on arrivals, good to how far the two clocks are
-    /// apart, for which whoever uses it leaves room.
+    /// The arrival that a stream would give a record at this moment of the host: a bound on arrivals. The two clocks may differ, so
+    /// callers leave a margin.
     #[inline]
     pub const fn as_arrival_bound(self) -> ArrivalTime {
         ArrivalTime(self.0)
     }
 }
 
-/// A length of time. It may be below zero.
+/// A length of time; may be negative.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Span(i64);
 
-/// The least span: what lies between an instant and the next.
+/// A microsecond, the smallest unit of time here.
 pub const MICROSECOND: Span = Span(1);
 /// A second.
 pub const SECOND: Span = Span(1_000_000);
@@ -200,52 +200,52 @@ pub const HOUR: Span = Span::seconds(3_600);
 pub const DAY: Span = Span::hours(24);
 
 impl Span {
-    /// None.
+    /// No time at all.
     pub const ZERO: Span = Span(0);
-    /// The longest.
+    /// The longest span there is.
     pub const MAX: Span = Span(i64::MAX);
 
-    /// The span of a stored number of microseconds; for edges.
+    /// The span of a stored number of microseconds. Only for code that reads such numbers.
     #[inline]
     pub const fn from_micros(micros: i64) -> Span {
         Span(micros)
     }
-    /// The number of microseconds to store; for edges.
+    /// The number of microseconds to store. Only for code that writes such numbers.
     #[inline]
     pub const fn micros(self) -> i64 {
         self.0
     }
-    /// So many milliseconds.
+    /// A span of `n` milliseconds.
     #[inline]
     pub const fn millis(n: i64) -> Span {
         Span(n * 1_000)
     }
-    /// So many seconds.
+    /// A span of `n` seconds.
     #[inline]
     pub const fn seconds(n: i64) -> Span {
         Span(n * SECOND.0)
     }
-    /// So many hours.
+    /// A span of `n` hours.
     #[inline]
     pub const fn hours(n: i64) -> Span {
         Span(n * HOUR.0)
     }
-    /// So many days.
+    /// A span of `n` days.
     #[inline]
     pub const fn days(n: i64) -> Span {
         Span(n * DAY.0)
     }
-    /// In seconds, for people.
+    /// The span in seconds, for people to read.
     #[inline]
     pub const fn as_seconds(self) -> f64 {
         self.0 as f64 / SECOND.0 as f64
     }
-    /// Without its sign.
+    /// The span without its sign.
     #[inline]
     pub const fn abs(self) -> Span {
         Span(self.0.abs())
     }
-    /// What is left of it when `part` is taken out as often as it fits; never below zero. `None` if `part` is zero.
+    /// The remainder of the division by `part`, never negative (Euclidean). `None` if `part` is zero.
     #[inline]
     pub const fn checked_rem_euclid(self, part: Span) -> Option<Span> {
         match self.0.checked_rem_euclid(part.0) {
@@ -253,7 +253,7 @@ impl Span {
             None => None,
         }
     }
-    /// So many times this, if there is such a span.
+    /// `n` times this span; `None` where that would overflow.
     #[inline]
     pub const fn checked_mul(self, n: i64) -> Option<Span> {
         match self.0.checked_mul(n) {
@@ -261,14 +261,14 @@ impl Span {
             None => None,
         }
     }
-    /// So many times this; the longest, where it is longer.
+    /// `n` times this span; the longest span of that sign where that would overflow.
     #[inline]
     pub const fn saturating_mul(self, n: i64) -> Span {
         Span(self.0.saturating_mul(n))
     }
 }
 
-/// The number alone, as for instants.
+/// The number alone, as instants have it.
 impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -317,7 +317,7 @@ impl Neg for Span {
     }
 }
 
-/// So many times a span.
+/// `n` times a span.
 impl Mul<Span> for i64 {
     type Output = Span;
     #[inline]
@@ -326,7 +326,7 @@ impl Mul<Span> for i64 {
     }
 }
 
-/// A part of a span; what is left over is cut.
+/// The `n`th part of a span, rounded towards zero.
 impl Div<i64> for Span {
     type Output = Span;
     #[inline]
@@ -335,7 +335,7 @@ impl Div<i64> for Span {
     }
 }
 
-/// How often `part` fits into a span; towards zero.
+/// How many times `part` fits into a span, rounded towards zero.
 impl Div for Span {
     type Output = i64;
     #[inline]
@@ -344,7 +344,7 @@ impl Div for Span {
     }
 }
 
-/// What is left of a span, with its sign.
+/// The remainder, with the sign of the span.
 impl Rem for Span {
     type Output = Span;
     #[inline]

@@ -1,17 +1,17 @@
-//! What an authentication event is and where it stands: the formats of the outside world, read once, at the edge.
+//! What an authentication event is and where it lies in its stream. Formats from outside are parsed here, once.
 //!
-//! This crate is pure: no clock, no I/O, no randomness. Everything that reads or writes events (producer, stream, engine,
-//! lake) agrees on the few types defined here and on nothing else.
+//! This crate is pure: no clock, no I/O, no randomness. All crates that read or write events (producer, stream, engine, lake)
+//! share these few types and nothing else.
 //!
-//! - [`attributes`]: what an event carries beside its first fields.
-//! - [`reading`]: what a parser goes by.
-//! - [`parse`]: a line of a LANL file or a record of a stream becomes a [`ParsedEvent`] or an [`Invalid`] with words.
+//! - [`attributes`]: the optional fields of an event.
+//! - [`reading`]: how a parser must read records: `base` and attributes.
+//! - [`parse`]: turns a line of a LANL file or a record of a stream into a [`ParsedEvent`], or an [`Invalid`] that says why not.
 //! - [`time`]: kinds of time, civil dates, RFC 3339.
-//! - [`epoch`]: whole numbers that count from 1970 where `base` is another day.
+//! - [`epoch`]: hints for senders whose numbers do not count from `base`.
 //! - [`ring`]: the MD5 ring over which users are spread, and ranges of it.
 //! - [`position`]: shards, sequence numbers, positions.
 //! - [`id`]: the identity of an event.
-//! - [`advice`]: words that all crates have in common.
+//! - [`advice`]: error texts that all crates share.
 
 pub mod advice;
 pub mod attributes;

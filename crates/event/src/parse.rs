@@ -1,4 +1,4 @@
-//! From bytes to an event: a line of a LANL file, or a record of a stream in the wire form (semantics, section 1).
+//! Bytes become an event: from a line of a LANL file, or from a record of a stream in the wire form (semantics, section 1).
 
 use crate::attributes::{Attribute, Attributes, Given};
 use crate::epoch::too_many_digits;
@@ -18,15 +18,15 @@ pub struct ParsedEvent<'a> {
     pub time: EventTime,
     /// How the time was written; part of a content id.
     pub form: TimeForm,
-    /// Trimmed, valid user name.
+    /// The user's name, trimmed and valid.
     pub user: Cow<'a, str>,
-    /// Trimmed, valid computer name.
+    /// The computer's name, trimmed and valid.
     pub computer: Cow<'a, str>,
     /// The producer's own id, if it sent one.
     pub own_id: Option<Cow<'a, str>>,
-    /// What it carries beside these.
+    /// The attributes that the event carries.
     pub attributes: Attributes,
-    /// How many of its attributes had a value that is not of their form, and have none now.
+    /// How many attributes were left out because their value was not of their form.
     pub fields_dropped: u16,
 }
 
@@ -40,7 +40,7 @@ impl ParsedEvent<'_> {
     }
 }
 
-/// Why a record is no event, in words for the `detail` of its dead letter.
+/// Why a record is no event: the words for the `detail` of its dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid(pub Cow<'static, str>);
 
@@ -56,10 +56,10 @@ impl From<&'static str> for Invalid {
     }
 }
 
-/// Reads a line (without mark and line end): three comma-separated fields, or the wire form where its first byte is `{`.
+/// Reads a line (without byte-order mark and line end): three comma-separated fields, or the wire form if its first byte is `{`.
 ///
 /// # Errors
-/// Words that say which rule of section 1 the line breaks.
+/// The line is no event; the words say which rule of section 1 it breaks.
 pub fn parse_line(line: &[u8], reading: Reading) -> Result<ParsedEvent<'_>, Invalid> {
     let base = reading.base;
     if let Some(event) = parse_plain_line(line, base) {
@@ -90,7 +90,7 @@ pub fn parse_line(line: &[u8], reading: Reading) -> Result<ParsedEvent<'_>, Inva
     })
 }
 
-/// Why a line is none of three fields.
+/// Why a line does not have three fields.
 #[cold]
 fn no_three_fields(text: &str) -> Invalid {
     let text = trim(text);
@@ -107,8 +107,8 @@ fn no_three_fields(text: &str) -> Invalid {
     }
 }
 
-/// Reads a line as LANL writes them: digits and two names of visible ASCII. One pass; whatever is unusual is left to the rules
-/// as they are written, so that this never rejects and never accepts what they would not.
+/// The fast path for lines as LANL writes them: digits and two names of visible ASCII, read in one pass. It returns `None` for
+/// anything unusual, which the general rules then decide; it accepts nothing that they would not.
 fn parse_plain_line(line: &[u8], base: EventTime) -> Option<ParsedEvent<'_>> {
     let digits = line.iter().take(MAX_TIME_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 || digits > MAX_TIME_DIGITS || line.get(digits) != Some(&b',') {
@@ -135,17 +135,17 @@ fn parse_plain_line(line: &[u8], base: EventTime) -> Option<ParsedEvent<'_>> {
     Some(ParsedEvent { time, form, user, computer, own_id: None, attributes: Attributes::NONE, fields_dropped: 0 })
 }
 
-/// What the dead letter of a file's line says that a replay could not parse and that begins with a blank.
+/// The detail of the dead letter for a file's line that begins with a blank and that a replay could not parse.
 pub const NO_LINE: &str = "a line of a file that is neither time,user,computer nor begins with {";
 
 /// Reads a record of a stream in the wire form.
 ///
-/// A record that begins with JSON white space and whose partition key is the hexadecimal SHA-256 of its bytes is a file's
-/// line that the producer could not parse. It stays invalid here, so that a file gives the same rows through a stream as
-/// through a backfill.
+/// A record that begins with JSON white space and whose partition key is the hexadecimal SHA-256 of its bytes is a line of a file
+/// that the producer could not parse. It stays invalid here, so that a file gives the same rows through a stream as through a
+/// backfill.
 ///
 /// # Errors
-/// Words that say which rule of section 1 the record breaks.
+/// The record is no event; the words say which rule of section 1 it breaks.
 pub fn parse_record<'a>(payload: &'a [u8], partition_key: &[u8], reading: Reading) -> Result<ParsedEvent<'a>, Invalid> {
     check_length(payload)?;
     match payload.first() {
@@ -158,7 +158,7 @@ pub fn parse_record<'a>(payload: &'a [u8], partition_key: &[u8], reading: Readin
         }
         None => return Err("an empty record".into()),
         Some(_) => {
-            // The words of the line say more than that it is no object.
+            // The words for a bad line say more than "not a JSON object".
             if let Err(words) = parse_line(payload, reading)
                 && sha256_hex(payload).as_bytes() == partition_key
             {
@@ -176,7 +176,7 @@ fn check_length(payload: &[u8]) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Why a record of this length is invalid.
+/// Why a record of this many bytes, more than [`MAX_RECORD_BYTES`], is invalid.
 pub fn too_long(bytes: u64) -> Invalid {
     Invalid(Cow::Owned(format!("{bytes} bytes long; at most {MAX_RECORD_BYTES} are allowed")))
 }
@@ -209,7 +209,7 @@ impl Key {
     }
 }
 
-/// What was found under them.
+/// The values found under these keys.
 #[derive(Default)]
 struct First<'a> {
     time: Option<Value<'a>>,
@@ -223,7 +223,7 @@ struct First<'a> {
 enum Occurrence<'a> {
     Nothing,
     Once(Value<'a>),
-    /// Which of them holds nobody can tell: none does.
+    /// Nobody can tell which of the two values holds, so neither does.
     Twice,
 }
 
@@ -249,11 +249,11 @@ fn parse_object(payload: &[u8], reading: Reading) -> Result<ParsedEvent<'_>, Inv
     first.event(reading.base)
 }
 
-/// The same for a lake that takes attributes in; apart, so that others pay nothing for them.
+/// As [`parse_object`], with attributes. A function of its own, so that lakes without attributes pay nothing for them.
 fn parse_with_attributes(payload: &[u8], reading: Reading) -> Result<ParsedEvent<'_>, Invalid> {
     enum Any {
         First(Key),
-        /// By its place in the list.
+        /// The attribute's index in the list.
         Attribute(usize),
     }
     let list = reading.attributes;
@@ -262,7 +262,7 @@ fn parse_with_attributes(payload: &[u8], reading: Reading) -> Result<ParsedEvent
         Key::of(name).map(Any::First).or_else(|| place().map(Any::Attribute))
     };
     let mut first = First::default();
-    // By place in the list; empty until there is one.
+    // By index in the list; empty until the first attribute is found.
     let mut found = Vec::new();
     json::read_object(payload, known, |key, value, _| match key {
         Any::First(key) => first.take(key, value),
@@ -328,8 +328,8 @@ impl<'a> First<'a> {
     }
 }
 
-/// The members of an event's object that are attributes of a list: key, and the value as it is written. For whoever writes an event
-/// anew and may lose none of them; what is no object has none.
+/// The attributes of `list` that an event's object has: key, and value as written. A replay that rewrites an event needs them so
+/// that it loses none. Empty if the payload is not a JSON object.
 pub fn attribute_members<'a>(payload: &'a [u8], list: &'static [Attribute]) -> Vec<(&'static str, &'a [u8])> {
     let mut members = Vec::new();
     let known = |name: &[u8]| list.iter().find(|attribute| attribute.key.as_bytes() == name);
@@ -387,7 +387,7 @@ fn read_time(text: &str, mark: Mark, base: EventTime) -> Result<(EventTime, Time
     }
 }
 
-/// `digits` holds ASCII digits only.
+/// `digits` must hold ASCII digits only.
 fn read_seconds(digits: &[u8], base: EventTime) -> Result<(EventTime, TimeForm), Invalid> {
     if digits.len() > MAX_TIME_DIGITS {
         return Err(too_many_digits(digits).into());
@@ -484,7 +484,7 @@ mod tests {
             let plain = parse_plain_line(text.as_bytes(), DEFAULT_BASE);
             assert_eq!(plain.is_some(), is_plain, "{text}");
             if let Some(plain) = plain {
-                // A space around a field changes nothing, except that the line is no longer plain.
+                // A space before a field changes nothing, except that the line takes the general path.
                 assert_eq!(parse_line(format!(" {text}").as_bytes(), READING), Ok(plain), "{text}");
             }
         }
@@ -534,7 +534,7 @@ mod tests {
         }
     }
 
-    /// The words, each read with its case in hand; those of a time and of JSON are beside their readers.
+    /// The words for each case, written down by hand. Those for times and for JSON are tested beside their readers.
     #[test]
     fn words_name_what_is_wrong() {
         let hint = "set base = \"1970-01-01T00:00:00Z\"";
@@ -640,7 +640,7 @@ mod tests {
         assert!(parse_record(payload, b"U1", READING).is_ok());
         let invalid = parse_record(payload, sha256_hex(payload).as_bytes(), READING).unwrap_err();
         assert_eq!(invalid, Invalid::from(NO_LINE));
-        // Its words are those of the line; what an earlier version could not parse is still no object.
+        // The words are those for the line. A line that parses now, but not in an earlier version, is still "not a JSON object".
         for (line, words) in [
             ("1448000000000,U1,C1", "divide by 1000"),
             ("junk", "no comma"),

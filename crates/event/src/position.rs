@@ -1,4 +1,4 @@
-//! Where a record stands: shard, sequence number, sub-sequence number.
+//! Where a record lies: shard, sequence number, sub-sequence number.
 
 use std::fmt;
 use std::str::FromStr;
@@ -39,8 +39,8 @@ impl fmt::Debug for ShardId {
     }
 }
 
-/// A sequence number: a decimal number, ordered as a number. Kinesis writes up to 56 digits (below 2^187), which fits;
-/// the embedded stream and files count from 1.
+/// A sequence number: a decimal number of at most 72 digits, ordered as a number. Kinesis writes up to 56 digits (below 2^187); the
+/// embedded stream and files count from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SequenceNumber {
     high: u128,
@@ -51,10 +51,10 @@ pub struct SequenceNumber {
 const LOW_DIGITS: usize = 36;
 
 impl SequenceNumber {
-    /// The number before every number a stream gives out.
+    /// Below every number that a stream gives out.
     pub const ZERO: SequenceNumber = SequenceNumber { high: 0, low: 0 };
 
-    /// The number as an integer where it is small enough, as those of files and of the embedded stream are.
+    /// The number as an integer, if it fits 64 bits. Those of files and of the embedded stream always do.
     pub fn as_u64(self) -> Option<u64> {
         if self.high == 0 { u64::try_from(self.low).ok() } else { None }
     }
@@ -92,12 +92,12 @@ impl fmt::Debug for SequenceNumber {
     }
 }
 
-/// A record's place within its shard. Aggregated records share a sequence number and differ in the sub-sequence number.
+/// Where a record lies in its shard. The records of an aggregate share a sequence number and differ in the sub-sequence number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct Position {
     /// The sequence number that the stream gave.
     pub sequence: SequenceNumber,
-    /// The place within an aggregate, 0 for a record that stands alone.
+    /// The place within an aggregate; 0 for a record that is not in one.
     pub sub_sequence: u64,
 }
 

@@ -1,9 +1,9 @@
-//! What a parser goes by: what integer times count from, and which keys it takes in.
+//! How a parser must read records: from when integer times count, and which attributes it takes in.
 
 use crate::attributes::{ATTRIBUTES, Attribute};
 use crate::time::EventTime;
 
-/// What an event is. A lake keeps its model for life: a key that was ignored must not gain force while nobody looks.
+/// Which fields an event has. A lake keeps its model for life: a key that was ignored must not start to matter unnoticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EventModel {
     /// 1: time, user, computer and id. All other keys are passed over.
@@ -14,10 +14,10 @@ pub enum EventModel {
 }
 
 impl EventModel {
-    /// The newest that this program knows.
+    /// The newest model that this program knows.
     pub const NEWEST: EventModel = EventModel::Attributes;
 
-    /// The number that entries store.
+    /// The model's number, as entries store it.
     pub fn number(self) -> u32 {
         match self {
             EventModel::ThreeFields => 1,
@@ -25,12 +25,12 @@ impl EventModel {
         }
     }
 
-    /// The model of a number, if this program knows it.
+    /// The model with this number, if this program knows it.
     pub fn from_number(number: u32) -> Option<EventModel> {
         [EventModel::ThreeFields, EventModel::NEWEST].into_iter().find(|model| model.number() == number)
     }
 
-    /// Of a list of attributes, those that are taken in.
+    /// The attributes of `list` that this model takes in: all or none.
     pub fn of(self, list: &'static [Attribute]) -> &'static [Attribute] {
         match self {
             EventModel::ThreeFields => &[],
@@ -42,20 +42,20 @@ impl EventModel {
 /// How bytes are read as events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// What integer times count from.
+    /// The moment from which integer times count.
     pub base: EventTime,
-    /// The attributes whose keys are taken in; those of other keys are passed over.
+    /// The attributes that are taken in; keys of others are passed over.
     pub attributes: &'static [Attribute],
 }
 
 impl Reading {
-    /// As a lake of this model reads them.
+    /// How a lake of this model reads.
     pub fn new(base: EventTime, model: EventModel) -> Reading {
         Reading { base, attributes: model.of(ATTRIBUTES) }
     }
 
-    /// Without attributes: for whoever only asks for time, user, computer or id, or whether it is an event at all, which no attribute
-    /// changes.
+    /// Without attributes. Enough for callers that need only time, user, computer or id, or only whether a record is an event:
+    /// attributes change none of these.
     pub const fn three_fields(base: EventTime) -> Reading {
         Reading { base, attributes: &[] }
     }
@@ -78,7 +78,7 @@ mod tests {
         format!("{{\"time\":1,\"user\":\"U1\",\"computer\":\"C1\",{members}}}")
     }
 
-    /// What model 2 makes of some members: the attributes, and how many were dropped.
+    /// The attributes that model 2 reads from these members, and how many it dropped. Checks that all else is the same in both models.
     fn taken(members: &str) -> (String, u16) {
         let record = with(members);
         let event = read(&record, EventModel::Attributes);
@@ -95,7 +95,7 @@ mod tests {
         let shown = r#"{"outcome": Text("failure"), "source_ip": Text("10.0.0.1"), "mfa": Int(0), "lat": Double(48.14), "user_agent": Text("curl")}"#;
         assert_eq!(taken(all), (shown.to_owned(), 0));
         assert_eq!(taken(r#""m\u0066a":true"#), (r#"{"mfa": Int(1)}"#.to_owned(), 0));
-        // A line of three fields has none.
+        // A line of three fields has no attributes.
         let event = parse_line(b"1,U1,C1", Reading::new(DEFAULT_BASE, EventModel::Attributes)).unwrap();
         assert!(event.attributes.is_empty());
     }
@@ -110,7 +110,7 @@ mod tests {
             (r#""app":"a","app":"a""#, 1),
             (r#""app":"a","app":"b","app":"c","\u0061pp":null"#, 1),
             (r#""app":null,"app":null"#, 1),
-            // Nothing was said.
+            // No values, so nothing is dropped.
             (r#""app":null,"outcome":null,"mfa":null,"lat":null"#, 0),
             (r#""app":"","outcome":" ","source_ip":"""#, 0),
         ] {

@@ -1,13 +1,13 @@
-//! Times as RFC 3339 writes them, and as shippers do (semantics, section 1).
+//! Times in RFC 3339, and in the spellings that log shippers use (semantics, section 1).
 
 use crate::time::{Day, END_TIME, EventTime, MICROSECOND, MIN_TIME, OnCalendar, Span};
 
-/// What may stand before the fraction of a second.
+/// What may separate the fraction of a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// `.`, where a comma separates fields.
+    /// `.` only: in a line a comma separates fields.
     Point,
-    /// `.` or `,`: a JSON record.
+    /// `.` or `,`: in a JSON record.
     PointOrComma,
 }
 
@@ -20,17 +20,20 @@ const BLANKS: &str = "time has blanks around it";
 const BETWEEN: &str = "time has neither T nor one space between date and time of day";
 const ZONE: &str = "time has a zone that is neither Z nor an offset such as +01:00 or +0100";
 
-/// Reads an RFC 3339 time as the semantics page has it: `T`, `t` or one space between date and time, a fraction behind a point, a
-/// zone `Z`, `z`, ±hh:mm or ±hhmm, years 0001 to 9999 as written and in UTC. It is kept to the microsecond (further digits are cut);
-/// a leap second, 60 at 23:59 UTC, is the last microsecond before midnight.
+/// Reads an RFC 3339 time by the rules of the semantics page: `T`, `t` or one space between date and time, a fraction after a point,
+/// a zone `Z`, `z`, ±hh:mm or ±hhmm, years 0001 to 9999 as written and in UTC. It is kept to the microsecond (further digits are
+/// cut). A leap second, 60 at 23:59 UTC, becomes the last microsecond before midnight.
 ///
 /// # Errors
-/// Words that say which part is wrong.
+/// The text breaks one of these rules; the words say which part is wrong.
 pub fn parse_rfc3339<T: OnCalendar>(text: &[u8]) -> Result<T, &'static str> {
     read(text, Mark::Point).map(|time| T::of_micros(time.micros()))
 }
 
-/// [`parse_rfc3339`], with a say in what stands before a fraction.
+/// [`parse_rfc3339`] with a choice of what may separate the fraction.
+///
+/// # Errors
+/// As of [`parse_rfc3339`].
 pub(crate) fn read(text: &[u8], mark: Mark) -> Result<EventTime, &'static str> {
     let number = |at: usize, width: usize| -> Option<u32> {
         text.get(at..at + width)?.iter().try_fold(0u32, |n, b| b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0')))
@@ -76,7 +79,7 @@ pub(crate) fn read(text: &[u8], mark: Mark) -> Result<EventTime, &'static str> {
         if (minute_of_day - offset_minutes).rem_euclid(24 * 60) != 24 * 60 - 1 {
             return Err("time has a second 60 elsewhere than at 23:59 UTC");
         }
-        // Whatever its fraction: a second that no day of 86400 s has.
+        // The fraction is ignored: a day of 86400 s has no such second.
         utc = Day::of(utc).start() - MICROSECOND;
     }
     if !(MIN_TIME..END_TIME).contains(&utc) {
@@ -85,7 +88,7 @@ pub(crate) fn read(text: &[u8], mark: Mark) -> Result<EventTime, &'static str> {
     Ok(utc)
 }
 
-/// Why what does not begin with a date is no time; of a number, why it is no whole one.
+/// Why a text that does not begin with a date is no time. Of a number: why it is not a whole one.
 #[cold]
 pub(crate) fn no_date(text: &[u8]) -> &'static str {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -104,7 +107,7 @@ pub(crate) fn no_date(text: &[u8]) -> &'static str {
     }
 }
 
-/// The microseconds behind the mark at byte 19, and where their digits end.
+/// The fraction after the mark at byte 19, and where its digits end.
 fn fraction(text: &[u8]) -> Result<(Span, usize), &'static str> {
     let digits = text[20..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 {
@@ -187,7 +190,7 @@ mod tests {
         }
     }
 
-    /// The words, each read with its case in hand.
+    /// The words for each case, written down by hand.
     #[test]
     fn words_name_what_is_wrong() {
         let range = "time has an hour, minute or second out of range";

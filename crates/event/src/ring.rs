@@ -6,7 +6,8 @@ use std::fmt;
 /// A place on the ring.
 pub type RingHash = u128;
 
-/// MD5 of a partition key, read as a big-endian number: the place of a user, and so of its state, on the ring.
+/// MD5 of a partition key, read as a big-endian number. A user's name is such a key: this is where the user and its state lie on the
+/// ring.
 pub fn hash_key(key: &[u8]) -> RingHash {
     u128::from_be_bytes(Md5::digest(key).into())
 }
@@ -14,9 +15,9 @@ pub fn hash_key(key: &[u8]) -> RingHash {
 /// A contiguous range of the ring, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HashRange {
-    /// First place.
+    /// The first place of the range.
     pub first: RingHash,
-    /// Last place; never below `first`.
+    /// The last place of the range; never below `first`.
     pub last: RingHash,
 }
 
@@ -29,7 +30,7 @@ impl HashRange {
         (self.first..=self.last).contains(&hash)
     }
 
-    /// What both ranges hold, if anything.
+    /// The part that both ranges have in common, if any.
     pub fn intersect(&self, other: &HashRange) -> Option<HashRange> {
         let (first, last) = (self.first.max(other.first), self.last.min(other.last));
         (first <= last).then_some(HashRange { first, last })
@@ -70,7 +71,7 @@ impl HashRange {
     }
 }
 
-/// `first-last` in hexadecimal: the form that file names and entries use.
+/// `first-last` in hexadecimal, 32 digits each, as file names and entries have it.
 impl fmt::Display for HashRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}-{:032x}", self.first, self.last)

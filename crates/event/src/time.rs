@@ -6,12 +6,12 @@
 //! EventTime        when it happened, as the record says            ┐
 //! ArrivalTime      when the stream took it, by the stream's clock  ├ instants, counted from 1970-01-01T00:00:00Z
 //! ProcessingTime   by the clock of the host that works on it       ┘
-//! Tick             by a clock that only runs on; it counts from anywhere
-//! Span             how long: what lies between two instants of one kind
+//! Tick             by a clock that is never set; its zero has no meaning
+//! Span             a length of time: between two instants of one kind
 //! ```
 //!
-//! An instant less one of its own kind is a [`Span`], an instant and a span are an instant. Nothing turns one kind into another by
-//! itself. The few places where two kinds meet have functions with names, below, which say why they may.
+//! An instant minus one of its own kind is a [`Span`]; an instant plus a span is an instant. No kind converts into another
+//! implicitly. For the few conversions there are functions with names; their docs say why each is sound.
 //!
 //! ```
 //! use authpulse_event::time::{ArrivalTime, Day, EventTime, HOUR, SECOND};
@@ -64,12 +64,12 @@ impl Day {
     pub const fn of(time: EventTime) -> Day {
         Day::of_micros(time.micros())
     }
-    /// The day of an arrival: what is rejected, and raw records, lie by it.
+    /// The day of an arrival: dead letters and raw records are partitioned by it.
     #[inline]
     pub const fn of_arrival(time: ArrivalTime) -> Day {
         Day::of_micros(time.micros())
     }
-    /// The day of a stored number, whatever its kind; for edges.
+    /// The day of a stored number of microseconds, whatever its kind of time. Only for code that reads or writes such numbers.
     #[inline]
     pub const fn of_micros(micros: i64) -> Day {
         Day(micros.div_euclid(DAY.micros()) as i32)
@@ -109,7 +109,7 @@ impl Day {
     }
 }
 
-/// `2015-01-01`.
+/// Year, month and day, as in `2015-01-01`.
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = self.civil();
@@ -117,7 +117,7 @@ impl fmt::Display for Day {
     }
 }
 
-/// The inverse of `Display`; nothing else is a day.
+/// Reads what `Display` writes, and no other spelling.
 impl FromStr for Day {
     type Err = String;
 
@@ -138,7 +138,7 @@ pub const fn hour_of(time: EventTime) -> i64 {
     time.micros().div_euclid(HOUR.micros())
 }
 
-/// The first instant of an hour since 1970.
+/// The first instant of an hour, which is counted in hours since 1970.
 #[inline]
 pub const fn start_of_hour(hour: i64) -> EventTime {
     EventTime::from_micros(hour * HOUR.micros())
@@ -150,8 +150,8 @@ pub fn time_of_day(time: impl OnCalendar) -> Span {
     Span::from_micros(time.in_micros().rem_euclid(DAY.micros()))
 }
 
-/// Writes an instant as RFC 3339 in UTC with six decimals, `2015-01-01T00:00:01.000000Z`: the canonical form
-/// that enters an event id.
+/// An instant as RFC 3339 in UTC with six decimals, `2015-01-01T00:00:01.000000Z`: the canonical form, as content ids
+/// are made from it.
 pub fn format_rfc3339(time: impl OnCalendar) -> String {
     let mut out = Vec::with_capacity(27);
     push_rfc3339(&mut out, time);

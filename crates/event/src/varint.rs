@@ -1,7 +1,7 @@
-//! Numbers as LEB128, seven bits a byte, in stored formats. (It is no matter of events; but this is the one crate that those which
-//! store them stand on.)
+//! Numbers in stored formats, as LEB128: seven bits a byte. (It has nothing to do with events, but the crates that store such numbers
+//! all depend on this one.)
 
-/// Appends a number.
+/// Appends a number: one to ten bytes, the lowest bits first.
 #[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {

@@ -1,10 +1,10 @@
-//! Puts records together and takes them apart, as text, for trying it out and for comparing with other libraries.
+//! Aggregates and deaggregates records as text, to try the crate out and to compare it with other libraries.
 //!
 //! ```text
 //! kpl aggregate    lines of {"partition_key","explicit_hash_key"?,"data"} in, {"partition_key","explicit_hash_key"?,"data"} out
-//! kpl deaggregate  lines of hexadecimal in, for each one JSON list of user records out; "plain" or "damaged: …" otherwise
+//! kpl deaggregate  lines of hexadecimal in; for each a JSON list of user records out, or "plain" or "damaged: …"
 //! ```
-//! `data` is hexadecimal, hash keys are decimal text. `aggregate` takes the most bytes of an aggregate as a second word.
+//! `data` is hexadecimal, hash keys are decimal text. An optional second argument of `aggregate` is the most bytes of an aggregate.
 
 use bytes::Bytes;
 use kpl_aggregation::{Aggregator, Limits, Payload, UserRecord, parse};

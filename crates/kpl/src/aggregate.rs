@@ -1,4 +1,4 @@
-//! Putting records together.
+//! Writing: combining user records into an aggregate.
 
 use crate::wire::{bytes_field_len, put_bytes, put_varint, varint_len};
 use crate::{AGGREGATE_PARTITION_KEY, DIGEST_BYTES, MAGIC, Payload, UserRecord, parse};
@@ -10,14 +10,14 @@ use std::hash::{BuildHasher, Hasher};
 /// When an aggregate is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of the encoded aggregate. One user record is taken whatever its size: put alone, it is no aggregate.
+    /// Most bytes of the encoded aggregate. The first user record is accepted whatever its size: alone it is sent plain.
     pub bytes: usize,
-    /// Most user records.
+    /// Most user records in one aggregate.
     pub records: usize,
 }
 
 impl Default for Limits {
-    /// 51,200 bytes, as the KPL's AggregationMaxSize; its count is not limited in practice, here it is 65,536.
+    /// 51,200 bytes, as the KPL's AggregationMaxSize, and 65,536 records, which the KPL does not limit in practice.
     fn default() -> Self {
         Limits { bytes: 51_200, records: 65_536 }
     }
@@ -26,20 +26,20 @@ impl Default for Limits {
 /// A record for Kinesis: a [`UserRecord`] as it is, or an aggregate of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
-    /// `PartitionKey`.
+    /// The parameter `PartitionKey` of the call.
     pub partition_key: Bytes,
-    /// `ExplicitHashKey`; of an aggregate that of its first record.
+    /// The parameter `ExplicitHashKey`; of an aggregate, the place on the ring of its first record.
     pub explicit_hash_key: Option<u128>,
-    /// `Data`.
+    /// The parameter `Data`.
     pub data: Bytes,
-    /// User records in it.
+    /// How many user records it holds.
     pub user_records: usize,
 }
 
 /// Collects user records for one shard, in order.
 ///
-/// Which records may go together is the caller's business: all must belong into one shard, by [`UserRecord::hash_key`], or a
-/// KCL that reads them drops them all. A key that several records share is written once.
+/// The caller must see to it that all records belong into one shard, by [`UserRecord::hash_key`]; otherwise a KCL that reads them
+/// drops them all. A key that several records share is written once.
 pub struct Aggregator {
     limits: Limits,
     partition_keys: Table,
@@ -50,7 +50,7 @@ pub struct Aggregator {
     hasher: foldhash::fast::RandomState,
 }
 
-/// A key table in the making.
+/// A key table that is being built.
 #[derive(Default)]
 struct Table {
     /// The encoded fields, one after another.
@@ -89,7 +89,7 @@ impl Table {
 }
 
 impl Aggregator {
-    /// An empty one.
+    /// An empty aggregator.
     pub fn new(limits: Limits) -> Aggregator {
         Aggregator {
             limits,
@@ -102,17 +102,17 @@ impl Aggregator {
         }
     }
 
-    /// User records so far.
+    /// How many user records it has collected.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there are none.
+    /// Whether it has collected no records.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Bytes of the aggregate as it stands; of a single record it is the size the record would have within one.
+    /// Bytes of the aggregate if it were taken now. For a single record too, although that would be sent plain.
     pub fn encoded_len(&self) -> usize {
         MAGIC.len()
             + self.partition_keys.encoded.len()
@@ -121,7 +121,7 @@ impl Aggregator {
             + DIGEST_BYTES
     }
 
-    /// Takes a record in, unless it is full; tells whether it did. The first record always fits.
+    /// Adds a record unless the limits forbid it; returns whether it did. The first record always fits.
     pub fn push(&mut self, record: &UserRecord) -> bool {
         let hash_of = |hasher: &foldhash::fast::RandomState, key: &[u8]| {
             let mut state = hasher.build_hasher();
@@ -159,7 +159,7 @@ impl Aggregator {
         self.records.push(3 << 3 | 2);
         put_varint(&mut self.records, length as u64);
         self.records.push(1 << 3);
-        // Zero is written, too: the field is required.
+        // Zero is written too, because the field is required.
         put_varint(&mut self.records, u64::from(key_index));
         if let Some(index) = explicit_index {
             self.records.push(2 << 3);
@@ -171,8 +171,8 @@ impl Aggregator {
         true
     }
 
-    /// What was collected, as one record for Kinesis, and begins anew. A single record goes as it is, as the KPL sends it; unless
-    /// its payload is itself such an aggregate, which readers would take apart.
+    /// The collected records as one record for Kinesis; `None` if there are none. The aggregator is empty afterwards. A single record is
+    /// sent plain, as the KPL does, unless its payload looks like an aggregate: readers would split it.
     pub fn take(&mut self) -> Option<Outgoing> {
         let first = self.first.take()?;
         let user_records = self.count;

@@ -5,8 +5,8 @@
 //!        | magic | protobuf AggregatedRecord | MD5 (16 B) |
 //! ```
 //!
-//! [`parse`] takes such a record apart as the Kinesis Client Library (KCL) does, without copying a payload; [`Aggregator`] puts
-//! records together as the KPL does. Nothing here does I/O, and nothing is known of any client of AWS.
+//! [`parse`] splits such a record as the Kinesis Client Library (KCL) does, without copying payloads. [`Aggregator`] combines
+//! records as the KPL does. This crate does no I/O and knows no AWS client.
 //!
 //! ```
 //! use kpl_aggregation::{Aggregator, Limits, Payload, UserRecord, parse};
@@ -36,37 +36,37 @@ pub use parse::{Aggregate, Damage, MAX_KEY_CHARACTERS, MAX_TABLE_ENTRIES, MAX_US
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
-/// How an aggregated record begins.
+/// The first bytes of an aggregated record.
 pub const MAGIC: [u8; 4] = [0xF3, 0x89, 0x9A, 0xC2];
-/// How many bytes of MD5, over the protobuf alone, it ends with.
+/// Length of the MD5 digest at its end, in bytes. The digest is over the protobuf alone.
 pub const DIGEST_BYTES: usize = 16;
 /// The partition key that the KPL gives an aggregate; its explicit hash key chooses the shard.
 pub const AGGREGATE_PARTITION_KEY: &str = "a";
 
-/// A record as its producer meant it.
+/// A record as a producer sends it, before aggregation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UserRecord {
-    /// The partition key: UTF-8, of 1 to 256 characters where Kinesis itself is to take it.
+    /// The partition key. Kinesis accepts UTF-8 of 1 to 256 characters.
     pub partition_key: Bytes,
-    /// The place on the ring that the producer gave it instead of the key's own.
+    /// The place on the ring that the producer chose, instead of the MD5 of the partition key.
     pub explicit_hash_key: Option<u128>,
     /// The payload.
     pub data: Bytes,
 }
 
 impl UserRecord {
-    /// A record that goes by its partition key.
+    /// A record without an explicit hash key: its partition key decides the shard.
     pub fn new(partition_key: impl Into<Bytes>, data: impl Into<Bytes>) -> UserRecord {
         UserRecord { partition_key: partition_key.into(), explicit_hash_key: None, data: data.into() }
     }
 
-    /// The place on the ring by which Kinesis would choose its shard, were it put alone.
+    /// The place on the ring by which Kinesis would choose the shard if the record were put alone.
     pub fn hash_key(&self) -> u128 {
         self.explicit_hash_key.unwrap_or_else(|| hash_key(&self.partition_key))
     }
 }
 
-/// MD5 of a partition key, as a big-endian number: its place on the ring of 128 bits over which shards are laid out.
+/// MD5 of a partition key, as a big-endian number: its place on the ring of 128 bits that the shards divide.
 pub fn hash_key(partition_key: &[u8]) -> u128 {
     u128::from_be_bytes(Md5::digest(partition_key).into())
 }

@@ -1,14 +1,14 @@
-//! Taking a record apart.
+//! Reading: splitting a Kinesis record into its user records.
 
 use crate::wire::{Malformed, Value, WireReader};
 use crate::{DIGEST_BYTES, MAGIC, UserRecord};
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
-/// Most user records of an aggregate; one with more is [`Damage::TooMany`]. A record of 10 MiB, the most that Kinesis carries,
-/// holds 1.7 million empty ones, 16 bytes of memory each; no producer comes near.
+/// Most user records of an aggregate; one with more is [`Damage::TooMany`]. A Kinesis record of at most 10 MiB could hold 1.7 million
+/// empty ones, at 16 bytes of memory each; no producer comes near that.
 pub const MAX_USER_RECORDS: usize = 1 << 20;
-/// Most entries of each key table.
+/// Most entries of each key table; an aggregate with more is [`Damage::TooMany`].
 pub const MAX_TABLE_ENTRIES: usize = 1 << 20;
 
 /// Most characters of a partition key (API reference of PutRecord).
@@ -17,12 +17,12 @@ pub const MAX_KEY_CHARACTERS: usize = 256;
 /// What a Kinesis record carries.
 #[derive(Clone, Debug)]
 pub enum Payload {
-    /// The payload itself: it is no aggregate, or only begins like one.
+    /// A plain payload: it is no aggregate, or only begins like one.
     Plain,
-    /// User records.
+    /// A valid aggregate of user records.
     Aggregate(Aggregate),
-    /// An aggregate, going by its digest, that its writer got wrong. The KCL hands on what comes before the fault and drops the
-    /// rest with a line in its log; here nothing is handed on, and the caller still has the whole.
+    /// An aggregate with the right digest, but its writer got the content wrong. The KCL hands on what comes before the fault, drops
+    /// the rest and logs a line. Here nothing is handed on, and the caller still has the whole record.
     Damaged(Damage),
 }
 
@@ -34,9 +34,9 @@ pub enum Damage {
     Index {
         /// The record, from 0.
         record: usize,
-        /// Its index.
+        /// The index that the record names.
         index: u64,
-        /// Entries of the table.
+        /// How many entries the table has.
         entries: usize,
     },
     /// An explicit hash key is no decimal number below 2^128.
@@ -45,8 +45,8 @@ pub enum Damage {
         /// The record, from 0.
         record: usize,
     },
-    /// A partition key is none that Kinesis takes. One entry of a table can be the key of a million records, so a long one would be as
-    /// many copies of itself.
+    /// A partition key is none that Kinesis accepts. The length is bounded because one entry of the table can be the key of a million
+    /// records, so callers that copy a long key for each record would run out of memory.
     #[error("user record {record} names a partition key that is not UTF-8 of {MAX_KEY_CHARACTERS} characters at most")]
     PartitionKey {
         /// The record, from 0.
@@ -57,7 +57,7 @@ pub enum Damage {
     TooMany,
 }
 
-/// The user records of one Kinesis record. The place of a record in it is its sub-sequence number.
+/// The user records of one Kinesis record. A user record's index is its sub-sequence number.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
     data: Bytes,
@@ -71,7 +71,7 @@ type Slice = (u32, u32);
 #[derive(Clone, Copy, Debug)]
 struct Inner {
     partition_key: u32,
-    /// [`NONE`] without.
+    /// [`NONE`] if it has no hash key.
     hash_key: u32,
     data: Slice,
 }
@@ -79,22 +79,22 @@ struct Inner {
 const NONE: u32 = u32::MAX;
 
 impl Aggregate {
-    /// How many there are; possibly none, and then the record carries nothing at all.
+    /// How many user records there are. There may be none at all.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no user records.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The user record with a sub-sequence number. It shares memory with the Kinesis record.
+    /// The user record with this sub-sequence number. It shares memory with the Kinesis record.
     pub fn get(&self, sub_sequence: usize) -> Option<UserRecord> {
         self.records.get(sub_sequence).map(|inner| self.record(inner))
     }
 
-    /// All of them, by sub-sequence number from 0.
+    /// All user records, in order of their sub-sequence numbers, from 0.
     pub fn records(&self) -> impl ExactSizeIterator<Item = UserRecord> + '_ {
         self.records.iter().map(|inner| self.record(inner))
     }
@@ -110,21 +110,21 @@ impl Aggregate {
 
     /// Whether every user record belongs into a shard with this range of the ring, both ends included.
     ///
-    /// The KCL drops an aggregate without a word where this does not hold: its writer, if it is the KPL, has found from the
-    /// answer that a reshard came in between, and sends all of it again.
+    /// The KCL silently drops an aggregate that does not fit. If the KPL wrote it, it sees from the answer that a reshard came in
+    /// between, and sends all of it again.
     pub fn fits(&self, first: u128, last: u128) -> bool {
         self.records().all(|record| (first..=last).contains(&record.hash_key()))
     }
 }
 
-/// Tells what a Kinesis record carries.
+/// Finds out what a Kinesis record carries.
 ///
 /// It is an aggregate only if it begins with [`MAGIC`], has at least one byte between that and the digest, the digest is right,
-/// and the bytes between are a complete `AggregatedRecord` of protobuf (proto2: in any order, unknown fields passed over,
-/// required ones present). Whatever is not is [`Payload::Plain`], as for the KCL: a payload may begin with the magic by
+/// and the bytes between are a complete `AggregatedRecord` of protobuf (proto2: fields in any order, unknown ones passed over,
+/// required ones present). Everything else is [`Payload::Plain`], as in the KCL: a payload may begin with the magic bytes by
 /// accident. Aggregates do not nest: a user record that looks like one is a payload.
 pub fn parse(data: &Bytes) -> Payload {
-    // Offsets are kept in 32 bits; a Kinesis record has 10 MiB at most.
+    // Offsets are kept in 32 bits. That is enough: a Kinesis record has at most 10 MiB.
     if data.len() <= MAGIC.len() + DIGEST_BYTES || !data.starts_with(&MAGIC) || data.len() >= NONE as usize {
         return Payload::Plain;
     }
@@ -140,7 +140,7 @@ pub fn parse(data: &Bytes) -> Payload {
     }
 }
 
-/// What is in the protobuf, with indexes as they stand.
+/// The content of the protobuf, with indexes that are not checked yet.
 #[derive(Default)]
 struct Raw {
     partition_keys: Vec<Slice>,
@@ -154,7 +154,7 @@ struct RawRecord {
     data: Slice,
 }
 
-/// Reads the message in `data[4..end]`; `None` where it holds too much.
+/// Reads the message in `data[4..end]`; `None` if it has more records or keys than allowed.
 fn read(data: &[u8], end: usize) -> Result<Option<Raw>, Malformed> {
     let mut raw = Raw::default();
     let mut too_many = false;
@@ -183,11 +183,11 @@ fn read(data: &[u8], end: usize) -> Result<Option<Raw>, Malformed> {
 }
 
 fn slice(from: usize, end: usize) -> Slice {
-    // Checked for the whole record.
+    // They fit: `parse` has checked the length of the whole record.
     (from as u32, end as u32)
 }
 
-/// Of a field that stands twice the last one counts.
+/// Reads one user record. If a field occurs twice, the last one counts.
 fn read_record(data: &[u8], from: usize, end: usize) -> Result<RawRecord, Malformed> {
     let (mut partition_key, mut hash_key, mut payload) = (None, None, None);
     let mut reader = WireReader::new(data, from, end);
@@ -206,7 +206,7 @@ fn read_record(data: &[u8], from: usize, end: usize) -> Result<RawRecord, Malfor
     }
 }
 
-/// A tag, which nothing uses, needs its key.
+/// Checks a tag. Tags are not used, but the key of a tag is a required field.
 fn read_tag(data: &[u8], from: usize, end: usize) -> Result<(), Malformed> {
     let mut reader = WireReader::new(data, from, end);
     let mut has_key = false;
@@ -239,12 +239,12 @@ fn check(data: &Bytes, raw: Raw) -> Result<Aggregate, Damage> {
         }
         records.push(Inner { partition_key: partition_key as u32, hash_key, data: inner.data });
     }
-    // An entry that no record names may be anything.
+    // Only entries that records name were checked; the others may hold anything.
     let hash_keys = numbers.into_iter().map(Option::unwrap_or_default).collect();
     Ok(Aggregate { data: data.clone(), partition_keys: raw.partition_keys, hash_keys, records })
 }
 
-/// A hash key as Kinesis takes it; leading zeros do no harm.
+/// A hash key as Kinesis accepts it: a decimal number below 2^128, leading zeros allowed.
 fn decimal(text: &str) -> Option<u128> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()

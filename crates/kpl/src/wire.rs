@@ -1,22 +1,23 @@
-//! As much of protobuf as the format needs: proto2, read as Google's own library for Java reads it.
+//! The part of protobuf that the format needs: proto2, read as Google's library for Java reads it.
 //!
-//! Unknown fields, and known ones with another wire type, are passed over. What is not well formed is an error.
+//! Unknown fields, and known ones with another wire type, are passed over. Anything not well formed is an error.
 
-/// It is no protobuf.
+/// The bytes are not well-formed protobuf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// Nested groups beyond this are refused, as Google's libraries do.
+/// Groups nested deeper than this are refused, as in Google's libraries.
 const MAX_DEPTH: u32 = 100;
-/// Most bytes of a number of 64 bits.
+/// The most bytes that a varint of 64 bits takes.
 const MAX_VARINT_BYTES: usize = 10;
 
-/// A field's value; ranges are offsets in the whole buffer.
+/// The value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     Number(u64),
+    /// Where the bytes begin and end in the whole buffer.
     Bytes(usize, usize),
-    /// Of a wire type that this format does not use; passed over.
+    /// A value of a wire type that this format does not use; it was passed over.
     Other,
 }
 
@@ -34,6 +35,9 @@ impl<'a> WireReader<'a> {
     }
 
     /// The next field's number and value; `None` at the end.
+    ///
+    /// # Errors
+    /// The bytes end within a field, or its tag or a number is not valid.
     pub fn next(&mut self) -> Result<Option<(u32, Value)>, Malformed> {
         if self.at == self.end {
             return Ok(None);
@@ -63,7 +67,7 @@ impl<'a> WireReader<'a> {
             }
             3 => self.group(field, depth + 1).map(|()| Value::Other),
             5 => self.pass(4).map(|()| Value::Other),
-            // 4 ends a group that was not begun; 6 and 7 are none.
+            // 4 ends a group that was not begun; 6 and 7 do not exist.
             _ => Err(Malformed),
         }
     }
@@ -97,7 +101,7 @@ impl<'a> WireReader<'a> {
             }
             let byte = self.bytes[self.at];
             self.at += 1;
-            // Bits beyond the 64th are dropped, as everywhere in protobuf.
+            // Bits beyond the 64th are dropped, as protobuf readers do.
             value |= u64::from(byte & 0x7F) << (7 * n);
             if byte < 0x80 {
                 return Ok(value);
@@ -107,13 +111,13 @@ impl<'a> WireReader<'a> {
     }
 }
 
-/// Bytes that a number takes.
+/// How many bytes a number takes as a varint.
 pub(crate) fn varint_len(value: u64) -> usize {
     // Seven bits a byte, and one byte for zero.
     ((64 - (value | 1).leading_zeros()) as usize).div_ceil(7)
 }
 
-/// Appends a number.
+/// Appends a number as a varint.
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -122,14 +126,14 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Appends a field of bytes whose number is below 16.
+/// Appends a field of bytes. Its number must be below 16, so that the tag is one byte.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push(field << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// Bytes that such a field takes.
+/// How many bytes a field takes that [`put_bytes`] writes, with `length` bytes of content.
 pub(crate) fn bytes_field_len(length: usize) -> usize {
     1 + varint_len(length as u64) + length
 }

@@ -1,4 +1,4 @@
-//! The format against what others wrote, against its edges, and against itself.
+//! Tests of the format: with records that others wrote, at its limits, and in both directions.
 
 use bytes::Bytes;
 use kpl_aggregation::{Aggregate, Aggregator, Damage, Limits, MAGIC, Payload, UserRecord, hash_key, parse};
@@ -8,7 +8,7 @@ fn hex(text: &str) -> Bytes {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
-/// Magic, these bytes, their MD5.
+/// `message` between the magic bytes and its MD5.
 fn framed(message: &[u8]) -> Bytes {
     [&MAGIC[..], message, &hash_key(message).to_be_bytes()].concat().into()
 }
@@ -39,7 +39,7 @@ fn with_hash_key(key: &'static str, hash_key: u128, data: &'static str) -> UserR
     UserRecord { explicit_hash_key: Some(hash_key), ..UserRecord::new(key, data) }
 }
 
-/// What the format's definition gives, byte by byte.
+/// The bytes are those of the format's definition, one by one.
 #[test]
 fn bytes_are_those_of_the_definition() {
     let (pk1, pk2) = (UserRecord::new("pk1", "hello"), UserRecord::new("pk2", "world"));
@@ -54,7 +54,7 @@ fn bytes_are_those_of_the_definition() {
     ));
     assert_eq!(put_together(&three), bytes);
     assert_eq!(records(&bytes), three);
-    // One alone in an aggregate, which the KPL never writes and readers must take.
+    // An aggregate of a single record. The KPL never writes one, but readers must accept it.
     assert_eq!(records(&hex("f3899ac20a01781a0408001a001b937f9792c4841e1d2c392dc479dd1f")), [UserRecord::new("x", "")]);
 }
 
@@ -169,7 +169,7 @@ fn what_a_writer_got_wrong_is_told_whole() {
     assert!(matches!(parse(&framed(just_too_large)), Payload::Damaged(Damage::HashKey { record: 0 })));
 }
 
-/// A key stands once in its table and may be that of a million records: whoever writes it beside each would run out of memory.
+/// A key is in its table once but may belong to a million records: a caller that copies a long one for each runs out of memory.
 #[test]
 fn a_key_is_no_longer_than_kinesis_takes() {
     for (key, is_taken) in [("ü".repeat(256), true), ("x".repeat(257), false), ("x".repeat(300_000), false)] {
@@ -208,7 +208,7 @@ fn an_aggregator_is_full_by_bytes_or_records() {
     let record = |n: usize| UserRecord::new(format!("U{n}"), vec![b'x'; 100]);
     let mut by_bytes = Aggregator::new(Limits { bytes: 1_000, records: 100 });
     let taken = (0..100).take_while(|n| by_bytes.push(&record(*n))).count();
-    // 20 bytes of frame; 4 a key and 106 a record.
+    // 20 bytes of frame, and 4 for each key and 106 for each record.
     assert_eq!((taken, by_bytes.len(), by_bytes.encoded_len()), (8, 8, 20 + 8 * (4 + 106)));
     assert_eq!(by_bytes.take().unwrap().data.len(), 900);
     assert!(by_bytes.is_empty() && by_bytes.take().is_none());
@@ -230,7 +230,7 @@ fn one_record_goes_as_it_is_unless_it_would_be_taken_apart() {
     let nested = UserRecord::new("k", put_together(&[UserRecord::new("a", "1"), UserRecord::new("b", "2")]));
     aggregator.push(&nested);
     assert_eq!(records(&aggregator.take().unwrap().data), [nested]);
-    // Two: the KPL's key, and the first one's place on the ring.
+    // An aggregate of two has the KPL's partition key and the first record's place on the ring.
     aggregator.push(&UserRecord::new("pk1", "1"));
     aggregator.push(&alone);
     let out = aggregator.take().unwrap();

@@ -12,13 +12,13 @@
 //! Choices where the page is silent:
 //!
 //! - "The first event that waits" is the first in order of arrival.
-//! - A shard without a front: a live event is not ahead, and those that wait with a time up to its own go on before it,
-//!   as if it lay more than `max_jump` beyond a front.
-//! - Whether an event is live is settled where it arrives: an event of a file that an heir inherits never becomes live.
-//! - A rise to a time that is not above the watermark is none, and moves nothing that waits.
-//! - An heir admits those it inherits one after another, each against those before it that wait again. They keep the
-//!   number of acceptances since their arrival, and remain events that waited. Of two parents, order of arrival is
-//!   that of the arrival times; where these are equal, of the places in the stream.
+//! - In a shard without a high-water mark a live event is not ahead. Events that wait with a time up to its own go on
+//!   before it, as if it lay more than `max_jump` beyond a high-water mark.
+//! - Whether an event is live is decided where it arrives: an event of a file that a child inherits never becomes live.
+//! - An advance to a time that is not above the watermark does nothing, also to events that wait.
+//! - A child admits inherited events one after another, each against those before it that wait again. They keep the
+//!   number of acceptances since their arrival, and still count as events that waited. With two parents, order of arrival
+//!   is that of the arrival times; where these are equal, of the places in the stream.
 
 use std::collections::BTreeSet;
 
@@ -26,16 +26,16 @@ use crate::edges::{Edge, EdgeCounts};
 use crate::model::{DAY, DEAD_LETTER_BYTES, FUTURE_LIMIT, Record, Rejected, SECOND, Settings, Shard, Step};
 use crate::parse::{Event, parse, ring_position};
 
-/// A valid event with what it arrived as.
+/// A valid event, and how it arrived.
 #[derive(Debug, Clone)]
 pub struct Arrived {
-    /// What it parses to.
+    /// The parsed event.
     pub event: Event,
-    /// Its bytes, for a dead letter.
+    /// The record's bytes, for a dead letter.
     pub payload: Vec<u8>,
-    /// Microseconds since 1970.
+    /// Arrival, in microseconds since 1970.
     pub arrival: i64,
-    /// Its record's.
+    /// The record's place: [`Record::place`].
     pub place: (u64, u64),
     /// "An event within 300 s of its own arrival on a stream".
     pub live: bool,
@@ -50,24 +50,25 @@ pub struct Waiting {
     pub accepted_since: usize,
 }
 
-/// All that has happened to a shard.
+/// Everything that has happened to a shard.
 #[derive(Debug, Clone)]
 pub struct History {
     /// The part of the ring it owns, both ends included.
     pub range: (u128, u128),
-    /// "A new shard has neither" watermark nor front.
+    /// The watermark; a new shard has none.
     pub watermark: Option<i64>,
-    /// Accepted by its ancestors for users that are now its own, then by itself, in order of acceptance.
+    /// Events that its ancestors accepted, of users that now belong to it, and then those that it accepted itself; in order of
+    /// acceptance.
     pub accepted: Vec<Event>,
-    /// How many of `accepted` are its ancestors'.
+    /// How many of `accepted` its ancestors accepted.
     pub inherited: usize,
-    /// What waits now, in order of arrival.
+    /// Events that wait now, in order of arrival.
     pub waiting: Vec<Waiting>,
     /// Dead letters, in order of decision.
     pub rejected: Vec<Rejected>,
 }
 
-/// Runs every shard through its steps, in the order given; parents stand before their heirs.
+/// Runs every shard through its steps, in the order given. Parents must come before their children.
 pub fn admit(settings: &Settings, shards: &[Shard], edge_counts: &mut EdgeCounts) -> Vec<History> {
     let mut histories: Vec<History> = Vec::new();
     for shard in shards {
@@ -84,30 +85,30 @@ pub fn admit(settings: &Settings, shards: &[Shard], edge_counts: &mut EdgeCounts
     histories
 }
 
-/// "A shard starts empty".
+/// A new shard without parents: "A shard starts empty".
 fn empty(range: (u128, u128)) -> History {
     History { range, watermark: None, accepted: Vec::new(), inherited: 0, waiting: Vec::new(), rejected: Vec::new() }
 }
 
-/// Whether a range of the ring holds a user.
+/// Whether a user lies in a range of the ring.
 pub fn holds(range: (u128, u128), user: &str) -> bool {
     (range.0..=range.1).contains(&ring_position(user))
 }
 
-/// One shard while its steps are taken.
+/// One shard while it goes through its steps.
 pub struct Admission<'a> {
     settings: &'a Settings,
     live: bool,
-    /// What has happened so far.
+    /// What has happened to the shard so far.
     pub history: History,
-    /// The watermark is a rise's.
+    /// Whether the watermark got its value from an advance.
     by_advance: bool,
-    /// The edges met so far.
+    /// The edges reached so far.
     pub edge_counts: EdgeCounts,
 }
 
 impl<'a> Admission<'a> {
-    /// A shard before its first step, the ends of its parents taken in.
+    /// A shard before its first step. It has inherited from its parents' ends.
     pub fn new(settings: &'a Settings, range: (u128, u128), live: bool, parents: &[&History]) -> Admission<'a> {
         let mut admission =
             Admission { settings, live, history: empty(range), by_advance: false, edge_counts: EdgeCounts::new() };
@@ -115,7 +116,7 @@ impl<'a> Admission<'a> {
         admission
     }
 
-    /// Takes the next step of the shard.
+    /// Applies the next step of the shard.
     pub fn step(&mut self, step: &Step) {
         match step {
             Step::Record(record) => self.receive(record),
@@ -142,19 +143,19 @@ impl<'a> Admission<'a> {
         self.settings.max_jump * SECOND
     }
 
-    /// "Front = watermark + tolerance."
+    /// Section 2: the high-water mark ("front" there) is watermark + tolerance.
     pub fn high_water(&self) -> Option<i64> {
         Some(self.history.watermark? + self.tolerance())
     }
 
-    /// "the shard has no front yet, or the time lies more than `max_jump` (3600 s) beyond it".
+    /// Section 2, step 4: the shard has no high-water mark yet, or the time lies more than `max_jump` beyond it.
     fn is_beyond(&self, time: i64) -> bool {
         self.high_water().is_none_or(|high_water| time > high_water + self.max_jump())
     }
 
-    /// "the heirs of a split or merge take from their parents' ends, by hash range, every user's state, what waits and
-    /// what is not yet scored, and the newest of the parents' watermarks; what waits is judged again from 4 in the
-    /// heir, in order of arrival, before its first record."
+    /// Section 2: the children of a split or merge take from their parents' ends, by hash range, every user's state, the
+    /// events that wait and those not yet scored, and the newest of the parents' watermarks. Waiting events are admitted
+    /// again from step 4 in the child, in order of arrival, before its first record.
     fn inherit(&mut self, parents: &[&History]) {
         let range = self.history.range;
         let mut inherited: Vec<Waiting> = Vec::new();
@@ -175,8 +176,8 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// "Each record is judged in this order, against the shard's state before it; the first that holds decides":
-    /// invalid, misrouted, future, and on.
+    /// Section 2: each record is checked in this order against the shard's state before it, and the first check that holds
+    /// decides: invalid, misrouted, future, then step 4 and on.
     fn receive(&mut self, record: &Record) {
         let Some(event) = parse(self.settings, record) else {
             self.count_edge(Edge::Invalid);
@@ -200,7 +201,7 @@ impl<'a> Admission<'a> {
         self.admit_from_4(Waiting { arrived, accepted_since: 0 }, false);
     }
 
-    /// "4. **Ahead**", and what follows for an event that is not.
+    /// Section 2, step 4, and the later steps for an event that is not ahead.
     fn admit_from_4(&mut self, new: Waiting, waited: bool) {
         let time = new.arrived.event.time;
         let beyond_high_water = self.high_water().map(|high_water| time - high_water - self.max_jump());
@@ -213,8 +214,8 @@ impl<'a> Admission<'a> {
         if self.is_beyond(time) {
             let edge = if self.high_water().is_none() { Edge::LiveFirst } else { Edge::LiveJump };
             self.count_edge(edge);
-            // "where it lies more than `max_jump` beyond the front, those that wait with a time up to its own go on
-            // before it".
+            // Step 4, a live event more than `max_jump` beyond the high-water mark: those that wait with a time up to its
+            // own go on before it.
             let go = self.take_waiting(|it| it.arrived.event.time <= time);
             self.count_edge_if(!go.is_empty(), Edge::WentOnBeforeLive);
             self.go_on(go);
@@ -225,12 +226,11 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// "In this order", for an event ahead.
+    /// Section 2, step 4, the list that begins "In this order", for an event ahead.
     fn admit_ahead(&mut self, new: Waiting, waited: bool) {
         let event = &new.arrived.event;
         let time = event.time;
-        // "Where the same event (the same `event_id`, instant and computer of the same user) waits already, the new one is
-        // a `duplicate`."
+        // "Where the same event (step 6) waits already, the new one is a `duplicate`."
         let same: Vec<&Event> = self
             .history
             .waiting
@@ -253,8 +253,8 @@ impl<'a> Admission<'a> {
                 let all = self.take_waiting(|_| true);
                 self.reject_all("future", all);
             } else if time > first + DAY {
-                // "Where its time lies more than 86400 s after that of the first event that waits, what waits is
-                // settled, and the new one is judged again from the start of 4."
+                // Where its time lies more than 86400 s after that of the first event that waits, waiting events are
+                // flushed, and the new one is admitted again from the start of step 4.
                 self.count_edge(Edge::FlushedByLaterDay);
                 self.flush_waiting();
                 return self.admit_from_4(new, waited);
@@ -290,7 +290,7 @@ impl<'a> Admission<'a> {
         self.reject_all("future", overtaken);
     }
 
-    /// "in rounds (those that are not ahead now, in order of arrival; then again, until none is left)": how many.
+    /// "in rounds (those that are not ahead now, in order of arrival; then again, until none is left)". Returns how many.
     fn rounds(&mut self) -> usize {
         for round in 0.. {
             let Some(high_water) = self.high_water() else {
@@ -306,8 +306,8 @@ impl<'a> Admission<'a> {
         unreachable!("there are rounds without end, and each takes an event that waits")
     }
 
-    /// "To **settle** what waits: those since whose arrival no event that did not wait has been accepted go on, the
-    /// others are rejected as `future` (which is which is found before any of them goes on)."
+    /// Section 2, flushing ("to settle" there): waiting events since whose arrival no event that did not wait has been accepted go
+    /// on, the others are rejected as `future`. Which is which is found before any of them goes on.
     fn flush_waiting(&mut self) {
         let go = self.take_waiting(|it| it.accepted_since == 0);
         let others = self.take_waiting(|_| true);
@@ -317,8 +317,8 @@ impl<'a> Admission<'a> {
         self.go_on(go);
     }
 
-    /// "Before a rise to W, those that wait with a time up to W + tolerance + `max_jump` go on, then, in rounds, those
-    /// no longer ahead; later ones wait on." "It never falls."
+    /// Section 2, advances ("rises" there): before an advance to W, waiting events with a time up to W + tolerance + `max_jump` go
+    /// on, then, in rounds, those no longer ahead. Later ones wait on. The watermark never falls.
     fn advance(&mut self, to: i64) {
         if self.history.watermark.is_some_and(|watermark| watermark >= to) {
             return self.count_edge(Edge::AdvanceToNothing);
@@ -337,7 +337,7 @@ impl<'a> Admission<'a> {
         }
     }
 
-    /// Takes those out of the list that fulfil the condition, in order of arrival.
+    /// Removes the waiting events that fulfil the condition and returns them, in order of arrival.
     fn take_waiting(&mut self, condition: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
         let all = std::mem::take(&mut self.history.waiting);
         let (taken, left) = all.into_iter().partition(condition);
@@ -354,7 +354,7 @@ impl<'a> Admission<'a> {
 
     /// "5. `late`: below the watermark. 6. `duplicate`: an event of the same user with the same `event_id`, instant and
     /// computer was accepted; the same own id with another instant or computer is another event. 7. Everything else is
-    /// **accepted**." Whether it was.
+    /// **accepted**." Returns whether it was accepted.
     fn decide(&mut self, new: Arrived, waited: bool) -> bool {
         let Arrived { event, payload, arrival, .. } = new;
         if let Some(watermark) = self.history.watermark {
@@ -394,9 +394,9 @@ impl<'a> Admission<'a> {
         true
     }
 
-    /// "**Watermark** = the highest of `min(event_time, arrival)` over the accepted events (each record's own arrival, also if
-    /// it waited or was inherited) less the tolerance, or the end of the newest day closed for an accepted event (section
-    /// 5), or a rise where that is higher. It never falls."
+    /// Section 2: the watermark is the highest of `min(event_time, arrival)` over the accepted events (each record's own arrival, also
+    /// if it waited or was inherited) less the tolerance, or the end of the newest day closed for an accepted event (section 5), or an
+    /// advance where that is higher. It never falls.
     fn raise_to_accepted(&mut self, time: i64, arrival: i64) {
         let by_time = i64::min(time, arrival) - self.tolerance();
         // "A day is closed for an event at its own `event_time` `t` when `t >= end of that day + settle`."

@@ -1,5 +1,5 @@
-//! What an event carries beside time, user, computer and id, where the lake's event model is 2 (semantics, section 1). Written by hand
-//! from the page's table; no list of the engine's is looked at.
+//! Attributes: what an event carries beside time, user, computer and id if the lake's event model is 2 (semantics, section 1). Written
+//! by hand from the page's table, without the engine's list.
 
 pub mod samples;
 
@@ -7,25 +7,25 @@ use std::collections::BTreeMap;
 
 use crate::json::Json;
 
-/// A value as its column has it.
+/// The value of an attribute, as its column holds it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// A text.
     Text(String),
     /// 1 or 0.
     Flag(bool),
-    /// Hundredths of what the column has.
+    /// A number in hundredths; the column has it divided by 100.
     Hundredths(i64),
 }
 
-/// The attributes of an event that it has, by column.
+/// The attributes that an event has, by column.
 pub type Attributes = BTreeMap<&'static str, Value>;
 
-/// The members of a record's object.
+/// The members of a record's JSON object: keys (`None` for one that is no text) and values.
 type Members = [(Option<String>, Json)];
 
-/// "A key that stands there twice has no value. Whatever is not of its form is left out and counted; `null` and an empty text are no
-/// value, and nothing is counted."
+/// The attributes of an object, and how many were dropped. Section 1: a value that is not of its form is left out and counted, and so is
+/// a key that occurs twice. `null` and an empty text are no value and not counted.
 pub fn read(members: &Members) -> (Attributes, usize) {
     let mut attributes = Attributes::new();
     let mut dropped = 0;
@@ -96,19 +96,19 @@ fn has_control(text: &str) -> bool {
     text.chars().any(|c| matches!(c, '\0'..='\u{1F}' | '\u{7F}'..='\u{9F}'))
 }
 
-/// "trimmed, at most so many bytes, no control character".
+/// Section 1, a text: trimmed, at most this many bytes, no control character.
 fn text(value: &Json, most: usize) -> Option<String> {
     let Json::Text(Some(text)) = value else { return None };
     let text = trim(text);
     (text.len() <= most && !has_control(text)).then(|| text.to_owned())
 }
 
-/// "as user and computer".
+/// Section 1, a name: "is as a user's or computer's".
 fn name(value: &Json) -> Option<Value> {
     text(value, 256).filter(|name| !name.contains(',')).map(Value::Text)
 }
 
-/// "one of these words, however its letters are written".
+/// Section 1, a word: "may be written in any case (ASCII) and is stored as in the table".
 fn word(value: &Json, words: &Vec<&str>) -> Option<Value> {
     let text = text(value, usize::MAX)?;
     let is_it = |word: &&&str| {
@@ -121,7 +121,7 @@ fn word(value: &Json, words: &Vec<&str>) -> Option<Value> {
     words.iter().find(is_it).map(|word| Value::Text((*word).to_owned()))
 }
 
-/// "a number of degrees, to the nearest hundredth, half away from zero; at most 32 bytes as written": by moving the point.
+/// Section 1, degrees: a number of at most 32 bytes, stored to the nearest hundredth, half away from zero. Computed by moving the point.
 fn degrees(value: &Json, most: i64) -> Option<Value> {
     let Json::Number(number) = value else { return None };
     if number.len() > 32 {
@@ -139,7 +139,7 @@ fn degrees(value: &Json, most: i64) -> Option<Value> {
     if exponent > 100 {
         return None;
     }
-    // Where the point stands among the digits once hundredths are units; zeros on both sides let it stand anywhere.
+    // Moves the point so that hundredths become units. Zeros are added on both sides so that it always lies among the digits.
     let zeros = "0".repeat(150);
     let digits: Vec<char> = zeros.chars().chain(whole.chars()).chain(fraction.chars()).chain(zeros.chars()).collect();
     let point = 150 + whole.len() as i128 + exponent.max(-110) + 2;
@@ -158,8 +158,8 @@ fn degrees(value: &Json, most: i64) -> Option<Value> {
     Some(Value::Hundredths(if negative { -rounded } else { rounded }))
 }
 
-/// "an IP address, in its canonical spelling; an IPv4 address mapped into IPv6 is IPv4; not the unspecified one; nothing before or
-/// behind it".
+/// Section 1, an address: an IP address and nothing else, not the unspecified one, in its canonical spelling; an IPv4 address mapped into
+/// IPv6 is spelled as IPv4.
 fn address(value: &Json) -> Option<Value> {
     let text = text(value, usize::MAX)?;
     if text.is_empty() {
@@ -182,7 +182,7 @@ fn pair(a: u16, b: u16) -> u16 {
     a * 256 + b
 }
 
-/// Four decimal numbers up to 255, without leading zeros.
+/// An IPv4 address: four decimal numbers up to 255, without leading zeros.
 fn v4(text: &str) -> Option<[u16; 4]> {
     let parts: Vec<&str> = text.split('.').collect();
     let mut octets = [0; 4];
@@ -199,7 +199,8 @@ fn v4(text: &str) -> Option<[u16; 4]> {
     Some(octets)
 }
 
-/// Eight groups of one to four hexadecimal digits; once, `::` for one or more of zeros; the last two may be spelled as IPv4.
+/// An IPv6 address: eight groups of one to four hexadecimal digits. `::` may stand once for one or more groups of zeros, and the last
+/// two groups may be spelled as IPv4.
 fn v6(text: &str) -> Option<[u16; 8]> {
     let side = |text: &str, may_end_in_v4: bool| -> Option<Vec<u16>> {
         let mut groups = Vec::new();

@@ -1,10 +1,10 @@
-//! Records that break a rule of section 1, one kind each.
+//! Records that each break one rule of section 1.
 
 use crate::model::LINE_BYTES_MAX;
 use crate::parse::sha256_hex;
 use crate::spellings::{self, Read};
 
-/// Lines of a file; each is one invalid record.
+/// Lines of a file, each of which is one invalid record.
 pub fn lines(user: &str) -> Vec<Vec<u8>> {
     let mut lines: Vec<Vec<u8>> = [
         // The fields.
@@ -86,7 +86,7 @@ pub fn lines(user: &str) -> Vec<Vec<u8>> {
     lines
 }
 
-/// Records of a stream with their partition keys; each is invalid.
+/// Records of a stream with their partition keys, each of which is invalid.
 pub fn records(user: &str) -> Vec<(Vec<u8>, String)> {
     let by_user = |payload: Vec<u8>| (payload, user.to_owned());
     let mut records: Vec<(Vec<u8>, String)> = objects(user).into_iter().map(by_user).collect();
@@ -105,7 +105,7 @@ pub fn records(user: &str) -> Vec<(Vec<u8>, String)> {
         format!("{valid}\0"),
     ];
     records.extend(others.into_iter().map(|text| by_user(text.into_bytes())));
-    // Lines that a producer could not parse, sent under the hash of their bytes.
+    // Lines that a producer could not parse. Their partition key is the hash of their bytes.
     for line in [format!(" {valid}"), format!("\t{valid} ")] {
         let key = sha256_hex(line.as_bytes());
         records.push((line.into_bytes(), key));
@@ -113,7 +113,7 @@ pub fn records(user: &str) -> Vec<(Vec<u8>, String)> {
     records
 }
 
-/// The bytes of a text, with a byte that begins no character wherever U+F8FF stands.
+/// The bytes of a text, in which each U+F8FF is replaced by a byte that is not valid UTF-8.
 pub fn with_bad_bytes(text: String) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     for (at, part) in text.split('\u{f8ff}').enumerate() {
@@ -205,7 +205,7 @@ fn objects(user: &str) -> Vec<Vec<u8>> {
         r#""time":5,"user":Infinity,"computer":"C""#,
         r#""time":5,"user":"U","computer":-Infinity"#,
         r#""time":5,"user":"U","computer":"C","event_id":NaN"#,
-        // What is passed over where nobody reads it, in a key that is read.
+        // In a known key: what is passed over in keys that nobody reads.
         r#""time":5,"user":"U\x41","computer":"C""#,
         r#""time":5,"user":"U","computer":"\u12g4""#,
         r#""time":5,"user":"U","computer":"C","event_id":"\U0041""#,
@@ -223,7 +223,7 @@ fn objects(user: &str) -> Vec<Vec<u8>> {
         .collect();
     let with = |extra: &str| format!("{{\"time\":5,\"user\":\"{user}\",\"computer\":\"C\"{extra}}}").into_bytes();
     let valid = String::from_utf8(with("")).expect("text");
-    // A byte that begins no character, in each place where it counts.
+    // A byte that is not valid UTF-8, in each place where that matters.
     let not_utf8 = [
         format!("{{\"time\":\"5\u{f8ff}\",\"user\":\"{user}\",\"computer\":\"C\"}}"),
         format!("{{\"time\":5,\"user\":\"{user}\u{f8ff}\",\"computer\":\"C\"}}"),

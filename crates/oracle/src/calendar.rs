@@ -1,4 +1,4 @@
-//! Dates, by counting years and months one after another.
+//! Dates, computed by counting years and months one by one.
 
 use crate::model::{DAY, HOUR, SECOND};
 
@@ -23,7 +23,7 @@ fn days_before_year(year: i64) -> i64 {
     whole * 365 + whole / 4 - whole / 100 + whole / 400
 }
 
-/// Days since 1970 of a date, or nothing if there is no such date.
+/// Days from 1970-01-01 to a date; `None` if there is no such date.
 pub fn days_of(year: i64, month: i64, day: i64) -> Option<i64> {
     if year < 1 || !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
         return None;
@@ -36,7 +36,7 @@ pub fn days_of(year: i64, month: i64, day: i64) -> Option<i64> {
 pub fn date_of(days: i64) -> (i64, i64, i64) {
     let mut rest = days + DAYS_BEFORE_1970;
     assert!(rest >= 0, "no date before the year 1 is a date here");
-    // A guess that is never too high; then year by year.
+    // Begins with a guess that is never too high, and goes on year by year.
     let mut year = rest / 366 + 1;
     while days_before_year(year + 1) <= rest {
         year += 1;
@@ -55,7 +55,7 @@ pub fn year_10000() -> i64 {
     days_of(10_000, 1, 1).expect("a date") * DAY
 }
 
-/// Exactly `text.len()` ASCII digits as a number.
+/// The number that a text of ASCII digits alone spells.
 fn digits(text: &[u8]) -> Option<i64> {
     text.iter().try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
 }
@@ -103,7 +103,7 @@ pub fn parse_rfc3339(text: &str, in_json: bool) -> Option<i64> {
     (first..year_10000()).contains(&utc).then_some(utc)
 }
 
-/// Three numbers of so many digits each with a separator between them.
+/// Three numbers of exactly these widths, in digits, with a separator between them.
 fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[i64; 3]> {
     let parts: Vec<&str> = text.split(separator).collect();
     let [Some(a), Some(b), Some(c)] = [0, 1, 2].map(|at| {

@@ -1,6 +1,6 @@
-//! Random histories that shrink: plans of small, named acts (a logon, a burst, a quiet night, a corrupt clock) that a
-//! builder turns into records. While it builds, the builder runs the admission beside itself, so that an act can aim at an
-//! exact edge: the watermark, the high-water mark + `max_jump`, a day before the first event that waits.
+//! Random histories that shrink. A plan consists of small, named acts (a logon, a burst, a quiet night, a corrupt clock), and
+//! a builder turns it into records. The builder runs the admission at the same time, so that an act can aim at an exact
+//! limit: the watermark, the high-water mark + `max_jump`, a day before the first event that waits.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,9 +15,9 @@ use crate::parse::{Event, parse, ring_position};
 /// A random input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
-    /// What every shard of it goes by.
+    /// The settings of all its shards.
     pub settings: Settings,
-    /// Its shards with their steps, parents before children.
+    /// The shards with their steps, parents before children.
     pub shards: Vec<Shard>,
 }
 
@@ -36,8 +36,7 @@ pub fn file_case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// One to eight shards of a stream; also ones that split, merge or follow a file, and records that lie in the wrong
-/// shard.
+/// One to eight shards of a stream. Shards may split, merge or follow a file, and records may lie in the wrong shard.
 pub fn stream_case() -> impl Strategy<Value = Case> {
     let parts = (settings(), start(), pace(), layout(), acts(true), turn(), acts(true), any::<bool>());
     parts.prop_map(|(settings, start, pace, layout, before, turn, after, flushed)| {
@@ -57,8 +56,8 @@ pub fn stream_case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// The bytes of a file with these payloads, as `style` (any number) writes it: with or without a mark, with either line
-/// end, with blank lines between.
+/// The bytes of a file with these payloads. `style`, any number, decides on a byte-order mark, the line ends, and blank lines
+/// in between.
 pub fn file_bytes(payloads: &[Vec<u8>], style: u64) -> Vec<u8> {
     const MARK: &[u8] = b"\xEF\xBB\xBF";
     let mut file = Vec::new();
@@ -83,7 +82,7 @@ pub fn file_bytes(payloads: &[Vec<u8>], style: u64) -> Vec<u8> {
     file
 }
 
-/// A user's name, few enough that they meet.
+/// A user's name. There are few, so that events of the same user meet.
 pub fn user_name(number: u8) -> String {
     match number % 8 {
         5 => "\u{fc}5@DOM1".to_owned(),
@@ -102,26 +101,26 @@ pub fn computer_name(number: u8) -> String {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What a plan is made of.
+// The parts of a plan.
 
-/// A deviation from an edge, in microseconds.
+/// A distance from a limit, in microseconds.
 type Delta = i64;
 
 /// When an event happens.
 #[derive(Debug, Clone)]
 enum At {
     Now,
-    /// The clock moves on by so many seconds.
+    /// The clock moves on by this many seconds.
     After(u16),
-    /// By so many microseconds.
+    /// The clock moves on by this many microseconds.
     Micros(u32),
-    /// So many seconds before the clock.
+    /// This many seconds before the clock.
     Back(u16),
-    /// About the watermark.
+    /// Near the watermark.
     Watermark(Delta),
-    /// About `max_jump` beyond the high-water mark.
+    /// Near `max_jump` beyond the high-water mark.
     MaxJump(Delta),
-    /// So many seconds more than `max_jump` beyond the high-water mark.
+    /// More than `max_jump` beyond the high-water mark, by this many seconds.
     Ahead(u32),
     /// About an hour after the user's last event.
     HourLater(Delta),
@@ -129,13 +128,13 @@ enum At {
     /// About a day before or after the first event that waits.
     DayBeforeWaiting(Delta),
     DayAfterWaiting(Delta),
-    /// So many seconds after its arrival; where all arrives in one run, after the clock.
+    /// This many seconds after its arrival; if all records arrive in one run, after the clock.
     Early(u16),
     /// About 300 s after its arrival.
     FutureLimit(Delta),
     /// About 300 s before its arrival.
     LiveLimit(Delta),
-    /// A clock that is wrong by so many hours.
+    /// By a clock that is wrong by this many hours.
     Corrupt(i32),
 }
 
@@ -145,17 +144,17 @@ enum Dress {
     /// The line form in a file, the wire form on a stream.
     Plain,
     Rfc,
-    /// With an offset, blanks, leading zeros, digits that are cut, keys in another order, and so on.
+    /// An unusual but valid spelling: with an offset, blanks, leading zeros, digits that are cut, keys in another order, and so on.
     Odd(u8),
-    /// The wire form, in a file too.
+    /// The wire form, also in a file.
     Wire,
     WireRfc,
     WireOdd(u8),
-    /// The wire form with attributes, some of them broken.
+    /// The wire form with attributes, some of them invalid.
     WireWith(u16),
 }
 
-/// Whether the time between an event and its arrival is as the clock has it, or this many seconds (live streams only).
+/// The time between an event and its arrival: as the clock goes, or this many seconds (live streams only).
 #[derive(Debug, Clone, Copy)]
 enum Delay {
     None,
@@ -170,14 +169,14 @@ struct Logon {
     dress: Dress,
     own_id: Option<u8>,
     delay: Delay,
-    /// Sent to this shard whoever owns the user.
+    /// If set, the record is sent to this shard, no matter which shard owns the user.
     stray: Option<u8>,
 }
 
-/// What an act repeats of an earlier event.
+/// An act that repeats an earlier event, with changes.
 #[derive(Debug, Clone)]
 struct Again {
-    /// How many valid events back.
+    /// How many valid events ago it was.
     back: u8,
     shift: Shift,
     other_user: Option<u8>,
@@ -186,11 +185,11 @@ struct Again {
 
 #[derive(Debug, Clone, Copy)]
 enum Shift {
-    /// The same content once more (in the given dress: the other form of time gives another id).
+    /// The same content again, in the given dress. (In the other form of time it has another id.)
     Content,
-    /// The very event, its id as a producer's own.
+    /// The same event with its id sent as an own id.
     AsOwn,
-    /// The same id as a producer's own, so many seconds and microseconds away.
+    /// The same id sent as an own id, at a time this many seconds and microseconds away.
     SameId(i16, Delta),
     /// The same id at the same time on another computer.
     Elsewhere(u8),
@@ -213,9 +212,9 @@ enum Quiet {
 enum AdvanceTo {
     /// "W, the newest watermark of the other shards".
     Others,
-    /// So many seconds from the shard's own.
+    /// To this many seconds from the shard's own watermark.
     Own(i32),
-    /// As far as lets the first event that waits go on.
+    /// Just far enough, more or less, that the first event that waits goes on.
     Reaches(Delta),
 }
 
@@ -236,14 +235,14 @@ enum Act {
         computers: u8,
         every: u8,
     },
-    /// One user, many ids of its own; then one of them again, for the same event and for another.
+    /// One user, many own ids; then one of the ids again, for the same event and for another.
     Ids {
         user: u8,
         ids: u8,
         every: u8,
         again: u8,
     },
-    /// Logons of many users on many computers, so that a day has a popularity worth its name.
+    /// Logons of many users on many computers, so that a day has enough computers for popularity.
     Fleet {
         computers: u8,
         twice: u8,
@@ -254,30 +253,30 @@ enum Act {
         computers: u8,
     },
     Quiet(Quiet),
-    /// Quiet, and then three users at the very instant it ends, so that all are accepted.
+    /// Quiet, and then events of three users at the instant at which it ends, so that all are accepted.
     Morning(Quiet, u8),
     Again(Again),
-    /// Two events ahead, the second only for the first, then one that brings the first within reach.
+    /// Two events ahead, of which the second comes within reach only by the first; then an event that brings the first within reach.
     Chain {
         users: (u8, u8, u8),
         first: u16,
         second: u16,
         reach: u16,
     },
-    /// An event ahead, one accepted, another ahead, and one more than a day after the first.
+    /// An event ahead, an accepted one, another ahead, and one more than a day after the first: the waiting ones are flushed.
     Settled {
         users: (u8, u8),
         hours: u8,
         later: Delta,
     },
-    /// An event that waits so many seconds beyond reach; then it once more, and the same id for others: one that waits too, one so
-    /// many seconds within reach.
+    /// An event that waits, `beyond` seconds out of reach. Then it comes again, and its id for two other events: one that waits too, and
+    /// one `before` seconds within reach.
     Meet {
         user: u8,
         beyond: u8,
         before: u8,
     },
-    /// An event ahead of its arrival, so many seconds around the next end of a day + `settle`, and two of others on time.
+    /// An event ahead of its arrival, with a time near `settle` after the next end of a day, and two events of others on time.
     Early {
         users: (u8, u8),
         before: u16,
@@ -287,13 +286,13 @@ enum Act {
         kind: u16,
         user: u8,
     },
-    /// A logon in the second that has no number below 60.
+    /// A logon in a leap second, which is written as second 60.
     Leap {
         user: u8,
         computer: u8,
         dress: Dress,
     },
-    /// 1 MiB, exactly or a byte more.
+    /// A payload of exactly 1 MiB, or of a byte more.
     Large {
         over: bool,
         blank: bool,
@@ -303,11 +302,11 @@ enum Act {
         shard: u8,
         to: AdvanceTo,
     },
-    /// All shards settle and rise to the end of the newest day.
+    /// All shards flush waiting events and advance to the end of the newest day.
     Seal,
 }
 
-/// How the ring is divided, and how that changes half-way.
+/// How the ring is divided, and how that changes half-way through the plan.
 #[derive(Debug, Clone)]
 enum Layout {
     Same(u8),
@@ -317,12 +316,12 @@ enum Layout {
     Merge(u8, u8),
     /// One of several splits, and later its second half merges with its neighbour.
     SplitThenMerge(u8, u8),
-    /// All end, and others take over.
+    /// All shards end, and children with another division of the ring follow.
     Anew(u8, u8),
     FileThen(u8),
 }
 
-/// Whether records arrive as events happen, or all in one run.
+/// Whether records arrive as the events happen, or all in one run.
 #[derive(Debug, Clone, Copy)]
 enum Pace {
     Live,
@@ -369,7 +368,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     (settings, 1..=2u32).prop_map(|(settings, event_model)| Settings { event_model, ..settings })
 }
 
-/// Where the clock of a case begins.
+/// The time at which the clock of a case begins.
 fn start() -> impl Strategy<Value = i64> {
     let at = |year, month, day, hour| days_of(year, month, day).expect("a date") * DAY + hour * HOUR;
     prop_oneof![
@@ -387,7 +386,7 @@ fn delta() -> impl Strategy<Value = Delta> {
     prop_oneof![3 => Just(0), 1 => Just(1), 1 => Just(-1), 2 => Just(SECOND), 2 => Just(-SECOND)]
 }
 
-/// Three users make most of the traffic, so that they meet.
+/// A user's number. Three users make most of the events, so that events of the same user meet.
 fn user() -> impl Strategy<Value = u8> {
     prop_oneof![4 => 0..3u8, 1 => 3..8u8]
 }
@@ -526,7 +525,7 @@ fn act(live: bool) -> BoxedStrategy<Act> {
     }
 }
 
-/// Mostly small acts; the rare ones are dear (a megabyte) or drastic (a seal).
+/// Mostly small acts. The expensive (a megabyte) and the drastic ones (a seal) are rare.
 fn acts(live: bool) -> impl Strategy<Value = Vec<Act>> {
     let large = (any::<bool>(), any::<bool>(), user()).prop_map(|(over, blank, user)| Act::Large { over, blank, user });
     let rare = if live { prop_oneof![large, Just(Act::Seal)].boxed() } else { large.boxed() };
@@ -534,7 +533,7 @@ fn acts(live: bool) -> impl Strategy<Value = Vec<Act>> {
     vec(prop_oneof![300 => act(live), 1 => rare], 0..most)
 }
 
-/// What happens just before the ring is divided anew: something that waits, as a rule.
+/// Acts right before the ring is divided again, mostly events that wait.
 fn turn() -> impl Strategy<Value = Vec<Act>> {
     let ahead = (
         user(),
@@ -585,7 +584,7 @@ struct Builder<'a> {
     /// The clock of the plan.
     now: i64,
     pace: Pace,
-    /// The last arrival; those of streams never repeat, so that no order hangs on a tie.
+    /// The last arrival. Arrivals in streams never repeat, so that no order depends on a tie.
     arrived: i64,
     /// Every valid event so far.
     log: Vec<Event>,
@@ -662,7 +661,7 @@ impl<'a> Builder<'a> {
                 self.play(soon);
                 self.play(turn);
                 let (first, second) = (self.lanes.len() - 2, self.lanes.len() - 1);
-                // The neighbour behind, or else the first half.
+                // The next shard on the ring or, if there is none, the first half.
                 let parents = if which + 1 < ranges.len() { [second, which + 1] } else { [first, second] };
                 let [from, to] = parents.map(|parent| self.lanes[parent].shard.range);
                 self.open_shard((from.0, to.1), &parents);
@@ -684,7 +683,7 @@ impl<'a> Builder<'a> {
         self.play(after);
     }
 
-    /// Divides a shard in the middle.
+    /// Splits a shard in the middle.
     fn split(&mut self, which: usize) {
         let range = self.lanes[which].shard.range;
         self.open_shard((range.0, middle(range)), &[which]);
@@ -871,13 +870,13 @@ impl<'a> Builder<'a> {
         self.send(lane, arrival, time, &user, &computer_name(logon.computer), logon.dress, logon.own_id.map(own_id));
     }
 
-    /// A plain logon so many seconds after the last.
+    /// A plain logon, `every` seconds after the clock.
     fn simple(&mut self, user: u8, computer: u8, every: u8) {
         self.now += i64::from(every) * SECOND;
         self.write(user, computer, self.now, Dress::Plain, None);
     }
 
-    /// Sends an event of this time to its owner.
+    /// Sends an event with this time to the shard that owns its user.
     fn write(&mut self, user: u8, computer: u8, time: i64, dress: Dress, id: Option<String>) {
         let user = user_name(user);
         let lane = self.owner(&user);
@@ -916,7 +915,7 @@ impl<'a> Builder<'a> {
         let lane = &mut self.lanes[lane];
         lane.admission.step(&step);
         lane.shard.steps.push(step);
-        // The plan's clock follows the shards, or all later events would be late.
+        // The plan's clock follows the shards. Otherwise all later events would be late.
         if let Some(high_water) = lane.admission.high_water() {
             self.now = self.now.max(high_water);
         }
@@ -1002,7 +1001,7 @@ impl<'a> Builder<'a> {
 
     fn advance(&mut self, shard: u8, to: AdvanceTo) {
         let open: Vec<usize> = (0..self.lanes.len()).filter(|&at| self.lanes[at].open).collect();
-        // Rather a shard in which something waits.
+        // Prefers a shard in which an event waits.
         let waits = |at: &&usize| !self.lanes[**at].admission.history.waiting.is_empty();
         let lane = match open.iter().find(waits) {
             Some(&lane) if shard.is_multiple_of(2) => lane,
@@ -1033,8 +1032,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// "what waits is settled; when all ends are stored, each shard's watermark advances to the end of the newest day
-    /// (UTC) accepted in any of them".
+    /// Section 2, sealing: waiting events are flushed; when all ends are stored, each shard's watermark advances to the end
+    /// of the newest day (UTC) accepted in any of them.
     fn seal(&mut self) {
         self.flush_waiting();
         let accepted = self.lanes.iter().flat_map(|lane| &lane.admission.history.accepted);
@@ -1050,7 +1049,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// A producer's own id: short, or as long as may be.
+/// A producer's own id: short, or as long as allowed.
 fn own_id(number: u8) -> String {
     match number {
         7 => "\u{e9}".repeat(64),
@@ -1083,7 +1082,7 @@ fn dress_up(
                 (Dress::Odd(n), _) => odd_rfc(time, n, false),
                 _ => format_utc(time),
             };
-            // A line form must not begin with `{`, and no name here does.
+            // A line must not begin with `{`, or it would be read as the wire form. It begins with a time here.
             format!("{text},{user},{computer}").into_bytes()
         }
         Dress::Odd(n) | Dress::WireOdd(n) => odd_wire(time, integer, user, computer, id.as_deref(), n, file),
@@ -1111,7 +1110,7 @@ fn wire(time: &str, user: &str, computer: &str, id: Option<&str>) -> Vec<u8> {
     format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{id}}}").into_bytes()
 }
 
-/// The same instant in another of the ways that the page allows.
+/// The same instant in another spelling that the page allows.
 fn odd_rfc(time: i64, n: u8, in_json: bool) -> String {
     let first = days_of(1, 1, 2).expect("a date") * DAY;
     let last = year_10000() - DAY;
@@ -1121,7 +1120,7 @@ fn odd_rfc(time: i64, n: u8, in_json: bool) -> String {
     let shift = |minutes: i64, zone: &str| {
         let local = format_utc(time + minutes * 60 * SECOND);
         let local = local.trim_end_matches('Z');
-        // The last microsecond of a day is a leap second as well, with any fraction.
+        // The last microsecond of a day can also be written as a leap second, with any fraction.
         let leap = time.rem_euclid(DAY) == DAY - 1;
         if leap { local.replace("59.999999", "60.25") + zone } else { format!("{local}{zone}") }
     };
@@ -1144,7 +1143,7 @@ fn odd_rfc(time: i64, n: u8, in_json: bool) -> String {
     }
 }
 
-/// The wire form with all that is allowed around and within it.
+/// The wire form in unusual but valid spellings.
 fn odd_wire(
     time: i64,
     integer: Option<String>,
@@ -1191,7 +1190,7 @@ fn odd_wire(
             let time = json_text(&odd_rfc(time, n / 16, true));
             format!("{{\"time\":{time},\"user\":{user},\"computer\":{computer}{own}}}")
         }
-        // What is passed over where nobody reads it; U+F8FF stands for a byte that begins no character.
+        // Bytes that are passed over where nobody reads them. U+F8FF stands for a byte that is not valid UTF-8.
         13 => extra("\"x\":\"\u{f8ff}\",\"\u{f8ff}\":[{\"\u{f8ff}\":\"\u{f8ff}\\\u{f8ff}\"}]"),
         14 => extra("\"x\":\"\t\u{1}\r\0\",\"\t\":{\"\t\":[\"\u{1f}\"]}"),
         15 if !file => extra("\"x\":\"\n\",\"\n\":null"),
@@ -1203,7 +1202,7 @@ fn odd_wire(
     broken::with_bad_bytes(text)
 }
 
-/// Which shards of a case a user's events may lie in: those that hold MD5(user).
+/// The shards of a case in which a user's events may lie: those whose range holds MD5(user).
 pub fn shards_of<'a>(case: &'a Case, user: &str) -> impl Iterator<Item = &'a Shard> {
     let position = ring_position(user);
     case.shards.iter().filter(move |shard| (shard.range.0..=shard.range.1).contains(&position))

@@ -1,4 +1,4 @@
-//! Which rules and edges a suite's inputs reach, so that it can show that it tests something.
+//! Counts which rules and edges a suite's inputs reach, so that the suite can show that it tests them.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use crate::model::Outcome;
 /// How many of the cases seen so far reached each edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// Cases seen.
+    /// How many cases were counted.
     pub cases: u64,
-    /// In how many of them each edge was met at least once; an edge that was never met is absent.
+    /// How many of them reached each edge at least once. An edge that none reached is absent.
     pub reached: BTreeMap<Edge, u64>,
 }
 
 impl Coverage {
-    /// Counts one case by what its evaluation met.
+    /// Counts one case with the edges that its evaluation reached.
     pub fn add(&mut self, outcome: &Outcome) {
         self.cases += 1;
         for edge in outcome.edge_counts.keys() {
@@ -23,7 +23,7 @@ impl Coverage {
         }
     }
 
-    /// Those of `wanted` that fewer than one in a hundred cases reached, with how many did.
+    /// The edges of `wanted` that fewer than one in a hundred cases reached, with how many did.
     pub fn rare(&self, wanted: impl IntoIterator<Item = Edge>) -> Vec<(Edge, u64)> {
         let reached = |edge| self.reached.get(&edge).copied().unwrap_or(0);
         wanted.into_iter().map(|edge| (edge, reached(edge))).filter(|(_, cases)| cases * 100 < self.cases).collect()

@@ -1,4 +1,4 @@
-//! The rules and edges that an input may reach.
+//! Edges: the rules and limits of the page that an input may reach, so that tests can count them.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ pub type EdgeCounts = BTreeMap<Edge, u64>;
 
 macro_rules! edges {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// A rule, a reason or an edge of the page.
+        /// A rule, a reason or a limit of the page.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Edge {
             $($(#[$doc])* $name,)*
         }
 
         impl Edge {
-            /// Every edge there is.
+            /// All edges.
             pub const ALL: &[Edge] = &[$(Edge::$name,)*];
         }
     };
@@ -28,115 +28,115 @@ edges! {
     Misrouted,
     /// Rejected: more than 300 s ahead of its arrival.
     Future,
-    /// A time exactly 300 s ahead of its arrival, which is not `future`.
+    /// Exactly 300 s ahead of its arrival, which is not `future`.
     FutureNotQuite,
-    /// A time at most a second too far ahead of its arrival.
+    /// Rejected as `future` by at most a second.
     FutureBarely,
     /// Rejected: below the watermark.
     Late,
-    /// At most a second below the watermark.
+    /// Rejected as `late` by at most a second.
     LateBarely,
     /// Accepted exactly at the watermark.
     TieAtWatermark,
     /// Rejected: the same id of the same user was accepted at the same instant on the same computer.
     Duplicate,
-    /// The same id of the same user accepted again at another instant, at most the tolerance away.
+    /// The same id of the same user was accepted again at another instant, at most the tolerance away.
     SameIdOtherTime,
-    /// The same on another computer.
+    /// The same id of the same user was accepted again on another computer, at most the tolerance away.
     SameIdOtherComputer,
-    /// The same id accepted for two users.
+    /// The same id was accepted for two users.
     SameIdOtherUser,
-    /// A duplicate of which only one brings an id of its own, the content id of both.
+    /// A duplicate where only one of the two events has an own id, which equals the content id of both.
     OwnIdIsContentId,
-    /// Accepted with an own id that is the content id of another event, or with the content id that another had as its own.
+    /// Accepted with an own id that is the content id of another event, or with the content id that another has as its own id.
     OwnIdIsContentIdOfAnother,
-    /// The same instant, user and computer accepted in both forms of time, which have two ids.
+    /// The same instant, user and computer were accepted in both forms of time, with two ids.
     BothFormsOfTime,
 
     // Events that wait.
-    /// It waits.
+    /// An event waits.
     Waited,
     /// Exactly `max_jump` beyond the high-water mark, which is not ahead.
     AheadNotQuite,
     /// At most a second more than `max_jump` beyond the high-water mark.
     AheadBarely,
-    /// The same event waits already.
+    /// Rejected as `duplicate`: the same event waits already.
     DuplicateAmongWaiting,
-    /// The same id waits twice, at another instant or for another computer.
+    /// Two events with the same id wait, at different instants or on different computers.
     SameIdWaitsTwice,
-    /// Events of three distinct users wait, and all go on.
+    /// Events of three distinct users wait, so all go on.
     WentOnByThreeUsers,
-    /// Ten events wait, and all go on.
+    /// Ten events wait, so all go on.
     WentOnByTenEvents,
-    /// An acceptance moved the high-water mark so that one that waited is no longer ahead.
+    /// An acceptance moved the high-water mark, so that a waiting event is no longer ahead.
     WentOnNoLongerAhead,
-    /// No longer ahead only because of one that went on before it.
+    /// A waiting event is no longer ahead only because another went on before it.
     WentOnInASecondRound,
-    /// Ten events that did not wait were accepted since its arrival: rejected as `future`.
+    /// A waiting event is rejected as `future`: ten events that did not wait were accepted since its arrival.
     RejectedAfterTenAccepted,
-    /// All that wait are rejected by one more than 86400 s before the first.
+    /// An event more than 86400 s before the first that waits: all that wait are rejected.
     RejectedByEarlierDay,
-    /// Exactly 86400 s before the first event that waits, which rejects nothing.
+    /// An event exactly 86400 s before the first that waits: nothing is rejected.
     EarlierDayNotQuite,
-    /// One more than 86400 s after the first that waits settles them.
+    /// An event more than 86400 s after the first that waits: they are flushed.
     FlushedByLaterDay,
-    /// Exactly 86400 s after the first event that waits, which settles nothing.
+    /// An event exactly 86400 s after the first that waits: nothing is flushed.
     LaterDayNotQuite,
-    /// Settling: nothing was accepted since its arrival, so it goes on.
+    /// Flushing: nothing was accepted since its arrival, so it goes on.
     FlushAccepted,
-    /// Settling: something was accepted since its arrival, so it is rejected as `future`.
+    /// Flushing: something was accepted since its arrival, so it is rejected as `future`.
     FlushRejected,
     /// An event that waited is `late` when it goes on.
     WaitedThenLate,
-    /// Something waits at the end of an input that is not settled.
+    /// Events wait at the end of an input that is not flushed.
     StillWaiting,
 
     // Edges of streams.
-    /// Accepted, with a time ahead of its arrival.
+    /// Accepted with a time ahead of its arrival.
     AcceptedEarly,
-    /// Accepted more than the tolerance below one that is ahead of its arrival: up to that one the watermark has not risen.
+    /// Accepted more than the tolerance below an event that is ahead of its arrival: that one did not move the watermark so far.
     OnTimeBesideEarly,
     /// The watermark advances to the end of a day that is closed for an event ahead of its arrival.
     EarlyClosesDay,
-    /// An event within 300 s of its arrival, far beyond the high-water mark.
+    /// A live event more than `max_jump` beyond the high-water mark.
     LiveJump,
-    /// The same in a shard without a high-water mark.
+    /// A live event in a shard without a high-water mark.
     LiveFirst,
-    /// Exactly 300 s behind its arrival, and so not ahead.
+    /// Exactly 300 s behind its arrival, and so live.
     LiveBarely,
-    /// It waited with a time up to that of a live event, and goes on before it.
+    /// An event that waited with a time up to that of a live event goes on before that.
     WentOnBeforeLive,
-    /// It waited with a time up to `W` + tolerance + `max_jump`, and goes on before the rise.
+    /// An event that waited with a time up to `W` + tolerance + `max_jump` goes on before the advance to `W`.
     WentOnBeforeAdvance,
-    /// Exactly `W` + tolerance + `max_jump`.
+    /// The same with a time of exactly `W` + tolerance + `max_jump`.
     WentOnBeforeAdvanceBarely,
     /// A watermark advances without an event.
     Advance,
-    /// An advance to what is not above the watermark, which is none.
+    /// An advance to a time that is not above the watermark, which does nothing.
     AdvanceToNothing,
-    /// `late` because of an advance, not because of the newest accepted event.
+    /// Rejected as `late` because of an advance, not because of accepted events.
     LateByAdvance,
-    /// A shard begins with what its parents left.
+    /// A shard inherits from its parents.
     Inherited,
-    /// A child admits again what waited in a parent.
+    /// A child admits again an event that waited in a parent.
     InheritedWaiting,
-    /// Of those, one waits again.
+    /// Such an event waits again.
     InheritedWaitsAgain,
-    /// Of those, one is accepted at once.
+    /// Such an event goes on at once.
     InheritedGoesOn,
     /// A window of a child holds events that a parent accepted.
     InheritedWindow,
 
     // Windows.
-    /// An event lies exactly 3600 s before the newest, and so outside.
+    /// An event lies exactly 3600 s before the newest, so outside of the window.
     HourWindowEdge,
-    /// The oldest event inside lies within a second of the edge.
+    /// An event lies inside the window of an hour, within a second of its edge.
     HourWindowInside,
-    /// An event lies exactly 86400 s before the newest, and so outside.
+    /// An event lies exactly 86400 s before the newest, so outside of the window.
     DayWindowEdge,
-    /// The oldest event inside the day lies within a second of the edge.
+    /// An event lies inside the window of a day, within a second of its edge.
     DayWindowInside,
-    /// Accepted below the user's newest time.
+    /// Accepted with a time before the user's newest event.
     OutOfOrder,
     /// Two events of a user at one instant.
     SameInstant,
@@ -144,19 +144,19 @@ edges! {
     // Rules of section 4.
     /// NEW_DEVICE fires.
     NewDevice,
-    /// A computer that the user was accepted on before: NEW_DEVICE is quiet.
+    /// The user was accepted on the computer before: NEW_DEVICE is quiet.
     KnownDevice,
     /// BURST_LOGIN fires.
     BurstLogin,
-    /// As many logons as do not fire the rule yet.
+    /// The most logons with which BURST_LOGIN is quiet.
     BurstNotQuite,
-    /// One more.
+    /// The fewest logons with which BURST_LOGIN fires.
     BurstBarely,
     /// LATERAL_MOVEMENT fires.
     LateralMovement,
-    /// One computer less than fires the rule.
+    /// The most computers with which LATERAL_MOVEMENT is quiet.
     LateralNotQuite,
-    /// Exactly as many computers as fire the rule.
+    /// The fewest computers with which LATERAL_MOVEMENT fires.
     LateralBarely,
     /// RARE_HOST fires.
     RareHost,
@@ -172,9 +172,9 @@ edges! {
     Critical,
 
     // Popularity.
-    /// The look-back holds too few computers, but some.
+    /// The look-back holds computers, but too few.
     TooFewHosts,
-    /// It holds exactly `min_hosts`.
+    /// The look-back holds exactly `min_hosts` computers.
     JustEnoughHosts,
     /// Popularity above the percentile: RARE_HOST is quiet.
     CommonHost,
@@ -182,9 +182,9 @@ edges! {
     PercentileTie,
     /// The computer has no event in the look-back.
     PopularityZero,
-    /// Admitted exactly at the end of a day with events + `settle`, which closes the day.
+    /// An event exactly `settle` after the end of a day with events: the day is closed for it.
     DayClosedAtSettle,
-    /// Admitted after the end of a day with events, before `settle` has passed.
+    /// An event after the end of a day with events, by less than `settle`: the day is not closed for it.
     DayNotYetClosed,
     /// The computer has events on the first day of the look-back.
     LookbackFirstDay,
@@ -230,7 +230,7 @@ const STREAMS_ONLY: &[Edge] = &[
 ];
 
 impl Edge {
-    /// Those that a backfilled file can reach.
+    /// The edges that a backfilled file can reach.
     pub fn of_files() -> impl Iterator<Item = Edge> {
         Edge::ALL.iter().copied().filter(|edge| !STREAMS_ONLY.contains(edge))
     }

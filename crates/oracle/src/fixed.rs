@@ -1,34 +1,37 @@
 //! Fixed cases with answers computed by hand, one or more for each sentence of sections 1 to 6.
 //!
-//! They are data, so that the same table serves the oracle and the engine. The input of a case is a script:
+//! They are data, so that the same table tests both the oracle and the engine. The input of a case is a script:
 //!
 //! ```text
 //! shard file                     a backfilled file over the whole ring; the default if a script begins without one
-//! shard s1 8..f from s0          a stream's shard over a part of the ring (first hex digits), heir of s0 (,s2 ..)
+//! shard s1 8..f from s0          a stream's shard over a part of the ring (first hex digits), child of s0 (,s2 ..)
 //! 1d+3600 U1 C1 @1d+3601 id=x    an event: its time since base, user, computer; its arrival, its own id if any
-//! repeat 51 100 1 U1 C#          51 events from 100 on, one a second; `#` is 0, 1, 2 ..
-//! open 1000                      events of O1, O2 and O3 at 1000, so that the shard has a front there
-//! raw 5,U1,C1                    a payload as it is, with \t, \r, \n and \xNN
-//! pad 1048577 5,U1,C1            the same with blanks after it, up to so many bytes
-//! rise 7200, settle
+//! repeat 51 100 1 U1 C#          51 events from 100 on, one each second; `#` is 0, 1, 2 ..
+//! open 1000                      events of O1, O2 and O3 at 1000, so that the shard has a high-water mark there
+//! raw 5,U1,C1                    a payload byte by byte, with escapes \t, \r, \n and \xNN
+//! pad 1048577 5,U1,C1            the same, filled up with blanks to this many bytes
+//! rise 7200                      the watermark advances
+//! settle                         waiting events are flushed
 //! ```
 //!
-//! Times are sums of seconds, days (`d`), hours (`h`) and microseconds (`us`). An event is written with an integer time
-//! where it can be, in the line form in a file and in the wire form on a stream. Without `@`, arrival is 10000 days after
-//! base: the run of a replay.
+//! Times are sums of seconds, days (`d`), hours (`h`) and microseconds (`us`). An event has an integer time if possible, in
+//! the line form in a file and in the wire form on a stream. Without `@` the arrival is 10000 days after `base`, as in a
+//! replay of old events.
 //!
-//! The answer has a line a row, in any order. Rows of O1, O2 and O3 are left out.
+//! The answer has one line for each row, in any order. Rows of O1, O2 and O3 are left out.
 //!
 //! ```text
 //! 5 U1 C1 -> 30 MEDIUM N 1 1 1 1 -     score, level, flags (N, B, L, R), logons 1h and 24h, computers 1h and 24h,
 //!                                      popularity
-//! late 5,U1,C1                         a reason and how the payload begins
+//! late 5,U1,C1                         a dead letter: the reason, and how the payload begins
 //! id 3f..                              an event id that must be there
-//! hour 3600 U1 -> 2 1 1 30 30          logons, computers, anomalies, total and highest score; if any line has this
-//! day 0 C1 -> 1 2 0                    users, logons, high-risk events; form, all rows must be there
+//! hour 3600 U1 -> 2 1 1 30 30          logons, computers, anomalies, total and highest score
+//! day 0 C1 -> 1 2 0                    users, logons, high-risk events
 //! waiting 1
-//! +50                                  so many rows more than are listed
+//! +50                                  this many more rows than are listed
 //! ```
+//!
+//! If an answer has any line `hour`, it must list all hours; the same holds for `day`.
 
 use crate::calendar::format_utc;
 use crate::model::{
@@ -41,7 +44,7 @@ mod table;
 pub use clocks::{SIXTY, sixty};
 pub use table::all;
 
-/// The shards of a script, for a case that needs no answer computed by hand.
+/// The shards of a script, for a case without an answer computed by hand.
 pub fn shards(settings: &Settings, script: &str) -> Vec<Shard> {
     Script::run(settings, script)
 }
@@ -49,18 +52,18 @@ pub fn shards(settings: &Settings, script: &str) -> Vec<Shard> {
 /// A case and its answer.
 #[derive(Debug, Clone)]
 pub struct Fixed {
-    /// Names the case in a test's output.
+    /// The name of the case in a test's output.
     pub name: &'static str,
-    /// What the page says about it.
+    /// The sentence of the page that it tests.
     pub sentence: &'static str,
-    /// What its shards go by.
+    /// The settings of its shards.
     pub settings: Settings,
-    /// Its input.
+    /// The input: the shards with their steps.
     pub shards: Vec<Shard>,
     expected: Expected,
 }
 
-/// The answer, line by line, each list sorted.
+/// The answer, as lines, each list sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Expected {
     rows: Vec<String>,
@@ -73,7 +76,7 @@ struct Expected {
 }
 
 impl Fixed {
-    /// Compares an answer, whoever gave it, with the one expected. What differs, in words.
+    /// Compares an answer, of the oracle or the engine, with the expected one. Returns what differs, in words.
     pub fn check(
         &self,
         curated: &[Curated],
@@ -135,14 +138,14 @@ fn compare(what: &str, expected: &[String], mut got: Vec<String>, faults: &mut V
     }
 }
 
-/// The computer of `open`.
+/// The computer of the events that `open` makes.
 const OPENING: &str = "OPENING";
 
 fn is_opening(user: &str) -> bool {
     matches!(user, "O1" | "O2" | "O3")
 }
 
-/// A time since base, in seconds, as answers print it.
+/// A time in seconds since `base`, as answers print it.
 fn time_text(micros: i64) -> String {
     let sign = if micros < 0 { "-" } else { "" };
     let (seconds, rest) = (micros.abs() / SECOND, micros.abs() % SECOND);
@@ -241,7 +244,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// `8..f` as the part of the ring that begins with these hex digits.
+/// `8..f` as the part of the ring from the first hex digit through the last.
 fn ring(text: &str) -> (u128, u128) {
     let (from, to) = text.split_once("..").expect("a range");
     let digit = |text: &str| u128::from_str_radix(text, 16).expect("a hex digit") << 124;

@@ -1,30 +1,31 @@
-//! A reader of RFC 8259, kept apart from any library whose limits (numbers, depth, surrogates) are not the page's, and
-//! with what the page passes over where nobody reads it: any bytes between quotes, `NaN`, `Infinity` and `-Infinity`.
+//! A reader of JSON (RFC 8259). It uses no library, because the limits of libraries (numbers, depth, surrogates) are not
+//! those of the page. And like the page it accepts, where nobody reads it, any bytes between quotes, `NaN`, `Infinity` and
+//! `-Infinity`.
 
 /// "nesting deeper than 100" is invalid; the top-level object is depth 1.
 pub const DEPTH_MAX: usize = 100;
 
-/// A value, as far as anything here asks about it.
+/// A JSON value, as far as the oracle needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
     /// `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// As written.
+    /// A number, as it is written.
     Number(String),
-    /// Unescaped; nothing where what stands between the quotes is no text: not UTF-8, a raw control character, an escape
-    /// that there is not, a lone surrogate.
+    /// A string, unescaped. `None` if it is no valid text: not UTF-8, a raw control character, an escape that JSON does not
+    /// have, or a lone surrogate.
     Text(Option<String>),
     /// `NaN`, `Infinity` or `-Infinity`.
     NoNumber,
-    /// A list; nothing here asks of what.
+    /// An array, without its items: the oracle needs none.
     Array,
-    /// Keys as [`Json::Text`] holds them, in the order written, repetitions included.
+    /// An object: keys as in [`Json::Text`], in the order in which they are written, repeated ones included.
     Object(Vec<(Option<String>, Json)>),
 }
 
-/// Reads one JSON text: a value with white space around it. Nothing if it is none, even with what is passed over.
+/// Reads one JSON text: a value with white space around it. `None` if it is not well-formed even by the page's looser rules.
 pub fn read(bytes: &[u8]) -> Option<Json> {
     let mut reader = JsonReader { bytes, at: 0 };
     reader.skip_white_space();
@@ -123,7 +124,7 @@ impl JsonReader<'_> {
         Some(Json::Number(self.bytes[start..self.at].iter().copied().map(char::from).collect()))
     }
 
-    /// What stands between two quotes, and whether it is a text. A backslash takes the next byte along, whatever it is.
+    /// A string; the inner `None` means that it is no valid text. A backslash takes the next byte along, whatever it is.
     fn string(&mut self) -> Option<Option<String>> {
         self.take(b'"')?;
         let mut inside: Vec<u8> = Vec::new();
@@ -181,8 +182,8 @@ impl JsonReader<'_> {
     }
 }
 
-/// The text that stands between two quotes as these bytes. It goes through UTF-16, in which a lone surrogate can stand
-/// until it is asked for as text.
+/// The text of a string, from the bytes between its quotes. It goes through UTF-16, which can hold a lone surrogate until it
+/// is converted to text.
 fn text(inside: &[u8]) -> Option<String> {
     let mut units: Vec<u16> = Vec::new();
     let mut chars = std::str::from_utf8(inside).ok()?.chars();

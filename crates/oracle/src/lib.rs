@@ -1,21 +1,21 @@
-//! A second, dumb opinion on what the engine must answer.
+//! The oracle: a second, simple program that computes what the engine must answer.
 //!
-//! It reads the whole history each time, keeps no incremental state and shares no code with the rest of the
-//! workspace: it is written from `docs/semantics.md` alone, and every function quotes the sentence it follows. Tests
-//! compare it with the engine row by row.
+//! It reads the whole history each time, keeps no incremental state and shares no code with the rest of the workspace. It
+//! is written from `docs/semantics.md` alone. Its comments quote that page in quotation marks, often shortened, or name
+//! the section and say the same in the words of the code (`docs/GLOSSARY.md`). Tests compare it with the engine row by row.
 //!
 //! ```text
 //! bytes --split_lines--> records --parse--> events --admit--> accepted, rejected, waiting --score--> rows
 //! ```
 //!
-//! Where the page is silent it chooses, and says so at the place:
+//! Where the page is silent, the oracle chooses. The choices are written down in:
 //!
 //! - [`mod@parse`]: what a record of a stream may be.
 //! - [`admission`]: a shard without a high-water mark, inheriting, advances that lower nothing.
 //! - [`score`]: what counts towards popularity.
 //!
-//! [`fixed`] and [`spellings`] are tables of cases with answers computed by hand, which engine and oracle are both asked;
-//! [`broken`] is what must be invalid, [`cases`] random input.
+//! [`fixed`] and [`spellings`] are tables of cases with answers computed by hand; engine and oracle are both tested with them.
+//! [`broken`] has records that must be invalid, [`cases`] random input.
 
 pub mod admission;
 pub mod attributes;

@@ -1,19 +1,19 @@
-//! From a file's bytes to the payloads of its records.
+//! Splitting a file's bytes into the payloads of its records.
 
 use crate::model::LINE_BYTES_MAX;
 
-/// The payload of every record of a file that is already decompressed.
+/// The payloads of all records of a file that is already decompressed.
 pub fn split_lines(file: &[u8]) -> Vec<Vec<u8>> {
     split_lines_with_numbers(file).into_iter().map(|(_, payload)| payload).collect()
 }
 
-/// The same with the number of each line in its file, counted from 1 and including lines that are no record.
+/// As [`split_lines`], with each line's number in the file. Numbers count from 1 and include lines that are no record.
 ///
 /// "It ends with LF or the end of the file, and one CR right before that is dropped. A byte-order mark at the start of
 /// a file is skipped. A line above 1,048,576 bytes (without mark and line end) is one invalid record, blank or not;
 /// any other line of blanks only is no record. The payload is the line without mark and line end."
 ///
-/// An empty line is one of blanks only.
+/// An empty line counts as one of blanks only.
 pub fn split_lines_with_numbers(file: &[u8]) -> Vec<(u64, Vec<u8>)> {
     let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
     let mut records = Vec::new();

@@ -1,4 +1,4 @@
-//! The words of the page: what goes in and what comes out.
+//! Input and output of the oracle: settings, shards and records, and the rows of the tables.
 
 use std::fmt;
 
@@ -35,15 +35,15 @@ pub struct Settings {
     /// "`settle` (3600 s; at least the tolerance)".
     pub settle: i64,
     /// "With fewer than `min_hosts` (20) computers in the look-back the rule never fires." An empty look-back
-    /// tells nothing, even where this is 0.
+    /// counts as too small even if this is 0.
     pub min_hosts: i64,
     /// "`login_count_1h > 50`".
     pub burst_over: i64,
     /// "`unique_computers_1h >= 10`".
     pub lateral_at_least: i64,
-    /// Weights in the order of the table of section 4; "weights summing to more than 100 are refused".
+    /// Weights in the order of the table of section 4. A sum above 100 is refused.
     pub weights: [i32; 4],
-    /// "1 ignores the new keys; 2 takes them in": stored with the lake.
+    /// The event model: 1 ignores the keys of attributes, 2 takes them in. Stored with the lake.
     pub event_model: u32,
 }
 
@@ -64,7 +64,7 @@ impl Default for Settings {
     }
 }
 
-/// Where a record's bytes come from, which decides how they are read.
+/// Where a record comes from, which decides how its bytes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
     /// A line of a LANL file, or an event in the wire form if its first byte is `{`.
@@ -76,41 +76,41 @@ pub enum Form {
 /// One record as received.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its bytes, unchanged.
+    /// The record's bytes, unchanged.
     pub payload: Vec<u8>,
-    /// The producer's partition key; of no meaning for [`Form::Line`].
+    /// The producer's partition key; without meaning for [`Form::Line`].
     pub partition_key: String,
     /// "Arrival is the time a record was appended to its stream; for a backfilled file, the (stored) start of the
     /// run." Microseconds since 1970.
     pub arrival: i64,
-    /// Its sequence number and its place within that record: tells which of those that wait with equal arrivals was there
-    /// first, once two parents bring them together. Equal places keep the order of the parents.
+    /// The record's sequence number and its place within an aggregate. If a child inherits waiting events with equal arrivals from two
+    /// parents, this says which was first. Events with equal places keep the order of the parents.
     pub place: (u64, u64),
-    /// Which rules of section 1 its bytes follow.
+    /// Whether it is read as a line or as a record of a stream.
     pub form: Form,
 }
 
-/// What happens to a shard, one after another.
+/// One thing that happens to a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// A record arrives and is admitted.
     Record(Record),
-    /// The watermark advances to this (microseconds since 1970), after those that wait have gone on as "Rises" says.
+    /// The watermark advances to this (microseconds since 1970). Before that, waiting events go on as "Rises" in section 2 says.
     Advance(i64),
-    /// What waits is settled: the first act of sealing.
+    /// Waiting events are flushed, which is the first part of sealing.
     Flush,
 }
 
 /// A shard and all that happens to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shard {
-    /// Its name, as `shard_id` has it.
+    /// The shard's name, as in the column `shard_id`.
     pub id: String,
     /// The part of the ring it owns, both ends included.
     pub range: (u128, u128),
     /// Earlier shards (indices into the same list) whose users, waiting events and watermark it inherits.
     pub parents: Vec<usize>,
-    /// A shard of a stream; false for `file`, which "has no such events" that arrive as they happen.
+    /// Whether it is a shard of a stream, whose events can be live. False for `file`: "a backfilled file has no such events".
     pub live: bool,
     /// What happens to it, in order.
     pub steps: Vec<Step>,
@@ -119,21 +119,21 @@ pub struct Shard {
 /// A row of `auth_events_curated`, less the columns that differ between runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Curated {
-    /// Microseconds since 1970.
+    /// Event time, in microseconds since 1970.
     pub event_time: i64,
     /// The content id (lower-case hexadecimal), or the producer's own.
     pub event_id: String,
-    /// Who, trimmed.
+    /// The user's name, trimmed.
     pub user_id: String,
-    /// Where, trimmed.
+    /// The computer's name, trimmed.
     pub computer_id: String,
     /// Events of the user in the hour that ends with the newest, this one included.
     pub login_count_1h: i64,
-    /// The same over 24 hours.
+    /// Events of the user in the 24 hours that end with the newest.
     pub login_count_24h: i64,
-    /// Distinct computers among the events of that hour.
+    /// Distinct computers among the events of the hour.
     pub unique_computers_1h: i64,
-    /// The same over 24 hours.
+    /// Distinct computers among the events of the 24 hours.
     pub unique_computers_24h: i64,
     /// 1 where NEW_DEVICE fires, else 0.
     pub is_new_device: i32,
@@ -149,24 +149,24 @@ pub struct Curated {
     pub risk_score: i32,
     /// LOW, MEDIUM, HIGH or CRITICAL.
     pub risk_level: &'static str,
-    /// Logons on the computer in the look-back; nothing where that holds fewer than `min_hosts` computers.
+    /// Logons on the computer in the look-back; `None` where that holds fewer than `min_hosts` computers.
     pub host_popularity: Option<i64>,
-    /// Days since 1970.
+    /// The day of the event, in days since 1970.
     pub event_date: i32,
     /// The attributes that the event has, by column.
     pub attributes: Attributes,
-    /// Index of the shard that accepted it (a child, if it waited there). Not a column.
+    /// The index of the shard that accepted it (the child, if it went on there). Not a column.
     pub shard: usize,
 }
 
 /// A row of `auth_events_rejected`, less the columns that differ between runs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rejected {
-    /// One of the six words of section 6.
+    /// One of the six reasons of section 6.
     pub reason: &'static str,
-    /// The first 64 KiB.
+    /// The first 64 KiB of the record.
     pub payload: Vec<u8>,
-    /// The whole length in bytes.
+    /// The record's whole length, in bytes.
     pub payload_bytes: i64,
 }
 
@@ -177,36 +177,36 @@ pub struct Hourly {
     pub window_start: i64,
     /// Its end, 3600 s later.
     pub window_end: i64,
-    /// Who.
+    /// The user's name.
     pub user_id: String,
     /// Accepted events of the user in that hour.
     pub total_logins: i64,
     /// Distinct computers among them.
     pub unique_computers: i64,
-    /// Those with a score above 0.
+    /// Those events with a score above 0.
     pub anomaly_count: i64,
-    /// Sum of their scores.
+    /// The sum of the events' scores.
     pub total_risk_score: i64,
-    /// The highest of their scores, 0 to 100.
+    /// The highest of the events' scores, 0 to 100.
     pub max_risk_score: i32,
 }
 
 /// A row of `host_popularity_daily`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Daily {
-    /// Days since 1970.
+    /// The day, in days since 1970.
     pub date: i32,
-    /// Where.
+    /// The computer's name.
     pub computer_id: String,
     /// Distinct users with an accepted event on it that day.
     pub unique_users: i64,
     /// Accepted events on it that day.
     pub total_logins: i64,
-    /// Those of level HIGH or CRITICAL.
+    /// Those events of level HIGH or CRITICAL.
     pub high_risk_events: i64,
 }
 
-/// Every row that the input gives.
+/// All rows that an input gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Shard by shard, in order of acceptance.
@@ -217,16 +217,16 @@ pub struct Outcome {
     pub hourly: Vec<Hourly>,
     /// All days, as if the whole input were sealed; see [`days_closed_at`].
     pub daily: Vec<Daily>,
-    /// "what still waits": events that wait in a shard at its end and that no child has taken.
+    /// "what still waits": events that wait in a shard after its last step and that no child has inherited.
     pub waiting: usize,
-    /// The watermark of each shard after its last step, before the rise of a seal.
+    /// The watermark of each shard after its last step, so before a seal advances it.
     pub watermarks: Vec<Option<i64>>,
     /// Which rules and edges the input reached, and how often.
     pub edge_counts: EdgeCounts,
 }
 
 impl Outcome {
-    /// Records received, as "Nothing is lost" counts them.
+    /// How many records were received, by the sum of "Nothing is lost" in section 2.
     pub fn received(&self) -> usize {
         self.curated.len() + self.rejected.len() + self.waiting
     }
@@ -239,14 +239,14 @@ pub fn hours_closed_at(hourly: &[Hourly], watermark: impl Fn(&str) -> Option<i64
     hourly.iter().filter(closed).cloned().collect()
 }
 
-/// "when shares cover the ring and the day is scored in every shard": the rows of an input that is not sealed, given
-/// the lowest watermark of the shards that cover the ring (none while a shard has none).
+/// Section 6: written when daily counts cover the ring and the day is scored in every shard. The rows of an input that is
+/// not sealed, given the lowest watermark of the shards that cover the ring (`None` while a shard has none).
 pub fn days_closed_at(daily: &[Daily], lowest: Option<i64>) -> Vec<Daily> {
     let closed = |row: &&Daily| lowest.is_some_and(|at| at >= (i64::from(row.date) + 1) * DAY);
     daily.iter().filter(closed).cloned().collect()
 }
 
-/// Bytes as text that a person can read and paste; of long ones the start and the length.
+/// Bytes as text that a person can read and paste. Long ones are shortened to their start and their length.
 fn readable(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(400)];
     let more = if shown.len() < bytes.len() { format!("... ({} bytes)", bytes.len()) } else { String::new() };

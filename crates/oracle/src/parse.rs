@@ -1,4 +1,4 @@
-//! Section 1: what is an event, and what is `invalid`.
+//! Section 1: which records are events, and which are `invalid`.
 
 use md5::{Digest, Md5};
 use sha2::Sha256;
@@ -11,19 +11,19 @@ use crate::model::{Form, LINE_BYTES_MAX, Record, SECOND, Settings};
 /// A valid event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Microseconds since 1970.
+    /// Event time, in microseconds since 1970.
     pub time: i64,
     /// The content id (lower-case hexadecimal), or the producer's own.
     pub id: String,
-    /// Who, trimmed.
+    /// The user's name, trimmed.
     pub user: String,
-    /// Where, trimmed.
+    /// The computer's name, trimmed.
     pub computer: String,
-    /// The id is the content's, not the producer's own.
+    /// Whether the id is a content id and not the producer's own.
     pub content_id: bool,
-    /// What it carries beside these, where the event model is 2.
+    /// The attributes of the event; none unless the event model is 2.
     pub attributes: Attributes,
-    /// How many of its attributes had a value not of their form.
+    /// How many attributes were left out because their value was not of their form.
     pub fields_dropped: usize,
 }
 
@@ -32,12 +32,12 @@ pub fn ring_position(user: &str) -> u128 {
     u128::from_be_bytes(Md5::digest(user.as_bytes()).into())
 }
 
-/// Lower-case hex SHA-256.
+/// Lower-case hexadecimal SHA-256 of some bytes.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The event in a record, or nothing: "`invalid`: does not parse or breaks a rule of section 1".
+/// The event in a record; `None` if it is `invalid`: "does not parse or breaks a rule of section 1".
 pub fn parse(settings: &Settings, record: &Record) -> Option<Event> {
     match record.form {
         Form::Line => parse_line(settings, &record.payload),
@@ -65,9 +65,9 @@ fn parse_line(settings: &Settings, line: &[u8]) -> Option<Event> {
 
 /// "an empty or blank record on a stream" is invalid (it is no JSON object).
 ///
-/// Two choices where the page is silent. A record above 1,048,576 bytes is invalid, as a line is. And a record that
-/// begins with JSON white space and whose partition key is the hex SHA-256 of its payload is a line of a file that the
-/// producer could not parse (its first byte is not `{`), so it is invalid here too.
+/// Section 8, a and b: a record above 1,048,576 bytes is invalid, as a line is. And a record that begins with JSON white
+/// space and whose partition key is the hexadecimal SHA-256 of its payload is a line of a file that the producer could not
+/// parse (its first byte is not `{`), so it is invalid here too.
 fn parse_stream_record(settings: &Settings, record: &Record) -> Option<Event> {
     if record.payload.len() > LINE_BYTES_MAX {
         return None;
@@ -94,7 +94,7 @@ fn parse_wire(settings: &Settings, bytes: &[u8]) -> Option<Event> {
         members.iter().filter(|(key, _)| is_wanted(key)).map(|(_, value)| value).collect()
     };
     let time = match known("time")[..] {
-        // The grammar of JSON has no leading zeros; a sign, a fraction and an exponent are no digits.
+        // JSON's grammar excludes leading zeros; `integer_time` refuses a sign, a fraction and an exponent.
         [Json::Number(digits)] => integer_time(settings, digits)?,
         [Json::Text(Some(text))] => parse_time(settings, text, true)?,
         _ => return None,
@@ -117,7 +117,7 @@ fn parse_wire(settings: &Settings, bytes: &[u8]) -> Option<Event> {
     Some(Event { attributes, fields_dropped, ..event })
 }
 
-/// A time as section 1 has it: the instant, and the text that stands for it in the canonical line.
+/// A time by section 1: the instant, and its text in the canonical line.
 struct Time {
     micros: i64,
     canonical: String,

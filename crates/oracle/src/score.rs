@@ -1,8 +1,8 @@
-//! Sections 3 to 6: the rows of what was accepted.
+//! Sections 3 to 6: the rows of accepted events.
 //!
-//! Choice where the page is silent: popularity counts every accepted event of every shard. It can, because a day is
-//! used only when `settle` has passed over its end, and from then on an event of that day is late in every shard that
-//! has published it.
+//! A choice where the page is silent: popularity counts every accepted event of every shard. This is sound because a day is
+//! used only `settle` after its end, and from then on an event of that day is late in every shard that has published the
+//! day.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::edges::{Edge, EdgeCounts};
 use crate::model::{Curated, DAY, Daily, HOUR, Hourly, Outcome, Rejected, SECOND, Settings, Shard};
 use crate::parse::Event;
 
-/// What the page says the input gives.
+/// All rows that the input gives by the semantics page.
 pub fn evaluate(settings: &Settings, shards: &[Shard]) -> Outcome {
     let mut edge_counts = EdgeCounts::new();
     let histories = admit(settings, shards, &mut edge_counts);
@@ -42,7 +42,7 @@ pub fn evaluate(settings: &Settings, shards: &[Shard]) -> Outcome {
     }
 }
 
-/// "+ what still waits": what no heir has taken.
+/// "+ what still waits": the waiting events that no child has inherited.
 fn count_waiting(shards: &[Shard], histories: &[History]) -> usize {
     let taken =
         |at: usize, user: &str| shards.iter().any(|child| child.parents.contains(&at) && holds(child.range, user));
@@ -54,7 +54,7 @@ fn count_waiting(shards: &[Shard], histories: &[History]) -> usize {
         .count()
 }
 
-/// Section 3.
+/// Section 3: the windows at one event.
 struct Windows {
     login_count_1h: i64,
     login_count_24h: i64,
@@ -110,16 +110,16 @@ fn count(length: usize) -> i64 {
     i64::try_from(length).expect("a length")
 }
 
-/// Section 5.
+/// Section 5: the popularity of computers.
 struct Popularity<'a> {
     settings: &'a Settings,
-    /// Every accepted login: its day since 1970 and its computer.
+    /// Every accepted logon: its day since 1970 and its computer.
     logons: Vec<(i64, &'a str)>,
-    /// Look-backs that were asked for before, by their newest day; a note to be quicker, no state.
+    /// A cache, only for speed: look-backs that were computed before, by their newest day.
     seen: BTreeMap<i64, BTreeMap<&'a str, i64>>,
 }
 
-/// What RARE_HOST looked at.
+/// The values that RARE_HOST looks at, and whether it fires.
 struct Host {
     popularity: Option<i64>,
     p5: Option<i64>,
@@ -145,8 +145,8 @@ impl<'a> Popularity<'a> {
         day
     }
 
-    /// "Popularity = logons accepted on that computer, by all users, in the look-back: the `lookback` (30) calendar
-    /// days (UTC, event time) that end with the newest **closed** day, days without events included."
+    /// Section 5: popularity is the logons accepted on that computer, by all users, in the look-back: the `lookback` (30)
+    /// calendar days (UTC, event time) that end with the newest **closed** day, days without events included.
     fn of_look_back(&mut self, newest: i64) -> &BTreeMap<&'a str, i64> {
         let oldest = newest - self.settings.lookback + 1;
         let logons = &self.logons;
@@ -311,7 +311,7 @@ fn daily(curated: &[Curated]) -> Vec<Daily> {
         .collect()
 }
 
-/// Edges that a finished row shows.
+/// Counts the edges that finished rows show.
 fn count_row_edges(settings: &Settings, curated: &[Curated], edge_counts: &mut EdgeCounts) {
     let mut count_edge_if = |reached: bool, edge: Edge| {
         if reached {

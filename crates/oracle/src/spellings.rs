@@ -1,35 +1,35 @@
-//! Times as sources write them: which are read, as which instant, and which words a dead letter has for the others.
+//! Spellings of times as sources write them: the instant of each, or the words of the dead letter if it is not accepted.
 //!
-//! One table that both parsers are asked. The instants were computed by hand.
+//! Both parsers are tested with this table. The instants were computed by hand.
 
 use Read::{At, No};
 
-/// What becomes of a spelling.
+/// How a spelling must be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
-    /// It is this instant, as the canonical line has it.
+    /// As this instant, which is written as in the canonical line.
     At(&'static str),
-    /// It is none, and the detail of the dead letter holds these words.
+    /// As no time; the detail of the dead letter contains these words.
     No(&'static str),
 }
 
 /// A time as a source writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spelling {
-    /// As written; in JSON the inside of a string.
+    /// The text as written; in JSON it stands within quotes.
     pub text: &'static str,
-    /// In a JSON record.
+    /// How it must be read in a JSON record.
     pub json: Read,
-    /// In a line `time,user,computer`.
+    /// How it must be read in a line `time,user,computer`.
     pub line: Read,
 }
 
-/// The same in both.
+/// A spelling that is read alike in a JSON record and in a line.
 const fn both(text: &'static str, read: Read) -> Spelling {
     Spelling { text, json: read, line: read }
 }
 
-/// With a comma before the fraction, which a line takes for the end of the field.
+/// A spelling with a comma before the fraction. In a line the comma ends the field.
 const fn comma(text: &'static str, instant: &'static str) -> Spelling {
     Spelling { text, json: At(instant), line: No("comma before its fraction") }
 }
@@ -64,7 +64,7 @@ pub const ALL: &[Spelling] = &[
     both("2016-12-31T23:59:60.25Z", At(LEAP)),
     both("2017-01-01T00:59:60+01:00", At(LEAP)),
     both("2016-12-31 18:59:60-0500", At(LEAP)),
-    // What shippers write: offsets without a colon, a comma before the fraction.
+    // As log shippers write: offsets without a colon, a comma before the fraction.
     both("2026-11-29T10:15:00+0000", At(SECOND)),
     both("2026-11-29T10:15:00.000+0000", At(SECOND)),
     both("2026-11-29 11:15:00+0100", At(SECOND)),
@@ -73,7 +73,7 @@ pub const ALL: &[Spelling] = &[
     comma("2026-11-29T10:15:00,5Z", HALF),
     comma("2026-11-29 10:15:00,500+0000", HALF),
     comma("2016-12-31T23:59:60,999Z", LEAP),
-    // No zone, or another than those.
+    // No zone, or one of another form.
     both("2026-11-29T10:15:00", No(NO_ZONE)),
     both("2026-11-29 10:15:00", No(NO_ZONE)),
     both("2026-11-29 10:15:00.500", No(NO_ZONE)),
@@ -86,7 +86,7 @@ pub const ALL: &[Spelling] = &[
     both("2026-11-29T10:15:00+1:00", No(ZONE)),
     both("2026-11-29T10:15:00+24:00", No(OUT_OF_RANGE)),
     both("2026-11-29T10:15:00+0160", No(OUT_OF_RANGE)),
-    // Another shape of date or time.
+    // Dates and times of another form.
     both("2026-11-29", No("a date alone")),
     both("2026-11-29T", No(NO_TIME_OF_DAY)),
     both("2026-11-29T101500Z", No(NO_TIME_OF_DAY)),
@@ -102,14 +102,14 @@ pub const ALL: &[Spelling] = &[
     Spelling { text: "Sun, 29 Nov 2026 10:15:00 GMT", json: No(NEITHER), line: No("4 comma-separated fields") },
     both("/Date(1795947300000)/", No(NEITHER)),
     both("2026-11-29T10:15:00.Z", No("without digits")),
-    // Instants that there are not.
+    // Instants that do not exist.
     both("2026-11-29T24:00:00Z", No(OUT_OF_RANGE)),
     both("2026-11-31T10:15:00Z", No("a date that does not exist")),
     both("2026-11-29T10:15:60Z", No(LEAP_ELSEWHERE)),
     both("2016-12-31T23:59:60+01:00", No(LEAP_ELSEWHERE)),
     both("2016-12-31T23:59:61Z", No(OUT_OF_RANGE)),
     both("0001-01-01T00:59:60+01:00", No("outside the years 0001 to 9999")),
-    // Numbers: digits count from base.
+    // Numbers: seconds since `base`.
     both("375876900", At(SECOND)),
     both("000375876900", At(SECOND)),
     both("1795947300000", No(UNIX)),

@@ -1,4 +1,4 @@
-//! The random cases reach every rule and every edge of the page.
+//! The random cases reach every rule and every limit of the page.
 
 use authpulse_oracle::cases::{Case, file_bytes, file_case, stream_case};
 use authpulse_oracle::{Coverage, Edge, Step, evaluate, parse, split_lines};
@@ -35,10 +35,10 @@ fn streams_reach_every_edge() {
     assert_eq!(coverage.rare(Edge::ALL.iter().copied()), [], "{coverage:#?}");
 }
 
-/// What a payload holds that is read for an event, though RFC 8259 or the common form of RFC 3339 would not have it.
+/// What a payload holds that events may have although RFC 8259, or the common form of RFC 3339, does not allow it.
 fn oddities(payload: &[u8]) -> Vec<&'static str> {
     let holds = |part: &[u8]| payload.windows(part.len()).any(|window| window == part);
-    // `d` stands for a digit, `?` for the end of a time.
+    // In a shape, `d` stands for a digit and `?` for the end of a time.
     let shaped = |shape: &str| {
         let fits = |(byte, of): (&u8, u8)| match of {
             b'd' => byte.is_ascii_digit(),

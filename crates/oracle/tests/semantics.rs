@@ -1,4 +1,4 @@
-//! The oracle gives the answers that were computed by hand, and small facts that are no case of the table.
+//! The oracle gives the answers that were computed by hand; also small facts that are not in the table of cases.
 
 use std::collections::BTreeSet;
 
@@ -73,7 +73,7 @@ fn a_check_notices_what_differs() {
     }
 }
 
-/// The worked example of section 2: arrival, event time, the watermark after it and what became of it.
+/// The worked example in section 2: arrival, event time, the watermark after it, and the decision.
 #[test]
 fn the_watermark_follows_arrival_where_clocks_are_ahead() {
     let example = [
@@ -176,8 +176,8 @@ fn hours_and_days_are_written_when_the_watermark_is_at_their_end() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// "received = curated + rejected (+ what still waits)", and "any two assignments give the same rows" is not asked
-    /// for here; but the sums of the tables agree with the rows in any case.
+    /// The sums of the tables agree with the rows. (That the counts add up, and that two assignments of users give the same rows, is not
+    /// tested here.)
     #[test]
     fn tables_add_up(case in prop_oneof![file_case(), stream_case()]) {
         let outcome = evaluate(&case.settings, &case.shards);
@@ -193,7 +193,7 @@ proptest! {
             prop_assert!((1..=100).contains(&row.risk_score) || row.risk_score == 0);
         }
         for (row, watermark) in outcome.curated.iter().map(|row| (row, outcome.watermarks[row.shard])) {
-            // "Front = watermark + tolerance; it may lie up to 300 s below the newest event accepted."
+            // Section 2: the high-water mark, watermark + tolerance, may lie up to 300 s below the newest event accepted.
             let newest = watermark.expect("a shard that accepted") + (case.settings.tolerance + 300) * 1_000_000;
             prop_assert!(row.event_time <= newest);
         }

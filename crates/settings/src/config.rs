@@ -1,5 +1,5 @@
-//! The configuration file, read and shown. `config show` prints what the table of settings holds, so the manual cannot drift from the
-//! program.
+//! The configuration file: reading it, and printing it. `config show` prints the table of settings itself, so the manual cannot differ
+//! from the program.
 
 mod settings;
 
@@ -11,14 +11,14 @@ use authpulse_event::Span;
 use authpulse_event::time::SECOND;
 use std::path::PathBuf;
 
-/// Options and where decisions go.
+/// The whole configuration: the consumer's options, and settings for output and for S3.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Everything the consumer goes by.
+    /// How the consumer runs.
     pub options: Options,
-    /// Where decisions go.
+    /// Where decisions are written when they are made.
     pub decisions: Decisions,
-    /// The lowest score that is handed to `decisions`.
+    /// The lowest score of decisions that are written there.
     pub decisions_min_score: u8,
     /// Whether the group of the user who runs the program may read what it writes.
     pub group_read: bool,
@@ -28,25 +28,25 @@ pub struct Config {
     pub s3_answer: Span,
 }
 
-/// How S3 encrypts files where they lie.
+/// How S3 encrypts stored files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum S3Encryption {
-    /// As the bucket says.
+    /// As the bucket's own setting says.
     Bucket,
-    /// SSE-S3.
+    /// SSE-S3: with keys that S3 manages.
     S3,
-    /// SSE-KMS, under this key or the account's own for S3.
+    /// SSE-KMS: with this key, or with the account's own key for S3.
     Kms(Option<String>),
 }
 
-/// Where decisions go at the moment they are made.
+/// Where decisions are written when they are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decisions {
-    /// Nowhere but into the tables.
+    /// Nowhere; they are only in the tables.
     None,
-    /// A line each on standard error, whatever is logged.
+    /// To standard error, a line each, whatever the log level.
     Log,
-    /// A line of JSON each, appended to this file.
+    /// Appended to this file, a line of JSON each.
     File(PathBuf),
 }
 
@@ -71,18 +71,18 @@ impl Config {
         config
     }
 
-    /// Reads a configuration file; what it leaves out keeps its default.
+    /// Reads a configuration file. Settings that it leaves out keep their defaults.
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once.
+    /// The text is not TOML, names an unknown table or setting, or has a value that is not allowed. All faults are returned at once.
     pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         Config::parse_for(LIST, text)
     }
 
-    /// The same for a program with these rules.
+    /// As [`Config::parse`], for a program with these rules.
     ///
     /// # Errors
-    /// As [`Config::parse`].
+    /// As of [`Config::parse`].
     pub fn parse_for(rules: &'static [Rule], text: &str) -> Result<Config, Vec<String>> {
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| vec![format!("not TOML: {e}")])?;
         let mut config = Config::for_rules(rules);
@@ -115,7 +115,7 @@ impl Config {
         if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 
-    /// Tells configurations apart: the beginning of a checksum over every setting and its value.
+    /// A digest that tells configurations apart: the first 12 hexadecimal digits of the SHA-256 over all settings and their values.
     pub fn digest(&self) -> String {
         let mut all = String::new();
         for setting in settings(self.options.engine.rules.list()) {
@@ -124,7 +124,7 @@ impl Config {
         authpulse_event::id::sha256_hex(all.as_bytes())[..12].to_owned()
     }
 
-    /// The configuration as a file: every setting with unit and meaning, and its default where the value differs.
+    /// The configuration as a file: every setting with its meaning, unit, default and value.
     pub fn show(&self) -> String {
         let rules = self.options.engine.rules.list();
         let (default, settings) = (Config::for_rules(rules), settings(rules));

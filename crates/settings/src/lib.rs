@@ -1,6 +1,6 @@
-//! Every setting: one table of them ([`config`]), and what the program makes of it ([`options`]).
+//! All settings: one table of them ([`config`]), and the options that they result in ([`options`]).
 //!
-//! Nothing here reads a clock, a lake or a stream; the defaults are what the shipped program runs with.
+//! Nothing here reads a clock, a lake or a stream. The defaults are those of the shipped program.
 
 pub mod config;
 pub mod options;

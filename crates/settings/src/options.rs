@@ -1,4 +1,5 @@
-//! How the consumer runs. What decides rows is in [`Settings`]; of the rest only `idle_after` can, through when a shard rises.
+//! How the consumer runs. [`Settings`] decide the rows. Of the other options only `idle_after` can affect them: it decides when an
+//! idle shard's watermark advances.
 
 use authpulse_engine::Settings;
 use authpulse_event::Span;
@@ -9,47 +10,47 @@ use authpulse_lease::LeaseSettings;
 /// All options of a consumer.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What decides rows.
+    /// The settings that decide the rows.
     pub engine: Settings,
-    /// An entry is stored, and its files roll, at this many rows. More make larger files and a longer catch-up after a crash.
+    /// An entry is stored, and its files end, at this many rows. More rows mean larger files and a longer catch-up after a crash.
     pub entry_rows: u64,
-    /// An entry is stored, and its files roll, once in this time, which its oldest record is never older than. Shorter means fresher tables
-    /// and more files.
+    /// An entry is stored, and its files end, before its oldest record has waited longer than this. Shorter means fresher tables and more
+    /// files.
     pub entry_age: Span,
     /// An entry is stored at this many bytes of raw and rejected payload.
     pub entry_bytes: u64,
-    /// Rows that are encoded as one piece of work; an entry is encoded by several threads in such pieces.
+    /// Rows that one thread encodes at a time. Several threads encode an entry, in pieces of this many rows.
     pub chunk_rows: usize,
-    /// Records taken from a stream in one read.
+    /// The most records that one read takes from a stream.
     pub read_records: usize,
-    /// Bytes taken from a stream in one read.
+    /// The most bytes that one read takes from a stream.
     pub read_bytes: usize,
-    /// Bytes of memory for what the shards of this process have read and not stored yet, all together: an entry is stored at its
-    /// shard's part.
+    /// Bytes of memory for records that the shards of this process, all together, have read and not stored yet. A shard stores an entry
+    /// when it has used its part.
     pub memory: u64,
-    /// How often the tables follow the journal.
+    /// How often the committer brings the tables up to the journals.
     pub commit_interval: Span,
-    /// Files below this size, in bytes, that one commit appends are merged by partition; 0 for never.
+    /// Files below this size, in bytes, that one commit appends are first merged by partition. 0 for never.
     pub gather_below: u64,
-    /// A state snapshot is taken at the first entry after this many curated rows.
+    /// A snapshot of state is taken at the first entry after this many curated rows.
     pub snapshot_rows: u64,
-    /// A state snapshot is taken at the first entry after this long, if there were rows.
+    /// A snapshot of state is taken at the first entry after this long, if there were rows.
     pub snapshot_age: Span,
     /// Size of a piece of a snapshot, before compression, in bytes.
     pub snapshot_piece_bytes: usize,
-    /// How long a shard accepts nothing, at its tip, before its watermark may rise.
+    /// A shard that is at its tip and has accepted nothing for this long is idle: its watermark may advance.
     pub idle_after: Span,
-    /// How often a shard at its tip is read again.
+    /// How long to wait before a shard at its tip is read again.
     pub poll_interval: Span,
-    /// How often this worker looks what others have stored, for counts and seals.
+    /// How often this worker reads what others have stored: daily counts and seals.
     pub follow_interval: Span,
-    /// How shards are shared with other workers.
+    /// The settings of the leases, by which workers divide the shards among them.
     pub leases: LeaseSettings,
     /// Whether records are kept in the raw zone.
     pub raw: bool,
-    /// How files are cut.
+    /// How rows are divided into files and encoded.
     pub encode: EncodeOptions,
-    /// How the tables are kept in shape.
+    /// The settings of maintenance.
     pub maintain: MaintainSettings,
 }
 

@@ -1,26 +1,26 @@
-//! What whoever opens an SQLite file has to know: how long to wait for another process, and what a failure asks for. The catalog and
-//! the journal of a local lake, the embedded stream and the leases on one machine are such files.
+//! What all crates that open SQLite files have in common: how long to wait for another process, and advice for errors. Such files are
+//! the catalog and the journal of a local lake, the embedded stream, and the leases on one machine.
 
 use authpulse_event::advice::{RIGHTS, on_refused_file};
 use rusqlite::{Connection, ErrorCode};
 use std::time::{Duration, Instant};
 
-/// How long opening a file, and a statement, waits for another process. It is longer than any statement of this product takes.
+/// How long opening a file, or a statement, waits for another process. Longer than any statement of this product takes.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two attempts: SQLite's own busy handler pauses for as long after some attempts.
+/// The pause between two attempts. SQLite's own busy handler has pauses of this length too.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Whether another connection was in the way, so that nothing has happened and trying again may help.
+/// Whether another connection held a lock: nothing was done, and trying again may help.
 pub fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Tries again while another connection is in the way, for what SQLite's busy timeout does not cover: it is not asked where a connection
-/// changes the journal's mode (<https://www.sqlite.org/c3ref/busy_handler.html>: "not guaranteed to be invoked every time").
+/// Repeats an attempt while another connection holds a lock. It is for operations that SQLite's busy timeout does not cover, such as a
+/// change of the journal's mode (<https://www.sqlite.org/c3ref/busy_handler.html>: "not guaranteed to be invoked every time").
 ///
 /// # Errors
-/// That of the last attempt: another connection was in the way for all of `patience`, or something else failed.
+/// The error of the last attempt: another connection held a lock for all of `patience`, or something else failed.
 pub fn patiently<T>(patience: Duration, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let deadline = Instant::now() + patience;
     loop {
@@ -36,17 +36,16 @@ fn pause() {
     std::thread::sleep(PAUSE);
 }
 
-/// Switches the write-ahead log on, where it is not; the mode that the journal is in then, which is another one than `wal` where the
-/// file system has no shared memory. Another process may be opening the file, or closing it as its last user, at the same moment: both
-/// take it for themselves for some milliseconds.
+/// Switches the write-ahead log on if it is off. Returns the journal's mode afterwards, which is not `wal` if the file system has no
+/// shared memory. Waits for other processes: one that opens the file, or closes it as its last user, locks it for some milliseconds.
 ///
 /// # Errors
-/// As [`patiently`]'s.
+/// As of [`patiently`].
 pub fn use_write_ahead_log(connection: &Connection, patience: Duration) -> rusqlite::Result<String> {
     patiently(patience, || connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)))
 }
 
-/// What SQLite said of a file that is good and, where that is known, what to do.
+/// The text of an error that is no damage to the file, with advice where there is some.
 pub fn words(error: &rusqlite::Error) -> String {
     let code = error.sqlite_error().map_or(0, |e| e.extended_code);
     let advice = match error.sqlite_error_code() {
@@ -56,11 +55,11 @@ pub fn words(error: &rusqlite::Error) -> String {
     advice.map_or_else(|| error.to_string(), |advice| format!("{error} (SQLite code {code}): {advice}"))
 }
 
-/// As many files as SQLite has open of one database: the file, its log, the log's index, the directory.
+/// How many files SQLite opens for one database: the file, its log, the log's index, the directory.
 const DATABASE_FILES: usize = 4;
 
-/// Words for a file that could not be opened. SQLite says the same where a right is missing and where this process, or the host, may
-/// open no more files: which it is shows when some are opened.
+/// Advice for a file that could not be opened. SQLite gives the same error if a right is missing and if this process, or the host, has
+/// too many files open. To tell these apart, this opens as many files itself.
 fn unopened() -> &'static str {
     let opened: std::io::Result<Vec<_>> = (0..DATABASE_FILES).map(|_| std::fs::File::open("/dev/null")).collect();
     opened.err().and_then(|error| error.raw_os_error()).and_then(on_refused_file).unwrap_or(RIGHTS)
@@ -70,7 +69,7 @@ fn advice(kind: ErrorCode) -> Option<&'static str> {
     match kind {
         ErrorCode::DiskFull => Some("free some space"),
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(RIGHTS),
-        // SQLite has one answer for a quota, a limit on the size of files and a device that fails.
+        // SQLite gives the same error for a quota, a limit on the size of files and a failing device.
         ErrorCode::SystemIoFailure => Some(
             "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound",
         ),
@@ -94,7 +93,7 @@ mod tests {
         connection
     }
 
-    /// SQLite's own patience is no help there: the first attempt fails though the busy timeout is ten seconds.
+    /// SQLite's busy timeout does not help here: the first attempt fails at once although the timeout is ten seconds.
     #[test]
     fn the_log_is_switched_on_once_another_connection_has_done_its_work() {
         let place = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use super::{Cases, Features, Rule, Technique, Threshold};
 use crate::rows::Windows;
 
-/// See the module.
+/// The rule as the module describes it.
 pub const RULE: Rule = Rule {
     name: "LATERAL_MOVEMENT",
     column: "is_lateral_movement",

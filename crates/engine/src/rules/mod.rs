@@ -1,8 +1,8 @@
-//! The rules (semantics, section 4), as a list: one file each, and nothing else in the program names them one by one.
+//! The rules (semantics, section 4) as a list, a file for each. Elsewhere only the four of version 0.1 are named one by one.
 //!
 //! A [`Rule`] looks at [`Features`], which are computed once for each event and apart from rules. A [`RuleSet`] is a list of
-//! rules with the figures that operators set, and says which of them are on. The list is handed in: [`LIST`] is what this
-//! program has, and tests hand it others. `docs/adding.md` walks through adding a rule.
+//! rules with the weights and thresholds that operators set, and which of them are on. The program uses [`LIST`]; tests pass other
+//! lists. `docs/adding.md` walks through adding a rule.
 
 mod burst_login;
 mod lateral_movement;
@@ -20,34 +20,34 @@ use authpulse_event::EventTime;
 /// The rules of this program, in the order in which `risk_flags` lists them. New ones go to the end.
 pub const LIST: &[Rule] = &[new_device::RULE, burst_login::RULE, lateral_movement::RULE, rare_host::RULE];
 
-/// Most thresholds of one rule.
+/// The most thresholds that a rule may have.
 pub const THRESHOLDS_MAX: usize = 4;
 /// The version of ATT&CK whose techniques the rules name.
 pub const ATTACK_VERSION: &str = "18";
 
 const _: () = assert!(LIST.len() >= FIRST && LIST.len() <= RULES_MAX);
 
-/// The thresholds of a rule as they are set, in the rule's order; what it has fewer of is 0.
+/// A rule's thresholds as they are set, in the order of [`Rule::thresholds`]. Unused places are 0.
 pub type Thresholds = [u32; THRESHOLDS_MAX];
 
-/// A rule. Its name and its column are in lakes: they are never changed, and never given to another rule.
+/// A rule. Lakes hold its name and its column, so they must never change, nor be given to another rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// The name in `risk_flags` and in the setting `on`.
     pub name: &'static str,
     /// Its column in `auth_events_curated`: 1 where it fires, else 0.
     pub column: &'static str,
-    /// Points, where the settings say nothing else. Its setting is [`Rule::weight_key`].
+    /// Points by default. The setting [`Rule::weight_key`] overrides them.
     pub weight: u8,
-    /// Settings that it goes by; at most [`THRESHOLDS_MAX`].
+    /// The settings that decide when it fires; at most [`THRESHOLDS_MAX`].
     pub thresholds: &'static [Threshold],
-    /// What it hints at.
+    /// The techniques of attack that it hints at.
     pub techniques: &'static [Technique],
-    /// Whether it fires. Pure, and quick: asked for each event.
+    /// Whether it fires. Must be pure and fast: it is called for each event.
     pub fires: fn(&Features, &Thresholds) -> bool,
-    /// Why it fired, for people, with the figures that decided.
+    /// Why it fired, in words for people, with the figures that decided.
     pub why: fn(&Evidence<'_>, &Thresholds) -> String,
-    /// What it makes of some features under its default thresholds.
+    /// Examples for the tests, at its default thresholds.
     pub cases: Cases,
 }
 
@@ -58,27 +58,27 @@ impl Rule {
     }
 }
 
-/// A setting that a rule goes by.
+/// A setting that decides when a rule fires.
 #[derive(Clone, Copy, Debug)]
 pub struct Threshold {
-    /// Key within `[rules]`; no other setting there has it.
+    /// Its key within `[rules]`, unique there.
     pub key: &'static str,
-    /// Where the settings say nothing else.
+    /// The value unless it is set.
     pub default: u32,
-    /// What it counts.
+    /// What it counts, as a plural noun.
     pub unit: &'static str,
-    /// What it does, and what rises and falls with it.
+    /// What it means, as a sentence for operators.
     pub meaning: &'static str,
-    /// Least and greatest value.
+    /// The least and the greatest value allowed.
     pub bounds: (u32, u32),
 }
 
 /// A technique of ATT&CK ([`ATTACK_VERSION`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Technique {
-    /// As in `T1078` or `T1021.001`.
+    /// The technique's id, such as `T1078` or `T1021.001`.
     pub id: &'static str,
-    /// Its name there.
+    /// The technique's name in ATT&CK.
     pub name: &'static str,
 }
 
@@ -96,14 +96,14 @@ pub struct Features {
 }
 
 impl Features {
-    /// An event on which no rule fires: noon of a Thursday, a known computer, windows like any other's.
+    /// An event on which no rule fires: noon on a Thursday, a known computer, ordinary windows.
     pub const QUIET: Features = Features {
         time: EventTime::from_micros(1_420_113_600_000_000),
         windows: Windows { logons_1h: 3, logons_24h: 20, computers_1h: 1, computers_24h: 2 },
         new_device: false,
         popularity: Some((800, 7)),
     };
-    /// An event on which everything fires that can.
+    /// An event on which every rule of [`LIST`] fires.
     pub const LOUD: Features = Features {
         windows: Windows { logons_1h: 5_000, logons_24h: 50_000, computers_1h: 400, computers_24h: 4_000 },
         new_device: true,
@@ -112,27 +112,27 @@ impl Features {
     };
 }
 
-/// What a row says about an event on which a rule fired: enough to say why.
+/// The columns of a row that say why a rule fired on its event.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
     /// Event time.
     pub time: EventTime,
-    /// Where.
+    /// The computer's name.
     pub computer: &'a str,
     /// The user's windows.
     pub windows: Windows,
-    /// `host_popularity`.
+    /// The column `host_popularity`; `None` where it is null.
     pub popularity: Option<u64>,
 }
 
-/// Four events, and what a rule makes of them under its default thresholds: the first two leave it quiet, on the others it fires.
+/// Four events to test a rule with, at its default thresholds: it stays quiet on the first two and fires on the others.
 #[derive(Clone, Copy, Debug)]
 pub struct Cases {
     /// Far from firing.
     pub quiet: Features,
-    /// As near to firing as can be.
+    /// Quiet, but as near to firing as can be.
     pub just_below: Features,
-    /// Fires, as barely as can be.
+    /// Fires, but only just.
     pub just_above: Features,
     /// Fires beyond doubt.
     pub firing: Features,

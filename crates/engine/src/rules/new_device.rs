@@ -2,7 +2,7 @@
 
 use super::{Cases, Features, Rule, Technique};
 
-/// See the module.
+/// The rule as the module describes it.
 pub const RULE: Rule = Rule {
     name: "NEW_DEVICE",
     column: "is_new_device",

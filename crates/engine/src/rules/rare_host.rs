@@ -1,13 +1,13 @@
-//! RARE_HOST: the computer is among the least popular ones, ties included. What popularity is, and from how many computers on
-//! there is one ([`MIN_HOSTS`]), is the business of [`crate::popularity`] and of who makes the features.
+//! RARE_HOST: the computer is among the least popular ones, ties included. [`crate::popularity`] defines popularity; scoring leaves it
+//! out where the look-back holds fewer than [`MIN_HOSTS`] computers.
 
 use super::{Cases, Features, Rule, Technique, Threshold};
 
-/// Key of the fewest computers that a look-back must hold for popularity to be known at all: without it no rule that looks at
-/// popularity fires, and the row has none.
+/// The key of the threshold for how many computers a look-back must hold. With fewer, popularity is unknown: no rule that looks at it
+/// fires, and the row's column is null.
 pub const MIN_HOSTS: &str = "min_hosts";
 
-/// See the module.
+/// The rule as the module describes it.
 pub const RULE: Rule = Rule {
     name: "RARE_HOST",
     column: "is_rare_host",

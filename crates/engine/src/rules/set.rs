@@ -1,4 +1,4 @@
-//! A list of rules with figures: which are on, their weights and thresholds, and what they make of an event.
+//! A rule set: a list of rules, which of them are on, their weights and thresholds, and how they score an event.
 
 use super::{Evidence, FIRST, Features, LIST, MIN_HOSTS, RULES_MAX, Rule, THRESHOLDS_MAX, Thresholds};
 use crate::flags::{Flag, Flags};
@@ -6,32 +6,32 @@ use authpulse_event::id::sha256_hex;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Which rules are on, and what they go by. All of it may change; each row says by its `rule_set` what scored it.
+/// Which rules are on, with their weights and thresholds. All of it may be changed; each row's `rule_set` says what scored it.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
     list: &'static [Rule],
     on: Flags,
-    /// Of each rule of the list.
+    /// By rule of the list.
     weights: Vec<u8>,
-    /// Of each rule of the list.
+    /// By rule of the list.
     thresholds: Vec<Thresholds>,
     min_hosts: u32,
-    /// The first rules, on or off, as they are asked for each event.
+    /// The first rules, on or off, ready to be evaluated.
     first: [Asked; FIRST],
-    /// The later rules that are on, as they are asked for each event.
+    /// The later rules that are on, ready to be evaluated.
     later: Vec<(Predicate, Asked)>,
 }
 
-/// [`Rule::fires`].
+/// The type of [`Rule::fires`].
 type Predicate = fn(&Features, &Thresholds) -> bool;
 
-/// What a rule is asked with.
+/// What the evaluation of one rule needs.
 #[derive(Clone, Copy, Debug, Default)]
 struct Asked {
     thresholds: Thresholds,
-    /// Its flag's bit; none where it is off.
+    /// The bit of its flag; 0 where it is off.
     bit: u32,
-    /// 0 where it is off.
+    /// Its points; 0 where it is off.
     weight: u8,
 }
 
@@ -52,10 +52,11 @@ impl PartialEq for RuleSet {
 impl Eq for RuleSet {}
 
 impl RuleSet {
-    /// The rules of a list with its defaults; the first four are on, the others off.
+    /// A list's rules with their defaults; the first four are on, the others off.
     ///
     /// # Panics
-    /// The list is not one: it does not begin with the four rules of 0.1, is too long, or has something twice.
+    /// The list does not begin with the four rules of 0.1, is too long, gives a rule too many thresholds, or has a name, column or
+    /// setting twice.
     pub fn of(list: &'static [Rule]) -> RuleSet {
         if let Some(fault) = fault_of(list) {
             panic!("a list of rules {fault}");
@@ -73,7 +74,7 @@ impl RuleSet {
         set
     }
 
-    /// What follows from the figures.
+    /// Recomputes the fields that follow from the others.
     fn derive(&mut self) {
         self.min_hosts = self.threshold(MIN_HOSTS).unwrap_or(0);
         let on = self.on;
@@ -88,17 +89,17 @@ impl RuleSet {
         (self.first, self.later) = (first, later);
     }
 
-    /// The list.
+    /// The list of rules, on or off.
     pub fn list(&self) -> &'static [Rule] {
         self.list
     }
 
-    /// A rule of the list.
+    /// The rule of a flag.
     pub fn rule(&self, flag: Flag) -> &'static Rule {
         &self.list[flag.index()]
     }
 
-    /// The flag of the rule of this name.
+    /// The flag of the rule with this name, if the list has one.
     pub fn flag(&self, name: &str) -> Option<Flag> {
         self.flags().find(|flag| self.rule(*flag).name == name)
     }
@@ -108,7 +109,7 @@ impl RuleSet {
         (0..self.list.len()).map(Flag::new)
     }
 
-    /// The rules behind the first four, on or off, each with its flag: whose columns are in files of rows that they scored alone.
+    /// The rules after the first four, on or off, each with its flag. Files have their columns only for rows that they scored.
     pub fn later(&self) -> impl Iterator<Item = (Flag, &'static Rule)> + use<> {
         let list = self.list;
         (FIRST..list.len()).map(move |at| (Flag::new(at), &list[at]))
@@ -119,7 +120,7 @@ impl RuleSet {
         self.on
     }
 
-    /// Whether a rule is on: asked for each event.
+    /// Whether a rule is on, so that its result counts.
     pub fn is_on(&self, flag: Flag) -> bool {
         self.on.has(flag)
     }
@@ -127,7 +128,7 @@ impl RuleSet {
     /// Switches these rules on, and all others off.
     ///
     /// # Errors
-    /// A name is not in the list, or stands there twice. Nothing is changed then.
+    /// A name is not that of a rule, or is given twice. Nothing is changed then.
     pub fn turn_on(&mut self, names: &[&str]) -> Result<(), String> {
         let mut on = Flags::default();
         for name in names {
@@ -150,7 +151,7 @@ impl RuleSet {
         self.weights[flag.index()]
     }
 
-    /// Sets the points of a rule. The sum of those that are on is a matter of [`crate::Settings::faults`].
+    /// Sets the points of a rule. [`crate::Settings::faults`] checks the sum over the rules that are on.
     pub fn set_weight(&mut self, flag: Flag, weight: u8) {
         self.weights[flag.index()] = weight;
         self.derive();
@@ -161,12 +162,12 @@ impl RuleSet {
         self.on.iter().map(|flag| u32::from(self.weight(flag))).sum()
     }
 
-    /// The thresholds of a rule.
+    /// The thresholds of a rule as they are set, on or off.
     pub fn thresholds(&self, flag: Flag) -> &Thresholds {
         &self.thresholds[flag.index()]
     }
 
-    /// The threshold of this key; none where no rule of the list has it.
+    /// The threshold with this key; `None` if no rule of the list has it.
     pub fn threshold(&self, key: &str) -> Option<u32> {
         let (rule, at) = self.place(key)?;
         Some(self.thresholds[rule][at])
@@ -175,7 +176,7 @@ impl RuleSet {
     /// Sets the threshold of a key.
     ///
     /// # Errors
-    /// No rule of the list has it, or the value lies outside of its bounds.
+    /// No rule of the list has such a threshold, or the value lies outside of its bounds.
     pub fn set_threshold(&mut self, key: &str, value: u32) -> Result<(), String> {
         let (rule, at) = self.place(key).ok_or_else(|| format!("no rule has a threshold '{key}'"))?;
         let (least, greatest) = self.list[rule].thresholds[at].bounds;
@@ -194,7 +195,7 @@ impl RuleSet {
         })
     }
 
-    /// The fewest computers of a look-back for which popularity is known. At least 1: an empty look-back tells nothing.
+    /// How many computers a look-back must hold for popularity to be known. At least 1: an empty look-back says nothing.
     pub fn min_hosts(&self) -> usize {
         self.min_hosts.max(1) as usize
     }
@@ -202,13 +203,13 @@ impl RuleSet {
     /// The rules that fire, and the sum of their weights.
     pub fn evaluate(&self, features: &Features) -> (Flags, u8) {
         let (mut bits, mut score) = (0, 0u8);
-        // Without branches: what fires cannot be foretold. Once for each event.
+        // Without branches, because they could not be predicted. This runs for each event.
         let mut ask = |fires: bool, rule: &Asked| {
             bits |= u32::from(fires).wrapping_neg() & rule.bit;
-            // Settings with faults are refused before anything is scored; without, the sum is at most 100.
+            // The sum is at most 100: settings with a higher one are refused before anything is scored.
             score = score.wrapping_add(u8::from(fires).wrapping_neg() & rule.weight);
         };
-        // Every list begins with these four. Named by constants they are compiled into this place; by a pointer each is a call.
+        // Every list begins with these four. Called through constants they are inlined here; through pointers each would be a call.
         let [a, b, c, d] = &self.first;
         ask((LIST[0].fires)(features, &a.thresholds), a);
         ask((LIST[1].fires)(features, &b.thresholds), b);
@@ -225,19 +226,19 @@ impl RuleSet {
         (self.rule(flag).why)(evidence, self.thresholds(flag))
     }
 
-    /// The names of rules, in the order in which `risk_flags` lists them. Flags that the list does not reach have none.
+    /// The names of flags, in the order in which `risk_flags` lists them. Flags beyond the list are left out.
     pub fn names(&self, flags: Flags) -> impl Iterator<Item = &'static str> + use<> {
         let list = self.list;
         flags.iter().filter_map(move |flag| list.get(flag.index()).map(|rule| rule.name))
     }
 
-    /// A short digest of which rules are on and what they go by: the column `rule_set`. Of exactly the first four it is what
-    /// version 0.1 wrote.
+    /// A short digest of which rules are on, their weights and thresholds: the column `rule_set`. With exactly the first four on it is
+    /// the same as in version 0.1.
     pub fn digest(&self) -> String {
         sha256_hex(self.text().as_bytes())[..12].to_owned()
     }
 
-    /// What the digest is of. A later rule has a part in it while it is on, one of the first four says only that it is off.
+    /// The text that is digested. A later rule appears in it only while it is on; for the first four it says only which are off.
     pub(super) fn text(&self) -> String {
         let mut text = format!("weights={:?}", &self.weights[..FIRST]);
         let figures = |text: &mut String, flag: Flag| {
@@ -263,7 +264,7 @@ fn defaults(rule: &Rule) -> Thresholds {
     thresholds
 }
 
-/// Why this is no list of rules, if it is none.
+/// What is wrong with a list of rules, if anything.
 pub(super) fn fault_of(list: &[Rule]) -> Option<String> {
     if list.len() > RULES_MAX {
         return Some(format!("has {} of them; at most {RULES_MAX} have a flag", list.len()));

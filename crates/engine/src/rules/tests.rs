@@ -1,4 +1,4 @@
-//! The list of this program and a longer one: a fifth rule that only tests have.
+//! The tests use the program's list, and a longer one with a fifth rule that only tests have.
 
 use super::set::fault_of;
 use super::*;
@@ -6,7 +6,7 @@ use crate::Settings;
 use crate::flags::{Flag, Flags};
 use authpulse_event::time::{Day, EventTime, HOUR, Span, time_of_day};
 
-/// Fires by night: an hour of the day from `night_from` on, or before `night_to`, UTC.
+/// Fires at night: from the hour `night_from` on, or before the hour `night_to` (UTC).
 const BY_NIGHT: Rule = Rule {
     name: "BY_NIGHT",
     column: "is_by_night",
@@ -41,7 +41,7 @@ const BY_NIGHT: Rule = Rule {
     },
 };
 
-/// When a night of [`BY_NIGHT`] begins.
+/// The moment at which a night of [`BY_NIGHT`] begins.
 const AT_NIGHT: EventTime = Day(0).start().after(Span::hours(20));
 
 const FIVE: &[Rule] = &[new_device::RULE, burst_login::RULE, lateral_movement::RULE, rare_host::RULE, BY_NIGHT];
@@ -72,7 +72,7 @@ fn each_rule_stands_by_its_cases() {
                 assert!((least..=greatest).contains(value) && *value == threshold.default, "{}", threshold.key);
             }
         }
-        // One rule's just is no other's.
+        // Where one rule just fires, no other does.
         let all = on(list, &list.iter().map(|rule| rule.name).collect::<Vec<_>>());
         assert_eq!(evaluated(&all, &Features::QUIET), (String::new(), 0));
         for rule in list {

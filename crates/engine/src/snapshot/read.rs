@@ -1,4 +1,4 @@
-//! Reading a snapshot: each piece by itself, on whatever thread, and then into the shard, one after another.
+//! Reading a snapshot: each piece by itself, on any thread; then into the shard, one after another.
 
 use super::{MAGIC, PieceSection, SnapshotError, VERSION, VERSION_WITH_SECTIONS};
 use crate::names::{ComputerId, NameList, UserId};
@@ -11,31 +11,31 @@ use authpulse_event::{Day, EventTime, HashRange, Span, ring};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-/// Counts lie far below; sums of such counts do not overflow.
+/// Real counts lie far below this, and sums of counts below it do not overflow.
 const COUNT_LIMIT: u64 = 1 << 48;
-/// Logons of one user on one computer and day lie far below.
+/// Real numbers of logons of one user on one computer and day lie far below this.
 const LOGONS_LIMIT: u64 = 1 << 31;
-/// A user's name and seven counts take up more.
+/// A user takes up at least this many bytes: its name and seven counts.
 const USER_BYTES_MIN: u64 = 8;
-/// Items for which a list reserves memory before it has read them.
+/// The most items for which a list reserves memory before it has read them.
 const RESERVED_MAX: u64 = 1024;
 
-/// Reads pieces for one shard, as it is when its restoring begins. Cheap to clone.
+/// Reads pieces for one shard that is being rebuilt. Cheap to clone.
 #[derive(Clone)]
 pub struct PieceReader {
     range: HashRange,
-    /// Ids that were accepted before can meet no duplicate any more.
+    /// Ids of events before this time are needed no more.
     keep_ids_from: EventTime,
-    /// The days that can be open; none but these, and no two others at once.
+    /// The first and the last day that can be open: the same or consecutive.
     open_days: RangeInclusive<Option<Day>>,
-    /// Through which day each part of the range has published its high-risk counts.
+    /// The last day whose high-risk counts each part of the range has published.
     score_spans: Vec<(HashRange, Option<Day>)>,
     written: Arc<WrittenHours>,
-    /// The sections that are read; others are passed over, or refused.
+    /// The sections that are read. Others are passed over, or refused if they must be understood.
     known: Arc<[String]>,
 }
 
-/// A piece that was read and is part of no shard yet. Its users and computers are numbered in the order in which it names them.
+/// A piece that was read but not yet added to a shard. Its users and computers are numbered in the order in which it names them.
 pub struct ReadPiece {
     computers: NameList,
     names: NameList,
@@ -45,13 +45,14 @@ pub struct ReadPiece {
 }
 
 impl ReadPiece {
-    /// Its sections, of those that the reader knows.
+    /// The sections of the piece that the reader knows.
     pub fn sections(&self) -> &[PieceSection] {
         &self.sections
     }
 }
 
 impl PieceReader {
+    /// A reader for a shard that is being rebuilt.
     pub(crate) fn new(shard: &Shard, written: Arc<WrittenHours>) -> PieceReader {
         PieceReader {
             range: shard.range,
@@ -64,16 +65,16 @@ impl PieceReader {
         }
     }
 
-    /// A reader that knows these sections.
+    /// The same reader, but knowing these sections.
     #[must_use]
     pub fn knowing(self, sections: impl IntoIterator<Item = String>) -> PieceReader {
         PieceReader { known: sections.into_iter().collect(), ..self }
     }
 
-    /// Reads a piece: its users that lie within the range.
+    /// Reads those users of a piece that lie within the range.
     ///
     /// # Errors
-    /// If the bytes are not those of a piece, or of one too new or too old.
+    /// The bytes are damaged, are of a version that is too new or too old, or have an unknown section that must be understood.
     pub fn read(&self, bytes: &[u8]) -> Result<ReadPiece, SnapshotError> {
         let mut reader = ByteReader { bytes };
         if reader.take(4)? != MAGIC {
@@ -97,7 +98,7 @@ impl PieceReader {
             piece.computers.push(reader.text()?);
         }
         let count = reader.number()?;
-        // A user takes up more bytes than that.
+        // Not by the count alone, which may be damaged.
         piece.users.reserve(count.min(bytes.len() as u64 / USER_BYTES_MIN) as usize);
         let mut parts = UserParts { last_user: vec![None; piece.computers.len()], ..UserParts::default() };
         for _ in 0..count {
@@ -115,7 +116,7 @@ impl PieceReader {
         }
     }
 
-    /// The next section, if it is known; one that need not be understood is passed over.
+    /// The next section; `None` for one that is unknown and need not be understood.
     fn read_section(&self, reader: &mut ByteReader<'_>) -> Result<Option<PieceSection>, SnapshotError> {
         let name = reader.text()?;
         let must = reader.below(2, "a section that must be understood or not in a third way")? == 1;
@@ -205,11 +206,11 @@ impl Shard {
     /// Adds the users of a piece.
     ///
     /// # Errors
-    /// If there is one of them already. The shard is then unfit for use.
+    /// The shard has one of the users already. It can then not be used any more.
     pub(crate) fn take_in(&mut self, piece: ReadPiece) -> Result<(), SnapshotError> {
         let ReadPiece { computers, names, users, high_risk, sections: _ } = piece;
         let first = self.users.len() as u32;
-        // A name is looked up once a piece, not once a user.
+        // Each computer's name is looked up once for the piece, not once for each user.
         let mut known: Vec<Option<ComputerId>> = vec![None; computers.len()];
         for (at, mut user) in users.into_iter().enumerate() {
             let id = self.user_names.intern(names.get(at));
@@ -223,7 +224,7 @@ impl Shard {
             for hour in &user.hours {
                 self.open_hours.entry(hour.hour).or_default().push(id);
             }
-            // None but those of open days were read.
+            // Only counts of open days were read.
             for (slot, day, _) in user.open_counts(Day(i32::MIN)) {
                 self.touch_day(day, id, slot);
             }
@@ -238,13 +239,13 @@ impl Shard {
     }
 }
 
-/// Whether the high-risk counts of a day were published for the part of the range where a user lies.
+/// Whether the high-risk counts of a day are published by the part of the range that holds the user with this hash.
 pub(crate) fn is_published(spans: &[(HashRange, Option<Day>)], hash: u128, day: Day) -> bool {
     let span = spans.iter().find(|(range, _)| range.contains(hash));
     span.is_some_and(|(_, after)| after.is_some_and(|a| day <= a))
 }
 
-/// What is read of one user; the memory is used again for the next.
+/// What is read of one user. The memory is reused for the next.
 #[derive(Default)]
 struct UserParts<'a> {
     pairs: Vec<ComputerId>,
@@ -253,7 +254,7 @@ struct UserParts<'a> {
     own_ids: Vec<(&'a str, EventTime, Slot)>,
     hours: Vec<OpenHour>,
     high_risk: Vec<(Day, Slot, u64)>,
-    /// The last user that has it, of each computer.
+    /// By computer: the last user that has it.
     last_user: Vec<Option<u32>>,
 }
 
@@ -280,7 +281,7 @@ impl<'a> ByteReader<'a> {
     }
 
     fn number(&mut self) -> Result<u64, SnapshotError> {
-        // Most are below 128.
+        // The fast path: most numbers are below 128.
         if let [byte @ ..0x80, rest @ ..] = self.bytes {
             self.bytes = rest;
             return Ok(u64::from(*byte));
@@ -305,7 +306,7 @@ impl<'a> ByteReader<'a> {
         self.signed().map(Span::from_micros)
     }
 
-    /// So many times `part` after the beginning of 1970, if there is such a time.
+    /// Reads a number and returns the time that many `part`s after the beginning of 1970; `None` where that would overflow.
     fn times(&mut self, part: Span) -> Result<Option<EventTime>, SnapshotError> {
         let since_1970 = part.checked_mul(self.signed()?);
         Ok(since_1970.map(|span| EventTime::default() + span))
@@ -340,7 +341,7 @@ impl<'a> ByteReader<'a> {
         Ok(items)
     }
 
-    /// Reads a list in place of what `items` held.
+    /// Reads a list into `items`, replacing what they held.
     fn list_into<T>(
         &mut self,
         items: &mut Vec<T>,
@@ -348,7 +349,7 @@ impl<'a> ByteReader<'a> {
     ) -> Result<(), SnapshotError> {
         let count = self.number()?;
         items.clear();
-        // A count that the bytes cannot hold is damage; do not reserve memory for it.
+        // The count may be damaged, so it must not decide how much memory is reserved.
         items.reserve(count.min(RESERVED_MAX) as usize);
         for _ in 0..count {
             items.push(item(self)?);

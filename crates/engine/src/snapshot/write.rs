@@ -9,7 +9,7 @@ use authpulse_event::{Day, EventTime, HashRange};
 use std::collections::HashMap;
 
 impl Shard {
-    /// Everything known of users, in pieces of about `piece_bytes`.
+    /// A snapshot of all users' state, in pieces of about `piece_bytes` bytes each.
     pub fn snapshot(&self, piece_bytes: usize) -> Vec<Piece> {
         let mut order: Vec<UserId> = self.user_names.ids().collect();
         order.sort_unstable_by_key(|id| self.users[id.index()].hash);
@@ -20,7 +20,7 @@ impl Shard {
                 high_risk.entry(*user).or_default().push((*day, slot, *n));
             }
         }
-        // Maps have no order, but one state has one snapshot.
+        // A hash map has no order, but the same state must give the same bytes.
         high_risk.values_mut().for_each(|counts| counts.sort_unstable());
         let mut pieces = Vec::new();
         let mut first = self.range.first;
@@ -29,7 +29,7 @@ impl Shard {
             let user = &self.users[id.index()];
             let risk = high_risk.get(id).map_or(&[][..], |v| v);
             writer.user(self, self.user_names.get(*id), user, risk);
-            // Users of one hash (there are none outside of tests) stay in one piece.
+            // Users with the same hash (only tests have such) stay in one piece.
             let next = order.get(at + 1).map(|id| self.users[id.index()].hash);
             if writer.users.len() >= piece_bytes && next.is_some_and(|next| next != user.hash) {
                 pieces.push(writer.finish(HashRange { first, last: user.hash }));
@@ -41,19 +41,19 @@ impl Shard {
     }
 }
 
-/// A named part of a piece, behind its users.
+/// A named part of a piece, after its users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PieceSection {
-    /// Its name.
+    /// The name by which a reader knows it.
     pub name: String,
-    /// Whether a program that does not know it must not go on.
+    /// Whether a program that does not know it must refuse the piece.
     pub must: bool,
-    /// What it says.
+    /// The content of the section.
     pub body: Vec<u8>,
 }
 
 impl Piece {
-    /// A piece as [`Shard::snapshot`] makes them, with these sections; without any it stays as it is.
+    /// Adds sections to a piece from [`Shard::snapshot`]. With an empty list the piece stays as it is.
     #[must_use]
     pub fn with_sections(mut self, sections: &[PieceSection]) -> Piece {
         if !sections.is_empty() {
@@ -107,7 +107,7 @@ impl PieceWriter {
             put_signed(&mut self.users, i64::from(day.0));
             put_varint(&mut self.users, u64::from(logons));
         }
-        // Ids that no duplicate can meet any more are forgotten at different times; none of them is written.
+        // The state forgets ids that are needed no more at different times. They are left out, so that equal states give equal bytes.
         let keep_ids_from = shard.oldest_id_to_keep();
         let own = user.own_ids.iter().flat_map(|own| own.iter());
         let mut own: Vec<_> = own.filter(|(_, time, _)| *time >= keep_ids_from).collect();
@@ -137,7 +137,7 @@ impl PieceWriter {
         }
     }
 
-    /// The piece; the writer begins the next, in the same memory.
+    /// The finished piece. The writer then begins the next one and reuses its memory.
     fn finish(&mut self, range: HashRange) -> Piece {
         let mut bytes = Vec::with_capacity(self.computers.len() + self.users.len() + 32);
         bytes.extend_from_slice(MAGIC);

@@ -1,4 +1,4 @@
-//! Engine and oracle give the same rows, whatever happens in between.
+//! Engine and oracle give the same rows, however the run goes.
 
 use crate::random;
 use crate::schedule::{Schedule, schedule};
@@ -14,7 +14,7 @@ use std::fmt::Debug;
 
 /// Schedules under which each fixed case is run.
 const SCHEDULES: usize = 24;
-/// From so many cases on, how often each edge was reached says something.
+/// With this many cases, every edge must have been reached often enough.
 const ENOUGH_CASES: u64 = 500;
 
 #[test]
@@ -53,7 +53,7 @@ fn streams() {
     agree_on(2_500, stream_case(), Edge::ALL.iter().copied(), &[&Deed::ALONE[..], &Deed::OF_CHILDREN].concat());
 }
 
-/// No attribute changes what an event is, whether it is accepted, or what it scores: the other columns are those of the first model.
+/// Attributes change neither what is an event, nor what is accepted, nor its score: the other columns are as in the first model.
 #[test]
 fn what_events_carry_changes_nothing_else() {
     let carried = RefCell::new(0);
@@ -97,10 +97,10 @@ fn agree_on(cases: u32, strategy: impl Strategy<Value = Case>, edges: impl Itera
     }
 }
 
-/// The service wrote what the oracle finds, row by row, and nothing else.
+/// The service wrote exactly the rows that the oracle finds.
 pub fn agree(case: &Case, outcome: &Outcome, answer: Answer) -> Check {
     let mut curated = outcome.curated.clone();
-    // Which shard wrote a row is no column.
+    // The shard that wrote a row is no column, so it is not compared.
     curated.iter_mut().for_each(|row| row.shard = 0);
     same("curated", curated, answer.curated)?;
     same("rejected", outcome.rejected.clone(), answer.rejected)?;
@@ -125,7 +125,7 @@ fn same<T: Ord + Debug>(table: &str, mut expected: Vec<T>, mut found: Vec<T>) ->
     Err(TestCaseError::fail(format!("{table}: missing {missing:#?}, instead {other:#?}")))
 }
 
-/// What is in one sorted list and not in another, as often as it is there.
+/// The items of the sorted list `all` that are not in the sorted list `but`. Repeated items count each time.
 fn without<'a, T: Ord>(all: &'a [T], but: &[T]) -> Vec<&'a T> {
     let mut but = but.iter().peekable();
     let mut left = Vec::new();

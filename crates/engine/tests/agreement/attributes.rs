@@ -1,4 +1,4 @@
-//! What events carry: how much memory it may take, who shares it, and where it goes.
+//! Attributes of events: how much memory they may take, which rows share them, and when they are dropped.
 
 use authpulse_engine::rows::{AcceptedEvent, ScoredEvent};
 use authpulse_engine::settings::{UNSCORED_BYTES_MAX, UNSCORED_MAX};
@@ -9,7 +9,7 @@ use authpulse_event::attributes::ATTRIBUTES_BYTES_MAX;
 use authpulse_event::time::{DEFAULT_BASE, SECOND};
 use authpulse_event::{ArrivalTime, EventModel, HashRange, ParsedEvent, Position, parse_record};
 
-/// What the structs took up before there were attributes, in bytes.
+/// Structs, and their sizes in bytes before there were attributes.
 const BEFORE: [(usize, usize); 5] = [
     (size_of::<AcceptedEvent>(), 64),
     (size_of::<ScoredEvent>(), 88),
@@ -31,7 +31,7 @@ fn settings() -> Settings {
     settings
 }
 
-/// A shard that has admitted one event a second, each with these members.
+/// A shard that has admitted one event a second, each with the attributes that `members` gives.
 fn admitted(events: i64, members: impl Fn(i64) -> String) -> (Shard, Output) {
     let mut shard = Shard::new(settings(), SourceKind::Stream, HashRange::FULL);
     let mut out = Output::default();
@@ -50,7 +50,7 @@ fn admit(shard: &mut Shard, out: &mut Output, second: i64, members: &str) {
     shard.admit(record, parsed, out);
 }
 
-/// A popularity index that knows the days before the first event.
+/// A popularity index that covers the days before the first event.
 fn index(shard: &Shard) -> PopularityIndex {
     let mut index = PopularityIndex::new(shard.settings().time.lookback_days);
     let mut empty = Shard::new(settings(), SourceKind::Stream, HashRange::FULL);
@@ -73,14 +73,14 @@ fn what_is_not_scored_is_bounded_by_bytes_as_well() {
         admit(&mut shard, &mut out, second, &long);
         second += 1;
     }
-    // The last of them may have carried as much as one may.
+    // Room is always kept for one event with the most attributes allowed.
     let bytes = shard.unscored_bytes();
     assert_eq!(bytes, of_one * shard.unscored_len());
     assert!((UNSCORED_BYTES_MAX - ATTRIBUTES_BYTES_MAX - of_one..=UNSCORED_BYTES_MAX).contains(&bytes), "{bytes}");
     assert!(shard.is_half_unscored());
     let half = UNSCORED_BYTES_MAX / 2 / of_one;
     assert!(admitted(half as i64 + 1, |_| long.clone()).0.is_half_unscored());
-    // A child counts what it takes over, and scoring gives it back.
+    // A child counts the bytes that it takes over, and scoring releases them.
     let mut child = Shard::inherit(settings(), HashRange::FULL, vec![shard]);
     assert_eq!(child.unscored_bytes(), bytes);
     let mut index = index(&child);
@@ -104,14 +104,14 @@ fn rows_of_one_entry_share_what_is_equal_and_give_it_up_with_the_entry() {
     assert_ne!(address(&rows[0]), address(&rows[1]));
     let held = shard.row_attribute_bytes();
     assert!(held >= 2 * of_one && held < 3 * of_one, "{held} bytes, one takes {of_one}");
-    // With the cut it is gone: the next entry's rows share among themselves.
+    // The cut drops the shared sets: the rows of the next entry share among themselves.
     shard.cut();
     assert_eq!(shard.row_attribute_bytes(), 0);
     admit(&mut shard, &mut out, 7, r#","app":"a0""#);
     shard.score_ready(&mut index, &mut out);
     assert_eq!(out.scored[0].event.attributes, rows[0].event.attributes);
     assert_ne!(address(&out.scored[0]), address(&rows[0]));
-    // No name that a shard keeps for ever is one of them.
+    // Attributes do not get into the tables of names, which a shard keeps for ever.
     assert_eq!((shard.user_names().len(), shard.computer_names().len()), (1, 1));
 }
 

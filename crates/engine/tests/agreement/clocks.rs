@@ -1,4 +1,4 @@
-//! Clocks that are ahead of arrival: what the watermark does, step by step, and what it keeps alive.
+//! Clocks that are ahead of arrival: how the watermark moves, step by step, and which hours and days stay open.
 
 use crate::agreement::agree;
 use crate::schedule::{Move, Origin, Schedule};
@@ -10,7 +10,7 @@ use authpulse_event::{ArrivalTime, EventTime, HashRange, Position, Reading, pars
 use authpulse_oracle::cases::Case;
 use authpulse_oracle::fixed::{self, SIXTY, sixty};
 
-/// Admits an event of a user on a stream; times in seconds since base. Tells its reason if it is rejected.
+/// Admits an event of a user on a stream; times are in seconds since `base`. Returns "accepted", or the reason of the rejection.
 fn admit(shard: &mut Shard, out: &mut Output, user: &str, time: i64, arrival: i64) -> &'static str {
     let payload = format!(r#"{{"time":{time},"user":"{user}","computer":"C"}}"#).into_bytes();
     let parsed = parse_record(&payload, user.as_bytes(), Reading::three_fields(DEFAULT_BASE));
@@ -25,7 +25,7 @@ fn seconds(time: Option<EventTime>) -> i64 {
     (time.expect("a time") - DEFAULT_BASE) / SECOND
 }
 
-/// The worked example of section 2 of the semantics: arrival, event time, the watermark after it and what became of it.
+/// The worked example in section 2 of the semantics: arrival, event time, the watermark after it, and the decision.
 #[test]
 fn the_watermark_follows_arrival_where_clocks_are_ahead() {
     let mut shard = Shard::new(Settings::default(), SourceKind::Stream, HashRange::FULL);
@@ -44,7 +44,7 @@ fn the_watermark_follows_arrival_where_clocks_are_ahead() {
     assert_eq!(seconds(shard.high_water()), 1320);
 }
 
-/// Sixty logons within a minute, delivered together at its end: one record whose clock lies ahead must not change what they score.
+/// Sixty logons within a minute are delivered together at its end. One record whose clock is ahead must not change their scores.
 #[test]
 fn one_clock_ahead_does_not_hide_a_burst() {
     for ahead in [false, true] {
@@ -57,8 +57,8 @@ fn one_clock_ahead_does_not_hide_a_burst() {
     }
 }
 
-/// What one event ahead needs for its score its own shard has passed, however short `settle` is: else scoring, which goes by order
-/// of acceptance, would wait for itself.
+/// The watermark has passed the day that an event ahead needs for its score, however short `settle` is. Otherwise scoring, which goes
+/// in order of acceptance, would wait for itself.
 #[test]
 fn scoring_never_waits_for_the_shard_itself() {
     for (tolerance, settle) in
@@ -73,7 +73,7 @@ fn scoring_never_waits_for_the_shard_itself() {
         for time in [midnight - 7_200, midnight - 10] {
             assert_eq!(admit(&mut shard, &mut out, "U1", time, time), "accepted");
         }
-        // Every second around the moment at which the day closes.
+        // Each second around the moment at which the day closes.
         for time in midnight + settle - 2..midnight + settle + 3 {
             assert_eq!(admit(&mut shard, &mut out, "U1", time, time - 300), "accepted", "settle {settle}");
             shard.cut().daily_counts.iter().for_each(|counts| index.add_counts(counts));
@@ -88,11 +88,11 @@ fn scoring_never_waits_for_the_shard_itself() {
     }
 }
 
-/// What is open beyond the high-water mark is neither lost nor doubled by a restart. Where tolerance and slack are at their longest, these are
-/// three hours and two days.
+/// A restart neither loses nor doubles hours and days that are open beyond the high-water mark. With the longest tolerance and slack
+/// these are three hours and two days.
 #[test]
 fn hours_and_days_beyond_the_high_water_mark_are_open() {
-    // Tolerance; `settle`, longer than tolerance and slack: a shorter one would close the day.
+    // Tolerance, and a `settle` longer than tolerance and slack: a shorter one would close the day.
     let cases = [
         (300, 3_600, "86200 U1 C1 @86200\n86450 U1 C2 @86200\n86300 U2 C1 @86201\n86399 U1 C2 @86201"),
         (

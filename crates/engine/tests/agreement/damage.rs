@@ -1,9 +1,9 @@
-//! Bytes that are not what was written.
+//! Damage to bytes.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// A byte put in place of another, put in, or taken out.
+/// One byte replaced, inserted or removed.
 #[derive(Debug, Clone)]
 pub enum Damage {
     Replace(Index, u8),

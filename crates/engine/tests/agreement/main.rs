@@ -1,7 +1,7 @@
-//! The engine against the oracle: a second, dumb evaluator of the semantics page (crate `authpulse-oracle`).
+//! The engine against the oracle, a second and simple evaluator of the semantics page (crate `authpulse-oracle`).
 //!
-//! However a service batches, crashes, restarts, splits and merges ([`service`], [`schedule`]), it must write the very rows
-//! that the oracle finds in the whole history, each once ([`agreement`]).
+//! However a service batches, crashes, restarts, splits and merges ([`service`], [`schedule`]), it must write each of the rows that
+//! the oracle finds in the whole history exactly once ([`agreement`]).
 //!
 //! `AUTHPULSE_CASES` sets how many random cases each test tries, `AUTHPULSE_SEED` which ones.
 

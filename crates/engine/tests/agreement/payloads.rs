@@ -1,4 +1,4 @@
-//! The engine's parser and the oracle's, of which neither knows the other.
+//! The engine's parser against the oracle's. They share no code.
 
 use crate::damage::{damage, damaged};
 use crate::random;
@@ -58,7 +58,7 @@ fn agree(settings: &Settings, record: &Record) -> Check {
         prop_assert_eq!(engine(&settings, record), oracle(&settings, record), "{} {:?}", event_model, record);
         seen.push(engine(&settings, record));
     }
-    // What an event is, no attribute changes; and the first model has none.
+    // Attributes do not change what is an event, and the first model has none.
     let first_fields =
         |seen: &Option<Seen>| seen.clone().map(|(time, user, computer, id, ..)| (time, user, computer, id));
     prop_assert_eq!(first_fields(&seen[0]), first_fields(&seen[1]), "{:?}", record);
@@ -82,7 +82,7 @@ fn what_is_broken_is_invalid() {
     }
 }
 
-/// The oracle is asked the same table in its own tests; the words are the parser's alone.
+/// The oracle's own tests check the same table. The words for a dead letter are the parser's alone.
 #[test]
 fn every_spelling_of_a_time_is_read_as_the_table_says() {
     for spelling in spellings::ALL {
@@ -105,7 +105,7 @@ fn every_spelling_of_a_time_is_read_as_the_table_says() {
     }
 }
 
-/// Seconds since 1970 under the base of LANL lie decades ahead: the dead letter says what to set.
+/// Seconds since 1970 lie decades ahead if `base` is LANL's default. The dead letter says what to set.
 #[test]
 fn a_time_of_unix_under_another_base_is_told_the_base() {
     let oracle = Settings::default();
@@ -136,7 +136,7 @@ fn generated_payloads_are_read_alike() {
     });
 }
 
-/// Attributes alone, valid and broken, whole and damaged: cases hold too few of them.
+/// Attributes alone, valid and invalid, whole and damaged, because the random cases hold too few of them.
 #[test]
 fn attributes_are_read_alike() {
     let cases = (any::<u16>(), prop_oneof![2 => vec(damage(), 0..1), 3 => vec(damage(), 1..4)]);

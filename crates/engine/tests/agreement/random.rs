@@ -1,10 +1,10 @@
-//! Random tests that try the same cases each time, unless told otherwise.
+//! Random tests that try the same cases each time unless `AUTHPULSE_SEED` says otherwise.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use std::fmt::Debug;
 
-/// Checks random values and shrinks the first that fails. `cases` of them, or `AUTHPULSE_CASES`.
+/// Checks random values, `cases` of them or as many as `AUTHPULSE_CASES` says, and shrinks the first that fails.
 pub fn check<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>)
 where
     S::Value: Debug,

@@ -1,4 +1,4 @@
-//! Cases that once had another answer, as small as they get.
+//! Cases that once gave wrong rows, each as small as possible.
 
 use crate::agreement::agree;
 use crate::schedule::{Move, Origin, Schedule};
@@ -6,7 +6,7 @@ use crate::service::run;
 use authpulse_oracle::cases::Case;
 use authpulse_oracle::{Settings, evaluate, fixed};
 
-/// Whatever the schedule leaves to chance.
+/// Runs a case with several seeds for what the schedule leaves to chance.
 fn check(script: &str, moves: &[Move]) {
     let settings = Settings::default();
     let case = Case { shards: fixed::shards(&settings, script), settings };
@@ -18,8 +18,8 @@ fn check(script: &str, moves: &[Move]) {
     }
 }
 
-/// A parent had written its hours, the other one lagged behind in scoring. Rebuilt from all rows, the child wrote the first
-/// parent's hours again.
+/// One parent had written its hours while the other lagged behind in scoring. A child that was rebuilt from all rows then wrote the
+/// first parent's hours again.
 #[test]
 fn a_child_rebuilt_from_all_rows_writes_no_hour_of_a_parent_again() {
     check(
@@ -46,8 +46,8 @@ fn a_child_rebuilt_from_all_rows_writes_no_hour_of_a_parent_again() {
     );
 }
 
-/// Two events of one user, instant and own id, one of them accepted when the snapshot was taken and not yet scored. By user, time and
-/// id alone the row of the other passed for it, and the first was taken in twice.
+/// Two events have the same user, time and own id, on two computers; one was accepted but not yet scored when the snapshot was taken.
+/// Compared by user, time and id alone, the row of the other was mistaken for it, and the first was added twice.
 #[test]
 fn events_of_one_id_and_instant_are_told_apart_by_their_computers() {
     check(
@@ -70,7 +70,7 @@ fn events_of_one_id_and_instant_are_told_apart_by_their_computers() {
           1d+4000 U3 C1
           1d+4000 U9 C1",
         &[
-            // The second day is not scored before the other shard has told its counts of the first.
+            // The second day cannot be scored before the other shard has published its counts of the first.
             Move::Take { shard: 0, steps: 6 },
             Move::Store { shard: 0, piece_bytes: Some(500) },
             Move::Take { shard: 0, steps: 1 },

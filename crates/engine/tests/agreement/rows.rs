@@ -1,4 +1,4 @@
-//! The engine's rows, settings and ranges in the words of the oracle, and back.
+//! Converts rows, settings and ranges between the types of the engine and those of the oracle.
 
 use authpulse_engine::flags::Flag;
 use authpulse_engine::rows::{EventId, HourRow, RejectedRecord, RiskLevel, ScoredEvent};
@@ -10,7 +10,7 @@ use authpulse_event::time::{HOUR, SECOND};
 use authpulse_event::{AttributeValue, Attributes, Day, EventModel, EventTime, HashRange};
 use authpulse_oracle::{Curated, Daily, Hourly, Rejected, attributes as oracle};
 
-/// The engine's settings.
+/// The oracle's settings as the engine's.
 pub fn settings(oracle: &authpulse_oracle::Settings) -> Settings {
     let number = |value: i64| u32::try_from(value).expect("a small number");
     let settings = Settings {
@@ -29,7 +29,7 @@ pub fn settings(oracle: &authpulse_oracle::Settings) -> Settings {
     settings
 }
 
-/// The four rules with the oracle's figures.
+/// The four rules with the oracle's weights and thresholds.
 fn rules(oracle: &authpulse_oracle::Settings) -> RuleSet {
     let mut rules = RuleSet::default();
     for (flag, weight) in Flag::FIRST.into_iter().zip(oracle.weights) {
@@ -43,12 +43,12 @@ fn rules(oracle: &authpulse_oracle::Settings) -> RuleSet {
     rules
 }
 
-/// A part of the ring.
+/// A range of the ring from its first and last place.
 pub fn range((first, last): (u128, u128)) -> HashRange {
     HashRange { first, last }
 }
 
-/// A scored event of a shard with its names and id.
+/// A scored event of a shard as a row of the oracle, with its names and id.
 pub fn curated(shard: &Shard, row: &ScoredEvent) -> Curated {
     let event = &row.event;
     let (user, computer) = (shard.user_names().get(event.user), shard.computer_names().get(event.computer));
@@ -84,7 +84,7 @@ pub fn curated(shard: &Shard, row: &ScoredEvent) -> Curated {
     }
 }
 
-/// What an event carries, by column.
+/// The attributes of an event, by column.
 pub fn attributes(attributes: &Attributes) -> oracle::Attributes {
     let value = |value| match value {
         AttributeValue::Text(text) => oracle::Value::Text(text.to_owned()),
@@ -94,7 +94,7 @@ pub fn attributes(attributes: &Attributes) -> oracle::Attributes {
     attributes.iter().map(|(attribute, of_event)| (attribute.column, value(of_event))).collect()
 }
 
-/// What restoring reads of a row.
+/// The columns of a row that restoring reads.
 pub fn stored(row: &Curated) -> StoredRow<'_> {
     StoredRow {
         event_id: &row.event_id,
@@ -105,12 +105,12 @@ pub fn stored(row: &Curated) -> StoredRow<'_> {
     }
 }
 
-/// A dead letter.
+/// A dead letter as a row of the oracle.
 pub fn rejected(row: RejectedRecord) -> Rejected {
     Rejected { reason: row.reason.name(), payload: row.payload, payload_bytes: count(row.payload_bytes) }
 }
 
-/// A user's hour with the user's name.
+/// A user's hour as a row of the oracle, with the user's name.
 pub fn hourly(shard: &Shard, row: &HourRow) -> Hourly {
     Hourly {
         window_start: row.window_start.micros(),
@@ -124,7 +124,7 @@ pub fn hourly(shard: &Shard, row: &HourRow) -> Hourly {
     }
 }
 
-/// A computer's day.
+/// A computer's day as a row of the oracle.
 pub fn daily(row: DayRow) -> Daily {
     Daily {
         date: row.day.0,

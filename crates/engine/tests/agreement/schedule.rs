@@ -1,51 +1,51 @@
-//! When a service does what: the part of a run that must not matter.
+//! Schedules: when a service does what. The rows must not depend on it.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// How a run goes.
+/// One schedule.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// Made one after another, again and again, until every shard is read to its end.
+    /// The moves are repeated in this order until every shard is read to its end.
     pub moves: Vec<Move>,
-    /// Decides what the moves leave open.
+    /// The seed for all that the moves leave open.
     pub chance: u64,
 }
 
 impl Schedule {
-    /// Every shard is read in one go, and nothing goes wrong.
+    /// Reads every shard in one go; nothing goes wrong.
     pub const CALM: Schedule = Schedule { moves: Vec::new(), chance: 0 };
 }
 
-/// What happens next. `shard` is a place in the list of those that are being read.
+/// What happens next. `shard` is an index into the list of shards that are being read.
 #[derive(Debug, Clone, Copy)]
 pub enum Move {
-    /// A shard takes up to so many steps.
+    /// A shard takes up to this many steps.
     Take { shard: u8, steps: u8 },
-    /// It scores what it can.
+    /// A shard scores what it can.
     Score { shard: u8 },
-    /// It stores an entry, with a snapshot in pieces of so many bytes or without.
+    /// A shard stores an entry, with a snapshot in pieces of this many bytes or without one.
     Store { shard: u8, piece_bytes: Option<u16> },
-    /// It loses what it has not stored, and is rebuilt.
+    /// A shard loses what it has not stored, and is rebuilt.
     Crash { shard: u8, from: Origin },
-    /// All do, and the popularity index too.
+    /// All shards crash, and the popularity index is rebuilt too.
     CrashAll { from: Origin },
-    /// The popularity index forgets what nobody can ask for any more.
+    /// The popularity index drops the days that no shard can need any more.
     Forget,
 }
 
-/// What a shard is rebuilt from, besides its last entry.
+/// From what a shard is rebuilt, beside its last entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Origin {
-    /// A snapshot, this many before the newest, and the rows stored since. Without any: as `Rows`.
+    /// The snapshot that is `back` before the newest, and the rows stored since. If there is no snapshot: as `Rows`.
     Snapshot { back: u8 },
-    /// All rows there are, its ancestors' too.
+    /// All rows, also those of its ancestors.
     Rows,
-    /// The ends of its parents, and its own rows. Without parents: as `Rows`.
+    /// The ends of its parents, and its own rows. If it has no parents: as `Rows`.
     Parents,
 }
 
-/// Where a run leaves a choice.
+/// Random choices of a run, from its seed.
 pub struct Chance(pub u64);
 
 impl Chance {
@@ -59,14 +59,14 @@ impl Chance {
         ((bits ^ (bits >> 31)) % limit as u64) as usize
     }
 
-    /// Puts things in any order.
+    /// Shuffles things.
     pub fn shuffle<T>(&mut self, things: &mut [T]) {
         for at in (1..things.len()).rev() {
             things.swap(at, self.below(at + 1));
         }
     }
 
-    /// Any way to rebuild a shard.
+    /// A random way to rebuild a shard.
     pub fn origin(&mut self) -> Origin {
         match self.below(4) {
             0 => Origin::Rows,
@@ -76,7 +76,7 @@ impl Chance {
     }
 }
 
-/// Any schedule.
+/// A strategy for random schedules.
 pub fn schedule() -> impl Strategy<Value = Schedule> {
     (vec(one_move(), 0..60), any::<u64>()).prop_map(|(moves, chance)| Schedule { moves, chance })
 }

@@ -1,5 +1,5 @@
-//! A service around the engine, as small as one can be that does everything a real one does: it reads several shards side by
-//! side, stores entries now and then, shares what is stored and nothing else, dies at any moment and goes on from its entries,
+//! A service around the engine: as small as possible, but with everything that a real one does. It reads several shards side by
+//! side, stores entries now and then, and lets shards see only what is stored. It crashes at any moment and goes on from its entries,
 //! hands parents over to children, and seals at the end.
 //!
 //! ```text
@@ -20,10 +20,10 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use std::collections::BTreeSet;
 
-/// Ends with what is wrong, in words.
+/// A result whose error says what is wrong, in words.
 pub type Check<T = ()> = Result<T, TestCaseError>;
 
-/// Moves after which the rest is done in one go: some schedules never get anywhere.
+/// After this many moves the rest is done in one go, because some schedules never reach an end.
 const MOVES_MAX: usize = 600;
 
 /// Everything that the service wrote, and what is left.
@@ -37,28 +37,28 @@ pub struct Answer {
     pub deeds: BTreeSet<Deed>,
 }
 
-/// What a service did on the way, so that a suite can show that it tests something.
+/// What a service did on the way. A suite checks that each of these happened often enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Deed {
     /// Stored events that wait.
     StoredWaiting,
     /// Stored events not yet scored.
     StoredUnscored,
-    /// Stored such with attributes.
+    /// Stored events not yet scored that have attributes.
     StoredAttributes,
-    /// Stored events that wait with attributes.
+    /// Stored events that wait and have attributes.
     StoredWaitingAttributes,
     /// Rebuilt a shard from a snapshot.
     FromSnapshot,
-    /// From one that knew events not yet scored.
+    /// Rebuilt a shard from a snapshot whose entry had events not yet scored.
     FromSnapshotWithUnscored,
-    /// From all rows.
+    /// Rebuilt a shard from all rows.
     FromRows,
-    /// Forgot days.
+    /// The popularity index dropped days.
     Forgot,
     /// Rebuilt a child from its parents' ends.
     FromParents,
-    /// A child from all rows.
+    /// Rebuilt a child from all rows.
     ChildFromRows,
     /// Took over a parent as it was in memory.
     TookOver,
@@ -67,7 +67,7 @@ pub enum Deed {
 }
 
 impl Deed {
-    /// Those that need no children.
+    /// What can happen in cases without children.
     pub const ALONE: [Deed; 8] = [
         Deed::StoredWaiting,
         Deed::StoredUnscored,
@@ -78,7 +78,7 @@ impl Deed {
         Deed::FromRows,
         Deed::Forgot,
     ];
-    /// Those of children.
+    /// What can happen only in cases with children.
     pub const OF_CHILDREN: [Deed; 4] =
         [Deed::FromParents, Deed::ChildFromRows, Deed::TookOver, Deed::TookOverRebuiltPart];
 }
@@ -96,9 +96,9 @@ pub fn run(case: &Case, schedule: &Schedule) -> Check<Answer> {
     service.finish()
 }
 
-/// What is stored at once.
+/// One stored entry.
 struct Entry {
-    /// Steps of the shard that it covers.
+    /// How many of the shard's steps are covered by it and the entries before.
     taken: usize,
     cut: Cut,
     curated: Vec<Curated>,
@@ -107,18 +107,18 @@ struct Entry {
     snapshot: Vec<Piece>,
 }
 
-/// One shard on its way.
+/// One shard of the case while the service runs.
 #[derive(Default)]
 struct Lane {
-    /// Not there before its parents are read, and once a child has taken it over.
+    /// `None` before its parents are read to their ends, and after a child has taken it over.
     shard: Option<Shard>,
     taken: usize,
     /// Rows since the last entry.
     out: Output,
-    /// Events that waited and that were not scored when `out` began.
+    /// How many events waited, and how many were not scored, when `out` was begun.
     before: (usize, usize),
     journal: Vec<Entry>,
-    /// A child has begun: its last entry is its end.
+    /// A child has begun, so the last entry is the shard's end.
     ended: bool,
 }
 
@@ -190,7 +190,7 @@ impl<'a> Service<'a> {
         Ok(())
     }
 
-    /// One of the shards that are being read or could be; begins it if need be.
+    /// One of the shards that are being read or could be. It is begun if need be.
     fn pick(&mut self, choice: u8) -> Check<usize> {
         let can_be_read = |at: &usize| {
             let parents = &self.case.shards[*at].parents;
@@ -213,7 +213,7 @@ impl<'a> Service<'a> {
         (0..self.lanes.len()).all(|at| self.is_read(at))
     }
 
-    /// Empty, or as the child of its parents.
+    /// Begins a shard: empty, or as the child of its parents.
     fn begin(&mut self, at: usize) -> Check {
         let range = self.range(at);
         let mut shard = if self.case.shards[at].parents.is_empty() {
@@ -229,7 +229,7 @@ impl<'a> Service<'a> {
         Ok(())
     }
 
-    /// The ends of a shard's parents; in memory where they are at hand, and else rebuilt.
+    /// The parents of a shard at their ends. With `at_hand`, by chance as they are in memory; else rebuilt.
     fn parents_of(&mut self, at: usize, at_hand: bool) -> Check<Vec<Shard>> {
         let mut parents = Vec::new();
         for &parent in &self.case.shards[at].parents {
@@ -284,7 +284,7 @@ impl<'a> Service<'a> {
         Ok(())
     }
 
-    /// Stores an entry: from here on its rows are written, and its counts can be read.
+    /// Stores an entry. From now on its rows are written, and other shards can see its counts.
     fn store(&mut self, at: usize, piece_bytes: Option<u16>) -> Check {
         let lane = &mut self.lanes[at];
         let shard = lane.shard.as_mut().expect("a shard that is read");
@@ -331,7 +331,7 @@ impl<'a> Service<'a> {
         Ok(())
     }
 
-    /// The daily rows are written once, by whoever holds position 0 of the ring.
+    /// Writes the rows of complete days, each day once. (In a real service the shard with ring position 0 does it.)
     fn write_days(&mut self) {
         while let Some(day) = self.index.days_after(self.daily_through).next()
             && self.index.day_is_complete(day)
@@ -341,7 +341,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Drops the days that every shard has scored and that are written.
+    /// Drops the days that every shard has scored and whose rows are written.
     fn forget(&mut self) {
         let living = (0..self.lanes.len()).filter(|&at| !self.lanes[at].ended);
         let scored = living.map(|at| self.scored_through(at)).min().flatten();
@@ -351,7 +351,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// The last day whose events a shard has published and scored; a shard without an entry is where its parents are.
+    /// The last day whose events a shard has published and scored. A shard without an entry is as far as its parents.
     fn scored_through(&self, at: usize) -> Option<Day> {
         match self.lanes[at].journal.last() {
             Some(last) => scores_through(&last.cut).min(last.cut.counts_through),
@@ -383,7 +383,7 @@ impl<'a> Service<'a> {
         Ok(())
     }
 
-    /// A shard as of its last entry; its users within `range`, which is all of its range or a child's part.
+    /// Rebuilds a shard as of its last entry, with the users within `range`: its whole range, or a child's part of it.
     fn restore(&mut self, at: usize, range: HashRange, from: Origin) -> Check<Shard> {
         let parents = match from {
             Origin::Parents if !self.case.shards[at].parents.is_empty() => Some(self.parents_of(at, false)?),
@@ -420,7 +420,7 @@ impl<'a> Service<'a> {
             _ => {
                 let is_child = !self.case.shards[at].parents.is_empty();
                 deed = if is_child { Deed::ChildFromRows } else { Deed::FromRows };
-                // The table as of the shard's last entry: what its children wrote is not there yet.
+                // The table as of the shard's last entry, so without rows that its descendants wrote.
                 let there = (0..self.lanes.len()).filter(|&other| !self.descends(other, at));
                 let entries = there.flat_map(|other| &self.lanes[other].journal);
                 entries.flat_map(|entry| &entry.curated).collect()
@@ -434,7 +434,7 @@ impl<'a> Service<'a> {
         Ok(restoring.finish())
     }
 
-    /// The popularity index as a process finds it that has just started.
+    /// Rebuilds the popularity index from all entries, as a process that has just started does.
     fn rebuild_index(&mut self) {
         let mut cuts: Vec<&Cut> =
             self.lanes.iter().flat_map(|lane| lane.journal.iter().map(|entry| &entry.cut)).collect();
@@ -490,8 +490,8 @@ impl<'a> Service<'a> {
         Ok(answer)
     }
 
-    /// Takes out what still waits, which no rise shall let go on: the oracle counts it, and closes all hours and days
-    /// nevertheless.
+    /// Removes events that still wait, so that the seal does not let them go on. The oracle only counts them, and closes all hours and
+    /// days nevertheless.
     fn set_waiting_aside(&mut self, at: usize) -> Check<usize> {
         let last = self.lanes[at].journal.last_mut().expect("an end");
         let waiting = std::mem::take(&mut last.cut.waiting).len();
@@ -502,7 +502,7 @@ impl<'a> Service<'a> {
         Ok(waiting)
     }
 
-    /// Raises every leaf to the end of the newest day, so that everything is scored and written.
+    /// Advances the watermark of every shard without children to the end of the newest day, so that all is scored and written.
     fn seal(&mut self, leaves: &[usize], newest: Day) -> Check {
         for &at in leaves {
             let lane = &mut self.lanes[at];
@@ -539,7 +539,7 @@ impl<'a> Service<'a> {
     }
 }
 
-/// A popularity index without counts. What no shard of a case owns counts as sealed.
+/// A popularity index without counts. Parts of the ring that no shard of the case owns count as sealed.
 fn empty_index(case: &Case, settings: &Settings) -> PopularityIndex {
     let mut index = PopularityIndex::new(settings.time.lookback_days);
     let mut owned: Vec<(u128, u128)> =
@@ -559,7 +559,7 @@ fn empty_index(case: &Case, settings: &Settings) -> PopularityIndex {
 }
 
 fn incoming(shard: usize, number: usize, record: &Record) -> Incoming<'_> {
-    // Numbers that grow over all shards: of two events that arrived at once, the one of the shard named first is first.
+    // Sequence numbers grow over all shards. So if two events arrive at once, the one of the shard that the case names first comes first.
     let sequence = SequenceNumber::from((shard as u64) << 32 | number as u64);
     Incoming {
         payload: &record.payload,
@@ -569,7 +569,7 @@ fn incoming(shard: usize, number: usize, record: &Record) -> Incoming<'_> {
     }
 }
 
-/// What the last entry says of a shard.
+/// The cut of a shard's last entry, in the form from which a shard is rebuilt.
 pub fn restore_from(cut: &Cut) -> RestoreFrom {
     let Cut { watermark, newest_accepted, last_accepted_live, hours_through, counts_through, .. } = *cut;
     RestoreFrom {
@@ -584,12 +584,12 @@ pub fn restore_from(cut: &Cut) -> RestoreFrom {
     }
 }
 
-/// The last day that is scored in all parts of the range.
+/// The last day whose high-risk counts all parts of the range have published.
 fn scores_through(cut: &Cut) -> Option<Day> {
     cut.score_spans.iter().map(|(_, day)| *day).min().flatten()
 }
 
-/// Without the numbers of names, which differ from process to process.
+/// Events with the numbers of their names reset, because these differ from process to process.
 fn nameless(mut events: Vec<NamedEvent>) -> Vec<NamedEvent> {
     for named in &mut events {
         (named.event.user, named.event.computer) = Default::default();

@@ -1,4 +1,4 @@
-//! State as bytes: what comes back is what was written, part by part, and damage is an error.
+//! Snapshots: reading gives back the state that was written, also in parts, and damage gives an error.
 
 use crate::damage::{damage, damaged};
 use crate::random;
@@ -13,7 +13,7 @@ use authpulse_oracle::{Record, Step};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// The shard of a file after its last line, cut so that it has nothing to publish.
+/// A file's shard after its last line, and the cut after which it has nothing to publish.
 fn read(case: &Case) -> (Shard, Cut) {
     let settings = rows::settings(&case.settings);
     let (reading, mut index) = (settings.reading(), PopularityIndex::new(settings.time.lookback_days));
@@ -32,7 +32,7 @@ fn read(case: &Case) -> (Shard, Cut) {
     (shard, cut)
 }
 
-/// The users of some pieces that lie within a range.
+/// A shard with the users from `pieces` that lie within `range`.
 fn restore(case: &Case, cut: &Cut, range: HashRange, pieces: &[Piece]) -> Result<Shard, SnapshotError> {
     let mut restoring = Restoring::begin(rows::settings(&case.settings), SourceKind::File, range, restore_from(cut));
     for piece in pieces {
@@ -76,7 +76,7 @@ fn pieces_divide_the_range_and_the_users() {
     });
 }
 
-/// What a child reads of a parent's snapshot is what it would take from the parent itself.
+/// The users that a child reads from a parent's snapshot are those that it would take from the parent itself.
 #[test]
 fn a_part_read_from_pieces_is_the_part_a_child_takes() {
     random::check(400, &(file_case(), 1..3_000usize, any::<u128>(), any::<u128>()), |(case, piece_bytes, a, b)| {
@@ -101,7 +101,7 @@ fn damage_is_an_error_and_no_panic() {
     let cases = (file_case(), vec(vec(damage(), 1..6), 1..60));
     random::check(400, &cases, |(case, damages)| {
         let (shard, cut) = read(&case);
-        // Without the events not yet scored, whose computers a damaged piece may have lost.
+        // Without events not yet scored: a damaged piece may have lost their computers.
         let cut = Cut { unscored: Vec::new(), ..cut };
         let pieces = shard.snapshot(usize::MAX);
         for damages in &damages {
@@ -114,7 +114,7 @@ fn damage_is_an_error_and_no_panic() {
     });
 }
 
-/// Uses a state that may be nonsense.
+/// Uses a state that may be nonsense; it must not panic.
 fn go_on(mut shard: Shard, cut: &Cut) {
     let mut out = Output::default();
     shard.advance_watermark(cut.watermark.unwrap_or_default() + 400 * authpulse_event::time::DAY, &mut out);
@@ -145,7 +145,7 @@ fn versions_are_told_apart(case: &Case, cut: &Cut, piece: &Piece) -> Check {
     prop_assert!(matches!(of_version(0), Some(SnapshotError::Damaged(_))));
     prop_assert_eq!(of_version(1), Some(SnapshotError::Older(1)));
     prop_assert_eq!(of_version(2), None);
-    // A piece of version 3 ends with its sections, of which there may be none.
+    // A piece of version 3 must end with a list of sections, even if an empty one.
     prop_assert!(matches!(of_version(3), Some(SnapshotError::Damaged(_))));
     prop_assert_eq!(of_version(4), Some(SnapshotError::Newer(4)));
     Ok(())

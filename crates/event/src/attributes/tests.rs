@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// An attribute of each form, none of them of the real list.
+/// An attribute of each form; none is in the real list.
 static OTHERS: &[Attribute] = &[
     Attribute { key: "word", column: "word", form: Form::Words(&["one", "two"]), doc: "" },
     Attribute { key: "text", column: "text", form: Form::Text(4), doc: "" },
@@ -22,7 +22,7 @@ fn number(number: &str) -> Given<'_> {
     Given::Number(number.into())
 }
 
-/// What becomes of one value: as text, nothing, or dropped.
+/// What a value becomes: `Ok` with its text, `Ok(None)` where it is no value, `Err` where it is dropped.
 fn of(key: &str, given: &Given<'_>) -> Result<Option<String>, ()> {
     let (attributes, dropped) = Attributes::take(OTHERS, |at| match OTHERS[at].key == key {
         true => given.clone(),
@@ -184,7 +184,7 @@ fn a_copy_shares_the_values_and_nothing_takes_one_pointer() {
     let address = |a: &Attributes| a.0.as_ref().map(Arc::as_ptr);
     assert_eq!(address(&attributes), address(&copy));
     assert_eq!(attributes.get(&OTHERS[0]), None);
-    // Equal values are equal wherever they came from.
+    // Equal values are equal, whatever list they came from.
     let (again, _) = Attributes::take(OTHERS, |at| if at == 1 { text(" abc") } else { Given::Nothing });
     assert_ne!(address(&attributes), address(&again));
     assert_eq!(attributes, again);
@@ -193,7 +193,7 @@ fn a_copy_shares_the_values_and_nothing_takes_one_pointer() {
 }
 
 proptest! {
-    /// What an entry stores of an event is read as the very same attributes.
+    /// The values that an entry stores are read back as the same attributes.
     #[test]
     fn what_is_kept_is_kept_as_it_is(
         texts in prop::collection::vec(".{0,8}|[ aé]{0,6}", 6),

@@ -1,6 +1,6 @@
-//! Members of records that are attributes, and such that are nearly.
+//! Samples of JSON members: attributes, valid and invalid, and keys that only look like attributes.
 
-/// Valid and broken ones, all well-formed as JSON.
+/// All are well-formed JSON.
 const MEMBERS: &[&str] = &[
     r#""activity":"logon""#,
     r#""activity":"Service_Ticket""#,
@@ -54,7 +54,7 @@ const MEMBERS: &[&str] = &[
     r#""unknown":{"source":"nor this"}"#,
 ];
 
-/// Up to three members with a comma behind each, by a number; also one of them twice.
+/// Up to three members, chosen by a number, each followed by a comma. The same one may occur twice.
 pub fn members(n: u16) -> String {
     let n = usize::from(n);
     let mut members = String::new();

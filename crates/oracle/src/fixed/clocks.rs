@@ -1,15 +1,15 @@
-//! Clocks that are ahead: what an event with a time beyond its arrival raises the watermark to.
+//! Clocks that are ahead: how far an event with a time beyond its arrival raises the watermark.
 
 use super::{Fixed, case, case_with};
 use crate::model::Settings;
 
 const SENTENCE: &str = "the highest of `min(event_time, arrival)` over the accepted events";
 
-/// What the sixty logons of [`sixty`] score: CRITICAL and HIGH.
+/// How many of the logons of [`sixty`] score CRITICAL, and how many HIGH.
 pub const SIXTY: (usize, usize) = (13, 38);
 
-/// Sixty logons on sixty computers within a minute, delivered at its end, 11 to 70 s late; and, if `ahead`, one record of another
-/// user whose clock lies 298 s ahead, right before.
+/// Sixty logons on sixty computers within a minute, delivered at its end, 11 to 70 s late. If `ahead`, a record of another user, whose
+/// clock is 298 s ahead, comes right before them.
 pub fn sixty(ahead: bool) -> String {
     let mut script = "shard s1\n9990 U1 H0 @9990\n9992 U1 H0 @9992\n9994 U1 H0 @9994\n".to_owned();
     if ahead {
@@ -20,7 +20,7 @@ pub fn sixty(ahead: bool) -> String {
 }
 
 pub(super) fn clocks() -> Vec<Fixed> {
-    // A day is closed right after its end, so that an event ahead needs one that its shard would not have passed.
+    // A day closes soon after its end, so that an event ahead needs a day that its shard would not have passed.
     let quick = Settings { settle: 300, min_hosts: 3, ..Settings::default() };
     let burst = |name, ahead: bool| {
         let last = "10059 U1 H59 -> 90 CRITICAL NBL 63 63 60 60 -";

@@ -1,4 +1,4 @@
-//! The table itself, section by section.
+//! The table of fixed cases, section by section.
 
 use crate::broken;
 use crate::model::{DAY, Form, Record, Settings, Shard, Step, WHOLE_RING};
@@ -6,7 +6,7 @@ use crate::model::{DAY, Form, Record, Settings, Shard, Step, WHOLE_RING};
 use super::clocks::clocks;
 use super::{Expected, Fixed, case, case_with};
 
-/// Every case.
+/// All fixed cases.
 pub fn all() -> Vec<Fixed> {
     let parts = [
         events(),
@@ -27,7 +27,7 @@ pub fn all() -> Vec<Fixed> {
     parts.into_iter().flatten().collect()
 }
 
-/// Settings under which three computers make a look-back.
+/// Settings under which three computers are enough for a look-back.
 fn three_hosts() -> Settings {
     Settings { min_hosts: 3, ..Settings::default() }
 }
@@ -37,7 +37,7 @@ const ID_1_U1_C1: &str = "id 877ce6b6bdee283d542210afb605cbfa59600bcce246291277a
 /// The id of `2015-01-01T00:00:01.000000Z,U1,C1`.
 const ID_RFC_1_U1_C1: &str = "id b77477ad8588c13101525a616884e4c5237e31801bfdac23f8c457c204952693";
 
-/// One event of U1 on C1 a second after base, however written, and its id.
+/// One event of U1 on C1 a second after `base`, in any spelling, and its id.
 fn one(name: &'static str, sentence: &'static str, payload: &str, id: &str) -> Fixed {
     let script = format!("raw {payload}\nsettle");
     case(name, sentence, &script, &format!("1 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\n{id}"))
@@ -223,7 +223,7 @@ fn events() -> Vec<Fixed> {
     ]
 }
 
-/// Every kind of broken record, in one case for files and one for streams.
+/// All kinds of broken records, in one case for files and one for streams.
 fn invalid() -> Vec<Fixed> {
     let settings = Settings::default();
     let arrival = settings.base_micros + 10_000 * DAY;
@@ -927,7 +927,7 @@ fn levels() -> Vec<Fixed> {
     levels.into_iter().map(level).collect()
 }
 
-/// A first day with three computers: C1 once, C2 twice, and the three logons of `open`; then this.
+/// A first day with three computers: one logon on C1, two on C2, and the three of `open`. Then the script follows.
 fn second_day(settings: Settings, name: &'static str, sentence: &'static str, script: &str, answer: &str) -> Fixed {
     let script = format!("open 1000\n1000 U1 C1\n1000 U1 C2\n1001 U1 C2\n{script}");
     case_with(settings, name, sentence, &script, &format!("{answer}\n+3"))
@@ -1098,7 +1098,7 @@ fn popularity() -> Vec<Fixed> {
     ]
 }
 
-/// One computer with one logon, so many with two, and OPENING with three.
+/// One computer with one logon, a number of them with two, and OPENING with three.
 fn percentile() -> Vec<Fixed> {
     let ranks = [
         ("nineteen_computers", 17, "0 LOW - 1 1 1 1 -"),

@@ -1,4 +1,4 @@
-//! Every setting once, in the order of the file: name, unit, meaning, bounds, and where its value is kept.
+//! The table of settings, in the order of the file: name, unit, meaning, bounds, and where the value is kept.
 
 use super::{Config, Decisions, S3Encryption};
 use authpulse_engine::flags::Flag;
@@ -9,28 +9,28 @@ use authpulse_event::time::{SECOND, format_rfc3339};
 use std::borrow::Cow;
 use toml::Value;
 
-/// What a stored lake says to a changed value.
+/// What happens when a setting is changed for a lake that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It is refused: old and new rows could not be compared.
+    /// The change is refused, because old and new rows could not be compared.
     Refused,
-    /// It holds from the next entry on, and each row names its `rule_set`.
+    /// It takes effect from the next entry on; each row names its `rule_set`.
     NewRuleSet,
-    /// It may be changed at any time; rows that are stored stay as they are.
+    /// It may be changed at any time. Stored rows stay as they are.
     Free,
 }
 
 /// One setting.
 pub struct Setting {
-    /// Table of the file.
+    /// The table in the file, such as `engine`.
     pub section: &'static str,
-    /// Key within it.
+    /// The key within that table.
     pub key: Cow<'static, str>,
-    /// Unit, or form.
+    /// The unit of the value, or its form.
     pub unit: &'static str,
-    /// What it does, and what rises and falls with it.
+    /// What it does, and what a higher or lower value costs.
     pub meaning: Cow<'static, str>,
-    /// What happens when it is changed for a lake that exists.
+    /// Whether it may be changed for a lake that exists.
     pub change: Change,
     kept: Kept,
 }
@@ -38,13 +38,13 @@ pub struct Setting {
 /// Where a setting's value is kept.
 #[derive(Clone, Copy)]
 enum Kept {
-    /// Where these functions find it.
+    /// In a field that these functions read and write.
     Fixed(Get, Set),
-    /// The names of the rules that are on.
+    /// In the rule set: the names of the rules that are on.
     RulesOn,
-    /// A rule's weight.
+    /// In the rule set: this rule's weight.
     Weight(Flag),
-    /// A rule's threshold.
+    /// In the rule set: this threshold.
     Threshold(&'static Threshold),
 }
 
@@ -71,7 +71,7 @@ impl From<&Fixed> for Setting {
 }
 
 impl Setting {
-    /// The value, as it stands in a file.
+    /// The value in this configuration, as a file has it.
     pub(super) fn get(&self, config: &Config) -> Value {
         let rules = &config.options.engine.rules;
         match self.kept {
@@ -82,7 +82,10 @@ impl Setting {
         }
     }
 
-    /// Takes a value out of a file, or says what is wrong with it.
+    /// Sets the value to one from a file.
+    ///
+    /// # Errors
+    /// The value is of another type or not allowed; the words say what is wrong.
     pub(super) fn set(&self, config: &mut Config, value: &Value) -> Result<(), String> {
         let rules = &mut config.options.engine.rules;
         match self.kept {
@@ -101,7 +104,7 @@ impl Setting {
     }
 }
 
-/// All settings, in the order of the file. Those of `[rules]` come out of the list of rules.
+/// All settings, in the order of the file. Those of `[rules]` are made from the list of rules.
 pub fn settings(rules: &'static [Rule]) -> Vec<Setting> {
     let fixed = |settings: &[Fixed]| settings.iter().map(Setting::from).collect::<Vec<_>>();
     [fixed(BEFORE_RULES), of_rules(rules), fixed(AFTER_RULES)].into_iter().flatten().collect()
@@ -148,7 +151,7 @@ fn seconds(span: Span) -> Value {
 }
 
 macro_rules! seconds_setting {
-    // Leases know no kinds of time: theirs are plain microseconds.
+    // The lease crate has no types for kinds of time: its settings are plain microseconds.
     ($section:literal, $key:literal, $change:expr, $meaning:literal, options.leases.$field:ident) => {
         Fixed {
             section: $section, key: $key, unit: "seconds", meaning: $meaning, change: $change,
@@ -175,7 +178,7 @@ macro_rules! integer_setting {
     };
 }
 
-/// Settings that stand before those of the rules.
+/// Settings that come before those of the rules.
 const BEFORE_RULES: &[Fixed] = &[
     Fixed {
         section: "engine",
@@ -224,7 +227,7 @@ const BEFORE_RULES: &[Fixed] = &[
     ),
 ];
 
-/// Settings that stand behind those of the rules.
+/// Settings that come after those of the rules.
 const AFTER_RULES: &[Fixed] = &[
     integer_setting!(
         "store",
