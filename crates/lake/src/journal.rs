@@ -105,6 +105,9 @@ impl JournalError {
 /// Beside its entries a journal has checkpoints. A checkpoint stored for a number stands for all entries up to it (see
 /// [`crate::checkpoint`]), but never for the last entry of the journal. Entries that a checkpoint stands for may be removed. Their numbers
 /// may then be free again; what is put there is ignored.
+///
+/// # Errors
+/// Each call may fail with a [`JournalError`]; its [`remedy`](JournalError::remedy) says what the caller can do.
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Stores entry `n` if that number is free; durable when it returns.

@@ -51,7 +51,8 @@ pub struct TableFile {
     /// Hexadecimal SHA-256 of its bytes, with which `verify` notices any change; empty if its writer did not record it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
-    /// The later columns in it, by which it is read wherever an entry names it; an entry with such a file is of format 3.
+    /// The later columns in it. Whoever reads the file because an entry names it finds them by these ids. An entry with such a file is of
+    /// format 3.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<FileColumn>,
 }

@@ -24,7 +24,8 @@ impl Lake {
     /// are returned.
     ///
     /// # Errors
-    /// The store or the catalog fails while a column is missing, or the table needs a newer program. The call can be repeated.
+    /// The store or the catalog fails and no remembered ids have all the columns, or the table needs a newer program. The call can be
+    /// repeated.
     pub async fn columns(&self, table: Table, groups: &[Group]) -> Result<ColumnIds, LakeError> {
         let all = self.shape.later(table);
         let asked = || all.iter().filter(|column| groups.contains(&column.group));

@@ -255,7 +255,7 @@ impl Attempt<'_> {
     /// Starts a manifest for files of one partition spec; returns its path as well.
     ///
     /// # Errors
-    /// [`LakeError::Unsuitable`] if the table does not have the spec; or the path lies outside of the lake.
+    /// [`LakeError::Unsuitable`] if the table does not have the spec, or the iceberg crate's error if it cannot start the file.
     pub(super) fn manifest(&mut self, spec_id: i32) -> Result<(iceberg::spec::ManifestWriter, String), LakeError> {
         let path = format!("{}/metadata/{}-m{}.avro", self.base.location(), self.name, self.manifests_written);
         self.manifests_written += 1;

@@ -130,7 +130,7 @@ impl<R> Later<R> {
     /// Selects the columns in which one of these rows has a value.
     ///
     /// # Errors
-    /// The table's columns and these have an id or a name in common.
+    /// Those of [`FileSchema::from_fields`].
     pub(super) fn carried<'a>(
         &self,
         table: Table,

@@ -60,17 +60,25 @@ impl From<&Attributes> for StoredAttributes {
 /// An event that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
+    /// The event time.
     #[serde(with = "micros")]
     pub(super) time: EventTime,
+    /// The user's name.
     pub(super) user: String,
+    /// The computer's name.
     pub(super) computer: String,
+    /// How its id is made.
     pub(super) id: StoredId,
     /// In hexadecimal, because a record's bytes need not be text.
     pub(super) payload: String,
+    /// The whole length of the record, in bytes.
     pub(super) payload_bytes: u64,
+    /// The position of its record.
     pub(super) at: StoredPosition,
+    /// When its record arrived.
     #[serde(with = "micros")]
     pub(super) arrival: ArrivalTime,
+    /// How many events that did not wait have been accepted since.
     pub(super) accepted_since: u32,
     /// The event's attributes; left out if there are none.
     #[serde(default, skip_serializing_if = "StoredAttributes::is_empty")]
@@ -109,15 +117,21 @@ impl From<StoredId> for EventId {
 /// An event that is accepted but not yet scored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unscored {
+    /// The event time.
     #[serde(with = "micros")]
     pub(super) time: EventTime,
+    /// When its record arrived.
     #[serde(with = "micros")]
     pub(super) arrival: ArrivalTime,
+    /// The user's name.
     pub(super) user: String,
+    /// The computer's name.
     pub(super) computer: String,
+    /// How its id is made.
     pub(super) id: StoredId,
     /// `login_count_1h`, `login_count_24h`, `unique_computers_1h`, `unique_computers_24h`.
     pub(super) windows: [u32; 4],
+    /// Whether the user had never been accepted on the computer before.
     pub(super) new_device: bool,
     /// The event's attributes; left out if there are none.
     #[serde(default, skip_serializing_if = "StoredAttributes::is_empty")]

@@ -43,6 +43,9 @@ impl fmt::Display for FollowerName {
 
 /// Where registrations are kept. Those of each follower are numbered from 1. A registration is stored whole or not at all, and only if its
 /// number is free. The highest number counts.
+///
+/// # Errors
+/// The registry cannot be read or written, or something else lies in it.
 #[async_trait]
 pub trait Followers: Send + Sync {
     /// The registration with the highest number of each follower, in order of name.

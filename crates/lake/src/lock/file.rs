@@ -299,7 +299,7 @@ mod tests {
         drop(old);
         assert!(holds(&one));
         assert!(lock_of_before(lake.path()).is_none());
-        // Also where the lock was taken over from one that hangs.
+        // Even if it took the lock over from a holder that hangs.
         let two = lock(lake.path(), "two", &clock);
         assert!(!holds(&two));
         *clock.lock().unwrap() += LEASE;

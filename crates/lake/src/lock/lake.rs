@@ -47,7 +47,7 @@ impl LakeLock {
             Err(TryLockError::WouldBlock) => return Err(lake.held(&file)),
             Err(TryLockError::Error(e)) => return Err(lake.failed(&e)),
         }
-        // First announce the own input, then look for others: of two processes that come at once, each sees the other.
+        // First announce this process's input, then look for others: of two processes that come at once, each sees the other.
         let name = format!("{command} of {input}");
         let own = format!("{INPUT_LOCK_PREFIX}{}", authpulse_event::id::sha256_hex(input.as_bytes()));
         let input = lake.open_file(&own)?;

@@ -33,6 +33,7 @@ const FOOTER_END: u64 = 8;
 
 /// A file's footer and size.
 pub(super) struct Footer {
+    /// What the footer states.
     pub(super) metadata: Arc<ParquetMetaData>,
     size: u64,
 }

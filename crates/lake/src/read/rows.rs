@@ -21,6 +21,7 @@ pub struct Rows<B> {
 }
 
 impl<B> Rows<B> {
+    /// The rows in these batches.
     pub(super) fn new(batches: Batches) -> Rows<B> {
         Rows { batches, kind: PhantomData }
     }
@@ -79,6 +80,7 @@ impl Values {
 pub struct ValueRows(Batches);
 
 impl ValueRows {
+    /// The values in these batches.
     pub(super) fn new(batches: Batches) -> ValueRows {
         ValueRows(batches)
     }
@@ -104,6 +106,7 @@ pub struct RowsAnd<B> {
 }
 
 impl<B: RowBatch> RowsAnd<B> {
+    /// The rows in these batches, with the later columns that they have.
     pub(super) fn new(batches: Batches) -> RowsAnd<B> {
         RowsAnd { batches, own: B::columns().len(), kind: PhantomData }
     }

@@ -57,8 +57,11 @@ impl ColumnIds {
 /// A later column that a table should have. The ids in its type mean nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
+    /// Its name.
     pub(crate) name: String,
+    /// The type of its values.
     pub(crate) kind: Type,
+    /// Its description, if this program has one.
     pub(crate) doc: Option<String>,
 }
 
