@@ -84,7 +84,7 @@ impl CatalogError {
 /// The tables' pointers to their current metadata files.
 ///
 /// # Errors
-/// Each call may fail with a [`CatalogError`]; its [`remedy`](CatalogError::remedy) says what the caller can do.
+/// Calls fail with a [`CatalogError`]; its [`remedy`](CatalogError::remedy) says what the caller can do.
 #[async_trait]
 pub trait TablePointers: Send + Sync {
     /// The URI of a table's current metadata file; `None` if there is no such table.

@@ -18,7 +18,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The newest format that this program reads. Format 2 is written once one of the entries is newer than [`entry::PLAIN_FORMAT`].
+/// The newest format that this program reads. Format 2 is written once the checkpoint has sections, or one of the entries is newer than
+/// [`entry::PLAIN_FORMAT`].
 pub const FORMAT: u32 = 2;
 /// The format of a checkpoint that holds nothing new, and stands for nothing new: byte for byte what older programs write.
 pub const PLAIN_FORMAT: u32 = 1;
@@ -149,7 +150,7 @@ pub struct PartitionRows {
     pub table: Table,
     /// The partition: days or months since 1970.
     pub partition: i32,
-    /// Rows of all files in the partition.
+    /// How many rows.
     pub rows: u64,
 }
 

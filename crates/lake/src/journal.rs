@@ -107,7 +107,7 @@ impl JournalError {
 /// may then be free again; what is put there is ignored.
 ///
 /// # Errors
-/// Each call may fail with a [`JournalError`]; its [`remedy`](JournalError::remedy) says what the caller can do.
+/// Calls fail with a [`JournalError`]; its [`remedy`](JournalError::remedy) says what the caller can do.
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Stores entry `n` if that number is free; durable when it returns.

@@ -16,7 +16,7 @@ pub struct Backfill {
     pub lines_before: u64,
     /// Whether every line of the run is in this or an earlier entry.
     pub finished: bool,
-    /// Whether the run is to leave the lake open, without a seal.
+    /// Whether what is open at the end of the run stays open, for a later run or a stream that continues.
     pub keep_open: bool,
     /// Whether its lines are admitted in order of event time, and not in the order of the files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -5,8 +5,8 @@ use authpulse_engine::rows::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What became of an entry's records. For each entry, and therefore for all together: `received + waiting_before + unscored_before =
-/// curated + rejected + waiting + unscored`.
+/// What became of an entry's records. For each entry, and therefore for all together:
+/// `received + waiting_before + unscored_before = curated + rejected + waiting + unscored`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryCounts {
     /// Records read.

@@ -77,7 +77,7 @@ impl StoreError {
 /// The store of a lake's files. Paths are relative to the lake; their parts are separated by `/`, and no part is empty, `.` or `..`.
 ///
 /// # Errors
-/// Each call may fail with a [`StoreError`]; its [`remedy`](StoreError::remedy) says what the caller can do.
+/// Calls fail with a [`StoreError`]; its [`remedy`](StoreError::remedy) says what the caller can do.
 #[async_trait]
 pub trait ObjectStore: Send + Sync {
     /// Stores a new file, whole or not at all; durable when it returns.
