@@ -67,7 +67,7 @@ pub enum LakeError {
     TooNew {
         /// The table.
         table: String,
-        /// What is to be known.
+        /// What a program must know.
         name: String,
     },
     /// An entry does not follow the last one that the table holds.

@@ -43,7 +43,7 @@ impl Faults {
     pub fn none() -> Faults {
         Faults(None)
     }
-    /// Fails where the hook returns an error; its text becomes the cause.
+    /// Fails at every step for which the hook returns an error; its text becomes the cause.
     pub fn new(hook: impl Fn(&Step<'_>) -> Result<(), String> + Send + Sync + 'static) -> Faults {
         Faults(Some(Arc::new(hook)))
     }

@@ -129,7 +129,7 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`JournalError::Refused`] if no checkpoint stands for entry `n`.
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError>;
-    /// The registrations of the followers of these journals; the tables are none of them.
+    /// The registrations of the followers of these journals; the tables are not among them.
     fn followers(&self) -> &dyn Followers;
 }
 

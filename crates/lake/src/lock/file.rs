@@ -214,7 +214,7 @@ impl FileCommitterLock {
     }
 }
 
-/// Takes a lock; false where another has it.
+/// Takes a lock; false if another process has it.
 fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),

@@ -21,7 +21,7 @@ pub const GROUP_ROWS: u64 = 4_000_000;
 pub const GROUP_ROWS_IN_HAND: u64 = 500_000;
 
 impl PlanLimits {
-    /// Whether a file is to be merged with others.
+    /// Whether a file is small enough to be merged with others.
     pub fn is_small(&self, file: &LiveFile) -> bool {
         file.bytes < self.target_bytes / 4 * 3 && file.rows < GROUP_ROWS / 4 * 3
     }
