@@ -16,9 +16,9 @@ use futures::executor::block_on;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Rows of one call, as a journal entry of a backfill has them.
+/// Rows per call, as in a journal entry of a backfill.
 const CALL: usize = 250_000;
-/// When what arrives does, and when it is processed.
+/// When all records arrive, and when they are processed.
 const ARRIVED: ArrivalTime = ArrivalTime::from_micros(DEFAULT_BASE.micros());
 const PROCESSED: ProcessingTime = ProcessingTime::from_micros(DEFAULT_BASE.micros());
 
@@ -31,7 +31,7 @@ impl Chance {
         self.0 ^= self.0 << 17;
         self.0
     }
-    /// Small numbers are likelier, as names of users and computers are.
+    /// A random number; small ones are likelier, as with names of users and computers.
     fn skewed(&mut self, below: u64) -> u64 {
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         ((unit * unit * unit) * below as f64) as u64

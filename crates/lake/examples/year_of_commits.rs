@@ -1,5 +1,5 @@
-//! A year of commits in memory, maintained regularly: what a table is made of every ten days, and what a query and a
-//! run of maintenance cost by then.
+//! A year of commits in memory, with regular maintenance. Prints every ten days what a table is made of, and what a query and a run of
+//! maintenance cost by then.
 //!
 //! `cargo run --release -p authpulse-lake --example year_of_commits -- [DAYS [COMMITS_AN_HOUR [HOURS_BETWEEN_MAINTENANCE]]]`
 
@@ -38,11 +38,11 @@ impl CommitIds for SimIds {
     }
 }
 
-/// As the program has it.
+/// The allocator that the program uses.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Days between two lines.
+/// Days between two printed lines.
 const PRINTED_DAYS: u64 = 10;
 /// Entries between two snapshots of state.
 const SNAPSHOT_EVERY: u64 = 90;
@@ -76,7 +76,7 @@ fn stored_entry(
     }
 }
 
-/// The moment at which an event is worked on that happens now.
+/// The time at which an event that happens now is processed.
 fn processed(now: EventTime) -> ProcessingTime {
     ProcessingTime::from_micros(now.micros())
 }

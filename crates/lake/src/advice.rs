@@ -1,4 +1,4 @@
-//! What to do where the system refuses a file.
+//! What to do if the system refuses a file.
 
 use authpulse_event::advice::on_refused_file;
 use std::io;
@@ -7,7 +7,7 @@ fn of(error: &io::Error) -> Option<&'static str> {
     error.raw_os_error().and_then(on_refused_file)
 }
 
-/// What the system said, and what to do where that is known.
+/// The system's error text, with advice if there is any for this error.
 pub(crate) fn words(error: &io::Error) -> String {
     of(error).map_or_else(|| error.to_string(), |advice| format!("{error}: {advice}"))
 }

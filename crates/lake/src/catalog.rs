@@ -1,4 +1,4 @@
-//! Which metadata file is a table's current one: load it, or swap it if it is still the one that was loaded.
+//! The catalog: which metadata file is a table's current one. A swap succeeds only if the current one is still the one that was loaded.
 
 use crate::fault::Faults;
 use crate::remedy::Remedy;
@@ -18,14 +18,14 @@ pub const NAMESPACE: &str = "authpulse";
 pub enum SwapOutcome {
     /// The table points to the new metadata, durably.
     Swapped,
-    /// The table pointed elsewhere, or exists already. After an unclear answer this may be one's own earlier swap.
+    /// The table points elsewhere, or exists already. After an unclear answer the cause may be the caller's own earlier swap.
     Conflict,
 }
 
-/// Why the catalog did not answer.
+/// Why a call of the catalog failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// The swap may have happened or not: load the table and look.
+    /// Whether the swap happened is unknown: load the table and look.
     #[error(
         "table {table}: the catalog's answer to a commit is unclear ({cause}): nothing is lost, the next commit looks the table up first"
     )]
@@ -35,7 +35,7 @@ pub enum CatalogError {
         /// What the catalog said.
         cause: String,
     },
-    /// The catalog could not be reached, or put the call off; nothing happened.
+    /// The catalog could not be reached, or postponed the call; nothing happened.
     #[error("table {table}: the catalog could not be reached: {cause}")]
     Failed {
         /// The table.
@@ -43,7 +43,7 @@ pub enum CatalogError {
         /// What the catalog said.
         cause: String,
     },
-    /// The catalog could not be opened; what is stored in it is as it was.
+    /// The catalog could not be opened; what it holds is unchanged.
     #[error("catalog {catalog}: opening it failed: {cause}")]
     Unopened {
         /// Where it is.
@@ -51,12 +51,12 @@ pub enum CatalogError {
         /// What the catalog said.
         cause: String,
     },
-    /// The catalog refused; nothing happened, and it would not the next time either.
+    /// The catalog refused. Nothing happened, and trying again will not help.
     #[error("table {table}: {why}")]
     Refused {
         /// The table, or the catalog itself.
         table: String,
-        /// Why, and what would do.
+        /// Why, and what would help.
         why: String,
     },
     /// The catalog's file is no catalog, or is damaged.
@@ -81,25 +81,28 @@ impl CatalogError {
     }
 }
 
-/// The pointers of a catalog.
+/// The tables' pointers to their current metadata files.
+///
+/// # Errors
+/// Calls fail with a [`CatalogError`]; its [`remedy`](CatalogError::remedy) says what the caller can do.
 #[async_trait]
 pub trait TablePointers: Send + Sync {
-    /// Where a table's current metadata file is (a URI); `None` where there is no such table.
+    /// The URI of a table's current metadata file; `None` if there is no such table.
     async fn load(&self, table: &str) -> Result<Option<String>, CatalogError>;
-    /// Makes a table that points to this metadata; a conflict where it exists. `schema` is the current one of that metadata, for
-    /// catalogs that keep a list of columns beside the pointer.
+    /// Creates a table that points to this metadata; a conflict if it exists. `schema` is the current schema in that metadata, for catalogs
+    /// that keep a list of columns beside the pointer.
     async fn create(&self, table: &str, location: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError>;
-    /// Points the table to `new` if it points to `old`; durable when it returns. `schema` is the current one of `new`: a catalog's
-    /// own list of columns gains, in the same step, those that it lacks.
+    /// Points the table to `new` if it points to `old`; durable when it returns. `schema` is the current schema in `new`: in the same step
+    /// a catalog adds the columns that its own list lacks.
     async fn swap(&self, table: &str, old: &str, new: &str, schema: &Schema) -> Result<SwapOutcome, CatalogError>;
 }
 
-/// Iceberg's SQL catalog in an SQLite database, as the JDBC catalog and PyIceberg's `SqlCatalog` know it.
+/// Iceberg's SQL catalog in an SQLite database, compatible with the JDBC catalog and PyIceberg's `SqlCatalog`.
 pub struct SqliteCatalog {
     database: Database,
 }
 
-/// Columns and keys as PyIceberg 0.12 makes them (schema "v1": with `iceberg_type`).
+/// Columns and keys as PyIceberg 0.12 creates them (schema "v1": with `iceberg_type`).
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS iceberg_tables (
         catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT NULL, table_name VARCHAR(255) NOT NULL,
@@ -110,7 +113,7 @@ const SCHEMA: &str = "
         property_value VARCHAR(1000) NOT NULL, PRIMARY KEY (catalog_name, namespace, property_key));
     INSERT OR IGNORE INTO iceberg_namespace_properties VALUES ('authpulse', 'authpulse', 'exists', 'true');";
 
-/// Finds a row where [`SCHEMA`] has nothing to do.
+/// Finds a row if [`SCHEMA`] would change nothing.
 const IS_MADE: &str = "SELECT 1 FROM iceberg_namespace_properties, (SELECT count(*) FROM iceberg_tables) \
                        WHERE catalog_name = 'authpulse' AND namespace = 'authpulse'";
 
@@ -118,7 +121,7 @@ const WHICH: &str = "catalog_name = 'authpulse' AND table_namespace = 'authpulse
                      AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
 
 impl SqliteCatalog {
-    /// Opens a catalog, making it where it is missing.
+    /// Opens a catalog, and creates it if it is missing.
     ///
     /// # Errors
     /// [`CatalogError::Unopened`] if the disk, its rights or another process is in the way, `Damaged` if the file is no catalog.
@@ -131,7 +134,7 @@ impl SqliteCatalog {
         }
     }
 
-    /// What a failure means: damage, that nothing happened, or what `else_` makes of its cause.
+    /// What a failure means: damage, or that nothing happened; otherwise `else_` makes the error from its cause.
     fn failed(&self, table: &str, failure: Failure, else_: impl FnOnce(String) -> CatalogError) -> CatalogError {
         let Failure { damaged, busy, cause } = failure;
         match (damaged, busy) {
@@ -182,7 +185,7 @@ impl TablePointers for SqliteCatalog {
     }
 }
 
-/// Pointers in a map: the deterministic double, with faults.
+/// Pointers in a map: the deterministic test double, with faults.
 #[derive(Default)]
 pub struct MemoryCatalog {
     pointers: Mutex<BTreeMap<String, String>>,
@@ -198,7 +201,7 @@ impl MemoryCatalog {
     pub fn drop_table(&self, table: &str) {
         self.pointers.lock().unwrap_or_else(PoisonError::into_inner).remove(table);
     }
-    /// Replaces the faults.
+    /// Replaces the faults from the next operation on.
     pub fn set_faults(&self, faults: Faults) {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }

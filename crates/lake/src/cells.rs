@@ -1,4 +1,4 @@
-//! The types of values, each with how a column of it is built and how it is read back.
+//! For each type of value: how a column of it is built, and how it is read back.
 
 use crate::kind::Kind;
 use arrow_array::builder::{
@@ -18,29 +18,32 @@ use authpulse_event::{ArrivalTime, Day, EventTime, ProcessingTime};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A column of one type as it is read; only those that say so may hold nulls.
+/// A column of one type, as it is read. It holds no nulls unless it is [`NULLABLE`](Cell::NULLABLE).
 pub trait Cell: Sized {
-    /// Its type.
+    /// The type of its values.
     const KIND: Kind;
     /// Whether it may hold nulls.
     const NULLABLE: bool;
-    /// What a row has.
+    /// The value of one row.
     type Value<'a>
     where
         Self: 'a;
     /// A column under construction.
     type Building: Building;
-    /// Takes a column; none where it has another type, or nulls that it may not have.
+    /// Takes a column; `None` if it has another type, or nulls that it must not have.
     fn of(column: &dyn Array) -> Option<Self>;
-    /// The value of a row; it is below the number of rows.
+    /// The value of a row; `row` must be below the number of rows.
     fn value(&self, row: usize) -> Self::Value<'_>;
 }
 
 /// A column under construction: plain vectors that become Arrow columns without copying.
 pub trait Building: Sized {
-    /// An empty one with room for these rows.
+    /// An empty column with room for so many rows.
     fn with_capacity(rows: usize) -> Self;
-    /// The column, as this field has it.
+    /// The finished column, with the type of this field.
+    ///
+    /// # Errors
+    /// The values do not make a valid column of that type.
     fn finish(self, field: &Field) -> Result<ArrayRef, ArrowError>;
 }
 
@@ -51,14 +54,14 @@ pub struct Bytes {
     ends: Vec<i32>,
 }
 
-/// Bytes of a value for which room is made in advance, at most.
+/// Most bytes per value for which room is reserved in advance.
 const ROOM_BYTES: usize = 64;
 
 impl Bytes {
     /// Appends a value. The caller keeps a column below 2 GiB; see `EncodeOptions`.
     pub fn push(&mut self, value: &[u8]) {
         if self.bytes.capacity() == 0 {
-            // The others are likely to be as long.
+            // The other values are likely to be as long.
             self.bytes.reserve(self.rows.saturating_mul(value.len().min(ROOM_BYTES)));
         }
         self.bytes.extend_from_slice(value);
@@ -122,7 +125,7 @@ fn offsets(ends: Vec<i32>) -> OffsetBuffer<i32> {
     OffsetBuffer::new(ScalarBuffer::from(ends))
 }
 
-/// Counts stay far below 2^63; one that does not is a bug, and stands out as the largest number there is.
+/// A count as Iceberg's `long`. Counts stay far below 2^63; a larger one is a bug, and shows as the largest number.
 pub(crate) fn long(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -211,7 +214,7 @@ impl Cell for Int {
     type Value<'a> = i32;
     type Building = Ints;
     fn of(column: &dyn Array) -> Option<Self> {
-        // Another engine may have promoted the column. What does not fit is none that was written here.
+        // Another engine may have promoted the column to `long`. A value that does not fit was not written here.
         let narrowed = || {
             let long = column.as_primitive_opt::<Int64Type>()?;
             long.try_unary::<_, Int32Type, _>(i32::try_from).ok()
@@ -260,7 +263,7 @@ impl Cell for MaybeLong {
     type Value<'a> = Option<i64>;
     type Building = MaybeLongs;
     fn of(column: &dyn Array) -> Option<Self> {
-        // What a file lacks has no type.
+        // A column that the file lacks is read with the type Null.
         if column.data_type() == &DataType::Null {
             return Some(MaybeLong(Int64Array::new_null(column.len())));
         }
@@ -300,7 +303,7 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Of [`Kind::Texts`].
     Texts(Vec<&'a str>),
-    /// Of [`Kind::Time`]: the number of microseconds, whatever kind of time the column's is.
+    /// Of [`Kind::Time`]: microseconds since 1970, whichever kind of time the column holds.
     Time(i64),
     /// Of [`Kind::Date`].
     Date(Day),
@@ -315,13 +318,13 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// Of [`Kind::Time`].
+    /// A value of [`Kind::Time`].
     pub fn time(time: impl OnCalendar) -> Self {
         Value::Time(time.in_micros())
     }
 }
 
-/// A later column as it is read, nulls and all.
+/// A later column as it is read; it may hold nulls.
 pub(crate) enum Column {
     Text(StringArray),
     Texts(ListArray, StringArray),
@@ -335,7 +338,7 @@ pub(crate) enum Column {
 }
 
 impl Column {
-    /// Takes a column; none where no value of ours has its type.
+    /// Takes a column; `None` if no later column can have its type.
     pub(crate) fn of(column: &dyn Array) -> Option<Column> {
         let primitive = match column.data_type() {
             DataType::Utf8 => Column::Text(column.as_string_opt::<i32>()?.clone()),
@@ -370,7 +373,7 @@ impl Column {
         }
     }
 
-    /// The value of a row; none where it is null.
+    /// The value of a row; `None` if it is null.
     pub(crate) fn value(&self, row: usize) -> Option<Value<'_>> {
         if self.is_null(row) {
             return None;
@@ -405,7 +408,7 @@ pub(crate) enum LaterBuilding {
 }
 
 impl LaterBuilding {
-    /// An empty one, for a column as this field has it.
+    /// An empty column of this kind; `field` describes it in the schema.
     pub(crate) fn new(kind: Kind, field: &Field) -> LaterBuilding {
         match kind {
             Kind::Text => LaterBuilding::Text(StringBuilder::new()),
@@ -425,7 +428,10 @@ impl LaterBuilding {
         }
     }
 
-    /// Appends a value or none. A value of another type than the column's is a bug, and an error.
+    /// Appends a value, or a null for `None`.
+    ///
+    /// # Errors
+    /// The value has another type than the column: a bug of the caller.
     pub(crate) fn push(&mut self, value: Option<Value<'_>>) -> Result<(), ArrowError> {
         match (self, value) {
             (LaterBuilding::Text(b), Some(Value::Text(v))) => b.append_value(v),
@@ -454,7 +460,7 @@ impl LaterBuilding {
         Ok(())
     }
 
-    /// The column.
+    /// The finished column.
     pub(crate) fn finish(self) -> ArrayRef {
         match self {
             LaterBuilding::Text(mut b) => Arc::new(b.finish()),

@@ -1,10 +1,10 @@
-//! What stays of a journal's oldest entries once they are folded: the content of a checkpoint.
+//! Checkpoints: what stands for a journal's oldest entries once they are folded.
 //!
-//! A checkpoint stands for the entries 1 to [`Checkpoint::through`] of one shard, all of which every table holds. Readers begin with it and go
-//! on with the entry after it, so that opening a lake takes as long after years as after a day. It is a pure function of the
-//! entries, of which files were live when it was made, and of the day below which nobody asks for popularity any more.
+//! A checkpoint stands for the entries 1 to [`Checkpoint::through`] of one shard, all of which every table holds. Readers begin with it and
+//! continue with the entry after it, so opening a lake takes as long after years as after a day. Its content depends only on the entries,
+//! on which files were live when it was made, and on the day below which nobody asks for popularity any more.
 //!
-//! Like an entry it is JSON under zstd, of a format of its own.
+//! Like an entry it is JSON under zstd, with its own format number.
 
 use crate::entry::{
     self, Entry, EntryError, Inherited, Spill, StoredDailyCounts, StoredDay, StoredPosition, compress, decode,
@@ -18,31 +18,32 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The newest format that this program reads. 2 stands for entries of which one at least is newer than [`entry::PLAIN_FORMAT`].
+/// The newest format that this program reads. Format 2 is written once the checkpoint has sections, or one of the entries is newer than
+/// [`entry::PLAIN_FORMAT`].
 pub const FORMAT: u32 = 2;
-/// The format of a checkpoint in which nothing is new, nor in anything that it stands for: byte for byte what programs write that know no
-/// newer one.
+/// The format of a checkpoint that holds nothing new, and stands for nothing new: byte for byte what older programs write.
 pub const PLAIN_FORMAT: u32 = 1;
 
-/// Gaps that are kept one by one.
+/// Gaps that are kept one by one; of older ones only the sum is kept.
 pub const GAPS_KEPT: usize = 1_000;
 
-/// See the module.
+/// What stands for the oldest entries of a journal; see the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// See [`FORMAT`].
     pub format: u32,
-    /// Whose journal.
+    /// The shard whose journal it belongs to.
     pub shard: String,
     /// The number of the last entry it stands for.
     pub through: u64,
-    /// When how much was folded, by the clock of whoever did: from it follows what is folded for long enough to be removed.
+    /// When entries were folded, and up to which, by the clock of the program that folded. From this follows which entries are folded long
+    /// enough to be removed.
     pub marks: Vec<Mark>,
-    /// What only the first entry says.
+    /// What only the first entry holds.
     pub first: First,
     /// The last entry it stands for, as it was stored.
     pub last: Entry,
-    /// Records read, by all the entries.
+    /// Records read by all the entries.
     pub received: u64,
     /// Rows of the curated table.
     pub curated: u64,
@@ -58,72 +59,72 @@ pub struct Checkpoint {
     /// The gaps before those: how many, and how many records as far as the stream could tell.
     #[serde(default)]
     pub older_gaps: (u64, u64),
-    /// Logons published: spans that follow each other are one.
+    /// Daily counts of logons that were published; spans that follow each other are joined.
     #[serde(rename = "shares", default, skip_serializing_if = "Vec::is_empty")]
     pub daily_counts: Vec<StoredDailyCounts>,
-    /// High-risk counts published, likewise.
+    /// Daily counts of high-risk events that were published, joined likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<StoredDailyCounts>,
-    /// What is left of the days of `daily_counts` and `scores` that nobody asks for any more, by day since 1970.
+    /// The sums of days in `daily_counts` and `scores` that nobody asks for any more, by day since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub past: BTreeMap<i32, DayTotals>,
     /// Files that were live in their tables when the checkpoint was made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FoldedFile>,
-    /// Rows of all other files: those that were replaced since.
+    /// Rows of all other files, which have been replaced since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<PartitionRows>,
-    /// Raw files, by their `ingest_date` as days since 1970.
+    /// Raw files by `ingest_date`, as days since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: BTreeMap<i32, RawTotals>,
-    /// What programs of before do not know. One that a folder does not know and need not understand stays as it is: it says itself
-    /// through which entry it reaches.
+    /// Sections that older programs do not know. A program that folds keeps a section that it does not know and need not understand as it
+    /// is: the section itself says through which entry it reaches.
     #[serde(default, skip_serializing_if = "Sections::is_empty")]
     pub sections: Sections,
 }
 
-/// A moment at which entries were folded.
+/// When entries were folded, and up to which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The moment.
     #[serde(with = "micros")]
     pub at: ProcessingTime,
-    /// The last entry that was folded by then.
+    /// The last entry that was folded at that moment.
     pub through: u64,
 }
 
-/// What only a journal's first entry says.
+/// What only a journal's first entry holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct First {
     /// See [`Entry::inherits`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inherits: Vec<Inherited>,
-    /// Events that waited before it.
+    /// Events that waited before the entry.
     pub waiting_before: u64,
-    /// Events accepted and not scored before it.
+    /// Events that were accepted but not scored before the entry.
     pub unscored_before: u64,
-    /// The watermark after it.
+    /// The watermark after the entry.
     #[serde(with = "micros::maybe", default)]
     pub watermark: Option<EventTime>,
 }
 
-/// Records lost to retention.
+/// Records lost to the stream's retention.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoldedGap {
-    /// The entry that tells.
+    /// The number of the entry that reports it.
     pub n: u64,
-    /// After this position.
+    /// The position before the gap.
     pub after: StoredPosition,
-    /// Before this one.
+    /// The position after the gap.
     pub before: StoredPosition,
-    /// How many records, where the stream could tell.
+    /// How many records, if the stream could tell.
     pub records: Option<u64>,
 }
 
 /// The sums of a day over all computers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayTotals {
-    /// Logons.
+    /// Logons on all computers.
     #[serde(rename = "logins")]
     pub logons: u64,
     /// Distinct users, summed over computers.
@@ -135,9 +136,9 @@ pub struct DayTotals {
 /// A file that an entry named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoldedFile {
-    /// The entry.
+    /// The number of the entry.
     pub n: u64,
-    /// The file, without Iceberg's description: it is in the table already.
+    /// The file without Iceberg's description, which the table has already.
     #[serde(flatten)]
     pub file: TableFile,
 }
@@ -149,18 +150,18 @@ pub struct PartitionRows {
     pub table: Table,
     /// The partition: days or months since 1970.
     pub partition: i32,
-    /// Rows.
+    /// How many rows.
     pub rows: u64,
 }
 
 /// Raw files of one day of arrival.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RawTotals {
-    /// How many.
+    /// Raw files of the day.
     pub files: u64,
     /// Records in them.
     pub records: u64,
-    /// Bytes of them.
+    /// Their length.
     pub bytes: u64,
 }
 
@@ -197,7 +198,7 @@ impl Checkpoint {
         checkpoint
     }
 
-    /// Takes in the entry after [`Checkpoint::through`].
+    /// Adds the entry after [`Checkpoint::through`].
     pub fn add(&mut self, entry: Entry, spill: &Spill) {
         if entry.format > entry::PLAIN_FORMAT {
             self.format = FORMAT;
@@ -219,7 +220,7 @@ impl Checkpoint {
             self.older_gaps.0 += 1;
             self.older_gaps.1 = self.older_gaps.1.saturating_add(gap.records.unwrap_or(0));
         }
-        // A take-over repeats the side of the entry before it, which has published it.
+        // A take-over repeats the spill of the entry before it, which has published it already.
         if !entry.takes_over {
             spill.daily_counts.iter().for_each(|counts| join(&mut self.daily_counts, counts));
             spill.scores.iter().for_each(|counts| join(&mut self.scores, counts));
@@ -235,8 +236,8 @@ impl Checkpoint {
         self.last = entry;
     }
 
-    /// Leaves out what nobody asks for any more: files that are not live, of which the rows are counted, and the popularity of days
-    /// before `oldest`, of which the sums stay. `live` are the paths of all tables' files.
+    /// Leaves out what nobody asks for any more: files that are not live, whose rows are still counted, and the popularity of days before
+    /// `oldest`, whose sums stay. `live` has the paths of all tables' files.
     pub fn shrink(&mut self, live: &BTreeSet<String>, oldest: Option<Day>) {
         let mut rows: BTreeMap<(Table, i32), u64> =
             self.rows.iter().map(|r| ((r.table, r.partition), r.rows)).collect();
@@ -262,7 +263,7 @@ impl Checkpoint {
         });
     }
 
-    /// Notes that all of this is folded now, and forgets what is of no use to anybody for whom folded entries are kept for `age`.
+    /// Notes that all of these entries are folded now, and drops older marks that are not needed to tell what has been folded for `age`.
     pub fn mark(&mut self, now: ProcessingTime, age: Span) {
         let through = self.through;
         let old = self.folded_by(now.saturating_sub(age));
@@ -270,17 +271,17 @@ impl Checkpoint {
         self.marks.push(Mark { at: now, through });
     }
 
-    /// The last entry that was folded at that time already; 0 for none.
+    /// The last entry that was already folded at that time; 0 for none.
     pub fn folded_by(&self, time: ProcessingTime) -> u64 {
         self.marks.iter().filter(|mark| mark.at <= time).map(|mark| mark.through).max().unwrap_or(0)
     }
 
-    /// What the entries published, as far as it is kept: to be taken in with [`Checkpoint::last`].
+    /// What the entries published, as far as it is kept; a reader adds it together with [`Checkpoint::last`].
     pub fn spill(&self) -> Spill {
         Spill { daily_counts: self.daily_counts.clone(), scores: self.scores.clone(), ..Spill::default() }
     }
 
-    /// The tables of which its entries named files, whether those are still there or not.
+    /// The tables for which the entries named files, whether those files still exist or not.
     pub fn tables(&self) -> BTreeSet<Table> {
         self.files.iter().map(|folded| folded.file.table).chain(self.rows.iter().map(|rows| rows.table)).collect()
     }
@@ -302,7 +303,7 @@ impl Checkpoint {
         compress(&serde_json::to_vec(self).expect("a base has string keys only and serialises"))
     }
 
-    /// Puts sections in, in place of those of the same names.
+    /// Adds sections; they replace those of the same names.
     pub fn add_sections(&mut self, sections: Sections) {
         if !sections.is_empty() {
             self.format = FORMAT;
@@ -313,7 +314,7 @@ impl Checkpoint {
     /// Reads a stored checkpoint; `known` are the sections that the reader knows.
     ///
     /// # Errors
-    /// If it was written by a newer version, holds a section that must be understood and is not, or is damaged.
+    /// It was written by a newer version, holds an unknown section that must be understood, or is damaged.
     pub fn decode(shard: &ShardId, through: u64, bytes: &[u8], known: &dyn Known) -> Result<Checkpoint, EntryError> {
         let what = || format!("the base of entries up to {through} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
@@ -337,7 +338,7 @@ impl Checkpoint {
     }
 }
 
-/// Adds daily counts; those that go on where others of the same users end become part of them.
+/// Adds daily counts. Those that continue others of the same range are joined to them.
 fn join(daily_counts: &mut Vec<StoredDailyCounts>, counts: &StoredDailyCounts) {
     match daily_counts.iter_mut().find(|s| s.range == counts.range && Some(s.through) == counts.after) {
         Some(before) => {
@@ -348,7 +349,7 @@ fn join(daily_counts: &mut Vec<StoredDailyCounts>, counts: &StoredDailyCounts) {
     }
 }
 
-/// Takes the days before `oldest` out of counts and hands over the sums of each. That they were published stays.
+/// Takes the days before `oldest` out of the counts and passes on the sums of each. How far they were published stays recorded.
 fn take_past(daily_counts: &mut [StoredDailyCounts], oldest: Day, mut add: impl FnMut(i32, u64, u64)) {
     for counts in daily_counts {
         counts.days.retain(|StoredDay { day, computers }| {

@@ -2,8 +2,8 @@
 //!
 //! An entry is JSON under zstd, so that it can be read with common tools:
 //! `sqlite3 journal.db "select writefile('e.zst', body) from entries where shard='file' and n=1"; zstdcat e.zst`.
-//! Wire types are their own: a change of the engine's types must not move a stored byte. Fields may be added with a default;
-//! anything else is a new [`FORMAT`].
+//! The stored types are separate from the engine's, so that a change of the engine changes no stored byte. Fields may be added with a
+//! default; anything else needs a new [`FORMAT`].
 
 mod backfill;
 mod codec;
@@ -34,24 +34,24 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// One entry.
+/// An entry of a shard's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// See [`FORMAT`].
     pub format: u32,
-    /// Whose journal.
+    /// The shard whose journal it belongs to.
     pub shard: String,
     /// The entry's number, from 1.
     pub n: u64,
-    /// Grows with each take-over of the shard; an owner of an older epoch can store nothing any more.
+    /// Grows with each take-over of the shard; an owner with an older epoch cannot store anything any more.
     pub epoch: u64,
-    /// The writer's own id of this entry: tells, after an unclear answer, whose entry stands at `n`.
+    /// The writer's own id of this entry. After an unclear answer it tells whose entry stands at `n`.
     pub commit_id: String,
     /// When it was written, by the writer's clock.
     #[serde(with = "micros")]
     pub written_at: ProcessingTime,
-    /// Whether this entry only takes the shard over: it repeats what is open and publishes nothing, also where its spill file
-    /// (that of the entry before) holds daily counts.
+    /// Whether this entry only takes the shard over. It repeats what is open and publishes nothing, even if its spill file (that of the
+    /// entry before) holds daily counts.
     #[serde(default)]
     pub takes_over: bool,
     /// What the shard reads.
@@ -61,9 +61,9 @@ pub struct Entry {
     /// In the first entry of a child: its parents and their last entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inherits: Vec<Inherited>,
-    /// Position after which this entry begins.
+    /// The position after which this entry begins.
     pub from: StoredPosition,
-    /// Position up to which it reaches; equal to `from` where it holds no record.
+    /// The position up to which it reaches; equal to `from` if it holds no record.
     pub to: StoredPosition,
     /// What became of the records.
     pub counts: EntryCounts,
@@ -73,13 +73,13 @@ pub struct Entry {
     /// Advances of the watermark decided within it, in order.
     #[serde(rename = "rises", default, skip_serializing_if = "Vec::is_empty")]
     pub advances: Vec<WatermarkAdvance>,
-    /// Newest event time ever accepted in the shard or inherited.
+    /// The newest event time ever accepted in the shard, or inherited.
     #[serde(with = "micros::maybe", default)]
     pub newest_accepted: Option<EventTime>,
     /// Whether the last accepted event was live.
     #[serde(default)]
     pub last_accepted_live: bool,
-    /// With this entry every hour that ends here or before is written, except those of users with an unscored event in them.
+    /// With this entry every hour that ends here or earlier is written, except for users who still have an unscored event in it.
     #[serde(with = "micros::maybe", default)]
     pub hours_through: Option<EventTime>,
     /// The last day whose logons are published, as days since 1970.
@@ -93,51 +93,51 @@ pub struct Entry {
     /// Events that wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,
-    /// Unscored events and daily counts, where they are small; else they are in `spill_file`.
+    /// Unscored events and daily counts, if they are small; otherwise they are in `spill_file`.
     #[serde(rename = "side", default, skip_serializing_if = "Spill::is_empty")]
     pub spill: Spill,
-    /// Where unscored events and daily counts are, when they are large.
+    /// The file with unscored events and daily counts, if they are large.
     #[serde(rename = "side_file", default, skip_serializing_if = "Option::is_none")]
     pub spill_file: Option<FileRef>,
-    /// The files that each Iceberg table gets.
+    /// The files that each Iceberg table gains.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<TableFile>,
-    /// The raw records, staged; they get their final name after this entry is stored.
+    /// The raw records, staged; they get their final names after this entry is stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub raw: Vec<RawFile>,
-    /// Entries up to this one have their raw files under the final name.
+    /// The raw files of entries up to this one have their final names.
     #[serde(default)]
     pub raw_done: u64,
-    /// A snapshot of the state as it is with this entry.
+    /// The pieces of a snapshot of the state after this entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshot: Vec<PieceRef>,
     /// The newest entry, this one included, that has a snapshot; 0 for none.
     #[serde(default)]
     pub last_snapshot: u64,
-    /// Records that the stream no longer held when they were due.
+    /// Records that the stream no longer held when the shard was to read them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<StoredGap>,
-    /// Whether every record that this owner is to read is in this or an earlier entry: the shard is closed in its stream, or has
-    /// reached the tip at which it is to be sealed, or is a file read to its end.
+    /// Whether every record that this owner has to read is in this or an earlier entry: the shard is closed in its stream, has reached the
+    /// tip at which it is to be sealed, or is a file read to its end.
     #[serde(default)]
     pub read_to_end: bool,
-    /// First step of a seal: what waited is flushed.
+    /// The first step of a seal: what waited is flushed.
     #[serde(rename = "settled", default)]
     pub flushed: bool,
-    /// The last entry of a shard that was split or merged: its children start from here.
+    /// Whether this is the last entry of a shard that was split or merged: its children start from here.
     #[serde(default)]
     pub end: bool,
-    /// Set once a seal is complete: the instant below which input is late from then on ([`Seal`](crate::Seal) reads it).
+    /// Set once a seal is complete: the instant below which input is late from then on ([`Seal`](crate::Seal) interprets it).
     #[serde(with = "micros::maybe", default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<EventTime>,
     /// The settings that no later entry may change.
     pub time_rules: StoredTimeRules,
-    /// The digest of thresholds and weights in force.
+    /// The digest of the thresholds and weights in force.
     pub rule_set: String,
-    /// For the shard `file`: the files and how far they are read.
+    /// For the shard `file`: the files, and how far they are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
-    /// What programs of before do not know ([`sections`](crate::sections)).
+    /// Sections that older programs do not know ([`sections`](crate::sections)).
     #[serde(default, skip_serializing_if = "Sections::is_empty")]
     pub sections: Sections,
 }
@@ -148,7 +148,7 @@ pub struct Entry {
 pub enum Source {
     /// Backfilled files.
     File,
-    /// A shard of a stream; name and time of creation identify the stream.
+    /// A shard of a stream. Name and time of creation identify the stream.
     Stream {
         /// The stream's name.
         name: String,
@@ -165,11 +165,11 @@ pub enum Source {
 pub struct Inherited {
     /// The parent.
     pub shard: String,
-    /// Its end.
+    /// The number of its last entry.
     pub n: u64,
 }
 
-/// A position; sequence numbers are strings, because those of Kinesis exceed every JSON reader's integers.
+/// A position. Sequence numbers are strings, because those of Kinesis exceed the integers of every JSON reader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredPosition {
     /// Decimal sequence number.
@@ -186,10 +186,10 @@ impl From<Position> for StoredPosition {
 }
 
 impl StoredPosition {
-    /// The position.
+    /// The position as the engine has it.
     ///
     /// # Errors
-    /// If the sequence number is none.
+    /// The sequence number is not a decimal number that fits.
     pub fn position(&self) -> Result<Position, String> {
         Ok(Position { sequence: self.sequence.parse()?, sub_sequence: self.sub_sequence })
     }
@@ -198,7 +198,7 @@ impl StoredPosition {
 /// An advance of the watermark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatermarkAdvance {
-    /// It was decided after this position was admitted.
+    /// The position after whose admission it was decided.
     pub after: StoredPosition,
     /// The watermark it advanced to.
     #[serde(with = "micros")]
@@ -262,17 +262,17 @@ pub struct StoredGap {
     pub after: StoredPosition,
     /// Before this one.
     pub before: StoredPosition,
-    /// How many records, where the stream can tell.
+    /// How many records, if the stream can tell.
     pub records: Option<u64>,
 }
 
-/// Spans as an entry stores them.
+/// Converts spans to their stored form.
 pub fn spans(spans: &[(HashRange, Option<Day>)]) -> Vec<Span> {
     spans.iter().map(|(range, through)| Span { range: range.to_string(), through: through.map(|d| d.0) }).collect()
 }
 
 impl Entry {
-    /// The made-up entry before a shard's first. Of records, files and state it says nothing.
+    /// The made-up entry before a shard's first. It holds no records, files or state.
     pub fn zero(
         shard: &ShardId,
         source: Source,
@@ -322,7 +322,7 @@ impl Entry {
         }
     }
 
-    /// The bytes to store. Encode once and keep them: a repeated put must carry the same.
+    /// The bytes to store. Encode once and keep them: a repeated put must carry the same bytes.
     pub fn encode(&self) -> Bytes {
         compress(&serde_json::to_vec(self).expect("an entry has string keys only and serialises"))
     }
@@ -330,7 +330,7 @@ impl Entry {
     /// Reads a stored entry; `known` are the sections that the reader knows.
     ///
     /// # Errors
-    /// If it was written by a newer version, holds a section that must be understood and is not, or is damaged.
+    /// It was written by a newer version, holds an unknown section that must be understood, or is damaged.
     pub fn decode(shard: &ShardId, n: u64, bytes: &[u8], known: &dyn Known) -> Result<Entry, EntryError> {
         let what = || format!("entry {n} of shard {shard}");
         let damaged = |cause: String| EntryError::Damaged { what: what(), cause };
@@ -346,15 +346,15 @@ impl Entry {
     /// The shard's part of the ring.
     ///
     /// # Errors
-    /// If it is none.
+    /// The stored range cannot be parsed.
     pub fn hash_range(&self) -> Result<HashRange, EntryError> {
         self.range.parse().map_err(|cause| self.damaged(cause))
     }
 
-    /// What an event is in this lake.
+    /// The event model of this lake: which fields its events have.
     ///
     /// # Errors
-    /// If this program does not know it.
+    /// [`EntryError::Newer`] if this program does not know the model.
     pub fn event_model(&self) -> Result<EventModel, EntryError> {
         let number = self.time_rules.event_model;
         EventModel::from_number(number).ok_or_else(|| EntryError::Newer {
@@ -364,19 +364,19 @@ impl Entry {
         })
     }
 
-    /// Position up to which the entry reaches.
+    /// The position up to which the entry reaches.
     ///
     /// # Errors
-    /// If it is none.
+    /// The stored position cannot be parsed.
     pub fn position(&self) -> Result<Position, EntryError> {
         self.to.position().map_err(|cause| self.damaged(cause))
     }
 
-    /// What a shard needs to be rebuilt as of this entry; `spill` is what [`Entry::spill`] or its file holds. Events keep those of their
-    /// attributes that are in the list.
+    /// What is needed to rebuild a shard as of this entry. `spill` is what [`Entry::spill`] or its file holds. Events keep only the
+    /// attributes in the list.
     ///
     /// # Errors
-    /// If a range or position is none.
+    /// A stored range, position or payload cannot be parsed.
     pub fn restore_from(&self, spill: &Spill, attributes: &'static [Attribute]) -> Result<RestoreFrom, EntryError> {
         let mut score_spans = Vec::new();
         for span in &self.score_spans {
@@ -400,7 +400,7 @@ impl Entry {
         })
     }
 
-    /// What is said of this entry where something in it cannot be used.
+    /// The error for an entry in which something cannot be used.
     pub fn damaged(&self, cause: String) -> EntryError {
         EntryError::Damaged { what: format!("entry {} of shard {}", self.n, self.shard), cause }
     }

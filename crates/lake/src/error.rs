@@ -1,4 +1,4 @@
-//! What went wrong and what to do about it. Every error of this crate answers the second question through [`Remedy`].
+//! What went wrong and what to do about it: every error of this crate has a [`Remedy`].
 
 pub use crate::remedy::Remedy;
 
@@ -9,8 +9,8 @@ use crate::store::StoreError;
 use std::error::Error;
 use std::fmt;
 
-/// An error with its causes, `what: cause: cause`, for a log line. An error's own words leave its cause to whoever prints the
-/// chain, so that it stands there once.
+/// An error with its causes, `what: cause: cause`, for a log line. The text of an error does not repeat its cause: the chain prints each
+/// cause once.
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
@@ -67,7 +67,7 @@ pub enum LakeError {
     TooNew {
         /// The table.
         table: String,
-        /// What is to be known.
+        /// What a program must know.
         name: String,
     },
     /// An entry does not follow the last one that the table holds.
@@ -94,17 +94,17 @@ pub enum LakeError {
         /// How many attempts.
         attempts: u32,
     },
-    /// A file is missing, cut off or unreadable.
+    /// A file is missing, truncated or unreadable.
     #[error("table {table}: file {file} is damaged: {what}")]
     Damaged {
         /// The table.
         table: String,
-        /// The file, relative to the lake where it lies in it.
+        /// The file; relative to the lake if it lies in it.
         file: String,
         /// What is wrong with it.
         what: String,
     },
-    /// Rows that cannot be written; a bug of the caller.
+    /// The rows cannot be written: a bug of the caller.
     #[error("table {table}: rows cannot be encoded: {what}")]
     Encode {
         /// The table.
@@ -141,7 +141,7 @@ impl LakeError {
         }
     }
 
-    /// Wraps what the iceberg crate says about a file, keeping the store's own error where that is the cause.
+    /// Wraps an error of the iceberg crate about a file. If a store's error caused it, that one is kept.
     pub(crate) fn from_iceberg(table: &str, file: &str, error: &iceberg::Error) -> LakeError {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
         while let Some(inner) = cause {
@@ -157,7 +157,7 @@ impl LakeError {
         LakeError::Damaged { table: table.to_owned(), file: file.to_owned(), what: error.to_string() }
     }
 
-    /// A store's answer on a file that the table needs: a missing one is damage.
+    /// Wraps a store's error about a file that the table needs: a missing file is damage.
     pub(crate) fn from_store(table: &str, error: StoreError) -> LakeError {
         match error {
             StoreError::NotFound { path } => {

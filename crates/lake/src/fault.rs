@@ -1,14 +1,14 @@
-//! Faults for the doubles in memory: one hook sees every operation twice, before it takes effect and after.
+//! Faults for the test doubles in memory: a hook is called for every operation, before it takes effect and after.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// On which side of its effect an operation stands.
+/// Whether an operation has taken effect yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// Nothing has happened yet.
     Before,
-    /// It has happened, and the caller does not know it yet.
+    /// It has happened, but the caller does not know yet.
     After,
 }
 
@@ -19,7 +19,7 @@ pub struct Step<'a> {
     pub part: &'static str,
     /// The method's name.
     pub operation: &'static str,
-    /// The path, `shard/number` or table it is about.
+    /// The path, `shard/number` or table that it concerns.
     pub subject: &'a str,
     /// Before or after its effect.
     pub moment: Moment,
@@ -34,7 +34,7 @@ impl fmt::Display for Step<'_> {
 
 type Hook = dyn Fn(&Step<'_>) -> Result<(), String> + Send + Sync;
 
-/// Decides which moments fail. A failed operation answers that its outcome is unclear, whether it took effect or not.
+/// Decides which moments fail. A failed operation says that its outcome is unclear, whether it took effect or not.
 #[derive(Clone, Default)]
 pub struct Faults(Option<Arc<Hook>>);
 
@@ -43,12 +43,15 @@ impl Faults {
     pub fn none() -> Faults {
         Faults(None)
     }
-    /// Fails where the hook returns an error; its text becomes the cause.
+    /// Fails at every step for which the hook returns an error; its text becomes the cause.
     pub fn new(hook: impl Fn(&Step<'_>) -> Result<(), String> + Send + Sync + 'static) -> Faults {
         Faults(Some(Arc::new(hook)))
     }
 
-    /// Asks the hook, runs `effect` under both moments, and turns a fault into the part's own error.
+    /// Runs `effect` between two calls of the hook.
+    ///
+    /// # Errors
+    /// What `effect` returns, or what the hook returns, made into the part's own error by `fault`.
     pub(crate) fn around<T, E>(
         &self,
         part: &'static str,

@@ -1,10 +1,9 @@
-//! The registry of followers: who, beside the tables, reads the journals, and how far each is, so that folding and cleaning keep
-//! what it lacks.
+//! The registry of followers: which programs beside the tables read the journals, and how far each is. Folding and cleaning keep what a
+//! registered follower has not read yet.
 //!
-//! The Iceberg tables are not in it: nothing is folded that a table lacks, for ever. Others are kept for only as long as
-//! [`MaintainSettings::follower_keep`](crate::MaintainSettings) says. No follower's rows rest on the registry: the follower itself
-//! holds where it is, in the same transaction as what it keeps. A registration may be late or lost; then the follower finds
-//! something gone and is rebuilt.
+//! The Iceberg tables are not in it: what a table lacks is never folded. For followers it is kept only as long as
+//! [`MaintainSettings::follower_keep`](crate::MaintainSettings) says. No follower's rows depend on the registry: the follower stores its
+//! place itself, in the same transaction as its rows. If a registration is late or lost, the follower finds something gone and is rebuilt.
 
 pub use crate::journal::{FollowerName, Followers, NAME_BYTES_MAX, REGISTRATIONS_KEPT};
 
@@ -17,33 +16,33 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The format of a registration that this program writes, and the newest that it reads.
+/// The format of registrations that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
-/// How often a registration is put under the next number while others take it.
+/// How often a registration is tried under the next number because others took it.
 const PUT_ATTEMPTS: u32 = 5;
 
-/// What a follower says of itself.
+/// What a follower stores about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// See [`FORMAT`].
     pub format: u32,
-    /// Who.
+    /// The follower's name.
     pub name: String,
-    /// When it said so, by its own clock.
+    /// When it was written, by the follower's own clock.
     #[serde(with = "micros")]
     pub at: ProcessingTime,
-    /// The last entry of each shard that it holds; none of a shard that is not there.
+    /// The last entry that the follower holds, by shard; a shard that is missing has none.
     pub applied: BTreeMap<String, u64>,
 }
 
 impl Registration {
-    /// A registration of this version.
+    /// A registration in the format of this version.
     pub fn new(name: &FollowerName, at: ProcessingTime, applied: &BTreeMap<ShardId, u64>) -> Registration {
         let applied = applied.iter().map(|(shard, n)| (shard.to_string(), *n)).collect();
         Registration { format: FORMAT, name: name.to_string(), at, applied }
     }
 
-    /// The last entry of a shard that it holds, 0 for none.
+    /// The last entry of a shard that the follower holds; 0 for none.
     pub fn of(&self, shard: &ShardId) -> u64 {
         self.applied.get(shard.as_str()).copied().unwrap_or(0)
     }
@@ -56,7 +55,7 @@ impl Registration {
     /// Reads a stored registration.
     ///
     /// # Errors
-    /// If it was written by a newer version or is damaged; `authpulse followers forget` removes it.
+    /// It was written by a newer version or is damaged; `authpulse followers forget` removes it.
     pub fn decode(name: &FollowerName, n: u64, bytes: &[u8]) -> Result<Registration, EntryError> {
         let what = || format!("registration {n} of follower {name} (`authpulse followers forget {name}` removes it)");
         #[derive(Deserialize)]
@@ -76,10 +75,10 @@ impl Registration {
     }
 }
 
-/// All followers as they said last.
+/// The newest registration of each follower.
 ///
 /// # Errors
-/// The registry cannot be read, or a registration is damaged or of a newer version: what is kept for whom is then unknown.
+/// The registry cannot be read, or a registration is damaged or newer than this program; it is then unknown what must be kept.
 pub async fn read(followers: &dyn Followers) -> Result<Vec<(FollowerName, Registration)>, LakeError> {
     let stored = followers.registered().await?;
     stored
@@ -91,11 +90,11 @@ pub async fn read(followers: &dyn Followers) -> Result<Vec<(FollowerName, Regist
         .collect()
 }
 
-/// Stores a registration behind all others of the follower. `last` is the number of the one before, as far as it is known, 0
-/// for unknown; returns the number of this one.
+/// Stores a registration after all others of the follower. `last` is the number of the previous one, 0 if unknown. Returns the number of
+/// this one.
 ///
 /// # Errors
-/// The registry fails, or others take each number before this one does.
+/// The registry fails, or others took every number that was tried.
 pub async fn put(
     followers: &dyn Followers,
     name: &FollowerName,

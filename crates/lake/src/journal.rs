@@ -1,7 +1,7 @@
-//! A row of numbered entries per shard, each stored whole or not at all, and only if its number is free.
+//! The journals: numbered entries per shard. An entry is stored whole or not at all, and only if its number is free.
 //!
-//! This is the one atomic step that the lake stands on. The content of an entry is none of the journal's business.
-//! Entries count from 1.
+//! Putting an entry is the one atomic step on which the lake rests. A journal does not look at the content of its entries. Numbers count
+//! from 1.
 
 mod memory;
 mod object;
@@ -23,14 +23,14 @@ use bytes::Bytes;
 pub enum PutOutcome {
     /// The entry is stored, durably.
     Created,
-    /// The number was taken; what is stored there is unchanged, and may be an earlier attempt of the caller itself.
+    /// The number was taken. What is stored there is unchanged; it may come from an earlier attempt of the same caller.
     Taken,
 }
 
-/// Why the journal did not answer.
+/// Why a call of the journal failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The entry may be stored or not: read its number before doing anything else.
+    /// Whether the entry is stored is unknown: read its number before doing anything else.
     #[error(
         "entry {n} of shard {shard} may be stored or not ({cause}): start again, it is looked up before anything is written"
     )]
@@ -42,7 +42,7 @@ pub enum JournalError {
         /// What the store said.
         cause: String,
     },
-    /// The journal could not be opened or read; what is stored in it is as it was.
+    /// The journal could not be opened or read; what it holds is unchanged.
     #[error("journal {journal}: {action} failed: {cause}")]
     Failed {
         /// Where it is.
@@ -52,17 +52,17 @@ pub enum JournalError {
         /// What the store said.
         cause: String,
     },
-    /// Another process, which hangs or is stopped while it writes, keeps the journal from being written to; nothing happened.
+    /// Another process hangs or is stopped while it writes, and blocks writes to the journal; nothing happened.
     #[error("journal {journal}: {action} failed: {cause}")]
     Busy {
         /// Where it is.
         journal: String,
         /// What was tried.
         action: &'static str,
-        /// What the store said, and who it is, where that is known.
+        /// What the store said, and which process it is, if that is known.
         cause: String,
     },
-    /// The journal's file is no journal, or is damaged.
+    /// The journal's file is not a journal, or is damaged.
     #[error("journal {journal} cannot be used: {cause}: restore the file from a copy, or start a new lake")]
     Damaged {
         /// Where it is.
@@ -70,12 +70,12 @@ pub enum JournalError {
         /// What is wrong.
         cause: String,
     },
-    /// The journal cannot be used as it is set up; nothing happened, and it would not the next time either.
+    /// The journal cannot be used as it is set up. Nothing happened, and trying again will not help.
     #[error("journal {journal}: {why}")]
     Refused {
         /// Where it is.
         journal: String,
-        /// Why, and what would do.
+        /// Why, and what would help.
         why: String,
     },
     /// A number below 1 or beyond what the journal can hold.
@@ -102,9 +102,12 @@ impl JournalError {
 
 /// The journals of all shards of a lake.
 ///
-/// Beside its entries a journal has checkpoints. One that is stored for a number stands for all entries up to it (see [`crate::checkpoint`]); the
-/// last entry of a journal is never among them. Entries that a checkpoint stands for may be removed, after which their numbers may be
-/// free: what is put there counts for nothing.
+/// Beside its entries a journal has checkpoints. A checkpoint stored for a number stands for all entries up to it (see
+/// [`crate::checkpoint`]), but never for the last entry of the journal. Entries that a checkpoint stands for may be removed. Their numbers
+/// may then be free again; what is put there is ignored.
+///
+/// # Errors
+/// Calls fail with a [`JournalError`]; its [`remedy`](JournalError::remedy) says what the caller can do.
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Stores entry `n` if that number is free; durable when it returns.
@@ -117,20 +120,20 @@ pub trait Journal: Send + Sync {
     async fn shards(&self) -> Result<Vec<ShardId>, JournalError>;
     /// The entries numbered `from` and above, in order, at most `limit` of them.
     async fn list(&self, shard: &ShardId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, JournalError>;
-    /// The newest checkpoint, and the number of the last entry that it stands for.
+    /// The newest checkpoint, and the number of the last entry for which it stands.
     async fn checkpoint(&self, shard: &ShardId) -> Result<Option<(u64, Bytes)>, JournalError>;
-    /// Stores the checkpoint of the entries up to `n`; one that is stored already stays.
+    /// Stores the checkpoint of the entries up to `n`; an existing one stays.
     async fn put_checkpoint(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<(), JournalError>;
-    /// Removes the entries up to `n`, the oldest first, and all checkpoints but the newest two. Returns how many entries there were.
+    /// Removes the entries up to `n`, oldest first, and all checkpoints but the newest two. Returns how many entries it removed.
     ///
     /// # Errors
-    /// [`JournalError::Refused`] where no checkpoint stands for entry `n`.
+    /// [`JournalError::Refused`] if no checkpoint stands for entry `n`.
     async fn remove_through(&self, shard: &ShardId, n: u64) -> Result<u64, JournalError>;
-    /// Who follows these journals beside the tables.
+    /// The registrations of the followers of these journals; the tables are not among them.
     fn followers(&self) -> &dyn Followers;
 }
 
-/// Checkpoints that are kept: of a reader that has just looked up the newest, the next one must not take it away.
+/// Checkpoints that are kept. A reader may just have looked up the newest one, so storing the next must not remove it.
 const CHECKPOINTS_KEPT: usize = 2;
 
 fn not_folded(journal: String, shard: &ShardId, n: u64) -> JournalError {

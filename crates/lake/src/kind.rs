@@ -1,30 +1,30 @@
-//! The types of values.
+//! The types of the values in columns.
 
 use iceberg::spec::{ListType, NestedField, PrimitiveType, Type};
 
-/// The types of values.
+/// The type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// UTF-8.
+    /// UTF-8 text.
     Text,
-    /// A list of texts; neither the list nor an element is null in what is written here.
+    /// A list of texts. In what is written here neither the list nor an element is null.
     Texts,
     /// Microseconds since 1970, UTC, without a zone.
     Time,
     /// Days since 1970.
     Date,
-    /// 32 bits.
+    /// A signed integer of 32 bits.
     Int,
-    /// 64 bits.
+    /// A signed integer of 64 bits.
     Long,
-    /// IEEE 754, 64 bits.
+    /// A floating-point number of 64 bits (IEEE 754).
     Double,
-    /// Bytes.
+    /// Bytes of any kind.
     Binary,
 }
 
 impl Kind {
-    /// Iceberg's type; the element of a list gets this id.
+    /// The Iceberg type. The element of a list gets the id `element_id`.
     pub fn iceberg(self, element_id: i32) -> Type {
         Type::Primitive(match self {
             Kind::Text => PrimitiveType::String,

@@ -1,4 +1,4 @@
-//! A lake's tables: their files, their pointers, and what a commit takes from outside (time, ids).
+//! A lake's tables: their files, their pointers, and what a commit needs from outside (time, ids).
 
 use crate::catalog::{SwapOutcome, TablePointers};
 use crate::error::{LakeError, Remedy};
@@ -68,21 +68,30 @@ impl Default for CommitSettings {
 /// What this program knows of the names that [`REQUIRES`] may list.
 const KNOWN_REQUIREMENTS: [&str; 0] = [];
 
-/// Told where a commit stands: `gather file before:<table>`, `gather file after:<table>`, `table swap before:<table>`,
-/// `table swap after:<table>`, and the same of `fit file` and `columns swap`. Kill tests stop the process there.
+/// Called with the step that a commit has reached: `gather file before:<table>`, `gather file after:<table>`, `table swap before:<table>`,
+/// `table swap after:<table>`, and the same for `fit file` and `columns swap`. Kill tests stop the process there.
 pub type Probe = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The tables of a lake.
 #[derive(Clone)]
 pub struct Lake {
+    /// The files.
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// The catalog: which metadata file of a table is the current one.
     pub(crate) pointers: Arc<dyn TablePointers>,
+    /// The same files, as the iceberg crate reads them.
     pub(crate) io: FileIO,
+    /// Time and names for commits.
     pub(crate) ids: Arc<dyn CommitIds>,
+    /// How commits keep tables in shape.
     pub(crate) settings: CommitSettings,
+    /// Called at each step of a commit.
     pub(crate) probe: Probe,
+    /// The later columns of each table, as they were last seen.
     pub(crate) known_columns: KnownColumns,
+    /// The tables and later columns that this program knows.
     pub(crate) shape: Arc<Shape>,
+    /// The sections that this program knows.
     pub(crate) sections: SectionList,
 }
 
@@ -114,10 +123,10 @@ impl LoadedTable {
 }
 
 impl LoadedTable {
-    /// Whether this program knows all that whoever commits to the table must know.
+    /// Whether this program knows everything that a program must know to commit to this table.
     ///
     /// # Errors
-    /// [`LakeError::TooNew`] names the first that it does not.
+    /// [`LakeError::TooNew`] names the first thing that it does not know.
     pub fn check_requires(&self) -> Result<(), LakeError> {
         let required = self.metadata.properties().get(REQUIRES).map(String::as_str).unwrap_or_default();
         let mut names = required.split(',').map(str::trim).filter(|name| !name.is_empty());
@@ -128,7 +137,7 @@ impl LoadedTable {
     }
 }
 
-/// What [`APPLIED`] says of these entries.
+/// The value of the property [`APPLIED`] for these entries.
 pub(crate) fn applied_json(applied: &BTreeMap<ShardId, u64>) -> String {
     let numbers: serde_json::Map<String, serde_json::Value> =
         applied.iter().map(|(shard, n)| (shard.to_string(), (*n).into())).collect();
@@ -151,36 +160,36 @@ impl Lake {
         }
     }
 
-    /// With another source of time and names.
+    /// The same lake with another source of time and names.
     #[must_use]
     pub fn with_ids(self, ids: Arc<dyn CommitIds>) -> Lake {
         Lake { ids, ..self }
     }
 
-    /// With other settings.
+    /// The same lake with other settings.
     #[must_use]
     pub fn with_settings(self, settings: CommitSettings) -> Lake {
         Lake { settings, ..self }
     }
 
-    /// With a probe.
+    /// The same lake with a probe.
     #[must_use]
     pub fn with_probe(self, probe: Probe) -> Lake {
         Lake { probe, ..self }
     }
 
-    /// With other lists.
+    /// The same lake with other lists of tables and later columns.
     #[must_use]
     pub fn with_shape(self, shape: Shape) -> Lake {
         Lake { shape: Arc::new(shape), ..self }
     }
 
-    /// The lists that this program goes by.
+    /// The tables and later columns that this program knows.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// The time of day, as commits have it.
+    /// The current time by the clock of [`CommitIds`].
     pub(crate) fn now(&self) -> ProcessingTime {
         ProcessingTime::from_micros(self.ids.now_ms().saturating_mul(1_000))
     }
@@ -190,12 +199,12 @@ impl Lake {
         &self.shape.tables
     }
 
-    /// Whether a table is one that this program works with.
+    /// Whether this program works with the table.
     pub fn knows(&self, table: Table) -> bool {
         self.shape.tables.contains(&table)
     }
 
-    /// For a program that knows these sections.
+    /// The same lake for a program that knows these sections.
     #[must_use]
     pub fn with_sections(self, sections: SectionList) -> Lake {
         Lake { sections, ..self }
@@ -211,11 +220,11 @@ impl Lake {
         &self.store
     }
 
-    /// Makes those of the first four tables that are missing, and checks those that exist. Returns those that it made. Later ones are
-    /// made when there is something for them: see [`Lake::ensure_later_table`].
+    /// Creates those of the first four tables that do not exist, checks the others, and returns those that it created. Later tables are
+    /// created when there is something for them: see [`Lake::ensure_later_table`].
     ///
     /// # Errors
-    /// The store or the catalog fails, or a table exists that cannot be used. The call can be repeated.
+    /// The store or the catalog fails, or an existing table cannot be used. The call can be repeated.
     pub async fn ensure_tables(&self) -> Result<Vec<Table>, LakeError> {
         let mut made = Vec::new();
         for table in self.tables().iter().copied().filter(|table| table.is_first()) {
@@ -226,7 +235,10 @@ impl Lake {
         Ok(made)
     }
 
-    /// Makes a table that holds these entries, unless it is there; tells whether it was missing.
+    /// Creates a table, unless it exists, that counts these entries as applied; returns whether it was missing.
+    ///
+    /// # Errors
+    /// The store or the catalog fails, or the table that is there afterwards cannot be read or used.
     pub(crate) async fn make_table(&self, table: Table, applied: &BTreeMap<ShardId, u64>) -> Result<bool, LakeError> {
         let is_missing = self.pointers.load(table.name()).await?.is_none();
         if is_missing {
@@ -243,7 +255,7 @@ impl Lake {
             let body = metadata::encode(table, &metadata, Some(self.ids.now_ms()))?;
             self.put_metadata(table, &file, body).await?;
             match self.pointers.create(table.name(), &file, metadata.current_schema()).await {
-                // A conflict: somebody else made it, or this call did before its answer was lost.
+                // A conflict: another process created it, or this call did and its first answer was lost.
                 Ok(SwapOutcome::Swapped | SwapOutcome::Conflict) => {}
                 Err(e) if e.remedy() == Remedy::Look && self.pointers.load(table.name()).await?.is_some() => {}
                 Err(e) => return Err(e.into()),
@@ -255,7 +267,7 @@ impl Lake {
     /// The table as it is now.
     ///
     /// # Errors
-    /// It does not exist, cannot be read, or is none that this crate can use.
+    /// The table does not exist, cannot be read, or is not one that this crate can use.
     pub async fn load(&self, table: Table) -> Result<LoadedTable, LakeError> {
         let name = table.name();
         let mut tried: Option<String> = None;
@@ -267,7 +279,7 @@ impl Lake {
                     metadata::check(table, &metadata)?;
                     return Ok(LoadedTable { table, location, metadata });
                 }
-                // Another committer was so far ahead that it has removed this metadata: look again, if it moved on.
+                // The file may be gone because other committers have moved far ahead: look again, if the pointer has moved.
                 Err(e) => {
                     let error = LakeError::from_iceberg(name, &location, &e);
                     if !matches!(error, LakeError::Damaged { .. }) || tried.as_ref() == Some(&location) {
@@ -279,13 +291,20 @@ impl Lake {
         }
     }
 
-    /// The table as it is now, to be changed: refused where that needs a newer program.
+    /// The table as it is now, for a caller that wants to change it.
+    ///
+    /// # Errors
+    /// Those of [`Lake::load`], and [`LakeError::TooNew`] if changing the table takes a newer program.
     pub(crate) async fn load_to_commit(&self, table: Table) -> Result<LoadedTable, LakeError> {
         let loaded = self.load(table).await?;
         loaded.check_requires()?;
         Ok(loaded)
     }
 
+    /// Stores a metadata file under a new name.
+    ///
+    /// # Errors
+    /// [`LakeError::Store`]: the URI lies outside of the store, or the store did not confirm the file.
     pub(crate) async fn put_metadata(&self, table: Table, uri: &str, body: bytes::Bytes) -> Result<(), LakeError> {
         let put = async { self.store.put_new(&self.store.relative(uri)?, body).await };
         put.await.map_err(|source| LakeError::Store { table: table.name().to_owned(), source })

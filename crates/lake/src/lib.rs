@@ -1,20 +1,20 @@
-//! The lake: files, the journal, the tables in Apache Iceberg over Parquet. Knows nothing of streams.
+//! The lake: files, the journal, and the tables (Apache Iceberg over Parquet). It knows nothing of streams.
 //!
-//! - [`store`]: the files, local or in memory; the crate `authpulse-aws` puts S3 behind the same trait.
+//! - [`store`]: the files, on disk or in memory; the crate `authpulse-aws` puts S3 behind the same trait.
 //! - [`journal`]: numbered entries per shard, the one atomic step.
-//! - [`followers`]: who reads the journals beside the tables, and what is kept for them.
-//! - [`checkpoint`]: what stays of a journal's oldest entries.
+//! - [`followers`]: the readers of the journals beside the tables, and what is kept for them.
+//! - [`checkpoint`]: what stands for a journal's oldest entries once they are folded.
 //! - [`catalog`]: which metadata file is a table's current one.
-//! - [`lock`]: a local lake belongs to one process; one of many workers commits.
+//! - [`lock`]: which process may use a local lake, and which of many workers commits.
 //! - [`schema`]: the tables.
 //! - [`encode`]: rows become Parquet bytes and a [`TableFile`].
 //! - [`commit`]: the tables follow the journal, each entry exactly once.
-//! - [`mod@maintain`]: files are merged, snapshots expire, what nobody needs is removed.
+//! - [`mod@maintain`]: merges files, expires snapshots, removes what nobody needs any more.
 //! - [`seal`]: what the mark of a finished input says.
-//! - [`sections`]: what entries, spills, checkpoints and pieces of snapshots hold beside what programs of before know.
+//! - [`sections`]: parts of entries, spills, checkpoints and pieces of snapshots that older programs do not know.
 //! - [`read`]: what the tables hold now, for rebuilding state and for `verify`.
 //!
-//! Nothing here reads the clock or draws a random number by itself: [`commit::CommitIds`] hands both in.
+//! Nothing here reads the clock or draws a random number by itself: callers hand both in as [`commit::CommitIds`].
 
 mod advice;
 pub mod catalog;

@@ -1,4 +1,4 @@
-//! Rows with all that it takes to spell them out: what the lists of columns ([`crate::schema`]) are filled from.
+//! Rows together with all that is needed to write them out in full. The lists of columns ([`crate::schema`]) are filled from these.
 
 use crate::cells;
 use authpulse_engine::flags::Flag;
@@ -8,30 +8,36 @@ use authpulse_event::id::{canonical_line, content_id};
 use authpulse_event::{ArrivalTime, Day, EventTime, Position, ProcessingTime, ShardId};
 use bytes::Bytes;
 
-/// What rows of `auth_events_curated` that are encoded at once have in common.
+/// What rows of `auth_events_curated` that are encoded together have in common.
 pub(crate) struct Scoring<'a> {
-    /// Second 0 of integer times.
+    /// The time of second 0 in records whose times are integers.
     pub(crate) base: EventTime,
-    /// The rules that scored them, and their digest.
+    /// The rules that scored the rows.
     pub(crate) rules: &'a RuleSet,
+    /// The digest of `rules`.
     pub(crate) rule_set: &'a str,
     /// When they were scored.
     pub(crate) processing_time: ProcessingTime,
 }
 
-/// A row and what it takes to spell it out: what the list of the table's columns is filled from.
+/// A row of `auth_events_curated`, with what is needed to fill the table's columns.
 pub(crate) struct CuratedLine<'a> {
+    /// The scored event.
     pub(crate) row: &'a ScoredEvent,
+    /// The user's name.
     pub(crate) user: &'a str,
+    /// The computer's name.
     pub(crate) computer: &'a str,
+    /// What it has in common with other rows.
     pub(crate) scoring: &'a Scoring<'a>,
+    /// The day of its event time, which is its partition.
     pub(crate) day: Day,
-    /// The canonical line at hand.
+    /// A buffer for the canonical line, reused from row to row.
     pub(crate) line: &'a mut Vec<u8>,
 }
 
 impl CuratedLine<'_> {
-    /// The producer's own id, or that of the event's content.
+    /// Writes the producer's own id, or the digest of the event's content.
     #[inline]
     pub(crate) fn event_id(&mut self, out: &mut cells::Bytes) {
         let event = &self.row.event;
@@ -51,34 +57,40 @@ impl CuratedLine<'_> {
     }
 }
 
-/// A row of an hour and the user's name: what the list of the table's columns is filled from.
+/// A row of an hour and the user's name, from which the table's columns are filled.
 pub(crate) struct HourlyLine<'a> {
+    /// The row.
     pub(crate) row: &'a HourRow,
+    /// The user's name.
     pub(crate) user: &'a str,
 }
 
-/// A dead letter and where it was decided: what the list of the table's columns is filled from.
+/// A dead letter and where it was rejected, from which the table's columns are filled.
 pub(crate) struct RejectedLine<'a> {
+    /// The dead letter.
     pub(crate) row: &'a RejectedRecord,
+    /// The shard that rejected it.
     pub(crate) shard: &'a ShardId,
+    /// When the row was made.
     pub(crate) processing_time: ProcessingTime,
+    /// The day of arrival, which is its partition.
     pub(crate) day: Day,
 }
 
-/// A record as it was received.
+/// A record as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRecord {
     /// Its place within the shard.
     pub position: Position,
-    /// The key that chose the shard. What is not UTF-8 is written with replacement characters.
+    /// The key that chose the shard. Bytes that are not UTF-8 are written as replacement characters.
     pub partition_key: Bytes,
-    /// Arrival in the stream.
+    /// When the stream took it.
     pub ingestion_time: ArrivalTime,
     /// The bytes, unchanged.
     pub payload: Bytes,
 }
 
-/// Where raw records came from, all of those that are encoded at once.
+/// The source of raw records that are encoded together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawSource {
     /// The stream's name.
@@ -87,9 +99,12 @@ pub struct RawSource {
     pub shard: ShardId,
 }
 
-/// A raw record, where it came from, and its sequence number in digits: what the list of columns is filled from.
+/// A raw record and its source, from which the columns are filled.
 pub(crate) struct RawLine<'a> {
+    /// The record.
     pub(crate) row: &'a RawRecord,
+    /// Its source.
     pub(crate) source: &'a RawSource,
+    /// Its sequence number in decimal digits.
     pub(crate) sequence: &'a str,
 }

@@ -1,7 +1,7 @@
-//! Who may use a lake, and who of many commits.
+//! Locks: which process may use a local lake, and which of many workers commits.
 //!
-//! A local lake belongs to one process, or to workers that share it. The operating system lets go of a lock when its process ends,
-//! however it ends.
+//! A local lake belongs to one process, or to workers that share it. The operating system releases a lock when its process ends, however it
+//! ends.
 
 mod committer;
 mod file;
@@ -11,7 +11,7 @@ pub use committer::{CommitterLock, SoleCommitter};
 pub use file::{COMMITTER_LOCK_FILE, FileCommitterLock, MAINTENANCE_LOCK_FILE, Monotonic};
 pub use lake::{LOCK_FILE, LakeLock};
 
-/// Why the lake could not be taken.
+/// Why the lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
@@ -22,7 +22,7 @@ pub enum LockError {
         /// Process id and command, as the holder wrote them.
         holder: String,
     },
-    /// The lock file cannot be made or locked.
+    /// The lock file cannot be created or locked.
     #[error("lake {lake} cannot be locked: {cause}")]
     Failed {
         /// The lake.

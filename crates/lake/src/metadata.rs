@@ -1,4 +1,4 @@
-//! Metadata files: their names, their bytes, and whether a table is one of ours.
+//! Metadata files: their names, their bytes, and whether this crate can use the table.
 
 use crate::error::LakeError;
 use crate::schema::{Table, becomes};
@@ -7,7 +7,7 @@ use iceberg::spec::{FormatVersion, TableMetadata, TableMetadataBuilder};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// What `current-snapshot-id` says of a table that has never had a snapshot.
+/// The value of `current-snapshot-id` in a table that has never had a snapshot.
 const NO_SNAPSHOT: i64 = -1;
 
 /// The next metadata file of a table: `<location>/metadata/<version>-<uuid>.metadata.json`.
@@ -20,7 +20,7 @@ pub(crate) fn next_location(table_location: &str, previous: Option<&str>, uuid: 
     format!("{table_location}/metadata/{version:05}-{uuid}.metadata.json")
 }
 
-/// The metadata of a table that is made at this place.
+/// The metadata of a new table at this location.
 ///
 /// # Errors
 /// The iceberg crate refuses it.
@@ -33,8 +33,11 @@ pub(crate) fn first(
     TableMetadataBuilder::new(schema.clone(), spec.clone(), order.clone(), location, FormatVersion::V2, properties)
 }
 
-/// The bytes of a metadata file. Equal metadata give equal bytes: lists that Iceberg leaves without an order are put in one.
-/// `updated_ms` replaces the time of a change that adds no snapshot, which the iceberg crate takes from the computer's clock.
+/// The bytes of a metadata file. Equal metadata give equal bytes: lists whose order Iceberg leaves open are sorted. The iceberg crate takes
+/// the time of a change that adds no snapshot from the computer's clock; `updated_ms` replaces it.
+///
+/// # Errors
+/// [`LakeError::Encode`] if the metadata cannot be written as JSON.
 pub(crate) fn encode(table: Table, metadata: &TableMetadata, updated_ms: Option<i64>) -> Result<Bytes, LakeError> {
     let failed =
         |e: serde_json::Error| LakeError::Encode { table: table.name().to_owned(), what: format!("metadata: {e}") };
@@ -43,7 +46,8 @@ pub(crate) fn encode(table: Table, metadata: &TableMetadata, updated_ms: Option<
         json["last-updated-ms"] = ms.into();
     }
     if metadata.current_snapshot_id().is_none() {
-        // Optional, and understood by all; Iceberg's Java library of 2022, and engines on it, refuse a table without them.
+        // Both are optional and every reader understands them; but Iceberg's Java library of 2022, and engines on it, refuse a table
+        // without them.
         json["current-snapshot-id"] = NO_SNAPSHOT.into();
         json["snapshots"] = serde_json::json!([]);
     }
@@ -62,8 +66,12 @@ pub(crate) fn encode(table: Table, metadata: &TableMetadata, updated_ms: Option<
     serde_json::to_vec(&json).map(Bytes::from).map_err(failed)
 }
 
-/// Refuses tables whose columns or partitions differ from those that files are written for. Further columns do no harm, nor does a type
-/// to which Iceberg promotes ours: files keep ours until they are merged.
+/// Checks that a table has the columns and partitions for which files are written. Additional columns do no harm. Neither does a type to
+/// which Iceberg promotes ours: files keep ours until they are merged.
+///
+/// # Errors
+/// [`LakeError::Unsuitable`] says what differs: the format version, a column's id, type or requiredness, a missing column, or the partition
+/// spec.
 pub(crate) fn check(table: Table, metadata: &TableMetadata) -> Result<(), LakeError> {
     let refuse = |what: String| Err(LakeError::Unsuitable { table: table.name().to_owned(), what });
     if metadata.format_version() != FormatVersion::V2 {
@@ -127,7 +135,7 @@ mod tests {
         assert_eq!(encode(table, &back, None).unwrap(), bytes);
     }
 
-    /// The metadata of a table in which a column is another.
+    /// The metadata of a table with one column changed.
     fn with(table: Table, name: &str, edit: impl FnOnce(&mut NestedField)) -> TableMetadata {
         let mut fields = table.schema().as_struct().fields().to_vec();
         edit(Arc::make_mut(fields.iter_mut().find(|field| field.name == name).unwrap()));

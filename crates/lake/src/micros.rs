@@ -1,4 +1,4 @@
-//! Times in what is stored as JSON: numbers of microseconds, of whatever kind. For `#[serde(with = "micros")]`.
+//! Times in stored JSON, as microseconds, whatever kind of time they are. For `#[serde(with = "micros")]`.
 
 use authpulse_event::time::InMicros;
 use serde::{Deserialize, Deserializer, Serializer};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 /// Writes a time.
 ///
 /// # Errors
-/// Those of the serializer.
+/// Whatever the serializer reports.
 pub fn serialize<T: InMicros, S: Serializer>(time: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_i64(time.in_micros())
 }
@@ -14,19 +14,19 @@ pub fn serialize<T: InMicros, S: Serializer>(time: &T, serializer: S) -> Result<
 /// Reads a time.
 ///
 /// # Errors
-/// What stands there is no number of 64 bits.
+/// The stored value is not an integer of 64 bits.
 pub fn deserialize<'de, T: InMicros, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     i64::deserialize(deserializer).map(T::of_micros)
 }
 
-/// A time or null. A field that may be missing says `default` as well.
+/// A time or null. A field that may be missing needs `default` as well.
 pub mod maybe {
     use super::{Deserialize, Deserializer, InMicros, Serializer};
 
     /// Writes a time or null.
     ///
     /// # Errors
-    /// Those of the serializer.
+    /// Whatever the serializer reports.
     pub fn serialize<T: InMicros, S: Serializer>(time: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => serializer.serialize_some(&time.in_micros()),
@@ -37,7 +37,7 @@ pub mod maybe {
     /// Reads a time or null.
     ///
     /// # Errors
-    /// What stands there is neither null nor a number of 64 bits.
+    /// The stored value is neither null nor an integer of 64 bits.
     pub fn deserialize<'de, T: InMicros, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
         Option::<i64>::deserialize(deserializer).map(|time| time.map(T::of_micros))
     }

@@ -1,15 +1,15 @@
-//! What the mark of a seal says, and the words for it.
+//! What the mark of a seal says, and the words shown for it.
 
 use crate::entry::Entry;
 use authpulse_event::EventTime;
 use authpulse_event::time::{MIN_TIME, format_rfc3339};
 use std::fmt;
 
-/// The mark of a bounded input that was read to its end and of which nothing was accepted. No true seal is so early: that is the
-/// end of a day. Without a mark such a run would count as unfinished, and continue for ever.
+/// The mark of a bounded input that was read to its end without one accepted event. No real seal is this early, because a real seal is the
+/// end of a day. Without a mark such a run would count as unfinished, and be continued for ever.
 pub const NOTHING_ACCEPTED: EventTime = MIN_TIME;
 
-/// What [`Entry::sealed`] says.
+/// The meaning of [`Entry::sealed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Seal {
     /// The input is finished, nothing of it was accepted, and nothing is sealed.
@@ -32,7 +32,7 @@ impl Seal {
         }
     }
 
-    /// Below what input is late, if anything is sealed.
+    /// The instant below which input is late, if anything is sealed.
     pub fn up_to(self) -> Option<EventTime> {
         match self {
             Seal::Nothing => None,

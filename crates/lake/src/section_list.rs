@@ -1,37 +1,38 @@
-//! The sections that a program knows, and what it writes of each.
+//! The sections that a program knows, and what it writes in each.
 
 use crate::entry::Entry;
 use crate::sections::{Known, Section, Sections};
 use std::fmt;
 use std::sync::Arc;
 
-/// What sections stand in.
+/// What can hold sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
     /// An entry of a journal.
     Entry,
-    /// An entry's side, in the entry or in a file of its own.
+    /// An entry's spill, in the entry or in a file of its own.
     Spill,
-    /// A checkpoint.
+    /// A checkpoint of a journal.
     Checkpoint,
     /// A piece of a snapshot of state.
     Piece,
 }
 
-/// What a program writes of a section: given what is about to be written and the last entry before it (of a checkpoint: its own last).
+/// Makes the section that a program writes: from what is about to be written, and the last entry before it (for a checkpoint: the last
+/// entry that it stands for).
 pub type Writes = Arc<dyn Fn(Holder, &Entry) -> Option<Section> + Send + Sync>;
 
 /// A section that a program knows.
 #[derive(Clone)]
 pub struct SectionDef {
-    /// Its name, the same in whatever it stands.
+    /// Its name, the same in every holder.
     pub name: String,
-    /// What the program puts into each thing that it writes, besides what it carries on; none for one that it only reads.
+    /// What the program puts into each thing that it writes, besides what it carries on; `None` if it only reads the section.
     pub writes: Option<Writes>,
 }
 
 impl SectionDef {
-    /// A section that is read and understood, and never written.
+    /// A section that is read and understood, but never written.
     pub fn read_only(name: impl Into<String>) -> SectionDef {
         SectionDef { name: name.into(), writes: None }
     }
@@ -43,7 +44,7 @@ impl fmt::Debug for SectionDef {
     }
 }
 
-/// The sections that a program knows. Cheap to clone; by default those of this version, which are none.
+/// The sections that a program knows. Cheap to clone. The default is the list of this version, which is empty.
 #[derive(Clone, Debug, Default)]
 pub struct SectionList(Arc<Vec<SectionDef>>);
 
@@ -53,12 +54,12 @@ impl SectionList {
         SectionList(Arc::new(sections))
     }
 
-    /// The names of all that are known.
+    /// The names of all known sections.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|section| section.name.as_str())
     }
 
-    /// What this program puts into something that it is about to write; `last` is the entry before it.
+    /// The sections that this program adds to something it is about to write; `last` is the entry before it.
     pub fn written(&self, holder: Holder, last: &Entry) -> Sections {
         let sections = self.0.iter().filter_map(|section| {
             let written = section.writes.as_ref()?(holder, last)?;

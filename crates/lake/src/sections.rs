@@ -1,19 +1,19 @@
-//! Named sections: how entries, spills, checkpoints and pieces of snapshots take on what a program of before does not know, without
-//! another format each time.
+//! Named sections: they add to entries, spills, checkpoints and pieces of snapshots what older programs do not know, without a new format
+//! each time.
 //!
-//! A section has a name, a body, and two marks. `must`: whoever does not know it must not go on, and what holds it is too new for
-//! such a program. `carry`: each later entry of the shard repeats it, also those of programs that do not know it. A section that
-//! need not be understood is passed over by readers, and kept to the byte wherever what holds it is passed on.
+//! A section has a name, a body and two marks. `must`: a program that does not know the section must not go on, because what holds it is
+//! too new for that program. `carry`: each later entry of the shard repeats it, even if the writing program does not know it. Readers skip
+//! an unknown section that need not be understood, and keep it to the byte wherever they pass its holder on.
 //!
-//! Which sections a program knows is a list that is handed in ([`crate::SectionList`]), so that programs with different lists can work on
-//! one lake. This version knows none.
+//! The list of sections that a program knows is handed in ([`crate::SectionList`]), so that programs with different lists can work on one
+//! lake. This version knows none.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// A section's content: JSON, kept as it was written, to the byte.
+/// A section's content: JSON, kept to the byte as it was written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Body(Box<RawValue>);
@@ -30,7 +30,7 @@ impl Body {
     /// A value as a body.
     ///
     /// # Errors
-    /// If the value cannot be written as JSON.
+    /// The value cannot be written as JSON.
     pub fn new(value: &impl Serialize) -> Result<Body, serde_json::Error> {
         serde_json::value::to_raw_value(value).map(Body)
     }
@@ -40,10 +40,10 @@ impl Body {
         self.0.get()
     }
 
-    /// What it holds, for whoever knows it.
+    /// Reads the content, for a program that knows the section.
     ///
     /// # Errors
-    /// If it is something else.
+    /// The content has another shape.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.text())
     }
@@ -54,65 +54,64 @@ impl Body {
 pub struct Section {
     /// Whether a program that does not know it must not go on.
     pub must: bool,
-    /// In an entry: whether each later entry of the shard, and the first one of each child, repeats it.
+    /// In an entry: whether each later entry of the shard repeats it, and the first entry of each child.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub carry: bool,
-    /// What it says.
+    /// Its content.
     pub body: Body,
-    /// In a child of several parents that said different things: what the others said. A program that knows the section makes one
-    /// of them.
+    /// In a child whose parents had different contents: those of the other parents. A program that knows the section combines them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Body>,
 }
 
 /// Whether a program knows a section.
 pub trait Known {
-    /// Whether one of this name is known.
+    /// Whether the section of this name is known.
     fn knows(&self, name: &str) -> bool;
 }
 
-/// The sections of one thing, by name.
+/// The sections of one holder, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sections(BTreeMap<String, Section>);
 
 impl Sections {
-    /// Whether there is none.
+    /// Whether there are no sections.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// One of them.
+    /// The section of this name.
     pub fn get(&self, name: &str) -> Option<&Section> {
         self.0.get(name)
     }
 
-    /// All of them.
+    /// All sections, in order of name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Section)> {
         self.0.iter().map(|(name, section)| (name.as_str(), section))
     }
 
-    /// Puts one in, in place of what had the name.
+    /// Adds a section; it replaces one of the same name.
     pub fn insert(&mut self, name: impl Into<String>, section: Section) {
         self.0.insert(name.into(), section);
     }
 
-    /// Puts others in, in place of those of the same names.
+    /// Adds sections; they replace those of the same names.
     pub fn extend(&mut self, others: Sections) {
         self.0.extend(others.0);
     }
 
-    /// The first one that must be understood and is not known.
+    /// The first section that must be understood and is not known.
     pub fn beyond(&self, known: &dyn Known) -> Option<&str> {
         self.iter().find(|(name, section)| section.must && !known.knows(name)).map(|(name, _)| name)
     }
 
-    /// Those that the shard's next entry repeats.
+    /// The sections that the shard's next entry repeats.
     pub fn carried(&self) -> Sections {
         Sections(self.0.iter().filter(|(_, section)| section.carry).map(|(n, s)| (n.clone(), s.clone())).collect())
     }
 
-    /// Takes in what another parent of a child carries. What both say is said once; where they differ both are kept.
+    /// Adds what another parent of a child carries. Equal bodies are kept once; different ones are both kept.
     pub fn join(&mut self, other: Sections) {
         for (name, theirs) in other.0 {
             let Some(ours) = self.0.get_mut(&name) else {
@@ -165,7 +164,7 @@ mod tests {
         let joined = child.get("a").unwrap();
         let all: Vec<&str> = std::iter::once(&joined.body).chain(&joined.also).map(Body::text).collect();
         assert_eq!(all, ["1", "2"]);
-        // And again, when children that have both are merged.
+        // Once more, as if children that have both are merged.
         child.join(child.clone());
         assert_eq!(child.get("a").unwrap().also.len(), 1);
     }

@@ -1,5 +1,5 @@
-//! What a program knows of what is stored (docs/shape.md): handed in, so that programs of two versions can run beside each other
-//! in one test.
+//! What a program knows of what is stored (docs/shape.md). It is handed in, so that one test can run programs of two versions beside each
+//! other.
 
 use crate::encode::{LaterGroup, attributes, rules};
 use crate::schema::{Column, Table};
@@ -7,23 +7,23 @@ use authpulse_engine::rows::{DayRow, HourRow, RejectedRecord, ScoredEvent};
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::ATTRIBUTES;
 
-/// The lists that a program goes by.
+/// The tables and later columns that a program knows.
 #[derive(Clone, Debug)]
 pub struct Shape {
     /// The tables, in the order in which a commit visits them.
     pub tables: Vec<Table>,
-    /// Later columns of `auth_events_curated`, group by group in the order in which they come into the table.
+    /// Later columns of `auth_events_curated`, by group, in the order in which the table gains them.
     pub curated: Vec<LaterGroup<ScoredEvent>>,
-    /// Those of `user_behavior_hourly`.
+    /// Later columns of `user_behavior_hourly`.
     pub hourly: Vec<LaterGroup<HourRow>>,
-    /// Those of `host_popularity_daily`.
+    /// Later columns of `host_popularity_daily`.
     pub daily: Vec<LaterGroup<DayRow>>,
-    /// Those of `auth_events_rejected`.
+    /// Later columns of `auth_events_rejected`.
     pub rejected: Vec<LaterGroup<RejectedRecord>>,
 }
 
 impl Default for Shape {
-    /// The four tables of 0.1, and a column for each attribute.
+    /// The four tables of version 0.1, and a column for each attribute.
     fn default() -> Shape {
         Shape {
             tables: Table::FIRST.to_vec(),
@@ -36,14 +36,14 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// With the columns of the rules behind the first four that are on.
+    /// Adds the columns of those enabled rules that come after the first four.
     #[must_use]
     pub fn with_rules(mut self, set: &RuleSet) -> Shape {
         self.curated.extend(rules(set));
         self
     }
 
-    /// The later columns of a table that this program knows, in the order in which they come into it.
+    /// The later columns of a table that this program knows, in the order in which the table gains them.
     pub fn later(&self, table: Table) -> Vec<Column> {
         if table == Table::CURATED {
             columns(&self.curated)

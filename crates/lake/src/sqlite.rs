@@ -1,4 +1,4 @@
-//! How the lake's SQLite files are opened: write-ahead log, full sync, patience with other readers. And what their failures mean.
+//! How the lake's SQLite files are opened (write-ahead log, full sync, waiting for other processes), and what their failures mean.
 
 use crate::advice;
 use crate::store::sync_directory;
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Why a database did not do what was asked.
+/// Why a call of the database failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// Whether the file itself is bad, so that only a copy of it helps. Everything else is in the way of a good file.
+    /// Whether the file itself is bad, so that only a copy of it helps. All other failures leave a good file.
     pub damaged: bool,
-    /// Whether another process kept the database from being written to for as long as [`PATIENCE`]: nothing has happened.
+    /// Whether another process blocked writes to the database for as long as [`PATIENCE`]: nothing has happened.
     pub busy: bool,
-    /// What SQLite said and, where the file is good, what to do.
+    /// What SQLite said and, if the file is good, what to do.
     pub cause: String,
 }
 
@@ -27,8 +27,8 @@ impl From<rusqlite::Error> for Failure {
 }
 
 impl Failure {
-    /// Names, where another process is in the way and the system tells which, that process: one that is stopped in the midst of a write
-    /// keeps all others waiting until somebody lets it go on, or ends it.
+    /// Names the process that blocks writes, if the system shows which it is: a process that was stopped while it wrote keeps all others
+    /// waiting until somebody lets it continue or ends it.
     fn naming_who_is_in_the_way(mut self, database: &Path) -> Failure {
         if self.busy
             && let Some(process) = writer(database)
@@ -39,7 +39,7 @@ impl Failure {
     }
 }
 
-/// The process that has the right to write to a database in WAL mode.
+/// The process that holds the write lock of a database in WAL mode.
 #[cfg(target_os = "linux")]
 fn writer(database: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
@@ -54,48 +54,59 @@ fn writer(_: &Path) -> Option<u32> {
     None
 }
 
-/// Whoever writes has this byte of the shared memory locked, as SQLite's format of the write-ahead log has it.
+/// The byte of the shared memory that a writer locks, by SQLite's format of the write-ahead log.
 #[cfg(target_os = "linux")]
 const WRITE_LOCK_BYTE: &str = "120";
 
-/// Finds it in a list such as `1: POSIX  ADVISORY  WRITE 4711 08:01:131 120 120`.
+/// Finds the process in a list such as `1: POSIX  ADVISORY  WRITE 4711 08:01:131 120 120`.
 #[cfg(target_os = "linux")]
 fn writer_of(locks: &str, inode: u64) -> Option<u32> {
     locks.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, "POSIX", _, "WRITE", process, file, WRITE_LOCK_BYTE, _] = words[..] else { return None };
         let is_ours = file.rsplit(':').next()?.parse() == Ok(inode);
-        // 0 or less: a process that is not to be seen from within this container.
+        // 0 or less: a process that cannot be seen from within this container.
         process.parse().ok().filter(|process| is_ours && *process > 0)
     })
 }
 
-/// A database as a lake uses it: nobody who reads waits for whoever writes, neither here nor in another process.
+/// A database of a lake. Reads never wait for a write, neither in this process nor in another.
 pub(crate) struct Database {
     path: PathBuf,
     reader: Mutex<Connection>,
-    /// Waiting for one's turn takes no thread.
+    /// An async mutex: a task that waits for its turn blocks no thread.
     writer: futures::lock::Mutex<Connection>,
 }
 
 impl Database {
-    /// Opens it, and makes its tables unless the query `is_made` finds that they are there.
+    /// Opens the database, and creates its tables unless the query `is_made` finds them.
+    ///
+    /// # Errors
+    /// The file cannot be opened or is no database, another process blocks it for as long as [`PATIENCE`], or its directory cannot be
+    /// synced.
     pub fn open(path: &Path, schema: &str, is_made: &str) -> Result<Database, Failure> {
         let open = || open(path, schema, is_made).map_err(|failure| failure.naming_who_is_in_the_way(path));
         let (writer, reader) = (open()?, open()?);
         Ok(Database { path: path.to_owned(), reader: Mutex::new(reader), writer: futures::lock::Mutex::new(writer) })
     }
 
+    /// Its path, for errors.
     pub fn name(&self) -> String {
         self.path.display().to_string()
     }
 
     /// Reads what is stored, which takes milliseconds.
+    ///
+    /// # Errors
+    /// What the query fails with, and whether that means damage or a busy database.
     pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
         query(&self.reader.lock().unwrap_or_else(PoisonError::into_inner)).map_err(Failure::from)
     }
 
-    /// Runs a statement that may wait for another process, [`PATIENCE`] at worst: the runtime's other tasks go on meanwhile.
+    /// Runs a statement that may wait for another process, [`PATIENCE`] at most. Other tasks of the runtime continue meanwhile.
+    ///
+    /// # Errors
+    /// What the statement fails with; [`Database::failure`] says what it means.
     pub async fn write<T>(&self, statement: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         use tokio::runtime::{Handle, RuntimeFlavor};
         let connection = self.writer.lock().await;
@@ -107,14 +118,14 @@ impl Database {
         }
     }
 
-    /// What it means that a statement failed.
+    /// What the failure of a statement means.
     pub fn failure(&self, error: rusqlite::Error) -> Failure {
         Failure::from(error).naming_who_is_in_the_way(&self.path)
     }
 }
 
-/// Opens a database, and makes its tables unless the query `is_made` finds that they are there: a reader asks for no right to write, so
-/// that nobody who has it keeps readers out.
+/// Opens a database, and creates its tables unless the query `is_made` finds them. A reader thus needs no right to write, and a process
+/// that is writing does not keep readers out.
 fn open(path: &Path, schema: &str, is_made: &str) -> Result<Connection, Failure> {
     open_patiently(path, schema, is_made, PATIENCE)
 }
@@ -127,7 +138,7 @@ fn open_patiently(path: &Path, schema: &str, is_made: &str, patience: Duration) 
         use_write_ahead_log(&connection, patience)?;
         // In WAL mode a commit is durable only with FULL; the default of some builds is NORMAL.
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // macOS: a sync that reaches the disk and not only its cache.
+        // macOS: a sync that reaches the disk, and not only the disk's cache.
         connection.pragma_update(None, "fullfsync", "ON")?;
         if connection.query_row(is_made, [], |_| Ok(())).is_err() {
             connection.execute_batch(schema)?;

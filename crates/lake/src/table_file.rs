@@ -1,17 +1,16 @@
-//! What is to be known of a data file without opening it.
+//! What is known of a data file without opening it.
 
 use crate::schema::{FileColumn, Partition, Table};
 use authpulse_event::Day;
 use authpulse_event::time::MICROSECOND;
 use serde::{Deserialize, Serialize};
 
-/// First and last time in a file, in microseconds since 1970, as the table's time column has them: of what kind they are, the column
-/// says.
+/// The first and last time in a file, in microseconds since 1970, as in the table's time column. The column says which kind of time it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeRange {
-    /// The earliest.
+    /// The earliest time.
     pub min: i64,
-    /// The latest, included.
+    /// The latest time, included.
     pub max: i64,
 }
 
@@ -20,7 +19,7 @@ impl TimeRange {
     pub fn of_day(day: Day) -> TimeRange {
         TimeRange { min: day.start().micros(), max: (day.end() - MICROSECOND).micros() }
     }
-    /// Whether the ranges have an instant in common.
+    /// Whether the two ranges have an instant in common.
     pub fn overlaps(&self, other: &TimeRange) -> bool {
         self.min <= other.max && other.min <= self.max
     }
@@ -30,12 +29,12 @@ impl TimeRange {
     }
 }
 
-/// A file of a table: all that appending it takes, without opening it. Journal entries hold these.
+/// A file of a table, with all that is needed to append it without opening it. Journal entries hold these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableFile {
     /// The table it belongs to.
     pub table: Table,
-    /// Where it is, relative to the lake. This one counts: the path within `data_file` is empty.
+    /// Its path, relative to the lake. The path within `data_file` is empty.
     pub path: String,
     /// Rows in it.
     pub rows: u64,
@@ -45,14 +44,15 @@ pub struct TableFile {
     pub spec_id: i32,
     /// Its partition: days or months since 1970.
     pub partition: i32,
-    /// Range of the table's time column; a day of `host_popularity_daily` counts as its first instant.
+    /// The range of the table's time column; a day of `host_popularity_daily` counts as its first instant.
     pub times: Option<TimeRange>,
     /// Iceberg's description (counts, bounds, split offsets) as JSON.
     pub data_file: String,
-    /// Hexadecimal SHA-256 of its bytes, by which `verify` notices any edit; empty where its writer did not tell.
+    /// Hexadecimal SHA-256 of its bytes, with which `verify` notices any change; empty if its writer did not record it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sha256: String,
-    /// The later columns in it, by which it is read wherever an entry names it; an entry with such a file is of format 3.
+    /// The later columns in it. Whoever reads the file because an entry names it finds them by these ids. An entry with such a file is of
+    /// format 3.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<FileColumn>,
 }

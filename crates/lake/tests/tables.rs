@@ -1,4 +1,4 @@
-//! What a table is to a program that knows it, and to one that does not.
+//! What a table means to a program that knows it, and to one that does not.
 
 use authpulse_event::Day;
 use authpulse_lake::schema::{
@@ -24,7 +24,7 @@ fn a_table_is_its_name_whether_it_is_known_or_not_and_few_are_not() {
     assert!(!read.is_known() && Table::known("alerts_to_come").is_none());
     assert_eq!((read.time_column(), read.schema().as_struct().fields().len()), ("", 0));
     let table = Table::new(&ALERTS).unwrap();
-    // What was read before is that table as well.
+    // A handle that was read before now means that table as well.
     assert!(read == table && read.is_known() && Table::known("alerts_to_come") == Some(table));
     assert_eq!((read.time_column(), read.partition_of_day(Day(0))), ("alert_time", Partition::Month(0)));
     assert_eq!(serde_json::to_string(&read).unwrap(), "\"alerts_to_come\"");
@@ -34,7 +34,7 @@ fn a_table_is_its_name_whether_it_is_known_or_not_and_few_are_not() {
     for none in ["", "Auth", "a b", "a/../b", &"x".repeat(256)] {
         assert!(Table::named(none).is_err(), "{none}");
     }
-    // So many names that are not known, and no more: one process of another version could fill memory with them.
+    // Only so many unknown names: otherwise entries of another version could fill the memory.
     let names: Vec<String> = (0..=UNKNOWN_TABLES_MAX).map(|k| format!("unknown_{k}")).collect();
     let taken = names.iter().filter(|name| Table::named(name).is_ok()).count();
     assert_eq!(taken, UNKNOWN_TABLES_MAX);

@@ -1,7 +1,7 @@
-//! Changes of a table that add no rows: files take the place of others, manifests are merged, snapshots expire.
+//! Changes of a table that add no rows: files are replaced by others, manifests are merged, snapshots expire.
 //!
-//! Each is a commit like any other: written beside the table, then swapped in if the table is still what was loaded. Properties
-//! are carried on, `applied` among them.
+//! Each is a commit like any other: it is written beside the table, then swapped in if the table is still the one that was loaded.
+//! Properties, `applied` among them, stay as they are.
 
 use super::changed::{Changed, Unreached};
 use super::expire::Expiry;
@@ -14,17 +14,20 @@ use crate::error::{LakeError, Remedy};
 use crate::lake::{Lake, LoadedTable};
 use crate::schema::Table;
 
-/// What is to be done to a table.
+/// A change to make to a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<'a> {
-    /// Files take the place of others; where more than this many small manifests are left, they are merged on the way.
+    /// Replaces files by others. If more than `manifests_max` small manifests are left, they are merged as well.
     Replace { replacements: &'a [Replacement], manifests_max: usize },
-    /// Snapshots go.
+    /// Removes snapshots.
     Expire(Expiry<'a>),
 }
 
 impl Lake {
-    /// Makes a change. Where it has become pointless by the time of the swap, nothing is done, and that is no error.
+    /// Makes a change. If it has become pointless by the time of the swap, nothing is done, and that is not an error.
+    ///
+    /// # Errors
+    /// The store or the catalog fails, the table needs a newer program, or other commits came first in every attempt.
     pub(crate) async fn change(&self, table: Table, change: Change<'_>) -> Result<Changed, LakeError> {
         let mut unclear: Option<(Changed, String, LakeError)> = None;
         let mut doubtful = false;

@@ -1,29 +1,29 @@
-//! What a change of a table came to.
+//! The result of a change of a table.
 
 /// A file that nothing reaches any more.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Unreached {
-    /// Relative to the lake.
+    /// Its path, relative to the lake.
     pub path: String,
-    /// Bytes, where the table tells.
+    /// Its size; 0 if the table does not state it.
     pub bytes: u64,
 }
 
-/// What a change came to.
+/// The result of a change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changed {
     /// Whether the table was changed.
     pub done: bool,
-    /// Which of the replacements took place.
+    /// Which of the replacements took place, in their order.
     pub taken: Vec<bool>,
-    /// Whether some swap was never answered clearly: what was written for it may be named by the table.
+    /// Whether a swap was never answered clearly: the table may then name what was written for it.
     pub doubtful: bool,
-    /// Snapshots that went.
+    /// Snapshots that were removed.
     pub expired: usize,
     /// Manifests merged into fewer.
     pub merged: usize,
-    /// Files that nothing reaches any more, to be removed by the caller.
+    /// Files that nothing reaches any more; the caller removes them.
     pub unreached: Vec<Unreached>,
-    /// Why nothing, or not all, was done.
+    /// Why nothing was done, or not all.
     pub why_not: Option<String>,
 }

@@ -1,8 +1,8 @@
-//! Columns that a table gains: asked for by whoever has a row with a value of them, added in one commit of the schema alone.
+//! Adds columns to tables. A writer that has a row with a value for a column asks for it; one commit of the schema alone adds it.
 //!
-//! Such a commit is like any other: written beside the table and swapped in if the table is still what was loaded. What the schema
-//! says is compared anew in each attempt, so that whoever meets a conflict, or an answer that was lost, finds the columns there, and
-//! the call may be repeated by anyone after any error.
+//! Such a commit is like any other: it is written beside the table, then swapped in if the table is still the one that was loaded. Each
+//! attempt compares the schema again. So after a conflict or a lost answer the columns are found there, and anyone may repeat the call
+//! after any error.
 
 use super::prepare::{Next, Prepared};
 use crate::catalog::SwapOutcome;
@@ -14,17 +14,18 @@ use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, NestedFieldRef, Schema, Type};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
-/// For how long a table's ids of later columns are believed, in milliseconds. Others may drop or rename a column at any time; files
-/// that are written under old ids until then are rewritten as they are appended.
+/// How long a table's ids of later columns are trusted, in milliseconds. Others may drop or rename a column at any time; files that are
+/// written under old ids in this time are rewritten when they are appended.
 pub const COLUMNS_KNOWN_FOR_MS: i64 = 60_000;
 
 impl Lake {
-    /// The ids of a table's later columns, those of these groups added where they are lacking. They are remembered, and looked at
-    /// again when one is lacking and after [`COLUMNS_KNOWN_FOR_MS`]; where that fails and none is lacking, what was seen before
-    /// is returned.
+    /// The ids of a table's later columns. Columns of these groups are added if they are missing. The ids are remembered; the table is read
+    /// again when a column is missing, and after [`COLUMNS_KNOWN_FOR_MS`]. If reading fails and no column is missing, the remembered ids
+    /// are returned.
     ///
     /// # Errors
-    /// The store or the catalog fails while a column is lacking, or the table needs a newer program. The call can be repeated.
+    /// The store or the catalog fails and no remembered ids have all the columns, or the table needs a newer program. The call can be
+    /// repeated.
     pub async fn columns(&self, table: Table, groups: &[Group]) -> Result<ColumnIds, LakeError> {
         let all = self.shape.later(table);
         let asked = || all.iter().filter(|column| groups.contains(&column.group));
@@ -47,7 +48,7 @@ impl Lake {
         Ok(ids)
     }
 
-    /// Columns that files have, as this program's list describes them where it does, in the list's order.
+    /// Completes columns of files with this program's descriptions, if it has any, and sorts them in the order of its list.
     pub(super) fn described(&self, table: Table, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
         let later: Vec<Wanted> = self.shape.later(table).iter().map(Wanted::from).collect();
         let place = |column: &Wanted| later.iter().position(|known| known.name == column.name);
@@ -58,7 +59,10 @@ impl Lake {
         wanted
     }
 
-    /// The table as it is, with these columns but those whose names are taken.
+    /// The table as it is, after these columns were added, except those whose names are taken.
+    ///
+    /// # Errors
+    /// The store or the catalog fails, the table needs a newer program, or other commits came first in every attempt.
     pub(super) async fn with_columns(&self, table: Table, wanted: &[Wanted]) -> Result<LoadedTable, LakeError> {
         let mut unclear: Option<LakeError> = None;
         for _ in 0..self.settings.attempts.max(1) {
@@ -73,7 +77,7 @@ impl Lake {
                     self.remove_unreachable(&prepared).await;
                     None
                 }
-                // What was written for this attempt stays: only a cleaner that knows the whole table may judge it.
+                // What was written for this attempt stays: only a cleaner that knows the whole table may remove it.
                 Ok(SwapOutcome::Conflict) => None,
                 Err(e) if e.remedy() == Remedy::Look => Some(e.into()),
                 Err(e) => return Err(e.into()),
@@ -88,7 +92,7 @@ impl Lake {
         Err(unclear.unwrap_or(LakeError::Contended { table: table.name().to_owned(), attempts }))
     }
 
-    /// Writes metadata with the columns that are lacking; none where none is.
+    /// Writes metadata with the missing columns; `None` if none is missing.
     async fn prepare_columns(&self, loaded: &LoadedTable, wanted: &[Wanted]) -> Result<Option<Prepared>, LakeError> {
         let (base, old) = (&loaded.metadata, loaded.metadata.current_schema());
         let Some((fields, _)) = with_lacking(old, base.last_column_id(), wanted) else { return Ok(None) };
@@ -109,7 +113,7 @@ impl Lake {
     }
 }
 
-/// A mapping of names to ids with the fields above `last_id`; none where the text is no such mapping, which is left as it is.
+/// A name mapping that also has the fields above `last_id`; `None` if the text is not such a mapping, which then stays as it is.
 fn with_names(mapping: &str, fields: &[NestedFieldRef], last_id: i32) -> Option<String> {
     let mut mapping: Value = serde_json::from_str(mapping).ok()?;
     add_names(mapping.as_array_mut()?, fields, last_id);
@@ -123,7 +127,7 @@ fn add_names(mapped: &mut Vec<Value>, fields: &[NestedFieldRef], last_id: i32) {
         let entry = match of_id {
             Some(at) => Some(&mut mapped[at]),
             None if field.id > last_id => {
-                // A column that was renamed keeps the names it had; one that comes anew takes its name from it.
+                // A renamed column keeps its old names in the mapping; a new column takes its name away from it.
                 for names in mapped.iter_mut().filter_map(|entry| entry.get_mut("names")?.as_array_mut()) {
                     names.retain(|name| name.as_str() != Some(field.name.as_str()));
                 }
@@ -145,7 +149,7 @@ fn add_names(mapped: &mut Vec<Value>, fields: &[NestedFieldRef], last_id: i32) {
     }
 }
 
-/// The fields right within a type.
+/// The fields directly within a type.
 fn parts(kind: &Type) -> Vec<NestedFieldRef> {
     match kind {
         Type::Primitive(_) => Vec::new(),

@@ -1,4 +1,4 @@
-//! Snapshots that go, and what is reached by no other.
+//! Snapshots that expire, and the files that no other snapshot reaches.
 
 use super::changed::{Changed, Unreached};
 use super::snapshots;
@@ -7,19 +7,22 @@ use crate::lake::{Lake, LoadedTable};
 use iceberg::spec::ManifestFile;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// When a snapshot goes.
+/// Which snapshots expire.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Expiry<'a> {
-    /// Most snapshots of the main branch that stay.
+    /// How many snapshots of the main branch stay at most.
     pub keep: usize,
-    /// Older ones go, in milliseconds since 1970.
+    /// Snapshots from before this expire, in milliseconds since 1970.
     pub before_ms: i64,
-    /// Data files that stay although no snapshot reaches them any more.
+    /// Data files that stay even if no snapshot reaches them any more.
     pub needed: &'a BTreeSet<String>,
 }
 
 impl Lake {
-    /// What only the snapshots reach that expire: manifests and data files. (Their lists come with the metadata.)
+    /// Manifests and data files that only expiring snapshots reach. (Their manifest lists are removed with the metadata.)
+    ///
+    /// # Errors
+    /// A manifest or a manifest list cannot be read.
     pub(crate) async fn unreached_after(&self, loaded: &LoadedTable, expiry: Expiry<'_>) -> Result<Changed, LakeError> {
         let metadata = &loaded.metadata;
         let gone: BTreeSet<i64> = snapshots::to_expire(metadata, expiry.keep, expiry.before_ms).into_iter().collect();
@@ -59,7 +62,7 @@ impl Lake {
             files.extend(statistics.into_iter().chain(partitions).map(|uri| (uri, 0)));
         }
         for (uri, bytes) in files {
-            // What lies outside of the lake is somebody else's.
+            // A file outside of the lake belongs to somebody else.
             if let Ok(path) = self.store.relative(&uri)
                 && !expiry.needed.contains(&path)
             {

@@ -1,9 +1,9 @@
-//! The small files of one interval become one a partition, on their way into the table: each worker hands in files of its own every
-//! few seconds, and a query of today would open all of them.
+//! Gathers the small files of one interval into one file per partition while a commit appends them. Each worker hands in its own files
+//! every few seconds, and a query of the current day would have to open all of them.
 //!
-//! The rows are the same, in the table's order. The files that the entries name stay where they are, because state is rebuilt
-//! from them; no table ever names them, and the cleaner removes them when their age comes. Whatever goes wrong, a commit goes on
-//! with the files as they are: fewer files are a favour to readers and no part of any promise.
+//! The rows are the same, in the table's order. The files that the entries name stay where they are, because state is rebuilt from them. No
+//! table ever names them, and the cleaner removes them when they are old enough. Whatever fails here, the commit continues with the files
+//! as they are: fewer files help readers, but nothing is promised about them.
 
 use crate::encode::TableFile;
 use crate::error::{Chain, LakeError};
@@ -13,24 +13,25 @@ use crate::read::LiveFile;
 use crate::store::put_once;
 use std::collections::BTreeSet;
 
-/// Files of a partition from which on it pays: merging reads each, and a query opens so many fewer.
+/// Files of a partition from which gathering pays: it reads each of them, and saves a query from opening them.
 const FILES_MIN: usize = 3;
-/// Bytes of a gathered file, at most.
+/// Most bytes of a gathered file.
 const GATHERED_BYTES: u64 = 32 << 20;
-/// Rows that one commit gathers, at most: about a second of work. A committer that catches up must not fall behind further.
+/// Most rows that one commit gathers: about a second of work. A committer that catches up must not fall behind further.
 const GATHERED_ROWS: u64 = 500_000;
 
-/// What an attempt gathered; another attempt with the same files uses it again.
+/// What an attempt gathered; the next attempt reuses it if the files are the same.
 #[derive(Default)]
 pub(super) struct Gathered {
     from: Vec<String>,
+    /// The files to append.
     pub(super) files: Vec<TableFile>,
-    /// Why some were left as they are, for people.
+    /// Why some files were left as they are, for people.
     pub(super) notes: Vec<String>,
 }
 
 impl Lake {
-    /// The files to append in place of `files`.
+    /// The files to append instead of `files`. `before` is the result of the previous attempt.
     pub(super) async fn gather(&self, loaded: &LoadedTable, files: &[&TableFile], before: Gathered) -> Gathered {
         let from: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
         if from == before.from {

@@ -1,8 +1,8 @@
-//! Tables that a lake gains behind its first four.
+//! Tables that a lake gains after its first four.
 //!
-//! The first four are made with the lake and start at nothing: one that was dropped is filled again from the journal. A later one is
-//! made when there is something for it, in a lake whose journals may be long and folded. It starts where no file of it can have been
-//! stored yet, so that nobody need read all that was before.
+//! The first four are created with the lake and start with nothing applied: one that was dropped is filled again from the journal. A later
+//! table is created when there is something for it, in a lake whose journals may be long and folded. It starts at a point where no file of
+//! it can have been stored yet, so that nobody has to read all earlier entries.
 
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
@@ -18,12 +18,12 @@ use std::collections::BTreeMap;
 const ENTRIES_AT_ONCE: usize = 200;
 
 impl Lake {
-    /// Makes a later table where it is missing, and tells whether it did. To be called before the first entry that names a file of it
-    /// is stored.
+    /// Creates a later table if it is missing; returns whether it did. To be called before the first entry that names a file of it is
+    /// stored.
     ///
-    /// The table then says that it holds, of each shard, the entries up to the tail as it was before; where entries name files of it
-    /// already, because it was dropped, those before the first of them. Where that one is folded, commits are refused as those of a
-    /// dropped table of the first four are.
+    /// For each shard the new table counts as applied the entries up to the journal's tail as it was before. If entries name files of it
+    /// already, because it was dropped, it counts only those before the first of them. If that one is folded, commits are refused, as they
+    /// are for a dropped table of the first four.
     ///
     /// # Errors
     /// A journal, the store or the catalog fails, or a table of that name cannot be used. The call can be repeated.
@@ -41,7 +41,7 @@ impl Lake {
         self.make_table(table, &applied).await
     }
 
-    /// A table, or none where it is a later one that is not made yet.
+    /// A table; `None` if it is a later one that does not exist yet.
     ///
     /// # Errors
     /// As for [`Lake::load`].
@@ -68,14 +68,14 @@ impl Lake {
     }
 }
 
-/// Up to which entry of a shard a new table lacks nothing.
+/// The last entry of a shard up to which a new table lacks nothing.
 async fn held_by_new(
     journal: &dyn Journal,
     known: &SectionList,
     shard: &ShardId,
     table: Table,
 ) -> Result<u64, LakeError> {
-    // Whoever stores a file of it from here on has made the table first, or found it made.
+    // From here on, a writer that stores a file of the table has first created the table or found it.
     let Some(tail) = journal.tail(shard).await? else { return Ok(0) };
     let checkpoint = match journal.checkpoint(shard).await? {
         Some((through, body)) => Some(Checkpoint::decode(shard, through, &body, known)?),
@@ -97,7 +97,7 @@ async fn held_by_new(
             break;
         }
         for (at, body) in bodies {
-            // Others may have folded what was in between: then the new checkpoint tells what a commit needs.
+            // Others may have folded the entries in between; the new checkpoint then has what a commit needs.
             if at != n + 1
                 || at > tail
                 || Entry::decode(shard, at, &body, known)?.files.iter().any(|file| file.table == table)

@@ -1,4 +1,4 @@
-//! What manifests describe.
+//! Reads what manifests describe.
 
 use crate::error::LakeError;
 use crate::lake::{Lake, LoadedTable};
@@ -6,6 +6,9 @@ use iceberg::spec::{ManifestEntryRef, ManifestFile};
 
 impl Lake {
     /// The files that a manifest describes as live.
+    ///
+    /// # Errors
+    /// The manifest cannot be read.
     pub(crate) async fn alive(
         &self,
         loaded: &LoadedTable,
@@ -15,7 +18,10 @@ impl Lake {
         Ok(entries.into_iter().filter(|entry| entry.is_alive()).collect())
     }
 
-    /// All that a manifest describes, files that went included.
+    /// All files that a manifest describes, including deleted ones.
+    ///
+    /// # Errors
+    /// The manifest cannot be read.
     pub(super) async fn entries(
         &self,
         loaded: &LoadedTable,

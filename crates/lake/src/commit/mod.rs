@@ -1,8 +1,8 @@
-//! The tables follow the journal: each entry's files are appended exactly once, however often and by whomever it is tried.
+//! The tables follow the journal: each entry's files are appended exactly once, however often a commit is tried, and by whomever.
 //!
-//! A commit loads a table's metadata, reads from it which entry of each shard was applied last, appends the files of all later
-//! ones as one snapshot, writes the new numbers into the same metadata, and swaps the pointer if it still points to what was
-//! loaded. The check and the swap are about the same metadata, so a commit may be repeated after any error, by anyone.
+//! A commit loads a table's metadata and reads from it which entry of each shard was applied last. It appends the files of all later
+//! entries as one snapshot, writes the new numbers into the same metadata, and swaps the pointer if that still points to what was loaded.
+//! Check and swap concern the same metadata, so anyone may repeat a commit after any error.
 
 pub(crate) mod change;
 pub(crate) mod changed;
@@ -32,14 +32,14 @@ use prepare::{Pending, Prepared};
 use rewrite::{Fitted, lacking};
 use std::collections::BTreeMap;
 
-/// An entry, as far as the tables care. Entries count from 1.
+/// What tables need of an entry. Entries count from 1.
 #[derive(Clone, Copy, Debug)]
 pub struct EntryFiles<'a> {
-    /// Whose.
+    /// The shard whose entry it is.
     pub shard: &'a ShardId,
-    /// Which.
+    /// The entry's number.
     pub n: u64,
-    /// Its files, of all tables; a commit takes those of its own table.
+    /// Its files for all tables; a commit takes those of its own table.
     pub files: &'a [TableFile],
 }
 
@@ -54,30 +54,32 @@ pub struct CommitReport {
     pub files: usize,
     /// Rows appended.
     pub rows: u64,
-    /// The new snapshot; none where no row was appended.
+    /// The new snapshot; `None` if no row was appended.
     pub snapshot_id: Option<i64>,
-    /// The table's metadata file (a URI) that holds all of it.
+    /// The table's metadata file (a URI) after this commit.
     pub metadata_location: String,
-    /// The last entry applied of each shard, now.
+    /// The last entry applied of each shard, after this commit.
     pub applied: BTreeMap<ShardId, u64>,
-    /// What a reader of a log should know, in words.
+    /// Messages for the log.
     pub notes: Vec<String>,
-    /// How often the table was loaded; 1 unless others changed it meanwhile or an answer was lost.
+    /// How often the table was loaded; more than 1 if others changed it meanwhile, or an answer was lost.
     pub attempts: u32,
 }
 
 impl Lake {
-    /// Brings one table up to the given entries. Entries that it holds already are skipped; the others must follow them without
-    /// a hole. Every shard's number advances, also where an entry has no file of this table.
+    /// Brings one table up to the given entries. Entries that it holds already are skipped; the others must follow them without a gap.
+    /// Every shard's number advances, even if an entry has no file of this table.
     ///
     /// # Errors
-    /// Whatever the error, calling again with the same or more entries is right once its cause is gone.
+    /// The store or the catalog fails, the table needs a newer program, an entry is missing or cannot be used, or other commits came first
+    /// in every attempt. In each case the call can be repeated with the same or more entries once the cause is gone.
     pub async fn commit(&self, table: Table, entries: &[EntryFiles<'_>]) -> Result<CommitReport, LakeError> {
         self.commit_after(table, &BTreeMap::new(), entries).await
     }
 
-    /// The same for a table that lacks entries which are folded: of these shards, entries up to this one named no file of it, as their
-    /// bases tell. Only a later table may lack such: of the first four every entry is folded once they hold it.
+    /// The same for a table that lacks folded entries. `folded` says for each shard up to which entry none names a file of the table,
+    /// according to its checkpoint. Only a later table may lack folded entries: those of the first four are folded only after the tables
+    /// hold them.
     ///
     /// # Errors
     /// As for [`Lake::commit`].
@@ -87,7 +89,7 @@ impl Lake {
         folded: &BTreeMap<ShardId, u64>,
         entries: &[EntryFiles<'_>],
     ) -> Result<CommitReport, LakeError> {
-        // A swap whose answer was lost: the next look at the table tells whether it took place.
+        // A swap whose answer was lost: the next look at the table shows whether it took place.
         let mut unclear: Option<(CommitReport, LakeError)> = None;
         let (mut fitted, mut gathered) = (Fitted::default(), Gathered::default());
         for attempt in 1..=self.settings.attempts.max(1) {
@@ -144,7 +146,7 @@ impl Lake {
                     self.remove_unreachable(&prepared).await;
                     return Ok(report);
                 }
-                // What was written for this attempt stays: only a cleaner that knows the whole table may judge it.
+                // What was written for this attempt stays: only a cleaner that knows the whole table may remove it.
                 Ok(SwapOutcome::Conflict) => {}
                 Err(e) if e.remedy() == Remedy::Look => unclear = Some((report, e.into())),
                 Err(e) => return Err(e.into()),
@@ -156,7 +158,7 @@ impl Lake {
         }
     }
 
-    /// Removes what no metadata names any more. Failing here loses nothing: a cleaner finds it later.
+    /// Removes files that no metadata names any more. Failing here loses nothing: a cleaner finds them later.
     async fn remove_unreachable(&self, prepared: &Prepared) {
         for uri in &prepared.unreachable {
             if let Ok(path) = self.store.relative(uri) {
@@ -166,7 +168,7 @@ impl Lake {
     }
 }
 
-/// Whether a table's history holds this metadata file.
+/// Whether a table's history contains this metadata file.
 fn holds(loaded: &LoadedTable, location: &str) -> bool {
     loaded.location == location || loaded.metadata.metadata_log().iter().any(|log| log.metadata_file == location)
 }

@@ -1,4 +1,4 @@
-//! Everything of a commit but its swap: manifests, manifest list, metadata, written under names that nobody else uses.
+//! Everything of a commit except its swap: manifests, manifest list and metadata, written under names that nobody else uses.
 
 use super::EntryFiles;
 use super::snapshots;
@@ -15,20 +15,28 @@ use iceberg::spec::{
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Manifests above this size are left alone by merges: reading them again and again would cost more than they do.
+/// Manifests of at least this size are not merged: reading them again and again would cost more than they do.
 pub(super) const MERGE_BELOW_BYTES: i64 = 4 << 20;
 
 /// The entries that a table does not hold yet.
 pub(super) struct Pending<'a> {
+    /// How many entries are to be applied.
     pub(super) entries: usize,
+    /// How many entries the table holds already.
     pub(super) skipped: usize,
-    /// Whether entries are passed over that are folded and hold nothing of the table.
+    /// Whether folded entries are skipped, which have nothing for the table.
     pub(super) passed_folded: bool,
+    /// The files to append.
     pub(super) files: Vec<&'a TableFile>,
+    /// The last entry applied of each shard, after this commit.
     pub(super) applied: BTreeMap<ShardId, u64>,
 }
 
 impl<'a> Pending<'a> {
+    /// Selects the entries that the table lacks, and their files for it. A later table skips the entries in `folded`.
+    ///
+    /// # Errors
+    /// [`LakeError::EntryMissing`] if the entries leave a gap, [`LakeError::Damaged`] if the table's property cannot be read.
     pub(super) fn select(
         loaded: &LoadedTable,
         folded: &BTreeMap<ShardId, u64>,
@@ -65,22 +73,24 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// What metadata are to say that follow others.
+/// What changes from one version of a table's metadata to the next.
 #[derive(Default)]
 pub(super) struct Next<'a> {
     /// A new schema.
     pub(super) schema: Option<Schema>,
     /// A new snapshot.
     pub(super) snapshot: Option<Snapshot>,
-    /// Properties that are set.
+    /// Properties to set.
     pub(super) properties: HashMap<String, String>,
-    /// Snapshots that go.
+    /// Snapshots to remove.
     pub(super) dropped: &'a [i64],
 }
 
 /// New metadata that waits for its swap.
 pub(super) struct Prepared {
+    /// Where it was written (a URI).
     pub(super) location: String,
+    /// The new snapshot, if there is one.
     pub(super) snapshot_id: Option<i64>,
     /// Its current schema.
     pub(super) schema: SchemaRef,
@@ -88,17 +98,22 @@ pub(super) struct Prepared {
     pub(super) unreachable: Vec<String>,
 }
 
-/// One attempt: the table it starts from and the name of all it writes.
+/// One attempt of a commit: the table from which it starts, and the name in all files that it writes.
 pub(super) struct Attempt<'a> {
     lake: &'a Lake,
     table: Table,
     base: &'a TableMetadata,
+    /// The id of the new snapshot.
     pub(super) snapshot_id: i64,
     name: uuid::Uuid,
     manifests_written: usize,
 }
 
 impl Lake {
+    /// Writes all that a commit of the pending entries needs before its swap.
+    ///
+    /// # Errors
+    /// The store fails, a manifest cannot be read, or a file's description cannot be used.
     pub(super) async fn prepare(&self, loaded: &LoadedTable, pending: &Pending<'_>) -> Result<Prepared, LakeError> {
         let now = self.ids.now_ms().max(loaded.metadata.last_updated_ms());
         let properties = HashMap::from([(APPLIED.to_owned(), applied_json(&pending.applied))]);
@@ -111,7 +126,10 @@ impl Lake {
         self.write_metadata(loaded, next, now).await
     }
 
-    /// Writes metadata that follow `loaded`.
+    /// Writes the metadata that follow `loaded`. `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// The store fails, or Iceberg refuses the change.
     pub(super) async fn write_metadata(
         &self,
         loaded: &LoadedTable,
@@ -148,7 +166,7 @@ impl Lake {
         Ok(Prepared { location, snapshot_id, schema, unreachable })
     }
 
-    /// Writes the manifests and the list of a snapshot that appends the pending files.
+    /// Writes the manifests and the manifest list of a snapshot that appends the pending files.
     async fn write_snapshot(
         &self,
         loaded: &LoadedTable,
@@ -181,7 +199,10 @@ impl Lake {
         Attempt { lake: self, table: loaded.table, base, snapshot_id, name: self.ids.uuid(), manifests_written: 0 }
     }
 
-    /// The manifests that a list names.
+    /// The manifests that a manifest list names.
+    ///
+    /// # Errors
+    /// The list cannot be read.
     pub(crate) async fn manifests(&self, loaded: &LoadedTable, list: &str) -> Result<Vec<ManifestFile>, LakeError> {
         let read = async {
             let body = self.io.new_input(list)?.read().await?;
@@ -194,6 +215,9 @@ impl Lake {
 
 impl Attempt<'_> {
     /// Writes the list of the snapshot's manifests, and describes the snapshot.
+    ///
+    /// # Errors
+    /// The list cannot be written.
     pub(super) async fn finish(
         self,
         manifests: Vec<ManifestFile>,
@@ -222,12 +246,16 @@ impl Attempt<'_> {
             .build())
     }
 
+    /// Converts an error of the iceberg crate about this file.
     pub(super) fn failed(&self, file: &str) -> impl Fn(iceberg::Error) -> LakeError {
         let (table, file) = (self.table.name(), file.to_owned());
         move |e| LakeError::from_iceberg(table, &file, &e)
     }
 
-    /// Starts a manifest for files of one partition spec.
+    /// Starts a manifest for files of one partition spec; returns its path as well.
+    ///
+    /// # Errors
+    /// [`LakeError::Unsuitable`] if the table does not have the spec, or the iceberg crate's error if it cannot start the file.
     pub(super) fn manifest(&mut self, spec_id: i32) -> Result<(iceberg::spec::ManifestWriter, String), LakeError> {
         let path = format!("{}/metadata/{}-m{}.avro", self.base.location(), self.name, self.manifests_written);
         self.manifests_written += 1;
@@ -241,7 +269,10 @@ impl Attempt<'_> {
         Ok((builder.build_v2_data(), path))
     }
 
-    /// One manifest per partition spec for the files to append.
+    /// Writes the manifests of the files to append, one per partition spec.
+    ///
+    /// # Errors
+    /// The table lacks a spec, a file's description cannot be used, or the store fails.
     pub(super) async fn write_added(&mut self, files: &[&TableFile]) -> Result<Vec<ManifestFile>, LakeError> {
         let specs: BTreeSet<i32> = files.iter().map(|file| file.spec_id).collect();
         let mut manifests = Vec::new();
@@ -265,7 +296,10 @@ impl Attempt<'_> {
         to_data_file(file, &self.lake.store.uri(&file.path), &partition_type, schema, sorted)
     }
 
-    /// The snapshot and the sequence number that a file came with: they stay with it, in whichever manifest it is described.
+    /// The snapshot and the sequence number with which a file was added; it keeps them in whichever manifest describes it.
+    ///
+    /// # Errors
+    /// [`LakeError::Damaged`] if the manifest states none.
     pub(super) fn numbers(&self, manifest: &str, entry: &ManifestEntry) -> Result<(i64, i64), LakeError> {
         entry.snapshot_id.zip(entry.sequence_number).ok_or_else(|| LakeError::Damaged {
             table: self.table.name().to_owned(),
@@ -274,7 +308,7 @@ impl Attempt<'_> {
         })
     }
 
-    /// Merges the small manifests among `old` into one per partition spec; the others go on as they are.
+    /// Merges the small manifests among `old` into one per partition spec; the others stay as they are.
     async fn merge(&mut self, old: Vec<ManifestFile>) -> Result<Vec<ManifestFile>, LakeError> {
         let mut kept = Vec::new();
         let mut small: BTreeMap<i32, Vec<ManifestFile>> = BTreeMap::new();
@@ -321,7 +355,7 @@ pub(super) fn live_totals(manifests: &[ManifestFile]) -> (u64, u64) {
     (files, data().map(|m| m.added_rows_count.unwrap_or(0) + m.existing_rows_count.unwrap_or(0)).sum())
 }
 
-/// What the snapshot says of itself, with totals as Iceberg's own writers keep them.
+/// The snapshot's summary, with totals as Iceberg's own writers keep them.
 fn summary(base: &TableMetadata, pending: &Pending<'_>, manifests: &[ManifestFile]) -> Summary {
     let added_rows: u64 = pending.files.iter().map(|file| file.rows).sum();
     let added_bytes: u64 = pending.files.iter().map(|file| file.bytes).sum();
@@ -340,7 +374,7 @@ fn summary(base: &TableMetadata, pending: &Pending<'_>, manifests: &[ManifestFil
         None => Some(0),
         Some(parent) => parent.summary().additional_properties.get(key).and_then(|v| v.parse::<u64>().ok()),
     };
-    // What the parent does not tell cannot be known without opening every manifest: it stays out.
+    // A total that the parent lacks could only be found by opening every manifest: it is left out.
     let totals = [
         ("total-files-size", added_bytes),
         ("total-delete-files", 0),
@@ -355,7 +389,7 @@ fn summary(base: &TableMetadata, pending: &Pending<'_>, manifests: &[ManifestFil
     Summary { operation: Operation::Append, additional_properties: properties }
 }
 
-/// Iceberg's description of a file, as one at this URI. `sorted` tells whether the table knows the sort order by its number.
+/// Iceberg's description of a file, with this URI. `sorted` says whether the table has the sort order under its number.
 fn to_data_file(
     file: &TableFile,
     uri: &str,

@@ -1,4 +1,4 @@
-//! Files that take the place of others, and small manifests that are merged.
+//! Replaces files by others, and merges small manifests.
 
 use super::changed::Changed;
 use super::manifests::has_files;
@@ -12,20 +12,24 @@ use iceberg::spec::{
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Files that a rewritten manifest describes at most: somewhat more than what counts as a small manifest.
+/// Most files that a rewritten manifest describes: somewhat more than fit into a small manifest.
 const MANIFEST_FILES: usize = 10_000;
 
-/// Files that hold the same rows as those they replace.
+/// Files that are replaced by files with the same rows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Replacement {
-    /// Paths, relative to the lake.
+    /// The replaced files: paths, relative to the lake.
     pub gone: BTreeSet<String>,
+    /// The files that replace them.
     pub new: Vec<TableFile>,
 }
 
 impl Lake {
-    /// What it takes to put files in the place of others, and to merge manifests where more than so many small ones are left; nothing
-    /// where nothing of it can take place, or is to be done.
+    /// Prepares the replacement of files, and the merging of manifests if more than `manifests_max` small ones are left. `None` if no
+    /// replacement can take place and nothing is to be merged.
+    ///
+    /// # Errors
+    /// A manifest cannot be read, a replacement would change the number of rows, or the store fails.
     pub(super) async fn plan_replacement(
         &self,
         loaded: &LoadedTable,
@@ -50,7 +54,7 @@ impl Lake {
         };
         (changed.taken, changed.why_not) = (decided.taken, decided.why_not);
         let (new, gone) = (decided.new, decided.gone);
-        // A manifest that was read for a replacement that does not take place goes on as it is.
+        // A manifest that was read for a replacement that does not take place stays as it is.
         let is_touched = |entries: &[ManifestEntryRef]| {
             let path = |e: &ManifestEntryRef| self.store.relative(e.file_path()).ok();
             entries.iter().filter_map(path).any(|path| gone.contains(path.as_str()))
@@ -75,7 +79,7 @@ impl Lake {
         Ok((Some(prepared), changed))
     }
 
-    /// Reads the manifests that may describe a file to replace, and the small ones where they are merged.
+    /// Reads the manifests that may describe a file to replace; also the small ones if they are merged.
     async fn look_for(
         &self,
         loaded: &LoadedTable,
@@ -87,7 +91,7 @@ impl Lake {
         let mut looked = Looked::default();
         for manifest in manifests {
             if !has_files(&manifest) {
-                // Its files went with an earlier snapshot; nobody needs to open it again.
+                // Its files were removed by an earlier snapshot, so nobody needs to open it again.
                 continue;
             }
             let mut touched = merge && is_small(&manifest);
@@ -117,11 +121,11 @@ fn is_small(manifest: &ManifestFile) -> bool {
 /// What manifests were found to describe.
 #[derive(Default)]
 struct Looked {
-    /// Those that are to be written anew, if what they were read for takes place.
+    /// Manifests to rewrite, if the replacements for which they were read take place.
     read: Vec<(ManifestFile, Vec<ManifestEntryRef>)>,
-    /// Those that go on as they are.
+    /// Manifests that stay as they are.
     kept: Vec<ManifestFile>,
-    /// The files to replace that are there.
+    /// The files to replace that are still in the table.
     found: BTreeMap<String, Described>,
 }
 
@@ -140,7 +144,7 @@ struct Decided<'a> {
     why_not: Option<String>,
 }
 
-/// A replacement takes place where all its files are still there. That rows would come or go by it is a fault, in words.
+/// A replacement takes place if all its files are still there. If it would change the number of rows, that is an error.
 fn decide<'a>(replacements: &'a [Replacement], found: &BTreeMap<String, Described>) -> Result<Decided<'a>, String> {
     let mut decided = Decided { taken: Vec::new(), gone: BTreeSet::new(), new: Vec::new(), why_not: None };
     for replacement in replacements {
@@ -162,7 +166,7 @@ fn decide<'a>(replacements: &'a [Replacement], found: &BTreeMap<String, Describe
 }
 
 impl Attempt<'_> {
-    /// Describes the files of some manifests anew, in order of partition, those that go as deleted.
+    /// Writes new manifests for the files of some manifests, in order of partition; removed files are described as deleted.
     async fn rewrite(
         &mut self,
         manifests: Vec<(ManifestFile, Vec<ManifestEntryRef>)>,
@@ -200,7 +204,7 @@ impl Attempt<'_> {
     }
 }
 
-/// What the snapshot says of itself: rows moved from file to file, none came or went.
+/// The snapshot's summary: rows moved from file to file, none was added or removed.
 fn summary(
     base: &TableMetadata,
     new: &[&TableFile],

@@ -1,8 +1,8 @@
-//! Files of entries whose later columns the table has under other ids by now, or does not have any more: they are written anew under the
+//! Rewrites files of entries whose later columns the table by now has under other ids, or has no more. They are written again under the
 //! table's ids before they are appended. The entries stay as they were stored, and the files that they name stay where they are.
 //!
-//! Rows, their order and their values are the same, but for a column whose name somebody else has taken: its values are left out. How a
-//! file's columns become the table's is the same as where files are merged (`merging/align.rs`): here a group has one file.
+//! Rows, their order and their values are the same, except in a column whose name somebody else has taken: its values are left out. A
+//! file's columns become the table's in the same way as when files are merged (`merging/align.rs`): here a group has one file.
 
 use crate::encode::TableFile;
 use crate::error::LakeError;
@@ -15,18 +15,19 @@ use crate::store::put_once;
 use iceberg::spec::Schema;
 use std::collections::BTreeMap;
 
-/// What an attempt has made of the files to append; another attempt uses it again where the table is still the same to them.
+/// What an attempt has made of the files to append; the next attempt reuses what still fits the table.
 #[derive(Default)]
 pub(super) struct Fitted {
-    /// By the path of the file that an entry names.
+    /// Rewritten files, by the path of the file that an entry names.
     rewritten: BTreeMap<String, Rewritten>,
+    /// The files to append.
     pub(super) files: Vec<TableFile>,
-    /// What was done, for people.
+    /// What was rewritten, for people.
     pub(super) notes: Vec<String>,
 }
 
 struct Rewritten {
-    /// The columns that stayed, as the table had them.
+    /// The columns that stayed, with the table's ids.
     columns: Vec<FileColumn>,
     file: TableFile,
     note: String,
@@ -34,11 +35,11 @@ struct Rewritten {
 
 /// What becomes of a file's later columns.
 struct Plan {
-    /// Those that stay, as they are in the file and as the table has them.
+    /// Columns that stay, as they are in the file and in the table.
     stay: Vec<(FileColumn, FileColumn)>,
-    /// Those that are left out, with why.
+    /// Columns that are left out, each with the reason.
     go: Vec<(FileColumn, String)>,
-    /// Whether the table lacks one: it is to be added first.
+    /// Whether the table lacks a column, which must be added first.
     is_lacking: bool,
 }
 
@@ -55,7 +56,7 @@ pub(super) fn lacking(schema: &Schema, files: &[&TableFile]) -> Vec<Wanted> {
     lacking
 }
 
-/// What is to become of a file; none where it can be appended as it is.
+/// What is to be done with a file; `None` if it can be appended as it is.
 fn plan(schema: &Schema, file: &TableFile) -> Option<Plan> {
     let mut plan = Plan { stay: Vec::new(), go: Vec::new(), is_lacking: false };
     for column in &file.columns {
@@ -70,7 +71,10 @@ fn plan(schema: &Schema, file: &TableFile) -> Option<Plan> {
 }
 
 impl Lake {
-    /// The files to append in place of `files`.
+    /// The files to append instead of `files`. `before` is the result of the previous attempt.
+    ///
+    /// # Errors
+    /// A file cannot be read, merged or written, or others keep dropping the columns that are added.
     pub(super) async fn fit(
         &self,
         loaded: &LoadedTable,
@@ -85,7 +89,7 @@ impl Lake {
                 continue;
             };
             if plan.is_lacking {
-                // Others drop what is added here, again and again.
+                // Others keep dropping what is added here.
                 let table = loaded.table.name().to_owned();
                 return Err(LakeError::Contended { table, attempts: self.settings.attempts });
             }
@@ -128,7 +132,7 @@ impl Lake {
     }
 }
 
-/// What is said of a file that was written anew as `path`.
+/// The note about a file that was rewritten as `path`.
 fn note(path: &str, plan: &Plan, file: &TableFile, left_out: &BTreeMap<String, u64>) -> String {
     let names: Vec<&str> = plan.stay.iter().filter(|(a, b)| a != b).map(|(own, _)| own.name.as_str()).collect();
     let mut words = Vec::new();

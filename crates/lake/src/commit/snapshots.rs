@@ -3,14 +3,14 @@
 use iceberg::spec::{MAIN_BRANCH, SnapshotRef, TableMetadata};
 use std::collections::HashSet;
 
-/// A table's snapshots, the oldest first: the iceberg crate has them in an order that differs from run to run.
+/// A table's snapshots, oldest first. (In the iceberg crate their order differs from run to run.)
 pub(crate) fn in_order(metadata: &TableMetadata) -> Vec<&SnapshotRef> {
     let mut snapshots: Vec<_> = metadata.snapshots().collect();
     snapshots.sort_unstable_by_key(|snapshot| (snapshot.sequence_number(), snapshot.snapshot_id()));
     snapshots
 }
 
-/// The snapshots to drop so that, with the new one, main keeps `keep`. What another branch or a tag reaches stays.
+/// The snapshots to drop so that main, with the new one, has `keep`. What another branch or a tag reaches stays.
 pub(super) fn to_drop(metadata: &TableMetadata, keep: usize) -> Vec<i64> {
     let old = keep.saturating_sub(1).max(1);
     if metadata.snapshots().len() <= old {
@@ -26,8 +26,8 @@ pub(super) fn to_drop(metadata: &TableMetadata, keep: usize) -> Vec<i64> {
     dropped.into_iter().filter(|id| !protected.contains(id)).collect()
 }
 
-/// The snapshots to drop so that at most `keep` of main are left and none of before `before_ms`. The current one stays, and so
-/// does what another branch or a tag reaches.
+/// The snapshots to drop so that main has at most `keep` and none from before `before_ms`. The current one stays, and so does what another
+/// branch or a tag reaches.
 pub(super) fn to_expire(metadata: &TableMetadata, keep: usize, before_ms: i64) -> Vec<i64> {
     let main = ancestors(metadata, metadata.current_snapshot_id());
     let mut protected: HashSet<i64> = metadata.current_snapshot_id().into_iter().collect();

@@ -1,4 +1,4 @@
-//! A lake in memory whose table may gain columns, a clock that is set, and another engine: what the tests of columns share.
+//! What the tests of columns share: a lake in memory whose table may gain columns, a clock that the test sets, and another engine.
 
 use super::prepare::Next;
 use crate::catalog::SwapOutcome;
@@ -76,7 +76,7 @@ impl World {
         block_on(self.lake.load(TABLE)).unwrap().metadata
     }
 
-    /// What another engine does to the schema, and to properties.
+    /// Changes the schema and properties as another engine would.
     pub(super) fn foreign(&self, edit: impl FnOnce(&mut Vec<NestedFieldRef>, i32), properties: &[(&str, &str)]) {
         let loaded = block_on(self.other().load(TABLE)).unwrap();
         let mut fields = loaded.metadata.current_schema().as_struct().fields().to_vec();

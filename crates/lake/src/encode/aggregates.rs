@@ -12,7 +12,7 @@ use authpulse_engine::names::UserNamesView;
 use authpulse_engine::rows::{DayRow, HourRow};
 use std::collections::BTreeMap;
 
-/// Divides rows by partition, sorts each part and cuts it into files. `arrays` makes the columns with which the table is made.
+/// Divides rows by partition, sorts each part and cuts it into files. `arrays` makes the columns with which the table is created.
 fn by_partition<'a, R, K: Ord>(
     table: Table,
     rows: &'a [R],
@@ -39,7 +39,10 @@ fn by_partition<'a, R, K: Ord>(
     Ok(files)
 }
 
-/// Puts the later columns of some rows behind the others.
+/// Adds the later columns of some rows to their other columns.
+///
+/// # Errors
+/// A later value has another type than its column, or the columns do not match the file's schema.
 pub(super) fn batch<R>(
     carried: &Carried<'_, R>,
     rows: &[&R],

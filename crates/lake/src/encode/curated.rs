@@ -1,4 +1,4 @@
-//! `auth_events_curated`: most of all rows, so the one encoder where speed matters.
+//! `auth_events_curated`: most rows by far, so this is the encoder where speed matters.
 
 use super::later::{Carried, Later, finish};
 use super::{BATCH_ROWS, EncodeOptions, EncodedFile, encode_error, parquet_file};
@@ -21,31 +21,31 @@ const MICROS_BITS: u32 = 32;
 const HOUR_MICROS: u64 = HOUR.micros().cast_unsigned();
 const _: () = assert!(HOUR_MICROS < 1 << MICROS_BITS && 24 < 1 << (64 - RANK_BITS - MICROS_BITS));
 
-/// Scored events and what it takes to spell them out.
+/// Scored events, with what is needed to write them out in full.
 #[derive(Clone, Copy)]
 pub struct CuratedRows<'a> {
     /// The events, in any order.
     pub rows: &'a [ScoredEvent],
-    /// Names of users.
+    /// The names of users.
     pub users: &'a UserNamesView,
-    /// Names of computers.
+    /// The names of computers.
     pub computers: &'a ComputerNamesView,
-    /// Second 0 of integer times.
+    /// The time of second 0 in records whose times are integers.
     pub base: EventTime,
-    /// The rules that scored them.
+    /// The rules that scored the events.
     pub rules: &'a RuleSet,
     /// The digest of `rules`.
     pub rule_set: &'a str,
     /// When the rows were scored.
     pub processing_time: ProcessingTime,
-    /// Later columns that the table has; none where the program knows none.
+    /// Later columns that the table has; `None` if the program knows none.
     pub later: Option<&'a Later<ScoredEvent>>,
 }
 
 /// Encodes scored events: one file or more per day of event time, each sorted by hour, user and time.
 ///
 /// # Errors
-/// More rows than a call may hold (2^27).
+/// There are 2^27 rows or more, or the Parquet writer fails.
 pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Result<Vec<EncodedFile>, LakeError> {
     if input.rows.len() >= 1 << RANK_BITS {
         return Err(encode_error(Table::CURATED.name(), "more than 2^27 rows at once: encode them in parts"));
@@ -59,7 +59,7 @@ pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Resul
         let hour = in_day / HOUR_MICROS;
         let rank = u64::from(ranks[row.event.user.index()]);
         let place = (((hour << RANK_BITS) | rank) << MICROS_BITS) | (in_day % HOUR_MICROS);
-        // Most chunks are of one day.
+        // Most calls have events of one day only.
         let expected = if days.is_empty() { input.rows.len() } else { 0 };
         days.entry(day).or_insert_with(|| Vec::with_capacity(expected)).push((place, index));
     }
@@ -79,10 +79,10 @@ pub fn encode_curated(input: &CuratedRows<'_>, options: &EncodeOptions) -> Resul
     Ok(files)
 }
 
-/// For each user of the rows its rank among their names, by number.
+/// For each user, by number, the rank of the name among those of the rows.
 fn rank_users(input: &CuratedRows<'_>) -> Vec<u32> {
     let highest = input.rows.iter().map(|row| row.event.user.index()).max().unwrap_or(0);
-    // Zeroed memory is not touched before it is used: many known users cost nothing here.
+    // Zeroed memory is not touched before it is used, so many known users cost nothing here.
     let mut ranks = vec![0u32; highest + 1];
     let mut users = Vec::new();
     for row in input.rows {

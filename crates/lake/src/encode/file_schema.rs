@@ -7,24 +7,27 @@ use arrow_schema::SchemaRef as ArrowSchemaRef;
 use iceberg::spec::{NestedFieldRef, Schema, SchemaRef};
 use std::sync::Arc;
 
-/// The columns of one file of a table: those with which the table was made, and later ones, this program's or others'.
+/// The columns of one file of a table: those with which the table was created, and later ones, whether this program knows them or not.
 pub(crate) struct FileSchema {
     table: Table,
     schema: SchemaRef,
     arrow: ArrowSchemaRef,
     later: Vec<FileColumn>,
-    /// Those of the later ones that this program knows.
+    /// The later ones that this program knows.
     known: Vec<Column>,
 }
 
 impl FileSchema {
-    /// The columns with which a table is made.
+    /// The columns with which a table is created.
     pub(crate) fn of(table: Table) -> FileSchema {
         let (schema, arrow) = (table.schema().clone(), table.arrow_schema().clone());
         FileSchema { table, schema, arrow, later: Vec::new(), known: Vec::new() }
     }
 
-    /// These columns, and later ones behind them.
+    /// The columns with which a table is created, followed by later ones.
+    ///
+    /// # Errors
+    /// Those of [`FileSchema::from_fields`].
     pub(super) fn with(
         table: Table,
         later: impl Iterator<Item = NestedFieldRef>,
@@ -37,7 +40,7 @@ impl FileSchema {
     /// These columns, in this order.
     ///
     /// # Errors
-    /// Two have one id or name, or a type does not exist in Arrow.
+    /// Two have the same id or name, or a type does not exist in Arrow.
     pub(crate) fn from_fields(
         table: Table,
         fields: Vec<NestedFieldRef>,
@@ -51,14 +54,17 @@ impl FileSchema {
         Ok(FileSchema { table, schema, arrow, later, known: known.to_vec() })
     }
 
+    /// The table to which the file belongs.
     pub(crate) fn table(&self) -> Table {
         self.table
     }
 
+    /// The Iceberg schema of the file.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
+    /// The Arrow schema of the file, with field ids.
     pub(crate) fn arrow(&self) -> &ArrowSchemaRef {
         &self.arrow
     }
@@ -68,13 +74,13 @@ impl FileSchema {
         &self.later
     }
 
-    /// Whether an id is that of a column with which the table is made, or of its element.
+    /// Whether this is the id of a column with which the table is created, or of such a column's element.
     pub(super) fn is_of_first(&self, id: i32) -> bool {
         let is = |column: &Column| matches!(column.id, ColumnId::Fixed(first, element) if first == id || element == Some(id));
         self.table.columns().iter().any(is)
     }
 
-    /// What the file tells of a column's values.
+    /// Which bounds of a column's values the file keeps.
     pub(super) fn bounds(&self, name: &str) -> Bounds {
         if name == self.table.time_column() {
             return Bounds::Pages;
@@ -84,7 +90,7 @@ impl FileSchema {
     }
 }
 
-/// Whether an id is that of a column with which the table is made.
+/// Whether this is the id of a column with which the table is created.
 pub(crate) fn is_first(table: Table, id: i32) -> bool {
     table.columns().iter().any(|column| matches!(column.id, ColumnId::Fixed(first, _) if first == id))
 }

@@ -1,4 +1,4 @@
-//! Later columns: where a row's values come from, which groups some rows need, and what a file carries.
+//! Later columns: where a row's values come from, which groups some rows need, and which columns a file carries.
 
 use super::FileSchema;
 use crate::cells::{LaterBuilding, Value};
@@ -34,8 +34,8 @@ impl<R> fmt::Debug for LaterGroup<R> {
 }
 
 impl<R> LaterGroup<R> {
-    /// Columns of one group, in the order in which they come into a table. `has` tells cheaply that a row may have a value in one
-    /// of them, `value` which it has in the nth, of the column's type.
+    /// Columns of one group, in the order in which a table gains them. `has` tells cheaply whether a row may have a value in one of them;
+    /// `value` returns a row's value in the nth column, of the column's type.
     pub fn new(
         columns: Vec<Column>,
         has: impl Fn(&R) -> bool + Send + Sync + 'static,
@@ -54,7 +54,7 @@ impl<R> LaterGroup<R> {
         rows.iter().filter(|row| (self.has)(row) && self.value(row, nth).is_some()).count() as u64
     }
 
-    /// A row's value in the nth column; a count that is 0 is none.
+    /// A row's value in the nth column; a count of 0 is no value.
     fn value<'a>(&self, row: &'a R, nth: usize) -> Option<Value<'a>> {
         let value = (self.value)(row, nth)?;
         let is_zero = matches!(value, Value::Long(0) | Value::Int(0));
@@ -62,12 +62,12 @@ impl<R> LaterGroup<R> {
     }
 }
 
-/// The groups of which some of these rows have a value: their columns must be in the table before the rows are encoded.
+/// The groups in which some of these rows have a value. Their columns must be in the table before the rows are encoded.
 pub fn groups_needed<R>(rows: &[R], groups: &[LaterGroup<R>]) -> BTreeSet<Group> {
     let mut needed = BTreeSet::new();
     for group in groups {
         let has = |row: &R| (group.has)(row);
-        // Most often no row has any: they are looked through once, not once a column.
+        // Most often no row has a value: the rows are checked once here, not once per column.
         if !rows.iter().any(has) {
             continue;
         }
@@ -100,7 +100,8 @@ impl<R> Default for Later<R> {
 }
 
 impl<R> Later<R> {
-    /// Those columns of these groups that a table of these ids has. One that it lacks is left out, as is one whose name is taken.
+    /// Selects the columns of these groups that a table with these ids has. A column that the table lacks, or whose name is taken, is left
+    /// out.
     pub fn new(groups: &[LaterGroup<R>], ids: &ColumnIds) -> Later<R> {
         let mut later = Later::default();
         for group in groups {
@@ -121,12 +122,15 @@ impl<R> Later<R> {
         later
     }
 
-    /// The columns that are left out, each with why: a row's value in one of them is not written.
+    /// The columns that are left out, each with the reason: rows' values in them are not written.
     pub fn left_out(&self) -> &[(&'static str, String)] {
         &self.left_out
     }
 
-    /// The columns in which one of these rows has a value.
+    /// Selects the columns in which one of these rows has a value.
+    ///
+    /// # Errors
+    /// Those of [`FileSchema::from_fields`].
     pub(super) fn carried<'a>(
         &self,
         table: Table,
@@ -148,14 +152,15 @@ impl<R> Later<R> {
     }
 }
 
-/// What a file carries of later columns.
+/// The later columns that a file carries.
 pub(super) struct Carried<'a, R> {
+    /// All columns of the file.
     pub(super) schema: FileSchema,
     columns: Vec<&'a Given<R>>,
 }
 
 impl<R> Carried<'_, R> {
-    /// These columns under construction.
+    /// These columns, empty and under construction.
     pub(super) fn building(&self) -> Vec<LaterBuilding> {
         let first = self.schema.arrow().fields().len() - self.columns.len();
         let fields = self.schema.arrow().fields()[first..].iter();
@@ -164,6 +169,9 @@ impl<R> Carried<'_, R> {
     }
 
     /// Appends a row.
+    ///
+    /// # Errors
+    /// A value has another type than its column: a bug of the caller.
     pub(super) fn push(&self, building: &mut [LaterBuilding], row: &R) -> Result<(), ArrowError> {
         for (column, given) in building.iter_mut().zip(&self.columns) {
             let value = if (given.group.has)(row) { given.group.value(row, given.nth) } else { None };
@@ -173,7 +181,7 @@ impl<R> Carried<'_, R> {
     }
 }
 
-/// The columns behind those with which the table was made.
+/// The finished later columns.
 pub(super) fn finish(building: Vec<LaterBuilding>) -> impl Iterator<Item = ArrayRef> {
     building.into_iter().map(LaterBuilding::finish)
 }

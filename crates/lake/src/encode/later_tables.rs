@@ -1,4 +1,4 @@
-//! Rows of tables behind the first four: a worker makes them of what an entry stores, by the table's description.
+//! Encodes rows of tables after the first four. A worker makes them from what an entry stores, with the function in the table's definition.
 
 use super::{BATCH_ROWS, EncodeOptions, EncodedFile, encode_batches, encode_error};
 use crate::cells::{LaterBuilding, Value};
@@ -10,11 +10,11 @@ use authpulse_event::Day;
 use authpulse_event::time::HOUR;
 use std::collections::BTreeMap;
 
-/// The files of a later table that come of an entry: one or more for each partition, each sorted as the table is. None of a table that
-/// has no [`Fill`](crate::schema::Fill).
+/// The files of a later table that an entry brings: one or more for each partition, each in the table's order. Empty for a table without a
+/// [`Fill`](crate::schema::Fill).
 ///
 /// # Errors
-/// A row is none of this table, or the Parquet writer fails.
+/// A row does not fit the table, or the Parquet writer fails.
 pub fn encode_later_table(
     table: Table,
     rows: &EntryRows<'_>,
@@ -34,7 +34,7 @@ pub fn encode_later_table(
     };
     let mut files = Vec::new();
     for (partition, mut rows) in parts {
-        // Rows of equal places stay in the order in which they were made.
+        // Rows with equal keys keep the order in which they were made.
         rows.sort_by(|a, b| standing(order, text_at, a).cmp(&standing(order, text_at, b)));
         for rows in rows.chunks(options.max_rows_per_file.max(1)) {
             let batches = rows.chunks(BATCH_ROWS).map(|rows| batch(table, rows));
@@ -49,7 +49,7 @@ fn place(table: Table, name: &str) -> Option<usize> {
     table.columns().iter().position(|column| column.name == name)
 }
 
-/// A row's time in microseconds, as the table's time column has it.
+/// A row's time in microseconds, from the table's time column.
 fn time_of(table: Table, row: &LaterRow<'_>, at: Option<usize>) -> Result<i64, LakeError> {
     match at.and_then(|at| row.get(at)?.as_ref()) {
         Some(Value::Time(time)) => Ok(*time),
@@ -58,7 +58,7 @@ fn time_of(table: Table, row: &LaterRow<'_>, at: Option<usize>) -> Result<i64, L
     }
 }
 
-/// Where a row stands among those of its file, with its text at this place; one without a text comes before those that have one.
+/// The sort key of a row within its file. `text_at` is the column of its text; a row without a text comes before those with one.
 fn standing<'a>(
     order: Order,
     text_at: Option<usize>,

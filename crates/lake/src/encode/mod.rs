@@ -1,7 +1,7 @@
-//! Rows become Parquet bytes, and a [`TableFile`] that says all a table needs to know of them. Pure: no I/O, no clock.
+//! Encodes rows as Parquet bytes, together with a [`TableFile`] that has all a table needs to know of them. Pure: no I/O, no clock.
 //!
-//! A file holds rows of one partition. Curated rows are sorted by hour, user and time, and pages end every 10,000 rows: a query
-//! for one hour skips files by their bounds, one for a user reads a page or two of each file.
+//! A file holds rows of one partition. Curated rows are sorted by hour, user and time, and pages end every 10,000 rows. So a query for one
+//! hour skips files by their bounds, and one for a user reads a page or two of each file.
 
 mod aggregates;
 mod curated;
@@ -32,19 +32,19 @@ use crate::error::LakeError;
 use crate::schema::{Partition, Table};
 use bytes::Bytes;
 
-/// Rows of one Arrow batch: the Parquet writer is a third slower on batches of 10,000, and 256-byte names stay below 2 GiB.
+/// Rows per Arrow batch. On batches of 10,000 the Parquet writer is a third slower; with this many, even 256-byte names stay below 2 GiB.
 const BATCH_ROWS: usize = 131_072;
 
 /// How files are cut. The defaults suit files that are appended every few seconds to minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Most rows in a file. More make fewer, larger files and use more memory while they are built.
+    /// Most rows in a file. More rows make fewer, larger files, and use more memory while they are built.
     pub max_rows_per_file: usize,
     /// Most rows in a row group. A row group has its own dictionaries: below some 50,000 rows files grow.
     pub row_group_rows: usize,
-    /// Most rows in a page, the unit that a selective query reads. Fewer make it read less and files larger.
+    /// Most rows in a page, the unit that a selective query reads. With fewer it reads less, but files are larger.
     pub page_rows: usize,
-    /// Most bytes of payload in a file of dead letters or raw records, before compression; one record may be above it.
+    /// Most bytes of payload in a file of dead letters or raw records, before compression; a larger record gets a file of its own.
     pub max_payload_bytes: usize,
 }
 
@@ -59,7 +59,7 @@ impl Default for EncodeOptions {
     }
 }
 
-/// Encodes rows of one partition of a table behind the first four, in its columns and in the order in which it is sorted.
+/// Encodes rows of one partition of a table after the first four. The batches have the table's columns and are sorted in its order.
 ///
 /// # Errors
 /// The batches have other columns, or the Parquet writer fails.
@@ -93,11 +93,11 @@ impl EncodedFile {
     pub fn rows(&self) -> u64 {
         self.file.rows
     }
-    /// The path under which it is to be put; `unique` must not repeat within the lake.
+    /// The path under which it is to be stored; `unique` must not repeat within the lake.
     pub fn path(&self, unique: &str) -> String {
         self.file.table.data_path(self.partition(), unique)
     }
-    /// The file under its path with its checksum, and the bytes to put there.
+    /// Gives the file its path and its checksum; returns it with the bytes to put there.
     pub fn finish(self, path: String) -> (TableFile, Bytes) {
         let sha256 = authpulse_event::id::sha256_hex(&self.bytes);
         (TableFile { path, sha256, ..self.file }, self.bytes)

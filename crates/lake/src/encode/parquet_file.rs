@@ -1,4 +1,4 @@
-//! Batches of one partition become one Parquet file and its Iceberg description.
+//! Writes batches of one partition as one Parquet file, with its Iceberg description.
 
 use super::file_schema::{FileSchema, is_first};
 use super::{EncodeOptions, EncodedFile, TableFile, TimeRange, encode_error};
@@ -38,7 +38,7 @@ fn properties(schema: &SchemaRef, bounds: impl Fn(&str) -> Bounds, options: &Enc
         match bounds(field.name()) {
             Bounds::Pages => builder = builder.set_column_statistics_enabled(path, EnabledStatistics::Page),
             Bounds::Whole | Bounds::Counts => {}
-            // A dictionary only costs time, and bounds prune nothing.
+            // A dictionary would only cost time, and bounds would exclude nothing.
             Bounds::Never => {
                 builder = builder
                     .set_column_statistics_enabled(path.clone(), EnabledStatistics::None)
@@ -50,6 +50,9 @@ fn properties(schema: &SchemaRef, bounds: impl Fn(&str) -> Bounds, options: &Enc
 }
 
 /// Writes batches of one schema into one file. `name` is the table's, for errors.
+///
+/// # Errors
+/// The first error among the batches, or the Parquet writer fails.
 pub(crate) fn write(
     (name, schema): (&str, &SchemaRef),
     bounds: impl Fn(&str) -> Bounds,
@@ -69,6 +72,9 @@ pub(crate) fn write(
 }
 
 /// Writes batches of one partition of a table.
+///
+/// # Errors
+/// Those of [`write()`], or Iceberg refuses the description of the file.
 pub(crate) fn table_file(
     schema: &FileSchema,
     partition: Partition,
@@ -88,7 +94,7 @@ pub(crate) fn table_file(
     let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0);
     let mut facts = Facts::of(schema, &metadata);
     for (field, nulls) in schema.schema().as_struct().fields().iter().zip(nulls) {
-        // Of a nested column the parts are counted, but for the one that each curated file has had from the first version on.
+        // In a nested column the parts are counted, except for the one column that every curated file has had from the first version on.
         if field.field_type.is_primitive() || is_first(table, field.id) {
             facts.values.insert(field.id, rows);
             facts.nulls.insert(field.id, nulls);
@@ -136,7 +142,7 @@ pub(crate) fn table_file(
     Ok(EncodedFile { bytes, file })
 }
 
-/// Puts the maps of a description (written as lists of key and value, in no order) in order of key: equal rows, equal bytes.
+/// Sorts the maps of a description by key (they are written as lists of key and value, in no order), so that equal rows give equal bytes.
 fn in_order(json: &str) -> iceberg::Result<String> {
     let mut value: serde_json::Value = serde_json::from_str(json)?;
     for list in value.as_object_mut().into_iter().flat_map(|o| o.values_mut()).filter_map(|v| v.as_array_mut()) {
@@ -145,7 +151,7 @@ fn in_order(json: &str) -> iceberg::Result<String> {
     Ok(value.to_string())
 }
 
-/// What the footer says, by field id.
+/// What the footer states, by field id.
 #[derive(Default)]
 struct Facts {
     sizes: HashMap<i32, u64>,
@@ -246,7 +252,7 @@ fn bounds(statistics: &Statistics, kind: &PrimitiveType) -> (Option<Datum>, Opti
         (Statistics::Boolean(s), PrimitiveType::Boolean) => {
             (s.min_opt().map(|v| Datum::bool(*v)), s.max_opt().map(|v| Datum::bool(*v)))
         }
-        // The footer passes over what is no number; where there is nothing else, there is no bound.
+        // The footer ignores NaN; if there is nothing else, there is no bound.
         (Statistics::Float(s), PrimitiveType::Float) => {
             let number = |v: Option<&f32>| v.filter(|v| !v.is_nan()).map(|v| Datum::float(*v));
             (number(s.min_opt()), number(s.max_opt()))
@@ -264,12 +270,12 @@ fn bounds(statistics: &Statistics, kind: &PrimitiveType) -> (Option<Datum>, Opti
     }
 }
 
-/// The first characters of a text: never above it.
+/// The first characters of a text; never greater than the text.
 fn lower_text(text: &str) -> &str {
     text.char_indices().nth(BOUND_CHARS).map_or(text, |(end, _)| &text[..end])
 }
 
-/// A short text that is not below a text and all that was cut from it; none where there is no such text.
+/// A short text that is not less than `text`; `None` if there is no such text.
 fn upper_text(text: &str) -> Option<String> {
     let kept = lower_text(text);
     if kept.len() == text.len() {
@@ -277,7 +283,7 @@ fn upper_text(text: &str) -> Option<String> {
     }
     let mut chars: Vec<char> = kept.chars().collect();
     while let Some(last) = chars.pop() {
-        // The next character; U+D800 to U+DFFF are none.
+        // The next character; U+D800 to U+DFFF are not characters.
         let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
         if let Some(next) = next {
             chars.push(next);

@@ -1,4 +1,4 @@
-//! The raw zone: every record as received, plain Parquet under Hive-style partitions.
+//! The raw zone: every record as received, in plain Parquet under Hive-style partitions.
 
 use super::{EncodeOptions, encode_error, parquet_file};
 use crate::error::LakeError;
@@ -11,8 +11,8 @@ use authpulse_event::Day;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// Rows of one Arrow batch. Payloads, names and numbers are spelled out in it: a whole entry at once would take more than twice its
-/// memory.
+/// Rows per Arrow batch. A batch holds payloads, names and numbers in full: one batch for a whole entry would take more than twice the
+/// entry's memory.
 const BATCH_ROWS: usize = 32_768;
 
 /// An encoded raw file that has no name yet.
@@ -62,7 +62,7 @@ pub fn encode_raw(
 
 fn batch(source: &RawSource, rows: &[&RawRecord]) -> Result<RecordBatch, ArrowError> {
     let mut columns = Building::with_capacity(rows.len());
-    // Records of one aggregate have one sequence number: it is spelled out once.
+    // Records of one aggregate share a sequence number, so it is converted to digits once.
     let (mut spelled, mut digits) = (None, String::new());
     for row in rows {
         if spelled != Some(row.position.sequence) {
@@ -73,7 +73,7 @@ fn batch(source: &RawSource, rows: &[&RawRecord]) -> Result<RecordBatch, ArrowEr
     RecordBatch::try_new(raw_arrow_schema().clone(), columns.finish(raw_arrow_schema())?)
 }
 
-/// Cuts rows so that no part exceeds the rows and payload bytes of a file, but for a single row that does so alone.
+/// Cuts rows into parts within the limits for rows and payload bytes of a file; a single row may exceed them alone.
 pub(super) fn cut_by_bytes<'a, R>(
     rows: &'a [R],
     options: &EncodeOptions,

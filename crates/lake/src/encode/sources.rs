@@ -1,4 +1,4 @@
-//! Where the later columns of `auth_events_curated` get their values: the attributes of an event, and the rules behind the first four.
+//! Where the later columns of `auth_events_curated` get their values: the attributes of an event, and the rules after the first four.
 
 use super::LaterGroup;
 use crate::cells::Value;
@@ -7,7 +7,7 @@ use authpulse_engine::rows::ScoredEvent;
 use authpulse_engine::rules::RuleSet;
 use authpulse_event::attributes::{Attribute, AttributeKind, AttributeValue};
 
-/// What the column of a rule says; its name says of which.
+/// The description of a rule's column; the column's name says which rule.
 const RULE_DOC: &str = "1 if the rule fires, else 0; null where it was not on";
 
 /// A column for each of these attributes, in their order.
@@ -33,8 +33,8 @@ pub fn attributes(list: &'static [Attribute]) -> LaterGroup<ScoredEvent> {
     )
 }
 
-/// A group for each rule behind the first four that is on: whoever scores a row with it says whether it fired. The columns of rules
-/// that are off are left out of files, never out of the table.
+/// A group for each enabled rule after the first four: a row that such a rule helped to score says whether it fired. The columns of rules
+/// that are off are left out of files, but stay in the table.
 pub fn rules(rules: &RuleSet) -> Vec<LaterGroup<ScoredEvent>> {
     let on = rules.later().filter(|(flag, _)| rules.is_on(*flag));
     let group = on.map(|(flag, rule)| {

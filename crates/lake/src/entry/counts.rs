@@ -5,7 +5,7 @@ use authpulse_engine::rows::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What became of an entry's records. Per entry, and so in all:
+/// What became of an entry's records. For each entry, and therefore for all together:
 /// `received + waiting_before + unscored_before = curated + rejected + waiting + unscored`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryCounts {
@@ -16,21 +16,21 @@ pub struct EntryCounts {
     /// Dead letters by reason; reasons without any are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, u64>,
-    /// Events that waited before the entry (inherited ones in a child's first).
+    /// Events that waited before the entry (in a child's first entry: inherited ones).
     pub waiting_before: u64,
-    /// Events accepted and not scored before the entry (likewise).
+    /// Events accepted but not scored before the entry (likewise).
     pub unscored_before: u64,
-    /// Events that wait after it.
+    /// Events that wait after the entry.
     pub waiting: u64,
-    /// Events accepted and not scored after it.
+    /// Events accepted but not scored after the entry.
     pub unscored: u64,
-    /// Attributes of these records that had a value not of their form, and were left out.
+    /// Attributes of these records that were left out because their values had the wrong form.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub fields_dropped: u64,
 }
 
 impl EntryCounts {
-    /// From the engine's counts and what was and is open.
+    /// Combines the engine's counts with the events (waiting, unscored) before and after the entry.
     pub fn new(counts: &Counts, before: (u64, u64), after: (u64, u64)) -> EntryCounts {
         let by_reason = Reason::ALL.into_iter().zip(counts.rejected).filter(|(_, n)| *n > 0);
         EntryCounts {
@@ -55,6 +55,7 @@ impl EntryCounts {
     }
 }
 
+/// For serde: leaves a count of 0 out.
 pub(crate) fn is_zero(n: &u64) -> bool {
     *n == 0
 }

@@ -1,4 +1,4 @@
-//! Events that wait, or are accepted and not scored, as entries carry them on.
+//! Events that wait, or are accepted but not scored, as entries carry them on.
 
 use super::StoredPosition;
 use crate::micros;
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What an event carries beside its first fields, by the keys of the wire form. What this program does not know, or not in this form,
-/// is carried on by an entry that repeats another's events, and left out by whoever takes such an event up: a record with it would be
-/// read in the same way.
+/// The attributes of an event, by their keys in records. An entry that repeats another's events keeps attributes that this program does not
+/// know, and values whose form it does not know. When a program takes such an event up again it leaves them out, as it does when it reads a
+/// record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StoredAttributes(BTreeMap<String, Value>);
@@ -23,7 +23,7 @@ impl StoredAttributes {
         self.0.is_empty()
     }
 
-    /// Those of a list.
+    /// The attributes that are in the list.
     fn taken(&self, list: &'static [Attribute]) -> Attributes {
         if self.is_empty() {
             return Attributes::NONE;
@@ -38,7 +38,7 @@ impl StoredAttributes {
         Attributes::take(list, given).0
     }
 
-    /// Roughly how many bytes of JSON they take.
+    /// Roughly how many bytes of JSON the attributes take.
     fn size_estimate(&self) -> usize {
         let of_value = |value: &Value| value.as_str().map_or(8, str::len);
         self.0.iter().map(|(key, value)| key.len() + of_value(value) + 6).sum()
@@ -60,24 +60,32 @@ impl From<&Attributes> for StoredAttributes {
 /// An event that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
+    /// The event time.
     #[serde(with = "micros")]
     pub(super) time: EventTime,
+    /// The user's name.
     pub(super) user: String,
+    /// The computer's name.
     pub(super) computer: String,
+    /// How its id is made.
     pub(super) id: StoredId,
-    /// Hexadecimal: a record's bytes need not be text.
+    /// In hexadecimal, because a record's bytes need not be text.
     pub(super) payload: String,
+    /// The whole length of the record, in bytes.
     pub(super) payload_bytes: u64,
+    /// The position of its record.
     pub(super) at: StoredPosition,
+    /// When its record arrived.
     #[serde(with = "micros")]
     pub(super) arrival: ArrivalTime,
+    /// How many events that did not wait have been accepted since.
     pub(super) accepted_since: u32,
-    /// What its sender said of it beside these; left out where that is nothing.
+    /// The event's attributes; left out if there are none.
     #[serde(default, skip_serializing_if = "StoredAttributes::is_empty")]
     pub(super) attributes: StoredAttributes,
 }
 
-/// How an event's id came about: `seconds`, `rfc3339`, or the producer's own.
+/// How an event's id is made: from its content with the time as `seconds` or `rfc3339`, or the producer's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StoredId {
@@ -106,20 +114,26 @@ impl From<StoredId> for EventId {
     }
 }
 
-/// An event accepted and not yet scored.
+/// An event that is accepted but not yet scored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unscored {
+    /// The event time.
     #[serde(with = "micros")]
     pub(super) time: EventTime,
+    /// When its record arrived.
     #[serde(with = "micros")]
     pub(super) arrival: ArrivalTime,
+    /// The user's name.
     pub(super) user: String,
+    /// The computer's name.
     pub(super) computer: String,
+    /// How its id is made.
     pub(super) id: StoredId,
     /// `login_count_1h`, `login_count_24h`, `unique_computers_1h`, `unique_computers_24h`.
     pub(super) windows: [u32; 4],
+    /// Whether the user had never been accepted on the computer before.
     pub(super) new_device: bool,
-    /// What its sender said of it beside these; left out where that is nothing.
+    /// The event's attributes; left out if there are none.
     #[serde(default, skip_serializing_if = "StoredAttributes::is_empty")]
     pub(super) attributes: StoredAttributes,
 }
@@ -147,12 +161,15 @@ impl Waiting {
         (self.time, &self.user, &self.computer, self.arrival)
     }
 
-    /// Where its record stands in its source.
+    /// The position of its record in its source.
     pub fn place(&self) -> &StoredPosition {
         &self.at
     }
 
     /// The event, with those of its attributes that are in the list.
+    ///
+    /// # Errors
+    /// Text: the payload is not hexadecimal, or the position cannot be parsed.
     pub(super) fn to_event(&self, list: &'static [Attribute]) -> Result<WaitingEvent, String> {
         let digit = |at: usize| self.payload.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
         let payload: Option<Vec<u8>> = (0..self.payload.len()).step_by(2).map(digit).collect();
@@ -193,7 +210,7 @@ impl Unscored {
         160 + self.attributes.size_estimate()
     }
 
-    /// The event, with names instead of numbers, and with those of its attributes that are in the list.
+    /// The event with names instead of numbers, and with those of its attributes that are in the list.
     pub fn to_event(&self, list: &'static [Attribute]) -> NamedEvent {
         let [logons_1h, logons_24h, computers_1h, computers_24h] = self.windows;
         NamedEvent {

@@ -1,28 +1,27 @@
-//! Which format an entry is written in: the old one as long as nothing in it needs the new one, so that old and new programs share
-//! a lake until something new is stored.
+//! The format in which an entry is written: the old one as long as nothing in the entry needs the new one, so that old and new programs can
+//! share a lake until something new is stored.
 
 use super::{Entry, EntryError, Spill};
 use crate::schema::Table;
 use crate::sections::Known;
 use authpulse_event::EventModel;
 
-/// The newest format that this program reads. 3 is 2 with sections, and with whatever else 2 has no room for.
+/// The newest format that this program reads. Format 3 is format 2 with sections, and with whatever else 2 has no room for.
 pub const FORMAT: u32 = 3;
-/// The format of an entry in which nothing is new: byte for byte what programs write that know no newer one. 2 says what 1 says, but
-/// by another rule: what an event ahead of its arrival raises the watermark to, and what makes a duplicate (semantics, section 2).
-/// Whoever knows only 1 must not go on.
+/// The format of an entry that holds nothing new: byte for byte what older programs write. Format 2 has the fields of 1 under other rules:
+/// how far an event ahead of its arrival raises the watermark, and what makes a duplicate (semantics, section 2). A program that knows only
+/// format 1 must not go on.
 pub const PLAIN_FORMAT: u32 = 2;
 
 impl Entry {
-    /// The format that this entry is to be written in. `spill` is its spill, wherever that is stored; `before` the format of the entry
-    /// before it in its shard, of a child's first entry the highest of its parents' last ones. So a shard never goes back: what its
-    /// last snapshot or any earlier entry needed, the entry before it needed as well.
+    /// The format in which this entry is to be written. `spill` is its spill, wherever that is stored. `before` is the format of the entry
+    /// before it in its shard; for a child's first entry it is the highest of its parents' last ones. So a shard never goes back: what its
+    /// last snapshot or an earlier entry needed, the entry before it needed as well.
     pub fn format_to_write(&self, spill: &Spill, before: u32) -> u32 {
         if before > PLAIN_FORMAT || self.needs_newest(spill) { FORMAT } else { PLAIN_FORMAT }
     }
 
-    /// Whether anything that this entry holds or names has no place in [`PLAIN_FORMAT`]. Whatever gives entries something new says so
-    /// here.
+    /// Whether this entry holds or names anything that has no place in [`PLAIN_FORMAT`]. Whatever is added to entries must be checked here.
     fn needs_newest(&self, spill: &Spill) -> bool {
         self.time_rules.event_model != EventModel::default().number()
             || !self.sections.is_empty()
@@ -31,7 +30,10 @@ impl Entry {
             || self.files.iter().any(|file| !file.columns.is_empty() || !Table::FIRST.contains(&file.table))
     }
 
-    /// Refuses sections that must be understood and are not, in the entry, in the spill within it, or in a piece that it names.
+    /// Refuses unknown sections that must be understood: in the entry, in the spill within it, or in a piece that it names.
+    ///
+    /// # Errors
+    /// [`EntryError::Section`] names the first such section and what holds it.
     pub(crate) fn check_sections(&self, known: &dyn Known, what: impl Fn() -> String) -> Result<(), EntryError> {
         let refused = |what: String, section: &str| Err(EntryError::Section { what, section: section.to_owned() });
         if let Some(section) = self.sections.beyond(known).or_else(|| self.spill.sections.beyond(known)) {

@@ -1,4 +1,4 @@
-//! What an entry publishes or carries on that can be large: within it, or in a file of its own.
+//! Spills: what of an entry can be too large for it. A spill is within its entry, or in a file of its own.
 
 use super::codec::{EntryError, compress, decompress};
 use super::events::Unscored;
@@ -9,25 +9,25 @@ use authpulse_event::Day;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// What an entry publishes or carries on, and what can be large.
+/// What an entry publishes or carries on that can be large.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spill {
     /// Events accepted and not yet scored, in order of acceptance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unscored: Vec<Unscored>,
-    /// Logons and distinct users per computer of the days that are published.
+    /// Logons and distinct users per computer, of the days that are published.
     #[serde(rename = "shares", default, skip_serializing_if = "Vec::is_empty")]
     pub daily_counts: Vec<StoredDailyCounts>,
-    /// High-risk counts of the days that are published.
+    /// High-risk counts per computer, of the days that are published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<StoredDailyCounts>,
-    /// What programs of before do not know.
+    /// Sections that older programs do not know.
     #[serde(default, skip_serializing_if = "Sections::is_empty")]
     pub sections: Sections,
 }
 
 impl Spill {
-    /// Whether there is nothing in it.
+    /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.unscored.is_empty() && self.daily_counts.is_empty() && self.scores.is_empty() && self.sections.is_empty()
     }
@@ -43,16 +43,16 @@ impl Spill {
     }
 }
 
-/// Counts of some days: logons and users, or high-risk ones.
+/// Daily counts of some days: logons and users, or high-risk events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDailyCounts {
-    /// Whose users.
+    /// The part of the ring whose users are counted.
     pub range: String,
-    /// The last day published before, as days since 1970; none where all earlier days are published at once.
+    /// The last day published before, as days since 1970; `None` if all earlier days are published at once.
     pub after: Option<i32>,
-    /// The last day published.
+    /// The last day published, as days since 1970.
     pub through: i32,
-    /// Days with events.
+    /// The days that have events.
     pub days: Vec<StoredDay>,
 }
 
@@ -61,7 +61,7 @@ pub struct StoredDailyCounts {
 pub struct StoredDay {
     /// Days since 1970.
     pub day: i32,
-    /// Computer, logons (or high-risk events), distinct users.
+    /// For each computer: its name, logons (or high-risk events), distinct users.
     #[serde(rename = "hosts")]
     pub computers: Vec<(String, u64, u64)>,
 }
@@ -75,7 +75,7 @@ impl Spill {
     /// Reads a spill file; `known` are the sections that the reader knows.
     ///
     /// # Errors
-    /// If it holds a section that must be understood and is not, or is damaged.
+    /// It holds an unknown section that must be understood, or is damaged.
     pub fn decode(path: &str, bytes: &[u8], known: &dyn Known) -> Result<Spill, EntryError> {
         let damaged = |cause: String| EntryError::Damaged { what: format!("file {path}"), cause };
         let json = decompress(bytes).map_err(damaged)?;
@@ -101,10 +101,10 @@ impl From<&DailyCounts> for StoredDailyCounts {
 }
 
 impl StoredDailyCounts {
-    /// The counts.
+    /// The counts as the engine has them.
     ///
     /// # Errors
-    /// If its range is none.
+    /// Text: the range cannot be parsed.
     pub fn to_daily_counts(&self) -> Result<DailyCounts, String> {
         let computer = |(computer, logons, users): &(String, u64, u64)| ComputerCount {
             computer: computer.clone(),

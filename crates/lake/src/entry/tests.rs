@@ -92,7 +92,7 @@ fn newer_damaged_and_misplaced_entries_are_told_apart() {
     assert!(matches!(Entry::decode(&shard, 7, &newer.encode(), &nothing()), Err(EntryError::Newer { .. })));
     let older = Entry { format: 1, ..entry() };
     assert_eq!(Entry::decode(&shard, 7, &older.encode(), &nothing()), Ok(older));
-    // Where all but the last entries are folded, theirs is what tells.
+    // If all entries but the last are folded, the checkpoint's format decides.
     let checkpoint = |format| Checkpoint::new(Entry { format, ..entry() }, &Spill::default()).encode();
     assert!(
         Checkpoint::decode(&shard, 7, &checkpoint(1), &nothing()).is_ok()
@@ -195,7 +195,7 @@ fn a_checkpoint_is_newer_if_anything_that_it_stands_for_is() {
     assert_eq!(with_sections.format, checkpoint::FORMAT);
 }
 
-/// What a reader that knows no section makes of both kinds, in whatever they stand.
+/// What a reader that knows no section does with both kinds of sections, in every holder.
 #[test]
 fn sections_are_passed_over_or_refused_and_kept_as_they_are() {
     let shard = ShardId::new("shardId-000000000001");
@@ -229,7 +229,7 @@ fn sections_are_passed_over_or_refused_and_kept_as_they_are() {
                     );
                 }
                 false => {
-                    // To the byte: also the numbers that no reader here could hold.
+                    // Kept to the byte, including numbers that no reader here could hold.
                     let read = Entry::decode(&shard, 7, &entry.encode(), &nothing()).unwrap();
                     assert_eq!(read.encode(), entry.encode());
                     let read = Checkpoint::decode(&shard, 7, &checkpoint.encode(), &nothing()).unwrap();
@@ -249,7 +249,7 @@ fn sections_are_passed_over_or_refused_and_kept_as_they_are() {
         match must {
             true => refused(read.unwrap_err(), "the base of entries up to 7"),
             false => {
-                // It stays where the checkpoint is folded further by who does not know it.
+                // A program that does not know the section keeps it when it folds further.
                 let mut read = read.unwrap();
                 read.add(Entry { n: 8, format: FORMAT, ..entry() }, &Spill::default());
                 assert_eq!(read.sections, sections("a", false));

@@ -1,25 +1,25 @@
-//! What no later entry of a lake may change.
+//! The settings that no later entry of a lake may change.
 
 use crate::micros;
 use authpulse_engine::settings::TimeRules;
 use authpulse_event::{EventModel, EventTime, Span};
 use serde::{Deserialize, Serialize};
 
-/// The settings that a lake keeps for life.
+/// The settings that a lake keeps for its whole life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredTimeRules {
-    /// What integer times count from.
+    /// The moment from which whole seconds in records count.
     #[serde(with = "micros")]
     pub base: EventTime,
-    /// Tolerance.
+    /// How far an event may lie behind the newest.
     #[serde(with = "micros")]
     pub tolerance: Span,
-    /// Look-back in days.
+    /// The look-back of popularity, in days.
     pub lookback_days: u32,
-    /// Settle.
+    /// How long after its end a day is closed.
     #[serde(with = "micros")]
     pub settle: Span,
-    /// The event model, by its number; 1 is left out.
+    /// The number of the event model; 1 is left out.
     #[serde(default = "first_model", skip_serializing_if = "is_first_model")]
     pub event_model: u32,
 }

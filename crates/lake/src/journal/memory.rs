@@ -1,4 +1,4 @@
-//! Journals in maps: the deterministic double.
+//! Journals in maps: the deterministic test double.
 
 use super::{
     CHECKPOINTS_KEPT, FollowerName, Followers, Journal, JournalError, PutOutcome, REGISTRATIONS_KEPT, check, not_folded,
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A journal in a map: the deterministic double, with faults.
+/// A journal in a map: the deterministic test double, with faults.
 #[derive(Default)]
 pub struct MemoryJournal {
     entries: Mutex<Numbered>,
@@ -26,7 +26,7 @@ impl MemoryJournal {
     pub fn new() -> MemoryJournal {
         MemoryJournal::default()
     }
-    /// Replaces the faults.
+    /// Replaces the faults from the next operation on.
     pub fn set_faults(&self, faults: Faults) {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
@@ -118,7 +118,7 @@ impl Journal for MemoryJournal {
             return Err(not_folded("in memory".to_owned(), shard, n));
         }
         let mut removed = 0;
-        // One by one, each an effect that may fail: a removal on S3 is as many requests.
+        // One by one, because each removal may fail: on S3 each is a request.
         while let Some(next) = self.run("first", shard.as_str(), n, unread("listing entries"), |entries| {
             entries.range((shard.clone(), 0)..=(shard.clone(), n)).next().map(|(key, _)| key.clone())
         })? {

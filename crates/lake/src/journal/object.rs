@@ -1,13 +1,12 @@
-//! A journal in an object store: entry `n` of a shard is the file `journal/SHARD/N`, put only if there is none, and a checkpoint of the
-//! entries up to `n` the file `bases/SHARD/N`.
+//! Journals in an object store. Entry `n` of a shard is the file `journal/SHARD/N`, put only if it does not exist. A checkpoint of the
+//! entries up to `n` is the file `bases/SHARD/N`.
 //!
-//! What is assumed of the store is what [`ObjectStore::put_new`] promises, and that a listing shows every put that returned.
-//! Numbers are written with 20 digits, so that the order of names is that of numbers; a shard's name is written in letters
-//! that every store takes as they are.
+//! The journal relies on what [`ObjectStore::put_new`] promises, and on listings that show every put that returned. Numbers are written
+//! with 20 digits, so that names sort like numbers. A shard's name is encoded in characters that every store accepts.
 //!
-//! A year of entries is three million names a shard where nobody folds them, so none of the calls lists a shard from its beginning:
-//! the highest number seen so far is kept, and looked beyond. It is a lower bound, because a journal's last entry is never removed;
-//! nothing rests on it but speed.
+//! Without folding, a year of entries is three million names a shard. So no call lists a shard from its beginning: the journal keeps the
+//! highest number that it has seen and looks beyond it. That number is a lower bound, because a journal's last entry is never removed. Only
+//! speed depends on it.
 
 use super::registry::stray;
 use super::{
@@ -28,9 +27,9 @@ const FOLDER: &str = "journal/";
 const CHECKPOINTS: &str = "bases/";
 /// The folder of the registrations of all followers: `followers/NAME/N`.
 const FOLLOWERS: &str = "followers/";
-/// Names asked for at once where the end of a journal is looked for; one page of S3.
+/// Names per request when the end of a journal is looked for: one page of S3.
 const PAGE: usize = 1000;
-/// Entries read, or removed, at the same time. Each is some kilobytes; what counts is the time to the first byte.
+/// Entries read, or removed, at the same time. Each has some kilobytes, so the time to the first byte is what counts.
 const READS_AT_ONCE: usize = 32;
 
 /// The journals of a lake in an object store.
@@ -64,7 +63,7 @@ impl ObjectJournal {
         }
     }
 
-    /// The stored numbers behind `n`, in order, at most `limit`.
+    /// The stored numbers above `n`, in order, at most `limit`.
     async fn behind(&self, shard: &ShardId, n: u64, limit: usize) -> Result<Vec<u64>, JournalError> {
         let folder = folder(shard);
         let files = self.store.list_from(&folder, &path(shard, n), limit).await;
@@ -163,8 +162,8 @@ impl Journal for ObjectJournal {
     async fn tail(&self, shard: &ShardId) -> Result<Option<u64>, JournalError> {
         let mut last = self.seen(shard);
         let mut step = PAGE as u64;
-        // A page that is not full ends the journal. Where there is far to go, the steps double, and then halve again: some thirty
-        // requests for a thousand million entries, and one where the end was seen before.
+        // A page that is not full ends the journal. If the end is far, the steps double and then halve again: some thirty requests for a
+        // thousand million entries, and one if the end was seen before.
         loop {
             let page = self.behind(shard, last, PAGE).await?;
             last = page.last().copied().unwrap_or(last);
@@ -209,7 +208,7 @@ impl Journal for ObjectJournal {
             let Some(n) = self.checkpoints(shard).await?.pop() else { return Ok(None) };
             match self.store.get(&checkpoint_path(shard, n)).await {
                 Ok(body) => return Ok(Some((n, body))),
-                // It was removed since, for which there must be newer ones.
+                // It was removed in the meantime, so there must be newer ones.
                 Err(StoreError::NotFound { .. })
                     if self.checkpoints(shard).await?.last().is_some_and(|last| *last > n) => {}
                 Err(error) => return Err(self.failed("reading a base", error)),
@@ -286,14 +285,14 @@ impl Followers for ObjectJournal {
             let folder = format!("{FOLLOWERS}{folder}/");
             let mut last = 0;
             loop {
-                // None: it was forgotten since.
+                // None: the follower was forgotten in the meantime.
                 let Some(n) = self.registrations(&folder).await?.pop() else { continue 'followers };
                 match self.store.get(&registration_path(&name, n)).await {
                     Ok(body) => {
                         found.push((name, n, body));
                         continue 'followers;
                     }
-                    // It was removed since, for which there are newer ones, or none any more.
+                    // It was removed in the meantime: there are newer ones, or none any more.
                     Err(StoreError::NotFound { .. }) if n != last => last = n,
                     Err(error) => return Err(self.failed("reading a follower", error)),
                 }
@@ -309,8 +308,8 @@ impl Followers for ObjectJournal {
             Err(StoreError::AlreadyExists { .. }) => return Ok(PutOutcome::Taken),
             Err(error) => return Err(self.failed("registering a follower", error)),
         }
-        // The oldest of those that stay was the newest three registrations ago, so that one name goes with each; what a crash
-        // leaves goes when the follower is forgotten, and nobody reads it.
+        // Each registration removes the one that is now too old, so only three stay. What a crash leaves behind nobody reads; it goes when
+        // the follower is forgotten.
         if let Some(old) = n.checked_sub(REGISTRATIONS_KEPT).filter(|old| *old > 0) {
             self.remove([registration_path(name, old)]).await?;
         }
@@ -320,7 +319,7 @@ impl Followers for ObjectJournal {
     async fn forget(&self, name: &FollowerName) -> Result<bool, JournalError> {
         let numbers = self.registrations(&format!("{FOLLOWERS}{name}/")).await?;
         let is_known = !numbers.is_empty();
-        // The newest last: what is left by a crash is what counted before.
+        // The newest goes last, so that after a crash the same registration counts as before.
         for n in numbers {
             self.remove([registration_path(name, n)]).await?;
         }
@@ -370,7 +369,7 @@ mod tests {
         assert!(first <= 30, "{first} requests");
         assert_eq!(block_on(journal.tail(&shard)).unwrap(), Some(123_456));
         assert_eq!(asked.swap(0, Ordering::Relaxed), 1);
-        // Another process writes on.
+        // Another process puts one more.
         block_on(store.put_new(&path(&shard, 123_457), Bytes::new())).unwrap();
         asked.store(0, Ordering::Relaxed);
         assert_eq!(block_on(journal.tail(&shard)).unwrap(), Some(123_457));

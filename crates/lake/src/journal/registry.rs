@@ -1,4 +1,4 @@
-//! Where it is kept who, beside the tables, follows the journals: what a registration says is in [`crate::followers`].
+//! Where the registrations of followers are kept. What a registration says is in [`crate::followers`].
 
 use super::{JournalError, PutOutcome};
 use async_trait::async_trait;
@@ -7,7 +7,7 @@ use std::fmt;
 
 /// The longest name of a follower, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
-/// Registrations of one follower that stay: of a reader that has just looked up the newest, the next one must not take it away.
+/// Registrations kept of each follower. A reader may just have looked up the newest one, so the next must not remove it.
 pub const REGISTRATIONS_KEPT: u64 = 3;
 
 /// A follower's name: 1 to [`NAME_BYTES_MAX`] letters (A to Z), digits, `-` and `_`.
@@ -15,10 +15,10 @@ pub const REGISTRATIONS_KEPT: u64 = 3;
 pub struct FollowerName(String);
 
 impl FollowerName {
-    /// Takes a name.
+    /// Checks a name.
     ///
     /// # Errors
-    /// In words, what a name looks like.
+    /// Text that says what a name must look like.
     pub fn new(name: &str) -> Result<FollowerName, String> {
         let is_fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_fine) {
@@ -41,20 +41,23 @@ impl fmt::Display for FollowerName {
     }
 }
 
-/// Where registrations are kept: numbered from 1 for each follower, each stored whole or not at all, and only if its number is
-/// free. The highest number counts.
+/// Where registrations are kept. Those of each follower are numbered from 1. A registration is stored whole or not at all, and only if its
+/// number is free. The highest number counts.
+///
+/// # Errors
+/// The registry cannot be read or written, or something else lies in it.
 #[async_trait]
 pub trait Followers: Send + Sync {
     /// The registration with the highest number of each follower, in order of name.
     async fn registered(&self) -> Result<Vec<(FollowerName, u64, Bytes)>, JournalError>;
-    /// Stores registration `n` if that number is free, and then removes all but the newest [`REGISTRATIONS_KEPT`]. An error
-    /// leaves open whether it is stored; storing it once more does no harm.
+    /// Stores registration `n` if that number is free, and then removes all but the newest [`REGISTRATIONS_KEPT`]. After an error it may be
+    /// stored or not; storing it once more does no harm.
     async fn register(&self, name: &FollowerName, n: u64, body: Bytes) -> Result<PutOutcome, JournalError>;
-    /// Removes all registrations of a follower; tells whether there was any.
+    /// Removes all registrations of a follower; returns whether there were any.
     async fn forget(&self, name: &FollowerName) -> Result<bool, JournalError>;
 }
 
-/// Why something that lies among the registrations is none.
+/// The error for a file or row that lies among the registrations and is not one.
 pub(super) fn stray(journal: String, path: &str) -> JournalError {
     let why = format!("{path} is no registration of a follower; nothing else may lie there: move it elsewhere");
     JournalError::Refused { journal, why }

@@ -1,4 +1,4 @@
-//! Journals in one file of SQLite, for a lake on this machine.
+//! Journals in one SQLite file, for a lake on this machine.
 
 use super::registry::stray;
 use super::{
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use std::path::Path;
 
-/// The table of registrations, which is made with the first: whoever opens a lake only to read asks for no right to write.
+/// The table of registrations. It is created with the first one, so that a program that only reads a lake needs no right to write.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS followers (name TEXT NOT NULL, n INTEGER NOT NULL, body BLOB NOT NULL, \
                      PRIMARY KEY (name, n)) WITHOUT ROWID";
 
@@ -21,10 +21,11 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
-    /// Opens a journal, making it where it is missing.
+    /// Opens a journal, and creates it if it is missing.
     ///
     /// # Errors
-    /// [`JournalError::Failed`] if the disk, its rights or another process is in the way, `Damaged` if the file is no journal.
+    /// [`JournalError::Failed`] if the disk or its rights are in the way, `Busy` if another process is, `Damaged` if the file is no
+    /// journal.
     pub fn open(path: impl AsRef<Path>) -> Result<SqliteJournal, JournalError> {
         let table = |name: &str| {
             format!(
@@ -75,7 +76,7 @@ fn bytes(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Bytes> {
 impl Journal for SqliteJournal {
     async fn put(&self, shard: &ShardId, n: u64, body: Bytes) -> Result<PutOutcome, JournalError> {
         let number = check(shard, n)?;
-        // Here, unlike on S3, a number that was folded can be kept from being given anew.
+        // Unlike on S3, the number of a folded entry can be kept from being used again here.
         let insert = self.database.write(|c| {
             c.prepare_cached(
                 "INSERT INTO entries (shard, n, body) SELECT ?1, ?2, ?3 \
@@ -89,7 +90,7 @@ impl Journal for SqliteJournal {
             Ok(_) => Ok(PutOutcome::Created),
             Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(PutOutcome::Taken),
             Err(e) => {
-                // Nothing is stored in a file that is damaged or busy, and looking again tells no more.
+                // Nothing is stored in a file that is damaged or busy, so looking again would not help.
                 Err(match unusable(self.database.name(), "storing an entry", self.database.failure(e)) {
                     JournalError::Failed { cause, .. } => JournalError::Unclear { shard: shard.clone(), n, cause },
                     known => known,
@@ -159,7 +160,7 @@ impl Journal for SqliteJournal {
         }
         let mut removed = 0;
         loop {
-            // Some at a time, so that nobody who wants to store an entry waits for long.
+            // In portions, so that a worker that wants to store an entry does not wait for long.
             let some = self.write("removing folded entries", |c| {
                 c.prepare_cached(
                     "DELETE FROM entries WHERE shard = ?1 AND n IN \
@@ -200,7 +201,7 @@ impl Followers for SqliteJournal {
             if !has_table(c)? {
                 return Ok(Vec::new());
             }
-            // Of a row beside `max`, SQLite takes the one that has it.
+            // For columns beside `max`, SQLite takes the row that has the maximum.
             c.prepare_cached("SELECT name, max(n), body FROM followers GROUP BY name ORDER BY name")?
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?, bytes(row, 2)?)))?
                 .collect()

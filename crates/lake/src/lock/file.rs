@@ -1,12 +1,12 @@
-//! The committer's lock of a local lake: a file that its holder keeps locked, and a counter in it that the holder moves.
+//! The committer's lock of a local lake: a file that its holder keeps locked, with a counter that the holder increments.
 //!
-//! The operating system unlocks the file of a process that has ended, however it ended: whoever finds it free takes it at once. A
-//! process that is stopped or hangs keeps its lock, and its counter stands still. Whoever has seen that for the length of the lease, by
-//! a monotonic clock of its own, puts another file, which it has locked, in the place of the old one. The former holder finds by its next
-//! call that the file in that place is not its own any more.
+//! When a process ends, however it ends, the operating system unlocks its file, and the next process takes the lock at once. A process that
+//! is stopped or hangs keeps its lock, but its counter stands still. A process that has seen the counter stand still for the length of the
+//! lease, by its own monotonic clock, puts another file, which it has locked, in place of the old one. At its next call the former holder
+//! finds that the file is not its own any more.
 //!
-//! Programs of before lock the same file and write nothing into it. They are kept out while a holder lives, and one of them that has
-//! the lock keeps it for as long as its process is there: whether it hangs, nobody can see.
+//! Older programs lock the same file but write nothing into it. A living holder keeps them out. An older program that has the lock keeps it
+//! while its process exists, because nobody can see whether it hangs.
 
 use super::{CommitterLock, LockError};
 use crate::advice;
@@ -22,15 +22,15 @@ use std::time::{Duration, Instant};
 pub const COMMITTER_LOCK_FILE: &str = ".committer.lock";
 /// The lock file of maintenance within the lake.
 pub const MAINTENANCE_LOCK_FILE: &str = ".maintenance.lock";
-/// What the file is called that is about to take the place of a silent holder's.
+/// Suffix of the file that is about to replace a silent holder's file.
 const SUCCESSOR: &str = ".new";
-/// More than a stamp ever has.
+/// More bytes than a stamp ever has.
 const STAMP_BYTES_MAX: usize = 1024;
 
 /// Time since any fixed moment, on a clock of this process that never goes back.
 pub type Monotonic = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// See the module.
+/// A committer's lock in a file; the module explains how it works.
 pub struct FileCommitterLock {
     path: PathBuf,
     owner: String,
@@ -44,43 +44,43 @@ pub struct FileCommitterLock {
 struct State {
     held: Option<HeldFile>,
     watched: Option<Watched>,
-    /// Whom it was taken over from.
+    /// The holder from whom this process took the lock over, until it is asked for.
     silent: Option<String>,
-    /// Whether who has it was seen to renew it.
+    /// Whether another holder was seen to renew the lock.
     is_renewed: bool,
 }
 
-/// What this process holds.
+/// The lock file that this process holds.
 struct HeldFile {
     file: File,
     counter: u64,
 }
 
-/// What another holds, and since when it has not moved.
+/// The lock file of another process, and since when its stamp has not changed.
 struct Watched {
     file: FileId,
     stamp: Stamp,
     since: Duration,
 }
 
-/// One file, whatever its name.
+/// Identifies a file whatever its name is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId {
     device: u64,
     inode: u64,
 }
 
-/// What a holder writes.
+/// What a holder writes into its lock file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     counter: u64,
     owner: String,
-    /// For people.
+    /// Names the holder for people.
     holder: String,
 }
 
 impl Stamp {
-    /// `None` for the file of a program of before, and for one that is being written.
+    /// `None` for the file of an older program, and for one that is being written.
     fn read(file: &File) -> io::Result<Option<Stamp>> {
         let mut bytes = [0; STAMP_BYTES_MAX];
         let read = file.read_at(&mut bytes, 0)?;
@@ -99,20 +99,20 @@ fn id_of(metadata: &std::fs::Metadata) -> FileId {
 }
 
 impl FileCommitterLock {
-    /// The lock of the lake in a directory, not yet taken. `holder` names this process for people; `lease` is how long a silent holder
-    /// keeps it: several times the longest pause between two calls of `hold`.
+    /// The lock of the lake in a directory, not yet taken. `holder` names this process for people. `lease` is how long a silent holder
+    /// keeps the lock: several times the longest pause between two calls of `hold`.
     pub fn new(lake: impl AsRef<Path>, holder: &str, lease: Duration) -> FileCommitterLock {
         let start = Instant::now();
         Self::with_clock(lake.as_ref().join(COMMITTER_LOCK_FILE), holder, lease, Arc::new(move || start.elapsed()))
     }
 
-    /// The lock of whoever maintains the lake in a directory, not yet taken: two at once do no harm and double the work.
+    /// The lock for maintenance of the lake in a directory, not yet taken. Two maintainers at once do no harm but double the work.
     pub fn for_maintenance(lake: impl AsRef<Path>, holder: &str, lease: Duration) -> FileCommitterLock {
         let start = Instant::now();
         Self::with_clock(lake.as_ref().join(MAINTENANCE_LOCK_FILE), holder, lease, Arc::new(move || start.elapsed()))
     }
 
-    /// A lock file of any name, with a clock of the caller's own.
+    /// A lock file of any name, with the caller's own clock.
     pub fn with_clock(path: PathBuf, holder: &str, lease: Duration, now: Monotonic) -> FileCommitterLock {
         let owner = uuid::Uuid::new_v4().simple().to_string();
         let holder: String = holder.chars().filter(|c| !c.is_control()).take(STAMP_BYTES_MAX / 8).collect();
@@ -145,12 +145,12 @@ impl FileCommitterLock {
                 self.write(&held.file, held.counter)?;
                 return Ok(true);
             }
-            // Another has taken it over, as this process was silent.
+            // Another process has taken the lock over while this one was silent.
             state.held = None;
         }
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
         if try_lock(&file)? {
-            // Unless it was replaced between opening and locking it: then the next call looks at the other.
+            // If the file was replaced between opening and locking, the next call looks at the new one.
             if self.in_place()? != Some(id_of(&file.metadata()?)) {
                 return Ok(false);
             }
@@ -185,7 +185,7 @@ impl FileCommitterLock {
         Ok(true)
     }
 
-    /// Puts a file of its own in the place of a silent holder's. Of several that want to, one has the successor's file locked.
+    /// Replaces a silent holder's file by one of this process. If several try, only one can lock the successor's file.
     fn take_over(&self, state: &mut State, from: FileId, stamp: Stamp) -> io::Result<bool> {
         let mut name = self.path.clone().into_os_string();
         name.push(SUCCESSOR);
@@ -197,7 +197,7 @@ impl FileCommitterLock {
             let file = File::open(&self.path)?;
             id_of(&file.metadata()?) == from && Stamp::read(&file)?.as_ref() == Some(&stamp)
         };
-        // The name may be gone to the lock's place meanwhile, with the file that this one has opened.
+        // Another process may have renamed the file that this one opened, into the lock's place.
         let is_named = std::fs::metadata(&name)
             .is_ok_and(|there| successor.metadata().is_ok_and(|own| id_of(&there) == id_of(&own)));
         if !is_still || !is_named {
@@ -214,7 +214,7 @@ impl FileCommitterLock {
     }
 }
 
-/// Takes a lock; false where another has it.
+/// Takes a lock; false if another process has it.
 fn try_lock(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
@@ -256,7 +256,7 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(10);
 
-    /// A clock that is set, and a lock by it.
+    /// A lock by a clock that the test sets.
     fn lock(lake: &Path, holder: &str, clock: &Arc<Mutex<Duration>>) -> FileCommitterLock {
         let clock = clock.clone();
         let now: Monotonic = Arc::new(move || *clock.lock().unwrap());
@@ -274,13 +274,13 @@ mod tests {
         assert_eq!((holds(&one), holds(&two), holds(&one)), (true, false, true));
         block_on(one.release());
         assert_eq!((holds(&two), holds(&one)), (true, false));
-        // Ended, however: nothing is waited for.
+        // However it ended, nobody has to wait.
         drop(two);
         assert!(holds(&one));
         assert_eq!(one.taken_over_from(), None, "who has let go was not silent");
     }
 
-    /// What a program of before does: it locks the file, and neither reads nor writes it.
+    /// What an older program does: it locks the file, and neither reads nor writes it.
     fn lock_of_before(lake: &Path) -> Option<File> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(lake.join(COMMITTER_LOCK_FILE));
         let file = file.unwrap();
@@ -299,7 +299,7 @@ mod tests {
         drop(old);
         assert!(holds(&one));
         assert!(lock_of_before(lake.path()).is_none());
-        // Also where the lock was taken over from one that hangs.
+        // Even if it took the lock over from a holder that hangs.
         let two = lock(lake.path(), "two", &clock);
         assert!(!holds(&two));
         *clock.lock().unwrap() += LEASE;

@@ -1,4 +1,4 @@
-//! Who uses a local lake: one process alone, or several that share it for one input.
+//! The lock of a local lake: one process has it alone, or several share it for one input.
 
 use super::LockError;
 use crate::advice;
@@ -8,22 +8,22 @@ use std::path::Path;
 
 /// The lock file's name within the lake.
 pub const LOCK_FILE: &str = ".lock";
-/// How the lock files of inputs begin.
+/// Prefix of the lock files of inputs.
 const INPUT_LOCK_PREFIX: &str = ".lock-";
 
-/// Ownership of a local lake, alone or with others, for as long as the value lives.
+/// The right to use a local lake, alone or with others, while this value lives.
 #[derive(Debug)]
 pub struct LakeLock {
     file: File,
-    /// Of those who share the lake: the lock of what they share it for.
+    /// If the lake is shared: the lock of the input for which it is shared.
     _input: Option<File>,
 }
 
 impl LakeLock {
-    /// Takes the lake at once or not at all. `command` names the taker for those who come later, such as `authpulse consume`.
+    /// Takes the lake alone, at once or not at all. `command` names this process for those that come later, such as `authpulse consume`.
     ///
     /// # Errors
-    /// Another process holds it, or the file system refuses.
+    /// Another process uses the lake, or the file system refuses.
     pub fn acquire(lake: impl AsRef<Path>, command: &str) -> Result<LakeLock, LockError> {
         let lake = Shown::new(lake.as_ref())?;
         let file = lake.open_file(LOCK_FILE)?;
@@ -34,11 +34,11 @@ impl LakeLock {
         Ok(LakeLock { file, _input: None })
     }
 
-    /// Takes a part in the lake, at once or not at all, beside others that name the same input; nobody then has it alone.
-    /// `input` says what it is that they share the work on, such as a stream's directory.
+    /// Takes a share in the lake, at once or not at all, beside others that name the same input; then no process can have the lake alone.
+    /// `input` names the work that they share, such as a stream's directory.
     ///
     /// # Errors
-    /// As for [`LakeLock::acquire`]; also where those who share it have another input.
+    /// As for [`LakeLock::acquire`]; also if the processes that share the lake have another input.
     pub fn share(lake: impl AsRef<Path>, command: &str, input: &str) -> Result<LakeLock, LockError> {
         let lake = Shown::new(lake.as_ref())?;
         let file = lake.open_file(LOCK_FILE)?;
@@ -47,7 +47,7 @@ impl LakeLock {
             Err(TryLockError::WouldBlock) => return Err(lake.held(&file)),
             Err(TryLockError::Error(e)) => return Err(lake.failed(&e)),
         }
-        // First say what one shares, then look whether others share something else: of two at once both see the other.
+        // First announce this process's input, then look for others: of two processes that come at once, each sees the other.
         let name = format!("{command} of {input}");
         let own = format!("{INPUT_LOCK_PREFIX}{}", authpulse_event::id::sha256_hex(input.as_bytes()));
         let input = lake.open_file(&own)?;
@@ -86,7 +86,7 @@ impl Shown<'_> {
         options.map_err(|e| self.failed(&e))
     }
 
-    /// Takes a lock alone; false where others have it.
+    /// Locks a file alone; false if others have it.
     fn try_alone(&self, file: &File) -> Result<bool, LockError> {
         match file.try_lock() {
             Ok(()) => Ok(true),
@@ -118,7 +118,7 @@ impl Shown<'_> {
 
 impl Drop for LakeLock {
     fn drop(&mut self) {
-        // The name may stay: it is read only where somebody has the lock, and whoever takes it writes its own.
+        // The name may stay in the file: it is read only while somebody has the lock, and each holder writes its own.
         let _ = self.file.unlock();
     }
 }

@@ -1,8 +1,8 @@
-//! Small files of a partition become few, sorted ones, in one `replace` snapshot per batch of groups.
+//! Merges the small files of a partition into few, sorted ones, in one `replace` snapshot per batch of groups.
 //!
-//! A group's new file is written first, under a name that nobody else uses. Then the table is changed if all of the group's files
-//! are still in it: another change that was first makes the group pointless, and its new file is removed again. A crash in
-//! between leaves a file that the cleaner finds later.
+//! A group's new file is written first, under a name that nobody else uses. Then the table is changed, if all of the group's files are
+//! still in it. If another change came first the group is pointless, and its new file is removed again. A crash in between leaves a file
+//! that the cleaner finds later.
 
 use super::report::TableReport;
 use crate::commit::change::Change;
@@ -16,14 +16,17 @@ use crate::schema::{Partition, Table};
 use crate::store::put_once;
 use std::collections::BTreeSet;
 
-/// Bytes that are rewritten before they are committed: what a crash can cost.
+/// Bytes that are rewritten before they are committed: the most that a crash can cost.
 const COMMIT_BYTES: u64 = 1 << 30;
-/// Groups that are rewritten before they are committed.
+/// Most groups that are rewritten before they are committed.
 const COMMIT_GROUPS: usize = 64;
-/// How often the files of a table are planned: each round leaves fewer.
+/// How often a table's files are planned at most: each round leaves fewer.
 const ROUNDS_MAX: u32 = 20;
 
-/// Compacts a table. `closed` tells which partitions are not written to any more.
+/// Compacts a table. `closed` tells which partitions get no more rows.
+///
+/// # Errors
+/// The store or the catalog fails, a file is damaged, the table needs a newer program, or other commits came first in every attempt.
 pub(super) async fn compact(
     lake: &Lake,
     table: Table,
@@ -67,7 +70,7 @@ pub(super) async fn compact(
     Ok(())
 }
 
-/// Groups that are committed together.
+/// How many of the first groups are committed together.
 fn batch_len(groups: &[Group]) -> usize {
     let mut bytes = 0;
     let within = groups.iter().take(COMMIT_GROUPS).take_while(|group| {
@@ -86,7 +89,7 @@ async fn rewrite(
 ) -> Result<(), LakeError> {
     let mut replacements = Vec::new();
     let mut groups = Vec::new();
-    // A column that comes while this is at work is null in these rows, whether their file has it or not.
+    // If a column is added meanwhile it is null in these rows, whether their file has it or not.
     let loaded = lake.load(table).await?;
     for group in batch {
         let encoded = match merge(lake, &loaded, group).await {
@@ -96,7 +99,7 @@ async fn rewrite(
                 passed_over.insert(path);
                 continue;
             }
-            // Another engine may have replaced the files and removed them since they were listed.
+            // Another engine may have replaced the files and removed them after they were listed.
             Err(error @ LakeError::Damaged { .. }) => {
                 let live = lake.live_files(table).await?;
                 let alive = |path: &String| live.files.binary_search_by(|f| f.path.cmp(path)).is_ok();
@@ -129,7 +132,7 @@ async fn rewrite(
         } else {
             report.compacted.dropped += 1;
             remove_unused(lake, &changed, &replacement.new).await;
-            // Not again in this run: whoever was first is still at it.
+            // Not again in this run: whoever changed the table may still be changing it.
             passed_over.extend(replacement.gone.iter().cloned());
         }
     }
@@ -138,13 +141,13 @@ async fn rewrite(
     Ok(())
 }
 
-/// Removes new files that no table names. After an unclear answer a table might: then the cleaner judges them.
+/// Removes new files that no table names. After an unclear answer a table might name them; then they are left to the cleaner.
 async fn remove_unused(lake: &Lake, changed: &Changed, files: &[TableFile]) {
     if changed.doubtful {
         return;
     }
     for file in files {
-        // Failing here loses nothing: the cleaner finds it later.
+        // Failing here loses nothing: the cleaner finds the file later.
         let _ = lake.store.delete(&file.path).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Folding: the oldest entries of a journal become one checkpoint, and go once they are old.
+//! Folding: the oldest entries of a journal become a checkpoint, and are removed once they are old.
 //!
 //! ```text
 //! entries  1 ............ d d+1 ........ b b+1 ........ tail
@@ -6,14 +6,14 @@
 //!                           older snapshots of state end here
 //! ```
 //!
-//! A checkpoint may reach up to the last entry that every table holds: whoever reads a journal from its beginning starts with the checkpoint, and
-//! whoever needs a certain entry (a committer, a state that is rebuilt) needs one behind it or finds it still there. Entries are
-//! removed only below the second newest snapshot of the shard's state, when they have been folded for long by the clock of whoever
-//! folds them, and never the newest ones: no clock of a writer, and no clock alone, can free a number that a writer may still
-//! believe to be its next.
+//! A checkpoint may reach up to the last entry that every table holds. A reader that begins at the start of a journal begins with the
+//! checkpoint. A reader that needs a certain entry (a committer, or a worker that rebuilds state) needs one after the checkpoint, or finds
+//! it still there. Entries are removed only below the second newest snapshot of the shard's state, only when they have been folded for long
+//! by the clock of the program that folds, and never the newest ones. So no writer's clock, and no clock alone, can free a number that a
+//! writer may still take for its next.
 //!
-//! A follower needs whole entries, of which a checkpoint is none: so nothing is folded that one lacks, as long as it is kept for
-//! ([`held`](super::held)).
+//! A follower needs whole entries, which a checkpoint does not have. So no entry is folded that a follower lacks, as long as entries are
+//! kept for it ([`held`](super::held)).
 
 use super::MaintainSettings;
 use super::held::{KeptForFollowers, Standing};
@@ -36,7 +36,7 @@ async fn held_by_all(lake: &Lake, shards: &Shards) -> Result<BTreeMap<ShardId, u
         let of_table = lake.load(table).await?.applied()?;
         for shard in shards.names() {
             let mut holds = of_table.get(shard).copied().unwrap_or(0);
-            // What a program has folded that does not know the table named no file of it: the table lacks nothing there.
+            // If a program that does not know the table has folded entries, they named no file of the table: it lacks nothing there.
             let checkpoint = shards
                 .checkpoint(shard)
                 .filter(|checkpoint| !table.is_first() && !checkpoint.tables().contains(&table));
@@ -48,7 +48,7 @@ async fn held_by_all(lake: &Lake, shards: &Shards) -> Result<BTreeMap<ShardId, u
     Ok(applied)
 }
 
-/// The followers that registered, what each lacks, and what it holds back.
+/// The registered followers, what each lacks, and what is kept for it.
 ///
 /// # Errors
 /// The registry, a journal or a table cannot be read.
@@ -62,8 +62,10 @@ pub async fn standings(lake: &Lake, journal: &dyn Journal, keep: Span) -> Result
     Ok(KeptForFollowers::read(journal, &shards, (now, keep), foldable).await?.standings)
 }
 
-/// Folds what can be folded; `report` says what was done, or would be. Returns at the first failure: what is done stays done, and
-/// the next run goes on.
+/// Folds what can be folded; `report` says what was done, or would be done.
+///
+/// # Errors
+/// The first failure of the store, the registry, a journal or a table. What was done stays done, and the next run continues.
 pub(super) async fn fold(
     lake: &Lake,
     journal: &dyn Journal,
@@ -114,7 +116,7 @@ pub(super) async fn fold(
         let old = checkpoint.map_or(0, |checkpoint| checkpoint.folded_by(now.saturating_sub(age)));
         let last = old.min(shards.removable(lake.store.as_ref(), shard, keep).await?);
         if last > 0 && !dry_run {
-            // A follower may have registered since.
+            // A follower may have registered in the meantime.
             let last = last.min(held().await?.through(shard));
             if last > 0 {
                 (lake.probe)("entries remove before");
@@ -135,8 +137,8 @@ async fn live_paths(lake: &Lake) -> Result<BTreeSet<String>, LakeError> {
     Ok(paths)
 }
 
-/// The checkpoint of the entries up to `through`, or to the last before one that names a file of a table that is not known here: what would
-/// stand in the checkpoint for that file is for those to say who know the table.
+/// The checkpoint of the entries up to `through`; it ends before the first entry that names a file of an unknown table, because only a
+/// program that knows the table can say what the checkpoint must hold for that file.
 async fn build(
     lake: &Lake,
     journal: &dyn Journal,

@@ -1,7 +1,7 @@
-//! What is kept for followers: the entries that one lacks, their spills, and their files of all tables.
+//! What is kept for followers: the entries that they lack, with their spills and their files for all tables.
 //!
-//! The registry is read last before anything is removed, each time anew. A follower that registers in between is not kept for; it
-//! looks afterwards whether its next entry and files are there, and else is rebuilt.
+//! The registry is read again each time, as the last step before anything is removed. For a follower that registers in between nothing is
+//! kept; it checks afterwards whether its next entry and files exist, and is rebuilt if they do not.
 
 use super::journals::{Entries, Shards};
 use crate::entry::Entry;
@@ -13,7 +13,7 @@ use authpulse_event::{ProcessingTime, ShardId, Span};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Whether a file may be one that an entry names and a follower reads.
+/// Whether an entry may name the file, and a follower read it.
 pub(super) fn is_of_entry(path: &str) -> bool {
     path.contains("/data/") || path.starts_with("state/")
 }
@@ -23,45 +23,45 @@ pub(super) fn is_of_entry(path: &str) -> bool {
 pub struct Standing {
     /// Its name.
     pub name: String,
-    /// When it registered last, by its own clock, in microseconds since 1970.
+    /// When it last registered, by its own clock, in microseconds since 1970.
     #[serde(with = "micros")]
     pub at: ProcessingTime,
-    /// Entries that it lacks, over all shards.
+    /// How many entries it lacks, over all shards.
     pub lacks: u64,
-    /// The oldest of them.
+    /// The oldest entry that it lacks.
     pub oldest: Option<Lacked>,
-    /// Whether what it lacks is kept.
+    /// Whether the entries that it lacks are kept.
     pub kept: Kept,
-    /// Entries that would be folded if it were not for this follower.
+    /// How many entries would be folded if this follower did not need them.
     pub holds: u64,
 }
 
 /// An entry that a follower lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lacked {
-    /// Of this shard.
+    /// The entry's shard.
     pub shard: String,
-    /// Its number.
+    /// The entry's number.
     pub n: u64,
     /// When it was written, in microseconds since 1970.
     #[serde(with = "micros")]
     pub written_at: ProcessingTime,
 }
 
-/// Whether what a follower lacks is kept.
+/// Whether the entries that a follower lacks are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kept {
-    /// It is; or it lacks nothing.
+    /// They are kept, or it lacks none.
     Yes,
-    /// No longer: its oldest entry was written longer ago than followers are kept for.
+    /// They are kept no longer: the oldest was written longer ago than entries are kept for followers.
     Overdue,
-    /// It cannot be: the next entry of some shard is folded already. The follower has to be rebuilt.
+    /// They cannot be kept: the next entry of some shard is folded already. The follower must be rebuilt.
     Folded,
 }
 
 impl Standing {
-    /// In words, for people; none where there is nothing to say.
+    /// A text for people; `None` if there is nothing to say.
     pub fn words(&self) -> Option<String> {
         let (name, lacks) = (&self.name, self.lacks);
         let oldest = self.oldest.as_ref().map(|oldest| {
@@ -87,16 +87,19 @@ impl Standing {
     }
 }
 
-/// What the registry said at one moment.
+/// What must be kept for followers, according to the registry at one moment.
 pub(super) struct KeptForFollowers {
-    /// Those for whom something is kept.
+    /// The followers for which entries are kept.
     kept: Vec<Registration>,
-    /// All.
+    /// All registered followers.
     pub(super) standings: Vec<Standing>,
 }
 
 impl KeptForFollowers {
-    /// Reads the registry. `foldable` says up to which entry a shard could be folded if nobody followed.
+    /// Reads the registry. `foldable` says up to which entry a shard could be folded if there were no followers.
+    ///
+    /// # Errors
+    /// The registry or a journal cannot be read.
     pub(super) async fn read(
         journal: &dyn Journal,
         shards: &Shards,
@@ -115,12 +118,15 @@ impl KeptForFollowers {
         Ok(held)
     }
 
-    /// The last entry of a shard that nobody lacks for whom entries are kept.
+    /// The last entry of a shard that no follower lacks for which entries are kept.
     pub(super) fn through(&self, shard: &ShardId) -> u64 {
         self.kept.iter().map(|registration| registration.of(shard)).min().unwrap_or(u64::MAX)
     }
 
-    /// Files of the entries that are kept: of all tables, and their spills.
+    /// The files of the entries that are kept: those for all tables, and spills.
+    ///
+    /// # Errors
+    /// A journal cannot be read, or lacks one of these entries.
     pub(super) async fn files(&self, journal: &dyn Journal, shards: &Shards) -> Result<BTreeSet<String>, LakeError> {
         let mut files = BTreeSet::new();
         for shard in shards.names() {
@@ -157,7 +163,7 @@ async fn stand(
         }
         standing.lacks += last - applied;
         standing.holds += foldable(shard).saturating_sub(applied);
-        // Of what is folded also the entries that are still there do not count: their numbers may have been free meanwhile.
+        // Once an entry is folded, entries that still exist do not count either: their numbers may have been free in the meantime.
         if shards.checkpoint(shard).is_some_and(|checkpoint| checkpoint.through > applied) {
             standing.kept = Kept::Folded;
             continue;
@@ -174,7 +180,7 @@ async fn stand(
                 at
             }
         };
-        // Another maintenance has folded it since the journals were looked at.
+        // Another maintenance run has folded it after the journals were read.
         let Some(written_at) = at else {
             standing.kept = Kept::Folded;
             continue;

@@ -1,4 +1,4 @@
-//! What a table looks like from outside, and whether it is as it should be.
+//! Describes a table, and how it differs from what this program would create.
 
 use super::report::{Extent, Tally};
 use crate::error::LakeError;
@@ -11,7 +11,7 @@ use iceberg::spec::ManifestContentType;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A table, described.
+/// A table's description.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TableInfo {
     /// Its name.
@@ -26,22 +26,22 @@ pub struct TableInfo {
     pub partitioned_by: Vec<(String, String)>,
     /// Sort fields: column and transform.
     pub sorted_by: Vec<(String, String)>,
-    /// Properties, `applied` left out.
+    /// Properties, except `applied`.
     pub properties: BTreeMap<String, String>,
     /// The last entry applied of each shard.
     pub applied: BTreeMap<String, u64>,
     /// Partitions that hold rows.
     pub partitions: u64,
-    /// What it is made of.
+    /// Its files, manifests and snapshots.
     pub shape: Extent,
-    /// In which ways it differs from a table that this program makes.
+    /// How it differs from a table that this program creates.
     pub differences: Vec<String>,
 }
 
-/// Describes a table and compares it with one that this program makes.
+/// Describes a table and compares it with one that this program creates.
 ///
 /// # Errors
-/// It does not exist, cannot be used, or cannot be read.
+/// The table does not exist, cannot be used, or cannot be read.
 pub async fn inspect(lake: &Lake, table: Table, limits: &PlanLimits) -> Result<TableInfo, LakeError> {
     let loaded = lake.load(table).await?;
     let metadata = &loaded.metadata;
@@ -79,14 +79,14 @@ pub async fn inspect(lake: &Lake, table: Table, limits: &PlanLimits) -> Result<T
     })
 }
 
-/// What could be used (else loading would have refused it) and is not as this program would have made it.
+/// How the table differs from one that this program would have created, though it can be used (otherwise loading would have refused it).
 fn differences(loaded: &LoadedTable, later: &[Column]) -> Vec<String> {
     let (table, metadata) = (loaded.table, &loaded.metadata);
     let mut found = Vec::new();
     let names = |fields: &[iceberg::spec::NestedFieldRef]| fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
     let ours = names(table.schema().as_struct().fields());
     let mut theirs = names(metadata.current_schema().as_struct().fields());
-    // Later columns of this program come when they are needed.
+    // Later columns of this program are added when they are needed.
     theirs.retain(|name| !later.iter().any(|column| column.name == name));
     if ours != theirs {
         found.push(format!("columns are {}; expected {}", theirs.join(", "), ours.join(", ")));
@@ -113,7 +113,10 @@ fn differences(loaded: &LoadedTable, later: &[Column]) -> Vec<String> {
     found
 }
 
-/// What a table is made of.
+/// The extent of a table: its files, manifests and snapshots.
+///
+/// # Errors
+/// The table does not exist or cannot be read, or the store fails.
 pub(super) async fn shape(lake: &Lake, table: Table, limits: &PlanLimits) -> Result<Extent, LakeError> {
     let loaded = lake.load(table).await?;
     Ok(shape_of(lake, &loaded, limits).await?.0)

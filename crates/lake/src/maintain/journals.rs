@@ -1,5 +1,5 @@
-//! What maintenance must know of the journals: which partitions are not written to any more, which entries the tables lack, and
-//! what rebuilding a shard's state still needs.
+//! What maintenance must know from the journals: which partitions get no more rows, which entries the tables lack, and what rebuilding a
+//! shard's state still needs.
 
 use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, Spill};
@@ -16,39 +16,39 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries read from a journal at once.
 pub(super) const ENTRIES_AT_ONCE: usize = 200;
-/// How long after a day has ended its dead letters still come: records are read that long after they arrived.
+/// How long after the end of a day dead letters of that day may still come: records may be read this long after they arrived.
 const ARRIVAL_LAG: Span = HOUR;
 
-/// The shards of a lake as their journals' ends describe them.
+/// The shards of a lake, as the ends of their journals describe them.
 pub(super) struct Shards {
     shards: BTreeMap<ShardId, Tail>,
-    /// Those whose state nobody will ever rebuild: their children have snapshots, or are succeeded in turn. (Those may have no
-    /// snapshots any more: their entries go as well.)
+    /// Shards whose state nobody will ever rebuild, because their children have snapshots or are succeeded in turn. (Such children may have
+    /// no snapshots any more, because their entries are removed as well.)
     succeeded: BTreeSet<ShardId>,
     /// The sections that this program knows.
     known: SectionList,
 }
 
-/// One shard.
+/// The end of one shard's journal.
 struct Tail {
     entry: Entry,
-    /// What stands for its oldest entries.
+    /// The checkpoint that stands for its oldest entries.
     checkpoint: Option<Checkpoint>,
     range: HashRange,
     inherits: Vec<ShardId>,
-    /// Entries with its two newest snapshots of state, the newest first.
+    /// The entries with its two newest snapshots of state, newest first.
     snapshots: Vec<u64>,
     /// The pieces of both, with their lengths.
     pieces: Vec<(String, u64)>,
-    /// The spill files of these entries and of the last.
+    /// The spill files of these entries and of the last entry.
     spill_files: Vec<String>,
-    /// The earliest event that is accepted and not scored, or waits.
+    /// The earliest event time among events that wait, or are accepted but not scored.
     open_from: Option<EventTime>,
     /// When the first of the waiting events arrived.
     waiting_since: Option<ArrivalTime>,
 }
 
-/// Below what nothing is written any more. None: something still may be anywhere.
+/// The times below which nothing more is written; `None` if something still may be written anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
     events: Option<EventTime>,
@@ -58,13 +58,13 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Whether a partition is not written to any more.
+    /// Whether a partition gets no more rows.
     pub(super) fn closed(&self, table: Table, partition: Partition) -> bool {
         let bound = match table.def().closing {
             Closing::Events => self.events,
             Closing::Hours => self.hours,
             Closing::Days => self.days,
-            // Days of arrival are those of one calendar with all others.
+            // Days of arrival are calendar days like all others.
             Closing::Arrivals => Some(self.arrivals.as_event_time()),
         };
         bound.is_some_and(|bound| end_of(partition) <= bound)
@@ -84,6 +84,9 @@ fn end_of(partition: Partition) -> EventTime {
 
 impl Shards {
     /// Reads the end of every journal; `known` are the sections that this program knows.
+    ///
+    /// # Errors
+    /// A journal or a spill cannot be read, or holds what this program does not know and must understand.
     pub(super) async fn read(
         store: &dyn ObjectStore,
         journal: &dyn Journal,
@@ -102,7 +105,7 @@ impl Shards {
             let mut spill_files: Vec<String> = entry.spill_file.iter().map(|file| file.path.clone()).collect();
             let mut next = entry.last_snapshot;
             while next > 0 && snapshots.len() < 2 {
-                // Of a shard whose state its children have, also the entries with snapshots go.
+                // If a shard's children have its state, its entries with snapshots are removed as well.
                 let Some(with) = entry_if_any(journal, &shard, next, known).await? else { break };
                 pieces.extend(with.snapshot.into_iter().map(|piece| (piece.file.path, piece.file.bytes)));
                 spill_files.extend(with.spill_file.map(|file| file.path));
@@ -148,18 +151,18 @@ impl Shards {
         shard.range.is_covered_by(children.map(|child| child.range))
     }
 
-    /// Shards that no children have replaced as a whole.
+    /// Shards that have not been replaced completely by children.
     fn living(&self) -> impl Iterator<Item = &Tail> {
         self.shards.iter().filter(|(key, shard)| !self.is_covered(key, shard, |_| true)).map(|(_, shard)| shard)
     }
 
-    /// Below what nothing is written any more.
+    /// The times below which nothing more is written.
     pub(super) fn bounds(&self, now: ProcessingTime) -> Bounds {
         let open = self.living().filter_map(|shard| shard.open_from).min();
         let below_open = |bound: Option<EventTime>| bound.map(|b| open.map_or(b, |open| b.min(open)));
         let lowest = |pick: fn(&Entry) -> Option<EventTime>| self.living().map(|s| pick(&s.entry)).min().flatten();
         let waiting_since = self.living().filter_map(|shard| shard.waiting_since).min();
-        // A sealed lake is written to by nobody, until something continues it.
+        // Nobody writes to a sealed lake until some input continues it.
         if self.living().all(|shard| shard.entry.sealed.is_some()) && !self.shards.is_empty() {
             let all = Some(EventTime::MAX);
             return Bounds { events: all, hours: all, days: all, arrivals: ArrivalTime::MAX };
@@ -173,12 +176,12 @@ impl Shards {
         }
     }
 
-    /// Shards whose state would be rebuilt from their own snapshots: those that go on, and those whose children have none yet.
+    /// Shards whose state would be rebuilt from their own snapshots: those that continue, and those whose children have no snapshots yet.
     fn with_state(&self) -> impl Iterator<Item = (&ShardId, &Tail)> {
         self.shards.iter().filter(|(key, _)| !self.succeeded.contains(*key))
     }
 
-    /// The pieces of snapshots of state that are kept: of the two newest of each shard, as long as its children need them.
+    /// The pieces of snapshots of state that are kept: those of each shard's two newest, as long as its children need them.
     pub(super) fn kept_pieces(&self) -> BTreeSet<String> {
         self.with_state().flat_map(|(_, shard)| shard.pieces.iter().map(|(path, _)| path.clone())).collect()
     }
@@ -188,20 +191,23 @@ impl Shards {
         self.shards.values().flat_map(|shard| shard.spill_files.iter().cloned()).collect()
     }
 
-    /// What stands for a shard's oldest entries.
+    /// The checkpoint that stands for a shard's oldest entries.
     pub(super) fn checkpoint(&self, shard: &ShardId) -> Option<&Checkpoint> {
         self.shards.get(shard)?.checkpoint.as_ref()
     }
 
-    /// Up to which entry a shard's journal can be folded, where every table holds the entries up to `applied`. The last entry is
-    /// that from which everybody goes on: it stays as it is.
+    /// The entry up to which a shard's journal can be folded, if every table holds the entries up to `applied`. The last entry is never
+    /// folded, because all readers continue from it.
     pub(super) fn foldable(&self, shard: &ShardId, applied: u64) -> u64 {
         let Some(tail) = self.shards.get(shard) else { return 0 };
         applied.min(tail.entry.raw_done).min(tail.entry.n.saturating_sub(1))
     }
 
-    /// Up to which entry nobody would look for one of a shard's: below the second newest snapshot of its state, if that is there
-    /// in full, and not among the newest `keep`. A shard whose state its children have needs no snapshot.
+    /// The entry up to which nobody looks for a shard's entries any more: below the second newest snapshot of its state, if both snapshots
+    /// exist completely, and not among the newest `keep` entries. A shard whose state its children have needs no snapshot.
+    ///
+    /// # Errors
+    /// The store cannot say whether a piece of a snapshot exists.
     pub(super) async fn removable(
         &self,
         store: &dyn ObjectStore,
@@ -222,7 +228,7 @@ impl Shards {
         Ok(newest.min(older - 1))
     }
 
-    /// The oldest day whose popularity somebody may still ask for; none where that may be any.
+    /// The oldest day whose popularity somebody may still ask for; `None` if that may be any day.
     pub(super) fn oldest_day(&self) -> Option<Day> {
         let lowest = |shard: &Tail| {
             let scores = shard.entry.score_spans.iter().map(|span| span.through).min().flatten();
@@ -239,7 +245,7 @@ impl Shards {
         self.shards.get(shard).map_or(0, |s| s.entry.n)
     }
 
-    /// Up to which entry of a shard raw files have their final names.
+    /// The last entry of a shard up to which raw files have their final names.
     pub(super) fn raw_done(&self, shard: &ShardId) -> u64 {
         self.shards.get(shard).map_or(0, |s| s.entry.raw_done)
     }
@@ -254,8 +260,11 @@ impl Shards {
         self.shards.keys()
     }
 
-    /// Data files that the next start reads on top of a snapshot: those of entries after the newest one. Where a shard has no
-    /// snapshot, the table as it is says the same at the same cost, and nothing is kept.
+    /// Data files that the next start reads on top of a snapshot: those of the entries after the newest snapshot. For a shard without a
+    /// snapshot nothing is kept, because reading the table brings the same at the same cost.
+    ///
+    /// # Errors
+    /// A journal cannot be read, or lacks one of these entries.
     pub(super) async fn needed_files(&self, journal: &dyn Journal) -> Result<BTreeSet<String>, LakeError> {
         let mut needed = BTreeSet::new();
         for (key, shard) in self.with_state() {
@@ -273,7 +282,7 @@ impl Shards {
     }
 }
 
-/// A journal, some entries at a time.
+/// Reads a journal, some entries at a time.
 pub(super) struct Entries<'a> {
     shard: &'a ShardId,
     known: &'a SectionList,
@@ -286,7 +295,10 @@ impl<'a> Entries<'a> {
         Entries { shard, known, next: n + 1 }
     }
 
-    /// The next ones; none at the end.
+    /// The next entries; `None` at the end.
+    ///
+    /// # Errors
+    /// The journal cannot be read, an entry is missing, or one cannot be used.
     pub(super) async fn next(&mut self, journal: &dyn Journal) -> Result<Option<Vec<Entry>>, LakeError> {
         let bodies = journal.list(self.shard, self.next, ENTRIES_AT_ONCE).await?;
         let mut entries = Vec::with_capacity(bodies.len());
@@ -336,6 +348,10 @@ async fn entry(journal: &dyn Journal, shard: &ShardId, n: u64, known: &SectionLi
     entry_if_any(journal, shard, n, known).await?.ok_or_else(|| missing(shard, n))
 }
 
+/// The spill of an entry: the one within it, or the content of its spill file.
+///
+/// # Errors
+/// The file is missing, its checksum is not the one in the entry, or [`Spill::decode`] refuses it.
 pub(super) async fn spill(store: &dyn ObjectStore, entry: &Entry, known: &SectionList) -> Result<Spill, LakeError> {
     let Some(file) = &entry.spill_file else { return Ok(entry.spill.clone()) };
     let bytes = store.get(&file.path).await.map_err(|e| LakeError::from_store("of journals", e))?;
@@ -367,7 +383,7 @@ mod tests {
             }
             let shards = block_on(Shards::read(&store, &journal, &SectionList::default())).unwrap();
             let succeeded: Vec<&str> = shards.succeeded.iter().map(ShardId::as_str).collect();
-            // The snapshots of `b`, which it has none of, are no reason to keep what `a` would be rebuilt from.
+            // That `b` has no snapshots is no reason to keep those from which `a` would be rebuilt.
             assert_eq!(succeeded, if has_snapshot { vec!["a", "b"] } else { vec![] });
         }
     }

@@ -1,8 +1,8 @@
-//! Keeping a lake in shape: few, large, sorted files; few manifests; snapshots of a limited age; nothing stored that nobody needs.
+//! Keeps a lake in shape: few, large, sorted files; few manifests; snapshots of a limited age; nothing stored that nobody needs.
 //!
-//! Every step is one that may fail, be repeated, or run beside writers and other engines: tables change by the same check and
-//! swap as commits ([`crate::commit`]), files are written under new names and removed only when nothing reaches them. No row
-//! changes, and `applied` stays.
+//! Every step may fail, be repeated, or run beside writers and other engines. Tables change by the same check and swap as in commits
+//! ([`crate::commit`]). Files are written under new names, and removed only when nothing reaches them. No row changes, and `applied` stays
+//! as it is.
 
 mod compact;
 mod fold;
@@ -33,29 +33,29 @@ use held::KeptForFollowers;
 use journals::{Bounds, Shards};
 use std::collections::BTreeSet;
 
-/// How often a table is read again when it moves on while it is read.
+/// How often a table is read again if it changes while it is read.
 const READ_ATTEMPTS: u32 = 5;
 
-/// What maintenance goes by.
+/// Settings of maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaintainSettings {
-    /// Bytes that a data file should have; files below three quarters of it are merged.
+    /// Bytes that a data file should have; files below three quarters of this are merged.
     pub target_bytes: u64,
-    /// Small files of a partition from which on they are merged.
+    /// The number of small files in a partition from which they are merged.
     pub min_files: usize,
-    /// Small manifests from which on they are merged.
+    /// More small manifests than this are merged.
     pub manifests_max: usize,
-    /// Most snapshots of a table.
+    /// Most snapshots that a table keeps.
     pub snapshots_max: usize,
     /// Snapshots older than this expire, except the current one.
     pub snapshot_age: Span,
     /// Files that nothing names are removed when they are older than this.
     pub orphan_age: Span,
-    /// Entries of a shard that come together before they are folded; as many of the newest are never removed.
+    /// Entries of a shard that accumulate before they are folded. As many of the newest entries are never removed.
     pub fold_entries: u64,
     /// Entries are removed when they have been folded for this long.
     pub entry_age: Span,
-    /// For a follower that lacks entries these stay, with their spills and files, until the oldest was written so long ago.
+    /// Entries that a follower lacks are kept, with their spills and files, until this long after the oldest of them was written.
     pub follower_keep: Span,
 }
 
@@ -81,8 +81,8 @@ impl MaintainSettings {
     }
 }
 
-/// Maintains all tables, then removes what nobody needs. What fails is in the report: one table does not keep another from being
-/// maintained, and the next run goes on where this one ended. `memory` is that of the runs before in this process, or empty.
+/// Maintains all tables, then removes what nobody needs. Failures are in the report: if one table fails the others are still maintained,
+/// and the next run continues where this one ended. `memory` is that of earlier runs in this process, or empty.
 pub async fn maintain(
     lake: &Lake,
     journal: &dyn Journal,
@@ -91,8 +91,8 @@ pub async fn maintain(
     memory: &mut Memory,
 ) -> MaintainReport {
     let mut report = MaintainReport { dry_run, ..MaintainReport::default() };
-    // A later table that is not made, or was dropped, is to what follows as one that this program does not know: its files, and the
-    // entries that name them, are not touched.
+    // From here on, a later table that does not exist, because it was not created yet or was dropped, counts as unknown to this program:
+    // its files, and the entries that name them, are not touched.
     let made = match lake.made_tables().await {
         Ok(made) => made,
         Err(error) => {
@@ -121,7 +121,7 @@ pub async fn maintain(
         let done = loop {
             let before = lake.pointers.load(table.name()).await;
             match maintain_table(lake, table, settings, known, dry_run, &mut of_table).await {
-                // Others moved the table on, and removed what was being read here: the table as it is now tells more.
+                // Others changed the table, and removed what was being read here: read the table as it is now.
                 Err(error)
                     if error.remedy() == Remedy::Restore
                         && attempt < READ_ATTEMPTS
@@ -135,7 +135,7 @@ pub async fn maintain(
         of_table.failed = done.err().map(|error| Chain(&error).to_string());
         report.tables.push(of_table);
     }
-    // Before the cleaner, whose work it shortens.
+    // Before the cleaner, because folding leaves it less to do.
     let folded = fold::fold(lake, journal, &shards, settings, dry_run, &mut report).await;
     report.folded.failed = folded.err().map(|error| Chain(&error).to_string());
     match report.tables.iter().find(|table| table.failed.is_some()) {
@@ -149,7 +149,7 @@ pub async fn maintain(
     }
     if !dry_run {
         for (table, of_table) in lake.tables().iter().copied().zip(&mut report.tables) {
-            // A shape is for people: where it cannot be told, the next run says why.
+            // The shape is only for people: if it cannot be read, the next run says why.
             of_table.after = inspect::shape(lake, table, &settings.limits()).await.ok();
         }
     }
@@ -196,7 +196,7 @@ async fn maintain_table(
     Ok(())
 }
 
-/// Leaves out the files of entries that a follower lacks: the cleaner finds them when it has gone on.
+/// Leaves out the files of entries that a follower lacks: the cleaner finds them once the follower has caught up.
 async fn without_held(
     lake: &Lake,
     journal: &dyn Journal,
@@ -212,7 +212,7 @@ async fn without_held(
     Ok(files)
 }
 
-/// Removes what a change has left unreached. What is left after a failure, or a crash, is an orphan: the cleaner finds it.
+/// Removes what a change has left unreached. After a failure or a crash the rest are orphans, which the cleaner finds.
 async fn remove_unreached(lake: &Lake, table: Table, files: Vec<Unreached>, report: &mut TableReport) {
     for file in files {
         (lake.probe)(&format!("maintain delete before:{table}"));

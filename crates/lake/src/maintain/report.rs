@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub struct Tally {
     /// How many.
     pub files: u64,
-    /// Bytes of them.
+    /// Their length.
     pub bytes: u64,
 }
 
@@ -24,18 +24,18 @@ impl Tally {
     }
 }
 
-/// What a table is made of.
+/// The extent of a table: its files, manifests and snapshots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Extent {
     /// Data files that a query sees.
     pub live: Tally,
     /// Rows in them.
     pub rows: u64,
-    /// Those of them that are small.
+    /// How many of them are small.
     pub small_files: u64,
     /// Manifests that planning a query opens.
     pub manifests: u64,
-    /// Snapshots.
+    /// How many snapshots it has.
     pub snapshots: u64,
     /// Bytes of the current metadata file.
     pub metadata_bytes: u64,
@@ -48,15 +48,16 @@ pub struct Extent {
 pub struct Compacted {
     /// Files that were replaced.
     pub before: Tally,
-    /// Files that took their place; in a dry run their bytes are not known.
+    /// Files that replaced them; in a dry run their bytes are not known.
     pub after: Tally,
-    /// Rows that moved.
+    /// Rows in these files.
     pub rows: u64,
-    /// Groups of files that were left, because others changed the table first.
+    /// Groups of files that were left as they are, because others changed the table first.
     pub dropped: u64,
 }
 
 impl Compacted {
+    /// Counts a group, and the file that replaced it (`None` in a dry run).
     pub(super) fn add(&mut self, group: &Group, file: Option<&TableFile>) {
         for file in &group.files {
             self.before.add(file.bytes);
@@ -66,14 +67,14 @@ impl Compacted {
     }
 }
 
-/// One table.
+/// What was found and done in one table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TableReport {
     /// Its name.
     pub table: String,
-    /// As it was found.
+    /// Its extent before.
     pub before: Extent,
-    /// As it was left; none in a dry run, and where something failed.
+    /// Its extent afterwards; `None` in a dry run, or if something failed.
     pub after: Option<Extent>,
     /// Small files rewritten.
     pub compacted: Compacted,
@@ -81,7 +82,7 @@ pub struct TableReport {
     pub manifests_merged: u64,
     /// Snapshots that expired.
     pub expired: u64,
-    /// Files removed that only expired snapshots, or earlier metadata, reached.
+    /// Removed files that only expired snapshots, or earlier metadata, reached.
     pub removed: Tally,
     /// What was left as it is, and why.
     pub notes: Vec<String>,
@@ -90,6 +91,7 @@ pub struct TableReport {
 }
 
 impl TableReport {
+    /// An empty report.
     pub(super) fn new(table: Table) -> TableReport {
         TableReport {
             table: table.to_string(),
@@ -111,34 +113,34 @@ impl TableReport {
     }
 }
 
-/// Paths that a report names at most; the counts are always of all.
+/// Most paths that a report names; the counts include all.
 pub const PATHS_MAX: usize = 10_000;
 
-/// What the cleaner found.
+/// What the cleaner found and removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CleanReport {
     /// Why it stopped before it removed anything.
     pub stopped: Option<String>,
-    /// Files that nothing names, by where they lie; removed unless this was a dry run.
+    /// Files that nothing names, by the place where they lie; removed unless this was a dry run.
     pub orphans: BTreeMap<String, Tally>,
     /// Pieces of snapshots of state that are superseded.
     pub old_state: Tally,
-    /// The paths of both, the first [`PATHS_MAX`].
+    /// The paths of both, at most [`PATHS_MAX`].
     pub paths: Vec<String>,
     /// What was left, and why.
     pub notes: Vec<String>,
     /// Files that stay because a follower lacks the entries that name them.
     pub held: Tally,
-    /// Files that are gone now.
+    /// Files that were removed.
     pub removed: Tally,
 }
 
-/// What was folded, or would be.
+/// What was folded, or would be folded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Folded {
-    /// Shards that got a new checkpoint.
+    /// Shards that have a new checkpoint.
     pub shards: u64,
-    /// Entries that these stand for and no earlier checkpoint did.
+    /// Entries for which a new checkpoint stands, and no earlier one did.
     pub entries: u64,
     /// Bytes of the new checkpoints.
     pub bytes: u64,
@@ -148,23 +150,23 @@ pub struct Folded {
     pub failed: Option<String>,
 }
 
-/// What a run did, or would do.
+/// What a run of maintenance did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MaintainReport {
     /// Whether nothing was changed.
     pub dry_run: bool,
-    /// Each table.
+    /// What was done in each table.
     pub tables: Vec<TableReport>,
-    /// Journals.
+    /// What was folded in the journals.
     pub folded: Folded,
     /// Followers that registered, as folding found them.
     pub followers: Vec<Standing>,
-    /// Files that nothing needs.
+    /// Files that nothing needs any more.
     pub cleaned: CleanReport,
 }
 
 impl MaintainReport {
-    /// Whether all that was to be done was done.
+    /// Whether everything that had to be done was done.
     pub fn is_complete(&self) -> bool {
         self.cleaned.stopped.is_none()
             && self.folded.failed.is_none()

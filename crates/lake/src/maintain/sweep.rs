@@ -1,9 +1,8 @@
-//! The cleaner: files that nothing names, and snapshots of state that are superseded.
+//! The cleaner: removes files that nothing names, and superseded snapshots of state.
 //!
-//! The order of looking is what makes it safe beside writers. First the files are listed, and only those old enough are looked
-//! at. Then the tables are read, then the journals: a file is named by an entry before a table names it, so a file that is in
-//! use is found in the one or the other. What cannot be read whole proves nothing, so any error ends the run before anything is
-//! removed.
+//! The order of its steps makes it safe beside writers. First it lists the files, and considers only those that are old enough. Then it
+//! reads the tables, then the journals. A file is named by an entry before a table names it, so a file in use is found in one or the other.
+//! What cannot be read completely proves nothing, so any error ends the run before anything is removed.
 
 mod entries;
 mod keep;
@@ -20,18 +19,18 @@ use crate::store::ObjectMeta;
 use authpulse_event::{ProcessingTime, ShardId, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Why a file may go.
+/// Why a file may be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Reason {
     /// Nothing names it.
     Orphan,
-    /// An applied entry names it, and no snapshot of its table: it was replaced.
+    /// An applied entry names it, but no snapshot of its table does: it was replaced.
     Replaced(Table, Option<i32>),
-    /// A piece of a snapshot of state that is superseded, or was never named.
+    /// A piece of a snapshot of state that is superseded, or that was never named.
     OldState,
 }
 
-/// Files old enough to be examined, and what is known of each.
+/// Files old enough to be examined, by path, each with the reason why it may be removed.
 type Candidates = BTreeMap<String, (ObjectMeta, Reason)>;
 
 /// The last entry of each shard that each table holds.
@@ -40,22 +39,22 @@ type Applied = BTreeMap<Table, BTreeMap<ShardId, u64>>;
 /// Rows by table and partition.
 type Rows = BTreeMap<(Table, Option<i32>), u64>;
 
-/// What one run leaves for the next of the same process, so that it need not read all journals from their first entry.
+/// What one run leaves for the next in the same process, so that the next need not read all journals from their first entry.
 ///
-/// Files up to `examined` that are still there are in use. Entries up to `through` name only such files: all they named was stored,
-/// under its final name, at a moment that lies before `examined`.
+/// Files up to `examined` that still exist are in use. Entries up to `through` name only such files: all files that they name were stored
+/// under their final names before `examined`.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     examined: Option<ProcessingTime>,
     through: BTreeMap<ShardId, u64>,
     /// Rows of each shard's entries up to `through`.
     named: BTreeMap<ShardId, Rows>,
-    /// Moments, each with the entries that were stored, applied and finished by then.
+    /// Times of runs, each with the entries that were stored, applied and finished at that time.
     marks: VecDeque<(ProcessingTime, BTreeMap<ShardId, u64>)>,
 }
 
 impl Memory {
-    /// The newest mark from before `time`, and those after it.
+    /// The entries of the newest mark from before `time`; drops that mark and all older ones.
     fn advance(&mut self, time: ProcessingTime) -> Option<BTreeMap<ShardId, u64>> {
         let mut newest = None;
         while self.marks.front().is_some_and(|(at, _)| *at < time) {
@@ -65,7 +64,7 @@ impl Memory {
     }
 }
 
-/// Finds what may go and, unless this is a dry run, removes it. `needed` are files that rebuilding state reads.
+/// Finds what may be removed and, unless this is a dry run, removes it. `needed` are files that rebuilding state reads.
 pub(super) async fn sweep(
     lake: &Lake,
     journal: &dyn Journal,
@@ -111,7 +110,7 @@ pub(super) async fn sweep(
     report
 }
 
-/// Where a file lies, for the report.
+/// Where a file lies, as the report names it.
 fn place(path: &str) -> &str {
     if path.rsplit('/').next().is_some_and(|name| name.starts_with('.')) {
         return "unfinished";
@@ -128,12 +127,12 @@ fn place(path: &str) -> &str {
     }
 }
 
-/// Which time it is, and what is old.
+/// The current time, and which files are old.
 struct Times {
     now: ProcessingTime,
-    /// Files that were put by then are looked at.
+    /// Files that were put at this time or earlier are examined.
     older_than: ProcessingTime,
-    /// How long followers are kept for.
+    /// How long entries are kept for followers.
     keep: Span,
 }
 

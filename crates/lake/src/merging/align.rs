@@ -1,10 +1,10 @@
-//! A file's columns as its table has them now: by id, in the table's order, of the table's types.
+//! Converts a file's columns to those that its table has now: found by id, in the table's order, with the table's types.
 //!
-//! A file that an entry names has the ids that the entry tells; what it has under a name becomes the table's column of that name, if
-//! that is ours still. Any other file has the table's ids, by itself or by the table's name mapping.
+//! A file that an entry names has the ids that the entry states. Its column of some name becomes the table's column of that name, if that
+//! one is still ours. Any other file has the table's ids, its own or by the table's name mapping.
 //!
-//! It is the one place where rows that are stored go over into other columns: files that are merged, gathered, or written anew because
-//! the table's ids have changed come by here.
+//! This is the only place where stored rows get other columns. Files pass through it when they are merged, gathered, or rewritten because
+//! the table's ids have changed.
 
 use crate::encode::{FileSchema, is_first};
 use crate::error::LakeError;
@@ -29,27 +29,31 @@ use std::sync::Arc;
 enum By<'a> {
     /// By the table's ids.
     Id,
-    /// By their names, in a file whose ids an entry tells.
+    /// By their names, in a file whose ids an entry states.
     Name,
     /// By the table's name mapping.
     Mapping(&'a [Arc<MappedField>]),
 }
 
-/// Which column of a file becomes which of its table.
+/// Which column of a file becomes which column of the table.
 pub(super) struct Alignment {
-    /// For each column of the target, where it is in the file.
+    /// For each column of the target, its index in the file.
     from: Vec<Option<usize>>,
-    /// Columns that an entry tells of and the table has no place for: name and where it is in the file.
+    /// Columns that an entry states but the table has no place for: name, and index in the file.
     homeless: Vec<(String, usize)>,
 }
 
-/// The columns of a file of all inputs, with how each input is brought to them; or the file that cannot be, and why.
+/// The columns of a file with the rows of all inputs, and how each input is converted; or the path of an input that cannot be converted,
+/// and why.
 pub(super) type Aligned = Result<(FileSchema, Vec<Alignment>), (String, String)>;
 
-/// Where the table's columns are in a file, and which it has besides, by name.
+/// The index of each of the table's columns in a file; and the other columns of the file, by name.
 type Roots = (Vec<Option<usize>>, Vec<(String, usize)>);
 
-/// The columns that a file of all these holds, and how each of them is brought there; in words, with the file, why one cannot be.
+/// Finds the columns that a file with the rows of all these inputs has, and how each input is converted to them.
+///
+/// # Errors
+/// Iceberg refuses the resulting schema. An input that cannot be converted is not an error: see [`Aligned`].
 pub(super) fn align(lake: &Lake, loaded: &LoadedTable, inputs: &[(&LiveFile, &Batches)]) -> Result<Aligned, LakeError> {
     let table = loaded.table;
     let fields = loaded.metadata.current_schema().as_struct().fields();
@@ -97,15 +101,15 @@ pub(super) fn align(lake: &Lake, loaded: &LoadedTable, inputs: &[(&LiveFile, &Ba
     Ok(Ok((schema, alignments)))
 }
 
-/// What a column of a file is to its table.
+/// The meaning of a file's column for its table.
 enum Root {
-    /// One with which the table was made.
+    /// A column with which the table was created.
     First(i32),
     /// The table's column of this id.
     Table(i32),
-    /// That of this name, by the entry that names the file; whether what the table has under it is ours.
+    /// The column of this name, according to the entry that names the file; and whether the table's column of that name is ours.
     Entry(String, bool),
-    /// One that the table does not have any more: its values went with it.
+    /// A column that the table does not have any more: its values are gone with it.
     Gone,
 }
 
@@ -129,7 +133,7 @@ fn roots(loaded: &LoadedTable, file: &LiveFile, batches: &Batches) -> Result<Vec
                 Some(_) => Root::Table(id),
                 None => Root::Gone,
             },
-            // Which column of the table it is, if any, nobody can tell: rewritten, its values would be lost.
+            // Nobody can tell which column of the table this is, if any. If the file were rewritten, its values would be lost.
             None if has_ids => return Err(format!("its column {name} has no id")),
             None => return Err(format!("it tells no ids, and nothing tells which column {name} is")),
         });
@@ -142,8 +146,10 @@ fn id_of(field: &Field) -> Option<i32> {
 }
 
 impl Alignment {
-    /// A batch as the table has it; in words why a column cannot become what the table has. `left_out` gets the values of columns
-    /// for which the table has no place.
+    /// Converts a batch to the table's columns. Counts in `left_out`, by column, the values for which the table has no place.
+    ///
+    /// # Errors
+    /// Text: a column cannot be converted to what the table has.
     pub(super) fn apply(
         &self,
         schema: &FileSchema,
@@ -179,7 +185,7 @@ impl Alignment {
     }
 }
 
-/// An array as a field of the table has it: other names and order of parts, a type to which Iceberg promotes, nothing else.
+/// Converts an array to the table's field: other names and another order of parts, or a type to which Iceberg promotes; nothing else.
 fn convert(array: &ArrayRef, to: &Field, by: By<'_>) -> Result<ArrayRef, String> {
     let wrong = || format!("it has type {}, and the table's is {}", array.data_type(), to.data_type());
     let text = |e: arrow_schema::ArrowError| e.to_string();
@@ -216,11 +222,11 @@ fn convert(array: &ArrayRef, to: &Field, by: By<'_>) -> Result<ArrayRef, String>
             Arc::new(structs.map_err(text)?)
         }
         (from, to) if from == to => array.clone(),
-        // Parquet knows one kind of binary; Arrow, two.
+        // Parquet has one kind of binary; Arrow has two.
         (DataType::Binary, DataType::LargeBinary) => {
             Arc::new(array.as_binary::<i32>().iter().collect::<LargeBinaryArray>())
         }
-        // One zone, by several names.
+        // The same time zone under several names.
         (
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)),
             DataType::Timestamp(TimeUnit::Microsecond, Some(zone)),
@@ -239,7 +245,7 @@ fn convert(array: &ArrayRef, to: &Field, by: By<'_>) -> Result<ArrayRef, String>
     })
 }
 
-/// Where a part of a struct is in a file.
+/// The index of a part of a struct in the file.
 fn part_of(read: &Fields, part: &FieldRef, by: By<'_>) -> Option<usize> {
     let id = id_of(part);
     read.iter().position(|field| match by {

@@ -1,9 +1,9 @@
-//! Sorted files of one partition become one sorted file, row by row, without holding all rows at once.
+//! Merges sorted files of one partition into one sorted file, row by row, without holding all rows at once.
 //!
-//! Columns are the table's own, also those that this program does not know (`align.rs`).
+//! The columns are the table's own, including those that this program does not know (`align.rs`).
 //!
-//! What is in memory: the files' compressed bytes (a group is at most as large as its target), a decoded batch of each, and the
-//! file under construction. A file that turns out not to be sorted, as another engine may have written it, is decoded whole.
+//! In memory are the files' compressed bytes (a group is at most as large as its target), one decoded batch of each, and the file under
+//! construction. A file that turns out not to be sorted, as another engine may have written it, is decoded as a whole.
 
 use super::align::{Alignment, align};
 use super::plan::Group;
@@ -24,28 +24,31 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-/// Rows handed to the writer at once.
+/// Rows per batch for the writer.
 const OUT_ROWS: usize = 65_536;
-/// Batches that wait for rows of theirs to be handed over.
+/// Most batches whose rows wait to be handed to the writer.
 const SLOTS_MAX: usize = 4_096;
 
-/// Files that are fetched at the same time: on S3 each is some waits of 20 to 100 ms.
+/// Files that are fetched at the same time: on S3 each takes a few waits of 20 to 100 ms.
 const READS_AT_ONCE: usize = 16;
 
 /// What became of a group.
 pub(crate) enum Merged {
-    /// Its rows in one file, with all columns that the table has, whoever made them.
+    /// Its rows in one file, with all columns that the table has, whoever added them.
     File {
         /// The file.
         file: EncodedFile,
-        /// Values that are not in it, by the names of their columns: those that an entry tells of and the table has no place for.
+        /// Values that are not in the file, counted by column: those that an entry states but the table has no place for.
         left_out: BTreeMap<String, u64>,
     },
-    /// A file that cannot be rewritten by this program without losing something, and why.
+    /// The path of a file that this program cannot rewrite without losing something, and why.
     PassOver(String, String),
 }
 
-/// Merges the files of a group into one as the table is now.
+/// Merges the files of a group into one, with the table's current columns.
+///
+/// # Errors
+/// A file is missing or damaged, a file stays out of order, or the merged file would have another number of rows.
 pub(crate) async fn merge(lake: &Lake, loaded: &LoadedTable, group: &Group) -> Result<Merged, LakeError> {
     let table = loaded.table;
     let options = EncodeOptions::default();
@@ -88,14 +91,14 @@ pub(crate) async fn merge(lake: &Lake, loaded: &LoadedTable, group: &Group) -> R
 enum Stop {
     /// This input's rows are not in order.
     Unsorted(usize),
-    /// A file is laid out otherwise.
+    /// This file's columns cannot be converted: its path, and why.
     Foreign(String, String),
 }
 
 /// A place in the table's sort order; nulls come first.
 type Key = (i64, Vec<u8>, i64);
 
-/// The columns that the sort order is about.
+/// The columns by which the table is sorted.
 struct Keys {
     time: Vec<i64>,
     name: ArrayRef,
@@ -143,12 +146,12 @@ struct Input<'a> {
     current: Option<Current>,
 }
 
-/// The batch at hand of an input.
+/// The batch from which an input's rows are being taken.
 struct Current {
     keys: Option<Keys>,
     rows: usize,
     row: usize,
-    /// Where the batch waits.
+    /// The index of the batch in `slots`.
     slot: usize,
 }
 
@@ -157,7 +160,7 @@ struct MergedRows<'a> {
     table: Table,
     schema: &'a FileSchema,
     inputs: Vec<Input<'a>>,
-    /// The next row of each input. Equal rows come in order of their files, so that the same files give the same bytes.
+    /// The next row of each input. Equal rows come in the order of their files, so that the same files give the same bytes.
     heap: BinaryHeap<Reverse<(Key, usize)>>,
     slots: Vec<RecordBatch>,
     picks: Vec<(usize, usize)>,
@@ -185,13 +188,13 @@ impl<'a> MergedRows<'a> {
         LakeError::Encode { table: self.table.name().to_owned(), what: error.to_string() }
     }
 
-    /// Says why merging cannot go on; the writer gets an error, the caller reads the reason.
+    /// Notes why merging cannot continue: the writer gets an error, the caller reads the reason.
     fn stop(&mut self, stop: Stop) -> LakeError {
         self.stopped = Some(stop);
         LakeError::Encode { table: self.table.name().to_owned(), what: "merging stopped".to_owned() }
     }
 
-    /// The next batch of an input, as the table has it.
+    /// The next batch of an input, with the table's columns.
     fn read(&mut self, index: usize) -> Result<Option<RecordBatch>, LakeError> {
         let schema = self.schema.arrow().clone();
         let mut read = Vec::new();
@@ -218,7 +221,7 @@ impl<'a> MergedRows<'a> {
         take_record_batch(&batch, &UInt32Array::from(order)).map(Some).map_err(|e| self.encode_error(&e))
     }
 
-    /// Moves an input on by a row, and queues it.
+    /// Moves an input to its next row, and queues that.
     fn advance(&mut self, index: usize, last: Option<Key>) -> Result<(), LakeError> {
         let exhausted = match &mut self.inputs[index].current {
             Some(current) => {
@@ -269,7 +272,7 @@ impl<'a> MergedRows<'a> {
         let slots: Vec<&RecordBatch> = self.slots.iter().collect();
         let batch = interleave_record_batch(&slots, &self.picks).map_err(|e| self.encode_error(&e))?;
         self.picks.clear();
-        // Only the batches at hand go on waiting.
+        // Keep only the batches that inputs are still taking rows from.
         let old = std::mem::take(&mut self.slots);
         for current in self.inputs.iter_mut().filter_map(|input| input.current.as_mut()) {
             self.slots.push(old[current.slot].clone());

@@ -1,5 +1,5 @@
-//! Many files of a partition in one: which go together, and what becomes of their rows and columns. Commits do so with what they append,
-//! maintenance with what is there.
+//! Merges many files of a partition into one: which files go together, and what becomes of their rows and columns. Commits do this with the
+//! files that they append, maintenance with those that are in the table.
 
 mod align;
 mod merge;

@@ -1,38 +1,38 @@
-//! Which files to rewrite together. Pure: what there is comes in, groups come out.
+//! Decides which files to rewrite together. Pure: the table's files come in, groups come out.
 
 use crate::read::LiveFile;
 use crate::schema::{Partition, Table};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What bounds a group of files that are rewritten as one.
+/// Limits of a group of files that are rewritten as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanLimits {
-    /// Bytes that a file should have. Files below three quarters of it are small.
+    /// Bytes that a file should have. A file below three quarters of this is small.
     pub target_bytes: u64,
-    /// Small files of a partition from which on they are merged.
+    /// The number of small files in a partition from which they are merged.
     pub min_files: usize,
 }
 
-/// Files that are open at once while they are merged.
+/// Most files that are merged at once: all of them are open.
 pub const GROUP_FILES: usize = 1_000;
-/// Rows of a merged file.
+/// Most rows of a merged file.
 pub const GROUP_ROWS: u64 = 4_000_000;
-/// Rows of all files of a group that are decoded at a time, some 300 bytes each.
+/// Most rows that are decoded at a time over all files of a group, some 300 bytes each.
 pub const GROUP_ROWS_IN_HAND: u64 = 500_000;
 
 impl PlanLimits {
-    /// Whether a file is to be merged with others.
+    /// Whether a file is small enough to be merged with others.
     pub fn is_small(&self, file: &LiveFile) -> bool {
         file.bytes < self.target_bytes / 4 * 3 && file.rows < GROUP_ROWS / 4 * 3
     }
 }
 
-/// Files of one partition that become one.
+/// Files of one partition that are merged into one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The partition.
     pub partition: Partition,
-    /// The files, by time.
+    /// The files, in order of time.
     pub files: Vec<LiveFile>,
 }
 
@@ -47,8 +47,8 @@ impl Group {
     }
 }
 
-/// Groups of small files that lie next to each other in time, so that a merged file covers a short one. Only partitions for which
-/// `closed` holds, and only files of this program's partition spec; `passed_over` are left as they are.
+/// Groups of small files that are next to each other in time, so that a merged file covers a short time. Only partitions for which `closed`
+/// holds, and only files of this program's partition spec. Files in `passed_over` are left as they are.
 pub fn groups(
     table: Table,
     files: &[LiveFile],
@@ -88,7 +88,7 @@ pub fn groups(
 }
 
 fn push(groups: &mut Vec<Group>, partition: Partition, files: Vec<LiveFile>) {
-    // One file by itself would only be copied.
+    // A single file would only be copied.
     if files.len() > 1 {
         groups.push(Group { partition, files });
     }
@@ -120,7 +120,7 @@ impl Sum {
     }
 }
 
-/// Why files written here would not do for this table.
+/// Why files written here do not fit this table; `None` if they do.
 pub(crate) fn unsuitable(table: Table, metadata: &iceberg::spec::TableMetadata) -> Option<String> {
     let spec = table.partition_spec();
     let same = metadata.default_partition_spec_id() == spec.spec_id()

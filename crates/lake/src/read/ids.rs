@@ -1,5 +1,5 @@
-//! Which column of a file is which: by field id. Where a file has none, the table's name mapping tells, else the name, for columns
-//! with which the table was made only.
+//! Finds the columns of a file: by field id. If the file has none, the table's name mapping decides. If there is no mapping either, the
+//! name does, but only for columns with which the table was created.
 
 use crate::lake::LoadedTable;
 use crate::schema::{ColumnId, FileColumn, Table};
@@ -7,37 +7,37 @@ use iceberg::spec::{DEFAULT_SCHEMA_NAME_MAPPING, MappedField, NameMapping};
 use parquet::schema::types::{SchemaDescriptor, Type as ParquetType};
 use std::sync::Arc;
 
-/// What whoever names a file tells of the ids in it: an entry of its later columns, a table of all that it has.
+/// The ids of a file's columns, as stated by what names the file: an entry states the file's later columns, a table all that it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileIds {
     later: Arc<[FileColumn]>,
     mapping: Option<Arc<NameMapping>>,
-    /// Whether an entry tells: the table may have other ids for these columns.
+    /// Whether an entry states them: the table may have other ids for these columns.
     of_entry: bool,
 }
 
 impl FileIds {
-    /// Those of a file that an entry names.
+    /// The ids for a file that an entry names.
     pub(super) fn of_entry(columns: &[FileColumn]) -> FileIds {
         FileIds { later: columns.into(), mapping: None, of_entry: true }
     }
 
-    /// Those of the files of a table, by its current schema.
+    /// The ids for the files of a table, by its current schema.
     pub(crate) fn of_table(loaded: &LoadedTable) -> FileIds {
         let fields = loaded.metadata.current_schema().as_struct().fields();
         let later = fields.iter().filter(|field| !crate::encode::is_first(loaded.table, field.id)).map(FileColumn::of);
         let mapping = loaded.metadata.properties().get(DEFAULT_SCHEMA_NAME_MAPPING);
-        // One that cannot be read maps nothing: that is what other engines make of it as well.
+        // A mapping that cannot be read maps nothing, as in other engines.
         let mapping = mapping.and_then(|text| serde_json::from_str(text).ok()).map(Arc::new);
         FileIds { later: later.collect(), mapping, of_entry: false }
     }
 
-    /// The later columns of which an id is told.
+    /// The later columns whose ids are stated.
     pub fn later(&self) -> &[FileColumn] {
         &self.later
     }
 
-    /// Whether an entry tells of them, not the table.
+    /// Whether an entry states the ids, not the table.
     pub(crate) fn is_of_entry(&self) -> bool {
         self.of_entry
     }
@@ -50,18 +50,18 @@ impl FileIds {
 
 /// A column that is looked for in a file.
 pub(super) struct Wanted {
-    /// As whom it is handed out.
+    /// The name under which it is returned.
     pub name: String,
-    /// Its id in the file; none where whoever names the file knows of none.
+    /// Its id in the file; `None` if what names the file states none.
     pub id: Option<i32>,
-    /// Whether it was there from the first version on: then its name may stand for it.
+    /// Whether it was there from the first version on: then it can be found by its name.
     pub is_first: bool,
     /// Whether a file may lack it.
     pub nullable: bool,
 }
 
 impl Wanted {
-    /// A column with which a table, or the raw zone, is made.
+    /// A column with which a table, or the raw zone, is created.
     pub(super) fn first(column: &crate::schema::Column) -> Wanted {
         let id = match column.id {
             ColumnId::Fixed(id, _) => Some(id),
@@ -70,7 +70,7 @@ impl Wanted {
         Wanted { name: column.name.to_owned(), id, is_first: true, nullable: column.nullable }
     }
 
-    /// A column of a table's file by its name.
+    /// A column of a table's file, by its name.
     pub(super) fn named(table: Table, ids: &FileIds, name: &str) -> Wanted {
         if let Some(column) = table.columns().iter().find(|column| column.name == name) {
             return Wanted::first(column);
@@ -79,7 +79,7 @@ impl Wanted {
         Wanted { name: name.to_owned(), id, is_first: false, nullable: true }
     }
 
-    /// Where it is among the columns of a file.
+    /// Its index among the top-level columns of a file.
     pub(super) fn root(&self, schema: &SchemaDescriptor, ids: &FileIds) -> Option<usize> {
         let roots = schema.root_schema().get_fields();
         if has_ids(schema) {
@@ -97,7 +97,7 @@ impl Wanted {
     }
 }
 
-/// Whether a file tells the ids of its columns.
+/// Whether a file states the ids of its columns.
 pub(super) fn has_ids(schema: &SchemaDescriptor) -> bool {
     schema.root_schema().get_fields().iter().any(|root| id_of(root).is_some())
 }

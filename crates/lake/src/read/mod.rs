@@ -1,6 +1,6 @@
-//! What the tables hold now: their live files, and the rows within, column by column. Rebuilding state and `verify` stand on it.
+//! What the tables hold now: their live files, and the rows in them, column by column. Used to rebuild state and by `verify`.
 //!
-//! A file that is missing, cut off or of another size or row count than its table says is an error that names both.
+//! If a file is missing, truncated, or differs in size or row count from what its table says, the error names the file and the table.
 
 mod ids;
 mod parquet_file;
@@ -39,20 +39,20 @@ pub struct LiveFile {
     pub bytes: u64,
     /// The partition spec of `partition`.
     pub spec_id: i32,
-    /// Days or months since 1970; none where another engine wrote it without one.
+    /// Days or months since 1970; `None` if another engine wrote the file without such a partition.
     pub partition: Option<i32>,
-    /// Range of the table's time column; none where another engine wrote no bounds.
+    /// The range of the table's time column; `None` if another engine wrote no bounds.
     pub times: Option<TimeRange>,
     /// The snapshot that added it.
     pub snapshot_id: Option<i64>,
     /// That snapshot's sequence number.
     pub sequence_number: Option<i64>,
-    /// By which its columns are found.
+    /// The ids by which its columns are found.
     pub ids: FileIds,
 }
 
 impl From<&TableFile> for LiveFile {
-    /// A file of an entry that the table may not hold yet.
+    /// Describes a file of an entry, which the table may not hold yet.
     fn from(file: &TableFile) -> LiveFile {
         LiveFile {
             table: file.table,
@@ -76,17 +76,17 @@ pub struct LiveTable {
     pub table: Table,
     /// Its current snapshot.
     pub snapshot_id: Option<i64>,
-    /// The last entry of each shard whose rows are among the files.
+    /// The last entry applied of each shard: the files hold the rows up to it.
     pub applied: BTreeMap<ShardId, u64>,
     /// Its files, in order of path.
     pub files: Vec<LiveFile>,
 }
 
 impl Lake {
-    /// The files of a table, together with the entries they stand for.
+    /// The files of a table, and the entries whose rows they hold.
     ///
     /// # Errors
-    /// The table or one of its manifests cannot be read, or another engine deleted single rows, which cannot be followed here.
+    /// The table or one of its manifests cannot be read, or another engine deleted single rows, which this crate cannot follow.
     pub async fn live_files(&self, table: Table) -> Result<LiveTable, LakeError> {
         loop {
             let loaded = self.load(table).await?;
@@ -128,6 +128,10 @@ impl Lake {
         Ok(LiveTable { table, snapshot_id, applied: loaded.applied()?, files })
     }
 
+    /// A file as a manifest describes it.
+    ///
+    /// # Errors
+    /// [`LakeError::Store`] if the file lies outside of the lake.
     pub(crate) fn live_file(
         &self,
         table: Table,
@@ -156,21 +160,21 @@ impl Lake {
         })
     }
 
-    /// How many rows a file really holds, from its footer.
+    /// How many rows a file really holds, according to its footer.
     ///
     /// # Errors
-    /// The file is missing, cut off, or differs from its description in size.
+    /// The file is missing, truncated, or has another size than its description.
     pub async fn count_rows(&self, file: &LiveFile) -> Result<u64, LakeError> {
         let name = file.table.name();
         let footer = parquet_file::footer(self.store.as_ref(), name, &file.path, Some(file.bytes)).await?;
         Ok(u64::try_from(footer.metadata.file_metadata().num_rows()).unwrap_or(0))
     }
 
-    /// A file's rows as Arrow batches: some columns, under these names and in this order, or all as they stand in the file; rows
-    /// within `times` or all. Only what is asked for is read. A column that the file lacks is null.
+    /// A file's rows as Arrow batches. `columns` are the columns to read, under these names and in this order; all of the file's columns if
+    /// `None`. `times` limits the rows; all rows if `None`. Only what is requested is read. A column that the file lacks is null.
     ///
     /// # Errors
-    /// The file is missing, cut off, differs from its description, or lacks a column that may not be null.
+    /// The file is missing, truncated, differs from its description, or lacks a column that may not be null.
     pub async fn read_columns(
         &self,
         file: &LiveFile,
@@ -198,7 +202,7 @@ impl Lake {
         Ok(Rows::new(self.open(file, Some(wanted), times).await?))
     }
 
-    /// Values of some columns by name, later ones among them: [`FileIds::later`] tells which there are.
+    /// The values of some columns by name, including later ones; [`FileIds::later`] says which later ones there are.
     ///
     /// # Errors
     /// See [`Lake::read_columns`].
@@ -223,7 +227,7 @@ impl Lake {
         self.read_rows(file, times).await
     }
 
-    /// Such rows with the values of some later columns, by their names; of one that the file lacks they are null.
+    /// Rows of `auth_events_curated` with the values of some later columns, by name. In a column that the file lacks they are null.
     ///
     /// # Errors
     /// See [`Lake::read_columns`].
@@ -238,7 +242,7 @@ impl Lake {
         Ok(RowsAnd::new(self.open(file, Some(wanted), times).await?))
     }
 
-    /// User and computer alone of rows of `auth_events_curated`: who was ever accepted where.
+    /// User and computer alone of rows of `auth_events_curated`: which user was ever accepted on which computer.
     ///
     /// # Errors
     /// See [`Lake::read_columns`].
@@ -277,7 +281,7 @@ impl Lake {
     /// Records of a raw file.
     ///
     /// # Errors
-    /// The file is missing, cut off or no raw file.
+    /// The file is missing, truncated or not a raw file.
     pub async fn read_raw(&self, path: &str) -> Result<Rows<RawBatch>, LakeError> {
         let wanted = RawBatch::columns().into_iter().map(Wanted::first).collect();
         let ids = FileIds::default();
@@ -285,7 +289,7 @@ impl Lake {
     }
 }
 
-/// Days or months since 1970; none where another engine wrote a file without such a partition.
+/// Days or months since 1970; `None` if another engine wrote the file without such a partition.
 pub(crate) fn partition_of(entry: &ManifestEntry) -> Option<i32> {
     match entry.data_file.partition().fields() {
         [Some(Literal::Primitive(PrimitiveLiteral::Int(value)))] => Some(*value),

@@ -1,4 +1,4 @@
-//! Opens a Parquet file in the store: its footer first, then only the columns and row groups that are asked for.
+//! Opens a Parquet file in the store: reads its footer first, then only the columns and row groups that are requested.
 
 use super::ids::{FileIds, Wanted};
 use crate::encode::TimeRange;
@@ -24,15 +24,16 @@ use parquet::schema::types::SchemaDescriptor;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows of a batch that is read: large enough for speed, small enough to stream.
+/// Rows per batch that is read: large enough for speed, small enough to stream.
 pub(crate) const BATCH_ROWS: usize = 16_384;
-/// What is read from the end of a file to find its footer; a larger footer takes a second read.
+/// Bytes read from the end of a file to find its footer; a larger footer takes a second read.
 const TAIL_BYTES: u64 = 64 << 10;
 /// Length of the footer's length and the magic word.
 const FOOTER_END: u64 = 8;
 
-/// A footer and where it was found.
+/// A file's footer and size.
 pub(super) struct Footer {
+    /// What the footer states.
     pub(super) metadata: Arc<ParquetMetaData>,
     size: u64,
 }
@@ -51,7 +52,10 @@ impl Naming<'_> {
     }
 }
 
-/// Reads a file's footer; `bytes` is the size that its table tells.
+/// Reads a file's footer; `bytes` is the size that its table states.
+///
+/// # Errors
+/// The store fails, the file is missing or has another size, or it has no readable Parquet footer.
 pub(super) async fn footer(
     store: &dyn ObjectStore,
     table: &str,
@@ -87,19 +91,22 @@ pub(super) async fn footer(
     Ok(Footer { metadata: Arc::new(metadata), size })
 }
 
-/// A file's rows, batch by batch. What was asked for is in memory already; only decoding is left.
+/// A file's rows, batch by batch. What was requested is in memory already; only decoding remains.
 pub struct Batches {
-    /// Gone after an error: a reader of a damaged file may fail for ever.
+    /// Dropped after an error: a reader of a damaged file might fail for ever.
     reader: Option<ParquetRecordBatchReader>,
     table: String,
     path: String,
-    /// What is handed out, where some columns were asked for: each under its name, from where it stands in what is read.
+    /// If columns were requested: the name of each, and its place among the columns that are read.
     shown: Option<Vec<(String, Option<usize>)>>,
     schema: SchemaRef,
 }
 
 impl Batches {
-    /// Opens a file of a table. `ids` tell which of its columns is which, `expected` rows and bytes of it.
+    /// Opens a file of a table. `ids` identify its columns, `expected` are its rows and bytes.
+    ///
+    /// # Errors
+    /// The store fails, the file is missing, damaged or differs from `expected`, or it lacks a column that may not be null.
     pub(super) async fn open(
         store: &dyn ObjectStore,
         (table, path): (&str, &str),
@@ -129,7 +136,7 @@ impl Batches {
         if let Some(wanted) = wanted {
             let found = wanted.iter().map(root).collect::<Result<Vec<_>, _>>()?;
             roots = found.iter().flatten().copied().collect();
-            // What is read comes in the file's order, each column once.
+            // Columns are read in the file's order, each once.
             roots.sort_unstable();
             roots.dedup();
             let place = |root: Option<usize>| root.and_then(|root| roots.iter().position(|read| *read == root));
@@ -165,16 +172,17 @@ impl Batches {
         Ok(Batches { reader: Some(reader), table: table.to_owned(), path: path.to_owned(), shown, schema })
     }
 
-    /// The columns of the batches, where all were asked for: with the ids that the file tells.
+    /// If all columns were requested: the columns of the batches, with the ids that the file states.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
+    /// The error that says what is wrong with this file.
     pub(super) fn damaged(&self, what: impl Into<String>) -> LakeError {
         Naming { table: &self.table, path: &self.path }.damaged(what)
     }
 
-    /// A batch as it was asked for.
+    /// A batch with the requested columns.
     fn show(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
         let Some(shown) = &self.shown else { return Ok(batch) };
         let read = batch.schema();
@@ -207,7 +215,7 @@ impl Iterator for Batches {
     }
 }
 
-/// The range of a time column within a row group, where it is told.
+/// The range of a time column within a row group, if the footer states it.
 fn group_times(group: &RowGroupMetaData, schema: &SchemaDescriptor, root: usize) -> Option<TimeRange> {
     let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == root)?;
     match group.column(leaf).statistics()? {
@@ -255,14 +263,14 @@ fn wanted_ranges(
     ranges
 }
 
-/// Parts of a file, by their place in it.
+/// Parts of a file, by their offset in it.
 struct SparseFile {
     size: u64,
     parts: Vec<(u64, Bytes)>,
 }
 
 impl SparseFile {
-    /// Reads the ranges, in order of start; neighbours in one go.
+    /// Reads the ranges, which come in order of start; ranges close to each other are read together.
     async fn fetch(
         store: &dyn ObjectStore,
         path: &str,

@@ -21,6 +21,7 @@ pub struct Rows<B> {
 }
 
 impl<B> Rows<B> {
+    /// The rows in these batches.
     pub(super) fn new(batches: Batches) -> Rows<B> {
         Rows { batches, kind: PhantomData }
     }
@@ -37,18 +38,18 @@ impl<B: RowBatch> Iterator for Rows<B> {
     }
 }
 
-/// Values of columns that were asked for by name, whichever group they are of.
+/// Values of columns that were requested by name, of any group.
 pub struct Values {
     rows: usize,
     columns: Vec<Option<cells::Column>>,
 }
 
 impl Values {
-    /// Those of a batch's columns behind the first few; the error is in words.
+    /// The values of a batch's columns after the first `behind`; the error is a text.
     fn of(batch: &RecordBatch, behind: usize) -> Result<Values, String> {
         let mut columns = Vec::with_capacity(batch.num_columns().saturating_sub(behind));
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()).skip(behind) {
-            // What a file lacks has no type.
+            // A column that the file lacks is read with the type Null.
             if column.logical_null_count() == column.len() {
                 columns.push(None);
                 continue;
@@ -64,21 +65,22 @@ impl Values {
         self.rows
     }
 
-    /// Whether it has none.
+    /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// The value of a row in the nth of the columns that were asked for; none where it is null. `row` is below the number of rows.
+    /// The value of a row in the `nth` requested column; `None` if it is null. `row` must be below the number of rows.
     pub fn value(&self, row: usize, nth: usize) -> Option<Value<'_>> {
         self.columns.get(nth)?.as_ref()?.value(row)
     }
 }
 
-/// Such values of a file, batch by batch.
+/// The requested values of a file, batch by batch.
 pub struct ValueRows(Batches);
 
 impl ValueRows {
+    /// The values in these batches.
     pub(super) fn new(batches: Batches) -> ValueRows {
         ValueRows(batches)
     }
@@ -98,12 +100,13 @@ impl Iterator for ValueRows {
 /// Rows of one kind, each batch with the values of some later columns of the same rows.
 pub struct RowsAnd<B> {
     batches: Batches,
-    /// How many columns rows of the kind have.
+    /// How many columns the rows' kind has.
     own: usize,
     kind: PhantomData<B>,
 }
 
 impl<B: RowBatch> RowsAnd<B> {
+    /// The rows in these batches, with the later columns that they have.
     pub(super) fn new(batches: Batches) -> RowsAnd<B> {
         RowsAnd { batches, own: B::columns().len(), kind: PhantomData }
     }

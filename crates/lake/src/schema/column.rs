@@ -4,62 +4,62 @@ use crate::kind::Kind;
 use iceberg::spec::{NestedField, NestedFieldRef, Type};
 use serde::{Deserialize, Serialize};
 
-/// A column, described once: the schema, the encoder, the readers, `verify` and what Glue is told come out of this.
+/// A column, described once: schema, encoder, readers, `verify` and the columns in Glue are derived from this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Its name, in lower case: catalogs know no other.
+    /// Its name, in lower case, because catalogs know no other.
     pub name: &'static str,
     /// Where its id comes from.
     pub id: ColumnId,
     /// The type of its values.
     pub kind: Kind,
-    /// Whether a row may have no value, by the promise of whoever writes it: in Iceberg's sense every column is optional.
+    /// Whether a row may have no value. This is the writer's promise: in Iceberg's sense every column is optional.
     pub nullable: bool,
-    /// What it says, in one line of at most [`DOC_BYTES_MAX`] bytes.
+    /// Its description in the table: one line of at most [`DOC_BYTES_MAX`] bytes.
     pub doc: &'static str,
-    /// With which others it comes into a table.
+    /// The group with which it is added to a table.
     pub group: Group,
-    /// What files tell of its values as a whole.
+    /// Which bounds of its values files keep.
     pub bounds: Bounds,
-    /// Whether it counts something: a count that is 0 is null, where the column is a later one.
+    /// Whether it counts something: in a later column, a count of 0 is stored as null.
     pub counts: bool,
 }
 
-/// What files tell of a column's values, beside how many there are.
+/// Which bounds of a column's values files keep, besides the number of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bounds {
-    /// The least and the greatest of each page and of the whole: what analysts look for.
+    /// The least and the greatest of each page and of the whole: for columns that analysts search.
     Pages,
     /// The least and the greatest of the whole.
     Whole,
-    /// Neither: they would prune nothing.
+    /// Neither, because they would exclude nothing.
     Counts,
-    /// Neither, and no dictionary: each value is there once (hashes, payloads).
+    /// Neither, and no dictionary, because each value occurs once (hashes, payloads).
     Never,
 }
 
-/// Longest [`Column::doc`]: Glue takes no longer comment of a column.
+/// Longest [`Column::doc`], in bytes: Glue's limit for the comment of a column.
 pub const DOC_BYTES_MAX: usize = 255;
 
 /// Where a column's field id comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnId {
-    /// Written out: a column that every table has had from the first version on. A list's element has the second one.
+    /// Written out, for a column that every table has had from the first version on. The second id is that of a list's element.
     Fixed(i32, Option<i32>),
-    /// The table gave it when the column was added: another engine may have taken any number before.
+    /// Given by the table when the column was added, because another engine may have used any number before.
     Given,
 }
 
-/// With which others a column comes into a table.
+/// The group with which a column is added to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
-    /// It is there from the first row on.
+    /// Columns that a table has from its first row on.
     First,
-    /// What events carry beside the three fields.
+    /// The attributes of events.
     Attributes,
     /// The column of the rule of this name.
     Rule(&'static str),
-    /// Another, by its name.
+    /// Another group, by its name.
     Named(&'static str),
 }
 
@@ -74,17 +74,17 @@ impl Column {
         Column { group, nullable: true, ..Column::new(ColumnId::Given, name, kind, doc) }
     }
 
-    /// One that may be null.
+    /// The same column, but nullable.
     pub const fn nullable(self) -> Column {
         Column { nullable: true, ..self }
     }
 
-    /// One of which files tell this.
+    /// The same column, but with these bounds.
     pub const fn bounds(self, bounds: Bounds) -> Column {
         Column { bounds, ..self }
     }
 
-    /// One that counts something.
+    /// The same column, marked as one that counts something.
     pub const fn counting(self) -> Column {
         Column { counts: true, ..self }
     }
@@ -94,20 +94,20 @@ impl Column {
         matches!(self.bounds, Bounds::Pages | Bounds::Whole)
     }
 
-    /// As a field of a schema, under these ids.
+    /// The column as a field of a schema, under these ids.
     pub fn field(&self, id: i32, element_id: i32) -> NestedFieldRef {
         NestedField::optional(id, self.name, self.kind.iceberg(element_id)).with_doc(self.doc).into()
     }
 }
 
-/// A later column as a file has it: what the entry that names the file says of it.
+/// A later column as a file has it, according to the entry that names the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileColumn {
     /// Its name when the file was written.
     pub name: String,
     /// Its field id in the file.
     pub id: i32,
-    /// Its type as Iceberg's metadata spell it: `"string"`, or an object for a nested type with the ids of its parts.
+    /// Its type as Iceberg's metadata writes it: `"string"`, or for a nested type an object with the ids of its parts.
     #[serde(rename = "type")]
     pub kind: Type,
 }

@@ -1,16 +1,16 @@
-//! Later columns and a table's schema as it has become meanwhile: what is ours, what is lacking, what somebody else has taken.
-//! Pure: no table is loaded here, none is written.
+//! Compares later columns with a table's current schema: which the table has, which it lacks, and whose names somebody else has taken.
+//! Pure: no table is loaded or written here.
 //!
-//! Names are compared as they are written: what is the same name in another letter case is one column to Glue and Athena and two
-//! to Iceberg, so nothing may be added beside it. Ids come from the table, types from whoever writes the rows: where the table has
-//! a wider type (`long` for our `int`), files keep ours, and every engine promotes them as it reads.
+//! Names are compared exactly. Two names that differ only in letter case are one column to Glue and Athena but two to Iceberg, so nothing
+//! may be added beside such a name. Ids come from the table, types from the writer of the rows: where the table has a wider type (`long`
+//! for our `int`), files keep ours, and every engine promotes the values as it reads.
 
 use super::{Column, FileColumn, promotes};
 use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The later columns of a table as the table has them: what an encoder and a reader need to know of it.
+/// The later columns of a table with the ids that the table gave them: what encoders and readers need to know of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColumnIds {
     ours: BTreeMap<String, FileColumn>,
@@ -18,29 +18,29 @@ pub struct ColumnIds {
 }
 
 impl ColumnIds {
-    /// The id that the table gave this column, with the type in which its values are written (its parts have the table's ids as
-    /// well); none where it cannot be written.
+    /// The column with the id that the table gave it, and the type in which its values are written (its parts have the table's ids as
+    /// well); `None` if it cannot be written.
     pub fn get(&self, name: &str) -> Option<&FileColumn> {
         self.ours.get(name)
     }
 
-    /// Columns whose names somebody else has taken, with why: their values are left out.
+    /// Columns whose names somebody else has taken, each with the reason. Their values are left out.
     pub fn taken(&self) -> impl Iterator<Item = (&str, &str)> {
         self.taken.iter().map(|(name, why)| (name.as_str(), why.as_str()))
     }
 
-    /// Whether each of these is either there or taken: asking the table again would tell nothing new.
+    /// Whether each of these is either there or taken, so that asking the table again would bring nothing new.
     pub(crate) fn settles<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         names.all(|name| self.ours.contains_key(name) || self.taken.contains_key(name))
     }
 
-    /// What a schema has for these columns.
+    /// Looks these columns up in a schema.
     pub fn in_schema<'a>(schema: &Schema, columns: impl IntoIterator<Item = &'a Column>) -> ColumnIds {
         let wanted: Vec<Wanted> = columns.into_iter().map(Wanted::from).collect();
         ColumnIds::of(schema, &wanted)
     }
 
-    /// What a schema has for these columns.
+    /// Looks these columns up in a schema.
     pub(crate) fn of<'a>(schema: &Schema, wanted: impl IntoIterator<Item = &'a Wanted>) -> ColumnIds {
         let mut ids = ColumnIds::default();
         for column in wanted {
@@ -54,11 +54,14 @@ impl ColumnIds {
     }
 }
 
-/// A later column that is to be in a table. Ids in its type mean nothing.
+/// A later column that a table should have. The ids in its type mean nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
+    /// Its name.
     pub(crate) name: String,
+    /// The type of its values.
     pub(crate) kind: Type,
+    /// Its description, if this program has one.
     pub(crate) doc: Option<String>,
 }
 
@@ -79,13 +82,13 @@ impl From<&FileColumn> for Wanted {
 pub(crate) enum ColumnMatch {
     /// The column, in the type asked for, with the table's ids.
     Ours(FileColumn),
-    /// It, or a part of it, is not there.
+    /// The column, or a part of it, is missing.
     Lacking,
-    /// Another column; why ours cannot be written to it.
+    /// Another column has the name; says why ours cannot be written to it.
     Taken(String),
 }
 
-/// Looks a later column up.
+/// Looks a later column up in a schema.
 pub(crate) fn find(schema: &Schema, wanted: &Wanted) -> ColumnMatch {
     let theirs = match field(schema.as_struct().fields(), &wanted.name) {
         Ok(Some(theirs)) => theirs,
@@ -102,7 +105,7 @@ pub(crate) fn find(schema: &Schema, wanted: &Wanted) -> ColumnMatch {
     }
 }
 
-/// The field of this name, if there is one; an error where only the letter case differs.
+/// The field of this name, if there is one; an error if a name differs only in letter case.
 fn field<'a>(fields: &'a [NestedFieldRef], name: &str) -> Result<Option<&'a NestedFieldRef>, String> {
     if let Some(found) = fields.iter().find(|field| field.name == name) {
         return Ok(Some(found));
@@ -113,7 +116,7 @@ fn field<'a>(fields: &'a [NestedFieldRef], name: &str) -> Result<Option<&'a Nest
     }
 }
 
-/// Our type with their ids; none where they lack a part of it; an error where theirs is another.
+/// Our type with the table's ids; `None` if the table lacks a part of it; an error if the table has another type.
 fn fit(theirs: &Type, ours: &Type) -> Result<Option<Type>, String> {
     match (theirs, ours) {
         (Type::Primitive(theirs), Type::Primitive(ours)) if promotes(ours, theirs) => {
@@ -160,9 +163,9 @@ fn fit_part(theirs: &NestedFieldRef, ours: &NestedFieldRef) -> Result<Option<Nes
     }))
 }
 
-/// The fields of a schema with those wanted that it lacks behind its last one, in the order in which they are asked for; and the
-/// names of those that were added or completed. Ids count on from `last_id`, a column's own before those of its parts. What is taken is left alone.
-/// None where nothing is lacking.
+/// The fields of a schema followed by the wanted ones that it lacks, in the order of `wanted`; and the names of the columns that were added
+/// or completed. Ids continue after `last_id`, a column's own before those of its parts. Columns whose names are taken are left alone.
+/// `None` if nothing is missing.
 pub(crate) fn with_lacking(
     schema: &Schema,
     last_id: i32,
@@ -176,7 +179,7 @@ pub(crate) fn with_lacking(
             continue;
         }
         match fields.iter_mut().find(|field| field.name == column.name) {
-            // A part of it is lacking.
+            // A part of the column is missing.
             Some(theirs) => *theirs = next.completed(theirs, &column.kind),
             None => {
                 let mut field = NestedField::optional(next.id(), &column.name, Type::Primitive(PrimitiveType::String));
@@ -189,7 +192,7 @@ pub(crate) fn with_lacking(
     (!added.is_empty()).then_some((fields, added))
 }
 
-/// Gives ids.
+/// Assigns field ids.
 struct Next(i32);
 
 impl Next {
@@ -198,7 +201,7 @@ impl Next {
         self.0
     }
 
-    /// A type with new ids throughout: those of one level before those of the next, as Iceberg gives them.
+    /// A type with new ids throughout: all of one level before those of the next, as Iceberg assigns them.
     fn fresh(&mut self, kind: &Type) -> Type {
         match kind {
             Type::Primitive(_) => kind.clone(),
@@ -225,7 +228,7 @@ impl Next {
         parts.iter().zip(ids).map(with_id).collect()
     }
 
-    /// Their field with the parts of our type that it lacks; only called where nothing of it is taken.
+    /// The table's field with those parts of our type that it lacks. Only called if nothing of it is taken.
     fn completed(&mut self, theirs: &NestedFieldRef, ours: &Type) -> NestedFieldRef {
         let mut field = NestedField::clone(theirs);
         let kind = match (theirs.field_type.as_ref(), ours) {
@@ -243,7 +246,7 @@ impl Next {
                     match parts.iter_mut().find(|their| their.name == part.name) {
                         Some(their) => *their = self.completed(their, &part.field_type),
                         None => {
-                            // Rows that are there already have no value of it.
+                            // Existing rows have no value for it.
                             let mut new = NestedField::clone(&self.fresh_parts(std::slice::from_ref(part)).remove(0));
                             new.required = false;
                             parts.push(new.into());

@@ -1,25 +1,25 @@
-//! What a table is: its entry in a list.
+//! The definition of a table: its entry in the list of tables.
 
 use super::Column;
 use super::fill::Fill;
 
-/// What a table is.
+/// The definition of a table.
 #[derive(Debug)]
 pub struct TableDef {
     /// The name in the catalog: lower-case letters, digits and `_`.
     pub name: &'static str,
-    /// The columns with which it is made. Their ids are written out: see [`super::ColumnId`].
+    /// The columns with which it is created. Their ids are written out: see [`super::ColumnId`].
     pub columns: &'static [Column],
-    /// The column that holds a row's time: what `times` of a file and a time filter are about.
+    /// The column that holds a row's time; a file's `times` and time filters refer to it.
     pub time_column: &'static str,
     /// How files are divided among partitions.
     pub partitioning: Partitioning,
     /// How the rows of each file are sorted.
     pub order: Order,
-    /// What tells that a partition is not written to any more.
+    /// What shows that a partition gets no more rows.
     pub closing: Closing,
-    /// How a worker makes its rows of what an entry stores; none of the first four, whose rows have encoders of their own, and of one
-    /// that nobody fills.
+    /// How a worker makes its rows from what an entry stores. `None` for the first four, whose rows have their own encoders, and for a
+    /// table that nobody fills.
     pub fill: Option<Fill>,
 }
 
@@ -64,15 +64,15 @@ pub enum Order {
     Hour(&'static str),
 }
 
-/// What tells that nothing is written any more below some instant.
+/// What shows that nothing more is written below some instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
-    /// The watermarks, and events that are accepted and not scored.
+    /// The watermarks, and the events that are accepted but not scored.
     Events,
-    /// The last hour of which rows are written.
+    /// The last hour whose rows are written.
     Hours,
-    /// The last day of which rows are written.
+    /// The last day whose rows are written.
     Days,
-    /// Arrival, and what waits.
+    /// The time of arrival, and the events that wait.
     Arrivals,
 }

@@ -1,8 +1,8 @@
-//! How the columns of a table, or of the raw zone, are described: each in one place, with its id, name, type, what files tell of
-//! it, its words, and how a row fills it. The schema, the encoder and the reader come out of that.
+//! Describes the columns of a table, or of the raw zone, each in one place: its id, name, type, bounds, description, and how a row fills
+//! it. Schema, encoder and reader are derived from that.
 
-/// Declares, from the columns in order: `COLUMNS`, the list; `Building`, all of them under construction, filled row by row in one
-/// pass; a batch of them as it is read, and a view of a row of it.
+/// Declares for columns in order: `COLUMNS`, the list; `Building`, all columns under construction, filled row by row in one pass; a batch
+/// of the columns as it is read; and a view of a row in a batch.
 macro_rules! columns {
     (
         $(#[$about:meta])* $batch:ident, $row:ident<$life:lifetime>, $words:literal,
@@ -23,12 +23,13 @@ macro_rules! columns {
             },
         )+];
 
-        /// The columns under construction. One pass fills them all: rows lie scattered in memory, and each is fetched once.
+        /// The columns under construction. One pass fills them all: rows lie scattered in memory, and this fetches each only once.
         pub(crate) struct Building {
             $($column: <$crate::cells::$cell as $crate::cells::Cell>::Building,)+
         }
 
         impl Building {
+            /// Empty columns with room for so many rows.
             pub(crate) fn with_capacity(rows: usize) -> Building {
                 Building { $($column: $crate::cells::Building::with_capacity(rows),)+ }
             }
@@ -42,7 +43,10 @@ macro_rules! columns {
                 })+
             }
 
-            /// The columns, in order, as this schema has them.
+            /// The finished columns in order, with the types of this schema.
+            ///
+            /// # Errors
+            /// The schema lacks a column, or the values do not make a valid one.
             pub(crate) fn finish(
                 self,
                 schema: &arrow_schema::Schema,
@@ -71,7 +75,7 @@ macro_rules! columns {
     };
 }
 
-/// The id of a list's element, where there is one.
+/// The id of a list's element, if the column is a list.
 macro_rules! element {
     () => {
         None
@@ -81,7 +85,7 @@ macro_rules! element {
     };
 }
 
-/// What a batch of these columns of a list can do.
+/// Implements reading a batch of these columns of a list.
 macro_rules! batch {
     ($batch:ident, $row:ident, $columns:expr, $($column:ident),+) => {
         impl $crate::schema::batch::RowBatch for $batch {
@@ -101,11 +105,11 @@ macro_rules! batch {
             pub fn len(&self) -> usize {
                 self.rows
             }
-            /// Whether it has none.
+            /// Whether it has no rows.
             pub fn is_empty(&self) -> bool {
                 self.rows == 0
             }
-            /// One row; `index` is below the number of rows.
+            /// One row; `index` must be below the number of rows.
             pub fn row(&self, index: usize) -> $row<'_> {
                 $row { $($column: $crate::cells::Cell::value(&self.$column, index),)+ }
             }

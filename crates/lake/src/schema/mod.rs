@@ -1,9 +1,9 @@
 //! The tables: names, columns, partitions, sort orders, properties (semantics, section 6).
 //!
-//! Every column is optional in Iceberg's sense. Athena's DDL can make no other, so a table that was made there and one that
-//! was made here have one schema; that only `host_popularity` is ever null is a promise of the writer, checked by `verify`.
-//! The field ids of the columns with which a table is made are written out. They are what Iceberg gives to a new table, in Java
-//! as in Rust: columns from 1 in order, the element of a list behind the last column.
+//! Every column is optional in Iceberg's sense. Athena's DDL can create no others, so a table created there and one created here have the
+//! same schema. Among the columns with which tables are created only `host_popularity` is ever null: that is a promise of the writer, which
+//! `verify` checks. The field ids of these columns are written out. They are those that Iceberg gives to a new table, in Java as in Rust:
+//! columns from 1 in order, then the element of a list.
 
 pub(crate) mod batch;
 mod column;
@@ -29,7 +29,7 @@ use iceberg::spec::Schema;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-/// The name of the raw zone, within file names of messages and in Glue.
+/// The name of the raw zone, in error messages and in Glue.
 pub const RAW: &str = "auth_events_raw";
 
 /// A partition, as Iceberg counts it.
@@ -51,7 +51,7 @@ impl Partition {
     }
 }
 
-/// `2015-01-31` or `2015-01`, as it stands in paths.
+/// `2015-01-31` or `2015-01`, as in paths.
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -63,7 +63,7 @@ impl fmt::Display for Partition {
     }
 }
 
-/// The schema of columns whose ids are written out.
+/// The Iceberg schema of columns whose ids are written out.
 fn iceberg_schema(columns: &[Column]) -> Schema {
     let fields = columns.iter().map(|column| match column.id {
         ColumnId::Fixed(id, element) => column.field(id, element.unwrap_or(0)),
@@ -79,7 +79,7 @@ pub fn raw_columns() -> &'static [Column] {
     tables::raw::COLUMNS
 }
 
-/// The Arrow schema of the raw zone, with field ids as for a table.
+/// The Arrow schema of the raw zone, with field ids as in a table.
 pub fn raw_arrow_schema() -> &'static ArrowSchemaRef {
     static SCHEMA: LazyLock<ArrowSchemaRef> = LazyLock::new(|| {
         let arrow = iceberg::arrow::schema_to_arrow_schema(&iceberg_schema(raw_columns()));
@@ -93,13 +93,13 @@ pub fn raw_path(ingest_date: Day, unique: &str) -> String {
     format!("raw/ingest_date={ingest_date}/{unique}.parquet")
 }
 
-/// The name of an entry's `k`th raw file, without folder and ending. It follows from the entry's number alone, so that one can see
-/// of a file whether its entry is folded.
+/// The name of an entry's `k`th raw file, without folder and suffix. It contains the entry's number, so that a file's name alone tells
+/// whether its entry is folded.
 pub fn raw_name(shard: &ShardId, n: u64, k: usize) -> String {
     format!("{}-{n:020}-{k}", file_name(shard))
 }
 
-/// The shard, as [`file_name`] writes it, and the entry of a raw file; none for what [`raw_name`] did not name.
+/// The shard, as [`file_name`] writes it, and the entry number of a raw file; `None` for a path that [`raw_name`] did not name.
 pub fn raw_entry(path: &str) -> Option<(&str, u64)> {
     let name = path.strip_prefix("raw/ingest_date=")?.split_once('/')?.1.strip_suffix(".parquet")?;
     let (entry, k) = name.rsplit_once('-')?;
@@ -113,8 +113,8 @@ pub fn raw_day(path: &str) -> Option<Day> {
     path.strip_prefix("raw/ingest_date=")?.split_once('/')?.0.parse().ok()
 }
 
-/// A shard's name as a file's or folder's. Letters, digits, `-`, `_` and inner dots stay; every other byte becomes `!` and two
-/// hexadecimal digits. (Of the characters that every object store takes as they are, `!` is the one that no stream uses.)
+/// A shard's name as the name of a file or folder. Letters, digits, `-`, `_` and inner dots stay; every other byte becomes `!` and two
+/// hexadecimal digits. (Among the characters that every object store accepts, `!` is the one that no stream uses.)
 pub fn file_name(shard: &ShardId) -> String {
     let shard = shard.as_str();
     if shard.is_empty() {

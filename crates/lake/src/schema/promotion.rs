@@ -1,8 +1,8 @@
-//! Types that Iceberg lets become others.
+//! Types that Iceberg can promote to others.
 
 use iceberg::spec::{PrimitiveType, Type};
 
-/// Whether files with the first type may lie in a column of the second: it is the same, or Iceberg's format promotes it.
+/// Whether files with the first type may belong to a column of the second: both are the same, or Iceberg's format promotes the first.
 pub fn promotes(from: &PrimitiveType, to: &PrimitiveType) -> bool {
     use PrimitiveType::{Decimal, Double, Float, Int, Long};
     match (from, to) {
@@ -14,7 +14,7 @@ pub fn promotes(from: &PrimitiveType, to: &PrimitiveType) -> bool {
     }
 }
 
-/// Whether a column of this type may be read as that: the same, or one to which Iceberg promotes it, also within a list.
+/// Whether a column of type `from` may be read as `to`: both are the same, or Iceberg promotes `from`, also within a list.
 pub fn becomes(from: &Type, to: &Type) -> bool {
     match (from, to) {
         (Type::Primitive(from), Type::Primitive(to)) => promotes(from, to),

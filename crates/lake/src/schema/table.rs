@@ -1,4 +1,4 @@
-//! A table: an entry in a list, and the handle by which everybody names it.
+//! Tables: the list of those that are known, and the handle by which all code names one.
 
 use super::def::{Closing, Order, Partitioning, TableDef};
 use super::{Column, Partition};
@@ -16,19 +16,19 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 /// The table property that holds, as one JSON object, the last entry applied of each shard.
 pub const APPLIED: &str = "authpulse.applied";
 
-/// The table property that names, separated by commas, what a program must know to commit to the table. It is set before the first
-/// entry that needs it and never removed.
+/// The table property that names, separated by commas, what a program must know to commit to the table. A name is added before the first
+/// entry that needs it, and never removed.
 pub const REQUIRES: &str = "authpulse.requires";
 
-/// Names of tables that entries of newer versions may bring into one process; beyond, reading them is an error.
+/// How many unknown tables, named by entries of newer versions, one process accepts; beyond that, reading such an entry is an error.
 pub const UNKNOWN_TABLES_MAX: usize = 64;
 
-/// Longest name of a table that is read: what Glue takes.
+/// Longest name of a table that is read, in bytes: Glue's limit.
 const NAME_BYTES_MAX: usize = 255;
 
-/// A table in Iceberg. Raw records are plain Parquet and no table in this sense: see [`crate::encode::encode_raw`].
+/// A table in Iceberg. Raw records are plain Parquet and not a table in this sense: see [`crate::encode::encode_raw`].
 ///
-/// It is written as its name. The four of 0.1 come first in every order, others by name behind them.
+/// It is stored as its name. The four tables of 0.1 come first in every order, then the others by name.
 #[derive(Clone, Copy)]
 pub struct Table(Which);
 
@@ -38,7 +38,7 @@ enum Which {
     Later(&'static Slot),
 }
 
-/// A name behind the first four. Its table may become known after its name was read.
+/// The name of a table after the first four. Its definition may become known after its name was read.
 struct Slot {
     name: &'static str,
     def: OnceLock<&'static TableDef>,
@@ -48,7 +48,7 @@ struct Slot {
 static FIRST: [&TableDef; 4] =
     [&super::tables::CURATED, &super::tables::HOURLY, &super::tables::DAILY, &super::tables::REJECTED];
 
-/// What stands for a table of which only the name is known: nothing is read or written by it.
+/// The definition of tables of which only the name is known; nothing is read or written with it.
 static UNKNOWN: TableDef = TableDef {
     name: "",
     columns: &[],
@@ -59,7 +59,7 @@ static UNKNOWN: TableDef = TableDef {
     fill: None,
 };
 
-/// All names behind the first four that this process has met.
+/// All names of tables after the first four that this process has met.
 static LATER: Mutex<BTreeMap<&'static str, &'static Slot>> = Mutex::new(BTreeMap::new());
 
 impl Table {
@@ -72,13 +72,13 @@ impl Table {
     /// The dead letters.
     pub const REJECTED: Table = Table(Which::First(3));
 
-    /// The tables of 0.1, which every lake has. Which tables a program works with is in its [`crate::Shape`].
+    /// The tables of 0.1, which every lake has. [`crate::Shape`] says which tables a program works with.
     pub const FIRST: [Table; 4] = [Table::CURATED, Table::HOURLY, Table::DAILY, Table::REJECTED];
 
     /// A later table.
     ///
     /// # Errors
-    /// In words, if another table of this name is known, or the name is none.
+    /// Text: another table of this name is known, or the name is not valid.
     pub fn new(def: &'static TableDef) -> Result<Table, String> {
         let taken = || format!("there is another table {}", def.name);
         let slot = match slot(def.name, usize::MAX)? {
@@ -88,10 +88,10 @@ impl Table {
         if std::ptr::eq(*slot.def.get_or_init(|| def), def) { Ok(Table(Which::Later(slot))) } else { Err(taken()) }
     }
 
-    /// The table of a name, known or not: an entry of a newer version may name one that this program knows nothing of.
+    /// The table of a name, known or not: an entry of a newer version may name a table that this program does not know.
     ///
     /// # Errors
-    /// In words, if this cannot be a table's name, or this process has met [`UNKNOWN_TABLES_MAX`] that it does not know.
+    /// Text: this is not a valid name, or this process has already met [`UNKNOWN_TABLES_MAX`] tables that it does not know.
     pub fn named(name: &str) -> Result<Table, String> {
         slot(name, UNKNOWN_TABLES_MAX)
     }
@@ -105,12 +105,12 @@ impl Table {
         later.get(name).map(|slot| Table(Which::Later(slot))).filter(|table| table.is_known())
     }
 
-    /// Whether it is one of the tables of 0.1, which are made with the lake.
+    /// Whether it is one of the tables of 0.1, which are created with the lake.
     pub fn is_first(self) -> bool {
         matches!(self.0, Which::First(_))
     }
 
-    /// Whether more than its name is known in this process. Whether a lake's own list has it, [`crate::Lake::knows`] tells.
+    /// Whether this process knows more than the table's name. [`crate::Lake::knows`] says whether it is in a lake's own list.
     pub fn is_known(self) -> bool {
         match self.0 {
             Which::First(_) => true,
@@ -118,7 +118,7 @@ impl Table {
         }
     }
 
-    /// What the table is; of one that is not known, nothing.
+    /// The table's definition; an empty one if the table is not known.
     pub fn def(self) -> &'static TableDef {
         match self.0 {
             Which::First(at) => FIRST[at],
@@ -139,17 +139,17 @@ impl Table {
         format!("warehouse/{}", self.name())
     }
 
-    /// The column that holds a row's time: what `times` of a file and a time filter are about.
+    /// The column that holds a row's time; a file's `times` and time filters refer to it.
     pub fn time_column(self) -> &'static str {
         self.def().time_column
     }
 
-    /// The columns with which it is made.
+    /// The columns with which it is created.
     pub fn columns(self) -> &'static [Column] {
         self.def().columns
     }
 
-    /// The Iceberg schema with which it is made.
+    /// The Iceberg schema with which it is created.
     pub fn schema(self) -> &'static SchemaRef {
         &self.facts().schema
     }
@@ -181,7 +181,7 @@ impl Table {
         }
     }
 
-    /// The partition of a row with this time (the start of its day for a column of dates).
+    /// The partition of a row with this time; for a column of dates, the start of the row's day.
     pub fn partition_of(self, time: impl OnCalendar) -> Partition {
         self.partition_of_day(Day::of_micros(time.in_micros()))
     }
@@ -232,7 +232,7 @@ impl Table {
     }
 }
 
-/// The table of a name; at most `unknown_max` names of tables that are not known are taken in.
+/// The table of a name. Accepts at most `unknown_max` names of tables that are not known.
 fn slot(name: &str, unknown_max: usize) -> Result<Table, String> {
     if let Some(first) = Table::FIRST.into_iter().find(|table| table.name() == name) {
         return Ok(first);
@@ -250,7 +250,7 @@ fn slot(name: &str, unknown_max: usize) -> Result<Table, String> {
             "more than {unknown_max} tables are named that this program does not know, {name} among them: run a newer version"
         ));
     }
-    // Kept for the life of the process, as the names of known tables are: there are few, by the bound above.
+    // Kept for the life of the process, like the names of known tables. By the bound above there are few.
     let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
     let slot: &'static Slot = Box::leak(Box::new(Slot { name, def: OnceLock::new(), facts: OnceLock::new() }));
     later.insert(name, slot);

@@ -1,4 +1,4 @@
-//! The columns with which each table is made, and those of the raw zone: the one list of them. The words are those of the
+//! The columns with which each table is created, and those of the raw zone: the only list of them. The descriptions are those of the
 //! statements under `ddl/`.
 
 use super::def::{Closing, Order, Partitioning, TableDef};
@@ -207,6 +207,7 @@ pub(crate) mod raw {
     }
 }
 
+/// The definition of `auth_events_curated`.
 pub(crate) static CURATED: TableDef = TableDef {
     name: "auth_events_curated",
     columns: curated::COLUMNS,
@@ -217,6 +218,7 @@ pub(crate) static CURATED: TableDef = TableDef {
     fill: None,
 };
 
+/// The definition of `user_behavior_hourly`.
 pub(crate) static HOURLY: TableDef = TableDef {
     name: "user_behavior_hourly",
     columns: hourly::COLUMNS,
@@ -227,6 +229,7 @@ pub(crate) static HOURLY: TableDef = TableDef {
     fill: None,
 };
 
+/// The definition of `host_popularity_daily`.
 pub(crate) static DAILY: TableDef = TableDef {
     name: "host_popularity_daily",
     columns: daily::COLUMNS,
@@ -237,6 +240,7 @@ pub(crate) static DAILY: TableDef = TableDef {
     fill: None,
 };
 
+/// The definition of `auth_events_rejected`.
 pub(crate) static REJECTED: TableDef = TableDef {
     name: "auth_events_rejected",
     columns: rejected::COLUMNS,
@@ -247,19 +251,19 @@ pub(crate) static REJECTED: TableDef = TableDef {
     fill: None,
 };
 
-/// User and computer alone: who was ever accepted where.
+/// User and computer alone: which user was ever accepted on which computer.
 pub(crate) mod pairs {
     use super::{batch, curated};
     use crate::cells::Text;
 
-    /// User and computer of rows of `auth_events_curated`.
+    /// The columns user and computer of rows of `auth_events_curated`.
     pub struct PairBatch {
         rows: usize,
         user_id: Text,
         computer_id: Text,
     }
 
-    /// Who was where.
+    /// The user and the computer of one row.
     #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
     #[expect(missing_docs, reason = "two columns of the table, named and explained in the semantics")]
     pub struct PairRow<'a> {

@@ -15,12 +15,12 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A `FileIO` over the store, for URIs as [`ObjectStore::uri`] makes them.
+/// A `FileIO` over the store, for URIs that [`ObjectStore::uri`] makes.
 pub fn file_io(store: Arc<dyn ObjectStore>) -> FileIO {
     FileIOBuilder::new(Arc::new(Adapter { store: Some(store) })).build()
 }
 
-/// Iceberg asks that storages can be serialized. This one cannot travel: without its store every call is an error.
+/// Iceberg requires that storages can be serialized. This one loses its store by that: every call is then an error.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Adapter {
     #[serde(skip)]

@@ -1,7 +1,8 @@
 //! Files in a directory.
 //!
-//! What is assumed of the file system: a hard link to an existing name fails, and what was synced (a file, then the directory
-//! that names it) survives a loss of power. A put writes a temporary name, syncs, links the final name, syncs the directory.
+//! It relies on the file system for two things: a hard link to an existing name fails, and what was synced (a file, then the directory that
+//! names it) survives a loss of power. A put writes the file under a temporary name, syncs it, links the final name, and syncs the
+//! directory.
 
 use crate::advice;
 
@@ -18,23 +19,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Temporary names begin with a dot and end so; listings leave them out.
+/// Temporary names begin with a dot and end with this; listings leave them out.
 const TEMPORARY: &str = ".tmp";
 
 /// A lake's directory.
 pub struct LocalStore {
     root: PathBuf,
     root_text: String,
-    /// Directories known to exist durably: each is made and synced once.
+    /// Directories known to exist durably: each is created and synced once.
     directories: Mutex<HashSet<PathBuf>>,
     temporary: AtomicU64,
 }
 
 impl LocalStore {
-    /// Opens a lake's directory, making it where it is missing.
+    /// Opens a lake's directory, and creates it if it is missing.
     ///
     /// # Errors
-    /// The directory cannot be made, or its name cannot stand in the tables' metadata.
+    /// The directory cannot be created, or its name cannot be used in the tables' metadata.
     pub fn open(root: impl AsRef<Path>) -> Result<LocalStore, StoreError> {
         let root = root.as_ref();
         let shown = root.display().to_string();
@@ -47,7 +48,7 @@ impl LocalStore {
         Ok(LocalStore { root, root_text, directories: Mutex::default(), temporary: AtomicU64::new(0) })
     }
 
-    /// Refuses a directory whose name cannot stand in the tables' metadata, also before it is made.
+    /// Checks that a directory's name can be used in the tables' metadata. The directory need not exist.
     ///
     /// # Errors
     /// [`StoreError::Refused`] with the reason.
@@ -55,12 +56,15 @@ impl LocalStore {
         checked_name(&resolved(root.as_ref())?).map(drop)
     }
 
-    /// What in a directory's name some readers of Iceberg cannot open, beyond what [`LocalStore::check_name`] refuses: a lake that is
-    /// there works without those readers, a new one should have another name.
+    /// What in a directory's name some readers of Iceberg cannot open, beyond what [`LocalStore::check_name`] refuses. An existing lake
+    /// works without those readers; a new one should get another name.
+    ///
+    /// # Errors
+    /// The path is empty, or the working directory cannot be found.
     pub fn unreadable_name(root: impl AsRef<Path>) -> Result<Option<&'static str>, StoreError> {
         let resolved = resolved(root.as_ref())?;
         let name = resolved.to_string_lossy();
-        // DuckDB takes the first for the begin of a quoted name, PyIceberg leaves out tab, line feed and carriage return.
+        // DuckDB takes the first for the beginning of a quoted name; PyIceberg drops tab, line feed and carriage return.
         Ok(match (name.contains('"'), name.contains(char::is_control)) {
             (true, _) => Some("a '\"'"),
             (_, true) => Some("a control character"),
@@ -68,7 +72,7 @@ impl LocalStore {
         })
     }
 
-    /// What [`ObjectStore::uri`] calls the root of the lake in a directory, which need not be there.
+    /// The URI that [`ObjectStore::uri`] gives to the root of the lake in a directory, which need not exist.
     ///
     /// # Errors
     /// As for [`LocalStore::check_name`].
@@ -86,7 +90,7 @@ impl LocalStore {
         Ok(self.root.join(path))
     }
 
-    /// Makes the directory of `target` and returns it.
+    /// Creates the directory of `target` and returns it.
     fn directory_of<'a>(&self, target: &'a Path) -> io::Result<&'a Path> {
         let directory = target.parent().ok_or(ErrorKind::InvalidInput)?;
         make_directory(directory, &self.root, &mut self.directories.lock().unwrap_or_else(PoisonError::into_inner))?;
@@ -101,19 +105,19 @@ impl LocalStore {
             let candidate = directory.join(format!(".{name}.{}-{number}{TEMPORARY}", std::process::id()));
             match OpenOptions::new().write(true).create_new(true).open(&candidate) {
                 Ok(file) => break (candidate, file),
-                // A former process of the same number left it behind.
+                // A former process with the same number left it behind.
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
             }
         };
         let outcome = file.write_all(body).and_then(|()| file.sync_all()).and_then(|()| name_new(&temporary, target));
-        // On success the file has its final name; on failure the temporary one is of no use. Either way a left-over is harmless.
+        // On success the file has its final name; on failure the temporary one is useless. In both cases a leftover does no harm.
         let _ = fs::remove_file(&temporary);
         outcome?;
         sync_directory(directory)
     }
 
-    /// Files below a directory: those that are whole, or those that are still being put.
+    /// Files below a directory: the finished ones, or those that are still being put.
     fn walk(&self, directory: &Path, prefix: &str, unfinished: bool, out: &mut Vec<ObjectMeta>) -> io::Result<()> {
         let entries = match fs::read_dir(directory) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
@@ -138,7 +142,7 @@ impl LocalStore {
                     Ok(meta) => {
                         out.push(ObjectMeta { path: path.to_owned(), size: meta.len(), modified: modified(&meta) })
                     }
-                    // Deleted since the directory was read.
+                    // Deleted after the directory was read.
                     Err(e) if e.kind() == ErrorKind::NotFound => {}
                     Err(e) => return Err(e),
                 }
@@ -148,7 +152,7 @@ impl LocalStore {
     }
 }
 
-/// The place that a path leads to. What exists of it may be a symbolic link to a place with another name.
+/// The place to which a path leads. The part that exists may be a symbolic link to a place with another name.
 fn resolved(root: &Path) -> Result<PathBuf, StoreError> {
     let failed = |e: io::Error| error(&root.display().to_string(), "looking at", &e);
     let full = std::path::absolute(root).map_err(failed)?;
@@ -163,7 +167,7 @@ fn uri_in(root: &str, path: &str) -> String {
     format!("file://{root}/{path}")
 }
 
-/// A lake's name as URIs hold it.
+/// A lake's name as URIs contain it.
 fn checked_name(root: &Path) -> Result<&str, StoreError> {
     let refused = |why: &str| StoreError::Refused { path: root.display().to_string(), why: why.to_owned() };
     let text = root.to_str().ok_or_else(|| refused("its name is not UTF-8: choose another directory"))?;
@@ -192,10 +196,10 @@ fn modified(meta: &fs::Metadata) -> ProcessingTime {
     micros.map_or_else(ProcessingTime::default, ProcessingTime::from_micros)
 }
 
-/// Gives a synced file its final name, failing where that is taken.
+/// Gives a synced file its final name; fails if the name is taken.
 fn name_new(temporary: &Path, target: &Path) -> io::Result<()> {
     match fs::hard_link(temporary, target) {
-        // A file system without hard links. One process owns a local lake, so looking first is enough there.
+        // The file system has no hard links. One process owns a local lake, so checking first is enough.
         Err(e) if matches!(e.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) => {
             if target.try_exists()? {
                 return Err(ErrorKind::AlreadyExists.into());
@@ -206,7 +210,7 @@ fn name_new(temporary: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a lake's own directory and its missing parents, each synced into its parent.
+/// Creates a lake's own directory and its missing parents, and syncs each into its parent.
 fn make_root(root: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = root;
@@ -222,8 +226,8 @@ fn make_root(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory within the lake. It and those above it are synced into their parents once per process, also where they
-/// exist: a process before may have died between making and syncing them.
+/// Creates a directory within the lake. It and those above it are synced into their parents once per process, even if they exist: an
+/// earlier process may have died between creating and syncing them.
 fn make_directory(directory: &Path, root: &Path, known: &mut HashSet<PathBuf>) -> io::Result<()> {
     if known.contains(directory) {
         return Ok(());
@@ -240,6 +244,9 @@ fn make_directory(directory: &Path, root: &Path, known: &mut HashSet<PathBuf>) -
 }
 
 /// Makes the names in a directory durable.
+///
+/// # Errors
+/// The system cannot open or sync the directory.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
@@ -312,7 +319,7 @@ impl ObjectStore for LocalStore {
                 }
                 other => other?,
             }
-            // Both names share one file. Whoever cleans up by age must see that the second name is new.
+            // Both names share one file. A cleanup by age must see that the second name is new.
             File::options().write(true).open(&target)?.set_modified(SystemTime::now())?;
             sync_directory(directory)
         };

@@ -1,4 +1,4 @@
-//! Files in a map: the deterministic double of the local store and of S3, with faults.
+//! Files in a map: the deterministic test double of the local store and of S3, with faults.
 
 use super::{ObjectMeta, ObjectStore, StoreError, check_path, out_of_range};
 use crate::fault::Faults;
@@ -30,7 +30,7 @@ impl MemoryStore {
     pub fn new() -> MemoryStore {
         MemoryStore::default()
     }
-    /// Replaces the faults.
+    /// Replaces the faults from the next operation on.
     pub fn set_faults(&self, faults: Faults) {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }

@@ -1,4 +1,4 @@
-//! A table that no program has yet, for the tests of several crates: logons of each user and hour, made of what an entry stores.
+//! A table that no program has yet, for the tests of several crates: logons per user and hour, made from what an entry stores.
 
 use authpulse_engine::rows::HourRow;
 use authpulse_lake::encode::{EntryRows, LaterRow};
@@ -24,6 +24,6 @@ fn logons<'a>(rows: &'a EntryRows<'a>) -> Vec<LaterRow<'a>> {
         let logons = Value::Long(hour.total_logins as i64);
         vec![Some(Value::time(hour.window_start)), Some(Value::Text(rows.users.get(hour.user))), Some(logons)]
     };
-    // In no order: the files are sorted by the description.
+    // Unsorted, because files are sorted by the table's definition.
     rows.hours.iter().rev().map(row).collect()
 }

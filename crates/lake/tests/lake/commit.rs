@@ -1,4 +1,4 @@
-//! The tables follow the journal: each entry exactly once, whatever fails and whoever else commits.
+//! The tables follow the journal: each entry is applied exactly once, whatever fails and whoever else commits.
 
 use crate::common::{CountingIds, Entry, curated_users, entry, expected_users, memory_lake, stored, views};
 use crate::faults::{at, at_first_swap};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const ROWS: u64 = 3;
-/// No file of these tests is larger.
+/// More bytes than any file of these tests has.
 const GATHER_ALL: u64 = 1 << 20;
 
 fn local_lake(directory: &std::path::Path, seed: u64) -> Lake {
@@ -53,7 +53,7 @@ fn check_tables(lake: &Lake, entries: &[Entry]) {
     check_rows(lake, entries);
 }
 
-/// As [`check_tables`], whichever files hold the rows.
+/// Like [`check_tables`], but any files may hold the rows.
 fn check_rows(lake: &Lake, entries: &[Entry]) {
     assert_eq!(curated_users(lake), expected_users(entries, ROWS));
     for table in Table::FIRST {
@@ -98,14 +98,14 @@ fn small_files_of_one_commit_become_one_a_partition() {
     let (lake, store, _) = memory_lake();
     let lake = lake.with_settings(CommitSettings { gather_below: GATHER_ALL, ..CommitSettings::default() });
     let entries = entries(&lake, &["a", "b", "c"], 4);
-    // Nine small files of one day's rows in one commit, then three: each time they become one.
+    // Nine small files with rows of one day in one commit, then three more: each time they are gathered into one.
     let begin: Vec<Entry> = (0..3).flat_map(|s| (0..3).map(move |n| 4 * s + n)).map(|at| copy(&entries[at])).collect();
     for (part, files) in [(&begin, 1), (&entries, 2)] {
         let report = block_on(lake.commit(Table::CURATED, &views(part))).unwrap();
         assert_eq!((report.files, report.notes.len()), (1, 0));
         let live = block_on(lake.live_files(Table::CURATED)).unwrap();
         assert_eq!(live.files.len(), files);
-        // Sorted as the table is: hour, user, time.
+        // Sorted like the table: by hour, user, time.
         for file in &live.files {
             let batches = block_on(lake.read_curated(file, None)).unwrap();
             let keys: Vec<_> = batches
@@ -121,7 +121,7 @@ fn small_files_of_one_commit_become_one_a_partition() {
     }
     commit_all(&lake, &entries).unwrap();
     check_rows(&lake, &entries);
-    // State is rebuilt from the entries' own files: they are still there.
+    // State is rebuilt from the entries' own files, so they must still exist.
     for file in entries.iter().flat_map(|entry| &entry.files) {
         assert!(block_on(store.size(&file.path)).unwrap().is_some(), "{}", file.path);
     }
@@ -132,13 +132,13 @@ fn what_cannot_be_gathered_is_appended_as_it_is() {
     let (lake, store, _) = memory_lake();
     let entries = entries(&lake, &["a", "b"], 2);
     let sizes = || entries.iter().flat_map(|e| &e.files).filter(|f| f.table == Table::CURATED).map(|f| f.bytes);
-    // None of them is small.
+    // With this setting none of them is small.
     let larger = lake
         .clone()
         .with_settings(CommitSettings { gather_below: sizes().min().unwrap(), ..CommitSettings::default() });
     let report = block_on(larger.commit(Table::CURATED, &views(&entries[..1]))).unwrap();
     assert_eq!((report.files, report.notes.len()), (1, 0));
-    // One is gone: a commit is not the place to stop for that.
+    // One file is missing: that alone must not stop a commit.
     let lake = lake.with_settings(CommitSettings { gather_below: GATHER_ALL, ..CommitSettings::default() });
     let lost = entries[2].files.iter().find(|f| f.table == Table::CURATED).unwrap();
     block_on(store.delete(&lost.path)).unwrap();
@@ -176,7 +176,7 @@ fn an_entry_without_rows_advances_the_table_by_its_properties_alone() {
     assert!(loaded.metadata.last_updated_ms() < 1_700_000_100_000);
 }
 
-/// Fails the `nth` moment and all after it: the process is gone.
+/// The `nth` step and all after it fail, as if the process were gone.
 #[test]
 fn a_crash_at_any_step_neither_loses_nor_doubles_rows() {
     crash_at_each_step(0);
@@ -195,7 +195,7 @@ fn crash_at_each_step(gather_below: u64) {
         let lake =
             lake.with_settings(CommitSettings { keep_snapshots: 2, manifests_max: 2, attempts: 20, gather_below });
         let entries = entries(&lake, &["a", "b"], 4);
-        // Some commits before, so that the one under test merges manifests and drops snapshots.
+        // A few commits first, so that the tested one merges manifests and drops snapshots.
         for n in 1..=3 {
             commit_all(&lake, &entries[..n]).unwrap();
         }
@@ -300,12 +300,12 @@ impl TablePointers for AlwaysBeaten {
     }
 }
 
-/// Runs on a thread of its own: a probe is called within an executor, and executors do not nest.
+/// Runs on its own thread: a probe is called within an executor, and executors do not nest.
 fn elsewhere<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(run).join().unwrap())
 }
 
-/// What another engine does: a change that knows nothing of entries.
+/// What another engine may do: a change that knows nothing of entries.
 fn set_foreign_property(lake: &Lake, catalog: &MemoryCatalog) {
     let loaded = block_on(lake.load(Table::CURATED)).unwrap();
     let builder = loaded.metadata.into_builder(Some(loaded.location.clone()));

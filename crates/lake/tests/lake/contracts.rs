@@ -106,7 +106,7 @@ fn processes_of_one_follower_get_numbers_of_their_own() {
     journals(contract::processes_of_one_follower_get_numbers_of_their_own);
 }
 
-/// A lake of an earlier version, or one that this process may only read, is looked at without a change.
+/// Looking at a lake of an earlier version, or at one that this process may only read, changes nothing.
 #[test]
 fn looking_for_followers_changes_no_database() {
     let directory = tempfile::tempdir().unwrap();
@@ -123,7 +123,7 @@ fn looking_for_followers_changes_no_database() {
     let name = FollowerName::new("counts").unwrap();
     block_on(journal.followers().register(&name, 1, bytes("x"))).unwrap();
     assert_eq!(tables(), ["bases", "entries", "followers"]);
-    // Another process that opened it before finds them as well.
+    // Another process that had opened the journal before finds them as well.
     assert_eq!(block_on(SqliteJournal::open(&path).unwrap().followers().registered()).unwrap().len(), 1);
 }
 
@@ -201,7 +201,7 @@ fn a_lock_is_taken_over_only_from_the_silent() {
 #[test]
 fn what_is_in_the_way_of_a_database_is_not_called_damage() {
     let directory = tempfile::tempdir().unwrap();
-    // A directory under the database's name cannot be opened, whoever asks.
+    // Nobody can open a directory as a database.
     let path = directory.path().join("taken.db");
     std::fs::create_dir(&path).unwrap();
     let journal = SqliteJournal::open(&path).err().unwrap();

@@ -1,7 +1,7 @@
-//! What is encoded is byte by byte what it was: 20 inputs from seeds, against what the program at `shape-before` made of them
-//! (`tests/data/shape-before/corpus.txt`, a line a file, and some files whole).
+//! Encoded files are byte for byte what they were: 20 inputs from seeds, compared with the output of the program at `shape-before`
+//! (`tests/data/shape-before/corpus.txt`, a line per file, and some whole files).
 //!
-//! `AUTHPULSE_MAKE=1` writes instead of comparing: that is how the program of that commit made them.
+//! With `AUTHPULSE_MAKE=1` the test writes them instead of comparing: so they were made, by the program of that commit.
 
 use super::created_by::without_created_by;
 use authpulse_engine::flags::Flags;
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use std::path::{Path, PathBuf};
 
 const SEEDS: u64 = 20;
-/// The seed of which the first file of each kind is kept whole.
+/// The seed for which the first file of each kind is stored whole.
 const WHOLE: u64 = 1;
 const PROCESSED: ProcessingTime = ProcessingTime::from_micros(DEFAULT_BASE.after(Span::days(40)).micros());
 const KINESIS: &str = "49590338271490256608559692538361571095921575989136588898";
@@ -40,14 +40,14 @@ impl Chance {
         }
     }
 
-    /// Over two weeks, half of it within one day.
+    /// A time within two weeks; half of all times lie within one day.
     fn time(&mut self) -> EventTime {
         let from = DEFAULT_BASE + if self.below(2) == 0 { 3 * DAY } else { self.below(14) as i64 * DAY };
         let whole = from + self.below(86_400) as i64 * SECOND;
         whole + if self.below(4) == 0 { self.below(1_000_000) as i64 * MICROSECOND } else { Span::ZERO }
     }
 
-    /// Within so many days before all is processed.
+    /// An arrival within so many days before everything is processed.
     fn arrival(&mut self, days: u64) -> ArrivalTime {
         let time = PROCESSED - self.below(days) as i64 * DAY + self.below(9) as i64 * MICROSECOND;
         ArrivalTime::from_micros(time.micros())
@@ -71,7 +71,7 @@ fn options(seed: u64) -> EncodeOptions {
     match seed % 3 {
         0 => EncodeOptions::default(),
         1 => EncodeOptions { max_rows_per_file: 150, row_group_rows: 60, page_rows: 25, max_payload_bytes: 2_000 },
-        // Several pages in a group.
+        // Several pages per row group.
         _ => EncodeOptions { page_rows: 400, ..EncodeOptions::default() },
     }
 }
@@ -184,7 +184,8 @@ fn raw(chance: &mut Chance, options: &EncodeOptions) -> Vec<(String, Bytes)> {
     files.into_iter().map(|file| (format!("{} {} rows", file.ingest_date, file.rows), file.bytes)).collect()
 }
 
-/// A line of the corpus: whose file, what it is, and digests of its bytes and of what the entry that names it would say.
+/// A line of the corpus: the kind of a file, what it holds, and what the digests of its bytes and of its description in an entry are made
+/// from.
 struct Made {
     kind: &'static str,
     what: String,
@@ -194,7 +195,7 @@ struct Made {
 
 fn of_table(kind: &'static str, file: EncodedFile) -> Made {
     let (file, bytes) = file.finish(String::new());
-    // The length of the file counts the name of its program.
+    // The file's length includes the name of the program that wrote it.
     let size = format!("\"file_size_in_bytes\":{}", bytes.len());
     assert!(file.data_file.contains(&size), "{}", file.data_file);
     let description = file.data_file.replace(&size, "");
@@ -244,7 +245,7 @@ fn what_is_encoded_is_byte_by_byte_what_it_was() {
     }
 }
 
-/// Digests tell that something differs, whole files what.
+/// Digests show that something differs; whole files show what.
 #[test]
 fn whole_files_are_what_they_were() {
     let mut kinds = Vec::new();

@@ -1,4 +1,4 @@
-//! The statements in `ddl/` say what the code writes: columns in order, types, partitions, directories, and nothing else.
+//! The statements in `ddl/` agree with what the code writes: columns in order, types, partitions, directories, and nothing else.
 
 use authpulse_event::Day;
 use authpulse_lake::schema::{Column, DOC_BYTES_MAX, RAW, raw_arrow_schema, raw_columns, raw_path};
@@ -8,16 +8,16 @@ use iceberg::spec::{PrimitiveType, Schema, Transform, Type};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// A `CREATE TABLE` statement, as far as it can drift.
+/// The parts of a `CREATE TABLE` statement that could differ from the code.
 #[derive(Debug, PartialEq, Eq)]
 struct Statement {
     external: bool,
     name: String,
-    /// Name and type.
+    /// Name and type of each column.
     columns: Vec<(String, String)>,
     /// The comment of each column.
     comments: Vec<String>,
-    /// As written between the parentheses of `PARTITIONED BY`, without comments.
+    /// The text between the parentheses of `PARTITIONED BY`, without comments.
     partition: String,
     location: String,
 }
@@ -65,7 +65,7 @@ fn name_of(token: &str) -> String {
     token.trim_matches('`').to_owned()
 }
 
-/// The tokens between the parenthesis at the front and its partner, cut at the commas outside of inner ones.
+/// The tokens between the first parenthesis and its partner, split at commas that are not in inner parentheses.
 fn list(tokens: &mut std::vec::IntoIter<String>) -> Vec<Vec<String>> {
     assert_eq!(tokens.next().as_deref(), Some("("));
     let (mut items, mut depth) = (vec![Vec::new()], 0);
@@ -82,7 +82,7 @@ fn list(tokens: &mut std::vec::IntoIter<String>) -> Vec<Vec<String>> {
     panic!("a list has an end");
 }
 
-/// An item of a list without its comment, and that.
+/// An item of a list without its comment, and the comment.
 fn without_comment(item: &[String]) -> (&[String], String) {
     let at = item.iter().position(|token| token == "COMMENT");
     let text = at.and_then(|at| item.get(at + 1)).map_or("", String::as_str);
@@ -119,7 +119,7 @@ fn parse(sql: &str) -> Statement {
     Statement { external, name, columns, comments, partition: partition.join(", "), location }
 }
 
-/// How Athena's DDL calls a type of ours.
+/// The name of our type in Athena's DDL.
 fn type_in_ddl(kind: &Type) -> String {
     match kind {
         Type::Primitive(PrimitiveType::String) => "string".to_owned(),
@@ -182,7 +182,7 @@ fn the_raw_zone_has_the_columns_and_the_layout_of_the_code() {
         location: "LAKE/raw/".to_owned(),
     };
     assert_eq!(read(RAW), statement);
-    // What the projection makes of a day is where the files of that day are.
+    // The projection maps a day to the directory of that day's files.
     let sql = std::fs::read_to_string(directory().join(format!("{RAW}.sql"))).unwrap();
     let tokens = tokens(&sql);
     let at = tokens.iter().position(|token| token == "'storage.location.template'").unwrap();
@@ -191,7 +191,7 @@ fn the_raw_zone_has_the_columns_and_the_layout_of_the_code() {
     assert_eq!(format!("LAKE/{}", raw_path(day, "unique")), format!("{template}/unique.parquet"));
 }
 
-/// Glue refuses a table with a longer comment, and Hive's shell one of two lines.
+/// Glue refuses a table with a longer comment, and Hive's shell a comment of two lines.
 #[test]
 fn words_of_columns_are_one_line_of_few_bytes() {
     let later: Vec<Column> = Table::FIRST.iter().flat_map(|table| Shape::default().later(*table)).collect();
@@ -200,13 +200,13 @@ fn words_of_columns_are_one_line_of_few_bytes() {
         let fits = !column.doc.is_empty() && column.doc.len() <= DOC_BYTES_MAX && !column.doc.contains(['\n', '\r']);
         assert!(fits, "{}", column.name);
     }
-    // New tables have them; a table that was made before does not need them.
+    // New tables have comments; a table that was created before does not need them.
     for field in Table::CURATED.schema().as_struct().fields() {
         assert!(field.doc.is_some(), "{}", field.name);
     }
 }
 
-/// The ids of the first version are written out: a column more must not move any of them.
+/// The first version's ids are written out: another column must not change any of them.
 #[test]
 fn ids_of_the_first_version_are_what_they_were() {
     for (table, columns) in Table::FIRST.iter().zip([20, 8, 5, 10]) {
@@ -222,10 +222,10 @@ fn ids_of_the_first_version_are_what_they_were() {
     );
 }
 
-/// The list itself, and the form of decisions, which are no rows of a table and have a form of their own.
+/// The list itself; and the form of decisions, which are not rows of a table and have their own form.
 const ALLOWED: [&str; 2] = ["lake/src/schema/tables.rs", "journal/src/sink.rs"];
 
-/// Columns are described in one place; what else names many of them is a second list, which would be forgotten.
+/// Columns are described in one place. Any other source that names many of them is a second list, which would be forgotten.
 #[test]
 fn no_source_lists_columns_a_second_time() {
     let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -251,10 +251,10 @@ fn no_source_lists_columns_a_second_time() {
     assert!(second_list("x\n\"window_start\", \"window_end\",\n\"user_id\", \"total_logins\"").is_some());
 }
 
-/// Four names of one table's columns, each as a string of its own, within so many lines that they belong together.
+/// Finds four names of one table's columns, each as a string of its own, within so few lines that they belong together.
 fn second_list(text: &str) -> Option<String> {
     const TOGETHER: usize = 12;
-    // Every other piece between quotation marks is a string.
+    // Every second piece between quotation marks is a string.
     let strings: Vec<(usize, &str)> = text
         .lines()
         .enumerate()
@@ -286,7 +286,7 @@ fn every_table_has_a_statement_and_every_statement_a_table() {
     assert_eq!(found, expected);
 }
 
-/// Athena's `ALTER TABLE … ADD COLUMNS` takes no comments: the words stand before the statement.
+/// Athena's `ALTER TABLE … ADD COLUMNS` takes no comments, so the descriptions precede the statement.
 #[test]
 fn columns_that_a_table_may_gain_have_a_statement_as_well() {
     let shape = Shape::default();

@@ -1,11 +1,10 @@
-//! Faults by the number of steps before them, and of one answer.
+//! Faults after a number of steps, and lost answers.
 
 use authpulse_lake::fault::{Faults, Moment, Step};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A fault at the `nth` step alone, or at that one and all that follow, as of a process that is gone. Beside it, how many steps there
-/// were.
+/// A fault at the `nth` step alone, or, as if the process were gone, at that step and all later ones. Returns the number of steps as well.
 pub fn at(nth: usize, for_good: bool) -> (Faults, Arc<AtomicUsize>) {
     let steps = Arc::new(AtomicUsize::new(0));
     let counter = steps.clone();

@@ -1,5 +1,4 @@
-//! Columns that a table was not made with: what a file carries of them, by which id they are found, and what becomes of them when
-//! files are merged.
+//! Later columns: which of them a file carries, by which id they are found, and what becomes of them when files are merged.
 
 use super::common::{self, Entry, Names, events, memory_lake, put};
 use authpulse_engine::rows::{DayRow, ScoredEvent};
@@ -37,7 +36,7 @@ fn groups() -> Vec<LaterGroup<ScoredEvent>> {
             |row: &ScoredEvent| row.score > 0,
             |row, nth| match nth {
                 0 => Some(Value::Text(SITES[usize::from(row.score / 10) % 2])),
-                // Only a score of 30 has hops.
+                // Only rows with a score of 30 have hops.
                 1 => Some(Value::Long(i64::from(row.score / 30))),
                 2 => (row.score == 20).then(|| Value::Texts(SITES.to_vec())),
                 _ => Some(Value::Double(f64::from(row.score) / 4.0)),
@@ -53,7 +52,7 @@ fn shape() -> Shape {
     Shape { curated: groups(), ..Shape::default() }
 }
 
-/// A row's later columns, as [`groups`] fill them.
+/// A row's later columns, as [`groups`] fills them.
 fn expected(score: u8) -> String {
     let site = SITES[usize::from(score / 10) % 2];
     match score {
@@ -105,7 +104,7 @@ fn values(lake: &Lake, file: &LiveFile, names: &[&str]) -> BTreeMap<String, Stri
     rows
 }
 
-/// Changes a table as another engine does.
+/// Changes a table as another engine would.
 fn alter(
     lake: &Lake,
     catalog: &MemoryCatalog,
@@ -121,7 +120,7 @@ fn alter(
     block_on(catalog.swap(table.name(), &loaded.location, &location, metadata.current_schema())).unwrap();
 }
 
-/// Puts other columns in place of a table's later ones.
+/// Replaces a table's later columns by others.
 fn set_later(lake: &Lake, catalog: &MemoryCatalog, table: Table, later: Vec<NestedFieldRef>) {
     let fields = table.schema().as_struct().fields().iter().cloned().chain(later);
     let schema = Schema::builder().with_fields(fields).build().unwrap();
@@ -132,7 +131,7 @@ fn field(id: i32, name: &str, kind: PrimitiveType) -> NestedFieldRef {
     NestedField::optional(id, name, Type::Primitive(kind)).into()
 }
 
-/// The later columns as a table has them in which somebody took 22 before.
+/// The later columns as they are in a table in which somebody took id 22 before.
 fn later_fields() -> Vec<NestedFieldRef> {
     let columns = shape().later(Table::CURATED);
     let mut fields = vec![field(22, "analyst", PrimitiveType::String)];
@@ -170,7 +169,7 @@ fn a_file_carries_the_columns_in_which_one_of_its_rows_has_a_value() {
     let rows = events("a", 1, 8, &mut names);
     assert_eq!(groups_needed(&rows, &groups()), BTreeSet::from([PLACE, DEVICE]));
     assert_eq!(groups_needed(&rows[..3], &groups()), BTreeSet::from([PLACE]));
-    // As long as the table lacks them nothing is written of them, and the encoder says so.
+    // While the table lacks the columns, their values are not written, and the encoder says so.
     let lacking = Later::new(&groups(), &ids(&lake));
     assert_eq!(lacking.left_out().len(), 5);
     assert_eq!(encode(&rows, &names, Some(&lacking))[0].bytes, encode(&rows, &names, None)[0].bytes);
@@ -178,7 +177,7 @@ fn a_file_carries_the_columns_in_which_one_of_its_rows_has_a_value() {
     let later = Later::new(&groups(), &ids(&lake));
     let some = put(&lake, encode(&rows[..2], &names, Some(&later)), "some").unwrap().remove(0);
     let carried = |file: &TableFile| file.columns.iter().map(|c| (c.name.clone(), c.id)).collect::<Vec<_>>();
-    // Scores 0 and 10: no hops (0 is no count), no tags, no device.
+    // Scores 0 and 10: no hops (a count of 0 is no value), no tags, no device.
     assert_eq!(carried(&some), [("site".to_owned(), 23), ("latitude".to_owned(), 27)]);
     let all = put(&lake, encode(&rows, &names, Some(&later)), "all").unwrap().remove(0);
     assert_eq!(carried(&all).len(), 5);
@@ -189,11 +188,11 @@ fn a_file_carries_the_columns_in_which_one_of_its_rows_has_a_value() {
         let expected: BTreeMap<String, String> =
             rows.iter().map(|row| (names.users.get(row.event.user).to_owned(), expected(row.score))).collect();
         assert_eq!(found, expected);
-        // The columns of the first version are read as ever.
+        // The first version's columns are read as before.
         let read = block_on(lake.read_curated(&LiveFile::from(file), None)).unwrap();
         assert_eq!(read.map(|batch| batch.unwrap().len()).sum::<usize>(), rows.len());
     }
-    // What is told of a column is told under its id: 25 is a list, whose element is 26.
+    // A column's statistics are under its id: 25 is a list, whose element is 26.
     let told: serde_json::Value = serde_json::from_str(&all.data_file).unwrap();
     let of = |list: &str, id: i64| {
         let pairs = told[list].as_array().unwrap();
@@ -205,11 +204,11 @@ fn a_file_carries_the_columns_in_which_one_of_its_rows_has_a_value() {
     assert_eq!((of("value_counts", 28), of("null_value_counts", 28)), (Some(8.into()), Some(6.into())));
     assert!(of("column_sizes", 26).is_some() && of("lower_bounds", 26).is_none());
     assert!(of("lower_bounds", 23).is_some() && of("lower_bounds", 27).is_none(), "of latitude only counts are told");
-    // Those of the first version as ever: the list itself, not its element.
+    // For the first version's columns as before: the list itself is counted, not its element.
     assert_eq!((of("value_counts", 14), of("value_counts", 21)), (Some(8.into()), None));
 }
 
-/// What events carry comes into columns by the list of attributes alone.
+/// An attribute becomes a column because it is in the list of attributes; nothing else is needed.
 #[test]
 fn attributes_become_columns_of_the_rows_that_have_them() {
     use authpulse_event::ATTRIBUTES;
@@ -227,7 +226,7 @@ fn attributes_become_columns_of_the_rows_that_have_them() {
     rows[4].event.attributes = carry(&[("lat", Given::Number("47.376".into())), ("kind", Given::Text("web".into()))]);
     let needed: Vec<Group> = groups_needed(&rows, &groups).into_iter().collect();
     assert_eq!(needed, [Group::Attributes]);
-    // All of the group come into the table, in the list's order, with their words; the file has those with a value.
+    // The table gains all columns of the group, in the list's order and with their descriptions; the file has those with a value.
     let ids = block_on(lake.columns(Table::CURATED, &needed)).unwrap();
     let loaded = block_on(lake.load(Table::CURATED)).unwrap();
     let fields = loaded.metadata.current_schema().as_struct().fields();
@@ -240,7 +239,7 @@ fn attributes_become_columns_of_the_rows_that_have_them() {
     let found =
         values(&lake, &LiveFile::from(&file), &["user_id", "outcome", "logon_kind", "is_mfa", "source_lat", "app"]);
     assert_eq!(found["a-1-0"], "None None None None None");
-    // No count, so 0 is a value.
+    // This is not a count, so 0 is a value.
     assert_eq!(found["a-1-1"], "Some(Text(\"failure\")) None Some(Int(0)) None None");
     assert_eq!(found["a-1-4"], "None Some(Text(\"web\")) None Some(Double(47.38)) None");
 }
@@ -281,7 +280,7 @@ fn columns_are_found_by_id_whatever_they_are_called_now() {
     let files = put(&lake, encode(&rows, &names, Some(&later)), "a-1").unwrap();
     let entry = Entry { shard: ShardId::new("a"), n: 1, files };
     block_on(lake.commit(Table::CURATED, &[entry.view()])).unwrap();
-    // Somebody renames `site` to `branch`, drops `device_kind`, adds another of that name, and makes `hops` the first.
+    // Another engine renames `site` to `branch`, drops `device_kind`, adds another column of that name, and makes `hops` the first.
     let fields = later_fields();
     let renamed = NestedField::optional(23, "branch", Type::Primitive(PrimitiveType::String));
     let again = field(31, "device_kind", PrimitiveType::Int);
@@ -297,13 +296,13 @@ fn columns_are_found_by_id_whatever_they_are_called_now() {
         assert_eq!(by_table[user], format!("{kept} None"), "the file has no column 31, and 28 is {device}");
     }
     assert!(by_entry.values().any(|row| row.contains("Int(30)")), "by its entry it has one");
-    // What nobody has is null, not an error.
+    // A column that nobody has is null, not an error.
     assert!(values(&lake, &live, &["user_id", "site"]).values().all(|row| row == "None"));
     assert_eq!(live.ids.later().len(), 6);
     assert_eq!(block_on(lake.read_curated(&live, None)).unwrap().map(|b| b.unwrap().len()).sum::<usize>(), 8);
 }
 
-/// The same rows without ids in the file, as some writers leave them out.
+/// The same rows without ids in the file, as some writers produce them.
 fn without_ids(body: &Bytes, rename: impl Fn(&str) -> String) -> Bytes {
     use arrow_schema::{DataType, Field, Schema};
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(body.clone()).unwrap();
@@ -334,7 +333,7 @@ fn without_ids(body: &Bytes, rename: impl Fn(&str) -> String) -> Bytes {
     out.into()
 }
 
-/// Another body for a file of an entry.
+/// Replaces the body of an entry's file.
 fn rewritten(lake: &Lake, file: &TableFile, body: Bytes) -> TableFile {
     let mut json: serde_json::Value = serde_json::from_str(&file.data_file).unwrap();
     json["file_size_in_bytes"] = body.len().into();
@@ -384,7 +383,7 @@ fn without_ids_the_mapping_tells_and_else_the_name_of_what_was_there_from_the_fi
         let site = expected(score).split(' ').next().unwrap().to_owned();
         assert_eq!(row, format!("{site} None"), "hops are not in the mapping");
     }
-    // With a mapping, the mapping counts, also for what was there from the first version on.
+    // If there is a mapping, only the mapping counts, even for columns of the first version.
     let mapping = serde_json::json!([{ "field-id": 3, "names": ["user_id"] }]).to_string();
     let property = ("schema.name-mapping.default".to_owned(), mapping);
     alter(&lake, &catalog, Table::CURATED, |builder| builder.set_properties([property].into()));
@@ -393,7 +392,7 @@ fn without_ids_the_mapping_tells_and_else_the_name_of_what_was_there_from_the_fi
     assert_eq!(FileIds::default().later(), []);
 }
 
-/// A column that another engine made: a struct of a number and a list of structs.
+/// A column of another engine: a struct of a number and a list of structs.
 fn foreign(number: PrimitiveType) -> NestedFieldRef {
     let part =
         StructType::new(vec![field(43, "word", PrimitiveType::String), field(44, "weight", PrimitiveType::Double)]);
@@ -402,7 +401,7 @@ fn foreign(number: PrimitiveType) -> NestedFieldRef {
     NestedField::optional(40, "foreign_notes", Type::Struct(StructType::new(parts))).into()
 }
 
-/// Adds the foreign column to a file, as the table has it: null in every third row.
+/// Adds the foreign column to a file, with the table's type; it is null in every third row.
 fn with_foreign(body: &Bytes, number: PrimitiveType, seed: i32) -> Bytes {
     use arrow_array::builder::{Float64Builder, StringBuilder};
     use arrow_array::{ArrayRef, Int32Array, Int64Array, ListArray, RecordBatch, StructArray};
@@ -442,7 +441,7 @@ fn with_foreign(body: &Bytes, number: PrimitiveType, seed: i32) -> Bytes {
     out.into()
 }
 
-/// Each user's foreign column in words, from the file as it stands.
+/// Each user's foreign column as text, from the file as it is.
 fn notes(lake: &Lake, file: &LiveFile) -> BTreeMap<String, String> {
     use arrow_array::Array;
     use arrow_array::cast::AsArray;
@@ -451,7 +450,7 @@ fn notes(lake: &Lake, file: &LiveFile) -> BTreeMap<String, String> {
         let batch = batch.unwrap();
         for row in 0..batch.num_rows() {
             let user = batch.column(0).as_string::<i32>().value(row).to_owned();
-            // The parts have the type of their file, or the one to which the table has promoted it.
+            // The parts have the file's type, or the one to which the table has promoted it.
             let text = format!("{:?}", batch.column(1).slice(row, 1)).replace("Int32", "Int64");
             let text = if batch.column(1).data_type() != &arrow_schema::DataType::Null && batch.column(1).is_valid(row)
             {
@@ -465,7 +464,7 @@ fn notes(lake: &Lake, file: &LiveFile) -> BTreeMap<String, String> {
     found
 }
 
-/// The journal of a lake into which nothing is written any more: all of it may be merged.
+/// The journal of a lake that gets no more rows, so that everything may be merged.
 fn sealed_journal() -> MemoryJournal {
     let (journal, place) = (MemoryJournal::new(), serde_json::json!({ "sequence": "0" }));
     let entry: authpulse_lake::entry::Entry = serde_json::from_value(serde_json::json!({
@@ -512,12 +511,12 @@ fn merging_carries_what_others_added_with_all_values_in_the_order_of_the_table()
         };
         let body = block_on(lake.store().get(&file.path)).unwrap();
         let file = rewritten(&lake, &file, with_foreign(&body, number, 100 * n as i32));
-        // Another engine's file is none of which an entry tells; here it comes with one for want of another way.
+        // An entry would not name another engine's file; the test has no other way to append it.
         files.push(Entry { shard: ShardId::new("a"), n, files: vec![file] });
     }
     let views: Vec<_> = files.iter().map(Entry::view).collect();
     block_on(lake.commit(Table::CURATED, &views)).unwrap();
-    // The struct's number has become a long since, and the column stands at the end.
+    // Meanwhile the struct's number has become a long, and the column is the last one.
     let mut now = later_fields();
     now.push(foreign(PrimitiveType::Long));
     set_later(&lake, &catalog, Table::CURATED, now);
@@ -539,7 +538,7 @@ fn merging_carries_what_others_added_with_all_values_in_the_order_of_the_table()
     }
     let batch = block_on(lake.read_columns(&merged[0], None, None)).unwrap().next().unwrap().unwrap();
     let order: Vec<String> = batch.schema().fields()[20..].iter().map(|f| f.name().clone()).collect();
-    // `analyst` has no value in any of the files: it is none of the columns of the merged one.
+    // `analyst` has no value in any of the files, so the merged file does not have the column.
     assert_eq!(order, ["site", "hops", "tags", "latitude", "device_kind", "foreign_notes"]);
     // The parts are counted under their ids.
     let told = told(&lake, &merged[0].path);
@@ -548,7 +547,7 @@ fn merging_carries_what_others_added_with_all_values_in_the_order_of_the_table()
     assert!(told.lower_bounds().contains_key(&45) && !told.lower_bounds().contains_key(&43));
 }
 
-/// What the table says of a file.
+/// The table's description of a file.
 fn told(lake: &Lake, path: &str) -> iceberg::spec::DataFile {
     let loaded = block_on(lake.load(Table::CURATED)).unwrap();
     let io = authpulse_lake::store::file_io(lake.store().clone());
@@ -621,7 +620,7 @@ fn columns_of_the_first_version_may_be_promoted_by_others_and_what_is_stored_is_
     }
     let schema = Schema::builder().with_fields(fields).build().unwrap();
     alter(&lake, &catalog, Table::CURATED, |builder| builder.add_current_schema(schema));
-    // Workers go on, and write what they always wrote.
+    // Workers continue, and write what they have always written.
     (2..=3).for_each(commit);
     let before = scores();
     assert_eq!(before.len(), 24);

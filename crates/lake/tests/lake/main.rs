@@ -1,4 +1,4 @@
-//! The lake's tests, in one program: a program each would be linked with all dependencies each.
+//! All of the lake's tests in one program: separate ones would each be linked with all dependencies.
 
 mod commit;
 mod common;

@@ -1,4 +1,4 @@
-//! Maintenance: no row is lost, doubled or changed, `applied` stays, nothing that is referenced goes, whatever fails and whoever
+//! Maintenance: no row is lost, doubled or changed, `applied` stays, and nothing that is referenced is removed, whatever fails and whoever
 //! else changes the tables.
 
 mod fifth;
@@ -40,7 +40,7 @@ fn small_files_become_few_and_a_second_run_has_nothing_to_do() {
     let report = world.maintain(&TIDY, &mut Memory::default());
     assert!(report.is_complete(), "{report:?}");
     assert_eq!(merged_files(&report), merged_files(&dry), "a dry run tells what would be done");
-    // Of 30 entries 29 are applied; the newest two snapshots of state are those of 25 and 30.
+    // Of 30 entries 29 are applied; the newest two snapshots of state are in entries 25 and 30.
     let (folded, told) = (&report.folded, &dry.folded);
     assert_eq!((folded.shards, folded.entries, told.entries), (2, 58, 58));
     assert_eq!((folded.removed, told.removed), (0, 0), "only now are they folded");
@@ -53,7 +53,7 @@ fn small_files_become_few_and_a_second_run_has_nothing_to_do() {
     assert_eq!(world.maintain(&TIDY, &mut Memory::default()).folded.removed, 2 * 24);
     world.check(&applied, "after folded entries were removed");
     let live = block_on(world.lake.live_files(Table::CURATED)).unwrap();
-    // Thirty entries of 7,000 seconds reach into the third day, which is still written to.
+    // Thirty entries of 7,000 seconds reach into the third day, which still gets rows.
     let closed: Vec<_> = live.files.iter().filter(|f| f.path.contains("compact-")).collect();
     assert_eq!(closed.len(), 2, "one file a closed day");
     assert!(live.files.len() < before / 2);
@@ -105,7 +105,7 @@ fn fault_at_every_step(for_good: bool) {
         world.set_faults(&Faults::none());
         let happened = steps.load(Ordering::Relaxed) > nth;
         world.check(&applied, &format!("step {nth} failed"));
-        // What a crash left behind is old enough to be judged.
+        // Now the leftovers of the crash are old enough to be examined.
         world.pass(2 * HOUR);
         let rest = world.maintain(&TIDY, &mut Memory::default());
         assert!(rest.is_complete(), "step {nth}: {rest:?}");
@@ -118,7 +118,7 @@ fn fault_at_every_step(for_good: bool) {
             assert!(nth > 100, "maintenance takes many steps, not {nth}");
             return;
         }
-        // Every step near the beginning of each table is like those of the next.
+        // Steps are similar from table to table, so not every one is tried.
         nth += 1 + nth / 8;
     }
 }
@@ -146,7 +146,7 @@ fn a_lost_answer_to_a_swap_is_looked_up() {
     }
 }
 
-/// Runs on a thread of its own: a probe is called within an executor, and executors do not nest.
+/// Runs on its own thread: a probe is called within an executor, and executors do not nest.
 fn elsewhere<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(run).join().unwrap())
 }
@@ -161,11 +161,11 @@ impl Rng {
     }
 }
 
-/// Entries, commits, maintenance with faults, time, and another compaction in between, in any order from one seed.
+/// Entries, commits, maintenance with faults, passing time, and foreign compactions, in any order from one seed.
 #[test]
 fn any_order_of_commits_faults_and_foreign_compactions_keeps_every_row() {
     let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
-    // A seed here does the work of many of the consumer's simulation.
+    // One seed here does as much work as many seeds of the consumer's simulation.
     let seeds = number("AUTHPULSE_SEEDS").map_or(12, |n| (n / 20).max(1));
     let alone = number("AUTHPULSE_SEED");
     for seed in alone.map_or(1..seeds + 1, |seed| seed..seed + 1) {
@@ -254,14 +254,14 @@ fn the_cleaner_removes_what_nothing_names_and_nothing_else() {
     assert!(world.maintain(&long, &mut memory).is_complete());
     orphans.iter().for_each(|path| assert_eq!(stored(world.store.as_ref(), path).len(), 1, "{path} is young"));
     world.pass(2 * HOUR);
-    // An entry that is stored only now, with files from before.
+    // An entry that is stored only now, with older files.
     world.store_entry("a");
     let report = world.maintain(&long, &mut memory);
     for path in orphans {
         assert!(report.cleaned.paths.iter().any(|p| p == path), "{path}");
         assert!(stored(world.store.as_ref(), path).is_empty());
     }
-    // The newest snapshots of state are of entries 5 and 10; the one of no entry goes.
+    // The newest snapshots of state are in entries 5 and 10; the one that belongs to no entry is removed.
     assert_eq!(report.cleaned.old_state.files, 1);
     others.iter().for_each(|path| assert_eq!(stored(world.store.as_ref(), path).len(), 1));
     for _ in 0..5 {
@@ -290,7 +290,7 @@ fn what_cannot_be_read_whole_stops_the_cleaner() {
     assert_eq!(stored(world.store.as_ref(), "staging/").len(), 1);
     block_on(world.store.put_new(&list, body)).unwrap();
     world.pass(2 * DAY);
-    // A journal that cannot be read proves as little.
+    // Nor does a journal that cannot be read prove anything.
     block_on(world.journal.put(&ShardId::new("c"), 1, Bytes::from_static(b"no entry"))).unwrap();
     let report = world.maintain(&long, &mut Memory::default());
     assert!(report.cleaned.stopped.unwrap().contains("entry 1 of shard c"));
@@ -300,7 +300,7 @@ fn what_cannot_be_read_whole_stops_the_cleaner() {
 #[test]
 fn files_of_entries_stay_where_their_rows_are_missing() {
     let world = World::grown(8);
-    // Another engine drops a file, and the snapshots that held it.
+    // Another engine drops a file, and the snapshots that contained it.
     let live = block_on(world.lake.live_files(Table::CURATED)).unwrap();
     let lost = live.files[0].path.clone();
     drop_file(&world, &lost);
@@ -313,7 +313,7 @@ fn files_of_entries_stay_where_their_rows_are_missing() {
     assert_eq!(stored(world.store.as_ref(), &lost).len(), 1);
 }
 
-/// Takes a file out of the table by metadata alone, and forgets every other snapshot.
+/// Removes a file from the table through its metadata alone, and drops all other snapshots.
 fn drop_file(world: &World, path: &str) {
     let loaded = block_on(world.lake.load(Table::CURATED)).unwrap();
     let io = authpulse_lake::store::file_io(world.lake.store().clone());
@@ -373,14 +373,14 @@ fn drop_file(world: &World, path: &str) {
         .unwrap();
 }
 
-/// Another engine may write files in any order of rows: they are sorted on the way.
+/// Another engine may write files with rows in any order: merging sorts them.
 #[test]
 fn unsorted_files_are_merged_in_order() {
     let mut world = World::new();
     for _ in 0..14 {
         world.store_entry("a");
     }
-    // The first day's files, each turned around.
+    // The first day's files, each with its rows reversed.
     for found in &mut world.entries {
         for file in found.files.iter_mut().filter(|file| file.table == Table::CURATED) {
             let read = block_on(world.lake.read_columns(&LiveFile::from(&*file), None, None)).unwrap();

@@ -1,4 +1,4 @@
-//! What is encoded is read back, whatever the rows hold.
+//! Encoded rows are read back unchanged, whatever they hold.
 
 use crate::common::{memory_lake, put};
 use authpulse_engine::flags::{Flag, Flags};
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use proptest::prelude::*;
 
-/// Small enough that a few dozen rows make several files, row groups and pages.
+/// Limits so small that a few dozen rows make several files, row groups and pages.
 const SMALL: EncodeOptions =
     EncodeOptions { max_rows_per_file: 7, row_group_rows: 3, page_rows: 2, max_payload_bytes: 100 };
 
@@ -54,12 +54,12 @@ fn time() -> impl Strategy<Value = EventTime> {
     micros.prop_map(EventTime::from_micros)
 }
 
-/// The arrival of what arrives at a time.
+/// The arrival of a record that arrives at this time.
 fn arrival(time: EventTime) -> ArrivalTime {
     ArrivalTime::from_micros(time.micros())
 }
 
-/// When all is processed.
+/// The time at which everything is processed.
 fn processed() -> ProcessingTime {
     ProcessingTime::from_micros((DEFAULT_BASE + 9 * MICROSECOND).micros())
 }
@@ -89,7 +89,7 @@ fn event() -> impl Strategy<Value = Event> {
     )
 }
 
-/// A row in words, the same from both sides.
+/// A row as text, the same before encoding and after reading.
 fn spell(event: &Event) -> String {
     let id = event.own_id.clone().unwrap_or_else(|| {
         let mut line = Vec::new();

@@ -35,7 +35,7 @@ fn a_group_comes_in_one_commit_of_the_schema_alone() {
     });
     let ids = ask(&world.lake, &[Group::Attributes]).unwrap();
     let after = world.metadata();
-    // Another engine has taken the first id behind ours; a list's element has one as well.
+    // Another engine has taken the first id after ours; a list's element has an id as well.
     assert_eq!(names(&after), named(&[(6, "their_note"), (7, "outcome"), (8, "tags"), (10, "port")]));
     assert_eq!((id(&ids, "outcome"), id(&ids, "tags"), id(&ids, "port")), (Some(7), Some(8), Some(10)));
     assert_eq!(ids.get("tags").unwrap().kind, Kind::Texts.iceberg(9));
@@ -49,11 +49,11 @@ fn a_group_comes_in_one_commit_of_the_schema_alone() {
         (&r#"{"s":1}"#.to_owned(), &"soc".to_owned())
     );
     assert_eq!(after.properties(), before.properties());
-    // The rule's column, when somebody asks for it.
+    // The rule's column is added when a writer asks for it.
     let ids = ask(&world.lake, &[Group::Rule("OFF_HOURS")]).unwrap();
     assert_eq!((id(&ids, "is_off_hours"), id(&ids, "outcome")), (Some(11), Some(7)));
     assert_eq!(swaps.load(Ordering::Relaxed), 2);
-    // Commits go on.
+    // Commits still work.
     let shard = ShardId::new("s");
     block_on(world.lake.commit(TABLE, &[EntryFiles { shard: &shard, n: 2, files: &[] }])).unwrap();
     assert_eq!(names(&world.metadata()).len(), 5);
@@ -63,12 +63,12 @@ fn a_group_comes_in_one_commit_of_the_schema_alone() {
 fn ids_are_remembered_for_a_minute() {
     let world = World::new();
     let ids = ask(&world.lake, &[Group::Attributes]).unwrap();
-    // Dropped by others, and a name that is taken: not seen yet, and nobody is asked.
+    // Others drop a column and take a name. That is not seen yet, because the table is not read.
     world.foreign(|fields, _| fields.retain(|f| f.name != "outcome"), &[]);
     world.fail(|step| Err(format!("{step} is not to be asked")));
     world.clock.now.fetch_add(COLUMNS_KNOWN_FOR_MS - 1, Ordering::Relaxed);
     assert_eq!(ask(&world.lake, &[Group::Attributes]).unwrap(), ids);
-    // What is lacking cannot be looked up, what is known is used all the same.
+    // A missing column cannot be looked up; known ones are still used.
     assert!(ask(&world.lake, &[Group::Rule("OFF_HOURS")]).is_err());
     world.clock.now.fetch_add(1, Ordering::Relaxed);
     assert_eq!(ask(&world.lake, &[Group::Attributes]).unwrap(), ids);
@@ -92,7 +92,7 @@ fn a_name_that_is_taken_is_told_and_the_others_come() {
     assert_eq!(taken.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["outcome", "port"]);
     assert!(taken[0].1.contains("as Outcome") && taken[1].1.contains("type string"), "{taken:?}");
     assert_eq!((id(&ids, "outcome"), id(&ids, "port"), id(&ids, "tags")), (None, None, Some(8)));
-    // Asking again is no new commit.
+    // Asking again makes no new commit.
     let location = block_on(world.lake.load(TABLE)).unwrap().location;
     ask(&world.other(), &[Group::Attributes]).unwrap();
     assert_eq!(block_on(world.lake.load(TABLE)).unwrap().location, location);
@@ -110,11 +110,11 @@ fn a_column_that_was_dropped_comes_again_under_a_new_id_and_a_wider_one_stays() 
     world.foreign(edit, &[]);
     let ids = ask(&world.other(), &[Group::Attributes]).unwrap();
     assert_eq!((id(&ids, "outcome"), id(&ids, "port")), (Some(10), Some(9)));
-    // Files go on in our type.
+    // Files continue in our type.
     assert_eq!(ids.get("port").unwrap().kind, Type::Primitive(PrimitiveType::Int));
 }
 
-/// However often it fails, and wherever, the table is right, and the next call ends what was begun.
+/// However often and wherever it fails, the table is right, and the next call completes the work.
 #[test]
 fn a_failure_at_any_step_leaves_a_table_that_is_right() {
     for goes_on in [true, false] {
@@ -152,7 +152,7 @@ fn whoever_meets_a_conflict_finds_the_columns_there() {
     let probe = move |point: &str| {
         assert!(point.starts_with("columns swap"), "{point}");
         if met.fetch_add(1, Ordering::Relaxed) == 0 {
-            // On a thread of its own: executors do not nest.
+            // On its own thread, because executors do not nest.
             std::thread::scope(|scope| {
                 scope.spawn(|| ask(&other, &[Group::Attributes, Group::Rule("OFF_HOURS")]).unwrap()).join().unwrap()
             });
@@ -161,7 +161,7 @@ fn whoever_meets_a_conflict_finds_the_columns_there() {
     let ids = ask(&world.lake.clone().with_probe(Arc::new(probe)), &[Group::Attributes]).unwrap();
     let expected = named(&[(6, "outcome"), (7, "is_off_hours"), (8, "tags"), (10, "port")]);
     assert_eq!((names(&world.metadata()), id(&ids, "port")), (expected, Some(10)));
-    // A table that never rests is told.
+    // A table that always changes is reported.
     let world = World::new();
     let settings = crate::CommitSettings { attempts: 2, ..Default::default() };
     let (writer, busy) = (World { lake: world.other(), ..world }, AtomicUsize::new(0));
@@ -192,7 +192,7 @@ fn the_tables_mapping_of_names_gains_them_too() {
     assert_eq!(mapping, expected);
     let read: iceberg::spec::NameMapping = serde_json::from_value(mapping).unwrap();
     assert_eq!(read.fields().len(), 5);
-    // What is no mapping is left to whoever wrote it.
+    // A text that is not a mapping is left as it is.
     assert_eq!(with_names("{", &[], 0), None);
 }
 
@@ -214,7 +214,7 @@ fn a_table_that_needs_more_is_read_and_not_changed() {
         assert_eq!(error.to_string(), words);
     }
     assert_eq!(block_on(world.lake.live_files(TABLE)).unwrap().applied[&shard], 1);
-    // Also where its ids were known before.
+    // Even if its ids were known before.
     let world = World::new();
     ask(&world.lake, &[Group::Attributes]).unwrap();
     world.foreign(|_, _| {}, &[(REQUIRES, "ledger2")]);

@@ -135,7 +135,7 @@ fn show(array: &ArrayRef, row: usize) -> String {
     }
 }
 
-/// Rows as a reader by ids sees them: the computer, and each column behind the first ones that its file has, by name.
+/// Rows as a reader by ids sees them: the computer, and by name each column of its file after the first ones.
 fn rows(world: &World) -> BTreeMap<String, String> {
     let metadata = world.metadata();
     let mut rows = BTreeMap::new();
@@ -158,7 +158,7 @@ fn rows(world: &World) -> BTreeMap<String, String> {
     rows
 }
 
-/// What the table tells of its one file: how many values are null, by id; and the ids of which it tells sizes.
+/// The table's description of its one file: the number of nulls by id, and the ids for which it states sizes.
 fn described(world: &World) -> (BTreeMap<i32, u64>, BTreeSet<i32>) {
     let loaded = block_on(world.lake.load(TABLE)).unwrap();
     let list = loaded.metadata.current_snapshot().unwrap().manifest_list().to_owned();
@@ -171,7 +171,7 @@ fn described(world: &World) -> (BTreeMap<i32, u64>, BTreeSet<i32>) {
     (nulls, file.column_sizes().keys().copied().filter(|id| *id > 5).collect())
 }
 
-/// What [`rows`] says of the rows of one file.
+/// The text of [`rows`] for the rows of one file.
 fn told(world: &World, name: &str) -> Vec<String> {
     rows(world).into_iter().filter(|(row, _)| row.starts_with(name)).map(|(_, told)| told).collect()
 }
@@ -199,14 +199,15 @@ fn ids(world: &World) -> Vec<(i32, String)> {
 const WHOLE: [&str; 3] =
     ["outcome=one port=1 tags=[one,null]", "outcome=null port=null tags=null", "outcome=three port=70000 tags=[three]"];
 
-/// What a commit comes to of a file with all three columns, after others have changed the table so: what it said, and the rows.
+/// Commits a file with all three columns after `edit` by others. Returns the world, the notes of the report, the rows, and whether the file
+/// was appended as it is.
 fn after(edit: impl FnOnce(&mut Vec<NestedFieldRef>, i32)) -> (World, Vec<String>, Vec<String>, bool) {
     let world = World::new();
     let file = file(&world, "f", &columns(&world));
     world.foreign(edit, &[]);
     let report = commit(&world, std::slice::from_ref(&file));
     assert_eq!((report.files, report.rows), (1, ROWS as u64));
-    // What the entry names is there as it was, whatever the table holds.
+    // The file that the entry names is unchanged, whatever the table holds.
     assert_eq!(sha256_hex(&block_on(world.store.get(&file.path)).unwrap()), file.sha256);
     let as_it_is = paths(&world) == [file.path];
     assert_eq!(report.notes.is_empty(), as_it_is, "{:?}", report.notes);
@@ -224,7 +225,7 @@ fn a_file_that_fits_is_appended_as_it_is() {
     let (_, _, told, as_it_is) = after(|fields, next| fields.push(text(next, "their_note")));
     assert!(as_it_is);
     assert_eq!(told, WHOLE);
-    // Wider than ours: every reader promotes, also the bounds.
+    // Wider than our type: every reader promotes it, including the bounds.
     let wider = |fields: &mut Vec<NestedFieldRef>, _: i32| {
         edit(fields, "port", |field| *field.field_type = primitive(PrimitiveType::Long));
     };
@@ -245,13 +246,12 @@ fn a_column_that_was_renamed_or_dropped_comes_again_and_the_file_is_written_unde
     assert_eq!(ids(&world), expected);
     assert!(notes[0].contains("/f.parquet was written anew as") && notes[0].contains("has outcome under another id"));
     assert!(paths(&world)[0].contains("/fit-"));
-    // Of all that is told of the file, nothing is told under the id that is another's now; of a list its element is
-    // counted.
+    // No statistic of the file is under the id that now belongs to another column. For a list, its element is counted.
     assert_eq!(described(&world), (BTreeMap::from([(8, 2), (9, 1), (10, 1)]), BTreeSet::from([8, 9, 10])));
     let (world, _, told, _) = after(drop);
     assert_eq!(told, WHOLE);
     assert_eq!(ids(&world), expected[1..]);
-    // By the list's words, where it has any.
+    // With the description from the program's list, if it has one.
     let added = world.metadata().current_schema().field_by_name("outcome").unwrap().doc.clone();
     assert_eq!(added.as_deref(), Some("what it says"));
 }
@@ -277,12 +277,12 @@ fn a_name_that_is_taken_is_left_out_and_the_rest_of_each_row_is_written() {
     }
 }
 
-/// The id of our column was another's before ours: what was written under it must not be read as theirs.
+/// The id of our column belonged to another before: what was written under it must not be read as the other's.
 #[test]
 fn an_id_that_another_engine_had_given_before_is_not_ours() {
     let world = World::new();
     let text = |id| FileColumn { name: "outcome".to_owned(), id, kind: primitive(PrimitiveType::String) };
-    // Written by somebody who took 6 for the next id.
+    // Written by a program for which 6 was the next id.
     let file = file(&world, "f", &[text(6)]);
     world.foreign(|fields, next| fields.push(crate::commit::test_world::text(next, "their_note")), &[]);
     let report = commit(&world, &[file]);
@@ -307,10 +307,10 @@ fn nested_columns_are_compared_and_written_part_by_part() {
             format!("evidence=[{}]", part("three", "70000")),
         ]
     };
-    // It is made as the file has it.
+    // The column is added as the file has it.
     assert!(commit(&world, &[first]).notes.is_empty());
     assert_eq!(told(&world, "f"), rows(8, 9));
-    // A part is renamed by others: it comes again within the column, and values go with it.
+    // Others rename a part: the part is added to the column again, and gets the values.
     let renamed = evidence(7, &[("because", PrimitiveType::String), ("points", PrimitiveType::Int)]);
     world.foreign(|fields, _| edit(fields, "evidence", |field| *field.field_type = renamed), &[]);
     let second = file(&world, "g", std::slice::from_ref(&column));
@@ -330,7 +330,7 @@ fn nested_columns_are_compared_and_written_part_by_part() {
         (named("evidence.because"), named("evidence.reason"), named("evidence.points")),
         (Some(8), Some(10), Some(9))
     );
-    // A part has another type: all of the column is left out.
+    // A part has another type: the whole column is left out.
     let other = evidence(7, &[("reason", PrimitiveType::Double), ("points", PrimitiveType::Int)]);
     world.foreign(|fields, _| edit(fields, "evidence", |field| *field.field_type = other), &[]);
     let third = file(&world, "h", &[column]);
@@ -392,7 +392,7 @@ fn a_file_is_written_anew_once_however_often_others_are_first() {
         let mut saw = saw.lock().unwrap();
         saw.push(point.split(':').next().unwrap().to_owned());
         if point.starts_with("table swap before") && saw.iter().filter(|p| *p == "table swap before").count() < 3 {
-            // On a thread of its own: executors do not nest.
+            // On its own thread, because executors do not nest.
             let n = saw.len().to_string();
             std::thread::scope(|scope| scope.spawn(|| other.foreign(|_, _| {}, &[("n", &n)])).join().unwrap());
         }

@@ -12,7 +12,7 @@ fn attributes(members: &[(&str, serde_json::Value)]) -> StoredAttributes {
     serde_json::from_value(members.into()).unwrap()
 }
 
-/// An entry whose events carry something.
+/// An entry whose events have attributes.
 fn with_attributes() -> Entry {
     let mut entry = entry();
     entry.time_rules.event_model = 2;
@@ -30,7 +30,7 @@ fn with_attributes() -> Entry {
     entry
 }
 
-/// As a program without sections of its own reads it.
+/// The entry as a program without sections reads it.
 fn read(entry: &Entry) -> Result<Entry, EntryError> {
     Entry::decode(&ShardId::new(&entry.shard), entry.n, &entry.encode(), &SectionList::default())
 }
@@ -51,9 +51,9 @@ fn attributes_come_back_as_they_were_stored() {
     assert_eq!(shown(unscored), r#"{"source_ip": Text("10.0.0.7"), "lat": Double(47.38), "lon": Double(-8.5)}"#);
     assert_eq!(Waiting::from(&from.waiting[0]), entry.waiting[0]);
     assert_eq!(Unscored::from(&from.unscored[0]), entry.spill.unscored[0]);
-    // Whoever asks for none gets the event without.
+    // A program that asks for no attributes gets the event without any.
     assert!(read.restore_from(&read.spill, &[]).unwrap().waiting[0].attributes.is_empty());
-    // What they take up counts where it is decided whether a spill is small.
+    // Their size counts when it is decided whether a spill is small.
     let long = Spill {
         unscored: vec![Unscored {
             attributes: attributes(&[("app", "a".repeat(1_000).into())]),
@@ -64,7 +64,7 @@ fn attributes_come_back_as_they_were_stored() {
     assert!(long.size_estimate() > 1_000 && entry.spill.size_estimate() < 300, "{}", entry.spill.size_estimate());
 }
 
-/// What an entry stored before there were attributes is what it would be today.
+/// What an entry stored before there were attributes is what it would store today.
 #[test]
 fn what_is_not_used_leaves_no_trace_in_an_entry() {
     let mut entry = entry();
@@ -83,7 +83,7 @@ fn what_is_not_used_leaves_no_trace_in_an_entry() {
     assert_eq!(json(&with_attributes())["time_rules"]["event_model"], 2);
 }
 
-/// Another program's attributes are carried on with an entry that repeats its events, and left out by whoever takes those up.
+/// An entry that repeats another's events keeps attributes of other programs; a program that takes the events up leaves them out.
 #[test]
 fn attributes_that_nobody_here_knows_are_carried_on_and_left_out() {
     let mut entry = with_attributes();

@@ -1,4 +1,4 @@
-//! What entries need, and which rows they brought.
+//! Which files entries need, and which rows they brought.
 
 use super::super::journals::{Entries, Shards};
 use super::list::table_of;
@@ -12,13 +12,16 @@ use authpulse_event::time::HOUR;
 use authpulse_event::{ProcessingTime, ShardId, Span};
 use std::collections::BTreeMap;
 
-/// How far the clocks of files and of this program may differ.
+/// How far the clocks of the store and of this program may differ.
 const CLOCK_SKEW: Span = HOUR;
 
-/// Takes out of the candidates what entries need, and counts the rows that the tables should hold.
+/// Removes from the candidates what entries need, and counts the rows that the tables should hold.
 ///
-/// A raw file may get its final name long after its entry was stored, by whoever takes the shard over: so an entry counts as
-/// finished only once its shard says that it has.
+/// A raw file may get its final name long after its entry was stored, from a worker that takes the shard over. So an entry counts as
+/// finished only once its shard says so.
+///
+/// # Errors
+/// A journal, a checkpoint or a spill cannot be read.
 pub(super) async fn read_journals(
     lake: &Lake,
     journal: &dyn Journal,
@@ -59,7 +62,7 @@ pub(super) async fn read_journals(
     Ok(recent)
 }
 
-/// Raw files of folded entries are named after them, and are under their final names. Which files of tables folded entries brought is
+/// Raw files of folded entries are named after them and have their final names: they stay. Which files folded entries brought to tables is
 /// not known any more: such a file may have been replaced.
 fn pass_over_folded(lake: &Lake, shards: &Shards, candidates: &mut Candidates) {
     let folded: BTreeMap<String, u64> =
@@ -77,7 +80,7 @@ fn pass_over_folded(lake: &Lake, shards: &Shards, candidates: &mut Candidates) {
     }
 }
 
-/// The last entry of each shard that all tables hold, and whose raw files are under their final names.
+/// The last entry of each shard that all tables hold and whose raw files have their final names.
 fn finished(applied: &Applied, shards: &Shards) -> BTreeMap<ShardId, u64> {
     let finished = shards.names().map(|shard| {
         let lowest = applied.values().map(|a| a.get(shard).copied().unwrap_or(0)).min().unwrap_or(0);
@@ -86,7 +89,7 @@ fn finished(applied: &Applied, shards: &Shards) -> BTreeMap<ShardId, u64> {
     finished.collect()
 }
 
-/// Takes out of the candidates what an entry needs, and counts the rows that it brought to tables that hold it.
+/// Removes from the candidates what an entry needs, and counts the rows that it brought to tables that hold it.
 fn take_entry(
     entry: &Entry,
     shard: &ShardId,

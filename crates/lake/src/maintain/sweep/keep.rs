@@ -1,4 +1,4 @@
-//! What stays although no table names it any more, and no entry is about to.
+//! Which files stay although no table names them any more and no pending entry does.
 
 use super::super::held::{self, KeptForFollowers};
 use super::super::journals::Shards;
@@ -11,11 +11,11 @@ use crate::schema::Table;
 use authpulse_event::{ProcessingTime, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Files of applied entries stay where their table holds other than the rows that entries brought: they may be the only copy of
-/// what another engine dropped.
+/// Keeps files of applied entries if their table's number of rows differs from what the entries brought: the files may be the only copy of
+/// rows that another engine dropped.
 pub(super) fn what_is_missing(candidates: &mut Candidates, live: &Rows, named: &Rows, report: &mut CleanReport) {
     let mut kept: BTreeMap<Table, Tally> = BTreeMap::new();
-    // Where a file names no partition, only the whole table can be compared.
+    // If a live file states no partition, only the whole table can be compared.
     let whole: BTreeSet<Table> = live.keys().filter(|(_, p)| p.is_none()).map(|(table, _)| *table).collect();
     let sum = |rows: &Rows, table: Table| rows.iter().filter(|((t, _), _)| *t == table).map(|(_, n)| n).sum::<u64>();
     let same = |table: Table, partition: Option<i32>| {
@@ -40,8 +40,11 @@ pub(super) fn what_is_missing(candidates: &mut Candidates, live: &Rows, named: &
     }
 }
 
-/// Files of entries that a follower lacks stay, whoever has gathered them or put others in their place: it reads entry by entry.
-/// Last of all, so that the registry is read as late as can be.
+/// Keeps files of entries that a follower lacks, even if they were gathered or replaced, because the follower reads entry by entry. Runs
+/// last, so that the registry is read as late as possible.
+///
+/// # Errors
+/// The registry or a journal cannot be read.
 pub(super) async fn what_is_held(
     lake: &Lake,
     journal: &dyn Journal,

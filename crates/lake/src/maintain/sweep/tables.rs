@@ -1,4 +1,4 @@
-//! What tables reach.
+//! Which files tables reach.
 
 use super::super::READ_ATTEMPTS;
 use super::{Candidates, Rows};
@@ -10,7 +10,11 @@ use crate::schema::Table;
 use authpulse_event::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Takes out of the candidates what a table reaches, through any of its snapshots. Returns what is applied.
+/// Removes from the candidates what a table reaches through any of its snapshots, and adds the table's live rows to `live`. Returns the
+/// last entry applied of each shard.
+///
+/// # Errors
+/// The table, or a manifest of any of its snapshots, cannot be read.
 pub(super) async fn read_table(
     lake: &Lake,
     table: Table,
@@ -25,7 +29,7 @@ pub(super) async fn read_table(
                 live.extend(rows);
                 return loaded.applied();
             }
-            // Another committer removed what was being read: the table as it is now tells more.
+            // Another committer removed what was being read: read the table as it is now.
             Err(LakeError::Damaged { .. })
                 if attempt < READ_ATTEMPTS
                     && lake.pointers.load(table.name()).await?.as_ref() != Some(&loaded.location) =>

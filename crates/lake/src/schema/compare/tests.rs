@@ -54,7 +54,7 @@ fn a_name_is_ours_with_its_type_or_a_wider_one() {
         ("decimal", Decimal { precision: 9, scale: 2 }, 24),
     ] {
         let found = find(&schema, &wanted(name, prim(kind.clone())));
-        // In our type: the file has it, and readers promote.
+        // The type is ours: files have it, and readers promote it.
         assert_eq!(found, ColumnMatch::Ours(FileColumn { name: name.to_owned(), id, kind: prim(kind) }));
     }
     assert_eq!(find(&schema, &wanted("other", prim(Text))), ColumnMatch::Lacking);
@@ -64,7 +64,7 @@ fn a_name_is_ours_with_its_type_or_a_wider_one() {
         let why = taken(&schema, name, prim(kind.clone()));
         assert!(why.starts_with("it has type") && why.ends_with("is needed"), "{why}");
     }
-    // Not back again: what is there may be too wide.
+    // Not the other way round: the written values may be too wide.
     let narrow = self::schema(vec![at(1, "n", prim(Int)), at(2, "d", prim(Decimal { precision: 9, scale: 2 }))]);
     taken(&narrow, "n", prim(Long));
     taken(&narrow, "d", prim(wide));
@@ -80,7 +80,7 @@ fn what_is_required_or_in_other_letter_case_is_taken() {
     ]);
     assert!(taken(&schema, "needed", prim(Text)).contains("required"));
     assert!(taken(&schema, "outcome", prim(Text)).contains("as Outcome"));
-    // One is ours to the letter.
+    // One of the two names is exactly ours.
     assert!(matches!(find(&schema, &wanted("both", prim(Text))), ColumnMatch::Ours(FileColumn { id: 9, .. })));
     assert_eq!(with_lacking(&schema, 10, &[wanted("needed", prim(Text)), wanted("outcome", prim(Text))]), None);
 }
@@ -89,7 +89,7 @@ fn what_is_required_or_in_other_letter_case_is_taken() {
 fn what_is_lacking_comes_behind_the_last_with_the_next_ids() {
     let schema = schema(vec![at(1, "event_id", prim(Text)), at(22, "their_note", prim(Text))]);
     let asked = [wanted("outcome", prim(Text)), wanted("tags", list(0, prim(Text))), wanted("event_id", prim(Text))];
-    // The table has given 25 to a column that was dropped since.
+    // The table gave 25 to a column that has been dropped since.
     let (new, added) = with_lacking(&schema, 25, &asked).unwrap();
     let told: Vec<_> = new.iter().map(|f| (f.id, f.name.as_str(), f.required)).collect();
     assert_eq!(told, [(1, "event_id", false), (22, "their_note", false), (26, "outcome", false), (27, "tags", false)]);
@@ -111,11 +111,11 @@ fn nested_fields_are_compared_by_name_and_completed() {
     let ours = FileColumn { name: "evidence".to_owned(), id: 30, kind: evidence(40) };
     assert_eq!(find(&whole, &asked), ColumnMatch::Ours(ours));
 
-    // Made anew: a column's id, then level by level.
+    // In a table without it: the column's own id, then level by level.
     let (new, _) = with_lacking(&schema(vec![at(1, "a", prim(Text))]), 22, std::slice::from_ref(&asked)).unwrap();
     assert_eq!((new[1].id, new[1].field_type.as_ref()), (23, &evidence(24)));
 
-    // One part renamed by others, one of theirs added, one widened.
+    // Others renamed one part, added one of theirs, and widened one.
     let theirs = vec![at(41, "host", prim(Text)), at(42, "points", prim(Long)), at(43, "note", prim(Text))];
     let changed = schema(vec![at(30, "evidence", list(40, fields(theirs.clone())))]);
     assert_eq!(find(&changed, &asked), ColumnMatch::Lacking);
@@ -130,7 +130,7 @@ fn nested_fields_are_compared_by_name_and_completed() {
         ColumnMatch::Ours(FileColumn { name: "evidence".to_owned(), id: 30, kind: in_files })
     );
 
-    // Parts that are in the way.
+    // Parts that do not fit.
     let with = |part: NestedField| schema(vec![at(30, "evidence", list(40, fields(vec![part])))]);
     assert!(taken(&with(at(41, "points", prim(Double))), "evidence", evidence(0)).contains("type double"));
     assert!(taken(&with(at(41, "Points", prim(Int))), "evidence", evidence(0)).contains("as Points"));

@@ -1,6 +1,6 @@
-//! Parquet files of two versions of the program differ in the words by which each names itself, and in nothing else.
+//! Parquet files from two versions of the program differ only in the name by which each version calls itself.
 
-/// A Parquet file without the name of the program that wrote it, and without the length of the footer, which that name is a part of.
+/// A Parquet file without the name of the program that wrote it, and without the footer's length, which includes that name.
 pub fn without_created_by(file: &[u8]) -> Vec<u8> {
     const NAME: &[u8] = b"authpulse ";
     let (before, end) = file.split_at(file.len() - 8);
@@ -9,7 +9,7 @@ pub fn without_created_by(file: &[u8]) -> Vec<u8> {
     let (data, footer) = before.split_at(before.len() - footer);
     let at: Vec<usize> = (1..footer.len()).filter(|at| footer[*at..].starts_with(NAME)).collect();
     let [at] = at[..] else { panic!("the footer names its program {} times", at.len()) };
-    // Thrift's compact protocol has the length before the text: one byte below 128.
+    // Thrift's compact protocol puts the length before the text: one byte for less than 128.
     let bytes = usize::from(footer[at - 1]);
     assert!((NAME.len()..128).contains(&bytes));
     [data, &footer[..at - 1], &footer[at + bytes..]].concat()

@@ -17,11 +17,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-/// When what arrives does, and when it is processed.
+/// When all records arrive, and when they are processed.
 pub const ARRIVED: ArrivalTime = ArrivalTime::from_micros(DEFAULT_BASE.micros());
 pub const PROCESSED: ProcessingTime = ProcessingTime::from_micros(DEFAULT_BASE.micros());
 
-/// A clock that ticks a millisecond per look, and names that count up from a seed.
+/// A clock that advances by a millisecond per call, and names that count up from a seed.
 pub struct CountingIds(AtomicU64);
 
 impl CountingIds {
@@ -39,7 +39,7 @@ impl CommitIds for CountingIds {
     }
 }
 
-/// A lake in memory, its tables made.
+/// A lake in memory, with its tables.
 pub fn memory_lake() -> (Lake, Arc<MemoryStore>, Arc<MemoryCatalog>) {
     let (store, catalog) = (Arc::new(MemoryStore::new()), Arc::new(MemoryCatalog::new()));
     let lake = Lake::new(store.clone(), catalog.clone()).with_ids(CountingIds::new(1));
@@ -47,7 +47,7 @@ pub fn memory_lake() -> (Lake, Arc<MemoryStore>, Arc<MemoryCatalog>) {
     (lake, store, catalog)
 }
 
-/// An entry of a journal, as far as the tables care.
+/// What tables need of an entry.
 pub struct Entry {
     pub shard: ShardId,
     pub n: u64,
@@ -71,7 +71,7 @@ pub struct Names {
     pub computers: ComputerNames,
 }
 
-/// Scored events `rows`, each of its own user, spread over two days.
+/// Scored events, `rows` of them, each with its own user, spread over two days.
 pub fn events(shard: &str, n: u64, rows: u64, names: &mut Names) -> Vec<ScoredEvent> {
     let event = |i: u64| {
         let mut flags = Flags::default();

@@ -1,5 +1,5 @@
-//! What every store, journal and catalog must do. Each function takes a fresh one; the tests of this crate and of `authpulse-aws`
-//! run them.
+//! What every store, journal and catalog must do. Each function takes a fresh one; the tests of this crate and of `authpulse-aws` call
+//! them.
 
 use authpulse_event::{ProcessingTime, ShardId};
 use authpulse_lake::Table;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Waits for futures, on any thread: of a runtime where the thing under test needs one.
+/// Waits for futures on any thread, in a runtime if the thing under test needs one.
 #[derive(Clone, Default)]
 pub struct Wait(pub Option<Handle>);
 
@@ -151,7 +151,7 @@ pub fn folded_entries_go_and_the_newest_checkpoint_stands_for_them(wait: &Wait, 
     assert!(refused(13));
     let numbers =
         |shard| -> Vec<u64> { wait.on(journal.list(shard, 1, 99)).unwrap().into_iter().map(|(n, _)| n).collect() };
-    // A checkpoint does not hide the entries it stands for: they go one run of maintenance or more later.
+    // A checkpoint does not hide the entries for which it stands: a later run of maintenance removes them.
     assert_eq!(numbers(&a).len(), 20);
     assert_eq!(wait.on(journal.remove_through(&a, 10)).unwrap(), 10);
     assert_eq!(wait.on(journal.remove_through(&a, 10)).unwrap(), 0);
@@ -163,7 +163,7 @@ pub fn folded_entries_go_and_the_newest_checkpoint_stands_for_them(wait: &Wait, 
     }
     assert_eq!(wait.on(journal.remove_through(&a, 13)).unwrap(), 3);
     assert_eq!(wait.on(journal.checkpoint(&a)).unwrap().unwrap(), (16, bytes("16")));
-    // What a writer puts that was away for too long counts for nothing, and goes with the next removal.
+    // An entry from a writer that was away for too long is ignored, and removed next time.
     wait.on(journal.put(&a, 3, bytes("late"))).unwrap();
     assert_eq!(wait.on(journal.tail(&a)).unwrap(), Some(20));
     wait.on(journal.remove_through(&a, 16)).unwrap();
@@ -191,7 +191,7 @@ pub fn the_highest_registration_of_a_follower_counts_and_three_stay(wait: &Wait,
     assert_eq!(register(&b, 1, "b"), PutOutcome::Created);
     let both = [("Alerts_2".to_owned(), 1, bytes("b")), ("counts-1".to_owned(), 11, bytes("11"))];
     assert_eq!(newest(), both, "11 is more than 9, and names are in order");
-    // The three newest are taken; what was before them is gone.
+    // The three newest numbers are taken; the older registrations are gone.
     assert_eq!([9, 10, 11].map(|n| register(&a, n, "late")), [PutOutcome::Taken; 3]);
     assert_eq!(register(&a, 8, "late"), PutOutcome::Created);
     assert_eq!(newest(), both, "a late one of a lower number counts for nothing");
@@ -199,7 +199,7 @@ pub fn the_highest_registration_of_a_follower_counts_and_three_stay(wait: &Wait,
     assert_eq!(newest(), both[..1]);
     assert_eq!(register(&a, 12, "again"), PutOutcome::Created);
     assert_eq!(newest().len(), 2);
-    // Entries are none of it.
+    // Registrations are not entries.
     assert!(wait.on(journal.shards()).unwrap().is_empty());
 }
 
@@ -210,7 +210,7 @@ pub fn processes_of_one_follower_get_numbers_of_their_own(wait: &Wait, journal: 
         let registration = Registration::new(&name, ProcessingTime::from_micros(7), &applied(n));
         wait.on(followers::put(journal.followers(), &name, &registration, last)).unwrap()
     };
-    // Two that know nothing of each other; the second finds its number taken.
+    // Two processes that do not know of each other: the second finds its number taken.
     assert_eq!([put(10, 0), put(20, 0), put(30, 1), put(40, 3)], [1, 2, 3, 4]);
     let known = wait.on(followers::read(journal.followers())).unwrap();
     assert_eq!(known, [(name.clone(), Registration::new(&name, ProcessingTime::from_micros(7), &applied(40)))]);
@@ -242,7 +242,7 @@ pub fn a_pointer_moves_only_from_where_it_was_seen(wait: &Wait, catalog: &dyn Ta
     assert_eq!(wait.on(catalog.load("other")).unwrap(), None);
 }
 
-/// Makes a lock of one lake for a holder of this name, with this lease, by this clock.
+/// Makes a lock of one lake: its holder's name, its lease, its clock.
 pub type NewLock<'a> = &'a dyn Fn(&str, Duration, Monotonic) -> Box<dyn CommitterLock>;
 
 pub fn a_lock_is_taken_over_only_from_the_silent(wait: &Wait, new: NewLock<'_>) {
@@ -256,7 +256,7 @@ pub fn a_lock_is_taken_over_only_from_the_silent(wait: &Wait, new: NewLock<'_>) 
     let holds = |lock: &dyn CommitterLock| wait.on(lock.hold()).unwrap();
     assert_eq!((holds(&*one), holds(&*two), holds(&*one)), (true, false, true));
     assert!(!two.is_renewed_by_another(), "one look tells nothing");
-    // A holder that goes on keeps it, however long; the lease runs from when its counter was seen to stand still.
+    // A holder that renews its lock keeps it, however long. The lease begins when its counter is first seen to stand still.
     for _ in 0..5 {
         pass(50);
         assert_eq!((holds(&*one), holds(&*two)), (true, false));
@@ -265,11 +265,11 @@ pub fn a_lock_is_taken_over_only_from_the_silent(wait: &Wait, new: NewLock<'_>) 
     pass(59);
     assert_eq!((holds(&*two), holds(&*three)), (false, false));
     pass(2);
-    // Three has watched for two seconds only.
+    // The third has watched for only two seconds.
     assert_eq!((holds(&*three), holds(&*two)), (false, true));
     let silent = [two.taken_over_from(), two.taken_over_from(), three.taken_over_from()];
     assert_eq!(silent, [Some("one".to_owned()), None, None]);
-    // The one that was silent finds out, and watches as the others do.
+    // The holder that was silent notices it, and watches like the others.
     assert_eq!((holds(&*one), holds(&*two)), (false, true));
     pass(50);
     assert_eq!((holds(&*two), holds(&*one), holds(&*three)), (true, false, false));

@@ -1,5 +1,5 @@
-//! A table that a lake gains behind its first four: where it starts, what programs that do not know it do, and what becomes of it when
-//! it is dropped.
+//! A table that a lake gains after its first four: where it starts, what programs do that do not know it, and what happens when it is
+//! dropped.
 
 use super::world::{TIDY, World};
 use crate::common;
@@ -17,7 +17,7 @@ use futures::executor::block_on;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// With the columns of another, so that its files are made as that one's are.
+/// Has the columns of another table, so that its files can be made in the same way.
 static DEF: LazyLock<TableDef> = LazyLock::new(|| {
     let daily = Table::DAILY.def();
     TableDef {
@@ -35,7 +35,7 @@ fn fifth() -> Table {
     Table::new(&DEF).unwrap()
 }
 
-/// The lake as a program sees it that knows the table.
+/// The lake for a program that knows the table.
 fn newer(world: &World) -> Lake {
     let tables = Table::FIRST.into_iter().chain([fifth()]).collect();
     world.lake.clone().with_shape(Shape { tables, ..Shape::default() })
@@ -83,7 +83,7 @@ fn rows(lake: &Lake) -> Vec<String> {
     rows
 }
 
-/// Applies the entries behind `from` of each shard.
+/// Applies the entries of each shard after `from`.
 fn follow(
     world: &World,
     lake: &Lake,
@@ -105,7 +105,7 @@ fn fold(world: &World, lake: &Lake) {
     assert!(report.is_complete(), "{report:?}");
 }
 
-/// A lake of today whose journals are folded up to entry 11 of each shard.
+/// A lake of this version whose journals are folded up to entry 11 of each shard.
 fn folded() -> World {
     let world = World::grown(12);
     world.pass(3 * DAY);
@@ -121,7 +121,7 @@ fn folded() -> World {
 fn a_later_table_starts_at_the_tails_as_they_were() {
     let mut world = folded();
     let lake = newer(&world);
-    // It is none of those that are made with a lake, and nothing but it is missing.
+    // The table is not created with a lake, and no other table is missing.
     assert!(block_on(lake.ensure_tables()).unwrap().is_empty());
     assert_eq!(block_on(lake.made_tables()).unwrap(), Table::FIRST);
     assert!(block_on(lake.ensure_later_table(&*world.journal, fifth())).unwrap());
@@ -151,17 +151,17 @@ fn nobody_folds_an_entry_with_a_file_of_a_table_that_is_not_known() {
         world.store_entry("b");
     }
     world.commit();
-    // Of a program that does not know the table: up to what it can judge, and no file of the table goes.
+    // A program that does not know the table folds only up to the first entry that names a file of it, and removes no such file.
     world.pass(3 * DAY);
     fold(&world, &world.lake);
     assert_eq!((folded_through(&world, "a"), folded_through(&world, "b")), (15, 19));
     let path = world.entries.iter().flat_map(|e| &e.files).find(|f| f.table == fifth()).unwrap().path.clone();
     assert!(block_on(world.store.size(&path)).unwrap().is_some());
-    // One that knows it, while the table does not hold the entry.
+    // A program that knows the table, while the table does not hold the entry.
     fold(&world, &lake);
     assert_eq!(folded_through(&world, "a"), 15);
     assert!(block_on(world.store.size(&path)).unwrap().is_some());
-    // The table lacks what was folded beside it, and needs it not: the checkpoints name no file of it.
+    // The table lacks entries that were folded without it, and does not need them: the checkpoints name no file of it.
     let behind = of(&[("a", 15), ("b", 19)]);
     follow(&world, &lake, &behind, |shard| behind[shard]).unwrap();
     assert_eq!((rows(&lake), applied(&lake)), (vec!["a-16".to_owned()], of(&[("a", 20), ("b", 20)])));
@@ -171,7 +171,7 @@ fn nobody_folds_an_entry_with_a_file_of_a_table_that_is_not_known() {
     assert!(
         Checkpoint::decode(&ShardId::new("a"), n, &body, &SectionList::default()).unwrap().tables().contains(&fifth())
     );
-    // The other may not build on such a checkpoint: it could not tell of the file what is to be told.
+    // The program without the table may not extend such a checkpoint: it does not know what to note of the file.
     for _ in 21..=26 {
         world.store_entry("a");
     }
@@ -200,13 +200,13 @@ fn what_others_have_folded_without_a_file_of_the_table_is_passed_over() {
     store_with(&mut world, "a");
     let lacking = follow(&world, &lake, &BTreeMap::new(), |_| 29).unwrap_err();
     assert!(matches!(lacking, LakeError::EntryMissing { applied: 12, got: 30, .. }), "{lacking}");
-    // By itself, and with what is behind it.
+    // Folded entries are skipped alone, and together with entries after them.
     let behind = of(&[("a", 29)]);
     let report = follow(&world, &lake, &behind, |_| u64::MAX).unwrap();
     assert_eq!((report.entries, applied(&lake)), (0, of(&[("a", 29), ("b", 12)])));
     follow(&world, &lake, &behind, |shard| if shard.as_str() == "a" { 29 } else { 12 }).unwrap();
     assert_eq!((rows(&lake), applied(&lake)), (vec!["a-31".to_owned()], of(&[("a", 31), ("b", 12)])));
-    // The first four hold whatever was folded: of them nothing is ever passed over.
+    // The first four hold everything that was folded, so nothing is ever skipped for them.
     let views: Vec<EntryFiles<'_>> = Vec::new();
     let report = block_on(lake.commit_after(Table::DAILY, &of(&[("z", 7)]), &views)).unwrap();
     assert!(!report.applied.contains_key(&ShardId::new("z")));
@@ -224,7 +224,7 @@ fn a_table_that_was_dropped_starts_before_the_first_file_that_is_named() {
     follow(&world, &lake, &BTreeMap::new(), |_| 0).unwrap();
     assert_eq!(rows(&lake), ["a-15", "a-18"]);
     world.catalog.drop_table(fifth().name());
-    // Nothing of it is folded or removed meanwhile.
+    // Meanwhile no entry with a file of it is folded, and no such file is removed.
     world.pass(3 * DAY);
     fold(&world, &lake);
     assert_eq!(folded_through(&world, "a"), 14);
@@ -233,7 +233,7 @@ fn a_table_that_was_dropped_starts_before_the_first_file_that_is_named() {
     follow(&world, &lake, &BTreeMap::new(), |_| 0).unwrap();
     assert_eq!(rows(&lake), ["a-15", "a-18"]);
 
-    // Where the first of them is folded it says that it lacks that entry, and a commit refuses as for a dropped one of the four.
+    // If the first of these entries is folded, the table lacks it, and a commit is refused as for a dropped one of the first four.
     for _ in 0..2 {
         world.pass(3 * DAY);
         fold(&world, &lake);

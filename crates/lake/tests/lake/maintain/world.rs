@@ -1,4 +1,4 @@
-//! A lake in memory that grows by entries, and what must hold of it at any time.
+//! A lake in memory that grows by entries, and what must be true of it at any time.
 
 use crate::common::{self, bytes, entry, stored};
 use authpulse_event::time::{DEFAULT_BASE, HOUR, SECOND};
@@ -21,10 +21,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use uuid::Uuid;
 
 pub const ROWS: u64 = 2;
-/// What stands for a piece of a snapshot of state.
+/// The content of a piece of a snapshot of state.
 const PIECE: &str = "piece";
 
-/// Merges whatever there is, and keeps nothing longer than it must.
+/// Merges everything, and keeps nothing longer than necessary.
 pub const TIDY: MaintainSettings = MaintainSettings {
     target_bytes: 1 << 20,
     min_files: 2,
@@ -37,7 +37,7 @@ pub const TIDY: MaintainSettings = MaintainSettings {
     follower_keep: Span::days(7),
 };
 
-/// A clock that is set, and names that count up.
+/// A clock that the test sets, and names that count up.
 pub struct SetIds {
     ms: AtomicI64,
     next: AtomicU64,
@@ -59,9 +59,9 @@ pub struct World {
     pub journal: Arc<MemoryJournal>,
     pub ids: Arc<SetIds>,
     pub entries: Vec<common::Entry>,
-    /// All that was ever stored in the journals.
+    /// All entries that were ever stored in the journals.
     pub journaled: Vec<Stored>,
-    /// Rows of each table by the entry that brought them.
+    /// The rows in each table, by the entry that brought them.
     pub rows: BTreeMap<(ShardId, u64), Vec<(Table, String)>>,
     /// Whether every third entry has its spill in a file.
     pub spills: bool,
@@ -163,7 +163,7 @@ impl World {
         world
     }
 
-    /// Lets time go by.
+    /// Moves the clock forward.
     pub fn pass(&self, span: Span) {
         let ms = span.micros() / 1_000;
         let now = self.ids.ms.fetch_add(ms, Ordering::Relaxed) + ms;
@@ -174,12 +174,12 @@ impl World {
         ProcessingTime::from_micros(self.ids.now_ms() * 1_000)
     }
 
-    /// Stores the next entry of a shard with all that belongs to it.
+    /// Stores the next entry of a shard, with all its files.
     pub fn store_entry(&mut self, shard: &str) {
         self.store_entry_with(shard, |_, _| Vec::new());
     }
 
-    /// The same with files of other tables, which no check of this world knows.
+    /// The same, with files of other tables, which this world's checks do not know.
     pub fn store_entry_with(&mut self, shard: &str, more: impl FnOnce(&World, u64) -> Vec<TableFile>) {
         let n = 1 + self.entries.iter().filter(|e| e.shard.as_str() == shard).count() as u64;
         let mut found = entry(&self.lake, shard, n, ROWS);
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    /// A lake of some days in many small commits; the last entries are not applied.
+    /// A lake of a few days in many small commits; the last entries are not applied.
     pub fn grown(entries: u64) -> World {
         let mut world = World::new();
         for n in 1..=entries {
@@ -239,7 +239,7 @@ impl World {
         self.journal.set_faults(faults.clone());
     }
 
-    /// The rows are those of the applied entries, and whatever anything names is there.
+    /// Checks that the rows are those of the applied entries, and that every named file exists.
     pub fn check(&self, applied: &BTreeMap<Table, BTreeMap<ShardId, u64>>, what: &str) {
         let mut expected: Vec<(Table, String)> = Vec::new();
         for ((shard, n), rows) in &self.rows {
@@ -276,14 +276,14 @@ impl World {
             if entry.n.is_multiple_of(5) && entry.n + 10 > last / 5 * 5 {
                 there(&format!("state/{}-{}-0.apst.zst", entry.shard, entry.n));
             }
-            // On top of its newest snapshot a shard reads what came since.
+            // After its newest snapshot, a shard reads the files of later entries.
             if entry.n > last / 5 * 5 && last >= 5 {
                 entry.files.iter().filter(|f| f.table == Table::CURATED).for_each(|file| there(&file.path));
             }
         }
     }
 
-    /// What is not folded is there, what is folded is summed up.
+    /// Checks that entries that are not folded exist, and that the checkpoint sums up those that are.
     fn check_journals(&self, what: &str) {
         for shard in block_on(self.journal.shards()).unwrap() {
             let of_shard = || self.journaled.iter().filter(|entry| entry.shard == shard.as_str());
@@ -306,7 +306,7 @@ impl World {
                 .collect();
             assert!(!left.is_empty(), "the last entry of {shard} stays, {what}");
             assert_eq!(left, of_shard().filter(|e| e.n > through).cloned().collect::<Vec<_>>(), "{shard}, {what}");
-            // Two snapshots of state, and what came since, can be read entry by entry.
+            // The entries since the second newest snapshot of state can be read one by one.
             let last = left[left.len() - 1].n;
             for n in (last / 5 * 5).saturating_sub(5).max(1)..=last {
                 assert!(block_on(self.journal.get(&shard, n)).unwrap().is_some(), "entry {n} of {shard}, {what}");
@@ -322,7 +322,7 @@ impl World {
     }
 }
 
-/// All that a table's metadata reaches, through every snapshot.
+/// All files that a table's metadata reaches through any snapshot.
 pub fn named_by(lake: &Lake, loaded: &authpulse_lake::LoadedTable) -> BTreeSet<String> {
     let io = authpulse_lake::store::file_io(lake.store().clone());
     let mut named = BTreeSet::from([loaded.location.clone()]);
