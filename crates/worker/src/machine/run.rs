@@ -8,7 +8,7 @@ use authpulse_event::Position;
 use authpulse_files::LineBlock;
 use authpulse_lake::entry::Backfill;
 
-/// See the module. Of a stream's shard it holds nothing.
+/// See the module. For a shard of a stream it is empty.
 pub struct Run {
     /// As the last entry has it.
     pub backfill: Option<Backfill>,
@@ -43,7 +43,7 @@ impl Run {
         }
     }
 
-    /// Its last line is admitted; or the run is given up behind this position.
+    /// Ends the run: its last line is admitted, or it is given up behind this position.
     pub fn ends(&mut self, given_up: Option<Position>) {
         let Some(backfill) = &mut self.backfill else { return };
         backfill.finished = true;
