@@ -82,7 +82,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// Whether a stream begins with this byte; a zstd frame may be one that is to be skipped.
+/// Whether a stream may begin with this byte; a zstd frame may be a skippable one.
 fn may_begin(format: Format, byte: u8) -> bool {
     match format {
         Format::Gzip => byte == 0x1f,

@@ -17,7 +17,7 @@ const TARGET: &str = "authpulse_consumer::log";
 /// How often a put with an unclear answer is looked up and tried again, half a second apart.
 const PUT_ATTEMPTS: u32 = 20;
 /// How often an entry is put while another process keeps the journal busy. Each attempt lasts as long as a statement waits (10 s for a
-/// journal in SQLite), which is some five minutes in all; then the service ends, to be started again.
+/// journal in SQLite): some five minutes in all, and then the service ends, to be started again.
 const BUSY_ATTEMPTS: u32 = 30;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Entries read from a journal at once.
@@ -219,7 +219,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<PutOwn
                 let ours = found.commit_id == entry.commit_id;
                 return Ok(if ours { PutOwner::Ours } else { PutOwner::Other(Box::new(found)) });
             }
-            // The number was folded: an entry that is gone has taken it.
+            // If the number was folded, an entry that is gone has taken it.
             Ok(None) => match later(env, shard, entry.n).await {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}

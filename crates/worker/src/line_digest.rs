@@ -4,7 +4,7 @@ use authpulse_files::{BlockKind, LineBlock};
 use sha2::{Digest, Sha256};
 
 /// SHA-256 over lines in the order in which they are admitted: each as it stands in its unpacked file, without a byte-order mark, up to its
-/// LF. A line that ends with its file instead gets an LF. Blank lines count where they have a number. Of a line above 1,048,576 bytes it
+/// LF. The last line of a file gets an LF if it has none. Blank lines count where they have a number. Of a line above 1,048,576 bytes it
 /// takes the bytes that were kept, an LF, the length in decimal digits, and an LF.
 #[derive(Clone, Default)]
 pub struct LineDigest(Sha256);

@@ -34,7 +34,7 @@ impl Filling {
         self.order.is_empty()
     }
 
-    /// Whether a line of so many bytes fits. The first always does, however long it is.
+    /// Whether a line of this many bytes fits. The first always does, however long it is.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         let stored = self.stored.len() + HEAD_BYTES + size_of::<u64>() + bytes;
         self.is_empty() || (stored <= self.stored_max && self.order.len() < self.order_max)

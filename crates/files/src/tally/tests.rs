@@ -1,4 +1,4 @@
-//! Which files are told of, and in which words.
+//! Which files are named in warnings, and in which words.
 
 use super::*;
 use crate::BlockKind;

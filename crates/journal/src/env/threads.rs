@@ -197,7 +197,7 @@ mod tests {
     /// Long enough for a piece to be stepped that nothing keeps from it.
     const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
-    /// As many pieces as 64 shards may have under way at once: a chunk of rows, what is few, the entry, a snapshot.
+    /// As many pieces as 64 shards may have under way at once: a chunk of rows, the small rows, the entry, a snapshot.
     const PIECES: usize = 4 * 64;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,7 +209,7 @@ mod tests {
                 let (threads, all) = (threads.clone(), all.clone());
                 start(&work, async move {
                     threads.lock().unwrap().insert(std::thread::current().id());
-                    // Each waits for all others, which have to have begun for that.
+                    // Each waits until all others have begun.
                     all.wait().await;
                     threads.lock().unwrap().insert(std::thread::current().id());
                 })

@@ -8,10 +8,11 @@ use authpulse_engine::rows::ScoredEvent;
 use authpulse_journal::error::Result;
 
 impl Machine {
-    /// Closes the entry in the making, if there is reason to. The entry before it is stored, and what that lets be scored is scored.
+    /// Closes the entry in the making, if there is reason to. The entry before it is stored, and the events that this made ready are
+    /// scored.
     ///
     /// # Errors
-    /// In what follows the entry, the engine panicked on an event that was held back.
+    /// After the entry is closed, the engine panicked on an event that was held back.
     pub(super) fn close(&mut self, reason: Reason, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         match reason {
             Reason::Stop if !self.has_news(look) => return Ok(self.done()),

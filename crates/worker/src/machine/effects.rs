@@ -26,7 +26,7 @@ pub enum News {
     Tick,
     /// The input was read: records, or none, and what else the read found out.
     Read(Batch, ReadStatus),
-    /// Of what was read, some is not admitted yet.
+    /// Some of the records that were read are not admitted yet.
     AtHand,
     /// The input did not answer before an entry was due.
     Late,
@@ -39,7 +39,7 @@ pub enum News {
         /// Whether it waits for any.
         for_a_day: bool,
     },
-    /// No entry is under way any more. First, what the stored one lets be scored is scored; then the next is closed.
+    /// No entry is under way any more. Events that the stored one made ready are scored first; then the next entry is closed.
     Stored(Reason),
     /// Everything that can be scored is, and its decisions are handed over: the entry in the making can be closed.
     Close(Reason),

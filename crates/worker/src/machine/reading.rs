@@ -1,4 +1,4 @@
-//! What a worker does while it reads: what is read next, and what follows from what was read.
+//! What a worker does while it reads: what it reads next, and what follows from the records.
 
 use super::Machine;
 use super::bounds::unscored_room;
@@ -58,7 +58,8 @@ impl Machine {
         self.builder.open(now);
     }
 
-    /// `n` records were admitted, and what could be scored is. Goes on with the rest until the entry is full or scoring is too far behind.
+    /// To be called after `n` records were admitted and scored as far as possible. Goes on with the rest until the entry is full or scoring
+    /// is too far behind.
     ///
     /// # Errors
     /// The engine panicked on an event that was held back.
@@ -76,7 +77,7 @@ impl Machine {
         self.behind_what_was_read(look, out)
     }
 
-    /// Nothing is due, and the records at hand are admitted, or as many as there is room for: returns what follows.
+    /// Returns what follows when nothing is due and the records at hand are admitted, or as many of them as there is room for.
     ///
     /// # Errors
     /// The engine panicked on an event that was held back.

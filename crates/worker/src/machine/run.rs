@@ -19,14 +19,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// The lines of a block are admitted next.
+    /// Notes that the lines of a block are admitted next.
     pub fn begins(&mut self, block: &LineBlock) {
         if let Some(origins) = &mut self.origins {
             origins.at(block);
         }
     }
 
-    /// The lines of a block before an offset are admitted; all of them, where there is none.
+    /// Notes that the lines of a block before an offset are admitted; without an offset, all of them.
     pub fn admitted(&mut self, block: &LineBlock, before: Option<u64>) {
         let Some(digest) = &mut self.digest else { return };
         match before {

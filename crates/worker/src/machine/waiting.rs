@@ -37,7 +37,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Nothing is read: says which day's counts this shard's scoring waits for; then it is decided what is stored.
+    /// Nothing is read: reports which day's counts this shard's scoring waits for, then decides what is stored.
     ///
     /// # Errors
     /// Another owner has taken the shard over.
