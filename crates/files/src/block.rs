@@ -10,8 +10,7 @@ use super::LINE_BYTES_MAX;
 /// Whole lines of one source, as they stand in it, line ends included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineBlock {
-    /// The bytes. Every line ends with LF except perhaps the last of a source. Of an overlong line: what is kept
-    /// of it, without line end.
+    /// The bytes. Every line ends with LF except perhaps the last of a source. For an overlong line: what is kept of it, without line end.
     pub bytes: Bytes,
     /// Which source, counted from 0 in the order given.
     pub source: usize,
@@ -48,7 +47,7 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// Those of lines with these numbers: the first and the ones that follow it.
+    /// The origins of the lines from `first_line` on.
     pub(super) fn new(first_line: u64, of_lines: Arc<[Origin]>) -> Origins {
         Origins { first_line, of_lines }
     }
@@ -117,7 +116,7 @@ pub struct Lines<'a> {
     overlong: Option<u64>,
 }
 
-/// Where lines begin.
+/// Where the lines that are left begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinePosition {
     /// The number of the first.
@@ -127,7 +126,7 @@ pub struct LinePosition {
 }
 
 impl Lines<'_> {
-    /// Where the lines not yet taken begin, blank ones before them included. Of a line that is overlong: where it began.
+    /// Where the lines not yet taken begin, blank ones before them included. For an overlong line: where it began.
     pub fn position(&self) -> LinePosition {
         LinePosition { number: self.number, offset: self.offset }
     }

@@ -1,4 +1,4 @@
-//! Cutting a run of bytes into blocks of whole lines, in bounded memory.
+//! Cuts a run of bytes into blocks of whole lines, in bounded memory.
 
 use std::io::{self, Read};
 
@@ -10,17 +10,17 @@ use super::{BlockKind, LINE_BYTES_MAX, LineBlock, OVERLONG_PREFIX_BYTES, OVERLON
 
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
-/// As many bytes without LF prove a line overlong, even if the last is a CR that will be dropped.
+/// This many bytes without LF prove that a line is overlong, even if the last is a CR that will be dropped.
 const SURELY_OVERLONG_BYTES: usize = LINE_BYTES_MAX + 2;
 
-/// Asked of the reader at a time, in bytes. A pipe gives less, and only this much is cleared for it each time.
+/// How many bytes are asked of the reader at a time. A pipe gives less, and only this much is cleared for it each time.
 const READ_BYTES: usize = 256 * 1024;
 
 /// Cuts one source. Its blocks depend on how the reader hands out bytes; the lines in them do not.
 pub(super) struct Cutter<R> {
     reader: R,
     block_bytes: usize,
-    /// Whoever writes the other end may be slow: whole lines go out as they come, not when a block is full.
+    /// Whether the source may be slow: whole lines then go out as they come, not when a block is full.
     live: bool,
     /// Read and not yet handed out; starts at a line's start.
     buffer: Vec<u8>,
@@ -30,7 +30,7 @@ pub(super) struct Cutter<R> {
     lines: u64,
     started: bool,
     ended: bool,
-    /// A failed read whose turn comes after the whole lines before it.
+    /// A failed read, reported after the whole lines before it.
     failure: Option<io::Error>,
 }
 
@@ -51,6 +51,7 @@ impl<R: Read> Cutter<R> {
         }
     }
 
+    /// What the bytes are read from.
     pub(super) fn reader(&self) -> &R {
         &self.reader
     }
@@ -61,6 +62,9 @@ impl<R: Read> Cutter<R> {
     }
 
     /// The next block, numbered within this source only. After an error there is nothing more to ask for.
+    ///
+    /// # Errors
+    /// The reader fails; the whole lines before the failure have been returned.
     pub(super) fn next(&mut self) -> io::Result<Option<LineBlock>> {
         if !self.started {
             self.skip_mark();
@@ -86,7 +90,7 @@ impl<R: Read> Cutter<R> {
         }
     }
 
-    /// Asks for no more bytes than it takes to tell: the first line of a live pipe may be shorter than a mark.
+    /// Skips a byte-order mark. Asks for no more bytes than that takes: the first line of a live pipe may be shorter than a mark.
     fn skip_mark(&mut self) {
         for want in 1..=BYTE_ORDER_MARK.len() {
             if BYTE_ORDER_MARK.starts_with(&self.buffer) {
@@ -130,8 +134,8 @@ impl<R: Read> Cutter<R> {
         self.block(bytes, BlockKind::Lines, line_count, end as u64)
     }
 
-    /// The first `end` bytes of the buffer, in place where they fill it. A line that came alone is copied instead:
-    /// it may live long, and must not hold a whole buffer.
+    /// The first `end` bytes of the buffer, in place if they fill it. A line that came alone is copied instead: it may live long, and must
+    /// not hold a whole buffer.
     fn take(&mut self, end: usize) -> Vec<u8> {
         if end < self.buffer.capacity() / 4 {
             return self.buffer.drain(..end).collect();

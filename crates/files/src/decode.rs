@@ -13,7 +13,7 @@ use super::{InputError, ReadProgress, format, packings};
 /// position in a message is near the fault.
 const DISK_BUFFER_BYTES: usize = 256 * 1024;
 
-/// What zstd says of a frame whose window is larger than it may be (it has no code that its crate hands on).
+/// What zstd says of a frame whose window is larger than it may be (the zstd crate hands on no code for it).
 const ZSTD_TOO_LARGE: &str = "Frame requires too much memory";
 
 /// A source's lines, unpacked, still as one run of bytes.
@@ -33,6 +33,10 @@ struct Tap {
 
 impl Decoder {
     /// Looks at the first bytes of `raw` and unpacks accordingly. Waits on a pipe for as many as it takes to tell.
+    ///
+    /// # Errors
+    /// [`InputError::Packed`] for a packing that is not read, [`InputError::Window`] for one that needs too much memory,
+    /// [`InputError::Damaged`] if the decoder cannot start.
     pub(super) fn new(
         name: String,
         raw: impl Read + 'static,

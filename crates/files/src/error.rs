@@ -31,7 +31,7 @@ pub enum InputError {
         name: String,
     },
 
-    /// Not ours to read.
+    /// This user may not read it.
     #[error("cannot open '{name}': permission denied; make it readable for this user")]
     NoPermission {
         /// The input.
@@ -74,7 +74,7 @@ pub enum InputError {
         advice: String,
     },
 
-    /// It is something else than lines of events: as lines, nothing of it would be one.
+    /// The input is something else than lines of events: read as lines, it would give none.
     #[error("'{name}' is {what}; {advice}")]
     NoLines {
         /// The input.
@@ -112,7 +112,7 @@ pub enum InputError {
         source: io::Error,
     },
 
-    /// Somebody writes the file.
+    /// The file changed while it was read: somebody writes it.
     #[error(
         "'{name}' changed from {before} to {now} bytes while it was read; wait until nobody writes it, or name a copy of it"
     )]
@@ -173,7 +173,7 @@ pub enum InputError {
         source: io::Error,
     },
 
-    /// Whoever asked for it wants it no more.
+    /// The caller asked to stop.
     #[error("the input was read no further, as this was told to end; run the same again")]
     ToldToEnd,
 

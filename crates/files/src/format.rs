@@ -15,7 +15,7 @@ pub enum Format {
     Zstd,
 }
 
-/// As many bytes as the longest header that is looked at has (a frame of zstd).
+/// Bytes of the longest header that is looked at (a frame of zstd).
 pub(super) const MAGIC_BYTES: usize = 18;
 
 /// The longest magic of bzip2.
@@ -29,7 +29,7 @@ const BZIP2_BLOCK: [u8; 6] = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
 const BZIP2_END: [u8; 6] = [0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
 
 impl Format {
-    /// Judges by the first [`MAGIC_BYTES`] of a file, or all it has if those are fewer.
+    /// Goes by the first [`MAGIC_BYTES`] of a file, or by all it has if those are fewer.
     pub(super) fn detect(head: &[u8]) -> Format {
         if head.starts_with(&[0x1f, 0x8b]) {
             Format::Gzip
@@ -64,7 +64,7 @@ pub(super) fn zstd_window(head: &[u8]) -> Option<u64> {
         let base = 1u64 << (10 + (window >> 3));
         return Some(base + base / 8 * u64::from(window & 7));
     }
-    // Without a window of its own a frame asks for as much as it holds.
+    // A frame without a window of its own asks for as much as it holds.
     let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let bytes = [1, 2, 4, 8][usize::from(descriptor >> 6)];
     let mut content = [0; 8];

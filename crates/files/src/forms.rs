@@ -1,7 +1,8 @@
-//! What is handed in instead of lines of events, told by how its unpacked bytes begin.
+//! Recognises inputs that are something else than lines of events, by how their unpacked bytes begin.
 //!
-//! As lines each of these would be a lake of dead letters. What shows in bytes that no text has is refused whatever follows; what
-//! text may begin with as well, only where not one of the first lines is an event: a file that gives events is never refused.
+//! Read as lines, each of them would fill a lake with dead letters. A form that shows in bytes that no text has is refused whatever
+//! follows. A form that text may begin with as well is refused only if none of the first lines is an event. (One JSON array is refused even
+//! if up to half of the lines look like events: its last element may stand alone on a line.)
 
 mod columns;
 mod gate;
@@ -19,9 +20,9 @@ use memchr::memchr;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// So many bytes are looked at, unpacked.
+/// How many bytes are looked at, unpacked.
 pub(super) const SAMPLE_BYTES: usize = 64 * 1024;
-/// And so many lines of them at most.
+/// How many lines of them are looked at, at most.
 const SAMPLE_LINES: usize = 1_000;
 
 /// What an input is, and what makes lines of events of it.
@@ -52,8 +53,12 @@ impl Form {
     }
 }
 
-/// Looks into a regular file and refuses what holds no lines of events. A failure to read is told with its place when the lines
-/// are read.
+/// Looks into a regular file and refuses it if it holds no lines of events. A failure to read is reported with its place when the lines are
+/// read.
+///
+/// # Errors
+/// [`InputError::NoLines`] for another form of file, [`InputError::Packed`] for a packing that is not read, [`InputError::Window`] for one
+/// that needs too much memory; or the file cannot be opened.
 pub(super) fn look_into(source: &Source) -> Result<(), InputError> {
     let Some((file, _)) = source.open()? else { return Ok(()) };
     let name = source.to_string();
@@ -88,7 +93,7 @@ fn refuse(name: &str, format: Format, sample: &[u8]) -> Result<(), InputError> {
     }
 }
 
-/// What shows whatever the lines are.
+/// A form that shows whatever the lines are.
 fn of_bytes(sample: &[u8]) -> Option<Form> {
     table::of_bytes(sample).or_else(|| tar::of(sample)).or_else(|| wide::of(sample))
 }
@@ -108,7 +113,7 @@ fn of_lines(sample: &[u8], lines: &Sample<'_>) -> Option<Form> {
 
 /// The first lines.
 struct Sample<'a> {
-    /// Those that are records, without their ends; the last only if it is whole, or the only one.
+    /// The lines that are records, without their ends; the last only if it is whole, or the only one.
     lines: Vec<&'a [u8]>,
     /// How many of them are events.
     events: usize,

@@ -1,4 +1,4 @@
-//! Which file it was, so that a run that resumes can tell whether it continues the same one.
+//! Identifies a file, so that a run that resumes can tell whether it continues the same one.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -27,8 +27,7 @@ impl FileIdentity {
     }
 }
 
-/// What can be said of a file without reading it. Equal stamps make the same file likely, not certain; different
-/// sizes make it impossible.
+/// What is known of a file without reading it. Equal stamps make the same file likely, not certain; different sizes make it impossible.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStamp {
     /// The last part of its path.
@@ -72,6 +71,9 @@ pub fn identify(source: &Source, go_on: &dyn Fn() -> bool) -> Result<Option<File
 }
 
 /// The cheap half of [`identify`]. `None` for standard input and pipes.
+///
+/// # Errors
+/// The file cannot be opened, is a directory, or is in a packing that is not read.
 pub fn stamp(source: &Source) -> Result<Option<FileStamp>, InputError> {
     let Some((_, metadata)) = open_regular(source)? else { return Ok(None) };
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -83,7 +85,7 @@ pub fn stamp(source: &Source) -> Result<Option<FileStamp>, InputError> {
 }
 
 fn open_regular(source: &Source) -> Result<Option<(File, Metadata)>, InputError> {
-    // Asked first: opening a pipe would wait for its writer.
+    // Checked first: opening a pipe would wait for its writer.
     if source.check()?.is_none() { Ok(None) } else { source.open() }
 }
 

@@ -14,7 +14,7 @@
 //! - A line above [`LINE_BYTES_MAX`] is a record whatever it holds, and comes with its true length. It is held
 //!   whole up to [`OVERLONG_WHOLE_BYTES_MAX`], so that it can be sent on unchanged; of a longer one only the first
 //!   [`OVERLONG_PREFIX_BYTES`] are kept, more than a dead letter stores.
-//! - NUL bytes at the end of a source are no part of its last line, and zero bytes behind its packed data are its end.
+//! - NUL bytes at the end of a source are no part of its last line, and zero bytes behind its packed data are ignored.
 //! - A source that cannot be read to its end gives its whole lines first and then one [`InputError`]; the line
 //!   that the failure cut through is not delivered, because nobody can say where it would have ended.
 //!

@@ -25,6 +25,9 @@ enum State<R: BufRead> {
 
 impl<R: BufRead> Members<R> {
     /// `format` is that of the first stream, which stands at the reader's position; plain bytes have none.
+    ///
+    /// # Errors
+    /// The zstd decoder cannot be set up.
     pub(super) fn new(format: Format, packed: R) -> io::Result<Self> {
         Ok(Members { state: State::begin(format, packed)? })
     }
@@ -40,7 +43,7 @@ impl<R: BufRead> State<R> {
         })
     }
 
-    /// The stream is read to its end: goes on with the next.
+    /// After the end of a stream: goes on with the next.
     fn follow(self) -> io::Result<State<R>> {
         let (format, mut packed) = match self {
             State::Gzip(decoder) => (Format::Gzip, decoder.into_inner()),
@@ -52,7 +55,7 @@ impl<R: BufRead> State<R> {
             None => Ok(State::Done),
             Some(0) => only_zeros(&mut packed).map(|()| State::Done),
             Some(byte) if may_begin(format, byte) => State::begin(format, packed),
-            // To its decoder a few bytes of something else would look like a stream that is cut off.
+            // The decoder would take a few bytes of something else for a stream that is cut off.
             Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "something else follows its end")),
         }
     }
@@ -79,7 +82,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// Whether a stream begins with this byte; a zstd frame may be one that is to be skipped.
+/// Whether a stream may begin with this byte; a zstd frame may be a skippable one.
 fn may_begin(format: Format, byte: u8) -> bool {
     match format {
         Format::Gzip => byte == 0x1f,
@@ -89,7 +92,7 @@ fn may_begin(format: Format, byte: u8) -> bool {
     }
 }
 
-/// The next byte, which stays where it is; none at the end.
+/// The next byte, which stays where it is; `None` at the end.
 fn first_byte(packed: &mut impl BufRead) -> io::Result<Option<u8>> {
     fill(packed).map(|bytes| bytes.first().copied())
 }

@@ -28,9 +28,9 @@ impl fmt::Display for Disorder {
     }
 }
 
-/// Finds the first file that begins below the newest beginning of those named before it, less the tolerance. What files only overlap
-/// by is not told. An event later than `at_most` (a clock years ahead) says nothing of where its file begins. `go_on` is asked for each
-/// block of lines.
+/// Finds the first file that begins before the newest beginning of the files named before it, by more than the tolerance. Files that only
+/// overlap are not reported. An event later than `at_most` (from a clock years ahead) says nothing about where its file begins. `go_on` is
+/// asked for each block of lines.
 ///
 /// # Errors
 /// One of the files cannot be read. They are read from their beginnings, so none may be a pipe. [`InputError::ToldToEnd`] where `go_on`
@@ -58,8 +58,8 @@ pub fn find_disorder(
     Ok(None)
 }
 
-/// The time of the first event in some files that lies at most here; none where they hold no such event. `go_on` is asked for each block
-/// of lines.
+/// The time of the first event in some files that is not later than `at_most`; `None` if they hold no such event. `go_on` is asked for each
+/// block of lines.
 ///
 /// # Errors
 /// A file cannot be read; [`InputError::ToldToEnd`] where `go_on` says no.

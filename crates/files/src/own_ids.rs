@@ -1,27 +1,27 @@
-//! Whether the ids that a producer sends are each an event's own, told from what is seen of them, in bounded memory.
+//! Finds out, in bounded memory, whether each id that a producer sends belongs to one event alone.
 
 use authpulse_event::ParsedEvent;
 use std::hash::{BuildHasher, RandomState};
 
-/// Ids of late that are remembered, by their hashes: 32 KiB.
+/// How many recent ids are remembered, by their hashes: 32 KiB.
 const SLOTS: usize = 2_048;
-/// Ids that are counted by name, once they repeat.
+/// How many ids are counted by name, once they repeat.
 const NAMED: usize = 32;
-/// So many repetitions are no chance.
+/// From this many on, repetitions are no chance.
 const REPEATS_LEAST: u64 = 10;
 
-/// Counts events whose own id another event had of late. One that is only sent again, with the same time, user and computer, is no
-/// other event.
+/// Counts events whose own id another event had recently. An event that is only sent again, with the same time, user and computer, is not
+/// another one.
 #[derive(Debug, Default)]
 pub struct OwnIds {
     hasher: RandomState,
-    /// By its hash, an id and the event that had it last.
+    /// For each slot the hash of an id, and the hash of the event that had it last.
     slots: Vec<(u64, u64)>,
     /// Events with an own id.
     events: u64,
     /// Of those, events whose id another event had.
     repeats: u64,
-    /// Ids that repeat, and how often each stands.
+    /// Ids that repeat, and how often each occurs.
     named: Vec<(String, u64)>,
 }
 
@@ -63,7 +63,7 @@ impl OwnIds {
         self.events
     }
 
-    /// Words for ids most of which repeat, such as where the kind of an event was taken for its id.
+    /// The warning if most ids repeat, for example because the kind of an event is sent as its id.
     pub fn warning(&self) -> Option<String> {
         if self.repeats < REPEATS_LEAST || self.repeats * 2 <= self.events {
             return None;
@@ -97,12 +97,12 @@ mod tests {
     fn a_kind_of_event_is_no_id() {
         let told = warning((1..=400).map(|n| (n, if n % 4 == 0 { format!("own-{n}") } else { "4624".to_owned() })));
         let told = told.expect("most ids repeat");
-        // By chance an id of its own has the same slot, and two of the kind's are not told for what they are.
+        // By chance a unique id has the same slot, so that two of the repetitions are not noticed.
         let stands_in =
             told.split("event_id '4624' stands in ").nth(1).and_then(|rest| rest.split_once(" of 400 events"));
         let stands_in = stands_in.and_then(|(n, _)| n.parse::<u32>().ok());
         assert!(stands_in.is_some_and(|n| (290..=300).contains(&n)), "{told}");
-        // Many kinds, none of which is most of them; and a counter that begins anew each hour.
+        // Many kinds, none of which is in the majority; and a counter that starts again each hour.
         for kinds in [20, 500] {
             assert!(warning((1..=30_000).map(|n| (n, (n % kinds).to_string()))).is_some(), "{kinds} kinds");
         }

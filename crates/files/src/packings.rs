@@ -1,4 +1,4 @@
-//! Packings that are not read, told by their first bytes.
+//! Packings that are not read, recognised by their first bytes.
 
 use super::format::MAGIC_BYTES;
 use super::shell::quoted;
@@ -23,7 +23,10 @@ const UNSUPPORTED: [(&[u8], &str, &str); 13] = [
     (b"\xff\x06\x00\x00sNaPpY", "snappy", "snzip -dc"),
 ];
 
-/// Refuses the input `name` if it is one of those.
+/// Refuses the input `name` if it is in one of these packings.
+///
+/// # Errors
+/// [`InputError::Packed`] names the packing and what unpacks it.
 pub(super) fn refuse_unsupported(name: &str, head: &[u8]) -> Result<(), InputError> {
     match UNSUPPORTED.iter().find(|(magic, ..)| head.starts_with(magic)) {
         Some((_, packing, unpack)) => {
@@ -43,14 +46,18 @@ pub(super) fn undecided(head: &[u8]) -> bool {
 }
 
 impl Source {
-    /// Opens and closes a regular file, so that a missing one, or one in a packing that is not read, is reported before
-    /// the first is read. A pipe is only looked at: opening it would wait for its writer, and closing it would end that writer.
+    /// Opens and closes a regular file, so that a missing one, or one in a packing that is not read, is reported before the first is read.
+    /// A pipe is only looked at: opening it would wait for its writer, and closing it would end that writer. Returns the size of a regular
+    /// file.
+    ///
+    /// # Errors
+    /// The source cannot be opened, is a directory, or is in a packing that is not read.
     pub(super) fn check(&self) -> Result<Option<u64>, InputError> {
         let size = self.size()?;
         if size.is_some() {
             if let Some((file, _)) = self.open()? {
                 let mut head = Vec::with_capacity(MAGIC_BYTES);
-                // A failure to read is told with its place when the lines are read.
+                // A failure to read is reported with its place when the lines are read.
                 let _ = file.take(MAGIC_BYTES as u64).read_to_end(&mut head);
                 refuse_unsupported(&self.to_string(), &head)?;
             }

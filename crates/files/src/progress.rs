@@ -12,10 +12,12 @@ pub struct ReadProgress {
 }
 
 impl ReadProgress {
+    /// Nothing is read yet of `total_bytes`.
     pub(super) fn new(total_bytes: Option<u64>) -> Self {
         ReadProgress { read_bytes: AtomicU64::new(0), total_bytes }
     }
 
+    /// Counts bytes that were read.
     pub(super) fn add(&self, bytes: u64) {
         self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -52,12 +52,12 @@ enum Message {
     End,
 }
 
-/// Looks at all sources without reading them, and refuses what is no input; a command does this before it makes anything.
-/// Answers their bytes on disk, where all are regular files.
+/// Looks at all sources before they are read, and refuses what is no input; a command does this before it creates anything. Returns their
+/// bytes on disk if all are regular files.
 ///
 /// # Errors
-/// There is none, one is missing, a directory, not readable for this user, in a packing that is not read or none that holds lines
-/// of events, or standard input is named twice.
+/// There is no source; one is missing, a directory, not readable for this user, in a packing that is not read, or holds no lines of events;
+/// or standard input is named twice.
 pub fn check(sources: &[Source]) -> Result<Option<u64>, InputError> {
     if sources.is_empty() {
         return Err(InputError::NoSource);
@@ -79,6 +79,9 @@ pub fn check(sources: &[Source]) -> Result<Option<u64>, InputError> {
 
 impl LineBlocks {
     /// Starts to read. Looks at all sources first, so that a missing file is reported before anything is read.
+    ///
+    /// # Errors
+    /// As for [`check`], or the reading thread cannot be started.
     pub fn open(sources: Vec<Source>, options: InputOptions) -> Result<LineBlocks, InputError> {
         let total_bytes = check(&sources)?;
         let names = sources.iter().map(Source::to_string).collect();
@@ -88,6 +91,9 @@ impl LineBlocks {
     }
 
     /// Reads one source that is no file: a socket, bytes in memory. `name` is for messages.
+    ///
+    /// # Errors
+    /// The reading thread cannot be started.
     pub fn from_reader(
         name: &str,
         reader: impl Read + Send + 'static,
@@ -98,6 +104,9 @@ impl LineBlocks {
     }
 
     /// Starts the thread that gives the blocks.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
     pub(super) fn start(
         names: Vec<String>,
         total_bytes: Option<u64>,
@@ -181,12 +190,15 @@ impl Iterator for LineBlocks {
     }
 }
 
-/// The thread's side.
+/// The reading thread's side of the queue.
 pub(super) struct Feed {
+    /// Usual size of a block in bytes.
     pub(super) block_bytes: usize,
+    /// Lines before the source that is read next.
     pub(super) lines_before: u64,
     sender: SyncSender<Message>,
     queued: Arc<AtomicUsize>,
+    /// How far the reading is, which the caller may watch.
     pub(super) progress: Arc<ReadProgress>,
 }
 
@@ -212,8 +224,8 @@ impl Feed {
         }
     }
 
-    /// `live`: a line goes out as it comes, whether or not the caller waits for it yet: by the time it does, this thread may
-    /// wait for the next. A file is all there, and full blocks are cheaper.
+    /// If `live`, a line goes out as it comes, even if the caller does not wait for it yet: by the time it does, this thread may be waiting
+    /// for the next. A file is all there, and full blocks are cheaper.
     fn reader(&mut self, index: usize, name: String, raw: impl Read + 'static, live: bool) -> Result<(), Stop> {
         let decoder = Decoder::new(name.clone(), raw, Arc::clone(&self.progress))?;
         // A file was looked into before anything was read.
@@ -238,6 +250,10 @@ impl Feed {
         Ok(())
     }
 
+    /// Hands a block to the caller; waits while the queue is full.
+    ///
+    /// # Errors
+    /// [`Stop::Unwanted`] if the caller is gone.
     pub(super) fn send(&self, block: LineBlock) -> Result<(), Stop> {
         self.queued.fetch_add(1, Ordering::Relaxed);
         self.sender.send(Message::Block(block)).map_err(|_| Stop::Unwanted)

@@ -45,6 +45,9 @@ pub struct Records {
 
 impl Records {
     /// Starts to read; see [`LineBlocks::open`].
+    ///
+    /// # Errors
+    /// As for [`LineBlocks::open`].
     pub fn open(sources: Vec<Source>, options: InputOptions) -> Result<Records, InputError> {
         LineBlocks::open(sources, options).map(Records::from)
     }

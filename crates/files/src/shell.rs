@@ -1,6 +1,6 @@
 //! Commands that messages hand out.
 
-/// A name as a shell takes it.
+/// A name in quotes, as a shell takes it.
 pub(super) fn quoted(name: &str) -> String {
     format!("'{}'", name.replace('\'', r"'\''"))
 }

@@ -1,4 +1,4 @@
-//! What the operator names on the command line, and opening it.
+//! What the operator names on the command line, and how it is opened.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -23,6 +23,9 @@ impl Source {
     }
 
     /// Opens a file and refuses what cannot hold lines. `None` for standard input.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or is a directory.
     pub(super) fn open(&self) -> Result<Option<(File, Metadata)>, InputError> {
         let Source::File(path) = self else { return Ok(None) };
         let failed = |source: io::Error| open_error(path, source);
@@ -34,7 +37,10 @@ impl Source {
         Ok(Some((file, metadata)))
     }
 
-    /// The bytes on disk, where the source is a regular file and can say so.
+    /// The bytes on disk of a regular file; `None` for anything else.
+    ///
+    /// # Errors
+    /// The file is missing or may not be looked at.
     pub(super) fn size(&self) -> Result<Option<u64>, InputError> {
         let Source::File(path) = self else { return Ok(None) };
         let metadata = std::fs::metadata(path).map_err(|source| open_error(path, source))?;

@@ -1,15 +1,15 @@
-//! What became of the lines of an input, file by file: what a command says at its end where most of a file is rejected.
+//! What became of the lines of an input, file by file. At its end a command warns if most of a file is rejected.
 //!
-//! Counting changes nothing of what is admitted. A run that goes on counts its own part only.
+//! Counting does not change what is admitted. A run that continues another counts its own part only.
 
 use crate::LineBlock;
 use crate::own_ids::OwnIds;
 use authpulse_event::{EventTime, ParsedEvent};
 use std::collections::BTreeMap;
 
-/// Reasons in words that are counted per file; more than these are not told apart.
+/// How many different reasons in words are counted per file; further ones are not counted.
 const WORDS: usize = 32;
-/// Files that are told of; the rest is a number.
+/// How many files are named in warnings; of the rest only the number is given.
 const FILES_LISTED: usize = 20;
 
 /// What is counted, and where.
@@ -29,8 +29,8 @@ pub enum Of {
 pub struct Tally {
     names: Vec<String>,
     of: Of,
-    /// Where files begin: the number of a line and the file, in order of lines. Where the lines of files are mixed (in order of
-    /// time) all are one file, which has no name.
+    /// Where files begin: the number of a line and the file, in order of lines. If the lines of files are mixed (in order of time), all
+    /// count as one file, which has no name.
     begins: Vec<(u64, usize)>,
     mixed: bool,
     /// By the number of the file.
@@ -45,7 +45,7 @@ pub struct Tally {
 struct FileTally {
     records: u64,
     rejected: BTreeMap<String, u64>,
-    /// Why lines are invalid: the words with figures taken out, as they were first, and how often.
+    /// Why lines are invalid: the words without figures, the words as they first occurred, and how often.
     words: Vec<(String, String, u64)>,
     newest: Option<EventTime>,
     /// Whether it begins below the newest event of the files before it.
@@ -53,17 +53,17 @@ struct FileTally {
 }
 
 impl Tally {
-    /// Of a run of files with these names.
+    /// A tally of files with these names that are loaded into a lake.
     pub fn new(names: Vec<String>) -> Tally {
         Tally { names, ..Tally::default() }
     }
 
-    /// Of files whose lines are sent on.
+    /// A tally of files with these names whose lines are sent on.
     pub fn of_sent(names: Vec<String>) -> Tally {
         Tally { of: Of::Sent, ..Tally::new(names) }
     }
 
-    /// Takes note that these lines follow, so many of which are records.
+    /// Notes that these lines follow, and how many of them are records.
     pub fn lines(&mut self, block: &LineBlock, records: u64) {
         let last = self.begins.last().map(|(_, file)| *file);
         if !self.mixed && last != Some(block.source) {
@@ -81,7 +81,7 @@ impl Tally {
         }
     }
 
-    /// From now on all files are one.
+    /// From now on all files count as one.
     fn mix(&mut self) {
         let mut all = FileTally::default();
         for file in self.files.drain(..) {
@@ -92,7 +92,7 @@ impl Tally {
         (self.files, self.begins, self.mixed) = (vec![all], vec![(0, 0)], true);
     }
 
-    /// One more of them is a record.
+    /// Counts one more of the lines noted last as a record.
     #[inline]
     pub fn record(&mut self) {
         if let Some(file) = self.files.last_mut() {
@@ -114,10 +114,10 @@ impl Tally {
         }
     }
 
-    /// A line was rejected for a reason: its number, and why in words.
+    /// Counts a rejected line: its number, the reason, and why in words.
     pub fn rejected(&mut self, line: u64, reason: &str, words: &str) {
         let at = self.begins.partition_point(|(first, _)| *first <= line);
-        // A line of an earlier run, whose event had waited, is none of these files'.
+        // A line of an earlier run, whose event had waited, belongs to none of these files.
         let Some((_, file)) = at.checked_sub(1).and_then(|at| self.begins.get(at)) else { return };
         let Some(file) = self.files.get_mut(*file) else { return };
         match file.rejected.get_mut(reason) {
@@ -129,8 +129,8 @@ impl Tally {
         }
     }
 
-    /// A line for each file most of which is rejected for one reason, for each that overlaps those before it and was late, and
-    /// one for ids that repeat.
+    /// Warnings, a line each: for each file most of which is rejected for one reason, for each file that overlaps those before it and was
+    /// late, and for ids that repeat.
     pub fn warnings(&self) -> Vec<String> {
         let name = |file: usize| match self.names.as_slice() {
             _ if self.mixed => "the files of this run",
@@ -168,7 +168,7 @@ impl FileTally {
     }
 }
 
-/// Words where most records of something are rejected for one reason; `words` are the commonest of those that are invalid.
+/// The warning if most records of something are rejected for one reason. `words` say why most of the invalid ones are.
 pub fn most_rejected(
     of: Of,
     name: &str,
@@ -216,7 +216,7 @@ fn remedy(of: Of, reason: &str, words: Option<&str>) -> String {
     }
 }
 
-/// Words with figures taken out, so that those that say the same count together.
+/// Words with figures taken out, so that reasons that differ in figures only count together.
 fn without_figures(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
     for char in words.chars() {

@@ -14,16 +14,17 @@ pub(super) struct WithoutTrail<R> {
     /// What follows them, without NULs at its end, and how much of it was handed out.
     ahead: Vec<u8>,
     given: usize,
-    /// NULs read of which nobody knows yet what follows.
+    /// NULs that were read, and of which it is unknown yet what follows.
     held: u64,
 }
 
 impl<R: Read> WithoutTrail<R> {
+    /// Passes on what `inner` reads.
     pub(super) fn new(inner: R) -> Self {
         WithoutTrail { inner, due: 0, ahead: Vec::new(), given: 0, held: 0 }
     }
 
-    /// Reads on until something else than a NUL comes; tells whether it does.
+    /// Reads on until something else than a NUL comes. Returns whether it does.
     fn look_ahead(&mut self) -> io::Result<bool> {
         loop {
             // Kept on the way out of an error: `held` counts what was read before it.

@@ -1,4 +1,5 @@
-//! What the workers of one process have said of columns that tables lack, and of what these lack, so that each thing is said once.
+//! What the workers of one process have logged about columns that tables lack and values that are left out, so that each thing is said
+//! once.
 
 use crate::dropped::Dropped;
 use authpulse_event::{Reading, ShardId, Span, Tick};
@@ -10,16 +11,16 @@ use std::sync::{Mutex, PoisonError};
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::columns";
 
-/// How often a process says that some wait.
+/// How often a process says that some workers wait for columns.
 const SAID_EVERY: Span = Span::seconds(60);
 
-/// What the workers of one process have said of columns, and of what these lack.
+/// What the workers of one process have said of columns and of values that are left out.
 #[derive(Default)]
 pub struct Said {
-    /// When it was last said that some wait.
+    /// When it was last said that some workers wait.
     waits_at: Mutex<Option<Tick>>,
-    /// Values left out, by columns whose names others have taken: said once each. There are no more than the program's lists have
-    /// columns.
+    /// Values that were left out, by column, because the table has another column of this name. Each column is named once. There are no
+    /// more than the program's lists have columns.
     left_out: Mutex<BTreeMap<(Table, &'static str), u64>>,
     /// Attributes that were left out, by field.
     dropped: Mutex<Dropped>,
@@ -27,12 +28,12 @@ pub struct Said {
     seen: Mutex<BTreeMap<Table, Tick>>,
 }
 
-/// For how long a later table is believed to be there: as long as the ids of columns are. If it is dropped meanwhile, the
+/// How long a later table is believed to exist once it was seen: as long as the ids of columns are. If it is dropped meanwhile, the
 /// committer makes it again.
 const TABLE_SEEN_FOR: Span = Span::millis(COLUMNS_KNOWN_FOR_MS);
 
 impl Said {
-    /// Whether it is to be said now that some wait.
+    /// Whether it is to be said now that workers wait for columns.
     pub fn waits(&self, now: Tick) -> bool {
         let mut at = self.waits_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = at.is_none_or(|at| now - at >= SAID_EVERY);
@@ -42,23 +43,24 @@ impl Said {
         is_due
     }
 
-    /// Whether it is to be said that they go on.
+    /// Whether it is to be said that workers go on, because it was said that they wait.
     pub fn goes_on(&self) -> bool {
         self.waits_at.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
-    /// Whether a later table was there a moment ago.
+    /// Whether a later table existed a moment ago.
     pub fn saw(&self, table: Table, now: Tick) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(&table).is_some_and(|at| (Span::ZERO..TABLE_SEEN_FOR).contains(&(now - *at)))
     }
 
-    /// A later table is there.
+    /// Notes that a later table exists.
     pub fn sees(&self, table: Table, now: Tick) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(table, now);
     }
 
-    /// Says of a record with attributes that have no value of their form which these are, each once in the life of the process.
+    /// Logs which attributes of a record are left out because they have no value of their form; each is named once in the life of the
+    /// process.
     pub fn drops(&self, shard: &ShardId, payload: &[u8], key: Option<&[u8]>, reading: Reading) {
         let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
         for field in dropped.new_in(payload, key, reading) {
@@ -70,7 +72,7 @@ impl Said {
         }
     }
 
-    /// Counts values that are left out; tells whether the column is the first time among them.
+    /// Counts values that are left out. Returns whether they are the first of this column.
     pub fn leaves_out(&self, table: Table, name: &'static str, values: u64) -> bool {
         let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = !left_out.contains_key(&(table, name));
@@ -78,12 +80,12 @@ impl Said {
         is_new
     }
 
-    /// Values that were left out, because others have taken the names of their columns.
+    /// The counts of values that were left out, by column, because the table has another column of this name.
     pub fn left_out(&self) -> BTreeMap<(Table, &'static str), u64> {
         self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says at the end of a run how many values were left out.
+    /// Logs, at the end of a run, how many values were left out.
     pub fn tell_left_out(&self) {
         for ((table, column), values) in self.left_out() {
             tracing::warn!(target: TARGET, %table, column, values, "values were left out, as the table has another column of this name");

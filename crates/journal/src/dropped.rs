@@ -1,13 +1,13 @@
-//! Attributes that are left out because they have no value of their form: which fields they are, said once a process. How many there are
-//! is in the entries, and `authpulse status` shows it.
+//! Names the attributes that are left out because they have no value of their form, each once a process. How many there are is in the
+//! entries, and `authpulse status` shows it.
 
 use authpulse_event::{ParsedEvent, Reading, parse_line, parse_record};
 use std::collections::BTreeSet;
 
-/// Records of which it is looked up which fields they are, at most: each is parsed once more for every attribute that there is.
+/// At most this many records are searched for such fields: each search parses the record once more for every attribute that there is.
 const LOOKED_AT_MAX: u32 = 10_000;
 
-/// What is left out where one alone is of its form, and all together are too much.
+/// Stands for a record whose attributes are each of their form, but together are too much.
 const TOO_MUCH: &str = "(all together)";
 
 /// The fields that were named already.
@@ -18,8 +18,8 @@ pub(crate) struct Dropped {
 }
 
 impl Dropped {
-    /// The fields that a record lacks, those not named before; of a record of which `reading` drops some. A stream's records have a
-    /// partition key, lines of files have none.
+    /// The fields that `reading` drops from a record and that were not named before. The record is one of which some are dropped. A record
+    /// of a stream has a partition key, a line of a file has none.
     pub(crate) fn new_in(&mut self, payload: &[u8], key: Option<&[u8]>, reading: Reading) -> Vec<&'static str> {
         if self.looked_at >= LOOKED_AT_MAX {
             return Vec::new();
@@ -31,7 +31,7 @@ impl Dropped {
     }
 }
 
-/// The keys that have no value of their form in a record: each is read as if it were the only one.
+/// The keys that have no value of their form in a record. Each is read as if it were the only one.
 fn fields(payload: &[u8], key: Option<&[u8]>, reading: Reading) -> Vec<&'static str> {
     let list = reading.attributes;
     let is_dropped = |at: usize| {

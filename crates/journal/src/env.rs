@@ -1,5 +1,5 @@
-//! The world around the consumer: clock, ids, work for other threads, files, journal, tables. Each is a trait, so that one seed
-//! can simulate all of them with faults.
+//! The environment of the consumer: clock, ids, work for other threads, files, journal, tables. Each is a trait, so that one seed can
+//! simulate all of them with faults.
 
 mod threads;
 
@@ -19,13 +19,13 @@ use tokio::sync::OwnedSemaphorePermit;
 pub trait Clock: Send + Sync {
     /// The time of day.
     fn now(&self) -> ProcessingTime;
-    /// A clock that never goes back: for leases, whose expiry no correction of the clock may decide.
+    /// A clock that never goes back. Leases go by it, because no correction of the clock may decide whether one expires.
     fn ticks(&self) -> Tick;
     /// Returns after this long, or sooner.
     async fn sleep(&self, duration: Duration);
 }
 
-/// A span as a duration; none where it is negative.
+/// A span as a duration; zero if it is negative.
 pub fn duration(span: Span) -> Duration {
     Duration::from_micros(span.micros().max(0).cast_unsigned())
 }
@@ -39,22 +39,22 @@ pub trait Ids: Send + Sync {
 /// Runs work that computes or blocks.
 #[async_trait]
 pub trait Work: Send + Sync {
-    /// Starts the work, on another thread where there are any. The answer resolves when it is done and must be awaited: a
-    /// simulation may run it only then.
+    /// Starts the work, on another thread where there are any. The returned future resolves when the work is done and must be awaited: a
+    /// simulation may run the work only then.
     fn start(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()>;
 
-    /// The same for work that decisions wait for.
+    /// As [`Work::start`], for work that decisions wait for.
     fn start_urgent(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         self.start(work)
     }
 
-    /// Waits for a turn to compute for long beside others, so that no more do than there are processors.
+    /// Waits for a turn to compute for long, so that no more pieces of work do so at once than there are processors.
     async fn turn(&self) -> Turn {
         Turn(None)
     }
 }
 
-/// A turn to compute, until it is dropped.
+/// A turn to compute; it ends when this is dropped.
 pub struct Turn(#[expect(dead_code, reason = "held, not used")] Option<OwnedSemaphorePermit>);
 
 /// Starts work with a result; `None` if it panicked.
@@ -65,7 +65,7 @@ pub fn start<T: Send + 'static>(
     start_by(job, |job| work.start(job))
 }
 
-/// The same for work that decisions wait for.
+/// As [`start`], for work that decisions wait for.
 pub fn start_urgent<T: Send + 'static>(
     work: &dyn Work,
     job: impl Future<Output = T> + Send + 'static,
@@ -79,7 +79,7 @@ fn start_by<T: Send + 'static>(
 ) -> BoxFuture<'static, Option<T>> {
     let (send, receive) = tokio::sync::oneshot::channel();
     let done = start(Box::pin(async move {
-        // The receiver is gone only where the worker was dropped; then nobody needs the result.
+        // The receiver is gone only if the worker was dropped; then nobody needs the result.
         let _ = send.send(job.await);
     }));
     Box::pin(async move {
@@ -88,7 +88,7 @@ fn start_by<T: Send + 'static>(
     })
 }
 
-/// What a future comes to, or nothing after so long; without a bound it is waited for.
+/// The result of `work`, or `None` if it takes longer than `patience`. Without `patience` there is no bound.
 pub async fn within<T>(env: &Env, patience: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
@@ -100,7 +100,7 @@ pub async fn within<T>(env: &Env, patience: Option<Duration>, work: impl Future<
 /// Named moments at which a test may end the process or fail; called with the moment's name and its subject.
 pub type Probe = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
-/// Everything a worker needs of the world. Cheap to clone.
+/// Everything outside that a worker needs. Cheap to clone.
 #[derive(Clone)]
 pub struct Env {
     /// The lake's files.
@@ -109,13 +109,13 @@ pub struct Env {
     pub journal: Arc<dyn Journal>,
     /// The lake's tables.
     pub lake: Arc<Lake>,
-    /// Whether this process or another brings the tables up to the journals.
+    /// Decides whether this process or another brings the tables up to the journals.
     pub committer: Arc<dyn CommitterLock>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Fresh names.
     pub ids: Arc<dyn Ids>,
-    /// Other threads.
+    /// Runs work on other threads.
     pub work: Arc<dyn Work>,
     /// Where decisions go when they are made.
     pub sink: Arc<dyn DecisionSink>,

@@ -52,7 +52,7 @@ pub enum ConsumerError {
         /// What the panic said.
         words: String,
     },
-    /// Scoring panicked. An accepted event has changed its user's windows and may be counted in counts that others have read: it
+    /// Scoring panicked. The accepted event has changed its user's windows, and may be part of daily counts that others have read, so it
     /// cannot become a dead letter any more.
     #[error(
         "scoring {event} (shard {shard}) failed by a bug in this program: {words}; the shard is stored up to entry {entry}, \
@@ -72,7 +72,7 @@ pub enum ConsumerError {
     /// A task, or work for another thread, panicked, or did what it must not do.
     #[error("{0} ended by a bug in this program; restart it to go on from the last entries, and report this")]
     Bug(String),
-    /// A worker was stopped while columns were lacking of which its rows have values and the catalog could not be reached.
+    /// A worker was stopped while the table lacked columns that its rows have values of, and the catalog could not be reached.
     #[error(
         "shard {shard}: stopped before the table's columns could be added: what was not stored is dropped, and read again"
     )]
@@ -100,7 +100,7 @@ pub enum ConsumerError {
         /// What is too new in it.
         source: SnapshotError,
     },
-    /// Another task of this process met something that is too new for it; in its words.
+    /// Another task of this process met something that is too new for this program; the text is that task's error.
     #[error("{0}")]
     TooNew(String),
     /// A table failed.
@@ -124,7 +124,7 @@ pub enum ConsumerError {
 }
 
 impl ConsumerError {
-    /// Whether the stream alone failed, and the same may work later: nothing was changed by it.
+    /// Whether only the stream failed and the same call may work later. Nothing was changed by it.
     pub fn may_pass(&self) -> bool {
         matches!(self, ConsumerError::Stream(StreamError::Storage { retry: true, .. }))
     }

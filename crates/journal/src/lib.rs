@@ -1,4 +1,4 @@
-//! What a lake's journals say, and the world in which they are read: below whoever works on a shard, and whoever audits one.
+//! What a lake's journals say, and the environment in which they are read. Workers and audits build on this crate.
 //!
 //! [`mod@env`] is everything outside (clock, ids, threads, files, journal, tables), so that the same code runs in production and in the
 //! simulator. [`log`] reads and writes one shard's entries, [`registry`] is what shards know of each other, and [`open`] fills it.

@@ -16,17 +16,20 @@ const TARGET: &str = "authpulse_consumer::log";
 
 /// How often a put with an unclear answer is looked up and tried again, half a second apart.
 const PUT_ATTEMPTS: u32 = 20;
-/// How often an entry is put while another process keeps the journal busy, each time for as long as a statement waits for it (10 s for a
-/// journal in SQLite): some five minutes, and then the service ends, to be started again.
+/// How often an entry is put while another process keeps the journal busy. Each attempt lasts as long as a statement waits (10 s for a
+/// journal in SQLite): some five minutes in all, and then the service ends, to be started again.
 const BUSY_ATTEMPTS: u32 = 30;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Entries read from a journal at once.
 const ENTRIES_AT_ONCE: usize = 100;
-/// An owner that has stored nothing for this long looks at the journal's end before it goes on: entries that others stored
-/// meanwhile may be folded and removed, and its next number free again. Far less than the age at which entries are removed.
+/// An owner that has stored nothing for this long looks at the journal's end before it goes on: entries that others stored meanwhile may be
+/// folded and removed, and its next number free again. Far less than the age at which entries are removed.
 const SILENT: Span = HOUR;
 
-/// Reads entry `n`.
+/// Reads entry `n`, if there is one.
+///
+/// # Errors
+/// The journal cannot be read, or the entry is damaged or too new.
 pub async fn read_entry(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Entry>> {
     match env.journal.get(shard, n).await? {
         Some(bytes) => Ok(Some(Entry::decode(shard, n, &bytes, env.lake.sections())?)),
@@ -35,6 +38,9 @@ pub async fn read_entry(env: &Env, shard: &ShardId, n: u64) -> Result<Option<Ent
 }
 
 /// The last entry of a shard, if it has any.
+///
+/// # Errors
+/// As for [`read_entry`].
 pub async fn read_tail(env: &Env, shard: &ShardId) -> Result<Option<Entry>> {
     match env.journal.tail(shard).await? {
         Some(n) => read_entry(env, shard, n).await,
@@ -42,7 +48,10 @@ pub async fn read_tail(env: &Env, shard: &ShardId) -> Result<Option<Entry>> {
     }
 }
 
-/// What stands for a shard's oldest entries, if any are folded.
+/// The checkpoint that stands for a shard's oldest entries, if any are folded.
+///
+/// # Errors
+/// The journal cannot be read, or the checkpoint is damaged or too new.
 pub async fn read_checkpoint(env: &Env, shard: &ShardId) -> Result<Option<Checkpoint>> {
     match env.journal.checkpoint(shard).await? {
         Some((through, bytes)) => Ok(Some(Checkpoint::decode(shard, through, &bytes, env.lake.sections())?)),
@@ -50,7 +59,10 @@ pub async fn read_checkpoint(env: &Env, shard: &ShardId) -> Result<Option<Checkp
     }
 }
 
-/// Whom a shard inherited from; nothing where it has no entry.
+/// The parents that a shard inherited from; empty if it has no entry.
+///
+/// # Errors
+/// The journal cannot be read, or the first entry or the checkpoint is damaged or too new.
 pub async fn read_parents(env: &Env, shard: &ShardId) -> Result<Vec<Inherited>> {
     Ok(match read_checkpoint(env, shard).await? {
         Some(checkpoint) => checkpoint.first.inherits,
@@ -58,7 +70,7 @@ pub async fn read_parents(env: &Env, shard: &ShardId) -> Result<Vec<Inherited>> 
     })
 }
 
-/// Entries behind a number, in order, some at a time.
+/// Reads the entries behind a number, in order, some at a time.
 pub struct Entries<'a> {
     env: &'a Env,
     shard: &'a ShardId,
@@ -66,15 +78,16 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The entries behind `n`, which is a checkpoint's last or any that nobody folds yet.
+    /// The entries behind `n`. It must be the last entry of a checkpoint, or one that is not folded yet.
     pub fn after(env: &'a Env, shard: &'a ShardId, n: u64) -> Entries<'a> {
         Entries { env, shard, next: n + 1 }
     }
 
-    /// The next ones; none at the end.
+    /// The next entries; `None` at the end.
     ///
     /// # Errors
-    /// [`ConsumerError::Outdated`] if they were folded since the reader began, [`EntryError::Damaged`] if one is missing.
+    /// [`ConsumerError::Outdated`] if they were folded since the reader began, [`EntryError::Damaged`] if one is missing; or the journal
+    /// cannot be read.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>> {
         let bodies = self.env.journal.list(self.shard, self.next, ENTRIES_AT_ONCE).await?;
         let mut entries = Vec::with_capacity(bodies.len());
@@ -100,18 +113,21 @@ impl<'a> Entries<'a> {
 /// Reads an entry that must be there.
 ///
 /// # Errors
-/// It is not, or cannot be read.
+/// The entry is missing or cannot be read.
 pub async fn entry_of(env: &Env, shard: &ShardId, n: u64) -> Result<Entry> {
     read_entry(env, shard, n).await?.ok_or_else(|| missing(shard, n))
 }
 
-/// What is said of an entry that should be there.
+/// The error about an entry that is missing and should be there.
 pub fn missing(shard: &ShardId, n: u64) -> ConsumerError {
     let cause = "it is missing from the journal".to_owned();
     EntryError::Damaged { what: format!("entry {n} of shard {shard}"), cause }.into()
 }
 
-/// Unscored events and daily counts of an entry, wherever they are.
+/// An entry's spill: unscored events and daily counts, from the entry or from a file of its own.
+///
+/// # Errors
+/// The file cannot be read, does not match its checksum, or is damaged or too new.
 pub async fn read_spill(env: &Env, entry: &Entry) -> Result<Spill> {
     let Some(file) = &entry.spill_file else { return Ok(entry.spill.clone()) };
     let bytes = env.store.get(&file.path).await?;
@@ -125,26 +141,26 @@ pub async fn read_spill(env: &Env, entry: &Entry) -> Result<Spill> {
     Ok(Spill::decode(&file.path, &bytes, env.lake.sections())?)
 }
 
-/// What became of taking a shard over.
+/// What came of taking a shard over.
 pub enum Taken {
-    /// It is the caller's; the entry that fences the former owner.
+    /// The shard is the caller's. This is the entry that fences the former owner.
     Over(Entry),
-    /// Its owner has ended it, with this entry: there is nothing to take.
+    /// Its owner has ended it with this entry: there is nothing to take over.
     Ended(Entry),
 }
 
-/// Whose entry stands at a number after a put.
+/// Whose entry has the number after a put.
 enum PutOwner {
     Ours,
     Other(Box<Entry>),
 }
 
-/// Puts an entry and finds out, whatever the answer was, whose entry stands at its number.
+/// Puts an entry and finds out whose entry has its number, whatever the answer was.
 async fn put(env: &Env, shard: &ShardId, entry: &Entry) -> Result<PutOwner> {
     let begun = (env.clock.now(), env.clock.ticks());
     let found = put_at_once(env, shard, entry).await?;
     let took = (env.clock.now() - begun.0).abs().max(env.clock.ticks() - begun.1);
-    // Stopped on the way for so long, it may have put the entry where others had been.
+    // If the process hung for so long meanwhile, it may have put the entry at a number where others had one before.
     if matches!(found, PutOwner::Ours) && took >= SILENT {
         return Ok(later(env, shard, entry.n).await?.unwrap_or(PutOwner::Ours));
     }
@@ -162,8 +178,8 @@ async fn later(env: &Env, shard: &ShardId, n: u64) -> Result<Option<PutOwner>> {
     }
 }
 
-/// Puts an entry. While another process that hangs in the midst of a write keeps the journal from being written to, nothing has happened,
-/// and nothing else could be done: this one says so and tries again until that is over, [`BUSY_ATTEMPTS`] times.
+/// Puts an entry. Another process that hangs in the middle of a write can keep the journal busy. Then nothing has happened, and nothing
+/// else could be done: this process says so and tries again, [`BUSY_ATTEMPTS`] times.
 async fn put_when_free(
     env: &Env,
     shard: &ShardId,
@@ -192,7 +208,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<PutOwn
         }
         match put_when_free(env, shard, entry.n, &body).await {
             Ok(PutOutcome::Created) => return Ok(PutOwner::Ours),
-            // Taken may be an earlier attempt of our own whose answer was lost.
+            // An earlier attempt of our own, whose answer was lost, may have taken it.
             Ok(PutOutcome::Taken) => {}
             Err(error @ (JournalError::Unclear { .. } | JournalError::Failed { .. })) => last = Some(error.into()),
             Err(error) => return Err(error.into()),
@@ -203,7 +219,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<PutOwn
                 let ours = found.commit_id == entry.commit_id;
                 return Ok(if ours { PutOwner::Ours } else { PutOwner::Other(Box::new(found)) });
             }
-            // Where the journal tells that a number was folded, it is taken by an entry that is gone.
+            // If the number was folded, an entry that is gone has taken it.
             Ok(None) => match later(env, shard, entry.n).await {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
@@ -224,7 +240,7 @@ async fn put_at_once(env: &Env, shard: &ShardId, entry: &Entry) -> Result<PutOwn
 /// Stores an owner's next entry; `last` is the one before it.
 ///
 /// # Errors
-/// [`ConsumerError::Fenced`] if another owner was first: the batch must be dropped.
+/// [`ConsumerError::Fenced`] if another owner was first: the batch must be dropped. Or the journal failed for too long.
 pub async fn store(env: &Env, shard: &ShardId, last: &Entry, entry: &Entry) -> Result<()> {
     let fenced = || ConsumerError::Fenced { shard: shard.clone(), n: entry.n };
     if last.n > 0 && (env.clock.now() - last.written_at).abs() >= SILENT && later(env, shard, last.n).await?.is_some() {
@@ -236,15 +252,15 @@ pub async fn store(env: &Env, shard: &ShardId, last: &Entry, entry: &Entry) -> R
     }
 }
 
-/// Takes a shard over: stores an entry without rows under the next epoch, after whatever the former owner managed to store. From
-/// then on the former owner can store nothing. Returns the entry.
+/// Takes a shard over: stores an entry without rows under the next epoch, after whatever the former owner managed to store. From then on
+/// the former owner can store nothing. Returns that entry, or the shard's end if the former owner stored one.
 ///
 /// # Errors
-/// [`ConsumerError::Fenced`] if somebody else takes the shard over at the same time and was first.
+/// [`ConsumerError::Fenced`] if another process takes the shard over at the same time and was first; or the journal failed for too long.
 pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Taken> {
     let epoch = tail.epoch + 1;
     loop {
-        // Children go on from there: what came behind it would be the shard's as well as theirs.
+        // Children go on from there: an entry behind the end would belong to the shard as well as to them.
         if tail.end {
             return Ok(Taken::Ended(tail));
         }
@@ -268,14 +284,14 @@ pub async fn take_over(env: &Env, shard: &ShardId, mut tail: Entry) -> Result<Ta
             raw: Vec::new(),
             snapshot: Vec::new(),
             gaps: Vec::new(),
-            // Reading begins anew, so a seal that was under way does as well, and one that was complete holds no more days closed.
+            // Reading begins again, so a seal that was under way begins again, too, and one that was complete no longer closes days.
             read_to_end: false,
             flushed: false,
             sealed: None,
             sections: tail.sections.carried(),
             ..tail.clone()
         };
-        // The side is that of the tail, whose format says what it needs.
+        // The spill is that of the tail, whose format says what it needs.
         entry.format = entry.format_to_write(&entry.spill, tail.format);
         match put(env, shard, &entry).await? {
             PutOwner::Ours => {

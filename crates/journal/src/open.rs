@@ -1,4 +1,4 @@
-//! What a lake holds already: all its journals read into a registry.
+//! Opens a lake: reads all its journals into a registry.
 
 mod agree;
 mod first;
@@ -25,7 +25,7 @@ pub struct OpenedLake {
     pub registry: Arc<Registry>,
     /// The last entry of each shard.
     pub tails: BTreeMap<ShardId, Entry>,
-    /// What is asked for, with what the lake keeps for life and nobody asks for: its event model.
+    /// The options asked for, with the lake's own event model: a lake keeps that for life, and no setting asks for it.
     pub options: Arc<Options>,
 }
 

@@ -1,4 +1,4 @@
-//! What the shards of one lake know of each other: only what is stored in entries, so that any number of processes could know it.
+//! What the shards of one lake know of each other. It is only what is stored in entries, so that any number of processes could know it.
 //!
 //! Workers report each entry once it is stored ([`Registry::stored`]); a service that starts reports all that are there already.
 
@@ -24,16 +24,16 @@ use tokio::sync::watch;
 use topology::Topology;
 use view::Reported;
 
-/// What is shared under one lock.
+/// What is behind the one lock.
 struct Inner {
     shards: Shards,
     topology: Topology,
-    /// The days that stalled shards wait for.
+    /// The days that shards wait for whose scoring stands still.
     wanted: BTreeMap<ShardId, Day>,
     popularity: PopularityIndex,
 }
 
-/// A worker's place among those of its process.
+/// A worker's place among the workers of its process; given up when this is dropped.
 pub struct WorkerSlot(Arc<AtomicUsize>);
 
 impl Drop for WorkerSlot {
@@ -45,11 +45,11 @@ impl Drop for WorkerSlot {
 /// See the module.
 pub struct Registry {
     inner: Mutex<Inner>,
-    /// As many as there are [`WorkerSlot`]s.
+    /// How many [`WorkerSlot`]s there are.
     workers: Arc<AtomicUsize>,
     rejections: Mutex<Rejections>,
     columns_said: Arc<Said>,
-    /// One for each listener, so that they are woken in this order: those of one channel wake in an order left to chance.
+    /// One channel for each listener, so that they are woken in this order: listeners of one channel wake in random order.
     listeners: Mutex<Vec<watch::Sender<u64>>>,
 }
 
@@ -71,7 +71,7 @@ impl Registry {
         }
     }
 
-    /// Counts a worker of this process, until what is returned is dropped.
+    /// Counts a worker of this process, until the returned slot is dropped.
     pub fn enter(&self) -> WorkerSlot {
         self.workers.fetch_add(1, Ordering::Relaxed);
         WorkerSlot(self.workers.clone())
@@ -87,7 +87,7 @@ impl Registry {
         self.rejections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the workers of this process have said of columns that tables lack.
+    /// What the workers of this process have logged about columns that tables lack.
     pub fn columns_said(&self) -> &Arc<Said> {
         &self.columns_said
     }
@@ -97,7 +97,7 @@ impl Registry {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Resolves when something was stored since the receiver last looked.
+    /// A channel that changes when an entry is taken in, when the topology is set, or when a shard starts to wait for a day.
     pub fn changes(&self) -> watch::Receiver<u64> {
         let (listener, changes) = watch::channel(0);
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
@@ -113,7 +113,7 @@ impl Registry {
     /// Takes in a stored entry. Entries of a shard come in order; one that is known already changes nothing.
     ///
     /// # Errors
-    /// If a range in it is none.
+    /// A range, a position or daily counts in it cannot be read.
     pub fn stored(&self, entry: &Entry, spill: &Spill) -> Result<()> {
         let reported = Reported::of(entry, spill)?;
         let mut guard = self.lock();
@@ -126,21 +126,21 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes in what stands for a shard's oldest entries, where none of them is known.
+    /// Takes in the checkpoint that stands for a shard's oldest entries, if none of them is known.
     ///
     /// # Errors
-    /// If a range in it is none.
+    /// A range, a position or daily counts in it cannot be read.
     pub fn folded(&self, checkpoint: &Checkpoint) -> Result<()> {
         let last = Entry { inherits: checkpoint.first.inherits.clone(), takes_over: false, ..checkpoint.last.clone() };
         self.stored(&last, &checkpoint.spill())
     }
 
-    /// Runs something on the popularity index: scoring, mostly.
+    /// Runs work on the popularity index: scoring, mostly.
     pub fn with_popularity<T>(&self, run: impl FnOnce(&mut PopularityIndex) -> T) -> T {
         run(&mut self.lock().popularity)
     }
 
-    /// Whether a panic left the popularity index in the middle of something: then nobody scores by it any more, and the service ends.
+    /// Whether a panic left the popularity index in the middle of a change. Then no shard scores by it any more, and the service ends.
     pub fn is_poisoned(&self) -> bool {
         self.inner.is_poisoned()
     }
@@ -155,12 +155,12 @@ impl Registry {
         self.lock().shards.views().clone()
     }
 
-    /// The shards from which none has inherited: what a new stream inherits from.
+    /// The shards from which no other has inherited. A new stream inherits from them.
     pub fn leaves(&self) -> BTreeMap<ShardId, ShardView> {
         self.lock().shards.leaves().map(|(key, view)| (key.clone(), view.clone())).collect()
     }
 
-    /// Says which shards the input has, which children each of them has, and whether that can change no more.
+    /// Sets which shards the input has, which children each of them has, and whether that is final.
     pub fn set_topology(&self, topology: BTreeMap<ShardId, Vec<ShardId>>, complete: bool) {
         self.lock().topology = Topology::new(topology, complete);
         self.tell_listeners();
@@ -171,8 +171,8 @@ impl Registry {
         self.lock().topology.children(shard).to_vec()
     }
 
-    /// Whether it is known what follows a shard that was read to its end: its children, or nothing. A shard may end by a split
-    /// that nobody here has heard of yet; to seal it then would make its children's events late.
+    /// Whether it is known what follows a shard that was read to its end: its children, or nothing. A shard may end by a split of which
+    /// this process does not know yet; sealing it then would make its children's events late.
     pub fn knows_what_follows(&self, shard: &ShardId) -> bool {
         self.lock().topology.knows_what_follows(shard)
     }
@@ -187,15 +187,15 @@ impl Registry {
         self.lock().topology.ancestors(shard)
     }
 
-    /// Whether something holds for every shard of the input that has no children: what a seal goes by.
+    /// Whether `holds` is true of every shard of the input that has no children. Seals go by this.
     pub fn all_leaves(&self, holds: impl Fn(&ShardId, &ShardView) -> bool) -> bool {
         let Inner { shards, topology, .. } = &*self.lock();
         topology.leaves().all(|key| shards.view(key).is_some_and(|view| holds(key, view)))
     }
 
-    /// Whether the last entry of every shard from which another has inherited is known here. It is stored before the children's first
-    /// entries, but may be read after them: a worker of this process that has lost the shard, and does not know it yet, keeps others
-    /// from following it.
+    /// Whether the last entry of every shard that another has inherited from is known here. It is stored before the children's first
+    /// entries, but may be read after them: a worker of this process that has lost the shard and does not know it yet keeps others from
+    /// following it.
     pub fn knows_last_of_parents(&self) -> bool {
         self.lock().shards.knows_last_of_parents()
     }
@@ -221,7 +221,7 @@ impl Registry {
         self.lock().shards.newest_watermark_among(shards)
     }
 
-    /// Says that a shard's scoring stands still until counts of a day are stored, or that it does not any more.
+    /// Says that a shard's scoring stands still until the counts of a day are stored; with `None`, that it does not any more.
     pub fn want(&self, shard: &ShardId, day: Option<Day>) {
         let mut guard = self.lock();
         let changed = match day {
@@ -234,13 +234,13 @@ impl Registry {
         }
     }
 
-    /// Whether a shard waits for a day that this one has passed and not published.
+    /// Whether a shard waits for a day that the asking shard has passed and not published.
     pub fn is_waited_for(&self, published: Option<Day>, passed: Option<Day>) -> bool {
         let guard = self.lock();
         guard.wanted.values().any(|day| published.is_none_or(|p| p < *day) && passed.is_some_and(|p| *day <= p))
     }
 
-    /// The rows of the days after `after` that are complete, and the last day they reach.
+    /// The rows of the complete days after `after`, and the last day they reach.
     pub fn complete_days(&self, after: Option<Day>) -> (Vec<DayRow>, Option<Day>) {
         if self.is_poisoned() {
             return (Vec::new(), after);
@@ -265,7 +265,7 @@ impl Registry {
         guard.popularity.days_after(after).next().is_some_and(|day| guard.popularity.day_is_complete(day))
     }
 
-    /// Drops days that nobody can ask for any more.
+    /// Drops days that no shard can ask for any more.
     pub fn forget_old_days(&self) {
         let Inner { shards, popularity, .. } = &mut *self.lock();
         if let Some(done) = shards.last_day_done() {

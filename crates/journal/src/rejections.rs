@@ -1,15 +1,15 @@
-//! What becomes of the records of a process. Where many end as late or invalid an operator hears of it from the log, not from a report
-//! that misses logons.
+//! Counts what becomes of a process's records. If many end as late or invalid, an operator learns it from the log, not from a report that
+//! misses logons.
 
 use authpulse_event::{Span, Tick};
 use authpulse_lake::entry::EntryCounts;
 use std::collections::BTreeMap;
 
-/// Fewer records say nothing.
+/// With fewer records nothing is said.
 const RECORDS: u64 = 1_000;
-/// One in so many may be late or invalid without a word.
+/// One in this many records may be late or invalid without a complaint.
 const ONE_IN: u64 = 10;
-/// Told once in this time at most, and counted anew from its end on.
+/// At most one complaint in this time; when it has passed, counting starts again.
 const INTERVAL: Span = Span::seconds(600);
 
 /// What the shards of one process received, in all and since the interval began.
@@ -48,23 +48,23 @@ impl Counted {
     }
 }
 
-/// What is told.
+/// A complaint: too many records are late or invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
     /// Records received.
     pub received: u64,
-    /// Of these late.
+    /// Of these, late ones.
     pub late: u64,
-    /// Of these invalid.
+    /// Of these, invalid ones.
     pub invalid: u64,
-    /// The shard with the most of both.
+    /// The shard with the most late and invalid records.
     pub shard: String,
-    /// How many there.
+    /// How many that shard has.
     pub there: u64,
 }
 
 impl Rejections {
-    /// An entry was stored, at this tick; tells if too much was rejected, once an interval.
+    /// Counts the records of an entry that was stored at this tick. Returns a complaint if too many were rejected, once an interval.
     pub fn stored(&mut self, now: Tick, shard: &str, counts: &EntryCounts) -> Option<Complaint> {
         let began = *self.began.get_or_insert(now);
         if now - began >= INTERVAL && (self.told || self.sum().received >= RECORDS) {

@@ -1,7 +1,7 @@
 //! Where decisions go at the moment they are made: before they are committed, so that an alert does not wait for a table.
 //!
-//! After a crash a decision may be handed over again, with the same `event_id`, time, user and computer. These four tell decisions
-//! apart: there are senders whose `event_id` names a kind of event.
+//! After a crash a decision may be handed over again, with the same `event_id`, time, user and computer. Tell decisions apart by these
+//! four: some senders use an `event_id` that names a kind of event.
 
 use authpulse_engine::rows::EventId;
 use authpulse_engine::rows::{RiskLevel, ScoredEvent};
@@ -22,11 +22,11 @@ const TARGET: &str = "authpulse_consumer::sink";
 pub struct Decision<'a> {
     /// What was decided.
     pub scored: &'a ScoredEvent,
-    /// Who.
+    /// The user's name.
     pub user: &'a str,
-    /// Where.
+    /// The computer's name.
     pub computer: &'a str,
-    /// What integer times count from; part of a content id.
+    /// The moment from which integer times count; part of a content id.
     pub base: EventTime,
     /// The rules that scored it.
     pub rules: &'a RuleSet,
@@ -45,7 +45,7 @@ impl Decision<'_> {
         }
     }
 
-    /// As an object: what fired, for whom, where, when, and the figures behind it.
+    /// The decision as a JSON object: what fired, for whom, where, when, and the figures behind it.
     pub fn to_value(&self) -> serde_json::Value {
         let (scored, windows) = (self.scored, &self.scored.event.windows);
         serde_json::json!({
@@ -63,17 +63,17 @@ impl Decision<'_> {
     }
 }
 
-/// Takes decisions as they are made. Called from the engine's thread: must not block for long.
+/// Takes decisions as they are made. It is called from the engine's thread and must not block for long.
 pub trait DecisionSink: Send + Sync {
     /// The lowest score that is handed over; below it [`DecisionSink::decided`] is not called.
     fn min_score(&self) -> u8;
     /// A decision was made.
     fn decided(&self, decision: Decision<'_>);
-    /// What decisions are written to may have been put elsewhere: it is opened anew. A failure is told, and the old one kept.
+    /// Opens the target again, as it may have been moved or replaced. If that fails, the failure is logged and the old one kept.
     fn reopen(&self) {}
 }
 
-/// Takes nothing.
+/// Takes no decisions.
 pub struct NoSink;
 
 impl DecisionSink for NoSink {
@@ -90,20 +90,20 @@ pub struct FileSink {
     file: Mutex<Appended>,
 }
 
-/// A file, and what became of the last line.
+/// The file, and what became of the last line.
 struct Appended {
     file: File,
-    /// The last line may be there in part.
+    /// Whether the last line may be there in part.
     torn: bool,
-    /// Decisions that could not be written, one after another.
+    /// How many decisions in a row could not be written.
     failed: u64,
 }
 
 impl FileSink {
-    /// Opens the file for appending, or makes it.
+    /// Opens the file for appending, or creates it.
     ///
     /// # Errors
-    /// If it cannot be opened.
+    /// The file can neither be opened nor created.
     pub fn open(path: &Path, min_score: u8) -> std::io::Result<FileSink> {
         let file = Mutex::new(Appended { file: open_appending(path)?, torn: false, failed: 0 });
         Ok(FileSink { min_score, path: path.to_owned(), file })
@@ -122,7 +122,7 @@ impl DecisionSink for FileSink {
     fn decided(&self, decision: Decision<'_>) {
         let line = format!("{}\n", decision.to_value());
         let mut to = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever reads the file meets whole lines, but for the one that was cut off.
+        // A reader of the file finds whole lines, but for the one that was cut off.
         let written = if to.torn { to.file.write_all(b"\n") } else { Ok(()) };
         match written.and_then(|()| to.file.write_all(line.as_bytes())) {
             Ok(()) => {
@@ -146,7 +146,7 @@ impl DecisionSink for FileSink {
 
     fn reopen(&self) {
         let path = self.path.display();
-        // Not under the lock: a file system that hangs must not keep those waiting who decide.
+        // Not under the lock: a file system that hangs must not delay the threads that decide.
         match open_appending(&self.path) {
             Ok(file) => {
                 let mut to = self.file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,7 +201,7 @@ mod tests {
         write("U2");
         sink.reopen();
         write("U3");
-        // What stands in the way is kept off; the one that is open stays.
+        // A directory in the way is refused; the file that is open stays.
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         sink.reopen();

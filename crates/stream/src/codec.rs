@@ -10,8 +10,8 @@
 //! +-----------------+---------+-------------+-----+
 //! ```
 //!
-//! and its header, stored beside it, says the rest. A CRC-32 covers header and body, so that a batch that was damaged, or put
-//! in another's place, is told from a whole one before anything of it is believed. Read records are slices of one buffer.
+//! and its header, stored beside it, says the rest. A CRC-32 covers header and body, so that a batch that was damaged, or put in another's
+//! place, is recognised before any of it is used. The records that a read returns are slices of one buffer.
 
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_PUT_BYTES};
 use crate::{PutRecord, ReadLimit, Record};
@@ -29,12 +29,15 @@ const MAX_RAW_BYTES: usize = MAX_PUT_BYTES + MAX_PAYLOAD_BYTES;
 /// What is known about a batch without reading its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// The shard's number.
     pub shard: u64,
     /// Sequence number of the first record; the others follow without a hole.
     pub first_sequence: u64,
+    /// How many records.
     pub count: u32,
     /// Records of the shard before this batch.
     pub ordinal: u64,
+    /// When the stream took them.
     pub arrival: ArrivalTime,
     /// Bytes of the body before compression.
     pub raw_bytes: u32,
@@ -72,6 +75,7 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
+    /// Adds a record.
     pub fn push(&mut self, record: &PutRecord) {
         let (payload, key) = (&record.payload, &record.partition_key);
         self.raw.reserve(payload.len() + key.len() + 2 * MAX_VARINT_BYTES);
@@ -83,10 +87,12 @@ impl Encoder {
         self.payload_bytes += payload.len() as u32; // a put is bounded, and a batch lies within a put
     }
 
+    /// Bytes of the body so far, before compression.
     pub fn raw_bytes(&self) -> usize {
         self.raw.len()
     }
 
+    /// Whether nothing was pushed since the last [`Encoder::take`].
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -103,6 +109,9 @@ impl Encoder {
     }
 
     /// The compressed body; the encoder is empty again.
+    ///
+    /// # Errors
+    /// The compressor fails.
     pub fn take(&mut self, compressor: &mut zstd::bulk::Compressor<'_>) -> std::io::Result<Vec<u8>> {
         let body = compressor.compress(&self.raw)?;
         self.raw.clear();
@@ -112,6 +121,9 @@ impl Encoder {
 }
 
 /// A compressor for [`Encoder::take`].
+///
+/// # Errors
+/// zstd cannot set one up.
 pub(crate) fn compressor() -> std::io::Result<zstd::bulk::Compressor<'static>> {
     zstd::bulk::Compressor::new(ZSTD_LEVEL)
 }
@@ -125,6 +137,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    /// The budget of a read under this limit.
     pub fn new(limit: ReadLimit) -> Self {
         Budget { records: limit.records, bytes: limit.bytes, spent: false }
     }
@@ -184,7 +197,7 @@ pub(crate) fn decode(
     if is_whole && at != raw.len() {
         return Err("it holds more than its records".to_owned());
     }
-    // The records keep the buffer that they lie in: one that is read in parts must not be kept as a whole by each.
+    // Records keep the buffer that they lie in. If a batch is read in parts, each part must not keep the whole batch.
     let begin = begin.unwrap_or(at);
     let (raw, begin) = if at - begin < raw.len() / 2 {
         (Bytes::copy_from_slice(&raw[begin..at]), begin)
@@ -273,7 +286,7 @@ mod tests {
         }
     }
 
-    /// What a reader that takes a batch bit by bit has in memory is what it took.
+    /// A reader that takes a batch in parts holds no more memory than what it took.
     #[test]
     fn a_part_of_a_batch_does_not_keep_the_whole() {
         let records: Vec<_> = (0..100u8).map(|n| (vec![n; 50], b"key".to_vec())).collect();
@@ -294,7 +307,7 @@ mod tests {
             let mut records = out.into_iter();
             let (first, rest) = (records.next().unwrap().payload, records.as_slice().len());
             drop(records);
-            // Alone it may be had back as a buffer, which shows how large the one is that it kept.
+            // As the only holder of its buffer it can be turned back into it, which shows how large the kept buffer is.
             let kept = first.try_into_mut().unwrap();
             assert!(kept.capacity() <= (rest + 1) * 55, "after {after} {} bytes are kept", kept.capacity());
         }

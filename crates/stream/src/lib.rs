@@ -38,8 +38,8 @@ use bytes::Bytes;
 pub struct Record {
     /// The bytes as they were put, unchanged.
     pub payload: Bytes,
-    /// The key that chose the shard, as it was put: UTF-8 of at most 256 characters where Kinesis is to take it, but the
-    /// stores of this crate carry any bytes (see [`limits::MAX_PARTITION_KEY_BYTES`]).
+    /// The key that chose the shard, as it was put. Kinesis takes only UTF-8 of at most 256 characters; the stores of this crate carry any
+    /// bytes (see [`limits::MAX_PARTITION_KEY_BYTES`]).
     pub partition_key: Bytes,
     /// The place within the shard; grows from record to record.
     pub position: Position,
@@ -61,8 +61,8 @@ pub struct PutRecord {
 pub struct StreamDescription {
     /// Its name, for people.
     pub name: String,
-    /// When it was created. Name and time of creation together identify a stream: one that was deleted and made anew
-    /// under the old name is another.
+    /// When it was created. Name and time of creation together identify a stream: one that was deleted and created again under the old name
+    /// is another.
     pub created: ArrivalTime,
     /// How long records are kept at least after their arrival.
     pub retention: Span,
@@ -106,17 +106,17 @@ pub struct ReadLimit {
 pub struct ReadBatch {
     /// The next records, in order; may be empty.
     pub records: Vec<Record>,
-    /// Records that the stream no longer keeps between the asked position and the first record of this batch. It may come
-    /// without a record, where all is gone; then the next read from the same position reports it again, grown perhaps.
-    /// So of two gaps from one position the later *replaces* the earlier; only gaps from different positions add up.
+    /// Records that the stream no longer keeps between the asked position and the first record of this batch. If all records are gone, the
+    /// gap comes without one; the next read from the same position reports it again, and it may have grown. So of two gaps from one
+    /// position the later *replaces* the earlier; only gaps from different positions add up.
     pub gap: Option<Gap>,
     /// Whether the shard held nothing beyond these records at the time of the read.
     pub at_tip: bool,
     /// Whether the shard is closed and these records reach its end: nothing will follow.
     pub at_end: bool,
-    /// The stream's clock, taken before the read looked at the shard; never below the arrival of a record returned. None where it is
-    /// not to be trusted: the clock of the host behind a stream of this crate lies behind the newest arrival, as it does after one
-    /// that was ahead was set right. Arrivals then stand still.
+    /// The stream's clock, taken before the read looked at the shard; never below the arrival of a record returned. `None` if it cannot be
+    /// trusted: for a stream of this crate, if the host's clock lies behind the newest arrival, as it does after a clock that was ahead was
+    /// set right. Arrivals then stand still.
     pub clock: Option<ArrivalTime>,
 }
 
@@ -164,7 +164,7 @@ pub enum StreamError {
         /// What it contradicts, and what would do.
         why: String,
     },
-    /// A record of a put is none that the stream takes; nothing of the put was sent. Fix the record, or what the stream takes.
+    /// The stream does not take one of a put's records; nothing of the put was sent. Fix the record, or what the stream takes.
     #[error("record {index} of a put into {stream} has {what}: {why}")]
     Record {
         /// Its place in the put, from 0.
@@ -202,34 +202,63 @@ pub enum StreamError {
 #[async_trait]
 pub trait Stream: Send + Sync {
     /// The stream as a whole.
+    ///
+    /// # Errors
+    /// The store behind the stream fails or is damaged.
     async fn describe(&self) -> Result<StreamDescription, StreamError>;
-    /// All shards, parents before children, closed ones included as long as they hold records or have open descendants' history
-    /// to tell.
+    /// All shards, parents before children. Closed ones are included as long as they hold records or open shards descend from them.
+    ///
+    /// # Errors
+    /// The store behind the stream fails or is damaged.
     async fn shards(&self) -> Result<Vec<ShardDescription>, StreamError>;
-    /// The next records of a shard. Reading after a position beyond all that the stream has given out is refused: such a
-    /// position is of another stream.
+    /// The next records of a shard.
+    ///
+    /// # Errors
+    /// [`StreamError::Refused`] for a position beyond all that the stream has given out: it belongs to another stream.
+    /// [`StreamError::NotFound`] for an unknown shard. Or the store fails or is damaged.
     async fn read(&self, shard: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError>;
     /// The position of the newest record of a shard, [`Position::START`] where it never had one.
+    ///
+    /// # Errors
+    /// [`StreamError::NotFound`] for an unknown shard; or the store fails or is damaged.
     async fn tip(&self, shard: &ShardId) -> Result<Position, StreamError>;
 }
 
 /// What a producer and an operator need of a stream.
 #[async_trait]
 pub trait StreamWriter: Send + Sync {
-    /// Appends records, in order for equal partition keys, all or none, together with the producer's progress. The receipts
-    /// are in the order of the records. A put without records stores the progress alone. After an error that may be tried
-    /// again it is unknown whether the put happened; [`StreamWriter::progress`] tells.
+    /// Appends records, in order for equal partition keys, all or none, together with the producer's progress. The receipts are in the
+    /// order of the records. A put without records stores the progress alone. After an error that may be tried again it is unknown whether
+    /// the put happened; [`StreamWriter::progress`] tells.
+    ///
+    /// # Errors
+    /// [`StreamError::Refused`] or [`StreamError::Record`] if the put breaks a limit, `Refused` if the stream is closed; or the store fails
+    /// or is damaged.
     async fn put(
         &self,
         records: Vec<PutRecord>,
         progress: Option<ProducerProgress>,
     ) -> Result<Vec<PutReceipt>, StreamError>;
     /// The progress a job stored last.
+    ///
+    /// # Errors
+    /// The store behind the stream fails or is damaged.
     async fn progress(&self, job: &str) -> Result<Option<String>, StreamError>;
     /// Splits an open shard so that the second child begins at `at`. The shard takes no more records; both children are new.
+    ///
+    /// # Errors
+    /// [`StreamError::NotFound`] for an unknown shard; `Refused` if it is closed, if `at` is not within its range, or if the stream may
+    /// have no more shards; or the store fails or is damaged.
     async fn split(&self, shard: &ShardId, at: u128) -> Result<[ShardId; 2], StreamError>;
     /// Merges two open shards with adjacent ranges, given in either order, into a new one; neither takes more records.
+    ///
+    /// # Errors
+    /// [`StreamError::NotFound`] for an unknown shard; `Refused` if one is closed or they are not adjacent; or the store fails or is
+    /// damaged.
     async fn merge(&self, left: &ShardId, right: &ShardId) -> Result<ShardId, StreamError>;
     /// Closes the stream: every shard ends, nothing can be put any more. Closing twice is no error.
+    ///
+    /// # Errors
+    /// The store behind the stream fails or is damaged.
     async fn close(&self) -> Result<(), StreamError>;
 }

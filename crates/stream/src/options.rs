@@ -22,8 +22,7 @@ pub fn system_clock() -> Clock {
 pub struct CreateOptions {
     /// Its name, for people: 1 to [`MAX_NAME_BYTES`] bytes.
     pub name: String,
-    /// Shards at first, over which the ring is divided evenly: 1 to [`MAX_OPEN_SHARDS`]. Shards are what consumers share
-    /// among themselves.
+    /// Shards at first, over which the ring is divided evenly: 1 to [`MAX_OPEN_SHARDS`]. Consumers share the work by shards.
     pub shards: u32,
     /// How long records are kept at least after their arrival; positive. More lets a consumer come back
     /// later and needs more disk.
@@ -44,6 +43,10 @@ impl Default for CreateOptions {
 }
 
 impl CreateOptions {
+    /// Checks that the options are within their bounds.
+    ///
+    /// # Errors
+    /// [`StreamError::Refused`] if the name, the number of shards or the retention is out of bounds.
     pub(crate) fn check(&self) -> Result<(), StreamError> {
         let refuse = |why: String| Err(StreamError::Refused { what: format!("new stream '{}'", self.name), why });
         if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES {

@@ -1,10 +1,13 @@
-//! Whether a request can be granted, as far as every store answers alike.
+//! Checks of requests that every store answers in the same way.
 
 use crate::limits::{MAX_PARTITION_KEY_BYTES, MAX_PAYLOAD_BYTES, MAX_PROGRESS_BYTES, MAX_PUT_BYTES, MAX_PUT_RECORDS};
 use crate::{ProducerProgress, PutRecord, ReadFrom, StreamError};
 use authpulse_event::ShardId;
 
-/// Whether a put keeps to the limits.
+/// Checks that a put keeps to the limits.
+///
+/// # Errors
+/// [`StreamError::Refused`] names a limit that it breaks.
 pub(crate) fn check_put(records: &[PutRecord], progress: Option<&ProducerProgress>) -> Result<(), StreamError> {
     let refuse = |what: String, why: String| Err(StreamError::Refused { what, why });
     if records.len() > MAX_PUT_RECORDS {
@@ -46,6 +49,9 @@ pub(crate) fn check_put(records: &[PutRecord], progress: Option<&ProducerProgres
 }
 
 /// The sequence number after which to read; 0 for the start.
+///
+/// # Errors
+/// [`StreamError::Refused`] if the stream has not given out the position.
 pub(crate) fn start_after(shard: &ShardId, from: ReadFrom, next_sequence: u64) -> Result<u64, StreamError> {
     match from {
         ReadFrom::Start => Ok(0),
@@ -61,7 +67,7 @@ pub(crate) fn start_after(shard: &ShardId, from: ReadFrom, next_sequence: u64) -
     }
 }
 
-/// Why a stream that was closed does not change.
+/// The error for a change of a stream that was closed.
 pub(crate) fn closed(name: &str) -> StreamError {
     StreamError::Refused {
         what: format!("change of stream '{name}'"),

@@ -18,10 +18,13 @@ const ID_PREFIX: &str = "shardId-";
 /// What a store keeps about a shard, its records aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
+    /// Its number, from 0 in the order of creation.
     pub number: u64,
+    /// The partition keys it owns.
     pub range: HashRange,
     /// Numbers of the parents, by range.
     pub parents: Vec<u64>,
+    /// Whether it takes no more records.
     pub closed: bool,
     /// Records ever appended.
     pub records: u64,
@@ -30,6 +33,7 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
+    /// An open shard without records.
     pub fn new(number: u64, range: HashRange, parents: Vec<u64>) -> Self {
         Shard { number, range, parents, closed: false, records: 0, last_sequence: 0 }
     }
@@ -39,10 +43,12 @@ impl Shard {
         (0..).zip(HashRange::divide(count)).map(|(number, range)| Shard::new(number, range, Vec::new())).collect()
     }
 
+    /// The name of the shard.
     pub fn id(&self) -> ShardId {
         id_of(self.number)
     }
 
+    /// The shard as consumers see it.
     pub fn describe(&self) -> ShardDescription {
         ShardDescription {
             id: self.id(),
@@ -59,6 +65,9 @@ pub(crate) fn id_of(number: u64) -> ShardId {
 }
 
 /// The number of a shard by its name, if it is a name that [`id_of`] gives.
+///
+/// # Errors
+/// [`StreamError::NotFound`] if it is no such name.
 pub(crate) fn number_of(id: &ShardId) -> Result<u64, StreamError> {
     id.as_str()
         .strip_prefix(ID_PREFIX)
@@ -67,6 +76,7 @@ pub(crate) fn number_of(id: &ShardId) -> Result<u64, StreamError> {
         .ok_or_else(|| not_found(id))
 }
 
+/// The error for a shard that the stream does not have.
 pub(crate) fn not_found(id: &ShardId) -> StreamError {
     StreamError::NotFound {
         what: format!("shard '{id}'"),
@@ -77,11 +87,17 @@ pub(crate) fn not_found(id: &ShardId) -> StreamError {
 /// What a split or merge changes: shards to close and shards to open.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Reshard {
+    /// Numbers of the shards to close.
     pub close: Vec<u64>,
+    /// The shards to open.
     pub open: Vec<Shard>,
 }
 
 /// Decides a split; `shards` are all shards of the stream, by number.
+///
+/// # Errors
+/// [`StreamError::NotFound`] if there is no such shard; [`StreamError::Refused`] if it is closed, if `at` is not within its range beyond
+/// the first place, or if the stream has [`MAX_OPEN_SHARDS`].
 pub(crate) fn plan_split(shards: &[Shard], id: &ShardId, at: RingHash) -> Result<Reshard, StreamError> {
     let parent = open_shard(shards, id, "split")?;
     let HashRange { first, last } = parent.range;
@@ -109,6 +125,9 @@ pub(crate) fn plan_split(shards: &[Shard], id: &ShardId, at: RingHash) -> Result
 }
 
 /// Decides a merge of two shards, given in either order.
+///
+/// # Errors
+/// [`StreamError::NotFound`] if one does not exist; [`StreamError::Refused`] if one is closed or their ranges are not adjacent.
 pub(crate) fn plan_merge(shards: &[Shard], left: &ShardId, right: &ShardId) -> Result<Reshard, StreamError> {
     let (mut a, mut b) = (open_shard(shards, left, "merge")?, open_shard(shards, right, "merge")?);
     if a.range.first > b.range.first {

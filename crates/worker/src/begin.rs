@@ -1,4 +1,5 @@
-//! Beginning to work on one shard of a lake: taken over from its former owner, or begun as nothing or as the child of others.
+//! How work on one shard of a lake begins: the shard is taken over from its former owner, or begun empty, or begun as the child of other
+//! shards.
 
 use crate::entry_files::finish_raw;
 use crate::restore::{restore, restore_parents, source_kind};
@@ -18,12 +19,12 @@ pub struct OpenedShard {
     pub last: Entry,
     /// The state.
     pub shard: Shard,
-    /// For a child without an entry: whom it inherits from.
+    /// For a child without an entry: the parents that it inherits from, each with its last entry.
     pub inherits: Vec<Inherited>,
 }
 
-/// Takes over a shard that has entries: fences the former owner, finishes its raw files, rebuilds the state. `None` where the
-/// former owner has ended the shard meanwhile.
+/// Takes over a shard that has entries: fences the former owner, finishes its raw files, rebuilds the state. Returns `None` if the former
+/// owner has ended the shard meanwhile.
 ///
 /// # Errors
 /// Another owner was first, or something stored cannot be read.
@@ -43,7 +44,7 @@ pub async fn open_existing(
         }
     };
     let range = last.hash_range()?;
-    // None of these needs another, and each is a wait for the network: nobody decides anything until they are done.
+    // None of these needs another, and each waits for the network. Nobody decides anything about the shard until they are done.
     let (_, _, shard) = futures::try_join!(
         finish_raw_to(env, &before, last.n - 1),
         // What the former owner stored since the registry was filled, and the entry that fences it.
@@ -53,8 +54,8 @@ pub async fn open_existing(
     Ok(Some(OpenedShard { last, shard, inherits: Vec::new() }))
 }
 
-/// Does what the owner of an ended shard may have left undone: it stored the end and went, perhaps before it had given its raw
-/// files their final names, and perhaps nobody here has heard of the end.
+/// Finishes what the owner of an ended shard may have left undone. It may have stopped after it stored the end and before it gave its raw
+/// files their final names. The registry may not know of the end, either.
 ///
 /// # Errors
 /// An entry or a file cannot be read.
@@ -66,7 +67,7 @@ pub async fn leave_ended(env: &Env, registry: &Registry, end: &Entry) -> Result<
 /// Gives the raw files of a shard's entries up to `last` their final names; `tail` says which have them already.
 ///
 /// # Errors
-/// An entry cannot be read, or a file not be renamed.
+/// An entry cannot be read, or a file cannot be renamed.
 pub async fn finish_raw_to(env: &Env, tail: &Entry, last: u64) -> Result<()> {
     let key = ShardId::new(&tail.shard);
     for n in tail.raw_done + 1..=last {
@@ -80,7 +81,7 @@ pub async fn finish_raw_to(env: &Env, tail: &Entry, last: u64) -> Result<()> {
 /// Begins a shard that has no entry: empty, or as the child of `parents`.
 ///
 /// # Errors
-/// The parents' state cannot be rebuilt.
+/// A parent's last entry cannot be read, or its state cannot be rebuilt.
 pub async fn open_new(
     env: &Env,
     options: &Options,
@@ -97,7 +98,8 @@ pub async fn open_new(
     let mut ends = Vec::with_capacity(parents.len());
     for parent in &parents {
         let end = entry_of(env, &ShardId::new(&parent.shard), parent.n).await?;
-        // What the parents' last entries needed the child's first does, and what each entry repeats comes from all of them.
+        // The child's first entry needs the format that its parents' last entries needed. The sections that each entry repeats come from
+        // all parents.
         last.format = last.format.max(end.format);
         last.sections.join(end.sections.carried());
         if range.first == 0 {

@@ -27,12 +27,15 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// None yet, of an entry with a fresh commit id.
+    /// No files yet, for an entry with a fresh commit id.
     pub fn new(env: &Env) -> Chunks {
         Chunks { commit_id: env.ids.commit_id(), begun: 0, under_way: VecDeque::new(), files: Vec::new() }
     }
 
     /// Sends scored rows to be encoded and put. Waits while too many chunks are under way.
+    ///
+    /// # Errors
+    /// An earlier chunk could not be encoded or put.
     pub async fn add_rows(
         &mut self,
         env: &Env,
@@ -95,7 +98,10 @@ impl Chunks {
         Ok(())
     }
 
-    /// Waits for all of them; the files, in the order in which their rows came.
+    /// Waits for all chunks. Returns their files, in the order in which their rows came.
+    ///
+    /// # Errors
+    /// A chunk could not be encoded or put.
     pub async fn finish(mut self) -> Files {
         while !self.under_way.is_empty() {
             self.wait_for_one().await?;

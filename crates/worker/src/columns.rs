@@ -1,9 +1,9 @@
-//! The ids of later columns, asked for by the pieces of work that encode rows with values of them; and later tables, made before the
-//! first entry that names a file of them is stored.
+//! Asks the catalog for the ids of later columns before rows with values of them are encoded, and makes later tables before the first entry
+//! that names a file of them is stored.
 //!
-//! Where some are lacking and the catalog cannot be reached, the piece waits: what it holds can be written nowhere else. The worker
-//! keeps its lease meanwhile and reads no further. A stop ends the waiting, and with it the worker: what was not stored is read
-//! again by whoever has the shard next. Pieces that need no such column or table ask nobody.
+//! If a column or table is missing and the catalog cannot be reached, the piece of work waits: its rows can be written nowhere else.
+//! Meanwhile the worker keeps its lease and reads no further. A stop ends the waiting, and with it the worker: the shard's next owner reads
+//! again what was not stored. A piece that needs no such column or table asks for none.
 
 use authpulse_event::ShardId;
 use authpulse_journal::columns_said::Said;
@@ -23,7 +23,7 @@ const TARGET: &str = "authpulse_consumer::columns";
 
 /// How long a piece waits before it asks again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How a worker's pieces of work ask.
+/// How the pieces of work of one worker ask for columns and tables.
 #[derive(Clone)]
 pub struct Asking {
     shard: ShardId,
@@ -33,7 +33,7 @@ pub struct Asking {
 }
 
 impl Asking {
-    /// For a shard's worker; until [`Asking::until`] nobody can end the waiting.
+    /// For a shard's worker. Until [`Asking::until`] is called, nothing can end the waiting.
     pub fn new(shard: ShardId, said: Arc<Said>) -> Asking {
         Asking { shard, said, stop: watch::channel(false).1, waiting: Arc::default() }
     }
@@ -43,12 +43,13 @@ impl Asking {
         self.stop = stop;
     }
 
-    /// Whether some piece of the worker waits for columns.
+    /// Whether a piece of the worker's work waits for columns.
     pub fn waits(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// The later columns of these groups as the table has them, those added of which a row has a value; none where no row has any.
+    /// The later columns of these groups as the table has them. Groups of which a row has a value are added where the table lacks them.
+    /// Returns `None` if no row has any such value.
     ///
     /// # Errors
     /// [`ConsumerError::Unstored`] after a stop, or the table needs a newer program.
@@ -80,7 +81,7 @@ impl Asking {
         Ok(Some(Later::new(groups, &ids)))
     }
 
-    /// Makes a table behind the first four where it is missing: before an entry that names a file of it is stored.
+    /// Makes a later table (one behind the first four) if it is missing. Must be called before an entry that names a file of it is stored.
     ///
     /// # Errors
     /// [`ConsumerError::Unstored`] after a stop, or a journal needs a newer program.
@@ -108,7 +109,7 @@ impl Asking {
         self.until_done(env, table, words, || env.lake.columns(table, groups)).await
     }
 
-    /// Asks until it is done; `words` say what could not be done, and that it was.
+    /// Asks until it is done. `lacking` is logged while it cannot be done, `done` once it is.
     async fn until_done<T, F>(
         &self,
         env: &Env,
@@ -146,7 +147,7 @@ impl Asking {
     }
 }
 
-/// Counted among those that wait, until it is dropped.
+/// Counts a piece of work as waiting until it is dropped.
 struct Waits(Arc<AtomicUsize>);
 
 impl Waits {

@@ -6,7 +6,7 @@ use authpulse_event::{EventTime, Position, Tick};
 use authpulse_lake::RawRecord;
 use authpulse_lake::entry::{Backfill, Inherited, StoredGap, WatermarkAdvance};
 
-/// What a dead letter's words take up, about.
+/// Bytes that the words of a dead letter take up, roughly.
 const DETAIL_BYTES: usize = 128;
 
 /// See the module.
@@ -30,7 +30,7 @@ pub struct EntryBuilder {
 }
 
 impl EntryBuilder {
-    /// An empty one. So many raw records are expected.
+    /// An entry without records behind `from`, with room for this many raw records.
     pub fn new(from: Position, raw_records: usize) -> EntryBuilder {
         EntryBuilder {
             opened: None,
@@ -44,12 +44,12 @@ impl EntryBuilder {
         }
     }
 
-    /// Whether storing it would tell anything new about records or the watermark.
+    /// Whether it says nothing new about records or the watermark.
     pub fn is_empty(&self) -> bool {
         self.counts == Counts::default() && self.advances.is_empty() && self.gaps.is_empty()
     }
 
-    /// Something of it was decided now.
+    /// Notes that something was decided for it now; its age counts from the first such moment.
     pub fn open(&mut self, now: Tick) {
         self.opened.get_or_insert(now);
     }
@@ -59,7 +59,7 @@ impl EntryBuilder {
         self.counts.curated + self.counts.rejected_total()
     }
 
-    /// Bytes of memory that records and rows take up, and room made for records; those that were encoded already count as well.
+    /// Bytes of memory that records and rows take up, with the room reserved for raw records. Rows that are encoded already count as well.
     pub fn held_bytes(&self) -> u64 {
         let of = |n: u64, bytes: usize| n * bytes as u64;
         self.payload_bytes
@@ -74,13 +74,13 @@ impl EntryBuilder {
         self.raw.push(record);
     }
 
-    /// Moves dead letters over.
+    /// Moves dead letters into it.
     pub fn add_rejected(&mut self, letters: &mut Vec<RejectedRecord>) {
         self.payload_bytes += letters.iter().map(|r| r.payload.len() as u64).sum::<u64>();
         self.rejected.append(letters);
     }
 
-    /// Notes a gap; tells whether it is a new one. Behind the same record a later gap stands for the one before.
+    /// Notes a gap and returns whether it is a new one. A later gap behind the same record replaces the earlier one.
     pub fn add_gap(&mut self, gap: StoredGap) -> bool {
         match self.gaps.last_mut().filter(|last| last.after == gap.after) {
             Some(last) => {

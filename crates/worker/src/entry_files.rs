@@ -15,12 +15,15 @@ use authpulse_lake::{RawRecord, RawSource, StoreError};
 use authpulse_settings::options::Options;
 use bytes::Bytes;
 
-/// An entry's side is put into a file of its own above this size, in bytes of JSON.
+/// A spill larger than this, in bytes of JSON, is put into a file of its own.
 const SPILL_INLINE_BYTES: usize = 64 << 10;
 /// zstd level of snapshots.
 const SNAPSHOT_ZSTD_LEVEL: i32 = 1;
 
-/// Puts an entry's raw records under names of the staging area; [`finish_raw`] gives them their final ones once it is stored.
+/// Puts an entry's raw records into files of the staging area. [`finish_raw`] gives these their final names once the entry is stored.
+///
+/// # Errors
+/// The records cannot be encoded, or a file cannot be put.
 pub async fn stage_raw(
     env: &Env,
     options: &Options,
@@ -34,7 +37,7 @@ pub async fn stage_raw(
     }
     let turn = env.work.turn().await;
     let all = encode_raw(source, &records, &options.encode)?;
-    // What takes up as much memory as its rows, but is of no use any more.
+    // The records take up as much memory as the encoded rows and are of no use any more.
     drop(records);
     drop(turn);
     for (k, encoded) in all.into_iter().enumerate() {
@@ -47,6 +50,9 @@ pub async fn stage_raw(
 }
 
 /// Puts an entry's raw files under their final names; repeating it is harmless.
+///
+/// # Errors
+/// A file can neither be copied to its final name nor found there, or its staged copy cannot be deleted.
 pub async fn finish_raw(env: &Env, entry: &Entry) -> Result<()> {
     for file in &entry.raw {
         (env.probe)("raw rename before", &file.path);
@@ -65,6 +71,9 @@ pub async fn finish_raw(env: &Env, entry: &Entry) -> Result<()> {
 }
 
 /// Puts the pieces of a snapshot, each compressed and with the sections that this program writes.
+///
+/// # Errors
+/// A piece cannot be put.
 pub async fn put_snapshot(
     env: &Env,
     commit_id: &str,
@@ -96,7 +105,10 @@ fn of_piece((name, section): (&str, &Section)) -> PieceSection {
     PieceSection { name: name.to_owned(), must: section.must, body: section.body.text().as_bytes().to_vec() }
 }
 
-/// Puts a spill that is too large to stand in its entry; `None` where it is not.
+/// Puts a spill that is too large for its entry into a file of its own. Returns `None` if it is not too large.
+///
+/// # Errors
+/// The file cannot be put.
 pub async fn put_spill(env: &Env, commit_id: &str, spill: &Spill) -> Result<Option<FileRef>> {
     if spill.size_estimate() <= SPILL_INLINE_BYTES {
         return Ok(None);

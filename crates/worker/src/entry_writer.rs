@@ -1,4 +1,5 @@
-//! Writing an entry that is closed: its files, then the entry that names them, then what goes by it. Runs beside the engine.
+//! Stores an entry that is closed: first its files, then the entry that names them, then what follows from it (raw files get their final
+//! names, the registry hears of it). Runs beside the engine.
 
 use crate::chunks::Chunks;
 use crate::columns::Asking;
@@ -23,11 +24,11 @@ use std::sync::Arc;
 
 /// See the module.
 pub struct EntryWriter {
-    /// The world.
+    /// Everything outside.
     pub env: Env,
     /// How files are cut.
     pub options: Arc<Options>,
-    /// To report to.
+    /// Hears of the stored entry.
     pub registry: Arc<Registry>,
     /// The shard's journal.
     pub shard: ShardId,
@@ -47,7 +48,7 @@ pub struct EntryWriter {
     pub asking: Asking,
 }
 
-/// What an entry names that was put before it.
+/// What was put before the entry and is named in it.
 struct Written {
     commit_id: String,
     files: Vec<TableFile>,
@@ -57,10 +58,11 @@ struct Written {
 }
 
 impl EntryWriter {
-    /// Puts the rest of its files, stores it, puts raw files under their final names and reports it; returns the stored entry.
+    /// Puts the rest of its files, stores it, puts raw files under their final names and reports it. Returns the stored entry.
     ///
     /// # Errors
-    /// A file or the entry cannot be stored, or another owner was first. Files that are put then belong to nothing.
+    /// A file or the entry cannot be stored, another owner was first, or a stop came while a table lacked columns. Files that were put
+    /// until then belong to no entry.
     pub async fn run(self) -> Result<Entry> {
         let EntryWriter {
             env,
@@ -111,7 +113,7 @@ impl EntryWriter {
     }
 }
 
-/// The entry behind `last`, as it is stored from now on.
+/// The entry behind `last`, as it will be stored.
 fn entry(env: &Env, options: &Options, last: &Entry, closed: Closed, written: Written, spill: &Spill) -> Entry {
     let Closed { builder, cut, closing } = closed;
     let Written { commit_id, files, raw, snapshot, spill_file } = written;

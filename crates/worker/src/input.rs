@@ -33,7 +33,7 @@ pub enum Input {
 
 /// Records at hand.
 pub enum Batch {
-    /// None.
+    /// No records.
     Empty,
     /// Records of a stream.
     Records(std::vec::IntoIter<Record>),
@@ -41,7 +41,7 @@ pub enum Batch {
     Lines(LineBlock),
 }
 
-/// What a read told besides records.
+/// What a read found out besides records.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadStatus {
     /// Nothing lies beyond the batch now.
@@ -60,13 +60,16 @@ impl Input {
         Input::File { blocks: None, next: None, arrival, name }
     }
 
-    /// Where its records are from, a shard of this name.
+    /// The source that raw records name: this input, and a shard of this name.
     pub fn source(&self, shard: &ShardId) -> RawSource {
         let (Input::Stream { name, .. } | Input::File { name, .. }) = self;
         RawSource { stream: name.clone(), shard: shard.clone() }
     }
 
     /// The next batch after a position.
+    ///
+    /// # Errors
+    /// The stream or its list of shards cannot be read, or a file cannot be read.
     pub async fn read(&mut self, after: Position, limit: ReadLimit) -> Result<(Batch, ReadStatus)> {
         match self {
             Input::Stream { stream, shard, .. } => {
@@ -101,7 +104,7 @@ impl Input {
     }
 }
 
-/// The rest of a block from one of its lines on.
+/// The rest of a block, from its line `number` on, which begins at `offset`.
 pub fn rest_from(block: &LineBlock, number: u64, offset: u64) -> LineBlock {
     let passed = number - block.first_line;
     LineBlock {

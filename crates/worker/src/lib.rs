@@ -1,8 +1,8 @@
-//! One shard of a stream, or files, through the engine into entries, exactly once.
+//! Takes one shard of a stream, or files, through the engine into entries, exactly once.
 //!
-//! A [`worker::Worker`] reads, admits, scores and stores; `machine` decides what is done when, `entry_builder` is the entry in the making and
-//! `entry_writer` stores it, [`restore`] rebuilds the state from what is stored, and [`begin`] starts a worker. Which shards are worked on
-//! is decided elsewhere.
+//! A [`worker::Worker`] reads, admits, scores and stores. `machine` decides what is done when, `entry_builder` is the entry in the making,
+//! `entry_writer` stores it, [`restore`] rebuilds the state from what is stored, and [`begin`] starts a worker. The service decides which
+//! shards are worked on.
 
 pub mod begin;
 mod chunks;

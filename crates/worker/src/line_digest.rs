@@ -1,11 +1,11 @@
-//! What a run of a backfill has admitted, in one figure: whether other files begin with the same lines is told by it.
+//! A digest of the lines that a run of a backfill has admitted. It tells whether other files begin with the same lines.
 
 use authpulse_files::{BlockKind, LineBlock};
 use sha2::{Digest, Sha256};
 
-/// SHA-256 over lines in the order in which they are admitted: each as it stands in its unpacked file, without a byte-order mark, up to
-/// its LF; one that ends with its file gets an LF. Blank lines count where they have a number. Of a line above 1,048,576 bytes it
-/// takes what is held of it, an LF, the length in decimal digits, and an LF.
+/// SHA-256 over lines in the order in which they are admitted: each as it stands in its unpacked file, without a byte-order mark, up to its
+/// LF. The last line of a file gets an LF if it has none. Blank lines count where they have a number. Of a line above 1,048,576 bytes it
+/// takes the bytes that were kept, an LF, the length in decimal digits, and an LF.
 #[derive(Clone, Default)]
 pub struct LineDigest(Sha256);
 
@@ -25,7 +25,7 @@ impl LineDigest {
         }
     }
 
-    /// The figure so far, in lower-case hexadecimal.
+    /// The digest so far, in lower-case hexadecimal.
     pub fn hex(&self) -> String {
         format!("{:x}", self.0.clone().finalize())
     }

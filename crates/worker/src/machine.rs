@@ -1,4 +1,4 @@
-//! The worker without its world: what it hears of goes in, what is to be done comes out.
+//! The worker without its world: news goes in, and what is to be done comes out.
 //!
 //! ```text
 //!            .-- Act::Read, Hear, Store ... <-- what is to be done next --.
@@ -64,7 +64,7 @@ pub struct Machine {
     snapshots: Snapshots,
     /// The last entry stored.
     last: Entry,
-    /// Whether that is this worker's.
+    /// Whether this worker has stored `last`.
     has_stored: bool,
     /// In a child shard that has no entry yet: whom it inherits from.
     inherits: Vec<Inherited>,
@@ -97,10 +97,10 @@ pub struct Begin {
 }
 
 impl Machine {
-    /// At its first step.
+    /// A machine before its first step.
     ///
     /// # Errors
-    /// The last entry has a position that is none.
+    /// The position in the last entry cannot be read.
     pub fn new(begin: Begin, now: Tick) -> Result<Machine> {
         let Begin { key, options, goal, engine, last, inherits, arrival_of_lines, input_tally } = begin;
         let position = last.position()?;
@@ -125,10 +125,10 @@ impl Machine {
         })
     }
 
-    /// Takes in what it hears of, scores what can be scored, and decides what is to be done next. `out` is empty before.
+    /// Takes in the news, scores what can be scored, and decides what is to be done next. `out` must be empty.
     ///
     /// # Errors
-    /// The worker cannot go on and must be dropped. What `out` says of rows that were scored holds all the same.
+    /// The worker cannot go on and must be dropped. The rows that `out` says were scored are valid all the same.
     pub fn step(&mut self, news: News, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         let news = match news {
             News::Read(batch, found) => {
@@ -152,7 +152,7 @@ impl Machine {
         }
     }
 
-    /// What happens to the state before anything is scored or decided; tells how many records were admitted.
+    /// Changes the state by the news, before anything is scored or decided. Returns how many records were admitted.
     fn take_in(&mut self, news: &News, look: &Look<'_>, out: &mut Effects) -> Result<usize> {
         match news {
             News::Tick => {
@@ -189,7 +189,7 @@ impl Machine {
         }
     }
 
-    /// An entry is stored.
+    /// Notes that an entry is stored.
     pub fn stored(&mut self, entry: Entry) {
         if !entry.snapshot.is_empty() {
             self.snapshots.stored(entry.n);
@@ -203,12 +203,12 @@ impl Machine {
         self.snapshots.take_outdated()
     }
 
-    /// The journal it decides about.
+    /// The journal of the shard that it decides about.
     pub fn key(&self) -> &ShardId {
         &self.key
     }
 
-    /// Where it is.
+    /// The phase that the worker is in.
     pub fn phase(&self) -> Phase {
         self.phase
     }
@@ -243,17 +243,17 @@ impl Machine {
         &self.engine.out.scored
     }
 
-    /// Where the lines that it admits are counted.
+    /// Has the admitted lines counted in this tally.
     pub fn count_lines(&mut self, tally: SharedTally) {
         self.input_tally.tally = Some(tally);
     }
 
-    /// The state of the backfill that its entries carry, and the digest over the lines of its run that are stored.
+    /// Sets the backfill that the entries carry, and the digest over those lines of its run that are stored.
     pub fn set_backfill(&mut self, backfill: Backfill, digest: LineDigest) {
         (self.run.backfill, self.run.digest) = (Some(backfill), Some(digest));
     }
 
-    /// The lines are sorted: dead letters are to say where theirs stood.
+    /// Says that the lines were sorted: each dead letter then names the place where its line stood.
     pub fn set_origins(&mut self, origins: Origins) {
         self.run.origins = Some(origins);
     }
@@ -262,7 +262,7 @@ impl Machine {
         Bounds::new(&self.options, look.others.workers())
     }
 
-    /// Whether this shard writes the days' rows: one does, for all.
+    /// Whether this shard writes the rows of days: the shard whose range begins at 0 does, for all.
     fn writes_days(&self) -> bool {
         self.engine.shard.range().first == 0
     }

@@ -9,12 +9,12 @@ use std::sync::{Mutex, PoisonError};
 /// Attempts before a record is given up.
 pub const ATTEMPTS: u32 = 3;
 
-/// At what the engine was with a record.
+/// What the engine was doing with a record when it panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Moment {
-    /// It was read.
+    /// The record had just been read.
     Read,
-    /// It had waited and went on. Its position may be one of another shard, which it was inherited from.
+    /// The record had waited and went on. It may have been inherited; its position is then one of the parent shard.
     GoesOn,
 }
 
@@ -33,7 +33,7 @@ impl Poison {
         *failures.entry((shard.clone(), moment, position)).or_default() += 1;
     }
 
-    /// Whether the engine is not to see this record again when it is read.
+    /// Whether the record is given up: when it is read again, the engine must not see it.
     pub fn gives_up(&self, shard: &ShardId, position: Position) -> bool {
         if !self.any.load(Ordering::Acquire) {
             return false;
@@ -42,7 +42,7 @@ impl Poison {
         failures.get(&(shard.clone(), Moment::Read, position)).is_some_and(|n| *n >= ATTEMPTS)
     }
 
-    /// The records of a shard that are not to go on after they waited.
+    /// The records of a shard that are given up and must not go on after they waited.
     pub fn kept_back(&self, shard: &ShardId) -> BTreeSet<Position> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let given_up = failures.iter().filter(|(_, n)| **n >= ATTEMPTS).map(|(of, _)| of);
@@ -51,7 +51,7 @@ impl Poison {
     }
 }
 
-/// What a panic said.
+/// The message of a panic; empty if it has none.
 pub fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()

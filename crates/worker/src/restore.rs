@@ -1,5 +1,5 @@
-//! Rebuilding a shard's state from what is stored: the newest snapshot that can be read and the rows written since, or, where a
-//! snapshot or one of those files is lost, the whole curated table.
+//! Rebuilds a shard's state from what is stored: from the newest snapshot and the rows written since, or, if that snapshot or one of those
+//! files is lost, from the whole curated table.
 
 use authpulse_engine::{PieceReader, ReadPiece, Restoring, Settings, Shard, SnapshotError, SourceKind, StoredRow};
 use authpulse_event::id::sha256_hex;
@@ -22,12 +22,12 @@ const TARGET: &str = "authpulse_consumer::restore";
 /// A decompressed piece is at most this large, in bytes.
 const MAX_PIECE_BYTES: u64 = 1 << 31;
 
-/// What is waited for at the same time, because on S3 each wait is some 20 to 100 ms and the owner of a shard that moves has
-/// stopped already: entries, of some kilobytes,
+/// Entries, of some kilobytes each, that are read at the same time. On S3 each wait is some 20 to 100 ms, and the former owner of a shard
+/// that moves has stopped already.
 const ENTRIES_AT_ONCE: usize = 32;
-/// files of rows, of some 10 MB at most (`chunk_rows`),
+/// Files of rows, of some 10 MB at most (`chunk_rows`), that are read at the same time.
 const FILES_AT_ONCE: usize = 16;
-/// and pieces of a snapshot, of some 10 MB.
+/// Pieces of a snapshot, of some 10 MB each, that are read at the same time.
 const PIECES_AT_ONCE: usize = 3;
 
 /// The kind of input behind an entry.
@@ -39,6 +39,9 @@ pub fn source_kind(source: &Source) -> SourceKind {
 }
 
 /// Rebuilds the shard as of `tail`, its last entry; only the users within `range`.
+///
+/// # Errors
+/// An entry, a file or the table cannot be read, or something stored was written by a newer program.
 pub async fn restore(env: &Env, settings: &Settings, tail: &Entry, range: HashRange) -> Result<Shard> {
     match from_snapshot(env, settings, tail, range).await {
         Ok(shard) => Ok(shard),
@@ -58,21 +61,21 @@ pub async fn restore(env: &Env, settings: &Settings, tail: &Entry, range: HashRa
 
 /// Why a snapshot could not be used.
 enum Lost {
-    /// It, or a file written since, is lost: rebuild from the table.
+    /// The snapshot, or a file written since, is lost: the state is rebuilt from the table.
     Snapshot(String),
-    /// It is whole, and of an older version that this one does not read: the same.
+    /// The snapshot is whole, but of an older version that this program does not read: the state is rebuilt from the table, too.
     Older(String),
     /// Anything else.
     Other(ConsumerError),
 }
 
 impl Lost {
-    /// A piece that was not taken in.
+    /// Why a piece was not taken in.
     fn piece(path: &str, error: &SnapshotError) -> Lost {
         match error {
             SnapshotError::Older(_) => Lost::Older(format!("{path}: {error}")),
             SnapshotError::Damaged(_) => Lost::Snapshot(format!("{path}: {error}")),
-            // The table does not hold what it says: whoever understands it must go on.
+            // The table does not hold what this piece says: only a program that understands it may go on.
             SnapshotError::Newer(_) | SnapshotError::Section(_) => {
                 Lost::Other(ConsumerError::Snapshot { path: path.to_owned(), source: error.clone() })
             }
@@ -106,7 +109,7 @@ async fn from_snapshot(
         tail.restore_from(&spill, settings.attributes)?,
     );
     let next = tail.last_snapshot + 1;
-    // The rows behind the snapshot are on their way while it is taken in.
+    // The rows behind the snapshot are fetched while the snapshot is taken in.
     let rows = async {
         let files = curated_of(env, &shard_id, next, tail.n).await?;
         let mut rows = Box::pin(rows_of(env, files).peekable());
@@ -130,7 +133,8 @@ async fn from_snapshot(
         for parent in inherits {
             let end = entry_of(env, &ShardId::new(&parent.shard), parent.n).await?;
             if let Some(part) = end.hash_range()?.intersect(&range) {
-                // Not out of the table: that holds the child's own rows already. It would be rebuilt from there as a whole.
+                // Not from the table, which holds the child's own rows already. If a parent's snapshot is lost, the whole child is rebuilt
+                // from the table.
                 parents.push(Box::pin(from_snapshot(env, settings, &end, part)).await?);
             }
         }
@@ -202,7 +206,10 @@ async fn read_piece(
     reader.read(&raw).map_err(|e| Lost::piece(&path, &e))
 }
 
-/// The state of ended shards, whose last entries these are, each as far as `range` reaches.
+/// The states of ended shards as of `ends`, their last entries; of each, only the users within `range`.
+///
+/// # Errors
+/// As for [`restore`].
 pub async fn restore_parents(env: &Env, settings: &Settings, ends: &[Entry], range: HashRange) -> Result<Vec<Shard>> {
     let mut shards = Vec::new();
     for end in ends {
@@ -219,7 +226,7 @@ async fn from_table(env: &Env, settings: &Settings, tail: &Entry, range: HashRan
     let mut state = Restoring::begin(settings.clone(), source_kind(&tail.source), range, from);
     let table = env.lake.live_files(Table::CURATED).await?;
     read_files(env, table.files, &mut state).await?;
-    // Entries that the table does not hold yet, of this shard and of those it came from.
+    // Entries of this shard and its ancestors that the table does not hold yet.
     let mut pending = vec![ShardId::new(&tail.shard)];
     let mut seen = BTreeSet::new();
     while let Some(shard) = pending.pop() {

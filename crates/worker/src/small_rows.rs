@@ -1,4 +1,4 @@
-//! The rows of an entry that are few: hours, days, dead letters, and what later tables make of them.
+//! The rows of which an entry has few: hours, days, dead letters, and what later tables make of them.
 
 use crate::columns::Asking;
 use authpulse_engine::names::UserNamesView;

@@ -1,7 +1,7 @@
 //! One shard: read, admit, score, store, again and again.
 //!
-//! What is done and when, the machine (`machine.rs`) decides; a [`Worker`] carries it out in the world, one effect after another.
-//! [`Worker::step`] does a bounded piece of work and returns, so that one thread can simulate many workers.
+//! The machine (`machine.rs`) decides what is done and when; a [`Worker`] carries it out, one effect after another. [`Worker::step`] does a
+//! bounded piece of work and returns, so that one thread can simulate many workers.
 
 mod stored;
 
@@ -41,7 +41,7 @@ pub struct Start {
     pub name: ShardId,
     /// The last entry; a made-up entry 0 for a shard that has none.
     pub last: Entry,
-    /// In a child that has no entry yet: whom it inherits from.
+    /// For a child without an entry: the parents that it inherits from, each with its last entry.
     pub inherits: Vec<Inherited>,
     /// The state as of `last`.
     pub shard: Shard,
@@ -72,7 +72,7 @@ impl Worker {
     /// A worker over a shard's state. The caller has taken the shard over.
     ///
     /// # Errors
-    /// The last entry has a position that is none.
+    /// The position in the last entry cannot be read.
     pub fn new(
         env: Env,
         options: Arc<Options>,
@@ -102,7 +102,7 @@ impl Worker {
             _slot: registry.enter(),
             asking: Asking::new(key, registry.columns_said().clone()),
             registry,
-            // Nobody can tell it.
+            // Until `read_until` is called, no stop can arrive.
             stop: watch::channel(false).1,
             name,
             input,
@@ -114,7 +114,7 @@ impl Worker {
     pub fn key(&self) -> &ShardId {
         self.machine.key()
     }
-    /// Where it is.
+    /// The phase that the worker is in.
     pub fn phase(&self) -> Phase {
         self.machine.phase()
     }
@@ -122,7 +122,8 @@ impl Worker {
     pub fn position(&self) -> Position {
         self.machine.position()
     }
-    /// Whether it stopped at a position with everything left open, so that it may have more to store once others have stored.
+    /// Whether the worker stopped at its goal and left the shard open. It may then have more to store once other workers have stored
+    /// theirs.
     pub fn reached_goal_open(&self) -> bool {
         let last = self.machine.last();
         self.phase() == Phase::Done
@@ -138,27 +139,28 @@ impl Worker {
     pub fn has_stored(&self) -> bool {
         self.machine.has_stored()
     }
-    /// The state.
+    /// The state of the shard in the engine.
     pub fn shard(&self) -> &Shard {
         self.machine.shard()
     }
-    /// The state of the backfill that its entries carry, and the digest over the lines of its run that are stored.
+    /// Sets the backfill that the entries carry, and the digest over those lines of its run that are stored.
     pub fn set_backfill(&mut self, backfill: Backfill, digest: LineDigest) {
         self.machine.set_backfill(backfill, digest);
     }
-    /// The lines are sorted: dead letters are to say where theirs stood.
+    /// Says that the lines were sorted: each dead letter then names the place where its line stood.
     pub fn set_origins(&mut self, origins: Origins) {
         self.machine.set_origins(origins);
     }
-    /// Where the lines that it admits are counted.
+    /// Has the admitted lines counted in this tally.
     pub fn count_lines(&mut self, tally: SharedTally) {
         self.machine.count_lines(tally);
     }
-    /// What the workers of the process have said of columns.
+    /// What the workers of this process have logged about columns already.
     pub fn columns_said(&self) -> &Arc<Said> {
         self.registry.columns_said()
     }
-    /// A read that is under way, and waiting for columns, is given up once `stop` holds true: nothing that was not admitted is lost by that.
+    /// Once `stop` holds true, the worker gives up a read that is under way, and any waiting for columns. Nothing is lost by that: the
+    /// records of such a read are not admitted yet.
     pub fn read_until(&mut self, stop: watch::Receiver<bool>) {
         self.asking.until(stop.clone());
         self.stop = stop;
@@ -167,7 +169,7 @@ impl Worker {
     /// Does a bounded piece of work.
     ///
     /// # Errors
-    /// The worker cannot go on and must be dropped; what it had not stored never happened.
+    /// The worker cannot go on and must be dropped. What it had not stored counts as never done.
     pub async fn step(&mut self) -> Result<StepOutcome> {
         let (act, scored) = self.hear(News::Tick).await?;
         let progress = self.carry_out(act).await?;
@@ -185,7 +187,7 @@ impl Worker {
         self.await_stored().await
     }
 
-    /// One more round for a worker that has reached its goal, now that others have stored theirs: tells whether it stored.
+    /// Lets a worker that has reached its goal try once more, now that others have stored. Returns whether it stored an entry.
     ///
     /// # Errors
     /// As for [`Worker::step`].
@@ -193,7 +195,7 @@ impl Worker {
         Ok(self.carry_out(Act::Store(Reason::Ready)).await? == StepOutcome::Worked)
     }
 
-    /// Does what is to be done, and whatever follows from it, until the step is done.
+    /// Carries out an act, and all that follow from it, until the step is done.
     async fn carry_out(&mut self, mut act: Act) -> Result<StepOutcome> {
         loop {
             let news = match act {
@@ -220,7 +222,7 @@ impl Worker {
         }
     }
 
-    /// Lets the machine take a step, and carries out its effects; what is to be done next, and whether anything was scored.
+    /// Lets the machine take a step and carries out its effects. Returns the next act, and whether anything was scored.
     async fn hear(&mut self, news: News) -> Result<(Act, bool)> {
         let look = Look {
             now: self.env.clock.ticks(),
@@ -269,7 +271,7 @@ impl Worker {
         }
     }
 
-    /// Reads the input; nothing where the worker is told to stop meanwhile.
+    /// Reads the input. Returns `None` if the worker is told to stop meanwhile.
     async fn read(&mut self, limit: ReadLimit, due_in: Option<Span>) -> Result<Option<News>> {
         let after = self.machine.position();
         let read = tokio::select! {

@@ -5,10 +5,10 @@ use super::{Form, Next, is_event};
 const SEPARATORS: [(u8, &str, &str); 4] =
     [(b',', "','", ","), (b';', "';'", ";"), (b'\t', "tabs", r"\t"), (b'|', "'|'", "|")];
 
-/// From so many lines on, one number of separators in nearly all of them is no chance.
+/// From this many lines on it is no chance if nearly all have the same number of separators.
 const ALIKE_LINES: usize = 3;
 
-/// Judges lines none of which is an event.
+/// The form of lines none of which is an event.
 pub(super) fn of(lines: &[&[u8]]) -> Option<Form> {
     lanl(lines).or_else(|| converted(lines)).or_else(|| alike(lines))
 }
@@ -31,7 +31,7 @@ fn lanl(lines: &[&[u8]]) -> Option<Form> {
     })
 }
 
-/// Most lines become events with commas between their columns, and without quotes around them.
+/// Lines most of which become events once their columns are separated by commas and not in quotes.
 fn converted(lines: &[&[u8]]) -> Option<Form> {
     for (separator, named, word) in SEPARATORS {
         for quotes in [false, true] {
@@ -58,7 +58,7 @@ fn converted(lines: &[&[u8]]) -> Option<Form> {
     None
 }
 
-/// Nearly all lines have one number of another separator, and so more or other columns than an event.
+/// Lines nearly all of which have the same number of another separator, and so more or other columns than an event.
 fn alike(lines: &[&[u8]]) -> Option<Form> {
     if lines.len() < ALIKE_LINES || lines.iter().any(|line| line.starts_with(b"{")) {
         return None;

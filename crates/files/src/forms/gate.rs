@@ -1,13 +1,13 @@
-//! The same for a pipe, of which only what comes can be looked at.
+//! The same check for a pipe, of which only what has come can be looked at.
 //!
-//! First lines that look foreign are kept until one is an event, or until there are enough of them to tell: so nothing of a foreign
+//! First lines that look foreign are held until one is an event, or until there are enough of them to tell, so that nothing of a foreign
 //! input goes on. Any other line goes on as it comes.
 
 use super::{SAMPLE_BYTES, Sample, of_bytes, of_lines};
 use crate::{BlockKind, Format, InputError, LineBlock};
 use memchr::memchr_iter;
 
-/// So many lines none of which is an event are enough.
+/// This many lines, none of which is an event, are enough.
 const LINES: usize = 16;
 
 /// Lets the lines of a source through once it is known to hold lines of events.
@@ -20,12 +20,15 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Open for what was looked into already.
+    /// `open` lets everything through: the source was looked into already.
     pub(crate) fn new(name: String, format: Format, open: bool) -> Gate {
         Gate { name, format, sample: Vec::new(), held: Vec::new(), open }
     }
 
-    /// Takes a block, and answers those that may go on.
+    /// Takes a block, and returns those that may go on.
+    ///
+    /// # Errors
+    /// [`InputError::NoLines`] if the source turns out to hold no lines of events.
     pub(crate) fn pass(&mut self, block: LineBlock) -> Result<Vec<LineBlock>, InputError> {
         if self.open {
             return Ok(vec![block]);
@@ -39,12 +42,15 @@ impl Gate {
         self.decide(false)
     }
 
-    /// The source ends: what is held is all there is.
+    /// The source ends, so what is held is all there is. Returns what may go on.
+    ///
+    /// # Errors
+    /// [`InputError::NoLines`] if the source turns out to hold no lines of events.
     pub(crate) fn end(&mut self) -> Result<Vec<LineBlock>, InputError> {
         if self.open { Ok(Vec::new()) } else { self.decide(true) }
     }
 
-    /// What is held, where nothing more can be read.
+    /// Returns what is held, because nothing more can be read.
     pub(crate) fn give_up(&mut self) -> Vec<LineBlock> {
         std::mem::take(&mut self.held)
     }

@@ -1,4 +1,4 @@
-//! Formats of files that have a name, by how they begin.
+//! Well-known file formats, by how they begin.
 
 use super::super::Format;
 use super::{Form, Next};
@@ -55,7 +55,7 @@ const NO_EVENTS: &str = "check that --input names the right file";
 const PAGE: &str =
     "it is probably what a web server answered instead of the file: open it to see why, and fetch the file again";
 
-/// What shows in bytes that no text has.
+/// A format that shows in bytes that no text has.
 pub(super) fn of_bytes(sample: &[u8]) -> Option<Form> {
     let twice = match Format::detect(sample) {
         Format::Plain => None,
@@ -64,7 +64,7 @@ pub(super) fn of_bytes(sample: &[u8]) -> Option<Form> {
     twice.or_else(|| find(&BYTES, |magic| sample.starts_with(magic)))
 }
 
-/// What shows in text, where no line of it is an event.
+/// A format that shows in text, if no line of it is an event.
 pub(super) fn of_text(sample: &[u8]) -> Option<Form> {
     let text = sample.trim_ascii_start();
     find(&TEXT, |magic| text.get(..magic.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(magic)))

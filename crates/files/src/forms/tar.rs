@@ -3,7 +3,7 @@
 use super::{Form, Next};
 
 const HEADER_BYTES: usize = 512;
-/// Where the header says how it adds up.
+/// Where the header has its checksum.
 const CHECKSUM: std::ops::Range<usize> = 148..156;
 
 /// Whether the bytes begin with a header that adds up. `ustar` at 257 is missing in old archives.

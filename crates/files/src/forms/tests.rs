@@ -1,4 +1,4 @@
-//! What is told apart by how it begins, and what must not be.
+//! Which forms of files are recognised by how they begin, and what must not be refused.
 
 use super::super::{InputOptions, LineBlocks, check};
 use super::*;

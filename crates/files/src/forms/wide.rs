@@ -2,9 +2,9 @@
 
 use super::{Form, Next};
 
-/// So many bytes tell it.
+/// How many bytes are looked at.
 const LOOK_BYTES: usize = 4_096;
-/// Fewer tell nothing without a mark.
+/// Fewer bytes than these tell nothing without a mark.
 const LEAST_BYTES: usize = 8;
 
 /// UTF-16 or UTF-32, by its mark, or by the NULs between ASCII characters.
@@ -19,7 +19,7 @@ pub(super) fn of(sample: &[u8]) -> Option<Form> {
     let long = look.len() >= LEAST_BYTES;
     let encoding = match look {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
-        // Text has few NULs in one half of its bytes at least, other files that begin so may have any.
+        // Text has few NULs in at least one half of its bytes; other files that begin so may have any number.
         [0xff, 0xfe] | [0xfe, 0xff] => "UTF-16",
         [0xff, 0xfe, ..] if zeros(1, 2) > zeros(0, 2) => "UTF-16",
         [0xfe, 0xff, ..] if zeros(0, 2) > zeros(1, 2) => "UTF-16",

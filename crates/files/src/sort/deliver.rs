@@ -10,6 +10,9 @@ use bytes::Bytes;
 
 impl LineBlocks {
     /// The lines of sources that were sorted, as those of one source: their numbers are their ranks.
+    ///
+    /// # Errors
+    /// The thread that reads the temporary files cannot be started.
     pub fn sorted(sorted: Arc<Sorted>, options: InputOptions) -> Result<LineBlocks, InputError> {
         let (name, total_bytes) = ("the sorted lines".to_owned(), Some(sorted.stored_bytes()));
         Self::start(vec![name], total_bytes, options, move |feed| deliver(&sorted, feed))
@@ -20,7 +23,7 @@ impl LineBlocks {
 fn deliver(sorted: &Sorted, feed: &mut Feed) -> Result<(), Stop> {
     let mut merge = Merge::new(&sorted.runs).map_err(|error| sorted.failed(error))?;
     let mut making = Making { first_line: feed.lines_before + 1, ..Making::default() };
-    // What is read of temporary files is read ahead, so progress is told by lines.
+    // Temporary files are read ahead, so progress goes by lines.
     let (total, mut told) = (sorted.stored_bytes(), 0);
     let mut delivered = 0u64;
     let mut line = Vec::new();

@@ -1,4 +1,4 @@
-//! As many lines as fit into memory.
+//! Holds as many lines as fit into memory.
 
 use std::fs::File;
 use std::io;
@@ -29,16 +29,18 @@ impl Filling {
         Filling { stored: Vec::with_capacity(stored_max), order: Vec::with_capacity(order_max), stored_max, order_max }
     }
 
+    /// Whether it holds no line.
     pub(super) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
-    /// Whether a line of so many bytes fits. One always does, however long it is.
+    /// Whether a line of this many bytes fits. The first always does, however long it is.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         let stored = self.stored.len() + HEAD_BYTES + size_of::<u64>() + bytes;
         self.is_empty() || (stored <= self.stored_max && self.order.len() < self.order_max)
     }
 
+    /// Adds a line.
     pub(super) fn push(&mut self, head: Head, bytes: &[u8]) {
         self.order.push((head.key().0, self.stored.len()));
         self.stored.reserve(head.stored_bytes(bytes.len()));
@@ -46,6 +48,9 @@ impl Filling {
     }
 
     /// Writes the lines in order, and is empty again.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub(super) fn write(&mut self, file: File) -> io::Result<Run> {
         self.order.sort_unstable();
         let mut out = run::Writer::new(file)?;

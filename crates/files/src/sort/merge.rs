@@ -1,4 +1,4 @@
-//! Many runs into one, a line at a time.
+//! Merges many runs into one, a line at a time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,6 +14,10 @@ pub(super) struct Merge {
 }
 
 impl Merge {
+    /// Begins at the first line of each run.
+    ///
+    /// # Errors
+    /// A run cannot be read.
     pub(super) fn new(runs: &[Run]) -> io::Result<Merge> {
         let readers: Vec<RunReader> = runs.iter().map(RunReader::new).collect::<io::Result<_>>()?;
         let keys = readers.iter().enumerate().filter_map(|(run, reader)| Some(Reverse((reader.key()?, run))));
@@ -22,6 +26,9 @@ impl Merge {
     }
 
     /// The next line; its bytes replace what is in `bytes`.
+    ///
+    /// # Errors
+    /// A run cannot be read, or is damaged.
     pub(super) fn next(&mut self, bytes: &mut Vec<u8>) -> io::Result<Option<Head>> {
         let Some(Reverse((_, run))) = self.next.pop() else { return Ok(None) };
         let reader = &mut self.readers[run];

@@ -4,9 +4,9 @@
 //! LineBlocks -> Filling (memory, sorted) -> Run, Run, … (temporary files) -> Merge -> Run, … -> Merge -> LineBlocks::sorted
 //! ```
 //!
-//! The order is (event time, source, line), lines that are no event first; blank lines are none and drop out. Lines are bytes: what
-//! is admitted later is what stood in the file. Temporary files have no names and are open for this user only: whatever ends the
-//! process, the system takes them away, and their room with them.
+//! The order is (event time, source, line), lines that are no event first; blank lines are left out. Lines are bytes: what is admitted
+//! later is what stood in the file. Temporary files have no names and are open for this user only: however the process ends, the system
+//! removes them and frees their room.
 
 mod deliver;
 mod fill;
@@ -29,12 +29,12 @@ use super::{InputError, InputOptions, Line, LineBlock, LineBlocks, Origin, Sourc
 pub struct SortOptions {
     /// Where temporary files go: they take up about as much as the input does when it is packed, for moments twice that.
     pub dir: PathBuf,
-    /// The lines held in memory at a time, in bytes. Less makes more temporary files.
+    /// Bytes of lines that are held in memory at a time. Less makes more temporary files.
     pub memory_bytes: usize,
-    /// Temporary files merged at a time, at least 2. Each takes about 1 MB of memory and a descriptor; a level of files that are
-    /// merged into larger ones is begun where there are more.
+    /// How many temporary files are merged at a time, at least 2. Each takes about 1 MB of memory and a descriptor. If there are more, some
+    /// are merged into larger ones first.
     pub fan_in: usize,
-    /// What integer times count from.
+    /// The moment from which integer times count.
     pub base: EventTime,
 }
 
@@ -49,16 +49,16 @@ impl SortOptions {
         tempfile::env::temp_dir()
     }
 
-    /// Whether temporary files can be made.
+    /// Checks that temporary files can be created.
     ///
     /// # Errors
-    /// The directory is missing, or takes none.
+    /// The directory is missing, or no file can be created in it.
     pub fn check(&self) -> Result<(), InputError> {
         temporary(&self.dir).map(drop)
     }
 }
 
-/// Sorted lines, in temporary files that go with it.
+/// Sorted lines, in temporary files that are removed with it.
 #[derive(Debug)]
 pub struct Sorted {
     runs: Vec<Run>,
@@ -74,7 +74,7 @@ impl Sorted {
         self.records
     }
 
-    /// The first event by time, and where it stood; none where no line is an event.
+    /// The first event by time, and where it stood; `None` if no line is an event.
     pub fn first_event(&self) -> Option<(EventTime, Origin)> {
         self.first
     }
@@ -97,16 +97,16 @@ impl Sorted {
 /// How often a merge asks whether to go on, in lines.
 const ASK_EVERY: u64 = 65_536;
 
-/// Sorts the lines of all sources. `go_on` is told how many bytes of the sources were read, and ends it by answering false.
+/// Sorts the lines of all sources. `go_on` gets the number of bytes of the sources that were read, and ends the sort by returning false.
 ///
 /// # Errors
-/// A source cannot be read to its end, a temporary file cannot be written (a full disk, say), or it was told to end.
+/// A source cannot be read to its end, a temporary file cannot be written (a full disk, say), or `go_on` returned false.
 pub fn sort(
     sources: &[Source],
     options: &SortOptions,
     mut go_on: impl FnMut(u64) -> bool,
 ) -> Result<Sorted, InputError> {
-    // A directory that takes no file is told before an hour of reading.
+    // A directory that takes no file is reported now, not after an hour of reading.
     options.check()?;
     let blocks = LineBlocks::open(sources.to_vec(), InputOptions::default())?;
     let progress = blocks.progress();
@@ -192,7 +192,7 @@ impl Sorter<'_> {
         if !self.filling.is_empty() {
             self.flush(go_on)?;
         }
-        // Small ones first: what is read and written once more is as little as can be.
+        // Small ones first, so that as little as possible is read and written once more.
         let mut runs: Vec<Run> = std::mem::take(&mut self.levels).into_iter().flatten().collect();
         while runs.len() > self.fan_in() {
             let merged = (runs.len() - self.fan_in() + 1).min(self.fan_in());

@@ -1,4 +1,4 @@
-//! Which files are told of, and in which words.
+//! Which files are named in warnings, and in which words.
 
 use super::*;
 use crate::BlockKind;
@@ -89,7 +89,7 @@ fn files_that_overlap_are_told_with_the_share_that_was_late() {
     let files: [&[(&str, &str)]; 3] = [
         &[("1,U1,C1", ""), ("900,U1,C1", "")],
         &[("700,U1,C1", ""), ("500,U2,C1", "late"), ("950,U3,C1", ""), ("960,U3,C1", "")],
-        // In order behind the others; its own disorder is none of the order of the files.
+        // In order behind the others; that its own lines are out of order does not count as an overlap of files.
         &[("990,U1,C1", ""), ("400,U1,C1", "late"), ("995,U1,C1", "")],
     ];
     let told = tally(&files, &[0, 1, 2]).warnings();

@@ -69,7 +69,7 @@ fn nuls_at_the_end_of_a_source_are_no_line() {
     }
 }
 
-/// They are handed on as they were, in any portions, and before a failure none of them is a line.
+/// NULs are handed on as they were, in any portions, and before a failure none of them is a line.
 #[test]
 fn nuls_within_a_source_come_through() {
     let run = vec![0u8; 200_000];
@@ -193,13 +193,13 @@ proptest! {
         size in prop_oneof![1usize..80, 1usize..5_000],
         portions in prop::collection::vec(1usize..60, 1..5),
     ) {
-        // A magic by chance is no line of text.
+        // A source that happens to begin with the magic of a packing is no text.
         prop_assume!(Format::detect(&source) == Format::Plain && packings::refuse_unsupported("drip", &source).is_ok());
         let drip = Drip::new(&source, portions);
         let blocks = LineBlocks::from_reader("drip", drip, block_bytes(size)).expect("a thread starts");
         let (found, error) = in_blocks(blocks);
         let expected = naive(&source);
-        // Which form it looks like may depend on how much of it is there at once.
+        // The form that it seems to have may depend on how much of it is there at once.
         let (_, whole) = in_blocks(from_memory(&source, block_bytes(size)));
         if let Some(InputError::NoLines { what, .. }) = error.as_ref().or(whole.as_ref()) {
             // What looks like another form of file is refused, unless there is an event in it.

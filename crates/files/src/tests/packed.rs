@@ -234,7 +234,7 @@ impl Read for Endless {
     }
 }
 
-/// They are read a buffer at a time and thrown away: held as a line they would be a block.
+/// Zeros are read a buffer at a time and thrown away: held as a line they would be a block.
 #[test]
 fn however_many_zeros_there_are() {
     for format in [Format::Plain].into_iter().chain(PACKED) {

@@ -102,7 +102,7 @@ fn what_is_no_file_has_no_identity() {
     assert!(matches!(identify(&missing, &|| true), Err(InputError::NotFound { .. })));
 }
 
-/// Whoever looks at much is asked for it again and again, within one file as well.
+/// A function that looks at much asks again and again whether to go on, within one file as well.
 #[test]
 fn a_look_at_files_ends_where_it_is_told_to() {
     let directory = tempfile::tempdir().expect("a temporary directory");

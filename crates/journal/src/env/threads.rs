@@ -1,13 +1,12 @@
 //! The threads on which rows are encoded and entries stored.
 //!
-//! There are as many as the processors ask for, however many shards there are: a piece of work holds one of them only while it
-//! computes, or blocks in a file. Whatever it waits for - a turn, the pieces before it, an answer over the network - it waits for without
-//! a thread, so that what is under way costs its rows and nothing else. (A thread is not cheap: what the allocator keeps at hand for it
-//! and never shares is some megabytes.)
+//! How many there are depends on the processors, not on the shards. A piece of work holds a thread only while it computes or blocks in a
+//! file. While it waits, for a turn, for the pieces before it or for an answer over the network, it holds none, so that work under way
+//! costs its rows and nothing else. (A thread is not cheap: the allocator keeps some megabytes at hand for it and never shares them.)
 //!
-//! What is still under way when a command ends, such as a commit that a stop gave up, bears being ended at any instant; but a piece that
-//! runs on while its runtime goes away panics, which says nothing to anybody. So the end is in order ([`TokioWork::end`]): nothing is
-//! stepped any more, and what computes is waited for, for a bounded time.
+//! When a command ends, some work may still be under way, such as a commit that a stop gave up. Such work may be cut off at any instant;
+//! but a piece that runs on while its runtime goes away panics, which helps nobody. So the end is in order ([`TokioWork::end`]): from then
+//! on nothing is stepped, and what computes at that moment is waited for, for a bounded time.
 
 use super::{Turn, Work};
 use async_trait::async_trait;
@@ -22,31 +21,31 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot, watch};
 
-/// How far the threads that encode and store stand back behind those that decide, as a nice value: where processors are short, an
-/// entry that takes longer costs less than decisions that come later.
+/// The nice value of the threads that encode and store: where processors are short, an entry that takes longer costs less than decisions
+/// that come later.
 const BEHIND: i32 = 5;
 
 /// Threads for each processor: while one computes, another may be waiting for a disk.
 const THREADS_A_PROCESSOR: usize = 2;
 
-/// Lowers the priority of the calling thread; on Linux each has its own. Where that is refused, because the whole process stands
-/// further back already, there is nothing to do.
+/// Lowers the priority of the calling thread; on Linux each has its own. The system refuses this if the whole process has an even lower
+/// priority; then there is nothing to do.
 fn stand_back() {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, BEHIND);
 }
 
-/// Work on threads that stand back behind those of the tokio runtime that calls [`Work::start`]; twice as many as there are processors,
+/// Work on threads of a lower priority than those of the tokio runtime that calls [`Work::start`]. There are twice as many as processors,
 /// of which as many as there are processors compute for long.
 pub struct TokioWork {
-    /// Only steps what is ready, in the order in which it became so. (Not a runtime of tokio: what one of its threads makes ready waits
-    /// until that thread has done with what it does, and that is a disk or half a second of encoding.)
+    /// Only steps what is ready, in the order in which it became so. (A tokio runtime would not do: what one of its threads makes ready
+    /// waits until that thread is done with its current work, and that is a disk or half a second of encoding.)
     behind: ThreadPool,
     turns: Arc<Semaphore>,
     steps: Arc<Steps>,
 }
 
-/// Pieces that are being stepped at the moment, until none may be.
+/// Counts the pieces that are being stepped at the moment. After the end, no more begin.
 struct Steps {
     under_way: Mutex<usize>,
     fewer: Condvar,
@@ -54,7 +53,7 @@ struct Steps {
     ended: watch::Sender<bool>,
 }
 
-/// One of them; dropped also where the piece panics.
+/// One piece that is being stepped; dropped also if the piece panics.
 struct Step<'a>(&'a Steps);
 
 impl Steps {
@@ -66,7 +65,7 @@ impl Steps {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// None once the end has come.
+    /// Begins a step; `None` once the end has come.
     fn begin(&self) -> Option<Step<'_>> {
         let mut count = self.count();
         if *self.ended.borrow() {
@@ -90,8 +89,8 @@ impl Drop for Step<'_> {
     }
 }
 
-/// Waits for the end of a piece; for ever where none is to come any more: whoever waits ends with the process, and a missing result would
-/// be taken for a panic.
+/// Waits for the end of a piece. If the piece never ends because nothing is stepped any more, waits for ever: the caller ends with the
+/// process, and would take a missing result for a panic.
 async fn end_of(piece: oneshot::Receiver<()>, steps: Arc<Steps>) {
     if piece.await.is_err() && *steps.ended.borrow() {
         std::future::pending().await
@@ -99,7 +98,7 @@ async fn end_of(piece: oneshot::Receiver<()>, steps: Arc<Steps>) {
 }
 
 impl TokioWork {
-    /// With as many turns at once as there are processors.
+    /// Threads with as many turns at once as there are processors.
     ///
     /// # Errors
     /// The system gives no more threads.
@@ -113,15 +112,15 @@ impl TokioWork {
         Ok(TokioWork { behind, turns: Arc::new(Semaphore::new(processors)), steps: Arc::new(Steps::new()) })
     }
 
-    /// From now on no piece is stepped, and none that is being stepped is left after this, unless it takes longer than this. To be called
-    /// before the runtime goes away.
+    /// From now on no piece is stepped. Waits until none is being stepped any more, at most this long. Must be called before the runtime
+    /// goes away.
     pub fn end(&self, within: Duration) {
         self.steps.end(within);
     }
 }
 
-/// Work that is stepped as if by a thread of the runtime that called: timers, connections and tasks that it starts belong to that one,
-/// so that no connection is served by a thread that encodes.
+/// Work that is stepped as if by a thread of the calling runtime. Timers, connections and tasks that it starts belong to that runtime, so
+/// that no connection is served by a thread that encodes.
 struct Of {
     caller: Handle,
     work: BoxFuture<'static, ()>,
@@ -146,16 +145,16 @@ impl Work for TokioWork {
         let work = AssertUnwindSafe(work).catch_unwind();
         let (ended, end) = oneshot::channel::<()>();
         self.behind.spawn_ok(async move {
-            // A panic was printed by the panic hook; the missing result tells the caller.
+            // The panic hook has printed a panic; the missing result tells the caller.
             let _ = work.await;
-            // Nobody may wait for it any more.
+            // Perhaps nobody waits for it any more.
             let _ = ended.send(());
         });
         Box::pin(end_of(end, self.steps.clone()))
     }
 
-    /// On a thread of its own: the others have stood back, and none comes forward again without special rights. Only reading a
-    /// snapshot is urgent, of one shard at a time and three pieces.
+    /// On a thread of its own: those of the pool have a low priority, which only special rights could raise again. Only reading a snapshot
+    /// is urgent, of one shard at a time and three pieces.
     fn start_urgent(&self, work: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         let (runtime, steps) = (Handle::current(), self.steps.clone());
         let (ended, end) = oneshot::channel::<()>();
@@ -170,7 +169,7 @@ impl Work for TokioWork {
                 }
             });
             if is_done {
-                // Nobody may wait for it any more.
+                // Perhaps nobody waits for it any more.
                 let _ = ended.send(());
             }
         });
@@ -195,10 +194,10 @@ mod tests {
         std::thread::available_parallelism().map_or(1, |n| n.get())
     }
 
-    /// For a piece to be stepped that nothing keeps from it.
+    /// Long enough for a piece to be stepped that nothing keeps from it.
     const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
-    /// As many pieces as 64 shards may have under way at once: a chunk of rows, what is few, the entry, a snapshot.
+    /// As many pieces as 64 shards may have under way at once: a chunk of rows, the small rows, the entry, a snapshot.
     const PIECES: usize = 4 * 64;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -210,7 +209,7 @@ mod tests {
                 let (threads, all) = (threads.clone(), all.clone());
                 start(&work, async move {
                     threads.lock().unwrap().insert(std::thread::current().id());
-                    // Each waits for all others, which have to have begun for that.
+                    // Each waits until all others have begun.
                     all.wait().await;
                     threads.lock().unwrap().insert(std::thread::current().id());
                 })
@@ -271,8 +270,8 @@ mod tests {
     /// Far above what anything here takes.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A piece that waits, one that computes at that moment, and an urgent one that waits: none of them touches the runtime any more once
-    /// the end has come, and nobody hears of a panic.
+    /// A piece that waits, one that computes at that moment, and an urgent one that waits: once the end has come, none of them touches the
+    /// runtime any more, and none appears to have panicked.
     #[test]
     fn after_the_end_nothing_is_stepped() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -303,7 +302,7 @@ mod tests {
             drop(computes);
         });
         (0..3).for_each(|_| has_begun.recv_timeout(PATIENCE).unwrap());
-        // What computes is waited for, no longer than it may take.
+        // What computes is waited for, but no longer than this.
         work.end(Duration::from_millis(1));
         let ending = work.clone();
         let ended = std::thread::spawn(move || ending.end(PATIENCE));
@@ -311,7 +310,7 @@ mod tests {
         let_go.send(()).unwrap();
         ended.join().unwrap();
         assert_eq!(*work.steps.count(), 0);
-        // What waited would have its turn now, and so would what comes.
+        // What waited could go on now, and so could a new piece.
         go_on.send(true).unwrap();
         let stepped = (begun, done.clone());
         runtime.block_on(async {
@@ -321,7 +320,8 @@ mod tests {
             }));
         });
         drop(Arc::into_inner(work).expect("nobody else has it"));
-        // What is stepped all the same is done long before; the pool may keep pieces that are not, as its end is that of the process.
+        // A piece that is stepped in spite of the end would be done long before. The pool may keep pieces that are not stepped, as its end
+        // is that of the process.
         let gone = has_begun.recv_timeout(LONG_ENOUGH);
         assert!(gone.is_err(), "a piece began");
         assert_eq!(done.load(Ordering::SeqCst), 0, "neither stepped, nor told to whoever waits as if it had panicked");

@@ -1,4 +1,4 @@
-//! What a lake and whoever opens it must agree on: settings, the event model, and that no entry is lost.
+//! What a lake and the process that opens it must agree on: settings, the event model, and that no entry is lost.
 
 use crate::error::Result;
 use crate::refusal::Refusal;
@@ -8,11 +8,11 @@ use authpulse_event::{EventModel, ShardId, Span};
 use authpulse_lake::entry::{Entry, StoredTimeRules};
 use std::collections::BTreeMap;
 
-/// The event model of a lake; none where nothing is stored yet. All shards have the same: with two, which keys have force would depend
-/// on who reads a record.
+/// The event model of a lake; `None` if nothing is stored yet. All shards have the same: with two, the reader of a record would decide
+/// which of its keys count.
 ///
 /// # Errors
-/// They have not, or this program does not know it.
+/// Two shards have different models, or this program does not know one.
 pub fn event_model<'a>(tails: impl Iterator<Item = &'a Entry>) -> Result<Option<EventModel>> {
     let mut first: Option<(&Entry, EventModel)> = None;
     for tail in tails {
@@ -26,7 +26,7 @@ pub fn event_model<'a>(tails: impl Iterator<Item = &'a Entry>) -> Result<Option<
     Ok(first.map(|(_, model)| model))
 }
 
-/// The last entry that any table holds, of each shard. Read the tables before the journals, which only grow.
+/// The last entry of each shard that any table holds. Read the tables before the journals, which only grow.
 pub fn applied_anywhere<'a>(tables: impl IntoIterator<Item = &'a BTreeMap<ShardId, u64>>) -> BTreeMap<ShardId, u64> {
     let mut anywhere: BTreeMap<ShardId, u64> = BTreeMap::new();
     for (shard, n) in tables.into_iter().flatten() {
@@ -36,11 +36,11 @@ pub fn applied_anywhere<'a>(tables: impl IntoIterator<Item = &'a BTreeMap<ShardI
     anywhere
 }
 
-/// Refuses a lake whose tables hold entries that no journal has: the journal was lost, or an older copy was put in its place.
-/// Numbers given anew would look as if they were in the tables already, and their rows would never get there.
+/// Refuses a lake whose tables hold entries that no journal has: the journal was lost, or an older copy was put in its place. If numbers
+/// were given out again, the entries would look as if they were in the tables already, and their rows would never get there.
 ///
 /// # Errors
-/// Names the shard, and what to do.
+/// [`ConsumerError::Refused`]: names the shard, and what to do.
 pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&ShardId) -> u64) -> Result<()> {
     match applied.iter().find(|(shard, n)| tail(shard) < **n) {
         Some((shard, n)) => Err(Refusal::LostEntries { shard: shard.clone(), applied: *n, last: tail(shard) }.into()),
@@ -48,11 +48,11 @@ pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&Shar
     }
 }
 
-/// Refuses settings under which new rows could not be compared with those in the lake. The event model is none of them: a worker takes
-/// it from the lake ([`OpenedLake::options`](super::Opened::options)).
+/// Refuses settings under which new rows could not be compared with those in the lake. The event model is not among them: a worker takes it
+/// from the lake ([`OpenedLake::options`](super::OpenedLake::options)).
 ///
 /// # Errors
-/// Names every setting that differs, with both values.
+/// [`ConsumerError::Refused`]: names every setting that differs, with both values.
 pub fn check_settings(stored: &StoredTimeRules, settings: &Settings) -> Result<()> {
     let now = StoredTimeRules::from(&settings.time);
     let seconds = |span: Span| format!("{} s", span.as_seconds());

@@ -10,7 +10,7 @@ pub fn entry_zero(key: &ShardId, source: Source, range: HashRange, options: &Opt
     Entry::zero(key, source, range, (&options.engine.time).into(), options.engine.rules.digest())
 }
 
-/// The journal of a stream's shard. A stream that was deleted and made again under its name is another one.
+/// The name of the journal of a stream's shard. A stream that was deleted and created again under its name is another one.
 pub fn journal_key(stream: &StreamDescription, shard: &ShardId) -> ShardId {
     ShardId::new(format!("{shard}@{}.{}", stream.name, stream.created.micros()))
 }

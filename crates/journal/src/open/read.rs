@@ -1,4 +1,4 @@
-//! Reading what a shard's owners have stored into a registry.
+//! Reads what a shard's owners have stored into a registry.
 
 use crate::env::Env;
 use crate::error::Result;
@@ -31,8 +31,8 @@ pub async fn read_shard(env: &Env, registry: &Registry, shard: &ShardId) -> Resu
     Ok(())
 }
 
-/// The same, for a shard that is looked at often: most often nothing is new, or one entry is, and on S3 a listing that says so
-/// costs more than ten times what asking for the next entry does.
+/// As [`read_shard`], for a shard that is looked at often. Mostly nothing is new, or one entry is; on S3 a listing that says so costs more
+/// than ten times what asking for the next entry does.
 ///
 /// # Errors
 /// An entry cannot be read.

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub(super) struct Shards {
     views: BTreeMap<ShardId, ShardView>,
-    /// Shards that others inherited from, each with the number of its last entry: none follows it.
+    /// Shards that others inherited from, each with the number of its last entry: no entry follows that.
     parents: BTreeMap<ShardId, u64>,
 }
 
 impl Shards {
-    /// Takes in a stored entry; tells whether it was new. An owner that was dropped and the one that took over may both report one.
+    /// Takes in a stored entry and returns whether it was new. An owner that was dropped and the one that took over may both report an
+    /// entry.
     pub fn take_in(&mut self, reported: Reported, popularity: &mut PopularityIndex) -> bool {
         let Reported { key, mut view, inherits, daily_counts, scores } = reported;
         let before = self.views.get(&key);
@@ -40,7 +41,7 @@ impl Shards {
             }
             self.parents.insert(parent, last);
         }
-        // Where child shards were made, they speak for the range.
+        // If there are child shards, they speak for the range.
         let is_sealed = view.sealed.is_some() && !self.parents.contains_key(&key);
         match (was_sealed, is_sealed) {
             (false, true) => popularity.seal(view.range, view.counts_through, view.scores_through),
@@ -51,22 +52,22 @@ impl Shards {
         true
     }
 
-    /// Of one shard.
+    /// What is stored of one shard.
     pub fn view(&self, shard: &ShardId) -> Option<&ShardView> {
         self.views.get(shard)
     }
 
-    /// Of all shards.
+    /// What is stored of all shards.
     pub fn views(&self) -> &BTreeMap<ShardId, ShardView> {
         &self.views
     }
 
-    /// The shards from which none has inherited.
+    /// The shards from which no other has inherited.
     pub fn leaves(&self) -> impl Iterator<Item = (&ShardId, &ShardView)> {
         self.views.iter().filter(|(key, _)| !self.parents.contains_key(*key))
     }
 
-    /// Whether the last entry of every shard from which another has inherited is known.
+    /// Whether the last entry of every shard that another has inherited from is known.
     pub fn knows_last_of_parents(&self) -> bool {
         self.parents.iter().all(|(parent, last)| self.views.get(parent).is_some_and(|view| view.last >= *last))
     }
@@ -81,7 +82,7 @@ impl Shards {
         shards.iter().filter_map(|key| self.views.get(key)?.watermark).max()
     }
 
-    /// The last day that every shard is done with: nobody asks for one before it any more. None where some shard is done with no day.
+    /// The last day that every shard is done with: no shard asks for an earlier one any more. `None` if some shard is done with no day.
     pub fn last_day_done(&self) -> Option<Day> {
         let living = self.views.iter().filter(|(key, view)| !self.is_replaced(key, view));
         let done = living.map(|(_, view)| {
@@ -91,7 +92,7 @@ impl Shards {
         done.min().flatten()
     }
 
-    /// Whether child shards with entries of their own speak for a shard's whole range: a parent counts until then.
+    /// Whether child shards with entries of their own speak for a shard's whole range. Until then the parent counts.
     fn is_replaced(&self, key: &ShardId, view: &ShardView) -> bool {
         let children = self.views.values().filter(|child| child.inherited.contains(key));
         view.range.is_covered_by(children.map(|child| child.range))

@@ -1,4 +1,4 @@
-//! What the input looks like from outside: its shards, and which of them came from which.
+//! The shards of the input, and which of them came from which.
 
 use authpulse_event::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ pub(super) struct Topology {
 }
 
 impl Topology {
-    /// Each shard with its children, and whether that can change no more.
+    /// The shards, each with its children, and whether that is final.
     pub fn new(children: BTreeMap<ShardId, Vec<ShardId>>, is_last: bool) -> Topology {
         Topology { children, is_last }
     }

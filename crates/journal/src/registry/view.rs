@@ -1,4 +1,4 @@
-//! What is stored of one shard, and an entry as the others take it in.
+//! What is stored of one shard, and the part of an entry that other shards use.
 
 use crate::error::Result;
 use authpulse_engine::DailyCounts;
@@ -40,13 +40,13 @@ pub struct ShardView {
     pub unscored: u64,
 }
 
-/// A stored entry, as far as other shards go by it.
+/// The part of a stored entry that other shards use.
 pub(super) struct Reported {
     /// The shard's journal.
     pub key: ShardId,
-    /// What is stored of the shard with it; of whom the shard inherits only its first entry tells.
+    /// What is stored of the shard with it. Its parents are in here only for the first entry.
     pub view: ShardView,
-    /// The last entries of those whom it inherits from.
+    /// The parents that the shard inherits from, each with its last entry.
     pub inherits: Vec<(ShardId, u64)>,
     /// The logons that it publishes.
     pub daily_counts: Vec<DailyCounts>,
@@ -58,10 +58,10 @@ impl Reported {
     /// Reads an entry.
     ///
     /// # Errors
-    /// A range or a position in it is none.
+    /// A range, a position or daily counts in it cannot be read.
     pub fn of(entry: &Entry, spill: &Spill) -> Result<Reported> {
         let daily_counts = |stored: &[StoredDailyCounts]| -> std::result::Result<Vec<DailyCounts>, EntryError> {
-            // The side of an entry that takes a shard over is that of the entry before.
+            // The spill of an entry that takes a shard over is that of the entry before.
             let published = if entry.takes_over { &[] } else { stored };
             published.iter().map(|s| s.to_daily_counts().map_err(|cause| entry.damaged(cause))).collect()
         };

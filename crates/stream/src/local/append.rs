@@ -11,6 +11,9 @@ use authpulse_event::{ArrivalTime, ShardId};
 use rusqlite::{Transaction, params};
 
 /// Appends records and stores the progress; trims if it is time.
+///
+/// # Errors
+/// The stream is closed, its shards or numbers are damaged, or the database cannot be changed.
 pub(super) fn append(
     tx: &Transaction<'_>,
     now: ArrivalTime,

@@ -1,4 +1,4 @@
-//! Why an operation on the database failed, and how a caller is told.
+//! Why an operation on the database failed, and the error that the caller gets.
 
 use crate::StreamError;
 use authpulse_event::advice::on_refused_file;

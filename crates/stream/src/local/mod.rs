@@ -9,17 +9,17 @@
 //! is there whole, with the producer's progress, or not at all.
 //!
 //! **Blocking.** SQLite blocks, for milliseconds as a rule (a put of [`MAX_PUT_RECORDS`](crate::limits::MAX_PUT_RECORDS)
-//! takes some tens) and for [`PATIENCE`](authpulse_sqlite::PATIENCE) at worst. On a multi-threaded tokio runtime
-//! reads, of which many shards do many at once, run on other threads, one a processor and one more; the others wait for their turn
-//! without a thread. All else tells the runtime that it blocks (`block_in_place`), so that other tasks go on. Anywhere else - a
-//! simulator's executor, a current-thread runtime, no runtime - all run in place. What has begun goes to its end: dropping an operation
-//! cannot cut it in half.
+//! takes some tens) and for [`PATIENCE`](authpulse_sqlite::PATIENCE) at worst. On a multi-threaded tokio runtime reads run on other
+//! threads, because many shards read at once: as many at a time as there are processors and one more. Further reads wait for their turn
+//! without a thread. All other operations tell the runtime that they block (`block_in_place`), so that other tasks go on. Anywhere else
+//! (a simulator's executor, a current-thread runtime, no runtime) all operations run in place. An operation that has begun runs to its
+//! end: dropping it cannot cut it in half.
 //!
 //! (Tokio forbids `block_in_place` within a `LocalSet` of a multi-threaded runtime: do not call from there.)
 //!
-//! **Clock.** Arrivals never fall, over the whole stream: where the clock is set back, the newest arrival counts instead, and until
-//! the clock has caught up with it reads tell none.
-//! The clock decides about retention, so one that is set ahead by more than the retention costs all records at the next put.
+//! **Clock.** Arrivals never fall, over the whole stream. If the clock is set back, the newest arrival counts instead, and reads report no
+//! clock until it has caught up with that. The clock decides about retention: one that is set ahead by more than the retention costs all
+//! records at the next put.
 //!
 //! The layout of the database is drawn in `schema.rs`.
 
@@ -84,8 +84,8 @@ impl LocalStream {
         Self::attach(dir.as_ref().join(FILE_NAME), system_clock())
     }
 
-    /// Opens the stream of a directory, or creates it from the options where there is none. Of a stream that exists only the
-    /// options' clock is used. Several processes may do this at once: one of them creates.
+    /// Opens the stream of a directory, or creates it from the options if there is none. For a stream that exists, only the clock of the
+    /// options is used. Several processes may do this at once: one of them creates.
     ///
     /// # Errors
     /// As for [`LocalStream::create`] and [`LocalStream::open`].
@@ -102,8 +102,8 @@ impl LocalStream {
         self
     }
 
-    /// By how much the host's clock lies behind the newest arrival; none where it does not. By less than a second it may after a small
-    /// correction, or for records that another process puts at this moment.
+    /// By how much the host's clock lies behind the newest arrival; `None` if it does not. Less than a second may come from a small
+    /// correction, or from records that another process puts at this moment.
     ///
     /// # Errors
     /// `Storage` or `Damaged`, as for a read.
@@ -128,7 +128,7 @@ impl LocalStream {
         }
     }
 
-    /// Makes the database; whether there was none.
+    /// Creates the database if there is none, and returns whether it did.
     fn make(path: &Path, options: &CreateOptions) -> Result<bool, StreamError> {
         options.check()?;
         let dir = path.parent().unwrap_or(Path::new("."));
@@ -188,7 +188,7 @@ impl LocalStream {
         action: &'static str,
         run: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, StreamError> {
-        // A panic while another had it has rolled its transaction back: the connection is good.
+        // If another user of the connection panicked, its transaction was rolled back: the connection is good.
         let mut connection = connection.lock().await;
         blocking(|| {
             let tx = connection.transaction_with_behavior(behavior)?;
@@ -209,14 +209,14 @@ fn blocking<T>(run: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Runs something that blocks on another thread, where there are any.
+/// Runs something that blocks on another thread, if the runtime has any.
 async fn aside<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
     match Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => match handle.spawn_blocking(run).await {
             Ok(done) => done,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime ends, and whoever waits for this with it.
+            // The runtime ends, and with it the task that waits for this.
             Err(_) => std::future::pending().await,
         },
         _ => run(),
@@ -244,7 +244,7 @@ impl Stream for LocalStream {
     async fn read(&self, shard: &ShardId, from: ReadFrom, limit: ReadLimit) -> Result<ReadBatch, StreamError> {
         let turn = self.reads.clone().acquire_owned().await;
         let mut reader = self.reader.clone().lock_owned().await;
-        // Before the query: what the reader concludes from a tip at this time then holds for all that came before.
+        // Taken before the query: what the reader concludes from a tip at this time then holds for all that came before.
         let (shard, now) = (shard.clone(), (self.clock)());
         let read = move || {
             let tx = reader.transaction_with_behavior(TransactionBehavior::Deferred)?;

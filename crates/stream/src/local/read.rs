@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 /// What a query found for a read.
 pub(super) struct QueryResult {
-    /// Sequence number after which was asked.
+    /// The sequence number after which to read.
     after: u64,
     limit: ReadLimit,
     batches: Vec<Stored>,
@@ -29,6 +29,9 @@ struct Stored {
 }
 
 /// Fetches at least the batches that fill `limit`.
+///
+/// # Errors
+/// The shard does not exist, the stream has not given out the position, or the database is damaged or cannot be read.
 pub(super) fn find(
     tx: &Transaction<'_>,
     shard: &ShardId,
@@ -51,7 +54,7 @@ pub(super) fn find(
         && let Some(row) = rows.next()?
     {
         let batch = stored(row)?;
-        // Of a batch that is entered midway it is not known how many bytes lie before: it counts as none.
+        // If the read begins within a batch, it is unknown how many of its bytes lie before: it counts as none.
         if batch.header.first_sequence > after {
             bytes += u64::from(batch.header.payload_bytes);
         }
@@ -117,7 +120,10 @@ fn lost(tx: &Transaction<'_>, shard: &ShardId, after: u64) -> Result<Option<Gap>
 }
 
 impl QueryResult {
-    /// The answer, where the clock showed `now` before the query.
+    /// The answer; the clock showed `now` before the query.
+    ///
+    /// # Errors
+    /// A batch is damaged, or zstd cannot set up a decompressor.
     pub fn decode(self, now: ArrivalTime) -> Result<ReadBatch, Failure> {
         let mut records = Vec::new();
         let mut budget = Budget::new(self.limit);
@@ -144,7 +150,7 @@ impl QueryResult {
             }
         }
         let newest = Position { sequence: self.last_sequence.into(), sub_sequence: 0 };
-        // Without a record nothing is kept beyond the position: what a batch holds, a read returns at least one of.
+        // If no record is returned, none is kept beyond the position: a read returns at least one record of a batch.
         let at_tip = records.last().is_none_or(|record| record.position >= newest);
         Ok(ReadBatch {
             records,

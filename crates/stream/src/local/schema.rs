@@ -24,7 +24,7 @@ use std::path::Path;
 
 /// Marks a database as ours: "APst".
 const APPLICATION_ID: i32 = 0x4150_7374;
-/// The layout below. A program refuses what is newer than itself.
+/// The version of the layout below. A program refuses a newer one.
 const SCHEMA_VERSION: i32 = 1;
 /// Large pages suit large bodies.
 const PAGE_BYTES: u32 = 16_384;
@@ -89,14 +89,22 @@ CREATE TABLE progress (
 pub(super) struct Head {
     pub name: String,
     pub created: ArrivalTime,
+    /// How long records are kept at least.
     pub retention: Span,
+    /// Whether the stream was closed for good.
     pub closed: bool,
+    /// The sequence number that the next record gets.
     pub next_sequence: u64,
+    /// The newest arrival of a record.
     pub last_arrival: ArrivalTime,
+    /// When trimming last left nothing to trim.
     pub trimmed_at: ArrivalTime,
 }
 
 /// Opens a connection as this crate uses it.
+///
+/// # Errors
+/// The file cannot be opened, or SQLite refuses a setting.
 pub(super) fn connect(path: &Path, create: bool) -> Result<Connection, Failure> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
@@ -112,7 +120,10 @@ pub(super) fn connect(path: &Path, create: bool) -> Result<Connection, Failure> 
     Ok(connection)
 }
 
-/// Fills an empty database; whether it was empty.
+/// Fills an empty database, and returns whether it was empty.
+///
+/// # Errors
+/// The database cannot be changed.
 pub(super) fn create(connection: &mut Connection, options: &CreateOptions) -> Result<bool, Failure> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if !is_empty(&tx)? {
@@ -134,7 +145,10 @@ pub(super) fn create(connection: &mut Connection, options: &CreateOptions) -> Re
     Ok(true)
 }
 
-/// Whether this is a stream that this program can use.
+/// Checks that this is a stream that this program can use.
+///
+/// # Errors
+/// The database is empty, another program's, of a newer layout or damaged, or cannot be read.
 pub(super) fn check(connection: &mut Connection, path: &Path) -> Result<(), Failure> {
     let tx = connection.transaction()?;
     let number = |name: &str| tx.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -165,7 +179,10 @@ pub(super) fn check(connection: &mut Connection, path: &Path) -> Result<(), Fail
     Ok(())
 }
 
-/// Switches the write-ahead log on, where it is not.
+/// Switches the write-ahead log on, if it is off.
+///
+/// # Errors
+/// Another process is in the way, or the file system does not allow it.
 pub(super) fn use_write_ahead_log(connection: &Connection) -> Result<(), Failure> {
     let mode = authpulse_sqlite::use_write_ahead_log(connection, PATIENCE)?;
     if mode.eq_ignore_ascii_case("wal") {
@@ -176,8 +193,9 @@ pub(super) fn use_write_ahead_log(connection: &Connection) -> Result<(), Failure
     ))))
 }
 
+/// The error for a path without a stream.
 pub(super) fn no_stream(path: &Path) -> StreamError {
-    // What may not be looked at is not said to be missing.
+    // A path that may not be looked at is not called missing.
     if let Err(error) = std::fs::metadata(path)
         && error.kind() != std::io::ErrorKind::NotFound
     {
@@ -193,6 +211,10 @@ fn is_empty(tx: &Transaction<'_>) -> Result<bool, Failure> {
     Ok(tx.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?)
 }
 
+/// Reads the stream's own row.
+///
+/// # Errors
+/// The row is missing or cannot be read.
 pub(super) fn head(tx: &Transaction<'_>) -> Result<Head, Failure> {
     let mut statement = tx.prepare_cached(
         "SELECT name, created, retention, closed, next_sequence, last_arrival, trimmed_at FROM stream",
@@ -214,11 +236,17 @@ const SHARD_COLUMNS: &str =
     "number, range_first, range_last, parent_left, parent_right, closed, records, last_sequence";
 
 /// All shards by number.
+///
+/// # Errors
+/// A row cannot be read.
 pub(super) fn shards(tx: &Transaction<'_>) -> Result<Vec<Shard>, Failure> {
     load_shards(tx, "ORDER BY number")
 }
 
 /// The shards that take records.
+///
+/// # Errors
+/// A row cannot be read.
 pub(super) fn open_shards(tx: &Transaction<'_>) -> Result<Vec<Shard>, Failure> {
     load_shards(tx, "WHERE NOT closed ORDER BY number")
 }
@@ -230,8 +258,11 @@ fn load_shards(tx: &Transaction<'_>, which: &str) -> Result<Vec<Shard>, Failure>
 }
 
 /// One shard.
+///
+/// # Errors
+/// [`StreamError::NotFound`] if there is none; or its row cannot be read.
 pub(super) fn shard(tx: &Transaction<'_>, id: &ShardId) -> Result<Shard, Failure> {
-    // A number that the store cannot hold is none that it gave out.
+    // The store never gave out a number that it cannot hold.
     let number = i64::try_from(number_of(id)?).map_err(|_| not_found(id))?;
     let mut statement = tx.prepare_cached(&format!("SELECT {SHARD_COLUMNS} FROM shard WHERE number = ?1"))?;
     let shard = statement.query_row([number], shard_of).optional()?;
@@ -251,6 +282,10 @@ fn shard_of(row: &Row<'_>) -> rusqlite::Result<Shard> {
     })
 }
 
+/// Adds an open shard without records.
+///
+/// # Errors
+/// The database cannot be changed.
 pub(super) fn insert_shard(tx: &Transaction<'_>, shard: &Shard) -> Result<(), Failure> {
     tx.execute(
         "INSERT INTO shard (number, range_first, range_last, parent_left, parent_right, closed, records, last_sequence,

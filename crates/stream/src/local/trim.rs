@@ -1,4 +1,4 @@
-//! Trimming: deleting what has outlived its retention, and remembering how much it was.
+//! Trimming: deletes records that have outlived their retention, and remembers how many there were.
 
 use super::failure::Failure;
 use super::schema;
@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 /// What one step of trimming did.
 #[derive(Debug)]
 pub(super) struct Trimmed {
+    /// How many records it deleted.
     pub records: u64,
     /// Whether nothing is left to trim.
     pub finished: bool,
@@ -23,6 +24,9 @@ struct Expired {
 }
 
 /// Trims at most [`MAX_TRIM_BATCHES`] batches.
+///
+/// # Errors
+/// A batch contradicts itself, or the database cannot be changed.
 pub(super) fn trim(tx: &Transaction<'_>, now: ArrivalTime) -> Result<Trimmed, Failure> {
     let head = schema::head(tx)?;
     let now = now.max(head.last_arrival);
@@ -61,7 +65,7 @@ fn expired(tx: &Transaction<'_>, horizon: ArrivalTime) -> Result<Vec<Expired>, F
     Ok(expired)
 }
 
-/// Notes that a batch is gone, as part of the span before it where the numbers go on without a hole.
+/// Notes that a batch is gone, as part of the span before it if the numbers go on without a hole. Returns how many records it had.
 fn remember(tx: &Transaction<'_>, batch: &Expired) -> Result<u64, Failure> {
     let Expired { first, last, shard, ordinal } = *batch;
     let extended = tx

@@ -6,47 +6,47 @@ use authpulse_event::ShardId;
 /// What is being asked of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// [`Stream::describe`](crate::Stream::describe)
+    /// A call of [`Stream::describe`](crate::Stream::describe).
     Describe,
-    /// [`Stream::shards`](crate::Stream::shards)
+    /// A call of [`Stream::shards`](crate::Stream::shards).
     Shards,
-    /// [`Stream::read`](crate::Stream::read)
+    /// A call of [`Stream::read`](crate::Stream::read).
     Read {
         /// The shard read.
         shard: ShardId,
         /// From where.
         from: ReadFrom,
     },
-    /// [`Stream::tip`](crate::Stream::tip)
+    /// A call of [`Stream::tip`](crate::Stream::tip).
     Tip {
         /// The shard asked about.
         shard: ShardId,
     },
-    /// [`StreamWriter::put`](crate::StreamWriter::put)
+    /// A call of [`StreamWriter::put`](crate::StreamWriter::put).
     Put {
         /// How many records.
         records: usize,
-        /// Whose progress, if any.
+        /// The job whose progress is stored with them, if any.
         job: Option<String>,
     },
-    /// [`StreamWriter::progress`](crate::StreamWriter::progress)
+    /// A call of [`StreamWriter::progress`](crate::StreamWriter::progress).
     Progress {
-        /// Whose.
+        /// The producer's job.
         job: String,
     },
-    /// [`StreamWriter::split`](crate::StreamWriter::split)
+    /// A call of [`StreamWriter::split`](crate::StreamWriter::split).
     Split {
         /// The parent.
         shard: ShardId,
     },
-    /// [`StreamWriter::merge`](crate::StreamWriter::merge)
+    /// A call of [`StreamWriter::merge`](crate::StreamWriter::merge).
     Merge {
         /// One parent.
         left: ShardId,
         /// The other.
         right: ShardId,
     },
-    /// [`StreamWriter::close`](crate::StreamWriter::close)
+    /// A call of [`StreamWriter::close`](crate::StreamWriter::close).
     Close,
 }
 
@@ -64,7 +64,7 @@ pub trait Faults: Send + Sync {
     /// The error to answer with at this moment of this operation, if any.
     fn inject(&self, operation: &Operation, moment: Moment) -> Option<StreamError>;
 
-    /// How much a read may return instead of what was asked for: a stream may always return less (but one record).
+    /// How much a read may return instead of what was asked for: a stream may always return less, but at least one record.
     fn shorten(&self, shard: &ShardId, limit: ReadLimit) -> ReadLimit {
         let _ = shard;
         limit

@@ -1,8 +1,7 @@
 //! A stream in a value: the double for simulations and tests.
 //!
-//! It keeps the contract of [`LocalStream`](crate::LocalStream) to the letter, sequence numbers included, but has no
-//! threads, no disk and no clock of its own: the same calls under the same clock give the same answers. What goes wrong is
-//! decided by [`Faults`].
+//! It keeps the contract of [`LocalStream`](crate::LocalStream) to the letter, sequence numbers included, but has no threads, no disk and
+//! no clock of its own: the same calls under the same clock give the same answers. [`Faults`] decide what goes wrong.
 
 mod faults;
 
@@ -45,9 +44,9 @@ struct State {
 /// The records of a shard.
 #[derive(Default)]
 struct Contents {
-    /// Every sequence number ever given, so that a gap is simply counted.
+    /// Every sequence number that the shard ever got, so that a gap is simply counted.
     sequences: Vec<u64>,
-    /// The newest of them, as far as they are kept.
+    /// The records that are kept: the newest ones.
     kept: VecDeque<Record>,
 }
 
@@ -90,7 +89,7 @@ impl MemoryStream {
     /// Deletes all records that have outlived the retention, and returns how many. A put does this by and by.
     ///
     /// # Errors
-    /// None; as for [`LocalStream::trim`](crate::LocalStream::trim).
+    /// Never; the signature is that of [`LocalStream::trim`](crate::LocalStream::trim).
     pub async fn trim(&self) -> Result<u64, StreamError> {
         let now = (self.clock)();
         Ok(self.lock().trim(now))

@@ -267,7 +267,7 @@ fn it_works_on_every_kind_of_runtime() {
     assert_eq!(block_on(use_it()), 40);
 }
 
-/// What lies below a file, or where nobody may look, is not said to be missing.
+/// A path that cannot be looked at, such as one below a file, is not called missing.
 #[test]
 fn a_stream_that_cannot_be_looked_at_is_not_called_missing() {
     let dir = tempfile::tempdir().unwrap();

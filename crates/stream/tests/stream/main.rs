@@ -1,4 +1,4 @@
-//! The crate's tests, in one program: a program each would be linked with all dependencies each.
+//! The crate's tests, in one program: several would each be linked with all dependencies.
 
 mod contract;
 mod faults;

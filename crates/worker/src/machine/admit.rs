@@ -15,11 +15,14 @@ use bytes::Bytes;
 
 /// Records admitted between two looks at the popularity index and the entry in the making.
 const ADMIT_STRIDE: usize = 1_024;
-/// Records that are looked up together. From 16 to 128 make no difference (`engine_speed`).
+/// Records that are looked up together. Sizes from 16 to 128 make no difference (`engine_speed`).
 const LOOK_AHEAD: usize = 32;
 
 impl Machine {
-    /// Admits some of what is at hand; tells how many records that were.
+    /// Admits some of the records at hand and returns how many.
+    ///
+    /// # Errors
+    /// The engine panicked on a record.
     pub(super) fn admit_some(&mut self, now: Tick, out: &mut Effects) -> Result<usize> {
         let unscored = self.engine.shard.unscored_len();
         let most = ADMIT_STRIDE.min(unscored_room(&self.engine.shard)).max(1);
@@ -42,7 +45,7 @@ impl Machine {
         Ok(n)
     }
 
-    /// Admits at most `most` records and puts the rest back; tells how many.
+    /// Admits at most `most` records, puts the rest back, and returns how many it admitted.
     fn admit_records(&mut self, mut records: std::vec::IntoIter<Record>, most: usize) -> Result<usize> {
         let mut n = 0;
         while n < most && !records.as_slice().is_empty() {
@@ -71,7 +74,7 @@ impl Machine {
         Ok(n)
     }
 
-    /// Admits at most `most` lines and puts the rest back; tells how many.
+    /// Admits at most `most` lines, puts the rest back, and returns how many it admitted.
     fn admit_lines(&mut self, block: LineBlock, most: usize) -> Result<usize> {
         let Some(arrival) = self.arrival_of_lines else { return Ok(0) };
         self.run.begins(&block);

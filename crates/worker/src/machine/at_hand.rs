@@ -1,4 +1,4 @@
-//! What was read and is not admitted yet, and the position behind what is.
+//! Records that were read and are not admitted yet, and the position behind those that are.
 
 use crate::input::{Batch, ReadStatus};
 use authpulse_event::Position;
@@ -8,7 +8,7 @@ use authpulse_lake::entry::StoredGap;
 pub struct AtHand {
     /// Records that are not admitted yet.
     pub batch: Batch,
-    /// What the last read told besides.
+    /// What the last read found out besides.
     pub found: ReadStatus,
     /// The position after the last record admitted.
     pub position: Position,
@@ -17,7 +17,7 @@ pub struct AtHand {
 }
 
 impl AtHand {
-    /// Nothing, behind a position.
+    /// Nothing at hand, behind a position.
     pub fn new(position: Position) -> AtHand {
         AtHand { batch: Batch::Empty, found: ReadStatus::default(), position, has_admitted: false }
     }
@@ -27,12 +27,13 @@ impl AtHand {
         matches!(self.batch, Batch::Empty)
     }
 
-    /// What was read.
+    /// Takes what was read.
     pub fn read(&mut self, batch: Batch, found: ReadStatus) {
         (self.batch, self.found) = (batch, found);
     }
 
-    /// The records that were lost before the batch. A gap without a record behind it is reported again, and may grow, by the next read.
+    /// The gap before the batch: records that were lost. A gap without a record behind it is left out: the next read reports it again, and
+    /// it may have grown.
     pub fn take_gap(&mut self) -> Option<StoredGap> {
         let before = match &self.batch {
             Batch::Records(records) => records.as_slice().first().map(|r| r.position),
@@ -42,7 +43,8 @@ impl AtHand {
         Some(StoredGap { after: self.position.into(), before: before?.into(), records: gap.records })
     }
 
-    /// Whether a position is reached. Records that retention removed are never reached: a tip with nothing behind it counts as well.
+    /// Whether a position is reached. Records that retention removed are never reached, so a tip at which this step admitted nothing counts
+    /// as well.
     pub fn has_reached(&self, position: Position) -> bool {
         self.position >= position || (self.found.at_tip && !self.has_admitted)
     }

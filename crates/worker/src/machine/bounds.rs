@@ -1,4 +1,4 @@
-//! What the entry in the making, and the records on their way into it, may take up.
+//! How much the entry in the making may take up, and the records on their way into it.
 
 use crate::entry_builder::EntryBuilder;
 use authpulse_engine::Shard;
@@ -10,11 +10,11 @@ use authpulse_stream::{ReadLimit, Record};
 /// Room left below [`UNSCORED_MAX`](authpulse_engine::settings::UNSCORED_MAX) for events that waited and go on all at once.
 const UNSCORED_SLACK: usize = 16;
 
-/// The part of an entry's memory that records may take up which were read and are not admitted yet.
+/// Records that were read and are not admitted yet may take up this part of an entry's memory: one eighth.
 const AT_HAND_PART: u64 = 8;
-/// The parts of it for which room is made before there is anything: for raw records, and for scored rows. What is left lets an entry be
-/// filled.
+/// The part of an entry's memory for which room is made before there are any raw records: one half.
 const RAW_ROOM_PART: u64 = 2;
+/// The same for scored rows: one quarter. What is left lets an entry be filled.
 const ROWS_ROOM_PART: u64 = 4;
 /// What a record takes up besides its payload, from when it is read until it is stored.
 const RECORD_BYTES: u64 = (size_of::<Record>() + size_of::<RawRecord>() + size_of::<ScoredEvent>()) as u64;
@@ -23,18 +23,18 @@ const RECORD_BYTES: u64 = (size_of::<Record>() + size_of::<RawRecord>() + size_o
 #[derive(Clone, Copy)]
 pub struct Bounds<'a> {
     options: &'a Options,
-    /// The part of the memory that one entry of this shard may take up, in bytes: one is filled while another is stored. All together stay
-    /// within the memory, however many shards there are.
+    /// Bytes that one entry of this shard may take up. A worker fills one entry while it stores another; the entries of all workers
+    /// together stay within the memory, however many shards there are.
     memory: u64,
 }
 
 impl Bounds<'_> {
-    /// For one of so many workers.
+    /// The bounds for one of `workers` workers.
     pub fn new(options: &Options, workers: usize) -> Bounds<'_> {
         Bounds { options, memory: options.memory / (2 * workers as u64) }
     }
 
-    /// Whether an entry takes no more. `rows` are those that are not on their way to be encoded yet.
+    /// Whether an entry is full. `rows` are those that are not yet sent to be encoded.
     pub fn is_full(&self, builder: &EntryBuilder, rows: &Vec<ScoredEvent>, shard: &Shard) -> bool {
         let held_bytes = builder.held_bytes() + spare_bytes(rows) + shard.row_attribute_bytes() as u64;
         builder.rows() >= self.options.entry_rows
@@ -42,8 +42,8 @@ impl Bounds<'_> {
             || held_bytes >= self.memory - self.memory / AT_HAND_PART
     }
 
-    /// What one read may bring, one record at least, where so many more events may be accepted: the records at hand belong to the entry
-    /// that they will go into.
+    /// How much one read may bring: one record at least. `room` is how many more events may be accepted. Records at hand count towards the
+    /// entry that they will go into.
     pub fn read_limit(&self, room: usize) -> ReadLimit {
         // One half for the payloads, one for what each record takes up besides.
         let at_hand = self.memory / AT_HAND_PART / 2;
@@ -54,17 +54,17 @@ impl Bounds<'_> {
         }
     }
 
-    /// Raw records for which the next entry makes room, where the last one had so many: its vector then grows no more.
+    /// For how many raw records the next entry makes room, if the last one had `records`: its vector then need not grow.
     pub fn raw_expected(&self, records: usize) -> usize {
         self.room_for(records, size_of::<RawRecord>(), RAW_ROOM_PART)
     }
 
-    /// The same for rows.
+    /// For how many scored rows the next entry makes room, if the last one had `rows`.
     pub fn rows_expected(&self, rows: usize) -> usize {
         self.room_for(rows, size_of::<ScoredEvent>(), ROWS_ROOM_PART)
     }
 
-    /// Items of this many bytes for which room may be made beforehand, in a part of an entry's memory.
+    /// How many items of `bytes` bytes, `wanted` at most, fit into one of `part` equal parts of an entry's memory.
     fn room_for(&self, wanted: usize, bytes: usize, part: u64) -> usize {
         wanted.min(usize::try_from(self.memory / part).unwrap_or(usize::MAX) / bytes)
     }

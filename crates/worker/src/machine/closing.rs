@@ -8,12 +8,16 @@ use authpulse_engine::rows::ScoredEvent;
 use authpulse_journal::error::Result;
 
 impl Machine {
-    /// The entry before is stored, and what could be scored by it is: closes the next one, if there is reason to.
+    /// Closes the entry in the making, if there is reason to. The entry before it is stored, and the events that this made ready are
+    /// scored.
+    ///
+    /// # Errors
+    /// After the entry is closed, the engine panicked on an event that was held back.
     pub(super) fn close(&mut self, reason: Reason, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         match reason {
             Reason::Stop if !self.has_news(look) => return Ok(self.done()),
             Reason::Ready if self.engine.out.scored.is_empty() && !self.has_rows(look) => {
-                // Whoever had reached its goal only looked once more.
+                // A worker that had reached its goal only looked once more.
                 let looked = self.phase == Phase::Done;
                 return Ok(if looked { Act::Return(StepOutcome::Idle) } else { self.done() });
             }
@@ -56,7 +60,7 @@ impl Machine {
         self.builder.add_rejected(&mut decided.rejected);
     }
 
-    /// The rows scored so far. As many are expected again: their vector then grows no more.
+    /// Takes the rows scored so far. The next vector has room for as many, so that it need not grow.
     pub(super) fn take_rows(&mut self, look: &Look<'_>) -> Vec<ScoredEvent> {
         let expected = self.bounds(look).rows_expected(self.engine.out.scored.len());
         std::mem::replace(&mut self.engine.out.scored, Vec::with_capacity(expected))

@@ -1,4 +1,4 @@
-//! What a worker hears of, and what it says is to be done: all that passes between the [`Machine`](super::Machine) and its world.
+//! All that passes between the [`Machine`](super::Machine) and its world: the news that it hears, and what it says is to be done.
 
 use crate::entry_builder::Closed;
 use crate::input::{Batch, ReadStatus};
@@ -8,48 +8,48 @@ use authpulse_journal::registry::Registry;
 use authpulse_lake::Seal;
 use authpulse_stream::ReadLimit;
 
-/// What a worker sees besides what it hears of.
+/// What a machine sees besides the news.
 pub struct Look<'a> {
-    /// The time by the clock of ages.
+    /// The time now, by the clock that is never set.
     pub now: Tick,
     /// What the other shards have stored.
     pub others: &'a Registry,
     /// Whether an entry is on its way to be stored.
     pub entry_under_way: bool,
-    /// Whether what is on its way waits for columns that a table lacks.
+    /// Whether rows on their way wait for columns that a table lacks.
     pub waits_for_columns: bool,
 }
 
-/// What a worker hears of.
+/// News that a machine hears.
 pub enum News {
     /// A step begins: time has passed, and others may have stored something.
     Tick,
-    /// The input was read: some records, or none, and what else that told.
+    /// The input was read: records, or none, and what else the read found out.
     Read(Batch, ReadStatus),
-    /// Of what was read, some is not admitted yet.
+    /// Some of the records that were read are not admitted yet.
     AtHand,
-    /// The input did not answer before an entry is due.
+    /// The input did not answer before an entry was due.
     Late,
     /// The input cannot be read for now.
     Unreadable,
     /// The input has nothing more for now, and no entry is under way.
     AtTip,
-    /// The others know for which day's counts its scoring waits, if it does.
+    /// The registry knows which day's counts this shard's scoring waits for, if any.
     Waits {
         /// Whether it waits for any.
         for_a_day: bool,
     },
-    /// No entry is under way, so that what could be scored by the one that was can be: then the next is closed.
+    /// No entry is under way any more. Events that the stored one made ready are scored first; then the next entry is closed.
     Stored(Reason),
     /// Everything that can be scored is, and its decisions are handed over: the entry in the making can be closed.
     Close(Reason),
-    /// It is to store what is decided, and stop.
+    /// The worker is to store what is decided, and to stop.
     Stop,
 }
 
 impl News {
-    /// Whether it lets events be scored: records came in, or others may have stored what scoring waits for. The rest comes in the midst of a
-    /// step that has scored already.
+    /// Whether events can be scored after this news: records came in, or others may have stored what scoring waits for. All other news
+    /// comes within a step that has scored already.
     pub fn lets_score(&self) -> bool {
         matches!(self, News::Tick | News::Read(..) | News::AtHand | News::Stored(_))
     }
@@ -62,11 +62,11 @@ pub enum Reason {
     Inherited,
     /// It is full or old, or others wait for it.
     Due,
-    /// The same, where nothing is read.
+    /// The same, at a moment when nothing is read.
     DueAtRest,
-    /// Files are read as far as they are to be.
+    /// The files are read as far as the goal asks.
     EndOfFiles,
-    /// What others have stored meanwhile lets it score or write more, if it does.
+    /// Others have stored meanwhile, which may let this shard score or write more.
     Ready,
     /// The shard is read to its end.
     ReadToEnd,
@@ -74,9 +74,9 @@ pub enum Reason {
     ShardEnd,
     /// What was held back is flushed.
     Flushed,
-    /// The watermark rose to the seal.
+    /// The watermark advanced to the seal.
     Advanced,
-    /// Everything is scored: the other shards need what that publishes.
+    /// Everything is scored, and the scores that the entry publishes are needed to complete the days.
     Scored,
     /// The shard is sealed.
     Sealed(Seal),
@@ -85,7 +85,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether nothing is done until the entry is stored. While the input has more, the worker goes on beside it.
+    /// Whether the worker waits until the entry is stored. If the input has more, it goes on meanwhile.
     pub fn awaits_stored(self) -> bool {
         !matches!(self, Reason::Inherited | Reason::Due)
     }
@@ -107,20 +107,20 @@ pub struct Want(pub Option<Day>);
 /// What is to be carried out, in the order of these fields, and then the [`Act`].
 #[derive(Default)]
 pub struct Effects {
-    /// So many rows were scored by this step: the last ones of `rows`, or of those at hand where no rows are taken along. They are handed
-    /// over to whoever waits for decisions.
+    /// How many rows this step scored. They are the last ones of `rows`, or, if that is empty, of the rows at hand. Their decisions go out
+    /// at once.
     pub scored: usize,
-    /// Records that were gone before they were read, which is to be told.
+    /// Records that were gone before they were read; to be logged.
     pub lost: Option<Lost>,
-    /// Words on ids that repeat, which are to be told.
+    /// Words about ids that repeat; to be logged.
     pub ids_repeat: Option<String>,
     /// Rows that are to be encoded.
     pub rows: Vec<ScoredEvent>,
     /// An entry that is to be stored.
     pub closed: Option<Closed>,
-    /// Whether that is waited for.
+    /// Whether the worker waits until that entry is stored.
     pub awaits_stored: bool,
-    /// What the others are to know of this shard's scoring.
+    /// What the registry is to know of this shard's scoring.
     pub want: Option<Want>,
 }
 
@@ -134,21 +134,22 @@ impl Effects {
 
 /// What is to be done next.
 pub enum Act {
-    /// Read the input, and say [`News::Read`]; where it does not answer in time or at all, [`News::Late`] or [`News::Unreadable`].
+    /// Read the input and answer with [`News::Read`]; with [`News::Late`] if that takes too long, with [`News::Unreadable`] if it fails for
+    /// now.
     Read {
         /// What may be read.
         limit: ReadLimit,
-        /// In how many ticks an entry is due, if one is in the making.
+        /// How long until an entry is due, if one is in the making.
         due_in: Option<Span>,
     },
-    /// Say this at once.
+    /// Answer with this news at once.
     Hear(News),
-    /// Look, without waiting, whether the entry under way is stored. If none is under way any more, say what stands here; else, or where
-    /// nothing does, the step is done.
+    /// Look, without waiting, whether the entry under way is stored. If none is under way any more and there is news here, answer with it.
+    /// Otherwise the step is done.
     Peek(Option<News>),
     /// Wait until the entry under way is stored; then the step is done.
     AwaitStored,
-    /// Wait until the entry under way is stored, and say [`News::Stored`].
+    /// Wait until the entry under way is stored, and answer with [`News::Stored`].
     Store(Reason),
     /// The step is done.
     Return(StepOutcome),
@@ -157,10 +158,10 @@ pub enum Act {
 /// What a step achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepOutcome {
-    /// Something; step again at once.
+    /// It did something; step again at once.
     Worked,
-    /// Nothing, until the stream or another shard brings news.
+    /// It could do nothing until the stream or another shard brings news.
     Idle,
-    /// Everything.
+    /// Everything is done; no further step is needed.
     Done,
 }

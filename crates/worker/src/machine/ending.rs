@@ -10,7 +10,10 @@ use authpulse_lake::Seal;
 use std::collections::BTreeSet;
 
 impl Machine {
-    /// Every record is admitted.
+    /// Every record is admitted: the files or the shard end as the goal and the shard's children ask.
+    ///
+    /// # Errors
+    /// The engine panicked on an event that was held back.
     pub(super) fn reach_end(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         self.tell_of_ids_at_end(out);
         let gives_up = self.goal == Goal::GiveUp;
@@ -28,14 +31,14 @@ impl Machine {
         Ok(Act::Store(if ends { Reason::ShardEnd } else { Reason::ReadToEnd }))
     }
 
-    /// Nothing more comes whose ids could repeat.
+    /// Warns if ids repeat, now that no more come.
     pub(super) fn tell_of_ids_at_end(&mut self, out: &mut Effects) {
         if let Some(words) = self.input_tally.ids_repeat(true) {
             out.ids_repeat = Some(words);
         }
     }
 
-    /// What is held back can wait for nothing any more.
+    /// Flushes what is held back: nothing more comes that it could wait for.
     fn flush_waiting(&mut self) -> Result<()> {
         self.engine.release(Shard::flush_waiting)?;
         self.collect();
@@ -49,7 +52,10 @@ impl Machine {
         parents.into_iter().all(|p| p == self.key || others.view(&p).is_some_and(|view| view.read_to_end))
     }
 
-    /// [`Phase::Parent`]: other parents of its child shards are not read to their ends.
+    /// [`Phase::Parent`]: waits until the other parents of its child shards are read to their ends.
+    ///
+    /// # Errors
+    /// Another owner has taken the shard over, or the engine panicked on an event that was held back.
     pub(super) fn wait_for_other_parents(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if self.children_can_start(look.others) {
             return Ok(Act::Store(Reason::ShardEnd));
@@ -63,7 +69,10 @@ impl Machine {
         self.rest(look, out)
     }
 
-    /// [`Phase::Ended`]: before what is held back is flushed, all shards are read to their ends.
+    /// [`Phase::Ended`]: waits until all shards are read to their ends, then flushes what is held back.
+    ///
+    /// # Errors
+    /// Another owner has taken the shard over, or the engine panicked on an event that was held back.
     pub(super) fn wait_for_ends(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if look.others.all_leaves(|_, view| view.read_to_end) {
             self.flush_waiting()?;
@@ -74,7 +83,11 @@ impl Machine {
         self.rest(look, out)
     }
 
-    /// [`Phase::Flushed`]: before the watermark advances to the seal, all shards are flushed, so that all know up to where it goes.
+    /// [`Phase::Flushed`]: waits until all shards are flushed, so that all know up to where the seal goes. Then advances the watermark to
+    /// it.
+    ///
+    /// # Errors
+    /// Another owner has taken the shard over, or the engine panicked on an event that was held back.
     pub(super) fn wait_for_flushed(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if !look.others.all_leaves(|_, view| view.flushed) {
             return self.rest(look, out);
@@ -84,7 +97,10 @@ impl Machine {
         Ok(Act::Store(Reason::Advanced))
     }
 
-    /// [`Phase::Advanced`]: score, write hours and days, and say that the shard is sealed.
+    /// [`Phase::Advanced`]: waits until all is scored, writes hours and days, and says that the shard is sealed.
+    ///
+    /// # Errors
+    /// Another owner has taken the shard over.
     pub(super) fn finish_seal(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if self.engine.shard.unscored_len() > 0 {
             return self.rest(look, out);
@@ -105,13 +121,16 @@ impl Machine {
     }
 
     /// What follows an entry that is closed for this reason.
+    ///
+    /// # Errors
+    /// The engine panicked on an event that was held back.
     pub(super) fn behind(&mut self, reason: Reason, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         match reason {
             Reason::Due => self.behind_what_was_read(look, out),
             Reason::Inherited | Reason::DueAtRest | Reason::ReadToEnd | Reason::Flushed | Reason::Advanced => {
                 Ok(Act::Return(StepOutcome::Worked))
             }
-            // Until nothing more can be scored without other shards.
+            // Again and again, until nothing more can be scored without other shards.
             Reason::EndOfFiles => Ok(Act::Store(Reason::Ready)),
             Reason::Ready if self.phase != Phase::Done => Ok(Act::Store(Reason::Ready)),
             Reason::Ready => Ok(Act::Return(StepOutcome::Worked)),

@@ -1,7 +1,7 @@
-//! The engine of one shard, and who is to blame where it panics.
+//! The engine of one shard, and which record is to blame if it panics.
 //!
-//! A panic is attributed to its record, or to the event that was held back and that its record let go on. The state may then be half
-//! changed: the worker is dropped and the shard rebuilt from its journal; after three times the record is a dead letter.
+//! A panic is attributed to the record at hand, or to an event that was held back and that this record let go on. The state may then be
+//! half changed, so the worker is dropped and the shard rebuilt from its journal. After three times the record is a dead letter.
 
 use crate::poison::{Moment, Poison, words};
 use authpulse_engine::{Incoming, Inspect, Known, Output, Shard};
@@ -20,9 +20,9 @@ pub struct Engine {
     key: ShardId,
     /// The state.
     pub shard: Shard,
-    /// What it decided and nobody has taken yet.
+    /// What it decided and the machine has not taken yet.
     pub out: Output,
-    /// What it knows of the records at hand; kept for its memory.
+    /// What it knows of the records at hand; kept so that its memory is used again.
     known: Vec<Known>,
     poison: Arc<Poison>,
     inspect: Option<Inspect>,
@@ -45,7 +45,7 @@ impl<'a> Seen<'a> {
 }
 
 impl Engine {
-    /// Over the state of the shard whose journal has this name.
+    /// An engine over a shard's state; `key` names the shard's journal.
     pub fn new(key: ShardId, mut shard: Shard, poison: Arc<Poison>, inspect: Option<Inspect>, probe: Probe) -> Engine {
         shard.give_up(poison.kept_back(&key));
         shard.inspect_released(inspect.clone());
@@ -102,7 +102,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Does something that lets events go on that were held back.
+    /// Does work that may let events go on that were held back.
     ///
     /// # Errors
     /// The engine panicked on one of them.
@@ -112,8 +112,8 @@ impl Engine {
         done.map_err(|panic| self.went_on(&*panic).unwrap_or_else(|| resume_unwind(panic)))
     }
 
-    /// Scores what can be scored, as far as the days' counts of all shards allow; tells how many rows that made. `last` is the number of the
-    /// last entry.
+    /// Scores what can be scored, as far as the daily counts of all shards allow, and returns how many rows that made. `last` is the number
+    /// of the last entry.
     ///
     /// # Errors
     /// The engine panicked on an event.
@@ -141,7 +141,7 @@ impl Engine {
         ConsumerError::Unscorable { shard: self.key.clone(), entry: last, event, words: words(panic) }
     }
 
-    /// The failure of an event that was held back, if it was one.
+    /// The error about an event that was held back, if the panic was on one.
     fn went_on(&self, panic: &(dyn Any + Send)) -> Option<ConsumerError> {
         self.shard.failed_on().map(|position| self.blame(Moment::GoesOn, position, panic))
     }

@@ -1,4 +1,4 @@
-//! What a worker counts for what is said of an input, and changes nothing: lines by file, ids that repeat, attributes that are dropped.
+//! What a worker counts only to report it, and on which no row depends: lines by file, ids that repeat, attributes that are dropped.
 
 use super::engine::Seen;
 use authpulse_engine::rows::RejectedRecord;
@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::worker::told";
 
-/// Counts that whoever started the worker reads at the end.
+/// Counts that the caller who started the worker reads at the end.
 pub type SharedTally = Arc<Mutex<Tally>>;
 
-/// From so many events with own ids on a stream's shard tells that most of them repeat; before, at its end.
+/// How many events with own ids a shard of a stream must have before the worker warns that most of them repeat. With fewer, it warns at the
+/// shard's end.
 const IDS_REPORTED_FROM: u64 = 1_000;
 
 /// See the module.
@@ -24,7 +25,7 @@ pub struct InputTally {
     pub tally: Option<SharedTally>,
     /// Ids that a stream's producers sent.
     own_ids: OwnIds,
-    /// Whether it told that they repeat.
+    /// Whether it has warned that they repeat.
     warned_of_ids: bool,
     /// What the workers of the process have said of columns.
     said: Arc<Said>,
@@ -42,12 +43,12 @@ impl InputTally {
         }
     }
 
-    /// So many records of a block are admitted next.
+    /// Counts the next `records` lines of a block, which are admitted next.
     pub fn lines_of(&self, block: &LineBlock, records: usize) {
         self.with_tally(|tally| tally.lines(block, records as u64));
     }
 
-    /// Records are admitted next.
+    /// Counts records that are admitted next.
     pub fn records(&mut self, seen: &[Seen<'_>]) {
         let events = seen.iter().filter_map(|seen| seen.event());
         match &self.tally {
@@ -59,14 +60,14 @@ impl InputTally {
         }
     }
 
-    /// Attributes of a record were left out, if any were.
+    /// Notes the attributes of a record that were left out, if there are any.
     pub fn drops(&self, key: &ShardId, seen: &Seen<'_>, partition_key: Option<&[u8]>, reading: Reading) {
         if seen.event().is_some_and(|event| event.fields_dropped > 0) {
             self.said.drops(key, seen.incoming.payload, partition_key, reading);
         }
     }
 
-    /// Dead letters are about to be moved on.
+    /// Counts dead letters before they are moved on.
     pub fn rejected(&self, letters: &[RejectedRecord]) {
         self.with_tally(|tally| {
             for record in letters {
@@ -76,7 +77,7 @@ impl InputTally {
         });
     }
 
-    /// Where most ids of a stream repeat, the words for it, once.
+    /// The words that warn that most ids of a stream repeat; returned once.
     pub fn ids_repeat(&mut self, at_end: bool) -> Option<String> {
         if self.warned_of_ids || !(at_end || self.own_ids.events() >= IDS_REPORTED_FROM) {
             return None;
@@ -87,7 +88,7 @@ impl InputTally {
     }
 }
 
-/// Says that ids repeat.
+/// Logs the warning that ids repeat.
 pub fn warn_of_ids(shard: &ShardId, words: &str) {
     tracing::warn!(target: TARGET, %shard, "{words}");
 }

@@ -1,23 +1,23 @@
-//! Where a worker is, and where it is to end.
+//! The phases of a worker, and when it is to stop.
 
 use authpulse_event::Position;
 
 /// When a worker is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// Never.
+    /// It never stops by itself.
     Forever,
-    /// At this position, leaving open what is open.
+    /// At this position; the shard stays open.
     Until(Position),
-    /// At this position, sealing.
+    /// At this position; the shard is sealed.
     SealAt(Position),
-    /// At the end of the files, leaving open what is open.
+    /// At the end of the files; nothing is flushed or sealed.
     EndKeepOpen,
     /// At once: what waits is flushed, and the run of files ends where it stands.
     GiveUp,
 }
 
-/// Where a worker is.
+/// The phase of a worker.
 ///
 /// ```text
 ///                  .------------------- Reading ------------------.
@@ -38,7 +38,7 @@ pub enum Phase {
     Ended,
     /// What waited is flushed.
     Flushed,
-    /// Its watermark rose to the seal.
+    /// Its watermark advanced to the seal.
     Advanced,
     /// It has nothing more to do.
     Done,

@@ -1,4 +1,5 @@
-//! Where sorted lines stood, for the words of dead letters: their number is a rank, by which nobody finds them.
+//! Where sorted lines stood in their files, for the words of dead letters. The number of a sorted line is only its rank, by which nobody
+//! finds it.
 
 use authpulse_engine::rows::RejectedRecord;
 use authpulse_event::Position;
@@ -11,17 +12,17 @@ pub struct Origins {
     sorted: Arc<Sorted>,
     /// Of the lines at hand.
     current: Option<input::Origins>,
-    /// Of events that wait: a line of theirs may be long past.
+    /// Of the events that wait, whose lines may be long past.
     waiting: BTreeMap<u64, Origin>,
 }
 
 impl Origins {
-    /// Before the first line, or behind lines some of whose events wait.
+    /// Before the first line; or behind earlier lines, of whose events some wait.
     pub fn new(sorted: Arc<Sorted>, waiting: BTreeMap<u64, Origin>) -> Origins {
         Origins { sorted, current: None, waiting }
     }
 
-    /// These lines are admitted next.
+    /// Notes the lines that are admitted next.
     pub fn at(&mut self, block: &LineBlock) {
         self.current.clone_from(&block.origins);
     }

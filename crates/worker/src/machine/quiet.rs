@@ -1,4 +1,4 @@
-//! A shard to which nothing comes: when its watermark may advance, and up to where.
+//! When the watermark of a shard that gets no events may advance, and up to where.
 
 use authpulse_event::{ArrivalTime, EventTime, Span, Tick};
 
@@ -10,7 +10,7 @@ pub struct Quiet {
     accepted_at: Tick,
     /// The stream's clock at the last read.
     clock: Option<ArrivalTime>,
-    /// What was known before the read that found the tip: what comes later cannot be made late by that.
+    /// What was known before the read that found the tip. Advancing up to there cannot make a record late that comes after that read.
     before: Known,
 }
 
@@ -24,22 +24,23 @@ struct Known {
 }
 
 impl Quiet {
-    /// As if something had been accepted now.
+    /// Starts as if something had been accepted now.
     pub fn new(idle_after: Span, now: Tick) -> Quiet {
         Quiet { idle_after, accepted_at: now, clock: None, before: Known::default() }
     }
 
-    /// The stream is read next; `others` is the newest watermark of the other shards.
+    /// Notes what is known before the stream is read; `others` is the newest watermark of the other shards.
     pub fn reads(&mut self, others: Option<EventTime>) {
         self.before = Known { others, clock: self.clock };
     }
 
-    /// Nothing is read: the step goes on with records from before.
+    /// Notes that nothing is read: the step goes on with records from before.
     pub fn does_not_read(&mut self) {
         self.before = Known::default();
     }
 
-    /// The stream was read, at this time by its clock. Where it could not be, nothing is known of what lies there, so nothing advances.
+    /// Notes that the stream was read, at this time by its clock. `None` if it could not be read: nothing is known of what lies there, so
+    /// nothing advances.
     pub fn has_read(&mut self, clock: Option<ArrivalTime>) {
         self.clock = clock;
     }

@@ -1,4 +1,4 @@
-//! What a worker does while it reads: what is read next, and what follows from what was read.
+//! What a worker does while it reads: what it reads next, and what follows from the records.
 
 use super::Machine;
 use super::bounds::unscored_room;
@@ -9,7 +9,10 @@ use authpulse_event::Tick;
 use authpulse_journal::error::Result;
 
 impl Machine {
-    /// A step begins.
+    /// Begins a step: admits what is at hand, or reads, or lets scoring catch up first.
+    ///
+    /// # Errors
+    /// Another owner has taken the shard over.
     pub(super) fn read_on(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         let room = unscored_room(&self.engine.shard);
         if room == 0 {
@@ -26,13 +29,14 @@ impl Machine {
         self.quiet.reads(look.others.newest_watermark_of_others(&self.key));
         Ok(Act::Read {
             limit: self.bounds(look).read_limit(room),
-            // A stream that does not answer keeps neither the next entry nor the end waiting.
+            // A stream that does not answer delays neither the next entry nor the end.
             due_in: self.storing.due_at(self.builder.opened).map(|at| at - look.now),
         })
     }
 
-    /// Scoring is too far behind: say what is missing, and read on only when scoring has caught up. What others may wait for is stored
-    /// at once, the rest when it is due: an entry stored now would hold all those events twice, unscored and, in the next, scored.
+    /// Scoring is too far behind: says what is missing, and reads on only when scoring has caught up. What others may wait for is stored at
+    /// once, the rest when it is due: an entry stored now would mean that all those events are stored twice, unscored in this one and
+    /// scored in the next.
     fn catch_up_scoring(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if look.entry_under_way {
             let day = self.waits_for_day(look);
@@ -42,7 +46,7 @@ impl Machine {
         self.rest(look, out)
     }
 
-    /// The input was read.
+    /// Takes in what was read, and notes a gap before it.
     pub(super) fn has_read(&mut self, batch: Batch, found: ReadStatus, now: Tick, out: &mut Effects) {
         self.quiet.has_read(found.clock);
         self.at_hand.read(batch, found);
@@ -54,7 +58,11 @@ impl Machine {
         self.builder.open(now);
     }
 
-    /// So many records were admitted, and what could be scored is: on with the rest, until the entry is full or scoring is too far behind.
+    /// To be called after `n` records were admitted and scored as far as possible. Goes on with the rest until the entry is full or scoring
+    /// is too far behind.
+    ///
+    /// # Errors
+    /// The engine panicked on an event that was held back.
     pub(super) fn has_admitted(&mut self, n: usize, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         self.collect();
         if self.engine.out.scored.len() >= self.options.chunk_rows {
@@ -69,7 +77,10 @@ impl Machine {
         self.behind_what_was_read(look, out)
     }
 
-    /// What is at hand is admitted, or as much of it as there is room for, and nothing is due.
+    /// Returns what follows when nothing is due and the records at hand are admitted, or as many of them as there is room for.
+    ///
+    /// # Errors
+    /// The engine panicked on an event that was held back.
     pub(super) fn behind_what_was_read(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
         if !self.at_hand.is_empty() {
             return Ok(Act::Return(StepOutcome::Worked));
@@ -86,7 +97,7 @@ impl Machine {
         if self.at_hand.has_admitted || !self.at_hand.found.at_tip {
             return Ok(Act::Return(StepOutcome::Worked));
         }
-        // What comes while an entry is under way is not kept waiting.
+        // Does not wait for the entry under way: records that come meanwhile are read at once.
         Ok(Act::Peek(Some(News::AtTip)))
     }
 }

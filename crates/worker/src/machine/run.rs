@@ -8,7 +8,7 @@ use authpulse_event::Position;
 use authpulse_files::LineBlock;
 use authpulse_lake::entry::Backfill;
 
-/// See the module. Of a stream's shard it holds nothing.
+/// See the module. For a shard of a stream it is empty.
 pub struct Run {
     /// As the last entry has it.
     pub backfill: Option<Backfill>,
@@ -19,14 +19,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// The lines of a block are admitted next.
+    /// Notes that the lines of a block are admitted next.
     pub fn begins(&mut self, block: &LineBlock) {
         if let Some(origins) = &mut self.origins {
             origins.at(block);
         }
     }
 
-    /// The lines of a block before an offset are admitted; all of them, where there is none.
+    /// Notes that the lines of a block before an offset are admitted; without an offset, all of them.
     pub fn admitted(&mut self, block: &LineBlock, before: Option<u64>) {
         let Some(digest) = &mut self.digest else { return };
         match before {
@@ -43,7 +43,7 @@ impl Run {
         }
     }
 
-    /// Its last line is admitted; or the run is given up behind this position.
+    /// Ends the run: its last line is admitted, or it is given up behind this position.
     pub fn ends(&mut self, given_up: Option<Position>) {
         let Some(backfill) = &mut self.backfill else { return };
         backfill.finished = true;

@@ -3,7 +3,7 @@
 use authpulse_event::Tick;
 use authpulse_settings::options::Options;
 
-/// Snapshots that are kept: the newest, and one more in case that cannot be read.
+/// Snapshots that are kept: the newest, and one more, which no rebuild uses so far.
 const KEPT: usize = 2;
 
 /// See the module.
@@ -17,12 +17,12 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Behind the entry that has the last one; 0 where there is none.
+    /// Behind the entry `last`, which has the newest snapshot; 0 if there is none.
     pub fn new(last: u64, now: Tick) -> Snapshots {
         Snapshots { rows: 0, taken_at: now, entries: if last > 0 { vec![last] } else { Vec::new() } }
     }
 
-    /// So many rows go into an entry that is closed now; tells whether it takes a snapshot along.
+    /// Counts the rows of an entry that is closed now. Returns whether it takes a snapshot along.
     pub fn closed(&mut self, rows: u64, options: &Options, now: Tick) -> bool {
         self.rows += rows;
         let is_due =

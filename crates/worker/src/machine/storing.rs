@@ -2,16 +2,16 @@
 
 use authpulse_event::{HashRange, Span, Tick};
 
-/// Rows from which on an entry is stored as soon as it can publish daily counts: early enough that the next day's scoring seldom waits.
+/// An entry with this many rows is stored as soon as it can publish daily counts: early enough that the next day's scoring seldom waits.
 const PUBLISH_ROWS: u64 = 50_000;
 
 /// See the module.
 pub struct Storing {
     /// How old an entry may get.
     entry_age: Span,
-    /// A moment at which an entry is due, as it is at whole ages before and behind it.
+    /// A moment at which an entry is due. Entries are due at multiples of the age before and behind it as well.
     stagger_anchor: Tick,
-    /// Whether the last entry was stored because it was full: then one may get its whole age, which would not be reached anyway.
+    /// Whether the last entry was stored because it was full. The next one may then get its whole age, which it will hardly reach.
     was_full: bool,
     /// When the last entry was closed.
     closed_at: Tick,
@@ -28,7 +28,7 @@ pub struct PendingEntry {
     pub publishes: bool,
     /// Rows scored.
     pub rows: u64,
-    /// Whether half of what may be accepted without being scored is.
+    /// Whether half of the room for accepted events that are not scored is taken.
     pub half_unscored: bool,
 }
 
@@ -38,7 +38,7 @@ impl Storing {
         Storing { entry_age, stagger_anchor: now + first_entry_age(entry_age, range), was_full: false, closed_at: now }
     }
 
-    /// When an entry that was opened then gets too old.
+    /// When an entry that was opened at `opened` gets too old.
     pub fn due_at(&self, opened: Option<Tick>) -> Option<Tick> {
         let age = self.entry_age;
         let since_anchor =
@@ -46,8 +46,8 @@ impl Storing {
         opened.map(|opened| opened + age - since_anchor(opened).unwrap_or_default())
     }
 
-    /// Whether the entry in the making is to be stored now: it is full, or too old, or early for what it would publish. The last is asked
-    /// last: whether another shard's scoring stands still for that.
+    /// Whether the entry in the making is to be stored now: it is full, or too old, or publishes counts that are better stored early.
+    /// `is_waited_for` tells whether another shard's scoring stands still for them; it is asked last.
     pub fn is_due(&self, pending: &PendingEntry, now: Tick, is_waited_for: impl FnOnce() -> bool) -> bool {
         let Some(due_at) = self.due_at(pending.opened) else { return false };
         pending.is_full
@@ -66,9 +66,9 @@ impl Storing {
     }
 }
 
-/// The age of a shard's first entry: shorter the further back the shard's range begins, so that the shards of a worker, all opened
-/// at about the same time, do not all encode and store at the same moment. They keep that distance: a day that closes makes all of
-/// them store at once, and what follows is due when it would have been. A shard alone has the whole age.
+/// The age of a shard's first entry: the higher the shard's range begins, the shorter. The shards of a process are all opened at about the
+/// same time; this keeps them from all encoding and storing at the same moment. They keep that distance: a day that closes makes all of
+/// them store at once, and the next entries are due when they would have been. A shard alone has the whole age.
 fn first_entry_age(entry_age: Span, range: HashRange) -> Span {
     let behind = (range.first >> 64) as f64 / 2f64.powi(64);
     Span::from_micros((entry_age.micros() as f64 * (1.0 - behind)) as i64)

@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    /// What a step that begins with this news comes to: what has to be read, or how it ends. Entries are stored at once.
+    /// Runs a step that begins with this news. Returns what has to be read, or how the step ends. Entries are stored at once.
     fn hear(&mut self, news: News) -> Act {
         let mut act = Act::Hear(news);
         loop {
@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// Stores an entry as far as others, and the machine itself, go by it.
+    /// Stores those parts of an entry that the other shards and the machine itself use.
     fn store(&mut self, closed: Closed) {
         let last = self.machine.last();
         let Closed { cut, closing, .. } = &closed;
@@ -98,7 +98,7 @@ impl World {
         self.stored.push(closed);
     }
 
-    /// The `n`-th record, of so many seconds after noon on the first day.
+    /// Reads the `n`-th record, whose time is `n` seconds after noon on the first day.
     fn read(&mut self, n: u32, found: ReadStatus) -> Act {
         let second = NOON + i64::from(n);
         let payload = format!(r#"{{"time":{second},"user":"U1","computer":"C1"}}"#).into();
@@ -109,7 +109,7 @@ impl World {
     }
 }
 
-/// In seconds from the first day's begin.
+/// In seconds from the beginning of the first day.
 const NOON: i64 = 43_200;
 
 fn at_tip() -> ReadStatus {
@@ -141,7 +141,7 @@ fn what_was_admitted_is_stored_when_it_is_due() {
     assert_eq!(world.stored[0].builder.counts.received, 1);
 }
 
-/// Popularity is that of the days before, of which the first entry says that there was nothing.
+/// Popularity is that of the days before. The first entry says that nothing happened on them.
 #[test]
 fn an_event_is_scored_once_the_days_before_it_are_stored_and_handed_over_at_once() {
     let mut world = World::new(Goal::Forever);

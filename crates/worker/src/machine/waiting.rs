@@ -1,4 +1,4 @@
-//! What a worker does that has nothing to read: its watermark advances, and it stores what is due or what others wait for.
+//! What a worker does while it has nothing to read: its watermark advances, and it stores what is due or what others wait for.
 
 use super::Machine;
 use super::effects::{Act, Effects, Look, News, Reason, StepOutcome, Want};
@@ -8,13 +8,21 @@ use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_lake::entry::WatermarkAdvance;
 
 impl Machine {
-    /// Nothing to read for now: advance if nothing was accepted for long enough.
+    /// There is nothing to read for now: advances the watermark if nothing was accepted for long enough.
+    ///
+    /// # Errors
+    /// The engine panicked on an event that was held back.
     pub(super) fn advance_at_tip(&mut self, now: Tick) -> Result<()> {
         let shard = &self.engine.shard;
         let (live, tolerance) = (shard.last_accepted_live(), shard.settings().time.tolerance);
         self.advance_watermark(self.quiet.advances_to(live, tolerance, now), "idle", now)
     }
 
+    /// Advances the watermark to `to`, if that is ahead of it, and notes the advance with its cause (`idle`, `ancestor` or `seal`) in the
+    /// entry.
+    ///
+    /// # Errors
+    /// The engine panicked on an event that was held back.
     pub(super) fn advance_watermark(&mut self, to: Option<EventTime>, cause: &str, now: Tick) -> Result<()> {
         let Some(to) = to else { return Ok(()) };
         if self.engine.release(|shard, out| shard.advance_watermark(to, out))? {
@@ -29,9 +37,12 @@ impl Machine {
         Ok(())
     }
 
-    /// Nothing is read: the others hear what its scoring waits for, and then it is seen what is to be stored.
+    /// Nothing is read: reports which day's counts this shard's scoring waits for, then decides what is stored.
+    ///
+    /// # Errors
+    /// Another owner has taken the shard over.
     pub(super) fn rest(&mut self, look: &Look<'_>, out: &mut Effects) -> Result<Act> {
-        // Whoever has nothing to store does not learn by storing that another has taken the shard over.
+        // A worker that has nothing to store does not learn by storing that another owner has taken the shard over.
         if !look.entry_under_way
             && let Some(view) = look.others.view(&self.key)
             && view.last > self.last.n
@@ -43,7 +54,7 @@ impl Machine {
         Ok(Act::Hear(News::Waits { for_a_day: day.is_some() }))
     }
 
-    /// Stores when somebody waits, or when there are rows and the last entry is old enough.
+    /// Stores when another shard waits, or when there are rows and the last entry is old enough.
     pub(super) fn store_at_rest(&self, waits_for_a_day: bool, look: &Look<'_>) -> Act {
         let publishes = self.engine.shard.has_counts_to_publish();
         let is_waited_for = publishes && (waits_for_a_day || self.is_waited_for(look));

@@ -1,4 +1,4 @@
-//! An entry that was under way is stored: what is counted and told of it, and which snapshots it replaces.
+//! What follows once an entry is stored: warnings and log lines about it, and the removal of snapshots that it replaces.
 
 use super::Worker;
 use authpulse_journal::error::{ConsumerError, Result};
@@ -11,6 +11,9 @@ const TARGET: &str = "authpulse_consumer::worker::landing";
 
 impl Worker {
     /// Waits until the entry under way is stored.
+    ///
+    /// # Errors
+    /// The entry cannot be stored, or a snapshot that it replaces cannot be removed.
     pub(super) async fn await_stored(&mut self) -> Result<()> {
         match self.in_flight.take() {
             Some(in_flight) => self.after_stored(in_flight.await).await,
@@ -18,7 +21,10 @@ impl Worker {
         }
     }
 
-    /// Whether no entry is under way any more; waits for none.
+    /// Whether no entry is under way any more. Does not wait for one.
+    ///
+    /// # Errors
+    /// As for [`Worker::await_stored`].
     pub(super) async fn is_stored(&mut self) -> Result<bool> {
         let Some(in_flight) = &mut self.in_flight else { return Ok(true) };
         let Some(stored) = in_flight.now_or_never() else { return Ok(false) };

@@ -17,7 +17,7 @@ pub const NOON: ArrivalTime = ArrivalTime::from_micros(1_700_000_000_000_000);
 pub const RETENTION: Span = Span::seconds(600);
 pub const ALL: ReadLimit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
 
-/// Reading, writing and trimming in one.
+/// Reading, writing and trimming in one trait.
 #[async_trait]
 pub trait Whole: Stream + StreamWriter {
     async fn trim(&self) -> Result<u64, StreamError>;
@@ -37,7 +37,7 @@ impl Whole for MemoryStream {
     }
 }
 
-/// Makes a subject with so many shards.
+/// Makes a subject with this many shards.
 pub type Make = fn(u32) -> Subject;
 
 pub struct Subject {
