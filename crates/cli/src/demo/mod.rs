@@ -5,8 +5,8 @@
 //! second process:                                            consume --+--> lake
 //! ```
 //!
-//! Everything it makes lies in the lake's directory; for a lake on S3, what is not the lake lies in `authpulse-demo` here. The plan is
-//! written first and marked done last, so that an interrupted demo can continue.
+//! Everything it makes lies in the lake's directory; for a lake on S3, the demo's own files lie in `authpulse-demo` in the working
+//! directory. The plan is written first and marked done last, so that an interrupted demo can continue.
 
 mod consumer;
 mod findings;
@@ -46,7 +46,7 @@ struct Paths {
 }
 
 impl Paths {
-    /// Within a local lake; for one on S3 in `authpulse-demo`, in a directory that is named after it.
+    /// Within a local lake; for one on S3 in `authpulse-demo` in the working directory, under a name made of its URI.
     fn new(location: &LakeLocation) -> Result<Paths> {
         let dir = match location {
             LakeLocation::Local(lake) => lake.join("demo"),

@@ -35,7 +35,7 @@ const LAYOUT: u32 = 1;
 /// The file that marks a place as a lake.
 const MARKER: &str = "lake.json";
 
-/// A maintenance that is silent keeps its lock for this many times `lease_duration`: nobody is in a hurry to take it over.
+/// A maintenance that stops renewing its lock keeps it for this many times `lease_duration`: nobody is in a hurry to take it over.
 const MAINTENANCE_LEASES: u32 = 3;
 
 /// How long a consumer that an interrupted demo left behind may take to release the lake: it looks for its parent every 200 ms and then

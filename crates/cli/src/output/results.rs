@@ -1,5 +1,5 @@
-//! Results, on standard output. Their reader may have stopped reading (`authpulse status | head`), which is nobody's error; any other
-//! failure to write them is one.
+//! Results, on standard output. It is no error if their reader has stopped reading (`authpulse status | head`); any other failure to write
+//! them is one.
 
 use super::PATIENCE_WITH_RESULTS;
 use crate::stop_request::stop_requested;

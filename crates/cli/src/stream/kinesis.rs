@@ -28,7 +28,7 @@ fn address(name: &str) -> Result<Address> {
     Address::parse(name).map_err(anyhow::Error::msg)
 }
 
-/// What tells streams apart: one that was deleted and made anew is another.
+/// What tells streams apart: one that was deleted and created again under its name is another.
 fn identity(description: &StreamDescription) -> String {
     format!("{} {}", description.name, description.created.micros())
 }
@@ -102,7 +102,7 @@ impl Leases {
     /// Refuses if a leader of KCL 3 assigns these leases. Where there has been one, this takes 35 s to tell.
     ///
     /// # Errors
-    /// A leader is alive, or it cannot be told.
+    /// A leader is alive, or the table cannot be read to find out.
     pub async fn refuse_a_living_leader(&self) -> Result<()> {
         Ok(self.0.refuse_a_living_leader().await?)
     }
