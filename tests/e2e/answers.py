@@ -1,6 +1,6 @@
-"""What each query under ddl/queries must answer, from all rows of the lake, in plain Python; no query is used for it.
+"""What each query under ddl/queries must answer, from all rows of the lake, in plain Python, without any query.
 
-`CASES` names the constants each is asked with. Answers are lists of dictionaries in the order that the query promises.
+`CASES` names the constants of each query. Answers are lists of dictionaries in the order that the query promises.
 """
 
 from collections import Counter, defaultdict
@@ -45,9 +45,9 @@ CASES = {
         {"as_of": datetime(2015, 1, 20, 18), "hours": 24, "target_seconds": 36000},
         {"as_of": datetime(2015, 1, 20, 18), "hours": 24, "target_seconds": 1},
         {"as_of": MIDNIGHT, "hours": 2, "target_seconds": 3600},
-        # The newest event is no second old, and its row took longer.
+        # The newest event is less than a second old, and its row took longer.
         {"as_of": datetime(2015, 2, 7, 0, 50), "hours": 1, "target_seconds": 0},
-        # Mostly from the file, and mostly from the stream: whichever waited longer, one tells half from 95 %.
+        # Mostly from the file, and mostly from the stream: whichever waited longer, one case tells 50 % from 95 %.
         {"as_of": datetime(2015, 1, 26, 12), "hours": 240, "target_seconds": 1},
         {"as_of": datetime(2015, 1, 31), "hours": 240, "target_seconds": 1},
         {"as_of": datetime(2016, 1, 1), "hours": 24, "target_seconds": 300},
@@ -246,7 +246,7 @@ def hourly_against_baseline(lake, from_day, to_day, weeks):
 
     def rank(row):
         far = row["deviations"]
-        # As it is shown: what differs further behind is the order of additions.
+        # As it is shown: further digits depend on the order of additions.
         first = (1, 0) if far is None else (0, -floor(abs(far) * 100 + 0.5) * (1 if far > 0 else -1))
         return *first, -row["total_logins"], row["window_start"], order(row["user_id"])
 
@@ -394,11 +394,11 @@ def answer(name, lake, versions, values):
 
 
 def constants(values, versions):
-    """The constants as they stand in the query's text: versions by their ids."""
+    """The constants as the query's text has them: versions by their ids."""
     return {name: versions.id(value) if name in ("before", "after") else value for name, value in values.items()}
 
 
-# How far a figure may lie from the exact one: two decimals are shown, and engines cut milliseconds in two ways.
+# How far a figure may be from the exact one: two decimals are shown, and engines cut milliseconds in two ways.
 TOLERANCE = {
     "mean_logons": 0.00501,
     "standard_deviation": 0.00501,
@@ -410,14 +410,14 @@ TOLERANCE = {
 
 
 def plain(value):
-    """A time in UTC without its zone, anything else as it is."""
+    """A time in UTC without its zone; anything else as it is."""
     if isinstance(value, datetime) and value.tzinfo:
         return (value - value.utcoffset()).replace(tzinfo=None)
     return value
 
 
 def assert_answer(rows, expected, what):
-    """The rows, in their order, are the expected ones, column by column."""
+    """Checks that the rows, in their order, are the expected ones, column by column."""
     rows = [{name: plain(value) for name, value in row.items()} for row in rows]
     for number, (row, wanted) in enumerate(zip(rows, expected)):
         assert list(row) == list(wanted), f"{what}: columns"

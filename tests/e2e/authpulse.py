@@ -11,14 +11,14 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 PROGRAM = Path(os.environ.get("AUTHPULSE_BIN", REPOSITORY / TARGET / "release" / "authpulse"))
 EXAMPLES = REPOSITORY / TARGET / "release" / "examples"
 
-# Far above what any call here takes; a call that hangs is a failure with a name.
+# Far longer than any call here takes, so that a call that hangs fails by itself.
 TIMEOUT_SECONDS = 240
-# Within which a service that is told to stop has stored everything and ended.
+# How long a service that is told to stop may take to store everything and end.
 STOP_SECONDS = 20
 
 
 class Result:
-    """What a process left behind."""
+    """The outcome of a process: its code and its output."""
 
     def __init__(self, command, code, stdout, stderr):
         self.command, self.code, self.stdout, self.stderr = command, code, stdout, stderr
@@ -27,13 +27,13 @@ class Result:
         return f"$ {self.command}\n(exit {self.code})\n--- stdout\n{self.stdout[-3000:]}\n--- stderr\n{self.stderr[-3000:]}"
 
     def count(self, word):
-        """A figure of the summary, such as `curated   5,000`; 0 where it is not named."""
+        """A figure of the summary, such as `curated   5,000`; 0 if it is not named."""
         found = re.search(rf"^\s*{word}\s+([\d,]+)\b", self.stdout, re.MULTILINE)
         return int(found[1].replace(",", "")) if found else 0
 
 
 def attempt(*args, env=None, stdin=b"", may_abort=False, may_panic=False, **popen):
-    """Runs the program; whatever the outcome, it neither panics nor ends by a signal."""
+    """Runs the program, which may fail, but neither panic nor end by a signal."""
     words = [str(PROGRAM), *map(str, args)]
     done = subprocess.run(
         words, input=stdin, capture_output=True, timeout=TIMEOUT_SECONDS, env={**os.environ, **(env or {})}, **popen
@@ -60,7 +60,7 @@ def run(*args, **kwargs):
 
 
 def refused(*args, names=(), **kwargs):
-    """Runs the program, which must fail and say why: each of `names` stands in the message, a regular expression."""
+    """Runs the program, which must fail and say why: each of `names`, a regular expression, must be in the message."""
     result = attempt(*args, **kwargs)
     assert result.code != 0, f"this must be refused\n{result}"
     for name in names:

@@ -1,5 +1,5 @@
 """Everything at once, with real processes: workers of a lake on S3 are killed, paused and cut off while their stream is split and
-merged and calls fail. What is left must be the lake that one worker makes of the same stream alone, undisturbed, in a directory.
+merged and calls fail. The result must be the lake that one worker alone makes of the same stream, undisturbed, in a directory.
 """
 
 import os
@@ -33,9 +33,9 @@ lease_scan = 0.3
 answer_timeout = 5
 """
 
-# Longer than a lease lasts, several times.
+# Several times as long as a lease lasts.
 AWAY_SECONDS = 2.5 * LEASE_SECONDS
-# A worker that cannot go on ends and says why. So often it may, in one run.
+# A worker that cannot go on ends and says why. This is how often that may happen in one run.
 ERRORS_MAX = 60
 
 
@@ -63,7 +63,7 @@ class Chaos:
             self.fleet.add()
         replay = self.start_replay(events_per_second)
         try:
-            # The first rows are in the tables: what follows meets workers at work.
+            # The first rows are in the tables, so all that follows disturbs workers at work.
             until(lambda: self.committed() > 0, "a first commit")
             self.at_work()
             self.proxy.chance(faults)
@@ -84,7 +84,7 @@ class Chaos:
             replay.kill()
             self.fleet.kill_all()
 
-    # What depends on where the stream is.
+    # What depends on the kind of stream.
 
     def make_fleet(self, env):
         return Fleet(self.place, self.stream, self.words, self.config, env)
@@ -100,7 +100,7 @@ class Chaos:
         (split_one if what == "split" else merge_two)(self.rng, self.stream)
 
     def finish(self):
-        """All is read, by workers that are left alone."""
+        """Lets undisturbed workers read everything."""
         run("stream", "close", "--stream", f"local:{self.stream}")
         self.fleet.finish(ERRORS_MAX)
 
@@ -108,7 +108,7 @@ class Chaos:
         run("consume", "--stream", f"local:{self.stream}", "--lake", lake, "--config", self.config)
 
     def committed(self):
-        """Commits to the table of events so far."""
+        """How many commits the table of events has had so far."""
         return sum(a.subject.endswith(f".{CURATED}") and a.status == 200 for a in self.updates())
 
     def updates(self):
@@ -145,7 +145,7 @@ class Chaos:
             self.count[what] += 1
 
     def come_back(self, all_of_them=False):
-        """What was away for longer than a lease lasts is back: others have its shards by now."""
+        """Brings back what was away for longer than a lease lasts: others have its shards by now."""
         for what, since in list(self.away):
             if all_of_them:
                 time.sleep(max(0, AWAY_SECONDS - (time.monotonic() - since)))
@@ -158,8 +158,8 @@ class Chaos:
                 what.send_signal(signal.SIGCONT)
 
     def pause_in_a_commit(self):
-        """A committer is paused between its commit's question and the answer, and the question itself is on its way until another
-        worker has committed to the same table. It must be refused: it rests on what is no longer so."""
+        """Pauses a committer between its commit's request and the answer, and holds the request until another worker has committed to
+        the same table. The request must be refused: it rests on a state that is no longer current."""
         self.come_back(all_of_them=True)
         hold = self.proxy.hold(GLUE, "UpdateTable", lambda call: call.subject.endswith(f".{CURATED}"))
         call = hold.wait()
@@ -179,7 +179,7 @@ class Chaos:
         self.count["pause"] += 1
 
     def expect_the_rows_of_one_worker(self):
-        """By the program's own audit, and by PyIceberg and DuckDB, which agree on each row."""
+        """Checks this by the program's own audit, and by PyIceberg and DuckDB, which must agree on each row."""
         alone = self.place / f"{self.name}-alone"
         self.consume_alone(alone)
         one, many = Lake(alone), self.lake()
@@ -193,7 +193,7 @@ class Chaos:
         return many
 
     def expect_it_was_chaos(self, kills, pauses):
-        # How often a shard went to another worker that did not wait for the one before.
+        # How often a worker took over a shard without waiting for the one before.
         epochs = {}
         for entry in self.lake().entries():
             epochs[entry["shard"]] = max(epochs.get(entry["shard"], 1), entry["epoch"])
@@ -216,12 +216,12 @@ class KinesisFleet(Fleet):
 
 
 class ChaosOverKinesis(Chaos):
-    """The same over a stream in Kinesis, which is cut off like any other service; `kinesis` is its emulator."""
+    """The same over a stream in Kinesis, which is cut off like any other service. `kinesis` is its emulator."""
 
     def __init__(self, place, emulator, kinesis, proxy, name, events, seed):
         self.kinesis = kinesis
         super().__init__(place, emulator, proxy, name, events, seed)
-        # What is sent again after a reshard is behind by minutes of its time: three days pass in a minute.
+        # Three days pass in a minute, so records that are sent again after a reshard are late by minutes of event time.
         self.config.write_text(CONFIG + "[engine]\ntolerance = 3500\n")
 
     @property
@@ -248,7 +248,7 @@ class ChaosOverKinesis(Chaos):
         run("stream", what, "--stream", self.address, *names, env=self.kinesis.env)
 
     def finish(self):
-        """No stream in Kinesis ever ends: the workers are stopped in order, and one reads up to the tips."""
+        """Stops the workers in order, and lets one read up to the tips: no stream in Kinesis ever ends."""
         self.fleet.replace_ended()
         for worker in list(self.fleet.workers):
             worker.send_signal(signal.SIGCONT)
@@ -262,8 +262,8 @@ class ChaosOverKinesis(Chaos):
         run("consume", *words, "--seal", env=self.kinesis.env)
 
     def expect_all_that_is_in_the_file(self):
-        """The worker alone reads the same stream: what the producer lost would be missing in both. So the file is sent once more, into
-        an embedded stream that nobody splits."""
+        """Sends the file once more, into an embedded stream that is not split. The worker alone reads the same stream as the others,
+        so records that the producer lost would be missing in both."""
         calm = self.place / "calm"
         run("replay", "--input", self.events, "--stream", f"local:{calm}", "--max")
         run("consume", "--stream", f"local:{calm}", "--lake", self.place / "calm-lake", "--config", self.config, "--seal")

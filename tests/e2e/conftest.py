@@ -19,7 +19,7 @@ def pytest_sessionstart(session):
 
 @pytest.fixture(scope="session")
 def queried(tmp_path_factory):
-    """The lake that the queries are asked of: history from a file, then a stream, in several commits; sealed."""
+    """The lake that the queries read: history from a file, then a stream, in several commits; sealed."""
     place = tmp_path_factory.mktemp("queried")
     landing = logons.Landing(place, ["--lake", place / "lake"])
     landing.begin()
@@ -36,7 +36,7 @@ def emulator():
 
 @pytest.fixture(scope="module")
 def kinesis_local(emulator):
-    """Kinesis that splits and merges."""
+    """A Kinesis that splits and merges."""
     kinesis = NodeKinesis("kinesis-local", emulator)
     yield kinesis
     kinesis.stop()

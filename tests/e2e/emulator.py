@@ -24,7 +24,7 @@ class Endpoint:
 
     @property
     def env(self):
-        """What the AWS tools and SDKs read, and so the program under test."""
+        """The environment that AWS tools and SDKs read, and so does the program under test."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": self.REGION,
@@ -45,7 +45,7 @@ class Endpoint:
         )
 
     def _until_it_answers(self, name, ask, not_yet):
-        """Asks the process that was just started until there is an answer; until then asking raises `not_yet`."""
+        """Asks the process that was just started until it answers; until then, asking raises `not_yet`."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:

@@ -1,6 +1,6 @@
-"""What `authpulse evaluate` must say, the dumb way: all rows in memory, from the tables as PyIceberg reads them and the help text.
+"""What `authpulse evaluate` must say, worked out simply: all rows in memory, as PyIceberg reads the tables, by the help text alone.
 
-Shares no code with the program; the order of equals is written out here once more.
+It shares no code with the program; the order of equals is written here once more.
 """
 
 import csv
@@ -30,7 +30,7 @@ def seconds(time):
 
 
 def letter(payload):
-    """Time, user and computer of a dead letter; a line of a file, or what a replay makes of it."""
+    """Time, user and computer of a dead letter, which is a line of a file or what a replay makes of one."""
     if payload.startswith(b"{"):
         record = json.loads(payload)
         return (record["time"], record["user"], record["computer"])

@@ -1,7 +1,7 @@
 """Between the program and the emulators: a proxy that makes S3, Glue, DynamoDB and Kinesis slow, refuse, fail and lose answers.
 
-Each service has an address of its own, so that the network to one of them can be cut. Calls pass unchanged, signature and all.
-What is injected is either named in advance (`inject`), drawn by chance from a seed (`chance`), or a cut (`cut`); every call
+Each service has an address of its own, so that the network to one of them can be cut. Calls pass unchanged, with their signatures.
+A fault is either named in advance (`inject`), drawn at random from a seed (`chance`), or a cut (`cut`); every call
 and every fault is counted. The connections are asyncio's, HTTP is h11's.
 """
 
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import h11
 
 S3, GLUE, DYNAMODB = SERVICES = ("s3", "glue", "dynamodb")
-# Where the proxy is given a Kinesis, which often is another emulator.
+# Used if the proxy is given a Kinesis, which often is another emulator.
 KINESIS = "kinesis"
 
 # What can happen to a call.
@@ -31,16 +31,16 @@ UNAVAILABLE = "unavailable"  # a 503 without a word, as a balancer in between an
 RESET = "reset"  # the connection breaks before the call arrives
 LOST = "lost"  # the call is carried out, and the connection breaks before the answer
 TRUNCATED = "truncated"  # it is carried out, and the answer breaks off in the middle
-LATE = "late"  # it is carried out, and the answer comes when nobody waits for it any more
+LATE = "late"  # it is carried out, and the answer comes after the caller has given up
 CONFLICT = "conflict"  # S3 and Glue: another change of the same thing was under way
 EXPIRED = "expired"  # the session's credentials
 
 CUT = "cut"  # no connection; counted without an operation
 
-# Carried out, whatever the caller hears.
+# Faults of calls that are carried out, whatever the caller hears.
 DONE = {FAILED_AFTER, LOST, TRUNCATED, LATE}
 
-# HTTP status, code.
+# HTTP status and code.
 ANSWERS = {
     (S3, THROTTLED): (503, "SlowDown"),
     (S3, FAILED): (500, "InternalError"),
@@ -62,10 +62,10 @@ ANSWERS = {
     (DYNAMODB, EXPIRED): (400, "ExpiredTokenException"),
 }
 
-# Faults of any call; conflicts and what ends a process are asked for by name.
+# Faults that any call may meet. Conflicts, and faults that end a process, must be asked for by name.
 ANYWHERE = (THROTTLED, FAILED, FAILED_AFTER, UNAVAILABLE, RESET, LOST, TRUNCATED)
 
-# Faults of a subscription; what is lost later is lost by a cut.
+# Faults that a subscription may meet; later, only a cut loses something.
 ANSWERED_AT_ONCE = {THROTTLED, FAILED, FAILED_AFTER, UNAVAILABLE}
 
 READ = 1 << 16
@@ -78,7 +78,7 @@ class Call:
 
     service: str
     operation: str
-    # What it is about, so that no fault meets the same thing twice in a row.
+    # What the call is about, so that no fault strikes the same thing twice in a row.
     subject: str
     # AWS_SDK_UA_APP_ID of the caller, or nothing.
     caller: str
@@ -126,7 +126,7 @@ def understand(service, request, body):
 
 
 def refusal(call, fault):
-    """The answer of the service to a call that it did not carry out, or says so."""
+    """The answer of the service to a call that it did not carry out, or claims not to have."""
     if fault == UNAVAILABLE:
         return h11.Response(status_code=503, headers=[("content-length", "0")]), b""
     status, code = ANSWERS[call.service, fault]
@@ -141,19 +141,19 @@ def refusal(call, fault):
 
 
 class Answered(NamedTuple):
-    """What the emulator said to a call, and when."""
+    """What the emulator answered to a call, and when."""
 
     caller: str
     subject: str
     status: int
-    # Seconds of the Unix clock, with what the proxy added.
+    # Seconds of the Unix clock, including the proxy's delays.
     asked: float
     told: float
 
 
 @dataclass
 class Hold:
-    """Stops the next call that fits, before it is carried out, until it is let go."""
+    """Holds the next call that fits, before it is carried out, until it is released."""
 
     fits: object
     call: Call = None
@@ -165,18 +165,18 @@ class Hold:
     passed: threading.Event = field(default_factory=threading.Event)
 
     def wait(self, seconds=WAIT_SECONDS):
-        """Until a call is held; answers it."""
+        """Waits until a call is held; returns it."""
         assert self.arrived.wait(seconds), "no call came that could be held"
         return self.call
 
     def release(self):
-        """Lets it go on, and waits until the service has answered it."""
+        """Lets the call go on, and waits until the service has answered it."""
         self.loop.call_soon_threadsafe(self.go.set)
         assert self.passed.wait(WAIT_SECONDS), "the held call did not come through"
 
 
 class FaultProxy:
-    """Runs in a thread of its own from the start on."""
+    """The proxy. It runs in a thread of its own from the start."""
 
     def __init__(self, target, seed=1, delays=None, late_seconds=30, kinesis=None):
         self.services = (*SERVICES, KINESIS) if kinesis else SERVICES
@@ -184,7 +184,7 @@ class FaultProxy:
         self._targets = {service: (at.hostname, at.port) for service, at in parts.items()}
         self._random = random.Random(seed)
         self._late = late_seconds
-        # Seconds that each call of a service takes longer.
+        # By how many seconds each call of a service is delayed.
         self.delays = delays or {}
         # Calls by (service, operation), and faults by (service, operation, fault).
         self.calls, self.faults = collections.Counter(), collections.Counter()
@@ -219,12 +219,12 @@ class FaultProxy:
         return f"http://127.0.0.1:{self.ports[service]}"
 
     def env(self, emulator):
-        """What a program needs to go through the proxy instead of straight to the emulator."""
+        """The environment in which a program goes through the proxy instead of straight to the emulator."""
         words = {key: value for key, value in emulator.env.items() if key != "AWS_ENDPOINT_URL"}
         return {**words, **{f"AWS_ENDPOINT_URL_{service.upper()}": self.url(service) for service in self.services}}
 
     def inject(self, service, operation, *faults):
-        """Each of the faults meets one of the next calls of the operation, in turn."""
+        """Lets each of the faults strike one of the next calls of the operation, in turn."""
         with self._lock:
             self._named[service, operation].extend(faults)
 
@@ -234,7 +234,7 @@ class FaultProxy:
             return [(*key, fault) for key, faults in self._named.items() for fault in faults]
 
     def chance(self, share, faults=ANYWHERE):
-        """From now on this share of all calls meets one of the faults."""
+        """From now on, one of the faults strikes this share of all calls."""
         self._chance, self._chance_faults = share, tuple(faults)
 
     def hold(self, service, operation, fits=lambda call: True):
@@ -245,7 +245,7 @@ class FaultProxy:
         return hold
 
     def cut(self, service):
-        """Cuts the network to a service: connections break, new ones as well, until it is mended."""
+        """Cuts the network to a service: connections break, and so do new ones, until it is mended."""
         self._run(self._do_cut(service))
 
     async def _do_cut(self, service):
@@ -258,7 +258,7 @@ class FaultProxy:
         self._cut.discard(service)
 
     def stop(self):
-        """Breaks all connections and ends."""
+        """Breaks all connections and ends the proxy."""
         for service in self.services:
             self.cut(service)
         self._run(self._let_go())
@@ -281,13 +281,13 @@ class FaultProxy:
             while await self._exchange(service, connection, reader, writer):
                 connection.start_next_cycle()
         except (OSError, h11.RemoteProtocolError, asyncio.IncompleteReadError):
-            pass  # The caller went away, as one that is killed does.
+            pass  # The caller went away, as a killed process does.
         finally:
             self._open[service].discard(writer)
             writer.close()
 
     async def _exchange(self, service, connection, reader, writer):
-        """One call and its answer; whether another may follow."""
+        """Passes on one call and its answer; returns whether another may follow."""
         request = await next_event(connection, reader)
         if not isinstance(request, h11.Request):
             return False
@@ -323,7 +323,7 @@ class FaultProxy:
         if fault == FAILED_AFTER:
             response, answer = refusal(call, fault)
         if fault == LATE:
-            # The caller gives up meanwhile and goes away, or is told nothing.
+            # The caller gives up meanwhile and goes away, or gets no answer.
             await asyncio.sleep(self._late)
         if fault in (LOST, LATE) or service in self._cut:
             abort(writer)
@@ -331,7 +331,7 @@ class FaultProxy:
         head = connection.send(response)
         bytes_sent = head + (connection.send(h11.Data(answer)) if answer else b"")
         if fault == TRUNCATED:
-            # In the middle of the body; where there is none, of the head.
+            # In the middle of the body; if there is none, of the head.
             cut_at = len(head) + len(answer) // 2 if answer else len(head) // 2
             writer.write(bytes_sent[:cut_at])
             await writer.drain()
@@ -353,7 +353,7 @@ class FaultProxy:
         return fault, hold
 
     def _fault(self, call):
-        # The next attempt on the same thing gets through: what is to be seen is one fault, not the end of all patience.
+        # The next attempt on the same thing gets through: the test is of one fault, not of giving up after many.
         if call.subject in self._faulted:
             self._faulted.discard(call.subject)
             return None
@@ -368,7 +368,7 @@ class FaultProxy:
         return fault
 
     async def _relay(self, call, writer):
-        """A subscription: its events pass as they come, for minutes, until a side goes away or the network is cut."""
+        """Passes on the events of a subscription as they come, for minutes, until a side goes away or the network is cut."""
         reader, onward = await asyncio.open_connection(*self._targets[call.service])
         try:
             onward.write(self._request(h11.Connection(h11.CLIENT), call))
@@ -386,7 +386,7 @@ class FaultProxy:
         return data + connection.send(h11.EndOfMessage())
 
     async def _forward(self, call):
-        """Carries a call out at the emulator; answers head and body."""
+        """Sends a call to the emulator; returns head and body of the answer."""
         target = self._targets[call.service]
         while True:
             fresh = not self._idle[target]
@@ -403,7 +403,7 @@ class FaultProxy:
                 if isinstance(response, h11.ConnectionClosed):
                     raise ConnectionResetError
             except (OSError, h11.RemoteProtocolError):
-                # An idle connection that the emulator has closed meanwhile: it has not read the call.
+                # The emulator has closed this idle connection meanwhile, and so has not read the call.
                 writer.close()
                 if fresh:
                     raise
@@ -417,12 +417,12 @@ class FaultProxy:
             return whole(response, call, answer), answer
 
 
-# Headers of a connection, not of what passes through it; and lengths, which are told anew.
+# Headers of a connection, not of the message; and lengths, which are set anew.
 HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"expect"}
 
 
 def whole(response, call, answer):
-    """The head of an answer whose body is known. HEAD tells the length of a body that it does not bring."""
+    """The head of an answer whose body is known. HEAD gives the length of a body that it does not bring."""
     length = dict(response.headers).get(b"content-length", b"0")
     kept = [(name, value) for name, value in response.headers.raw_items() if name.lower() not in HOP]
     if response.status_code not in (204, 304):

@@ -1,4 +1,4 @@
-"""Workers of one stream and one lake: real processes that are started, killed, paused and stopped, and what their stream is told."""
+"""Workers of one stream and one lake: real processes that are started, killed, paused and stopped."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ from authpulse import PROGRAM, STOP_SECONDS, TIMEOUT_SECONDS, run, start
 
 
 class Fleet:
-    """Workers of one lake, which `words` name; each writes its log into a file of its own and has the name of its number."""
+    """Workers of one lake, which `words` name. Each is named by its number, and writes its log into a file of its own."""
 
     def __init__(self, directory, stream, words, config, env=None):
         self.directory, self.stream, self.words, self.config, self.env = directory, stream, words, config, env or {}
         self.workers, self.logs, self.names, self.errors = [], {}, {}, []
 
     def source(self):
-        """The stream, as the next worker is told of it."""
+        """The options that name the stream to the next worker."""
         return ["--stream", f"local:{self.stream}"]
 
     def add(self, program=PROGRAM):
@@ -40,7 +40,7 @@ class Fleet:
         return "\n".join(log.read_text() for log in self.logs.values())
 
     def wait_for(self, worker, words):
-        """Until the worker's log holds the words."""
+        """Waits until the worker's log holds the words."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while words not in self.log(worker):
             assert worker.poll() is None or words in self.log(worker), f"it ended\n{self.log(worker)}"
@@ -53,18 +53,18 @@ class Fleet:
         self.workers.remove(worker)
 
     def kill_all(self):
-        """Leaves nothing behind, whatever became of a test."""
+        """Leaves no process behind, however a test ended."""
         for worker in list(self.workers):
             self.kill(worker)
 
     def stop(self, worker):
-        """In order: within the seconds that the product promises."""
+        """Stops a worker in order, within the seconds that the product promises."""
         terminate(worker)
         assert worker.wait(STOP_SECONDS) == 0, self.log(worker)
         self.workers.remove(worker)
 
     def replace_ended(self):
-        """Starts another worker for each that ended with an error, as a service manager does. It must have said why."""
+        """Starts another worker for each that ended with an error, as a service manager does. Each must have said why."""
         for worker in [worker for worker in self.workers if worker.poll() not in (None, 0)]:
             log = self.log(worker)
             told = re.findall(r"^error: .*", log, re.MULTILINE)
@@ -74,7 +74,7 @@ class Fleet:
             self.add()
 
     def finish(self, errors_max=0):
-        """Every worker comes to the end of the closed stream by itself; at most so many of them after another start."""
+        """Waits until every worker ends by itself at the end of the closed stream; only so many may need another start."""
         for worker in self.workers:
             worker.send_signal(signal.SIGCONT)
         allowed, deadline = len(self.errors) + errors_max, time.monotonic() + TIMEOUT_SECONDS
@@ -94,7 +94,7 @@ def owners(stream):
     """How many shards each worker has, by the leases beside the stream."""
     connection = sqlite3.connect(f"file:{stream / 'leases.db'}?mode=ro", uri=True)
     try:
-        # Whoever looks while the file is being made finds no table yet.
+        # While the file is being made, there is no table yet.
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'leases'").fetchone():
             return {}
         rows = connection.execute("SELECT owner, count(*) FROM leases WHERE owner IS NOT NULL GROUP BY owner")
@@ -104,7 +104,7 @@ def owners(stream):
 
 
 def until(condition, what, seconds=60, process=None):
-    """Polls for a condition, and answers what it says; a `process` that ends will not bring it about."""
+    """Polls until a condition holds, and returns its value. Fails if `process` ends, which would have to bring it about."""
     deadline = time.monotonic() + seconds
     while not (said := condition()):
         assert process is None or process.poll() is None, f"the process ended before {what} came"
@@ -114,19 +114,19 @@ def until(condition, what, seconds=60, process=None):
 
 
 def signals(process, field):
-    """Which signals a process handles or ignores, as the kernel tells."""
+    """Which signals a process handles or ignores, by the kernel."""
     with contextlib.suppress(FileNotFoundError), open(f"/proc/{process.pid}/status") as status:
         return next(line.split()[1] for line in status if line.startswith(field))
     return "0"
 
 
 def handles(process, number):
-    """Whether a process has come as far as to handle a signal: before, it ends by it at once."""
+    """Whether a process handles a signal yet: before that, the signal ends it at once."""
     return int(signals(process, "SigCgt"), 16) >> (number - 1) & 1
 
 
 def terminate(process):
-    """Tells a process to end in order, as soon as it can be told. One that has ended is seen by whoever waits for it."""
+    """Tells a process to end in order, as soon as it handles that. The caller that waits for it sees if it has ended already."""
     until(lambda: process.poll() is not None or handles(process, signal.SIGTERM), "the handling of signals")
     process.send_signal(signal.SIGTERM)
 

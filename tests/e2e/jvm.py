@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
-# Newer ones may do; nobody has tried.
+# Newer ones may work, but were not tried.
 JAVA = range(17, 22)
 INSTALL_SECONDS = 900
 
@@ -45,13 +45,13 @@ class Jdk:
 
 @contextmanager
 def installing(home):
-    """Hands out a directory to fill, which becomes `home` when that went well; nothing if `home` is there."""
+    """Yields a directory to fill, which becomes `home` if that went well; nothing if `home` exists."""
     if (home / "complete").exists():
         yield None
         return
     home.parent.mkdir(parents=True, exist_ok=True)
     with open(home.parent / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at once fetch it once
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at the same time fetch it once
         if (home / "complete").exists():
             yield None
             return
@@ -72,7 +72,7 @@ def call(*words, **popen):
 
 
 class Maven:
-    """Maven with a repository of its own, which is removed when everything is copied out of it."""
+    """Maven with a repository of its own, which is removed once everything is copied out of it."""
 
     def __init__(self, jdk, directory):
         maven = shutil.which("mvn")

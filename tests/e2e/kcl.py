@@ -31,7 +31,7 @@ Delivered = namedtuple("Delivered", "shard sequence sub_sequence milliseconds ke
 
 
 def install():
-    """Makes sure that all is in the cache; answers where: jars, compiled workers, JDK."""
+    """Makes sure that everything is in the cache; returns where: jars, compiled workers, JDK."""
     jdk = Jdk()
     jars = CACHE / f"jars-{_digest([SOURCES / 'pom.xml'])}"
     with installing(jars) as new:
@@ -79,7 +79,7 @@ class DynamoDb(Endpoint):
 
 
 class Worker:
-    """A running worker of a KCL: `library` is kcl2 or kcl3. What it was given is in a file in `place`."""
+    """A running worker of a KCL: `library` is kcl2 or kcl3. A file in `place` has the records it was given."""
 
     def __init__(self, library, stream, application, name, place, kinesis, *words):
         jars, workers, jdk = install()
@@ -103,14 +103,14 @@ class Worker:
         return found
 
     def until(self, what, condition, seconds=START_SECONDS):
-        """Waits while the worker lives."""
+        """Waits for a condition while the worker lives."""
         try:
             return until(condition, what, seconds, self.process)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log.read_text()[-3000:]}") from error
 
     def wait(self, seconds=START_SECONDS):
-        """Until it has stopped by itself."""
+        """Waits until the worker has stopped by itself."""
         code = self.process.wait(seconds)
         assert code == 0, f"it ended with {code}\n{self.log.read_text()[-3000:]}"
 

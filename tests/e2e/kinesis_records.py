@@ -1,4 +1,4 @@
-"""What lies in a stream of Kinesis and in its table of leases, seen by Amazon's own libraries."""
+"""What a stream of Kinesis and its table of leases hold, as Amazon's own libraries read it."""
 
 import base64
 
@@ -26,7 +26,7 @@ def stored(emulator, name):
 
 
 def user_records(records):
-    """What Amazon's own library makes of them: shard, key, data."""
+    """The user records that Amazon's own library finds in them: shard, key, data."""
     found = []
     for shard, record in records:
         about = {"kinesisSchemaVersion": "1.0", "approximateArrivalTimestamp": 1.0, "sequenceNumber": record["SequenceNumber"]}

@@ -1,4 +1,4 @@
-"""Lakes, streams and unfinished backfills that programs of before wrote: tests/data/of-0.1 and tests/data/shape-before."""
+"""Lakes, streams and unfinished backfills that older programs wrote: tests/data/of-0.1 and tests/data/shape-before."""
 
 import fcntl
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from authpulse import REPOSITORY, run
 from read_lake import TABLES, Lake
 
-# Entries of few records, so that a short backfill has several.
+# Small entries, so that a short backfill has several.
 SMALL = """\
 [store]
 roll_rows = 500
@@ -20,17 +20,17 @@ snapshot_rows = 1000
 
 
 class Before:
-    """What one program of before wrote."""
+    """What one older program wrote."""
 
     def __init__(self, version, names, entry_format, has_bases):
         self.version, self.names, self.entry_format, self.has_bases = version, names, entry_format, has_bases
         self.data = REPOSITORY / "tests" / "data" / version
-        # Tables name their files in full, so a lake works at the place alone at which it was made.
+        # Tables name their files in full, so a lake works only at the place where it was made.
         self.place = Path(f"/tmp/authpulse-lakes-{version}")
 
     @contextmanager
     def unpacked(self):
-        """All of it, at its place, for one test at a time."""
+        """Unpacks all of it at its place, for one test at a time."""
         with open(f"{self.place}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             shutil.rmtree(self.place, ignore_errors=True)
@@ -43,12 +43,12 @@ class Before:
                 shutil.rmtree(self.place, ignore_errors=True)
 
     def backfill_unfinished(self):
-        """The run that was ended, raw zone and all."""
+        """The run that was cut short, with its raw zone."""
         place = ["--input", self.place / "unfinished.txt", "--lake", self.place / "unfinished"]
         return ["backfill", *place, "--raw", "--config", self.place / "small.toml"]
 
     def continue_all(self):
-        """Goes on with each; answers what each command left behind."""
+        """Goes on with each; returns the outcome of each command."""
         config = ["--config", self.place / "small.toml"]
 
         def consume(name, *more):
@@ -66,7 +66,7 @@ class Before:
         return {name: ways[name]() for name in self.names}
 
     def rows_of(self, name):
-        """Of each table: how many rows, and a digest of all that every way into a lake must give alike."""
+        """For each table: how many rows, and a digest of all that every way into a lake must give alike."""
         lake = Lake(self.place / name)
 
         def digest(rows):

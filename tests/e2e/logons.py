@@ -1,5 +1,5 @@
 """Input for the queries: five weeks of `nasty` traffic, so that hours of the week recur, and a night after it with what
-the days lack: a walk and a burst across midnight, times with microseconds, a computer that nobody knew."""
+the days lack: a walk and a burst across midnight, times with microseconds, a computer that is new to everybody."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ NIGHT = nasty.BASE + timedelta(days=DAYS, hours=22)
 
 
 def write(path):
-    """Writes the file; answers its lines."""
+    """Writes the file; returns its lines."""
     nasty.write(path, seed=11, users=30, days=DAYS, events=6000)
     lines = path.read_bytes().split(b"\n") + [line.encode() for line in night()]
     path.write_bytes(b"\n".join(lines) + b"\n")
@@ -19,7 +19,7 @@ def write(path):
 
 
 class Landing:
-    """The way of these logons into a lake: history from a file, then a stream of two shards, in several commits; then sealed."""
+    """Takes these logons into a lake: history from a file, then a stream of two shards, in several commits; then sealed."""
 
     def __init__(self, place, words, env=None):
         lines = write(place / "all.txt")
@@ -45,9 +45,9 @@ def night():
     def at(user, computer, **after):
         return NIGHT + timedelta(**after), user, computer
 
-    # Everyone once, so that each shard believes the hour.
+    # Each user once, so that each shard accepts the hour.
     events = [at(f"U{n}", "C1", seconds=10 * n) for n in range(24)]
-    # 1.2 s apart, and two boundaries of a second between them.
+    # 1.2 s apart, with two boundaries of a second between them.
     events += [at("U5", "C2", seconds=600, microseconds=900_000), at("U5", "C3", seconds=602, microseconds=100_000)]
     events += [at("U7", "C2", minutes=40)]  # too early for the hour of the walk
     events += [at("U7", f"C{10 + n}", minutes=100 + 3 * n) for n in range(14)]

@@ -1,8 +1,8 @@
 """Input that is as bad as it can be without breaking the promise that every way into a lake gives the same rows.
 
-That promise holds where nothing comes late or from the future and each user's events come in order of time. So users get in
+That promise holds if nothing comes late or from the future and each user's events come in order of time. So users get in
 each other's way (up to `DISORDER` seconds, below the tolerance of 300) but never in their own, and every quiet time that
-makes events wait is followed by enough events for each shard to believe them. Everything else may be broken.
+makes events wait is followed by enough events for each shard to accept them. Everything else may be broken.
 """
 
 import json
@@ -14,7 +14,7 @@ DAY = 86400
 DISORDER = 120
 OVERLONG = b"1,U1," + b"x" * (1 << 20)
 
-# Records that no reading of the contract takes for an event; each stands on a line of its own.
+# Records that are events by no reading of the contract, each on a line of its own.
 INVALID = [
     b"junk",
     b"1,2",
@@ -72,12 +72,12 @@ INVALID = [
     b'{"time":5,"user":"U1","computer":"C1","more":"\\"}',
 ]
 
-# What a record may hold in keys that nobody reads.
+# What a record may hold in keys that nothing reads.
 UNREAD = [b',"x":"Caf\xe9"', b',"\xff":{"\t":"\x00"}', b',"x":[NaN,-Infinity]', b',"x":"\\x41\\"\\u12"', b',"user\xff":"\\ud800"']
 
 
 def write(path, seed=1, users=30, days=4, events=6000):
-    """Writes the file; answers how many lines of it are (events, duplicates, invalid)."""
+    """Writes the file; returns how many of its lines are (events, duplicates, invalid)."""
     rng = random.Random(seed)
     names = [f"U{n}" for n in range(users - 6)] + ["Ünïcødé", "用户", 'quo"te', "back\\slash", "a b", "$ANONYMOUS@DOM1"]
     hosts = [f"C{n}" for n in range(60)] + ["сервер", 'C"', "C\\", "c d"]
@@ -86,7 +86,7 @@ def write(path, seed=1, users=30, days=4, events=6000):
     for day in range(days):
         begin = day * DAY + 7 * 3600 + rng.randrange(3600)
         times = sorted(begin + rng.randrange(1, 11 * 3600) for _ in range(events // days))
-        # The morning rush: everyone logs on within a minute, so that each shard has company after its night.
+        # The morning rush: everyone logs on within a minute, so that what a shard holds back after the night goes on.
         rush = [(begin - 60 + n % 50, user, k) for k in range(10) for n, user in enumerate(names)]
         for time, user, k in rush:
             arrivals.append((time * 1000 + k, time, user, rng.choice(hosts)))
@@ -132,18 +132,18 @@ def write(path, seed=1, users=30, days=4, events=6000):
     return total - duplicates, duplicates, invalid
 
 
-# What a record of a stream in Kinesis carries by default, less the longest key.
+# The bytes that a record in Kinesis carries by default, less the longest key.
 CARRIED_BYTES = (1 << 20) - 256
 
 
 def keep_what_kinesis_carries(path):
-    """Leaves out the lines that are longer than a record."""
+    """Leaves out the lines that are longer than a record may be."""
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join(line for line in lines if len(line) <= CARRIED_BYTES))
 
 
 def in_order_per_user(arrivals):
-    """Sorted by arrival; times of one user sorted within his places."""
+    """Sorted by arrival; each user's times are sorted within that user's places."""
     arrivals.sort(key=lambda a: a[0])
     times = {}
     for _, time, user, _ in arrivals:
@@ -172,7 +172,7 @@ def render(rng, time, user, host, number):
     if forms < 0.88:
         return json.dumps({"computer": host, "time": time, "user": f" {user}\t", "x": {"user": [1]}}).encode(), content
     if forms < 0.92:
-        # What stands in keys that nobody reads is passed over.
+        # Keys that nothing reads are ignored.
         event = json.dumps({"time": f"{stamp},0z", "user": user, "computer": host}).encode()
         return event[:-1] + UNREAD[number % len(UNREAD)] + b"}", rfc3339
     if forms < 0.96:

@@ -34,7 +34,7 @@ def _literal(value):
 
 
 def split(query):
-    """A query around its `params`: what stands before, between and after."""
+    """A query, split at its `params`: the text before, within and after them."""
     begin = "WITH params AS (\n  SELECT\n"
     if begin not in query:
         return query, "", ""
@@ -52,7 +52,7 @@ def parameters(name):
 
 
 def with_values(name, **values):
-    """The query with other constants; those not named keep theirs."""
+    """The query with other constants; those that are not named stay."""
     unknown = set(values) - set(parameters(name))
     assert not unknown, f"{name} has no parameter {unknown}"
     head, params, tail = split(text(name))
@@ -68,11 +68,11 @@ def with_values(name, **values):
 
 
 def for_duckdb(athena, location_of):
-    """The same statement in DuckDB's words. sqlglot does most; the rest is here, and in ddl/README.md."""
+    """The same statement in DuckDB's dialect. sqlglot does most; the rest is here, and in ddl/README.md."""
     (tree,) = sqlglot.parse(athena, read="athena")
 
     def node(it):
-        # Athena counts whole units that have passed, DuckDB's date_diff the boundaries that were crossed.
+        # Athena counts whole units that have passed, DuckDB's date_diff counts boundaries that were crossed.
         if isinstance(it, exp.DateDiff):
             unit = exp.Literal.string(it.unit.name.lower())
             return exp.Anonymous(this="date_sub", expressions=[unit, it.expression, it.this])
@@ -99,7 +99,7 @@ class DuckDB:
             self._connection.execute(self.translate(text(view)))
 
     def _snapshots(self, table):
-        """Trino's metadata table. DuckDB's own function has neither parent nor summary, so the rows are PyIceberg's."""
+        """Trino's metadata table. DuckDB's own function lacks parent and summary, so the rows are PyIceberg's."""
         rows = self._lake.load(table).inspect.snapshots()
         self._connection.register(f"{table} snapshots", rows)
         self._connection.execute(f'CREATE VIEW "{table}$snapshots" AS FROM "{table} snapshots"')

@@ -48,13 +48,13 @@ PAYLOAD = {"payload", "payload_bytes"}
 
 
 def changed_entry(body, **fields):
-    """What a journal stores of an entry, with other fields."""
+    """A stored entry of a journal, with some fields changed."""
     entry = json.loads(zstandard.ZstdDecompressor().decompress(body)) | fields
     return zstandard.ZstdCompressor().compress(json.dumps(entry).encode())
 
 
 def extension(name):
-    """The file of a DuckDB extension in its package: INSTALL would need a network."""
+    """The file of a DuckDB extension in its package, since INSTALL would need a network."""
     package = importlib.import_module(f"duckdb_extension_{name}")
     (file,) = Path(package.__file__).parent.rglob(f"{name}.duckdb_extension")
     return file
@@ -101,7 +101,7 @@ class Lake:
         return location
 
     def by_pyiceberg(self, table, loaded=None):
-        """All rows, as dictionaries; of a table that was loaded, if one is given."""
+        """All rows, as dictionaries; of a loaded table, if one is given."""
         arrow = (loaded or self.load(table)).scan().to_arrow()
         assert arrow.column_names == COLUMNS[table], f"columns of {table}"
         return arrow.to_pylist()
@@ -113,12 +113,12 @@ class Lake:
         return [dict(zip(names, row)) for row in answer.fetchall()]
 
     def by_duckdb(self, table, location=None):
-        """All rows, as dictionaries; those of a metadata file, if one is given."""
+        """All rows, as dictionaries; by a metadata file, if one is given."""
         columns = ", ".join(f'"{c}"' for c in COLUMNS[table])
         return self.query(f"SELECT {columns} FROM iceberg_scan('{location or self.metadata_location(table)}')")
 
     def rows(self, table):
-        """All rows, on which both readers agree; read again only where the table has moved on."""
+        """All rows, on which both readers must agree; read again only if the table has changed."""
         if self._rows.get(table, (None,))[0] != self.metadata_location(table):
             # Both read one version: a service may commit in between.
             loaded = self.load(table)
@@ -134,7 +134,7 @@ class Lake:
         return canonical(self.rows(table), UNCOMPARED if payload else UNCOMPARED | PAYLOAD)
 
     def entries(self):
-        """The entries of all journals, as the JSON they are."""
+        """The entries of all journals, as JSON."""
         with sqlite3.connect(self.directory / "journal.db") as journal:
             bodies = journal.execute("SELECT body FROM entries ORDER BY shard, n").fetchall()
         return [self._entry(body) for (body,) in bodies]
@@ -209,7 +209,7 @@ def canonical(rows, without):
 
 
 def first_difference(left, right):
-    """In words; `None` where both are equal."""
+    """The first difference in words; `None` if both are equal."""
     if left == right:
         return None
     only_left, only_right = list(left), []
@@ -229,6 +229,6 @@ def first_difference(left, right):
 
 
 def assert_same(left, right, what):
-    """Both lists of canonical rows are equal."""
+    """Checks that both lists of canonical rows are equal."""
     difference = first_difference(left, right)
     assert difference is None, f"{what}: {difference}"

@@ -9,9 +9,9 @@ from read_lake import changed_entry
 CONFIG = "[store]\nroll_rows = 40\ngather_below = 0\n[maintain]\nmin_files = 2\n"
 # Second 0 of times that are numbers.
 BASE = datetime(2015, 1, 1)
-# Events of a run, and seconds between them: a run is of one day.
+# Events of a run, and seconds between them: a run lies within one day.
 EVENTS, STEP = 200, 60
-# Which columns attributes of ours come in; another engine's is `analyst`.
+# The columns of our attributes; the other engine's column is `analyst`.
 SOME = ("activity", "outcome", "failure_reason", "source_ip", "auth_method", "is_mfa", "source_country", "source_lat")
 ANALYST = "analyst"
 
@@ -21,7 +21,7 @@ def fields(n):
 
 
 def attributes(n):
-    """What an event carries, by key, and what its row has of it, by column; every third event carries nothing."""
+    """What an event carries, by key, and what its row gets of it, by column; every third event carries nothing."""
     if n % 3 == 0:
         return {}, {}
     sent = {"outcome": "failure" if n % 2 else "success", "source_ip": f"10.0.{n % 5}.{n % 250}", "mfa": n % 4 == 1}
@@ -30,7 +30,7 @@ def attributes(n):
         sent |= {"reason": "bad_password", "country": "CH", "lat": 47.37}
         kept |= {"failure_reason": "bad_password", "source_country": "CH", "source_lat": 47.37}
     if n % 5 == 0:
-        # No address, and no attribute: null, whatever else the event says.
+        # An invalid address: that attribute is null, and the others stay.
         sent["source_ip"], kept["source_ip"] = "somewhere", None
     return sent, kept
 
@@ -61,7 +61,7 @@ def expected():
 
 
 def found(rows):
-    """The same of what a reader found."""
+    """The same, from what a reader found."""
     seconds = lambda time: round((time.replace(tzinfo=None) - BASE).total_seconds())
     names = (*SOME, ANALYST)
     return {(r["user_id"], r["computer_id"], seconds(r["event_time"])): {c: r[c] for c in names} for r in rows}

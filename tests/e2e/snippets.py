@@ -13,7 +13,7 @@ _SNIPPET = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTIL
 
 
 def snippets():
-    """Code and output, by the heading above."""
+    """Code and output, by the heading above them."""
     found = {}
     for section in PAGE.read_text().split("\n## ")[1:]:
         heading = section.splitlines()[0]
@@ -24,7 +24,7 @@ def snippets():
 
 
 def check(heading, directory, **environment):
-    """Runs the snippet where ./lake lies; it must print what stands under it."""
+    """Runs the snippet where ./lake lies; it must print the output under it."""
     code, output = snippets()[heading]
     done = subprocess.run(
         [sys.executable, "-"],
@@ -36,6 +36,6 @@ def check(heading, directory, **environment):
         env={**os.environ, **environment},
     )
     assert done.returncode == 0, f"{heading}\n{done.stdout}\n{done.stderr[-3000:]}"
-    # Spark's way of telling where it looks for its jars.
+    # Spark says where it looks for its jars.
     printed = "".join(line for line in done.stdout.splitlines(keepends=True) if not line.startswith(":: "))
     assert printed.strip() == output.strip(), f"{heading} printed\n{done.stdout}"

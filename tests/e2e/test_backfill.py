@@ -1,4 +1,4 @@
-"""The real excerpt of LANL's data, backfilled and compared with what the text itself says."""
+"""The real excerpt of LANL's data, backfilled and compared with figures taken from the text itself."""
 
 import gzip
 import hashlib
@@ -27,7 +27,7 @@ def backfilled(tmp_path_factory):
 
 
 def score(lines):
-    """What each line must come to, from the contract alone and as simply as can be: the excerpt lies within one day, so no
+    """The score of each line, from the contract alone and as simply as possible: the excerpt lies within one day, so no
     day is closed and no host is rare."""
     history = defaultdict(list)
     for line in lines:
@@ -73,7 +73,7 @@ def test_every_curated_row_is_what_the_line_says(backfilled, lines):
     rows = by_id(backfilled.rows(CURATED))
     assert len({row["event_id"] for row in rows}) == 5000
     assert [{name: row[name] for name in expected[0]} for row in rows] == expected
-    # The excerpt is worth little if it fires nothing.
+    # The excerpt tests little unless rules fire.
     assert {flag for row in rows for flag in row["risk_flags"]} >= {"NEW_DEVICE", "LATERAL_MOVEMENT"}
     assert len({row["rule_set"] for row in rows}) == 1
     assert len({row["ingestion_time"] for row in rows}) == 1, "arrival is the time the run began"

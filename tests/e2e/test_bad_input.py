@@ -1,4 +1,4 @@
-"""Whatever is handed in: a clear refusal that names the thing, or counted rejections that add up. Never a panic, never a loss."""
+"""Whatever the input: a clear refusal that names the fault, or counted rejections that add up. Never a panic, never a loss."""
 
 import bz2
 import contextlib
@@ -30,13 +30,13 @@ PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstandard.ZstdCompre
 
 @pytest.fixture
 def ways(tmp_path):
-    """Puts a file into a lake by each way, which must agree; answers the lake and (received, curated, rejected)."""
+    """Puts a file into a lake by each way, which must agree; returns the lake and (received, curated, rejected)."""
 
     def load(content):
         text = tmp_path / "input.txt"
         text.write_bytes(content)
         backfilled = attempt("backfill", "--input", text, "--lake", tmp_path / "file")
-        # Where nothing of it is an event that is told by the exit code, and the lake is there all the same.
+        # If the file has no event, the exit code says so, and the lake is there all the same.
         none = backfilled.count("received") > 0 and backfilled.count("curated") == 0
         assert backfilled.code == int(none), backfilled
         stream = f"local:{tmp_path / 'stream'}"
@@ -57,7 +57,7 @@ def ways(tmp_path):
 
 @contextlib.contextmanager
 def mounted(path, options):
-    """A small file system of its own; needs the right to mount, and says so where it is missing."""
+    """A small file system of its own. This needs the right to mount, and says so if that is missing."""
     path.mkdir(exist_ok=True)
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, text=True)
     if mount.returncode != 0:
@@ -128,7 +128,7 @@ def test_line_ends_and_text(ways):
 
 
 def test_times_at_the_ends_of_the_calendar(ways):
-    """The last instant before the year 10000 is a time, but ahead of its arrival; the next one is none. So at the first one."""
+    """The last instant before the year 10000 is a time, but ahead of its arrival; the next one is no time. The first one likewise."""
     last = int((datetime(9999, 12, 31, 23, 59, 59) - datetime(2015, 1, 1)).total_seconds())
     lake, told = ways(
         b"0001-01-01T00:00:00Z,U1,C1\n0001-01-01T00:00:01+00:00,U2,C1\n0001-01-01T00:00:00+00:01,U1,C1\n"
@@ -140,7 +140,7 @@ def test_times_at_the_ends_of_the_calendar(ways):
 
 
 def test_times_as_shippers_write_them(ways):
-    """Each event is a day after the last, of a user of its own; what is no time says what to do. File and stream agree."""
+    """Each event is a day after the last and has its own user; an invalid time says what to do. File and stream agree."""
     events = [
         b"2015-01-01t00:00:00z,U0,C1",
         b"2015-01-02 00:00:00+0000,U1,C1",
@@ -167,7 +167,7 @@ def test_times_as_shippers_write_them(ways):
 
 @pytest.mark.parametrize("wrong", ["2020-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
 def test_one_broken_clock_does_not_make_the_rest_late(tmp_path, wrong):
-    """A lone time years ahead in the midst of a day is rejected as `future`; its followers are scored."""
+    """A lone time years ahead, in the middle of a day, is rejected as `future`; the events after it are scored."""
     lines = [f"{n},U{n % 9},C{n % 5}" for n in range(1, 200)]
     lines.insert(100, f"{wrong},U1,C1")
     (tmp_path / "input").write_text("\n".join(lines))
@@ -176,7 +176,7 @@ def test_one_broken_clock_does_not_make_the_rest_late(tmp_path, wrong):
 
 
 def test_an_event_id_that_names_a_kind_of_event(ways, tmp_path):
-    """As of senders for whom every logon is Windows' 4624: only what has the same time and computer too is the same event."""
+    """Some senders give every logon Windows' id 4624: only events with the same time and computer, too, are the same event."""
     event = '{{"time":{},"user":"U{}","computer":"C{}","event_id":"4624"}}'
     lines = [event.format(1_000 + n // 8, n % 4, n // 4 % 2) for n in range(400)]
     lake, told = ways("\n".join(lines + lines[-3:]).encode())
@@ -305,7 +305,7 @@ def test_too_few_descriptors_are_no_want_of_rights(tmp_path):
 
 
 def test_an_interrupted_backfill_goes_on_with_its_own_file_only(tmp_path):
-    """The file is cut off; with what was missing put back it is another file, and that is said; its lake loses nothing."""
+    """The file is cut off. With the missing part put back it is another file, and the program says so; the lake loses nothing."""
     plain = gzip.decompress(EXCERPT.read_bytes())
     packed = gzip.compress(plain)
     (tmp_path / "events.gz").write_bytes(packed[:-20])
@@ -426,7 +426,7 @@ def test_a_second_writer_is_refused_by_name(tmp_path):
         while not (directory / ".lock").exists() or str(consumer.pid) not in (directory / ".lock").read_text():
             assert consumer.poll() is None and time.monotonic() < deadline, "the consumer takes the lake"
             time.sleep(0.02)
-        # A backfill wants the lake alone; a consumer of the same stream may share it, one of another stream not.
+        # A backfill needs the lake alone; a consumer of the same stream may share it, one of another stream may not.
         other = f"local:{tmp_path / 'other'}"
         run("stream", "create", "--stream", other)
         for command in (
@@ -438,7 +438,7 @@ def test_a_second_writer_is_refused_by_name(tmp_path):
         consumer.send_signal(signal.SIGTERM)
         out, err = consumer.communicate(timeout=60)
     assert consumer.returncode == 0, f"SIGTERM is an orderly end\n{out}\n{err}"
-    # What it left goes on where it stopped; closing the stream seals.
+    # The next consumer goes on where that one stopped; closing the stream seals.
     run("stream", "close", "--stream", stream)
     run("consume", "--stream", stream, "--lake", directory)
     assert len(Lake(directory).rows(CURATED)) == 5000
@@ -447,12 +447,12 @@ def test_a_second_writer_is_refused_by_name(tmp_path):
 # --- disks that fill up ------------------------------------------------------------------------------------------
 
 
-# What a disk without room, a directory without the right to write, and a limit are never called.
+# Words that never describe a full disk, a missing right to write, or a limit.
 DAMAGE = re.compile("damaged|cannot be used|restore", re.IGNORECASE)
 
 
 def fits(result):
-    """Whether all is written; if not, a reason is named, and it is not damage."""
+    """Whether everything was written. If not, the message must name a reason, which is not damage."""
     if result.code == 0 or "nothing to do" in result.stderr:
         return True
     last = result.stderr.strip().splitlines()[-1]
@@ -482,11 +482,11 @@ def test_a_full_disk_loses_nothing(sealed, tmp_path):
 
 
 def test_files_that_cannot_grow_lose_nothing(sealed, tmp_path):
-    """The same without the right to mount, by a limit on the size of files (EFBIG). To SQLite it is what a quota (EDQUOT) is: an
-    I/O error that is none of the device's."""
+    """The same without the right to mount, by a limit on the size of files (EFBIG). To SQLite it is the same as a quota (EDQUOT):
+    an I/O error that is not the device's."""
 
     def limit(kib):
-        # The signal must not end the process: a write that fails is what is tried here.
+        # The signal must not end the process: the test is of a write that fails.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (kib * 1024, resource.RLIM_INFINITY))
 
@@ -505,7 +505,7 @@ def test_files_that_cannot_grow_lose_nothing(sealed, tmp_path):
 
 
 def test_a_stream_on_a_full_disk_is_not_called_damaged(tmp_path):
-    """What fits goes in; what does not is refused for want of room, and can be continued with more of it."""
+    """Records that fit go in; others are refused for lack of room, and the replay can be continued once there is more."""
     with mounted(tmp_path / "disk", "size=64k") as place:
         replay = ["replay", "--input", EXCERPT, "--stream", f"local:{place / 'stream'}", "--max", "--close"]
         for kib in (64, 128):
@@ -519,7 +519,7 @@ def test_a_stream_on_a_full_disk_is_not_called_damaged(tmp_path):
 
 
 def lake_and_stream(place, tmp_path):
-    """Both in one place, and every command that opens them."""
+    """A lake and a stream in one place, and every command that opens them."""
     directory, stream = place / "lake", f"local:{place / 'stream'}"
     run("backfill", "--input", EXCERPT, "--lake", directory, "--keep-open")
     run("replay", "--input", EXCERPT, "--stream", stream, "--max")
@@ -549,7 +549,7 @@ def test_a_lake_and_a_stream_of_another_user_are_not_called_damaged(tmp_path):
     (tmp_path / "other").chmod(0o777)
     nobody = {}
     if os.geteuid() == 0:
-        # Rights do not bind root: another user asks. Its way there must be open.
+        # Rights do not bind root, so another user runs the commands. That user must be able to reach the place.
         program = tmp_path / "authpulse"
         shutil.copy2(PROGRAM, program)
         program.chmod(0o755)
@@ -616,7 +616,7 @@ def test_a_lake_keeps_what_makes_its_rows_comparable(tmp_path, setting, name):
     stream = f"local:{tmp_path / 'stream'}"
     run("replay", "--input", later, "--stream", stream, "--max", "--close")
     refused("consume", "--stream", stream, "--lake", directory, "--config", path, names=[name, "lake was made with"])
-    # The refusals changed nothing: under its own settings the lake goes on.
+    # The refusals changed nothing: with its own settings, the lake goes on.
     run("backfill", "--input", later, "--lake", directory)
     assert len(Lake(directory).rows(CURATED)) == 5050
 
@@ -655,7 +655,7 @@ def test_a_closed_stream_takes_nothing_more(tmp_path):
     stream = f"local:{tmp_path / 'stream'}"
     run("replay", "--input", EXCERPT, "--stream", stream, "--max", "--close")
     refused("replay", "--input", later_file(tmp_path), "--stream", stream, "--max", names=["closed"])
-    # The same file again is no fault: it is there.
+    # The same file again is no error: its records are there already.
     run("replay", "--input", EXCERPT, "--stream", stream, "--max", "--close")
     run("consume", "--stream", stream, "--lake", tmp_path / "lake")
     assert len(Lake(tmp_path / "lake").rows(CURATED)) == 5000
@@ -679,7 +679,7 @@ def test_a_reader_that_goes_away_is_no_panic(sealed):
 
 
 def test_a_refused_command_leaves_nothing_behind(tmp_path):
-    """Whatever is wrong shows before a lake, a stream or a file is made."""
+    """Every fault is found before a lake, a stream or a file is made."""
     (tmp_path / "work").mkdir()
     place = tmp_path / "work"
     stream, lake, missing = f"local:{place / 'stream'}", ["--lake", place / "lake"], place / "missing"
@@ -751,7 +751,7 @@ def test_command_lines_that_say_too_much_or_too_little(tmp_path):
 
 
 def test_a_lost_journal_is_noticed_before_anything_is_written(tmp_path):
-    """Entries numbered anew would seem to be in the tables already: their rows would be lost without a word."""
+    """Entries of a new journal would seem to be in the tables already, and their rows would be lost in silence."""
     lake = tmp_path / "lake"
     run("backfill", "--input", EXCERPT, "--lake", lake, "--keep-open")
     for file in lake.glob("journal.db*"):
@@ -763,6 +763,6 @@ def test_a_lost_journal_is_noticed_before_anything_is_written(tmp_path):
         refused("status", "--lake", lake, names=words)
         refused("backfill", "--input", EXCERPT, "--lake", lake, names=words)
         refused("consume", "--stream", stream, "--lake", lake, "--until-caught-up", names=words)
-        # A copy from before its first entry.
+        # A copy of the journal from before its first entry.
         shutil.copy(tmp_path / "empty" / "journal.db", lake / "journal.db")
     assert len(Lake(lake).rows(CURATED)) == 5_000

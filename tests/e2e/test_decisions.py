@@ -1,4 +1,4 @@
-"""A decision is handed on when it is made: whole, once in an undisturbed run, and before anything is committed."""
+"""A decision goes out when it is made: complete, once in an undisturbed run, and before anything is committed."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ def place(tmp_path_factory):
 
 
 def config(place, name, min_score):
-    """A configuration that hands decisions to a file, and that file."""
+    """A configuration that writes decisions to a file, and that file."""
     decisions, path = place / f"{name}.jsonl", place / f"{name}.toml"
     path.write_text(f'[decisions]\nto = "file:{decisions}"\nmin_score = {min_score}\n[store]\nroll_rows = 300\n')
     return path, decisions
@@ -52,7 +52,7 @@ def test_decisions_are_the_rows_from_a_score_on(place, way):
 
 
 def stored_rows(lake):
-    """Rows that the journal's entries hold."""
+    """How many rows the journal's entries hold."""
     with contextlib.closing(sqlite3.connect(f"file:{lake / 'journal.db'}?mode=ro", uri=True)) as journal:
         bodies = [body for (body,) in journal.execute("SELECT body FROM entries")]
     entries = [json.loads(pyarrow.CompressedInputStream(pyarrow.BufferReader(body), "zstd").read()) for body in bodies]
@@ -60,9 +60,9 @@ def stored_rows(lake):
 
 
 def test_a_decision_does_not_wait_for_its_entry(place):
-    """The process ends before an entry is stored: its decisions are out. They come again, under the same ids."""
+    """The process ends before an entry is stored, but its decisions are out. They come again, under the same ids."""
     path, decisions = config(place, "early", 0)
-    # One shard, which waits for no other's shares.
+    # One shard, which does not wait for the daily counts of others.
     words = ["backfill", "--input", place / "nasty.txt", "--lake", place / "early", "--config", path]
     ended = attempt(*words, env={"AUTHPULSE_CRASH": "entry put before@2"}, may_abort=True)
     assert ended.code == -signal.SIGABRT, ended

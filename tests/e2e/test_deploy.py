@@ -1,4 +1,4 @@
-"""The units under deploy/, judged by systemd itself, and what a service leaves readable for others."""
+"""The units under deploy/, checked by systemd itself, and what a service leaves readable for others."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def test_a_service_is_started_again_for_as_long_as_it_takes(name):
         "ExecReload": "/bin/kill -HUP $MAINPID",
     }
     assert {key: unit.get(key) for key in wanted} == wanted
-    # What the service was told of its end, as systemd tells it.
+    # What systemd tells this command about the service's end.
     command = unit["ExecStopPost"].removeprefix("/bin/sh -c ").strip("'").replace("%n", "authpulse")
     for result, code, status, told in [
         ("success", "exited", "0", ""),
@@ -82,7 +82,7 @@ min_score = 0
 
 
 def rights(*places):
-    """Each path below the places, and what it lets whom do."""
+    """Each path below the places, and its rights."""
     found = {}
     for place in places:
         for path in [place, *place.rglob("*")]:

@@ -12,12 +12,12 @@ from snippets import check, snippets
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Where ./lake lies; nothing that is run here changes the lake."""
+    """The place of ./lake; no snippet changes the lake."""
     place = tmp_path_factory.mktemp("docs")
     run("backfill", "--input", EXCERPT, "--lake", place / "lake")
 
     def content():
-        # But for what SQLite keeps beside a database while somebody reads it.
+        # Except for the files that SQLite keeps beside a database while it is read.
         files = [file for file in (place / "lake").rglob("*") if file.is_file()]
         files = [file for file in files if not file.name.endswith(("-wal", "-shm"))]
         return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
@@ -32,7 +32,7 @@ def test_pyiceberg(place):
 
 
 def test_duckdb(place, tmp_path):
-    """With the extensions installed from their packages, so that INSTALL has nothing to fetch."""
+    """The extensions are installed from their packages, so that INSTALL has nothing to fetch."""
     (tmp_path / ".duckdb").mkdir()
     with duckdb.connect(config={"extension_directory": str(tmp_path / ".duckdb" / "extensions")}) as connection:
         for name in ("avro", "iceberg"):
@@ -42,7 +42,7 @@ def test_duckdb(place, tmp_path):
 
 @pytest.mark.engines
 def test_spark(place, tmp_path):
-    """The jars are fetched once, into the cache of what needs Java."""
+    """The jars are fetched once, into the cache for programs that need Java."""
     from jvm import Jdk
     from trino_server import CACHE
 

@@ -1,5 +1,5 @@
-"""Code that fails on one record: tried three times, then a dead letter with its bytes; the rest lands as if it were not there.
-Code that fails on scoring: the service ends, names the event, and goes on from there when it is mended."""
+"""Code that fails on one record: three attempts, then a dead letter with its bytes; the rest is stored as if it were not there.
+Code that fails on scoring: the service ends, names the event, and goes on from there once the code is mended."""
 
 import gzip
 import re
@@ -36,7 +36,7 @@ def place(tmp_path_factory):
 
 
 def expect_failed_aside(place, directory, result):
-    """Everything but what failed landed as if nothing else had come."""
+    """Checks that everything but the failed records was stored as if nothing else had come."""
     good, lake = Lake(place / "good"), Lake(directory)
     for table in TABLES[:3]:
         assert_same(good.comparable(table), lake.comparable(table), f"{table}, the failed records aside\n{result}")

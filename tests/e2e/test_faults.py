@@ -1,4 +1,4 @@
-"""Every call of the program to S3, Glue and DynamoDB meets every error at least once, and the lake is what it would have been.
+"""Every call of the program to S3, Glue and DynamoDB meets every error at least once, and the lake is as if none had happened.
 
 The emulator itself never throttles, fails or loses an answer; the proxy in between (`fault_proxy.py`) does.
 """
@@ -33,8 +33,8 @@ snapshot_age = 0
 orphan_age = 0
 """
 
-# What the program calls, and what happens to it beyond what can happen to any call. Larger files go up in parts, which the
-# tests of crates/aws look at.
+# The operations that the program calls, and their faults beyond those of any call. Larger files go up in parts, which the
+# tests of crates/aws check.
 OPERATIONS = {
     S3: {
         "PutObject": (CONFLICT, LATE),
@@ -54,9 +54,9 @@ OPERATIONS = {
     DYNAMODB: {"GetItem": (LATE,), "PutItem": (LATE,), "CreateTable": (), "DescribeTable": ()},
 }
 
-# Each makes a lake of its own, because some calls are only made for a new one.
+# Each round makes a lake of its own, because some calls are only made for a new one.
 ROUNDS_MAX = 20
-# A run that was told of an error is run again, as a service manager does.
+# A run that ended with an error is run again, as a service manager does.
 ATTEMPTS_MAX = 10
 
 
@@ -122,7 +122,7 @@ def expect_same(place, local, way, name, emulator):
 
 
 def persist(command, env):
-    """Runs until it succeeds; answers the errors on the way."""
+    """Runs a command until it succeeds; returns the errors on the way."""
     errors = []
     for _ in range(ATTEMPTS_MAX):
         result = attempt(*command, env=env)
@@ -147,7 +147,7 @@ def test_each_error_meets_each_call(place, local, emulator, proxy):
         lakes.append((way, name))
         for command in commands(place, way, name):
             errors += persist(command, env)
-        # So that the next round makes it anew.
+        # So that the next round makes the table again.
         emulator.client("dynamodb").delete_table(TableName="authpulse_locks")
     for way, name in lakes:
         expect_same(place, local, way, name, emulator)
@@ -159,7 +159,7 @@ def test_each_error_meets_each_call(place, local, emulator, proxy):
 
 
 def test_an_expired_session_ends_the_run_with_what_to_do(place, local, emulator, proxy):
-    """Nothing is tried again that cannot succeed; with new credentials the same command goes on."""
+    """The program does not retry what cannot succeed; with new credentials, the same command goes on."""
     for service, operation in [(S3, "PutObject"), (GLUE, "UpdateTable")]:
         name = f"expired_{service}"
         command = commands(place, "backfill", name)[0]

@@ -1,4 +1,4 @@
-"""Files as they come: in the shell's order, cut off, with the zeros of a tape behind them, given up."""
+"""Files as they come: in the shell's order, cut off, followed by the zeros of a tape, given up."""
 
 import gzip
 
@@ -19,7 +19,7 @@ def write_hours(directory, hours):
     directory.mkdir()
     for n in hours:
         (directory / f"d{n}.log").write_bytes(hour(n))
-    # As the shell names them: d1 d10 d11 d2.
+    # In the shell's order: d1 d10 d11 d2.
     return sorted(directory.iterdir())
 
 
@@ -52,7 +52,7 @@ def test_the_zeros_of_a_tape_are_the_end(tmp_path, packed):
 
 @pytest.fixture
 def cut_off(tmp_path):
-    """A lake that holds a part of a file that is cut off, and that file whole."""
+    """A lake with a part of a file that is cut off, and the whole file."""
     text = b"".join(hour(n) for n in range(1, 40))
     parts = [gzip.compress(text[at : at + 100_000], 1) for at in range(0, len(text), 100_000)]
     damaged = b"".join(parts)[:-20]
@@ -105,7 +105,7 @@ def test_there_is_nothing_to_give_up(tmp_path):
 
 
 def test_a_sort_without_room(tmp_path):
-    """It names the place of its temporary files, and the lake is none the worse for it."""
+    """The error names the place of the temporary files, and the lake is unharmed."""
     text = gzip.decompress(EXCERPT.read_bytes())
     (tmp_path / "events.txt").write_bytes(text)
     words = ["backfill", "--input", tmp_path / "events.txt", "--lake", tmp_path / "lake", "--sort"]

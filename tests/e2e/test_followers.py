@@ -1,6 +1,6 @@
-"""`authpulse followers list|forget`: who follows a lake beside the tables, what is kept for whom, and the end of that.
+"""`authpulse followers list|forget`: which followers a lake has besides the tables, what is kept for them, and how that ends.
 
-The program brings no follower; what one would register is put where it would put it: rows of `journal.db`.
+The program has no such follower. The test writes what one would register, where it would: rows of `journal.db`.
 """
 
 import json
@@ -13,7 +13,7 @@ from authpulse import attempt, refused, run
 from read_lake import Lake
 
 MICROS = 1_000_000
-# Each part makes an entry and a snapshot of the state at least.
+# Each part makes at least an entry and a snapshot of the state.
 PARTS, EVENTS = 6, 200
 SETTINGS = "[store]\nroll_rows = 100\nsnapshot_rows = 100\n[maintain]\nfold_entries = 1\nentry_age = 0\n"
 
@@ -63,7 +63,7 @@ def test_a_lake_without_followers_says_so_and_there_is_none_to_forget(place):
     assert followers(place, "list").stdout == "nobody but the tables follows this lake\n"
     assert listed(place) == {}
     refused("followers", "forget", "counts", "--lake", place / "lake", names=["no follower counts", "followers list"])
-    # Looking makes nothing.
+    # Listing creates nothing.
     with sqlite3.connect(place / "lake" / "journal.db") as journal:
         assert not journal.execute("SELECT 1 FROM sqlite_master WHERE name = 'followers'").fetchall()
 
@@ -85,14 +85,14 @@ def test_who_follows_is_listed_kept_for_and_forgotten(place):
     assert "alerts\n" in text and f"lacks       {last - 2} entries, since " in text and "entry 3 of shard file" in text
     assert "kept        until " in text and "(7 days after that entry was written)" in text
 
-    # Nothing behind its position is folded, and whoever maintains the lake hears why.
+    # Nothing after its position is folded, and maintenance says why.
     told = maintain(place)
     assert "counts" in told.stdout + told.stderr and "followers forget counts" in told.stdout + told.stderr
     kept = [entry["n"] for entry in Lake(place / "lake").entries()]
     assert set(range(3, last + 1)) <= set(kept)
     assert listed(place)["counts"]["holds"] > 0
 
-    # Forgotten, it holds nothing back. One that was there a moment ago may come again.
+    # Once forgotten, it holds nothing back. A follower that registered a moment ago may register again.
     done = followers(place, "forget", "counts")
     assert done.stdout == "counts: forgotten; nothing is kept for it any more\n" and "minute ago" not in done.stderr
     done = followers(place, "forget", "alerts")

@@ -1,4 +1,4 @@
-"""The generator beside the real figures, and `evaluate` beside a second, dumb implementation."""
+"""Compares the generator with the real figures, and `evaluate` with a second, simple implementation."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def test_a_generated_file_keeps_the_real_figures(tmp_path, millions):
     checked = run("generate", "--check", file)
     within, off, short, _ = verdicts(checked)
     assert off == 0, checked
-    # Of 39 figures that are held: nodes and pairs at four sizes, and from 20 M on eight of pace.
+    # Of the 39 figures that are checked, these need more events: nodes and pairs at four sizes, and from 20 M on eight of pace.
     assert (within, short) == {1: (25, 14), 5: (27, 12), 20: (37, 2), 100: (39, 0)}[millions], checked
 
 
@@ -37,7 +37,7 @@ def test_the_real_head_is_within_and_a_strange_file_is_not(tmp_path):
     real = REPOSITORY / "tests" / "data" / "lanl" / "auth9mo_head10k.txt.gz"
     within, off, _, _ = verdicts(run("generate", "--check", real))
     assert (within, off) == (23, 0), "13 of the head, 10 of the generator's own graph"
-    # Half of the head reaches none of its figures.
+    # Half of the first 10,000 events is too short for any of their figures.
     assert verdicts(run("generate", "--check", EXCERPT))[0] == 10
     strange = tmp_path / "strange.txt"
     strange.write_text("".join(f"{second},U{second % 7},C1\n" for second in range(1, 20_000)) + "no line\n")
@@ -52,7 +52,7 @@ def test_the_model_is_what_the_data_says():
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory):
-    """A lake of eight days with attacks of all kinds, bad lines and copies; three labels are not landed."""
+    """A lake of eight days with attacks of all kinds, bad lines and copies; three labels have no row."""
     place = tmp_path_factory.mktemp("attacked")
     events, labels, lake = place / "events.txt", place / "labels.csv", place / "lake"
     words = ["--days", 8, "--users", 150, "--attacks", 16, "--red-team", "--bad", 20, "--duplicates", 0.01]
@@ -60,7 +60,7 @@ def attacked(tmp_path_factory):
     rows = labels.read_text().splitlines()
     header = [row for row in rows if row.startswith("#")]
     counts = dict(row[2:].split("=") for row in header)
-    # Two events of attacks come days late, and one label is of an event that never was.
+    # Two events of attacks come days late, and one label is of an event that never happened.
     late = [",".join(row.split(",")[2:]) for row in rows if ",red_team," in row][:2]
     kept = [line for line in events.read_text().splitlines() if line not in late]
     events.write_text("\n".join([*kept, *late]) + "\n")
@@ -77,13 +77,13 @@ def test_trouble_comes_out_as_the_labels_say(attacked):
     letters = Lake(lake).load("auth_events_rejected").scan(selected_fields=("reason",)).to_arrow()["reason"].to_pylist()
     assert letters.count("invalid") == int(counts["bad_lines"]) == 20
     assert letters.count("late") == 2
-    # Had the two lines that were put last copies, those are gone.
+    # If the two lines that were moved to the end had copies, those are gone.
     copies = int(counts["duplicate_lines"])
     assert copies > 1_500 and letters.count("duplicate") in range(copies - 2, copies + 1)
 
 
 def landed_of(place, name, *trouble):
-    """Who logged on where and when in the lake, how many are dead letters by reason, and what the labels' header counts."""
+    """The logons in the lake (who, where, when), its dead letters by reason, and the counts in the labels' header."""
     events, labels, lake = (place / f"{name}.{what}" for what in ("txt", "csv", "lake"))
     run("generate", "--out", events, "--labels", labels, "--days", 3, "--users", 100, "--seed", 3, *trouble)
     run("backfill", "--input", events, "--lake", lake)
@@ -96,10 +96,10 @@ def landed_of(place, name, *trouble):
 def test_disorder_clocks_and_spellings_come_out_of_a_lake_as_the_labels_say(tmp_path):
     plain, letters, _ = landed_of(tmp_path, "plain")
     assert plain.total() > 10_000 and not letters
-    # Half a minute late is within the tolerance of five: not a row less, and none another one.
+    # Half a minute late is within the tolerance of five minutes: no row is missing or different.
     disordered, letters, counts = landed_of(tmp_path, "disordered", "--disorder", 30)
     assert int(counts["disordered_lines"]) > 100 and disordered == plain and not letters
-    # Nothing folds spellings: each is a user of its own, on the same computer at the same time.
+    # Nothing merges spellings: each is a user of its own, on the same computer at the same time.
     spelled, letters, counts = landed_of(tmp_path, "spelled", "--spellings", 0.2)
     others = Counter({row: n for row, n in spelled.items() if not re.fullmatch(r"U\d+", row[1])})
     assert others.total() == int(counts["spelled_lines"]) > 100 and not letters
@@ -107,7 +107,7 @@ def test_disorder_clocks_and_spellings_come_out_of_a_lake_as_the_labels_say(tmp_
     for (time, user, computer), n in spelled.items():
         folded[time, re.search(r"[Uu]\d+", user).group().upper(), computer] += n
     assert folded == plain and len({row[1] for row in others}) > int(counts["spelled_users"]) > 5
-    # Of a clock that is behind by more than the tolerance everything is late, and behind one that is ahead the others are.
+    # Events of a clock that is slow by more than the tolerance are late; after those of a fast clock, the others are late.
     skewed, letters, counts = landed_of(tmp_path, "skewed", "--skewed-clocks", 2)
     assert set(letters) == {"late"} and skewed.total() + letters["late"] == plain.total()
     assert 0 < (skewed - plain).total() <= int(counts["skewed_lines"])
@@ -153,6 +153,6 @@ def test_a_demo_takes_the_shape_it_is_told(tmp_path, profile):
     assert "it adds up" in told and ("lateral_over_days" in told) == (profile != "simple"), told
     labels = tmp_path / "lake" / "demo" / "labels.csv"
     assert profile == "simple" or f"# profile={profile or 'lanl-9mo'}\n" in labels.read_text()
-    # What is told to do next can be done.
+    # The commands that it suggests next work.
     assert f"evaluate --lake {tmp_path / 'lake'} --labels {labels}" in told, told
     assert "| score | 20 |" in run("evaluate", "--lake", tmp_path / "lake", "--labels", labels).stdout

@@ -29,13 +29,13 @@ follow_interval = 0.1
 lease_duration = 1
 lease_scan = 0.2
 """
-# Of an aggregate it takes a few events at a time, so that it can be stopped in the midst of one.
+# The service takes a few events of an aggregate at a time, so that it can be stopped in the middle of one.
 SLOW = CONFIG.replace("roll_rows = 300", "roll_rows = 11") + "[run]\nread_records = 11\n"
 
 
 @pytest.fixture(scope="module")
 def kinesis(tmp_path_factory):
-    """kinesis-local beside DynamoDB Local: conditions on leases are judged by Amazon's own code."""
+    """kinesis-local beside DynamoDB Local: conditions on leases are checked by Amazon's own code."""
     dynamodb = DynamoDb(tmp_path_factory.mktemp("dynamodb"))
     running = NodeKinesis("kinesis-local", dynamodb)
     yield running
@@ -64,13 +64,13 @@ def place(tmp_path_factory):
 
 
 class Workers:
-    """Workers that end with the test, however it ends."""
+    """Workers that end when the test does, however it ends."""
 
     def __init__(self, place, kinesis):
         self._place, self._kinesis, self._processes = place, kinesis, []
 
     def kcl(self, library, stream, application, *words):
-        """One of Amazon's."""
+        """Starts a worker of Amazon's KCL."""
         worker = Worker(library, stream, application, "theirs", self._place, self._kinesis, *words)
         self._processes.append(worker.process)
         return worker
@@ -99,7 +99,7 @@ def lines_of(place, *names):
 
 
 def sent(line):
-    """Partition key and data of a line, by docs/semantics.md."""
+    """The partition key and data of a line, by docs/semantics.md."""
     if line.startswith(b"{"):
         return json.loads(line)["user"], line
     if line.startswith(b"no event"):
@@ -109,7 +109,7 @@ def sent(line):
 
 
 def by_key(records):
-    """What each key's data are, in their order."""
+    """Each key's data, in order."""
     found = {}
     for key, data in records:
         found.setdefault(key, []).append(data)
@@ -117,7 +117,7 @@ def by_key(records):
 
 
 def expect_once(what, *parts):
-    """The parts, one after another, are the lines: nothing twice, nothing missing, every key in its order."""
+    """Checks that the parts, one after another, are the lines: nothing twice, nothing missing, every key in its order."""
     got = {}
     for part in parts:
         for key, data in by_key(part).items():
@@ -134,7 +134,7 @@ def make(kinesis, name, shards):
 
 
 def replay(kinesis, place, stream, name):
-    """In aggregates of some hundred events."""
+    """Sends the file in aggregates of some hundred events."""
     words = ["--stream", f"kinesis:{stream}", "--max", "--batch-size", 400, "--progress", place]
     return run("replay", "--input", place / f"{name}.txt", *words, env=kinesis.env)
 
@@ -168,7 +168,7 @@ def ends(kinesis, name):
 
 
 def leases(kinesis, application):
-    """The table, as long as there may be none."""
+    """The table of leases; empty if there is none yet."""
     try:
         return items(kinesis, application)
     except kinesis.client("dynamodb").exceptions.ResourceNotFoundException:
@@ -181,13 +181,13 @@ def checkpoint(lease):
 
 
 def checkpoints(kinesis, application):
-    """The checkpoints of all leases, and of nothing else in the table."""
+    """The checkpoints of all leases, without other items of the table."""
     table = leases(kinesis, application)
     return {key: checkpoint(item) for key, item in table.items() if "leaseCounter" in item}
 
 
 def within_an_aggregate(kinesis, name, at):
-    """Whether one of the checkpoints lies before the last event of its record."""
+    """Whether a checkpoint lies before the last event of its record."""
     inner = {}
     for shard, record in stored(kinesis, name):
         inner[int(record["SequenceNumber"])] = len(user_records([(shard, record)]))
@@ -202,7 +202,7 @@ def read_to_the_end(worker, kinesis, name, application):
 
 
 def rest_of(lines, delivered):
-    """The lines that are left where of each key the first ones were delivered."""
+    """The lines that are left after the first ones of each key were delivered."""
     done, rest = {key: len(data) for key, data in by_key(delivered).items()}, []
     for line in lines:
         key, _ = sent(line)
@@ -213,7 +213,7 @@ def rest_of(lines, delivered):
 
 
 def expect_the_rest(place, lake, lines, delivered):
-    """A lake holds what a KCL left, and nothing else: records as received, and the rows that a backfill makes of them."""
+    """Checks that a lake holds what a KCL left, and nothing else: records as received, and the rows that a backfill makes of them."""
     expect_once(lines, delivered, landed(Lake(place / lake)))
     run("verify", "--lake", place / lake, "--config", place / "config.toml")
     rest = place / f"{lake}-rest.txt"
@@ -257,7 +257,7 @@ def test_we_continue_where_kcl_2_stopped_around_a_split(workers, kinesis, place,
     first, second = lines_of(place, "first"), lines_of(place, "second")
     enough = len(first) // 2 + 7 if where == "before the split" else len(first) + len(second) // 2 + 7
     make(kinesis, name, 1)
-    # Of a stream that was split, kinesis-local tells a new application the children along with the parent; it refuses that.
+    # Of a split stream, kinesis-local shows a new application the children together with the parent, which the KCL refuses.
     worker = workers.kcl("kcl2", name, name, "--stop-after", str(enough))
     worker.until("its lease", lambda: "leaseOwner" in next(iter(leases(kinesis, name).values()), {}))
     replay(kinesis, place, name, "first")
@@ -280,7 +280,7 @@ def test_we_continue_where_kcl_2_stopped_around_a_split(workers, kinesis, place,
 
 
 def part_of(place, name, service, count):
-    """Lets the service read until so many records are in its lake, and stops it; what is there then."""
+    """Lets the service read until so many records are in its lake, and stops it; returns what is there then."""
     lake = Lake(place / f"{name}-lake")
     until(lambda: len(lake.raw()) >= count, f"{count} records in the lake", TIMEOUT_SECONDS, service)
     service.send_signal(signal.SIGTERM)
@@ -323,7 +323,7 @@ def test_a_table_that_kcl_3_leads_is_refused_until_it_stops(workers, kinesis, pl
     refused(*consume(place, "led", "led", "--seal"), env=kinesis.env, names=names)
     read_to_the_end(worker, kinesis, "led", "led")
     replay(kinesis, place, "led", "second")
-    # What KCL 3 keeps there beside its leases stays, and is taken for no lease.
+    # Other items that KCL 3 keeps in the table stay, and are not taken for leases.
     others = {key: item for key, item in items(kinesis, "led").items() if "leaseCounter" not in item}
     assert "Leader" not in others and len(others) >= 2
     run(*consume(place, "led", "led", "--seal"), env=kinesis.env)

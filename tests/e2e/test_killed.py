@@ -1,4 +1,4 @@
-"""Ended at the worst instants and started again: the rows of an undisturbed run, and nothing else.
+"""Processes end at the worst instants and start again: the result is the rows of an undisturbed run, and nothing else.
 
 `AUTHPULSE_KILLS` sets how many processes are killed at random instants, a quarter of them each of `replay`, `consume`,
 `backfill` and `demo`; `AUTHPULSE_SEED` sets at which instants.
@@ -27,7 +27,7 @@ KILLS_OF_EACH = -(-KILLS // 4)
 SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
 LONG = KILLS > 100
 
-# Where the program can be made to end itself.
+# The points at which the program can be made to end itself.
 POINTS = [
     "entry put before",
     "entry put after",
@@ -37,17 +37,17 @@ POINTS = [
     "snapshot after",
     *(f"table swap {when}:{table}" for when in ("before", "after") for table in TABLES),
 ]
-# One life after another on one lake, each ended when it comes to the point for that many times. The same point twice in
+# One life after another on one lake. Each ends when it comes to the point for the given number of times. The same point twice in
 # a row: what the second life finds is what the first one left half done.
 LIVES = (1, 1, 3, 2, 8) if LONG else (1, 1, 3)
 
-# The shortest of so many undisturbed runs is what instants are drawn over: one slow run would put many of them after the
+# Instants are drawn over the shortest of so many undisturbed runs: one slow run would put many of them after the
 # end.
 MEASUREMENTS = 3
 WAYS = ["backfill", "consume", "demo"]
 SHARDS = 3
 
-# Small entries, commits all the time: many instants between which to end. An age of 0 stores an entry after each read,
+# Small entries and frequent commits give many instants at which to end. An age of 0 stores an entry after each read,
 # and a read brings at most 100 records, or one of the files of a backfill.
 CONFIG = """\
 [store]
@@ -96,7 +96,7 @@ class Place:
         return ["consume", "--stream", f"local:{stream}", "--lake", lake, "--config", self.config]
 
     def command(self, way, lake):
-        """A way into a lake in one command; `consume` takes the stream that was filled and closed before."""
+        """A way into a lake in one command; `consume` reads the stream that was filled and closed before."""
         if way == "consume":
             return self.consume(lake, self.closed_stream)
         source = {
@@ -106,7 +106,7 @@ class Place:
         return [way, *source[way], "--lake", lake, "--config", self.config]
 
     def undisturbed(self, way):
-        """The lake of a run that nobody disturbs."""
+        """The lake of an undisturbed run."""
         if way not in self._undisturbed:
             lake = self.directory / f"undisturbed-{way}"
             run(*self.command(way, lake))
@@ -114,12 +114,12 @@ class Place:
         return self._undisturbed[way]
 
     def go_on(self, way, lake):
-        """To the end, after a kill."""
+        """Runs to the end, after a kill."""
         again = attempt(*self.command(way, lake))
         assert again.code == 0 or says_complete(way, again.stderr), again
 
     def expect_same(self, way, lake, what):
-        """Both readers find the undisturbed run's rows, the program's own audit finds nothing wrong."""
+        """Checks that both readers find the undisturbed run's rows, and that the program's own audit finds nothing wrong."""
         self.expect_same_as(self.undisturbed(way), lake, what)
 
     def expect_same_as(self, undisturbed, lake, what):
@@ -127,7 +127,7 @@ class Place:
         assert audit.code == 0, f"after {what}\n{audit}"
         killed = Lake(lake)
         for table in TABLES:
-            # `comparable` reads by PyIceberg and by DuckDB, and insists that they agree.
+            # `comparable` reads by PyIceberg and by DuckDB, and checks that they agree.
             assert_same(undisturbed.comparable(table), killed.comparable(table), f"{table} after {what}")
         positions = [
             [(row["shard_id"], row["sequence_number"], row["payload"]) for row in each.raw()]
@@ -137,20 +137,20 @@ class Place:
 
 
 def says_complete(way, words):
-    """Whether a command refuses because all is done: it was killed between its last step and the end of its process."""
+    """Whether a command refuses because everything is done: it was killed between its last step and the end of its process."""
     refusal = {"backfill": "nothing to do", "demo": "exists and is complete"}.get(way)
     return refusal is not None and refusal in words
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Enough for every point to be passed several times."""
+    """An input that is large enough to pass every point several times."""
     return Place(tmp_path_factory.mktemp("points"), events=1200, days=2, files=14, snapshot_rows=200)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """What random instants are drawn over."""
+    """The input whose runs random instants are drawn over."""
     return Place(tmp_path_factory.mktemp("killed"), events=4500, days=4, files=60, snapshot_rows=500)
 
 
@@ -187,7 +187,7 @@ def no_survivors():
 
 
 class Live:
-    """A process in the background whose words go to a file, so that it never waits for a reader."""
+    """A process in the background whose output goes to a file, so that it never waits for a reader."""
 
     def __init__(self, words, log):
         self.log = log
@@ -197,7 +197,7 @@ class Live:
             self.process = start_noted(*words, stdout=out, stderr=out, start_new_session=True)
 
     def runs_until(self, instant):
-        """Waits until so many seconds after its start; tells whether it still runs."""
+        """Waits until so many seconds after its start; returns whether it still runs."""
         try:
             self.process.wait(max(0, self.started + instant - time.monotonic()))
             return False
@@ -205,7 +205,7 @@ class Live:
             return True
 
     def end(self):
-        """Waits for its end; the seconds it took."""
+        """Waits for its end; returns the seconds it took."""
         self.process.wait(TIMEOUT_SECONDS)
         return time.monotonic() - self.started
 
@@ -218,19 +218,19 @@ class Live:
         assert self.process.returncode == 0, f"exit {self.process.returncode}\n{words}"
 
     def expect_end(self, way, life):
-        """It ended well; after a kill it may also have found nothing left to do."""
+        """Checks that it ended well; after a kill it may also have found nothing left to do."""
         if life == 0 or not says_complete(way, self.words()):
             self.expect_success()
 
     def words(self):
-        """What it has said."""
+        """Its output so far."""
         words = self.log.read_bytes()[self.begin :].decode("utf-8", "backslashreplace")
         assert "panicked" not in words, f"a panic is never an answer\n{words}"
         return words
 
 
 def measure(place, way, number):
-    """An undisturbed run; the lake, and how long each of its processes took."""
+    """Makes an undisturbed run; returns the lake, and how long each of its processes took."""
     lake = place.directory / f"measured-{way}-{number}".replace(" ", "-")
     log = lake.with_suffix(".log")
     if way == "replay and consume":
@@ -247,14 +247,14 @@ def measure(place, way, number):
 
 
 def start_both(place, lake, log):
-    """Producer and consumer of one stream, at the same time."""
+    """Starts producer and consumer of one stream, at the same time."""
     stream = f"{lake}-stream"
     run("stream", "create", "--stream", f"local:{stream}", "--shards", SHARDS)
     return Live(place.replay(stream), log), Live(place.consume(lake, stream), log)
 
 
 class Measured:
-    """The undisturbed runs over which instants are drawn; each must be worth it."""
+    """The undisturbed runs over which instants are drawn; each must do enough to be a test."""
 
     def __init__(self, place, tell):
         self.lakes, self.seconds = {}, {}
@@ -280,7 +280,7 @@ def measured(large, tell):
 
 
 class Kills:
-    """Which kinds of process were killed when."""
+    """Counts which kinds of process were killed when."""
 
     def __init__(self, measured, *ways):
         self.measured = measured
@@ -289,7 +289,7 @@ class Kills:
         self.lakes = 0
 
     def wanted(self):
-        """The ways of which some are left."""
+        """The ways for which kills are left."""
         return [way for way, instants in self.instants.items() if len(instants) < KILLS_OF_EACH]
 
     def note(self, way, instant, kind=None):
@@ -314,12 +314,12 @@ def test_ended_at_a_point(small, way, point):
     for life, number in enumerate(LIVES):
         ended = attempt(*small.command(way, lake), env={"AUTHPULSE_CRASH": f"{point}@{number}"}, may_abort=True)
         if ended.code == 0:
-            # A later life may have too little left to do to come to the point so often.
+            # A later life may have too little left to do to reach the point so often.
             assert number > 1, f"the point is never reached in life {life + 1}\n{ended}"
             break
         assert f"AUTHPULSE_CRASH: ending at '{point}'" in ended.stderr, ended
         if way == "demo":
-            # Its consumer ends at the point; the demo itself says so and how to continue.
+            # The demo's consumer ends at the point; the demo itself says so, and how to continue.
             assert ended.code == 1, ended
             assert re.search(r"error: the consumer ended with signal: 6.*run the demo again", ended.stderr), ended
         else:
@@ -330,8 +330,8 @@ def test_ended_at_a_point(small, way, point):
 
 
 def test_raw_files_of_a_shard_that_nobody_owns_any_more(small):
-    """A shard that ended with a split is never worked on again. A worker that is lost between its last entry and giving the raw
-    file its name leaves that to whoever comes next."""
+    """A shard that ended with a split is never worked on again. If a worker is lost between its last entry and giving the raw
+    file its name, another worker must do that."""
     stream, lakes = small.directory / "split-stream", small.directory / "split"
     half = small.text.read_bytes().split(b"\n")[:150]
     for number, lines in enumerate([half[:75], half[75:]]):
@@ -341,7 +341,7 @@ def test_raw_files_of_a_shard_that_nobody_owns_any_more(small):
     run("replay", "--input", small.directory / "half1.txt", "--stream", f"local:{stream}", "--max", "--close")
 
     def consume(lake):
-        # Entries as large as they are by default: the last one holds records.
+        # Entries of the default size, so that the last one holds records.
         return ["consume", "--stream", f"local:{stream}", "--lake", lakes / lake]
 
     run(*consume("undisturbed"))
@@ -372,10 +372,10 @@ def test_a_killed_replay_goes_on(small, point):
 
 @pytest.mark.parametrize("point", ["stream append before", "stream append after"])
 def test_a_demo_whose_replay_is_killed_goes_on(small, point):
-    """The process that ends is the demo itself; its consumer sees that and ends in order."""
+    """The demo itself ends; its consumer sees that and ends in order."""
     lake = small.directory / f"demo {point}".replace(" ", "-")
     for _ in range(2 if point.endswith("before") else 1):
-        # The whole input is one append: once it is stored there is none to end at.
+        # The whole input is one append: once that is stored, there is no other to end at.
         ended = attempt(*small.command("demo", lake), env={"AUTHPULSE_CRASH": f"{point}@1"}, may_abort=True)
         assert ended.code == -signal.SIGABRT, f"the point is not reached\n{ended}"
     small.go_on("demo", lake)
@@ -404,7 +404,7 @@ def test_backfills_killed_at_random(large, measured, tell):
 
 
 def test_producers_and_consumers_killed_at_random(large, measured, tell):
-    """Both at once on one stream: either is killed and started again while the other goes on."""
+    """Both run at the same time on one stream: either is killed and started again while the other goes on."""
     rng, kills = random.Random(f"{SEED} stream"), Kills(measured, "replay", "consume")
     while kills.wanted():
         kills.lakes += 1
@@ -438,7 +438,7 @@ def children(process):
 
 
 def kill_demo(live, whom):
-    """Kills the demo, its consumer, or both; tells whether there was anything to kill."""
+    """Kills the demo, its consumer, or both; returns whether there was anything to kill."""
     if whom == "demo alone":
         live.kill()
         return True
@@ -459,7 +459,7 @@ def kill_demo(live, whom):
 
 
 def test_demos_killed_at_random(large, measured, tell):
-    """The demo, its consumer, or both; the same command continues."""
+    """The demo, its consumer, or both are killed; the same command continues."""
     rng, kills = random.Random(f"{SEED} demo"), Kills(measured, "demo")
     while kills.wanted():
         kills.lakes += 1
@@ -510,7 +510,7 @@ def test_a_demos_consumer_waits_for_the_one_before(small):
 
 
 def test_a_stopped_consumer_goes_on(large, measured):
-    """SIGTERM again and again: each time an orderly end in time, tables and all, and in the end all rows."""
+    """SIGTERM again and again: each time an orderly end in time, with tables committed, and in the end all rows."""
     rng = random.Random(f"{SEED} stop")
     lake, stream = large.directory / "stopped", large.directory / "stopped-stream"
     # Open, so that the consumer never ends by itself.

@@ -1,4 +1,4 @@
-"""From files through Kinesis into a lake, on an emulator: the rows of the file, whoever is killed; leases as the KCL keeps them."""
+"""From files through Kinesis into a lake, on an emulator: the rows of the file, whatever is killed; leases as the KCL keeps them."""
 
 import hashlib
 import json
@@ -76,7 +76,7 @@ def expect_rows_of_the_file(place, from_file, lake):
 
 
 def through(emulator, place, way, *words):
-    """Sends the file into a stream and reads that into a lake; what the replay told."""
+    """Sends the file into a stream and reads that into a lake; returns the replay's output."""
     make(emulator, way)
     told = replay(emulator, place, way, *words)
     assert "this input was sent before; nothing was sent again" in replay(emulator, place, way, *words).stdout
@@ -144,7 +144,7 @@ def test_a_replay_that_is_killed_goes_on_and_every_user_keeps_its_order(place, e
         attempt(*words, env={**emulator.env, **crash}, may_abort=True)
     told = run(*words, env=emulator.env)
     assert "continued after line" in told.stdout
-    # A killed replay may repeat its last append, and nothing else.
+    # A killed replay may repeat its last append, but nothing else.
     seen, order = set(), {}
     for _, key, data in user_records(stored(emulator, "killed")):
         if (key, data) not in seen:
@@ -159,7 +159,7 @@ def test_a_replay_that_is_killed_goes_on_and_every_user_keeps_its_order(place, e
 
 @pytest.fixture
 def workers():
-    """What a test starts; whatever becomes of it, nothing stays behind."""
+    """The processes that a test starts; none stays behind, however the test ends."""
     workers = []
     yield workers
     for worker in workers:
@@ -168,7 +168,7 @@ def workers():
 
 
 def logged(workers, log, words, env):
-    """Starts one worker more, which logs into a file of its own."""
+    """Starts another worker, which logs into a file of its own."""
     workers.append(start(*words, env=env, stdout=subprocess.DEVNULL, stderr=log.open("w")))
     workers[-1].log = log
 
@@ -185,7 +185,7 @@ def end(worker, rng):
 
 
 def all_sent_and_stopped(sending, workers, logs):
-    """The replay comes to its end, the workers are stopped in order; answers what they logged."""
+    """Waits for the replay's end and stops the workers in order; returns what they logged."""
     assert sending.wait(TIMEOUT_SECONDS) == 0
     for worker in workers:
         terminate(worker)
@@ -223,7 +223,7 @@ def test_consumers_are_killed_and_others_go_on(place, emulator, from_file, worke
 
 
 def test_fan_out_gives_the_rows_of_the_file(place, from_file, emulator, aggregated):
-    """Of a stream that another application has read by polling, with a lake of its own."""
+    """Another application has read the stream by polling, into a lake of its own."""
     env = {**emulator.env, "AUTHPULSE_LOG": "info"}
     words = ["consume", "--stream", "kinesis:aggregated", "--app", "fan-out", "--lake", place / "fan-out", "--config", place / "small.toml"]
     told = run(*words, "--reading", "fan-out", "--seal", env=env)
@@ -240,10 +240,10 @@ def test_fan_out_gives_the_rows_of_the_file(place, from_file, emulator, aggregat
 
 @pytest.mark.parametrize("which", ["emulator", "kinesis_local"])
 def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, request, workers):
-    """Workers come and go while the stream fills, each reading its own way; shards change hands between the ways."""
+    """Workers come and go while the stream fills. Each reads in its own way, and shards pass from one way to the other."""
     kinesis, name = request.getfixturevalue(which), f"turns-{which.replace('_', '-')}"
     make(kinesis, name, shards=3)
-    # Registered and active before anybody reads: else those that are killed soon may never subscribe.
+    # Registered and active before any worker reads: otherwise workers that are killed soon may never subscribe.
     run(*consume(place, name, name, "--reading", "fan-out", "--until-caught-up"), env=kinesis.env)
     env = {**os.environ, **kinesis.env, "AUTHPULSE_LOG": "info", "NO_COLOR": "1"}
     rng = random.Random(SEED)
@@ -271,7 +271,7 @@ def test_fan_out_and_polling_take_turns_under_kills(place, from_file, which, req
 
 
 def test_fan_out_by_http_2_while_the_stream_fills(place, from_file, kinesis_local, workers, tmp_path):
-    """As Kinesis has it: all subscriptions of a worker share a connection, and the producer's calls are by HTTP/2 as well."""
+    """As in Kinesis: all subscriptions of a worker share a connection, and the producer's calls use HTTP/2 as well."""
     front = Http2Front(kinesis_local, tmp_path)
     try:
         make(front, "http-2", shards=3)
@@ -283,7 +283,7 @@ def test_fan_out_by_http_2_while_the_stream_fills(place, from_file, kinesis_loca
         send = ["replay", "--input", place / "nasty.txt", "--stream", "kinesis:http-2", "--rate", 1_000, "--progress", place]
         text = all_sent_and_stopped(start(*send, env=env, stdout=subprocess.DEVNULL), workers, [log])
         pushed = sum(int(n) for n in re.findall(r"an event of the subscription .*records=(\d+)", text))
-        # Some are found by the looks for the tip.
+        # Some are found when the tip is looked for.
         assert pushed > len(stored(kinesis_local, "http-2")) / 2, text[-3000:]
         of_session = {}
         for session, operation in front.calls():
@@ -342,7 +342,7 @@ def test_a_worker_stops_in_time_though_its_leases_cannot_be_reached(place, emula
 
 
 def test_a_worker_whose_store_does_not_answer_ends_in_time_and_says_so(place, emulator, workers):
-    """What it could not store is read again by whoever goes on."""
+    """The worker that goes on reads again what this one could not store."""
     name = "mute-store"
     make(emulator, name, shards=1)
     emulator.client("s3").create_bucket(Bucket=name)
@@ -380,7 +380,7 @@ def test_leases_are_those_of_the_kcl(place, emulator, aggregated):
 
 
 def test_a_table_of_the_kcl_is_continued(place, emulator):
-    """Leases as KCL 2.7 leaves them: one shard read half, one not at all."""
+    """Leases as KCL 2.7 leaves them: one shard is read by half, one not at all."""
     make(emulator, "continued", shards=2)
     replay(emulator, place, "continued", input="nasty.txt")
     records = stored(emulator, "continued")
@@ -490,13 +490,13 @@ def test_a_stream_that_is_being_resharded_is_waited_for(kinesis_local):
 
 @pytest.fixture(scope="module")
 def tolerant(place):
-    """The replay sends three days in nine seconds, so what is sent again after a reshard is behind by minutes of its time."""
+    """The replay sends three days in nine seconds, so records sent again after a reshard are late by minutes of event time."""
     (place / "tolerant.toml").write_text(CONFIG + "[engine]\ntolerance = 3500\n")
     run("backfill", "--input", place / "nasty.txt", "--lake", place / "tolerant-file", "--config", place / "tolerant.toml")
     return Lake(place / "tolerant-file")
 
 
-# kinesis-local ends no subscription with its shard: that a quiet one is asked for its tip finds the end.
+# kinesis-local does not end a subscription with its shard: asking a quiet one for its tip finds the end.
 @pytest.fixture(scope="module", params=["kinesis-local polling", "kinesis-local fan-out", "kinesalite polling"])
 def resharding(request, emulator):
     name, reading = request.param.split()
@@ -540,7 +540,7 @@ def test_splits_and_merges_under_way(place, tolerant, resharding):
     told = run(*words, "--seal", env=env)
     assert "panicked" not in "".join(log.read_text() for log in logs)
     run("verify", "--lake", place / name, "--config", place / "tolerant.toml")
-    # What landed on another shard is sent again, so it may be there twice: once as a dead letter.
+    # A record that came to another shard is sent again, so it may be there twice: once as a dead letter.
     lake = Lake(place / name)
     for table in TABLES:
         ours, theirs = (each.comparable(table, payload=False) for each in (tolerant, lake))

@@ -1,5 +1,5 @@
-"""Leases that another application, an earlier stream or an earlier life of the service left in the table: what is read on, what is
-refused. The items are written as the KCL 2.7 leaves them; tests/e2e/test_kcl.py has the KCL itself."""
+"""Leases that another application, an earlier stream or an earlier life of the service left in the table: what is continued, what
+is refused. The items are written as the KCL 2.7 leaves them; tests/e2e/test_kcl.py has the KCL itself."""
 
 import json
 
@@ -32,7 +32,7 @@ def make(emulator, name, shards):
 
 
 def put(emulator, name, user, time):
-    """An event; where it landed, and as what."""
+    """Puts an event; returns its shard and its sequence number."""
     data = json.dumps({"time": time, "user": user, "computer": "C1"})
     return emulator.client("kinesis").put_record(StreamName=name, PartitionKey=user, Data=data)
 
@@ -47,7 +47,7 @@ def times(place, name):
 
 
 def leave(emulator, name, shard, checkpoint, **more):
-    """A lease as the KCL leaves it."""
+    """Puts a lease as the KCL leaves it."""
     item = {"leaseKey": {"S": shard}, "leaseCounter": {"N": "7"}, "ownerSwitchesSinceCheckpoint": {"N": "0"}}
     item |= {"checkpoint": {"S": checkpoint}, "checkpointSubSequenceNumber": {"N": "0"}, **more}
     emulator.client("dynamodb").put_item(TableName=f"{name}-app", Item=item)
@@ -65,7 +65,7 @@ def of_two_shards(emulator, name):
 
 
 def test_a_quiet_shard_is_not_read_anew_by_the_next_life(place, emulator):
-    """Its first entry tells of what it inherits and of no record: the place where the other application stopped still counts."""
+    """Its first entry holds what it inherits and no record: the position where the other application stopped still counts."""
     history = place / "history.txt"
     history.write_text("1,U1,C1\n2,U2,C2\n")
     run("backfill", "--input", history, "--lake", place / "quiet", "--config", place / "config.toml")
@@ -84,7 +84,7 @@ def test_a_quiet_shard_is_not_read_anew_by_the_next_life(place, emulator):
 
 
 def test_a_shard_that_another_application_ended_meanwhile_is_read_to_its_end(place, kinesis_local):
-    """Ours, theirs over a split, ours again with the same lake: the journal counts."""
+    """Our service reads, then theirs across a split, then ours again with the same lake: the journal decides."""
     name = "resumed"
     make(kinesis_local, name, 1)
     put(kinesis_local, name, "U1", 1)
@@ -103,7 +103,7 @@ def test_a_shard_that_another_application_ended_meanwhile_is_read_to_its_end(pla
 
 
 def test_children_of_what_another_application_ended_begin_at_their_beginning(place, kinesis_local):
-    """Also where the rest of the stream is read from now on: the other application has not read them, and nobody else would."""
+    """Even if the rest of the stream is read from now on: the other application has not read them, and nobody else would."""
     name = "children"
     make(kinesis_local, name, 1)
     put(kinesis_local, name, "U1", 1)
@@ -117,7 +117,7 @@ def test_children_of_what_another_application_ended_begin_at_their_beginning(pla
 
 
 def test_two_lakes_do_not_share_an_application(place, emulator):
-    """Each would get a part of the stream, and neither would know."""
+    """Each lake would get a part of the stream, and neither would know."""
     name = "shared"
     make(emulator, name, 1)
     put(emulator, name, "U1", 1)
@@ -143,7 +143,7 @@ def test_leases_of_a_stream_that_was_made_anew_are_refused(place, emulator):
     run("stream", "delete", "--stream", f"kinesis:{name}", "--yes", env=emulator.env)
     made = emulator.client("kinesis").describe_stream_summary
     before = items(emulator, f"{name}-app")
-    # An emulator tells the time of creation in whole seconds.
+    # An emulator gives the time of creation in whole seconds.
     created = next(iter(before.values()))["streamCreated"]["S"]
     while True:
         make(emulator, name, 1)

@@ -13,7 +13,7 @@ from aws_kinesis_agg.deaggregator import deaggregate_records
 from authpulse import EXAMPLES
 
 KPL = EXAMPLES / "kpl"
-# Of the outer record, of which the libraries reckon the frame differently: far from it, both make one aggregate.
+# A size of the outer record. The libraries count its frame differently, but far from the limit both make one aggregate.
 ONE_AGGREGATE = 1_000_000
 
 
@@ -85,7 +85,7 @@ def test_a_full_aggregate_is_followed_by_another():
 
 
 def message(build):
-    """The bytes of an aggregate that Google's own protobuf writes."""
+    """The bytes of an aggregate, as Google's own protobuf writes it."""
     aggregate = messages_pb2.AggregatedRecord()
     build(aggregate)
     body = aggregate.SerializePartialToString()
@@ -124,10 +124,10 @@ def test_edges_are_judged_alike():
         them = read_by_them(data)
         expected = "plain" if them == [("a", None, data)] else them
         assert found == expected, what
-    # Here they differ. Google's parser for Java, and so the KCL, refuses a message without its required fields; that for Python
-    # does not look.
+    # Here they differ. Google's parser for Java, and so the KCL, refuses a message without its required fields; the one for Python
+    # does not check.
     assert read_by_us(with_record(data=b"x"), with_record(partition_key_index=0)) == ["plain", "plain"]
-    # Theirs hands on what comes before a wrong index and prints the rest to standard error.
+    # Theirs returns what comes before a wrong index, and prints the rest to standard error.
     wrong = frame(b"\x0a\x01k\x1a\x05\x08\x00\x1a\x01x\x1a\x05\x08\x05\x1a\x01y")
     assert read_by_them(wrong) == [("k", None, b"x")]
     assert read_by_us(wrong) == ["damaged: user record 1 names key 5 of a table that has 1"]

@@ -1,4 +1,4 @@
-"""What a program of before wrote goes on as if that program had gone on itself, and its audit finds nothing."""
+"""Lakes of older programs go on as if those programs had gone on themselves, and their audit finds nothing wrong."""
 
 import json
 import os
@@ -10,14 +10,14 @@ import pytest
 from authpulse import PROGRAM, run
 from lakes_of_before import SETS
 
-# Who audits what the program of now wrote: itself, and that of shape-before where there is one (tests/before.sh). It must find
+# The auditors of what this program wrote: itself, and the program of shape-before if there is one (tests/before.sh), which must find
 # nothing that is too new for it.
 AUDITORS = [PROGRAM, *filter(None, [os.environ.get("AUTHPULSE_BEFORE")])]
 EACH = [(before, name) for before in SETS.values() for name in before.names]
 
 
 def folded(before, name):
-    """How many bases the journals have, and how many entries that these stand for are gone."""
+    """How many checkpoints the journals have, and how many entries that these stand for are removed."""
     with sqlite3.connect(before.place / name / "journal.db") as journal:
         (count,) = journal.execute("SELECT count(*) FROM bases").fetchone()
         before_first = "SELECT sum(first - 1) FROM (SELECT min(n) AS first FROM entries GROUP BY shard)"
@@ -58,7 +58,7 @@ def test_lakes_of_before_go_on(before):
                 audit = subprocess.run(words, capture_output=True, text=True, timeout=240)
                 assert audit.returncode == 0, f"{name}, audited by {program}:\n{audit.stdout}\n{audit.stderr}"
                 assert "verified: received = " in audit.stdout, name
-            # Three fields an event need nothing that the program of shape-before would not read.
+            # Events of three fields need nothing that the program of shape-before cannot read.
             *_, last = before.lake(name).entries()
             assert last["format"] == 2, f"the newest entry of {name}"
 

@@ -12,7 +12,7 @@ import nasty
 from authpulse import attempt, refused, run, start
 from read_lake import TABLES, Lake, assert_same
 
-# Where maintenance can be made to end itself; each table does the first in its turn.
+# The points at which maintenance can be made to end itself; each table comes to the first ones in its turn.
 POINTS = [
     "compact file before:auth_events_curated",
     "compact file after:auth_events_curated",
@@ -67,7 +67,7 @@ def place(tmp_path_factory):
 
 
 def backfill(place, lake, parts):
-    """Part by part, so that each day's rows come in several files."""
+    """Backfills part by part, so that each day's rows come in several files."""
     for number in parts:
         words = ["backfill", "--input", place / f"part{number}.txt", "--lake", lake, "--config", place / "at-once.toml"]
         run(*words, "--raw", *(["--keep-open"] if number < PARTS - 1 else []))
@@ -112,7 +112,7 @@ def journal(directory):
 
 
 def expect_same(undisturbed, lake, what, place):
-    """The rows of a lake that nobody maintained, by two foreign readers and by the program's own audit."""
+    """Checks for the rows of a lake without maintenance, by two foreign readers and by the program's own audit."""
     for table in TABLES:
         assert_same(undisturbed.comparable(table), lake.comparable(table), f"{table} {what}")
     assert [r["payload"] for r in undisturbed.raw()] == [r["payload"] for r in lake.raw()], f"raw {what}"
@@ -142,7 +142,7 @@ def test_after_a_run(place, undisturbed, way):
     entries = journal(directory)
     for last, count, base in entries.values():
         assert base == last - 1, "all but the last entry are folded"
-        # What the two newest snapshots of state need is still there.
+        # The entries that the two newest snapshots of state need are still there.
         assert last < 20 or count < last, f"{count} of {last} entries are left"
     expect_same(undisturbed[way], lake, "after maintenance", place)
     assert applied(lake) == before
@@ -160,7 +160,7 @@ def test_after_a_run(place, undisturbed, way):
 
 
 def test_between_runs(place, undisturbed):
-    """State is rebuilt although the files that entries name are gone: out of the tables as they are."""
+    """State is rebuilt although the files that entries name are gone: from the tables as they are."""
     directory = place / "between"
     for number in range(PARTS):
         backfill(place, directory, [number])

@@ -1,4 +1,4 @@
-"""What a service holds is bounded, however many shards it works on."""
+"""A service's threads and memory are bounded, however many shards it works on."""
 
 import os
 import re
@@ -11,13 +11,13 @@ import pytest
 from authpulse import run, start
 
 SHARDS = 64
-# For the records and rows of all shards; the program itself, its state and what the allocator keeps come on top.
+# The bound for records and rows of all shards; the program itself, its state and what the allocator keeps come on top.
 MEMORY = 64 << 20
 RESIDENT_MAX = 512 << 20
 
 
 def threads_max():
-    """Of the runtime, of those that store, and of those that the stream's database blocks; with some to spare."""
+    """The most threads: of the runtime, those that store, and those that the stream's database blocks, with some to spare."""
     return 8 * len(os.sched_getaffinity(0)) + 16
 
 
@@ -29,7 +29,7 @@ def watched(process):
         told = dict(re.findall(r"^(Threads|VmHWM):\s+(\d+)", status.read_text("utf-8"), re.MULTILINE))
         threads = max(threads, int(told.get("Threads", 0)))
         resident = max(resident, int(told.get("VmHWM", 0)) << 10)
-        # Between two looks: whoever is watched needs the processors.
+        # A pause, since the watched process needs the processors.
         time.sleep(0.02)
     return threads, resident
 

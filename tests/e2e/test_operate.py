@@ -1,5 +1,5 @@
 """What operators do by hand: leases that are looked at, released and reset; dead letters that are put again; a replay that looks live;
-a service that is told twice to end, or that loses one of its tasks."""
+a service that is told to end twice, or that loses one of its tasks."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from authpulse import EXCERPT, STOP_SECONDS, TIMEOUT_SECONDS, refused, run, star
 from fleet import Fleet, owners, until
 from read_lake import CURATED, REJECTED, Lake
 
-# What other tests wait for within a second lasts a minute here: nothing moves but by an operator's hand.
+# What takes a second in other tests lasts a minute here, so that nothing moves unless the operator moves it.
 SLOW = """\
 [store]
 roll_age = 0.1
@@ -69,7 +69,7 @@ def test_a_hung_worker_is_relieved_by_hand(place):
         refused("leases", "reset", *of, names=[f"its process holds its lock: {worker}", "--force"])
         refused("leases", "release", *of, "--shard", "shardId-7", names=["no lease of shard 'shardId-7'", "shardId-000000000001"])
         refused("leases", "release", *of, "--worker", "nobody", names=["worker 'nobody' has no lease"])
-        # Of another worker it gets nothing for a minute.
+        # It gets nothing from another worker for a minute.
         other = fleet.add()
         told = run("leases", "release", *of, "--shard", "shardId-000000000000").stdout
         assert f"shardId-000000000000: released, worker {worker} had it" in told and "1 released" in told
@@ -109,7 +109,7 @@ def made_anew(lake):
 
 
 def without_an_id(lake):
-    """As one that was restored from a copy of before, or that a program of before has made anew."""
+    """Makes the lake like one that was restored from an old copy, or that an older program has created again."""
     marker = json.loads((lake / "lake.json").read_text())
     (lake / "lake.json").write_text(json.dumps({"what": marker["what"], "layout": marker["layout"]}))
 
@@ -130,7 +130,7 @@ NO_JOURNAL = "has lost its journal.db"
         ("no-journal", remove("journal.db*"), NO_JOURNAL),
         ("only-marker", remove("*.db*", "warehouse", "raw", "staging", "state"), NO_JOURNAL),
         ("empty-journal", lambda lake: (lake / "journal.db").write_bytes(b""), NO_JOURNAL),
-        # Both come back: the tables from the journal.
+        # Both come back: the tables are made from the journal.
         ("no-catalog", remove("catalog.db*"), None),
     ],
 )
@@ -140,7 +140,7 @@ def test_a_lost_lake_is_not_made_anew_in_silence(place, case, damage, told):
     (place / "few.txt").write_text("7000,U1,C1\n7001,U2,C1\n")
     run("replay", "--input", place / "few.txt", "--stream", f"local:{stream}", "--max")
     run("consume", *of, "--until-caught-up")
-    # Several lakes of one stream are none of each other's business.
+    # Several lakes of one stream do not affect each other.
     run("consume", *of[:3], place / f"lost-{case}-other", "--until-caught-up")
     damage(lake)
     content = lambda: sorted(path for path in lake.rglob("*") if not path.name.startswith(".lock")) if lake.exists() else None  # noqa: E731
@@ -162,7 +162,7 @@ def test_a_lost_lake_is_not_made_anew_in_silence(place, case, damage, told):
 
 
 def test_a_lake_and_a_stream_of_before_are_known_from_their_next_start_on(place):
-    """Neither has an id or a note of one; leases there are."""
+    """Neither has an id or a note of one, but there are leases."""
     stream, lake = place / "of-before-stream", place / "of-before"
     of = ["--stream", f"local:{stream}", "--lake", lake]
     (place / "few.txt").write_text("7000,U1,C1\n7001,U2,C1\n")
@@ -179,11 +179,11 @@ def test_a_lake_and_a_stream_of_before_are_known_from_their_next_start_on(place)
     with contextlib.closing(sqlite3.connect(stream / "leases.db")) as leases:
         noted = leases.execute("SELECT application, destination FROM destinations").fetchall()
     assert noted == [(f"file://{lake.resolve()}/", json.loads((lake / "lake.json").read_text())["id"])]
-    # Deleted before the program knew: its leases are there.
+    # Deleted before a program noted its id; its leases are there.
     as_before()
     remove("*", ".*")(lake)
     refused("consume", *of, "--until-caught-up", names=[GONE])
-    # There is one lake only, which need not be named.
+    # There is only one lake, so it need not be named.
     assert "leases removed" in run("leases", "reset", *of[:2]).stdout
     run("consume", *of, "--until-caught-up")
     run("consume", *of[:3], place / "of-before-other", "--until-caught-up")
@@ -221,7 +221,7 @@ def items(emulator, table):
 
 
 def give(emulator, owner):
-    """A worker that is gone has all leases."""
+    """Gives all leases to a worker that is gone."""
     client = emulator.client("dynamodb")
     for shard in items(emulator, "operated-app"):
         values = {":owner": {"S": owner}}
@@ -277,7 +277,7 @@ def test_only_a_table_without_the_living_is_reset(place, emulator, read):
     finally:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(STOP_SECONDS) == 0, log.read_text()
-    # Shards that another application has read: a lake of its own would begin behind them.
+    # Shards that another application has read: a new lake would begin after them.
     give(emulator, "w-gone")
     other = place / "operated-anew"
     told = run("leases", "reset", *read[:4], *quick, env=env)
@@ -357,13 +357,13 @@ def test_misrouted_events_of_a_foreign_producer_are_put_again(place, emulator):
     assert (told.count("put"), told.count("put before")) == (0, len(misrouted) - len(long)), told
     run("consume", *words, "--seal", env=env)
     users = lambda directory: sorted(row["user_id"] for row in Lake(directory).rows(CURATED))
-    # Of the first two only the beginning is kept, and each of them may have been at home.
+    # Of the first two, only the beginning is kept, and either may have come to its own shard.
     lost = {json.loads(row["payload"])["user"] for row in lake.raw() if len(row["payload"]) > 65_536}
     lost &= {f"U{n}" for n in range(2)} - set(users(place / "foreign"))
     assert len(lost) == len(long)
     assert users(place / "foreign") == sorted({f"U{n}" for n in range(40)} - lost), "each once"
     run("verify", "--lake", place / "foreign")
-    # Into an embedded stream as well; its progress is its own.
+    # Also into an embedded stream, which has its own progress.
     local = f"local:{place / 'foreign-local'}"
     run("stream", "create", "--stream", local, "--shards", 3)
     told = run("redrive", "--lake", place / "foreign", "--stream", local, "--until", now.date() + timedelta(days=1))
@@ -401,7 +401,7 @@ def test_a_replay_looks_live(place):
 
 
 def test_a_second_signal_ends_a_service_at_once(place):
-    """Storing cannot end, as another process holds the journal; the second signal does not wait for it."""
+    """Storing cannot end, since another process has the journal locked; the second signal does not wait for it."""
     stream, lake, decisions = f"local:{place / 'twice-stream'}", place / "twice", place / "twice.jsonl"
     (place / "twice.toml").write_text(f'[decisions]\nto = "file:{decisions}"\nmin_score = 0\n[store]\nroll_age = 600\n')
     run("replay", "--input", EXCERPT, "--stream", stream, "--max")

@@ -1,5 +1,5 @@
-"""What the program says, and what becomes of it where nobody can be told: standard output and standard error that are full, gone or
-never read; signals; the log's filter and its form for programs."""
+"""What the program says, and what it does if nobody can read that: standard output and standard error that are full, gone or never
+read; signals; the log's filter and its form for programs."""
 
 import contextlib
 import fcntl
@@ -20,12 +20,12 @@ from authpulse import EXCERPT, PROGRAM, STOP_SECONDS, run, start
 from fleet import handles, signals, terminate, until
 from read_lake import CURATED, Lake
 
-# /dev/full, and what the kernel tells of a process in /proc.
+# /dev/full, and what the kernel says of a process in /proc.
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="macOS has neither /dev/full nor /proc")
 
 QUICK = "[store]\nroll_age = 0.1\ncommit_interval = 0.1\n[workers]\nfollow_interval = 0.1\n"
 RECORDS = 5000
-# One of them, as it lies in a stream.
+# One of the records, as it is in a stream.
 ONE = '"time":46,"user":"U73"'
 
 
@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 
 def ended(*words, env=None, seconds=60, **popen):
-    """Runs the program with other ends than pipes that are read: its code, and what it wrote to those that are."""
+    """Runs the program with outputs that need not be pipes which are read; returns its code, and its output to those that are."""
     popen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
     process = subprocess.Popen([str(PROGRAM), *map(str, words)], env={**os.environ, **(env or {})}, **popen)
     try:
@@ -52,8 +52,8 @@ def ended(*words, env=None, seconds=60, **popen):
 
 @contextlib.contextmanager
 def running(*words, env=None, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL), **popen):
-    """The program in the background, without a terminal; nothing of it is left behind. These tests may run under `nohup`, and what is
-    ignored is inherited; the program is not to have it so unless a test says it."""
+    """The program in the background, without a terminal; nothing of it is left behind. These tests may run under `nohup`, and an
+    ignored signal is inherited; here the program does not inherit it unless a test says so."""
     env = {**os.environ, **(env or {})}
     process = start(*words, env=env, start_new_session=True, preexec_fn=preexec_fn, **popen)
     try:
@@ -84,14 +84,14 @@ def full():
 
 
 def service(place, name, *more, config="quick.toml"):
-    """The words of a service over a stream of its own that holds the excerpt."""
+    """The arguments of a service over a stream of its own that holds the excerpt."""
     stream = f"local:{place / name}-stream"
     run("replay", "--input", EXCERPT, "--stream", stream, "--max")
     return ["consume", "--stream", stream, "--lake", place / name, "--config", place / config, *more]
 
 
 def has_rows(lake, rows=RECORDS):
-    """So many are in the table."""
+    """Whether so many rows are in the table."""
     with contextlib.suppress(Exception):
         return len(Lake(lake).rows(CURATED)) == rows
     return False
@@ -101,7 +101,7 @@ def has_rows(lake, rows=RECORDS):
 
 
 def commands(place, name):
-    """Each command that has results, in an order in which each can run; what it works on is made by those before it."""
+    """Each command that has results, in an order in which each can run: the earlier ones make what it works on."""
     dir = place / name
     dir.mkdir()
     stream, lake = f"local:{dir / 'stream'}", ["--lake", place / "lake"]
@@ -150,7 +150,7 @@ def test_results_that_cannot_be_written_are_an_error(place):
         assert code == 1 and last and last[0].startswith("error: ") and "standard output: No space left" in last[0], (words, code, error)
         assert "panicked" not in error, (words, error)
         assert sum(line.startswith("error") for line in error.splitlines()) == 1, (words, error)
-    # All that was to be stored is stored.
+    # Everything that was to be stored is stored.
     for lake in ("demo", "consumed", "filled"):
         run("verify", "--lake", place / "full" / lake)
 
@@ -167,7 +167,7 @@ def test_results_that_nobody_reads_are_no_error(place):
 
 
 def test_a_log_whose_reader_has_gone_ends_nothing(place):
-    """As in `consume 2>&1 | logger`, when logger ends: the service goes on, and stops in order."""
+    """As in `consume 2>&1 | logger` when logger ends: the service goes on, and stops in order."""
     words, both = service(place, "unheard"), gone()
     with running(*words, env={"AUTHPULSE_LOG": "debug"}, stdout=both, stderr=both) as worker:
         os.close(both)
@@ -179,12 +179,12 @@ def test_a_log_whose_reader_has_gone_ends_nothing(place):
 
 @pytest.mark.parametrize("fault", ["AUTHPULSE_LOG", "AUTHPULSE_FAIL_ON"])
 def test_a_log_that_nobody_reads_hangs_nothing(place, fault):
-    """The pipe is full and its reader stopped: with lines of the log, and with a panic in a task, which is told as well."""
+    """The pipe is full and its reader stopped: with lines of the log, and with a panic in a task, which is reported as well."""
     name, env = f"stopped-{fault.lower()}", {fault: {"AUTHPULSE_LOG": "debug", "AUTHPULSE_FAIL_ON": ONE}[fault]}
     words, (reader, both) = service(place, name), full()
     with running(*words, env=env, stdout=both, stderr=both) as worker:
         os.close(both)
-        # What fails is a dead letter, after three panics.
+        # A record that fails is a dead letter, after three panics.
         until(lambda: has_rows(place / name, RECORDS - (fault == "AUTHPULSE_FAIL_ON")), "all rows", process=worker)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(STOP_SECONDS) == 0
@@ -203,14 +203,14 @@ def test_other_commands_stop_without_a_reader_as_well(place, way):
     with running(*way.split(), *words, env={"AUTHPULSE_LOG": "debug"}, stdout=both, stderr=both) as process:
         os.close(both)
         terminate(process)
-        # Where results were lost, it says so by its code.
+        # If results were lost, its code says so.
         assert process.wait(STOP_SECONDS) in (0, 1)
     os.close(reader)
 
 
 @pytest.mark.parametrize("way", ["generate", "backfill", "replay", "verify"])
 def test_a_terminal_that_stands_still_holds_nothing_up(place, way):
-    """As after ^S: the bar of a long command waits for nobody."""
+    """As after ^S: a long command does not wait for its progress bar."""
     words = {
         "generate": ["--profile", "simple", "--events", 300_000, "--out", place / "still.txt"],
         "backfill": ["--input", EXCERPT, "--lake", place / "still-lake"],
@@ -242,7 +242,7 @@ def test_a_bar_is_drawn_and_taken_away(tmp_path):
 
 
 def test_what_could_not_be_written_is_told_later(place):
-    """More decisions than wait for a reader that stopped: when it reads again, it hears how many are missing."""
+    """More decisions than the queue holds while the reader has stopped: when it reads again, it is told how many are missing."""
     (place / "later.toml").write_text(f'[decisions]\nto = "log"\nmin_score = 0\n{QUICK}')
     words, (reader, error) = service(place, "later", "--log-format", "json", config="later.toml"), full()
     with running(*words, stdout=subprocess.DEVNULL, stderr=error) as worker:
@@ -331,7 +331,7 @@ def test_a_hang_up_opens_the_decisions_file_anew(place):
     before = config.read_text()
     with running(*words, stdout=subprocess.DEVNULL, stderr=log.open("w")) as worker:
         until(lambda: len(decided(decisions)) == RECORDS, "all decisions", process=worker)
-        # As logrotate does: another name, an empty file under the first one, and a word to the service.
+        # As logrotate does: renames the file, makes an empty one under its name, and signals the service.
         decisions.rename(old)
         decisions.touch()
         # Settings are not read again.
@@ -342,7 +342,7 @@ def test_a_hang_up_opens_the_decisions_file_anew(place):
         run("replay", "--input", more(place), "--stream", stream, "--max")
         until(lambda: len(decided(decisions)) == 50, "decisions in the new file", process=worker)
         assert len(decided(old)) == RECORDS
-        # One that cannot be opened: the file that is open stays, and it is said.
+        # If the new file cannot be opened, the old one stays open, and the service says so.
         decisions.rename(old)
         decisions.mkdir()
         worker.send_signal(signal.SIGHUP)
@@ -370,7 +370,7 @@ def opened_files(process):
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_that_comes_before_anything_else_ends_a_service_in_order(place, sent):
-    """It waits for the program already when that begins; a command that has no orderly end is ended by it."""
+    """The signal is pending already when the program begins; a command that has no orderly end is ended by it."""
 
     def waiting():
         signal.signal(sent, signal.SIG_DFL)
@@ -393,7 +393,7 @@ def test_a_signal_that_comes_before_anything_else_ends_a_service_in_order(place,
 
 @on_linux
 def test_a_hang_up_that_is_ignored_stays_so(place):
-    """As `nohup` has it; and on a terminal a service ends in order."""
+    """As under `nohup`; and on a terminal, a service ends in order."""
     ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
     words = service(place, "nohup")
     with running(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=ignore) as worker:
@@ -436,7 +436,7 @@ def test_decisions_are_no_log_lines(place, level, form):
 
 
 def objects(text):
-    """Every line is an object that says where it comes from, and no text within it is another."""
+    """Checks that every line is an object that says where it comes from, and that no text within it is another object."""
 
     def strings(value):
         if isinstance(value, dict):
@@ -456,7 +456,7 @@ def objects(text):
 
 
 def test_every_line_for_programs_is_an_object(place):
-    """Over a run with panics, one with an error, one that is told to stop, and command lines that are none."""
+    """Over a run with panics, one with an error, one that is told to stop, and invalid command lines."""
     (place / "json.toml").write_text(f'[decisions]\nto = "log"\nmin_score = 90\n{QUICK}')
     words = service(place, "json", "--log-format", "json", config="json.toml")
     env, log = {"AUTHPULSE_LOG": "info", "AUTHPULSE_FAIL_ON": ONE}, place / "json.log"
@@ -494,7 +494,7 @@ def test_every_line_for_programs_is_an_object(place):
 
 
 def test_the_end_says_why_whatever_it_is(place):
-    """A panic of the command itself, and a configuration that cannot be read."""
+    """Also for a panic of the command itself, and a configuration that cannot be read."""
     words = service(place, "ends", "--log-format", "json")
     code, _, error = ended(*words, env={"AUTHPULSE_FAIL_AT": "service begin"})
     last = objects(error)[-1]["fields"]

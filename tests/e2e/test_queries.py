@@ -1,5 +1,5 @@
-"""The queries and views under ddl/, asked of a lake in DuckDB. Each answer is compared with plain Python over all rows;
-what Trino says to the same text is in test_trino.py."""
+"""The queries and views under ddl/, run on a lake in DuckDB. Each answer is compared with plain Python over all rows.
+test_trino.py runs the same text on Trino."""
 
 import re
 
@@ -59,7 +59,7 @@ def test_views_have_the_rows_of_the_tables(queried, duckdb, view):
     assert all(row["why"] == answers.why(theirs[at]) for at, row in ours.items())
 
 
-# A predicate, a bound or an order broken, a place in each query; every break must be seen.
+# A predicate, a bound or an order, broken at one place of a query at a time; every break must be noticed.
 BREAKS = [
     ("high_risk_last_hour", "e.event_time > p.as_of - INTERVAL '1' HOUR", "e.event_time > p.as_of - INTERVAL '2' HOUR"),
     ("high_risk_last_hour", "e.event_date >= CAST(p.as_of - INTERVAL '1' HOUR AS date)", "e.event_date >= CAST(p.as_of AS date)"),
@@ -113,7 +113,7 @@ def test_every_query_is_broken_once():
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_query_runs_as_it_stands(duckdb, versions, name):
-    """With the constants that it comes with; only versions must be filled in."""
+    """With its own constants; only versions must be filled in."""
     ids = {word: versions.id(number) for number, word in enumerate(("before", "after")) if word in parameters(name)}
     duckdb.query(with_values(name, **ids))
 
@@ -147,7 +147,7 @@ def test_nothing_else_lies_among_the_statements():
 
 
 def test_constants_are_replaced_as_values(duckdb):
-    """A value cannot leave its place: the quote is doubled."""
+    """A value cannot become SQL: its quotes are doubled."""
     query = with_values("user_timeline", user_id="x' OR 1 = 1 --")
     assert "'x'' OR 1 = 1 --' AS user_id" in query and duckdb.query(query) == []
     with pytest.raises(AssertionError, match="no parameter"):
@@ -155,7 +155,7 @@ def test_constants_are_replaced_as_values(duckdb):
 
 
 def test_differences_of_dialect():
-    """What ddl/README.md says of DuckDB, as it comes out."""
+    """What ddl/README.md says of DuckDB is true."""
     duck = for_duckdb("SELECT date_diff('second', a, b) FROM t FOR VERSION AS OF 7 AS x", lambda name: f"/{name}.json")
     assert "DATE_SUB('second', a, b)" in duck
     assert "ICEBERG_SCAN('/t.json', snapshot_from_id = 7)" in duck

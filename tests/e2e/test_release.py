@@ -1,4 +1,4 @@
-"""What goes along with the program when it is handed out. `deploy/release` itself builds, so it is run by hand."""
+"""What is shipped along with the program. `deploy/release` itself builds, so it is run by hand."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def test_the_notices_name_each_crate_with_its_licence_and_an_sbom_must_name_them
     named = set(re.findall(r"^(\S+) (\d\S*) \((?!see below).+\)", text, re.MULTILINE))
     assert done.stdout == f"{len(named)} crates\n"
     assert named <= locked(), "nothing is named that is not locked"
-    # Compiled in by C code, by default, by AWS; and what only tests and macros need is not shipped.
+    # Crates with C code, of the default build, of AWS; crates that only tests and macros need are not shipped.
     names = {name for name, _ in named}
     assert {"zstd-sys", "libsqlite3-sys", "parquet", "tokio", "aws-lc-sys", "rustls"} <= names
     assert not names & {"proptest", "syn"}

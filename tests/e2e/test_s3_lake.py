@@ -31,7 +31,7 @@ def emulator():
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("s3")
     nasty.write(place / "nasty.txt", seed=3, events=2400, days=3)
-    # Small entries and frequent commits: more requests between which to end.
+    # Small entries and frequent commits make more requests between which to end.
     (place / "small.toml").write_text("[store]\nroll_rows = 500\ncommit_interval = 0.3\nsnapshot_rows = 900\n")
     stream = f"local:{place / 'stream'}"
     run("replay", "--input", place / "nasty.txt", "--stream", stream, "--shards", 3, "--max", "--close")
@@ -87,7 +87,7 @@ def test_the_rows_of_the_local_lake(place, local, emulator, way):
     keys = [o["Key"] for o in emulator.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{way}/")["Contents"]]
     assert not [key for key in keys if "/staging/" in key]
     assert f"{way}/journal/file/00000000000000000001" in keys or way == "consume"
-    # Athena reads a table only in this form.
+    # Athena only reads a table in this form.
     table = lake.glue_table(CURATED)
     assert table["TableType"] == "EXTERNAL_TABLE" and table["Parameters"]["table_type"] == "ICEBERG"
     assert table["Parameters"]["previous_metadata_location"].startswith(f"s3://{BUCKET}/{way}/warehouse/{CURATED}/")
@@ -165,7 +165,7 @@ def test_killed_at_random(place, local, emulator, way):
 
 
 def test_maintenance_goes_on_after_one_that_was_killed(place, emulator):
-    """On S3 nobody tells that a process is gone: the next one watches its lock for the length of its lease, and takes it over."""
+    """On S3 nothing says that a process is gone: the next one watches its lock for the length of the lease, and takes it over."""
     config = place / "short_leases.toml"
     config.write_text("[store]\nroll_rows = 300\ngather_below = 0\n[maintain]\nmin_files = 2\n[workers]\nlease_duration = 1\n")
     run("backfill", "--input", place / "nasty.txt", *words("killed_maintenance"), "--config", config, env=emulator.env)
@@ -173,7 +173,7 @@ def test_maintenance_goes_on_after_one_that_was_killed(place, emulator):
     ended = attempt(*maintain, env={**emulator.env, "AUTHPULSE_CRASH": "maintain swap before:auth_events_rejected"}, may_abort=True)
     assert ended.code == -signal.SIGABRT, f"the point is never reached\n{ended}"
     assert "watching whether it renews it" in run(*maintain, env={**emulator.env, "AUTHPULSE_LOG": "info"}).stderr
-    # One that lives keeps its turn.
+    # A process that is alive keeps its turn.
     keeper = start(*maintain, "--every", "1h", env={**os.environ, **emulator.env}, stdout=subprocess.PIPE, text=True)
     try:
         keeper.stdout.readline()
@@ -208,7 +208,7 @@ def test_what_does_not_fit_is_refused_with_what_to_do(place, emulator):
     refused("verify", *words("nowhere"), env=emulator.env, names=["there is no lake at s3://"])
     run("backfill", "--input", text, *words("twice"), env=emulator.env)
     refused_lake(f"s3://{BUCKET}/twice", "--catalog", "glue:other", names=["are in --catalog glue:twice"])
-    # Another lake under the same database would take the first one's tables for its own.
+    # Another lake with the same database would take the first one's tables for its own.
     refused_lake(f"s3://{BUCKET}/second", "--catalog", "glue:twice", names=["does not lie in the lake"])
     nobody = {**emulator.env, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
     refused("status", *words("twice"), env=nobody, names=["no AWS credentials", "AWS_PROFILE"])
@@ -216,7 +216,7 @@ def test_what_does_not_fit_is_refused_with_what_to_do(place, emulator):
 
 
 def test_a_lost_lake_is_not_made_anew_in_silence(place, emulator):
-    """An embedded stream knows the lakes that it was read into, those on S3 as well: what is refused has made nothing."""
+    """An embedded stream knows the lakes that it was read into, those on S3 as well. A refused command creates nothing."""
     stream, of = f"local:{place / 'lost-stream'}", words("lost")
     run("replay", "--input", place / "nasty.txt", "--stream", stream, "--max")
     consume = ["consume", "--stream", stream, *of, "--until-caught-up"]

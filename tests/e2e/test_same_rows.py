@@ -33,7 +33,7 @@ def from_file(place, counts):
 
 @pytest.fixture(scope="module")
 def from_stream(place, counts):
-    """Lakes by number of shards, each made when it is first asked for."""
+    """Lakes by number of shards, each made on first use."""
     lakes = {}
 
     def lake(shards):
@@ -49,7 +49,7 @@ def from_stream(place, counts):
 
 
 def test_the_input_is_worth_it(from_file):
-    """Every rule fires and every table has rows; else equality says little."""
+    """Every rule fires and every table has rows; otherwise equality would say little."""
     curated = from_file.rows(CURATED)
     flags = {flag for row in curated for flag in row["risk_flags"]}
     assert flags == {"NEW_DEVICE", "BURST_LOGIN", "LATERAL_MOVEMENT", "RARE_HOST"}
@@ -108,7 +108,7 @@ def test_the_demo_gives_the_rows_of_the_file(place, from_file, counts):
 
 
 def test_the_file_in_two_parts_gives_the_rows_of_the_file(place, from_file):
-    """A cut between two lines, the first part left open for the second."""
+    """The file is cut between two lines, and the lake kept open for the second part."""
     lines = (place / "nasty.txt").read_bytes().split(b"\n")
     middle = len(lines) // 2
     parts = [place / "part1.txt", place / "part2.txt"]
@@ -133,7 +133,7 @@ def test_packed_files_give_the_rows_of_the_plain_one(place, from_file, packing):
     plain = (place / "nasty.txt").read_bytes()
     half = len(plain) // 2
     pack = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstandard.ZstdCompressor().compress}[packing]
-    # Two members in one file, as `cat a.gz b.gz` makes; the cut goes through a line.
+    # Two members in one file, as `cat a.gz b.gz` makes it; the cut goes through a line.
     packed = place / f"nasty.{packing}"
     packed.write_bytes(pack(plain[:half]) + pack(plain[half:]))
     run("backfill", "--input", packed, "--lake", place / packing)

@@ -1,4 +1,4 @@
-"""A lake that gains columns, read by engines that are not ours: the rows of before and after, time travel, merging, repair."""
+"""A lake that gains columns, read by engines that are not ours: rows from before and after, time travel, merging, repair."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from snippets import SECONDS, snippets
 from read_lake import COLUMNS, CURATED, TABLES, Lake
 
 
-# Events whose address is none.
+# How many events have an invalid address.
 LEFT_OUT = sum(n % 5 == 0 and n % 3 != 0 for n in range(shape.EVENTS, 2 * shape.EVENTS))
 
 
@@ -48,17 +48,17 @@ def backfill(place, name, *more):
 
 @pytest.fixture(scope="module")
 def grown(place):
-    """The lake, and its table as it was before the change."""
+    """The lake, and its table as it was before the columns came."""
     backfill(place, "plain.txt", "--keep-open")
     lake = Lake(place / "lake")
     before = lake.load(CURATED)
     assert [field.name for field in before.schema().fields] == COLUMNS[CURATED]
     take_attributes(place / "lake")
-    # Somebody takes the next id for a column of their own.
+    # Another engine takes the next id for a column of its own.
     with before.update_schema() as update:
         update.add_column(shape.ANALYST, StringType(), "who looks into it")
     told = backfill(place, "attributes.jsonl")
-    # What is no address is left out: counted, and its field named once.
+    # An invalid address is left out: it is counted, and its field named once.
     assert told.count("left out") == LEFT_OUT and told.stderr.count("is not of its form") == 1
     assert "source_ip" in told.stderr
     return lake, before
@@ -135,7 +135,7 @@ def test_merging_carries_all_columns(grown, place):
 
 @pytest.mark.engines
 def test_spark_reads_it(grown, place):
-    """By the catalog that docs/query.md opens; also as it was before the change."""
+    """Through the catalog that docs/query.md opens; also as it was before the change."""
     from jvm import Jdk
     from trino_server import CACHE
 

@@ -1,5 +1,5 @@
-"""The queries and views under ddl/ on a real Trino over Glue and S3: as near to Athena as a test comes. Their answers
-are those of plain Python and of DuckDB. Trino also writes, and leaves alone what is ours."""
+"""The queries and views under ddl/ on a real Trino over Glue and S3, which is as near to Athena as a test comes. The
+answers must be those of plain Python and of DuckDB. Trino also writes, and must leave alone what is ours."""
 
 import os
 import re
@@ -32,7 +32,7 @@ KILLS = max(20, int(os.environ.get("AUTHPULSE_KILLS", "20")))
 RAW = "auth_events_raw"
 APPLIED = "authpulse.applied"
 DATABASE = "authpulse"
-# A database of its own for what writes: it ends the versions that the queries travel to.
+# A database of its own for tests that write: they end the versions that the queries travel to.
 WRITTEN = "written"
 
 
@@ -54,7 +54,7 @@ def opened(database, emulator):
 
 @pytest.fixture(scope="module")
 def queried(emulator, tmp_path_factory):
-    """The lake of the other queries, as the program writes it to S3 and Glue."""
+    """The lake of test_queries.py, as the program writes it to S3 and Glue."""
     landing = Landing(tmp_path_factory.mktemp("queried"), words(DATABASE), emulator.env)
     landing.begin()
     landing.end()
@@ -172,7 +172,7 @@ def test_queries_read_only_the_partitions_that_they_name(queried, server, views,
         ),
         "before_and_after_commit": (travel, {CURATED: [before, days(day, day)]}),
         "rows_of_commit": (travel, {CURATED: [before, days(day, day)]}),
-        # On another day than that of the test nothing arrived. Files of curated are told apart by their arrival.
+        # On other days than that of the test, nothing arrived. Files of curated are told apart by their arrival.
         "audit": ({"from_day": day, "to_day": day}, {}),
     }
     assert set(bounds) == set(QUERIES) - {"commits"}
@@ -188,7 +188,7 @@ def test_queries_read_only_the_partitions_that_they_name(queried, server, views,
 
 
 def test_a_whole_table_would_be_noticed(queried, server, views):
-    """The measure itself: a condition that names no partition reads everything."""
+    """A test of the measure itself: a condition that names no partition reads everything."""
     assert read_rows(server, "SELECT user_id FROM auth_events_curated") == {CURATED: [len(queried.rows(CURATED))]}
     assert read_rows(server, "SELECT payload FROM auth_events_raw") == {RAW: [len(queried.raw())]}
 
@@ -211,7 +211,7 @@ def written(emulator, server, tmp_path_factory):
     return landing
 
 
-# What makes a row one that nothing here would write.
+# Values that mark a row as one that nothing here would write.
 MARKED = {
     CURATED: ("event_id", "user_id", "computer_id"),
     HOURLY: ("user_id",),
@@ -254,7 +254,7 @@ def test_trino_compacts_writes_and_expires_and_keeps_what_is_ours(emulator, serv
 
 
 def test_we_write_on_after_all_of_this(emulator, queried, server, written):
-    """The rest of the stream lands in tables whose files and snapshots are Trino's."""
+    """The rest of the stream is stored in tables whose files and snapshots are Trino's."""
     written.end()
     run("verify", *words(WRITTEN), env=emulator.env)
     lake = opened(WRITTEN, emulator)
@@ -264,7 +264,7 @@ def test_we_write_on_after_all_of_this(emulator, queried, server, written):
 
 
 def mark(server, database, table):
-    """Adds a row that nothing here would write: a copy of another under other names, so that no column is empty."""
+    """Adds a row that nothing here would write: a copy of another one under other names, so that no column is empty."""
     values = ", ".join(f"'marker' AS {c}" if c in MARKED[table] else f'"{c}"' for c in COLUMNS[table])
     columns = ", ".join(f'"{c}"' for c in COLUMNS[table])
     server.query(f"INSERT INTO {table} ({columns}) SELECT {values} FROM {table} LIMIT 1", database)
@@ -280,9 +280,9 @@ def rows_by_trino(server, database, table):
 
 
 class Compactor(threading.Thread):
-    """A Trino that does what an operator schedules, and some more, as often as it can while others commit."""
+    """A Trino that does what an operator would schedule, and more, as often as it can while others commit."""
 
-    # What Trino says when a commit of ours was first, or has replaced what it read. Its work is undone; it tries again.
+    # Trino's errors if a commit of ours came first, or has replaced what it read. Its work is undone, and it tries again.
     OVERTAKEN = {"ICEBERG_COMMIT_ERROR", "ICEBERG_INVALID_METADATA", "ICEBERG_CANNOT_OPEN_SPLIT"}
 
     def __init__(self, server, database):
@@ -340,7 +340,7 @@ def test_chaos_while_trino_compacts(tmp_path, emulator, server):
     print(f"Trino did {dict(trinos.done)} and was overtaken at {dict(trinos.overtaken)}")
     assert all(trinos.done[what] >= 4 for what in ("insert", "optimize", "expire_snapshots"))
     for table in TABLES:
-        # What it has inserted itself is all that is more than it should be. Single rows that are deleted are so until files are
+        # Only the rows that it inserted itself may be too many. Single deleted rows stay deleted until files are
         # written anew.
         if table != CURATED:
             server.query(f"DELETE FROM {table} WHERE {marked(table)}", "chaos")
@@ -355,7 +355,7 @@ def test_chaos_while_trino_compacts(tmp_path, emulator, server):
 
 
 def test_the_snippet_of_the_page(emulator, server, tmp_path):
-    """docs/query.md, over the lake that it names; the catalog file there is part of the one here."""
+    """The snippet of docs/query.md, over the lake that it names. Its catalog file is a part of the one here."""
     run("backfill", "--input", EXCERPT, *words("excerpt"), env=emulator.env)
     (properties,) = re.findall(r"^```properties\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     ours = (server.run / "etc" / "catalog" / "iceberg.properties").read_text().splitlines()
@@ -390,7 +390,7 @@ def test_a_table_across_the_columns_that_it_gains(emulator, queried, server, tmp
     finish(emulator, database, CURATED)
     do("backfill", "--input", tmp_path / "attributes.jsonl")
     assert found(CURATED) == shape.expected()
-    # Glue's own list: what Trino and we added, each once, in the order in which they came.
+    # Glue's own list: the columns that Trino and we added, each once, in the order in which they were added.
     columns = [column["Name"] for column in lake.glue_table(CURATED)["StorageDescriptor"]["Columns"]]
     assert columns[:21] == [*COLUMNS[CURATED], shape.ANALYST]
     assert columns == [field.name for field in lake.load(CURATED).schema().fields]

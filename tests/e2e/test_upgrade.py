@@ -19,7 +19,7 @@ BEFORE = os.environ.get("AUTHPULSE_BEFORE")
 WORKERS = 4
 SHARDS = 8
 EVENTS = 12_000
-# Events a second: some forty seconds, in which all workers are replaced twice.
+# Events a second: they last some forty seconds, in which all workers are replaced twice.
 RATE = 300
 
 pytestmark = pytest.mark.skipif(not BEFORE, reason="no program of the version before: see AUTHPULSE_BEFORE in this file")
@@ -37,7 +37,7 @@ def received(lake):
 
 
 def even(stream):
-    """Whether each of the workers has its part of the shards."""
+    """Whether each worker has its part of the shards."""
     return sorted(owners(stream).values()) == [SHARDS // WORKERS] * WORKERS
 
 
@@ -76,7 +76,7 @@ def test_workers_are_upgraded_one_by_one_under_load_and_back(place):
         finally:
             replay.kill()
             replay.wait()
-        # Half of each at the end.
+        # Half of the workers of each version at the end.
         for worker in list(fleet.workers)[: WORKERS // 2]:
             fleet.stop(worker)
             fleet.add(before)

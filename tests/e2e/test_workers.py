@@ -1,4 +1,4 @@
-"""Several workers, real processes, share the shards of one stream and one lake: the rows of one worker, and nothing else.
+"""Several workers, as real processes, share one stream and one lake: the result is the rows of one worker, and nothing else.
 
 `AUTHPULSE_SEED` sets what is killed, paused, split and merged, and when.
 """
@@ -23,7 +23,7 @@ SEED = int(os.environ.get("AUTHPULSE_SEED", "1"))
 WORKERS = 4
 SHARDS = 8
 
-# Leases that expire within a second: a paused worker loses its shards while the test still looks.
+# Leases that expire within a second, so that a paused worker loses its shards during the test.
 CONFIG = """\
 [store]
 roll_rows = 150
@@ -49,7 +49,7 @@ def place(tmp_path_factory):
 
 
 def expect_rows_of_one_worker(place, stream, lake):
-    """The lake holds what one worker alone makes of the same stream."""
+    """Checks that the lake holds what one worker alone makes of the same stream."""
     alone = place / f"{lake.name}-alone"
     run("consume", "--stream", f"local:{stream}", "--lake", alone, "--config", place / "workers.toml")
     run("verify", "--lake", lake, "--config", place / "workers.toml")
@@ -61,7 +61,7 @@ def expect_rows_of_one_worker(place, stream, lake):
 
 
 def test_workers_share_and_a_released_shard_moves_at_once(place):
-    """Newcomers get their part, a worker that is stopped gives its shards back, the rest goes on."""
+    """New workers get their part, a stopped worker gives its shards back, and the others go on."""
     stream, lake = place / "shared-stream", place / "shared"
     run("stream", "create", "--stream", f"local:{stream}", "--shards", SHARDS)
     fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
@@ -80,7 +80,7 @@ def test_workers_share_and_a_released_shard_moves_at_once(place):
 
 
 def test_a_hung_committer_is_relieved(place):
-    """A worker that is stopped while it has the committer's lock holds no table up, and finds out when it goes on."""
+    """A worker that is paused while it has the committer's lock does not hold up any table, and finds out when it goes on."""
     stream, lake = place / "hung-stream", place / "hung"
     run("stream", "create", "--stream", f"local:{stream}", "--shards", 2)
     fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
@@ -126,7 +126,7 @@ def take_over_as_a_newer_version(lake, shard):
 
 
 def test_a_newer_version_takes_a_shard(place):
-    """In a rolling deploy: who cannot read the new format stores what it has, gives everything back and says what to do."""
+    """In a rolling deploy, a worker that cannot read the new format stores what it has, gives everything back and says what to do."""
     stream, lake = place / "newer-stream", place / "newer"
     run("stream", "create", "--stream", f"local:{stream}", "--shards", 2)
     fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")
@@ -138,11 +138,11 @@ def test_a_newer_version_takes_a_shard(place):
     journals = lambda: json.loads(run("status", "--lake", lake, "--json").stdout)["shards"]  # noqa: E731
     until(lambda: len(journals()) == 2 and all(shard["last_entry"] > 1 for shard in journals()), "entries of both shards", process=old)
     take_over_as_a_newer_version(lake, journals()[0]["shard"])
-    # It has something to store again.
+    # The worker has something to store again.
     run(*replay)
     fleet.wait_for(old, "run a newer version")
     until(lambda: owners(stream) == {}, "free leases", process=old)
-    # It stays up, and so does another of its kind, which takes none.
+    # It stays up, and so does another worker of its version, which takes no shard.
     another = fleet.add()
     fleet.wait_for(another, "run a newer version")
     assert owners(stream) == {} and old.poll() is None, fleet.log(old)
@@ -169,7 +169,7 @@ def test_chaos(place):
         event = rng.random()
         running = [w for w in fleet.workers if all(w is not p for p, _ in paused)]
         if paused and event < 0.2:
-            # Longer than a lease lasts: others have its shards by now, and what it still holds must bounce off.
+            # Longer than a lease lasts: others have its shards by now, and what it still wants to write must be refused.
             worker, since = paused[0]
             if time.monotonic() - since > 2.5:
                 worker.send_signal(signal.SIGCONT)
@@ -195,7 +195,7 @@ def test_chaos(place):
 
 
 def test_status_tells_the_owners(place):
-    """Who works on what, for whoever looks."""
+    """`status` shows which worker works on which shard."""
     stream, lake = place / "status-stream", place / "status"
     run("stream", "create", "--stream", f"local:{stream}", "--shards", 2)
     fleet = Fleet(place, stream, ["--lake", lake], place / "workers.toml")

@@ -31,7 +31,7 @@ CATALOG = "awsdatacatalog"  # Athena's own name for it
 
 
 def install():
-    """Makes sure that the server lies in the cache; answers where."""
+    """Makes sure that the server is in the cache; returns where."""
     home, jdk = CACHE / f"trino-{VERSION}", Jdk()
     with installing(home) as new:
         if new:
@@ -96,8 +96,8 @@ iceberg.glue.skip-archive=true
 iceberg.expire_snapshots.min-retention=0s
 iceberg.remove_orphan_files.min-retention=0s
 {aws}""",
-        # As in Athena, one catalog serves both: what is Iceberg is handed on. Segments and statistics are parts of Glue
-        # that emulators lack; without the precision timestamps of the raw zone would lose their microseconds.
+        # As in Athena, one catalog serves both: Iceberg tables are handed on. Segments and statistics are parts of Glue
+        # that emulators lack. Without the precision, timestamps of the raw zone would lose their microseconds.
         f"catalog/{CATALOG}.properties": f"""
 connector.name=hive
 hive.metastore=glue

@@ -253,7 +253,7 @@ pub struct Status {
 }
 
 impl Command {
-    /// Whether a signal asks this command for an orderly end, from its beginning on. Any other one is ended at once, `demo` until it
+    /// Whether signals ask this command for an orderly end from its beginning on. They end any other command at once; `demo`, until it
     /// replays.
     pub fn ends_in_order(&self) -> bool {
         match self {

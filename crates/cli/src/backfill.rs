@@ -1,4 +1,4 @@
-//! `authpulse backfill`: files straight into a lake.
+//! `authpulse backfill`: reads files straight into a lake.
 
 use crate::args::Backfill;
 use crate::give_up;
@@ -22,7 +22,8 @@ use std::time::Instant;
 /// Runs `authpulse backfill`.
 ///
 /// # Errors
-/// What failed, on which input, and what to do.
+/// The configuration, a file or the lake cannot be used, the files are not in order of time, every record was rejected, or the results
+/// cannot be written.
 pub async fn run(args: Backfill) -> Result<ExitCode> {
     if args.give_up {
         return give_up::run(args).await;
@@ -66,7 +67,7 @@ pub async fn run(args: Backfill) -> Result<ExitCode> {
     progress.finish();
     let totals = totals(&lake.env, &options).await?;
     let seconds = started.elapsed().as_secs_f64();
-    // Before the results: whoever reads those may have gone.
+    // Before the results: their reader may be gone by then.
     print_warnings(&tally.lock().unwrap_or_else(PoisonError::into_inner).warnings());
     let all_rejected = ended == Ended::Complete && nothing_accepted(&lake.env).await?;
     let said = say!("{totals}").and_then(|()| say!("{:.1} s, {} events/s", seconds, rate(totals.received, seconds)));
@@ -80,7 +81,8 @@ pub async fn run(args: Backfill) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a run is sorted: beside the lake, whose disk has the room, unless told otherwise.
+/// How the input is sorted: in `--sort-dir`, or else in the lake's directory, whose disk has the room (for a lake on S3, in the system's
+/// directory for temporary files).
 fn sorting(location: &LakeLocation, dir: Option<PathBuf>, files: &[Source]) -> Sorting {
     let dir = dir.unwrap_or_else(|| match location {
         LakeLocation::Local(dir) => dir.clone(),

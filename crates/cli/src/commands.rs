@@ -5,10 +5,10 @@ use crate::output;
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Runs a command; the code is that of the process.
+/// Runs a command and returns the exit code of the process.
 ///
 /// # Errors
-/// What failed, on which input, and what to do.
+/// The error of the command that ran. Its text names what failed, on which input, and what to do.
 pub async fn run(command: Command) -> Result<ExitCode> {
     let (stream, app) = match &command {
         Command::Consume(args) => (Some(&args.stream), args.app.as_ref()),

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// Runs `authpulse config`.
 ///
 /// # Errors
-/// What is wrong with the file, or why the lake cannot go on with it.
+/// The file cannot be read or has faults, or the lake cannot be read or cannot go on with these settings.
 pub async fn run(command: ConfigCommand) -> Result<ExitCode> {
     match command {
         ConfigCommand::Show { config } => say!("{}", read_config(config.as_deref())?.show().trim_end())?,

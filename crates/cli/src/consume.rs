@@ -1,4 +1,4 @@
-//! `authpulse consume`: the service, from the stream and the lake that it is told of to its orderly end.
+//! `authpulse consume`: opens a stream and a lake, runs the service on them, and ends it in order.
 
 use crate::args::Consume;
 use crate::lake::{
@@ -62,7 +62,7 @@ impl Consumed {
         }
     }
 
-    /// What all workers of a lake have in common.
+    /// What all workers of a lake read, in words that are the same for all of them.
     async fn input(&self) -> Result<String> {
         Ok(match self {
             Consumed::Local(dir) => format!("stream {}", dir.canonicalize()?.display()),
@@ -91,7 +91,7 @@ impl Consumed {
     }
 }
 
-/// Says that the host's clock was ahead, if it was: until it has caught up, arrivals stand still and tell nothing.
+/// Warns if the host's clock was ahead and was set back. Until it has caught up, arrivals stand still and say nothing of the time.
 async fn warn_of_clock_behind(stream: &LocalStream, dir: &Path) -> Result<()> {
     let Some(behind) = stream.clock_behind().await?.filter(|behind| *behind >= SECOND) else { return Ok(()) };
     let words = "this host's clock lies behind the newest arrival in the stream: it was ahead, and was set back. Until it has caught up \
@@ -111,7 +111,7 @@ struct Consumer {
 
 impl Consumer {
     async fn open(args: &Consume, config: &Config, stop: &watch::Receiver<bool>) -> Result<Consumer> {
-        // The stream before the lake: a command that is refused makes nothing.
+        // The stream before the lake: a command that is refused creates nothing.
         let from = Consumed::open(args).await?;
         let location = LakeLocation::new(&args.lake, args.catalog.as_deref())?;
         let input = from.input().await?;
@@ -122,7 +122,7 @@ impl Consumer {
         tell_rights(&location, stream, config);
         let access = Access::Share("authpulse consume", &input);
         let lake = match args.with_parent {
-            // A demo that was killed may have left its own hold on the lake just now; it is about to let go.
+            // The consumer of a demo that was just killed may still have the lake; it is about to release it.
             Some(_) => open_when_free(&location, config, access, stop).await?,
             None => open(&location, config, access).await?,
         };
@@ -142,7 +142,7 @@ fn mode(args: &Consume) -> Mode {
     }
 }
 
-/// What is too new for this program in the lake that a service was about to work on, if that is why it cannot.
+/// What in a lake is too new for this program, if that is why a service cannot work on it.
 fn too_new(error: &anyhow::Error) -> Option<String> {
     let is_too_new = error.chain().any(|cause| {
         cause.downcast_ref::<ConsumerError>().is_some_and(ConsumerError::is_too_new)
@@ -157,7 +157,8 @@ const STOPPED: &str = "stopped; run it again to go on";
 /// Runs `authpulse consume`.
 ///
 /// # Errors
-/// What failed, on which input, and what to do.
+/// The stream, the lake or the configuration cannot be used, the service fails, or the results of one that ends by itself cannot be
+/// written.
 pub async fn run(args: Consume) -> Result<ExitCode> {
     let is_reported = args.with_parent.is_none();
     if is_reported {
@@ -172,7 +173,7 @@ pub async fn run(args: Consume) -> Result<ExitCode> {
         }
         consume(&args, &config, heard).await
     };
-    // The panic itself is told by the panic hook.
+    // The panic hook has reported the panic itself.
     let outcome = AssertUnwindSafe(work).catch_unwind().await;
     if is_reported {
         tell_end(&args, &outcome);
@@ -180,7 +181,7 @@ pub async fn run(args: Consume) -> Result<ExitCode> {
     let (ended, words) = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     match (say!("{words}"), ended) {
         (Ok(()), _) => {}
-        // A service that has ended in order has done so, whether or not anybody reads its last words.
+        // A service that ended in order has done so, even if nobody reads its last words.
         (Err(lost), ended) if ended == Ended::Stopped || !(args.until_caught_up || args.seal) => {
             if !lost.is_unread() {
                 tell!("{:#}", anyhow::Error::from(lost));
@@ -191,7 +192,7 @@ pub async fn run(args: Consume) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What lines say of an embedded stream's application, which is its lake.
+/// The application that log lines name; for an embedded stream it is the lake.
 fn application(args: &Consume) -> String {
     args.app.clone().unwrap_or_else(|| args.lake.display().to_string())
 }
@@ -233,7 +234,7 @@ fn tell_end(args: &Consume, outcome: &std::thread::Result<Result<(Ended, String)
     }
 }
 
-/// Reads the stream until the end; how it ended, and the results in words.
+/// Runs the service until its end; returns how it ended, and the results in words.
 async fn consume(args: &Consume, config: &Config, heard: Heard) -> Result<(Ended, String)> {
     let Heard { stop, mut reopen, watchdog } = heard;
     let Some(opened) = unless_stopped(&mut stop.clone(), Consumer::open(args, config, &stop)).await else {
@@ -249,7 +250,7 @@ async fn consume(args: &Consume, config: &Config, heard: Heard) -> Result<(Ended
     tokio::spawn(async move {
         while reopen.changed().await.is_ok() {
             let sink = sink.clone();
-            // A panic in it was told by the panic hook, and the old file is written on.
+            // If it panics, the panic hook says so, and the old file stays in use.
             let _ = tokio::task::spawn_blocking(move || sink.reopen()).await;
         }
     });

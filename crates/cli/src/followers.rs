@@ -1,4 +1,4 @@
-//! `authpulse followers`: who, beside the tables, follows a lake's journals, and what is kept for whom.
+//! `authpulse followers`: which followers besides the tables a lake's journals have, and what is kept for each.
 
 use crate::args::FollowersCommand;
 use crate::lake::{Access, LakeLocation, OpenLake, open, read_config};
@@ -13,13 +13,13 @@ use authpulse_lake::maintain::{Kept, Standing, standings};
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// One that registered so recently may still run: it registers at most every 10 s while it goes on.
+/// A follower that registered this recently may still run: while it goes on, it registers again, every 10 s at most.
 const RECENT: Span = Span::seconds(60);
 
-/// Runs a command.
+/// Runs `authpulse followers`.
 ///
 /// # Errors
-/// What failed, on which input, and what to do.
+/// The lake or its registrations cannot be read, there is no follower of this name, or the results cannot be written.
 pub async fn run(command: FollowersCommand) -> Result<ExitCode> {
     match command {
         FollowersCommand::List { lake, json, config } => {
@@ -48,7 +48,7 @@ pub async fn run(command: FollowersCommand) -> Result<ExitCode> {
 
 async fn forget(lake: &OpenLake, name: &FollowerName, location: &LakeLocation) -> Result<ExitCode> {
     let registry = lake.env.journal.followers();
-    // One that cannot be read is forgotten as well.
+    // A registration that cannot be read is forgotten as well.
     let at = followers::read(registry).await.ok().and_then(|all| all.into_iter().find(|(known, _)| known == name));
     if !registry.forget(name).await? {
         bail!("there is no follower {name} of {location}: `authpulse followers list` names them");

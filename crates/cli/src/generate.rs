@@ -1,4 +1,4 @@
-//! `authpulse generate`: made-up events, and any file beside the real figures.
+//! `authpulse generate`: writes made-up events, or compares any file with the real figures.
 
 use crate::output::{Results, say, tell};
 use crate::report::thousands;
@@ -111,7 +111,7 @@ fn share(text: &str) -> Result<f64, String> {
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("it is not between 0 and 1".to_owned()) }
 }
 
-/// Of a million.
+/// A share in millionths.
 fn millionths(share: f64) -> u32 {
     (share * 1e6).round() as u32
 }
@@ -119,7 +119,7 @@ fn millionths(share: f64) -> u32 {
 /// Writes a generated file, or prints a check.
 ///
 /// # Errors
-/// A file cannot be read or written, or an option cannot be.
+/// A file cannot be read or written, or the profile does not have an option or its value.
 pub fn run(args: &Generate) -> Result<ExitCode> {
     if let Some(file) = &args.check {
         return check(file, args);
@@ -191,17 +191,17 @@ impl Generate {
 /// What a demo is run on. In LANL's shape it is a small network: a million events are three days of some 1,300 users, so
 /// that there is history, and a day is closed, before the attacks begin.
 pub enum ForDemo {
-    /// The simple profile.
+    /// In the simple profile.
     Simple(GenerateOptions),
-    /// One of LANL's.
+    /// In one of LANL's profiles.
     Lanl(LanlOptions),
 }
 
-/// From so many events on a demo takes the whole network of LANL's.
+/// From this many events on, a demo takes LANL's whole network.
 const WHOLE_NETWORK_EVENTS: u64 = 50_000_000;
 
 impl ForDemo {
-    /// So many events.
+    /// The input for so many events and attacks.
     pub fn new(profile: Profile, events: u64, seed: u64, attacks: u32) -> ForDemo {
         let lanl = |profile| {
             let days = ((3.0 * (events as f64 / 1e6).sqrt()).round() as u32).max(1);
@@ -216,10 +216,10 @@ impl ForDemo {
         }
     }
 
-    /// Refuses what cannot be, before anything is made.
+    /// Refuses options that cannot be, before anything is made.
     ///
     /// # Errors
-    /// What cannot be.
+    /// An option is out of its range, or two do not go together.
     pub fn check(&self) -> Result<()> {
         match self {
             ForDemo::Simple(options) => Ok(options.check()?),
@@ -227,10 +227,10 @@ impl ForDemo {
         }
     }
 
-    /// Writes it.
+    /// Writes the events, and the labels of the attacks.
     ///
     /// # Errors
-    /// A file cannot be written.
+    /// An option cannot be, or a file cannot be written.
     pub fn write(&self, out: &Path, labels: &Path) -> Result<ExitCode> {
         match self {
             ForDemo::Simple(options) => simple(options, out, Some(labels)),

@@ -12,7 +12,7 @@ use authpulse_service::backfill::prepare_giving_up;
 use authpulse_service::drive::{Ended, run_backfill};
 use std::process::ExitCode;
 
-/// Runs it.
+/// Runs `authpulse backfill --give-up`.
 ///
 /// # Errors
 /// There is no lake, or none with an unfinished backfill, or it cannot be written to.

@@ -1,4 +1,4 @@
-//! Intervals as the command line has them.
+//! Intervals on the command line.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// A number and a unit, such as `90s`, `30m`, `1h`, `1d`.
 ///
 /// # Errors
-/// In words, what would do.
+/// The text is no number with a unit, or lies outside 1 s to 366 d; the error says in words what would do.
 pub fn parse_interval(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is not a number and s, m, h or d, such as 1h, from 1s to 366d");
     let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));

@@ -1,4 +1,4 @@
-//! `authpulse leases`: who works on which shard, and taking leases from workers that are gone.
+//! `authpulse leases`: which worker works on which shard, and how to take leases from workers that are gone.
 
 use crate::args::{LeasesCommand, LeasesOf};
 use crate::lake::{Access, LakeLocation, OpenLake, application, leases_of, open, read_config};
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How often the counters are looked at while they are watched.
+/// How often the counters of leases are read while they are watched.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Leases that exist.
@@ -30,7 +30,7 @@ pub enum Leases {
 }
 
 impl Leases {
-    /// The leases.
+    /// The store that has them.
     pub fn store(&self) -> &dyn LeaseStore {
         match self {
             Leases::Local(leases) => leases,
@@ -39,11 +39,11 @@ impl Leases {
     }
 }
 
-/// The leases of a stream: of an embedded one those of a lake, which `lake` calls as leases do, of one in Kinesis those of an application.
-/// None where that is not named, or no worker has ever run.
+/// The leases of a stream: for an embedded stream those of a lake, where `lake` is its name in leases; for one in Kinesis those of an
+/// application. None if that is not named, or no worker has ever run.
 ///
 /// # Errors
-/// They cannot be read.
+/// The leases cannot be read, or the stream in Kinesis cannot be reached.
 pub async fn find(stream: &StreamLocation, app: Option<&str>, lake: Option<&str>) -> Result<Option<Leases>> {
     Ok(match (stream, app, lake) {
         (StreamLocation::Local(dir), _, Some(lake)) => leases_of(dir, lake)?.map(Leases::Local),
@@ -60,7 +60,7 @@ struct LeaseTarget {
     description: StreamDescription,
     leases: Leases,
     lake: Option<OpenLake>,
-    /// How long a lease may stand still.
+    /// How long a lease may go without being renewed.
     duration: Duration,
 }
 
@@ -78,7 +78,7 @@ fn only_lake(stream: &Path) -> Result<String> {
 }
 
 impl LeaseTarget {
-    /// As [`LeaseTarget::open`]; but the lake of an embedded stream need not be there, nor be named where there is one only.
+    /// As [`LeaseTarget::open`]; but the lake of an embedded stream may be gone, and need not be named if there is only one.
     async fn open_to_reset(of: &LeasesOf) -> Result<LeaseTarget> {
         let StreamLocation::Local(dir) = StreamLocation::parse(&of.stream)? else { return LeaseTarget::open(of).await };
         if of.app.is_some() {
@@ -144,13 +144,13 @@ impl LeaseTarget {
         LeaseTarget::of(stream, leases, lake, &config).await
     }
 
-    /// A shard by the name that its stream has for it, where the lease is of this stream.
+    /// The stream's name for the shard of a lease; the key itself, if the lease is not of this stream.
     fn shard_of<'a>(&self, key: &'a str) -> &'a str {
         let suffix = journal_key(&self.description, &ShardId::new("")).to_string();
         key.strip_suffix(&suffix).unwrap_or(key)
     }
 
-    /// Up to where the lake's journal of a shard goes, as a position and as the number of its last entry.
+    /// How far the lake's journal of a shard goes: a position, and the number of its last entry.
     async fn journal(&self, key: &str) -> Result<Option<(String, u64)>> {
         let Some(lake) = &self.lake else { return Ok(None) };
         Ok(match read_tail(&lake.env, &ShardId::new(key)).await? {
@@ -159,7 +159,7 @@ impl LeaseTarget {
         })
     }
 
-    /// A leader of KCL 3 gives leases away by its own rules: nothing is changed under its hands.
+    /// Refuses while a leader of KCL 3 is alive: it assigns leases by its own rules, and nothing is changed under its hands.
     async fn refuse_a_living_leader(&self) -> Result<()> {
         match &self.leases {
             Leases::Local(_) => Ok(()),
@@ -168,10 +168,11 @@ impl LeaseTarget {
     }
 }
 
-/// Runs a command.
+/// Runs `authpulse leases`.
 ///
 /// # Errors
-/// What failed, on which leases, and what to do.
+/// The stream, its leases or the lake cannot be read; no lease is meant; a worker or a leader of KCL 3 is alive; or the results cannot be
+/// written.
 pub async fn run(command: LeasesCommand) -> Result<ExitCode> {
     match command {
         LeasesCommand::List { of, json } => {
@@ -198,9 +199,9 @@ struct Listed {
 
 #[derive(Serialize)]
 struct ListedLease {
-    /// By its name in the stream.
+    /// The shard's name in the stream.
     shard: String,
-    /// By the name of its journal.
+    /// The lease's name, which is that of the shard's journal.
     lease: String,
     owner: Option<String>,
     next_owner: Option<String>,
@@ -210,7 +211,7 @@ struct ListedLease {
     ended: bool,
     parents: Vec<String>,
     children: Vec<String>,
-    /// Where the lake's journal stands, which counts; none without --lake, or without an entry.
+    /// Where the lake's journal stands, which decides; none without --lake, or without an entry.
     journal: Option<String>,
     journal_entry: Option<u64>,
 }
@@ -291,11 +292,11 @@ async fn release_all(on: &LeaseTarget, shards: &[String], worker: Option<&str>) 
     }
     on.refuse_a_living_leader().await?;
     let mut released = 0;
-    // Where nobody reads, the rest is released all the same.
+    // If nobody reads the output, the rest is released all the same.
     let mut said = Ok(());
     for lease in meant {
         let shard = on.shard_of(&lease.key);
-        // Of whoever had it when it was chosen: who took it since is not meant.
+        // Only from the worker that had it when it was chosen, not from one that took it since.
         match release(store, &lease.key, lease.owner.as_deref().or(worker)).await? {
             Released::From(owner) => {
                 released += 1;
@@ -354,7 +355,7 @@ async fn reset_all(on: &LeaseTarget, force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that nobody renews a lease; says how that is known.
+/// Makes sure that no worker renews a lease; returns in words how that is known.
 async fn refuse_the_living(on: &LeaseTarget, leases: &[Lease]) -> Result<String> {
     let owned = leases.iter().filter(|lease| lease.owner.is_some()).count();
     if owned == 0 {

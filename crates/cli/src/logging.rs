@@ -10,19 +10,19 @@ use tracing_subscriber::filter::LevelFilter;
 const VARIABLE: &str = "AUTHPULSE_LOG";
 /// What is logged where it is not set.
 const DEFAULT: &str = "warn";
-/// Beginning and end of a service, which no filter touches.
+/// The target of the lines that say when a service began and ended. No filter hides them.
 pub const SERVICE: &str = "authpulse::service";
 
-/// What this program may be built of: what a target of the filter may begin with.
+/// Names the crates that this program may be built of. A target in the filter must begin with one of them.
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
 /// Starts logging.
 ///
 /// # Errors
-/// What is wrong with the filter, in words.
+/// The filter is not UTF-8, or names something that is no level and no crate of this build; the error says which, in words.
 pub fn start(format: LogFormat) -> Result<(), String> {
     let filter = filter(std::env::var_os(VARIABLE).as_deref())?;
-    // What cannot be logged is not told of by another way, which would panic where standard error takes nothing.
+    // Failures to log are not reported: the library would do so with a print that panics where standard error takes nothing.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogLine).log_internal_errors(false);
     match format {
         LogFormat::Text => builder.with_target(false).with_ansi(has_colours()).init(),
@@ -54,14 +54,14 @@ fn filter(text: Option<&OsStr>) -> Result<EnvFilter, String> {
     Ok(parsed.add_directive(service))
 }
 
-/// The target that a directive names, if it does.
+/// The target that a directive names, if it names one.
 fn target(directive: &str) -> Option<&str> {
     let name = directive.split(['=', '[']).next().unwrap_or_default();
     let is_level = name.len() == directive.len() && name.parse::<LevelFilter>().is_ok();
     (!is_level && !name.is_empty()).then_some(name)
 }
 
-/// What log targets begin with that are older than the crates which write them: a filter goes on to mean what it meant.
+/// Crate names that log targets kept when their code moved to other crates, so that filters keep their meaning.
 const KEPT: &[&str] = &["authpulse_consumer"];
 
 fn begins_with_a_crate(target: &str) -> bool {

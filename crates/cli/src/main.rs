@@ -40,11 +40,11 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a shell calls the end by SIGPIPE.
+/// The exit code that a shell shows for an end by SIGPIPE.
 const READER_GONE: u8 = 141;
-/// A command line, or a variable of the environment, that cannot be used.
+/// The exit code where the command line, or a variable of the environment, cannot be used.
 const USAGE: u8 = 2;
-/// A bug, as the standard library has it.
+/// The exit code after a bug, as the standard library has it.
 const PANICKED: u8 = 101;
 
 fn main() -> ExitCode {
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    // What is wrong with the command line is told in the form that it asks for.
+    // Faults of the command line are reported in the form that it asks for.
     if asks_for_json(std::env::args_os()) {
         output::set_format(LogFormat::Json);
     }
@@ -95,12 +95,12 @@ fn run() -> ExitCode {
         }
     };
     let code = runtime.block_on(commands::run(args.command)).unwrap_or_else(|error| code_of(&error));
-    // What is still waited for by then, such as a commit that a stop gave up, bears being ended at any instant.
+    // What still runs by then, such as a commit that a stop gave up, may be ended at any instant.
     runtime.shutdown_background();
     code
 }
 
-/// Tells why a command failed. Whoever reads its results may have stopped reading (`authpulse status | head`): that is no error;
+/// Reports why a command failed. The reader of its results may have stopped reading (`authpulse status | head`): that is no error, since
 /// everything that a command was to store is stored before it prints.
 fn code_of(error: &anyhow::Error) -> ExitCode {
     match ResultsLost::of(error) {
@@ -136,7 +136,7 @@ fn told_by_clap(error: &clap::Error) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-/// Whether `--log-format json` is on a command line, which may be wrong elsewhere.
+/// Whether `--log-format json` is on a command line, which may have faults elsewhere.
 fn asks_for_json(words: impl Iterator<Item = OsString>) -> bool {
     let words: Vec<OsString> = words.collect();
     let (name, value) = ("--log-format", "json");

@@ -1,7 +1,7 @@
 //! One maintenance of a lake at a time: two do no harm, but the second does the work of the first again.
 //!
-//! Whoever is at it renews its lock. One that stays still for as long as the lease lasts is of a process that is gone or hangs, and to see
-//! that takes as long. (On one machine the operating system tells at once that a process is gone.)
+//! The process at work renews its lock. If nobody renews it for the length of the lease, that process is gone or hangs; to see that takes
+//! as long. (On one machine the operating system tells at once that a process is gone.)
 
 use anyhow::{Result, bail};
 use authpulse_lake::CommitterLock;
@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// A lease is renewed so many times in its length.
+/// How many times a lease is renewed in its length.
 const RENEWALS: u32 = 4;
-/// How often the lock of another is looked at, at least.
+/// The longest time between two looks at another process's lock.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The turn of this process, until it is given back.
@@ -23,17 +23,17 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Takes the turn; where another process has it, watches until it renews its lock, or has not for the length of its lease. `lake` is
-    /// for messages.
+    /// Takes the turn. If another process has it, watches until that process renews its lock, or has not for the length of its lease.
+    /// `lake` is for messages.
     ///
     /// # Errors
-    /// Another process maintains the tables, or the lock cannot be asked for.
+    /// Another process maintains the tables, or the lock cannot be reached.
     pub async fn take(lock: &Arc<dyn CommitterLock>, lake: &str) -> Result<Turn> {
         let begun = Instant::now();
         while !lock.hold().await? {
             let refused = format!("the tables of {lake} are being maintained by another process: wait for it to end");
             let Some(lease) = lock.lease() else { bail!(refused) };
-            // From the first look on, with one more look behind its end.
+            // Counted from the first look on, with one more look after the end of the lease.
             if lock.is_renewed_by_another() || begun.elapsed() > lease + lease / RENEWALS {
                 bail!(refused);
             }
@@ -53,11 +53,11 @@ impl Turn {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Lets others have it at once.
+    /// Gives the turn back, so that others can have it at once.
     pub async fn give_back(self) {
         if let Some(renewing) = self.renewing {
             renewing.abort();
-            // Nothing of it may come behind the release.
+            // No renewal may come after the release.
             let _ = renewing.await;
         }
         self.lock.release().await;

@@ -1,4 +1,4 @@
-//! `authpulse redrive`: dead letters into a stream again.
+//! `authpulse redrive`: puts dead letters into a stream again.
 
 use crate::args::Redrive;
 use crate::lake::{Access, open, read_config};
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// Runs the command.
 ///
 /// # Errors
-/// What failed, and what to do.
+/// The options do not go together; the configuration, the lake or the stream cannot be used; or the results cannot be written.
 pub async fn run(args: Redrive) -> Result<ExitCode> {
     let stop = stop_signal(None)?;
     let config = read_config(args.config.as_deref())?;

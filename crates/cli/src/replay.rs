@@ -1,4 +1,4 @@
-//! `authpulse replay`: the lines of files into a stream.
+//! `authpulse replay`: sends the lines of files into a stream.
 
 use crate::args::{Replay, ReplayClock};
 use crate::lake::{crash_probe, read_config};
@@ -21,13 +21,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::sync::watch;
 
-/// Of log lines, which operators may filter by: they had it before this was a module of its own.
+/// The target of log lines. Operators may filter by it, so it stays what it was before this was a module of its own.
 const TARGET: &str = "authpulse::commands";
 
 /// Runs `authpulse replay`.
 ///
 /// # Errors
-/// What failed, on which input, and what to do.
+/// The options do not go together, a file or the stream cannot be used, or the results cannot be written.
 pub async fn run(args: Replay) -> Result<ExitCode> {
     let stop = stop_signal(None)?;
     let config = read_config(args.config.as_deref())?;
@@ -63,7 +63,7 @@ fn options(args: &Replay, base: EventTime) -> ReplayOptions {
     }
 }
 
-/// Looks at all files, and says so where they are not in order of time. A pipe has no size, and what is read from it is gone.
+/// Reads all files, and warns if they are not in order of time. A pipe is left out: it has no size, and what is read from it is gone.
 fn warn_of_disorder(sources: &[Source], config: &Config, stop: &watch::Receiver<bool>) -> Result<(), InputError> {
     if input::check(sources)?.is_none() || sources.len() < 2 {
         return Ok(());
@@ -76,7 +76,7 @@ fn warn_of_disorder(sources: &[Source], config: &Config, stop: &watch::Receiver<
     Ok(())
 }
 
-/// Replays into the stream that was named; of one in Kinesis also what it took, in words.
+/// Replays into the stream that was named. For one in Kinesis, also returns in words what it took.
 async fn send(
     args: &Replay,
     location: &stream::StreamLocation,
@@ -145,7 +145,7 @@ fn how_it_ended(outcome: Outcome, resumable: bool) -> &'static str {
     }
 }
 
-/// The directory of the first file; none where the input is a pipe, which nobody can continue.
+/// The directory of the first file; none for a pipe, since that cannot be continued.
 fn beside(sources: &[Source]) -> Option<PathBuf> {
     match sources.first()? {
         Source::File(path) => Some(match path.parent() {

@@ -1,6 +1,6 @@
 //! Figures for people.
 
-/// `1,234,567`.
+/// A number with commas between its thousands, such as `1,234,567`.
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);

@@ -9,30 +9,30 @@ use rustix::fs::Mode;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// What is taken from others, and from the group.
+/// The permission bits of others, and of the group.
 const OTHERS: u32 = 0o007;
 const GROUP: u32 = 0o070;
-/// What a group that reads must not do.
+/// The group's permission to write, which a group that may read does not get.
 const GROUP_WRITE: u32 = 0o020;
 
-/// What whoever else has is too much.
+/// The permission bits that nothing written here may have.
 fn mask(group_read: bool) -> u32 {
     OTHERS | if group_read { GROUP_WRITE } else { GROUP }
 }
 
-/// From now on, whatever this process makes is its user's own, or may be read by its group. Whatever mask it was started with: one that
-/// lets others in is often nobody's decision, and this one is.
+/// From now on, what this process creates can be read by its user alone, or by its group as well. The mask that the process was started
+/// with does not count: one that lets others in is often nobody's decision, and this one is.
 pub fn set(group_read: bool) {
     rustix::process::umask(Mode::RWXO | if group_read { Mode::WGRP } else { Mode::RWXG });
 }
 
-/// The command that gives a place the rights that it would have if it were made now, if it lacks them: where others can read, or
-/// the group that `is_to_read` cannot. Of a directory it and what lies in it directly are looked at.
+/// The command that gives a place the rights it would get if it were created now; none if it has them. A place lacks them if others can
+/// read it, or if the group cannot although `is_to_read` says that it should. Of a directory, it and its direct entries are checked.
 fn needed(place: &Path, group_read: bool, is_to_read: bool) -> Option<String> {
     let place_itself = std::fs::metadata(place).ok().filter(|found| found.is_dir() || found.is_file())?;
     let rights = |found: &std::fs::Metadata| (found.is_dir(), found.permissions().mode());
     let (is_dir, own) = rights(&place_itself);
-    // What can be read only by way of a directory that is closed is closed as well.
+    // A file in a closed directory cannot be reached, so it counts as closed.
     let inner: Vec<(bool, u32)> = match std::fs::read_dir(place) {
         Ok(entries) if is_dir => {
             let found = entries.filter_map(|entry| entry.ok()?.metadata().ok());
@@ -58,8 +58,8 @@ fn quoted(path: &Path) -> String {
     if is_plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// Says which of the places that exist have other rights than what is made there from now on: a lake, which a group is there to read, and
-/// others. One warning, whatever their number.
+/// Warns of existing places whose rights differ from those of new files: a lake, which the group is meant to read, and others, which it is
+/// not. One warning, whatever their number.
 pub fn tell<'a>(lake: Option<&'a Path>, others: impl IntoIterator<Item = &'a Path>, group_read: bool) {
     let lake = lake.and_then(|lake| needed(lake, group_read, group_read));
     let others = others.into_iter().filter_map(|place| needed(place, group_read, false));
@@ -92,7 +92,7 @@ mod tests {
             (0o700, 0o600, false, None),
             (0o755, 0o644, false, Some("-R g=,o=")),
             (0o750, 0o640, false, Some("-R g=,o=")),
-            // Nobody comes to the file; nothing in the directory can be read.
+            // First nobody reaches the file, then nothing in the directory can be read.
             (0o700, 0o644, false, None),
             (0o755, 0o600, false, None),
             (0o755, 0o644, true, Some("-R g=rX,o=")),

@@ -1,6 +1,6 @@
-//! What signals do. SIGTERM and SIGINT ask for an orderly end: stop reading, store, commit, exit 0; a second one ends the process at
-//! once. SIGHUP asks a service to open its decisions file anew, and everybody else, or a service on a terminal, to end in order. A
-//! signal is acted on before anything is told, and one that comes before anybody listens waits until somebody does.
+//! What signals do. SIGTERM and SIGINT ask for an orderly end: stop reading, store, commit, exit 0; a second one ends the process at once.
+//! SIGHUP asks a service to reopen its decisions file; any other command, and a service on a terminal, ends in order. The process acts on a
+//! signal before it prints anything. A signal that comes before anything listens waits until something does.
 
 use crate::logging::SERVICE;
 use crate::output::{self, Level, say, tell};
@@ -14,39 +14,41 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How long an orderly end of a service may take. Whoever started it kills it soon after: ECS after 30 s, systemd by our unit after 20.
+/// How long an orderly end of a service may take. Whatever started it kills it soon after: ECS after 30 s, systemd with our unit after 20
+/// s.
 const END_WITHIN: Duration = Duration::from_secs(18);
 /// How often a child looks whether its parent still lives.
 const PARENT_POLL: Duration = Duration::from_millis(200);
 
-/// Signals that mean nothing here and would end the process if nobody said otherwise. Beyond a limit of file sizes (SIGXFSZ) a write
-/// then fails, as on a full disk.
+/// Signals that mean nothing here, but end a process by default. With SIGXFSZ ignored, a write beyond the limit of file sizes fails, as on
+/// a full disk.
 const IGNORED: [libc::c_int; 4] = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM, libc::SIGXFSZ];
 
 /// Whether SIGHUP was ignored when this process began, as `nohup` has it.
 static HANGUP_IS_IGNORED: OnceLock<bool> = OnceLock::new();
 
-/// Those that ask for an end, or for a file to be opened anew.
+/// Signals that ask for an end, or for a file to be reopened.
 const ASKING: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
-/// First of all, and on the first thread: from here on signals that mean nothing end nothing, and those that ask for something wait.
-/// They come through once somebody listens to them, or by [`let_through`].
+/// To be called first, on the first thread. From here on, signals that mean nothing are ignored, and those that ask for something wait
+/// until something listens to them or [`let_through`] is called.
 pub fn start() {
     HANGUP_IS_IGNORED.get_or_init(|| is_ignored(libc::SIGHUP));
     mask(libc::SIG_BLOCK);
     IGNORED.into_iter().for_each(ignore);
 }
 
-/// Signals that waited, and all that come, have their effect from now on: nobody of this command listens to them, or somebody does now.
+/// Lets signals that waited, and all that come, take effect: either this command listens to none, or it does by now.
 pub fn let_through() {
     mask(libc::SIG_UNBLOCK);
 }
 
-/// Of the calling thread. Those that it starts have it as well; processes that it starts do not, the standard library sees to that.
+/// Blocks or unblocks the asking signals for the calling thread. Threads that it starts inherit this; processes that it starts do not,
+/// because the standard library resets their mask.
 #[expect(unsafe_code, reason = "the standard library lets no signal wait")]
 fn mask(how: libc::c_int) {
     let mut asking = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the first call makes the set a whole one, and all of them know these signals; nothing else is written to.
+    // SAFETY: the first call initialises the whole set, all calls get signals that exist, and nothing else is written to.
     unsafe {
         libc::sigemptyset(asking.as_mut_ptr());
         for signal in ASKING {
@@ -72,23 +74,23 @@ fn is_ignored(signal: libc::c_int) -> bool {
     }
 }
 
-/// What a service hears.
+/// What a service learns from signals.
 pub struct Heard {
-    /// Holds true once it was asked to end.
+    /// True once the service was asked to end.
     pub stop: watch::Receiver<bool>,
-    /// Counts how often it was asked to open its files anew.
+    /// Counts how often the service was asked to reopen its files.
     pub reopen: watch::Receiver<u64>,
-    /// Ends the process where its orderly end takes too long; to be aborted once it has come to it.
+    /// Ends the process if its orderly end takes too long; to be aborted once the end is reached.
     pub watchdog: Option<JoinHandle<()>>,
 }
 
-/// The signals of a service, which is to have ended [`END_WITHIN`] after it was asked to: where a store does not answer, it ends without
-/// having stored what it had decided, which is as if it had been killed.
+/// Listens for the signals of a service. The service must end within [`END_WITHIN`] of being asked: if a store does not answer, the process
+/// ends without storing what it had decided, as if it had been killed.
 ///
 /// # Errors
-/// If signals cannot be listened to.
+/// The system refuses to register a handler for a signal.
 pub fn heard_by_service(parent: Option<u32>) -> std::io::Result<Heard> {
-    // Where a terminal goes away nobody is left to watch, and a demo's consumer ends with its demo.
+    // SIGHUP ends a service on a terminal, since nobody watches it once that is gone, and a demo's consumer, which ends with its demo.
     let on_terminal =
         std::io::stdin().is_terminal() || std::io::stdout().is_terminal() || std::io::stderr().is_terminal();
     let mut heard = listen(parent, !on_terminal && parent.is_none())?;
@@ -111,10 +113,10 @@ pub fn heard_by_service(parent: Option<u32>) -> std::io::Result<Heard> {
     Ok(heard)
 }
 
-/// A receiver that holds true once the process was asked to end, or once `parent` is its parent no more.
+/// A receiver that is true once the process was asked to end, or once `parent` is no longer its parent.
 ///
 /// # Errors
-/// If signals cannot be listened to.
+/// The system refuses to register a handler for a signal.
 pub fn stop_signal(parent: Option<u32>) -> std::io::Result<watch::Receiver<bool>> {
     Ok(listen(parent, false)?.stop)
 }
@@ -149,7 +151,7 @@ fn listen(parent: Option<u32>, hangup_reopens: bool) -> std::io::Result<Heard> {
                 (_, false) => {
                     asked = true;
                     stop_request::note(by);
-                    // Nobody listens where everything is done already.
+                    // The receiver is gone if all work is done already.
                     let _ = send.send(true);
                     tell!("stopping: storing what is decided; once more to end at once (nothing stored is lost)");
                 }
@@ -167,7 +169,7 @@ async fn hung_up(hangup: &mut Option<Signal>) {
     }
 }
 
-/// Resolves when `parent` is not the parent of this process any more; never without one.
+/// Resolves when `parent` is no longer the parent of this process; never without one.
 async fn orphaned(parent: Option<u32>) {
     let Some(parent) = parent else { return std::future::pending().await };
     while std::os::unix::process::parent_id() == parent {
@@ -178,7 +180,7 @@ async fn orphaned(parent: Option<u32>) {
 /// The orderly end of a command that was told to stop before its input was at its end.
 ///
 /// # Errors
-/// Nobody reads it.
+/// Standard output cannot be written to.
 pub fn ended_early() -> Result<ExitCode> {
     say!("stopped; run the same command again to go on")?;
     Ok(ExitCode::SUCCESS)
@@ -191,7 +193,7 @@ mod tests {
     /// Far above what a signal takes.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// On a thread of its own, as what waits, waits for one thread; without the mask this ends the tests.
+    /// On a thread of its own, since a blocked signal waits for one thread. Without the mask, the signal would end the tests.
     #[test]
     fn what_comes_before_anybody_listens_is_heard() {
         let heard = std::thread::spawn(|| {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// Runs `authpulse status`.
 ///
 /// # Errors
-/// What failed, on which input, and what to do.
+/// The lake, the stream or its leases cannot be read, something in the lake is too new for this program, or the results cannot be written.
 pub async fn run(args: Status) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
     let lake = open(&args.lake.location()?, &config, Access::Read).await?;

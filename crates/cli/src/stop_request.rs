@@ -3,23 +3,23 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// That the process was told to end.
+/// A request that the process end.
 #[derive(Clone, Copy, Debug)]
 pub struct StopRequest {
-    /// When.
+    /// When the request came.
     pub since: Instant,
-    /// By what.
+    /// What told it: the name of a signal, or words for the end of the parent.
     pub by: &'static str,
 }
 
 static REQUEST: OnceLock<StopRequest> = OnceLock::new();
 
-/// Whether this process was told to end, and by what.
+/// The first request that this process end, if there was one.
 pub fn stop_requested() -> Option<StopRequest> {
     REQUEST.get().copied()
 }
 
-/// It is told so now, by the first of those that tell it.
+/// Notes that this process is told to end now. Only the first call counts.
 pub fn note(by: &'static str) {
     REQUEST.get_or_init(|| StopRequest { since: Instant::now(), by });
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 /// Runs `authpulse stream`.
 ///
 /// # Errors
-/// What failed, on which input, and what to do.
+/// The stream does not exist or cannot be reached, it cannot do what is asked of it, or the results cannot be written.
 pub async fn run(command: StreamCommand) -> Result<ExitCode> {
     match command {
         StreamCommand::Create { stream, shards, on_demand, retention_hours } => {
@@ -113,15 +113,15 @@ async fn split(location: &stream::StreamLocation, opened: &dyn Stream, shard: &s
     Ok(())
 }
 
-/// Tips that are looked for at the same time.
+/// How many tips are looked for at the same time.
 const TIPS_AT_ONCE: usize = 16;
 
 /// How closely a stream is described.
 #[derive(Clone, Copy)]
 enum Look {
-    /// Its shards.
+    /// Its shards alone.
     Shards,
-    /// And the newest record of each, for which shards are read.
+    /// The newest record of each as well, for which shards are read.
     Tips,
 }
 

@@ -1,4 +1,4 @@
-//! `authpulse tables`: maintenance, check and description of a lake's tables.
+//! `authpulse tables`: maintains, checks and describes a lake's tables.
 
 use crate::args::TablesCommand;
 use crate::lake::{Access, LakeLocation, OpenLake, open, read_config};
@@ -18,13 +18,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Paths that the text of a report shows; JSON has more.
+/// How many paths the text of a report shows; its JSON has all of them.
 const PATHS_SHOWN: usize = 100;
 
-/// Runs a command.
+/// Runs `authpulse tables`.
 ///
 /// # Errors
-/// What failed, on which input, and what to do.
+/// The lake or its tables cannot be read or made, another process maintains them, or the results cannot be written.
 pub async fn run(command: TablesCommand) -> Result<ExitCode> {
     match command {
         TablesCommand::Maintain { lake, every, dry_run, json, config } => {
@@ -104,7 +104,7 @@ async fn run_regularly(
 ) -> Result<ExitCode> {
     let mut memory = Memory::default();
     while !*stop.borrow() {
-        // Whoever took it over meanwhile does the work.
+        // The process that took it over does the work.
         if turn.is_some_and(Turn::is_lost) {
             bail!("another process took the maintenance of the tables over");
         }
@@ -134,7 +134,7 @@ async fn check(location: &LakeLocation) -> Result<ExitCode> {
     compare(&open(location, &config, Access::Read).await?, &config).await
 }
 
-/// Tells in which ways tables differ from those that this program makes.
+/// Prints in which ways tables differ from those that this program makes.
 async fn compare(lake: &OpenLake, config: &Config) -> Result<ExitCode> {
     let mut differences = 0;
     for info in infos(lake, &config.options.maintain).await? {

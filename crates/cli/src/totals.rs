@@ -11,19 +11,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a command fails whose input was read to its end.
+/// Why a command fails although it has read its input to the end.
 pub const ALL_REJECTED: &str = "every record of the input is rejected; the lake is kept, its table auth_events_rejected says why for each, \
                                 and a later file or stream goes on";
 
 /// What a lake holds, summed over its journals.
 pub struct Totals {
+    /// Records that were read.
     pub received: u64,
+    /// Scored events.
     pub curated: u64,
+    /// Dead letters by reason.
     pub rejected: BTreeMap<String, u64>,
+    /// Events that are held back.
     pub waiting: u64,
+    /// Accepted events that wait for a score.
     pub unscored: u64,
     /// Attributes that had no value of their form and were left out.
     pub fields_dropped: u64,
+    /// The latest seal of the shards without children, if there is one.
     pub sealed: Option<Seal>,
 }
 

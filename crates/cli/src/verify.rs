@@ -1,4 +1,4 @@
-//! `authpulse verify`: a lake's journal, files and tables against each other.
+//! `authpulse verify`: compares a lake's journal, files and tables with each other.
 
 use crate::args::Verify;
 use crate::lake::{Access, open, read_config};
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Runs `authpulse verify`.
 ///
 /// # Errors
-/// What failed, on which input, and what to do.
+/// The configuration or the lake cannot be read, or the report cannot be written. A difference is no error, but the exit code tells of it.
 pub async fn run(args: Verify) -> Result<ExitCode> {
     let config = read_config(args.config.as_deref())?;
     let lake = open(&args.lake.location()?, &config, Access::Read).await?;

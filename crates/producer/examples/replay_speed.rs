@@ -1,4 +1,4 @@
-//! How fast a file goes into an embedded stream at full speed: `replay_speed [EVENTS]`. Run it under `time` to see the cores.
+//! Measures how fast a file goes into an embedded stream at full speed: `replay_speed [EVENTS]`. Run it under `time` to see the cores.
 
 use std::fs::File;
 use std::io::BufWriter;

@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE.parent.parent.parent / "tests" / "data" / "lanl"
 DAY = 86_400
 HEAD = 10_000
-# A row of growth is kept every so many events of the head.
+# How many events of the head lie between two rows of growth.
 HEAD_STEP = 200
 
 
@@ -38,7 +38,7 @@ def lines(path):
 def write(path, sections):
     text = "".join(f"{name} {' '.join(map(str, values))}\n" for name, values in sections.items())
     packed = io.BytesIO()
-    # No time and no name in the header: the same data makes the same bytes.
+    # No time and no name in the header, so that the same data makes the same bytes.
     with gzip.GzipFile(filename="", mode="wb", fileobj=packed, compresslevel=9, mtime=0) as file:
         file.write(text.encode())
     return text, packed.getvalue()
@@ -117,7 +117,7 @@ def hourly(chunks, head_rate):
         weights = [profile[hour % 168] * seconds for hour, seconds in span]
         fixed = 0.0
         if index == 0:
-            # Of the first hour the rate itself is known.
+            # For the first hour, the rate itself is known.
             fixed, weights[0] = head_rate * 3600, 0.0
             counts[0] += fixed
         scale = (chunk["events"] - fixed) / sum(weights)
@@ -130,7 +130,7 @@ def hourly(chunks, head_rate):
         whole.append(round(running) - total)
         total += whole[-1]
     whole[-1] += sum(chunk["events"] for chunk in chunks) - total
-    # The last 29 seconds, which begin a 274th day, are taken into the hour before.
+    # The last 29 seconds, which begin a 274th day, count in the hour before.
     if hours % 24 == 1:
         whole[-2:] = [sum(whole[-2:])]
     return whole, profile
@@ -140,7 +140,7 @@ def head_figures(events):
     """What the first 10,000 events say about seconds, groups (a user in a second) and users."""
     seconds = collections.Counter(time for time, _, _ in events)
     last = events[-1][0]
-    # The file begins slowly; the pace from there on is the one that holds.
+    # The file begins slowly; only the pace after that is typical.
     slow = next(s for s in range(1, last) if all(seconds[s + i] >= 15 for i in range(5)))
     per_second = sorted(seconds[s] for s in range(slow, last + 1))
     pace = sum(per_second) / len(per_second)
@@ -238,7 +238,7 @@ def nine_months():
         **head,
         "office": office,
     }
-    # The figures that --check holds a file against.
+    # The figures that --check compares a file with.
     weekdays, day_events = [0.0] * 7, collections.Counter()
     start = 0
     for chunk in chunks:
@@ -275,7 +275,7 @@ def numbers(path):
 
 
 def quantised(count):
-    """Sixteen steps to the doubling: a count to within 3 %."""
+    """A count in sixteen steps to the doubling, which is to within 3 %."""
     return round(16 * math.log2(count)) if count > 0 else 0
 
 
@@ -330,7 +330,7 @@ def main():
         path = HERE / f"{name}.txt.gz"
         text, packed = write(path, sections)
         if args.check:
-            # The text and not the bytes: libraries of compression differ.
+            # Compares the text, not the bytes: compression libraries differ.
             if not path.exists() or gzip.decompress(path.read_bytes()).decode() != text:
                 sys.exit(f"{path} is not what derive.py makes of the data; run it without --check and look at the difference")
             print(f"{path.name} is what the data says")

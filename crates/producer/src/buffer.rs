@@ -1,15 +1,15 @@
-//! Generated lines on their way into a file, handed over in large pieces.
+//! Buffers generated lines, and hands them to a file in large pieces.
 
 use std::io::{self, Write};
 
-/// Handed to the file at a time, in bytes.
+/// How many bytes go to the file at a time.
 const PIECE_BYTES: usize = 256 * 1024;
-/// More than a line has; room for the one that fills a piece.
+/// More bytes than a line has: room for the line that fills a piece.
 const LINE_BYTES: usize = 1024;
 /// The longest line of an event: numbers of 20, 10 and 10 digits, two letters, two commas, the line end.
 const EVENT_BYTES_MAX: usize = 48;
 
-/// Lines at hand, and the file behind them.
+/// Lines that are held, and the file that they go to.
 pub(crate) struct LineBuffer<W> {
     out: W,
     held: Vec<u8>,
@@ -17,11 +17,15 @@ pub(crate) struct LineBuffer<W> {
 }
 
 impl<W: Write> LineBuffer<W> {
+    /// An empty buffer in front of `out`.
     pub(crate) fn new(out: W) -> LineBuffer<W> {
         LineBuffer { out, held: Vec::with_capacity(PIECE_BYTES + LINE_BYTES), written: 0 }
     }
 
-    /// Adds a line, its end included.
+    /// Adds a line, with its line break.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     #[inline]
     pub(crate) fn put(&mut self, line: &[u8]) -> io::Result<()> {
         self.held.extend_from_slice(line);
@@ -29,6 +33,9 @@ impl<W: Write> LineBuffer<W> {
     }
 
     /// Adds `second,U7,C42`, with the letter of the user.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     #[inline]
     pub(crate) fn put_event(&mut self, second: u64, (letter, user): (u8, u32), computer: u32) -> io::Result<()> {
         let mut line = [b'\n'; EVENT_BYTES_MAX];
@@ -60,12 +67,15 @@ impl<W: Write> LineBuffer<W> {
     }
 
     /// Writes what is left, and flushes the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.hand_over()?;
         self.out.flush()
     }
 
-    /// Bytes that the file has; all of them once it is finished.
+    /// Bytes that the file has got; all of them once it is finished.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }

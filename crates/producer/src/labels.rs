@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// The first line of the file.
 pub const HEADER: &str = "attack,kind,time,user,computer";
 
-/// How an attack goes about it.
+/// What an attack does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AttackKind {
     /// At least ten computers new to the user within an hour. Fires LATERAL_MOVEMENT and NEW_DEVICE.
@@ -89,7 +89,7 @@ pub struct Label {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LabelsError {
-    /// The file failed.
+    /// The file cannot be read.
     #[error("cannot read the labels")]
     Read {
         /// What the system says.
@@ -97,7 +97,7 @@ pub enum LabelsError {
         source: io::Error,
     },
 
-    /// It is some other file.
+    /// The file does not begin with the header.
     #[error("this is no labels file: it starts with '{found}' instead of '{HEADER}'")]
     Header {
         /// Its first line, shortened.
@@ -114,7 +114,10 @@ pub enum LabelsError {
     },
 }
 
-/// Reads a labels file, rows in the order of the events. Empty lines are passed over, and lines with `#` before the header.
+/// Reads a labels file; rows are in the order of the events. Empty lines, and lines with `#` before the header, are skipped.
+///
+/// # Errors
+/// The file cannot be read, has no header, or a row is not as `generate` writes it.
 pub fn read(input: impl BufRead) -> Result<Vec<Label>, LabelsError> {
     let mut lines = input.lines();
     let mut above = 1;
@@ -162,11 +165,17 @@ pub struct LabelWriter<W: Write> {
 
 impl<W: Write> LabelWriter<W> {
     /// Writes the header.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn new(out: W) -> io::Result<Self> {
         Self::with_counts(out, &[])
     }
 
     /// Writes `# name=value` for each, and the header.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn with_counts(out: W, counts: &[(&str, String)]) -> io::Result<Self> {
         let mut out = BufWriter::new(out);
         for (name, value) in counts {
@@ -177,12 +186,18 @@ impl<W: Write> LabelWriter<W> {
     }
 
     /// Writes one row.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn write(&mut self, label: &Label) -> io::Result<()> {
         let Label { attack, kind, time, user, computer } = label;
         writeln!(self.out, "{attack},{kind},{time},{user},{computer}")
     }
 
     /// Writes out what is buffered.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn finish(mut self) -> io::Result<()> {
         self.out.flush()
     }

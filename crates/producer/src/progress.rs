@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-/// Between two plain lines, at least. A log keeps every line, so few of them.
+/// The shortest time between two plain lines. A log keeps every line, so there should be few.
 pub const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where progress is told.
+/// Where progress is shown.
 #[derive(Clone, Copy)]
 pub struct Audience {
     /// Takes a plain line, without waiting.
     pub tell: fn(&str),
-    /// Where a bar is drawn instead.
+    /// The terminal that a bar is drawn on instead, if there is one.
     pub bar: Option<Screen>,
 }
 
@@ -32,11 +32,11 @@ pub struct Screen {
 pub struct Picture {
     /// Text and the codes that move the cursor.
     pub bytes: Vec<u8>,
-    /// Whether a bar is seen behind it: then another one follows, and this one may be left out. The last one takes the bar away.
+    /// Whether it leaves a bar on the screen: then another picture follows, and this one may be left out. The last one takes the bar away.
     pub shows_bar: bool,
 }
 
-/// Pictures a second, at most.
+/// The most pictures a second.
 const PICTURES_A_SECOND: u8 = 10;
 
 /// Collects a picture.
@@ -95,14 +95,14 @@ impl TermLike for Canvas {
 
 static AUDIENCE: OnceLock<Audience> = OnceLock::new();
 
-/// Says where progress is told in this process, once; until then nobody is told.
+/// Says where progress is shown in this process, once; until then it is shown nowhere.
 pub fn set_audience(audience: Audience) {
     // The first one stays.
     let _ = AUDIENCE.set(audience);
 }
 
-/// Tells how far a command is. Dropping it without [`finish`](ProgressReporter::finish) clears the bar, so that an error
-/// message stands alone.
+/// Shows how far a command is. Dropping it without [`finish`](ProgressReporter::finish) clears the bar, so that an error message stands
+/// alone.
 pub struct ProgressReporter {
     output: Output,
 }
@@ -113,7 +113,8 @@ enum Output {
 }
 
 impl ProgressReporter {
-    /// `label` says what is being done, `unit` what is counted (`events`), `total` how many there will be, where known.
+    /// Begins to show progress. `label` says what is being done, `unit` what is counted (`events`), `total` how many there will be, if
+    /// known.
     pub fn new(label: &str, total: Option<u64>, unit: &str) -> Self {
         let output = match AUDIENCE.get().and_then(|audience| audience.bar) {
             Some(screen) => Output::Bar(bar(screen, label, total, unit)),
@@ -122,7 +123,7 @@ impl ProgressReporter {
         ProgressReporter { output }
     }
 
-    /// Counts from here: what an earlier run did tells nothing about the rate of this one.
+    /// Counts from here: what an earlier run did says nothing about the rate of this one.
     pub fn start_at(&mut self, done: u64) {
         match &mut self.output {
             Output::Bar(bar) => {
@@ -142,7 +143,7 @@ impl ProgressReporter {
         }
     }
 
-    /// So many are done in all. Cheap enough for every batch, not for every event.
+    /// Shows that so many are done in all. Cheap enough for every batch, not for every event.
     pub fn update(&mut self, done: u64) {
         match &mut self.output {
             Output::Bar(bar) => bar.set_position(done),
@@ -185,13 +186,13 @@ fn tell(line: &str) {
     }
 }
 
-/// The plain form, with the time handed in.
+/// The plain lines; callers hand in the time.
 struct PlainLines {
     label: String,
     unit: String,
     total: Option<u64>,
     done: u64,
-    /// What the last line told, and when; the rate is that since then.
+    /// What the last line said, and when; the next line's rate counts from there.
     told: (u64, Duration),
     begin: (u64, Duration),
 }
@@ -232,13 +233,13 @@ impl PlainLines {
     }
 }
 
-/// A second between two points.
+/// The rate between two points, a second.
 fn rate(from: (u64, Duration), to: (u64, Duration)) -> f64 {
     let seconds = to.1.saturating_sub(from.1).as_secs_f64();
     if seconds > 0.0 { to.0.saturating_sub(from.0) as f64 / seconds } else { 0.0 }
 }
 
-/// `45s`, `12m05s`, `3h07m`.
+/// A duration as `45s`, `12m05s` or `3h07m`.
 fn clock(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     match seconds {

@@ -1,8 +1,8 @@
-//! How long after its page was received a record of a stream in Kinesis is decided, at a steady rate.
+//! How long it takes from receiving a page until a record in it is decided: a stream in Kinesis, read at a steady rate.
 //!
-//! A stand-in for Kinesis gives pages of aggregates, each with what has arrived since the last read; the service reads, scores and
-//! lands them in a directory, as `consume` does. A record's delay runs from the moment at which its page is handed to the reader
-//! until its decision is handed to the sink. What the SDK does before, decoding an answer, is not in it.
+//! A stand-in for Kinesis gives pages of aggregates, each with what has arrived since the last read. The service reads and scores them and
+//! stores them in a directory, as `consume` does. A record's delay runs from the moment when its page is handed to the reader until its
+//! decision is handed to the sink. It does not include the SDK's work before that, which is to decode an answer.
 //!
 //! `cargo run --release -p authpulse-simulation --example decision_delay -- [EVENTS_A_SECOND [SECONDS [SHARDS]]]`
 
@@ -26,29 +26,29 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// As the program has it.
+/// The same allocator as the program's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// People of the organisation, and their computers.
 const USERS: u64 = 20_000;
 const COMPUTERS: u64 = 30_000;
-/// A page holds at most so many records of users: some 8 MiB.
+/// The most records of users in a page: some 8 MiB.
 const PAGE: u64 = 80_000;
-/// Until then first shards are opened and tables made.
+/// The first seconds do not count: shards are opened then, and tables made.
 const WARM: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// The stand-in for Kinesis.
 struct Feed {
     time: SystemTimes,
     rate: f64,
     shards: Vec<(ShardDescription, Vec<String>)>,
-    /// Up to when each shard was read.
+    /// The time up to which each shard was read.
     read: Mutex<Vec<Duration>>,
-    /// The event time that the next record has: each has one of its own.
+    /// The event time of the next record; each record has one of its own.
     next: AtomicI64,
     sequence: AtomicU64,
-    /// When the pages were received, by the first event time in them.
+    /// When pages were received, by the first event time in them.
     received: Mutex<BTreeMap<EventTime, Instant>>,
 }
 
@@ -91,7 +91,7 @@ impl Feed {
             let at = first + n as i64;
             let chance = (at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
             let user = &users[(chance % users.len() as u64) as usize];
-            // Mostly one's own computer.
+            // Mostly the user's own computer.
             let computer = if chance % 10 < 8 { hash_key(user.as_bytes()) as u64 } else { chance >> 8 } % COMPUTERS;
             let time = format_rfc3339(EventTime::from_micros(at));
             let payload = format!("{{\"time\":\"{time}\",\"user\":\"{user}\",\"computer\":\"C{computer}\"}}");
@@ -153,7 +153,7 @@ impl Api for Feed {
     }
 }
 
-/// Notes how old a record's page is at its decision.
+/// A sink that notes how old a record's page is when the record is decided.
 struct Delays {
     feed: Arc<Feed>,
     warm: Instant,
@@ -177,7 +177,7 @@ impl DecisionSink for Delays {
     }
 }
 
-/// Processor time of this process, in seconds: fields 14 and 15 of its line in `/proc`, in hundredths.
+/// The processor time of this process, in seconds: fields 14 and 15 of its line in `/proc`, which are in hundredths of a second.
 fn used() -> f64 {
     let line = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = line.rsplit(')').next().unwrap_or_default().split_whitespace();

@@ -9,14 +9,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How often it is looked whether the consumer has ended.
+/// How often to check whether the consumer has ended.
 const CONSUMER_POLL: Duration = Duration::from_millis(20);
 
-/// See the module.
+/// The process of a consumer.
 pub struct Consumer(Child);
 
 impl Consumer {
-    /// Starts it on a stream and a lake.
+    /// Starts a consumer on a stream and a lake.
     ///
     /// # Errors
     /// No process can be started.
@@ -37,10 +37,10 @@ impl Consumer {
         Ok(Consumer(child.context("the consumer process cannot be started")?))
     }
 
-    /// Waits for its end; none if this process was told to stop first, which ends it.
+    /// Waits until the consumer ends. Returns none if this process was told to stop first; the consumer is then killed.
     ///
     /// # Errors
-    /// The system does not tell of it.
+    /// The system does not say whether the process has ended.
     pub async fn wait(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Option<ExitStatus>> {
         loop {
             if let Some(status) = self.0.try_wait()? {
@@ -57,7 +57,7 @@ impl Consumer {
         }
     }
 
-    /// Ends it.
+    /// Kills the consumer, and waits until it is gone.
     pub fn end(&mut self) {
         // It may have ended by itself; then there is nothing to kill. What it stored stays, whatever the instant.
         let _ = self.0.kill();

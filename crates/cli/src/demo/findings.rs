@@ -19,10 +19,10 @@ use std::path::Path;
 /// Users to name.
 const USERS: usize = 10;
 
-/// Labels of a generated file; none for the user's own.
+/// The labels of a generated file; none if the input is the user's own file.
 ///
 /// # Errors
-/// The file is damaged.
+/// The file is there, but cannot be read as labels.
 pub fn read_labels(path: &Path) -> Result<Vec<Label>> {
     match std::fs::File::open(path) {
         Ok(file) => labels::read(BufReader::new(file)).with_context(|| format!("{} cannot be read", path.display())),
@@ -50,14 +50,14 @@ struct Attack {
     top_score: i32,
 }
 
-/// See the module.
+/// The riskiest users, and how the injected attacks came out.
 pub struct Findings {
     suspects: Vec<Suspect>,
     attacks: BTreeMap<u32, Attack>,
     levels: BTreeMap<String, u64>,
 }
 
-/// The rule that is made for a kind of attack.
+/// The rule that is meant for a kind of attack.
 fn rule_for(kind: AttackKind) -> &'static str {
     match kind {
         AttackKind::FanOut | AttackKind::SlowLateral => "LATERAL_MOVEMENT",
@@ -70,7 +70,7 @@ fn rule_for(kind: AttackKind) -> &'static str {
 /// Reads the curated table once.
 ///
 /// # Errors
-/// A file cannot be read.
+/// The curated table or one of its files cannot be read.
 pub async fn collect(env: &Env, settings: &Settings, labels: Vec<Label>) -> Result<Findings> {
     let mut attacks = BTreeMap::new();
     let mut labelled: HashMap<(EventTime, String, String), u32> = HashMap::new();
@@ -118,7 +118,7 @@ pub async fn collect(env: &Env, settings: &Settings, labels: Vec<Label>) -> Resu
     Ok(Findings { suspects, attacks, levels })
 }
 
-/// Why a row scored, in words; by the name alone where it is no rule of this program.
+/// Why a row scored, in words. A rule that this program does not have is given by its name alone.
 fn reasons(rules: &RuleSet, row: &CuratedRow<'_>) -> Vec<String> {
     let evidence = Evidence {
         time: row.event_time,

@@ -5,7 +5,8 @@
 //! second process:                                            consume --+--> lake
 //! ```
 //!
-//! Everything it makes lies in the lake's directory. A plan that is written first and marked done last lets it continue.
+//! Everything it makes lies in the lake's directory; for a lake on S3, the demo's own files lie in `authpulse-demo` in the working
+//! directory. The plan is written first and marked done last, so that an interrupted demo can continue.
 
 mod consumer;
 mod findings;
@@ -36,7 +37,7 @@ use tokio::sync::watch;
 
 const DEFAULT_EVENTS: u64 = 1_000_000;
 
-/// Where the demo's own files are within the lake.
+/// Where the demo's own files are.
 struct Paths {
     events: PathBuf,
     labels: PathBuf,
@@ -45,7 +46,7 @@ struct Paths {
 }
 
 impl Paths {
-    /// Below a local lake; for one on S3 in a directory here that is named after it.
+    /// Within a local lake; for one on S3 in `authpulse-demo` in the working directory, under a name made of its URI.
     fn new(location: &LakeLocation) -> Result<Paths> {
         let dir = match location {
             LakeLocation::Local(lake) => lake.join("demo"),
@@ -70,7 +71,8 @@ impl Paths {
 /// Runs the demo, or the rest of an interrupted one.
 ///
 /// # Errors
-/// What failed, and what to do.
+/// The lake belongs to a complete demo or to something else, the input cannot be read, the consumer fails, every record was rejected, or
+/// the results cannot be written.
 pub async fn run(args: Demo) -> Result<ExitCode> {
     let location = match LakeLocation::new(&args.lake, args.catalog.as_deref())? {
         LakeLocation::Local(dir) => LakeLocation::Local(std::path::absolute(dir)?),
@@ -93,7 +95,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     };
     let Shown { words, complete, all_rejected } =
         result(&args, &config, &location, &paths, &plan, generated, &run).await?;
-    // Before it is printed: whoever reads may have gone.
+    // Before it is printed: the reader may be gone by then.
     let plan = Plan { done: complete, ..plan };
     if complete {
         plan.write(&paths.plan)?;
@@ -108,8 +110,7 @@ pub async fn run(args: Demo) -> Result<ExitCode> {
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What this demo does: what an interrupted one in the same lake was about to do, or what the command line says, for which a lake is
-/// made.
+/// The plan of this demo: that of an interrupted one in the same lake, or a new one from the command line, for which a lake is made.
 async fn begin(args: &Demo, location: &LakeLocation, paths: &Paths, config: &Config) -> Result<Plan> {
     match location {
         LakeLocation::Local(lake) if args.fresh => remove_demo(lake, paths)?,
@@ -145,7 +146,7 @@ async fn begin(args: &Demo, location: &LakeLocation, paths: &Paths, config: &Con
     }
 }
 
-/// Sends the input into the stream while another process lands it; none if this process was told to stop.
+/// Sends the input into the stream while another process stores it in the lake; none if this process was told to stop.
 async fn replay_and_consume(
     location: &LakeLocation,
     paths: &Paths,
@@ -163,7 +164,7 @@ async fn replay_and_consume(
     let replayed_in = running.elapsed();
     let stopped = replayed.as_ref().is_ok_and(|summary| summary.outcome == Outcome::Stopped);
     if stopped || replayed.is_err() {
-        // The consumer sees that its parent ends, or is stopped here, and stores what it has decided.
+        // Ends the consumer too. What it has stored stays, and the next run goes on from there.
         consumer.end();
     }
     let replayed = replayed.context("replaying into the embedded stream failed; run the demo again to continue")?;
@@ -199,8 +200,8 @@ fn remove_demo(lake: &Path, paths: &Paths) -> Result<()> {
     std::fs::remove_dir_all(lake).with_context(|| format!("{} cannot be removed", lake.display()))
 }
 
-/// Waits until a consumer of an interrupted demo has let go of the lake. (One that had not taken it yet when its demo was
-/// killed may do so after this look: the consumer that is started here waits again.)
+/// Waits until the consumer of an interrupted demo has released the lake. (A consumer that had not taken it yet when its demo was killed
+/// may take it after this check: the consumer that is started here waits again.)
 async fn wait_for_lake(lake: &Path) -> Result<()> {
     let started = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What a demo set out to do, so that an interrupted one continues with the same.
+//! What a demo set out to do, kept so that an interrupted one continues with the same.
 
 use crate::args::Demo;
 use crate::generate::Profile;
@@ -6,23 +6,23 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// See the module.
+/// What a demo set out to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The user's file, absolute.
     pub input: Option<PathBuf>,
     /// Events to generate or to take.
     pub events: Option<u64>,
-    /// Shards.
+    /// How many shards the stream has.
     pub shards: u32,
-    /// Shape; of a demo that began before there were several, the simple one.
+    /// The shape of the events; the simple one for a demo that began before there were several.
     #[serde(default = "simple")]
     pub profile: Profile,
-    /// Seed.
+    /// The seed of the generator.
     pub seed: u64,
-    /// Attacks.
+    /// How many attacks to inject.
     pub attacks: u32,
-    /// Whether everything is landed and adds up.
+    /// Whether everything is stored and adds up.
     pub done: bool,
 }
 
@@ -31,7 +31,7 @@ fn simple() -> Profile {
 }
 
 impl Plan {
-    /// From the command line.
+    /// A new plan, from the command line.
     pub fn new(args: &Demo) -> Plan {
         let input = args.input.as_ref().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
         Plan {
@@ -48,7 +48,7 @@ impl Plan {
     /// Reads a plan, if there is one.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The file cannot be read, or is damaged.
     pub fn read(path: &Path) -> Result<Option<Plan>> {
         match std::fs::read(path) {
             Ok(bytes) => {
@@ -77,7 +77,7 @@ impl Plan {
     /// Refuses to continue with another input than the one that was begun.
     ///
     /// # Errors
-    /// If the command line asks for something else.
+    /// The command line asks for another input, number of events or number of shards.
     pub fn check_same_input(&self, args: &Demo) -> Result<()> {
         let mut asked = Plan::new(args);
         if args.profile.is_none() {

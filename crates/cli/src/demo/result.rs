@@ -1,4 +1,4 @@
-//! What a demo came to.
+//! How a demo came out.
 
 use super::Paths;
 use super::findings;
@@ -17,18 +17,21 @@ use std::time::Duration;
 
 /// What was sent, and how long it took.
 pub(super) struct Run {
+    /// What was sent.
     pub replayed: ReplaySummary,
-    /// To send all of it.
+    /// How long it took to send all of it.
     pub replayed_in: Duration,
-    /// Until all of it had landed.
+    /// How long it took until all of it was stored.
     pub took: Duration,
 }
 
 /// What a demo shows at its end.
 pub(super) struct Shown {
+    /// The text to print.
     pub words: String,
     /// Whether all of the input is in the tables.
     pub complete: bool,
+    /// Whether records were received and none was accepted.
     pub all_rejected: bool,
 }
 
@@ -96,7 +99,7 @@ async fn entries_missing_in_tables(env: &Env) -> Result<u64> {
     Ok(missing)
 }
 
-/// What one may do with a demo that is complete.
+/// The commands to go on with once a demo is complete.
 pub(super) fn next_commands(args: &Demo, plan: &Plan, paths: &Paths) -> String {
     let lake = args.lake.display();
     let stream = paths.stream.display();

@@ -1,4 +1,4 @@
-//! `authpulse evaluate`: what a lake's scores catch of labelled attacks, by budgets of alerts a day.
+//! `authpulse evaluate`: how many labelled attacks a lake's scores catch, for several budgets of alerts a day.
 
 mod rank;
 
@@ -41,7 +41,7 @@ pub struct Evaluate {
     pub config: Option<PathBuf>,
 }
 
-/// All of it, as JSON has it.
+/// Everything that the command prints, in the shape of its JSON.
 #[derive(Serialize)]
 struct Report {
     days: u64,
@@ -60,10 +60,10 @@ struct Report {
     random: Ranking,
 }
 
-/// Runs it.
+/// Runs `authpulse evaluate`.
 ///
 /// # Errors
-/// What cannot be read, or an order that cannot be.
+/// The labels, the configuration or the lake cannot be read, there is no label, or `--by` asks for an unknown order or rule.
 pub async fn run(args: Evaluate) -> Result<ExitCode> {
     let by = order(&args.by)?;
     let config = read_config(args.config.as_deref())?;
@@ -115,7 +115,7 @@ fn order(words: &[String]) -> Result<By> {
     }
 }
 
-/// Reads the curated table once; says whether the rule ever fired.
+/// Reads the curated table once; returns whether the rule ever fired.
 async fn read(lake: &OpenLake, by: &By, days: &mut Days) -> Result<bool> {
     let mut fired = false;
     for file in lake.env.lake.live_files(Table::CURATED).await?.files {
@@ -137,7 +137,7 @@ async fn read(lake: &OpenLake, by: &By, days: &mut Days) -> Result<bool> {
     Ok(fired)
 }
 
-/// Why labels have no row: the reason of the dead letter that holds the event, or that the lake has neither.
+/// Counts by reason the labels that have no row. The reason is that of the dead letter with the event, or that the lake has neither.
 async fn reasons(lake: &OpenLake, days: &Days, base: EventTime) -> Result<BTreeMap<String, u64>> {
     let wanted: HashMap<_, u64> = days.missing().map(|(key, labels)| (key.clone(), labels)).collect();
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
@@ -148,7 +148,7 @@ async fn reasons(lake: &OpenLake, days: &Days, base: EventTime) -> Result<BTreeM
     for file in lake.env.lake.live_files(Table::REJECTED).await?.files {
         for batch in lake.env.lake.read_rejected(&file, None).await? {
             for row in batch?.iter() {
-                // What is no event is no labelled one.
+                // A label names an event, so a dead letter that does not parse matches none.
                 let Ok(event) = parse_line(row.payload.trim_ascii(), Reading::three_fields(base)) else { continue };
                 let key = (event.time, event.user.into_owned(), event.computer.into_owned());
                 if let Some(labels) = wanted.get(&key)

@@ -1,4 +1,4 @@
-//! Account-days in order, and what a budget of alerts catches of those that are labelled. Pure: rows come in, figures go out.
+//! Ranks account-days, and counts how many labelled ones a budget of alerts catches. Pure: rows come in, figures go out.
 
 use authpulse_event::time::SECOND;
 use authpulse_event::{EventTime, Span};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Alerts a day.
+/// The budgets that are measured, in alerts a day.
 pub const BUDGETS: [u64; 4] = [20, 50, 100, 308];
 
 /// What account-days are ranked by.
@@ -19,11 +19,11 @@ pub enum By {
     Rule(String),
     /// How often the account was new on a computer.
     FirstSeen,
-    /// Nothing but the hash.
+    /// Random: the hash of user and day alone.
     Random,
 }
 
-/// What is looked at of a row of `auth_events_curated`.
+/// The columns of a row of `auth_events_curated` that ranking needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     pub time: EventTime,
@@ -35,11 +35,11 @@ pub struct Event<'a> {
     pub fires: bool,
 }
 
-/// A user, by the order in which they were read, and a day since 1970.
+/// A user, numbered in order of reading, and a day since 1970.
 pub type Account = (u32, i64);
 /// Time, user, computer.
 pub type EventKey = (EventTime, String, String);
-/// Highest first; its hash; whose it is.
+/// How an account-day sorts: its value, highest first; its hash, which orders equals; the account-day itself.
 type Ranked = (Reverse<(i64, i64)>, u64, Account);
 
 /// What one account did on one day.
@@ -63,7 +63,7 @@ struct LabelledEvent {
     fires: bool,
 }
 
-/// Rows are added one by one, in any order.
+/// All account-days and the labels that they match. Rows are added one by one, in any order.
 pub struct Days {
     base: EventTime,
     users: HashMap<String, u32>,
@@ -86,22 +86,22 @@ pub struct Ranking {
     pub average_precision: f64,
 }
 
-/// So many alerts a day.
+/// What one budget of alerts catches.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Budget {
-    /// Account-days a day.
+    /// Alerts a day. An alert is one account-day.
     pub per_day: u64,
-    /// Those there were: none with nothing to show is an alert.
+    /// Alerts raised: at most the budget. An account-day whose value is 0 raises none, except in random order.
     pub alerts: u64,
-    /// Of them, labelled ones.
+    /// Alerts whose account-day has a label.
     pub caught: u64,
-    /// Of the labelled account-days, the share.
+    /// The share of the labelled account-days that was caught.
     pub recall: f64,
-    /// Of the alerts, the share.
+    /// The share of the alerts that has a label.
     pub precision: f64,
-    /// Attacks of which a labelled event in a caught account-day reaches the cut.
+    /// Attacks with a labelled event in a caught account-day that reaches the lowest score alerted on; for a rule, one that fired it.
     pub attacks_detected: u64,
-    /// From an attack's first label to that event; the middle one of the attacks detected.
+    /// Seconds from an attack's first label to that event: the median over the detected attacks.
     pub median_seconds_to_detection: Option<u64>,
     /// By kind of attack and computers of the attack on that account-day.
     pub kinds: Vec<KindCaught>,
@@ -110,13 +110,13 @@ pub struct Budget {
 /// What was caught of one kind and size. An account-day with two attacks counts for each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KindCaught {
-    /// The kind.
+    /// The kind of attack.
     pub kind: &'static str,
     /// `1`, `2-6` or `7+` distinct computers.
     pub size: &'static str,
-    /// Caught.
+    /// Account-days that were caught.
     pub caught: u64,
-    /// All there are.
+    /// All account-days of this kind and size.
     pub of: u64,
 }
 
@@ -140,7 +140,7 @@ impl Days {
         }
     }
 
-    /// Takes a row in.
+    /// Adds a row.
     pub fn add(&mut self, event: &Event<'_>) {
         self.rows += 1;
         let user = match self.users.get(event.user) {
@@ -209,7 +209,7 @@ impl Days {
         self.days.keys().filter(|account| span.contains(&account.1)).count() as u64
     }
 
-    /// Measures a way to rank.
+    /// Ranks the account-days of the span, and measures each budget.
     pub fn rank_by(&self, by: &By) -> Ranking {
         let span = self.span();
         let labelled = self.labelled();
@@ -227,7 +227,7 @@ impl Days {
                 sum += hits as f64 / place as f64;
             }
         }
-        // Of random ones all are alerts; of the others those that show anything.
+        // In random order every account-day may raise an alert, otherwise only those with a value above 0.
         let alerts = ranked.iter().filter(|(Reverse(value), ..)| *by == By::Random || value.0 > 0).count();
         let budgets = BUDGETS
             .map(|per_day| {
@@ -324,7 +324,7 @@ fn value(by: &By, day: &Day) -> (i64, i64) {
 }
 
 impl By {
-    /// As it is printed.
+    /// The name under which it is printed.
     pub fn name(&self) -> String {
         match self {
             By::Score => "score".to_owned(),

@@ -1,5 +1,5 @@
-//! The lakes that an embedded stream knows: its leases note the place and the id of each lake that it was read into. A lake that was
-//! deleted, or is another by now, would otherwise be made anew in silence, and the whole stream scored once more.
+//! The lakes that an embedded stream knows: its leases note the place and the id of each lake that it was read into. Without that, a lake
+//! that was deleted or replaced would be created anew in silence, and the whole stream scored once more.
 
 use super::{LakeLocation, OpenLake, local, s3};
 use crate::stream::lake_name;
@@ -12,11 +12,11 @@ use authpulse_settings::config::Config;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What leases beside a stream are called: they are for one application of the stream, and a lake has one consumer of a stream, of
-/// however many workers.
+/// The application that a lake's leases beside an embedded stream belong to: the lake's URI. For a lake has one consumer of a stream, with
+/// any number of workers.
 ///
 /// # Errors
-/// The lake cannot have this name.
+/// A local lake's path cannot stand in the tables' metadata.
 pub fn application(location: &LakeLocation) -> Result<String> {
     Ok(match location {
         LakeLocation::Local(dir) => LocalStore::root_uri(dir)?,
@@ -24,7 +24,7 @@ pub fn application(location: &LakeLocation) -> Result<String> {
     })
 }
 
-/// What to do where a lake is not the one that a stream was read into.
+/// The advice where a lake is not the one that a stream was read into.
 fn anew(stream: &Path, location: &LakeLocation) -> String {
     let catalog = if let LakeLocation::S3 { database, .. } = location {
         format!(" --catalog glue:{database}")
@@ -38,11 +38,11 @@ fn anew(stream: &Path, location: &LakeLocation) -> String {
     )
 }
 
-/// Refuses a lake that the stream was read into and that is gone, before anything is made; a local one also where it has lost its journal,
-/// one on S3 where it is another by now.
+/// Refuses, before anything is created, a lake that the stream was read into and that is gone. A local lake is also refused if it lost its
+/// journal, a lake on S3 if its id is not the noted one.
 ///
 /// # Errors
-/// As said; or the leases beside the stream, or the lake, cannot be read.
+/// The lake is refused; or the leases beside the stream, or the lake, cannot be read.
 pub async fn refuse_a_lost_lake(stream: &Path, location: &LakeLocation, config: &Config) -> Result<()> {
     let Some(known) = LocalLeases::known(stream, &application(location)?)? else { return Ok(()) };
     let found = match location {
@@ -57,12 +57,12 @@ pub async fn refuse_a_lost_lake(stream: &Path, location: &LakeLocation, config: 
         )
     };
     match (location, known) {
-        // Whoever noted an id had opened the lake, and so made its journal. Of a lake without an id in which a program of before ended too
-        // early there may be leases and no journal.
+        // The worker that noted an id had opened the lake, and so created its journal. A lake without an id may have leases and no journal,
+        // if an older program ended too early.
         (LakeLocation::Local(dir), known) => {
             local::check_journal(dir, id.is_some() && known == Known { destination: id })
         }
-        // A local lake of before gets its id only where it is opened to be written to.
+        // Local lakes are compared later, in `fleet`: one of an older program gets its id only when it is opened for writing.
         (LakeLocation::S3 { .. }, Known { destination: Some(noted) }) if id.as_ref() != Some(&noted) => {
             refuse_another(stream, location, id.as_deref().unwrap_or("missing"), &noted)
         }
@@ -78,7 +78,7 @@ fn refuse_another(stream: &Path, location: &LakeLocation, id: &str, noted: &str)
     )
 }
 
-/// This worker's part in the leases of a local stream's shards, for one lake, which is noted there. `worker` is its name.
+/// Opens this worker's part in the leases of a local stream's shards for one lake, and notes the lake there. `worker` is its name.
 ///
 /// # Errors
 /// The leases beside the stream cannot be read or written, or the lake is not the one that the stream was read into.
@@ -101,10 +101,10 @@ pub async fn fleet(
     Ok(Fleet::new(Arc::new(leases), worker.to_owned(), options.leases))
 }
 
-/// The leases of a local stream's shards, of one application, to look at; none where no worker has ever run.
+/// The leases that one application has of a local stream's shards, to look at; none where no worker has ever run.
 ///
 /// # Errors
-/// They cannot be read.
+/// The leases cannot be read.
 pub fn leases_of(stream: &Path, application: &str) -> Result<Option<LocalLeases>> {
     if !LocalLeases::exist(stream) {
         return Ok(None);

@@ -16,8 +16,12 @@ use std::time::{Duration, Instant};
 /// The journals of all shards.
 const JOURNAL: &str = "journal.db";
 
+/// Opens the lake in a directory; creates it first if `access` is to write.
+///
+/// # Errors
+/// Another process has the lake, the directory is no lake or cannot be written to, or its journal is lost or cannot be opened.
 pub(super) async fn open(dir: &Path, config: &Config, access: Access<'_>) -> Result<Parts> {
-    // The id first: what is refused because another has the lake changes nothing else.
+    // The id first: a process that is then refused the lock has changed nothing else.
     let (lock, id) = match access {
         Access::Write(command) => {
             let id = make_directory(dir).await?;
@@ -34,7 +38,7 @@ pub(super) async fn open(dir: &Path, config: &Config, access: Access<'_>) -> Res
         tracing::warn!(lake = %dir.display(), "the lake's path has {what}, which readers of Iceberg cannot open: load it into a new lake");
     }
     let dir = std::path::absolute(dir)?;
-    // Whoever commits renews its lock as it renews its shards' leases.
+    // The committer renews its lock as workers renew the leases of their shards.
     let (lease, holder) = (duration(Span::from_micros(config.options.leases.duration)), holder(access));
     Ok(Parts {
         store: Arc::new(LocalStore::open(&dir)?),
@@ -47,14 +51,17 @@ pub(super) async fn open(dir: &Path, config: &Config, access: Access<'_>) -> Res
     })
 }
 
-/// What a lake's directory has besides its marker once its journal was made: the journal is the first.
+/// Names in a lake's directory that appear only after its journal: if one exists, so did the journal.
 const BEHIND_THE_JOURNAL: &[&str] =
     &["journal.db-wal", "catalog.db", "warehouse", "raw", "staging", "state", "streams"];
 
-/// Refuses a lake that has lost its journal: a new one would be empty, and all that was read would be read and scored once more.
-/// `is_known` says that somebody knows the lake as one that was in use.
+/// Refuses a lake that has lost its journal: a new one would be empty, and everything would be read and scored once more. `is_known` says
+/// that leases know the lake as one that was in use.
+///
+/// # Errors
+/// The lake was in use, and its journal is missing or empty.
 pub(super) fn check_journal(dir: &Path, is_known: bool) -> Result<()> {
-    // In this order: another worker may be making the lake just now.
+    // In this order, since another worker may be creating the lake just now.
     let is_used = is_known || BEHIND_THE_JOURNAL.iter().any(|name| dir.join(name).exists());
     let is_there = std::fs::metadata(dir.join(JOURNAL)).is_ok_and(|file| file.len() > 0);
     if is_used && !is_there {
@@ -71,23 +78,30 @@ fn id_in(marker: &Value) -> Option<String> {
     marker["id"].as_str().map(str::to_owned)
 }
 
-/// The id of the lake in a directory; `Some(None)` for one of a program that gave none.
+/// The id of the lake in a directory; none where there may be one later, `Some(None)` if an older program made the lake without an id.
+///
+/// # Errors
+/// As for [`check_marker`], where the marker may be missing.
 pub(super) fn id_of(dir: &Path) -> Result<Option<Option<String>>> {
     Ok(check_marker(dir, true)?.map(|marker| id_in(&marker)))
 }
 
-/// The marker of a directory that is a lake; none where it may become one.
+/// The marker of a directory that is a lake; none where it may become one, if `may_be_missing`.
+///
+/// # Errors
+/// The directory is no lake and cannot become one, or its marker is damaged, too new, or cannot be read. Without `may_be_missing`, also if
+/// there is no lake yet.
 pub(super) fn check_marker(dir: &Path, may_be_missing: bool) -> Result<Option<Value>> {
     LocalStore::check_name(dir)?;
     let path = dir.join(MARKER);
     match std::fs::read_to_string(&path) {
         Ok(text) => read_marker(&text, &path.display().to_string()).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // A marker that was being written when the process ended is no lake yet.
+            // A half-written marker, of a process that ended, is no lake yet.
             let unmade = |e: std::fs::DirEntry| e.file_name().to_string_lossy().starts_with(MARKER);
             let is_empty = !dir.exists() || std::fs::read_dir(dir)?.all(|e| e.is_ok_and(unmade));
             if !is_empty && path.exists() {
-                // Another worker has made the lake since, and begun to fill it.
+                // Another worker has made the lake meanwhile, and begun to fill it.
                 return check_marker(dir, may_be_missing);
             }
             if may_be_missing && is_empty {
@@ -115,7 +129,7 @@ pub(super) fn check_marker(dir: &Path, may_be_missing: bool) -> Result<Option<Va
     }
 }
 
-/// Refuses a name that some readers cannot open, where nothing is lost by choosing another.
+/// Refuses a name that some readers cannot open, while choosing another one costs nothing yet.
 fn check_new_name(dir: &Path) -> Result<()> {
     if let Some(what) = LocalStore::unreadable_name(dir)? {
         let shown = dir.display().to_string();
@@ -126,8 +140,11 @@ fn check_new_name(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that a directory is a lake that has an id, or makes it one where it is missing or empty. Returns the id, which is the same
-/// for workers that start together.
+/// Makes a directory a lake with an id, if it is missing, empty, or a lake without one. Returns the id, which is the same for workers that
+/// start together.
+///
+/// # Errors
+/// The directory is something else than a lake or cannot be written to, or another process takes more than 10 s to write the marker.
 pub(super) async fn make_directory(dir: &Path) -> Result<String> {
     if let Some(id) = id_of(dir)?.flatten() {
         return Ok(id);
@@ -148,7 +165,8 @@ pub(super) async fn make_directory(dir: &Path) -> Result<String> {
     Ok(id)
 }
 
-/// Whole or not at all, whenever the process or the machine stops. A program of before makes it without a lock: the name is its own.
+/// Replaces the marker whole or not at all, whenever the process or the machine stops. An older program writes it without a lock, so the
+/// temporary file has a name of its own.
 fn replace_marker(dir: &Path, marker: &Value) -> std::io::Result<()> {
     let temporary = dir.join(format!("{MARKER}.{}.new", RandomIds.commit_id()));
     let mut file = File::create(&temporary)?;
@@ -162,7 +180,7 @@ fn replace_marker(dir: &Path, marker: &Value) -> std::io::Result<()> {
 const MARKER_PATIENCE: Duration = Duration::from_secs(10);
 const MARKER_POLL: Duration = Duration::from_millis(20);
 
-/// Locks a directory itself, for as long as the file is kept.
+/// Locks the directory itself, until the returned file is dropped.
 async fn lock_directory(dir: &Path) -> Result<File> {
     let directory = File::open(dir)?;
     let begun = Instant::now();
@@ -186,7 +204,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
     }
 
-    /// What each of many workers that start at one moment takes for the lake's id.
+    /// The lake's id as each of eight workers gets it that start at one moment.
     fn ids_of_those_who_start_together(lake: &Path) -> Vec<String> {
         let begin = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {
@@ -210,7 +228,7 @@ mod tests {
         for round in 0..50 {
             let lake = place.path().join(format!("lake{round}"));
             if round % 2 == 1 {
-                // One of a program that gave no id.
+                // A lake of an older program, which gave no id.
                 std::fs::create_dir(&lake).unwrap();
                 std::fs::write(lake.join(MARKER), "{\"what\":\"AuthPulse lake\",\"layout\":1}\n").unwrap();
             }
@@ -295,7 +313,7 @@ mod tests {
                 assert!(!place.path().join(name).exists(), "{name:?} was made");
             }
         }
-        // As one of before, which is there.
+        // An existing lake of an older program is opened all the same.
         let lake = place.path().join("a\"b");
         std::fs::create_dir(&lake).unwrap();
         std::fs::write(lake.join(MARKER), "{\"what\":\"AuthPulse lake\",\"layout\":1}\n").unwrap();

@@ -1,4 +1,4 @@
-//! Opening lakes, wherever they are, and local streams, and the configuration that goes with them.
+//! Opens lakes, wherever they are, with the leases of local streams and the configuration that go with them.
 
 mod known;
 mod local;
@@ -35,19 +35,19 @@ const LAYOUT: u32 = 1;
 /// The file that marks a place as a lake.
 const MARKER: &str = "lake.json";
 
-/// A silent maintenance keeps its lock for so many times `lease_duration`: nobody is in a hurry to take it over.
+/// A maintenance that stops renewing its lock keeps it for this many times `lease_duration`: nobody is in a hurry to take it over.
 const MAINTENANCE_LEASES: u32 = 3;
 
-/// How long a consumer that an interrupted demo left behind may take to let go of the lake: it looks for its parent every
-/// 200 ms and then stops as a service does.
+/// How long a consumer that an interrupted demo left behind may take to release the lake: it looks for its parent every 200 ms and then
+/// stops as a service does.
 pub const LET_GO: Duration = Duration::from_secs(25);
-/// How often to look whether it has.
+/// How often to check whether it has.
 pub const LET_GO_POLL: Duration = Duration::from_millis(100);
 
-/// Reads the configuration, or takes the defaults; from now on files have the rights that it says.
+/// Reads the configuration, or takes the defaults. From then on, new files get the rights that it sets.
 ///
 /// # Errors
-/// The file cannot be read, or everything that is wrong with it.
+/// The file cannot be read, or has faults; the error lists all of them.
 pub fn read_config(path: Option<&Path>) -> Result<Config> {
     let Some(path) = path else { return Ok(Config::default()) };
     let text =
@@ -59,7 +59,7 @@ pub fn read_config(path: Option<&Path>) -> Result<Config> {
     Ok(config)
 }
 
-/// Warns where a lake, its stream or the file of decisions has other rights than what is written from now on.
+/// Warns if a lake, its stream or the file of decisions has other rights than new files will get.
 pub fn tell_rights(location: &LakeLocation, stream: Option<&Path>, config: &Config) {
     let lake = if let LakeLocation::Local(dir) = location { Some(dir.as_path()) } else { None };
     let decisions = if let Decisions::File(path) = &config.decisions { Some(path.as_path()) } else { None };
@@ -80,10 +80,10 @@ fn sink(config: &Config) -> Result<Arc<dyn DecisionSink>> {
 /// What a command does with a lake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access<'a> {
-    /// It writes: makes the lake if it is missing. A local one that another process has is refused.
+    /// It writes, and makes the lake if it is missing. A local lake that another process has is refused.
     Write(&'static str),
-    /// It writes beside others that read the same input (the second word): as above, but a local lake is refused only where
-    /// another process has it alone, or for another input.
+    /// It writes beside other processes that read the same input (the second value). As above, but a local lake is refused only if another
+    /// process has it alone, or for another input.
     Share(&'static str, &'a str),
     /// It only reads a lake that must exist.
     Read,
@@ -98,7 +98,7 @@ pub enum LakeLocation {
     S3 {
         /// `s3://BUCKET/PREFIX`, without a `/` at its end.
         uri: String,
-        /// The database.
+        /// The Glue database.
         database: String,
     },
 }
@@ -136,12 +136,12 @@ impl LakeLocation {
         }
     }
 
-    /// Whether there is certainly no lake yet. What a command can refuse by then leaves nothing behind.
+    /// Whether there is certainly no lake yet. A command that is refused by then leaves nothing behind.
     pub fn is_new(&self) -> bool {
         matches!(self, LakeLocation::Local(dir) if !dir.join(MARKER).exists())
     }
 
-    /// The command-line words that name it.
+    /// The command-line arguments that name it.
     pub fn words(&self) -> Vec<OsString> {
         match self {
             LakeLocation::Local(dir) => vec!["--lake".into(), dir.into()],
@@ -165,21 +165,22 @@ impl fmt::Display for LakeLocation {
 pub struct OpenLake {
     /// Everything the consumer needs.
     pub env: Env,
-    /// Who of many maintains the tables.
+    /// The lock of the process that maintains the tables.
     pub maintenance: Arc<dyn CommitterLock>,
-    /// What a local lake has in its marker, and no other has; none where a program of before made it and nobody has written to it since.
+    /// The id in a local lake's marker, which no other lake has. None on S3, and if an older program made the lake and nobody has written
+    /// to it since.
     id: Option<String>,
-    /// Before the lock is let go of, nothing here works on the lake any more.
+    /// Dropped before the lock: once that is released, no thread here works on the lake.
     _threads: EndOfWork,
     /// Held while a local lake is written to. On S3 there is none: the journal fences.
     _lock: Option<LakeLock>,
 }
 
-/// How long the end of a command waits for what still computes, or blocks in a file. With a service's 18 s, and the second for its last
-/// lines, it is less than the 20 s after which it is killed.
+/// How long a command that ends waits for threads that still compute, or block in a file. With a service's 18 s, and the second for its
+/// last lines, it is less than the 20 s after which the service is killed.
 const END_OF_WORK: Duration = Duration::from_millis(500);
 
-/// Ends the threads that store, while the runtime is still there.
+/// Ends the threads that store entries, while the runtime is still there.
 struct EndOfWork(Arc<TokioWork>);
 
 impl Drop for EndOfWork {
@@ -188,7 +189,7 @@ impl Drop for EndOfWork {
     }
 }
 
-/// What differs between one kind of place and another.
+/// The parts of a lake that differ between a directory and S3.
 struct Parts {
     store: Arc<dyn ObjectStore>,
     journal: Arc<dyn Journal>,
@@ -199,7 +200,7 @@ struct Parts {
     id: Option<String>,
 }
 
-/// What a lock calls this process, for people.
+/// The name of this process in a lock, for people.
 fn holder(access: Access<'_>) -> String {
     let command = match access {
         Access::Write(command) | Access::Share(command, _) => command,
@@ -211,11 +212,11 @@ fn holder(access: Access<'_>) -> String {
 /// Opens a lake.
 ///
 /// # Errors
-/// It is in use, of a newer version, no lake, or cannot be reached or read.
+/// The lake is in use, missing, of a newer version, or cannot be reached or read; or the file of decisions cannot be opened.
 pub async fn open(location: &LakeLocation, config: &Config, access: Access<'_>) -> Result<OpenLake> {
     let sink = match (access, location) {
         (Access::Read, _) => Arc::new(NoSink) as Arc<dyn DecisionSink>,
-        // Before the lake is made: one that is refused is not begun.
+        // Both before the lake is made: a command that is refused begins none.
         (_, LakeLocation::Local(dir)) => {
             local::id_of(dir)?;
             sink(config)?
@@ -248,7 +249,7 @@ pub async fn open(location: &LakeLocation, config: &Config, access: Access<'_>) 
     Ok(OpenLake { env, maintenance: parts.maintenance, id: parts.id, _threads: EndOfWork(work), _lock: parts.lock })
 }
 
-/// Opens a lake that another process is about to let go of; gives up after [`LET_GO`], or once `stop` holds true.
+/// Opens a lake that another process is about to release; gives up after [`LET_GO`], or once `stop` is true.
 ///
 /// # Errors
 /// As for [`open`].
@@ -279,10 +280,10 @@ fn is_held(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(LockError::Held { .. }))
 }
 
-/// Makes a lake where there is none yet, without anything in it.
+/// Makes an empty lake where there is none yet.
 ///
 /// # Errors
-/// There is something else, or it cannot be written to.
+/// The place holds something else than a lake, or cannot be written to.
 pub async fn make(location: &LakeLocation, config: &Config) -> Result<()> {
     match location {
         LakeLocation::Local(dir) => local::make_directory(dir).await.map(|_| ()),
@@ -323,7 +324,7 @@ pub fn crash_probe() -> Probe {
     })
 }
 
-/// What a variable holds in the form `POINT[@N]`, with N counting down.
+/// A variable's value in the form `POINT[@N]`, with N counting down.
 fn named_point(variable: &str) -> Option<(String, AtomicU32)> {
     let wanted = std::env::var(variable).ok()?;
     Some(match wanted.rsplit_once('@') {

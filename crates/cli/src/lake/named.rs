@@ -17,10 +17,10 @@ pub struct NamedLake {
 }
 
 impl NamedLake {
-    /// Where it is.
+    /// Where the lake is.
     ///
     /// # Errors
-    /// No lake can be there, or lacks its catalog.
+    /// No lake can be at this place, or `--catalog` does not fit it.
     pub fn location(&self) -> Result<LakeLocation> {
         LakeLocation::new(&self.lake, self.catalog.as_deref())
     }

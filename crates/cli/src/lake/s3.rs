@@ -23,8 +23,11 @@ async fn store(uri: &str, config: &Config) -> Result<(Aws, Arc<dyn ObjectStore>)
     Ok((aws, store))
 }
 
-/// The id of a lake, which is its name in tables of leases; `Some(None)` for one that has not been consumed into, none where there is no
-/// lake. Makes nothing.
+/// The id of a lake, which is its name in tables of leases. `Some(None)` if no stream was read into the lake yet, none where there is no
+/// lake. Creates nothing.
+///
+/// # Errors
+/// S3 cannot be reached, the marker is damaged, or the lake's tables are in another database.
 pub(super) async fn id_of(uri: &str, database: &str, config: &Config) -> Result<Option<Option<String>>> {
     let (_, store) = store(uri, config).await?;
     Ok(match has_marker(&*store, uri, database).await? {
@@ -33,6 +36,10 @@ pub(super) async fn id_of(uri: &str, database: &str, config: &Config) -> Result<
     })
 }
 
+/// Opens the lake at `s3://BUCKET/PREFIX`; creates it first if `access` is to write.
+///
+/// # Errors
+/// S3 or Glue cannot be reached, there is no lake to read, the prefix holds something else, or the tables are in another database.
 pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Access<'_>) -> Result<Parts> {
     let (aws, store) = store(uri, config).await?;
     let catalog = GlueCatalog::new(&aws, database)?;
@@ -48,7 +55,7 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
             catalog.ensure_raw(uri).await?;
         }
     }
-    // Whoever commits renews its lock as it renews its shards' leases.
+    // The committer renews its lock as workers renew the leases of their shards.
     let lease = duration(Span::from_micros(config.options.leases.duration));
     let holder = holder(access);
     Ok(Parts {
@@ -67,7 +74,7 @@ pub(super) async fn open(uri: &str, database: &str, config: &Config, access: Acc
     })
 }
 
-/// Whether there is a lake; that its tables are in another database is an error.
+/// Whether there is a lake. It is an error if its tables are in another database.
 async fn has_marker(store: &dyn ObjectStore, uri: &str, database: &str) -> Result<bool> {
     let bytes = match store.get(MARKER).await {
         Ok(bytes) => bytes,

@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// See the module.
+/// Formats log lines as JSON objects.
 pub struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -28,7 +28,7 @@ where
 #[derive(Default)]
 struct Fields {
     fields: Map<String, Value>,
-    /// Of a line by way of the crate `log`, which has it in a field.
+    /// The target of a line that came through the crate `log`, which has it in a field.
     target: Option<String>,
 }
 

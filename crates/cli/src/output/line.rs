@@ -19,7 +19,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// The command-line words that ask for it.
+    /// The command-line arguments that ask for it.
     pub fn words(self) -> [&'static str; 2] {
         ["--log-format", if self == LogFormat::Json { "json" } else { "text" }]
     }
@@ -28,9 +28,9 @@ impl LogFormat {
 /// Where lines come from, as far as that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Origin {
-    /// This process, by the name that its leases have.
+    /// This process, by its name in leases.
     pub worker: Option<String>,
-    /// The machine.
+    /// The name of the host.
     pub host: Option<String>,
     /// The application of the stream.
     pub app: Option<String>,
@@ -50,7 +50,7 @@ fn form() -> RwLockReadGuard<'static, Form> {
     FORM.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lines have this form from now on.
+/// Sets the form of all lines from now on.
 pub fn set_format(format: LogFormat) {
     FORM.write().unwrap_or_else(PoisonError::into_inner).format = format;
 }
@@ -60,12 +60,12 @@ pub fn format() -> LogFormat {
     form().format
 }
 
-/// Changes what lines say of where they come from.
+/// Changes the origin that lines name.
 pub fn set_from(change: impl FnOnce(&mut Origin)) {
     change(&mut FORM.write().unwrap_or_else(PoisonError::into_inner).from);
 }
 
-/// The name of this process.
+/// The name of this process in its leases, if it is set.
 pub fn worker() -> Option<String> {
     form().from.worker.clone()
 }
@@ -103,7 +103,7 @@ struct Object<'a> {
     from: &'a Origin,
 }
 
-/// A line of JSON, without its end.
+/// A line of JSON, without the line break.
 pub fn json(level: &str, target: &str, fields: &Map<String, Value>) -> String {
     let form = form();
     let timestamp = format_rfc3339(SystemClock.now());
@@ -111,10 +111,10 @@ pub fn json(level: &str, target: &str, fields: &Map<String, Value>) -> String {
     serde_json::to_string(&object).expect("keys are strings")
 }
 
-/// The target of what is no log line.
+/// The target of messages that are no log lines.
 const TARGET: &str = "authpulse";
 
-/// A message in the form that was asked for, with its end.
+/// A message in the form that was asked for, with its line break.
 pub fn message(level: Level, words: &str) -> Vec<u8> {
     let mut line = match (format(), level) {
         (LogFormat::Text, Level::Info | Level::Panic) => words.to_owned(),
@@ -148,7 +148,7 @@ pub fn error(words: &str, remedy: Option<Remedy>) -> Vec<u8> {
     }
 }
 
-/// A decision in the form that was asked for, with its end.
+/// A decision in the form that was asked for, with its line break.
 pub fn decision(decision: Value) -> Vec<u8> {
     let mut line = match format() {
         LogFormat::Text => decision.to_string(),
@@ -161,7 +161,7 @@ pub fn decision(decision: Value) -> Vec<u8> {
     line.into_bytes()
 }
 
-/// The line that tells of lines that could not be written.
+/// The line that says how many lines could not be written.
 pub fn lost(lost: Lost) -> Vec<u8> {
     let of = |n: u64, what: &str| (n > 0).then(|| format!("{n} {what}"));
     let what = [of(lost.lines, "lines"), of(lost.decisions, "decisions")];

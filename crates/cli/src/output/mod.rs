@@ -1,7 +1,7 @@
 //! What the program says: results on standard output, everything else on standard error.
 //!
-//! What is said on standard error ends, stops or hangs nothing: `tell!` puts a line into a queue that a thread of its own writes
-//! ([`mod@queue`]). `say!` writes a result, and gives an error where that fails, which the caller hands on with `?`.
+//! Writing to standard error never ends, stops or hangs anything: `tell!` puts a line into a queue, and a thread of its own writes it
+//! ([`mod@queue`]). `say!` writes a result, and returns an error if that fails, which the caller hands on with `?`.
 
 pub mod json;
 pub mod line;
@@ -29,19 +29,19 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// How long a process that was told to end waits until its results are written.
 const PATIENCE_WITH_RESULTS: Duration = Duration::from_secs(1);
 
-/// Writes a result, a line of its own, to standard output; gives a `Result`, to be handed on with `?`.
+/// Writes a result as a line on standard output; returns a `Result`, to be handed on with `?`.
 macro_rules! say {
     ($($words:tt)*) => { $crate::output::results::write(format!($($words)*) + "\n") };
 }
 
-/// Tells something on standard error, in the form of the log; never fails and never waits.
+/// Writes a line to standard error, in the form of the log; never fails and never waits.
 macro_rules! tell {
     ($($words:tt)*) => { $crate::output::tell_at($crate::output::Level::Info, &format!($($words)*)) };
 }
 
 pub(crate) use {say, tell};
 
-/// Standard error by a descriptor of its own: whoever waits within the library's lock keeps nobody here waiting.
+/// Standard error through a descriptor of its own: a thread that waits while it has the library's lock keeps nobody here waiting.
 fn stderr() -> Box<dyn Write + Send> {
     match io::stderr().as_fd().try_clone_to_owned() {
         Ok(own) => Box::new(File::from(own)),
@@ -54,7 +54,7 @@ fn queue() -> &'static Arc<Queue> {
     QUEUE.get_or_init(|| Queue::start(line::lost, stderr()))
 }
 
-/// From now on panics are told as everything else is.
+/// From now on, panics are reported as everything else is.
 pub fn start() {
     queue();
     std::panic::set_hook(Box::new(|panic| tell_at(Level::Panic, &panic_words(panic))));
@@ -73,30 +73,30 @@ fn panic_words(panic: &PanicHookInfo<'_>) -> String {
     told
 }
 
-/// Tells something on standard error.
+/// Writes a line to standard error, in the form of the log.
 pub fn tell_at(level: Level, words: &str) {
     queue().push(line::message(level, words));
 }
 
-/// Tells what is to be said of an input.
+/// Writes each line as a warning.
 pub fn print_warnings(lines: &[String]) {
     for line in lines {
         tell_at(Level::Warn, line);
     }
 }
 
-/// As [`tell_at`], with an error and what lies beneath it.
+/// As [`tell_at`], with an error and its causes.
 pub fn tell_error(error: &anyhow::Error) {
     queue().push(line::error(&with_advice(format!("{error:#}")), remedy::of(error)));
 }
 
-/// Whatever file it was that could not be opened, the remedy is one.
+/// Adds what to do where the process has too many open files, whichever file it was that could not be opened.
 fn with_advice(words: String) -> String {
     let is_due = TOO_MANY_FILES.iter().any(|code| words.contains(&format!("(os error {code})")));
     if is_due && !words.contains("ulimit -n") { format!("{words}: {RAISE}") } else { words }
 }
 
-/// Puts lines as they are on their way to standard error; `text` ends with a line's end.
+/// Writes lines to standard error as they are; `text` ends with a line break.
 pub fn tell_as_is(text: String) {
     queue().push(text.into_bytes());
 }
@@ -111,13 +111,13 @@ pub fn finish() {
     queue().flush(FLUSH_WITHIN);
 }
 
-/// Ends the process at once, but for the lines that are on their way.
+/// Ends the process at once; only waits a bounded time for lines on their way.
 pub fn exit(code: i32) -> ! {
     finish();
     std::process::exit(code)
 }
 
-/// Whether anything may have colours, if it goes to a terminal.
+/// Whether what goes to a terminal may have colours.
 pub fn may_be_coloured() -> bool {
     let forbidden = std::env::var_os("NO_COLOR").is_some_and(|text| !text.is_empty());
     !forbidden && !is_dumb()
@@ -128,17 +128,17 @@ pub fn has_colours() -> bool {
     io::stderr().is_terminal() && may_be_coloured()
 }
 
-/// How far long commands are goes the same way: a bar on a terminal, lines elsewhere and where lines are for programs.
+/// Sends the progress of long commands the same way: a bar on a terminal, lines elsewhere and where lines are JSON.
 pub fn progress_lines(format: LogFormat) {
     let has_bar = io::stderr().is_terminal() && format == LogFormat::Text && !is_dumb();
     let screen = Screen { width: stderr_columns, draw: |picture| queue().push_picture(picture) };
     progress::set_audience(Audience { tell: |line| tell_at(Level::Info, line), bar: has_bar.then_some(screen) });
 }
 
-/// How wide a terminal is that does not say.
+/// The width, in columns, of a terminal that does not say its own.
 const COLUMNS_DEFAULT: u16 = 80;
 
-/// The width of the terminal that standard error is.
+/// The width of the terminal on standard error, in columns.
 #[expect(unsafe_code, reason = "the standard library does not ask a terminal for its size")]
 fn stderr_columns() -> u16 {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
@@ -152,7 +152,7 @@ fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|text| text == "dumb")
 }
 
-/// Log lines on their way into the queue: whoever formats them writes each in one piece.
+/// Takes log lines into the queue. The library that formats them writes each in one piece.
 pub struct LogLine;
 
 impl Write for LogLine {
@@ -167,7 +167,7 @@ impl Write for LogLine {
 
 /// Decisions as lines on standard error, whatever level is logged.
 pub struct DecisionLines {
-    /// The lowest score that is told.
+    /// The lowest score that is written.
     pub min_score: u8,
 }
 
@@ -177,7 +177,7 @@ impl DecisionSink for DecisionLines {
     }
     fn decided(&self, decision: Decision<'_>) {
         if let Some(line) = queue().try_push_decision(line::decision(decision.to_value())) {
-            // Others of this runtime go on meanwhile.
+            // Other tasks of this runtime go on meanwhile.
             tokio::task::block_in_place(|| queue().push_decision(line));
         }
     }

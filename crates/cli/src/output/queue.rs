@@ -1,7 +1,7 @@
 //! Lines on their way to standard error: a queue with a bound, and a thread of its own that writes.
 //!
-//! Whoever has something to say puts it here and goes on. Where standard error takes nothing (its reader is gone, or stopped; the
-//! disk is full), lines are dropped and counted, and how many is told as soon as writing works again.
+//! A caller puts a line here and goes on. While standard error takes nothing (its reader is gone, or stopped; the disk is full), lines are
+//! dropped and counted. How many is reported as soon as writing works again.
 
 use authpulse_producer::progress::Picture;
 use std::collections::VecDeque;
@@ -9,19 +9,19 @@ use std::io::{ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What may wait to be written, in bytes; a line beyond is dropped.
+/// How many bytes may wait to be written; a line beyond is dropped.
 pub const LINES_BYTES: usize = 2 << 20;
-/// The same for decisions: lines keep some room beside them.
+/// The same for decisions. It is less, so that lines still have room.
 pub const DECISIONS_BYTES: usize = 1 << 20;
-/// How long a decision waits for room while nothing at all is taken; then it is dropped, and so are those behind it until
-/// something moves again.
+/// How long a decision waits for room while standard error takes nothing at all. Then it is dropped, and so are later ones until something
+/// is taken again.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes of one write, whole lines: a pipe takes so many in one piece, so that lines of several processes do not mix.
+/// Bytes of one write, whole lines. A pipe takes this many in one piece, so that lines of several processes do not mix.
 const WRITE_BYTES: usize = 4096;
-/// Until a descriptor that another process made non-blocking is tried again.
+/// How long until a descriptor that another process made non-blocking is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// What is lost, if it is.
+/// What is lost if a line cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A line for people.
@@ -50,7 +50,7 @@ impl Lost {
     }
 }
 
-/// One line with its end, and what is lost with it.
+/// One line with its line break, and what is lost if it cannot be written.
 struct Item {
     bytes: Vec<u8>,
     loses: Lost,
@@ -68,28 +68,28 @@ impl Item {
 
 struct State {
     items: VecDeque<Item>,
-    /// Of `items` and of what is being written.
+    /// The bytes of `items` and of what is being written.
     bytes: usize,
-    /// What was dropped and not told yet.
+    /// What was dropped and not reported yet.
     lost: Lost,
     writing: bool,
-    /// The last write failed: there is no sense in telling of it before there is something new to try it with.
+    /// The last write failed. What was lost is then reported with the next line; a report alone would only fail again.
     failing: bool,
-    /// When something was taken last, or when the first line came that waits.
+    /// When standard error took something last, or when the first line that waits came.
     moved: Instant,
 }
 
-/// See the module.
+/// The queue.
 pub struct Queue {
     state: Mutex<State>,
     news: Condvar,
     room: Condvar,
-    /// The line that tells of what was lost.
+    /// Makes the line that says what was lost.
     told: fn(Lost) -> Vec<u8>,
 }
 
 impl Queue {
-    /// A queue that nobody writes yet.
+    /// A queue that no thread writes yet.
     pub fn new(told: fn(Lost) -> Vec<u8>) -> Queue {
         let state = State {
             items: VecDeque::new(),
@@ -102,12 +102,12 @@ impl Queue {
         Queue { state: Mutex::new(state), news: Condvar::new(), room: Condvar::new(), told }
     }
 
-    /// A queue whose lines a thread writes to `out`. Where no thread can be had, nothing is ever written.
+    /// A queue whose lines a thread writes to `out`. If no thread can be started, nothing is ever written.
     pub fn start(told: fn(Lost) -> Vec<u8>, out: impl Write + Send + 'static) -> Arc<Queue> {
         let queue = Arc::new(Queue::new(told));
         let writer = queue.clone();
         let named = std::thread::Builder::new().name("authpulse-stderr".to_owned());
-        // Without a thread the program is about to end for the same reason.
+        // If no thread can be started, the program is about to end for the same reason.
         let _ = named.spawn(move || writer.write_to(out));
         queue
     }
@@ -116,7 +116,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a line with its end, or drops and counts it. Never waits.
+    /// Adds a line with its line break, or drops and counts it. Never waits.
     pub fn push(&self, line: Vec<u8>) {
         let mut state = self.lock();
         if state.bytes + line.len() > LINES_BYTES {
@@ -126,8 +126,8 @@ impl Queue {
         self.add(&mut state, Item::new(Kind::Line, line));
     }
 
-    /// Adds a picture of a bar, unless something is on its way: another one follows. One that takes the bar away is added all the same.
-    /// Never waits, and nobody misses what is left out.
+    /// Adds a picture of a progress bar, unless something waits already: another picture follows. One that takes the bar away is added all
+    /// the same. Never waits; what is left out is not counted.
     pub fn push_picture(&self, picture: Picture) {
         let mut state = self.lock();
         let is_behind = !state.items.is_empty() || state.writing;
@@ -137,7 +137,7 @@ impl Queue {
         self.add(&mut state, Item { bytes: picture.bytes, loses: Lost::default() });
     }
 
-    /// Adds a decision, or returns it if there is no room and there may be some soon; drops and counts it where nothing moves.
+    /// Adds a decision. Returns it if there is no room and may be some soon; drops and counts it if standard error takes nothing.
     pub fn try_push_decision(&self, line: Vec<u8>) -> Option<Vec<u8>> {
         let mut state = self.lock();
         if state.bytes + line.len() <= DECISIONS_BYTES {
@@ -151,7 +151,7 @@ impl Queue {
         Some(line)
     }
 
-    /// Adds a decision; waits for room as long as something moves, [`PATIENCE`] at most while nothing does.
+    /// Adds a decision. Waits for room as long as standard error takes something, and at most [`PATIENCE`] while it takes nothing.
     pub fn push_decision(&self, line: Vec<u8>) {
         let mut state = self.lock();
         while state.bytes + line.len() > DECISIONS_BYTES {
@@ -174,7 +174,7 @@ impl Queue {
         self.news.notify_one();
     }
 
-    /// Puts the line that tells of what was lost where that would have been.
+    /// Adds the line that says what was lost, where the lost lines would have been.
     fn tell_of_lost(&self, state: &mut State) {
         if !state.lost.is_none() {
             let loses = std::mem::take(&mut state.lost);
@@ -184,7 +184,7 @@ impl Queue {
         }
     }
 
-    /// Waits until everything is written or could not be, so long at most.
+    /// Waits until everything is written or could not be, at most this long.
     pub fn flush(&self, within: Duration) {
         let end = Instant::now() + within;
         let mut state = self.lock();
@@ -199,7 +199,7 @@ impl Queue {
         }
     }
 
-    /// Writes what comes, for ever.
+    /// Writes lines as they come, for ever.
     fn write_to(&self, mut out: impl Write) {
         let mut torn = false;
         loop {
@@ -214,7 +214,7 @@ impl Queue {
             let (written, failed) = self.write_all(&mut out, &bytes);
             torn = match written {
                 0 => torn,
-                // A picture of a bar is whole without one.
+                // A picture of a bar is whole without a line break.
                 n => n < bytes.len() && bytes[n - 1] != b'\n',
             };
             let mut end = head;
@@ -259,7 +259,7 @@ impl Queue {
         batch
     }
 
-    /// Writes as much as goes: how many bytes did, and whether the rest cannot be written.
+    /// Writes as much as possible; returns how many bytes, and whether the rest cannot be written.
     fn write_all(&self, out: &mut impl Write, bytes: &[u8]) -> (usize, bool) {
         let mut written = 0;
         while written < bytes.len() {
@@ -284,7 +284,7 @@ mod tests {
     use std::io;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// Takes what it is told to: so many bytes at most, or nothing but an error. Waits for the next order.
+    /// Each write waits for an order, and takes that many bytes at most or fails with that error.
     struct Ordered {
         orders: Receiver<Result<usize, ErrorKind>>,
         took: Arc<Mutex<Vec<u8>>>,
@@ -328,14 +328,14 @@ mod tests {
             self.queue.push(format!("{line}\n").into_bytes());
         }
 
-        /// Lets everything through from now on; what was taken in all.
+        /// Lets everything through from now on; returns all that was taken.
         fn end(mut self) -> String {
             self.orders = None;
             self.queue.flush(Duration::from_secs(60));
             String::from_utf8(self.took.lock().unwrap().clone()).unwrap()
         }
 
-        /// Until the writer has tried what was there.
+        /// Waits until the writer has tried everything in the queue.
         fn settle(&self) {
             let mut state = self.queue.lock();
             while !state.items.is_empty() || state.writing {

@@ -1,5 +1,5 @@
-//! Results, on standard output. Who reads them may have stopped reading (`authpulse status | head`), which is no error of anybody;
-//! any other failure to write them is one.
+//! Results, on standard output. It is no error if their reader has stopped reading (`authpulse status | head`); any other failure to write
+//! them is one.
 
 use super::PATIENCE_WITH_RESULTS;
 use crate::stop_request::stop_requested;
@@ -11,12 +11,12 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// How often it is looked whether the process was told to end while results are being written.
+/// How often to check, while results are being written, whether the process was told to end.
 const LOOK: Duration = Duration::from_millis(50);
-/// Until a descriptor that another process made non-blocking is tried again.
+/// How long until a descriptor that another process made non-blocking is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// Results that nobody got.
+/// Results could not be written.
 #[derive(Debug, Error)]
 #[error("the results could not be written to standard output")]
 pub struct ResultsLost {
@@ -24,7 +24,7 @@ pub struct ResultsLost {
 }
 
 impl ResultsLost {
-    /// What an error says of results, if it is about them.
+    /// The [`ResultsLost`] among an error and its causes, if there is one.
     pub fn of(error: &anyhow::Error) -> Option<&ResultsLost> {
         error.chain().find_map(|cause| {
             let within = || cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref();
@@ -38,7 +38,8 @@ impl ResultsLost {
     }
 }
 
-/// Standard output without the buffer and the lock of the library. Closed at the start it was opened again as nothing by then.
+/// Standard output without the buffer and the lock of the library. If it was closed at the start, the library has opened `/dev/null`
+/// instead.
 fn stdout() -> io::Result<&'static File> {
     static STDOUT: OnceLock<File> = OnceLock::new();
     if let Some(file) = STDOUT.get() {
@@ -62,15 +63,15 @@ fn write_all(mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes text to standard output, however long its reader takes; but a process that was told to end waits no longer for it than
+/// Writes text to standard output, however long its reader takes. But a process that was told to end waits for it no longer than
 /// [`PATIENCE_WITH_RESULTS`].
 ///
 /// # Errors
-/// It cannot be written.
+/// Standard output cannot be written to, or its reader takes nothing while the process was told to end.
 pub fn write(text: String) -> Result<(), ResultsLost> {
     let (done, outcome) = channel();
     let writing = std::thread::Builder::new().name("authpulse-stdout".to_owned()).spawn(move || {
-        // Nobody listens only where the process is about to end.
+        // The receiver is gone only if the process is about to end.
         let _ = done.send(write_all(text.as_bytes()));
     });
     let begun = Instant::now();
@@ -93,7 +94,7 @@ pub fn write(text: String) -> Result<(), ResultsLost> {
     outcome.map_err(|source| ResultsLost { source })
 }
 
-/// Standard output for whoever takes a writer; its errors are [`ResultsLost`].
+/// Standard output as a writer; its errors are [`ResultsLost`].
 pub struct Results;
 
 impl Write for Results {

@@ -28,12 +28,12 @@ fn address(name: &str) -> Result<Address> {
     Address::parse(name).map_err(anyhow::Error::msg)
 }
 
-/// A stream that was deleted and made anew is another.
+/// What tells streams apart: one that was deleted and created again under its name is another.
 fn identity(description: &StreamDescription) -> String {
     format!("{} {}", description.name, description.created.micros())
 }
 
-/// Different from process to process, so that many do not come back at the same moment.
+/// A seed that differs from process to process, so that many do not retry at the same moment.
 fn seed() -> u64 {
     u64::from_str_radix(&RandomIds.commit_id().replace('-', "")[..16], 16).unwrap_or_else(|_| std::process::id().into())
 }
@@ -42,10 +42,10 @@ fn seed() -> u64 {
 pub struct Writer(KinesisWriter);
 
 impl Writer {
-    /// Opens a stream that exists. Without a directory nothing is kept of how far a job is.
+    /// Opens a stream that exists. `progress` is the directory that keeps how far a job is; without one, only this process knows.
     ///
     /// # Errors
-    /// It does not exist, or cannot be reached.
+    /// The stream does not exist or cannot be reached, or the directory cannot be used.
     pub async fn open(name: &str, aggregate: bool, progress: Option<&Path>) -> Result<Writer> {
         let reader = KinesisReader::open(name).await?;
         let identity = identity(&reader.stream().describe().await?);
@@ -62,12 +62,12 @@ impl Writer {
         Ok(Writer(KinesisWriter::new(reader.api, time, progress, packing, &reader.address.to_string(), seed())))
     }
 
-    /// The writer.
+    /// The stream to put records into.
     pub fn stream(&self) -> &dyn authpulse_stream::StreamWriter {
         &self.0
     }
 
-    /// What was put, and what it costs.
+    /// What was put and what it costs, in words; none if nothing was put.
     pub async fn told(&self) -> Option<String> {
         let cost = self.0.cost().await;
         let more = |n: u64, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
@@ -83,7 +83,7 @@ impl Writer {
     }
 }
 
-/// A stream to read, before it is known where from.
+/// A stream to read; where reading begins is said later.
 pub struct KinesisReader {
     api: Arc<AwsKinesis>,
     address: Address,
@@ -94,15 +94,15 @@ pub struct KinesisReader {
 pub struct Leases(DynamoDbLeases);
 
 impl Leases {
-    /// The leases.
+    /// The store that has them.
     pub fn store(&self) -> &dyn LeaseStore {
         &self.0
     }
 
-    /// Whether a leader of KCL 3 assigns them, which takes 35 s to tell where one was there.
+    /// Refuses if a leader of KCL 3 assigns these leases. Where there has been one, this takes 35 s to tell.
     ///
     /// # Errors
-    /// It does, or cannot be looked for.
+    /// A leader is alive, or the table cannot be read to find out.
     pub async fn refuse_a_living_leader(&self) -> Result<()> {
         Ok(self.0.refuse_a_living_leader().await?)
     }
@@ -146,7 +146,7 @@ impl KinesisReader {
         Ok(Leases(DynamoDbLeases::look(&self.aws, application, &description, Arc::new(stream)).await?))
     }
 
-    /// The stream and its leases for a lake.
+    /// Opens the stream and its leases for a lake.
     ///
     /// # Errors
     /// The lake, the stream, the table of leases or the consumer of fan-out cannot be used.
@@ -162,7 +162,7 @@ impl KinesisReader {
         let description = self.stream().describe().await?;
         let now = self.api.times().now();
         let start = remember_start(&*lake.store, &identity(&description), start, now).await?;
-        // Of what `memory` bounds a quarter is read ahead of the shards at most.
+        // At most a quarter of `memory` is read ahead of the shards.
         let room = usize::try_from(options.memory / 4).map_or(AT_HAND_BYTES, |part| part.min(AT_HAND_BYTES));
         let stream = self.stream_from(start.map_or(StartAt::TrimHorizon, StartAt::Time)).with_room(room);
         let listed: Arc<dyn Stream> = Arc::new(self.stream());
@@ -182,16 +182,16 @@ impl KinesisReader {
     }
 }
 
-/// Where the table has checkpoints of shards that this lake has no entry of, another application wrote them: reading goes on there.
-/// The KCL forgets the lease of a shard that it has read to the end once the children are begun, so a shard without a lease
-/// that has children with one is read, too.
+/// Lets a lake go on where another application stopped: if the table has a checkpoint of a shard of which the lake has no entry, another
+/// application wrote it. The KCL forgets the lease of a shard that it has read to the end once the children are begun. So a shard without a
+/// lease counts as read, too, if it has children with one.
 async fn continue_from(
     mut stream: KinesisStream,
     store: &DynamoDbLeases,
     description: &StreamDescription,
     lake: &Env,
 ) -> Result<KinesisStream> {
-    // Leases first: one that ended by this lake's own workers is of a journal that tells so.
+    // Leases first: if this lake's own workers ended one, the journal, read later, says so.
     let leases = store.list().await?;
     let shards: Vec<ShardDescription> = stream.shards().await?;
     let known: BTreeSet<ShardId> = lake.journal.shards().await?.into_iter().collect();
@@ -210,11 +210,11 @@ async fn continue_from(
         if let (Some(tail), Some(lease)) = (&tail, lease.filter(|lease| lease.ended))
             && !tail.end
         {
-            // Another application went on here and came to the end, this lake did not: without a new lease nobody would read the rest.
+            // Another application has read this shard to its end, this lake has not: without a new lease nobody would read the rest.
             tracing::info!(shard = %shard.id, "another application has read this shard to its end, this lake has not: it goes on with it");
             store.remove(lease).await?;
         }
-        // An entry may tell of a rise or of what was inherited, and of no record yet: reading still begins where the other stopped.
+        // An entry may hold an advance or what was inherited, and no record yet: reading still begins where the other application stopped.
         let has_read = tail.as_ref().map(|tail| tail.position()).transpose()?.is_some_and(|at| at != Position::START);
         if has_read {
             continue;
@@ -241,7 +241,7 @@ async fn continue_from(
     Ok(stream)
 }
 
-/// Whether a shard has a child, or a child of a child, that is `such`.
+/// Whether a shard has a child, or a child of a child, for which `such` holds.
 fn has_child(shards: &[ShardDescription], shard: &ShardId, such: impl Fn(&ShardId) -> bool) -> bool {
     let (mut seen, mut parents) = (BTreeSet::new(), vec![shard]);
     while let Some(parent) = parents.pop() {
@@ -249,7 +249,7 @@ fn has_child(shards: &[ShardDescription], shard: &ShardId, such: impl Fn(&ShardI
             if such(&child.id) {
                 return true;
             }
-            // Split and merged again and again, a shard has the same children by many ways.
+            // After many splits and merges, the same descendants are reached in many ways.
             if seen.insert(&child.id) {
                 parents.push(&child.id);
             }
@@ -261,7 +261,7 @@ fn has_child(shards: &[ShardDescription], shard: &ShardId, such: impl Fn(&ShardI
 /// Makes a stream and waits until it is there.
 ///
 /// # Errors
-/// It exists, or may not be made.
+/// The stream exists already, or may not be made.
 pub async fn create(name: &str, shards: Option<u32>) -> Result<()> {
     let new = shards.map_or(NewStream::OnDemand, NewStream::Provisioned);
     Ok(control(name).await?.create(new).await?)
@@ -275,10 +275,10 @@ pub async fn split(name: &str, shard: &ShardDescription) -> Result<()> {
     Ok(control(name).await?.split(&shard.id, super::middle(shard)).await?)
 }
 
-/// Merges two neighbours.
+/// Merges two neighbouring shards.
 ///
 /// # Errors
-/// They cannot be merged.
+/// The shards cannot be merged.
 pub async fn merge(name: &str, left: &ShardId, right: &ShardId) -> Result<()> {
     Ok(control(name).await?.merge(left, right).await?)
 }
@@ -286,18 +286,17 @@ pub async fn merge(name: &str, left: &ShardId, right: &ShardId) -> Result<()> {
 /// Deletes a stream with all that is in it.
 ///
 /// # Errors
-/// It does not exist, or may not be deleted.
+/// The stream does not exist, or may not be deleted.
 pub async fn delete(name: &str) -> Result<()> {
     Ok(control(name).await?.delete().await?)
 }
 
-/// In words what only streams in Kinesis have: state, limits, and the consumers that are registered.
+/// Says in words what only streams in Kinesis have: state, limits, and the consumers that are registered.
 ///
 /// # Errors
 /// The stream does not exist, or cannot be reached.
 pub async fn particulars(name: &str) -> Result<String> {
     let reader = KinesisReader::open(name).await?;
-    // Whoever may look at shards need not be allowed this, and not every service that speaks Kinesis knows it.
     let summary = reader.stream().summary().await?;
     let held = format!(
         "{}, records are kept for {} h and have {} bytes at most",
@@ -305,6 +304,7 @@ pub async fn particulars(name: &str) -> Result<String> {
         summary.retention / HOUR,
         summary.max_record_bytes
     );
+    // The right to look at shards does not include this call, and not every service that speaks Kinesis knows it.
     let consumers = match reader.api.consumers().await {
         Err(error) => format!("consumers of enhanced fan-out: unknown: {error}"),
         Ok(consumers) if consumers.is_empty() => "no consumers of enhanced fan-out".to_owned(),
@@ -329,10 +329,10 @@ async fn control(name: &str) -> Result<Control> {
     Ok(Control::new(&Aws::load(ANSWER).await?, address(name)?))
 }
 
-/// What a command line says about a stream in Kinesis.
+/// The application, and where reading begins, as the command line names them.
 ///
 /// # Errors
-/// Something is missing.
+/// No application is named, or the start is neither a known word nor a time.
 pub fn application_and_start(app: Option<&str>, start: Option<&str>) -> Result<(String, Start)> {
     let Some(app) = app else {
         bail!(

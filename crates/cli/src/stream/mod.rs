@@ -85,7 +85,7 @@ pub enum Start {
 /// Reads `--start`.
 ///
 /// # Errors
-/// In words.
+/// The text is neither of the two words nor a time; the error says so in words.
 #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "embedded streams are read from their beginning"))]
 pub fn parse_start(text: &str) -> Result<Start, String> {
     match text {
@@ -97,11 +97,11 @@ pub fn parse_start(text: &str) -> Result<Start, String> {
     }
 }
 
-/// Where the first worker of a lake began to read a stream, for all that come later: `streams/….json` in the lake. Without it
-/// `latest` would mean another moment after every restart, and what arrived in between would be passed over.
+/// Keeps in the lake, in `streams/….json`, where its first worker began to read a stream, for all that come later; none is the oldest
+/// record. Without it `latest` would mean another moment after every restart, and what arrived in between would be passed over.
 ///
 /// # Errors
-/// The lake cannot be read or written.
+/// The lake cannot be read or written, or the file in it is damaged.
 #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "embedded streams are read from their beginning"))]
 pub async fn remember_start(
     store: &dyn ObjectStore,
@@ -125,27 +125,27 @@ pub async fn remember_start(
     Ok(kept["start_micros"].as_i64().map(ArrivalTime::from_micros))
 }
 
-/// What a lake is called in tables of leases, for ever: `streams/name.json` in the lake. (A local lake is called by its marker's id beside
-/// an embedded stream.)
+/// The name of a lake in tables of leases, for ever: `streams/name.json` in the lake. (Beside an embedded stream, a local lake goes by the
+/// id of its marker.)
 ///
 /// # Errors
-/// It cannot be read, nor stored.
+/// The name cannot be read or stored, or its file is damaged.
 pub async fn lake_name(store: &dyn ObjectStore, ids: &dyn Ids) -> Result<String> {
     let what = "what this lake is called in tables of leases";
     let kept = keep(store, NAME, json!({ "what": what, "name": format!("lake-{}", ids.commit_id()) })).await?;
     name_in(store, &kept)
 }
 
-/// The same, where it has been called anything yet.
+/// The same, if the lake has a name already.
 ///
 /// # Errors
-/// It cannot be read.
+/// The name cannot be read, or its file is damaged.
 #[cfg(feature = "aws")]
 pub async fn known_lake_name(store: &dyn ObjectStore) -> Result<Option<String>> {
     kept(store, NAME).await?.map(|kept| name_in(store, &kept)).transpose()
 }
 
-/// Where a lake has its name.
+/// The file in a lake that holds its name.
 const NAME: &str = "streams/name.json";
 
 fn name_in(store: &dyn ObjectStore, kept: &Value) -> Result<String> {
@@ -165,7 +165,7 @@ async fn kept(store: &dyn ObjectStore, path: &str) -> Result<Option<Value>> {
     }
 }
 
-/// What the lake keeps at a path for ever: `note`, unless there is one already.
+/// Keeps `note` at a path of the lake, unless something is kept there already; returns what is kept.
 async fn keep(store: &dyn ObjectStore, path: &str, note: Value) -> Result<Value> {
     let read = async || kept(store, path).await;
     if let Some(kept) = read().await? {

@@ -1,8 +1,8 @@
-//! Files of a crate know each other one way: no circle of modules uses items of each other.
+//! Files of a crate depend on each other in one direction: modules that use each other's items never form a circle.
 //!
-//! A module and those in it count as one beside their siblings: what lies in a module may use its items, and it theirs. Code under
-//! `#[cfg(test)]` or `#[test]` does not count. An item belongs to the module that declares it, by whatever name it is taken. What is not seen are
-//! methods, whose names alone do not tell where they are declared.
+//! A module and the modules in it count as one among their siblings; within it, they may use each other's items. Code under `#[cfg(test)]`
+//! or `#[test]` does not count. An item belongs to the module that declares it, whatever name it is imported under. Methods are not seen:
+//! their names alone do not say where they are declared.
 
 mod modules;
 mod paths;
@@ -44,10 +44,10 @@ struct Use {
     item: String,
 }
 
-/// What siblings use of each other: by the module that they lie in, by who uses, by whose item it is.
+/// What siblings use of each other: by the module that they lie in, by the module that uses, by the module that declares the item.
 type Uses = BTreeMap<Vec<String>, BTreeMap<String, BTreeMap<String, Use>>>;
 
-/// All uses of a sibling's item in a crate, each at the first place.
+/// All uses of a sibling's item in a crate, each at its first place.
 fn uses(modules: &Modules) -> Uses {
     let mut uses = Uses::new();
     for (path, module) in &modules.0 {
@@ -66,7 +66,7 @@ fn uses(modules: &Modules) -> Uses {
     uses
 }
 
-/// What a module names, where, and the module that declares it.
+/// The items that a module names, where it does, and the module that declares each.
 fn declared<'a>(
     modules: &Modules,
     path: &[String],
@@ -88,8 +88,8 @@ fn declared<'a>(
     declared
 }
 
-/// The circles among siblings, short ones first, each by its members in order, beginning with the first by name. For each use the
-/// shortest way back.
+/// The circles among siblings, shortest first. Each lists its members in order, beginning with the first by name. Each use gives one
+/// circle: the use and the shortest way back.
 fn circles(uses: &BTreeMap<String, BTreeMap<String, Use>>) -> Vec<Vec<&str>> {
     let pairs = uses.iter().flat_map(|(user, of)| of.keys().map(move |used| (user.as_str(), used.as_str())));
     let ways = pairs.filter_map(|(user, used)| shortest(uses, used, user));
@@ -164,7 +164,7 @@ fn files_know_each_other_one_way() {
     );
 }
 
-/// The circles among the files of a crate that is made up.
+/// The circles among the files of a made-up crate.
 fn found(files: &[(&str, &str)]) -> Vec<String> {
     let read =
         |file: &str| files.iter().find(|(name, _)| format!("src/{name}") == file).map(|(_, text)| (*text).to_owned());

@@ -1,9 +1,9 @@
-//! Which crate may know which, and what a build compiles.
+//! Which crate may depend on which, and what a build compiles.
 
 use crate::{crates, output};
 use std::collections::BTreeSet;
 
-/// Each crate, and the crates of this workspace that it may depend on. Knowledge runs one way, from the top of this list down.
+/// Each crate, and the crates of this workspace that it may depend on. A crate depends only on crates further down in this list.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     (
         "authpulse",
@@ -118,7 +118,7 @@ fn dependencies_point_one_way() {
     let mut faults = Vec::new();
     for (name, allowed) in MAY_DEPEND_ON {
         for (dependency, kind) in &crates[*name] {
-            // The second opinion serves tests of any crate, and nothing that is shipped; what a service has written is audited.
+            // The oracle serves the tests of any crate, and nothing that is shipped. Tests of the service audit what it wrote.
             let in_test = kind == "dev"
                 && (dependency == "authpulse-oracle"
                     || (*name == "authpulse-service" && dependency == "authpulse-audit"));
@@ -143,21 +143,21 @@ fn the_default_build_has_nothing_of_aws_in_it() {
         names.filter(is_cloud).map(str::to_owned).collect()
     };
     assert_eq!(clouds(&of_program(&[])), BTreeSet::new(), "only the feature `aws` may bring these");
-    // The same question finds them where they are.
+    // The same question finds them in the build that has them.
     let with = clouds(&of_program(&["--features", "aws"]));
     for name in ["authpulse-aws", "authpulse-kinesis", "aws-sdk-s3", "aws-sdk-kinesis", "aws-sdk-dynamodb", "rustls"] {
         assert!(with.contains(name), "{name} is not among {with:?}");
     }
 }
 
-/// The packages of a build, one a line, each with a set of features.
+/// The packages of a build, one a line, each with its features.
 fn tree(more: &[&str]) -> String {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let words = ["tree", "--offline", "--locked", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]"];
     output(&cargo, &[&words[..], more].concat())
 }
 
-/// Those from elsewhere.
+/// The packages of a build that are not of this workspace.
 fn compiled(more: &[&str]) -> BTreeSet<String> {
     let tree = tree(more);
     let of_here = ["authpulse", "kpl-aggregation"];

@@ -1,8 +1,8 @@
-//! What the words of errors leave to the chain of causes.
+//! The text of an error does not repeat its cause: the chain of causes prints that.
 
 use crate::{files, shown};
 
-/// What is wrong with the `#[error(…)]` attributes of a source: words that contain the error beneath, which the chain prints again.
+/// What is wrong with the `#[error(…)]` attributes of a source: texts that contain their cause, which the chain prints again.
 fn repeated_causes(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for part in text.split("#[error(").skip(1) {
@@ -13,7 +13,7 @@ fn repeated_causes(text: &str) -> Vec<String> {
             for after in variant.split(mark).skip(1) {
                 let name: String =
                     after.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                // A field without a name is the first one: no variant here has two.
+                // A field without a name is the first one: no variant has two.
                 let named = after.trim_start()[name.len()..].starts_with(':');
                 beneath.push(if named { name } else { "0".to_owned() });
             }

@@ -1,4 +1,4 @@
-//! House rules that the compiler does not know: which crate may know which, what pure means, what no file may hold.
+//! House rules that the compiler does not check: which crate may depend on which, what pure means, what no file may hold.
 
 mod circles;
 mod contents;
@@ -17,7 +17,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace is above this crate").to_owned()
 }
 
-/// What a program prints, run in the workspace's root.
+/// The output of a program that is run in the workspace's root.
 fn output(program: &str, words: &[&str]) -> String {
     let ran = Command::new(program).args(words).current_dir(root()).output();
     let ran = ran.unwrap_or_else(|e| panic!("{program} cannot be run: {e}"));
@@ -41,7 +41,7 @@ fn crates() -> BTreeMap<String, Vec<(String, String)>> {
         .collect()
 }
 
-/// The repository's own files: known to git or about to be, and not ignored.
+/// The repository's own files: tracked by git or not yet added, and not ignored.
 fn files() -> Vec<PathBuf> {
     let listed = output("git", &["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let root = root();

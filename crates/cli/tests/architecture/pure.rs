@@ -10,7 +10,7 @@ const PURE: &[(&str, &str)] =
 const PURE_DEPENDENCIES: &[&str] =
     &["authpulse-event", "bytes", "foldhash", "hashbrown", "md-5", "memchr", "sha2", "thiserror"];
 
-/// What sources of pure crates do not mention: clocks, files, networks, chance, output, runtimes.
+/// What sources of pure crates do not mention: clocks, files, networks, random numbers, output, runtimes.
 const IMPURE_WORDS: &[&str] = &[
     "SystemTime",
     "Instant",
@@ -46,9 +46,9 @@ fn pure_crates_are_built_of_nothing_impure() {
     }
 }
 
-/// The words of a line of code, without what a comment or a string literal holds.
+/// The words of a line of code, without those in comments and string literals.
 fn words(line: &str) -> impl Iterator<Item = &str> {
-    // `core` has addresses and no network.
+    // `core::net` has addresses, but no network.
     let code = line.split("//").next().unwrap_or_default().trim_start_matches("use core::net::");
     let outside = code.split('"').step_by(2);
     outside.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'))

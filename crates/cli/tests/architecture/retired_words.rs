@@ -1,12 +1,12 @@
-//! Words that names had once, and the field's words that stand in their place. docs/GLOSSARY.md names both.
+//! Words that names no longer use, and the field's words that replaced them. docs/GLOSSARY.md lists both.
 //!
-//! Only what code declares is looked at: types, functions, modules, constants, fields, variants, parameters and locals. Text, string
+//! Only what code declares is checked: types, functions, modules, constants, fields, variants, parameters and locals. Comments, string
 //! literals and names that others declare are not: `pop_front` is the standard library's, and `heirs` stays the name in stored JSON.
 
 use crate::circles::words::{Word, words};
 use crate::{files, shown};
 
-/// A word that no name has any more, and what to say.
+/// A word that no name has any more, and what to say instead.
 const RETIRED: &[(&str, &str)] = &[
     ("beat", "stagger"),
     ("board", "popularity index"),
@@ -28,17 +28,17 @@ const RETIRED: &[(&str, &str)] = &[
     ("troubled", "disturbed"),
 ];
 
-/// Names of types that said too little, several crates having one each.
+/// Names of types that say too little: several crates had one each.
 const TOO_WIDE: &[&str] = &["Base", "Found", "Held", "Opened", "Place", "Progress", "Reader", "Side", "Told"];
 
 /// Names that may hold a retired word: file, name, why.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
-/// What declares a type, and what declares anything else that has a name.
+/// Keywords that declare a type, and keywords that declare anything else with a name.
 const TYPES: &[&str] = &["struct", "enum", "union", "trait", "type"];
 const OTHERS: &[&str] = &["fn", "mod", "const", "static"];
 
-/// A name that is declared.
+/// A name that a source declares.
 #[derive(Debug, PartialEq, Eq)]
 struct Declared<'a> {
     name: &'a str,
@@ -46,14 +46,14 @@ struct Declared<'a> {
     is_type: bool,
 }
 
-/// The names that a source declares, in order. A field that a literal of a struct sets counts as well: it is declared somewhere.
+/// The names that a source declares, in order. A field that a struct literal sets counts as well: it is declared somewhere.
 fn declared(source: &str) -> Vec<Declared<'_>> {
     let words = words(source);
     let text = |at: usize| words.get(at).map_or("", |word| word.text);
     let before = |at: usize, back: usize| at.checked_sub(back).map_or("", text);
     let variants = variants(&words);
     let mut declared = Vec::new();
-    // Behind `let` up to its value or type, behind `for` up to `in`.
+    // From `let` up to its value or type, from `for` up to `in`.
     let (mut pattern_ends, mut depth) = (None, 0);
     for (at, word) in words.iter().enumerate() {
         match word.text {
@@ -81,13 +81,13 @@ fn declared(source: &str) -> Vec<Declared<'_>> {
     declared
 }
 
-/// Whether the `for` before these words begins a loop: it may be that of an implementation, or of lifetimes.
+/// Whether the `for` before these words begins a loop; it may also belong to an `impl`, or to lifetimes.
 fn binds(behind: &[Word<'_>]) -> bool {
     let mut words = behind.iter().map(|word| word.text);
     words.find(|text| matches!(*text, "in" | "{" | ";" | "<")) == Some("in")
 }
 
-/// Where names of variants stand.
+/// The positions of names of variants.
 fn variants(words: &[Word<'_>]) -> Vec<usize> {
     let mut variants = Vec::new();
     for begin in (0..words.len()).filter(|at| words[*at].text == "enum") {
@@ -107,7 +107,7 @@ fn variants(words: &[Word<'_>]) -> Vec<usize> {
     variants
 }
 
-/// The parts of a name, in small letters: of `CamelCase`, `snake_case` and `SHOUTED`.
+/// The parts of a name, in lower case: of `CamelCase`, `snake_case` and `SHOUTED`.
 fn parts(name: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for piece in name.split('_') {

@@ -1,5 +1,4 @@
-//! Attacks put into the everyday traffic, which they do not change: they read who knows what, and draw from a
-//! chance of their own.
+//! Attacks put into the everyday traffic without changing it: they read who knows what, and draw from random numbers of their own.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -16,16 +15,16 @@ const DAY_S: u32 = 86_400;
 /// The longest attack (slow lateral movement), in seconds: 16 computers at 24 minutes and a little.
 const LONGEST_S: u32 = 7 * HOUR_S;
 
-/// A victim's logons before the attack, so that there is a habit to break.
+/// A victim's logons before the attack, at least: there must be a habit to break.
 const HISTORY_LOGONS: u32 = 10;
 
-/// All attacks of a run: those planned, and the logons of those under way.
+/// All attacks of a run: those that are planned, and the logons still to come of those that have begun.
 pub(super) struct Attacks {
     rng: Rng,
     /// Latest first.
     planned: Vec<Planned>,
     under_way: BinaryHeap<Reverse<Pending>>,
-    /// Names the pending logons of one second in the order they were made.
+    /// Orders the pending logons of one second as they were made.
     made: u64,
     victims: HashSet<u32>,
 }
@@ -33,7 +32,7 @@ pub(super) struct Attacks {
 #[derive(Debug, Clone, Copy)]
 struct Planned {
     start: u32,
-    /// From 1, in the order of their planned times; the kinds take turns.
+    /// From 1, in the order of their planned times. The kinds take turns.
     number: u32,
     kind: AttackKind,
 }
@@ -71,8 +70,8 @@ impl Attacks {
         planned.into_iter().chain(under_way).min()
     }
 
-    /// Adds what attacks do in this second to what everyone else did. A logon that someone already made in this
-    /// second is put off to the next, because the data holds no line twice.
+    /// Adds the attacks' logons of this second to those of everyday traffic. A logon that traffic already made in this second is put off to
+    /// the next, because the data holds no line twice.
     pub(super) fn second(&mut self, second: u32, traffic: &Traffic, out: &mut Vec<Logon>) {
         while let Some(attack) = self.planned.pop_if(|attack| attack.start <= second) {
             self.begin(attack, second, traffic);
@@ -136,7 +135,7 @@ impl Attacks {
         self.under_way.push(Reverse(Pending { second, made: self.made, logon }));
     }
 
-    /// A person with some history, each only once while there are enough of them.
+    /// A person with some history. Each is taken only once while there are enough of them.
     fn victim(&mut self, traffic: &Traffic) -> u32 {
         let users = &traffic.population.users;
         let count = users.len() as u32;
@@ -152,7 +151,7 @@ impl Attacks {
             }
             fallback = fallback.or(Some(index));
         }
-        // In a tiny network few have done anything; then anyone of the office will do.
+        // In a tiny network hardly anybody has logged on yet; then anybody of the office will do.
         let anyone = || users.iter().position(|user| user.role == Role::Office).map(|index| index as u32);
         fallback.or_else(anyone).unwrap_or(0)
     }
@@ -179,7 +178,7 @@ impl Attacks {
         }
     }
 
-    /// The least used of some computers, not the user's own; one that has been used at all where there is one.
+    /// The least used of some random computers that the user does not know; preferably one that has been used at all.
     fn rare(&mut self, user: u32, traffic: &Traffic) -> u32 {
         let population = &traffic.population;
         let some: Vec<u32> = (0..64).map(|_| self.rng.below(population.computers)).collect();

@@ -1,14 +1,14 @@
-//! Made-up logons in LANL's format, with attacks whose answers are known: the profile `simple`. What is in the shape of
-//! LANL's data is in [`crate::lanl`].
+//! Made-up logons in LANL's format, with attacks that are known: the profile `simple`. Logons in the shape of LANL's data are in
+//! [`crate::lanl`].
 //!
-//! `time,user,computer`, one line an event, times in whole seconds from 1 and in order, `U1…` and `C1…` numbered by
-//! first appearance, no line twice. The same options give the same bytes on every machine; attacks are put in
-//! between the everyday logons without changing them (only the numbers in names shift).
+//! Each event is a line `time,user,computer`: times in whole seconds from 1 and in order, `U1…` and `C1…` numbered by first appearance, no
+//! line twice. The same options give the same bytes on every machine. Attacks are put between the everyday logons without changing them
+//! (only the numbers in names shift).
 //!
-//! The shape follows LANL's nine months: mean and rhythm of day and week, events that share user and second, few
-//! popular and many private computers, new pairs ever more slowly. It departs where the data is wilder than a
-//! tour of the rules should be: at LANL a hundred accounts make half of all events, here a handful of service
-//! accounts fire BURST_LOGIN all day, one or two scanners fire LATERAL_MOVEMENT, and people fire either rarely.
+//! The shape follows LANL's nine months: mean and rhythm of day and week, events that share user and second, few popular and many private
+//! computers, new pairs ever more slowly. It departs from the data where that is too wild to show what the rules do. At LANL a hundred
+//! accounts make half of all events. Here a handful of service accounts fire BURST_LOGIN all day, one or two scanners fire
+//! LATERAL_MOVEMENT, and people fire either rarely.
 //!
 //! ```text
 //! Scale (how large) -> Population (who) -> Traffic (a second's logons) -+-> Output (names, lines)
@@ -34,26 +34,26 @@ use scale::Scale;
 pub use scale::{DAYS_MAX, EVENTS_MAX};
 use traffic::Traffic;
 
-/// Events when neither events nor days are wished for.
+/// How many events there are if neither events nor days are given.
 pub const EVENTS_DEFAULT: u64 = 1_000_000;
 
-/// Between two calls of the progress function, in events.
+/// How many events lie between two calls of the progress function.
 const PROGRESS_EVENTS: u64 = 65_536;
 
 /// What to generate.
 ///
-/// With `events` alone the days follow (a million: 3 days of 3,200 users, from 60 million on the full network of
-/// 9,000 to 11,400 users at 30 events/s); with `days` alone the events follow at the full network's rate (2.6
-/// million a day); with both, the network is as large as that rate suggests; with neither, [`EVENTS_DEFAULT`].
+/// With `events` alone, the days follow (a million: 3 days of 3,200 users; from 60 million on, the full network of 9,000 to 11,400 users at
+/// 30 events/s). With `days` alone, the events follow at the full network's rate (2.6 million a day). With both, the network is as large as
+/// that rate suggests. With neither, there are [`EVENTS_DEFAULT`] events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GenerateOptions {
-    /// Everyday events, exactly, 1 to [`EVENTS_MAX`]. Those of attacks come on top.
+    /// Exactly how many everyday events, 1 to [`EVENTS_MAX`]. Those of attacks come on top.
     pub events: Option<u64>,
     /// Whole days from midnight, 1 to [`DAYS_MAX`].
     pub days: Option<u32>,
-    /// Chooses everything that is left to chance.
+    /// Decides everything that is left to chance.
     pub seed: u64,
-    /// Attacks, taking turns among the kinds of [`AttackKind`], in the later half.
+    /// How many attacks; they take turns among the kinds of [`AttackKind`], in the later half.
     pub attacks: u32,
 }
 
@@ -96,14 +96,14 @@ pub enum GenerateError {
     /// `events` is out of range.
     #[error("cannot generate {events} events; give --events between 1 and {EVENTS_MAX}")]
     Events {
-        /// What was wished.
+        /// What was given.
         events: u64,
     },
 
     /// `days` is out of range.
     #[error("cannot generate {days} days; give --days between 1 and {DAYS_MAX}")]
     Days {
-        /// What was wished.
+        /// What was given.
         days: u32,
     },
 
@@ -136,10 +136,13 @@ impl GenerateOptions {
     }
 }
 
-/// Writes the events to `out` and, for each event of an attack, a row to `labels`. `progress` is called now and
-/// then, and at the end, with the lines written so far. Both writers are flushed; neither needs a buffer.
+/// Writes the events to `out` and, for each event of an attack, a row to `labels`. `progress` is called now and then, and at the end, with
+/// the lines written so far. Both writers are flushed; neither needs a buffer of its own.
 ///
 /// Memory grows with users, computers and their pairs (some 20 MB for nine months), not with events.
+///
+/// # Errors
+/// An option is out of range, or a file cannot be written.
 pub fn generate(
     options: &GenerateOptions,
     out: impl Write,
@@ -215,7 +218,7 @@ impl World {
         }
     }
 
-    /// Goes on to the next second, and into `logons` what happens there; `None` when all is done.
+    /// Goes on to the next second, and puts what happens there into `logons`; `None` when all is done.
     fn next(&mut self) -> Option<u32> {
         self.logons.clear();
         let attack = self.attacks.next_second();

@@ -1,9 +1,9 @@
-//! Who there is: users with a home computer and a few servers, and the computers they come to know.
+//! Who there is: users with a home computer and a few servers, and the computers that they come to know.
 //!
-//! Computers have internal numbers in three runs: servers (chosen by a Zipf law, so that a few are everyone's),
-//! one home for each user, and spare ones (laboratories, meeting rooms). A user comes to know a new computer after
-//! numbers of logons that grow with the square of what is known, which makes the pairs of the whole network grow as
-//! they did at LANL: 3 % of the first million events are a new pair, 0.04 % of seven hundred million.
+//! Computers have internal numbers in three ranges: servers (chosen by a Zipf law, so that a few are everyone's), one home for each user,
+//! and spare ones (laboratories, meeting rooms). How many logons pass before a user knows a new computer grows with the square of what is
+//! known. So the pairs of the whole network grow as they did at LANL: 3 % of the first million events are a new pair, 0.04 % of seven
+//! hundred million.
 
 use super::rng::{Purpose, Rng, Weighted};
 use super::scale::Scale;
@@ -21,22 +21,27 @@ pub(super) enum Role {
     Office,
 }
 
-/// A computer a user knows. `last_second` is when they were last on it: no line of the output may repeat.
+/// A computer that a user knows, and when the user was last on it: no line of the output may repeat.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
+    /// The computer's internal number.
     pub(super) computer: u32,
+    /// The second of the user's last logon on it; 0 before the first.
     pub(super) last_second: u32,
 }
 
+/// A user, with what drives their logons.
 #[derive(Debug, Clone)]
 pub(super) struct User {
+    /// When and how the user logs on.
     pub(super) role: Role,
-    /// Home first, then in the order they were met.
+    /// Computers that the user knows: home first, then in the order in which they were met.
     pub(super) known: Vec<Slot>,
+    /// Logons so far.
     pub(super) logons: u32,
-    /// Logons at which the next computer is met.
+    /// The number of logons at which the next computer is met.
     next_new: u32,
-    /// Met within the first logons.
+    /// How many computers are met within the first logons.
     first_known: u32,
     known_max: u32,
     /// New computers per square root of logons.
@@ -47,23 +52,27 @@ pub(super) struct User {
     pub(super) from_day: u32,
 }
 
+/// All users, and the computers there are to meet.
 #[derive(Debug)]
 pub(super) struct Population {
+    /// By internal number.
     pub(super) users: Vec<User>,
+    /// How many computers there are.
     pub(super) computers: u32,
     servers: Weighted,
     server_count: u32,
 }
 
-/// Users whose homes are near each other, and who therefore meet each other's computers.
+/// How many users have homes near each other, and therefore meet each other's computers.
 const TEAM_USERS: u32 = 12;
 
-/// Computers a person comes to know at most, about the 99.9th percentile at LANL. Bounds memory, too.
+/// The most computers that a person comes to know, about the 99.9th percentile at LANL. It bounds memory, too.
 const PERSON_KNOWN_MAX: u32 = 330;
 /// The same for a scanner: LANL's largest account.
 const SCANNER_KNOWN_MAX: u32 = 6_726;
 
 impl Population {
+    /// The population of a network of this scale.
     pub(super) fn new(scale: &Scale, seed: u64) -> Population {
         let mut rng = Rng::new(seed, Purpose::Population);
         let total = scale.users();
@@ -76,7 +85,7 @@ impl Population {
             let role = match index {
                 _ if index < services => Role::Service,
                 _ if index < services + scanners => Role::Scanner,
-                // One of the office there must be, however small the network.
+                // There must be one of the office, however small the network.
                 _ if index > services + scanners && rng.below(4) == 0 => Role::Shift,
                 _ => Role::Office,
             };
@@ -91,7 +100,7 @@ impl Population {
         Population { users, computers, servers, server_count }
     }
 
-    /// Lets a user meet a computer, if it is time. Everyone knows at least one after their first logon.
+    /// Lets a user meet a new computer, if it is time. Everyone knows at least one after their first logon.
     #[inline]
     pub(super) fn meet(&mut self, user: u32, rng: &mut Rng) {
         let person = &self.users[user as usize];
@@ -102,7 +111,7 @@ impl Population {
 
     #[cold]
     fn meet_now(&mut self, index: u32, rng: &mut Rng) {
-        // A few tries suffice where anything is left to meet; a user who knows nearly all waits for the next time.
+        // A few tries suffice if anything is left to meet; a user who knows nearly all of them waits for the next time.
         let met = (0..12).map(|_| self.candidate(index, rng)).find(|&computer| !self.knows(index, computer));
         let user = &mut self.users[index as usize];
         if let Some(computer) = met {
@@ -132,7 +141,7 @@ impl Population {
         }
         let users = self.users.len() as u32;
         let mate = (index / TEAM_USERS * TEAM_USERS + rng.below(TEAM_USERS)) % users;
-        // The spare computers lie beyond the homes, nine to ten users.
+        // The spare computers lie beyond the homes: nine to ten users.
         if rng.below(100) < 40 {
             (self.server_count + users + mate * 9 / 10).min(self.computers - 1)
         } else {
@@ -140,6 +149,7 @@ impl Population {
         }
     }
 
+    /// Whether a user has met a computer.
     pub(super) fn knows(&self, user: u32, computer: u32) -> bool {
         self.users[user as usize].known.iter().any(|slot| slot.computer == computer)
     }
@@ -165,11 +175,12 @@ impl User {
         User { role, known: Vec::new(), logons: 0, next_new: 0, first_known, known_max, curiosity, weight, from_day: 0 }
     }
 
+    /// Whether the user is a person, not an account of a program.
     pub(super) fn is_person(&self) -> bool {
         matches!(self.role, Role::Shift | Role::Office)
     }
 
-    /// From one computer met to the next: the difference of two squares, half to one and a half times.
+    /// The number of logons at which the next computer is met. The gap is the difference of two squares, times a half to one and a half.
     fn logons_until_next(&self, rng: &mut Rng) -> u32 {
         let known = self.known.len() as u32;
         if known >= self.known_max {

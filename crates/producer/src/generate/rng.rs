@@ -1,10 +1,10 @@
-//! Chance from a seed: the same on every machine and in every version.
+//! Random numbers from a seed, the same on every machine and in every version.
 //!
-//! Only integers and the four exact operations of IEEE 754 are used here and in what builds on it, because the
-//! `exp` and `ln` of two platforms differ in the last bit, and one bit is enough to make another file.
+//! Only integers and the four exact operations of IEEE 754 are used here and in what builds on it, because the `exp` and `ln` of two
+//! platforms differ in the last bit, and one bit is enough to make another file.
 
-/// What a stream of numbers is for. Each draws from its own child of the seed, so that one more draw here does not
-/// shuffle what happens there; the numbers are fixed for good.
+/// What a sequence of numbers is for. Each purpose has its own seed, derived from the run's, so that one more draw for one purpose does not
+/// shuffle another. The numbers of the purposes never change.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
     Population = 1,
@@ -23,16 +23,18 @@ pub(crate) struct Rng {
 }
 
 impl Rng {
+    /// The sequence of a seed for a purpose.
     pub(crate) fn new(seed: u64, purpose: Purpose) -> Rng {
         let mut split = seed ^ (purpose as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
         Rng { state: std::array::from_fn(|_| split_mix(&mut split)) }
     }
 
-    /// The chance of one hour of a run, whatever came before it.
+    /// The sequence of one hour of a run, whatever came before it.
     pub(crate) fn of_hour(seed: u64, hour: u32) -> Rng {
         Rng::new(seed ^ (u64::from(hour) + 1).wrapping_mul(0xff51_afd7_ed55_8ccd), Purpose::LanlHour)
     }
 
+    /// The next 64 random bits.
     #[inline]
     pub(crate) fn next(&mut self) -> u64 {
         let s = &mut self.state;
@@ -47,8 +49,7 @@ impl Rng {
         result
     }
 
-    /// 0 to `bound` - 1; 0 for an empty range. The bias of the multiplication is below 2^-32, far under what any
-    /// of this is meant to show.
+    /// 0 to `bound` - 1; 0 for an empty range. The bias of the multiplication is below 2^-32, far too small to show in generated events.
     #[inline]
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         (((self.next() >> 32) * u64::from(bound)) >> 32) as u32
@@ -77,11 +78,12 @@ fn split_mix(state: &mut u64) -> u64 {
 /// Weighted choice in constant time (Vose's alias table).
 #[derive(Debug, Clone)]
 pub(crate) struct Weighted {
-    /// Per entry: stay below this of 2^32, else take the other.
+    /// For each entry: keep it if a random number of 32 bits is below the first, else take the second.
     cells: Vec<(u64, u32)>,
 }
 
 impl Weighted {
+    /// The table of these weights.
     pub(crate) fn new(weights: &[f64]) -> Weighted {
         let total: f64 = weights.iter().sum();
         let mut share: Vec<f64> = weights.iter().map(|weight| weight * weights.len() as f64 / total).collect();
@@ -99,7 +101,7 @@ impl Weighted {
         Weighted { cells }
     }
 
-    /// Index of the entry that `random` chooses. There must be one.
+    /// The index of the entry that `random` chooses. There must be at least one entry.
     #[inline]
     pub(crate) fn pick(&self, random: u64) -> u32 {
         let index = ((random >> 32) * self.cells.len() as u64) >> 32;
@@ -108,7 +110,7 @@ impl Weighted {
     }
 }
 
-/// Counts of independent arrivals with a given mean, by inversion, in portions small enough for it.
+/// Draws numbers of independent arrivals with a given mean, by inversion, in portions small enough for that.
 #[derive(Debug, Clone)]
 pub(crate) struct Poisson {
     portions: u32,
@@ -120,12 +122,14 @@ impl Poisson {
     /// The largest mean of one portion: `exp(-30)` is still far above the smallest double.
     const PORTION_MAX: f64 = 30.0;
 
+    /// The distribution with this mean.
     pub(crate) fn new(mean: f64) -> Poisson {
         let portions = (mean / Self::PORTION_MAX) as u32 + 1;
         let portion = mean / f64::from(portions);
         Poisson { portions, portion, none: exp_negative(portion) }
     }
 
+    /// A random number of arrivals.
     pub(crate) fn draw(&self, rng: &mut Rng) -> u32 {
         (0..self.portions).map(|_| self.draw_portion(rng.unit())).sum()
     }

@@ -1,4 +1,4 @@
-//! How large a network a wish for events means.
+//! How large a network is for a wished number of events or days.
 //!
 //! | wish | days | users at the start |
 //! | --- | --- | --- |
@@ -7,14 +7,13 @@
 //! | `events` N above | N / 2.592 M | 9,000, at 30 events/s |
 //! | both | as wished | 9,000 × √(rate / 30) |
 //!
-//! A million events are a third of a day of the whole network, too short for history, nights or a closed day. A
-//! smaller network for some days shows more: 3 days, 3.9 events/s, some 3,200 users. The square root shares the
-//! reduction between the number of users and what each does.
+//! A million events are a third of a day of the whole network: too short for history, nights or a closed day. A smaller network over some
+//! days shows more: 3 days, 3.9 events/s, some 3,200 users. By the square root, both the number of users and the activity of each shrink.
 
 use super::GenerateError;
 use super::rhythm;
 
-/// Mean of the nine months at LANL, in events a second.
+/// The mean of the nine months at LANL, in events a second.
 const FULL_RATE: f64 = 30.0;
 /// Users of the whole network at the start; with [`JOINING_PER_DAY`] they become LANL's 11,362 in nine months.
 const FULL_USERS: f64 = 9_000.0;
@@ -22,24 +21,31 @@ const JOINING_PER_DAY: f64 = 0.001;
 /// Below this there are not enough computers for a fan-out.
 const USERS_MIN: f64 = 20.0;
 
-/// Most events of one run: seven times the nine months.
+/// The most events of one run: seven times the nine months.
 pub const EVENTS_MAX: u64 = 5_000_000_000;
-/// Most days of one run: ten years.
+/// The most days of one run: ten years.
 pub const DAYS_MAX: u32 = 3_650;
 
-/// The size of what is generated. All counts are of benign events.
+/// The size of what is generated. All counts are of everyday events.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scale {
+    /// Everyday events.
     pub(super) events: u64,
+    /// Whole days from midnight.
     pub(super) days: u32,
     /// Mean events a second.
     pub(super) rate: f64,
+    /// Users at the start.
     pub(super) users_first: u32,
     /// Users who join later, spread evenly over the days.
     pub(super) users_joining: u32,
 }
 
 impl Scale {
+    /// The scale that wishes for events and days mean.
+    ///
+    /// # Errors
+    /// One of them is out of range.
     pub(super) fn new(events: Option<u64>, days: Option<u32>) -> Result<Scale, GenerateError> {
         if let Some(events) = events.filter(|events| !(1..=EVENTS_MAX).contains(events)) {
             return Err(GenerateError::Events { events });
@@ -54,7 +60,7 @@ impl Scale {
             (None, None) => (super::EVENTS_DEFAULT, days_for(super::EVENTS_DEFAULT)),
         };
         let rate = events as f64 / (f64::from(days) * 86_400.0);
-        // A few days are busier than their week, and whole days round the rate: neither resizes the network.
+        // A few days alone may be busier than their week, and whole days round the rate: neither changes the size of the network.
         let share = rate / FULL_RATE;
         let share = if (0.95..1.25).contains(&share) { 1.0 } else { share };
         let users = (FULL_USERS * share.sqrt()).max(USERS_MIN);
@@ -67,11 +73,12 @@ impl Scale {
         })
     }
 
+    /// All users of the run.
     pub(super) fn users(&self) -> u32 {
         self.users_first + self.users_joining
     }
 
-    /// Seconds from the first to past the last: whole days.
+    /// Seconds of the whole run, which is whole days.
     pub(super) fn span_s(&self) -> u32 {
         self.days * 86_400
     }

@@ -1,8 +1,8 @@
 //! Everyday logons, second by second.
 //!
-//! A minute has an expected number of events (size × rhythm, corrected by what earlier minutes owe), a second a
-//! random number of groups, a group is one user logging on to one to four computers in that second. Half of LANL's
-//! events share user and second with another, which is what the groups are for.
+//! A minute has an expected number of events: size × rhythm, corrected by what earlier minutes owe. A second has a random number of groups.
+//! A group is one user who logs on to one to four computers in that second. Half of LANL's events share user and second with another, which
+//! is what the groups are for.
 
 use super::population::{Population, Role};
 use super::rhythm;
@@ -12,16 +12,18 @@ use super::scale::Scale;
 /// A logon by internal numbers, before names are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Logon {
+    /// The user's internal number.
     pub(super) user: u32,
+    /// The computer's internal number.
     pub(super) computer: u32,
     /// The attack it belongs to, counted from 1; 0 for everyday traffic.
     pub(super) attack: u32,
 }
 
-/// Shares of the mean traffic that know no hour; the rest is [`Role::Office`] and takes the whole rhythm.
+/// Shares of the mean traffic that do not depend on the hour. The rest is [`Role::Office`] and takes the whole rhythm.
 const SERVICE_SHARE: f64 = 0.05;
 const SHIFT_SHARE: f64 = 0.20;
-/// What a scanner logs on an hour, in a network large enough; never above the share below.
+/// How often a scanner logs on in an hour, in a network large enough; never more than the share below.
 const SCANNER_PER_HOUR: f64 = 30.0;
 const SCANNER_SHARE_MAX: f64 = 0.01;
 
@@ -29,16 +31,18 @@ const SCANNER_SHARE_MAX: f64 = 0.01;
 const GROUP_PERCENT: [u32; 3] = [72, 89, 96];
 const GROUP_MEAN: f64 = 1.43;
 
-/// The wished number is due this long before the last day ends, so that rounding and chance, made good in these
-/// minutes, do not spill a few events into one more day.
+/// The wished number of events is due this long before the last day ends. These minutes make up for rounding and chance, so that no events
+/// spill into one more day.
 const SPARE_MINUTES: u32 = 10;
 const SPARE_EVENTS_A_MINUTE: f64 = 4.0;
-/// How much of what is owed an earlier minute makes good.
+/// How much of the events owed an earlier minute makes up for.
 const CATCH_UP: f64 = 0.25;
 
+/// Everyday traffic, second by second.
 pub(super) struct Traffic {
+    /// Who there is, and what they know.
     pub(super) population: Population,
-    /// Logons per computer so far.
+    /// Logons on each computer so far.
     pub(super) popularity: Vec<u32>,
     rng: Rng,
     scale: Scale,
@@ -56,7 +60,7 @@ pub(super) struct Traffic {
 struct Minute {
     number: u32,
     groups_a_second: Poisson,
-    /// Of 2^32: the group is one that knows no hour.
+    /// Of 2^32: how likely a group is one whose user does not depend on the hour.
     any_hour_below: u32,
 }
 
@@ -67,6 +71,7 @@ struct Choice {
 }
 
 impl Traffic {
+    /// Traffic before its first second.
     pub(super) fn new(scale: &Scale, seed: u64) -> Traffic {
         let population = Population::new(scale, seed);
         let spare: f64 = (1..=SPARE_MINUTES).map(|back| rhythm::weight(scale.days * 1440 - back)).sum();
@@ -87,6 +92,7 @@ impl Traffic {
         }
     }
 
+    /// Whether all wished events were made.
     pub(super) fn is_done(&self) -> bool {
         self.emitted >= self.scale.events
     }
@@ -123,7 +129,7 @@ impl Traffic {
             self.due += planned;
             (planned + CATCH_UP * owed).max(0.0)
         } else {
-            // All that is owed at once, and never so little that the last event would not come.
+            // All that is owed at once, and always enough that the last event comes.
             owed.max(SPARE_EVENTS_A_MINUTE)
         };
         let any_hour = SERVICE_SHARE + SHIFT_SHARE + self.scanner_share;
@@ -140,14 +146,14 @@ impl Traffic {
         choice.users[choice.table.pick(self.rng.next()) as usize]
     }
 
-    /// A computer the user has not been on in this second; `None` where there is none left to try.
+    /// A computer that the user has not been on in this second; `None` if there is none left to try.
     fn log_on(&mut self, user: u32, second: u32) -> Option<u32> {
         self.population.meet(user, &mut self.rng);
         let random = self.rng.next();
         let user = &mut self.population.users[user as usize];
         let known = user.known.len() as u32;
         let first = match user.role {
-            // A computer just met is why the user is here.
+            // If the user has just met a computer, this logon is on it.
             _ if user.known.last().is_some_and(|slot| slot.last_second == 0) => known - 1,
             Role::Service => skewed(random, known),
             Role::Scanner => uniform(random, known),
@@ -173,24 +179,24 @@ impl Traffic {
 /// A user's usual computers, home included. Few enough that an ordinary hour stays below ten.
 const FAVOURITES: u32 = 6;
 
-/// 0 to `bound` - 1 from the upper half; 0 for an empty range.
+/// 0 to `bound` - 1 from the upper half of `random`; 0 for an empty range.
 fn uniform(random: u64, bound: u32) -> u32 {
     (((random >> 32) * u64::from(bound)) >> 32) as u32
 }
 
-/// The same, small numbers far more often (the square of a uniform).
+/// The same, with small numbers far more often (the square of a uniform number).
 fn skewed(random: u64, bound: u32) -> u32 {
     let upper = random >> 32;
     uniform(((upper * upper) >> 32) << 32, bound)
 }
 
-/// All scanners together, as a share of the mean traffic.
+/// The share of all scanners together in the mean traffic.
 fn scanner_share(scale: &Scale, population: &Population) -> f64 {
     let scanners = population.users.iter().filter(|user| user.role == Role::Scanner).count();
     scanners as f64 * (SCANNER_PER_HOUR / 3600.0 / scale.rate).min(SCANNER_SHARE_MAX)
 }
 
-/// Who is there on a day: those without hours, and those of the office.
+/// Who is there on a day: users who do not depend on the hour, and those of the office.
 fn choices(population: &Population, scanner_share: f64, day: u32) -> (Choice, Choice) {
     let here = || population.users.iter().enumerate().filter(move |(_, user)| user.from_day <= day);
     let sum = |role: Role| here().filter(|(_, user)| user.role == role).map(|(_, user)| user.weight).sum::<f64>();

@@ -1,5 +1,5 @@
-//! Attacks laid over the traffic, which does not notice them: they read who has appeared and who knows what, and use nobody
-//! and nothing that was not named before that instant. When each happens comes from the attacks' own seed alone.
+//! Attacks laid over the traffic without changing it. They read who has appeared and who knows what, and use only users and computers that
+//! were named before that moment. When each happens comes from the attacks' own seed alone.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -16,26 +16,26 @@ const DAY_S: u64 = 86_400;
 const TURNS: [AttackKind; 4] =
     [AttackKind::FanOut, AttackKind::Burst, AttackKind::LateralOverDays, AttackKind::StolenCredentials];
 
-/// Computers that a victim knows at least, where one can be found: a habit to break.
+/// The fewest computers that a victim knows, if one can be found: there must be a habit to break.
 const HABIT: usize = 2;
-/// Draws for one that fits.
+/// How many draws look for one that fits.
 const DRAWS_MAX: u32 = 200;
-/// Of so many drawn the one at the wished place of popularity is taken.
+/// From so many drawn, the one at the wished place of popularity is taken.
 const CANDIDATES: usize = 8;
 
 /// The shape of the red team.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedTeam {
-    /// Of 100 first uses of a target, on how many the account has never been on it.
+    /// Of 100 first uses of a target, how many are by an account that has never been on it.
     pub novelty: u32,
-    /// 0: targets that few use; 100: those that many use; 50: as computers come.
+    /// 0: targets that few use; 100: those that many use; 50: the middle of some drawn at random.
     pub popularity: u32,
     /// 0: accounts that know few computers; 100: those that know many.
     pub accounts: u32,
 }
 
 impl Default for RedTeam {
-    /// Accounts as the real ones, which know many computers; the rest as in the middle of what cannot be known.
+    /// Accounts like the real ones, which know many computers. The rest cannot be known from the data, and is in the middle.
     fn default() -> RedTeam {
         RedTeam { novelty: 75, popularity: 50, accounts: 100 }
     }
@@ -51,27 +51,28 @@ pub(super) struct Attacks {
     kinds: BTreeMap<u32, AttackKind>,
     victims: HashSet<u32>,
     red: RedTeam,
-    /// What stands for the red team's accounts and targets.
+    /// The user that stands for each account of the red team.
     red_accounts: HashMap<u32, u32>,
     red_targets: HashMap<u32, u32>,
     end: u64,
+    /// Logons of the red team that lie outside of the run.
     pub(super) red_left_out: u64,
 }
 
-/// Time, the order in which it was made, attack, user, computer.
+/// Second, the order in which it was made, attack, user, computer.
 type Pending = (u64, u64, u32, u32, u32);
 
 #[derive(Debug, Clone, Copy)]
 struct Planned {
     start: u64,
     number: u32,
-    /// Of the red team: account and target.
+    /// For the red team: account and target.
     red: Option<(u32, u32)>,
 }
 
 impl Attacks {
-    /// Spreads `count` attacks over the later half of the seconds from `begin` to `end`, and puts the red team's logons
-    /// where they were, as far as that is within.
+    /// Spreads `count` attacks over the later half of the seconds from `begin` to `end`, and puts the red team's logons where they were, if
+    /// that lies within.
     pub(super) fn new(seed: u64, count: u32, red: Option<RedTeam>, begin: u64, end: u64) -> Attacks {
         let mut rng = Rng::new(seed, Purpose::LanlAttacks);
         let half = begin + (end - begin) / 2;
@@ -80,7 +81,7 @@ impl Attacks {
             .map(|index| {
                 let kind = TURNS[index as usize % TURNS.len()];
                 kinds.insert(index + 1, kind);
-                // Not in the last tenth, so that most of it is within.
+                // Not in the last tenth, so that most of an attack lies within.
                 let room = (end - half) * 9 / 10;
                 let part = u64::from(index) * 65_536 + u64::from(rng.below(65_536));
                 let at = half + (u128::from(room) * u128::from(part) / (u128::from(count) * 65_536)) as u64;
@@ -118,6 +119,7 @@ impl Attacks {
         }
     }
 
+    /// The kind of an attack, by its number.
     pub(super) fn kind(&self, number: u32) -> AttackKind {
         self.kinds.get(&number).copied().unwrap_or(AttackKind::RedTeam)
     }
@@ -133,7 +135,7 @@ impl Attacks {
         planned.into_iter().chain(self.under_way.peek().map(|Reverse(logon)| logon.0)).min()
     }
 
-    /// Begins what begins in this second; called before its traffic, so that all it may choose was named before.
+    /// Begins the attacks of this second. It is called before the second's traffic, so that all it may choose was named before.
     pub(super) fn begin(&mut self, second: u64, traffic: &Traffic) {
         while let Some(attack) = self.planned.pop_if(|attack| attack.start <= second) {
             if traffic.users() == 0 {
@@ -141,7 +143,7 @@ impl Attacks {
                 self.planned.push(Planned { start: second + 1, ..attack });
                 break;
             }
-            // Each its own, so that what one draws does not depend on what another found.
+            // Each attack draws its own random numbers, so that they do not depend on what another attack found.
             let salt = attack.red.map_or(0, |(account, target)| (u64::from(account) << 32 | u64::from(target)) + 1);
             let own = self.seed ^ u64::from(attack.number) << 40 ^ salt;
             let mut whom = Rng::new(own, Purpose::LanlAttacks);
@@ -152,8 +154,7 @@ impl Attacks {
         }
     }
 
-    /// Adds what attacks do in this second. A logon that somebody made in it already is put off to the next: no line
-    /// stands twice.
+    /// Adds the attacks' logons of this second. A logon that traffic already made in it is put off to the next: no line stands twice.
     pub(super) fn second(&mut self, second: u64, out: &mut Vec<Logon>) {
         while let Some(&Reverse((time, made, attack, user, computer))) = self.under_way.peek()
             && time <= second
@@ -172,7 +173,7 @@ impl Attacks {
         self.under_way.push(Reverse((second, self.made, attack.number, user, computer)));
     }
 
-    /// `rng` draws how many and when, `whom` the user and the computers: what the traffic knows changes none of the times.
+    /// `rng` draws how many and when, `whom` the user and the computers: so times do not depend on what the traffic knows.
     fn start(&mut self, attack: Planned, now: u64, traffic: &Traffic, rng: &mut Rng, whom: &mut Rng) {
         let user = self.victim(traffic, whom);
         match self.kind(attack.number) {
@@ -193,7 +194,7 @@ impl Attacks {
                 }
             }
             AttackKind::LateralOverDays | AttackKind::SlowLateral => {
-                // One computer or two a day for four to ten days; in a shorter run as much apart as it allows.
+                // One or two computers a day for four to ten days; in a shorter run, as far apart as it allows.
                 let count = rng.between(6, 14);
                 let span = (u64::from(rng.between(4, 10)) * DAY_S).min(self.end.saturating_sub(now)).max(HOUR_S);
                 let gap = span / u64::from(count);
@@ -214,7 +215,7 @@ impl Attacks {
         }
     }
 
-    /// Somebody with a habit, not a machine, each only once while there are enough of them.
+    /// A user with a habit, no machine; each is taken only once while there are enough of them.
     fn victim(&mut self, traffic: &Traffic, rng: &mut Rng) -> u32 {
         let mut fallback = 0;
         for _ in 0..DRAWS_MAX {
@@ -268,7 +269,7 @@ impl Attacks {
                     }
                 }
                 if some.is_empty() {
-                    // All that it knows stands for other targets: any that does not.
+                    // All that the user knows stands for other targets already: any computer that does not.
                     let any: Vec<u32> = (0..DRAWS_MAX).map(|_| rng.below(traffic.computers())).collect();
                     some.push(any.iter().copied().find(|one| free(one, &self.red_targets)).unwrap_or(any[0]));
                 }
@@ -281,14 +282,14 @@ impl Attacks {
     }
 }
 
-/// The one at `place` of 100 by a figure.
+/// The one at `place` of 100 when sorted by a figure.
 fn at_place(mut some: Vec<u32>, place: u32, figure: impl Fn(u32) -> u32) -> Option<u32> {
     some.sort_by_key(|&one| (figure(one), one));
     let last = some.len().checked_sub(1)?;
     Some(some[(last * place.min(100) as usize + 50) / 100])
 }
 
-/// Computers that the user does not know, as many as wished if there are.
+/// Computers that the user does not know: `count` of them, if enough are found.
 fn fresh(user: u32, count: u32, traffic: &Traffic, rng: &mut Rng) -> Vec<u32> {
     let known: HashSet<u32> = traffic.known(user).collect();
     let mut found = Vec::with_capacity(count as usize);

@@ -1,4 +1,4 @@
-//! A file of events beside the real figures.
+//! Compares a file of events with the real figures.
 
 use std::collections::HashMap;
 
@@ -9,29 +9,29 @@ use super::{LanlError, LanlOptions, Profile};
 const DAY_S: u64 = 86_400;
 const MILLION: u64 = 1_000_000;
 const HEAD: u64 = 10_000;
-/// Events at which nodes and pairs are counted.
+/// The numbers of events at which nodes and pairs are counted.
 const SIZES: [u64; 4] = [MILLION, 5 * MILLION, 20 * MILLION, 100 * MILLION];
-/// Events from which the pace is held to the real one.
+/// The number of events from which the pace is compared with the real one.
 const PACE_FROM: u64 = 20 * MILLION;
 /// Quantiles, in percent.
 const QUANTILES: [usize; 5] = [25, 50, 75, 95, 99];
 const SECONDS_QUANTILES: [usize; 6] = [5, 25, 50, 75, 95, 99];
 
-/// What became of a figure.
+/// How a figure compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Within the tolerance.
     Within,
-    /// Not.
+    /// Outside of the tolerance.
     Off,
-    /// The file does not reach it.
+    /// The file is too short to have it.
     TooShort,
-    /// The data does not have it: made up, shown and not judged.
+    /// The data does not have it: it is made up, shown and not checked.
     MadeUp,
 }
 
 impl Verdict {
-    /// One word or two.
+    /// The verdict as it is printed.
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::Within => "within",
@@ -47,13 +47,13 @@ impl Verdict {
 pub struct Figure {
     /// What it is, with its unit.
     pub name: String,
-    /// Of LANL's data; none for what it does not have.
+    /// The value in LANL's data; none for what the data does not have.
     pub real: Option<f64>,
     /// Of the file; none where it is too short.
     pub found: Option<f64>,
-    /// In percent of the real one; 0 where it is not judged.
+    /// The tolerance, in percent of the real value; 0 if it is not checked.
     pub tolerance: f64,
-    /// What became of it.
+    /// How the two compare.
     pub verdict: Verdict,
 }
 
@@ -110,11 +110,11 @@ struct Head {
     last: u64,
 }
 
-/// Names as numbers.
+/// Numbers for names, in order of first appearance.
 #[derive(Default)]
 struct Names {
     known: HashMap<Box<[u8]>, u32>,
-    /// For a letter and a number: its number plus one, by the name's number.
+    /// For names of a letter and a number: the name's number plus one, by the number in the name.
     direct: Vec<u32>,
     count: u32,
 }
@@ -180,7 +180,7 @@ impl Figures {
         self.events
     }
 
-    /// Counts one line, without its end.
+    /// Counts one line, without its line break.
     pub fn line(&mut self, line: &[u8]) {
         let mut fields = line.splitn(3, |&byte| byte == b',');
         let (Some(time), Some(user), Some(computer)) = (fields.next(), fields.next(), fields.next()) else {
@@ -190,7 +190,7 @@ impl Figures {
         let digit = |number: u64, digit: &u8| digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'));
         let number =
             Some(time).filter(|time| (1..=12).contains(&time.len())).and_then(|time| time.iter().try_fold(0, digit));
-        // Ten years: beyond that it is another kind of time.
+        // At most ten years: anything beyond is another kind of time.
         match number.filter(|&time| time < 3_650 * DAY_S && !user.is_empty() && !computer.is_empty()) {
             Some(time) => self.event(time, user, computer),
             None => self.other_lines += 1,
@@ -245,10 +245,10 @@ impl Figures {
         (u64::from(self.users.count), u64::from(self.computers.count), self.pairs.len() as u64)
     }
 
-    /// All figures of a profile; those of the whole graph are of the generator's, with these options.
+    /// All figures of a profile. Those of the whole graph are what the generator draws with these options.
     ///
     /// # Errors
-    /// An option that cannot be.
+    /// An option is out of its range, or belongs to the other profile.
     pub fn figures(&self, options: &LanlOptions) -> Result<Vec<Figure>, LanlError> {
         let mut figures = match options.profile {
             Profile::NineMonths => self.nine_months(),
@@ -313,7 +313,7 @@ impl Figures {
             .collect()
     }
 
-    /// Seconds a million, smoothed over five, and means by weekday.
+    /// Seconds a million events, smoothed over five million, and means by weekday.
     fn pace(&self, model: &Model) -> Vec<Figure> {
         let seconds = model.sums("real_seconds");
         let reached = self.events >= PACE_FROM;
@@ -416,7 +416,7 @@ fn whole_graph(options: &LanlOptions) -> Result<Vec<Figure>, LanlError> {
     Ok(figures)
 }
 
-/// The element below which so many percent lie.
+/// The element below which so many percent of the elements lie.
 fn quantile(sorted: &[u64], percent: usize) -> u64 {
     // The element at the whole part of the position.
     sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0)

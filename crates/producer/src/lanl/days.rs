@@ -1,6 +1,5 @@
-//! The plan of the 58 days: of each account the number of destinations, the first and the last day, the days on which there
-//! is something of it and its logons are real, and so is the number of first meetings a day. Which day a meeting falls on
-//! is made up within that.
+//! The plan of the 58 days. Real are, of each account, the number of destinations, the first and the last day, the number of days on which
+//! it is there and its logons; and so is the number of first meetings a day. Which day a meeting falls on is made up within that.
 
 use super::graph::{Pairs, deal, shuffle};
 use super::model::Model;
@@ -8,18 +7,17 @@ use super::plan::{Growth, Plan, User, numbered};
 use super::rng::{Purpose, Rng};
 use super::size::{Share, even_out};
 
-/// Days of the set.
+/// How many days the data set has.
 pub(super) const DAYS: u32 = 58;
 
-/// Of the destinations of an account, those that it meets on its first day, in 256: 213,227 of 486,751, which is what the
-/// accounts of day 0 met on it.
+/// Of 256 destinations of an account, how many it meets on its first day: 213,227 of 486,751, which is what the accounts of day 0 met on
+/// it.
 const FIRST_DAY_OF_256: u32 = 112;
-/// The account with the most destinations but one met 9,166 of its 9,188 on one day; the day is the one with far more first
-/// meetings than its week.
+/// The account with the second most destinations met 9,166 of its 9,188 on one day: the one with far more first meetings than its week.
 const BURST_DAY: u32 = 49;
 const BURST_OF_10_000: u64 = 9_976;
-/// How much less likely a day off is to be one of the days of an account that is not there every day: in 65,536ths of the
-/// whole range of chance. Made up, so that accounts a day come out as counted.
+/// How much less likely an account that is not there every day is there on a day off: in 65,536ths of the whole range of chance. Made up,
+/// so that accounts a day come out as counted.
 const DAY_OFF: u64 = 45_000;
 
 struct Account {
@@ -51,7 +49,7 @@ pub(super) fn fifty_eight_days(model: &Model, share: Share, seed: u64) -> Plan {
     }
     growth.iter_mut().for_each(|row| row.events = share.events(row.events));
     let people = accounts.iter().map(|account| {
-        // Thousands of logons a day that it is there, so that a day's sum fits.
+        // In 64ths of a logon on each day that it is there, so that a day's sum fits.
         let busy =
             (account.logons * 64 / u64::from(account.days.count_ones().max(1))).clamp(1, u64::from(u32::MAX)) as u32;
         let (always, office) = if account.machine { (busy, 0) } else { (0, busy) };
@@ -65,7 +63,7 @@ fn accounts(model: &Model, share: Share, rng: &mut Rng) -> Vec<Account> {
     let (degrees, logons, steps) = (model.small("degrees"), model.small("logons"), model.counts("sizes_of_step"));
     let before_end = model.small("last_day");
     let people = model.counts("machine")[0] as usize;
-    // The sample of positions, so that what belongs to an account stays with it.
+    // A sample of positions, so that what belongs to an account stays together.
     let positions: Vec<u32> = (0..degrees.len() as u32).collect();
     let sampled: Vec<u32> = if share.part == share.whole { positions } else { share.sample(&positions, u32::MAX) };
     sampled
@@ -80,12 +78,12 @@ fn accounts(model: &Model, share: Share, rng: &mut Rng) -> Vec<Account> {
         .collect()
 }
 
-/// Saturdays and Sundays, as the events a day say, and a holiday or two go by the same few events.
+/// Whether a day is a Saturday or a Sunday, by the events a day. (A holiday or two have as few events, and count as working days.)
 pub(super) fn is_day_off(day: u32) -> bool {
     matches!(day % 7, 3 | 4)
 }
 
-/// The first day, the last, and some between; a day off less often than others.
+/// The days of an account: the first, the last, and some between; a day off is less likely than others.
 fn active_days(first: u32, last: u32, count: u32, machine: bool, rng: &mut Rng) -> u64 {
     let mut days = 1 << first | 1 << last;
     let mut between: Vec<(u64, u32)> = (first + 1..last.max(first + 1))
@@ -100,7 +98,7 @@ fn active_days(first: u32, last: u32, count: u32, machine: bool, rng: &mut Rng) 
     days
 }
 
-/// First meetings a day that sum to the pairs there are.
+/// The first meetings of each day, scaled so that they sum to the pairs there are.
 fn quotas(days: &[u64], pairs: u64) -> Vec<u64> {
     let whole: u64 = days.iter().sum();
     let mut until = 0;
@@ -114,9 +112,9 @@ fn quotas(days: &[u64], pairs: u64) -> Vec<u64> {
     (0..sums.len()).map(|day| sums[day] - if day > 0 { sums[day - 1] } else { 0 }).collect()
 }
 
-/// Pairs day by day, and how many each day has. What must happen on a day does (the first meeting of an account that
-/// appears, all that is left to one that is not seen again); the rest of the day's number is drawn from all that could
-/// happen, what has few days left first.
+/// Orders the pairs day by day, and counts those of each day. What must happen on a day does: the first meeting of an account that appears,
+/// and all that is left to one that is not seen again. The rest of the day's number is drawn from all that could happen; pairs with few
+/// days left come first.
 fn meetings(
     pairs: Vec<(u32, u32)>,
     accounts: &[Account],
@@ -130,7 +128,7 @@ fn meetings(
     shuffle(&mut left, rng);
     let mut met = vec![0u64; accounts.len()];
     for (day, &quota) in (0..).zip(quotas) {
-        // By how soon: (0, _) is what must be today, then a chance weighted by the days that are left.
+        // Sorted by how soon: 0 is what must be today; otherwise a random number weighted by the days that are left.
         let mut possible: Vec<(u64, u32)> = Vec::with_capacity(left.len());
         let mut planned = vec![0u64; accounts.len()];
         for (at, &(number, _)) in (0..).zip(&left) {
@@ -169,7 +167,7 @@ fn meetings(
         }
         let mut today: Vec<u32> = possible[..take].iter().map(|&(_, at)| at).collect();
         today.sort_unstable();
-        // What stays keeps its order; what goes is in the random order it has.
+        // What stays keeps its order. What goes is in random order already.
         let mut taken = today.into_iter().peekable();
         let mut stays = Vec::with_capacity(left.len() - take);
         for (at, pair) in (0..).zip(left) {
@@ -186,7 +184,7 @@ fn meetings(
     (order, counts)
 }
 
-/// The account of the great burst: the second in destinations, if it is there on that day.
+/// The account of the great burst: the one with the second most destinations, if it is there on that day.
 fn burst(degrees: &[u64], accounts: &[Account]) -> Option<u32> {
     let mut most: Vec<u32> = (0..degrees.len() as u32).collect();
     most.sort_by_key(|&account| std::cmp::Reverse(degrees[account as usize]));

@@ -1,18 +1,18 @@
-//! A random graph of users and computers in which each has its wished number of neighbours, and no pair stands twice.
+//! A random graph of users and computers: each node has its wished number of neighbours, and no pair stands twice.
 //!
-//! Hubs come first, from both sides: one of `d` neighbours takes a node with `r` places left by the chance
-//! `r / (r + k)`, `k` such that the chances sum to `d` (the chances of the random graph of greatest entropy with these
-//! degrees, as far as places left stand for the fugacity; with `r / k` instead, a computer that nearly everybody uses would
-//! ask for some twice). What is left is dealt at random, and pairs that stand twice then change ends with others.
+//! Hubs of both sides come first. A hub that wants `d` neighbours takes a node with `r` places left with probability `r / (r + k)`, where
+//! `k` is such that the probabilities sum to `d`. (These are the probabilities of the random graph of greatest entropy with these degrees,
+//! as far as places left stand for the fugacity. With `r / k` instead, a computer that nearly everybody uses would ask for some users
+//! twice.) The rest is dealt at random, and pairs that then stand twice swap ends with others.
 
 use super::rng::Rng;
 
-/// Who has more neighbours than one in so many of the other side is a hub.
+/// A node that has more neighbours than one in so many of the other side is a hub.
 const HUB_ONE_IN: usize = 100;
-/// Attempts to find another pair to change ends with.
+/// How many attempts are made to find another pair to swap ends with.
 const SWAPS_MAX: u32 = 400;
 
-/// A set of pairs, open addressing.
+/// A set of pairs, by open addressing.
 pub(super) struct Pairs {
     /// A pair plus one; 0 is empty.
     slots: Vec<u64>,
@@ -21,7 +21,7 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// Room for that many; it grows.
+    /// An empty set with room for that many pairs; it grows.
     pub(super) fn with_room(pairs: usize) -> Pairs {
         let slots = (pairs * 2).next_power_of_two().max(16);
         Pairs { slots: vec![0; slots], mask: slots - 1, used: 0 }
@@ -35,15 +35,17 @@ impl Pairs {
         at
     }
 
+    /// How many pairs are in the set.
     pub(super) fn len(&self) -> usize {
         self.used
     }
 
+    /// Whether a pair is in the set.
     pub(super) fn contains(&self, user: u32, computer: u32) -> bool {
         self.slots[self.place(key(user, computer))] != 0
     }
 
-    /// Whether it was not there before.
+    /// Adds a pair; returns whether it was not there before.
     pub(super) fn insert(&mut self, user: u32, computer: u32) -> bool {
         let key = key(user, computer);
         let at = self.place(key);
@@ -69,15 +71,15 @@ fn key(user: u32, computer: u32) -> u64 {
     (u64::from(user) << 32 | u64::from(computer)) + 1
 }
 
-/// Deals the places left of users and computers into pairs that are not in `taken`, and puts them there. The two sums
-/// should be equal; what one side has more of is left over, as are the few pairs for which no other ends are found.
+/// Deals the places left of users and computers into pairs that are not in `taken`, and adds them to it. The two sums should be equal. What
+/// one side has more of is left over, as are the few pairs for which no other ends are found.
 pub(super) fn deal(users: &mut [u32], computers: &mut [u32], taken: &mut Pairs, rng: &mut Rng) -> Vec<(u32, u32)> {
     let mut pairs = Vec::with_capacity(users.iter().map(|&places| places as usize).sum());
     let mut hubs: Vec<(u64, bool, u32)> = Vec::new();
     let sides = [(true, &*users, computers.len()), (false, &*computers, users.len())];
     for (is_user, side, others) in sides {
         for (node, &places) in side.iter().enumerate().filter(|&(_, &places)| places as usize * HUB_ONE_IN > others) {
-            // Of the other side, in billionths.
+            // The share of the other side, in billionths.
             hubs.push((u64::from(places) * 1_000_000_000 / others.max(1) as u64, is_user, node as u32));
         }
     }
@@ -98,7 +100,7 @@ pub(super) fn deal(users: &mut [u32], computers: &mut [u32], taken: &mut Pairs, 
     pairs
 }
 
-/// `wished` of the others by their places left.
+/// Chooses `wished` of the others, by their places left.
 fn neighbours(wished: u32, others: &[u32], is_taken: impl Fn(u32) -> bool, rng: &mut Rng) -> Vec<u32> {
     let free: Vec<u32> =
         (0..others.len() as u32).filter(|&other| others[other as usize] > 0 && !is_taken(other)).collect();
@@ -119,7 +121,7 @@ fn neighbours(wished: u32, others: &[u32], is_taken: impl Fn(u32) -> bool, rng: 
         .map(|(places, &n)| (f64::from(places), f64::from(n)))
         .collect();
     let expected = |k: f64| present.iter().map(|&(places, n)| n * (places / (places + k))).sum::<f64>();
-    // The sum falls with k; halving the interval 60 times is exact enough, and the same everywhere.
+    // The sum falls as k grows; halving the interval 60 times is exact enough, and gives the same everywhere.
     let (mut low, mut high) = (0.0, 1e9);
     for _ in 0..60 {
         let middle = (low + high) / 2.0;
@@ -154,8 +156,8 @@ fn deal_rest(users: &mut [u32], computers: &mut [u32], taken: &mut Pairs, pairs:
     for (user, computer) in left.into_iter().zip(right) {
         if taken.insert(user, computer) { pairs.push((user, computer)) } else { twice.push((user, computer)) }
     }
-    // A pair that changed ends stays in the set under its old ends too: one more that is not dealt, of hundreds of
-    // thousands, and no removal from an open table.
+    // A pair that swapped ends stays in the set under its old ends, too. Of hundreds of thousands, that keeps a few more from being dealt,
+    // and it saves removing from an open table.
     for (user, computer) in twice {
         for _ in 0..SWAPS_MAX {
             if pairs.len() == begun {
@@ -174,6 +176,7 @@ fn deal_rest(users: &mut [u32], computers: &mut [u32], taken: &mut Pairs, pairs:
     }
 }
 
+/// Puts items in random order.
 pub(super) fn shuffle<T>(items: &mut [T], rng: &mut Rng) {
     for at in (1..items.len()).rev() {
         items.swap(at, rng.below(at as u32 + 1) as usize);

@@ -1,4 +1,4 @@
-//! The lines, with disturbances put in on purpose and counted.
+//! Writes the lines, with disturbances put in on purpose and counted.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -9,24 +9,24 @@ use super::rng::{Purpose, Rng};
 use super::traffic::Logon;
 use crate::buffer::LineBuffer;
 
-/// With disorder, this share of 1,000 lines comes late.
+/// With disorder, so many of 1,000 lines come late.
 const LATE_OF_1000: u32 = 20;
-/// A clock that is wrong is so by at most this, in seconds.
+/// The most that a wrong clock is wrong, in seconds.
 const SKEW_MAX_S: u32 = 7_200;
 const MILLION: u32 = 1_000_000;
 
-/// What goes wrong on purpose. Lines of attacks are spared by all of it but duplicates, so that labels name them.
+/// What goes wrong on purpose. Nothing of it but duplicates touches lines of attacks, so that labels name them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Disturbance {
     /// One everyday line in fifty comes up to so many seconds late.
     pub disorder_s: u32,
     /// Lines that are no events.
     pub bad: u64,
-    /// Of a million lines, those that stand twice.
+    /// Of a million lines, how many stand twice.
     pub duplicates: u32,
     /// Computers whose clocks are wrong by up to two hours, half of them ahead.
     pub skewed_clocks: u32,
-    /// Of a million users, those whose name is spelled in four ways.
+    /// Of a million users, how many have a name that is spelled in four ways.
     pub spellings: u32,
 }
 
@@ -35,7 +35,7 @@ pub struct Disturbance {
 pub struct Disturbed {
     /// Lines whose time is before that of a line above, by disorder (not by a skewed clock).
     pub disordered_lines: u64,
-    /// By how much at most, in seconds.
+    /// The most that one of them is late, in seconds.
     pub disorder_seconds: u64,
     /// Lines that are no events.
     pub bad_lines: u64,
@@ -43,24 +43,27 @@ pub struct Disturbed {
     pub duplicate_lines: u64,
     /// Computers with a skewed clock, of those that have lines.
     pub skewed_computers: u64,
-    /// Their lines.
+    /// Lines of those computers.
     pub skewed_lines: u64,
     /// Users spelled in several ways.
     pub spelled_users: u64,
-    /// Lines with another spelling than the usual.
+    /// Lines with another spelling than the usual one.
     pub spelled_lines: u64,
 }
 
-/// When it is written, the order in which it was held, its time, the line.
+/// The second when it is written, the order in which it was held, its own second, the line.
 type Late = (u64, u64, u64, Vec<u8>);
 
+/// The file, and what has gone wrong in it so far.
 pub(super) struct Lines<W> {
     out: LineBuffer<W>,
+    /// Lines written, bad ones and copies among them.
     pub(super) lines: u64,
     /// A letter and a number for each user.
     names: Vec<(u8, u32)>,
     disturbance: Disturbance,
     any: bool,
+    /// What has gone wrong so far.
     pub(super) disturbed: Disturbed,
     rng: Rng,
     late: BinaryHeap<Reverse<Late>>,
@@ -73,7 +76,7 @@ pub(super) struct Lines<W> {
 }
 
 impl<W: Write> Lines<W> {
-    /// `events`: how many there will be, about; bad lines are spread over them.
+    /// Nothing written yet. `events` is about how many there will be; bad lines are spread over them.
     pub(super) fn new(out: W, plan: &Plan, disturbance: Disturbance, seed: u64, events: u64) -> Lines<W> {
         let mut rng = Rng::new(seed, Purpose::LanlDisturbance);
         let (mut users, mut machines) = (0, 0);
@@ -83,7 +86,7 @@ impl<W: Write> Lines<W> {
             (letter, *number)
         });
         let mut skewed = BTreeMap::new();
-        // Among the first, which are in any run.
+        // Among the first computers, which are in any run.
         let among = (plan.computers / 10).max(disturbance.skewed_clocks.min(plan.computers));
         while skewed.len() < disturbance.skewed_clocks.min(plan.computers) as usize {
             let by = i64::from(rng.between(60, SKEW_MAX_S));
@@ -114,6 +117,10 @@ impl<W: Write> Lines<W> {
         format!("{}{number}", char::from(letter))
     }
 
+    /// Writes the line of a logon, with the disturbances that are due.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     #[inline]
     pub(super) fn write(&mut self, second: u64, logon: &Logon) -> io::Result<()> {
         if self.any {
@@ -131,7 +138,7 @@ impl<W: Write> Lines<W> {
         }
         self.seen += 1;
         let mut time = second;
-        // Times begin at 1: before that a slow clock is right.
+        // Times begin at 1: a slow clock is right as long as it would show less.
         if !attack
             && let Some((by, has_lines)) = self.skewed.get_mut(&logon.computer)
             && let Some(shown) = second.checked_add_signed(*by).filter(|&shown| shown > 0)
@@ -158,7 +165,7 @@ impl<W: Write> Lines<W> {
         Ok(())
     }
 
-    /// Lines that were held and are due.
+    /// Writes the lines that were held and are due.
     fn release(&mut self, second: u64) -> io::Result<()> {
         while let Some(Reverse((release, ..))) = self.late.peek()
             && *release <= second
@@ -215,7 +222,10 @@ impl<W: Write> Lines<W> {
         self.out.put(line)
     }
 
-    /// Writes what is left, the bad lines that are still due among it.
+    /// Writes what is left, with the bad lines that are still due, and flushes the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.release(u64::MAX)?;
         while self.disturbed.bad_lines < self.disturbance.bad {
@@ -225,7 +235,7 @@ impl<W: Write> Lines<W> {
         self.out.finish()
     }
 
-    /// Bytes that the file has; all of them once it is finished.
+    /// Bytes that the file has got; all of them once it is finished.
     pub(super) fn bytes(&self) -> u64 {
         self.out.written()
     }

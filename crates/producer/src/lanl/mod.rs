@@ -1,8 +1,8 @@
 //! Logons in the shape of LANL's two data sets, attacks laid over them, and disturbances put in on purpose.
 //!
-//! `docs/generator.md` says what is real, what is made up, and how each was checked. A run is settled by its options: same
-//! seed, same bytes on any machine (integers and the exact operations of IEEE 754; all that needs a logarithm is in
-//! the models, which `model/derive.py` makes).
+//! `docs/generator.md` says what is real, what is made up, and how each was checked. A run follows from its options alone: the same options
+//! give the same bytes on any machine (integers and the exact operations of IEEE 754; all that needs a logarithm is in the models, which
+//! `model/derive.py` makes).
 //!
 //! ```text
 //! Model (from the data) -> Plan (who meets whom, at which event) -> Traffic (a second's logons) -+-> Lines
@@ -38,10 +38,10 @@ use rhythm::Rhythm;
 use size::Share;
 use traffic::Traffic;
 
-/// Between two calls of the progress function, in events.
+/// How many events lie between two calls of the progress function.
 const PROGRESS_EVENTS: u64 = 65_536;
 
-/// Which of LANL's sets.
+/// Which of LANL's data sets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Profile {
     /// "User-Computer Authentication Associations in Time": 708 million logons, 11,361 users.
@@ -60,7 +60,7 @@ impl Profile {
         }
     }
 
-    /// Days it has.
+    /// How many days it has.
     pub fn days(self) -> u32 {
         match self {
             Profile::NineMonths => 273,
@@ -68,7 +68,7 @@ impl Profile {
         }
     }
 
-    /// Users of the whole network (accounts, in the 58 days).
+    /// How many users the whole network has (accounts, in the 58 days).
     pub fn users(self) -> u32 {
         match self {
             Profile::NineMonths => 11_361,
@@ -79,32 +79,31 @@ impl Profile {
 
 /// What to write.
 ///
-/// The whole set from its first day, unless `from_day`, `days` or `events` say otherwise. With `users` the network is that
-/// share of the whole and so are its events; `events` and `days` together, without `users`, choose the share by which so
-/// many events fill so many days.
+/// The whole set from its first day, unless `from_day`, `days` or `events` say otherwise. With `users`, the network and its events are that
+/// share of the whole. `events` and `days` together, without `users`, choose the share by which so many events fill so many days.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LanlOptions {
     /// The set.
     pub profile: Profile,
-    /// Everyday events at most.
+    /// The most everyday events.
     pub events: Option<u64>,
-    /// Days at most.
+    /// The most days.
     pub days: Option<u32>,
-    /// The first day, from 0. What the network knows by then it knows.
+    /// The first day, from 0. The network knows what it would know by then.
     pub from_day: u32,
     /// Users of a smaller network.
     pub users: Option<u32>,
     /// Leaves machine accounts out (58 days).
     pub users_only: bool,
-    /// Everyday traffic's seed.
+    /// The seed of everyday traffic.
     pub seed: u64,
     /// The attacks' own seed.
     pub attack_seed: u64,
     /// Attacks of the four kinds that take turns.
     pub attacks: u32,
-    /// The red team.
+    /// The shape of a red team, if there is to be one.
     pub red_team: Option<RedTeam>,
-    /// Disturbances on purpose.
+    /// What goes wrong on purpose.
     pub disturbance: Disturbance,
 }
 
@@ -129,17 +128,17 @@ pub struct Written {
     pub days: u32,
     /// Lines, bad ones and copies among them.
     pub lines: u64,
-    /// Bytes.
+    /// Bytes written as lines.
     pub bytes: u64,
     /// What came of the disturbances.
     pub disturbed: Disturbed,
 }
 
-/// An option that cannot be.
+/// Why options cannot be followed, or writing failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LanlError {
-    /// A day that the set does not have.
+    /// A day is not in the data set.
     #[error(
         "cannot generate {days} days from day {from} on: {profile} has the days 0 to {last}; choose --from-day and --days within"
     )]
@@ -148,31 +147,31 @@ pub enum LanlError {
         profile: &'static str,
         /// Its last day.
         last: u32,
-        /// The first day wished.
+        /// The first day that was asked for.
         from: u32,
-        /// Days wished.
+        /// How many days were asked for.
         days: u32,
     },
-    /// A number of events that cannot be.
+    /// There are no such number of events in those days.
     #[error("cannot generate {events} events: {profile} has {most} in those days; give --events between 1 and that")]
     Events {
-        /// What was wished.
+        /// What was given.
         events: u64,
         /// The set.
         profile: &'static str,
-        /// Events there are.
+        /// How many events there are.
         most: u64,
     },
-    /// A number of users that cannot be.
+    /// The network does not have so many users, or a network needs more.
     #[error("cannot generate {users} users: {profile} has {most}; give --users between {least} and that")]
     Users {
-        /// What was wished.
+        /// What was given.
         users: u32,
         /// The set.
         profile: &'static str,
-        /// Users there are.
+        /// How many users there are.
         most: u32,
-        /// Fewest that make a network.
+        /// The fewest that make a network.
         least: u32,
     },
     /// An option of the other profile.
@@ -186,7 +185,7 @@ pub enum LanlError {
 /// Below this there are not enough computers for a fan-out.
 const USERS_MIN: u32 = 20;
 
-/// The share of the network, and the events before it and at its end.
+/// What options mean: the share of the network, its rhythm, and the events before the first and after the last day.
 struct Extent {
     share: Share,
     rhythm: Rhythm,
@@ -195,10 +194,10 @@ struct Extent {
 }
 
 impl LanlOptions {
-    /// Refuses what cannot be; a command does this before it makes a file.
+    /// Refuses options that cannot be followed; a command does this before it makes a file.
     ///
     /// # Errors
-    /// What cannot be.
+    /// An option is out of its range, or belongs to the other profile.
     pub fn check(&self) -> Result<(), LanlError> {
         self.extent(&self.model()).map(drop)
     }
@@ -272,7 +271,10 @@ impl LanlOptions {
         }
     }
 
-    /// Numbers of computers by user and of users by computer of the whole graph, each sorted; no event is made.
+    /// The numbers of computers by user and of users by computer in the whole graph, each sorted; no event is made.
+    ///
+    /// # Errors
+    /// An option is out of its range, or belongs to the other profile.
     pub fn degrees(&self) -> Result<(Vec<u32>, Vec<u32>), LanlError> {
         let model = self.model();
         let share = self.extent(&model)?.share;
@@ -280,13 +282,13 @@ impl LanlOptions {
     }
 }
 
-/// Writes the lines to `out` and, for each event of an attack, a row to `labels`, with what was counted above. `progress` is
-/// called now and then with the events so far. Both writers are flushed; neither needs a buffer.
+/// Writes the lines to `out` and, for each event of an attack, a row to `labels`, below lines with what was counted. `progress` is called
+/// now and then with the events so far. Both writers are flushed; neither needs a buffer of its own.
 ///
 /// Memory grows with pairs of user and computer (some 20 MB for nine months, 60 MB for 58 days) and labels, not with events.
 ///
 /// # Errors
-/// An option that cannot be, or a file that cannot be written.
+/// An option cannot be followed, or a file cannot be written.
 pub fn write(
     options: &LanlOptions,
     out: impl Write,
@@ -301,7 +303,7 @@ pub fn write(
     let joined = groups.small("joined")[0];
     let hours = (options.from_day * 24..rhythm.hours()).take_while(|&hour| rhythm.before(hour) < end);
     let last_hour = hours.last().unwrap_or(options.from_day * 24);
-    // The last hour counts as far as events come.
+    // The last hour counts as far as there are events in it.
     let (before, after) = (rhythm.before(last_hour), rhythm.before(last_hour + 1));
     let part = u128::from(end - before) * 3_600 / u128::from((after - before).max(1));
     let begin_s = u64::from(options.from_day) * 86_400;
@@ -319,7 +321,7 @@ pub fn write(
         let open = events < wished && second / 3_600 <= u64::from(last_hour);
         let attack = attacks.next_second();
         if !open {
-            // What an attack still does comes after the traffic.
+            // The rest of the attacks comes after the traffic.
             let Some(next) = attack else { break };
             second = second.max(next);
         }

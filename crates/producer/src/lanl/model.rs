@@ -8,16 +8,18 @@ use flate2::read::GzDecoder;
 const NINE_MONTHS: &[u8] = include_bytes!("../../model/lanl-9mo.txt.gz");
 const FIFTY_EIGHT_DAYS: &[u8] = include_bytes!("../../model/lanl-58.txt.gz");
 
-/// Sections by name, whole numbers each.
+/// Sections by name, each a list of whole numbers.
 pub(super) struct Model {
     sections: HashMap<String, Vec<i64>>,
 }
 
 impl Model {
+    /// The model of the nine months.
     pub(super) fn nine_months() -> Model {
         Model::read(NINE_MONTHS)
     }
 
+    /// The model of the 58 days.
     pub(super) fn fifty_eight_days() -> Model {
         Model::read(FIFTY_EIGHT_DAYS)
     }
@@ -33,7 +35,7 @@ impl Model {
         Model { sections: text.lines().map(section).collect() }
     }
 
-    /// A section; a test asks for each that the program names.
+    /// A section by its name; empty if there is none. A test asks for each that the program names.
     pub(super) fn section(&self, name: &str) -> &[i64] {
         self.sections.get(name).map_or(&[], Vec::as_slice)
     }
@@ -43,12 +45,12 @@ impl Model {
         self.section(name).iter().map(|&number| number.unsigned_abs()).collect()
     }
 
-    /// The same, each small enough.
+    /// A section of counts that fit 32 bits.
     pub(super) fn small(&self, name: &str) -> Vec<u32> {
         self.section(name).iter().map(|&number| u32::try_from(number).unwrap_or(0)).collect()
     }
 
-    /// Sums of a section that holds steps.
+    /// The running sums of a section that holds steps.
     pub(super) fn sums(&self, name: &str) -> Vec<u64> {
         let add = |sum: &mut i64, step: &i64| {
             *sum += step;

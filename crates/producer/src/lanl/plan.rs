@@ -1,57 +1,65 @@
-//! Who meets which computer for the first time, and at which event: the whole run in advance.
+//! Who meets which computer for the first time, and at which event: decided in advance for the whole run.
 //!
 //! ```text
 //! model (growth, degrees) -> graph -> order of first meetings -> Plan -- read by --> traffic, attacks
 //! ```
 //!
-//! The plan is small (a pair is 16 bytes) and settles all that outlasts an hour: numbers, and who knows what when. So traffic can
-//! begin on any day.
+//! The plan is small (a pair is 16 bytes) and decides all that outlasts an hour: numbers, and who knows what when. So traffic can begin on
+//! any day.
 
 use super::graph::{Pairs, deal, shuffle};
 use super::model::Model;
 use super::rng::{Purpose, Rng};
 use super::size::Share;
 
-/// First meetings in order.
+/// All first meetings, in order.
 pub(super) struct Plan {
     /// User and computer, numbered from 0 by first appearance.
     pub(super) pairs: Vec<(u32, u32)>,
-    /// The event that each is, counted from 0; rising.
+    /// The event at which each takes place, counted from 0; rising.
     pub(super) at: Vec<u64>,
+    /// Users by number.
     pub(super) users: Vec<User>,
+    /// How many computers are met.
     pub(super) computers: u32,
 }
 
-/// What is known of a user but whom he meets.
+/// What is known of a user, apart from whom they meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct User {
+    /// Whether it is a machine account.
     pub(super) machine: bool,
-    /// How busy, against others of the same choice: those that know no hour, and those that keep office hours (machines and
-    /// users in the 58 days).
+    /// How busy, compared with the others of the same table: `always` for those that do not depend on the hour, `office` for those that
+    /// keep office hours (in the 58 days: machines and users).
     pub(super) always: u32,
+    /// See `always`.
     pub(super) office: u32,
-    /// Days on which there is something of it, a bit each.
+    /// The days on which the user is there, a bit each.
     pub(super) days: u64,
 }
 
-/// One row of growth, all from the beginning.
+/// One row of growth: totals since the beginning.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Growth {
+    /// Events so far.
     pub(super) events: u64,
+    /// Users seen so far.
     pub(super) users: u64,
+    /// Computers seen so far.
     pub(super) computers: u64,
+    /// Pairs seen so far.
     pub(super) pairs: u64,
 }
 
-/// Of meetings drawn from those that are possible, this share of 256 is among the latest, so that who is new soon knows
-/// more. Made up.
+/// Of the meetings drawn from those that are possible, this share of 256 is among the latest to become possible, so that a new user soon
+/// knows more. Made up.
 const LATELY_OF_256: u32 = 128;
 const LATELY: u32 = 400;
-/// Of so many drawn, the one whose user is busiest takes place: who works all day meets more. It is what makes as many events
-/// share user and second as in the first 10,000.
+/// Of so many drawn, the one with the busiest user takes place: who works all day meets more. Because of that, as many events share user
+/// and second as in the first 10,000.
 const BUSIEST_OF: usize = 4;
 
-/// The rows of growth of the nine months, the first one of zeros.
+/// The rows of growth of the nine months; the first one is all zeros.
 pub(super) fn growth(model: &Model, share: Share, pairs: u64) -> Vec<Growth> {
     let sums = |name| model.sums(name);
     let (events, users) = (sums("growth_events"), sums("growth_users"));
@@ -89,14 +97,14 @@ fn people(model: &Model, share: Share, degrees: &[u32], rng: &mut Rng) -> Vec<Us
         .map(|user| User {
             machine: false,
             always: share.original(user, all).and_then(|user| rates.get(user)).copied().unwrap_or(0),
-            // Who knows more computers is busier, by the root: made up, like the spread itself.
+            // A user who knows more computers is busier, by the square root: made up, like the spread itself.
             office: office[rng.below(office.len() as u32) as usize] * (16 * degrees[user]).isqrt() / 16,
             days: u64::MAX,
         })
         .collect()
 }
 
-/// Pairs in order: the first meeting of everybody who comes as growth says, and between those whatever is possible.
+/// Orders the pairs: the first meeting of each user and computer comes when growth says, and between those comes whatever is possible.
 fn meetings(
     mut users: Vec<u32>,
     mut computers: Vec<u32>,
@@ -132,7 +140,7 @@ fn meetings(
             let lately = count.min(LATELY);
             let from = if rng.below(256) < LATELY_OF_256 { count - lately } else { 0 };
             let busy = |at: &u32| people[possible[*at as usize].0 as usize].always;
-            // The first of those as busy as any, so that it does not matter where nobody is.
+            // The first of the busiest drawn, so that nothing changes where nobody is busy.
             let drawn: [u32; BUSIEST_OF] = std::array::from_fn(|_| from + rng.below(count - from));
             let at = drawn.into_iter().rev().max_by_key(busy).unwrap_or(from);
             pairs.push(possible.swap_remove(at as usize));
@@ -141,8 +149,8 @@ fn meetings(
     pairs
 }
 
-/// The pair by which each user and computer appears, and before which pair that is due. Numbers are by first appearance, so
-/// the next user is always the one with the next number.
+/// The pair by which each user and computer appears, and the pair before which that is due. Numbers are by first appearance, so the next
+/// user is always the one with the next number.
 fn arrivals(
     users: &mut [u32],
     computers: &mut [u32],
@@ -151,7 +159,7 @@ fn arrivals(
     rng: &mut Rng,
 ) -> Vec<(u64, (u32, u32))> {
     let mut first = Vec::with_capacity(users.len() + computers.len());
-    // Of those who have come, each as often as there are places left.
+    // Those who have come, each as often as it has places left.
     let (mut open_users, mut open_computers) = (Vec::<u32>::new(), Vec::<u32>::new());
     let (mut user, mut computer) = (0, 0);
     let mut arrive = |step, new_user, new_computer| {
@@ -159,7 +167,7 @@ fn arrivals(
         new_user |= open_users.is_empty() && user < users.len();
         new_computer |= open_computers.is_empty() && computer < computers.len();
         let mut one_of = |open: &mut Vec<u32>| match open.len() as u32 {
-            // Nobody has a place left: the network's last, who get one more than they should.
+            // Nobody has a place left. That happens to the network's last ones, and node 0 gets one more than it should.
             0 => 0,
             count => open.swap_remove(rng.below(count) as usize),
         };
@@ -198,7 +206,7 @@ fn arrivals(
     while here.0 < all.0 || here.1 < all.1 {
         here = arrive(u64::MAX, here.0 < all.0, here.1 < all.1);
     }
-    // Places that first meetings took.
+    // Takes away the places that first meetings used.
     for &(_, (user, computer)) in &first {
         users[user as usize] = users[user as usize].saturating_sub(1);
         computers[computer as usize] = computers[computer as usize].saturating_sub(1);
@@ -206,7 +214,7 @@ fn arrivals(
     first
 }
 
-/// Gives numbers by first appearance, and an event to each pair.
+/// Numbers users and computers by first appearance, and gives each pair an event.
 pub(super) fn numbered(mut pairs: Vec<(u32, u32)>, growth: &[Growth], people: Vec<User>, rng: &mut Rng) -> Plan {
     let (mut users, mut user_numbers) = (Vec::with_capacity(people.len()), vec![u32::MAX; people.len()]);
     let mut computer_numbers: Vec<u32> = Vec::new();
@@ -234,7 +242,7 @@ pub(super) fn numbered(mut pairs: Vec<(u32, u32)>, growth: &[Growth], people: Ve
         let (from, to) = (rows[0], rows[1]);
         let (count, span) = (to.pairs - from.pairs, to.events - from.events);
         for pair in 0..count {
-            // Spread evenly, each by chance within its part.
+            // Spread evenly; each at a random place within its part.
             let place = from.events + (u128::from(pair) * u128::from(span) / u128::from(count)) as u64;
             let within = (span / count).min(u64::from(u32::MAX)) as u32;
             let event = if at.is_empty() { 0 } else { (place + u64::from(rng.below(within))).max(next) };
@@ -242,7 +250,7 @@ pub(super) fn numbered(mut pairs: Vec<(u32, u32)>, growth: &[Growth], people: Ve
             next = event + 1;
         }
     }
-    // A few pairs could not be dealt, or (in a small network) some more than growth has rows for.
+    // A few pairs could not be dealt, or (in a small network) there are some more than growth has rows for.
     while at.len() < pairs.len() {
         at.push(next);
         next += 1;
@@ -252,13 +260,13 @@ pub(super) fn numbered(mut pairs: Vec<(u32, u32)>, growth: &[Growth], people: Ve
 }
 
 impl Plan {
-    /// Meetings before that event.
+    /// How many first meetings come before that event.
     pub(super) fn until(&self, event: u64) -> usize {
         self.at.partition_point(|&at| at < event)
     }
 
-    /// Each user's computers in the order in which they are met: where they begin in the list, one more at the end, and
-    /// the list.
+    /// Each user's computers in the order in which they are met: where each user begins in the list (with one more at the end), and the
+    /// list.
     pub(super) fn by_user(&self) -> (Vec<u32>, Vec<u32>) {
         let mut begins = vec![0u32; self.users.len() + 1];
         self.pairs.iter().for_each(|&(user, _)| begins[user as usize + 1] += 1);
@@ -273,7 +281,7 @@ impl Plan {
         (begins, list)
     }
 
-    /// Numbers of computers by user, and of users by computer, each sorted.
+    /// The numbers of computers by user, and of users by computer, each sorted.
     pub(super) fn degrees(&self) -> (Vec<u32>, Vec<u32>) {
         let (mut users, mut computers) = (vec![0; self.users.len()], vec![0; self.computers as usize]);
         for &(user, computer) in &self.pairs {
@@ -285,7 +293,7 @@ impl Plan {
         (users, computers)
     }
 
-    /// Leaves machine accounts out and numbers those that stay anew.
+    /// Leaves machine accounts out, and numbers the rest anew.
     pub(super) fn without_machines(self, share_of_events: impl Fn(u64) -> u64) -> Plan {
         let mut kept: Vec<((u32, u32), u64)> = Vec::new();
         for (&pair, &at) in self.pairs.iter().zip(&self.at) {
@@ -298,7 +306,7 @@ impl Plan {
         if let Some(first) = at.first_mut() {
             *first = 0;
         }
-        // The events are there already; no chance is needed for them.
+        // The events are known already, so nothing random is needed for them.
         let plan = numbered(pairs, &[], self.users, &mut Rng::new(0, Purpose::LanlGraph));
         Plan { at, ..plan }
     }

@@ -7,33 +7,34 @@ use super::size::Share;
 
 const HOUR_S: usize = 3_600;
 
-/// Hours in order, from midnight of day 0.
+/// The events of each hour, in order from midnight of day 0.
 pub(super) struct Rhythm {
     /// Events before each hour; one more at the end.
     before: Vec<u64>,
-    /// Of 65,536: how many of an hour's groups are by those that know no hour (machines, in the 58 days).
+    /// Of 65,536: how many of an hour's groups are by users who do not depend on the hour (in the 58 days: machines).
     always: Vec<u32>,
-    /// How events a second spread, sixty-four equal parts of seconds.
+    /// How events a second are spread: the value of each of sixty-four equal parts of all seconds.
     spread: Vec<u32>,
     /// Events of the first seconds of the whole run, which begins slowly.
     slow: Vec<u32>,
 }
 
 impl Rhythm {
+    /// The rhythm of the nine months, or of a share of the network.
     pub(super) fn nine_months(model: &Model, share: Share) -> Rhythm {
         let hours = model.counts("hours");
         let always_on = model.counts("always_on")[0];
         Rhythm {
             before: before(&hours, share),
-            // At night nearly all, and never quite.
+            // At night nearly all of them, but never quite all.
             always: hours.iter().map(|&hour| (always_on * 62_000 / hour.max(1)).min(62_000) as u32).collect(),
             spread: model.small("spread"),
             slow: before(&model.counts("slow"), share).windows(2).map(|sums| (sums[1] - sums[0]) as u32).collect(),
         }
     }
 
-    /// Days have their own number of events; hours share it as all days together do. `users_only` has the users' hours, and
-    /// of each day the users' share of all days.
+    /// The rhythm of the 58 days, or of a share of the network. Each day has its own number of events; its hours share it as all days
+    /// together do. With `users_only`, hours are those of the users, and each day has the users' share of all days.
     pub(super) fn fifty_eight_days(model: &Model, spread: &Model, share: Share, users_only: bool) -> Rhythm {
         let (users, machines) = (model.counts("hour_users"), model.counts("hour_machines"));
         let all: u64 = users.iter().chain(&machines).sum();
@@ -57,6 +58,7 @@ impl Rhythm {
         }
     }
 
+    /// How many hours there are.
     pub(super) fn hours(&self) -> u32 {
         self.always.len() as u32
     }
@@ -66,19 +68,20 @@ impl Rhythm {
         self.before[(hour as usize).min(self.before.len() - 1)]
     }
 
+    /// Of 65,536: how many groups of an hour are by users who do not depend on the hour.
     pub(super) fn always(&self, hour: u32) -> u32 {
         self.always[hour as usize]
     }
 
     /// The events of each second of an hour.
     pub(super) fn seconds(&self, hour: u32, rng: &mut Rng) -> Vec<u32> {
-        // Times begin at 1; the first are as the model says, and no chance is in them.
+        // Times begin at 1. The first seconds are as the model says; nothing in them is random.
         let slow: &[u32] = if hour == 0 { &self.slow } else { &[] };
         let mut seconds = if hour == 0 { vec![0] } else { Vec::new() };
         seconds.extend(slow);
         let given: u64 = seconds.iter().map(|&events| u64::from(events)).sum();
         let events = (self.before(hour + 1) - self.before(hour)).saturating_sub(given);
-        // Each sixty-fourth once in so many seconds, in random order: busy seconds and quiet ones, minutes alike.
+        // Each of the sixty-four parts once in as many seconds, in random order: there are busy and quiet seconds, but minutes are alike.
         let (mut until, mut round) = (0u64, Vec::new());
         let sums: Vec<u64> = (seconds.len()..HOUR_S)
             .map(|_| {

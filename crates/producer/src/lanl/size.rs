@@ -1,29 +1,31 @@
-//! How large: the network as it was, or a share of it.
+//! How large a network is: as it was, or a share of it.
 
 use super::rng::Rng;
 
 /// A share of users, computers and events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
-    /// In users: `of` of `whole`.
+    /// The share of users and computers: `part` of `whole`.
     pub(super) part: u64,
+    /// See `part`.
     pub(super) whole: u64,
-    /// In events: `events.0` of `events.1`.
+    /// The share of events: `events.0` of `events.1`.
     pub(super) events: (u64, u64),
 }
 
 impl Share {
+    /// The share of so many events.
     pub(super) fn events(self, whole: u64) -> u64 {
         (u128::from(whole) * u128::from(self.events.0) / u128::from(self.events.1)) as u64
     }
 
-    /// So many of so many nodes.
+    /// The share of so many nodes.
     pub(super) fn of(self, whole: u64) -> u64 {
         whole * self.part / self.whole
     }
 
-    /// From how many neighbours on a node stays in the small network, with fewer of them: what a hundredth of the other
-    /// side knows. Of a server that everybody uses there is one in a small network too.
+    /// A node with more neighbours than this always stays in the small network, with fewer of them. It is what a hundredth of the other
+    /// side knows: a small network, too, has one of the servers that everybody uses.
     pub(super) fn hub(self) -> u32 {
         if self.part == self.whole { u32::MAX } else { (self.whole / 100) as u32 }
     }
@@ -34,8 +36,8 @@ impl Share {
         (at < all).then_some(at)
     }
 
-    /// Every so manyth node, in order; one with more neighbours than `hub` always, with a share of them. Their number is
-    /// the share of the nodes.
+    /// Takes every n-th node, in order, so that their number is the share of the nodes. A node with more neighbours than `hub` is always
+    /// taken, with a share of them.
     pub(super) fn sample(self, degrees: &[u32], hub: u32) -> Vec<u32> {
         if self.part == self.whole {
             return degrees.to_vec();
@@ -62,7 +64,7 @@ impl Share {
     }
 }
 
-/// Makes the two sums of places equal: takes some from the larger side, by chance, never the last of a node.
+/// Makes the two sums of places equal: takes some from the larger side, at random, never the last of a node.
 pub(super) fn even_out(users: &mut [u32], computers: &mut [u32], rng: &mut Rng) {
     let room = (users.len() as u32, computers.len() as u32);
     users.iter_mut().for_each(|degree| *degree = (*degree).min(room.1));

@@ -1,42 +1,47 @@
-//! Everyday logons, second by second, as the plan and the hours say.
+//! Everyday logons, second by second, as the plan and the rhythm say.
 //!
-//! A group is one user on one to five computers in one second. First meetings happen exactly at their events; between them
-//! groups repeat what a user knows. Chance begins anew each hour, and nothing but the plan outlasts one, so the events of an
-//! hour are the same wherever a run begins.
+//! A group is one user on one to five computers in one second. First meetings happen exactly at their events; between them, groups repeat
+//! what a user knows. Each hour begins new random numbers, and nothing but the plan outlasts an hour, so the events of an hour are the same
+//! wherever a run begins.
 
 use super::plan::Plan;
 use super::rhythm::Rhythm;
 use super::rng::{Rng, Weighted};
 
-/// A logon by numbers from 0.
+/// A logon, before names are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Logon {
+    /// The user's number, from 0.
     pub(super) user: u32,
+    /// The computer's number, from 0.
     pub(super) computer: u32,
     /// The attack it belongs to, from 1; 0 for everyday traffic.
     pub(super) attack: u32,
 }
 
-/// A pair of a user's list, and when it was last used.
+/// A computer in a user's list, and when the user was last on it.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     computer: u32,
     second: u32,
 }
 
-/// Of 256: how often somebody of the office is on the first computer he met. Made up.
+/// Of 256: how often somebody of the office is on the first computer that they met. Made up.
 const HOME_OF_256: u32 = 96;
-/// Draws of a user before the last one who met something is taken; only a network's first minutes need that.
+/// How often a user is drawn before the one of the latest first meeting is taken; only a network's first minutes need that.
 const DRAWS_MAX: u32 = 64;
-/// Groups of a second that came to nothing (all that the user knows is used in this second) before its rest is put off.
+/// How many groups of a second may come to nothing (all that the user knows is used in this second) before the rest is put off.
 const IDLE_MAX: u32 = 200;
 
-/// A group of one is rarer than the head says by as much, of ten: drawn users know fewer computers than the real ones who are
-/// as busy, and one who knows a single computer is always alone. Made up, so that as many events share user and second.
+/// Of 10: the factor by which a group of one is rarer than the first 10,000 events say. Drawn users know fewer computers than the real ones
+/// who are as busy, and a user who knows a single computer is always alone. Made up, so that as many events share user and second.
 const SINGLE_OF_10: u32 = 9;
 
+/// Everyday traffic, second by second.
 pub(super) struct Traffic {
+    /// Who meets which computer, and when.
     pub(super) plan: Plan,
+    /// How many events each hour and second has.
     pub(super) rhythm: Rhythm,
     seed: u64,
     begins: Vec<u32>,
@@ -47,7 +52,7 @@ pub(super) struct Traffic {
     met_by: Vec<u32>,
     users: u32,
     computers: u32,
-    /// The next first meeting.
+    /// The index of the next first meeting in the plan.
     next: usize,
     event: u64,
     hour: Hour,
@@ -64,7 +69,7 @@ struct Hour {
     put_off: u32,
 }
 
-/// Whom to draw, for one day.
+/// The tables that users are drawn from, for one day.
 struct Choice {
     day: u32,
     by_day: bool,
@@ -128,7 +133,7 @@ impl Traffic {
         self.met_by[computer as usize]
     }
 
-    /// The next first meeting takes place.
+    /// Makes the next first meeting happen; returns its user and computer.
     fn meet(&mut self) -> (u32, u32) {
         let (user, computer) = self.plan.pairs[self.next];
         self.next += 1;
@@ -167,7 +172,7 @@ impl Traffic {
             }
         }
         if within == 3_599 {
-            // What a tiny network could not do in its hour is not done; its first meetings are.
+            // The events that a tiny network could not make in its hour are left out; its first meetings are not.
             while self.plan.at.get(self.next).is_some_and(|&at| at < self.rhythm.before(self.hour.number + 1)) {
                 self.first_meeting(second, 0, out);
             }
@@ -196,7 +201,7 @@ impl Traffic {
         }
     }
 
-    /// A first meeting; often in a group with something that the user knows. Says how many that were on top.
+    /// Makes a first meeting, often in a group with a computer that the user knows. Returns how many logons that added.
     fn first_meeting(&mut self, second: u32, room: u32, out: &mut Vec<Logon>) -> u32 {
         let (user, computer) = self.meet();
         let known = self.known[user as usize];
@@ -210,7 +215,7 @@ impl Traffic {
         u32::from(self.log_on(user, at, second, out))
     }
 
-    /// Whether the user was not on that computer in this second already.
+    /// Logs a user on, unless the user was on that computer in this second already; returns whether it did.
     fn log_on(&mut self, user: u32, nth: u32, second: u32, out: &mut Vec<Logon>) -> bool {
         let known = &mut self.list[(self.begins[user as usize] + nth) as usize];
         if known.second == second {
@@ -222,7 +227,7 @@ impl Traffic {
         true
     }
 
-    /// A user on some computers; says how many.
+    /// Makes a group: a user on some computers. Returns how many logons it has.
     fn group(&mut self, second: u32, room: u32, out: &mut Vec<Logon>) -> u32 {
         let always = self.hour.rng.below(65_536) < self.hour.always;
         let Some(user) = self.user(always) else { return 0 };
@@ -245,7 +250,7 @@ impl Traffic {
         made
     }
 
-    /// One who has appeared.
+    /// Draws a user who has appeared.
     fn user(&mut self, always: bool) -> Option<u32> {
         let table = match always {
             true => self.choice.always.as_ref().or(self.choice.office.as_ref()),

@@ -1,4 +1,4 @@
-//! Lines become batches, in a thread of its own, ahead of the sending.
+//! Turns lines into batches, in a thread of its own, ahead of the sending.
 
 use std::thread;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use super::{Pace, ReplayError};
 use authpulse_files::tally::Tally;
 use authpulse_files::{Line, LineBlocks};
 
-/// Records of one append, unless told otherwise or a paced replay makes smaller ones.
+/// Records of one append, unless options say otherwise or a paced replay makes smaller ones.
 pub const BATCH_RECORDS_DEFAULT: usize = 10_000;
-/// A batch goes as soon as it holds so many bytes. With one overlong line on top it is far below what a put takes.
+/// A batch is sent as soon as it holds so many bytes. Even with an overlong line on top, it is far below what a put takes.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Batches prepared and not yet asked for. With the one being sent and the one being filled at most three are in memory.
+/// Batches that wait to be sent. With the one being sent and the one being filled, at most three are in memory.
 const QUEUE_BATCHES: usize = 1;
-/// What a record takes at a guess: the wire form of a LANL line.
+/// The guessed bytes of a record: the wire form of a LANL line.
 const RECORD_BYTES_GUESS: usize = 64;
 
 /// Records of one append.
@@ -37,7 +37,7 @@ pub(super) struct Batch {
     pub(super) shift: Option<Shift>,
     /// Set on the last batch of a run.
     pub(super) end: Option<End>,
-    /// With it, what is to be said of the lines of this run.
+    /// Set with `end`: what to warn of in the lines of this run.
     pub(super) warnings: Vec<String>,
 }
 
@@ -51,6 +51,7 @@ pub(super) enum End {
 }
 
 impl Batch {
+    /// The records to put. They share the batch's bytes.
     pub(super) fn records(&self) -> Vec<PutRecord> {
         let slice = |record: &Encoded| PutRecord {
             payload: self.bytes.slice(record.payload.clone()),
@@ -69,18 +70,23 @@ impl Batch {
 pub(super) struct BatchOptions {
     /// The job's name, for messages.
     pub(super) job: String,
+    /// The time of second 0.
     pub(super) base: EventTime,
+    /// How fast records fall due.
     pub(super) pace: Pace,
-    /// Most records of a batch.
+    /// The most records of a batch.
     pub(super) records: usize,
-    /// Most records of the job.
+    /// The most records of the job, over all runs.
     pub(super) limit: Option<u64>,
-    /// Events get other times.
+    /// Set if events get other times than their own.
     pub(super) live: Option<Live>,
 }
 
-/// Starts the thread. It ends after the last batch, after an error, or when the receiver is dropped (one that waits for
-/// standard input waits on).
+/// Starts the thread that prepares batches. It ends after the last batch, after an error, or when the receiver is dropped (but while it
+/// waits for standard input, it goes on waiting).
+///
+/// # Errors
+/// The thread cannot be started.
 pub(super) fn start(
     blocks: LineBlocks,
     before: Counts,
@@ -111,7 +117,7 @@ struct Preparer {
     schedule: Schedule,
     tally: Tally,
     sender: mpsc::Sender<Result<Batch, ReplayError>>,
-    /// Of the job, after the records at hand.
+    /// The job's counts after the records at hand.
     counts: Counts,
     bytes: Vec<u8>,
     records: Vec<Encoded>,
@@ -144,7 +150,7 @@ impl Preparer {
             }
             self.tally.lines(&block, 0);
             for line in block.lines().skip_while(|line| line.number <= before) {
-                // Asked before the record beyond it, not after the last: an input of just so many records is complete.
+                // Checked before the next record, not after the last: an input of exactly so many records is complete.
                 if self.limit_reached() {
                     return self.send(Some(End::Limit));
                 }
@@ -197,7 +203,7 @@ impl Preparer {
         Ok(())
     }
 
-    /// When the next record is due. One that carries the time at which it is sent waits for that time as well, whichever run it is in.
+    /// When the next record is due. A record that carries the time at which it is sent also waits for that time, whichever run it is in.
     fn due(&mut self, time: Option<EventTime>) -> Duration {
         let due = self.schedule.due(time);
         match (self.options.live, time) {
@@ -207,7 +213,7 @@ impl Preparer {
         .max(self.due)
     }
 
-    /// Hands over the records at hand. Without records only an end is worth it.
+    /// Hands over the records at hand; without records only if this is the end.
     fn send(&mut self, end: Option<End>) -> Result<(), Unwanted> {
         if self.records.is_empty() && end.is_none() {
             return Ok(());

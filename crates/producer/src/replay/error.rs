@@ -15,32 +15,32 @@ pub enum ReplayError {
     Pace {
         /// `rate` or `speed`.
         what: &'static str,
-        /// What was wished.
+        /// What was given.
         value: f64,
     },
 
-    /// Times that are to be now, at a pace that is not theirs.
+    /// Event times are to be now, but the pace is not that of event time.
     #[error(
         "event times that are now (--clock now) go with event time: give --speed, not --rate or --max, or events would soon lie ahead of \
          the clock and be rejected as future"
     )]
     Clock,
 
-    /// A job that was begun at another speed.
+    /// The job was begun at another speed.
     #[error(
         "this input was begun with --clock now at --speed {noted}: go on at that speed, or the times would jump (not {given})"
     )]
     Speed {
-        /// Of the runs before.
+        /// The speed of the earlier runs.
         noted: f64,
-        /// Of this run.
+        /// The speed of this run.
         given: f64,
     },
 
     /// The batch size is out of range.
     #[error("an append of {size} records is not possible; give --batch-size between 1 and {MAX_PUT_RECORDS}")]
     BatchSize {
-        /// What was wished.
+        /// What was given.
         size: usize,
     },
 
@@ -48,7 +48,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Input(#[from] InputError),
 
-    /// The stream does not tell how far an earlier run was. Nothing was sent.
+    /// The stream does not say how far an earlier run was. Nothing was sent.
     #[error("cannot ask the stream how far an earlier replay of this input was (job {job}); nothing was sent")]
     Progress {
         /// The job.
@@ -69,7 +69,7 @@ pub enum ReplayError {
         why: String,
     },
 
-    /// The stream takes no such record, whoever puts it. Nothing of its append was sent.
+    /// The stream never takes such a record, whichever program puts it. Nothing of its append was sent.
     #[error(
         "line {line} cannot be sent; the lines before its append are in the stream, and the same command goes on behind them"
     )]
@@ -87,7 +87,7 @@ pub enum ReplayError {
         line: u64,
         /// How often it was tried.
         attempts: u32,
-        /// Whether running the same again continues.
+        /// Whether the same command, run again, continues.
         resumable: bool,
         /// What the stream says.
         source: StreamError,

@@ -1,18 +1,18 @@
-//! Event times that make a replay look live: the first event is now, the others follow at the distance at which they are sent.
+//! Event times that make a replay look live: the first event is now, and the others follow at the distance at which they are sent.
 
 use authpulse_event::time::{END_TIME, InMicros, MICROSECOND, MIN_TIME};
 use authpulse_event::{EventTime, ProcessingTime, Span};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
 
-/// The longest silence that is waited for in full, so that what follows it carries the time at which it is sent. An event further
-/// ahead is taken for one of a corrupt clock and keeps nothing waiting.
+/// The longest silence that is waited for in full, so that the next event carries the time at which it is sent. An event further ahead is
+/// taken for one of a corrupt clock, and nothing waits for it.
 pub const LIVE_WAIT_MAX: Duration = Duration::from_secs(86_400);
 
 /// Which times events are sent with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Clock {
-    /// Their own.
+    /// Events keep their own times.
     #[default]
     Input,
     /// Shifted, see [`Shift`]; only together with [`Pace::Speed`](super::Pace::Speed), by which they are also sent.
@@ -29,7 +29,7 @@ pub struct Shift {
     /// What it becomes: the time of day when sending began.
     #[serde(serialize_with = "write", deserialize_with = "read")]
     pub start: EventTime,
-    /// How many times faster than event time events are sent.
+    /// How many times as fast as event time events are sent.
     pub speed: f64,
 }
 
@@ -43,24 +43,26 @@ impl Shift {
     }
 }
 
-/// Shifts one event after another; the first one says by how much.
+/// Shifts one event after another. The first one decides by how much.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Live {
     /// When this run began.
     pub(super) start: ProcessingTime,
+    /// How many times as fast as event time events are sent.
     pub(super) speed: f64,
-    /// Of an earlier run, or as the first event gave it.
+    /// The shift of an earlier run, or the one that the first event decided.
     pub(super) shift: Option<Shift>,
 }
 
 impl Live {
+    /// The time that an event is sent with.
     pub(super) fn at(&mut self, time: EventTime) -> EventTime {
         self.shift
             .get_or_insert(Shift { first: time, start: EventTime::made_at(self.start), speed: self.speed })
             .of(time)
     }
 
-    /// When the time has come that an event is sent with, reckoned from the start of this run; `before` is when the record before is due.
+    /// When an event's new time has come, counted from the start of this run; `before` is when the previous record is due.
     pub(super) fn due(&self, time: EventTime, before: Duration) -> Duration {
         let start = EventTime::made_at(self.start);
         let at = self.shift.map_or(start, |shift| shift.of(time));

@@ -1,4 +1,4 @@
-//! Sending the lines of an input into a stream, in order, as fast as told, each exactly once.
+//! Sends the lines of an input into a stream, in order, at a given pace, each exactly once.
 //!
 //! ```text
 //!  thread "authpulse-input"    thread "authpulse-replay"                  the caller's task
@@ -6,18 +6,17 @@
 //!              4 blocks        (batch, wire, Schedule)                    (pace, send, state)
 //! ```
 //!
-//! - **What is sent.** Every line that is a record (blank ones are none), so that a consumer decides about it as a
+//! - **What is sent.** Every line that is a record (a blank one is none), so that a consumer decides about it as a
 //!   backfill of the same file would; `wire.rs` says how.
 //! - **Order.** That of the input: within a shard, records lie in the order of their lines.
 //! - **Exactly once.** Each append stores, with its records, a note of how far the job is. A replay of the same bytes (the
-//!   job: size and SHA-256 of every input, in order; names do not matter) goes on after the last line that is in the stream,
-//!   however the earlier one ended. One that was sent to its end sends nothing any more. Standard input and pipes
-//!   cannot be handed in again: there nothing is resumed, but each line is sent once all the same. Two replays of one
-//!   input at the same time know nothing of each other and send it twice.
-//! - **Clock.** Events are sent with their own times, or with times that make the first of them now ([`Shift`]), which is noted as well.
+//!   job: size and SHA-256 of every input, in order; names do not matter) goes on after the last line that is in the stream, however the
+//!   earlier one ended. A job that was sent to its end sends nothing more. Standard input and pipes cannot be read again: there nothing is
+//!   resumed, but each line is still sent once. Two replays of one input at the same time know nothing of each other and send it twice.
+//! - **Clock.** Events are sent with their own times, or with times that make the first of them now ([`Shift`]; it is noted as well).
 //!   The same input with its own times and with others are two jobs.
-//! - **Base.** It decides only whether an integer time lies before the year 10000. Give the consumer's: under another, a line
-//!   with such a time may be judged otherwise than in a backfill.
+//! - **Base.** It only decides whether an integer time lies before the year 10000. Give the consumer's: under another, a line
+//!   with such a time may fare otherwise than in a backfill.
 
 mod batch;
 mod error;
@@ -53,7 +52,7 @@ pub use state::Counts;
 use state::Job;
 pub use wire::record_of;
 
-/// Speeds that differ by no more than this part are the same: a note holds them as decimals.
+/// Speeds whose ratio differs from 1 by no more than this are the same: a note holds them as decimals.
 const SAME_SPEED: f64 = 1e-9;
 
 /// How to send.
@@ -61,15 +60,15 @@ const SAME_SPEED: f64 = 1e-9;
 pub struct ReplayOptions {
     /// How fast.
     pub pace: Pace,
-    /// Most records of the input to send, over all runs of the job: a run that continues stops at the same line. More
-    /// later sends the rest.
+    /// The most records of the input to send, over all runs of the job: a run that continues stops at the same line. A larger number, given
+    /// later, sends more.
     pub max_events: Option<u64>,
-    /// Most records of one append, 1 to [`MAX_PUT_RECORDS`]; [`BATCH_RECORDS_DEFAULT`] by default. A paced replay makes
-    /// an append of what falls due within a [`TICK`], if that is less.
+    /// The most records of one append, 1 to [`MAX_PUT_RECORDS`]; [`BATCH_RECORDS_DEFAULT`] by default. A paced replay appends what falls
+    /// due within a [`TICK`], if that is less.
     pub batch_size: Option<usize>,
     /// Close the stream when everything (or as much as `max_events` says) is sent. A replay that is stopped does not.
     pub close: bool,
-    /// The consumer's setting.
+    /// The time of second 0, as the consumer has it set.
     pub base: EventTime,
     /// Which times events are sent with.
     pub clock: Clock,
@@ -89,7 +88,7 @@ impl Default for ReplayOptions {
 }
 
 impl ReplayOptions {
-    /// Refuses what no replay can keep; a command does this before it makes a stream.
+    /// Refuses options that no replay can follow; a command does this before it makes a stream.
     ///
     /// # Errors
     /// [`ReplayError::Pace`], [`ReplayError::Clock`] or [`ReplayError::BatchSize`].
@@ -101,7 +100,7 @@ impl ReplayOptions {
         self.batch_records().map(drop)
     }
 
-    /// By how much event time is sped up, where times are to be now.
+    /// By how much event time is sped up, if times are to be now.
     fn live_speed(&self) -> Result<Option<f64>, ReplayError> {
         match (self.clock, self.pace) {
             (Clock::Input, _) => Ok(None),
@@ -136,7 +135,7 @@ impl From<Vec<Source>> for ReplayInput {
 }
 
 impl ReplayInput {
-    /// What may be possible to hand in again.
+    /// The sources, if they may be possible to read again.
     fn files(&self) -> Option<Vec<Source>> {
         match self {
             ReplayInput::Sources(sources) => Some(sources.clone()),
@@ -147,9 +146,9 @@ impl ReplayInput {
 
 /// What surrounds a replay.
 pub struct Surroundings<'a, C> {
-    /// Paces.
+    /// The clock that paces the replay.
     pub clock: &'a C,
-    /// Becomes true when the replay is to stop: an append under way is finished, for [`STOP_PATIENCE`] at most, nothing else is begun.
+    /// Becomes true when the replay is to stop: an append under way is finished, within [`STOP_PATIENCE`], and nothing else is begun.
     pub stop: watch::Receiver<bool>,
     /// Called with [`PROBE_BEFORE`] and [`PROBE_AFTER`] around each append, for kill tests.
     pub probe: &'a (dyn Fn(&str) + Sync),
@@ -164,9 +163,9 @@ pub struct Status {
     pub job: Counts,
     /// In this run.
     pub run: Counts,
-    /// Bytes of the input taken in so far, as they lie on disk; a few MiB ahead of what was sent.
+    /// Bytes of the input read so far, as they lie on disk; a few MiB ahead of what was sent.
     pub read_bytes: u64,
-    /// All of them; `None` for standard input and pipes.
+    /// All bytes of the input; `None` for standard input and pipes.
     pub total_bytes: Option<u64>,
     /// [`ReplayOptions::max_events`]
     pub max_events: Option<u64>,
@@ -192,7 +191,7 @@ pub enum Outcome {
     AlreadyComplete,
     /// As much was sent, by this run and earlier ones, as [`ReplayOptions::max_events`] says; the input has more.
     LimitReached,
-    /// It was asked to stop.
+    /// The replay was asked to stop.
     Stopped,
 }
 
@@ -205,7 +204,7 @@ pub struct ReplaySummary {
     pub run: Counts,
     /// Over all runs of the job.
     pub job: Counts,
-    /// The line after which this run went on, where an earlier one had begun.
+    /// The line after which this run went on, if an earlier one had begun.
     pub resumed_from: Option<u64>,
     /// Whether a further run can go on after this one: not from standard input or a pipe.
     pub resumable: bool,
@@ -215,13 +214,13 @@ pub struct ReplaySummary {
     pub shift: Option<Shift>,
     /// Whether this run closed the stream (or found that an earlier one had, having been asked to).
     pub closed: bool,
-    /// What is to be said of the lines that this run sent to the input's end or its limit: which are no events, and ids that repeat.
+    /// What to warn of in the lines that this run sent up to the input's end or its limit: lines that are no events, and ids that repeat.
     pub warnings: Vec<String>,
 }
 
 /// Sends an input into a stream.
 ///
-/// The future blocks its thread as long as the stream's puts do; reading and preparing run in threads of their own.
+/// The future blocks its thread while the stream's puts do; reading and preparing run in threads of their own.
 ///
 /// # Errors
 /// See [`ReplayError`]. What was sent before stays sent; run again, a job of files continues after it.
@@ -246,7 +245,7 @@ pub async fn replay<C: PaceClock>(
         warnings: Vec::new(),
     };
     let Some(job) = name_job(input.files(), options.clock, &mut around.stop).await? else {
-        // Nothing was taken from anything yet.
+        // Nothing was read yet.
         summary.resumable = true;
         return Ok(summary);
     };
@@ -286,7 +285,7 @@ pub async fn replay<C: PaceClock>(
     Ok(summary)
 }
 
-/// Sends what an earlier run has not; keeps `summary.job` up to date.
+/// Sends what an earlier run did not; keeps `summary.job` up to date.
 async fn send_all<C: PaceClock>(
     input: ReplayInput,
     stream: &dyn StreamWriter,
@@ -336,7 +335,7 @@ async fn send_all<C: PaceClock>(
     }
 }
 
-/// Reads files once to tell which they are; `None` if the replay is to stop meanwhile.
+/// Reads all files once to identify them; `None` if the replay is to stop meanwhile.
 async fn name_job(
     files: Option<Vec<Source>>,
     clock: Clock,
@@ -357,7 +356,7 @@ async fn name_job(
 }
 
 fn identify(sources: &[Source], clock: Clock) -> Result<Job, InputError> {
-    // A look at all of them first: a missing file shows before minutes go into the others.
+    // Looks at all of them first: a missing file shows before minutes go into the others.
     for source in sources {
         if authpulse_files::stamp(source)?.is_none() {
             return Ok(Job::of_this_run());

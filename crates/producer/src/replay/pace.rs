@@ -1,8 +1,7 @@
-//! When a record is due, and waiting for it.
+//! When a record is due, and how to wait for it.
 //!
-//! [`Schedule`] says when a record is due, reckoned from the start of the run; it runs ahead, where records are prepared.
-//! [`Pacer`] waits by a clock. A replay that falls behind (a slow stream, a slow pipe) catches up by at most [`BURST`]; what
-//! it is behind beyond that is forgiven.
+//! [`Schedule`] says when a record is due, counted from the start of the run; it runs ahead, where records are prepared. [`Pacer`] waits by
+//! a clock. A replay that falls behind (a slow stream, a slow pipe) catches up by at most [`BURST`]; any further delay is forgiven.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,21 +9,21 @@ use authpulse_event::time::HOUR;
 use authpulse_event::{EventTime, ProcessingTime, Span};
 use tokio::sync::watch;
 
-/// Events a second, unless told otherwise.
+/// Records a second, unless options say otherwise.
 pub const RATE_DEFAULT: f64 = 2_000.0;
-/// The lowest rate (events a second) and speed (times event time).
+/// The lowest rate (records a second) and speed (times event time).
 pub const PACE_MIN: f64 = 0.001;
 /// The highest rate and speed.
 pub const PACE_MAX: f64 = 1e9;
-/// Of a paced replay, what falls due within this time goes in one append: 20 appends a second.
+/// What falls due within this time goes into one append of a paced replay: 20 appends a second.
 pub const TICK: Duration = Duration::from_millis(50);
-/// How much a paced replay catches up at most after it fell behind.
+/// The most that a paced replay catches up after it fell behind.
 pub const BURST: Duration = Duration::from_secs(1);
 /// The longest that [`Pace::Speed`] waits between two records. A longer silence in event time is cut to this: one corrupt
 /// time must not stop a replay for years.
 pub const SPEED_WAIT_MAX: Duration = Duration::from_secs(600);
-/// Event time that falls back by more than this begins anew from there (another file, or the time before it was corrupt);
-/// lesser falls are disorder and do not change the schedule.
+/// If event time falls back by more than this, the schedule goes on from there (another file, or the time before it was corrupt); smaller
+/// falls are disorder and do not change the schedule.
 pub const SPEED_RESTART: Span = HOUR;
 
 /// How fast to send.
@@ -32,7 +31,7 @@ pub const SPEED_RESTART: Span = HOUR;
 pub enum Pace {
     /// Records a second, [`PACE_MIN`] to [`PACE_MAX`].
     Rate(f64),
-    /// So many times event time, [`PACE_MIN`] to [`PACE_MAX`]. Lines without a time go with the line before them.
+    /// So many times as fast as event time, [`PACE_MIN`] to [`PACE_MAX`]. A line without a time goes with the line before it.
     Speed(f64),
     /// As fast as the stream takes them.
     Max,
@@ -45,7 +44,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// What cannot be kept, and its value.
+    /// The name and value of a pace that is out of range.
     pub(super) fn out_of_range(self) -> Option<(&'static str, f64)> {
         let (what, value) = match self {
             Pace::Rate(value) => ("rate", value),
@@ -56,16 +55,16 @@ impl Pace {
     }
 }
 
-/// The time by which a replay is paced: it grows steadily from wherever it likes. Tests hand in their own.
+/// The time by which a replay is paced. It grows steadily, from any beginning. Tests hand in their own.
 pub trait PaceClock: Sync {
     /// The time now.
     fn now(&self) -> Duration;
-    /// The time of day, for event times that are to be now.
+    /// The time of day, for event times that are made now.
     fn wall(&self) -> ProcessingTime {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_micros()).map_or(ProcessingTime::MAX, ProcessingTime::from_micros)
     }
-    /// Waits so long.
+    /// Waits for this long.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
 }
 
@@ -91,7 +90,7 @@ impl PaceClock for SystemPace {
     }
 }
 
-/// When the next record is due, reckoned from the start of the run. Never falls.
+/// When the next record is due, counted from the start of the run; never earlier than the one before.
 #[derive(Debug)]
 pub(super) enum Schedule {
     Rate { rate: f64, records: u64 },
@@ -100,6 +99,7 @@ pub(super) enum Schedule {
 }
 
 impl Schedule {
+    /// A schedule of this pace, before the first record.
     pub(super) fn new(pace: Pace) -> Self {
         match pace {
             Pace::Rate(rate) => Schedule::Rate { rate, records: 0 },
@@ -108,7 +108,7 @@ impl Schedule {
         }
     }
 
-    /// For the next record, with its event time if it has one.
+    /// When the next record is due; `time` is its event time, if it has one.
     pub(super) fn due(&mut self, time: Option<EventTime>) -> Duration {
         match self {
             Schedule::Max => Duration::ZERO,
@@ -138,11 +138,12 @@ impl Schedule {
 /// Waits until records are due.
 pub(super) struct Pacer<'a, C> {
     clock: &'a C,
-    /// The clock's time at which a record due at zero goes.
+    /// The clock's time at which a record due at zero is sent.
     origin: Option<Duration>,
 }
 
 impl<'a, C: PaceClock> Pacer<'a, C> {
+    /// A pacer whose run starts at the first wait.
     pub(super) fn new(clock: &'a C) -> Self {
         Pacer { clock, origin: None }
     }
@@ -169,7 +170,7 @@ pub(super) async fn sleep(clock: &impl PaceClock, duration: Duration, stop: &mut
     }
 }
 
-/// Returns once the replay is to stop. Whoever dropped the other end wants no stop.
+/// Returns once the replay is to stop; never if the sender was dropped, for then nothing will ask for a stop.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;

@@ -1,4 +1,4 @@
-//! Appending a batch exactly once, although an answer may be lost.
+//! Appends a batch exactly once, although an answer may be lost.
 
 use std::time::Duration;
 
@@ -17,16 +17,19 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// How long an append that is under way may still take once the replay is to stop. One that takes longer is given up: a run that goes on
+/// How long an append that is under way may still take once the replay is to stop. One that takes longer is given up: a run that continues
 /// sends its records again, and some may then be in the stream twice.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Before an append.
+/// The probe's point before an append.
 pub const PROBE_BEFORE: &str = "stream append before";
-/// After an append that is stored.
+/// The probe's point after an append that was stored.
 pub const PROBE_AFTER: &str = "stream append after";
 
-/// What the stream keeps of a job, if anything.
+/// The note that the stream keeps of a job, if any.
+///
+/// # Errors
+/// The stream fails, after several attempts ([`ReplayError::Progress`]), or the note is unusable ([`ReplayError::Note`]).
 pub(super) async fn read_note<C: PaceClock>(
     stream: &dyn StreamWriter,
     job: &Job,
@@ -46,8 +49,11 @@ pub(super) async fn read_note<C: PaceClock>(
     note.map(|text| Note::from_json(&text)).transpose().map_err(|why| ReplayError::Note { job: name(), why })
 }
 
-/// Appends a batch together with the job's note; false where that was given up because the replay is to stop. `line` is the last one
-/// that is in the stream already.
+/// Appends a batch together with the job's note; false if that was given up because the replay is to stop. `line` is the last line that is
+/// in the stream already.
+///
+/// # Errors
+/// The stream never takes one of the records ([`ReplayError::Record`]), or fails, after several attempts ([`ReplayError::Put`]).
 pub(super) async fn append<C: PaceClock>(
     stream: &dyn StreamWriter,
     job: &Job,
@@ -84,8 +90,7 @@ pub(super) async fn append<C: PaceClock>(
     Ok(true)
 }
 
-/// One attempt. After a failed one the put may have happened all the same, only its answer was lost. The note tells: none is
-/// like another.
+/// One attempt to put. An earlier attempt may have stored the records, with only its answer lost. The note tells: no two notes are equal.
 async fn attempt(
     stream: &dyn StreamWriter,
     job: &Job,
@@ -101,6 +106,9 @@ async fn attempt(
 }
 
 /// Closes the stream for good.
+///
+/// # Errors
+/// The stream fails, after several attempts ([`ReplayError::Close`]).
 pub(super) async fn close<C: PaceClock>(
     stream: &dyn StreamWriter,
     around: &mut Surroundings<'_, C>,
@@ -116,12 +124,12 @@ pub(super) async fn close<C: PaceClock>(
 #[derive(Default)]
 struct Retry {
     attempts: u32,
-    /// The replay is to stop: one more attempt, without a pause.
+    /// Set if the replay is to stop: one more attempt, without a pause.
     stopping: bool,
 }
 
 impl Retry {
-    /// Pauses before another attempt, or gives the error back where there is to be none.
+    /// Pauses before another attempt, or returns the error if there is to be none.
     async fn after(
         &mut self,
         error: StreamError,

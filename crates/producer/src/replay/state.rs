@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::live::{Clock, Shift};
 use authpulse_files::FileIdentity;
 
-/// Of the note's form. A later form gets another number.
+/// The version of the note's form. A later form gets another number.
 const NOTE_VERSION: u32 = 1;
-/// Of one that holds a shift: a program that does not know of it must not go on with the job.
+/// The version of a note that holds a shift: a program that does not know shifts must not go on with the job.
 const NOTE_VERSION_SHIFTED: u32 = 2;
 
 /// Lines passed and what became of them: `lines = events + unparsed + blank`.
@@ -22,7 +22,7 @@ pub struct Counts {
     pub events: u64,
     /// Lines sent that are no valid event; the consumer makes dead letters of them.
     pub unparsed: u64,
-    /// Of those, lines of which only a prefix was sent, because they are above
+    /// Of those, lines of which only a prefix was sent, because they are longer than
     /// [`OVERLONG_WHOLE_BYTES_MAX`](authpulse_files::OVERLONG_WHOLE_BYTES_MAX).
     pub shortened: u64,
 }
@@ -33,7 +33,7 @@ impl Counts {
         self.events + self.unparsed
     }
 
-    /// Lines of blanks only, which are no records.
+    /// Lines that are blank and so no records.
     pub fn blank(&self) -> u64 {
         self.lines.saturating_sub(self.records())
     }
@@ -53,7 +53,7 @@ impl Counts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Note {
     version: u32,
-    /// After the records it was stored with.
+    /// The job's counts after the records that it was stored with.
     pub(super) counts: Counts,
     /// Whether the input was sent to its end.
     pub(super) complete: bool,
@@ -63,16 +63,21 @@ pub(super) struct Note {
 }
 
 impl Note {
+    /// A note in the version that its content needs.
     pub(super) fn new(counts: Counts, complete: bool, shift: Option<Shift>) -> Note {
         let version = if shift.is_some() { NOTE_VERSION_SHIFTED } else { NOTE_VERSION };
         Note { version, counts, complete, shift }
     }
 
+    /// The note as the stream keeps it.
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("numbers and a flag are always JSON")
     }
 
-    /// Reads a note; the error says what is wrong with it.
+    /// Reads a note that a stream kept.
+    ///
+    /// # Errors
+    /// The text is no note, of another version, or its figures contradict each other; the error says which, in words.
     pub(super) fn from_json(text: &str) -> Result<Note, String> {
         let note: Note = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let expected = if note.shift.is_some() { NOTE_VERSION_SHIFTED } else { NOTE_VERSION };
@@ -93,8 +98,9 @@ impl Note {
 /// The name under which a stream keeps a job's note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
+    /// The key of the note.
     pub(super) name: String,
-    /// Whether a later run can hand in the same input again.
+    /// Whether a later run can read the same input again.
     pub(super) resumable: bool,
 }
 
@@ -102,7 +108,7 @@ impl Job {
     /// The same bytes in the same order are the same job, whatever the files are called.
     pub(super) fn of_files(identities: &[FileIdentity], clock: Clock) -> Job {
         let list: String = identities.iter().map(|file| format!("{} {}\n", file.size, file.sha256)).collect();
-        // With other times they are other events.
+        // With other times, they are other events.
         let kind = match clock {
             Clock::Input => "replay",
             Clock::Now => "replay-now",
@@ -110,8 +116,8 @@ impl Job {
         Job { name: format!("{kind}-{}", sha256_hex(list.as_bytes())), resumable: true }
     }
 
-    /// An input that nobody can hand in again. It has a name all the same: after a put whose answer was lost, the
-    /// note tells whether it happened.
+    /// An input that cannot be read again. It has a name all the same: after a put whose answer was lost, the note tells whether the put
+    /// happened.
     pub(super) fn of_this_run() -> Job {
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let run = format!("{} {nanos}", std::process::id());

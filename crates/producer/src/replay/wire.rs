@@ -8,16 +8,16 @@
 //! | a valid line that begins with `{` | the line | the user |
 //! | any other | the line, or its prefix (below) | its SHA-256 in lower-case hex |
 //!
-//! The last kind is invalid on a stream, too: it is no JSON object; or it is one that begins with blanks, which the
-//! consumer tells from a foreign producer's by the partition key; or it is above 1 MiB. Of a line too long to be held
-//! whole ([`OVERLONG_WHOLE_BYTES_MAX`](authpulse_files::OVERLONG_WHOLE_BYTES_MAX)) the prefix that is sent is itself above 1 MiB.
+//! The last kind is invalid on a stream, too. It is no JSON object; or it is one that begins with blanks, which the consumer tells from a
+//! foreign producer's by the partition key; or it is longer than 1 MiB. If a line is too long to be held whole
+//! ([`OVERLONG_WHOLE_BYTES_MAX`](authpulse_files::OVERLONG_WHOLE_BYTES_MAX)), the prefix that is sent is itself longer than 1 MiB.
 //!
-//! Where times are to be now ([`Live`]), every valid line is sent in the wire form instead, with an RFC 3339 time in UTC with six
-//! decimals, whatever the line's own form is: whole seconds since `base` could not carry a distance divided by a speed. An own
-//! `event_id` and attributes go along; keys that no consumer knows do not.
+//! If times are to be now ([`Live`]), every valid line is sent in the wire form instead, with an RFC 3339 time in UTC with six decimals,
+//! whatever the line's own form: whole seconds since `base` could not carry a distance divided by a speed. The line's own `event_id` and
+//! attributes go along; keys that no consumer knows do not.
 //!
-//! Integer times of a plain line are written without leading zeros, RFC 3339 times as UTC with six decimals, however the line
-//! spells them: so consumers of an earlier version read them as well. Neither changes the time, its form or the content id.
+//! However a plain line spells its time, an integer is written without leading zeros, and an RFC 3339 time as UTC with six decimals, so
+//! that consumers of an earlier version can read it as well. Neither changes the time, its form or the content id.
 
 use std::ops::Range;
 
@@ -42,15 +42,17 @@ const _: () =
 /// Where a record lies in its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Encoded {
+    /// Where in the batch's bytes the payload is.
     pub(super) payload: Range<usize>,
+    /// Where the partition key is; it may lie within the payload.
     pub(super) partition_key: Range<usize>,
-    /// Event time of a valid event.
+    /// The event time, if the record is a valid event.
     pub(super) time: Option<EventTime>,
     /// The number of its line.
     pub(super) line: u64,
 }
 
-/// Appends the record of a line to `out`, with its own time, or with the one that `live` gives it, and counts it.
+/// Appends the record of a line to `out`, and counts it. The event has its own time, or the one that `live` gives it.
 #[inline]
 pub(super) fn push_record(
     out: &mut Vec<u8>,
@@ -97,8 +99,8 @@ pub(super) fn push_record(
     Encoded { payload, partition_key, time, line: line.number }
 }
 
-/// Appends an event that is to be at another time: the wire form, with nothing in it but what the engine may read. Attributes go along
-/// as they are written, also those that are none: whether they are taken in, and counted where they are dropped, is for the lake to say.
+/// Appends an event with another time, in the wire form, with nothing in it but what the engine may read. Attributes go along as they are
+/// written, even invalid ones: whether they are taken, and counted where they are dropped, is for the consumer to decide.
 fn push_live(out: &mut Vec<u8>, line: &Line<'_>, event: &ParsedEvent<'_>, at: EventTime) -> Encoded {
     let start = out.len();
     out.extend_from_slice(b"{\"time\":\"");
@@ -119,7 +121,7 @@ fn push_live(out: &mut Vec<u8>, line: &Line<'_>, event: &ParsedEvent<'_>, at: Ev
                 out.extend_from_slice(part);
             }
         }
-        // A time is longer than a number of seconds: rather an event without attributes than a record that is too long to be one.
+        // The time is longer than a number of seconds: better an event without attributes than a record that is too long to be one.
         if out.len() - start >= MAX_RECORD_BYTES {
             out.truncate(before);
         }
@@ -133,7 +135,7 @@ fn push_live(out: &mut Vec<u8>, line: &Line<'_>, event: &ParsedEvent<'_>, at: Ev
     Encoded { payload, partition_key, time: Some(event.time), line: line.number }
 }
 
-/// The record that a stream holds of a line which is a valid event; `None` of any other line. As a replay sends it.
+/// The record that a replay sends for a line that is a valid event; `None` for any other line.
 pub fn record_of(line: &[u8], base: EventTime) -> Option<PutRecord> {
     parse_line(line, Reading::three_fields(base)).ok()?;
     let mut out = Vec::new();
@@ -143,7 +145,7 @@ pub fn record_of(line: &[u8], base: EventTime) -> Option<PutRecord> {
     Some(PutRecord { payload: out.slice(payload), partition_key: out.slice(partition_key) })
 }
 
-/// The time of a valid line.
+/// Appends the time of a valid line.
 fn push_time(out: &mut Vec<u8>, line: &[u8], time: EventTime, form: TimeForm) {
     match form {
         TimeForm::Seconds => {
@@ -160,8 +162,8 @@ fn push_time(out: &mut Vec<u8>, line: &[u8], time: EventTime, form: TimeForm) {
     }
 }
 
-/// Appends a valid name as the inside of a JSON string; where it stands, if it has no escapes. A valid name has no control
-/// characters, so a quote and a backslash are all there is to escape.
+/// Appends a valid name as the inside of a JSON string; returns where it is, if it has no escapes. A valid name has no control characters,
+/// so only quotes and backslashes need escapes.
 fn push_escaped(out: &mut Vec<u8>, name: &str) -> Option<Range<usize>> {
     let start = out.len();
     let mut rest = name.as_bytes();

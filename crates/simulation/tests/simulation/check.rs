@@ -1,4 +1,4 @@
-//! The oracle: the lake must hold what the dumb evaluator says of the stream's records and of the rises in the journals.
+//! The oracle: the lake must hold what the dumb evaluator makes of the stream's records and of the advances in the journals.
 
 use crate::checkpoints;
 use crate::fence;
@@ -19,18 +19,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hasher};
 
-/// What a lake was found to hold.
+/// What a check found in a lake.
 pub struct Checked {
     pub outcome: oracle::Outcome,
     /// A digest of the rows of all tables.
     pub digest: u64,
-    /// How often a shard got another owner.
+    /// How often a shard was taken over.
     pub take_overs: u64,
     /// What only the newer of two programs wrote.
     pub new: newer::New,
 }
 
-/// Checks everything about a lake after a run; the error is in words.
+/// Checks everything about a lake after a run; an error says in words what is wrong.
 pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<Checked, String> {
     let journals = journals(world).await?;
     if explained {
@@ -53,7 +53,8 @@ pub async fn lake(world: &World, options: &Options, explained: bool) -> Result<C
     Ok(Checked { outcome, digest, take_overs, new })
 }
 
-/// What happened to each shard: its records, and where the journal says that its watermark rose or that it settled.
+/// What happened to each shard: its records, and where the journal says that its watermark advanced or that its waiting events were
+/// settled.
 async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>, String> {
     let mut shards: Vec<oracle::Shard> = Vec::new();
     for (shard, key, entries) in journals {
@@ -103,7 +104,7 @@ async fn steps(world: &World, journals: &Journals) -> Result<Vec<oracle::Shard>,
     Ok(shards)
 }
 
-/// Whether the tables hold the evaluator's rows, each once. Returns a digest of them.
+/// Checks that the tables hold the evaluator's rows, each once. Returns a digest of them.
 pub async fn tables_hold(world: &World, outcome: &oracle::Outcome) -> Result<u64, String> {
     let mut rows = curated(world).await?;
     let mut anonymous: Vec<oracle::Curated> = outcome.curated.iter().map(without_shard).collect();
@@ -121,9 +122,9 @@ pub async fn tables_hold(world: &World, outcome: &oracle::Outcome) -> Result<u64
     Ok(digest.finish())
 }
 
-/// Whether each row has all attributes of its event, or those that the older of two programs knows.
+/// Checks that each row has either all attributes of its event, or those that the older of two programs knows.
 fn attributes_whole_or_of_before(rows: &[oracle::Curated], outcome: &[oracle::Curated]) -> Result<(), String> {
-    // Of some senders many events have one id.
+    // Some senders give many events the same id.
     let of =
         |row: &oracle::Curated| (row.event_time, row.event_id.clone(), row.user_id.clone(), row.computer_id.clone());
     let whole: BTreeMap<_, _> = outcome.iter().map(|row| (of(row), &row.attributes)).collect();
@@ -136,12 +137,12 @@ fn attributes_whole_or_of_before(rows: &[oracle::Curated], outcome: &[oracle::Cu
     }
 }
 
-/// A row as it is read back: which shard accepted it is no column.
+/// A row as it is read back: no column says which shard accepted it.
 fn without_shard(row: &oracle::Curated) -> oracle::Curated {
     oracle::Curated { shard: 0, ..row.clone() }
 }
 
-/// Whether the entries count each attribute that was dropped, once; by the records that they read.
+/// Checks that the entries count each dropped attribute once, going by the records that they read.
 fn dropped_once(journals: &Journals, settings: &oracle::Settings, shards: &[oracle::Shard]) -> Result<(), String> {
     let counted: u64 = journals.iter().flat_map(|(_, _, entries)| entries).map(|e| e.counts.fields_dropped).sum();
     let records = shards.iter().flat_map(|shard| &shard.steps).filter_map(|step| match step {
@@ -156,8 +157,8 @@ fn dropped_once(journals: &Journals, settings: &oracle::Settings, shards: &[orac
     }
 }
 
-/// The entries, one after another from parents to children, carry each user's rows in the order of the page: what one entry holds of
-/// a user is exactly what comes next. Read from the files as they were put, whoever has removed them since.
+/// Checks that the entries, one after another from parents to children, carry each user's rows in the order that semantics.md gives: what
+/// one entry holds of a user is exactly what comes next. The files are read as they were put, even if something has removed them since.
 async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Outcome) -> Result<(), String> {
     let mut expected: BTreeMap<&str, VecDeque<oracle::Curated>> = BTreeMap::new();
     for row in &outcome.curated {
@@ -193,7 +194,7 @@ async fn order_per_user(world: &World, journals: &Journals, outcome: &oracle::Ou
     }
 }
 
-/// Whether the raw zone holds each record of the stream once, and nothing else.
+/// Checks that the raw zone holds each record of the stream once, and nothing else.
 pub async fn raw_zone(world: &World, options: &Options) -> Result<(), String> {
     let mut expected = Vec::new();
     if options.raw {
@@ -231,7 +232,7 @@ fn settings(options: &Options) -> oracle::Settings {
     }
 }
 
-/// Rows of a difference that are shown.
+/// How many rows of a difference are shown.
 const SHOWN: usize = 3;
 
 fn compare<T: Ord + Debug>(
@@ -317,7 +318,7 @@ async fn curated_of(lake: &Lake, file: &LiveFile) -> Result<Vec<oracle::Curated>
     }))
 }
 
-/// What the events of a file's rows carried, row by row.
+/// The attributes in a file, row by row.
 async fn attributes_of(lake: &Lake, file: &LiveFile) -> Result<Vec<oracle::attributes::Attributes>, String> {
     let names: Vec<&str> = ATTRIBUTES.iter().map(|attribute| attribute.column).collect();
     let value = |value: Value<'_>| match value {

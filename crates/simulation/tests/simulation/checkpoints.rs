@@ -1,11 +1,11 @@
-//! What the table of leases says of shards, beside their journals.
+//! Checks what the table of leases says of shards against their journals.
 
 use crate::journals::Journals;
 use crate::leases::{Reached, reached};
 use crate::world::World;
 
-/// Checks that a KCL may go on from the table: it never went back, it says that nothing is done that no journal holds, and whoever
-/// finds the end of a shard finds the leases of its children.
+/// Checks that a KCL may go on from the table: its checkpoints never went back, it calls nothing done that no journal holds, and where a
+/// shard has ended, its children have leases.
 pub fn hold(world: &World, journals: &Journals) -> Result<(), String> {
     if let Some(why) = world.table.wrong.lock().unwrap().clone() {
         return Err(why);

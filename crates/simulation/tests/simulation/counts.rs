@@ -1,4 +1,4 @@
-//! What happened in runs.
+//! Counts of what happened in runs.
 
 /// What happened how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub struct Counts {
     pub late_changes: u64,
     pub followed: u64,
     pub rebuilt: u64,
-    /// Consumers of an older program that stood aside at the end of a run of two.
+    /// Consumers of the older program that stood aside at the end of a run with two versions.
     pub stood_aside: u64,
-    /// Rows with a value of a column that only the newer of two programs knows, and rows of such a table.
+    /// Rows with a value in a column that only the newer of two programs knows, and rows of a table that only it knows.
     pub noted: u64,
     pub of_new_table: u64,
 }

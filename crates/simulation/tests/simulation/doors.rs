@@ -1,4 +1,4 @@
-//! The traits behind which a process finds the world: each call goes through the gate, then to the double in memory.
+//! The traits through which a process sees the world: each call goes through the gate, then to the double in memory.
 
 use crate::gate::{Fault, Gate, ProcessId};
 use async_trait::async_trait;
@@ -19,17 +19,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A process's way to the world.
+/// What a process reaches the world through.
 #[derive(Clone)]
 pub struct Door {
     pub process: ProcessId,
     pub gate: Arc<Gate>,
-    /// How long slow effects take: counts up.
+    /// A counter that the durations of slow effects are made from.
     pub slowness: Arc<AtomicU64>,
 }
 
 impl Door {
-    /// Lets an effect take place as the gate says; `lost` is the error where no answer comes.
+    /// Lets an effect take place as the gate says; `lost` is the error if no answer comes.
     pub async fn go<T, E>(
         &self,
         effect: &'static str,
@@ -58,7 +58,7 @@ impl Door {
         }
     }
 
-    /// Of a slow effect: from half a second to a minute, and now and then some minutes.
+    /// How long a slow effect takes each way: from half a second to a minute, and now and then some minutes.
     fn durations(&self) -> (Span, Span) {
         let n = self.slowness.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let factor = |n: u64| (1 + (n % 60) as i64) * if n.is_multiple_of(7) { 10 } else { 1 };
@@ -67,7 +67,7 @@ impl Door {
     }
 }
 
-/// What became of a file put under a name of the tables: kept for the oracle, whoever removes it from the lake.
+/// Files that were put under the names of the tables: kept for the oracle, even if something removes them from the lake.
 pub type Archive = Arc<Mutex<BTreeMap<String, Bytes>>>;
 
 pub struct StoreDoor {
@@ -118,11 +118,11 @@ fn failed(path: &str, action: &'static str) -> impl Fn(String) -> StoreError {
     move |cause| StoreError::Failed { path: path.to_owned(), action, cause }
 }
 
-/// Who stored which entry, in the order in which they were stored, and how many puts came too late.
+/// Which process stored which entry, in the order in which they were stored, and how many puts came too late.
 #[derive(Default)]
 pub struct Writers {
     pub stored: Vec<(ShardId, u64, ProcessId)>,
-    /// What they stored: folded entries are removed, and the oracle needs their rises.
+    /// What they stored: folded entries are removed, but the oracle needs their advances.
     pub bodies: BTreeMap<(ShardId, u64), Bytes>,
     pub late: u64,
 }
@@ -277,7 +277,7 @@ impl LeaseStore for LeaseDoor {
     }
 }
 
-/// A process's own clock: its ticks are right, what it shows may not be.
+/// A process's own clock: its ticks are right, but the time that it shows may be wrong.
 pub struct ClockDoor(pub Door);
 
 #[async_trait]
@@ -293,7 +293,7 @@ impl Clock for ClockDoor {
     }
 }
 
-/// Names in order of request, by a process's clock.
+/// Ids in order of request, with the time of a process's clock.
 pub struct SimIds {
     pub next: Arc<AtomicU64>,
     pub clock: Arc<ClockDoor>,
@@ -314,7 +314,7 @@ impl CommitIds for SimIds {
     }
 }
 
-/// Work runs beside its caller, as a task of the process.
+/// Runs work beside its caller, as a task of the process.
 pub struct Beside;
 
 impl Work for Beside {

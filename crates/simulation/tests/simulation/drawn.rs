@@ -1,4 +1,4 @@
-//! How the consumers of a run are set up, as its seed draws it.
+//! How the consumers of a run are set up, drawn from its seed.
 
 use crate::rng::Rng;
 use authpulse_event::time::{HOUR, SECOND};
@@ -7,7 +7,7 @@ use authpulse_lake::MaintainSettings;
 use authpulse_lease::LeaseSettings;
 use authpulse_settings::Options;
 
-/// Small entries, short intervals; half of the runs take attributes in. Files that nobody names go after `orphan_age`.
+/// Small entries and short intervals; half of the runs take attributes in. Files that nothing names are removed after `orphan_age`.
 pub fn drawn_options(rng: &mut Rng, orphan_age: Span) -> Options {
     let mut options = Options {
         entry_rows: 20 + rng.below(60),
@@ -39,7 +39,7 @@ pub fn drawn_options(rng: &mut Rng, orphan_age: Span) -> Options {
     {
         options.engine.rules.set_threshold(key, value as u32).expect("a threshold of the four");
     }
-    // Nothing is drawn for it, so that seeds keep what they draw.
+    // Nothing is drawn for this, so that seeds keep what they draw.
     if options.entry_rows % 2 == 1 {
         options.engine.time.event_model = EventModel::Attributes;
     }

@@ -1,11 +1,11 @@
-//! Whose entries a journal holds: none by a worker after another has taken its shard over.
+//! Checks whose entries a journal holds: none by a worker whose shard another has taken over.
 
 use crate::journals::Journals;
 use crate::world::World;
 use std::collections::BTreeMap;
 
-/// Checks that numbers have no hole, that each entry goes on where the one before ended, that epochs never fall and begin with a
-/// take-over, and that all entries of an epoch were stored by one process, once each. Returns the number of take-overs.
+/// Checks that numbers have no gap, that each entry goes on where the one before ended, that epochs never fall and begin with a take-over,
+/// and that all entries of an epoch were stored by one process, once each. Returns the number of take-overs.
 pub fn holds(world: &World, journals: &Journals) -> Result<u64, String> {
     let mut writers = BTreeMap::new();
     for (shard, n, process) in &world.writers.lock().unwrap().stored {

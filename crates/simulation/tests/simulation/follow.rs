@@ -1,4 +1,4 @@
-//! A follower beside the tables: how many curated rows each user has, kept with its position as a database would, in one step.
+//! A follower beside the tables. It counts each user's curated rows, and stores counts and position in one step, as a database would.
 
 use crate::doors::Door;
 use crate::process::{STRUCK, is_fault};
@@ -16,24 +16,24 @@ use futures::executor::block_on;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// Users and their rows.
+/// How many rows each user has.
 type Users = BTreeMap<String, u64>;
 
-/// What is stored of it.
+/// What the follower has stored.
 #[derive(Default)]
 pub struct Kept {
     applied: Applied,
     users: Users,
-    /// How often it was rebuilt.
+    /// How often the follower was rebuilt.
     pub rebuilt: u64,
-    /// Entries that were taken in one by one.
+    /// Entries that it applied one by one.
     pub followed: u64,
 }
 
-/// One process of it.
+/// One process of the follower.
 pub struct Counts {
     pub kept: Arc<Mutex<Kept>>,
-    /// None of a process that is nobody's.
+    /// None outside of all processes.
     pub door: Option<Door>,
 }
 
@@ -83,7 +83,7 @@ impl Follower for Counts {
         let rows = entries.iter().flat_map(|(.., users)| users.values()).sum();
         self.transact(|kept| {
             for (shard, n, users) in entries {
-                // Another process of this follower may have been here since.
+                // Another process of this follower may have stored this meanwhile.
                 let last = kept.applied.entry(shard).or_default();
                 if n > *last {
                     *last = n;
@@ -109,7 +109,7 @@ impl Follower for Counts {
     }
 }
 
-/// A process of the follower.
+/// Runs a process of the follower.
 pub async fn run(
     env: Env,
     follower: Counts,
@@ -128,13 +128,13 @@ pub async fn run(
     Ok("stopped".to_owned())
 }
 
-/// Whether the follower, when it has gone on to the end, keeps what the evaluator says.
+/// Checks that the follower, once it has gone on to the end, keeps what the evaluator says.
 pub fn agrees(world: &World, kept: &Arc<Mutex<Kept>>, outcome: &oracle::Outcome) -> std::result::Result<(), String> {
     let env: Env = world.outside.clone();
     let follower = Registered::new(env, Counts { kept: kept.clone(), door: None });
     let mut follower = follower.map_err(|e| e.to_string())?;
     block_on(follower.catch_up()).map_err(|e| format!("the follower cannot go on: {e}"))?;
-    // Where it is now is registered as it goes on.
+    // The follower registers its position as it goes on, but only after this time.
     world.pass(authpulse_service::follow::REGISTER_EVERY);
     block_on(follower.catch_up()).map_err(|e| format!("the follower cannot go on: {e}"))?;
     let mut expected = Users::new();

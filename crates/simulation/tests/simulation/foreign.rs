@@ -1,6 +1,6 @@
-//! Another engine's commits: properties, expired snapshots, rewritten files, rows put in and taken out again. Each takes place as
-//! a whole between two effects of ours, so also between our loading of a table and our swap. `applied` is kept, as by any engine
-//! that keeps the properties it does not know.
+//! Another engine's commits: properties, expired snapshots, rewritten files, rows put in and taken out again. Each takes place as a whole
+//! between two effects of ours, and so also between our loading of a table and our swap. `applied` is kept, as any engine does that keeps
+//! properties which it does not know.
 
 use crate::rng::Rng;
 use crate::world::World;
@@ -17,12 +17,12 @@ use iceberg::spec::{
 };
 use std::collections::HashMap;
 
-/// How the payload of a foreign dead letter begins: the oracle passes over it.
+/// How the payload of a foreign dead letter begins; the oracle skips it.
 pub const PAYLOAD: &[u8] = b"foreign ";
-/// What the names of files with foreign rows have in them.
+/// A part of the names of files with foreign rows.
 const INSERTED: &str = "foreign-rows";
 
-/// Commits something to some table; tells whether there was anything to do.
+/// Commits something to some table; returns whether there was anything to do.
 pub fn commit(world: &World, rng: &mut Rng) -> Result<bool, String> {
     let kind = rng.below(5);
     let table = if kind >= 3 { Table::REJECTED } else { Table::FIRST[rng.below(4) as usize] };
@@ -49,7 +49,7 @@ struct Engine<'a> {
     loaded: LoadedTable,
 }
 
-/// A live file and where it is described.
+/// A live file, and the manifest that names it.
 struct Live {
     manifest: usize,
     file: DataFile,
@@ -91,7 +91,7 @@ impl Engine<'_> {
         self.swap(self.builder().set_properties(property)?.build()?.metadata).await
     }
 
-    /// All snapshots go but the current one, and with them their lists.
+    /// Expires all snapshots but the current one, and with them their lists.
     async fn expire(&self) -> Outcome {
         let metadata = &self.loaded.metadata;
         let current = metadata.current_snapshot_id();
@@ -124,7 +124,7 @@ impl Engine<'_> {
         Ok(live)
     }
 
-    /// A file's content under another name takes its place: what a compaction by others looks like from outside.
+    /// Replaces a file by the same content under another name: what another engine's compaction looks like from outside.
     async fn rewrite(&self, rng: &mut Rng) -> Outcome {
         let manifests = self.manifests().await?;
         let live = self.live(&manifests).await?;
@@ -152,7 +152,7 @@ impl Engine<'_> {
         Ok(deserialize_data_file_from_json(&json.to_string(), spec, &partition, schema)?)
     }
 
-    /// A dead letter of its own.
+    /// Adds a dead letter of its own.
     async fn insert(&self) -> Outcome {
         let name = self.name();
         let payload = [PAYLOAD, name.to_string().as_bytes()].concat();
@@ -182,7 +182,7 @@ impl Engine<'_> {
         Ok(true)
     }
 
-    /// Takes a file of foreign rows out again, if there is one that nobody has merged with others.
+    /// Takes a file of foreign rows out again, if there is one that was not merged with others.
     async fn delete(&self) -> Outcome {
         let manifests = self.manifests().await?;
         let live = self.live(&manifests).await?;
@@ -193,7 +193,7 @@ impl Engine<'_> {
         self.change(manifests, Some((*manifest, &gone)), None, Operation::Delete).await
     }
 
-    /// A snapshot without one file, or with one more.
+    /// Commits a snapshot without one file, or with one more.
     async fn change(
         &self,
         mut manifests: Vec<ManifestFile>,

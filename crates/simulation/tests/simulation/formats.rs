@@ -1,10 +1,10 @@
-//! Which format entries have, where programs of two versions write them.
+//! Checks the formats of entries that programs of two versions write.
 
 use crate::journals::Journals;
 use authpulse_lake::entry::{Entry, FORMAT};
 use std::collections::BTreeMap;
 
-/// Checks that no shard goes back to an older format, nor a child behind its parents, and that what is to be carried on is.
+/// Checks that no shard goes back to an older format, no child to an older one than its parents', and that sections to be carried on are.
 pub fn hold(journals: &Journals) -> Result<(), String> {
     let mut ends: BTreeMap<&str, &Entry> = BTreeMap::new();
     for (_, key, entries) in journals {

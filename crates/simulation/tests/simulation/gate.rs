@@ -1,5 +1,5 @@
-//! The gate: every effect of every process waits here until the simulation lets it through, one at a time. So any two effects
-//! of any two processes, and of any two tasks of one, may follow each other in either order, and a seed fixes which.
+//! The gate: every effect of every process waits here until the simulation lets it through, one at a time. So any two effects of any two
+//! processes, and of any two tasks of one, may follow each other in either order, and the seed decides which.
 
 use crate::rng::Rng;
 use authpulse_event::{ProcessingTime, Span, Tick};
@@ -14,15 +14,15 @@ pub type ProcessId = usize;
 /// What can go wrong with an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// The process ends before it takes place.
+    /// The process ends before the effect takes place.
     CrashBefore,
-    /// The process ends after it took place, before the answer.
+    /// The process ends after the effect took place, before the answer.
     CrashAfter,
-    /// No answer; it did not take place.
+    /// No answer comes; the effect did not take place.
     NotDone,
-    /// No answer; it took place.
+    /// No answer comes; the effect took place.
     Done,
-    /// It takes its time on the way there and on the way back.
+    /// Both the request and the answer take long.
     Slow,
 }
 
@@ -40,11 +40,11 @@ impl Fault {
     }
 }
 
-/// Of these effects there may be one in a run, or none.
+/// Effects that a run may have once, or not at all.
 pub const RARE: [&str; 6] =
     ["store copy_new", "journal put base", "journal remove", "kinesis consumer", "kinesis register", "lease get"];
 
-/// The effects there are: the methods of the traits behind which the world lies, as far as anything calls them.
+/// All effects: the methods of the traits that lead to the world, as far as anything calls them.
 pub const EFFECTS: [&str; 41] = [
     "store put_new",
     "store get",
@@ -89,37 +89,37 @@ pub const EFFECTS: [&str; 41] = [
     "table change",
 ];
 
-/// What was done how often: effect, fault, times.
+/// How often each fault struck each effect.
 pub type Struck = BTreeMap<(&'static str, Fault), u64>;
 
 /// Something that waits: an effect, or the end of a pause.
 struct Waiting {
     process: ProcessId,
-    /// The effect and what it is about; none for a pause.
+    /// The effect and its subject; none for a pause.
     effect: Option<(&'static str, String)>,
-    /// When it may go on.
+    /// The tick from which it may go on.
     from: Tick,
     waker: Option<Waker>,
-    /// The answer: let through, with a fault or none.
+    /// Set once it is let through, with a fault or without one.
     granted: Option<Option<Fault>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// By the order in which they came.
+    /// All that waits, in order of coming.
     waiting: BTreeMap<u64, Waiting>,
     next: u64,
-    /// Processes that end as soon as they have come to rest.
+    /// Processes that end as soon as all of their tasks wait.
     ending: BTreeSet<ProcessId>,
 }
 
-/// See the module.
+/// The gate.
 pub struct Gate {
     state: Mutex<State>,
     pub time: Time,
 }
 
-/// The simulated time: ticks run, and clocks show them wrongly.
+/// The simulated time: ticks run right, and clocks show wrong times.
 pub struct Time {
     state: Mutex<Clocks>,
 }
@@ -128,7 +128,7 @@ struct Clocks {
     ticks: Tick,
     /// By how much all clocks are wrong.
     all: Span,
-    /// By how much, on top, the clock of one process.
+    /// By how much the clock of a process is wrong in addition.
     of: BTreeMap<ProcessId, Span>,
 }
 
@@ -139,7 +139,7 @@ impl Time {
     pub fn ticks(&self) -> Tick {
         self.lock().ticks
     }
-    /// What the clock of a process shows.
+    /// The time that the clock of a process shows.
     pub fn shown(&self, process: ProcessId) -> ProcessingTime {
         let clocks = self.lock();
         let run = clocks.ticks - Tick::default();
@@ -148,7 +148,7 @@ impl Time {
     pub fn pass(&self, span: Span) {
         self.lock().ticks += span;
     }
-    /// Sets all clocks, or that of one process, ahead or back. They go wrong by so much at most.
+    /// Sets all clocks, or that of one process, ahead or back, and at most by `most` in all.
     pub fn set(&self, process: Option<ProcessId>, by: Span, most: Span) {
         let mut clocks = self.lock();
         let wrong = match process {
@@ -164,7 +164,7 @@ impl Time {
 
 /// What comes next at the gate.
 pub enum Next {
-    /// One of these; a number to let through.
+    /// One of these tickets can be let through.
     Ready(Vec<u64>),
     /// Nothing before this tick.
     At(Tick),
@@ -182,7 +182,7 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits to be let through. Whoever stops waiting is forgotten.
+    /// Waits to be let through. A future that is dropped is forgotten.
     async fn wait(&self, process: ProcessId, effect: Option<(&'static str, String)>, from: Tick) -> Option<Fault> {
         struct Ticket<'a>(&'a Gate, u64);
         impl Drop for Ticket<'_> {
@@ -217,7 +217,7 @@ impl Gate {
         self.wait(process, Some((effect, subject.to_owned())), now).await
     }
 
-    /// Waits until so many ticks have gone by.
+    /// Waits until this time has gone by in ticks.
     pub async fn pause(&self, process: ProcessId, span: Span) {
         let from = self.time.ticks() + span;
         self.wait(process, None, from).await;
@@ -234,7 +234,7 @@ impl Gate {
         self.lock().ending.contains(&process)
     }
 
-    /// What can go on now; the processes for which `asleep` holds cannot.
+    /// What can go on now; processes for which `asleep` holds cannot.
     pub fn next(&self, asleep: impl Fn(ProcessId) -> bool) -> Next {
         let (state, now) = (self.lock(), self.time.ticks());
         let awake = || state.waiting.iter().filter(|(_, w)| w.granted.is_none() && !asleep(w.process));
@@ -246,14 +246,14 @@ impl Gate {
         }
     }
 
-    /// Who waits with a ticket, and for which effect.
+    /// The process that waits with a ticket, and the effect that it waits for.
     pub fn look(&self, ticket: u64) -> (ProcessId, Option<(&'static str, String)>) {
         let state = self.lock();
         let waiting = &state.waiting[&ticket];
         (waiting.process, waiting.effect.clone())
     }
 
-    /// Lets through.
+    /// Lets a ticket through, with a fault or without one.
     pub fn grant(&self, ticket: u64, fault: Option<Fault>) {
         let waker = {
             let mut state = self.lock();
@@ -267,16 +267,16 @@ impl Gate {
     }
 }
 
-/// Decides what goes wrong, and keeps the record of all that happened.
+/// Decides what goes wrong, and records all that happened.
 pub struct Fate {
     rng: Rng,
     /// Whether anything goes wrong by itself.
     pub on: bool,
-    /// Everything so far, condensed.
+    /// A digest of everything so far.
     pub trace: u64,
     pub struck: Struck,
     pub seen: BTreeSet<&'static str>,
-    /// What this seed makes sure of: this fault, the time when so many of these effects were seen.
+    /// What this seed makes sure of: this fault, when this effect comes for that time.
     focus: (&'static str, Fault, u64),
     /// Whether each effect is printed.
     told: bool,
@@ -285,7 +285,8 @@ pub struct Fate {
 impl Fate {
     pub fn new(rng: Rng, seed: u64) -> Fate {
         let mut rng = rng;
-        // Folded entries are removed in about a third of the runs that make sure of a fault of it: it gets three times as many.
+        // Only about a third of the runs that make sure of a fault of `journal remove` remove folded entries, so that effect gets three
+        // times as many runs.
         let effects = EFFECTS.into_iter().chain(["journal remove"; 2]);
         let pairs: Vec<_> = effects.flat_map(|effect| Fault::ALL.map(|fault| (effect, fault))).collect();
         let (effect, fault) = pairs[(seed % pairs.len() as u64) as usize];
@@ -295,12 +296,12 @@ impl Fate {
         Fate { rng, on: true, trace: 0xCBF2_9CE4_8422_2325, struck: Struck::new(), seen: BTreeSet::new(), focus, told }
     }
 
-    /// The effect to which something happens for sure, if the run has it.
+    /// The effect that a fault surely strikes, if the run has it.
     pub fn focus(&self) -> &'static str {
         self.focus.0
     }
 
-    /// Takes something down in the trace.
+    /// Adds something to the trace.
     pub fn note(&mut self, what: &str, more: &str, number: u64) {
         for byte in what.bytes().chain(more.bytes()).chain(number.to_le_bytes()) {
             self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
@@ -314,7 +315,7 @@ impl Fate {
         }
     }
 
-    /// What becomes of an effect.
+    /// Decides what goes wrong with an effect.
     pub fn decide(&mut self, process: ProcessId, effect: &'static str, subject: &str) -> Option<Fault> {
         let fault = if self.on { self.draw(effect) } else { None };
         self.note(effect, subject, process as u64);

@@ -1,4 +1,4 @@
-//! What a run has left: the entries of its journals, the records of its stream, the files that were put.
+//! What a run leaves: the entries of its journals, the records of its stream, the files that were put.
 
 use crate::kinesis::{Reading, taken_apart};
 use crate::world::World;
@@ -29,7 +29,7 @@ pub async fn journals(world: &World) -> Result<Journals, String> {
     Ok(journals)
 }
 
-/// Whether a run may call itself complete: the stream is closed, and each shard's journal ends with its end or was sealed.
+/// Whether a run may end as complete: the stream is closed, and each shard's journal ends with its end or was sealed.
 pub async fn is_complete(world: &World) -> Result<bool, String> {
     let closed = world.stream.shards().await.map_err(|e| e.to_string())?.iter().all(|shard| shard.closed);
     let done = |entries: &[Entry]| entries.iter().any(|entry| entry.end || entry.sealed.is_some());
@@ -40,14 +40,14 @@ pub async fn is_complete(world: &World) -> Result<bool, String> {
 pub async fn records(world: &World, shard: &ShardId) -> Result<Vec<Record>, String> {
     let limit = ReadLimit { records: usize::MAX, bytes: usize::MAX };
     let read = world.stream.read(shard, ReadFrom::Start, limit).await.map_err(|e| e.to_string())?;
-    // An embedded stream knows no aggregates: what looks like one is a payload like any other.
+    // An embedded stream knows no aggregates: what looks like one is an ordinary payload.
     Ok(match world.reading {
         Reading::Embedded => read.records,
         Reading::Polling | Reading::FanOut => read.records.into_iter().flat_map(taken_apart).collect(),
     })
 }
 
-/// All data files that anybody ever put, whoever has removed them since.
+/// All data files that were ever put, even if they were removed since.
 pub async fn archived(world: &World) -> Result<Lake, String> {
     let archive = Arc::new(MemoryStore::new());
     let files = world.archive.lock().unwrap().clone();
@@ -57,7 +57,7 @@ pub async fn archived(world: &World) -> Result<Lake, String> {
     Ok(Lake::new(archive, world.catalog.clone()))
 }
 
-/// Prints what the journals of one seed hold, for whoever looks into it.
+/// Prints what the journals of a seed hold, for debugging.
 pub fn explain(journals: &Journals) {
     for (shard, ..) in journals {
         println!("{} from {:?}, closed: {}", shard.id, shard.parents, shard.closed);

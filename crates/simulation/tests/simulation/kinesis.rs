@@ -1,6 +1,6 @@
-//! The simulated stream as Kinesis gives it: GetRecords by iterators and SubscribeToShard, over the stream in memory. The reader
-//! behind it is the shipped one; what Kinesis may answer (throttles, expired iterators, empty reads, an end that is none,
-//! records that retention took) is drawn here, on top of what the gate does to each call.
+//! The simulated stream as Kinesis gives it: GetRecords by iterators, and SubscribeToShard, over the stream in memory. The reader on top is
+//! the shipped one. What Kinesis may answer (throttles, expired iterators, empty reads, a false end, records that retention took) is drawn
+//! here, in addition to what the gate does to each call.
 
 use crate::doors::{ClockDoor, Door};
 use async_trait::async_trait;
@@ -22,13 +22,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Limits of Kinesis: an iterator lives so long, a subscription lasts so long, and a quiet one tells so often that there is nothing.
+/// Limits of Kinesis, in microseconds: how long an iterator lives, how long a subscription lasts, and how often a quiet one says that there
+/// is nothing.
 const ITERATOR_LIVES: i64 = 300_000_000;
 const SUBSCRIPTION_LASTS: i64 = 300_000_000;
 const HEARTBEAT: i64 = 5_000_000;
-/// Another subscription within so long is refused; later, it takes over.
+/// Another subscription within this time is refused; later, it replaces the first.
 const SUBSCRIBED_ANEW: i64 = 5_000_000;
-/// Records of an answer or event, at most.
+/// The most records of an answer or event.
 const PAGE: u64 = 25;
 const CONSUMER: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/sim/consumer/app:1";
 
@@ -41,18 +42,18 @@ pub enum Reading {
     FanOut,
 }
 
-/// What all processes see of the stream.
+/// The stream as all processes see it.
 pub struct Kinesis {
     stream: Arc<MemoryStream>,
     chance: Chance,
-    /// Off once nothing goes wrong any more.
+    /// False once nothing goes wrong any more.
     pub faults: Mutex<bool>,
-    /// Records up to here are gone, by shard.
+    /// By shard: records up to here are gone.
     trimmed: Mutex<BTreeMap<ShardId, SequenceNumber>>,
     /// The newest subscription to each shard: its number, and when it began.
     subscribed: Mutex<BTreeMap<ShardId, (u64, i64)>>,
     registered: Mutex<bool>,
-    /// Iterators that go on after a record begin one too late: broken on purpose.
+    /// Broken on purpose: iterators that go on after a record begin one record too late.
     pub skips: bool,
 }
 
@@ -77,7 +78,7 @@ impl Kinesis {
         (self.chance.next() * n as f64) as u64
     }
 
-    /// Retention takes the records of a shard up to one.
+    /// Lets retention take the records of a shard up to one.
     pub fn trim(&self, shard: &ShardId, through: SequenceNumber) {
         let mut trimmed = self.trimmed.lock().unwrap();
         let at = trimmed.entry(shard.clone()).or_insert(through);
@@ -131,7 +132,7 @@ fn raw(record: Record) -> RawRecord {
     }
 }
 
-/// Records as a producer puts them that aggregates, by a map of shards that may be old.
+/// Records as an aggregating producer puts them, by a map of shards that may be old.
 pub fn aggregated(records: Vec<PutRecord>, map: &[ShardDescription]) -> Vec<PutRecord> {
     let mut groups: Vec<(Option<&ShardDescription>, Bytes, Aggregator)> = Vec::new();
     for record in records {
@@ -146,13 +147,13 @@ pub fn aggregated(records: Vec<PutRecord>, map: &[ShardDescription]) -> Vec<PutR
     }
     let put = |(_, partition_key, mut aggregator): (_, Bytes, Aggregator)| {
         let payload = aggregator.take().expect("each group has a record").data;
-        // In memory the key alone chooses the shard.
+        // In the memory stream, the key alone chooses the shard.
         PutRecord { partition_key, payload }
     };
     groups.into_iter().map(put).collect()
 }
 
-/// What a record holds, each with its place.
+/// The user records in a record, each with its position.
 pub fn taken_apart(record: Record) -> Vec<Record> {
     match parse(&record.payload) {
         Payload::Aggregate(aggregate) => {
@@ -170,7 +171,7 @@ pub fn taken_apart(record: Record) -> Vec<Record> {
     }
 }
 
-/// Kinesis as a process finds it.
+/// Kinesis as a process sees it.
 struct ApiDoor {
     door: Door,
     kinesis: Arc<Kinesis>,
@@ -193,7 +194,7 @@ impl ApiDoor {
     }
 }
 
-/// What an iterator says: where it goes on, and when it was made.
+/// The text of an iterator: where it goes on, and when it was made.
 fn iterator(shard: &ShardId, after: Option<SequenceNumber>, made: i64) -> String {
     format!("{shard}|{}|{made}", after.map_or(String::new(), |n| n.to_string()))
 }
@@ -245,7 +246,7 @@ impl Api for ApiDoor {
                 return Err(ApiError::ExpiredIterator);
             }
             let most = if self.kinesis.happens(0.1) { 0 } else { 1 + self.kinesis.below(PAGE).min(limit as u64 - 1) };
-            // A read gives one record at least; an empty answer of Kinesis gives none.
+            // A read gives at least one record, an empty answer of Kinesis none.
             let read = self.kinesis.read(&shard, after, most.max(1)).await?;
             let (at_tip, at_end) = (read.at_tip && most > 0, read.at_end && most > 0);
             let records: Vec<RawRecord> = read.records.into_iter().take(most as usize).map(raw).collect();
@@ -319,7 +320,7 @@ struct Line {
     after: Option<SequenceNumber>,
     number: u64,
     made: i64,
-    /// When it told something last.
+    /// When it last sent something.
     told: i64,
     over: bool,
 }
@@ -350,7 +351,7 @@ impl Line {
             }
             let event = self.event(read).await;
             let event = self.door.go("kinesis event", self.shard.as_str(), lost, async { Ok(event) }).await;
-            // What is lost with the connection was sent: the reader goes on from what it has.
+            // What is lost with the connection counts as sent: the reader goes on from what it has got.
             self.over |= event.is_err() || self.kinesis.happens(0.03);
             self.told = self.door.gate.time.ticks().micros();
             return Some((event, self));
@@ -371,7 +372,7 @@ impl Line {
     }
 }
 
-/// A process's clocks, as the reader looks at them.
+/// A process's clocks, as the reader uses them.
 struct Times(ClockDoor);
 
 #[async_trait]
@@ -387,13 +388,13 @@ impl Time for Times {
     }
 }
 
-/// The shipped reader; only whether the stream is closed it cannot know, for in Kinesis no stream ever is.
+/// The shipped reader. But it cannot know whether the stream is closed: in Kinesis, no stream ever is.
 struct Closable {
     reader: KinesisStream,
     kinesis: Arc<Kinesis>,
 }
 
-/// The stream as a process finds it.
+/// The stream as a process sees it.
 pub fn reader(door: Door, kinesis: Arc<Kinesis>, reading: Reading, seed: u64) -> Arc<dyn Stream> {
     let api = Arc::new(ApiDoor { door: door.clone(), kinesis: kinesis.clone() });
     let time = Arc::new(Times(ClockDoor(door)));
@@ -405,7 +406,7 @@ pub fn reader(door: Door, kinesis: Arc<Kinesis>, reading: Reading, seed: u64) ->
 #[async_trait]
 impl Stream for Closable {
     async fn describe(&self) -> Result<StreamDescription, StreamError> {
-        // Looked at first: what is closed then has all its shards in the listing that follows.
+        // Read first: if the stream is closed by then, the listing that follows has all of its shards.
         let closed = self.kinesis.stream.describe().await?.closed;
         Ok(StreamDescription { closed, ..self.reader.describe().await? })
     }

@@ -1,11 +1,10 @@
-//! The leases of workers over Kinesis: the shipped store over a table in memory that all processes share. Each request goes
-//! through the gate; what DynamoDB and the network do besides (throttles, a request that arrives twice, one that arrives after its
-//! sender has given up) is drawn here.
+//! The leases of workers over Kinesis: the shipped store over a table in memory that all processes share. Each request goes through the
+//! gate. What else DynamoDB and the network may do (throttles, a request that arrives twice, one that arrives after its sender has given
+//! up) is drawn here.
 //!
-//! No fault of a lease reaches a row of the lake, for whose work counts is decided by the journal: a table that takes any counter,
-//! or a change without an answer that passes for done or for refused, was noticed by none of 200 seeds by its rows or its end. So
-//! the table is looked at itself: a KCL that goes on from it must neither miss a record nor read again what a checkpoint said was
-//! done.
+//! No fault of a lease reaches a row of the lake, because the journal decides whose work counts. Two kinds of broken table (one that takes
+//! any counter; one that takes an unanswered change for done, or for refused) were noticed by none of 200 seeds by rows or end. So the
+//! table itself is checked: a KCL that goes on from it must neither miss a record nor read again what a checkpoint called done.
 
 use crate::doors::Door;
 use crate::sabotage::TakesAnyCounter;
@@ -16,10 +15,10 @@ use authpulse_kinesis::{Chance, DynamoDbLeases};
 use authpulse_stream::{Stream, StreamDescription};
 use std::sync::{Arc, Mutex};
 
-/// Rows of an answer to a scan: other writes fall between two.
+/// The rows of an answer to a scan, few enough that other writes fall between two answers.
 const PAGE: usize = 3;
 
-/// What happened how often.
+/// How often things happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Happened {
     pub throttled: u64,
@@ -30,18 +29,18 @@ pub struct Happened {
     pub late: u64,
 }
 
-/// The table as it is; its doors are the processes'.
+/// The table itself; processes see it through their doors.
 pub struct Table {
     pub rows: Arc<MemoryTable>,
-    /// The same, or broken on purpose.
+    /// The same table, or one that is broken on purpose.
     conditional: Arc<dyn LeaseTable>,
     chance: Chance,
-    /// Off once nothing goes wrong any more.
+    /// False once nothing goes wrong any more.
     pub faults: Mutex<bool>,
     /// Changes that are on their way.
     late: Mutex<Vec<Change>>,
     pub happened: Mutex<Happened>,
-    /// What is wrong with it, for the end of the run.
+    /// What is wrong with the table, to be reported at the end of the run.
     pub wrong: Mutex<Option<String>>,
 }
 
@@ -65,7 +64,7 @@ impl Table {
         *self.faults.lock().unwrap() && self.chance.next() < part
     }
 
-    /// What comes before each request: those that were on their way, and DynamoDB's leave to ask.
+    /// What happens before each request: changes arrive that were on their way, and DynamoDB may throttle.
     async fn begin(&self) -> Result<(), TableError> {
         let late: Vec<Change> = std::mem::take(&mut *self.late.lock().unwrap());
         for change in late {
@@ -96,7 +95,7 @@ impl Table {
     }
 }
 
-/// Up to where a row says that its shard is done. What is not begun is before all numbers, an end behind them.
+/// How far a row says that its shard is done. A shard that is not begun comes before all numbers, an ended one after them.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reached {
     Nothing,
@@ -115,7 +114,7 @@ pub fn reached(row: &Row) -> Reached {
     }
 }
 
-/// A process's way to the table.
+/// The table as a process sees it.
 pub struct TableDoor {
     door: Door,
     table: Arc<Table>,

@@ -1,8 +1,8 @@
-//! One seed simulates the whole pipe: a stream that is split and merged, consumers that share it by leases, maintenance beside
-//! them, a follower that is no table, other engines that commit to the same tables; processes that crash, hang and go on, answers that are slow or get lost,
-//! clocks that are set. The code under it is the shipped one, loops included; each process runs in a runtime of its own, and
-//! every effect of every process waits at a gate ([`gate`]) until the seed lets it through. In the end the lake must hold the
-//! dumb evaluator's rows.
+//! One seed simulates the whole pipe: a stream that is split and merged, consumers that share it by leases, maintenance beside them, a
+//! follower that is no table, and other engines that commit to the same tables; processes that crash, hang and go on, answers that are slow
+//! or get lost, clocks that are set. The code under test is the shipped one, loops included. Each process runs in a runtime of its own, and
+//! every effect of every process waits at a gate ([`gate`]) until the seed lets it through. In the end the lake must hold the dumb
+//! evaluator's rows.
 //!
 //! `AUTHPULSE_SEEDS=N` runs N seeds, `AUTHPULSE_SEED=S` that one alone.
 
@@ -42,15 +42,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use world::Sabotage;
 
-/// As the program has it.
+/// The same allocator as the program's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Seeds that run unless something else is asked for.
+/// How many seeds run by default.
 const SEEDS: u64 = 1_000;
-/// From so many seeds on, those of `./test`, each fault must have struck each effect that is not rare. Fewer are a look at some seeds.
+/// From this many seeds on (as in `./test`), each fault must have struck each effect that is not rare. Fewer seeds are only a sample.
 const SEEDS_THAT_COVER: usize = 200;
-/// Seeds that may fail before the rest is left out.
+/// How many seeds may fail before the rest is skipped.
 const FAILURES_SHOWN: usize = 10;
 
 fn seeds(default: u64) -> Vec<u64> {
@@ -61,12 +61,12 @@ fn seeds(default: u64) -> Vec<u64> {
     }
 }
 
-/// Runs seeds on as many threads as there are processors, until `most` have failed. Returns those, in order.
+/// Runs seeds on as many threads as there are processors, until `most` have failed. Returns the failures, in order.
 fn run_all(seeds: &[u64], sabotage: Sabotage, most: usize, each: impl Fn(Run) + Sync) -> BTreeMap<u64, String> {
     run_each(seeds, most, |seed| simulate(seed, sabotage), each)
 }
 
-/// The same with another run for each seed.
+/// The same, with `run` for each seed.
 fn run_each(
     seeds: &[u64],
     most: usize,
@@ -83,7 +83,7 @@ fn run_each(
                     if failed.lock().unwrap().len() >= most {
                         return;
                     }
-                    // Whatever becomes of it.
+                    // A panic counts as a failure of this seed alone.
                     let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed)));
                     match run.unwrap_or_else(|_| Err("panicked".to_owned())) {
                         Ok(run) => each(run),
@@ -153,7 +153,7 @@ fn every_seed_stores_what_the_oracle_says() {
     if seeds.len() < SEEDS_THAT_COVER {
         return;
     }
-    // What is rare may be missing of fewer than all seeds, but not altogether.
+    // A rare effect may be missing from fewer than all seeds, but not from all of them.
     let all = seeds.len() >= SEEDS as usize;
     let never: Vec<String> = EFFECTS
         .iter()

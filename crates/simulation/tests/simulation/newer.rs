@@ -1,4 +1,4 @@
-//! What only the newer of two programs writes, in entries and in tables.
+//! Checks what only the newer of two programs writes, in entries and in tables.
 
 use crate::journals::{Journals, archived};
 use crate::programs::{ATTRIBUTES_OF_BEFORE, EACH, NOTED, table};
@@ -10,17 +10,17 @@ use authpulse_lake::{Lake, LakeError, Table};
 use authpulse_service::committer::commit_all;
 use std::collections::BTreeMap;
 
-/// What only the newer program writes, by who it is about.
+/// What only the newer program writes, by the rows that it belongs to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct New {
-    /// By time, id, user and computer: of some senders many events have one id.
+    /// By time, id, user and computer, since some senders give many events the same id.
     noted: BTreeMap<(i64, String, String, String), i64>,
     /// By hour and user.
     logons: BTreeMap<(i64, String), i64>,
 }
 
 impl New {
-    /// Rows with a value of the column, and rows of the table.
+    /// How many rows have a value in the new column, and how many the new table has.
     pub fn rows(&self) -> (u64, u64) {
         (self.noted.len() as u64, self.logons.len() as u64)
     }
@@ -64,7 +64,7 @@ impl New {
     }
 }
 
-/// Whether each entry holds what the program of its writer puts into it, and the tables all of that and nothing else.
+/// Checks that each entry holds what its writer's program puts into it, and that the tables hold all of that and nothing else.
 pub async fn hold(world: &World, journals: &Journals) -> Result<New, String> {
     if !world.versions.are_two() {
         return Ok(New::default());
@@ -95,7 +95,7 @@ pub async fn hold(world: &World, journals: &Journals) -> Result<New, String> {
             }
         }
     }
-    // Whoever brought the tables up last may not have known of the table.
+    // The last committer may have been of the older program, which does not know the table.
     commit_all(&world.outside).await.map_err(|e| e.to_string())?;
     let lake = &world.outside.lake;
     let mut found = New::default();

@@ -1,4 +1,4 @@
-//! Decisions in the order in which they were made.
+//! Counts the decisions of a run.
 
 use authpulse_journal::sink::{Decision, DecisionSink};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,4 @@
-//! A process: a runtime of its own on the simulation's thread. It runs until all of its tasks wait at the gate; dropping it is
-//! its crash.
+//! A process: a runtime of its own on the simulation's thread. It runs until all of its tasks wait at the gate. Dropping it is a crash.
 
 use crate::gate::{Fault, ProcessId};
 use authpulse_event::Tick;
@@ -12,10 +11,10 @@ use std::task::{Poll, Waker};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-/// How a process came to an end that the simulation brought about.
+/// The outcome of a process that the simulation brought to its end.
 pub const STRUCK: &str = "struck by a fault";
 
-/// Whether an error comes from what the simulation does to the process.
+/// Whether an error comes from a fault that the simulation injected.
 pub fn is_fault(error: &ConsumerError) -> bool {
     let text = Chain(error).to_string();
     matches!(error, ConsumerError::Fenced { .. })
@@ -23,7 +22,7 @@ pub fn is_fault(error: &ConsumerError) -> bool {
         || text.contains(Fault::NotDone.name())
 }
 
-/// What the process is.
+/// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Workers, a committer beside them and their leases.
@@ -34,13 +33,13 @@ pub enum Kind {
     Follower,
 }
 
-/// See the module.
+/// A running process.
 pub struct Process {
     pub id: ProcessId,
     pub kind: Kind,
-    /// Asleep until then: it hangs.
+    /// The process hangs until this tick.
     pub asleep_until: Option<Tick>,
-    /// Asks for an orderly end.
+    /// True asks for an orderly end.
     pub stop: watch::Sender<bool>,
     runtime: Runtime,
     rest: Arc<Rest>,
@@ -84,7 +83,7 @@ impl Process {
         process
     }
 
-    /// Runs it until all its tasks wait.
+    /// Runs the process until all of its tasks wait.
     pub fn run(&self) {
         self.rest.reached.store(false, Ordering::Relaxed);
         self.runtime.block_on(poll_fn(|context| {
@@ -96,7 +95,7 @@ impl Process {
         }));
     }
 
-    /// How it ended, if it did.
+    /// How the process ended, if it did.
     pub fn outcome(&self) -> Option<Result<String, String>> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

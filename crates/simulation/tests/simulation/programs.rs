@@ -1,8 +1,8 @@
-//! The lists of two programs beside what they make of sections: columns, rules and tables, as each process is handed them.
+//! What else differs between two programs, besides sections: the columns, rules and tables that each process gets.
 //!
-//! What both do is a function of the data; what only the newer one knows is null in the rows that the older one scored, and nobody on
-//! the way may lose or change what the newer one wrote. Both score by the same four rules: a rule that is on in one program and unknown to
-//! the other would make flags and scores depend on who had which shard when (docs/shape.md, section 6).
+//! What both do follows from the data. What only the newer program knows is null in rows that the older one scored, and nothing on the way
+//! may lose or change what the newer one wrote. Both score by the same four rules: if a rule were on in one program and unknown to the
+//! other, flags and scores would depend on which worker had which shard when (docs/shape.md, section 6).
 
 use crate::logons_to_come::LOGONS;
 use authpulse_engine::rows::ScoredEvent;
@@ -17,11 +17,11 @@ use authpulse_settings::Options;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// So many of the attributes the older program knows. Those behind them are never wrong in what is sent here: of what it does not know
-/// it counts nothing as dropped.
+/// How many of the attributes the older program knows. The later ones are always valid in what is sent here, since the older program counts
+/// nothing as dropped that it does not know.
 pub const ATTRIBUTES_OF_BEFORE: usize = 14;
 
-/// From which stage on the newer program writes what is new and may be passed over.
+/// The stage from which the newer program writes new things that may be passed over.
 pub const NOTES_FROM: u64 = 1;
 
 /// A column that only the newer program knows: it repeats `login_count_1h`.
@@ -42,7 +42,7 @@ fn known(newer: bool) -> &'static [Attribute] {
     if newer { ATTRIBUTES } else { &ATTRIBUTES[..ATTRIBUTES_OF_BEFORE] }
 }
 
-/// The columns and tables of a program. The newer one writes its column from a stage on, and has its table if it is started behind that.
+/// The columns and tables of a program. The newer one writes its column from a stage on, and has its table if it starts after that.
 pub fn shape(newer: bool, stage: &Arc<AtomicU64>) -> Shape {
     let mut shape = Shape { curated: vec![attributes(known(newer))], ..Shape::default() };
     if newer {
@@ -63,7 +63,7 @@ pub fn shape(newer: bool, stage: &Arc<AtomicU64>) -> Shape {
     shape
 }
 
-/// A process's settings: those of all, with the lists of its program.
+/// A process's settings: the common ones, with the lists of its program.
 pub fn options(options: &Options, newer: bool) -> Options {
     let mut options = options.clone();
     options.engine.attributes = known(newer);
@@ -78,7 +78,7 @@ pub fn options(options: &Options, newer: bool) -> Options {
     options
 }
 
-/// A row as a program may have it that knows only the attributes of before.
+/// A row as the older program may have it, with the attributes that it knows.
 pub fn of_before(mut row: oracle::Curated) -> oracle::Curated {
     let known = known(false);
     row.attributes.retain(|column, _| known.iter().any(|attribute| attribute.column == *column));

@@ -1,4 +1,4 @@
-//! What seeds have found, each as a case of its own: a seed finds another thing once anything about a run has changed.
+//! What seeds have found, each as a case of its own: once anything about a run changes, the same seed finds something else.
 
 use crate::journals;
 use crate::kinesis::Reading;
@@ -49,7 +49,7 @@ fn a_clock_that_is_set_back_keeps_no_entry_from_being_stored() {
     run_for(&mut sim, 30 * SECOND);
     assert_eq!(received(&sim), 1);
     sim.put_record("U1");
-    // It is read, and its entry is begun; to be stored it has to grow older.
+    // The record is read, and its entry is begun, but the entry is stored only when it is older.
     run_for(&mut sim, 8 * SECOND);
     assert_eq!(received(&sim), 1);
     sim.world.gate.time.set(Some(1), -20 * HOUR, 20 * HOUR);
@@ -64,7 +64,7 @@ pub fn run_for(sim: &mut Simulation, span: Span) {
     }
 }
 
-/// A consumer that is about to store a shard's end, and somebody who looked before it did.
+/// A consumer is about to store a shard's end, and another looked before it did.
 #[test]
 fn an_end_that_another_has_stored_is_respected_and_heard_of() {
     let mut sim = calm();
@@ -85,18 +85,19 @@ fn an_end_that_another_has_stored_is_respected_and_heard_of() {
     let stored = entries(&sim, &key);
     let [.., before, end] = stored.as_slice() else { panic!("an end has something before it") };
 
-    // What comes behind an end would be the shard's as well as its children'.
+    // Records after an end would belong to the shard and to its children at once.
     let taken = block_on(take_over(&env, &key, before.clone())).unwrap();
     assert!(matches!(taken, Taken::Ended(found) if found.n == end.n));
     assert_eq!(entries(&sim, &key), stored);
 
-    // Nobody else's reports are heard about a shard whose lease one holds: its children would wait for ever.
+    // While a worker holds a shard's lease, it does not hear what others report of the shard. It must see the end itself, or the children
+    // would wait for ever.
     let held = BTreeSet::from([key.to_string()]);
     assert!(block_on(early.start_next(&held)).unwrap().is_none());
     assert!(early.has_ended(&key));
 }
 
-/// A consumer that hears of a shard's end before it has seen the shard's children.
+/// A consumer learns of a shard's end before it has seen the shard's children.
 #[test]
 fn the_end_of_all_known_shards_is_not_the_end_of_an_open_stream() {
     let mut sim = calm();
@@ -122,7 +123,7 @@ fn the_end_of_all_known_shards_is_not_the_end_of_an_open_stream() {
     assert!(!early.is_complete(&nobody));
 }
 
-/// A worker that has read everything and waits for others has nothing to store, by which it would learn that it was replaced.
+/// A worker that has read everything and waits for others stores nothing, and so cannot learn by storing that it was replaced.
 #[tokio::test]
 async fn a_worker_that_waits_hears_that_another_has_its_shard() {
     let mut sim = calm();
@@ -145,8 +146,8 @@ async fn a_worker_that_waits_hears_that_another_has_its_shard() {
     assert!(matches!(&told, Err(ConsumerError::Fenced { n, .. }) if *n == taken.n), "{told:?}");
 }
 
-/// Shards that are sealed stay so when a worker with an older view of them gets their leases, and are worked on again where
-/// somebody has taken them over meanwhile.
+/// Sealed shards stay sealed when a worker with an older view of them gets their leases. They are worked on again if another worker has
+/// taken them over meanwhile.
 #[test]
 fn a_sealed_shard_is_taken_over_by_nobody_and_begun_anew_where_it_was() {
     let mut sim = calm();

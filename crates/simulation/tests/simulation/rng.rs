@@ -1,4 +1,4 @@
-//! Chance from one seed (SplitMix64), with children so that one more draw in one place does not shuffle the rest.
+//! Random numbers from one seed (SplitMix64), with child generators so that one more draw in one place does not shuffle the rest.
 
 #[derive(Clone)]
 pub struct Rng(u64);
@@ -7,7 +7,7 @@ impl Rng {
     pub fn new(seed: u64) -> Rng {
         Rng(seed ^ 0x6A09_E667_F3BC_C909)
     }
-    /// A generator of its own for a purpose.
+    /// A child generator for a purpose.
     pub fn child(&self, purpose: u64) -> Rng {
         let mut child = Rng(self.0 ^ purpose.wrapping_mul(0xBF58_476D_1CE4_E5B9));
         child.next();

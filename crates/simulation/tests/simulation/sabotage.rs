@@ -1,4 +1,4 @@
-//! Doubles that break one promise each: a simulation that still passes over them proves nothing.
+//! Doubles that break one promise each: a simulation that does not notice them proves nothing.
 
 use async_trait::async_trait;
 use authpulse_event::Position;
@@ -67,8 +67,8 @@ impl Journal for Overwrites {
     }
 }
 
-/// A store in which every third metadata file has lost the property that says which entries are applied. Not all of them: a
-/// table that never remembered anything would be committed to for ever.
+/// A store in which every third metadata file has lost the property that says which entries are applied. Not all of them: entries would be
+/// committed for ever to a table that never remembered any.
 pub struct ForgetsApplied(pub Arc<dyn ObjectStore>);
 
 fn forgets(path: &str) -> bool {
@@ -120,7 +120,7 @@ impl ObjectStore for ForgetsApplied {
     }
 }
 
-/// A journal that shows a writer its own entry at a number that another's has: the look-up after a put compares nothing.
+/// A journal that shows a writer its own entry at a number where another's is, as if the look-up after a put compared nothing.
 pub struct TakesForItsOwn {
     inner: Arc<dyn Journal>,
     tried: Mutex<BTreeMap<(ShardId, u64), Bytes>>,
@@ -170,7 +170,7 @@ impl Journal for TakesForItsOwn {
     }
 }
 
-/// A stream that does not tell from which shards a shard came: children start at once.
+/// A stream that does not say which shards are a shard's parents, so that children start at once.
 pub struct HidesParents(pub Arc<dyn Stream>);
 
 #[async_trait]
@@ -190,7 +190,7 @@ impl Stream for HidesParents {
     }
 }
 
-/// A table of leases that changes a row whatever its counter has become meanwhile.
+/// A table of leases that changes a row even if its counter has changed meanwhile.
 pub struct TakesAnyCounter(pub Arc<MemoryTable>);
 
 #[async_trait]

@@ -31,29 +31,30 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Effects that the end of a run may take: what began to stand still would go on for ever.
+/// How many effects the end of a run may take: a run that stands still would otherwise go on for ever.
 const STEPS_AT_THE_END: u64 = 300_000;
-/// Effects, at most, in a closed stream while things still go wrong.
+/// The most effects after the stream is closed while things still go wrong.
 const STEPS_OF_SEALING: u64 = 800;
-/// Rounds of maintenance after all has landed, and effects in each, at most; more where a fault is to meet what comes late in a round.
+/// How many rounds of maintenance come after all is stored, and the most effects of each; more if a fault is to strike what comes late in a
+/// round.
 const ROUNDS_OF_MAINTENANCE: u64 = 3;
 const STEPS_OF_MAINTENANCE: u64 = 150;
 const STEPS_TO_FOLDING: u64 = 3_000;
-/// Consumers side by side, at most.
+/// The most consumers side by side.
 const CONSUMERS_MAX: u64 = 3;
-/// By how much all clocks go wrong: the cleaner takes the clocks of files and its own for equal within an hour.
+/// By how much all clocks go wrong. The cleaner takes the clock of files and its own for equal within an hour.
 const ALL_CLOCKS: Span = Span::seconds(25 * 60);
-/// By how much a consumer's own clock goes wrong: nothing rests on it.
+/// By how much a consumer's own clock goes wrong: nothing's correctness rests on it.
 const OWN_CLOCK: Span = Span::hours(30);
-/// Most that a process hangs, and most that nothing happens at all. With what clocks go wrong the sum is less than
-/// `orphan_age`: whoever takes longer than that from writing a file to naming it finds it removed.
+/// The longest time that a process hangs, and the longest that nothing happens at all. Together with the clocks' errors, this is less than
+/// `orphan_age`: a process that takes longer than that from writing a file to naming it finds the file removed.
 const HANGS_MAX: Span = HOUR;
 const QUIET_MAX: Span = Span::hours(3);
 const ORPHAN_AGE: Span = Span::hours(5);
 /// Steps between two long quiets.
 const BETWEEN_QUIETS: u64 = 400;
 
-/// What a run was.
+/// The result of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Run {
     pub trace: u64,
@@ -90,7 +91,7 @@ pub struct Simulation {
     pub options: Arc<Options>,
     pub fate: Fate,
     traffic: Traffic,
-    /// The shards as a producer that aggregates saw them last.
+    /// The shards as an aggregating producer last saw them.
     map: Vec<ShardDescription>,
     processes: Vec<Process>,
     started: usize,
@@ -134,17 +135,17 @@ async fn consume(
     }
 }
 
-/// What a report of maintenance complains of that no fault explains.
+/// What a report of maintenance complains of and no fault explains.
 fn complaint(report: &MaintainReport) -> Option<String> {
     let failures = report.tables.iter().filter_map(|table| table.failed.clone());
     let failures = failures.chain(report.folded.failed.clone()).chain(report.cleaned.stopped.clone());
-    // A maintainer of an older program says so, and leaves the lake to newer ones.
+    // The maintainer of an older program says so, and leaves the lake to newer programs.
     let explained = ["unanswered", "could not be maintained", "run a newer version of authpulse"];
     let mut unexplained = failures.filter(|why| !explained.iter().any(|words| why.contains(words)));
     unexplained.next()
 }
 
-/// A span below this one.
+/// A random span below this one.
 fn drawn(rng: &mut Rng, below: Span) -> Span {
     rng.below(below.micros().unsigned_abs()) as i64 * MICROSECOND
 }
@@ -213,7 +214,7 @@ impl Simulation {
         self.start_consumer_of(newer);
     }
 
-    /// Starts a consumer of the newer program or the older one, where there are two.
+    /// Starts a consumer, of the newer or the older program if there are two.
     pub fn start_consumer_of(&mut self, newer: bool) {
         self.started += 1;
         let id = self.started;
@@ -238,7 +239,7 @@ impl Simulation {
         }
         self.started += 1;
         let id = self.started;
-        // Of the newer program, where there are two: one that cannot read what is new can only say so.
+        // Of the newer program, if there are two: an older one that cannot read what is new could only say so.
         self.world.versions.run(id, true);
         let (env, every) = (self.world.env(id), (1 + self.rng.below(60) as i64) * SECOND);
         let follower = Followed { kept: self.kept.clone(), door: Some(self.world.door(id)) };
@@ -272,14 +273,14 @@ impl Simulation {
         self.processes.iter().filter(newest).filter(|p| self.world.versions.is_newest(p.id)).count()
     }
 
-    /// A process ends as by SIGKILL.
+    /// Ends a process as SIGKILL would.
     fn crash(&mut self, id: ProcessId) {
         self.fate.tell(|| format!("process {id} crashes"));
         self.processes.retain(|process| process.id != id);
         self.counts.crashes += 1;
     }
 
-    /// Lets one effect take place, or time go by until there is one; false if nothing will ever happen.
+    /// Lets one effect take place, or lets time go by until there is one; returns false if nothing will ever happen.
     fn step(&mut self) -> Result<bool, String> {
         self.counts.steps += 1;
         let now = self.world.gate.time.ticks();
@@ -321,7 +322,7 @@ impl Simulation {
         Ok(true)
     }
 
-    /// Runs a process until all its tasks wait, and looks what became of it.
+    /// Runs a process until all of its tasks wait, and handles its end if it has ended.
     fn run(&mut self, id: ProcessId) -> Result<(), String> {
         let Some(at) = self.processes.iter().position(|p| p.id == id) else { return Ok(()) };
         self.processes[at].run();
@@ -354,7 +355,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Time goes by, and at first things go on meanwhile.
+    /// Lets time go by; at first things go on meanwhile.
     fn let_pass(&mut self, span: Span) -> Result<(), String> {
         let until = self.world.gate.time.ticks() + span;
         for _ in 0..30 {
@@ -366,7 +367,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Some records arrive; returns how many.
+    /// Puts some records into the stream; returns how many.
     pub fn put_records(&mut self) -> usize {
         let mut records = self.traffic.batch(EventTime::made_at(self.world.now()));
         let n = records.len();
@@ -383,14 +384,14 @@ impl Simulation {
             records.extend(records.clone());
         }
         for record in records {
-            // Each arrives at an instant of its own: the page leaves the order of equal arrivals in two parents open.
+            // Each arrives at an instant of its own: semantics.md leaves the order of equal arrivals in two parents open.
             self.world.pass(MICROSECOND);
             block_on(self.world.stream.put(vec![record], None)).unwrap();
         }
         n
     }
 
-    /// A record arrives about what happens at this moment.
+    /// Puts a record of something that happens at this moment.
     pub fn put_record(&mut self, user: &str) {
         let time = format_rfc3339(self.world.now());
         let payload = format!("{{\"time\":\"{time}\",\"user\":\"{user}\",\"computer\":\"C1\"}}");
@@ -415,7 +416,7 @@ impl Simulation {
         }
     }
 
-    /// Retention takes what is read and stored of a shard: whoever opens it finds the last record gone, and nothing else missing.
+    /// Lets retention take what is read and stored of a shard: a worker that opens it finds the last record gone, and nothing else missing.
     fn trim(&mut self) -> Result<(), String> {
         let journals = block_on(journals::journals(&self.world))?;
         if self.world.reading == Reading::Embedded || journals.is_empty() {
@@ -441,7 +442,7 @@ impl Simulation {
         (n > 0).then(|| self.rng.below(n) as usize)
     }
 
-    /// Something happens to the world.
+    /// Makes something happen to the world.
     fn event(&mut self, most: usize) -> Result<(), String> {
         let running = self.running(Kind::Consumer);
         if running == 0 || (running < most && self.rng.per_mille(150)) {
@@ -472,7 +473,7 @@ impl Simulation {
                 }
             }
             61..=64 => {
-                // The process hangs; others take its place, and later it goes on as if nothing had happened.
+                // The process hangs. Others take its place, and later it goes on as if nothing had happened.
                 if let Some(at) = self.any()
                     && self.processes.iter().all(|p| p.asleep_until.is_none())
                 {
@@ -514,7 +515,7 @@ impl Simulation {
         self.steps(steps)
     }
 
-    /// The stream is closed and sealed; after a while nothing goes wrong any more, and everything must land.
+    /// Closes and seals the stream. After a while nothing goes wrong any more, and everything must be stored.
     fn finish(&mut self) -> Result<(), String> {
         block_on(self.world.stream.close()).unwrap();
         self.fate.tell(|| "the stream is closed".to_owned());
@@ -530,11 +531,11 @@ impl Simulation {
         *self.world.kinesis.faults.lock().unwrap() = false;
         *self.world.table.faults.lock().unwrap() = false;
         for process in &mut self.processes {
-            // Also those that hung: whatever they still hold must bounce off.
+            // Processes that hung go on as well: whatever they still want to write must be refused.
             process.asleep_until = None;
         }
         let begun = self.counts.steps;
-        // Those that stand aside stay up: others bring the lake to its end beside them.
+        // Consumers that stand aside stay up; others bring the lake to its end beside them.
         while !self.complete || self.running_newest() > 0 {
             if self.running_newest() == 0 {
                 self.start_consumer_of(true);
@@ -546,7 +547,7 @@ impl Simulation {
                 return Err("the run does not end".to_owned());
             }
         }
-        // And end in order once they are told to.
+        // They end in order once they are told to.
         let aside: Vec<ProcessId> = self.processes.iter().filter(|p| p.kind == Kind::Consumer).map(|p| p.id).collect();
         for id in aside {
             self.counts.stood_aside += 1;
@@ -575,7 +576,7 @@ impl Simulation {
         self.processes.iter().any(|p| p.id == id)
     }
 
-    /// All has landed, and maintenance goes on where things go wrong: most of what it removes is old enough only now.
+    /// Goes on with maintenance under faults after all is stored: most of what it removes is old enough only now.
     fn maintain_with_faults(&mut self) -> Result<(), String> {
         self.fate.on = true;
         let is_late = ["journal base", "journal put base", "journal remove"].contains(&self.fate.focus());
@@ -592,7 +593,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Nobody else is there: what can be merged, expired or removed goes.
+    /// Runs maintenance alone: all that can be merged, expired or removed goes.
     fn maintain_alone(&mut self) -> Result<(), String> {
         let (env, settings) = (&self.world.outside, &self.options.maintain);
         let mut memory = Memory::default();
@@ -613,7 +614,7 @@ pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Run, String> {
     run(Simulation::new(seed, sabotage))
 }
 
-/// The same with programs of two versions on one lake: the newer one begins to store what the older one does not know, first what it may
+/// The same with programs of two versions on one lake. The newer one begins to store what the older one does not know: first what that may
 /// pass over, then what it must understand.
 pub fn simulate_versions(seed: u64) -> Result<Run, String> {
     let mut sim = Simulation::new(seed, Sabotage::None);
@@ -639,7 +640,7 @@ fn run(mut sim: Simulation) -> Result<Run, String> {
     follow::agrees(&sim.world, &sim.kept, &checked.outcome)?;
     sim.maintain_with_faults()?;
     sim.maintain_alone()?;
-    // One that begins only now.
+    // A follower that begins only now.
     let late = Arc::default();
     follow::agrees(&sim.world, &late, &checked.outcome).map_err(|why| format!("begun after maintenance, {why}"))?;
     block_on(check::tables_hold(&sim.world, &checked.outcome)).map_err(|why| format!("after maintenance, {why}"))?;

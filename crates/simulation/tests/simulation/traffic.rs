@@ -1,4 +1,4 @@
-//! Records of a made-up organisation: mostly in order, with everything that can be wrong mixed in.
+//! Records of a made-up organisation: mostly in order, with everything mixed in that can be wrong.
 
 use crate::rng::Rng;
 use authpulse_event::EventTime;
@@ -10,7 +10,7 @@ pub struct Traffic {
     rng: Rng,
     /// Whether events happen when they arrive, or are replayed from long ago.
     live: bool,
-    /// Where event time is.
+    /// The present event time.
     time: EventTime,
     users: u64,
     computers: u64,
@@ -54,11 +54,11 @@ impl Traffic {
             96 => now_time + rng.below(100 * 3600) as i64 * SECOND,
             _ => now_time + rng.below(320) as i64 * SECOND,
         };
-        // Few users make most of the traffic.
+        // A few users make most of the traffic.
         let user = rng.below(self.users).min(rng.below(self.users));
         let computer = if rng.per_mille(700) { user % self.computers } else { rng.below(self.computers) };
         let (user, computer) = (format!("U{user}"), format!("C{computer}"));
-        // Of some senders an id names a kind of event.
+        // Some senders use the id for a kind of event.
         let id = if rng.per_mille(200) { format!(",\"event_id\":\"e{}\"", rng.below(40)) } else { String::new() };
         let second = (time - DEFAULT_BASE).micros().div_euclid(SECOND.micros());
         let time = if self.live || rng.per_mille(100) || second < 1 {
@@ -66,7 +66,7 @@ impl Traffic {
         } else {
             second.to_string()
         };
-        // Written as shippers do, and with what nobody reads. Nothing is drawn for it, so that seeds keep what they draw.
+        // Written as log shippers write, and with fields that nothing reads. Nothing is drawn for this, so that seeds keep what they draw.
         let time = match second.rem_euclid(7) {
             0 => time.to_lowercase(),
             1 => time.replacen('T', " ", 1).replace('Z', "+0000"),
@@ -77,7 +77,7 @@ impl Traffic {
         payload.extend_from_slice(match second.rem_euclid(11) {
             0 => &b",\"host\":\"Caf\xe9\t\"}"[..],
             1 => b",\"\xff\":[NaN,-Infinity]}",
-            // Attributes, for a lake that takes them in, and such that are none.
+            // Attributes for a lake that takes them, and invalid ones.
             2 => b",\"source_ip\":\"10.0.0.7\",\"outcome\":\"success\",\"mfa\":true}",
             3 => b",\"lat\":47.377,\"user_agent\":\"curl \\\"8\\\"\",\"app\":null,\"device\":\"\"}",
             4 => b",\"source_ip\":\"localhost\",\"lon\":8.54,\"app\":\"a\",\"app\":\"b\"}",

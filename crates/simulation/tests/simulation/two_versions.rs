@@ -1,4 +1,4 @@
-//! Runs with programs of two versions: what each may do beside the other, and what becomes of the older one.
+//! Runs with programs of two versions: what each may do beside the other, and what happens to the older one.
 
 use crate::journals::journals;
 use crate::kinesis::Reading;
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Seeds of runs with two programs.
+/// How many seeds run with two programs.
 const SEEDS: u64 = 150;
 
 #[test]
@@ -61,11 +61,11 @@ impl CommitterLock for CountingLock {
     }
 }
 
-/// A run in which nothing goes wrong, over two shards or more, with a lock that counts.
+/// A run in which nothing goes wrong, over two or more shards, with a committer's lock that counts.
 fn calm() -> (Simulation, Arc<CountingLock>) {
     let shards = |sim: &Simulation| block_on(sim.world.stream.shards()).unwrap().len();
     let mut sim = (1..).map(|seed| Simulation::new(seed, Sabotage::None)).find(|sim| shards(sim) > 1).unwrap();
-    // What events carry makes entries new by itself.
+    // Three fields only: attributes by themselves would make entries of the new format.
     Arc::get_mut(&mut sim.options).unwrap().engine.time.event_model = EventModel::ThreeFields;
     sim.fate.on = false;
     sim.world.reading = Reading::Embedded;
@@ -117,7 +117,7 @@ fn who_meets_something_newer_stores_gives_all_back_and_stays_until_it_is_told_to
     run_for(&mut sim, 15 * SECOND);
     assert!(put > 0 && received(&sim) < put, "what was read is decided and not stored yet");
 
-    // Whoever commits reads all journals.
+    // The committer reads all journals.
     put_newer(&sim, &ShardId::new("another"), 1);
     run_for(&mut sim, 60 * SECOND);
     assert_eq!(received(&sim), put, "what was decided is stored");
@@ -130,7 +130,7 @@ fn who_meets_something_newer_stores_gives_all_back_and_stays_until_it_is_told_to
     let before = (asked(&lock), leases(&sim), applied(&sim));
     assert!(before.0.0 > 0 && before.0.1 == 1);
 
-    // It has nothing to do with what comes then, and leaves what others hand over to it.
+    // It does nothing with later records, and does not take what others hand over.
     sim.put_records();
     let key = keys(&sim).remove(0).to_string();
     let handed_over = Lease { owner: Some("worker 1".to_owned()), ..before.1[&key].clone() };
@@ -169,7 +169,7 @@ fn received_of(sim: &Simulation, key: &ShardId) -> u64 {
 fn a_shard_whose_last_entry_is_newer_is_never_taken() {
     let (mut sim, _) = calm();
     let options = Arc::get_mut(&mut sim.options).unwrap();
-    // Nobody looks at what others store but who is about to take a shard.
+    // A worker looks at what others store only when it is about to take a shard.
     (options.follow_interval, options.commit_interval) = (100 * HOUR, 100 * HOUR);
     let key = keys(&sim).remove(0);
     let of_another = Lease { owner: Some("another".to_owned()), ..Lease::new(key.as_str()) };
@@ -184,7 +184,7 @@ fn a_shard_whose_last_entry_is_newer_is_never_taken() {
     assert!(sim.is_running(1) && held(&sim) == 0);
 }
 
-/// Old programs go on beside new ones until something new is stored, and new ones have the lake to themselves then.
+/// Older programs go on beside newer ones until something new is stored; then the newer ones have the lake to themselves.
 #[test]
 fn what_is_stored_is_in_the_old_format_until_something_new_is() {
     let (mut sim, _) = calm();

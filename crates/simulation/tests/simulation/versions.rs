@@ -1,6 +1,6 @@
-//! Programs of two versions on one lake. The newer one knows two sections and puts them into entries, spills, pieces and checkpoints: one that
-//! may be passed over, which entries carry on, and later one that must be understood. Its lists of columns, attributes, rules and tables
-//! are longer as well ([`crate::programs`]).
+//! Programs of two versions on one lake. The newer one knows two sections more and puts them into entries, spills, pieces and checkpoints:
+//! one that may be passed over, which entries carry on, and later one that must be understood. Its lists of columns, attributes, rules and
+//! tables are longer as well ([`crate::programs`]).
 
 use crate::gate::ProcessId;
 use crate::programs::{self, NOTES_FROM};
@@ -13,18 +13,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// May be passed over, and is carried on.
+/// The section that may be passed over, and is carried on.
 const NOTES: &str = "notes";
-/// Must be understood.
+/// The section that must be understood.
 const LEDGER: &str = "ledger";
 
-/// From which stage on the newer program writes what must be understood; what may be passed over, from [`NOTES_FROM`] on.
+/// The stage from which the newer program writes what must be understood; what may be passed over, it writes from [`NOTES_FROM`] on.
 pub const LEDGER_FROM: u64 = 2;
 
 /// Which programs the processes run.
 #[derive(Default)]
 pub struct Versions {
-    /// The newer program's list, and how far its new things are in use; absent where all run the same program.
+    /// The newer program's list of sections, and the stage of its new things; absent if all run the same program.
     newer: Option<(SectionList, Arc<AtomicU64>)>,
     /// The processes that run the newer program.
     running: Mutex<BTreeSet<ProcessId>>,
@@ -40,7 +40,7 @@ impl Versions {
     pub fn two() -> Versions {
         let stage = Arc::new(AtomicU64::new(0));
         let of = stage.clone();
-        // Written once: from then on others carry it.
+        // Written once; from then on, entries carry it.
         let notes = move |holder, last: &Entry| {
             let due = holder != Holder::Entry || last.sections.get(NOTES).is_none();
             (of.load(Ordering::SeqCst) >= NOTES_FROM && due).then(|| section(false, holder == Holder::Entry, last))
@@ -59,7 +59,7 @@ impl Versions {
         self.newer.is_some()
     }
 
-    /// Says which program a process runs.
+    /// Sets which program a process runs.
     pub fn run(&self, process: ProcessId, newer: bool) {
         if newer && self.are_two() {
             self.running.lock().unwrap().insert(process);
@@ -96,7 +96,7 @@ impl Versions {
         }
     }
 
-    /// A lake as somebody sees it who knows all that anybody knows.
+    /// A lake as a program would see it that knows all that either knows.
     pub fn whole(&self, lake: Lake) -> Lake {
         match &self.newer {
             Some((list, _)) => {
@@ -107,7 +107,7 @@ impl Versions {
         }
     }
 
-    /// New things come into use.
+    /// Brings new things into use.
     pub fn advance(&self, stage: u64) {
         if let Some((_, now)) = &self.newer {
             now.store(stage, Ordering::SeqCst);

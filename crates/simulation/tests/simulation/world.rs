@@ -27,7 +27,7 @@ pub enum Sabotage {
     None,
     /// The journal lets a second entry replace the first.
     Fence,
-    /// Whatever stands at an entry's number after a put passes for the writer's own.
+    /// A writer takes whatever stands at its entry's number after a put for its own entry.
     CommitId,
     /// Children start before their parents have ended.
     ParentsFirst,
@@ -35,13 +35,13 @@ pub enum Sabotage {
     DailyCounts,
     /// Tables forget which entries they hold.
     Applied,
-    /// Iterators of Kinesis that go on after a record leave the next one out.
+    /// Iterators of Kinesis that go on after a record skip the next one.
     Iterators,
     /// The table of leases does not check the counter of a change.
     Counter,
 }
 
-/// The process that is nobody's: it looks at the lake, and works on it as another engine.
+/// No process of ours: it looks at the lake from outside, and works on it as another engine.
 pub const OUTSIDE: ProcessId = 0;
 
 pub struct World {
@@ -50,7 +50,7 @@ pub struct World {
     /// The same stream, as Kinesis gives it.
     pub kinesis: Arc<Kinesis>,
     pub reading: Reading,
-    /// The leases of who reads it so.
+    /// The leases of consumers that read it through Kinesis.
     pub table: Arc<Table>,
     pub store: Arc<MemoryStore>,
     pub catalog: Arc<MemoryCatalog>,
@@ -59,12 +59,12 @@ pub struct World {
     pub decisions: Arc<Decisions>,
     pub sabotage: Sabotage,
     pub commits: CommitSettings,
-    /// The world without a gate.
+    /// The world, seen from outside and without a gate.
     pub outside: Env,
     /// Which programs the processes run.
     pub versions: Versions,
     journal: Arc<dyn Journal>,
-    /// Of who reads it as an embedded stream.
+    /// The leases of consumers that read it as an embedded stream.
     pub leases: Arc<MemoryLeases>,
     names: Arc<AtomicU64>,
     ids: Arc<SimIds>,
@@ -74,7 +74,7 @@ pub struct World {
 impl World {
     pub fn new(shards: u32, seed: u64, sabotage: Sabotage, commits: CommitSettings, reading: Reading) -> World {
         let gate = Arc::new(Gate::new());
-        // The stream's own clock goes on where all are set back: the page leaves the order of equal arrivals in two parents open.
+        // The stream's own clock goes on when all clocks are set back: semantics.md leaves the order of equal arrivals in two parents open.
         let (clock, last) = (gate.clone(), AtomicI64::new(0));
         let stream_clock = move || {
             let shown = clock.time.shown(OUTSIDE).micros();
@@ -134,24 +134,24 @@ impl World {
         world
     }
 
-    /// From now on processes run programs of two versions; whoever looks from outside knows what either knows.
+    /// From now on, processes run programs of two versions; the outside knows what either knows.
     pub fn two_versions(&mut self) {
         self.versions = Versions::two();
         self.outside.lake = Arc::new(self.versions.whole(Lake::clone(&self.outside.lake)));
     }
 
-    /// Time goes by.
+    /// Lets time go by.
     pub fn pass(&self, span: Span) {
         self.gate.time.pass(span);
         self.store.set_clock(self.now());
     }
 
-    /// What a clock shows that is as wrong as all are.
+    /// The time on a clock that is exactly as wrong as all are.
     pub fn now(&self) -> ProcessingTime {
         self.gate.time.shown(OUTSIDE)
     }
 
-    /// Names for whoever is no process of ours.
+    /// Ids for what is no process of ours.
     pub fn names(&self) -> &Arc<SimIds> {
         &self.ids
     }
@@ -160,7 +160,7 @@ impl World {
         Door { process, gate: self.gate.clone(), slowness: self.slowness.clone() }
     }
 
-    /// The world as a process finds it.
+    /// The world as a process sees it.
     pub fn env(&self, process: ProcessId) -> Env {
         let store: Arc<dyn ObjectStore> =
             Arc::new(StoreDoor { door: self.door(process), inner: self.store.clone(), archive: self.archive.clone() });
@@ -183,7 +183,7 @@ impl World {
         Env { lake: Arc::new(lake), store, journal, clock, ids, ..self.outside.clone() }
     }
 
-    /// The stream as a process finds it.
+    /// The stream as a process sees it.
     pub fn stream(&self, process: ProcessId) -> Arc<dyn Stream> {
         let stream: Arc<dyn Stream> = match self.reading {
             Reading::Embedded => Arc::new(StreamDoor { door: self.door(process), inner: self.stream.clone() }),
@@ -195,7 +195,7 @@ impl World {
         }
     }
 
-    /// The leases as a process finds them.
+    /// The leases as a process sees them.
     pub fn leases(&self, process: ProcessId) -> Arc<dyn LeaseStore> {
         match self.reading {
             Reading::Embedded => Arc::new(LeaseDoor { door: self.door(process), inner: self.leases.clone() }),

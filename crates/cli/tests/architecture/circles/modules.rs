@@ -1,9 +1,9 @@
-//! The modules of a crate: what each declares, takes under a name of its own, and mentions.
+//! The modules of a crate: what each declares, imports, and mentions.
 
 use super::words::{Word, words};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where something stands.
+/// A place in a source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceLine {
     pub file: String,
@@ -13,46 +13,46 @@ pub struct SourceLine {
 /// `use path as name`.
 #[derive(Debug)]
 pub struct Import {
-    /// None: all that the path's module holds (`*`).
+    /// None for all that the path's module holds (`*`).
     pub name: Option<String>,
     pub path: Vec<String>,
     pub place: SourceLine,
 }
 
-/// A module, outside of tests.
+/// What a module has outside of tests.
 #[derive(Debug, Default)]
 pub struct Module {
     /// Names of modules in it.
     pub children: BTreeSet<String>,
-    /// Names of types, functions and so on that are declared right in it.
+    /// Names of types, functions and other items that are declared directly in it.
     pub items: BTreeSet<String>,
     pub imports: Vec<Import>,
-    /// Paths in its code, each at the first place.
+    /// Paths in its code, each with its first place.
     pub mentions: BTreeMap<Vec<String>, SourceLine>,
-    /// Names of macros in its code, where they are called.
+    /// Names of macros that its code calls, each with its first place.
     pub calls: BTreeMap<String, SourceLine>,
-    /// Macros that `macro_rules!` declares right in it.
+    /// Macros that `macro_rules!` declares directly in it.
     pub macros: BTreeSet<String>,
 }
 
-/// A crate's modules by their paths; the root's is empty.
+/// A crate's modules by their paths; the root's path is empty.
 #[derive(Debug, Default)]
 pub struct Modules(pub BTreeMap<Vec<String>, Module>);
 
-/// What a file is read by: its path in, its text out.
+/// Reads a file: returns its text, or none if there is no such file.
 pub type Read<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What declares an item, followed by its name.
 const DECLARING: &[&str] = &["struct", "enum", "union", "trait", "type", "fn", "const", "static"];
 
-/// Names that say where a path begins or how an item is, and are none of their own.
+/// Words that may follow these keywords, but name nothing.
 const KEYWORDS: &[&str] = &["fn", "unsafe", "extern", "mut", "_", "impl"];
 
 impl Modules {
-    /// All that is reached from the crate's first file.
+    /// Reads all modules that are reached from the crate's first file.
     ///
     /// # Errors
-    /// Names the module whose file is nowhere.
+    /// A module's file is missing; the error names the module.
     pub fn of(root: &str, read: Read<'_>) -> Result<Modules, String> {
         let mut modules = Modules::default();
         let dir = directory(root);
@@ -85,7 +85,7 @@ struct ModuleReader<'a> {
 enum Attribute {
     /// It is for tests only.
     Test,
-    /// It is the module in this file.
+    /// The module's code is in this file.
     Path(String),
     Other,
 }
@@ -104,7 +104,7 @@ impl<'a> ModuleReader<'a> {
         SourceLine { file: self.file.to_owned(), line }
     }
 
-    /// Reads to the end of a module: of the file, or a closing brace. Files of modules in it lie in `dir`.
+    /// Reads to the end of a module: the file's end, or a closing brace. Files of modules in it lie in `dir`.
     fn module(&mut self, path: Vec<String>, dir: &str) -> Result<(), String> {
         let mut module = self.modules.0.remove(&path).unwrap_or_default();
         let (mut depth, mut file) = (0, None);
@@ -120,7 +120,7 @@ impl<'a> ModuleReader<'a> {
                         Attribute::Path(named) => file = Some(named),
                         Attribute::Other => {}
                     }
-                    // It may name something as well.
+                    // An attribute may name items, too: read its words as code.
                     self.at = begin;
                 }
                 "{" | "(" | "[" => depth += 1,
@@ -147,7 +147,7 @@ impl<'a> ModuleReader<'a> {
         Ok(())
     }
 
-    /// Reads `#[…]`, and stands behind it.
+    /// Reads `#[…]`, and moves past it.
     fn attribute(&mut self) -> Attribute {
         while !matches!(self.word(0), "[" | "") {
             self.at += 1;
@@ -163,7 +163,7 @@ impl<'a> ModuleReader<'a> {
         }
     }
 
-    /// Stands behind the bracket that closes the one at which it stands.
+    /// Moves past the bracket that closes the one at the current word.
     fn skip_group(&mut self) {
         let mut depth = 0;
         while self.at < self.words.len() {
@@ -179,7 +179,7 @@ impl<'a> ModuleReader<'a> {
         }
     }
 
-    /// Stands behind an item, a statement, or one of several in brackets.
+    /// Moves past an item, a statement, or one of several elements in brackets.
     fn skip_item(&mut self) {
         let is_item = ["pub", "fn", "mod", "use", "impl", "struct", "enum", "const", "static", "type", "trait"];
         let is_one_of_several = !is_item.contains(&self.word(0));
@@ -196,7 +196,7 @@ impl<'a> ModuleReader<'a> {
         }
     }
 
-    /// Reads `mod name;` or `mod name { … }`, and stands at its end.
+    /// Reads `mod name;` or `mod name { … }`, and moves to its end.
     fn child(&mut self, path: Vec<String>, dir: &str, file: Option<String>) -> Result<(), String> {
         let name = path.last().cloned().unwrap_or_default();
         self.at += 2;
@@ -214,13 +214,13 @@ impl<'a> ModuleReader<'a> {
         self.modules.add_file(path, &file, &below, self.read)
     }
 
-    /// Reads `use …;`, and stands at its end.
+    /// Reads `use …;`, and moves to its end.
     fn import(&mut self, module: &mut Module) {
         self.at += 1;
         self.branch(&[], module);
     }
 
-    /// Reads one branch of the tree of names behind `use`.
+    /// Reads one branch of the tree of names after `use`.
     fn branch(&mut self, stem: &[String], module: &mut Module) {
         let (mut path, place, mut name) = (stem.to_vec(), self.place(), None);
         loop {
@@ -257,7 +257,7 @@ impl<'a> ModuleReader<'a> {
         module.imports.push(Import { name, path, place });
     }
 
-    /// Notes the item that is declared here, and stands at its name; stays where none is.
+    /// Notes the item that is declared here, and moves to its name; does not move if there is none.
     fn declare(&mut self, module: &mut Module) {
         if self.is_name(1) && !KEYWORDS.contains(&self.word(1)) && !DECLARING.contains(&self.word(1)) {
             module.items.insert(self.word(1).to_owned());
@@ -265,9 +265,9 @@ impl<'a> ModuleReader<'a> {
         }
     }
 
-    /// Reads a path in code, and stands at its last word.
+    /// Reads a path in code, and moves to its last word.
     fn mention(&mut self, module: &mut Module) {
-        // A field or a method, which a range has two points before, or a path that begins outside of the crate.
+        // A field or a method (but two points before a name are a range), or a path that begins outside of the crate.
         let before = |by: usize| self.at.checked_sub(by).map_or("", |at| self.words[at].text);
         let is_inner = before(1) == "::" || before(1) == "." && before(2) != ".";
         let (place, mut path) = (self.place(), vec![self.word(0).to_owned()]);

@@ -1,4 +1,4 @@
-//! Which module declares what a path names.
+//! Finds the module that declares what a path names.
 
 use super::modules::Modules;
 use std::collections::BTreeSet;
@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
     Module(Vec<String>),
-    /// An item, by the module that declares it.
+    /// An item, given by the module that declares it.
     ItemOf(Vec<String>),
 }
 
-/// Pairs of a module and a name that are being looked up: a name may be taken from where it is taken to.
+/// Pairs of a module and a name that are being looked up: modules may import a name from each other, in a circle.
 type Asked = BTreeSet<(Vec<String>, String)>;
 
 impl Modules {
-    /// What a path means in a module; none where it leads out of the crate.
+    /// What a path means in a module; none if it leads out of the crate.
     pub fn resolve(&self, from: &[String], path: &[String]) -> Option<Resolution> {
         self.walk(from, path, &mut Asked::new())
     }
@@ -41,7 +41,7 @@ impl Modules {
         while let [name, behind @ ..] = rest {
             match self.named(&at, name, behind.is_empty(), asked)? {
                 Resolution::Module(module) => at = module,
-                // What follows is a variant or an associated function.
+                // The rest of the path is a variant or an associated function.
                 item => return Some(item),
             }
             rest = behind;
@@ -49,7 +49,7 @@ impl Modules {
         Some(Resolution::Module(at))
     }
 
-    /// What a name means in a module. One name may be that of a module and of a function: what stands last is the function.
+    /// What a name means in a module. A module and a function may have the same name: at the end of a path it is the function.
     fn named(&self, at: &[String], name: &str, is_last: bool, asked: &mut Asked) -> Option<Resolution> {
         if !asked.insert((at.to_vec(), name.to_owned())) {
             return None;

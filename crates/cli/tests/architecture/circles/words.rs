@@ -1,6 +1,6 @@
-//! A source as the words of its code: without comments, and with a literal as one word.
+//! Splits a source into the words of its code: without comments, and with a literal as one word.
 
-/// A name, `::`, a literal, a lifetime or one other sign, and the line where it begins, from 1.
+/// A name, `::`, a literal, a lifetime or one other character, and the line where it begins, from 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Word<'a> {
     pub text: &'a str,
@@ -8,7 +8,7 @@ pub struct Word<'a> {
 }
 
 impl Word<'_> {
-    /// Whether it names something; numbers and keywords do as well.
+    /// Whether it may be a name; so may numbers and keywords.
     pub fn is_name(&self) -> bool {
         self.text.starts_with(is_of_name)
     }
@@ -33,7 +33,7 @@ pub fn words(source: &str) -> Vec<Word<'_>> {
     words
 }
 
-/// How many bytes the word, the comment or the blank takes with which a text begins.
+/// How many bytes the word, comment or blank has that a text begins with.
 fn length(rest: &str, first: char) -> usize {
     if rest.starts_with("//") {
         return rest.find('\n').unwrap_or(rest.len());
@@ -56,7 +56,7 @@ fn length(rest: &str, first: char) -> usize {
     first.len_utf8()
 }
 
-/// Comments in blocks lie in each other.
+/// The bytes of a block comment; those may be nested.
 fn block_comment(rest: &str) -> usize {
     let (mut depth, mut at) = (0, 0);
     while at < rest.len() {
@@ -90,7 +90,7 @@ fn text_literal(rest: &str) -> Option<usize> {
     Some(begin + closing(&rest[begin..], '"'))
 }
 
-/// The bytes up to and with the mark that closes a literal.
+/// The bytes up to and including the mark that closes a literal.
 fn closing(inside: &str, mark: char) -> usize {
     let mut escaped = false;
     for (at, c) in inside.char_indices() {

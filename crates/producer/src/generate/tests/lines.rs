@@ -1,4 +1,4 @@
-//! What must hold for every file: order, names, no line twice, the same again from the same seed.
+//! What must hold for every file: order, names, no line twice, the same bytes from the same seed.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -35,8 +35,8 @@ fn the_files_of_a_seed_never_change() {
     let seeded = |seed| GenerateOptions { seed, ..options(50_000, 8) };
     assert_eq!(digest(&seeded(1)), digest(&seeded(1)));
     assert_ne!(digest(&seeded(1)), digest(&seeded(2)));
-    // Written down: files made on other machines and by other versions are the same. A change of the generator
-    // that is meant changes these, and the changelog says so.
+    // Fixed: files that other machines and other versions make are the same. An intended change of the generator changes these digests, and
+    // the changelog says so.
     assert_eq!([digest(&seeded(0)), digest(&seeded(1))], ["31024a5905daa64f", "fdd12f12989998e6"]);
 }
 

@@ -1,4 +1,4 @@
-//! Shared by the tests of the generator: running it, and the plain lines of everyday traffic.
+//! Shared by the tests of the generator: runs it, and takes apart the lines of everyday traffic.
 
 mod lines;
 mod shape;
@@ -9,7 +9,7 @@ fn options(events: u64, attacks: u32) -> GenerateOptions {
     GenerateOptions { events: Some(events), attacks, ..GenerateOptions::default() }
 }
 
-/// The lines, the labels, the summary.
+/// Runs the generator; returns lines, labels and the summary.
 fn run(options: &GenerateOptions) -> (String, String, Summary) {
     let (mut out, mut labels) = (Vec::new(), Vec::new());
     let summary = generate(options, &mut out, Some(&mut labels), |_| ()).expect("vectors take all");

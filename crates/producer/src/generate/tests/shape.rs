@@ -1,10 +1,10 @@
-//! Whether it looks like a network: LANL's figures, with wide tolerances.
+//! Whether generated traffic looks like a network: LANL's figures, with wide tolerances.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::*;
 
-/// Shares of events, in percent, that the two rules of quantity flag, for people and for all.
+/// The percentage of events that the two rules of quantity flag, for people and for all users.
 #[derive(Debug, Default)]
 struct Flagged {
     burst: f64,
@@ -14,7 +14,7 @@ struct Flagged {
     new_device: f64,
 }
 
-/// The rules in their simplest form, over everyday traffic by internal numbers.
+/// Applies the rules, in their simplest form, to everyday traffic by internal numbers.
 fn flagged(scale: &Scale) -> Flagged {
     let mut traffic = Traffic::new(scale, 1);
     let mut hours: Vec<VecDeque<(u32, u32)>> = vec![VecDeque::new(); traffic.population.users.len()];
@@ -67,7 +67,7 @@ fn people_rarely_fire_the_rules_of_quantity() {
     assert!((0.2..1.0).contains(&full.new_device), "{full:?}");
 }
 
-/// The everyday traffic until so many events.
+/// Runs everyday traffic until there are so many events.
 fn traffic_until(traffic: &mut Traffic, events: &mut usize, second: &mut u32, target: usize) {
     let mut logons = Vec::new();
     while *events < target {
@@ -87,7 +87,7 @@ fn users_and_computers_pair_up_as_at_lanl() {
     let scale = Scale::new(None, Some(10)).expect("in range");
     let mut traffic = Traffic::new(&scale, 1);
     let (mut events, mut second) = (0, 0);
-    // LANL's first-time pairs after so many events.
+    // LANL's numbers of pairs after so many events.
     for (target, lanl) in [(1_000_000, 31_598), (5_000_000, 50_645), (20_000_000, 70_969)] {
         traffic_until(&mut traffic, &mut events, &mut second, target);
         let pairs: usize = traffic.population.users.iter().map(|user| user.known.len()).sum();

@@ -1,4 +1,4 @@
-//! What must hold for every file: order, numbers, labels, the same again from the same seed, and from a later day.
+//! What must hold for every file: order, numbers, labels, the same bytes from the same seed and from a later day on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::*;
 use crate::labels::AttackKind;
 
-/// Times that do not fall, numbers by first appearance, no line twice, every label's line there.
+/// Checks that times do not fall, numbers are by first appearance, no line stands twice, and every label has its line.
 fn check(text: &str, found: &[Label], options: &LanlOptions, written: &Written) {
     assert_eq!((text.lines().count() as u64, text.len() as u64), (written.lines, written.bytes));
     assert_eq!(written.lines, written.events + written.attack_events);
@@ -47,8 +47,8 @@ fn the_files_of_a_seed_never_change() {
     let digest = |options: &LanlOptions| format!("{:x}", Sha256::digest(run(options).0))[..16].to_owned();
     let days = LanlOptions { profile: Profile::FiftyEightDays, users: Some(400), ..small() };
     let attacked = LanlOptions { attacks: 8, red_team: Some(RedTeam::default()), seed: 2, ..small() };
-    // Written down: files made on other machines and by other versions are the same. A change of the generator that is
-    // meant changes these, and the changelog says so.
+    // Fixed: files that other machines and other versions make are the same. An intended change of the generator changes these digests, and
+    // the changelog says so.
     assert_eq!(
         [digest(&small()), digest(&attacked), digest(&days)],
         ["3f288d14ce371dda", "de6dc3e5ed09b91b", "048cd0e1515e8b3c"]

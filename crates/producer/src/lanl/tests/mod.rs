@@ -1,4 +1,4 @@
-//! Shared by the tests: running it, and the lines by their parts.
+//! Shared by the tests: runs the generator, and takes lines apart.
 
 mod lines;
 mod shape;
@@ -11,14 +11,14 @@ fn small() -> LanlOptions {
     LanlOptions { users: Some(300), days: Some(2), seed: 1, attack_seed: 1, ..LanlOptions::default() }
 }
 
-/// Lines, labels, what was written.
+/// Runs the generator; returns lines, labels and the summary.
 fn run(options: &LanlOptions) -> (String, Vec<Label>, Written) {
     let (mut out, mut csv) = (Vec::new(), Vec::new());
     let written = write(options, &mut out, Some(&mut csv), |_| ()).expect("vectors take all");
     (String::from_utf8(out).expect("it is ASCII"), labels::read(csv.as_slice()).expect("own file"), written)
 }
 
-/// What stands in the lines above the labels' header.
+/// The values in the lines above the labels' header.
 fn counts(options: &LanlOptions) -> std::collections::HashMap<String, String> {
     let mut csv = Vec::new();
     write(options, std::io::sink(), Some(&mut csv), |_| ()).expect("vectors take all");
@@ -38,7 +38,7 @@ fn line(label: &Label) -> String {
     format!("{},{},{}", label.time, label.user, label.computer)
 }
 
-/// Counts of a text.
+/// The figures of a text.
 fn figures(text: &str, options: &LanlOptions) -> Vec<Figure> {
     let mut figures = Figures::new();
     text.lines().for_each(|line| figures.line(line.as_bytes()));

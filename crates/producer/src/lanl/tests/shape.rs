@@ -1,4 +1,4 @@
-//! Whether it looks like LANL's: the figures that `--check` prints, and the red team's.
+//! Whether generated events look like LANL's: the figures that `--check` prints, and the red team's.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ fn off(figures: &[Figure]) -> Vec<&Figure> {
     figures.iter().filter(|figure| figure.verdict == Verdict::Off).collect()
 }
 
-/// A run through `Figures`, without the text of it all.
+/// A writer that counts a run with `Figures`, without keeping the text.
 struct Counter(Figures, Vec<u8>);
 
 impl Write for Counter {
@@ -52,8 +52,8 @@ fn the_nine_months_keep_the_real_figures() {
     }
 }
 
-/// The real first 10,000 events against the first 10,000 generated, each counted by the same code; and the real ones against
-/// the model, which a second program (`derive.py`) counted.
+/// Compares the real first 10,000 events with the first 10,000 generated, both counted by the same code; and the real ones with the model,
+/// which a second program (`derive.py`) counted.
 #[test]
 fn the_first_ten_thousand_are_as_the_real_ones() {
     let packed = include_bytes!("../../../../../tests/data/lanl/auth9mo_head10k.txt.gz");
@@ -87,7 +87,7 @@ fn a_file_of_another_kind_is_off() {
 
 #[test]
 fn the_58_days_have_their_new_pairs_a_day() {
-    // The whole network, ten days of it: too much for a test in events, so of each day what the plan says.
+    // Ten days of the whole network are too many events for a test, so each day is taken from the plan.
     let options = LanlOptions { profile: Profile::FiftyEightDays, seed: 3, ..LanlOptions::default() };
     let model = options.model();
     let Extent { share, rhythm, .. } = options.extent(&model).expect("the whole set");
@@ -111,7 +111,7 @@ fn the_58_days_have_their_new_pairs_a_day() {
 #[test]
 fn the_red_team_has_the_shape_of_the_real_one() {
     for profile in [Profile::NineMonths, Profile::FiftyEightDays] {
-        // Enough for 301 computers: there are fewer of them to a user in the 58 days.
+        // Enough users for 301 computers: in the 58 days, there are fewer computers to a user.
         let users = Some(if profile == Profile::NineMonths { 400 } else { 2_000 });
         let options = LanlOptions { profile, users, days: Some(30), red_team: Some(RedTeam::default()), ..small() };
         let options = LanlOptions { users_only: profile == Profile::FiftyEightDays, ..options };

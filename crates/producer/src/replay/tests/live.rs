@@ -10,7 +10,7 @@ fn now_at(speed: f64) -> ReplayOptions {
     ReplayOptions { pace: Pace::Speed(speed), clock: Clock::Now, batch_size: Some(2), ..ReplayOptions::default() }
 }
 
-/// Arrival, and time as it is written, of each event in the stream.
+/// The arrival, and the time as it is written, of each event in the stream.
 async fn sent(stream: &MemoryStream) -> Vec<(ArrivalTime, String)> {
     let records = in_order(stream).await;
     let times = records.iter().map(|record| {
@@ -52,7 +52,7 @@ async fn every_event_carries_the_time_at_which_it_is_sent() {
     }
 }
 
-/// What a lake may take in goes along as it is written, also what it will drop; what no lake knows does not.
+/// Attributes that a lake may take go along as they are written, even those that it will drop; keys that no lake knows do not.
 #[tokio::test]
 async fn what_events_carry_goes_along() {
     let line = |members: &str| format!("{{\"time\":7000,\"user\":\"U1\",{members}\"computer\":\"C1\"}}\n");
@@ -69,7 +69,7 @@ async fn what_events_carry_goes_along() {
     let carried = r#","source_ip":"::1","mfa":true,"lat":[4.0],"app":"a \"\u00fc\"","app":null}"#;
     // The longest line would be too long with the longer time.
     assert_eq!(sent, [format!("{start}{carried}"), format!("{start}}}")]);
-    // As they are, lines are sent as they are.
+    // With their own times, lines are sent as they are.
     let stream = memory(&clock);
     run(&file, &stream, &by(3)).await.expect("replays");
     let mut sent = payloads(&in_order(&stream).await);
@@ -79,7 +79,7 @@ async fn what_events_carry_goes_along() {
 
 const ONE_TICK: Span = Span::from_micros(TICK.as_micros() as i64);
 
-/// How much later than this time of its own an event arrived; arrivals are told from when clocks began.
+/// How much later than its own time an event arrived. Arrivals are given from when clocks began.
 fn behind_of(arrival: ArrivalTime, time: &str) -> Span {
     let time: EventTime = parse_rfc3339(time.as_bytes()).expect("a time");
     EventTime::made_at(BEGIN + (arrival - ArrivalTime::default())) - time
@@ -103,7 +103,7 @@ async fn a_run_that_continues_shifts_as_the_first_one_did() {
     };
     assert_eq!(times(sent(&parts).await), times(sent(&whole).await));
     assert!(clock.wall() >= BEGIN + HOUR, "an hour later");
-    // Complete is complete, and with its own times the input is another job.
+    // A complete job stays complete, and with its own times the input is another job.
     let again = run_until(&file, &parts, &now_at(2.0), &clock, |_| false).await.expect("nothing to do");
     assert_eq!(again.outcome, Outcome::AlreadyComplete);
     assert_eq!(run(&file, &parts, &by(3)).await.expect("replays").run.records(), 6);
@@ -138,7 +138,7 @@ async fn a_silence_is_waited_for_and_a_corrupt_clock_is_not() {
         .expect("replays");
     let behind = behind(&stream).await;
     let near = |behind: Span, seconds: i64| (-ONE_TICK..SECOND).contains(&(behind - seconds * SECOND));
-    // The one of the corrupt clock is sent as any other after a long silence, and what follows a little late.
+    // The event of the corrupt clock is sent like any other after a long silence, and the next ones a little late.
     let waited = SPEED_WAIT_MAX.as_secs() as i64;
     assert!(near(behind[0], 0) && near(behind[1], 0), "{behind:?}");
     assert!(behind[2] < -900_000 * SECOND && behind[3] <= (waited + 1) * SECOND && behind[3] >= -SECOND, "{behind:?}");

@@ -1,4 +1,4 @@
-//! Shared by the tests of the replay: time that only the replay moves, streams to replay into, and what must come out.
+//! Shared by the tests of the replay: a clock that only the replay moves, streams to replay into, and checks of what comes out.
 
 mod live;
 mod pacing;
@@ -20,7 +20,7 @@ use authpulse_stream::{CreateOptions, MemoryStream, ReadFrom, ReadLimit, Record,
 use super::*;
 use authpulse_files::{LINE_BYTES_MAX, Line};
 
-/// Time passes only while the replay waits.
+/// A clock on which time passes only while the replay waits.
 #[derive(Debug, Clone, Default)]
 struct VirtualClock {
     now: Arc<Mutex<Duration>>,
@@ -60,7 +60,7 @@ fn faulty(faults: impl Faults + 'static) -> MemoryStream {
     memory(&VirtualClock::default()).with_faults(Arc::new(faults))
 }
 
-/// As fast as it goes, so many records an append.
+/// Options to send as fast as possible, with so many records an append.
 fn by(batch_size: usize) -> ReplayOptions {
     ReplayOptions { pace: Pace::Max, batch_size: Some(batch_size), ..ReplayOptions::default() }
 }
@@ -92,7 +92,7 @@ async fn run_until(
     replay(input.into(), stream, options, around).await
 }
 
-/// A file that is gone after the test.
+/// A file that is removed after the test.
 struct File {
     path: PathBuf,
     _dir: tempfile::TempDir,
@@ -117,7 +117,7 @@ impl From<&File> for ReplayInput {
     }
 }
 
-/// What is neither file nor standard input.
+/// An input that is neither a file nor standard input.
 fn reader(bytes: &[u8]) -> ReplayInput {
     ReplayInput::Reader { name: "memory".to_owned(), reader: Box::new(std::io::Cursor::new(bytes.to_vec())) }
 }
@@ -150,7 +150,8 @@ fn record_lines(bytes: &[u8]) -> Vec<&[u8]> {
     lines.filter(|line| !blank(line)).collect()
 }
 
-/// The stream holds exactly these lines, each where it belongs, in order, and a consumer decides about each as a backfill.
+/// Checks that the stream holds exactly these lines, each in its shard, in order, and that a consumer decides about each as a backfill
+/// would.
 async fn assert_holds(stream: &dyn Stream, file: &[u8]) {
     let shards = stream.shards().await.expect("lists");
     let mut expected: BTreeMap<usize, Vec<&[u8]>> = (0..shards.len()).map(|shard| (shard, Vec::new())).collect();
@@ -172,7 +173,7 @@ async fn assert_holds(stream: &dyn Stream, file: &[u8]) {
     }
 }
 
-/// A consumer decides about the record as about the line.
+/// Checks that a consumer decides about the record as about the line.
 fn assert_same(payload: &[u8], partition_key: &[u8], line: &[u8]) {
     let from_stream: Result<ParsedEvent, Invalid> =
         parse_record(payload, partition_key, Reading::three_fields(DEFAULT_BASE));

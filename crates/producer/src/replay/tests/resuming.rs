@@ -1,4 +1,4 @@
-//! Stopped or killed anywhere, a replay that is run again sends the rest, and nothing twice.
+//! A replay that was stopped or killed anywhere sends the rest when it is run again, and nothing twice.
 
 use super::sending::events;
 use super::*;

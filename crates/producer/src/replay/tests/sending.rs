@@ -11,7 +11,7 @@ const MIXED: &[u8] =
 
 const MIXED_COUNTS: Counts = Counts { lines: 14, events: 5, unparsed: 5, shortened: 0 };
 
-/// So many events of a few users.
+/// This many events of a few users.
 pub(super) fn events(count: usize) -> Vec<u8> {
     (0..count).flat_map(|n| format!("{},U{},C{}\n", 1 + n / 3, n % 7, n).into_bytes()).collect()
 }
@@ -109,7 +109,7 @@ async fn what_is_no_file_is_sent_each_time() {
     assert_eq!(read_all(&stream).await.concat().len(), 20);
 }
 
-/// The line of a live source does not wait for the batch to fill, nor for the end.
+/// A line of a live source waits neither for the batch to fill nor for the end.
 #[tokio::test]
 async fn a_live_source_is_sent_as_it_comes() {
     struct Live(std::sync::mpsc::Receiver<Vec<u8>>);
@@ -203,7 +203,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn all_lines_arrive_in_order(lines in prop::collection::vec(super::wire::line(), 0..40), size in 1usize..12, end in "\r?\n") {
-        // An event first: without one, what looks like another form of file by chance would be refused.
+        // An event first: without one, a file that happens to look like another format would be refused.
         let file: Vec<u8> = [&[b"1,U1,C1".to_vec()], &lines[..]].concat().join(end.as_bytes());
         let stream = memory(&VirtualClock::default());
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");

@@ -51,7 +51,7 @@ fn a_line_in_the_wire_form_stays_as_it_is() {
     ] {
         assert_eq!(text(line), [line, key]);
     }
-    // What nobody reads goes along as bytes.
+    // What nothing reads goes along as bytes.
     let odd = b"{\"time\":\"2015-01-01 00:00:00,5z\",\"user\":\"U1\",\"computer\":\"C1\",\"x\":[NaN,\"\xff\t\"]}";
     let (payload, key, time) = encode(odd);
     assert_eq!((&payload[..], &key[..], time), (&odd[..], &b"U1"[..], Some(DEFAULT_BASE + Span::millis(500))));
