@@ -23,6 +23,21 @@ fn fixed_cases_have_the_answers_computed_by_hand() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// Words alone: how the page wraps and marks them says nothing.
+fn words(text: &str) -> String {
+    let text = text.replace(['*', '`', '"'], "");
+    text.split_whitespace().filter(|word| *word != ">").collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_fixed_case_tests_a_sentence_of_the_page() {
+    let page = words(include_str!("../../../docs/semantics.md"));
+    let is_there = |case: &&fixed::Fixed| page.contains(&words(case.sentence));
+    let lost: Vec<_> =
+        fixed::all().iter().filter(|case| !is_there(case)).map(|case| (case.name, case.sentence)).collect();
+    assert!(lost.is_empty(), "the page does not say so: {lost:#?}");
+}
+
 #[test]
 fn every_spelling_of_a_time_is_read_as_the_table_says() {
     let read = |payload: String, form| {

@@ -55,8 +55,8 @@ fn events() -> Vec<Fixed> {
             &format!("{rfc},U1,C1"),
             ID_RFC_1_U1_C1,
         ),
-        one("rfc_3339_with_an_offset", "`Z` or an offset", "2015-01-01T05:30:01+05:30,U1,C1", ID_RFC_1_U1_C1),
-        one("rfc_3339_with_a_negative_offset", "`Z` or an offset", "2014-12-31T23:00:01.0-01:00,U1,C1", ID_RFC_1_U1_C1),
+        one("rfc_3339_with_an_offset", "a zone (`Z`, `z`, ±hh:mm or ±hhmm), which must be there", "2015-01-01T05:30:01+05:30,U1,C1", ID_RFC_1_U1_C1),
+        one("rfc_3339_with_a_negative_offset", "a zone (`Z`, `z`, ±hh:mm or ±hhmm), which must be there", "2014-12-31T23:00:01.0-01:00,U1,C1", ID_RFC_1_U1_C1),
         one(
             "further_digits_are_cut",
             "kept to the microsecond (further digits are cut)",
@@ -117,7 +117,7 @@ fn events() -> Vec<Fixed> {
         ),
         one(
             "unknown_keys_are_ignored",
-            "Other keys are passed over; the rest of them must be well-formed",
+            "Otherwise ignored values must be well-formed",
             r#"{"time":1,"x":[1e99999,-0.0,{"time":null}],"x":"\ud800","\udc00":{},"user":"U1","computer":"C1"}"#,
             ID_1_U1_C1,
         ),
@@ -141,7 +141,7 @@ fn events() -> Vec<Fixed> {
         ),
         one(
             "wire_names_are_trimmed",
-            "Strings of `user` and `computer` are trimmed",
+            "The strings of `user` and `computer` are trimmed",
             r#"{"time":1,"user":"\u0009 U1","computer":"C1 "}"#,
             ID_1_U1_C1,
         ),
@@ -207,7 +207,7 @@ fn events() -> Vec<Fixed> {
         ),
         case(
             "record_of_1_mib",
-            "A line above 1,048,576 bytes is one invalid record (a record of a stream too)",
+            "A record of a stream above 1,048,576 bytes is invalid, as a line is",
             r#"shard s1
                pad 1048576 {"time":1,"user":"U1","computer":"C1"}
                pad 1048577 {"time":2,"user":"U1","computer":"C1"}
@@ -274,7 +274,7 @@ fn order() -> Vec<Fixed> {
         ),
         case(
             "one_own_id_at_several_instants",
-            "the same own id with another instant or computer is another event",
+            "The same own id with another instant or computer is another event",
             "open 1000\n1000 U1 C1 id=4624\n1000+1us U1 C1 id=4624\n1001 U1 C1 id=4624\n999 U1 C1 id=4624",
             r"1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
               1000+1us U1 C1 -> 0 LOW - 2 2 1 1 -
@@ -283,7 +283,7 @@ fn order() -> Vec<Fixed> {
         ),
         case(
             "one_own_id_on_several_computers",
-            "the same own id with another instant or computer is another event",
+            "The same own id with another instant or computer is another event",
             "open 1000\n1000 U1 C1 id=4624\n1000 U1 C2 id=4624\n1000 U1 C1 id=4624",
             r#"1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
                1000 U1 C2 -> 30 MEDIUM N 2 2 2 2 -
@@ -338,7 +338,7 @@ fn order() -> Vec<Fixed> {
         ),
         case(
             "misrouted_by_the_user_not_the_key",
-            "`misrouted`: MD5(user) lies outside the shard's range (a foreign producer's partition key)",
+            "`misrouted`: MD5(user) lies outside the shard's range (a foreign producer's partition key",
             r#"shard s1 8..f
                raw {"time":1,"user":"U2","computer":"C1"}
                raw {"time":2,"user":"U1","computer":"C1"}
@@ -356,7 +356,7 @@ fn order() -> Vec<Fixed> {
 
 fn ahead() -> Vec<Fixed> {
     vec![
-        case("a_first_event_waits", "the shard has no front yet", "5 U1 C1", "waiting 1"),
+        case("a_first_event_waits", "the shard has no high-water mark yet", "5 U1 C1", "waiting 1"),
         case(
             "three_users_go_on",
             "As soon as events of three distinct users, or ten events, wait, all of them go on",
@@ -449,19 +449,19 @@ fn ahead() -> Vec<Fixed> {
         ),
         case(
             "duplicate_among_those_that_wait",
-            "Where the same event (the same `event_id`, instant and computer of the same user) waits already",
+            "Where the same event (step 6) waits already",
             "open 1000\n9000 U1 C1 id=a\n9000 U1 C1 id=a\n9001 U1 C1 id=a\n9000 U1 C2 id=a\n9000 U2 C1 id=a",
             "duplicate {\"time\":9000\nwaiting 4",
         ),
         case(
             "duplicate_among_those_that_wait_by_its_content_id",
-            "Where the same event (the same `event_id`, instant and computer of the same user) waits already",
+            "Where the same event (step 6) waits already",
             &format!("1 U1 C1\n1 U1 C1 i{}\n1 U1 C1", ID_1_U1_C1.replace("id ", "d=")),
             "duplicate {\"time\":1\nduplicate 1,U1\nwaiting 1",
         ),
         case(
             "one_own_id_of_several_events_that_wait",
-            "the same own id with another instant or computer is another event",
+            "The same own id with another instant or computer is another event",
             "open 1000\n4700 U1 C1 id=a\n4600 U1 C2 id=a",
             "4600 U1 C2 -> 30 MEDIUM N 1 1 1 1 -\n4700 U1 C1 -> 30 MEDIUM N 2 2 2 2 -",
         ),
@@ -479,7 +479,7 @@ fn ahead() -> Vec<Fixed> {
         ),
         case(
             "a_day_after_the_first_settles",
-            "more than 86400 s after that of the first event that waits, what waits is settled",
+            "more than 86400 s after that of the first event that waits, what waits is flushed",
             "open 1000\n100000 U1 C1\n186401 U2 C2",
             "100000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\nwaiting 1",
         ),
@@ -491,7 +491,7 @@ fn ahead() -> Vec<Fixed> {
         ),
         case(
             "judged_again_after_settling",
-            "the new one is judged again from the start of 4",
+            "the new one goes through 4 again from its start",
             "open 1000\n100000 U1 C1\n186400 U1 C2\n186401 U2 C3\n186402 U2 C3",
             r"100000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
               186400 U1 C2 -> 30 MEDIUM N 1 1 1 1 -
@@ -578,13 +578,13 @@ fn live() -> Vec<Fixed> {
         ),
         case(
             "also_where_there_is_no_front",
-            "the shard has no front yet (as if beyond it)",
+            "the shard has no high-water mark yet",
             "shard s1\n9000 U2 C2 @9900\n10000 U1 C3 @10000",
             "9000 U2 C2 -> 30 MEDIUM N 1 1 1 1 -\n10000 U1 C3 -> 30 MEDIUM N 1 1 1 1 -",
         ),
         case(
             "a_live_duplicate_of_one_that_waited",
-            "Only events ahead that must wait are compared with those that wait",
+            "Only events that are ahead and not live are compared with those that wait",
             "shard s1\n5 U1 C1 @10\n9000 U2 C2 @9301 id=a\n9000 U2 C2 @9290 id=a",
             r#"5 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
                9000 U2 C2 -> 30 MEDIUM N 1 1 1 1 -
@@ -597,13 +597,13 @@ fn advances() -> Vec<Fixed> {
     vec![
         case(
             "late_after_a_rise",
-            "or a rise (below) where that is higher",
+            "or an advance (below), where that is higher",
             "shard s1\nopen 1000\nrise 5000\n4999 U1 C1\n5000 U1 C2",
             "5000 U1 C2 -> 30 MEDIUM N 1 1 1 1 -\nlate {\"time\":4999",
         ),
         case(
             "front_after_a_rise",
-            "**Front** = watermark + tolerance",
+            "High-water mark = watermark + tolerance",
             "shard s1\nopen 1000\nrise 5000\n8900+1us U1 C2\n8900 U2 C1",
             "8900 U2 C1 -> 30 MEDIUM N 1 1 1 1 -\n8900+1us U1 C2 -> 30 MEDIUM N 1 1 1 1 -",
         ),
@@ -621,13 +621,13 @@ fn advances() -> Vec<Fixed> {
         ),
         case(
             "those_that_wait_go_on_before_a_rise",
-            "Before a rise to W, those that wait with a time up to W + tolerance + `max_jump` go on",
+            "Before an advance to W, those that wait with a time up to W + tolerance + `max_jump` go on",
             "shard s1\nopen 1000\n5000 U1 C1\n9000 U2 C2\nrise 20000\nsettle",
             "5000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\n9000 U2 C2 -> 30 MEDIUM N 1 1 1 1 -",
         ),
         case(
             "up_to_w_and_tolerance_and_max_jump",
-            "Before a rise to W, those that wait with a time up to W + tolerance + `max_jump` go on",
+            "Before an advance to W, those that wait with a time up to W + tolerance + `max_jump` go on",
             "shard s1\nopen 1000\n9000 U1 C1\nrise 5100",
             "9000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -",
         ),
@@ -651,7 +651,7 @@ fn children() -> Vec<Fixed> {
     vec![
         case(
             "a_split_divides_the_users",
-            "the heirs take from their parents' ends, by hash range, every user's state",
+            "take from their parents' ends, by hash range, every user's state",
             r"shard s0
               5 U1 C1
               6 U2 C2
@@ -686,7 +686,7 @@ fn children() -> Vec<Fixed> {
         ),
         case(
             "what_waits_is_judged_again",
-            "what waits is judged again from 4 in the heir, in order of arrival, before its first record",
+            "The child admits the events that wait again from step 4, in order of arrival, before its first record",
             r"shard s0 0..7
               5 U2 C2
               shard s1 8..f
@@ -699,7 +699,7 @@ fn children() -> Vec<Fixed> {
         ),
         case(
             "what_waits_is_divided_too",
-            "what waits and what is not yet scored",
+            "the events that wait, the events not yet scored",
             "shard s0\n5 U1 C1\n6 U2 C2\nshard s1 0..7 from s0\n7 U4 C4\nshard s2 8..f from s0",
             "waiting 3",
         ),
@@ -718,13 +718,13 @@ fn children() -> Vec<Fixed> {
         ),
         case(
             "no_longer_ahead_in_the_heir",
-            "what waits is judged again from 4 in the heir",
+            "The child admits the events that wait again from step 4",
             "shard s0 0..7\n5000 U2 C2\nshard s1 8..f\n4000 U1 C1\n4000 U3 C1\n4000 U9 C1\nshard s2 from s0,s1",
             "5000 U2 C2 -> 30 MEDIUM N 1 1 1 1 -\n+3",
         ),
         case(
             "late_in_the_heir",
-            "what waits is judged again from 4 in the heir",
+            "The child admits the events that wait again from step 4",
             "shard s0 0..7\n5000 U2 C2\nshard s1 8..f\n9000 U1 C1\n9000 U3 C1\n9000 U9 C1\nshard s2 from s0,s1",
             "late {\"time\":5000\n+3",
         ),
@@ -867,7 +867,7 @@ fn rules() -> Vec<Fixed> {
         ),
         case(
             "new_in_order_of_acceptance",
-            "no event of this user on this computer was accepted before (in order of acceptance)",
+            "no event of this user on this computer was accepted before (in order of acceptance",
             "open 1000\n1200 U1 C1\n1000 U1 C1",
             "1200 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\n1000 U1 C1 -> 0 LOW - 2 2 1 1 -",
         ),
@@ -1005,7 +1005,7 @@ fn popularity() -> Vec<Fixed> {
         second_day(
             three_hosts(),
             "logins_of_all_users",
-            "logins accepted on that computer, by all users",
+            "logons accepted on that computer, by all users",
             "1001 U2 C1\nopen 1d+3600\n1d+3600 U1 C1",
             "1001 U2 C1 -> 30 MEDIUM N 1 1 1 1 -\n1d+3600 U1 C1 -> 10 LOW R 1 1 1 1 2",
         ),
@@ -1047,7 +1047,7 @@ fn popularity() -> Vec<Fixed> {
         second_day(
             three_hosts(),
             "what_was_rejected_is_not_popular",
-            "logins accepted on that computer",
+            "logons accepted on that computer",
             "1000 U1 C1\n600 U2 C1\nopen 1d+3600\n1d+3600 U1 C1",
             "1d+3600 U1 C1 -> 10 LOW R 1 1 1 1 1\nduplicate 1000\nlate 600",
         ),
@@ -1124,7 +1124,7 @@ fn tables() -> Vec<Fixed> {
     vec![
         case(
             "hours_of_a_user",
-            "one row a user and clock hour (UTC) of event time in which the user has an accepted event",
+            "one row per user and clock hour (UTC) of event time in which the user has an accepted event",
             "open 3000\n3000 U1 C1\n3599+999999us U1 C1\n3600 U1 C2\n3600 U2 C1\n3500 U1 C3",
             r"3000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
               3599+999999us U1 C1 -> 0 LOW - 2 2 1 1 -
@@ -1140,7 +1140,7 @@ fn tables() -> Vec<Fixed> {
         ),
         case(
             "days_of_a_computer",
-            "one row a day and computer with an accepted event",
+            "one row per day and computer with an accepted event",
             "open 1d\n1d+-1us U1 C1\n1d U1 C1\n1d+1 U2 C1\n1d+1 U2 C1",
             r"86399+999999us U1 C1 -> 30 MEDIUM N 1 1 1 1 -
               1d U1 C1 -> 0 LOW - 2 2 1 1 -
