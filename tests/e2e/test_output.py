@@ -493,6 +493,25 @@ def test_every_line_for_programs_is_an_object(place):
         assert code == 2 or lines[-2]["fields"]["why"] == "error", error
 
 
+def test_an_error_says_what_to_do(place):
+    """Unless its words say what to change: for people in a line of its own, for programs in two fields."""
+    lake = place / "helped"
+    run("backfill", "--input", EXCERPT, "--lake", lake)
+    for name in ("journal.db-wal", "journal.db-shm"):
+        (lake / name).unlink(missing_ok=True)
+    (lake / "journal.db").write_bytes(b"no database at all " * 1000)
+    again = ["backfill", "--input", EXCERPT, "--lake", lake]
+    code, _, error = ended(*again)
+    *_, said, advice = error.splitlines()
+    assert code == 1 and said.startswith("error: ") and "journal.db" in said, error
+    assert advice.startswith("help: ") and "restore" in advice, error
+    nowhere = ["consume", "--stream", "local:/nowhere", "--lake", place / "nowhere"]
+    for words, remedy, told in ((again, "restore", advice.removeprefix("help: ")), (nowhere, "correct", None)):
+        code, _, error = ended("--log-format", "json", *words)
+        fields = objects(error)[-1]["fields"]
+        assert (code, fields["remedy"], fields.get("help")) == (1, remedy, told), error
+
+
 def test_the_end_says_why_whatever_it_is(place):
     """Also for a panic of the command itself, and a configuration that cannot be read."""
     words = service(place, "ends", "--log-format", "json")

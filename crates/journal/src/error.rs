@@ -143,12 +143,9 @@ impl ConsumerError {
             ConsumerError::Lake(error) => error.remedy(),
             ConsumerError::Catalog(error) => error.remedy(),
             ConsumerError::Store(error) => error.remedy(),
-            ConsumerError::Lease(LeaseError::Damaged { .. }) => Remedy::Restore,
-            ConsumerError::Lease(_) => Remedy::Retry,
-            ConsumerError::Stream(StreamError::Damaged { .. }) => Remedy::Restore,
-            ConsumerError::Stream(StreamError::Storage { retry: true, .. }) => Remedy::Retry,
-            ConsumerError::Stream(_)
-            | ConsumerError::Input(_)
+            ConsumerError::Lease(error) => remedy_of_leases(error),
+            ConsumerError::Stream(error) => remedy_of_stream(error),
+            ConsumerError::Input(_)
             | ConsumerError::NothingToDo(_)
             | ConsumerError::Entry(_)
             | ConsumerError::Snapshot { .. }
@@ -165,6 +162,26 @@ impl ConsumerError {
             ConsumerError::TooNew(_) => true,
             _ => false,
         }
+    }
+}
+
+/// What to do about a failure of leases. (Their crate stands below the one that has the word.)
+pub fn remedy_of_leases(error: &LeaseError) -> Remedy {
+    match error {
+        LeaseError::Damaged { .. } => Remedy::Restore,
+        LeaseError::Failed { .. } | LeaseError::Busy { .. } => Remedy::Retry,
+    }
+}
+
+/// What to do about a failure of a stream, likewise.
+pub fn remedy_of_stream(error: &StreamError) -> Remedy {
+    match error {
+        StreamError::Damaged { .. } => Remedy::Restore,
+        StreamError::Storage { retry: true, .. } => Remedy::Retry,
+        StreamError::NotFound { .. }
+        | StreamError::Refused { .. }
+        | StreamError::Record { .. }
+        | StreamError::Storage { retry: false, .. } => Remedy::Correct,
     }
 }
 

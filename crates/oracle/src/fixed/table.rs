@@ -55,8 +55,18 @@ fn events() -> Vec<Fixed> {
             &format!("{rfc},U1,C1"),
             ID_RFC_1_U1_C1,
         ),
-        one("rfc_3339_with_an_offset", "a zone (`Z`, `z`, ±hh:mm or ±hhmm), which must be there", "2015-01-01T05:30:01+05:30,U1,C1", ID_RFC_1_U1_C1),
-        one("rfc_3339_with_a_negative_offset", "a zone (`Z`, `z`, ±hh:mm or ±hhmm), which must be there", "2014-12-31T23:00:01.0-01:00,U1,C1", ID_RFC_1_U1_C1),
+        one(
+            "rfc_3339_with_an_offset",
+            "a zone (`Z`, `z`, ±hh:mm or ±hhmm), which must be there",
+            "2015-01-01T05:30:01+05:30,U1,C1",
+            ID_RFC_1_U1_C1,
+        ),
+        one(
+            "rfc_3339_with_a_negative_offset",
+            "a zone (`Z`, `z`, ±hh:mm or ±hhmm), which must be there",
+            "2014-12-31T23:00:01.0-01:00,U1,C1",
+            ID_RFC_1_U1_C1,
+        ),
         one(
             "further_digits_are_cut",
             "kept to the microsecond (further digits are cut)",
