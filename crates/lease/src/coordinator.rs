@@ -113,9 +113,9 @@ impl Coordinator {
 
     /// The changes that this worker should make now, given the leases it has.
     ///
-    /// It takes leases that nobody renews at once, up to its part of all leases. Beyond its part it takes those without
-    /// an owner, and those that nobody has renewed for three durations: no other worker seems to want them. It asks other workers for leases only when there is nothing to
-    /// take.
+    /// It takes leases that nobody renews at once, up to its part of all leases. Beyond its part it takes those without an owner, and
+    /// those that nobody has renewed for three durations: no other worker seems to want them. It asks other workers for leases only when
+    /// there is nothing to take.
     pub fn wishes(&self, now: Ticks, held: &BTreeSet<String>) -> Vec<Wish> {
         let living = || self.leases.values().filter(|(lease, _)| !lease.ended);
         let mut loads: BTreeMap<&str, usize> = BTreeMap::from([(self.worker.as_str(), 0)]);
