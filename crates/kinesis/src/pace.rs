@@ -175,7 +175,8 @@ mod tests {
         assert_eq!(long.failed(1.0), BACKOFF_MAX, "however long it lasts");
     }
 
-    /// Sends calls of a cost against a shard that takes `limit` bytes a second, for some seconds; what it took a second at the end.
+    /// Sends calls of a cost for some seconds, to a shard that takes `limit` bytes a second. Returns how much it took a second at the
+    /// end.
     fn sent(limit: f64, cost: f64, seconds: u64) -> f64 {
         let (mut now, mut rate) = (Duration::ZERO, Rate::new(Duration::ZERO));
         let (mut credit, mut credited, mut taken) = (limit, Duration::ZERO, 0.0);
@@ -204,8 +205,8 @@ mod tests {
         }
     }
 
-    /// Sends records of a size one by one, in calls as large as they may be, to a shard that throttles entry by entry; what it took a
-    /// second at the end.
+    /// Sends records of a size one by one, in calls as large as they may be, to a shard that throttles entry by entry. Returns how much
+    /// it took a second at the end.
     fn sent_one_by_one(limit: f64, bytes: usize, seconds: u64) -> f64 {
         let (mut now, mut rate) = (Duration::ZERO, Rate::new(Duration::ZERO));
         let (mut credit, mut credited, mut taken) = (limit, Duration::ZERO, 0.0);
@@ -246,7 +247,7 @@ mod tests {
         rate.spend(Duration::ZERO, cost(1_000, 0));
         let wait = rate.wait(Duration::ZERO, cost(500, 0));
         assert!((0.49..=0.51).contains(&wait.as_secs_f64()), "{wait:?}");
-        // More than a second's worth waits for a full second, not for ever.
+        // A call that costs more than a second's worth waits for a full second, and not for ever.
         assert!(rate.wait(Duration::ZERO, 5e6) <= SECOND && rate.wait(2 * SECOND, 5e6) == Duration::ZERO);
     }
 
