@@ -1,6 +1,6 @@
-//! A lake looked at from outside: [`verify`] compares journals, files and tables row by row, [`status`] says where they stand.
+//! A lake seen from outside: [`verify`] compares journals, files and tables row by row, [`status`] says how far each of them is.
 //!
-//! Both read and change nothing, beside whatever else uses the lake.
+//! Both only read, and may run while other programs use the lake.
 
 pub mod status;
 pub mod verify;

@@ -1,4 +1,4 @@
-//! Where a lake stands, for `authpulse status`: read from journals and tables alone, beside whatever else uses the lake.
+//! How far a lake is, for `authpulse status`. It reads only journals and tables, and may run while other programs use the lake.
 
 mod formats;
 mod lag;
@@ -24,85 +24,85 @@ use std::collections::BTreeMap;
 pub use formats::{Formats, TooNew};
 pub use lag::{Lag, UnreadShard};
 
-/// Where a lake stands.
+/// How far a lake is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     /// When this was read, by the reader's clock.
     #[serde(serialize_with = "time")]
     pub at: ProcessingTime,
-    /// Its shards, by name of their journals.
+    /// The shards of the lake, ordered by the names of their journals.
     pub shards: Vec<ShardStatus>,
-    /// Its tables.
+    /// The tables that the lake has, and those of the first four that are not made yet.
     pub tables: Vec<TableStatus>,
     /// Shards of the stream that have no entry yet.
     pub unread: Vec<UnreadShard>,
-    /// Who works on which shard, where the stream was given.
+    /// Which worker works on which shard, if a store of leases was given.
     pub leases: Vec<LeaseStatus>,
     /// Which programs can go on with the lake.
     pub formats: Formats,
 }
 
-/// Who works on a shard.
+/// Which worker works on a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeaseStatus {
     /// The shard, by the name of its journal.
     pub shard: String,
-    /// The worker, if a living one has it.
+    /// The living worker that has the lease, if there is one.
     pub owner: Option<String>,
-    /// The worker that asked for it.
+    /// The worker that asked for the lease.
     pub next_owner: Option<String>,
-    /// How far its owner says to be, sequence number and sub-sequence number, where the store of leases keeps that. The shard's
-    /// position counts.
+    /// The position that its owner has reported, as sequence number and sub-sequence number, if the lease store keeps it. Only the
+    /// shard's position counts.
     pub checkpoint: Option<String>,
 }
 
-/// One shard.
+/// One shard of the lake.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ShardStatus {
-    /// The name of its journal.
+    /// The name of the shard's journal.
     pub shard: String,
-    /// What it reads.
+    /// What the shard reads: files, or a shard of a stream.
     pub source: Source,
-    /// Its part of the ring.
+    /// The shard's part of the ring.
     pub range: String,
-    /// How far it is.
+    /// How far the shard is.
     pub state: State,
     /// The shards that inherited from it.
     #[serde(rename = "heirs")]
     pub children: Vec<String>,
     /// The number of its last entry.
     pub last_entry: u64,
-    /// The owner's epoch: how often it was taken over, and one.
+    /// The owner's epoch: 1, and one more for each time that the shard was taken over.
     pub epoch: u64,
     /// The format of its last entry.
     pub format: u32,
     /// When the last entry was written, by its writer's clock.
     #[serde(serialize_with = "time")]
     pub written_at: ProcessingTime,
-    /// How long ago that was.
+    /// The age of the last entry, in seconds.
     pub age_seconds: f64,
-    /// Position up to which records are decided: sequence number and sub-sequence number.
+    /// The position up to which records are decided: sequence number and sub-sequence number.
     pub position: String,
-    /// The watermark.
+    /// The shard's watermark: below it, events are late.
     #[serde(serialize_with = "maybe_time")]
     pub watermark: Option<EventTime>,
     /// The newest event time accepted.
     #[serde(serialize_with = "maybe_time")]
     pub newest_accepted: Option<EventTime>,
-    /// How far it is behind its stream, where that was given.
+    /// How far it is behind its stream, if a stream was given.
     pub lag: Option<Lag>,
-    /// For each table the entries that it does not hold yet.
+    /// For each table, how many entries it does not have yet.
     pub behind: BTreeMap<String, u64>,
     /// Events that wait.
     pub waiting: Vec<WaitingStatus>,
     /// Events accepted and not yet scored.
     pub unscored: u64,
-    /// What scoring waits for; none where it waits for nothing but the next entry.
+    /// The day that scoring waits for; `None` if it waits only for the next entry.
     pub waits_for: Option<DayWait>,
-    /// Up to when it is sealed: input below is late. None where it is not, or where nothing was accepted.
+    /// The time up to which the shard is sealed: input below it is late. `None` if it is not sealed, or if nothing was accepted.
     #[serde(serialize_with = "maybe_time")]
     pub sealed: Option<EventTime>,
-    /// Attributes that had no value of their form and were left out, of all its records.
+    /// How many attributes were left out over all its records because they had no value of their form.
     pub fields_dropped: u64,
     /// Records lost to the stream's retention.
     pub gaps: Vec<GapStatus>,
@@ -114,24 +114,24 @@ pub struct ShardStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It reads.
+    /// It is reading.
     Reading,
     /// It was read to its end, or to the tip at which it is to be sealed.
     ReadToEnd,
-    /// It was split or merged, or another input continues it: its children go on.
+    /// It was split or merged, or another input continues it. Its children go on.
     Ended,
     /// It is sealed.
     Sealed,
-    /// Its input is finished, nothing of it was accepted, and nothing is sealed.
+    /// Its input is finished, nothing of it was accepted, and so nothing is sealed.
     FinishedEmpty,
 }
 
 /// An event that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WaitingStatus {
-    /// Who.
+    /// The user of the event.
     pub user: String,
-    /// Where.
+    /// The computer that the user logged on to.
     pub computer: String,
     /// Event time.
     #[serde(serialize_with = "time")]
@@ -139,38 +139,38 @@ pub struct WaitingStatus {
     /// When it arrived.
     #[serde(serialize_with = "time")]
     pub arrival: ArrivalTime,
-    /// Events that did not wait and were accepted since.
+    /// How many events that did not wait were accepted since.
     pub accepted_since: u32,
 }
 
-/// A day whose logons a shard needs to score on.
+/// A day whose counts a shard needs before it can score on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DayWait {
     /// The day.
     pub day: String,
-    /// The parts of the ring that have not published it.
+    /// The parts of the ring whose shards have not published their counts of the day.
     pub missing: Vec<MissingRange>,
 }
 
-/// A part of the ring whose counts of a day are not stored.
+/// A part of the ring for which the counts of a day are not stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MissingRange {
-    /// The part.
+    /// The part, as a range of the ring.
     pub range: String,
-    /// The shards that own it, of the lake or, where it was given, of the stream.
+    /// The shards that own it: those of the lake, and if a stream was given, also those of the stream that are not begun.
     pub shards: Vec<String>,
 }
 
 /// Records lost to retention.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GapStatus {
-    /// The entry that tells.
+    /// The number of the entry that reports the gap.
     pub entry: u64,
-    /// After this position.
+    /// The lost records come after this position.
     pub after: String,
-    /// Before this one.
+    /// The lost records come before this position.
     pub before: String,
-    /// How many, where the stream could tell.
+    /// How many records are lost, if the stream could tell.
     pub records: Option<u64>,
 }
 
@@ -179,18 +179,18 @@ pub struct GapStatus {
 pub struct BackfillStatus {
     /// The files of the last run, in order.
     pub files: Vec<String>,
-    /// When it began.
+    /// When that run began.
     #[serde(serialize_with = "time")]
     pub run_started: ProcessingTime,
-    /// Lines of the run that are stored.
+    /// How many lines of the run are stored.
     pub lines: u64,
-    /// Whether it was read to its end.
+    /// Whether the run was read to its end.
     pub finished: bool,
-    /// Whether it left the lake open.
+    /// Whether the run leaves the lake open.
     pub keep_open: bool,
-    /// Whether its lines are admitted in order of event time.
+    /// Whether the run's lines are sorted by event time before they are admitted.
     pub sorted: bool,
-    /// The run was ended by hand after so many lines.
+    /// After how many lines the run was given up by hand.
     pub given_up: Option<u64>,
 }
 
@@ -199,18 +199,18 @@ pub struct BackfillStatus {
 pub struct TableStatus {
     /// Its name.
     pub table: String,
-    /// When it was last committed to; none where the table does not exist yet.
+    /// When it was last committed to; `None` if the table is not made yet.
     #[serde(serialize_with = "maybe_time")]
     pub committed_at: Option<ProcessingTime>,
-    /// Entries, of all shards, that it does not hold yet.
+    /// How many entries, of all shards, it does not have yet.
     pub behind: u64,
 }
 
-/// Reads where a lake stands; with its stream, also how far it is behind. What is too new for this program is left out and named in
-/// [`Status::formats`].
+/// Reads how far a lake is. With `stream` it also measures how far each shard is behind; with `leases` it names the workers. Shards and
+/// tables that are too new for this program are left out and named in [`Status::formats`].
 ///
 /// # Errors
-/// A journal, a table or the stream cannot be read.
+/// A journal, a table, the stream or the leases cannot be read, or a table has entries that its journal lacks.
 pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn LeaseStore>) -> Result<Status> {
     let mut tables = BTreeMap::new();
     let mut too_new = Vec::new();
@@ -224,7 +224,7 @@ pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn 
                 let updated = loaded.metadata.last_updated_ms().saturating_mul(1_000);
                 Some((loaded.applied()?, ProcessingTime::from_micros(updated)))
             }
-            // One that is made when there is something for it.
+            // A table behind the first four is made only when there are rows for it.
             Err(LakeError::NoTable { .. }) if !table.is_first() => continue,
             Err(LakeError::NoTable { .. }) => None,
             Err(error) => return Err(error.into()),
@@ -281,7 +281,7 @@ pub async fn status(env: &Env, stream: Option<&dyn Stream>, leases: Option<&dyn 
     Ok(Status { at, shards, tables, unread, leases, formats })
 }
 
-/// What the journals say.
+/// What all journals say.
 struct Journals {
     tails: BTreeMap<ShardId, Entry>,
     /// The numbers of the last entries, also of those that are too new for this program.
@@ -370,7 +370,7 @@ impl Journals {
             Entry { read_to_end: true, .. } => State::ReadToEnd,
             _ => State::Reading,
         };
-        // What an ended shard left open is with its children as soon as they have begun.
+        // The children of an ended shard take over what it left open, as soon as they have begun.
         let is_own = |user: &str| {
             children.is_empty() || {
                 let hash = hash_key(user.as_bytes());
@@ -421,7 +421,7 @@ impl Journals {
         })
     }
 
-    /// Who has not published a day, if anybody.
+    /// The parts of the ring that have not published a day, and their shards; `None` if the day can be used.
     fn wait_of(&self, day: Day) -> Option<DayWait> {
         let published = self
             .registry
@@ -458,7 +458,7 @@ fn gaps_of(entry: &Entry) -> impl Iterator<Item = GapStatus> + '_ {
     })
 }
 
-/// The parts of the ring that no range holds.
+/// The parts of the ring that none of the ranges covers.
 fn rest_of_ring(mut ranges: Vec<HashRange>) -> Vec<HashRange> {
     ranges.sort_unstable();
     let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! Who asks, where, how often and how long: one configuration for all clients.
+//! One configuration for all clients: credentials, region and endpoints, time limits and repetition.
 
 use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
@@ -9,35 +9,35 @@ use aws_smithy_http_client::{Builder, Connector, proxy::ProxyConfig};
 use aws_types::service_config::ServiceConfigKey;
 use std::time::Duration;
 
-/// To a connection. Longer helps nobody: the next attempt may reach another host.
+/// How long connecting may take. Waiting longer helps nobody: the next attempt may reach another host.
 const CONNECT: Duration = Duration::from_secs(3);
-/// To the first byte of an answer. S3 answers within some 100 ms, a large CompleteMultipartUpload within seconds; beyond this the
-/// answer is lost rather than slow.
+/// How long the first byte of an answer may take. S3 answers within some 100 ms, and a large CompleteMultipartUpload within seconds.
+/// Beyond this the answer is lost rather than slow.
 pub const ANSWER: Duration = Duration::from_secs(20);
-/// One attempt, with the body on its way: 64 MiB at 10 Mbit/s take 54 s.
+/// How long one attempt may take, with the body: 64 MiB at 10 Mbit/s take 54 s.
 const ATTEMPT: Duration = Duration::from_secs(60);
-/// All attempts of one call. Who waits for the answer is a worker that could read on meanwhile.
+/// How long all attempts of one call may take: a worker waits for the answer, and could read on meanwhile.
 const OPERATION: Duration = Duration::from_secs(180);
-/// Attempts of a call that may be repeated, with pauses that double from `BACKOFF`, by chance shortened.
+/// The attempts of a call that may be repeated. The pauses in between double from `BACKOFF`, and are shortened at random.
 const ATTEMPTS: u32 = 5;
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// An idle connection is kept for the next call this long. Entries and commits come every 10 to 30 s; but a connection that the
-/// other side has closed meanwhile costs an unclear answer, and S3 closes idle ones after some 20 s.
+/// How long an idle connection is kept for the next call. Entries and commits come every 10 to 30 s. But if the other side has closed the
+/// connection meanwhile, the answer is unclear, and S3 closes idle connections after some 20 s.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// Why AWS cannot be used as it is set up.
+/// Why AWS cannot be used with the given settings.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AwsError {
-    /// No region anywhere.
+    /// No region is set anywhere.
     #[error("no AWS region is set: set AWS_REGION, or `region` in the profile")]
     NoRegion,
     /// The lake's address cannot be used.
     #[error("'{text}' cannot be a lake: {why}")]
     Location {
-        /// As it was given.
+        /// The address as it was given.
         text: String,
-        /// What does not fit, and what would.
+        /// What is wrong with it, and what would be right.
         why: String,
     },
     /// A call failed.
@@ -45,7 +45,7 @@ pub enum AwsError {
     Call(String),
 }
 
-/// Region, credentials, endpoints, time-outs and retries, for all clients alike.
+/// Region, credentials, endpoints, time limits and retries, the same for all clients.
 #[derive(Clone, Debug)]
 pub struct Aws {
     sdk: SdkConfig,

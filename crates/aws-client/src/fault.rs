@@ -1,7 +1,7 @@
 //! What an error of AWS means for the caller, and what a person can do about it.
 //!
-//! Three answers matter. Refused: nothing happened, and nothing would the next time either. Busy: nothing happened, later it may.
-//! Unclear: it may have happened or not. Whatever is not known to be one of the first two is unclear.
+//! There are three meanings. Refused: nothing happened, and a further attempt would be refused too. Busy: nothing happened, and a later
+//! attempt may succeed. Unclear: it may have happened or not. Every error that is not known to be one of the first two is unclear.
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result;
@@ -11,28 +11,28 @@ use std::error::Error;
 /// An error of any client of the SDK.
 pub type SdkError<E> = result::SdkError<E, HttpResponse>;
 
-/// What was called, for the words of an error.
+/// The call that failed, for the text of the error.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The IAM action that allows it, such as `s3:PutObject`.
+    /// The IAM action that allows the call, such as `s3:PutObject`.
     pub action: &'static str,
-    /// What it is about, such as `s3://bucket/key`.
+    /// The resource that it is about, such as `s3://bucket/key`.
     pub on: String,
 }
 
-/// An error, understood.
+/// The meaning of an error, with a text for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing happened, and it would not the next time either.
+    /// Nothing happened, and the same call would be refused again.
     Refused(String),
     /// Nothing happened; the same call may succeed later.
     Busy(String),
-    /// It may have happened or not.
+    /// The call may have taken effect or not.
     Unclear(String),
 }
 
 impl Fault {
-    /// The words.
+    /// The text for people.
     pub fn text(self) -> String {
         match self {
             Fault::Refused(text) | Fault::Busy(text) | Fault::Unclear(text) => text,
@@ -43,15 +43,15 @@ impl Fault {
 /// Which part of a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// Before anything was sent: settings, credentials.
+    /// Before anything was sent: in the settings or credentials.
     Asking,
-    /// On the way: no connection, cut off, too late.
+    /// On the way: no connection, a broken one, or no answer in time.
     Transport,
-    /// The service answered.
+    /// The service answered with an error.
     Answer,
 }
 
-/// What is known of an error.
+/// The parts of an error from which its meaning follows.
 #[derive(Clone, Debug)]
 struct Seen {
     part: Part,
@@ -64,17 +64,17 @@ struct Seen {
     chain: String,
 }
 
-/// The error code that the service gave, or nothing.
+/// The error code that the service gave; empty if there is none.
 pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
     error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default()
 }
 
-/// The HTTP status, or 0 where there was no answer.
+/// The HTTP status; 0 if there was no answer.
 pub fn status<E>(error: &SdkError<E>) -> u16 {
     error.raw_response().map_or(0, |response| response.status().as_u16())
 }
 
-/// Understands an error.
+/// Finds out what an error means, and puts that into words.
 pub fn explain<E>(error: &SdkError<E>, call: &Call) -> Fault
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -100,7 +100,7 @@ where
     )
 }
 
-/// An error and its causes in one line, without repeating what a cause says again.
+/// An error and its causes in one line. A cause that only repeats the error before is left out.
 fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
@@ -114,7 +114,7 @@ fn chain(error: &dyn Error) -> String {
     line
 }
 
-/// Codes that say: not now. Each promises that nothing was done.
+/// Codes that mean "not now". Each promises that nothing was done.
 const BUSY: &[&str] = &[
     "SlowDown",
     "ServiceUnavailable",
@@ -136,7 +136,7 @@ const BUSY: &[&str] = &[
     "KMSThrottlingException",
 ];
 
-/// Codes that say: who are you?
+/// Codes that mean that the caller is unknown.
 const UNKNOWN_CALLER: &[&str] = &[
     "InvalidAccessKeyId",
     "InvalidClientTokenId",
@@ -150,8 +150,8 @@ const UNKNOWN_CALLER: &[&str] = &[
     "InvalidToken",
 ];
 
-/// How `CredentialsError` of the SDK begins where there is a source of credentials that does not give any now: a metadata service that is
-/// slow, an STS that throttles. A running service asks again; one that starts is told.
+/// How the SDK's `CredentialsError` begins if there is a source of credentials that gives none at the moment: a metadata service that is
+/// slow, an STS that throttles. A running service asks again; for one that starts it is an error.
 const LATE_CREDENTIALS: &[&str] = &["credentials provider timed out", "an error occurred while loading credentials"];
 
 fn classify(seen: &Seen, call: &Call) -> Fault {
@@ -206,7 +206,7 @@ fn classify(seen: &Seen, call: &Call) -> Fault {
         "RequestTimeout" | "OperationTimeoutException" => {
             Fault::Unclear(format!("{} on {on} took too long: {said}", call.action))
         }
-        // An answer to HEAD has no body, so no code either; and a proxy in between speaks no AWS.
+        // An answer to HEAD has no body, and so no code; and a proxy in between does not answer like AWS.
         _ => match seen.status {
             301 | 307 => wrong_region(seen, call),
             403 => denied(seen, call),
@@ -227,7 +227,7 @@ fn said(seen: &Seen) -> String {
     if !seen.message.is_empty() {
         said = format!("{said}: {}", seen.message.trim_end_matches('.'));
     }
-    // Support at AWS asks for it.
+    // AWS support asks for this id.
     if let Some(id) = &seen.request_id {
         said = format!("{said}; request {id}");
     }
@@ -245,7 +245,7 @@ fn wrong_region(seen: &Seen, call: &Call) -> Fault {
 fn denied(seen: &Seen, call: &Call) -> Fault {
     let lower = seen.message.to_ascii_lowercase();
     let action = if seen.code.starts_with("KMS") || lower.contains("kms:") {
-        // S3 asks the key's service on behalf of the caller; its message names which of the two is missing.
+        // S3 asks the key's service on behalf of the caller; its message names the missing permission.
         "kms:GenerateDataKey and kms:Decrypt, in IAM and in the key's own policy,"
     } else if lower.contains("lakeformation") || lower.contains("lake formation") {
         "the Lake Formation permission that it names"

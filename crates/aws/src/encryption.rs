@@ -1,9 +1,9 @@
-//! How files are encrypted.
+//! How files on S3 are encrypted.
 
-/// How files are encrypted where they lie.
+/// How S3 encrypts files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Encryption {
-    /// As the bucket says: SSE-S3 unless it says otherwise.
+    /// As the bucket says: SSE-S3, unless it is set up otherwise.
     #[default]
     Bucket,
     /// SSE-S3, whatever the bucket says.

@@ -2,11 +2,10 @@
 //!
 //! - [`S3Store`]: the lake's files.
 //! - [`GlueCatalog`]: which metadata file is a table's current one.
-//! - [`DynamoDbCommitterLock`]: who of many workers commits.
+//! - [`DynamoDbCommitterLock`]: which of many workers commits.
 //!
-//! Nothing here decides what is written: these are the traits of `authpulse-lake` over the network. Correctness rests on two
-//! conditional calls, `PutObject` with `If-None-Match: *` and `UpdateTable` with `VersionId`; everything else may be lost, late
-//! or repeated.
+//! Nothing here decides what is written: these are the traits of `authpulse-lake` over the network. Correctness rests on two conditional
+//! calls, `PutObject` with `If-None-Match: *` and `UpdateTable` with `VersionId`. All other calls may be lost, late or repeated.
 
 mod encryption;
 mod glue;

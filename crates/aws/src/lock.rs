@@ -1,9 +1,9 @@
-//! Who of many workers commits: one item in DynamoDB with a counter that its holder raises.
+//! Which of many workers commits: one item in DynamoDB with a counter, which its holder counts up.
 //!
-//! The clocks of two machines are never compared. Whoever wants the lock watches the counter: where it has not moved for the
-//! length of the lease, measured here from the moment it was seen first, the holder is taken for dead, and a conditional write on
-//! that very counter takes the lock over. A holder that was only slow finds its own write refused. If both commit for a while,
-//! the catalog's conditional swap sorts it out.
+//! The clocks of two machines are never compared. A worker that wants the lock watches the counter. If the counter has not moved for the
+//! length of the lease, measured here from the moment it was first seen, the holder is taken for dead. A conditional write on that very
+//! counter then takes the lock over. A holder that was only slow finds its own write refused. If both commit for a while, the catalog's
+//! conditional swap sorts it out.
 
 use async_trait::async_trait;
 use authpulse_aws_client::Aws;
@@ -23,16 +23,16 @@ use tokio::sync::Mutex;
 
 /// The table of all locks.
 pub const LOCK_TABLE: &str = "authpulse_locks";
-/// Its key: which lake.
+/// The table's key, which names a lake.
 const KEY: &str = "lake";
 const OWNER: &str = "lease_owner";
 const COUNTER: &str = "lease_counter";
-/// For people who look into the table.
+/// The attribute that names the holder, for people who look into the table.
 const HOLDER: &str = "holder";
-/// How long a table that was just made may take to be there, and how often it is looked for.
+/// How long a new table may take to be there, and the pause between two looks at it.
 const TABLE_WAIT: Duration = Duration::from_secs(60);
 const TABLE_LOOK: Duration = Duration::from_millis(500);
-/// One request to DynamoDB; it answers within milliseconds.
+/// How long one request to DynamoDB may take; it answers within milliseconds.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The lock of a lake's committer in DynamoDB.
@@ -50,28 +50,28 @@ pub struct DynamoDbCommitterLock {
 
 #[derive(Default)]
 struct State {
-    /// The counter of the last write of our own; none where another has the lock.
+    /// The counter of our own last write; `None` if another process has the lock.
     held: Option<u64>,
-    /// The item of another as it was seen, and since when.
+    /// The item of another process as it was last seen, and since when it is unchanged.
     watched: Option<(Item, Duration)>,
 }
 
-/// What others may ask for at any moment.
+/// What callers may ask for at any moment, even while a call is under way.
 #[derive(Default)]
 struct Observed {
-    /// Whom it was taken over from.
+    /// The process from which the lock was taken over.
     silent: Option<String>,
-    /// Whether who has it was seen to renew it.
+    /// Whether the present holder was seen to renew the lock.
     is_renewed: bool,
 }
 
-/// The lock as it stands in the table.
+/// The lock as the table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Item {
-    /// Empty where it was let go of.
+    /// Empty if the lock was released.
     owner: String,
     counter: u64,
-    /// Who it is, for people.
+    /// Names the owner, for people.
     holder: String,
 }
 
@@ -81,23 +81,23 @@ impl Item {
     }
 }
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 enum Written {
     Done,
-    /// The condition did not hold. After a repetition that may be an earlier attempt of our own: reading the item tells.
+    /// The condition did not hold. After a repetition, an earlier attempt of our own may be the reason: reading the item tells.
     Refused,
     NoTable,
 }
 
 impl DynamoDbCommitterLock {
-    /// The lock of one lake, not yet taken. `lake` names the lake for all workers alike, `holder` this process for people.
-    /// `lease` is how long a silent holder keeps it: several times the longest pause between two calls of `hold`.
+    /// The lock of one lake, not taken yet. `lake` is the lake's name, the same for all workers; `holder` names this process for people.
+    /// `lease` is how long a silent holder keeps the lock: several times the longest pause between two calls of `hold`.
     pub fn new(aws: &Aws, lake: &str, holder: &str, lease: Duration) -> DynamoDbCommitterLock {
         let start = Instant::now();
         Self::with_clock(aws, LOCK_TABLE, lake, holder, lease, Arc::new(move || start.elapsed()))
     }
 
-    /// With a table and a clock of the caller's own.
+    /// The same, with a table and a clock of the caller's own.
     pub fn with_clock(
         aws: &Aws,
         table: &str,
@@ -146,7 +146,7 @@ impl DynamoDbCommitterLock {
         }
     }
 
-    /// Writes the item if it still is `old`.
+    /// Writes the item if the table still has `old`.
     async fn write(&self, old: Option<&Item>, new: &Item) -> Result<Written, LockError> {
         let mut put = self
             .client
@@ -165,7 +165,7 @@ impl DynamoDbCommitterLock {
                 .expression_attribute_values(":owner", AttributeValue::S(old.owner.clone()))
                 .expression_attribute_values(":counter", AttributeValue::N(old.counter.to_string())),
         };
-        // The SDK may repeat it: the condition lets it take effect once.
+        // The SDK may repeat it: the condition lets it take effect only once.
         match put.send().await {
             Ok(_) => Ok(Written::Done),
             Err(e) if code(&e) == "ResourceNotFoundException" => Ok(Written::NoTable),
@@ -210,7 +210,7 @@ impl DynamoDbCommitterLock {
         }
     }
 
-    /// Writes, and where the answer is no, reads: tells whether the lock is ours now.
+    /// Writes, and reads if the write was refused. Returns whether the lock is ours now.
     async fn take(&self, state: &mut State, old: Option<Item>, counter: u64) -> Result<bool, LockError> {
         let new = self.item(counter);
         let mut written = self.write(old.as_ref(), &new).await?;
@@ -225,7 +225,7 @@ impl DynamoDbCommitterLock {
             return Ok(true);
         }
         match self.read().await? {
-            // An earlier write of our own, whose answer was lost.
+            // An earlier write of our own took effect, but its answer was lost.
             Some(item) if item.owner == self.owner => {
                 state.held = Some(item.counter);
                 Ok(true)
@@ -245,7 +245,7 @@ impl DynamoDbCommitterLock {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers what another holds, and since when it has not moved.
+    /// Remembers the item of another process, and since when it is unchanged.
     fn watch(&self, state: &mut State, found: Option<Item>) {
         let same = |watched: &Option<(Item, Duration)>| matches!((watched, &found), (Some((w, _)), Some(f)) if w == f);
         if !same(&state.watched) {

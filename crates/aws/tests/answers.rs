@@ -1,4 +1,4 @@
-//! What each answer, and none, leads to: over real connections to a server that says what the test wants.
+//! What each answer leads to, and what no answer leads to: over real connections to a server that answers as the test wants.
 
 #[path = "support/client.rs"]
 mod client;
@@ -31,7 +31,7 @@ fn last(all: &[Request]) -> &Request {
     all.last().expect("there is one")
 }
 
-/// The put that the first PUT names.
+/// The id of the put in the first PUT.
 fn first_put(all: &[Request]) -> String {
     all.iter().find(|r| r.method == "PUT").map(|r| r.header(ID).to_owned()).unwrap_or_default()
 }
@@ -58,7 +58,7 @@ async fn a_put_is_conditional_encrypted_and_asked_for_once() {
 
 #[tokio::test]
 async fn a_lost_answer_is_looked_up() {
-    // It took effect.
+    // The first attempt took effect.
     let server = Server::start(|all| match last(all).method.as_str() {
         "PUT" => Reply::HangUp,
         _ => standing(first_put(all)),
@@ -66,7 +66,7 @@ async fn a_lost_answer_is_looked_up() {
     put(&server).await.unwrap();
     assert_eq!(server.operations(), ["PUT", "HEAD"]);
 
-    // Another was first.
+    // Another worker was first.
     let server = Server::start(|all| match last(all).method.as_str() {
         "PUT" => Reply::s3(500, "InternalError"),
         _ => standing("another".to_owned()),
@@ -74,7 +74,7 @@ async fn a_lost_answer_is_looked_up() {
     assert!(matches!(put(&server).await, Err(StoreError::AlreadyExists { .. })));
     assert_eq!(server.operations(), ["PUT", "HEAD"]);
 
-    // It took effect late: after it was looked for, before it was sent again.
+    // It took effect late: after it was looked for, and before it was sent again.
     let server = Server::start(|all| match all.len() {
         1 => Reply::HangUp,
         2 => Reply::Say(404, Vec::new(), String::new()),
@@ -134,7 +134,7 @@ async fn refusals_say_what_is_missing() {
     let error = store(&server).await.list("a/").await.unwrap_err().to_string();
     assert!(error.contains("need s3:ListBucket on s3://bucket"), "{error}");
 
-    // Nobody listens.
+    // No server listens there.
     let closed = Server { endpoint: "http://127.0.0.1:1".to_owned(), ..Server::start(|_| Reply::HangUp) };
     let error = store(&closed).await.get("a/b").await.unwrap_err();
     assert!(matches!(error, StoreError::Failed { .. }) && error.to_string().contains("AWS_ENDPOINT_URL"), "{error}");
@@ -185,7 +185,7 @@ async fn an_upload_that_fails_is_aborted_and_one_that_was_completed_unseen_is_no
 
 const TABLE: &str = r#"{"Table":{"Name":"t","VersionId":"7","Parameters":{"table_type":"ICEBERG","metadata_location":"a","team":"soc"}}}"#;
 
-/// A swap from `a` to `b`, where UpdateTable is answered so; and the operations it took.
+/// A swap from `a` to `b`, in which UpdateTable gets these answers; returns the operations that it took.
 async fn swap(replies: Vec<fn() -> Reply>) -> (Result<SwapOutcome, CatalogError>, Vec<String>) {
     let server = Server::start(move |all| {
         let updates = all.iter().filter(|r| r.operation() == "UpdateTable").count();
@@ -215,7 +215,7 @@ async fn every_answer_to_a_swap_is_understood() {
         assert_eq!((done.unwrap(), asked), (SwapOutcome::Conflict, one.map(str::to_owned).to_vec()));
     }
 
-    // Lost, or it may have happened: told at once, and never sent again by the SDK.
+    // The outcome is unclear: reported at once, and the SDK never sends it again.
     let unclear: [fn() -> Reply; 3] = [
         || Reply::HangUp,
         || Reply::json(500, "InternalServiceException"),
@@ -227,7 +227,7 @@ async fn every_answer_to_a_swap_is_understood() {
         assert_eq!(asked, one, "{at}");
     }
 
-    // Put off: nothing happened, so it is asked for again.
+    // Nothing happened for now, so it is tried again.
     let (done, asked) =
         swap(vec![|| Reply::json(400, "ThrottlingException"), || Reply::Say(200, Vec::new(), "{}".into())]).await;
     assert_eq!((done.unwrap(), asked.len()), (SwapOutcome::Swapped, 3));
@@ -255,7 +255,7 @@ async fn a_table_whose_creation_went_unanswered_is_asked_for_again() {
     let lost: [fn() -> Reply; 3] =
         [|| Reply::HangUp, || Reply::json(500, "InternalServiceException"), || Reply::json(400, "ThrottlingException")];
     for lost in lost {
-        // It had taken effect, or not.
+        // The first call had taken effect, or not.
         for (second, outcome) in [(Reply::ok as fn() -> Reply, SwapOutcome::Swapped), (exists, SwapOutcome::Conflict)] {
             let server = Server::start(move |all| if all.len() == 1 { lost() } else { second() });
             let catalog = GlueCatalog::new(&aws(&server.endpoint).await, "d").unwrap();
@@ -269,7 +269,7 @@ fn exists() -> Reply {
     Reply::json(400, "AlreadyExistsException")
 }
 
-/// A lock that is held by nobody yet, where the first PutItem is answered so, and any later one with yes or no.
+/// A lock that nobody holds yet. The first PutItem gets this answer; any later one succeeds or is refused.
 async fn hold(first: fn() -> Reply, took_effect: bool) -> (bool, Vec<String>) {
     let server = Server::start(move |all| {
         let puts = all.iter().filter(|r| r.operation() == "PutItem").count();

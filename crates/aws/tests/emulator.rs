@@ -1,4 +1,4 @@
-//! The contracts of store, journal, catalog and lock over S3, Glue and DynamoDB as an emulator has them.
+//! The contracts of store, journal, catalog and lock, over the S3, Glue and DynamoDB of an emulator.
 
 #[path = "../../lake/tests/lake/contract/mod.rs"]
 mod contract;
@@ -63,7 +63,7 @@ fn large_files_go_up_in_parts_and_long_listings_come_in_pages() {
     let again = wait.on(store.put_new("a/large", body.slice(..17 << 20))).unwrap_err();
     assert!(matches!(again, authpulse_lake::StoreError::AlreadyExists { .. }), "{again}");
     assert_eq!(wait.on(store.size("a/large")).unwrap(), Some(body.len() as u64));
-    // Nothing of the refused upload is left.
+    // Nothing is left of the refused upload.
     let config = aws_sdk_s3::config::Builder::from(emulator.aws().sdk()).force_path_style(true).build();
     let uploads = aws_sdk_s3::Client::from_conf(config).list_multipart_uploads().bucket("large").send();
     assert!(wait.on(uploads).unwrap().uploads().is_empty());
@@ -96,7 +96,7 @@ fn pointers_in_glue_keep_the_contract_and_what_others_set() {
     }
     contract::a_pointer_moves_only_from_where_it_was_seen(&wait, &catalog("contracts"));
 
-    // A change by DDL between two commits is kept; one that another committer made meanwhile is a conflict.
+    // A change by DDL between two commits is kept. One that another committer made in between is a conflict.
     let glue = aws_sdk_glue::Client::new(emulator.aws().sdk());
     let (one, two) = (catalog("contracts"), catalog("contracts"));
     let (first, second, third) = ("s3://b/u/metadata/1.json", "s3://b/u/metadata/2.json", "s3://b/u/metadata/3.json");
@@ -118,17 +118,18 @@ fn pointers_in_glue_keep_the_contract_and_what_others_set() {
     assert_eq!(wait.on(two.swap("u", first, second, daily)).unwrap(), SwapOutcome::Swapped);
     assert_eq!(table().parameters.unwrap()["owner_team"], "soc");
     assert_eq!(wait.on(one.swap("u", first, third, daily)).unwrap(), SwapOutcome::Conflict);
-    // Deleted by somebody else.
+    // Somebody else has deleted it.
     wait.on(one.load("u")).unwrap();
     wait.on(glue.delete_table().database_name("contracts").name("u").send()).unwrap();
     assert_eq!(wait.on(one.swap("u", second, third, daily)).unwrap(), SwapOutcome::Conflict);
     assert_eq!(wait.on(one.load("u")).unwrap(), None);
-    // What is no Iceberg table is told, not overwritten.
+    // A table that is no Iceberg table is reported, and not overwritten.
     let told = wait.on(one.load("auth_events_raw")).unwrap_err();
     assert!(told.to_string().contains("not as an Iceberg table"), "{told}");
 }
 
-/// A column that the table gains is in Glue's list with the same update that moves the pointer; words that people wrote there stay.
+/// A column that the table gains is put into Glue's list by the same update that moves the pointer. Comments that people wrote there
+/// stay.
 #[test]
 fn glue_lists_the_columns_that_a_table_gains() {
     let emulator = Emulator::start();
@@ -203,7 +204,7 @@ fn a_lock_is_taken_over_only_from_the_silent() {
     let emulator = Emulator::start();
     let wait = wait(&emulator);
     let aws = emulator.aws();
-    // The table is made by whoever asks first.
+    // The first worker that asks makes the table.
     contract::a_lock_is_taken_over_only_from_the_silent(&wait, &|name, lease, now| {
         Box::new(DynamoDbCommitterLock::with_clock(&aws, LOCK_TABLE, "s3://b/lake", name, lease, now))
     });

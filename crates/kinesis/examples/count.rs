@@ -1,6 +1,6 @@
-//! Counts the records of users in a stream, from the oldest that is kept to the tip, all open and closed shards at a time: this
-//! library by itself, without leases, tables or a lake. Aggregates are taken apart. Region, credentials and endpoints as the AWS
-//! SDK has them.
+//! Counts the user records in a stream, from the oldest that is kept to the tip, in all open and closed shards at the same time. It uses
+//! this library alone, without leases, tables or a lake. Aggregates are taken apart. Region, credentials and endpoints are found as the
+//! AWS SDK finds them.
 //!
 //! `cargo run --release -p authpulse-kinesis --example count -- NAME|ARN`
 
@@ -15,7 +15,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long a call may take to begin with its answer.
 const ANSWER: Duration = Duration::from_secs(10);
-/// A read hands over so much at most.
+/// The most that one read returns.
 const LIMIT: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
 
 #[tokio::main]

@@ -1,5 +1,6 @@
-//! Puts lines of standard input into a stream, each as a record under the line's first word as its key: this library's producer by
-//! itself. Many go into one Kinesis record, every key's in order. Region, credentials and endpoints as the AWS SDK has them.
+//! Puts lines of standard input into a stream, each as a record whose key is the line's first word. It uses this library's producer
+//! alone. Many records go into one Kinesis record, and each key's stay in order. Region, credentials and endpoints are found as the AWS
+//! SDK finds them.
 //!
 //! `cargo run --release -p authpulse-kinesis --example put -- NAME|ARN < FILE`
 
@@ -15,7 +16,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long a call may take to begin with its answer.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Records of one put: as many are in memory at once, and an aggregate holds records of one put only.
+/// The records of one put: this many are in memory at once, and an aggregate has records of one put only.
 const PUT_RECORDS: usize = 10_000;
 
 #[tokio::main]
@@ -26,8 +27,8 @@ async fn main() -> Result<(), Failure> {
     };
     let (aws, address) = (Aws::load(ANSWER).await?, Address::parse(&name)?);
     let api = Arc::new(AwsKinesis::open(&aws, &address).await?);
-    // Nothing is kept of how far it is: what is put again after a failure is in the stream twice. A seed for the pauses after
-    // throttles: one process needs no chance.
+    // How far it got is not stored: records put again after a failure are in the stream twice. The seed for the pauses after throttles: a
+    // single process needs no random one.
     let progress = Arc::new(MemoryProgress::default());
     let writer = KinesisWriter::new(api, Arc::new(SystemTimes::new()), progress, Packing::default(), &name, 1);
     let mut lines = std::io::stdin().lock().lines();

@@ -1,4 +1,4 @@
-//! What is asked of Kinesis, in plain types. [`crate::AwsKinesis`] asks AWS; tests have a double that fails on purpose.
+//! The calls of Kinesis in plain types. [`crate::AwsKinesis`] makes them with the AWS SDK; tests have a double that fails on purpose.
 
 use async_trait::async_trait;
 use authpulse_event::{ArrivalTime, SequenceNumber, ShardId, Span};
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use std::time::Duration;
 
-/// A stream as DescribeStreamSummary tells of it.
+/// A stream as DescribeStreamSummary describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Its ARN.
@@ -18,23 +18,23 @@ pub struct Summary {
     pub retention: Span,
     /// `ACTIVE`, `CREATING`, `UPDATING` or `DELETING`.
     pub status: String,
-    /// Most bytes of a record, payload and partition key together.
+    /// The most bytes of a record, payload and partition key together.
     pub max_record_bytes: usize,
 }
 
 /// A record to put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// UTF-8, 1 to 256 characters.
+    /// The partition key: UTF-8, 1 to 256 characters.
     pub partition_key: String,
-    /// Where on the ring it goes instead.
+    /// If set, the record goes to this position on the ring, instead of that of its partition key.
     pub explicit_hash_key: Option<u128>,
     /// The payload.
     pub data: Bytes,
 }
 
 impl Entry {
-    /// What counts against every limit of bytes.
+    /// The bytes of the key and the payload, which count against every limit of bytes.
     pub fn bytes(&self) -> usize {
         self.partition_key.len() + self.data.len()
     }
@@ -45,14 +45,14 @@ impl Entry {
 pub enum Put {
     /// It is in the stream.
     Stored {
-        /// Where.
+        /// The shard that it is in.
         shard: ShardId,
-        /// Under which number.
+        /// Its sequence number.
         sequence: SequenceNumber,
     },
     /// Its shard is at its limit: it is not in the stream.
     Throttled,
-    /// Kinesis failed: it may be in the stream.
+    /// Kinesis failed, for the given reason: it may be in the stream or not.
     Failed(String),
 }
 
@@ -63,18 +63,18 @@ pub enum IteratorAt {
     Oldest,
     /// AT_TIMESTAMP: at the first record that arrived then or later.
     Time(ArrivalTime),
-    /// AT_SEQUENCE_NUMBER.
+    /// AT_SEQUENCE_NUMBER: at the record with this number.
     At(SequenceNumber),
-    /// AFTER_SEQUENCE_NUMBER.
+    /// AFTER_SEQUENCE_NUMBER: after the record with this number.
     After(SequenceNumber),
 }
 
 /// A record as GetRecords gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawRecord {
-    /// Its number.
+    /// Its sequence number.
     pub sequence: SequenceNumber,
-    /// ApproximateArrivalTimestamp.
+    /// ApproximateArrivalTimestamp: when the stream took the record, by the stream's clock.
     pub arrival: ArrivalTime,
     /// Its partition key.
     pub partition_key: Bytes,
@@ -85,68 +85,67 @@ pub struct RawRecord {
 /// An answer of GetRecords.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// May be empty, also in the middle of a shard.
+    /// The records. May be empty, even in the middle of a shard.
     pub records: Vec<RawRecord>,
-    /// The iterator that goes on; none at the end of a closed shard.
+    /// The iterator with which reading goes on; `None` at the end of a closed shard.
     pub next: Option<String>,
-    /// How far behind the tip.
+    /// How far the page is behind the tip, as a span of arrivals.
     pub behind: Duration,
-    /// Whether it names child shards, as it does at the end of a shard.
+    /// Whether the answer names child shards, as it does at the end of a shard.
     pub has_children: bool,
 }
 
-/// A registered consumer: who may subscribe to shards.
+/// A registered consumer, which may subscribe to shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumer {
-    /// Its ARN, other after each registration.
+    /// Its ARN, which is different after each registration.
     pub arn: String,
     /// `CREATING`, `ACTIVE` or `DELETING`.
     pub status: String,
 }
 
-/// What a subscription sends, also where there are no records.
+/// An event of a subscription. Kinesis also sends events without records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// May be empty.
+    /// The records. May be empty.
     pub records: Vec<RawRecord>,
-    /// Where the next subscription goes on: after this number, which rises also where there are no records. None at the end of
-    /// a closed shard.
+    /// The next subscription goes on after this number, which grows even without records. `None` at the end of a closed shard.
     pub continuation: Option<SequenceNumber>,
-    /// How far behind the tip.
+    /// How far the event is behind the tip, as a span of arrivals.
     pub behind: Duration,
-    /// Whether it names child shards, as it does at the end of a shard.
+    /// Whether the event names child shards, as it does at the end of a shard.
     pub has_children: bool,
 }
 
-/// A subscription: it ends after five minutes or with an error. It takes from the connection what is asked for and no more, so a
-/// reader that does not ask stops the sender; and a wait for the next event may be given up without losing anything.
+/// The events of a subscription, which ends after five minutes or with an error. It takes an event from the connection only when asked
+/// for one, so a reader that does not ask stops the sender. Dropping a wait for the next event loses nothing.
 pub type Events = BoxStream<'static, Result<Event, ApiError>>;
 
-/// Why a call was not answered with what was asked for.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
-    /// Over a limit; nothing happened.
+    /// The call was over a limit; nothing happened.
     #[error("{0}")]
     Throttled(String),
-    /// ExpiredIteratorException: iterators live five minutes.
+    /// ExpiredIteratorException: iterators live for five minutes.
     #[error("the shard iterator has expired")]
     ExpiredIterator,
-    /// InvalidArgumentException.
+    /// InvalidArgumentException, such as a sequence number that is not one of the shard.
     #[error("{0}")]
     InvalidArgument(String),
-    /// ResourceNotFoundException.
+    /// ResourceNotFoundException: there is no such stream, shard or consumer.
     #[error("{0}")]
     NotFound(String),
-    /// ResourceInUseException: the stream is not active, or something of that name is there.
+    /// ResourceInUseException: the stream is not active, or the name is in use.
     #[error("{0}")]
     InUse(String),
-    /// Nothing happened, and it would not the next time either.
+    /// Refused: nothing happened, and the same call would be refused again.
     #[error("{0}")]
     Refused(String),
-    /// The KMS key that encrypts the stream cannot be used now: nothing happened, and somebody may mend it.
+    /// The KMS key that encrypts the stream cannot be used now: nothing happened, and somebody may repair it.
     #[error("{0}")]
     Key(String),
-    /// It may have happened or not.
+    /// The call may have taken effect or not.
     #[error("{0}")]
     Unclear(String),
 }
@@ -158,23 +157,23 @@ impl ApiError {
     }
 }
 
-/// One stream in Kinesis. No call repeats itself unseen.
+/// The calls on one stream in Kinesis. None is repeated behind the caller's back.
 #[async_trait]
 pub trait Api: Send + Sync {
-    /// DescribeStreamSummary.
+    /// DescribeStreamSummary: what the stream is.
     async fn summary(&self) -> Result<Summary, ApiError>;
-    /// ListShards, all pages: every shard that still holds records or takes some.
+    /// ListShards, all pages: every shard that still has records or takes some.
     async fn shards(&self) -> Result<Vec<ShardDescription>, ApiError>;
-    /// PutRecords: what became of each entry, in their order.
+    /// PutRecords: returns what became of each entry, in their order.
     async fn put(&self, entries: &[Entry]) -> Result<Vec<Put>, ApiError>;
-    /// GetShardIterator.
+    /// GetShardIterator: an iterator that begins at `at`.
     async fn iterator(&self, shard: &ShardId, at: IteratorAt) -> Result<String, ApiError>;
-    /// GetRecords, so many at most; [`crate::limits::GET_RECORDS`] is the most that Kinesis gives.
+    /// GetRecords with a limit; [`crate::limits::GET_RECORDS`] is the most records that Kinesis returns.
     async fn get(&self, iterator: &str, limit: usize) -> Result<Page, ApiError>;
     /// DescribeStreamConsumer, by name.
     async fn consumer(&self, name: &str) -> Result<Consumer, ApiError>;
-    /// RegisterStreamConsumer: it is being made when this returns.
+    /// RegisterStreamConsumer: the consumer is still being made when this returns.
     async fn register(&self, name: &str) -> Result<Consumer, ApiError>;
-    /// SubscribeToShard, for a consumer by its ARN.
+    /// SubscribeToShard, for the consumer with this ARN.
     async fn subscribe(&self, consumer: &str, shard: &ShardId, at: IteratorAt) -> Result<Events, ApiError>;
 }

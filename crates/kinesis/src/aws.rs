@@ -1,4 +1,4 @@
-//! The calls by the AWS SDK.
+//! The calls of Kinesis with the AWS SDK.
 
 use crate::api::{Api, ApiError, Consumer, Entry, Event, Events, IteratorAt, Page, Put, RawRecord, Summary};
 use crate::limits::{GET_RECORDS, RECORD_BYTES};
@@ -28,32 +28,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// One request; GetRecords brings up to 10 MiB.
+/// How long one request may take; GetRecords returns up to 10 MiB.
 const ATTEMPT: Duration = Duration::from_secs(30);
-/// Pages of ListShards, each of 1,000 shards: more than an account may have.
+/// The most pages of ListShards. A page has 1,000 shards: together they are more than an account may have.
 const PAGES: usize = 100;
 
-/// Where a stream is.
+/// How a stream is addressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// In the account and region of the credentials.
+    /// By name, in the account and region of the credentials.
     Name(String),
-    /// Anywhere: `arn:aws:kinesis:REGION:ACCOUNT:stream/NAME`.
+    /// By ARN, in any account and region: `arn:aws:kinesis:REGION:ACCOUNT:stream/NAME`.
     Arn {
-        /// The whole.
+        /// The whole ARN.
         arn: String,
-        /// Its region.
+        /// The stream's region.
         region: String,
-        /// Its name.
+        /// The stream's name.
         name: String,
     },
 }
 
 impl Address {
-    /// Reads what stands after `kinesis:`.
+    /// Parses what follows `kinesis:`.
     ///
     /// # Errors
-    /// It is neither, in words.
+    /// It is neither a name nor an ARN of a stream; the text says so.
     pub fn parse(text: &str) -> Result<Address, String> {
         let is_name = |name: &str| {
             (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
@@ -94,6 +94,7 @@ impl fmt::Display for Address {
     }
 }
 
+/// The configuration of a client for the region of this address.
 pub(crate) fn client(aws: &Aws, address: &Address) -> Builder {
     let builder = Builder::from(aws.sdk());
     match address {
@@ -102,7 +103,7 @@ pub(crate) fn client(aws: &Aws, address: &Address) -> Builder {
     }
 }
 
-/// What an error of the SDK means.
+/// Classifies an error of the SDK: what happened, and what may help.
 pub(crate) fn understand<E>(error: &SdkError<E>, action: &'static str, on: &str) -> ApiError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -118,7 +119,7 @@ where
             text(fault)
         )),
         "ResourceInUseException" => ApiError::InUse(text(fault)),
-        // Of a put that KMS throttles nothing is stored: it is sent again as after any throttle.
+        // If KMS throttles a put, nothing is stored: the put is sent again as after any throttle.
         "KMSThrottlingException" if action == "kinesis:PutRecords" => ApiError::Throttled(text(fault)),
         "KMSThrottlingException" => ApiError::Key(format!(
             "KMS throttles requests for the key that encrypts {on}: a quota of KMS in this account, not of the stream ({})",
@@ -133,7 +134,7 @@ where
     }
 }
 
-/// What an answer holds that cannot be.
+/// The error for an answer with impossible content.
 fn strange(what: impl fmt::Display) -> ApiError {
     ApiError::Unclear(format!("Kinesis gave an answer that cannot be used: {what}"))
 }
@@ -142,7 +143,7 @@ fn built<T>(made: Result<T, BuildError>) -> Result<T, ApiError> {
     made.map_err(|error| ApiError::Refused(error.to_string()))
 }
 
-/// Times come as seconds in binary fractions, a little beside the milliseconds that are meant.
+/// The SDK gives times as seconds in binary fractions, slightly off the milliseconds that are meant.
 fn arrival(time: &DateTime) -> ArrivalTime {
     i64::try_from((time.as_nanos() + 500) / 1_000).map_or(ArrivalTime::MAX, ArrivalTime::from_micros)
 }
@@ -152,21 +153,21 @@ type EventReceiver = aws_sdk_kinesis::primitives::event_stream::EventReceiver<
     SubscribeToShardEventStreamError,
 >;
 
-/// A stream in Kinesis, by the SDK.
+/// A stream in Kinesis, called with the SDK.
 #[derive(Clone, Debug)]
 pub struct AwsKinesis {
     client: Client,
     arn: String,
-    /// Of a stream that was named; beside the ARN for services that know no ARNs.
+    /// The name, if the stream was addressed by it. It is sent beside the ARN, for services that know no ARNs.
     name: Option<String>,
     shown: String,
-    /// How many digits sequence numbers are written with, where they have zeros in front; 0 where they have not. AWS writes none;
-    /// there are services that speak Kinesis, write them and compare numbers as texts.
+    /// If sequence numbers are written with leading zeros, their number of digits; otherwise 0. AWS writes none. Some services that speak
+    /// Kinesis do, and compare numbers as texts.
     digits: Arc<AtomicUsize>,
     times: Arc<ServiceTimes>,
 }
 
-/// Reads the service's clock from its answers.
+/// Reads the service's clock from the `Date` of its answers.
 #[derive(Debug)]
 struct Dates(Arc<ServiceTimes>);
 
@@ -181,7 +182,7 @@ impl Intercept for Dates {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // Without one, or with one that is none, the host's clock goes on to be believed.
+        // Without a valid `Date`, the clocks stay as they are.
         let date = context.response().headers().get("date");
         if let Some(Ok(date)) = date.map(|date| DateTime::from_str(date, DateTimeFormat::HttpDate)) {
             self.0.told(arrival(&date));
@@ -191,15 +192,15 @@ impl Intercept for Dates {
 }
 
 impl AwsKinesis {
-    /// Finds a stream.
+    /// Finds a stream, and its ARN if it is addressed by name.
     ///
     /// # Errors
-    /// It does not exist, or cannot be asked for.
+    /// The stream does not exist, or cannot be described.
     pub async fn open(aws: &Aws, address: &Address) -> Result<AwsKinesis, StreamError> {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(ATTEMPT).build();
-        // What is repeated is repeated by the reader and the writer, which know what has to stay in order.
-        // A subscription may be silent for as long as the reader allows: the reader watches that itself, and all other calls
-        // have an end.
+        // The SDK repeats nothing: reader and writer repeat calls, because they know what has to stay in order. It also does not watch
+        // for silence: a subscription may be silent for as long as the reader allows, which watches it. All other calls have a time
+        // limit.
         let times = Arc::new(ServiceTimes::new());
         let config = client(aws, address)
             .interceptor(Dates(times.clone()))
@@ -226,15 +227,15 @@ impl AwsKinesis {
         Ok(AwsKinesis { client, arn, name, shown, digits: Arc::default(), times })
     }
 
-    /// The clocks to read by: the host's, of which the time of day is held to that of Kinesis.
+    /// The clocks to read with: the host's, with the time of day corrected to that of Kinesis.
     pub fn times(&self) -> Arc<ServiceTimes> {
         self.times.clone()
     }
 
-    /// ListStreamConsumers: names and states of those that are registered.
+    /// ListStreamConsumers: names and states of the registered consumers.
     ///
     /// # Errors
-    /// It is not allowed, or fails.
+    /// The call is not allowed, or fails.
     pub async fn consumers(&self) -> Result<Vec<(String, String)>, ApiError> {
         let mut consumers = Vec::new();
         let mut next = None;
@@ -254,7 +255,7 @@ impl AwsKinesis {
     /// DeregisterStreamConsumer, by name.
     ///
     /// # Errors
-    /// There is none of this name, or it is not allowed.
+    /// There is no consumer of this name, or the call is not allowed or fails.
     pub async fn deregister(&self, name: &str) -> Result<(), ApiError> {
         let call = self.client.deregister_stream_consumer().stream_arn(&self.arn).consumer_name(name);
         call.send().await.map(drop).map_err(|error| match code(&error) {
@@ -267,7 +268,7 @@ impl AwsKinesis {
         format!("{:0>width$}", sequence.to_string(), width = self.digits.load(Ordering::Relaxed))
     }
 
-    /// Where reading begins, as an iterator and a subscription are told of it: kind, sequence number, time.
+    /// The beginning of an iterator or a subscription in the types of the SDK: kind, sequence number, time.
     fn begin(&self, at: IteratorAt) -> Result<(ShardIteratorType, Option<String>, Option<DateTime>), ApiError> {
         Ok(match at {
             IteratorAt::Oldest => (ShardIteratorType::TrimHorizon, None, None),
@@ -327,14 +328,14 @@ fn record(record: Record) -> Result<RawRecord, ApiError> {
 fn event(event: SubscribeToShardEvent) -> Result<Event, ApiError> {
     Ok(Event {
         records: event.records.into_iter().map(record).collect::<Result<_, _>>()?,
-        // It is missing at the end of a shard.
+        // The number is missing at the end of a shard.
         continuation: event.continuation_sequence_number.parse().ok(),
         behind: Duration::from_millis(event.millis_behind_latest.max(0).cast_unsigned()),
         has_children: event.child_shards.is_some_and(|children| !children.is_empty()),
     })
 }
 
-/// What ended a subscription that had begun.
+/// Classifies the error that ended a subscription after it had begun.
 fn broke_off<R>(
     error: &aws_sdk_kinesis::error::SdkError<SubscribeToShardEventStreamError, R>,
     shown: &str,
@@ -373,7 +374,7 @@ impl Api for AwsKinesis {
         let mut next: Option<String> = None;
         for _ in 0..PAGES {
             let call = self.client.list_shards();
-            // The token stands for the stream.
+            // The token already names the stream.
             let call = match next.take() {
                 Some(token) => call.next_token(token),
                 None => call.stream_arn(&self.arn).set_stream_name(self.name.clone()),
@@ -459,7 +460,7 @@ impl Api for AwsKinesis {
         let begin = StartingPosition::builder().r#type(kind).set_sequence_number(sequence).set_timestamp(time);
         let call = self.client.subscribe_to_shard().consumer_arn(consumer).shard_id(shard.as_str());
         let call = call.starting_position(built(begin.build())?).send();
-        // The client's own limit ends with the head of the answer; the first message is waited for beyond it.
+        // The client's own limit covers only the head of the answer; here the limit also covers the wait for the first message.
         let told = tokio::time::timeout(ATTEMPT, call).await;
         let told = told.map_err(|_| ApiError::Unclear(format!("a subscription to {} did not begin", self.shown)))?;
         let events = told.map_err(self.fault("kinesis:SubscribeToShard"))?.event_stream;
@@ -468,7 +469,7 @@ impl Api for AwsKinesis {
                 let told = match events.recv().await {
                     Ok(None) => return None,
                     Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(told))) => event(told),
-                    // Something that this program is too old for.
+                    // A kind of event that this program does not know.
                     Ok(Some(_)) => continue,
                     Err(error) => Err(broke_off(&error, &shown)),
                 };

@@ -1,4 +1,4 @@
-//! Making, resharding and deleting streams, by the AWS SDK.
+//! Makes, reshards and deletes streams with the AWS SDK.
 
 use crate::api::ApiError;
 use crate::aws::{Address, client, understand};
@@ -11,21 +11,21 @@ use aws_sdk_kinesis::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::types::{StreamMode, StreamModeDetails};
 use std::time::Duration;
 
-/// How long a change of a stream may take, and how often it is looked at.
+/// How long a change of a stream may take, and the pause between two looks at it.
 const CHANGE: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What a new stream is made of.
+/// How a new stream's capacity is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewStream {
-    /// So many shards, paid for by the hour.
+    /// This many shards, paid for by the hour.
     Provisioned(u32),
-    /// Shards come and go by themselves.
+    /// On demand: Kinesis splits and merges the shards.
     OnDemand,
 }
 
-/// Making, resharding and deleting a stream. Every call waits until the stream is active again, or gone; one that reshards waits
-/// before that for what others have begun.
+/// Makes, reshards and deletes a stream. Every call waits until the stream is active again, or gone. Calls that reshard first wait for
+/// changes that others have begun.
 #[derive(Clone, Debug)]
 pub struct Control {
     client: Client,
@@ -33,7 +33,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Control of a stream, which need not exist yet.
+    /// Controls a stream, which need not exist yet.
     pub fn new(aws: &Aws, address: Address) -> Control {
         Control { client: Client::from_conf(client(aws, &address).build()), address }
     }
@@ -56,9 +56,10 @@ impl Control {
     /// Makes a stream.
     ///
     /// # Errors
-    /// There is one of that name, the account has too many shards, it may not be made, or it was named by an ARN.
+    /// There is a stream of that name, the account has too many shards, the call is not allowed, the stream is addressed by an ARN, or it
+    /// is not active in time.
     pub async fn create(&self, new: NewStream) -> Result<(), StreamError> {
-        // The call has no place for an ARN: the stream would be the caller's own, whatever account the ARN names.
+        // The call takes no ARN: the stream would be made in the caller's account, whatever account the ARN names.
         if let Address::Arn { name, .. } = &self.address {
             let why = format!(
                 "name it as kinesis:{name}, with the credentials of the account and the AWS_REGION that it is to be in"
@@ -83,7 +84,7 @@ impl Control {
     /// Splits a shard so that its second child begins at `at`.
     ///
     /// # Errors
-    /// The shard is closed, the stream on demand, or the place outside of the shard.
+    /// The shard is closed, the stream is on demand, `at` is outside of the shard, or the stream is not active in time.
     pub async fn split(&self, shard: &ShardId, at: u128) -> Result<(), StreamError> {
         self.wait(false).await?;
         let call = self.client.split_shard().shard_to_split(shard.as_str()).new_starting_hash_key(at.to_string());
@@ -95,10 +96,10 @@ impl Control {
         self.wait(false).await
     }
 
-    /// Merges two neighbours.
+    /// Merges two neighbouring shards.
     ///
     /// # Errors
-    /// They are none, or closed, or the stream is on demand.
+    /// They are not neighbours, one is closed, the stream is on demand, or it is not active in time.
     pub async fn merge(&self, left: &ShardId, right: &ShardId) -> Result<(), StreamError> {
         self.wait(false).await?;
         let call = self.client.merge_shards().shard_to_merge(left.as_str()).adjacent_shard_to_merge(right.as_str());
@@ -110,10 +111,10 @@ impl Control {
         self.wait(false).await
     }
 
-    /// Deletes a stream with all that is in it.
+    /// Deletes a stream with all its records.
     ///
     /// # Errors
-    /// It does not exist, or fan-out consumers are registered on it.
+    /// The stream does not exist, fan-out consumers are registered on it, or it is not gone in time.
     pub async fn delete(&self) -> Result<(), StreamError> {
         let call = self.client.delete_stream();
         let call = match &self.address {

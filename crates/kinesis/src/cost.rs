@@ -1,36 +1,36 @@
-//! What putting costs, at the list price of us-east-1. Pure.
+//! What putting records costs, at the list price of us-east-1. Pure.
 
 use crate::limits::{PUT_UNIT_BYTES, PUT_UNIT_DOLLARS, SHARD_HOUR_DOLLARS, WRITE_BYTES, WRITE_RECORDS};
 use std::fmt;
 
-/// What was put, as the bill counts it.
+/// What was put, in the units of the bill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Records as their producer meant them.
+    /// User records: those that the producer put.
     pub user_records: u64,
-    /// Kinesis records stored, repeated ones included.
+    /// Kinesis records stored, including repeated ones.
     pub records: u64,
-    /// Their bytes, keys counted.
+    /// The bytes of these, partition keys included.
     pub bytes: u64,
-    /// PUT payload units: each begun 25 KB (25,600 bytes) of a record.
+    /// PUT payload units: one for each 25 KB (25,600 bytes), or part of them, of a record.
     pub units: u64,
-    /// Calls of PutRecords.
+    /// The number of calls of PutRecords.
     pub calls: u64,
-    /// Entries that were throttled and sent again.
+    /// The number of entries that were throttled and sent again.
     pub throttled: u64,
-    /// User records that were sent again because they had landed on another shard than reckoned with.
+    /// User records that were sent again because they were stored on another shard than predicted.
     pub misplaced: u64,
 }
 
 impl Cost {
-    /// A Kinesis record was stored.
+    /// Counts a Kinesis record that was stored.
     pub fn stored(&mut self, bytes: usize) {
         self.records += 1;
         self.bytes += bytes as u64;
         self.units += bytes.div_ceil(PUT_UNIT_BYTES).max(1) as u64;
     }
 
-    /// What others counted meanwhile.
+    /// Adds what another counter has counted.
     pub fn add(&mut self, other: &Cost) {
         self.user_records += other.user_records;
         self.records += other.records;
@@ -41,17 +41,17 @@ impl Cost {
         self.misplaced += other.misplaced;
     }
 
-    /// User records in a PUT payload unit.
+    /// How many user records go into a PUT payload unit.
     pub fn per_unit(&self) -> f64 {
         self.user_records as f64 / (self.units as f64).max(1.0)
     }
 
-    /// Dollars for the PUT payload units of a billion user records like these.
+    /// What the PUT payload units of a billion user records like these cost, in dollars.
     pub fn put_dollars_per_billion(&self) -> f64 {
         self.units as f64 / (self.user_records as f64).max(1.0) * 1e9 * PUT_UNIT_DOLLARS / 1e6
     }
 
-    /// Dollars for the shard hours that a billion of them take, with shards half used.
+    /// What the shard hours for a billion user records like these cost, in dollars, with shards half used.
     pub fn shard_dollars_per_billion(&self) -> f64 {
         let each = |n: u64| n as f64 / (self.user_records as f64).max(1.0) * 1e9;
         let seconds = (each(self.records) / WRITE_RECORDS).max(each(self.bytes) / WRITE_BYTES);

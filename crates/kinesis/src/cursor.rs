@@ -1,5 +1,5 @@
-//! Where reading a shard has come to, and what was fetched and not read yet: records are taken in as Kinesis gives them, and taken apart
-//! into those of users one by one, when they are read.
+//! The position that reading a shard has reached, and the records that were fetched but not read yet. Records are kept as Kinesis returns
+//! them; aggregates are taken apart into user records one by one, when they are read.
 
 use crate::api::{IteratorAt, Page, RawRecord};
 use crate::limits::{
@@ -25,53 +25,59 @@ pub enum StartAt {
     Time(ArrivalTime),
 }
 
-/// Where reading a shard has come to.
+/// The position that reading a shard has reached, and what is at hand.
 pub(crate) struct Cursor {
-    /// What the next read will ask for, if it goes on.
+    /// Where the next read goes on, if it follows the last one.
     pub(crate) from: ReadFrom,
+    /// The iterator for the next GetRecords; `None` if one has to be made.
     pub(crate) iterator: Option<String>,
-    /// The newest Kinesis record that was taken in since the cursor was moved.
+    /// The newest Kinesis record taken in since the cursor was moved.
     pub(crate) taken: Option<SequenceNumber>,
-    /// Up to here a subscription has told that there is nothing more.
+    /// The continuation number of a subscription: there are no further records up to it.
     pub(crate) continuation: Option<SequenceNumber>,
-    /// Whether the record of `from` has to be found first.
+    /// Whether the record of `from` still has to be found.
     pub(crate) unchecked: bool,
-    /// The last answer: when it came, and how far behind the tip it was.
+    /// The last answer: when it came, and how far it was behind the tip.
     contact: Option<(Duration, Duration)>,
-    /// The iterator begins at this record, which has to be there: if it is gone, so may be what came after it.
+    /// The iterator begins at this record, which must still be there. If it is gone, records after it may be gone as well.
     pub(crate) check: Option<SequenceNumber>,
+    /// A gap that the next batch reports.
     pub(crate) gap: Option<Gap>,
-    /// Taken in, and not taken apart yet: a page of aggregates holds a hundred times as many records of users.
+    /// Records taken in but not taken apart yet: a page of aggregates may hold a hundred times as many user records.
     packed: VecDeque<RawRecord>,
-    /// The aggregate that is being taken apart. Its user records are made one by one: of one of 10 MiB there may be a million.
+    /// The aggregate that is being taken apart. User records are made one by one: an aggregate of 10 MiB may hold a million.
     opened: Option<OpenAggregate>,
     /// The user record that comes next.
     next: Option<Record>,
-    /// The memory of what was taken in.
+    /// The part of the room that the records at hand take up.
     held: Reservation,
+    /// Whether nothing was left behind what was taken in.
     pub(crate) at_tip: bool,
+    /// Whether the shard is closed and everything was taken in.
     pub(crate) ended: bool,
     /// The newest arrival since the cursor was moved.
     arrival: ArrivalTime,
-    /// Before then nothing is asked for.
+    /// Nothing is fetched before this time.
     pub(crate) not_before: Duration,
-    /// When somebody last wanted to read.
+    /// When a caller last wanted to read.
     pub(crate) read_at: Duration,
-    /// How much longer the first pause is: shards that are opened together would else be read together for ever, and wait for each
-    /// other.
+    /// Makes the first pause longer. Otherwise shards that are opened together would be read at the same moments for ever, and wait for
+    /// each other.
     pub(crate) first_pause: Duration,
-    /// Most records that are asked for at once.
+    /// The most records that are asked for at once.
     pub(crate) limit: usize,
+    /// The pauses after failed reads.
     pub(crate) backoff: Backoff,
-    /// Its subscription, with fan-out.
+    /// Its subscription, if fan-out is used.
     pub(crate) feed: Feed,
-    /// Failures in a row to use the stream's key.
+    /// The pauses while the stream's key cannot be used; they count these failures.
     pub(crate) key: Backoff,
-    /// What the last of them said.
+    /// The error of the last such failure.
     pub(crate) key_failed: Option<String>,
 }
 
 impl Cursor {
+    /// A cursor with nothing at hand, which fetches nothing before `not_before`.
     pub(crate) fn new(from: ReadFrom, not_before: Duration, room: &Arc<Room>) -> Cursor {
         Cursor {
             from,
@@ -100,7 +106,7 @@ impl Cursor {
         }
     }
 
-    /// Goes elsewhere in the shard, with nothing at hand. The shard's budgets are kept to all the same.
+    /// Moves the cursor within the shard; it has nothing at hand then. The shard's budgets stay as they are.
     pub(crate) fn move_to(&mut self, from: ReadFrom, room: &Arc<Room>) {
         let mut moved = Cursor::new(from, self.not_before, room);
         (moved.feed, moved.read_at) = (self.feed.moved(), self.read_at);
@@ -108,8 +114,8 @@ impl Cursor {
         *self = moved;
     }
 
-    /// Where an iterator or a subscription of this cursor begins. Where retention may have taken what comes next (`at_risk`), at the last
-    /// record that was taken in, which has then to be there.
+    /// Where an iterator or a subscription of this cursor begins. If retention may have removed what comes next (`at_risk`), it begins at
+    /// the last record taken in, which must then still be there.
     pub(crate) fn iterator_at(&self, start: StartAt, at_risk: bool) -> IteratorAt {
         if let (Some(taken), true) = (self.taken, at_risk) {
             return IteratorAt::At(taken);
@@ -122,17 +128,17 @@ impl Cursor {
         }
     }
 
-    /// There was an answer.
+    /// Notes an answer that came at `now`, this far behind the tip.
     pub(crate) fn heard(&mut self, now: Duration, behind: Duration) {
         self.contact = Some((now, behind));
     }
 
-    /// How old the oldest record may be that was not taken in.
+    /// The greatest age that the oldest record not taken in may have.
     pub(crate) fn unread_since(&self, now: Duration) -> Duration {
         self.contact.map_or(Duration::ZERO, |(at, behind)| now.saturating_sub(at) + behind)
     }
 
-    /// Takes in a page, which came at `now`. The next is asked for when the shard's budget allows it.
+    /// Takes in a page that came at `now`. The next page is fetched when the shard's budget allows it.
     pub(crate) fn turn(&mut self, page: Page, now: Duration) {
         let bytes: usize = page.records.iter().map(|r| r.data.len() + r.partition_key.len()).sum();
         let pause = READ_EVERY.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES));
@@ -149,8 +155,7 @@ impl Cursor {
         self.iterator = page.next;
     }
 
-    /// Takes in records. What was taken in before is passed over: where a subscription begins while there is polling, both bring
-    /// it.
+    /// Takes in records, and skips those taken in before: while a subscription begins beside polling, both bring the same records.
     pub(crate) fn take_in(&mut self, records: Vec<RawRecord>) {
         for raw in records {
             if self.taken.is_some_and(|taken| raw.sequence <= taken) {
@@ -159,7 +164,7 @@ impl Cursor {
             if let (true, ReadFrom::After(position)) = (self.unchecked, self.from) {
                 self.unchecked = false;
                 if raw.sequence != position.sequence {
-                    // The record was read once, so it was there; and all that was kept after it may have gone with it.
+                    // That record was read before, so it is gone now; records after it may have gone with it.
                     self.gap = Some(Gap { records: None });
                 }
             }
@@ -175,7 +180,7 @@ impl Cursor {
         self.next.is_none() && self.opened.is_none() && self.packed.is_empty()
     }
 
-    /// How many user records there are about, if aggregates hold as many as the one that is open.
+    /// About how many user records are at hand, if all aggregates hold as many as the open one.
     pub(crate) fn expected(&self) -> usize {
         let left = self.opened.as_ref().map_or(0, OpenAggregate::left);
         usize::from(self.next.is_some()) + left + self.packed.len() * left.max(1)
@@ -205,7 +210,7 @@ impl Cursor {
         self.next.take()
     }
 
-    /// Drops all that was taken in but the position of the newest user record.
+    /// Drops everything at hand, and returns the position of its newest user record.
     pub(crate) fn newest(&mut self, shard: &ShardId) -> Option<Position> {
         let mut newest = None;
         while let (None, Some(raw)) = (newest, self.packed.pop_back()) {
@@ -219,7 +224,7 @@ impl Cursor {
         newest
     }
 
-    /// What of a Kinesis record was not read yet.
+    /// The user records of a Kinesis record that were not read yet.
     fn take_apart(&self, shard: &ShardId, raw: RawRecord) -> Parts {
         let sequence = raw.sequence;
         let aggregate = match catch_unwind(AssertUnwindSafe(|| parse(&raw.data))) {
@@ -229,7 +234,7 @@ impl Cursor {
                 None
             }
             Ok(Payload::Plain) => None,
-            // A bug must not stop the shard. What comes of the bytes is somebody else's to judge.
+            // A bug in parsing must not stop the shard. The bytes go on as they are.
             Err(_) => {
                 tracing::error!(%shard, %sequence, "taking a record apart failed; it is kept whole, as one record");
                 None
@@ -253,7 +258,7 @@ impl Cursor {
     }
 }
 
-/// What a Kinesis record holds.
+/// What of a Kinesis record is to be read.
 enum Parts {
     One(Option<Record>),
     Many(OpenAggregate),

@@ -1,4 +1,4 @@
-//! One shard's queue as it is sent: what each answer makes of it. Pure: times come in.
+//! Sends one shard's queue: what each answer changes. Pure: times come in.
 
 use crate::api::{ApiError, Put};
 use crate::cost::Cost;
@@ -10,39 +10,47 @@ use authpulse_stream::PutReceipt;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// An aggregate on another shard than reckoned with.
+/// An aggregate that was stored on another shard than predicted.
 pub(crate) struct Astray {
+    /// The shard that it was stored on.
     pub(crate) actual_shard: ShardId,
+    /// Its sequence number there.
     pub(crate) sequence: SequenceNumber,
+    /// The records in it.
     pub(crate) items: Vec<Item>,
 }
 
 impl Astray {
-    /// Whether all of it belongs where it landed.
+    /// Whether all its records belong to the shard that it was stored on.
     pub(crate) fn is_at_home(&self, map: &ShardMap) -> bool {
         map.range(&self.actual_shard).is_some_and(|range| self.items.iter().all(|item| range.contains(item.hash)))
     }
 }
 
-/// See the module.
+/// The queue of one shard while it is sent, and what came of it.
 pub(crate) struct Draining {
+    /// The shard that the records are predicted to go to.
     pub(crate) shard: ShardId,
+    /// How fast the shard is written to.
     pub(crate) rate: Rate,
-    /// Not stored, in order: what comes first has to be sent first.
+    /// Records that are not stored, in the order in which they must be sent.
     pub(crate) queue: VecDeque<Item>,
+    /// What was put so far.
     pub(crate) cost: Cost,
-    /// By their places in the put.
+    /// Receipts, each with the index of its record in the put.
     pub(crate) receipts: Vec<(usize, PutReceipt)>,
-    /// Before what is left in the queue.
+    /// Aggregates stored elsewhere. Their records come before those left in the queue.
     pub(crate) astray: Vec<Astray>,
+    /// The pauses after failed calls.
     pub(crate) backoff: Backoff,
-    /// Since when nothing was stored, but for the waits that the rate asks for.
+    /// When something was last stored, moved on by the waits that the rate asks for.
     worked_at: Duration,
-    /// Whether something landed elsewhere.
+    /// Whether something was stored on another shard.
     moved: bool,
 }
 
 impl Draining {
+    /// A queue of which nothing is sent yet.
     pub(crate) fn new(shard: ShardId, rate: Rate, queue: Vec<Item>, now: Duration) -> Draining {
         Draining {
             shard,
@@ -57,25 +65,25 @@ impl Draining {
         }
     }
 
-    /// Whether nothing more is sent: the queue is empty, or the shards have to be looked at anew.
+    /// Whether sending stops: the queue is empty, or the shards have to be listed again.
     pub(crate) fn is_over(&self) -> bool {
         self.queue.is_empty() || self.moved
     }
 
-    /// How long the rate asks to wait before a call that costs so much.
+    /// How long the rate asks to wait before a call that costs `spent` bytes.
     pub(crate) fn wait(&mut self, now: Duration, spent: f64) -> Duration {
         let wait = self.rate.wait(now, spent);
         self.worked_at += wait;
         wait
     }
 
-    /// For how long nothing was stored.
+    /// For how long nothing was stored, without the waits that the rate asked for.
     pub(crate) fn stood_still(&self, now: Duration) -> Duration {
         now.saturating_sub(self.worked_at)
     }
 
-    /// Takes in the answer to a call that cost `spent`. What was not stored stands before the rest of the queue again; why, if there is
-    /// any.
+    /// Takes in the answer to a call that cost `spent`. Records that were not stored go back to the front of the queue. Returns why, if
+    /// there are any.
     pub(crate) fn answered(
         &mut self,
         packed: Vec<Packed>,
@@ -99,7 +107,7 @@ impl Draining {
         why
     }
 
-    /// What is to be sent again of a call whose entries were answered one by one, and why.
+    /// For a call whose entries were answered one by one: the records to send again, and why.
     fn entries_answered(
         &mut self,
         packed: Vec<Packed>,
@@ -139,7 +147,7 @@ impl Draining {
         self.cost.stored(one.entry.bytes());
         let is_here = actual_shard == self.shard;
         self.moved |= !is_here;
-        // A single record goes where its own key says.
+        // A single record goes to the shard of its own key.
         if is_here || one.items.len() == 1 {
             self.cost.user_records += one.items.len() as u64;
             let receipt = |item: &Item| (item.index, PutReceipt { shard: actual_shard.clone(), sequence });

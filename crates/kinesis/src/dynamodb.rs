@@ -1,4 +1,4 @@
-//! The table of leases by the AWS SDK.
+//! The table of leases, with the AWS SDK.
 
 use crate::table::{COUNTER, Change, KEY, LeaseTable, Row, Rows, TableError, Value};
 use async_trait::async_trait;
@@ -15,12 +15,12 @@ use aws_sdk_dynamodb::types::{
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// One request; DynamoDB answers within milliseconds, and a lease has to be renewed in time.
+/// How long one request may take: DynamoDB answers within milliseconds, and a lease has to be renewed in time.
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// How long a table that was just made may take to be there, and how often it is looked for.
+/// How often a new table is looked for, and the pause in between.
 const TABLE_LOOKS: u32 = 120;
 const TABLE_LOOK: Duration = Duration::from_millis(500);
-/// A leader of KCL 3 renews its lock every 30 s.
+/// How often the lock of a leader of KCL 3 is looked at, which renews it every 30 s.
 const LEADER_LOOKS: u32 = 35;
 const LEADER_LOOK: Duration = Duration::from_secs(1);
 
@@ -42,7 +42,7 @@ fn attribute(value: &Value) -> AttributeValue {
     }
 }
 
-/// What leases have no use for is left out: KCL 3 keeps more in the same table.
+/// Leaves out what leases do not use: KCL 3 keeps more in the same table.
 fn row(item: Item) -> Row {
     let value = |value| match value {
         AttributeValue::S(text) => Some(Value::Text(text)),
@@ -53,7 +53,7 @@ fn row(item: Item) -> Row {
     item.into_iter().filter_map(|(name, found)| Some((name, value(found)?))).collect()
 }
 
-/// What the name of an application, which is the table's, may be.
+/// Checks the name of an application, which is also its table's.
 fn check_name(application: &str) -> Result<(), String> {
     let plain = application.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
     match (3..=255).contains(&application.len()) && plain {
@@ -65,7 +65,7 @@ fn check_name(application: &str) -> Result<(), String> {
     }
 }
 
-/// A table in DynamoDB, by the SDK.
+/// A table of leases in DynamoDB, called with the SDK.
 #[derive(Clone, Debug)]
 pub struct DynamoDbTable {
     client: Client,
@@ -73,10 +73,10 @@ pub struct DynamoDbTable {
 }
 
 impl DynamoDbTable {
-    /// The table of an application, which bears its name; nothing is asked yet.
+    /// The table of an application, which has its name; nothing is asked yet.
     ///
     /// # Errors
-    /// No table can have the name.
+    /// A table cannot have this name.
     pub fn new(aws: &Aws, application: &str) -> Result<DynamoDbTable, LeaseError> {
         let timeouts =
             TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(4 * ATTEMPT).build();
@@ -89,7 +89,7 @@ impl DynamoDbTable {
     /// Makes the table if it is missing, and waits until it can be used: a minute at most.
     ///
     /// # Errors
-    /// It cannot be made or looked at, it is not one of leases, or is not there in time.
+    /// The table cannot be made or described, it is not a table of leases, or it is not active in time.
     pub async fn ensure(&self) -> Result<(), LeaseError> {
         const DOING: &str = "making their table";
         let wrong = |error: BuildError| self.failed(DOING, error.to_string());
@@ -134,10 +134,10 @@ impl DynamoDbTable {
         Err(self.failed(DOING, "it is not there yet: try again".to_owned()))
     }
 
-    /// Looks whether the table is there.
+    /// Checks that the table is there.
     ///
     /// # Errors
-    /// There is none of that name, or it is not one of leases.
+    /// There is no table of that name, it is not a table of leases, or it cannot be described.
     pub async fn find(&self) -> Result<(), LeaseError> {
         match self.client.describe_table().table_name(&self.name).send().await {
             Ok(told) => self.check_key(told.table()),
@@ -159,7 +159,7 @@ impl DynamoDbTable {
         Ok(())
     }
 
-    /// The lock of a leader of KCL 3, in this table (3.5) or in the coordinator's own (3.0 to 3.4), as of now.
+    /// The present lock of a leader of KCL 3: its owner and version. It is in this table (3.5) or in the coordinator's own (3.0 to 3.4).
     async fn leader(&self) -> Result<Option<(String, String)>, LeaseError> {
         for (table, key) in [(self.name.clone(), KEY), (format!("{}-CoordinatorState", self.name), "key")] {
             let call = self.client.get_item().table_name(&table).consistent_read(true).key(key, s("Leader"));
@@ -172,7 +172,7 @@ impl DynamoDbTable {
                     }
                 }
                 Err(error) if table != self.name && code(&error) == "ResourceNotFoundException" => {}
-                // Policies that are older than KCL 3 allow no look at its table.
+                // Policies older than KCL 3 do not allow reading its table.
                 Err(error) if table != self.name && code(&error) == "AccessDeniedException" => {
                     tracing::warn!(%table, "whether a KCL 3.0 to 3.4 assigns these leases is unknown: dynamodb:GetItem on its table is not allowed")
                 }
@@ -184,17 +184,18 @@ impl DynamoDbTable {
         Ok(None)
     }
 
-    /// A leader of KCL 3 gives leases away by its own rules. One whose lock is in the table is watched for 35 s.
+    /// Refuses to go on beside a leader of KCL 3, which assigns leases by its own rules. If a leader's lock is in the table, it is
+    /// watched for 35 s.
     ///
     /// # Errors
-    /// It lives, or cannot be looked for.
+    /// Such a leader lives, or cannot be looked for.
     pub async fn refuse_a_living_leader(&self) -> Result<(), LeaseError> {
         let Some(first) = self.leader().await? else { return Ok(()) };
         tracing::warn!(table = %self.name, leader = %first.0, "a leader of KCL 3 left its lock here; looking for 35 s whether it lives");
         for _ in 0..LEADER_LOOKS {
             tokio::time::sleep(LEADER_LOOK).await;
             match self.leader().await? {
-                // It stopped; or it made room for another, which takes the lock at its next look.
+                // The leader stopped. Or it made way for another, which takes the lock at its next look.
                 None => {}
                 Some(now) if now != first => {
                     let cause = format!(
@@ -220,7 +221,7 @@ impl DynamoDbTable {
         explain(error, &Call { action: call, on: self.place() })
     }
 
-    /// What an error of a call means.
+    /// Classifies an error of a call.
     fn understand<E>(&self, call: &'static str) -> impl Fn(SdkError<E>) -> TableError
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -253,7 +254,7 @@ impl LeaseTable for DynamoDbTable {
 
     async fn scan(&self, after: Option<&str>) -> Result<Rows, TableError> {
         let start = after.map(|key| Item::from([(KEY.to_owned(), s(key))]));
-        // A lease that was just written must not look as if it stood still.
+        // A consistent read: a lease that was just written must not look as if it stood still.
         let scan = self.client.scan().table_name(&self.name).consistent_read(true).set_exclusive_start_key(start);
         let page = scan.send().await.map_err(self.understand("dynamodb:Scan"))?;
         let next = match page.last_evaluated_key.map(row) {
@@ -295,7 +296,7 @@ impl LeaseTable for DynamoDbTable {
             .expression_attribute_names("#counter", COUNTER)
             .expression_attribute_values(":known", n(change.known))
             .expression_attribute_values(":next", n(change.known + 1));
-        // By placeholders: a name may be a word that DynamoDB keeps for itself.
+        // With placeholders: a name may be a reserved word of DynamoDB.
         for (name, value) in &change.set {
             set.push(format!("#{name} = :{name}"));
             update = update

@@ -8,15 +8,15 @@
 //!       refused, broken off, 285 s old, silent for 30 s, not read from for 10 s
 //! ```
 //!
-//! - **Position.** Every subscription begins where an iterator would: at the record to be found, or after the last that was taken in
-//!   or the continuation number, whichever is later. What polling and a subscription both bring is taken in once, so either may
-//!   begin or end at any time.
-//! - **Back-pressure.** An event is pulled when nothing of the last one is at hand, and only by a read. What a reader leaves lies
-//!   with the sender, but for what the connection's window holds; a subscription that is left for long is closed.
-//! - **The tip.** A subscription tells what there is, later than it is there; it cannot tell that there is nothing. Who rises on
-//!   the strength of "nothing more" needs to know. So a quiet shard is asked by GetRecords, at most once a second.
-//! - **The end** is an event with children and without a continuation number, as for the KCL. What is neither end nor event is left
-//!   to polling to find out.
+//! - **Position.** A subscription begins where an iterator would: at the record to be found, or after the later of the last record taken
+//!   in and the continuation number. Records that come both by polling and by a subscription are taken in once, so either may begin or
+//!   end at any time.
+//! - **Back-pressure.** An event is pulled only by a read, and only if nothing of the last event is at hand. What a reader does not pull
+//!   stays with the sender, except what fits into the connection's window. A subscription that nobody reads from for long is closed.
+//! - **The tip.** A subscription reports records some time after they are there; it cannot say that there are none. But a shard's
+//!   watermark may advance only if nothing more is there. So a quiet shard is asked with GetRecords, at most once a second.
+//! - **The end** is an event with children and without a continuation number, as for the KCL. If an event has only one of the two signs,
+//!   polling finds out.
 
 use crate::api::{ApiError, Event};
 use crate::cursor::Cursor;
@@ -29,7 +29,10 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 impl Poll {
-    /// Takes in the next event; polls where there is no subscription, and where the tip is in question.
+    /// Takes in the next event. Polls if there is no subscription, or if the tip must be asked for.
+    ///
+    /// # Errors
+    /// A subscription is refused for good, or polling fails ([`Poll::fetch`]).
     pub(crate) async fn pull(
         &self,
         fan_out: &Arc<FanOut>,
@@ -59,7 +62,7 @@ impl Poll {
                 Heard::Opened(events) => {
                     tracing::info!(%shard, "subscribed");
                     (cursor.feed.line, cursor.feed.caught_up) = (Line::Open(events), false);
-                    // It began later than it was asked for.
+                    // It began later than it was requested.
                     (cursor.feed.heard, cursor.feed.not_before) = (now, now + SUBSCRIBE_EVERY);
                 }
                 Heard::Event(event) => {
@@ -67,7 +70,7 @@ impl Poll {
                     cursor.heard(now, event.behind);
                     take_event(shard, cursor, event);
                     if self.is_at_risk(cursor).await? {
-                        // Polling looks at each read whether the last record is still there, which a subscription cannot.
+                        // Polling checks at each read that the last record is still there, which a subscription cannot.
                         cursor.feed.hang_up();
                     }
                     return Ok(());
@@ -100,7 +103,7 @@ impl Poll {
         Line::Opening(task)
     }
 
-    /// A subscription was refused or broke off: it is tried again after a while, from where it was. Until then there is polling,
+    /// A subscription was refused or broke off. It is tried again after a while, from the same position. Until then polling goes on,
     /// which also finds out what became of the stream and the shard.
     fn subscription_failed(
         &self,
@@ -112,7 +115,7 @@ impl Poll {
         cursor.feed.put_off(self.time.monotonic(), self.chance.next());
         match error {
             ApiError::Refused(_) => return Err(self.failed("subscribe", error)),
-            // Ours of a moment ago, another worker's that is about to end, or the limit of calls: all pass by themselves.
+            // Our own subscription of a moment ago, another worker's that is about to end, or the limit of calls: all of these pass.
             ApiError::InUse(_) | ApiError::Throttled(_) => {
                 tracing::info!(%shard, %error, "no subscription for now; polling meanwhile");
                 return Ok(());
@@ -133,7 +136,7 @@ fn take_event(shard: &ShardId, cursor: &mut Cursor, event: Event) {
     let taken = cursor.taken;
     cursor.take_in(event.records);
     if cursor.taken != taken {
-        // It would bring the same again.
+        // The old iterator would bring the same records again.
         cursor.iterator = None;
     }
     if !cursor.unchecked {

@@ -1,5 +1,5 @@
-//! Leases in DynamoDB, in the table of the Kinesis Client Library (KCL) 2.x: a KCL application can go on from our table, and we
-//! from one of its.
+//! Leases in DynamoDB, in the table of the Kinesis Client Library (KCL) 2.x: a KCL application can go on from our table, and we can go on
+//! from its table.
 //!
 //! | attribute | here |
 //! | --- | --- |
@@ -12,7 +12,7 @@
 //! | `destination` S | whose positions these are, where the application said so ([`DynamoDbLeases::bound_for`]); not for the KCL |
 //! | `streamCreated` S | when the stream was made, which the KCL does not look at: a stream made anew under the name is another |
 //!
-//! An answer that is lost is looked up: a write whose counter and owners are there took effect.
+//! If an answer is lost, the lease is read again: a write took effect if its counter and owners are there.
 
 use crate::dynamodb::DynamoDbTable;
 use crate::table::{COUNTER, Change, KEY, LeaseTable, Row, TableError, Value};
@@ -39,19 +39,19 @@ const LEASE: &str = "LEASE";
 const CREATED: &str = "streamCreated";
 const DESTINATION: &str = "destination";
 
-/// See the module.
+/// The leases of one application on one stream, in a table of DynamoDB or a double of it.
 pub struct DynamoDbLeases<T = DynamoDbTable> {
     table: T,
-    /// What a lease's name has behind the shard's.
+    /// A lease's name is the shard's name and this suffix.
     suffix: String,
-    /// When the stream was made, as leases tell it.
+    /// When the stream was made, as leases store it.
     created: String,
-    /// Where what is read goes.
+    /// Where the application stores what it reads.
     destination: Option<String>,
-    /// Whether leases of an earlier stream of the name, or of another destination, are an error.
+    /// Whether leases of an earlier stream of this name, or of another destination, are an error.
     refuses_others: bool,
     stream: Arc<dyn Stream>,
-    /// Leases as they were seen last: what a write changes.
+    /// Leases as they were last seen, which are what a write changes.
     seen: Mutex<BTreeMap<String, Lease>>,
 }
 
@@ -73,7 +73,7 @@ fn shards_set<'a>(shards: impl IntoIterator<Item = &'a ShardId>) -> Value {
     Value::Texts(shards.into_iter().map(ShardId::to_string).collect())
 }
 
-/// A lease as the store knows it; `None` for what is none.
+/// Reads a row as a lease; `None` if it is no lease.
 fn read(row: &Row, suffix: &str) -> Option<Lease> {
     if text(row, ENTITY).is_some_and(|kind| kind != LEASE) {
         return None;
@@ -97,11 +97,11 @@ fn read(row: &Row, suffix: &str) -> Option<Lease> {
 }
 
 impl DynamoDbLeases {
-    /// Opens the leases of an application, the table of that name, and makes the table if it is missing. A lease is
-    /// named `SHARD@STREAM.CREATED`, by the description; `stream` knows the shards.
+    /// Opens the leases of an application. The table has the application's name and is made if it is missing. A lease is named
+    /// `SHARD@STREAM.CREATED`, by the description; `stream` lists the shards.
     ///
     /// # Errors
-    /// The table cannot be used, or a living KCL 3 assigns its leases.
+    /// The table cannot be used, or a living leader of KCL 3 assigns its leases.
     pub async fn open(
         aws: &Aws,
         application: &str,
@@ -114,10 +114,10 @@ impl DynamoDbLeases {
         Ok(DynamoDbLeases::over(table, description, stream))
     }
 
-    /// The leases of an application whose table exists, for operators: nothing is made, and a leader of KCL 3 is not looked for.
+    /// The leases of an application whose table exists, for operators. It makes nothing, and does not look for a leader of KCL 3.
     ///
     /// # Errors
-    /// There is no such table, or it is not one of leases.
+    /// There is no such table, or it is not a table of leases.
     pub async fn look(
         aws: &Aws,
         application: &str,
@@ -129,17 +129,18 @@ impl DynamoDbLeases {
         Ok(DynamoDbLeases { refuses_others: false, ..DynamoDbLeases::over(table, description, stream) })
     }
 
-    /// A leader of KCL 3 gives leases away by its own rules. One whose lock is in the table is watched for 35 s.
+    /// Refuses to go on beside a leader of KCL 3, which assigns leases by its own rules. If a leader's lock is in the table, it is
+    /// watched for 35 s.
     ///
     /// # Errors
-    /// It lives, or cannot be looked for.
+    /// Such a leader lives, or cannot be looked for.
     pub async fn refuse_a_living_leader(&self) -> Result<(), LeaseError> {
         self.table.refuse_a_living_leader().await
     }
 }
 
 impl<T: LeaseTable> DynamoDbLeases<T> {
-    /// Leases in a table that is there already, named as [`DynamoDbLeases::open`] says.
+    /// Leases in a table that exists already, with names as in [`DynamoDbLeases::open`].
     pub fn over(table: T, description: &StreamDescription, stream: Arc<dyn Stream>) -> DynamoDbLeases<T> {
         let suffix = format!("@{}.{}", description.name, description.created.micros());
         let created = format_rfc3339(description.created);
@@ -163,14 +164,14 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
             .ok_or_else(|| self.failed("naming a lease", format!("'{key}' is no shard of this stream")))
     }
 
-    /// Says where what is read goes, a name that is used nowhere else. Leases then carry it, and those that carry another are refused: two
-    /// that share the shards of one application would each get a part of the stream, and neither would know.
+    /// Sets where the application stores what it reads; the name must be unique. Leases then store it, and leases with another one are
+    /// refused: if two lakes shared the leases of one application, each would get a part of the stream, and neither would know.
     pub fn bound_for(self, destination: &str) -> DynamoDbLeases<T> {
         DynamoDbLeases { destination: Some(destination.to_owned()), ..self }
     }
 
-    /// Positions and ends of a stream that was deleted mean nothing in one that was made anew under its name, and those of whoever
-    /// stores elsewhere nothing here.
+    /// Refuses leases that mean nothing here: positions in a deleted stream of the same name, and positions of an application that stores
+    /// elsewhere.
     fn check(&self, row: &Row) -> Result<(), LeaseError> {
         if !self.refuses_others {
             return Ok(());
@@ -237,7 +238,7 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
                 Ok(true)
             }
             Ok(false) => Ok(false),
-            // It is there, or will be made by the next look.
+            // The lease is there, or the next look makes it.
             Err(TableError::Unclear(cause)) => match self.get(&lease.key).await? {
                 Some(_) => Ok(false),
                 None => Err(self.failed("making a lease", cause)),
@@ -246,7 +247,7 @@ impl<T: LeaseTable> DynamoDbLeases<T> {
         }
     }
 
-    /// What makes a lease what it is to be.
+    /// The change of the row that makes the lease what it should be.
     fn change(&self, lease: &Lease, children: &[ShardId]) -> Result<Change, LeaseError> {
         let before = self.last_seen(&lease.key);
         let key = self.shard_of(&lease.key)?.to_owned();
@@ -325,7 +326,7 @@ impl<T: LeaseTable> LeaseStore for DynamoDbLeases<T> {
     }
 
     async fn create_all(&self, leases: &[Lease]) -> Result<(), LeaseError> {
-        // Listed once: an application that starts on a large stream makes hundreds.
+        // The shards are listed once: an application that starts on a large stream makes hundreds of leases.
         let shards = self.shards().await?;
         for lease in leases {
             self.put_new(lease, &shards).await?;
@@ -337,7 +338,7 @@ impl<T: LeaseTable> LeaseStore for DynamoDbLeases<T> {
         let mut children = Vec::new();
         let ends_now = lease.ended && !self.last_seen(&lease.key).is_some_and(|before| before.ended);
         if ends_now {
-            // Whoever finds SHARD_END finds the leases of the children.
+            // The children's leases are made first, so that a worker that reads SHARD_END finds them.
             let shards = self.shards().await?;
             let parent = ShardId::new(self.shard_of(&lease.key)?);
             for child in shards.iter().filter(|shard| shard.parents.contains(&parent)) {

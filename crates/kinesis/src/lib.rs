@@ -1,9 +1,9 @@
 //! Kinesis Data Streams: a producer that aggregates, keeps order and resends as the KPL does, and a consumer that reads by position.
 //!
-//! - [`KinesisWriter`]: a stream to put into ([`authpulse_stream::StreamWriter`]).
-//! - [`KinesisStream`]: a stream to read from ([`authpulse_stream::Stream`]).
-//! - [`DynamoDbLeases`]: who of many workers reads which shard, in the table of the KCL ([`authpulse_lease::LeaseStore`]).
-//! - [`AwsKinesis`]: the calls, by the AWS SDK; [`Control`]: making, resharding and deleting streams.
+//! - [`KinesisWriter`] puts records into a stream ([`authpulse_stream::StreamWriter`]).
+//! - [`KinesisStream`] reads records from a stream ([`authpulse_stream::Stream`]).
+//! - [`DynamoDbLeases`] says which of many workers reads which shard, in the table of the KCL ([`authpulse_lease::LeaseStore`]).
+//! - [`AwsKinesis`] makes the calls with the AWS SDK; [`Control`] makes, reshards and deletes streams.
 //!
 //! ```text
 //!  pure:   map (who takes a key)   pack (what goes into a call)   pace (how fast, how long to wait)   cost
@@ -12,7 +12,7 @@
 //!          control
 //! ```
 //!
-//! Nothing here knows of risk, tables or lakes. `docs/kinesis.md` has what is promised.
+//! Nothing here knows of risk, tables or lakes. `docs/kinesis.md` says what is promised.
 
 pub mod api;
 mod aws;
@@ -51,7 +51,7 @@ pub use writer::KinesisWriter;
 use api::ApiError;
 use authpulse_stream::StreamError;
 
-/// An error of a call in the words of the stream's traits.
+/// Turns an error of a call into one of the stream's traits.
 fn stream_error(stream: &str, action: &'static str, error: ApiError) -> StreamError {
     let retry = error.may_pass() || error == ApiError::ExpiredIterator;
     match error {

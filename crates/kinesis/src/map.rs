@@ -1,11 +1,11 @@
-//! Where a record will land: the open shards over the ring. Pure.
+//! Predicts the shard of a record: the open shards over the ring. Pure.
 
 use authpulse_event::ring::RingHash;
 use authpulse_event::{HashRange, ShardId};
 use authpulse_stream::ShardDescription;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The shards of a stream as they were listed.
+/// The shards of a stream, as they were listed.
 #[derive(Clone, Debug, Default)]
 pub struct ShardMap {
     /// Open shards by range.
@@ -14,10 +14,10 @@ pub struct ShardMap {
 }
 
 impl ShardMap {
-    /// A map; `None` where the open shards do not divide the ring, as in the middle of a reshard.
+    /// A map; `None` if the open shards do not divide the ring, as in the middle of a reshard.
     pub fn new(shards: &[ShardDescription]) -> Option<ShardMap> {
         let parents: BTreeSet<&ShardId> = shards.iter().flat_map(|shard| &shard.parents).collect();
-        // A shard with children is closed, whatever the listing says of it.
+        // A shard with children is closed, whatever the list says.
         let is_open = |shard: &&ShardDescription| !shard.closed && !parents.contains(&shard.id);
         let mut open: Vec<(HashRange, ShardId)> =
             shards.iter().filter(is_open).map(|shard| (shard.range, shard.id.clone())).collect();
@@ -33,7 +33,7 @@ impl ShardMap {
         self.open.iter().map(|(_, id)| id)
     }
 
-    /// Which of the open shards, counted by range from 0, takes a place on the ring.
+    /// The index of the open shard, counted by range from 0, that has this position on the ring.
     pub fn predict(&self, hash: RingHash) -> usize {
         self.open.partition_point(|(range, _)| range.last < hash)
     }
@@ -44,7 +44,7 @@ impl ShardMap {
     }
 }
 
-/// Parents before children; otherwise in the order of their names.
+/// Sorts parents before children, and otherwise by name.
 pub fn in_order(mut shards: Vec<ShardDescription>) -> Vec<ShardDescription> {
     shards.sort_by(|a, b| a.id.cmp(&b.id));
     let listed: BTreeSet<ShardId> = shards.iter().map(|shard| shard.id.clone()).collect();
@@ -66,7 +66,7 @@ pub fn in_order(mut shards: Vec<ShardDescription>) -> Vec<ShardDescription> {
         }
         shards = later;
         if shards.len() == before {
-            // A ring of parents cannot be; whoever lists it gets it as it came.
+            // Parents cannot form a circle; if a list says so, it stays as it came.
             ordered.append(&mut shards);
         }
     }

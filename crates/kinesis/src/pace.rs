@@ -19,44 +19,44 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// From `first` doubling to `most`.
+    /// Pauses whose bound doubles from `first` up to `most`.
     pub fn new(first: Duration, most: Duration) -> Backoff {
         Backoff { first, most, failures: 0 }
     }
 
-    /// One more failure: how long to wait. `chance` lies between 0 and 1.
+    /// Counts one more failure and returns how long to wait. `chance` is from 0 to 1.
     pub fn failed(&mut self, chance: f64) -> Duration {
         let bound = self.most.min(self.first * 2u32.saturating_pow(self.failures.min(16)));
         self.failures += 1;
         bound.mul_f64(chance.clamp(0.0, 1.0))
     }
 
-    /// It worked.
+    /// Ends the failures in a row.
     pub fn worked(&mut self) {
         self.failures = 0;
     }
 
-    /// Failures in a row.
+    /// The number of failures in a row.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 }
 
-/// At most so much credit is kept for a burst, in seconds: a shard allows for one of about a second.
+/// The most credit that is kept for a burst, in seconds of the rate: a shard allows a burst of about a second.
 const BURST: f64 = 1.0;
-/// What one call may cost, in seconds: a call of more than a shard has credit for is throttled in part, whenever it is sent.
+/// The most that one call may cost, in seconds of the rate: a call above a shard's credit is throttled in part, whenever it is sent.
 const CALL: f64 = 0.5;
-/// After a throttled entry, as TCP does on loss, but less.
+/// The factor after a throttled entry, as TCP does on loss, but weaker.
 const DECREASE: f64 = 0.7;
-/// After a second that used most of what was allowed and was not throttled.
+/// The factor after a second that used most of the rate and was not throttled.
 const INCREASE: f64 = 1.25;
-/// Never below this part of what a shard takes, or a shard that others fill is never tried again.
+/// The rate never falls below this part of a shard's limit: otherwise a shard that others fill would never be tried again.
 const FLOOR: f64 = 0.05;
-/// What a record costs at least, in bytes: a shard takes 1,000 of them a second.
+/// The least cost of a record, in bytes: a shard takes 1,000 records a second.
 const RECORD_COST: f64 = WRITE_BYTES / WRITE_RECORDS;
 
-/// A shard's rate in bytes a second: begins with what a shard takes by its limits, falls when it is throttled, rises slowly
-/// while it is not. There is no upper bound, as not every service that speaks Kinesis has the limits of AWS.
+/// A shard's rate in bytes a second. It begins at the shard's limit, falls when the shard throttles, and grows slowly while it does not.
+/// It has no upper bound, because some services that speak Kinesis have other limits than AWS.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     bytes_a_second: f64,
@@ -68,13 +68,13 @@ pub struct Rate {
     throttled_at: Option<Duration>,
 }
 
-/// What a call costs a shard.
+/// What a call costs a shard, in bytes; a record costs at least as much as 1,000 bytes.
 pub fn cost(entries: usize, bytes: usize) -> f64 {
     (bytes as f64).max(entries as f64 * RECORD_COST)
 }
 
 impl Rate {
-    /// At the limits of a shard, with a second's credit.
+    /// The rate of a shard's limits, with a second's credit.
     pub fn new(now: Duration) -> Rate {
         Rate {
             bytes_a_second: WRITE_BYTES,
@@ -86,17 +86,17 @@ impl Rate {
         }
     }
 
-    /// Bytes a second now.
+    /// The present rate, in bytes a second.
     pub fn bytes_a_second(&self) -> f64 {
         self.bytes_a_second
     }
 
-    /// What a call may cost; a single record that costs more is a call of its own.
+    /// The most that a call may cost; a single record that costs more is a call of its own.
     pub fn call(&self) -> f64 {
         self.bytes_a_second * CALL
     }
 
-    /// How long to wait before a call. A call that costs more than any credit is let through once the credit is full.
+    /// How long to wait before a call. A call that costs more than any credit may go once the credit is full.
     pub fn wait(&mut self, now: Duration, cost: f64) -> Duration {
         self.refill(now);
         let needed = cost.min(self.bytes_a_second * BURST);
@@ -107,20 +107,20 @@ impl Rate {
         }
     }
 
-    /// A call was sent.
+    /// Notes that a call was sent.
     pub fn spend(&mut self, now: Duration, cost: f64) {
         self.refill(now);
         self.credit -= cost;
         self.spent += cost;
     }
 
-    /// So much of a call was throttled: it took nothing of what the shard allows.
+    /// Notes that this much of a call was throttled: it used nothing of the shard's limit.
     pub fn refund(&mut self, now: Duration, cost: f64) {
         self.credit += cost;
         self.refill(now);
     }
 
-    /// A call came back with nothing throttled.
+    /// Notes that a call came back with nothing throttled.
     pub fn worked(&mut self, now: Duration) {
         let elapsed = now.saturating_sub(self.second_began);
         if elapsed >= Duration::from_secs(1) {
@@ -133,7 +133,7 @@ impl Rate {
         }
     }
 
-    /// The shard refused something. Several within half a second are one event: they were all on their way.
+    /// Notes that the shard refused something. Several refusals within half a second count once: those calls were all on their way.
     pub fn throttled(&mut self, now: Duration) {
         if self.throttled_at.is_none_or(|at| now.saturating_sub(at) >= Duration::from_millis(500)) {
             self.bytes_a_second = (self.bytes_a_second * DECREASE).max(WRITE_BYTES * FLOOR);
@@ -175,7 +175,8 @@ mod tests {
         assert_eq!(long.failed(1.0), BACKOFF_MAX, "however long it lasts");
     }
 
-    /// Sends calls of a cost against a shard that takes `limit` bytes a second, for some seconds; what it took a second at the end.
+    /// Sends calls of a cost for some seconds, to a shard that takes `limit` bytes a second. Returns how much it took a second at the
+    /// end.
     fn sent(limit: f64, cost: f64, seconds: u64) -> f64 {
         let (mut now, mut rate) = (Duration::ZERO, Rate::new(Duration::ZERO));
         let (mut credit, mut credited, mut taken) = (limit, Duration::ZERO, 0.0);
@@ -204,8 +205,8 @@ mod tests {
         }
     }
 
-    /// Sends records of a size one by one, in calls as large as they may be, to a shard that throttles entry by entry; what it took a
-    /// second at the end.
+    /// Sends records of a size one by one, in calls as large as they may be, to a shard that throttles entry by entry. Returns how much
+    /// it took a second at the end.
     fn sent_one_by_one(limit: f64, bytes: usize, seconds: u64) -> f64 {
         let (mut now, mut rate) = (Duration::ZERO, Rate::new(Duration::ZERO));
         let (mut credit, mut credited, mut taken) = (limit, Duration::ZERO, 0.0);
@@ -246,7 +247,7 @@ mod tests {
         rate.spend(Duration::ZERO, cost(1_000, 0));
         let wait = rate.wait(Duration::ZERO, cost(500, 0));
         assert!((0.49..=0.51).contains(&wait.as_secs_f64()), "{wait:?}");
-        // More than a second's worth waits for a full second, not for ever.
+        // A call that costs more than a second's worth waits for a full second, and not for ever.
         assert!(rate.wait(Duration::ZERO, 5e6) <= SECOND && rate.wait(2 * SECOND, 5e6) == Duration::ZERO);
     }
 

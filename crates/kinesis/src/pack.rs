@@ -1,9 +1,9 @@
 //! What goes into the next call for a shard. Pure.
 //!
-//! PutRecords keeps no order within a call, and takes some entries while it refuses others. So no user is in two entries of one
-//! call: then a user is never behind a record of its own that failed. And a call takes the beginning of the queue, whoever's it
-//! is: if users overtook each other by much, a consumer that judges lateness by a shard's newest event would find the slower ones late.
-//! Aggregated, a call is one entry, which keeps the order as it is.
+//! PutRecords keeps no order within a call, and may store some entries while it refuses others. So no user is in two entries of one call:
+//! then no record of a user is stored before an earlier one that failed. And a call takes the beginning of the queue, whichever users are
+//! in it. If users overtook each other by much, a consumer that measures lateness by a shard's newest event would find the slower ones
+//! late. If records are aggregated, a call is one entry, which keeps the order.
 
 use crate::api::Entry;
 use crate::limits::{AGGREGATE_BYTES, PUT_BYTES, PUT_ENTRIES};
@@ -16,11 +16,11 @@ use std::collections::{HashSet, VecDeque};
 /// A record that is to be put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Its place in the put.
+    /// The index of the record in the put.
     pub index: usize,
-    /// Its partition key's place on the ring; records with the same are one user's.
+    /// The position of its partition key on the ring. Records with the same hash count as one user's.
     pub hash: RingHash,
-    /// UTF-8.
+    /// The partition key, in UTF-8.
     pub partition_key: Bytes,
     /// The payload.
     pub data: Bytes,
@@ -32,12 +32,12 @@ impl Item {
     }
 }
 
-/// How calls are made up.
+/// How calls are filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packing {
     /// Whether records are aggregated.
     pub aggregate: bool,
-    /// Most bytes of an aggregate.
+    /// The most bytes of an aggregate.
     pub aggregate_bytes: usize,
 }
 
@@ -50,30 +50,30 @@ impl Default for Packing {
 /// One entry of a call, and the records in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
-    /// As it is put.
+    /// The entry as it is put.
     pub entry: Entry,
-    /// In order.
+    /// The records in it, in order.
     pub items: Vec<Item>,
 }
 
-/// Takes records from the front of a shard's queue for one call, in order. Unless the queue is empty there is at least one entry; more
-/// only while the call costs no more than `most` ([`cost`]).
+/// Takes records from the front of a shard's queue for one call, in order. Unless the queue is empty it returns at least one entry, and
+/// more only while the call costs no more than `most` ([`cost`]).
 pub fn pack(queue: &mut VecDeque<Item>, packing: Packing, most: f64) -> Vec<Packed> {
     if packing.aggregate { pack_aggregate(queue, packing).into_iter().collect() } else { pack_plain(queue, most) }
 }
 
 fn entry(out: Outgoing, items: &[Item]) -> Entry {
-    // A record that goes as it is goes where its own key says, as every other producer's.
+    // A record that is not in an aggregate goes by its own key, like any other producer's.
     let alone = items.len() == 1 && out.data == items[0].data;
     Entry {
-        // Keys that are no text are refused before anything is sent.
+        // Keys that are not UTF-8 were refused before anything is sent.
         partition_key: String::from_utf8_lossy(&out.partition_key).into_owned(),
         explicit_hash_key: out.explicit_hash_key.filter(|_| !alone),
         data: out.data,
     }
 }
 
-/// One entry a user, up to the first record of a user that has one.
+/// One entry for each record, up to the first record of a user that has an entry already.
 fn pack_plain(queue: &mut VecDeque<Item>, most: f64) -> Vec<Packed> {
     let mut users = HashSet::new();
     let mut taken = Vec::new();
@@ -92,7 +92,7 @@ fn pack_plain(queue: &mut VecDeque<Item>, most: f64) -> Vec<Packed> {
     taken
 }
 
-/// As many as one aggregate takes.
+/// Fills one aggregate.
 fn pack_aggregate(queue: &mut VecDeque<Item>, packing: Packing) -> Option<Packed> {
     let mut aggregator = Aggregator::new(Limits { bytes: packing.aggregate_bytes, ..Limits::default() });
     let mut items = Vec::new();

@@ -1,15 +1,18 @@
-//! Asking again where Kinesis throttles questions about the stream as a whole: DescribeStreamSummary may be asked 20 times a second in
-//! an account, and workers that start together ask together. One that could not be told would not start.
+//! Asks again if Kinesis throttles questions about the stream as a whole. An account may ask for DescribeStreamSummary 20 times a second,
+//! and workers that start together ask together; without an answer a worker does not start.
 
 use crate::api::ApiError;
 use crate::limits::{READ_BACKOFF, READ_BACKOFF_MAX};
 use crate::pace::Backoff;
 use crate::time::{Chance, Time};
 
-/// How often it is asked again: for some 40 s in the mean.
+/// How many times it asks again: for some 40 s on average.
 const THROTTLED_MAX: u32 = 10;
 
-/// Asks until there is an answer other than to slow down.
+/// Asks until the answer is not a throttle.
+///
+/// # Errors
+/// The error of `ask`; a throttle only after the last attempt.
 pub(crate) async fn patiently<T, F>(
     time: &dyn Time,
     chance: &Chance,

@@ -1,9 +1,9 @@
 //! Polling a shard: iterators and GetRecords, and what their answers say.
 //!
-//! - **Position.** A read after a position opens its iterator AT that record and looks whether it is there: what retention took in
-//!   between is told as a gap.
-//! - **Errors.** Throttles, expired iterators and a key of KMS that cannot be used are dealt with here. What else may pass is an
-//!   error that says `retry`: nothing was lost, the same read goes on.
+//! - **Position.** A read after a position makes an iterator AT that record and checks that the record is there. If retention has removed
+//!   records in between, this is reported as a gap.
+//! - **Errors.** Throttles, expired iterators and a KMS key that cannot be used are dealt with here. Other errors that may pass are
+//!   returned with `retry`: nothing is lost, and the same read goes on.
 
 use crate::api::{Api, ApiError, IteratorAt, Page, Summary};
 use crate::cursor::{Cursor, StartAt};
@@ -17,33 +17,37 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 
-/// Of log lines, which operators may filter by: this was a part of the module that has the name.
+/// The target of log lines, by which operators may filter: the code was once part of the module of this name.
 const TARGET: &str = "authpulse_kinesis::reader";
-/// How long what DescribeStreamSummary told is believed: an account may ask 20 times a second, and workers ask every second.
+/// How long an answer of DescribeStreamSummary is used: an account may ask 20 times a second, and workers ask every second.
 const SUMMARY_LASTS: Duration = Duration::from_secs(60);
-/// New iterators for one read, where they keep expiring or being refused.
+/// How many iterators a read makes, if they keep expiring or being refused.
 const ITERATORS: u32 = 3;
-/// Kinesis keeps records for at least so long.
+/// Kinesis keeps records for at least this long.
 const RETENTION_LEAST: Duration = Duration::from_secs(24 * 3_600);
-/// The part of the retention from which on records may be gone, as far as clocks and the removal can be trusted.
+/// From this part of the retention on, records may be gone: clocks and removal are not exact.
 const RISK: f64 = 0.9;
 
-/// Who polls the shards of a stream.
+/// Polls the shards of a stream.
 pub(crate) struct Poll {
+    /// The calls of Kinesis.
     pub(crate) api: Arc<dyn Api>,
+    /// The clocks.
     pub(crate) time: Arc<dyn Time>,
+    /// Chance for pauses.
     pub(crate) chance: Chance,
     start: StartAt,
-    /// Shards that begin at their oldest record, wherever others begin.
+    /// Shards that begin at their oldest record, whatever `start` says.
     pub(crate) from_oldest: BTreeSet<ShardId>,
-    /// The stream, for messages.
+    /// The stream's name in messages.
     shown: String,
     summary: Mutex<Option<(Summary, Duration)>>,
-    /// As many as there may be GetRecords under way.
+    /// Has a permit for each GetRecords that may be under way.
     reads: Semaphore,
 }
 
 impl Poll {
+    /// A poller of a stream, which `shown` names in messages. `seed` is that of the chance for pauses.
     pub(crate) fn new(api: Arc<dyn Api>, time: Arc<dyn Time>, start: StartAt, shown: &str, seed: u64) -> Poll {
         Poll {
             api,
@@ -57,16 +61,20 @@ impl Poll {
         }
     }
 
-    /// Where a shard is read from at first.
+    /// Where a shard is read from if it has no position yet.
     pub(crate) fn start_of(&self, shard: &ShardId) -> StartAt {
         if self.from_oldest.contains(shard) { StartAt::TrimHorizon } else { self.start }
     }
 
+    /// Turns an error of a call into one of the stream's traits.
     pub(crate) fn failed(&self, action: &'static str, error: ApiError) -> StreamError {
         crate::stream_error(&self.shown, action, error)
     }
 
-    /// The stream as it was lately.
+    /// The stream's description, at most a minute old.
+    ///
+    /// # Errors
+    /// The stream cannot be described.
     pub(crate) async fn summary(&self) -> Result<Summary, StreamError> {
         let mut known = self.summary.lock().await;
         let now = self.time.monotonic();
@@ -80,7 +88,10 @@ impl Poll {
         Ok(summary)
     }
 
-    /// Asks about the stream as a whole, again where Kinesis throttles that.
+    /// Asks about the stream as a whole, and asks again if Kinesis throttles.
+    ///
+    /// # Errors
+    /// Those of `ask`; throttling only after many attempts.
     pub(crate) async fn patiently<T, F>(&self, action: &'static str, ask: impl Fn() -> F) -> Result<T, StreamError>
     where
         F: Future<Output = Result<T, ApiError>>,
@@ -88,11 +99,14 @@ impl Poll {
         patiently(&*self.time, &self.chance, action, ask).await.map_err(|error| self.failed(action, error))
     }
 
-    /// Waits for the shard's budget and asks once, more often only where the iterator has to be made anew.
+    /// Waits for the shard's budget and fetches one page. It asks again only if the iterator must be replaced.
+    ///
+    /// # Errors
+    /// Kinesis cannot be asked, or refuses; throttling and an unusable key are no errors, but the read has no records.
     pub(crate) async fn fetch(&self, shard: &ShardId, cursor: &mut Cursor) -> Result<(), StreamError> {
         let wait = cursor.not_before.saturating_sub(self.time.monotonic());
         if cursor.key_failed.is_some() && wait > READ_BACKOFF {
-            // Whoever reads must be able to stop meanwhile.
+            // The caller must be able to stop meanwhile.
             self.time.sleep(READ_BACKOFF).await;
             return Ok(());
         }
@@ -112,29 +126,29 @@ impl Poll {
                 }
             }
             let Some(iterator) = cursor.iterator.clone() else { continue };
-            // A page may have 10 MiB, and until it is here nobody knows.
+            // A page may have 10 MiB, and its size is unknown until it is here: the number of reads bounds the memory.
             let turn = self.reads.acquire().await;
             let page = self.api.get(&iterator, cursor.limit).await;
             drop(turn);
             match page {
                 Ok(page) => return self.turn(shard, cursor, page).await,
-                // Nothing is lost: a new one begins after the last record that was taken in.
+                // Nothing is lost: the new iterator begins after the last record that was taken in.
                 Err(ApiError::ExpiredIterator | ApiError::InvalidArgument(_)) => cursor.iterator = None,
                 Err(error) => return self.passing(cursor, error),
             }
         }
     }
 
-    /// Makes the cursor's iterator; whether to go on, with it or with another try. Where not, the read ends without records.
+    /// Makes the cursor's iterator. Returns whether the read goes on, with it or with another attempt; if not, it ends without records.
     async fn make_iterator(&self, shard: &ShardId, cursor: &mut Cursor) -> Result<bool, StreamError> {
         let at_risk = self.is_at_risk(cursor).await?;
         let at = cursor.iterator_at(self.start_of(shard), at_risk);
         cursor.check = if at_risk { cursor.taken } else { None };
         match self.api.iterator(shard, at).await {
             Ok(iterator) => cursor.iterator = Some(iterator),
-            // A subscription's word is no record's number; without it reading goes on as well.
+            // A continuation number need not be a record's number. Reading goes on without it.
             Err(ApiError::InvalidArgument(_)) if cursor.continuation.take().is_some() => {}
-            // The number is none of this shard's any more: begin with what is left, and say that something is missing.
+            // The shard does not know this number any more: begin with the oldest record left, and report that some are missing.
             Err(ApiError::InvalidArgument(why)) if cursor.unchecked || cursor.taken.is_some() => {
                 tracing::warn!(target: TARGET, %shard, why, "the last record read is not to be found; reading on with the oldest kept");
                 cursor.check = cursor.taken;
@@ -143,7 +157,7 @@ impl Poll {
                     Err(error) => return self.passing(cursor, error).map(|()| false),
                 }
             }
-            // The clock of this machine is ahead of that of Kinesis, for which no such time has been.
+            // This host's clock is ahead of that of Kinesis, for which the time has not come yet.
             Err(ApiError::InvalidArgument(why)) if matches!(at, IteratorAt::Time(_)) => {
                 return Err(self.put_off(cursor, "read", ApiError::Unclear(why)));
             }
@@ -152,7 +166,7 @@ impl Poll {
         Ok(true)
     }
 
-    /// Takes in a page, and looks at what it says of the shard.
+    /// Takes in a page, and draws conclusions about the shard from it.
     async fn turn(&self, shard: &ShardId, cursor: &mut Cursor, page: Page) -> Result<(), StreamError> {
         cursor.backoff.worked();
         if cursor.key_failed.take().is_some() {
@@ -165,13 +179,16 @@ impl Poll {
             return self.end(shard, cursor, has_children, nothing_left).await;
         }
         if self.is_at_risk(cursor).await? {
-            // Kinesis would go on behind what it has removed, without a word.
+            // Kinesis would silently go on behind the records that it has removed.
             cursor.iterator = None;
         }
         Ok(())
     }
 
-    /// Whether retention may have taken records that were not read yet: the last answer was too long ago, or too far behind.
+    /// Whether retention may have removed records that were not read yet: the last answer is too old, or was too far behind the tip.
+    ///
+    /// # Errors
+    /// The stream's retention is needed and cannot be asked for.
     pub(crate) async fn is_at_risk(&self, cursor: &mut Cursor) -> Result<bool, StreamError> {
         let unread = cursor.unread_since(self.time.monotonic());
         if unread < RETENTION_LEAST.mul_f64(RISK) {
@@ -181,8 +198,8 @@ impl Poll {
         Ok(unread >= retention.mul_f64(RISK))
     }
 
-    /// There is no next iterator. An answer that ends a shard names its children. One that does not is believed only if it holds
-    /// nothing, claims to be at the tip, and the listing says that the shard is closed; otherwise a new iterator looks again.
+    /// The page has no next iterator. If it names children, the shard has ended. If not, the end is believed only if the page is empty
+    /// and at the tip, and the list of shards says that the shard is closed. Otherwise a new iterator looks again.
     async fn end(
         &self,
         shard: &ShardId,
@@ -200,7 +217,10 @@ impl Poll {
         Ok(())
     }
 
-    /// Throttling, and a key that cannot be used, end a read without records; what else may pass is told.
+    /// Deals with a failed call. Throttling, and a key that cannot be used, only end the read without records.
+    ///
+    /// # Errors
+    /// Every other error; those that may pass put the next read off.
     pub(crate) fn passing(&self, cursor: &mut Cursor, error: ApiError) -> Result<(), StreamError> {
         cursor.at_tip = false;
         match error {
@@ -210,7 +230,7 @@ impl Poll {
                 Ok(())
             }
             ApiError::Key(why) => {
-                // Half of the pause is drawn, so that the readers of many shards do not come back at once.
+                // Half of the pause is random, so that the readers of many shards do not come back at the same moment.
                 let bound = cursor.key.failed(1.0);
                 let pause = bound / 2 + (bound / 2).mul_f64(self.chance.next().clamp(0.0, 1.0));
                 cursor.not_before = self.time.monotonic() + pause;

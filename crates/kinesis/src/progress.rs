@@ -1,4 +1,4 @@
-//! Where a producer's progress is kept, as Kinesis has no place for it.
+//! Where a producer's progress is stored: Kinesis has no place for it.
 
 use async_trait::async_trait;
 use authpulse_event::id::sha256_hex;
@@ -10,16 +10,16 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The notes of jobs on one stream.
+/// Stores the notes of jobs on one stream.
 #[async_trait]
 pub trait ProgressStore: Send + Sync {
-    /// The note a job stored last.
+    /// The note that a job stored last.
     async fn read(&self, job: &str) -> Result<Option<String>, StreamError>;
-    /// Replaces a job's note; it lasts when this returns.
+    /// Replaces a job's note; it is durable when this returns.
     async fn store(&self, progress: &ProducerProgress) -> Result<(), StreamError>;
 }
 
-/// In memory, for jobs that nobody continues.
+/// Notes in memory, for jobs that nobody continues.
 #[derive(Debug, Default)]
 pub struct MemoryProgress(Mutex<BTreeMap<String, String>>);
 
@@ -35,15 +35,15 @@ impl ProgressStore for MemoryProgress {
     }
 }
 
-/// A file a job and stream in a directory: `.authpulse-replay-….json`.
+/// Notes in a directory, one file for each job and stream: `.authpulse-replay-….json`.
 #[derive(Debug)]
 pub struct FileProgress {
     directory: PathBuf,
-    /// The stream: its ARN and time of creation.
+    /// Identifies the stream: its ARN and time of creation.
     stream: String,
 }
 
-/// A file's content; the stream and the job are in it for people, and as a check.
+/// The content of a file. It names the stream and the job for people, and as a check.
 #[derive(Serialize, Deserialize)]
 struct Note {
     stream: String,
@@ -52,15 +52,16 @@ struct Note {
 }
 
 impl FileProgress {
-    /// Notes in a directory about a stream, which `stream` tells from all others, also from one made anew under its name.
+    /// Notes about one stream in a directory. `stream` must differ from that of every other stream, even one made later under the same
+    /// name.
     pub fn new(directory: impl AsRef<Path>, stream: &str) -> FileProgress {
         FileProgress { directory: directory.as_ref().to_owned(), stream: stream.to_owned() }
     }
 
-    /// Whether notes can be kept in the directory: a replay that cannot keep any would send the same again and again.
+    /// Checks that notes can be stored in the directory: a replay that cannot store any would send the same records again and again.
     ///
     /// # Errors
-    /// They cannot.
+    /// A file cannot be made and removed there.
     pub fn check(&self) -> Result<(), StreamError> {
         let path = self.directory.join(".authpulse-replay.tmp");
         File::create(&path)

@@ -1,10 +1,10 @@
-//! Reading: a stream in Kinesis as a [`Stream`]. `poll` asks for records; `fan_out` has subscriptions beside it.
+//! Reads a stream in Kinesis, as a [`Stream`]. `poll` asks for records; `fan_out` has subscriptions beside it.
 //!
-//! Each shard has a cursor that goes on where the last read ended: iterator, records at hand, budget. A read from elsewhere moves
-//! it. What a cursor knows can be lost at any time; positions are the caller's.
+//! Each shard has a cursor that goes on where the last read ended: iterator, records at hand, budget. A read from elsewhere moves it. The
+//! cursor's state can be lost at any time; the caller keeps the positions.
 //!
-//! - **Position.** Sequence number and, within an aggregate, the record's place.
-//! - **Time.** A record's arrival is its ApproximateArrivalTimestamp, raised to that of the records before it in the same read.
+//! - **Position.** The sequence number and, within an aggregate, the record's number.
+//! - **Time.** A record's arrival is its ApproximateArrivalTimestamp, but not below that of the records before it in the same read.
 
 use crate::api::{Api, ApiError, Summary};
 use crate::cursor::{Cursor, StartAt};
@@ -23,22 +23,22 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// See the module.
+/// A reader of a stream in Kinesis.
 pub struct KinesisStream {
     poll: Poll,
     fan_out: Option<Arc<FanOut>>,
-    /// Shards that begin elsewhere.
+    /// Positions after which shards begin, if another application has read them so far.
     begins: BTreeMap<ShardId, Position>,
     left_out: BTreeSet<ShardId>,
     cursors: SyncMutex<BTreeMap<ShardId, Arc<Mutex<Cursor>>>>,
-    /// When what nobody reads was looked for last.
+    /// When cursors that nobody reads were last looked for.
     swept: SyncMutex<Duration>,
-    /// For what the cursors have at hand, all together.
+    /// The room for the records that all cursors have at hand.
     room: Arc<Room>,
 }
 
 impl KinesisStream {
-    /// A reader of a stream, which `shown` names in messages.
+    /// A reader of a stream, which `shown` names in messages. `seed` is that of the chance for pauses.
     pub fn new(api: Arc<dyn Api>, time: Arc<dyn Time>, start: StartAt, shown: &str, seed: u64) -> KinesisStream {
         KinesisStream {
             poll: Poll::new(api, time, start, shown, seed),
@@ -51,24 +51,24 @@ impl KinesisStream {
         }
     }
 
-    /// Reads no more while the records at hand of all shards take up this many bytes, instead of [`AT_HAND_BYTES`].
+    /// Sets how many bytes of records of all shards may be at hand before it fetches no more, instead of [`AT_HAND_BYTES`].
     pub fn with_room(mut self, bytes: usize) -> KinesisStream {
         self.room = Room::new(bytes);
         self
     }
 
-    /// Reads by enhanced fan-out, as the registered consumer of this name, which is made if it is missing. Wherever a subscription
-    /// is refused there is polling meanwhile. Positions are those of polling: a reader of either kind goes on for the other.
+    /// Reads by enhanced fan-out, as the registered consumer of this name, which is made if it is missing. While a subscription is
+    /// refused, the shard is polled. Positions are the same either way, so readers of both kinds can follow each other.
     pub fn with_fan_out(mut self, consumer: &str) -> KinesisStream {
         self.fan_out = Some(Arc::new(FanOut::new(consumer)));
         self
     }
 
-    /// Registers the consumer of fan-out, so that what cannot be is known before anything is read. One that is still being made,
-    /// or that cannot be made for now, is looked for again by reads, which poll meanwhile.
+    /// Registers the consumer of fan-out, so that a refusal is known before anything is read. If the consumer is still being made, or
+    /// cannot be made for now, reads look for it again and poll meanwhile.
     ///
     /// # Errors
-    /// It is not allowed, or its name is none.
+    /// Registering is not allowed, or the consumer's name is not valid.
     pub async fn register(&self) -> Result<(), StreamError> {
         let Some(fan_out) = &self.fan_out else { return Ok(()) };
         match fan_out.consumer(&*self.poll.api).await {
@@ -83,25 +83,25 @@ impl KinesisStream {
         }
     }
 
-    /// A shard's beginning lies after this position: another application has read it so far.
+    /// Begins a shard after this position: another application has read it so far.
     pub fn begin_after(&mut self, shard: &ShardId, position: Position) {
         self.begins.insert(shard.clone(), position);
     }
 
-    /// A shard is not listed: another application has read it to its end.
+    /// Does not list a shard: another application has read it to its end.
     pub fn leave_out(&mut self, shard: &ShardId) {
         self.left_out.insert(shard.clone());
     }
 
-    /// A shard begins at its oldest record: another application has read its parents to their ends.
+    /// Begins a shard at its oldest record: another application has read its parents to their ends.
     pub fn begin_at_oldest(&mut self, shard: &ShardId) {
         self.poll.from_oldest.insert(shard.clone());
     }
 
-    /// The stream as it was lately.
+    /// The stream's description, at most a minute old.
     ///
     /// # Errors
-    /// It cannot be asked for.
+    /// The stream cannot be described.
     pub async fn summary(&self) -> Result<Summary, StreamError> {
         self.poll.summary().await
     }
@@ -117,8 +117,8 @@ impl KinesisStream {
         cursors.entry(shard.clone()).or_insert_with(new).clone()
     }
 
-    /// Gives up what nobody has read for long: records of a shard that another worker has by now, and subscriptions. Whoever reads again
-    /// goes on from the same place.
+    /// Drops subscriptions and records that nobody has read for long, mostly because another worker has the shard by now. A later read
+    /// goes on from the same position.
     fn give_up_unread(&self) {
         let patience = if self.room.is_full() { UNREAD_IN_THE_WAY } else { UNREAD_RECORDS };
         let now = self.poll.time.monotonic();
@@ -129,7 +129,7 @@ impl KinesisStream {
         *swept = now;
         let cursors = self.cursors.lock().unwrap_or_else(PoisonError::into_inner);
         for cursor in cursors.values() {
-            // One that is locked is being read, as is the one of whoever looks here.
+            // A locked cursor is being read; so is the one of this caller.
             let Ok(mut cursor) = cursor.try_lock() else { continue };
             let unread = now.saturating_sub(cursor.read_at);
             if unread >= UNREAD {
@@ -142,7 +142,7 @@ impl KinesisStream {
         }
     }
 
-    /// Waits until there is room for more: what is in the way is read by somebody, or let go.
+    /// Waits until there is room for more records: others are read or dropped meanwhile.
     async fn wait_for_room(&self) {
         while self.room.is_full() {
             self.poll.time.sleep(READ_EVERY).await;
@@ -186,7 +186,7 @@ impl Stream for KinesisStream {
         }
         let mut batch = ReadBatch { gap: cursor.gap, ..ReadBatch::default() };
         if cursor.unchecked && cursor.at_tip {
-            // The record after which to read is not there, nor is any other.
+            // The record after which to read is gone, and so are all others.
             batch.gap = Some(Gap { records: None });
         }
         if cursor.peek(shard).is_some() {
@@ -208,7 +208,7 @@ impl Stream for KinesisStream {
         }
         let all = cursor.is_empty();
         (batch.at_tip, batch.at_end) = (all && cursor.at_tip, all && cursor.ended);
-        // That of Kinesis: what is told of it is none of this host.
+        // The clock of Kinesis, as far as known, not that of this host.
         batch.clock = batch.clock.max(Some(before));
         Ok(batch)
     }

@@ -1,4 +1,4 @@
-//! What is asked of the table of leases, in plain types. [`crate::DynamoDbTable`] asks DynamoDB; [`MemoryTable`] is the double, for
+//! The calls on the table of leases in plain types. [`crate::DynamoDbTable`] makes them on DynamoDB; [`MemoryTable`] is the double for
 //! tests and simulations.
 
 use async_trait::async_trait;
@@ -11,14 +11,14 @@ pub const KEY: &str = "leaseKey";
 /// The attribute that counts the changes of a row.
 pub const COUNTER: &str = "leaseCounter";
 
-/// A value of an attribute, of the types that leases have.
+/// A value of an attribute, of one of the types that leases use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// S.
+    /// DynamoDB's type S.
     Text(String),
-    /// N.
+    /// DynamoDB's type N.
     Number(u64),
-    /// SS; DynamoDB takes no empty one.
+    /// DynamoDB's type SS, which must not be empty.
     Texts(BTreeSet<String>),
 }
 
@@ -29,66 +29,66 @@ impl Value {
     }
 }
 
-/// A row, by attribute. What is of another type than [`Value`] has is left out of it.
+/// A row, by attribute. Attributes of types that [`Value`] does not have are left out.
 pub type Row = BTreeMap<String, Value>;
 
-/// A part of all rows.
+/// A page of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
-    /// May be empty, also where there are more.
+    /// The rows. May be empty, even if there are more.
     pub rows: Vec<Row>,
-    /// The key after which the next part begins; none at the end.
+    /// The key after which the next page begins; `None` at the end.
     pub next: Option<String>,
 }
 
-/// A change of a row, which counts its counter up.
+/// A change of a row, which also counts up its counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The row's key.
     pub key: String,
-    /// It is changed only if its counter is this.
+    /// The condition: the row is changed only if its counter is this.
     pub known: u64,
-    /// Attributes that get these values; none of them the key or the counter, and none twice.
+    /// Attributes to set. None is the key or the counter, and none appears twice.
     pub set: Vec<(&'static str, Value)>,
-    /// Attributes that go, where they are there.
+    /// Attributes to remove, if they are there.
     pub remove: Vec<&'static str>,
-    /// A number that goes up by one, from 0 where it is missing.
+    /// A number to count up by one, from 0 if it is missing.
     pub count_up: Option<&'static str>,
 }
 
-/// Why a call was not answered with what was asked for. A condition that does not hold is an answer.
+/// Why a call failed. A condition that does not hold is an answer, not an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// Over a limit; nothing happened.
+    /// The call was over a limit; nothing happened.
     #[error("{0}")]
     Throttled(String),
-    /// Nothing happened, and it would not the next time either.
+    /// Refused: nothing happened, and the same call would be refused again.
     #[error("{0}")]
     Refused(String),
-    /// It may have happened or not.
+    /// The call may have taken effect or not.
     #[error("{0}")]
     Unclear(String),
 }
 
-/// A table of leases. No write repeats itself unseen: the second would be refused for what the first has done.
+/// A table of leases. No write is repeated behind the caller's back: the second would be refused because of what the first did.
 #[async_trait]
 pub trait LeaseTable: Send + Sync {
-    /// Where it is, for the words of an error.
+    /// Where the table is, for error texts.
     fn place(&self) -> String;
-    /// Scan, of what was written before it begins: the rows after a key, or from the first, as many as one answer holds. Other writes
-    /// may fall between two parts.
+    /// Scan, which sees everything written before it begins: the rows after a key, or from the first, as many as one answer holds. Other
+    /// writes may happen between two pages.
     async fn scan(&self, after: Option<&str>) -> Result<Rows, TableError>;
-    /// GetItem, of what was written before.
+    /// GetItem, which sees everything written before.
     async fn get(&self, key: &str) -> Result<Option<Row>, TableError>;
-    /// PutItem, if there is no row of its key; tells whether there was none.
+    /// PutItem, if there is no row with its key; returns whether there was none.
     async fn put_new(&self, row: &Row) -> Result<bool, TableError>;
-    /// UpdateItem, if the counter is still the one that is known; tells whether it was.
+    /// UpdateItem, if the counter is as given; returns whether it was.
     async fn change(&self, change: &Change) -> Result<bool, TableError>;
-    /// DeleteItem, if the counter is still the one that is known; tells whether it was.
+    /// DeleteItem, if the counter is as given; returns whether it was.
     async fn remove(&self, key: &str, known: u64) -> Result<bool, TableError>;
 }
 
-/// A table in memory: the deterministic double. It refuses what DynamoDB refuses, conditions and arguments, and never fails by itself.
+/// A table in memory, as a deterministic double. It refuses what DynamoDB refuses, conditions and arguments, and never fails otherwise.
 #[derive(Debug)]
 pub struct MemoryTable {
     rows: Mutex<BTreeMap<String, Row>>,
@@ -96,7 +96,7 @@ pub struct MemoryTable {
 }
 
 impl MemoryTable {
-    /// No rows; a scan tells of `page_rows` at a time.
+    /// No rows; a page of a scan has `page_rows`.
     pub fn new(page_rows: usize) -> MemoryTable {
         MemoryTable { rows: Mutex::default(), page_rows }
     }
@@ -115,7 +115,7 @@ fn refused(why: &str) -> TableError {
     TableError::Refused(format!("ValidationException: {why}"))
 }
 
-/// What DynamoDB refuses before it looks at any row.
+/// Refuses values that DynamoDB refuses before it looks at any row.
 fn check_values<'a>(values: impl Iterator<Item = &'a Value>) -> Result<(), TableError> {
     for value in values {
         if matches!(value, Value::Texts(texts) if texts.is_empty()) {
@@ -139,7 +139,7 @@ impl LeaseTable for MemoryTable {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let rows = self.lock();
         let page: Vec<_> = rows.range::<str, _>((from, Bound::Unbounded)).take(self.page_rows).collect();
-        // As DynamoDB: a part that is full names a next one, whether there is more or not.
+        // As in DynamoDB, a full page names a next one, whether there are more rows or not.
         let next = page.last().filter(|_| page.len() == self.page_rows).map(|(key, _)| (*key).clone());
         Ok(Rows { rows: page.into_iter().map(|(_, row)| row.clone()).collect(), next })
     }

@@ -1,4 +1,4 @@
-//! Time and chance, handed in.
+//! Clocks and chance, which callers hand in.
 
 use async_trait::async_trait;
 use authpulse_event::time::SECOND;
@@ -6,14 +6,14 @@ use authpulse_event::{ArrivalTime, Span};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The clocks that are looked at.
+/// The clocks that reader and writer use.
 #[async_trait]
 pub trait Time: Send + Sync {
-    /// Since any fixed moment; never goes back.
+    /// The time since some fixed moment; never goes back.
     fn monotonic(&self) -> Duration;
-    /// The time of day, as near as is known to that of the service, by which records arrive.
+    /// The time of day, as close as known to the clock of the service, by which records arrive.
     fn now(&self) -> ArrivalTime;
-    /// Waits.
+    /// Waits for this long.
     async fn sleep(&self, duration: Duration);
 }
 
@@ -24,7 +24,7 @@ pub struct SystemTimes {
 }
 
 impl SystemTimes {
-    /// Begins to count.
+    /// Clocks that begin to count now.
     pub fn new() -> SystemTimes {
         SystemTimes { start: Instant::now() }
     }
@@ -50,8 +50,8 @@ impl Time for SystemTimes {
     }
 }
 
-/// The clocks of the operating system, of which the time of day is held to what a service tells of its own (`Date` in its answers, in
-/// whole seconds). Arrival is by that clock, so a host that is minutes ahead must not take what arrives next for late.
+/// The clocks of the operating system, with the time of day corrected to the service's (`Date` in its answers, in whole seconds). Arrival
+/// is by that clock, so a host that is minutes ahead must not take what arrives next for late.
 #[derive(Debug)]
 pub struct ServiceTimes {
     local: SystemTimes,
@@ -60,16 +60,16 @@ pub struct ServiceTimes {
 }
 
 impl ServiceTimes {
-    /// Begins to count. Before the first answer the host's clock is believed.
+    /// Clocks that begin to count now. Before the first answer, the host's time of day is used.
     pub fn new() -> ServiceTimes {
         ServiceTimes { local: SystemTimes::new(), ahead: AtomicI64::new(0) }
     }
 
-    /// An answer came whose `Date` is this second.
+    /// Takes in the `Date` of an answer.
     pub fn told(&self, date: ArrivalTime) {
         let ahead = ahead(date, self.local.now());
         let before = Span::from_micros(self.ahead.swap(ahead.micros(), Ordering::Relaxed));
-        // Once, not again while it stays away by about as much.
+        // Logged once, and not again while the difference stays about the same.
         if (ahead - before).abs() > SKEW_REPORTED {
             let seconds = ahead.as_seconds();
             tracing::warn!(
@@ -80,10 +80,10 @@ impl ServiceTimes {
     }
 }
 
-/// From this on a change of the difference between two clocks is worth a line.
+/// A change of the difference between the clocks by more than this is logged.
 const SKEW_REPORTED: Span = Span::seconds(5);
 
-/// How far a clock is ahead of the local one, of which is known that it was somewhere in the second that begins with `date`.
+/// How far the service's clock is ahead of the local one, if it was somewhere in the second that begins with `date`.
 fn ahead(date: ArrivalTime, local: ArrivalTime) -> Span {
     local.clamp(date, date.saturating_add(SECOND)) - local
 }
@@ -107,17 +107,17 @@ impl Time for ServiceTimes {
     }
 }
 
-/// Chance from a seed: enough to keep many clients from coming back at the same moment, and no more (SplitMix64).
+/// Chance from a seed: enough to keep many clients from coming back at the same moment, but not for more (SplitMix64).
 #[derive(Debug)]
 pub struct Chance(AtomicU64);
 
 impl Chance {
-    /// From a seed; other seeds, other pauses.
+    /// Chance from a seed; another seed gives other pauses.
     pub fn new(seed: u64) -> Chance {
         Chance(AtomicU64::new(seed))
     }
 
-    /// From 0 up to 1.
+    /// The next number, from 0 up to but not including 1.
     pub fn next(&self) -> f64 {
         let mut z = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -10,13 +10,16 @@ use authpulse_stream::{ReadFrom, StreamError};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far back the newest record is looked for, first; each further look goes four times further back. Where one finds something,
-/// the time is halved until it is known this exactly, so that little has to be read to find the newest.
+/// How far back the first look for the newest record goes; each further look goes four times as far. Once a look finds a record, the
+/// interval is halved down to this length, so that little has to be read to find the newest.
 const TIP_FIRST: Span = Span::seconds(10);
 const TIP_FARTHER: i64 = 4;
 
-/// The position of a shard's newest record, [`Position::START`] where there is none. There is no call for it: looks back further and
-/// further until there is a record, then closer to that, and reads on to the tip.
+/// The position of a shard's newest record, [`Position::START`] if there is none. Kinesis has no call for it. This looks back further and
+/// further until there is a record, then narrows that down, and reads on to the tip.
+///
+/// # Errors
+/// The stream cannot be described or read, or its key cannot be used.
 pub(crate) async fn tip(poll: &Poll, room: &Arc<Room>, shard: &ShardId) -> Result<Position, StreamError> {
     let Summary { created, retention, .. } = poll.summary().await?;
     let now = poll.time.now();
@@ -26,7 +29,7 @@ pub(crate) async fn tip(poll: &Poll, room: &Arc<Room>, shard: &ShardId) -> Resul
     if let Some(position) = newest_since(poll, room, shard, since(back)).await? {
         return Ok(position);
     }
-    // Nothing arrived within `nothing`; something did within `back`.
+    // Nothing arrived within `nothing`; something arrived within `back`.
     let mut nothing = back;
     while !has_any_since(poll, room, shard, since(back)).await? {
         if back >= oldest {
@@ -46,7 +49,7 @@ pub(crate) async fn tip(poll: &Poll, room: &Arc<Room>, shard: &ShardId) -> Resul
     Ok(newest_since(poll, room, shard, since(back)).await?.unwrap_or(Position::START))
 }
 
-/// A cursor beside the reader's, which loses nothing by it. Both have the shard's budget to share: one of them may be throttled.
+/// A cursor beside the reader's, which is not affected. Both share the shard's budget, so one of them may be throttled.
 async fn look(
     poll: &Poll,
     room: &Arc<Room>,
@@ -68,7 +71,7 @@ async fn look(
     Ok(cursor)
 }
 
-/// Fetches for a look. Whoever looks wants an answer, not to wait for somebody who mends a key.
+/// Fetches for a look. A caller that looks wants an answer, and not to wait until somebody repairs a key.
 async fn look_on(poll: &Poll, shard: &ShardId, cursor: &mut Cursor) -> Result<(), StreamError> {
     poll.fetch(shard, cursor).await?;
     match cursor.key_failed.take() {
@@ -77,7 +80,7 @@ async fn look_on(poll: &Poll, shard: &ShardId, cursor: &mut Cursor) -> Result<()
     }
 }
 
-/// Whether a shard has a record since a time.
+/// Whether a shard has a record since `at`.
 async fn has_any_since(poll: &Poll, room: &Arc<Room>, shard: &ShardId, at: IteratorAt) -> Result<bool, StreamError> {
     let mut cursor = look(poll, room, shard, at, 1).await?;
     while !cursor.at_tip && cursor.is_empty() {
@@ -86,7 +89,7 @@ async fn has_any_since(poll: &Poll, room: &Arc<Room>, shard: &ShardId, at: Itera
     Ok(!cursor.is_empty())
 }
 
-/// The newest record since a time, if there is one.
+/// The position of the newest record since `at`, if there is one.
 async fn newest_since(
     poll: &Poll,
     room: &Arc<Room>,

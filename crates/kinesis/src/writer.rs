@@ -1,4 +1,4 @@
-//! Putting: a stream in Kinesis as a [`StreamWriter`].
+//! Puts records into a stream in Kinesis, as a [`StreamWriter`].
 //!
 //! ```text
 //!             by the shard that each will land on        one call in flight a shard
@@ -7,15 +7,15 @@
 //!               '--- refused, or landed elsewhere: again, in order --'
 //! ```
 //!
-//! - **Order.** A user's records are stored in the order of the put: none is sent before an answer says that the one before is
-//!   stored. A call that fails without an answer may have stored what it held; it is sent again, so records may be in the stream twice.
-//! - **Resharding.** The answer says on which shard an entry landed. Where that is another than reckoned with, the shards are listed
-//!   anew, and if some record of an aggregate does not belong where it landed, all of it is sent again, as the KPL does: readers that
-//!   go by the KCL's rule drop the misplaced one.
-//! - **Part of a put.** A put that fails leaves some of its records stored, and the writer remembers which: the same put with the same
-//!   progress goes on behind them. A put whose future is dropped before its end is forgotten, and its last call may still be taken.
-//! - **Progress.** Kinesis keeps no note beside records. It is kept in a file, after the records are stored: what was sent by a
-//!   process that ended in between is sent again.
+//! - **Order.** A user's records are stored in the order of the put: each is sent only after an answer says that the one before is
+//!   stored. A call that fails without an answer may have stored its records. They are sent again, so records may be in the stream twice.
+//! - **Resharding.** The answer names the shard on which an entry was stored. If it is not the predicted one, the shards are listed
+//!   again. If some record of an aggregate does not belong to that shard, the whole aggregate is sent again, as the KPL does: readers
+//!   that go by the KCL's rule drop the misplaced one.
+//! - **Part of a put.** A put that fails leaves some of its records stored, and the writer remembers which. The same put with the same
+//!   progress goes on behind them. A put whose future is dropped is forgotten, and its last call may still be stored.
+//! - **Progress.** Kinesis stores no note beside records. The note goes to a file after the records are stored. If the process ends in
+//!   between, those records are sent again.
 
 use crate::api::{Api, ApiError, Summary};
 use crate::cost::Cost;
@@ -36,17 +36,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 
-/// Rounds of a put, each by a new shard map: more reshards than these during one put are none that AWS does.
+/// The most rounds of a put, each with a new shard map: AWS does not reshard more often than this during one put.
 const ROUNDS: u32 = 50;
 
-/// See the module.
+/// A writer into a stream in Kinesis.
 pub struct KinesisWriter {
     api: Arc<dyn Api>,
     time: Arc<dyn Time>,
     chance: Chance,
     packing: Packing,
     progress: Arc<dyn ProgressStore>,
-    /// The stream, for messages.
+    /// The stream's name in messages.
     shown: String,
     calls: Semaphore,
     state: Mutex<State>,
@@ -64,10 +64,10 @@ struct State {
 
 struct Unfinished {
     progress: Option<ProducerProgress>,
-    /// As they were put, to tell whether the next put is the same.
+    /// The records as they were put, to tell whether the next put is the same.
     records: Vec<PutRecord>,
     left: Vec<Item>,
-    /// Landed where the map did not expect it, and not decided about; before all that is left of the same users.
+    /// Aggregates stored on another shard than predicted, and not decided about. They come before the rest of the same users' records.
     astray: Vec<Astray>,
     receipts: Vec<Option<PutReceipt>>,
 }
@@ -83,7 +83,8 @@ impl Unfinished {
         }
     }
 
-    /// Decides by a newer map about what went astray: what does not belong where it landed is to be sent again, before what is left.
+    /// Decides with a newer map about aggregates that went astray. Those that do not belong where they are stored are sent again, before
+    /// what is left.
     fn bring_back(&mut self, map: &ShardMap, cost: &mut Cost) {
         let mut again = Vec::new();
         for one in std::mem::take(&mut self.astray) {
@@ -100,7 +101,8 @@ impl Unfinished {
 }
 
 impl KinesisWriter {
-    /// A writer into a stream, which `shown` names in messages. `seed` decides about pauses and should differ from process to process.
+    /// A writer into a stream, which `shown` names in messages. `seed` is that of the chance for pauses, and should differ between
+    /// processes.
     pub fn new(
         api: Arc<dyn Api>,
         time: Arc<dyn Time>,
@@ -134,7 +136,7 @@ impl KinesisWriter {
         Err(StreamError::Refused { what: format!("{what} into {}", self.shown), why })
     }
 
-    /// Everything that Kinesis would refuse, before anything is sent.
+    /// Refuses, before anything is sent, what Kinesis would refuse.
     fn check(&self, records: &[PutRecord], most: usize) -> Result<(), StreamError> {
         for (index, record) in records.iter().enumerate() {
             let refused =
@@ -159,7 +161,8 @@ impl KinesisWriter {
         Ok(())
     }
 
-    /// The open shards, anew. The list has to know where something landed: it may be older than the answers to puts.
+    /// Lists the open shards again. The list may be older than the answers to puts, so this waits until it has every shard on which
+    /// something was stored.
     async fn read_map(&self, astray: &[Astray]) -> Result<ShardMap, StreamError> {
         let mut backoff = Backoff::default();
         let begun = self.time.monotonic();
@@ -183,8 +186,8 @@ impl KinesisWriter {
         }
     }
 
-    /// Sends a shard's queue until it is empty, something landed elsewhere, or the shard takes nothing for too long; why, where that is
-    /// so.
+    /// Sends a shard's queue until it is empty, something is stored on another shard, or the shard takes nothing for too long. In the
+    /// last case it returns why.
     async fn drain(&self, mut draining: Draining, packing: Packing) -> (Draining, Option<StreamError>) {
         while !draining.is_over() {
             let packed = pack(&mut draining.queue, packing, draining.rate.call());
@@ -214,7 +217,7 @@ impl KinesisWriter {
         }
     }
 
-    /// Sends records until they are stored; what is left of them after an error is in `unfinished`.
+    /// Sends records until they are stored. After an error, `unfinished` has those that are left.
     async fn put_all(
         &self,
         state: &mut State,
@@ -251,7 +254,7 @@ impl KinesisWriter {
                 unfinished.left.extend(one.queue);
                 failure = failure.or(stopped);
             }
-            // Of one user only records of one shard are left, and those in order.
+            // The records left of one user are all of one shard, and in order.
             if let Some(failure) = failure {
                 return Err(failure);
             }
@@ -283,7 +286,7 @@ impl StreamWriter for KinesisWriter {
             None => self.api.summary().await.map_err(|error| self.failed("describe", error))?,
         };
         self.check(&records, summary.max_record_bytes)?;
-        // An aggregate is a record as well; what its own key takes is reckoned with.
+        // An aggregate is a record as well, and its own key takes a byte.
         let most = summary.max_record_bytes.saturating_sub(1);
         let packing = Packing { aggregate_bytes: self.packing.aggregate_bytes.min(most), ..self.packing };
         state.summary = Some(summary);

@@ -1,13 +1,13 @@
-//! Which leases to take and to ask for. Pure: leases and times come in, wishes go out.
+//! Decides which leases to take and which to ask for. Pure: leases and times come in, wishes come out.
 
 use crate::{Lease, Ticks};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How leases are shared.
+/// How leases are shared between workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseSettings {
-    /// How long a lease may stand still before others take it, in microseconds. Longer survives longer pauses; shorter takes
-    /// over sooner after a crash. All workers of an application need the same.
+    /// How long a lease may stand still before others take it, in microseconds. A longer duration survives longer pauses; a shorter one
+    /// means that others take over sooner after a crash. All workers of an application need the same.
     pub duration: Ticks,
     /// How often a worker looks at all leases, in microseconds.
     pub scan_every: Ticks,
@@ -20,7 +20,8 @@ pub struct LeaseSettings {
 impl Default for LeaseSettings {
     fn default() -> Self {
         const SECOND: Ticks = 1_000_000;
-        // Duration as in the Kinesis Client Library; it looks every 20 s, and what is given back waits as long for a taker.
+        // The duration is that of the Kinesis Client Library. That library looks every 20 s, and a released lease waits as long for a
+        // taker.
         LeaseSettings { duration: 10 * SECOND, scan_every: SECOND, max_leases: 10_000, hand_over_within: 30 * SECOND }
     }
 }
@@ -32,21 +33,21 @@ impl LeaseSettings {
     }
 }
 
-/// What a worker wants to change. Each is one conditional write, which may fail.
+/// A change that a worker wants to make. Each is one conditional write, which may fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// Nobody works on it: take it.
+    /// Take a lease that nobody works on.
     Take(Lease),
-    /// Its owner has more than its part: ask for it.
+    /// Ask for a lease whose owner has more than its part.
     Ask(Lease),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     counter: u64,
-    /// When the counter was first seen at this value; `None` where nobody can be renewing it.
+    /// When the counter was first seen at this value; `None` if the lease has no owner, so that nobody renews it.
     since: Option<Ticks>,
-    /// Since when the owner is asked to hand it over.
+    /// When the owner was first seen to be asked for it.
     asked: Option<Ticks>,
 }
 
@@ -68,19 +69,19 @@ impl Coordinator {
     pub fn worker(&self) -> &str {
         &self.worker
     }
-    /// How leases are shared.
+    /// How leases are shared between workers.
     pub fn settings(&self) -> &LeaseSettings {
         &self.settings
     }
 
-    /// Takes in all leases as they are now.
+    /// Takes in all leases as they are at `now`.
     pub fn observe(&mut self, now: Ticks, leases: Vec<Lease>) {
         let mut before = std::mem::take(&mut self.leases);
         for lease in leases {
             let known = before.remove(&lease.key).map(|(_, seen)| seen);
             let asked = lease.next_owner.is_some().then(|| known.and_then(|seen| seen.asked).unwrap_or(now));
             let since = match known {
-                // An owner that ended is renewed by nobody, whatever the counter did before.
+                // Nobody renews a lease without an owner, whatever the counter did before.
                 _ if lease.owner.is_none() => None,
                 Some(seen) if seen.counter == lease.counter => seen.since,
                 _ => Some(now),
@@ -90,7 +91,7 @@ impl Coordinator {
         }
     }
 
-    /// The keys that have a lease.
+    /// Whether there is a lease with this key.
     pub fn knows(&self, key: &str) -> bool {
         self.leases.contains_key(key)
     }
@@ -110,10 +111,11 @@ impl Coordinator {
         stands_still || not_handed_over
     }
 
-    /// What this worker should take or ask for now, given the leases it has.
+    /// The changes that this worker should make now, given the leases it has.
     ///
-    /// Leases that nobody renews are taken at once, up to this worker's part of all; those that nobody renewed for three
-    /// durations also beyond it, since then nobody else seems to want them. Only a worker with nothing to take asks others.
+    /// It takes leases that nobody renews at once, up to its part of all leases. Beyond its part it takes those without an owner, and
+    /// those that nobody has renewed for three durations: no other worker seems to want them. It asks other workers for leases only when
+    /// there is nothing to take.
     pub fn wishes(&self, now: Ticks, held: &BTreeSet<String>) -> Vec<Wish> {
         let living = || self.leases.values().filter(|(lease, _)| !lease.ended);
         let mut loads: BTreeMap<&str, usize> = BTreeMap::from([(self.worker.as_str(), 0)]);
@@ -125,7 +127,7 @@ impl Coordinator {
             } else if self.is_free(now, lease, seen) {
                 free.push((lease, seen));
             } else {
-                // A lease on its way counts for the one that will have it.
+                // A lease that is asked for counts for the worker that will get it.
                 let owner = lease.next_owner.as_ref().or(lease.owner.as_ref());
                 asked += usize::from(lease.next_owner.as_ref() == Some(&self.worker));
                 if let Some(owner) = owner {
@@ -136,7 +138,7 @@ impl Coordinator {
         let part = living().count().div_ceil(loads.len()).min(self.settings.max_leases);
         let mine = loads.get(self.worker.as_str()).copied().unwrap_or(0).max(held.len() + asked);
         let mut needed = part.saturating_sub(mine);
-        // Workers that start at once begin at different places, so that they seldom want the same lease.
+        // Each worker begins at another place, so that workers that start together seldom want the same lease.
         free.sort_by_key(|(lease, _)| spread(&self.worker, &lease.key));
         let mut wishes = Vec::new();
         let mut room = self.settings.max_leases.saturating_sub(mine);
@@ -154,14 +156,14 @@ impl Coordinator {
         wishes
     }
 
-    /// Leases of the most loaded worker, no more than bring both to their part.
+    /// Leases of the most loaded worker to ask for: no more than it takes to bring both workers to their part.
     fn to_ask_for(&self, needed: usize, part: usize, loads: &BTreeMap<&str, usize>) -> Vec<Wish> {
         let others = loads.iter().filter(|(worker, _)| **worker != self.worker);
         let Some((most, load)) = others.max_by_key(|(worker, load)| (**load, spread(&self.worker, worker))) else {
             return Vec::new();
         };
         let surplus = load.saturating_sub(part);
-        // One above an even share is given away only to a worker that lacks more than one.
+        // An owner that has just its part, rounded up, gives one lease to a worker that lacks more than one.
         let count = if surplus == 0 { usize::from(needed > 1) } else { needed.min(surplus) };
         let mut theirs: Vec<&Lease> = self
             .leases
@@ -174,7 +176,7 @@ impl Coordinator {
     }
 }
 
-/// An order of keys that differs from worker to worker and stays the same for one (FNV-1a).
+/// Gives each worker an order of keys of its own, which stays the same (FNV-1a).
 fn spread(worker: &str, key: &str) -> u64 {
     let bytes = worker.bytes().chain([0]).chain(key.bytes());
     bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3))
@@ -237,7 +239,7 @@ mod tests {
             me.observe(seconds * SECOND, now);
             keys(&me.wishes(seconds * SECOND, &held(&["a"])))
         };
-        // Three leases for two living workers: two each at most.
+        // Three leases for two living workers: each may have two.
         assert_eq!(at(11, 2), ["take c"]);
         let mut me = Coordinator::new("me", LeaseSettings::default());
         let four = |you| {
@@ -262,7 +264,7 @@ mod tests {
         let mut leases: Vec<Lease> = ["a", "b", "c", "d", "e"].iter().map(|key| lease(key, Some("you"), 1)).collect();
         leases.push(lease("f", Some("her"), 1));
         me.observe(0, leases.clone());
-        // Six leases, three workers: two each; you have three too many and lose what I lack.
+        // Six leases, three workers: two each. You have three too many, and I ask for the two that I lack.
         let wishes = me.wishes(0, &held(&[]));
         assert_eq!(wishes.len(), 2);
         assert!(wishes.iter().all(|w| matches!(w, Wish::Ask(l) if l.owner.as_deref() == Some("you"))), "{wishes:?}");
@@ -274,7 +276,7 @@ mod tests {
         }
         me.observe(SECOND, leases.clone());
         assert_eq!(me.wishes(SECOND, &held(&[])), []);
-        // An owner that lives and does not hand over is not waited for for ever.
+        // The owner lives but does not hand over: after a while the leases are taken.
         for at in 2..=31 {
             leases.iter_mut().for_each(|l| l.counter += 1);
             me.observe(at * SECOND, leases.clone());
@@ -295,7 +297,7 @@ mod tests {
         fn however_leases_are_spread_workers_come_to_rest_with_even_parts(
             owners in proptest::collection::vec(0usize..5, 1..40), workers in 1usize..5
         ) {
-            // Perfect hand-overs, round after round: who asks gets.
+            // Perfect hand-overs, round after round: a worker that asks gets the lease.
             let name = |n: usize| format!("w{n}");
             let mut leases: Vec<Lease> = owners.iter().enumerate()
                 .map(|(n, owner)| lease(&format!("s{n}"), (*owner < workers).then(|| name(*owner)).as_deref(), 1))

@@ -1,4 +1,4 @@
-//! One worker's part in the fleet: renews what it has, takes what nobody renews, hands over what others ask for.
+//! One worker's part in the fleet: it renews its leases, takes those that nobody renews, and hands over those that others ask for.
 
 use crate::coordinator::{Coordinator, Wish};
 use crate::{Checkpoint, Lease, LeaseError, LeaseSettings, LeaseStore, Ticks};
@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
-/// Leases that are taken, renewed or released at a time: a store that is slow to answer costs as long for one as for so many.
+/// How many leases are taken, renewed or released at a time: with a slow store, so many take as long as one.
 const AT_A_TIME: usize = 64;
 
-/// What is asked of a store one lease after another. Where another process is in the midst of a write and stays there, the first that
-/// has waited for it answers for those that have not been asked yet.
+/// A round of requests to a store. If another process is writing and does not finish, only the first request waits for it; those not yet
+/// sent fail at once with the same error.
 #[derive(Default)]
 struct Round(OnceLock<LeaseError>);
 
@@ -29,14 +29,14 @@ impl Round {
     }
 }
 
-/// The leases a worker has.
+/// The leases that a worker has, and those of others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {
-    /// To work on.
+    /// Leases to work on.
     pub held: BTreeSet<String>,
-    /// Those among them that others ask for: to be brought to an end and handed over ([`Fleet::hand_over`]).
+    /// Those of `held` that other workers ask for: finish the work on them and hand them over ([`Fleet::hand_over`]).
     pub asked_for: BTreeSet<String>,
-    /// Those of other workers that live, as far as is known.
+    /// Leases of other living workers, as of the last look.
     pub others: BTreeSet<String>,
 }
 
@@ -46,12 +46,12 @@ struct HeldLease {
     renewed: Ticks,
 }
 
-/// A lease as the store has it, with the place that the work has reached meanwhile.
+/// The lease as the store has it, with the checkpoint that the work has reached meanwhile.
 fn at_its_place(held: &Lease, lease: Lease) -> Lease {
     Lease { checkpoint: held.checkpoint.clone().or(lease.checkpoint), ..lease }
 }
 
-/// See the module. Whoever owns it calls [`Fleet::renew`] and [`Fleet::scan`] often enough, apart from the work itself.
+/// One worker's leases. Its owner calls [`Fleet::renew`] and [`Fleet::scan`] often enough, apart from the work itself.
 pub struct Fleet {
     store: Arc<dyn LeaseStore>,
     coordinator: Coordinator,
@@ -60,12 +60,12 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A worker that has no lease yet. Its name must be its own among all workers, ever.
+    /// A worker that has no lease yet. No other worker may ever have had its name.
     pub fn new(store: Arc<dyn LeaseStore>, worker: impl Into<String>, settings: LeaseSettings) -> Fleet {
         Fleet { store, coordinator: Coordinator::new(worker, settings), held: BTreeMap::new(), others: BTreeSet::new() }
     }
 
-    /// How leases are shared.
+    /// How leases are shared between workers.
     pub fn settings(&self) -> &LeaseSettings {
         self.coordinator.settings()
     }
@@ -80,7 +80,7 @@ impl Fleet {
         self.held.is_empty()
     }
 
-    /// The leases it has.
+    /// The leases it has, and those of others.
     pub fn holdings(&self) -> Holdings {
         let asked = self.held.iter().filter(|(_, held)| held.lease.next_owner.is_some());
         Holdings {
@@ -90,7 +90,7 @@ impl Fleet {
         }
     }
 
-    /// Says how far the work on a lease has come; the next change of the lease carries it. It never goes back.
+    /// Says how far the work on a lease has come. The next change of the lease stores it. A checkpoint never goes back.
     pub fn reached(&mut self, key: &str, checkpoint: Checkpoint) {
         let Some(held) = self.held.get_mut(key) else { return };
         if held.lease.checkpoint.as_ref().is_none_or(|before| before.is_before(&checkpoint)) {
@@ -98,8 +98,8 @@ impl Fleet {
         }
     }
 
-    /// Renews every lease. One that another has taken is gone, and so is one that could not be renewed for its duration: others
-    /// may think the same. Many at a time, so that a store which is slow to answer costs no lease behind the first.
+    /// Renews every lease. It gives up a lease that another worker has taken, and one that it could not renew for the lease duration:
+    /// others may regard that one as expired. Many are renewed at a time, so that with a slow store no lease waits for those before it.
     pub async fn renew(&mut self, now: Ticks) {
         let (store, worker) = (&*self.store, self.coordinator.worker());
         let leases: Vec<Lease> = self.held.values().map(|held| held.lease.clone()).collect();
@@ -129,11 +129,11 @@ impl Fleet {
         }
     }
 
-    /// Looks at all leases, makes those of `keys` that are missing, takes and asks for what this worker should have. `clock` tells the
-    /// time again behind each look, which may take seconds: a counter that was read late did not stand still meanwhile.
+    /// Looks at all leases, makes those of `keys` that are missing, and takes or asks for those that this worker should have. `clock` is
+    /// read again after each look, which may take seconds: a counter that was read late did not stand still meanwhile.
     ///
     /// # Errors
-    /// The store fails; what was taken before stays.
+    /// The store fails; leases taken before stay.
     pub async fn scan(
         &mut self,
         clock: &(dyn Fn() -> Ticks + Sync),
@@ -142,7 +142,7 @@ impl Fleet {
         self.scan_those(clock, keys, |_| std::future::ready(true)).await
     }
 
-    /// The same, where a lease is neither taken nor asked for unless `may_have` says so of its key. Many are asked about at a time.
+    /// Like [`Fleet::scan`], but it takes or asks for a lease only if `may_have` allows its key. Many keys are checked at a time.
     ///
     /// # Errors
     /// As for [`Fleet::scan`].
@@ -178,7 +178,7 @@ impl Fleet {
                     let lease = Lease { counter: lease.counter + 1, ..lease };
                     self.held.insert(lease.key.clone(), HeldLease { lease, renewed: now });
                 }
-                // A question that failed is asked again by the next look.
+                // A request to another worker that failed is made again by the next look.
                 Ok(_) => {}
                 Err(error) => failure = Err(error),
             }
@@ -186,7 +186,7 @@ impl Fleet {
         failure
     }
 
-    /// A lease as it shall be.
+    /// The lease as the wish would have it.
     fn wished(&self, wish: Wish) -> Lease {
         let worker = Some(self.worker().to_owned());
         match wish {
@@ -196,13 +196,13 @@ impl Fleet {
     }
 
     async fn look(&mut self, clock: &(dyn Fn() -> Ticks + Sync)) -> Result<(), LeaseError> {
-        // A lease of ours is as old as the question; the counters of others are as new as the answer.
+        // The age of our own leases counts from before the request; the counters of others are as new as the answer.
         let now = clock();
         let leases = self.store.list().await?;
         for lease in &leases {
             let ours = lease.owner.as_deref() == Some(self.coordinator.worker());
             match self.held.get_mut(&lease.key) {
-                // A lease that an earlier call took though its answer was lost.
+                // An earlier call took this lease, but its answer was lost.
                 None if ours && !lease.ended => {
                     self.held.insert(lease.key.clone(), HeldLease { lease: lease.clone(), renewed: now });
                 }
@@ -219,12 +219,12 @@ impl Fleet {
         Ok(())
     }
 
-    /// Gives leases to whoever asked for them, or back; the work on them has come to an end here.
+    /// Hands leases to the workers that asked for them, or releases them. The work on them must have stopped here.
     pub async fn hand_over(&mut self, keys: &BTreeSet<String>) {
         self.give_up(keys, false).await;
     }
 
-    /// Says that nothing is left to do for leases, ever.
+    /// Ends leases: nothing will ever be left to do for them.
     pub async fn end(&mut self, keys: &BTreeSet<String>) {
         self.give_up(keys, true).await;
     }
@@ -234,7 +234,7 @@ impl Fleet {
         give_all(&*self.store, self.coordinator.worker(), given, ended).await;
     }
 
-    /// Gives everything back, and what is on its way here: others can go on at once.
+    /// Releases all leases and withdraws all requests for more: others can go on at once.
     pub async fn release_all(&mut self) {
         let (store, worker) = (&*self.store, self.coordinator.worker());
         let held = std::mem::take(&mut self.held);
@@ -245,32 +245,32 @@ impl Fleet {
         }
     }
 
-    /// Takes back what was asked of others: this worker is about to end.
+    /// Withdraws this worker's requests for leases of others: it is about to end.
     ///
     /// # Errors
-    /// The store fails.
+    /// The store fails; some requests may be withdrawn already.
     pub async fn withdraw(&mut self) -> Result<(), LeaseError> {
         let (store, worker) = (&*self.store, self.coordinator.worker());
         let asked = store.list().await?.into_iter().filter(|lease| lease.next_owner.as_deref() == Some(worker));
         leave_to_others(store, worker, asked).await
     }
 
-    /// Leaves to others what has come to this worker since it looked for the last time, and what is on its way: it stays, and is to have
-    /// nothing.
+    /// Releases leases that were handed to this worker since its last look, and withdraws its requests. For a worker that stays up but is
+    /// to have no lease.
     ///
     /// # Errors
-    /// The store fails.
+    /// The store fails; some leases may be released already.
     pub async fn leave_strays(&self) -> Result<(), LeaseError> {
         leave_unseen(&*self.store, self.coordinator.worker(), &self.held).await
     }
 
-    /// Drops a lease without a word: the work on it was lost to another.
+    /// Drops a lease and leaves the store as it is: another worker has taken the work over.
     pub fn forget(&mut self, key: &str) {
         self.held.remove(key);
     }
 }
 
-/// Leaves to others what this worker asked for, and what was handed over to it since it looked for the last time.
+/// Withdraws this worker's requests, and releases leases that were handed to it since its last look.
 async fn leave_unseen(
     store: &dyn LeaseStore,
     worker: &str,
@@ -284,7 +284,7 @@ async fn leave_unseen(
     leave_to_others(store, worker, mine).await
 }
 
-/// Leaves leases that are this worker's, or on their way to it, to others. One that moves meanwhile expires as any other.
+/// Releases leases that this worker owns or has asked for. If one changes meanwhile, it is left, and expires like any other.
 async fn leave_to_others(
     store: &dyn LeaseStore,
     worker: &str,
@@ -296,11 +296,11 @@ async fn leave_to_others(
     stream::iter(without).try_for_each_concurrent(AT_A_TIME, left).await
 }
 
-/// What came of a renewal.
+/// The outcome of a renewal.
 enum Renewal {
     /// The lease as it is now.
     Renewed(Lease),
-    /// Somebody has it, or nobody.
+    /// Another worker has it, or nobody.
     Taken(Option<String>),
 }
 
@@ -309,24 +309,24 @@ async fn renew(store: &dyn LeaseStore, worker: &str, mut lease: Lease) -> Result
         lease.counter += 1;
         return Ok(Renewal::Renewed(lease));
     }
-    // Somebody asked for it, or an earlier renewal took effect though its answer was lost; or it is another's by now.
+    // Another worker has asked for it, or an earlier renewal took effect but its answer was lost. Or another worker has taken it.
     Ok(match store.get(&lease.key).await? {
         Some(now) if now.owner.as_deref() == Some(worker) => Renewal::Renewed(at_its_place(&lease, now)),
         other => Renewal::Taken(other.and_then(|lease| lease.owner)),
     })
 }
 
-/// Gives leases to whoever asked for them, or back, or to their end.
+/// Hands leases to the workers that asked for them, or releases them, or ends them.
 async fn give_all(store: &dyn LeaseStore, worker: &str, held: impl IntoIterator<Item = HeldLease>, ended: bool) {
     let round = &Round::default();
     let given = held.into_iter().map(|held| give(store, round, worker, held.lease, ended));
     stream::iter(given).buffer_unordered(AT_A_TIME).collect::<()>().await;
 }
 
-/// One of them.
+/// Hands over, releases or ends one lease.
 async fn give(store: &dyn LeaseStore, round: &Round, worker: &str, mut lease: Lease, ended: bool) {
     let key = lease.key.clone();
-    // Once more where the counter moved meanwhile: somebody has just asked for it.
+    // Tried once more if the counter has moved: another worker has just asked for the lease.
     for _ in 0..2 {
         let next = lease.next_owner.clone().filter(|_| !ended);
         let given = Lease { owner: next, next_owner: None, ended: ended || lease.ended, ..lease };

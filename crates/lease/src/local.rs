@@ -1,8 +1,8 @@
 //! Leases on one machine: an SQLite file beside the embedded stream.
 //!
-//! Beside the counters there is something better here: each worker holds a lock on a file of its own, which the operating system
-//! lets go of when the process ends, however it ends. A lease whose owner's lock is free is nobody's, at once; a paused owner
-//! keeps its lock, and its leases expire by their counters.
+//! Counters are not the only sign of life here. Each worker holds a lock on a file of its own, which the operating system releases when
+//! the process ends, however it ends. If the owner's lock is free, nobody has its leases from that moment. A paused owner keeps its lock;
+//! its leases expire by their counters.
 
 use crate::{Lease, LeaseError, LeaseStore};
 use async_trait::async_trait;
@@ -15,10 +15,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// The file of leases, within the directory.
+/// The name of the file of leases in the directory.
 const FILE: &str = "leases.db";
-/// How long a change waits for another process: one that is stopped in the midst of a write of its own keeps it waiting, and what fails
-/// is tried again with the next renewal. The runtime's other tasks go on meanwhile.
+/// How long a change waits for another process, which may be stopped in the midst of a write. A change that fails is tried again with the
+/// next renewal. The runtime's other tasks go on meanwhile.
 const BUSY: Duration = Duration::from_secs(1);
 
 const SCHEMA: &str = "
@@ -28,10 +28,10 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS destinations (
         application TEXT PRIMARY KEY, destination TEXT NOT NULL) STRICT, WITHOUT ROWID";
 
-/// What is known of an application whose leases are, or were, in a file.
+/// What a file of leases knows of an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Where what it read was stored, as [`LocalLeases::bound_for`] was told; none for one of which there are only leases, those of a
+    /// Where the application stores what it reads, as [`LocalLeases::bound_for`] noted it. `None` if there are only leases, from a
     /// program that did not note it.
     pub destination: Option<String>,
 }
@@ -40,14 +40,15 @@ fn connect(directory: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(directory.join(FILE))?;
     connection.busy_timeout(PATIENCE)?;
     use_write_ahead_log(&connection, PATIENCE)?;
-    // A lease lost with the power costs nothing: its owner is gone as well. What is noted of an application is noted again by its next start.
+    // Losing a lease with the power costs nothing: its owner is gone as well. The next start of an application notes its destination
+    // again.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.execute_batch(SCHEMA)?;
     connection.busy_timeout(BUSY)?;
     Ok(connection)
 }
 
-/// Runs something that blocks; the runtime's other tasks go on.
+/// Runs something that blocks, so that the runtime's other tasks go on.
 fn blocking<T>(run: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
@@ -72,21 +73,21 @@ fn unopened(directory: &Path) -> impl Fn(rusqlite::Error) -> LeaseError {
     }
 }
 
-/// See the module.
+/// The leases of one application in a directory, as one worker uses them.
 pub struct LocalLeases {
     connection: Mutex<Connection>,
     directory: PathBuf,
     application: String,
     worker: String,
-    /// Held for as long as the worker lives.
+    /// The worker's lock, held for as long as the worker lives.
     _alive: File,
 }
 
 impl LocalLeases {
-    /// Opens the leases of an application in a directory, for a worker whose name (letters, digits, `-`) is its own.
+    /// Opens the leases of an application in a directory for a worker. No other worker may have its name (letters, digits, `-`).
     ///
     /// # Errors
-    /// The directory cannot be written to, or the file holds something else.
+    /// The directory cannot be written to, a living worker has this name, or the file holds no leases.
     pub fn open(directory: impl AsRef<Path>, application: &str, worker: &str) -> Result<LocalLeases, LeaseError> {
         let directory = directory.as_ref().to_owned();
         let place = place(&directory);
@@ -104,7 +105,7 @@ impl LocalLeases {
         directory.as_ref().join(FILE).exists()
     }
 
-    /// What a directory's leases know of an application; none where it has never been there, or its leases were reset.
+    /// What a directory's leases know of an application; `None` if it never used the directory, or its leases were reset.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -143,8 +144,8 @@ impl LocalLeases {
         list().map_err(unopened(directory))
     }
 
-    /// Notes where what this application reads is stored, a name that is used nowhere else, unless that is noted already. Returns what
-    /// is noted: of workers that start together all are told the same.
+    /// Notes where this application stores what it reads, unless that is noted already. `destination` must be unique among all stores.
+    /// Returns what is noted: workers that start together all get the same.
     ///
     /// # Errors
     /// The file cannot be written or read.
@@ -171,9 +172,9 @@ impl LocalLeases {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a statement. As a rule it takes less than a millisecond and is run in place; only where another process has the file is the
-    /// runtime told that this one blocks. (Told each time, it begins a thread for each lease of a round, as long as those before have
-    /// not come to a processor.)
+    /// Runs a statement. It usually takes less than a millisecond and runs in place. Only if another process has the file locked, the
+    /// runtime is told that this one blocks. (Telling it each time would start a thread for each lease of a round, while those before
+    /// wait for a processor.)
     fn run<T>(&self, action: &'static str, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, LeaseError> {
         let connection = self.lock();
         let within = |patience| connection.busy_timeout(patience).and_then(|()| run(&connection));
@@ -188,20 +189,20 @@ impl LocalLeases {
         })
     }
 
-    /// A lease in the columns of the table, in their order.
+    /// The values of a lease, in the order of the table's columns.
     fn row<'a>(&'a self, lease: &'a Lease) -> (&'a str, &'a str, Option<&'a str>, Option<&'a str>, i64, bool) {
         let Lease { key, owner, next_owner, counter, ended, .. } = lease;
         (&self.application, key, owner.as_deref(), next_owner.as_deref(), counter.cast_signed(), *ended)
     }
 
-    /// Whether a worker's process has ended. Its lock file is removed on the way.
+    /// Whether a worker's process has ended. If so, its lock file is removed.
     fn has_ended(&self, worker: &str) -> bool {
         if worker == self.worker {
             return false;
         }
         let path = lock_path(&self.directory, worker);
         let Ok(file) = OpenOptions::new().write(true).open(&path) else {
-            // Without a lock file it ended in good order, or another worker has seen its end.
+            // The lock file is gone: the worker ended in good order, or another worker has noticed its end.
             return !path.exists();
         };
         match file.try_lock() {

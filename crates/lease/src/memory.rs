@@ -1,14 +1,15 @@
-//! Leases in a map: the deterministic double, with faults.
+//! Leases in a map: a deterministic test double that can fail.
 
 use crate::{Lease, LeaseError, LeaseStore};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Decides whether an operation (its name, the lease, whether it has taken effect) fails; the text becomes the cause.
+/// Decides whether an operation fails. It gets the operation's name, the key of the lease, and whether the operation has taken effect;
+/// the text of the error becomes the cause.
 pub type LeaseFaults = Arc<dyn Fn(&'static str, &str, bool) -> Result<(), String> + Send + Sync>;
 
-/// See the module.
+/// Leases in memory, for tests and simulations.
 #[derive(Default)]
 pub struct MemoryLeases {
     leases: Mutex<BTreeMap<String, Lease>>,
@@ -21,7 +22,7 @@ impl MemoryLeases {
         MemoryLeases::default()
     }
 
-    /// No leases; fails where the hook says so.
+    /// No leases; operations fail as `faults` says.
     pub fn with_faults(faults: LeaseFaults) -> MemoryLeases {
         MemoryLeases { leases: Mutex::default(), faults: Some(faults) }
     }

@@ -1,28 +1,28 @@
-//! What operators do with leases: take owners off, find out whether anybody is alive, remove everything.
+//! What operators do with leases: release them, find out whether any worker is alive, remove them all.
 //!
-//! Every change has the counter as its condition, as a worker's changes have, so nothing here races with one: what a worker changed
-//! meanwhile is looked at again, or left alone and told.
+//! Every change has the counter as its condition, like the changes of workers, so nothing here races with a worker. A lease that a worker
+//! has changed meanwhile is read again, or left alone and reported.
 
 use crate::{Lease, LeaseError, LeaseStore};
 use std::collections::BTreeMap;
 
-/// How often a lease that changes while it is being released is looked at again: its owner renews three times within a duration.
+/// How many times a lease is read again that changes while it is being released: its owner renews it three times within a duration.
 const ATTEMPTS: u32 = 10;
 
 /// What became of a lease that was to be released.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Released {
-    /// It was this worker's, and is nobody's now.
+    /// This worker had it; nobody has it now.
     From(String),
     /// Nobody had it.
     WasFree,
-    /// Another worker has it by now than the one who was meant; it was left alone.
+    /// Another worker than the given one has it by now; it was left alone.
     Moved(String),
-    /// It is not there.
+    /// There is no such lease.
     Gone,
 }
 
-/// Takes the owner, and whoever asked for it, off a lease; with `of` only where that worker has it. Its checkpoint stays.
+/// Takes the owner off a lease, and the worker that asked for it. With `of`, only if that worker is the owner. The checkpoint stays.
 ///
 /// # Errors
 /// The store fails, or the lease keeps changing.
@@ -41,8 +41,8 @@ pub async fn release(store: &dyn LeaseStore, key: &str, of: Option<&str>) -> Res
     Err(LeaseError::Failed { place: key.to_owned(), action: "releasing a lease", cause })
 }
 
-/// The owners of leases that somebody changed between two looks, each with one such lease. Nobody else is known to be alive, if the
-/// looks lie a lease duration apart: an owner renews three times within it.
+/// The owners of leases that changed between two looks, each with one such lease. If the looks are a lease duration apart, no other
+/// worker is known to be alive: an owner renews three times within it.
 pub fn alive(before: &[Lease], after: &[Lease]) -> BTreeMap<String, String> {
     let counters: BTreeMap<&str, u64> = before.iter().map(|lease| (lease.key.as_str(), lease.counter)).collect();
     let moved = after.iter().filter(|lease| counters.get(lease.key.as_str()) != Some(&lease.counter));
@@ -52,13 +52,13 @@ pub fn alive(before: &[Lease], after: &[Lease]) -> BTreeMap<String, String> {
 /// What [`reset`] did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reset {
-    /// Leases that are gone.
+    /// Keys of leases that were removed.
     pub removed: Vec<String>,
-    /// Leases that somebody changed in between; they were left alone.
+    /// Keys of leases that changed in between; they were left alone.
     pub left: Vec<String>,
 }
 
-/// Removes leases, checkpoints with them, each only if nobody has changed it since `leases` were read.
+/// Removes leases and their checkpoints, each only if it has not changed since `leases` were read.
 ///
 /// # Errors
 /// The store fails; what was removed before stays removed.
@@ -85,7 +85,7 @@ mod tests {
         let after = [
             lease("a", Some("w1"), 5),
             lease("b", Some("w2"), 4),
-            // Given back: whoever did so has nothing more.
+            // Released: its former owner has no other lease.
             lease("c", None, 2),
             lease("d", Some("w4"), 1),
         ];

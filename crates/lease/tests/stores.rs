@@ -1,4 +1,4 @@
-//! Every store keeps the same contract, and a fleet over it shares, takes over and hands over.
+//! All stores keep the same contract, and a fleet over each of them shares leases, takes over and hands over.
 
 use async_trait::async_trait;
 use authpulse_lease::{
@@ -32,7 +32,7 @@ fn what_was_reached_goes_along_with_renewals_and_hand_overs() {
         assert_eq!(store.get("a").await.unwrap().unwrap().checkpoint, Some(at("17")));
         one.reached("a", at("18"));
         one.reached("a", at("9"));
-        // A look at the leases in between does not lose it, and what is said late does not take it back.
+        // Reading the leases in between does not lose it, and an older checkpoint said later does not replace it.
         one.scan(&|| 2 * SECOND, &keys(&["a"])).await.unwrap();
         one.hand_over(&keys(&["a"])).await;
         let left = store.get("a").await.unwrap().unwrap();
@@ -99,7 +99,7 @@ fn where_an_application_stores_is_noted_once() {
         ["a", "a", "a"]
     );
     assert_eq!((known("lake one"), known("lake two")), (destination("a"), None));
-    // Of a program of before there are only leases.
+    // A former program left leases only.
     assert!(block_on(other.create(&Lease::new("s"))).unwrap());
     assert_eq!(known("lake two"), Some(Known { destination: None }));
     assert_eq!(other.bound_for("c").unwrap(), "c");
@@ -137,7 +137,7 @@ fn an_owner_whose_process_has_ended_owns_nothing() {
     });
 }
 
-/// Lets two workers live for a while: both renew and look once a second, and hand over what is asked for.
+/// Lets two workers live for a while: both renew and scan once a second, and hand over what others ask for.
 async fn live(fleets: &mut [&mut Fleet], from: i64, to: i64, all: &BTreeSet<String>) {
     for second in from..to {
         for fleet in fleets.iter_mut() {
@@ -160,12 +160,12 @@ fn two_workers_share_one_takes_over_and_a_released_lease_moves_at_once() {
         live(&mut [&mut one, &mut two], 3, 6, &all).await;
         assert_eq!((one.holdings().held.len(), two.holdings().held.len()), (2, 2));
         assert!(one.holdings().held.is_disjoint(&two.holdings().held));
-        // The first falls silent: its leases expire after the duration, not before.
+        // The first worker falls silent: its leases expire after the duration, not before.
         live(&mut [&mut two], 6, 14, &all).await;
         assert_eq!(two.holdings().held.len(), 2);
         live(&mut [&mut two], 14, 17, &all).await;
         assert_eq!(two.holdings().held, all);
-        // It comes back and finds that they are gone.
+        // It comes back and finds that its leases are gone.
         one.renew(17 * SECOND).await;
         assert_eq!(one.holdings().held, keys(&[]));
         two.release_all().await;
@@ -177,7 +177,8 @@ fn two_workers_share_one_takes_over_and_a_released_lease_moves_at_once() {
     });
 }
 
-/// Whoever ends has nothing in the table any more: neither what it had, nor what it asked for, nor what was handed to it meanwhile.
+/// A worker that ended is nowhere in the table any more: not at leases it had, nor at those it asked for, nor at those handed to it
+/// meanwhile.
 #[test]
 fn a_worker_that_ends_leaves_nothing_behind() {
     block_on(async {
@@ -211,7 +212,7 @@ fn a_worker_that_ends_leaves_nothing_behind() {
     });
 }
 
-/// Tells how many changes were under way at once: each waits for a turn of the executor.
+/// Counts how many changes are under way at once: each waits for a turn of the executor.
 #[derive(Default)]
 struct Slow {
     leases: MemoryLeases,
@@ -246,7 +247,7 @@ impl LeaseStore for Slow {
     }
 }
 
-/// So many, and not all of many.
+/// Many changes run at once, but not an unlimited number.
 #[test]
 fn leases_are_taken_and_renewed_and_released_many_at_a_time() {
     block_on(async {
@@ -265,7 +266,7 @@ fn leases_are_taken_and_renewed_and_released_many_at_a_time() {
     });
 }
 
-/// A look may take as long as a lease lasts. What it brings was renewed a moment ago, not when the question was asked.
+/// A look may take as long as a lease lasts. A counter that it returns was renewed a moment ago, not when the request was sent.
 #[test]
 fn leases_that_were_read_late_do_not_stand_still() {
     block_on(async {
@@ -311,7 +312,7 @@ fn a_lost_answer_neither_loses_nor_doubles_a_lease() {
     });
 }
 
-/// A released lease is nobody's, whatever its owner does; it goes on only after a look of its own.
+/// A released lease has no owner, whatever its former owner does; that worker gets it again only after a look of its own.
 async fn operators_release_and_reset(store: Arc<dyn LeaseStore>) {
     use authpulse_lease::operate::{Released, Reset, release, reset};
     let all = keys(&["a", "b"]);
@@ -347,14 +348,14 @@ fn operators_release_and_reset_in_memory_and_in_a_file() {
     block_on(operators_release_and_reset(Arc::new(open("operator"))));
 }
 
-/// In the midst of a write to the leases, as a process that was stopped there.
+/// Opens a write to the leases and leaves it open, like a process that was stopped there.
 fn stopped_within_a_write(place: &std::path::Path) -> Connection {
     let writer = Connection::open(place.join("leases.db")).unwrap();
     writer.execute_batch("BEGIN IMMEDIATE").unwrap();
     writer
 }
 
-/// However many leases there are, all of them wait no longer for such a process than one would.
+/// However many leases there are, together they wait for such a process no longer than one would.
 #[test]
 fn a_process_that_is_stopped_within_a_write_is_waited_for_once_a_round() {
     let place = tempfile::tempdir().unwrap();
@@ -366,14 +367,14 @@ fn a_process_that_is_stopped_within_a_write_is_waited_for_once_a_round() {
     let begun = Instant::now();
     block_on(fleet.renew(SECOND));
     let waited = begun.elapsed();
-    // A second, and far from the 100 of as many leases.
+    // One second, and far from the 100 of as many leases.
     assert!(waited > Duration::from_millis(500) && waited < Duration::from_secs(20), "{waited:?}");
     assert_eq!(fleet.holdings().held, all, "they have not expired");
     writer.execute_batch("ROLLBACK").unwrap();
     block_on(fleet.renew(2 * SECOND));
     let leases = block_on(LocalLeases::open(place.path(), "lake", "w2").unwrap().list()).unwrap();
     assert!(leases.iter().all(|lease| lease.counter == 2), "{leases:?}");
-    // What is given back is not waited for any longer, either.
+    // Releasing leases does not wait any longer either.
     let writer = stopped_within_a_write(place.path());
     let begun = Instant::now();
     block_on(fleet.hand_over(&all));
@@ -381,7 +382,7 @@ fn a_process_that_is_stopped_within_a_write_is_waited_for_once_a_round() {
     drop(writer);
 }
 
-/// Other tasks of the runtime's only thread go on while a change waits for another process: one of them ends the waiting here.
+/// Other tasks of the runtime's only thread go on while a change waits for another process: one of them ends the wait here.
 #[test]
 fn what_waits_for_another_process_keeps_no_task_waiting() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();

@@ -1,9 +1,9 @@
-//! Standing aside: what a process does that meets something in its lake which is too new for it.
+//! Standing aside: what a process does when something in its lake is too new for it.
 //!
-//! To die of it would not do: whoever starts it again starts it into the same lake, and its shards would be without a worker for as long
-//! as that goes on. To go on would not do either. So it stores what it has decided, gives back all leases and the committer's lock,
-//! takes, asks for and counts for none from then on, says once a minute that a newer version is needed, and stays up until it is told to
-//! stop: newer programs have the lake to themselves, one after another.
+//! Ending would not help: a supervisor would start it again into the same lake, over and over, and each time its shards would be
+//! without a worker for a while. Going on is impossible. So the process stores what it has decided, and gives back all leases and the
+//! committer's lock. From then on it takes no lease, asks for none, and does not count when leases are shared out. It says once a minute
+//! that a newer version is needed, and stays up until it is told to stop. Newer programs have the lake to themselves, one after another.
 
 use authpulse_event::{Span, Tick};
 use authpulse_journal::env::{Clock, duration};
@@ -21,17 +21,18 @@ const SAY_EVERY: Span = Span::seconds(60);
 const STANDS_ASIDE: &str =
     "run a newer version of authpulse: this one stands aside, holds no shard and commits nothing until it is stopped";
 
-/// What the tasks of a process have met that is too new; each looks here before it goes on. Cheap to clone.
+/// Shared by the tasks of a process: the first error that says that something is too new. Each task looks here before it goes on.
+/// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Aside(watch::Sender<Option<Arc<str>>>);
 
 impl Aside {
-    /// Nothing has been met.
+    /// Nothing has been met yet.
     pub fn new() -> Aside {
         Aside(watch::Sender::new(None))
     }
 
-    /// Takes in an error; tells whether it says that something is too new. The first one is kept.
+    /// Takes in an error; returns whether it says that something is too new. The first such error is kept.
     pub fn meets(&self, error: &ConsumerError) -> bool {
         let is_too_new = error.is_too_new();
         if is_too_new {
@@ -44,12 +45,12 @@ impl Aside {
         is_too_new
     }
 
-    /// What was met.
+    /// The words of the error that was met, if any.
     pub fn met(&self) -> Option<Arc<str>> {
         self.0.borrow().clone()
     }
 
-    /// Tells when something is met.
+    /// A receiver that changes when something is met.
     pub fn watch(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.0.subscribe()
     }
@@ -62,7 +63,7 @@ pub(crate) struct Reminder {
 }
 
 impl Reminder {
-    /// Says what was met, unless it did less than a minute ago.
+    /// Logs what was met, unless it did so less than a minute ago.
     pub fn say(&mut self, now: Tick, met: &str) {
         if self.said_at.is_none_or(|said| now - said >= SAY_EVERY) {
             self.said_at = Some(now);
@@ -71,7 +72,7 @@ impl Reminder {
     }
 }
 
-/// What a service does that meets something too new before it has begun: nothing, until it is told to stop.
+/// For a service that meets something too new before it has begun: says so once a minute until it is told to stop.
 pub async fn stand_aside(clock: &dyn Clock, met: &str, mut stop: watch::Receiver<bool>) {
     let mut reminder = Reminder::default();
     loop {

@@ -1,4 +1,4 @@
-//! Files straight into a lake, through the same worker as a stream's shard: one shard, `file`, over the whole ring.
+//! Loads files straight into a lake, through the same worker as a stream's shard. There is one shard, `file`, over the whole ring.
 
 mod files;
 mod give_up;
@@ -36,26 +36,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// What to load.
+/// Which files a backfill loads, and how.
 #[derive(Clone, Debug)]
 pub struct BackfillRequest {
-    /// The files, in order.
+    /// The files, in the order in which they are read.
     pub files: Vec<input::Source>,
-    /// Whether what is open stays open, for a later run or a stream that continues.
+    /// Leave the last days open for a later run or a stream. Otherwise the lake is sealed at the end.
     pub keep_open: bool,
-    /// Orders the lines of all files by event time before they are admitted.
+    /// Sort the lines of all files by event time before they are admitted.
     pub sort: Option<Sorting>,
-    /// Ends what comes before the first line is admitted, once it holds true: files are read up to three times by then.
+    /// Ends the preparation once it holds true: the files are read up to three times before the first line is admitted.
     pub stop: watch::Receiver<bool>,
 }
 
 impl BackfillRequest {
-    /// Files as they are, sealed at their end, which nobody stops.
+    /// Files as they are, unsorted, sealed at the end. Nothing stops it.
     pub fn new(files: Vec<input::Source>) -> BackfillRequest {
         BackfillRequest { files, keep_open: false, sort: None, stop: watch::channel(false).1 }
     }
 
-    /// Whether nobody has stopped it yet.
+    /// Whether it was not told to stop yet.
     fn goes_on(&self) -> bool {
         !*self.stop.borrow()
     }
@@ -65,32 +65,35 @@ impl BackfillRequest {
 pub struct BackfillRun {
     /// The worker to step until it is done.
     pub worker: Worker,
-    /// What shards know of each other (there is one).
+    /// The registry, which holds the one shard of files.
     pub registry: Arc<Registry>,
-    /// How far the files are read.
+    /// How far the files have been read.
     pub progress: Arc<ReadProgress>,
-    /// Lines of this run that an interrupted attempt stored already.
+    /// How many lines of this run an interrupted attempt stored already.
     pub lines_stored: u64,
-    /// What became of the lines of this run.
+    /// What became of the lines of this run, counted by file.
     pub tally: SharedTally,
+    /// What this run does, so that it can be rebuilt.
     pub(crate) what: What,
+    /// The options, with what the lake has stored of them.
     pub(crate) options: Arc<Options>,
+    /// Lines at which a worker panicked; kept when the run is rebuilt.
     pub(crate) poison: Arc<Poison>,
 }
 
 /// What a run does.
 pub(crate) enum What {
-    /// Loads files, whose lines may be sorted already.
+    /// Loads files. With their sorted lines, if sorting was asked for.
     Load(BackfillRequest, Option<Arc<Sorted>>),
-    /// Gives up what is unfinished.
+    /// Gives the unfinished run up.
     GiveUp,
 }
 
 impl BackfillRun {
-    /// The same run over a shard that is rebuilt from its journal, after a worker was dropped.
+    /// The same run with a new worker, whose shard is rebuilt from its journal. For use after a panic.
     ///
     /// # Errors
-    /// As for [`prepare`].
+    /// As for [`prepare`], or for a run that gives up as for [`prepare_giving_up`].
     pub async fn rebuild(self, env: &Env) -> Result<BackfillRun> {
         let BackfillRun { what, options, poison, worker, tally, .. } = self;
         drop(worker);
@@ -104,11 +107,12 @@ impl BackfillRun {
     }
 }
 
-/// Checks the files against the lake and begins, or continues, a run.
+/// Checks the files against the lake, and begins or continues a run.
 ///
 /// # Errors
-/// The files cannot be read, are others than an unfinished run's, lie in no order, or begin below what the lake has passed. Stopped it
-/// ends with [`InputError::ToldToEnd`](input::InputError::ToldToEnd): what the lake holds is continued by the next run.
+/// The files cannot be read, are not those of an unfinished run, are not in order of time, begin below the lake's watermark, or are in
+/// the lake already. The lake follows a stream, or cannot be read. If stopped, it ends with
+/// [`InputError::ToldToEnd`](input::InputError::ToldToEnd); the next run continues from what the lake holds.
 pub async fn prepare(env: &Env, options: Arc<Options>, request: &BackfillRequest) -> Result<BackfillRun> {
     prepare_with(env, options, request, None, Arc::default()).await
 }
@@ -123,7 +127,7 @@ async fn prepare_with(
     let files = identify(request)?;
     env.lake.ensure_tables().await?;
     let OpenedLake { registry, mut tails, options } = open_lake(env, &options).await?;
-    // An earlier run may have ended between its last entry and the tables.
+    // An earlier run may have ended after its last entry and before the tables had it.
     commit_all(env).await?;
     refuse_stream(&tails)?;
     let tail = tails.remove(&ShardId::file());
@@ -139,14 +143,14 @@ async fn prepare_with(
         refuse_other_lines(tail, &files, &passed)?;
         begun_with = tail.backfill.as_ref().map(|run| &run.files);
     }
-    // What a run began with lies in order; what was mended stays where it was, and what came to it must lie in order as well.
+    // The files that a run began with are in order, which was checked then. If files were repaired or changed since, it is checked again.
     if request.sort.is_none() && begun_with.is_none_or(|begun_with| !same_content(begun_with, &files)) {
         refuse_disorder(&request.files, &options, env.clock.now(), &request.stop)?;
     }
     let opened = open_shard(env, &options, &registry, tail).await?;
     let keep_open = request.keep_open;
     let backfill = match &opened.last.backfill {
-        // A file that was mended has other bytes, and perhaps another name.
+        // A repaired file has other bytes, and perhaps another name.
         Some(backfill) if continued => Backfill { keep_open, files, ..backfill.clone() },
         _ => Backfill {
             run_started: env.clock.now(),
@@ -176,7 +180,7 @@ async fn prepare_with(
     Ok(BackfillRun { worker, registry, progress, lines_stored, tally, what, options, poison })
 }
 
-/// Brings another run, whose last entry this is, to its very end; refuses to load its files again.
+/// Completes the earlier run whose last entry is `other`, and refuses to load its files again.
 async fn complete(env: &Env, other: &Entry, files: &[BackfillFile]) -> Result<()> {
     finish_raw_to(env, other, other.n).await?;
     let completed = env.store.size(&completion_mark(other.n)).await?.is_some();
@@ -186,7 +190,7 @@ async fn complete(env: &Env, other: &Entry, files: &[BackfillFile]) -> Result<()
     refuse_what_is_there(other, files, completed)
 }
 
-/// Sorts the lines, where that is asked for and not done; refuses those that begin below what `other` runs have passed.
+/// Sorts the lines, if that is asked for and not done yet. Refuses lines that begin below the watermark of the earlier run `other`.
 async fn sort_behind(
     env: &Env,
     other: Option<&Entry>,
@@ -195,7 +199,7 @@ async fn sort_behind(
     mut sorted: Option<Arc<Sorted>>,
 ) -> Result<Option<Arc<Sorted>>> {
     let open_from = other.and_then(|other| Some((other.watermark?, passed_by(other))));
-    // Of sorted files, too, none may begin below: better told before they are sorted.
+    // Checked before sorting as well, because sorting takes long: no file may begin below the watermark.
     refuse_late_beginning(open_from, request, options)?;
     if let (Some(sorting), None) = (&request.sort, &sorted) {
         sorted = Some(sorting::sort(env, sorting, request, options).await?);
@@ -208,14 +212,14 @@ async fn sort_behind(
 
 /// The lines of a run that are not stored yet.
 struct Unread {
-    /// Lines of other runs that come before the run's first.
+    /// How many lines of earlier runs come before this run's first line.
     before: u64,
     progress: Arc<ReadProgress>,
-    /// Those that are stored are passed.
+    /// The input, behind the lines that are stored.
     passed: Passed,
 }
 
-/// Opens the files, or what they were sorted to, and passes over what an interrupted attempt stored.
+/// Opens the files, or their sorted lines, and passes over the lines that an interrupted attempt stored.
 fn unread(
     tail: Option<&Entry>,
     continued: bool,
@@ -238,7 +242,7 @@ fn unread(
     Ok(Unread { before, progress, passed })
 }
 
-/// Takes the one shard of files over, or begins it.
+/// Takes over the shard of files, or begins it.
 async fn open_shard(env: &Env, options: &Options, registry: &Registry, tail: Option<Entry>) -> Result<OpenedShard> {
     let key = ShardId::file();
     registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
@@ -247,28 +251,29 @@ async fn open_shard(env: &Env, options: &Options, registry: &Registry, tail: Opt
     };
     let n = tail.n;
     let opened = open_existing(env, options, registry, tail).await?;
-    // Only a stream's shards are ended by their owners; and what was read of the files ends where the tail did.
+    // The files were passed over up to `tail`: if the entry that takes the shard over is not the next, another process has stored some
+    // in between. `None` would mean an ended shard, but only shards of a stream end.
     let opened = opened.filter(|opened| opened.last.n == n + 1);
     opened.ok_or(ConsumerError::Fenced { shard: key, n })
 }
 
-/// Where the lines of a run are counted, file by file.
+/// An empty tally in which the lines of a run are counted by file.
 fn tally_of(request: &BackfillRequest, sorted: bool) -> SharedTally {
     let files = match request.files.as_slice() {
-        // The lines of sorted files are mixed.
+        // The sorted lines of several files are mixed, so they are counted together.
         [_, _, ..] if sorted => vec!["the files of this run".to_owned()],
         files => files.iter().map(ToString::to_string).collect(),
     };
     SharedTally::new(Tally::new(files).into())
 }
 
-/// The one shard of files, from where its last entry ends.
+/// How the worker of the shard of files starts: behind its last entry.
 fn start_of(opened: OpenedShard, input: Input, goal: Goal) -> Start {
     let OpenedShard { last, shard, inherits } = opened;
     Start { key: ShardId::file(), name: ShardId::file(), last, inherits, shard, input, goal }
 }
 
-/// The lines of a run whose events wait.
+/// The numbers of the lines whose events wait.
 fn waiting_lines(tail: &Entry) -> Result<BTreeSet<u64>> {
     let mut lines = BTreeSet::new();
     for waiting in &tail.waiting {
@@ -278,12 +283,12 @@ fn waiting_lines(tail: &Entry) -> Result<BTreeSet<u64>> {
     Ok(lines)
 }
 
-/// The file that says that a run whose last entry is `n` was brought to its very end, tables and all.
+/// The file whose existence says that the run with the last entry `n` is complete, tables included.
 fn completion_mark(n: u64) -> String {
     format!("state/backfill-{n}.complete")
 }
 
-/// Notes that a run was brought to its very end.
+/// Notes that the run with the last entry `n` is complete, tables included. May be repeated.
 ///
 /// # Errors
 /// The mark cannot be stored.

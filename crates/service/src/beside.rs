@@ -1,10 +1,10 @@
-//! Tasks beside the workers: the run hears of it where one panics.
+//! Tasks beside the workers, whose panics the run gets to know.
 
 use authpulse_journal::error::ConsumerError;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Says that a task beside the workers panicked: without it the run must not go on as if nothing were.
+/// Reports when it is dropped by a panic: a run must not go on without one of its tasks.
 struct TellsOfPanic {
     panicked: watch::Sender<Option<&'static str>>,
     what: &'static str,
@@ -18,7 +18,7 @@ impl Drop for TellsOfPanic {
     }
 }
 
-/// Starts a task beside the workers; `panicked` hears what it did, if it panics.
+/// Starts a task beside the workers. If it panics, `panicked` receives `what`, which says what the task does.
 pub(crate) fn start_beside(
     panicked: &watch::Sender<Option<&'static str>>,
     what: &'static str,
@@ -31,7 +31,7 @@ pub(crate) fn start_beside(
     })
 }
 
-/// What a run fails with beside which such a task ended.
+/// The error of a run in which such a task panicked.
 pub(crate) fn bug(what: &str) -> ConsumerError {
     ConsumerError::Bug(format!("the task that {what}"))
 }

@@ -1,4 +1,4 @@
-//! The tables follow the journals, all of them, every commit interval.
+//! Brings all tables up to the journals.
 
 pub use crate::follow::Round;
 use crate::follow::{Follower, TableFollower, apply, next};
@@ -11,16 +11,17 @@ use authpulse_lake::Table;
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::committer";
 
-/// Brings each table up to the journals, each entry exactly once. Two at a time do no harm.
+/// Brings each table up to the journals, each entry exactly once. Two committers at a time do no harm.
 ///
 /// # Errors
-/// A journal, a file or the catalog fails. What is applied stays applied; the call can be repeated.
+/// A journal, a file or the catalog fails, or a table lacks an entry that was folded and removed. What is applied stays applied; the
+/// call can be repeated.
 pub async fn commit_all(env: &Env) -> Result<Round> {
     let mut total = Round::default();
     let mut outdated = None;
     loop {
         let (round, is_last) = match commit_once(env).await {
-            // Another committer may have applied them, and maintenance removed them, since the tables were looked at.
+            // Since the tables were loaded, another committer may have applied these entries and maintenance removed them.
             Err(ConsumerError::Outdated { shard, n }) => {
                 let lacking = Some((shard.clone(), n));
                 if outdated == lacking {
@@ -42,8 +43,8 @@ pub async fn commit_all(env: &Env) -> Result<Round> {
     }
 }
 
-/// One round, and whether it came to the end of every journal. To look whether a later round would find something costs as many
-/// requests as that round; the next interval does.
+/// Does one round and returns whether it reached the end of every journal. If it did, nobody checks for later entries until the next
+/// interval: the check costs as many requests as a round.
 async fn commit_once(env: &Env) -> Result<(Round, bool)> {
     let tables = TableFollower::load_all(env).await?;
     let followers: Vec<&dyn Follower> = tables.iter().map(|table| table as &dyn Follower).collect();

@@ -1,4 +1,4 @@
-//! Running workers for real: one tokio task each, a committer and a keeper of leases beside them, and an orderly end.
+//! Runs the workers: one tokio task each, a committer and a keeper of leases beside them, and an orderly end.
 
 mod backfill;
 mod committer;
@@ -24,10 +24,10 @@ use tokio::sync::watch;
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::drive";
 
-/// How long a service that was told to stop takes to give leases back. Others take them when they expire.
+/// How long a service that was told to stop may take to give its leases back. After that, other workers take them when they expire.
 const GIVE_BACK_PATIENCE: Duration = Duration::from_secs(6);
-/// How long a service that was told to stop brings the tables up: what it has stored others commit as well, or it does when it runs
-/// again.
+/// How long a service that was told to stop may take for its last commit. After that, another committer commits the stored entries, or
+/// this service does when it runs again.
 const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(8);
 
 /// How a run ended.
@@ -35,16 +35,17 @@ const LAST_COMMIT_PATIENCE: Duration = Duration::from_secs(8);
 pub enum Ended {
     /// Everything that was to be done is done.
     Complete,
-    /// It was stopped; what is open stays open and continues.
+    /// It was stopped. Open days stay open; the next run goes on from there.
     Stopped,
 }
 
-/// Runs a service until its mode says that it is done, or until `stop` holds true. One that is to run for ever and meets something that
-/// is too new for this program stands aside ([`aside`](crate::aside)) until then.
+/// Runs a service until its mode says that it is done, or until `stop` holds true. In [`Mode::Run`], a service that meets something too
+/// new for this program stands aside ([`aside`](crate::aside)) until it is stopped.
 ///
 /// # Errors
-/// A shard cannot go on; the others are stopped in order first, and what is stored stays. In a mode with an end also where something is
-/// too new: nobody would wait for that end.
+/// A shard cannot go on, or a task beside the workers panicked. All other workers are stopped in order first, and stored entries stay.
+/// In the other modes also if something is too new for this program: a caller who waits for the end must not wait for ever. Also if the
+/// last commit fails.
 pub async fn run_service(
     mut service: Service,
     env: &Env,
@@ -60,7 +61,7 @@ pub async fn run_service(
     let stands_aside = aside.met().is_some();
     service.registry().columns_said().tell_left_out();
     leases.stored(service.positions());
-    // The entries are stored: others can go on with the shards while the tables follow.
+    // The entries are stored: other workers can go on with the shards while this process still commits.
     let was_stopped = matches!(outcome, Ok(Ended::Stopped));
     if within(env, was_stopped.then_some(GIVE_BACK_PATIENCE), leases.finish()).await.is_none() {
         tracing::warn!(target: TARGET, "leases could not be given back in time; others take them when they expire");
@@ -72,7 +73,7 @@ pub async fn run_service(
     });
     let ended = outcome?;
     match committed {
-        // A service that was told to end has ended in order, whoever brings the tables up.
+        // A newer program will bring the tables up; this service has still ended in order.
         Err(error) if service.mode() == Mode::Run && aside.meets(&error) => {
             Reminder::default().say(env.clock.ticks(), &Chain(&error).to_string());
         }

@@ -1,16 +1,16 @@
-//! Shards that a stream lists no more, and whose state is still needed.
+//! Shards that a stream no longer lists, but whose state is still needed.
 //!
-//! A stream forgets a closed shard once retention has taken its records. If a service was away for that long, journals may tell of
-//! shards that nobody lists: read in part, or read to their end while their children had not begun. What they knew of their users, and what
-//! waited there, belongs to those children all the same; what was not read is a gap.
+//! A stream forgets a closed shard once retention has removed its records. If a service was away for that long, the lake may have
+//! journals of shards that the stream no longer lists: they were read in part, or to their end, but their children have not begun. Their
+//! users' state and their waiting events still belong to those children. Records that were not read are lost.
 
 use authpulse_event::ShardId;
 use authpulse_journal::registry::ShardView;
 use authpulse_stream::ShardDescription;
 use std::collections::BTreeMap;
 
-/// The listed shards, and before them those that are listed no more and have children among them which have not begun. `own` are the
-/// journals of this stream, by the names that its shards have there.
+/// Returns the listed shards. Before them come the shards that are no longer listed but have listed children that have not begun. `own`
+/// has the journals of this stream by the stream's names of the shards; `key` gives the name of a shard's journal.
 pub(crate) fn with_forgotten(
     mut listed: Vec<ShardDescription>,
     own: &BTreeMap<ShardId, ShardView>,
@@ -24,7 +24,7 @@ pub(crate) fn with_forgotten(
     let mut needed: BTreeMap<ShardId, ShardDescription> = BTreeMap::new();
     let mut links: Vec<(usize, ShardId)> = Vec::new();
     for (n, child) in listed.iter().enumerate().filter(|(_, shard)| !own.contains_key(&shard.id)) {
-        // Of a shard whose parents were forgotten before they began, the nearest ancestors that did.
+        // If a shard's parents were forgotten before they began, its nearest ancestors that have begun take their place.
         let is_orphan = !child.parents.is_empty()
             && !child.parents.iter().any(|parent| is_listed(parent, &listed) || own.contains_key(parent));
         for (id, view) in &gone {
@@ -124,7 +124,7 @@ mod tests {
         let last = || vec![shard("5", low, &["1"]), shard("6", high, &["2"])];
         let own = [("0", view(HashRange::FULL, &[], false))];
         assert_eq!(found(last(), &own), named(&[("0", &[]), ("5", &["1", "0"]), ("6", &["2", "0"])]));
-        // 1 had begun, so what it has of 0 comes by it; 2 had not.
+        // 1 had begun and has inherited from 0, so 5 needs only 1. 2 had not begun.
         let own = [("0", view(HashRange::FULL, &[], true)), ("1", view(low, &["0"], false))];
         assert_eq!(found(last(), &own), named(&[("0", &[]), ("1", &[]), ("5", &["1"]), ("6", &["2", "0"])]));
     }

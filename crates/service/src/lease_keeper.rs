@@ -1,4 +1,4 @@
-//! Keeps a worker's leases while it works: a task of its own, so that a slow sink or a long entry never costs one.
+//! Keeps a process's leases while its workers work. It is a task of its own, so that a slow sink or a long entry never costs a lease.
 
 use crate::aside::Aside;
 use crate::beside::start_beside;
@@ -14,24 +14,24 @@ use tokio::task::JoinHandle;
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::lease_keeper";
 
-/// What the keeper of leases is told to do.
+/// What the lease keeper is told to do. The strings are keys of leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseOrder {
-    /// The work came to an end here: whoever asked may go on, or anybody.
+    /// Give the lease to the worker that asked for it, or release it: the work on its shard has stopped here.
     HandOver(String),
-    /// Nothing is left to do, ever.
+    /// End the lease: its shard has ended and will never need a worker again.
     End(String),
-    /// It is another's already.
+    /// Forget the lease: another worker has it already.
     Forget(String),
-    /// This worker is about to end: it takes nothing any more.
+    /// Take no more leases: this process is about to end.
     Leave,
-    /// This worker stands aside, however long it stays up: it takes nothing any more, and leaves to others whatever still comes its way.
+    /// Take no more leases, and give back those that still come this way: this process stands aside, however long it stays up.
     StandAside,
 }
 
-/// See the module.
+/// A handle to the task that keeps the leases.
 pub struct LeaseKeeper {
-    /// What this worker has, as of the last look.
+    /// The leases that this process has, as of the last look.
     pub holdings: watch::Receiver<Holdings>,
     wanted: watch::Sender<BTreeSet<String>>,
     stored: watch::Sender<BTreeMap<String, Position>>,
@@ -40,7 +40,8 @@ pub struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
-    /// Begins at once to take leases among `wanted`. A panic is told to `panicked`; a shard whose last entry is too new to `aside`.
+    /// Begins at once to take leases among `wanted`. The task reports a panic to `panicked`, and to `aside` a shard whose last entry is
+    /// too new.
     pub(crate) fn start(
         env: &Env,
         fleet: Fleet,
@@ -50,7 +51,7 @@ impl LeaseKeeper {
     ) -> LeaseKeeper {
         let (held, holdings) = watch::channel(Holdings::default());
         let (want, wanted) = watch::channel(wanted);
-        // At most one a shard and look: bounded by the number of shards.
+        // At most one order per shard and look: the number of shards bounds it.
         let (orders, received) = mpsc::unbounded_channel();
         let (stored, reached) = watch::channel(BTreeMap::new());
         let keep = keep(env.clone(), aside, fleet, wanted, reached, received, held);
@@ -58,7 +59,7 @@ impl LeaseKeeper {
         LeaseKeeper { holdings, wanted: want, stored, orders, task }
     }
 
-    /// Says which leases there should be.
+    /// Says which leases the stream's shards need, in this process or elsewhere.
     pub fn want(&self, keys: BTreeSet<String>) {
         self.wanted.send_if_modified(|wanted| {
             let changed = *wanted != keys;
@@ -67,18 +68,18 @@ impl LeaseKeeper {
         });
     }
 
-    /// Says up to where the journal of each lease's shard goes: the leases' checkpoints.
+    /// Says which position each shard's journal has reached; these become the checkpoints of the leases.
     pub fn stored(&self, positions: BTreeMap<String, Position>) {
         self.stored.send_replace(positions);
     }
 
-    /// Parts with a lease.
+    /// Gives the keeper an order.
     pub fn tell(&self, order: LeaseOrder) {
-        // Without a keeper there are no leases to release.
+        // Sending fails only if the keeper is gone, and its leases with it.
         let _ = self.orders.send(order);
     }
 
-    /// Gives back what is left.
+    /// Gives all remaining leases back and ends the task.
     pub async fn finish(self) {
         drop((self.orders, self.wanted, self.stored));
         if let Err(error) = self.task.await {
@@ -87,30 +88,31 @@ impl LeaseKeeper {
     }
 }
 
-/// Orders that are taken up at a time: not so many that the leases which are kept expire meanwhile.
+/// How many orders are carried out at a time: few enough that no kept lease expires meanwhile.
 const ORDERS_AT_A_TIME: usize = 64;
 
-/// How long a worker that is about to end takes to take back what it asked of others. It is tried again in the end.
+/// How long a process that is about to end may take to withdraw its requests for other workers' leases. It tries again at the very
+/// end.
 const WITHDRAW_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many times as often a worker without any lease looks for one.
+/// A process without any lease looks this many times as often for one.
 const IDLE_LOOKS: i64 = 4;
 
-/// Whether a shard's last entry is one that this program understands: before it is, nobody takes the shard's lease or asks for it.
-/// Whatever else is wrong with it comes out when the shard is opened, and keeps no lease from being renewed meanwhile.
+/// Whether this program understands a shard's last entry: only then may it take the shard's lease or ask for it. Any other error
+/// shows when the shard is opened; it must not keep leases from being renewed here.
 async fn may_have(env: &Env, aside: &Aside, key: &str, patience: Duration) -> bool {
     if aside.met().is_some() {
         return false;
     }
     match within(env, Some(patience), read_tail(env, &ShardId::new(key))).await {
-        // It does not answer: the next look asks again.
+        // The journal did not answer in time: the next look asks again.
         None => false,
         Some(Err(error)) => !aside.meets(&error),
         Some(Ok(_)) => true,
     }
 }
 
-/// The clock of leases, which know no kinds of time.
+/// The time for leases, in microseconds of the tick clock: the lease crate does not know `Tick`.
 fn ticks(env: &Env) -> Ticks {
     env.clock.ticks().micros()
 }
@@ -126,7 +128,7 @@ async fn keep(
 ) {
     let (renew_every, looks_every) = (fleet.settings().renew_every(), fleet.settings().scan_every);
     let (mut renewed, mut scanned, mut leaving) = (ticks(&env), None, false);
-    // When a worker that stands aside looks next whether a lease has come its way.
+    // When a process that stands aside looks next for leases that came to it all the same.
     let mut strays: Option<Ticks> = None;
     let tail_patience = duration(Span::from_micros(renew_every) / 2);
     let may_have = |key: String| {
@@ -142,7 +144,7 @@ async fn keep(
     };
     loop {
         let now = ticks(&env);
-        // Who has nothing to do is there to go on where another leaves off: every moment until then is one without decisions.
+        // An idle process is there to take over from one that fails: until it notices, that shard gets no decisions.
         let scan_every = if fleet.is_idle() { (looks_every / IDLE_LOOKS).max(1) } else { looks_every };
         reach(&mut fleet);
         if now - renewed >= renew_every {
@@ -190,16 +192,16 @@ async fn keep(
     fleet.release_all().await;
 }
 
-/// What some orders say of the worker itself.
+/// What the orders of a batch say about the process itself.
 #[derive(Clone, Copy, Debug, Default)]
 struct CarriedOut {
-    /// It takes nothing any more.
+    /// It takes no more leases.
     leaves: bool,
-    /// And it stays up.
+    /// It takes no more leases, but stays up.
     stands_aside: bool,
 }
 
-/// Carries out orders: releases leases, ends or forgets them.
+/// Carries out orders: hands leases over, ends or forgets them.
 async fn carry_out(env: &Env, fleet: &mut Fleet, batch: impl Iterator<Item = LeaseOrder>) -> CarriedOut {
     let (mut given, mut ended, mut carried_out) = (BTreeSet::new(), BTreeSet::new(), CarriedOut::default());
     for order in batch {

@@ -1,7 +1,7 @@
 //! The service: which shards are worked on, and what runs beside their workers.
 //!
-//! [`service::Service`] decides which shards have a worker, [`drive`] runs them for real and ends them in order; [`committer`] lets the
-//! tables follow the journals, [`follow`] whoever else does. [`backfill`] and [`redrive`] are its other ways in.
+//! [`service::Service`] decides which shards have a worker. [`drive`] runs these workers and ends them in order. [`committer`] lets the
+//! tables follow the journals, [`follow`] does so for every follower. [`backfill`] and [`redrive`] are the other entry points.
 
 pub mod aside;
 pub mod backfill;

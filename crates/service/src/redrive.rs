@@ -1,12 +1,12 @@
-//! Putting dead letters into a stream again, for `authpulse redrive`: the payload as it was received, under the partition key that
-//! it should have had.
+//! Puts dead letters into a stream again, for `authpulse redrive`: the payload as it was received, under the partition key that it
+//! should have had.
 //!
-//! - **Which.** Those of reasons for which a second try may end otherwise ([`REDRIVABLE`]), as they stand in the table: what its
-//!   entries hold beyond it comes with a later run.
-//! - **Whole ones only.** A dead letter keeps the first 64 KiB. What was longer is named and counted, and not sent.
-//! - **Once.** With each put the stream keeps, for each reason and shard, up to where letters were sent, and of events that had waited
-//!   which were sent; a run that is repeated sends the others. Where an answer is lost, or the stream has no place for it (Kinesis) and
-//!   the process is killed in between, the last put may come twice: then the consumer finds a duplicate by the event's id.
+//! - **Which.** Those whose reason allows another outcome at a second try ([`REDRIVABLE`]), and only those in the table. Letters in
+//!   entries that are not committed yet are left for a later run.
+//! - **Whole ones only.** A dead letter keeps the first 64 KiB. Longer ones are named and counted, and not sent.
+//! - **Once.** With each put the stream stores a note: the position up to which letters were sent for each reason and shard, and each sent
+//!   letter whose event had waited. A repeated run sends only the others. The last put may be repeated if its answer is lost, or if the
+//!   process is killed and the stream has no place for a note (Kinesis). The consumer then finds a duplicate by the event's id.
 //! - **Order.** By day of arrival, and within a day by arrival, shard and position. One day's letters are in memory at once.
 
 use authpulse_engine::WENT_ON;
@@ -31,67 +31,68 @@ use tokio::sync::watch;
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::redrive";
 
-/// Reasons that may be put again. The others are judgements on the time of the event, and would be the same. Of what was invalid, a
-/// version that reads more may find that it is an event.
+/// Letters of these reasons may be put again. The other reasons follow from the event's time and would be the same again. An invalid
+/// record may be an event for a newer version that reads more.
 pub const REDRIVABLE: [Reason; 3] = [Reason::Misrouted, Reason::Failed, Reason::Invalid];
 
-/// Letters of one put.
+/// The most letters in one put.
 const PUT_RECORDS: usize = 1_000;
-/// Bytes of payload in one put, at which it goes.
+/// A put is sent once its payloads have this many bytes.
 const PUT_BYTES: usize = 4 << 20;
-/// How often a put is tried, and the pauses between: doubled each time.
+/// How many times a put is tried.
 const ATTEMPTS: u32 = 8;
+/// The pause after the first attempt; it doubles each time.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// Letters that cannot be sent, named at most; all are counted.
+/// At most this many letters that cannot be sent are named; all are counted.
 pub const NAMED_MAX: usize = 100;
-/// Of the note's form.
+/// The version of the note's form.
 const NOTE_VERSION: u32 = 1;
 
-/// What to put again.
+/// Which letters to put again.
 #[derive(Clone, Debug)]
 pub struct RedriveOptions {
-    /// Among [`REDRIVABLE`].
+    /// The reasons whose letters are put; all are among [`REDRIVABLE`].
     pub reasons: Vec<Reason>,
     /// Letters that arrived on this day (UTC) or later.
     pub since: Option<Day>,
     /// Letters that arrived on this day or earlier.
     pub until: Option<Day>,
-    /// Count, and put nothing.
+    /// Only count, and put nothing.
     pub dry_run: bool,
-    /// The consumer's setting.
+    /// The consumer's base: the moment from which whole seconds in records count.
     pub base: EventTime,
 }
 
-/// What was put.
+/// What a run found and put.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Redriven {
     /// Letters found, by reason.
     pub found: BTreeMap<&'static str, u64>,
-    /// Put by this run; in a dry run those that would be.
+    /// Letters put by this run; in a dry run those that would be put.
     pub sent: u64,
-    /// Put by earlier runs.
+    /// Letters put by earlier runs.
     pub sent_before: u64,
-    /// Longer than a dead letter keeps: the table has only their beginning.
+    /// Letters not sent because the table has only their beginning.
     pub shortened: u64,
-    /// No event (any more, or still), so that nobody knows whose they are.
+    /// Letters not sent because they are not an event, so that their user is unknown.
     pub no_event: u64,
-    /// The first of those that cannot be sent, in words.
+    /// The first [`NAMED_MAX`] letters that cannot be sent, and why, in words.
     pub named: Vec<String>,
-    /// Whether it was asked to stop before the end.
+    /// Whether the run was told to stop before its end.
     pub stopped: bool,
 }
 
-/// A dead letter.
+/// A dead letter, as the table has it.
 struct Letter {
     reason: Reason,
     arrival: ArrivalTime,
     shard: String,
     position: Position,
-    /// Whether its event had waited. Such letters come later than those behind them, and in a child they have positions of its parents.
+    /// Whether its event had waited. It was then rejected after records behind it, and in a child shard its position may be a parent's.
     has_waited: bool,
     form: Form,
     payload: Bytes,
-    /// Its true length.
+    /// The payload's length in the stream or file, in bytes; `payload` may be only its beginning.
     bytes: u64,
 }
 
@@ -102,7 +103,7 @@ enum Form {
     Line,
     /// A record of a stream.
     Record,
-    /// A record of a stream that a replay made of a line which begins with a blank: no event, whatever its bytes (semantics, 8 b).
+    /// A record that a replay made of a line that begins with a blank. It is no event, whatever its bytes are (semantics, 8 b).
     NoLine,
 }
 
@@ -124,13 +125,13 @@ impl Letter {
     }
 }
 
-/// Up to where letters of a reason and shard were sent.
+/// The position up to which letters of one reason and shard were sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     sequence: String,
     sub_sequence: u64,
-    /// The newest arrival. A lake that follows a second stream may have shards of the same names, whose numbers begin anew: their letters
-    /// arrived later.
+    /// The newest arrival among them. If the lake follows a second stream with shards of the same names, positions begin again; letters of
+    /// that stream are known by their later arrival.
     #[serde(with = "authpulse_lake::micros")]
     arrival: ArrivalTime,
 }
@@ -142,13 +143,13 @@ impl Mark {
     }
 }
 
-/// What the stream keeps of a job.
+/// What the stream stores about a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     version: u32,
-    /// By reason and shard, as `REASON SHARD`.
+    /// The marks by reason and shard; a key is `REASON SHARD`.
     marks: BTreeMap<String, Mark>,
-    /// Those whose events had waited, one by one, as `REASON SHARD POSITION ARRIVAL`. Of a shard at most nine wait at a time.
+    /// Sent letters whose events had waited, each as `REASON SHARD POSITION ARRIVAL`. In a shard at most nine events wait at a time.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     waited: BTreeSet<String>,
 }
@@ -201,14 +202,14 @@ impl Note {
 /// Puts dead letters of a lake into a stream again.
 ///
 /// # Errors
-/// The table cannot be read, or the stream takes nothing. What was put stays; the same run again goes on behind it.
+/// The table or the stream's note cannot be read, or a put fails. What was put stays; the same run again goes on behind it.
 pub async fn redrive(
     env: &Env,
     stream: &dyn StreamWriter,
     options: &RedriveOptions,
     stop: &watch::Receiver<bool>,
 ) -> Result<Redriven> {
-    // Days are part of the job: what was put of some says nothing of those before them.
+    // The days are part of the job's name: marks left by a run over some days would hide unsent letters of earlier days.
     let day = |day: Option<Day>| day.map_or_else(String::new, |day| day.to_string());
     let of = format!("{}\n{}\n{}", env.store.uri(""), day(options.since), day(options.until));
     let job = format!("redrive-{}", sha256_hex(of.as_bytes()));
@@ -228,7 +229,7 @@ pub async fn redrive(
                 return Ok(done);
             }
             *done.found.entry(letter.reason.name()).or_default() += 1;
-            // First: what was never sent lies below the marks of what was sent after it.
+            // Before `note.has`: a letter that cannot be sent may lie below a mark, and would count as sent.
             let Some(record) = classify(letter, options.base, &mut done) else { continue };
             if note.has(letter) {
                 done.sent_before += 1;
@@ -253,7 +254,7 @@ pub async fn redrive(
     Ok(done)
 }
 
-/// The files of the table, by day of arrival; those without a day, which another engine wrote, first.
+/// The files of the table by day of arrival. Files without a day come first; another engine wrote them.
 async fn files_by_day(env: &Env, options: &RedriveOptions) -> Result<BTreeMap<Option<i32>, Vec<LiveFile>>> {
     let live = match env.lake.live_files(Table::REJECTED).await {
         Err(LakeError::NoTable { .. }) => return Ok(BTreeMap::new()),
@@ -304,7 +305,7 @@ async fn read_letters(env: &Env, file: &LiveFile, options: &RedriveOptions, lett
     Ok(())
 }
 
-/// The record that a letter should have been, or why there is none.
+/// The record to put for a letter; `None` if it cannot be sent, which is counted and named in `done`.
 fn classify(letter: &Letter, base: EventTime, done: &mut Redriven) -> Option<PutRecord> {
     let mut name = |why: &str| {
         if done.named.len() < NAMED_MAX {
@@ -340,8 +341,8 @@ fn record(letter: &Letter, base: EventTime) -> std::result::Result<PutRecord, In
                 let partition_key = Bytes::copy_from_slice(event.user.as_bytes());
                 Ok(PutRecord { payload: letter.payload.clone(), partition_key })
             }
-            // A replay sends a line that it cannot parse as it stands. One in whole seconds it always could: that one is of a
-            // foreign producer, and no record in the wire form.
+            // A replay sends a line that it cannot parse unchanged; a newer version may parse it. Every version could parse a line in
+            // whole seconds, so such a payload comes from a foreign producer and is no record in the wire form.
             Err(invalid) => match as_line() {
                 Ok((record, form)) if letter.reason != Reason::Invalid || form == TimeForm::Rfc3339 => Ok(record),
                 _ => Err(invalid),
@@ -350,12 +351,12 @@ fn record(letter: &Letter, base: EventTime) -> std::result::Result<PutRecord, In
     }
 }
 
-/// Puts records once, together with the note; tells how many they were.
+/// Puts records and the note in one put, and returns the number of records.
 async fn put_noted(env: &Env, stream: &dyn StreamWriter, put: Vec<PutRecord>, job: &str, note: &Note) -> Result<u64> {
     let state = serde_json::to_string(note).unwrap_or_default();
     let mut pause = PAUSE_FIRST;
     for attempt in 1.. {
-        // After a failed attempt the put may have happened all the same: the note tells.
+        // A failed attempt may have put the records all the same: then the stream has the note.
         let stored = attempt > 1 && stream.progress(job).await?.as_deref() == Some(&state);
         if stored {
             break;
@@ -412,7 +413,7 @@ mod tests {
         assert!(done.named[1].starts_with("misrouted 9/0 of shard shardId-1, 70000 bytes: only its beginning"));
     }
 
-    /// What was invalid and is an event by the rules of today goes again as a replay would send it; the rest stays.
+    /// An invalid letter that is an event by now is put as a replay would send it; the rest stays.
     #[test]
     fn an_invalid_letter_goes_if_it_is_an_event_by_now() {
         let record = |shard: &str, detail: &str, payload: &[u8]| {
@@ -450,7 +451,7 @@ mod tests {
         assert!(record("shardId-000000000000", no_zone, indented).is_some());
         assert_eq!(record("file", no_zone, indented), None);
         assert_eq!(record("shardId-000000000000", NO_LINE, indented), None);
-        // No replay sent that: it is a foreign producer's, and still no JSON object.
+        // No replay sends that line unchanged: it comes from a foreign producer and is still no JSON object.
         assert_eq!(record("shardId-000000000000", no_object, b"7,U1,C1"), None);
     }
 

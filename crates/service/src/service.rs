@@ -22,21 +22,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Journals of others that are looked at at the same time: on S3 each look takes some 20 ms.
+/// How many journals of other workers are read at the same time: on S3 each read takes some 20 ms.
 const LOOKS_AT_ONCE: usize = 16;
 
-/// When the service ends by itself.
+/// When the service ends without being told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Only when the stream is closed, and then sealed.
+    /// Only once the stream is closed; its shards are sealed then.
     Run,
-    /// At the tips found at its start; what is open stays open.
+    /// At the tips that each shard had at the start. Open days stay open.
     UntilCaughtUp,
-    /// At the tips found at its start; seals.
+    /// At the tips that each shard had at the start. The shards are sealed there.
     Seal,
 }
 
-/// See the module.
+/// The consumer of one stream: knows its shards, and opens workers for those whose leases it has.
 pub struct Service {
     env: Env,
     options: Arc<Options>,
@@ -47,21 +47,22 @@ pub struct Service {
     poison: Arc<Poison>,
     shards: Vec<ShardDescription>,
     tips: BTreeMap<ShardId, Position>,
-    /// Shards that have a worker here, or had one that is done.
+    /// Shards that have a worker in this process, or had one that is done.
     started: BTreeSet<ShardId>,
-    /// Shards that are done, and whose raw files have their final names.
+    /// Finished shards whose raw files already have their final names.
     raw_finished: BTreeSet<ShardId>,
-    /// When the journals of others were last looked at.
+    /// When the journals of other workers were last read: processing time in microseconds.
     followed_at: AtomicI64,
-    /// Where the shards of a closed stream end.
+    /// Where the shards of a closed stream end. Empty while the stream is open.
     ends: BTreeMap<ShardId, Position>,
 }
 
 impl Service {
-    /// Reads the lake and the stream, and checks that they go together.
+    /// Reads the lake and the stream, and checks that the lake can go on with this stream.
     ///
     /// # Errors
-    /// They do not, or one cannot be read.
+    /// It cannot: the lake follows another stream that is not sealed, or has an unfinished backfill. Or the lake or the stream cannot be
+    /// read.
     pub async fn open(env: Env, options: Arc<Options>, stream: Arc<dyn Stream>, mode: Mode) -> Result<Service> {
         env.lake.ensure_tables().await?;
         let OpenedLake { registry, tails, options } = open_lake(&env, &options).await?;
@@ -102,17 +103,17 @@ impl Service {
         &self.registry
     }
 
-    /// When it ends by itself.
+    /// When the service ends without being told to.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// The stream as it was at the last look.
+    /// The stream as it was when it was last described.
     pub fn description(&self) -> &StreamDescription {
         &self.description
     }
 
-    /// The name of a shard's journal: the same shard name in another stream is another shard.
+    /// The name of a shard's journal. It contains the stream: a shard of the same name in another stream is another shard.
     pub fn key(&self, shard: &ShardId) -> ShardId {
         journal_key(&self.description, shard)
     }
@@ -130,7 +131,7 @@ impl Service {
             if *name == self.description.name && *created == self.description.created)
     }
 
-    /// Looks for new shards. Only a service without a goal follows splits and merges that happen after its start.
+    /// Looks for new shards. Only [`Mode::Run`] follows splits and merges that happen after the start.
     ///
     /// # Errors
     /// The stream cannot be read.
@@ -147,7 +148,7 @@ impl Service {
         Ok(())
     }
 
-    /// Shards as they are listed, and those that are needed although they are listed no more.
+    /// The listed shards, and those that the stream no longer lists but whose state is still needed.
     fn with_forgotten(&self, listed: Vec<ShardDescription>) -> Vec<ShardDescription> {
         let own = self.registry.views().into_iter().filter(|(_, view)| self.is_own(&view.source));
         let name = |view: &ShardView| match &view.source {
@@ -158,26 +159,27 @@ impl Service {
         with_forgotten(listed, &own, |shard| self.key(shard))
     }
 
-    /// Learns what other workers have stored: counts, watermarks, ends. `has_worker` says of which shards the workers here do.
-    /// To hold a shard's lease is not enough: the one who had it before may have stored something since it was last looked at.
+    /// Learns what other workers have stored: counts, watermarks, ends. `has_worker` says whether a shard has a worker in this process,
+    /// which reports what it stores itself. Holding the lease is not enough: the former owner may have stored an entry since the
+    /// journal was last read.
     ///
     /// # Errors
     /// A journal cannot be read.
     pub async fn follow(&self, has_worker: impl Fn(&ShardId) -> bool) -> Result<()> {
-        // Only this stream's journals grow: what the lake read before it is sealed, or finished.
+        // Only this stream's journals grow: earlier streams are sealed, and a backfill is finished.
         let all = match self.mode {
             Mode::Run => self.shards.iter().map(|shard| self.key(&shard.id)).collect(),
-            // Its view of the stream is that of its start.
+            // These modes know only the shards that were there at the start; the lake may have journals of newer ones.
             Mode::UntilCaughtUp | Mode::Seal => self.env.journal.shards().await?,
         };
-        // Workers report what they store, and behind the end of a shard nothing comes. One that has read everything and waits for
-        // others may never store again, by which it would learn that another has taken its shard over.
+        // Workers here report what they store, and nothing follows the end of a shard. But a worker that has read everything and waits
+        // for other shards may never store again, so it would not learn that another worker has taken its shard over.
         let may_grow = |shard: &ShardId| match self.registry.view(shard) {
             Some(view) => !view.end && (view.read_to_end || !has_worker(shard)),
             None => !has_worker(shard),
         };
         let others = all.into_iter().filter(may_grow);
-        // After a long stop the next entry may be folded and removed, which only a listing tells from not being there yet.
+        // After a long stop the next entry may have been folded and removed. Only a listing tells that from an entry not yet stored.
         let now = self.env.clock.now();
         let was_away =
             (now - ProcessingTime::from_micros(self.followed_at.swap(now.micros(), Ordering::Relaxed))).abs() >= HOUR;
@@ -190,7 +192,7 @@ impl Service {
         futures::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
     }
 
-    /// The leases of the shards that somebody has to work on now.
+    /// The leases of all shards that need a worker now, here or elsewhere.
     pub fn wanted_leases(&self) -> BTreeSet<String> {
         let wanted = self.shards.iter().filter(|shard| {
             let key = self.key(&shard.id);
@@ -205,7 +207,7 @@ impl Service {
         if view.end {
             return true;
         }
-        // A seal that is not the one of the newest day was made before more came in elsewhere: it is made anew.
+        // A seal below the newest seal was made before another shard received more: this shard has to be sealed again.
         let seal = self.registry.seals_up_to();
         let end = self.ends.get(&shard.id);
         end.is_some_and(|end| view.position >= *end && view.sealed.is_some() && (seal.is_none() || view.sealed >= seal))
@@ -216,9 +218,9 @@ impl Service {
         Ok(self.is_finished(shard))
     }
 
-    /// Whether nothing is left to do: every shard is done here, or elsewhere. `others` are the leases of other living workers.
+    /// Whether nothing is left to do: every shard is done, in this process or elsewhere. `others` are the leases of other living workers.
     pub fn is_complete(&self, others: &BTreeSet<String>) -> bool {
-        // All known shards of an open stream may have ended: then there are children that the last look did not see yet.
+        // If all known shards of an open stream have ended, there are children that are not known yet.
         if self.mode == Mode::Run && !self.description.closed {
             return false;
         }
@@ -232,13 +234,13 @@ impl Service {
         })
     }
 
-    /// Of a closed stream, where its shards end.
+    /// Finds out where the shards of a closed stream end.
     async fn find_ends(&mut self) -> Result<()> {
         if self.description.closed {
             for shard in &self.shards {
                 if !self.ends.contains_key(&shard.id) {
                     match self.stream.tip(&shard.id).await {
-                        // It is listed no more.
+                        // The stream no longer lists this shard.
                         Err(StreamError::NotFound { .. }) => {}
                         tip => drop(self.ends.insert(shard.id.clone(), tip?)),
                     }
@@ -253,17 +255,17 @@ impl Service {
         for shard in &self.shards {
             topology.entry(self.key(&shard.id)).or_default();
             for parent in &shard.parents {
-                // A parent that the stream has forgotten is no part of the input any more.
+                // A parent that the stream has forgotten is not part of the input any more.
                 if self.shards.iter().any(|s| s.id == *parent) {
                     topology.entry(self.key(parent)).or_default().push(self.key(&shard.id));
                 }
             }
         }
-        // The description was read first: a stream that was closed then has no shard that is not among these.
+        // The description was read before the list of shards: if it says closed, the list is complete.
         self.registry.set_topology(topology, self.description.closed);
     }
 
-    /// Up to where the journal of each of the stream's shards goes, by the key of its lease.
+    /// The position that each shard's journal has reached, by the key of the shard's lease.
     pub fn positions(&self) -> BTreeMap<String, Position> {
         let known = self.shards.iter().filter_map(|shard| {
             let key = self.key(&shard.id);
@@ -272,16 +274,16 @@ impl Service {
         known.collect()
     }
 
-    /// Whether a shard is ended, as far as is known: no worker will ever be needed for it.
+    /// Whether a shard is known to have ended: it will never need a worker again.
     pub fn has_ended(&self, key: &ShardId) -> bool {
         self.registry.view(key).is_some_and(|view| view.end)
     }
 
-    /// Gives the raw files of shards that others have brought to their end their final names. Their last owner may have been lost
-    /// between its last entry and that, and nobody owns them any more. Two that do it at once do no harm.
+    /// Gives the raw files of shards that other workers have finished their final names. The last owner may have been lost between its
+    /// last entry and the renaming, and such a shard has no owner any more. Two workers doing this at once do no harm.
     ///
     /// # Errors
-    /// An entry cannot be read, or a file not be renamed.
+    /// A journal cannot be read, or a file cannot be renamed.
     pub async fn finish_raw_of_ended(&mut self) -> Result<()> {
         for shard in &self.shards {
             if self.started.contains(&shard.id) || self.raw_finished.contains(&shard.id) || !self.is_finished(shard) {
@@ -295,7 +297,7 @@ impl Service {
         Ok(())
     }
 
-    /// A worker was dropped: its shard is opened anew by the next [`Service::start_next`].
+    /// To be called when a worker was dropped: the next [`Service::start_next`] opens its shard again.
     pub fn restart(&mut self, key: &ShardId) {
         let description = &self.description;
         self.started.retain(|shard| journal_key(description, shard) != *key);

@@ -1,4 +1,4 @@
-//! Which programs can go on with a lake: in which format each shard is, and what is too new for this program.
+//! Which programs can go on with a lake: the format of each shard, and what is too new for this program.
 
 use super::ShardStatus;
 use authpulse_journal::error::Chain;
@@ -7,14 +7,15 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-/// See the module.
+/// The formats in a lake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Formats {
-    /// The shards by the format of their last entries, as far as this program can read them.
+    /// Names of shards by the format of their last entry, as far as this program can read it.
     pub shards: BTreeMap<u32, Vec<String>>,
     /// What this program cannot read.
     pub too_new: Vec<TooNew>,
-    /// Whether a program that knows no format above [`PLAIN_FORMAT`] can go on: all is in the formats that it knows.
+    /// Whether a program that knows no format above [`PLAIN_FORMAT`] can go on: no shard has a newer one, and nothing is too new for this
+    /// program.
     pub older_can_go_on: bool,
 }
 
@@ -23,17 +24,19 @@ pub struct Formats {
 pub struct TooNew {
     /// The shard's journal, or the table.
     pub name: String,
-    /// What is too new in it.
+    /// What is too new in it, in the words of the error.
     pub what: String,
 }
 
 impl TooNew {
+    /// Takes the words from the error with which reading `name` failed.
     pub(super) fn new(name: &str, error: &(dyn std::error::Error + 'static)) -> TooNew {
         TooNew { name: name.to_owned(), what: Chain(error).to_string() }
     }
 }
 
 impl Formats {
+    /// Sorts shards by the format of their last entries.
     pub(super) fn of(shards: &[ShardStatus], too_new: Vec<TooNew>) -> Formats {
         let mut by_format: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for shard in shards {

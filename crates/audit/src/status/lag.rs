@@ -9,24 +9,24 @@ use authpulse_stream::{ReadFrom, ReadLimit, Stream};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Records counted at most: more are "at least so many".
+/// Counting stops at this many records; then there are "at least" as many.
 const RECORDS_MAX: u64 = 100_000;
-/// One read while counting.
+/// The limit of one read while counting.
 const LIMIT: ReadLimit = ReadLimit { records: 10_000, bytes: 16 << 20 };
 
 /// How far a shard is behind its stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lag {
-    /// The stream's newest position.
+    /// The stream's newest position in this shard.
     pub tip: String,
-    /// Records after the shard's position.
+    /// How many records lie after the shard's position.
     pub records: u64,
-    /// Whether there are more than that: counting stopped.
+    /// Whether there are more, because counting stopped.
     pub or_more: bool,
-    /// When the oldest of them arrived.
+    /// When the oldest of them arrived, by the stream's clock.
     #[serde(serialize_with = "maybe_time")]
     pub oldest_arrival: Option<ArrivalTime>,
-    /// The stream's clock; none where its host's clock lies behind the newest arrival.
+    /// The stream's clock; `None` if the clock of its host is behind the newest arrival.
     #[serde(serialize_with = "maybe_time")]
     pub clock: Option<ArrivalTime>,
 }
@@ -34,15 +34,18 @@ pub struct Lag {
 /// A shard of the stream that has no entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnreadShard {
-    /// Its name within the stream.
+    /// The shard's name within the stream.
     pub shard: String,
-    /// Its part of the ring.
+    /// The shard's part of the ring.
     pub range: String,
-    /// What there is to read.
+    /// How much there is to read.
     pub lag: Lag,
 }
 
-/// Fills in the lag of the shards that read this stream; returns the stream's other shards.
+/// Fills in the lag of the shards that read this stream, and returns the stream's other shards.
+///
+/// # Errors
+/// The stream cannot be read, or a position in an entry is damaged.
 pub(super) async fn measure(
     stream: &dyn Stream,
     tails: &BTreeMap<ShardId, Entry>,

@@ -112,7 +112,7 @@ impl Display for ShardStatus {
 }
 
 impl ShardStatus {
-    /// What is neither a row nor a dead letter yet.
+    /// Events that wait or are not scored yet.
     fn fmt_open(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for w in &self.waiting {
             let (time, arrival) = (moment(w.time), moment(w.arrival));
@@ -195,7 +195,7 @@ fn age(span: Span) -> String {
     age_of(span.as_seconds())
 }
 
-/// `4.2 s`, `17 min`, `3.5 h`, `12 days`.
+/// An age for people: `4.2 s`, `17 min`, `3.5 h`, `12 days`.
 fn age_of(seconds: f64) -> String {
     match seconds.max(0.0) {
         s if s < 120.0 => format!("{s:.1} s"),

@@ -1,4 +1,4 @@
-//! Decodes a file of curated rows, checks each row by itself, and keeps what rows have to do with each other.
+//! Decodes a file of curated rows, checks each row by itself, and keeps what has to agree between rows.
 
 use super::files::{check_bytes, check_time, lake_error};
 use super::others::{RuleSets, Under};
@@ -17,50 +17,54 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-/// An accepted event, as far as other rows depend on it.
+/// What other rows depend on of an accepted event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Event {
-    /// A digest of `event_id`.
+    /// A digest of `event_id`, as two keyed hashes.
     pub id: (u64, u64),
     pub user: UserId,
     pub computer: ComputerId,
     pub time: EventTime,
     pub score: u8,
     pub new_device: bool,
-    /// Under which rules `new_device` is false, where NEW_DEVICE may have been off.
+    /// The rules under which `new_device` is false, if NEW_DEVICE may have been off under them.
     pub under: Under,
-    /// Whether it is a row; else it waits in an entry for its score.
+    /// Whether it is a row of the table. If not, it waits in an entry for its score.
     pub scored: bool,
 }
 
-/// What a file holds; names are numbered within it.
+/// The events of a file. Their names are numbered within the file.
 #[derive(Default)]
 pub(super) struct FileEvents {
     pub events: Vec<Event>,
     pub users: UserNames,
     pub computers: ComputerNames,
+    /// Rows whose event id was made by the producer, or seems to be.
     pub own_ids: u64,
+    /// Those of `own_ids` that look like a content id but are not the one of the row's content.
     pub doubtful_ids: u64,
+    /// What the rows say of rule sets that the audit does not know.
     pub others: RuleSets,
 }
 
-/// What reading a file takes. Cheap to clone.
+/// What is needed to read a file. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct CuratedReader {
     pub env: Env,
+    /// The rules against which rows are checked.
     pub rules: Arc<RowRules>,
-    /// Of the day at hand.
+    /// The look-backs for events of the day that is being read.
     pub views: Arc<Vec<View>>,
-    /// Keys of the digests of ids.
+    /// The keys of the digests of event ids.
     pub keys: Arc<(RandomState, RandomState)>,
 }
 
 impl CuratedReader {
-    /// Reads the rows of one day out of a file.
+    /// Reads the rows of one day from a file.
     pub async fn read(self, file: AuditedFile, day: Day) -> Check<FileEvents> {
         check_bytes(&self.env, &file).await?;
         let failed = lake_error(&file);
-        // A file that names its partition holds nothing else; it is read whole, so that what else is in it is noticed.
+        // A file with a partition value holds one day. It is read whole, so that rows of another day are found.
         let times = file.live.partition.is_none().then(|| TimeRange::of_day(day));
         let told = RuleColumns::of(&self.rules.rules, &file);
         let batches = self.env.lake.read_curated_and(&file.live, &told.names(), times).await.map_err(&failed)?;

@@ -1,4 +1,4 @@
-//! The rows of `auth_events_curated`, a day at a time, and all that must agree with them.
+//! Checks the rows of `auth_events_curated` a day at a time, with everything that must agree with them.
 
 use super::VerifyOptions;
 use super::curated::{CuratedReader, Event, FileEvents};
@@ -24,7 +24,7 @@ use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Checks all days.
+/// Checks all days, in order.
 pub(super) async fn check_all(
     env: &Env,
     options: &VerifyOptions,
@@ -72,7 +72,7 @@ pub(super) async fn check_all(
     rows.check_complete()
 }
 
-/// Names of all files, and the rules that scored their rows.
+/// The names in all files, and the rule sets that scored their rows.
 #[derive(Default)]
 struct Interned {
     users: UserNames,
@@ -81,7 +81,7 @@ struct Interned {
 }
 
 impl Interned {
-    /// The events of a file under the numbers of all files.
+    /// Adds the events of a file, with its names renumbered.
     fn take(&mut self, file: FileEvents, events: &mut Vec<Event>) {
         let users = renumber(&file.users, &mut self.users);
         let computers = renumber(&file.computers, &mut self.computers);
@@ -108,7 +108,7 @@ impl Interned {
     }
 }
 
-/// For each number of a file's names, by number, that of all files.
+/// For each name of a file, in the order of its numbers, the number of the name in `all`.
 fn renumber<Kind: Copy>(own: &Names<Kind>, all: &mut Names<Kind>) -> Vec<NameId<Kind>> {
     own.ids().map(|id| all.intern(own.get(id))).collect()
 }
@@ -141,7 +141,7 @@ async fn read_day(
     }
 }
 
-/// The days that files of a table partitioned by day hold.
+/// The days in the files of a table that is partitioned by day.
 fn days_of(files: &[AuditedFile]) -> Check<BTreeSet<Day>> {
     let mut days = BTreeSet::new();
     for file in files {
@@ -158,7 +158,7 @@ fn days_of(files: &[AuditedFile]) -> Check<BTreeSet<Day>> {
     Ok(days)
 }
 
-/// Events accepted and not yet scored, by day, each of the shard that speaks for its user now.
+/// Events accepted and not yet scored, by day. Each is counted only for the shard that owns its user now.
 fn unscored(journals: &Journals, owners: &Owners<'_>) -> BTreeMap<Day, Vec<NamedEvent>> {
     let mut days: BTreeMap<Day, Vec<NamedEvent>> = BTreeMap::new();
     for shard in journals.shards.values() {

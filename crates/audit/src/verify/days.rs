@@ -1,4 +1,4 @@
-//! `host_popularity_daily`, and the counts that shards published, against the rows of `auth_events_curated`.
+//! Compares `host_popularity_daily`, and the counts that shards published, with the rows of `auth_events_curated`.
 
 use super::curated::Event;
 use super::files::{check_bytes, check_time, lake_error};
@@ -16,7 +16,7 @@ use authpulse_lake::Table;
 use authpulse_lake::encode::TimeRange;
 use std::collections::{BTreeSet, HashMap};
 
-/// The sums of a computer's day.
+/// The sums of one computer on one day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     users: u64,
@@ -31,7 +31,7 @@ impl std::fmt::Display for Sums {
     }
 }
 
-/// Rows of the daily table, what was published, and up to when rows are written.
+/// The rows of the daily table, the published counts, and the last day whose rows are written.
 pub(super) struct Days<'a> {
     files: &'a [AuditedFile],
     journals: &'a Journals,
@@ -41,7 +41,7 @@ pub(super) struct Days<'a> {
 }
 
 impl<'a> Days<'a> {
-    /// Checks the files' bytes once; their rows are read day by day.
+    /// Checks the files' bytes once. Their rows are read day by day.
     pub async fn new(
         env: &Env,
         files: &'a [AuditedFile],
@@ -57,14 +57,14 @@ impl<'a> Days<'a> {
         Ok(Days { files, journals, daily_counts, scores, through })
     }
 
-    /// The days that rows of the table may be of, or that were published.
+    /// The days of which the table may have rows, and those that were published.
     pub fn days(&self) -> BTreeSet<Day> {
         let times = self.files.iter().filter_map(|f| f.live.times);
         let rows = times.flat_map(days_within);
         rows.chain(self.journals.sums.keys().copied()).collect()
     }
 
-    /// Checks a day; leaves its events in some order. Returns the logons by computer.
+    /// Checks a day, and reorders its events. Returns the number of logons by computer.
     pub async fn check(
         &self,
         env: &Env,
@@ -92,7 +92,7 @@ impl<'a> Days<'a> {
         Ok(counted.into_iter().map(|(computer, sums)| (computer, sums.logons)).collect())
     }
 
-    /// What was published of the day, where the whole ring has.
+    /// Compares the published counts of a day with its rows, if the whole ring has published it.
     fn check_daily_counts(&self, day: Day, counted: &[(ComputerId, Sums)], computers: &ComputerNames) -> Check<()> {
         let published = self.journals.sums.get(&day).copied().unwrap_or_default();
         let mut rows = DaySums::default();
@@ -102,7 +102,7 @@ impl<'a> Days<'a> {
             rows.users.add(hasher, name, sums.users);
             rows.high_risk.add(hasher, name, sums.high_risk);
         }
-        // Where the counts are folded, only the sums are left.
+        // If the counts are folded, only their sums over all computers are left.
         let is_past = self.journals.past.contains(&day);
         let agree = |what: &str,
                      spans: &[Span],
@@ -128,7 +128,7 @@ impl<'a> Days<'a> {
         agree("high-risk events", &self.scores, high_risk(&published), high_risk(&rows))
     }
 
-    /// The rows of a day, each computer once.
+    /// The stored rows of a day; each computer may have one.
     async fn stored(
         &self,
         env: &Env,
@@ -163,7 +163,7 @@ impl<'a> Days<'a> {
     }
 }
 
-/// The sums of each computer.
+/// The sums by computer.
 fn sum(events: &mut [Event]) -> Vec<(ComputerId, Sums)> {
     events.sort_unstable_by_key(|e| (e.computer, e.user));
     let counted = events.chunk_by(|a, b| a.computer == b.computer).map(|group| {

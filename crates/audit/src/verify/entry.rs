@@ -1,4 +1,4 @@
-//! One entry: by itself, and after the entry before it.
+//! Checks one entry by itself, and against the entry before it.
 
 use super::stop::{Check, RESTORE_JOURNAL, differ};
 use authpulse_engine::rows::Reason;
@@ -8,7 +8,7 @@ use authpulse_lake::entry::{Entry, EntryCounts, Source, Spill};
 use authpulse_lake::{Seal, Table};
 use std::fmt::Debug;
 
-/// Checks an entry; `before` is the one before it, none for the first.
+/// Checks an entry; `before` is the entry before it, `None` for the first.
 pub(super) fn check(before: Option<&Entry>, entry: &Entry, spill: &Spill) -> Check<()> {
     let check = EntryCheck { entry };
     check.format(before)?;
@@ -25,7 +25,7 @@ pub(super) fn check(before: Option<&Entry>, entry: &Entry, spill: &Spill) -> Che
     }
 }
 
-/// Where an entry is, in words.
+/// Names an entry in words.
 pub(super) fn place(entry: &Entry) -> String {
     format!("entry {} of shard {}", entry.n, entry.shard)
 }
@@ -46,12 +46,12 @@ impl EntryCheck<'_> {
         self.holds(expected == found, what, format!("{expected:?}"), format!("{found:?}"))
     }
 
-    /// Neither falls from one entry to the next nor vanishes.
+    /// The time neither falls from one entry to the next nor vanishes.
     fn never_falls(&self, what: &str, before: Option<EventTime>, now: Option<EventTime>) -> Check<()> {
         self.holds(now >= before, what, format!("{} or later", moment(before)), moment(now))
     }
 
-    /// A shard never goes back: who wrote the older format had not understood what came before.
+    /// The format never goes back: the program that wrote the older format did not understand the entry before.
     fn format(&self, before: Option<&Entry>) -> Check<()> {
         let least = before.map_or(0, |before| before.format);
         let what = "an entry is of an older format than the one before it";
@@ -128,7 +128,7 @@ impl EntryCheck<'_> {
         )
     }
 
-    /// What is carried along is as much as the counts say.
+    /// The lists of waiting and unscored events are as long as the counts say.
     fn lists(&self, spill: &Spill) -> Check<()> {
         let counts = &self.entry.counts;
         self.equal("the list of events that wait", &counts.waiting, &(self.entry.waiting.len() as u64))?;
@@ -162,7 +162,7 @@ impl EntryCheck<'_> {
         Ok(())
     }
 
-    /// A seal is reached by the watermark; one that says that nothing was accepted is true.
+    /// A seal is at or below the watermark; and a seal of an input without accepted events is on a shard that has accepted none.
     fn seal(&self) -> Check<()> {
         let e = self.entry;
         match e.seal() {
@@ -219,7 +219,7 @@ impl EntryCheck<'_> {
         }
     }
 
-    /// A run that was given up ends where it says, without a seal, and nothing is read into it any more.
+    /// A run that was given up ends at the line that it names, without a seal, and reads no more lines.
     fn backfill(&self, before: Option<&Entry>) -> Check<()> {
         let e = self.entry;
         let Some((backfill, line)) = e.backfill.as_ref().and_then(|run| Some((run, run.given_up?))) else {
@@ -268,7 +268,7 @@ impl EntryCheck<'_> {
         self.equal("the last day whose logins are published", &through, &e.counts_through)
     }
 
-    /// A take-over repeats what is open and adds nothing.
+    /// A take-over repeats what is open, and adds nothing.
     fn takes_over(&self, before: &Entry) -> Check<()> {
         let e = self.entry;
         let lists =
@@ -284,7 +284,7 @@ impl EntryCheck<'_> {
     }
 }
 
-/// An instant for people.
+/// A time for people.
 pub(super) fn moment(at: Option<EventTime>) -> String {
     at.map_or("none".to_owned(), format_rfc3339)
 }

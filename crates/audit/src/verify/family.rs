@@ -1,4 +1,5 @@
-//! Between shards: children begin where their parents ended, take over what these left open, and publish what these had not.
+//! Checks what holds between shards: children begin where their parents ended, take over what these left open, and publish the counts
+//! that these had not published.
 
 use super::entry::moment;
 use super::journal::{Journals, Shard};
@@ -8,7 +9,7 @@ use authpulse_event::ring::hash_key;
 use authpulse_event::{EventTime, HashRange, ShardId};
 use std::collections::BTreeMap;
 
-/// Checks what holds between the journals of a lake.
+/// Checks all shards of a lake against each other.
 pub(super) fn check(journals: &Journals) -> Check<()> {
     for (key, shard) in &journals.shards {
         check_parents(journals, key, shard)?;
@@ -59,7 +60,7 @@ fn children(journals: &Journals) -> BTreeMap<ShardId, Vec<&ShardId>> {
     children
 }
 
-/// Parents that are connected through common children.
+/// Groups of parents that have common children.
 fn families(journals: &Journals, children: &BTreeMap<ShardId, Vec<&ShardId>>) -> Vec<Vec<ShardId>> {
     let mut families: Vec<Vec<ShardId>> = Vec::new();
     for parent in children.keys() {
@@ -84,7 +85,7 @@ fn families(journals: &Journals, children: &BTreeMap<ShardId, Vec<&ShardId>>) ->
     families
 }
 
-/// What the parents left open is what their children began with.
+/// Checks that the children begin with what their parents left open.
 fn check_family(journals: &Journals, children: &BTreeMap<ShardId, Vec<&ShardId>>, parents: &[ShardId]) -> Check<()> {
     let mut all_children: Vec<&ShardId> = parents.iter().filter_map(|p| children.get(p)).flatten().copied().collect();
     all_children.sort_unstable();
@@ -125,12 +126,13 @@ fn check_family(journals: &Journals, children: &BTreeMap<ShardId, Vec<&ShardId>>
     Ok(())
 }
 
-/// Which shard speaks for which users now: each part of the ring has at most one owner.
+/// The shard that owns each part of the ring now. A part has at most one owner.
 pub(super) struct Owners<'a> {
     parts: Vec<(HashRange, &'a Shard)>,
 }
 
 impl<'a> Owners<'a> {
+    /// Finds the owners: a shard owns what is left of its range without those of its children.
     pub fn of(journals: &'a Journals) -> Owners<'a> {
         let children = children(journals);
         let mut parts = Vec::new();
@@ -147,30 +149,30 @@ impl<'a> Owners<'a> {
         Owners { parts }
     }
 
-    /// The owner of a place on the ring.
+    /// The owner of a position on the ring.
     fn at(&self, hash: u128) -> Option<&'a Shard> {
         let at = self.parts.partition_point(|(range, _)| range.first <= hash).checked_sub(1)?;
         let (range, shard) = &self.parts[at];
         range.contains(hash).then_some(*shard)
     }
 
-    /// Whether a shard still speaks for a user.
+    /// Whether a shard owns a user now.
     pub fn speaks_for(&self, shard: &Shard, user: &str) -> bool {
         self.at(hash_key(user.as_bytes())).is_some_and(|owner| std::ptr::eq(owner, shard))
     }
 
-    /// Up to when the hours of a user are written.
+    /// The end of the hours that the owner of a user has written.
     pub fn hours_through(&self, user: &str) -> Option<EventTime> {
         self.at(hash_key(user.as_bytes()))?.tail.hours_through
     }
 
-    /// The last day whose rows are written.
+    /// The last day whose rows are written, by the owner of ring position 0.
     pub fn daily_through(&self) -> Option<i32> {
         self.at(0)?.tail.daily_through
     }
 }
 
-/// What is left of a range.
+/// What is left of a range without the parts in `taken`.
 fn without(range: HashRange, mut taken: Vec<HashRange>) -> Vec<HashRange> {
     taken.sort_unstable();
     let mut rest = Vec::new();

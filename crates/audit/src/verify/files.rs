@@ -1,4 +1,4 @@
-//! One file's bytes and rows.
+//! Checks the bytes of a file, and the times of its rows.
 
 use super::stop::{Check, RESTORE_FILE, Stop, differ};
 use super::tables::AuditedFile;
@@ -8,7 +8,7 @@ use authpulse_event::time::{END_TIME, MIN_TIME};
 use authpulse_journal::env::Env;
 use authpulse_lake::{LakeError, Partition};
 
-/// Compares a file's bytes with what its writer told of them.
+/// Compares a file's bytes with the length and digest that its writer stored.
 pub(super) async fn check_bytes(env: &Env, file: &AuditedFile) -> Check<()> {
     if file.sha256.is_empty() {
         return Ok(());
@@ -26,7 +26,7 @@ pub(super) async fn check_bytes(env: &Env, file: &AuditedFile) -> Check<()> {
     Ok(())
 }
 
-/// Says of an error which file, and so which entry, it is about.
+/// Adds to a difference which file, and so which entry, it is about.
 pub(super) fn in_file(file: &AuditedFile, error: impl Into<Stop>) -> Stop {
     match error.into() {
         Stop::Difference(mut difference) => {
@@ -37,7 +37,7 @@ pub(super) fn in_file(file: &AuditedFile, error: impl Into<Stop>) -> Stop {
     }
 }
 
-/// As [`in_file`], for use while rows are decoded.
+/// Like [`in_file`], as a function to map errors with while rows are decoded.
 pub(super) fn lake_error(file: &AuditedFile) -> impl Fn(LakeError) -> Stop + '_ {
     |error| in_file(file, error)
 }

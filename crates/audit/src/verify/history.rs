@@ -1,4 +1,4 @@
-//! What holds between rows: no event twice, and, over all days, each pair of user and computer new once.
+//! Checks what holds between rows: no event appears twice, and over all days each pair of user and computer is new once.
 
 use super::curated::Event;
 use super::others::{RuleSets, Under};
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 const WHAT: &str = "is_new_device is not 1 on a pair's first row alone";
 
-/// Checks that no two rows of a day are of the same event: of the same user, id, time and computer. Leaves them in some order.
+/// Checks that no two rows of a day are the same event, which is the same user, id, time and computer. Reorders the events.
 pub(super) fn no_event_twice(events: &mut [Event], users: &UserNames) -> Check<()> {
     let key = |e: &Event| (e.user, e.id, e.time, e.computer);
     events.sort_unstable_by_key(key);
@@ -27,33 +27,34 @@ pub(super) fn no_event_twice(events: &mut [Event], users: &UserNames) -> Check<(
     }
 }
 
-/// Which users were on which computers.
+/// The pairs of users and computers seen so far.
 pub(super) struct NewDevices {
-    /// How much later than a pair's earliest row its first accepted one may lie: what is accepted lies at most that far beyond the
+    /// How much later than a pair's earliest row its first accepted row may be: an accepted event lies at most that far beyond the
     /// watermark.
     disorder: Span,
     known: HashSet<(UserId, ComputerId)>,
-    /// Pairs whose new row must come right after midnight: the user was faster than its clock.
+    /// Pairs whose new row must still come, right after midnight: rows of the day before were accepted later but lie earlier.
     owed: HashMap<(UserId, ComputerId), Owed>,
 }
 
-/// A pair whose rows so far are not new.
+/// A pair that has rows, none of which is new.
 #[derive(Clone, Copy)]
 struct Owed {
-    /// Its earliest row.
+    /// The time of its earliest row.
     since: EventTime,
     under: Mixed,
 }
 
-/// Under which rules rows were scored; none where under several. NEW_DEVICE was off for some of these then, or nothing can be said.
+/// The rules under which rows were scored; `None` if these are several. Then NEW_DEVICE was off for some rows, or nothing can be said.
 type Mixed = Option<Under>;
 
 impl NewDevices {
+    /// No pair was seen yet. `tolerance` is the lake's setting.
     pub fn new(tolerance: Span) -> NewDevices {
         NewDevices { disorder: tolerance + ARRIVAL_SLACK, known: HashSet::new(), owed: HashMap::new() }
     }
 
-    /// Checks the rows of a day: the first that was accepted of a pair, and no other, is new. Later ones may lie earlier by at
+    /// Checks the rows of a day: of each pair, the first accepted row is new, and no other. Rows accepted later may lie earlier, by at
     /// most the tolerance and 300 s.
     pub fn check(
         &mut self,
@@ -97,7 +98,7 @@ impl NewDevices {
                     return Err(bad("1 on the first row", found));
                 }
                 None => {
-                    // Among these is the first that was accepted.
+                    // The row that was accepted first is among these.
                     let first = group.iter().take_while(|e| e.time - earliest <= self.disorder).map(|e| Some(e.under));
                     let under = first.chain(before.map(|owed| owed.under)).reduce(|a, b| if a == b { a } else { None });
                     let under = under.unwrap_or_default();
@@ -113,7 +114,7 @@ impl NewDevices {
         self.none_owed(owed, users, computers, others)
     }
 
-    /// Nothing may be owed after the last day.
+    /// Checks that no pair still lacks its new row after the last day.
     pub fn finish(&mut self, users: &UserNames, computers: &ComputerNames, others: &mut RuleSets) -> Check<()> {
         let owed = std::mem::take(&mut self.owed);
         self.none_owed(owed, users, computers, others)
@@ -134,7 +135,7 @@ impl NewDevices {
         Ok(())
     }
 
-    /// None of a pair's first rows is new: right only where NEW_DEVICE was off.
+    /// No row of a pair is new where one should be: right only if NEW_DEVICE was off.
     fn was_not_new(
         &mut self,
         pair: (UserId, ComputerId),
@@ -242,7 +243,7 @@ mod tests {
         assert!(!run(&[(0, us(5), 0, "off", false), (1, us(7), 0, "", true)]), "it was known by then");
         assert!(!run(&[(0, us(5), 0, "on", false), (1, us(5), 1, "on", true)]), "it was on");
         assert!(run(&[(0, us(5), 0, "off", false), (1, us(5), 1, "on", true)]));
-        // Accepted first with the rule off, then an earlier one with the rule on; and across midnight.
+        // Accepted first with the rule off, then an earlier event with the rule on; and the same across midnight.
         assert!(run(&[(0, us(9), 0, "off", false), (0, us(5), 0, "", false)]));
         assert!(run(&[(0, us(9), 0, "off", false), (0, us(5), 0, "on", false), (1, us(5), 1, "on", true)]));
         assert!(!run(&[(0, us(9), 0, "on", false), (0, us(5), 0, "on", false), (1, us(5), 1, "on", true)]));

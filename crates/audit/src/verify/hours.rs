@@ -1,4 +1,5 @@
-//! `user_behavior_hourly` against the rows of `auth_events_curated`: every hour that must be written is, once, with their sums.
+//! Compares `user_behavior_hourly` with the rows of `auth_events_curated`: every hour that must be written is there once, with the sums
+//! of its rows.
 
 use super::curated::Event;
 use super::family::Owners;
@@ -14,7 +15,7 @@ use authpulse_lake::Table;
 use authpulse_lake::encode::TimeRange;
 use std::collections::HashMap;
 
-/// The sums of a user's hour.
+/// The sums of one user in one hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     logons: u64,
@@ -35,21 +36,22 @@ impl std::fmt::Display for Sums {
     }
 }
 
-/// A user's hour; ordered by user, then time.
+/// A user and the start of an hour; ordered by user, then time.
 type Key = (UserId, EventTime);
 
-/// Rows of the hourly table, and up to when each user's are written.
+/// The rows of the hourly table, and for each user the end of the hours that are written.
 pub(super) struct Hours<'a> {
     files: &'a [AuditedFile],
     through: HashMap<UserId, Option<EventTime>>,
 }
 
 impl<'a> Hours<'a> {
+    /// The rows in these files are read day by day.
     pub fn new(files: &'a [AuditedFile]) -> Hours<'a> {
         Hours { files, through: HashMap::new() }
     }
 
-    /// Checks a day; leaves its events in some order.
+    /// Checks a day, and reorders its events.
     pub async fn check(
         &mut self,
         env: &Env,
@@ -84,7 +86,7 @@ impl<'a> Hours<'a> {
         }
     }
 
-    /// The rows of a day, each key once, in order.
+    /// The stored rows of a day, in order; each key may have one.
     async fn stored(&self, env: &Env, day: Day, users: &mut UserNames, rows: &mut Rows) -> Check<Vec<(Key, Sums)>> {
         let mut found: Vec<(Key, Sums)> = Vec::new();
         for file in self.files.iter().filter(|f| holds(f, day)) {
@@ -134,7 +136,7 @@ pub(super) fn holds(file: &AuditedFile, day: Day) -> bool {
     }
 }
 
-/// The days of a range of time; none where a damaged description makes it absurdly long.
+/// The days in a range of time; none if a damaged description makes it absurdly long.
 pub(super) fn days_within(times: TimeRange) -> impl Iterator<Item = Day> {
     /// Longer than any file of this lake.
     const DAYS_MAX: i64 = 36_600;
@@ -145,11 +147,11 @@ pub(super) fn days_within(times: TimeRange) -> impl Iterator<Item = Day> {
 
 struct Counted {
     sums: Sums,
-    /// Whether all its events are scored.
+    /// Whether all events of the hour are scored.
     complete: bool,
 }
 
-/// The sums of each user's hours, in order.
+/// The sums of each user's hours, ordered by key.
 fn sum(events: &mut [Event]) -> Vec<(Key, Counted)> {
     let hour = |e: &Event| start_of_hour(hour_of(e.time));
     events.sort_unstable_by_key(|e| (e.user, hour(e), e.computer));

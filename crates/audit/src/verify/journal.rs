@@ -1,4 +1,4 @@
-//! Reads every journal from its checkpoint, or its first entry, to its last, and keeps what the rest of the audit measures by.
+//! Reads every journal from its checkpoint, or its first entry, to its last, and keeps what the rest of the audit compares with.
 
 use super::entry::{self, place};
 use super::report::{ShardTotals, VerifyReport};
@@ -19,56 +19,57 @@ use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
 
-/// Entries read at once.
+/// How many entries are read at once.
 const ENTRIES_AT_ONCE: usize = 100;
-/// How often the tails are looked at to find a moment at which nothing was stored.
+/// How many times the tails are looked at to find a moment at which no entry was stored.
 const CUT_ATTEMPTS: u32 = 100;
 
 /// What all journals say.
 pub(super) struct Journals {
+    /// The journals, by name.
     pub shards: BTreeMap<ShardId, Shard>,
-    /// The files that entries name, by path.
+    /// The files of tables that entries name, by path.
     pub files: HashMap<String, NamedFile>,
-    /// Rows of folded entries in files that are not live any more, by table and partition.
+    /// How many rows of folded entries lie in files that are no longer live, by table and partition.
     pub folded_rows: BTreeMap<(Table, i32), u64>,
     /// The raw files that entries name.
     pub raw: Vec<NamedRaw>,
-    /// Days of whose counts only the sums over all computers are left.
+    /// Days for whose counts only the sums over all computers are left.
     pub past: BTreeSet<Day>,
-    /// What counts say of days, over the ring.
+    /// The sums of the published counts of each day, over the whole ring.
     pub sums: BTreeMap<Day, DaySums>,
-    /// The settings that the lake keeps for life; none where it is empty.
+    /// The settings that a lake keeps for life; `None` in an empty lake.
     pub rules: Option<StoredTimeRules>,
-    /// Keys of all digests of this audit.
+    /// The keys of all digests of this audit.
     pub hasher: RandomState,
 }
 
-/// One journal.
+/// What one journal says.
 pub(super) struct Shard {
     pub range: HashRange,
     pub inherits: Vec<Inherited>,
-    /// Events that waited, and that were not scored, before the first entry.
+    /// The numbers of events that waited and that were not scored before the first entry.
     pub inherited: (u64, u64),
-    /// Watermark of the first entry.
+    /// The watermark of the first entry.
     pub first_watermark: Option<EventTime>,
     /// The last entry.
     pub tail: Entry,
-    /// Its side.
+    /// The spill of the last entry.
     pub spill: Spill,
-    /// Logons published.
+    /// The days of whose logons counts are published.
     pub daily_counts: Vec<Span>,
-    /// High-risk counts published.
+    /// The days of whose high-risk events counts are published.
     pub scores: Vec<Span>,
-    /// Dead letters by reason.
+    /// The number of dead letters by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// The last entry that is folded, 0 for none, and where it ends.
+    /// The number of the last folded entry, 0 if there is none, and the position where it ends.
     pub folded: (u64, StoredPosition),
-    /// Raw files of folded entries, by day of arrival.
+    /// Totals of the raw files of folded entries, by day of arrival.
     pub folded_raw: BTreeMap<Day, RawTotals>,
 }
 
 impl Shard {
-    /// What its rows carry in `shard_id`.
+    /// The name of the shard in `shard_id` of its rows.
     pub fn name(&self) -> &str {
         match &self.tail.source {
             Source::File => "file",
@@ -77,12 +78,12 @@ impl Shard {
     }
 }
 
-/// A file of a table, as its entry names it.
+/// A file of a table, as an entry names it.
 pub(super) struct NamedFile {
     pub shard: ShardId,
     pub n: u64,
     pub live: LiveFile,
-    /// Empty where its writer did not tell.
+    /// The digest of the file's bytes; empty if its writer stored none.
     pub sha256: String,
 }
 
@@ -95,21 +96,23 @@ pub(super) struct NamedRaw {
     pub files: Vec<RawFile>,
 }
 
-/// Counts by computer, summed up so that any division into parts gives the same.
+/// A sum of counts by computer that is the same however the counts are divided into parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sketch {
+    /// The sum over all computers.
     pub total: u64,
     mix: u64,
 }
 
 impl Sketch {
+    /// Adds the count of one computer.
     pub fn add(&mut self, hasher: &RandomState, computer: &str, count: u64) {
         self.total = self.total.wrapping_add(count);
         self.mix = self.mix.wrapping_add(hasher.hash_one(computer).wrapping_mul(count));
     }
 }
 
-/// What counts, or rows, say of a day.
+/// The sums of a day, from published counts or from rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DaySums {
     pub logons: Sketch,
@@ -140,14 +143,14 @@ pub(super) async fn audit(env: &Env, report: &mut VerifyReport) -> Check<Journal
 }
 
 impl Journals {
-    /// Runs of files that were ended by hand.
+    /// Words about backfills that were given up by hand.
     pub fn given_up(&self) -> impl Iterator<Item = String> {
         let runs = self.shards.values().filter_map(|shard| shard.tail.backfill.as_ref());
         runs.filter_map(|run| Some(given_up_words(run, run.given_up?)))
     }
 }
 
-/// The last entry of every shard at one moment, so that whatever an entry stands on is within: two looks that agree.
+/// The last entry of every shard at one moment, so that entries on which others depend are included. It is found when two looks agree.
 async fn cut(env: &Env) -> Check<BTreeMap<ShardId, u64>> {
     let mut before = None;
     for _ in 0..CUT_ATTEMPTS {
@@ -210,7 +213,7 @@ impl Journals {
         Ok(())
     }
 
-    /// Begins with what stands for the oldest entries.
+    /// Begins a journal with its checkpoint, which stands for the folded entries.
     fn begin(&mut self, checkpoint: Checkpoint, totals: &mut ShardTotals) -> Check<Shard> {
         let key = ShardId::new(&checkpoint.shard);
         let what = format!("the base of shard {key}");
@@ -281,7 +284,7 @@ impl Journals {
         Ok(shard)
     }
 
-    /// The settings that a lake keeps for life are those of every entry.
+    /// Checks that the settings which a lake keeps for life are the same in every entry.
     fn rules(&mut self, entry: &Entry) -> Check<()> {
         let rules = self.rules.get_or_insert_with(|| entry.time_rules.clone());
         if *rules == entry.time_rules {
@@ -329,7 +332,7 @@ impl Journals {
         Ok(())
     }
 
-    /// Takes in what is published.
+    /// Adds the counts that an entry or checkpoint publishes.
     fn publish(
         &mut self,
         shard: &mut Shard,

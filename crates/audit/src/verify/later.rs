@@ -1,5 +1,5 @@
-//! Tables behind the first four: that each file is what its entry says, and each row lies where its time belongs. What a row says
-//! follows from nothing that could be computed here.
+//! Checks tables behind the first four: each file is as its entry says, and each row lies in the partition of its time. The values of a
+//! row cannot be computed here from anything else.
 
 use super::files::{check_bytes, check_time, lake_error};
 use super::rows::Rows;
@@ -9,7 +9,7 @@ use authpulse_journal::env::Env;
 use authpulse_lake::Table;
 use authpulse_lake::read::Value;
 
-/// Checks the rows of all of them.
+/// Checks the rows of all these tables.
 pub(super) async fn check(env: &Env, tables: &Files, rows: &mut Rows) -> Check<()> {
     for (table, files) in tables.files.iter().filter(|(table, _)| !table.is_first()) {
         for file in files {

@@ -1,4 +1,4 @@
-//! `authpulse verify`: a lake's journals, files and tables against each other, row by row.
+//! `authpulse verify`: compares a lake's journals, files and tables with each other, row by row.
 //!
 //! ```text
 //! journals --> every entry by itself, after the one before, and between shards     (entry, journal, spans, family)
@@ -13,8 +13,8 @@
 //!          --> dead letters and raw records: each position once, counts as stored  (rejected, raw)
 //! ```
 //!
-//! It reads every byte, stops at the first difference, changes nothing and needs no lock: tables are looked at before journals, so
-//! that a lake in use is only ever ahead in what explains the rest. Memory is bounded by one day of rows.
+//! It reads every byte, stops at the first difference, changes nothing and needs no lock. It looks at tables before journals: in a lake
+//! that is in use, the journals are then only ever ahead, and they explain the tables. One day of rows bounds its memory.
 
 mod curated;
 mod day;
@@ -47,15 +47,15 @@ use stop::{Check, Stop};
 
 pub use report::{Difference, RawTotals, ShardTotals, TableTotals, Totals, VerifyReport};
 
-/// How often the audit begins anew where entries may have been folded while it read.
+/// How many times the audit starts over if entries may have been folded while it read.
 const ATTEMPTS: u32 = 3;
 
-/// What the audit may assume, and whom it tells how far it is.
+/// What the audit may assume, and the callback for its progress.
 #[derive(Clone)]
 pub struct VerifyOptions {
-    /// Thresholds and weights: rows that name their digest in `rule_set` are judged again by them.
+    /// Thresholds and weights. Rows whose `rule_set` is the digest of these rules are checked against them.
     pub rules: RuleSet,
-    /// Called with the rows read and the rows there are.
+    /// Called with the number of rows read and the number of all rows.
     pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
 }
 
@@ -68,7 +68,7 @@ impl Default for VerifyOptions {
 /// Audits a lake. The report holds the first difference, if there is one.
 ///
 /// # Errors
-/// Something could not be read at all, for reasons that may pass; or a newer version wrote it.
+/// Something could not be read, for reasons that may pass; or a newer version wrote it.
 pub async fn verify(env: &Env, options: &VerifyOptions) -> Result<VerifyReport> {
     let mut attempt = 1;
     loop {
@@ -76,7 +76,7 @@ pub async fn verify(env: &Env, options: &VerifyOptions) -> Result<VerifyReport> 
         match audit(env, options, &mut report).await {
             Ok(()) => return Ok(report),
             Err(Stop::Error(error)) => return Err(error),
-            // Entries are folded once in a run of maintenance, within moments.
+            // One run of maintenance folds entries once, within moments, so a second attempt finds them folded.
             Err(Stop::Folded(_)) if attempt < ATTEMPTS => attempt += 1,
             Err(Stop::Difference(difference) | Stop::Folded(difference)) => {
                 report.difference = Some(*difference);

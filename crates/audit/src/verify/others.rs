@@ -1,17 +1,17 @@
-//! Rows that other rules scored than those that the audit was told. Which of the first four rules were on is seen from the rows
-//! themselves: where one fired under a `rule_set`, it was on, and then it is quiet nowhere without a reason.
+//! Rows that were scored by other rules than those given to the audit. The rows themselves tell which of the first four rules were on: if
+//! a rule fired anywhere under a `rule_set`, it was on, and then every row where it did not fire needs a reason.
 
 use super::report::Difference;
 use super::stop::{Check, Stop};
 use authpulse_engine::flags::{FIRST, Flag, Flags};
 use std::collections::HashMap;
 
-/// A rule set among those that were met, or none where nothing is open: so small that an event is no larger for it.
+/// A rule set among those that were met, as a number; or 0 if nothing is open. It is small, so that an event does not grow by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Under(u32);
 
 impl Under {
-    /// Nothing is open.
+    /// The rules are known, so nothing is open.
     pub const KNOWN: Under = Under(0);
 
     fn at(self) -> Option<usize> {
@@ -19,10 +19,10 @@ impl Under {
     }
 }
 
-/// What the rows of each rule set say.
+/// What the rows say about each rule set.
 #[derive(Default)]
 pub(super) struct RuleSets {
-    /// By the digest.
+    /// The rule sets by their digests.
     known: HashMap<String, Under>,
     sets: Vec<Seen>,
 }
@@ -35,7 +35,7 @@ struct Seen {
 }
 
 impl RuleSets {
-    /// The rule set of this digest, under which these flags fired.
+    /// Notes that these flags fired under the rule set of this digest, and returns its number.
     pub fn met(&mut self, digest: &str, fired: Flags) -> Under {
         let under = self.known.get(digest).copied().unwrap_or_else(|| self.add(digest));
         if let Some(seen) = under.at().and_then(|at| self.sets.get_mut(at)) {
@@ -51,7 +51,7 @@ impl RuleSets {
         under
     }
 
-    /// A rule was quiet that should have fired, if it was on. At once a difference where it is known that it was.
+    /// Notes that a rule did not fire where it should have if it was on. That is a difference at once if the rules are known.
     pub fn was_quiet(&mut self, under: Under, flag: Flag, stop: Stop) -> Check<()> {
         let Stop::Difference(difference) = stop else { return Err(stop) };
         let Some(seen) = under.at().and_then(|at| self.sets.get_mut(at)) else {
@@ -63,7 +63,7 @@ impl RuleSets {
         Ok(())
     }
 
-    /// Takes what another has seen; what each of its rule sets is here.
+    /// Adds what `other` has seen. Returns the numbers here of its rule sets, in its order.
     pub fn take(&mut self, other: RuleSets) -> Vec<Under> {
         let mut here = Vec::with_capacity(other.sets.len());
         for theirs in other.sets {
@@ -78,12 +78,12 @@ impl RuleSets {
         here
     }
 
-    /// The same rule set, as it is numbered where this one was taken to.
+    /// The number of a rule set after [`RuleSets::take`], which returned `here`.
     pub fn renumbered(under: Under, here: &[Under]) -> Under {
         under.at().and_then(|at| here.get(at).copied()).unwrap_or_default()
     }
 
-    /// After all rows: no rule that was on was quiet without a reason.
+    /// After all rows: checks that no rule that was on failed to fire without a reason.
     pub fn finish(self) -> Check<()> {
         for seen in self.sets {
             for (flag, quiet) in Flag::FIRST.into_iter().zip(seen.quiet) {

@@ -1,4 +1,4 @@
-//! Popularity counted again, from the rows themselves, a day at a time.
+//! Counts popularity again from the rows, a day at a time.
 
 use authpulse_engine::names::{ComputerId, ComputerNames};
 use authpulse_engine::popularity::newest_closed_day;
@@ -7,25 +7,25 @@ use authpulse_event::{Day, Span};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// A look-back.
+/// The popularity of computers in one look-back.
 pub(super) struct View {
-    /// The newest closed day.
+    /// The newest day of the look-back.
     pub newest: Day,
-    /// Computers with an event in it.
+    /// The number of computers with an event in it.
     pub computers: usize,
-    /// The 5th percentile of their popularity, nearest rank.
+    /// The 5th percentile of their popularity, by nearest rank.
     pub p5: u64,
     logons: HashMap<String, u64>,
 }
 
 impl View {
-    /// Logons on a computer in the look-back.
+    /// The number of logons on a computer in the look-back.
     pub fn of(&self, computer: &str) -> u64 {
         self.logons.get(computer).copied().unwrap_or(0)
     }
 }
 
-/// Logons by computer of the days that later rows look back on.
+/// Logons by computer, for the days that later rows may look back on.
 pub(super) struct Popularity {
     lookback_days: i32,
     settle: Span,
@@ -33,6 +33,7 @@ pub(super) struct Popularity {
 }
 
 impl Popularity {
+    /// No day was added yet. Look-backs have `lookback_days` days; a day closes `settle` after its end.
     pub fn new(lookback_days: u32, settle: Span) -> Popularity {
         Popularity { lookback_days: i32::try_from(lookback_days).unwrap_or(i32::MAX), settle, days: BTreeMap::new() }
     }

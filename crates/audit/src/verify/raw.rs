@@ -1,4 +1,5 @@
-//! The raw zone: every file of every entry once, under its final name or still staged, and each position within its entry once.
+//! Checks the raw zone: every file of every entry is there once, under its final name or still staged, and has each position of its entry
+//! at most once.
 
 use super::journal::{Journals, NamedRaw};
 use super::report::VerifyReport;
@@ -12,13 +13,13 @@ use authpulse_lake::schema::{RAW, file_name, raw_day, raw_entry};
 use authpulse_lake::store::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where final files are.
+/// The directory of the files with final names.
 const DIRECTORY: &str = "raw/";
 
-/// The files under final names.
+/// Lists the files with final names.
 pub(super) async fn list(env: &Env) -> Check<Vec<ObjectMeta>> {
     let files = env.store.list(DIRECTORY).await?;
-    // Readers of such zones pass over what begins with '_' or '.'.
+    // Readers of such zones ignore names that begin with '_' or '.'.
     let hidden = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with(['_', '.']));
     Ok(files.into_iter().filter(|file| !hidden(&file.path)).collect())
 }
@@ -73,13 +74,13 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// The shard whose folded entry a raw file is of.
+/// The shard of a raw file, if its entry is folded.
 fn folded<'a>(journals: &'a Journals, path: &str) -> Option<&'a ShardId> {
     let (name, n) = raw_entry(path)?;
     journals.shards.iter().find(|(key, shard)| n <= shard.folded.0 && file_name(key) == name).map(|(key, _)| key)
 }
 
-/// Of folded entries it is known how many files, records and bytes each day got.
+/// For folded entries it is known how many files, records and bytes each day has.
 async fn check_folded(
     env: &Env,
     journals: &Journals,
@@ -138,14 +139,14 @@ fn place(raw: &NamedRaw, file: &RawFile) -> String {
     format!("{RAW}, file {} (entry {} of shard {})", file.path, raw.n, raw.shard)
 }
 
-/// Where a file is, and whether that is its staged name.
+/// The path at which a file is, and whether that is its staged name.
 async fn find<'a>(
     store: &dyn ObjectStore,
     raw: &NamedRaw,
     file: &'a RawFile,
     must_be_final: bool,
 ) -> Check<(&'a str, bool)> {
-    // Its owner may be about to give it the final name: then it is looked for there once more.
+    // Its owner may just be giving it the final name, so that name is looked for once more.
     for path in [&file.path, &file.staged, &file.path] {
         let Some(bytes) = store.size(path).await? else { continue };
         if bytes != file.bytes {
@@ -169,7 +170,7 @@ async fn find<'a>(
     Err(differ("a raw file is missing", place(raw, file), "the file", "no file, final or staged", RESTORE_FILE))
 }
 
-/// Reads its records.
+/// Reads the file's records, checks each of them, and adds their positions.
 async fn read(
     env: &Env,
     raw: &NamedRaw,

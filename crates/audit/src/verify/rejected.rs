@@ -1,4 +1,4 @@
-//! The dead letters: each position once, each row by itself, and as many of each reason as the journals say.
+//! Checks the dead letters: each position once, each row by itself, and as many for each reason as the journals say.
 
 use super::files::{check_bytes, check_time, lake_error};
 use super::journal::Journals;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-/// Dead letters by the name that rows carry for their shard, and reason.
+/// The number of dead letters by shard, as rows name it, and reason.
 type Tally = BTreeMap<(String, String), u64>;
 
 /// Checks the table of dead letters.
@@ -27,7 +27,7 @@ pub(super) async fn check(env: &Env, journals: &Journals, tables: &Files, rows: 
     let keys = (RandomState::new(), RandomState::new());
     let mut tally = Tally::new();
     for files in partitions.values() {
-        // A record arrives once: were it rejected twice, both rows would lie in one partition.
+        // A record arrives once, so if it were rejected twice, both rows would lie in one partition.
         let mut places: Vec<(u64, u64)> = Vec::new();
         for file in files {
             check_bytes(env, file).await?;
@@ -56,7 +56,7 @@ pub(super) async fn check(env: &Env, journals: &Journals, tables: &Files, rows: 
     compare(journals, &tally)
 }
 
-/// What names a record: the position, and the arrival, because another stream may count its records alike.
+/// What identifies a record: its position, and its arrival, because another stream may have the same positions.
 fn place_of<'a>(row: &RejectedRow<'a>) -> (&'a str, &'a str, i64, i64) {
     (row.shard_id, row.sequence_number, row.sub_sequence_number, row.ingestion_time.micros())
 }
@@ -84,7 +84,7 @@ fn check_row(file: &AuditedFile, row: &RejectedRow<'_>) -> Check<()> {
     }
 }
 
-/// Reads again to say which record it is.
+/// Reads the files again to name the record that is there twice.
 async fn name_twice(
     env: &Env,
     files: &[&AuditedFile],

@@ -1,4 +1,4 @@
-//! Files that another engine, or a compaction, put in the place of those that entries name: the same rows, or a difference.
+//! Compares files that another engine, or a compaction, put in the place of files that entries name: they must have the same rows.
 
 use super::files::lake_error;
 use super::report::VerifyReport;
@@ -12,12 +12,12 @@ use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 
-/// Two sums over the rows of some files, the same whatever their order.
+/// Two sums over the rows of some files; the order of the rows does not matter.
 type Digest = (u64, u64);
-/// Keys of the digests of rows.
+/// The keys of the digests of rows.
 type Keys = (RandomState, RandomState);
 
-/// Compares what is gone with what came for it, where what is gone can still be read.
+/// Compares the rows of replaced files with those of the files that replaced them, if the former can still be read.
 pub(super) async fn compare(env: &Env, files: &Files, report: &mut VerifyReport) -> Check<()> {
     let keys = (RandomState::new(), RandomState::new());
     for (table, replaced) in &files.replaced {
@@ -42,7 +42,7 @@ pub(super) async fn compare(env: &Env, files: &Files, report: &mut VerifyReport)
             continue;
         }
         let columns = Columns::of(*table, replaced);
-        // Without partitions there is only the whole.
+        // If one new file has no partition, only all rows of the table can be compared.
         let whole = replaced.new.iter().any(|f| f.live.partition.is_none());
         let key = |file: &AuditedFile| file.live.partition.filter(|_| !whole);
         let mut parts: BTreeMap<Option<i32>, Part> = BTreeMap::new();
@@ -78,21 +78,21 @@ pub(super) async fn compare(env: &Env, files: &Files, report: &mut VerifyReport)
     Ok(())
 }
 
-/// Rows of a partition, those that are gone and those that came for them.
+/// The rows of a partition: in files that are gone, and in files that replaced them.
 #[derive(Default)]
 struct Part {
     gone: Digest,
     new: Digest,
-    /// By column that has moved, and digest of a row with its value.
+    /// For each moved column (its index) and each digest of a row with its value, how often it occurs.
     moved: BTreeMap<(usize, u64), Values>,
 }
 
-/// How often a row has this value of a column that has moved.
+/// How often a row with one value of a moved column occurs.
 #[derive(Default)]
 struct Values {
-    /// In files that are gone, less those that came for them.
+    /// In files that are gone, less in those that replaced them.
     gone: i64,
-    /// Of the former, those that may be null since: their column was dropped.
+    /// How many of those in files that are gone may be null by now, because their column was dropped.
     may_go: i64,
 }
 
@@ -102,22 +102,22 @@ impl Values {
     }
 }
 
-/// The columns that are compared: those with which the table is made, and those later ones of which an entry tells and which the
-/// table still has, of a type to which theirs may have been promoted.
+/// The columns to compare. These are the columns with which the table is made, and those later columns that an entry names and the table
+/// still has, with the same type or one to which theirs may be promoted.
 struct Columns<'a> {
-    /// Those that each file that is gone has under the table's id, if it has them.
+    /// Columns that the files that are gone have under the table's id, if they have them.
     same: Vec<String>,
-    /// Those that some have under another one.
+    /// Columns that some of these files have under another id.
     moved: Vec<Moved>,
     replaced: &'a Replaced,
 }
 
-/// A later column that was renamed or dropped, and added again: what was appended before is not under its id.
+/// A later column that was renamed or dropped, and then added again: files appended before have it under another id.
 struct Moved {
     name: String,
-    /// Its id in the table.
+    /// The column's id in the table.
     id: i32,
-    /// What the table calls the columns of the other ids, where it has them still.
+    /// The table's present names of the columns with the former ids, if it still has them.
     renamed: Vec<String>,
 }
 
@@ -159,7 +159,7 @@ impl Columns<'_> {
     }
 
     async fn add_new(&self, env: &Env, file: &AuditedFile, keys: &Keys, part: &mut Part) -> Check<()> {
-        // Of a column and what the table calls it under its former ids, one has the value.
+        // A row has its value either in the column or in a column that has one of its former ids.
         let places: Vec<usize> =
             self.moved.iter().enumerate().flat_map(|(at, moved)| vec![at; 1 + moved.renamed.len()]).collect();
         let names = self.moved.iter().flat_map(|moved| std::iter::once(&moved.name).chain(&moved.renamed));
@@ -170,7 +170,7 @@ impl Columns<'_> {
         .await
     }
 
-    /// Adds the rows of a file: to the sums what all files have in the same way, and of the columns `moved` each value with its row.
+    /// Adds the rows of a file: the columns `same` to the sums, and for each column in `moved` its value together with the row.
     async fn add(
         &self,
         env: &Env,
@@ -186,7 +186,7 @@ impl Columns<'_> {
             let batch = batch.map_err(&failed)?;
             for row in 0..batch.len() {
                 let of = |nth: usize| match batch.value(row, nth) {
-                    // The table may have promoted it.
+                    // The table may have promoted the column from int to long.
                     Some(Value::Int(n)) => Some(Value::Long(n.into())),
                     other => other,
                 };

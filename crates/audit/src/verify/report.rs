@@ -4,96 +4,96 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-/// What an audit found: totals as far as it came, and the first difference.
+/// What an audit found: totals as far as it got, and the first difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Each shard, by the name of its journal.
+    /// The totals of each shard, by the name of its journal.
     pub shards: Vec<ShardTotals>,
-    /// Each table.
+    /// The totals of each table.
     pub tables: Vec<TableTotals>,
-    /// The raw zone.
+    /// The totals of the raw zone.
     pub raw: RawTotals,
-    /// Rows of all tables that were read and found right.
+    /// The number of rows of all tables that were read and found right.
     pub rows: u64,
-    /// What is worth knowing and no difference.
+    /// Things worth knowing that are not differences.
     pub notes: Vec<String>,
     /// The first difference; without one the lake is as it should be.
     pub difference: Option<Difference>,
 }
 
-/// What became of a shard's records, by its journal.
+/// What became of a shard's records, according to its journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ShardTotals {
-    /// The name of its journal.
+    /// The name of the shard's journal.
     pub shard: String,
-    /// Entries.
+    /// The number of entries, folded ones included.
     pub entries: u64,
-    /// The position it reaches: sequence number and sub-sequence number.
+    /// The position that the journal reaches: sequence number and sub-sequence number.
     pub position: String,
-    /// Events that its parents left open: waiting, and not scored.
+    /// The numbers of events that its parents left waiting and not scored.
     pub inherited: (u64, u64),
-    /// Records read.
+    /// The number of records read.
     pub received: u64,
-    /// Rows of the curated table.
+    /// The number of rows in the curated table.
     pub curated: u64,
-    /// Dead letters by reason.
+    /// The number of dead letters by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// Events that wait.
+    /// The number of events that wait.
     pub waiting: u64,
-    /// Events accepted and not yet scored.
+    /// The number of events accepted and not yet scored.
     pub unscored: u64,
-    /// Gaps: places where the stream no longer held records.
+    /// The number of gaps: places where the stream no longer had records.
     pub gaps: u64,
-    /// Records lost there, as far as the stream could tell.
+    /// The number of records lost there, as far as the stream could tell.
     pub gap_records: u64,
 }
 
-/// One table.
+/// The totals of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TableTotals {
-    /// Its name.
+    /// The table's name.
     pub table: String,
-    /// Live files.
+    /// The number of live files.
     pub files: u64,
-    /// Rows in them.
+    /// The number of rows in them.
     pub rows: u64,
-    /// Bytes of them.
+    /// The size of the live files in bytes.
     pub bytes: u64,
-    /// Entries, of all shards, that it does not hold yet. Their files were audited as well.
+    /// The number of entries, of all shards, that the table does not have yet. Their files were audited as well.
     pub entries_behind: u64,
-    /// Rows in the files of those.
+    /// The number of rows in the files of those entries.
     pub rows_behind: u64,
-    /// Files of entries that others have replaced, row by row (compaction).
+    /// The number of files of entries that others have replaced, row by row (compaction).
     pub replaced: u64,
 }
 
-/// The raw zone.
+/// The totals of the raw zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RawTotals {
-    /// Files under their final names.
+    /// The number of files under their final names.
     pub files: u64,
-    /// Files that their entries name and that are still staged.
+    /// The number of files that entries name and that are still staged.
     pub staged: u64,
-    /// Records in all of them.
+    /// The number of records in all of them.
     pub records: u64,
 }
 
 /// Sums over all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// Entries.
+    /// The number of entries, folded ones included.
     pub entries: u64,
-    /// Records read.
+    /// The number of records read.
     pub received: u64,
-    /// Rows of the curated table.
+    /// The number of rows in the curated table.
     pub curated: u64,
-    /// Dead letters by reason.
+    /// The number of dead letters by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// Events that wait, each counted where it is now.
+    /// The number of events that wait; an inherited event counts once.
     pub waiting: u64,
-    /// Events accepted and not yet scored, likewise.
+    /// The number of events accepted and not yet scored; an inherited event counts once.
     pub unscored: u64,
-    /// Gaps.
+    /// The number of gaps: places where the stream no longer had records.
     pub gaps: u64,
 }
 
@@ -127,7 +127,7 @@ impl VerifyReport {
             totals.unscored += shard.unscored;
             totals.gaps += shard.gaps;
         }
-        // What a child took over is counted with the child.
+        // What a child inherited is counted with the child.
         for (waiting, unscored) in self.shards.iter().map(|s| s.inherited) {
             totals.waiting = totals.waiting.saturating_sub(waiting);
             totals.unscored = totals.unscored.saturating_sub(unscored);

@@ -1,4 +1,4 @@
-//! One row of `auth_events_curated` by itself: everything in it that follows from something else in it.
+//! Checks one row of `auth_events_curated` by itself: everything in it that follows from something else in it.
 
 use super::popularity::View;
 use authpulse_engine::flags::FIRST;
@@ -13,7 +13,7 @@ use authpulse_event::{Day, EventTime, MAX_EVENT_ID_BYTES, MAX_NAME_BYTES, Span, 
 use authpulse_lake::read::CuratedRow;
 use std::borrow::Cow;
 
-/// What rows are measured by.
+/// The rules and settings against which rows are checked.
 pub(super) struct RowRules {
     pub base: EventTime,
     pub settle: Span,
@@ -25,13 +25,13 @@ pub(super) struct RowRules {
 /// What is wrong with a row: what, expected, found.
 pub(super) type Wrong = (Cow<'static, str>, String, String);
 
-/// What a row by itself leaves open.
+/// What a check of the row by itself cannot decide.
 pub(super) struct CheckedRow {
     /// Where its id comes from.
     pub id: IdKind,
     /// Those of the first four rules that fired.
     pub fired: Flags,
-    /// RARE_HOST is quiet and should not be, unless it was off under the other rules that scored the row.
+    /// Set if RARE_HOST did not fire but should have, which is right only if it was off under the other rules that scored the row.
     pub quiet: Option<Wrong>,
     /// NEW_DEVICE was on: a 0 means that the pair was known.
     pub new_device_on: bool,
@@ -40,15 +40,15 @@ pub(super) struct CheckedRow {
 /// Where a row's id comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IdKind {
-    /// Its content.
+    /// From the event's content.
     Content,
-    /// Its producer.
+    /// From its producer.
     Own,
-    /// Its producer, and yet it looks like a content id.
+    /// From its producer, although it looks like a content id.
     Doubtful,
 }
 
-/// Says what is wrong, in words that are made only where something is.
+/// Fails with `wrong` unless `holds`; the words are made only then.
 fn holds(holds: bool, wrong: impl FnOnce() -> Wrong) -> Result<(), Wrong> {
     if holds { Ok(()) } else { Err(wrong()) }
 }
@@ -58,7 +58,10 @@ fn wrong(what: &'static str, expected: impl ToString, found: impl ToString) -> W
 }
 
 impl RowRules {
-    /// Checks a row whose time is one. `views` are the look-backs that events of its day may have.
+    /// Checks a row whose time is valid. `views` are the look-backs that events of its day may have; `line` is a buffer.
+    ///
+    /// # Errors
+    /// Something in the row does not follow from the rest of it.
     pub fn check(&self, row: &CuratedRow<'_>, views: &[View], line: &mut Vec<u8>) -> Result<CheckedRow, Wrong> {
         let day = Day::of(row.event_time);
         holds(row.event_date == day, || wrong("event_date is not the date of event_time", day, row.event_date))?;
@@ -94,7 +97,7 @@ impl RowRules {
             if rare != fired.has(Flag::RARE_HOST) {
                 let figures = format!("{} for {}", i32::from(rare), popular(popularity));
                 let wrong = wrong("is_rare_host does not follow from host_popularity", figures, row.is_rare_host);
-                // Switched off, it never fires.
+                // A rule that is switched off never fires.
                 if !rare {
                     return Err(wrong);
                 }
@@ -109,7 +112,7 @@ impl RowRules {
         })
     }
 
-    /// The flags agree with each other, and the score with its level; the first four that fired.
+    /// Checks that the flags agree with each other, and the score with its level. Returns those of the first four that fired.
     fn check_flags(row: &CuratedRow<'_>) -> Result<Flags, Wrong> {
         let columns = [row.is_new_device, row.is_burst_login, row.is_lateral_movement, row.is_rare_host];
         holds(columns.iter().all(|f| matches!(f, 0 | 1)), || {
@@ -117,7 +120,7 @@ impl RowRules {
         })?;
         let fired: Flags =
             Flag::FIRST.into_iter().zip(columns).filter(|(_, fires)| *fires == 1).map(|(f, _)| f).collect();
-        // Whatever rules wrote the row, they began with these four.
+        // Every list of rules begins with these four.
         let first = &LIST[..FIRST];
         let names = || fired.iter().map(|flag| first[flag.index()].name);
         let (listed, later) = row.risk_flags.split_at_checked(fired.iter().count()).unwrap_or((&[], &row.risk_flags));
@@ -133,7 +136,7 @@ impl RowRules {
         Ok(fired)
     }
 
-    /// Of a row that our own rules scored: all flags that fired, and their sum.
+    /// For a row that the given rules scored: returns all flags that fired, and checks that the score is the sum of their weights.
     fn check_sum(&self, row: &CuratedRow<'_>, first: Flags) -> Result<Flags, Wrong> {
         let (mut fired, mut known) = (first, true);
         for name in row.risk_flags.iter().skip(first.iter().count()) {
@@ -154,12 +157,12 @@ impl RowRules {
         Ok(fired)
     }
 
-    /// Popularity, counted again from the rows of the look-back.
+    /// Checks popularity, which is counted again from the rows of the look-back.
     fn check_popularity(&self, row: &CuratedRow<'_>, view: &View, own: bool) -> Result<Option<(u64, u64)>, Wrong> {
         let known = if own {
             view.computers >= self.rules.min_hosts()
         } else {
-            // Under other rules it is unknown how few computers were too few.
+            // It is unknown how many computers the other rules require at least.
             row.host_popularity.is_some()
         };
         let popularity = known.then(|| view.of(row.computer_id));
@@ -172,9 +175,10 @@ impl RowRules {
         Ok(popularity.map(|popularity| (popularity, view.p5)))
     }
 
-    /// Of a row that our own rules scored: each rule that is on fires where it should. What is not known of the event may be either.
+    /// For a row that the given rules scored: checks that each rule that is on fired where it should. If a feature is unknown, either
+    /// outcome is right.
     fn check_rules(&self, row: &CuratedRow<'_>, fired: Flags, view: Option<Option<(u64, u64)>>) -> Result<(), Wrong> {
-        // Whether it is right is seen from all rows of the pair; where the rule is off, the column says nothing.
+        // All rows of the pair tell whether this is right. If the rule is off, the column says nothing.
         let is_new = row.is_new_device == 1;
         let new_device = [is_new, is_new || !self.rules.is_on(Flag::NEW_DEVICE)];
         let popularity = view.map_or([None, Some((0, 0))], |known| [known, known]);
@@ -211,7 +215,8 @@ impl RowRules {
     }
 }
 
-/// The event itself is in both windows, the long one holds the short one, and computers are not more than logons.
+/// Checks that both windows contain the event itself, that the long one contains the short one, and that there are not more computers
+/// than logons.
 fn check_windows(row: &CuratedRow<'_>) -> Result<(), Wrong> {
     let (short, long) = (row.login_count_1h, row.login_count_24h);
     let (short_computers, long_computers) = (row.unique_computers_1h, row.unique_computers_24h);
@@ -229,7 +234,7 @@ fn check_windows(row: &CuratedRow<'_>) -> Result<(), Wrong> {
     })
 }
 
-/// The windows of a row; that they are such was checked.
+/// The windows of a row; `check_windows` has checked them.
 fn windows(row: &CuratedRow<'_>) -> Windows {
     let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
     Windows {

@@ -1,4 +1,4 @@
-//! How many rows were read, of how many; and what was noticed on the way.
+//! Counts the rows that were read, and notes about them.
 
 use super::VerifyOptions;
 use super::stop::{Check, ROLL_BACK, differ};
@@ -12,31 +12,32 @@ pub(super) struct Rows {
     read: BTreeMap<Table, u64>,
     total: BTreeMap<Table, u64>,
     tell: Arc<dyn Fn(u64, u64) + Send + Sync>,
-    /// Ids that their producers sent, or so it seems.
+    /// The number of ids that producers made, or seem to have made.
     pub own_ids: u64,
-    /// Of those, ids that have the form of a content id.
+    /// The number of those that have the form of a content id.
     pub doubtful_ids: u64,
 }
 
 impl Rows {
+    /// No row is read yet. `files` gives the number of all rows.
     pub fn new(files: &Files, options: &VerifyOptions) -> Rows {
         let total = files.files.iter().map(|(table, files)| (*table, files.iter().map(|f| f.live.rows).sum()));
         let (total, tell) = (total.collect(), options.progress.clone());
         Rows { read: BTreeMap::new(), total, tell, own_ids: 0, doubtful_ids: 0 }
     }
 
-    /// Takes note of rows that were read.
+    /// Counts rows that were read, and reports the progress.
     pub fn add(&mut self, table: Table, rows: usize) {
         *self.read.entry(table).or_default() += rows as u64;
         (self.tell)(self.done(), self.total.values().sum());
     }
 
-    /// Rows read.
+    /// The number of rows read so far.
     pub fn done(&self) -> u64 {
         self.read.values().sum()
     }
 
-    /// Every row of every file was met.
+    /// Checks that every row of every file was read.
     pub fn check_complete(&self) -> Check<()> {
         for (table, total) in &self.total {
             let read = self.read.get(table).copied().unwrap_or(0);
@@ -49,7 +50,7 @@ impl Rows {
         Ok(())
     }
 
-    /// What is worth telling.
+    /// Notes for the report.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.doubtful_ids > 0 {

@@ -1,6 +1,6 @@
-//! The columns of the rules behind the first four, in one file: what they say of a row against its `risk_flags`.
+//! Checks the columns of the rules behind the first four, in one file, against the `risk_flags` of each row.
 //!
-//! That the flags are those that should have fired is seen from the row's figures (`row`); here only that the columns say the same.
+//! `row` checks from the figures of a row which flags it should have; this module only checks that the columns say the same as the flags.
 
 use super::row::{RowRules, Wrong};
 use super::tables::AuditedFile;
@@ -9,17 +9,17 @@ use authpulse_engine::rules::{Rule, RuleSet};
 use authpulse_lake::read::{CuratedRow, Value};
 use authpulse_lake::schema::{Kind, becomes};
 
-/// Those that a file has.
+/// The rule columns that a file has.
 pub(super) struct RuleColumns {
     columns: Vec<(Flag, &'static Rule)>,
-    /// Whether an entry tells of them. It tells of a column in which some row has a value, and what it tells is as one worker wrote it,
-    /// with one list of rules: then each row has one.
+    /// Whether an entry names the file. An entry names a column only if some row has a value in it. Such a file was written by one worker
+    /// with one list of rules, so then every row has a value.
     of_entry: bool,
 }
 
 impl RuleColumns {
-    /// The columns of the later rules of this list that a file has, on or off. A column of such a name and of another type is
-    /// somebody else's, and says nothing of the rule.
+    /// The columns of those later rules in `rules` that a file has, whether they are on or off. A column of such a name but of another
+    /// type is somebody else's, and says nothing about the rule.
     pub fn of(rules: &RuleSet, file: &AuditedFile) -> RuleColumns {
         let int = Kind::Int.iceberg(0);
         let is_there = |rule: &Rule| {
@@ -29,15 +29,18 @@ impl RuleColumns {
         RuleColumns { columns, of_entry: file.entry.is_some() }
     }
 
-    /// Their names.
+    /// The names of these columns.
     pub fn names(&self) -> Vec<&'static str> {
         self.columns.iter().map(|(_, rule)| rule.column).collect()
     }
 
-    /// Whether they agree with what a row lists as fired; `value` gives that of the nth.
+    /// Checks these columns against the rules that fired according to the row. `value` gives the row's value in the nth column.
     ///
-    /// A null says nothing where no entry tells of the column: its name may have been taken when the row was written, or its values
-    /// may have gone with a column that was dropped.
+    /// If no entry names the file, a null says nothing: the name may have been taken when the row was written, or the values may have
+    /// gone when somebody dropped the column.
+    ///
+    /// # Errors
+    /// A column is not 1 where its rule fired or not 0 where it did not, or has a value although the rule was off.
     pub fn check<'a>(
         &self,
         rules: &RowRules,
@@ -67,7 +70,7 @@ impl RuleColumns {
     }
 }
 
-/// The table may have promoted it.
+/// The value of an integer column; the table may have promoted it from int to long.
 fn number(value: &Value<'_>) -> Option<i64> {
     match value {
         Value::Int(n) => Some((*n).into()),

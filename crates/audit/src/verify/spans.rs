@@ -1,10 +1,10 @@
-//! Which days which parts of the ring have published: each once, without holes.
+//! Checks which days each part of the ring has published: every day once, without holes.
 
 use super::stop::{Check, RESTORE_JOURNAL, differ};
 use authpulse_event::{Day, HashRange};
 use authpulse_lake::entry::StoredDailyCounts;
 
-/// Days after `after` (all earlier ones where it is `None`) up to and with `through`, of one part of the ring.
+/// Days that one part of the ring has published: those after `after` (all earlier days if it is `None`), up to and including `through`.
 #[derive(Clone, Debug)]
 pub(super) struct Span {
     pub range: HashRange,
@@ -29,7 +29,7 @@ impl Span {
     }
 }
 
-/// Adds what an entry publishes; neighbours in time become one span.
+/// Adds the daily counts of an entry; a span that follows another becomes one with it.
 pub(super) fn add(spans: &mut Vec<Span>, counts: &StoredDailyCounts, owned: HashRange, place: &str) -> Check<()> {
     let bad = |what: &str, expected: String, found: String| Err(differ(what, place, expected, found, RESTORE_JOURNAL));
     let Ok(range) = counts.range.parse::<HashRange>() else {
@@ -66,7 +66,7 @@ pub(super) fn add(spans: &mut Vec<Span>, counts: &StoredDailyCounts, owned: Hash
     Ok(())
 }
 
-/// No part of the ring publishes a day twice, and none leaves one out.
+/// Checks that no part of the ring publishes a day twice, or leaves one out.
 pub(super) fn check(spans: &[Span], what: &str) -> Check<()> {
     for (i, span) in spans.iter().enumerate() {
         if let Some(other) = spans[..i].iter().find(|other| other.overlaps(span)) {
@@ -93,12 +93,12 @@ pub(super) fn check(spans: &[Span], what: &str) -> Check<()> {
     Ok(())
 }
 
-/// Whether a day is published for the whole ring.
+/// Whether the whole ring has published a day.
 pub(super) fn ring_published(spans: &[Span], day: Day) -> bool {
     HashRange::cover_ring(spans.iter().filter(|s| s.holds(day.0)).map(|s| s.range))
 }
 
-/// Whether parts of a range hold all of it.
+/// Whether the parts together cover the whole range.
 pub(super) fn covers(mut parts: Vec<HashRange>, whole: HashRange) -> bool {
     parts.sort_unstable();
     let mut next = whole.first;

@@ -1,4 +1,4 @@
-//! Why an audit ends early: a difference, or something that could not be read for now.
+//! Why an audit ends early: a difference, or an error that may pass.
 
 use super::report::Difference;
 use authpulse_journal::error::ConsumerError;
@@ -11,25 +11,27 @@ use authpulse_lake::{LakeError, Remedy, StoreError};
 pub(super) enum Stop {
     /// Two things that should agree do not.
     Difference(Box<Difference>),
-    /// Nothing can be said.
+    /// Something could not be read, so nothing can be said.
     Error(ConsumerError),
-    /// Two things do not agree, which they would not either where entries were folded while they were read: to be looked at again.
+    /// Two things do not agree, but that is also so if entries were folded while they were read: the audit starts over.
     Folded(Box<Difference>),
 }
 
+/// The result of every check. It fails with [`Stop::Difference`] at the first difference, or with [`Stop::Error`] if something cannot be
+/// read.
 pub(super) type Check<T> = std::result::Result<T, Stop>;
 
-/// What to do where a journal is not as it was written.
+/// What to do if a journal is not as it was written.
 pub(super) const RESTORE_JOURNAL: &str =
     "restore the lake's journal from a copy; without one, load its input again into a new lake";
-/// What to do where a file is not as it was written.
+/// What to do if a file is not as it was written.
 pub(super) const RESTORE_FILE: &str =
     "restore the file from a copy under its own name; without one, load the lake's input again into a new lake";
-/// What to do where a table is not what its journals say.
+/// What to do if a table is not as its journals say.
 pub(super) const ROLL_BACK: &str =
     "find in the table's history which commit did it, and roll the table back to the snapshot before";
 
-/// A difference that ends the audit.
+/// Makes a difference, which ends the audit.
 pub(super) fn differ(
     what: impl Into<String>,
     place: impl Into<String>,
@@ -47,7 +49,7 @@ pub(super) fn differ(
 }
 
 impl Stop {
-    /// The same, where it may come from entries that were folded meanwhile.
+    /// The same difference, marked as one that may come from entries being folded meanwhile.
     pub fn or_folded(self) -> Stop {
         match self {
             Stop::Difference(difference) => Stop::Folded(difference),

@@ -1,4 +1,4 @@
-//! The tables' live files against the files that entries name.
+//! Compares the tables' live files with the files that entries name.
 
 use super::journal::{Journals, NamedFile};
 use super::report::{TableTotals, VerifyReport};
@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 /// The tables at one moment.
 pub(super) type Live = BTreeMap<Table, (LoadedTable, LiveTable)>;
 
-/// What the tables hold, or will hold once they have followed the journals.
+/// The files that the tables have, or will have once they have followed the journals.
 pub(super) struct Files {
-    /// By table, in order of path.
+    /// The files of each table, in order of path.
     pub files: BTreeMap<Table, Vec<AuditedFile>>,
-    /// What took the place of what.
+    /// For each table, the files that were replaced and those that replaced them.
     pub replaced: BTreeMap<Table, Replaced>,
 }
 
@@ -24,9 +24,9 @@ pub(super) struct Files {
 #[derive(Clone)]
 pub(super) struct AuditedFile {
     pub live: LiveFile,
-    /// Of its bytes; empty where nobody told.
+    /// The digest of its bytes; empty if its writer stored none.
     pub sha256: String,
-    /// The entry that names it; none for what another engine wrote.
+    /// The entry that names it; `None` for a file that another engine wrote, or that a merge made.
     pub entry: Option<(ShardId, u64)>,
 }
 
@@ -39,7 +39,7 @@ impl AuditedFile {
         }
     }
 
-    /// Where it is, in words.
+    /// Names the file in words.
     pub fn place(&self) -> String {
         let of = match &self.entry {
             Some((shard, n)) => format!(" (entry {n} of shard {shard})"),
@@ -49,29 +49,29 @@ impl AuditedFile {
     }
 }
 
-/// Files of entries that are not live, and live files of no entry.
+/// Files of entries that are no longer live, and live files that no entry names.
 #[derive(Default)]
 pub(super) struct Replaced {
     pub gone: Vec<AuditedFile>,
     pub new: Vec<AuditedFile>,
-    /// Rows of files that are gone, of entries that are folded: which files these were is not known any more.
+    /// How many rows of folded entries are in files that are gone. Nobody knows any more which files these were.
     pub folded: u64,
-    /// Ids of columns that the table had once and has no more.
+    /// Ids of columns that the table once had and no longer has.
     pub dropped: BTreeSet<i32>,
 }
 
-/// Reads the tables.
+/// Reads the schema and the live files of all tables.
 pub(super) async fn read(env: &Env) -> Check<Live> {
     let mut live = BTreeMap::new();
     for table in env.lake.made_tables().await? {
-        // Loading once more than the listing does: a table that moves on meanwhile has the same columns.
+        // The table is loaded a second time; if it moves on in between, its columns stay the same.
         let loaded = env.lake.load(table).await?;
         live.insert(table, (loaded, env.lake.live_files(table).await?));
     }
     Ok(live)
 }
 
-/// Compares them with the journals.
+/// Compares the tables with the journals.
 pub(super) async fn compare(env: &Env, live: &Live, journals: &Journals, report: &mut VerifyReport) -> Check<Files> {
     let mut files = Files { files: BTreeMap::new(), replaced: BTreeMap::new() };
     for (table, (loaded, live)) in live {
@@ -124,7 +124,7 @@ pub(super) async fn compare(env: &Env, live: &Live, journals: &Journals, report:
         files.replaced.insert(*table, replaced);
     }
     for file in files.files.values().flatten() {
-        // A quick look before rows are read: what is gone is named first.
+        // A quick look before rows are read, so that a missing file is named first.
         if env.store.size(&file.live.path).await?.is_none() {
             return Err(differ("a file is missing", file.place(), "the file", "no file of this name", RESTORE_FILE));
         }
@@ -138,7 +138,7 @@ fn dropped(loaded: &LoadedTable) -> BTreeSet<i32> {
     all.filter(|id| metadata.current_schema().field_by_id(*id).is_none()).collect()
 }
 
-/// Loading refused what is not usable; here what could be used and is not as documented.
+/// Loading has refused what cannot be used. This finds what can be used but is not as documented.
 fn check_schema(loaded: &LoadedTable) -> Check<()> {
     let (table, metadata) = (loaded.table, &loaded.metadata);
     let place = || format!("table {table}");
@@ -161,7 +161,7 @@ struct Applied {
     behind: u64,
 }
 
-/// A table holds entries that exist, and tells how many it lacks.
+/// Checks that the table has no entries that the journals lack, and all folded ones; counts the entries that it lacks.
 fn check_applied(journals: &Journals, live: &LiveTable) -> Check<Applied> {
     for (shard, n) in &live.applied {
         let tail = journals.shards.get(shard).map_or(0, |s| s.tail.n);
@@ -188,7 +188,7 @@ fn check_applied(journals: &Journals, live: &LiveTable) -> Check<Applied> {
     Ok(Applied { behind: behind.sum() })
 }
 
-/// A live file that an entry names is what that entry says, and that entry is applied.
+/// Checks that a live file is as its entry says, and that this entry is applied.
 fn check_live(live: &LiveTable, named: &NamedFile, file: &LiveFile) -> Check<AuditedFile> {
     let audited = AuditedFile::named(named);
     let applied = live.applied.get(&named.shard).copied().unwrap_or(0);
@@ -205,7 +205,7 @@ fn check_live(live: &LiveTable, named: &NamedFile, file: &LiveFile) -> Check<Aud
     Ok(audited)
 }
 
-/// What is gone was replaced by as many rows, partition by partition.
+/// Checks that files that are gone were replaced by as many rows, partition by partition.
 fn check_numbers(table: Table, replaced: &Replaced, folded: &BTreeMap<i32, u64>) -> Check<()> {
     let mut rows: BTreeMap<Option<i32>, (u128, u128)> = BTreeMap::new();
     let whole = replaced.new.iter().any(|f| f.live.partition.is_none());

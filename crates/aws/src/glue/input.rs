@@ -1,4 +1,4 @@
-//! Tables as Glue is told of them, in the form that Iceberg's own Glue catalog writes: Athena reads no other.
+//! The descriptions of tables that Glue gets, in the form that Iceberg's own Glue catalog writes: Athena reads no other.
 
 use super::{ICEBERG, KIND, LOCATION, PREVIOUS};
 use authpulse_lake::schema::{DOC_BYTES_MAX, RAW, raw_arrow_schema};
@@ -7,7 +7,7 @@ use aws_sdk_glue::types::{Column, SerDeInfo, StorageDescriptor, Table, TableInpu
 use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use std::collections::HashMap;
 
-/// How many days back Athena looks for raw files, and how: `ddl/auth_events_raw.sql` says the same.
+/// How many days back Athena looks for raw files, and how. `ddl/auth_events_raw.sql` says the same.
 const PROJECTION: [(&str, &str); 6] = [
     ("projection.enabled", "true"),
     ("projection.ingest_date.type", "date"),
@@ -19,10 +19,13 @@ const PROJECTION: [(&str, &str); 6] = [
 
 /// The parameter of a column that says whether the table's current schema has it.
 const CURRENT: &str = "iceberg.field.current";
-/// Longest name of a column, in bytes.
+/// The longest name of a column, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 
-/// A new Iceberg table.
+/// The description of a new Iceberg table.
+///
+/// # Errors
+/// A required field is missing, which does not happen for the tables of a lake.
 pub(super) fn iceberg(name: &str, location: &str, schema: &Schema) -> Result<TableInput, BuildError> {
     let columns = with_lacking(&[], schema)?;
     // TABLE/metadata/FILE
@@ -39,7 +42,11 @@ pub(super) fn iceberg(name: &str, location: &str, schema: &Schema) -> Result<Tab
         .build()
 }
 
-/// A table that exists, pointed elsewhere, with the columns that its list lacks; all else is kept as it was read.
+/// The description of an existing table after a swap from `old` to `new`, with the columns that its list lacks. Everything else stays as
+/// it was read.
+///
+/// # Errors
+/// A required field is missing, which does not happen for the tables of a lake.
 pub(super) fn moved(table: &Table, old: &str, new: &str, schema: &Schema) -> Result<TableInput, BuildError> {
     let mut storage = table.storage_descriptor.clone();
     if let Some(storage) = &mut storage {
@@ -65,7 +72,10 @@ pub(super) fn moved(table: &Table, old: &str, new: &str, schema: &Schema) -> Res
         .build()
 }
 
-/// The raw zone.
+/// The description of the raw zone as a table; `lake` is the lake's URI.
+///
+/// # Errors
+/// A required field is missing, which does not happen for the tables of a lake.
 pub(super) fn raw(lake: &str) -> Result<TableInput, BuildError> {
     let columns = raw_arrow_schema().fields().iter().map(|field| {
         let kind = match field.data_type().to_string() {
@@ -102,15 +112,15 @@ pub(super) fn raw(lake: &str) -> Result<TableInput, BuildError> {
         .build()
 }
 
-/// Glue's list with the columns of the schema that it lacks, behind its last one. To Glue and Athena names in other letter case are
-/// the same. One that the list has as gone comes back in its place, with its words; one whose parts have changed gets its new type.
+/// Glue's list of columns, followed by the columns of the schema that it lacks. Glue and Athena ignore the case of names. A column that
+/// the list has as dropped comes back in its place, with its comment. A column whose parts have changed gets its new type.
 fn with_lacking(list: &[Column], schema: &Schema) -> Result<Vec<Column>, BuildError> {
     let mut columns = list.to_vec();
     let places = columns.iter().enumerate().map(|(at, column)| (column.name().to_lowercase(), at));
     let mut places: HashMap<String, usize> = places.collect();
     for field in schema.as_struct().fields() {
         if !fits(&field.name, NAME_BYTES_MAX) {
-            // Glue would refuse the whole table for it; Athena reads the columns from Iceberg's metadata all the same.
+            // Glue would refuse the whole table because of it; Athena reads the columns from Iceberg's metadata all the same.
             continue;
         }
         match places.get(&field.name.to_lowercase()) {
@@ -149,7 +159,8 @@ fn column(field: &NestedField) -> Result<Column, BuildError> {
         .build()
 }
 
-/// What Glue takes of a column's words: one line. Another engine may have made the column, with more words than that.
+/// A column's comment in the form that Glue takes, one line of limited length. Another engine may have made the column, with a longer
+/// text.
 fn comment(doc: &str) -> String {
     let line: String = doc.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut end = line.len().min(DOC_BYTES_MAX);
@@ -159,12 +170,12 @@ fn comment(doc: &str) -> String {
     line[..end].to_owned()
 }
 
-/// Whether Glue takes a text of at most so many bytes.
+/// Whether Glue takes a text, where it takes at most this many bytes.
 fn fits(text: &str, bytes: usize) -> bool {
     (1..=bytes).contains(&text.len()) && !text.contains(char::is_control)
 }
 
-/// A type as Hive writes it.
+/// A type in the syntax of Hive.
 fn hive(kind: &Type) -> String {
     match kind {
         Type::Primitive(primitive) => match primitive {
@@ -200,7 +211,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
 
-    /// The columns of a statement under `ddl/`: name and type, in order.
+    /// The columns of a statement below `ddl/`: name and type, in order.
     fn of_ddl(table: &str) -> (String, Vec<(String, String)>) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../ddl/{table}.sql"));
         let text = std::fs::read_to_string(path).unwrap();
@@ -275,7 +286,7 @@ mod tests {
         assert_eq!(input.storage_descriptor().unwrap().location(), Some("s3://b/t"));
     }
 
-    /// A table in Glue with these columns: name, type, comment, whether it is current.
+    /// A table in Glue with these columns: name, type, comment, and whether it is current.
     fn listed(columns: &[(&str, &str, Option<&str>, bool)]) -> Table {
         let column = |(name, kind, words, current): &(&str, &str, Option<&str>, bool)| {
             let built = Column::builder()
@@ -304,7 +315,7 @@ mod tests {
         NestedField::optional(30, "evidence", Type::List(ListType::new(element.into())))
     }
 
-    /// Name, type, comment and parameters of a column.
+    /// The name, type, comment and parameters of a column.
     type ColumnAfter = (String, String, Option<String>, BTreeMap<String, String>);
 
     /// Each column after a swap to this schema.
@@ -337,7 +348,7 @@ mod tests {
         ]);
         let found = after(&table, &schema);
         let told: Vec<_> = found.iter().map(|(n, k, c, _)| (n.as_str(), k.as_str(), c.as_deref())).collect();
-        // What Glue takes: one line of at most 255 bytes; "first second " and 121 letters of two bytes are 255.
+        // Glue takes one line of at most 255 bytes; "first second " and 121 letters of two bytes are 255.
         let cut = format!("first second {}", "é".repeat(121));
         assert_eq!(
             told,
@@ -365,7 +376,7 @@ mod tests {
         assert_eq!(found[0].1, "array<struct<computer_id:string,reason:string>>");
         assert_eq!((found[0].2.as_deref(), found[0].3["team"].as_str()), (Some("their words"), "soc"));
         assert_eq!((found[1].1.as_str(), found.len()), ("varchar(9)", 2));
-        // A list that lacks nothing is handed back as it was read.
+        // If the list lacks nothing, it is returned as it was read.
         let same = moved(&table, "a", "b", &schema(vec![evidence(&["computer_id"]), text(50, "odd")])).unwrap();
         assert_eq!(same.storage_descriptor, table.storage_descriptor);
     }

@@ -1,11 +1,11 @@
-//! Table pointers in the Glue Data Catalog.
+//! The pointers of tables in the Glue Data Catalog.
 //!
-//! What is assumed of Glue: `UpdateTable` with a `VersionId` changes the table only if that is still its version, and every
-//! change, by whomever, makes a new one. So the guard covers the whole table as it was read: its pointer, and the parameters and
-//! columns that a commit carries on. A commit of a table that has gained columns adds them to Glue's list in the same update.
+//! What this assumes of Glue: `UpdateTable` with a `VersionId` changes the table only if that is still its version, and every change, by
+//! anybody, makes a new version. So the version guards the whole table as it was read: its pointer, and the parameters and columns that a
+//! commit keeps. A commit to a table that has gained columns adds them to Glue's list in the same update.
 //!
-//! `SkipArchive` keeps Glue from storing every version (two a minute and table would reach its quota within a year); the history
-//! that counts is in Iceberg's own metadata.
+//! `SkipArchive` keeps Glue from storing every version: with two a minute, a table would reach its quota within a year. The history that
+//! counts is in Iceberg's own metadata.
 
 mod input;
 
@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Where the pointer stands among a table's parameters.
+/// The parameter of a table that has the pointer.
 const LOCATION: &str = "metadata_location";
 const PREVIOUS: &str = "previous_metadata_location";
 const KIND: &str = "table_type";
@@ -35,7 +35,7 @@ const ICEBERG: &str = "ICEBERG";
 pub struct GlueCatalog {
     client: Client,
     database: String,
-    /// Each table as it was last read, so that a swap need not read it again: its version guards all of it.
+    /// Each table as it was last read. A swap need not read it again: its version guards all of it.
     known: Mutex<HashMap<String, Known>>,
 }
 
@@ -51,7 +51,7 @@ impl GlueCatalog {
     /// The catalog of a database; nothing is asked yet.
     ///
     /// # Errors
-    /// Athena could not read a database of that name.
+    /// Athena cannot read a database of this name.
     pub fn new(aws: &Aws, database: &str) -> Result<GlueCatalog, AwsError> {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
         if !(1..=252).contains(&database.len()) || !database.bytes().all(fits) {
@@ -64,15 +64,15 @@ impl GlueCatalog {
         Ok(GlueCatalog { client, database: database.to_owned(), known: Mutex::default() })
     }
 
-    /// The database.
+    /// The name of the database.
     pub fn database(&self) -> &str {
         &self.database
     }
 
-    /// Makes the database where it is missing. `location` is where Athena would put a table that names no place of its own.
+    /// Makes the database if it is missing. `location` is where Athena would put a table without a location of its own.
     ///
     /// # Errors
-    /// Glue cannot be reached, or does not allow it.
+    /// Glue cannot be reached, or refuses.
     pub async fn ensure_database(&self, location: &str) -> Result<(), CatalogError> {
         let subject = format!("(database {})", self.database);
         let database = || format!("Glue database {}", self.database);
@@ -91,17 +91,17 @@ impl GlueCatalog {
             .map_err(|e| refused(&subject, e.to_string()))?;
         match self.client.create_database().database_input(input).send().await {
             Ok(_) => Ok(()),
-            // Another was first, or this call was and its answer got lost.
+            // Another worker made it first, or this call did and its answer was lost.
             Err(e) if code(&e) == "AlreadyExistsException" => Ok(()),
             Err(e) => Err(read_error(&subject, explain(&e, &Call { action: "glue:CreateDatabase", on: database() }))),
         }
     }
 
-    /// Makes `auth_events_raw` where it is missing: plain Parquet under partition projection, as `ddl/auth_events_raw.sql` has
-    /// it. `lake` is the URI of the lake without a `/` at its end. A table that exists stays as it is.
+    /// Makes the table `auth_events_raw` if it is missing: plain Parquet with partition projection, as in `ddl/auth_events_raw.sql`.
+    /// `lake` is the URI of the lake, without a `/` at its end. An existing table stays as it is.
     ///
     /// # Errors
-    /// Glue cannot be reached, or does not allow it.
+    /// Glue cannot be reached, or refuses.
     pub async fn ensure_raw(&self, lake: &str) -> Result<(), CatalogError> {
         if self.get(RAW).await?.is_some() {
             return Ok(());
@@ -122,7 +122,7 @@ impl GlueCatalog {
         }
     }
 
-    /// The table as it is now, at its version.
+    /// Reads the table as it is now, with its version.
     async fn read(&self, table: &str) -> Result<Option<Known>, CatalogError> {
         let Some(found) = self.get(table).await? else { return Ok(None) };
         let parameter = |key: &str| found.parameters().and_then(|p| p.get(key)).map(String::as_str);
@@ -154,7 +154,8 @@ impl GlueCatalog {
         all.get(table).filter(|known| known.location == location).cloned()
     }
 
-    /// The SDK may repeat it: a table that an earlier attempt of this call has made is a conflict, and whoever meets one loads it.
+    /// The SDK may repeat the call. If an earlier attempt made the table, the result is a conflict, after which the caller loads the
+    /// table.
     async fn create_table(&self, table: &str, input: TableInput) -> Result<SwapOutcome, CatalogError> {
         let create = self.client.create_table().database_name(&self.database).table_input(input);
         match create.send().await {
@@ -176,7 +177,7 @@ fn is_no_database(error: &SdkError<CreateTableError>) -> bool {
     code(error) == "EntityNotFoundException"
 }
 
-/// After an answer that nothing was done: waits for the next attempt, if there is one. Anything else goes to the caller.
+/// If nothing was done and an attempt is left, waits for it. Otherwise returns the error for the caller.
 async fn again(pauses: &mut std::slice::Iter<'_, u64>, table: &str, fault: Fault) -> Result<(), CatalogError> {
     match (fault, pauses.next()) {
         (Fault::Busy(_), Some(pause)) => {
@@ -193,7 +194,7 @@ fn refused(table: &str, why: String) -> CatalogError {
     CatalogError::Refused { table: table.to_owned(), why }
 }
 
-/// What a call that changes nothing, or may be repeated as often as one likes, came to.
+/// The error of a call that changes nothing or may be repeated.
 fn read_error(table: &str, fault: Fault) -> CatalogError {
     match fault {
         Fault::Refused(why) => refused(table, why),
@@ -219,12 +220,12 @@ impl TablePointers for GlueCatalog {
             Some(known) => known,
             None => match self.read(table).await? {
                 Some(known) if known.location == old => known,
-                // Deleted, or moved on.
+                // The table was deleted, or its pointer has moved on.
                 _ => return Ok(SwapOutcome::Conflict),
             },
         };
         let input = input::moved(&known.table, old, new, schema).map_err(|e| refused(table, e.to_string()))?;
-        // Whatever the answer, the version is no longer known to be this one.
+        // Whatever the answer is, the version may be another one now.
         self.remember(table, None);
         let mut pauses = PAUSES_MS.iter();
         loop {
@@ -235,12 +236,12 @@ impl TablePointers for GlueCatalog {
                 .table_input(input.clone())
                 .version_id(&known.version)
                 .skip_archive(true);
-            // Not the SDK's repetition: its second attempt would meet the first one's success and call it a conflict.
+            // Without the SDK's repetition: its second attempt would meet the success of the first and report a conflict.
             let sent = update.customize().config_override(Builder::new().retry_config(once())).send().await;
             let error = match sent {
                 Ok(_) => return Ok(SwapOutcome::Swapped),
                 Err(e) => match code(&e) {
-                    // The version is another: a commit, or a change by DDL. Or the table was deleted. Loading it again tells.
+                    // The version is another, after a commit or a change by DDL; or the table was deleted. Loading it again tells.
                     "ConcurrentModificationException" | "VersionMismatchException" | "EntityNotFoundException" => {
                         return Ok(SwapOutcome::Conflict);
                     }

@@ -1,4 +1,4 @@
-//! Making a file that was not there: in one request, in parts, or as a copy of another.
+//! Makes a file that is not there yet: in one request, in parts, or as a copy of another.
 
 use super::{S3Store, failed};
 use crate::Encryption;
@@ -12,41 +12,45 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use std::time::Duration;
 
-/// The metadata that names the put which made a file.
+/// The metadata with the id of the put that made a file.
 pub(super) const PUT_ID: &str = "authpulse-put";
-/// Above this many bytes a file goes up in parts: one that fails is repeated, not the whole.
+/// Files above this many bytes are put in parts: a part that fails is repeated, not the whole file.
 const PARTS_ABOVE: usize = 16 << 20;
-/// Bytes of a part; S3 wants at least 5 MiB of each but the last, and at most 10,000 of them.
+/// The bytes of a part. S3 wants at least 5 MiB for each part but the last, and at most 10,000 parts.
 const PART: usize = 8 << 20;
-/// Parts on their way at the same time.
+/// How many parts are sent at the same time.
 const PARTS_AT_ONCE: usize = 4;
 
 /// Why one attempt did not make the file.
 enum Attempt {
     /// The name is taken.
     Taken,
-    /// See [`Fault`].
+    /// The call failed, see [`Fault`].
     Fault(Fault),
 }
 
-/// Whose file stands under a name.
+/// Whose file has a name.
 enum Standing {
     Ours,
     Other,
     Nobody,
 }
 
-/// The encryption's three settings, as each request takes them.
+/// The encryption as the three settings of a request.
 fn encryption(of: &Encryption) -> (Option<ServerSideEncryption>, Option<String>, Option<bool>) {
     match of {
         Encryption::Bucket => (None, None, None),
         Encryption::S3 => (Some(ServerSideEncryption::Aes256), None, None),
-        // The bucket's own key spares a call to KMS, and its price, for each file.
+        // The bucket's own key saves a call to KMS for each file, and its price.
         Encryption::Kms(key) => (Some(ServerSideEncryption::AwsKms), key.clone(), Some(true)),
     }
 }
 
 impl S3Store {
+    /// Makes a file with this content, in parts if it is large.
+    ///
+    /// # Errors
+    /// The name is taken ([`StoreError::AlreadyExists`]), S3 refuses, or the outcome stays unclear after several attempts.
     pub(super) async fn create_from(&self, path: &str, body: Bytes) -> Result<(), StoreError> {
         if body.len() > PARTS_ABOVE {
             return self.create_in_parts(path, body).await;
@@ -71,7 +75,7 @@ impl S3Store {
         .await
     }
 
-    /// Tries until the file stands, is another's, or nothing helps.
+    /// Tries until the file is there, the name is another's, or an error is final.
     async fn create<F>(
         &self,
         action: &'static str,
@@ -84,7 +88,7 @@ impl S3Store {
     {
         let taken = || Err(StoreError::AlreadyExists { path: path.to_owned() });
         let mut pauses = PAUSES_MS.iter();
-        // Whether an earlier attempt may have taken effect, so that what stands there may be our own.
+        // Whether an earlier attempt may have taken effect, so that the file there may be our own.
         let mut repeated = false;
         loop {
             let cause = match attempt().await {
@@ -126,7 +130,7 @@ impl S3Store {
             return Attempt::Taken;
         }
         if code(error) == "NoSuchUpload" {
-            // A completion that took effect forgets its upload; so does one that was aborted.
+            // S3 forgets an upload when a completion has taken effect, and when it was aborted.
             return Attempt::Fault(Fault::Unclear("S3 knows the upload no more".to_owned()));
         }
         Attempt::Fault(explain(error, &self.call("s3:PutObject", path)))
@@ -152,7 +156,7 @@ impl S3Store {
             Err(error) => Err(error),
         };
         if outcome.is_err() {
-            // Parts of an upload that is never completed cost as much as a file, and no listing shows them.
+            // The parts of an upload that is never completed cost as much as a file, and no listing shows them.
             let abort = self.client.abort_multipart_upload().bucket(self.location.bucket());
             if let Err(e) = abort.key(self.location.key(path)).upload_id(&upload).send().await
                 && code(&e) != "NoSuchUpload"
@@ -169,7 +173,7 @@ impl S3Store {
         let parts = starts.map(|(start, number)| {
             let part = body.slice(start..body.len().min(start + PART));
             async move {
-                // A part may be sent again: the last one counts, and both are the same.
+                // A part may be sent again: the last one counts, and both are equal.
                 let sent = self
                     .client
                     .upload_part()
@@ -210,14 +214,19 @@ impl S3Store {
         .await
     }
 
+    /// Makes a file as a copy of `from`, with its metadata.
+    ///
+    /// # Errors
+    /// The name is taken ([`StoreError::AlreadyExists`]), `from` is not there, S3 refuses, or the outcome stays unclear.
     pub(super) async fn create_copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let source = self.head(from).await.map_err(|fault| failed(from, "looking at", fault))?;
         let source = source.ok_or_else(|| StoreError::NotFound { path: from.to_owned() })?;
-        // Not every store that speaks S3 knows the condition on a copy, so it is also asked for. Both copies would be the same.
+        // Not every store that speaks S3 knows the condition on a copy, so this asks first. If two workers copy at once, both copies are
+        // equal.
         if self.head(to).await.map_err(|fault| failed(to, "looking at", fault))?.is_some() {
             return Err(StoreError::AlreadyExists { path: to.to_owned() });
         }
-        // The copy keeps the metadata, so a file that this store made tells by the same name whose copy it is.
+        // The copy keeps the metadata, so its put id says that it is a copy of that file.
         let id = source.put.unwrap_or_default();
         let outcome = self
             .create("copying", to, &id, || async {
@@ -238,7 +247,7 @@ impl S3Store {
             })
             .await;
         match outcome {
-            // It was there a moment ago; another finished the same copy and removed it.
+            // The source was there a moment ago: another worker has finished the same copy and removed it.
             Err(StoreError::Refused { .. }) if self.size_is_none(from).await => {
                 Err(StoreError::NotFound { path: from.to_owned() })
             }
@@ -255,7 +264,7 @@ fn new_put_id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// A key as the header of a copy wants it.
+/// A key in the form that the header of a copy needs.
 fn quote(key: &str) -> String {
     let mut out = String::with_capacity(key.len());
     for byte in key.bytes() {

@@ -1,24 +1,24 @@
-//! `s3://bucket/prefix`, and the names within it.
+//! `s3://bucket/prefix`, and the keys of files below it.
 
 use authpulse_aws_client::AwsError;
 use std::fmt;
 
-/// Schemes under which other tools name the same files.
+/// The schemes by which other tools name the same files.
 const SCHEMES: [&str; 3] = ["s3://", "s3a://", "s3n://"];
 
-/// Where a lake lies in S3.
+/// The bucket and prefix of a lake in S3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Location {
     bucket: String,
-    /// Empty, or the prefix with a `/` behind it.
+    /// Empty, or the prefix followed by `/`.
     root: String,
 }
 
 impl S3Location {
-    /// Reads `s3://bucket/prefix`; the prefix may be missing.
+    /// Parses `s3://bucket/prefix`; the prefix may be missing.
     ///
     /// # Errors
-    /// It is of another form, or its name would mean something else to a reader of the tables.
+    /// It has another form, or readers of the tables would understand its name otherwise.
     pub fn parse(text: &str) -> Result<S3Location, AwsError> {
         let refused = |why: &str| AwsError::Location { text: text.to_owned(), why: why.to_owned() };
         let rest = text.strip_prefix("s3://").ok_or_else(|| refused("write s3://BUCKET/PREFIX"))?;
@@ -28,7 +28,7 @@ impl S3Location {
             return Err(refused("the name of a bucket has 3 to 63 lower-case letters, digits, '-' and '.'"));
         }
         let prefix = prefix.trim_end_matches('/');
-        // Readers of Iceberg write some of the others in another form, and then find nothing.
+        // Readers of Iceberg escape some other characters, and then do not find the files.
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./=!".contains(&b);
         if prefix.len() > 512 || !prefix.bytes().all(is_plain) {
             return Err(refused("a prefix has at most 512 letters, digits and '-', '_', '.', '=', '!', '/'"));
@@ -45,20 +45,22 @@ impl S3Location {
         &self.bucket
     }
 
-    /// What every key of the lake begins with: empty, or the prefix with a `/` behind it.
+    /// The beginning of every key of the lake: empty, or the prefix followed by `/`.
     pub(super) fn root(&self) -> &str {
         &self.root
     }
 
+    /// The key of a file in the bucket. `path` is its path in the lake.
     pub(super) fn key(&self, path: &str) -> String {
         format!("{}{path}", self.root)
     }
 
+    /// The URI of a file. `path` is its path in the lake.
     pub(crate) fn uri(&self, path: &str) -> String {
         format!("s3://{}/{}{path}", self.bucket, self.root)
     }
 
-    /// The path of a URI within the lake.
+    /// The path in the lake of a URI; `None` if it is outside of the lake.
     pub(super) fn relative<'a>(&self, uri: &'a str) -> Option<&'a str> {
         let rest = SCHEMES.iter().find_map(|scheme| uri.strip_prefix(scheme))?;
         rest.strip_prefix(self.bucket.as_str())?.strip_prefix('/')?.strip_prefix(self.root.as_str())

@@ -1,11 +1,11 @@
-//! Files in a bucket.
+//! The files of a lake in a bucket.
 //!
-//! What is assumed of S3: `If-None-Match: *` creates or changes nothing; a read or listing after an answer shows what it answered;
-//! a multipart upload appears whole, when it is completed.
+//! What this assumes of S3: a put with `If-None-Match: *` makes a new file or changes nothing; a read or listing after an answer shows
+//! what it answered; a file that is put in parts appears whole, when the upload is completed.
 //!
-//! Every file carries the random name of the put that made it (`x-amz-meta-authpulse-put`). So an answer that was lost is looked
-//! up: the file is there and names this put, or another, or there is none. The SDK's own repetition is off for these calls,
-//! because it would turn its own first success into "exists already".
+//! Every file carries the random id of the put that made it (`x-amz-meta-authpulse-put`). If an answer is lost, the file is looked up: it
+//! has this id, or another, or there is no file. For these calls the SDK must not repeat: its second attempt would find the first one's
+//! file, and report "exists already".
 
 mod create;
 mod location;
@@ -27,7 +27,7 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Names in one page of a listing; S3 gives no more.
+/// The most names in a page of a listing, which is the limit of S3.
 const PAGE: usize = 1000;
 
 /// A lake's files under a prefix of a bucket. Cheap to clone.
@@ -38,22 +38,22 @@ pub struct S3Store {
     encryption: Encryption,
 }
 
-/// What HEAD says of a file.
+/// What HEAD says about a file.
 struct Head {
     size: u64,
-    /// The put that made it.
+    /// The id of the put that made it.
     put: Option<String>,
 }
 
 impl S3Store {
     /// The store at a location; nothing is asked yet.
     pub fn new(aws: &Aws, location: S3Location, encryption: Encryption) -> S3Store {
-        // An address of the user's own answers to one host name; the bucket goes into the path.
+        // An endpoint of the user's own has one host name for all buckets, so the bucket goes into the path.
         let config = aws_sdk_s3::config::Builder::from(aws.sdk()).force_path_style(aws.has_s3_endpoint()).build();
         S3Store { client: Client::from_conf(config), location, encryption }
     }
 
-    /// Where the lake is.
+    /// The bucket and prefix of the lake.
     pub fn location(&self) -> &S3Location {
         &self.location
     }
@@ -78,7 +78,7 @@ impl S3Store {
         }
     }
 
-    /// Reads a file or a part of it, as HTTP counts parts: both ends included. Also the size of the whole.
+    /// Reads a file, or a range in the form of HTTP, with both ends included. Also returns the size of the whole file.
     async fn read(&self, path: &str, part: Option<String>) -> Result<(Bytes, Option<u64>), ReadError> {
         let mut pauses = PAUSES_MS.iter();
         loop {
@@ -92,7 +92,7 @@ impl S3Store {
             let size = answer.content_range().and_then(|text| text.rsplit_once('/')?.1.parse().ok());
             match answer.body.collect().await {
                 Ok(body) => return Ok((body.into_bytes(), size)),
-                // The SDK repeats calls, not bodies that are cut off on their way.
+                // The SDK repeats calls, but not if the body of an answer is cut off.
                 Err(e) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(Duration::from_millis(*pause)).await,
                     None => {
@@ -104,7 +104,7 @@ impl S3Store {
         }
     }
 
-    /// One page of a listing: files, folders, and where the next begins.
+    /// One page of a listing: files, folders, and where the next page begins.
     async fn page(
         &self,
         prefix: &str,
@@ -143,7 +143,7 @@ enum ReadError {
     Fault(Fault),
 }
 
-/// A listed file. What ends with `/` is a folder as the AWS console makes them: a file of no content that stands for nothing.
+/// A listed file; `None` for a name that ends with `/`: the AWS console makes such files, without content, to show folders.
 fn meta(object: &Object, path: String) -> Option<ObjectMeta> {
     if path.is_empty() || path.ends_with('/') {
         return None;
@@ -188,7 +188,7 @@ impl ObjectStore for S3Store {
 
     async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         check_path(path)?;
-        // HTTP cannot ask for nothing.
+        // An empty range cannot be asked for in HTTP.
         if range.start < range.end {
             match self.read(path, Some(format!("bytes={}-{}", range.start, range.end - 1))).await {
                 Ok((body, _)) if body.len() as u64 == range.end - range.start => return Ok(body),

@@ -1,4 +1,4 @@
-//! The configuration of a client for a server of the test's own.
+//! The configuration of a client for a server that the test runs.
 
 use authpulse_aws_client::Aws;
 use aws_sdk_dynamodb::config::{Credentials, Region};

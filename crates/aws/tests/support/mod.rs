@@ -1,4 +1,4 @@
-//! An emulator of S3, Glue and DynamoDB that others wrote: ministack, out of the Python environment that `./test` makes.
+//! An emulator of S3, Glue and DynamoDB, written by others: ministack, from the Python environment that `./test` makes.
 
 mod client;
 
@@ -11,10 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
-/// It starts within a second; a shared machine may take longer.
+/// How long it may take to start: a second, but more on a shared machine.
 const START: Duration = Duration::from_secs(60);
 
-/// Starts ministack, and ends it when this process closes its end of the pipe, however that comes about.
+/// Starts ministack, and ends it when this process closes its end of the pipe or ends, however that happens.
 const PROGRAM: &str = "
 import os, signal, sys, threading
 def wait():
@@ -85,7 +85,7 @@ impl Emulator {
         self.runtime.block_on(aws(&self.endpoint))
     }
 
-    /// A bucket of its own, and a store within it.
+    /// Makes a bucket, and returns a store in it.
     pub fn store(&self, bucket: &str, prefix: &str) -> S3Store {
         let aws = self.aws();
         let config = aws_sdk_s3::config::Builder::from(aws.sdk()).force_path_style(true).build();

@@ -1,4 +1,4 @@
-//! A server whose every answer the test decides, over real connections: what an emulator never says.
+//! A server whose every answer the test decides, over real connections. It gives answers that an emulator never gives.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -6,11 +6,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// A request, as far as tests ask.
+/// The parts of a request that tests ask for.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     pub method: String,
-    /// Path and query.
+    /// The path and query.
     pub target: String,
     pub headers: BTreeMap<String, String>,
     pub body: String,
@@ -21,14 +21,14 @@ impl Request {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// What stands in the body between these words and the next quotation mark.
+    /// The text in the body between these words and the next quotation mark.
     #[allow(dead_code, reason = "not every test that starts a server reads bodies")]
     pub fn text(&self, after: &str) -> Option<String> {
         let (_, rest) = self.body.split_once(after)?;
         Some(rest.split('"').next().unwrap_or_default().to_owned())
     }
 
-    /// The operation of a JSON service, or the method.
+    /// The operation, for a JSON service; otherwise the method.
     pub fn operation(&self) -> String {
         match self.header("x-amz-target").rsplit_once('.') {
             Some((_, operation)) => operation.to_owned(),
@@ -39,11 +39,11 @@ impl Request {
 
 /// An answer.
 pub enum Reply {
-    /// Status, headers, body.
+    /// Answers with status, headers and body.
     Say(u16, Vec<(&'static str, String)>, String),
-    /// The request was taken in; no answer comes.
+    /// Takes the request in, and sends no answer.
     HangUp,
-    /// As many bytes as the body has are promised, and only the first half comes.
+    /// Promises as many bytes as the body has, and sends only the first half.
     CutOff(String),
 }
 
@@ -69,7 +69,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one that answers as `script` says: it is given all requests so far, the one to answer last.
+    /// Starts a server that answers as `script` says. The script gets all requests so far; the last is the one to answer.
     pub fn start(script: impl Fn(&[Request]) -> Reply + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -79,7 +79,7 @@ impl Server {
             for connection in listener.incoming() {
                 let (all, script) = (all.clone(), script.clone());
                 std::thread::spawn(move || {
-                    // A client that goes away is none of the server's business.
+                    // The server does not care about a client that goes away.
                     let _ = serve(connection?, &all, &*script);
                     std::io::Result::Ok(())
                 });
@@ -88,7 +88,7 @@ impl Server {
         Server { endpoint, seen }
     }
 
-    /// The operations asked for, in order.
+    /// The operations that were requested, in order.
     pub fn operations(&self) -> Vec<String> {
         self.seen.lock().unwrap().iter().map(Request::operation).collect()
     }

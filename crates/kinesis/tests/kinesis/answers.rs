@@ -1,4 +1,5 @@
-//! What each answer of Kinesis and DynamoDB, and none, leads to: over real connections to a server that says what the test wants.
+//! What each answer of Kinesis and DynamoDB leads to, and what no answer leads to: over real connections to a server that answers as the
+//! test wants.
 
 use crate::client::aws;
 use crate::server::{Reply, Request, Server};
@@ -90,7 +91,7 @@ async fn iterators_and_records_are_understood() {
     assert!(matches!(kinesis.shards().await, Err(ApiError::Throttled(_))));
 }
 
-/// By a clock that is ahead what arrives next would be late, and `--start latest` would pass over what arrives meanwhile.
+/// With a clock that is ahead, what arrives next would be late, and `--start latest` would pass over what arrives meanwhile.
 #[tokio::test]
 async fn the_time_of_day_is_that_of_kinesis() {
     let server = Server::start(|all: &[Request]| {
@@ -170,7 +171,7 @@ fn key(shard: u32) -> String {
     format!("shard-{shard}@{ARN}.5")
 }
 
-/// Opens leases: an active table without a leader; what follows is the script's.
+/// Opens leases: the table is active and has no leader. The script answers what follows.
 async fn leases(script: impl Fn(usize) -> Reply + Send + Sync + 'static) -> (Server, DynamoDbLeases) {
     let server = Server::start(move |all: &[Request]| {
         let operation = all.last().map(Request::operation).unwrap_or_default();
@@ -206,7 +207,7 @@ async fn a_write_whose_answer_is_lost_is_looked_up() {
         (|| found(8, r#","leaseOwner":{"S":"you"}"#), Some(false)),
         (|| found(9, r#","leaseOwner":{"S":"me"}"#), Some(false)),
         (|| say("{}"), Some(false)),
-        // Nothing happened, as far as can be seen: unknown.
+        // As far as can be seen, nothing happened: the outcome is unknown.
         (|| found(7, r#","leaseOwner":{"S":"you"}"#), None),
     ] {
         let (server, leases) = leases(move |n| if n == 1 { Reply::HangUp } else { reply() }).await;
@@ -260,7 +261,7 @@ async fn a_lease_is_removed_only_as_it_was_seen() {
     let (server, leases) = leases(|n| match n {
         1 => say("{}"),
         2 => Reply::json(400, "ConditionalCheckFailedException"),
-        // Lost answers: it is gone; it is there as before; it has moved.
+        // Three lost answers: the lease is gone; it is as before; it has changed.
         3 | 5 | 7 => Reply::HangUp,
         4 => say("{}"),
         6 => found(7, ""),
@@ -281,7 +282,7 @@ async fn a_lease_is_removed_only_as_it_was_seen() {
     assert!(sent.contains("#counter = :known") && sent.contains(r#"":known":{"N":"7"}"#), "{sent}");
 }
 
-/// KCL 3.0 to 3.4 keep the leader's lock in a table beside that of the leases. What cannot be known is no leave to go on, but for
+/// KCL 3.0 to 3.4 keep the leader's lock in a table beside that of the leases. If it cannot be read, leases are not opened, except under
 /// policies that are older than that table.
 #[tokio::test]
 async fn a_leader_of_an_earlier_kcl_3_is_looked_for_in_its_own_table() {
@@ -303,7 +304,7 @@ async fn a_leader_of_an_earlier_kcl_3_is_looked_for_in_its_own_table() {
             .map(|_| ())
             .map_err(|e| e.to_string())
     };
-    // Its record has another version at each look: it lives.
+    // Its record has another version at each look, so it lives.
     let living = open(|n| {
         say(format!(
             r#"{{"Item":{{"key":{{"S":"Leader"}},"ownerName":{{"S":"w7"}},"recordVersionNumber":{{"S":"{n}"}}}}}}"#
@@ -328,7 +329,7 @@ async fn an_operator_makes_no_table() {
     assert_eq!(server.operations(), ["DescribeTable"]);
 }
 
-/// Each error of GetRecords, as its reader has to take it.
+/// How the reader has to understand each error of GetRecords.
 #[tokio::test]
 async fn every_error_of_a_read_is_what_the_reader_makes_of_it() {
     type Is = fn(&ApiError) -> bool;
@@ -365,7 +366,7 @@ async fn every_error_of_a_read_is_what_the_reader_makes_of_it() {
     }
 }
 
-/// A stream of another account in another region: every call names it by its ARN, and none by a name that would be looked for here.
+/// A stream of another account in another region: every call names it by its ARN, and none by a name that would be looked up here.
 #[tokio::test]
 async fn a_stream_of_another_account_is_named_by_its_arn() {
     const THEIRS: &str = "arn:aws:kinesis:eu-central-1:999999999999:stream/theirs";

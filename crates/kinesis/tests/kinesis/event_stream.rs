@@ -1,5 +1,5 @@
-//! Subscriptions over real connections: what the AWS SDK makes of event streams, and what the reader makes of that. Emulators end
-//! no subscription with a reshard and break none off; the server here does.
+//! Subscriptions over real connections: what the AWS SDK makes of event streams, and what the reader makes of that. Emulators neither end
+//! a subscription at a reshard nor break one off; the server here does.
 
 use crate::client::aws;
 use crate::support::wire::{self, Answer, Next};
@@ -14,14 +14,14 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many times as fast as time does the clock go: a subscription lasts 6 seconds.
+/// How many times as fast as time the clock goes: a subscription lasts 6 seconds.
 const TIMES: u32 = 50;
 
 async fn kinesis(endpoint: &str) -> AwsKinesis {
     AwsKinesis::open(&aws(endpoint).await, &Address::parse(ARN).unwrap()).await.unwrap()
 }
 
-/// A Kinesis in memory on the wire.
+/// A Kinesis in memory behind a server on the wire.
 async fn served(shards: u32, faults: Faults, seed: u64) -> (Arc<FakeKinesis>, Arc<AwsKinesis>) {
     let fake = Arc::new(FakeKinesis::new(shards, faults, seed).going(TIMES));
     let aws = Arc::new(kinesis(&wire::serve_api(fake.clone())).await);
@@ -32,7 +32,7 @@ fn fan_out(fake: &FakeKinesis, aws: &Arc<AwsKinesis>) -> KinesisStream {
     KinesisStream::new(aws.clone(), fake.time.clone(), StartAt::TrimHorizon, "kinesis:auth", 5).with_fan_out("app")
 }
 
-/// Reads so many records, or to the end of the shard.
+/// Reads this many records, or to the end of the shard.
 async fn read(stream: &KinesisStream, n: usize, mut from: ReadFrom, count: Option<usize>) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();
     while count.is_none_or(|count| records.len() < count) {
@@ -70,7 +70,7 @@ async fn every_record_comes_over_the_wire_across_a_split_and_a_merge() {
             };
             all.iter().filter(of).cloned().collect::<Vec<_>>()
         };
-        // One shard is being read when it is split: 0 -> 2, 3; then 3 and 1 -> 4.
+        // One shard is being read while it is split: 0 -> 2, 3; then 3 and 1 -> 4.
         let begun = read(&stream, 0, ReadFrom::Start, Some(first(0, &expected).len())).await;
         assert_eq!(places(&begun), first(0, &expected), "seed {seed}");
         expected.extend(fill(&fake, seed + 100, 20));
@@ -125,7 +125,7 @@ async fn a_reader_that_does_not_read_stops_the_sender_over_the_wire() {
         read_first = batch.records.len();
         from = batch.records.last().map_or(from, |last| ReadFrom::After(last.position));
     }
-    // Long enough for all of it, if anybody took it: another shard is read meanwhile, and goes on.
+    // Long enough for all records to arrive, if the reader took them. Another shard is read meanwhile, and goes on.
     let begun = fake.time.monotonic();
     while fake.time.monotonic() - begun < Duration::from_secs(100) {
         stream.read(&shard(1), ReadFrom::Start, ALL).await.unwrap();
@@ -138,10 +138,10 @@ async fn a_reader_that_does_not_read_stops_the_sender_over_the_wire() {
     assert_eq!(got, numbers[1..]);
 }
 
-/// Whether an error is the one that it should be.
+/// Whether an error is the expected one.
 type Is = fn(&ApiError) -> bool;
 
-/// What an error in the middle of a subscription means.
+/// How an error in the middle of a subscription is understood.
 #[tokio::test]
 async fn each_exception_in_a_stream_is_understood() {
     let cases: [(&str, Is); 10] = [
@@ -159,7 +159,7 @@ async fn each_exception_in_a_stream_is_understood() {
     for (code, is_right) in cases {
         let mut messages = vec![
             Next::Message(wire::exception(code)),
-            // A message of a kind that is not known is passed over.
+            // A message of an unknown kind is skipped.
             Next::Message(wire::event("SomethingNewEvent", &json!({}))),
             Next::Message(wire::told(&Event {
                 continuation: Some(SequenceNumber::from(7)),
@@ -182,7 +182,7 @@ async fn each_exception_in_a_stream_is_understood() {
     }
 }
 
-/// What an error at the beginning means, and how a consumer is described.
+/// How an error at the beginning is understood, and how a consumer is described.
 #[tokio::test]
 async fn each_refusal_of_a_subscription_is_understood() {
     let cases: [(u16, &str, Is); 9] = [

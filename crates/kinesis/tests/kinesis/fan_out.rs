@@ -1,4 +1,4 @@
-//! Enhanced fan-out from a Kinesis that fails: the same oracle as for polling, subscriptions alone, and both in turn.
+//! Enhanced fan-out from a Kinesis that fails: with the same expectations as for polling; by subscriptions alone, and by both in turn.
 
 use crate::support::{ALL, FakeKinesis, Faults, fill, live, places, read_on, seeds, shard};
 use authpulse_event::{Position, SequenceNumber};
@@ -41,7 +41,7 @@ fn fan_out(api: &Arc<FakeKinesis>) -> KinesisStream {
     polling(api).with_fan_out("app")
 }
 
-/// Reads so many records. Each read takes time on the fake clock, so what passes by itself does.
+/// Reads this many records. Each read takes time on the fake clock, so that pauses come to an end.
 async fn read_n(stream: &KinesisStream, n: usize, mut from: ReadFrom, count: usize) -> Vec<Record> {
     let mut records: Vec<Record> = Vec::new();
     for _ in 0..100_000 {
@@ -61,7 +61,7 @@ async fn read_n(stream: &KinesisStream, n: usize, mut from: ReadFrom, count: usi
     panic!("{} of {count} records came", records.len());
 }
 
-/// The consumer is there and active.
+/// Registers the consumer, and waits until it is active.
 async fn registered(api: &FakeKinesis) {
     api.register("app").await.unwrap();
     api.time.pass(Duration::from_secs(60));
@@ -87,7 +87,7 @@ async fn every_record_is_read_once_and_in_order_by_either_way_in_turn() {
         let chance = Chance::new(seed);
         let mut from = 0;
         for life in 0..8 {
-            // Records come and the shard ends while it is read, in one of its lives.
+            // Records come, and the shard ends, while it is read in one of the worker's lives.
             if life == 3 {
                 expected.extend(fill(&api, seed + 1_000, 30));
             }
@@ -101,7 +101,7 @@ async fn every_record_is_read_once_and_in_order_by_either_way_in_turn() {
     }
 }
 
-/// Where polling cannot make good what a subscription misses.
+/// With faults under which polling cannot make good what a subscription misses.
 #[tokio::test]
 async fn subscriptions_alone_bring_every_record_once_whatever_breaks_off() {
     for seed in 0..seeds() {
@@ -122,7 +122,7 @@ async fn subscriptions_alone_bring_every_record_once_whatever_breaks_off() {
         assert_eq!(places(&read_n(&stream, 0, from, more.len()).await), more, "seed {seed}");
         expected.extend(more);
         assert_eq!(api.calls("subscribed too soon"), 0, "seed {seed}: nobody gets into its own way");
-        // And from anywhere, as after a restart.
+        // The same from any position, as after a restart.
         let from = 1 + seed as usize % (expected.len() - 1);
         let at = ReadFrom::After(expected[from - 1].0);
         let rest = read_n(&fan_out(&api), 0, at, expected.len() - from).await;
@@ -195,7 +195,7 @@ async fn what_is_refused_is_polled_meanwhile_and_tried_again() {
     let tries = api.calls("subscribe");
     assert!((10..=60).contains(&tries), "{tries} in ten minutes, with pauses of up to one");
     assert!(api.subscriptions().is_empty());
-    // Then it works, and polling is not needed any more.
+    // Then subscribing works, and polling is no longer needed.
     *api.faults.lock().unwrap() = SUBSCRIPTIONS_ONLY;
     let more = fill(&api, 8, 30);
     assert_eq!(places(&read_n(&stream, 0, last(), more.len()).await), more);
@@ -208,7 +208,7 @@ async fn a_subscription_of_a_moment_ago_is_waited_for_with_polling() {
     let api = fake(1, Faults::default(), 7);
     registered(&api).await;
     let expected = fill(&api, 7, 50);
-    // A worker that was killed just now, and one that takes over.
+    // One worker was killed just now, and another takes over.
     let first = fan_out(&api);
     read_n(&first, 0, ReadFrom::Start, 1).await;
     while api.subscriptions().is_empty() {
@@ -218,7 +218,7 @@ async fn a_subscription_of_a_moment_ago_is_waited_for_with_polling() {
     let (records, ..) = read_on(&second, 0, ReadFrom::Start, ALL).await;
     assert_eq!(places(&records), expected);
     assert_eq!(api.calls("subscribed too soon"), 1);
-    // It gets its subscription, and the other's ends: both go on to read everything.
+    // It gets its subscription, and that of the other ends: both go on and read everything.
     let from = ReadFrom::After(expected.last().unwrap().0);
     while api.subscriptions().len() < 2 {
         second.read(&shard(0), from, ALL).await.unwrap();
@@ -259,7 +259,7 @@ async fn a_consumer_is_registered_once_used_again_and_made_anew_if_it_is_gone() 
 async fn whoever_does_not_read_stops_the_sender() {
     let api = fake(2, SUBSCRIPTIONS_ONLY, 7);
     registered(&api).await;
-    // All on the first shard.
+    // All records are on the first shard.
     let numbers: Vec<SequenceNumber> = (0..1_000).map(|n| api.append("k", Some(0), format!("{n}"))).collect();
     let stream = fan_out(&api);
     let one = ReadLimit { records: 1, bytes: 1 };
@@ -272,7 +272,7 @@ async fn whoever_does_not_read_stops_the_sender() {
         let pulled: usize = api.subscriptions().iter().map(|s| s.records).sum();
         assert!(pulled <= read + 20, "at most one event is at hand: {pulled} pulled, {read} read");
     }
-    // A shard that waits: nothing is pulled, however long, and others go on.
+    // A shard that waits: nothing is pulled, however long it takes, and other shards go on.
     let pulled = |n| -> usize { api.subscriptions().iter().filter(|s| s.shard == shard(n)).map(|s| s.events).sum() };
     let before = pulled(0);
     for _ in 0..30 {
@@ -281,7 +281,7 @@ async fn whoever_does_not_read_stops_the_sender() {
     }
     assert_eq!(pulled(0), before);
     assert!(pulled(1) > 0);
-    // Its subscription was given up meanwhile, and goes on after what was pulled.
+    // Its subscription was given up meanwhile. A new one goes on after what was pulled.
     let subscriptions = |n| api.subscriptions().into_iter().filter(|s| s.shard == shard(n)).collect::<Vec<_>>();
     assert_eq!(subscriptions(0).len(), 1);
     let rest = read_n(&stream, 0, from, 800).await;
@@ -299,7 +299,7 @@ async fn what_retention_took_is_told_as_a_gap_by_subscriptions_too() {
         let numbers: Vec<SequenceNumber> = (0..10).map(|n| api.append("U1", None, format!("{n}"))).collect();
         let after = |n: usize| ReadFrom::After(Position { sequence: numbers[n], sub_sequence: 0 });
         api.trim(0, 4);
-        // The record itself is still there: nothing is missing.
+        // The record itself is still there, so nothing is missing.
         assert_eq!(read_n(&fan_out(&api), 0, after(4), 5).await.len(), 5);
         api.time.pass(Duration::from_secs(5));
         let stream = fan_out(&api);
@@ -312,7 +312,7 @@ async fn what_retention_took_is_told_as_a_gap_by_subscriptions_too() {
         }
         assert_eq!((records, gaps), (6, vec![Gap { records: None }]));
     }
-    // All is gone: told by a read that finds the tip.
+    // Everything is gone: a read that reaches the tip reports it.
     let api = fake(1, Faults::default(), 4);
     registered(&api).await;
     let sequence = api.append("U1", None, "x");
@@ -336,7 +336,7 @@ async fn shards_end_with_their_children_across_splits_and_merges() {
         registered(&api).await;
         let stream = fan_out(&api);
         let mut expected = fill(&api, seed, 30);
-        // 0 -> 2, 3; then 3 and 1 -> 4; a shard that holds nothing is split at once: 4 -> 5, 6.
+        // 0 -> 2, 3; then 3 and 1 -> 4; a shard without records is split at once: 4 -> 5, 6.
         api.split(0);
         expected.extend(fill(&api, seed + 1, 30));
         api.merge(3, 1);
@@ -387,7 +387,7 @@ async fn a_quiet_shard_knows_its_tip_for_one_call_a_second() {
     assert_eq!(api.subscriptions().len(), 1);
 }
 
-/// A tip says that nothing was there when the read began. An event on its way says less.
+/// To be at the tip means that nothing was there when the read began. An event that was on its way at that time does not say so.
 #[tokio::test]
 async fn a_subscription_alone_never_claims_the_tip() {
     let api = fake(1, SUBSCRIPTIONS_ONLY, 7);

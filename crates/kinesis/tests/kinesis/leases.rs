@@ -1,4 +1,4 @@
-//! Leases over a table that loses answers, takes no request or takes one twice: what a worker then believes is what the table holds.
+//! Leases over a table that loses answers or requests, or gets a request twice: a worker must then believe what the table has.
 
 use async_trait::async_trait;
 use authpulse_event::ShardId;
@@ -12,22 +12,22 @@ use std::sync::{Arc, Mutex};
 
 const SECOND: Ticks = 1_000_000;
 
-/// What becomes of a request.
+/// What happens to a request.
 enum Fault {
-    /// It gets lost.
+    /// The request is lost.
     NotDone,
-    /// It gets lost, and before anybody looks the row is changed by another.
+    /// The request is lost, and before the worker looks, another one changes the row.
     NotDoneThen(Change),
-    /// Its answer gets lost.
+    /// The answer is lost.
     Done,
-    /// Its answer gets lost, and before anybody looks the row is changed by another.
+    /// The answer is lost, and before the worker looks, another one changes the row.
     DoneThen(Change),
-    /// It arrives twice; the answer is that to the second.
+    /// The request arrives twice; the answer is that to the second.
     Twice,
     Throttled,
 }
 
-/// A worker's way to the table: the next faults, each for a call of that name, in order.
+/// A worker's connection to the table, with a script of faults: each is for the next call of that name, in order.
 struct Scripted {
     table: Arc<MemoryTable>,
     script: Arc<Mutex<VecDeque<(&'static str, Fault)>>>,
@@ -97,7 +97,7 @@ struct World {
     table: Arc<MemoryTable>,
 }
 
-/// A worker's leases, and the script of what happens to its requests.
+/// A worker's leases, and the script of faults for its requests.
 struct Worker {
     leases: Arc<DynamoDbLeases<Scripted>>,
     script: Arc<Mutex<VecDeque<(&'static str, Fault)>>>,
@@ -110,7 +110,7 @@ impl Worker {
     fn fleet(&self, name: &str) -> Fleet {
         Fleet::new(self.leases.clone(), name, LeaseSettings::default())
     }
-    /// The lease, as a look at all tells; the script is over by then.
+    /// The lease, as a list of all leases has it. The script must be over by then.
     async fn lease(&self, key: &str) -> Lease {
         assert!(self.script.lock().unwrap().is_empty(), "a fault that never happened");
         let listed = self.leases.list().await.unwrap();
@@ -123,7 +123,7 @@ impl Worker {
 impl World {
     fn new() -> World {
         let options = CreateOptions { name: "auth".to_owned(), shards: 1, ..CreateOptions::default() };
-        // Pages of one row: a list takes several.
+        // Pages of one row, so that a list takes several.
         World { stream: Arc::new(MemoryStream::new(options).unwrap()), table: Arc::new(MemoryTable::new(1)) }
     }
     async fn worker(&self) -> Worker {
@@ -149,7 +149,7 @@ impl World {
     async fn row(&self) -> Row {
         self.table.rows().remove(self.shard().await.as_str()).unwrap()
     }
-    /// What another worker does to the only lease.
+    /// A change that another worker makes to the only lease.
     async fn change(&self, known: u64, set: &[(&'static str, &str)]) -> Change {
         let set = set.iter().map(|(name, value)| (*name, Value::text(*value))).collect();
         Change { key: self.shard().await.to_string(), known, set, remove: Vec::new(), count_up: None }
@@ -208,7 +208,7 @@ async fn rows_are_those_of_the_kcl() {
         assert!(worker.leases.update(&next).await.unwrap());
         assert_eq!(switches(world.row().await), Some(Value::Number(expected)), "change {counter}");
     }
-    // While a hand-over is asked for, the next owner stands where the KCL has the owner.
+    // While a hand-over is asked for, the next owner is in the attribute in which the KCL has the owner.
     let asked = Lease { counter: 5, next_owner: Some("b".to_owned()), ..owned(lease, "a") };
     assert!(worker.leases.update(&asked).await.unwrap());
     let row = world.row().await;
@@ -224,7 +224,7 @@ async fn leases_of_an_application_that_stores_elsewhere_are_refused() {
         DynamoDbLeases::over(table, &description, world.stream.clone())
     };
     let lease = Lease::new(world.key().await);
-    // Of an application that did not say, such as the KCL: whoever writes a checkpoint says so.
+    // Leases of an application that named no destination, such as the KCL. The first that writes a checkpoint adds its own.
     leases().await.create(&lease).await.unwrap();
     let (ours, theirs) = (leases().await.bound_for("one"), leases().await.bound_for("two"));
     assert_eq!((ours.list().await.unwrap().len(), theirs.list().await.unwrap().len()), (1, 1));
@@ -233,7 +233,7 @@ async fn leases_of_an_application_that_stores_elsewhere_are_refused() {
     let refused = theirs.list().await.unwrap_err().to_string();
     assert!(refused.contains("'one'") && refused.contains("'two'") && refused.contains("--app"), "{refused}");
     assert_eq!((ours.list().await.unwrap().len(), leases().await.list().await.unwrap().len()), (1, 1));
-    // One that is made says so at once.
+    // A lease that is made has the destination from the start.
     assert!(ours.remove(&ours.get(&lease.key).await.unwrap().unwrap()).await.unwrap());
     assert!(theirs.create(&lease).await.unwrap());
     assert!(ours.list().await.is_err() && theirs.list().await.is_ok());
@@ -254,20 +254,20 @@ async fn a_take_whose_answer_is_lost_is_looked_up() {
     one.next("change", Fault::Done);
     assert!(one.leases.update(&take(0)).await.unwrap(), "it is taken");
     assert_eq!(one.lease(&key).await, Lease { counter: 1, ..take(0) });
-    // The look-up fails, too: the next look finds it.
+    // The look-up fails as well; the next look finds that the lease was taken.
     one.next("change", Fault::Done);
     one.next("get", Fault::NotDone);
     assert!(one.leases.update(&take(1)).await.is_err());
     assert_eq!(one.lease(&key).await.counter, 2);
 
-    // Taken, and taken again by another before the look-up.
+    // Taken, and before the look-up taken again by another worker.
     one.next("change", Fault::DoneThen(world.change(3, &[("leaseOwner", "two")]).await));
     assert!(!one.leases.update(&take(2)).await.unwrap(), "it is another's");
     assert_eq!(one.lease(&key).await.owner.as_deref(), Some("two"));
-    // Never taken, and counted up by another: the counter alone tells nothing.
+    // Not taken, but another worker has counted it up: the counter alone proves nothing.
     one.next("change", Fault::NotDoneThen(world.change(4, &[("leaseOwner", "three")]).await));
     assert!(!one.leases.update(&take(4)).await.unwrap(), "it is another's");
-    // Changed once more, and still one's own: what one holds then is not what one wrote.
+    // Changed once more, with the same owner: the lease then is not as this worker wrote it.
     let (asked, expected) = (world.change(6, &[("checkpoint", "17")]).await, Lease { checkpoint: at("17"), ..take(7) });
     one.next("change", Fault::DoneThen(asked));
     assert!(!one.leases.update(&take(5)).await.unwrap());
@@ -302,7 +302,7 @@ async fn a_hand_over_whose_answer_is_lost_is_looked_up() {
     fleet.scan(&|| 2 * SECOND, &BTreeSet::new()).await.unwrap();
     assert_eq!(fleet.holdings().held, BTreeSet::new(), "it is not one's any more");
 
-    // The same by the fleet, which does not know better either.
+    // The same through the fleet, which has no other means.
     let world = World::new();
     let (one, two, mut fleet) = asked_for(&world).await;
     let key = world.key().await;
@@ -315,7 +315,7 @@ async fn a_hand_over_whose_answer_is_lost_is_looked_up() {
     assert_eq!(next.holdings().held, BTreeSet::from([key]));
 }
 
-/// The owner renews, its request gets lost, and another asks for the lease: the counter is the expected one and so is the owner.
+/// The owner's renewal is lost, and another worker asks for the lease: the counter is as expected, and so is the owner.
 #[tokio::test]
 async fn a_question_is_not_taken_for_ones_own_renewal() {
     let world = World::new();
@@ -337,12 +337,12 @@ async fn an_end_whose_answer_is_lost_is_looked_up() {
     assert_eq!(children.len(), 2);
     let end = Lease { owner: None, ended: true, ..one.lease(&key).await };
 
-    // A child's lease that may be missing: no end.
+    // The lease of a child may be missing, so the shard's lease is not ended.
     one.next("put_new", Fault::NotDone);
     assert!(one.leases.update(&end).await.is_err());
     assert!(!one.lease(&key).await.ended);
     assert_eq!(world.table.rows().len(), 1);
-    // Those whose answers are lost are there.
+    // Leases whose answers were lost are there.
     one.next("put_new", Fault::Done);
     one.next("put_new", Fault::Twice);
     one.next("change", Fault::Done);
@@ -357,7 +357,7 @@ async fn an_end_whose_answer_is_lost_is_looked_up() {
     assert_eq!(one.leases.list().await.unwrap().len(), 3, "a list goes on to the last page");
 }
 
-/// An end that gets lost, and an operator who takes the owner off: the lease is as the end would have left it, but has not ended.
+/// The end of a lease is lost, and an operator releases it: the lease looks as the end would have left it, but has not ended.
 #[tokio::test]
 async fn a_release_is_not_taken_for_ones_own_end() {
     let world = World::new();
@@ -424,7 +424,7 @@ async fn of_two_workers_that_take_the_same_lease_one_has_it() {
         let world = World::new();
         let (key, one, two) = (world.key().await, world.worker().await, world.worker().await);
         one.leases.create(&Lease::new(&key)).await.unwrap();
-        // Both have seen it free.
+        // Both workers have seen it free.
         let (seen, also_seen) = (one.lease(&key).await, two.lease(&key).await);
         first().into_iter().for_each(|fault| one.next("change", fault));
         second().into_iter().for_each(|fault| two.next("change", fault));

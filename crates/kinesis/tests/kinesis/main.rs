@@ -1,4 +1,4 @@
-//! The crate's tests, in one program: a program each would be linked with all dependencies each.
+//! The crate's tests, in one program: separate programs would each be linked with all dependencies.
 
 mod answers;
 #[path = "../../../aws/tests/support/client.rs"]

@@ -1,4 +1,4 @@
-//! Putting into a Kinesis that fails: nothing is lost, every user's order is kept, a reader by the KCL's rule finds all.
+//! Putting into a Kinesis that fails: nothing is lost, every user's order is kept, and a reader with the KCL's rule finds everything.
 
 use crate::support::{FakeKinesis, Faults};
 use authpulse_event::ring::hash_key;
@@ -19,7 +19,7 @@ fn writer(api: &Arc<FakeKinesis>, progress: &Arc<MemoryProgress>, aggregate: boo
 }
 
 fn record(user: usize, n: usize) -> PutRecord {
-    // Some are larger than an aggregate.
+    // Some records are larger than an aggregate.
     let filling = "x".repeat(if n % 97 == 5 { 5_000 } else { n % 40 });
     PutRecord { payload: format!("{user} {n} {filling}").into(), partition_key: format!("U{user}").into() }
 }
@@ -30,7 +30,7 @@ fn user_and_number(payload: &[u8]) -> (usize, usize) {
     (words.next().unwrap(), words.next().unwrap())
 }
 
-/// What a KCL hands on, in the order of storing: aggregates that do not fit their shard are dropped whole.
+/// The records that a KCL hands on, in the order in which they were stored. It drops an aggregate whole if that does not fit its shard.
 fn read_by_the_kcl(api: &FakeKinesis) -> Vec<(usize, usize)> {
     let mut read = Vec::new();
     for (shard, raw) in api.stored() {
@@ -52,7 +52,7 @@ fn read_by_the_kcl(api: &FakeKinesis) -> Vec<(usize, usize)> {
 
 type Numbers = BTreeMap<usize, Vec<usize>>;
 
-/// Each user's numbers as they were stored for the first time must be those that were sent, in order.
+/// Each user's numbers, in the order in which they were first stored, must be those that were sent, in order.
 fn check(api: &FakeKinesis, sent: &[Vec<PutRecord>], what: &str) {
     let (found, wanted) = found_and_wanted(api, sent);
     assert_eq!(found, wanted, "{what}");
@@ -96,7 +96,7 @@ async fn everything_arrives_in_every_users_order_whatever_fails() {
             let receipts = writer.put(batch.clone(), Some(note)).await.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             assert_eq!(receipts.len(), batch.len());
             assert_eq!(progress.read("job").await.unwrap(), Some(n.to_string()));
-            // A receipt names a record in which the payload is.
+            // A receipt names a record that contains the payload.
             let stored = api.stored();
             for (receipt, sent) in receipts.iter().zip(batch).step_by(37) {
                 let (shard, raw) = stored.iter().find(|(_, raw)| raw.sequence == receipt.sequence).unwrap();
@@ -111,11 +111,12 @@ async fn everything_arrives_in_every_users_order_whatever_fails() {
         (misplaced, throttled) = (misplaced + cost.misplaced, throttled + cost.throttled);
         reshards += api.stored().iter().filter(|(shard, _)| !shard.parents.is_empty()).count();
     }
-    // What the seeds are for did happen.
+    // The faults for which there are seeds did happen.
     assert!(reshards > 0 && misplaced > 0 && throttled > 0, "{reshards} {misplaced} {throttled}");
 }
 
-/// Without the look at where they landed, aggregates stay on shards that do not own what is in them, and a KCL drops them.
+/// If the writer did not check where aggregates are stored, they would stay on shards that do not own their records, and a KCL would drop
+/// them.
 #[tokio::test]
 async fn aggregates_that_are_not_sent_again_after_a_reshard_are_noticed() {
     let mut noticed = 0;
@@ -127,7 +128,7 @@ async fn aggregates_that_are_not_sent_again_after_a_reshard_are_noticed() {
         let writer = writer(&api, &Arc::default(), true);
         let mut put = Vec::new();
         for batch in &batches {
-            // A writer that has learnt of the reshard elsewhere finds the answers wrong for ever, and says so.
+            // A writer that has learnt of the reshard otherwise finds every answer wrong, and reports it.
             match writer.put(batch.clone(), None).await {
                 Ok(_) => put.push(batch.clone()),
                 Err(_) => break,
@@ -154,7 +155,7 @@ async fn nothing_fails_and_nothing_is_sent_twice() {
     assert!(cost.records < 400 && cost.per_unit() > 10.0, "{cost:?}");
 }
 
-/// One by one, records of any size go as fast as their shard takes them: a call holds no more than it takes at once.
+/// Put one by one, records of any size go as fast as their shard takes them: a call has no more than the shard takes at once.
 #[tokio::test]
 async fn records_of_their_own_use_what_a_shard_takes() {
     for size in [50, 4_000, 20_000] {
@@ -168,12 +169,12 @@ async fn records_of_their_own_use_what_a_shard_takes() {
         let begun = api.time.monotonic();
         writer.put(batch, None).await.unwrap();
         let took = (api.time.monotonic() - begun).as_secs_f64();
-        // A minute's worth.
+        // What a shard takes in a minute.
         assert!((59.0..110.0).contains(&took), "{took} s for {count} records of {size} bytes");
     }
 }
 
-/// The list of shards may be older than the answers to puts: it is waited for, and what landed where it belongs is not sent again.
+/// The list of shards may be older than the answers to puts: the writer waits for it, and sends nothing again that is where it belongs.
 #[tokio::test]
 async fn a_list_that_does_not_know_where_records_are_is_read_again() {
     for users in ["all of one child", "of both"] {
@@ -196,7 +197,7 @@ async fn a_list_that_does_not_know_where_records_are_is_read_again() {
     }
 }
 
-/// The same progress stands for the same records only.
+/// The same progress stands only for the same records.
 #[tokio::test]
 async fn another_put_with_the_same_progress_is_sent() {
     let api = Arc::new(FakeKinesis::new(3, Faults::default(), 1));

@@ -1,4 +1,4 @@
-//! Reading from a Kinesis that fails: every record once and in order, from wherever one begins.
+//! Reading from a Kinesis that fails: every record once and in order, from any position.
 
 use crate::support::{ALL, ARN, CREATED, FakeKinesis, Faults, fill, live, places, read_on, seeds, shard};
 use authpulse_event::{ArrivalTime, Position, SequenceNumber, Span};
@@ -34,7 +34,7 @@ async fn every_record_is_read_once_and_in_order_from_anywhere() {
         }
         let chance = Chance::new(seed);
         let mut from = 0;
-        // Several lives: each begins after any record that was read, as a worker that comes back does.
+        // Several lives of a worker: each begins after some record that was read, like a worker that comes back.
         for life in 0..6 {
             let stream = reader(&api, StartAt::TrimHorizon);
             from = live(&stream, &expected, from, ended, &chance, &format!("seed {seed}, life {life}")).await;
@@ -66,16 +66,16 @@ async fn what_retention_took_is_told_as_a_gap() {
     let numbers: Vec<SequenceNumber> = (0..10).map(|n| api.append("U1", None, format!("{n}"))).collect();
     let after = |n: usize| ReadFrom::After(Position { sequence: numbers[n], sub_sequence: 0 });
     api.trim(0, 4);
-    // The record itself is still there: nothing is missing.
+    // The record itself is still there, so nothing is missing.
     let (records, gaps, _) = read_on(&reader(&api, StartAt::TrimHorizon), 0, after(4), ALL).await;
     assert_eq!((records.len(), gaps.len()), (5, 0));
-    // It is gone, and others with it perhaps.
+    // The record is gone, and others may be gone with it.
     let stream = reader(&api, StartAt::TrimHorizon);
     let (records, gaps, _) = read_on(&stream, 0, after(1), ALL).await;
     assert_eq!((records.len(), gaps), (6, vec![Gap { records: None }]));
     let (_, gaps, _) = read_on(&stream, 0, after(9), ALL).await;
     assert_eq!(gaps, [], "once is enough");
-    // All is gone: told by each read from there, until a record comes.
+    // Everything is gone: each read from there reports it, until a record comes.
     api.trim(0, 6);
     let stream = reader(&api, StartAt::TrimHorizon);
     for _ in 0..2 {
@@ -111,7 +111,7 @@ async fn a_shards_budget_is_kept() {
     let (records, ..) = read_on(&stream, 0, ReadFrom::Start, ALL).await;
     assert_eq!(records.len(), 200);
     let (took, gets) = ((api.time.monotonic() - begun).as_secs_f64(), api.calls("get"));
-    // 20 MB, of which the last answer need not be waited for.
+    // 20 MB; nothing waits for the budget after the last answer.
     assert!((8.9..=10.1).contains(&took), "{took} s");
     let (calls_before, before) = (gets, api.time.monotonic());
     let mut from = ReadFrom::After(records.last().unwrap().position);
@@ -154,7 +154,7 @@ async fn the_tip_is_the_newest_record() {
     }
 }
 
-/// Kinesis goes on behind what retention has taken without a word, also for a reader that was there all the time.
+/// Kinesis silently goes on behind what retention has removed, even for a reader that was there all the time.
 #[tokio::test]
 async fn what_retention_takes_from_a_reader_that_goes_on_is_told() {
     let hour = Duration::from_secs(3_600);
@@ -165,7 +165,7 @@ async fn what_retention_takes_from_a_reader_that_goes_on_is_told() {
         let (records, gaps, _) = read_on(&stream, 0, ReadFrom::Start, ALL).await;
         assert_eq!((places(&records), gaps.len()), (expected, 0));
         let last = records.last().unwrap().position;
-        // Nobody can read for a while: the key is disabled, or the network is gone.
+        // For a while nobody can read: the key is disabled, or the network is down.
         let more = fill(&api, 9, 6);
         api.time.pass(away);
         api.trim(0, trimmed);
@@ -178,7 +178,7 @@ async fn what_retention_takes_from_a_reader_that_goes_on_is_told() {
     }
 }
 
-/// A reader that is behind by as much as records are kept looks at each read whether its last one is still there.
+/// A reader that is behind by as much as records are kept checks at each read that its last record is still there.
 #[tokio::test]
 async fn a_reader_that_is_behind_by_the_retention_is_told_what_it_loses() {
     let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
@@ -194,7 +194,7 @@ async fn a_reader_that_is_behind_by_the_retention_is_told_what_it_loses() {
     assert_eq!(batch.records[0].position.sequence, api.stored()[60].1.sequence);
 }
 
-/// What a worker has at hand of a shard that another has by now is let go, and asked for again where it has the shard once more.
+/// Records at hand are dropped if another worker has the shard by now. If the shard comes back, they are fetched again.
 #[tokio::test]
 async fn records_that_nobody_reads_are_let_go() {
     let api = Arc::new(FakeKinesis::new(2, Faults::default(), 4));
@@ -215,8 +215,8 @@ async fn records_that_nobody_reads_are_let_go() {
     assert!(api.calls("get") > calls + 2);
 }
 
-/// What is at hand of all shards has a bound. A shard that stopped reading with records at hand, as one that waits for what others have
-/// to tell, is in the way of nobody: what it has is let go, and read again when it goes on.
+/// The records at hand of all shards have a bound. A shard that stopped reading with records at hand, as one does that waits for counts
+/// of other shards, is in nobody's way: its records are dropped, and fetched again when it goes on.
 #[tokio::test]
 async fn all_shards_together_have_so_much_at_hand() {
     let api = Arc::new(FakeKinesis::new(2, Faults::default(), 4));
@@ -232,14 +232,14 @@ async fn all_shards_together_have_so_much_at_hand() {
     assert!(api.calls("get") > calls && !others.is_empty());
     let (records, gaps, _) = read_on(&stream, n, ReadFrom::After(first.position), ALL).await;
     assert_eq!((records.len() + 1 + others.len(), gaps.len()), (expected.len(), 0));
-    // Those that read on have room again and again.
+    // Shards that read on find room again and again.
     let begun = api.time.monotonic();
     read_on(&stream, n, ReadFrom::Start, ALL).await;
     let took = api.time.monotonic() - begun;
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
-/// The user records of an aggregate are made when they are read.
+/// The user records of an aggregate are made only when they are read.
 #[tokio::test]
 async fn a_million_records_of_an_aggregate_come_by_parts() {
     const RECORDS: usize = 200_000;
@@ -255,7 +255,7 @@ async fn a_million_records_of_an_aggregate_come_by_parts() {
     assert_eq!(records.len(), RECORDS + 1);
     assert!(records.iter().take(RECORDS).map(|r| r.position.sub_sequence).eq(0..RECORDS as u64));
     assert_eq!((api.calls("get"), &records[RECORDS].payload[..]), (1, &b"behind it"[..]));
-    // A life that begins within it goes on there; one at its end, behind it.
+    // A life that begins within an aggregate goes on there; one that begins at its end goes on behind it.
     for from in [1, 123_456, RECORDS - 1, RECORDS] {
         let after = ReadFrom::After(records[from - 1].position);
         let (rest, ..) = read_on(&reader(&api, StartAt::TrimHorizon), 0, after, ALL).await;
@@ -263,7 +263,7 @@ async fn a_million_records_of_an_aggregate_come_by_parts() {
     }
 }
 
-/// A shard that had much to take hours ago, and nothing since, is not read anew for its tip.
+/// A shard that took much hours ago, and nothing since, is not read again to find its tip.
 #[tokio::test]
 async fn little_is_read_to_find_the_tip() {
     let api = Arc::new(FakeKinesis::new(1, Faults::default(), 4));
@@ -300,7 +300,7 @@ async fn a_stream_is_known_by_its_arn_and_creation() {
     assert!(matches!(stream.read(&shard(9), ReadFrom::Start, ALL).await, Err(StreamError::NotFound { .. })));
 }
 
-/// The warnings of this thread.
+/// The warnings that this thread logged.
 #[derive(Clone, Default)]
 struct Warnings(Arc<std::sync::Mutex<u32>>);
 
@@ -345,7 +345,7 @@ async fn a_key_that_cannot_be_used_is_waited_for_with_growing_pauses_and_few_wor
         assert!((bound / 2.0..=bound).contains(&pause), "{pause} s, of {bound} s at most");
     }
     assert_eq!(*warnings.0.lock().unwrap(), 4, "after 1, 2, 4 and 8 failures");
-    // Whoever asks for the tip gets an answer.
+    // A caller that asks for the tip gets an answer.
     *api.get_fails.lock().unwrap() = vec![ApiError::Key("key 1 is disabled".to_owned())];
     let told = stream.tip(&shard(0)).await.unwrap_err();
     assert!(matches!(&told, StreamError::Storage { cause, retry: true, .. } if cause.contains("key 1")), "{told}");

@@ -1,4 +1,4 @@
-//! The files of a run: which they are, and whether they are those of another.
+//! The files of a run: their identity, and whether they equal those of another run.
 
 use super::BackfillRequest;
 use authpulse_files as input;
@@ -6,7 +6,7 @@ use authpulse_journal::error::{ConsumerError, Result};
 use authpulse_journal::refusal::Refusal;
 use authpulse_lake::entry::BackfillFile;
 
-/// Looks at the files without reading them, and refuses what no backfill can load; a command does this before it makes a lake.
+/// Checks the files without reading them, and refuses those that no backfill can load. Commands call this before they make a lake.
 ///
 /// # Errors
 /// One is missing, cannot be opened, or is not a regular file.
@@ -22,7 +22,10 @@ fn not_regular(source: &input::Source) -> ConsumerError {
     Refusal::NotRegular(source.to_string()).into()
 }
 
-/// Reads them once, to tell them from others.
+/// Reads the files once for their sizes and digests, which identify them.
+///
+/// # Errors
+/// A file cannot be read or is not a regular file, or the request was stopped.
 pub(super) fn identify(request: &BackfillRequest) -> Result<Vec<BackfillFile>> {
     let mut files = Vec::new();
     for source in &request.files {
@@ -32,12 +35,12 @@ pub(super) fn identify(request: &BackfillRequest) -> Result<Vec<BackfillFile>> {
     Ok(files)
 }
 
-/// Whether these are the same bytes, by whatever names.
+/// Whether both lists have the same bytes in the same order; names do not matter.
 pub(super) fn same_content(a: &[BackfillFile], b: &[BackfillFile]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.bytes == b.bytes && a.sha256 == b.sha256)
 }
 
-/// Files for people, so that one is told from another of its name.
+/// Describes files for people, with size and digest: two files may have the same name.
 pub(super) fn describe(files: &[BackfillFile]) -> String {
     let each =
         |f: &BackfillFile| format!("{} ({} bytes, SHA-256 {}…)", f.name, f.bytes, &f.sha256[..12.min(f.sha256.len())]);

@@ -1,4 +1,4 @@
-//! The end of a run whose files cannot be read to their end: what it stored stays, and the lake goes on without the rest.
+//! Gives up a run whose files cannot be read to their end. What it stored stays; the lake goes on without the rest.
 
 use super::{BackfillRun, What, passed::stored_lines, start_of};
 use crate::backfill::mark_complete;
@@ -17,14 +17,19 @@ use authpulse_worker::worker::{Goal, SharedTally, Worker};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Begins to give the lake's unfinished run up. Its worker settles what waits and stores that; it needs no file.
+/// Begins to give up the lake's unfinished run. Its worker flushes what waits and stores that; it needs no file.
 ///
 /// # Errors
-/// There is no such run ([`ConsumerError::NothingToDo`] where it was given up already), or the lake cannot be read.
+/// There is no unfinished run ([`ConsumerError::NothingToDo`] if it was given up already), another process works on it, or the lake
+/// cannot be read.
 pub async fn prepare_giving_up(env: &Env, options: Arc<Options>) -> Result<BackfillRun> {
     prepare_with(env, options, Arc::default()).await
 }
 
+/// [`prepare_giving_up`], with the lines at which earlier workers of the run panicked.
+///
+/// # Errors
+/// As for [`prepare_giving_up`].
 pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<Poison>) -> Result<BackfillRun> {
     env.lake.ensure_tables().await?;
     let OpenedLake { registry, mut tails, options } = open_lake(env, &options).await?;
@@ -37,7 +42,7 @@ pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<P
         );
     };
     if let Some(line) = backfill.given_up {
-        // It may have ended before this was noted.
+        // The process that gave it up may have ended before it noted that.
         mark_complete(env, tail.n).await?;
         return Err(ConsumerError::NothingToDo(given_up_words(&backfill, line)));
     }
@@ -50,7 +55,7 @@ pub(super) async fn prepare_with(env: &Env, options: Arc<Options>, poison: Arc<P
     registry.set_topology(BTreeMap::from([(key.clone(), Vec::new())]), true);
     let n = tail.n;
     let opened = open_existing(env, &options, &registry, tail).await?;
-    // Only a stream's shards are ended by their owners.
+    // `None` would mean that the shard has ended, but only shards of a stream end.
     let opened = opened.ok_or_else(|| ConsumerError::Fenced { shard: key.clone(), n })?;
     let input = Input::nothing(ArrivalTime::of_run(backfill.run_started), names(&backfill.files));
     let start = start_of(opened, input, Goal::GiveUp);

@@ -1,4 +1,4 @@
-//! The order of a run's files, looked at before a line is admitted.
+//! Checks the order of a run's files before a line is admitted.
 
 use authpulse_engine::settings::ARRIVAL_SLACK;
 use authpulse_event::{ArrivalTime, ProcessingTime};
@@ -8,12 +8,12 @@ use authpulse_journal::refusal::Refusal;
 use authpulse_settings::options::Options;
 use tokio::sync::watch;
 
-/// Refuses files of which one begins below the newest beginning of those named before it, less the tolerance: most of it would be
-/// late. What files only overlap by is admitted line by line. `now` is when they arrive: what lies ahead of that is rejected as `future`,
-/// and its file begins behind it. `stop` ends it once it holds true.
+/// Refuses the files if one begins more than the tolerance below the beginning of any file named before it: most of it would be late.
+/// Files may overlap otherwise; their lines are admitted one by one. `now` is when the files arrive. Events ahead of it will be rejected
+/// as `future`, so they do not count as a file's beginning. `stop` ends the check once it holds true.
 ///
 /// # Errors
-/// Names both files and times, or one cannot be read, or it was stopped.
+/// Two files are out of order (the error names both, with times), a file cannot be read, or the check was stopped.
 pub fn refuse_disorder(
     files: &[Source],
     options: &Options,

@@ -1,11 +1,11 @@
-//! What became of a run: whether anything of it was accepted.
+//! Whether anything of a run was accepted.
 
 use authpulse_event::ShardId;
 use authpulse_journal::env::Env;
 use authpulse_journal::error::Result;
 use authpulse_journal::log::{Entries, read_checkpoint, read_tail};
 
-/// Whether the run that the lake's last entry belongs to had records, and every one of them is rejected, by its entries and the checkpoint
+/// Whether the run of the lake's last entry had records and all of them were rejected. It counts the run's entries, and the checkpoint
 /// that stands for folded ones.
 ///
 /// # Errors
@@ -15,7 +15,7 @@ pub async fn nothing_accepted(env: &Env) -> Result<bool> {
     let run = read_tail(env, &key).await?.and_then(|tail| tail.backfill).map(|backfill| backfill.run_started);
     let checkpoint = read_checkpoint(env, &key).await?;
     let (mut received, mut curated) = (0, 0);
-    // Events of before the run that were not scored then are none that it accepted; nor are those that had waited and are rejected in it.
+    // The run did not accept events that were accepted before it and not yet scored, nor events that had waited and that it rejected.
     let (mut unscored_before, mut unscored, mut waiting) = (None, 0, 0);
     if let Some(checkpoint) =
         checkpoint.as_ref().filter(|checkpoint| checkpoint.last.backfill.as_ref().map(|b| b.run_started) == run)

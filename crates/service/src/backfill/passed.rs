@@ -1,4 +1,4 @@
-//! The lines of a run that are stored already: read again, compared with what was admitted, and passed over.
+//! Passes over the lines of a run that are stored already. They are read again, so that their digest can be compared.
 
 use authpulse_files::{InputError, LineBlock, LineBlocks, Origin};
 use authpulse_journal::error::Result;
@@ -7,21 +7,25 @@ use authpulse_worker::input::rest_from;
 use authpulse_worker::line_digest::LineDigest;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An input that stands behind the stored lines.
+/// An input of which the stored lines have been read.
 pub(super) struct Passed {
-    /// What follows, first the rest of a block that was begun.
+    /// The rest of the block in which the stored lines end. It comes before `blocks`.
     pub rest: Option<LineBlock>,
+    /// The blocks that were not read yet.
     pub blocks: LineBlocks,
-    /// Over the lines that were passed.
+    /// The digest of the lines that were passed.
     pub digest: LineDigest,
-    /// Lines passed; fewer than were to be where the input ends before.
+    /// How many lines were passed; fewer than asked for if the input ends before.
     pub lines: u64,
-    /// Where events stood that wait, if lines are sorted.
+    /// If lines are sorted, the file and line of each waiting event, by the number of its sorted line.
     pub waiting: BTreeMap<u64, Origin>,
 }
 
-/// Passes over the lines up to `through`, counted as the blocks count them; `before` is the number before their first. `go_on` is asked
-/// for each block.
+/// Passes over the lines up to `through`, in the numbers of the blocks; `before` is the number before their first line. `go_on` is
+/// called for each block.
+///
+/// # Errors
+/// The input cannot be read, or [`InputError::ToldToEnd`] once `go_on` returns false.
 pub(super) fn pass_over(
     mut blocks: LineBlocks,
     before: u64,
@@ -58,13 +62,16 @@ pub(super) fn pass_over(
     Ok(Passed { rest, blocks, digest, lines: passed - before, waiting: origins })
 }
 
-/// How many bytes the first lines of a block take up, blank ones and line ends included.
+/// How many bytes the first `lines` lines of a block take up, blank lines and line ends included.
 fn end_of(block: &LineBlock, lines: u64) -> u64 {
     let mut ends = block.bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at as u64 + 1);
     ends.nth(lines as usize - 1).unwrap_or(block.bytes.len() as u64)
 }
 
-/// The lines of the run that an entry and those before it hold.
+/// How many lines of the run are in this entry and those before it.
+///
+/// # Errors
+/// The entry's position is damaged.
 pub(super) fn stored_lines(entry: &Entry, backfill: &Backfill) -> Result<u64> {
     Ok(entry.position()?.sequence.as_u64().unwrap_or(0).saturating_sub(backfill.lines_before))
 }

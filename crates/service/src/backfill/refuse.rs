@@ -1,4 +1,4 @@
-//! Whether files go on with what the lake holds, and why not.
+//! Whether a backfill of these files can go on with what the lake holds, and if not, why.
 
 use super::BackfillRequest;
 use super::files::{describe, same_content};
@@ -14,8 +14,11 @@ use authpulse_lake::entry::{BackfillFile, Entry, Source};
 use authpulse_settings::options::Options;
 use std::collections::BTreeMap;
 
-/// Whether this request goes on with the run that the lake's last entry belongs to. Where that run has a digest, its lines are still
-/// to be compared ([`refuse_other_lines`]).
+/// Whether this request continues the run of the lake's last entry. If that run has a digest of its lines, they are still to be
+/// compared ([`refuse_other_lines`]).
+///
+/// # Errors
+/// The run is unfinished, but began with the other choice of `--sort`, or has no digest and these files are others.
 pub(super) fn continues(tail: &Entry, files: &[BackfillFile], request: &BackfillRequest) -> Result<bool> {
     let Some(backfill) = &tail.backfill else { return Ok(false) };
     let same = same_content(&backfill.files, files);
@@ -33,10 +36,13 @@ pub(super) fn continues(tail: &Entry, files: &[BackfillFile], request: &Backfill
     Ok(open)
 }
 
-/// An unfinished run is continued with the lines that it began with, or not at all; how the files are packed does not matter.
+/// An unfinished run is continued only with the lines that it began with. How the files are packed does not matter.
+///
+/// # Errors
+/// The files do not begin with the lines that are stored, or the entry is damaged.
 pub(super) fn refuse_other_lines(tail: &Entry, files: &[BackfillFile], passed: &Passed) -> Result<()> {
     let Some(backfill) = &tail.backfill else { return Ok(()) };
-    // A run of before has the bytes of its own files to go by.
+    // An older program stored no digest; for its runs, `continues` has compared the files.
     let Some(digest) = &backfill.digest else { return Ok(()) };
     let stored = stored_lines(tail, backfill)?;
     let lines = if passed.lines < stored {
@@ -49,7 +55,10 @@ pub(super) fn refuse_other_lines(tail: &Entry, files: &[BackfillFile], passed: &
     Err(Refusal::OtherLines { files: describe(&backfill.files), lines, others: describe(files) }.into())
 }
 
-/// A lake that follows a stream takes no history any more.
+/// Refuses a lake that follows a stream: it cannot take history any more.
+///
+/// # Errors
+/// [`ConsumerError::Refused`] if one of the last entries is of a stream.
 pub(super) fn refuse_stream(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
     let stream = tails.values().find_map(|tail| match &tail.source {
         Source::Stream { name, .. } => Some(name),
@@ -61,7 +70,11 @@ pub(super) fn refuse_stream(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
     }
 }
 
-/// Files that are in the lake already are not loaded again.
+/// Refuses files that are in the lake already.
+///
+/// # Errors
+/// They are: [`ConsumerError::NothingToDo`] if the run was not `completed` before, otherwise [`ConsumerError::Refused`]. Or the entry is
+/// damaged.
 pub(super) fn refuse_what_is_there(tail: &Entry, files: &[BackfillFile], completed: bool) -> Result<()> {
     let Some(backfill) = tail.backfill.as_ref().filter(|backfill| same_content(&backfill.files, files)) else {
         return Ok(());
@@ -69,7 +82,7 @@ pub(super) fn refuse_what_is_there(tail: &Entry, files: &[BackfillFile], complet
     if let Some(line) = backfill.given_up {
         return Err(Refusal::GivenUp(given_up_words(backfill, line)).into());
     }
-    // Files without a line are alike, and nothing of them is in the lake: another such run is one more.
+    // All files without a line are equal, and put nothing into the lake: they may be loaded again.
     let holds_lines = tail.position()?.sequence.as_u64() != Some(backfill.lines_before);
     if !holds_lines {
         return Ok(());
@@ -80,23 +93,27 @@ pub(super) fn refuse_what_is_there(tail: &Entry, files: &[BackfillFile], complet
     };
     let names: Vec<String> = files.iter().zip(&backfill.files).map(name).collect();
     let words = format!("{} is in the lake already; nothing to do", names.join(", "));
-    // A run that was interrupted between its last entry and its end is completed by being repeated; that is no error.
+    // Repeating a run that was interrupted after its last entry completes it; that is no error.
     Err(if completed { Refusal::InLakeAlready(words).into() } else { ConsumerError::NothingToDo(words) })
 }
 
-/// How a lake came by its watermark.
+/// How a lake came by its watermark, in words for an error.
 pub(super) fn passed_by(tail: &Entry) -> &'static str {
     if tail.seal().and_then(Seal::up_to).is_some() { "is sealed up to" } else { "has passed" }
 }
 
-/// A further run must begin where the lake is open: its first event must not be late, nor that of any file that is to be sorted.
+/// The first event of a further run must not be late; in a run that is to be sorted, the first event of no file may be. `open_from` is
+/// the lake's watermark and how it came by it.
+///
+/// # Errors
+/// The first event lies below the watermark, a file cannot be read, or the request was stopped.
 pub(super) fn refuse_late_beginning(
     open_from: Option<(EventTime, &str)>,
     request: &BackfillRequest,
     options: &Options,
 ) -> Result<()> {
     let Some((open_from, what)) = open_from else { return Ok(()) };
-    // Each file of a sorted run by itself, the files of another as one.
+    // Each file of a sorted run is checked; otherwise only the first event of all files.
     let parts = request.files.chunks(if request.sort.is_some() { 1 } else { request.files.len().max(1) });
     for files in parts {
         let Some(first) = input::first_event(files, options.engine.time.base, EventTime::MAX, &|| request.goes_on())?

@@ -15,9 +15,9 @@ use std::sync::Arc;
 /// How the lines of a run are sorted.
 #[derive(Clone)]
 pub struct Sorting {
-    /// Where temporary files go.
+    /// The directory for temporary files.
     pub dir: PathBuf,
-    /// Told how many bytes of the files were read, and nothing once it is done.
+    /// Called with the bytes read so far, and with `None` when sorting has ended.
     pub progress: Arc<dyn Fn(Option<u64>) + Send + Sync>,
 }
 
@@ -27,7 +27,10 @@ impl fmt::Debug for Sorting {
     }
 }
 
-/// Sorts the lines of a request's files, on another thread.
+/// Sorts the lines of a request's files on another thread.
+///
+/// # Errors
+/// A file or a temporary file cannot be read or written, the request was stopped, or sorting panicked.
 pub(super) async fn sort(
     env: &Env,
     sorting: &Sorting,
@@ -48,7 +51,10 @@ pub(super) async fn sort(
     Ok(Arc::new(sorted.ok_or_else(bug)??))
 }
 
-/// A further run must begin where the lake is open, with its earliest event where it is sorted.
+/// Refuses a further sorted run whose earliest event would be late. `what` says how the lake came by its watermark.
+///
+/// # Errors
+/// [`ConsumerError::Refused`] if that event lies below the watermark `open_from`.
 pub(super) fn refuse_late_beginning(sorted: &Sorted, open_from: EventTime, what: &str) -> Result<()> {
     match sorted.first_event() {
         Some((time, origin)) if time < open_from => Err(Refusal::LateBeginning(format!(

@@ -1,4 +1,4 @@
-//! A backfill's worker, with a committer beside it.
+//! Runs a backfill's worker, with a committer beside it.
 
 use super::Ended;
 use super::TARGET;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 /// Runs a backfill to its end, or until `stop` holds true.
 ///
 /// # Errors
-/// The input or the lake fails; what is stored stays, and the same backfill continues.
+/// The input or the lake fails, or the last commit does. Stored entries stay, and the same backfill continues after them.
 pub async fn run_backfill(
     mut run: BackfillRun,
     env: &Env,
@@ -26,7 +26,7 @@ pub async fn run_backfill(
 ) -> Result<Ended> {
     run.worker.read_until(stop.clone());
     let columns_said = run.worker.columns_said().clone();
-    // Whoever loads files waits for the end, and hears what is too new.
+    // A backfill does not stand aside: its user waits for the end and gets what is too new as an error.
     let committer = Committer::start(env, options, &Aside::new());
     let outcome: Result<(Ended, u64)> = async {
         loop {
@@ -41,7 +41,7 @@ pub async fn run_backfill(
                 Err(error @ ConsumerError::Panicked { .. }) => {
                     tracing::error!(target: TARGET, error = %Chain(&error), "rebuilding the shard and trying the line again");
                     run = match run.rebuild(env).await {
-                        // What the lost worker had not stored is read again by whoever goes on.
+                        // The next run reads again what the dropped worker had not stored.
                         Err(ConsumerError::Input(InputError::ToldToEnd)) => return Ok((Ended::Stopped, 0)),
                         rebuilt => rebuilt?,
                     };

@@ -1,4 +1,4 @@
-//! The committer beside a run: it keeps its lock, brings the tables up every interval, and once more at the end.
+//! The committer of a run: it keeps the committer's lock, brings the tables up every interval, and once more at the end.
 
 use super::TARGET;
 use crate::aside::Aside;
@@ -12,22 +12,22 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How often the last commit at the end is tried.
+/// How many times the last commit is tried at the end.
 const LAST_COMMIT_ATTEMPTS: u32 = 10;
 
-/// What a task does, if it is to be named in an error.
+/// How an error names the task that commits.
 const COMMITS: &str = "brings the tables up";
 
-/// The committer beside a run; ends with it.
+/// The two tasks that commit beside the workers of a run: one keeps the lock, one commits.
 pub(super) struct Committer {
     stop: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
-    /// Says what a task beside the workers did that panicked.
+    /// What a task beside the workers does, once it has panicked.
     pub panicked: watch::Sender<Option<&'static str>>,
 }
 
 impl Committer {
-    /// Starts it; `aside` hears of what is too new for this program, and keeps it from committing.
+    /// Starts both tasks. They report to `aside` what is too new for this program, and stop committing once it has met something.
     pub fn start(env: &Env, options: &Options, aside: &Aside) -> Committer {
         let (stop, stopped) = watch::channel(false);
         let (hold, ours) = watch::channel(false);
@@ -40,9 +40,12 @@ impl Committer {
         Committer { stop, tasks: [lock, commits], panicked }
     }
 
-    /// Ends it, and brings the tables up to the journal; not where this process `stands_aside`: then others do.
+    /// Ends both tasks and brings the tables up to the journals. A process that `stands_aside` does not commit: newer programs do.
+    ///
+    /// # Errors
+    /// The last commit failed ten times, or met something too new; or one of the tasks has panicked.
     pub async fn finish(self, env: &Env, stands_aside: bool) -> Result<()> {
-        // Nobody listens only where the task is gone already.
+        // Sending fails only if both tasks are gone already.
         let _ = self.stop.send(true);
         for task in self.tasks {
             let _ = task.await;
@@ -52,7 +55,7 @@ impl Committer {
             env.committer.release().await;
             return panicked.map_or(Ok(()), |what| Err(bug(what)));
         }
-        // Whoever has the lock: a run that ends leaves nothing for another to do.
+        // It commits even without the lock: a run that ends leaves nothing for others to do.
         let mut attempt = 1;
         loop {
             match commit_beside(env).await.unwrap_or_else(|| Err(bug(COMMITS))) {
@@ -71,8 +74,8 @@ impl Committer {
     }
 }
 
-/// Keeps the committer's lock while it is ours, and looks for it while it is not, until told to stop or something is met that is too
-/// new for this program: then others have it. A task of its own, so that a commit that takes long does not cost it.
+/// Keeps the committer's lock, or tries for it while another process has it. Ends when told to stop; ends and releases the lock when
+/// `aside` has met something too new. It is a task of its own, so that the lock does not expire during a long commit.
 async fn keep_lock(
     env: Env,
     every: Duration,
@@ -100,7 +103,7 @@ async fn keep_lock(
                     );
                 }
             }
-            // Two committers do no harm, none at all would.
+            // Two committers do no harm, but having none would.
             Err(error) => {
                 if is_known {
                     tracing::warn!(target: TARGET, error = %Chain(&error), "whether another worker commits is unknown; committing all the same")
@@ -118,7 +121,7 @@ async fn keep_lock(
     }
 }
 
-/// Commits every interval where the lock is ours, until told to stop or something is met that is too new for this program.
+/// Commits every interval while this process has the lock, until told to stop or `aside` has met something too new.
 async fn commit_regularly(
     env: Env,
     interval: Span,
@@ -128,7 +131,7 @@ async fn commit_regularly(
 ) {
     let mut next = env.clock.ticks();
     loop {
-        // From one begin to the next: how long a commit takes makes rows no older. One that takes longer is followed at once.
+        // Intervals run from begin to begin, so that long commits do not make rows older. A commit longer than one is followed at once.
         next = (next + interval).max(env.clock.ticks());
         tokio::select! {
             biased;
@@ -149,7 +152,7 @@ async fn commit_regularly(
     }
 }
 
-/// Commits on another thread, as merging files takes up to a second, in which a thread of the runtime could not decide anything.
+/// Commits on another thread: merging files takes up to a second, for which it would block a thread of the runtime.
 /// `None` if it panicked.
 async fn commit_beside(env: &Env) -> Option<Result<Round>> {
     let (env, work) = (env.clone(), env.work.clone());

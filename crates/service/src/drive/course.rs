@@ -9,38 +9,38 @@
 use crate::service::Mode;
 use std::sync::Arc;
 
-/// What a run hears of from one look to the next.
+/// What has happened to a run since it last looked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
     /// Something failed.
     pub has_failed: bool,
     /// It was told to stop.
     pub told_to_stop: bool,
-    /// What was met that is too new for this program.
+    /// What is too new for this program, if something was met.
     pub met: Option<Arc<str>>,
 }
 
-/// What follows from it.
+/// What the run does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// It gives all back, takes nothing any more, and stays up.
+    /// It gives all leases back, takes no more, and stays up.
     StandAside,
-    /// It fails of what is too new: nobody would wait for its end.
+    /// It fails because something is too new: the run has an end for which a caller waits.
     Fail(Arc<str>),
-    /// It takes nothing any more, and ends once its workers have stopped.
+    /// It takes no more leases, and ends once its workers have stopped.
     Leave,
 }
 
-/// See the module.
+/// Where a run is in the picture above.
 #[derive(Debug, Default)]
 pub(super) struct Course {
     is_stopping: bool,
-    /// Of what it stands aside. It may stop all the same.
+    /// Why it stands aside, if it does. A run that stands aside can still be stopped.
     aside_of: Option<Arc<str>>,
 }
 
 impl Course {
-    /// Takes in what happened; tells what follows, in this order.
+    /// Takes in what happened; returns what the run does next, in order.
     pub fn hear(&mut self, heard: Heard, mode: Mode) -> Vec<Turn> {
         let mut turns = Vec::new();
         let mut stops = heard.has_failed || heard.told_to_stop;
@@ -72,7 +72,7 @@ impl Course {
         self.is_stopping
     }
 
-    /// Of what it stands aside.
+    /// What is too new, if the run stands aside because of it.
     pub fn aside_of(&self) -> Option<&Arc<str>> {
         self.aside_of.as_ref()
     }

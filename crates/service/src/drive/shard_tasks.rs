@@ -15,32 +15,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-/// How often in a row, without an entry of its own in between, a worker may lose a shard to another that has no lease for it, before it
-/// gives up.
+/// How many times in a row a process may lose a shard to a worker without a lease, storing no entry in between, before the run
+/// fails.
 const FENCED_MAX: u32 = 5;
 
 /// How a worker's task ended.
 pub(super) type Joined = std::result::Result<(Worker, Result<WorkerEnd>), JoinError>;
 
-/// See the module.
+/// The tasks of a service, one for each shard that it works on.
 pub(super) struct ShardTasks {
-    /// The workers that work.
+    /// The tasks of the running workers.
     pub tasks: JoinSet<(Worker, Result<WorkerEnd>)>,
     /// Tells a shard's worker to stop.
     stops: BTreeMap<ShardId, watch::Sender<bool>>,
-    /// Workers that stop because their lease goes, or went, to another.
+    /// Shards whose workers were told to stop because another worker asks for the lease, or has it.
     leaving: BTreeSet<ShardId>,
-    /// Workers that have come to their end.
+    /// Workers that have ended in order.
     done: Vec<Worker>,
-    /// How often a shard was lost.
+    /// How many times in a row each shard was lost.
     fenced: BTreeMap<ShardId, u32>,
-    /// Why the run ends before its time.
+    /// The first failure: why the run ends early.
     pub failure: Option<ConsumerError>,
     aside: Aside,
 }
 
 impl ShardTasks {
-    /// Nobody works yet.
+    /// Without any worker yet. What is too new is reported to `aside`.
     pub fn new(aside: Aside) -> ShardTasks {
         ShardTasks {
             tasks: JoinSet::new(),
@@ -53,7 +53,8 @@ impl ShardTasks {
         }
     }
 
-    /// Tells of a shard whether its worker is at work here. (It borrows no more than that: workers cannot be looked at from elsewhere.)
+    /// A function that says whether a shard has a running worker here. (It borrows only `stops`: a future that holds a `&Worker` could
+    /// not go to another thread.)
     pub fn at_work(&self) -> impl Fn(&ShardId) -> bool + use<'_> {
         let stops = &self.stops;
         |shard| stops.contains_key(shard)
@@ -66,14 +67,15 @@ impl ShardTasks {
         }
     }
 
-    /// Takes in what a look at the lake or a worker failed with. What is too new makes the run stand aside, or fail, in its time.
+    /// Takes in an error of a worker or of reading the lake. Something too new goes to `aside`, after which the run stands aside or
+    /// fails; every other error ends the run.
     pub fn fail(&mut self, error: ConsumerError) {
         if !self.aside.meets(&error) {
             self.failure.get_or_insert(error);
         }
     }
 
-    /// Forgets the workers that are done, and gives back the leases that no worker here is at any more.
+    /// Forgets the workers that are done, and gives back the leases that no running worker here uses.
     pub fn give_back(&mut self, holdings: &Holdings, leases: &LeaseKeeper) {
         for key in holdings.held.iter().filter(|key| !self.stops.contains_key(&ShardId::new(*key))) {
             leases.tell(LeaseOrder::HandOver(key.clone()));
@@ -81,7 +83,7 @@ impl ShardTasks {
         self.done.clear();
     }
 
-    /// Stops the workers whose leases others ask for or have.
+    /// Stops the workers whose leases other workers ask for or have.
     pub fn release(&mut self, holdings: &Holdings, service: &mut Service, leases: &LeaseKeeper) {
         for (key, stop) in &self.stops {
             if holdings.asked_for.contains(key.as_str()) || !holdings.held.contains(key.as_str()) {
@@ -94,11 +96,11 @@ impl ShardTasks {
             if self.stops.contains_key(&shard) {
                 continue;
             }
-            // Its last owner had stored the end and went before it had said so.
+            // The last owner stored the end of the shard, but was lost before it ended the lease.
             if service.has_ended(&shard) {
                 leases.tell(LeaseOrder::End(key.clone()));
             } else if holdings.asked_for.contains(key) {
-                // What was done here may be begun anew there, and come back undone.
+                // The other worker may seal the shard again or read on, so a worker that is done here says nothing any more.
                 self.done.retain(|worker| *worker.key() != shard);
                 service.restart(&shard);
                 leases.tell(LeaseOrder::HandOver(key.clone()));
@@ -126,7 +128,7 @@ impl ShardTasks {
             }
             Ok(WorkerEnd::Stopped) => {
                 tracing::info!(target: TARGET, shard = %key, position = %worker.position(), "stopped; giving the shard back");
-                // Others need not wait for the slowest of this worker's shards.
+                // Each lease goes back at once: other workers need not wait for the slowest shard of this process.
                 leases.tell(LeaseOrder::HandOver(key.to_string()));
                 self.done.push(worker);
             }
@@ -149,7 +151,8 @@ impl ShardTasks {
         }
     }
 
-    /// Another worker has the shard: what was not stored here never happened. `had_stored` tells whether some was.
+    /// Another worker has the shard: what was not stored here never happened. `had_stored` tells whether the worker here had stored
+    /// an entry.
     pub fn lost(&mut self, key: &ShardId, had_stored: bool, error: ConsumerError, leases: &LeaseKeeper) {
         let times = self.fenced.entry(key.clone()).or_default();
         *times = if had_stored { 1 } else { *times + 1 };
@@ -161,7 +164,10 @@ impl ShardTasks {
         leases.tell(LeaseOrder::Forget(key.to_string()));
     }
 
-    /// Starts every shard that can be worked on now. What was started before an error stays.
+    /// Starts a worker for each shard in `ready` that can be worked on now. Workers started before an error stay.
+    ///
+    /// # Errors
+    /// A shard cannot be taken over or rebuilt, or another worker took it over at the same time.
     pub async fn start_all(
         &mut self,
         ready: &BTreeSet<String>,
@@ -179,10 +185,11 @@ impl ShardTasks {
         Ok(())
     }
 
-    /// Whoever reached its goal first may have left scores open that the others' counts allow now: stores until nothing more becomes ready.
+    /// A worker that reached its goal first may have left events unscored whose counts other workers have stored since. Scores and
+    /// stores them, until nothing more becomes ready.
     ///
     /// # Errors
-    /// Something cannot be stored.
+    /// An entry cannot be stored.
     pub async fn store_what_became_ready(&mut self) -> Result<()> {
         loop {
             let mut changed = false;

@@ -1,4 +1,4 @@
-//! Watches over the workers of a service: starts them, tells them to stop, and looks what is new.
+//! Watches over the workers of a service: starts them, stops them, and looks for new shards and entries.
 
 use super::Ended;
 use super::TARGET;
@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// See the module.
+/// The loop of a service's run and what it needs.
 pub(super) struct Supervisor<'a> {
     service: &'a mut Service,
     env: &'a Env,
@@ -27,19 +27,19 @@ pub(super) struct Supervisor<'a> {
     shard_tasks: ShardTasks,
     course: Course,
     reminder: Reminder,
-    /// When it last looked what is new.
+    /// When it last looked for new shards and entries.
     refreshed_at: Tick,
     /// Whether it is told to stop.
     stop: watch::Receiver<bool>,
-    /// What a task beside it did that panicked.
+    /// What a task beside the workers does, once it has panicked.
     panicked: watch::Receiver<Option<&'static str>>,
-    /// What was met that is too new.
+    /// What is too new for this program, once something was met.
     met: watch::Receiver<Option<Arc<str>>>,
     holdings: watch::Receiver<Holdings>,
 }
 
 impl<'a> Supervisor<'a> {
-    /// Over a service that has no workers yet.
+    /// For a service that has no workers yet.
     pub fn new(
         service: &'a mut Service,
         (env, options): (&'a Env, &'a Options),
@@ -64,7 +64,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Works until everything is done, or until it is told to stop.
+    /// Runs the service until everything is done, or until it is told to stop.
     ///
     /// # Errors
     /// A shard cannot go on, or a task beside the workers panicked; all workers are stopped then.
@@ -97,7 +97,7 @@ impl<'a> Supervisor<'a> {
         Ok(Ended::Complete)
     }
 
-    /// Hears what happened since it last listened.
+    /// Takes in failures, panics and stops since the last call, and passes on what follows from them.
     fn listen(&mut self) {
         if let Some(what) = *self.panicked.borrow_and_update() {
             self.shard_tasks.failure.get_or_insert_with(|| bug(what));
@@ -118,8 +118,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Stops workers whose leases go to others, and starts those whose leases came. Breaks off where something failed or it is told to
-    /// stop: that is heard first.
+    /// Stops workers whose leases go to other processes, and starts workers for leases that this one has. Breaks if something failed or
+    /// it is told to stop, so that the caller listens first.
     async fn start_and_stop(&mut self, holdings: &Holdings) -> ControlFlow<()> {
         let Supervisor { service, env, options, leases, shard_tasks, stop, .. } = self;
         shard_tasks.release(holdings, service, leases);
@@ -131,7 +131,7 @@ impl<'a> Supervisor<'a> {
         match unless_stopped(stop, start).await {
             None => ControlFlow::Break(()),
             Some(Ok(())) => ControlFlow::Continue(()),
-            // Another took the shard over while this worker was about to.
+            // Another worker took the shard over at the same time.
             Some(Err(ConsumerError::Fenced { shard, n })) => {
                 shard_tasks.lost(&shard.clone(), false, ConsumerError::Fenced { shard, n }, leases);
                 ControlFlow::Continue(())
@@ -143,7 +143,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Stops all workers; one that stands aside gives back what nobody works on any more, and says why.
+    /// Stops all workers. If it stands aside, it also gives back leases without a running worker, and says why.
     fn stop_all(&mut self, holdings: &Holdings) {
         self.shard_tasks.stop_all();
         if let Some(met) = self.course.aside_of() {
@@ -152,13 +152,13 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Whether nobody works any more, and nobody is to.
+    /// Whether no worker runs any more, and none is to be started.
     fn is_over(&self, holdings: &Holdings) -> bool {
         let is_complete = || self.course.works() && self.service.is_complete(&holdings.others);
         self.shard_tasks.tasks.is_empty() && (self.course.is_stopping() || is_complete())
     }
 
-    /// Waits until something happens, or until it is time to look what is new.
+    /// Waits until something happens, or until it is time to look for new shards and entries.
     async fn wait(&mut self) {
         self.leases.stored(self.service.positions());
         let stopping = self.course.is_stopping();
@@ -171,13 +171,13 @@ impl<'a> Supervisor<'a> {
             _ = self.stop.changed(), if !stopping => {}
             _ = self.panicked.changed(), if !stopping => {}
             _ = self.met.changed(), if !stopping => {}
-            // A keeper that is gone has told why.
+            // A keeper that is gone has panicked, which `panicked` reports.
             Ok(()) = self.holdings.changed() => {}
             () = self.env.clock.sleep(duration(self.options.follow_interval)) => {}
         }
     }
 
-    /// Looks what the stream and other workers have that is new, if that is due.
+    /// Looks for new shards of the stream and new entries of other workers, if that is due.
     async fn look_for_news(&mut self) {
         let now = self.env.clock.ticks();
         if now - self.refreshed_at < self.options.follow_interval {

@@ -1,4 +1,4 @@
-//! One worker's task: it is stepped until it is done or told to stop.
+//! The task of one worker: steps it until it is done or told to stop.
 
 use super::TARGET;
 use authpulse_journal::env::Clock;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How a worker came to its end.
+/// How a worker ended in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WorkerEnd {
     /// It has nothing more to do.
@@ -34,7 +34,7 @@ pub(super) async fn drive(
         match worker.step().await {
             Ok(StepOutcome::Worked) => tokio::task::yield_now().await,
             Ok(StepOutcome::Idle) => {
-                // In this order (`biased`): what happens next is then never up to chance, and one seed can simulate it.
+                // `biased` polls in this order, so that chance decides nothing and a simulation follows from its seed.
                 tokio::select! {
                     biased;
                     _ = stop.changed() => {}
@@ -43,7 +43,7 @@ pub(super) async fn drive(
                 }
             }
             Ok(StepOutcome::Done) => return (worker, Ok(WorkerEnd::Done)),
-            // It was told to stop as it waited.
+            // It was told to stop while it waited for a table's columns.
             Err(error @ ConsumerError::Unstored { .. }) => {
                 return (worker, or_unstored(Err(error)).map(|()| WorkerEnd::Stopped));
             }
@@ -52,7 +52,10 @@ pub(super) async fn drive(
     }
 }
 
-/// What a stop came to: that something could not be stored is no failure, whoever reads on reads it again.
+/// The result of a stop. Records that could not be stored are no failure: the next worker of the shard reads them again.
+///
+/// # Errors
+/// Any error but [`ConsumerError::Unstored`], which is only logged.
 pub(super) fn or_unstored(stopped: Result<()>) -> Result<()> {
     match stopped {
         Err(error @ ConsumerError::Unstored { .. }) => {

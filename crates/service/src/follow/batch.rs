@@ -10,23 +10,23 @@ use authpulse_lake::read::{CuratedBatch, DailyBatch, HourlyBatch, LiveFile, Reje
 use authpulse_lake::{Lake, LakeError, StoreError, TableFile};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-/// Entries of one shard in one batch: bounds the memory of a follower that catches up.
+/// After how many entries of one shard a batch is full: bounds the memory of a follower that catches up.
 pub(crate) const ENTRIES_AT_ONCE: usize = 200;
 
-/// Journals that are listed at the same time.
+/// How many journals are read at the same time.
 const JOURNALS_AT_ONCE: usize = 16;
 
-/// An entry and whose it is.
+/// An entry and the shard that it belongs to.
 #[derive(Clone, Debug)]
 pub struct Followed {
-    /// The journal.
+    /// The name of the shard's journal.
     pub shard: ShardId,
-    /// The entry, whole but for what lies in files.
+    /// The entry, without its spill and rows if these are in files.
     pub entry: Entry,
 }
 
-/// Some entries of every shard, those of a shard one behind the other. Sides and files are read when they are asked for, one
-/// file at a time, so that a batch takes little memory.
+/// Some entries of every shard, in order and without a gap within a shard. Spills and files are read only when asked for, one file at a
+/// time, so that a batch takes little memory.
 pub struct Batch<'a> {
     env: &'a Env,
     entries: Vec<Followed>,
@@ -35,6 +35,10 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// Reads the entries behind `applied`, some hundred of each shard at most.
+    ///
+    /// # Errors
+    /// A journal cannot be read, or an entry behind `applied` was folded and removed
+    /// ([`Outdated`](ConsumerError::Outdated)).
     pub(super) async fn read(env: &'a Env, applied: impl Fn(&ShardId) -> u64) -> Result<Batch<'a>> {
         let shards = env.journal.shards().await?;
         let mut looks = Vec::with_capacity(shards.len());
@@ -50,20 +54,20 @@ impl<'a> Batch<'a> {
         Ok(Batch { env, entries, is_last })
     }
 
-    /// All of them, by shard and number.
+    /// All entries, by shard and number.
     pub fn entries(&self) -> &[Followed] {
         &self.entries
     }
 
-    /// Whether it came to the end of every journal.
+    /// Whether the batch reached the end of every journal.
     pub(super) fn is_last(&self) -> bool {
         self.is_last
     }
 
-    /// Those that `follower` lacks, which holds `applied`.
+    /// The entries that a follower lacks. `applied` is its position, `follower` its name for the error.
     ///
     /// # Errors
-    /// [`ConsumerError::Refused`] where one is missing before them.
+    /// [`ConsumerError::Refused`] if an entry between `applied` and those of the batch is missing.
     pub fn behind(&self, follower: &str, applied: &Applied) -> Result<Vec<&Followed>> {
         let mut at = applied.clone();
         let mut lacked = Vec::new();
@@ -82,10 +86,10 @@ impl<'a> Batch<'a> {
         Ok(lacked)
     }
 
-    /// Unscored events and daily counts of an entry, wherever they are.
+    /// The spill of an entry, from the entry itself or from a file of its own: unscored events and daily counts.
     ///
     /// # Errors
-    /// [`ConsumerError::Behind`] if they are gone, or they cannot be read.
+    /// [`ConsumerError::Behind`] if its file is gone, another error if it cannot be read.
     pub async fn spill(&self, of: &Followed) -> Result<Spill> {
         match read_spill(self.env, &of.entry).await {
             Err(ConsumerError::Store(StoreError::NotFound { .. })) => Err(behind(of)),
@@ -96,7 +100,7 @@ impl<'a> Batch<'a> {
     /// Rows of a file of `auth_events_curated` that the entry names, in the file's order.
     ///
     /// # Errors
-    /// [`ConsumerError::Behind`] if the file is gone, or it cannot be read.
+    /// [`ConsumerError::Behind`] if the file is gone, another error if it cannot be read.
     pub async fn curated(&self, of: &Followed, file: &TableFile) -> Result<Rows<CuratedBatch>> {
         self.rows(of, file, async |lake, file| lake.read_curated(file, None).await).await
     }
@@ -125,7 +129,7 @@ impl<'a> Batch<'a> {
         self.rows(of, file, async |lake, file| lake.read_rejected(file, None).await).await
     }
 
-    /// Reads a file as its entry describes it: the table need not hold it, and may hold another in its place.
+    /// Reads a file as its entry describes it. The table need not have it: it may lack it, or have a merged file in its place.
     async fn rows<T>(
         &self,
         of: &Followed,
@@ -133,7 +137,7 @@ impl<'a> Batch<'a> {
         read: impl AsyncFnOnce(&Lake, &LiveFile) -> std::result::Result<T, LakeError>,
     ) -> Result<T> {
         match read(&self.env.lake, &LiveFile::from(file)).await {
-            // Damaged, or gone: only the second is for tables that follow to make good.
+            // A file that is gone also shows as damaged. Only a missing one is made good by rebuilding the follower from the tables.
             Err(error @ LakeError::Damaged { .. }) => match self.env.store.size(&file.path).await? {
                 None => Err(behind(of)),
                 Some(_) => Err(error.into()),
@@ -148,7 +152,7 @@ fn behind(of: &Followed) -> ConsumerError {
     ConsumerError::Behind { shard: of.shard.clone(), through: of.entry.n }
 }
 
-/// The entries behind `n`, some hundred at most.
+/// The entries of a shard behind entry `n`, some hundred at most.
 async fn look(env: &Env, shard: &ShardId, n: u64) -> Result<Vec<Entry>> {
     let mut behind = Entries::after(env, shard, n);
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Followers: who reads the journals and keeps something of its own up to them, each entry exactly once.
+//! Followers: they read the journals and keep something of their own up to date with them, each entry exactly once.
 //!
 //! ```text
 //!  applied() --> entries behind it, some hundred a shard --> apply(batch): rows and position in one transaction
@@ -6,9 +6,9 @@
 //!     '----------------------- rebuild(version of the tables) <--' Behind: an entry is folded, or a file is gone
 //! ```
 //!
-//! A follower holds where it is in the same transaction as what it keeps, so it does not matter when its process ends or how often
-//! a batch is handed to it. The Iceberg tables are followers ([`TableFollower`]); all others are registered and driven by
-//! [`Registered`], so that what they lack is kept for a while.
+//! A follower stores its position in the same transaction as its data, so it does not matter when its process ends or how often it is
+//! handed a batch. The Iceberg tables are followers ([`TableFollower`]). All others are registered and driven by [`Registered`], so that
+//! the entries and files they lack are kept for a while.
 
 mod batch;
 mod registered;
@@ -28,58 +28,56 @@ use authpulse_journal::refusal::Refusal;
 use futures::future::join_all;
 use std::collections::BTreeMap;
 
-/// The last entry of each shard that somebody holds; none of a shard that is not there.
+/// The number of the last applied entry of each shard. A shard that is not in it has none applied.
 pub type Applied = BTreeMap<ShardId, u64>;
 
-/// See the module. Several processes may work for one follower: its transactions keep them apart.
+/// Something that applies entries. Several processes may work for one follower: its transactions keep them apart.
 #[async_trait]
 pub trait Follower: Send + Sync {
-    /// What it is called, in words for people and, where it is registered, as a
-    /// [`FollowerName`](authpulse_lake::FollowerName).
+    /// Its name, for people. If it is registered, the name must be a [`FollowerName`](authpulse_lake::FollowerName).
     fn name(&self) -> &str;
 
     /// The last entry of each shard that it holds.
     async fn applied(&self) -> Result<Applied>;
 
-    /// Takes entries in: of each shard those behind [`Follower::applied`], in order and without a gap; others are skipped
-    /// ([`Batch::behind`] tells which). What it keeps of them and the new position become true in one transaction, which looks
-    /// once more where it is. Returns how many rows it took in, for people.
+    /// Applies entries: of each shard those behind [`Follower::applied`], in order and without a gap. It skips the others
+    /// ([`Batch::behind`] tells which to apply). Its data and its new position are stored in one transaction, which checks the old
+    /// position once more. Returns how many rows were taken in, for people.
     ///
     /// # Errors
-    /// Nothing of the batch counts; calling again with the same or more entries is right. [`ConsumerError::Behind`], which the
-    /// batch's own readers return where a file is gone, has it rebuilt.
+    /// Nothing of the batch was applied; it may be called again with the same or more entries. After [`ConsumerError::Behind`], which
+    /// the batch's readers return if a file is gone, the follower is rebuilt.
     async fn apply(&self, batch: &Batch<'_>) -> Result<u64>;
 
-    /// Throws away what it keeps and takes in one version of the tables instead, at [`Version::applied`]; all of it in one
-    /// transaction.
+    /// Replaces all its data by one version of the tables, and its position by [`Version::applied`], in one transaction.
     ///
     /// # Errors
-    /// What it keeps is as it was before.
+    /// Its data and its position are as they were before.
     async fn rebuild(&self, version: &Version) -> Result<()>;
 }
 
 /// What one round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// Entries applied to at least one follower.
+    /// Entries that at least one follower applied.
     pub entries: usize,
-    /// Rows that they took in, together.
+    /// Rows that all followers took in.
     pub rows: u64,
 }
 
-/// The next entries for some followers, read once for all of them, from where the last of them is.
+/// The next entries for some followers, read once for all of them: from the position of the follower that is furthest behind.
 ///
 /// # Errors
 /// A journal or a follower fails.
 pub async fn next<'a>(env: &'a Env, followers: &[&dyn Follower]) -> Result<Batch<'a>> {
-    // On S3 and Glue each step is a wait for the network; the followers and the journals do not wait for each other.
+    // On S3 and Glue each step waits for the network: all followers are asked at the same time.
     let applied = join_all(followers.iter().map(|follower| follower.applied())).await;
     let applied: Vec<Applied> = applied.into_iter().collect::<Result<_>>()?;
     Batch::read(env, |shard| applied.iter().map(|a| a.get(shard).copied().unwrap_or(0)).min().unwrap_or(0)).await
 }
 
-/// Lets each follower take a batch in, at the same time. Returns what was done, and whether the batch came to the end of every
-/// journal. To look whether a later one would hold something costs as many requests as that one; the next round does.
+/// Lets all followers apply a batch at the same time. Returns what was done, and whether the batch reached the end of every journal.
+/// If it did, nobody checks for later entries until the next round: the check costs as many requests as a round.
 ///
 /// # Errors
 /// A follower fails. What is applied stays applied; the call can be repeated.
@@ -88,7 +86,7 @@ pub async fn apply(batch: &Batch<'_>, followers: &[&dyn Follower]) -> Result<(Ro
     if batch.entries().is_empty() {
         return Ok((round, true));
     }
-    // Each is brought to its end, whatever becomes of the others.
+    // Each follower finishes, even if another fails.
     for rows in join_all(followers.iter().map(|follower| follower.apply(batch))).await {
         round.rows += rows?;
     }

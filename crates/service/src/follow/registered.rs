@@ -1,4 +1,5 @@
-//! A follower that is no table: registered, so that folding and cleaning keep what it lacks, and rebuilt where they could not.
+//! Drives a follower that is not a table. It is registered, so that maintenance keeps the entries and files that it lacks, and it is
+//! rebuilt if they are gone all the same.
 
 use super::{Applied, Batch, Follower, Round, Version};
 use authpulse_event::time::HOUR;
@@ -16,24 +17,24 @@ use tokio::sync::watch;
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::follow::registered";
 
-/// How often a follower's positions are registered, at most, while it goes on.
+/// The shortest time between two registrations of a follower's positions.
 pub const REGISTER_EVERY: Span = Span::seconds(10);
-/// How often it is looked whether a journal is folded beyond the follower: entries that are folded may be removed, and their
-/// numbers be free again. Far less than the age at which entries are removed.
+/// How often the driver checks whether a journal is folded beyond the follower: folded entries may be removed, and then their numbers
+/// are free again. Far less than the age at which entries are removed.
 const LOOK_AT_CHECKPOINTS_EVERY: Span = HOUR;
-/// Checkpoints that are read at the same time.
+/// How many checkpoints are read at the same time.
 const CHECKPOINTS_AT_ONCE: usize = 16;
-/// How often a follower is rebuilt in one round, where files of the version are merged away while it reads them.
+/// How many times a rebuild is tried in one round: files of the version may be merged away while the follower reads them.
 const REBUILD_ATTEMPTS: u32 = 3;
 
-/// Drives one follower.
+/// Registers one follower, feeds it entries, and has it rebuilt when it must be.
 pub struct Registered<F> {
     env: Env,
     follower: F,
     name: FollowerName,
-    /// The last registration of this process: its number, when (in ticks), and what it said.
+    /// The last registration of this process: its number, its time, and the registered positions.
     last: Option<(u64, Tick, Applied)>,
-    /// When the checkpoints were looked at, by both clocks.
+    /// When the checkpoints were last looked at, by both clocks.
     looked_at: Option<(ProcessingTime, Tick)>,
 }
 
@@ -41,24 +42,24 @@ impl<F: Follower> Registered<F> {
     /// Takes a follower; nothing is read or written yet.
     ///
     /// # Errors
-    /// [`ConsumerError::Refused`] if its name is none.
+    /// [`ConsumerError::Refused`] if its name is not a valid [`FollowerName`].
     pub fn new(env: Env, follower: F) -> Result<Registered<F>> {
         let name = FollowerName::new(follower.name()).map_err(Refusal::FollowerName)?;
         Ok(Registered { env, follower, name, last: None, looked_at: None })
     }
 
-    /// The follower.
+    /// The follower that this value drives.
     pub fn follower(&self) -> &F {
         &self.follower
     }
 
-    /// Goes on by one batch, or is rebuilt. Returns what was done, and whether there was nothing more to do.
+    /// Applies one batch, or rebuilds the follower. Returns what was done, and whether nothing more is to be done now.
     ///
     /// # Errors
     /// The journal, the registry, a file or the follower fails. What is applied stays applied; the call can be repeated.
     pub async fn round(&mut self) -> Result<(Round, bool)> {
         let applied = self.follower.applied().await?;
-        // First it says what it lacks, then it looks whether that is there.
+        // It registers before it looks for the entries, so that maintenance keeps them from then on.
         self.register(&applied).await?;
         match self.follow(&applied).await {
             Err(ConsumerError::Behind { shard, through }) => {
@@ -73,7 +74,7 @@ impl<F: Follower> Registered<F> {
         }
     }
 
-    /// Goes on until there is nothing more to do.
+    /// Does rounds until nothing more is to be done.
     ///
     /// # Errors
     /// See [`Registered::round`].
@@ -89,7 +90,7 @@ impl<F: Follower> Registered<F> {
         }
     }
 
-    /// Follows until told to stop, and looks for new entries this often. What fails is logged and tried again.
+    /// Follows until told to stop, and looks for new entries at intervals of `every`. Errors are logged, and the round is tried again.
     pub async fn run(mut self, every: Duration, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             match unless_stopped(&mut stop, self.catch_up()).await {
@@ -121,7 +122,7 @@ impl<F: Follower> Registered<F> {
         Ok((Round { entries: batch.entries().len(), rows }, batch.is_last()))
     }
 
-    /// Looks, now and then, whether entries behind the follower are folded. One that is kept for never finds any.
+    /// Checks once an hour whether entries that the follower lacks are folded. While maintenance keeps them for it, none is.
     async fn look_at_checkpoints(&mut self, applied: impl Fn(&ShardId) -> u64) -> Result<()> {
         let now = (self.env.clock.now(), self.env.clock.ticks());
         let passed = |(a, b): (ProcessingTime, Tick)| (now.0 - a).abs().max(now.1 - b);
@@ -143,7 +144,7 @@ impl<F: Follower> Registered<F> {
         Ok(())
     }
 
-    /// Registers positions, unless that was done a moment ago or says nothing new.
+    /// Registers positions, unless that was done less than [`REGISTER_EVERY`] ago or they are unchanged.
     async fn register(&mut self, applied: &Applied) -> Result<()> {
         let ticks = self.env.clock.ticks();
         if let Some((_, at, registered)) = &self.last
@@ -163,7 +164,7 @@ impl<F: Follower> Registered<F> {
         Ok(())
     }
 
-    /// Has the follower rebuilt; it was behind `through` of a shard.
+    /// Has the follower rebuilt; entries up to `through` of a shard that it lacks are gone.
     async fn rebuild(&mut self, shard: &ShardId, through: u64) -> Result<()> {
         for attempt in 1.. {
             match self.rebuild_once(shard, through).await {
@@ -184,7 +185,7 @@ impl<F: Follower> Registered<F> {
             let (follower, shard) = (self.name.to_string(), shard.clone());
             return Err(Refusal::FollowerLost { follower, shard, through, held }.into());
         }
-        // What comes behind the version is kept while it is read.
+        // Registered before the version is read, so that maintenance keeps the entries behind it meanwhile.
         self.register_now(&applied).await?;
         self.follower.rebuild(&version).await?;
         let now = self.follower.applied().await?;
@@ -200,7 +201,7 @@ impl<F: Follower> Registered<F> {
     }
 }
 
-/// Whether something that a version of the tables names was removed since it was loaded.
+/// Whether the error says that something a version of the tables names was removed since the version was loaded.
 fn is_gone(error: &ConsumerError) -> bool {
     match error {
         ConsumerError::Lake(error) => matches!(error, LakeError::Damaged { .. }) || error.remedy() == Remedy::Restore,

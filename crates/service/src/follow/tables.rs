@@ -1,4 +1,4 @@
-//! The Iceberg tables as followers, each with its own position, which its metadata hold.
+//! The Iceberg tables as followers. Each has a position of its own, in its metadata.
 
 use super::{Applied, Batch, Follower, Version};
 use async_trait::async_trait;
@@ -15,23 +15,23 @@ use std::sync::Arc;
 /// The log target that operators filter by.
 const TARGET: &str = "authpulse_consumer::follow::tables";
 
-/// One table as it was loaded. It is never behind what is kept: nothing is folded that a table lacks.
+/// One table as it was loaded. It always finds the entries that it lacks: maintenance folds no entry that a table lacks.
 pub struct TableFollower {
     lake: Arc<Lake>,
     table: Table,
     applied: Applied,
-    /// Entries up to which a shard's checkpoint holds nothing of it, where it lacks some of them.
+    /// The last entry of a shard's checkpoint, if the table lacks folded entries but the checkpoint says that they name no file of it.
     folded: Applied,
 }
 
 impl TableFollower {
-    /// All tables of a lake that are there, each with its own position.
+    /// All tables that the lake has, each with its own position.
     ///
     /// # Errors
     /// A table cannot be loaded, or a checkpoint that a later table may pass over cannot be read.
     pub async fn load_all(env: &Env) -> Result<Vec<TableFollower>> {
         let known = env.lake.tables();
-        // On S3 and Glue each step is a wait for the network; the tables do not wait for each other.
+        // On S3 and Glue each step waits for the network: all tables are loaded at the same time.
         let loads = join_all(known.iter().map(|table| env.lake.load_later(*table))).await;
         let mut tables = Vec::with_capacity(known.len());
         for (table, loaded) in known.iter().copied().zip(loads) {
@@ -44,20 +44,20 @@ impl TableFollower {
         Ok(tables)
     }
 
-    /// Which table.
+    /// The table that this follower brings up.
     pub fn table(&self) -> Table {
         self.table
     }
 
-    /// The last entry of a shard that it holds, or need not hold.
+    /// The last entry of a shard that the table has, or need not have.
     fn holds(&self, shard: &ShardId) -> u64 {
         let of = |numbers: &Applied| numbers.get(shard).copied().unwrap_or(0);
         of(&self.applied).max(of(&self.folded))
     }
 }
 
-/// A later table may lack entries that others have folded who do not know it. They named no file of it, as the checkpoint tells: it need not
-/// hold them. The checkpoint is looked at only where a later table is behind the first four.
+/// Older programs, which do not know a later table, may have folded entries that this table lacks. If the checkpoint says that those
+/// entries name no file of the table, it need not have them. The checkpoint is read only if a later table is behind the first four.
 async fn pass_folded(env: &Env, tables: &mut [TableFollower]) -> Result<()> {
     let first = |table: &&TableFollower| table.table.is_first();
     let shards: BTreeSet<ShardId> =
@@ -97,7 +97,7 @@ impl Follower for TableFollower {
         let entries = batch.entries().iter();
         let files: Vec<EntryFiles<'_>> =
             entries.map(|e| EntryFiles { shard: &e.shard, n: e.entry.n, files: &e.entry.files }).collect();
-        // It looks again where the table is: others may have gone on since.
+        // The commit checks the table's position again: another committer may have moved it since.
         let committed = self.lake.commit_after(table, &self.folded, &files).await;
         let committed = committed.map_err(|error| with_context(error, table))?;
         for note in &committed.notes {

@@ -1,4 +1,4 @@
-//! One version of the tables, for a follower that begins anew.
+//! One version of the tables, from which a follower is rebuilt.
 
 use super::Applied;
 use authpulse_journal::env::Env;
@@ -9,10 +9,10 @@ use authpulse_lake::{Lake, Table};
 use futures::future::join_all;
 use std::sync::Arc;
 
-/// All rows of all tables as they are after [`Version::applied`], and no others.
+/// All rows of all tables as they are after the entries in [`Version::applied`], and no others.
 ///
-/// Tables stand a little apart, because each is committed by itself. Where one lacks entries that another holds, their files are
-/// added to what it holds: nobody has folded them, for a table lacks them.
+/// Each table is committed by itself, so their positions differ a little. If a table lacks entries that another one has, the files that
+/// these entries name are added to those of the table. The entries are still there: maintenance folds no entry that a table lacks.
 pub struct Version {
     lake: Arc<Lake>,
     applied: Applied,
@@ -20,7 +20,11 @@ pub struct Version {
 }
 
 impl Version {
-    /// Loads the version that is the newest now.
+    /// Loads the newest version.
+    ///
+    /// # Errors
+    /// A table, a checkpoint or an entry cannot be read, or an entry was folded and removed meanwhile
+    /// ([`Outdated`](authpulse_journal::error::ConsumerError::Outdated)).
     pub(super) async fn load(env: &Env) -> Result<Version> {
         let made = env.lake.made_tables().await?;
         let tables = join_all(made.into_iter().map(|table| env.lake.live_files(table))).await;
@@ -35,7 +39,7 @@ impl Version {
             if tables.iter().any(|table| !table.table.is_first() && of(table) < *through)
                 && let Some(checkpoint) = read_checkpoint(env, shard).await?
             {
-                // Of what others have folded who do not know the table it lacks nothing.
+                // Older programs, which do not know this table, have folded entries without a file of it: it lacks nothing of those.
                 let in_checkpoint = checkpoint.tables();
                 for table in tables.iter_mut().filter(|t| !t.table.is_first() && !in_checkpoint.contains(&t.table)) {
                     let passed = of(table).max(checkpoint.through);
@@ -62,12 +66,12 @@ impl Version {
         Ok(Version { lake: env.lake.clone(), applied, tables })
     }
 
-    /// The last entry of each shard whose rows are in it: where the follower goes on.
+    /// The last entry of each shard whose rows are in this version: the follower goes on behind these.
     pub fn applied(&self) -> &Applied {
         &self.applied
     }
 
-    /// The files of a table.
+    /// The files of a table in this version; none if the lake does not have the table.
     pub fn files(&self, table: Table) -> &[LiveFile] {
         self.tables.iter().find(|found| found.table == table).map_or(&[], |found| &found.files)
     }
@@ -75,7 +79,7 @@ impl Version {
     /// Rows of a file of `auth_events_curated`, in the file's order.
     ///
     /// # Errors
-    /// The file cannot be read, or others have merged it away meanwhile; then the follower is rebuilt from a newer version.
+    /// The file cannot be read, or maintenance has merged it away meanwhile; then the follower is rebuilt from a newer version.
     pub async fn curated(&self, file: &LiveFile) -> Result<Rows<CuratedBatch>> {
         Ok(self.lake.read_curated(file, None).await?)
     }

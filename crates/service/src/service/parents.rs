@@ -1,4 +1,4 @@
-//! When a shard without entries may begin, and whom it inherits from.
+//! When a shard without entries may begin, and from which shards it inherits.
 
 use super::Service;
 use authpulse_event::ShardId;
@@ -8,17 +8,17 @@ use authpulse_stream::ShardDescription;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Service {
-    /// Whether a shard without entries can be worked on.
+    /// Whether a shard without entries may begin: all parents that the stream still has are ended.
     pub(super) fn may_begin(&self, shard: &ShardDescription) -> bool {
         let mut known = self.known_parents(shard);
         known.all(|parent| self.registry.view(&self.key(parent)).is_some_and(|view| view.end))
     }
 
-    /// Whom a shard without entries inherits from; `None` while it cannot start.
+    /// The shards from which a shard without entries inherits; `None` while it cannot start.
     pub(super) fn parents_of_new(&self, shard: &ShardDescription) -> Option<Vec<Inherited>> {
         let mut known = self.known_parents(shard).peekable();
         if known.peek().is_none() {
-            // A first shard: what the lake read before this stream lives on in it.
+            // A first shard: it inherits from what the lake read before this stream.
             return Some(self.earlier_input());
         }
         let end_of = |parent: &ShardId| {
@@ -34,7 +34,7 @@ impl Service {
         shard.parents.iter().filter(|parent| self.shards.iter().any(|s| s.id == **parent))
     }
 
-    /// The last shards of what the lake read before this stream: a backfill, or an earlier stream.
+    /// The last shards of the lake's earlier input, which is a backfill or an earlier stream.
     fn earlier_input(&self) -> Vec<Inherited> {
         let views = self.registry.views();
         let others: BTreeMap<&ShardId, &ShardView> = views.iter().filter(|(_, v)| !self.is_own(&v.source)).collect();

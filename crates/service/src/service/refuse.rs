@@ -1,4 +1,4 @@
-//! Lakes whose input a stream cannot go on with.
+//! Refuses lakes that a stream cannot continue.
 
 use super::Service;
 use authpulse_event::ShardId;
@@ -8,7 +8,10 @@ use authpulse_journal::refusal::Refusal;
 use authpulse_lake::entry::{Entry, Source};
 use std::collections::BTreeMap;
 
-/// A lake follows one stream at a time.
+/// Refuses a lake that follows another stream: a lake follows one stream at a time.
+///
+/// # Errors
+/// [`ConsumerError::Refused`] if the lake's last shards include one of another stream that is not sealed.
 pub(super) fn other_open_stream(service: &Service) -> Result<()> {
     for (key, view) in service.registry.leaves() {
         if let Source::Stream { name, .. } = &view.source
@@ -21,7 +24,10 @@ pub(super) fn other_open_stream(service: &Service) -> Result<()> {
     Ok(())
 }
 
-/// While a backfill is unfinished, its history would come after the stream's events.
+/// Refuses a lake with an unfinished backfill: its history would come after the stream's events.
+///
+/// # Errors
+/// [`ConsumerError::Refused`] if the backfill in the lake is not finished.
 pub(super) fn unfinished_backfill(tails: &BTreeMap<ShardId, Entry>) -> Result<()> {
     let Some(backfill) = tails.get(&ShardId::file()).and_then(|tail| tail.backfill.as_ref()) else { return Ok(()) };
     if backfill.finished {

@@ -15,11 +15,12 @@ use std::collections::BTreeSet;
 const TARGET: &str = "authpulse_consumer::service";
 
 impl Service {
-    /// Opens a shard among those leased that can be worked on now and has no worker here yet; call it until there is none. One at
-    /// a time: a shard that is lost to another at this moment must not take along the workers of those opened before.
+    /// Opens one shard whose lease is `held`, which can be worked on now and has no worker here yet. Call it until it returns `None`.
+    /// It opens one at a time, so that a shard lost to another worker at this moment does not cost the workers opened before.
     ///
     /// # Errors
-    /// A shard cannot be taken over or rebuilt.
+    /// A shard cannot be taken over or rebuilt; [`ConsumerError::Fenced`](authpulse_journal::error::ConsumerError::Fenced) if another
+    /// worker took it over at the same time.
     pub async fn start_next(&mut self, held: &BTreeSet<String>) -> Result<Option<Worker>> {
         for shard in self.shards.clone() {
             let key = self.key(&shard.id);
@@ -50,17 +51,17 @@ impl Service {
         Ok(None)
     }
 
-    /// A shard's last entry and state, if it can be worked on now.
+    /// Takes a shard over and rebuilds its state; `None` if it cannot be worked on now.
     async fn open_shard(&mut self, shard: &ShardDescription, key: &ShardId) -> Result<Option<OpenedShard>> {
         let Some(tail) = read_tail(&self.env, key).await? else { return self.open_first(shard, key).await };
         if tail.end {
-            // The lease is held here, so nobody else's reports are heard: without this its children would wait for ever.
+            // The lease is held here, so no other worker reports this end: without this the shard's children would wait for ever.
             leave_ended(&self.env, &self.registry, &tail).await?;
             self.raw_finished.insert(shard.id.clone());
             self.started.insert(shard.id.clone());
             return Ok(None);
         }
-        // Sealed since the last look: to take it over would undo that.
+        // Sealed since its journal was last read: taking it over would undo the seal.
         if tail.sealed.is_some() && self.is_finished_now(shard).await? {
             return Ok(None);
         }
@@ -71,7 +72,7 @@ impl Service {
         Ok(opened)
     }
 
-    /// The same for a shard without entries.
+    /// Begins a shard without entries; `None` while its parents have not ended.
     async fn open_first(&self, shard: &ShardDescription, key: &ShardId) -> Result<Option<OpenedShard>> {
         let Some(parents) = self.parents_of_new(shard) else { return Ok(None) };
         let names: Vec<&str> = parents.iter().map(|parent| parent.shard.as_str()).collect();
@@ -90,7 +91,7 @@ impl Service {
     }
 }
 
-/// Words on where a shard without entries comes from.
+/// Describes, for the log, where a shard without entries comes from.
 fn how_it_begins(shard: &ShardDescription, parents: &[Inherited]) -> &'static str {
     match (shard.parents.len(), parents.is_empty()) {
         (_, true) => "begins",

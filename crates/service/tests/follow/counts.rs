@@ -1,4 +1,4 @@
-//! A follower that is no table: how many curated rows each user has, in SQLite.
+//! A follower that is not a table: counts each user's curated rows, in SQLite.
 
 use async_trait::async_trait;
 use authpulse_event::ShardId;
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Users and their rows.
+/// Users and the number of their rows.
 pub type Users = BTreeMap<String, u64>;
 
-/// Called around the end of each transaction; an error there is the end of the process.
+/// Called around the end of each transaction; an error there stands for the end of the process.
 pub type Kill = Arc<dyn Fn(&str) -> std::result::Result<(), String> + Send + Sync>;
 
 pub struct Counts {
@@ -25,7 +25,7 @@ pub struct Counts {
     kill: Kill,
     /// How often it was rebuilt.
     pub rebuilt: AtomicUsize,
-    /// Sides that it has read.
+    /// How many spills it has read.
     pub spills: AtomicUsize,
 }
 
@@ -34,7 +34,7 @@ fn refused(error: impl std::fmt::Display) -> ConsumerError {
 }
 
 impl Counts {
-    /// Opens the database, as a process does that begins.
+    /// Opens the database as a new process does.
     pub fn open(path: &Path, kill: Kill) -> Counts {
         let db = Connection::open(path).unwrap();
         db.execute_batch(
@@ -46,7 +46,7 @@ impl Counts {
         Counts { db: Mutex::new(db), kill, rebuilt: AtomicUsize::new(0), spills: AtomicUsize::new(0) }
     }
 
-    /// What it keeps.
+    /// The counts that it keeps.
     pub fn users(&self) -> Users {
         let db = self.db.lock().unwrap();
         let mut read = db.prepare("SELECT name, n FROM users").unwrap();
@@ -84,7 +84,7 @@ fn set(to: &Transaction<'_>, shard: &ShardId, n: u64) -> Result<()> {
     Ok(())
 }
 
-/// Counts the users of rows.
+/// Counts rows by user.
 pub fn count(rows: Rows<CuratedBatch>, users: &mut Users) -> Result<()> {
     for batch in rows {
         for row in batch?.iter() {
@@ -117,7 +117,7 @@ impl Follower for Counts {
         }
         let mut rows = 0;
         self.transact(|transaction| {
-            // Another process of this follower may have been here since.
+            // Another process of this follower may have committed since.
             let now = applied_in(transaction)?;
             for (followed, users) in &entries {
                 if followed.entry.n > now.get(&followed.shard).copied().unwrap_or(0) {
@@ -146,7 +146,7 @@ impl Follower for Counts {
     }
 }
 
-/// The same out of the lake's table.
+/// The same counts, from the lake's table.
 pub async fn counted(env: &Env) -> Users {
     let mut users = Users::new();
     for file in env.lake.live_files(Table::CURATED).await.unwrap().files {

@@ -1,5 +1,5 @@
-//! Followers: what one keeps is equal to what the lake says, whoever is killed when, whatever is folded, gathered or cleaned, and
-//! however long it was away. And what one lacks is kept, as long as it is to be.
+//! Followers: what a follower keeps equals what the lake says, no matter who is killed when, what is folded, gathered or cleaned, and how
+//! long the follower was away. And maintenance keeps what a follower lacks, for as long as it should.
 
 #[path = "../../../lake/tests/lake/common/mod.rs"]
 #[allow(dead_code, reason = "the lake's tests use the rest")]
@@ -113,14 +113,14 @@ fn rebuilt(of: &Registered<Counts>) -> usize {
     of.follower().rebuilt.load(Ordering::Relaxed)
 }
 
-/// The follower goes on to the end, and keeps what the tables say once they are there as well.
+/// The follower goes on to the end; then it has the same as the tables once they are there as well.
 fn agrees(world: &World, follower: &mut Registered<Counts>, what: &str) {
     block_on(commit_all(&env(world))).unwrap();
     block_on(follower.catch_up()).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(follower.follower().users(), block_on(counted(&env(world))), "{what}");
 }
 
-/// Files and spills of the entries behind `n`, and the entries, are there.
+/// The entries behind `n`, their files and their spills are there.
 fn keeps_from(world: &World, shard: &str, n: u64, what: &str) {
     for entry in world.journaled.iter().filter(|entry| entry.shard == shard && entry.n > n) {
         let stored = block_on(world.journal.get(&ShardId::new(shard), entry.n)).unwrap();
@@ -171,7 +171,7 @@ fn one_that_keeps_up_is_never_rebuilt_while_all_is_folded_gathered_and_cleaned()
     assert!(folded > 100 && removed > 80 && merged > 50, "{folded} folded, {removed} removed, {merged} files cleaned");
     assert!(gone(&world, "a", 1) && gone(&world, "b", 1) && gone(&world, "c", 1));
     assert_eq!(follower.follower().spills.load(Ordering::Relaxed), 60 + 40 + 39, "each entry once");
-    // It registered as it went on, once in ten seconds at most, and three of that are left.
+    // It registered while it went on, once in ten seconds at most; three of those registrations are left.
     assert_eq!(block_on(followers::read(world.journal.followers())).unwrap().len(), 1);
 }
 
@@ -185,7 +185,7 @@ fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
     }
     let mut follower = place.start(&world);
     assert_eq!(block_on(follower.catch_up()).unwrap(), Round { entries: 20, rows: 40 });
-    // What it registered is from the beginning of a round; once more, as it goes on.
+    // Its registration is from the beginning of a round, so it goes on once more.
     world.pass(HOUR);
     assert_eq!(block_on(follower.catch_up()).unwrap(), Round::default());
     let left = world.now();
@@ -194,7 +194,7 @@ fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
         store_both(&mut world);
         world.commit();
         world.pass(3 * HOUR);
-        // A process of its own, which remembers nothing.
+        // A new process, which remembers nothing.
         let report = world.maintain(&TIDY, &mut Memory::default());
         assert!(report.is_complete(), "{report:?}");
         held = report.cleaned.held.files;
@@ -211,18 +211,18 @@ fn what_one_lacks_is_kept_for_a_week_and_then_it_is_rebuilt() {
         "{held}, {told}"
     );
     assert!(told.contains("94 entries are not folded for its sake"), "{told}");
-    // A dry run removes as little.
+    // A dry run would remove as little.
     let dry =
         block_on(authpulse_lake::maintain(&world.lake, world.journal.as_ref(), &TIDY, true, &mut Memory::default()));
     assert_eq!((dry.folded.entries, dry.cleaned.held), (report.folded.entries, report.cleaned.held));
 
-    // In time: it goes on as if nothing had been. Another one, which stays away, is one too many.
+    // It comes back in time and goes on as if nothing had happened. Another follower, which stays away, is one too many.
     let away = FollowerDir::new();
     std::fs::copy(place.0.path().join("counts.db"), away.0.path().join("counts.db")).unwrap();
     agrees(&world, &mut follower, "after six days");
     assert_eq!(rebuilt(&follower), 0);
 
-    // The other comes back from ten days ago, when its entries are folded.
+    // The other comes back after ten days, when its entries are folded.
     drop(follower);
     block_on(world.journal.followers().forget(&followers::FollowerName::new("counts").unwrap())).unwrap();
     let mut away = away.start(&world);
@@ -273,7 +273,7 @@ fn one_that_was_given_up_is_kept_for_until_it_is_forgotten() {
     assert_eq!((report.folded.entries, report.followers.len(), report.cleaned.held.files), (20, 0, 0));
 }
 
-/// A registry that cannot be read may hold somebody: nothing is removed.
+/// A registry that cannot be read may name a follower: nothing is removed.
 #[test]
 fn without_the_registry_nothing_is_folded_or_cleaned() {
     let mut world = gathering();
@@ -293,7 +293,7 @@ fn without_the_registry_nothing_is_folded_or_cleaned() {
     assert_eq!(after, before);
 }
 
-/// The files of its entries were gathered and cleaned before it came; the entries are there.
+/// The files of its entries were gathered and cleaned before it came; the entries are still there.
 #[test]
 fn one_that_finds_a_file_gone_is_rebuilt() {
     let (mut world, place) = (gathering(), FollowerDir::new());
@@ -315,13 +315,13 @@ fn one_that_finds_a_file_gone_is_rebuilt() {
     assert_eq!(rebuilt(&follower), 1);
 }
 
-/// The shared round, which rebuilds nobody.
+/// The round that all followers share, which rebuilds none.
 async fn shared_round(world: &World, follower: &Counts) -> Result<()> {
     let env = env(world);
     apply(&next(&env, &[follower]).await?, &[follower]).await.map(drop)
 }
 
-/// What the tables do not hold either cannot be made good.
+/// Entries that are gone and that the tables lack as well cannot be made good.
 #[test]
 fn a_file_that_is_lost_for_good_is_told_and_nothing_changes() {
     let (mut world, place) = (World::new(), FollowerDir::new());
@@ -337,7 +337,7 @@ fn a_file_that_is_lost_for_good_is_told_and_nothing_changes() {
     assert_eq!((follower.follower().users(), rebuilt(&follower)), (before, 0));
 }
 
-/// Each table is committed by itself: one that is behind has its rows in a version all the same.
+/// Each table is committed by itself: a version has the rows of all entries, even for a table that is behind.
 #[test]
 fn a_version_is_whole_where_tables_stand_apart() {
     let (mut world, place) = (World::new(), FollowerDir::new());
@@ -379,7 +379,7 @@ fn each_table_goes_on_from_its_own_position_and_a_gap_is_refused() {
     let env = env(&world);
     let tables = block_on(TableFollower::load_all(&env)).unwrap();
     let tables: Vec<&dyn Follower> = tables.iter().map(|table| table as &dyn Follower).collect();
-    // Some hundred entries at a time, over all shards the same.
+    // Some hundred entries at a time from each shard.
     let batch = block_on(next(&env, &tables)).unwrap();
     let (first, is_last) = block_on(apply(&batch, &tables)).unwrap();
     assert_eq!((first.entries, is_last), (200, false));
@@ -417,7 +417,7 @@ fn a_follower_with_a_name_that_is_none_is_refused() {
     assert!(told.contains("\"a/b\" is no name of a follower"), "{told}");
 }
 
-/// Fails at the `nth` moment of all, and at every later one: the process is gone.
+/// Fails at the `nth` moment and at every later one: the process is gone.
 fn dies_at(nth: usize) -> (Faults, Kill, Arc<AtomicUsize>) {
     let moments = Arc::new(AtomicUsize::new(0));
     let step = {
@@ -428,8 +428,8 @@ fn dies_at(nth: usize) -> (Faults, Kill, Arc<AtomicUsize>) {
     (Faults::new(move |_: &Step<'_>| step()), Arc::new(move |_: &str| kill()), moments)
 }
 
-/// A follower that has to be rebuilt and then goes on, ended at each of its effects, one after the other, the ends of its own
-/// transactions among them; another process goes on.
+/// A follower that has to be rebuilt and then goes on. It is ended at each of its effects, one after the other, the ends of its own
+/// transactions included; another process goes on each time.
 #[test]
 fn killed_at_any_effect_it_keeps_what_the_lake_says() {
     let (mut world, behind) = (gathering(), FollowerDir::new());
@@ -449,7 +449,7 @@ fn killed_at_any_effect_it_keeps_what_the_lake_says() {
         );
         world.pass(2 * HOUR);
     }
-    // Behind what the tables hold, some more that they do not.
+    // Some more entries, behind those that the tables have.
     store_both(&mut world);
     assert!(gone(&world, "a", 4));
     let all: counts::Users =
@@ -478,7 +478,7 @@ fn killed_at_any_effect_it_keeps_what_the_lake_says() {
     assert!(nth > 100, "{nth} moments");
 }
 
-/// Any order of all that happens to a lake and a follower, two processes of it at times.
+/// Random orders of everything that happens to a lake and a follower, which has two processes at times.
 #[test]
 fn any_order_of_events_leaves_what_the_lake_says() {
     let (mut rebuilds, mut kills, mut kept) = (0, 0, 0);
@@ -543,7 +543,7 @@ fn any_order_of_events_leaves_what_the_lake_says() {
         for follower in &mut running {
             agrees(&world, follower, &format!("seed {seed}, another process"));
         }
-        // One that begins only now, beside those.
+        // A follower that begins only now, beside those.
         let elsewhere = FollowerDir::new();
         let mut late = elsewhere.start(&world);
         agrees(&world, &mut late, &format!("seed {seed}, begun at the end"));

@@ -1,4 +1,4 @@
-//! What events carry, from a file to the decision: over kills, whatever a worker was told of the lake's event model.
+//! Attributes of events, from a file to the decision: over kills, and whatever event model a worker's settings name.
 
 use crate::small_lake::{SmallLake, options};
 use authpulse_audit::status::status;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// Notes what each scored event carries, by its second.
+/// Notes the attributes of each scored event, by the second of its time.
 #[derive(Default)]
 struct Noted(Mutex<BTreeMap<i64, String>>);
 
@@ -32,7 +32,7 @@ impl DecisionSink for Noted {
         let event = &decision.scored.event;
         let second = (event.event_time - DEFAULT_BASE) / SECOND;
         let shown = format!("{:?}", event.attributes);
-        // Whoever scores it again after a kill must find the same.
+        // A worker that scores it again after a kill must find the same.
         let mut noted = self.0.lock().unwrap();
         assert_eq!(*noted.entry(second).or_insert_with(|| shown.clone()), shown, "second {second}");
     }
@@ -44,15 +44,15 @@ fn of_model(event_model: EventModel) -> Arc<Options> {
     Arc::new(options)
 }
 
-/// Seconds of events over three days. Entries are stored after 1,024 of them: the first events of the second day wait then, and those of
-/// a day are not scored before an entry has told of the day before.
+/// Seconds of events over three days. An entry is stored after 1,024 of them. So the first events of the second day wait, and events of a
+/// day are scored only once an entry holds the counts of the day before.
 fn seconds() -> impl Iterator<Item = i64> {
     [(0, 1_022), (1, 1_500), (2, 1_500)]
         .into_iter()
         .flat_map(|(day, n)| (0..n).map(move |n| day * 86_400 + 70_000 + n * 10))
 }
 
-/// One event of two in three carries something, and one of these something that is dropped.
+/// Two events in three have attributes; one of those two has one that is dropped.
 fn members(second: i64) -> (String, String, u64) {
     match second / 10 % 3 {
         0 => (
@@ -81,7 +81,7 @@ fn request(file: &Path) -> BackfillRequest {
     BackfillRequest::new(vec![File::File(file.to_owned())])
 }
 
-/// Steps a run so many times and drops it, as a kill does; tells whether it was done.
+/// Steps a run this many times and drops it, as a kill does; returns whether it was done.
 async fn steps(env: &Env, options: Arc<Options>, file: &Path, steps: u32) -> bool {
     let mut run = prepare(env, options, &request(file)).await.unwrap();
     for _ in 0..steps {
@@ -97,9 +97,9 @@ async fn what_events_carry_comes_to_the_row_over_kills_and_without_them() {
     let lake = SmallLake::new();
     let (file, noted) = (input(&lake), Arc::new(Noted::default()));
     let env = Env { sink: noted.clone(), ..lake.env.clone() };
-    // The one that begins the lake is told its model; those that go on take it from there.
+    // The run that begins the lake sets its model; those that go on take it from the lake.
     assert!(!steps(&env, of_model(EventModel::Attributes), &file, 2).await);
-    // Each gets a little further, so that one of them comes to the end.
+    // Each run gets a little further, so that one of them comes to the end.
     let mut last = 2;
     while !steps(&env, of_model(EventModel::ThreeFields), &file, last).await {
         last += 1;
@@ -115,7 +115,7 @@ async fn what_events_carry_comes_to_the_row_over_kills_and_without_them() {
     assert_eq!(*noted.0.lock().unwrap(), expected);
     let dropped = seconds().map(|second| members(second).2).sum::<u64>();
     assert_eq!(stored(|e| e.counts.fields_dropped), dropped);
-    // And an operator sees it, also of what is folded.
+    // An operator sees it as well, also for folded entries.
     commit_all(&env).await.unwrap();
     for folded in [false, true] {
         let seen = status(&env, None, None).await.unwrap();
@@ -157,7 +157,7 @@ fn shards_of_two_models_are_no_lake() {
     assert!(["s1", "model 2", "s2", "model 1"].iter().all(|words| told.contains(words)), "{told}");
 }
 
-/// Scoring waits for a day's counts, and nobody publishes them for now: reading stops before what waits takes up too much.
+/// Scoring waits for a day's counts, which nobody publishes for now: reading stops before the waiting events take up too much.
 #[tokio::test]
 async fn reading_stops_before_what_is_not_scored_takes_up_too_much() {
     let lake = SmallLake::new();
@@ -176,7 +176,7 @@ async fn reading_stops_before_what_is_not_scored_takes_up_too_much() {
     assert!((UNSCORED_BYTES_MAX * 9 / 10..=UNSCORED_BYTES_MAX).contains(&most), "{most}");
 }
 
-/// Rows of an entry that carry much make it full, as many rows would.
+/// Rows with many attributes fill an entry, as many rows would.
 #[tokio::test]
 async fn what_rows_carry_counts_as_memory_of_their_entry() {
     let entries = |distinct: bool| async move {
@@ -185,7 +185,7 @@ async fn what_rows_carry_counts_as_memory_of_their_entry() {
             let session = if distinct { format!("{n:0>200}") } else { "0".repeat(200) };
             format!("{{\"time\":{},\"user\":\"U1\",\"computer\":\"C1\",\"session\":\"{session}\"}}\n", 10_000 + n)
         };
-        // What the rest needs to be scored is stored with the first.
+        // What is needed to score the rest is stored with the first entry.
         let [first, rest] = [("first", 0..20), ("rest", 20..12_000)]
             .map(|(name, lines)| lake.write_input(name, &lines.map(line).collect::<Vec<_>>()));
         let mut options = Options { entry_bytes: u64::MAX, raw: false, memory: 4 << 20, ..(*options()).clone() };

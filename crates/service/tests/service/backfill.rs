@@ -1,4 +1,4 @@
-//! Files that are loaded: which run goes on with which files, how a run is ended by hand, and lines that are sorted first.
+//! Loading files: which run continues with which files, how a run is given up, and lines that are sorted first.
 
 use crate::small_lake::audit::{expect, report};
 use crate::small_lake::{SmallLake, lines, options};
@@ -58,7 +58,7 @@ async fn last(lake: &SmallLake) -> (Entry, Backfill) {
     (tail, backfill)
 }
 
-/// What an attempt was refused for, which must speak of all of this.
+/// The error with which an attempt was refused; it must contain all of these words.
 fn refused(outcome: Result<(), ConsumerError>, words: &[&str]) -> ConsumerError {
     let error = outcome.expect_err("this must be refused");
     let told = error.to_string();
@@ -77,7 +77,7 @@ fn packed(parts: &[&[u8]]) -> Vec<u8> {
     parts.iter().flat_map(|part| zstd::bulk::compress(part, 1).unwrap()).collect()
 }
 
-/// All rows that tell scores, in any order.
+/// All rows that depend on scores, in any order.
 async fn rows(env: &Env) -> Vec<String> {
     commit_all(env).await.unwrap();
     let mut rows = Vec::new();
@@ -99,7 +99,7 @@ async fn rows(env: &Env) -> Vec<String> {
     rows
 }
 
-/// Details of dead letters with the numbers of their lines, in order of these.
+/// Details of dead letters with the numbers of their lines, in the order of the lines.
 async fn letters(env: &Env) -> Vec<(u64, String, String)> {
     commit_all(env).await.unwrap();
     let mut letters = Vec::new();
@@ -120,7 +120,7 @@ async fn audited(env: &Env) {
     assert!(report.totals().adds_up(), "{report}");
 }
 
-/// A file that is cut off, and the same lines whole: packed anew, packed otherwise, plain.
+/// A file that is cut off; then the same lines whole: packed again, packed otherwise, plain.
 struct Cut {
     lake: SmallLake,
     plain: Vec<u8>,
@@ -129,7 +129,7 @@ struct Cut {
 }
 
 impl Cut {
-    /// The lake holds what could be read of it.
+    /// The lake holds what could be read of the file.
     async fn new() -> Cut {
         let lake = SmallLake::new();
         let plain = lines(6_000).concat().into_bytes();
@@ -159,7 +159,7 @@ async fn a_run_goes_on_with_the_same_lines_however_they_are_packed() {
     for which in 0..3 {
         let Cut { lake, whole, cut, .. } = Cut::new().await;
         let (what, file) = &whole[which];
-        // It is still cut off, and says so.
+        // It is still cut off, and the error says so.
         refused(load(&lake.env, &options(), &request(std::slice::from_ref(&cut))).await, &["cut off"]);
         load(&lake.env, &options(), &request(std::slice::from_ref(file))).await.unwrap();
         assert_eq!(rows(&lake.env).await, expected, "{what}");
@@ -196,7 +196,7 @@ async fn other_lines_are_refused_and_change_nothing() {
     assert_eq!(lake.entries("file").await, before);
 }
 
-/// The same journal as a program of before would have left it.
+/// The same journal, as a former program would have left it.
 async fn without_digests(lake: &SmallLake) -> Env {
     let mut entries = lake.entries("file").await;
     for backfill in entries.iter_mut().filter_map(|entry| entry.backfill.as_mut()) {
@@ -219,7 +219,7 @@ async fn a_run_of_before_goes_on_with_its_own_bytes_only() {
     audited(&env).await;
 }
 
-/// Blank lines at the edges of entries, files that end without a line end, byte-order marks, CRs, a line that is overlong.
+/// Blank lines at the edges of entries, files without a line end at their end, byte-order marks, CRs, an overlong line.
 #[tokio::test]
 async fn the_digest_is_that_of_the_lines_wherever_a_run_is_interrupted() {
     let mut first = b"\xef\xbb\xbf".to_vec();
@@ -270,7 +270,7 @@ async fn a_run_that_is_given_up_keeps_its_rows_and_lets_the_lake_go_on() {
     assert!(told.contains(&format!("events.zst was given up after line {stored}")), "{told}");
     let told = status(&lake.env, None, None).await.unwrap().to_string();
     assert!(told.contains("given up there"), "{told}");
-    // Repeated it says so; the same files are not "in the lake".
+    // Repeated, it says so; it does not say that these files are "in the lake".
     let again = refused(give_up(&lake.env).await, &["was given up after line"]);
     assert!(matches!(again, ConsumerError::NothingToDo(_)));
     refused(load(&lake.env, &options(), &request(&[cut])).await, &["was given up after line", "another lake"]);
@@ -284,7 +284,7 @@ async fn a_run_that_is_given_up_keeps_its_rows_and_lets_the_lake_go_on() {
 async fn what_waits_is_flushed_when_a_run_is_given_up_also_one_of_before() {
     let lake = SmallLake::new();
     let mut text: Vec<String> = (1..1_200).map(|n| format!("{n},U{},C1\n", n % 50)).collect();
-    // Hours ahead of the others, and the only one: it waits for company.
+    // Hours ahead of the others, and the only one: it waits.
     text.insert(1_020, "20000,U-ahead,C9\n".to_owned());
     let file = lake.write_input("events.txt", &text);
     steps(&lake.env, &many_entries(), &request(&[file]), 2).await.unwrap();
@@ -332,7 +332,7 @@ async fn an_entry_that_contradicts_giving_up_is_noticed() {
     }
 }
 
-/// Files of an hour each, whose names the shell puts in another order than their times.
+/// Files of an hour each. The shell sorts their names in another order than their times.
 fn hours(lake: &SmallLake, named: &[(&str, u32)]) -> Vec<PathBuf> {
     let text = |hour: u32| (1..301).map(move |n| format!("{},U{},C{}\n", hour * 3_600 + n * 12, n % 40, n % 9));
     named.iter().map(|(name, hour)| lake.write_input(name, &text(*hour).collect::<Vec<_>>())).collect()
@@ -363,7 +363,7 @@ async fn what_counts_is_where_files_begin() {
         ("no event at all", begins("e", "no event\n"), true),
         ("nothing", begins("f", ""), true),
         ("packed", write(&lake, "g", &packed(&[b"9000,U1,C1\n"])), false),
-        // It is rejected as `future`; the file begins behind it.
+        // It will be rejected as `future`, so the file begins behind it.
         ("a clock years ahead", begins("h", "900000000,U1,C1\n10001,U1,C1\n"), true),
     ];
     for (what, file, fits) in cases {
@@ -378,7 +378,7 @@ async fn what_counts_is_where_files_begin() {
 async fn an_unfinished_run_goes_on_whatever_the_order_of_its_files() {
     let lake = SmallLake::new();
     let files = hours(&lake, &SHELL);
-    // All that a run of before knew of order.
+    // All that a former program's run stored about the order.
     steps(&lake.env, &many_entries(), &request(&files[..2]), 2).await.unwrap();
     let (tail, mut run) = last(&lake).await;
     assert!(!run.finished && tail.to.sequence != "0");
@@ -396,7 +396,7 @@ async fn an_unfinished_run_goes_on_whatever_the_order_of_its_files() {
     audited(&env).await;
 }
 
-/// Files that come to a run that goes on are looked at like those of a new one.
+/// New files of a continued run are checked like those of a new run.
 #[tokio::test]
 async fn files_that_come_to_an_unfinished_run_lie_in_order() {
     let lake = SmallLake::new();
@@ -426,7 +426,7 @@ async fn sorted_files_give_the_rows_of_files_in_order() {
     assert!(run.sorted && tail.sealed.is_some());
 }
 
-/// Ranks, and dead letters that say where their lines stood, also of events that waited.
+/// Ranks in the sorted order; and dead letters that give the original line, also of events that waited.
 #[tokio::test]
 async fn a_sorted_dead_letter_names_file_and_line() {
     let lake = SmallLake::new();
@@ -465,10 +465,10 @@ async fn a_sorted_dead_letter_names_file_and_line() {
 #[tokio::test]
 async fn an_event_that_waited_keeps_its_place_through_a_restart() {
     let lake = SmallLake::new();
-    // After a gap, so that it waits for company; that comes in the next entry, and the code fails on it as it goes on.
+    // It comes after a gap, so it waits. Others come near it in the next entry, and the engine fails on it as it goes on.
     let mut text: Vec<String> = (1..1_023).map(|n| format!("{n},U{},C1\n", n % 50)).collect();
     text.push("40000,U-alone,C9\n".to_owned());
-    // Long enough to begin a block of its own: what waits lies in the one before.
+    // Long enough to begin a block of its own, so that the waiting event lies in the block before.
     let pad = "x".repeat(1_040_000);
     text.push(format!("{{\"time\":40100,\"user\":\"U0\",\"computer\":\"C1\",\"pad\":\"{pad}\"}}\n"));
     text.extend((1..1_500).map(|n| format!("{},U{},C1\n", 40_100 + n, n % 50)));
@@ -537,8 +537,8 @@ async fn a_sorted_run_may_not_begin_below_the_lake_either() {
     assert!(lake.env.clock.now().micros() > (DEFAULT_BASE + SECOND).micros());
 }
 
-/// Files are hashed, looked at for their order, sorted, and read again as far as they are stored, all before a line is admitted. Wherever
-/// the stop comes, the run ends, nothing is changed, and the next one goes on.
+/// Before a line is admitted, files are hashed, checked for their order, sorted, and read again as far as they are stored. Wherever the
+/// stop comes, the run ends, nothing is changed, and the next run goes on.
 #[tokio::test]
 async fn a_stop_is_heard_before_the_first_line_is_admitted() {
     let told_to_end = |error: Option<ConsumerError>| {
@@ -560,7 +560,7 @@ async fn a_stop_is_heard_before_the_first_line_is_admitted() {
                 .err(),
         );
         if sorted {
-            // Only what is stored already is still to be read again by then.
+            // At that point only the stored lines are still to be read again.
             let (stop, heard) = watch::channel(false);
             let progress = Arc::new(move |bytes: Option<u64>| {
                 stop.send_replace(bytes.is_none());

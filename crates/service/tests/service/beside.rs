@@ -1,5 +1,5 @@
-//! What is beside the workers of a service: where one of its tasks panics, the run ends and says which; where another process hangs in
-//! the midst of a write, it waits.
+//! What runs beside the workers of a service. If one of its tasks panics, the run ends and says which. If another process hangs in the
+//! midst of a write, the run waits.
 
 use crate::small_lake::{SmallLake, options};
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Far above what ending takes.
+/// Far longer than ending takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Panics when it is asked for the third time.
@@ -40,7 +40,7 @@ impl CommitterLock for FailingLock {
     async fn release(&self) {}
 }
 
-/// Runs a service over an open stream, which would go on for ever; how it ended.
+/// Runs a service over an open stream, which would go on for ever; returns how it ended.
 async fn ended(env: Env, leases: MemoryLeases) -> String {
     let stream = Arc::new(MemoryStream::new(CreateOptions { shards: 2, ..CreateOptions::default() }).unwrap());
     let options = Arc::new(Options { follow_interval: Span::millis(20), ..(*options()).clone() });
@@ -75,7 +75,7 @@ async fn without_its_committer_a_run_ends() {
     assert!(told.starts_with("the task that keeps the committer's lock ended by a bug in this program"), "{told}");
 }
 
-/// A journal that another process, which hangs, keeps from being written to so many times.
+/// A journal that another, hanging process keeps locked for this many writes.
 struct BusyJournal {
     journal: Arc<dyn Journal>,
     left: AtomicU32,
@@ -120,7 +120,7 @@ impl Journal for BusyJournal {
     }
 }
 
-/// A lake whose journal is busy so often, and a file to load into it.
+/// A lake whose journal is busy this many times, and a file to load into it.
 fn busy(times: u32) -> (SmallLake, Arc<BusyJournal>, PathBuf) {
     let mut lake = SmallLake::new();
     let journal = Arc::new(BusyJournal { journal: lake.env.journal.clone(), left: AtomicU32::new(times) });
@@ -130,7 +130,7 @@ fn busy(times: u32) -> (SmallLake, Arc<BusyJournal>, PathBuf) {
     (lake, journal, input)
 }
 
-/// With a journal in SQLite each of them has waited for 10 s already: some five minutes.
+/// With a journal in SQLite each of these attempts would have waited for 10 s: some five minutes in all.
 #[tokio::test]
 async fn a_journal_that_another_process_blocks_is_waited_for() {
     let (lake, journal, input) = busy(29);

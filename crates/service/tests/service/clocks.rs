@@ -1,4 +1,4 @@
-//! Clocks that are ahead, and state that an older version has left: what the service makes of both.
+//! Clocks that are ahead, and state that an older version has left: what the service does with both.
 
 use crate::small_lake::audit::report;
 use crate::small_lake::{SmallLake, edit, options};
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// A stream of one shard whose clock is set by the test.
+/// A stream of one shard with a clock that the test sets.
 struct Live {
     lake: SmallLake,
     stream: Arc<MemoryStream>,
@@ -27,7 +27,7 @@ struct Live {
 }
 
 impl Live {
-    /// The clock begins at the moment at which this event happens.
+    /// The clock begins at this event's time.
     fn new(now: EventTime) -> Live {
         let clock = Arc::new(AtomicI64::new(now.micros()));
         let shown = clock.clone();
@@ -36,7 +36,7 @@ impl Live {
         Live { lake: SmallLake::new(), stream: Arc::new(stream), clock }
     }
 
-    /// Puts an event with a time so many seconds after the clock.
+    /// Puts an event whose time is this many seconds after the clock.
     async fn put(&self, user: &str, computer: &str, ahead: i64) {
         let time = format_rfc3339(EventTime::from_micros(self.clock.load(Ordering::Relaxed)) + ahead * SECOND);
         let payload = format!(r#"{{"time":"{time}","user":"{user}","computer":"{computer}"}}"#).into();
@@ -104,7 +104,7 @@ async fn one_clock_ahead_hides_nothing() {
     assert_eq!(levels, wanted.map(|(level, rows)| (level.to_owned(), rows)).into());
 }
 
-/// The watermark of a quiet live shard after its idle time, where the stream's clock was then set so many seconds on.
+/// The watermark of a quiet live shard after its idle time, when the stream's clock was then set forward by this many seconds.
 async fn advanced_to(moved: i64) -> i64 {
     let arrival = DEFAULT_BASE + 3 * DAY;
     let live = Live::new(arrival);
@@ -118,7 +118,7 @@ async fn advanced_to(moved: i64) -> i64 {
     (worker.last_entry().watermark.expect("a watermark") - arrival) / SECOND
 }
 
-/// Arrivals stand still where the host's clock was ahead and is set back: they are no time by which others could be late.
+/// Arrivals stand still when the host's clock was ahead and is set back: such arrivals must not make other records late.
 #[tokio::test]
 async fn a_clock_behind_the_newest_arrival_gives_no_advance() {
     assert_eq!(advanced_to(0).await, -300);
@@ -127,7 +127,7 @@ async fn a_clock_behind_the_newest_arrival_gives_no_advance() {
     assert_eq!(advanced_to(-3_600).await, -500);
 }
 
-/// The same lake, the pieces of its newest snapshot of another version.
+/// The same lake, with the pieces of its newest snapshot in another version.
 async fn with_version(lake: &SmallLake, version: u8) -> (Env, Entry) {
     let mut entries = lake.entries("file").await;
     let at = usize::try_from(entries.last().unwrap().last_snapshot).unwrap() - 1;
@@ -144,7 +144,7 @@ async fn with_version(lake: &SmallLake, version: u8) -> (Env, Entry) {
     (lake.with_entries(&entries).await, entries.pop().unwrap())
 }
 
-/// A snapshot of an older version is passed over like one that is damaged: the state is that of the table.
+/// A snapshot of an older version is passed over like a damaged one: the state is that of the table.
 #[tokio::test]
 async fn a_snapshot_of_an_older_version_is_rebuilt_from_the_table() {
     let lake = SmallLake::backfilled(true).await;

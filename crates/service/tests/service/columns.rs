@@ -1,5 +1,5 @@
-//! Rows with values of columns that the table lacks: the columns come before the entry; while they cannot be added, the worker keeps
-//! its shard, reads no further and tries again, and a stop drops what is not stored. Rows without such values wait for nothing.
+//! Rows with values of columns that the table lacks. The columns are added before the entry is stored. While they cannot be added, the
+//! worker keeps its shard, reads no further and tries again; a stop drops what is not stored. Rows without such values wait for nothing.
 
 use super::small_lake::{SmallLake, options};
 use async_trait::async_trait;
@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 
 const RECORDS: usize = 2_000;
 const READ: usize = 100;
-/// Far above what any of it takes.
+/// Far longer than any of it takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 const GROUP: Group = Group::Named("notes");
 
@@ -58,7 +58,7 @@ impl Stream for Counted {
 }
 
 thread_local! {
-    /// Whether the swap that comes next on this thread is to add columns.
+    /// Whether the next swap on this thread adds columns.
     static FOR_COLUMNS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -89,7 +89,7 @@ impl World {
         World { lake, env, catalog, stream, leases: Arc::new(MemoryLeases::new()) }
     }
 
-    /// Runs a service whose rows are noted or not, until it is done or stopped.
+    /// Runs a service until it is done or stopped, with noted rows or without.
     async fn run(&self, noted: bool, stop: watch::Receiver<bool>) -> Ended {
         let options = Arc::new(Options { read_records: READ, ..(*options()).clone() });
         let note = Column::later(GROUP, "note", Kind::Text, "what is noted");
@@ -117,7 +117,7 @@ impl World {
         entries
     }
 
-    /// Columns cannot be added, so many times; `failed` hears of each.
+    /// Adding columns fails this many times; `failed` receives each failure.
     fn fail_columns(&self, times: usize, failed: mpsc::UnboundedSender<()>) {
         let count = AtomicUsize::new(0);
         self.catalog.set_faults(Faults::new(move |step| {
@@ -130,7 +130,7 @@ impl World {
         }));
     }
 
-    /// Rows in the table once it follows the journals.
+    /// Rows in the table once it has followed the journals.
     async fn rows(&self) -> u64 {
         commit_all(&self.env).await.unwrap();
         self.env.lake.live_files(Table::CURATED).await.unwrap().files.iter().map(|file| file.rows).sum()
@@ -140,7 +140,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_come_before_the_entry_whose_rows_have_values_of_them() {
     let mut world = World::new().await;
-    // Entries that were put while the column was lacking.
+    // Entries that were put while the table lacked the column.
     let (catalog, lacked) = (world.env.lake.clone(), Arc::new(AtomicUsize::new(0)));
     let counted = lacked.clone();
     world.env.probe = Arc::new(move |point, _| {
@@ -169,7 +169,7 @@ async fn while_columns_cannot_be_added_nothing_more_is_read_and_a_stop_drops_wha
     world.fail_columns(usize::MAX, tell);
     let (send, stop) = watch::channel(false);
     let watched = async {
-        // A second lies between two attempts, in which a worker that went on would read all there is.
+        // One second lies between two attempts; a worker that went on would read everything in that time.
         failures.recv().await;
         failures.recv().await;
         let reads = world.stream.reads.load(Ordering::SeqCst);
@@ -188,7 +188,7 @@ async fn while_columns_cannot_be_added_nothing_more_is_read_and_a_stop_drops_wha
     assert!(!leases.is_empty() && leases.iter().all(|lease| lease.owner.is_none()), "given back: {leases:?}");
     assert_eq!(world.entries().await.iter().map(|entry| entry.counts.curated).sum::<u64>(), 0, "nothing was stored");
     assert!(!world.columns().await.contains(&"note".to_owned()));
-    // Whoever has the shard next reads it again.
+    // The next worker of the shard reads it again.
     world.catalog.set_faults(Faults::none());
     let (_send, stop) = watch::channel(false);
     assert_eq!(world.run(true, stop).await, Ended::Complete);
@@ -228,7 +228,7 @@ async fn rows_without_such_values_wait_for_nothing() {
         while received(&world.lake.entries(shard.as_str()).await) < RECORDS as u64 {
             tokio::task::yield_now().await;
         }
-        // The tables cannot follow yet; a run that ends brings them up.
+        // The tables cannot follow yet; the run brings them up at its end.
         world.catalog.set_faults(Faults::none());
         send.send_replace(true);
     };

@@ -1,4 +1,4 @@
-//! A later column that somebody drops and that is added again: what merging makes of files of before, and what the audit says of it.
+//! Somebody drops a later column, and it is added again: what merging does with the older files, and what the audit says.
 
 use crate::small_lake::{SmallLake, options};
 use authpulse_audit::verify::{VerifyOptions, VerifyReport, verify};
@@ -29,7 +29,7 @@ impl World {
         world
     }
 
-    /// Loads some events, which the tables hold then; the last run leaves the lake not open, so that the day may be merged.
+    /// Loads some events and commits them. The last run seals the lake, so that the day may be merged.
     async fn run(&self, from: u64, keep_open: bool) {
         let line = |n: u64| {
             let site = if n.is_multiple_of(2) { format!(",\"site\":\"s{}\"", n % 7) } else { String::new() };
@@ -93,7 +93,7 @@ async fn values_that_went_with_a_dropped_column_are_told_and_no_difference() {
     world.edit(|fields| fields.retain(|field| field.name != "site")).await;
     world.run(EVENTS, false).await;
     assert!(world.id().await > before, "it was added again");
-    // Files that nobody has merged are read by what their entries say of them.
+    // Files that are not merged are read by what their entries say of them.
     let report = world.audit().await;
     assert_eq!((report.difference.clone(), report.notes.len()), (None, 0), "{report}");
     world.merge().await;
@@ -101,7 +101,7 @@ async fn values_that_went_with_a_dropped_column_are_told_and_no_difference() {
     assert_eq!(report.difference, None, "{report}");
     let told = format!("auth_events_curated: {} values of site went when somebody dropped the column", EVENTS / 2);
     assert!(report.notes.iter().any(|note| note.starts_with(&told)), "{:?}", report.notes);
-    // Whoever removes the schemas of before takes away what explains it.
+    // Removing the former schemas removes what explains the column.
     let metadata = world.lake.env.lake.load(Table::CURATED).await.unwrap().metadata;
     let old: Vec<i32> = metadata.schemas_iter().map(|schema| schema.schema_id()).collect();
     let old: Vec<i32> = old.into_iter().filter(|id| *id != metadata.current_schema_id()).collect();
@@ -119,7 +119,7 @@ async fn values_under_the_new_name_of_a_renamed_column_are_all_there() {
     let report = world.audit().await;
     assert_eq!(report.difference, None, "{report}");
     assert!(report.notes.iter().all(|note| !note.contains("site")), "{:?}", report.notes);
-    // Then that one is dropped, and merged files still hold what they held under its id: nobody reads it any more.
+    // Then that column is dropped. Merged files still hold its values under its id, but nothing reads them any more.
     world.edit(|fields| fields.retain(|field| field.name != "branch")).await;
     let report = world.audit().await;
     assert_eq!(report.difference, None, "{report}");
@@ -130,7 +130,7 @@ async fn values_under_the_new_name_of_a_renamed_column_are_all_there() {
 #[tokio::test]
 async fn values_that_a_file_written_anew_keeps_are_compared() {
     let world = World::new().await;
-    // Dropped behind the back of entries that are not appended yet: they are written anew under the new id.
+    // Dropped while entries with it are not appended yet: their files are written again under the new id.
     world.edit(|fields| fields.retain(|field| field.name != "site")).await;
     world.run(EVENTS, true).await;
     world.run(2 * EVENTS, false).await;

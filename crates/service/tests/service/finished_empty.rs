@@ -1,4 +1,4 @@
-//! A bounded input of which nothing is accepted: it is finished, nothing is sealed, and whatever comes later goes on.
+//! A bounded input of which nothing is accepted: it is finished, nothing is sealed, and later input goes on.
 
 use crate::small_lake::{SmallLake, options};
 use authpulse_audit::status::{State, status};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What is in a file or stream of which nothing is accepted.
+/// The content of a file or stream of which nothing is accepted.
 const NOTHING: [(&str, &[&str]); 3] =
     [("empty", &[]), ("blank", &["\n", "\n"]), ("invalid", &["no event\n", "nor this\n", "1,U1\n"])];
 
@@ -106,7 +106,7 @@ async fn a_stream_goes_on_after_a_file_or_a_stream_without_an_accepted_event() {
     }
 }
 
-/// One shard has accepted something: then all of them are sealed, also those that have not.
+/// One shard has accepted something: then all are sealed, even those that have not.
 #[tokio::test]
 async fn shards_without_an_event_are_sealed_with_those_that_have_some() {
     let lake = SmallLake::new();
@@ -117,7 +117,7 @@ async fn shards_without_an_event_are_sealed_with_those_that_have_some() {
     expect(&lake, State::Sealed, "one user, four shards").await;
 }
 
-/// A stream that gets events after it was sealed without any goes on.
+/// A stream that was sealed without any event, and then gets some, goes on.
 #[tokio::test]
 async fn a_stream_goes_on_after_its_own_empty_seal() {
     let lake = SmallLake::new();
@@ -133,7 +133,7 @@ async fn a_stream_goes_on_after_its_own_empty_seal() {
     expect(&lake, State::Sealed, "after more").await;
 }
 
-/// A mark that says that nothing was accepted where something was is a difference.
+/// A mark that says that nothing was accepted, although something was, is a difference.
 #[tokio::test]
 async fn an_untrue_mark_is_found() {
     let lake = SmallLake::new();
@@ -146,7 +146,7 @@ async fn an_untrue_mark_is_found() {
     assert!(difference.to_string().contains("marked as one of which none was"), "{difference}");
 }
 
-/// The same bytes are in the lake already, by whatever name; but nothing of a file without lines is.
+/// The same bytes are in the lake already, under whatever name; but a file without lines leaves nothing there.
 #[tokio::test]
 async fn only_what_the_lake_holds_is_said_to_be_in_it() {
     let answer = async |lake: &SmallLake, name: &str, content: &[String]| {
@@ -172,7 +172,7 @@ async fn only_what_the_lake_holds_is_said_to_be_in_it() {
     );
 }
 
-/// Whether all of a run is rejected is known also where an earlier process has stored a part of it, and each file counts by itself.
+/// It is known that all of a run is rejected even if an earlier process has stored a part of it, and each file counts by itself.
 #[tokio::test]
 async fn a_run_tells_of_each_file_and_whether_anything_was_accepted() {
     let bad = || vec!["no event\n".to_owned(); 3];
@@ -216,7 +216,7 @@ async fn a_run_tells_of_each_file_and_whether_anything_was_accepted() {
     }
 }
 
-/// An id that names a kind of event is told of, in files and on streams alike, and changes nothing.
+/// An id that names a kind of event is reported, for files and streams alike, and changes nothing.
 #[tokio::test]
 async fn ids_that_repeat_are_told_of() {
     let lake = SmallLake::new();

@@ -1,5 +1,5 @@
-//! A service that was away for longer than the stream keeps its shards: what they knew goes over to their children, what was not read is a
-//! gap.
+//! A service that was away for longer than the stream keeps its shards: their state goes over to their children, and records that were
+//! not read are lost.
 
 use crate::small_lake::{SmallLake, options};
 use async_trait::async_trait;
@@ -39,7 +39,7 @@ impl Forgetful {
         open
     }
 
-    /// Splits every open shard, and tells which there were.
+    /// Splits every open shard, and returns those that were split.
     async fn split(&self) -> Vec<ShardId> {
         let open = self.open().await;
         for shard in &open {
@@ -73,7 +73,7 @@ impl Stream for Forgetful {
     }
 }
 
-/// Every user logs on to its own computer, a second after another.
+/// Every user logs on to a computer of its own, one second after another.
 async fn put(stream: &Forgetful, from: u64) {
     let records = (0..20).map(|n| PutRecord {
         payload: format!("{{\"time\":{},\"user\":\"U{n}\",\"computer\":\"C{n}\"}}", from + n).into(),
@@ -91,7 +91,7 @@ async fn consume(lake: &SmallLake, stream: &Arc<Forgetful>, mode: Mode) {
     assert_eq!(run_service(service, env, &options, fleet, stop).await.unwrap(), Ended::Complete);
 }
 
-/// Of each user how many logons landed, and how many of them on a new device.
+/// For each user, how many logons are stored, and how many of them are on a new device.
 async fn stored_rows(lake: &SmallLake) -> BTreeMap<String, (u32, i32)> {
     let mut found: BTreeMap<String, (u32, i32)> = BTreeMap::new();
     for file in lake.env.lake.live_files(Table::CURATED).await.unwrap().files {

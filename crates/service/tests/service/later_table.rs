@@ -1,5 +1,5 @@
-//! A table behind the first four: filled by workers, who make it; made again by the committer where it was dropped; and past what
-//! others have folded.
+//! A table behind the first four. Workers make and fill it; the committer makes it again if it was dropped; and it passes over entries
+//! that older programs have folded.
 
 use crate::logons_to_come::LOGONS;
 use crate::small_lake::audit::report;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
-/// With the columns of another, so that its files are made as that one's are.
+/// It has the columns of another table, so that its files are made like that one's.
 static DEF: LazyLock<TableDef> = LazyLock::new(|| {
     let daily = Table::DAILY.def();
     TableDef {
@@ -40,12 +40,12 @@ struct World {
     tables: Arc<Lake>,
     catalog: Arc<MemoryCatalog>,
     entries: Vec<Entry>,
-    /// Rows of the entries' files of the table.
+    /// Rows in those files of the table that the entries name.
     rows: u64,
 }
 
 impl World {
-    /// A lake whose entries name two files of the table, the first in the seventh entry; no table holds anything yet.
+    /// A lake whose entries name two files of the table, the first in the seventh entry; no table has anything yet.
     async fn new() -> World {
         let lake = SmallLake::backfilled(false).await;
         let table = Table::new(&DEF).unwrap();
@@ -66,7 +66,7 @@ impl World {
         World { lake, table, tables: Arc::new(tables), catalog, entries, rows: 2 * daily.rows }
     }
 
-    /// The world of a program over a journal of these entries, which knows the table or does not.
+    /// The world of a program over a journal of these entries. It knows the table or does not.
     async fn env(&self, entries: &[Entry], knows: bool) -> Env {
         let lake = if knows { (*self.tables).clone() } else { (*self.tables).clone().with_shape(Shape::default()) };
         Env { lake: Arc::new(lake), ..self.lake.with_entries(entries).await }
@@ -91,7 +91,7 @@ async fn a_table_that_is_gone_is_made_again_and_filled_from_the_first_entry_that
     assert_eq!(env.lake.made_tables().await.unwrap(), Table::FIRST);
     commit_all(&env).await.unwrap();
     world.check().await;
-    // Whoever does not know it leaves it alone, and has nothing to do.
+    // A program that does not know the table leaves it alone, and has nothing to do.
     let other = world.env(&world.entries, false).await;
     assert_eq!(commit_all(&other).await.unwrap().entries, 0);
     world.check().await;
@@ -101,11 +101,11 @@ async fn a_table_that_is_gone_is_made_again_and_filled_from_the_first_entry_that
 async fn what_others_have_folded_without_a_file_of_it_is_passed_over() {
     let world = World::new().await;
     let shard = ShardId::new("file");
-    // Made when there were two entries.
+    // The table was made when there were two entries.
     let begun = world.env(&world.entries[..2], true).await;
     assert!(begun.lake.ensure_later_table(&*begun.journal, world.table).await.unwrap());
     assert_eq!(world.applied().await[&shard], 2);
-    // Others, who do not know it, bring their tables up, and fold what they can.
+    // Older programs, which do not know it, bring their tables up and fold what they can.
     let other = world.env(&world.entries, false).await;
     commit_all(&other).await.unwrap();
     let mut checkpoint = Checkpoint::new(world.entries[0].clone(), &Spill::default());
@@ -127,7 +127,7 @@ async fn where_the_first_of_its_files_is_folded_the_committer_refuses() {
     world.entries[1..9].iter().for_each(|entry| checkpoint.add(entry.clone(), &Spill::default()));
     env.journal.put_checkpoint(&shard, 9, checkpoint.encode()).await.unwrap();
     env.journal.remove_through(&shard, 9).await.unwrap();
-    // Dropped, and made again by whoever is about to store a file of it.
+    // Dropped, and made again by the worker that is about to store a file of it.
     world.catalog.drop_table(world.table.name());
     assert!(env.lake.ensure_later_table(&*env.journal, world.table).await.unwrap());
     assert_eq!(world.applied().await, BTreeMap::from([(shard, 6)]));
@@ -170,7 +170,7 @@ impl Grown {
         Grown { table, rest: files[10..].to_vec(), tail: entries.last().unwrap().n, lake, catalog }
     }
 
-    /// From now on the program is one that has the table in its list.
+    /// From now on the program has the table in its list.
     fn upgrade(&mut self) {
         let tables = Table::FIRST.into_iter().chain([self.table]).collect();
         let shape = Shape { tables, ..Shape::default() };
@@ -181,7 +181,7 @@ impl Grown {
         self.lake.entries("file").await.into_iter().filter(|entry| entry.n > self.tail).collect()
     }
 
-    /// What the live files of a table hold; panics where one is out of order.
+    /// What the live files of a table hold; panics if one is out of order.
     async fn read(&self, table: Table, names: [&str; 3]) -> Logons {
         let mut found = Logons::new();
         for file in self.lake.env.lake.live_files(table).await.unwrap().files {
@@ -210,7 +210,7 @@ async fn a_table_that_is_added_to_the_list_is_made_and_filled_by_the_worker_in_a
     let mut grown = Grown::new().await;
     let before = grown.read(Table::HOURLY, ["window_start", "user_id", "total_logins"]).await;
     grown.upgrade();
-    // Entries that name a file of it and were put while the table was not there.
+    // Entries that name a file of the table and were put while it was not there.
     let (catalog, shard, too_early) = (grown.catalog.clone(), ShardId::file(), Arc::new(AtomicUsize::new(0)));
     let (journal, counted) = (grown.lake.env.journal.clone(), too_early.clone());
     grown.lake.env.probe = Arc::new(move |point, _| {
@@ -229,7 +229,7 @@ async fn a_table_that_is_added_to_the_list_is_made_and_filled_by_the_worker_in_a
             counted.fetch_add(usize::from(early), Ordering::SeqCst);
         }
     });
-    // The catalog does not answer at first: the worker waits, and goes on by itself.
+    // The catalog does not answer at first: the worker waits, and then goes on.
     let fails = AtomicUsize::new(0);
     grown.catalog.set_faults(Faults::new(move |step| {
         let creates = (step.operation, step.moment) == ("create", Moment::Before);

@@ -1,4 +1,4 @@
-//! The consumer's tests over real stores, in one program: a program each would be linked with all dependencies each.
+//! The consumer's tests over real stores, in one program: separate programs would each be linked with all dependencies.
 
 mod attributes;
 mod backfill;

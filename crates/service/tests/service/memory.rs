@@ -1,4 +1,4 @@
-//! What all shards together have read and not stored stays within one bound, however many they are.
+//! The records that all shards together have read and not stored stay within one bound, however many shards there are.
 
 use crate::small_lake::{SmallLake, options};
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 const MEMORY: usize = 1 << 20;
-/// Enough for several entries a shard, few or many as they are.
+/// Enough records for several entries a shard, however many shards there are.
 const RECORDS: usize = 6_000;
 const PAYLOAD_BYTES: usize = 50;
 
@@ -88,12 +88,12 @@ async fn all_shards_together_hold_no_more_than_the_memory() {
             let entries = lake.entries(shard.as_str()).await;
             let rows: Vec<_> = entries.iter().map(|e| e.counts.curated as usize).filter(|rows| *rows > 0).collect();
             all += rows.iter().sum::<usize>();
-            // The first was begun while there were fewer shards.
+            // The first entry was begun while there were fewer shards.
             most = most.max(rows.iter().skip(1).copied().max().unwrap_or(0));
         }
         assert_eq!(all, RECORDS);
         assert!(most > 0, "{shards} shards stored one entry each");
-        // One entry is filled while another is stored, and what is read is for the one that is filled.
+        // One entry is filled while another is stored; records that are read count to the one that is filled.
         assert!(most * held <= of_an_entry, "{shards} shards: an entry of {most} rows, of {held} bytes and more each");
         let read = stream.most.load(Ordering::Relaxed);
         let at_hand = read * (held + size_of::<Record>());

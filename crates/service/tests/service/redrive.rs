@@ -1,4 +1,4 @@
-//! Dead letters that are put again land as if they had come under the right key at once.
+//! Dead letters that are put again are stored as if they had come under the right key at once.
 
 use crate::small_lake::{SmallLake, options};
 use authpulse_engine::rows::Reason;
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::watch;
 
 const USERS: usize = 40;
-/// Of the letters, those whose payload a dead letter does not hold whole.
+/// How many of the records are too long for a dead letter to hold them whole.
 const LONG: usize = 2;
 
 fn record(user: usize, key: &str, filling: usize) -> PutRecord {
@@ -87,7 +87,7 @@ async fn records(stream: &MemoryStream) -> usize {
     count
 }
 
-/// Users of the curated table, and how many dead letters there are of each reason.
+/// Users of the curated table, and the number of dead letters by reason.
 async fn stored_rows(env: &Env) -> (Vec<String>, BTreeMap<String, u64>) {
     let (mut users, mut letters) = (Vec::new(), BTreeMap::new());
     for file in env.lake.live_files(Table::CURATED).await.unwrap().files {
@@ -109,7 +109,7 @@ async fn misrouted_letters_are_stored_once_under_the_right_key() {
     let lake = SmallLake::new();
     let env = Env { clock: Arc::new(SystemClock), ..lake.env.clone() };
     let stream = Arc::new(losing());
-    // A foreign producer: every event under one key. Those whose user lives on that shard land all the same.
+    // A foreign producer puts every event under one key. Events whose user belongs to that shard are accepted all the same.
     let batch = (0..USERS).map(|user| record(user, "all", if user < LONG { 70_000 } else { 0 })).collect();
     let _ = stream.put(batch, None).await;
     consume(&env, &stream, Mode::UntilCaughtUp).await;
@@ -120,7 +120,7 @@ async fn misrouted_letters_are_stored_once_under_the_right_key() {
     assert_eq!(dry.sent + dry.shortened, misrouted);
     assert!(dry.shortened > 0 && dry.named.len() as u64 == dry.shortened, "{dry:?}");
     assert_eq!(records(&stream).await, USERS, "a dry run puts nothing");
-    // Another day is none of it.
+    // Letters of another day do not count.
     let today = Day::of_arrival(SystemClockNow::get().as_arrival_bound());
     let past = RedriveOptions { until: Some(Day(today.0 - 2)), ..wanted(false) };
     assert_eq!(put_again(&env, &stream, &past).await, Redriven::default());
@@ -144,7 +144,7 @@ async fn misrouted_letters_are_stored_once_under_the_right_key() {
     assert_eq!(put_again(&env, &stream, &wanted(false)).await.sent, 0);
 }
 
-/// An earlier base takes the place of an earlier version: what was beyond the year 9999 is an event by another measure.
+/// An earlier base stands for an earlier version: what was beyond the year 9999 is an event with another base.
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_letters_that_are_events_by_now_are_put_once_and_the_others_are_counted() {
     let lake = SmallLake::new();

@@ -1,4 +1,4 @@
-//! Rules that are switched on and off in the life of a lake, and one more than the first four: what rows say, and what the audit
+//! Rules that are switched on and off in the life of a lake, and one rule more than the first four: what the rows say, and what the audit
 //! makes of it.
 
 use super::small_lake::rows::EditedRows;
@@ -37,9 +37,9 @@ const BY_NIGHT: Rule = Rule {
     ..LIST[0]
 };
 const FIVE: &[Rule] = &[LIST[0], LIST[1], LIST[2], LIST[3], BY_NIGHT];
-/// What is on in the second half of the lake's life.
+/// The rules that are on in the second half of the lake's life.
 const ALL: [&str; 5] = ["NEW_DEVICE", "BURST_LOGIN", "LATERAL_MOVEMENT", "RARE_HOST", "BY_NIGHT"];
-/// What is on in the first.
+/// The rules that are on in the first half.
 const TWO: [&str; 2] = ["BURST_LOGIN", "LATERAL_MOVEMENT"];
 
 fn is_night(features: &Features, [to, ..]: &[u32; 4]) -> bool {
@@ -48,7 +48,7 @@ fn is_night(features: &Features, [to, ..]: &[u32; 4]) -> bool {
 
 fn on(names: &[&str]) -> RuleSet {
     let mut rules = RuleSet::of(FIVE);
-    // So low that each fires in each half.
+    // So low that each rule fires in each half.
     for (key, value) in [("burst_over", 4), ("lateral_from", 3), ("min_hosts", 5)] {
         rules.set_threshold(key, value).unwrap();
     }
@@ -62,7 +62,7 @@ fn options_with(rules: RuleSet) -> Arc<Options> {
     Arc::new(options)
 }
 
-/// A lake of two halves.
+/// A lake whose two halves were scored by different rules.
 struct Switched {
     lake: SmallLake,
     entries: Vec<Entry>,
@@ -83,7 +83,7 @@ impl Switched {
         Switched { lake, entries }
     }
 
-    /// The files of curated rows of one half, with the places of their entries.
+    /// The files of curated rows of one half, with the positions of their entries.
     fn files(&self, rules: &RuleSet) -> Vec<(usize, TableFile)> {
         let of = self.entries.iter().enumerate().filter(|(_, entry)| entry.rule_set == rules.digest());
         let files = of.flat_map(|(at, entry)| entry.files.iter().map(move |file| (at, file.clone())));
@@ -98,7 +98,7 @@ impl Switched {
         rows
     }
 
-    /// The lake after a row of one half was changed, the first that `which` finds, its entry and checksum included.
+    /// The lake after one row of one half was changed, the first that `which` finds, together with its entry and checksum.
     async fn edited(
         &self,
         rules: &RuleSet,
@@ -118,7 +118,7 @@ impl Switched {
         panic!("no such row");
     }
 
-    /// The lake after the first file of one half was written again with this in the column of BY_NIGHT.
+    /// The lake after the first file of one half was written again with this value in the column of BY_NIGHT.
     async fn with_column(
         &self,
         rules: &RuleSet,
@@ -138,7 +138,7 @@ impl Switched {
         self.uncommitted(&entries).await
     }
 
-    /// The lake with these entries and empty tables, so that entries and rows must speak for themselves.
+    /// The lake with these entries and empty tables, so that only entries and rows speak.
     async fn uncommitted(&self, entries: &[Entry]) -> Env {
         let tables = Lake::new(self.lake.env.store.clone(), Arc::new(MemoryCatalog::new()));
         tables.ensure_tables().await.unwrap();
@@ -209,7 +209,7 @@ async fn a_row_is_checked_by_the_rules_that_were_on() {
     };
     let off = "risk_flags are not of the rules that are on";
     expect(switched.edited(&two, |row| row.score == 0, rare).await, &two, off).await;
-    // Under others: what fired once was on, and quiet elsewhere without a reason.
+    // Audited by other rules: a rule that fired once was on, so elsewhere it must not be quiet without a reason.
     let quiet = |flag: Flag| move |row: &ScoredEvent| row.flags.has(flag);
     let known = |row: &ScoredEvent| !row.flags.has(Flag::RARE_HOST) && row.popularity.is_some_and(|p| p > 50);
     let rare_host = "is_rare_host does not follow";
@@ -242,7 +242,7 @@ async fn the_column_of_a_later_rule_says_what_risk_flags_say() {
         }
     };
     let written = move |row: &ScoredEvent| Some(fired(row));
-    // Who scored the rows by other rules, and knows this one, compares as well.
+    // An auditor that knows this rule compares it as well, even for rows scored by other rules.
     for rules in [&all, &knows] {
         expect(switched.with_column(&all, written).await, rules, None).await;
         for wrong in [|fired: i32| Some(1 - fired), |_| None, |_| Some(2)] {
@@ -251,9 +251,9 @@ async fn the_column_of_a_later_rule_says_what_risk_flags_say() {
             expect(env, rules, Some("is_by_night")).await;
         }
     }
-    // Off, it leaves no values.
+    // A rule that is off leaves no values.
     expect(switched.with_column(&two, |_| Some(0)).await, &two, Some("null, for the rule was off")).await;
     expect(switched.with_column(&two, |_| Some(1)).await, &knows, Some("is_by_night")).await;
-    // Who does not know it says nothing of it.
+    // An auditor that does not know it says nothing of it.
     expect(switched.with_column(&all, |_| Some(2)).await, &RuleSet::default(), None).await;
 }

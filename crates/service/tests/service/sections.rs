@@ -1,5 +1,5 @@
-//! Sections that a program does not know: those that it may pass over go with what holds them, through new entries, take-overs, children and
-//! folding; those that it must understand keep it from going on, and say so.
+//! Sections that a program does not know. Those that it may pass over stay with what holds them, through new entries, take-overs,
+//! children and folding. Those that it must understand keep it from going on, and it says so.
 
 use super::small_lake::{SmallLake, options};
 use authpulse_audit::status::status;
@@ -25,11 +25,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Folds all it can, and removes nothing.
+/// Folds everything that it can, and removes nothing.
 const FOLD: MaintainSettings =
     MaintainSettings { entry_age: Span::MAX, follower_keep: Span::MAX, ..super::verify_folded::FOLD };
 
-/// What a newer program writes: the section `notes` into some things, as its body the number of the entry before.
+/// What a newer program writes: the section `notes` in some things; its body is the number of the entry before.
 fn newer(must: bool, carry: bool, into: &'static [Holder]) -> SectionList {
     let writes = move |holder: Holder, last: &Entry| {
         into.contains(&holder).then(|| Section { must, carry, body: Body::new(&last.n).unwrap(), also: Vec::new() })
@@ -37,7 +37,7 @@ fn newer(must: bool, carry: bool, into: &'static [Holder]) -> SectionList {
     SectionList::new(vec![SectionDef { name: "notes".to_owned(), writes: Some(Arc::new(writes)) }])
 }
 
-/// The lake as a program finds it that knows these sections.
+/// The lake as seen by a program that knows these sections.
 fn of(lake: &SmallLake, sections: SectionList) -> Env {
     let tables = Lake::clone(&lake.env.lake).with_sections(sections);
     Env { lake: Arc::new(tables), ..lake.env.clone() }
@@ -89,7 +89,7 @@ async fn what_is_carried_goes_through_entries_take_overs_children_and_folding() 
     let said = notes(&last).unwrap().to_owned();
     assert_eq!(last.format, FORMAT);
 
-    // From here on a program that knows no section.
+    // From here on it is a program that knows no section.
     let env = lake.env.clone();
     let Taken::Over(taken) = take_over(&env, &file, last).await.unwrap() else { panic!("it has not ended") };
     assert_eq!((notes(&taken), taken.format), (Some(said.as_str()), FORMAT));
@@ -114,7 +114,7 @@ async fn what_is_carried_goes_through_entries_take_overs_children_and_folding() 
     assert!(again.through > folded.through && again.sections == of_checkpoint);
     assert_eq!(notes(&again.last), Some(said.as_str()));
 
-    // The first shards of a stream inherit it from the files, and children of a split from their parent.
+    // The first shards of a stream inherit the section from the files, and children of a split from their parent.
     let clock = lake.clock.clone();
     let clock = Arc::new(move || ArrivalTime::from_micros(clock.0.load(Ordering::Relaxed)));
     let stream = Arc::new(MemoryStream::new(CreateOptions { shards: 1, clock, ..CreateOptions::default() }).unwrap());
@@ -165,7 +165,7 @@ async fn what_is_not_carried_ends_with_its_entry_and_the_shard_stays_newer() {
     }
 }
 
-/// Both what is done with the lake as a whole and what `status` can still tell.
+/// Both commands on the lake as a whole, and what `status` can still say.
 async fn expect_too_new(lake: &SmallLake, what: &str) {
     let env = &lake.env;
     let Err(opened) = open_lake(env, &options()).await else { panic!("it is too new") };
@@ -200,7 +200,7 @@ async fn what_must_be_understood_is_refused_in_whatever_it_stands() {
             assert!(fold(&env).await > 0);
         }
         expect_too_new(&lake, what).await;
-        // Whoever knows it goes on.
+        // A program that knows the section goes on.
         load(&lake, &env, lake.write_input("b.txt", &events(50_000, 40))).await.unwrap();
     }
 }
@@ -215,7 +215,7 @@ async fn a_lake_in_which_nothing_is_new_is_in_the_old_format_and_may_go_back() {
     let status = status(&lake.env, None, None).await.unwrap();
     assert!(status.formats.older_can_go_on);
     assert!(status.to_string().contains("older programs can go on with this lake"));
-    // A shard that went back would be one that somebody wrote to who had not understood it.
+    // An older format in a later entry: a program that did not understand the section wrote to the shard.
     let mut entries = entries;
     entries[1].format = FORMAT;
     let back = lake.with_entries(&entries).await;

@@ -1,4 +1,4 @@
-//! The audit of a lake: a sound one passes, and whatever is taken from it, added to it or changed in it is named.
+//! The audit of a lake: a sound lake passes, and everything that is taken from it, added to it or changed in it is named.
 
 use crate::small_lake::audit::{Uncommitted, expect, first_file, report};
 use crate::small_lake::{SmallLake, edit};
@@ -61,7 +61,7 @@ async fn commit(lake: &SmallLake, shard: &str, n: u64, file: TableFile) {
     lake.env.lake.commit(table, &[EntryFiles { shard: &shard, n, files: &files }]).await.unwrap();
 }
 
-/// Makes the table forget who committed last, as an engine would that knows nothing of journals.
+/// Makes the table forget who committed last, as an engine would that does not know of journals.
 async fn forget(lake: &SmallLake, table: Table, shard: &str, n: Option<u64>) {
     let loaded = lake.env.lake.load(table).await.unwrap();
     let file = lake.env.store.relative(&loaded.location).unwrap();
@@ -86,12 +86,12 @@ async fn a_doubled_file_is_named() {
     for table in Table::FIRST {
         let before = lake.catalog().load(table.name()).await.unwrap().unwrap();
         let file = first_file(&entries, table);
-        // Under another name, by somebody who has a journal of their own.
+        // Appended under another name, by a program with a journal of its own.
         let copy = TableFile { path: file.path.replace(".parquet", "-again.parquet"), ..file.clone() };
         lake.env.store.copy_new(&file.path, &copy.path).await.unwrap();
         commit(&lake, "fake", 1, copy.clone()).await;
         expect(&lake.env, &[table.name(), "no journal has", "fake"]).await;
-        // By an engine that knows nothing of journals.
+        // Appended by an engine that does not know of journals.
         forget(&lake, table, "fake", None).await;
         expect(&lake.env, &["no entry names", table.name(), &copy.path]).await;
 
@@ -217,7 +217,7 @@ async fn dead_letters_are_counted_by_reason_and_place() {
     let lake = Uncommitted::new().await;
     lake.changed(rename, &["dead letters are not as many", "auth_events_rejected"]).await;
 
-    // An entry's dead letters again, under another name and well accounted for.
+    // The dead letters of an entry once more, under another file name, and counted by an entry.
     let Uncommitted { lake, mut entries } = lake;
     let at = entries.iter().position(|e| e.files.iter().any(|f| f.table == Table::REJECTED)).unwrap();
     let file = first_file(&entries[at..], Table::REJECTED);
@@ -254,7 +254,7 @@ async fn the_raw_zone_holds_each_record_once() {
     assert_eq!(report(&lake.env).await.difference, None);
     edit(&path, |bytes| bytes.truncate(bytes.len() / 2));
     expect(&lake.env, &["auth_events_raw", "cut off", file, "entry"]).await;
-    // The records of another entry under its name.
+    // The records of another entry, under this entry's file name.
     let other = std::fs::read(lake.path(&files[4])).unwrap();
     std::fs::write(&path, &other).unwrap();
     expect(&lake.env, &["auth_events_raw", file]).await;

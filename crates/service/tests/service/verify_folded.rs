@@ -1,5 +1,5 @@
-//! Journals that are folded: a lake looks the same from a checkpoint as from its first entry, and what is wrong with a checkpoint, or with what
-//! it stands for, is named.
+//! Folded journals: a lake looks the same from a checkpoint as from its first entry, and what is wrong with a checkpoint, or with what it
+//! stands for, is named.
 
 use crate::small_lake::audit::{expect, report};
 use crate::small_lake::{SmallLake, edit, options};
@@ -15,7 +15,7 @@ use authpulse_lake::{Checkpoint, Journal, MaintainSettings, MemoryJournal, Secti
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Folds all it can and removes it at once; files stay as they are.
+/// Folds everything that it can and removes it at once; files stay as they are.
 pub const FOLD: MaintainSettings = MaintainSettings {
     target_bytes: 1 << 20,
     min_files: 1_000,
@@ -40,7 +40,7 @@ async fn checkpoint(lake: &SmallLake) -> Checkpoint {
     Checkpoint::decode(&shard, n, &body, &SectionList::default()).unwrap()
 }
 
-/// The same lake over a journal in memory with another checkpoint.
+/// The same lake, over a journal in memory with another checkpoint.
 async fn with_checkpoint(lake: &SmallLake, checkpoint: &Checkpoint) -> Env {
     let journal = MemoryJournal::new();
     let shard = ShardId::file();
@@ -198,7 +198,7 @@ fn a_checkpoint_is_that_of_its_entries_however_they_are_folded() {
         );
         let cut = &checkpoint.encode()[..40];
         assert!(Checkpoint::decode(&shard, all as u64, cut, known).unwrap_err().to_string().contains("damaged"));
-        // Spans that follow each other are one, so a checkpoint does not grow with its entries.
+        // Spans that follow each other become one, so a checkpoint does not grow with the number of entries.
         assert!(
             checkpoint.daily_counts.len() == 1 && checkpoint.scores.len() == 1,
             "{:?}",

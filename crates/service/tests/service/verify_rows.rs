@@ -1,4 +1,4 @@
-//! The audit of rows: of files that were edited together with all that vouches for them, and of files that others replaced.
+//! The audit of rows: files that were edited together with everything that vouches for them, and files that others replaced.
 
 use crate::small_lake::SmallLake;
 use crate::small_lake::audit::{Uncommitted, expect, first_file, report};
@@ -14,10 +14,10 @@ use authpulse_lake::schema::{Column, Group, Kind};
 use authpulse_lake::{CommitSettings, EntryFiles, Lake, MemoryCatalog, Shape, Table, TableFile};
 use std::sync::Arc;
 
-/// The lake after the rows of one file were changed, its entry and checksum included.
+/// The lake after the rows of one file were changed, together with the file's entry and checksum.
 async fn edited(Uncommitted { lake, entries }: &Uncommitted, change: impl FnOnce(&mut EditedRows)) -> Env {
     let mut entries = entries.clone();
-    // Not the first entries: days and pairs are behind these rows.
+    // Not the first entries: these rows must have days and pairs behind them.
     let at = entries.iter().rposition(|e| e.files.iter().any(|f| f.table == Table::CURATED)).unwrap();
     let at_file = entries[at].files.iter().position(|f| f.table == Table::CURATED).unwrap();
     let mut rows = EditedRows::read(lake, &entries[at].files[at_file]).await;
@@ -68,7 +68,7 @@ async fn an_edited_row_is_named_whatever_its_checksum_says() {
         &["an event is in the table twice", curated, "user"],
     )
     .await;
-    // What nothing else depends on is at least told.
+    // A change on which nothing else depends is at least reported.
     let moved = report(&row(|r| r.event.event_time += SECOND / 1_000).await).await;
     assert!(moved.notes.iter().any(|note| note.contains("1 rows have an event_id")), "{moved}");
 }
@@ -105,7 +105,7 @@ async fn files_may_be_replaced_by_others_with_the_same_rows() {
             > lake.entries.iter().flat_map(|e| &e.files).filter(|f| f.table == Table::CURATED).count() as u64
     );
 
-    // A figure that nothing else depends on.
+    // A figure on which nothing else depends.
     let mut other = EditedRows::read(&lake.lake, &gone).await;
     other.rows[5].event.windows.logons_24h += 1;
     let other = replaced(&lake, &other.write(&lake.lake, 1_000_000).await).await;
@@ -120,14 +120,14 @@ async fn files_may_be_replaced_by_others_with_the_same_rows() {
     expect(&more, &["no entry names", "auth_events_curated"]).await;
     expect(&replaced(&lake, &[]).await, &["not in the table", &gone.path, "entry"]).await;
 
-    // Nobody keeps what was replaced for ever.
+    // Replaced files are not kept for ever.
     std::fs::remove_file(lake.lake.path(&gone.path)).unwrap();
     let found = report(&same).await;
     assert_eq!(found.difference, None, "{found}");
     assert!(found.notes[0].contains("auth_events_curated: 1 of 1 files"), "{found}");
 }
 
-/// What is noted of a row: by its time, so that rows that change places are noticed.
+/// What is noted of a row, by its time, so that rows that change places are noticed.
 fn noted() -> Shape {
     let columns = vec![
         Column::later(Group::Named("notes"), "note", Kind::Text, "what is noted"),
@@ -150,7 +150,7 @@ async fn files_that_were_replaced_had_later_columns_which_are_compared_as_well()
     let lake = Uncommitted { entries: lake.entries("file").await, lake };
     let gone = first_file(&lake.entries, Table::CURATED);
     assert_eq!(gone.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["note", "times"]);
-    // A commit gathers small files of entries into one: with all values, by a program that knows nothing of the columns.
+    // A commit gathers small files of entries into one, with all values, in a program that does not know the columns.
     let gather = CommitSettings { gather_below: 1 << 20, ..CommitSettings::default() };
     let tables = Lake::new(lake.lake.env.store.clone(), Arc::new(MemoryCatalog::new())).with_settings(gather);
     tables.ensure_tables().await.unwrap();
@@ -165,7 +165,7 @@ async fn files_that_were_replaced_had_later_columns_which_are_compared_as_well()
     let found = report(&gathered).await;
     assert_eq!(found.difference, None, "{found}");
     assert!(found.tables[0].replaced > 3, "{found}");
-    // The same rows without them are others.
+    // The same rows without those values are other rows.
     let rows = EditedRows::read(&lake.lake, &gone).await;
     let bare = replaced(&lake, &rows.write(&lake.lake, 1_000_000).await).await;
     expect(&bare, &["rows were changed when files were replaced", "auth_events_curated"]).await;

@@ -1,4 +1,5 @@
-//! A lake that a service fills is sound at every moment: over splits, merges, restarts, days that lack counts, and to the seal.
+//! A lake that a service fills is sound at every moment: over splits, merges, restarts, days whose counts are missing, and until the
+//! seal.
 
 use crate::small_lake::{SmallLake, lines, options};
 use authpulse_audit::status::{State, status};
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What a run has met, so that it cannot pass for want of anything to see.
+/// What a run has met: a test must not pass because there was nothing to see.
 #[derive(Default, Debug)]
 struct Met {
     waiting: bool,
@@ -42,7 +43,7 @@ struct Run {
 }
 
 impl Run {
-    /// An empty lake and a stream of so many shards.
+    /// An empty lake and a stream of this many shards.
     fn new(shards: u32, options: Options, seed: u64) -> Run {
         let lake = SmallLake::new();
         let clock = lake.clock.clone();
@@ -104,7 +105,7 @@ impl Run {
 
     /// Puts a part of the lines, with the clock a little later each time.
     async fn put(&mut self, lines: &[String]) {
-        // A clock that runs days ahead: its event waits for company until ten others have come.
+        // A clock that runs days ahead: its event waits until ten others have come.
         let ahead = format!("{},U-ahead-{},C1\n", 700_000 + self.met.audits, self.below(20));
         let records = lines.iter().chain([&ahead]).map(|line| record(line.trim()));
         self.stream.put(records.collect(), None).await.unwrap();
@@ -124,7 +125,7 @@ impl Run {
         }
     }
 
-    /// Steps a service until it is done or has worked for so many steps; some workers are stepped more often than others.
+    /// Steps a service until it is done or has done this many steps; some workers are stepped more often than others.
     async fn serve(&mut self, mode: Mode, steps: u64) {
         let (env, options) = (self.lake.env.clone(), self.options.clone());
         let mut service = Service::open(env, options, self.stream.clone(), mode).await.unwrap();
@@ -140,7 +141,7 @@ impl Run {
             if workers.is_empty() {
                 return;
             }
-            // The first is the slowest.
+            // The first worker is the slowest.
             let count = workers.len() as u64;
             let at = self.below(count * 3).min(self.below(count * 3)).max(self.below(count));
             let at = (count - 1).saturating_sub(at.min(count - 1)) as usize;
@@ -158,7 +159,7 @@ impl Run {
                 _ => {}
             }
         }
-        // Whatever was not stored never happened: the service is gone without a word.
+        // What was not stored never happened: the service is gone and says nothing.
     }
 }
 
@@ -218,8 +219,8 @@ async fn run(seed: u64, history_first: bool) -> Met {
     run.met
 }
 
-/// Shards that are opened together do not encode and store together, also after what makes all of them store at once: their first
-/// entries, which tell that they have no counts of the days before, and days that close.
+/// Shards that are opened together do not encode and store at the same moments. That also holds after events that make all of them store
+/// at once: their first entries, which say that they have no counts of the days before, and days that close.
 #[tokio::test]
 async fn shards_store_one_after_another() {
     const AGE: Span = Span::seconds(8);
@@ -249,7 +250,7 @@ async fn shards_store_one_after_another() {
     assert!(stored.len() >= 28 && crowded * 3 < stored.len(), "{crowded} of {} entries: {stored:?}", stored.len());
 }
 
-/// However much there is to read, an entry takes up a part of the memory that all shards share, and two of a shard are under way.
+/// However much there is to read, an entry takes up only its part of the memory that all shards share, and two of a shard are under way.
 #[tokio::test]
 async fn entries_are_as_small_as_memory_is() {
     // A quarter of it for each entry: some 7,000 records and their rows, twice as many records whose rows are not scored yet.
@@ -268,7 +269,7 @@ async fn entries_are_as_small_as_memory_is() {
     assert!((3_000..15_000).contains(&most), "the largest entry has {most} records");
 }
 
-/// An event waits, and the code fails on it when it goes on: it is given up itself, not the records that let it go on.
+/// An event waits, and the engine fails on it when it goes on: the event itself is given up, not the records that let it go on.
 #[tokio::test]
 async fn an_event_that_fails_as_it_goes_on_is_given_up_alone() {
     const MARK: &str = "U-poison";
@@ -277,7 +278,7 @@ async fn an_event_that_fails_as_it_goes_on_is_given_up_alone() {
         let looks = AtomicU32::new(0);
         run.lake.env.inspect = Some(Arc::new(move |payload| {
             if payload.windows(MARK.len()).any(|part| part == MARK.as_bytes()) {
-                // The first look is at what is read, the next at what goes on. What is stored is not read again.
+                // The engine sees a record first when it is read, then when it goes on. Stored records are not read again.
                 let look = looks.fetch_add(1, Ordering::Relaxed);
                 assert!(if is_stored { look == 0 } else { look.is_multiple_of(2) }, "failing as a test wants it");
             }
@@ -285,7 +286,7 @@ async fn an_event_that_fails_as_it_goes_on_is_given_up_alone() {
         let env = run.lake.env.clone();
         let mut service = Service::open(env.clone(), run.options.clone(), run.stream.clone(), Mode::Run).await.unwrap();
         service.refresh().await.unwrap();
-        // Three users make a company.
+        // The events of three users let the waiting one go on.
         let company =
             [format!("100,{MARK},C1"), "101,U1,C1".to_owned(), "102,U2,C2".to_owned(), "103,U3,C3".to_owned()];
         let company = company.map(|line| record(&line));

@@ -1,4 +1,4 @@
-//! A lake of memory doubles as one file: a zstd frame that holds a line of JSON, which says what there is, and the bytes of each.
+//! A lake of memory doubles as one file: a zstd frame of one line of JSON, which lists the contents, and then the bytes of each.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ impl<'de> Deserialize<'de> for Body {
     }
 }
 
-/// What was done to a stream, and when, in microseconds as the file has them.
+/// What was done to a stream, and when, in microseconds, in the form of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StreamChange {
@@ -60,7 +60,7 @@ impl StreamChange {
     }
 }
 
-/// A lake, what it reads, and where all that counts stands.
+/// A lake, its input, and its clock and counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
     pub now: i64,
@@ -70,17 +70,17 @@ pub struct Dump {
     pub changes: Vec<StreamChange>,
     /// Files that a backfill reads, by name.
     pub inputs: BTreeMap<String, String>,
-    /// Of the tables.
+    /// The pointers of the tables.
     pub pointers: BTreeMap<String, String>,
-    /// Path, when it was written, content.
+    /// Path, time of writing, content.
     pub files: Vec<(String, i64, Bytes)>,
     /// Shard, number, content.
     pub entries: Vec<(String, u64, Bytes)>,
-    /// Likewise.
+    /// Shard, number, content.
     pub checkpoints: Vec<(String, u64, Bytes)>,
 }
 
-/// The line before the bytes. Of each content its length stands in place of it, in the order in which they follow.
+/// The line before the bytes. In place of each content it has the length; the contents follow in the same order.
 #[derive(Serialize, Deserialize)]
 struct Head {
     now: i64,
@@ -96,7 +96,7 @@ struct Head {
     changes: Vec<StreamChange>,
 }
 
-/// zstd level, and what a frame may unpack to.
+/// The zstd level, and the most bytes that a frame may unpack to.
 const LEVEL: i32 = 19;
 const UNPACKED_MAX: usize = 64 << 20;
 

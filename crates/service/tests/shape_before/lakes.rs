@@ -1,4 +1,4 @@
-//! The lakes: how each is made, and how it is gone on with.
+//! The lakes of the fixtures: how each is made, and how it is continued.
 
 use crate::archive::StreamChange;
 use crate::traffic::Traffic;
@@ -16,9 +16,9 @@ use authpulse_worker::worker::StepOutcome;
 /// All of them.
 pub const NAMES: [&str; 5] = ["folded", "ahead", "split", "unfinished", "sealed"];
 
-/// When they are begun.
+/// The time at which they begin.
 const BEGIN: ProcessingTime = ProcessingTime::from_micros(DEFAULT_BASE.after(Span::days(60)).micros());
-/// Steps within which all of a stream must land.
+/// In this many steps all of a stream must be stored.
 const STEPS: u64 = 200_000;
 
 /// Small entries, so that there are many, and rules that fire now and then.
@@ -43,7 +43,7 @@ pub fn options(name: &str) -> Options {
     options
 }
 
-/// Folds whatever it can, merges what is small, and removes at once what folded entries are not needed for.
+/// Folds everything that it can, merges small files, and removes at once what folded entries do not need.
 const FOLD: MaintainSettings = MaintainSettings {
     target_bytes: 1 << 20,
     min_files: 3,
@@ -62,7 +62,7 @@ pub async fn fold(world: &mut World) {
     world.maintain(&FOLD).await;
 }
 
-/// Makes a lake up to where its fixture was taken.
+/// Makes a lake up to the point at which its fixture was taken.
 pub async fn made(name: &str) -> World {
     match name {
         "folded" => folded().await,
@@ -84,8 +84,8 @@ async fn put(world: &mut World, traffic: &mut Traffic, records: usize) {
     }
 }
 
-/// A history in files, then a stream of two shards over a split and a merge, maintained on the way: journals of which little but
-/// checkpoints is left, snapshots, events that wait or are not scored yet. At last there is more in the stream than was read.
+/// A history in files, then a stream of two shards over a split and a merge, with maintenance on the way. It leaves journals that are
+/// little more than checkpoints, snapshots, events that wait or are not scored yet. At the end the stream has more than was read.
 async fn folded() -> World {
     let mut world = World::new(options("folded"), BEGIN, 1);
     let mut traffic = Traffic::new(11, true);
@@ -111,7 +111,7 @@ async fn folded() -> World {
     world
 }
 
-/// Two shards, of which one is not read for long: what the other accepts is not scored, and lies in spill files.
+/// Two shards, one of which is not read for long: the events of the other are accepted but not scored, and lie in spill files.
 async fn ahead() -> World {
     let mut world = World::new(options("ahead"), BEGIN, 2);
     let mut traffic = Traffic::new(22, true);
@@ -156,7 +156,7 @@ async fn has_child_with_snapshot(world: &World) -> bool {
     entries.iter().any(|entry| !entry.snapshot.is_empty() && is_child(&entry.shard))
 }
 
-/// A backfill that was ended in the middle of its second file, before all that it had stored was committed.
+/// A backfill that was ended in the middle of its second file, before everything it had stored was committed.
 async fn unfinished() -> World {
     let mut world = World::new(options("unfinished"), BEGIN, 4);
     let mut traffic = Traffic::new(44, true);
@@ -188,7 +188,7 @@ async fn sealed() -> World {
     world
 }
 
-/// Loads the files of a world; ends behind that entry as by a kill.
+/// Loads the files of a world; ends behind this entry, as by a kill.
 async fn backfill(world: &mut World, entries: Option<u64>, keep_open: bool) {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Vec::new();
@@ -210,7 +210,7 @@ async fn backfill(world: &mut World, entries: Option<u64>, keep_open: bool) {
     }
 }
 
-/// Goes on with a lake until all that it reads has landed.
+/// Continues a lake until all its input is stored.
 pub async fn go_on(world: &mut World, name: &str) {
     if name == "unfinished" {
         backfill(world, None, false).await;

@@ -1,7 +1,7 @@
-//! Lakes as the program at `shape-before` wrote them (`tests/data/shape-before`), in memory: they are sound, go on as they did then,
-//! and the same records make the same bytes.
+//! Lakes as the program at `shape-before` wrote them (`tests/data/shape-before`), in memory: they are sound, they continue as they did
+//! then, and the same records make the same bytes.
 //!
-//! Nothing here runs in tokio: it lets a task pause now and then, at moments that are not the same twice.
+//! Nothing here runs in tokio, which lets a task pause at moments that differ from run to run.
 //!
 //! `AUTHPULSE_MAKE=1` writes the fixtures instead of comparing with them: that is how the program of that commit made them.
 
@@ -46,7 +46,7 @@ async fn sound(world: &World, name: &str) -> VerifyReport {
     report
 }
 
-/// All entries that are there.
+/// All entries of the journals.
 async fn stored_entries(world: &World) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (shard, n, body) in world.dump().await.entries {
@@ -55,8 +55,8 @@ async fn stored_entries(world: &World) -> Vec<Entry> {
     entries
 }
 
-/// The records of then, admitted now, leave byte by byte what they left then: files, entries, spills, checkpoints, pieces of snapshots, and what
-/// tables say of themselves.
+/// The same records, admitted now, leave the same bytes as then: files, entries, spills, checkpoints, pieces of snapshots, and the
+/// tables' metadata.
 #[test]
 fn the_same_records_make_the_same_lake() {
     block_on(make_and_compare());
@@ -94,7 +94,7 @@ async fn make_and_compare() {
     }
 }
 
-/// Fixtures without what they are for would keep every test below green.
+/// A fixture that lacked the things it is made for would keep every test below green.
 #[test]
 fn the_lakes_hold_what_they_were_made_for() {
     let mut met: BTreeMap<&str, usize> = BTreeMap::new();
@@ -172,7 +172,7 @@ async fn load_and_go_on() {
         fold(&mut world).await;
         sound(&world, name).await;
         assert_eq!(&digests(&world.env.lake).await, &expected[name], "rows of {name} after maintenance");
-        // What is written now can still be read by the program of then.
+        // The former program can still read what is written now.
         let now = world.dump().await;
         for (shard, n, body) in &now.checkpoints {
             let checkpoint: Value = serde_json::from_slice(&unpacked(body)).unwrap();
@@ -199,7 +199,7 @@ async fn load_and_go_on() {
     }
 }
 
-/// What was stored then says the same to the program of now, word by word, and is folded into checkpoints of the format of then.
+/// What was stored then means the same to today's program, word by word, and is folded into checkpoints of the former format.
 #[test]
 fn what_is_read_of_then_is_written_as_it_was() {
     let (mut spills, mut checkpoints) = (0, 0);

@@ -1,19 +1,19 @@
-//! What two versions of the program write alike, once the name by which each calls itself in Parquet files is left out: with it
-//! differ the lengths and checksums of these files, wherever they are told.
+//! What two versions of the program write alike once the program's own name in Parquet files is left out. The lengths and checksums of
+//! these files depend on that name, so they are left out wherever they are stored.
 
 use crate::archive::Dump;
 use crate::created_by::without_created_by;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// All that is comparable of a lake, by what it is.
+/// Everything of a lake that can be compared, by kind.
 pub fn normal(dump: &Dump) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     for (path, modified, body) in &dump.files {
         let body = match path {
             path if path.ends_with(".parquet") => without_created_by(body),
             path if path.ends_with(".metadata.json") => metadata(body),
-            // Their format has a random mark in each file.
+            // Avro has a random mark in each file.
             path if path.ends_with(".avro") => Vec::new(),
             _ => body.to_vec(),
         };
@@ -36,7 +36,7 @@ pub fn unpacked(body: &[u8]) -> Vec<u8> {
     zstd::stream::decode_all(body).unwrap()
 }
 
-/// A text in which no file has a length or a checksum. Pieces and spill files, which have them as well, are compared whole.
+/// A text without the lengths and checksums of files. Snapshot pieces and spill files, which have them as well, are compared whole.
 fn without_lengths(json: &[u8]) -> Vec<u8> {
     let mut text = String::from_utf8(json.to_vec()).unwrap();
     for key in ["\"bytes\":", "\\\"file_size_in_bytes\\\":", "\"sha256\":\""] {
@@ -51,7 +51,7 @@ fn without_lengths(json: &[u8]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Metadata of a table, without how many bytes a snapshot has added, and without the words of columns, which tables made later have.
+/// Metadata of a table, without the bytes that a snapshot added, and without the descriptions of columns, which newer tables have.
 fn metadata(json: &[u8]) -> Vec<u8> {
     let mut value: Value = serde_json::from_slice(json).unwrap();
     for snapshot in value["snapshots"].as_array_mut().into_iter().flatten() {

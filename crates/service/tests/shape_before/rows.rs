@@ -1,11 +1,11 @@
-//! The rows of a lake, in words, whatever files they stand in. When they were scored is left out: it says how often a service stepped.
+//! The rows of a lake, in words, in whatever files they are. The time of scoring is left out: it depends on how often a service stepped.
 
 use authpulse_event::id::sha256_hex;
 use authpulse_lake::{Lake, Table};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How many rows, and a digest of them.
+/// The number of rows, and a digest of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {
     rows: usize,

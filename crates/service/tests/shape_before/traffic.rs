@@ -6,7 +6,7 @@ use authpulse_event::time::{DEFAULT_BASE, SECOND, format_rfc3339};
 
 pub struct Traffic {
     chance: Chance,
-    /// Where event time is, in seconds.
+    /// The event time reached so far, in seconds.
     pub time: u64,
     /// Whether some senders give ids of their own.
     own_ids: bool,
@@ -53,7 +53,7 @@ impl Traffic {
             0 => format!("\"{}\"", format_rfc3339(DEFAULT_BASE + time as i64 * SECOND)),
             _ => time.to_string(),
         };
-        // What nobody reads, and need not be text.
+        // A field that nothing reads, and that need not be text.
         let rest: &[u8] = if chance.below(20) == 0 { b",\"host\":\"Caf\xe9\"}" } else { b"}" };
         let mut payload =
             format!("{{\"time\":{time},\"user\":\"U{user}\",\"computer\":\"C{computer}\"{id}").into_bytes();

@@ -1,4 +1,4 @@
-//! A lake, its stream and its clock in memory: everything follows from what is done with them.
+//! A lake, its stream and its clock in memory. Everything follows from what is done to them.
 
 use crate::archive::{Body, Dump, StreamChange};
 use async_trait::async_trait;
@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A clock that moves when it is told to, and at no other time: how often it is looked at changes nothing.
+/// A clock that moves when it is told to, and at no other time: looking at it changes nothing.
 pub struct StillClock(AtomicI64);
 
 #[async_trait]
@@ -53,7 +53,7 @@ impl Ids for CountingIds {
     }
 }
 
-/// Names of what belongs to tables: of their own, so that more commits than then do not change the names of entries.
+/// Names of what belongs to tables. They are counted apart, so that more commits than then do not change the names of entries.
 struct TableIds {
     clock: Arc<StillClock>,
     next: AtomicU64,
@@ -64,7 +64,7 @@ impl CommitIds for TableIds {
         self.clock.now().micros() / 1_000
     }
     fn uuid(&self) -> Uuid {
-        // The upper half is what a snapshot is named by.
+        // The upper half names a snapshot.
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         Uuid::from_u64_pair(n << 20 | 7, n)
     }
@@ -79,7 +79,7 @@ impl Work for InPlace {
     }
 }
 
-/// A journal that remembers its checkpoints: of the two that are kept the trait tells the newest only.
+/// A journal that remembers its checkpoints: two are kept, but the trait gives only the newest.
 #[derive(Default)]
 struct Remembering {
     journal: MemoryJournal,
@@ -134,7 +134,7 @@ impl Chance {
     }
 }
 
-/// See the module.
+/// A lake, its stream and its clock.
 pub struct World {
     pub env: Env,
     pub options: Arc<Options>,
@@ -146,11 +146,11 @@ pub struct World {
     ids: Arc<CountingIds>,
     table_ids: Arc<TableIds>,
     stream: Option<Arc<MemoryStream>>,
-    /// All that was done to the stream.
+    /// Everything that was done to the stream.
     changes: Vec<StreamChange>,
     /// Files that a backfill reads, by name.
     pub inputs: BTreeMap<String, String>,
-    /// Of all shards that have a worker only so many are worked on.
+    /// If set, only this many of the shards that have a worker are worked on.
     pub at_work: usize,
 }
 
@@ -256,8 +256,8 @@ impl World {
         .await;
     }
 
-    /// A service works for so many steps, or until all is done; answers whether all is done. In the end its workers are stopped, or are
-    /// gone without a word, and then what they had not stored never happened.
+    /// Runs a service for this many steps, or until all is done; returns whether all is done. In the end its workers are stopped; or they
+    /// are gone and say nothing, and then what they had not stored never happened.
     pub async fn serve(&mut self, mode: Mode, steps: u64, is_killed: bool) -> bool {
         let (env, options) = (self.env.clone(), self.options.clone());
         let mut service = Service::open(env, options, self.stream().clone(), mode).await.unwrap();
@@ -280,7 +280,7 @@ impl World {
             if count == 0 {
                 continue;
             }
-            // The last is the slowest.
+            // The last worker is the slowest.
             let at = self.chance.below(count).min(self.chance.below(count)) as usize;
             if workers[at].step().await.unwrap() == StepOutcome::Done {
                 workers.remove(at);
@@ -308,7 +308,7 @@ impl World {
         assert!(report.is_complete(), "{report:?}");
     }
 
-    /// All of it, but for the options.
+    /// Everything but the options.
     pub async fn dump(&self) -> Dump {
         let mut files = Vec::new();
         for file in self.store.list("").await.unwrap() {
@@ -342,7 +342,7 @@ impl World {
         }
     }
 
-    /// What was dumped, loaded into new doubles.
+    /// A dump, loaded into new doubles.
     pub async fn restore(dump: &Dump, options: Options) -> World {
         let mut world = World::new(options, ProcessingTime::from_micros(dump.now), dump.chance);
         for (path, modified, body) in &dump.files {

@@ -1,5 +1,5 @@
-//! A Kinesis in memory that fails as the real one may: throttles, half-done calls, lost answers, expired iterators, empty reads,
-//! reshards at any moment, trimmed records. What happens is drawn from a seed.
+//! A Kinesis in memory that fails as the real one may: throttles, half-done calls, lost answers, expired iterators, empty reads, reshards
+//! at any moment, trimmed records. A seed decides what happens.
 
 pub mod wire;
 
@@ -23,21 +23,21 @@ use std::time::{Duration, Instant};
 
 /// When the stream was made.
 pub const CREATED: ArrivalTime = ArrivalTime::from_micros(1_800_000_000_000_000);
-/// What ARN the stream has.
+/// The stream's ARN.
 pub const ARN: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/auth";
 const ITERATOR_LIVES: Duration = Duration::from_secs(300);
 const SUBSCRIPTION_LASTS: Duration = Duration::from_secs(300);
-/// Another subscription within so long is refused; later, it takes over.
+/// A second subscription within this time is refused; a later one takes over.
 const SUBSCRIBED_ANEW: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long a consumer that was registered is not active.
+/// How long a new consumer is not active.
 const CONSUMER_MADE: Duration = Duration::from_secs(3);
 
-/// A clock that jumps: who sleeps is awake at once, and later. Or one that goes by itself, fast, for what real connections carry.
+/// A clock that jumps: a sleep ends at once, and the time is later. Or a clock that goes on its own, fast, for real connections.
 #[derive(Default)]
 pub struct FakeTime {
     passed: AtomicU64,
-    /// Since when it goes by itself, and how many times as fast as time does.
+    /// Since when it goes on its own, and how many times as fast as time.
     goes: Option<(Instant, u32)>,
 }
 
@@ -67,18 +67,18 @@ impl Time for FakeTime {
     }
 }
 
-/// How often what goes wrong: parts of one.
+/// How often each fault happens: numbers from 0 to 1, unless said otherwise.
 #[derive(Clone, Copy, Default)]
 pub struct Faults {
     pub throttle: f64,
-    /// An entry, or a call, fails; half of the time it is stored all the same.
+    /// An entry, or a call, fails. Half of the time it is stored all the same.
     pub unclear: f64,
     pub expire: f64,
     pub empty: f64,
-    /// Before a put.
+    /// A reshard before a put.
     pub reshard: f64,
     pub reshards_most: usize,
-    /// Answers to puts name the shard that was split or merged meanwhile, not the one where a record landed: broken on purpose.
+    /// Answers to puts name the shard that was split or merged meanwhile, not the one that has the record. Wrong on purpose.
     pub conceals: bool,
     /// An answer without a next iterator in the middle of a shard.
     pub false_end: f64,
@@ -88,26 +88,26 @@ pub struct Faults {
     pub break_off: f64,
     /// An event that looks like half an end of the shard.
     pub half_end: f64,
-    /// A subscription takes long to begin: others may do so much meanwhile, at most.
+    /// A subscription takes long to begin, and this much may happen meanwhile, at most.
     pub slow: f64,
     /// Subscribing is not allowed.
     pub forbidden: bool,
-    /// Subscriptions begin and tell nothing ever.
+    /// Subscriptions begin and never send anything.
     pub mute: bool,
-    /// Bytes a second that a shard takes, a record as 1,000 at least, with a second's worth at once; 0 for any number.
+    /// Bytes a second that a shard takes, at least 1,000 for a record, with a second's worth at once; 0 means no limit.
     pub capacity: f64,
-    /// So many listings still tell what was there before a reshard.
+    /// This many lists of shards still show the state before a reshard.
     pub stale_listings: usize,
-    /// GetRecords and GetShardIterator are always throttled: only subscriptions tell anything.
+    /// GetRecords and GetShardIterator are always throttled: only subscriptions bring anything.
     pub no_polling: bool,
 }
 
 struct Shard {
     description: ShardDescription,
     records: Vec<RawRecord>,
-    /// How many of them retention took.
+    /// How many of them retention has removed.
     trimmed: usize,
-    /// What it may take now, and since when that is known.
+    /// How much it may take now, and the time for which that was computed.
     credit: Option<(f64, Duration)>,
 }
 
@@ -117,25 +117,25 @@ struct State {
     sequence: u64,
     iterators: HashMap<String, (usize, usize, Duration)>,
     reshards: usize,
-    /// Listings that are still old.
+    /// How many lists of shards are still old.
     stale: usize,
     calls: HashMap<&'static str, usize>,
-    /// By name: ARN, and when it is active.
+    /// The ARN of each consumer by name, and when it becomes active.
     consumers: HashMap<String, (String, Duration)>,
-    /// The newest subscription to each shard: its place in `subscriptions`.
+    /// The newest subscription to each shard, as an index of `subscriptions`.
     subscribed: HashMap<usize, usize>,
     subscriptions: Vec<Subscription>,
 }
 
-/// One that was granted.
+/// A subscription that was granted.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     pub shard: ShardId,
     pub at: IteratorAt,
     pub made: Duration,
-    /// Records that were pulled out of it.
+    /// How many records were pulled out of it.
     pub records: usize,
-    /// Events that were pulled out of it.
+    /// How many events were pulled out of it.
     pub events: usize,
 }
 
@@ -144,16 +144,16 @@ pub struct FakeKinesis {
     chance: Arc<Chance>,
     pub faults: Mutex<Faults>,
     state: Arc<Mutex<State>>,
-    /// Each subscription holds it.
+    /// Each open subscription has a clone of it.
     subscribers: Arc<()>,
     pub max_record_bytes: usize,
-    /// So many calls of put are taken; those after them are refused for good.
+    /// How many calls of put are answered; later ones are refused for good.
     pub takes: Mutex<usize>,
-    /// What the next calls of get are answered with instead, one after another.
+    /// The answers to the next calls of get, one after another.
     pub get_fails: Mutex<Vec<ApiError>>,
-    /// How far behind the tip a reader is told to be, for each record that it lacks.
+    /// For each record that a reader lacks, it is told to be this far behind the tip.
     pub behind_each: Mutex<Duration>,
-    /// When get was called.
+    /// The times at which get was called.
     pub got_at: Mutex<Vec<Duration>>,
 }
 
@@ -184,7 +184,7 @@ impl FakeKinesis {
         }
     }
 
-    /// With a clock that goes by itself, so many times as fast as time does.
+    /// With a clock that goes on its own, this many times as fast as time.
     pub fn going(mut self, times: u32) -> FakeKinesis {
         self.time = Arc::new(FakeTime { goes: Some((Instant::now(), times)), ..FakeTime::default() });
         self
@@ -199,19 +199,19 @@ impl FakeKinesis {
         self.state.lock().unwrap().subscriptions.clone()
     }
 
-    /// A consumer is deregistered: its subscriptions end.
+    /// Deregisters a consumer: its subscriptions end.
     pub fn deregister(&self, name: &str) {
         let mut state = self.state.lock().unwrap();
         state.consumers.remove(name).expect("it is registered");
         state.subscribed.clear();
     }
 
-    /// Subscriptions that are there now.
+    /// The number of subscriptions that are open now.
     pub fn live(&self) -> usize {
         Arc::strong_count(&self.subscribers) - 1
     }
 
-    /// Merges two neighbours.
+    /// Merges two neighbouring shards.
     pub fn merge(&self, left: usize, right: usize) {
         self.state.lock().unwrap().merge(left, right);
     }
@@ -224,7 +224,7 @@ impl FakeKinesis {
         self.state.lock().unwrap().calls.get(of).copied().unwrap_or(0)
     }
 
-    /// All records ever stored with their shards, in the order in which they were.
+    /// All records ever stored, with their shards, in the order in which they were stored.
     pub fn stored(&self) -> Vec<(ShardDescription, RawRecord)> {
         let state = self.state.lock().unwrap();
         let of =
@@ -240,14 +240,14 @@ impl FakeKinesis {
         state.stale = self.faults().stale_listings;
     }
 
-    /// Retention takes the oldest records of a shard.
+    /// Retention removes the oldest records of a shard.
     pub fn trim(&self, n: usize, records: usize) {
         let mut state = self.state.lock().unwrap();
         let shard = &mut state.shards[n];
         shard.trimmed = (shard.trimmed + records).min(shard.records.len());
     }
 
-    /// Appends to the open shard of a key, whatever the faults.
+    /// Appends to the open shard of a key, regardless of the faults.
     pub fn append(&self, key: &str, explicit_hash_key: Option<u128>, data: impl Into<bytes::Bytes>) -> SequenceNumber {
         let entry = Entry { partition_key: key.to_owned(), explicit_hash_key, data: data.into() };
         self.state.lock().unwrap().append(&entry, self.time.now()).1
@@ -270,7 +270,7 @@ impl State {
         (shard.description.id.clone(), sequence)
     }
 
-    /// Whether an entry's shard takes it now; it is charged for it.
+    /// Whether an entry's shard takes it now, in which case it is charged.
     fn has_room(&mut self, entry: &Entry, capacity: f64, now: Duration) -> bool {
         if capacity == 0.0 {
             return true;
@@ -286,7 +286,7 @@ impl State {
         takes
     }
 
-    /// The shard that a record would have landed on before the last reshard.
+    /// The shard to which a record would have gone before the last reshard.
     fn forerunner(&self, entry: &Entry, actual_shard: ShardId) -> ShardId {
         let hash = entry.explicit_hash_key.unwrap_or_else(|| hash_key(entry.partition_key.as_bytes()));
         let of = |id: &ShardId| self.shards.iter().find(|shard| shard.description.id == *id);
@@ -316,7 +316,7 @@ impl State {
         }
     }
 
-    /// Splits an open shard, or merges two neighbours.
+    /// Splits an open shard, or merges two neighbouring ones.
     fn reshard(&mut self, chance: &Chance) {
         let mut open: Vec<usize> = (0..self.shards.len()).filter(|n| !self.shards[*n].description.closed).collect();
         open.sort_by_key(|n| self.shards[*n].description.range.first);
@@ -385,7 +385,7 @@ impl Api for FakeKinesis {
         let all: Vec<ShardDescription> = state.shards.iter().map(|shard| shard.description.clone()).collect();
         if state.stale > 0 {
             state.stale -= 1;
-            // As it was at first.
+            // The shards as they were at first.
             let first = all.into_iter().filter(|shard| shard.parents.is_empty());
             return Ok(first.map(|shard| ShardDescription { closed: false, ..shard }).collect());
         }
@@ -579,7 +579,7 @@ impl Api for FakeKinesis {
             let records: Vec<RawRecord> = shard.records.iter().skip(index).take(most).cloned().collect();
             index += records.len();
             over = ended;
-            // Without records it moves on all the same, as far as anything was ever given a number.
+            // Without records it moves on all the same, up to the newest number ever given.
             let continuation = records.last().map_or(SequenceNumber::from(state.sequence), |last| last.sequence);
             let mut event = Event {
                 behind: Duration::from_secs((shard.records.len() - index) as u64),
@@ -609,7 +609,7 @@ pub fn shard(n: usize) -> ShardId {
     ShardId::new(format!("shardId-{n:012}"))
 }
 
-/// Plain records, aggregates and damaged ones; what a reader must find: position and payload.
+/// Plain records, aggregates and damaged ones. Returns what a reader must find: position and payload.
 pub fn fill(api: &FakeKinesis, seed: u64, records: usize) -> Vec<(Position, Bytes)> {
     let chance = Chance::new(seed);
     let mut expected = Vec::new();
@@ -629,7 +629,7 @@ pub fn fill(api: &FakeKinesis, seed: u64, records: usize) -> Vec<(Position, Byte
             let place = |(sub_sequence, data)| (Position { sequence, sub_sequence }, data);
             expected.extend((0..).zip(inner).map(place));
         } else {
-            // A record without its table of keys, under the right digest.
+            // A record without its table of keys, with a correct digest.
             let message = b"\x1a\x05\x08\x00\x1a\x01x";
             let data: Bytes =
                 [&b"\xf3\x89\x9a\xc2"[..], message, &kpl_aggregation::hash_key(message).to_be_bytes()].concat().into();
@@ -644,8 +644,8 @@ pub fn places(records: &[Record]) -> Vec<(Position, Bytes)> {
     records.iter().map(|r| (r.position, r.payload.clone())).collect()
 }
 
-/// A life of a worker: it begins behind so many records of a shard, reads on by itself to the tip or the end, and finds the rest.
-/// Answers behind how many records the next life begins.
+/// A life of a worker: it begins behind this many records of a shard, reads on to the tip or the end, and finds the rest. Returns behind
+/// how many records the next life begins.
 pub async fn live(
     stream: &KinesisStream,
     expected: &[(Position, Bytes)],

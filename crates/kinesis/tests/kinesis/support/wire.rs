@@ -1,4 +1,4 @@
-//! A server that speaks Kinesis over HTTP/1.1, subscriptions as event streams included: the Kinesis in memory on real connections.
+//! A server that speaks Kinesis over HTTP/1.1, including subscriptions as event streams: the Kinesis in memory on real connections.
 
 use authpulse_event::{ArrivalTime, ShardId};
 use authpulse_kinesis::api::{Api, ApiError, Event, Events, IteratorAt, RawRecord};
@@ -13,19 +13,19 @@ use std::time::Duration;
 /// How often a subscription looks for something to send.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// What comes next in a subscription.
+/// What a subscription does next.
 pub enum Next {
-    /// A message, see [`event`] and [`exception`].
+    /// It sends a message, see [`event`] and [`exception`].
     Message(Vec<u8>),
-    /// Not yet.
+    /// It waits.
     Wait,
-    /// The answer ends as it should.
+    /// It ends the answer in order.
     End,
-    /// So much of a message, and the connection is gone.
+    /// It sends this much of a message, and closes the connection.
     Cut(Vec<u8>),
 }
 
-/// What an operation is answered with.
+/// The answer to an operation.
 pub enum Answer {
     /// Status and body.
     Json(u16, Value),
@@ -33,7 +33,7 @@ pub enum Answer {
     Stream(Box<dyn FnMut() -> Next + Send>),
 }
 
-/// Starts a server; its address. It is asked with the operation and the body.
+/// Starts a server and returns its address. `answer` gets the operation and the body.
 pub fn start(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -41,7 +41,7 @@ pub fn start(answer: impl Fn(&str, &Value) -> Answer + Send + Sync + 'static) ->
     std::thread::spawn(move || {
         for connection in listener.incoming() {
             let answer = answer.clone();
-            // A client that goes away is none of the server's business.
+            // The server does not care about a client that goes away.
             std::thread::spawn(move || connection.and_then(|connection| serve(connection, &*answer)));
         }
     });
@@ -105,7 +105,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, step)
 }
 
-/// A message of `application/vnd.amazon.eventstream`: lengths, their checksum, headers of text, payload, checksum of all.
+/// A message of `application/vnd.amazon.eventstream`: lengths and their checksum, text headers, payload, checksum of all.
 fn message(headers: &[(&str, &str)], payload: &Value) -> Vec<u8> {
     let mut head = Vec::new();
     for (name, value) in headers {
@@ -125,13 +125,13 @@ fn message(headers: &[(&str, &str)], payload: &Value) -> Vec<u8> {
     all
 }
 
-/// Something that happened.
+/// A message that reports an event.
 pub fn event(kind: &str, payload: &Value) -> Vec<u8> {
     let headers = [(":message-type", "event"), (":event-type", kind), (":content-type", "application/json")];
     message(&headers, payload)
 }
 
-/// What ends a subscription.
+/// A message that ends a subscription with an error.
 pub fn exception(code: &str) -> Vec<u8> {
     let headers = [(":message-type", "exception"), (":exception-type", code), (":content-type", "application/json")];
     message(&headers, &json!({"__type": code, "message": "told so"}))
@@ -160,7 +160,7 @@ fn records(records: &[RawRecord]) -> Value {
     records.iter().map(record).collect()
 }
 
-/// Names nobody asks for: what counts is whether there are any.
+/// Names that nobody looks at: only their number counts.
 fn children(any: bool) -> Value {
     let range = json!({"StartingHashKey": "0", "EndingHashKey": "1"});
     let child =
@@ -181,7 +181,7 @@ fn code(error: &ApiError) -> &'static str {
     }
 }
 
-/// An event as it is sent.
+/// An event in the form in which it is sent.
 pub fn told(told: &Event) -> Vec<u8> {
     let payload = json!({
         "Records": records(&told.records),
@@ -192,7 +192,7 @@ pub fn told(told: &Event) -> Vec<u8> {
     event("SubscribeToShardEvent", &payload)
 }
 
-/// Puts a Kinesis on the wire.
+/// Serves a Kinesis in memory.
 pub fn serve_api(api: Arc<dyn Api>) -> String {
     start(move |operation, asked| {
         let answered = answer(&*api, operation, asked);
@@ -264,7 +264,7 @@ fn answer(api: &dyn Api, operation: &str, asked: &Value) -> Result<Answer, ApiEr
     ))
 }
 
-/// The messages of a subscription. Every other failure cuts the connection in the middle of one.
+/// The messages of a subscription. Every second failure cuts the connection in the middle of a message.
 fn send(mut events: Events) -> impl FnMut() -> Next {
     let mut sent = 0;
     move || {

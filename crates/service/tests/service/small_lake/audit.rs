@@ -1,4 +1,4 @@
-//! Auditing a lake, and lakes to audit.
+//! Auditing a lake, and making lakes to audit.
 
 use super::SmallLake;
 use authpulse_audit::verify::{Difference, VerifyOptions, VerifyReport, verify};
@@ -15,7 +15,7 @@ pub async fn difference(env: &Env) -> Difference {
     report.difference.clone().unwrap_or_else(|| panic!("nothing was noticed:\n{report}"))
 }
 
-/// The difference, which must speak of all of this.
+/// The difference that was found; it must contain all of these words.
 pub async fn expect(env: &Env, words: &[&str]) {
     let difference = difference(env).await;
     let text = difference.to_string();
@@ -30,7 +30,7 @@ pub fn first_file(entries: &[Entry], table: Table) -> TableFile {
     entries.iter().flat_map(|e| &e.files).find(|f| f.table == table).unwrap().clone()
 }
 
-/// A lake whose tables hold nothing yet, so that entries and rows must speak for themselves.
+/// A lake whose tables are empty, so that only entries and rows speak.
 pub struct Uncommitted {
     pub lake: SmallLake,
     pub entries: Vec<Entry>,
@@ -43,7 +43,7 @@ impl Uncommitted {
         Uncommitted { lake, entries }
     }
 
-    /// What is found after a change to entries.
+    /// The difference that is found after a change to entries.
     pub async fn changed(&self, change: impl Fn(&mut [Entry]), words: &[&str]) {
         let mut entries = self.entries.clone();
         change(&mut entries);

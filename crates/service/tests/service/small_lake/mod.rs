@@ -1,4 +1,4 @@
-//! A small lake on disk, made by the real backfill or by a real service: what tests of auditing and of status stand on.
+//! A small lake on disk, made by the real backfill or by a real service. Tests of the audit and of status use it.
 
 pub mod audit;
 pub mod rows;
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A clock that moves when it is told to, and a microsecond with each look.
+/// A clock that moves when it is told to, and by a microsecond with each look.
 pub struct TestClock(pub AtomicI64);
 
 #[async_trait]
@@ -68,7 +68,7 @@ pub struct SmallLake {
 }
 
 impl SmallLake {
-    /// Serves a stream into the lake, as `env` finds it, until every shard is done.
+    /// Runs a service from a stream into the lake, with this `env`, until every shard is done.
     pub async fn serve(&self, env: &Env, stream: &Arc<MemoryStream>, mode: Mode) {
         let mut service = Service::open(env.clone(), options(), stream.clone(), mode).await.unwrap();
         let mut workers: Vec<Worker> = Vec::new();
@@ -112,17 +112,17 @@ impl SmallLake {
         SmallLake { env, clock, dir, catalog }
     }
 
-    /// Three days of logons and some lines that are none, backfilled in many entries, with raw records; `commit` tells whether
-    /// the tables follow.
+    /// Three days of logons and some lines that are no events, backfilled in many entries, with raw records. `commit` tells whether the
+    /// tables follow.
     pub async fn backfilled(commit: bool) -> SmallLake {
         SmallLake::backfilled_by(Shape::default(), commit).await
     }
 
-    /// The same by a program with other lists.
+    /// The same, by a program that knows other sections and columns.
     pub async fn backfilled_by(shape: Shape, commit: bool) -> SmallLake {
         let mut lake = SmallLake::new();
         lake.env.lake = Arc::new((*lake.env.lake).clone().with_shape(shape));
-        // Each file makes an entry at least.
+        // Each file makes at least one entry.
         let lines = lines(6_000);
         let parts = lines.chunks(lines.len() / 12 + 1).enumerate();
         let files: Vec<PathBuf> = parts.map(|(i, part)| lake.write_input(&format!("auth-{i:02}.txt"), part)).collect();
@@ -150,7 +150,7 @@ impl SmallLake {
         }
     }
 
-    /// Where a file of the lake is on disk.
+    /// The path on disk of a file of the lake.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.dir.path().join("lake").join(relative)
     }
@@ -167,7 +167,7 @@ impl SmallLake {
         stored.into_iter().map(|(n, body)| Entry::decode(&shard, n, &body, self.env.lake.sections()).unwrap()).collect()
     }
 
-    /// The same lake over a journal in memory that holds other entries of the shard `file`.
+    /// The same lake, over a journal in memory that holds other entries of the shard `file`.
     pub async fn with_entries(&self, entries: &[Entry]) -> Env {
         let journal = MemoryJournal::new();
         for entry in entries {
@@ -176,7 +176,7 @@ impl SmallLake {
         Env { journal: Arc::new(journal), ..self.env.clone() }
     }
 
-    /// Files below a directory of the lake, whose name ends so.
+    /// Files below a directory of the lake whose names end like this.
     pub async fn files(&self, prefix: &str) -> Vec<String> {
         self.env.store.list(prefix).await.unwrap().into_iter().map(|f| f.path).collect()
     }
@@ -187,7 +187,7 @@ pub fn options() -> Arc<Options> {
     Arc::new(Options { entry_age: Span::ZERO, chunk_rows: 300, snapshot_rows: 2_500, raw: true, ..Options::default() })
 }
 
-/// Generated events over three days, with lines that end as dead letters of several reasons in between.
+/// Generated events over three days, with lines in between that become dead letters of several reasons.
 pub fn lines(events: u64) -> Vec<String> {
     let mut out = Vec::new();
     let options = GenerateOptions { events: Some(events), days: Some(3), seed: 7, attacks: 3 };
@@ -209,7 +209,7 @@ pub fn lines(events: u64) -> Vec<String> {
     lines
 }
 
-/// The same event in the wire form, under an id of its producer.
+/// The same event in the wire form, with an id given by its producer.
 fn with_own_id(line: &str, i: usize) -> String {
     let fields: Vec<&str> = line.trim().split(',').collect();
     format!(
@@ -222,7 +222,7 @@ fn with_own_id(line: &str, i: usize) -> String {
 pub fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(path).unwrap();
     change(&mut bytes);
-    // A hard link would change its twin as well.
+    // Writing in place would change a hard link's other name as well.
     std::fs::remove_file(path).unwrap();
     std::fs::write(path, bytes).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Rows of a curated file, to be changed and written again.
+//! Rows of a curated file, which tests change and write again.
 
 use super::SmallLake;
 use authpulse_engine::flags::Flags;
@@ -70,7 +70,7 @@ impl EditedRows {
         edited
     }
 
-    /// Writes the rows into new files of at most so many.
+    /// Writes the rows into new files of at most this many rows.
     pub async fn write(&self, lake: &SmallLake, max_rows_per_file: usize) -> Vec<TableFile> {
         let (users, computers) = (self.users.view(), self.computers.view());
         let input = CuratedRows {
