@@ -68,6 +68,11 @@ def refused(*args, names=(), **kwargs):
     return result
 
 
+def last_error(result):
+    """The error that ended the program; what to do about it may follow in a line of its own."""
+    return [line for line in result.stderr.splitlines() if line.startswith("error: ")][-1]
+
+
 def start(*args, program=PROGRAM, **popen):
     """Starts the program, or another one of the same name, in the background."""
     return subprocess.Popen([str(program), *map(str, args)], stdin=subprocess.DEVNULL, **popen)

@@ -127,7 +127,8 @@ def handles(process, number):
 
 def terminate(process):
     """Tells a process to end in order, as soon as it handles that. The caller that waits for it sees if it has ended already."""
-    until(lambda: process.poll() is not None or handles(process, signal.SIGTERM), "the handling of signals")
+    if os.path.exists("/proc/self/status"):
+        until(lambda: process.poll() is not None or handles(process, signal.SIGTERM), "the handling of signals")
     process.send_signal(signal.SIGTERM)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from authpulse import EXCERPT, PROGRAM, attempt, refused, run, start
+from authpulse import EXCERPT, PROGRAM, attempt, last_error, refused, run, start
 from read_lake import CURATED, REJECTED, TABLES, Lake, assert_same, changed_entry
 
 MIB = 1 << 20
@@ -297,7 +297,7 @@ def test_too_few_descriptors_are_no_want_of_rights(tmp_path):
         result = attempt("backfill", "--input", tmp_path / "one.txt", "--lake", tmp_path / "lake", preexec_fn=limit)
         if result.code == 0:
             break
-        last = result.stderr.strip().splitlines()[-1]
+        last = last_error(result)
         assert "ulimit -n" in last and "this user must" not in last and not DAMAGE.search(last), f"{most} descriptors\n{result}"
         refusals += 1
     assert result.code == 0 and refusals >= 3, result
@@ -455,7 +455,7 @@ def fits(result):
     """Whether everything was written. If not, the message must name a reason, which is not damage."""
     if result.code == 0 or "nothing to do" in result.stderr:
         return True
-    last = result.stderr.strip().splitlines()[-1]
+    last = last_error(result)
     assert re.match("error: .*([Nn]o space left|is full|[Ff]ile too large|limit on the size|code 27)", last), result
     assert not DAMAGE.search(last), result
     return False

@@ -7,6 +7,19 @@ pub const RAISE: &str =
 /// Advice where this user may not read or write the file.
 pub const RIGHTS: &str = "this user must be able to read and write the file and its directory, and the file system must not be mounted read-only";
 
+/// A disk is full.
+pub const FREE_SPACE: &str = "free some space";
+/// A device failed, or a quota or a limit on the size of files is reached: not every system tells which.
+pub const SEE_DISK: &str =
+    "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound";
+/// Another process has a file for itself.
+pub const HELD: &str = "another process has held it for 10 s; try again when that is done";
+
+/// Whether an error's words say already what to do.
+pub fn is_in(words: &str) -> bool {
+    [RAISE, RIGHTS, FREE_SPACE, SEE_DISK, HELD, "ulimit -n", "report this"].iter().any(|advice| words.contains(advice))
+}
+
 // Error numbers (errno), the same on Linux and macOS.
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;

@@ -70,7 +70,7 @@ pub enum ConsumerError {
         words: String,
     },
     /// A task, or work for another thread, panicked, or did what it must not do.
-    #[error("{0} ended by a bug in this program; restart it to go on from the last entries, and report this")]
+    #[error("{0} ended by a bug in this program")]
     Bug(String),
     /// A worker was stopped while the table lacked columns that its rows have values of, and the catalog could not be reached.
     #[error(
@@ -83,6 +83,14 @@ pub enum ConsumerError {
     /// The request contradicts what is there.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// What a follower keeps, or where it keeps it, failed.
+    #[error("follower {name}")]
+    Follower {
+        /// The follower.
+        name: String,
+        /// What failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Everything that was asked for is in the lake already.
     #[error("{0}")]
     NothingToDo(String),
@@ -135,9 +143,9 @@ impl ConsumerError {
             ConsumerError::Fenced { .. } | ConsumerError::Outdated { .. } | ConsumerError::Unstored { .. } => {
                 Remedy::Retry
             }
-            ConsumerError::Behind { .. } => Remedy::Restore,
             ConsumerError::Panicked { .. } | ConsumerError::Unscorable { .. } | ConsumerError::Bug(_) => Remedy::Report,
             ConsumerError::Refused(refusal) => refusal.remedy(),
+            ConsumerError::Follower { .. } => Remedy::Retry,
             ConsumerError::Entry(EntryError::Damaged { .. }) => Remedy::Restore,
             ConsumerError::Journal(error) => error.remedy(),
             ConsumerError::Lake(error) => error.remedy(),
@@ -146,6 +154,7 @@ impl ConsumerError {
             ConsumerError::Lease(error) => remedy_of_leases(error),
             ConsumerError::Stream(error) => remedy_of_stream(error),
             ConsumerError::Input(_)
+            | ConsumerError::Behind { .. }
             | ConsumerError::NothingToDo(_)
             | ConsumerError::Entry(_)
             | ConsumerError::Snapshot { .. }
@@ -168,7 +177,8 @@ impl ConsumerError {
 /// What to do about a failure of leases. (Their crate stands below the one that has the word.)
 pub fn remedy_of_leases(error: &LeaseError) -> Remedy {
     match error {
-        LeaseError::Damaged { .. } => Remedy::Restore,
+        // Its words say how they are made again.
+        LeaseError::Damaged { .. } => Remedy::Correct,
         LeaseError::Failed { .. } | LeaseError::Busy { .. } => Remedy::Retry,
     }
 }

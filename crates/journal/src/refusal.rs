@@ -1,4 +1,5 @@
-//! Requests that are refused because they contradict what is there. Nothing was changed by any of them.
+//! Requests that are refused because they contradict what is there. A refusal changes nothing that is stored; what an interrupted run left
+//! may have been completed first.
 
 use authpulse_event::{EventModel, ShardId};
 use authpulse_lake::{Remedy, Table};
@@ -217,7 +218,23 @@ impl Refusal {
             | Refusal::TableRebuilt(_)
             | Refusal::FollowerLost { .. } => Remedy::Restore,
             Refusal::Growing => Remedy::Retry,
-            _ => Remedy::Correct,
+            Refusal::EventModels { .. }
+            | Refusal::Settings(_)
+            | Refusal::FollowerGap { .. }
+            | Refusal::FollowerName(_)
+            | Refusal::NotRegular(_)
+            | Refusal::Disorder(_)
+            | Refusal::OtherOrder { .. }
+            | Refusal::OtherFiles { .. }
+            | Refusal::OtherLines { .. }
+            | Refusal::GivenUp(_)
+            | Refusal::NothingToGiveUp(_)
+            | Refusal::InLakeAlready(_)
+            | Refusal::LateBeginning(_)
+            | Refusal::UnfinishedBeforeStream { .. }
+            | Refusal::ContinuedByStream(_)
+            | Refusal::OtherStream { .. }
+            | Refusal::NoBounds(_) => Remedy::Correct,
         }
     }
 }

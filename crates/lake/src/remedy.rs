@@ -31,12 +31,12 @@ impl Remedy {
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Remedy::Retry => Some("nothing is lost; run the same command again, later if need be"),
-            Remedy::Look => Some("it may have been done; the same command looks at what is stored before it goes on"),
+            Remedy::Look => {
+                Some("what was done is not known; the same command looks at what is stored before it goes on")
+            }
             Remedy::Restore => Some("running it again does not help: restore what is damaged or missing from a copy"),
             Remedy::Correct => None,
-            Remedy::Report => Some(
-                "this is a bug in this program: report it; what is stored is sound, and a restart goes on from there",
-            ),
+            Remedy::Report => Some("report it; the same command goes on from what is stored"),
         }
     }
 }

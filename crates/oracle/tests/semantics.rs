@@ -25,8 +25,9 @@ fn fixed_cases_have_the_answers_computed_by_hand() {
 
 /// Words alone: how the page wraps and marks them says nothing.
 fn words(text: &str) -> String {
-    let text = text.replace(['*', '`', '"'], "");
-    text.split_whitespace().filter(|word| *word != ">").collect::<Vec<_>>().join(" ")
+    let lines = text.lines().map(|line| line.strip_prefix("> ").unwrap_or(line));
+    let text = lines.collect::<Vec<_>>().join("\n").replace(['*', '`', '"'], "");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]

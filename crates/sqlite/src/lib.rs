@@ -1,7 +1,7 @@
 //! What all crates that open SQLite files have in common: how long to wait for another process, and advice for errors. Such files are
 //! the catalog and the journal of a local lake, the embedded stream, and the leases on one machine.
 
-use authpulse_event::advice::{RIGHTS, on_refused_file};
+use authpulse_event::advice::{FREE_SPACE, HELD, RIGHTS, SEE_DISK, on_refused_file};
 use rusqlite::{Connection, ErrorCode};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,15 @@ pub fn is_busy(error: &rusqlite::Error) -> bool {
 ///
 /// # Errors
 /// The error of the last attempt: another connection held a lock for all of `patience`, or something else failed.
-pub fn patiently<T>(patience: Duration, mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+pub fn patiently<T>(patience: Duration, attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    pausing(patience, attempt, pause)
+}
+
+fn pausing<T>(
+    patience: Duration,
+    mut attempt: impl FnMut() -> rusqlite::Result<T>,
+    mut pause: impl FnMut(),
+) -> rusqlite::Result<T> {
     let deadline = Instant::now() + patience;
     loop {
         match attempt() {
@@ -42,7 +50,12 @@ fn pause() {
 /// # Errors
 /// As of [`patiently`].
 pub fn use_write_ahead_log(connection: &Connection, patience: Duration) -> rusqlite::Result<String> {
-    patiently(patience, || connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)))
+    switch_log_on(connection, patience, pause)
+}
+
+fn switch_log_on(connection: &Connection, patience: Duration, pause: impl FnMut()) -> rusqlite::Result<String> {
+    let switch = || connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
+    pausing(patience, switch, pause)
 }
 
 /// The text of an error that is no damage to the file, with advice where there is some.
@@ -67,15 +80,11 @@ fn unopened() -> &'static str {
 
 fn advice(kind: ErrorCode) -> Option<&'static str> {
     match kind {
-        ErrorCode::DiskFull => Some("free some space"),
+        ErrorCode::DiskFull => Some(FREE_SPACE),
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(RIGHTS),
         // SQLite gives the same error for a quota, a limit on the size of files and a failing device.
-        ErrorCode::SystemIoFailure => Some(
-            "see that the disk is not full, no quota and no limit on the size of files is reached, and the device is sound",
-        ),
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            Some("another process has held it for 10 s; try again when that is done")
-        }
+        ErrorCode::SystemIoFailure => Some(SEE_DISK),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Some(HELD),
         _ => None,
     }
 }
@@ -85,7 +94,6 @@ mod tests {
     use super::*;
     use rusqlite::ffi;
     use std::path::Path;
-    use std::sync::mpsc;
 
     fn writing(path: &Path) -> Connection {
         let connection = Connection::open(path).unwrap();
@@ -93,26 +101,20 @@ mod tests {
         connection
     }
 
-    /// SQLite's busy timeout does not help here: the first attempt fails at once although the timeout is ten seconds.
+    /// SQLite's own patience is no help there: the first attempt fails at once though the busy timeout is ten seconds.
     #[test]
     fn the_log_is_switched_on_once_another_connection_has_done_its_work() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("a.db");
         let other = writing(&path);
-        let (begun, attempts) = mpsc::channel();
-        let ours = std::thread::spawn(move || {
-            let connection = Connection::open(path).unwrap();
-            connection.busy_timeout(PATIENCE).unwrap();
-            patiently(PATIENCE, || {
-                let _ = begun.send(());
-                connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
-            })
+        let connection = Connection::open(&path).unwrap();
+        connection.busy_timeout(PATIENCE).unwrap();
+        let mut pauses = 0;
+        let mode = switch_log_on(&connection, PATIENCE, || {
+            pauses += 1;
+            other.execute_batch("COMMIT").unwrap();
         });
-        for attempt in ["the first attempt", "another one after it failed"] {
-            attempts.recv().expect(attempt);
-        }
-        other.execute_batch("COMMIT").unwrap();
-        assert_eq!(ours.join().unwrap().as_deref(), Ok("wal"));
+        assert_eq!((mode.as_deref(), pauses), (Ok("wal"), 1));
     }
 
     #[test]
@@ -121,8 +123,9 @@ mod tests {
         let path = place.path().join("a.db");
         let _other = writing(&path);
         let connection = Connection::open(&path).unwrap();
-        let refused = use_write_ahead_log(&connection, Duration::from_millis(20)).unwrap_err();
-        assert!(is_busy(&refused), "{refused}");
+        let (patience, begun) = (Duration::from_millis(20), Instant::now());
+        let refused = use_write_ahead_log(&connection, patience).unwrap_err();
+        assert!(is_busy(&refused) && begun.elapsed() >= patience, "{refused}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a line on standard error looks like: for people as it is, for programs as one JSON object that says where it comes from.
 
 use super::queue::Lost;
+use authpulse_event::advice;
 use authpulse_event::time::format_rfc3339;
 use authpulse_journal::env::{Clock, SystemClock};
 use authpulse_lake::Remedy;
@@ -131,7 +132,7 @@ pub fn message(level: Level, words: &str) -> Vec<u8> {
 
 /// The error that ends a command, and what to do about it where the error itself does not say so.
 pub fn error(words: &str, remedy: Option<Remedy>) -> Vec<u8> {
-    let advice = remedy.and_then(Remedy::advice);
+    let advice = remedy.and_then(Remedy::advice).filter(|_| !advice::is_in(words));
     match format() {
         LogFormat::Text => {
             let mut lines = message(Level::Error, words);

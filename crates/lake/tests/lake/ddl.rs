@@ -1,5 +1,6 @@
 //! The statements in `ddl/` agree with what the code writes: columns in order, types, partitions, directories, and nothing else.
 
+use authpulse_engine::rules::{LIST, RuleSet};
 use authpulse_event::Day;
 use authpulse_lake::schema::{Column, DOC_BYTES_MAX, RAW, raw_arrow_schema, raw_columns, raw_path};
 use authpulse_lake::{Shape, Table};
@@ -289,7 +290,11 @@ fn every_table_has_a_statement_and_every_statement_a_table() {
 /// Athena's `ALTER TABLE … ADD COLUMNS` takes no comments, so the descriptions precede the statement.
 #[test]
 fn columns_that_a_table_may_gain_have_a_statement_as_well() {
-    let shape = Shape::default();
+    // Of each rule, whether it is on by default or not: an operator may enable any.
+    let mut all = RuleSet::default();
+    let names: Vec<&str> = LIST.iter().map(|rule| rule.name).collect();
+    all.turn_on(&names).unwrap();
+    let shape = Shape::default().with_rules(&all);
     for table in Table::FIRST {
         let path = directory().join("columns").join(format!("{table}.sql"));
         let later = shape.later(table);

@@ -78,7 +78,8 @@ mod tests {
         };
         let all: Vec<_> = MEMBERS.iter().map(|member| of(member)).collect();
         let columns: std::collections::BTreeSet<_> = all.iter().flat_map(|(attributes, _)| attributes.keys()).collect();
-        assert_eq!(columns.len(), 19, "{columns:?}");
+        // As many as the page has columns: the list of the event crate is not known here.
+        assert_eq!(columns.len(), 19, "a sample of each, and no more columns than the page has: {columns:?}");
         assert_eq!(all.iter().map(|(_, dropped)| dropped).sum::<usize>(), 17);
         assert!((0..u16::MAX).any(|n| members(n).matches("\"lat\"").count() == 2));
     }

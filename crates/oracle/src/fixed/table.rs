@@ -127,7 +127,7 @@ fn events() -> Vec<Fixed> {
         ),
         one(
             "unknown_keys_are_ignored",
-            "Otherwise ignored values must be well-formed",
+            "Apart from that, ignored keys and their values must be well-formed",
             r#"{"time":1,"x":[1e99999,-0.0,{"time":null}],"x":"\ud800","\udc00":{},"user":"U1","computer":"C1"}"#,
             ID_1_U1_C1,
         ),
@@ -696,7 +696,7 @@ fn children() -> Vec<Fixed> {
         ),
         case(
             "what_waits_is_judged_again",
-            "The child admits the events that wait again from step 4, in order of arrival, before its first record",
+            "The child admits the waiting events once more, from step 4 on, in order of arrival, before its first record",
             r"shard s0 0..7
               5 U2 C2
               shard s1 8..f
@@ -728,13 +728,13 @@ fn children() -> Vec<Fixed> {
         ),
         case(
             "no_longer_ahead_in_the_heir",
-            "The child admits the events that wait again from step 4",
+            "The child admits the waiting events once more, from step 4 on",
             "shard s0 0..7\n5000 U2 C2\nshard s1 8..f\n4000 U1 C1\n4000 U3 C1\n4000 U9 C1\nshard s2 from s0,s1",
             "5000 U2 C2 -> 30 MEDIUM N 1 1 1 1 -\n+3",
         ),
         case(
             "late_in_the_heir",
-            "The child admits the events that wait again from step 4",
+            "The child admits the waiting events once more, from step 4 on",
             "shard s0 0..7\n5000 U2 C2\nshard s1 8..f\n9000 U1 C1\n9000 U3 C1\n9000 U9 C1\nshard s2 from s0,s1",
             "late {\"time\":5000\n+3",
         ),

@@ -30,7 +30,7 @@ pub struct Counts {
 }
 
 fn refused(error: impl std::fmt::Display) -> ConsumerError {
-    ConsumerError::Bug(format!("counts ({error})"))
+    ConsumerError::Follower { name: "counts".to_owned(), source: error.to_string().into() }
 }
 
 impl Counts {

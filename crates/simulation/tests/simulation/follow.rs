@@ -45,7 +45,10 @@ impl Counts {
             Ok(())
         };
         match &self.door {
-            Some(door) => door.go("follower commit", "", ConsumerError::Bug, take_place).await,
+            Some(door) => {
+                let lost = |words: String| ConsumerError::Follower { name: "counts".to_owned(), source: words.into() };
+                door.go("follower commit", "", lost, take_place).await
+            }
             None => take_place.await,
         }
     }
