@@ -35,6 +35,8 @@ answer_timeout = 5
 
 # Several times as long as a lease lasts.
 AWAY_SECONDS = 2.5 * LEASE_SECONDS
+# Every service is called more often than that by workers at work; should all of them be paused, the chaos goes on.
+MISSED_WITHIN_SECONDS = 30
 # A worker that cannot go on ends and says why. This is how often that may happen in one run.
 ERRORS_MAX = 60
 
@@ -145,17 +147,24 @@ class Chaos:
             self.count[what] += 1
 
     def come_back(self, all_of_them=False):
-        """Brings back what was away for longer than a lease lasts: others have its shards by now."""
+        """Brings back what was away for longer than a lease lasts: others have its shards by now. A service also until a worker has
+        missed it."""
         for what, since in list(self.away):
-            if all_of_them:
-                time.sleep(max(0, AWAY_SECONDS - (time.monotonic() - since)))
-            if time.monotonic() - since < AWAY_SECONDS:
+            while all_of_them and self.is_to_stay_away(what, since):
+                self.fleet.replace_ended()
+                time.sleep(0.1)
+            if self.is_to_stay_away(what, since):
                 continue
             self.away.remove((what, since))
             if what in self.proxy.services:
                 self.proxy.mend(what)
             else:
                 what.send_signal(signal.SIGCONT)
+
+    def is_to_stay_away(self, what, since):
+        away = time.monotonic() - since
+        is_missed = what not in self.proxy.services or self.proxy.faults[what, "", CUT] > 0
+        return away < AWAY_SECONDS or (not is_missed and away < MISSED_WITHIN_SECONDS)
 
     def pause_in_a_commit(self):
         """Pauses a committer between its commit's request and the answer, and holds the request until another worker has committed to
