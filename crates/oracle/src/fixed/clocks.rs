@@ -48,7 +48,7 @@ pub(super) fn clocks() -> Vec<Fixed> {
         burst("sixty_logons_delivered_late_after_a_clock_ahead", true),
         case(
             "a_clock_ahead_bends_the_windows_of_its_own_user",
-            "Windows still end at the user's own newest event time `T`",
+            "a clock that is ahead bends the windows of its own user alone",
             "shard s1\n5000 U1 C1 @5000\n8600 U1 C2 @8300\n5100 U1 C3 @8300\n8200 U1 C3 @8300\n8200 U2 C3 @8300",
             r#"5000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -
                8600 U1 C2 -> 30 MEDIUM N 1 2 1 2 -
@@ -57,8 +57,8 @@ pub(super) fn clocks() -> Vec<Fixed> {
                late {"time":5100"#,
         ),
         case(
-            "the_front_is_measured_by_arrival",
-            "**Front** = watermark + tolerance",
+            "the_high_water_mark_is_measured_by_arrival",
+            "High-water mark = watermark + tolerance",
             "shard s1\n5000 U1 C1 @4700\n8300 U2 C2 @9000\n8300+1us U3 C3 @9000",
             "5000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -\n8300 U2 C2 -> 30 MEDIUM N 1 1 1 1 -\n8300+1us U3 C3 -> 30 MEDIUM N 1 1 1 1 -",
         ),

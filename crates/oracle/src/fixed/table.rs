@@ -980,7 +980,7 @@ fn popularity() -> Vec<Fixed> {
         case_with(
             Settings { min_hosts: 0, ..Settings::default() },
             "an_empty_look_back_judges_nothing",
-            "null where the look-back holds fewer than `min_hosts` computers (or none at all)",
+            "With an empty look-back `host_popularity` is null and RARE_HOST quiet, whatever `min_hosts` is",
             "open 1000\n1000 U1 C1",
             "1000 U1 C1 -> 30 MEDIUM N 1 1 1 1 -",
         ),
@@ -1022,21 +1022,21 @@ fn popularity() -> Vec<Fixed> {
         second_day(
             three_hosts(),
             "the_day_itself_does_not_count",
-            "days that end with the newest **closed** day",
+            "that end with the newest **closed** day",
             "open 1d+3600\n1d+3600 U2 C1\n1d+3601 U1 C1",
             "1d+3600 U2 C1 -> 40 MEDIUM NR 1 1 1 1 1\n1d+3601 U1 C1 -> 10 LOW R 1 1 1 1 1",
         ),
         second_day(
             three_hosts(),
             "the_last_day_of_the_look_back",
-            "the look-back: the `lookback` (30) calendar days, days without events included",
+            "days without events included",
             "open 30d+3600\n30d+3600 U1 C1",
             "30d+3600 U1 C1 -> 10 LOW R 1 1 1 1 1",
         ),
         second_day(
             three_hosts(),
             "the_day_after_the_look_back",
-            "the look-back: the `lookback` (30) calendar days, days without events included",
+            "days without events included",
             "open 31d+3600\n31d+3600 U1 C1",
             "31d+3600 U1 C1 -> 0 LOW - 1 1 1 1 -",
         ),
