@@ -40,7 +40,7 @@ pub fn applied_anywhere<'a>(tables: impl IntoIterator<Item = &'a BTreeMap<ShardI
 /// were given out again, the entries would look as if they were in the tables already, and their rows would never get there.
 ///
 /// # Errors
-/// [`ConsumerError::Refused`]: names the shard, and what to do.
+/// [`Refusal::LostEntries`]: names the shard, and what to do.
 pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&ShardId) -> u64) -> Result<()> {
     match applied.iter().find(|(shard, n)| tail(shard) < **n) {
         Some((shard, n)) => Err(Refusal::LostEntries { shard: shard.clone(), applied: *n, last: tail(shard) }.into()),
@@ -52,7 +52,7 @@ pub fn refuse_lost_entries(applied: &BTreeMap<ShardId, u64>, tail: impl Fn(&Shar
 /// from the lake ([`OpenedLake::options`](super::OpenedLake::options)).
 ///
 /// # Errors
-/// [`ConsumerError::Refused`]: names every setting that differs, with both values.
+/// [`Refusal::Settings`]: names every setting that differs, with both values.
 pub fn check_settings(stored: &StoredTimeRules, settings: &Settings) -> Result<()> {
     let now = StoredTimeRules::from(&settings.time);
     let seconds = |span: Span| format!("{} s", span.as_seconds());
