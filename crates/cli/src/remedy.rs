@@ -1,6 +1,6 @@
 //! What to do about the error that ends a command: the errors of each crate say so of themselves.
 
-use authpulse_journal::error::{ConsumerError, remedy_of_leases, remedy_of_stream};
+use authpulse_journal::error::ConsumerError;
 use authpulse_lake::catalog::CatalogError;
 use authpulse_lake::journal::JournalError;
 use authpulse_lake::{LakeError, Remedy, StoreError};
@@ -21,8 +21,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<Remedy> {
         .or_else(|| cause.downcast_ref::<CatalogError>().map(CatalogError::remedy))
         .or_else(|| cause.downcast_ref::<JournalError>().map(JournalError::remedy))
         .or_else(|| cause.downcast_ref::<StoreError>().map(StoreError::remedy))
-        .or_else(|| cause.downcast_ref::<StreamError>().map(remedy_of_stream))
-        .or_else(|| cause.downcast_ref::<LeaseError>().map(remedy_of_leases))
+        .or_else(|| cause.downcast_ref::<StreamError>().map(StreamError::remedy))
+        .or_else(|| cause.downcast_ref::<LeaseError>().map(LeaseError::remedy))
 }
 
 #[cfg(test)]

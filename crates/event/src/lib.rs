@@ -11,7 +11,7 @@
 //! - [`ring`]: the MD5 ring over which users are spread, and ranges of it.
 //! - [`position`]: shards, sequence numbers, positions.
 //! - [`id`]: the identity of an event.
-//! - [`advice`]: error texts that all crates share.
+//! - [`advice`]: error texts that all crates share; [`Remedy`]: what the caller of a failed operation can do.
 
 pub mod advice;
 pub mod attributes;
@@ -22,6 +22,7 @@ mod kinds;
 pub mod parse;
 pub mod position;
 pub mod reading;
+mod remedy;
 pub mod rfc3339;
 pub mod ring;
 pub mod time;
@@ -32,6 +33,7 @@ pub use id::{EventIdRef, TimeForm};
 pub use parse::{Invalid, ParsedEvent, parse_line, parse_record};
 pub use position::{Position, SequenceNumber, ShardId};
 pub use reading::{EventModel, Reading};
+pub use remedy::Remedy;
 pub use ring::HashRange;
 pub use time::{ArrivalTime, Day, EventTime, ProcessingTime, Span, Tick};
 

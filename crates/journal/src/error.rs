@@ -151,8 +151,8 @@ impl ConsumerError {
             ConsumerError::Lake(error) => error.remedy(),
             ConsumerError::Catalog(error) => error.remedy(),
             ConsumerError::Store(error) => error.remedy(),
-            ConsumerError::Lease(error) => remedy_of_leases(error),
-            ConsumerError::Stream(error) => remedy_of_stream(error),
+            ConsumerError::Lease(error) => error.remedy(),
+            ConsumerError::Stream(error) => error.remedy(),
             ConsumerError::Input(_)
             | ConsumerError::Behind { .. }
             | ConsumerError::NothingToDo(_)
@@ -171,27 +171,6 @@ impl ConsumerError {
             ConsumerError::TooNew(_) => true,
             _ => false,
         }
-    }
-}
-
-/// What to do about a failure of leases. (Their crate stands below the one that has the word.)
-pub fn remedy_of_leases(error: &LeaseError) -> Remedy {
-    match error {
-        // Its words say how they are made again.
-        LeaseError::Damaged { .. } => Remedy::Correct,
-        LeaseError::Failed { .. } | LeaseError::Busy { .. } => Remedy::Retry,
-    }
-}
-
-/// What to do about a failure of a stream, likewise.
-pub fn remedy_of_stream(error: &StreamError) -> Remedy {
-    match error {
-        StreamError::Damaged { .. } => Remedy::Restore,
-        StreamError::Storage { retry: true, .. } => Remedy::Retry,
-        StreamError::NotFound { .. }
-        | StreamError::Refused { .. }
-        | StreamError::Record { .. }
-        | StreamError::Storage { retry: false, .. } => Remedy::Correct,
     }
 }
 

@@ -1,9 +1,9 @@
 //! The catalog: which metadata file is a table's current one. A swap succeeds only if the current one is still the one that was loaded.
 
 use crate::fault::Faults;
-use crate::remedy::Remedy;
 use crate::sqlite::{Database, Failure};
 use async_trait::async_trait;
+use authpulse_event::Remedy;
 use iceberg::spec::Schema;
 use rusqlite::{ErrorCode, OptionalExtension, params};
 use std::collections::BTreeMap;

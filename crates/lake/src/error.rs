@@ -1,6 +1,6 @@
 //! What went wrong and what to do about it: every error of this crate has a [`Remedy`].
 
-pub use crate::remedy::Remedy;
+pub use authpulse_event::Remedy;
 
 use crate::catalog::CatalogError;
 use crate::entry::EntryError;

@@ -13,8 +13,8 @@ pub use object::ObjectJournal;
 pub use registry::{FollowerName, Followers, NAME_BYTES_MAX, REGISTRATIONS_KEPT};
 pub use sqlite::SqliteJournal;
 
-use crate::remedy::Remedy;
 use async_trait::async_trait;
+use authpulse_event::Remedy;
 use authpulse_event::ShardId;
 use bytes::Bytes;
 

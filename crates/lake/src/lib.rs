@@ -37,7 +37,6 @@ mod merging;
 mod metadata;
 pub mod micros;
 pub mod read;
-mod remedy;
 pub mod schema;
 pub mod seal;
 pub mod section_list;

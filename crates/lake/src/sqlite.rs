@@ -2,7 +2,7 @@
 
 use crate::advice;
 use crate::store::sync_directory;
-use authpulse_sqlite::{PATIENCE, is_busy, patiently, use_write_ahead_log, words};
+use authpulse_sqlite::{PATIENCE, blocking, is_busy, use_write_ahead_log, words};
 use rusqlite::{Connection, ErrorCode};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -108,14 +108,8 @@ impl Database {
     /// # Errors
     /// What the statement fails with; [`Database::failure`] says what it means.
     pub async fn write<T>(&self, statement: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        use tokio::runtime::{Handle, RuntimeFlavor};
         let connection = self.writer.lock().await;
-        match Handle::try_current() {
-            Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => {
-                tokio::task::block_in_place(|| statement(&connection))
-            }
-            _ => statement(&connection),
-        }
+        blocking(|| statement(&connection))
     }
 
     /// What the failure of a statement means.
@@ -145,7 +139,7 @@ fn open_patiently(path: &Path, schema: &str, is_made: &str, patience: Duration) 
         }
         Ok(connection)
     };
-    let connection = patiently(patience, open)?;
+    let connection = open()?;
     if !existed {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         sync_directory(parent).map_err(|e| Failure { damaged: false, busy: false, cause: advice::words(&e) })?;

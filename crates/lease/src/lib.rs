@@ -26,6 +26,7 @@ pub use local::{Known, LocalLeases};
 pub use memory::MemoryLeases;
 
 use async_trait::async_trait;
+use authpulse_event::Remedy;
 use std::fmt;
 
 /// Microseconds on a clock that never goes back. Only differences mean anything, and only within one process.
@@ -111,6 +112,17 @@ pub enum LeaseError {
         /// What is wrong.
         cause: String,
     },
+}
+
+impl LeaseError {
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            // Its text says how the leases are made again.
+            LeaseError::Damaged { .. } => Remedy::Correct,
+            LeaseError::Failed { .. } | LeaseError::Busy { .. } => Remedy::Retry,
+        }
+    }
 }
 
 /// A store of the leases of one application. Every method fails with [`LeaseError`] if the store does; a failed change may have happened.

@@ -6,14 +6,13 @@
 
 use crate::{Lease, LeaseError, LeaseStore};
 use async_trait::async_trait;
-use authpulse_sqlite::{PATIENCE, is_busy, use_write_ahead_log, words};
+use authpulse_sqlite::{PATIENCE, blocking, is_busy, use_write_ahead_log, words};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The name of the file of leases in the directory.
 const FILE: &str = "leases.db";
@@ -46,14 +45,6 @@ fn connect(directory: &Path) -> rusqlite::Result<Connection> {
     connection.execute_batch(SCHEMA)?;
     connection.busy_timeout(BUSY)?;
     Ok(connection)
-}
-
-/// Runs something that blocks, so that the runtime's other tasks go on.
-fn blocking<T>(run: impl FnOnce() -> T) -> T {
-    match Handle::try_current() {
-        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
-        _ => run(),
-    }
 }
 
 fn place(directory: &Path) -> String {

@@ -4,6 +4,7 @@
 use authpulse_event::advice::{FREE_SPACE, HELD, RIGHTS, SEE_DISK, on_refused_file};
 use rusqlite::{Connection, ErrorCode};
 use std::time::{Duration, Instant};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// How long opening a file, or a statement, waits for another process. Longer than any statement of this product takes.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,11 +22,7 @@ pub fn is_busy(error: &rusqlite::Error) -> bool {
 ///
 /// # Errors
 /// The error of the last attempt: another connection held a lock for all of `patience`, or something else failed.
-pub fn patiently<T>(patience: Duration, attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    pausing(patience, attempt, pause)
-}
-
-fn pausing<T>(
+fn patiently<T>(
     patience: Duration,
     mut attempt: impl FnMut() -> rusqlite::Result<T>,
     mut pause: impl FnMut(),
@@ -39,6 +36,15 @@ fn pausing<T>(
     }
 }
 
+/// Runs something that may wait for another process. On a multi-threaded runtime other tasks go on meanwhile: Tokio takes a thread more for
+/// them.
+pub fn blocking<T>(run: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
+        _ => run(),
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "SQLite blocks too, for longer, and nothing tells when to try again")]
 fn pause() {
     std::thread::sleep(PAUSE);
@@ -48,14 +54,14 @@ fn pause() {
 /// shared memory. Waits for other processes: one that opens the file, or closes it as its last user, locks it for some milliseconds.
 ///
 /// # Errors
-/// As of [`patiently`].
+/// Another connection held a lock for all of `patience`, or something else failed.
 pub fn use_write_ahead_log(connection: &Connection, patience: Duration) -> rusqlite::Result<String> {
     switch_log_on(connection, patience, pause)
 }
 
 fn switch_log_on(connection: &Connection, patience: Duration, pause: impl FnMut()) -> rusqlite::Result<String> {
     let switch = || connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
-    pausing(patience, switch, pause)
+    patiently(patience, switch, pause)
 }
 
 /// The text of an error that is no damage to the file, with advice where there is some.
@@ -131,10 +137,11 @@ mod tests {
     #[test]
     fn what_fails_for_another_reason_is_not_tried_again() {
         let mut attempts = 0;
-        let failed = patiently(PATIENCE, || {
+        let attempt = || {
             attempts += 1;
             Err::<(), _>(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_FULL), None))
-        });
+        };
+        let failed = patiently(PATIENCE, attempt, pause);
         assert!(failed.is_err() && attempts == 1);
     }
 

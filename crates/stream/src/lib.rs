@@ -30,7 +30,7 @@ pub use memory::MemoryStream;
 pub use options::{Clock, CreateOptions, system_clock};
 
 use async_trait::async_trait;
-use authpulse_event::{ArrivalTime, HashRange, Position, SequenceNumber, ShardId, Span};
+use authpulse_event::{ArrivalTime, HashRange, Position, Remedy, SequenceNumber, ShardId, Span};
 use bytes::Bytes;
 
 /// One record as a consumer reads it.
@@ -196,6 +196,20 @@ pub enum StreamError {
         /// What contradicts what.
         what: String,
     },
+}
+
+impl StreamError {
+    /// What to do about it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            StreamError::Damaged { .. } => Remedy::Restore,
+            StreamError::Storage { retry: true, .. } => Remedy::Retry,
+            StreamError::NotFound { .. }
+            | StreamError::Refused { .. }
+            | StreamError::Record { .. }
+            | StreamError::Storage { retry: false, .. } => Remedy::Correct,
+        }
+    }
 }
 
 /// What a consumer needs of a stream.

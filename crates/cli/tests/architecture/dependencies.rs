@@ -100,7 +100,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     ("authpulse-aws-client", &[]),
     ("authpulse-lake", &["authpulse-event", "authpulse-engine", "authpulse-sqlite"]),
-    ("authpulse-lease", &["authpulse-sqlite"]),
+    ("authpulse-lease", &["authpulse-event", "authpulse-sqlite"]),
     ("authpulse-stream", &["authpulse-event", "authpulse-sqlite"]),
     ("authpulse-sqlite", &["authpulse-event"]),
     ("authpulse-engine", &["authpulse-event"]),

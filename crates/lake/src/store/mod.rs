@@ -11,9 +11,9 @@ pub use local::LocalStore;
 pub(crate) use local::sync_directory;
 pub use memory::MemoryStore;
 
-use crate::remedy::Remedy;
 use async_trait::async_trait;
 use authpulse_event::ProcessingTime;
+use authpulse_event::Remedy;
 use bytes::Bytes;
 use std::ops::Range;
 

@@ -38,6 +38,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use authpulse_event::{Position, ShardId, Span};
+use authpulse_sqlite::blocking;
 use failure::Failure;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::fmt;
@@ -197,15 +198,6 @@ impl LocalStream {
             Ok(result)
         })
         .map_err(|failure: Failure| failure.tell(&self.path, action))
-    }
-}
-
-/// Runs something that blocks; see the module's documentation.
-fn blocking<T>(run: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current() {
-        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(run),
-        _ => run(),
     }
 }
 
